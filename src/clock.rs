@@ -1,0 +1,166 @@
+//! The one source of time.
+//!
+//! Everything that asks for the time or waits for an instant does it here, so that a test can hold
+//! a [`Clock::manual`] in its hand and step through hours of retries without sleeping. A leaf: it
+//! knows nothing of the rest.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+/// An instant, in milliseconds since 1970-01-01T00:00:00Z.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// The instant `seconds` after 1970-01-01T00:00:00Z.
+    pub const fn from_seconds(seconds: u64) -> Self {
+        Timestamp(seconds * 1000)
+    }
+
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    pub const fn as_seconds(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// How long it is from `earlier` until this instant; zero when it lies after it.
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    pub fn saturating_sub(self, duration: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_sub(duration.as_millis() as u64))
+    }
+}
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Timestamp;
+
+    fn add(self, duration: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_add(duration.as_millis() as u64))
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds, as the API shows it: `2026-01-31T08:15:30.250Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0 as i64) {
+            Ok(instant) => write!(f, "{instant:.3}"),
+            Err(_) => write!(f, "{}ms", self.0),
+        }
+    }
+}
+
+/// RFC 3339 with any offset; what lies before 1970 is an error.
+impl std::str::FromStr for Timestamp {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let instant: jiff::Timestamp = text.parse().map_err(|error| format!("{error}"))?;
+        u64::try_from(instant.as_millisecond())
+            .map(Timestamp)
+            .map_err(|_| "lies before 1970".to_owned())
+    }
+}
+
+/// The system's time, or one that a test steps by hand.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    System,
+    Manual(Arc<watch::Sender<Timestamp>>),
+}
+
+impl Clock {
+    /// A clock that stands still until [`Clock::advance_to`] moves it.
+    pub fn manual(start: Timestamp) -> Clock {
+        Clock::Manual(Arc::new(watch::channel(start).0))
+    }
+
+    pub fn now(&self) -> Timestamp {
+        match self {
+            Clock::System => {
+                let since_epoch = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .expect("the system's time lies after 1970");
+                Timestamp(since_epoch.as_millis() as u64)
+            }
+            Clock::Manual(now) => *now.borrow(),
+        }
+    }
+
+    /// Returns once the clock has reached `instant`.
+    pub async fn sleep_until(&self, instant: Timestamp) {
+        match self {
+            Clock::System => {
+                // In stretches, because a suspended machine or a corrected clock moves the
+                // instant while the timer runs on.
+                loop {
+                    let left = instant.since(self.now());
+                    if left.is_zero() {
+                        return;
+                    }
+                    tokio::time::sleep(left.min(Duration::from_secs(60))).await;
+                }
+            }
+            Clock::Manual(now) => {
+                let mut now = now.subscribe();
+                // The sender lives in `self`, so waiting cannot fail.
+                let _ = now.wait_for(|now| *now >= instant).await;
+            }
+        }
+    }
+
+    pub async fn sleep(&self, duration: Duration) {
+        self.sleep_until(self.now() + duration).await;
+    }
+
+    /// Moves a manual clock forward; a system clock and an earlier instant are left alone.
+    pub fn advance_to(&self, instant: Timestamp) {
+        if let Clock::Manual(now) = self {
+            now.send_if_modified(|now| {
+                let later = instant > *now;
+                *now = instant.max(*now);
+                later
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_round_trip_through_rfc_3339() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_700_000_000_250, "2023-11-14T22:13:20.250Z"),
+        ] {
+            assert_eq!(Timestamp(millis).to_string(), text);
+            assert_eq!(text.parse(), Ok(Timestamp(millis)));
+        }
+        assert_eq!(
+            "2023-11-15T00:13:20.25+02:00".parse(),
+            Ok(Timestamp(1_700_000_000_250))
+        );
+        assert!("1969-12-31T23:59:59Z".parse::<Timestamp>().is_err());
+        assert!("yesterday".parse::<Timestamp>().is_err());
+    }
+
+    #[test]
+    fn a_manual_clock_only_moves_forward() {
+        let clock = Clock::manual(Timestamp(5));
+        clock.advance_to(Timestamp(3));
+        assert_eq!(clock.now(), Timestamp(5));
+        clock.advance_to(Timestamp(9));
+        assert_eq!(clock.now(), Timestamp(9));
+    }
+}

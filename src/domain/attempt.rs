@@ -1,0 +1,182 @@
+//! One HTTP request made for a delivery, what came of it, and what that means.
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{ApplicationId, AttemptId, EndpointId, MessageId};
+use crate::clock::Timestamp;
+
+/// Why an attempt was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Trigger {
+    /// By the schedule: the first attempt and its retries.
+    Scheduled,
+    /// By a caller's hand.
+    Manual,
+}
+
+/// How an attempt failed. New kinds are appended: the store knows them by their place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FailureKind {
+    /// The address rule forbids every address of the endpoint's host.
+    AddressForbidden,
+    /// The host's name did not resolve.
+    Dns,
+    /// Nobody listens there.
+    ConnectionRefused,
+    /// No connection for another reason: unreachable, reset, too slow to connect.
+    ConnectionFailed,
+    /// The handshake failed or the certificate is not acceptable.
+    Tls,
+    /// Connect, headers and body together took longer than the attempt may.
+    Timeout,
+    /// What came back is not HTTP, or ended early.
+    BrokenAnswer,
+    /// An answer came, and it does not mean success.
+    WrongAnswer,
+    /// No request could be made from what is stored; the detail says why.
+    NotSendable,
+}
+
+impl FailureKind {
+    /// The kind as the API, the log and the metrics name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            FailureKind::AddressForbidden => "address_forbidden",
+            FailureKind::Dns => "dns",
+            FailureKind::ConnectionRefused => "connection_refused",
+            FailureKind::ConnectionFailed => "connection_failed",
+            FailureKind::Tls => "tls",
+            FailureKind::Timeout => "timeout",
+            FailureKind::BrokenAnswer => "broken_answer",
+            FailureKind::WrongAnswer => "wrong_answer",
+            FailureKind::NotSendable => "not_sendable",
+        }
+    }
+
+    pub const ALL: [FailureKind; 9] = [
+        FailureKind::AddressForbidden,
+        FailureKind::Dns,
+        FailureKind::ConnectionRefused,
+        FailureKind::ConnectionFailed,
+        FailureKind::Tls,
+        FailureKind::Timeout,
+        FailureKind::BrokenAnswer,
+        FailureKind::WrongAnswer,
+        FailureKind::NotSendable,
+    ];
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub kind: FailureKind,
+    /// A sentence for the log's reader; never holds a secret.
+    pub detail: String,
+}
+
+/// What the receiver answered, as far as it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    pub status: u16,
+    /// In the order they came; values that are not text are shown lossily.
+    pub headers: Vec<(String, String)>,
+    /// The beginning of the body, up to the size that is kept.
+    #[serde(with = "serde_bytes_as_slice")]
+    pub body: Vec<u8>,
+    /// The body was longer than what is kept.
+    pub truncated: bool,
+}
+
+/// How long the parts of an attempt took, in microseconds; absent where a part was not reached or
+/// a connection was reused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timings {
+    pub dns_us: Option<u32>,
+    pub connect_us: Option<u32>,
+    pub tls_us: Option<u32>,
+    pub first_byte_us: Option<u32>,
+    pub total_us: u32,
+}
+
+/// What one HTTP request came to: an answer, a failure, or an answer that is a failure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    pub started_at: Timestamp,
+    pub timings: Timings,
+    /// Request headers as sent, secrets masked.
+    pub request_headers: Vec<(String, String)>,
+    pub answer: Option<Answer>,
+    /// Absent means success.
+    pub failure: Option<Failure>,
+    /// A reused connection turned out closed before any byte of an answer, and the request went
+    /// again on a fresh one.
+    pub sent_again: bool,
+}
+
+/// What an outcome means for its delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    Delivered,
+    RetryAt(Timestamp),
+    GiveUp,
+    /// The endpoint said that it is gone: it is disabled, and its deliveries are held.
+    DisableEndpoint,
+}
+
+/// An attempt as the log keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    pub id: AttemptId,
+    pub application: ApplicationId,
+    pub message: MessageId,
+    pub endpoint: EndpointId,
+    /// 1 for the first attempt of a schedule.
+    pub number: u32,
+    pub trigger: Trigger,
+    pub started_at: Timestamp,
+    pub timings: Timings,
+    /// Where the request went; without credentials.
+    pub url: String,
+    pub method: String,
+    pub request_headers: Vec<(String, String)>,
+    pub answer: Option<Answer>,
+    pub failure: Option<Failure>,
+    pub sent_again: bool,
+    pub verdict: Verdict,
+}
+
+impl Attempt {
+    /// When the delivery is next due, where this attempt was not its last.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        match self.verdict {
+            Verdict::RetryAt(due) => Some(due),
+            Verdict::Delivered | Verdict::GiveUp | Verdict::DisableEndpoint => None,
+        }
+    }
+}
+
+/// serde would hand a `Vec<u8>` to bincode element by element; as a byte slice it is one copy.
+mod serde_bytes_as_slice {
+    use serde::{Deserializer, Serializer, de};
+    use std::fmt;
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl<'de> de::Visitor<'de> for Bytes {
+            type Value = Vec<u8>;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+                Ok(bytes)
+            }
+        }
+        deserializer.deserialize_byte_buf(Bytes)
+    }
+}

@@ -1,0 +1,86 @@
+//! A URL that receives an application's messages.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{ApplicationId, EndpointId, OrganisationId};
+use super::secret::Secret;
+use crate::clock::Timestamp;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Endpoint {
+    pub id: EndpointId,
+    /// A small integer, never given twice in one store: names the endpoint's lane, and the
+    /// endpoint itself in APIs whose ids are numeric.
+    pub number: u64,
+    pub organisation: OrganisationId,
+    pub application: ApplicationId,
+    /// The caller's own id, unique in the application; works wherever the id works.
+    pub uid: Option<String>,
+    /// Without userinfo, which became `basic_auth`.
+    pub url: String,
+    pub description: String,
+    /// Its deliveries are held, not dropped, until it is enabled again.
+    pub disabled: bool,
+    /// Only messages of these event types; all where absent.
+    pub event_types: Option<Vec<String>>,
+    /// Only messages in at least one of these channels; all where absent.
+    pub channels: Option<Vec<String>>,
+    pub metadata: BTreeMap<String, String>,
+    /// Messages a second.
+    pub throttle_rate: Option<u16>,
+    /// The newest first; those after it are valid until they expire.
+    pub secrets: Vec<EndpointSecret>,
+    /// Sent with every request, names as given.
+    pub headers: BTreeMap<String, String>,
+    pub basic_auth: Option<BasicAuth>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// A signing secret and how long it is used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EndpointSecret {
+    pub secret: Secret,
+    /// When it stops being used for signatures; the newest has no end.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Credentials for HTTP Basic authentication at the receiver.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct BasicAuth {
+    pub username: String,
+    pub password: String,
+}
+
+impl fmt::Debug for BasicAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BasicAuth({}, …)", self.username)
+    }
+}
+
+impl Endpoint {
+    /// Whether a message of this event type and these channels is for this endpoint. Being
+    /// disabled does not matter here: its deliveries are held.
+    pub fn matches(&self, event_type: &str, channels: &[String]) -> bool {
+        let event_matches = match &self.event_types {
+            None => true,
+            Some(wanted) => wanted.iter().any(|name| name == event_type),
+        };
+        let channel_matches = match &self.channels {
+            None => true,
+            Some(wanted) => channels.iter().any(|channel| wanted.contains(channel)),
+        };
+        event_matches && channel_matches
+    }
+
+    /// The secrets to sign with at this time, newest first.
+    pub fn live_secrets(&self, now: Timestamp) -> impl Iterator<Item = &Secret> {
+        self.secrets
+            .iter()
+            .filter(move |one| one.expires_at.is_none_or(|end| end > now))
+            .map(|one| &one.secret)
+    }
+}

@@ -1,0 +1,17 @@
+//! The nouns and the rules: values in, values out.
+//!
+//! Nothing here does I/O, asks for the time or draws a random number; what varies is an argument.
+//! Types that derive `Serialize` are what the store's records hold (see `store/layout.rs`): their
+//! fields are frozen with the record's schema number.
+
+pub mod application;
+pub mod attempt;
+pub mod endpoint;
+pub mod event_type;
+pub mod id;
+pub mod message;
+pub mod organisation;
+pub mod payload;
+pub mod retry;
+pub mod secret;
+pub mod token;

@@ -1,0 +1,118 @@
+//! What a payload must be: a JSON object that every receiver's parser can read.
+//!
+//! The bytes are kept and sent as they were published, so nothing here changes them.
+
+/// The deepest nesting that is taken; common parsers stop there or soon after.
+pub const DEPTH_MAX: usize = 128;
+
+/// What is wrong with `json`, which a JSON parser has already found to be grammatical: that it is
+/// not an object, that it nests too deeply, or that a string escapes half a surrogate pair.
+///
+/// `serde_json` checks none of the three for a value that it passes through unread.
+pub fn problem(json: &str) -> Option<String> {
+    let bytes = json.as_bytes();
+    if bytes.first() != Some(&b'{') {
+        return Some("must be a JSON object".to_owned());
+    }
+    let mut depth = 0;
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > DEPTH_MAX {
+                    return Some(format!("nests deeper than {DEPTH_MAX} levels"));
+                }
+            }
+            b'}' | b']' => depth -= 1,
+            b'"' => match string_end(bytes, at + 1) {
+                Ok(end) => at = end,
+                Err(at) => {
+                    return Some(format!("escapes half a surrogate pair at byte {at}"));
+                }
+            },
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
+/// The place of the quote that ends the string whose content starts at `at`, or the place of an
+/// escape that is no character.
+fn string_end(bytes: &[u8], mut at: usize) -> Result<usize, usize> {
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => return Ok(at),
+            b'\\' if bytes.get(at + 1) == Some(&b'u') => match hex_at(bytes, at + 2) {
+                0xd800..=0xdbff => {
+                    let escaped = bytes.get(at + 6..at + 8) == Some(b"\\u");
+                    if !escaped || !(0xdc00..=0xdfff).contains(&hex_at(bytes, at + 8)) {
+                        return Err(at);
+                    }
+                    at += 12;
+                }
+                0xdc00..=0xdfff => return Err(at),
+                _ => at += 6,
+            },
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    Ok(at)
+}
+
+/// The four hexadecimal digits at `at`; a place past the end reads as no surrogate.
+fn hex_at(bytes: &[u8], at: usize) -> u32 {
+    let digits = bytes.get(at..at + 4).unwrap_or_default();
+    digits.iter().fold(0, |value, digit| {
+        value * 16 + char::from(*digit).to_digit(16).unwrap_or_default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_with_whole_characters_are_taken() {
+        for json in [
+            "{}",
+            r#"{"a":"\ud83d\ude00 \\u d800 \" {[","b":[[{}]]}"#,
+            r#"{"\u00e9":1e999, "é": -0.10}"#,
+        ] {
+            assert_eq!(problem(json), None, "{json}");
+        }
+    }
+
+    #[test]
+    fn other_values_half_characters_and_deep_nesting_are_refused() {
+        for json in ["[]", "1", "\"{}\"", "null"] {
+            assert_eq!(
+                problem(json).as_deref(),
+                Some("must be a JSON object"),
+                "{json}"
+            );
+        }
+        for json in [
+            r#"{"a":"\ud83d"}"#,
+            r#"{"a":"\ude00"}"#,
+            r#"{"\ud83d\u0041":1}"#,
+            r#"{"a":"\ud83d\ud83d"}"#,
+        ] {
+            assert!(
+                problem(json).is_some_and(|why| why.contains("surrogate")),
+                "{json}"
+            );
+        }
+        let nested = |depth: usize| {
+            format!(
+                "{{\"a\":{}{}}}",
+                "[".repeat(depth - 1),
+                "]".repeat(depth - 1)
+            )
+        };
+        assert_eq!(problem(&nested(DEPTH_MAX)), None);
+        assert!(problem(&nested(DEPTH_MAX + 1)).is_some());
+    }
+}

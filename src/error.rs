@@ -1,0 +1,75 @@
+//! What went wrong, without HTTP in it.
+//!
+//! Inner layers return these meanings; `api/error.rs` alone turns one into a status. A receiver's
+//! failure is not an error: it is an outcome that the attempt log records. A leaf.
+
+use std::sync::Arc;
+
+/// One thing that is wrong with what a caller sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// Where: `["body", "url"]`, `["query", "limit"]`, `["body", "channels", "2"]`.
+    pub location: Vec<String>,
+    /// What, as a sentence for the caller.
+    pub message: String,
+    /// The kind of problem, as the API shows it: `value_error`, `missing`, `type_error`.
+    pub kind: &'static str,
+}
+
+impl Invalid {
+    /// A value in the request's body that breaks a rule.
+    pub fn body(field: &str, message: impl Into<String>) -> Invalid {
+        Invalid {
+            location: ["body"]
+                .into_iter()
+                .chain(field.split('.'))
+                .map(str::to_owned)
+                .collect(),
+            message: message.into(),
+            kind: "value_error",
+        }
+    }
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The named thing does not exist, or the caller may not know that it does.
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    /// Something unique exists already, or a request contradicts an earlier one.
+    #[error("{0}")]
+    Conflict(String),
+    #[error("{}", .0.iter().map(|problem| format!("{}: {}", problem.location.join("."), problem.message)).collect::<Vec<_>>().join("; "))]
+    Invalid(Vec<Invalid>),
+    /// No credential, or none that is valid.
+    #[error("authentication failed")]
+    Unauthenticated,
+    /// The caller may see it, and may not do it.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// More than a stated limit allows; the sentence names the limit.
+    #[error("{0}")]
+    TooMany(String),
+    /// Nothing is wrong with the request, and it cannot be taken now. `retry_after_seconds` says
+    /// when to come again.
+    #[error("{reason}")]
+    Unavailable {
+        reason: String,
+        retry_after_seconds: u32,
+    },
+    /// The store failed. It takes nothing more until the process starts again.
+    #[error("storage failed: {0}")]
+    Storage(Arc<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    pub fn invalid(problem: Invalid) -> Error {
+        Error::Invalid(vec![problem])
+    }
+
+    pub fn storage(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::Storage(Arc::from(cause.into()))
+    }
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,5 @@
+//! The `postrider` binary: everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    postrider::cli::main()
+}
