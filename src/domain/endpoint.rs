@@ -84,3 +84,11 @@ impl Endpoint {
             .map(|one| &one.secret)
     }
 }
+
+/// Whether a header's value is masked wherever it is shown.
+pub fn is_sensitive(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["auth", "secret", "token", "key", "cookie", "password"]
+        .iter()
+        .any(|part| name.contains(part))
+}
