@@ -236,8 +236,12 @@ pub async fn put(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
-    let mut input = body.json::<ApplicationIn>()?.checked()?;
     let path = path_part(&request, "app_id").to_owned();
+    if caller.may(Action::ChangeApplications).is_err() {
+        let catalog = context.store.catalog();
+        caller.application(&catalog, &path, Action::ChangeApplications)?;
+    }
+    let mut input = body.json::<ApplicationIn>()?.checked()?;
     let path_is_id = path.parse::<ApplicationId>().is_ok();
     let now = context.store.clock().now();
     if !path_is_id && input.uid.is_none() {
@@ -282,6 +286,11 @@ pub async fn patch(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
+    caller.application(
+        &context.store.catalog(),
+        path_part(&request, "app_id"),
+        Action::ChangeApplications,
+    )?;
     let input = body.json::<ApplicationPatch>()?.checked()?;
     let path = path_part(&request, "app_id").to_owned();
     let now = context.store.clock().now();

@@ -19,7 +19,7 @@ use super::extract::{Body, Patch, answered, json, no_content, once, path_part, r
 use super::page::Query;
 use super::rules::{
     Problems, check_channels, check_description, check_event_type_names, check_metadata,
-    check_throttle_rate, check_uid, without_repeats,
+    check_throttle_rate, check_uid, missing, without_repeats,
 };
 use super::target::{Target, header_problems, target};
 use crate::clock::Timestamp;
@@ -336,6 +336,7 @@ pub async fn create(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
+    reachable(&context, &caller, &request)?;
     let mut input = body.json::<EndpointIn>()?.checked(Kind::Whole, &context)?;
     let application = path_part(&request, "app_id").to_owned();
     let once = once(&request, &caller, &body)?;
@@ -377,6 +378,15 @@ pub async fn list(
     ))
 }
 
+/// Who may not deal with an application's endpoints hears that before what is wrong with the body.
+fn reachable(context: &Context, caller: &Caller, request: &HttpRequest) -> Result<()> {
+    let catalog = context.store.catalog();
+    let application = path_part(request, "app_id");
+    caller
+        .application(&catalog, application, Action::Endpoints)
+        .map(|_| ())
+}
+
 /// The endpoint that the path names, for a caller that may deal with it.
 pub fn named(context: &Context, caller: &Caller, request: &HttpRequest) -> Result<Arc<Endpoint>> {
     let catalog = context.store.catalog();
@@ -403,6 +413,7 @@ pub async fn put(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
+    reachable(&context, &caller, &request)?;
     let mut input = body.json::<EndpointIn>()?.checked(Kind::Whole, &context)?;
     let (application, id) = endpoint_path(&request);
     let path_is_id = id.parse::<EndpointId>().is_ok();
@@ -454,6 +465,7 @@ pub async fn patch(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
+    named(&context, &caller, &request)?;
     let input = body.json::<EndpointIn>()?.checked(Kind::Patch, &context)?;
     let answer = change(&request, &context, caller, move |endpoint| {
         input.apply_to(endpoint);
@@ -551,15 +563,15 @@ pub async fn put_headers(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
+    named(&context, &caller, &request)?;
+    let Some(headers) = body.json::<HeadersIn>()?.headers else {
+        return Err(missing(&["body", "headers"]).into());
+    };
     let mut problems = Problems::default();
-    let headers = body.json::<HeadersIn>()?.headers;
-    match &headers {
-        Some(headers) => check_headers(&mut problems, headers, &context.config.limits),
-        None => problems.missing(&["body", "headers"]),
-    }
+    check_headers(&mut problems, &headers, &context.config.limits);
     problems.done()?;
     change(&request, &context, caller, move |endpoint| {
-        endpoint.headers = headers.unwrap_or_default();
+        endpoint.headers = headers;
         Ok(())
     })
     .await?;
@@ -577,13 +589,9 @@ pub async fn patch_headers(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
+    named(&context, &caller, &request)?;
     let Some(changes) = body.json::<HeadersPatch>()?.headers else {
-        let mut problems = Problems::default();
-        problems.missing(&["body", "headers"]);
-        return Err(problems
-            .done()
-            .expect_err("a problem was just noted")
-            .into());
+        return Err(missing(&["body", "headers"]).into());
     };
     let config = Arc::clone(&context.config);
     change(&request, &context, caller, move |endpoint| {
@@ -666,6 +674,7 @@ pub async fn rotate_secret(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
+    named(&context, &caller, &request)?;
     let (secret, grace) = body.json_or_default::<RotateIn>()?.checked()?;
     let key = secret.readable();
     let now = context.store.clock().now();

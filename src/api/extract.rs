@@ -373,6 +373,44 @@ mod tests {
         assert_eq!(key(&["a", "b"]), key(&["a", "b"]));
     }
 
+    async fn length(body: Body) -> String {
+        body.0.len().to_string()
+    }
+
+    #[actix_web::test]
+    async fn a_body_has_the_length_of_its_route() {
+        use actix_web::test::{TestRequest, call_service, init_service, read_body};
+        use actix_web::{App, web};
+        let app = App::new()
+            .app_data(web::PayloadConfig::new(4))
+            .service(web::resource("/short").route(web::post().to(length)))
+            .service(
+                web::resource("/long")
+                    .app_data(web::PayloadConfig::new(8))
+                    .route(web::post().to(length)),
+            );
+        let app = init_service(app).await;
+        for (path, bytes, declared, status) in [
+            ("/short", 4, false, 200),
+            ("/short", 5, false, 413),
+            ("/short", 5, true, 413),
+            ("/long", 8, true, 200),
+            ("/long", 9, true, 413),
+        ] {
+            let mut request = TestRequest::post().uri(path).set_payload(vec![b'x'; bytes]);
+            if declared {
+                request = request.insert_header(("content-length", bytes.to_string()));
+            }
+            let response = call_service(&app, request.to_request()).await;
+            assert_eq!(response.status().as_u16(), status, "{bytes} to {path}");
+            if status == 413 {
+                let body: serde_json::Value =
+                    serde_json::from_slice(&read_body(response).await).unwrap();
+                assert_eq!(body["code"], "payload_too_large");
+            }
+        }
+    }
+
     #[derive(Deserialize)]
     struct Wrapper<'a> {
         #[serde(borrow)]

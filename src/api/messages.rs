@@ -16,7 +16,9 @@ use super::applications::{ApplicationIn, creation};
 use super::error::Failure;
 use super::extract::{Body, json, once, path_part, reading, text};
 use super::page::Query;
-use super::rules::{EVENT_TYPE_NAME_MAX, Problems, check_channels, check_uid, without_repeats};
+use super::rules::{
+    EVENT_TYPE_NAME_MAX, Problems, check_channels, check_uid, without_repeats, wrong,
+};
 use crate::clock::Timestamp;
 use crate::domain::event_type::name_problem;
 use crate::domain::id::{ApplicationId, MessageId, OrganisationId};
@@ -95,12 +97,12 @@ impl<'a> MessageIn<'a> {
             }
         }
         problems.done()?;
-        let missing = || Error::NotFound("a field that was just checked");
+        const CHECKED: &str = "its absence is a problem that was noted";
         Ok(Checked {
-            event_type: self.event_type.ok_or_else(missing)?,
+            event_type: self.event_type.expect(CHECKED),
             event_id: self.event_id,
             channels: channels.unwrap_or_default(),
-            payload: self.payload.ok_or_else(missing)?,
+            payload: self.payload.expect(CHECKED),
             application: self.application,
         })
     }
@@ -172,15 +174,13 @@ fn refuse_archived_type(
     organisation: OrganisationId,
     event_type: &str,
 ) -> Result<()> {
-    let mut problems = Problems::default();
-    if catalog
-        .event_type(organisation, event_type)
-        .is_some_and(|event_type| event_type.archived)
-    {
-        let message = format!("the event type {event_type} is archived");
-        problems.add(&["body", "eventType"], message);
+    match catalog.event_type(organisation, event_type) {
+        Some(known) if known.archived => Err(wrong(
+            &["body", "eventType"],
+            format!("the event type {event_type} is archived"),
+        )),
+        _ => Ok(()),
     }
-    problems.done()
 }
 
 pub async fn create(
@@ -193,7 +193,8 @@ pub async fn create(
     let mut query = Query::of(&request);
     let with_content = query.flag("with_content", true);
     query.problems.done()?;
-    let mut message = body.json::<MessageIn<'_>>()?.checked(path)?;
+    let checked = body.json::<MessageIn<'_>>().and_then(|it| it.checked(path));
+    let mut message = checked.map_err(|invalid| refusal_or(invalid, &context, &caller, path))?;
     refuse_long_payload(message.payload, context.config.limits.payload_bytes)?;
     let once = once(&request, &caller, &body)?;
     let first = route(&context.store.catalog(), &caller, path, &message);
@@ -224,6 +225,15 @@ pub async fn create(
     };
     let answer = MessageOut::new(&accepted, payload);
     Ok(json(StatusCode::ACCEPTED, &answer))
+}
+
+/// Who may not publish hears that, and not what is wrong with the body.
+fn refusal_or(invalid: Error, context: &Context, caller: &Caller, path: &str) -> Error {
+    let catalog = context.store.catalog();
+    match caller.application(&catalog, path, Action::Publish) {
+        Err(refused @ Error::Forbidden(_)) => refused,
+        _ => invalid,
+    }
 }
 
 fn refuse_long_payload(payload: &RawValue, bytes_max: usize) -> Result<(), Failure> {

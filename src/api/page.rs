@@ -21,6 +21,11 @@ use crate::store::{Stretch, Window};
 /// How many items a page has where the query does not say.
 const LIMIT_DEFAULT: usize = 50;
 
+/// The instants that an id can carry (32 bits of seconds from 2014 on). What lies outside bounds the
+/// same things as the nearest of these, and would wrap around.
+const IDS_BEGIN: Timestamp = Timestamp::from_seconds(1_400_000_000);
+const IDS_END: Timestamp = Timestamp::from_seconds(1_400_000_000 + u32::MAX as u64);
+
 /// A query string, with what is wrong in it.
 pub struct Query<'a> {
     pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
@@ -116,7 +121,8 @@ impl<'a> Query<'a> {
             let message = "cannot be given together with after";
             self.problems.add(&["query", "before"], message);
         }
-        (before, after)
+        let within = |instant: Timestamp| instant.clamp(IDS_BEGIN, IDS_END);
+        (before.map(within), after.map(within))
     }
 
     /// `limit`, `iterator` and `order`. `descending` is the list's own order where the query
@@ -396,6 +402,19 @@ mod tests {
         let text = "after=2026-01-31T10%3A00%3A00%2B02%3A00";
         let (_, after) = Query::parse(text).time_bounds();
         assert_eq!(after, "2026-01-31T08:00:00Z".parse().ok());
+    }
+
+    #[test]
+    fn a_bound_that_no_id_can_carry_is_the_nearest_one() {
+        for (text, expected) in [
+            ("before=1999-01-01T00:00:00Z", IDS_BEGIN),
+            ("before=9999-01-01T00:00:00Z", IDS_END),
+        ] {
+            let (before, _) = Query::parse(text).time_bounds();
+            assert_eq!(before, Some(expected), "{text}");
+            let id = crate::domain::id::MessageId::first_at(expected);
+            assert_eq!(id.time(), expected, "it does not wrap around");
+        }
     }
 
     proptest! {

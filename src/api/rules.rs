@@ -62,6 +62,20 @@ impl Problems {
     }
 }
 
+/// The error for one thing that is not there.
+pub fn missing(place: &[&str]) -> Error {
+    let mut problems = Problems::default();
+    problems.missing(place);
+    Error::Invalid(problems.0)
+}
+
+/// The error for one value that breaks a rule.
+pub fn wrong(place: &[&str], message: impl Into<String>) -> Error {
+    let mut problems = Problems::default();
+    problems.add(place, message);
+    Error::Invalid(problems.0)
+}
+
 /// A name for people: not empty, not endless, no control characters.
 pub fn check_name(problems: &mut Problems, place: &[&str], name: &str) {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {

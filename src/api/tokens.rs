@@ -12,7 +12,7 @@ use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, path_part, text};
 use super::page::Query;
-use super::rules::{Problems, check_name};
+use super::rules::{Problems, check_name, wrong};
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, TokenId};
 use crate::domain::token::{Role, Token};
@@ -170,11 +170,10 @@ fn limited_to(
     };
     match catalog.application(caller.organisation, application) {
         Some(entry) => Ok(Some(entry.application.id)),
-        None => {
-            let mut problems = Problems::default();
-            problems.add(&["body", "applicationId"], "there is no such application");
-            problems.done().map(|()| None)
-        }
+        None => Err(wrong(
+            &["body", "applicationId"],
+            "there is no such application",
+        )),
     }
 }
 
