@@ -1,8 +1,2 @@
 //! Logging and metrics.
 pub struct Metrics {}
-
-impl Metrics {
-    pub fn encode(&self) -> String {
-        String::new()
-    }
-}
