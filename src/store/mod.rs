@@ -281,3 +281,37 @@ impl Store {
         todo!()
     }
 }
+
+/// What `verify-store` found.
+#[derive(Debug, Default)]
+pub struct VerifyReport {
+    /// One line for each thing that is damaged.
+    pub problems: Vec<String>,
+    /// How many of each kind there are.
+    pub counts: Vec<(String, u64)>,
+}
+
+/// What `restore` brought back.
+#[derive(Debug, Default)]
+pub struct RestoreReport {
+    pub counts: Vec<(String, u64)>,
+}
+
+/// Replaces the default organisation's owner token while no server runs; returns where the new
+/// one is written.
+pub fn reset_owner(settings: Settings) -> Result<PathBuf, OpenError> {
+    let _ = settings;
+    todo!()
+}
+
+/// Reads everything that is stored and checks it, while no server runs.
+pub fn verify(settings: Settings) -> Result<VerifyReport, OpenError> {
+    let _ = settings;
+    todo!()
+}
+
+/// Makes a new store from an export; never over an existing one.
+pub fn restore(settings: Settings, from: &std::path::Path) -> Result<RestoreReport, OpenError> {
+    let _ = (settings, from);
+    todo!()
+}
