@@ -107,7 +107,7 @@ impl Scheduler {
             retry_after_max: Duration::from_secs(config.delivery.retry_after_max_seconds),
             send_settings,
             metrics,
-            log: AttemptLog::new(config.log.failures_per_endpoint_minute_max),
+            log: AttemptLog::new(&config.log),
             unrecorded: counts(),
             reads: counts(),
             told: AtomicU64::new(0),

@@ -24,6 +24,7 @@ use crate::domain::endpoint::Endpoint;
 use crate::domain::message::{Delivery, Message};
 use crate::error::{Error, Result};
 use crate::store::{Event, Finished, Store};
+use crate::telemetry::AttemptLine;
 
 /// News that are taken in before lanes get their turns again.
 const NEWS_MAX: usize = 256;
@@ -361,11 +362,11 @@ impl Worker {
     fn spawn_attempt(&self, delivery: Delivery, endpoint: Arc<Endpoint>, message: Arc<Message>) {
         let (sender, store) = (self.sender.clone(), self.store.clone());
         let (shared, news) = (self.shared.clone(), self.news.clone());
-        shared.metrics.in_flight(1);
+        shared.metrics.in_flight.inc();
         actix_rt::spawn(async move {
             let number = delivery.attempts + 1;
             let outcome = sender.attempt(&endpoint, &message, number).await;
-            shared.metrics.in_flight(-1);
+            shared.metrics.in_flight.dec();
             finish(&shared, &store, &news, delivery, endpoint, Some(&message), outcome).await;
         });
     }
@@ -416,12 +417,22 @@ async fn finish(
     let timed_out = kind == Some(FailureKind::Timeout);
     let _ = news.send(WorkerEvent::Sent { lane, timed_out, succeeded: kind.is_none() });
     shared.metrics.attempt(kind);
-    if let Some(message) = message.filter(|_| verdict == Verdict::Delivered)
+    if let Some(message) = message
+        && verdict == Verdict::Delivered
         && delivery.trigger == Trigger::Scheduled
     {
-        shared.metrics.delivered(outcome.started_at, &outcome.timings, message.accepted_at);
+        let waited = outcome.started_at.since(message.accepted_at).as_secs_f64();
+        let answered = f64::from(outcome.timings.first_byte_us.unwrap_or_default()) / 1e6;
+        shared.metrics.publish_to_receipt_seconds.observe(waited + answered);
     }
-    shared.log.attempt(now, &delivery, &endpoint, number, &outcome, verdict);
+    let line = AttemptLine {
+        message: delivery.key.message,
+        endpoint: endpoint.id,
+        number,
+        outcome: &outcome,
+        verdict,
+    };
+    shared.log.record(now, &line);
     let method = "POST";
     let finished = Finished { delivery, endpoint, number, outcome, method, verdict };
     match store.record_attempt(finished).await {

@@ -843,7 +843,9 @@ impl Committer {
         self.inner.live.commit(batch.live)?;
         self.inner.committed(&self.meta);
         if batch.commands > 0 {
-            self.inner.metrics.commit(batch.commands, started.elapsed());
+            let metrics = &self.inner.metrics;
+            metrics.commit_batch_size.observe(batch.commands as f64);
+            metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         }
         self.inner.apply(batch.changes);
         batch

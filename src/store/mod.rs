@@ -224,7 +224,7 @@ impl Inner {
         self.commit.store(meta.commit, Ordering::Release);
         let waiting = meta.waiting.iter().map(|(_, count)| count).sum();
         self.waiting.store(waiting, Ordering::Relaxed);
-        self.metrics.waiting(waiting);
+        self.metrics.waiting.set(waiting as i64);
         self.waiting_by_slice
             .lock()
             .expect("no panic while it is held")
