@@ -70,6 +70,8 @@ pub struct Status {
     /// Nothing is due, in flight, being read or being recorded.
     pub quiet: bool,
     pub next_due: Option<Timestamp>,
+    /// When the delivery that waits longest was due; at most a second old.
+    pub oldest_due: Option<Timestamp>,
     pub in_flight: usize,
 }
 
@@ -156,6 +158,11 @@ impl Scheduler {
     /// When something is due that is not due now.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.workers.iter().filter_map(|(_, status)| status.borrow().next_due).min()
+    }
+
+    /// When the delivery that waits longest was due, where one is overdue.
+    pub fn oldest_due(&self) -> Option<Timestamp> {
+        self.workers.iter().filter_map(|(_, status)| status.borrow().oldest_due).min()
     }
 
     /// Attempts being sent now.

@@ -28,6 +28,8 @@ use crate::telemetry::AttemptLine;
 
 /// News that are taken in before lanes get their turns again.
 const NEWS_MAX: usize = 256;
+/// How often the oldest overdue delivery is looked for, which walks all lanes.
+const OLDEST_EVERY: Duration = Duration::from_secs(1);
 /// How long a lane waits after a failed read before it is tried again.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
@@ -67,6 +69,8 @@ pub struct Worker {
     /// Messages on their way from the loader.
     loading: usize,
     handled: u64,
+    oldest_due: Option<Timestamp>,
+    oldest_looked: Timestamp,
 }
 
 impl Worker {
@@ -94,6 +98,8 @@ impl Worker {
             slots_used: 0,
             loading: 0,
             handled: 0,
+            oldest_due: None,
+            oldest_looked: Timestamp(0),
         }
     }
 
@@ -113,6 +119,7 @@ impl Worker {
                 self.wake_due(clock.now());
                 self.send_ready();
             }
+            self.look_for_oldest(clock.now());
             status.send_replace(self.status());
             if stopping && self.is_drained() {
                 return;
@@ -140,6 +147,15 @@ impl Worker {
         }
     }
 
+    fn look_for_oldest(&mut self, now: Timestamp) {
+        if now.since(self.oldest_looked) < OLDEST_EVERY {
+            return;
+        }
+        self.oldest_looked = now;
+        let overdue = self.lanes.values().filter_map(Lane::first_due).filter(|due| *due <= now);
+        self.oldest_due = overdue.min();
+    }
+
     fn is_drained(&self) -> bool {
         self.slots_used == 0 && self.lanes.values().all(|lane| lane.unrecorded() == 0)
     }
@@ -155,6 +171,7 @@ impl Worker {
                 && self.shared.unrecorded[self.number].load(Ordering::Relaxed) == 0
                 && self.shared.reads[self.number].load(Ordering::Relaxed) == 0,
             next_due: self.alarms.first().map(|(due, _)| *due),
+            oldest_due: self.oldest_due,
             in_flight: self.slots_used,
         }
     }
