@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::api;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::delivery;
+use crate::delivery::{self, address::AddressRule};
 use crate::scheduler::Scheduler;
 use crate::store::Store;
 use crate::telemetry::{self, Metrics};
@@ -38,13 +38,16 @@ pub struct Server {
 
 /// Runs a server until SIGTERM or SIGINT; the configuration is checked already.
 pub fn serve(config: Config) -> Result<(), Box<dyn Error>> {
-    telemetry::init_logging(&config.log);
     raise_file_limit();
     if !config.delivery.danger_allow_private_addresses.is_empty() {
         let allowed = &config.delivery.danger_allow_private_addresses;
         log::warn!(
             "receivers on private addresses are allowed: {}",
-            allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            allowed
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
         );
     }
     actix_rt::System::new().block_on(serve_until_signalled(config))
@@ -102,17 +105,18 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let send_settings = Arc::new(delivery::Settings::from_config(&config)?);
         let store = Store::open(config.store_settings(), clock, metrics.clone())?;
-        let scheduler =
-            Scheduler::start(store.clone(), &config, send_settings.clone(), metrics.clone());
+        let scheduler = Scheduler::start(store.clone(), &config, send_settings, metrics.clone());
 
         let address = listener.local_addr()?;
         let drain = Duration::from_secs(config.server.drain_seconds);
         let workers = config.server.workers;
         let connections = (config.limits.connections_max / workers).max(1);
+        let allowed = config.delivery.danger_allow_private_addresses.clone();
+        let address_rule = AddressRule::new(allowed);
         let context = web::Data::new(api::Context {
             store: store.clone(),
             config: Arc::new(config),
-            addresses: Box::new(move |url| send_settings.url_problem(url)),
+            addresses: Box::new(move |url| address_rule.url_problem(url)),
             metrics: metrics.clone(),
         });
         let http = HttpServer::new(move || App::new().configure(api::configure(context.clone())))
@@ -125,7 +129,14 @@ impl Server {
             .run();
         let handle = http.handle();
         actix_rt::spawn(http);
-        Ok(Server { address, store, scheduler, metrics, http: handle, drain })
+        Ok(Server {
+            address,
+            store,
+            scheduler,
+            metrics,
+            http: handle,
+            drain,
+        })
     }
 
     /// Keeps gauges fresh and the supervisor informed; returns only when the store has failed.
@@ -172,7 +183,9 @@ fn serve_metrics(listener: TcpListener, metrics: Arc<Metrics>) -> std::io::Resul
         App::new().app_data(metrics.clone()).route(
             "/metrics",
             web::get().to(|metrics: web::Data<Metrics>| async move {
-                HttpResponse::Ok().content_type(telemetry::METRICS_CONTENT_TYPE).body(metrics.encode())
+                HttpResponse::Ok()
+                    .content_type(telemetry::METRICS_CONTENT_TYPE)
+                    .body(metrics.encode())
             }),
         )
     })

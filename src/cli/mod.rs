@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
+use crate::clock::Clock;
 use crate::config::{self, Config, Flags};
 use crate::{server, store, telemetry};
 
@@ -125,7 +126,7 @@ fn run(arguments: Arguments) -> Result {
         },
         Command::VerifyStore => verify_store(&settings()?),
         Command::Restore { from } => {
-            let report = store::restore(settings()?.store_settings(), &from);
+            let report = store::restore(&settings()?.store_settings(), &from, &Clock::System);
             say_counts(&report.map_err(Failure::failed)?.counts)
         }
         Command::Sink(arguments) => arguments.run(),
@@ -145,12 +146,14 @@ fn serve(config: Config, flags: Flags) -> Result {
 }
 
 fn reset_owner(config: &Config) -> Result {
-    let path = store::reset_owner(config.store_settings()).map_err(Failure::failed)?;
+    let path =
+        store::reset_owner(&config.store_settings(), &Clock::System).map_err(Failure::failed)?;
     say(&format!("the new owner token is in {}", path.display()))
 }
 
 fn verify_store(config: &Config) -> Result {
-    let report = store::verify(config.store_settings()).map_err(Failure::failed)?;
+    let report =
+        store::verify(&config.store_settings(), &Clock::System).map_err(Failure::failed)?;
     say_counts(&report.counts)?;
     for problem in &report.problems {
         say(&format!("damaged: {problem}"))?;

@@ -140,7 +140,10 @@ impl Lane {
     /// What to read next, if it is time: everything behind a place, and how many.
     pub fn wants_read(&mut self) -> Option<(Option<Place>, usize)> {
         let low = self.window.len() * 2 < WINDOW_MAX.min(2 * (self.pace + 1));
-        let sendable = self.endpoint.as_ref().is_some_and(|endpoint| !endpoint.disabled);
+        let sendable = self
+            .endpoint
+            .as_ref()
+            .is_some_and(|endpoint| !endpoint.disabled);
         if self.reading || !sendable {
             return None;
         }
@@ -193,8 +196,14 @@ impl Lane {
     }
 
     pub fn readiness(&self, now: Timestamp, limits: &LaneLimits) -> Readiness {
-        let Some(endpoint) = &self.endpoint else { return Readiness::Waiting };
-        let in_flight_max = if self.hanging { 1 } else { limits.in_flight_max };
+        let Some(endpoint) = &self.endpoint else {
+            return Readiness::Waiting;
+        };
+        let in_flight_max = if self.hanging {
+            1
+        } else {
+            limits.in_flight_max
+        };
         if endpoint.disabled
             || self.in_flight >= in_flight_max
             || self.taken.len() >= limits.unrecorded_max
@@ -247,13 +256,11 @@ impl Lane {
         self.taken.len()
     }
 
-    pub fn is_reading(&self) -> bool {
-        self.reading
-    }
-
     /// When the first delivery is or was due, in a lane that sends.
     pub fn first_due(&self) -> Option<Timestamp> {
-        self.endpoint.as_ref().filter(|endpoint| !endpoint.disabled)?;
+        self.endpoint
+            .as_ref()
+            .filter(|endpoint| !endpoint.disabled)?;
         self.window.first_key_value().map(|((due, _), _)| *due)
     }
 
@@ -265,7 +272,9 @@ impl Lane {
 
     /// Drops the messages that travel with deliveries: they can be read again.
     pub fn drop_messages(&mut self) {
-        self.window.values_mut().for_each(|entry| entry.message = None);
+        self.window
+            .values_mut()
+            .for_each(|entry| entry.message = None);
     }
 }
 
@@ -277,7 +286,10 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    const LIMITS: LaneLimits = LaneLimits { in_flight_max: 2, unrecorded_max: 3 };
+    const LIMITS: LaneLimits = LaneLimits {
+        in_flight_max: 2,
+        unrecorded_max: 3,
+    };
 
     fn endpoint() -> Option<Arc<Endpoint>> {
         Some(Arc::new(Endpoint {
@@ -302,8 +314,19 @@ mod tests {
     }
 
     fn entry(due: u64, message: u8) -> Entry {
-        let key = DeliveryKey { lane: 1, due: Timestamp(due), message: MessageId([message; 20]) };
-        Entry { delivery: Delivery { key, attempts: 0, trigger: Trigger::Scheduled }, message: None }
+        let key = DeliveryKey {
+            lane: 1,
+            due: Timestamp(due),
+            message: MessageId([message; 20]),
+        };
+        Entry {
+            delivery: Delivery {
+                key,
+                attempts: 0,
+                trigger: Trigger::Scheduled,
+            },
+            message: None,
+        }
     }
 
     #[test]
@@ -312,20 +335,31 @@ mod tests {
         for (due, message) in [(30, 3), (10, 1), (20, 2)] {
             lane.stored(entry(due, message));
         }
-        assert_eq!(lane.readiness(Timestamp(5), &LIMITS), Readiness::At(Timestamp(10)));
+        assert_eq!(
+            lane.readiness(Timestamp(5), &LIMITS),
+            Readiness::At(Timestamp(10))
+        );
         let now = Timestamp(25);
         for expected in [10, 20] {
             assert_eq!(lane.readiness(now, &LIMITS), Readiness::Ready);
             assert_eq!(lane.take().unwrap().delivery.key.due, Timestamp(expected));
         }
-        assert_eq!(lane.readiness(Timestamp(99), &LIMITS), Readiness::Waiting, "two in flight");
+        assert_eq!(
+            lane.readiness(Timestamp(99), &LIMITS),
+            Readiness::Waiting,
+            "two in flight"
+        );
         lane.sent(false, true);
         assert_eq!(lane.readiness(Timestamp(99), &LIMITS), Readiness::Ready);
         lane.take();
         lane.sent(false, true);
         lane.sent(false, true);
         lane.stored(entry(40, 4));
-        assert_eq!(lane.readiness(Timestamp(99), &LIMITS), Readiness::Waiting, "3 unrecorded");
+        assert_eq!(
+            lane.readiness(Timestamp(99), &LIMITS),
+            Readiness::Waiting,
+            "3 unrecorded"
+        );
         lane.recorded(&(Timestamp(10), MessageId([1; 20])));
         assert_eq!(lane.readiness(Timestamp(99), &LIMITS), Readiness::Ready);
     }
@@ -334,7 +368,10 @@ mod tests {
     fn a_hanging_lane_keeps_one_slot_until_a_success() {
         let mut lane = Lane::new(endpoint(), true);
         (1..9).for_each(|message| lane.stored(entry(1, message)));
-        let limits = LaneLimits { in_flight_max: 2, unrecorded_max: 99 };
+        let limits = LaneLimits {
+            in_flight_max: 2,
+            unrecorded_max: 99,
+        };
         lane.take();
         lane.take();
         lane.sent(true, false);

@@ -23,9 +23,17 @@ pub enum Wish {
     /// The lanes that belong to this worker and in which something waits.
     Lanes { worker: usize, workers: usize },
     /// A stretch of a lane's queue, with the messages of what is due.
-    Stretch { lane: u64, application: Option<ApplicationId>, behind: Option<Place>, limit: usize },
+    Stretch {
+        lane: u64,
+        application: Option<ApplicationId>,
+        behind: Option<Place>,
+        limit: usize,
+    },
     /// The message of a delivery that is to be sent.
-    Message { application: ApplicationId, delivery: Delivery },
+    Message {
+        application: ApplicationId,
+        delivery: Delivery,
+    },
 }
 
 /// A worker's way to the loader.
@@ -61,11 +69,19 @@ fn run(store: &Store, wishes: &Receiver<(Wish, UnboundedSender<WorkerEvent>)>) {
                 }
                 tell(WorkerEvent::LanesRead);
             }
-            Wish::Stretch { lane, application, behind, limit } => {
+            Wish::Stretch {
+                lane,
+                application,
+                behind,
+                limit,
+            } => {
                 let read = stretch(store, lane, application, behind, limit);
                 tell(WorkerEvent::Read { lane, read });
             }
-            Wish::Message { application, delivery } => {
+            Wish::Message {
+                application,
+                delivery,
+            } => {
                 let message = store.message(application, delivery.key.message);
                 tell(WorkerEvent::Message { delivery, message });
             }
@@ -73,12 +89,7 @@ fn run(store: &Store, wishes: &Receiver<(Wish, UnboundedSender<WorkerEvent>)>) {
     }
 }
 
-fn lanes(
-    store: &Store,
-    worker: usize,
-    workers: usize,
-    tell: &impl Fn(WorkerEvent),
-) -> Result<()> {
+fn lanes(store: &Store, worker: usize, workers: usize, tell: &impl Fn(WorkerEvent)) -> Result<()> {
     let mut after = None;
     while let Some(lane) = store.next_lane(after)? {
         if super::worker_of(lane, workers) == worker {
@@ -117,5 +128,9 @@ fn stretch(
 /// What stands in for a message that is not there: nothing that was accepted is ever missing
 /// while it waits, so this is damage, and the log says so.
 pub fn missing(delivery: &Delivery) -> Arc<str> {
-    format!("{} waits and its message is not in the store", delivery.key.message).into()
+    format!(
+        "{} waits and its message is not in the store",
+        delivery.key.message
+    )
+    .into()
 }

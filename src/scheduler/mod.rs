@@ -97,7 +97,11 @@ impl Scheduler {
         metrics: Arc<Metrics>,
     ) -> Scheduler {
         let workers = config.delivery.workers;
-        let counts = || (0..workers).map(|_| AtomicUsize::new(0)).collect::<Counts>();
+        let counts = || {
+            (0..workers)
+                .map(|_| AtomicUsize::new(0))
+                .collect::<Counts>()
+        };
         let shared = Arc::new(Shared {
             workers,
             slots: (config.delivery.in_flight_max / workers).max(1),
@@ -117,8 +121,7 @@ impl Scheduler {
         });
         let (stop, _) = watch::channel(false);
         let (loader, _) = Loader::start(store.clone());
-        let told: Arc<Vec<AtomicU64>> =
-            Arc::new((0..workers).map(|_| AtomicU64::new(0)).collect());
+        let told: Arc<Vec<AtomicU64>> = Arc::new((0..workers).map(|_| AtomicU64::new(0)).collect());
         let mut senders = Vec::new();
         let mut handles = Vec::new();
         for number in 0..workers {
@@ -128,7 +131,13 @@ impl Scheduler {
             handles.push((handle, status));
         }
         attach(&store, senders, told.clone(), shared.clone());
-        Scheduler { shared, told, workers: handles, stop, store }
+        Scheduler {
+            shared,
+            told,
+            workers: handles,
+            stop,
+            store,
+        }
     }
 
     /// Stops sending, waits up to `deadline` for what is in flight and its outcomes, and says
@@ -157,17 +166,26 @@ impl Scheduler {
 
     /// When something is due that is not due now.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.workers.iter().filter_map(|(_, status)| status.borrow().next_due).min()
+        self.workers
+            .iter()
+            .filter_map(|(_, status)| status.borrow().next_due)
+            .min()
     }
 
     /// When the delivery that waits longest was due, where one is overdue.
     pub fn oldest_due(&self) -> Option<Timestamp> {
-        self.workers.iter().filter_map(|(_, status)| status.borrow().oldest_due).min()
+        self.workers
+            .iter()
+            .filter_map(|(_, status)| status.borrow().oldest_due)
+            .min()
     }
 
     /// Attempts being sent now.
     pub fn in_flight(&self) -> usize {
-        self.workers.iter().map(|(_, status)| status.borrow().in_flight).sum()
+        self.workers
+            .iter()
+            .map(|(_, status)| status.borrow().in_flight)
+            .sum()
     }
 }
 
@@ -183,7 +201,11 @@ fn start_worker(
     store: &Store,
     loader: &Loader,
     stop: watch::Receiver<bool>,
-) -> (UnboundedSender<WorkerEvent>, watch::Receiver<Status>, JoinHandle<()>) {
+) -> (
+    UnboundedSender<WorkerEvent>,
+    watch::Receiver<Status>,
+    JoinHandle<()>,
+) {
     let (sender, events) = unbounded_channel();
     let (status, status_seen) = watch::channel(Status::default());
     let (shared, store, loader) = (shared.clone(), store.clone(), loader.clone());
@@ -192,7 +214,9 @@ fn start_worker(
         .name(format!("delivery-{number}"))
         .spawn(move || {
             actix_rt::System::new().block_on(async move {
-                Worker::new(number, shared, store, loader, news).run(events, status, stop).await;
+                Worker::new(number, shared, store, loader, news)
+                    .run(events, status, stop)
+                    .await;
             });
         })
         .expect("the system has room for a thread at start");

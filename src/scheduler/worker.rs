@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
 
-use super::lane::{self, Entry, Lane, LaneLimits, Place, Readiness};
+use super::lane::{self, Entry, Lane, Place, Readiness};
 use super::loader::{self, Loader, Wish};
 use super::{Shared, Status};
 use crate::clock::Timestamp;
@@ -36,15 +36,30 @@ const READ_AGAIN: Duration = Duration::from_secs(1);
 pub enum WorkerEvent {
     Stored(Event),
     /// Something waits in this lane; told at start.
-    Lane { lane: u64 },
+    Lane {
+        lane: u64,
+    },
     /// All lanes in which something waited at start have been told.
     LanesRead,
-    Read { lane: u64, read: Result<(Vec<Entry>, bool)> },
-    Message { delivery: Delivery, message: Result<Option<Arc<Message>>> },
+    Read {
+        lane: u64,
+        read: Result<(Vec<Entry>, bool)>,
+    },
+    Message {
+        delivery: Delivery,
+        message: Result<Option<Arc<Message>>>,
+    },
     /// An attempt has its answer, or none; its slot is free.
-    Sent { lane: u64, timed_out: bool, succeeded: bool },
+    Sent {
+        lane: u64,
+        timed_out: bool,
+        succeeded: bool,
+    },
     /// An attempt's outcome is durable.
-    Recorded { lane: u64, place: Place },
+    Recorded {
+        lane: u64,
+        place: Place,
+    },
 }
 
 pub struct Worker {
@@ -81,7 +96,10 @@ impl Worker {
         loader: Loader,
         news: UnboundedSender<WorkerEvent>,
     ) -> Worker {
-        let sender = Rc::new(Sender::new(shared.send_settings.clone(), store.clock().clone()));
+        let sender = Rc::new(Sender::new(
+            shared.send_settings.clone(),
+            store.clock().clone(),
+        ));
         Worker {
             number,
             shared,
@@ -111,7 +129,13 @@ impl Worker {
         mut stop: watch::Receiver<bool>,
     ) {
         let workers = self.shared.workers;
-        self.loader.wish(Wish::Lanes { worker: self.number, workers }, &self.news);
+        self.loader.wish(
+            Wish::Lanes {
+                worker: self.number,
+                workers,
+            },
+            &self.news,
+        );
         let clock = self.store.clock().clone();
         loop {
             let stopping = *stop.borrow_and_update();
@@ -152,7 +176,11 @@ impl Worker {
             return;
         }
         self.oldest_looked = now;
-        let overdue = self.lanes.values().filter_map(Lane::first_due).filter(|due| *due <= now);
+        let overdue = self
+            .lanes
+            .values()
+            .filter_map(Lane::first_due)
+            .filter(|due| *due <= now);
         self.oldest_due = overdue.min();
     }
 
@@ -228,13 +256,20 @@ impl Worker {
                 self.loading -= 1;
                 self.send_loaded(delivery, message);
             }
-            WorkerEvent::Sent { lane: number, timed_out, succeeded } => {
+            WorkerEvent::Sent {
+                lane: number,
+                timed_out,
+                succeeded,
+            } => {
                 self.slots_used -= 1;
                 self.lane(number).sent(timed_out, succeeded);
                 self.look_at(number);
                 self.unpark();
             }
-            WorkerEvent::Recorded { lane: number, place } => {
+            WorkerEvent::Recorded {
+                lane: number,
+                place,
+            } => {
                 self.shared.unrecorded[self.number].fetch_sub(1, Ordering::Relaxed);
                 self.lane(number).recorded(&place);
                 self.look_at(number);
@@ -245,7 +280,10 @@ impl Worker {
     fn lane(&mut self, number: u64) -> &mut Lane {
         let (store, known_empty) = (&self.store, self.lanes_read);
         self.lanes.entry(number).or_insert_with(|| {
-            Lane::new(store.catalog().endpoint_by_number(number).cloned(), known_empty)
+            Lane::new(
+                store.catalog().endpoint_by_number(number).cloned(),
+                known_empty,
+            )
         })
     }
 
@@ -254,11 +292,21 @@ impl Worker {
     fn look_at(&mut self, number: u64) {
         let now = self.store.clock().now();
         let limits = self.shared.limits;
-        let Some(lane) = self.lanes.get_mut(&number) else { return };
+        let Some(lane) = self.lanes.get_mut(&number) else {
+            return;
+        };
         if let Some((behind, limit)) = lane.wants_read() {
             let application = lane.endpoint.as_ref().map(|endpoint| endpoint.application);
             self.shared.reads[self.number].fetch_add(1, Ordering::Relaxed);
-            self.loader.wish(Wish::Stretch { lane: number, application, behind, limit }, &self.news);
+            self.loader.wish(
+                Wish::Stretch {
+                    lane: number,
+                    application,
+                    behind,
+                    limit,
+                },
+                &self.news,
+            );
         }
         match lane.readiness(now, &limits) {
             Readiness::Ready if !lane.queued => {
@@ -291,7 +339,8 @@ impl Worker {
     }
 
     fn wake_due(&mut self, now: Timestamp) {
-        while let Some((due, number)) = self.alarms.first().copied().filter(|(due, _)| *due <= now) {
+        while let Some((due, number)) = self.alarms.first().copied().filter(|(due, _)| *due <= now)
+        {
             self.alarms.remove(&(due, number));
             self.alarm_of.remove(&number);
             self.look_at(number);
@@ -309,9 +358,13 @@ impl Worker {
         let now = self.store.clock().now();
         let limits = self.shared.limits;
         while self.slots_used < self.shared.slots {
-            let Some(number) = self.ready.pop_front() else { return };
+            let Some(number) = self.ready.pop_front() else {
+                return;
+            };
             let reserved_only = self.slots_used >= self.shared.open_slots();
-            let Some(lane) = self.lanes.get_mut(&number) else { continue };
+            let Some(lane) = self.lanes.get_mut(&number) else {
+                continue;
+            };
             if lane.readiness(now, &limits) != Readiness::Ready {
                 lane.queued = false;
                 self.look_at(number);
@@ -340,7 +393,13 @@ impl Worker {
                 self.loading += 1;
                 let application = endpoint.application;
                 let delivery = entry.delivery;
-                self.loader.wish(Wish::Message { application, delivery }, &self.news);
+                self.loader.wish(
+                    Wish::Message {
+                        application,
+                        delivery,
+                    },
+                    &self.news,
+                );
             }
         }
     }
@@ -384,13 +443,25 @@ impl Worker {
             let number = delivery.attempts + 1;
             let outcome = sender.attempt(&endpoint, &message, number).await;
             shared.metrics.in_flight.dec();
-            finish(&shared, &store, &news, delivery, endpoint, Some(&message), outcome).await;
+            finish(
+                &shared,
+                &store,
+                &news,
+                delivery,
+                endpoint,
+                Some(&message),
+                outcome,
+            )
+            .await;
         });
     }
 
     fn spawn_damaged(&self, delivery: Delivery, endpoint: Arc<Endpoint>, why: &str) {
         let (store, shared, news) = (self.store.clone(), self.shared.clone(), self.news.clone());
-        let failure = Failure { kind: FailureKind::NotSendable, detail: why.to_owned() };
+        let failure = Failure {
+            kind: FailureKind::NotSendable,
+            detail: why.to_owned(),
+        };
         let outcome = Outcome {
             started_at: store.clock().now(),
             timings: Timings::default(),
@@ -432,7 +503,11 @@ async fn finish(
     let (lane, place) = (delivery.key.lane, lane::place(&delivery.key));
     // The worker lives for as long as anything is in flight.
     let timed_out = kind == Some(FailureKind::Timeout);
-    let _ = news.send(WorkerEvent::Sent { lane, timed_out, succeeded: kind.is_none() });
+    let _ = news.send(WorkerEvent::Sent {
+        lane,
+        timed_out,
+        succeeded: kind.is_none(),
+    });
     shared.metrics.attempt(kind);
     if let Some(message) = message
         && verdict == Verdict::Delivered
@@ -440,7 +515,10 @@ async fn finish(
     {
         let waited = outcome.started_at.since(message.accepted_at).as_secs_f64();
         let answered = f64::from(outcome.timings.first_byte_us.unwrap_or_default()) / 1e6;
-        shared.metrics.publish_to_receipt_seconds.observe(waited + answered);
+        shared
+            .metrics
+            .publish_to_receipt_seconds
+            .observe(waited + answered);
     }
     let line = AttemptLine {
         message: delivery.key.message,
@@ -451,7 +529,14 @@ async fn finish(
     };
     shared.log.record(now, &line);
     let method = "POST";
-    let finished = Finished { delivery, endpoint, number, outcome, method, verdict };
+    let finished = Finished {
+        delivery,
+        endpoint,
+        number,
+        outcome,
+        method,
+        verdict,
+    };
     match store.record_attempt(finished).await {
         Ok(()) => drop(news.send(WorkerEvent::Recorded { lane, place })),
         // The store is final about it: nothing more is sent or recorded, and the delivery will be

@@ -845,7 +845,9 @@ impl Committer {
         if batch.commands > 0 {
             let metrics = &self.inner.metrics;
             metrics.commit_batch_size.observe(batch.commands as f64);
-            metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+            metrics
+                .commit_seconds
+                .observe(started.elapsed().as_secs_f64());
         }
         self.inner.apply(batch.changes);
         batch

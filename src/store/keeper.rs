@@ -135,8 +135,8 @@ impl Inner {
             Err(error) => log::warn!("cannot tell the free space at {}: {error}", path.display()),
         }
         let bytes = self.live.size_bytes() + self.slices.size_bytes();
-        self.metrics
-            .store_bytes(bytes, self.live.blob_files() as u64);
+        self.metrics.store_bytes.set(bytes as i64);
+        self.metrics.blob_files.set(self.live.blob_files() as i64);
     }
 
     fn run(&self, command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command) -> Result<()> {
