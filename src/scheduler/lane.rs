@@ -3,7 +3,8 @@
 //! The store holds the whole queue; a lane holds a *window* of it, the deliveries that are due
 //! first. Everything at or before the window's end is known here; what lies behind it is read when
 //! the window runs low. The worker tells the lane what was stored, read, sent and recorded, and
-//! asks it what to send next.
+//! asks it what to send next. It relies on news in the order of commits: that a delivery was
+//! stored is told before its outcome is durable.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -476,6 +477,9 @@ mod tests {
                         lane.sent(false, true);
                     },
                     Step::Record { retry } => if let Some(at) = flying.pop() {
+                        // The committer tells of one batch before it begins the next, so news of
+                        // a delivery come before its outcome can be durable.
+                        news.drain(..).for_each(|at| lane.stored(as_entry(at)));
                         store.remove(&at);
                         if let Some(due) = retry {
                             let again = (Timestamp(due + at.0.0), at.1);

@@ -552,7 +552,7 @@ mod tests {
             },
             &[],
         );
-        assert_eq!(hex::encode(&waiting), "b7710100c29feb64020000000301");
+        assert_eq!(hex::encode(&waiting), "b77101001f04717c020000000301");
         let key = message_key(ApplicationId([1; 20]), MessageId([2; 20]));
         let meta = MessageMeta {
             commit: 300,
