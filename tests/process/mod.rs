@@ -118,6 +118,7 @@ impl Launch {
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         die_with_parent(&mut command);
+        let started_at = Instant::now();
         let mut child = command
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
@@ -131,7 +132,7 @@ impl Launch {
             child,
             log,
             follower: Some(follower),
-            started_at: Instant::now(),
+            started_at,
         }
     }
 
