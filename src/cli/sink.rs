@@ -42,7 +42,7 @@ pub struct Arguments {
     listen: SocketAddr,
     /// Check signatures with the endpoint's secret (whsec_…) or public key (whpk_…)
     #[arg(long, env = "POSTRIDER_SECRET", hide_env_values = true)]
-    secret: Option<VerifyingKey>,
+    secret: Option<String>,
     /// The status to answer with
     #[arg(long, default_value = "200", value_parser = parse_status)]
     status: StatusCode,
@@ -61,6 +61,13 @@ pub struct Arguments {
     /// Print counts only
     #[arg(long)]
     quiet: bool,
+}
+
+/// What every request is answered from.
+struct Receiver {
+    arguments: Arguments,
+    key: Option<VerifyingKey>,
+    counts: Arc<Counts>,
 }
 
 /// What was received so far.
@@ -82,17 +89,26 @@ enum Signature {
 
 impl Arguments {
     pub fn run(self) -> Result {
-        actix_rt::System::new().block_on(self.serve())
+        let key = self
+            .secret
+            .as_deref()
+            .map(VerifyingKey::parse)
+            .transpose()?;
+        actix_rt::System::new().block_on(self.serve(key))
     }
 
-    async fn serve(self) -> Result {
+    async fn serve(self, key: Option<VerifyingKey>) -> Result {
         let counts = Arc::new(Counts::default());
         let quiet = self.quiet;
         let listen = self.listen;
-        let state = web::Data::new((self, Arc::clone(&counts)));
+        let receiver = web::Data::new(Receiver {
+            arguments: self,
+            key,
+            counts: Arc::clone(&counts),
+        });
         let server = HttpServer::new(move || {
             App::new()
-                .app_data(state.clone())
+                .app_data(receiver.clone())
                 .app_data(web::PayloadConfig::new(BODY_MAX_BYTES))
                 .default_service(web::to(receive))
         })
@@ -113,14 +129,14 @@ impl Arguments {
     }
 }
 
-async fn receive(
-    request: HttpRequest,
-    body: Bytes,
-    state: web::Data<(Arguments, Arc<Counts>)>,
-) -> HttpResponse {
-    let (arguments, counts) = state.get_ref();
+async fn receive(request: HttpRequest, body: Bytes, receiver: web::Data<Receiver>) -> HttpResponse {
+    let Receiver {
+        arguments,
+        key,
+        counts,
+    } = receiver.get_ref();
     let number = counts.received.fetch_add(1, Ordering::Relaxed) + 1;
-    let signature = check(arguments.secret.as_ref(), request.headers(), &body);
+    let signature = check(key.as_ref(), request.headers(), &body);
     match signature {
         Signature::Verifies => counts.verified.fetch_add(1, Ordering::Relaxed),
         Signature::DoesNotVerify | Signature::Absent => {
@@ -195,11 +211,12 @@ fn describe(
     body: &[u8],
 ) -> String {
     let mut block = format!("#{number} {at} {} {}\n", request.method(), request.uri());
-    for (name, value) in request.headers() {
-        if !DULL_HEADERS.contains(&name.as_str()) {
-            let value = String::from_utf8_lossy(value.as_bytes());
-            writeln!(block, "  {name}: {value}").expect("writing to a String does not fail");
-        }
+    let mut headers: Vec<_> = request.headers().iter().collect();
+    headers.retain(|(name, _)| !DULL_HEADERS.contains(&name.as_str()));
+    headers.sort_by_key(|(name, _)| name.as_str());
+    for (name, value) in headers {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        writeln!(block, "  {name}: {value}").expect("writing to a String does not fail");
     }
     let verdict = match signature {
         Signature::Verifies => "verifies",
@@ -272,7 +289,7 @@ mod tests {
 
     #[test]
     fn both_header_families_are_checked() {
-        let key: VerifyingKey = SECRET.parse().unwrap();
+        let key = VerifyingKey::parse(SECRET).ok().expect("a secret");
         for prefix in ["webhook", "svix"] {
             let request = request(prefix);
             let check = |key, body| check(key, request.headers(), body);

@@ -7,7 +7,6 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -25,7 +24,7 @@ const BODY_MAX_BYTES: u64 = 64 << 20;
 pub struct Arguments {
     /// The endpoint's secret (whsec_…), or its public key (whpk_…)
     #[arg(long, env = "POSTRIDER_SECRET", hide_env_values = true)]
-    secret: VerifyingKey,
+    secret: String,
     /// The request's webhook-id header
     #[arg(long)]
     id: String,
@@ -41,13 +40,11 @@ pub struct Arguments {
 
 impl Arguments {
     pub fn run(&self) -> Result {
+        let key = VerifyingKey::parse(&self.secret)?;
         let body = self
             .read_body()
             .map_err(|error| Failure::failed(format!("cannot read the body: {error}")))?;
-        if self
-            .secret
-            .verifies(&self.id, &self.timestamp, &body, &self.signature)
-        {
+        if key.verifies(&self.id, &self.timestamp, &body, &self.signature) {
             say("the signature is valid")
         } else {
             Err(Failure::failed(
@@ -78,25 +75,23 @@ pub enum VerifyingKey {
     Ed25519(Vec<u8>),
 }
 
-impl FromStr for VerifyingKey {
-    type Err = String;
-
-    /// Takes `whsec_…`, `whsk_…` and `whpk_…`. The error does not repeat the secret.
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
+impl VerifyingKey {
+    /// Takes `whsec_…`, `whsk_…` and `whpk_…`. Not left to the parser of the arguments, whose
+    /// complaints repeat the value.
+    pub fn parse(text: &str) -> Result<VerifyingKey> {
+        let wrong = |why: &str| Failure::Usage(format!("--secret {why}"));
         if let Some(encoded) = text.strip_prefix(ED25519_PUBLIC_PREFIX) {
             return match STANDARD.decode(encoded) {
                 Ok(key) if key.len() == 32 => Ok(VerifyingKey::Ed25519(key)),
-                _ => Err("must encode a public key of 32 bytes".to_owned()),
+                _ => Err(wrong("must encode a public key of 32 bytes")),
             };
         }
-        Ok(match Secret::parse(text)?.signing_key() {
+        Ok(match Secret::parse(text).map_err(wrong)?.signing_key() {
             SigningKey::Hmac(key) => VerifyingKey::Hmac(key.to_vec()),
             SigningKey::Ed25519(pair) => VerifyingKey::Ed25519(pair.public_key().as_ref().to_vec()),
         })
     }
-}
 
-impl VerifyingKey {
     /// Whether one of the signatures in the header's value is this key's over the request.
     pub fn verifies(&self, id: &str, timestamp: &str, body: &[u8], signatures: &str) -> bool {
         let mut content = format!("{id}.{timestamp}.").into_bytes();
@@ -134,9 +129,23 @@ mod tests {
     const BODY: &[u8] = br#"{"test": 2432232314}"#;
     const SIGNATURE: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
 
+    fn key(text: &str) -> VerifyingKey {
+        VerifyingKey::parse(text).ok().expect("a valid secret")
+    }
+
+    #[test]
+    fn a_wrong_secret_is_not_repeated() {
+        for text in ["hunter2", "whsec_hunter2", "whsk_hunter2", "whpk_hunter2"] {
+            match VerifyingKey::parse(text) {
+                Err(Failure::Usage(why)) => assert!(!why.contains("hunter2"), "{why}"),
+                _ => panic!("{text} was taken"),
+            }
+        }
+    }
+
     #[test]
     fn the_published_example_holds_alone_and_among_others() {
-        let key: VerifyingKey = SECRET.parse().unwrap();
+        let key = key(SECRET);
         for signatures in [
             SIGNATURE.to_owned(),
             format!("v1,AAAA v2,x {SIGNATURE} v1a,AAAA"),
@@ -150,8 +159,8 @@ mod tests {
 
     #[test]
     fn any_change_breaks_it() {
-        let key: VerifyingKey = SECRET.parse().unwrap();
-        let other: VerifyingKey = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".parse().unwrap();
+        let key = key(SECRET);
+        let other = self::key("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
         assert!(!other.verifies(ID, TIMESTAMP, BODY, SIGNATURE));
         assert!(!key.verifies("msg_other", TIMESTAMP, BODY, SIGNATURE));
         assert!(!key.verifies(ID, "1614265331", BODY, SIGNATURE));
@@ -178,8 +187,8 @@ mod tests {
         };
         let signature = pair.sign(b"msg_1.1.{}");
         let header = format!("v1a,{}", STANDARD.encode(signature));
-        for key in [secret.expose(), &secret.readable()] {
-            let key: VerifyingKey = key.parse().unwrap();
+        for text in [secret.expose(), &secret.readable()] {
+            let key = key(text);
             assert!(key.verifies("msg_1", "1", b"{}", &header));
             assert!(!key.verifies("msg_1", "1", b"{ }", &header));
         }
