@@ -1,18 +1,45 @@
 //! The settings: built-in `config.toml` ← file ← environment ← flags, checked once, at start.
 //!
-//! The commented `config.toml` of the repository is compiled in and is the defaults. A setting
-//! that is unknown, of the wrong type or contradictory stops the start with its name.
+//! The commented `config.toml` of the repository is compiled in and is the defaults, so what it
+//! says is what happens; the type of each default there is the type a value must have. The command
+//! line calls [`load`]; everything else is handed the finished [`Config`]. A setting that is
+//! unknown, of the wrong type, out of range or contradictory stops the start, and the error names
+//! every such setting as `section.key` with where it came from. What is loaded is valid: nobody
+//! checks it again.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use config::{Environment, File, FileFormat, FileSourceString, Source, Value, ValueKind};
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use crate::domain::id::OrganisationId;
 use crate::domain::retry::RetrySchedule;
+use crate::store;
 
-#[derive(Clone, Debug, Deserialize)]
+/// The commented file of the repository.
+pub const DEFAULTS: &str = include_str!("../config.toml");
+
+/// Where a file is looked for when none is named; the first that exists is read.
+const FILES: [&str; 2] = ["./config.toml", "/etc/postrider/config.toml"];
+
+/// Settings that have no default. All of them are text.
+const OPTIONAL: [&str; 3] = [
+    "server.metrics_listen",
+    "auth.default_organisation",
+    "delivery.extra_ca_file",
+];
+
+const ENVIRONMENT_PREFIX: &str = "POSTRIDER";
+
+/// Waits longer than this are taken for a slip of the unit.
+const WAIT_MAX_SECONDS: u64 = 366 * 24 * 3600;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub server: Server,
@@ -23,7 +50,7 @@ pub struct Config {
     pub log: Log,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
     pub listen: SocketAddr,
@@ -34,7 +61,7 @@ pub struct Server {
     pub metrics_listen: Option<SocketAddr>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Store {
     pub path: PathBuf,
@@ -51,14 +78,14 @@ pub struct Store {
     pub commit_timeout_seconds: u64,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
     /// The id of the default organisation, for a deployment that moves over; generated where empty.
     pub default_organisation: Option<String>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Delivery {
     pub danger_allow_private_addresses: Vec<IpNet>,
@@ -82,7 +109,7 @@ pub struct Delivery {
     pub unrecorded_per_endpoint_max: usize,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     pub payload_bytes: usize,
@@ -101,13 +128,397 @@ pub struct Limits {
     pub connections_max: usize,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
     /// As RUST_LOG: "info", "info,postrider::delivery=debug".
     pub level: String,
     /// Lines about failed attempts per endpoint and minute; the rest is counted in one line.
     pub failures_per_endpoint_minute_max: u32,
+}
+
+/// What the command line says about the settings.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flags {
+    /// Receivers on loopback are allowed.
+    pub dev: bool,
+}
+
+/// Everything that is wrong with the settings, in one line.
+#[derive(Debug)]
+pub struct ConfigError {
+    pub problems: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problems.join("; "))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl From<String> for ConfigError {
+    fn from(problem: String) -> Self {
+        ConfigError {
+            problems: vec![problem],
+        }
+    }
+}
+
+/// The settings in effect: the defaults, changed by the file (`file`, or the first one found in
+/// the usual places), by the environment and by the flags.
+pub fn load(file: Option<&Path>, flags: Flags) -> Result<Config, ConfigError> {
+    let found = FILES.map(Path::new).into_iter().find(|path| path.exists());
+    let file = match file.or(found) {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            Some((path.display().to_string(), text))
+        }
+        None => None,
+    };
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| {
+            let name = name.into_string().ok()?;
+            // Others' variables need not be text; ours that are not fail as a value.
+            name.to_uppercase()
+                .starts_with(&format!("{ENVIRONMENT_PREFIX}__"))
+                .then(|| (name, value.to_string_lossy().into_owned()))
+        })
+        .collect();
+    assemble(file, environment, flags)
+}
+
+/// [`load`] without the reading: `file` is a name and its text.
+fn assemble(
+    file: Option<(String, String)>,
+    environment: HashMap<String, String>,
+    flags: Flags,
+) -> Result<Config, ConfigError> {
+    let defaults = read_toml("the defaults", DEFAULTS)?;
+    let mut problems = Vec::new();
+    let mut layers = config::Config::builder().add_source(toml_source(DEFAULTS));
+
+    if let Some((name, text)) = &file {
+        for (key, value) in read_toml(name, text)? {
+            match fit(&key, value, name, &defaults, |value, like| {
+                check_kind(value, like)
+            }) {
+                Ok((key, value)) => layers = set(layers, &key, value)?,
+                Err(problem) => problems.push(problem),
+            }
+        }
+    }
+    for (key, value) in read_environment(environment)? {
+        let name = format!(
+            "{ENVIRONMENT_PREFIX}__{}",
+            key.replace('.', "__").to_uppercase()
+        );
+        if value.kind == ValueKind::String(String::new()) && OPTIONAL.contains(&key.as_str()) {
+            layers = set(layers, &key, Value::from(ValueKind::Nil))?;
+            continue;
+        }
+        match fit(&key, value, &name, &defaults, |value, like| {
+            parse_kind(value, like)
+        }) {
+            Ok((key, value)) => layers = set(layers, &key, value)?,
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(ConfigError { problems });
+    }
+
+    let mut config: Config = layers
+        .build()
+        .and_then(|layers| layers.try_deserialize())
+        .map_err(|error| one_line(&error.to_string()))?;
+    let problems = config.problems();
+    if !problems.is_empty() {
+        return Err(ConfigError { problems });
+    }
+    if flags.dev {
+        config.allow_loopback_receivers();
+    }
+    Ok(config)
+}
+
+impl Config {
+    /// What the store needs to know.
+    pub fn store_settings(&self) -> store::Settings {
+        const MINUTE: u64 = 60;
+        const HOUR: u64 = 60 * MINUTE;
+        store::Settings {
+            path: self.store.path.clone(),
+            cache_bytes: self.store.cache_bytes,
+            retention: Duration::from_secs(u64::from(self.store.retention_days) * 24 * HOUR),
+            min_free_bytes: self.store.min_free_bytes,
+            slice_age: Duration::from_secs(u64::from(self.store.slice_hours) * HOUR),
+            slice_bytes: self.store.slice_bytes,
+            export_every: Duration::from_secs(u64::from(self.store.export_minutes) * MINUTE),
+            commit_timeout: Duration::from_secs(self.store.commit_timeout_seconds),
+            waiting_max: self.limits.waiting_max,
+            commit_queue_max: self.limits.commit_queue_max,
+            default_organisation: self.auth.default_organisation.as_ref().map(|id| {
+                id.parse::<OrganisationId>()
+                    .expect("problems() has parsed it")
+            }),
+        }
+    }
+
+    /// The settings in effect as a file that [`load`] reads back to the same ones.
+    pub fn to_toml(&self) -> String {
+        let value = serde_json::to_value(self).expect("settings are plain values");
+        let sections = value.as_object().expect("the settings are a struct");
+        let mut text = String::new();
+        for (section, settings) in sections {
+            text.push_str(&format!("[{section}]\n"));
+            for (key, value) in settings.as_object().expect("a section is a struct") {
+                // Text, numbers, truth values and lists of them are written alike in JSON and TOML.
+                if !value.is_null() {
+                    text.push_str(&format!("{key} = {value}\n"));
+                }
+            }
+            text.push('\n');
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+        text
+    }
+
+    fn allow_loopback_receivers(&mut self) {
+        let loopback = ["127.0.0.0/8", "::1/128"];
+        for network in loopback.map(|text| text.parse().expect("a network")) {
+            let allowed = &mut self.delivery.danger_allow_private_addresses;
+            if !allowed.contains(&network) {
+                allowed.push(network);
+            }
+        }
+    }
+
+    /// What the types cannot say: ranges, and settings that contradict each other.
+    fn problems(&self) -> Vec<String> {
+        let Config {
+            server,
+            store,
+            auth,
+            delivery,
+            limits,
+            log,
+        } = self;
+        const MIB: u64 = 1 << 20;
+        let mut problems = Vec::new();
+        let mut check = |holds: bool, name: &str, rule: &str| {
+            if !holds {
+                problems.push(format!("{name}: {rule}"));
+            }
+        };
+
+        check(
+            (1..=256).contains(&server.workers),
+            "server.workers",
+            "must be 1 to 256",
+        );
+        check(
+            server.drain_seconds <= 3600,
+            "server.drain_seconds",
+            "must be at most 3600",
+        );
+        check(
+            server.listen.port() == 0 || server.metrics_listen != Some(server.listen),
+            "server.metrics_listen",
+            "must differ from server.listen",
+        );
+
+        check(
+            !store.path.as_os_str().is_empty(),
+            "store.path",
+            "must not be empty",
+        );
+        check(
+            store.cache_bytes >= MIB,
+            "store.cache_bytes",
+            "must be at least 1048576",
+        );
+        check(
+            (1..=36_500).contains(&store.retention_days),
+            "store.retention_days",
+            "must be 1 to 36500",
+        );
+        check(
+            store.slice_hours >= 1,
+            "store.slice_hours",
+            "must be at least 1",
+        );
+        check(
+            u64::from(store.slice_hours) <= u64::from(store.retention_days) * 24,
+            "store.slice_hours",
+            "must not be longer than store.retention_days",
+        );
+        check(
+            store.slice_bytes >= MIB,
+            "store.slice_bytes",
+            "must be at least 1048576",
+        );
+        check(
+            store.export_minutes >= 1,
+            "store.export_minutes",
+            "must be at least 1",
+        );
+        check(
+            (1..=3600).contains(&store.commit_timeout_seconds),
+            "store.commit_timeout_seconds",
+            "must be 1 to 3600",
+        );
+
+        check(
+            auth.default_organisation
+                .as_ref()
+                .is_none_or(|id| id.parse::<OrganisationId>().is_ok()),
+            "auth.default_organisation",
+            "must be an organisation's id: 'org_' and 27 letters and digits",
+        );
+
+        check(
+            ["standard", "svix"].contains(&delivery.default_profile.as_str()),
+            "delivery.default_profile",
+            "must be 'standard' or 'svix'",
+        );
+        check(
+            delivery.retry_delays_seconds.len() <= 100
+                && delivery
+                    .retry_delays_seconds
+                    .iter()
+                    .all(|delay| (1..=WAIT_MAX_SECONDS).contains(delay)),
+            "delivery.retry_delays_seconds",
+            "must be at most 100 waits of 1 second to 366 days",
+        );
+        check(
+            (0.0..=1.0).contains(&delivery.jitter),
+            "delivery.jitter",
+            "must be 0 to 1",
+        );
+        check(
+            delivery.retry_after_max_seconds <= WAIT_MAX_SECONDS,
+            "delivery.retry_after_max_seconds",
+            "must be at most 366 days",
+        );
+        check(
+            (1..=3600).contains(&delivery.request_timeout_seconds),
+            "delivery.request_timeout_seconds",
+            "must be 1 to 3600",
+        );
+        check(
+            delivery.connect_timeout_seconds >= 1,
+            "delivery.connect_timeout_seconds",
+            "must be at least 1",
+        );
+        check(
+            delivery.connect_timeout_seconds <= delivery.request_timeout_seconds,
+            "delivery.connect_timeout_seconds",
+            "must not be longer than delivery.request_timeout_seconds",
+        );
+        check(
+            (1..=86_400).contains(&delivery.idle_connection_seconds),
+            "delivery.idle_connection_seconds",
+            "must be 1 to 86400",
+        );
+        check(
+            delivery.dns_cache_seconds <= 86_400,
+            "delivery.dns_cache_seconds",
+            "must be at most 86400",
+        );
+        check(
+            (1..=64).contains(&delivery.workers),
+            "delivery.workers",
+            "must be 1 to 64",
+        );
+        check(
+            (1..=1_000_000).contains(&delivery.in_flight_max),
+            "delivery.in_flight_max",
+            "must be 1 to 1000000",
+        );
+        check(
+            delivery.in_flight_max >= delivery.workers,
+            "delivery.in_flight_max",
+            "must be at least delivery.workers",
+        );
+        check(
+            delivery.in_flight_per_endpoint_max >= 1,
+            "delivery.in_flight_per_endpoint_max",
+            "must be at least 1",
+        );
+        check(
+            delivery.in_flight_per_endpoint_max <= delivery.in_flight_max,
+            "delivery.in_flight_per_endpoint_max",
+            "must not be more than delivery.in_flight_max",
+        );
+        check(
+            delivery.unrecorded_per_endpoint_max >= 1,
+            "delivery.unrecorded_per_endpoint_max",
+            "must be at least 1",
+        );
+
+        for (name, value) in [
+            ("limits.payload_bytes", limits.payload_bytes),
+            ("limits.answer_read_bytes", limits.answer_read_bytes),
+        ] {
+            // They are held in memory whole, one for each request under way.
+            check(
+                (2..=64 << 20).contains(&value),
+                name,
+                "must be 2 to 67108864 (64 MiB)",
+            );
+        }
+        check(
+            limits.answer_kept_bytes <= limits.answer_read_bytes,
+            "limits.answer_kept_bytes",
+            "must not be more than limits.answer_read_bytes",
+        );
+        check(
+            (16..=65_536).contains(&limits.url_bytes),
+            "limits.url_bytes",
+            "must be 16 to 65536",
+        );
+        check(
+            (1..=65_536).contains(&limits.header_value_bytes),
+            "limits.header_value_bytes",
+            "must be 1 to 65536",
+        );
+        check(
+            limits.headers_max <= 1000,
+            "limits.headers_max",
+            "must be at most 1000",
+        );
+        check(
+            (1..=10_000).contains(&limits.list_page_max),
+            "limits.list_page_max",
+            "must be 1 to 10000",
+        );
+        for (name, value) in [
+            (
+                "limits.endpoints_per_application_max",
+                limits.endpoints_per_application_max as u64,
+            ),
+            (
+                "limits.channels_per_endpoint_max",
+                limits.channels_per_endpoint_max as u64,
+            ),
+            ("limits.waiting_max", limits.waiting_max),
+            ("limits.commit_queue_max", limits.commit_queue_max as u64),
+            ("limits.connections_max", limits.connections_max as u64),
+        ] {
+            check(value >= 1, name, "must be at least 1");
+        }
+
+        check(
+            log.level.split(',').all(is_log_directive),
+            "log.level",
+            "must be error, warn, info, debug, trace or off, with 'target=level' for parts",
+        );
+        problems
+    }
 }
 
 impl Delivery {
@@ -125,5 +536,514 @@ impl Delivery {
 
     pub fn request_timeout(&self) -> Duration {
         Duration::from_secs(self.request_timeout_seconds)
+    }
+}
+
+/// A level, or `target=level`. A target alone would be taken too, and a slip of the level's name
+/// is a target that logs nothing, so it is refused here.
+fn is_log_directive(text: &str) -> bool {
+    let level = text.rsplit_once('=').map_or(text, |(_, level)| level);
+    level.trim().parse::<log::LevelFilter>().is_ok()
+}
+
+type Layers = config::ConfigBuilder<config::builder::DefaultState>;
+
+fn set(layers: Layers, key: &str, value: Value) -> Result<Layers, ConfigError> {
+    layers
+        .set_override(key, value)
+        .map_err(|error| one_line(&error.to_string()).into())
+}
+
+fn toml_source(text: &str) -> File<FileSourceString, FileFormat> {
+    File::from_str(text, FileFormat::Toml)
+}
+
+/// The values of a TOML text by `section.key`, sorted, so that problems come in a steady order. A
+/// section that is no table stands under its own name.
+fn read_toml(name: &str, text: &str) -> Result<Vec<(String, Value)>, ConfigError> {
+    let tree = toml_source(text)
+        .collect()
+        .map_err(|error| format!("{name}: {}", one_line(&error.to_string())))?;
+    let mut values = Vec::new();
+    for (section, content) in tree {
+        match content.kind {
+            ValueKind::Table(settings) => values.extend(
+                settings
+                    .into_iter()
+                    .map(|(key, value)| (format!("{section}.{key}"), value)),
+            ),
+            _ => values.push((section, content)),
+        }
+    }
+    values.sort_by(|one, other| one.0.cmp(&other.0));
+    Ok(values)
+}
+
+/// The values of `POSTRIDER__SECTION__KEY` variables by `section.key`, all as text, sorted.
+fn read_environment(
+    variables: HashMap<String, String>,
+) -> Result<Vec<(String, Value)>, ConfigError> {
+    let mut values: Vec<(String, Value)> = Environment::with_prefix(ENVIRONMENT_PREFIX)
+        .prefix_separator("__")
+        .separator("__")
+        .source(Some(variables.into_iter().collect()))
+        .collect()
+        .map_err(|error| one_line(&error.to_string()))?
+        .into_iter()
+        .collect();
+    values.sort_by(|one, other| one.0.cmp(&other.0));
+    Ok(values)
+}
+
+/// Finds the default that `key` replaces and lets `convert` bring the value to its kind. The error
+/// names the key and where it came from.
+fn fit(
+    key: &str,
+    value: Value,
+    source: &str,
+    defaults: &[(String, Value)],
+    convert: impl Fn(Value, &ValueKind) -> Result<Value, &'static str>,
+) -> Result<(String, Value), String> {
+    let text = ValueKind::String(String::new());
+    let like = match defaults.iter().find(|(known, _)| known == key) {
+        Some((_, default)) => &default.kind,
+        None if OPTIONAL.contains(&key) => &text,
+        None => return Err(format!("{key}: unknown setting (from {source})")),
+    };
+    convert(value, like)
+        .map(|value| (key.to_owned(), value))
+        .map_err(|rule| format!("{key}: {rule} (from {source})"))
+}
+
+/// What the elements of a list are: those of the default, or text where that is empty.
+fn element_kind(defaults: &[Value]) -> ValueKind {
+    match defaults.first() {
+        Some(first) => first.kind.clone(),
+        None => ValueKind::String(String::new()),
+    }
+}
+
+/// A value from a file has its kind already; it must be the default's.
+fn check_kind(value: Value, like: &ValueKind) -> Result<Value, &'static str> {
+    match (&value.kind, like) {
+        (ValueKind::I64(number), ValueKind::I64(_)) if *number < 0 => Err("must not be negative"),
+        (ValueKind::I64(_), ValueKind::I64(_))
+        | (ValueKind::Float(_) | ValueKind::I64(_), ValueKind::Float(_))
+        | (ValueKind::Boolean(_), ValueKind::Boolean(_))
+        | (ValueKind::String(_), ValueKind::String(_)) => Ok(value),
+        (ValueKind::Array(items), ValueKind::Array(defaults)) => {
+            let like = element_kind(defaults);
+            for item in items {
+                check_kind(item.clone(), &like)?;
+            }
+            Ok(value)
+        }
+        _ => Err(expected(like)),
+    }
+}
+
+/// A value from the environment is text; it is read as the default's kind.
+fn parse_kind(value: Value, like: &ValueKind) -> Result<Value, &'static str> {
+    let ValueKind::String(text) = value.kind else {
+        return Err("must be text");
+    };
+    let kind = match like {
+        ValueKind::String(_) => ValueKind::String(text),
+        ValueKind::Boolean(_) => match text.trim() {
+            "true" => ValueKind::Boolean(true),
+            "false" => ValueKind::Boolean(false),
+            _ => return Err(expected(like)),
+        },
+        ValueKind::I64(_) => {
+            let number: u64 = text.trim().parse().map_err(|_| expected(like))?;
+            ValueKind::U64(number)
+        }
+        ValueKind::Float(_) => ValueKind::Float(text.trim().parse().map_err(|_| expected(like))?),
+        ValueKind::Array(_) if text.trim().is_empty() => ValueKind::Array(Vec::new()),
+        ValueKind::Array(defaults) => {
+            let element = element_kind(defaults);
+            let items: Result<Vec<Value>, _> = text
+                .split(',')
+                .map(|item| parse_kind(Value::from(item.trim()), &element))
+                .collect();
+            ValueKind::Array(items.map_err(|_| expected(like))?)
+        }
+        _ => return Err("cannot be given in the environment"),
+    };
+    Ok(Value::from(kind))
+}
+
+fn expected(kind: &ValueKind) -> &'static str {
+    match kind {
+        ValueKind::Boolean(_) => "must be true or false",
+        ValueKind::Float(_) => "must be a number",
+        ValueKind::I64(_) => "must be a whole number, not negative",
+        ValueKind::String(_) => "must be text",
+        ValueKind::Array(items) => match element_kind(items) {
+            ValueKind::I64(_) => "must be a list of whole numbers",
+            _ => "must be a list of texts",
+        },
+        _ => "must be a section",
+    }
+}
+
+/// A TOML error shows the line it is about; what fits on one line is where and what.
+fn one_line(text: &str) -> String {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    match (lines.next(), lines.next_back()) {
+        (Some(place), Some(what)) => format!("{place}: {what}"),
+        (only, _) => only.unwrap_or_default().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn from_file(text: &str) -> Result<Config, ConfigError> {
+        let file = ("mine.toml".to_owned(), text.to_owned());
+        assemble(Some(file), HashMap::new(), Flags::default())
+    }
+
+    fn from_environment(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let variables = variables
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect();
+        assemble(None, variables, Flags::default())
+    }
+
+    fn defaults() -> Config {
+        assemble(None, HashMap::new(), Flags::default()).expect("the defaults are valid")
+    }
+
+    #[test]
+    fn the_defaults_are_what_others_rely_on() {
+        let config = defaults();
+        assert_eq!(config.server.listen.to_string(), "127.0.0.1:8071");
+        assert_eq!(config.server.drain_seconds, 10);
+        assert_eq!(config.server.metrics_listen, None);
+        assert_eq!(config.store.path, Path::new("./data"));
+        assert_eq!(config.store.retention_days, 30);
+        assert!(config.delivery.danger_allow_private_addresses.is_empty());
+        assert_eq!(
+            config.delivery.retry_delays_seconds,
+            [5, 300, 1800, 7200, 18000, 36000, 36000]
+        );
+        assert_eq!(config.delivery.jitter, 0.2);
+        assert_eq!(config.limits.payload_bytes, 1 << 20);
+        assert_eq!(config.limits.waiting_max, 5_000_000);
+        let settings = config.store_settings();
+        assert_eq!(settings.retention, Duration::from_secs(30 * 86_400));
+        assert_eq!(settings.export_every, Duration::from_secs(900));
+    }
+
+    #[test]
+    fn the_optional_settings_stand_commented_out_in_the_defaults() {
+        for name in OPTIONAL {
+            let (section, key) = name.split_once('.').expect("section.key");
+            let section = DEFAULTS
+                .split("\n[")
+                .find(|text| text.starts_with(&format!("{section}]")))
+                .unwrap_or_else(|| panic!("no section {section}"));
+            let example = section
+                .lines()
+                .find(|line| line.starts_with(&format!("#{key} = ")))
+                .unwrap_or_else(|| panic!("{name} is not shown"));
+            let file = format!("[{}\n{}\n", section.lines().next().unwrap(), &example[1..]);
+            from_file(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
+        }
+    }
+
+    #[test]
+    fn a_file_changes_only_what_it_names() {
+        let config = from_file(
+            "[delivery]\nretry_delays_seconds = [1, 2]\njitter = 1\n[server]\ndrain_seconds = 3\n",
+        )
+        .unwrap();
+        assert_eq!(config.delivery.retry_delays_seconds, [1, 2]);
+        assert_eq!(config.delivery.jitter, 1.0);
+        assert_eq!(config.server.drain_seconds, 3);
+        assert_eq!(config.server.workers, defaults().server.workers);
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_is_read_as_the_settings_type() {
+        let file = "[store]\nretention_days = 7\npath = '/srv/a'\n".to_owned();
+        let variables = [
+            ("POSTRIDER__STORE__PATH", "123"),
+            ("POSTRIDER__DELIVERY__RETRY_DELAYS_SECONDS", "1, 20,300"),
+            (
+                "POSTRIDER__DELIVERY__DANGER_ALLOW_PRIVATE_ADDRESSES",
+                "10.0.0.0/8,fd00::/8",
+            ),
+            ("POSTRIDER__DELIVERY__HTTPS_ONLY", "true"),
+            ("POSTRIDER__DELIVERY__JITTER", "0"),
+            ("POSTRIDER__SERVER__METRICS_LISTEN", "127.0.0.1:9"),
+            ("POSTRIDER_TOKEN", "of the command line, not a setting"),
+        ];
+        let variables = variables
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        let config = assemble(
+            Some(("mine.toml".to_owned(), file)),
+            variables,
+            Flags::default(),
+        )
+        .unwrap();
+        assert_eq!(config.store.path, Path::new("123"));
+        assert_eq!(config.store.retention_days, 7);
+        assert_eq!(config.delivery.retry_delays_seconds, [1, 20, 300]);
+        assert_eq!(config.delivery.danger_allow_private_addresses.len(), 2);
+        assert!(config.delivery.https_only);
+        assert_eq!(config.delivery.jitter, 0.0);
+        assert_eq!(
+            config.server.metrics_listen,
+            Some(([127, 0, 0, 1], 9).into())
+        );
+    }
+
+    #[test]
+    fn an_empty_variable_empties_a_list_and_unsets_an_option() {
+        let file = "[server]\nmetrics_listen = '127.0.0.1:9'\n".to_owned();
+        let variables = [
+            ("POSTRIDER__DELIVERY__RETRY_DELAYS_SECONDS", ""),
+            ("POSTRIDER__SERVER__METRICS_LISTEN", ""),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = assemble(
+            Some(("mine.toml".to_owned(), file)),
+            variables.into(),
+            Flags::default(),
+        )
+        .unwrap();
+        assert!(config.delivery.retry_delays_seconds.is_empty());
+        assert_eq!(config.server.metrics_listen, None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_source() {
+        for (file, expected) in [
+            (
+                "[server]\nlitsen = '[::1]:1'\n",
+                "server.litsen: unknown setting (from mine.toml)",
+            ),
+            (
+                "[sever]\nlisten = '[::1]:1'\n",
+                "sever.listen: unknown setting (from mine.toml)",
+            ),
+            ("listen = 1\n", "listen: unknown setting (from mine.toml)"),
+            ("server = 1\n", "server: unknown setting (from mine.toml)"),
+            (
+                "[server]\nworkers = '2'\n",
+                "server.workers: must be a whole number, not negative (from mine.toml)",
+            ),
+            (
+                "[server]\nworkers = -2\n",
+                "server.workers: must not be negative (from mine.toml)",
+            ),
+            (
+                "[delivery]\nhttps_only = 1\n",
+                "delivery.https_only: must be true or false (from mine.toml)",
+            ),
+            (
+                "[delivery]\nretry_delays_seconds = 5\n",
+                "delivery.retry_delays_seconds: must be a list of whole numbers (from mine.toml)",
+            ),
+            (
+                "[server.listen]\nport = 1\n",
+                "server.listen: must be text (from mine.toml)",
+            ),
+            (
+                "[server]\nworkers = 1\ndrain = \n",
+                "mine.toml: TOML parse error at line 3, column 9",
+            ),
+        ] {
+            let problem = from_file(file).unwrap_err().to_string();
+            assert!(problem.starts_with(expected), "{file}: {problem}");
+            assert!(!problem.contains('\n'), "{problem}");
+        }
+        for (variable, value, expected) in [
+            (
+                "POSTRIDER__SERVER__LITSEN",
+                "x",
+                "server.litsen: unknown setting (from POSTRIDER__SERVER__LITSEN)",
+            ),
+            (
+                "POSTRIDER__SERVER",
+                "x",
+                "server: unknown setting (from POSTRIDER__SERVER)",
+            ),
+            (
+                "POSTRIDER__SERVER__WORKERS",
+                "two",
+                "server.workers: must be a whole number, not negative (from POSTRIDER__SERVER__WORKERS)",
+            ),
+            (
+                "POSTRIDER__DELIVERY__RETRY_DELAYS_SECONDS",
+                "1,,2",
+                "delivery.retry_delays_seconds: must be a list of whole numbers (from POSTRIDER__DELIVERY__RETRY_DELAYS_SECONDS)",
+            ),
+        ] {
+            let problem = from_environment(&[(variable, value)]).unwrap_err();
+            assert_eq!(problem.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn all_unknown_settings_and_wrong_types_are_named_at_once() {
+        let error = from_file("[server]\na = 1\nworkers = true\n[log]\nb = 2\n").unwrap_err();
+        assert_eq!(error.problems.len(), 3, "{error}");
+    }
+
+    #[test]
+    fn values_that_do_not_parse_are_named() {
+        for (file, name) in [
+            ("[server]\nlisten = 'localhost'\n", "server.listen"),
+            (
+                "[delivery]\ndanger_allow_private_addresses = ['10.0.0.0/33']\n",
+                "delivery.danger_allow_private_addresses",
+            ),
+            (
+                "[store]\nretention_days = 5_000_000_000\n",
+                "store.retention_days",
+            ),
+        ] {
+            let problem = from_file(file).unwrap_err().to_string();
+            assert!(problem.contains(name), "{file}: {problem}");
+            assert!(!problem.contains('\n'), "{problem}");
+        }
+    }
+
+    #[test]
+    fn values_out_of_range_and_contradictions_are_named() {
+        for (section, setting, name) in [
+            ("server", "workers = 0", "server.workers"),
+            (
+                "server",
+                "metrics_listen = '127.0.0.1:8071'",
+                "server.metrics_listen",
+            ),
+            ("store", "path = ''", "store.path"),
+            ("store", "cache_bytes = 0", "store.cache_bytes"),
+            ("store", "retention_days = 0", "store.retention_days"),
+            ("store", "slice_hours = 721", "store.slice_hours"),
+            ("store", "slice_bytes = 1", "store.slice_bytes"),
+            ("store", "export_minutes = 0", "store.export_minutes"),
+            (
+                "store",
+                "commit_timeout_seconds = 0",
+                "store.commit_timeout_seconds",
+            ),
+            (
+                "auth",
+                "default_organisation = 'mine'",
+                "auth.default_organisation",
+            ),
+            (
+                "delivery",
+                "default_profile = 'Standard'",
+                "delivery.default_profile",
+            ),
+            (
+                "delivery",
+                "retry_delays_seconds = [5, 0]",
+                "delivery.retry_delays_seconds",
+            ),
+            ("delivery", "jitter = 1.1", "delivery.jitter"),
+            ("delivery", "jitter = -0.1", "delivery.jitter"),
+            ("delivery", "jitter = nan", "delivery.jitter"),
+            (
+                "delivery",
+                "request_timeout_seconds = 0",
+                "delivery.request_timeout_seconds",
+            ),
+            (
+                "delivery",
+                "connect_timeout_seconds = 16",
+                "delivery.connect_timeout_seconds",
+            ),
+            ("delivery", "workers = 0", "delivery.workers"),
+            (
+                "delivery",
+                "in_flight_max = 63",
+                "delivery.in_flight_per_endpoint_max",
+            ),
+            (
+                "delivery",
+                "in_flight_per_endpoint_max = 0",
+                "delivery.in_flight_per_endpoint_max",
+            ),
+            (
+                "delivery",
+                "unrecorded_per_endpoint_max = 0",
+                "delivery.unrecorded_per_endpoint_max",
+            ),
+            ("limits", "payload_bytes = 0", "limits.payload_bytes"),
+            (
+                "limits",
+                "answer_kept_bytes = 65537",
+                "limits.answer_kept_bytes",
+            ),
+            ("limits", "list_page_max = 0", "limits.list_page_max"),
+            ("limits", "waiting_max = 0", "limits.waiting_max"),
+            ("limits", "commit_queue_max = 0", "limits.commit_queue_max"),
+            ("limits", "connections_max = 0", "limits.connections_max"),
+            ("log", "level = 'inof'", "log.level"),
+            (
+                "log",
+                "level = 'info,postrider::delivery=loud'",
+                "log.level",
+            ),
+        ] {
+            let error = from_file(&format!("[{section}]\n{setting}\n")).unwrap_err();
+            assert!(
+                error
+                    .problems
+                    .iter()
+                    .any(|problem| problem.starts_with(&format!("{name}: "))),
+                "{setting}: {error}"
+            );
+        }
+        let both = from_file("[server]\nworkers = 0\n[delivery]\njitter = 2\n").unwrap_err();
+        assert_eq!(both.problems.len(), 2, "{both}");
+    }
+
+    #[test]
+    fn dev_allows_loopback_and_nothing_else() {
+        let config = assemble(None, HashMap::new(), Flags { dev: true }).unwrap();
+        let allowed: Vec<String> = config
+            .delivery
+            .danger_allow_private_addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(allowed, ["127.0.0.0/8", "::1/128"]);
+    }
+
+    #[test]
+    fn the_printed_settings_read_back_as_themselves() {
+        let config = from_file(
+            "[store]\npath = 'a \"b\"\\c'\n[delivery]\ndanger_allow_private_addresses = ['10.0.0.0/8']\nextra_ca_file = '/é'\n",
+        )
+        .unwrap();
+        let printed = config.to_toml();
+        assert!(printed.contains("[server]\n"), "{printed}");
+        assert_eq!(from_file(&printed).unwrap().to_toml(), printed);
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_panics(text in "(\\[(server|store|delivery|log)\\]\n)?([a-z_]{1,8} = [-0-9a-z'\\[\\],.]{0,9}\n){0,3}") {
+            let _ = from_file(&text);
+        }
+
+        #[test]
+        fn any_schedule_passes_through_the_environment(delays in proptest::collection::vec(1..=WAIT_MAX_SECONDS, 0..20)) {
+            let text = delays.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+            let config = from_environment(&[("POSTRIDER__DELIVERY__RETRY_DELAYS_SECONDS", &text)]).unwrap();
+            prop_assert_eq!(config.delivery.retry_delays_seconds, delays);
+        }
     }
 }

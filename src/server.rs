@@ -1,1 +1,217 @@
-//! (to be written)
+//! Starting and stopping, as a story.
+//!
+//! The command line calls [`serve`]; a test calls [`Server::start`] with a clock of its own and
+//! stops it when it likes. Only this module knows all the others.
+
+use std::error::Error;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpResponse, HttpServer, web};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::api;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::delivery::{self, address::AddressRule};
+use crate::scheduler::Scheduler;
+use crate::store::Store;
+use crate::telemetry::{self, Metrics};
+
+/// A publisher's connection stays open for this long between two requests.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How often gauges are brought up to date and the supervisor is told that we live.
+const PULSE: Duration = Duration::from_secs(1);
+
+/// A running server.
+pub struct Server {
+    pub address: SocketAddr,
+    pub store: Store,
+    pub scheduler: Scheduler,
+    pub metrics: Arc<Metrics>,
+    http: ServerHandle,
+    drain: Duration,
+}
+
+/// Runs a server until SIGTERM or SIGINT; the configuration is checked already.
+pub fn serve(config: Config) -> Result<(), Box<dyn Error>> {
+    raise_file_limit();
+    if !config.delivery.danger_allow_private_addresses.is_empty() {
+        let allowed = &config.delivery.danger_allow_private_addresses;
+        log::warn!(
+            "receivers on private addresses are allowed: {}",
+            allowed
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+    }
+    actix_rt::System::new().block_on(serve_until_signalled(config))
+}
+
+async fn serve_until_signalled(config: Config) -> Result<(), Box<dyn Error>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let listener = bind(config.server.listen)?;
+    let metrics_listener = config.server.metrics_listen.map(bind).transpose()?;
+    let owner_token = config.store.path.join("owner.token");
+    let mut server = Server::start(config, listener, Clock::System)?;
+    if let Some(listener) = metrics_listener {
+        serve_metrics(listener, server.metrics.clone())?;
+    }
+    log::info!("the owner's token is in {}", owner_token.display());
+    log::info!("listening on http://{}", server.address);
+    notify(&[NotifyState::Ready]);
+
+    let failure = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        reason = server.run() => Some(reason),
+    };
+    notify(&[NotifyState::Stopping]);
+    if let Some(reason) = failure {
+        // Whatever hangs or is broken in there must not keep the supervisor from starting anew.
+        return Err(format!("storage failed: {reason}").into());
+    }
+    log::info!("stopping; a second signal ends the process at once");
+    tokio::select! {
+        stopped = server.stop() => stopped.map_err(Into::into),
+        _ = terminate.recv() => cut_short(),
+        _ = interrupt.recv() => cut_short(),
+    }
+}
+
+/// Ends the process without draining. Nothing that was accepted is lost: it is on disk.
+fn cut_short() -> ! {
+    log::warn!("stopped at once; attempts that were in flight will be repeated");
+    std::process::exit(0)
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))
+}
+
+impl Server {
+    /// Opens the store, starts deliveries, and answers requests at `listener`.
+    pub fn start(
+        config: Config,
+        listener: TcpListener,
+        clock: Clock,
+    ) -> Result<Server, Box<dyn Error>> {
+        let metrics = Arc::new(Metrics::new());
+        let send_settings = Arc::new(delivery::Settings::from_config(&config)?);
+        let store = Store::open(config.store_settings(), clock, metrics.clone())?;
+        let scheduler = Scheduler::start(store.clone(), &config, send_settings, metrics.clone());
+
+        let address = listener.local_addr()?;
+        let drain = Duration::from_secs(config.server.drain_seconds);
+        let workers = config.server.workers;
+        let connections = (config.limits.connections_max / workers).max(1);
+        let allowed = config.delivery.danger_allow_private_addresses.clone();
+        let address_rule = AddressRule::new(allowed);
+        let context = web::Data::new(api::Context {
+            store: store.clone(),
+            config: Arc::new(config),
+            addresses: Box::new(move |url| address_rule.url_problem(url)),
+            metrics: metrics.clone(),
+        });
+        let http = HttpServer::new(move || App::new().configure(api::configure(context.clone())))
+            .listen(listener)?
+            .workers(workers)
+            .max_connections(connections)
+            .keep_alive(KEEP_ALIVE)
+            .shutdown_timeout(drain.as_secs())
+            .disable_signals()
+            .run();
+        let handle = http.handle();
+        actix_rt::spawn(http);
+        Ok(Server {
+            address,
+            store,
+            scheduler,
+            metrics,
+            http: handle,
+            drain,
+        })
+    }
+
+    /// Keeps gauges fresh and the supervisor informed; returns only when the store has failed.
+    async fn run(&self) -> String {
+        let pulse = async {
+            let mut ticks = tokio::time::interval(PULSE);
+            loop {
+                ticks.tick().await;
+                let oldest = self.scheduler.oldest_due();
+                let now = self.store.clock().now();
+                let age = oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64());
+                self.metrics.oldest_due_seconds.set(age);
+                notify(&[NotifyState::Watchdog]);
+            }
+        };
+        tokio::select! {
+            reason = self.store.failed() => reason,
+            () = pulse => unreachable!("the pulse does not end"),
+        }
+    }
+
+    /// Stops accepting, lets what is in flight end for as long as `drain_seconds`, makes
+    /// everything durable, and closes the store.
+    pub async fn stop(&mut self) -> Result<(), String> {
+        let http = self.http.stop(true);
+        let (drained, ()) = tokio::join!(self.scheduler.drain(self.drain), http);
+        if !drained {
+            let left = self.scheduler.in_flight();
+            log::warn!("{left} attempts did not end in time; they will be repeated");
+        }
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || store.close())
+            .await
+            .unwrap_or_else(|_| Err("closing the store panicked".to_owned()))?;
+        log::info!("stopped; everything that was accepted is on disk");
+        Ok(())
+    }
+}
+
+fn serve_metrics(listener: TcpListener, metrics: Arc<Metrics>) -> std::io::Result<()> {
+    let address = listener.local_addr()?;
+    let metrics = web::Data::from(metrics);
+    let http = HttpServer::new(move || {
+        App::new().app_data(metrics.clone()).route(
+            "/metrics",
+            web::get().to(|metrics: web::Data<Metrics>| async move {
+                HttpResponse::Ok()
+                    .content_type(telemetry::METRICS_CONTENT_TYPE)
+                    .body(metrics.encode())
+            }),
+        )
+    })
+    .listen(listener)?
+    .workers(1)
+    .max_connections(64)
+    .disable_signals()
+    .run();
+    actix_rt::spawn(http);
+    log::info!("metrics without a credential on http://{address}/metrics");
+    Ok(())
+}
+
+/// Tells the supervisor, where there is one that listens.
+fn notify(states: &[NotifyState]) {
+    if let Err(error) = sd_notify::notify(false, states) {
+        log::warn!("the supervisor could not be told: {error}");
+    }
+}
+
+/// Connections in and out are files; take as many as the system allows.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        log::warn!("the limit of open files could not be raised: {error}");
+    }
+}

@@ -1,2 +1,494 @@
-//! Logging and metrics.
-pub struct Metrics {}
+//! Logging and metrics: what an operator sees of a running server.
+//!
+//! The command line calls [`init_logging`] once; the store, the scheduler and the API count on the
+//! fields of [`Metrics`], and `/metrics` shows [`Metrics::encode`]; the scheduler passes every
+//! finished attempt to [`AttemptLog`]. Labels take values from fixed lists only and the log of
+//! attempts is limited per endpoint and minute, so that neither memory nor output grows with what
+//! customers or receivers do. Payloads, secrets and tokens are never among what is logged.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::clock::{Clock, Timestamp};
+use crate::config;
+use crate::domain::attempt::{FailureKind, Outcome, Verdict};
+use crate::domain::id::{EndpointId, MessageId};
+
+/// What [`Metrics::encode`] writes.
+pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// How an attempt that succeeded is named where failures go by [`FailureKind::name`].
+const DELIVERED: &str = "delivered";
+
+/// The counters of one server. Shared by reference; counting takes an atomic addition, and a
+/// histogram a short lock.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Messages that were answered with a 2xx.
+    pub accepted: Counter,
+    /// The first for delivered, then one for each kind of failure in its order.
+    attempts: [Counter; FailureKind::ALL.len() + 1],
+    /// Requests under way.
+    pub in_flight: Gauge,
+    /// Deliveries that wait, due or not.
+    pub waiting: Gauge,
+    /// How long the oldest delivery that is due has been due; 0 where none is.
+    pub oldest_due_seconds: Gauge<f64, AtomicU64>,
+    /// Changes in one commit.
+    pub commit_batch_size: Histogram,
+    /// From the first write of a commit until it is on disk.
+    pub commit_seconds: Histogram,
+    /// From a publish accepted until the first byte of the answer of the attempt that delivered it.
+    pub publish_to_receipt_seconds: Histogram,
+    /// What the data directory takes on disk.
+    pub store_bytes: Gauge,
+    /// Files that the database would not make durable; anything but 0 is a defect.
+    pub blob_files: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    pub fn new() -> Metrics {
+        let outcomes: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
+        let mut names = [DELIVERED; FailureKind::ALL.len() + 1];
+        for kind in FailureKind::ALL {
+            names[place(Some(kind))] = kind.name();
+        }
+        let mut metrics = Metrics {
+            registry: Registry::with_prefix("postrider"),
+            accepted: Counter::default(),
+            // Made here, so that each shows as 0 before its first attempt and counting looks
+            // nothing up.
+            attempts: names.map(|name| outcomes.get_or_create_owned(&[("outcome", name)])),
+            in_flight: Gauge::default(),
+            waiting: Gauge::default(),
+            oldest_due_seconds: Gauge::default(),
+            commit_batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
+            commit_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
+            publish_to_receipt_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 21)),
+            store_bytes: Gauge::default(),
+            blob_files: Gauge::default(),
+        };
+        let registry = &mut metrics.registry;
+        registry.register(
+            "messages_accepted",
+            "Messages accepted",
+            metrics.accepted.clone(),
+        );
+        registry.register(
+            "attempts",
+            "Attempts finished, by outcome: delivered or the kind of failure",
+            outcomes,
+        );
+        registry.register(
+            "attempts_in_flight",
+            "Requests to receivers under way",
+            metrics.in_flight.clone(),
+        );
+        registry.register(
+            "deliveries_waiting",
+            "Deliveries that wait for their next attempt, due or not",
+            metrics.waiting.clone(),
+        );
+        registry.register(
+            "oldest_due_seconds",
+            "How long the oldest due delivery has been due, 0 if none is",
+            metrics.oldest_due_seconds.clone(),
+        );
+        registry.register(
+            "commit_batch_size",
+            "Changes made durable by one commit",
+            metrics.commit_batch_size.clone(),
+        );
+        registry.register(
+            "commit_seconds",
+            "Time to make one commit durable",
+            metrics.commit_seconds.clone(),
+        );
+        registry.register(
+            "publish_to_receipt_seconds",
+            "Time from accepting a message to the first byte of the answer that delivered it",
+            metrics.publish_to_receipt_seconds.clone(),
+        );
+        registry.register(
+            "store_bytes",
+            "Size of the data directory",
+            metrics.store_bytes.clone(),
+        );
+        registry.register(
+            "blob_files",
+            "Database files that are not made durable; must be 0",
+            metrics.blob_files.clone(),
+        );
+        registry.register(
+            "build",
+            "The running version",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        metrics
+    }
+
+    /// Counts a finished attempt; `None` is a success.
+    pub fn attempt(&self, failure: Option<FailureKind>) {
+        self.attempts[place(failure)].inc();
+    }
+
+    /// All metrics in the OpenMetrics text format.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry).expect("writing to a String does not fail");
+        text
+    }
+}
+
+/// Where an outcome's counter stands.
+fn place(failure: Option<FailureKind>) -> usize {
+    failure.map_or(0, |kind| kind as usize + 1)
+}
+
+/// Sends records to standard error, one line each, from `log.level` or, where set, RUST_LOG.
+///
+/// Under systemd the journal notes the time itself and takes the level as a prefix.
+pub fn init_logging(settings: &config::Log) {
+    let level = std::env::var("RUST_LOG").unwrap_or_else(|_| settings.level.clone());
+    let mut builder = env_logger::Builder::new();
+    builder.parse_filters(&level);
+    if goes_to_journal() {
+        builder.format(|out, record| {
+            let text = on_one_line(&record.args().to_string());
+            let priority = syslog_priority(record.level());
+            writeln!(out, "<{priority}>{}: {text}", record.target())
+        });
+    } else {
+        builder.format(|out, record| {
+            let text = on_one_line(&record.args().to_string());
+            let now = Clock::System.now();
+            let (level, style) = (record.level(), out.default_level_style(record.level()));
+            let target = record.target();
+            writeln!(out, "{now} {style}{level:<5}{style:#} {target}: {text}")
+        });
+    }
+    // A second logger in one process can only be a test's.
+    let _ = builder.try_init();
+}
+
+/// Whether standard error is the journal's stream. The variable alone does not tell: it is
+/// inherited by children whose output goes elsewhere (systemd.exec(5), JOURNAL_STREAM).
+fn goes_to_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    rustix::fs::fstat(std::io::stderr())
+        .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+fn syslog_priority(level: log::Level) -> u8 {
+    match level {
+        log::Level::Error => 3,
+        log::Level::Warn => 4,
+        log::Level::Info => 6,
+        log::Level::Debug | log::Level::Trace => 7,
+    }
+}
+
+/// What others wrote may contain line breaks; as records of their own they would be forgeries.
+fn on_one_line(text: &str) -> String {
+    text.replace('\n', "\\n").replace('\r', "\\r")
+}
+
+/// What the log says about one attempt.
+pub struct AttemptLine<'a> {
+    pub message: MessageId,
+    pub endpoint: EndpointId,
+    pub number: u32,
+    pub outcome: &'a Outcome,
+    pub verdict: Verdict,
+}
+
+/// One line for each attempt: successes at debug, failures at info, of which each endpoint gets
+/// only so many in a minute.
+pub struct AttemptLog {
+    limiter: Mutex<Limiter>,
+}
+
+impl AttemptLog {
+    pub fn new(settings: &config::Log) -> AttemptLog {
+        AttemptLog {
+            limiter: Mutex::new(Limiter::new(settings.failures_per_endpoint_minute_max)),
+        }
+    }
+
+    pub fn record(&self, now: Timestamp, line: &AttemptLine<'_>) {
+        let failed = line.outcome.failure.is_some();
+        let (suppressed, shown) = {
+            let mut limiter = self
+                .limiter
+                .lock()
+                .expect("nothing panics while it holds the lock");
+            let suppressed = limiter.begin_minute(now);
+            (suppressed, !failed || limiter.admits(line.endpoint))
+        };
+        for (endpoint, count) in suppressed {
+            match endpoint {
+                Some(endpoint) => {
+                    log::info!("failed attempts endpoint={endpoint} suppressed={count}")
+                }
+                None => log::info!("failed attempts at further endpoints suppressed={count}"),
+            }
+        }
+        if failed && shown {
+            log::info!("{line}");
+        } else if !failed {
+            log::debug!("{line}");
+        }
+    }
+}
+
+impl std::fmt::Display for AttemptLine<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let AttemptLine {
+            message,
+            endpoint,
+            number,
+            outcome,
+            verdict,
+        } = self;
+        let failure = outcome.failure.as_ref();
+        let name = failure.map_or(DELIVERED, |failure| failure.kind.name());
+        write!(
+            f,
+            "attempt message={message} endpoint={endpoint} number={number} outcome={name}"
+        )?;
+        if let Some(answer) = &outcome.answer {
+            write!(f, " status={}", answer.status)?;
+        }
+        write!(f, " ms={}", outcome.timings.total_us / 1000)?;
+        match verdict {
+            Verdict::RetryAt(due) => write!(f, " next_due={due}")?,
+            Verdict::GiveUp => f.write_str(" next_due=never")?,
+            Verdict::DisableEndpoint => f.write_str(" next_due=never endpoint_disabled=true")?,
+            Verdict::Delivered => {}
+        }
+        if let Some(failure) = failure {
+            // Quoted and escaped: parts of it can come from the receiver.
+            write!(f, " detail={:?}", failure.detail)?;
+        }
+        Ok(())
+    }
+}
+
+/// Endpoints that are told apart in one minute; failures of further ones are counted together.
+const LIMITER_ENDPOINTS_MAX: usize = 10_000;
+
+/// Which failures of the running minute are shown. Pure: the time comes in.
+struct Limiter {
+    per_minute_max: u32,
+    minute: u64,
+    failures: HashMap<EndpointId, u32>,
+    beyond: u32,
+}
+
+impl Limiter {
+    fn new(per_minute_max: u32) -> Limiter {
+        Limiter {
+            per_minute_max,
+            minute: 0,
+            failures: HashMap::new(),
+            beyond: 0,
+        }
+    }
+
+    /// Forgets the minute before, once it is over, and says how many failures of which endpoint
+    /// were not shown in it; `None` stands for all endpoints that were too many to tell apart.
+    fn begin_minute(&mut self, now: Timestamp) -> Vec<(Option<EndpointId>, u32)> {
+        let minute = now.as_seconds() / 60;
+        if minute == self.minute {
+            return Vec::new();
+        }
+        self.minute = minute;
+        let shown = self.per_minute_max;
+        let mut suppressed: Vec<_> = self
+            .failures
+            .drain()
+            .filter(|(_, count)| *count > shown)
+            .map(|(endpoint, count)| (Some(endpoint), count - shown))
+            .collect();
+        if self.beyond > 0 {
+            suppressed.push((None, std::mem::take(&mut self.beyond)));
+        }
+        suppressed
+    }
+
+    /// Counts a failure and says whether it is shown.
+    fn admits(&mut self, endpoint: EndpointId) -> bool {
+        if self.failures.len() >= LIMITER_ENDPOINTS_MAX && !self.failures.contains_key(&endpoint) {
+            self.beyond = self.beyond.saturating_add(1);
+            return false;
+        }
+        let count = self.failures.entry(endpoint).or_default();
+        *count = count.saturating_add(1);
+        *count <= self.per_minute_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::attempt::{Answer, Failure, Timings};
+
+    #[test]
+    fn every_outcome_has_a_counter_of_its_own() {
+        let metrics = Metrics::new();
+        let outcomes = || [None].into_iter().chain(FailureKind::ALL.map(Some));
+        for (count, outcome) in outcomes().enumerate() {
+            for _ in 0..=count {
+                metrics.attempt(outcome);
+            }
+        }
+        let text = metrics.encode();
+        for (count, outcome) in outcomes().enumerate() {
+            let name = outcome.map_or("delivered", FailureKind::name);
+            let line = format!(
+                "postrider_attempts_total{{outcome=\"{name}\"}} {}\n",
+                count + 1
+            );
+            assert!(text.contains(&line), "{line}{text}");
+        }
+    }
+
+    #[test]
+    fn all_metrics_are_shown_from_the_start() {
+        let metrics = Metrics::new();
+        metrics.accepted.inc();
+        metrics.oldest_due_seconds.set(1.5);
+        metrics.commit_seconds.observe(0.002);
+        let text = metrics.encode();
+        for line in [
+            "postrider_messages_accepted_total 1",
+            "postrider_attempts_total{outcome=\"timeout\"} 0",
+            "postrider_attempts_in_flight 0",
+            "postrider_deliveries_waiting 0",
+            "postrider_oldest_due_seconds 1.5",
+            "postrider_commit_batch_size_count 0",
+            "postrider_commit_seconds_count 1",
+            "postrider_publish_to_receipt_seconds_count 0",
+            "postrider_store_bytes 0",
+            "postrider_blob_files 0",
+            concat!(
+                "postrider_build_info{version=\"",
+                env!("CARGO_PKG_VERSION"),
+                "\"} 1"
+            ),
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
+        }
+    }
+
+    fn endpoint(number: u32) -> EndpointId {
+        let mut bytes = [0; 20];
+        bytes[..4].copy_from_slice(&number.to_be_bytes());
+        EndpointId(bytes)
+    }
+
+    #[test]
+    fn each_endpoint_is_shown_up_to_its_limit_and_the_rest_is_counted() {
+        let mut limiter = Limiter::new(2);
+        let minute = Timestamp::from_seconds(600);
+        assert_eq!(limiter.begin_minute(minute), []);
+        let shown: Vec<bool> = (0..5).map(|_| limiter.admits(endpoint(1))).collect();
+        assert_eq!(shown, [true, true, false, false, false]);
+        assert!(limiter.admits(endpoint(2)), "another endpoint has its own");
+        assert_eq!(limiter.begin_minute(Timestamp::from_seconds(659)), []);
+        assert_eq!(
+            limiter.begin_minute(Timestamp::from_seconds(660)),
+            [(Some(endpoint(1)), 3)]
+        );
+        assert!(limiter.admits(endpoint(1)), "a new minute begins anew");
+    }
+
+    #[test]
+    fn a_limit_of_zero_shows_none_and_counts_all() {
+        let mut limiter = Limiter::new(0);
+        limiter.begin_minute(Timestamp::from_seconds(60));
+        assert!(!limiter.admits(endpoint(1)));
+        assert_eq!(
+            limiter.begin_minute(Timestamp::from_seconds(120)),
+            [(Some(endpoint(1)), 1)]
+        );
+    }
+
+    #[test]
+    fn the_memory_for_the_limit_is_bounded() {
+        let mut limiter = Limiter::new(1);
+        limiter.begin_minute(Timestamp::from_seconds(60));
+        for number in 0..LIMITER_ENDPOINTS_MAX as u32 {
+            assert!(limiter.admits(endpoint(number)));
+        }
+        for number in 0..7 {
+            assert!(!limiter.admits(endpoint(1_000_000 + number)));
+        }
+        assert_eq!(limiter.failures.len(), LIMITER_ENDPOINTS_MAX);
+        assert_eq!(
+            limiter.begin_minute(Timestamp::from_seconds(120)),
+            [(None, 7)]
+        );
+        assert!(limiter.failures.is_empty());
+    }
+
+    #[test]
+    fn a_line_tells_the_attempt_and_cannot_be_broken_by_the_receiver() {
+        let outcome = Outcome {
+            started_at: Timestamp(0),
+            timings: Timings {
+                total_us: 12_345,
+                ..Timings::default()
+            },
+            request_headers: Vec::new(),
+            answer: Some(Answer {
+                status: 500,
+                headers: Vec::new(),
+                body: Vec::new(),
+                truncated: false,
+            }),
+            failure: Some(Failure {
+                kind: FailureKind::WrongAnswer,
+                detail: "status 500\nattempt forged".to_owned(),
+            }),
+            sent_again: false,
+        };
+        let message = MessageId([1; 20]);
+        let endpoint = EndpointId([2; 20]);
+        let line = AttemptLine {
+            message,
+            endpoint,
+            number: 2,
+            outcome: &outcome,
+            verdict: Verdict::RetryAt(Timestamp(1_700_000_000_250)),
+        };
+        assert_eq!(
+            line.to_string(),
+            format!(
+                "attempt message={message} endpoint={endpoint} number=2 outcome=wrong_answer \
+                 status=500 ms=12 next_due=2023-11-14T22:13:20.250Z \
+                 detail=\"status 500\\nattempt forged\""
+            )
+        );
+    }
+}

@@ -1,4 +1,269 @@
-//! (to be written)
-pub fn main() -> std::process::ExitCode {
-    todo!()
+//! The command line: arguments to command to one-line error and exit code.
+//!
+//! Only `main` calls this. `serve` runs the server; `check`, `token reset-owner`, `verify-store`
+//! and `restore` work on the settings and on a data directory that no server uses; the other
+//! `token` commands are clients of a running server ([`client`]); `sink` and `verify` help to test
+//! receivers. Exit codes: 0 done, 1 failed, 2 wrong usage. Standard output carries what was asked
+//! for, standard error one line that says what went wrong.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::clock::Clock;
+use crate::config::{self, Config, Flags};
+use crate::{server, store, telemetry};
+
+mod client;
+mod sink;
+mod verify;
+
+#[derive(Parser)]
+#[command(
+    name = "postrider",
+    version,
+    about = "Sends webhooks: stores, signs, delivers, retries and logs"
+)]
+struct Arguments {
+    /// The settings' file [default: ./config.toml, else /etc/postrider/config.toml, where present]
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Allow receivers on this machine's loopback addresses; for trying things out only
+    #[arg(long, global = true)]
+    dev: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server (the default)
+    Serve,
+    /// Check the settings and print the ones in effect
+    Check,
+    /// Manage the credentials of API callers
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// Check everything that is stored; the server must be stopped
+    VerifyStore,
+    /// Make a new store from an export of the registrations; the server must be stopped
+    Restore {
+        /// The export, from the data directory of the lost store or a copy of it
+        #[arg(long, value_name = "EXPORT")]
+        from: PathBuf,
+    },
+    /// Run a test receiver that prints the requests it gets
+    Sink(sink::Arguments),
+    /// Check the signature of a captured request
+    Verify(verify::Arguments),
+}
+
+#[derive(Subcommand)]
+enum TokenCommand {
+    /// Make a token and print it; it is not shown again
+    Create(client::Create),
+    /// List the tokens, without their secret part
+    List(client::Connection),
+    /// Revoke a token
+    Revoke(client::Revoke),
+    /// Replace a lost owner token; the server must be stopped
+    ResetOwner,
+}
+
+/// Why a command ends early.
+enum Failure {
+    /// A sentence for standard error; exit code 1.
+    Failed(String),
+    /// The arguments make no sense; exit code 2.
+    Usage(String),
+    /// Whoever read our output has seen enough.
+    ReaderGone,
+}
+
+impl Failure {
+    fn failed(reason: impl fmt::Display) -> Failure {
+        Failure::Failed(reason.to_string())
+    }
+}
+
+type Result<T = ()> = std::result::Result<T, Failure>;
+
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return explain(&error),
+    };
+    match run(arguments) {
+        Ok(()) | Err(Failure::ReaderGone) => ExitCode::SUCCESS,
+        Err(Failure::Failed(reason)) => {
+            complain(&reason);
+            ExitCode::from(1)
+        }
+        Err(Failure::Usage(reason)) => {
+            complain(&reason);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result {
+    let flags = Flags { dev: arguments.dev };
+    let settings = || config::load(arguments.config.as_deref(), flags).map_err(Failure::failed);
+    match arguments.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve(settings()?, flags),
+        Command::Check => say(settings()?.to_toml().trim_end()),
+        Command::Token { command } => match command {
+            TokenCommand::Create(create) => create.run(&settings()?),
+            TokenCommand::List(connection) => client::list(&connection, &settings()?),
+            TokenCommand::Revoke(revoke) => revoke.run(&settings()?),
+            TokenCommand::ResetOwner => reset_owner(&settings()?),
+        },
+        Command::VerifyStore => verify_store(&settings()?),
+        Command::Restore { from } => {
+            let report = store::restore(&settings()?.store_settings(), &from, &Clock::System);
+            say_counts(&report.map_err(Failure::failed)?.counts)
+        }
+        Command::Sink(arguments) => arguments.run(),
+        Command::Verify(arguments) => arguments.run(),
+    }
+}
+
+fn serve(config: Config, flags: Flags) -> Result {
+    telemetry::init_logging(&config.log);
+    if flags.dev {
+        log::warn!(
+            "DEVELOPMENT MODE (--dev): endpoints may reach this machine's loopback addresses, and \
+             with them every service on it. Never run like this where others register endpoints."
+        );
+    }
+    server::serve(config).map_err(Failure::failed)
+}
+
+fn reset_owner(config: &Config) -> Result {
+    let path =
+        store::reset_owner(&config.store_settings(), &Clock::System).map_err(Failure::failed)?;
+    say(&format!("the new owner token is in {}", path.display()))
+}
+
+fn verify_store(config: &Config) -> Result {
+    let report =
+        store::verify(&config.store_settings(), &Clock::System).map_err(Failure::failed)?;
+    say_counts(&report.counts)?;
+    for problem in &report.problems {
+        say(&format!("damaged: {problem}"))?;
+    }
+    match report.problems.len() {
+        0 => Ok(()),
+        1 => Err(Failure::failed("the store is damaged in 1 place")),
+        many => Err(Failure::failed(format!(
+            "the store is damaged in {many} places"
+        ))),
+    }
+}
+
+fn say_counts(counts: &[(String, u64)]) -> Result {
+    let width = counts.iter().map(|(kind, _)| kind.len()).max();
+    for (kind, count) in counts {
+        say(&format!(
+            "{kind:width$}  {count}",
+            width = width.unwrap_or(0)
+        ))?;
+    }
+    Ok(())
+}
+
+/// Prints a line. A reader that went away (`| head`) ends the command without a complaint.
+fn say(line: &str) -> Result {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::ReaderGone),
+        Err(error) => Err(Failure::failed(format!("cannot print: {error}"))),
+    }
+}
+
+/// Says on standard error what went wrong; a closed one changes nothing.
+fn complain(reason: &str) {
+    let _ = writeln!(io::stderr(), "postrider: {}", one_line(reason));
+}
+
+/// What clap says about the arguments: help as it is, mistakes as one line.
+fn explain(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = say(text.trim_end());
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            complain("a command is missing; --help lists them");
+            ExitCode::from(2)
+        }
+        _ => {
+            // The first paragraph is the mistake, what follows is the usage.
+            let mistake = text.split("\n\n").next().unwrap_or_default();
+            let mistake = mistake.strip_prefix("error: ").unwrap_or(mistake);
+            complain(&format!("{mistake} (see --help)"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Text from outside made safe for a terminal: control characters are shown as escapes.
+fn printable(text: &str) -> String {
+    text.chars().fold(String::new(), |mut shown, character| {
+        if character.is_control() && character != '\n' && character != '\t' {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+        shown
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_tree_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_the_default_and_flags_stand_before_or_after() {
+        for line in [
+            "postrider --dev --config a.toml",
+            "postrider serve --dev --config a.toml",
+            "postrider --dev serve --config a.toml",
+        ] {
+            let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+            assert!(arguments.dev, "{line}");
+            assert_eq!(arguments.config, Some("a.toml".into()), "{line}");
+            assert!(
+                matches!(arguments.command, None | Some(Command::Serve)),
+                "{line}"
+            );
+        }
+        assert!(Arguments::try_parse_from(["postrider", "sevre"]).is_err());
+    }
+
+    #[test]
+    fn what_a_stranger_sends_cannot_steer_the_terminal() {
+        assert_eq!(
+            printable("a\x1b[2Jb\n\tc\u{9b}é"),
+            "a\\u{1b}[2Jb\n\tc\\u{9b}é"
+        );
+    }
 }

@@ -85,10 +85,34 @@ impl Endpoint {
     }
 }
 
-/// Whether a header's value is masked wherever it is shown.
+/// Whether the value of a header with this name is shown as `***` wherever headers are shown.
 pub fn is_sensitive(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["auth", "secret", "token", "key", "cookie", "password"]
         .iter()
-        .any(|part| name.contains(part))
+        .any(|word| name.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_speak_of_secrets_are_sensitive() {
+        for (name, expected) in [
+            ("Authorization", true),
+            ("X-API-KEY", true),
+            ("x-api-key", true),
+            ("Set-Cookie", true),
+            ("x-ClientSecret", true),
+            ("X-Access-Token", true),
+            ("db-password", true),
+            ("webhook-signature", false),
+            ("webhook-id", false),
+            ("Content-Type", false),
+            ("", false),
+        ] {
+            assert_eq!(is_sensitive(name), expected, "{name}");
+        }
+    }
 }

@@ -24,7 +24,6 @@ pub struct Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
     pub key: DeliveryKey,
-    pub application: ApplicationId,
     /// Attempts made so far in the current schedule.
     pub attempts: u32,
     /// Why the next attempt will be made.

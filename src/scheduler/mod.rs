@@ -1,1 +1,245 @@
-//! (to be written)
+//! Decides when each delivery is attempted, and hands it to a delivery actor.
+//!
+//! `server` starts it with the store; from then on commits wake it. Endpoints are spread over the
+//! workers by their number, and each worker is a thread of its own. What is in memory is a cache
+//! of the store: a restart and normal running are the same path.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::delivery;
+use crate::domain::retry::RetrySchedule;
+use crate::store::{Event, Store};
+use crate::telemetry::{AttemptLog, Metrics};
+use lane::LaneLimits;
+use loader::Loader;
+use worker::{Counts, Worker, WorkerEvent};
+
+mod lane;
+mod loader;
+mod worker;
+
+/// Events on their way to a worker beyond which messages do not travel along: they are read again
+/// when they are sent.
+const BACKLOG_WITH_MESSAGES: u64 = 8192;
+
+/// What all workers and their attempts share.
+pub struct Shared {
+    workers: usize,
+    /// Attempts in flight at most, for one worker.
+    slots: usize,
+    limits: LaneLimits,
+    schedule: RetrySchedule,
+    retry_after_max: Duration,
+    send_settings: Arc<delivery::Settings>,
+    metrics: Arc<Metrics>,
+    log: AttemptLog,
+    /// Attempts whose outcome is not durable, by worker.
+    unrecorded: Counts,
+    /// Reads under way, by worker.
+    reads: Counts,
+    /// Events told and taken in, in all.
+    told: AtomicU64,
+    taken_in: AtomicU64,
+}
+
+impl Shared {
+    /// The slots that any lane may use; the rest is for lanes with none in flight.
+    fn open_slots(&self) -> usize {
+        (self.slots - self.slots / 4).max(1)
+    }
+
+    fn may_keep_message(&self) -> bool {
+        let taken_in = self.taken_in.fetch_add(1, Ordering::Relaxed) + 1;
+        self.told.load(Ordering::Relaxed).saturating_sub(taken_in) < BACKLOG_WITH_MESSAGES
+    }
+}
+
+/// A worker's state, as of its last look around.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Status {
+    /// Events from the store that it has taken in.
+    pub handled: u64,
+    /// Nothing is due, in flight, being read or being recorded.
+    pub quiet: bool,
+    pub next_due: Option<Timestamp>,
+    /// When the delivery that waits longest was due; at most a second old.
+    pub oldest_due: Option<Timestamp>,
+    pub in_flight: usize,
+}
+
+pub struct Scheduler {
+    shared: Arc<Shared>,
+    told: Arc<Vec<AtomicU64>>,
+    workers: Vec<(JoinHandle<()>, watch::Receiver<Status>)>,
+    stop: watch::Sender<bool>,
+    store: Store,
+}
+
+/// The worker that has this lane.
+fn worker_of(lane: u64, workers: usize) -> usize {
+    (lane % workers as u64) as usize
+}
+
+impl Scheduler {
+    /// Starts the workers; deliveries begin as soon as they have found what is due.
+    pub fn start(
+        store: Store,
+        config: &Config,
+        send_settings: Arc<delivery::Settings>,
+        metrics: Arc<Metrics>,
+    ) -> Scheduler {
+        let workers = config.delivery.workers;
+        let counts = || {
+            (0..workers)
+                .map(|_| AtomicUsize::new(0))
+                .collect::<Counts>()
+        };
+        let shared = Arc::new(Shared {
+            workers,
+            slots: (config.delivery.in_flight_max / workers).max(1),
+            limits: LaneLimits {
+                in_flight_max: config.delivery.in_flight_per_endpoint_max,
+                unrecorded_max: config.delivery.unrecorded_per_endpoint_max,
+            },
+            schedule: config.delivery.retry_schedule(),
+            retry_after_max: Duration::from_secs(config.delivery.retry_after_max_seconds),
+            send_settings,
+            metrics,
+            log: AttemptLog::new(&config.log),
+            unrecorded: counts(),
+            reads: counts(),
+            told: AtomicU64::new(0),
+            taken_in: AtomicU64::new(0),
+        });
+        let (stop, _) = watch::channel(false);
+        let (loader, _) = Loader::start(store.clone());
+        let told: Arc<Vec<AtomicU64>> = Arc::new((0..workers).map(|_| AtomicU64::new(0)).collect());
+        let mut senders = Vec::new();
+        let mut handles = Vec::new();
+        for number in 0..workers {
+            let (sender, status, handle) =
+                start_worker(number, &shared, &store, &loader, stop.subscribe());
+            senders.push(sender);
+            handles.push((handle, status));
+        }
+        attach(&store, senders, told.clone(), shared.clone());
+        Scheduler {
+            shared,
+            told,
+            workers: handles,
+            stop,
+            store,
+        }
+    }
+
+    /// Stops sending, waits up to `deadline` for what is in flight and its outcomes, and says
+    /// whether all of it ended.
+    pub async fn drain(&mut self, deadline: Duration) -> bool {
+        self.stop.send_replace(true);
+        let all_ended = async {
+            for (_, status) in &mut self.workers {
+                // A worker's status channel closes when it has ended.
+                while status.changed().await.is_ok() {}
+            }
+        };
+        tokio::time::timeout(deadline, all_ended).await.is_ok()
+    }
+
+    /// Nothing is queued, due, in flight or unrecorded anywhere.
+    pub fn is_settled(&self) -> bool {
+        let quiet = |number: usize| {
+            let status = *self.workers[number].1.borrow();
+            status.quiet && status.handled == self.told[number].load(Ordering::Acquire)
+        };
+        // The order matters: what the committer finishes after the first look makes a worker
+        // unquiet before the second.
+        self.store.is_idle() && (0..self.shared.workers).all(quiet) && self.store.is_idle()
+    }
+
+    /// When something is due that is not due now.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.workers
+            .iter()
+            .filter_map(|(_, status)| status.borrow().next_due)
+            .min()
+    }
+
+    /// When the delivery that waits longest was due, where one is overdue.
+    pub fn oldest_due(&self) -> Option<Timestamp> {
+        self.workers
+            .iter()
+            .filter_map(|(_, status)| status.borrow().oldest_due)
+            .min()
+    }
+
+    /// Attempts being sent now.
+    pub fn in_flight(&self) -> usize {
+        self.workers
+            .iter()
+            .map(|(_, status)| status.borrow().in_flight)
+            .sum()
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+fn start_worker(
+    number: usize,
+    shared: &Arc<Shared>,
+    store: &Store,
+    loader: &Loader,
+    stop: watch::Receiver<bool>,
+) -> (
+    UnboundedSender<WorkerEvent>,
+    watch::Receiver<Status>,
+    JoinHandle<()>,
+) {
+    let (sender, events) = unbounded_channel();
+    let (status, status_seen) = watch::channel(Status::default());
+    let (shared, store, loader) = (shared.clone(), store.clone(), loader.clone());
+    let news = sender.clone();
+    let handle = std::thread::Builder::new()
+        .name(format!("delivery-{number}"))
+        .spawn(move || {
+            actix_rt::System::new().block_on(async move {
+                Worker::new(number, shared, store, loader, news)
+                    .run(events, status, stop)
+                    .await;
+            });
+        })
+        .expect("the system has room for a thread at start");
+    (sender, status_seen, handle)
+}
+
+/// From now on commits wake the workers whose lanes they concern.
+fn attach(
+    store: &Store,
+    senders: Vec<UnboundedSender<WorkerEvent>>,
+    told: Arc<Vec<AtomicU64>>,
+    shared: Arc<Shared>,
+) {
+    store.attach(Box::new(move |event| {
+        let lane = match &event {
+            Event::Waiting { delivery, .. } => delivery.key.lane,
+            Event::Gone(key) => key.lane,
+            Event::Endpoint { lane } => *lane,
+        };
+        let number = worker_of(lane, senders.len());
+        told[number].fetch_add(1, Ordering::Release);
+        shared.told.fetch_add(1, Ordering::Relaxed);
+        // A worker that has stopped for good needs no news.
+        let _ = senders[number].send(WorkerEvent::Stored(event));
+    }));
+}

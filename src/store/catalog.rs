@@ -121,12 +121,12 @@ impl Catalog {
         &self,
         organisation: OrganisationId,
     ) -> impl DoubleEndedIterator<Item = &Arc<EventType>> {
+        // Names are text of ASCII letters, so this bound lies behind all of them.
+        let from = (organisation, String::new());
+        let to = (organisation, "\u{7f}".to_owned());
         self.event_types
-            .range((organisation, String::new())..)
-            .take_while(move |((of, _), _)| *of == organisation)
+            .range(from..to)
             .map(|(_, event_type)| event_type)
-            .collect::<Vec<_>>()
-            .into_iter()
     }
 
     pub fn event_type(&self, organisation: OrganisationId, name: &str) -> Option<&Arc<EventType>> {
@@ -146,5 +146,164 @@ impl Catalog {
     /// about the tokens that exist.
     pub fn token_by_hash(&self, hash: &[u8; 32]) -> Option<&Arc<Token>> {
         self.tokens.get(self.token_hashes.get(hash)?)
+    }
+
+    pub fn last_endpoint_number(&self) -> u64 {
+        self.last_endpoint_number
+    }
+
+    /// How many registrations there are, of all kinds.
+    pub fn len(&self) -> u64 {
+        let endpoints: usize = self
+            .applications
+            .values()
+            .map(|entry| entry.endpoints.len())
+            .sum();
+        let count = self.organisations.len()
+            + self.applications.len()
+            + endpoints
+            + self.event_types.len()
+            + self.tokens.len();
+        count as u64
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Everything there is, as the changes that would make it; parents before children.
+    pub fn contents(&self) -> Vec<Change> {
+        let organisations = self
+            .organisations
+            .values()
+            .cloned()
+            .map(Change::PutOrganisation);
+        let tokens = self
+            .tokens
+            .values()
+            .map(|token| Change::PutToken((**token).clone()));
+        let event_types = self
+            .event_types
+            .values()
+            .map(|kind| Change::PutEventType((**kind).clone()));
+        let applications = self.applications.values().flat_map(|entry| {
+            let endpoints = entry
+                .endpoints
+                .iter()
+                .map(|one| Change::PutEndpoint((**one).clone()));
+            std::iter::once(Change::PutApplication(entry.application.clone())).chain(endpoints)
+        });
+        organisations
+            .chain(tokens)
+            .chain(event_types)
+            .chain(applications)
+            .collect()
+    }
+
+    /// Endpoint numbers are never given again, even when the endpoint is gone.
+    pub(super) fn reserve_endpoint_numbers(&mut self, last: u64) {
+        self.last_endpoint_number = self.last_endpoint_number.max(last);
+    }
+
+    /// Applies a committed change.
+    pub(super) fn apply(&mut self, change: Change) {
+        match change {
+            Change::PutOrganisation(organisation) => {
+                self.organisations.insert(organisation.id, organisation);
+            }
+            Change::PutApplication(application) => self.put_application(application),
+            Change::DeleteApplication(id) => self.delete_application(id),
+            Change::PutEndpoint(endpoint) => self.put_endpoint(endpoint),
+            Change::DeleteEndpoint(application, id) => self.delete_endpoint(application, id),
+            Change::PutEventType(event_type) => {
+                let key = (event_type.organisation, event_type.name.clone());
+                self.event_types.insert(key, Arc::new(event_type));
+            }
+            Change::DeleteEventType(organisation, name) => {
+                self.event_types.remove(&(organisation, name));
+            }
+            Change::PutToken(token) => {
+                if let Some(old) = self.tokens.get(&token.id) {
+                    self.token_hashes.remove(&old.hash);
+                }
+                self.token_hashes.insert(token.hash, token.id);
+                self.tokens.insert(token.id, Arc::new(token));
+            }
+            Change::DeleteToken(id) => {
+                if let Some(token) = self.tokens.remove(&id) {
+                    self.token_hashes.remove(&token.hash);
+                }
+            }
+        }
+    }
+
+    fn put_application(&mut self, application: Application) {
+        let key = (application.organisation, application.id);
+        let old = self.applications.remove(&key);
+        if let Some(uid) = old.as_ref().and_then(|old| old.application.uid.clone()) {
+            self.application_uids
+                .remove(&(application.organisation, uid));
+        }
+        if let Some(uid) = application.uid.clone() {
+            self.application_uids
+                .insert((application.organisation, uid), application.id);
+        }
+        self.application_organisations
+            .insert(application.id, application.organisation);
+        let endpoints = old.map(|old| old.endpoints.clone()).unwrap_or_default();
+        self.applications.insert(
+            key,
+            Arc::new(ApplicationEntry {
+                application,
+                endpoints,
+            }),
+        );
+    }
+
+    fn delete_application(&mut self, id: ApplicationId) {
+        let Some(organisation) = self.application_organisations.remove(&id) else {
+            return;
+        };
+        let Some(entry) = self.applications.remove(&(organisation, id)) else {
+            return;
+        };
+        if let Some(uid) = &entry.application.uid {
+            self.application_uids.remove(&(organisation, uid.clone()));
+        }
+        for endpoint in &entry.endpoints {
+            self.lanes.remove(&endpoint.number);
+        }
+    }
+
+    fn put_endpoint(&mut self, endpoint: Endpoint) {
+        self.reserve_endpoint_numbers(endpoint.number);
+        let key = (endpoint.organisation, endpoint.application);
+        let Some(entry) = self.applications.get_mut(&key) else {
+            return;
+        };
+        self.lanes
+            .insert(endpoint.number, (endpoint.application, endpoint.id));
+        let entry = Arc::make_mut(entry);
+        match entry
+            .endpoints
+            .binary_search_by_key(&endpoint.id, |one| one.id)
+        {
+            Ok(place) => entry.endpoints[place] = Arc::new(endpoint),
+            Err(place) => entry.endpoints.insert(place, Arc::new(endpoint)),
+        }
+    }
+
+    fn delete_endpoint(&mut self, application: ApplicationId, id: EndpointId) {
+        let Some(organisation) = self.application_organisations.get(&application) else {
+            return;
+        };
+        let Some(entry) = self.applications.get_mut(&(*organisation, application)) else {
+            return;
+        };
+        let entry = Arc::make_mut(entry);
+        if let Ok(place) = entry.endpoints.binary_search_by_key(&id, |one| one.id) {
+            let endpoint = entry.endpoints.remove(place);
+            self.lanes.remove(&endpoint.number);
+        }
     }
 }

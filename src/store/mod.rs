@@ -6,20 +6,45 @@
 //! the reactor. Registrations are in memory and cost nothing to read.
 
 use std::path::PathBuf;
-use std::sync::{Arc, RwLockReadGuard};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, RwLock, RwLockReadGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{oneshot, watch};
 
 use crate::clock::{Clock, Timestamp};
-use crate::domain::attempt::{Attempt, Outcome, Verdict};
+use crate::domain::attempt::{Outcome, Verdict};
 use crate::domain::endpoint::Endpoint;
-use crate::domain::id::{ApplicationId, AttemptId, MessageId, OrganisationId};
+use crate::domain::id::{ApplicationId, OrganisationId};
 use crate::domain::message::{Delivery, DeliveryKey, Message};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::telemetry::Metrics;
+use committer::{Command, Queue, Resend};
+use engine::Engine;
+use layout::Meta;
+use slices::Slices;
 
 pub mod catalog;
+mod committer;
+mod engine;
+mod export;
+mod history;
+mod keeper;
+mod layout;
+mod open;
+mod slices;
+mod verify;
 
 pub use catalog::{Catalog, Change};
+pub use export::{RestoreReport, restore};
+pub use open::reset_owner;
+pub use verify::{VerifyReport, verify};
+
+/// How long an idempotency key is remembered.
+const ONCE_REMEMBERED: Duration = Duration::from_secs(12 * 3600);
+/// How long an `eventId` is verified to be unique; the contract's "only up to a day".
+const EVENT_ID_UNIQUE: Duration = Duration::from_secs(24 * 3600);
 
 pub struct Settings {
     pub path: PathBuf,
@@ -128,33 +153,197 @@ pub enum Event {
         delivery: Delivery,
         message: Option<Arc<Message>>,
     },
+    /// A delivery that waited there does not any more, without an attempt.
+    Gone(DeliveryKey),
     /// The endpoint was changed, enabled, disabled or deleted.
     Endpoint { lane: u64 },
 }
 
-#[derive(Clone)]
-pub struct Store {
-    // The one shared state.
+/// An idempotency key's earlier answer.
+struct Remembered {
+    answer: layout::OnceAnswer,
+    body: Vec<u8>,
 }
 
-#[allow(unused_variables, clippy::unused_async)]
-impl Store {
-    /// Opens or creates the store and starts its committer.
-    pub fn open(
-        settings: Settings,
-        clock: Clock,
-        metrics: Arc<Metrics>,
-    ) -> Result<Store, OpenError> {
-        todo!()
+type Listener = Box<dyn Fn(Event) + Send + Sync>;
+
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+/// What the committer, the keeper and all callers share.
+struct Inner {
+    settings: Settings,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    live: Engine,
+    slices: Slices,
+    catalog: RwLock<Catalog>,
+    queue: Queue,
+    listener: OnceLock<Listener>,
+    /// What bears a commit number in one of these never happened.
+    dead_commits: Vec<(u64, u64)>,
+    /// The last commit that is durable; records in slices may be ahead of it for a moment.
+    commit: AtomicU64,
+    /// Deliveries that wait, in all and by the slice of their message.
+    waiting: AtomicU64,
+    waiting_by_slice: Mutex<Vec<(u32, u64)>>,
+    /// When the commit that is under way began; absent between two.
+    commit_began: Mutex<Option<Instant>>,
+    /// Free space is below `min_free_bytes`.
+    low_space: AtomicBool,
+    /// Counts up with every change of registrations, so that an export knows whether it is due.
+    catalog_version: AtomicU64,
+    /// Lanes of deleted endpoints, whose deliveries are to be forgotten.
+    orphans: Mutex<Vec<u64>>,
+    /// The first storage error; final.
+    failure: watch::Sender<Option<String>>,
+    closed: watch::Sender<bool>,
+    /// Held for as long as the store is open.
+    _lock: std::fs::File,
+}
+
+impl Inner {
+    fn catalog(&self) -> RwLockReadGuard<'_, Catalog> {
+        self.catalog.read().expect("no panic while it is held")
     }
 
+    fn tell(&self, event: Event) {
+        if let Some(listener) = self.listener.get() {
+            listener(event);
+        }
+    }
+
+    fn commit_began(&self) {
+        *self.commit_began.lock().expect("no panic while it is held") = Some(Instant::now());
+    }
+
+    fn committed(&self, meta: &Meta) {
+        self.commit.store(meta.commit, Ordering::Release);
+        let waiting = meta.waiting.iter().map(|(_, count)| count).sum();
+        self.waiting.store(waiting, Ordering::Relaxed);
+        self.metrics.waiting.set(waiting as i64);
+        self.waiting_by_slice
+            .lock()
+            .expect("no panic while it is held")
+            .clone_from(&meta.waiting);
+        *self.commit_began.lock().expect("no panic while it is held") = None;
+    }
+
+    /// Takes committed changes of registrations into memory and tells of changed endpoints.
+    fn apply(&self, changes: Vec<Change>) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut lanes = Vec::new();
+        let mut orphans = Vec::new();
+        {
+            let mut catalog = self.catalog.write().expect("no panic while it is held");
+            for change in changes {
+                match &change {
+                    Change::PutEndpoint(endpoint) => lanes.push(endpoint.number),
+                    Change::DeleteEndpoint(application, id) => {
+                        let entry = catalog.application_by_id(*application);
+                        let endpoint = entry.and_then(|entry| entry.endpoint_by_id(*id));
+                        orphans.extend(endpoint.map(|endpoint| endpoint.number));
+                    }
+                    Change::DeleteApplication(id) => {
+                        let entry = catalog.application_by_id(*id);
+                        let endpoints = entry.iter().flat_map(|entry| &entry.endpoints);
+                        orphans.extend(endpoints.map(|endpoint| endpoint.number));
+                    }
+                    _ => {}
+                }
+                catalog.apply(change);
+            }
+        }
+        self.catalog_version.fetch_add(1, Ordering::Relaxed);
+        lanes.extend(&orphans);
+        self.orphans
+            .lock()
+            .expect("no panic while it is held")
+            .extend(orphans);
+        lanes
+            .into_iter()
+            .for_each(|lane| self.tell(Event::Endpoint { lane }));
+    }
+
+    /// Records the first storage error: from now on nothing is accepted.
+    fn fail(&self, reason: String) {
+        self.failure.send_if_modified(|failure| {
+            let first = failure.is_none();
+            if first {
+                log::error!("storage failed, nothing more is accepted: {reason}");
+                *failure = Some(reason);
+            }
+            first
+        });
+    }
+
+    /// Whether what a slice says was committed: its number is durable in the live database and
+    /// not one of those that ended halfway.
+    fn happened(&self, commit: u64) -> bool {
+        commit <= self.commit.load(Ordering::Acquire)
+            && !self
+                .dead_commits
+                .iter()
+                .any(|(first, last)| (first..=last).contains(&&commit))
+    }
+
+    /// Files of a slice that was never committed, left by a process that died.
+    fn discard_slice_files(&self, number: u32) -> std::io::Result<()> {
+        match std::fs::remove_dir_all(self.slices.path(number)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// What an idempotency key was answered with by this slice's word.
+    fn once_in(
+        &self,
+        engine: &Engine,
+        once: &Once,
+    ) -> Result<Option<Result<Remembered>>, layout::RecordError> {
+        let key = layout::once_key(&once.key);
+        let Some(record) = layout::get::<layout::OnceRecord>(engine, &key)? else {
+            return Ok(None);
+        };
+        let seen = &record.meta;
+        let age = self.clock.now().since(seen.at);
+        // A key of the batch being built is not there yet, so a commit ahead of ours is dead.
+        if !self.happened(seen.commit) || age > ONCE_REMEMBERED {
+            return Ok(None);
+        }
+        if seen.request != once.body {
+            let conflict = "this idempotency key was used for a request with another body";
+            return Ok(Some(Err(Error::Conflict(conflict.to_owned()))));
+        }
+        let answer = seen.answer.clone();
+        Ok(Some(Ok(Remembered {
+            answer,
+            body: record.into_raw().to_vec(),
+        })))
+    }
+
+    fn event_id_in(&self, engine: &Engine, key: &[u8]) -> Result<bool, layout::RecordError> {
+        let Some(record) = layout::get::<layout::EventIdRecord>(engine, key)? else {
+            return Ok(false);
+        };
+        let age = self.clock.now().since(record.meta.message.time());
+        Ok(self.happened(record.meta.commit) && age <= EVENT_ID_UNIQUE)
+    }
+}
+
+impl Store {
     /// All registrations, as of the last commit. Do not hold it across an await.
     pub fn catalog(&self) -> RwLockReadGuard<'_, Catalog> {
-        todo!()
+        self.inner.catalog()
     }
 
     pub fn clock(&self) -> &Clock {
-        todo!()
+        &self.inner.clock
     }
 
     /// Decides on a change of registrations where nothing races with it, commits it, and returns
@@ -163,7 +352,20 @@ impl Store {
         &self,
         decide: impl FnOnce(&Catalog) -> Result<(Vec<Change>, T)> + Send + 'static,
     ) -> Result<T> {
-        todo!()
+        let (sender, answer) = oneshot::channel();
+        let decide = Box::new(move |catalog: &Catalog| match decide(catalog) {
+            Err(error) => {
+                drop(sender.send(Err(error)));
+                None
+            }
+            Ok((changes, value)) => {
+                let notify: Box<dyn FnOnce(Result<()>) + Send> =
+                    Box::new(move |result| drop(sender.send(result.map(|()| value))));
+                Some((changes, notify))
+            }
+        });
+        self.offer(Command::Change { decide })?;
+        self.answered(answer).await
     }
 
     /// The same for a request that may carry an idempotency key: a key seen within 12 hours gets
@@ -173,111 +375,298 @@ impl Store {
         once: Option<Once>,
         decide: impl FnOnce(&Catalog) -> Result<(Vec<Change>, Answered)> + Send + 'static,
     ) -> Result<Answered> {
-        todo!()
+        let Some(once) = once else {
+            return self.change(decide).await;
+        };
+        let from_slice = match self.search_once(once).await? {
+            Searched::Found(seen) => {
+                return match seen.answer {
+                    layout::OnceAnswer::Answered(status) => Ok(Answered {
+                        status,
+                        body: seen.body,
+                    }),
+                    layout::OnceAnswer::Message(..) => Err(committer::other_request()),
+                };
+            }
+            Searched::UpTo(slice) => slice,
+        };
+        let (sender, answer) = oneshot::channel();
+        let decide = Box::new(decide);
+        self.offer(Command::ChangeOnce {
+            once,
+            from_slice,
+            decide,
+            answer: sender,
+        })?;
+        self.answered(answer).await
     }
 
     /// Stores the message with one delivery for each of its lanes, due now. Conflict if its
     /// `event_id` was used in the organisation within a day; the earlier message if the
     /// idempotency key was seen with the same body.
     pub async fn accept_message(&self, message: NewMessage) -> Result<Arc<Message>> {
-        todo!()
+        self.inner.may_accept(message.lanes.len() as u64)?;
+        let mut from_slice = self.newest_slice();
+        if let Some(once) = message.once {
+            match self.search_once(once).await? {
+                Searched::Found(seen) => {
+                    return match seen.answer {
+                        layout::OnceAnswer::Message(application, id) => self
+                            .read(move |inner| inner.message(application, id))
+                            .await?
+                            .ok_or(Error::NotFound("message")),
+                        layout::OnceAnswer::Answered(_) => Err(committer::other_request()),
+                    };
+                }
+                Searched::UpTo(slice) => from_slice = from_slice.min(slice),
+            }
+        }
+        if let Some(event_id) = &message.event_id {
+            let key = layout::event_id_key(message.organisation, event_id);
+            from_slice = from_slice.min(self.search_event_id(key).await?);
+        }
+        let (sender, answer) = oneshot::channel();
+        self.offer(Command::Accept {
+            message,
+            from_slice,
+            answer: sender,
+        })?;
+        self.answered(answer).await
     }
 
-    /// Makes a delivery of this message to this endpoint due now, by hand.
+    /// Makes a delivery of this message to this endpoint due now, by hand: a waiting one is moved,
+    /// and one that has ended begins anew.
     pub async fn resend(
         &self,
         message: Arc<Message>,
         endpoint: Arc<Endpoint>,
         once: Option<Once>,
     ) -> Result<()> {
-        todo!()
-    }
-
-    /// Blocks on the disk.
-    pub fn message(
-        &self,
-        application: ApplicationId,
-        id: MessageId,
-    ) -> Result<Option<Arc<Message>>> {
-        todo!()
-    }
-
-    /// The newest message of the application with this `eventId`. Blocks on the disk.
-    pub fn message_by_event_id(
-        &self,
-        application: ApplicationId,
-        event_id: &str,
-    ) -> Result<Option<Arc<Message>>> {
-        todo!()
-    }
-
-    /// Messages of an application that `keep` wants. Blocks on the disk.
-    pub fn messages(
-        &self,
-        application: ApplicationId,
-        window: &Window<MessageId>,
-        keep: &mut dyn FnMut(&Message) -> bool,
-    ) -> Result<Stretch<Arc<Message>, MessageId>> {
-        todo!()
-    }
-
-    /// Blocks on the disk.
-    pub fn attempt(&self, message: MessageId, id: AttemptId) -> Result<Option<Attempt>> {
-        todo!()
-    }
-
-    /// Attempts at an endpoint that `keep` wants. Blocks on the disk.
-    pub fn attempts_of_endpoint(
-        &self,
-        lane: u64,
-        window: &Window<AttemptId>,
-        keep: &mut dyn FnMut(&Attempt) -> bool,
-    ) -> Result<Stretch<Attempt, AttemptId>> {
-        todo!()
-    }
-
-    /// Attempts for a message that `keep` wants. Blocks on the disk.
-    pub fn attempts_of_message(
-        &self,
-        message: MessageId,
-        window: &Window<AttemptId>,
-        keep: &mut dyn FnMut(&Attempt) -> bool,
-    ) -> Result<Stretch<Attempt, AttemptId>> {
-        todo!()
-    }
-
-    /// The first deliveries of a lane behind `after`, in due order, due or not. Blocks on the disk.
-    pub fn waiting(
-        &self,
-        lane: u64,
-        after: Option<DeliveryKey>,
-        limit: usize,
-    ) -> Result<Vec<Delivery>> {
-        todo!()
-    }
-
-    /// The first lane above `after` in which something waits. Blocks on the disk.
-    pub fn next_lane(&self, after: Option<u64>) -> Result<Option<u64>> {
-        todo!()
+        self.inner.may_accept(1)?;
+        let once = match once {
+            None => None,
+            Some(once) => match self.search_once(once).await? {
+                Searched::Found(_) => return Ok(()),
+                Searched::UpTo(slice) => Some((once, slice)),
+            },
+        };
+        let lane = endpoint.number;
+        let sought = message.clone();
+        let waiting = self
+            .read(move |inner| inner.where_it_waits(&sought, lane))
+            .await?;
+        let (sender, answer) = oneshot::channel();
+        let resend = Resend {
+            message,
+            lane,
+            waiting,
+            once,
+        };
+        self.offer(Command::Resend {
+            resend,
+            answer: sender,
+        })?;
+        self.answered(answer).await
     }
 
     /// Writes the attempt to the log and moves its delivery to what the verdict says.
     pub async fn record_attempt(&self, finished: Finished) -> Result<()> {
-        todo!()
+        let (sender, answer) = oneshot::channel();
+        let command = Command::Record {
+            finished: Box::new(finished),
+            answer: sender,
+        };
+        self.inner
+            .queue
+            .push(command)
+            .map_err(|_| unavailable("the server is stopping"))?;
+        self.answered(answer).await
     }
 
     /// Who is told of commits; set once, by the scheduler.
-    pub fn attach(&self, listener: Box<dyn Fn(Event) + Send + Sync>) {
-        todo!()
+    pub fn attach(&self, listener: Listener) {
+        if self.inner.listener.set(listener).is_err() {
+            log::error!("a second listener for commits was refused");
+        }
     }
 
     /// Whether publishing can be taken now; the reason if not.
     pub fn health(&self) -> Result<(), String> {
-        todo!()
+        if let Some(failure) = &*self.inner.failure.borrow() {
+            return Err(format!("storage failed: {failure}"));
+        }
+        if self.inner.low_space.load(Ordering::Relaxed) {
+            return Err(low_space(&self.inner.settings));
+        }
+        Ok(())
     }
 
-    /// Stops taking changes, makes all that was taken durable and closes the databases.
-    pub fn close(&self) -> Result<()> {
-        todo!()
+    /// Resolves with the reason once the store has failed; the process should then end.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.inner.failure.subscribe();
+        let failed = failure.wait_for(Option::is_some).await;
+        let reason = failed.ok().and_then(|reason| reason.clone());
+        reason.unwrap_or_else(|| "the store is gone".to_owned())
+    }
+
+    /// Nothing is queued and nothing is being committed.
+    pub fn is_idle(&self) -> bool {
+        self.inner.queue.is_idle()
+    }
+
+    /// How many deliveries wait.
+    pub fn waiting_count(&self) -> u64 {
+        self.inner.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Stops taking changes, makes all that was taken durable and ends the store's threads. The
+    /// databases close when the last clone is dropped.
+    pub fn close(&self) -> Result<(), String> {
+        self.inner.queue.close();
+        self.inner.closed.send_replace(true);
+        let threads = std::mem::take(&mut *self.threads.lock().expect("no panic while it is held"));
+        for thread in threads {
+            if thread.join().is_err() {
+                return Err("a thread of the store panicked".to_owned());
+            }
+        }
+        match &*self.inner.failure.borrow() {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(()),
+        }
+    }
+
+    fn offer(&self, command: Command) -> Result<()> {
+        if let Some(failure) = &*self.inner.failure.borrow() {
+            return Err(Error::storage(failure.clone()));
+        }
+        let max = self.inner.settings.commit_queue_max;
+        self.inner
+            .queue
+            .offer(command, max)
+            .map_err(|_| unavailable("more changes wait for the disk than commit_queue_max allows"))
+    }
+
+    async fn answered<T>(&self, answer: oneshot::Receiver<Result<T>>) -> Result<T> {
+        // The channel closes without an answer only when the store ends.
+        answer
+            .await
+            .unwrap_or_else(|_| Err(unavailable("the server is stopping")))
+    }
+
+    fn newest_slice(&self) -> u32 {
+        self.inner.slices.newest().map_or(0, |(number, _)| number)
+    }
+
+    /// Runs a read of history on a thread that may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Inner) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let inner = self.inner.clone();
+        let read = tokio::task::spawn_blocking(move || read(&inner)).await;
+        read.unwrap_or_else(|_| Err(Error::storage("a read of history panicked")))
+    }
+
+    /// Looks for an idempotency key in all slices but the newest, which the committer looks at.
+    async fn search_once(&self, once: Once) -> Result<Searched> {
+        let (oldest, newest) = self.slices_within(ONCE_REMEMBERED);
+        if oldest == newest {
+            return Ok(Searched::UpTo(newest));
+        }
+        self.read(move |inner| {
+            for number in oldest..newest {
+                let Some(engine) = inner.slice(number)? else {
+                    continue;
+                };
+                if let Some(seen) = inner.once_in(&engine, &once)? {
+                    return Ok(Searched::Found(seen?));
+                }
+            }
+            Ok(Searched::UpTo(newest))
+        })
+        .await
+    }
+
+    /// The slice from which on the committer must look, if the key is in none before it.
+    async fn search_event_id(&self, key: Vec<u8>) -> Result<u32> {
+        let (oldest, newest) = self.slices_within(EVENT_ID_UNIQUE);
+        if oldest == newest {
+            return Ok(newest);
+        }
+        self.read(move |inner| {
+            for number in oldest..newest {
+                let Some(engine) = inner.slice(number)? else {
+                    continue;
+                };
+                if inner.event_id_in(&engine, &key)? {
+                    return Ok(number);
+                }
+            }
+            Ok(newest)
+        })
+        .await
+    }
+
+    /// The slices that reach into the stretch of time that ends now.
+    fn slices_within(&self, stretch: Duration) -> (u32, u32) {
+        let newest = self.newest_slice();
+        let began = self.inner.clock.now().saturating_sub(stretch);
+        (
+            self.inner
+                .slices
+                .at(began)
+                .unwrap_or(self.inner.slices.oldest())
+                .min(newest),
+            newest,
+        )
+    }
+}
+
+enum Searched {
+    Found(Remembered),
+    /// In no slice before this one.
+    UpTo(u32),
+}
+
+impl Inner {
+    /// Whether `deliveries` more may wait now.
+    fn may_accept(&self, deliveries: u64) -> Result<()> {
+        if self.low_space.load(Ordering::Relaxed) {
+            return Err(unavailable(&low_space(&self.settings)));
+        }
+        let max = self.settings.waiting_max;
+        if self.waiting.load(Ordering::Relaxed) + deliveries > max {
+            return Err(Error::TooMany(format!(
+                "{max} deliveries may wait (limits.waiting_max), and no more fit"
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn low_space(settings: &Settings) -> String {
+    format!(
+        "less than {} bytes are free on the disk (store.min_free_bytes)",
+        settings.min_free_bytes
+    )
+}
+
+fn unavailable(reason: &str) -> Error {
+    Error::Unavailable {
+        reason: reason.to_owned(),
+        retry_after_seconds: 5,
+    }
+}
+
+impl From<layout::RecordError> for Error {
+    fn from(error: layout::RecordError) -> Error {
+        Error::storage(error)
+    }
+}
+
+impl From<engine::EngineError> for Error {
+    fn from(error: engine::EngineError) -> Error {
+        Error::storage(error)
     }
 }

@@ -1,0 +1,115 @@
+//! One server on a fresh store, a sink, and an application to publish to.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::load::{EVENT_TYPE, Load, Published};
+use super::process::{Launch, Server, scratch};
+use super::sink::Sink;
+
+pub const PAYLOAD_BYTES: usize = 1_024;
+
+pub struct World {
+    // Dropped in this order: the server, then its receiver, then its data.
+    pub server: Server,
+    pub sink: Sink,
+    launch: Launch,
+    directory: TempDir,
+    application: String,
+}
+
+impl World {
+    pub fn start(settings: &[(String, String)]) -> World {
+        let directory = scratch();
+        let launch =
+            Launch::new(directory.path().join("data")).ready_within(Duration::from_secs(600));
+        let launch = settings.iter().fold(launch, |launch, (setting, value)| {
+            launch.set(setting, value)
+        });
+        let server = launch.start();
+        let event_type = json!({ "name": EVENT_TYPE, "description": "of the benchmark" });
+        server
+            .api
+            .call("POST", "/api/v1/event-type", &event_type, 201);
+        let application = add_application(&server);
+        World {
+            server,
+            sink: Sink::start(),
+            launch,
+            directory,
+            application,
+        }
+    }
+
+    pub fn data(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+
+    /// Kills the server and starts it again on the same data.
+    pub fn restart(&mut self) {
+        self.server.process.kill();
+        self.server = self.launch.start();
+    }
+
+    /// Turns to a new application: endpoints and messages are from now on those of this one.
+    pub fn next_application(&mut self) {
+        self.application = add_application(&self.server);
+    }
+
+    /// Adds an endpoint; returns its path in the API.
+    pub fn endpoint(&self, url: &str) -> String {
+        let path = format!("/api/v1/app/{}/endpoint", self.application);
+        let endpoint = self
+            .server
+            .api
+            .call("POST", &path, &json!({ "url": url }), 201);
+        format!("{path}/{}", text(&endpoint["id"]))
+    }
+
+    pub fn patch(&self, endpoint: &str, change: &Value) {
+        self.server.api.call("PATCH", endpoint, change, 200);
+    }
+
+    pub fn load(&self, messages: u64, connections: usize, rate: Option<f64>) -> Load {
+        Load {
+            address: self.server.api.address,
+            path: format!("/api/v1/app/{}/msg", self.application),
+            token_path: Some(self.server.token_path.clone()),
+            connections,
+            messages,
+            rate,
+            payload_bytes: PAYLOAD_BYTES,
+        }
+    }
+
+    /// As fast as they are accepted, through 64 connections.
+    pub fn flood(&self, messages: u64) -> Published {
+        self.load(messages, 64, None).publish()
+    }
+
+    /// At a fixed rate.
+    pub fn pace(&self, messages: u64, rate: f64) -> Published {
+        self.load(messages, 16, Some(rate)).publish()
+    }
+
+    /// Opens connections and fills caches; what it sends is not counted.
+    pub fn warm_up(&self, endpoints: usize) {
+        const MESSAGES: u64 = 300;
+        self.flood(MESSAGES);
+        self.sink.wait(0..endpoints, MESSAGES * endpoints as u64);
+        self.sink.reset();
+    }
+}
+
+fn add_application(server: &Server) -> String {
+    let application = server
+        .api
+        .call("POST", "/api/v1/app", &json!({ "name": "bench" }), 201);
+    text(&application["id"]).to_owned()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("an id is text")
+}

@@ -1,0 +1,261 @@
+//! Commands that call a running server over its API, like any other client.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use awc::http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Failure, Result, printable, say};
+use crate::clock::Timestamp;
+use crate::config::Config;
+
+/// How long the server may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest answer that is read; a page of tokens is far below.
+const ANSWER_MAX_BYTES: usize = 8 << 20;
+
+const PAGE: usize = 250;
+
+#[derive(clap::Args)]
+pub struct Connection {
+    /// The server, over plain HTTP [default: server.listen of the settings]
+    #[arg(long)]
+    url: Option<String>,
+    /// An owner token [default: the file owner.token in the data directory]
+    #[arg(long, env = "POSTRIDER_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+#[derive(clap::Args)]
+pub struct Create {
+    #[command(flatten)]
+    connection: Connection,
+    /// What the token is for
+    #[arg(long)]
+    name: String,
+    /// What it allows
+    #[arg(long, value_parser = ["owner", "application"], default_value = "owner")]
+    role: String,
+    /// The application (id or uid) that a token of the role application is limited to
+    #[arg(long, required_if_eq("role", "application"))]
+    application: Option<String>,
+    /// When it ends: 2026-01-31T08:00:00Z
+    #[arg(long)]
+    expires_at: Option<Timestamp>,
+}
+
+#[derive(clap::Args)]
+pub struct Revoke {
+    #[command(flatten)]
+    connection: Connection,
+    /// The token's id, tok_…
+    id: String,
+}
+
+impl Create {
+    /// The token alone goes to standard output, so that a script can take it.
+    pub fn run(&self, config: &Config) -> Result {
+        if self.role == "owner" && self.application.is_some() {
+            return Err(Failure::Usage(
+                "--application needs --role application".to_owned(),
+            ));
+        }
+        let mut body = json!({ "name": self.name, "role": self.role });
+        if let Some(application) = &self.application {
+            body["applicationId"] = json!(application);
+        }
+        if let Some(end) = self.expires_at {
+            body["expiresAt"] = json!(end.to_string());
+        }
+        let answer = self
+            .connection
+            .call(config, Method::POST, "/api/v1/token", Some(body))?;
+        eprintln_quietly(&format!("made {}", text(&answer, "id")));
+        match answer["token"].as_str() {
+            Some(token) => say(token),
+            None => Err(Failure::failed("the server's answer holds no token")),
+        }
+    }
+}
+
+pub fn list(connection: &Connection, config: &Config) -> Result {
+    let mut iterator: Option<String> = None;
+    loop {
+        let path = match &iterator {
+            Some(place) => format!("/api/v1/token?limit={PAGE}&iterator={place}"),
+            None => format!("/api/v1/token?limit={PAGE}"),
+        };
+        let page = connection.call(config, Method::GET, &path, None)?;
+        for token in page["data"].as_array().into_iter().flatten() {
+            say(&printable(&format!(
+                "{}  {:<11}  created {}  expires {}  {}  {}",
+                text(token, "id"),
+                text(token, "role"),
+                text(token, "createdAt"),
+                text(token, "expiresAt"),
+                text(token, "applicationId"),
+                text(token, "name"),
+            )))?;
+        }
+        let next = page["iterator"].as_str().map(str::to_owned);
+        if page["done"].as_bool() != Some(false) || next.is_none() || next == iterator {
+            return Ok(());
+        }
+        iterator = next;
+    }
+}
+
+impl Revoke {
+    pub fn run(&self, config: &Config) -> Result {
+        // An id goes into the path as it is, so it must not be able to change it.
+        if !self
+            .id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        {
+            return Err(Failure::Usage(format!("'{}' is not a token's id", self.id)));
+        }
+        let path = format!("/api/v1/token/{}", self.id);
+        self.connection.call(config, Method::DELETE, &path, None)?;
+        say(&format!("revoked {}", self.id))
+    }
+}
+
+impl Connection {
+    /// One request; the answer's JSON, or null where it has no body.
+    fn call(
+        &self,
+        config: &Config,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Value> {
+        let base = self.base(config)?;
+        let token = self.credential(config)?;
+        actix_rt::System::new().block_on(async {
+            let client = awc::Client::builder()
+                .disable_redirects()
+                .timeout(TIMEOUT)
+                .finish();
+            let request = client
+                .request(method, format!("{base}{path}"))
+                .bearer_auth(token);
+            let sent = match &body {
+                Some(body) => request.send_json(body).await,
+                None => request.send().await,
+            };
+            let mut answer = sent.map_err(|error| {
+                Failure::failed(format!("cannot reach the server at {base}: {error}"))
+            })?;
+            let status = answer.status();
+            let content = answer
+                .body()
+                .limit(ANSWER_MAX_BYTES)
+                .await
+                .map_err(|error| {
+                    Failure::failed(format!("the answer of {base} broke off: {error}"))
+                })?;
+            let value = serde_json::from_slice(&content).unwrap_or(Value::Null);
+            if status.is_success() {
+                Ok(value)
+            } else {
+                Err(Failure::Failed(refusal(status, &value)))
+            }
+        })
+    }
+
+    fn base(&self, config: &Config) -> Result<String> {
+        match &self.url {
+            Some(url) if url.starts_with("http://") => Ok(url.trim_end_matches('/').to_owned()),
+            Some(_) => Err(Failure::Usage(
+                "--url must start with http://: run this on the server's machine, behind the \
+                 proxy that ends TLS"
+                    .to_owned(),
+            )),
+            None => {
+                let mut address = config.server.listen;
+                if address.ip().is_unspecified() {
+                    address.set_ip(match address.ip() {
+                        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+                    });
+                }
+                Ok(format!("http://{address}"))
+            }
+        }
+    }
+
+    fn credential(&self, config: &Config) -> Result<String> {
+        if let Some(token) = &self.token {
+            return Ok(token.trim().to_owned());
+        }
+        let path = config.store.path.join("owner.token");
+        match std::fs::read_to_string(&path) {
+            Ok(token) => Ok(token.trim().to_owned()),
+            Err(error) => Err(Failure::failed(format!(
+                "no --token, no POSTRIDER_TOKEN, and cannot read {}: {error}",
+                path.display()
+            ))),
+        }
+    }
+}
+
+/// What the server said about a request that it did not carry out.
+fn refusal(status: StatusCode, answer: &Value) -> String {
+    let detail = match &answer["detail"] {
+        Value::String(text) => text.clone(),
+        Value::Array(problems) => problems
+            .iter()
+            .map(|problem| {
+                let place: Vec<&str> = problem["loc"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .collect();
+                format!("{}: {}", place.join("."), text(problem, "msg"))
+            })
+            .collect::<Vec<_>>()
+            .join("; "),
+        _ => "no reason given".to_owned(),
+    };
+    printable(&format!("the server answered {status}: {detail}"))
+}
+
+/// A field to show; `-` where it is absent.
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap_or("-")
+}
+
+/// For what accompanies the output; nobody may be listening.
+fn eprintln_quietly(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_with_its_reason() {
+        for (answer, expected) in [
+            (
+                json!({ "code": "not_found", "detail": "Entity not found" }),
+                "the server answered 404 Not Found: Entity not found",
+            ),
+            (
+                json!({ "detail": [{ "loc": ["body", "role"], "msg": "unknown", "type": "value_error" }] }),
+                "the server answered 404 Not Found: body.role: unknown",
+            ),
+            (
+                Value::Null,
+                "the server answered 404 Not Found: no reason given",
+            ),
+        ] {
+            assert_eq!(refusal(StatusCode::NOT_FOUND, &answer), expected);
+        }
+    }
+}

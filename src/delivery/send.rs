@@ -1,0 +1,209 @@
+//! The HTTP client: one request on one connection, and its answer up to the limits.
+//!
+//! awc does HTTP/1.1 and keeps connections for the next request; everything that it would do
+//! beyond that (redirects, decompression, timeouts of its own, headers of its own) is off. awc
+//! closes no idle connection to a host that gets no further request, so the clients, and with
+//! them their pools, are replaced now and then.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use awc::Client;
+use futures_core::Stream as _;
+
+use super::Settings;
+use super::connect::Connector;
+use super::render::Request;
+use super::resolve::Resolver;
+use super::stream::{OpenConnections, header_lines};
+use super::trace::{Trace, failure};
+use crate::clock::Clock;
+use crate::domain::attempt::{Answer, Failure, FailureKind};
+use crate::domain::endpoint::is_sensitive;
+
+/// Longer than any attempt: the limits of time are ours, not awc's.
+const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub struct Clients {
+    settings: Arc<Settings>,
+    clock: Clock,
+    resolver: Rc<Resolver>,
+    current: Rc<RefCell<Option<Generation>>>,
+}
+
+/// Two clients with a pool each, for a while.
+#[derive(Clone)]
+struct Generation {
+    http: Client,
+    https: Client,
+    open: Rc<OpenConnections>,
+}
+
+impl Clients {
+    pub fn new(settings: Arc<Settings>, clock: Clock) -> Clients {
+        let resolver = Rc::new(Resolver::new(settings.dns_cache));
+        Clients {
+            settings,
+            clock,
+            resolver,
+            current: Rc::default(),
+        }
+    }
+
+    /// The client for a request, while `in_flight` requests are under way.
+    pub fn client(&self, https: bool, in_flight: usize) -> Client {
+        let mut current = self.current.borrow_mut();
+        if let Some(generation) = &*current
+            && generation.open.count() > in_flight + self.settings.idle_connections_max
+        {
+            *current = None;
+        }
+        let generation = current.get_or_insert_with(|| self.new_generation());
+        match https {
+            true => generation.https.clone(),
+            false => generation.http.clone(),
+        }
+    }
+
+    /// A pool's idle connections close when its client is gone and its last request has ended.
+    fn new_generation(&self) -> Generation {
+        let open = OpenConnections::default();
+        let generation = Generation {
+            http: self.new_client(false, &open),
+            https: self.new_client(true, &open),
+            open: Rc::new(open),
+        };
+        let this_one = Rc::downgrade(&generation.open);
+        let current = Rc::downgrade(&self.current);
+        let clock = self.clock.clone();
+        let lifetime = self.settings.idle_connection;
+        actix_rt::spawn(async move {
+            clock.sleep(lifetime).await;
+            let (Some(current), Some(this_one)) = (current.upgrade(), this_one.upgrade()) else {
+                return;
+            };
+            current
+                .borrow_mut()
+                .take_if(|generation| Rc::ptr_eq(&generation.open, &this_one));
+        });
+        generation
+    }
+
+    fn new_client(&self, tls: bool, open: &OpenConnections) -> Client {
+        let connector = awc::Connector::new()
+            .connector(Connector {
+                settings: self.settings.clone(),
+                resolver: self.resolver.clone(),
+                open: open.clone(),
+                tls,
+            })
+            .limit(0)
+            .timeout(NEVER)
+            .conn_keep_alive(self.settings.idle_connection)
+            .conn_lifetime(NEVER);
+        Client::builder()
+            .connector(connector)
+            .no_default_headers()
+            .disable_timeout()
+            .disable_redirects()
+            .finish()
+    }
+
+    #[cfg(test)]
+    pub fn open_connections(&self) -> usize {
+        let current = self.current.borrow();
+        current.as_ref().map_or(0, |current| current.open.count())
+    }
+}
+
+/// Sends the request and reads its answer into `answer`, as far as it comes. Runs in the scope of
+/// the exchange's trace. The error is why there is no whole answer.
+pub async fn exchange(
+    client: &Client,
+    request: &Request,
+    settings: &Settings,
+    trace: &Trace,
+    answer: &RefCell<Option<Answer>>,
+) -> Result<(), Failure> {
+    let mut call = client.post(&request.uri).no_decompress();
+    *call.headers_mut() = request.headers.clone();
+    let mut response = call
+        .send_body(request.body.clone())
+        .await
+        .map_err(|_| no_head(trace))?;
+
+    let status = response.status().as_u16();
+    *answer.borrow_mut() = Some(Answer {
+        status,
+        headers: shown_headers(&trace.head.take()),
+        body: Vec::new(),
+        truncated: false,
+    });
+    if status == 101 {
+        // What follows is another protocol.
+        return Ok(());
+    }
+    let mut read = 0;
+    while let Some(chunk) = poll_fn(|cx| Pin::new(&mut response).poll_next(cx)).await {
+        let chunk = chunk.map_err(|_| broken_body(trace))?;
+        read += chunk.len();
+        if let Some(answer) = &mut *answer.borrow_mut() {
+            let room = settings.answer_kept_bytes - answer.body.len();
+            answer
+                .body
+                .extend_from_slice(&chunk[..chunk.len().min(room)]);
+            answer.truncated = read > answer.body.len();
+        }
+        if read > settings.answer_read_bytes {
+            // Dropping the response closes the connection.
+            return Ok(());
+        }
+    }
+    // awc takes an end of the connection for an end of the body.
+    if trace.ended.get() && !trace.body_ends_with_connection.get() {
+        return Err(broken_body(trace));
+    }
+    Ok(())
+}
+
+fn no_head(trace: &Trace) -> Failure {
+    if let Some(noted) = trace.take_failure() {
+        return noted;
+    }
+    broken_answer(
+        match (trace.answer_bytes.get(), trace.head.borrow().len()) {
+            (0, _) => "The connection was closed before an answer came.",
+            (_, 0) => "The connection was closed within the head of the answer.",
+            _ => "What came back is not valid HTTP.",
+        },
+    )
+}
+
+fn broken_body(trace: &Trace) -> Failure {
+    broken_answer(match trace.ended.get() {
+        true => "The connection was closed before the end of the answer's body.",
+        false => "The body of the answer is not valid HTTP.",
+    })
+}
+
+fn broken_answer(detail: &str) -> Failure {
+    failure(FailureKind::BrokenAnswer, detail)
+}
+
+/// As they came, but for the values of those that may hold secrets.
+fn shown_headers(head: &[u8]) -> Vec<(String, String)> {
+    header_lines(head)
+        .map(|(name, value)| {
+            let name = String::from_utf8_lossy(name).into_owned();
+            let value = match is_sensitive(&name) {
+                true => "***".to_owned(),
+                false => String::from_utf8_lossy(value).into_owned(),
+            };
+            (name, value)
+        })
+        .collect()
+}

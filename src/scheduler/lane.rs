@@ -1,0 +1,505 @@
+//! One endpoint's queue and limits, in memory. Pure: no I/O, no time of its own.
+//!
+//! The store holds the whole queue; a lane holds a *window* of it, the deliveries that are due
+//! first. Everything at or before the window's end is known here; what lies behind it is read when
+//! the window runs low. The worker tells the lane what was stored, read, sent and recorded, and
+//! asks it what to send next. It relies on news in the order of commits: that a delivery was
+//! stored is told before its outcome is durable.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::domain::endpoint::Endpoint;
+use crate::domain::id::MessageId;
+use crate::domain::message::{Delivery, DeliveryKey, Message};
+
+/// Deliveries that a window holds at most, at about 150 bytes each and their payload.
+pub const WINDOW_MAX: usize = 512;
+/// How many deliveries the first read of a lane asks for; later reads follow its pace.
+const FIRST_READ: usize = 32;
+
+/// A place in a lane's queue.
+pub type Place = (Timestamp, MessageId);
+
+pub fn place(key: &DeliveryKey) -> Place {
+    (key.due, key.message)
+}
+
+/// A delivery in the window, with its message where that is at hand.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub delivery: Delivery,
+    pub message: Option<Arc<Message>>,
+}
+
+/// How far the window reaches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    /// Nothing of the queue is known yet.
+    Unread,
+    /// Everything up to here is known.
+    At(Place),
+    /// The whole queue is known.
+    Whole,
+}
+
+/// Limits that all lanes share.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneLimits {
+    pub in_flight_max: usize,
+    pub unrecorded_max: usize,
+}
+
+/// Whether a lane may send now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    /// Its first delivery is due then.
+    At(Timestamp),
+    /// Something must happen first: an answer, a commit, a read, an endpoint enabled, a delivery.
+    Waiting,
+}
+
+pub struct Lane {
+    /// As of the last commit; absent when it was deleted.
+    pub endpoint: Option<Arc<Endpoint>>,
+    window: BTreeMap<Place, Entry>,
+    end: End,
+    /// A read is under way; `passed` collects what it may show although it is gone, and `late`
+    /// what it may have missed.
+    reading: bool,
+    passed: HashSet<Place>,
+    late: Vec<Entry>,
+    /// Taken from the window, and the outcome is not yet durable.
+    taken: HashSet<Place>,
+    /// Of those, being sent now.
+    in_flight: usize,
+    /// The last attempts timed out: one slot until one succeeds, so that an endpoint that hangs
+    /// does not hold many.
+    hanging: bool,
+    /// Deliveries taken since the last read: the pace for the next.
+    pace: usize,
+    /// In the worker's round of ready lanes.
+    pub queued: bool,
+}
+
+impl Lane {
+    /// A lane of which nothing is known (`read` it first) or known to be empty.
+    pub fn new(endpoint: Option<Arc<Endpoint>>, known_empty: bool) -> Lane {
+        Lane {
+            endpoint,
+            window: BTreeMap::new(),
+            end: if known_empty { End::Whole } else { End::Unread },
+            reading: false,
+            passed: HashSet::new(),
+            late: Vec::new(),
+            taken: HashSet::new(),
+            in_flight: 0,
+            hanging: false,
+            pace: 0,
+            queued: false,
+        }
+    }
+
+    /// Takes note of a delivery that was stored.
+    pub fn stored(&mut self, entry: Entry) {
+        let at = place(&entry.delivery.key);
+        let known = match self.end {
+            End::Whole => true,
+            End::At(end) => at <= end,
+            End::Unread => false,
+        };
+        if known {
+            self.insert(at, entry);
+        } else if self.reading {
+            self.late.push(entry);
+        }
+    }
+
+    /// Takes note of a delivery that was taken out of the store without an attempt.
+    pub fn gone(&mut self, at: Place) {
+        self.window.remove(&at);
+        if self.reading {
+            self.passed.insert(at);
+        }
+    }
+
+    fn insert(&mut self, at: Place, entry: Entry) {
+        if self.taken.contains(&at) {
+            return;
+        }
+        self.window.insert(at, entry);
+        if self.window.len() > WINDOW_MAX {
+            self.window.pop_last();
+            if let Some((last, _)) = self.window.last_key_value() {
+                self.end = End::At(*last);
+            }
+        }
+    }
+
+    /// What to read next, if it is time: everything behind a place, and how many.
+    pub fn wants_read(&mut self) -> Option<(Option<Place>, usize)> {
+        let low = self.window.len() * 2 < WINDOW_MAX.min(2 * (self.pace + 1));
+        let sendable = self
+            .endpoint
+            .as_ref()
+            .is_some_and(|endpoint| !endpoint.disabled);
+        if self.reading || !sendable {
+            return None;
+        }
+        let behind = match self.end {
+            End::Whole => return None,
+            End::Unread => None,
+            End::At(_) if !low => return None,
+            End::At(end) => Some(end),
+        };
+        self.reading = true;
+        let room = WINDOW_MAX - self.window.len().min(WINDOW_MAX - 1);
+        let limit = (2 * self.pace).clamp(FIRST_READ, room.max(FIRST_READ));
+        self.pace = 0;
+        Some((behind, limit))
+    }
+
+    /// Takes in what a read gave; `whole` when it reached the queue's end.
+    pub fn read(&mut self, entries: Vec<Entry>, whole: bool) {
+        self.reading = false;
+        let last = entries.last().map(|entry| place(&entry.delivery.key));
+        let passed = std::mem::take(&mut self.passed);
+        let late = std::mem::take(&mut self.late);
+        self.end = match last {
+            _ if whole => End::Whole,
+            Some(last) => End::At(last),
+            None => End::Whole,
+        };
+        for entry in entries {
+            let at = place(&entry.delivery.key);
+            if !passed.contains(&at) {
+                self.insert(at, entry);
+            }
+        }
+        for entry in late {
+            let at = place(&entry.delivery.key);
+            if !passed.contains(&at) {
+                self.stored(entry);
+            }
+        }
+    }
+
+    /// A read failed; it may be tried again.
+    pub fn read_failed(&mut self) {
+        self.reading = false;
+        self.passed.clear();
+        self.late.clear();
+        // What came late is in the store, behind what is known: read from the beginning.
+        self.window.clear();
+        self.end = End::Unread;
+    }
+
+    pub fn readiness(&self, now: Timestamp, limits: &LaneLimits) -> Readiness {
+        let Some(endpoint) = &self.endpoint else {
+            return Readiness::Waiting;
+        };
+        let in_flight_max = if self.hanging {
+            1
+        } else {
+            limits.in_flight_max
+        };
+        if endpoint.disabled
+            || self.in_flight >= in_flight_max
+            || self.taken.len() >= limits.unrecorded_max
+        {
+            return Readiness::Waiting;
+        }
+        match self.window.first_key_value() {
+            None => Readiness::Waiting,
+            Some(((due, _), _)) if *due <= now => Readiness::Ready,
+            Some(((due, _), _)) => Readiness::At(*due),
+        }
+    }
+
+    /// Takes the first delivery out to send it. Ask `readiness` first.
+    pub fn take(&mut self) -> Option<Entry> {
+        let (at, entry) = self.window.pop_first()?;
+        self.taken.insert(at);
+        if self.reading {
+            self.passed.insert(at);
+        }
+        self.in_flight += 1;
+        self.pace += 1;
+        Some(entry)
+    }
+
+    /// An answer came, or none in time.
+    pub fn sent(&mut self, timed_out: bool, succeeded: bool) {
+        self.in_flight -= 1;
+        if timed_out {
+            self.hanging = true;
+        } else if succeeded {
+            self.hanging = false;
+        }
+    }
+
+    /// The outcome of a delivery is durable.
+    pub fn recorded(&mut self, at: &Place) {
+        self.taken.remove(at);
+        if self.reading {
+            self.passed.insert(*at);
+        }
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Sent or being sent, with the outcome not yet durable.
+    pub fn unrecorded(&self) -> usize {
+        self.taken.len()
+    }
+
+    /// When the first delivery is or was due, in a lane that sends.
+    pub fn first_due(&self) -> Option<Timestamp> {
+        self.endpoint
+            .as_ref()
+            .filter(|endpoint| !endpoint.disabled)?;
+        self.window.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// Nothing is lost when this lane is forgotten and made anew as known to be empty.
+    pub fn is_forgettable(&self) -> bool {
+        let empty = self.window.is_empty() && self.taken.is_empty() && !self.reading;
+        empty && self.end == End::Whole && !self.hanging && !self.queued
+    }
+
+    /// Drops the messages that travel with deliveries: they can be read again.
+    pub fn drop_messages(&mut self) {
+        self.window
+            .values_mut()
+            .for_each(|entry| entry.message = None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::attempt::Trigger;
+    use crate::domain::id::{ApplicationId, EndpointId, OrganisationId};
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    const LIMITS: LaneLimits = LaneLimits {
+        in_flight_max: 2,
+        unrecorded_max: 3,
+    };
+
+    fn endpoint() -> Option<Arc<Endpoint>> {
+        Some(Arc::new(Endpoint {
+            id: EndpointId([1; 20]),
+            number: 1,
+            organisation: OrganisationId([1; 20]),
+            application: ApplicationId([1; 20]),
+            uid: None,
+            url: "http://127.0.0.1/".to_owned(),
+            description: String::new(),
+            disabled: false,
+            event_types: None,
+            channels: None,
+            metadata: Default::default(),
+            throttle_rate: None,
+            secrets: Vec::new(),
+            headers: Default::default(),
+            basic_auth: None,
+            created_at: Timestamp(0),
+            updated_at: Timestamp(0),
+        }))
+    }
+
+    fn entry(due: u64, message: u8) -> Entry {
+        let key = DeliveryKey {
+            lane: 1,
+            due: Timestamp(due),
+            message: MessageId([message; 20]),
+        };
+        Entry {
+            delivery: Delivery {
+                key,
+                attempts: 0,
+                trigger: Trigger::Scheduled,
+            },
+            message: None,
+        }
+    }
+
+    #[test]
+    fn deliveries_leave_in_due_order_up_to_the_cap() {
+        let mut lane = Lane::new(endpoint(), true);
+        for (due, message) in [(30, 3), (10, 1), (20, 2)] {
+            lane.stored(entry(due, message));
+        }
+        assert_eq!(
+            lane.readiness(Timestamp(5), &LIMITS),
+            Readiness::At(Timestamp(10))
+        );
+        let now = Timestamp(25);
+        for expected in [10, 20] {
+            assert_eq!(lane.readiness(now, &LIMITS), Readiness::Ready);
+            assert_eq!(lane.take().unwrap().delivery.key.due, Timestamp(expected));
+        }
+        assert_eq!(
+            lane.readiness(Timestamp(99), &LIMITS),
+            Readiness::Waiting,
+            "two in flight"
+        );
+        lane.sent(false, true);
+        assert_eq!(lane.readiness(Timestamp(99), &LIMITS), Readiness::Ready);
+        lane.take();
+        lane.sent(false, true);
+        lane.sent(false, true);
+        lane.stored(entry(40, 4));
+        assert_eq!(
+            lane.readiness(Timestamp(99), &LIMITS),
+            Readiness::Waiting,
+            "3 unrecorded"
+        );
+        lane.recorded(&(Timestamp(10), MessageId([1; 20])));
+        assert_eq!(lane.readiness(Timestamp(99), &LIMITS), Readiness::Ready);
+    }
+
+    #[test]
+    fn a_hanging_lane_keeps_one_slot_until_a_success() {
+        let mut lane = Lane::new(endpoint(), true);
+        (1..9).for_each(|message| lane.stored(entry(1, message)));
+        let limits = LaneLimits {
+            in_flight_max: 2,
+            unrecorded_max: 99,
+        };
+        lane.take();
+        lane.take();
+        lane.sent(true, false);
+        assert_eq!(lane.readiness(Timestamp(9), &limits), Readiness::Waiting);
+        lane.sent(true, false);
+        lane.take();
+        assert_eq!(lane.readiness(Timestamp(9), &limits), Readiness::Waiting);
+        lane.sent(false, true);
+        lane.take();
+        assert_eq!(lane.readiness(Timestamp(9), &limits), Readiness::Ready);
+    }
+
+    #[test]
+    fn a_disabled_or_deleted_endpoint_gets_nothing() {
+        let mut disabled = (*endpoint().unwrap()).clone();
+        disabled.disabled = true;
+        for endpoint in [None, Some(Arc::new(disabled))] {
+            let mut lane = Lane::new(endpoint, true);
+            lane.stored(entry(1, 1));
+            assert_eq!(lane.readiness(Timestamp(9), &LIMITS), Readiness::Waiting);
+            assert_eq!(lane.wants_read(), None);
+        }
+    }
+
+    /// What can happen to a lane and its queue in the store, in any order.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Store { due: u64, told_late: bool },
+        StartRead,
+        FinishRead,
+        Send,
+        Record { retry: Option<u64> },
+        Cancel,
+        Tell,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0u64..50, any::<bool>()).prop_map(|(due, told_late)| Step::Store { due, told_late }),
+            Just(Step::StartRead),
+            Just(Step::FinishRead),
+            Just(Step::Send),
+            proptest::option::of(50u64..90).prop_map(|retry| Step::Record { retry }),
+            Just(Step::Cancel),
+            Just(Step::Tell),
+        ]
+    }
+
+    proptest! {
+        /// Whatever the order of commits, reads and news of them: every stored delivery is sent,
+        /// and none is in flight twice.
+        #[test]
+        fn everything_stored_is_sent_once(steps in proptest::collection::vec(step(), 0..120)) {
+            let limits = LaneLimits { in_flight_max: 1000, unrecorded_max: 1000 };
+            let mut lane = Lane::new(endpoint(), false);
+            let mut store: BTreeSet<Place> = BTreeSet::new();
+            let mut news: Vec<Place> = Vec::new();
+            let mut snapshot: Option<(Vec<Place>, bool)> = None;
+            let mut flying: Vec<Place> = Vec::new();
+            let mut stored = 0u8;
+            let mut sent = 0;
+            let as_entry = |at: Place| {
+                let key = DeliveryKey { lane: 1, due: at.0, message: at.1 };
+                let delivery = Delivery { key, attempts: 0, trigger: Trigger::Scheduled };
+                Entry { delivery, message: None }
+            };
+            let mut settle = Vec::new();
+            for _ in 0..400 {
+                settle.extend([
+                    Step::Tell, Step::FinishRead, Step::StartRead, Step::FinishRead, Step::Send,
+                    Step::Record { retry: None },
+                ]);
+            }
+            for step in steps.into_iter().chain(settle) {
+                match step {
+                    Step::Store { due, told_late } => {
+                        stored += 1;
+                        let at = (Timestamp(due), MessageId([stored; 20]));
+                        store.insert(at);
+                        if told_late { news.push(at) } else {
+                            news.drain(..).for_each(|at| lane.stored(as_entry(at)));
+                            lane.stored(as_entry(at));
+                        }
+                    }
+                    Step::Tell => news.drain(..).for_each(|at| lane.stored(as_entry(at))),
+                    Step::StartRead => if let Some((behind, limit)) = lane.wants_read() {
+                        let found: Vec<Place> = store.iter().copied()
+                            .filter(|at| behind.is_none_or(|behind| *at > behind))
+                            .take(limit).collect();
+                        let whole = found.len() < limit;
+                        snapshot = Some((found, whole));
+                    },
+                    Step::FinishRead => if let Some((found, whole)) = snapshot.take() {
+                        lane.read(found.into_iter().map(as_entry).collect(), whole);
+                    },
+                    Step::Send => if lane.readiness(Timestamp(1000), &limits) == Readiness::Ready {
+                        let at = place(&lane.take().unwrap().delivery.key);
+                        prop_assert!(!flying.contains(&at), "in flight twice");
+                        prop_assert!(store.contains(&at), "sent after it was done");
+                        flying.push(at);
+                        sent += 1;
+                        lane.sent(false, true);
+                    },
+                    Step::Record { retry } => if let Some(at) = flying.pop() {
+                        // The committer tells of one batch before it begins the next, so news of
+                        // a delivery come before its outcome can be durable.
+                        news.drain(..).for_each(|at| lane.stored(as_entry(at)));
+                        store.remove(&at);
+                        if let Some(due) = retry {
+                            let again = (Timestamp(due + at.0.0), at.1);
+                            store.insert(again);
+                            lane.stored(as_entry(again));
+                        }
+                        lane.recorded(&at);
+                    },
+                    Step::Cancel => {
+                        // The store tells what was stored before it tells what was cancelled.
+                        news.drain(..).for_each(|at| lane.stored(as_entry(at)));
+                        let waiting = store.iter().copied().find(|at| !flying.contains(at));
+                        if let Some(at) = waiting {
+                            store.remove(&at);
+                            lane.gone(at);
+                        }
+                    }
+                }
+            }
+            prop_assert!(store.is_empty(), "{} of {stored} left, {sent} sent", store.len());
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Reads for the workers: stretches of a lane's queue, and messages.
+//!
+//! Reading blocks on the disk and a worker's thread must not, so workers send wishes to this
+//! thread and get what was read as events.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::lane::{Entry, Place};
+use super::worker::WorkerEvent;
+use crate::domain::id::ApplicationId;
+use crate::domain::message::{Delivery, DeliveryKey};
+use crate::error::Result;
+use crate::store::Store;
+
+/// Payload bytes that travel with one read; the rest is read when it is sent.
+const READ_BYTES_MAX: usize = 256 << 10;
+
+pub enum Wish {
+    /// The lanes that belong to this worker and in which something waits.
+    Lanes { worker: usize, workers: usize },
+    /// A stretch of a lane's queue, with the messages of what is due.
+    Stretch {
+        lane: u64,
+        application: Option<ApplicationId>,
+        behind: Option<Place>,
+        limit: usize,
+    },
+    /// The message of a delivery that is to be sent.
+    Message {
+        application: ApplicationId,
+        delivery: Delivery,
+    },
+}
+
+/// A worker's way to the loader.
+#[derive(Clone)]
+pub struct Loader {
+    wishes: Sender<(Wish, UnboundedSender<WorkerEvent>)>,
+}
+
+impl Loader {
+    pub fn start(store: Store) -> (Loader, JoinHandle<()>) {
+        let (wishes, received) = channel();
+        let thread = std::thread::Builder::new()
+            .name("loader".to_owned())
+            .spawn(move || run(&store, &received))
+            .expect("the system has room for a thread at start");
+        (Loader { wishes }, thread)
+    }
+
+    pub fn wish(&self, wish: Wish, answer: &UnboundedSender<WorkerEvent>) {
+        // The loader outlives the workers, so there is always somebody to take it.
+        let _ = self.wishes.send((wish, answer.clone()));
+    }
+}
+
+fn run(store: &Store, wishes: &Receiver<(Wish, UnboundedSender<WorkerEvent>)>) {
+    while let Ok((wish, answer)) = wishes.recv() {
+        // A worker that has stopped needs no answer.
+        let tell = |event| drop(answer.send(event));
+        match wish {
+            Wish::Lanes { worker, workers } => {
+                if let Err(error) = lanes(store, worker, workers, &tell) {
+                    log::error!("the lanes could not be read: {error}");
+                }
+                tell(WorkerEvent::LanesRead);
+            }
+            Wish::Stretch {
+                lane,
+                application,
+                behind,
+                limit,
+            } => {
+                let read = stretch(store, lane, application, behind, limit);
+                tell(WorkerEvent::Read { lane, read });
+            }
+            Wish::Message {
+                application,
+                delivery,
+            } => {
+                let message = store.message(application, delivery.key.message);
+                tell(WorkerEvent::Message { delivery, message });
+            }
+        }
+    }
+}
+
+fn lanes(store: &Store, worker: usize, workers: usize, tell: &impl Fn(WorkerEvent)) -> Result<()> {
+    let mut after = None;
+    while let Some(lane) = store.next_lane(after)? {
+        if super::worker_of(lane, workers) == worker {
+            tell(WorkerEvent::Lane { lane });
+        }
+        after = Some(lane);
+    }
+    Ok(())
+}
+
+fn stretch(
+    store: &Store,
+    lane: u64,
+    application: Option<ApplicationId>,
+    behind: Option<Place>,
+    limit: usize,
+) -> Result<(Vec<Entry>, bool)> {
+    let behind = behind.map(|(due, message)| DeliveryKey { lane, due, message });
+    let deliveries = store.waiting(lane, behind, limit)?;
+    let whole = deliveries.len() < limit;
+    let now = store.clock().now();
+    let mut bytes = 0;
+    let mut entries = Vec::with_capacity(deliveries.len());
+    for delivery in deliveries {
+        let wanted = delivery.key.due <= now && bytes < READ_BYTES_MAX;
+        let message = match application.filter(|_| wanted) {
+            Some(application) => store.message(application, delivery.key.message)?,
+            None => None,
+        };
+        bytes += message.as_ref().map_or(0, |message| message.payload.len());
+        entries.push(Entry { delivery, message });
+    }
+    Ok((entries, whole))
+}
+
+/// What stands in for a message that is not there: nothing that was accepted is ever missing
+/// while it waits, so this is damage, and the log says so.
+pub fn missing(delivery: &Delivery) -> Arc<str> {
+    format!(
+        "{} waits and its message is not in the store",
+        delivery.key.message
+    )
+    .into()
+}

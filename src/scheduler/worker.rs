@@ -1,0 +1,550 @@
+//! A delivery actor: one thread with its own HTTP client and the lanes that hash to it.
+//!
+//! It wakes for a commit, an answer, a read, or the next due time; then lanes that are ready take
+//! turns, one delivery a turn, while there are slots. The last quarter of the slots goes only to
+//! lanes with nothing in flight, so that endpoints that hang never hold them all. An attempt is a
+//! task of its own on this thread: send, judge, record, and tell the worker.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::watch;
+
+use super::lane::{self, Entry, Lane, Place, Readiness};
+use super::loader::{self, Loader, Wish};
+use super::{Shared, Status};
+use crate::clock::Timestamp;
+use crate::delivery::{Sender, judge};
+use crate::domain::attempt::{Failure, FailureKind, Outcome, Timings, Trigger, Verdict};
+use crate::domain::endpoint::Endpoint;
+use crate::domain::message::{Delivery, Message};
+use crate::error::{Error, Result};
+use crate::store::{Event, Finished, Store};
+use crate::telemetry::AttemptLine;
+
+/// News that are taken in before lanes get their turns again.
+const NEWS_MAX: usize = 256;
+/// How often the oldest overdue delivery is looked for, which walks all lanes.
+const OLDEST_EVERY: Duration = Duration::from_secs(1);
+/// How long a lane waits after a failed read before it is tried again.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+
+pub enum WorkerEvent {
+    Stored(Event),
+    /// Something waits in this lane; told at start.
+    Lane {
+        lane: u64,
+    },
+    /// All lanes in which something waited at start have been told.
+    LanesRead,
+    Read {
+        lane: u64,
+        read: Result<(Vec<Entry>, bool)>,
+    },
+    Message {
+        delivery: Delivery,
+        message: Result<Option<Arc<Message>>>,
+    },
+    /// An attempt has its answer, or none; its slot is free.
+    Sent {
+        lane: u64,
+        timed_out: bool,
+        succeeded: bool,
+    },
+    /// An attempt's outcome is durable.
+    Recorded {
+        lane: u64,
+        place: Place,
+    },
+}
+
+pub struct Worker {
+    number: usize,
+    shared: Arc<Shared>,
+    store: Store,
+    sender: Rc<Sender>,
+    loader: Loader,
+    /// To itself, for attempts and the loader.
+    news: UnboundedSender<WorkerEvent>,
+    lanes: HashMap<u64, Lane>,
+    /// Lanes that may send, each once.
+    ready: VecDeque<u64>,
+    /// Ready lanes that must let others go first until slots are free again.
+    parked: Vec<u64>,
+    /// When lanes with nothing due now have something due.
+    alarms: BTreeSet<(Timestamp, u64)>,
+    alarm_of: HashMap<u64, Timestamp>,
+    /// A lane that is not in `lanes` is known to be empty.
+    lanes_read: bool,
+    slots_used: usize,
+    /// Messages on their way from the loader.
+    loading: usize,
+    handled: u64,
+    oldest_due: Option<Timestamp>,
+    oldest_looked: Timestamp,
+}
+
+impl Worker {
+    pub fn new(
+        number: usize,
+        shared: Arc<Shared>,
+        store: Store,
+        loader: Loader,
+        news: UnboundedSender<WorkerEvent>,
+    ) -> Worker {
+        let sender = Rc::new(Sender::new(
+            shared.send_settings.clone(),
+            store.clock().clone(),
+        ));
+        Worker {
+            number,
+            shared,
+            store,
+            sender,
+            loader,
+            news,
+            lanes: HashMap::new(),
+            ready: VecDeque::new(),
+            parked: Vec::new(),
+            alarms: BTreeSet::new(),
+            alarm_of: HashMap::new(),
+            lanes_read: false,
+            slots_used: 0,
+            loading: 0,
+            handled: 0,
+            oldest_due: None,
+            oldest_looked: Timestamp(0),
+        }
+    }
+
+    /// Runs until `stop` is true and nothing is in flight any more.
+    pub async fn run(
+        mut self,
+        mut events: UnboundedReceiver<WorkerEvent>,
+        status: watch::Sender<Status>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let workers = self.shared.workers;
+        self.loader.wish(
+            Wish::Lanes {
+                worker: self.number,
+                workers,
+            },
+            &self.news,
+        );
+        let clock = self.store.clock().clone();
+        loop {
+            let stopping = *stop.borrow_and_update();
+            if !stopping {
+                self.wake_due(clock.now());
+                self.send_ready();
+            }
+            self.look_for_oldest(clock.now());
+            status.send_replace(self.status());
+            if stopping && self.is_drained() {
+                return;
+            }
+            let next_due = self.alarms.first().map(|(due, _)| *due);
+            let alarm = async {
+                match next_due.filter(|_| !stopping) {
+                    Some(due) => clock.sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                event = events.recv() => {
+                    let Some(event) = event else { return };
+                    self.take_in(event);
+                    for _ in 0..NEWS_MAX {
+                        let Ok(event) = events.try_recv() else { break };
+                        self.take_in(event);
+                    }
+                }
+                changed = stop.changed(), if !stopping => if changed.is_err() { return },
+                () = alarm => {}
+            }
+        }
+    }
+
+    fn look_for_oldest(&mut self, now: Timestamp) {
+        if now.since(self.oldest_looked) < OLDEST_EVERY {
+            return;
+        }
+        self.oldest_looked = now;
+        let overdue = self
+            .lanes
+            .values()
+            .filter_map(Lane::first_due)
+            .filter(|due| *due <= now);
+        self.oldest_due = overdue.min();
+    }
+
+    fn is_drained(&self) -> bool {
+        self.slots_used == 0 && self.lanes.values().all(|lane| lane.unrecorded() == 0)
+    }
+
+    fn status(&self) -> Status {
+        let taken = self.slots_used > 0 || self.loading > 0;
+        Status {
+            handled: self.handled,
+            quiet: self.lanes_read
+                && !taken
+                && self.ready.is_empty()
+                && self.parked.is_empty()
+                && self.shared.unrecorded[self.number].load(Ordering::Relaxed) == 0
+                && self.shared.reads[self.number].load(Ordering::Relaxed) == 0,
+            next_due: self.alarms.first().map(|(due, _)| *due),
+            oldest_due: self.oldest_due,
+            in_flight: self.slots_used,
+        }
+    }
+
+    fn take_in(&mut self, event: WorkerEvent) {
+        match event {
+            WorkerEvent::Stored(event) => {
+                self.handled += 1;
+                match event {
+                    Event::Waiting { delivery, message } => {
+                        let number = delivery.key.lane;
+                        let message = message.filter(|_| self.shared.may_keep_message());
+                        self.lane(number).stored(Entry { delivery, message });
+                        self.look_at(number);
+                    }
+                    Event::Gone(key) => {
+                        self.lane(key.lane).gone(lane::place(&key));
+                        self.look_at(key.lane);
+                    }
+                    Event::Endpoint { lane } => {
+                        let endpoint = self.store.catalog().endpoint_by_number(lane).cloned();
+                        let deleted = endpoint.is_none();
+                        let known = self.lane(lane);
+                        known.endpoint = endpoint;
+                        if deleted {
+                            known.drop_messages();
+                        }
+                        self.look_at(lane);
+                    }
+                }
+            }
+            WorkerEvent::Lane { lane } => {
+                if self.store.catalog().endpoint_by_number(lane).is_none() {
+                    self.store.forget_lane(lane);
+                }
+                self.lane(lane);
+                self.look_at(lane);
+            }
+            WorkerEvent::LanesRead => self.lanes_read = true,
+            WorkerEvent::Read { lane: number, read } => {
+                self.shared.reads[self.number].fetch_sub(1, Ordering::Relaxed);
+                match read {
+                    Ok((entries, whole)) => self.lane(number).read(entries, whole),
+                    Err(error) => {
+                        log::error!("lane {number} could not be read: {error}");
+                        self.lane(number).read_failed();
+                        self.set_alarm(number, self.store.clock().now() + READ_AGAIN);
+                        return;
+                    }
+                }
+                self.look_at(number);
+            }
+            WorkerEvent::Message { delivery, message } => {
+                self.loading -= 1;
+                self.send_loaded(delivery, message);
+            }
+            WorkerEvent::Sent {
+                lane: number,
+                timed_out,
+                succeeded,
+            } => {
+                self.slots_used -= 1;
+                self.lane(number).sent(timed_out, succeeded);
+                self.look_at(number);
+                self.unpark();
+            }
+            WorkerEvent::Recorded {
+                lane: number,
+                place,
+            } => {
+                self.shared.unrecorded[self.number].fetch_sub(1, Ordering::Relaxed);
+                self.lane(number).recorded(&place);
+                self.look_at(number);
+            }
+        }
+    }
+
+    fn lane(&mut self, number: u64) -> &mut Lane {
+        let (store, known_empty) = (&self.store, self.lanes_read);
+        self.lanes.entry(number).or_insert_with(|| {
+            Lane::new(
+                store.catalog().endpoint_by_number(number).cloned(),
+                known_empty,
+            )
+        })
+    }
+
+    /// After anything about a lane changed: reads on, queues it for its turn, sets its alarm, or
+    /// forgets it.
+    fn look_at(&mut self, number: u64) {
+        let now = self.store.clock().now();
+        let limits = self.shared.limits;
+        let Some(lane) = self.lanes.get_mut(&number) else {
+            return;
+        };
+        if let Some((behind, limit)) = lane.wants_read() {
+            let application = lane.endpoint.as_ref().map(|endpoint| endpoint.application);
+            self.shared.reads[self.number].fetch_add(1, Ordering::Relaxed);
+            self.loader.wish(
+                Wish::Stretch {
+                    lane: number,
+                    application,
+                    behind,
+                    limit,
+                },
+                &self.news,
+            );
+        }
+        match lane.readiness(now, &limits) {
+            Readiness::Ready if !lane.queued => {
+                lane.queued = true;
+                self.ready.push_back(number);
+            }
+            Readiness::Ready => {}
+            Readiness::At(due) => self.set_alarm(number, due),
+            Readiness::Waiting => {
+                self.clear_alarm(number);
+                if self.lanes.get(&number).is_some_and(Lane::is_forgettable) {
+                    self.lanes.remove(&number);
+                }
+            }
+        }
+    }
+
+    fn set_alarm(&mut self, number: u64, due: Timestamp) {
+        if self.alarm_of.get(&number) != Some(&due) {
+            self.clear_alarm(number);
+            self.alarm_of.insert(number, due);
+            self.alarms.insert((due, number));
+        }
+    }
+
+    fn clear_alarm(&mut self, number: u64) {
+        if let Some(due) = self.alarm_of.remove(&number) {
+            self.alarms.remove(&(due, number));
+        }
+    }
+
+    fn wake_due(&mut self, now: Timestamp) {
+        while let Some((due, number)) = self.alarms.first().copied().filter(|(due, _)| *due <= now)
+        {
+            self.alarms.remove(&(due, number));
+            self.alarm_of.remove(&number);
+            self.look_at(number);
+        }
+    }
+
+    fn unpark(&mut self) {
+        if self.slots_used < self.shared.open_slots() {
+            self.ready.extend(self.parked.drain(..));
+        }
+    }
+
+    /// Gives ready lanes their turns while there are slots.
+    fn send_ready(&mut self) {
+        let now = self.store.clock().now();
+        let limits = self.shared.limits;
+        while self.slots_used < self.shared.slots {
+            let Some(number) = self.ready.pop_front() else {
+                return;
+            };
+            let reserved_only = self.slots_used >= self.shared.open_slots();
+            let Some(lane) = self.lanes.get_mut(&number) else {
+                continue;
+            };
+            if lane.readiness(now, &limits) != Readiness::Ready {
+                lane.queued = false;
+                self.look_at(number);
+                continue;
+            }
+            if reserved_only && lane.in_flight() > 0 {
+                self.parked.push(number);
+                continue;
+            }
+            let endpoint = lane.endpoint.clone();
+            let taken = lane.take();
+            lane.queued = false;
+            self.slots_used += 1;
+            self.shared.unrecorded[self.number].fetch_add(1, Ordering::Relaxed);
+            self.look_at(number);
+            if let (Some(entry), Some(endpoint)) = (taken, endpoint) {
+                self.begin(entry, endpoint);
+            }
+        }
+    }
+
+    fn begin(&mut self, entry: Entry, endpoint: Arc<Endpoint>) {
+        match entry.message {
+            Some(message) => self.spawn_attempt(entry.delivery, endpoint, message),
+            None => {
+                self.loading += 1;
+                let application = endpoint.application;
+                let delivery = entry.delivery;
+                self.loader.wish(
+                    Wish::Message {
+                        application,
+                        delivery,
+                    },
+                    &self.news,
+                );
+            }
+        }
+    }
+
+    fn send_loaded(&mut self, delivery: Delivery, message: Result<Option<Arc<Message>>>) {
+        let number = delivery.key.lane;
+        let endpoint = self.lane(number).endpoint.clone();
+        match (message, endpoint) {
+            (Ok(Some(message)), Some(endpoint)) => self.spawn_attempt(delivery, endpoint, message),
+            (Ok(None), Some(endpoint)) => {
+                let why = loader::missing(&delivery);
+                log::error!("{why}");
+                self.spawn_damaged(delivery, endpoint, &why);
+            }
+            (Err(error), _) => {
+                log::error!("{} could not be read: {error}", delivery.key.message);
+                self.give_back(delivery);
+            }
+            (Ok(_), None) => self.give_back(delivery),
+        }
+    }
+
+    /// Ends a delivery that was taken and not sent: it stays in the store as it was.
+    fn give_back(&mut self, delivery: Delivery) {
+        let number = delivery.key.lane;
+        self.slots_used -= 1;
+        self.shared.unrecorded[self.number].fetch_sub(1, Ordering::Relaxed);
+        let lane = self.lane(number);
+        lane.sent(false, false);
+        lane.recorded(&lane::place(&delivery.key));
+        lane.read_failed();
+        self.set_alarm(number, self.store.clock().now() + READ_AGAIN);
+        self.unpark();
+    }
+
+    fn spawn_attempt(&self, delivery: Delivery, endpoint: Arc<Endpoint>, message: Arc<Message>) {
+        let (sender, store) = (self.sender.clone(), self.store.clone());
+        let (shared, news) = (self.shared.clone(), self.news.clone());
+        shared.metrics.in_flight.inc();
+        actix_rt::spawn(async move {
+            let number = delivery.attempts + 1;
+            let outcome = sender.attempt(&endpoint, &message, number).await;
+            shared.metrics.in_flight.dec();
+            finish(
+                &shared,
+                &store,
+                &news,
+                delivery,
+                endpoint,
+                Some(&message),
+                outcome,
+            )
+            .await;
+        });
+    }
+
+    fn spawn_damaged(&self, delivery: Delivery, endpoint: Arc<Endpoint>, why: &str) {
+        let (store, shared, news) = (self.store.clone(), self.shared.clone(), self.news.clone());
+        let failure = Failure {
+            kind: FailureKind::NotSendable,
+            detail: why.to_owned(),
+        };
+        let outcome = Outcome {
+            started_at: store.clock().now(),
+            timings: Timings::default(),
+            request_headers: Vec::new(),
+            answer: None,
+            failure: Some(failure),
+            sent_again: false,
+        };
+        actix_rt::spawn(async move {
+            finish(&shared, &store, &news, delivery, endpoint, None, outcome).await;
+        });
+    }
+}
+
+/// Judges an outcome, frees the attempt's slot, and makes the outcome durable.
+async fn finish(
+    shared: &Shared,
+    store: &Store,
+    news: &UnboundedSender<WorkerEvent>,
+    delivery: Delivery,
+    endpoint: Arc<Endpoint>,
+    message: Option<&Message>,
+    outcome: Outcome,
+) {
+    let number = delivery.attempts + 1;
+    let now = store.clock().now();
+    let kind = outcome.failure.as_ref().map(|failure| failure.kind);
+    let verdict = match message {
+        None => Verdict::GiveUp,
+        Some(_) => judge(
+            &outcome,
+            number,
+            &shared.schedule,
+            now,
+            shared.retry_after_max,
+            rand::random::<f64>(),
+        ),
+    };
+    let (lane, place) = (delivery.key.lane, lane::place(&delivery.key));
+    // The worker lives for as long as anything is in flight.
+    let timed_out = kind == Some(FailureKind::Timeout);
+    let _ = news.send(WorkerEvent::Sent {
+        lane,
+        timed_out,
+        succeeded: kind.is_none(),
+    });
+    shared.metrics.attempt(kind);
+    if let Some(message) = message
+        && verdict == Verdict::Delivered
+        && delivery.trigger == Trigger::Scheduled
+    {
+        let waited = outcome.started_at.since(message.accepted_at).as_secs_f64();
+        let answered = f64::from(outcome.timings.first_byte_us.unwrap_or_default()) / 1e6;
+        shared
+            .metrics
+            .publish_to_receipt_seconds
+            .observe(waited + answered);
+    }
+    let line = AttemptLine {
+        message: delivery.key.message,
+        endpoint: endpoint.id,
+        number,
+        outcome: &outcome,
+        verdict,
+    };
+    shared.log.record(now, &line);
+    let method = "POST";
+    let finished = Finished {
+        delivery,
+        endpoint,
+        number,
+        outcome,
+        method,
+        verdict,
+    };
+    match store.record_attempt(finished).await {
+        Ok(()) => drop(news.send(WorkerEvent::Recorded { lane, place })),
+        // The store is final about it: nothing more is sent or recorded, and the delivery will be
+        // attempted again after the restart.
+        Err(Error::Storage(_) | Error::Unavailable { .. }) => {}
+        Err(error) => log::error!("an attempt's outcome was refused: {error}"),
+    }
+}
+
+/// How many attempts wait to be recorded, or reads to come, by worker.
+pub type Counts = Vec<AtomicUsize>;

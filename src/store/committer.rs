@@ -1,0 +1,867 @@
+//! The one writer: takes changes from a bounded queue, makes each batch durable, then answers.
+//!
+//! A batch forms while the disk works on the one before it, so the cost of a sync is shared by all
+//! who wait. Within a batch history goes to its slice first and is synced, then the live database:
+//! its commit is the moment at which the batch has happened. A process that dies in between leaves
+//! records in a slice whose commit number the live database never reached; they were never
+//! answered, and the next start declares those numbers dead.
+//!
+//! What must be unique is decided here, where nothing races. Outcomes of attempts have a queue of
+//! their own that is never full: the lanes bound it. The first storage error is final: everything
+//! that waits and everything that comes is answered with it, and the server ends the process.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
+
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::catalog::{Catalog, Change};
+use super::engine::{Changes, Engine, EngineError};
+use super::layout::{
+    self, EventIdRecord, MessageMeta, Meta, OnceAnswer, OnceRecord, SliceMeta, SliceRecord,
+};
+use super::{Answered, Event, Finished, Inner, NewMessage, Once};
+use crate::clock::Timestamp;
+use crate::domain::attempt::{Attempt, Trigger, Verdict};
+use crate::domain::id::{AttemptId, ID_TIME_STEP_MS, MessageId};
+use crate::domain::message::{Delivery, DeliveryKey, Message};
+use crate::error::{Error, Result};
+
+/// A batch ends when it has this many commands or bytes: enough to share a sync widely, little
+/// enough that the first in it does not wait long.
+const BATCH_COMMANDS_MAX: usize = 1000;
+const BATCH_BYTES_MAX: usize = 4 << 20;
+
+type Sender<T> = oneshot::Sender<Result<T>>;
+/// Called once the change is durable, or will never be.
+type Notify = Box<dyn FnOnce(Result<()>) + Send>;
+/// Returns nothing where the decision was an error, which it has then delivered itself.
+pub type Decide = Box<dyn FnOnce(&Catalog) -> Option<(Vec<Change>, Notify)> + Send>;
+pub type DecideOnce = Box<dyn FnOnce(&Catalog) -> Result<(Vec<Change>, Answered)> + Send>;
+
+pub enum Command {
+    /// `from_slice`: slices before it were searched for the message's unique keys already.
+    Accept {
+        message: NewMessage,
+        from_slice: u32,
+        answer: Sender<Arc<Message>>,
+    },
+    Change {
+        decide: Decide,
+    },
+    ChangeOnce {
+        once: Once,
+        from_slice: u32,
+        decide: DecideOnce,
+        answer: Sender<Answered>,
+    },
+    Resend {
+        resend: Resend,
+        answer: Sender<()>,
+    },
+    Record {
+        finished: Box<Finished>,
+        answer: Sender<()>,
+    },
+    /// Forget these deliveries.
+    Cancel {
+        deliveries: Vec<DeliveryKey>,
+        answer: Sender<()>,
+    },
+    /// Take the slice out of the catalogue of slices; its files are deleted after that.
+    DropSlice {
+        number: u32,
+        answer: Sender<()>,
+    },
+}
+
+pub struct Resend {
+    pub message: Arc<Message>,
+    pub lane: u64,
+    /// Where the delivery may be waiting now.
+    pub waiting: DeliveryKey,
+    pub once: Option<(Once, u32)>,
+}
+
+impl Command {
+    fn refuse(self, error: Error) {
+        match self {
+            Command::Accept { answer, .. } => drop(answer.send(Err(error))),
+            // Dropping the decision closes its channel, which its caller reads as unavailable.
+            Command::Change { decide } => drop(decide),
+            Command::ChangeOnce { answer, .. } => drop(answer.send(Err(error))),
+            Command::Resend { answer, .. }
+            | Command::Record { answer, .. }
+            | Command::Cancel { answer, .. }
+            | Command::DropSlice { answer, .. } => drop(answer.send(Err(error))),
+        }
+    }
+}
+
+/// What waits for the committer.
+#[derive(Default)]
+pub struct Queue {
+    state: Mutex<QueueState>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    /// From callers; bounded.
+    intake: VecDeque<Command>,
+    /// From deliveries and housekeeping; bounded by whoever sends them.
+    outcomes: VecDeque<Command>,
+    closing: bool,
+    /// The committer is between taking commands and answering the last of them.
+    busy: bool,
+}
+
+impl Queue {
+    /// Queues a caller's command; gives it back when `max` wait already.
+    pub fn offer(&self, command: Command, max: usize) -> Result<(), Command> {
+        let mut state = self.lock();
+        if state.intake.len() >= max || state.closing {
+            return Err(command);
+        }
+        state.intake.push_back(command);
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Queues what must not be refused; gives it back only when the store is closed.
+    pub fn push(&self, command: Command) -> Result<(), Command> {
+        let mut state = self.lock();
+        if state.closing {
+            return Err(command);
+        }
+        state.outcomes.push_back(command);
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    pub fn close(&self) {
+        self.lock().closing = true;
+        self.filled.notify_one();
+    }
+
+    /// Nothing waits and nothing is being committed.
+    pub fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.intake.is_empty() && state.outcomes.is_empty() && !state.busy
+    }
+
+    /// Waits for commands and takes a batch's worth, outcomes first; nothing when the queue is
+    /// closed and empty.
+    fn take(&self) -> VecDeque<Command> {
+        let mut state = self.lock();
+        state.busy = false;
+        while state.intake.is_empty() && state.outcomes.is_empty() && !state.closing {
+            state = self.filled.wait(state).expect("no panic while it is held");
+        }
+        let outcomes = state.outcomes.len().min(BATCH_COMMANDS_MAX);
+        let mut taken: VecDeque<Command> = state.outcomes.drain(..outcomes).collect();
+        let intake = state.intake.len().min(BATCH_COMMANDS_MAX);
+        taken.extend(state.intake.drain(..intake));
+        state.busy = !taken.is_empty();
+        taken
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, QueueState> {
+        self.state.lock().expect("no panic while it is held")
+    }
+}
+
+/// The committer's own state; it lives on the committer's thread.
+pub struct Committer {
+    inner: Arc<Inner>,
+    meta: Meta,
+    /// Deliveries that wait, by the slice of their message.
+    waiting: BTreeMap<u32, u64>,
+    slice: CurrentSlice,
+    /// Ids never go back in time, whatever the clock does.
+    last_time: Timestamp,
+}
+
+struct CurrentSlice {
+    number: u32,
+    record: SliceRecord,
+    engine: Arc<Engine>,
+    meta: SliceMeta,
+}
+
+/// One step from the state on disk to the next.
+#[derive(Default)]
+struct Batch {
+    live: Changes,
+    slice: Changes,
+    commands: usize,
+    changes: Vec<Change>,
+    events: Vec<Event>,
+    answers: Vec<Answer>,
+    /// Keys that this batch makes unique and the store does not show yet.
+    unique: HashSet<Vec<u8>>,
+    /// Deliveries that this batch takes out of the queue.
+    taken: HashSet<DeliveryKey>,
+    /// How this batch changes the number of waiting deliveries.
+    waiting: HashMap<u32, i64>,
+    messages: u64,
+    attempts: u64,
+    /// How this batch changes the number of registrations.
+    registrations: i64,
+    /// The highest endpoint number in this batch.
+    endpoint_number: u64,
+}
+
+enum Answer {
+    Accepted(Sender<Arc<Message>>, Arc<Message>),
+    Answered(Sender<Answered>, Answered),
+    Done(Sender<()>),
+    Notify(Notify),
+}
+
+impl Answer {
+    fn give(self, result: Result<()>) {
+        // A caller that has gone away needs no answer.
+        match self {
+            Answer::Accepted(sender, message) => drop(sender.send(result.map(|()| message))),
+            Answer::Answered(sender, answered) => drop(sender.send(result.map(|()| answered))),
+            Answer::Done(sender) => drop(sender.send(result)),
+            Answer::Notify(notify) => notify(result),
+        }
+    }
+}
+
+enum Staged {
+    More,
+    /// The batch must be committed before anything else is looked at.
+    Enough,
+    /// This command depends on what the batch holds: commit, then look again.
+    Later(Command),
+}
+
+impl Committer {
+    pub fn new(inner: Arc<Inner>, meta: Meta) -> Result<Committer, layout::RecordError> {
+        let now = inner.clock.now();
+        let (number, record) = inner
+            .slices
+            .newest()
+            .expect("a store has a slice from its start");
+        let engine = inner.slices.get(number)?;
+        let slice_meta = match layout::get::<SliceMeta>(&engine, &[layout::META])? {
+            Some(record) => record.meta,
+            None => SliceMeta::default(),
+        };
+        let waiting = meta.waiting.iter().copied().collect();
+        let slice = CurrentSlice {
+            number,
+            record,
+            engine,
+            meta: slice_meta,
+        };
+        Ok(Committer {
+            inner,
+            meta,
+            waiting,
+            slice,
+            last_time: now,
+        })
+    }
+
+    /// Runs until the queue is closed and empty, then marks the store as cleanly closed.
+    pub fn run(mut self) {
+        let mut pending: VecDeque<Command> = VecDeque::new();
+        loop {
+            if pending.is_empty() {
+                pending = self.inner.queue.take();
+                if pending.is_empty() {
+                    break;
+                }
+            }
+            if let Err(error) = self.commit_some(&mut pending) {
+                self.fail(&error, pending);
+                return;
+            }
+        }
+        self.meta.clean = true;
+        if let Err(error) = self.commit(Batch::default()) {
+            self.inner.fail(format!("the last commit failed: {error}"));
+        }
+    }
+
+    /// Stages commands until the batch is full or must end, and commits it.
+    fn commit_some(&mut self, pending: &mut VecDeque<Command>) -> Result<(), layout::RecordError> {
+        let mut batch = Batch::default();
+        self.roll_slice(&mut batch)?;
+        while let Some(command) = pending.pop_front() {
+            batch.commands += 1;
+            match self.stage(&mut batch, command)? {
+                Staged::More => {}
+                Staged::Enough => break,
+                Staged::Later(command) => {
+                    pending.push_front(command);
+                    break;
+                }
+            }
+            let bytes = batch.live.bytes() + batch.slice.bytes();
+            if batch.commands >= BATCH_COMMANDS_MAX || bytes >= BATCH_BYTES_MAX {
+                break;
+            }
+        }
+        self.commit(batch)
+    }
+
+    fn fail(self, error: &layout::RecordError, pending: VecDeque<Command>) {
+        self.inner.fail(format!("{error}"));
+        let answer = || Error::storage(format!("{error}"));
+        pending
+            .into_iter()
+            .for_each(|command| command.refuse(answer()));
+        loop {
+            let commands = self.inner.queue.take();
+            if commands.is_empty() {
+                return;
+            }
+            commands
+                .into_iter()
+                .for_each(|command| command.refuse(answer()));
+        }
+    }
+
+    /// The time for new ids: at the newest slice's beginning or later, and never going back.
+    fn tick(&mut self) -> Timestamp {
+        self.last_time = self
+            .inner
+            .clock
+            .now()
+            .max(self.last_time)
+            .max(self.slice.record.first);
+        self.last_time
+    }
+
+    fn stage(
+        &mut self,
+        batch: &mut Batch,
+        command: Command,
+    ) -> Result<Staged, layout::RecordError> {
+        match command {
+            Command::Accept {
+                message,
+                from_slice,
+                answer,
+            } => self.stage_accept(batch, message, from_slice, answer),
+            Command::Record { finished, answer } => {
+                self.stage_record(batch, *finished)?;
+                batch.answers.push(Answer::Done(answer));
+                Ok(if batch.changes.is_empty() {
+                    Staged::More
+                } else {
+                    Staged::Enough
+                })
+            }
+            Command::Change { decide } => {
+                let decided = decide(&self.inner.catalog());
+                if let Some((changes, notify)) = decided {
+                    self.stage_changes(batch, &changes)?;
+                    batch.changes.extend(changes);
+                    batch.answers.push(Answer::Notify(notify));
+                }
+                Ok(Staged::Enough)
+            }
+            Command::ChangeOnce {
+                once,
+                from_slice,
+                decide,
+                answer,
+            } => {
+                match self.remembered(&once, from_slice)? {
+                    Some(remembered) => {
+                        let answered = remembered.and_then(|seen| match seen.answer {
+                            OnceAnswer::Answered(status) => Ok(Answered {
+                                status,
+                                body: seen.body,
+                            }),
+                            OnceAnswer::Message(..) => Err(other_request()),
+                        });
+                        drop(answer.send(answered));
+                    }
+                    None => match decide(&self.inner.catalog()) {
+                        Err(error) => drop(answer.send(Err(error))),
+                        Ok((changes, answered)) => {
+                            self.stage_changes(batch, &changes)?;
+                            batch.changes.extend(changes);
+                            self.remember(
+                                batch,
+                                &once,
+                                OnceAnswer::Answered(answered.status),
+                                &answered.body,
+                            );
+                            batch.answers.push(Answer::Answered(answer, answered));
+                        }
+                    },
+                }
+                Ok(Staged::Enough)
+            }
+            Command::Resend { resend, answer } => self.stage_resend(batch, resend, answer),
+            Command::Cancel { deliveries, answer } => {
+                for key in deliveries {
+                    if self.take_out(batch, &key)? {
+                        batch.events.push(Event::Gone(key));
+                    }
+                }
+                batch.answers.push(Answer::Done(answer));
+                Ok(Staged::More)
+            }
+            Command::DropSlice { number, answer } => {
+                batch.live.delete(&layout::slice_key(number));
+                batch.answers.push(Answer::Done(answer));
+                Ok(Staged::Enough)
+            }
+        }
+    }
+
+    fn stage_accept(
+        &mut self,
+        batch: &mut Batch,
+        message: NewMessage,
+        from_slice: u32,
+        answer: Sender<Arc<Message>>,
+    ) -> Result<Staged, layout::RecordError> {
+        if let Some(once) = &message.once {
+            if batch.unique.contains(&layout::once_key(&once.key)) {
+                return Ok(Staged::Later(Command::Accept {
+                    message,
+                    from_slice,
+                    answer,
+                }));
+            }
+            if let Some(remembered) = self.remembered(once, from_slice)? {
+                let earlier = remembered.and_then(|seen| match seen.answer {
+                    OnceAnswer::Message(application, id) => {
+                        let earlier = self.inner.message(application, id)?;
+                        earlier.ok_or(Error::NotFound("message"))
+                    }
+                    OnceAnswer::Answered(_) => Err(other_request()),
+                });
+                drop(answer.send(earlier));
+                return Ok(Staged::More);
+            }
+        }
+        let event_key = message
+            .event_id
+            .as_ref()
+            .map(|event_id| layout::event_id_key(message.organisation, event_id));
+        if let Some(event_key) = &event_key
+            && (batch.unique.contains(event_key) || self.event_id_taken(event_key, from_slice)?)
+        {
+            let conflict = "a message with this eventId was accepted within the last day";
+            drop(answer.send(Err(Error::Conflict(conflict.to_owned()))));
+            return Ok(Staged::More);
+        }
+        let now = self.tick();
+        let id = MessageId::at(now);
+        let commit = self.meta.commit + 1;
+        let meta = MessageMeta {
+            commit,
+            accepted_at: now,
+            event_type: message.event_type,
+            event_id: message.event_id,
+            channels: message.channels,
+        };
+        let key = layout::message_key(message.application, id);
+        layout::put(&mut batch.slice, &key, &meta, &message.payload);
+        batch.messages += 1;
+        if let Some(event_key) = event_key {
+            let record = EventIdRecord {
+                commit,
+                application: message.application,
+                message: id,
+            };
+            layout::put(&mut batch.slice, &event_key, &record, &[]);
+            batch.unique.insert(event_key);
+        }
+        if let Some(once) = &message.once {
+            self.remember(
+                batch,
+                once,
+                OnceAnswer::Message(message.application, id),
+                &[],
+            );
+        }
+        let accepted = Arc::new(Message {
+            id,
+            application: message.application,
+            event_type: meta.event_type,
+            event_id: meta.event_id,
+            channels: meta.channels,
+            payload: message.payload,
+            accepted_at: now,
+        });
+        for lane in message.lanes {
+            let delivery = Delivery {
+                key: DeliveryKey {
+                    lane,
+                    due: now,
+                    message: id,
+                },
+                attempts: 0,
+                trigger: Trigger::Scheduled,
+            };
+            self.put_in(batch, delivery, self.slice.number, Some(accepted.clone()));
+        }
+        batch.answers.push(Answer::Accepted(answer, accepted));
+        Ok(Staged::More)
+    }
+
+    fn stage_record(
+        &mut self,
+        batch: &mut Batch,
+        finished: Finished,
+    ) -> Result<(), layout::RecordError> {
+        let Finished {
+            delivery,
+            endpoint,
+            number,
+            outcome,
+            method,
+            verdict,
+        } = finished;
+        let id = AttemptId::at(self.tick());
+        let message = delivery.key.message;
+        let attempt = Attempt {
+            id,
+            application: endpoint.application,
+            message,
+            endpoint: endpoint.id,
+            number,
+            trigger: delivery.trigger,
+            started_at: outcome.started_at,
+            timings: outcome.timings,
+            url: endpoint.url.clone(),
+            method: method.to_owned(),
+            request_headers: outcome.request_headers,
+            answer: outcome.answer,
+            failure: outcome.failure,
+            sent_again: outcome.sent_again,
+            verdict,
+        };
+        let lane = delivery.key.lane;
+        layout::put(
+            &mut batch.slice,
+            &layout::attempt_key(lane, id),
+            &attempt,
+            &[],
+        );
+        let place = layout::AttemptPlace { lane };
+        layout::put(
+            &mut batch.slice,
+            &layout::attempt_of_message_key(message, id),
+            &place,
+            &[],
+        );
+        batch.attempts += 1;
+        // It may have been moved or cancelled while it was being sent; then only the log is left.
+        let waited = self.take_out(batch, &delivery.key)?;
+        let due = match verdict {
+            Verdict::Delivered | Verdict::GiveUp => None,
+            Verdict::RetryAt(due) => Some(due),
+            Verdict::DisableEndpoint => Some(attempt.started_at),
+        };
+        if let Some(due) = due.filter(|_| waited) {
+            let again = Delivery {
+                key: DeliveryKey {
+                    due,
+                    ..delivery.key
+                },
+                attempts: number,
+                trigger: Trigger::Scheduled,
+            };
+            self.put_in(batch, again, self.slice_of(message), None);
+        }
+        if verdict == Verdict::DisableEndpoint {
+            let current = self.inner.catalog().endpoint_by_number(lane).cloned();
+            if let Some(current) = current.filter(|current| !current.disabled) {
+                let mut disabled = (*current).clone();
+                disabled.disabled = true;
+                disabled.updated_at = self.last_time;
+                let changes = [Change::PutEndpoint(disabled)];
+                self.stage_changes(batch, &changes)?;
+                batch.changes.extend(changes);
+            }
+        }
+        Ok(())
+    }
+
+    fn stage_resend(
+        &mut self,
+        batch: &mut Batch,
+        resend: Resend,
+        answer: Sender<()>,
+    ) -> Result<Staged, layout::RecordError> {
+        if let Some((once, from_slice)) = &resend.once {
+            if batch.unique.contains(&layout::once_key(&once.key)) {
+                return Ok(Staged::Later(Command::Resend { resend, answer }));
+            }
+            if let Some(remembered) = self.remembered(once, *from_slice)? {
+                drop(answer.send(remembered.map(|_| ())));
+                return Ok(Staged::More);
+            }
+            self.remember(batch, once, OnceAnswer::Answered(202), b"{}");
+        }
+        let attempts = match self.waiting_attempts(&resend.waiting)? {
+            Some(attempts) if self.take_out(batch, &resend.waiting)? => {
+                batch.events.push(Event::Gone(resend.waiting));
+                attempts
+            }
+            _ => 0,
+        };
+        let key = DeliveryKey {
+            lane: resend.lane,
+            due: self.tick(),
+            message: resend.message.id,
+        };
+        let delivery = Delivery {
+            key,
+            attempts,
+            trigger: Trigger::Manual,
+        };
+        self.put_in(
+            batch,
+            delivery,
+            self.slice_of(resend.message.id),
+            Some(resend.message),
+        );
+        batch.answers.push(Answer::Done(answer));
+        Ok(Staged::More)
+    }
+
+    fn waiting_attempts(&self, key: &DeliveryKey) -> Result<Option<u32>, layout::RecordError> {
+        let record = layout::get::<layout::Waiting>(&self.inner.live, &layout::waiting_key(key))?;
+        Ok(record.map(|record| record.meta.attempts))
+    }
+
+    /// Puts a delivery into its lane's queue.
+    fn put_in(
+        &self,
+        batch: &mut Batch,
+        delivery: Delivery,
+        slice: u32,
+        message: Option<Arc<Message>>,
+    ) {
+        let waiting = layout::Waiting {
+            attempts: delivery.attempts,
+            trigger: delivery.trigger,
+        };
+        let key = layout::waiting_key(&delivery.key);
+        batch.live.put(&key, layout::encode(&key, &waiting, &[]));
+        batch.taken.remove(&delivery.key);
+        *batch.waiting.entry(slice).or_default() += 1;
+        batch.events.push(Event::Waiting { delivery, message });
+    }
+
+    /// Takes a delivery out of its lane's queue; false if it is not there any more.
+    fn take_out(&self, batch: &mut Batch, key: &DeliveryKey) -> Result<bool, EngineError> {
+        let bytes = layout::waiting_key(key);
+        if batch.taken.contains(key) || !self.inner.live.contains(&bytes)? {
+            return Ok(false);
+        }
+        batch.live.delete(&bytes);
+        batch.taken.insert(*key);
+        *batch.waiting.entry(self.slice_of(key.message)).or_default() -= 1;
+        Ok(true)
+    }
+
+    fn slice_of(&self, message: MessageId) -> u32 {
+        let time = message.time();
+        if time >= self.slice.record.first {
+            return self.slice.number;
+        }
+        self.inner.slices.at(time).unwrap_or(self.slice.number)
+    }
+
+    fn stage_changes(&self, batch: &mut Batch, changes: &[Change]) -> Result<(), EngineError> {
+        for change in changes {
+            match change {
+                Change::PutOrganisation(one) => {
+                    self.put(batch, &layout::organisation_key(one.id), one)?;
+                }
+                Change::PutApplication(one) => {
+                    self.put(batch, &layout::application_key(one.id), one)?;
+                }
+                Change::DeleteApplication(id) => {
+                    self.delete(batch, &layout::application_key(*id))?;
+                    let entry = self.inner.catalog().application_by_id(*id).cloned();
+                    for endpoint in entry.iter().flat_map(|entry| &entry.endpoints) {
+                        self.delete(batch, &layout::endpoint_key(*id, endpoint.id))?;
+                    }
+                }
+                Change::PutEndpoint(one) => {
+                    batch.endpoint_number = batch.endpoint_number.max(one.number);
+                    self.put(batch, &layout::endpoint_key(one.application, one.id), one)?;
+                }
+                Change::DeleteEndpoint(application, id) => {
+                    self.delete(batch, &layout::endpoint_key(*application, *id))?;
+                }
+                Change::PutEventType(one) => {
+                    self.put(
+                        batch,
+                        &layout::event_type_key(one.organisation, &one.name),
+                        one,
+                    )?;
+                }
+                Change::DeleteEventType(organisation, name) => {
+                    self.delete(batch, &layout::event_type_key(*organisation, name))?;
+                }
+                Change::PutToken(one) => self.put(batch, &layout::token_key(one.id), one)?,
+                Change::DeleteToken(id) => self.delete(batch, &layout::token_key(*id))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn put<T: Serialize>(&self, batch: &mut Batch, key: &[u8], one: &T) -> Result<(), EngineError> {
+        if !layout::replace(&self.inner.live, &mut batch.live, key, one)? {
+            batch.registrations += 1;
+        }
+        Ok(())
+    }
+
+    fn delete(&self, batch: &mut Batch, key: &[u8]) -> Result<(), EngineError> {
+        if layout::delete(&self.inner.live, &mut batch.live, key)? {
+            batch.registrations -= 1;
+        }
+        Ok(())
+    }
+
+    fn remember(&self, batch: &mut Batch, once: &Once, answer: OnceAnswer, body: &[u8]) {
+        let record = OnceRecord {
+            commit: self.meta.commit + 1,
+            at: self.last_time,
+            request: once.body,
+            answer,
+        };
+        let key = layout::once_key(&once.key);
+        layout::put(&mut batch.slice, &key, &record, body);
+        batch.unique.insert(key);
+    }
+
+    /// What an idempotency key was answered with, or that it came with another request then.
+    fn remembered(
+        &self,
+        once: &Once,
+        from_slice: u32,
+    ) -> Result<Option<Result<super::Remembered>>, layout::RecordError> {
+        for number in from_slice..=self.slice.number {
+            let Some(engine) = self.inner.slice(number)? else {
+                continue;
+            };
+            if let Some(seen) = self.inner.once_in(&engine, once)? {
+                return Ok(Some(seen));
+            }
+        }
+        Ok(None)
+    }
+
+    fn event_id_taken(&self, key: &[u8], from_slice: u32) -> Result<bool, layout::RecordError> {
+        for number in from_slice..=self.slice.number {
+            let Some(engine) = self.inner.slice(number)? else {
+                continue;
+            };
+            if self.inner.event_id_in(&engine, key)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Begins a new slice when the current one is old or full.
+    fn roll_slice(&mut self, batch: &mut Batch) -> Result<(), EngineError> {
+        let settings = &self.inner.settings;
+        let age = self.inner.clock.now().since(self.slice.record.first);
+        let full = self.slice.meta.bytes >= settings.slice_bytes;
+        if self.slice.meta.bytes == 0 || (!full && age < settings.slice_age) {
+            return Ok(());
+        }
+        let now = self.tick();
+        // Ids tell time in steps; the new slice begins with a step that no id has yet.
+        let step = now.0 / ID_TIME_STEP_MS + 1;
+        let record = SliceRecord {
+            first: Timestamp(step * ID_TIME_STEP_MS),
+        };
+        let number = self.slice.number + 1;
+        self.inner.discard_slice_files(number)?;
+        self.inner.slices.add(number, record.clone());
+        let engine = self.inner.slices.get(number)?;
+        let key = layout::slice_key(number);
+        layout::put(&mut batch.live, &key, &record, &[]);
+        log::info!("history goes on in slice {number}");
+        self.slice = CurrentSlice {
+            number,
+            record,
+            engine,
+            meta: SliceMeta::default(),
+        };
+        Ok(())
+    }
+
+    fn commit(&mut self, mut batch: Batch) -> Result<(), layout::RecordError> {
+        let started = Instant::now();
+        self.inner.commit_began();
+        self.meta.commit += 1;
+        if !batch.slice.is_empty() {
+            let meta = &mut self.slice.meta;
+            meta.commit = self.meta.commit;
+            meta.messages += batch.messages;
+            meta.attempts += batch.attempts;
+            meta.bytes += batch.slice.bytes() as u64;
+            let key = [layout::META];
+            batch.slice.put(&key, layout::encode(&key, &*meta, &[]));
+            self.slice.engine.commit(batch.slice)?;
+        }
+        for (slice, change) in batch.waiting {
+            let count = self.waiting.entry(slice).or_default();
+            *count = count.saturating_add_signed(change);
+        }
+        self.waiting.retain(|_, count| *count > 0);
+        self.meta.waiting = self
+            .waiting
+            .iter()
+            .map(|(slice, count)| (*slice, *count))
+            .collect();
+        self.meta.registrations = self
+            .meta
+            .registrations
+            .saturating_add_signed(batch.registrations);
+        self.meta.last_endpoint_number = self.meta.last_endpoint_number.max(batch.endpoint_number);
+        layout::replace(
+            &self.inner.live,
+            &mut batch.live,
+            &[layout::META],
+            &self.meta,
+        )?;
+        self.inner.live.commit(batch.live)?;
+        self.inner.committed(&self.meta);
+        if batch.commands > 0 {
+            let metrics = &self.inner.metrics;
+            metrics.commit_batch_size.observe(batch.commands as f64);
+            metrics
+                .commit_seconds
+                .observe(started.elapsed().as_secs_f64());
+        }
+        self.inner.apply(batch.changes);
+        batch
+            .events
+            .into_iter()
+            .for_each(|event| self.inner.tell(event));
+        batch
+            .answers
+            .into_iter()
+            .for_each(|answer| answer.give(Ok(())));
+        Ok(())
+    }
+}
+
+pub fn other_request() -> Error {
+    Error::Conflict("this idempotency key was used for another request".to_owned())
+}

@@ -1,0 +1,272 @@
+//! The only file that knows sled: an ordered map of bytes on disk that is changed in atomic,
+//! durable steps.
+//!
+//! The verbs are few, so that another ordered key-value engine could stand here. What makes
+//! sled 0.34 keep its word when the power fails is here too, and is not optional:
+//! - sled syncs its log with `sync_file_range`, which does not make a file durable. This binary
+//!   brings its own function of that name which calls `fdatasync`; sled's calls end there.
+//! - A sled page above 128 KiB goes to a file of its own that is never synced. A leaf has at most
+//!   16 items, so no value here exceeds [`VALUE_MAX`].
+//! - `flush_async` can deadlock and is never called; one thread writes, with blocking `flush`.
+//! - sled answers damage with a panic as often as with an error, so opening and reading catch it.
+
+use std::ffi::c_uint;
+use std::fs::File;
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+/// The largest value, in bytes; longer records are split by `layout`.
+pub const VALUE_MAX: usize = 4096;
+
+/// A key or value as read; cheap to clone.
+pub type Bytes = sled::IVec;
+
+pub type SledError = sled::Error;
+
+/// Replaces the C library's function for this whole process: see the module's comment.
+///
+/// # Safety
+/// As the C function: `fd` is a plain number, and nothing else is dereferenced.
+#[cfg(target_os = "linux")]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sync_file_range(
+    fd: libc::c_int,
+    _offset: libc::off64_t,
+    _bytes: libc::off64_t,
+    _flags: c_uint,
+) -> libc::c_int {
+    // SAFETY: fdatasync takes any number and answers EBADF for one that is not open.
+    unsafe { libc::fdatasync(fd) }
+}
+
+/// Whether calls of `sync_file_range` in this process end in our function.
+pub fn syncs_for_real() -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        libc::sync_file_range as *const () as usize == sync_file_range as *const () as usize
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        true // sled calls fsync there.
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error(transparent)]
+    Sled(#[from] sled::Error),
+    /// sled panicked: what it read makes no sense.
+    #[error("{0}")]
+    Damaged(String),
+    /// The database is still open elsewhere.
+    #[error("the database is in use")]
+    Busy,
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// Puts and deletes that happen all or none.
+#[derive(Default)]
+pub struct Changes {
+    batch: sled::Batch,
+    count: usize,
+    bytes: usize,
+}
+
+impl Changes {
+    pub fn put(&mut self, key: &[u8], value: Vec<u8>) {
+        debug_assert!(value.len() <= VALUE_MAX, "a value of {} bytes", value.len());
+        self.count += 1;
+        self.bytes += key.len() + value.len();
+        self.batch.insert(key, value);
+    }
+
+    pub fn delete(&mut self, key: &[u8]) {
+        self.count += 1;
+        self.batch.remove(key);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// What the puts add up to, keys included.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// One open database.
+pub struct Engine {
+    db: sled::Db,
+    path: PathBuf,
+}
+
+impl Engine {
+    /// Opens or creates the database in the directory `path`. A new one is durable, its directory
+    /// entry included, when this returns.
+    pub fn open(path: &Path, cache_bytes: u64) -> Result<Engine, EngineError> {
+        let config = sled::Config::new()
+            .path(path)
+            .cache_capacity(cache_bytes)
+            // The periodic flush is a thread per database that we do not need: every commit
+            // flushes.
+            .flush_every_ms(None);
+        let db = caught(|| {
+            config.open().map_err(|error| match error {
+                // The only error of this kind in sled's `open` is a lock that is held.
+                sled::Error::Io(cause) if cause.kind() == std::io::ErrorKind::Other => {
+                    EngineError::Busy
+                }
+                other => other.into(),
+            })
+        })?;
+        let engine = Engine {
+            db,
+            path: path.to_owned(),
+        };
+        if !engine.db.was_recovered() {
+            engine.flush()?;
+            engine.sync_new_files()?;
+        }
+        Ok(engine)
+    }
+
+    /// Makes the changes, all or none; they are on disk when this returns.
+    pub fn commit(&self, changes: Changes) -> Result<(), EngineError> {
+        caught(|| Ok(self.db.apply_batch(changes.batch)?))?;
+        self.flush()
+    }
+
+    fn flush(&self) -> Result<(), EngineError> {
+        caught(|| {
+            self.db.flush()?;
+            Ok(())
+        })
+    }
+
+    pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        caught(|| Ok(self.db.get(key)?))
+    }
+
+    pub fn contains(&self, key: &[u8]) -> Result<bool, EngineError> {
+        caught(|| Ok(self.db.contains_key(key)?))
+    }
+
+    /// Keys and values between two bounds, in order; from either end. Not a snapshot: what is
+    /// changed meanwhile may be seen or not.
+    pub fn range(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Range {
+        Range {
+            iter: self.db.range((from, to)),
+        }
+    }
+
+    /// Everything whose key starts with `prefix`.
+    pub fn prefix(&self, prefix: &[u8]) -> Range {
+        Range {
+            iter: self.db.scan_prefix(prefix),
+        }
+    }
+
+    /// What the database takes on disk.
+    pub fn size_bytes(&self) -> u64 {
+        self.db.size_on_disk().unwrap_or(0)
+    }
+
+    /// Files that sled keeps outside its log; there must be none, because it does not sync them.
+    pub fn blob_files(&self) -> usize {
+        std::fs::read_dir(self.path.join("blobs")).map_or(0, Iterator::count)
+    }
+
+    fn sync_new_files(&self) -> std::io::Result<()> {
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                File::open(entry.path())?.sync_all()?;
+            }
+        }
+        sync_directory(&self.path)?;
+        match self.path.parent() {
+            Some(parent) => sync_directory(parent),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Makes the entries of a directory durable.
+pub fn sync_directory(path: &Path) -> std::io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+pub struct Range {
+    iter: sled::Iter,
+}
+
+impl Iterator for Range {
+    type Item = Result<(Bytes, Bytes), EngineError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = caught(|| self.iter.next().transpose().map_err(EngineError::from));
+        next.transpose()
+    }
+}
+
+impl DoubleEndedIterator for Range {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let next = caught(|| self.iter.next_back().transpose().map_err(EngineError::from));
+        next.transpose()
+    }
+}
+
+/// Turns a panic inside sled into an error. Its data is in a state that nobody will use again:
+/// the store takes nothing more after an error.
+fn caught<T>(act: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+    catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|panic| {
+        let reason = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("sled panicked");
+        let first_line = reason.lines().next().unwrap_or_default();
+        Err(EngineError::Damaged(first_line.chars().take(200).collect()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sled_syncs_through_our_function() {
+        assert!(syncs_for_real());
+    }
+
+    #[test]
+    fn a_commit_is_all_there_after_opening_again_and_makes_no_blob_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        {
+            let engine = Engine::open(&path, 1 << 20).unwrap();
+            for round in 0..20u8 {
+                let mut changes = Changes::default();
+                for item in 0..50u8 {
+                    changes.put(&[round, item], vec![item; VALUE_MAX]);
+                }
+                if round > 0 {
+                    changes.delete(&[round - 1, 0]);
+                }
+                engine.commit(changes).unwrap();
+            }
+            assert_eq!(engine.blob_files(), 0);
+        }
+        let engine = Engine::open(&path, 1 << 20).unwrap();
+        assert_eq!(engine.prefix(&[]).count(), 20 * 50 - 19);
+        assert_eq!(engine.get(&[3, 7]).unwrap().unwrap(), vec![7; VALUE_MAX]);
+        assert!(!engine.contains(&[3, 0]).unwrap());
+        let last = engine
+            .range(Bound::Unbounded, Bound::Excluded(vec![5]))
+            .next_back();
+        assert_eq!(last.unwrap().unwrap().0, &[4, 49]);
+    }
+}

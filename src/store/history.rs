@@ -1,0 +1,389 @@
+//! Reading: messages and attempts from their slices, waiting deliveries from the live database.
+//!
+//! Everything here blocks on the disk. A list walks the slices in its direction and looks at a
+//! bounded number of records a call, so a filter that matches nothing costs a bounded time and
+//! tells where to read on.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::engine::Engine;
+use super::layout::{self, MessageMeta, RecordError};
+use super::{Inner, Store, Stretch, Window};
+use crate::clock::Timestamp;
+use crate::domain::attempt::{Attempt, Verdict};
+use crate::domain::id::{ApplicationId, AttemptId, ID_TIME_STEP_MS, MessageId};
+use crate::domain::message::{Delivery, DeliveryKey, Message};
+use crate::error::Result;
+
+/// Records that one call looks at before it returns what it has.
+const LOOKED_AT_MAX: usize = 10_000;
+
+impl Inner {
+    /// An open slice; nothing where there is none of this number.
+    pub(super) fn slice(&self, number: u32) -> Result<Option<Arc<Engine>>, RecordError> {
+        if !self.slices.contains(number) {
+            return Ok(None);
+        }
+        Ok(Some(self.slices.get(number)?))
+    }
+
+    fn slice_at(&self, time: Timestamp) -> Result<Option<Arc<Engine>>, RecordError> {
+        match self.slices.at(time) {
+            Some(number) => self.slice(number),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) fn message(
+        &self,
+        application: ApplicationId,
+        id: MessageId,
+    ) -> Result<Option<Arc<Message>>> {
+        let Some(engine) = self.slice_at(id.time())? else {
+            return Ok(None);
+        };
+        let key = layout::message_key(application, id);
+        let record = layout::get::<MessageMeta>(&engine, &key)?;
+        Ok(record.and_then(|record| self.to_message(application, id, record)))
+    }
+
+    /// Nothing where the record's commit never happened.
+    fn to_message(
+        &self,
+        application: ApplicationId,
+        id: MessageId,
+        record: layout::Record<MessageMeta>,
+    ) -> Option<Arc<Message>> {
+        if !self.happened(record.meta.commit) {
+            return None;
+        }
+        let meta = record.meta.clone();
+        Some(Arc::new(Message {
+            id,
+            application,
+            event_type: meta.event_type,
+            event_id: meta.event_id,
+            channels: meta.channels,
+            payload: record.into_raw(),
+            accepted_at: meta.accepted_at,
+        }))
+    }
+
+    /// Where a delivery of this message stands in the lane's queue, if it waits: its last attempt
+    /// says so, and without one it is due since it was accepted.
+    pub(super) fn where_it_waits(&self, message: &Message, lane: u64) -> Result<DeliveryKey> {
+        let window = Window {
+            limit: 1,
+            newest_first: true,
+            behind: None,
+            before: None,
+            after: None,
+        };
+        let in_lane = &mut |attempt: &Attempt| self.lane_of(attempt) == Some(lane);
+        let last = self
+            .attempts_of_message(message.id, &window, in_lane)?
+            .items
+            .pop();
+        let due = match last.map(|last| (last.verdict, last.started_at)) {
+            Some((Verdict::RetryAt(due), _)) => due,
+            Some((_, started_at)) => started_at,
+            None => message.accepted_at,
+        };
+        Ok(DeliveryKey {
+            lane,
+            due,
+            message: message.id,
+        })
+    }
+
+    fn lane_of(&self, attempt: &Attempt) -> Option<u64> {
+        let catalog = self.catalog();
+        let entry = catalog.application_by_id(attempt.application)?;
+        entry
+            .endpoint_by_id(attempt.endpoint)
+            .map(|endpoint| endpoint.number)
+    }
+
+    fn attempts_of_message(
+        &self,
+        message: MessageId,
+        window: &Window<AttemptId>,
+        keep: &mut dyn FnMut(&Attempt) -> bool,
+    ) -> Result<Stretch<Attempt, AttemptId>> {
+        let prefix = layout::attempts_of_message_prefix(message);
+        let within = Walk::new(window, AttemptId::first_at, |id| id.0, |id| id.time());
+        // No attempt is older than its message.
+        let oldest = self.slices.at(message.time()).unwrap_or_default();
+        within.run(self, &prefix, oldest, |engine, key, _| {
+            let id = AttemptId(layout::last_id(key));
+            let place = layout::get::<layout::AttemptPlace>(engine, key)?;
+            let Some(place) = place else {
+                return Ok((id, None));
+            };
+            let key = layout::attempt_key(place.meta.lane, id);
+            let attempt = layout::get::<Attempt>(engine, &key)?.map(|record| record.meta);
+            Ok((id, attempt.filter(|attempt| keep(attempt))))
+        })
+    }
+}
+
+impl Store {
+    /// Blocks on the disk.
+    pub fn message(
+        &self,
+        application: ApplicationId,
+        id: MessageId,
+    ) -> Result<Option<Arc<Message>>> {
+        self.inner.message(application, id)
+    }
+
+    /// The newest message of the application with this `eventId`. Blocks on the disk.
+    pub fn message_by_event_id(
+        &self,
+        application: ApplicationId,
+        event_id: &str,
+    ) -> Result<Option<Arc<Message>>> {
+        let organisation = match self.catalog().application_by_id(application) {
+            Some(entry) => entry.application.organisation,
+            None => return Ok(None),
+        };
+        let key = layout::event_id_key(organisation, event_id);
+        for (number, _) in self.inner.slices.list().into_iter().rev() {
+            let Some(engine) = self.inner.slice(number)? else {
+                continue;
+            };
+            let found = layout::get::<layout::EventIdRecord>(&engine, &key)?;
+            let found = found.filter(|record| self.inner.happened(record.meta.commit));
+            if let Some(found) = found.filter(|record| record.meta.application == application) {
+                return self.inner.message(application, found.meta.message);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Messages of an application that `keep` wants. Blocks on the disk.
+    pub fn messages(
+        &self,
+        application: ApplicationId,
+        window: &Window<MessageId>,
+        keep: &mut dyn FnMut(&Message) -> bool,
+    ) -> Result<Stretch<Arc<Message>, MessageId>> {
+        let prefix = layout::messages_prefix(application);
+        let within = Walk::new(window, MessageId::first_at, |id| id.0, |id| id.time());
+        within.run(&self.inner, &prefix, 0, |engine, key, first| {
+            let id = MessageId(layout::last_id(key));
+            let record = layout::read::<MessageMeta>(engine, key, first)?;
+            let message = self.inner.to_message(application, id, record);
+            Ok((id, message.filter(|message| keep(message))))
+        })
+    }
+
+    /// Blocks on the disk.
+    pub fn attempt(&self, message: MessageId, id: AttemptId) -> Result<Option<Attempt>> {
+        let Some(engine) = self.inner.slice_at(id.time())? else {
+            return Ok(None);
+        };
+        let key = layout::attempt_of_message_key(message, id);
+        let Some(place) = layout::get::<layout::AttemptPlace>(&engine, &key)? else {
+            return Ok(None);
+        };
+        let key = layout::attempt_key(place.meta.lane, id);
+        Ok(layout::get::<Attempt>(&engine, &key)?.map(|record| record.meta))
+    }
+
+    /// Attempts at an endpoint that `keep` wants. Blocks on the disk.
+    pub fn attempts_of_endpoint(
+        &self,
+        lane: u64,
+        window: &Window<AttemptId>,
+        keep: &mut dyn FnMut(&Attempt) -> bool,
+    ) -> Result<Stretch<Attempt, AttemptId>> {
+        let prefix = layout::attempts_prefix(lane);
+        let within = Walk::new(window, AttemptId::first_at, |id| id.0, |id| id.time());
+        within.run(&self.inner, &prefix, 0, |engine, key, first| {
+            let id = AttemptId(layout::last_id(key));
+            let attempt = layout::read::<Attempt>(engine, key, first)?.meta;
+            Ok((id, Some(attempt).filter(|attempt| keep(attempt))))
+        })
+    }
+
+    /// Attempts for a message that `keep` wants. Blocks on the disk.
+    pub fn attempts_of_message(
+        &self,
+        message: MessageId,
+        window: &Window<AttemptId>,
+        keep: &mut dyn FnMut(&Attempt) -> bool,
+    ) -> Result<Stretch<Attempt, AttemptId>> {
+        self.inner.attempts_of_message(message, window, keep)
+    }
+
+    /// The first deliveries of a lane behind `after`, in due order, due or not. Blocks on the disk.
+    pub fn waiting(
+        &self,
+        lane: u64,
+        after: Option<DeliveryKey>,
+        limit: usize,
+    ) -> Result<Vec<Delivery>> {
+        let from = match after {
+            Some(after) => Bound::Excluded(layout::waiting_key(&after)),
+            None => Bound::Included(layout::lane_prefix(lane)),
+        };
+        let to = Bound::Excluded(layout::lane_prefix(lane + 1));
+        let mut deliveries = Vec::new();
+        for item in self.inner.live.range(from, to).take(limit) {
+            let (key, value) = item?;
+            let (waiting, _) = layout::decode::<layout::Waiting>(&key, &value)?;
+            deliveries.extend(layout::parse_waiting_key(&key).map(|key| Delivery {
+                key,
+                attempts: waiting.attempts,
+                trigger: waiting.trigger,
+            }));
+        }
+        Ok(deliveries)
+    }
+
+    /// The first lane above `after` in which something waits. Blocks on the disk.
+    pub fn next_lane(&self, after: Option<u64>) -> Result<Option<u64>> {
+        let from = layout::lane_prefix(after.map_or(0, |lane| lane + 1));
+        let to = Bound::Excluded(vec![layout::WAITING + 1]);
+        match self.inner.live.range(Bound::Included(from), to).next() {
+            None => Ok(None),
+            Some(item) => Ok(layout::parse_waiting_key(&item?.0).map(|key| key.lane)),
+        }
+    }
+}
+
+/// A list's way through the slices.
+struct Walk<'a, Id> {
+    window: &'a Window<Id>,
+    bytes: fn(&Id) -> [u8; 20],
+    time: fn(&Id) -> Timestamp,
+    /// Ids in the window: at least this one …
+    from: Option<[u8; 20]>,
+    /// … and below this one.
+    to: Option<[u8; 20]>,
+}
+
+impl<'a, Id: Copy> Walk<'a, Id> {
+    fn new(
+        window: &'a Window<Id>,
+        first_at: fn(Timestamp) -> Id,
+        bytes: fn(&Id) -> [u8; 20],
+        time: fn(&Id) -> Timestamp,
+    ) -> Self {
+        // An id's time is rounded down, so what is newer begins a step later.
+        let from = window
+            .after
+            .map(|after| bytes(&first_at(Timestamp(after.0 + ID_TIME_STEP_MS))));
+        let to = window.before.map(|before| bytes(&first_at(before)));
+        Walk {
+            window,
+            bytes,
+            time,
+            from,
+            to,
+        }
+    }
+
+    /// Reads on until the window's limit is reached; `look` gives each record's id, and its item
+    /// where it is wanted.
+    fn run<T>(
+        &self,
+        inner: &Inner,
+        prefix: &[u8],
+        oldest_slice: u32,
+        mut look: impl FnMut(&Engine, &[u8], &super::engine::Bytes) -> Result<(Id, Option<T>)>,
+    ) -> Result<Stretch<T, Id>> {
+        let mut items = Vec::new();
+        let mut looked_at = 0;
+        let mut last = None;
+        for number in self.slices(inner, oldest_slice) {
+            let Some(engine) = inner.slice(number)? else {
+                continue;
+            };
+            let (from, to) = self.bounds(prefix);
+            let mut range = engine.range(from, to);
+            let next = |range: &mut super::engine::Range| match self.window.newest_first {
+                true => range.next_back(),
+                false => range.next(),
+            };
+            while let Some(item) = next(&mut range) {
+                let (key, value) = item?;
+                if layout::is_chunk(&key) {
+                    continue;
+                }
+                if items.len() == self.window.limit || looked_at == LOOKED_AT_MAX {
+                    return Ok(Stretch { items, next: last });
+                }
+                looked_at += 1;
+                let (id, wanted) = look(&engine, &key, &value)?;
+                last = Some(id);
+                items.extend(wanted);
+            }
+        }
+        Ok(Stretch { items, next: None })
+    }
+
+    /// The numbers of the slices that can hold something of the window, in reading order.
+    fn slices(&self, inner: &Inner, oldest: u32) -> Vec<u32> {
+        let behind = self.window.behind.as_ref().map(self.time);
+        let (mut first, mut last) = (oldest, u32::MAX);
+        let at = |time: Timestamp| inner.slices.at(time).unwrap_or_default();
+        match behind {
+            Some(time) if self.window.newest_first => last = at(time),
+            Some(time) => first = first.max(at(time)),
+            None => {}
+        }
+        if let Some(before) = self.window.before {
+            last = last.min(at(before));
+        }
+        if let Some(after) = self.window.after {
+            first = first.max(at(after));
+        }
+        let slices = inner.slices.list().into_iter().map(|(number, _)| number);
+        let mut within: Vec<u32> = slices
+            .filter(|number| (first..=last).contains(number))
+            .collect();
+        if self.window.newest_first {
+            within.reverse();
+        }
+        within
+    }
+
+    fn bounds(&self, prefix: &[u8]) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+        let key = |id: &[u8; 20]| [prefix, id].concat();
+        let mut from = Bound::Included(self.from.map_or(prefix.to_vec(), |id| key(&id)));
+        let mut to = match self.to {
+            Some(id) => Bound::Excluded(key(&id)),
+            None => Bound::Excluded(end_of(prefix)),
+        };
+        if let Some(behind) = self.window.behind {
+            let behind = (self.bytes)(&behind);
+            if self.window.newest_first {
+                if self.to.is_none_or(|to| behind < to) {
+                    to = Bound::Excluded(key(&behind));
+                }
+            } else if self.from.is_none_or(|from| behind >= from) {
+                // Excluded with its further chunks, which sort right behind it.
+                let mut last_chunk = key(&behind);
+                last_chunk.extend_from_slice(&[0, 0xff, 0xff]);
+                from = Bound::Excluded(last_chunk);
+            }
+        }
+        (from, to)
+    }
+}
+
+/// The first key behind everything that starts with `prefix`, which does not end in `0xff` only.
+fn end_of(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.last_mut() {
+        if *last < 0xff {
+            *last += 1;
+            return end;
+        }
+        end.pop();
+    }
+    end
+}

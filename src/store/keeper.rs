@@ -1,0 +1,241 @@
+//! Housekeeping: retention, free space, exports, idle slices, and a watch on commits that hang.
+//!
+//! Two threads. The keeper looks around once a second and does what is due; its changes go through
+//! the committer like all others. The watchdog only looks at how long the running commit takes,
+//! so that nothing the keeper waits for can hold it up.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::committer::Command;
+use super::{Inner, Store, export, layout};
+use crate::clock::Timestamp;
+use crate::domain::message::DeliveryKey;
+use crate::error::{Error, Result};
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
+/// Deliveries forgotten in one commit.
+const CANCEL_BATCH: usize = 500;
+
+pub fn spawn(inner: Arc<Inner>) -> JoinHandle<()> {
+    super::open::spawn("store-keeper", move || {
+        let watched = inner.clone();
+        let watchdog = super::open::spawn("store-watchdog", move || watch(&watched));
+        keep(&inner);
+        if watchdog.join().is_err() {
+            log::error!("the store's watchdog panicked");
+        }
+    })
+}
+
+fn watch(inner: &Inner) {
+    while !inner.sleep(LOOK_EVERY / 2) {
+        let began = *inner
+            .commit_began
+            .lock()
+            .expect("no panic while it is held");
+        let timeout = inner.settings.commit_timeout;
+        if began.is_some_and(|began| began.elapsed() > timeout) {
+            inner.fail(format!(
+                "a commit takes longer than {} s",
+                timeout.as_secs()
+            ));
+            return;
+        }
+    }
+}
+
+fn keep(inner: &Inner) {
+    let mut last_prune = inner.clock.now();
+    let mut last_export = inner.clock.now();
+    let mut exported_version = 0;
+    loop {
+        let closing = inner.sleep(LOOK_EVERY);
+        let now = inner.clock.now();
+        inner.look_at_space();
+        inner.slices.close_idle();
+        if closing || now.since(last_export) >= inner.settings.export_every {
+            last_export = now;
+            let version = inner.catalog_version.load(Ordering::Relaxed);
+            if version != exported_version {
+                match export::write(inner) {
+                    Ok(()) => exported_version = version,
+                    Err(error) => log::error!("the registrations were not exported: {error}"),
+                }
+            }
+        }
+        if closing {
+            return;
+        }
+        let kept = inner.forget_orphans().and_then(|()| {
+            if now.since(last_prune) < PRUNE_EVERY {
+                return Ok(());
+            }
+            last_prune = now;
+            inner.prune()
+        });
+        if let Err(error) = kept {
+            log::warn!("housekeeping stopped early and will be tried again: {error}");
+        }
+    }
+}
+
+impl Store {
+    /// Removes what is older than the retention time now; the keeper does this every minute.
+    /// Blocks on the disk.
+    pub fn prune(&self) -> Result<()> {
+        self.inner.prune()
+    }
+
+    /// Forgets the deliveries of a lane whose endpoint does not exist any more.
+    pub fn forget_lane(&self, lane: u64) {
+        self.inner
+            .orphans
+            .lock()
+            .expect("no panic while it is held")
+            .push(lane);
+    }
+}
+
+impl Inner {
+    /// Waits; true when the store is being closed.
+    fn sleep(&self, duration: Duration) -> bool {
+        let deadline = Instant::now() + duration;
+        while !*self.closed.borrow() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            std::thread::sleep(left.min(Duration::from_millis(50)));
+        }
+        true
+    }
+
+    pub(super) fn look_at_space(&self) {
+        let path = &self.settings.path;
+        match rustix::fs::statvfs(path) {
+            Ok(stat) => {
+                let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+                let low = free < self.settings.min_free_bytes;
+                if low != self.low_space.swap(low, Ordering::Relaxed) {
+                    match low {
+                        true => log::error!(
+                            "{}; publishing is refused",
+                            super::low_space(&self.settings)
+                        ),
+                        false => log::info!("enough disk is free again; publishing goes on"),
+                    }
+                }
+            }
+            Err(error) => log::warn!("cannot tell the free space at {}: {error}", path.display()),
+        }
+        let bytes = self.live.size_bytes() + self.slices.size_bytes();
+        self.metrics.store_bytes.set(bytes as i64);
+        self.metrics.blob_files.set(self.live.blob_files() as i64);
+    }
+
+    fn run(&self, command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command) -> Result<()> {
+        let (sender, answer) = oneshot::channel();
+        let stopping = || super::unavailable("the server is stopping");
+        self.queue.push(command(sender)).map_err(|_| stopping())?;
+        answer.blocking_recv().unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// Forgets what waits for endpoints that were deleted.
+    fn forget_orphans(&self) -> Result<()> {
+        loop {
+            let lane = self
+                .orphans
+                .lock()
+                .expect("no panic while it is held")
+                .last()
+                .copied();
+            let Some(lane) = lane else { return Ok(()) };
+            loop {
+                let mut deliveries = Vec::new();
+                for item in self
+                    .live
+                    .prefix(&layout::lane_prefix(lane))
+                    .take(CANCEL_BATCH)
+                {
+                    deliveries.extend(layout::parse_waiting_key(&item?.0));
+                }
+                if deliveries.is_empty() {
+                    break;
+                }
+                self.run(|answer| Command::Cancel { deliveries, answer })?;
+            }
+            self.orphans
+                .lock()
+                .expect("no panic while it is held")
+                .retain(|one| *one != lane);
+        }
+    }
+
+    /// Drops slices that are older than the retention time, once none of their deliveries waits;
+    /// what is held for a disabled endpoint is held no longer than that.
+    fn prune(&self) -> Result<()> {
+        let now = self.clock.now();
+        let horizon = now.saturating_sub(self.settings.retention);
+        let slices = self.slices.list();
+        for pair in slices.windows(2) {
+            let [(number, _), (_, next)] = pair else {
+                continue;
+            };
+            if next.first > horizon {
+                break;
+            }
+            if self.waits_in(*number) {
+                self.cancel_held(next.first)?;
+            }
+            if self.waits_in(*number) {
+                continue;
+            }
+            let number = *number;
+            self.run(|answer| Command::DropSlice { number, answer })?;
+            self.slices.remove(number).map_err(Error::storage)?;
+            log::info!("slice {number} was older than the retention time and is deleted");
+        }
+        Ok(())
+    }
+
+    fn waits_in(&self, slice: u32) -> bool {
+        let waiting = self
+            .waiting_by_slice
+            .lock()
+            .expect("no panic while it is held");
+        waiting
+            .iter()
+            .any(|(number, count)| *number == slice && *count > 0)
+    }
+
+    /// Forgets the held deliveries of messages that are older than `horizon`.
+    fn cancel_held(&self, horizon: Timestamp) -> Result<()> {
+        let mut deliveries: Vec<DeliveryKey> = Vec::new();
+        let mut lane = None;
+        let mut disabled = false;
+        for item in self.live.prefix(&[layout::WAITING]) {
+            let Some(key) = layout::parse_waiting_key(&item?.0) else {
+                continue;
+            };
+            if lane != Some(key.lane) {
+                lane = Some(key.lane);
+                let endpoint = self.catalog().endpoint_by_number(key.lane).cloned();
+                disabled = endpoint.is_none_or(|endpoint| endpoint.disabled);
+            }
+            if disabled && key.message.time() < horizon {
+                deliveries.push(key);
+            }
+            if deliveries.len() >= CANCEL_BATCH {
+                let deliveries = std::mem::take(&mut deliveries);
+                self.run(|answer| Command::Cancel { deliveries, answer })?;
+            }
+        }
+        self.run(|answer| Command::Cancel { deliveries, answer })
+    }
+}

@@ -1,0 +1,490 @@
+//! Opening a store, making a new one, and the first owner's token.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustix::fs::FlockOperation;
+use sha2::Digest;
+use tokio::sync::watch;
+
+use super::catalog::{Catalog, Change};
+use super::committer::{Committer, Queue};
+use super::engine::{self, Changes, Engine, EngineError};
+use super::layout::{self, FORMAT, Meta, RecordError, SliceRecord};
+use super::slices::Slices;
+use super::{Inner, OpenError, Settings, Store, keeper};
+use crate::clock::{Clock, Timestamp};
+use crate::domain::id::{ID_TIME_STEP_MS, OrganisationId, TokenId};
+use crate::domain::organisation::Organisation;
+use crate::domain::token::{Role, Token};
+use crate::telemetry::Metrics;
+
+/// How far commit numbers jump after a process died: further than any that it can have used in a
+/// slice beyond the last that the live database has.
+const COMMIT_JUMP: u64 = 1_000_000;
+/// Dead stretches are forgotten, oldest first, beyond this many: no slice is kept that long.
+const DEAD_COMMITS_MAX: usize = 150;
+
+/// A store's files, opened and locked, before anything runs.
+pub struct Files {
+    pub live: Engine,
+    pub meta: Meta,
+    pub catalog: Catalog,
+    pub slices: BTreeMap<u32, SliceRecord>,
+    pub lock: File,
+}
+
+impl Store {
+    /// Opens or creates the store and starts its committer.
+    pub fn open(
+        settings: Settings,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Result<Store, OpenError> {
+        let mut files = open_files(&settings, &clock)?;
+        let path = settings.path.clone();
+        let damaged = |error: RecordError| to_open_error(&path, error);
+        let unclean = !files.meta.clean;
+        if unclean {
+            log::warn!("the last process did not close the store; going on from its last commit");
+            let registrations = files.catalog.len();
+            if registrations != files.meta.registrations {
+                return Err(OpenError::Damaged {
+                    path: path.clone(),
+                    reason: format!(
+                        "{registrations} registrations are there, and there should be {}",
+                        files.meta.registrations
+                    ),
+                });
+            }
+            let first_dead = files.meta.commit + 1;
+            files.meta.commit += COMMIT_JUMP;
+            files
+                .meta
+                .dead_commits
+                .push((first_dead, files.meta.commit));
+            let too_many = files
+                .meta
+                .dead_commits
+                .len()
+                .saturating_sub(DEAD_COMMITS_MAX);
+            files.meta.dead_commits.drain(..too_many);
+        }
+        files.meta.clean = false;
+        files.meta.commit += 1;
+        let mut changes = Changes::default();
+        layout::replace(&files.live, &mut changes, &[layout::META], &files.meta)
+            .and_then(|_| files.live.commit(changes))
+            .map_err(|error| damaged(error.into()))?;
+
+        let slices_path = path.join("slices");
+        discard_unknown_slices(&slices_path, &files.slices).map_err(|source| OpenError::Io {
+            path: slices_path.clone(),
+            source,
+        })?;
+        let meta = files.meta;
+        let inner = Arc::new(Inner {
+            slices: Slices::new(slices_path, settings.cache_bytes / 4, files.slices),
+            settings,
+            clock,
+            metrics,
+            live: files.live,
+            catalog: RwLock::new(files.catalog),
+            queue: Queue::default(),
+            listener: OnceLock::new(),
+            dead_commits: meta.dead_commits.clone(),
+            commit: AtomicU64::new(meta.commit),
+            waiting: AtomicU64::new(0),
+            waiting_by_slice: Mutex::default(),
+            commit_began: Mutex::new(None),
+            low_space: AtomicBool::new(false),
+            catalog_version: AtomicU64::new(1),
+            orphans: Mutex::default(),
+            failure: watch::channel(None).0,
+            closed: watch::channel(false).0,
+            _lock: files.lock,
+        });
+        inner.committed(&meta);
+        inner.look_at_space();
+        let committer = Committer::new(inner.clone(), meta).map_err(damaged)?;
+        let mut threads = vec![spawn("store-committer", move || committer.run())];
+        threads.push(keeper::spawn(inner.clone()));
+        Ok(Store {
+            inner,
+            threads: Arc::new(Mutex::new(threads)),
+        })
+    }
+}
+
+pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .expect("the system has room for a thread at start")
+}
+
+/// Opens the files of a store, making them where there are none.
+pub fn open_files(settings: &Settings, clock: &Clock) -> Result<Files, OpenError> {
+    let path = &settings.path;
+    if !engine::syncs_for_real() {
+        return Err(OpenError::Unsafe(
+            "this build of postrider does not sync its files (sync_file_range is not ours); \
+             it must not be used"
+                .to_owned(),
+        ));
+    }
+    let io = |source| OpenError::Io {
+        path: path.clone(),
+        source,
+    };
+    create_directory(path).map_err(io)?;
+    create_directory(&path.join("slices")).map_err(io)?;
+    let lock = lock(path)?;
+    let live = open_engine(&path.join("live"), settings.cache_bytes / 2, path)?;
+    let damaged = |error| to_open_error(path, error);
+    let meta = layout::get::<Meta>(&live, &[layout::META]).map_err(damaged)?;
+    match meta {
+        Some(record) if record.meta.format > FORMAT => Err(OpenError::Newer {
+            path: path.clone(),
+            found: record.meta.format,
+            known: FORMAT,
+        }),
+        Some(record) => {
+            let mut catalog = read_catalog(&live).map_err(damaged)?;
+            catalog.reserve_endpoint_numbers(record.meta.last_endpoint_number);
+            let slices = read_slices(&live).map_err(damaged)?;
+            if slices.is_empty() {
+                return Err(OpenError::Damaged {
+                    path: path.clone(),
+                    reason: "it names no slice".to_owned(),
+                });
+            }
+            Ok(Files {
+                live,
+                meta: record.meta,
+                catalog,
+                slices,
+                lock,
+            })
+        }
+        None if live.prefix(&[]).next().is_some() => Err(OpenError::Damaged {
+            path: path.clone(),
+            reason: "its meta record is missing".to_owned(),
+        }),
+        None => {
+            let now = clock.now();
+            let id = settings
+                .default_organisation
+                .unwrap_or_else(|| OrganisationId::at(now));
+            let organisation = Organisation {
+                id,
+                name: "default".to_owned(),
+                created_at: now,
+            };
+            let owner = owner_token(path, id, now).map_err(io)?;
+            let contents = [
+                Change::PutOrganisation(organisation),
+                Change::PutToken(owner),
+            ];
+            let (meta, slices) =
+                create(&live, &contents, 0, now).map_err(|error| damaged(error.into()))?;
+            let mut catalog = Catalog::default();
+            contents
+                .into_iter()
+                .for_each(|change| catalog.apply(change));
+            Ok(Files {
+                live,
+                meta,
+                catalog,
+                slices,
+                lock,
+            })
+        }
+    }
+}
+
+/// Fills an empty live database.
+pub fn create(
+    live: &Engine,
+    contents: &[Change],
+    last_endpoint_number: u64,
+    now: Timestamp,
+) -> Result<(Meta, BTreeMap<u32, SliceRecord>), EngineError> {
+    let first = Timestamp(now.0 / ID_TIME_STEP_MS * ID_TIME_STEP_MS);
+    let slice = SliceRecord { first };
+    let meta = Meta {
+        format: FORMAT,
+        commit: 0,
+        clean: true,
+        registrations: contents.len() as u64,
+        waiting: Vec::new(),
+        last_endpoint_number,
+        dead_commits: Vec::new(),
+    };
+    let mut changes = Changes::default();
+    layout::put(&mut changes, &[layout::META], &meta, &[]);
+    layout::put(&mut changes, &layout::slice_key(1), &slice, &[]);
+    for change in contents {
+        match change {
+            Change::PutOrganisation(one) => {
+                layout::put(&mut changes, &layout::organisation_key(one.id), one, &[]);
+            }
+            Change::PutToken(one) => {
+                layout::put(&mut changes, &layout::token_key(one.id), one, &[]);
+            }
+            Change::PutEventType(one) => {
+                let key = layout::event_type_key(one.organisation, &one.name);
+                layout::put(&mut changes, &key, one, &[]);
+            }
+            Change::PutApplication(one) => {
+                layout::put(&mut changes, &layout::application_key(one.id), one, &[]);
+            }
+            Change::PutEndpoint(one) => {
+                let key = layout::endpoint_key(one.application, one.id);
+                layout::put(&mut changes, &key, one, &[]);
+            }
+            Change::DeleteApplication(_)
+            | Change::DeleteEndpoint(..)
+            | Change::DeleteEventType(..)
+            | Change::DeleteToken(_) => {}
+        }
+    }
+    live.commit(changes)?;
+    Ok((meta, BTreeMap::from([(1, slice)])))
+}
+
+/// Makes a new owner token, in place of all of the first organisation, and writes it to its file.
+/// The server must be stopped. Returns the file's path.
+pub fn reset_owner(settings: &Settings, clock: &Clock) -> Result<PathBuf, OpenError> {
+    let mut files = open_files(settings, clock)?;
+    let path = &settings.path;
+    let io = |source| OpenError::Io {
+        path: path.clone(),
+        source,
+    };
+    let organisation = files.catalog.organisations().next().map(|one| one.id);
+    let organisation = organisation.ok_or_else(|| OpenError::Damaged {
+        path: path.clone(),
+        reason: "it has no organisation".to_owned(),
+    })?;
+    let of_owner =
+        |token: &&Arc<Token>| token.role == Role::Owner && token.organisation == organisation;
+    let old: Vec<TokenId> = files
+        .catalog
+        .tokens()
+        .filter(of_owner)
+        .map(|token| token.id)
+        .collect();
+    let owner = owner_token(path, organisation, clock.now()).map_err(io)?;
+    let mut changes = Changes::default();
+    for id in &old {
+        changes.delete(&layout::token_key(*id));
+    }
+    layout::put(&mut changes, &layout::token_key(owner.id), &owner, &[]);
+    files.meta.registrations = files.meta.registrations + 1 - old.len() as u64;
+    layout::replace(&files.live, &mut changes, &[layout::META], &files.meta)
+        .and_then(|_| files.live.commit(changes))
+        .map_err(|error| to_open_error(path, error.into()))?;
+    Ok(path.join("owner.token"))
+}
+
+/// A new owner token, whose text only the file `owner.token` holds, readable by its owner alone.
+fn owner_token(
+    path: &Path,
+    organisation: OrganisationId,
+    now: Timestamp,
+) -> std::io::Result<Token> {
+    let text = format!("pr_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
+    let file_path = path.join("owner.token");
+    let temporary = path.join("owner.token.new");
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, &file_path)?;
+    engine::sync_directory(path)?;
+    Ok(Token {
+        id: TokenId::at(now),
+        organisation,
+        name: "owner".to_owned(),
+        role: Role::Owner,
+        application: None,
+        hash: sha2::Sha256::digest(&text).into(),
+        created_at: now,
+        expires_at: None,
+    })
+}
+
+/// Makes a directory that others may not read, and its entry durable.
+fn create_directory(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if path.is_dir() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)?;
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => engine::sync_directory(parent),
+        _ => engine::sync_directory(Path::new(".")),
+    }
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let lock_path = path.join("lock");
+    let io = |source| OpenError::Io {
+        path: lock_path.clone(),
+        source,
+    };
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&lock_path)
+        .map_err(io)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked {
+            path: path.to_owned(),
+        }),
+        Err(error) => Err(io(error.into())),
+    }
+}
+
+/// Opens a database without the noise of a panic: damage is one clear line.
+pub fn open_engine(path: &Path, cache_bytes: u64, store: &Path) -> Result<Engine, OpenError> {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let opened = Engine::open(path, cache_bytes);
+    std::panic::set_hook(hook);
+    opened.map_err(|error| to_open_error(store, error.into()))
+}
+
+pub fn to_open_error(path: &Path, error: RecordError) -> OpenError {
+    let path = path.to_owned();
+    match error {
+        RecordError::Newer { schema, .. } => OpenError::Newer {
+            path,
+            found: u32::from(schema),
+            known: FORMAT,
+        },
+        RecordError::Engine(EngineError::Busy) => OpenError::Locked { path },
+        RecordError::Engine(EngineError::Io(source)) => OpenError::Io { path, source },
+        RecordError::Engine(EngineError::Sled(sled_error)) => match io_cause(sled_error) {
+            Ok(source) => OpenError::Io { path, source },
+            Err(reason) => OpenError::Damaged { path, reason },
+        },
+        other => OpenError::Damaged {
+            path,
+            reason: other.to_string(),
+        },
+    }
+}
+
+/// Trouble with the file system is not damage, and its remedy is another.
+fn io_cause(error: engine::SledError) -> Result<std::io::Error, String> {
+    match error {
+        engine::SledError::Io(cause)
+            if matches!(
+                cause.kind(),
+                ErrorKind::PermissionDenied
+                    | ErrorKind::StorageFull
+                    | ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
+            Ok(cause)
+        }
+        other => Err(other.to_string()),
+    }
+}
+
+fn read_catalog(live: &Engine) -> Result<Catalog, RecordError> {
+    let mut catalog = Catalog::default();
+    each(live, layout::ORGANISATION, |one| {
+        catalog.apply(Change::PutOrganisation(one))
+    })?;
+    each(live, layout::TOKEN, |one| {
+        catalog.apply(Change::PutToken(one))
+    })?;
+    each(live, layout::EVENT_TYPE, |one| {
+        catalog.apply(Change::PutEventType(one))
+    })?;
+    each(live, layout::APPLICATION, |one| {
+        catalog.apply(Change::PutApplication(one))
+    })?;
+    each(live, layout::ENDPOINT, |one| {
+        catalog.apply(Change::PutEndpoint(one))
+    })?;
+    Ok(catalog)
+}
+
+fn each<T: serde::de::DeserializeOwned>(
+    live: &Engine,
+    kind: u8,
+    mut take: impl FnMut(T),
+) -> Result<(), RecordError> {
+    for item in live.prefix(&[kind]) {
+        let (key, value) = item?;
+        if !layout::is_chunk(&key) {
+            take(layout::read::<T>(live, &key, &value)?.meta);
+        }
+    }
+    Ok(())
+}
+
+fn read_slices(live: &Engine) -> Result<BTreeMap<u32, SliceRecord>, RecordError> {
+    let mut slices = BTreeMap::new();
+    for item in live.prefix(&[layout::SLICE]) {
+        let (key, value) = item?;
+        let number = key
+            .get(1..5)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(u32::from_be_bytes);
+        let why = "its key is none";
+        let number = number.ok_or(RecordError::Damaged {
+            kind: layout::SLICE,
+            why,
+        })?;
+        slices.insert(
+            number,
+            layout::read::<SliceRecord>(live, &key, &value)?.meta,
+        );
+    }
+    Ok(slices)
+}
+
+/// Deletes the files of slices that the live database does not know: of one that was begun and
+/// never committed, or dropped and not yet deleted.
+fn discard_unknown_slices(path: &Path, known: &BTreeMap<u32, SliceRecord>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let number = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok());
+        if number.is_some_and(|number| !known.contains_key(&number)) {
+            log::info!(
+                "deleting slice {}, which is not in use",
+                entry.path().display()
+            );
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! A look at every record of a store that no server uses: `postrider verify-store`.
+
+use std::collections::BTreeMap;
+
+use super::engine::Engine;
+use super::layout::{self, RecordError};
+use super::{OpenError, Settings, open};
+use crate::clock::Clock;
+use crate::domain::attempt::Attempt;
+use crate::domain::id::MessageId;
+
+/// Problems that are listed one by one; the rest is counted.
+const PROBLEMS_MAX: usize = 100;
+
+#[derive(Debug, Default)]
+pub struct VerifyReport {
+    /// What is damaged, a sentence each; empty means that the store is sound.
+    pub problems: Vec<String>,
+    /// How many of each thing were found.
+    pub counts: Vec<(String, u64)>,
+}
+
+impl VerifyReport {
+    fn problem(&mut self, text: String) {
+        match self.problems.len() {
+            0..PROBLEMS_MAX => self.problems.push(text),
+            PROBLEMS_MAX => self.problems.push("… and more".to_owned()),
+            _ => {}
+        }
+    }
+}
+
+/// Reads everything. An error means that not even the beginning could be read.
+pub fn verify(settings: &Settings, clock: &Clock) -> Result<VerifyReport, OpenError> {
+    let path = &settings.path;
+    if !path.join("live").is_dir() {
+        return Err(OpenError::Unsafe(format!(
+            "there is no store at {}",
+            path.display()
+        )));
+    }
+    let files = open::open_files(settings, clock)?;
+    let mut report = VerifyReport::default();
+    let registrations = files.catalog.len();
+    if registrations != files.meta.registrations {
+        report.problem(format!(
+            "{registrations} registrations are there, and there should be {}",
+            files.meta.registrations
+        ));
+    }
+    report
+        .counts
+        .push(("registrations".to_owned(), registrations));
+
+    let mut waiting: BTreeMap<u32, Vec<(u64, MessageId)>> = BTreeMap::new();
+    let slice_of = |message: MessageId| {
+        let time = message.time();
+        let slice = files
+            .slices
+            .iter()
+            .rev()
+            .find(|(_, record)| record.first <= time);
+        slice.map_or(0, |(number, _)| *number)
+    };
+    for item in files.live.prefix(&[layout::WAITING]) {
+        let checked = item.map_err(RecordError::from).and_then(|(key, value)| {
+            layout::decode::<layout::Waiting>(&key, &value)?;
+            let why = "its key is none";
+            layout::parse_waiting_key(&key).ok_or(RecordError::Damaged {
+                kind: layout::WAITING,
+                why,
+            })
+        });
+        match checked {
+            Ok(key) => {
+                waiting
+                    .entry(slice_of(key.message))
+                    .or_default()
+                    .push((key.lane, key.message));
+            }
+            Err(error) => {
+                report.problem(format!("live: {error}"));
+                if matches!(error, RecordError::Engine(_)) {
+                    break;
+                }
+            }
+        }
+    }
+    let counted: u64 = waiting
+        .values()
+        .map(|deliveries| deliveries.len() as u64)
+        .sum();
+    let expected: u64 = files.meta.waiting.iter().map(|(_, count)| count).sum();
+    if counted != expected {
+        report.problem(format!(
+            "{counted} deliveries wait, and there should be {expected}"
+        ));
+    }
+    report
+        .counts
+        .push(("waiting deliveries".to_owned(), counted));
+
+    let mut totals = Totals::default();
+    for number in files.slices.keys() {
+        let slice_path = path.join("slices").join(format!("{number:08}"));
+        if !slice_path.is_dir() {
+            if totals.none_missing_expected(&waiting, *number) {
+                continue;
+            }
+            report.problem(format!("slice {number}: its files are missing"));
+            continue;
+        }
+        match open::open_engine(&slice_path, settings.cache_bytes / 4, &slice_path) {
+            Ok(slice) => {
+                check_slice(*number, &slice, &mut totals, &mut report);
+                let deliveries = waiting.get(number).map_or(&[][..], Vec::as_slice);
+                for (lane, message) in deliveries {
+                    let endpoint = files.catalog.endpoint_by_number(*lane);
+                    let Some(endpoint) = endpoint else { continue };
+                    let key = layout::message_key(endpoint.application, *message);
+                    if !slice.contains(&key).unwrap_or(false) {
+                        report.problem(format!("{message} waits for an endpoint and is not there"));
+                    }
+                }
+            }
+            Err(error) => report.problem(format!("slice {number}: {error}")),
+        }
+    }
+    report
+        .counts
+        .push(("slices".to_owned(), files.slices.len() as u64));
+    report.counts.push(("messages".to_owned(), totals.messages));
+    report.counts.push(("attempts".to_owned(), totals.attempts));
+    Ok(report)
+}
+
+#[derive(Default)]
+struct Totals {
+    messages: u64,
+    attempts: u64,
+}
+
+impl Totals {
+    /// A new store names its first slice before the first message makes it.
+    fn none_missing_expected(
+        &self,
+        waiting: &BTreeMap<u32, Vec<(u64, MessageId)>>,
+        number: u32,
+    ) -> bool {
+        self.messages == 0 && self.attempts == 0 && !waiting.contains_key(&number)
+    }
+}
+
+fn check_slice(number: u32, slice: &Engine, totals: &mut Totals, report: &mut VerifyReport) {
+    let mut messages = 0;
+    let mut attempts = 0;
+    for item in slice.prefix(&[]) {
+        let checked = item.map_err(RecordError::from).and_then(|(key, value)| {
+            if layout::is_chunk(&key) {
+                return Ok(());
+            }
+            match key.first() {
+                Some(&layout::META) => {
+                    layout::read::<layout::SliceMeta>(slice, &key, &value).map(drop)
+                }
+                Some(&layout::MESSAGE) => {
+                    messages += 1;
+                    layout::read::<layout::MessageMeta>(slice, &key, &value).map(drop)
+                }
+                Some(&layout::EVENT_ID) => {
+                    layout::read::<layout::EventIdRecord>(slice, &key, &value).map(drop)
+                }
+                Some(&layout::ONCE) => {
+                    layout::read::<layout::OnceRecord>(slice, &key, &value).map(drop)
+                }
+                Some(&layout::ATTEMPT) => {
+                    attempts += 1;
+                    layout::read::<Attempt>(slice, &key, &value).map(drop)
+                }
+                Some(&layout::ATTEMPT_OF_MESSAGE) => {
+                    layout::read::<layout::AttemptPlace>(slice, &key, &value).map(drop)
+                }
+                kind => Err(RecordError::Damaged {
+                    kind: kind.copied().unwrap_or(b'?'),
+                    why: "there is no such kind",
+                }),
+            }
+        });
+        if let Err(error) = checked {
+            report.problem(format!("slice {number}: {error}"));
+            if matches!(error, RecordError::Engine(_)) {
+                break;
+            }
+        }
+    }
+    let meta = layout::get::<layout::SliceMeta>(slice, &[layout::META]);
+    let meta = meta
+        .ok()
+        .flatten()
+        .map(|record| record.meta)
+        .unwrap_or_default();
+    if (messages, attempts) != (meta.messages, meta.attempts) {
+        report.problem(format!(
+            "slice {number}: {messages} messages and {attempts} attempts are there, and there \
+             should be {} and {}",
+            meta.messages, meta.attempts
+        ));
+    }
+    totals.messages += messages;
+    totals.attempts += attempts;
+}

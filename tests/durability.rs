@@ -1,0 +1,217 @@
+//! What survives a killed process, and how one stops: the real binary, from outside.
+
+#[path = "process/mod.rs"]
+mod process;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use process::ledger::Ledger;
+use process::receiver::{Receiver, Reply};
+use process::{Api, Launch, Server, say, scratch, seed, until};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
+
+const KILLS: u32 = 20;
+/// Small caps, so that the bound on repeated attempts is a sharp one.
+const IN_FLIGHT_MAX: usize = 16;
+const UNRECORDED_MAX: usize = 32;
+
+#[test]
+fn every_accepted_message_arrives_across_twenty_kills() {
+    let seed = seed("durability");
+    let mut random = StdRng::seed_from_u64(seed);
+    let directory = scratch();
+    let ledger = Arc::new(Ledger::new(seed, 0));
+    let receiver = {
+        let ledger = ledger.clone();
+        Receiver::start(move |request| ledger.receive(request))
+    };
+    let launch = Launch::new(directory.path().join("data"))
+        .set("delivery.in_flight_per_endpoint_max", IN_FLIGHT_MAX)
+        .set("delivery.unrecorded_per_endpoint_max", UNRECORDED_MAX)
+        // Slices are rolled in the middle of it all.
+        .set("store.slice_bytes", 4 * 1024 * 1024);
+    let mut publish_path = None;
+    for kill in 0..KILLS {
+        if kill > 0 && random.random_ratio(1, 4) {
+            // While it starts, recovering from the kill before.
+            let mut process = launch.spawn();
+            std::thread::sleep(Duration::from_millis(random.random_range(0..200)));
+            process.kill();
+        } else {
+            let mut server = launch.start();
+            let path = publish_path.get_or_insert_with(|| Ledger::register(&server.api, &receiver));
+            let load_time = Duration::from_millis(random.random_range(1..600));
+            kill_under_load(&mut server, &ledger, path, load_time);
+        }
+        receiver.settle();
+        ledger.begin_life();
+    }
+    let server = launch.start();
+    ledger.wait_delivered(Duration::from_secs(60), &server.api);
+    let totals = ledger.check_books(IN_FLIGHT_MAX + UNRECORDED_MAX);
+    assert!(ledger.accepted() > 100, "too little load to prove anything");
+    say(&format!("durability: {totals:?}"));
+}
+
+fn kill_under_load(server: &mut Server, ledger: &Ledger, path: &str, load_time: Duration) {
+    let api = server.api.clone();
+    let dying = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| ledger.publish(&api, path, 8, &dying));
+        // Not to wait for anything: the moment of the kill is the random input of this test.
+        std::thread::sleep(load_time);
+        dying.store(true, Ordering::SeqCst);
+        server.process.kill();
+    });
+}
+
+#[test]
+fn a_second_process_on_the_same_store_is_refused_with_one_line() {
+    let directory = scratch();
+    let launch = Launch::new(directory.path().join("data"));
+    let first = launch.start();
+    let mut second = launch.clone().without_dev().spawn();
+    let status = second
+        .wait(Duration::from_secs(20))
+        .expect("the second process ends by itself");
+    let log = second.log();
+    assert_eq!(status.code(), Some(1), "{log}");
+    let lines: Vec<&str> = log.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines.len(), 1, "one clear line, not:\n{log}");
+    assert!(
+        lines[0].contains("in use by another postrider process")
+            && lines[0].contains(&*launch.data().to_string_lossy()),
+        "{log}"
+    );
+    first.api.get("/api/v1/health");
+}
+
+#[test]
+fn sigterm_finishes_what_is_in_flight_and_exits_with_0() {
+    let directory = scratch();
+    let arrived = Arc::new(AtomicUsize::new(0));
+    let receiver = {
+        let arrived = arrived.clone();
+        Receiver::start(move |_| {
+            arrived.fetch_add(1, Ordering::SeqCst);
+            Reply::After(Duration::from_secs(1), 200)
+        })
+    };
+    let launch = Launch::new(directory.path().join("data"));
+    let mut server = launch.start();
+    let messages = publish_five(&server.api, &receiver);
+    wait_for(&arrived, 5);
+    server.process.terminate();
+    let status = server.process.wait(Duration::from_secs(20));
+    let log = server.process.log();
+    assert_eq!(status.and_then(|status| status.code()), Some(0), "{log}");
+    assert!(!log.contains("panicked"), "{log}");
+
+    // The answers that came during the drain are on record: nothing is left to send.
+    let server = launch.start();
+    for message in &messages {
+        let outcomes = attempt_statuses(&server.api, message);
+        assert_eq!(outcomes, [json!(0)], "one attempt, and it succeeded");
+    }
+    assert_eq!(arrived.load(Ordering::SeqCst), 5);
+}
+
+#[test]
+fn a_second_sigterm_ends_the_drain_at_once_and_loses_nothing() {
+    let directory = scratch();
+    let arrived = Arc::new(AtomicUsize::new(0));
+    let (hanging, delivered) = (
+        Arc::new(AtomicBool::new(true)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let receiver = {
+        let (arrived, hanging, delivered) = (arrived.clone(), hanging.clone(), delivered.clone());
+        Receiver::start(move |_| {
+            arrived.fetch_add(1, Ordering::SeqCst);
+            if hanging.load(Ordering::SeqCst) {
+                return Reply::Never;
+            }
+            delivered.fetch_add(1, Ordering::SeqCst);
+            Reply::Status(200)
+        })
+    };
+    let launch = Launch::new(directory.path().join("data"))
+        .set("server.drain_seconds", 300)
+        .set("delivery.request_timeout_seconds", 300);
+    let mut server = launch.start();
+    let messages = publish_five(&server.api, &receiver);
+    wait_for(&arrived, 5);
+    server.process.terminate();
+    // Two signals in a row may become one; that it takes nothing more shows that it saw the first.
+    until(Duration::from_secs(20), || {
+        let refuses = match server.api.request("GET", "/api/v1/health", "") {
+            Ok(answer) => answer.status != 200,
+            Err(_) => true,
+        };
+        refuses.then_some(())
+    })
+    .expect("a draining server takes nothing more");
+    assert!(server.process.is_running(), "it drains for what hangs");
+    server.process.terminate();
+    server
+        .process
+        .wait(Duration::from_secs(5))
+        .expect("the second signal ends it at once");
+    let log = server.process.log();
+    assert!(!log.contains("panicked"), "{log}");
+
+    hanging.store(false, Ordering::SeqCst);
+    let server = launch.start();
+    wait_for(&delivered, 5);
+    for message in &messages {
+        until(Duration::from_secs(20), || {
+            attempt_statuses(&server.api, message)
+                .contains(&json!(0))
+                .then_some(())
+        })
+        .expect("the delivery is on record");
+    }
+    assert_eq!(delivered.load(Ordering::SeqCst), 5, "each of them once");
+}
+
+/// Registers an endpoint at the receiver and publishes five messages to it; returns their paths
+/// in the attempt log.
+fn publish_five(api: &Api, receiver: &Receiver) -> Vec<String> {
+    let event_type = json!({ "name": "stop.test", "description": "for the test" });
+    api.call("POST", "/api/v1/event-type", &event_type, 201);
+    let application = api.call("POST", "/api/v1/app", &json!({ "name": "stop" }), 201);
+    let application = application["id"].as_str().expect("an application's id");
+    let app_path = format!("/api/v1/app/{application}");
+    api.call(
+        "POST",
+        &format!("{app_path}/endpoint"),
+        &json!({ "url": receiver.url("/") }),
+        201,
+    );
+    (0..5)
+        .map(|number| {
+            let message = json!({ "eventType": "stop.test", "payload": { "number": number } });
+            let accepted = api.call("POST", &format!("{app_path}/msg"), &message, 202);
+            let id = accepted["id"].as_str().expect("a message's id");
+            format!("{app_path}/attempt/msg/{id}")
+        })
+        .collect()
+}
+
+/// The status of each attempt in the log, newest first: 0 succeeded, 2 failed.
+fn attempt_statuses(api: &Api, path: &str) -> Vec<Value> {
+    let page = api.get(path);
+    let attempts = page["data"].as_array().expect("a list has data");
+    Vec::from_iter(attempts.iter().map(|attempt| attempt["status"].clone()))
+}
+
+fn wait_for(counter: &AtomicUsize, count: usize) {
+    until(Duration::from_secs(30), || {
+        (counter.load(Ordering::SeqCst) >= count).then_some(())
+    })
+    .unwrap_or_else(|| panic!("{count} requests do not arrive in time"));
+}

@@ -1,0 +1,408 @@
+//! The real binary, driven from outside: started, spoken to over HTTP, killed and started again.
+//!
+//! Included with `#[path]` by the tests that need a process of its own (a kill, a power cut, a
+//! trace of its system calls) and by the benchmarks. Nothing here knows the library: what it sees
+//! is what an operator and a receiver see. Every process started here is killed, by its id, when
+//! its handle goes away, on a panic too; every wait has a deadline.
+#![allow(
+    dead_code,
+    reason = "each target that includes this module uses a part of it"
+)]
+
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+pub mod client;
+pub mod ledger;
+pub mod receiver;
+
+use client::{Answer, Connection};
+
+/// How long a start may take before it counts as failed. Generous: a debug build on a busy machine
+/// with a store to recover.
+const READY_WITHIN: Duration = Duration::from_secs(120);
+
+/// Log lines kept for a failure's message; more than that tells nothing more.
+const LOG_LINES_MAX: usize = 1_000;
+
+/// How to start the binary. The environment's own `POSTRIDER__…` settings are not passed on.
+#[derive(Clone)]
+pub struct Launch {
+    data: PathBuf,
+    settings: Vec<(String, String)>,
+    wrapper: Vec<String>,
+    dev: bool,
+    ready_within: Duration,
+}
+
+impl Launch {
+    /// With its data in `data`, on a free port, in `--dev` mode: receivers on loopback are allowed.
+    pub fn new(data: impl Into<PathBuf>) -> Launch {
+        Launch {
+            data: data.into(),
+            settings: Vec::new(),
+            wrapper: Vec::new(),
+            dev: true,
+            ready_within: READY_WITHIN,
+        }
+        .set("server.listen", "127.0.0.1:0")
+    }
+
+    /// A setting by its name in `config.toml`: `delivery.in_flight_max`.
+    pub fn set(mut self, setting: &str, value: impl Display) -> Launch {
+        let variable = format!(
+            "POSTRIDER__{}",
+            setting.to_ascii_uppercase().replace('.', "__")
+        );
+        self.settings.push((variable, value.to_string()));
+        self
+    }
+
+    /// Runs the binary as the arguments of another program, which must end by executing it in
+    /// place: the process that this module kills is the one it started.
+    pub fn under(mut self, wrapper: &[&str]) -> Launch {
+        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    pub fn without_dev(mut self) -> Launch {
+        self.dev = false;
+        self
+    }
+
+    pub fn ready_within(mut self, limit: Duration) -> Launch {
+        self.ready_within = limit;
+        self
+    }
+
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Starts the process and returns at once.
+    ///
+    /// Linux kills the process when the *thread* that called this ends: call it from one that
+    /// outlives the process.
+    pub fn spawn(&self) -> Process {
+        let binary = env!("CARGO_BIN_EXE_postrider");
+        let mut words = self.wrapper.iter().map(String::as_str).chain([binary]);
+        let mut command = Command::new(words.next().expect("the binary at least is there"));
+        command.args(words);
+        if self.dev {
+            command.arg("--dev");
+        }
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("POSTRIDER__") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .env("POSTRIDER__STORE__PATH", &self.data)
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            // Where no `config.toml` lies that would be read.
+            .current_dir(
+                self.data
+                    .parent()
+                    .expect("the data has a directory of ours"),
+            )
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        die_with_parent(&mut command);
+        let started_at = Instant::now();
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let stderr = child.stderr.take().expect("stderr is a pipe");
+        let log = Arc::new(Log::default());
+        let follower = {
+            let log = log.clone();
+            std::thread::spawn(move || log.follow(stderr))
+        };
+        Process {
+            child,
+            log,
+            follower: Some(follower),
+            started_at,
+        }
+    }
+
+    /// Starts the process and waits until it is ready. Panics with its log when it is not.
+    pub fn start(&self) -> Server {
+        let process = self.spawn();
+        let address = process
+            .log
+            .ready_address(self.ready_within)
+            .unwrap_or_else(|why| panic!("the server {why}; its log:\n{}", process.log()));
+        let ready_after = process.started_at.elapsed();
+        let token_path = self.data.join("owner.token");
+        let token = std::fs::read_to_string(&token_path)
+            .unwrap_or_else(|error| panic!("cannot read {}: {error}", token_path.display()))
+            .trim()
+            .to_owned();
+        let api = Api {
+            address,
+            token,
+            log: process.log.clone(),
+        };
+        Server {
+            process,
+            api,
+            token_path,
+            ready_after,
+        }
+    }
+}
+
+/// The kernel ends the child when the thread that started it ends, however it ends.
+pub fn die_with_parent(command: &mut Command) {
+    // SAFETY: prctl with these arguments is async-signal-safe and touches no memory of ours.
+    unsafe {
+        command.pre_exec(|| {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == 0 {
+                Ok(())
+            } else {
+                Err(std::io::Error::last_os_error())
+            }
+        });
+    }
+}
+
+/// A started process, ready or not. Dropping it kills it.
+pub struct Process {
+    child: Child,
+    log: Arc<Log>,
+    follower: Option<std::thread::JoinHandle<()>>,
+    pub started_at: Instant,
+}
+
+impl Process {
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&mut self) {
+        // Only while it has not been waited for does its id surely name it.
+        if self.is_running() {
+            let id = libc::pid_t::try_from(self.child.id()).expect("a process id fits its type");
+            // SAFETY: kill touches no memory of ours.
+            unsafe { libc::kill(id, libc::SIGTERM) };
+        }
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits until the process has ended by itself; `None` if it is still there.
+    pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let status = until(limit, || {
+            self.child.try_wait().expect("our child can be waited for")
+        })?;
+        // The log is complete when its writer is gone.
+        if let Some(follower) = self.follower.take() {
+            let _ = follower.join();
+        }
+        Some(status)
+    }
+
+    /// `kill -9`, and gone when this returns.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(follower) = self.follower.take() {
+            let _ = follower.join();
+        }
+    }
+
+    /// What it has written to stderr, the last lines of it.
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A process that has said it is ready.
+pub struct Server {
+    pub process: Process,
+    pub api: Api,
+    pub token_path: PathBuf,
+    /// From the start of the process to its ready line.
+    pub ready_after: Duration,
+}
+
+/// How to speak to a server, for as long as it lives.
+#[derive(Clone)]
+pub struct Api {
+    pub address: SocketAddr,
+    token: String,
+    log: Arc<Log>,
+}
+
+impl Api {
+    pub fn connect(&self) -> std::io::Result<Connection> {
+        Connection::open(self.address, &self.token)
+    }
+
+    /// A request on a connection of its own.
+    pub fn request(&self, method: &str, path: &str, body: &str) -> std::io::Result<Answer> {
+        self.connect()?.request(method, path, body)
+    }
+
+    /// A request whose answer must have this status. Returns the body, null where there is none.
+    pub fn call(&self, method: &str, path: &str, body: &Value, status: u16) -> Value {
+        let text = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let answer = self
+            .request(method, path, &text)
+            .unwrap_or_else(|error| self.fail(&format!("{method} {path}: {error}")));
+        if answer.status != status {
+            self.fail(&format!(
+                "{method} {path}: {} {}",
+                answer.status,
+                String::from_utf8_lossy(&answer.body)
+            ));
+        }
+        serde_json::from_slice(&answer.body).unwrap_or(Value::Null)
+    }
+
+    pub fn get(&self, path: &str) -> Value {
+        self.call("GET", path, &Value::Null, 200)
+    }
+
+    /// The server's log, for the message of a failure.
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+
+    fn fail(&self, what: &str) -> ! {
+        panic!("{what}; the server's log:\n{}", self.log())
+    }
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Lines>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Lines {
+    kept: VecDeque<String>,
+    ready: Option<SocketAddr>,
+    ended: bool,
+}
+
+impl Log {
+    fn text(&self) -> String {
+        let lines = self.lines.lock().expect("no holder of the log panics");
+        Vec::from_iter(lines.kept.iter().map(String::as_str)).join("\n")
+    }
+
+    fn follow(&self, stderr: impl std::io::Read) {
+        let mut reader = BufReader::new(stderr);
+        let mut line = Vec::new();
+        while let Ok(1..) = reader.read_until(b'\n', &mut line) {
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            line.clear();
+            let mut lines = self.lines.lock().expect("no holder of the log panics");
+            if lines.ready.is_none() {
+                lines.ready = ready_address(&text);
+            }
+            if lines.kept.len() == LOG_LINES_MAX {
+                lines.kept.pop_front();
+            }
+            lines.kept.push_back(text);
+            self.changed.notify_all();
+        }
+        self.lines
+            .lock()
+            .expect("no holder of the log panics")
+            .ended = true;
+        self.changed.notify_all();
+    }
+
+    fn ready_address(&self, limit: Duration) -> Result<SocketAddr, &'static str> {
+        let lines = self.lines.lock().expect("no holder of the log panics");
+        let (lines, _) = self
+            .changed
+            .wait_timeout_while(lines, limit, |lines| lines.ready.is_none() && !lines.ended)
+            .expect("no holder of the log panics");
+        match lines.ready {
+            Some(address) => Ok(address),
+            None if lines.ended => Err("ended before it was ready"),
+            None => Err("was not ready in time"),
+        }
+    }
+}
+
+fn ready_address(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once("listening on http://")?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
+/// Looks again and again until `look` finds something, at most for `limit`.
+pub fn until<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A directory for data on a real disk: the system's temporary directory may be in memory, where
+/// nothing can be learnt about syncing.
+pub fn scratch() -> tempfile::TempDir {
+    let place = env!("CARGO_TARGET_TMPDIR");
+    tempfile::tempdir_in(place).unwrap_or_else(|error| panic!("no directory in {place}: {error}"))
+}
+
+/// For a test that needs something the machine may lack. False, with a line that the test runner
+/// does not swallow, where `missing` says what is lacking; a failure where `CI=true` promised it.
+pub fn can_run(test: &str, missing: Option<String>) -> bool {
+    let Some(missing) = missing else { return true };
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "{test} cannot run: {missing}"
+    );
+    say(&format!("SKIPPED: {test} proves nothing here: {missing}"));
+    false
+}
+
+/// A line on the real stderr, past the test runner's capture.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// The seed of a test's random choices: `SEED` if given, so that a failure can be run again.
+pub fn seed(test: &str) -> u64 {
+    let seed = match std::env::var("SEED") {
+        Ok(text) => text.parse().expect("SEED is a whole number"),
+        Err(_) => rand::random(),
+    };
+    say(&format!("{test}: SEED={seed}"));
+    seed
+}

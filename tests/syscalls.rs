@@ -1,0 +1,399 @@
+//! Proof, at the level of system calls, that a 202 goes out only after what it promises is on disk.
+//!
+//! A kill cannot show this (the kernel keeps what a dead process wrote), a power cut shows it by
+//! chance; the trace shows it for every single answer. Needs strace: skipped with a loud line where
+//! it is missing, a failure under `CI=true`.
+
+#[path = "process/mod.rs"]
+mod process;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use process::receiver::{Receiver, Reply};
+use process::{Launch, can_run, scratch, until};
+use serde_json::json;
+
+const TRACED: &str = "trace=openat,read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg,\
+                      pwrite64,pwritev,fsync,fdatasync,sync_file_range";
+const RECEIVING: [&str; 4] = ["read", "readv", "recvfrom", "recvmsg"];
+const SENDING: [&str; 4] = ["write", "writev", "sendto", "sendmsg"];
+
+#[test]
+fn with_nothing_else_going_on_no_write_is_unsynced_when_a_202_goes_out() {
+    if !can_run("syscalls", missing()) {
+        return;
+    }
+    let calls = trace_publishing(Load {
+        connections: 1,
+        messages_each: 20,
+        disabled: true,
+    });
+    let answers = accepted(&calls);
+    assert_eq!(answers.len(), 20, "each message is answered with a 202");
+    for answer in &answers {
+        for database in [Database::Live, Database::Slice] {
+            assert_eq!(last_write_synced(&calls, database, answer), Ok(()));
+        }
+    }
+    check_trace(&calls, &answers);
+}
+
+#[test]
+fn under_load_each_message_is_synced_in_both_databases_before_its_202() {
+    if !can_run("syscalls", missing()) {
+        return;
+    }
+    let calls = trace_publishing(Load {
+        connections: 8,
+        messages_each: 15,
+        disabled: false,
+    });
+    let answers = accepted(&calls);
+    assert_eq!(answers.len(), 8 * 15, "each message is answered with a 202");
+    for answer in &answers {
+        for database in [Database::Live, Database::Slice] {
+            assert_eq!(own_write_synced(&calls, database, answer), Ok(()));
+        }
+    }
+    check_trace(&calls, &answers);
+}
+
+/// What holds for a trace as a whole.
+fn check_trace(calls: &[Call], answers: &[Accepted]) {
+    let ranges = calls.iter().filter(|call| call.name == "sync_file_range");
+    assert_eq!(ranges.count(), 0, "sync_file_range syncs nothing for good");
+    let blob = calls
+        .iter()
+        .find(|call| call.name == "openat" && call.arguments.contains("/blobs/"));
+    assert!(blob.is_none(), "blob files are never synced: {blob:?}");
+    // A file whose directory entry is not on disk is lost with its bytes.
+    let first_answer = answers.iter().map(|answer| answer.answered).min();
+    for directory in ["/live>", "/slices>"] {
+        assert!(
+            calls.iter().any(|call| call.is_sync()
+                && call.arguments.trim_end_matches(')').ends_with(directory)
+                && call.ended < first_answer),
+            "the directory …{directory} is not synced before the first 202"
+        );
+    }
+}
+
+struct Load {
+    connections: usize,
+    messages_each: usize,
+    /// Whether the endpoint is: its deliveries are held, and nothing else writes.
+    disabled: bool,
+}
+
+/// Runs a server under strace, publishes to it, stops it and returns what it called.
+fn trace_publishing(load: Load) -> Vec<Call> {
+    let directory = scratch();
+    let trace = directory.path().join("trace");
+    let trace_path = trace.to_str().expect("a temporary path is UTF-8");
+    let launch = Launch::new(directory.path().join("data")).under(&[
+        "strace", "-D", "-f", "-q", "-y", "-s", "1000000", "-o", trace_path, "-e", TRACED,
+    ]);
+    let receiver = Receiver::start(|_| Reply::Status(200));
+    let mut server = launch.start();
+    let event_type = json!({ "name": "traced.event", "description": "for the test" });
+    server
+        .api
+        .call("POST", "/api/v1/event-type", &event_type, 201);
+    let application = server
+        .api
+        .call("POST", "/api/v1/app", &json!({ "name": "traced" }), 201);
+    let application = application["id"].as_str().expect("an application's id");
+    let endpoint = json!({ "url": receiver.url("/"), "disabled": load.disabled });
+    let endpoint_path = format!("/api/v1/app/{application}/endpoint");
+    server.api.call("POST", &endpoint_path, &endpoint, 201);
+
+    let path = format!("/api/v1/app/{application}/msg");
+    std::thread::scope(|scope| {
+        for connection in 0..load.connections {
+            let (api, path) = (&server.api, &path);
+            scope.spawn(move || {
+                let mut stream = api.connect().expect("the server accepts connections");
+                for number in 0..load.messages_each {
+                    // One in ten is longer than one chunk of the store.
+                    let padding = "x".repeat(if number % 10 == 3 { 20_000 } else { 300 });
+                    let message = json!({
+                        "eventType": "traced.event",
+                        "payload": { "marker": marker(connection, number), "text": padding },
+                    });
+                    let answer = stream
+                        .request("POST", path, &message.to_string())
+                        .expect("the server answers");
+                    assert_eq!(answer.status, 202);
+                }
+            });
+        }
+    });
+    server.process.terminate();
+    server
+        .process
+        .wait(Duration::from_secs(60))
+        .expect("the server stops");
+    // The tracer outlives what it traces by a moment.
+    let end = format!("{} +++ exited", server.process.id());
+    until(Duration::from_secs(60), || {
+        let text = std::fs::read(&trace).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        let complete = text.lines().any(|line| {
+            let mut words = line.split_whitespace();
+            let start: Vec<&str> = words.by_ref().take(3).collect();
+            start.join(" ") == end
+        });
+        complete.then(|| parse(&text))
+    })
+    .unwrap_or_else(|| panic!("the trace has no end; {}", server.process.log()))
+}
+
+fn marker(connection: usize, number: usize) -> String {
+    format!("marker-{connection:03}-{number:03}-end")
+}
+
+fn missing() -> Option<String> {
+    let runs = Command::new("strace")
+        .args(["-o", "/dev/null", "true"])
+        .status();
+    match runs {
+        Ok(status) if status.success() => None,
+        Ok(status) => Some(format!("strace cannot trace here ({status})")),
+        Err(error) => Some(format!("strace: {error}")),
+    }
+}
+
+/// A system call. Points in time are line numbers of the trace.
+#[derive(Debug, PartialEq)]
+struct Call {
+    name: String,
+    arguments: String,
+    started: usize,
+    /// `None` for one that had not returned when the trace ended.
+    ended: Option<usize>,
+    result: Option<i64>,
+}
+
+impl Call {
+    /// The file descriptor and what it stands for: `7</data/live/db>`.
+    fn file(&self) -> &str {
+        let end = self.arguments.find([',', ')']);
+        &self.arguments[..end.unwrap_or(self.arguments.len())]
+    }
+
+    fn is_sync(&self) -> bool {
+        matches!(self.name.as_str(), "fsync" | "fdatasync") && self.result == Some(0)
+    }
+
+    fn is_write(&self) -> bool {
+        self.name.starts_with("pwrite")
+    }
+}
+
+/// Reads the output of `strace -f -y -o`. A call that others interrupted stands in two lines.
+fn parse(trace: &str) -> Vec<Call> {
+    let mut calls: Vec<Call> = Vec::new();
+    let mut unfinished: HashMap<&str, usize> = HashMap::new();
+    for (line_number, line) in trace.lines().enumerate() {
+        let Some((thread, text)) = line.split_once(' ') else {
+            continue;
+        };
+        let text = text.trim_start();
+        if let Some(rest) = text.strip_prefix("<... ") {
+            let Some(place) = unfinished.remove(thread) else {
+                continue;
+            };
+            let rest = rest.split_once("resumed>").map_or("", |(_, rest)| rest);
+            let (arguments, result) = split_result(rest);
+            calls[place].arguments.push_str(arguments);
+            calls[place].ended = Some(line_number);
+            calls[place].result = result;
+        } else if let Some((name, rest)) = text.split_once('(')
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        {
+            let (arguments, ended, result) = match rest.strip_suffix("<unfinished ...>") {
+                Some(arguments) => {
+                    unfinished.insert(thread, calls.len());
+                    (arguments.trim_end(), None, None)
+                }
+                None => {
+                    let (arguments, result) = split_result(rest);
+                    (arguments, Some(line_number), result)
+                }
+            };
+            calls.push(Call {
+                name: name.to_owned(),
+                arguments: arguments.to_owned(),
+                started: line_number,
+                ended,
+                result,
+            });
+        }
+    }
+    calls
+}
+
+fn split_result(text: &str) -> (&str, Option<i64>) {
+    match text.rsplit_once(" = ") {
+        Some((arguments, result)) => {
+            let number = result.split_whitespace().next();
+            (
+                arguments.trim_end(),
+                number.and_then(|number| number.parse().ok()),
+            )
+        }
+        None => (text, None),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Database {
+    Live,
+    Slice,
+}
+
+impl Database {
+    fn holds(self, call: &Call) -> bool {
+        let file = Path::new(call.file().trim_end_matches('>'));
+        let directory = match self {
+            Database::Live => "live",
+            Database::Slice => "slices",
+        };
+        file.ends_with("db") && file.components().any(|part| part.as_os_str() == directory)
+    }
+}
+
+/// A message's way through the trace: when the server had its request, and when it answered.
+#[derive(Debug)]
+struct Accepted {
+    marker: String,
+    received: usize,
+    answered: usize,
+}
+
+/// Every message whose 202 is in the trace. A connection has one request at a time, so that the
+/// next answer on the socket is the request's own.
+fn accepted(calls: &[Call]) -> Vec<Accepted> {
+    let mut found: HashMap<String, Accepted> = HashMap::new();
+    for (place, call) in calls.iter().enumerate() {
+        let Some(start) = call.arguments.find("marker-").filter(|_| {
+            RECEIVING.contains(&call.name.as_str()) && call.arguments.contains("socket:")
+                || RECEIVING.contains(&call.name.as_str()) && call.arguments.contains("TCP")
+        }) else {
+            continue;
+        };
+        let Some(marker) = call.arguments.get(start..start + marker(0, 0).len()) else {
+            continue;
+        };
+        let answer = calls[place..].iter().find(|later| {
+            SENDING.contains(&later.name.as_str())
+                && later.file() == call.file()
+                && later.arguments.contains("\"HTTP/1.1 ")
+        });
+        if let Some(answer) = answer
+            && answer.arguments.contains("\"HTTP/1.1 202 ")
+        {
+            found.entry(marker.to_owned()).or_insert_with(|| Accepted {
+                marker: marker.to_owned(),
+                received: call.started,
+                answered: answer.started,
+            });
+        }
+    }
+    found.into_values().collect()
+}
+
+/// Where nothing but this message was written: the last write before its 202 was synced before it.
+fn last_write_synced(calls: &[Call], database: Database, of: &Accepted) -> Result<(), String> {
+    let write = calls
+        .iter()
+        .filter(|call| call.is_write() && database.holds(call))
+        .rfind(|call| call.started > of.received && call.started < of.answered)
+        .ok_or_else(|| format!("{}: nothing was written to {database:?}", of.marker))?;
+    synced_before(calls, write, of.answered)
+        .then_some(())
+        .ok_or_else(|| format!("{}: {database:?} was not synced before the 202", of.marker))
+}
+
+/// Where others write at the same time: between request and 202 there is a write, in the slice the
+/// one with this message's bytes, and a sync that began after it.
+fn own_write_synced(calls: &[Call], database: Database, of: &Accepted) -> Result<(), String> {
+    calls
+        .iter()
+        .filter(|call| call.is_write() && database.holds(call))
+        .filter(|call| call.started > of.received && call.started < of.answered)
+        .filter(|call| database == Database::Live || call.arguments.contains(&of.marker))
+        .any(|write| synced_before(calls, write, of.answered))
+        .then_some(())
+        .ok_or_else(|| format!("{}: {database:?} was not synced before the 202", of.marker))
+}
+
+fn synced_before(calls: &[Call], write: &Call, limit: usize) -> bool {
+    calls.iter().any(|call| {
+        call.is_sync()
+            && call.file() == write.file()
+            && write.ended.is_some_and(|ended| call.started > ended)
+            && call.ended.is_some_and(|ended| ended < limit)
+    })
+}
+
+#[test]
+fn the_proof_tells_a_synced_trace_from_an_unsynced_one() {
+    let received = r#"7 recvfrom(9<socket:[5]>, "POST /m\r\n\r\nmarker-000-000-end", 8192, 0, NULL, NULL) = 80"#;
+    let answered =
+        r#"7 sendto(9<socket:[5]>, "HTTP/1.1 202 Accepted\r\n\r\n", 25, 0, NULL, 0) = 25"#;
+    let write = r#"8 pwrite64(4</d/live/db>, "marker-000-000-end", 8, 0) = 8"#;
+    let sync = "8 fdatasync(4</d/live/db>)          = 0";
+    let cases: [(&str, &[&str], bool); 8] = [
+        ("in order", &[received, write, sync, answered], true),
+        ("never", &[received, write, answered], false),
+        ("too late", &[received, write, answered, sync], false),
+        ("too early", &[received, sync, write, answered], false),
+        ("nothing written", &[received, sync, answered], false),
+        (
+            "failed",
+            &[
+                received,
+                write,
+                "8 fdatasync(4</d/live/db>) = -1 EIO (Input/output error)",
+                answered,
+            ],
+            false,
+        ),
+        (
+            "another file",
+            &[
+                received,
+                write,
+                "8 fdatasync(5</d/slices/1/db>) = 0",
+                answered,
+            ],
+            false,
+        ),
+        (
+            "not yet done",
+            &[
+                received,
+                write,
+                "8 fdatasync(4</d/live/db> <unfinished ...>",
+                answered,
+                "8 <... fdatasync resumed>) = 0",
+            ],
+            false,
+        ),
+    ];
+    for (name, lines, expected) in cases {
+        let calls = parse(&lines.join("\n"));
+        let answers = accepted(&calls);
+        assert_eq!(answers.len(), 1, "{name}");
+        for proof in [last_write_synced, own_write_synced] {
+            let verdict = proof(&calls, Database::Live, &answers[0]);
+            assert_eq!(verdict.is_ok(), expected, "{name}: {verdict:?}");
+        }
+    }
+}
