@@ -1,0 +1,6 @@
+//! The real server, in this process, driven through its API with scripted receivers and a clock
+//! that is stepped by hand.
+
+mod support;
+
+mod delivering;

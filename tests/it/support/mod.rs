@@ -1,0 +1,22 @@
+//! A server, receivers and a client for tests. See the habits in each: nothing sleeps to wait for
+//! something, every wait looks at a state and has a deadline.
+
+mod receiver;
+mod server;
+
+pub use receiver::{Receiver, Request, Script};
+pub use server::{Answer, Server};
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take that takes milliseconds when all is well.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Looks until `holds` is true; fails the test with `what` when the deadline passes.
+pub async fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "still waiting: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
