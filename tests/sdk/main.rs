@@ -1,0 +1,221 @@
+//! Real payloads, to receivers with the official libraries.
+//!
+//! Every example payload of the npm package `@octokit/webhooks-examples` (what GitHub sends, as
+//! recorded by its users) is published as it stands in the package's files, and must arrive byte
+//! for byte. Every request must verify with the official Standard Webhooks libraries for Python
+//! and JavaScript, and stop verifying when a byte is added.
+//!
+//! `tests/sdk/prepare` installs what this needs under `target/sdk`: skipped with a loud line where
+//! that was not done, a failure under `CI=true`.
+
+#[path = "../process/mod.rs"]
+mod process;
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use process::receiver::{Receiver, Reply};
+use process::{Api, Launch, can_run, die_with_parent, scratch, until};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+/// For the whole of the deliveries; a debug build on a busy machine takes seconds.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(120);
+
+const SIGNED_HEADERS: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signature"];
+
+/// One entry of the package's files: an event and what its payloads look like.
+#[derive(Deserialize)]
+struct Event<'a> {
+    name: String,
+    #[serde(borrow)]
+    examples: Vec<&'a RawValue>,
+}
+
+/// A request as the receiver got it.
+struct Captured {
+    headers: [(&'static str, String); 3],
+    body: Vec<u8>,
+}
+
+#[test]
+fn real_payloads_arrive_byte_for_byte_and_verify_with_the_official_libraries() {
+    let tools = tools();
+    if !can_run("sdk", missing(&tools)) {
+        return;
+    }
+    let files: Vec<String> = payload_files(&tools)
+        .iter()
+        .map(|path| std::fs::read_to_string(path).expect("a payload file of the package"))
+        .collect();
+    let events: Vec<Event> = files
+        .iter()
+        .flat_map(|text| {
+            serde_json::from_str::<Vec<Event>>(text).expect("the package's layout of payload files")
+        })
+        .collect();
+    let count: usize = events.iter().map(|event| event.examples.len()).sum();
+    assert!(count > 500, "the package holds more than {count} payloads");
+
+    let captured: Arc<Mutex<Vec<Captured>>> = Arc::default();
+    let receiver = {
+        let captured = captured.clone();
+        Receiver::start(move |request| {
+            let headers = SIGNED_HEADERS
+                .map(|name| (name, request.header(name).unwrap_or_default().to_owned()));
+            let body = request.body.to_vec();
+            let mut captured = captured.lock().expect("no holder of the requests panics");
+            captured.push(Captured { headers, body });
+            Reply::Status(200)
+        })
+    };
+    let directory = scratch();
+    let server = Launch::new(directory.path().join("data")).start();
+    let secret = format!("whsec_{}", STANDARD.encode([0x5d; 32]));
+    register(&server.api, &events, &receiver.url("/github"), &secret);
+    let published = publish(&server.api, &events);
+    assert_eq!(published.len(), count, "each payload has an id of its own");
+
+    until(DELIVERED_WITHIN, || {
+        let captured = captured.lock().expect("no holder of the requests panics");
+        let ids: BTreeSet<&str> = captured.iter().map(Captured::id).collect();
+        (ids.len() >= count).then_some(())
+    })
+    .unwrap_or_else(|| panic!("not all arrived; the server's log:\n{}", server.api.log()));
+
+    let captured = captured.lock().expect("no holder of the requests panics");
+    assert_eq!(
+        captured.len(),
+        count,
+        "nothing failed, so nothing came twice"
+    );
+    for request in captured.iter() {
+        let payload = published
+            .get(request.id())
+            .unwrap_or_else(|| panic!("{} was not published", request.id()));
+        assert!(
+            request.body == payload.get().as_bytes(),
+            "{}: published\n{payload}\nreceived\n{}",
+            request.id(),
+            String::from_utf8_lossy(&request.body)
+        );
+    }
+
+    let requests = as_lines(&secret, &captured);
+    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk");
+    let mut python = Command::new(tools.join("venv/bin/python3"));
+    python.arg(suite.join("verify.py"));
+    let mut node = Command::new("node");
+    node.arg(suite.join("verify.js"))
+        .arg(tools.join("package.json"));
+    for verifier in [&mut python, &mut node] {
+        assert_eq!(
+            verify(verifier, &requests),
+            count.to_string(),
+            "{verifier:?}"
+        );
+    }
+}
+
+impl Captured {
+    fn id(&self) -> &str {
+        &self.headers[0].1
+    }
+}
+
+/// Where `tests/sdk/prepare` installs.
+fn tools() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
+    target.expect("the target directory").join("sdk")
+}
+
+fn missing(tools: &Path) -> Option<String> {
+    (!tools.join("prepared").exists())
+        .then(|| "run tests/sdk/prepare, which needs node, npm and python3".to_owned())
+}
+
+/// The package's files: one for the public service, one for each recorded enterprise version.
+fn payload_files(tools: &Path) -> Vec<PathBuf> {
+    let package = tools.join("node_modules/@octokit/webhooks-examples");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&package)
+        .expect("the package is installed")
+        .map(|entry| entry.expect("a directory entry").path().join("index.json"))
+        .filter(|path| path.exists())
+        .collect();
+    files.sort();
+    files
+}
+
+/// An event type for each event, and one endpoint that takes them all.
+fn register(api: &Api, events: &[Event], url: &str, secret: &str) {
+    let names: BTreeSet<&str> = events.iter().map(|event| event.name.as_str()).collect();
+    for name in names {
+        let event_type = json!({ "name": name, "description": "As GitHub sends it" });
+        api.call("POST", "/api/v1/event-type", &event_type, 201);
+    }
+    let application = json!({ "name": "GitHub", "uid": "github" });
+    api.call("POST", "/api/v1/app", &application, 201);
+    let endpoint = json!({ "url": url, "secret": secret });
+    api.call("POST", "/api/v1/app/github/endpoint", &endpoint, 201);
+}
+
+/// Publishes each payload as it stands in its file; returns them by the id of their message.
+fn publish<'a>(api: &Api, events: &[Event<'a>]) -> HashMap<String, &'a RawValue> {
+    let mut connection = api.connect().expect("the server accepts");
+    let mut published = HashMap::new();
+    for event in events {
+        for payload in &event.examples {
+            let body = format!(r#"{{"eventType":"{}","payload":{payload}}}"#, event.name);
+            let answer = connection
+                .request("POST", "/api/v1/app/github/msg", &body)
+                .unwrap_or_else(|error| panic!("{}: {error}; {}", event.name, api.log()));
+            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            assert_eq!(answer.status, 202, "{}: {text}", event.name);
+            let message: Value = serde_json::from_str(&text).expect("a message in JSON");
+            let id = message["id"].as_str().expect("a message's id");
+            published.insert(id.to_owned(), *payload);
+        }
+    }
+    published
+}
+
+/// What the verifiers read: the secret, then a request a line.
+fn as_lines(secret: &str, captured: &[Captured]) -> String {
+    let mut lines = format!("{}\n", json!({ "secret": secret }));
+    for request in captured {
+        let headers: HashMap<&str, &str> = request
+            .headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let line = json!({ "headers": headers, "body": STANDARD.encode(&request.body) });
+        lines.push_str(&format!("{line}\n"));
+    }
+    lines
+}
+
+/// Runs a verifier on the requests; returns what it prints, the number that it verified.
+fn verify(command: &mut Command, requests: &str) -> String {
+    die_with_parent(command);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    let mut stdin = child.stdin.take().expect("standard input is a pipe");
+    // A verifier that ends early says why on its own standard error.
+    let _ = stdin.write_all(requests.as_bytes());
+    drop(stdin);
+    let output = child
+        .wait_with_output()
+        .expect("our child can be waited for");
+    assert!(output.status.success(), "{command:?}: {}", output.status);
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
