@@ -264,7 +264,7 @@ impl Worker {
                 self.slots_used -= 1;
                 self.lane(number).sent(timed_out, succeeded);
                 self.look_at(number);
-                self.unpark();
+                self.unpark(number);
             }
             WorkerEvent::Recorded {
                 lane: number,
@@ -347,17 +347,27 @@ impl Worker {
         }
     }
 
-    fn unpark(&mut self) {
+    /// After an attempt of this lane has freed its slot: lanes that had to wait for slots get
+    /// their turns again, or this one alone where only the reserved slots are free and it has none
+    /// in flight now.
+    fn unpark(&mut self, number: u64) {
         if self.slots_used < self.shared.open_slots() {
             self.ready.extend(self.parked.drain(..));
+        } else if self.lane(number).in_flight() == 0
+            && let Some(place) = self.parked.iter().position(|parked| *parked == number)
+        {
+            self.parked.remove(place);
+            self.ready.push_back(number);
         }
     }
 
     /// Gives ready lanes their turns while there are slots.
     fn send_ready(&mut self) {
-        let now = self.store.clock().now();
         let limits = self.shared.limits;
         while self.slots_used < self.shared.slots {
+            // Asked anew every time: a lane that became due meanwhile is queued by a later time
+            // than one remembered from before, and would never be found ready by that.
+            let now = self.store.clock().now();
             let Some(number) = self.ready.pop_front() else {
                 return;
             };
@@ -432,7 +442,7 @@ impl Worker {
         lane.recorded(&lane::place(&delivery.key));
         lane.read_failed();
         self.set_alarm(number, self.store.clock().now() + READ_AGAIN);
-        self.unpark();
+        self.unpark(number);
     }
 
     fn spawn_attempt(&self, delivery: Delivery, endpoint: Arc<Endpoint>, message: Arc<Message>) {
