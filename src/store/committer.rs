@@ -499,6 +499,10 @@ impl Committer {
             accepted_at: now,
         });
         for lane in message.lanes {
+            // The endpoint was there when the message was matched and may be gone by now.
+            if self.inner.catalog().endpoint_by_number(lane).is_none() {
+                continue;
+            }
             let delivery = Delivery {
                 key: DeliveryKey {
                     lane,
@@ -563,12 +567,7 @@ impl Committer {
         batch.attempts += 1;
         // It may have been moved or cancelled while it was being sent; then only the log is left.
         let waited = self.take_out(batch, &delivery.key)?;
-        let due = match verdict {
-            Verdict::Delivered | Verdict::GiveUp => None,
-            Verdict::RetryAt(due) => Some(due),
-            Verdict::DisableEndpoint => Some(attempt.started_at),
-        };
-        if let Some(due) = due.filter(|_| waited) {
+        if let Some(due) = attempt.next_place().filter(|_| waited) {
             let again = Delivery {
                 key: DeliveryKey {
                     due,
@@ -577,7 +576,7 @@ impl Committer {
                 attempts: number,
                 trigger: Trigger::Scheduled,
             };
-            self.put_in(batch, again, self.slice_of(message), None);
+            self.put_again(batch, again, None)?;
         }
         if verdict == Verdict::DisableEndpoint {
             let current = self.inner.catalog().endpoint_by_number(lane).cloned();
@@ -599,6 +598,15 @@ impl Committer {
         resend: Resend,
         answer: Sender<()>,
     ) -> Result<Staged, layout::RecordError> {
+        if self
+            .inner
+            .catalog()
+            .endpoint_by_number(resend.lane)
+            .is_none()
+        {
+            drop(answer.send(Err(Error::NotFound("endpoint"))));
+            return Ok(Staged::More);
+        }
         if let Some((once, from_slice)) = &resend.once {
             if batch.unique.contains(&layout::once_key(&once.key)) {
                 return Ok(Staged::Later(Command::Resend { resend, answer }));
@@ -626,12 +634,7 @@ impl Committer {
             attempts,
             trigger: Trigger::Manual,
         };
-        self.put_in(
-            batch,
-            delivery,
-            self.slice_of(resend.message.id),
-            Some(resend.message),
-        );
+        self.put_again(batch, delivery, Some(resend.message))?;
         batch.answers.push(Answer::Done(answer));
         Ok(Staged::More)
     }
@@ -641,7 +644,24 @@ impl Committer {
         Ok(record.map(|record| record.meta.attempts))
     }
 
-    /// Puts a delivery into its lane's queue.
+    /// Puts a delivery back into its lane's queue. Where one of the same message waits for the same
+    /// moment already, the two are one.
+    fn put_again(
+        &self,
+        batch: &mut Batch,
+        delivery: Delivery,
+        message: Option<Arc<Message>>,
+    ) -> Result<(), EngineError> {
+        let key = layout::waiting_key(&delivery.key);
+        let stored = self.inner.live.contains(&key)? && !batch.taken.contains(&delivery.key);
+        if !stored && batch.unique.insert(key) {
+            let slice = self.slice_of(delivery.key.message);
+            self.put_in(batch, delivery, slice, message);
+        }
+        Ok(())
+    }
+
+    /// Puts a delivery into its lane's queue, where it is not yet.
     fn put_in(
         &self,
         batch: &mut Batch,
@@ -667,6 +687,7 @@ impl Committer {
             return Ok(false);
         }
         batch.live.delete(&bytes);
+        batch.unique.remove(&bytes);
         batch.taken.insert(*key);
         *batch.waiting.entry(self.slice_of(key.message)).or_default() -= 1;
         Ok(true)
