@@ -137,10 +137,12 @@ pub fn restore(
         counts[kind] += 1;
         contents.push(change);
     }
-    std::fs::create_dir_all(path.join("slices")).map_err(|source| OpenError::Io {
-        path: path.clone(),
-        source,
-    })?;
+    for directory in [path.clone(), path.join("slices")] {
+        open::create_directory(&directory).map_err(|source| OpenError::Io {
+            path: directory,
+            source,
+        })?;
+    }
     let live = open::open_engine(&path.join("live"), settings.cache_bytes / 2, path)?;
     open::create(&live, &contents, export.last_endpoint_number, clock.now())
         .map_err(|error| open::to_open_error(path, error.into()))?;

@@ -46,6 +46,7 @@ const ONCE_REMEMBERED: Duration = Duration::from_secs(12 * 3600);
 /// How long an `eventId` is verified to be unique; the contract's "only up to a day".
 const EVENT_ID_UNIQUE: Duration = Duration::from_secs(24 * 3600);
 
+#[derive(Clone)]
 pub struct Settings {
     pub path: PathBuf,
     pub cache_bytes: u64,

@@ -1,12 +1,13 @@
 //! Opening a store, making a new one, and the first owner's token.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, Once, OnceLock, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -330,7 +331,7 @@ fn owner_token(
 }
 
 /// Makes a directory that others may not read, and its entry durable.
-fn create_directory(path: &Path) -> std::io::Result<()> {
+pub fn create_directory(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     if path.is_dir() {
         return Ok(());
@@ -369,11 +370,28 @@ fn lock(path: &Path) -> Result<File, OpenError> {
 
 /// Opens a database without the noise of a panic: damage is one clear line.
 pub fn open_engine(path: &Path, cache_bytes: u64, store: &Path) -> Result<Engine, OpenError> {
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let opened = Engine::open(path, cache_bytes);
-    std::panic::set_hook(hook);
+    let opened = without_panic_messages(|| Engine::open(path, cache_bytes));
     opened.map_err(|error| to_open_error(store, error.into()))
+}
+
+/// Keeps the panics of this thread, and only those, from being printed while `act` runs. The hook
+/// is the process's, so it is set once and for all: two that swap it at the same time would lose
+/// each other's.
+fn without_panic_messages<T>(act: impl FnOnce() -> T) -> T {
+    thread_local!(static QUIET: Cell<bool> = const { Cell::new(false) });
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                hook(panic);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let value = act();
+    QUIET.set(false);
+    value
 }
 
 pub fn to_open_error(path: &Path, error: RecordError) -> OpenError {

@@ -136,7 +136,10 @@ impl Slices {
             .expect("no panic while it is held")
             .remove(&number);
         self.lock_open().remove(&number);
-        std::fs::remove_dir_all(self.path(number))?;
+        match std::fs::remove_dir_all(self.path(number)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         super::engine::sync_directory(&self.directory)
     }
 
