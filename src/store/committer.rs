@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -33,6 +33,12 @@ use crate::error::{Error, Result};
 /// enough that the first in it does not wait long.
 const BATCH_COMMANDS_MAX: usize = 1000;
 const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// Outcomes of attempts that nobody's answer waits for are committed together with the next
+/// change, or after this long, or when this many have come: at low rates that halves the syncs,
+/// and a publisher does not find the disk busy with them.
+const OUTCOMES_WAIT: Duration = Duration::from_millis(5);
+const OUTCOMES_ENOUGH: usize = 64;
 
 type Sender<T> = oneshot::Sender<Result<T>>;
 /// Called once the change is durable, or will never be.
@@ -119,26 +125,26 @@ struct QueueState {
 }
 
 impl Queue {
-    /// Queues a caller's command; gives it back when `max` wait already.
-    pub fn offer(&self, command: Command, max: usize) -> Result<(), Command> {
+    /// Queues a caller's command; false when `max` wait already or the store is closed.
+    pub fn offer(&self, command: Command, max: usize) -> bool {
         let mut state = self.lock();
         if state.intake.len() >= max || state.closing {
-            return Err(command);
+            return false;
         }
         state.intake.push_back(command);
         self.filled.notify_one();
-        Ok(())
+        true
     }
 
-    /// Queues what must not be refused; gives it back only when the store is closed.
-    pub fn push(&self, command: Command) -> Result<(), Command> {
+    /// Queues what must not be refused; false only when the store is closed.
+    pub fn push(&self, command: Command) -> bool {
         let mut state = self.lock();
         if state.closing {
-            return Err(command);
+            return false;
         }
         state.outcomes.push_back(command);
         self.filled.notify_one();
-        Ok(())
+        true
     }
 
     pub fn close(&self) {
@@ -159,6 +165,15 @@ impl Queue {
         state.busy = false;
         while state.intake.is_empty() && state.outcomes.is_empty() && !state.closing {
             state = self.filled.wait(state).expect("no panic while it is held");
+        }
+        let deadline = Instant::now() + OUTCOMES_WAIT;
+        while state.intake.is_empty() && state.outcomes.len() < OUTCOMES_ENOUGH && !state.closing {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.filled.wait_timeout(state, left);
+            state = waited.expect("no panic while it is held").0;
         }
         let outcomes = state.outcomes.len().min(BATCH_COMMANDS_MAX);
         let mut taken: VecDeque<Command> = state.outcomes.drain(..outcomes).collect();
@@ -238,7 +253,7 @@ enum Staged {
     /// The batch must be committed before anything else is looked at.
     Enough,
     /// This command depends on what the batch holds: commit, then look again.
-    Later(Command),
+    Later(Box<Command>),
 }
 
 impl Committer {
@@ -300,7 +315,7 @@ impl Committer {
                 Staged::More => {}
                 Staged::Enough => break,
                 Staged::Later(command) => {
-                    pending.push_front(command);
+                    pending.push_front(*command);
                     break;
                 }
             }
@@ -430,11 +445,11 @@ impl Committer {
     ) -> Result<Staged, layout::RecordError> {
         if let Some(once) = &message.once {
             if batch.unique.contains(&layout::once_key(&once.key)) {
-                return Ok(Staged::Later(Command::Accept {
+                return Ok(Staged::Later(Box::new(Command::Accept {
                     message,
                     from_slice,
                     answer,
-                }));
+                })));
             }
             if let Some(remembered) = self.remembered(once, from_slice)? {
                 let earlier = remembered.and_then(|seen| match seen.answer {
@@ -601,7 +616,7 @@ impl Committer {
     ) -> Result<Staged, layout::RecordError> {
         if let Some((once, from_slice)) = &resend.once {
             if batch.unique.contains(&layout::once_key(&once.key)) {
-                return Ok(Staged::Later(Command::Resend { resend, answer }));
+                return Ok(Staged::Later(Box::new(Command::Resend { resend, answer })));
             }
             if let Some(remembered) = self.remembered(once, *from_slice)? {
                 drop(answer.send(remembered.map(|_| ())));

@@ -476,10 +476,9 @@ impl Store {
             finished: Box::new(finished),
             answer: sender,
         };
-        self.inner
-            .queue
-            .push(command)
-            .map_err(|_| unavailable("the server is stopping"))?;
+        if !self.inner.queue.push(command) {
+            return Err(unavailable("the server is stopping"));
+        }
         self.answered(answer).await
     }
 
@@ -540,11 +539,15 @@ impl Store {
         if let Some(failure) = &*self.inner.failure.borrow() {
             return Err(Error::storage(failure.clone()));
         }
-        let max = self.inner.settings.commit_queue_max;
-        self.inner
+        if !self
+            .inner
             .queue
-            .offer(command, max)
-            .map_err(|_| unavailable("more changes wait for the disk than commit_queue_max allows"))
+            .offer(command, self.inner.settings.commit_queue_max)
+        {
+            let reason = "more changes wait for the disk than limits.commit_queue_max allows";
+            return Err(unavailable(reason));
+        }
+        Ok(())
     }
 
     async fn answered<T>(&self, answer: oneshot::Receiver<Result<T>>) -> Result<T> {
