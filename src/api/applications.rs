@@ -1,0 +1,390 @@
+//! Applications: `/api/v1/app`.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+
+use super::Context;
+use super::access::{Action, Caller};
+use super::error::Failure;
+use super::extract::{Body, Patch, answered, json, no_content, once, path_part, respond, text};
+use super::page::Query;
+use super::rules::{Problems, check_metadata, check_name, check_throttle_rate, check_uid};
+use crate::clock::Timestamp;
+use crate::domain::application::Application;
+use crate::domain::id::{ApplicationId, OrganisationId};
+use crate::error::{Error, Result};
+use crate::store::{Answered, Catalog, Change};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ApplicationIn {
+    pub name: Option<String>,
+    pub uid: Option<String>,
+    metadata: Option<BTreeMap<String, String>>,
+    throttle_rate: Option<u16>,
+}
+
+impl ApplicationIn {
+    /// Notes what is wrong; `place` is where this stands in the request.
+    pub fn check(&self, problems: &mut Problems, place: &[&str]) {
+        let at =
+            |field: &'static str| -> Vec<&str> { place.iter().copied().chain([field]).collect() };
+        match &self.name {
+            Some(name) => check_name(problems, &at("name"), name),
+            None => problems.missing(&at("name")),
+        }
+        if let Some(uid) = &self.uid {
+            check_uid(problems, &at("uid"), uid, ApplicationId::PREFIX);
+        }
+        if let Some(metadata) = &self.metadata {
+            check_metadata(problems, &at("metadata"), metadata);
+        }
+        if let Some(rate) = self.throttle_rate {
+            check_throttle_rate(problems, &at("throttleRate"), rate);
+        }
+    }
+
+    fn checked(self) -> Result<ApplicationIn> {
+        let mut problems = Problems::default();
+        self.check(&mut problems, &["body"]);
+        problems.done()?;
+        Ok(self)
+    }
+
+    /// What was checked, as a new application.
+    pub fn into_application(self, organisation: OrganisationId, now: Timestamp) -> Application {
+        Application {
+            id: ApplicationId::at(now),
+            organisation,
+            uid: self.uid,
+            name: self.name.unwrap_or_default(),
+            metadata: self.metadata.unwrap_or_default(),
+            throttle_rate: self.throttle_rate,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ApplicationPatch {
+    name: Patch<String>,
+    uid: Patch<String>,
+    metadata: Patch<BTreeMap<String, String>>,
+    throttle_rate: Patch<u16>,
+}
+
+impl ApplicationPatch {
+    fn checked(self) -> Result<ApplicationPatch> {
+        let mut problems = Problems::default();
+        match &self.name {
+            Patch::Set(name) => check_name(&mut problems, &["body", "name"], name),
+            Patch::Null => problems.add(&["body", "name"], "may not be null"),
+            Patch::Absent => {}
+        }
+        if let Patch::Set(uid) = &self.uid {
+            check_uid(&mut problems, &["body", "uid"], uid, ApplicationId::PREFIX);
+        }
+        match &self.metadata {
+            Patch::Set(metadata) => {
+                check_metadata(&mut problems, &["body", "metadata"], metadata);
+            }
+            Patch::Null => problems.add(&["body", "metadata"], "may not be null"),
+            Patch::Absent => {}
+        }
+        if let Patch::Set(rate) = &self.throttle_rate {
+            check_throttle_rate(&mut problems, &["body", "throttleRate"], *rate);
+        }
+        problems.done()?;
+        Ok(self)
+    }
+
+    fn apply_to(self, application: &mut Application) {
+        self.name.apply_to(&mut application.name);
+        self.uid.apply_to_optional(&mut application.uid);
+        self.metadata.apply_to(&mut application.metadata);
+        self.throttle_rate
+            .apply_to_optional(&mut application.throttle_rate);
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ApplicationOut<'a> {
+    #[serde(serialize_with = "text")]
+    id: ApplicationId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<&'a str>,
+    name: &'a str,
+    metadata: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    throttle_rate: Option<u16>,
+    #[serde(serialize_with = "text")]
+    created_at: Timestamp,
+    #[serde(serialize_with = "text")]
+    updated_at: Timestamp,
+}
+
+impl<'a> From<&'a Application> for ApplicationOut<'a> {
+    fn from(application: &'a Application) -> Self {
+        ApplicationOut {
+            id: application.id,
+            uid: application.uid.as_deref(),
+            name: &application.name,
+            metadata: &application.metadata,
+            throttle_rate: application.throttle_rate,
+            created_at: application.created_at,
+            updated_at: application.updated_at,
+        }
+    }
+}
+
+fn shown(status: StatusCode, application: &Application) -> Answered {
+    answered(status, &ApplicationOut::from(application))
+}
+
+/// A uid is an application's own in its organisation.
+fn refuse_taken_uid(catalog: &Catalog, application: &Application) -> Result<()> {
+    let Some(uid) = &application.uid else {
+        return Ok(());
+    };
+    match catalog.application(application.organisation, uid) {
+        Some(other) if other.application.id != application.id => Err(Error::Conflict(
+            "an application with this uid exists already".to_owned(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A new application in the catalog, as long as its uid is free.
+pub fn creation(catalog: &Catalog, application: Application) -> Result<Change> {
+    refuse_taken_uid(catalog, &application)?;
+    Ok(Change::PutApplication(application))
+}
+
+pub async fn create(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ChangeApplications)?;
+    let mut query = Query::of(&request);
+    let get_if_exists = query.flag("get_if_exists", false);
+    query.problems.done()?;
+    let input = body.json::<ApplicationIn>()?.checked()?;
+    let once = once(&request, &caller, &body)?;
+    let now = context.store.clock().now();
+    let answer = context
+        .store
+        .change_once(once, move |catalog| {
+            let existing = input
+                .uid
+                .as_ref()
+                .and_then(|uid| catalog.application(caller.organisation, uid));
+            if let (true, Some(existing)) = (get_if_exists, existing) {
+                return Ok((Vec::new(), shown(StatusCode::OK, &existing.application)));
+            }
+            let application = input.into_application(caller.organisation, now);
+            let answer = shown(StatusCode::CREATED, &application);
+            Ok((vec![creation(catalog, application)?], answer))
+        })
+        .await?;
+    Ok(respond(answer))
+}
+
+pub async fn list(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ListApplications)?;
+    let mut query = Query::of(&request);
+    let page = query.page::<ApplicationId>(context.config.limits.list_page_max, false);
+    query.problems.done()?;
+    let catalog = context.store.catalog();
+    let stretch = page.of(catalog.applications(caller.organisation), |entry| {
+        entry.application.id
+    });
+    let listed = page.answer(stretch, |entry| entry.application.id);
+    Ok(json(
+        StatusCode::OK,
+        &listed.map(|entry| ApplicationOut::from(&entry.application)),
+    ))
+}
+
+pub async fn get(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    let catalog = context.store.catalog();
+    let path = path_part(&request, "app_id");
+    let entry = caller.application(&catalog, path, Action::ReadApplication)?;
+    Ok(respond(shown(StatusCode::OK, &entry.application)))
+}
+
+/// Replaces an application, or creates one with the uid in the path. A uid that the path names
+/// and the body does not stays: the same request can come again.
+pub async fn put(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    let path = path_part(&request, "app_id").to_owned();
+    if caller.may(Action::ChangeApplications).is_err() {
+        let catalog = context.store.catalog();
+        caller.application(&catalog, &path, Action::ChangeApplications)?;
+    }
+    let mut input = body.json::<ApplicationIn>()?.checked()?;
+    let path_is_id = path.parse::<ApplicationId>().is_ok();
+    let now = context.store.clock().now();
+    if !path_is_id && input.uid.is_none() {
+        input.uid = Some(path.clone());
+    }
+    let answer = context
+        .store
+        .change(move |catalog| {
+            let mut application = input.into_application(caller.organisation, now);
+            let status = match caller.application(catalog, &path, Action::ChangeApplications) {
+                Ok(entry) => {
+                    application.id = entry.application.id;
+                    application.created_at = entry.application.created_at;
+                    StatusCode::OK
+                }
+                Err(Error::NotFound(_))
+                    if !path_is_id && caller.may(Action::ChangeApplications).is_ok() =>
+                {
+                    let mut problems = Problems::default();
+                    check_uid(
+                        &mut problems,
+                        &["path", "app_id"],
+                        &path,
+                        ApplicationId::PREFIX,
+                    );
+                    problems.done()?;
+                    StatusCode::CREATED
+                }
+                Err(error) => return Err(error),
+            };
+            refuse_taken_uid(catalog, &application)?;
+            let answer = shown(status, &application);
+            Ok((vec![Change::PutApplication(application)], answer))
+        })
+        .await?;
+    Ok(respond(answer))
+}
+
+pub async fn patch(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    caller.application(
+        &context.store.catalog(),
+        path_part(&request, "app_id"),
+        Action::ChangeApplications,
+    )?;
+    let input = body.json::<ApplicationPatch>()?.checked()?;
+    let path = path_part(&request, "app_id").to_owned();
+    let now = context.store.clock().now();
+    let answer = context
+        .store
+        .change(move |catalog| {
+            let entry = caller.application(catalog, &path, Action::ChangeApplications)?;
+            let mut application = entry.application.clone();
+            input.apply_to(&mut application);
+            application.updated_at = now;
+            refuse_taken_uid(catalog, &application)?;
+            let answer = shown(StatusCode::OK, &application);
+            Ok((vec![Change::PutApplication(application)], answer))
+        })
+        .await?;
+    Ok(respond(answer))
+}
+
+/// Deletes an application with its endpoints and the tokens that were limited to it.
+pub async fn delete(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    let path = path_part(&request, "app_id").to_owned();
+    context
+        .store
+        .change(move |catalog| {
+            let entry = caller.application(catalog, &path, Action::ChangeApplications)?;
+            let id = entry.application.id;
+            let tokens = catalog
+                .tokens()
+                .filter(|token| token.application == Some(id))
+                .map(|token| Change::DeleteToken(token.id));
+            let changes = tokens.chain([Change::DeleteApplication(id)]).collect();
+            Ok((changes, ()))
+        })
+        .await?;
+    Ok(no_content())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn application() -> Application {
+        let input: ApplicationIn = serde_json::from_str(
+            r#"{"name":"One","uid":"one","metadata":{"a":"b"},"throttleRate":3}"#,
+        )
+        .unwrap();
+        input
+            .checked()
+            .unwrap()
+            .into_application(OrganisationId([1; 20]), Timestamp(1_700_000_000_000))
+    }
+
+    #[test]
+    fn an_application_is_shown_as_the_contract_says() {
+        let application = application();
+        let body: serde_json::Value =
+            serde_json::from_slice(&shown(StatusCode::OK, &application).body).unwrap();
+        assert_eq!(
+            body,
+            serde_json::json!({
+                "id": application.id.to_string(), "uid": "one", "name": "One",
+                "metadata": {"a": "b"}, "throttleRate": 3,
+                "createdAt": "2023-11-14T22:13:20.000Z", "updatedAt": "2023-11-14T22:13:20.000Z",
+            })
+        );
+    }
+
+    #[test]
+    fn a_patch_changes_what_it_names_and_null_clears_what_can_be_cleared() {
+        let mut application = application();
+        let patch: ApplicationPatch =
+            serde_json::from_str(r#"{"throttleRate":null,"name":"Two"}"#).unwrap();
+        patch.checked().unwrap().apply_to(&mut application);
+        assert_eq!(application.name, "Two");
+        assert_eq!(application.throttle_rate, None);
+        assert_eq!(application.uid.as_deref(), Some("one"));
+        let nulls: ApplicationPatch =
+            serde_json::from_str(r#"{"name":null,"metadata":null}"#).unwrap();
+        let Err(Error::Invalid(problems)) = nulls.checked() else {
+            panic!("a name cannot be cleared");
+        };
+        assert_eq!(problems.len(), 2);
+    }
+
+    #[test]
+    fn an_application_needs_a_name() {
+        let Err(Error::Invalid(problems)) = ApplicationIn::default().checked() else {
+            panic!("it was taken");
+        };
+        assert_eq!(problems[0].location, ["body", "name"]);
+        assert_eq!(problems[0].kind, "missing");
+    }
+}

@@ -1,0 +1,477 @@
+//! Attempts: what was sent for a message or to an endpoint, and what came of it.
+//!
+//! Nothing secret is shown: a URL has no credentials, and headers with a sensitive name are listed
+//! without their value.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+
+use super::Context;
+use super::access::Caller;
+use super::endpoints::named;
+use super::error::Failure;
+use super::extract::{Body, json, once, optional_text, path_part, reading, text};
+use super::messages::{find, is_wanted, readable_application};
+use super::page::Query;
+use crate::clock::Timestamp;
+use crate::domain::attempt::{Attempt, Failure as FailedHow, Trigger};
+use crate::domain::endpoint::is_sensitive;
+use crate::domain::id::{AttemptId, EndpointId, MessageId};
+use crate::error::{Error, Result};
+use crate::store::Stretch;
+
+/// What stands where a sensitive value was.
+const MASK: &str = "***";
+
+/// The contract's message statuses, as far as an attempt can have one: it is over when it is
+/// logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    Success = 0,
+    Fail = 2,
+}
+
+impl Status {
+    fn of(attempt: &Attempt) -> Status {
+        match attempt.failure {
+            None => Status::Success,
+            Some(_) => Status::Fail,
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Status::Success => "success",
+            Status::Fail => "fail",
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AttemptOut<'a> {
+    #[serde(serialize_with = "text")]
+    id: AttemptId,
+    #[serde(serialize_with = "text")]
+    msg_id: MessageId,
+    #[serde(serialize_with = "text")]
+    endpoint_id: EndpointId,
+    url: &'a str,
+    response: Cow<'a, str>,
+    response_status_code: u16,
+    response_duration_ms: u32,
+    status: u8,
+    status_text: &'static str,
+    trigger_type: u8,
+    #[serde(serialize_with = "text")]
+    timestamp: Timestamp,
+    // From here on: additions to the contract.
+    attempt: u32,
+    failure: Option<FailureOut<'a>>,
+    request: RequestOut<'a>,
+    response_headers: BTreeMap<String, String>,
+    response_truncated: bool,
+    timings: TimingsOut,
+    sent_again: bool,
+    #[serde(serialize_with = "optional_text")]
+    next_attempt_at: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct FailureOut<'a> {
+    kind: &'static str,
+    detail: &'a str,
+}
+
+impl<'a> From<&'a FailedHow> for FailureOut<'a> {
+    fn from(failure: &'a FailedHow) -> Self {
+        FailureOut {
+            kind: failure.kind.name(),
+            detail: &failure.detail,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct RequestOut<'a> {
+    method: &'a str,
+    headers: BTreeMap<String, String>,
+    /// Names of headers that were sent and whose values are not shown.
+    masked: Vec<&'a str>,
+}
+
+/// Microseconds; null where a part was not reached or a connection was reused.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TimingsOut {
+    dns_us: Option<u32>,
+    connect_us: Option<u32>,
+    tls_us: Option<u32>,
+    first_byte_us: Option<u32>,
+    total_us: u32,
+}
+
+impl<'a> AttemptOut<'a> {
+    fn new(attempt: &'a Attempt, with_content: bool) -> Self {
+        let answer = attempt.answer.as_ref();
+        let status = Status::of(attempt);
+        AttemptOut {
+            id: attempt.id,
+            msg_id: attempt.message,
+            endpoint_id: attempt.endpoint,
+            url: &attempt.url,
+            response: answer
+                .filter(|_| with_content)
+                .map(|answer| String::from_utf8_lossy(&answer.body))
+                .unwrap_or_default(),
+            response_status_code: answer.map_or(0, |answer| answer.status),
+            response_duration_ms: attempt.timings.total_us / 1000,
+            status: status as u8,
+            status_text: status.text(),
+            trigger_type: match attempt.trigger {
+                Trigger::Scheduled => 0,
+                Trigger::Manual => 1,
+            },
+            timestamp: attempt.started_at,
+            attempt: attempt.number,
+            failure: attempt.failure.as_ref().map(FailureOut::from),
+            request: RequestOut {
+                method: &attempt.method,
+                headers: shown_headers(&attempt.request_headers),
+                masked: attempt
+                    .request_headers
+                    .iter()
+                    .map(|(name, _)| name.as_str())
+                    .filter(|name| is_sensitive(name))
+                    .collect(),
+            },
+            response_headers: answer
+                .map_or_else(BTreeMap::new, |answer| shown_headers(&answer.headers)),
+            response_truncated: answer.is_some_and(|answer| answer.truncated),
+            timings: TimingsOut {
+                dns_us: attempt.timings.dns_us,
+                connect_us: attempt.timings.connect_us,
+                tls_us: attempt.timings.tls_us,
+                first_byte_us: attempt.timings.first_byte_us,
+                total_us: attempt.timings.total_us,
+            },
+            sent_again: attempt.sent_again,
+            next_attempt_at: attempt.next_due(),
+        }
+    }
+}
+
+/// Headers by name, repeated ones joined (RFC 9110, 5.2), sensitive ones masked.
+fn shown_headers(headers: &[(String, String)]) -> BTreeMap<String, String> {
+    let mut shown = BTreeMap::new();
+    for (name, value) in headers {
+        if is_sensitive(name) {
+            shown.insert(name.clone(), MASK.to_owned());
+            continue;
+        }
+        shown
+            .entry(name.clone())
+            .and_modify(|joined: &mut String| {
+                joined.push_str(", ");
+                joined.push_str(value);
+            })
+            .or_insert_with(|| value.clone());
+    }
+    shown
+}
+
+/// Which attempts a list wants, by what the attempt itself says.
+struct Filter {
+    /// The contract's number; none of ours can have the two that are missing in [`Status`].
+    status: Option<u8>,
+    /// Hundreds of the answer's status; 0 for no answer.
+    status_class: Option<u16>,
+    endpoint: Option<EndpointId>,
+}
+
+impl Filter {
+    fn wants(&self, attempt: &Attempt) -> bool {
+        let class = attempt
+            .answer
+            .as_ref()
+            .map_or(0, |answer| answer.status / 100);
+        self.status
+            .is_none_or(|wanted| wanted == Status::of(attempt) as u8)
+            && self.status_class.is_none_or(|wanted| wanted == class)
+            && self
+                .endpoint
+                .is_none_or(|wanted| wanted == attempt.endpoint)
+    }
+}
+
+fn filter_in(query: &mut Query<'_>) -> Filter {
+    let statuses = [("0", 0), ("1", 1), ("2", 2), ("3", 3)];
+    let classes = [
+        ("0", 0),
+        ("100", 1),
+        ("200", 2),
+        ("300", 3),
+        ("400", 4),
+        ("500", 5),
+    ];
+    Filter {
+        status: query.choice("status", &statuses),
+        status_class: query.choice("status_code_class", &classes),
+        endpoint: None,
+    }
+}
+
+pub async fn list_by_endpoint(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    let mut query = Query::of(&request);
+    let page = query.page::<AttemptId>(context.config.limits.list_page_max, true);
+    let (before, after) = query.time_bounds();
+    let with_content = query.flag("with_content", true);
+    let filter = filter_in(&mut query);
+    let channel = query.channel();
+    let event_types = query.event_types();
+    query.problems.done()?;
+    let application = readable_application(&context, &caller, &request)?;
+    let lane = named(&context, &caller, &request)?.number;
+    let window = page.window(before, after);
+    let store = context.store.clone();
+    let stretch = reading(move || {
+        let asks_message = channel.is_some() || event_types.is_some();
+        let mut failed = None;
+        let stretch = store.attempts_of_endpoint(lane, &window, &mut |attempt| {
+            if !filter.wants(attempt) || failed.is_some() {
+                return false;
+            }
+            if !asks_message {
+                return true;
+            }
+            match store.message(application, attempt.message) {
+                Ok(message) => message.is_some_and(|message| {
+                    is_wanted(&message, event_types.as_deref(), channel.as_deref())
+                }),
+                Err(error) => {
+                    failed = Some(error);
+                    false
+                }
+            }
+        })?;
+        failed.map_or(Ok(stretch), Err)
+    })
+    .await?;
+    let listed = page.answer(stretch, |attempt| attempt.id);
+    Ok(json(
+        StatusCode::OK,
+        &listed.map(|attempt| AttemptOut::new(attempt, with_content)),
+    ))
+}
+
+pub async fn list_by_message(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    let mut query = Query::of(&request);
+    let page = query.page::<AttemptId>(context.config.limits.list_page_max, true);
+    let (before, after) = query.time_bounds();
+    let with_content = query.flag("with_content", true);
+    let mut filter = filter_in(&mut query);
+    let channel = query.channel();
+    let event_types = query.event_types();
+    let endpoint = query.get("endpoint_id").map(str::to_owned);
+    query.problems.done()?;
+    let application = readable_application(&context, &caller, &request)?;
+    if let Some(endpoint) = endpoint {
+        let catalog = context.store.catalog();
+        let entry = catalog.application_by_id(application);
+        let endpoint = entry.and_then(|entry| entry.endpoint(&endpoint));
+        filter.endpoint = Some(endpoint.ok_or(Error::NotFound("endpoint"))?.id);
+    }
+    let id = path_part(&request, "msg_id").to_owned();
+    let window = page.window(before, after);
+    let store = context.store.clone();
+    let stretch = reading(move || {
+        let message = find(&store, application, &id)?;
+        if !is_wanted(&message, event_types.as_deref(), channel.as_deref()) {
+            return Ok(Stretch {
+                items: Vec::new(),
+                next: None,
+            });
+        }
+        store.attempts_of_message(message.id, &window, &mut |attempt| filter.wants(attempt))
+    })
+    .await?;
+    let listed = page.answer(stretch, |attempt| attempt.id);
+    Ok(json(
+        StatusCode::OK,
+        &listed.map(|attempt| AttemptOut::new(attempt, with_content)),
+    ))
+}
+
+pub async fn get(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    let application = readable_application(&context, &caller, &request)?;
+    let message = path_part(&request, "msg_id").to_owned();
+    let not_found = || Error::NotFound("attempt");
+    let id: AttemptId = path_part(&request, "attempt_id")
+        .parse()
+        .map_err(|_| not_found())?;
+    let store = context.store.clone();
+    let attempt = reading(move || {
+        let message = find(&store, application, &message)?;
+        let attempt = store.attempt(message.id, id)?;
+        attempt
+            .filter(|attempt| attempt.application == application)
+            .ok_or_else(not_found)
+    })
+    .await?;
+    Ok(json(StatusCode::OK, &AttemptOut::new(&attempt, true)))
+}
+
+#[derive(Serialize)]
+struct Empty {}
+
+/// Sends a message to an endpoint once more, now.
+pub async fn resend(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    let endpoint = named(&context, &caller, &request)?;
+    let application = endpoint.application;
+    let once = once(&request, &caller, &body)?;
+    let id = path_part(&request, "msg_id").to_owned();
+    let store = context.store.clone();
+    let message = reading(move || find(&store, application, &id)).await?;
+    context.store.resend(message, endpoint, once).await?;
+    Ok(json(StatusCode::ACCEPTED, &Empty {}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::attempt::{Answer, FailureKind, Timings, Verdict};
+    use crate::domain::id::ApplicationId;
+
+    const AT: Timestamp = Timestamp(1_700_000_000_000);
+
+    fn attempt(status: Option<u16>) -> Attempt {
+        Attempt {
+            id: AttemptId::at(AT),
+            application: ApplicationId::at(AT),
+            message: MessageId::at(AT),
+            endpoint: EndpointId::at(AT),
+            number: 2,
+            trigger: Trigger::Manual,
+            started_at: AT,
+            timings: Timings {
+                total_us: 12_999,
+                ..Timings::default()
+            },
+            url: "https://example.com/in".to_owned(),
+            method: "POST".to_owned(),
+            request_headers: [
+                ("webhook-id", "msg_1"),
+                ("Authorization", "Basic czNjcmV0"),
+                ("X-Api-Key", "s3cret"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec(),
+            answer: status.map(|status| Answer {
+                status,
+                headers: [("vary", "a"), ("set-cookie", "s3cret"), ("vary", "b")]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .to_vec(),
+                body: b"oh \xff no".to_vec(),
+                truncated: true,
+            }),
+            failure: (status != Some(200)).then(|| FailedHow {
+                kind: FailureKind::Timeout,
+                detail: "took longer than 15 s".to_owned(),
+            }),
+            sent_again: false,
+            verdict: Verdict::RetryAt(Timestamp(1_700_000_005_000)),
+        }
+    }
+
+    fn shown(attempt: &Attempt, with_content: bool) -> serde_json::Value {
+        serde_json::to_value(AttemptOut::new(attempt, with_content)).unwrap()
+    }
+
+    #[test]
+    fn an_attempt_is_shown_without_anything_secret() {
+        let body = shown(&attempt(Some(500)), true);
+        let text = body.to_string();
+        assert!(
+            !text.contains("s3cret") && !text.contains("czNjcmV0"),
+            "{text}"
+        );
+        assert_eq!(
+            body["request"]["masked"],
+            serde_json::json!(["Authorization", "X-Api-Key"])
+        );
+        assert_eq!(body["request"]["headers"]["webhook-id"], "msg_1");
+        assert_eq!(body["responseHeaders"]["vary"], "a, b");
+        assert_eq!(body["responseHeaders"]["set-cookie"], MASK);
+    }
+
+    #[test]
+    fn a_failed_attempt_says_how_and_when_the_next_is_due() {
+        let body = shown(&attempt(Some(500)), true);
+        assert_eq!(body["status"], 2);
+        assert_eq!(body["statusText"], "fail");
+        assert_eq!(body["triggerType"], 1);
+        assert_eq!(body["attempt"], 2);
+        assert_eq!(body["responseStatusCode"], 500);
+        assert_eq!(body["responseDurationMs"], 12);
+        assert_eq!(body["response"], "oh \u{fffd} no");
+        assert_eq!(body["failure"]["kind"], "timeout");
+        assert_eq!(body["nextAttemptAt"], "2023-11-14T22:13:25.000Z");
+        assert_eq!(shown(&attempt(Some(500)), false)["response"], "");
+    }
+
+    #[test]
+    fn no_answer_reads_as_status_zero() {
+        let body = shown(&attempt(None), true);
+        assert_eq!(body["responseStatusCode"], 0);
+        assert_eq!(body["response"], "");
+    }
+
+    #[test]
+    fn filters_want_what_they_name() {
+        let filter = |status, status_class, endpoint| Filter {
+            status,
+            status_class,
+            endpoint,
+        };
+        let good = attempt(Some(200));
+        let bad = attempt(Some(503));
+        let silent = attempt(None);
+        for (filter, expected) in [
+            (filter(None, None, None), [true, true, true]),
+            (filter(Some(0), None, None), [true, false, false]),
+            (filter(Some(2), None, None), [false, true, true]),
+            (filter(Some(1), None, None), [false, false, false]),
+            (filter(None, Some(2), None), [true, false, false]),
+            (filter(None, Some(5), None), [false, true, false]),
+            (filter(None, Some(0), None), [false, false, true]),
+            (
+                filter(None, None, Some(good.endpoint)),
+                [true, false, false],
+            ),
+        ] {
+            let found = [&good, &bad, &silent].map(|attempt| filter.wants(attempt));
+            assert_eq!(found, expected);
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! Event types: `/api/v1/event-type`.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::Context;
+use super::access::{Action, Caller};
+use super::error::Failure;
+use super::extract::{Body, Patch, answered, json, no_content, once, path_part, respond, text};
+use super::page::Query;
+use super::rules::{EVENT_TYPE_NAME_MAX, Problems, check_description};
+use crate::clock::Timestamp;
+use crate::domain::event_type::{EventType, name_problem};
+use crate::domain::id::OrganisationId;
+use crate::domain::payload;
+use crate::error::{Error, Result};
+use crate::store::{Answered, Change};
+
+/// Flags are names, as event types are.
+const FEATURE_FLAG_MAX: usize = 256;
+
+const NOT_FOUND: Error = Error::NotFound("event type");
+
+/// A body of create, replace and patch: the difference is in what absent and null mean.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct EventTypeIn {
+    name: Patch<String>,
+    description: Patch<String>,
+    archived: Patch<bool>,
+    deprecated: Patch<bool>,
+    feature_flag: Patch<String>,
+    schemas: Patch<Box<RawValue>>,
+}
+
+impl EventTypeIn {
+    /// A whole event type: what the contract requires is there.
+    fn whole(self, needs_name: bool) -> Result<EventTypeIn> {
+        let mut problems = Problems::default();
+        if needs_name && self.name.as_set().is_none() {
+            problems.missing(&["body", "name"]);
+        }
+        if self.description.as_set().is_none() {
+            problems.missing(&["body", "description"]);
+        }
+        self.checked(problems)
+    }
+
+    fn patch(self) -> Result<EventTypeIn> {
+        let mut problems = Problems::default();
+        for (field, is_null) in [
+            ("description", self.description == Patch::Null),
+            ("archived", self.archived == Patch::Null),
+            ("deprecated", self.deprecated == Patch::Null),
+        ] {
+            if is_null {
+                problems.add(&["body", field], "may not be null");
+            }
+        }
+        self.checked(problems)
+    }
+
+    fn checked(self, mut problems: Problems) -> Result<EventTypeIn> {
+        if let Patch::Set(name) = &self.name {
+            let problem = name_problem(name, EVENT_TYPE_NAME_MAX);
+            problems.add_if(&["body", "name"], problem);
+        }
+        if let Patch::Set(description) = &self.description {
+            check_description(&mut problems, &["body", "description"], description);
+        }
+        if let Patch::Set(flag) = &self.feature_flag {
+            let problem = name_problem(flag, FEATURE_FLAG_MAX);
+            problems.add_if(&["body", "featureFlag"], problem);
+        }
+        if let Patch::Set(schemas) = &self.schemas {
+            problems.add_if(&["body", "schemas"], schemas_problem(schemas.get()));
+        }
+        problems.done()?;
+        Ok(self)
+    }
+
+    fn apply_to(self, event_type: &mut EventType) {
+        self.description.apply_to(&mut event_type.description);
+        self.archived.apply_to(&mut event_type.archived);
+        self.deprecated.apply_to(&mut event_type.deprecated);
+        self.feature_flag
+            .apply_to_optional(&mut event_type.feature_flag);
+        self.schemas
+            .map(|schemas| schemas.get().to_owned())
+            .apply_to_optional(&mut event_type.schemas);
+    }
+}
+
+/// Schemas are an object from a version to a JSON schema.
+fn schemas_problem(schemas: &str) -> Option<String> {
+    if let Some(problem) = payload::problem(schemas) {
+        return Some(problem);
+    }
+    match serde_json::from_str::<BTreeMap<String, &RawValue>>(schemas) {
+        Ok(versions) => versions
+            .values()
+            .any(|schema| !schema.get().starts_with('{'))
+            .then(|| "must map each version to a JSON schema, which is an object".to_owned()),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+fn blank(organisation: OrganisationId, name: String, now: Timestamp) -> EventType {
+    EventType {
+        organisation,
+        name,
+        description: String::new(),
+        archived: false,
+        deprecated: false,
+        feature_flag: None,
+        schemas: None,
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EventTypeOut<'a> {
+    name: &'a str,
+    description: &'a str,
+    archived: bool,
+    deprecated: bool,
+    feature_flag: Option<&'a str>,
+    schemas: Option<&'a RawValue>,
+    #[serde(serialize_with = "text")]
+    created_at: Timestamp,
+    #[serde(serialize_with = "text")]
+    updated_at: Timestamp,
+}
+
+impl<'a> EventTypeOut<'a> {
+    fn new(event_type: &'a EventType, with_schemas: bool) -> Self {
+        let schemas = event_type.schemas.as_deref().filter(|_| with_schemas);
+        EventTypeOut {
+            name: &event_type.name,
+            description: &event_type.description,
+            archived: event_type.archived,
+            deprecated: event_type.deprecated,
+            feature_flag: event_type.feature_flag.as_deref(),
+            schemas: schemas.and_then(|text| serde_json::from_str(text).ok()),
+            created_at: event_type.created_at,
+            updated_at: event_type.updated_at,
+        }
+    }
+}
+
+fn shown(status: StatusCode, event_type: &EventType) -> Answered {
+    answered(status, &EventTypeOut::new(event_type, true))
+}
+
+/// Creates an event type, or takes an archived one back into use with what the body says.
+pub async fn create(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ChangeEventTypes)?;
+    let input = body.json::<EventTypeIn>()?.whole(true)?;
+    let once = once(&request, &caller, &body)?;
+    let now = context.store.clock().now();
+    let answer = context
+        .store
+        .change_once(once, move |catalog| {
+            let name = input.name.as_set().cloned().unwrap_or_default();
+            let existing = catalog.event_type(caller.organisation, &name);
+            let mut event_type = blank(caller.organisation, name, now);
+            match existing {
+                Some(existing) if !existing.archived => {
+                    return Err(Error::Conflict(
+                        "an event type with this name exists already".to_owned(),
+                    ));
+                }
+                Some(archived) => event_type.created_at = archived.created_at,
+                None => {}
+            }
+            input.apply_to(&mut event_type);
+            let answer = shown(StatusCode::CREATED, &event_type);
+            Ok((vec![Change::PutEventType(event_type)], answer))
+        })
+        .await?;
+    Ok(respond(answer))
+}
+
+pub async fn list(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ReadEventTypes)?;
+    let mut query = Query::of(&request);
+    let page = query.page::<String>(context.config.limits.list_page_max, false);
+    let include_archived = query.flag("include_archived", false);
+    let with_content = query.flag("with_content", false);
+    query.problems.done()?;
+    let catalog = context.store.catalog();
+    let event_types = catalog
+        .event_types(caller.organisation)
+        .filter(|event_type| include_archived || !event_type.archived);
+    let stretch = page.of(event_types, |event_type| event_type.name.clone());
+    let listed = page.answer(stretch, |event_type| event_type.name.clone());
+    Ok(json(
+        StatusCode::OK,
+        &listed.map(|event_type| EventTypeOut::new(event_type, with_content)),
+    ))
+}
+
+pub async fn get(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ReadEventTypes)?;
+    let catalog = context.store.catalog();
+    let name = path_part(&request, "event_type_name");
+    let event_type = catalog
+        .event_type(caller.organisation, name)
+        .ok_or(NOT_FOUND)?;
+    Ok(respond(shown(StatusCode::OK, event_type)))
+}
+
+pub async fn put(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ChangeEventTypes)?;
+    let input = body.json::<EventTypeIn>()?.whole(false)?;
+    let name = path_part(&request, "event_type_name").to_owned();
+    let mut problems = Problems::default();
+    let problem = name_problem(&name, EVENT_TYPE_NAME_MAX);
+    problems.add_if(&["path", "event_type_name"], problem);
+    problems.done()?;
+    let now = context.store.clock().now();
+    let answer = context
+        .store
+        .change(move |catalog| {
+            let existing = catalog.event_type(caller.organisation, &name);
+            let mut event_type = blank(caller.organisation, name.clone(), now);
+            let status = match existing {
+                Some(existing) => {
+                    event_type.created_at = existing.created_at;
+                    StatusCode::OK
+                }
+                None => StatusCode::CREATED,
+            };
+            input.apply_to(&mut event_type);
+            let answer = shown(status, &event_type);
+            Ok((vec![Change::PutEventType(event_type)], answer))
+        })
+        .await?;
+    Ok(respond(answer))
+}
+
+pub async fn patch(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ChangeEventTypes)?;
+    let input = body.json::<EventTypeIn>()?.patch()?;
+    let name = path_part(&request, "event_type_name").to_owned();
+    let now = context.store.clock().now();
+    let answer = context
+        .store
+        .change(move |catalog| {
+            let existing = catalog.event_type(caller.organisation, &name);
+            let mut event_type = (**existing.ok_or(NOT_FOUND)?).clone();
+            input.apply_to(&mut event_type);
+            event_type.updated_at = now;
+            let answer = shown(StatusCode::OK, &event_type);
+            Ok((vec![Change::PutEventType(event_type)], answer))
+        })
+        .await?;
+    Ok(respond(answer))
+}
+
+/// Archives an event type; with `expunge=true` it is gone. Filters that name it stay.
+pub async fn delete(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ChangeEventTypes)?;
+    let mut query = Query::of(&request);
+    let expunge = query.flag("expunge", false);
+    query.problems.done()?;
+    let name = path_part(&request, "event_type_name").to_owned();
+    let now = context.store.clock().now();
+    context
+        .store
+        .change(move |catalog| {
+            let existing = catalog.event_type(caller.organisation, &name);
+            let mut event_type = (**existing.ok_or(NOT_FOUND)?).clone();
+            if expunge {
+                let change = Change::DeleteEventType(caller.organisation, name);
+                return Ok((vec![change], ()));
+            }
+            event_type.archived = true;
+            event_type.updated_at = now;
+            Ok((vec![Change::PutEventType(event_type)], ()))
+        })
+        .await?;
+    Ok(no_content())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(text: &str) -> EventTypeIn {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn schemas_map_versions_to_objects() {
+        for (text, good) in [
+            (r#"{"1":{"type":"object"},"2":{}}"#, true),
+            ("{}", true),
+            ("[]", false),
+            (r#"{"1":[]}"#, false),
+            (r#""text""#, false),
+        ] {
+            assert_eq!(schemas_problem(text).is_none(), good, "{text}");
+        }
+    }
+
+    #[test]
+    fn schemas_are_shown_as_they_were_given() {
+        let schemas = r#"{"2": {"b": 1.10,  "a": 1}}"#;
+        let mut event_type = blank(OrganisationId([1; 20]), "a.b".to_owned(), Timestamp(0));
+        let text = format!(r#"{{"description":"d","schemas":{schemas}}}"#);
+        input(&text).whole(false).unwrap().apply_to(&mut event_type);
+        let shown = String::from_utf8(shown(StatusCode::OK, &event_type).body).unwrap();
+        assert!(shown.contains(schemas), "{shown}");
+        let short = serde_json::to_value(EventTypeOut::new(&event_type, false)).unwrap();
+        assert_eq!(short["schemas"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn a_whole_one_needs_name_and_description_and_a_patch_nothing() {
+        let Err(Error::Invalid(problems)) = input("{}").whole(true) else {
+            panic!("it was taken");
+        };
+        assert_eq!(problems.len(), 2);
+        assert!(input("{}").patch().is_ok());
+        assert!(input(r#"{"description":null}"#).patch().is_err());
+        assert!(
+            input(r#"{"name":"not a name","description":""}"#)
+                .whole(true)
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,444 @@
+//! What handlers take from a request, and how they answer: the body within its limits, JSON with
+//! the place of what is wrong in it, path and idempotency key.
+//!
+//! A body is UTF-8 JSON whatever its content type says. It is parsed once, fast; only where that
+//! fails it is parsed again by a deserializer that keeps track of where it is.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use actix_web::error::PayloadError;
+use actix_web::http::StatusCode;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload, web::Bytes};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_path_to_error::Segment;
+use sha2::{Digest, Sha256};
+
+use super::access::Caller;
+use super::error::Failure;
+use crate::error::{Error, Invalid, Result};
+use crate::store::{Answered, Once};
+
+/// How long a body may take to arrive, however slowly it is sent: a connection is worth something.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longer idempotency keys are refused: they are meant to be a UUID or so.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+
+/// A request's body, read whole. How long it may be is the route's `PayloadConfig`.
+pub struct Body(pub Bytes);
+
+impl FromRequest for Body {
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Body, Failure>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let reading = Bytes::from_request(request, payload);
+        Box::pin(async move {
+            match tokio::time::timeout(BODY_TIMEOUT, reading).await {
+                Ok(Ok(bytes)) => Ok(Body(bytes)),
+                Ok(Err(error)) => Err(match error.as_error::<PayloadError>() {
+                    Some(PayloadError::Overflow) => {
+                        Failure::TooLarge("the body is longer than this path takes".to_owned())
+                    }
+                    _ => Failure::BrokenBody,
+                }),
+                Err(_) => Err(Failure::TooSlow),
+            }
+        })
+    }
+}
+
+impl Body {
+    /// The JSON object in the body, or all that says why it is not what `T` needs.
+    pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T> {
+        let text = std::str::from_utf8(&self.0).map_err(|error| {
+            let message = format!("is not UTF-8 from byte {}", error.valid_up_to());
+            invalid_body(Vec::new(), message, "value_error.jsondecode")
+        })?;
+        if text.trim_ascii().is_empty() {
+            let message = "a JSON body is needed here".to_owned();
+            return Err(invalid_body(Vec::new(), message, "missing"));
+        }
+        // serde would read an array as a struct's fields in their order.
+        if !text.trim_ascii_start().starts_with('{') {
+            let is_json = serde_json::from_str::<IgnoredAny>(text);
+            return Err(match is_json {
+                Ok(_) => invalid_body(Vec::new(), "must be a JSON object".to_owned(), "type_error"),
+                Err(error) => located::<IgnoredAny>(text, error),
+            });
+        }
+        serde_json::from_str(text).map_err(|error| located::<T>(text, error))
+    }
+
+    /// The same where every field has a default: no body is an empty object.
+    pub fn json_or_default<'a, T: Deserialize<'a> + Default>(&'a self) -> Result<T> {
+        match self.0.trim_ascii().is_empty() {
+            true => Ok(T::default()),
+            false => self.json(),
+        }
+    }
+}
+
+fn invalid_body(place: Vec<String>, message: String, kind: &'static str) -> Error {
+    let mut location = vec!["body".to_owned()];
+    location.extend(place);
+    Error::invalid(Invalid {
+        location,
+        message,
+        kind,
+    })
+}
+
+/// The error of a fast parse with its place, found by parsing again.
+fn located<'a, T: Deserialize<'a>>(text: &'a str, error: serde_json::Error) -> Error {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let place = match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+        Err(tracked) if error.is_data() => tracked
+            .path()
+            .iter()
+            .filter_map(|segment| match segment {
+                Segment::Seq { index } => Some(index.to_string()),
+                Segment::Map { key } => Some(key.clone()),
+                Segment::Enum { variant } => Some(variant.clone()),
+                Segment::Unknown => None,
+            })
+            .collect(),
+        // What is not JSON has a line and a column, which the message names.
+        _ => Vec::new(),
+    };
+    let kind = if error.is_data() {
+        "type_error"
+    } else {
+        "value_error.jsondecode"
+    };
+    invalid_body(place, error.to_string(), kind)
+}
+
+/// A field of a change: absent leaves what there is, null clears it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Patch<T> {
+    #[default]
+    Absent,
+    Null,
+    Set(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
+    /// Needs `#[serde(default)]` beside it, which is what an absent field becomes.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(|value| match value {
+            Some(value) => Patch::Set(value),
+            None => Patch::Null,
+        })
+    }
+}
+
+impl<T> Patch<T> {
+    pub fn as_set(&self) -> Option<&T> {
+        match self {
+            Patch::Set(value) => Some(value),
+            Patch::Absent | Patch::Null => None,
+        }
+    }
+
+    pub fn into_set(self) -> Option<T> {
+        match self {
+            Patch::Set(value) => Some(value),
+            Patch::Absent | Patch::Null => None,
+        }
+    }
+
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Patch<U> {
+        match self {
+            Patch::Absent => Patch::Absent,
+            Patch::Null => Patch::Null,
+            Patch::Set(value) => Patch::Set(change(value)),
+        }
+    }
+
+    /// Where a field can be cleared.
+    pub fn apply_to_optional(self, field: &mut Option<T>) {
+        match self {
+            Patch::Absent => {}
+            Patch::Null => *field = None,
+            Patch::Set(value) => *field = Some(value),
+        }
+    }
+}
+
+impl<T: Default> Patch<T> {
+    /// Where clearing means the default.
+    pub fn apply_to(self, field: &mut T) {
+        match self {
+            Patch::Absent => {}
+            Patch::Null => *field = T::default(),
+            Patch::Set(value) => *field = value,
+        }
+    }
+}
+
+/// A named part of the path, as given.
+pub fn path_part<'a>(request: &'a HttpRequest, name: &str) -> &'a str {
+    request
+        .match_info()
+        .get(name)
+        .expect("the route's pattern has this part")
+}
+
+/// The caller's wish that this request happens once, where it has an `idempotency-key`.
+pub fn once(request: &HttpRequest, caller: &Caller, body: &Body) -> Result<Option<Once>> {
+    let Some(key) = request.headers().get("idempotency-key") else {
+        return Ok(None);
+    };
+    if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
+        return Err(Error::invalid(Invalid {
+            location: vec!["header".to_owned(), "idempotency-key".to_owned()],
+            message: format!("must have 1 to {IDEMPOTENCY_KEY_BYTES_MAX} characters"),
+            kind: "value_error",
+        }));
+    }
+    let path = request.path().trim_end_matches('/');
+    Ok(Some(Once {
+        key: scoped_key(&[
+            &caller.organisation.0,
+            request.method().as_str().as_bytes(),
+            path.as_bytes(),
+            key.as_bytes(),
+        ]),
+        body: Sha256::digest(&body.0).into(),
+    }))
+}
+
+/// Each part with its length before it, so that no two different lists hash the same bytes.
+fn scoped_key(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// An answer in the form in which it is also kept for a repeated idempotency key.
+pub fn answered(status: StatusCode, body: &impl Serialize) -> Answered {
+    Answered {
+        status: status.as_u16(),
+        body: serde_json::to_vec(body).expect("our types have text keys and finite numbers"),
+    }
+}
+
+pub fn respond(answered: Answered) -> HttpResponse {
+    let status = StatusCode::from_u16(answered.status).unwrap_or(StatusCode::OK);
+    if answered.body.is_empty() {
+        return HttpResponse::new(status);
+    }
+    HttpResponse::build(status)
+        .insert_header((CONTENT_TYPE, "application/json"))
+        .body(answered.body)
+}
+
+pub fn json(status: StatusCode, body: &impl Serialize) -> HttpResponse {
+    respond(answered(status, body))
+}
+
+pub fn no_content() -> HttpResponse {
+    HttpResponse::NoContent().finish()
+}
+
+/// Runs a read of history where it may block.
+pub async fn reading<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match actix_web::web::block(read).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::Unavailable {
+            reason: "the server is stopping".to_owned(),
+            retry_after_seconds: 1,
+        }),
+    }
+}
+
+/// Ids and instants, as the API spells them: the types' own serde form is the store's.
+pub fn text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+pub fn optional_text<T: Display, S: Serializer>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::value::RawValue;
+    use std::collections::BTreeMap;
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Example {
+        rate: Patch<u16>,
+        channels: Option<Vec<String>>,
+        metadata: Option<BTreeMap<String, String>>,
+    }
+
+    fn parse(text: &str) -> Result<Example> {
+        Body(Bytes::copy_from_slice(text.as_bytes())).json()
+    }
+
+    #[test]
+    fn absent_is_not_null() {
+        assert_eq!(parse("{}").unwrap().rate, Patch::Absent);
+        assert_eq!(parse(r#"{"rate":null}"#).unwrap().rate, Patch::Null);
+        assert_eq!(
+            parse(r#"{"rate":7,"more":[1]}"#).unwrap().rate,
+            Patch::Set(7)
+        );
+    }
+
+    #[test]
+    fn a_patch_sets_clears_or_leaves() {
+        for (patch, optional, plain) in [
+            (Patch::Absent, Some(1), 1),
+            (Patch::Null, None, 0),
+            (Patch::Set(2), Some(2), 2),
+        ] {
+            let (mut first, mut second) = (Some(1), 1);
+            patch.clone().apply_to_optional(&mut first);
+            patch.apply_to(&mut second);
+            assert_eq!((first, second), (optional, plain));
+        }
+    }
+
+    #[test]
+    fn wrong_bodies_say_where_they_are_wrong() {
+        for (text, location, kind) in [
+            ("", vec!["body"], "missing"),
+            (" \n", vec!["body"], "missing"),
+            ("{", vec!["body"], "value_error.jsondecode"),
+            (r#"{"rate": 1} x"#, vec!["body"], "value_error.jsondecode"),
+            ("[]", vec!["body"], "type_error"),
+            (r#"{"rate":"7"}"#, vec!["body", "rate"], "type_error"),
+            (r#"{"rate":70000}"#, vec!["body", "rate"], "type_error"),
+            (
+                r#"{"channels":["a",2]}"#,
+                vec!["body", "channels", "1"],
+                "type_error",
+            ),
+            (
+                r#"{"metadata":{"a.b":3}}"#,
+                vec!["body", "metadata", "a.b"],
+                "type_error",
+            ),
+        ] {
+            let Err(Error::Invalid(problems)) = parse(text) else {
+                panic!("{text} was taken");
+            };
+            assert_eq!(
+                (problems[0].location.clone(), problems[0].kind),
+                (location.into_iter().map(str::to_owned).collect(), kind),
+                "{text}"
+            );
+        }
+        let latin = Body(Bytes::from_static(b"{\"rate\": 1, \"\xe9\": 2}"));
+        assert!(latin.json::<Example>().is_err(), "it is not UTF-8");
+    }
+
+    #[test]
+    fn a_default_stands_for_no_body_and_not_for_a_broken_one() {
+        let body = |text: &str| Body(Bytes::copy_from_slice(text.as_bytes()));
+        assert!(body("").json_or_default::<Example>().is_ok());
+        assert!(body("nonsense").json_or_default::<Example>().is_err());
+    }
+
+    #[test]
+    fn parts_of_a_key_do_not_run_into_each_other() {
+        let key = |parts: &[&str]| {
+            let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+            scoped_key(&parts)
+        };
+        assert_ne!(key(&["POST", "/a", "b"]), key(&["POST", "/ab", ""]));
+        assert_ne!(key(&["a", "b"]), key(&["b", "a"]));
+        assert_eq!(key(&["a", "b"]), key(&["a", "b"]));
+    }
+
+    async fn length(body: Body) -> String {
+        body.0.len().to_string()
+    }
+
+    #[actix_web::test]
+    async fn a_body_has_the_length_of_its_route() {
+        use actix_web::test::{TestRequest, call_service, init_service, read_body};
+        use actix_web::{App, web};
+        let app = App::new()
+            .app_data(web::PayloadConfig::new(4))
+            .service(web::resource("/short").route(web::post().to(length)))
+            .service(
+                web::resource("/long")
+                    .app_data(web::PayloadConfig::new(8))
+                    .route(web::post().to(length)),
+            );
+        let app = init_service(app).await;
+        for (path, bytes, declared, status) in [
+            ("/short", 4, false, 200),
+            ("/short", 5, false, 413),
+            ("/short", 5, true, 413),
+            ("/long", 8, true, 200),
+            ("/long", 9, true, 413),
+        ] {
+            let mut request = TestRequest::post().uri(path).set_payload(vec![b'x'; bytes]);
+            if declared {
+                request = request.insert_header(("content-length", bytes.to_string()));
+            }
+            let response = call_service(&app, request.to_request()).await;
+            assert_eq!(response.status().as_u16(), status, "{bytes} to {path}");
+            if status == 413 {
+                let body: serde_json::Value =
+                    serde_json::from_slice(&read_body(response).await).unwrap();
+                assert_eq!(body["code"], "payload_too_large");
+            }
+        }
+    }
+
+    #[derive(Deserialize)]
+    struct Wrapper<'a> {
+        #[serde(borrow)]
+        payload: &'a RawValue,
+    }
+
+    proptest! {
+        /// Whatever stands around it, the payload's bytes are a slice of the body: nothing of
+        /// it is copied or spelled differently.
+        #[test]
+        fn a_payload_is_a_slice_of_its_body(
+            before in "[ \\n\\t]{0,5}",
+            key in "[a-zA-Z\\u{e9}\\u{1f600} ]{0,10}",
+            number in "-?[1-9][0-9]{0,3}\\.[0-9]{1,4}0",
+            after in "[ \\n\\t]{0,5}",
+        ) {
+            let payload = format!("{{{before}\"{key}\":{number}{after}}}");
+            let body = Body(Bytes::from(format!("{before}{{\"other\":1,\"payload\":{before}{payload}{after}}}")));
+            let wrapper: Wrapper<'_> = body.json().unwrap();
+            let slice = body.0.slice_ref(wrapper.payload.get().as_bytes());
+            prop_assert_eq!(&slice[..], payload.as_bytes());
+            let range = body.0.as_ptr_range();
+            prop_assert!(range.contains(&slice.as_ptr()));
+        }
+
+        #[test]
+        fn any_bytes_are_taken_or_refused_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Body(Bytes::from(bytes)).json::<Example>();
+        }
+    }
+}

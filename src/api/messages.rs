@@ -1,0 +1,464 @@
+//! Messages: `/api/v1/app/{app_id}/msg`.
+//!
+//! Publishing is the hot path: the body is parsed once, the payload stays a slice of the bytes
+//! that came in, and nothing here touches the disk before the store's commit.
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::Context;
+use super::access::{Action, Caller};
+use super::applications::{ApplicationIn, creation};
+use super::error::Failure;
+use super::extract::{Body, json, once, path_part, reading, text};
+use super::page::Query;
+use super::rules::{
+    EVENT_TYPE_NAME_MAX, Problems, check_channels, check_uid, without_repeats, wrong,
+};
+use crate::clock::Timestamp;
+use crate::domain::event_type::name_problem;
+use crate::domain::id::{ApplicationId, MessageId, OrganisationId};
+use crate::domain::message::Message;
+use crate::domain::payload;
+use crate::error::{Error, Result};
+use crate::store::{Catalog, NewMessage, Store};
+
+const CHANNELS_PER_MESSAGE_MAX: usize = 5;
+
+const NOT_FOUND: Error = Error::NotFound("message");
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct MessageIn<'a> {
+    event_type: Option<String>,
+    event_id: Option<String>,
+    channels: Option<Vec<String>>,
+    #[serde(borrow)]
+    payload: Option<&'a RawValue>,
+    /// Checked and otherwise without effect: retention is the operator's.
+    payload_retention_period: Option<i64>,
+    /// The application to create where the one in the path does not exist.
+    application: Option<ApplicationIn>,
+}
+
+/// A message as it is to be stored, before it is known for which endpoints.
+struct Checked<'a> {
+    event_type: String,
+    event_id: Option<String>,
+    channels: Vec<String>,
+    payload: &'a RawValue,
+    application: Option<ApplicationIn>,
+}
+
+impl<'a> MessageIn<'a> {
+    fn checked(self, path: &str) -> Result<Checked<'a>> {
+        let mut problems = Problems::default();
+        match &self.event_type {
+            Some(name) => {
+                let problem = name_problem(name, EVENT_TYPE_NAME_MAX);
+                problems.add_if(&["body", "eventType"], problem);
+            }
+            None => problems.missing(&["body", "eventType"]),
+        }
+        if let Some(id) = &self.event_id {
+            check_uid(&mut problems, &["body", "eventId"], id, MessageId::PREFIX);
+        }
+        let channels = self.channels.map(without_repeats);
+        if let Some(channels) = &channels {
+            let max = CHANNELS_PER_MESSAGE_MAX;
+            check_channels(&mut problems, &["body", "channels"], channels, max);
+        }
+        match self.payload {
+            Some(payload) => {
+                problems.add_if(&["body", "payload"], payload::problem(payload.get()));
+            }
+            None => problems.missing(&["body", "payload"]),
+        }
+        if self
+            .payload_retention_period
+            .is_some_and(|days| !(5..=90).contains(&days))
+        {
+            problems.add(&["body", "payloadRetentionPeriod"], "must be 5 to 90");
+        }
+        if let Some(application) = &self.application {
+            application.check(&mut problems, &["body", "application"]);
+            match application.uid.as_deref() {
+                None => problems.missing(&["body", "application", "uid"]),
+                // Where the path has a server's id, the application exists and this is ignored.
+                Some(uid) if uid != path && path.parse::<ApplicationId>().is_err() => {
+                    let message = "must be the application's uid in the path";
+                    problems.add(&["body", "application", "uid"], message);
+                }
+                Some(_) => {}
+            }
+        }
+        problems.done()?;
+        const CHECKED: &str = "its absence is a problem that was noted";
+        Ok(Checked {
+            event_type: self.event_type.expect(CHECKED),
+            event_id: self.event_id,
+            channels: channels.unwrap_or_default(),
+            payload: self.payload.expect(CHECKED),
+            application: self.application,
+        })
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MessageOut<'a> {
+    #[serde(serialize_with = "text")]
+    id: MessageId,
+    event_type: &'a str,
+    event_id: Option<&'a str>,
+    channels: Option<&'a [String]>,
+    payload: &'a RawValue,
+    #[serde(serialize_with = "text")]
+    timestamp: Timestamp,
+}
+
+impl<'a> MessageOut<'a> {
+    fn new(message: &'a Message, payload: &'a RawValue) -> Self {
+        MessageOut {
+            id: message.id,
+            event_type: &message.event_type,
+            event_id: message.event_id.as_deref(),
+            channels: Some(&message.channels[..]).filter(|channels| !channels.is_empty()),
+            payload,
+            timestamp: message.accepted_at,
+        }
+    }
+
+    fn with(message: &'a Message, with_content: bool) -> Self {
+        let payload: Option<&'a RawValue> = match with_content {
+            true => serde_json::from_slice(&message.payload).ok(),
+            false => None,
+        };
+        MessageOut::new(message, payload.unwrap_or_else(|| no_payload()))
+    }
+}
+
+/// What stands in for a payload that was not asked for.
+fn no_payload() -> &'static RawValue {
+    serde_json::from_str("{}").expect("an empty object is JSON")
+}
+
+/// Where a message goes.
+struct Route {
+    application: ApplicationId,
+    lanes: Vec<u64>,
+}
+
+fn route(catalog: &Catalog, caller: &Caller, path: &str, message: &Checked<'_>) -> Result<Route> {
+    let entry = caller.application(catalog, path, Action::Publish)?;
+    refuse_archived_type(catalog, caller.organisation, &message.event_type)?;
+    let lanes = entry
+        .endpoints
+        .iter()
+        .filter(|endpoint| endpoint.matches(&message.event_type, &message.channels))
+        .map(|endpoint| endpoint.number)
+        .collect();
+    Ok(Route {
+        application: entry.application.id,
+        lanes,
+    })
+}
+
+/// Event types that nobody registered are taken: registering is for documentation.
+fn refuse_archived_type(
+    catalog: &Catalog,
+    organisation: OrganisationId,
+    event_type: &str,
+) -> Result<()> {
+    match catalog.event_type(organisation, event_type) {
+        Some(known) if known.archived => Err(wrong(
+            &["body", "eventType"],
+            format!("the event type {event_type} is archived"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+pub async fn create(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    let path = path_part(&request, "app_id");
+    let mut query = Query::of(&request);
+    let with_content = query.flag("with_content", true);
+    query.problems.done()?;
+    let checked = body.json::<MessageIn<'_>>().and_then(|it| it.checked(path));
+    let mut message = checked.map_err(|invalid| refusal_or(invalid, &context, &caller, path))?;
+    refuse_long_payload(message.payload, context.config.limits.payload_bytes)?;
+    let once = once(&request, &caller, &body)?;
+    let first = route(&context.store.catalog(), &caller, path, &message);
+    let route = match (first, message.application.take()) {
+        (Err(Error::NotFound(_)), Some(application)) => {
+            create_application(&context.store, caller, application).await?;
+            route(&context.store.catalog(), &caller, path, &message)?
+        }
+        (route, _) => route?,
+    };
+    let accepted = context
+        .store
+        .accept_message(NewMessage {
+            organisation: caller.organisation,
+            application: route.application,
+            event_type: message.event_type,
+            event_id: message.event_id,
+            channels: message.channels,
+            payload: body.0.slice_ref(message.payload.get().as_bytes()),
+            lanes: route.lanes,
+            once,
+        })
+        .await?;
+    // A repeated idempotency key has the same body, so this is the accepted message's payload.
+    let payload = match with_content {
+        true => message.payload,
+        false => no_payload(),
+    };
+    let answer = MessageOut::new(&accepted, payload);
+    Ok(json(StatusCode::ACCEPTED, &answer))
+}
+
+/// Who may not publish hears that, and not what is wrong with the body.
+fn refusal_or(invalid: Error, context: &Context, caller: &Caller, path: &str) -> Error {
+    let catalog = context.store.catalog();
+    match caller.application(&catalog, path, Action::Publish) {
+        Err(refused @ Error::Forbidden(_)) => refused,
+        _ => invalid,
+    }
+}
+
+fn refuse_long_payload(payload: &RawValue, bytes_max: usize) -> Result<(), Failure> {
+    match payload.get().len() <= bytes_max {
+        true => Ok(()),
+        false => Err(Failure::TooLarge(format!(
+            "a payload has at most {bytes_max} bytes"
+        ))),
+    }
+}
+
+/// Creates the application that came along with a message. One that has appeared in the meantime
+/// is as good.
+async fn create_application(store: &Store, caller: Caller, input: ApplicationIn) -> Result<()> {
+    caller.may(Action::ChangeApplications)?;
+    let now = store.clock().now();
+    let application = input.into_application(caller.organisation, now);
+    let created = store.change(move |catalog| Ok((vec![creation(catalog, application)?], ())));
+    match created.await {
+        Err(Error::Conflict(_)) => Ok(()),
+        result => result,
+    }
+}
+
+pub async fn list(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    let mut query = Query::of(&request);
+    let page = query.page::<MessageId>(context.config.limits.list_page_max, true);
+    let (before, after) = query.time_bounds();
+    let with_content = query.flag("with_content", true);
+    let channel = query.channel();
+    let event_types = query.event_types();
+    query.problems.done()?;
+    let application = readable_application(&context, &caller, &request)?;
+    let window = page.window(before, after);
+    let store = context.store.clone();
+    let stretch = reading(move || {
+        store.messages(application, &window, &mut |message| {
+            is_wanted(message, event_types.as_deref(), channel.as_deref())
+        })
+    })
+    .await?;
+    let listed = page.answer(stretch, |message| message.id);
+    Ok(json(
+        StatusCode::OK,
+        &listed.map(|message| MessageOut::with(message, with_content)),
+    ))
+}
+
+/// Whether a message has one of these event types and this channel, as far as they are given.
+pub fn is_wanted(message: &Message, event_types: Option<&[String]>, channel: Option<&str>) -> bool {
+    let type_fits = event_types.is_none_or(|names| names.contains(&message.event_type));
+    let channel_fits = channel.is_none_or(|name| message.channels.iter().any(|one| one == name));
+    type_fits && channel_fits
+}
+
+/// The application in the path, for a caller that may read what was sent there.
+pub fn readable_application(
+    context: &Context,
+    caller: &Caller,
+    request: &HttpRequest,
+) -> Result<ApplicationId> {
+    let catalog = context.store.catalog();
+    let path = path_part(request, "app_id");
+    let entry = caller.application(&catalog, path, Action::ReadHistory)?;
+    Ok(entry.application.id)
+}
+
+/// The message by its id or its `eventId`. Blocks on the disk.
+pub fn find(store: &Store, application: ApplicationId, id: &str) -> Result<Arc<Message>> {
+    let message = match id.parse::<MessageId>() {
+        Ok(id) => store.message(application, id)?,
+        Err(_) => store.message_by_event_id(application, id)?,
+    };
+    message.ok_or(NOT_FOUND)
+}
+
+pub async fn get(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    let mut query = Query::of(&request);
+    let with_content = query.flag("with_content", true);
+    query.problems.done()?;
+    let application = readable_application(&context, &caller, &request)?;
+    let id = path_part(&request, "msg_id").to_owned();
+    let store = context.store.clone();
+    let message = reading(move || find(&store, application, &id)).await?;
+    Ok(json(
+        StatusCode::OK,
+        &MessageOut::with(&message, with_content),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::web::Bytes;
+
+    fn check(text: &str) -> Result<Vec<String>> {
+        let body = Body(Bytes::copy_from_slice(text.as_bytes()));
+        let result = body
+            .json::<MessageIn<'_>>()
+            .and_then(|message| message.checked("customer"));
+        match result {
+            Ok(_) => Ok(Vec::new()),
+            Err(Error::Invalid(all)) => Ok(all.iter().map(|one| one.location.join(".")).collect()),
+            Err(other) => Err(other),
+        }
+    }
+
+    #[test]
+    fn messages_are_checked_whole() {
+        for (text, expected) in [
+            (r#"{"eventType":"a.b","payload":{}}"#, vec![]),
+            (
+                r#"{"eventType":"a.b","payload":{},"channels":["x"],"eventId":"e-1","payloadRetentionPeriod":90,"more":1}"#,
+                vec![],
+            ),
+            ("{}", vec!["body.eventType", "body.payload"]),
+            (
+                r#"{"eventType":"a b","payload":[],"channels":[],"eventId":"","payloadRetentionPeriod":4}"#,
+                vec![
+                    "body.eventType",
+                    "body.eventId",
+                    "body.channels",
+                    "body.payload",
+                    "body.payloadRetentionPeriod",
+                ],
+            ),
+            (
+                r#"{"eventType":"a","payload":"text"}"#,
+                vec!["body.payload"],
+            ),
+            (
+                r#"{"eventType":"a","payload":{"x":"\ud800"}}"#,
+                vec!["body.payload"],
+            ),
+            (r#"{"eventType":"a","payload":null}"#, vec!["body.payload"]),
+            (
+                r#"{"eventType":"a","payload":{},"channels":["1","2","3","4","5","6"]}"#,
+                vec!["body.channels"],
+            ),
+            (r#"{"eventType":7,"payload":{}}"#, vec!["body.eventType"]),
+            (
+                r#"{"eventType":"a","payload":{},"channels":["ok",1]}"#,
+                vec!["body.channels.1"],
+            ),
+            (r#"{"eventType":"a","payload":{"x":01}}"#, vec!["body"]),
+            (
+                r#"{"eventType":"a","payload":{},"application":{"name":"N","uid":"customer"}}"#,
+                vec![],
+            ),
+            (
+                r#"{"eventType":"a","payload":{},"application":{"name":"N","uid":"other"}}"#,
+                vec!["body.application.uid"],
+            ),
+            (
+                r#"{"eventType":"a","payload":{},"application":{}}"#,
+                vec!["body.application.name", "body.application.uid"],
+            ),
+        ] {
+            assert_eq!(check(text).unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_payload_deeper_than_any_stack_is_refused_and_not_followed() {
+        let deep = format!(
+            r#"{{"eventType":"a","payload":{{"a":{}{}}}}}"#,
+            "[".repeat(100_000),
+            "]".repeat(100_000)
+        );
+        assert_eq!(check(&deep).unwrap(), ["body.payload"]);
+        let elsewhere = deep.replace("payload", "ignored");
+        assert!(!check(&elsewhere).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_payload_is_shown_as_it_was_published() {
+        let payload = r#"{"b": 1.10,"a":"\u00e9" , "n":12345678901234567890123}"#;
+        let message = Message {
+            id: MessageId::at(Timestamp(1_700_000_000_000)),
+            application: ApplicationId::at(Timestamp(1_700_000_000_000)),
+            event_type: "a.b".to_owned(),
+            event_id: None,
+            channels: Vec::new(),
+            payload: Bytes::from(payload),
+            accepted_at: Timestamp(1_700_000_000_250),
+        };
+        let shown = serde_json::to_string(&MessageOut::with(&message, true)).unwrap();
+        assert_eq!(
+            shown,
+            format!(
+                r#"{{"id":"{}","eventType":"a.b","eventId":null,"channels":null,"payload":{payload},"timestamp":"2023-11-14T22:13:20.250Z"}}"#,
+                message.id
+            )
+        );
+        let short = serde_json::to_value(MessageOut::with(&message, false)).unwrap();
+        assert_eq!(short["payload"], serde_json::json!({}));
+    }
+
+    #[test]
+    fn filters_want_what_they_name() {
+        let message = Message {
+            id: MessageId::at(Timestamp(0)),
+            application: ApplicationId::at(Timestamp(0)),
+            event_type: "a".to_owned(),
+            event_id: None,
+            channels: vec!["x".to_owned()],
+            payload: Bytes::new(),
+            accepted_at: Timestamp(0),
+        };
+        let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        for (types, channel, expected) in [
+            (None, None, true),
+            (Some(names(&["b", "a"])), Some("x"), true),
+            (Some(names(&["b"])), None, false),
+            (None, Some("y"), false),
+        ] {
+            assert_eq!(is_wanted(&message, types.as_deref(), channel), expected);
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! Lists: which page a query asks for, and how a page is answered.
+//!
+//! An answer is `{"data", "iterator", "prevIterator", "done"}`. `iterator` is the id of the last
+//! item and reads on; `prevIterator` is `-` and the id of the first, and reads back. Either way
+//! the items stand in the list's own order, and `done` says that there is nothing further in the
+//! direction of reading.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use actix_web::HttpRequest;
+use serde::Serialize;
+use url::form_urlencoded;
+
+use super::rules::{CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, Problems};
+use crate::clock::Timestamp;
+use crate::domain::event_type::name_problem;
+use crate::store::{Stretch, Window};
+
+/// How many items a page has where the query does not say.
+const LIMIT_DEFAULT: usize = 50;
+
+/// The instants that an id can carry (32 bits of seconds from 2014 on). What lies outside bounds the
+/// same things as the nearest of these, and would wrap around.
+const IDS_BEGIN: Timestamp = Timestamp::from_seconds(1_400_000_000);
+const IDS_END: Timestamp = Timestamp::from_seconds(1_400_000_000 + u32::MAX as u64);
+
+/// A query string, with what is wrong in it.
+pub struct Query<'a> {
+    pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pub problems: Problems,
+}
+
+impl<'a> Query<'a> {
+    pub fn of(request: &'a HttpRequest) -> Query<'a> {
+        Query::parse(request.query_string())
+    }
+
+    fn parse(text: &'a str) -> Query<'a> {
+        Query {
+            pairs: form_urlencoded::parse(text.as_bytes()).collect(),
+            problems: Problems::default(),
+        }
+    }
+
+    /// The value of a parameter; an empty one is as good as absent.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.pairs
+            .iter()
+            .find(|(key, value)| key == name && !value.is_empty())
+            .map(|(_, value)| value.as_ref())
+    }
+
+    pub fn flag(&mut self, name: &str, default: bool) -> bool {
+        match self.get(name) {
+            None => default,
+            Some("true") => true,
+            Some("false") => false,
+            Some(_) => {
+                self.problems.add(&["query", name], "must be true or false");
+                default
+            }
+        }
+    }
+
+    /// One of the given words, as what it stands for.
+    pub fn choice<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> Option<T> {
+        let given = self.get(name)?;
+        let found = words.iter().find(|(word, _)| *word == given);
+        if found.is_none() {
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let message = format!("must be one of {}", known.join(", "));
+            self.problems.add(&["query", name], message);
+        }
+        found.map(|(_, value)| *value)
+    }
+
+    pub fn instant(&mut self, name: &str) -> Option<Timestamp> {
+        match self.get(name)?.parse() {
+            Ok(instant) => Some(instant),
+            Err(_) => {
+                let message = "must be an RFC 3339 date and time, such as 2026-01-31T08:15:30Z";
+                self.problems.add(&["query", name], message);
+                None
+            }
+        }
+    }
+
+    /// `event_types`, given repeatedly, with brackets, or with commas; all where absent.
+    pub fn event_types(&mut self) -> Option<Vec<String>> {
+        let is_ours = |key: &str| {
+            key == "event_types" || (key.starts_with("event_types[") && key.ends_with(']'))
+        };
+        let names: Vec<String> = self
+            .pairs
+            .iter()
+            .filter(|(key, _)| is_ours(key))
+            .flat_map(|(_, value)| value.split(','))
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect();
+        for name in &names {
+            let problem = name_problem(name, EVENT_TYPE_NAME_MAX);
+            self.problems.add_if(&["query", "event_types"], problem);
+        }
+        (!names.is_empty()).then_some(names)
+    }
+
+    pub fn channel(&mut self) -> Option<String> {
+        let channel = self.get("channel")?.to_owned();
+        let problem = name_problem(&channel, CHANNEL_NAME_MAX);
+        self.problems.add_if(&["query", "channel"], problem);
+        Some(channel)
+    }
+
+    /// `before` and `after`, of which only one can be given.
+    pub fn time_bounds(&mut self) -> (Option<Timestamp>, Option<Timestamp>) {
+        let (before, after) = (self.instant("before"), self.instant("after"));
+        if self.get("before").is_some() && self.get("after").is_some() {
+            let message = "cannot be given together with after";
+            self.problems.add(&["query", "before"], message);
+        }
+        let within = |instant: Timestamp| instant.clamp(IDS_BEGIN, IDS_END);
+        (before.map(within), after.map(within))
+    }
+
+    /// `limit`, `iterator` and `order`. `descending` is the list's own order where the query
+    /// names none.
+    pub fn page<Id: FromStr>(&mut self, limit_max: usize, descending: bool) -> Page<Id> {
+        let limit = match self.get("limit").map(str::parse::<usize>) {
+            None => LIMIT_DEFAULT.min(limit_max),
+            Some(Ok(limit)) if (1..=limit_max).contains(&limit) => limit,
+            Some(_) => {
+                let message = format!("must be a number from 1 to {limit_max}");
+                self.problems.add(&["query", "limit"], message);
+                limit_max
+            }
+        };
+        let orders = [("ascending", false), ("descending", true)];
+        let descending = self.choice("order", &orders).unwrap_or(descending);
+        let (behind, backwards) = match self.get("iterator").map(parse_iterator::<Id>) {
+            None => (None, false),
+            Some(Ok((id, backwards))) => (Some(id), backwards),
+            Some(Err(())) => {
+                let message = "is not an iterator of this list";
+                self.problems.add(&["query", "iterator"], message);
+                (None, false)
+            }
+        };
+        Page {
+            limit,
+            descending,
+            behind,
+            backwards,
+        }
+    }
+}
+
+fn parse_iterator<Id: FromStr>(text: &str) -> Result<(Id, bool), ()> {
+    let (id, backwards) = match text.strip_prefix('-') {
+        Some(id) => (id, true),
+        None => (text, false),
+    };
+    Ok((id.parse().map_err(|_| ())?, backwards))
+}
+
+/// The page that a query asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<Id> {
+    limit: usize,
+    /// The list's order, whichever way it is read.
+    descending: bool,
+    behind: Option<Id>,
+    /// Reading against the list's order.
+    backwards: bool,
+}
+
+impl<Id: Display + Clone + PartialOrd> Page<Id> {
+    /// This page of a list that is in memory, in ascending order.
+    pub fn of<T>(
+        &self,
+        ascending: impl DoubleEndedIterator<Item = T>,
+        id: impl Fn(&T) -> Id,
+    ) -> Stretch<T, Id> {
+        let mut items = if self.reads_down() {
+            self.take(ascending.rev(), &id, |id, behind| id < behind)
+        } else {
+            self.take(ascending, &id, |id, behind| id > behind)
+        };
+        let more = items.len() > self.limit;
+        items.truncate(self.limit);
+        let next = items.last().filter(|_| more).map(&id);
+        Stretch { items, next }
+    }
+
+    /// One more than the page has, which tells whether something comes behind it.
+    fn take<T>(
+        &self,
+        items: impl Iterator<Item = T>,
+        id: impl Fn(&T) -> Id,
+        beyond: impl Fn(&Id, &Id) -> bool,
+    ) -> Vec<T> {
+        items
+            .filter(|item| {
+                self.behind
+                    .as_ref()
+                    .is_none_or(|behind| beyond(&id(item), behind))
+            })
+            .take(self.limit + 1)
+            .collect()
+    }
+
+    /// The same page of a list in the store.
+    pub fn window(&self, before: Option<Timestamp>, after: Option<Timestamp>) -> Window<Id> {
+        Window {
+            limit: self.limit,
+            newest_first: self.reads_down(),
+            behind: self.behind.clone(),
+            before,
+            after,
+        }
+    }
+
+    fn reads_down(&self) -> bool {
+        self.descending != self.backwards
+    }
+
+    /// What was read, as the API answers it.
+    pub fn answer<T>(&self, mut stretch: Stretch<T, Id>, id: impl Fn(&T) -> Id) -> Listed<T> {
+        if self.backwards {
+            stretch.items.reverse();
+        }
+        let first = stretch.items.first().map(&id);
+        let last = stretch.items.last().map(&id);
+        let done = stretch.next.is_none();
+        // A filter may have looked further than the last item that it let through.
+        let (first, last) = match self.backwards {
+            true => (stretch.next.or(first), last),
+            false => (first, stretch.next.or(last)),
+        };
+        Listed {
+            iterator: last.map(|id| id.to_string()),
+            prev_iterator: first.map(|id| format!("-{id}")),
+            done,
+            data: stretch.items,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listed<T> {
+    pub data: Vec<T>,
+    pub iterator: Option<String>,
+    pub prev_iterator: Option<String>,
+    pub done: bool,
+}
+
+impl<T> Listed<T> {
+    /// The same page, showing each item as what `show` makes of it.
+    pub fn map<'a, Out>(&'a self, show: impl FnMut(&'a T) -> Out) -> Listed<Out> {
+        Listed {
+            data: self.data.iter().map(show).collect(),
+            iterator: self.iterator.clone(),
+            prev_iterator: self.prev_iterator.clone(),
+            done: self.done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use proptest::prelude::*;
+
+    fn problem_places(query: Query<'_>) -> Vec<String> {
+        match query.problems.done() {
+            Ok(()) => Vec::new(),
+            Err(Error::Invalid(all)) => all.iter().map(|one| one.location.join(".")).collect(),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn list(items: &[u32], text: &str) -> Listed<u32> {
+        let mut query = Query::parse(text);
+        let page: Page<u32> = query.page(250, false);
+        query.problems.done().expect("the query is right");
+        page.answer(page.of(items.iter().copied(), |id| *id), |id| *id)
+    }
+
+    #[test]
+    fn pages_read_on_and_back() {
+        let items: Vec<u32> = (1..=5).collect();
+        for (query, data, iterator, previous, done) in [
+            ("limit=2", vec![1, 2], "2", "-1", false),
+            ("limit=2&iterator=2", vec![3, 4], "4", "-3", false),
+            ("limit=2&iterator=4", vec![5], "5", "-5", true),
+            ("limit=2&iterator=-5", vec![3, 4], "4", "-3", false),
+            ("limit=2&iterator=-3", vec![1, 2], "2", "-1", true),
+            ("limit=2&order=descending", vec![5, 4], "4", "-5", false),
+            (
+                "limit=2&order=descending&iterator=2",
+                vec![1],
+                "1",
+                "-1",
+                true,
+            ),
+            (
+                "limit=2&order=descending&iterator=-2",
+                vec![4, 3],
+                "3",
+                "-4",
+                false,
+            ),
+            ("limit=5", vec![1, 2, 3, 4, 5], "5", "-1", true),
+        ] {
+            let page = list(&items, query);
+            assert_eq!(page.data, data, "{query}");
+            assert_eq!(page.iterator.as_deref(), Some(iterator), "{query}");
+            assert_eq!(page.prev_iterator.as_deref(), Some(previous), "{query}");
+            assert_eq!(page.done, done, "{query}");
+        }
+        let empty = list(&[], "");
+        assert_eq!(
+            (empty.iterator, empty.prev_iterator, empty.done),
+            (None, None, true)
+        );
+    }
+
+    #[test]
+    fn a_filter_that_looked_further_reads_on_from_there() {
+        let mut query = Query::parse("limit=2");
+        let page: Page<u32> = query.page(250, true);
+        let stretch = Stretch {
+            items: vec![9],
+            next: Some(4),
+        };
+        let listed = page.answer(stretch, |id| *id);
+        assert_eq!(listed.iterator.as_deref(), Some("4"));
+        assert_eq!(listed.prev_iterator.as_deref(), Some("-9"));
+        assert!(!listed.done);
+    }
+
+    #[test]
+    fn a_window_reads_against_the_order_for_a_previous_page() {
+        for (text, newest_first) in [("", true), ("iterator=7", true), ("iterator=-7", false)] {
+            let page: Page<u32> = Query::parse(text).page(250, true);
+            assert_eq!(page.window(None, None).newest_first, newest_first, "{text}");
+        }
+    }
+
+    #[test]
+    fn wrong_queries_say_what_is_wrong() {
+        for (text, expected) in [
+            ("", vec![]),
+            ("limit=250&with=&before=", vec![]),
+            ("limit=0", vec!["query.limit"]),
+            ("limit=251", vec!["query.limit"]),
+            ("limit=many", vec!["query.limit"]),
+            ("limit=-1", vec!["query.limit"]),
+            ("iterator=x", vec!["query.iterator"]),
+            ("order=up", vec!["query.order"]),
+            ("before=yesterday", vec!["query.before"]),
+            ("after=2026-02-30T00:00:00Z", vec!["query.after"]),
+            (
+                "before=2026-01-01T00:00:00Z&after=2026-01-01T00:00:00Z",
+                vec!["query.before"],
+            ),
+            ("with_content=yes", vec!["query.with_content"]),
+            ("channel=a%20b", vec!["query.channel"]),
+            ("event_types=a,b%20c", vec!["query.event_types"]),
+            ("limit=x&order=y", vec!["query.limit", "query.order"]),
+        ] {
+            let mut query = Query::parse(text);
+            let _: Page<u32> = query.page(250, false);
+            query.time_bounds();
+            query.flag("with_content", true);
+            query.channel();
+            query.event_types();
+            assert_eq!(problem_places(query), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn event_types_come_in_every_usual_spelling() {
+        for text in [
+            "event_types=a,b",
+            "event_types=a&event_types=b",
+            "event_types[]=a&event_types[]=b",
+            "event_types[0]=a&event_types%5B1%5D=b",
+        ] {
+            let names = Query::parse(text).event_types();
+            assert_eq!(names, Some(vec!["a".to_owned(), "b".to_owned()]), "{text}");
+        }
+        assert_eq!(Query::parse("event_types=").event_types(), None);
+    }
+
+    #[test]
+    fn an_offset_in_an_instant_is_honoured() {
+        let text = "after=2026-01-31T10%3A00%3A00%2B02%3A00";
+        let (_, after) = Query::parse(text).time_bounds();
+        assert_eq!(after, "2026-01-31T08:00:00Z".parse().ok());
+    }
+
+    #[test]
+    fn a_bound_that_no_id_can_carry_is_the_nearest_one() {
+        for (text, expected) in [
+            ("before=1999-01-01T00:00:00Z", IDS_BEGIN),
+            ("before=9999-01-01T00:00:00Z", IDS_END),
+        ] {
+            let (before, _) = Query::parse(text).time_bounds();
+            assert_eq!(before, Some(expected), "{text}");
+            let id = crate::domain::id::MessageId::first_at(expected);
+            assert_eq!(id.time(), expected, "it does not wrap around");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn following_the_iterator_visits_everything_once(
+            count in 0u32..60, limit in 1usize..20, descending: bool,
+        ) {
+            let items: Vec<u32> = (0..count).collect();
+            let order = if descending { "descending" } else { "ascending" };
+            let (mut seen, mut iterator) = (Vec::<u32>::new(), String::new());
+            loop {
+                let page = list(&items, &format!("limit={limit}&order={order}&iterator={iterator}"));
+                seen.extend(&page.data);
+                if page.done {
+                    break;
+                }
+                iterator = page.iterator.expect("a page with more behind it has an iterator");
+            }
+            let mut expected = items.clone();
+            if descending {
+                expected.reverse();
+            }
+            prop_assert_eq!(seen, expected);
+        }
+
+        #[test]
+        fn any_query_is_read_without_panic(text in "\\PC{0,80}") {
+            let mut query = Query::parse(&text);
+            let _: Page<u32> = query.page(250, false);
+            query.time_bounds();
+            query.event_types();
+        }
+    }
+}

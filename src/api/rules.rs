@@ -1,0 +1,250 @@
+//! The checks that several kinds of bodies share, and the list in which they note what is wrong.
+//!
+//! Pure. A caller hears of everything that is wrong with a body at once, not of one thing a time.
+
+use std::collections::BTreeMap;
+
+use crate::domain::event_type::name_problem;
+use crate::domain::id::uid_problem;
+use crate::error::{Error, Invalid, Result};
+
+/// The longest name of an event type, and of what looks like one.
+pub const EVENT_TYPE_NAME_MAX: usize = 256;
+
+/// The longest name of a channel.
+pub const CHANNEL_NAME_MAX: usize = 128;
+
+/// Names of applications and tokens.
+const NAME_BYTES_MAX: usize = 1024;
+
+const DESCRIPTION_BYTES_MAX: usize = 8 * 1024;
+
+/// All keys and values of one thing's metadata together: they are in memory while the server runs.
+const METADATA_BYTES_MAX: usize = 4 * 1024;
+
+/// An endpoint that wants more event types than this wants all.
+const EVENT_TYPES_PER_ENDPOINT_MAX: usize = 1000;
+
+/// What is wrong with a request, as found so far.
+#[derive(Debug, Default)]
+pub struct Problems(Vec<Invalid>);
+
+impl Problems {
+    /// `place` is the way to the value: `["body", "headers", "X-One"]`.
+    pub fn add(&mut self, place: &[&str], message: impl Into<String>) {
+        self.note(place, message.into(), "value_error");
+    }
+
+    pub fn add_if(&mut self, place: &[&str], message: Option<impl Into<String>>) {
+        if let Some(message) = message {
+            self.add(place, message);
+        }
+    }
+
+    pub fn missing(&mut self, place: &[&str]) {
+        self.note(place, "is required".to_owned(), "missing");
+    }
+
+    fn note(&mut self, place: &[&str], message: String, kind: &'static str) {
+        self.0.push(Invalid {
+            location: place.iter().map(|part| (*part).to_owned()).collect(),
+            message,
+            kind,
+        });
+    }
+
+    /// An error with everything that was noted, if anything was.
+    pub fn done(self) -> Result<()> {
+        match self.0.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Invalid(self.0)),
+        }
+    }
+}
+
+/// The error for one thing that is not there.
+pub fn missing(place: &[&str]) -> Error {
+    let mut problems = Problems::default();
+    problems.missing(place);
+    Error::Invalid(problems.0)
+}
+
+/// The error for one value that breaks a rule.
+pub fn wrong(place: &[&str], message: impl Into<String>) -> Error {
+    let mut problems = Problems::default();
+    problems.add(place, message);
+    Error::Invalid(problems.0)
+}
+
+/// A name for people: not empty, not endless, no control characters.
+pub fn check_name(problems: &mut Problems, place: &[&str], name: &str) {
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        problems.add(place, format!("must have 1 to {NAME_BYTES_MAX} bytes"));
+    }
+    check_text(problems, place, name);
+}
+
+pub fn check_description(problems: &mut Problems, place: &[&str], description: &str) {
+    if description.len() > DESCRIPTION_BYTES_MAX {
+        let message = format!("must have at most {DESCRIPTION_BYTES_MAX} bytes");
+        problems.add(place, message);
+    }
+    check_text(problems, place, description);
+}
+
+fn check_text(problems: &mut Problems, place: &[&str], text: &str) {
+    let is_text = |character: char| !character.is_control() || "\t\r\n".contains(character);
+    if !text.chars().all(is_text) {
+        problems.add(place, "may not contain control characters");
+    }
+}
+
+/// A caller's own id; `prefix` is that of the ids it must not look like.
+pub fn check_uid(problems: &mut Problems, place: &[&str], uid: &str, prefix: &str) {
+    problems.add_if(place, uid_problem(uid, prefix));
+}
+
+pub fn check_metadata(
+    problems: &mut Problems,
+    place: &[&str],
+    metadata: &BTreeMap<String, String>,
+) {
+    let bytes: usize = metadata
+        .iter()
+        .map(|(key, value)| key.len() + value.len())
+        .sum();
+    if bytes > METADATA_BYTES_MAX {
+        let message = format!("keys and values may have {METADATA_BYTES_MAX} bytes in all");
+        problems.add(place, message);
+    }
+}
+
+pub fn check_throttle_rate(problems: &mut Problems, place: &[&str], rate: u16) {
+    if rate == 0 {
+        problems.add(place, "must be at least 1, or null for no throttle");
+    }
+}
+
+pub fn check_event_type_names(problems: &mut Problems, place: &[&str], names: &[String]) {
+    let max = (EVENT_TYPES_PER_ENDPOINT_MAX, EVENT_TYPE_NAME_MAX);
+    check_names(problems, place, names, max);
+}
+
+pub fn check_channels(
+    problems: &mut Problems,
+    place: &[&str],
+    channels: &[String],
+    count_max: usize,
+) {
+    check_names(problems, place, channels, (count_max, CHANNEL_NAME_MAX));
+}
+
+fn check_names(
+    problems: &mut Problems,
+    place: &[&str],
+    names: &[String],
+    (count_max, bytes_max): (usize, usize),
+) {
+    if names.is_empty() || names.len() > count_max {
+        let message = format!("must have 1 to {count_max} items, or be null for all");
+        problems.add(place, message);
+        return;
+    }
+    for (index, name) in names.iter().enumerate() {
+        let index = index.to_string();
+        let place: Vec<&str> = place.iter().copied().chain([index.as_str()]).collect();
+        problems.add_if(&place, name_problem(name, bytes_max));
+    }
+}
+
+/// The names in the order given, each once.
+pub fn without_repeats(names: Vec<String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::with_capacity(names.len());
+    let mut seen = std::collections::HashSet::with_capacity(names.len());
+    for name in names {
+        if seen.insert(name.clone()) {
+            kept.push(name);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(problems: Problems) -> Vec<String> {
+        match problems.done() {
+            Ok(()) => Vec::new(),
+            Err(Error::Invalid(all)) => all.iter().map(|one| one.location.join(".")).collect(),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn everything_wrong_is_told_at_once() {
+        let mut problems = Problems::default();
+        check_name(&mut problems, &["body", "name"], "");
+        check_uid(&mut problems, &["body", "uid"], "no spaces", "app_");
+        check_throttle_rate(&mut problems, &["body", "throttleRate"], 0);
+        check_description(&mut problems, &["body", "description"], "bell \u{7}");
+        problems.missing(&["body", "url"]);
+        assert_eq!(
+            places(problems),
+            [
+                "body.name",
+                "body.uid",
+                "body.throttleRate",
+                "body.description",
+                "body.url"
+            ]
+        );
+    }
+
+    #[test]
+    fn good_values_pass() {
+        let mut problems = Problems::default();
+        check_name(&mut problems, &["body", "name"], "Größe \u{1f600}");
+        check_uid(&mut problems, &["body", "uid"], "customer-7", "app_");
+        check_description(&mut problems, &["body", "description"], "two\nlines");
+        check_channels(&mut problems, &["body", "channels"], &["a.b".to_owned()], 5);
+        assert!(problems.done().is_ok());
+    }
+
+    #[test]
+    fn lists_of_names_have_a_length_and_an_alphabet() {
+        let names = |count: usize| (0..count).map(|n| format!("n{n}")).collect::<Vec<_>>();
+        for (given, expected) in [
+            (names(0), vec!["body.channels"]),
+            (names(5), vec![]),
+            (names(6), vec!["body.channels"]),
+            (
+                vec!["ok".to_owned(), "not ok".to_owned()],
+                vec!["body.channels.1"],
+            ),
+            (vec!["x".repeat(129)], vec!["body.channels.0"]),
+        ] {
+            let mut problems = Problems::default();
+            check_channels(&mut problems, &["body", "channels"], &given, 5);
+            assert_eq!(places(problems), expected, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn metadata_has_a_size() {
+        let mut problems = Problems::default();
+        let mut metadata = BTreeMap::from([("k".to_owned(), "v".repeat(METADATA_BYTES_MAX - 1))]);
+        check_metadata(&mut problems, &["body", "metadata"], &metadata);
+        assert!(problems.done().is_ok());
+        metadata.insert("more".to_owned(), String::new());
+        let mut problems = Problems::default();
+        check_metadata(&mut problems, &["body", "metadata"], &metadata);
+        assert!(problems.done().is_err());
+    }
+
+    #[test]
+    fn repeats_go_and_order_stays() {
+        let given = ["b", "a", "b"].map(str::to_owned).to_vec();
+        assert_eq!(without_repeats(given), ["b", "a"]);
+    }
+}

@@ -1,0 +1,290 @@
+//! Where an endpoint's requests go and which headers a caller may add to them.
+//!
+//! Pure. Whether the host's address is allowed is not decided here: the caller asks the address
+//! rule, which is applied once more at each connection.
+
+use std::collections::{BTreeMap, HashSet};
+
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use crate::domain::endpoint::{BasicAuth, Endpoint};
+
+/// Names that HTTP or the signature needs for itself.
+const RESERVED_NAMES: [&str; 10] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "trailers",
+    "transfer-encoding",
+    "upgrade",
+];
+const RESERVED_PREFIXES: [&str; 3] = ["proxy-", "webhook-", "svix-"];
+
+const HEADER_NAME_BYTES_MAX: usize = 256;
+
+/// An endpoint's URL without credentials, and the credentials that stood in it.
+#[derive(Debug, PartialEq)]
+pub struct Target {
+    pub url: Url,
+    basic_auth: Option<BasicAuth>,
+}
+
+impl Target {
+    /// Credentials stay with the origin that they were given for, and with no other.
+    pub fn apply_to(self, endpoint: &mut Endpoint) {
+        let same_origin =
+            Url::parse(&endpoint.url).is_ok_and(|old| old.origin() == self.url.origin());
+        if self.basic_auth.is_some() || !same_origin {
+            endpoint.basic_auth = self.basic_auth;
+        }
+        endpoint.url = self.url.into();
+    }
+}
+
+/// Takes an absolute http(s) URL. The error is a sentence for the caller.
+pub fn target(text: &str, bytes_max: usize) -> Result<Target, String> {
+    if text.len() > bytes_max {
+        return Err(format!("must have at most {bytes_max} bytes"));
+    }
+    // The parser would quietly drop these, and the endpoint would be another than it looks.
+    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err("may not contain spaces or control characters".to_owned());
+    }
+    let mut url = Url::parse(text).map_err(|error| format!("must be an absolute URL: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("must be http or https".to_owned());
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err("must have a host".to_owned());
+    }
+    if url.fragment().is_some() {
+        return Err("may not have a fragment".to_owned());
+    }
+    let basic_auth = credentials(&url)?;
+    let cleared = url.set_username("").and_then(|()| url.set_password(None));
+    cleared.map_err(|()| "must have a host".to_owned())?;
+    // International names and odd characters grow when they are encoded.
+    if url.as_str().len() > bytes_max {
+        return Err(format!("must have at most {bytes_max} bytes when encoded"));
+    }
+    Ok(Target { url, basic_auth })
+}
+
+fn credentials(url: &Url) -> Result<Option<BasicAuth>, String> {
+    if url.username().is_empty() && url.password().is_none() {
+        return Ok(None);
+    }
+    let decoded = |text: &str| {
+        let text = percent_decode_str(text)
+            .decode_utf8()
+            .map_err(|_| "has credentials that are not UTF-8".to_owned())?;
+        match text.chars().any(char::is_control) {
+            true => Err("has credentials with control characters".to_owned()),
+            false => Ok(text.into_owned()),
+        }
+    };
+    let username = decoded(url.username())?;
+    if username.contains(':') {
+        return Err("has a user name with a colon, which Basic auth cannot carry".to_owned());
+    }
+    Ok(Some(BasicAuth {
+        username,
+        password: decoded(url.password().unwrap_or_default())?,
+    }))
+}
+
+/// What is wrong with headers that are to be sent along: for one name, or for all of them. Values
+/// are not repeated.
+pub fn header_problems(
+    headers: &BTreeMap<String, String>,
+    count_max: usize,
+    value_bytes_max: usize,
+) -> Vec<(Option<String>, String)> {
+    let mut problems = Vec::new();
+    if headers.len() > count_max {
+        let message = format!("may have at most {count_max} entries");
+        return vec![(None, message)];
+    }
+    let mut seen = HashSet::new();
+    for (name, value) in headers {
+        if let Some(message) = name_problem(name) {
+            problems.push((Some(name.clone()), message.to_owned()));
+        } else if !seen.insert(name.to_ascii_lowercase()) {
+            problems.push((Some(name.clone()), "is given twice".to_owned()));
+        }
+        if let Some(message) = value_problem(value, value_bytes_max) {
+            problems.push((Some(name.clone()), message));
+        }
+    }
+    problems
+}
+
+/// A token of RFC 9110, 5.6.2, that nobody else needs.
+fn name_problem(name: &str) -> Option<&'static str> {
+    if name.is_empty() || name.len() > HEADER_NAME_BYTES_MAX {
+        return Some("must have a name of 1 to 256 characters");
+    }
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if !name.bytes().all(is_token) {
+        return Some("is not a header name");
+    }
+    let name = name.to_ascii_lowercase();
+    let reserved = RESERVED_NAMES.contains(&name.as_str())
+        || RESERVED_PREFIXES
+            .iter()
+            .any(|prefix| name.starts_with(prefix));
+    reserved.then_some("is a header that the server sets itself")
+}
+
+fn value_problem(value: &str, bytes_max: usize) -> Option<String> {
+    if value.len() > bytes_max {
+        return Some(format!("must have a value of at most {bytes_max} bytes"));
+    }
+    let visible = |byte: u8| matches!(byte, b' '..=b'~' | b'\t');
+    if !value.bytes().all(visible) {
+        return Some("must have a value of visible ASCII characters".to_owned());
+    }
+    (value.trim_ascii() != value).then(|| "may not begin or end with a space".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::http::header::{HeaderName, HeaderValue};
+    use proptest::prelude::*;
+
+    #[test]
+    fn urls_are_absolute_and_without_surprises() {
+        for (text, expected) in [
+            (
+                "https://example.com/in?a=b",
+                Ok("https://example.com/in?a=b"),
+            ),
+            ("http://127.0.0.1:8080", Ok("http://127.0.0.1:8080/")),
+            ("http://[::1]:8080/x", Ok("http://[::1]:8080/x")),
+            (
+                "https://user:pa%3Ass@example.com/",
+                Ok("https://example.com/"),
+            ),
+            ("HTTPS://EXAMPLE.com/A", Ok("https://example.com/A")),
+            ("/in", Err("absolute")),
+            ("example.com", Err("absolute")),
+            ("ftp://example.com/", Err("http or https")),
+            ("javascript:alert(1)", Err("http or https")),
+            ("https://", Err("absolute")),
+            ("https://example.com/#top", Err("fragment")),
+            ("https://example.com/ a", Err("spaces")),
+            (" https://example.com/", Err("spaces")),
+            ("https://exa\tmple.com/", Err("spaces")),
+            ("https://a%3Ab:c@example.com/", Err("colon")),
+            ("https://a:%0a@example.com/", Err("control")),
+            ("https://%ff:x@example.com/", Err("UTF-8")),
+            (
+                "https://example.com/0123456789012345678901234567890123456789",
+                Err("50 bytes"),
+            ),
+            ("https://example.com/éééééééééé", Err("when encoded")),
+        ] {
+            match (target(text, 50), expected) {
+                (Ok(target), Ok(url)) => assert_eq!(target.url.as_str(), url),
+                (Err(message), Err(part)) => assert!(message.contains(part), "{text}: {message}"),
+                (found, _) => panic!("{text}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn userinfo_becomes_credentials() {
+        let found = target("https://ann:p%40ss%20w@example.com/", 2048).unwrap();
+        let expected = BasicAuth {
+            username: "ann".to_owned(),
+            password: "p@ss w".to_owned(),
+        };
+        assert_eq!(found.basic_auth, Some(expected));
+        let only_name = target("https://ann@example.com/", 2048).unwrap();
+        assert_eq!(only_name.basic_auth.unwrap().password, "");
+    }
+
+    #[test]
+    fn what_the_server_sets_and_what_is_not_a_header_is_refused() {
+        for name in [
+            "Host",
+            "content-length",
+            "Transfer-Encoding",
+            "Connection",
+            "Keep-Alive",
+            "TE",
+            "Trailer",
+            "Upgrade",
+            "Proxy-Authorization",
+            "Webhook-Id",
+            "svix-signature",
+            "",
+            "a b",
+            "a:b",
+            "é",
+            "a\r\nb",
+        ] {
+            assert!(name_problem(name).is_some(), "{name}");
+        }
+        for name in [
+            "Authorization",
+            "X-Webhook",
+            "User-Agent",
+            "x_y.z",
+            "Content-Type",
+        ] {
+            assert_eq!(name_problem(name), None, "{name}");
+        }
+        for value in ["a\r\nX-Evil: 1", "a\0", "\u{7f}", " a", "a\t", "é"] {
+            assert!(value_problem(value, 100).is_some(), "{value:?}");
+        }
+        for value in ["", "a b\tc", "Bearer !~"] {
+            assert_eq!(value_problem(value, 100), None, "{value:?}");
+        }
+        assert!(value_problem("12345", 4).is_some());
+    }
+
+    #[test]
+    fn headers_are_counted_and_unique() {
+        let headers = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| ((*name).to_owned(), "v".to_owned()))
+                .collect::<BTreeMap<_, _>>()
+        };
+        assert!(header_problems(&headers(&["A", "B"]), 2, 10).is_empty());
+        assert_eq!(
+            header_problems(&headers(&["A", "B", "C"]), 2, 10)[0].0,
+            None
+        );
+        let twice = header_problems(&headers(&["A", "a"]), 2, 10);
+        assert_eq!(twice[0].0.as_deref(), Some("a"));
+    }
+
+    proptest! {
+        /// What passes here can be put on a request.
+        #[test]
+        fn headers_that_pass_are_headers(name in "\\PC{1,20}", value in "[ -\u{ff}]{0,20}") {
+            if name_problem(&name).is_none() {
+                prop_assert!(HeaderName::from_bytes(name.as_bytes()).is_ok());
+            }
+            if value_problem(&value, 100).is_none() {
+                prop_assert!(HeaderValue::from_str(&value).is_ok());
+            }
+        }
+
+        #[test]
+        fn a_url_that_passes_has_no_userinfo(text in "https?://[a-z:@%0-9./?]{1,40}") {
+            if let Ok(target) = target(&text, 2048) {
+                prop_assert!(target.url.username().is_empty());
+                prop_assert!(target.url.password().is_none());
+            }
+        }
+    }
+}
