@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use actix_web::http::Uri;
 use actix_web::http::header::{
@@ -16,7 +17,6 @@ use actix_web::http::header::{
 use actix_web::web::Bytes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use std::time::{Duration, UNIX_EPOCH};
 use url::Url;
 
 use super::sign::Signer;

@@ -143,8 +143,8 @@ pub async fn exchange(
         body: Vec::new(),
         truncated: false,
     });
-    if status == 101 {
-        // What follows is another protocol.
+    if matches!(status, 101 | 204 | 304) {
+        // None of these has a body, whatever its head says; after 101 another protocol follows.
         return Ok(());
     }
     let mut read = 0;

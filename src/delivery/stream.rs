@@ -391,9 +391,64 @@ impl Head {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use std::time::Duration;
 
+    use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::super::trace::TRACE;
     use super::*;
+
+    /// A connection that has carried a request, and its other end.
+    async fn used_connection() -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let near = TcpStream::connect(address).await.unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        let mut stream = Stream::new(Transport::Plain(near), OpenConnections::default());
+        TRACE
+            .scope(Trace::new(false), stream.write_all(b"request"))
+            .await
+            .unwrap();
+        (stream, far)
+    }
+
+    /// Whether a pool that looks at the idle connection for another exchange is told that it ended.
+    async fn is_refused(stream: &mut Stream, fresh_only: bool) -> bool {
+        let mut buffer = [0; 2];
+        let look = TRACE.scope(Trace::new(fresh_only), stream.read(&mut buffer));
+        tokio::select! {
+            biased;
+            read = look => read.unwrap() == 0,
+            () = std::future::ready(()) => false,
+        }
+    }
+
+    #[actix_web::test]
+    async fn an_idle_connection_is_refused_where_it_does_not_fit() {
+        let (mut stream, _far) = used_connection().await;
+        stream.awaiting_head = false;
+        assert!(!is_refused(&mut stream, false).await);
+        assert!(is_refused(&mut stream, true).await);
+        stream.broken = true;
+        assert!(is_refused(&mut stream, false).await);
+    }
+
+    #[actix_web::test]
+    async fn a_connection_that_fails_to_send_carries_no_further_request() {
+        let (mut stream, far) = used_connection().await;
+        // With the request unread, closing resets the connection.
+        drop(far);
+        let sending = async {
+            while !stream.broken {
+                stream.write_all(b"more").await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let noticed = tokio::time::timeout(Duration::from_secs(20), sending).await;
+        assert!(noticed.is_ok());
+    }
 
     #[test]
     fn the_end_of_a_head_is_found_in_both_spellings() {

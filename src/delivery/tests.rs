@@ -731,8 +731,18 @@ async fn what_is_no_whole_answer_is_broken() {
 
 #[actix_web::test]
 async fn whole_answers_are_taken_in_every_framing() {
+    let large_head = format!(
+        "HTTP/1.1 200 OK\r\nX: {}\r\nContent-Length: 2\r\n\r\nok",
+        "x".repeat(100_000)
+    );
     for (answer, body) in [
         (NO_CONTENT, ""),
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", ""),
+        (
+            "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "",
+        ),
+        (large_head.as_str(), "ok"),
         (OK, "ok"),
         ("HTTP/1.1 200 OK\r\n\r\nto the end", "to the end"),
         (
@@ -1026,6 +1036,8 @@ mod tls {
     use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
     use rustls::ServerConfig;
     use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use rustls::server::WebPkiClientVerifier;
+    use rustls::server::danger::ClientCertVerifier;
     use tokio_rustls::TlsAcceptor;
 
     use super::*;
@@ -1052,6 +1064,20 @@ mod tls {
     }
 
     fn acceptor(authority: &Authority, name: &str, expired: bool) -> TlsAcceptor {
+        acceptor_asking(
+            authority,
+            name,
+            expired,
+            WebPkiClientVerifier::no_client_auth(),
+        )
+    }
+
+    fn acceptor_asking(
+        authority: &Authority,
+        name: &str,
+        expired: bool,
+        verifier: Arc<dyn ClientCertVerifier>,
+    ) -> TlsAcceptor {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         if expired {
             params.not_before = rcgen::date_time_ymd(2020, 1, 1);
@@ -1064,7 +1090,7 @@ mod tls {
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier)
             .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -1140,6 +1166,28 @@ mod tls {
             assert!(detail.contains(expected), "{detail}");
             assert!(receiver.requests().is_empty());
         }
+    }
+
+    #[actix_web::test]
+    async fn a_refusal_after_the_handshake_is_a_failure_of_tls() {
+        let authority = authority("ours", "");
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_file_iter(authority.file.path()).unwrap() {
+            roots.add(certificate.unwrap()).unwrap();
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .unwrap();
+        let acceptor = acceptor_asking(&authority, "localhost", false, verifier);
+        let receiver = receiver(acceptor, OK, 1).await;
+        let sender = sender(&authority);
+        let endpoint = endpoint(format!("https://localhost:{}/", receiver.address.port()));
+        let outcome = sender.attempt(&endpoint, &message(), 1).await;
+        let (kind, detail) = failure_of(&outcome);
+        assert_eq!(kind, FailureKind::Tls, "{detail}");
+        assert!(detail.contains("wants a client certificate"), "{detail}");
+        assert!(!outcome.sent_again);
     }
 
     #[actix_web::test]

@@ -37,11 +37,14 @@ fn encode(prefix: &str, bytes: &[u8; ID_BYTES], f: &mut fmt::Formatter<'_>) -> f
 
 fn decode(prefix: &str, text: &str) -> Result<[u8; ID_BYTES], NotAnId> {
     let encoded = text.strip_prefix(prefix).ok_or(NotAnId)?;
-    // The decoder takes any length and alphabet slip as it comes, so ask for the canonical form.
     if encoded.len() != 27 || !encoded.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Err(NotAnId);
     }
     let ksuid = KsuidMs::from_base62(encoded).map_err(|_| NotAnId)?;
+    // The decoder wraps what is too large around to another id; only the canonical form is one.
+    if ksuid.to_base62() != encoded {
+        return Err(NotAnId);
+    }
     Ok(*ksuid.bytes())
 }
 

@@ -155,9 +155,12 @@ impl Scheduler {
 
     /// Nothing is queued, due, in flight or unrecorded anywhere.
     pub fn is_settled(&self) -> bool {
+        let now = self.store.clock().now();
         let quiet = |number: usize| {
             let status = *self.workers[number].1.borrow();
-            status.quiet && status.handled == self.told[number].load(Ordering::Acquire)
+            // A clock that was stepped may be ahead of the worker's last look.
+            let awake = status.next_due.is_none_or(|due| due > now);
+            awake && status.quiet && status.handled == self.told[number].load(Ordering::Acquire)
         };
         // The order matters: what the committer finishes after the first look makes a worker
         // unquiet before the second.
