@@ -2,7 +2,7 @@
 //!
 //! Only `main` calls this. `serve` runs the server; `check`, `token reset-owner`, `verify-store`
 //! and `restore` work on the settings and on a data directory that no server uses; the other
-//! `token` commands are clients of a running server ([`client`]); `sink` and `verify` help to test
+//! `token` commands are clients of a running server (`client`); `sink` and `verify` help to test
 //! receivers. Exit codes: 0 done, 1 failed, 2 wrong usage. Standard output carries what was asked
 //! for, standard error one line that says what went wrong.
 
