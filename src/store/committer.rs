@@ -34,6 +34,9 @@ use crate::error::{Error, Result};
 const BATCH_COMMANDS_MAX: usize = 1000;
 const BATCH_BYTES_MAX: usize = 4 << 20;
 
+/// Payload bytes that wait for the committer; beyond them publishing is refused for a moment.
+const INTAKE_BYTES_MAX: usize = 64 << 20;
+
 /// Outcomes of attempts that nobody's answer waits for are committed together with the next
 /// change, or after this long, or when this many have come: at low rates that halves the syncs,
 /// and a publisher does not find the disk busy with them.
@@ -92,6 +95,14 @@ pub struct Resend {
 }
 
 impl Command {
+    /// What it holds in memory, roughly: the payload.
+    fn bytes(&self) -> usize {
+        match self {
+            Command::Accept { message, .. } => message.payload.len(),
+            _ => 0,
+        }
+    }
+
     fn refuse(self, error: Error) {
         match self {
             Command::Accept { answer, .. } => drop(answer.send(Err(error))),
@@ -117,6 +128,7 @@ pub struct Queue {
 struct QueueState {
     /// From callers; bounded.
     intake: VecDeque<Command>,
+    intake_bytes: usize,
     /// From deliveries and housekeeping; bounded by whoever sends them.
     outcomes: VecDeque<Command>,
     closing: bool,
@@ -128,9 +140,11 @@ impl Queue {
     /// Queues a caller's command; false when `max` wait already or the store is closed.
     pub fn offer(&self, command: Command, max: usize) -> bool {
         let mut state = self.lock();
-        if state.intake.len() >= max || state.closing {
+        let full = state.intake.len() >= max || state.intake_bytes >= INTAKE_BYTES_MAX;
+        if full || state.closing {
             return false;
         }
+        state.intake_bytes += command.bytes();
         state.intake.push_back(command);
         self.filled.notify_one();
         true
@@ -179,6 +193,9 @@ impl Queue {
         let mut taken: VecDeque<Command> = state.outcomes.drain(..outcomes).collect();
         let intake = state.intake.len().min(BATCH_COMMANDS_MAX);
         taken.extend(state.intake.drain(..intake));
+        if intake > 0 {
+            state.intake_bytes = state.intake.iter().map(Command::bytes).sum();
+        }
         state.busy = !taken.is_empty();
         taken
     }
