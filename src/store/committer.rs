@@ -25,7 +25,7 @@ use super::layout::{
 use super::{Answered, Event, Finished, Inner, NewMessage, Once};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Trigger, Verdict};
-use crate::domain::id::{AttemptId, ID_TIME_STEP_MS, MessageId};
+use crate::domain::id::{AttemptId, MessageId};
 use crate::domain::message::{Delivery, DeliveryKey, Message};
 use crate::error::{Error, Result};
 
@@ -212,15 +212,12 @@ pub struct Committer {
     /// Deliveries that wait, by the slice of their message.
     waiting: BTreeMap<u32, u64>,
     slice: CurrentSlice,
-    /// Ids never go back in time, whatever the clock does.
-    last_time: Timestamp,
 }
 
 struct CurrentSlice {
     number: u32,
     record: SliceRecord,
     engine: Arc<Engine>,
-    meta: SliceMeta,
 }
 
 /// One step from the state on disk to the next.
@@ -276,30 +273,23 @@ enum Staged {
 }
 
 impl Committer {
-    pub fn new(inner: Arc<Inner>, meta: Meta) -> Result<Committer, layout::RecordError> {
-        let now = inner.clock.now();
+    pub fn new(inner: Arc<Inner>, meta: Meta) -> Result<Committer, EngineError> {
         let (number, record) = inner
             .slices
             .newest()
             .expect("a store has a slice from its start");
         let engine = inner.slices.get(number)?;
-        let slice_meta = match layout::get::<SliceMeta>(&engine, &[layout::META])? {
-            Some(record) => record.meta,
-            None => SliceMeta::default(),
-        };
         let waiting = meta.waiting.iter().copied().collect();
         let slice = CurrentSlice {
             number,
             record,
             engine,
-            meta: slice_meta,
         };
         Ok(Committer {
             inner,
             meta,
             waiting,
             slice,
-            last_time: now,
         })
     }
 
@@ -363,15 +353,12 @@ impl Committer {
         }
     }
 
-    /// The time for new ids: at the newest slice's beginning or later, and never going back.
+    /// The time for new ids: never before the newest slice's beginning, and never going back,
+    /// whatever the clock does.
     fn tick(&mut self) -> Timestamp {
-        self.last_time = self
-            .inner
-            .clock
-            .now()
-            .max(self.last_time)
-            .max(self.slice.record.first);
-        self.last_time
+        let now = self.inner.clock.now();
+        self.meta.last_time = now.max(self.meta.last_time).max(self.slice.record.first);
+        self.meta.last_time
     }
 
     fn stage(
@@ -618,7 +605,7 @@ impl Committer {
             if let Some(current) = current.filter(|current| !current.disabled) {
                 let mut disabled = (*current).clone();
                 disabled.disabled = true;
-                disabled.updated_at = self.last_time;
+                disabled.updated_at = self.meta.last_time;
                 let changes = [Change::PutEndpoint(disabled)];
                 self.stage_changes(batch, &changes)?;
                 batch.changes.extend(changes);
@@ -793,7 +780,7 @@ impl Committer {
     fn remember(&self, batch: &mut Batch, once: &Once, answer: OnceAnswer, body: &[u8]) {
         let record = OnceRecord {
             commit: self.meta.commit + 1,
-            at: self.last_time,
+            at: self.meta.last_time,
             request: once.body,
             answer,
         };
@@ -835,15 +822,12 @@ impl Committer {
     fn roll_slice(&mut self, batch: &mut Batch) -> Result<(), EngineError> {
         let settings = &self.inner.settings;
         let age = self.inner.clock.now().since(self.slice.record.first);
-        let full = self.slice.meta.bytes >= settings.slice_bytes;
-        if self.slice.meta.bytes == 0 || (!full && age < settings.slice_age) {
+        let full = self.meta.slice.bytes >= settings.slice_bytes;
+        if self.meta.slice.bytes == 0 || (!full && age < settings.slice_age) {
             return Ok(());
         }
-        let now = self.tick();
-        // Ids tell time in steps; the new slice begins with a step that no id has yet.
-        let step = now.0 / ID_TIME_STEP_MS + 1;
         let record = SliceRecord {
-            first: Timestamp(step * ID_TIME_STEP_MS),
+            first: layout::next_slice_first(self.tick()),
         };
         let number = self.slice.number + 1;
         self.inner.discard_slice_files(number)?;
@@ -856,8 +840,8 @@ impl Committer {
             number,
             record,
             engine,
-            meta: SliceMeta::default(),
         };
+        self.meta.slice = SliceMeta::default();
         Ok(())
     }
 
@@ -866,7 +850,7 @@ impl Committer {
         self.inner.commit_began();
         self.meta.commit += 1;
         if !batch.slice.is_empty() {
-            let meta = &mut self.slice.meta;
+            let meta = &mut self.meta.slice;
             meta.commit = self.meta.commit;
             meta.messages += batch.messages;
             meta.attempts += batch.attempts;
