@@ -9,10 +9,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use super::budget::Kept;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::MessageId;
-use crate::domain::message::{Delivery, DeliveryKey, Message};
+use crate::domain::message::{Delivery, DeliveryKey};
 
 /// Deliveries that a window holds at most, at about 150 bytes each and their payload.
 pub const WINDOW_MAX: usize = 512;
@@ -27,10 +28,10 @@ pub fn place(key: &DeliveryKey) -> Place {
 }
 
 /// A delivery in the window, with its message where that is at hand.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Entry {
     pub delivery: Delivery,
-    pub message: Option<Arc<Message>>,
+    pub message: Option<Kept>,
 }
 
 /// How far the window reaches.
@@ -103,7 +104,11 @@ impl Lane {
     }
 
     /// Takes note of a delivery that was stored.
-    pub fn stored(&mut self, entry: Entry) {
+    pub fn stored(&mut self, mut entry: Entry) {
+        if !self.sends() {
+            // It will not go out soon: others need the memory more.
+            entry.message = None;
+        }
         let at = place(&entry.delivery.key);
         let known = match self.end {
             End::Whole => true,
@@ -265,17 +270,29 @@ impl Lane {
         self.window.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// Nothing is lost when this lane is forgotten and made anew as known to be empty.
-    pub fn is_forgettable(&self) -> bool {
-        let empty = self.window.is_empty() && self.taken.is_empty() && !self.reading;
-        empty && self.end == End::Whole && !self.hanging && !self.queued
+    /// Takes note of a change of the endpoint, or of its end.
+    pub fn endpoint_changed(&mut self, endpoint: Option<Arc<Endpoint>>) {
+        self.endpoint = endpoint;
+        if !self.sends() {
+            self.window
+                .values_mut()
+                .for_each(|entry| entry.message = None);
+        }
     }
 
-    /// Drops the messages that travel with deliveries: they can be read again.
-    pub fn drop_messages(&mut self) {
-        self.window
-            .values_mut()
-            .for_each(|entry| entry.message = None);
+    fn sends(&self) -> bool {
+        self.endpoint
+            .as_ref()
+            .is_some_and(|endpoint| !endpoint.disabled)
+    }
+
+    /// Nothing is lost when this lane is forgotten and made anew as known to be empty.
+    pub fn is_forgettable(&self) -> bool {
+        if !self.taken.is_empty() || self.reading || self.queued {
+            return false;
+        }
+        let empty = self.window.is_empty() && self.end == End::Whole && !self.hanging;
+        empty || self.endpoint.is_none()
     }
 }
 

@@ -21,9 +21,9 @@ use crate::clock::Timestamp;
 use crate::delivery::{Sender, judge};
 use crate::domain::attempt::{Failure, FailureKind, Outcome, Timings, Trigger, Verdict};
 use crate::domain::endpoint::Endpoint;
-use crate::domain::message::{Delivery, Message};
+use crate::domain::message::{Delivery, DeliveryKey, Message};
 use crate::error::{Error, Result};
-use crate::store::{Event, Finished, Store};
+use crate::store::{Finished, Store};
 use crate::telemetry::AttemptLine;
 
 /// News that are taken in before lanes get their turns again.
@@ -33,8 +33,15 @@ const OLDEST_EVERY: Duration = Duration::from_secs(1);
 /// How long a lane waits after a failed read before it is tried again.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
+/// What a commit changed for a lane.
+pub enum News {
+    Waiting(Entry),
+    Gone(DeliveryKey),
+    Endpoint { lane: u64 },
+}
+
 pub enum WorkerEvent {
-    Stored(Event),
+    Stored(News),
     /// Something waits in this lane; told at start.
     Lane {
         lane: u64,
@@ -206,30 +213,25 @@ impl Worker {
 
     fn take_in(&mut self, event: WorkerEvent) {
         match event {
-            WorkerEvent::Stored(event) => {
+            WorkerEvent::Stored(news) => {
                 self.handled += 1;
-                match event {
-                    Event::Waiting { delivery, message } => {
-                        let number = delivery.key.lane;
-                        let message = message.filter(|_| self.shared.may_keep_message());
-                        self.lane(number).stored(Entry { delivery, message });
-                        self.look_at(number);
+                let number = match news {
+                    News::Waiting(entry) => {
+                        let number = entry.delivery.key.lane;
+                        self.lane(number).stored(entry);
+                        number
                     }
-                    Event::Gone(key) => {
+                    News::Gone(key) => {
                         self.lane(key.lane).gone(lane::place(&key));
-                        self.look_at(key.lane);
+                        key.lane
                     }
-                    Event::Endpoint { lane } => {
+                    News::Endpoint { lane } => {
                         let endpoint = self.store.catalog().endpoint_by_number(lane).cloned();
-                        let deleted = endpoint.is_none();
-                        let known = self.lane(lane);
-                        known.endpoint = endpoint;
-                        if deleted {
-                            known.drop_messages();
-                        }
-                        self.look_at(lane);
+                        self.lane(lane).endpoint_changed(endpoint);
+                        lane
                     }
-                }
+                };
+                self.look_at(number);
             }
             WorkerEvent::Lane { lane } => {
                 if self.store.catalog().endpoint_by_number(lane).is_none() {
@@ -390,7 +392,7 @@ impl Worker {
 
     fn begin(&mut self, entry: Entry, endpoint: Arc<Endpoint>) {
         match entry.message {
-            Some(message) => self.spawn_attempt(entry.delivery, endpoint, message),
+            Some(message) => self.spawn_attempt(entry.delivery, endpoint, (*message).clone()),
             None => {
                 self.loading += 1;
                 let application = endpoint.application;

@@ -34,6 +34,9 @@ use crate::error::{Error, Result};
 const BATCH_COMMANDS_MAX: usize = 1000;
 const BATCH_BYTES_MAX: usize = 4 << 20;
 
+/// Payload bytes that wait for the committer; beyond them publishing is refused for a moment.
+const INTAKE_BYTES_MAX: usize = 64 << 20;
+
 /// Outcomes of attempts that nobody's answer waits for are committed together with the next
 /// change, or after this long, or when this many have come: at low rates that halves the syncs,
 /// and a publisher does not find the disk busy with them.
@@ -92,6 +95,14 @@ pub struct Resend {
 }
 
 impl Command {
+    /// What it holds in memory, roughly: the payload.
+    fn bytes(&self) -> usize {
+        match self {
+            Command::Accept { message, .. } => message.payload.len(),
+            _ => 0,
+        }
+    }
+
     fn refuse(self, error: Error) {
         match self {
             Command::Accept { answer, .. } => drop(answer.send(Err(error))),
@@ -117,6 +128,7 @@ pub struct Queue {
 struct QueueState {
     /// From callers; bounded.
     intake: VecDeque<Command>,
+    intake_bytes: usize,
     /// From deliveries and housekeeping; bounded by whoever sends them.
     outcomes: VecDeque<Command>,
     closing: bool,
@@ -128,9 +140,11 @@ impl Queue {
     /// Queues a caller's command; false when `max` wait already or the store is closed.
     pub fn offer(&self, command: Command, max: usize) -> bool {
         let mut state = self.lock();
-        if state.intake.len() >= max || state.closing {
+        let full = state.intake.len() >= max || state.intake_bytes >= INTAKE_BYTES_MAX;
+        if full || state.closing {
             return false;
         }
+        state.intake_bytes += command.bytes();
         state.intake.push_back(command);
         self.filled.notify_one();
         true
@@ -179,6 +193,9 @@ impl Queue {
         let mut taken: VecDeque<Command> = state.outcomes.drain(..outcomes).collect();
         let intake = state.intake.len().min(BATCH_COMMANDS_MAX);
         taken.extend(state.intake.drain(..intake));
+        if intake > 0 {
+            state.intake_bytes = state.intake.iter().map(Command::bytes).sum();
+        }
         state.busy = !taken.is_empty();
         taken
     }
@@ -217,7 +234,9 @@ struct Batch {
     answers: Vec<Answer>,
     /// Keys that this batch makes unique and the store does not show yet.
     unique: HashSet<Vec<u8>>,
-    /// Deliveries that this batch takes out of the queue.
+    /// Deliveries that this batch puts into the queue …
+    put: HashSet<DeliveryKey>,
+    /// … and those that it takes out.
     taken: HashSet<DeliveryKey>,
     /// How this batch changes the number of waiting deliveries.
     waiting: HashMap<u32, i64>,
@@ -592,7 +611,7 @@ impl Committer {
                 attempts: number,
                 trigger: Trigger::Scheduled,
             };
-            self.put_in(batch, again, self.slice_of(message), None);
+            self.put_back(batch, again, None)?;
         }
         if verdict == Verdict::DisableEndpoint {
             let current = self.inner.catalog().endpoint_by_number(lane).cloned();
@@ -641,12 +660,7 @@ impl Committer {
             attempts,
             trigger: Trigger::Manual,
         };
-        self.put_in(
-            batch,
-            delivery,
-            self.slice_of(resend.message.id),
-            Some(resend.message),
-        );
+        self.put_back(batch, delivery, Some(resend.message))?;
         batch.answers.push(Answer::Done(answer));
         Ok(Staged::More)
     }
@@ -656,7 +670,7 @@ impl Committer {
         Ok(record.map(|record| record.meta.attempts))
     }
 
-    /// Puts a delivery into its lane's queue.
+    /// Puts a new delivery into its lane's queue.
     fn put_in(
         &self,
         batch: &mut Batch,
@@ -670,9 +684,36 @@ impl Committer {
         };
         let key = layout::waiting_key(&delivery.key);
         batch.live.put(&key, layout::encode(&key, &waiting, &[]));
-        batch.taken.remove(&delivery.key);
+        // One that this batch also takes out was there before and is there after.
+        if !batch.taken.remove(&delivery.key) {
+            batch.put.insert(delivery.key);
+        }
         *batch.waiting.entry(slice).or_default() += 1;
         batch.events.push(Event::Waiting { delivery, message });
+    }
+
+    /// Puts a delivery into its lane's queue again, unless it stands there already: two resends
+    /// within a millisecond are one.
+    fn put_back(
+        &self,
+        batch: &mut Batch,
+        delivery: Delivery,
+        message: Option<Arc<Message>>,
+    ) -> Result<(), EngineError> {
+        let stored = self
+            .inner
+            .live
+            .contains(&layout::waiting_key(&delivery.key))?;
+        let there = stored && !batch.taken.contains(&delivery.key);
+        if !there && !batch.put.contains(&delivery.key) {
+            self.put_in(
+                batch,
+                delivery,
+                self.slice_of(delivery.key.message),
+                message,
+            );
+        }
+        Ok(())
     }
 
     /// Takes a delivery out of its lane's queue; false if it is not there any more.
@@ -855,8 +896,10 @@ impl Committer {
             &[layout::META],
             &self.meta,
         )?;
+        let recount = self.inner.recount.commit();
         self.inner.live.commit(batch.live)?;
         self.inner.committed(&self.meta);
+        recount.done(batch.put.iter(), batch.taken.iter());
         if batch.commands > 0 {
             let metrics = &self.inner.metrics;
             metrics.commit_batch_size.observe(batch.commands as f64);

@@ -18,6 +18,7 @@ use super::catalog::{Catalog, Change};
 use super::committer::{Committer, Queue};
 use super::engine::{self, Changes, Engine, EngineError};
 use super::layout::{self, FORMAT, Meta, RecordError, SliceRecord};
+use super::recount::{self, Recount};
 use super::slices::Slices;
 use super::{Inner, OpenError, Settings, Store, keeper};
 use crate::clock::{Clock, Timestamp};
@@ -109,6 +110,11 @@ impl Store {
             orphans: Mutex::default(),
             failure: watch::channel(None).0,
             closed: watch::channel(false).0,
+            recount: if unclean {
+                Recount::due()
+            } else {
+                Recount::default()
+            },
             _lock: files.lock,
         });
         inner.committed(&meta);
@@ -116,6 +122,10 @@ impl Store {
         let committer = Committer::new(inner.clone(), meta).map_err(damaged)?;
         let mut threads = vec![spawn("store-committer", move || committer.run())];
         threads.push(keeper::spawn(inner.clone()));
+        if unclean {
+            let counted = inner.clone();
+            threads.push(spawn("store-recount", move || recount::run(&counted)));
+        }
         Ok(Store {
             inner,
             threads: Arc::new(Mutex::new(threads)),
