@@ -550,6 +550,11 @@ impl Committer {
         } = finished;
         let id = AttemptId::at(self.tick());
         let message = delivery.key.message;
+        // Its place in the queue is taken until this is durable, so it comes back behind that.
+        let verdict = match verdict {
+            Verdict::RetryAt(due) => Verdict::RetryAt(due.max(held_from(outcome.started_at))),
+            other => other,
+        };
         let attempt = Attempt {
             id,
             application: endpoint.application,
@@ -587,7 +592,7 @@ impl Committer {
         let due = match verdict {
             Verdict::Delivered | Verdict::GiveUp => None,
             Verdict::RetryAt(due) => Some(due),
-            Verdict::DisableEndpoint => Some(attempt.started_at),
+            Verdict::DisableEndpoint => Some(held_from(attempt.started_at)),
         };
         if let Some(due) = due.filter(|_| waited) {
             let again = Delivery {
@@ -902,6 +907,12 @@ impl Committer {
             .for_each(|answer| answer.give(Ok(())));
         Ok(())
     }
+}
+
+/// The place in the queue, at the earliest, of a delivery that comes back after an attempt began:
+/// behind its old one, which is not later than that.
+pub fn held_from(started_at: Timestamp) -> Timestamp {
+    started_at + Duration::from_millis(1)
 }
 
 pub fn other_request() -> Error {
