@@ -3,4 +3,17 @@
 
 mod support;
 
+mod addresses;
 mod delivering;
+mod export;
+mod fairness;
+mod held;
+mod limits;
+mod payloads;
+mod receivers;
+mod restart;
+mod retention;
+mod retries;
+mod signatures;
+mod soundness;
+mod tls;

@@ -9,6 +9,9 @@ pub use server::{Answer, Server};
 
 use std::time::{Duration, Instant};
 
+use postrider::clock::Clock;
+use postrider::store::{self, OpenError, VerifyReport};
+
 /// How long anything may take that takes milliseconds when all is well.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -18,5 +21,19 @@ pub async fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(Instant::now() < deadline, "still waiting: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Looks at every record of a store that was stopped just now.
+pub async fn verify(settings: &store::Settings, clock: &Clock) -> VerifyReport {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match store::verify(settings, clock) {
+            // Threads of the stopped server let go of the store within moments.
+            Err(OpenError::Locked { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            report => return report.expect("the store opens"),
+        }
     }
 }
