@@ -3,6 +3,19 @@
 
 mod support;
 
+mod addresses;
 mod applications;
 mod delivering;
 mod endpoints;
+mod export;
+mod fairness;
+mod held;
+mod limits;
+mod payloads;
+mod receivers;
+mod restart;
+mod retention;
+mod retries;
+mod signatures;
+mod soundness;
+mod tls;
