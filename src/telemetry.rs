@@ -61,6 +61,8 @@ pub struct Metrics {
     pub store_bytes: Gauge,
     /// Files that the database would not make durable; anything but 0 is a defect.
     pub blob_files: Gauge,
+    /// Signs of damage that were noticed since the start; must stay 0.
+    pub store_problems: Gauge,
 }
 
 impl Default for Metrics {
@@ -90,6 +92,7 @@ impl Metrics {
             publish_to_receipt_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 21)),
             store_bytes: Gauge::default(),
             blob_files: Gauge::default(),
+            store_problems: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -141,6 +144,11 @@ impl Metrics {
             "blob_files",
             "Database files that are not made durable; must be 0",
             metrics.blob_files.clone(),
+        );
+        registry.register(
+            "store_problems",
+            "Signs of damage to the store noticed since the start; must be 0",
+            metrics.store_problems.clone(),
         );
         registry.register(
             "build",

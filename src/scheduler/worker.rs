@@ -357,12 +357,14 @@ impl Worker {
 
     /// Gives ready lanes their turns while there are slots.
     fn send_ready(&mut self) {
-        let now = self.store.clock().now();
         let limits = self.shared.limits;
         while self.slots_used < self.shared.slots {
             let Some(number) = self.ready.pop_front() else {
                 return;
             };
+            // Looked at anew for each: `look_at` queues what came due meanwhile, and an older
+            // time here would put it back for ever.
+            let now = self.store.clock().now();
             let reserved_only = self.slots_used >= self.shared.open_slots();
             let Some(lane) = self.lanes.get_mut(&number) else {
                 continue;

@@ -25,7 +25,7 @@ use super::layout::{
 use super::{Answered, Event, Finished, Inner, NewMessage, Once};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Trigger, Verdict};
-use crate::domain::id::{AttemptId, ID_TIME_STEP_MS, MessageId};
+use crate::domain::id::{AttemptId, MessageId};
 use crate::domain::message::{Delivery, DeliveryKey, Message};
 use crate::error::{Error, Result};
 
@@ -212,15 +212,12 @@ pub struct Committer {
     /// Deliveries that wait, by the slice of their message.
     waiting: BTreeMap<u32, u64>,
     slice: CurrentSlice,
-    /// Ids never go back in time, whatever the clock does.
-    last_time: Timestamp,
 }
 
 struct CurrentSlice {
     number: u32,
     record: SliceRecord,
     engine: Arc<Engine>,
-    meta: SliceMeta,
 }
 
 /// One step from the state on disk to the next.
@@ -234,7 +231,9 @@ struct Batch {
     answers: Vec<Answer>,
     /// Keys that this batch makes unique and the store does not show yet.
     unique: HashSet<Vec<u8>>,
-    /// Deliveries that this batch takes out of the queue.
+    /// Deliveries that this batch puts into the queue …
+    put: HashSet<DeliveryKey>,
+    /// … and those that it takes out.
     taken: HashSet<DeliveryKey>,
     /// How this batch changes the number of waiting deliveries.
     waiting: HashMap<u32, i64>,
@@ -274,30 +273,23 @@ enum Staged {
 }
 
 impl Committer {
-    pub fn new(inner: Arc<Inner>, meta: Meta) -> Result<Committer, layout::RecordError> {
-        let now = inner.clock.now();
+    pub fn new(inner: Arc<Inner>, meta: Meta) -> Result<Committer, EngineError> {
         let (number, record) = inner
             .slices
             .newest()
             .expect("a store has a slice from its start");
         let engine = inner.slices.get(number)?;
-        let slice_meta = match layout::get::<SliceMeta>(&engine, &[layout::META])? {
-            Some(record) => record.meta,
-            None => SliceMeta::default(),
-        };
         let waiting = meta.waiting.iter().copied().collect();
         let slice = CurrentSlice {
             number,
             record,
             engine,
-            meta: slice_meta,
         };
         Ok(Committer {
             inner,
             meta,
             waiting,
             slice,
-            last_time: now,
         })
     }
 
@@ -361,15 +353,12 @@ impl Committer {
         }
     }
 
-    /// The time for new ids: at the newest slice's beginning or later, and never going back.
+    /// The time for new ids: never before the newest slice's beginning, and never going back,
+    /// whatever the clock does.
     fn tick(&mut self) -> Timestamp {
-        self.last_time = self
-            .inner
-            .clock
-            .now()
-            .max(self.last_time)
-            .max(self.slice.record.first);
-        self.last_time
+        let now = self.inner.clock.now();
+        self.meta.last_time = now.max(self.meta.last_time).max(self.slice.record.first);
+        self.meta.last_time
     }
 
     fn stage(
@@ -561,6 +550,11 @@ impl Committer {
         } = finished;
         let id = AttemptId::at(self.tick());
         let message = delivery.key.message;
+        // Its place in the queue is taken until this is durable, so it comes back behind that.
+        let verdict = match verdict {
+            Verdict::RetryAt(due) => Verdict::RetryAt(due.max(held_from(outcome.started_at))),
+            other => other,
+        };
         let attempt = Attempt {
             id,
             application: endpoint.application,
@@ -598,7 +592,7 @@ impl Committer {
         let due = match verdict {
             Verdict::Delivered | Verdict::GiveUp => None,
             Verdict::RetryAt(due) => Some(due),
-            Verdict::DisableEndpoint => Some(attempt.started_at),
+            Verdict::DisableEndpoint => Some(held_from(attempt.started_at)),
         };
         if let Some(due) = due.filter(|_| waited) {
             let again = Delivery {
@@ -609,14 +603,14 @@ impl Committer {
                 attempts: number,
                 trigger: Trigger::Scheduled,
             };
-            self.put_in(batch, again, self.slice_of(message), None);
+            self.put_back(batch, again, None)?;
         }
         if verdict == Verdict::DisableEndpoint {
             let current = self.inner.catalog().endpoint_by_number(lane).cloned();
             if let Some(current) = current.filter(|current| !current.disabled) {
                 let mut disabled = (*current).clone();
                 disabled.disabled = true;
-                disabled.updated_at = self.last_time;
+                disabled.updated_at = self.meta.last_time;
                 let changes = [Change::PutEndpoint(disabled)];
                 self.stage_changes(batch, &changes)?;
                 batch.changes.extend(changes);
@@ -658,12 +652,7 @@ impl Committer {
             attempts,
             trigger: Trigger::Manual,
         };
-        self.put_in(
-            batch,
-            delivery,
-            self.slice_of(resend.message.id),
-            Some(resend.message),
-        );
+        self.put_back(batch, delivery, Some(resend.message))?;
         batch.answers.push(Answer::Done(answer));
         Ok(Staged::More)
     }
@@ -673,7 +662,7 @@ impl Committer {
         Ok(record.map(|record| record.meta.attempts))
     }
 
-    /// Puts a delivery into its lane's queue.
+    /// Puts a new delivery into its lane's queue.
     fn put_in(
         &self,
         batch: &mut Batch,
@@ -687,9 +676,36 @@ impl Committer {
         };
         let key = layout::waiting_key(&delivery.key);
         batch.live.put(&key, layout::encode(&key, &waiting, &[]));
-        batch.taken.remove(&delivery.key);
+        // One that this batch also takes out was there before and is there after.
+        if !batch.taken.remove(&delivery.key) {
+            batch.put.insert(delivery.key);
+        }
         *batch.waiting.entry(slice).or_default() += 1;
         batch.events.push(Event::Waiting { delivery, message });
+    }
+
+    /// Puts a delivery into its lane's queue again, unless it stands there already: two resends
+    /// within a millisecond are one.
+    fn put_back(
+        &self,
+        batch: &mut Batch,
+        delivery: Delivery,
+        message: Option<Arc<Message>>,
+    ) -> Result<(), EngineError> {
+        let stored = self
+            .inner
+            .live
+            .contains(&layout::waiting_key(&delivery.key))?;
+        let there = stored && !batch.taken.contains(&delivery.key);
+        if !there && !batch.put.contains(&delivery.key) {
+            self.put_in(
+                batch,
+                delivery,
+                self.slice_of(delivery.key.message),
+                message,
+            );
+        }
+        Ok(())
     }
 
     /// Takes a delivery out of its lane's queue; false if it is not there any more.
@@ -769,7 +785,7 @@ impl Committer {
     fn remember(&self, batch: &mut Batch, once: &Once, answer: OnceAnswer, body: &[u8]) {
         let record = OnceRecord {
             commit: self.meta.commit + 1,
-            at: self.last_time,
+            at: self.meta.last_time,
             request: once.body,
             answer,
         };
@@ -811,15 +827,12 @@ impl Committer {
     fn roll_slice(&mut self, batch: &mut Batch) -> Result<(), EngineError> {
         let settings = &self.inner.settings;
         let age = self.inner.clock.now().since(self.slice.record.first);
-        let full = self.slice.meta.bytes >= settings.slice_bytes;
-        if self.slice.meta.bytes == 0 || (!full && age < settings.slice_age) {
+        let full = self.meta.slice.bytes >= settings.slice_bytes;
+        if self.meta.slice.bytes == 0 || (!full && age < settings.slice_age) {
             return Ok(());
         }
-        let now = self.tick();
-        // Ids tell time in steps; the new slice begins with a step that no id has yet.
-        let step = now.0 / ID_TIME_STEP_MS + 1;
         let record = SliceRecord {
-            first: Timestamp(step * ID_TIME_STEP_MS),
+            first: layout::next_slice_first(self.tick()),
         };
         let number = self.slice.number + 1;
         self.inner.discard_slice_files(number)?;
@@ -832,8 +845,8 @@ impl Committer {
             number,
             record,
             engine,
-            meta: SliceMeta::default(),
         };
+        self.meta.slice = SliceMeta::default();
         Ok(())
     }
 
@@ -842,7 +855,7 @@ impl Committer {
         self.inner.commit_began();
         self.meta.commit += 1;
         if !batch.slice.is_empty() {
-            let meta = &mut self.slice.meta;
+            let meta = &mut self.meta.slice;
             meta.commit = self.meta.commit;
             meta.messages += batch.messages;
             meta.attempts += batch.attempts;
@@ -872,8 +885,10 @@ impl Committer {
             &[layout::META],
             &self.meta,
         )?;
+        let recount = self.inner.recount.commit();
         self.inner.live.commit(batch.live)?;
         self.inner.committed(&self.meta);
+        recount.done(batch.put.iter(), batch.taken.iter());
         if batch.commands > 0 {
             let metrics = &self.inner.metrics;
             metrics.commit_batch_size.observe(batch.commands as f64);
@@ -892,6 +907,12 @@ impl Committer {
             .for_each(|answer| answer.give(Ok(())));
         Ok(())
     }
+}
+
+/// The place in the queue, at the earliest, of a delivery that comes back after an attempt began:
+/// behind its old one, which is not later than that.
+pub fn held_from(started_at: Timestamp) -> Timestamp {
+    started_at + Duration::from_millis(1)
 }
 
 pub fn other_request() -> Error {

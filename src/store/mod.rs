@@ -23,6 +23,7 @@ use crate::telemetry::Metrics;
 use committer::{Command, Queue, Resend};
 use engine::Engine;
 use layout::Meta;
+use recount::Recount;
 use slices::Slices;
 
 pub mod catalog;
@@ -33,6 +34,7 @@ mod history;
 mod keeper;
 mod layout;
 mod open;
+mod recount;
 mod slices;
 mod verify;
 
@@ -201,6 +203,8 @@ struct Inner {
     /// The first storage error; final.
     failure: watch::Sender<Option<String>>,
     closed: watch::Sender<bool>,
+    /// The count that follows a stop which was not clean.
+    recount: Recount,
     /// Held for as long as the store is open.
     _lock: std::fs::File,
 }
@@ -214,6 +218,10 @@ impl Inner {
         if let Some(listener) = self.listener.get() {
             listener(event);
         }
+    }
+
+    fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     fn commit_began(&self) {
@@ -515,7 +523,7 @@ impl Store {
 
     /// How many deliveries wait.
     pub fn waiting_count(&self) -> u64 {
-        self.inner.waiting.load(Ordering::Relaxed)
+        self.inner.waiting()
     }
 
     /// Stops taking changes, makes all that was taken durable and ends the store's threads. The
@@ -639,7 +647,7 @@ impl Inner {
             return Err(unavailable(&low_space(&self.settings)));
         }
         let max = self.settings.waiting_max;
-        if self.waiting.load(Ordering::Relaxed) + deliveries > max {
+        if self.waiting() + deliveries > max {
             return Err(Error::TooMany(format!(
                 "{max} deliveries may wait (limits.waiting_max), and no more fit"
             )));

@@ -3,4 +3,6 @@
 
 mod support;
 
+mod applications;
 mod delivering;
+mod endpoints;

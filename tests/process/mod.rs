@@ -295,6 +295,15 @@ impl Api {
         self.call("GET", path, &Value::Null, 200)
     }
 
+    /// Whether the process has ended: it closed its stderr.
+    pub fn is_gone(&self) -> bool {
+        self.log
+            .lines
+            .lock()
+            .expect("no holder of the log panics")
+            .ended
+    }
+
     /// The server's log, for the message of a failure.
     pub fn log(&self) -> String {
         self.log.text()

@@ -175,6 +175,18 @@ impl Server {
         headers: &[(&str, &str)],
         body: Option<String>,
     ) -> Answer {
+        self.send(method, path, headers, body.map(String::into_bytes))
+            .await
+    }
+
+    /// The same with a body of any bytes.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Answer {
         let mut request = self.client.request(method, self.url(path));
         if !headers
             .iter()
