@@ -79,6 +79,20 @@ fn the_readme_names_the_default_address() {
     assert!(README.contains("http://127.0.0.1:8071/"));
 }
 
+#[test]
+fn the_readme_names_every_metric() {
+    let text = postrider::telemetry::Metrics::new().encode();
+    let names: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .filter_map(|rest| rest.split(' ').next())
+        .collect();
+    assert!(names.len() > 10, "{text}");
+    for name in names {
+        assert!(README.contains(&format!("`{name}")), "{name}");
+    }
+}
+
 /// Whether the log of attempts lists one with this status.
 fn has_attempt(answer: &Value, status: u8) -> bool {
     let attempts = answer["data"].as_array();
