@@ -897,8 +897,9 @@ impl Committer {
         self.inner.live.commit(batch.live)?;
         self.inner.committed(&self.meta);
         recount.done(batch.put.iter(), batch.taken.iter());
+        let metrics = &self.inner.metrics;
+        metrics.accepted.inc_by(batch.messages);
         if batch.commands > 0 {
-            let metrics = &self.inner.metrics;
             metrics.commit_batch_size.observe(batch.commands as f64);
             metrics
                 .commit_seconds
