@@ -6,3 +6,4 @@ mod support;
 mod applications;
 mod delivering;
 mod endpoints;
+mod reserved_slots;
