@@ -267,7 +267,7 @@ impl Worker {
                 self.slots_used -= 1;
                 self.lane(number).sent(timed_out, succeeded);
                 self.look_at(number);
-                self.unpark();
+                self.unpark(number);
             }
         }
     }
@@ -342,9 +342,18 @@ impl Worker {
         }
     }
 
-    fn unpark(&mut self) {
+    /// A lane has freed a slot. All parked lanes get turns again once open slots are free; before
+    /// that this one does if it has nothing in flight any more: the last slots are kept for it.
+    fn unpark(&mut self, number: u64) {
         if self.slots_used < self.shared.open_slots() {
             self.ready.extend(self.parked.drain(..));
+            return;
+        }
+        let lane = self.lanes.get(&number);
+        if lane.is_some_and(|lane| lane.in_flight() == 0)
+            && let Some(place) = self.parked.iter().position(|parked| *parked == number)
+        {
+            self.ready.push_back(self.parked.swap_remove(place));
         }
     }
 
@@ -429,7 +438,7 @@ impl Worker {
         lane.recorded(&lane::place(&delivery.key));
         lane.read_failed();
         self.set_alarm(number, self.store.clock().now() + READ_AGAIN);
-        self.unpark();
+        self.unpark(number);
     }
 
     fn spawn_attempt(&self, delivery: Delivery, endpoint: Arc<Endpoint>, message: Arc<Message>) {

@@ -18,6 +18,7 @@ mod messages;
 mod metrics;
 mod payloads;
 mod receivers;
+mod reserved_slots;
 mod restart;
 mod retention;
 mod retries;
