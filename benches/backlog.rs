@@ -11,7 +11,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use rig::world::World;
-use rig::{Latency, Options, heading, judged, line, ms, process, usage};
+use rig::{Latency, Options, heading, judged, line, ms, usage};
 use serde_json::json;
 
 fn main() {
@@ -19,7 +19,7 @@ fn main() {
         return;
     };
     heading("the machine");
-    rig::disk::report(process::scratch().path());
+    rig::disk::report(options.scratch().path());
     if options.wants("start") {
         start(&options);
     }
@@ -63,8 +63,8 @@ fn start(options: &Options) {
 }
 
 fn start_with(options: &Options, waiting: u64, finished: u64) -> Start {
-    let settings = with(options, "limits.waiting_max", (waiting + finished) * 2);
-    let mut world = World::start(&settings);
+    let own = [("limits.waiting_max", (waiting + finished) * 2)];
+    let mut world = World::start(options, &own);
     let endpoint = world.endpoint(&world.sink.url("/e/0"));
     if finished > 0 {
         let published = world.flood(finished);
@@ -136,7 +136,7 @@ fn dead_and_hanging(options: &Options) {
     heading(&format!(
         "dead: {behind} messages waiting for a dead endpoint and as many for a hanging one"
     ));
-    let mut world = World::start(&with(options, "limits.waiting_max", behind * 4));
+    let mut world = World::start(options, &[("limits.waiting_max", behind * 4)]);
     let fresh = fresh_latency(&mut world, options);
     line("a fresh message elsewhere, before", fresh);
 
@@ -156,16 +156,11 @@ fn many_hanging(options: &Options) {
     heading(&format!(
         "hanging: {endpoints} hanging endpoints with {messages} messages waiting for each"
     ));
-    let settings = with(options, "limits.waiting_max", endpoints * messages * 4);
-    let settings = [
-        settings,
-        vec![(
-            "limits.endpoints_per_application_max".to_owned(),
-            (endpoints * 2).to_string(),
-        )],
-    ]
-    .concat();
-    let mut world = World::start(&settings);
+    let own = [
+        ("limits.waiting_max", endpoints * messages * 4),
+        ("limits.endpoints_per_application_max", endpoints),
+    ];
+    let mut world = World::start(options, &own);
     let fresh = fresh_latency(&mut world, options);
     line("a fresh message elsewhere, before", fresh);
 
@@ -204,12 +199,4 @@ fn fresh_latency(world: &mut World, options: &Options) -> Latency {
     world.sink.reset();
     world.pace(messages, 10.0);
     world.sink.wait(0..1, messages).latency
-}
-
-fn with(options: &Options, setting: &str, value: u64) -> Vec<(String, String)> {
-    let own = [(setting.to_owned(), value.to_string())];
-    // The caller's come last and prevail.
-    own.into_iter()
-        .chain(options.settings.iter().cloned())
-        .collect()
 }

@@ -1,4 +1,4 @@
-//! `cargo bench --bench deliver [-- --quick] [--set SETTING=VALUE] [throughput|steady|neighbour|fan-out|waiting]`
+//! `cargo bench --bench deliver [-- --quick] [--dir PATH] [--set SETTING=VALUE] [throughput|steady|neighbour|fan-out|waiting]`
 //!
 //! How fast messages are accepted and delivered, at what cost, and how long one takes from the
 //! publisher's send to the receiver's hands: the real binary, on loopback, with its client and its
@@ -7,7 +7,7 @@
 mod rig;
 
 use rig::world::{PAYLOAD_BYTES, World};
-use rig::{Options, heading, judged, line, ms, process, usage};
+use rig::{Options, heading, judged, line, ms, usage};
 use serde_json::json;
 
 fn main() {
@@ -15,7 +15,7 @@ fn main() {
         return;
     };
     heading("the machine");
-    rig::disk::report(process::scratch().path());
+    rig::disk::report(options.scratch().path());
     if options.wants("throughput") {
         throughput(&options);
     }
@@ -38,7 +38,7 @@ fn throughput(options: &Options) {
     heading(&format!(
         "throughput: {messages} messages of {PAYLOAD_BYTES} bytes, 64 connections, one endpoint"
     ));
-    let world = World::start(&options.settings);
+    let world = World::start(options, &[]);
     let mut straight = world.load(messages, 64, None);
     straight.address = world.sink.address;
     straight.path = "/e/0".to_owned();
@@ -81,7 +81,7 @@ fn throughput(options: &Options) {
     }
     let delivered = per_second(messages, published.started_ns, received.last_ns);
     judged(
-        "delivered, from the first publish to the last receipt",
+        "delivered, first publish to last receipt",
         format!("{delivered:.0}/s"),
         "≥ 8,000/s",
         delivered >= 8_000.0,
@@ -122,7 +122,7 @@ fn steady(options: &Options) {
     heading(&format!(
         "steady: 200 messages a second for {seconds} s, one endpoint"
     ));
-    let world = World::start(&options.settings);
+    let world = World::start(options, &[]);
     world.endpoint(&world.sink.url("/e/0"));
     world.warm_up(1);
     let messages = 200 * seconds;
@@ -153,7 +153,7 @@ fn slow_neighbour(options: &Options) {
     heading(&format!(
         "neighbour: 120 messages a second for {seconds} s to ten endpoints, then one of them answers after 5 s"
     ));
-    let world = World::start(&options.settings);
+    let world = World::start(options, &[]);
     let endpoints: Vec<String> = (0..10)
         .map(|place| world.endpoint(&world.sink.url(&format!("/e/{place}"))))
         .collect();
@@ -190,7 +190,7 @@ fn fan_out(options: &Options) {
     heading(&format!(
         "fan-out: {messages} messages to ten endpoints each, 64 connections"
     ));
-    let world = World::start(&options.settings);
+    let world = World::start(options, &[]);
     for place in 0..10 {
         world.endpoint(&world.sink.url(&format!("/e/{place}")));
     }
@@ -225,7 +225,7 @@ fn waiting(options: &Options) {
     heading(&format!(
         "waiting: {messages} messages for a disabled endpoint"
     ));
-    let world = World::start(&options.settings);
+    let world = World::start(options, &[]);
     let endpoint = world.endpoint(&world.sink.url("/e/0"));
     world.patch(&endpoint, &json!({ "disabled": true }));
     let server = world.server.process.id();

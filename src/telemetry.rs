@@ -27,6 +27,12 @@ use crate::domain::id::{EndpointId, MessageId};
 /// What [`Metrics::encode`] writes.
 pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// What the log calls the source of the lines about attempts, for filters.
+const ATTEMPT_TARGET: &str = "postrider::attempt";
+
+/// Libraries that tell more than an operator wants, unless a filter names them.
+const QUIET: [&str; 5] = ["actix_server", "actix_http", "mio", "rustls", "sled"];
+
 /// How an attempt that succeeded is named where failures go by [`FailureKind::name`].
 const DELIVERED: &str = "delivered";
 
@@ -55,6 +61,8 @@ pub struct Metrics {
     pub store_bytes: Gauge,
     /// Files that the database would not make durable; anything but 0 is a defect.
     pub blob_files: Gauge,
+    /// Signs of damage that were noticed since the start; must stay 0.
+    pub store_problems: Gauge,
 }
 
 impl Default for Metrics {
@@ -84,6 +92,7 @@ impl Metrics {
             publish_to_receipt_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 21)),
             store_bytes: Gauge::default(),
             blob_files: Gauge::default(),
+            store_problems: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -137,6 +146,11 @@ impl Metrics {
             metrics.blob_files.clone(),
         );
         registry.register(
+            "store_problems",
+            "Signs of damage to the store noticed since the start; must be 0",
+            metrics.store_problems.clone(),
+        );
+        registry.register(
             "build",
             "The running version",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
@@ -168,6 +182,9 @@ fn place(failure: Option<FailureKind>) -> usize {
 pub fn init_logging(settings: &config::Log) {
     let level = std::env::var("RUST_LOG").unwrap_or_else(|_| settings.level.clone());
     let mut builder = env_logger::Builder::new();
+    for noisy in QUIET {
+        builder.filter_module(noisy, log::LevelFilter::Warn);
+    }
     builder.parse_filters(&level);
     if goes_to_journal() {
         builder.format(|out, record| {
@@ -245,17 +262,16 @@ impl AttemptLog {
             (suppressed, !failed || limiter.admits(line.endpoint))
         };
         for (endpoint, count) in suppressed {
-            match endpoint {
-                Some(endpoint) => {
-                    log::info!("failed attempts endpoint={endpoint} suppressed={count}")
-                }
-                None => log::info!("failed attempts at further endpoints suppressed={count}"),
-            }
+            let whose = match endpoint {
+                Some(endpoint) => format!("endpoint={endpoint}"),
+                None => "of further endpoints".to_owned(),
+            };
+            log::info!(target: ATTEMPT_TARGET, "failed attempts {whose} suppressed={count}");
         }
         if failed && shown {
-            log::info!("{line}");
+            log::info!(target: ATTEMPT_TARGET, "{line}");
         } else if !failed {
-            log::debug!("{line}");
+            log::debug!(target: ATTEMPT_TARGET, "{line}");
         }
     }
 }

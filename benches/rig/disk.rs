@@ -6,36 +6,46 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::line;
+use super::{Latency, line};
 
+const MEASURED_FOR: Duration = Duration::from_secs(1);
 const BLOCK: [u8; 4096] = [7; 4096];
 
 pub fn report(directory: &Path) {
-    let appends = syncs_per_second(directory, |round| round);
-    let overwrites = syncs_per_second(directory, |round| round % 64);
-    match (appends, overwrites) {
-        (Ok(appends), Ok(overwrites)) => line(
-            "disk: 4 KiB + fdatasync, one thread",
-            format!("{appends:.0}/s appending, {overwrites:.0}/s overwriting"),
-        ),
-        (Err(error), _) | (_, Err(error)) => line("disk", format!("not measured: {error}")),
+    for (name, written_before) in [("appending", 0), ("overwriting", 64)] {
+        match sync_times(directory, written_before) {
+            Ok(times) => {
+                let rate = times.len() as f64 / MEASURED_FOR.as_secs_f64();
+                let latency = Latency::of(times);
+                line(
+                    &format!("disk: 4 KiB and fdatasync, {name}"),
+                    format!("{rate:.0}/s  {latency}"),
+                );
+            }
+            Err(error) => line("disk", format!("not measured: {error}")),
+        }
     }
 }
 
-fn syncs_per_second(directory: &Path, block: impl Fn(u64) -> u64) -> Result<f64> {
+/// How long each sync took, in microseconds: of the blocks written before, in turn, or of ever
+/// new ones where there are none.
+fn sync_times(directory: &Path, written_before: u64) -> Result<Vec<u32>> {
     let path = directory.join("syncs");
     let file = File::create(&path)?;
-    for one in 0..64 {
-        file.write_all_at(&BLOCK, one * BLOCK.len() as u64)?;
+    for block in 0..written_before {
+        file.write_all_at(&BLOCK, block * BLOCK.len() as u64)?;
     }
     file.sync_all()?;
+    let mut times = Vec::new();
     let start = Instant::now();
-    let mut rounds = 0;
-    while start.elapsed() < Duration::from_secs(1) {
-        file.write_all_at(&BLOCK, (64 + block(rounds)) * BLOCK.len() as u64)?;
+    while start.elapsed() < MEASURED_FOR {
+        let round = times.len() as u64;
+        let block = round.checked_rem(written_before).unwrap_or(round);
+        let before = Instant::now();
+        file.write_all_at(&BLOCK, block * BLOCK.len() as u64)?;
         file.sync_data()?;
-        rounds += 1;
+        times.push(u32::try_from(before.elapsed().as_micros()).unwrap_or(u32::MAX));
     }
     std::fs::remove_file(&path)?;
-    Ok(rounds as f64 / start.elapsed().as_secs_f64())
+    Ok(times)
 }

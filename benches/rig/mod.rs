@@ -20,8 +20,10 @@ pub mod usage;
 pub mod world;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
 /// Does the work of a child process, if this is one, or nothing where nobody asked for a
 /// benchmark: `cargo test --benches` runs this program too. `None` in these cases.
@@ -38,9 +40,11 @@ pub fn options() -> Option<Options> {
     None
 }
 
-/// `[--quick] [--set SETTING=VALUE]… [--NAME NUMBER]… [SCENARIO]…`
+/// `[--quick] [--dir PATH] [--set SETTING=VALUE]… [--NAME NUMBER]… [SCENARIO]…`
 pub struct Options {
     pub quick: bool,
+    /// Where the data goes; another disk, or memory, to see what the disk costs.
+    directory: PathBuf,
     /// Passed on to the server.
     pub settings: Vec<(String, String)>,
     numbers: HashMap<String, u64>,
@@ -51,6 +55,7 @@ impl Options {
     fn parse(arguments: Vec<String>) -> Options {
         let mut options = Options {
             quick: false,
+            directory: env!("CARGO_TARGET_TMPDIR").into(),
             settings: Vec::new(),
             numbers: HashMap::new(),
             scenarios: Vec::new(),
@@ -61,6 +66,7 @@ impl Options {
                 None => options.scenarios.push(argument),
                 Some("bench") => {}
                 Some("quick") => options.quick = true,
+                Some("dir") => options.directory = arguments.next().expect("--dir PATH").into(),
                 Some("set") => {
                     let pair = arguments.next().unwrap_or_default();
                     let (setting, value) = pair.split_once('=').expect("--set SETTING=VALUE");
@@ -76,6 +82,13 @@ impl Options {
             }
         }
         options
+    }
+
+    /// A fresh directory for data.
+    pub fn scratch(&self) -> TempDir {
+        let place = &self.directory;
+        tempfile::tempdir_in(place)
+            .unwrap_or_else(|error| panic!("no directory in {}: {error}", place.display()))
     }
 
     /// Whether this scenario is wanted: all are when none is named.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::Options;
 use super::load::{EVENT_TYPE, Load, Published};
-use super::process::{Launch, Server, scratch};
+use super::process::{Launch, Server};
 use super::sink::Sink;
 
 pub const PAYLOAD_BYTES: usize = 1_024;
@@ -21,13 +22,20 @@ pub struct World {
 }
 
 impl World {
-    pub fn start(settings: &[(String, String)]) -> World {
-        let directory = scratch();
+    /// With the caller's settings, which prevail over the benchmark's own.
+    pub fn start(options: &Options, own: &[(&str, u64)]) -> World {
+        let directory = options.scratch();
         let launch =
             Launch::new(directory.path().join("data")).ready_within(Duration::from_secs(600));
-        let launch = settings.iter().fold(launch, |launch, (setting, value)| {
+        let launch = own.iter().fold(launch, |launch, (setting, value)| {
             launch.set(setting, value)
         });
+        let launch = options
+            .settings
+            .iter()
+            .fold(launch, |launch, (setting, value)| {
+                launch.set(setting, value)
+            });
         let server = launch.start();
         let event_type = json!({ "name": EVENT_TYPE, "description": "of the benchmark" });
         server

@@ -2,7 +2,7 @@
 //!
 //! Only `main` calls this. `serve` runs the server; `check`, `token reset-owner`, `verify-store`
 //! and `restore` work on the settings and on a data directory that no server uses; the other
-//! `token` commands are clients of a running server ([`client`]); `sink` and `verify` help to test
+//! `token` commands are clients of a running server (`client`); `sink` and `verify` help to test
 //! receivers. Exit codes: 0 done, 1 failed, 2 wrong usage. Standard output carries what was asked
 //! for, standard error one line that says what went wrong.
 
@@ -136,13 +136,7 @@ fn run(arguments: Arguments) -> Result {
 
 fn serve(config: Config, flags: Flags) -> Result {
     telemetry::init_logging(&config.log);
-    if flags.dev {
-        log::warn!(
-            "DEVELOPMENT MODE (--dev): endpoints may reach this machine's loopback addresses, and \
-             with them every service on it. Never run like this where others register endpoints."
-        );
-    }
-    server::serve(config).map_err(Failure::failed)
+    server::serve(config, flags).map_err(Failure::failed)
 }
 
 fn reset_owner(config: &Config) -> Result {

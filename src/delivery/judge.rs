@@ -38,9 +38,7 @@ pub fn judge(
         .and_then(|answer| retry_after(answer, now))
         .unwrap_or_default()
         .min(retry_after_max);
-    // A retry is due after the attempt it follows, also where jitter takes the whole wait.
-    let wait = delay.max(asked_for).max(Duration::from_millis(1));
-    Verdict::RetryAt(now + wait)
+    Verdict::RetryAt(now + delay.max(asked_for))
 }
 
 /// How long from `now` the answer asks to be left alone: `Retry-After` in seconds or as a date

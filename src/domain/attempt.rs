@@ -1,7 +1,5 @@
 //! One HTTP request made for a delivery, what came of it, and what that means.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use super::id::{ApplicationId, AttemptId, EndpointId, MessageId};
@@ -152,16 +150,6 @@ impl Attempt {
         match self.verdict {
             Verdict::RetryAt(due) => Some(due),
             Verdict::Delivered | Verdict::GiveUp | Verdict::DisableEndpoint => None,
-        }
-    }
-
-    /// Under which due time the delivery stands in its lane after this attempt, if it still waits,
-    /// be it held. Never the one it had before: the lane tells the two apart by it.
-    pub fn next_place(&self) -> Option<Timestamp> {
-        match self.verdict {
-            Verdict::RetryAt(due) => Some(due),
-            Verdict::DisableEndpoint => Some(self.started_at + Duration::from_millis(1)),
-            Verdict::Delivered | Verdict::GiveUp => None,
         }
     }
 }

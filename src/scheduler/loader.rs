@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::budget::Budget;
 use super::lane::{Entry, Place};
 use super::worker::WorkerEvent;
 use crate::domain::id::ApplicationId;
@@ -43,13 +43,14 @@ pub struct Loader {
 }
 
 impl Loader {
-    pub fn start(store: Store) -> (Loader, JoinHandle<()>) {
+    pub fn start(store: Store, budget: Arc<Budget>) -> Loader {
         let (wishes, received) = channel();
-        let thread = std::thread::Builder::new()
+        // It ends by itself when the last worker has dropped its way to it.
+        std::thread::Builder::new()
             .name("loader".to_owned())
-            .spawn(move || run(&store, &received))
+            .spawn(move || run(&store, &budget, &received))
             .expect("the system has room for a thread at start");
-        (Loader { wishes }, thread)
+        Loader { wishes }
     }
 
     pub fn wish(&self, wish: Wish, answer: &UnboundedSender<WorkerEvent>) {
@@ -58,7 +59,11 @@ impl Loader {
     }
 }
 
-fn run(store: &Store, wishes: &Receiver<(Wish, UnboundedSender<WorkerEvent>)>) {
+fn run(
+    store: &Store,
+    budget: &Arc<Budget>,
+    wishes: &Receiver<(Wish, UnboundedSender<WorkerEvent>)>,
+) {
     while let Ok((wish, answer)) = wishes.recv() {
         // A worker that has stopped needs no answer.
         let tell = |event| drop(answer.send(event));
@@ -75,7 +80,7 @@ fn run(store: &Store, wishes: &Receiver<(Wish, UnboundedSender<WorkerEvent>)>) {
                 behind,
                 limit,
             } => {
-                let read = stretch(store, lane, application, behind, limit);
+                let read = stretch(store, budget, lane, application, behind, limit);
                 tell(WorkerEvent::Read { lane, read });
             }
             Wish::Message {
@@ -102,6 +107,7 @@ fn lanes(store: &Store, worker: usize, workers: usize, tell: &impl Fn(WorkerEven
 
 fn stretch(
     store: &Store,
+    budget: &Arc<Budget>,
     lane: u64,
     application: Option<ApplicationId>,
     behind: Option<Place>,
@@ -120,6 +126,7 @@ fn stretch(
             None => None,
         };
         bytes += message.as_ref().map_or(0, |message| message.payload.len());
+        let message = message.and_then(|message| budget.keep(message));
         entries.push(Entry { delivery, message });
     }
     Ok((entries, whole))

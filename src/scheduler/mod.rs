@@ -18,17 +18,18 @@ use crate::delivery;
 use crate::domain::retry::RetrySchedule;
 use crate::store::{Event, Store};
 use crate::telemetry::{AttemptLog, Metrics};
-use lane::LaneLimits;
+use budget::Budget;
+use lane::{Entry, LaneLimits};
 use loader::Loader;
-use worker::{Counts, Worker, WorkerEvent};
+use worker::{Counts, News, Worker, WorkerEvent};
 
+mod budget;
 mod lane;
 mod loader;
 mod worker;
 
-/// Events on their way to a worker beyond which messages do not travel along: they are read again
-/// when they are sent.
-const BACKLOG_WITH_MESSAGES: u64 = 8192;
+/// Payloads in memory beside those that are being sent.
+const KEPT_BYTES_MAX: usize = 32 << 20;
 
 /// What all workers and their attempts share.
 pub struct Shared {
@@ -45,20 +46,13 @@ pub struct Shared {
     unrecorded: Counts,
     /// Reads under way, by worker.
     reads: Counts,
-    /// Events told and taken in, in all.
-    told: AtomicU64,
-    taken_in: AtomicU64,
+    budget: Arc<Budget>,
 }
 
 impl Shared {
     /// The slots that any lane may use; the rest is for lanes with none in flight.
     fn open_slots(&self) -> usize {
         (self.slots - self.slots / 4).max(1)
-    }
-
-    fn may_keep_message(&self) -> bool {
-        let taken_in = self.taken_in.fetch_add(1, Ordering::Relaxed) + 1;
-        self.told.load(Ordering::Relaxed).saturating_sub(taken_in) < BACKLOG_WITH_MESSAGES
     }
 }
 
@@ -116,11 +110,10 @@ impl Scheduler {
             log: AttemptLog::new(&config.log),
             unrecorded: counts(),
             reads: counts(),
-            told: AtomicU64::new(0),
-            taken_in: AtomicU64::new(0),
+            budget: Budget::new(KEPT_BYTES_MAX),
         });
         let (stop, _) = watch::channel(false);
-        let (loader, _) = Loader::start(store.clone());
+        let loader = Loader::start(store.clone(), shared.budget.clone());
         let told: Arc<Vec<AtomicU64>> = Arc::new((0..workers).map(|_| AtomicU64::new(0)).collect());
         let mut senders = Vec::new();
         let mut handles = Vec::new();
@@ -130,7 +123,7 @@ impl Scheduler {
             senders.push(sender);
             handles.push((handle, status));
         }
-        attach(&store, senders, told.clone(), shared.clone());
+        attach(&store, senders, told.clone(), shared.budget.clone());
         Scheduler {
             shared,
             told,
@@ -231,18 +224,26 @@ fn attach(
     store: &Store,
     senders: Vec<UnboundedSender<WorkerEvent>>,
     told: Arc<Vec<AtomicU64>>,
-    shared: Arc<Shared>,
+    budget: Arc<Budget>,
 ) {
     store.attach(Box::new(move |event| {
         let lane = match &event {
             Event::Waiting { delivery, .. } => delivery.key.lane,
-            Event::Gone(key) => key.lane,
+            Event::Gone(key) | Event::Recorded(key) => key.lane,
             Event::Endpoint { lane } => *lane,
         };
         let number = worker_of(lane, senders.len());
         told[number].fetch_add(1, Ordering::Release);
-        shared.told.fetch_add(1, Ordering::Relaxed);
+        let news = match event {
+            Event::Waiting { delivery, message } => {
+                let message = message.and_then(|message| budget.keep(message));
+                News::Waiting(Entry { delivery, message })
+            }
+            Event::Gone(key) => News::Gone(key),
+            Event::Recorded(key) => News::Recorded(key),
+            Event::Endpoint { lane } => News::Endpoint { lane },
+        };
         // A worker that has stopped for good needs no news.
-        let _ = senders[number].send(WorkerEvent::Stored(event));
+        let _ = senders[number].send(WorkerEvent::Stored(news));
     }));
 }

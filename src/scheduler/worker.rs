@@ -14,16 +14,16 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
 
-use super::lane::{self, Entry, Lane, Place, Readiness};
+use super::lane::{self, Entry, Lane, Readiness};
 use super::loader::{self, Loader, Wish};
 use super::{Shared, Status};
 use crate::clock::Timestamp;
 use crate::delivery::{Sender, judge};
 use crate::domain::attempt::{Failure, FailureKind, Outcome, Timings, Trigger, Verdict};
 use crate::domain::endpoint::Endpoint;
-use crate::domain::message::{Delivery, Message};
-use crate::error::{Error, Result};
-use crate::store::{Event, Finished, Store};
+use crate::domain::message::{Delivery, DeliveryKey, Message};
+use crate::error::Result;
+use crate::store::{Finished, Store};
 use crate::telemetry::AttemptLine;
 
 /// News that are taken in before lanes get their turns again.
@@ -33,8 +33,16 @@ const OLDEST_EVERY: Duration = Duration::from_secs(1);
 /// How long a lane waits after a failed read before it is tried again.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
+/// What a commit changed for a lane.
+pub enum News {
+    Waiting(Entry),
+    Gone(DeliveryKey),
+    Recorded(DeliveryKey),
+    Endpoint { lane: u64 },
+}
+
 pub enum WorkerEvent {
-    Stored(Event),
+    Stored(News),
     /// Something waits in this lane; told at start.
     Lane {
         lane: u64,
@@ -54,11 +62,6 @@ pub enum WorkerEvent {
         lane: u64,
         timed_out: bool,
         succeeded: bool,
-    },
-    /// An attempt's outcome is durable.
-    Recorded {
-        lane: u64,
-        place: Place,
     },
 }
 
@@ -206,30 +209,30 @@ impl Worker {
 
     fn take_in(&mut self, event: WorkerEvent) {
         match event {
-            WorkerEvent::Stored(event) => {
+            WorkerEvent::Stored(news) => {
                 self.handled += 1;
-                match event {
-                    Event::Waiting { delivery, message } => {
-                        let number = delivery.key.lane;
-                        let message = message.filter(|_| self.shared.may_keep_message());
-                        self.lane(number).stored(Entry { delivery, message });
-                        self.look_at(number);
+                let number = match news {
+                    News::Waiting(entry) => {
+                        let number = entry.delivery.key.lane;
+                        self.lane(number).stored(entry);
+                        number
                     }
-                    Event::Gone(key) => {
+                    News::Gone(key) => {
                         self.lane(key.lane).gone(lane::place(&key));
-                        self.look_at(key.lane);
+                        key.lane
                     }
-                    Event::Endpoint { lane } => {
+                    News::Recorded(key) => {
+                        self.shared.unrecorded[self.number].fetch_sub(1, Ordering::Relaxed);
+                        self.lane(key.lane).recorded(&lane::place(&key));
+                        key.lane
+                    }
+                    News::Endpoint { lane } => {
                         let endpoint = self.store.catalog().endpoint_by_number(lane).cloned();
-                        let deleted = endpoint.is_none();
-                        let known = self.lane(lane);
-                        known.endpoint = endpoint;
-                        if deleted {
-                            known.drop_messages();
-                        }
-                        self.look_at(lane);
+                        self.lane(lane).endpoint_changed(endpoint);
+                        lane
                     }
-                }
+                };
+                self.look_at(number);
             }
             WorkerEvent::Lane { lane } => {
                 if self.store.catalog().endpoint_by_number(lane).is_none() {
@@ -265,14 +268,6 @@ impl Worker {
                 self.lane(number).sent(timed_out, succeeded);
                 self.look_at(number);
                 self.unpark(number);
-            }
-            WorkerEvent::Recorded {
-                lane: number,
-                place,
-            } => {
-                self.shared.unrecorded[self.number].fetch_sub(1, Ordering::Relaxed);
-                self.lane(number).recorded(&place);
-                self.look_at(number);
             }
         }
     }
@@ -347,17 +342,18 @@ impl Worker {
         }
     }
 
-    /// After an attempt of this lane has freed its slot: lanes that had to wait for slots get
-    /// their turns again, or this one alone where only the reserved slots are free and it has none
-    /// in flight now.
+    /// A lane has freed a slot. All parked lanes get turns again once open slots are free; before
+    /// that this one does if it has nothing in flight any more: the last slots are kept for it.
     fn unpark(&mut self, number: u64) {
         if self.slots_used < self.shared.open_slots() {
             self.ready.extend(self.parked.drain(..));
-        } else if self.lane(number).in_flight() == 0
+            return;
+        }
+        let lane = self.lanes.get(&number);
+        if lane.is_some_and(|lane| lane.in_flight() == 0)
             && let Some(place) = self.parked.iter().position(|parked| *parked == number)
         {
-            self.parked.remove(place);
-            self.ready.push_back(number);
+            self.ready.push_back(self.parked.swap_remove(place));
         }
     }
 
@@ -365,12 +361,12 @@ impl Worker {
     fn send_ready(&mut self) {
         let limits = self.shared.limits;
         while self.slots_used < self.shared.slots {
-            // Asked anew every time: a lane that became due meanwhile is queued by a later time
-            // than one remembered from before, and would never be found ready by that.
-            let now = self.store.clock().now();
             let Some(number) = self.ready.pop_front() else {
                 return;
             };
+            // Looked at anew for each: `look_at` queues what came due meanwhile, and an older
+            // time here would put it back for ever.
+            let now = self.store.clock().now();
             let reserved_only = self.slots_used >= self.shared.open_slots();
             let Some(lane) = self.lanes.get_mut(&number) else {
                 continue;
@@ -398,7 +394,7 @@ impl Worker {
 
     fn begin(&mut self, entry: Entry, endpoint: Arc<Endpoint>) {
         match entry.message {
-            Some(message) => self.spawn_attempt(entry.delivery, endpoint, message),
+            Some(message) => self.spawn_attempt(entry.delivery, endpoint, (*message).clone()),
             None => {
                 self.loading += 1;
                 let application = endpoint.application;
@@ -422,7 +418,7 @@ impl Worker {
             (Ok(None), Some(endpoint)) => {
                 let why = loader::missing(&delivery);
                 log::error!("{why}");
-                self.spawn_damaged(delivery, endpoint, &why);
+                self.record_damaged(delivery, endpoint, &why);
             }
             (Err(error), _) => {
                 log::error!("{} could not be read: {error}", delivery.key.message);
@@ -461,33 +457,37 @@ impl Worker {
                 endpoint,
                 Some(&message),
                 outcome,
-            )
-            .await;
+            );
         });
     }
 
-    fn spawn_damaged(&self, delivery: Delivery, endpoint: Arc<Endpoint>, why: &str) {
-        let (store, shared, news) = (self.store.clone(), self.shared.clone(), self.news.clone());
+    fn record_damaged(&self, delivery: Delivery, endpoint: Arc<Endpoint>, why: &str) {
         let failure = Failure {
             kind: FailureKind::NotSendable,
             detail: why.to_owned(),
         };
         let outcome = Outcome {
-            started_at: store.clock().now(),
+            started_at: self.store.clock().now(),
             timings: Timings::default(),
             request_headers: Vec::new(),
             answer: None,
             failure: Some(failure),
             sent_again: false,
         };
-        actix_rt::spawn(async move {
-            finish(&shared, &store, &news, delivery, endpoint, None, outcome).await;
-        });
+        finish(
+            &self.shared,
+            &self.store,
+            &self.news,
+            delivery,
+            endpoint,
+            None,
+            outcome,
+        );
     }
 }
 
 /// Judges an outcome, frees the attempt's slot, and makes the outcome durable.
-async fn finish(
+fn finish(
     shared: &Shared,
     store: &Store,
     news: &UnboundedSender<WorkerEvent>,
@@ -510,7 +510,7 @@ async fn finish(
             rand::random::<f64>(),
         ),
     };
-    let (lane, place) = (delivery.key.lane, lane::place(&delivery.key));
+    let lane = delivery.key.lane;
     // The worker lives for as long as anything is in flight.
     let timed_out = kind == Some(FailureKind::Timeout);
     let _ = news.send(WorkerEvent::Sent {
@@ -547,13 +547,7 @@ async fn finish(
         method,
         verdict,
     };
-    match store.record_attempt(finished).await {
-        Ok(()) => drop(news.send(WorkerEvent::Recorded { lane, place })),
-        // The store is final about it: nothing more is sent or recorded, and the delivery will be
-        // attempted again after the restart.
-        Err(Error::Storage(_) | Error::Unavailable { .. }) => {}
-        Err(error) => log::error!("an attempt's outcome was refused: {error}"),
-    }
+    store.record_attempt(finished);
 }
 
 /// How many attempts wait to be recorded, or reads to come, by worker.

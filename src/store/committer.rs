@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -33,6 +33,15 @@ use crate::error::{Error, Result};
 /// enough that the first in it does not wait long.
 const BATCH_COMMANDS_MAX: usize = 1000;
 const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// Payload bytes that wait for the committer; beyond them publishing is refused for a moment.
+const INTAKE_BYTES_MAX: usize = 64 << 20;
+
+/// Outcomes of attempts that nobody's answer waits for are committed together with the next
+/// change, or after this long, or when this many have come: at low rates that halves the syncs,
+/// and a publisher does not find the disk busy with them.
+const OUTCOMES_WAIT: Duration = Duration::from_millis(5);
+const OUTCOMES_ENOUGH: usize = 64;
 
 type Sender<T> = oneshot::Sender<Result<T>>;
 /// Called once the change is durable, or will never be.
@@ -63,7 +72,6 @@ pub enum Command {
     },
     Record {
         finished: Box<Finished>,
-        answer: Sender<()>,
     },
     /// Forget these deliveries.
     Cancel {
@@ -86,14 +94,22 @@ pub struct Resend {
 }
 
 impl Command {
+    /// What it holds in memory, roughly: the payload.
+    fn bytes(&self) -> usize {
+        match self {
+            Command::Accept { message, .. } => message.payload.len(),
+            _ => 0,
+        }
+    }
+
     fn refuse(self, error: Error) {
         match self {
             Command::Accept { answer, .. } => drop(answer.send(Err(error))),
             // Dropping the decision closes its channel, which its caller reads as unavailable.
             Command::Change { decide } => drop(decide),
+            Command::Record { finished } => drop(finished),
             Command::ChangeOnce { answer, .. } => drop(answer.send(Err(error))),
             Command::Resend { answer, .. }
-            | Command::Record { answer, .. }
             | Command::Cancel { answer, .. }
             | Command::DropSlice { answer, .. } => drop(answer.send(Err(error))),
         }
@@ -111,6 +127,7 @@ pub struct Queue {
 struct QueueState {
     /// From callers; bounded.
     intake: VecDeque<Command>,
+    intake_bytes: usize,
     /// From deliveries and housekeeping; bounded by whoever sends them.
     outcomes: VecDeque<Command>,
     closing: bool,
@@ -119,26 +136,28 @@ struct QueueState {
 }
 
 impl Queue {
-    /// Queues a caller's command; gives it back when `max` wait already.
-    pub fn offer(&self, command: Command, max: usize) -> Result<(), Command> {
+    /// Queues a caller's command; false when `max` wait already or the store is closed.
+    pub fn offer(&self, command: Command, max: usize) -> bool {
         let mut state = self.lock();
-        if state.intake.len() >= max || state.closing {
-            return Err(command);
+        let full = state.intake.len() >= max || state.intake_bytes >= INTAKE_BYTES_MAX;
+        if full || state.closing {
+            return false;
         }
+        state.intake_bytes += command.bytes();
         state.intake.push_back(command);
         self.filled.notify_one();
-        Ok(())
+        true
     }
 
-    /// Queues what must not be refused; gives it back only when the store is closed.
-    pub fn push(&self, command: Command) -> Result<(), Command> {
+    /// Queues what must not be refused; false only when the store is closed.
+    pub fn push(&self, command: Command) -> bool {
         let mut state = self.lock();
         if state.closing {
-            return Err(command);
+            return false;
         }
         state.outcomes.push_back(command);
         self.filled.notify_one();
-        Ok(())
+        true
     }
 
     pub fn close(&self) {
@@ -160,10 +179,22 @@ impl Queue {
         while state.intake.is_empty() && state.outcomes.is_empty() && !state.closing {
             state = self.filled.wait(state).expect("no panic while it is held");
         }
+        let deadline = Instant::now() + OUTCOMES_WAIT;
+        while state.intake.is_empty() && state.outcomes.len() < OUTCOMES_ENOUGH && !state.closing {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.filled.wait_timeout(state, left);
+            state = waited.expect("no panic while it is held").0;
+        }
         let outcomes = state.outcomes.len().min(BATCH_COMMANDS_MAX);
         let mut taken: VecDeque<Command> = state.outcomes.drain(..outcomes).collect();
         let intake = state.intake.len().min(BATCH_COMMANDS_MAX);
         taken.extend(state.intake.drain(..intake));
+        if intake > 0 {
+            state.intake_bytes = state.intake.iter().map(Command::bytes).sum();
+        }
         state.busy = !taken.is_empty();
         taken
     }
@@ -180,15 +211,14 @@ pub struct Committer {
     /// Deliveries that wait, by the slice of their message.
     waiting: BTreeMap<u32, u64>,
     slice: CurrentSlice,
-    /// Ids never go back in time, whatever the clock does.
-    last_time: Timestamp,
+    /// The step of time of the newest id, and how many ids it has beside it.
+    in_step: (u64, u32),
 }
 
 struct CurrentSlice {
     number: u32,
     record: SliceRecord,
     engine: Arc<Engine>,
-    meta: SliceMeta,
 }
 
 /// One step from the state on disk to the next.
@@ -202,7 +232,9 @@ struct Batch {
     answers: Vec<Answer>,
     /// Keys that this batch makes unique and the store does not show yet.
     unique: HashSet<Vec<u8>>,
-    /// Deliveries that this batch takes out of the queue.
+    /// Deliveries that this batch puts into the queue …
+    put: HashSet<DeliveryKey>,
+    /// … and those that it takes out.
     taken: HashSet<DeliveryKey>,
     /// How this batch changes the number of waiting deliveries.
     waiting: HashMap<u32, i64>,
@@ -238,34 +270,28 @@ enum Staged {
     /// The batch must be committed before anything else is looked at.
     Enough,
     /// This command depends on what the batch holds: commit, then look again.
-    Later(Command),
+    Later(Box<Command>),
 }
 
 impl Committer {
-    pub fn new(inner: Arc<Inner>, meta: Meta) -> Result<Committer, layout::RecordError> {
-        let now = inner.clock.now();
+    pub fn new(inner: Arc<Inner>, meta: Meta) -> Result<Committer, EngineError> {
         let (number, record) = inner
             .slices
             .newest()
             .expect("a store has a slice from its start");
         let engine = inner.slices.get(number)?;
-        let slice_meta = match layout::get::<SliceMeta>(&engine, &[layout::META])? {
-            Some(record) => record.meta,
-            None => SliceMeta::default(),
-        };
         let waiting = meta.waiting.iter().copied().collect();
         let slice = CurrentSlice {
             number,
             record,
             engine,
-            meta: slice_meta,
         };
         Ok(Committer {
             inner,
             meta,
             waiting,
             slice,
-            last_time: now,
+            in_step: (0, 0),
         })
     }
 
@@ -300,7 +326,7 @@ impl Committer {
                 Staged::More => {}
                 Staged::Enough => break,
                 Staged::Later(command) => {
-                    pending.push_front(command);
+                    pending.push_front(*command);
                     break;
                 }
             }
@@ -329,15 +355,22 @@ impl Committer {
         }
     }
 
-    /// The time for new ids: at the newest slice's beginning or later, and never going back.
+    /// The time for new ids: never before the newest slice's beginning, and never going back,
+    /// whatever the clock does.
     fn tick(&mut self) -> Timestamp {
-        self.last_time = self
-            .inner
-            .clock
-            .now()
-            .max(self.last_time)
-            .max(self.slice.record.first);
-        self.last_time
+        let now = self.inner.clock.now();
+        self.meta.last_time = now.max(self.meta.last_time).max(self.slice.record.first);
+        self.meta.last_time
+    }
+
+    /// Counts the ids in one step of time, so that they sort in the order of their commits.
+    fn next_in_step(&mut self, now: Timestamp) -> u32 {
+        let step = now.0 / ID_TIME_STEP_MS;
+        self.in_step = match self.in_step {
+            (same, count) if same == step => (step, count + 1),
+            _ => (step, 0),
+        };
+        self.in_step.1
     }
 
     fn stage(
@@ -351,9 +384,8 @@ impl Committer {
                 from_slice,
                 answer,
             } => self.stage_accept(batch, message, from_slice, answer),
-            Command::Record { finished, answer } => {
+            Command::Record { finished } => {
                 self.stage_record(batch, *finished)?;
-                batch.answers.push(Answer::Done(answer));
                 Ok(if batch.changes.is_empty() {
                     Staged::More
                 } else {
@@ -430,11 +462,11 @@ impl Committer {
     ) -> Result<Staged, layout::RecordError> {
         if let Some(once) = &message.once {
             if batch.unique.contains(&layout::once_key(&once.key)) {
-                return Ok(Staged::Later(Command::Accept {
+                return Ok(Staged::Later(Box::new(Command::Accept {
                     message,
                     from_slice,
                     answer,
-                }));
+                })));
             }
             if let Some(remembered) = self.remembered(once, from_slice)? {
                 let earlier = remembered.and_then(|seen| match seen.answer {
@@ -460,7 +492,7 @@ impl Committer {
             return Ok(Staged::More);
         }
         let now = self.tick();
-        let id = MessageId::at(now);
+        let id = MessageId::in_order(now, self.next_in_step(now), rand::random());
         let commit = self.meta.commit + 1;
         let meta = MessageMeta {
             commit,
@@ -500,7 +532,7 @@ impl Committer {
         });
         for lane in message.lanes {
             // The endpoint was there when the message was matched and may be gone by now.
-            if self.inner.catalog().endpoint_by_number(lane).is_none() {
+            if !self.is_there(lane) {
                 continue;
             }
             let delivery = Delivery {
@@ -531,7 +563,8 @@ impl Committer {
             method,
             verdict,
         } = finished;
-        let id = AttemptId::at(self.tick());
+        let now = self.tick();
+        let id = AttemptId::in_order(now, self.next_in_step(now), rand::random());
         let message = delivery.key.message;
         let attempt = Attempt {
             id,
@@ -567,7 +600,13 @@ impl Committer {
         batch.attempts += 1;
         // It may have been moved or cancelled while it was being sent; then only the log is left.
         let waited = self.take_out(batch, &delivery.key)?;
-        if let Some(due) = attempt.next_place().filter(|_| waited) {
+        batch.events.push(Event::Recorded(delivery.key));
+        let due = match verdict {
+            Verdict::Delivered | Verdict::GiveUp => None,
+            Verdict::RetryAt(due) => Some(due),
+            Verdict::DisableEndpoint => Some(attempt.started_at),
+        };
+        if let Some(due) = due.filter(|_| waited) {
             let again = Delivery {
                 key: DeliveryKey {
                     due,
@@ -576,14 +615,14 @@ impl Committer {
                 attempts: number,
                 trigger: Trigger::Scheduled,
             };
-            self.put_again(batch, again, None)?;
+            self.put_back(batch, again, None)?;
         }
         if verdict == Verdict::DisableEndpoint {
             let current = self.inner.catalog().endpoint_by_number(lane).cloned();
             if let Some(current) = current.filter(|current| !current.disabled) {
                 let mut disabled = (*current).clone();
                 disabled.disabled = true;
-                disabled.updated_at = self.last_time;
+                disabled.updated_at = self.meta.last_time;
                 let changes = [Change::PutEndpoint(disabled)];
                 self.stage_changes(batch, &changes)?;
                 batch.changes.extend(changes);
@@ -598,18 +637,13 @@ impl Committer {
         resend: Resend,
         answer: Sender<()>,
     ) -> Result<Staged, layout::RecordError> {
-        if self
-            .inner
-            .catalog()
-            .endpoint_by_number(resend.lane)
-            .is_none()
-        {
+        if !self.is_there(resend.lane) {
             drop(answer.send(Err(Error::NotFound("endpoint"))));
             return Ok(Staged::More);
         }
         if let Some((once, from_slice)) = &resend.once {
             if batch.unique.contains(&layout::once_key(&once.key)) {
-                return Ok(Staged::Later(Command::Resend { resend, answer }));
+                return Ok(Staged::Later(Box::new(Command::Resend { resend, answer })));
             }
             if let Some(remembered) = self.remembered(once, *from_slice)? {
                 drop(answer.send(remembered.map(|_| ())));
@@ -634,7 +668,7 @@ impl Committer {
             attempts,
             trigger: Trigger::Manual,
         };
-        self.put_again(batch, delivery, Some(resend.message))?;
+        self.put_back(batch, delivery, Some(resend.message))?;
         batch.answers.push(Answer::Done(answer));
         Ok(Staged::More)
     }
@@ -644,24 +678,7 @@ impl Committer {
         Ok(record.map(|record| record.meta.attempts))
     }
 
-    /// Puts a delivery back into its lane's queue. Where one of the same message waits for the same
-    /// moment already, the two are one.
-    fn put_again(
-        &self,
-        batch: &mut Batch,
-        delivery: Delivery,
-        message: Option<Arc<Message>>,
-    ) -> Result<(), EngineError> {
-        let key = layout::waiting_key(&delivery.key);
-        let stored = self.inner.live.contains(&key)? && !batch.taken.contains(&delivery.key);
-        if !stored && batch.unique.insert(key) {
-            let slice = self.slice_of(delivery.key.message);
-            self.put_in(batch, delivery, slice, message);
-        }
-        Ok(())
-    }
-
-    /// Puts a delivery into its lane's queue, where it is not yet.
+    /// Puts a new delivery into its lane's queue.
     fn put_in(
         &self,
         batch: &mut Batch,
@@ -675,9 +692,36 @@ impl Committer {
         };
         let key = layout::waiting_key(&delivery.key);
         batch.live.put(&key, layout::encode(&key, &waiting, &[]));
-        batch.taken.remove(&delivery.key);
+        // One that this batch also takes out was there before and is there after.
+        if !batch.taken.remove(&delivery.key) {
+            batch.put.insert(delivery.key);
+        }
         *batch.waiting.entry(slice).or_default() += 1;
         batch.events.push(Event::Waiting { delivery, message });
+    }
+
+    /// Puts a delivery into its lane's queue again, unless it stands there already: two resends
+    /// within a millisecond are one.
+    fn put_back(
+        &self,
+        batch: &mut Batch,
+        delivery: Delivery,
+        message: Option<Arc<Message>>,
+    ) -> Result<(), EngineError> {
+        let stored = self
+            .inner
+            .live
+            .contains(&layout::waiting_key(&delivery.key))?;
+        let there = stored && !batch.taken.contains(&delivery.key);
+        if !there && !batch.put.contains(&delivery.key) {
+            self.put_in(
+                batch,
+                delivery,
+                self.slice_of(delivery.key.message),
+                message,
+            );
+        }
+        Ok(())
     }
 
     /// Takes a delivery out of its lane's queue; false if it is not there any more.
@@ -687,10 +731,13 @@ impl Committer {
             return Ok(false);
         }
         batch.live.delete(&bytes);
-        batch.unique.remove(&bytes);
         batch.taken.insert(*key);
         *batch.waiting.entry(self.slice_of(key.message)).or_default() -= 1;
         Ok(true)
+    }
+
+    fn is_there(&self, lane: u64) -> bool {
+        self.inner.catalog().endpoint_by_number(lane).is_some()
     }
 
     fn slice_of(&self, message: MessageId) -> u32 {
@@ -758,7 +805,7 @@ impl Committer {
     fn remember(&self, batch: &mut Batch, once: &Once, answer: OnceAnswer, body: &[u8]) {
         let record = OnceRecord {
             commit: self.meta.commit + 1,
-            at: self.last_time,
+            at: self.meta.last_time,
             request: once.body,
             answer,
         };
@@ -800,15 +847,12 @@ impl Committer {
     fn roll_slice(&mut self, batch: &mut Batch) -> Result<(), EngineError> {
         let settings = &self.inner.settings;
         let age = self.inner.clock.now().since(self.slice.record.first);
-        let full = self.slice.meta.bytes >= settings.slice_bytes;
-        if self.slice.meta.bytes == 0 || (!full && age < settings.slice_age) {
+        let full = self.meta.slice.bytes >= settings.slice_bytes;
+        if self.meta.slice.bytes == 0 || (!full && age < settings.slice_age) {
             return Ok(());
         }
-        let now = self.tick();
-        // Ids tell time in steps; the new slice begins with a step that no id has yet.
-        let step = now.0 / ID_TIME_STEP_MS + 1;
         let record = SliceRecord {
-            first: Timestamp(step * ID_TIME_STEP_MS),
+            first: layout::next_slice_first(self.tick()),
         };
         let number = self.slice.number + 1;
         self.inner.discard_slice_files(number)?;
@@ -821,8 +865,8 @@ impl Committer {
             number,
             record,
             engine,
-            meta: SliceMeta::default(),
         };
+        self.meta.slice = SliceMeta::default();
         Ok(())
     }
 
@@ -831,7 +875,7 @@ impl Committer {
         self.inner.commit_began();
         self.meta.commit += 1;
         if !batch.slice.is_empty() {
-            let meta = &mut self.slice.meta;
+            let meta = &mut self.meta.slice;
             meta.commit = self.meta.commit;
             meta.messages += batch.messages;
             meta.attempts += batch.attempts;
@@ -861,10 +905,13 @@ impl Committer {
             &[layout::META],
             &self.meta,
         )?;
+        let recount = self.inner.recount.commit();
         self.inner.live.commit(batch.live)?;
         self.inner.committed(&self.meta);
+        recount.done(batch.put.iter(), batch.taken.iter());
+        let metrics = &self.inner.metrics;
+        metrics.accepted.inc_by(batch.messages);
         if batch.commands > 0 {
-            let metrics = &self.inner.metrics;
             metrics.commit_batch_size.observe(batch.commands as f64);
             metrics
                 .commit_seconds

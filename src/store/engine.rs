@@ -44,7 +44,10 @@ pub unsafe extern "C" fn sync_file_range(
 pub fn syncs_for_real() -> bool {
     #[cfg(target_os = "linux")]
     {
-        libc::sync_file_range as *const () as usize == sync_file_range as *const () as usize
+        std::ptr::eq(
+            libc::sync_file_range as *const (),
+            sync_file_range as *const (),
+        )
     }
     #[cfg(not(target_os = "linux"))]
     {

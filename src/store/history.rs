@@ -11,7 +11,7 @@ use super::engine::Engine;
 use super::layout::{self, MessageMeta, RecordError};
 use super::{Inner, Store, Stretch, Window};
 use crate::clock::Timestamp;
-use crate::domain::attempt::Attempt;
+use crate::domain::attempt::{Attempt, Verdict};
 use crate::domain::id::{ApplicationId, AttemptId, ID_TIME_STEP_MS, MessageId};
 use crate::domain::message::{Delivery, DeliveryKey, Message};
 use crate::error::Result;
@@ -85,8 +85,9 @@ impl Inner {
             .attempts_of_message(message.id, &window, in_lane)?
             .items
             .pop();
-        let due = match last {
-            Some(last) => last.next_place().unwrap_or(last.started_at),
+        let due = match last.map(|last| (last.verdict, last.started_at)) {
+            Some((Verdict::RetryAt(due), _)) => due,
+            Some((_, started_at)) => started_at,
             None => message.accepted_at,
         };
         Ok(DeliveryKey {

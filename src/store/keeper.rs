@@ -142,7 +142,9 @@ impl Inner {
     fn run(&self, command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command) -> Result<()> {
         let (sender, answer) = oneshot::channel();
         let stopping = || super::unavailable("the server is stopping");
-        self.queue.push(command(sender)).map_err(|_| stopping())?;
+        if !self.queue.push(command(sender)) {
+            return Err(stopping());
+        }
         answer.blocking_recv().unwrap_or_else(|_| Err(stopping()))
     }
 

@@ -45,7 +45,9 @@ use serde::{Deserialize, Serialize};
 use super::engine::{Bytes, Changes, Engine, EngineError, VALUE_MAX};
 use crate::clock::Timestamp;
 use crate::domain::attempt::Trigger;
-use crate::domain::id::{ApplicationId, AttemptId, EndpointId, MessageId, OrganisationId, TokenId};
+use crate::domain::id::{
+    ApplicationId, AttemptId, EndpointId, ID_TIME_STEP_MS, MessageId, OrganisationId, TokenId,
+};
 use crate::domain::message::DeliveryKey;
 
 #[cfg(doc)]
@@ -93,6 +95,10 @@ pub struct Meta {
     pub waiting: Vec<(u32, u64)>,
     /// The highest endpoint number that was ever given.
     pub last_endpoint_number: u64,
+    /// The time of the newest id.
+    pub last_time: Timestamp,
+    /// The newest slice, so that a start need not open it to know how full it is.
+    pub slice: SliceMeta,
     /// Commit numbers (first, last) that ended in a slice and not here, because the process died
     /// between the two. What bears such a number does not exist.
     pub dead_commits: Vec<(u64, u64)>,
@@ -440,6 +446,12 @@ pub fn attempt_of_message_key(message: MessageId, id: AttemptId) -> Vec<u8> {
 
 pub fn attempts_of_message_prefix(message: MessageId) -> Vec<u8> {
     key(ATTEMPT_OF_MESSAGE, &[&message.0])
+}
+
+/// When a slice may begin that comes after ids up to `last`: ids tell time in steps, so with the
+/// next step.
+pub fn next_slice_first(last: Timestamp) -> Timestamp {
+    Timestamp((last.0 / ID_TIME_STEP_MS + 1) * ID_TIME_STEP_MS)
 }
 
 /// The id at the end of a key.

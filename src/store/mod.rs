@@ -23,6 +23,7 @@ use crate::telemetry::Metrics;
 use committer::{Command, Queue, Resend};
 use engine::Engine;
 use layout::Meta;
+use recount::Recount;
 use slices::Slices;
 
 pub mod catalog;
@@ -33,6 +34,7 @@ mod history;
 mod keeper;
 mod layout;
 mod open;
+mod recount;
 mod slices;
 mod verify;
 
@@ -156,6 +158,9 @@ pub enum Event {
     },
     /// A delivery that waited there does not any more, without an attempt.
     Gone(DeliveryKey),
+    /// The outcome of an attempt is durable. Where the delivery is to be attempted again, this
+    /// comes before the news that it waits.
+    Recorded(DeliveryKey),
     /// The endpoint was changed, enabled, disabled or deleted.
     Endpoint { lane: u64 },
 }
@@ -202,6 +207,8 @@ struct Inner {
     /// The first storage error; final.
     failure: watch::Sender<Option<String>>,
     closed: watch::Sender<bool>,
+    /// The count that follows a stop which was not clean.
+    recount: Recount,
     /// Held for as long as the store is open.
     _lock: std::fs::File,
 }
@@ -215,6 +222,10 @@ impl Inner {
         if let Some(listener) = self.listener.get() {
             listener(event);
         }
+    }
+
+    fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     fn commit_began(&self) {
@@ -470,18 +481,13 @@ impl Store {
         self.answered(answer).await
     }
 
-    /// Writes the attempt to the log and moves its delivery to what the verdict says.
-    pub async fn record_attempt(&self, finished: Finished) -> Result<()> {
-        let (sender, answer) = oneshot::channel();
-        let command = Command::Record {
+    /// Writes the attempt to the log and moves its delivery to what the verdict says. Its
+    /// [`Event::Recorded`] follows once that is durable; a store that is closed or has failed
+    /// gives none, and the attempt is repeated after the next start.
+    pub fn record_attempt(&self, finished: Finished) {
+        self.inner.queue.push(Command::Record {
             finished: Box::new(finished),
-            answer: sender,
-        };
-        self.inner
-            .queue
-            .push(command)
-            .map_err(|_| unavailable("the server is stopping"))?;
-        self.answered(answer).await
+        });
     }
 
     /// Who is told of commits; set once, by the scheduler.
@@ -517,7 +523,7 @@ impl Store {
 
     /// How many deliveries wait.
     pub fn waiting_count(&self) -> u64 {
-        self.inner.waiting.load(Ordering::Relaxed)
+        self.inner.waiting()
     }
 
     /// Stops taking changes, makes all that was taken durable and ends the store's threads. The
@@ -541,11 +547,15 @@ impl Store {
         if let Some(failure) = &*self.inner.failure.borrow() {
             return Err(Error::storage(failure.clone()));
         }
-        let max = self.inner.settings.commit_queue_max;
-        self.inner
+        if !self
+            .inner
             .queue
-            .offer(command, max)
-            .map_err(|_| unavailable("more changes wait for the disk than commit_queue_max allows"))
+            .offer(command, self.inner.settings.commit_queue_max)
+        {
+            let reason = "more changes wait for the disk than limits.commit_queue_max allows";
+            return Err(unavailable(reason));
+        }
+        Ok(())
     }
 
     async fn answered<T>(&self, answer: oneshot::Receiver<Result<T>>) -> Result<T> {
@@ -637,7 +647,7 @@ impl Inner {
             return Err(unavailable(&low_space(&self.settings)));
         }
         let max = self.settings.waiting_max;
-        if self.waiting.load(Ordering::Relaxed) + deliveries > max {
+        if self.waiting() + deliveries > max {
             return Err(Error::TooMany(format!(
                 "{max} deliveries may wait (limits.waiting_max), and no more fit"
             )));

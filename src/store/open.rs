@@ -18,7 +18,8 @@ use tokio::sync::watch;
 use super::catalog::{Catalog, Change};
 use super::committer::{Committer, Queue};
 use super::engine::{self, Changes, Engine, EngineError};
-use super::layout::{self, FORMAT, Meta, RecordError, SliceRecord};
+use super::layout::{self, FORMAT, Meta, RecordError, SliceMeta, SliceRecord};
+use super::recount::{self, Recount};
 use super::slices::Slices;
 use super::{Inner, OpenError, Settings, Store, keeper};
 use crate::clock::{Clock, Timestamp};
@@ -32,6 +33,10 @@ use crate::telemetry::Metrics;
 const COMMIT_JUMP: u64 = 1_000_000;
 /// Dead stretches are forgotten, oldest first, beyond this many: no slice is kept that long.
 const DEAD_COMMITS_MAX: usize = 150;
+
+/// Opening a database takes time and memory by its size, so a start begins a new slice rather than
+/// open one that is larger than this: how long it takes does not depend on what is kept.
+const OPENED_SLICE_BYTES_MAX: u64 = 32 << 20;
 
 /// A store's files, opened and locked, before anything runs.
 pub struct Files {
@@ -80,16 +85,29 @@ impl Store {
         }
         files.meta.clean = false;
         files.meta.commit += 1;
-        let mut changes = Changes::default();
-        layout::replace(&files.live, &mut changes, &[layout::META], &files.meta)
-            .and_then(|_| files.live.commit(changes))
-            .map_err(|error| damaged(error.into()))?;
-
         let slices_path = path.join("slices");
         discard_unknown_slices(&slices_path, &files.slices).map_err(|source| OpenError::Io {
             path: slices_path.clone(),
             source,
         })?;
+        let mut changes = Changes::default();
+        if files.meta.slice.bytes > OPENED_SLICE_BYTES_MAX {
+            let last = files.meta.last_time.max(clock.now());
+            let record = SliceRecord {
+                first: layout::next_slice_first(last),
+            };
+            let newest = files
+                .slices
+                .last_key_value()
+                .map_or(0, |(number, _)| *number);
+            layout::put(&mut changes, &layout::slice_key(newest + 1), &record, &[]);
+            files.slices.insert(newest + 1, record);
+            files.meta.slice = SliceMeta::default();
+        }
+        layout::replace(&files.live, &mut changes, &[layout::META], &files.meta)
+            .and_then(|_| files.live.commit(changes))
+            .map_err(|error| damaged(error.into()))?;
+
         let meta = files.meta;
         let inner = Arc::new(Inner {
             slices: Slices::new(slices_path, settings.cache_bytes / 4, files.slices),
@@ -110,13 +128,23 @@ impl Store {
             orphans: Mutex::default(),
             failure: watch::channel(None).0,
             closed: watch::channel(false).0,
+            recount: if unclean {
+                Recount::due()
+            } else {
+                Recount::default()
+            },
             _lock: files.lock,
         });
         inner.committed(&meta);
         inner.look_at_space();
-        let committer = Committer::new(inner.clone(), meta).map_err(damaged)?;
+        let committer =
+            Committer::new(inner.clone(), meta).map_err(|error| damaged(error.into()))?;
         let mut threads = vec![spawn("store-committer", move || committer.run())];
         threads.push(keeper::spawn(inner.clone()));
+        if unclean {
+            let counted = inner.clone();
+            threads.push(spawn("store-recount", move || recount::run(&counted)));
+        }
         Ok(Store {
             inner,
             threads: Arc::new(Mutex::new(threads)),
@@ -227,6 +255,8 @@ pub fn create(
         registrations: contents.len() as u64,
         waiting: Vec::new(),
         last_endpoint_number,
+        last_time: now,
+        slice: SliceMeta::default(),
         dead_commits: Vec::new(),
     };
     let mut changes = Changes::default();

@@ -101,7 +101,12 @@ async fn a_full_commit_queue_sends_publishers_away_for_a_moment() {
     let body = json!({ "eventType": "invoice.paid", "payload": {} }).to_string();
     let mut publishing: Vec<_> = (0..3)
         .map(|_| {
-            tokio::task::spawn_local(server.begin(Method::POST, MESSAGES, &[], Some(body.clone())))
+            tokio::task::spawn_local(server.begin(
+                Method::POST,
+                MESSAGES,
+                &[],
+                Some(body.clone().into_bytes()),
+            ))
         })
         .collect();
     // One fits; the two others are answered at once.

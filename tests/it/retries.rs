@@ -258,7 +258,7 @@ async fn resends_at_the_same_moment_are_counted_as_what_they_are() {
     server.advance(Duration::from_secs(1));
     let resend = format!("/api/v1/app/app/msg/{message}/endpoint/{endpoint}/resend");
     let post = || {
-        let body = Some("{}".to_owned());
+        let body = Some(b"{}".to_vec());
         tokio::task::spawn_local(server.begin(awc::http::Method::POST, &resend, &[], body))
     };
     for answer in Vec::from_iter((0..20).map(|_| post())) {

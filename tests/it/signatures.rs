@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
 use postrider::clock::Timestamp;
-use postrider::delivery::sign::{NotVerified, SignedHeaders, verify};
+use postrider::delivery::sign::{NotVerified, SignedHeaders, VerifyingKey};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde_json::json;
 use sha2::Sha256;
@@ -41,7 +41,7 @@ fn expected_v1(secret: &str, headers: SignedHeaders<'_>, body: &[u8]) -> String 
 }
 
 fn check(request: &Request, prefix: &str, secret: &str, now: Timestamp) -> Result<(), NotVerified> {
-    verify(signed(request, prefix), &request.body, secret, now)
+    VerifyingKey::parse(secret)?.verify(signed(request, prefix), &request.body, now)
 }
 
 async fn secret_of(server: &Server, endpoint: &str) -> String {

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -182,12 +182,18 @@ impl Ledger {
         Ok((endpoint, number))
     }
 
-    /// Waits until every accepted message has been delivered everywhere.
+    /// Waits until every accepted message has been delivered everywhere. Panics when that does
+    /// not come about in time or the server ends.
     pub fn wait_delivered(&self, limit: Duration, api: &Api) {
-        let (books, _) = self
-            .delivered
-            .wait_timeout_while(self.lock(), limit, |books| books.outstanding > 0)
-            .expect("no holder of the books panics");
+        let deadline = Instant::now() + limit;
+        let mut books = self.lock();
+        while books.outstanding > 0 && Instant::now() < deadline && !api.is_gone() {
+            // Looks up now and then, for nobody tells it that the server died.
+            (books, _) = self
+                .delivered
+                .wait_timeout(books, Duration::from_millis(200))
+                .expect("no holder of the books panics");
+        }
         if books.outstanding == 0 {
             return;
         }
@@ -199,7 +205,7 @@ impl Ledger {
             .collect();
         lost.sort_unstable();
         panic!(
-            "{} deliveries of accepted messages are missing after {limit:?}, of messages {:?}{}; \
+            "{} deliveries of accepted messages are missing, of messages {:?}{}; \
              the server's log:\n{}",
             books.outstanding,
             &lost[..lost.len().min(20)],

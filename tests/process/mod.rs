@@ -38,6 +38,7 @@ const LOG_LINES_MAX: usize = 1_000;
 #[derive(Clone)]
 pub struct Launch {
     data: PathBuf,
+    /// Variables of the environment.
     settings: Vec<(String, String)>,
     wrapper: Vec<String>,
     dev: bool,
@@ -64,6 +65,12 @@ impl Launch {
             setting.to_ascii_uppercase().replace('.', "__")
         );
         self.settings.push((variable, value.to_string()));
+        self
+    }
+
+    /// A variable of the environment that is not a setting.
+    pub fn env(mut self, name: &str, value: impl Display) -> Launch {
+        self.settings.push((name.to_owned(), value.to_string()));
         self
     }
 
@@ -286,6 +293,15 @@ impl Api {
 
     pub fn get(&self, path: &str) -> Value {
         self.call("GET", path, &Value::Null, 200)
+    }
+
+    /// Whether the process has ended: it closed its stderr.
+    pub fn is_gone(&self) -> bool {
+        self.log
+            .lines
+            .lock()
+            .expect("no holder of the log panics")
+            .ended
     }
 
     /// The server's log, for the message of a failure.

@@ -1,12 +1,16 @@
 //! A server, receivers and a client for tests. See the habits in each: nothing sleeps to wait for
 //! something, every wait looks at a state and has a deadline.
 
+mod contract;
 mod receiver;
 mod server;
 
+pub use contract::{assert_error, assert_invalid, assert_pages, keys, texts};
 pub use receiver::{Receiver, Request, Script};
 pub use server::{Answer, Server, copy_directory};
 
+use std::future::Future;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use postrider::clock::Clock;
@@ -22,6 +26,27 @@ pub async fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "still waiting: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// Runs all of them at once and waits for the last.
+pub async fn together<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut running: Vec<_> = futures.into_iter().map(Box::pin).collect();
+    let mut done: Vec<Option<T>> = running.iter().map(|_| None).collect();
+    std::future::poll_fn(|context| {
+        for (future, slot) in running.iter_mut().zip(&mut done) {
+            if slot.is_none()
+                && let Poll::Ready(value) = future.as_mut().poll(context)
+            {
+                *slot = Some(value);
+            }
+        }
+        match done.iter().all(Option::is_some) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    done.into_iter().flatten().collect()
 }
 
 /// Looks at every record of a store that was stopped just now.

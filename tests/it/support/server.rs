@@ -239,6 +239,18 @@ impl Server {
         headers: &[(&str, &str)],
         body: Option<String>,
     ) -> Answer {
+        self.send(method, path, headers, body.map(String::into_bytes))
+            .await
+    }
+
+    /// The same with a body of any bytes.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Answer {
         self.begin(method, path, headers, body).await
     }
 
@@ -248,7 +260,7 @@ impl Server {
         method: Method,
         path: &str,
         headers: &[(&str, &str)],
-        body: Option<String>,
+        body: Option<Vec<u8>>,
     ) -> impl Future<Output = Answer> + use<> {
         let mut request = self.client.request(method, self.url(path));
         if !headers
@@ -365,7 +377,12 @@ impl Server {
                 take(under_way.join_next().await);
             }
             let body = json!({ "eventType": "invoice.paid", "payload": payload });
-            under_way.spawn_local(self.begin(Method::POST, &path, &[], Some(body.to_string())));
+            under_way.spawn_local(self.begin(
+                Method::POST,
+                &path,
+                &[],
+                Some(body.to_string().into_bytes()),
+            ));
         }
         while !under_way.is_empty() {
             take(under_way.join_next().await);

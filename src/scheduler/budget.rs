@@ -1,0 +1,90 @@
+//! How many bytes of payload may be in memory only because they might be sent soon.
+//!
+//! A message that was just accepted travels along to its lanes, which saves reading it back. What
+//! does not fit the budget travels without: it is on disk and is read when its turn comes.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::domain::message::Message;
+
+/// What a message takes beside its payload, roughly.
+const MESSAGE_BYTES: usize = 256;
+
+#[derive(Debug)]
+pub struct Budget {
+    used: AtomicUsize,
+    max: usize,
+}
+
+impl Budget {
+    pub fn new(max_bytes: usize) -> Arc<Budget> {
+        Arc::new(Budget {
+            used: AtomicUsize::new(0),
+            max: max_bytes,
+        })
+    }
+
+    /// Keeps the message while the budget lasts.
+    pub fn keep(self: &Arc<Budget>, message: Arc<Message>) -> Option<Kept> {
+        let bytes = message.payload.len() + MESSAGE_BYTES;
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        // Made first, so that what was added is taken off again in either case.
+        let kept = Kept {
+            message,
+            bytes,
+            budget: self.clone(),
+        };
+        (before + bytes <= self.max).then_some(kept)
+    }
+}
+
+/// A message that counts against the budget for as long as this exists.
+#[derive(Debug)]
+pub struct Kept {
+    message: Arc<Message>,
+    bytes: usize,
+    budget: Arc<Budget>,
+}
+
+impl Deref for Kept {
+    type Target = Arc<Message>;
+
+    fn deref(&self) -> &Arc<Message> {
+        &self.message
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::domain::id::{ApplicationId, MessageId};
+
+    #[test]
+    fn messages_are_kept_while_there_is_room() {
+        let message = Arc::new(Message {
+            id: MessageId([1; 20]),
+            application: ApplicationId([1; 20]),
+            event_type: String::new(),
+            event_id: None,
+            channels: Vec::new(),
+            payload: vec![0; 1000].into(),
+            accepted_at: Timestamp(0),
+        });
+        let budget = Budget::new(2600);
+        let first = budget.keep(message.clone());
+        let second = budget.keep(message.clone());
+        assert!(first.is_some() && second.is_some());
+        assert!(budget.keep(message.clone()).is_none());
+        drop(first);
+        assert!(budget.keep(message).is_some());
+    }
+}

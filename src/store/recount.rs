@@ -1,0 +1,121 @@
+//! After a stop that was not clean: are all deliveries there that should be waiting?
+//!
+//! sled can lose records when its file was damaged, without an error. The meta record says how
+//! many deliveries wait, so they are counted, on a thread of their own while the server runs: a
+//! million take a second or two, and nobody should wait for it. Changes go on meanwhile; those
+//! behind the counter's cursor are added to or taken off what it has counted.
+
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::engine::EngineError;
+use super::{Inner, layout};
+use crate::domain::message::DeliveryKey;
+
+/// Keys counted under the lock that a commit needs.
+const STRETCH: usize = 500;
+
+#[derive(Default)]
+pub struct Recount {
+    progress: Mutex<Option<Progress>>,
+}
+
+#[derive(Default)]
+struct Progress {
+    /// The last key that was counted.
+    cursor: Vec<u8>,
+    seen: u64,
+}
+
+/// Held by the committer around a commit, so that a stretch is counted before it or after it.
+pub struct Commit<'a> {
+    progress: MutexGuard<'a, Option<Progress>>,
+}
+
+impl Recount {
+    /// A count that is to be made.
+    pub fn due() -> Recount {
+        Recount {
+            progress: Mutex::new(Some(Progress::default())),
+        }
+    }
+
+    pub fn commit(&self) -> Commit<'_> {
+        Commit {
+            progress: self.lock(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Progress>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Commit<'_> {
+    /// The commit is durable; it put and deleted these.
+    pub fn done<'a>(
+        mut self,
+        put: impl Iterator<Item = &'a DeliveryKey>,
+        deleted: impl Iterator<Item = &'a DeliveryKey>,
+    ) {
+        let Some(progress) = &mut *self.progress else {
+            return;
+        };
+        let counted = |key: &&DeliveryKey| layout::waiting_key(key) <= progress.cursor;
+        let (put, deleted) = (put.filter(counted).count(), deleted.filter(counted).count());
+        progress.seen = progress.seen + put as u64 - deleted as u64;
+    }
+}
+
+/// Counts until done or until the store is closed, and says so loudly if some are missing.
+pub fn run(inner: &Inner) {
+    while !*inner.closed.borrow() {
+        match count_stretch(inner) {
+            Ok(false) => {}
+            Ok(true) => return,
+            Err(error) => {
+                inner.fail(format!(
+                    "the waiting deliveries could not be counted: {error}"
+                ));
+                return;
+            }
+        }
+    }
+}
+
+/// Counts on; true when all are counted.
+fn count_stretch(inner: &Inner) -> Result<bool, EngineError> {
+    let mut guard = inner.recount.lock();
+    let Some(progress) = &mut *guard else {
+        return Ok(true);
+    };
+    let from = match progress.cursor.is_empty() {
+        true => Bound::Included(vec![layout::WAITING]),
+        false => Bound::Excluded(progress.cursor.clone()),
+    };
+    let mut count = 0;
+    for item in inner
+        .live
+        .range(from, Bound::Excluded(vec![layout::WAITING + 1]))
+        .take(STRETCH)
+    {
+        progress.cursor = item?.0.to_vec();
+        count += 1;
+    }
+    progress.seen += count as u64;
+    if count == STRETCH {
+        return Ok(false);
+    }
+    let (seen, expected) = (progress.seen, inner.waiting());
+    if seen == expected {
+        log::info!("all {seen} deliveries that should be waiting are there");
+    } else {
+        inner.metrics.store_problems.inc();
+        log::error!(
+            "{seen} deliveries wait and there should be {expected}: the store was damaged; stop \
+             the server and run `postrider verify-store`"
+        );
+    }
+    *guard = None;
+    Ok(true)
+}
