@@ -536,3 +536,58 @@ fn discard_unknown_slices(path: &Path, known: &BTreeMap<u32, SliceRecord>) -> st
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn settings(path: &Path) -> Settings {
+        Settings {
+            path: path.to_owned(),
+            cache_bytes: 4 << 20,
+            retention: Duration::from_secs(86_400),
+            min_free_bytes: 1,
+            slice_age: Duration::from_secs(3_600),
+            slice_bytes: 1 << 20,
+            export_every: Duration::from_secs(900),
+            commit_timeout: Duration::from_secs(30),
+            waiting_max: 1_000,
+            commit_queue_max: 100,
+            default_organisation: None,
+        }
+    }
+
+    #[test]
+    fn a_store_of_a_newer_format_is_refused_in_one_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = settings(&directory.path().join("data"));
+        let clock = Clock::System;
+        let mut files = open_files(&settings, &clock).unwrap();
+        files.meta.format = FORMAT + 1;
+        let mut changes = Changes::default();
+        layout::replace(&files.live, &mut changes, &[layout::META], &files.meta).unwrap();
+        files.live.commit(changes).unwrap();
+        drop(files);
+        // Threads of the database let go of its files within moments.
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        let error = loop {
+            match open_files(&settings, &clock).err() {
+                Some(OpenError::Locked { .. }) if std::time::Instant::now() < deadline => {
+                    std::thread::yield_now();
+                }
+                error => break error.expect("it is refused"),
+            }
+        };
+        let known = FORMAT;
+        assert!(
+            matches!(error, OpenError::Newer { found, .. } if found == known + 1),
+            "{error}"
+        );
+        let line = error.to_string();
+        assert!(
+            line.contains("newer postrider (format 2") && !line.contains('\n'),
+            "{line}"
+        );
+    }
+}
