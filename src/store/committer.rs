@@ -842,8 +842,9 @@ impl Committer {
         )?;
         self.inner.live.commit(batch.live)?;
         self.inner.committed(&self.meta);
+        let metrics = &self.inner.metrics;
+        metrics.accepted.inc_by(batch.messages);
         if batch.commands > 0 {
-            let metrics = &self.inner.metrics;
             metrics.commit_batch_size.observe(batch.commands as f64);
             metrics
                 .commit_seconds
