@@ -6,3 +6,6 @@ mod support;
 mod applications;
 mod delivering;
 mod endpoints;
+mod event_types;
+mod health;
+mod metrics;
