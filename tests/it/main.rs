@@ -8,4 +8,5 @@ mod delivering;
 mod endpoints;
 mod event_types;
 mod health;
+mod messages;
 mod metrics;
