@@ -8,5 +8,6 @@ mod delivering;
 mod endpoints;
 mod event_types;
 mod health;
+mod idempotency;
 mod messages;
 mod metrics;
