@@ -4,10 +4,13 @@
 mod support;
 
 mod applications;
+mod attempts;
 mod delivering;
 mod endpoints;
+mod errors;
 mod event_types;
 mod health;
 mod idempotency;
 mod messages;
 mod metrics;
+mod tokens;
