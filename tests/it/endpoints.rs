@@ -409,11 +409,13 @@ async fn a_gone_endpoint_is_disabled_and_holds_what_it_did_not_take() {
     let made = server.get(ENDPOINTS).await.expect(200)["data"][0].clone();
     assert_eq!(made["disabled"], true);
     assert_eq!(server.store().waiting_count(), 1);
+    server.advance(Duration::from_secs(1));
     server
         .patch(&path(&made, ""), json!({"disabled": false}))
         .await
         .expect(200);
-    server.advance_to_next_due().await;
+    receiver.received(2).await;
+    server.settle().await;
     assert_eq!(server.outcomes(&message).await, ["http 410", "delivered"]);
 }
 
