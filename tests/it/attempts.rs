@@ -6,7 +6,7 @@ use awc::http::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Receiver, Script, Server, assert_error, assert_invalid, assert_pages, keys, texts,
+    Receiver, Script, Server, assert_error, assert_invalid, assert_pages, keys, texts, together,
 };
 
 const KEYS: [&str; 19] = [
@@ -314,6 +314,21 @@ async fn a_delivered_message_is_sent_again_by_hand() {
         .collect();
     triggers.sort();
     assert_eq!(triggers, [0, 1, 1]);
+}
+
+#[actix_web::test]
+async fn a_burst_of_resends_leaves_nothing_behind() {
+    let receiver = Receiver::ok().await;
+    let server = Server::start().await;
+    let endpoint = endpoint(&server, &receiver, "e", json!({})).await;
+    let message = server.publish("a", json!({})).await;
+    server.settle().await;
+    server.advance(Duration::from_secs(1));
+    let burst = (0..20).map(|_| resend(&server, &message, &endpoint));
+    together(burst).await;
+    server.settle().await;
+    assert!(receiver.count() >= 2);
+    assert_eq!(server.store().waiting_count(), 0);
 }
 
 #[actix_web::test]

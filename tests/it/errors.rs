@@ -247,6 +247,12 @@ async fn every_path_works_with_and_without_a_slash_at_its_end() {
             let answer = server.call((*method).clone(), &path, &[], body).await;
             assert_eq!(answer.status, *status, "{method} {path}: {}", answer.text);
             assert_eq!(answer.text.is_empty(), *status == 204, "{method} {path}");
+            let kind = answer.header("content-type");
+            match *status {
+                204 => assert_eq!(kind, None, "{method} {path}"),
+                _ if path.starts_with("/metrics") => {}
+                _ => assert_eq!(kind, Some("application/json"), "{method} {path}"),
+            }
         }
     }
     for path in ["/api/v1/event-type/x", "/api/v1/event-type/x/"] {
