@@ -470,7 +470,6 @@ async fn headers_are_sent_and_sensitive_ones_not_shown() {
     let log = server
         .get(&format!("/api/v1/app/app/attempt/msg/{message}"))
         .await;
-    let log = log;
     assert!(!log.text.contains("s3cret"), "{}", log.text);
     let sent = &log.expect(200)["data"][0]["request"];
     let name = |name: &str| {
