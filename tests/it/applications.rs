@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Receiver, Server, assert_error, assert_invalid, assert_pages, keys, texts};
+use crate::support::{
+    Receiver, Server, assert_error, assert_invalid, assert_pages, keys, texts, together,
+};
 
 const APPS: &str = "/api/v1/app";
 
@@ -114,6 +116,31 @@ async fn a_uid_belongs_to_one_application_until_it_goes() {
     assert_ne!(new["id"], existing["id"]);
     server.delete("/api/v1/app/two").await;
     server.application("two").await;
+}
+
+#[actix_web::test]
+async fn a_burst_for_one_uid_makes_one() {
+    let server = Server::start().await;
+    let body = json!({"name": "n", "uid": "one"});
+    let answers = together((0..20).map(|_| server.post(APPS, body.clone()))).await;
+    let count = |status| answers.iter().filter(|one| one.status == status).count();
+    assert_eq!((count(201), count(409)), (1, 19));
+    let puts = (0..20).map(|_| server.put("/api/v1/app/two", json!({"name": "n"})));
+    let answers = together(puts).await;
+    let count = |status| answers.iter().filter(|one| one.status == status).count();
+    assert_eq!((count(201), count(200)), (1, 19));
+    let gets = "/api/v1/app?get_if_exists=true";
+    let body = json!({"name": "n", "uid": "three"});
+    let answers = together((0..20).map(|_| server.post(gets, body.clone()))).await;
+    let count = |status| answers.iter().filter(|one| one.status == status).count();
+    assert_eq!((count(201), count(200)), (1, 19));
+    let deletes = (0..20).map(|_| server.delete("/api/v1/app/one"));
+    let answers = together(deletes).await;
+    let count = |status| answers.iter().filter(|one| one.status == status).count();
+    assert_eq!((count(204), count(404)), (1, 19));
+    let mut uids = texts(&server.get(APPS).await.expect(200), "uid");
+    uids.sort();
+    assert_eq!(uids, ["three", "two"]);
 }
 
 #[actix_web::test]

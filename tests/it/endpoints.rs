@@ -409,6 +409,7 @@ async fn a_gone_endpoint_is_disabled_and_holds_what_it_did_not_take() {
     let made = server.get(ENDPOINTS).await.expect(200)["data"][0].clone();
     assert_eq!(made["disabled"], true);
     assert_eq!(server.store().waiting_count(), 1);
+    server.advance(Duration::from_secs(1));
     server
         .patch(&path(&made, ""), json!({"disabled": false}))
         .await
@@ -468,7 +469,6 @@ async fn headers_are_sent_and_sensitive_ones_not_shown() {
     let log = server
         .get(&format!("/api/v1/app/app/attempt/msg/{message}"))
         .await;
-    let log = log;
     assert!(!log.text.contains("s3cret"), "{}", log.text);
     let sent = &log.expect(200)["data"][0]["request"];
     let name = |name: &str| {

@@ -5,8 +5,10 @@ mod support;
 
 mod addresses;
 mod applications;
+mod attempts;
 mod delivering;
 mod endpoints;
+mod errors;
 mod event_types;
 mod export;
 mod fairness;
@@ -25,3 +27,4 @@ mod retries;
 mod signatures;
 mod soundness;
 mod tls;
+mod tokens;
