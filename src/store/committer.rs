@@ -847,13 +847,16 @@ impl Committer {
     fn roll_slice(&mut self, batch: &mut Batch) -> Result<(), EngineError> {
         let settings = &self.inner.settings;
         let age = self.inner.clock.now().since(self.slice.record.first);
-        let full = self.meta.slice.bytes >= settings.slice_bytes;
-        if self.meta.slice.bytes == 0 || (!full && age < settings.slice_age) {
+        let is_full = self.meta.slice.bytes >= settings.slice_bytes;
+        if self.meta.slice.bytes == 0 || (!is_full && age < settings.slice_age) {
             return Ok(());
         }
-        let record = SliceRecord {
-            first: layout::next_slice_first(self.tick()),
-        };
+        let record = SliceRecord::beginning(layout::next_slice_first(self.tick()));
+        let mut sealed = self.slice.record.clone();
+        sealed.sealed = Some(self.meta.slice.clone());
+        let key = layout::slice_key(self.slice.number);
+        layout::replace(&self.inner.live, &mut batch.live, &key, &sealed)?;
+        self.inner.slices.add(self.slice.number, sealed);
         let number = self.slice.number + 1;
         self.inner.discard_slice_files(number)?;
         self.inner.slices.add(number, record.clone());

@@ -108,6 +108,18 @@ pub struct Meta {
 pub struct SliceRecord {
     /// No id in this slice has an earlier time, and every id in the slice before has one.
     pub first: Timestamp,
+    /// How far the slice had come when the next one began; it has come at least that far. sled
+    /// can go back to an older state of a damaged file without a word: this tells.
+    pub sealed: Option<SliceMeta>,
+}
+
+impl SliceRecord {
+    pub fn beginning(first: Timestamp) -> SliceRecord {
+        SliceRecord {
+            first,
+            sealed: None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -454,6 +466,28 @@ pub fn next_slice_first(last: Timestamp) -> Timestamp {
     Timestamp((last.0 / ID_TIME_STEP_MS + 1) * ID_TIME_STEP_MS)
 }
 
+/// What is wrong with a slice that should have come at least as far as `expected`, if anything is.
+pub fn slice_problem(slice: &Engine, expected: &SliceMeta) -> Result<Option<String>, RecordError> {
+    let found = get::<SliceMeta>(slice, &[META])?
+        .map(|record| record.meta)
+        .unwrap_or_default();
+    let whole = found.commit >= expected.commit
+        && found.messages >= expected.messages
+        && found.attempts >= expected.attempts;
+    let problem = || {
+        format!(
+            "it ends at commit {} with {} messages and {} attempts, and should at {} with {} and {}",
+            found.commit,
+            found.messages,
+            found.attempts,
+            expected.commit,
+            expected.messages,
+            expected.attempts
+        )
+    };
+    Ok((!whole).then(problem))
+}
+
 /// The id at the end of a key.
 pub fn last_id(key: &[u8]) -> [u8; 20] {
     let mut id = [0; 20];
@@ -505,9 +539,7 @@ mod tests {
             put(
                 &mut changes,
                 &key,
-                &SliceRecord {
-                    first: Timestamp(7),
-                },
+                &SliceRecord::beginning(Timestamp(7)),
                 &raw,
             );
             engine.commit(changes).unwrap();
@@ -521,13 +553,7 @@ mod tests {
     #[test]
     fn a_newer_schema_and_a_wrong_place_are_named() {
         let key = slice_key(1);
-        let mut record = encode(
-            &key,
-            &SliceRecord {
-                first: Timestamp(7),
-            },
-            &[],
-        );
+        let mut record = encode(&key, &SliceRecord::beginning(Timestamp(7)), &[]);
         assert!(decode::<SliceRecord>(&key, &record).is_ok());
         assert!(matches!(
             decode::<SliceRecord>(&slice_key(2), &record),

@@ -191,6 +191,8 @@ struct Inner {
     listener: OnceLock<Listener>,
     /// What bears a commit number in one of these never happened.
     dead_commits: Vec<(u64, u64)>,
+    /// The last commit before those of this process.
+    first_commit: u64,
     /// The last commit that is durable; records in slices may be ahead of it for a moment.
     commit: AtomicU64,
     /// Deliveries that wait, in all and by the slice of their message.

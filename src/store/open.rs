@@ -19,7 +19,7 @@ use super::catalog::{Catalog, Change};
 use super::committer::{Committer, Queue};
 use super::engine::{self, Changes, Engine, EngineError};
 use super::layout::{self, FORMAT, Meta, RecordError, SliceMeta, SliceRecord};
-use super::recount::{self, Recount};
+use super::recount::{self, Recount, StoppedAt};
 use super::slices::Slices;
 use super::{Inner, OpenError, Settings, Store, keeper};
 use crate::clock::{Clock, Timestamp};
@@ -57,8 +57,8 @@ impl Store {
         let mut files = open_files(&settings, &clock)?;
         let path = settings.path.clone();
         let damaged = |error: RecordError| to_open_error(&path, error);
-        let unclean = !files.meta.clean;
-        if unclean {
+        let mut stopped_at = None;
+        if !files.meta.clean {
             log::warn!("the last process did not close the store; going on from its last commit");
             let registrations = files.catalog.len();
             if registrations != files.meta.registrations {
@@ -70,6 +70,11 @@ impl Store {
                     ),
                 });
             }
+            let newest = files.slices.keys().next_back().copied().unwrap_or_default();
+            stopped_at = Some(StoppedAt {
+                slice: newest,
+                commit: files.meta.commit,
+            });
             let first_dead = files.meta.commit + 1;
             files.meta.commit += COMMIT_JUMP;
             files
@@ -90,19 +95,17 @@ impl Store {
             path: slices_path.clone(),
             source,
         })?;
+        let slices = Slices::new(slices_path, settings.cache_bytes / 4, files.slices);
         let mut changes = Changes::default();
-        if files.meta.slice.bytes > OPENED_SLICE_BYTES_MAX {
-            let last = files.meta.last_time.max(clock.now());
-            let record = SliceRecord {
-                first: layout::next_slice_first(last),
-            };
-            let newest = files
-                .slices
-                .last_key_value()
-                .map_or(0, |(number, _)| *number);
-            layout::put(&mut changes, &layout::slice_key(newest + 1), &record, &[]);
-            files.slices.insert(newest + 1, record);
-            files.meta.slice = SliceMeta::default();
+        if !may_go_on(&slices, &files.meta, &metrics) {
+            begin_slice(
+                &files.live,
+                &slices,
+                &mut files.meta,
+                clock.now(),
+                &mut changes,
+            )
+            .map_err(|error| damaged(error.into()))?;
         }
         layout::replace(&files.live, &mut changes, &[layout::META], &files.meta)
             .and_then(|_| files.live.commit(changes))
@@ -110,7 +113,7 @@ impl Store {
 
         let meta = files.meta;
         let inner = Arc::new(Inner {
-            slices: Slices::new(slices_path, settings.cache_bytes / 4, files.slices),
+            slices,
             settings,
             clock,
             metrics,
@@ -119,6 +122,7 @@ impl Store {
             queue: Queue::default(),
             listener: OnceLock::new(),
             dead_commits: meta.dead_commits.clone(),
+            first_commit: meta.commit,
             commit: AtomicU64::new(meta.commit),
             waiting: AtomicU64::new(0),
             waiting_by_slice: Mutex::default(),
@@ -128,11 +132,7 @@ impl Store {
             orphans: Mutex::default(),
             failure: watch::channel(None).0,
             closed: watch::channel(false).0,
-            recount: if unclean {
-                Recount::due()
-            } else {
-                Recount::default()
-            },
+            recount: stopped_at.map(Recount::due).unwrap_or_default(),
             _lock: files.lock,
         });
         inner.committed(&meta);
@@ -141,7 +141,7 @@ impl Store {
             Committer::new(inner.clone(), meta).map_err(|error| damaged(error.into()))?;
         let mut threads = vec![spawn("store-committer", move || committer.run())];
         threads.push(keeper::spawn(inner.clone()));
-        if unclean {
+        if stopped_at.is_some() {
             let counted = inner.clone();
             threads.push(spawn("store-recount", move || recount::run(&counted)));
         }
@@ -150,6 +150,48 @@ impl Store {
             threads: Arc::new(Mutex::new(threads)),
         })
     }
+}
+
+/// Whether the newest slice can be written on: small enough to open at a start, and as far as it
+/// should be. One that is damaged is left as it is, for `verify-store`.
+fn may_go_on(slices: &Slices, meta: &Meta, metrics: &Metrics) -> bool {
+    let Some((newest, _)) = slices.newest() else {
+        return false;
+    };
+    if meta.slice.bytes > OPENED_SLICE_BYTES_MAX {
+        return false;
+    }
+    let opened = slices.get(newest).map_err(RecordError::from);
+    let problem = opened.and_then(|slice| layout::slice_problem(&slice, &meta.slice));
+    match problem.unwrap_or_else(|error| Some(error.to_string())) {
+        None => true,
+        Some(problem) => {
+            metrics.store_problems.inc();
+            log::error!("slice {newest} is damaged: {problem}; run `postrider verify-store`");
+            false
+        }
+    }
+}
+
+/// Lets history go on in a new slice.
+fn begin_slice(
+    live: &Engine,
+    slices: &Slices,
+    meta: &mut Meta,
+    now: Timestamp,
+    changes: &mut Changes,
+) -> Result<(), EngineError> {
+    let newest = slices.newest();
+    let number = newest.as_ref().map_or(1, |(number, _)| number + 1);
+    if let Some((newest, mut sealed)) = newest {
+        sealed.sealed = Some(std::mem::take(&mut meta.slice));
+        layout::replace(live, changes, &layout::slice_key(newest), &sealed)?;
+        slices.add(newest, sealed);
+    }
+    let record = SliceRecord::beginning(layout::next_slice_first(meta.last_time.max(now)));
+    layout::put(changes, &layout::slice_key(number), &record, &[]);
+    slices.add(number, record);
+    Ok(())
 }
 
 pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {
@@ -247,7 +289,7 @@ pub fn create(
     now: Timestamp,
 ) -> Result<(Meta, BTreeMap<u32, SliceRecord>), EngineError> {
     let first = Timestamp(now.0 / ID_TIME_STEP_MS * ID_TIME_STEP_MS);
-    let slice = SliceRecord { first };
+    let slice = SliceRecord::beginning(first);
     let meta = Meta {
         format: FORMAT,
         commit: 0,

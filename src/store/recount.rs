@@ -1,6 +1,8 @@
-//! After a stop that was not clean: are all deliveries there that should be waiting?
+//! After a stop that was not clean: is everything there that should be?
 //!
-//! sled can lose records when its file was damaged, without an error. The meta record says how
+//! sled can lose records when its file was damaged, or go back to an older state, without an
+//! error. A slice is never more than one commit ahead of the live database, so one that is tells
+//! of a live database that went back. The meta record says how
 //! many deliveries wait, so they are counted, on a thread of their own while the server runs: a
 //! million take a second or two, and nobody should wait for it. Changes go on meanwhile; those
 //! behind the counter's cursor are added to or taken off what it has counted.
@@ -18,6 +20,15 @@ const STRETCH: usize = 500;
 #[derive(Default)]
 pub struct Recount {
     progress: Mutex<Option<Progress>>,
+    stopped_at: Option<StoppedAt>,
+}
+
+/// Where the process stopped, by the live database's word.
+#[derive(Clone, Copy)]
+pub struct StoppedAt {
+    /// The slice that was the newest.
+    pub slice: u32,
+    pub commit: u64,
 }
 
 #[derive(Default)]
@@ -34,9 +45,10 @@ pub struct Commit<'a> {
 
 impl Recount {
     /// A count that is to be made.
-    pub fn due() -> Recount {
+    pub fn due(stopped_at: StoppedAt) -> Recount {
         Recount {
             progress: Mutex::new(Some(Progress::default())),
+            stopped_at: Some(stopped_at),
         }
     }
 
@@ -69,6 +81,9 @@ impl Commit<'_> {
 
 /// Counts until done or until the store is closed, and says so loudly if some are missing.
 pub fn run(inner: &Inner) {
+    if let Some(stopped_at) = inner.recount.stopped_at {
+        compare_with_slice(inner, stopped_at);
+    }
     while !*inner.closed.borrow() {
         match count_stretch(inner) {
             Ok(false) => {}
@@ -79,6 +94,34 @@ pub fn run(inner: &Inner) {
                 ));
                 return;
             }
+        }
+    }
+}
+
+fn compare_with_slice(inner: &Inner, stopped_at: StoppedAt) {
+    let slice = inner.slice(stopped_at.slice);
+    let found = slice.and_then(|slice| match slice {
+        Some(slice) => layout::get::<layout::SliceMeta>(&slice, &[layout::META]),
+        None => Ok(None),
+    });
+    match found {
+        Ok(found) => {
+            let ahead = found.map_or(0, |record| record.meta.commit);
+            // The server goes on writing while this looks; what it writes bears later numbers
+            // than those that the jump at the start passed over.
+            if ahead > stopped_at.commit + 1 && ahead <= inner.first_commit {
+                inner.metrics.store_problems.inc();
+                log::error!(
+                    "the live database ends at commit {}, and slice {} at {ahead}: accepted \
+                     messages were lost to damage; run `postrider verify-store`",
+                    stopped_at.commit,
+                    stopped_at.slice
+                );
+            }
+        }
+        Err(error) => {
+            inner.metrics.store_problems.inc();
+            log::error!("slice {} could not be read: {error}", stopped_at.slice);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
 
 use super::engine::{Engine, EngineError};
-use super::layout::SliceRecord;
+use super::layout::{self, SliceMeta, SliceRecord};
 use crate::clock::Timestamp;
 
 /// How long a slice that nobody reads stays open.
@@ -107,8 +107,21 @@ impl Slices {
             return Ok(engine.clone());
         }
         let opened = Arc::new(open_again(&self.path(number), self.cache_bytes)?);
+        if let Some(sealed) = self.sealed(number) {
+            let problem = layout::slice_problem(&opened, &sealed);
+            if let Some(problem) = problem.unwrap_or_else(|error| Some(error.to_string())) {
+                return Err(EngineError::Damaged(format!(
+                    "slice {number} is damaged: {problem}"
+                )));
+            }
+        }
         *engine = Some(opened.clone());
         Ok(opened)
+    }
+
+    fn sealed(&self, number: u32) -> Option<SliceMeta> {
+        let index = self.index.read().expect("no panic while it is held");
+        index.get(&number)?.sealed.clone()
     }
 
     /// Closes what has not been used for a while, never the newest; called now and then.

@@ -101,7 +101,7 @@ pub fn verify(settings: &Settings, clock: &Clock) -> Result<VerifyReport, OpenEr
         .push(("waiting deliveries".to_owned(), counted));
 
     let mut totals = Totals::default();
-    for number in files.slices.keys() {
+    for (number, record) in &files.slices {
         let slice_path = path.join("slices").join(format!("{number:08}"));
         if !slice_path.is_dir() {
             // A new slice is named before the first message makes its files.
@@ -114,7 +114,21 @@ pub fn verify(settings: &Settings, clock: &Clock) -> Result<VerifyReport, OpenEr
         }
         match open::open_engine(&slice_path, settings.cache_bytes / 4, &slice_path) {
             Ok(slice) => {
-                check_slice(*number, &slice, &mut totals, &mut report);
+                let sealed = record.sealed.as_ref();
+                let expected = sealed.unwrap_or(&files.meta.slice);
+                match layout::slice_problem(&slice, expected) {
+                    Ok(None) => {}
+                    Ok(Some(problem)) => report.problem(format!("slice {number}: {problem}")),
+                    Err(error) => report.problem(format!("slice {number}: {error}")),
+                }
+                let ends_at = check_slice(*number, &slice, &mut totals, &mut report);
+                if ends_at > files.meta.commit + 1 {
+                    report.problem(format!(
+                        "live: it ends at commit {}, and slice {number} at {ends_at}: it went \
+                         back to an older state",
+                        files.meta.commit
+                    ));
+                }
                 let deliveries = waiting.get(number).map_or(&[][..], Vec::as_slice);
                 for (lane, message) in deliveries {
                     let endpoint = files.catalog.endpoint_by_number(*lane);
@@ -142,7 +156,8 @@ struct Totals {
     attempts: u64,
 }
 
-fn check_slice(number: u32, slice: &Engine, totals: &mut Totals, report: &mut VerifyReport) {
+/// Reads all of a slice; returns the commit it ends at.
+fn check_slice(number: u32, slice: &Engine, totals: &mut Totals, report: &mut VerifyReport) -> u64 {
     let mut messages = 0;
     let mut attempts = 0;
     for item in slice.prefix(&[]) {
@@ -199,4 +214,5 @@ fn check_slice(number: u32, slice: &Engine, totals: &mut Totals, report: &mut Ve
     }
     totals.messages += messages;
     totals.attempts += attempts;
+    meta.commit
 }

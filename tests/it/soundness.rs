@@ -190,8 +190,6 @@ async fn a_store_with_something_waiting_is_sound() {
 
 /// Bits that rot where a payload lies: what does not fit is named, and nothing panics.
 #[actix_web::test]
-#[ignore = "sled silently goes back to an older state of the slice, counts included; nothing else \
-            says how far the slice had come"]
 async fn damage_in_history_is_named() {
     let receiver = Receiver::ok().await;
     let server = Server::start().await;
