@@ -244,6 +244,11 @@ fn assemble(
     Ok(config)
 }
 
+/// What `--dev` allows.
+pub fn loopback() -> [IpNet; 2] {
+    ["127.0.0.0/8", "::1/128"].map(|text| text.parse().expect("a network"))
+}
+
 impl Config {
     /// What the store needs to know.
     pub fn store_settings(&self) -> store::Settings {
@@ -288,9 +293,8 @@ impl Config {
     }
 
     fn allow_loopback_receivers(&mut self) {
-        let loopback = ["127.0.0.0/8", "::1/128"];
-        for network in loopback.map(|text| text.parse().expect("a network")) {
-            let allowed = &mut self.delivery.danger_allow_private_addresses;
+        let allowed = &mut self.delivery.danger_allow_private_addresses;
+        for network in loopback() {
             if !allowed.contains(&network) {
                 allowed.push(network);
             }

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::api;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config, Flags};
 use crate::delivery::{self, address::AddressRule};
 use crate::scheduler::Scheduler;
 use crate::store::Store;
@@ -37,19 +37,9 @@ pub struct Server {
 }
 
 /// Runs a server until SIGTERM or SIGINT; the configuration is checked already.
-pub fn serve(config: Config) -> Result<(), Box<dyn Error>> {
+pub fn serve(config: Config, flags: Flags) -> Result<(), Box<dyn Error>> {
     raise_file_limit();
-    if !config.delivery.danger_allow_private_addresses.is_empty() {
-        let allowed = &config.delivery.danger_allow_private_addresses;
-        log::warn!(
-            "receivers on private addresses are allowed: {}",
-            allowed
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", ")
-        );
-    }
+    warn_of_private_receivers(&config, flags);
     actix_rt::System::new().block_on(serve_until_signalled(config))
 }
 
@@ -89,6 +79,29 @@ async fn serve_until_signalled(config: Config) -> Result<(), Box<dyn Error>> {
 fn cut_short() -> ! {
     log::warn!("stopped at once; attempts that were in flight will be repeated");
     std::process::exit(0)
+}
+
+/// Says which private addresses endpoints may reach, each once: those of `--dev` in a warning of
+/// their own.
+fn warn_of_private_receivers(config: &Config, flags: Flags) {
+    if flags.dev {
+        log::warn!(
+            "DEVELOPMENT MODE (--dev): endpoints may reach this machine's loopback addresses, and \
+             with them every service on it. Never run like this where others register endpoints."
+        );
+    }
+    let allowed = &config.delivery.danger_allow_private_addresses;
+    let configured: Vec<String> = allowed
+        .iter()
+        .filter(|network| !(flags.dev && config::loopback().contains(network)))
+        .map(ToString::to_string)
+        .collect();
+    if !configured.is_empty() {
+        log::warn!(
+            "endpoints may reach private addresses: {}",
+            configured.join(", ")
+        );
+    }
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, String> {

@@ -178,6 +178,28 @@ fn a_second_sigterm_ends_the_drain_at_once_and_loses_nothing() {
     assert_eq!(delivered.load(Ordering::SeqCst), 5, "each of them once");
 }
 
+#[test]
+fn a_publisher_that_keeps_its_idle_connection_does_not_hold_up_the_stop() {
+    let directory = scratch();
+    // Far beyond the time that the test allows.
+    let launch = Launch::new(directory.path().join("data")).set("server.drain_seconds", 300);
+    let mut server = launch.start();
+    let mut idle = server.api.connect().expect("the server accepts");
+    let answer = idle.request("GET", "/api/v1/health", "");
+    assert_eq!(answer.expect("an answer").status, 200);
+    server.process.terminate();
+    let status = server.process.wait(Duration::from_secs(30));
+    let log = server.process.log();
+    assert_eq!(status.and_then(|status| status.code()), Some(0), "{log}");
+    assert!(
+        log.contains("everything that was accepted is on disk"),
+        "{log}"
+    );
+    idle.request("GET", "/api/v1/health", "")
+        .err()
+        .expect("the connection is closed");
+}
+
 /// Registers an endpoint at the receiver and publishes five messages to it; returns their paths
 /// in the attempt log.
 fn publish_five(api: &Api, receiver: &Receiver) -> Vec<String> {

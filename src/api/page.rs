@@ -1,8 +1,8 @@
 //! Lists: which page a query asks for, and how a page is answered.
 //!
 //! An answer is `{"data", "iterator", "prevIterator", "done"}`. `iterator` is the id of the last
-//! item and reads on; `prevIterator` is `-` and the id of the first, and reads back. Either way
-//! the items stand in the list's own order, and `done` says that there is nothing further in the
+//! item and reads on; `prevIterator` is `-` and the id of the first, and reads back. A name that
+//! begins with `-` itself has `=` before it where it reads on. Either way the items stand in the list's own order, and `done` says that there is nothing further in the
 //! direction of reading.
 
 use std::borrow::Cow;
@@ -160,9 +160,18 @@ impl<'a> Query<'a> {
 fn parse_iterator<Id: FromStr>(text: &str) -> Result<(Id, bool), ()> {
     let (id, backwards) = match text.strip_prefix('-') {
         Some(id) => (id, true),
-        None => (text, false),
+        None => (text.strip_prefix('=').unwrap_or(text), false),
     };
     Ok((id.parse().map_err(|_| ())?, backwards))
+}
+
+/// What reads on behind this id.
+fn iterator(id: impl Display) -> String {
+    let id = id.to_string();
+    match id.starts_with('-') {
+        true => format!("={id}"),
+        false => id,
+    }
 }
 
 /// The page that a query asks for.
@@ -240,7 +249,7 @@ impl<Id: Display + Clone + PartialOrd> Page<Id> {
             false => (first, stretch.next.or(last)),
         };
         Listed {
-            iterator: last.map(|id| id.to_string()),
+            iterator: last.map(iterator),
             prev_iterator: first.map(|id| format!("-{id}")),
             done,
             data: stretch.items,

@@ -136,13 +136,7 @@ fn run(arguments: Arguments) -> Result {
 
 fn serve(config: Config, flags: Flags) -> Result {
     telemetry::init_logging(&config.log);
-    if flags.dev {
-        log::warn!(
-            "DEVELOPMENT MODE (--dev): endpoints may reach this machine's loopback addresses, and \
-             with them every service on it. Never run like this where others register endpoints."
-        );
-    }
-    server::serve(config).map_err(Failure::failed)
+    server::serve(config, flags).map_err(Failure::failed)
 }
 
 fn reset_owner(config: &Config) -> Result {

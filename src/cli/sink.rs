@@ -15,9 +15,10 @@ use actix_web::http::header::HeaderMap;
 use actix_web::web::{self, Bytes};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 
-use super::verify::VerifyingKey;
+use super::verify::parse_secret;
 use super::{Failure, Result, printable, say};
 use crate::clock::{Clock, Timestamp};
+use crate::delivery::sign::{NotVerified, SignedHeaders, VerifyingKey};
 
 /// Far above what a server sends; a longer body is answered with 413.
 const BODY_MAX_BYTES: usize = 64 << 20;
@@ -79,21 +80,17 @@ struct Counts {
 }
 
 /// Whether a request's signature holds.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Signature {
     Verifies,
-    DoesNotVerify,
+    DoesNotVerify(NotVerified),
     Absent,
     NotChecked,
 }
 
 impl Arguments {
     pub fn run(self) -> Result {
-        let key = self
-            .secret
-            .as_deref()
-            .map(VerifyingKey::parse)
-            .transpose()?;
+        let key = self.secret.as_deref().map(parse_secret).transpose()?;
         actix_rt::System::new().block_on(self.serve(key))
     }
 
@@ -136,10 +133,11 @@ async fn receive(request: HttpRequest, body: Bytes, receiver: web::Data<Receiver
         counts,
     } = receiver.get_ref();
     let number = counts.received.fetch_add(1, Ordering::Relaxed) + 1;
-    let signature = check(key.as_ref(), request.headers(), &body);
+    let now = Clock::System.now();
+    let signature = check(key.as_ref(), request.headers(), &body, now);
     match signature {
         Signature::Verifies => counts.verified.fetch_add(1, Ordering::Relaxed),
-        Signature::DoesNotVerify | Signature::Absent => {
+        Signature::DoesNotVerify(_) | Signature::Absent => {
             counts.not_verified.fetch_add(1, Ordering::Relaxed)
         }
         Signature::NotChecked => 0,
@@ -155,14 +153,7 @@ async fn receive(request: HttpRequest, body: Bytes, receiver: web::Data<Receiver
         } else {
             status.to_string()
         };
-        let block = describe(
-            number,
-            Clock::System.now(),
-            &request,
-            signature,
-            &answer,
-            &body,
-        );
+        let block = describe(number, now, &request, signature, &answer, &body);
         if say(&block).is_err() {
             // Nobody reads any more, so nobody needs the receiver.
             actix_rt::System::current().stop();
@@ -180,24 +171,27 @@ async fn receive(request: HttpRequest, body: Bytes, receiver: web::Data<Receiver
 }
 
 /// Checks `webhook-signature`, or `svix-signature`, with the headers that belong to it.
-fn check(key: Option<&VerifyingKey>, headers: &HeaderMap, body: &[u8]) -> Signature {
+fn check(
+    key: Option<&VerifyingKey>,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: Timestamp,
+) -> Signature {
     let Some(key) = key else {
         return Signature::NotChecked;
     };
     let header = |prefix: &str, name: &str| headers.get(format!("{prefix}-{name}"))?.to_str().ok();
     let signed = ["webhook", "svix"].into_iter().find_map(|prefix| {
-        Some((
-            header(prefix, "id")?,
-            header(prefix, "timestamp")?,
-            header(prefix, "signature")?,
-        ))
+        Some(SignedHeaders {
+            id: header(prefix, "id")?,
+            timestamp: header(prefix, "timestamp")?,
+            signature: header(prefix, "signature")?,
+        })
     });
-    match signed {
+    match signed.map(|signed| key.verify(signed, body, now)) {
         None => Signature::Absent,
-        Some((id, timestamp, signatures)) if key.verifies(id, timestamp, body, signatures) => {
-            Signature::Verifies
-        }
-        Some(_) => Signature::DoesNotVerify,
+        Some(Ok(())) => Signature::Verifies,
+        Some(Err(why)) => Signature::DoesNotVerify(why),
     }
 }
 
@@ -219,10 +213,10 @@ fn describe(
         writeln!(block, "  {name}: {value}").expect("writing to a String does not fail");
     }
     let verdict = match signature {
-        Signature::Verifies => "verifies",
-        Signature::DoesNotVerify => "DOES NOT VERIFY",
-        Signature::Absent => "MISSING",
-        Signature::NotChecked => "not checked (no --secret)",
+        Signature::Verifies => "verifies".to_owned(),
+        Signature::DoesNotVerify(why) => format!("DOES NOT VERIFY: {why}"),
+        Signature::Absent => "MISSING".to_owned(),
+        Signature::NotChecked => "not checked (no --secret)".to_owned(),
     };
     let body = String::from_utf8_lossy(body);
     write!(
@@ -289,16 +283,28 @@ mod tests {
 
     #[test]
     fn both_header_families_are_checked() {
-        let key = VerifyingKey::parse(SECRET).ok().expect("a secret");
+        let key = parse_secret(SECRET).ok().expect("a secret");
+        let then = Timestamp::from_seconds(1_614_265_330);
+        let later = then + Duration::from_secs(3600);
         for prefix in ["webhook", "svix"] {
             let request = request(prefix);
-            let check = |key, body| check(key, request.headers(), body);
-            assert!(check(Some(&key), BODY) == Signature::Verifies, "{prefix}");
-            assert!(check(Some(&key), b"{}") == Signature::DoesNotVerify);
-            assert!(check(None, BODY) == Signature::NotChecked);
+            let check = |key, body, now| check(key, request.headers(), body, now);
+            assert_eq!(check(Some(&key), BODY, then), Signature::Verifies);
+            assert_eq!(
+                check(Some(&key), b"{}", then),
+                Signature::DoesNotVerify(NotVerified::NoMatch)
+            );
+            assert_eq!(
+                check(Some(&key), BODY, later),
+                Signature::DoesNotVerify(NotVerified::TooOld)
+            );
+            assert_eq!(check(None, BODY, then), Signature::NotChecked);
         }
         let unsigned = TestRequest::post().to_http_request();
-        assert!(check(Some(&key), unsigned.headers(), BODY) == Signature::Absent);
+        assert_eq!(
+            check(Some(&key), unsigned.headers(), BODY, then),
+            Signature::Absent
+        );
     }
 
     #[test]

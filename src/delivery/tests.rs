@@ -364,7 +364,7 @@ impl<'a> Signature<'a> {
         };
         let at = Timestamp::from_seconds(headers.timestamp.parse().unwrap());
         let secret = endpoint.secrets[0].secret.expose();
-        sign::verify(headers, body.as_bytes(), secret, at)
+        sign::VerifyingKey::parse(secret)?.verify(headers, body.as_bytes(), at)
     }
 }
 

@@ -86,6 +86,17 @@ macro_rules! id {
                 $name(*KsuidMs::new(Some(instant), None).bytes())
             }
 
+            /// A new id whose time is `at`, and which sorts by `sequence` among those in the same
+            /// step of time.
+            pub fn in_order(at: Timestamp, sequence: u32, random: [u8; 11]) -> Self {
+                let mut payload = [0; 15];
+                payload[..4].copy_from_slice(&sequence.to_be_bytes());
+                payload[4..].copy_from_slice(&random);
+                let instant = jiff::Timestamp::from_millisecond(at.0 as i64)
+                    .expect("an instant that a clock can show");
+                $name(*KsuidMs::new(Some(instant), Some(&payload)).bytes())
+            }
+
             /// The smallest id with this time: a bound for ranges, not an id of anything.
             pub fn first_at(at: Timestamp) -> Self {
                 let instant = jiff::Timestamp::from_millisecond(at.0 as i64)
@@ -168,6 +179,16 @@ mod tests {
         let later = MessageId::at(Timestamp(1_700_000_000_004));
         assert!(earlier < later);
         assert!(earlier.to_string() < later.to_string());
+    }
+
+    #[test]
+    fn ids_in_one_step_of_time_sort_by_their_sequence() {
+        let at = Timestamp(1_700_000_000_002);
+        let first = AttemptId::in_order(at, 0, [255; 11]);
+        let second = AttemptId::in_order(at, 1, [0; 11]);
+        assert!(AttemptId::first_at(at) < first && first < second);
+        assert!(first.to_string() < second.to_string());
+        assert_eq!(second.time(), Timestamp(1_700_000_000_000));
     }
 
     #[test]

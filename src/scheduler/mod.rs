@@ -229,7 +229,7 @@ fn attach(
     store.attach(Box::new(move |event| {
         let lane = match &event {
             Event::Waiting { delivery, .. } => delivery.key.lane,
-            Event::Gone(key) => key.lane,
+            Event::Gone(key) | Event::Recorded(key) => key.lane,
             Event::Endpoint { lane } => *lane,
         };
         let number = worker_of(lane, senders.len());
@@ -240,6 +240,7 @@ fn attach(
                 News::Waiting(Entry { delivery, message })
             }
             Event::Gone(key) => News::Gone(key),
+            Event::Recorded(key) => News::Recorded(key),
             Event::Endpoint { lane } => News::Endpoint { lane },
         };
         // A worker that has stopped for good needs no news.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
 
-use super::lane::{self, Entry, Lane, Place, Readiness};
+use super::lane::{self, Entry, Lane, Readiness};
 use super::loader::{self, Loader, Wish};
 use super::{Shared, Status};
 use crate::clock::Timestamp;
@@ -22,7 +22,7 @@ use crate::delivery::{Sender, judge};
 use crate::domain::attempt::{Failure, FailureKind, Outcome, Timings, Trigger, Verdict};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::message::{Delivery, DeliveryKey, Message};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::store::{Finished, Store};
 use crate::telemetry::AttemptLine;
 
@@ -37,6 +37,7 @@ const READ_AGAIN: Duration = Duration::from_secs(1);
 pub enum News {
     Waiting(Entry),
     Gone(DeliveryKey),
+    Recorded(DeliveryKey),
     Endpoint { lane: u64 },
 }
 
@@ -61,11 +62,6 @@ pub enum WorkerEvent {
         lane: u64,
         timed_out: bool,
         succeeded: bool,
-    },
-    /// An attempt's outcome is durable.
-    Recorded {
-        lane: u64,
-        place: Place,
     },
 }
 
@@ -225,6 +221,11 @@ impl Worker {
                         self.lane(key.lane).gone(lane::place(&key));
                         key.lane
                     }
+                    News::Recorded(key) => {
+                        self.shared.unrecorded[self.number].fetch_sub(1, Ordering::Relaxed);
+                        self.lane(key.lane).recorded(&lane::place(&key));
+                        key.lane
+                    }
                     News::Endpoint { lane } => {
                         let endpoint = self.store.catalog().endpoint_by_number(lane).cloned();
                         self.lane(lane).endpoint_changed(endpoint);
@@ -267,14 +268,6 @@ impl Worker {
                 self.lane(number).sent(timed_out, succeeded);
                 self.look_at(number);
                 self.unpark(number);
-            }
-            WorkerEvent::Recorded {
-                lane: number,
-                place,
-            } => {
-                self.shared.unrecorded[self.number].fetch_sub(1, Ordering::Relaxed);
-                self.lane(number).recorded(&place);
-                self.look_at(number);
             }
         }
     }
@@ -425,7 +418,7 @@ impl Worker {
             (Ok(None), Some(endpoint)) => {
                 let why = loader::missing(&delivery);
                 log::error!("{why}");
-                self.spawn_damaged(delivery, endpoint, &why);
+                self.record_damaged(delivery, endpoint, &why);
             }
             (Err(error), _) => {
                 log::error!("{} could not be read: {error}", delivery.key.message);
@@ -464,33 +457,37 @@ impl Worker {
                 endpoint,
                 Some(&message),
                 outcome,
-            )
-            .await;
+            );
         });
     }
 
-    fn spawn_damaged(&self, delivery: Delivery, endpoint: Arc<Endpoint>, why: &str) {
-        let (store, shared, news) = (self.store.clone(), self.shared.clone(), self.news.clone());
+    fn record_damaged(&self, delivery: Delivery, endpoint: Arc<Endpoint>, why: &str) {
         let failure = Failure {
             kind: FailureKind::NotSendable,
             detail: why.to_owned(),
         };
         let outcome = Outcome {
-            started_at: store.clock().now(),
+            started_at: self.store.clock().now(),
             timings: Timings::default(),
             request_headers: Vec::new(),
             answer: None,
             failure: Some(failure),
             sent_again: false,
         };
-        actix_rt::spawn(async move {
-            finish(&shared, &store, &news, delivery, endpoint, None, outcome).await;
-        });
+        finish(
+            &self.shared,
+            &self.store,
+            &self.news,
+            delivery,
+            endpoint,
+            None,
+            outcome,
+        );
     }
 }
 
 /// Judges an outcome, frees the attempt's slot, and makes the outcome durable.
-async fn finish(
+fn finish(
     shared: &Shared,
     store: &Store,
     news: &UnboundedSender<WorkerEvent>,
@@ -513,7 +510,7 @@ async fn finish(
             rand::random::<f64>(),
         ),
     };
-    let (lane, place) = (delivery.key.lane, lane::place(&delivery.key));
+    let lane = delivery.key.lane;
     // The worker lives for as long as anything is in flight.
     let timed_out = kind == Some(FailureKind::Timeout);
     let _ = news.send(WorkerEvent::Sent {
@@ -550,13 +547,7 @@ async fn finish(
         method,
         verdict,
     };
-    match store.record_attempt(finished).await {
-        Ok(()) => drop(news.send(WorkerEvent::Recorded { lane, place })),
-        // The store is final about it: nothing more is sent or recorded, and the delivery will be
-        // attempted again after the restart.
-        Err(Error::Storage(_) | Error::Unavailable { .. }) => {}
-        Err(error) => log::error!("an attempt's outcome was refused: {error}"),
-    }
+    store.record_attempt(finished);
 }
 
 /// How many attempts wait to be recorded, or reads to come, by worker.

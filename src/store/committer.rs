@@ -25,7 +25,7 @@ use super::layout::{
 use super::{Answered, Event, Finished, Inner, NewMessage, Once};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Trigger, Verdict};
-use crate::domain::id::{AttemptId, MessageId};
+use crate::domain::id::{AttemptId, ID_TIME_STEP_MS, MessageId};
 use crate::domain::message::{Delivery, DeliveryKey, Message};
 use crate::error::{Error, Result};
 
@@ -72,7 +72,6 @@ pub enum Command {
     },
     Record {
         finished: Box<Finished>,
-        answer: Sender<()>,
     },
     /// Forget these deliveries.
     Cancel {
@@ -108,9 +107,9 @@ impl Command {
             Command::Accept { answer, .. } => drop(answer.send(Err(error))),
             // Dropping the decision closes its channel, which its caller reads as unavailable.
             Command::Change { decide } => drop(decide),
+            Command::Record { finished } => drop(finished),
             Command::ChangeOnce { answer, .. } => drop(answer.send(Err(error))),
             Command::Resend { answer, .. }
-            | Command::Record { answer, .. }
             | Command::Cancel { answer, .. }
             | Command::DropSlice { answer, .. } => drop(answer.send(Err(error))),
         }
@@ -212,6 +211,8 @@ pub struct Committer {
     /// Deliveries that wait, by the slice of their message.
     waiting: BTreeMap<u32, u64>,
     slice: CurrentSlice,
+    /// The step of time of the newest id, and how many ids it has beside it.
+    in_step: (u64, u32),
 }
 
 struct CurrentSlice {
@@ -290,6 +291,7 @@ impl Committer {
             meta,
             waiting,
             slice,
+            in_step: (0, 0),
         })
     }
 
@@ -361,6 +363,16 @@ impl Committer {
         self.meta.last_time
     }
 
+    /// Counts the ids in one step of time, so that they sort in the order of their commits.
+    fn next_in_step(&mut self, now: Timestamp) -> u32 {
+        let step = now.0 / ID_TIME_STEP_MS;
+        self.in_step = match self.in_step {
+            (same, count) if same == step => (step, count + 1),
+            _ => (step, 0),
+        };
+        self.in_step.1
+    }
+
     fn stage(
         &mut self,
         batch: &mut Batch,
@@ -372,9 +384,8 @@ impl Committer {
                 from_slice,
                 answer,
             } => self.stage_accept(batch, message, from_slice, answer),
-            Command::Record { finished, answer } => {
+            Command::Record { finished } => {
                 self.stage_record(batch, *finished)?;
-                batch.answers.push(Answer::Done(answer));
                 Ok(if batch.changes.is_empty() {
                     Staged::More
                 } else {
@@ -481,7 +492,7 @@ impl Committer {
             return Ok(Staged::More);
         }
         let now = self.tick();
-        let id = MessageId::at(now);
+        let id = MessageId::in_order(now, self.next_in_step(now), rand::random());
         let commit = self.meta.commit + 1;
         let meta = MessageMeta {
             commit,
@@ -548,13 +559,9 @@ impl Committer {
             method,
             verdict,
         } = finished;
-        let id = AttemptId::at(self.tick());
+        let now = self.tick();
+        let id = AttemptId::in_order(now, self.next_in_step(now), rand::random());
         let message = delivery.key.message;
-        // Its place in the queue is taken until this is durable, so it comes back behind that.
-        let verdict = match verdict {
-            Verdict::RetryAt(due) => Verdict::RetryAt(due.max(held_from(outcome.started_at))),
-            other => other,
-        };
         let attempt = Attempt {
             id,
             application: endpoint.application,
@@ -589,10 +596,11 @@ impl Committer {
         batch.attempts += 1;
         // It may have been moved or cancelled while it was being sent; then only the log is left.
         let waited = self.take_out(batch, &delivery.key)?;
+        batch.events.push(Event::Recorded(delivery.key));
         let due = match verdict {
             Verdict::Delivered | Verdict::GiveUp => None,
             Verdict::RetryAt(due) => Some(due),
-            Verdict::DisableEndpoint => Some(held_from(attempt.started_at)),
+            Verdict::DisableEndpoint => Some(attempt.started_at),
         };
         if let Some(due) = due.filter(|_| waited) {
             let again = Delivery {
@@ -889,8 +897,9 @@ impl Committer {
         self.inner.live.commit(batch.live)?;
         self.inner.committed(&self.meta);
         recount.done(batch.put.iter(), batch.taken.iter());
+        let metrics = &self.inner.metrics;
+        metrics.accepted.inc_by(batch.messages);
         if batch.commands > 0 {
-            let metrics = &self.inner.metrics;
             metrics.commit_batch_size.observe(batch.commands as f64);
             metrics
                 .commit_seconds
@@ -907,12 +916,6 @@ impl Committer {
             .for_each(|answer| answer.give(Ok(())));
         Ok(())
     }
-}
-
-/// The place in the queue, at the earliest, of a delivery that comes back after an attempt began:
-/// behind its old one, which is not later than that.
-pub fn held_from(started_at: Timestamp) -> Timestamp {
-    started_at + Duration::from_millis(1)
 }
 
 pub fn other_request() -> Error {

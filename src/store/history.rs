@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::engine::Engine;
 use super::layout::{self, MessageMeta, RecordError};
-use super::{Inner, Store, Stretch, Window, committer};
+use super::{Inner, Store, Stretch, Window};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Verdict};
 use crate::domain::id::{ApplicationId, AttemptId, ID_TIME_STEP_MS, MessageId};
@@ -87,7 +87,6 @@ impl Inner {
             .pop();
         let due = match last.map(|last| (last.verdict, last.started_at)) {
             Some((Verdict::RetryAt(due), _)) => due,
-            Some((Verdict::DisableEndpoint, started_at)) => committer::held_from(started_at),
             Some((_, started_at)) => started_at,
             None => message.accepted_at,
         };

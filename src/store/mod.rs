@@ -157,6 +157,9 @@ pub enum Event {
     },
     /// A delivery that waited there does not any more, without an attempt.
     Gone(DeliveryKey),
+    /// The outcome of an attempt is durable. Where the delivery is to be attempted again, this
+    /// comes before the news that it waits.
+    Recorded(DeliveryKey),
     /// The endpoint was changed, enabled, disabled or deleted.
     Endpoint { lane: u64 },
 }
@@ -477,17 +480,13 @@ impl Store {
         self.answered(answer).await
     }
 
-    /// Writes the attempt to the log and moves its delivery to what the verdict says.
-    pub async fn record_attempt(&self, finished: Finished) -> Result<()> {
-        let (sender, answer) = oneshot::channel();
-        let command = Command::Record {
+    /// Writes the attempt to the log and moves its delivery to what the verdict says. Its
+    /// [`Event::Recorded`] follows once that is durable; a store that is closed or has failed
+    /// gives none, and the attempt is repeated after the next start.
+    pub fn record_attempt(&self, finished: Finished) {
+        self.inner.queue.push(Command::Record {
             finished: Box::new(finished),
-            answer: sender,
-        };
-        if !self.inner.queue.push(command) {
-            return Err(unavailable("the server is stopping"));
-        }
-        self.answered(answer).await
+        });
     }
 
     /// Who is told of commits; set once, by the scheduler.

@@ -413,7 +413,7 @@ async fn a_gone_endpoint_is_disabled_and_holds_what_it_did_not_take() {
         .patch(&path(&made, ""), json!({"disabled": false}))
         .await
         .expect(200);
-    server.advance_to_next_due().await;
+    server.settle().await;
     assert_eq!(server.outcomes(&message).await, ["http 410", "delivered"]);
 }
 

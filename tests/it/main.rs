@@ -3,7 +3,25 @@
 
 mod support;
 
+mod addresses;
 mod applications;
 mod delivering;
 mod endpoints;
+mod event_types;
+mod export;
+mod fairness;
+mod health;
+mod held;
+mod idempotency;
+mod limits;
+mod messages;
+mod metrics;
+mod payloads;
+mod receivers;
 mod reserved_slots;
+mod restart;
+mod retention;
+mod retries;
+mod signatures;
+mod soundness;
+mod tls;

@@ -38,6 +38,7 @@ const LOG_LINES_MAX: usize = 1_000;
 #[derive(Clone)]
 pub struct Launch {
     data: PathBuf,
+    /// Variables of the environment.
     settings: Vec<(String, String)>,
     wrapper: Vec<String>,
     dev: bool,
@@ -64,6 +65,12 @@ impl Launch {
             setting.to_ascii_uppercase().replace('.', "__")
         );
         self.settings.push((variable, value.to_string()));
+        self
+    }
+
+    /// A variable of the environment that is not a setting.
+    pub fn env(mut self, name: &str, value: impl Display) -> Launch {
+        self.settings.push((name.to_owned(), value.to_string()));
         self
     }
 

@@ -13,6 +13,9 @@ use std::future::Future;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use postrider::clock::Clock;
+use postrider::store::{self, OpenError, VerifyReport};
+
 /// How long anything may take that takes milliseconds when all is well.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -44,4 +47,18 @@ pub async fn together<T>(futures: impl IntoIterator<Item = impl Future<Output = 
     })
     .await;
     done.into_iter().flatten().collect()
+}
+
+/// Looks at every record of a store that was stopped just now.
+pub async fn verify(settings: &store::Settings, clock: &Clock) -> VerifyReport {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match store::verify(settings, clock) {
+            // Threads of the stopped server let go of the store within moments.
+            Err(OpenError::Locked { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            report => return report.expect("the store opens"),
+        }
+    }
 }

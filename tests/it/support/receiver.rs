@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 use super::wait_until;
 
@@ -20,8 +22,14 @@ pub enum Script {
     RawThenClose(Vec<u8>),
     /// Closes the connection without a word.
     Close,
-    /// Never answers.
+    /// Never answers, and notices when the other side gives up.
     Hang,
+    /// Writes these bytes and then hangs.
+    RawThenHang(Vec<u8>),
+    /// Answers with this status once the receiver's gate is open.
+    AtGate(u16),
+    /// Answers 200 with a body of this many bytes, as far as the other side takes them.
+    Endless(usize),
 }
 
 impl Script {
@@ -61,10 +69,18 @@ struct State {
     script: VecDeque<Script>,
     otherwise: Option<Script>,
     requests: Vec<Request>,
+    /// Requests that came and are not answered or given up.
+    open: usize,
+    /// The most that `open` has been.
+    busiest: usize,
+    /// Bytes of endless bodies that the other sides took.
+    body_bytes: usize,
+    gate: watch::Sender<bool>,
 }
 
 pub struct Receiver {
     pub port: u16,
+    tls: bool,
     state: Arc<Mutex<State>>,
     accepting: JoinHandle<()>,
 }
@@ -91,6 +107,19 @@ impl Receiver {
     }
 
     pub async fn scripted(script: impl IntoIterator<Item = Script>, otherwise: Script) -> Receiver {
+        Receiver::start(script, otherwise, None).await
+    }
+
+    /// Answers 200 to everything that gets through the handshake.
+    pub async fn tls(acceptor: TlsAcceptor) -> Receiver {
+        Receiver::start([], Script::Status(200), Some(acceptor)).await
+    }
+
+    async fn start(
+        script: impl IntoIterator<Item = Script>,
+        otherwise: Script,
+        acceptor: Option<TlsAcceptor>,
+    ) -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .expect("loopback has a free port");
@@ -99,30 +128,63 @@ impl Receiver {
         let state = State {
             script,
             otherwise: Some(otherwise),
-            requests: Vec::new(),
+            ..State::default()
         };
         let state = Arc::new(Mutex::new(state));
         let shared = state.clone();
+        let tls = acceptor.is_some();
         let accepting = tokio::task::spawn_local(async move {
             let mut connections = Vec::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let number = connections.len();
-                connections.push(AbortOnDrop(tokio::task::spawn_local(serve(
-                    stream,
-                    number,
-                    shared.clone(),
-                ))));
+                let (state, acceptor) = (shared.clone(), acceptor.clone());
+                let served = async move {
+                    match acceptor {
+                        None => serve(stream, number, state).await,
+                        Some(acceptor) => {
+                            if let Ok(stream) = acceptor.accept(stream).await {
+                                serve(stream, number, state).await;
+                            }
+                        }
+                    }
+                };
+                connections.push(AbortOnDrop(tokio::task::spawn_local(served)));
             }
         });
         Receiver {
             port,
+            tls,
             state,
             accepting,
         }
     }
 
+    /// A certificate is for a name, so a receiver with TLS goes by its name.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/hook", self.port)
+        match self.tls {
+            false => format!("http://127.0.0.1:{}/hook", self.port),
+            true => format!("https://localhost:{}/hook", self.port),
+        }
+    }
+
+    /// Requests that came and are neither answered nor given up by the other side.
+    pub fn open(&self) -> usize {
+        self.state.lock().unwrap().open
+    }
+
+    /// The most requests that were open at a time.
+    pub fn busiest(&self) -> usize {
+        self.state.lock().unwrap().busiest
+    }
+
+    /// How much of endless bodies was taken.
+    pub fn body_bytes(&self) -> usize {
+        self.state.lock().unwrap().body_bytes
+    }
+
+    /// Answers what waits at the gate, and from now on at once.
+    pub fn open_gate(&self) {
+        self.state.lock().unwrap().gate.send_replace(true);
     }
 
     pub fn requests(&self) -> Vec<Request> {
@@ -152,7 +214,11 @@ impl Drop for AbortOnDrop {
     }
 }
 
-async fn serve(mut stream: TcpStream, connection: usize, state: Arc<Mutex<State>>) {
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    connection: usize,
+    state: Arc<Mutex<State>>,
+) {
     let mut buffer = Vec::new();
     while let Some(request) = read_request(&mut stream, &mut buffer, connection).await {
         let script = {
@@ -162,18 +228,39 @@ async fn serve(mut stream: TcpStream, connection: usize, state: Arc<Mutex<State>
             next.or_else(|| state.otherwise.clone())
                 .unwrap_or(Script::Status(200))
         };
+        let _open = Open::new(&state);
         let written = match script {
-            Script::Status(status) => {
-                let head = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n");
-                stream.write_all(head.as_bytes()).await
-            }
+            Script::Status(status) => stream.write_all(&plain_answer(status)).await,
             Script::Raw(bytes) => stream.write_all(&bytes).await,
             Script::RawThenClose(bytes) => {
                 let _ = stream.write_all(&bytes).await;
+                let _ = stream.shutdown().await;
                 return;
             }
             Script::Close => return,
-            Script::Hang => std::future::pending().await,
+            Script::Hang => return hang(&mut stream).await,
+            Script::RawThenHang(bytes) => {
+                let _ = stream.write_all(&bytes).await;
+                return hang(&mut stream).await;
+            }
+            Script::AtGate(status) => {
+                let mut gate = state.lock().unwrap().gate.subscribe();
+                let _ = gate.wait_for(|open| *open).await;
+                stream.write_all(&plain_answer(status)).await
+            }
+            Script::Endless(bytes) => {
+                let head = format!("HTTP/1.1 200 X\r\ncontent-length: {bytes}\r\n\r\n");
+                let mut written = stream.write_all(head.as_bytes()).await;
+                let chunk = [b'x'; 64 << 10];
+                for _ in 0..bytes / chunk.len() {
+                    if written.is_err() {
+                        break;
+                    }
+                    written = stream.write_all(&chunk).await;
+                    state.lock().unwrap().body_bytes += chunk.len();
+                }
+                written
+            }
         };
         if written.is_err() {
             return;
@@ -181,8 +268,37 @@ async fn serve(mut stream: TcpStream, connection: usize, state: Arc<Mutex<State>
     }
 }
 
+fn plain_answer(status: u16) -> Vec<u8> {
+    format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n").into_bytes()
+}
+
+/// Waits for the other side to give up.
+async fn hang(stream: &mut (impl AsyncRead + Unpin)) {
+    let mut bytes = [0; 64];
+    while matches!(stream.read(&mut bytes).await, Ok(1..)) {}
+}
+
+/// Counts a request as open for as long as it is.
+struct Open(Arc<Mutex<State>>);
+
+impl Open {
+    fn new(state: &Arc<Mutex<State>>) -> Open {
+        let mut locked = state.lock().unwrap();
+        locked.open += 1;
+        locked.busiest = locked.busiest.max(locked.open);
+        drop(locked);
+        Open(state.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().open -= 1;
+    }
+}
+
 async fn read_request(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
     connection: usize,
 ) -> Option<Request> {

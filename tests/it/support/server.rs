@@ -1,13 +1,17 @@
 //! The server under test, with a temporary store and a manual clock, and a client for its API.
 
+use std::future::Future;
 use std::net::TcpListener;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use awc::http::Method;
 use postrider::clock::{Clock, Timestamp};
 use postrider::config::{self, Config};
+use postrider::store::OpenError;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::task::{JoinError, JoinSet};
 
 use super::{DEADLINE, Receiver};
 
@@ -75,25 +79,40 @@ impl Server {
         config.delivery.jitter = 0.0;
         change(&mut config);
         let now = Clock::System.now();
-        Server::run(
-            config,
-            Some(directory),
-            Clock::manual(Timestamp(now.0 / 1000 * 1000)),
-        )
-        .await
+        let clock = Clock::manual(Timestamp(now.0 / 1000 * 1000));
+        Server::run(config, directory, clock).await
     }
 
-    async fn run(config: Config, directory: Option<TempDir>, clock: Clock) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-        let running = postrider::server::Server::start(config.clone(), listener, clock.clone())
-            .expect("the server starts");
+    /// Starts on what is in `directory/data`, with the settings of another server.
+    pub async fn start_on(directory: TempDir, like: &Server) -> Server {
+        let mut config = like.config.clone();
+        config.store.path = directory.path().join("data");
+        Server::run(config, directory, Clock::manual(like.now())).await
+    }
+
+    async fn run(config: Config, directory: TempDir, clock: Clock) -> Server {
+        let start = || {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+            postrider::server::Server::start(config.clone(), listener, clock.clone())
+        };
+        // Threads of a server that was stopped just now let go of the store within moments.
+        let mut started = start();
+        let deadline = Instant::now() + DEADLINE;
+        while let Err(error) = &started
+            && matches!(error.downcast_ref(), Some(OpenError::Locked { .. }))
+            && Instant::now() < deadline
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            started = start();
+        }
+        let running = started.expect("the server starts");
         let token = std::fs::read_to_string(config.store.path.join("owner.token"))
             .expect("the first start writes the owner's token");
         let client = awc::Client::builder().timeout(DEADLINE).finish();
         Server {
             running: Some(running),
             config,
-            directory,
+            directory: Some(directory),
             clock,
             token: token.trim().to_owned(),
             client,
@@ -102,14 +121,43 @@ impl Server {
     }
 
     /// Stops the server and starts it again on the same data, at the same time.
-    pub async fn restart(mut self) -> Server {
+    pub async fn restart(self) -> Server {
+        self.restart_with(|_| ()).await
+    }
+
+    /// The same with other settings; `change` runs while no server has the data.
+    pub async fn restart_with(mut self, change: impl FnOnce(&mut Config)) -> Server {
         self.stop().await;
         let leftovers_are_fine = self.leftovers_are_fine;
-        self.leftovers_are_fine = true;
-        let (config, clock) = (self.config.clone(), self.clock.clone());
-        let mut again = Server::run(config, self.directory.take(), clock).await;
+        let mut config = self.config.clone();
+        change(&mut config);
+        let directory = self.directory.take().expect("it was not taken before");
+        let mut again = Server::run(config, directory, self.clock.clone()).await;
         again.leftovers_are_fine = leftovers_are_fine;
         again
+    }
+
+    /// What a start finds after this process died now: a server on a copy of the data. Nothing may
+    /// be on its way to the disk. This server stays as it is; the copy has a clock of its own.
+    pub async fn after_a_crash(&self) -> Server {
+        super::wait_until("the store to be idle", || self.store().is_idle()).await;
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        copy_directory(&self.config.store.path, &directory.path().join("data"));
+        Server::start_on(directory, self).await
+    }
+
+    /// Stops the server; returns the directory with its data. What waits is still there.
+    pub async fn stopped(mut self) -> TempDir {
+        self.stop().await;
+        self.directory.take().expect("it was not taken before")
+    }
+
+    /// Stops the server and looks at every record: nothing may be damaged or miscounted.
+    pub async fn stop_and_verify(mut self) -> Vec<(String, u64)> {
+        self.stop().await;
+        let report = super::verify(&self.config.store_settings(), &self.clock).await;
+        assert_eq!(report.problems, [""; 0]);
+        report.counts
     }
 
     async fn stop(&mut self) {
@@ -128,6 +176,22 @@ impl Server {
 
     pub fn store(&self) -> &postrider::store::Store {
         &self.running().store
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.running().scheduler.in_flight()
+    }
+
+    /// Nothing is due later.
+    pub fn nothing_is_due(&self) -> bool {
+        self.running().scheduler.next_due().is_none()
+    }
+
+    /// Removes what is older than the retention time, as the server itself does every minute.
+    pub async fn prune(&self) {
+        let store = self.store().clone();
+        let pruned = tokio::task::spawn_blocking(move || store.prune()).await;
+        pruned.expect("no panic").expect("pruning succeeds");
     }
 
     pub fn config(&self) -> &Config {
@@ -187,6 +251,17 @@ impl Server {
         headers: &[(&str, &str)],
         body: Option<Vec<u8>>,
     ) -> Answer {
+        self.begin(method, path, headers, body).await
+    }
+
+    /// A request that need not be waited for.
+    pub fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> impl Future<Output = Answer> + use<> {
         let mut request = self.client.request(method, self.url(path));
         if !headers
             .iter()
@@ -203,18 +278,20 @@ impl Server {
                 .send_body(body),
             None => request.send(),
         };
-        let mut response = sent.await.expect("the server answers");
-        let body = response.body().limit(64 << 20).await.expect("a whole body");
-        let headers = response.headers().iter().map(|(name, value)| {
-            (
-                name.to_string(),
-                value.to_str().unwrap_or_default().to_owned(),
-            )
-        });
-        Answer {
-            status: response.status().as_u16(),
-            headers: headers.collect(),
-            text: String::from_utf8(body.to_vec()).expect("text"),
+        async move {
+            let mut response = sent.await.expect("the server answers");
+            let body = response.body().limit(64 << 20).await.expect("a whole body");
+            let headers = response.headers().iter().map(|(name, value)| {
+                (
+                    name.to_string(),
+                    value.to_str().unwrap_or_default().to_owned(),
+                )
+            });
+            Answer {
+                status: response.status().as_u16(),
+                headers: headers.collect(),
+                text: String::from_utf8(body.to_vec()).expect("text"),
+            }
         }
     }
 
@@ -250,20 +327,67 @@ impl Server {
 
     /// Registers a receiver with the application `app`; returns the endpoint's id.
     pub async fn endpoint(&self, receiver: &Receiver) -> String {
-        self.application("app").await;
-        let body = json!({ "url": receiver.url() });
-        let endpoint = self
-            .post("/api/v1/app/app/endpoint", body)
+        self.endpoint_of("app", json!({ "url": receiver.url() }))
             .await
-            .expect(201);
+    }
+
+    /// Registers an endpoint with an application; returns its id.
+    pub async fn endpoint_of(&self, application: &str, body: Value) -> String {
+        self.application(application).await;
+        let path = format!("/api/v1/app/{application}/endpoint");
+        let endpoint = self.post(&path, body).await.expect(201);
         endpoint["id"].as_str().expect("an id").to_owned()
+    }
+
+    pub async fn set_disabled(&self, application: &str, endpoint: &str, disabled: bool) {
+        let path = format!("/api/v1/app/{application}/endpoint/{endpoint}");
+        let body = json!({ "disabled": disabled });
+        self.patch(&path, body).await.expect(200);
     }
 
     /// Publishes to the application `app`; returns the message's id.
     pub async fn publish(&self, event_type: &str, payload: Value) -> String {
+        self.publish_to("app", event_type, payload).await
+    }
+
+    pub async fn publish_to(&self, application: &str, event_type: &str, payload: Value) -> String {
         let body = json!({ "eventType": event_type, "payload": payload });
-        let message = self.post("/api/v1/app/app/msg", body).await.expect(202);
+        let path = format!("/api/v1/app/{application}/msg");
+        let message = self.post(&path, body).await.expect(202);
         message["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Publishes these payloads, several at a time; returns the messages' ids, in no order.
+    pub async fn publish_all(
+        &self,
+        application: &str,
+        payloads: impl IntoIterator<Item = Value>,
+    ) -> Vec<String> {
+        const AT_A_TIME: usize = 32;
+        let path = format!("/api/v1/app/{application}/msg");
+        let mut under_way = JoinSet::new();
+        let mut ids = Vec::new();
+        let mut take = |joined: Option<Result<Answer, JoinError>>| {
+            let answer = joined.expect("one is under way").expect("no panic");
+            let message = answer.expect(202);
+            ids.push(message["id"].as_str().expect("an id").to_owned());
+        };
+        for payload in payloads {
+            if under_way.len() == AT_A_TIME {
+                take(under_way.join_next().await);
+            }
+            let body = json!({ "eventType": "invoice.paid", "payload": payload });
+            under_way.spawn_local(self.begin(
+                Method::POST,
+                &path,
+                &[],
+                Some(body.to_string().into_bytes()),
+            ));
+        }
+        while !under_way.is_empty() {
+            take(under_way.join_next().await);
+        }
+        ids
     }
 
     /// Registers the receiver, publishes one message, and waits until its first attempt is over.
@@ -309,6 +433,18 @@ impl Drop for Server {
         let closed = running.store.close();
         if !std::thread::panicking() {
             closed.expect("a clean close");
+        }
+    }
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory can be made");
+    for entry in std::fs::read_dir(from).expect("it is a directory") {
+        let entry = entry.expect("it can be read");
+        let to = to.join(entry.file_name());
+        match entry.file_type().expect("it has a type").is_dir() {
+            true => copy_directory(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).expect("it can be copied")),
         }
     }
 }

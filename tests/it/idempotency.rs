@@ -1,0 +1,226 @@
+//! `idempotency-key`: the same request again gives the same answer and does nothing more.
+
+use std::time::Duration;
+
+use awc::http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Receiver, Server, assert_error, assert_invalid, texts, together};
+
+const MESSAGES: &str = "/api/v1/app/app/msg";
+
+async fn post(server: &Server, path: &str, key: &str, body: &Value) -> Answer {
+    let headers = [("idempotency-key", key)];
+    server
+        .call(Method::POST, path, &headers, Some(body.to_string()))
+        .await
+}
+
+fn message(number: u32) -> Value {
+    json!({"eventType": "a", "payload": {"n": number}})
+}
+
+#[actix_web::test]
+async fn a_message_is_accepted_once_and_remembered_for_half_a_day() {
+    for slice_hours in [1, 24] {
+        let receiver = Receiver::ok().await;
+        let server = Server::start_with(|config| config.store.slice_hours = slice_hours).await;
+        server.endpoint(&receiver).await;
+        let first = post(&server, MESSAGES, "k", &message(1)).await.expect(202);
+        let again = post(&server, MESSAGES, "k", &message(1)).await.expect(202);
+        assert_eq!(again, first);
+        // With a slash at the end it is the same path.
+        let slash = format!("{MESSAGES}/");
+        assert_eq!(
+            post(&server, &slash, "k", &message(1)).await.expect(202),
+            first
+        );
+        let other = post(&server, MESSAGES, "k", &message(2)).await;
+        assert_error(&other, 409, "conflict");
+        let other_key = post(&server, MESSAGES, "l", &message(1)).await.expect(202);
+        assert_ne!(other_key["id"], first["id"]);
+
+        for _ in 0..3 {
+            server.advance(Duration::from_secs(2 * 3600));
+            // So that slices are begun on the way.
+            server.publish("b", json!({})).await;
+        }
+        let server = server.restart().await;
+        server.advance(Duration::from_secs(6 * 3600));
+        assert_eq!(
+            post(&server, MESSAGES, "k", &message(1)).await.expect(202),
+            first
+        );
+        let other = post(&server, MESSAGES, "k", &message(2)).await;
+        assert_error(&other, 409, "conflict");
+        server.advance(Duration::from_millis(1));
+        let forgotten = post(&server, MESSAGES, "k", &message(2)).await.expect(202);
+        assert_ne!(forgotten["id"], first["id"]);
+        assert_eq!(
+            post(&server, MESSAGES, "k", &message(2)).await.expect(202),
+            forgotten
+        );
+
+        server.advance(Duration::from_millis(4));
+        server.settle().await;
+        let sent = |id: &Value| {
+            let requests = receiver.requests();
+            let ids = requests.iter().map(|request| request.header("webhook-id"));
+            ids.filter(|one| *one == id.as_str()).count()
+        };
+        assert_eq!((sent(&first["id"]), sent(&forgotten["id"])), (1, 1));
+        assert_eq!(receiver.count(), 6);
+    }
+}
+
+#[actix_web::test]
+async fn a_burst_of_the_same_request_is_one() {
+    let receiver = Receiver::ok().await;
+    let server = Server::start().await;
+    server.endpoint(&receiver).await;
+    let body = json!({"eventType": "a", "eventId": "e-1", "payload": {}});
+    let burst = (0..20).map(|_| post(&server, MESSAGES, "k", &body));
+    let answers = together(burst).await;
+    let first = answers[0].json();
+    for answer in answers {
+        assert_eq!(answer.expect(202), first);
+    }
+    let app = json!({"name": "n"});
+    let burst = (0..20).map(|_| post(&server, "/api/v1/app", "k", &app));
+    let answers = together(burst).await;
+    let first = answers[0].json();
+    for answer in answers {
+        assert_eq!(answer.expect(201), first);
+    }
+    // Of two bodies under one key exactly one comes through, in all its copies.
+    let bodies = [message(1), message(2)];
+    let burst = (0..20).map(|number| post(&server, MESSAGES, "l", &bodies[number % 2]));
+    let answers = together(burst).await;
+    let count = |status| answers.iter().filter(|one| one.status == status).count();
+    assert_eq!((count(202), count(409)), (10, 10));
+    server.settle().await;
+    assert_eq!(receiver.count(), 2);
+    let apps = server.get("/api/v1/app").await.expect(200);
+    assert_eq!(apps["data"].as_array().unwrap().len(), 2);
+}
+
+#[actix_web::test]
+async fn what_is_registered_is_registered_once() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let endpoints = "/api/v1/app/app/endpoint";
+    let requests = [
+        (
+            "/api/v1/app",
+            json!({"name": "one", "uid": "one"}),
+            json!({"name": "two", "uid": "two"}),
+        ),
+        (
+            endpoints,
+            json!({"url": "https://example.com/", "uid": "e"}),
+            json!({"url": "https://example.com/"}),
+        ),
+        (
+            "/api/v1/event-type",
+            json!({"name": "a", "description": ""}),
+            json!({"name": "b", "description": ""}),
+        ),
+    ];
+    let mut first = Vec::new();
+    for (path, body, other) in &requests {
+        let made = post(&server, path, "k", body).await.expect(201);
+        assert_eq!(post(&server, path, "k", body).await.expect(201), made);
+        let refused = post(&server, path, "k", other).await;
+        assert_error(&refused, 409, "conflict");
+        // Without the key it is a request of its own.
+        let own = server.post(path, body.clone()).await;
+        assert_error(&own, 409, "conflict");
+        first.push(made);
+    }
+    let server = server.restart().await;
+    server.advance(Duration::from_secs(12 * 3600));
+    for ((path, body, _), made) in requests.iter().zip(&first) {
+        assert_eq!(&post(&server, path, "k", body).await.expect(201), made);
+    }
+    server.advance(Duration::from_millis(1));
+    for (path, body, _) in &requests {
+        let late = post(&server, path, "k", body).await;
+        assert_error(&late, 409, "conflict");
+    }
+    let apps = server.get("/api/v1/app").await.expect(200);
+    assert_eq!(texts(&apps, "uid"), ["app", "one"]);
+}
+
+#[actix_web::test]
+async fn a_resend_is_made_once() {
+    let receiver = Receiver::ok().await;
+    let server = Server::start().await;
+    let message = server.send_to(&receiver, "a", json!({})).await;
+    let endpoint = texts(&server.get("/api/v1/app/app/endpoint").await.json(), "id").remove(0);
+    let path = format!("{MESSAGES}/{message}/endpoint/{endpoint}/resend");
+    for (key, count) in [("k", 2), ("k", 2), ("l", 3), ("k", 3)] {
+        let answer = post(&server, &path, key, &json!({})).await;
+        assert_eq!(answer.expect(202), json!({}));
+        server.settle().await;
+        assert_eq!(receiver.count(), count, "{key}");
+    }
+    let other = post(&server, &path, "k", &json!({"a": 1})).await;
+    assert_error(&other, 409, "conflict");
+    let server = server.restart().await;
+    post(&server, &path, "k", &json!({})).await.expect(202);
+    server.settle().await;
+    assert_eq!(receiver.count(), 3);
+}
+
+#[actix_web::test]
+async fn answers_with_a_secret_are_not_repeated() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let endpoint = json!({"url": "https://example.com/", "uid": "e"});
+    let path = "/api/v1/app/app/endpoint";
+    server.post(path, endpoint).await.expect(201);
+    let token = json!({"name": "t", "role": "owner"});
+    for (path, body, field) in [
+        ("/api/v1/token", token, "token"),
+        ("/api/v1/app/app/endpoint/e/secret/rotate", json!({}), "key"),
+    ] {
+        let first = post(&server, path, "k", &body).await.json();
+        let second = post(&server, path, "k", &body).await.json();
+        assert!(first[field].is_string());
+        assert_ne!(first[field], second[field], "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn a_refused_request_can_be_made_right_under_its_key() {
+    let server = Server::start().await;
+    let wrong = post(&server, "/api/v1/app", "k", &json!({})).await;
+    assert_invalid(&wrong, &["body.name"]);
+    let right = json!({"name": "app", "uid": "app"});
+    post(&server, "/api/v1/app", "k", &right).await.expect(201);
+    let missing = post(&server, "/api/v1/app/later/msg", "k", &message(1)).await;
+    assert_error(&missing, 404, "not_found");
+    server.application("later").await;
+    post(&server, "/api/v1/app/later/msg", "k", &message(2))
+        .await
+        .expect(202);
+    let taken = json!({"name": "another", "uid": "later"});
+    let refused = post(&server, "/api/v1/app", "l", &taken).await;
+    assert_error(&refused, 409, "conflict");
+    server.delete("/api/v1/app/later").await;
+    post(&server, "/api/v1/app", "l", &taken).await.expect(201);
+}
+
+#[actix_web::test]
+async fn keys_have_a_length() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let long = "k".repeat(256);
+    post(&server, MESSAGES, &long, &message(1))
+        .await
+        .expect(202);
+    for key in ["", &"k".repeat(257)] {
+        let answer = post(&server, MESSAGES, key, &message(1)).await;
+        assert_invalid(&answer, &["header.idempotency-key"]);
+    }
+}
