@@ -10,6 +10,7 @@ mod rig;
 use std::net::TcpListener;
 use std::time::Duration;
 
+use rig::sink::Sink;
 use rig::world::World;
 use rig::{Latency, Options, heading, judged, line, ms, usage};
 use serde_json::json;
@@ -52,11 +53,12 @@ fn start(options: &Options) {
 
     heading("start: with the finished ones, compared to without");
     let ratio = beside.ready.as_secs_f64() / alone.ready.as_secs_f64();
+    let longer = beside.ready.saturating_sub(alone.ready);
     judged(
         "time to ready",
-        format!("× {ratio:.2}"),
-        "≤ 1.10",
-        ratio <= 1.10,
+        format!("× {ratio:.2}, {} ms longer", longer.as_millis()),
+        "≤ 1.10, or less than 0.1 s longer",
+        ratio <= 1.10 || longer < Duration::from_millis(100),
     );
     let ratio = beside.memory_at_rest / alone.memory_at_rest;
     judged("memory", format!("× {ratio:.2}"), "≤ 1.10", ratio <= 1.10);
@@ -143,8 +145,10 @@ fn dead_and_hanging(options: &Options) {
     world.next_application();
     let dead = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let dead = dead.expect("a port on which nobody listens once this is dropped");
+    // Its own process: what is measured is not how one receiver copes with both.
+    let hanging = Sink::start();
     world.endpoint(&format!("http://{dead}/"));
-    world.endpoint(&world.sink.url("/hang/1"));
+    world.endpoint(&hanging.url("/hang/1"));
     let published = world.flood(behind);
     line("accepted", format!("{:.0}/s", published.per_second()));
     judge_fresh(&mut world, options);
@@ -165,14 +169,15 @@ fn many_hanging(options: &Options) {
     line("a fresh message elsewhere, before", fresh);
 
     world.next_application();
+    let hanging = Sink::start();
     for place in 0..endpoints {
-        world.endpoint(&world.sink.url(&format!("/hang/{}", place + 1)));
+        world.endpoint(&hanging.url(&format!("/hang/{place}")));
     }
     world.flood(messages);
     judge_fresh(&mut world, options);
     line(
-        "  requests that hang or hung meanwhile",
-        world.sink.count(1..endpoints as usize + 1),
+        "  deliveries that hang or hung meanwhile",
+        hanging.count(0..endpoints as usize),
     );
 }
 
