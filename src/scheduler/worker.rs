@@ -28,6 +28,9 @@ use crate::telemetry::AttemptLine;
 
 /// News that are taken in before lanes get their turns again.
 const NEWS_MAX: usize = 256;
+/// Attempts that are begun before news are taken in and those that run get on: a fresh delivery
+/// never waits for more than this and a turn of each ready lane.
+const BEGUN_MAX: usize = 64;
 /// How often the oldest overdue delivery is looked for, which walks all lanes.
 const OLDEST_EVERY: Duration = Duration::from_secs(1);
 /// How long a lane waits after a failed read before it is tried again.

@@ -70,9 +70,20 @@ impl Inner {
         }))
     }
 
-    /// Where a delivery of this message stands in the lane's queue, if it waits: its last attempt
-    /// says so, and without one it is due since it was accepted.
+    /// Where a delivery of this message stands in the lane's queue, if it waits. Near the front it
+    /// is found by looking; behind that its last attempt says so, and without one it is due since
+    /// it was accepted.
     pub(super) fn where_it_waits(&self, message: &Message, lane: u64) -> Result<DeliveryKey> {
+        for item in self
+            .live
+            .prefix(&layout::lane_prefix(lane))
+            .take(LOOKED_AT_MAX)
+        {
+            let key = layout::parse_waiting_key(&item?.0);
+            if let Some(key) = key.filter(|key| key.message == message.id) {
+                return Ok(key);
+            }
+        }
         let window = Window {
             limit: 1,
             newest_first: true,
