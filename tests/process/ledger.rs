@@ -205,11 +205,12 @@ impl Ledger {
             .collect();
         lost.sort_unstable();
         panic!(
-            "{} deliveries of accepted messages are missing, of messages {:?}{}; \
-             the server's log:\n{}",
+            "{} deliveries of accepted messages are missing, of messages {:?}{}; what the server \
+             knows of the first:\n{}\nits log:\n{}",
             books.outstanding,
             &lost[..lost.len().min(20)],
             if lost.len() > 20 { " …" } else { "" },
+            known_of(api, &books.accepted[&lost[0]]),
             api.log()
         );
     }
@@ -275,6 +276,26 @@ impl Ledger {
     fn lock(&self) -> std::sync::MutexGuard<'_, Books> {
         self.books.lock().expect("no holder of the books panics")
     }
+}
+
+/// The message, its attempts and how much waits: tells one that is lost from one that is stuck.
+fn known_of(api: &Api, message_id: &str) -> String {
+    let applications = api.get("/api/v1/app");
+    let application = applications["data"][0]["id"].as_str().unwrap_or_default();
+    let base = format!("/api/v1/app/{application}");
+    [
+        format!("{base}/msg/{message_id}?with_content=false"),
+        format!("{base}/attempt/msg/{message_id}?with_content=false"),
+        "/metrics".to_owned(),
+    ]
+    .map(|path| match api.request("GET", &path, "") {
+        Ok(answer) => String::from_utf8_lossy(&answer.body)
+            .lines()
+            .filter(|line| path != "/metrics" || line.contains("deliveries_waiting "))
+            .collect(),
+        Err(error) => error.to_string(),
+    })
+    .join("\n")
 }
 
 /// What a run came to, for its last line.
