@@ -193,6 +193,14 @@ impl Lane {
         }
     }
 
+    /// Something waits by the store's word: where this lane is at rest, it reads its queue anew.
+    /// What the window holds stays; a second reading of it changes nothing.
+    pub fn look_again(&mut self) {
+        if self.taken.is_empty() && !self.reading {
+            self.end = End::Unread;
+        }
+    }
+
     /// A read failed; it may be tried again.
     pub fn read_failed(&mut self) {
         self.reading = false;
@@ -426,6 +434,7 @@ mod tests {
         Record { retry: Option<u64> },
         Cancel,
         Tell,
+        LookAgain,
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -437,6 +446,7 @@ mod tests {
             proptest::option::of(0u64..3).prop_map(|retry| Step::Record { retry }),
             Just(Step::Cancel),
             Just(Step::Tell),
+            Just(Step::LookAgain),
         ]
     }
 
@@ -476,6 +486,7 @@ mod tests {
                             lane.stored(as_entry(at));
                         }
                     }
+                    Step::LookAgain => lane.look_again(),
                     Step::Tell => news.drain(..).for_each(|at| lane.stored(as_entry(at))),
                     Step::StartRead => if let Some((behind, limit)) = lane.wants_read() {
                         let found: Vec<Place> = store.iter().copied()

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use super::lane::{self, Entry, Lane, Readiness};
 use super::loader::{self, Loader, Wish};
@@ -31,6 +32,9 @@ const NEWS_MAX: usize = 256;
 /// Attempts that are begun before news are taken in and those that run get on: a fresh delivery
 /// never waits for more than this and a turn of each ready lane.
 const BEGUN_MAX: usize = 64;
+/// How often the store is looked at unasked, in the system's time: should anything that waits have
+/// escaped a worker's notice, it is found then rather than at the next start.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// How often the oldest overdue delivery is looked for, which walks all lanes.
 const OLDEST_EVERY: Duration = Duration::from_secs(1);
 /// How long a lane waits after a failed read before it is tried again.
@@ -46,11 +50,11 @@ pub enum News {
 
 pub enum WorkerEvent {
     Stored(News),
-    /// Something waits in this lane; told at start.
+    /// Something waits in this lane; told at start and now and then.
     Lane {
         lane: u64,
     },
-    /// All lanes in which something waited at start have been told.
+    /// All lanes in which something waits have been told.
     LanesRead,
     Read {
         lane: u64,
@@ -134,25 +138,24 @@ impl Worker {
         status: watch::Sender<Status>,
         mut stop: watch::Receiver<bool>,
     ) {
-        let workers = self.shared.workers;
-        self.loader.wish(
-            Wish::Lanes {
-                worker: self.number,
-                workers,
-            },
-            &self.news,
-        );
         let clock = self.store.clock().clone();
+        let mut look_again = tokio::time::interval(LOOK_AGAIN);
+        look_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let stopping = *stop.borrow_and_update();
-            if !stopping {
+            let more = !stopping && {
                 self.wake_due(clock.now());
-                self.send_ready();
-            }
+                self.send_some()
+            };
             self.look_for_oldest(clock.now());
             status.send_replace(self.status());
             if stopping && self.is_drained() {
                 return;
+            }
+            if more {
+                self.take_in_some(&mut events);
+                tokio::task::yield_now().await;
+                continue;
             }
             let next_due = self.alarms.first().map(|(due, _)| *due);
             let alarm = async {
@@ -166,14 +169,23 @@ impl Worker {
                 event = events.recv() => {
                     let Some(event) = event else { return };
                     self.take_in(event);
-                    for _ in 0..NEWS_MAX {
-                        let Ok(event) = events.try_recv() else { break };
-                        self.take_in(event);
-                    }
+                    self.take_in_some(&mut events);
+                }
+                // The first tick is at once: that is the look at the start.
+                _ = look_again.tick() => {
+                    let (worker, workers) = (self.number, self.shared.workers);
+                    self.loader.wish(Wish::Lanes { worker, workers }, &self.news);
                 }
                 changed = stop.changed(), if !stopping => if changed.is_err() { return },
                 () = alarm => {}
             }
+        }
+    }
+
+    fn take_in_some(&mut self, events: &mut UnboundedReceiver<WorkerEvent>) {
+        for _ in 0..NEWS_MAX {
+            let Ok(event) = events.try_recv() else { break };
+            self.take_in(event);
         }
     }
 
@@ -237,12 +249,16 @@ impl Worker {
                 };
                 self.look_at(number);
             }
-            WorkerEvent::Lane { lane } => {
-                if self.store.catalog().endpoint_by_number(lane).is_none() {
-                    self.store.forget_lane(lane);
+            WorkerEvent::Lane { lane: number } => {
+                if self.store.catalog().endpoint_by_number(number).is_none() {
+                    self.store.forget_lane(number);
                 }
-                self.lane(lane);
-                self.look_at(lane);
+                let store = &self.store;
+                let lane = self.lanes.entry(number).or_insert_with(|| {
+                    Lane::new(store.catalog().endpoint_by_number(number).cloned(), false)
+                });
+                lane.look_again();
+                self.look_at(number);
             }
             WorkerEvent::LanesRead => self.lanes_read = true,
             WorkerEvent::Read { lane: number, read } => {
@@ -360,12 +376,17 @@ impl Worker {
         }
     }
 
-    /// Gives ready lanes their turns while there are slots.
-    fn send_ready(&mut self) {
+    /// Gives ready lanes their turns while there are slots; true when it is only time for
+    /// something else.
+    fn send_some(&mut self) -> bool {
         let limits = self.shared.limits;
+        let mut begun = 0;
         while self.slots_used < self.shared.slots {
+            if begun == BEGUN_MAX {
+                return true;
+            }
             let Some(number) = self.ready.pop_front() else {
-                return;
+                return false;
             };
             // Looked at anew for each: `look_at` queues what came due meanwhile, and an older
             // time here would put it back for ever.
@@ -390,9 +411,11 @@ impl Worker {
             self.shared.unrecorded[self.number].fetch_add(1, Ordering::Relaxed);
             self.look_at(number);
             if let (Some(entry), Some(endpoint)) = (taken, endpoint) {
+                begun += 1;
                 self.begin(entry, endpoint);
             }
         }
+        false
     }
 
     fn begin(&mut self, entry: Entry, endpoint: Arc<Endpoint>) {

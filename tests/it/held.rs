@@ -33,8 +33,7 @@ fn assert_all_once(requests: &[Request], count: usize) {
 async fn a_backlog_larger_than_the_window_is_released_whole_and_once() {
     let receiver = Receiver::ok().await;
     // One at a time, so that none overtakes another.
-    let server =
-        Server::start_with(|config| config.delivery.in_flight_per_endpoint_max = 1).await;
+    let server = Server::start_with(|config| config.delivery.in_flight_per_endpoint_max = 1).await;
     let endpoint = server.endpoint(&receiver).await;
     server.set_disabled("app", &endpoint, true).await;
     publish_in_rounds(&server, 30, 100).await;
