@@ -33,6 +33,9 @@ use crate::error::{Error, Result};
 /// enough that the first in it does not wait long.
 const BATCH_COMMANDS_MAX: usize = 1000;
 const BATCH_BYTES_MAX: usize = 4 << 20;
+/// And when it has this many puts and deletes: for each, sled keeps an outdated copy of a tree node
+/// in memory until the whole batch is applied.
+const BATCH_CHANGES_MAX: usize = 4096;
 
 /// Payload bytes that wait for the committer; beyond them publishing is refused for a moment.
 const INTAKE_BYTES_MAX: usize = 64 << 20;
@@ -331,7 +334,11 @@ impl Committer {
                 }
             }
             let bytes = batch.live.bytes() + batch.slice.bytes();
-            if batch.commands >= BATCH_COMMANDS_MAX || bytes >= BATCH_BYTES_MAX {
+            let changes = batch.live.count() + batch.slice.count();
+            if batch.commands >= BATCH_COMMANDS_MAX
+                || bytes >= BATCH_BYTES_MAX
+                || changes >= BATCH_CHANGES_MAX
+            {
                 break;
             }
         }

@@ -94,6 +94,11 @@ impl Changes {
         self.count == 0
     }
 
+    /// How many puts and deletes there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     /// What the puts add up to, keys included.
     pub fn bytes(&self) -> usize {
         self.bytes
