@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::committer::Command;
+use super::queue::Command;
 use super::{Inner, Store, export, layout};
 use crate::clock::Timestamp;
 use crate::domain::message::DeliveryKey;

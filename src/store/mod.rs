@@ -20,9 +20,9 @@ use crate::domain::id::{ApplicationId, OrganisationId};
 use crate::domain::message::{Delivery, DeliveryKey, Message};
 use crate::error::{Error, Result};
 use crate::telemetry::Metrics;
-use committer::{Command, Queue, Resend};
 use engine::Engine;
 use layout::Meta;
+use queue::{Command, Queue, Resend};
 use recount::Recount;
 use slices::Slices;
 
@@ -34,6 +34,7 @@ mod history;
 mod keeper;
 mod layout;
 mod open;
+mod queue;
 mod recount;
 mod slices;
 mod verify;

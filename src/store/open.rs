@@ -16,9 +16,10 @@ use sha2::Digest;
 use tokio::sync::watch;
 
 use super::catalog::{Catalog, Change};
-use super::committer::{Committer, Queue};
+use super::committer::Committer;
 use super::engine::{self, Changes, Engine, EngineError};
 use super::layout::{self, FORMAT, Meta, RecordError, SliceMeta, SliceRecord};
+use super::queue::Queue;
 use super::recount::{self, Recount, StoppedAt};
 use super::slices::Slices;
 use super::{Inner, OpenError, Settings, Store, keeper};

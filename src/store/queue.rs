@@ -1,0 +1,190 @@
+//! What waits for the committer: commands, in the order they came.
+//!
+//! Callers' commands have bounded room and are refused beyond it. Outcomes of attempts have room of
+//! their own that is never full: the lanes bound it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::catalog::{Catalog, Change};
+use super::{Answered, Finished, NewMessage, Once};
+use crate::domain::message::{DeliveryKey, Message};
+use crate::error::{Error, Result};
+
+/// A batch has at most this many commands of each kind: enough to share a sync widely, little
+/// enough that the first in it does not wait long.
+const TAKEN_MAX: usize = 1000;
+
+/// Payload bytes that wait for the committer; beyond them publishing is refused for a moment.
+const INTAKE_BYTES_MAX: usize = 64 << 20;
+
+/// Outcomes of attempts that nobody's answer waits for are committed together with the next
+/// change, or after this long, or when this many have come: at low rates that halves the syncs,
+/// and a publisher does not find the disk busy with them.
+const OUTCOMES_WAIT: Duration = Duration::from_millis(5);
+const OUTCOMES_ENOUGH: usize = 64;
+
+/// Where the answer to a command goes.
+pub type Sender<T> = oneshot::Sender<Result<T>>;
+/// Called once the change is durable, or will never be.
+pub type Notify = Box<dyn FnOnce(Result<()>) + Send>;
+/// Returns nothing where the decision was an error, which it has then delivered itself.
+pub type Decide = Box<dyn FnOnce(&Catalog) -> Option<(Vec<Change>, Notify)> + Send>;
+pub type DecideOnce = Box<dyn FnOnce(&Catalog) -> Result<(Vec<Change>, Answered)> + Send>;
+
+pub enum Command {
+    /// `from_slice`: slices before it were searched for the message's unique keys already.
+    Accept {
+        message: NewMessage,
+        from_slice: u32,
+        answer: Sender<Arc<Message>>,
+    },
+    Change {
+        decide: Decide,
+    },
+    ChangeOnce {
+        once: Once,
+        from_slice: u32,
+        decide: DecideOnce,
+        answer: Sender<Answered>,
+    },
+    Resend {
+        resend: Resend,
+        answer: Sender<()>,
+    },
+    Record {
+        finished: Box<Finished>,
+    },
+    /// Forget these deliveries.
+    Cancel {
+        deliveries: Vec<DeliveryKey>,
+        answer: Sender<()>,
+    },
+    /// Take the slice out of the catalogue of slices; its files are deleted after that.
+    DropSlice {
+        number: u32,
+        answer: Sender<()>,
+    },
+}
+
+pub struct Resend {
+    pub message: Arc<Message>,
+    pub lane: u64,
+    /// Where the delivery may be waiting now.
+    pub waiting: DeliveryKey,
+    pub once: Option<(Once, u32)>,
+}
+
+impl Command {
+    /// What it holds in memory, roughly: the payload.
+    fn bytes(&self) -> usize {
+        match self {
+            Command::Accept { message, .. } => message.payload.len(),
+            _ => 0,
+        }
+    }
+
+    pub fn refuse(self, error: Error) {
+        match self {
+            Command::Accept { answer, .. } => drop(answer.send(Err(error))),
+            // Dropping the decision closes its channel, which its caller reads as unavailable.
+            Command::Change { decide } => drop(decide),
+            Command::Record { finished } => drop(finished),
+            Command::ChangeOnce { answer, .. } => drop(answer.send(Err(error))),
+            Command::Resend { answer, .. }
+            | Command::Cancel { answer, .. }
+            | Command::DropSlice { answer, .. } => drop(answer.send(Err(error))),
+        }
+    }
+}
+
+/// What waits for the committer.
+#[derive(Default)]
+pub struct Queue {
+    state: Mutex<QueueState>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    /// From callers; bounded.
+    intake: VecDeque<Command>,
+    intake_bytes: usize,
+    /// From deliveries and housekeeping; bounded by whoever sends them.
+    outcomes: VecDeque<Command>,
+    closing: bool,
+    /// The committer is between taking commands and answering the last of them.
+    busy: bool,
+}
+
+impl Queue {
+    /// Queues a caller's command; false when `max` wait already or the store is closed.
+    pub fn offer(&self, command: Command, max: usize) -> bool {
+        let mut state = self.lock();
+        let full = state.intake.len() >= max || state.intake_bytes >= INTAKE_BYTES_MAX;
+        if full || state.closing {
+            return false;
+        }
+        state.intake_bytes += command.bytes();
+        state.intake.push_back(command);
+        self.filled.notify_one();
+        true
+    }
+
+    /// Queues what must not be refused; false only when the store is closed.
+    pub fn push(&self, command: Command) -> bool {
+        let mut state = self.lock();
+        if state.closing {
+            return false;
+        }
+        state.outcomes.push_back(command);
+        self.filled.notify_one();
+        true
+    }
+
+    pub fn close(&self) {
+        self.lock().closing = true;
+        self.filled.notify_one();
+    }
+
+    /// Nothing waits and nothing is being committed.
+    pub fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.intake.is_empty() && state.outcomes.is_empty() && !state.busy
+    }
+
+    /// Waits for commands and takes a batch's worth, outcomes first; nothing when the queue is
+    /// closed and empty.
+    pub fn take(&self) -> VecDeque<Command> {
+        let mut state = self.lock();
+        state.busy = false;
+        while state.intake.is_empty() && state.outcomes.is_empty() && !state.closing {
+            state = self.filled.wait(state).expect("no panic while it is held");
+        }
+        let deadline = Instant::now() + OUTCOMES_WAIT;
+        while state.intake.is_empty() && state.outcomes.len() < OUTCOMES_ENOUGH && !state.closing {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.filled.wait_timeout(state, left);
+            state = waited.expect("no panic while it is held").0;
+        }
+        let outcomes = state.outcomes.len().min(TAKEN_MAX);
+        let mut taken: VecDeque<Command> = state.outcomes.drain(..outcomes).collect();
+        let intake = state.intake.len().min(TAKEN_MAX);
+        taken.extend(state.intake.drain(..intake));
+        if intake > 0 {
+            state.intake_bytes = state.intake.iter().map(Command::bytes).sum();
+        }
+        state.busy = !taken.is_empty();
+        taken
+    }
+
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().expect("no panic while it is held")
+    }
+}
