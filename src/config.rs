@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::id::OrganisationId;
 use crate::domain::retry::RetrySchedule;
-use crate::store;
 
 /// The commented file of the repository.
 pub const DEFAULTS: &str = include_str!("../config.toml");
@@ -250,28 +249,6 @@ pub fn loopback() -> [IpNet; 2] {
 }
 
 impl Config {
-    /// What the store needs to know.
-    pub fn store_settings(&self) -> store::Settings {
-        const MINUTE: u64 = 60;
-        const HOUR: u64 = 60 * MINUTE;
-        store::Settings {
-            path: self.store.path.clone(),
-            cache_bytes: self.store.cache_bytes,
-            retention: Duration::from_secs(u64::from(self.store.retention_days) * 24 * HOUR),
-            min_free_bytes: self.store.min_free_bytes,
-            slice_age: Duration::from_secs(u64::from(self.store.slice_hours) * HOUR),
-            slice_bytes: self.store.slice_bytes,
-            export_every: Duration::from_secs(u64::from(self.store.export_minutes) * MINUTE),
-            commit_timeout: Duration::from_secs(self.store.commit_timeout_seconds),
-            waiting_max: self.limits.waiting_max,
-            commit_queue_max: self.limits.commit_queue_max,
-            default_organisation: self.auth.default_organisation.as_ref().map(|id| {
-                id.parse::<OrganisationId>()
-                    .expect("problems() has parsed it")
-            }),
-        }
-    }
-
     /// The settings in effect as a file that [`load`] reads back to the same ones.
     pub fn to_toml(&self) -> String {
         let value = serde_json::to_value(self).expect("settings are plain values");
@@ -738,7 +715,7 @@ mod tests {
         assert_eq!(config.delivery.jitter, 0.2);
         assert_eq!(config.limits.payload_bytes, 1 << 20);
         assert_eq!(config.limits.waiting_max, 5_000_000);
-        let settings = config.store_settings();
+        let settings = crate::store::Settings::from_config(&config);
         assert_eq!(settings.retention, Duration::from_secs(30 * 86_400));
         assert_eq!(settings.export_every, Duration::from_secs(900));
     }

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Flags};
 use crate::delivery::{self, address::AddressRule};
 use crate::scheduler::Scheduler;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::telemetry::{self, Metrics};
 
 /// A publisher's connection stays open for this long between two requests.
@@ -117,7 +117,11 @@ impl Server {
     ) -> Result<Server, Box<dyn Error>> {
         let metrics = Arc::new(Metrics::new());
         let send_settings = Arc::new(delivery::Settings::from_config(&config)?);
-        let store = Store::open(config.store_settings(), clock, metrics.clone())?;
+        let store = Store::open(
+            store::Settings::from_config(&config),
+            clock,
+            metrics.clone(),
+        )?;
         let scheduler = Scheduler::start(store.clone(), &config, send_settings, metrics.clone());
 
         let address = listener.local_addr()?;

@@ -126,7 +126,11 @@ fn run(arguments: Arguments) -> Result {
         },
         Command::VerifyStore => verify_store(&settings()?),
         Command::Restore { from } => {
-            let report = store::restore(&settings()?.store_settings(), &from, &Clock::System);
+            let report = store::restore(
+                &store::Settings::from_config(&settings()?),
+                &from,
+                &Clock::System,
+            );
             say_counts(&report.map_err(Failure::failed)?.counts)
         }
         Command::Sink(arguments) => arguments.run(),
@@ -140,14 +144,14 @@ fn serve(config: Config, flags: Flags) -> Result {
 }
 
 fn reset_owner(config: &Config) -> Result {
-    let path =
-        store::reset_owner(&config.store_settings(), &Clock::System).map_err(Failure::failed)?;
+    let path = store::reset_owner(&store::Settings::from_config(config), &Clock::System)
+        .map_err(Failure::failed)?;
     say(&format!("the new owner token is in {}", path.display()))
 }
 
 fn verify_store(config: &Config) -> Result {
-    let report =
-        store::verify(&config.store_settings(), &Clock::System).map_err(Failure::failed)?;
+    let report = store::verify(&store::Settings::from_config(config), &Clock::System)
+        .map_err(Failure::failed)?;
     say_counts(&report.counts)?;
     for problem in &report.problems {
         say(&format!("damaged: {problem}"))?;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::{Clock, Timestamp};
+use crate::config::Config;
 use crate::domain::attempt::{Outcome, Verdict};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, OrganisationId};
@@ -62,6 +63,36 @@ pub struct Settings {
     pub waiting_max: u64,
     pub commit_queue_max: usize,
     pub default_organisation: Option<OrganisationId>,
+}
+
+impl Settings {
+    pub fn from_config(config: &Config) -> Settings {
+        const MINUTE: u64 = 60;
+        const HOUR: u64 = 60 * MINUTE;
+        let Config {
+            store,
+            limits,
+            auth,
+            ..
+        } = config;
+        let organisation = auth.default_organisation.as_deref();
+        Settings {
+            path: store.path.clone(),
+            cache_bytes: store.cache_bytes,
+            retention: Duration::from_secs(u64::from(store.retention_days) * 24 * HOUR),
+            min_free_bytes: store.min_free_bytes,
+            slice_age: Duration::from_secs(u64::from(store.slice_hours) * HOUR),
+            slice_bytes: store.slice_bytes,
+            export_every: Duration::from_secs(u64::from(store.export_minutes) * MINUTE),
+            commit_timeout: Duration::from_secs(store.commit_timeout_seconds),
+            waiting_max: limits.waiting_max,
+            commit_queue_max: limits.commit_queue_max,
+            default_organisation: organisation.map(|id| {
+                id.parse()
+                    .expect("it was parsed when the settings were checked")
+            }),
+        }
+    }
 }
 
 /// Why a store cannot be opened: one clear line each.

@@ -168,7 +168,7 @@ async fn what_holds_secrets_is_for_its_owner_alone() {
 #[actix_web::test]
 async fn a_store_is_used_by_one_process_at_a_time() {
     let server = Server::start().await;
-    let settings = server.config().store_settings();
+    let settings = postrider::store::Settings::from_config(server.config());
     let metrics = std::sync::Arc::new(Metrics::new());
     let error = Store::open(settings, Clock::System, metrics).err();
     let error = error.expect("it is locked");
@@ -224,7 +224,7 @@ async fn a_damaged_database_is_told_in_one_line() {
     let payloads = (0..200).map(|number| json!({ "n": number, "text": "x".repeat(500) }));
     server.publish_all("app", payloads).await;
     server.settle().await;
-    let mut settings = server.config().store_settings();
+    let mut settings = postrider::store::Settings::from_config(server.config());
     let whole = server.stopped().await;
     let whole = whole.path().join("data");
 
@@ -268,7 +268,7 @@ async fn a_store_without_its_slices_says_so_where_it_is_asked() {
     let mut server = Server::start().await;
     server.leftovers_are_fine();
     server.send_to(&receiver, "invoice.paid", json!({})).await;
-    let mut settings = server.config().store_settings();
+    let mut settings = postrider::store::Settings::from_config(server.config());
     let whole = server.stopped().await;
     settings.path = whole.path().join("data");
     std::fs::remove_dir_all(settings.path.join("slices/00000001")).expect("it was there");

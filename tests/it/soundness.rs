@@ -198,7 +198,7 @@ async fn damage_in_history_is_named() {
     let payloads = vec![json!({ "x": marker }); 300];
     server.publish_all("app", payloads).await;
     server.settle().await;
-    let mut settings = server.config().store_settings();
+    let mut settings = postrider::store::Settings::from_config(server.config());
     let whole = server.stopped().await;
     let file = whole.path().join("data/slices/00000001/db");
     let bytes = std::fs::read(&file).expect("it is there");

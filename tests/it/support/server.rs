@@ -155,7 +155,11 @@ impl Server {
     /// Stops the server and looks at every record: nothing may be damaged or miscounted.
     pub async fn stop_and_verify(mut self) -> Vec<(String, u64)> {
         self.stop().await;
-        let report = super::verify(&self.config.store_settings(), &self.clock).await;
+        let report = super::verify(
+            &postrider::store::Settings::from_config(&self.config),
+            &self.clock,
+        )
+        .await;
         assert_eq!(report.problems, [""; 0]);
         report.counts
     }
