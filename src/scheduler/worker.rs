@@ -525,17 +525,14 @@ fn finish(
     let number = delivery.attempts + 1;
     let now = store.clock().now();
     let kind = outcome.failure.as_ref().map(|failure| failure.kind);
-    let verdict = match message {
-        None => Verdict::GiveUp,
-        Some(_) => judge(
-            &outcome,
-            number,
-            &shared.schedule,
-            now,
-            shared.retry_after_max,
-            rand::random::<f64>(),
-        ),
-    };
+    let verdict = judge(
+        &outcome,
+        number,
+        &shared.schedule,
+        now,
+        shared.retry_after_max,
+        rand::random::<f64>(),
+    );
     let lane = delivery.key.lane;
     // The worker lives for as long as anything is in flight.
     let timed_out = kind == Some(FailureKind::Timeout);

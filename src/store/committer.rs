@@ -745,10 +745,16 @@ impl Committer {
             &[layout::META],
             &self.meta,
         )?;
+        let settled = self
+            .inner
+            .settled
+            .write()
+            .expect("no panic while it is held");
         let recount = self.inner.recount.commit();
         self.inner.live.commit(batch.live)?;
         self.inner.committed(&self.meta);
         recount.done(batch.put.iter(), batch.taken.iter());
+        drop(settled);
         let metrics = &self.inner.metrics;
         metrics.accepted.inc_by(batch.messages);
         if batch.commands > 0 {

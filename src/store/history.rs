@@ -229,7 +229,8 @@ impl Store {
         self.inner.attempts_of_message(message, window, keep)
     }
 
-    /// The first deliveries of a lane behind `after`, in due order, due or not. Blocks on the disk.
+    /// The first deliveries of a lane behind `after`, in due order, due or not; none that is not
+    /// durable yet. Blocks on the disk.
     pub fn waiting(
         &self,
         lane: u64,
@@ -242,6 +243,7 @@ impl Store {
         };
         let to = Bound::Excluded(layout::lane_prefix(lane + 1));
         let mut deliveries = Vec::new();
+        let _settled = self.inner.settled();
         for item in self.inner.live.range(from, to).take(limit) {
             let (key, value) = item?;
             let (waiting, _) = layout::decode::<layout::Waiting>(&key, &value)?;
@@ -258,6 +260,7 @@ impl Store {
     pub fn next_lane(&self, after: Option<u64>) -> Result<Option<u64>> {
         let from = layout::lane_prefix(after.map_or(0, |lane| lane + 1));
         let to = Bound::Excluded(vec![layout::WAITING + 1]);
+        let _settled = self.inner.settled();
         match self.inner.live.range(Bound::Included(from), to).next() {
             None => Ok(None),
             Some(item) => Ok(layout::parse_waiting_key(&item?.0).map(|key| key.lane)),

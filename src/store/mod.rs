@@ -241,6 +241,9 @@ struct Inner {
     /// The first storage error; final.
     failure: watch::Sender<Option<String>>,
     closed: watch::Sender<bool>,
+    /// Held by the committer while it changes the live database and until that is durable: what is
+    /// read from there under it is what would be there after a power cut.
+    settled: RwLock<()>,
     /// The count that follows a stop which was not clean.
     recount: Recount,
     /// Held for as long as the store is open.
@@ -256,6 +259,11 @@ impl Inner {
         if let Some(listener) = self.listener.get() {
             listener(event);
         }
+    }
+
+    /// For as long as this is held, the live database holds only what is durable.
+    fn settled(&self) -> RwLockReadGuard<'_, ()> {
+        self.settled.read().expect("no panic while it is held")
     }
 
     fn waiting(&self) -> u64 {

@@ -133,6 +133,7 @@ impl Store {
             orphans: Mutex::default(),
             failure: watch::channel(None).0,
             closed: watch::channel(false).0,
+            settled: RwLock::new(()),
             recount: stopped_at.map(Recount::due).unwrap_or_default(),
             _lock: files.lock,
         });
