@@ -401,3 +401,41 @@ fn end_of(prefix: &[u8]) -> Vec<u8> {
     }
     end
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::{RecvTimeoutError, channel};
+    use std::time::Duration;
+
+    use crate::clock::{Clock, Timestamp};
+    use crate::config;
+    use crate::store::{Settings, Store};
+    use crate::telemetry::Metrics;
+
+    /// What a commit has written is there to be read before it is durable. A delivery that is read
+    /// then would be sent before it was accepted, or taken for one without a message.
+    #[test]
+    fn the_queue_is_not_read_while_a_commit_is_under_way() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut config = config::load(None, config::Flags::default()).expect("the defaults");
+        config.store.path = directory.path().join("data");
+        let settings = Settings::from_config(&config);
+        let clock = Clock::manual(Timestamp(1_700_000_000_000));
+        let store = Store::open(settings, clock, Arc::new(Metrics::new())).expect("a new store");
+        let (sender, read) = channel();
+        std::thread::scope(|scope| {
+            let under_way = store.inner.settled.write().expect("nobody panicked");
+            let (store, of_lane, of_lanes) = (&store, sender.clone(), sender);
+            scope.spawn(move || of_lane.send(store.waiting(1, None, 10).is_ok()));
+            scope.spawn(move || of_lanes.send(store.next_lane(None).is_ok()));
+            assert_eq!(
+                read.recv_timeout(Duration::from_millis(100)).map(|_| ()),
+                Err(RecvTimeoutError::Timeout)
+            );
+            drop(under_way);
+        });
+        assert_eq!(Vec::from_iter(read), [true, true]);
+        store.close().expect("a clean close");
+    }
+}
