@@ -263,6 +263,16 @@ impl Lane {
         }
     }
 
+    /// What was taken could not be sent: it is in the store as it was, and is read again. A read
+    /// that is under way keeps its notes; the next look at the store finds what it leaves out.
+    pub fn given_back(&mut self, at: &Place) {
+        self.sent(false, false);
+        self.recorded(at);
+        if !self.reading {
+            self.read_failed();
+        }
+    }
+
     pub fn in_flight(&self) -> usize {
         self.in_flight
     }
@@ -422,6 +432,28 @@ mod tests {
             assert_eq!(lane.readiness(Timestamp(9), &LIMITS), Readiness::Waiting);
             assert_eq!(lane.wants_read(), None);
         }
+    }
+
+    #[test]
+    fn what_is_given_back_during_a_read_does_not_bring_back_what_is_done() {
+        let mut lane = Lane::new(endpoint(), true);
+        lane.stored(entry(1, 1));
+        lane.stored(entry(2, 2));
+        lane.look_again();
+        assert!(lane.wants_read().is_some());
+        let unreadable = place(&lane.take().unwrap().delivery.key);
+        let done = place(&lane.take().unwrap().delivery.key);
+        lane.sent(false, true);
+        lane.recorded(&done);
+        lane.given_back(&unreadable);
+        // The store was read before all that.
+        lane.read(vec![entry(1, 1), entry(2, 2)], true);
+        assert_eq!(lane.readiness(Timestamp(9), &LIMITS), Readiness::Waiting);
+        // The next look finds what was given back.
+        lane.look_again();
+        assert!(lane.wants_read().is_some());
+        lane.read(vec![entry(1, 1)], true);
+        assert_eq!(lane.take().unwrap().delivery.key.due, Timestamp(1));
     }
 
     /// What can happen to a lane and its queue in the store, in any order.

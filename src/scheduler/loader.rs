@@ -134,10 +134,7 @@ fn stretch(
 
 /// What stands in for a message that is not there: nothing that was accepted is ever missing
 /// while it waits, so this is damage, and the log says so.
-pub fn missing(delivery: &Delivery) -> Arc<str> {
-    format!(
-        "{} waits and its message is not in the store",
-        delivery.key.message
-    )
-    .into()
+pub fn missing(delivery: &Delivery) -> String {
+    let message = delivery.key.message;
+    format!("{message} waits and its message is not in the store")
 }

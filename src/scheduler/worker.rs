@@ -459,10 +459,7 @@ impl Worker {
         let number = delivery.key.lane;
         self.slots_used -= 1;
         self.shared.unrecorded[self.number].fetch_sub(1, Ordering::Relaxed);
-        let lane = self.lane(number);
-        lane.sent(false, false);
-        lane.recorded(&lane::place(&delivery.key));
-        lane.read_failed();
+        self.lane(number).given_back(&lane::place(&delivery.key));
         self.set_alarm(number, self.store.clock().now() + READ_AGAIN);
         self.unpark(number);
     }
