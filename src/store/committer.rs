@@ -14,14 +14,11 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde::Serialize;
-
 use super::catalog::Change;
 use super::engine::{Changes, Engine, EngineError};
-use super::layout::{
-    self, EventIdRecord, MessageMeta, Meta, OnceAnswer, OnceRecord, SliceMeta, SliceRecord,
-};
+use super::layout::{self, EventIdRecord, MessageMeta, Meta, OnceAnswer, OnceRecord, SliceRecord};
 use super::queue::{Command, Notify, Resend, Sender};
+use super::slices;
 use super::{Answered, Event, Finished, Inner, NewMessage, Once};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Trigger, Verdict};
@@ -588,46 +585,23 @@ impl Committer {
     fn stage_changes(&self, batch: &mut Batch, changes: &[Change]) -> Result<(), EngineError> {
         for change in changes {
             match change {
-                Change::PutOrganisation(one) => {
-                    self.put(batch, &layout::organisation_key(one.id), one)?;
-                }
-                Change::PutApplication(one) => {
-                    self.put(batch, &layout::application_key(one.id), one)?;
+                Change::PutEndpoint(one) => {
+                    batch.endpoint_number = batch.endpoint_number.max(one.number);
                 }
                 Change::DeleteApplication(id) => {
-                    self.delete(batch, &layout::application_key(*id))?;
                     let entry = self.inner.catalog().application_by_id(*id).cloned();
                     for endpoint in entry.iter().flat_map(|entry| &entry.endpoints) {
                         self.delete(batch, &layout::endpoint_key(*id, endpoint.id))?;
                     }
                 }
-                Change::PutEndpoint(one) => {
-                    batch.endpoint_number = batch.endpoint_number.max(one.number);
-                    self.put(batch, &layout::endpoint_key(one.application, one.id), one)?;
-                }
-                Change::DeleteEndpoint(application, id) => {
-                    self.delete(batch, &layout::endpoint_key(*application, *id))?;
-                }
-                Change::PutEventType(one) => {
-                    self.put(
-                        batch,
-                        &layout::event_type_key(one.organisation, &one.name),
-                        one,
-                    )?;
-                }
-                Change::DeleteEventType(organisation, name) => {
-                    self.delete(batch, &layout::event_type_key(*organisation, name))?;
-                }
-                Change::PutToken(one) => self.put(batch, &layout::token_key(one.id), one)?,
-                Change::DeleteToken(id) => self.delete(batch, &layout::token_key(*id))?,
+                _ => {}
             }
-        }
-        Ok(())
-    }
-
-    fn put<T: Serialize>(&self, batch: &mut Batch, key: &[u8], one: &T) -> Result<(), EngineError> {
-        if !layout::replace(&self.inner.live, &mut batch.live, key, one)? {
-            batch.registrations += 1;
+            let (key, record) = layout::registration(change);
+            self.delete(batch, &key)?;
+            if let Some(record) = record {
+                layout::put_encoded(&mut batch.live, &key, record);
+                batch.registrations += 1;
+            }
         }
         Ok(())
     }
@@ -688,25 +662,19 @@ impl Committer {
         if self.meta.slice.bytes == 0 || (!is_full && age < settings.slice_age) {
             return Ok(());
         }
-        let record = SliceRecord::beginning(layout::next_slice_first(self.tick()));
-        let mut sealed = self.slice.record.clone();
-        sealed.sealed = Some(self.meta.slice.clone());
-        let key = layout::slice_key(self.slice.number);
-        layout::replace(&self.inner.live, &mut batch.live, &key, &sealed)?;
-        self.inner.slices.add(self.slice.number, sealed);
-        let number = self.slice.number + 1;
-        self.inner.discard_slice_files(number)?;
-        self.inner.slices.add(number, record.clone());
-        let engine = self.inner.slices.get(number)?;
-        let key = layout::slice_key(number);
-        layout::put(&mut batch.live, &key, &record, &[]);
+        self.tick();
+        let inner = &self.inner;
+        // Before anybody can know of the new slice and open it.
+        inner.discard_slice_files(self.slice.number + 1)?;
+        let (number, record) =
+            slices::begin(&inner.live, &inner.slices, &mut self.meta, &mut batch.live)?;
+        let engine = inner.slices.get(number)?;
         log::info!("history goes on in slice {number}");
         self.slice = CurrentSlice {
             number,
             record,
             engine,
         };
-        self.meta.slice = SliceMeta::default();
         Ok(())
     }
 

@@ -42,6 +42,7 @@ use bincode::Options;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::catalog::Change;
 use super::engine::{Bytes, Changes, Engine, EngineError, VALUE_MAX};
 use crate::clock::Timestamp;
 use crate::domain::attempt::Trigger;
@@ -267,7 +268,11 @@ fn chunk_key(key: &[u8], number: usize) -> Vec<u8> {
 
 /// Puts a record that is not there yet.
 pub fn put<T: Serialize>(changes: &mut Changes, key: &[u8], meta: &T, raw: &[u8]) {
-    let record = encode(key, meta, raw);
+    put_encoded(changes, key, encode(key, meta, raw));
+}
+
+/// The same for a record whose bytes are at hand.
+pub fn put_encoded(changes: &mut Changes, key: &[u8], record: Vec<u8>) {
     if record.len() <= VALUE_MAX {
         changes.put(key, record);
         return;
@@ -277,6 +282,26 @@ pub fn put<T: Serialize>(changes: &mut Changes, key: &[u8], meta: &T, raw: &[u8]
             0 => changes.put(key, chunk.to_vec()),
             _ => changes.put(&chunk_key(key, number), chunk.to_vec()),
         }
+    }
+}
+
+/// The key that a change of registrations concerns, and the record to stand there; none where it
+/// is deleted.
+pub fn registration(change: &Change) -> (Vec<u8>, Option<Vec<u8>>) {
+    fn there<T: Serialize>(key: Vec<u8>, one: &T) -> (Vec<u8>, Option<Vec<u8>>) {
+        let record = encode(&key, one, &[]);
+        (key, Some(record))
+    }
+    match change {
+        Change::PutOrganisation(one) => there(organisation_key(one.id), one),
+        Change::PutToken(one) => there(token_key(one.id), one),
+        Change::PutEventType(one) => there(event_type_key(one.organisation, &one.name), one),
+        Change::PutApplication(one) => there(application_key(one.id), one),
+        Change::PutEndpoint(one) => there(endpoint_key(one.application, one.id), one),
+        Change::DeleteToken(id) => (token_key(*id), None),
+        Change::DeleteEventType(organisation, name) => (event_type_key(*organisation, name), None),
+        Change::DeleteApplication(id) => (application_key(*id), None),
+        Change::DeleteEndpoint(application, id) => (endpoint_key(*application, *id), None),
     }
 }
 

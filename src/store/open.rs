@@ -21,7 +21,7 @@ use super::engine::{self, Changes, Engine, EngineError};
 use super::layout::{self, FORMAT, Meta, RecordError, SliceMeta, SliceRecord};
 use super::queue::Queue;
 use super::recount::{self, Recount, StoppedAt};
-use super::slices::Slices;
+use super::slices::{self, Slices};
 use super::{Inner, OpenError, Settings, Store, keeper};
 use crate::clock::{Clock, Timestamp};
 use crate::domain::id::{ID_TIME_STEP_MS, OrganisationId, TokenId};
@@ -99,14 +99,9 @@ impl Store {
         let slices = Slices::new(slices_path, settings.cache_bytes / 4, files.slices);
         let mut changes = Changes::default();
         if !may_go_on(&slices, &files.meta, &metrics) {
-            begin_slice(
-                &files.live,
-                &slices,
-                &mut files.meta,
-                clock.now(),
-                &mut changes,
-            )
-            .map_err(|error| damaged(error.into()))?;
+            files.meta.last_time = files.meta.last_time.max(clock.now());
+            slices::begin(&files.live, &slices, &mut files.meta, &mut changes)
+                .map_err(|error| damaged(error.into()))?;
         }
         layout::replace(&files.live, &mut changes, &[layout::META], &files.meta)
             .and_then(|_| files.live.commit(changes))
@@ -173,27 +168,6 @@ fn may_go_on(slices: &Slices, meta: &Meta, metrics: &Metrics) -> bool {
             false
         }
     }
-}
-
-/// Lets history go on in a new slice.
-fn begin_slice(
-    live: &Engine,
-    slices: &Slices,
-    meta: &mut Meta,
-    now: Timestamp,
-    changes: &mut Changes,
-) -> Result<(), EngineError> {
-    let newest = slices.newest();
-    let number = newest.as_ref().map_or(1, |(number, _)| number + 1);
-    if let Some((newest, mut sealed)) = newest {
-        sealed.sealed = Some(std::mem::take(&mut meta.slice));
-        layout::replace(live, changes, &layout::slice_key(newest), &sealed)?;
-        slices.add(newest, sealed);
-    }
-    let record = SliceRecord::beginning(layout::next_slice_first(meta.last_time.max(now)));
-    layout::put(changes, &layout::slice_key(number), &record, &[]);
-    slices.add(number, record);
-    Ok(())
 }
 
 pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {
@@ -307,28 +281,8 @@ pub fn create(
     layout::put(&mut changes, &[layout::META], &meta, &[]);
     layout::put(&mut changes, &layout::slice_key(1), &slice, &[]);
     for change in contents {
-        match change {
-            Change::PutOrganisation(one) => {
-                layout::put(&mut changes, &layout::organisation_key(one.id), one, &[]);
-            }
-            Change::PutToken(one) => {
-                layout::put(&mut changes, &layout::token_key(one.id), one, &[]);
-            }
-            Change::PutEventType(one) => {
-                let key = layout::event_type_key(one.organisation, &one.name);
-                layout::put(&mut changes, &key, one, &[]);
-            }
-            Change::PutApplication(one) => {
-                layout::put(&mut changes, &layout::application_key(one.id), one, &[]);
-            }
-            Change::PutEndpoint(one) => {
-                let key = layout::endpoint_key(one.application, one.id);
-                layout::put(&mut changes, &key, one, &[]);
-            }
-            Change::DeleteApplication(_)
-            | Change::DeleteEndpoint(..)
-            | Change::DeleteEventType(..)
-            | Change::DeleteToken(_) => {}
+        if let (key, Some(record)) = layout::registration(change) {
+            layout::put_encoded(&mut changes, &key, record);
         }
     }
     live.commit(changes)?;

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
 
-use super::engine::{Engine, EngineError};
-use super::layout::{self, SliceMeta, SliceRecord};
+use super::engine::{Changes, Engine, EngineError};
+use super::layout::{self, Meta, SliceMeta, SliceRecord};
 use crate::clock::Timestamp;
 
 /// How long a slice that nobody reads stays open.
@@ -168,6 +168,28 @@ impl Slices {
     fn lock_open(&self) -> MutexGuard<'_, HashMap<u32, Opened>> {
         self.open.lock().expect("no panic while it is held")
     }
+}
+
+/// Lets history go on in a new slice, once `changes` are committed: the newest is sealed at what it
+/// has come to, and ids from `meta.last_time` on belong to the new one. Its files are made when it
+/// is opened.
+pub fn begin(
+    live: &Engine,
+    slices: &Slices,
+    meta: &mut Meta,
+    changes: &mut Changes,
+) -> Result<(u32, SliceRecord), EngineError> {
+    let newest = slices.newest();
+    let number = newest.as_ref().map_or(1, |(number, _)| number + 1);
+    if let Some((newest, mut record)) = newest {
+        record.sealed = Some(std::mem::take(&mut meta.slice));
+        layout::replace(live, changes, &layout::slice_key(newest), &record)?;
+        slices.add(newest, record);
+    }
+    let record = SliceRecord::beginning(layout::next_slice_first(meta.last_time));
+    layout::put(changes, &layout::slice_key(number), &record, &[]);
+    slices.add(number, record.clone());
+    Ok((number, record))
 }
 
 /// A database that was just closed may still be held by one of sled's own threads, which let go
