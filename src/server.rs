@@ -135,6 +135,7 @@ impl Server {
             config: Arc::new(config),
             addresses: Box::new(move |url| address_rule.url_problem(url)),
             metrics: metrics.clone(),
+            example_requests: Default::default(),
         });
         let http = HttpServer::new(move || App::new().configure(api::configure(context.clone())))
             .listen(listener)?

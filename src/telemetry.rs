@@ -367,6 +367,7 @@ impl Limiter {
 mod tests {
     use super::*;
     use crate::domain::attempt::{Answer, Failure, Timings};
+    use crate::domain::profile::Method;
 
     #[test]
     fn every_outcome_has_a_counter_of_its_own() {
@@ -471,6 +472,8 @@ mod tests {
     #[test]
     fn a_line_tells_the_attempt_and_cannot_be_broken_by_the_receiver() {
         let outcome = Outcome {
+            method: Method::Post,
+            url: String::new(),
             started_at: Timestamp(0),
             timings: Timings {
                 total_us: 12_345,

@@ -56,20 +56,23 @@ fn permit(role: Role, action: Action) -> Permit {
     use Permit::{Everywhere, Never, Own};
     let column = match role {
         Role::Owner => 0,
-        Role::Application => 1,
+        Role::Publisher => 1,
+        Role::WebhookAdmin => 2,
+        Role::WebhookUser => 3,
+        Role::Application => 4,
     };
     let row = match action {
-        //                            owner       application
-        Action::ListApplications => [Everywhere, Never],
-        Action::ChangeApplications => [Everywhere, Never],
-        Action::ReadApplication => [Everywhere, Own],
-        Action::ReadEventTypes => [Everywhere, Everywhere],
-        Action::ChangeEventTypes => [Everywhere, Never],
-        Action::Publish => [Everywhere, Never],
-        Action::Endpoints => [Everywhere, Own],
-        Action::ReadHistory => [Everywhere, Own],
-        Action::Tokens => [Everywhere, Never],
-        Action::ReadMetrics => [Everywhere, Never],
+        //                            owner       publisher   admin       user        application
+        Action::ListApplications => [Everywhere, Never, Everywhere, Never, Never],
+        Action::ChangeApplications => [Everywhere, Never, Never, Never, Never],
+        Action::ReadApplication => [Everywhere, Everywhere, Everywhere, Everywhere, Own],
+        Action::ReadEventTypes => [Everywhere, Everywhere, Everywhere, Everywhere, Everywhere],
+        Action::ChangeEventTypes => [Everywhere, Never, Never, Never, Never],
+        Action::Publish => [Everywhere, Everywhere, Never, Never, Never],
+        Action::Endpoints => [Everywhere, Never, Everywhere, Everywhere, Own],
+        Action::ReadHistory => [Everywhere, Never, Everywhere, Everywhere, Own],
+        Action::Tokens => [Everywhere, Never, Never, Never, Never],
+        Action::ReadMetrics => [Everywhere, Never, Never, Never, Never],
     };
     row[column]
 }
@@ -111,7 +114,7 @@ impl Caller {
 
     fn sees(&self, application: ApplicationId) -> bool {
         match self.role {
-            Role::Owner => true,
+            Role::Owner | Role::Publisher | Role::WebhookAdmin | Role::WebhookUser => true,
             Role::Application => self.application == Some(application),
         }
     }

@@ -401,6 +401,7 @@ mod tests {
             }),
             sent_again: false,
             verdict: Verdict::RetryAt(Timestamp(1_700_000_005_000)),
+            test: false,
         }
     }
 

@@ -27,7 +27,7 @@ use crate::config::Limits;
 use crate::domain::application::Application;
 use crate::domain::endpoint::{Endpoint, EndpointSecret, is_sensitive};
 use crate::domain::id::EndpointId;
-use crate::domain::secret::Secret;
+use crate::domain::secret::{Secret, SecretForm};
 use crate::error::{Error, Result};
 use crate::store::catalog::ApplicationEntry;
 use crate::store::{Answered, Catalog, Change};
@@ -131,7 +131,7 @@ impl EndpointIn {
                 .ok()
         });
         let secret = self.secret.into_set().and_then(|secret| {
-            Secret::parse(&secret)
+            Secret::parse(&secret, SecretForm::StandardWebhooks)
                 .map_err(|message| problems.add(&["body", "secret"], message))
                 .ok()
         });
@@ -230,11 +230,16 @@ fn blank(
         basic_auth: None,
         created_at: now,
         updated_at: now,
+        profile: None,
+        method: None,
+        auth_headers: BTreeMap::new(),
+        retry: None,
+        timeout_seconds: None,
     }
 }
 
 fn new_secret() -> Secret {
-    Secret::from_random(rand::random())
+    Secret::generate(SecretForm::StandardWebhooks, rand::random())
 }
 
 #[derive(Serialize)]
@@ -649,7 +654,8 @@ impl RotateIn {
     /// The new secret and how long the old ones stay valid.
     fn checked(self) -> Result<(Secret, Duration)> {
         let mut problems = Problems::default();
-        let secret = match self.key.as_deref().map(Secret::parse) {
+        let parse = |text| Secret::parse(text, SecretForm::StandardWebhooks);
+        let secret = match self.key.as_deref().map(parse) {
             None => Some(new_secret()),
             Some(Ok(secret)) => Some(secret),
             Some(Err(message)) => {
@@ -738,7 +744,7 @@ mod tests {
     }
 
     fn secret(byte: u8) -> Secret {
-        Secret::from_random([byte; 32])
+        Secret::generate(SecretForm::StandardWebhooks, [byte; 32])
     }
 
     #[test]

@@ -120,6 +120,8 @@ fn blank(organisation: OrganisationId, name: String, now: Timestamp) -> EventTyp
         schemas: None,
         created_at: now,
         updated_at: now,
+        example: None,
+        channels: None,
     }
 }
 

@@ -22,7 +22,7 @@ use super::rules::{
 use crate::clock::Timestamp;
 use crate::domain::event_type::name_problem;
 use crate::domain::id::{ApplicationId, MessageId, OrganisationId};
-use crate::domain::message::Message;
+use crate::domain::message::{Message, Origin};
 use crate::domain::payload;
 use crate::error::{Error, Result};
 use crate::store::{Catalog, NewMessage, Store};
@@ -216,6 +216,7 @@ pub async fn create(
             payload: body.0.slice_ref(message.payload.get().as_bytes()),
             lanes: route.lanes,
             once,
+            origin: Origin::Published,
         })
         .await?;
     // A repeated idempotency key has the same body, so this is the accepted message's payload.
@@ -427,6 +428,7 @@ mod tests {
             channels: Vec::new(),
             payload: Bytes::from(payload),
             accepted_at: Timestamp(1_700_000_000_250),
+            origin: Origin::Published,
         };
         let shown = serde_json::to_string(&MessageOut::with(&message, true)).unwrap();
         assert_eq!(
@@ -450,6 +452,7 @@ mod tests {
             channels: vec!["x".to_owned()],
             payload: Bytes::new(),
             accepted_at: Timestamp(0),
+            origin: Origin::Published,
         };
         let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
         for (types, channel, expected) in [

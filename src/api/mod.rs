@@ -5,6 +5,7 @@
 //! and without a slash at its end; unknown paths and methods are answered in the same shape as
 //! other errors. Nothing here knows how things are stored or sent.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::http::{Method, StatusCode};
@@ -42,6 +43,8 @@ pub struct Context {
     pub config: Arc<Config>,
     pub addresses: AddressCheck,
     pub metrics: Arc<Metrics>,
+    /// By the profile's name, a request as it would be sent.
+    pub example_requests: BTreeMap<String, serde_json::Value>,
 }
 
 /// The longest body of anything but a message.

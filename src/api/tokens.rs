@@ -1,5 +1,7 @@
 //! Tokens: `/api/v1/token`. Their text is in the answer that creates one, and nowhere after.
 
+use std::collections::BTreeSet;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine;
@@ -149,6 +151,8 @@ pub async fn create(
                 hash,
                 created_at: now,
                 expires_at: input.expires_at,
+                grants: BTreeSet::new(),
+                account_endpoint: None,
             };
             Ok((vec![Change::PutToken(token.clone())], token))
         })
@@ -303,6 +307,8 @@ mod tests {
             hash: [7; 32],
             created_at: NOW,
             expires_at: None,
+            grants: BTreeSet::new(),
+            account_endpoint: None,
         };
         let body = serde_json::to_value(TokenOut::from(&token)).unwrap();
         assert_eq!(

@@ -64,6 +64,8 @@ mod tests {
 
     use super::*;
     use crate::domain::attempt::{Failure, Timings};
+    use crate::domain::profile::Method;
+    use crate::domain::retry::Waits;
 
     /// 2023-11-14T22:13:20Z
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -74,6 +76,8 @@ mod tests {
             value => vec![("Retry-After".to_owned(), value.to_owned())],
         };
         Outcome {
+            method: Method::Post,
+            url: String::new(),
             started_at: NOW,
             timings: Timings::default(),
             request_headers: Vec::new(),
@@ -93,7 +97,7 @@ mod tests {
 
     fn verdict(outcome: &Outcome, attempts: u32) -> Verdict {
         let schedule = RetrySchedule {
-            delays: vec![Duration::from_secs(5), Duration::from_secs(300)],
+            waits: Waits::Listed(vec![Duration::from_secs(5), Duration::from_secs(300)]),
             jitter: 0.2,
         };
         judge(

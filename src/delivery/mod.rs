@@ -37,9 +37,10 @@ use trace::{TRACE, Trace, failure, microseconds};
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
-use crate::domain::attempt::{Answer, Failure, FailureKind, Outcome, Timings};
+use crate::domain::attempt::{Answer, Failure, FailureKind, Outcome};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::message::Message;
+use crate::domain::profile::Method;
 
 /// Idle connections per thread above which the clients are replaced at once: file descriptors are
 /// a limit of the process, and many endpoints are called only now and then.
@@ -153,16 +154,11 @@ impl Sender {
         let mut outcome = match self.renderer.render(endpoint, message, started_at) {
             Ok(request) => {
                 let _in_flight = InFlight::of(&self.in_flight);
-                self.send(request, started_at).await
+                self.send(request, &endpoint.url, started_at).await
             }
-            Err(not_sendable) => Outcome {
-                started_at,
-                timings: Timings::default(),
-                request_headers: Vec::new(),
-                answer: None,
-                failure: Some(not_sendable),
-                sent_again: false,
-            },
+            Err(not_sendable) => {
+                Outcome::not_sent(&endpoint.url, Method::Post, started_at, not_sendable)
+            }
         };
         outcome.timings.total_us = microseconds(started.elapsed());
         if outcome.sent_again {
@@ -176,7 +172,7 @@ impl Sender {
         outcome
     }
 
-    async fn send(&self, request: Request, started_at: Timestamp) -> Outcome {
+    async fn send(&self, request: Request, url: &str, started_at: Timestamp) -> Outcome {
         let mut deadline = pin!(
             self.clock
                 .sleep_until(started_at + self.settings.request_timeout)
@@ -209,6 +205,8 @@ impl Sender {
             };
         };
         Outcome {
+            method: Method::Post,
+            url: url.to_owned(),
             started_at,
             timings: trace.timings.get(),
             request_headers: request.shown,

@@ -16,7 +16,7 @@ use sha2::Sha256;
 
 use crate::clock::Timestamp;
 use crate::domain::endpoint::EndpointSecret;
-use crate::domain::secret::{ED25519_PUBLIC_PREFIX, Secret, SigningKey};
+use crate::domain::secret::{ED25519_PUBLIC_PREFIX, Secret, SecretForm, SigningKey};
 
 /// How far a timestamp may lie from the receiver's time, in either direction.
 pub const TOLERANCE: Duration = Duration::from_secs(5 * 60);
@@ -37,7 +37,7 @@ impl Signer {
     pub fn new(secrets: &[EndpointSecret]) -> Signer {
         let keys = secrets
             .iter()
-            .map(|one| (Key::new(one.secret.signing_key()), one.expires_at))
+            .filter_map(|one| Some((Key::new(one.secret.signing_key()?), one.expires_at)))
             .collect();
         Signer { keys }
     }
@@ -127,8 +127,11 @@ impl VerifyingKey {
                 _ => Err(NotVerified::BadSecret),
             };
         }
-        let secret = Secret::parse(secret).map_err(|_| NotVerified::BadSecret)?;
-        Ok(match Key::new(secret.signing_key()) {
+        let key = Secret::parse(secret, SecretForm::StandardWebhooks)
+            .ok()
+            .and_then(|secret| secret.signing_key())
+            .ok_or(NotVerified::BadSecret)?;
+        Ok(match Key::new(key) {
             Key::Hmac(keyed) => VerifyingKey::Hmac(keyed),
             Key::Ed25519(pair) => VerifyingKey::Ed25519(pair.public_key().as_ref().to_vec()),
         })
@@ -210,7 +213,7 @@ mod tests {
         secrets
             .iter()
             .map(|(text, expires_at)| EndpointSecret {
-                secret: Secret::parse(text).unwrap(),
+                secret: Secret::parse(text, SecretForm::StandardWebhooks).unwrap(),
                 expires_at: *expires_at,
             })
             .collect()
@@ -322,7 +325,7 @@ mod tests {
                 "{changed:?}"
             );
         }
-        let other = Secret::from_random([3; 32]);
+        let other = Secret::generate(SecretForm::StandardWebhooks, [3; 32]);
         assert_eq!(check(good, BODY, other.expose(), NOW), no_match);
         assert_eq!(check(good, BODY, ED25519_PUBLIC, NOW), no_match);
     }

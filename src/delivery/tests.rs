@@ -12,7 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::domain::endpoint::{BasicAuth, EndpointSecret};
 use crate::domain::id::{ApplicationId, EndpointId, MessageId, OrganisationId};
-use crate::domain::secret::Secret;
+use crate::domain::message::Origin;
+use crate::domain::secret::{Secret, SecretForm};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
@@ -189,13 +190,18 @@ fn endpoint(url: impl Into<String>) -> Endpoint {
         metadata: BTreeMap::new(),
         throttle_rate: None,
         secrets: vec![EndpointSecret {
-            secret: Secret::from_random([7; 32]),
+            secret: Secret::generate(SecretForm::StandardWebhooks, [7; 32]),
             expires_at: None,
         }],
         headers: BTreeMap::new(),
         basic_auth: None,
         created_at: NOW,
         updated_at: NOW,
+        profile: None,
+        method: None,
+        auth_headers: BTreeMap::new(),
+        retry: None,
+        timeout_seconds: None,
     }
 }
 
@@ -208,6 +214,7 @@ fn message() -> Message {
         channels: Vec::new(),
         payload: actix_web::web::Bytes::from_static(BODY.as_bytes()),
         accepted_at: NOW,
+        origin: Origin::Published,
     }
 }
 
@@ -435,7 +442,7 @@ async fn a_changed_endpoint_is_rendered_anew() {
     let sender = sender();
     let first = endpoint(receiver.url());
     let mut changed = first.clone();
-    changed.secrets[0].secret = Secret::from_random([8; 32]);
+    changed.secrets[0].secret = Secret::generate(SecretForm::StandardWebhooks, [8; 32]);
     changed.headers.insert("x-new".to_owned(), "1".to_owned());
     for endpoint in [&first, &changed, &first] {
         let outcome = sender.attempt(endpoint, &message(), 1).await;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::id::{ApplicationId, AttemptId, EndpointId, MessageId};
+use super::profile::Method;
 use crate::clock::Timestamp;
 
 /// Why an attempt was made.
@@ -102,6 +103,9 @@ pub struct Timings {
 pub struct Outcome {
     pub started_at: Timestamp,
     pub timings: Timings,
+    pub method: Method,
+    /// Where the request went; without credentials.
+    pub url: String,
     /// Request headers as sent, secrets masked.
     pub request_headers: Vec<(String, String)>,
     pub answer: Option<Answer>,
@@ -110,6 +114,22 @@ pub struct Outcome {
     /// A reused connection turned out closed before any byte of an answer, and the request went
     /// again on a fresh one.
     pub sent_again: bool,
+}
+
+impl Outcome {
+    /// No request could be made.
+    pub fn not_sent(url: &str, method: Method, started_at: Timestamp, failure: Failure) -> Outcome {
+        Outcome {
+            started_at,
+            timings: Timings::default(),
+            method,
+            url: url.to_owned(),
+            request_headers: Vec::new(),
+            answer: None,
+            failure: Some(failure),
+            sent_again: false,
+        }
+    }
 }
 
 /// What an outcome means for its delivery.
@@ -142,6 +162,8 @@ pub struct Attempt {
     pub failure: Option<Failure>,
     pub sent_again: bool,
     pub verdict: Verdict,
+    /// Its message was a test, not published.
+    pub test: bool,
 }
 
 impl Attempt {

@@ -6,6 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::id::{ApplicationId, EndpointId, OrganisationId};
+use super::profile::Method;
+use super::retry::RetrySchedule;
 use super::secret::Secret;
 use crate::clock::Timestamp;
 
@@ -38,6 +40,21 @@ pub struct Endpoint {
     pub basic_auth: Option<BasicAuth>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+    /// What its requests look like; the server's default profile where absent.
+    #[serde(default)]
+    pub profile: Option<String>,
+    /// One of its profile's methods; the first of them where absent.
+    #[serde(default)]
+    pub method: Option<Method>,
+    /// Sent as `headers` are, and never shown.
+    #[serde(default)]
+    pub auth_headers: BTreeMap<String, String>,
+    /// In place of its profile's.
+    #[serde(default)]
+    pub retry: Option<RetrySchedule>,
+    /// The time for one attempt, in place of its profile's.
+    #[serde(default)]
+    pub timeout_seconds: Option<u32>,
 }
 
 /// A signing secret and how long it is used.

@@ -18,6 +18,13 @@ pub struct EventType {
     pub schemas: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+    /// JSON text of a payload as it would be published: what tests send.
+    #[serde(default)]
+    pub example: Option<String>,
+    /// The channels that messages of this type come in, such as kinds of entities, for forms to
+    /// offer. Nothing is refused by it.
+    #[serde(default)]
+    pub channels: Option<Vec<String>>,
 }
 
 /// The rule for names of event types and channels: 1 to `max` of `a-z A-Z 0-9 - _ .`.

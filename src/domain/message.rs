@@ -18,6 +18,25 @@ pub struct Message {
     /// The published bytes, a JSON object: what is signed and what is sent.
     pub payload: actix_web::web::Bytes,
     pub accepted_at: Timestamp,
+    pub origin: Origin,
+}
+
+/// Where a message comes from. New ones are appended: the store knows them by their place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Origin {
+    /// A publisher.
+    #[default]
+    Published,
+    /// Somebody who tries an endpoint out; delivered like any other.
+    Test,
+    /// The same, attempted only once.
+    TestOnce,
+}
+
+impl Origin {
+    pub fn is_test(self) -> bool {
+        self != Origin::Published
+    }
 }
 
 /// A delivery that waits: one message on its way to one endpoint.

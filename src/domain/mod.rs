@@ -12,6 +12,7 @@ pub mod id;
 pub mod message;
 pub mod organisation;
 pub mod payload;
+pub mod profile;
 pub mod retry;
 pub mod secret;
 pub mod token;

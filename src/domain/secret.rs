@@ -1,8 +1,9 @@
 //! The endpoint's signing secret, as a type that cannot be printed by accident.
 //!
-//! Two forms, by Standard Webhooks 1.0.0 ("Signature scheme"): `whsec_` and base64 of 24 to 64
-//! bytes for HMAC-SHA256, `whsk_` and base64 of an ed25519 key (a 32-byte seed, or 64 bytes of
-//! seed and public key). The public half of the latter is shown as `whpk_`.
+//! Which texts are secrets is the profile's to say ([`SecretForm`]). Two forms are those of Standard
+//! Webhooks 1.0.0 ("Signature scheme"): `whsec_` and base64 of 24 to 64 bytes for HMAC-SHA256,
+//! `whsk_` and base64 of an ed25519 key (a 32-byte seed, or 64 bytes of seed and public key). The
+//! public half of the latter is shown as `whpk_`. Others are any text, as it is.
 
 use std::fmt;
 
@@ -16,40 +17,78 @@ pub const HMAC_PREFIX: &str = "whsec_";
 pub const ED25519_PREFIX: &str = "whsk_";
 pub const ED25519_PUBLIC_PREFIX: &str = "whpk_";
 
-/// A valid secret in its text form, prefix included.
+/// The shortest and the longest secret that is any text, in bytes.
+const TEXT_BYTES: std::ops::RangeInclusive<usize> = 8..=256;
+
+/// A secret in its text form, which was checked against a [`SecretForm`] when it was made.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secret(String);
 
-/// What a secret signs with.
+/// Which texts are secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretForm {
+    /// `whsec_…`, its bare base64, or `whsk_…`.
+    StandardWebhooks,
+    /// `whsec_…` or its bare base64.
+    Whsec,
+    /// `whsk_…`.
+    Ed25519,
+    /// Any text of 8 to 256 bytes. A signature may read it as base64 or as hex, and a header may
+    /// have to carry it.
+    Text {
+        base64: bool,
+        hex: bool,
+        header: bool,
+    },
+}
+
+/// What a secret signs with by Standard Webhooks.
 pub enum SigningKey {
     Hmac(Zeroizing<Vec<u8>>),
     Ed25519(Box<Ed25519KeyPair>),
 }
 
+impl SecretForm {
+    pub const TEXT: SecretForm = SecretForm::Text {
+        base64: false,
+        hex: false,
+        header: false,
+    };
+}
+
 impl Secret {
-    /// Takes `whsec_…`, `whsk_…`, or the bare base64 of the former. The error is a sentence for
-    /// the caller that does not repeat the secret.
-    pub fn parse(text: &str) -> Result<Secret, &'static str> {
-        if let Some(encoded) = text.strip_prefix(ED25519_PREFIX) {
-            let key = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| "is not base64")?);
-            ed25519_key(&key)?;
-            return Ok(Secret(text.to_owned()));
+    /// The error is a sentence for the caller that does not repeat the secret.
+    pub fn parse(text: &str, form: SecretForm) -> Result<Secret, &'static str> {
+        match form {
+            SecretForm::StandardWebhooks if text.starts_with(ED25519_PREFIX) => ed25519(text),
+            SecretForm::StandardWebhooks => {
+                whsec(text, "must be 'whsec_' or 'whsk_' followed by base64")
+            }
+            SecretForm::Whsec => whsec(text, "must be 'whsec_' followed by base64"),
+            SecretForm::Ed25519 => ed25519(text),
+            SecretForm::Text {
+                base64,
+                hex,
+                header,
+            } => plain(text, base64, hex, header),
         }
-        let encoded = text.strip_prefix(HMAC_PREFIX).unwrap_or(text);
-        let key = Zeroizing::new(
-            STANDARD
-                .decode(encoded)
-                .map_err(|_| "must be 'whsec_' or 'whsk_' followed by base64")?,
-        );
-        if !(24..=64).contains(&key.len()) {
-            return Err("must encode 24 to 64 bytes");
-        }
-        Ok(Secret(format!("{HMAC_PREFIX}{encoded}")))
     }
 
-    /// A new HMAC secret from 32 random bytes.
-    pub fn from_random(bytes: [u8; 32]) -> Secret {
-        Secret(format!("{HMAC_PREFIX}{}", STANDARD.encode(bytes)))
+    /// A new secret from 32 random bytes.
+    pub fn generate(form: SecretForm, bytes: [u8; 32]) -> Secret {
+        match form {
+            SecretForm::StandardWebhooks | SecretForm::Whsec => {
+                Secret(format!("{HMAC_PREFIX}{}", STANDARD.encode(bytes)))
+            }
+            SecretForm::Ed25519 => Secret(format!("{ED25519_PREFIX}{}", STANDARD.encode(bytes))),
+            // 64 hex digits are base64, too.
+            SecretForm::Text { .. } => Secret(hex::encode(bytes)),
+        }
+    }
+
+    /// Whether the secret would be taken as one of this form.
+    pub fn fits(&self, form: SecretForm) -> bool {
+        Secret::parse(&self.0, form).is_ok_and(|same| same == *self)
     }
 
     /// The secret's text, for those entitled to it and for storage.
@@ -57,28 +96,70 @@ impl Secret {
         &self.0
     }
 
-    /// What the API gives back: the secret itself for HMAC, only the public key for ed25519.
+    /// What the API gives back: only the public key of an ed25519 key, else the secret itself.
     pub fn readable(&self) -> String {
         match self.signing_key() {
-            SigningKey::Hmac(_) => self.0.clone(),
-            SigningKey::Ed25519(pair) => {
+            Some(SigningKey::Ed25519(pair)) => {
                 format!(
                     "{ED25519_PUBLIC_PREFIX}{}",
                     STANDARD.encode(pair.public_key())
                 )
             }
+            _ => self.0.clone(),
         }
     }
 
-    pub fn signing_key(&self) -> SigningKey {
-        const CHECKED: &str = "a secret is checked when it is made";
+    /// The key by Standard Webhooks; none where the secret is another text.
+    pub fn signing_key(&self) -> Option<SigningKey> {
         if let Some(encoded) = self.0.strip_prefix(ED25519_PREFIX) {
-            let key = Zeroizing::new(STANDARD.decode(encoded).expect(CHECKED));
-            return SigningKey::Ed25519(Box::new(ed25519_key(&key).expect(CHECKED)));
+            let key = Zeroizing::new(STANDARD.decode(encoded).ok()?);
+            return Some(SigningKey::Ed25519(Box::new(ed25519_key(&key).ok()?)));
         }
-        let encoded = self.0.strip_prefix(HMAC_PREFIX).expect(CHECKED);
-        SigningKey::Hmac(Zeroizing::new(STANDARD.decode(encoded).expect(CHECKED)))
+        let encoded = self.0.strip_prefix(HMAC_PREFIX)?;
+        let key = STANDARD.decode(encoded).ok()?;
+        Some(SigningKey::Hmac(Zeroizing::new(key)))
     }
+}
+
+fn whsec(text: &str, wrong: &'static str) -> Result<Secret, &'static str> {
+    let encoded = text.strip_prefix(HMAC_PREFIX).unwrap_or(text);
+    let key = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| wrong)?);
+    if !(24..=64).contains(&key.len()) {
+        return Err("must encode 24 to 64 bytes");
+    }
+    Ok(Secret(format!("{HMAC_PREFIX}{encoded}")))
+}
+
+fn ed25519(text: &str) -> Result<Secret, &'static str> {
+    let encoded = text
+        .strip_prefix(ED25519_PREFIX)
+        .ok_or("must be 'whsk_' followed by base64")?;
+    let key = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| "is not base64")?);
+    ed25519_key(&key)?;
+    Ok(Secret(text.to_owned()))
+}
+
+fn plain(text: &str, base64: bool, as_hex: bool, header: bool) -> Result<Secret, &'static str> {
+    if !TEXT_BYTES.contains(&text.len()) {
+        return Err("must have 8 to 256 bytes");
+    }
+    if text.chars().any(char::is_control) || text.trim() != text {
+        return Err("may not have control characters, or a space at either end");
+    }
+    if header && !text.is_ascii() {
+        return Err("must be ASCII: it is sent as a header's value");
+    }
+    if as_hex && hex::decode(text).map(Zeroizing::new).is_err() {
+        return Err("must be hex digits");
+    }
+    if base64 && STANDARD.decode(text).map(Zeroizing::new).is_err() {
+        return Err("must be base64");
+    }
+    // What reads back as another key than it was given as would be a surprise.
+    if text.starts_with(ED25519_PREFIX) {
+        return Err("must not look like an ed25519 key");
+    }
+    Ok(Secret(text.to_owned()))
 }
 
 fn ed25519_key(bytes: &[u8]) -> Result<Ed25519KeyPair, &'static str> {
@@ -108,22 +189,78 @@ impl Drop for Secret {
 mod tests {
     use super::*;
 
+    const STANDARD_FORM: SecretForm = SecretForm::StandardWebhooks;
+
     #[test]
     fn only_keys_of_the_right_form_are_taken() {
+        let parse = |text: &str| Secret::parse(text, STANDARD_FORM);
         let hmac = format!("whsec_{}", STANDARD.encode([7; 24]));
         let seed = format!("whsk_{}", STANDARD.encode([7; 32]));
-        assert_eq!(Secret::parse(&hmac).unwrap().expose(), hmac);
+        assert_eq!(parse(&hmac).unwrap().expose(), hmac);
         assert_eq!(
-            Secret::parse(&hmac[6..]).unwrap().expose(),
+            parse(&hmac[6..]).unwrap().expose(),
             hmac,
             "the prefix may be left out"
         );
-        assert!(Secret::parse(&seed).is_ok());
+        assert!(parse(&seed).is_ok());
+        assert!(Secret::parse(&seed, SecretForm::Whsec).is_err());
+        assert!(Secret::parse(&hmac, SecretForm::Ed25519).is_err());
         for bad in ["", "whsec_", "whsec_AAAA", "whsec_not base64!", "whsk_AAAA"] {
-            assert!(Secret::parse(bad).is_err(), "{bad}");
+            assert!(parse(bad).is_err(), "{bad}");
         }
         let too_long = format!("whsec_{}", STANDARD.encode([7; 65]));
-        assert!(Secret::parse(&too_long).is_err());
+        assert!(parse(&too_long).is_err());
+    }
+
+    #[test]
+    fn a_plain_secret_is_any_text_that_its_signatures_can_read() {
+        let text = |base64, hex| SecretForm::Text {
+            base64,
+            hex,
+            header: true,
+        };
+        for (secret, form, expected) in [
+            ("mySecret", SecretForm::TEXT, true),
+            ("whsec_but not base64", SecretForm::TEXT, true),
+            ("short", SecretForm::TEXT, false),
+            (" spaces around ", SecretForm::TEXT, false),
+            ("line\nbreak", SecretForm::TEXT, false),
+            ("geheimnisträger", SecretForm::TEXT, true),
+            ("geheimnisträger", text(false, false), false),
+            ("geheimnis", text(false, false), true),
+            ("whsk_0123456789", SecretForm::TEXT, false),
+            ("c2VjcmV0IQ==", text(true, false), true),
+            ("c2VjcmV0IQ==", text(false, true), false),
+            ("00ff00ff", text(false, true), true),
+            ("00ff00ff", text(true, true), true),
+            ("not base64!", text(true, false), false),
+        ] {
+            let parsed = Secret::parse(secret, form);
+            assert_eq!(parsed.is_ok(), expected, "{secret} {form:?}");
+        }
+        assert!(Secret::parse(&"x".repeat(257), SecretForm::TEXT).is_err());
+    }
+
+    #[test]
+    fn what_is_generated_fits() {
+        for form in [
+            STANDARD_FORM,
+            SecretForm::Whsec,
+            SecretForm::Ed25519,
+            SecretForm::TEXT,
+            SecretForm::Text {
+                base64: true,
+                hex: true,
+                header: true,
+            },
+        ] {
+            assert!(Secret::generate(form, [0xfe; 32]).fits(form), "{form:?}");
+        }
+        let bare = Secret(STANDARD.encode([7; 32]));
+        assert!(
+            !bare.fits(STANDARD_FORM),
+            "it would be kept with its prefix"
+        );
     }
 
     #[test]
@@ -133,14 +270,15 @@ mod tests {
         both.extend_from_slice(pair.public_key().as_ref());
         let public = format!("whpk_{}", STANDARD.encode(pair.public_key()));
         for key in [vec![7; 32], both] {
-            let secret = Secret::parse(&format!("whsk_{}", STANDARD.encode(key))).unwrap();
+            let text = format!("whsk_{}", STANDARD.encode(key));
+            let secret = Secret::parse(&text, STANDARD_FORM).unwrap();
             assert_eq!(secret.readable(), public);
         }
     }
 
     #[test]
     fn a_secret_does_not_print() {
-        let secret = Secret::from_random([9; 32]);
+        let secret = Secret::generate(STANDARD_FORM, [9; 32]);
         assert_eq!(format!("{secret:?}"), "Secret(…)");
     }
 }

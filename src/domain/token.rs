@@ -1,8 +1,10 @@
 //! An API caller's credential, and what its role allows.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::id::{ApplicationId, OrganisationId, TokenId};
+use super::id::{ApplicationId, EndpointId, OrganisationId, TokenId};
 use crate::clock::Timestamp;
 
 /// What a caller may do. New roles are appended: the store knows them by their place.
@@ -12,6 +14,12 @@ pub enum Role {
     Owner,
     /// One application: a customer's backend.
     Application,
+    /// Publishes messages, and nothing else.
+    Publisher,
+    /// Every endpoint of the organisation, and who else may use it.
+    WebhookAdmin,
+    /// The endpoints that were granted to it, and those that it made.
+    WebhookUser,
 }
 
 impl Role {
@@ -19,19 +27,29 @@ impl Role {
         match self {
             Role::Owner => "owner",
             Role::Application => "application",
+            Role::Publisher => "publisher",
+            Role::WebhookAdmin => "webhook_admin",
+            Role::WebhookUser => "webhook_user",
         }
     }
+
+    pub const ALL: [Role; 5] = [
+        Role::Owner,
+        Role::Application,
+        Role::Publisher,
+        Role::WebhookAdmin,
+        Role::WebhookUser,
+    ];
 }
 
 impl std::str::FromStr for Role {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "owner" => Ok(Role::Owner),
-            "application" => Ok(Role::Application),
-            _ => Err(()),
-        }
+        Role::ALL
+            .into_iter()
+            .find(|role| role.name() == text)
+            .ok_or(())
     }
 }
 
@@ -47,4 +65,11 @@ pub struct Token {
     pub hash: [u8; 32],
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
+    /// The endpoints that a webhook user may see. One may be gone by now: its id never comes back.
+    #[serde(default)]
+    pub grants: BTreeSet<EndpointId>,
+    /// The one endpoint that this token configures where a token is an account of its own (the
+    /// surface `/v1/account/settings`). It may be gone by now.
+    #[serde(default)]
+    pub account_endpoint: Option<EndpointId>,
 }

@@ -67,6 +67,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::domain::id::{ApplicationId, MessageId};
+    use crate::domain::message::Origin;
 
     #[test]
     fn messages_are_kept_while_there_is_room() {
@@ -78,6 +79,7 @@ mod tests {
             channels: Vec::new(),
             payload: vec![0; 1000].into(),
             accepted_at: Timestamp(0),
+            origin: Origin::Published,
         });
         let budget = Budget::new(2600);
         let first = budget.keep(message.clone());

@@ -348,6 +348,11 @@ mod tests {
             basic_auth: None,
             created_at: Timestamp(0),
             updated_at: Timestamp(0),
+            profile: None,
+            method: None,
+            auth_headers: BTreeMap::new(),
+            retry: None,
+            timeout_seconds: None,
         }))
     }
 

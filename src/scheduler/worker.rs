@@ -20,9 +20,10 @@ use super::loader::{self, Loader, Wish};
 use super::{Shared, Status};
 use crate::clock::Timestamp;
 use crate::delivery::{Sender, judge};
-use crate::domain::attempt::{Failure, FailureKind, Outcome, Timings, Trigger, Verdict};
+use crate::domain::attempt::{Failure, FailureKind, Outcome, Trigger, Verdict};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::message::{Delivery, DeliveryKey, Message};
+use crate::domain::profile::Method;
 use crate::error::Result;
 use crate::store::{Finished, Store};
 use crate::telemetry::AttemptLine;
@@ -489,14 +490,9 @@ impl Worker {
             kind: FailureKind::NotSendable,
             detail: why.to_owned(),
         };
-        let outcome = Outcome {
-            started_at: self.store.clock().now(),
-            timings: Timings::default(),
-            request_headers: Vec::new(),
-            answer: None,
-            failure: Some(failure),
-            sent_again: false,
-        };
+        let now = self.store.clock().now();
+        let method = endpoint.method.unwrap_or(Method::Post);
+        let outcome = Outcome::not_sent(&endpoint.url, method, now, failure);
         finish(
             &self.shared,
             &self.store,
@@ -558,14 +554,13 @@ fn finish(
         verdict,
     };
     shared.log.record(now, &line);
-    let method = "POST";
     let finished = Finished {
         delivery,
         endpoint,
         number,
         outcome,
-        method,
         verdict,
+        test: message.is_some_and(|message| message.origin.is_test()),
     };
     store.record_attempt(finished);
 }

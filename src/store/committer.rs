@@ -334,6 +334,7 @@ impl Committer {
             event_type: message.event_type,
             event_id: message.event_id,
             channels: message.channels,
+            origin: message.origin,
         };
         let key = layout::message_key(message.application, id);
         layout::put(&mut batch.slice, &key, &meta, &message.payload);
@@ -363,6 +364,7 @@ impl Committer {
             channels: meta.channels,
             payload: message.payload,
             accepted_at: now,
+            origin: meta.origin,
         });
         for lane in message.lanes {
             // The endpoint was there when the message was matched and may be gone by now.
@@ -394,8 +396,8 @@ impl Committer {
             endpoint,
             number,
             outcome,
-            method,
             verdict,
+            test,
         } = finished;
         let now = self.tick();
         let id = AttemptId::in_order(now, self.next_in_step(now), rand::random());
@@ -409,13 +411,14 @@ impl Committer {
             trigger: delivery.trigger,
             started_at: outcome.started_at,
             timings: outcome.timings,
-            url: endpoint.url.clone(),
-            method: method.to_owned(),
+            url: outcome.url,
+            method: outcome.method.name().to_owned(),
             request_headers: outcome.request_headers,
             answer: outcome.answer,
             failure: outcome.failure,
             sent_again: outcome.sent_again,
             verdict,
+            test,
         };
         let lane = delivery.key.lane;
         layout::put(

@@ -67,6 +67,7 @@ impl Inner {
             channels: meta.channels,
             payload: record.into_raw(),
             accepted_at: meta.accepted_at,
+            origin: meta.origin,
         }))
     }
 

@@ -35,8 +35,9 @@
 //! bincode of the struct (varint), then raw bytes. A record longer than [`engine::VALUE_MAX`] goes
 //! on under its key with `0x00` and a chunk number u16 appended.
 //!
-//! Every struct here is frozen at schema 1. A change of one means: a copy of the old struct beside
-//! the new, a new schema number, and a conversion when it is read; only the newest is written.
+//! Every struct here is frozen with its schema number ([`Kept::SCHEMA`]). A change of one means: a
+//! copy of the old struct in `older`, a new schema number, and a conversion when it is read; only
+//! the newest is written.
 
 use bincode::Options;
 use serde::de::DeserializeOwned;
@@ -45,25 +46,23 @@ use serde::{Deserialize, Serialize};
 use super::catalog::Change;
 use super::engine::{Bytes, Changes, Engine, EngineError, VALUE_MAX};
 use crate::clock::Timestamp;
+use crate::domain::application::Application;
 use crate::domain::attempt::Trigger;
 use crate::domain::id::{
     ApplicationId, AttemptId, EndpointId, ID_TIME_STEP_MS, MessageId, OrganisationId, TokenId,
 };
-use crate::domain::message::DeliveryKey;
+use crate::domain::message::{DeliveryKey, Origin};
+use crate::domain::organisation::Organisation;
 
 #[cfg(doc)]
 use super::engine;
 #[cfg(doc)]
-use crate::domain::{
-    application::Application, attempt::Attempt, endpoint::Endpoint, event_type::EventType,
-    organisation::Organisation, token::Token,
-};
+use crate::domain::{attempt::Attempt, endpoint::Endpoint, event_type::EventType, token::Token};
 
 /// The number of this format as a whole; a store with a higher one is refused.
 pub const FORMAT: u32 = 1;
 
 const MAGIC: u8 = 0xB7;
-const SCHEMA: u16 = 1;
 const HEADER_BYTES: usize = 12;
 /// The longest record: a message's payload and its meta, with room to spare.
 const RECORD_MAX: usize = 64 << 20;
@@ -145,6 +144,7 @@ pub struct MessageMeta {
     pub event_type: String,
     pub event_id: Option<String>,
     pub channels: Vec<String>,
+    pub origin: Origin,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -177,6 +177,40 @@ pub struct AttemptPlace {
     pub lane: u64,
 }
 
+/// A struct that stands in records.
+pub trait Kept: Serialize + Sized {
+    /// The schema that is written; every lower one can be read.
+    const SCHEMA: u16;
+
+    /// Reads the struct of an older schema; `bytes` is left behind it.
+    fn read_older(schema: u16, bytes: &mut &[u8]) -> bincode::Result<Self>;
+}
+
+/// Structs that are as they were first written.
+macro_rules! first_schema {
+    ($($kind:ty),*) => {$(
+        impl Kept for $kind {
+            const SCHEMA: u16 = 1;
+
+            fn read_older(_: u16, _: &mut &[u8]) -> bincode::Result<Self> {
+                Err(bincode::ErrorKind::Custom("there is no older schema".to_owned()).into())
+            }
+        }
+    )*};
+}
+
+first_schema!(
+    Meta,
+    Organisation,
+    Application,
+    SliceRecord,
+    SliceMeta,
+    Waiting,
+    EventIdRecord,
+    OnceRecord,
+    AttemptPlace
+);
+
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     #[error("a record of kind '{}' was written by a newer version (schema {schema})", *.kind as char)]
@@ -187,6 +221,11 @@ pub enum RecordError {
     Engine(#[from] EngineError),
 }
 
+/// Reads one struct; `bytes` is left behind it.
+pub fn read_struct<T: DeserializeOwned>(bytes: &mut &[u8]) -> bincode::Result<T> {
+    format().deserialize_from(bytes)
+}
+
 fn format() -> impl Options {
     bincode::options()
         .with_varint_encoding()
@@ -195,10 +234,10 @@ fn format() -> impl Options {
 }
 
 /// The bytes of a record under `key`.
-pub fn encode<T: Serialize>(key: &[u8], meta: &T, raw: &[u8]) -> Vec<u8> {
+pub fn encode<T: Kept>(key: &[u8], meta: &T, raw: &[u8]) -> Vec<u8> {
     let mut record = Vec::with_capacity(HEADER_BYTES + 160 + raw.len());
     record.extend_from_slice(&[MAGIC, key[0]]);
-    record.extend_from_slice(&SCHEMA.to_le_bytes());
+    record.extend_from_slice(&T::SCHEMA.to_le_bytes());
     record.extend_from_slice(&[0; 8]);
     format()
         .serialize_into(&mut record, meta)
@@ -220,14 +259,17 @@ fn checksum(key: &[u8], record: &[u8]) -> u32 {
 }
 
 /// The struct and where the raw bytes begin in a whole record.
-pub fn decode<T: DeserializeOwned>(key: &[u8], record: &[u8]) -> Result<(T, usize), RecordError> {
+pub fn decode<T: Kept + DeserializeOwned>(
+    key: &[u8],
+    record: &[u8],
+) -> Result<(T, usize), RecordError> {
     let kind = key.first().copied().unwrap_or(b'?');
     let damaged = |why| RecordError::Damaged { kind, why };
     if record.len() < HEADER_BYTES || record[0] != MAGIC || record[1] != kind {
         return Err(damaged("it does not begin as one"));
     }
     let schema = u16::from_le_bytes([record[2], record[3]]);
-    if schema > SCHEMA {
+    if schema > T::SCHEMA {
         return Err(RecordError::Newer { kind, schema });
     }
     if record.len() - HEADER_BYTES != announced(record) {
@@ -237,9 +279,11 @@ pub fn decode<T: DeserializeOwned>(key: &[u8], record: &[u8]) -> Result<(T, usiz
         return Err(damaged("its checksum is wrong"));
     }
     let mut rest = &record[HEADER_BYTES..];
-    let meta = format()
-        .deserialize_from(&mut rest)
-        .map_err(|_| damaged("its content does not fit its kind"))?;
+    let meta = match schema == T::SCHEMA {
+        true => read_struct(&mut rest),
+        false => T::read_older(schema, &mut rest),
+    }
+    .map_err(|_| damaged("its content does not fit its kind"))?;
     Ok((meta, record.len() - rest.len()))
 }
 
@@ -267,7 +311,7 @@ fn chunk_key(key: &[u8], number: usize) -> Vec<u8> {
 }
 
 /// Puts a record that is not there yet.
-pub fn put<T: Serialize>(changes: &mut Changes, key: &[u8], meta: &T, raw: &[u8]) {
+pub fn put<T: Kept>(changes: &mut Changes, key: &[u8], meta: &T, raw: &[u8]) {
     put_encoded(changes, key, encode(key, meta, raw));
 }
 
@@ -288,7 +332,7 @@ pub fn put_encoded(changes: &mut Changes, key: &[u8], record: Vec<u8>) {
 /// The key that a change of registrations concerns, and the record to stand there; none where it
 /// is deleted.
 pub fn registration(change: &Change) -> (Vec<u8>, Option<Vec<u8>>) {
-    fn there<T: Serialize>(key: Vec<u8>, one: &T) -> (Vec<u8>, Option<Vec<u8>>) {
+    fn there<T: Kept>(key: Vec<u8>, one: &T) -> (Vec<u8>, Option<Vec<u8>>) {
         let record = encode(&key, one, &[]);
         (key, Some(record))
     }
@@ -318,7 +362,7 @@ pub fn delete(engine: &Engine, changes: &mut Changes, key: &[u8]) -> Result<bool
 }
 
 /// Puts a record in the place of an older one that may have been longer; false if there was none.
-pub fn replace<T: Serialize>(
+pub fn replace<T: Kept>(
     engine: &Engine,
     changes: &mut Changes,
     key: &[u8],
@@ -344,7 +388,7 @@ impl<T> Record<T> {
 }
 
 /// Reads the record under `key`.
-pub fn get<T: DeserializeOwned>(
+pub fn get<T: Kept + DeserializeOwned>(
     engine: &Engine,
     key: &[u8],
 ) -> Result<Option<Record<T>>, RecordError> {
@@ -355,7 +399,7 @@ pub fn get<T: DeserializeOwned>(
 }
 
 /// Reads the record whose first value is at hand, as a range gives it.
-pub fn read<T: DeserializeOwned>(
+pub fn read<T: Kept + DeserializeOwned>(
     engine: &Engine,
     key: &[u8],
     first: &Bytes,
@@ -594,10 +638,10 @@ mod tests {
         ));
     }
 
-    /// The bytes of schema 1 as first written. If this fails, the format changed: that needs a new
+    /// The bytes of records as first written. If this fails, the format changed: that needs a new
     /// schema number and a conversion, not new bytes here.
     #[test]
-    fn the_bytes_of_schema_1_stay_what_they_are() {
+    fn the_bytes_of_records_stay_what_they_are() {
         let key = waiting_key(&DeliveryKey {
             lane: 258,
             due: Timestamp(1_700_000_000_000),
@@ -623,12 +667,15 @@ mod tests {
             event_type: "a.b".to_owned(),
             event_id: Some("x".to_owned()),
             channels: vec!["c".to_owned()],
+            origin: Origin::Test,
         };
         let message = encode(&key, &meta, b"{}");
+        let schema_1 = "fb2c01fd0068e5cf8b01000003612e62010178010163";
         assert_eq!(
             hex::encode(&message[HEADER_BYTES..]),
-            "fb2c01fd0068e5cf8b01000003612e6201017801".to_owned() + "01637b7d"
+            schema_1.to_owned() + "01" + "7b7d"
         );
+        assert_eq!(message[2..4], [2, 0], "the schema");
     }
 
     proptest! {

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::domain::attempt::{Outcome, Verdict};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, OrganisationId};
-use crate::domain::message::{Delivery, DeliveryKey, Message};
+use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
 use crate::error::{Error, Result};
 use crate::telemetry::Metrics;
 use engine::Engine;
@@ -34,6 +34,7 @@ mod export;
 mod history;
 mod keeper;
 mod layout;
+mod older;
 mod open;
 mod queue;
 mod recount;
@@ -146,6 +147,7 @@ pub struct NewMessage {
     pub payload: actix_web::web::Bytes,
     pub lanes: Vec<u64>,
     pub once: Option<Once>,
+    pub origin: Origin,
 }
 
 /// Which stretch of a list is wanted.
@@ -176,8 +178,9 @@ pub struct Finished {
     pub endpoint: Arc<Endpoint>,
     pub number: u32,
     pub outcome: Outcome,
-    pub method: &'static str,
     pub verdict: Verdict,
+    /// The message was a test.
+    pub test: bool,
 }
 
 /// What the scheduler is told after a commit. It acts on what is stored; the message that travels

@@ -1,7 +1,7 @@
 //! Opening a store, making a new one, and the first owner's token.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -355,6 +355,8 @@ fn owner_token(
         hash: sha2::Sha256::digest(&text).into(),
         created_at: now,
         expires_at: None,
+        grants: BTreeSet::new(),
+        account_endpoint: None,
     })
 }
 
@@ -480,7 +482,7 @@ fn read_catalog(live: &Engine) -> Result<Catalog, RecordError> {
     Ok(catalog)
 }
 
-fn each<T: serde::de::DeserializeOwned>(
+fn each<T: layout::Kept + serde::de::DeserializeOwned>(
     live: &Engine,
     kind: u8,
     mut take: impl FnMut(T),

@@ -192,6 +192,7 @@ async fn a_message_accepted_for_an_endpoint_that_is_just_gone_waits_for_nothing(
             channels: Vec::new(),
             payload: Bytes::from_static(b"{}"),
             lanes: vec![known.number],
+            origin: postrider::domain::message::Origin::Published,
             once: None,
         })
         .await

@@ -7,7 +7,7 @@
 //! every such setting as `section.key` with where it came from. What is loaded is valid: nobody
 //! checks it again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,13 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::OrganisationId;
-use crate::domain::retry::RetrySchedule;
+use crate::domain::profile::Profile;
+use crate::domain::retry::{RetrySchedule, WAIT_MAX, Waits};
+
+mod profiles;
 
 /// The commented file of the repository.
-pub const DEFAULTS: &str = include_str!("../config.toml");
+pub const DEFAULTS: &str = include_str!("../../config.toml");
 
 /// Where a file is looked for when none is named; the first that exists is read.
 const FILES: [&str; 2] = ["./config.toml", "/etc/postrider/config.toml"];
@@ -35,8 +38,7 @@ const OPTIONAL: [&str; 3] = [
 
 const ENVIRONMENT_PREFIX: &str = "POSTRIDER";
 
-/// Waits longer than this are taken for a slip of the unit.
-const WAIT_MAX_SECONDS: u64 = 366 * 24 * 3600;
+const WAIT_MAX_SECONDS: u64 = WAIT_MAX.as_secs();
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,6 +49,9 @@ pub struct Config {
     pub delivery: Delivery,
     pub limits: Limits,
     pub log: Log,
+    /// By name, templates not yet compiled.
+    #[serde(skip)]
+    pub profiles: BTreeMap<String, Profile>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -90,7 +95,7 @@ pub struct Delivery {
     pub danger_allow_private_addresses: Vec<IpNet>,
     pub https_only: bool,
     pub extra_ca_file: Option<PathBuf>,
-    /// "standard" (`webhook-*` headers) or "svix" (`svix-*` headers).
+    /// The profile of endpoints that name none.
     pub default_profile: String,
     pub retry_delays_seconds: Vec<u64>,
     pub jitter: f64,
@@ -195,12 +200,15 @@ fn assemble(
     environment: HashMap<String, String>,
     flags: Flags,
 ) -> Result<Config, ConfigError> {
-    let defaults = read_toml("the defaults", DEFAULTS)?;
+    let (default_settings, mut profiles) = split("the defaults", DEFAULTS)?;
+    let defaults = read_toml("the defaults", &default_settings)?;
     let mut problems = Vec::new();
-    let mut layers = config::Config::builder().add_source(toml_source(DEFAULTS));
+    let mut layers = config::Config::builder().add_source(toml_source(&default_settings));
 
     if let Some((name, text)) = &file {
-        for (key, value) in read_toml(name, text)? {
+        let (settings, of_file) = split(name, text)?;
+        profiles::merge(of_file, &mut profiles);
+        for (key, value) in read_toml(name, &settings)? {
             match fit(&key, value, name, &defaults, |value, like| {
                 check_kind(value, like)
             }) {
@@ -225,6 +233,10 @@ fn assemble(
             Err(problem) => problems.push(problem),
         }
     }
+    let profiles = profiles::parse(profiles).unwrap_or_else(|wrong| {
+        problems.extend(wrong);
+        BTreeMap::new()
+    });
     if !problems.is_empty() {
         return Err(ConfigError { problems });
     }
@@ -233,6 +245,7 @@ fn assemble(
         .build()
         .and_then(|layers| layers.try_deserialize())
         .map_err(|error| one_line(&error.to_string()))?;
+    config.profiles = profiles;
     let problems = config.problems();
     if !problems.is_empty() {
         return Err(ConfigError { problems });
@@ -264,9 +277,14 @@ impl Config {
             }
             text.push('\n');
         }
-        text.truncate(text.trim_end().len());
-        text.push('\n');
+        text.push_str(&profiles::print(&self.profiles));
         text
+    }
+
+    /// The profile of an endpoint that names this one, or none; absent where it is not configured.
+    pub fn profile(&self, name: Option<&str>) -> Option<&Profile> {
+        self.profiles
+            .get(name.unwrap_or(&self.delivery.default_profile))
     }
 
     fn allow_loopback_receivers(&mut self) {
@@ -287,6 +305,7 @@ impl Config {
             delivery,
             limits,
             log,
+            profiles,
         } = self;
         const MIB: u64 = 1 << 20;
         let mut problems = Vec::new();
@@ -362,9 +381,9 @@ impl Config {
         );
 
         check(
-            ["standard", "svix"].contains(&delivery.default_profile.as_str()),
+            profiles.contains_key(&delivery.default_profile),
             "delivery.default_profile",
-            "must be 'standard' or 'svix'",
+            "must be the name of a profile",
         );
         check(
             delivery.retry_delays_seconds.len() <= 100
@@ -493,6 +512,23 @@ impl Config {
             check(value >= 1, name, "must be at least 1");
         }
 
+        for (name, profile) in profiles {
+            // What is not kept of an answer cannot be compared.
+            let body = profile.success.body.as_deref().unwrap_or_default();
+            check(
+                body.is_empty() || body.len() + 2 <= limits.answer_kept_bytes,
+                &format!("profiles.{name}.success.body"),
+                "must be shorter by two bytes than limits.answer_kept_bytes",
+            );
+            check(
+                profile
+                    .timeout_seconds
+                    .is_none_or(|seconds| u64::from(seconds) >= delivery.connect_timeout_seconds),
+                &format!("profiles.{name}.timeout_seconds"),
+                "must not be shorter than delivery.connect_timeout_seconds",
+            );
+        }
+
         check(
             log.level.split(',').all(is_log_directive),
             "log.level",
@@ -505,12 +541,13 @@ impl Config {
 impl Delivery {
     pub fn retry_schedule(&self) -> RetrySchedule {
         RetrySchedule {
-            delays: self
-                .retry_delays_seconds
-                .iter()
-                .copied()
-                .map(Duration::from_secs)
-                .collect(),
+            waits: Waits::Listed(
+                self.retry_delays_seconds
+                    .iter()
+                    .copied()
+                    .map(Duration::from_secs)
+                    .collect(),
+            ),
             jitter: self.jitter,
         }
     }
@@ -537,6 +574,17 @@ fn set(layers: Layers, key: &str, value: Value) -> Result<Layers, ConfigError> {
 
 fn toml_source(text: &str) -> File<FileSourceString, FileFormat> {
     File::from_str(text, FileFormat::Toml)
+}
+
+/// A TOML text without its profiles, and those.
+fn split(name: &str, text: &str) -> Result<(String, toml::Table), ConfigError> {
+    let named = |error: &str| format!("{name}: {}", one_line(error));
+    let mut table: toml::Table = text
+        .parse()
+        .map_err(|error: toml::de::Error| named(&error.to_string()))?;
+    let profiles =
+        profiles::take_out(&mut table).map_err(|error| format!("{error} (from {name})"))?;
+    Ok((table.to_string(), profiles))
 }
 
 /// The values of a TOML text by `section.key`, sorted, so that problems come in a steady order. A

@@ -1,0 +1,211 @@
+//! Records as they were written by earlier versions, and what becomes of them when they are read.
+//!
+//! `layout` calls this for a record with a lower schema number. Nothing here is ever written; a
+//! struct here is never changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use super::layout::{Kept, MessageMeta, read_struct};
+use crate::clock::Timestamp;
+use crate::domain::attempt::{Answer, Attempt, Failure, Timings, Trigger, Verdict};
+use crate::domain::endpoint::{BasicAuth, Endpoint, EndpointSecret};
+use crate::domain::event_type::EventType;
+use crate::domain::id::{ApplicationId, AttemptId, EndpointId, MessageId, OrganisationId, TokenId};
+use crate::domain::message::Origin;
+use crate::domain::token::{Role, Token};
+
+/// `p`, schema 1: before profiles.
+#[derive(Deserialize)]
+struct Endpoint1 {
+    id: EndpointId,
+    number: u64,
+    organisation: OrganisationId,
+    application: ApplicationId,
+    uid: Option<String>,
+    url: String,
+    description: String,
+    disabled: bool,
+    event_types: Option<Vec<String>>,
+    channels: Option<Vec<String>>,
+    metadata: BTreeMap<String, String>,
+    throttle_rate: Option<u16>,
+    secrets: Vec<EndpointSecret>,
+    headers: BTreeMap<String, String>,
+    basic_auth: Option<BasicAuth>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl Kept for Endpoint {
+    const SCHEMA: u16 = 2;
+
+    fn read_older(_: u16, bytes: &mut &[u8]) -> bincode::Result<Endpoint> {
+        let old: Endpoint1 = read_struct(bytes)?;
+        Ok(Endpoint {
+            id: old.id,
+            number: old.number,
+            organisation: old.organisation,
+            application: old.application,
+            uid: old.uid,
+            url: old.url,
+            description: old.description,
+            disabled: old.disabled,
+            event_types: old.event_types,
+            channels: old.channels,
+            metadata: old.metadata,
+            throttle_rate: old.throttle_rate,
+            secrets: old.secrets,
+            headers: old.headers,
+            basic_auth: old.basic_auth,
+            created_at: old.created_at,
+            updated_at: old.updated_at,
+            profile: None,
+            method: None,
+            auth_headers: BTreeMap::new(),
+            retry: None,
+            timeout_seconds: None,
+        })
+    }
+}
+
+/// `e`, schema 1: before examples.
+#[derive(Deserialize)]
+struct EventType1 {
+    organisation: OrganisationId,
+    name: String,
+    description: String,
+    archived: bool,
+    deprecated: bool,
+    feature_flag: Option<String>,
+    schemas: Option<String>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl Kept for EventType {
+    const SCHEMA: u16 = 2;
+
+    fn read_older(_: u16, bytes: &mut &[u8]) -> bincode::Result<EventType> {
+        let old: EventType1 = read_struct(bytes)?;
+        Ok(EventType {
+            organisation: old.organisation,
+            name: old.name,
+            description: old.description,
+            archived: old.archived,
+            deprecated: old.deprecated,
+            feature_flag: old.feature_flag,
+            schemas: old.schemas,
+            created_at: old.created_at,
+            updated_at: old.updated_at,
+            example: None,
+            channels: None,
+        })
+    }
+}
+
+/// `t`, schema 1: before grants.
+#[derive(Deserialize)]
+struct Token1 {
+    id: TokenId,
+    organisation: OrganisationId,
+    name: String,
+    role: Role,
+    application: Option<ApplicationId>,
+    hash: [u8; 32],
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+}
+
+impl Kept for Token {
+    const SCHEMA: u16 = 2;
+
+    fn read_older(_: u16, bytes: &mut &[u8]) -> bincode::Result<Token> {
+        let old: Token1 = read_struct(bytes)?;
+        Ok(Token {
+            id: old.id,
+            organisation: old.organisation,
+            name: old.name,
+            role: old.role,
+            application: old.application,
+            hash: old.hash,
+            created_at: old.created_at,
+            expires_at: old.expires_at,
+            grants: BTreeSet::new(),
+            account_endpoint: None,
+        })
+    }
+}
+
+/// `M`, schema 1: before tests.
+#[derive(Deserialize)]
+struct MessageMeta1 {
+    commit: u64,
+    accepted_at: Timestamp,
+    event_type: String,
+    event_id: Option<String>,
+    channels: Vec<String>,
+}
+
+impl Kept for MessageMeta {
+    const SCHEMA: u16 = 2;
+
+    fn read_older(_: u16, bytes: &mut &[u8]) -> bincode::Result<MessageMeta> {
+        let old: MessageMeta1 = read_struct(bytes)?;
+        Ok(MessageMeta {
+            commit: old.commit,
+            accepted_at: old.accepted_at,
+            event_type: old.event_type,
+            event_id: old.event_id,
+            channels: old.channels,
+            origin: Origin::Published,
+        })
+    }
+}
+
+/// `A`, schema 1: before tests.
+#[derive(Deserialize)]
+struct Attempt1 {
+    id: AttemptId,
+    application: ApplicationId,
+    message: MessageId,
+    endpoint: EndpointId,
+    number: u32,
+    trigger: Trigger,
+    started_at: Timestamp,
+    timings: Timings,
+    url: String,
+    method: String,
+    request_headers: Vec<(String, String)>,
+    answer: Option<Answer>,
+    failure: Option<Failure>,
+    sent_again: bool,
+    verdict: Verdict,
+}
+
+impl Kept for Attempt {
+    const SCHEMA: u16 = 2;
+
+    fn read_older(_: u16, bytes: &mut &[u8]) -> bincode::Result<Attempt> {
+        let old: Attempt1 = read_struct(bytes)?;
+        Ok(Attempt {
+            id: old.id,
+            application: old.application,
+            message: old.message,
+            endpoint: old.endpoint,
+            number: old.number,
+            trigger: old.trigger,
+            started_at: old.started_at,
+            timings: old.timings,
+            url: old.url,
+            method: old.method,
+            request_headers: old.request_headers,
+            answer: old.answer,
+            failure: old.failure,
+            sent_again: old.sent_again,
+            verdict: old.verdict,
+            test: false,
+        })
+    }
+}
