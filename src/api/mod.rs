@@ -19,6 +19,10 @@ use crate::telemetry::Metrics;
 mod access;
 mod applications;
 mod attempts;
+mod endpoint_body;
+mod endpoint_headers;
+mod endpoint_rules;
+mod endpoint_secret;
 mod endpoints;
 mod error;
 mod event_types;
@@ -153,20 +157,20 @@ fn routes(config: &mut web::ServiceConfig, message_bytes_max: usize) {
             one_endpoint,
             "/headers",
             [
-                (get(), web::to(endpoints::get_headers)),
-                (put(), web::to(endpoints::put_headers)),
-                (patch(), web::to(endpoints::patch_headers)),
+                (get(), web::to(endpoint_headers::get)),
+                (put(), web::to(endpoint_headers::put)),
+                (patch(), web::to(endpoint_headers::patch)),
             ],
         ))
         .service(on(
             one_endpoint,
             "/secret",
-            [(get(), web::to(endpoints::get_secret))],
+            [(get(), web::to(endpoint_secret::get))],
         ))
         .service(on(
             one_endpoint,
             "/secret/rotate",
-            [(post(), web::to(endpoints::rotate_secret))],
+            [(post(), web::to(endpoint_secret::rotate))],
         ))
         .service(on(
             "/api/v1/event-type",

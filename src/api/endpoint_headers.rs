@@ -1,0 +1,150 @@
+//! An endpoint's own headers: `/api/v1/app/{app_id}/endpoint/{endpoint_id}/headers`.
+//!
+//! Sensitive ones are sent like the others and shown by name only.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+
+use super::Context;
+use super::access::Caller;
+use super::endpoint_rules::check_headers;
+use super::endpoints::{change, named};
+use super::error::Failure;
+use super::extract::{Body, json, no_content};
+use super::rules::{Problems, missing};
+use crate::domain::endpoint::is_sensitive;
+
+#[derive(Serialize)]
+struct HeadersOut<'a> {
+    headers: BTreeMap<&'a str, &'a str>,
+    /// Names whose values are not shown.
+    sensitive: Vec<&'a str>,
+}
+
+fn headers_out(headers: &BTreeMap<String, String>) -> HeadersOut<'_> {
+    let (sensitive, plain): (Vec<_>, Vec<_>) = headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .partition(|(name, _)| is_sensitive(name));
+    HeadersOut {
+        headers: plain.into_iter().collect(),
+        sensitive: sensitive.into_iter().map(|(name, _)| name).collect(),
+    }
+}
+
+pub async fn get(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    let endpoint = named(&context, &caller, &request)?;
+    Ok(json(StatusCode::OK, &headers_out(&endpoint.headers)))
+}
+
+#[derive(Deserialize)]
+struct HeadersIn {
+    headers: Option<BTreeMap<String, String>>,
+}
+
+pub async fn put(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    named(&context, &caller, &request)?;
+    let Some(headers) = body.json::<HeadersIn>()?.headers else {
+        return Err(missing(&["body", "headers"]).into());
+    };
+    let mut problems = Problems::default();
+    check_headers(&mut problems, &headers, &context.config.limits);
+    problems.done()?;
+    change(&request, &context, caller, move |endpoint| {
+        endpoint.headers = headers;
+        Ok(())
+    })
+    .await?;
+    Ok(no_content())
+}
+
+#[derive(Deserialize)]
+struct HeadersPatch {
+    headers: Option<BTreeMap<String, Option<String>>>,
+}
+
+pub async fn patch(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    named(&context, &caller, &request)?;
+    let Some(changes) = body.json::<HeadersPatch>()?.headers else {
+        return Err(missing(&["body", "headers"]).into());
+    };
+    let config = Arc::clone(&context.config);
+    change(&request, &context, caller, move |endpoint| {
+        change_headers(&mut endpoint.headers, changes);
+        let mut problems = Problems::default();
+        check_headers(&mut problems, &endpoint.headers, &config.limits);
+        problems.done()
+    })
+    .await?;
+    Ok(no_content())
+}
+
+/// Sets and removes headers by name, whatever its case.
+fn change_headers(
+    headers: &mut BTreeMap<String, String>,
+    changes: BTreeMap<String, Option<String>>,
+) {
+    let names: Vec<&String> = changes.keys().collect();
+    headers.retain(|name, _| {
+        !names
+            .iter()
+            .any(|changed| changed.eq_ignore_ascii_case(name))
+    });
+    for (name, value) in changes {
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_change_by_name_whatever_its_case() {
+        let mut headers = BTreeMap::from([
+            ("X-One".to_owned(), "1".to_owned()),
+            ("X-Two".to_owned(), "2".to_owned()),
+            ("X-Three".to_owned(), "3".to_owned()),
+        ]);
+        let changes = serde_json::from_str(r#"{"x-one":"new","X-TWO":null}"#).unwrap();
+        change_headers(&mut headers, changes);
+        let left: Vec<_> = headers.iter().map(|(k, v)| (&k[..], &v[..])).collect();
+        assert_eq!(left, [("X-Three", "3"), ("x-one", "new")]);
+    }
+
+    #[test]
+    fn sensitive_headers_are_shown_by_name_only() {
+        let headers = BTreeMap::from([
+            ("Authorization".to_owned(), "Bearer s3".to_owned()),
+            ("X-Api-Key".to_owned(), "s3".to_owned()),
+            ("X-Plain".to_owned(), "shown".to_owned()),
+        ]);
+        let body = serde_json::to_value(headers_out(&headers)).unwrap();
+        assert_eq!(
+            body,
+            serde_json::json!({
+                "headers": {"X-Plain": "shown"}, "sensitive": ["Authorization", "X-Api-Key"]
+            })
+        );
+    }
+}
