@@ -236,6 +236,8 @@ pub struct AttemptLine<'a> {
     pub number: u32,
     pub outcome: &'a Outcome,
     pub verdict: Verdict,
+    /// The message was a test.
+    pub test: bool,
 }
 
 /// One line for each attempt: successes at debug, failures at info, of which each endpoint gets
@@ -284,13 +286,18 @@ impl std::fmt::Display for AttemptLine<'_> {
             number,
             outcome,
             verdict,
+            test,
         } = self;
         let failure = outcome.failure.as_ref();
         let name = failure.map_or(DELIVERED, |failure| failure.kind.name());
         write!(
             f,
-            "attempt message={message} endpoint={endpoint} number={number} outcome={name}"
+            "attempt message={message} endpoint={endpoint} number={number}"
         )?;
+        if *test {
+            f.write_str(" test=true")?;
+        }
+        write!(f, " outcome={name}")?;
         if let Some(answer) = &outcome.answer {
             write!(f, " status={}", answer.status)?;
         }
@@ -500,14 +507,16 @@ mod tests {
             number: 2,
             outcome: &outcome,
             verdict: Verdict::RetryAt(Timestamp(1_700_000_000_250)),
+            test: false,
         };
-        assert_eq!(
-            line.to_string(),
-            format!(
-                "attempt message={message} endpoint={endpoint} number=2 outcome=wrong_answer \
-                 status=500 ms=12 next_due=2023-11-14T22:13:20.250Z \
-                 detail=\"status 500\\nattempt forged\""
-            )
+        let expected = format!(
+            "attempt message={message} endpoint={endpoint} number=2 outcome=wrong_answer \
+             status=500 ms=12 next_due=2023-11-14T22:13:20.250Z \
+             detail=\"status 500\\nattempt forged\""
         );
+        assert_eq!(line.to_string(), expected);
+        let line = AttemptLine { test: true, ..line };
+        let expected = expected.replacen(" outcome", " test=true outcome", 1);
+        assert_eq!(line.to_string(), expected);
     }
 }

@@ -79,6 +79,7 @@ struct AttemptOut<'a> {
     sent_again: bool,
     #[serde(serialize_with = "optional_text")]
     next_attempt_at: Option<Timestamp>,
+    test: bool,
 }
 
 #[derive(Serialize)]
@@ -161,6 +162,7 @@ impl<'a> AttemptOut<'a> {
             },
             sent_again: attempt.sent_again,
             next_attempt_at: attempt.next_due(),
+            test: attempt.test,
         }
     }
 }

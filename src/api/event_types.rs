@@ -12,7 +12,10 @@ use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::{Body, Patch, answered, json, no_content, once, path_part, respond, text};
 use super::page::Query;
-use super::rules::{EVENT_TYPE_NAME_MAX, Problems, check_description};
+use super::rules::{
+    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, Problems, check_channels, check_description,
+    without_repeats,
+};
 use crate::clock::Timestamp;
 use crate::domain::event_type::{EventType, name_problem};
 use crate::domain::id::OrganisationId;
@@ -22,6 +25,16 @@ use crate::store::{Answered, Change};
 
 /// Flags are names, as event types are.
 const FEATURE_FLAG_MAX: usize = 256;
+
+/// The longest example, where payloads may be longer: examples are in memory while the server
+/// runs.
+pub const EXAMPLE_BYTES_MAX: usize = 64 * 1024;
+
+/// As many as an endpoint can select.
+const CHANNELS_PER_EVENT_TYPE_MAX: usize = 500;
+
+/// What all channels take in a body, with quotes and commas.
+pub const CHANNELS_BYTES_MAX: usize = CHANNELS_PER_EVENT_TYPE_MAX * (CHANNEL_NAME_MAX + 3);
 
 const NOT_FOUND: Error = Error::NotFound("event type");
 
@@ -35,11 +48,14 @@ struct EventTypeIn {
     deprecated: Patch<bool>,
     feature_flag: Patch<String>,
     schemas: Patch<Box<RawValue>>,
+    // From here on: additions to the contract.
+    example: Patch<Box<RawValue>>,
+    channels: Patch<Vec<String>>,
 }
 
 impl EventTypeIn {
     /// A whole event type: what the contract requires is there.
-    fn whole(self, needs_name: bool) -> Result<EventTypeIn> {
+    fn whole(self, needs_name: bool, example_bytes_max: usize) -> Result<EventTypeIn> {
         let mut problems = Problems::default();
         if needs_name && self.name.as_set().is_none() {
             problems.missing(&["body", "name"]);
@@ -47,10 +63,10 @@ impl EventTypeIn {
         if self.description.as_set().is_none() {
             problems.missing(&["body", "description"]);
         }
-        self.checked(problems)
+        self.checked(problems, example_bytes_max)
     }
 
-    fn patch(self) -> Result<EventTypeIn> {
+    fn patch(self, example_bytes_max: usize) -> Result<EventTypeIn> {
         let mut problems = Problems::default();
         for (field, is_null) in [
             ("description", self.description == Patch::Null),
@@ -61,10 +77,10 @@ impl EventTypeIn {
                 problems.add(&["body", field], "may not be null");
             }
         }
-        self.checked(problems)
+        self.checked(problems, example_bytes_max)
     }
 
-    fn checked(self, mut problems: Problems) -> Result<EventTypeIn> {
+    fn checked(mut self, mut problems: Problems, example_bytes_max: usize) -> Result<EventTypeIn> {
         if let Patch::Set(name) = &self.name {
             let problem = name_problem(name, EVENT_TYPE_NAME_MAX);
             problems.add_if(&["body", "name"], problem);
@@ -79,6 +95,15 @@ impl EventTypeIn {
         if let Patch::Set(schemas) = &self.schemas {
             problems.add_if(&["body", "schemas"], schemas_problem(schemas.get()));
         }
+        if let Patch::Set(example) = &self.example {
+            let problem = example_problem(example.get(), example_bytes_max);
+            problems.add_if(&["body", "example"], problem);
+        }
+        self.channels = self.channels.map(without_repeats);
+        if let Patch::Set(channels) = &self.channels {
+            let max = CHANNELS_PER_EVENT_TYPE_MAX;
+            check_channels(&mut problems, &["body", "channels"], channels, max);
+        }
         problems.done()?;
         Ok(self)
     }
@@ -92,6 +117,10 @@ impl EventTypeIn {
         self.schemas
             .map(|schemas| schemas.get().to_owned())
             .apply_to_optional(&mut event_type.schemas);
+        self.example
+            .map(|example| example.get().to_owned())
+            .apply_to_optional(&mut event_type.example);
+        self.channels.apply_to_optional(&mut event_type.channels);
     }
 }
 
@@ -107,6 +136,17 @@ fn schemas_problem(schemas: &str) -> Option<String> {
             .then(|| "must map each version to a JSON schema, which is an object".to_owned()),
         Err(error) => Some(error.to_string()),
     }
+}
+
+fn example_problem(example: &str, bytes_max: usize) -> Option<String> {
+    match example.len() > bytes_max {
+        true => Some(format!("must have at most {bytes_max} bytes")),
+        false => payload::problem(example),
+    }
+}
+
+fn example_bytes_max(context: &Context) -> usize {
+    EXAMPLE_BYTES_MAX.min(context.config.limits.payload_bytes)
 }
 
 fn blank(organisation: OrganisationId, name: String, now: Timestamp) -> EventType {
@@ -138,20 +178,28 @@ struct EventTypeOut<'a> {
     created_at: Timestamp,
     #[serde(serialize_with = "text")]
     updated_at: Timestamp,
+    // From here on: additions to the contract.
+    example: Option<&'a RawValue>,
+    channels: Option<&'a [String]>,
 }
 
 impl<'a> EventTypeOut<'a> {
-    fn new(event_type: &'a EventType, with_schemas: bool) -> Self {
-        let schemas = event_type.schemas.as_deref().filter(|_| with_schemas);
+    fn new(event_type: &'a EventType, with_content: bool) -> Self {
+        let json = |text: &'a Option<String>| {
+            let text = text.as_deref().filter(|_| with_content)?;
+            serde_json::from_str(text).ok()
+        };
         EventTypeOut {
             name: &event_type.name,
             description: &event_type.description,
             archived: event_type.archived,
             deprecated: event_type.deprecated,
             feature_flag: event_type.feature_flag.as_deref(),
-            schemas: schemas.and_then(|text| serde_json::from_str(text).ok()),
+            schemas: json(&event_type.schemas),
             created_at: event_type.created_at,
             updated_at: event_type.updated_at,
+            example: json(&event_type.example),
+            channels: event_type.channels.as_deref(),
         }
     }
 }
@@ -168,7 +216,9 @@ pub async fn create(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     caller.may(Action::ChangeEventTypes)?;
-    let input = body.json::<EventTypeIn>()?.whole(true)?;
+    let input = body
+        .json::<EventTypeIn>()?
+        .whole(true, example_bytes_max(&context))?;
     let once = once(&request, &caller, &body)?;
     let now = context.store.clock().now();
     let answer = context
@@ -238,7 +288,9 @@ pub async fn put(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     caller.may(Action::ChangeEventTypes)?;
-    let input = body.json::<EventTypeIn>()?.whole(false)?;
+    let input = body
+        .json::<EventTypeIn>()?
+        .whole(false, example_bytes_max(&context))?;
     let name = path_part(&request, "event_type_name").to_owned();
     let mut problems = Problems::default();
     let problem = name_problem(&name, EVENT_TYPE_NAME_MAX);
@@ -253,6 +305,9 @@ pub async fn put(
             let status = match existing {
                 Some(existing) => {
                     event_type.created_at = existing.created_at;
+                    // A client that does not know these leaves them as they were.
+                    event_type.example.clone_from(&existing.example);
+                    event_type.channels.clone_from(&existing.channels);
                     StatusCode::OK
                 }
                 None => StatusCode::CREATED,
@@ -272,7 +327,9 @@ pub async fn patch(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     caller.may(Action::ChangeEventTypes)?;
-    let input = body.json::<EventTypeIn>()?.patch()?;
+    let input = body
+        .json::<EventTypeIn>()?
+        .patch(example_bytes_max(&context))?;
     let name = path_part(&request, "event_type_name").to_owned();
     let now = context.store.clock().now();
     let answer = context
@@ -344,7 +401,10 @@ mod tests {
         let schemas = r#"{"2": {"b": 1.10,  "a": 1}}"#;
         let mut event_type = blank(OrganisationId([1; 20]), "a.b".to_owned(), Timestamp(0));
         let text = format!(r#"{{"description":"d","schemas":{schemas}}}"#);
-        input(&text).whole(false).unwrap().apply_to(&mut event_type);
+        input(&text)
+            .whole(false, 100)
+            .unwrap()
+            .apply_to(&mut event_type);
         let shown = String::from_utf8(shown(StatusCode::OK, &event_type).body).unwrap();
         assert!(shown.contains(schemas), "{shown}");
         let short = serde_json::to_value(EventTypeOut::new(&event_type, false)).unwrap();
@@ -352,16 +412,36 @@ mod tests {
     }
 
     #[test]
+    fn examples_are_objects_of_a_size_and_shown_as_they_were_given() {
+        for (example, good) in [
+            (r#"{"b": 1.10,  "a":"\u00e9"}"#.to_owned(), true),
+            (format!(r#"{{"a":"{}"}}"#, "x".repeat(92)), true),
+            (format!(r#"{{"a":"{}"}}"#, "x".repeat(93)), false),
+            ("[]".to_owned(), false),
+            (r#"{"a":"\ud800"}"#.to_owned(), false),
+        ] {
+            let text = format!(r#"{{"description":"d","example":{example}}}"#);
+            let checked = input(&text).whole(false, 100);
+            assert_eq!(checked.is_ok(), good, "{example}");
+            let Ok(checked) = checked else { continue };
+            let mut event_type = blank(OrganisationId([1; 20]), "a.b".to_owned(), Timestamp(0));
+            checked.apply_to(&mut event_type);
+            let shown = String::from_utf8(shown(StatusCode::OK, &event_type).body).unwrap();
+            assert!(shown.contains(&example), "{shown}");
+        }
+    }
+
+    #[test]
     fn a_whole_one_needs_name_and_description_and_a_patch_nothing() {
-        let Err(Error::Invalid(problems)) = input("{}").whole(true) else {
+        let Err(Error::Invalid(problems)) = input("{}").whole(true, 100) else {
             panic!("it was taken");
         };
         assert_eq!(problems.len(), 2);
-        assert!(input("{}").patch().is_ok());
-        assert!(input(r#"{"description":null}"#).patch().is_err());
+        assert!(input("{}").patch(100).is_ok());
+        assert!(input(r#"{"description":null}"#).patch(100).is_err());
         assert!(
             input(r#"{"name":"not a name","description":""}"#)
-                .whole(true)
+                .whole(true, 100)
                 .is_err()
         );
     }

@@ -27,7 +27,7 @@ use crate::domain::payload;
 use crate::error::{Error, Result};
 use crate::store::{Catalog, NewMessage, Store};
 
-const CHANNELS_PER_MESSAGE_MAX: usize = 5;
+pub const CHANNELS_PER_MESSAGE_MAX: usize = 5;
 
 const NOT_FOUND: Error = Error::NotFound("message");
 
@@ -110,7 +110,7 @@ impl<'a> MessageIn<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct MessageOut<'a> {
+pub struct MessageOut<'a> {
     #[serde(serialize_with = "text")]
     id: MessageId,
     event_type: &'a str,
@@ -119,6 +119,8 @@ struct MessageOut<'a> {
     payload: &'a RawValue,
     #[serde(serialize_with = "text")]
     timestamp: Timestamp,
+    // An addition to the contract.
+    test: bool,
 }
 
 impl<'a> MessageOut<'a> {
@@ -130,10 +132,11 @@ impl<'a> MessageOut<'a> {
             channels: Some(&message.channels[..]).filter(|channels| !channels.is_empty()),
             payload,
             timestamp: message.accepted_at,
+            test: message.origin.is_test(),
         }
     }
 
-    fn with(message: &'a Message, with_content: bool) -> Self {
+    pub fn with(message: &'a Message, with_content: bool) -> Self {
         let payload: Option<&'a RawValue> = match with_content {
             true => serde_json::from_slice(&message.payload).ok(),
             false => None,
@@ -434,7 +437,7 @@ mod tests {
         assert_eq!(
             shown,
             format!(
-                r#"{{"id":"{}","eventType":"a.b","eventId":null,"channels":null,"payload":{payload},"timestamp":"2023-11-14T22:13:20.250Z"}}"#,
+                r#"{{"id":"{}","eventType":"a.b","eventId":null,"channels":null,"payload":{payload},"timestamp":"2023-11-14T22:13:20.250Z","test":false}}"#,
                 message.id
             )
         );

@@ -19,6 +19,7 @@ use crate::telemetry::Metrics;
 mod access;
 mod applications;
 mod attempts;
+mod channels;
 mod endpoint_body;
 mod endpoint_headers;
 mod endpoint_rules;
@@ -31,6 +32,7 @@ mod messages;
 mod page;
 mod rules;
 mod target;
+mod test_events;
 mod tokens;
 
 use access::{Action, Caller};
@@ -53,6 +55,10 @@ pub struct Context {
 
 /// The longest body of anything but a message.
 const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// An event type's body has room for all that it had before examples and channels.
+const EVENT_TYPE_BYTES_MAX: usize =
+    BODY_BYTES_MAX + event_types::EXAMPLE_BYTES_MAX + event_types::CHANNELS_BYTES_MAX;
 
 /// What a message's body may have beside its payload.
 const MESSAGE_ENVELOPE_BYTES_MAX: usize = 64 * 1024;
@@ -173,22 +179,43 @@ fn routes(config: &mut web::ServiceConfig, message_bytes_max: usize) {
             [(post(), web::to(endpoint_secret::rotate))],
         ))
         .service(on(
-            "/api/v1/event-type",
-            "",
-            [
-                (get(), web::to(event_types::list)),
-                (post(), web::to(event_types::create)),
-            ],
+            one_endpoint,
+            "/send-example",
+            [(post(), web::to(test_events::send_example))],
         ))
         .service(on(
-            "/api/v1/event-type/{event_type_name}",
+            one_endpoint,
+            "/simulate",
+            [(post(), web::to(test_events::simulate))],
+        ))
+        .service(
+            on(
+                "/api/v1/event-type",
+                "",
+                [
+                    (get(), web::to(event_types::list)),
+                    (post(), web::to(event_types::create)),
+                ],
+            )
+            .app_data(web::PayloadConfig::new(EVENT_TYPE_BYTES_MAX)),
+        )
+        .service(
+            on(
+                "/api/v1/event-type/{event_type_name}",
+                "",
+                [
+                    (get(), web::to(event_types::get)),
+                    (put(), web::to(event_types::put)),
+                    (patch(), web::to(event_types::patch)),
+                    (delete(), web::to(event_types::delete)),
+                ],
+            )
+            .app_data(web::PayloadConfig::new(EVENT_TYPE_BYTES_MAX)),
+        )
+        .service(on(
+            "/api/v1/channel",
             "",
-            [
-                (get(), web::to(event_types::get)),
-                (put(), web::to(event_types::put)),
-                (patch(), web::to(event_types::patch)),
-                (delete(), web::to(event_types::delete)),
-            ],
+            [(get(), web::to(channels::list))],
         ))
         .service(on(
             "/api/v1/token",
@@ -319,7 +346,10 @@ mod tests {
             (Method::GET, "/api/v1/app/a/endpoint/e/headers"),
             (Method::GET, "/api/v1/app/a/endpoint/e/secret"),
             (Method::POST, "/api/v1/app/a/endpoint/e/secret/rotate"),
+            (Method::POST, "/api/v1/app/a/endpoint/e/send-example"),
+            (Method::POST, "/api/v1/app/a/endpoint/e/simulate/"),
             (Method::GET, "/api/v1/event-type"),
+            (Method::GET, "/api/v1/channel"),
             (Method::DELETE, "/api/v1/event-type/x.y"),
             (Method::GET, "/api/v1/token"),
             (Method::DELETE, "/api/v1/token/t"),

@@ -146,7 +146,7 @@ fn check_names(
     (count_max, bytes_max): (usize, usize),
 ) {
     if names.is_empty() || names.len() > count_max {
-        let message = format!("must have 1 to {count_max} items, or be null for all");
+        let message = format!("must have 1 to {count_max} items, or be null");
         problems.add(place, message);
         return;
     }

@@ -1,6 +1,9 @@
 //! What can happen: `invoice.paid`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::id::OrganisationId;
 use crate::clock::Timestamp;
@@ -27,6 +30,37 @@ pub struct EventType {
     pub channels: Option<Vec<String>>,
 }
 
+impl EventType {
+    /// JSON text of a payload to try an endpoint out with: `example`, else the first of the
+    /// `examples` in the newest version's schema.
+    pub fn example(&self) -> Option<&str> {
+        self.example.as_deref().or_else(|| {
+            let schemas: BTreeMap<String, &RawValue> =
+                serde_json::from_str(self.schemas.as_deref()?).ok()?;
+            let newest = schemas.iter().max_by_key(|(version, _)| age(version))?;
+            first_example(newest.1.get())
+        })
+    }
+}
+
+/// Sorts versions by their numbers, so that 10 comes after 9 and 1.10 after 1.9.
+fn age(version: &str) -> (Vec<Option<u64>>, &str) {
+    let numbers = version.strip_prefix('v').unwrap_or(version).split('.');
+    (numbers.map(|part| part.parse().ok()).collect(), version)
+}
+
+/// The first of a schema's examples, where that is an object.
+fn first_example(schema: &str) -> Option<&str> {
+    #[derive(Deserialize)]
+    struct Schema<'a> {
+        #[serde(borrow)]
+        examples: Vec<&'a RawValue>,
+    }
+    let schema: Schema<'_> = serde_json::from_str(schema).ok()?;
+    let example = schema.examples.first()?.get();
+    example.starts_with('{').then_some(example)
+}
+
 /// The rule for names of event types and channels: 1 to `max` of `a-z A-Z 0-9 - _ .`.
 pub fn name_problem(text: &str, max: usize) -> Option<String> {
     if text.is_empty() || text.len() > max {
@@ -39,4 +73,68 @@ pub fn name_problem(text: &str, max: usize) -> Option<String> {
         return Some("may contain only letters, digits, '-', '_' and '.'".to_owned());
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example_of(example: Option<&str>, schemas: Option<&str>) -> Option<String> {
+        let event_type = EventType {
+            organisation: OrganisationId([1; 20]),
+            name: "a.b".to_owned(),
+            description: String::new(),
+            archived: false,
+            deprecated: false,
+            feature_flag: None,
+            schemas: schemas.map(str::to_owned),
+            created_at: Timestamp(0),
+            updated_at: Timestamp(0),
+            example: example.map(str::to_owned),
+            channels: None,
+        };
+        event_type.example().map(str::to_owned)
+    }
+
+    #[test]
+    fn the_example_is_the_own_one_or_the_first_of_the_newest_schema() {
+        for (example, schemas, expected) in [
+            (None, None, None),
+            (Some(r#"{"a": 1.0}"#), None, Some(r#"{"a": 1.0}"#)),
+            (
+                Some(r#"{"a":1}"#),
+                Some(r#"{"1":{"examples":[{"b":2}]}}"#),
+                Some(r#"{"a":1}"#),
+            ),
+            (
+                None,
+                Some(r#"{"1":{"title":"t","examples":[ {"b" : 2.0}, {"c":3}]}}"#),
+                Some(r#"{"b" : 2.0}"#),
+            ),
+            (
+                None,
+                Some(r#"{"9":{"examples":[{"v":9}]},"10":{"examples":[{"v":10}]}}"#),
+                Some(r#"{"v":10}"#),
+            ),
+            (
+                None,
+                Some(r#"{"v1.10":{"examples":[{"v":2}]},"v1.9":{"examples":[{"v":1}]}}"#),
+                Some(r#"{"v":2}"#),
+            ),
+            (
+                None,
+                Some(r#"{"draft":{"examples":[{"v":0}]},"1":{"examples":[{"v":1}]}}"#),
+                Some(r#"{"v":1}"#),
+            ),
+            // An older version's example would not fit.
+            (None, Some(r#"{"1":{"examples":[{"v":1}]},"2":{}}"#), None),
+            (None, Some(r#"{"1":{"examples":[]}}"#), None),
+            (None, Some(r#"{"1":{"examples":["text",{"v":1}]}}"#), None),
+            (None, Some(r#"{"1":{"examples":{"v":1}}}"#), None),
+            (None, Some("{}"), None),
+        ] {
+            let found = example_of(example, schemas);
+            assert_eq!(found.as_deref(), expected, "{example:?} {schemas:?}");
+        }
+    }
 }

@@ -538,6 +538,7 @@ fn finish(
     if let Some(message) = message
         && verdict == Verdict::Delivered
         && delivery.trigger == Trigger::Scheduled
+        && !message.origin.is_test()
     {
         let waited = outcome.started_at.since(message.accepted_at).as_secs_f64();
         let answered = f64::from(outcome.timings.first_byte_us.unwrap_or_default()) / 1e6;
@@ -546,12 +547,14 @@ fn finish(
             .publish_to_receipt_seconds
             .observe(waited + answered);
     }
+    let test = message.is_some_and(|message| message.origin.is_test());
     let line = AttemptLine {
         message: delivery.key.message,
         endpoint: endpoint.id,
         number,
         outcome: &outcome,
         verdict,
+        test,
     };
     shared.log.record(now, &line);
     let finished = Finished {
@@ -560,7 +563,7 @@ fn finish(
         number,
         outcome,
         verdict,
-        test: message.is_some_and(|message| message.origin.is_test()),
+        test,
     };
     store.record_attempt(finished);
 }

@@ -1,0 +1,49 @@
+//! Channels that messages come in, by the event types' word: `/api/v1/channel`, for forms that
+//! offer them. An addition to the contract.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+
+use super::Context;
+use super::access::{Action, Caller};
+use super::error::Failure;
+use super::extract::json;
+use super::page::Query;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ChannelOut<'a> {
+    name: &'a str,
+    /// Names of the event types that list it.
+    event_types: &'a [&'a str],
+}
+
+pub async fn list(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ReadEventTypes)?;
+    let mut query = Query::of(&request);
+    let page = query.page::<String>(context.config.limits.list_page_max, false);
+    query.problems.done()?;
+    let catalog = context.store.catalog();
+    let mut channels: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for event_type in catalog.event_types(caller.organisation) {
+        if event_type.archived {
+            continue;
+        }
+        for channel in event_type.channels.iter().flatten() {
+            channels.entry(channel).or_default().push(&event_type.name);
+        }
+    }
+    let name = |channel: &(&&str, &Vec<&str>)| (*channel.0).to_owned();
+    let listed = page.answer(page.of(channels.iter(), name), name);
+    Ok(json(
+        StatusCode::OK,
+        &listed.map(|(name, event_types)| ChannelOut { name, event_types }),
+    ))
+}

@@ -1,0 +1,253 @@
+//! Test events: an event type's example as a message to one endpoint, whatever its filter.
+//!
+//! `send-example` is the contract's; `simulate` is an addition, where fields of the example are
+//! replaced. Both are stored, signed, delivered and retried as any message is, and marked as tests
+//! wherever the message or an attempt for it is shown.
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::Context;
+use super::access::Caller;
+use super::endpoints::named;
+use super::error::Failure;
+use super::extract::{Body, json, once};
+use super::messages::{CHANNELS_PER_MESSAGE_MAX, MessageOut};
+use super::rules::{EVENT_TYPE_NAME_MAX, Problems, check_channels, check_uid, without_repeats};
+use crate::domain::endpoint::Endpoint;
+use crate::domain::event_type::name_problem;
+use crate::domain::id::{MessageId, OrganisationId};
+use crate::domain::message::{Message, Origin};
+use crate::domain::{merge, payload};
+use crate::error::{Error, Result};
+use crate::store::{Catalog, NewMessage, Once};
+
+/// The contract's body, `EventExampleIn`.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ExampleIn {
+    event_type: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct SimulationIn<'a> {
+    event_type: Option<String>,
+    /// Merged into the example (RFC 7396).
+    #[serde(borrow)]
+    overrides: Option<&'a RawValue>,
+    channels: Option<Vec<String>>,
+    event_id: Option<String>,
+}
+
+/// A test as it is to be sent.
+#[derive(Debug)]
+struct Test {
+    event_type: String,
+    event_id: Option<String>,
+    channels: Vec<String>,
+    payload: String,
+}
+
+impl SimulationIn<'_> {
+    fn checked(
+        self,
+        catalog: &Catalog,
+        organisation: OrganisationId,
+        payload_bytes_max: usize,
+    ) -> Result<Test> {
+        let mut problems = Problems::default();
+        let example = match &self.event_type {
+            Some(name) => example_of(catalog, organisation, name)
+                .map_err(|problem| problems.add(&["body", "eventType"], problem))
+                .ok(),
+            None => {
+                problems.missing(&["body", "eventType"]);
+                None
+            }
+        };
+        let overrides = self.overrides.map_or("{}", RawValue::get);
+        let payload = match payload::problem(overrides) {
+            Some(problem) => {
+                problems.add(&["body", "overrides"], problem);
+                None
+            }
+            None => example.map(|example| merge::merged(example, overrides)),
+        };
+        let payload = payload.and_then(|merged| {
+            let place = match self.overrides {
+                Some(_) => "overrides",
+                None => "eventType",
+            };
+            result_of(merged, payload_bytes_max)
+                .map_err(|problem| problems.add(&["body", place], problem))
+                .ok()
+        });
+        let channels = self.channels.map(without_repeats);
+        if let Some(channels) = &channels {
+            let max = CHANNELS_PER_MESSAGE_MAX;
+            check_channels(&mut problems, &["body", "channels"], channels, max);
+        }
+        if let Some(id) = &self.event_id {
+            check_uid(&mut problems, &["body", "eventId"], id, MessageId::PREFIX);
+        }
+        problems.done()?;
+        const CHECKED: &str = "its absence is a problem that was noted";
+        Ok(Test {
+            event_type: self.event_type.expect(CHECKED),
+            event_id: self.event_id,
+            channels: channels.unwrap_or_default(),
+            payload: payload.expect(CHECKED),
+        })
+    }
+}
+
+/// The example of the event type with this name, or what is in the way.
+fn example_of<'a>(
+    catalog: &'a Catalog,
+    organisation: OrganisationId,
+    name: &str,
+) -> Result<&'a str, String> {
+    if let Some(problem) = name_problem(name, EVENT_TYPE_NAME_MAX) {
+        return Err(problem);
+    }
+    match catalog.event_type(organisation, name) {
+        None => Err(format!("there is no event type {name}")),
+        Some(known) if known.archived => Err(format!("the event type {name} is archived")),
+        Some(known) => known
+            .example()
+            .ok_or_else(|| format!("the event type {name} has no example")),
+    }
+}
+
+/// What came of merging, where that may be sent.
+fn result_of(merged: serde_json::Result<String>, bytes_max: usize) -> Result<String, String> {
+    let merged = merged.map_err(|error| error.to_string())?;
+    if merged.len() > bytes_max {
+        return Err(format!(
+            "the payload would have {} bytes, and at most {bytes_max} are allowed",
+            merged.len()
+        ));
+    }
+    match payload::problem(&merged) {
+        None => Ok(merged),
+        Some(problem) => Err(format!("the payload that results {problem}")),
+    }
+}
+
+/// Sends an event type's example to the endpoint.
+pub async fn send_example(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    let endpoint = named(&context, &caller, &request)?;
+    let input = SimulationIn {
+        event_type: body.json::<ExampleIn>()?.event_type,
+        ..SimulationIn::default()
+    };
+    let once = once(&request, &caller, &body)?;
+    let message = send(&context, &endpoint, input, once).await?;
+    // Accepting is 202 elsewhere; here the contract says 200.
+    Ok(json(StatusCode::OK, &MessageOut::with(&message, true)))
+}
+
+/// The same with fields of the example replaced, in channels, and with an id of the caller's own.
+pub async fn simulate(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    let endpoint = named(&context, &caller, &request)?;
+    let input = body.json::<SimulationIn<'_>>()?;
+    let once = once(&request, &caller, &body)?;
+    let message = send(&context, &endpoint, input, once).await?;
+    let answer = MessageOut::with(&message, true);
+    Ok(json(StatusCode::ACCEPTED, &answer))
+}
+
+async fn send(
+    context: &Context,
+    endpoint: &Endpoint,
+    input: SimulationIn<'_>,
+    once: Option<Once>,
+) -> Result<Arc<Message>> {
+    let payload_bytes_max = context.config.limits.payload_bytes;
+    let test = input.checked(
+        &context.store.catalog(),
+        endpoint.organisation,
+        payload_bytes_max,
+    )?;
+    if endpoint.disabled {
+        // It would be held, and tell nothing until the endpoint is enabled.
+        let conflict = "the endpoint is disabled; enable it to send a test";
+        return Err(Error::Conflict(conflict.to_owned()));
+    }
+    let message = NewMessage {
+        organisation: endpoint.organisation,
+        application: endpoint.application,
+        event_type: test.event_type,
+        event_id: test.event_id,
+        channels: test.channels,
+        payload: test.payload.into(),
+        lanes: vec![endpoint.number],
+        once,
+        origin: Origin::Test,
+    };
+    context.store.accept_message(message).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(text: &str, payload_bytes_max: usize) -> Vec<String> {
+        let input: SimulationIn<'_> = serde_json::from_str(text).unwrap();
+        let organisation = OrganisationId([1; 20]);
+        match input.checked(&Catalog::default(), organisation, payload_bytes_max) {
+            Ok(_) => Vec::new(),
+            Err(Error::Invalid(all)) => all.iter().map(|one| one.location.join(".")).collect(),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn everything_wrong_with_a_test_is_told_at_once() {
+        for (text, expected) in [
+            ("{}", vec!["body.eventType"]),
+            (r#"{"eventType":"a b"}"#, vec!["body.eventType"]),
+            (
+                r#"{"eventType":"nobody.registered.this"}"#,
+                vec!["body.eventType"],
+            ),
+            (
+                r#"{"overrides":[],"channels":[],"eventId":"no id"}"#,
+                vec![
+                    "body.eventType",
+                    "body.overrides",
+                    "body.channels",
+                    "body.eventId",
+                ],
+            ),
+            (
+                r#"{"overrides":{"a":"\ud800"},"channels":["1","2","3","4","5","6"]}"#,
+                vec!["body.eventType", "body.overrides", "body.channels"],
+            ),
+        ] {
+            assert_eq!(places(text, 1000), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_result_has_the_limits_of_a_payload() {
+        assert_eq!(result_of(Ok("{}".to_owned()), 2).as_deref(), Ok("{}"));
+        assert!(result_of(Ok(r#"{"a":1}"#.to_owned()), 6).is_err());
+        assert!(result_of(merge::merged("{}", "[]"), 100).is_err());
+    }
+}
