@@ -14,11 +14,14 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::oneshot;
+
 use super::catalog::Change;
 use super::engine::{Changes, Engine, EngineError};
 use super::layout::{self, EventIdRecord, MessageMeta, Meta, OnceAnswer, OnceRecord, SliceRecord};
 use super::queue::{Command, Notify, Resend, Sender};
 use super::slices;
+use super::watchers::Watcher;
 use super::{Answered, Event, Finished, Inner, NewMessage, Once};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Trigger, Verdict};
@@ -81,6 +84,7 @@ enum Answer {
     Answered(Sender<Answered>, Answered),
     Done(Sender<()>),
     Notify(Notify),
+    Recorded(oneshot::Sender<Attempt>, Box<Attempt>),
 }
 
 impl Answer {
@@ -91,6 +95,7 @@ impl Answer {
             Answer::Answered(sender, answered) => drop(sender.send(result.map(|()| answered))),
             Answer::Done(sender) => drop(sender.send(result)),
             Answer::Notify(notify) => notify(result),
+            Answer::Recorded(watcher, attempt) => drop(result.map(|()| watcher.send(*attempt))),
         }
     }
 }
@@ -216,8 +221,9 @@ impl Committer {
             Command::Accept {
                 message,
                 from_slice,
+                watcher,
                 answer,
-            } => self.stage_accept(batch, message, from_slice, answer),
+            } => self.stage_accept(batch, message, from_slice, watcher, answer),
             Command::Record { finished } => {
                 self.stage_record(batch, *finished)?;
                 Ok(if batch.changes.is_empty() {
@@ -292,6 +298,7 @@ impl Committer {
         batch: &mut Batch,
         message: NewMessage,
         from_slice: u32,
+        watcher: Option<Arc<Watcher>>,
         answer: Sender<Arc<Message>>,
     ) -> Result<Staged, layout::RecordError> {
         if let Some(once) = &message.once {
@@ -299,6 +306,7 @@ impl Committer {
                 return Ok(Staged::Later(Box::new(Command::Accept {
                     message,
                     from_slice,
+                    watcher,
                     answer,
                 })));
             }
@@ -327,6 +335,9 @@ impl Committer {
         }
         let now = self.tick();
         let id = MessageId::in_order(now, self.next_in_step(now), rand::random());
+        if let Some(watcher) = watcher {
+            watcher.name(id);
+        }
         let commit = self.meta.commit + 1;
         let meta = MessageMeta {
             commit,
@@ -435,6 +446,10 @@ impl Committer {
             &[],
         );
         batch.attempts += 1;
+        if let Some(watcher) = self.inner.watchers.take(message) {
+            let recorded = Answer::Recorded(watcher, Box::new(attempt.clone()));
+            batch.answers.push(recorded);
+        }
         // It may have been moved or cancelled while it was being sent; then only the log is left.
         let waited = self.take_out(batch, &delivery.key)?;
         batch.events.push(Event::Recorded(delivery.key));

@@ -26,6 +26,7 @@ use layout::Meta;
 use queue::{Command, Queue, Resend};
 use recount::Recount;
 use slices::Slices;
+use watchers::{Watcher, Watchers};
 
 pub mod catalog;
 mod committer;
@@ -40,11 +41,13 @@ mod queue;
 mod recount;
 mod slices;
 mod verify;
+mod watchers;
 
 pub use catalog::{Catalog, Change};
 pub use export::{RestoreReport, restore};
 pub use open::reset_owner;
 pub use verify::{VerifyReport, verify};
+pub use watchers::FirstAttempt;
 
 /// How long an idempotency key is remembered.
 const ONCE_REMEMBERED: Duration = Duration::from_secs(12 * 3600);
@@ -223,6 +226,7 @@ struct Inner {
     slices: Slices,
     catalog: RwLock<Catalog>,
     queue: Queue,
+    watchers: Arc<Watchers>,
     listener: OnceLock<Listener>,
     /// What bears a commit number in one of these never happened.
     dead_commits: Vec<(u64, u64)>,
@@ -462,6 +466,14 @@ impl Store {
     /// `event_id` was used in the organisation within a day; the earlier message if the
     /// idempotency key was seen with the same body.
     pub async fn accept_message(&self, message: NewMessage) -> Result<Arc<Message>> {
+        self.accept(message, None).await
+    }
+
+    async fn accept(
+        &self,
+        message: NewMessage,
+        watcher: Option<Arc<Watcher>>,
+    ) -> Result<Arc<Message>> {
         self.inner.may_accept(message.lanes.len() as u64)?;
         let mut from_slice = self.newest_slice();
         if let Some(once) = message.once {
@@ -486,6 +498,7 @@ impl Store {
         self.offer(Command::Accept {
             message,
             from_slice,
+            watcher,
             answer: sender,
         })?;
         self.answered(answer).await

@@ -116,6 +116,7 @@ impl Store {
             live: files.live,
             catalog: RwLock::new(files.catalog),
             queue: Queue::default(),
+            watchers: Default::default(),
             listener: OnceLock::new(),
             dead_commits: meta.dead_commits.clone(),
             first_commit: meta.commit,

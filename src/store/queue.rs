@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::catalog::{Catalog, Change};
+use super::watchers::Watcher;
 use super::{Answered, Finished, NewMessage, Once};
 use crate::domain::message::{DeliveryKey, Message};
 use crate::error::{Error, Result};
@@ -40,6 +41,8 @@ pub enum Command {
     Accept {
         message: NewMessage,
         from_slice: u32,
+        /// Who waits for its first attempt.
+        watcher: Option<Arc<Watcher>>,
         answer: Sender<Arc<Message>>,
     },
     Change {
