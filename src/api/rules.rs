@@ -4,12 +4,10 @@
 
 use std::collections::BTreeMap;
 
+pub use crate::domain::event_type::NAME_MAX as EVENT_TYPE_NAME_MAX;
 use crate::domain::event_type::name_problem;
 use crate::domain::id::uid_problem;
 use crate::error::{Error, Invalid, Result};
-
-/// The longest name of an event type, and of what looks like one.
-pub const EVENT_TYPE_NAME_MAX: usize = 256;
 
 /// The longest name of a channel.
 pub const CHANNEL_NAME_MAX: usize = 128;

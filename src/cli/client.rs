@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use actix_web::web::Bytes;
 use awc::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -26,6 +27,12 @@ pub struct Connection {
     /// An owner token [default: the file owner.token in the data directory]
     #[arg(long, env = "POSTRIDER_TOKEN", hide_env_values = true)]
     token: Option<String>,
+}
+
+/// What the server answered, be it a success or a refusal.
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: Bytes,
 }
 
 #[derive(clap::Args)]
@@ -124,7 +131,7 @@ impl Revoke {
 }
 
 impl Connection {
-    /// One request; the answer's JSON, or null where it has no body.
+    /// One request that must succeed; the answer's JSON, or null where it has no body.
     fn call(
         &self,
         config: &Config,
@@ -132,6 +139,22 @@ impl Connection {
         path: &str,
         body: Option<Value>,
     ) -> Result<Value> {
+        let body = body.map(|value| value.to_string());
+        let answer = self.request(config, method, path, body)?;
+        match answer.status.is_success() {
+            true => Ok(serde_json::from_slice(&answer.body).unwrap_or(Value::Null)),
+            false => Err(Failure::Failed(answer.refusal())),
+        }
+    }
+
+    /// One request with a JSON text as its body, and whatever the server answers.
+    pub fn request(
+        &self,
+        config: &Config,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+    ) -> Result<Answer> {
         let base = self.base(config)?;
         let token = self.credential(config)?;
         actix_rt::System::new().block_on(async {
@@ -142,27 +165,25 @@ impl Connection {
             let request = client
                 .request(method, format!("{base}{path}"))
                 .bearer_auth(token);
-            let sent = match &body {
-                Some(body) => request.send_json(body).await,
+            let sent = match body {
+                Some(body) => {
+                    let request = request.content_type("application/json");
+                    request.send_body(body).await
+                }
                 None => request.send().await,
             };
             let mut answer = sent.map_err(|error| {
                 Failure::failed(format!("cannot reach the server at {base}: {error}"))
             })?;
             let status = answer.status();
-            let content = answer
+            let body = answer
                 .body()
                 .limit(ANSWER_MAX_BYTES)
                 .await
                 .map_err(|error| {
                     Failure::failed(format!("the answer of {base} broke off: {error}"))
                 })?;
-            let value = serde_json::from_slice(&content).unwrap_or(Value::Null);
-            if status.is_success() {
-                Ok(value)
-            } else {
-                Err(Failure::Failed(refusal(status, &value)))
-            }
+            Ok(Answer { status, body })
         })
     }
 
@@ -199,6 +220,14 @@ impl Connection {
                 path.display()
             ))),
         }
+    }
+}
+
+impl Answer {
+    /// The sentence for whoever asked for what was refused.
+    pub fn refusal(&self) -> String {
+        let answer = serde_json::from_slice(&self.body).unwrap_or(Value::Null);
+        refusal(self.status, &answer)
     }
 }
 

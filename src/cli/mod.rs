@@ -2,8 +2,8 @@
 //!
 //! Only `main` calls this. `serve` runs the server; `check`, `token reset-owner`, `verify-store`
 //! and `restore` work on the settings and on a data directory that no server uses; the other
-//! `token` commands are clients of a running server (`client`); `sink` and `verify` help to test
-//! receivers. Exit codes: 0 done, 1 failed, 2 wrong usage. Standard output carries what was asked
+//! `token` commands and `apply` are clients of a running server (`client`); `sink` and `verify` help
+//! to test receivers. Exit codes: 0 done, 1 failed, 2 wrong usage. Standard output carries what was asked
 //! for, standard error one line that says what went wrong.
 
 use std::fmt;
@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Flags};
 use crate::{server, store, telemetry};
 
+mod apply;
 mod client;
 mod sink;
 mod verify;
@@ -50,6 +51,8 @@ enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
+    /// Give a running server the event types, applications and endpoints of a file
+    Apply(apply::Arguments),
     /// Check everything that is stored; the server must be stopped
     VerifyStore,
     /// Make a new store from an export of the registrations; the server must be stopped
@@ -124,6 +127,7 @@ fn run(arguments: Arguments) -> Result {
             TokenCommand::Revoke(revoke) => revoke.run(&settings()?),
             TokenCommand::ResetOwner => reset_owner(&settings()?),
         },
+        Command::Apply(arguments) => arguments.run(&settings()?),
         Command::VerifyStore => verify_store(&settings()?),
         Command::Restore { from } => {
             let report = store::restore(

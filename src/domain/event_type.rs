@@ -8,6 +8,9 @@ use serde_json::value::RawValue;
 use super::id::OrganisationId;
 use crate::clock::Timestamp;
 
+/// The longest name of an event type, and of what looks like one.
+pub const NAME_MAX: usize = 256;
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventType {
     pub organisation: OrganisationId,

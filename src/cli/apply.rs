@@ -1,0 +1,275 @@
+//! `apply`: gives a running server what a file says, as a client of its API.
+//!
+//! The file is read and checked before anything is sent. Then each thing is read from the server
+//! and written only where the two differ, so that applying a file again changes nothing. Things
+//! that the file does not name are left alone: nothing is deleted. The first refusal stops it;
+//! what is printed until then is done.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use awc::http::{Method, StatusCode};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use url::Url;
+
+use self::file::{Fields, Thing};
+use super::client::{Answer, Connection};
+use super::{Failure, Result, say};
+use crate::config::Config;
+use crate::domain::secret::{Secret, SecretForm};
+
+mod file;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    connection: Connection,
+    /// The event types, applications and endpoints, in TOML
+    file: PathBuf,
+}
+
+impl Arguments {
+    pub fn run(&self, config: &Config) -> Result {
+        let things = self.read()?;
+        let server = Server {
+            connection: &self.connection,
+            config,
+        };
+        let mut counts = Counts::default();
+        for thing in &things {
+            let outcome = server.bring_about(thing).map_err(|why| at(thing, why))?;
+            counts.add(&outcome);
+            tell(&format!("{outcome}  {}{}", thing.title, outcome.detail()))?;
+        }
+        tell(&counts.to_string())
+    }
+
+    fn read(&self) -> Result<Vec<Thing>> {
+        let name = self.file.display();
+        let text = std::fs::read_to_string(&self.file)
+            .map_err(|error| Failure::failed(format!("cannot read {name}: {error}")))?;
+        file::parse(&text).map_err(|problems| {
+            let problems = problems.join("; ");
+            Failure::Failed(format!("{name}: {problems}; nothing was sent"))
+        })
+    }
+}
+
+/// The failure with the thing that it is about.
+fn at(thing: &Thing, failure: Failure) -> Failure {
+    match failure {
+        Failure::Failed(reason) => {
+            Failure::Failed(format!("{} ({}): {reason}", thing.place, thing.title))
+        }
+        other => other,
+    }
+}
+
+/// Says how far it is. That nobody reads it does not end the work in its middle.
+fn tell(line: &str) -> Result {
+    match say(line) {
+        Err(Failure::ReaderGone) => Ok(()),
+        told => told,
+    }
+}
+
+/// What became of a thing.
+enum Outcome {
+    Created,
+    /// The fields that are not as they were.
+    Changed(Vec<String>),
+    /// The fields that were sent nevertheless, because the server does not show them as they were
+    /// given: passwords, for one.
+    Unchanged(Vec<String>),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Outcome::Created => "created  ",
+            Outcome::Changed(_) => "changed  ",
+            Outcome::Unchanged(_) => "unchanged",
+        })
+    }
+}
+
+impl Outcome {
+    fn detail(&self) -> String {
+        match self {
+            Outcome::Changed(fields) if !fields.is_empty() => format!(": {}", fields.join(", ")),
+            Outcome::Unchanged(fields) if !fields.is_empty() => {
+                format!(
+                    " (not shown by the server, sent again: {})",
+                    fields.join(", ")
+                )
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    created: usize,
+    changed: usize,
+    unchanged: usize,
+}
+
+impl Counts {
+    fn add(&mut self, outcome: &Outcome) {
+        *match outcome {
+            Outcome::Created => &mut self.created,
+            Outcome::Changed(_) => &mut self.changed,
+            Outcome::Unchanged(_) => &mut self.unchanged,
+        } += 1;
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts {
+            created,
+            changed,
+            unchanged,
+        } = self;
+        write!(
+            f,
+            "{created} created, {changed} changed, {unchanged} unchanged"
+        )
+    }
+}
+
+struct Server<'a> {
+    connection: &'a Connection,
+    config: &'a Config,
+}
+
+impl Server<'_> {
+    /// Makes the server have the thing as the file has it.
+    fn bring_about(&self, thing: &Thing) -> Result<Outcome> {
+        let before = self.look(thing)?;
+        if let Some(before) = &before
+            && unlike(before, &thing.body).is_empty()
+        {
+            return Ok(Outcome::Unchanged(Vec::new()));
+        }
+        let body = spelled(&thing.body);
+        succeeded(self.send(Method::PUT, &thing.path, Some(body))?)?;
+        let Some(before) = before else {
+            return Ok(Outcome::Created);
+        };
+        let mut after = self.look_again(thing)?;
+        if let Some(secret) = thing.body.get("secret")
+            && unlike(&after, &thing.body).contains(&"secret".to_owned())
+        {
+            // As whoever holds the old one expects: it stays valid for a while.
+            let path = format!("{}/secret/rotate", thing.path);
+            let body = format!("{{\"key\":{secret}}}");
+            succeeded(self.send(Method::POST, &path, Some(body))?)?;
+            after = self.look_again(thing)?;
+        }
+        let changes = changes(&before, &after);
+        match changes.is_empty() {
+            true => Ok(Outcome::Unchanged(unlike(&after, &thing.body))),
+            false => Ok(Outcome::Changed(changes)),
+        }
+    }
+
+    /// What the server shows of the thing, as far as the file names it; none where it has none.
+    fn look(&self, thing: &Thing) -> Result<Option<Fields>> {
+        let answer = self.send(Method::GET, &thing.path, None)?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let mut shown = fields(&succeeded(answer)?)?;
+        if thing.body.contains_key("headers") {
+            let path = format!("{}/headers", thing.path);
+            shown.extend(fields(&succeeded(self.send(Method::GET, &path, None)?)?)?);
+        }
+        if thing.body.contains_key("secret") {
+            let path = format!("{}/secret", thing.path);
+            let mut secret = fields(&succeeded(self.send(Method::GET, &path, None)?)?)?;
+            shown.extend(secret.remove("key").map(|key| ("secret".to_owned(), key)));
+        }
+        Ok(Some(shown))
+    }
+
+    fn look_again(&self, thing: &Thing) -> Result<Fields> {
+        let shown = self.look(thing)?;
+        shown.ok_or_else(|| Failure::failed("somebody deleted it just now"))
+    }
+
+    fn send(&self, method: Method, path: &str, body: Option<String>) -> Result<Answer> {
+        self.connection.request(self.config, method, path, body)
+    }
+}
+
+fn succeeded(answer: Answer) -> Result<Answer> {
+    match answer.status.is_success() {
+        true => Ok(answer),
+        false => Err(Failure::Failed(answer.refusal())),
+    }
+}
+
+fn fields(answer: &Answer) -> Result<Fields> {
+    serde_json::from_slice(&answer.body)
+        .map_err(|_| Failure::failed("the server's answer is not a JSON object"))
+}
+
+fn spelled(body: &Fields) -> String {
+    serde_json::to_string(body).expect("its keys are texts")
+}
+
+/// The wanted fields that are not shown as they are wanted.
+fn unlike(shown: &Fields, wanted: &Fields) -> Vec<String> {
+    let unlike = wanted.iter().filter(|(name, wanted)| {
+        let shown = shown.get(*name).map_or("null", |value| value.get());
+        !is_like(name, shown, wanted)
+    });
+    unlike.map(|(name, _)| name.clone()).collect()
+}
+
+fn is_like(name: &str, shown: &str, wanted: &RawValue) -> bool {
+    let wanted = wanted.get();
+    let value = |text: &str| serde_json::from_str::<Value>(text).ok();
+    let text = |text: &str| serde_json::from_str::<String>(text).ok();
+    match name {
+        // Kept as they are spelled.
+        "example" | "schemas" => shown == wanted,
+        "url" => text(shown) == text(wanted).map(|url| normal_url(&url)),
+        "secret" => match (text(shown), text(wanted)) {
+            (Some(shown), Some(wanted)) => is_same_secret(&shown, &wanted),
+            _ => false,
+        },
+        _ => value(shown) == value(wanted),
+    }
+}
+
+/// A URL as the server shows it; one that is none is left for the server to refuse.
+fn normal_url(url: &str) -> String {
+    Url::parse(url).map_or(url.to_owned(), String::from)
+}
+
+/// Of a key pair the server shows the public half, and a bare key with its prefix.
+fn is_same_secret(shown: &str, wanted: &str) -> bool {
+    let readable = Secret::parse(wanted, SecretForm::StandardWebhooks)
+        .map(|secret| secret.readable())
+        .unwrap_or_default();
+    shown == wanted || shown == readable
+}
+
+/// The fields that differ between two looks at the same thing.
+fn changes(before: &Fields, after: &Fields) -> Vec<String> {
+    let names = before
+        .keys()
+        .chain(after.keys().filter(|name| !before.contains_key(*name)));
+    names
+        .filter(|name| *name != "updatedAt")
+        .filter(|name| {
+            let value = |fields: &Fields| fields.get(*name).map(|value| value.get().to_owned());
+            value(before) != value(after)
+        })
+        .cloned()
+        .collect()
+}

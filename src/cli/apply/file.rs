@@ -1,0 +1,355 @@
+//! The file that `apply` reads: event types, applications and endpoints, in TOML.
+//!
+//! Pure. [`parse`] reads and checks the file as a whole, so that nothing is sent of one that is
+//! wrong, and gives what the server is to have in the order in which it is to have it. What only
+//! the server can judge, such as whether a URL is allowed, is left to it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::ser::{self, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use serde_path_to_error::Segment;
+
+use crate::domain::event_type::{NAME_MAX, name_problem};
+use crate::domain::id::{ApplicationId, EndpointId, uid_problem};
+use crate::domain::payload;
+use crate::domain::profile::Method;
+use crate::domain::retry::RetryRule;
+
+/// What a segment of a path may hold as it is.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+/// A JSON object's fields as they are spelled.
+pub type Fields = BTreeMap<String, Box<RawValue>>;
+
+/// Something that the server is to have.
+pub struct Thing {
+    /// Where it stands in the file: `applications.0.endpoints.2`.
+    pub place: String,
+    /// Its name for people: `endpoint acme/books`.
+    pub title: String,
+    /// Where the API has it.
+    pub path: String,
+    /// What it is to be: the body of its PUT.
+    pub body: Fields,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    /// Lists of channels by a name of their own, for event types and endpoints to refer to.
+    channel_sets: BTreeMap<String, Vec<String>>,
+    event_types: Vec<EventType>,
+    applications: Vec<Application>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all(serialize = "camelCase"))]
+struct EventType {
+    #[serde(skip_serializing)]
+    name: String,
+    description: String,
+    example: Option<Json>,
+    schemas: Option<Json>,
+    channels: Option<Channels>,
+    #[serde(default)]
+    archived: bool,
+    #[serde(default)]
+    deprecated: bool,
+    feature_flag: Option<String>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all(serialize = "camelCase"))]
+struct Application {
+    uid: String,
+    name: String,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+    throttle_rate: Option<u16>,
+    #[serde(default, skip_serializing)]
+    endpoints: Vec<Endpoint>,
+}
+
+/// What is left out gets its default, but for the credentials and headers at the end: they stay as
+/// they are, as with every PUT that does not name them.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all(serialize = "camelCase"))]
+struct Endpoint {
+    uid: String,
+    url: String,
+    #[serde(default)]
+    description: String,
+    event_types: Option<Vec<String>>,
+    channels: Option<Channels>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+    throttle_rate: Option<u16>,
+    #[serde(default)]
+    disabled: bool,
+    profile: Option<String>,
+    method: Option<Method>,
+    #[serde(serialize_with = "in_camel_case")]
+    retry: Option<RetryRule>,
+    timeout_seconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<Hidden>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    basic_auth: Option<BasicAuth>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    headers: Option<BTreeMap<String, Hidden>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_headers: Option<BTreeMap<String, Hidden>>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct BasicAuth {
+    username: String,
+    password: Hidden,
+}
+
+/// The keys as the API spells them.
+fn in_camel_case<S: Serializer>(
+    retry: &Option<RetryRule>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let Some(rule) = retry else {
+        return serializer.serialize_none();
+    };
+    let rule = serde_json::to_value(rule).map_err(ser::Error::custom)?;
+    let keys = rule.as_object().into_iter().flatten();
+    serializer.collect_map(keys.map(|(key, value)| (camel_case(key), value)))
+}
+
+fn camel_case(key: &str) -> String {
+    let mut words = key.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |spelled, word| {
+        let (initial, rest) = word.split_at(word.len().min(1));
+        spelled + &initial.to_ascii_uppercase() + rest
+    })
+}
+
+/// A text that may be a credential: no complaint about it repeats it.
+#[derive(Serialize)]
+struct Hidden(String);
+
+impl<'de> Deserialize<'de> for Hidden {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Hidden, D::Error> {
+        match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(text) => Ok(Hidden(text)),
+            _ => Err(de::Error::custom("must be a text in quotes")),
+        }
+    }
+}
+
+/// A JSON object, given as text and sent as it is.
+#[derive(Serialize)]
+struct Json(Box<RawValue>);
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Json, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let json: Box<RawValue> = serde_json::from_str(&text)
+            .map_err(|error| de::Error::custom(format!("is not JSON: {error}")))?;
+        match payload::problem(json.get()) {
+            None => Ok(Json(json)),
+            Some(problem) => Err(de::Error::custom(problem)),
+        }
+    }
+}
+
+enum Channels {
+    Listed(Vec<String>),
+    /// The name of one of the file's sets.
+    Set(String),
+}
+
+impl<'de> Deserialize<'de> for Channels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Channels, D::Error> {
+        struct ListOrName;
+
+        impl<'de> Visitor<'de> for ListOrName {
+            type Value = Channels;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of channels, or the name of one of channel_sets")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Channels, E> {
+                Ok(Channels::Set(name.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Channels, A::Error> {
+                let mut names = Vec::new();
+                while let Some(name) = items.next_element()? {
+                    names.push(name);
+                }
+                Ok(Channels::Listed(names))
+            }
+        }
+
+        deserializer.deserialize_any(ListOrName)
+    }
+}
+
+impl Serialize for Channels {
+    /// Sets have given way to their lists before anything is sent.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Channels::Listed(names) => names.serialize(serializer),
+            Channels::Set(name) => name.serialize(serializer),
+        }
+    }
+}
+
+/// What the server is to have: event types before the applications, and each of these before its
+/// endpoints. Or what is wrong with the file, with the places.
+pub fn parse(text: &str) -> Result<Vec<Thing>, Vec<String>> {
+    let mut file = read(text).map_err(|problem| vec![problem])?;
+    let mut problems = Problems::default();
+    let mut things = Vec::new();
+    let mut names = Unique::default();
+    for (index, event_type) in file.event_types.iter_mut().enumerate() {
+        let place = format!("event_types.{index}");
+        problems.add_if(&place, "name", name_problem(&event_type.name, NAME_MAX));
+        problems.add_if(&place, "name", names.taken(&event_type.name, &place));
+        let unknown = spell_out(&mut event_type.channels, &file.channel_sets);
+        problems.add_if(&place, "channels", unknown);
+        things.push(Thing {
+            title: format!("event type {}", event_type.name),
+            path: format!("/api/v1/event-type/{}", segment(&event_type.name)),
+            body: fields(event_type),
+            place,
+        });
+    }
+    let mut uids = Unique::default();
+    for (index, application) in file.applications.iter_mut().enumerate() {
+        let place = format!("applications.{index}");
+        let problem = uid_problem(&application.uid, ApplicationId::PREFIX);
+        problems.add_if(&place, "uid", problem);
+        problems.add_if(&place, "uid", uids.taken(&application.uid, &place));
+        let path = format!("/api/v1/app/{}", segment(&application.uid));
+        things.push(Thing {
+            title: format!("application {}", application.uid),
+            path: path.clone(),
+            body: fields(application),
+            place: place.clone(),
+        });
+        let mut uids = Unique::default();
+        for (index, endpoint) in application.endpoints.iter_mut().enumerate() {
+            let place = format!("{place}.endpoints.{index}");
+            let problem = uid_problem(&endpoint.uid, EndpointId::PREFIX);
+            problems.add_if(&place, "uid", problem);
+            problems.add_if(&place, "uid", uids.taken(&endpoint.uid, &place));
+            let unknown = spell_out(&mut endpoint.channels, &file.channel_sets);
+            problems.add_if(&place, "channels", unknown);
+            if let Some(Err(wrong)) = endpoint.retry.as_ref().map(|rule| rule.schedule(0.0)) {
+                for (key, reason) in wrong {
+                    problems.add_if(&place, &format!("retry.{key}"), Some(reason));
+                }
+            }
+            things.push(Thing {
+                title: format!("endpoint {}/{}", application.uid, endpoint.uid),
+                path: format!("{path}/endpoint/{}", segment(&endpoint.uid)),
+                body: fields(endpoint),
+                place,
+            });
+        }
+    }
+    match problems.0.is_empty() {
+        true => Ok(things),
+        false => Err(problems.0),
+    }
+}
+
+/// The first thing that the types do not allow is what the error names.
+fn read(text: &str) -> Result<File, String> {
+    let broken = |place: String, error: &toml::de::Error| {
+        let line = error.span().map(|span| line_at(text, span.start));
+        let line = line.map_or(String::new(), |line| format!(" (line {line})"));
+        // The error's own rendering quotes the line, where a secret may stand.
+        format!("{place}{}{line}", error.message())
+    };
+    let deserializer =
+        toml::Deserializer::parse(text).map_err(|error| broken(String::new(), &error))?;
+    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        let segments: Vec<String> = error
+            .path()
+            .iter()
+            .filter_map(|segment| match segment {
+                Segment::Map { key } => Some(key.clone()),
+                Segment::Seq { index } => Some(index.to_string()),
+                Segment::Enum { variant } => Some(variant.clone()),
+                Segment::Unknown => None,
+            })
+            .collect();
+        broken(format!("{}: ", segments.join(".")), error.inner())
+    })
+}
+
+fn line_at(text: &str, place: usize) -> usize {
+    let before = &text.as_bytes()[..place.min(text.len())];
+    1 + before.iter().filter(|byte| **byte == b'\n').count()
+}
+
+#[derive(Default)]
+struct Problems(Vec<String>);
+
+impl Problems {
+    fn add_if(&mut self, place: &str, key: &str, problem: Option<impl fmt::Display>) {
+        if let Some(problem) = problem {
+            self.0.push(format!("{place}.{key}: {problem}"));
+        }
+    }
+}
+
+/// Names that may be given once, with the place where each was.
+#[derive(Default)]
+struct Unique(HashMap<String, String>);
+
+impl Unique {
+    fn taken(&mut self, name: &str, place: &str) -> Option<String> {
+        if let Some(earlier) = self.0.get(name) {
+            return Some(format!("is that of {earlier}, too"));
+        }
+        self.0.insert(name.to_owned(), place.to_owned());
+        None
+    }
+}
+
+/// Puts the list in the place of the name of a set.
+fn spell_out(
+    channels: &mut Option<Channels>,
+    sets: &BTreeMap<String, Vec<String>>,
+) -> Option<String> {
+    let Some(Channels::Set(name)) = channels else {
+        return None;
+    };
+    match sets.get(name) {
+        Some(names) => {
+            *channels = Some(Channels::Listed(names.clone()));
+            None
+        }
+        None => Some(format!("channel_sets has no {name}")),
+    }
+}
+
+fn segment(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
+}
+
+fn fields(body: &impl Serialize) -> Fields {
+    serde_json::to_string(body)
+        .and_then(|text| serde_json::from_str(&text))
+        .expect("our types have text keys")
+}
