@@ -9,7 +9,7 @@
 use std::future::{Ready, ready};
 use std::sync::Arc;
 
-use actix_web::http::header::AUTHORIZATION;
+use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -26,6 +26,9 @@ use crate::store::{Catalog, Change};
 
 /// No token of ours is near this; longer ones are not hashed.
 const CREDENTIAL_BYTES_MAX: usize = 512;
+
+/// The other header that a credential may stand in.
+const API_KEY: &str = "api-key";
 
 const FORBIDDEN: Error = Error::Forbidden("this token may not do that");
 
@@ -172,6 +175,32 @@ impl Caller {
             }
     }
 
+    /// The endpoints of the application whose messages and attempts the caller may read, for one
+    /// that may not read everything there.
+    pub fn limited_to(
+        &self,
+        catalog: &Catalog,
+        entry: &ApplicationEntry,
+    ) -> Option<Vec<Arc<Endpoint>>> {
+        if permit(self.role, Action::ReadHistory) != Permit::Granted {
+            return None;
+        }
+        let endpoints = entry.endpoints.iter();
+        let seen = endpoints.filter(|endpoint| self.sees_endpoint(catalog, endpoint));
+        Some(seen.cloned().collect())
+    }
+
+    /// Whether the token exists as far as the caller can tell.
+    pub fn sees_token(&self, token: &Token) -> bool {
+        let within = token.organisation == self.organisation;
+        within
+            && match permit(self.role, Action::ReadTokens) {
+                Permit::Everywhere => true,
+                Permit::Users => token.role == Role::WebhookUser,
+                Permit::Own | Permit::Granted | Permit::Never => false,
+            }
+    }
+
     /// What makes a new endpoint: the endpoint, and its grant to a caller that sees no others.
     pub fn creation(&self, catalog: &Catalog, endpoint: Endpoint) -> Result<Vec<Change>> {
         let grant = match permit(self.role, Action::Endpoints) {
@@ -229,11 +258,7 @@ impl FromRequest for Caller {
 }
 
 fn identify(request: &HttpRequest) -> Result<Caller> {
-    let header = request.headers().get(AUTHORIZATION);
-    let credential = header
-        .and_then(|value| value.to_str().ok())
-        .and_then(bearer)
-        .ok_or(Error::Unauthenticated)?;
+    let credential = credential(request.headers()).ok_or(Error::Unauthenticated)?;
     let context = request
         .app_data::<web::Data<Context>>()
         .expect("configure() installs the context with the routes");
@@ -241,12 +266,22 @@ fn identify(request: &HttpRequest) -> Result<Caller> {
     authenticate(&catalog, credential, context.store.clock().now())
 }
 
-/// The credential in `Bearer T`; the scheme's case does not matter (RFC 9110, 11.1).
-fn bearer(header: &str) -> Option<&str> {
-    let (scheme, credential) = header.split_once(' ')?;
+/// The credential in `Authorization: Bearer T`, or in `Api-Key: T` where there is no
+/// `Authorization`: two that disagree must not be tried one after the other.
+fn credential(headers: &HeaderMap) -> Option<&str> {
+    let credential = match headers.get(AUTHORIZATION) {
+        Some(value) => bearer(value.to_str().ok()?)?,
+        None => headers.get(API_KEY)?.to_str().ok()?,
+    };
     let credential = credential.trim();
     let plausible = !credential.is_empty() && credential.len() <= CREDENTIAL_BYTES_MAX;
-    (scheme.eq_ignore_ascii_case("bearer") && plausible).then_some(credential)
+    plausible.then_some(credential)
+}
+
+/// What stands behind `Bearer`; the scheme's case does not matter (RFC 9110, 11.1).
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, credential) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(credential)
 }
 
 fn authenticate(catalog: &Catalog, credential: &str, now: Timestamp) -> Result<Caller> {
@@ -264,21 +299,39 @@ fn authenticate(catalog: &Catalog, credential: &str, now: Timestamp) -> Result<C
 #[cfg(test)]
 mod tests {
     use super::*;
+    use actix_web::http::header::{HeaderName, HeaderValue};
 
     #[test]
-    fn only_a_bearer_credential_of_a_sane_length_is_one() {
-        let long = format!("Bearer {}", "x".repeat(CREDENTIAL_BYTES_MAX + 1));
-        for (header, expected) in [
-            ("Bearer pr_abc", Some("pr_abc")),
-            ("bearer  pr_abc ", Some("pr_abc")),
-            ("Bearer ", None),
-            ("Bearer", None),
-            ("Basic pr_abc", None),
-            ("pr_abc", None),
-            ("", None),
-            (long.as_str(), None),
+    fn a_credential_stands_in_one_of_two_headers_and_has_a_sane_length() {
+        let long = "x".repeat(CREDENTIAL_BYTES_MAX + 1);
+        let long_bearer = format!("Bearer {long}");
+        let key = Some("pr_key");
+        for (authorization, api_key, expected) in [
+            (Some("Bearer pr_abc"), None, Some("pr_abc")),
+            (Some("bearer  pr_abc "), None, Some("pr_abc")),
+            (None, Some("pr_key"), Some("pr_key")),
+            (None, Some(" pr_key "), Some("pr_key")),
+            (None, Some(""), None),
+            (None, Some(long.as_str()), None),
+            (None, None, None),
+            // Where there is an Authorization it counts, right or wrong.
+            (Some("Bearer pr_abc"), key, Some("pr_abc")),
+            (Some("Bearer "), key, None),
+            (Some("Bearer"), key, None),
+            (Some("Basic pr_abc"), key, None),
+            (Some("pr_abc"), key, None),
+            (Some(""), key, None),
+            (Some(long_bearer.as_str()), key, None),
         ] {
-            assert_eq!(bearer(header), expected, "{header}");
+            let mut headers = HeaderMap::new();
+            for (name, value) in [("authorization", authorization), ("api-key", api_key)] {
+                if let Some(value) = value {
+                    let name = HeaderName::from_static(name);
+                    headers.insert(name, HeaderValue::from_str(value).unwrap());
+                }
+            }
+            let case = format!("{authorization:?} {api_key:?}");
+            assert_eq!(credential(&headers), expected, "{case}");
         }
     }
 

@@ -237,10 +237,7 @@ pub async fn put(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     let path = path_part(&request, "app_id").to_owned();
-    if caller.may(Action::ChangeApplications).is_err() {
-        let catalog = context.store.catalog();
-        caller.application(&catalog, &path, Action::ChangeApplications)?;
-    }
+    caller.may_in(&context.store.catalog(), &path, Action::ChangeApplications)?;
     let mut input = body.json::<ApplicationIn>()?.checked()?;
     let path_is_id = path.parse::<ApplicationId>().is_ok();
     let now = context.store.clock().now();

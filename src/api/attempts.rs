@@ -15,7 +15,7 @@ use super::access::Caller;
 use super::endpoints::named;
 use super::error::Failure;
 use super::extract::{Body, json, once, optional_text, path_part, reading, text};
-use super::messages::{find, is_wanted, readable_application};
+use super::messages::{History, is_wanted};
 use super::page::Query;
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Failure as FailedHow, Trigger};
@@ -232,6 +232,8 @@ pub async fn list_by_endpoint(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
+    let endpoint = named(&context, &caller, &request)?;
+    let (application, lane) = (endpoint.application, endpoint.number);
     let mut query = Query::of(&request);
     let page = query.page::<AttemptId>(context.config.limits.list_page_max, true);
     let (before, after) = query.time_bounds();
@@ -240,8 +242,6 @@ pub async fn list_by_endpoint(
     let channel = query.channel();
     let event_types = query.event_types();
     query.problems.done()?;
-    let application = readable_application(&context, &caller, &request)?;
-    let lane = named(&context, &caller, &request)?.number;
     let window = page.window(before, after);
     let store = context.store.clone();
     let stretch = reading(move || {
@@ -279,6 +279,7 @@ pub async fn list_by_message(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
+    let history = History::named(&context, &caller, &request)?;
     let mut query = Query::of(&request);
     let page = query.page::<AttemptId>(context.config.limits.list_page_max, true);
     let (before, after) = query.time_bounds();
@@ -288,25 +289,25 @@ pub async fn list_by_message(
     let event_types = query.event_types();
     let endpoint = query.get("endpoint_id").map(str::to_owned);
     query.problems.done()?;
-    let application = readable_application(&context, &caller, &request)?;
     if let Some(endpoint) = endpoint {
         let catalog = context.store.catalog();
-        let entry = catalog.application_by_id(application);
-        let endpoint = entry.and_then(|entry| entry.endpoint(&endpoint));
-        filter.endpoint = Some(endpoint.ok_or(Error::NotFound("endpoint"))?.id);
+        let application = path_part(&request, "app_id");
+        filter.endpoint = Some(caller.endpoint(&catalog, application, &endpoint)?.id);
     }
     let id = path_part(&request, "msg_id").to_owned();
     let window = page.window(before, after);
     let store = context.store.clone();
     let stretch = reading(move || {
-        let message = find(&store, application, &id)?;
+        let message = history.message(&store, &id)?;
         if !is_wanted(&message, event_types.as_deref(), channel.as_deref()) {
             return Ok(Stretch {
                 items: Vec::new(),
                 next: None,
             });
         }
-        store.attempts_of_message(message.id, &window, &mut |attempt| filter.wants(attempt))
+        store.attempts_of_message(message.id, &window, &mut |attempt| {
+            filter.wants(attempt) && history.includes(attempt.endpoint)
+        })
     })
     .await?;
     let listed = page.answer(stretch, |attempt| attempt.id);
@@ -321,7 +322,7 @@ pub async fn get(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    let application = readable_application(&context, &caller, &request)?;
+    let history = History::named(&context, &caller, &request)?;
     let message = path_part(&request, "msg_id").to_owned();
     let not_found = || Error::NotFound("attempt");
     let id: AttemptId = path_part(&request, "attempt_id")
@@ -329,10 +330,11 @@ pub async fn get(
         .map_err(|_| not_found())?;
     let store = context.store.clone();
     let attempt = reading(move || {
-        let message = find(&store, application, &message)?;
+        let message = history.message(&store, &message)?;
         let attempt = store.attempt(message.id, id)?;
         attempt
-            .filter(|attempt| attempt.application == application)
+            .filter(|attempt| attempt.application == history.application)
+            .filter(|attempt| history.includes(attempt.endpoint))
             .ok_or_else(not_found)
     })
     .await?;
@@ -342,7 +344,8 @@ pub async fn get(
 #[derive(Serialize)]
 struct Empty {}
 
-/// Sends a message to an endpoint once more, now.
+/// Sends a message to an endpoint once more, now. It must be one that the caller may read: what was
+/// never sent to an endpoint of a webhook user is not to be had by sending it there.
 pub async fn resend(
     request: HttpRequest,
     caller: Caller,
@@ -350,11 +353,11 @@ pub async fn resend(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     let endpoint = named(&context, &caller, &request)?;
-    let application = endpoint.application;
+    let history = History::named(&context, &caller, &request)?;
     let once = once(&request, &caller, &body)?;
     let id = path_part(&request, "msg_id").to_owned();
     let store = context.store.clone();
-    let message = reading(move || find(&store, application, &id)).await?;
+    let message = reading(move || history.message(&store, &id)).await?;
     context.store.resend(message, endpoint, once).await?;
     Ok(json(StatusCode::ACCEPTED, &Empty {}))
 }

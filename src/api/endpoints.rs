@@ -45,7 +45,7 @@ pub async fn create(
             refuse_taken_uid(entry, &endpoint)?;
             refuse_archived_types(catalog, None, &endpoint)?;
             let answer = shown(StatusCode::CREATED, &endpoint);
-            Ok((vec![Change::PutEndpoint(endpoint)], answer))
+            Ok((caller.creation(catalog, endpoint)?, answer))
         })
         .await?;
     Ok(respond(answer))
@@ -56,13 +56,14 @@ pub async fn list(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    let mut query = Query::of(&request);
-    let page = query.page::<EndpointId>(context.config.limits.list_page_max, false);
-    query.problems.done()?;
     let catalog = context.store.catalog();
     let application = path_part(&request, "app_id");
     let entry = caller.application(&catalog, application, Action::Endpoints)?;
-    let stretch = page.of(entry.endpoints.iter(), |endpoint| endpoint.id);
+    let mut query = Query::of(&request);
+    let page = query.page::<EndpointId>(context.config.limits.list_page_max, false);
+    query.problems.done()?;
+    let seen = |endpoint: &&Arc<Endpoint>| caller.sees_endpoint(&catalog, endpoint);
+    let stretch = page.of(entry.endpoints.iter().filter(seen), |endpoint| endpoint.id);
     let listed = page.answer(stretch, |endpoint| endpoint.id);
     Ok(json(
         StatusCode::OK,
@@ -83,9 +84,8 @@ fn reachable(context: &Context, caller: &Caller, request: &HttpRequest) -> Resul
 pub fn named(context: &Context, caller: &Caller, request: &HttpRequest) -> Result<Arc<Endpoint>> {
     let catalog = context.store.catalog();
     let application = path_part(request, "app_id");
-    let entry = caller.application(&catalog, application, Action::Endpoints)?;
-    let endpoint = entry.endpoint(path_part(request, "endpoint_id"));
-    endpoint.cloned().ok_or(NOT_FOUND)
+    let endpoint = path_part(request, "endpoint_id");
+    caller.endpoint(&catalog, application, endpoint).cloned()
 }
 
 pub async fn get(
@@ -98,7 +98,8 @@ pub async fn get(
 }
 
 /// Replaces an endpoint, or creates one with the uid in the path. A uid that the path names and
-/// the body does not stays: the same request can come again.
+/// the body does not stays: the same request can come again. A uid that belongs to an endpoint
+/// which the caller cannot see is taken, as it is when it stands in a body: that much shows.
 pub async fn put(
     request: HttpRequest,
     caller: Caller,
@@ -127,6 +128,7 @@ pub async fn put(
         .change(move |catalog| {
             let entry = caller.application(catalog, &application, Action::Endpoints)?;
             let existing = entry.endpoint(&id);
+            let existing = existing.filter(|existing| caller.sees_endpoint(catalog, existing));
             let (mut endpoint, status) = match existing {
                 Some(existing) => ((**existing).clone(), StatusCode::OK),
                 None if path_is_id => return Err(NOT_FOUND),
@@ -145,7 +147,11 @@ pub async fn put(
             let before = existing.and_then(|existing| existing.event_types.as_deref());
             refuse_archived_types(catalog, before, &endpoint)?;
             let answer = shown(status, &endpoint);
-            Ok((vec![Change::PutEndpoint(endpoint)], answer))
+            let changes = match existing {
+                Some(_) => vec![Change::PutEndpoint(endpoint)],
+                None => caller.creation(catalog, endpoint)?,
+            };
+            Ok((changes, answer))
         })
         .await?;
     Ok(respond(answer))
@@ -176,9 +182,8 @@ pub async fn delete(
     context
         .store
         .change(move |catalog| {
-            let entry = caller.application(catalog, &application, Action::Endpoints)?;
-            let endpoint = entry.endpoint(&id).ok_or(NOT_FOUND)?;
-            let change = Change::DeleteEndpoint(entry.application.id, endpoint.id);
+            let endpoint = caller.endpoint(catalog, &application, &id)?;
+            let change = Change::DeleteEndpoint(endpoint.application, endpoint.id);
             Ok((vec![change], ()))
         })
         .await?;
@@ -205,7 +210,7 @@ pub async fn change(
         .store
         .change(move |catalog| {
             let entry = caller.application(catalog, &application, Action::Endpoints)?;
-            let existing = entry.endpoint(&id).ok_or(NOT_FOUND)?;
+            let existing = caller.endpoint(catalog, &application, &id)?;
             let mut endpoint = (**existing).clone();
             edit(&mut endpoint)?;
             endpoint.updated_at = now;

@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::access::Caller;
 use super::error::Failure;
+use crate::domain::token::Role;
 use crate::error::{Error, Invalid, Result};
 use crate::store::{Answered, Once};
 
@@ -203,13 +204,19 @@ pub fn once(request: &HttpRequest, caller: &Caller, body: &Body) -> Result<Optio
         }));
     }
     let path = request.path().trim_end_matches('/');
+    let token = caller.token_id();
+    let mut scope: Vec<&[u8]> = vec![
+        &caller.organisation.0,
+        request.method().as_str().as_bytes(),
+        path.as_bytes(),
+        key.as_bytes(),
+    ];
+    // Webhook users do not see the same things at a path, so none is given another's answer.
+    if caller.role() == Role::WebhookUser {
+        scope.push(&token.0);
+    }
     Ok(Some(Once {
-        key: scoped_key(&[
-            &caller.organisation.0,
-            request.method().as_str().as_bytes(),
-            path.as_bytes(),
-            key.as_bytes(),
-        ]),
+        key: scoped_key(&scope),
         body: Sha256::digest(&body.0).into(),
     }))
 }

@@ -20,12 +20,13 @@ use super::rules::{
     EVENT_TYPE_NAME_MAX, Problems, check_channels, check_uid, without_repeats, wrong,
 };
 use crate::clock::Timestamp;
+use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::name_problem;
-use crate::domain::id::{ApplicationId, MessageId, OrganisationId};
+use crate::domain::id::{ApplicationId, EndpointId, MessageId, OrganisationId};
 use crate::domain::message::{Message, Origin};
 use crate::domain::payload;
 use crate::error::{Error, Result};
-use crate::store::{Catalog, NewMessage, Store};
+use crate::store::{Catalog, NewMessage, Store, Stretch, Window};
 
 pub const CHANNELS_PER_MESSAGE_MAX: usize = 5;
 
@@ -193,11 +194,11 @@ pub async fn create(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     let path = path_part(&request, "app_id");
+    caller.may_in(&context.store.catalog(), path, Action::Publish)?;
     let mut query = Query::of(&request);
     let with_content = query.flag("with_content", true);
     query.problems.done()?;
-    let checked = body.json::<MessageIn<'_>>().and_then(|it| it.checked(path));
-    let mut message = checked.map_err(|invalid| refusal_or(invalid, &context, &caller, path))?;
+    let mut message = body.json::<MessageIn<'_>>()?.checked(path)?;
     refuse_long_payload(message.payload, context.config.limits.payload_bytes)?;
     let once = once(&request, &caller, &body)?;
     let first = route(&context.store.catalog(), &caller, path, &message);
@@ -231,15 +232,6 @@ pub async fn create(
     Ok(json(StatusCode::ACCEPTED, &answer))
 }
 
-/// Who may not publish hears that, and not what is wrong with the body.
-fn refusal_or(invalid: Error, context: &Context, caller: &Caller, path: &str) -> Error {
-    let catalog = context.store.catalog();
-    match caller.application(&catalog, path, Action::Publish) {
-        Err(refused @ Error::Forbidden(_)) => refused,
-        _ => invalid,
-    }
-}
-
 fn refuse_long_payload(payload: &RawValue, bytes_max: usize) -> Result<(), Failure> {
     match payload.get().len() <= bytes_max {
         true => Ok(()),
@@ -267,6 +259,7 @@ pub async fn list(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
+    let history = History::named(&context, &caller, &request)?;
     let mut query = Query::of(&request);
     let page = query.page::<MessageId>(context.config.limits.list_page_max, true);
     let (before, after) = query.time_bounds();
@@ -274,11 +267,10 @@ pub async fn list(
     let channel = query.channel();
     let event_types = query.event_types();
     query.problems.done()?;
-    let application = readable_application(&context, &caller, &request)?;
     let window = page.window(before, after);
     let store = context.store.clone();
     let stretch = reading(move || {
-        store.messages(application, &window, &mut |message| {
+        history.messages(&store, &window, &mut |message| {
             is_wanted(message, event_types.as_deref(), channel.as_deref())
         })
     })
@@ -297,25 +289,66 @@ pub fn is_wanted(message: &Message, event_types: Option<&[String]>, channel: Opt
     type_fits && channel_fits
 }
 
-/// The application in the path, for a caller that may read what was sent there.
-pub fn readable_application(
-    context: &Context,
-    caller: &Caller,
-    request: &HttpRequest,
-) -> Result<ApplicationId> {
-    let catalog = context.store.catalog();
-    let path = path_part(request, "app_id");
-    let entry = caller.application(&catalog, path, Action::ReadHistory)?;
-    Ok(entry.application.id)
+/// As much of an application's messages and attempts as a caller may read.
+pub struct History {
+    pub application: ApplicationId,
+    /// Only what was sent to these endpoints; everything where absent.
+    endpoints: Option<Vec<Arc<Endpoint>>>,
 }
 
-/// The message by its id or its `eventId`. Blocks on the disk.
-pub fn find(store: &Store, application: ApplicationId, id: &str) -> Result<Arc<Message>> {
-    let message = match id.parse::<MessageId>() {
-        Ok(id) => store.message(application, id)?,
-        Err(_) => store.message_by_event_id(application, id)?,
-    };
-    message.ok_or(NOT_FOUND)
+impl History {
+    /// That of the application in the path.
+    pub fn named(context: &Context, caller: &Caller, request: &HttpRequest) -> Result<History> {
+        let catalog = context.store.catalog();
+        let path = path_part(request, "app_id");
+        let entry = caller.application(&catalog, path, Action::ReadHistory)?;
+        Ok(History {
+            application: entry.application.id,
+            endpoints: caller.limited_to(&catalog, entry),
+        })
+    }
+
+    /// Whether attempts at this endpoint are part of it.
+    pub fn includes(&self, endpoint: EndpointId) -> bool {
+        self.endpoints
+            .as_ref()
+            .is_none_or(|endpoints| endpoints.iter().any(|one| one.id == endpoint))
+    }
+
+    fn lanes(&self) -> Option<Vec<u64>> {
+        let endpoints = self.endpoints.as_ref()?;
+        Some(endpoints.iter().map(|endpoint| endpoint.number).collect())
+    }
+
+    /// The message by its id or its `eventId`. Blocks on the disk.
+    pub fn message(&self, store: &Store, id: &str) -> Result<Arc<Message>> {
+        let message = match id.parse::<MessageId>() {
+            Ok(id) => store.message(self.application, id)?,
+            Err(_) => store.message_by_event_id(self.application, id)?,
+        };
+        let message = message.ok_or(NOT_FOUND)?;
+        match self.lanes() {
+            Some(lanes) if !store.was_sent_to(&message, &lanes)? => Err(NOT_FOUND),
+            _ => Ok(message),
+        }
+    }
+
+    /// Blocks on the disk.
+    fn messages(
+        &self,
+        store: &Store,
+        window: &Window<MessageId>,
+        keep: &mut dyn FnMut(&Message) -> bool,
+    ) -> Result<Stretch<Arc<Message>, MessageId>> {
+        match self.lanes() {
+            // Nothing was sent to no endpoint, and looking for it would take long.
+            Some(lanes) if lanes.is_empty() => Ok(Stretch {
+                items: Vec::new(),
+                next: None,
+            }),
+            lanes => store.messages(self.application, lanes.as_deref(), window, keep),
+        }
+    }
 }
 
 pub async fn get(
@@ -323,13 +356,13 @@ pub async fn get(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
+    let history = History::named(&context, &caller, &request)?;
     let mut query = Query::of(&request);
     let with_content = query.flag("with_content", true);
     query.problems.done()?;
-    let application = readable_application(&context, &caller, &request)?;
     let id = path_part(&request, "msg_id").to_owned();
     let store = context.store.clone();
-    let message = reading(move || find(&store, application, &id)).await?;
+    let message = reading(move || history.message(&store, &id)).await?;
     Ok(json(
         StatusCode::OK,
         &MessageOut::with(&message, with_content),

@@ -233,6 +233,14 @@ fn routes(config: &mut web::ServiceConfig, message_bytes_max: usize) {
                 (delete(), web::to(tokens::delete)),
             ],
         ))
+        .service(on(
+            "/api/v1/token/{token_id}",
+            "/endpoint/{endpoint_id}",
+            [
+                (put(), web::to(tokens::grant)),
+                (delete(), web::to(tokens::revoke_grant)),
+            ],
+        ))
         .service(on("/api/v1/health", "", [(get(), web::to(health))]))
         .service(on("/api/v1/health", "/ping", [(get(), web::to(ping))]))
         .service(on("/metrics", "", [(get(), web::to(metrics))]));
@@ -353,6 +361,8 @@ mod tests {
             (Method::DELETE, "/api/v1/event-type/x.y"),
             (Method::GET, "/api/v1/token"),
             (Method::DELETE, "/api/v1/token/t"),
+            (Method::PUT, "/api/v1/token/t/endpoint/e"),
+            (Method::DELETE, "/api/v1/token/t/endpoint/e"),
             (Method::GET, "/metrics"),
             (Method::HEAD, "/metrics"),
         ];

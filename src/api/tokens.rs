@@ -1,4 +1,8 @@
-//! Tokens: `/api/v1/token`. Their text is in the answer that creates one, and nowhere after.
+//! Tokens and grants: `/api/v1/token`.
+//!
+//! A token's text is in the answer that creates it, and nowhere after. A grant lets a token of the
+//! role webhook_user see an endpoint; an endpoint that is deleted takes its grants with it, whatever
+//! the record still holds.
 
 use std::collections::BTreeSet;
 
@@ -10,14 +14,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Context;
-use super::access::{Action, Caller};
+use super::access::{Action, Caller, granted};
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, path_part, text};
 use super::page::Query;
 use super::rules::{Problems, check_name, wrong};
 use crate::clock::Timestamp;
-use crate::domain::id::{ApplicationId, TokenId};
-use crate::domain::token::{Role, Token};
+use crate::domain::endpoint::Endpoint;
+use crate::domain::id::{ApplicationId, EndpointId, TokenId};
+use crate::domain::token::{GRANTS_MAX, Role, Token};
 use crate::error::{Error, Result};
 use crate::store::{Catalog, Change};
 
@@ -30,15 +35,19 @@ struct TokenIn {
     role: Option<String>,
     /// Id or uid.
     application_id: Option<String>,
+    /// What is granted from the beginning.
+    endpoint_ids: Option<Vec<String>>,
     expires_at: Option<String>,
 }
 
-/// A body that is right for itself; whether the application exists is for the catalog to say.
+/// A body that is right for itself; whether the application and the endpoints exist is for the
+/// catalog to say.
 #[derive(Debug)]
 struct Checked {
     name: String,
     role: Role,
     application: Option<String>,
+    endpoints: Vec<String>,
     expires_at: Option<Timestamp>,
 }
 
@@ -52,7 +61,8 @@ impl TokenIn {
         let role = match self.role.as_deref().map(str::parse::<Role>) {
             Some(Ok(role)) => Some(role),
             Some(Err(())) => {
-                problems.add(&["body", "role"], "must be owner or application");
+                let names = Role::ALL.map(Role::name).join(", ");
+                problems.add(&["body", "role"], format!("must be one of {names}"));
                 None
             }
             None => {
@@ -62,11 +72,24 @@ impl TokenIn {
         };
         match (role, &self.application_id) {
             (Some(Role::Application), None) => problems.missing(&["body", "applicationId"]),
-            (Some(Role::Owner), Some(_)) => {
-                let message = "an owner is not limited to an application";
+            (Some(Role::Application), Some(_)) | (_, None) | (None, _) => {}
+            (Some(_), Some(_)) => {
+                let message = "only a token of the role application is limited to one";
                 problems.add(&["body", "applicationId"], message);
             }
-            _ => {}
+        }
+        let endpoints = self.endpoint_ids.unwrap_or_default();
+        match role {
+            Some(Role::WebhookUser) if endpoints.len() > GRANTS_MAX => {
+                let message = format!("must have at most {GRANTS_MAX} items");
+                problems.add(&["body", "endpointIds"], message);
+            }
+            Some(Role::WebhookUser) | None => {}
+            Some(_) if endpoints.is_empty() => {}
+            Some(_) => {
+                let message = "only a token of the role webhook_user is granted endpoints";
+                problems.add(&["body", "endpointIds"], message);
+            }
         }
         let expires_at = match self.expires_at.as_deref().map(str::parse::<Timestamp>) {
             None => None,
@@ -86,6 +109,7 @@ impl TokenIn {
             name: self.name.unwrap_or_default(),
             role: role.expect("without a problem there is a role"),
             application: self.application_id,
+            endpoints,
             expires_at,
         })
     }
@@ -103,20 +127,26 @@ struct TokenOut<'a> {
     role: &'static str,
     #[serde(serialize_with = "optional_text")]
     application_id: Option<ApplicationId>,
+    /// What a webhook user sees; other roles have no such list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint_ids: Option<Vec<EndpointId>>,
     #[serde(serialize_with = "text")]
     created_at: Timestamp,
     #[serde(serialize_with = "optional_text")]
     expires_at: Option<Timestamp>,
 }
 
-impl<'a> From<&'a Token> for TokenOut<'a> {
-    fn from(token: &'a Token) -> Self {
+impl<'a> TokenOut<'a> {
+    fn new(catalog: &Catalog, token: &'a Token) -> Self {
+        let exists = |id: &EndpointId| catalog.endpoint(token.organisation, *id).is_some();
+        let grants = || token.grants.iter().copied().filter(exists).collect();
         TokenOut {
             id: token.id,
             token: None,
             name: &token.name,
             role: token.role.name(),
             application_id: token.application,
+            endpoint_ids: (token.role == Role::WebhookUser).then(grants),
             created_at: token.created_at,
             expires_at: token.expires_at,
         }
@@ -151,7 +181,7 @@ pub async fn create(
                 hash,
                 created_at: now,
                 expires_at: input.expires_at,
-                grants: BTreeSet::new(),
+                grants: existing(catalog, &caller, &input.endpoints)?,
                 account_endpoint: None,
             };
             Ok((vec![Change::PutToken(token.clone())], token))
@@ -159,7 +189,7 @@ pub async fn create(
         .await?;
     let shown = TokenOut {
         token: Some(&credential),
-        ..TokenOut::from(&token)
+        ..TokenOut::new(&context.store.catalog(), &token)
     };
     Ok(json(StatusCode::CREATED, &shown))
 }
@@ -181,6 +211,29 @@ fn limited_to(
     }
 }
 
+/// The endpoint with this id, whichever application of the organisation it belongs to.
+fn endpoint<'a>(catalog: &'a Catalog, caller: &Caller, id: &str) -> Option<&'a Endpoint> {
+    let id = id.parse().ok()?;
+    let endpoint = catalog.endpoint(caller.organisation, id)?;
+    Some(endpoint)
+}
+
+/// The ids as a token's grants, if there are endpoints with all of them.
+fn existing(catalog: &Catalog, caller: &Caller, ids: &[String]) -> Result<BTreeSet<EndpointId>> {
+    let mut problems = Problems::default();
+    let mut grants = BTreeSet::new();
+    for (index, id) in ids.iter().enumerate() {
+        match endpoint(catalog, caller, id) {
+            Some(endpoint) => drop(grants.insert(endpoint.id)),
+            None => {
+                let place = ["body", "endpointIds", &index.to_string()];
+                problems.add(&place, "there is no endpoint with this id");
+            }
+        }
+    }
+    problems.done().map(|()| grants)
+}
+
 pub async fn list(
     request: HttpRequest,
     caller: Caller,
@@ -191,24 +244,22 @@ pub async fn list(
     let page = query.page::<TokenId>(context.config.limits.list_page_max, false);
     query.problems.done()?;
     let catalog = context.store.catalog();
-    let own = catalog
-        .tokens()
-        .filter(|token| token.organisation == caller.organisation);
-    let stretch = page.of(own, |token| token.id);
+    let seen = catalog.tokens().filter(|token| caller.sees_token(token));
+    let stretch = page.of(seen, |token| token.id);
     let listed = page.answer(stretch, |token| token.id);
     Ok(json(
         StatusCode::OK,
-        &listed.map(|token| TokenOut::from(&***token)),
+        &listed.map(|token| TokenOut::new(&catalog, token)),
     ))
 }
 
-/// The token with this id in the caller's organisation.
+/// The token with this id, for a caller that sees it.
 fn found<'a>(catalog: &'a Catalog, caller: &Caller, id: &str) -> Result<&'a Token> {
     let id: TokenId = id.parse().map_err(|_| NOT_FOUND)?;
     catalog
         .token(id)
         .map(|token| &**token)
-        .filter(|token| token.organisation == caller.organisation)
+        .filter(|token| caller.sees_token(token))
         .ok_or(NOT_FOUND)
 }
 
@@ -220,7 +271,7 @@ pub async fn get(
     caller.may(Action::ReadTokens)?;
     let catalog = context.store.catalog();
     let token = found(&catalog, &caller, path_part(&request, "token_id"))?;
-    Ok(json(StatusCode::OK, &TokenOut::from(token)))
+    Ok(json(StatusCode::OK, &TokenOut::new(&catalog, token)))
 }
 
 /// Revokes a token: the next request with it is refused.
@@ -236,6 +287,71 @@ pub async fn delete(
         .change(move |catalog| {
             let token = found(catalog, &caller, &id)?;
             Ok((vec![Change::DeleteToken(token.id)], ()))
+        })
+        .await?;
+    Ok(no_content())
+}
+
+/// The webhook user whose grants the path names.
+fn webhook_user<'a>(catalog: &'a Catalog, caller: &Caller, id: &str) -> Result<&'a Token> {
+    let token = found(catalog, caller, id)?;
+    match token.role {
+        Role::WebhookUser => Ok(token),
+        _ => Err(Error::Conflict(
+            "only a token of the role webhook_user is granted endpoints".to_owned(),
+        )),
+    }
+}
+
+fn grant_path(request: &HttpRequest) -> (String, String) {
+    (
+        path_part(request, "token_id").to_owned(),
+        path_part(request, "endpoint_id").to_owned(),
+    )
+}
+
+/// Lets a webhook user see an endpoint, named by its id: uids are an application's own. Granting
+/// again changes nothing.
+pub async fn grant(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ChangeGrants)?;
+    let (token, id) = grant_path(&request);
+    context
+        .store
+        .change(move |catalog| {
+            let token = webhook_user(catalog, &caller, &token)?;
+            let endpoint = endpoint(catalog, &caller, &id).ok_or(Error::NotFound("endpoint"))?;
+            if token.grants.contains(&endpoint.id) {
+                return Ok((Vec::new(), ()));
+            }
+            let token = granted(catalog, token, endpoint.id)?;
+            Ok((vec![Change::PutToken(token)], ()))
+        })
+        .await?;
+    Ok(no_content())
+}
+
+/// Takes an endpoint from a webhook user's sight. What is not granted cannot be taken: as with
+/// everything else that is deleted, the second time there is nothing.
+pub async fn revoke_grant(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ChangeGrants)?;
+    let (token, id) = grant_path(&request);
+    context
+        .store
+        .change(move |catalog| {
+            let mut token = webhook_user(catalog, &caller, &token)?.clone();
+            let endpoint = endpoint(catalog, &caller, &id);
+            match endpoint.is_some_and(|endpoint| token.grants.remove(&endpoint.id)) {
+                true => Ok((vec![Change::PutToken(token)], ())),
+                false => Err(Error::NotFound("grant")),
+            }
         })
         .await?;
     Ok(no_content())
@@ -260,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_needs_a_role_and_its_role_what_it_is_limited_to() {
+    fn a_token_needs_a_role_and_what_belongs_to_its_role() {
         for (text, expected) in [
             (r#"{"name":"n","role":"owner"}"#, vec![]),
             (
@@ -276,6 +392,22 @@ mod tests {
             (
                 r#"{"name":"n","role":"owner","applicationId":"c"}"#,
                 vec!["body.applicationId"],
+            ),
+            (
+                r#"{"name":"n","role":"webhook_user","endpointIds":["e"]}"#,
+                vec![],
+            ),
+            (
+                r#"{"name":"n","role":"publisher","applicationId":"c","endpointIds":[]}"#,
+                vec!["body.applicationId"],
+            ),
+            (
+                r#"{"name":"n","role":"webhook_admin","endpointIds":["e"]}"#,
+                vec!["body.endpointIds"],
+            ),
+            (
+                r#"{"name":"n","role":"king","applicationId":"c","endpointIds":["e"]}"#,
+                vec!["body.role"],
             ),
             (
                 r#"{"name":"n","role":"owner","expiresAt":"2020-01-01T00:00:00Z"}"#,
@@ -310,7 +442,8 @@ mod tests {
             grants: BTreeSet::new(),
             account_endpoint: None,
         };
-        let body = serde_json::to_value(TokenOut::from(&token)).unwrap();
+        let shown = |token: &Token| serde_json::to_value(TokenOut::new(&Catalog::default(), token));
+        let body = shown(&token).unwrap();
         assert_eq!(
             body,
             serde_json::json!({
@@ -318,5 +451,12 @@ mod tests {
                 "createdAt": "2023-11-14T22:13:20.000Z", "expiresAt": null,
             })
         );
+        let user = Token {
+            role: Role::WebhookUser,
+            grants: BTreeSet::from([EndpointId::at(NOW)]),
+            ..token
+        };
+        let ids = &shown(&user).unwrap()["endpointIds"];
+        assert_eq!(*ids, serde_json::json!([]), "that endpoint does not exist");
     }
 }

@@ -10,14 +10,15 @@ use serde_json::{Value, json};
 use super::{Failure, Result, printable, say};
 use crate::clock::Timestamp;
 use crate::config::Config;
+use crate::domain::token::Role;
 
 /// How long the server may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Longest answer that is read; a page of tokens is far below.
+/// Longest answer that is read; a page of tokens is below, whatever was granted to them.
 const ANSWER_MAX_BYTES: usize = 8 << 20;
 
-const PAGE: usize = 250;
+const PAGE: usize = 100;
 
 #[derive(clap::Args)]
 pub struct Connection {
@@ -43,11 +44,14 @@ pub struct Create {
     #[arg(long)]
     name: String,
     /// What it allows
-    #[arg(long, value_parser = ["owner", "application"], default_value = "owner")]
+    #[arg(long, value_parser = Role::ALL.map(Role::name), default_value = "owner")]
     role: String,
     /// The application (id or uid) that a token of the role application is limited to
     #[arg(long, required_if_eq("role", "application"))]
     application: Option<String>,
+    /// An endpoint (id) that a token of the role webhook_user sees; may be given repeatedly
+    #[arg(long = "endpoint")]
+    endpoints: Vec<String>,
     /// When it ends: 2026-01-31T08:00:00Z
     #[arg(long)]
     expires_at: Option<Timestamp>,
@@ -61,17 +65,33 @@ pub struct Revoke {
     id: String,
 }
 
+/// One grant; which command it stands under says whether it is given or taken.
+#[derive(clap::Args)]
+pub struct Grant {
+    #[command(flatten)]
+    connection: Connection,
+    /// The id of a token of the role webhook_user, tok_…
+    token_id: String,
+    /// The endpoint's id, ep_…
+    endpoint_id: String,
+}
+
 impl Create {
     /// The token alone goes to standard output, so that a script can take it.
     pub fn run(&self, config: &Config) -> Result {
-        if self.role == "owner" && self.application.is_some() {
-            return Err(Failure::Usage(
-                "--application needs --role application".to_owned(),
-            ));
+        let usage = |message: &str| Err(Failure::Usage(message.to_owned()));
+        if self.application.is_some() && self.role != Role::Application.name() {
+            return usage("--application needs --role application");
+        }
+        if !self.endpoints.is_empty() && self.role != Role::WebhookUser.name() {
+            return usage("--endpoint needs --role webhook_user");
         }
         let mut body = json!({ "name": self.name, "role": self.role });
         if let Some(application) = &self.application {
             body["applicationId"] = json!(application);
+        }
+        if !self.endpoints.is_empty() {
+            body["endpointIds"] = json!(self.endpoints);
         }
         if let Some(end) = self.expires_at {
             body["expiresAt"] = json!(end.to_string());
@@ -97,7 +117,7 @@ pub fn list(connection: &Connection, config: &Config) -> Result {
         let page = connection.call(config, Method::GET, &path, None)?;
         for token in page["data"].as_array().into_iter().flatten() {
             say(&printable(&format!(
-                "{}  {:<11}  created {}  expires {}  {}  {}",
+                "{}  {:<13}  created {}  expires {}  {}  {}",
                 text(token, "id"),
                 text(token, "role"),
                 text(token, "createdAt"),
@@ -116,17 +136,44 @@ pub fn list(connection: &Connection, config: &Config) -> Result {
 
 impl Revoke {
     pub fn run(&self, config: &Config) -> Result {
-        // An id goes into the path as it is, so it must not be able to change it.
-        if !self
-            .id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        {
-            return Err(Failure::Usage(format!("'{}' is not a token's id", self.id)));
-        }
-        let path = format!("/api/v1/token/{}", self.id);
+        let path = format!("/api/v1/token/{}", id_in_path(&self.id)?);
         self.connection.call(config, Method::DELETE, &path, None)?;
         say(&format!("revoked {}", self.id))
+    }
+}
+
+impl Grant {
+    pub fn give(&self, config: &Config) -> Result {
+        self.call(config, Method::PUT)?;
+        say(&format!("{} sees {}", self.token_id, self.endpoint_id))
+    }
+
+    pub fn take(&self, config: &Config) -> Result {
+        self.call(config, Method::DELETE)?;
+        let Grant {
+            token_id,
+            endpoint_id,
+            ..
+        } = self;
+        say(&format!("{token_id} does not see {endpoint_id} any more"))
+    }
+
+    fn call(&self, config: &Config, method: Method) -> Result<Value> {
+        let token = id_in_path(&self.token_id)?;
+        let path = format!(
+            "/api/v1/token/{token}/endpoint/{}",
+            id_in_path(&self.endpoint_id)?
+        );
+        self.connection.call(config, method, &path, None)
+    }
+}
+
+/// An id goes into a path as it is, so it must not be able to change it.
+fn id_in_path(id: &str) -> Result<&str> {
+    let is_id = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    match !id.is_empty() && id.bytes().all(is_id) {
+        true => Ok(id),
+        false => Err(Failure::Usage(format!("'{id}' is not an id"))),
     }
 }
 
@@ -267,6 +314,20 @@ fn eprintln_quietly(line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_cannot_change_the_path_that_it_stands_in() {
+        for (id, good) in [
+            ("tok_2f", true),
+            ("", false),
+            ("..", false),
+            ("a/b", false),
+            ("a?b", false),
+            ("a%2fb", false),
+        ] {
+            assert_eq!(id_in_path(id).is_ok(), good, "{id}");
+        }
+    }
 
     #[test]
     fn a_refusal_is_told_with_its_reason() {

@@ -75,6 +75,10 @@ enum TokenCommand {
     List(client::Connection),
     /// Revoke a token
     Revoke(client::Revoke),
+    /// Let a token of the role webhook_user see an endpoint
+    Grant(client::Grant),
+    /// Take an endpoint from the sight of a token of the role webhook_user
+    RevokeGrant(client::Grant),
     /// Replace a lost owner token; the server must be stopped
     ResetOwner,
 }
@@ -125,6 +129,8 @@ fn run(arguments: Arguments) -> Result {
             TokenCommand::Create(create) => create.run(&settings()?),
             TokenCommand::List(connection) => client::list(&connection, &settings()?),
             TokenCommand::Revoke(revoke) => revoke.run(&settings()?),
+            TokenCommand::Grant(grant) => grant.give(&settings()?),
+            TokenCommand::RevokeGrant(grant) => grant.take(&settings()?),
             TokenCommand::ResetOwner => reset_owner(&settings()?),
         },
         Command::Apply(arguments) => arguments.run(&settings()?),

@@ -109,6 +109,41 @@ impl Inner {
         })
     }
 
+    /// Whether an attempt for this message at one of these lanes is in the log, or waits there to
+    /// be the first. A resend to a lane that it never was for shows once it is attempted.
+    fn was_sent_to(&self, message: &Message, lanes: &[u64], looked_at: &mut usize) -> Result<bool> {
+        // The queue first: a delivery leaves it with the commit that logs its attempt.
+        for lane in lanes {
+            *looked_at += 1;
+            let first = DeliveryKey {
+                lane: *lane,
+                due: message.accepted_at,
+                message: message.id,
+            };
+            if self.live.contains(&layout::waiting_key(&first))? {
+                return Ok(true);
+            }
+        }
+        let prefix = layout::attempts_of_message_prefix(message.id);
+        let oldest = self.slices.at(message.id.time()).unwrap_or_default();
+        let slices = self.slices.list().into_iter().map(|(number, _)| number);
+        for number in slices.filter(|number| *number >= oldest) {
+            *looked_at += 1;
+            let Some(engine) = self.slice(number)? else {
+                continue;
+            };
+            for item in engine.prefix(&prefix) {
+                *looked_at += 1;
+                let (key, value) = item?;
+                let (place, _) = layout::decode::<layout::AttemptPlace>(&key, &value)?;
+                if lanes.contains(&place.lane) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     fn lane_of(&self, attempt: &Attempt) -> Option<u64> {
         let catalog = self.catalog();
         let entry = catalog.application_by_id(attempt.application)?;
@@ -127,7 +162,7 @@ impl Inner {
         let within = Walk::new(window, AttemptId::first_at, |id| id.0, |id| id.time());
         // No attempt is older than its message.
         let oldest = self.slices.at(message.time()).unwrap_or_default();
-        within.run(self, &prefix, oldest, |engine, key, _| {
+        within.run(self, &prefix, oldest, |engine, key, _, _| {
             let id = AttemptId(layout::last_id(key));
             let place = layout::get::<layout::AttemptPlace>(engine, key)?;
             let Some(place) = place else {
@@ -174,20 +209,35 @@ impl Store {
         Ok(None)
     }
 
-    /// Messages of an application that `keep` wants. Blocks on the disk.
+    /// Whether one of these lanes has had an attempt for this message, or has its first waiting.
+    /// Blocks on the disk.
+    pub fn was_sent_to(&self, message: &Message, lanes: &[u64]) -> Result<bool> {
+        self.inner.was_sent_to(message, lanes, &mut 0)
+    }
+
+    /// Messages of an application that `keep` wants; where `lanes` are given, of those that were
+    /// sent to one of them. Blocks on the disk.
     pub fn messages(
         &self,
         application: ApplicationId,
+        lanes: Option<&[u64]>,
         window: &Window<MessageId>,
         keep: &mut dyn FnMut(&Message) -> bool,
     ) -> Result<Stretch<Arc<Message>, MessageId>> {
         let prefix = layout::messages_prefix(application);
         let within = Walk::new(window, MessageId::first_at, |id| id.0, |id| id.time());
-        within.run(&self.inner, &prefix, 0, |engine, key, first| {
+        within.run(&self.inner, &prefix, 0, |engine, key, first, looked_at| {
             let id = MessageId(layout::last_id(key));
             let record = layout::read::<MessageMeta>(engine, key, first)?;
             let message = self.inner.to_message(application, id, record);
-            Ok((id, message.filter(|message| keep(message))))
+            let Some(message) = message.filter(|message| keep(message)) else {
+                return Ok((id, None));
+            };
+            let sent = match lanes {
+                Some(lanes) => self.inner.was_sent_to(&message, lanes, looked_at)?,
+                None => true,
+            };
+            Ok((id, sent.then_some(message)))
         })
     }
 
@@ -213,7 +263,7 @@ impl Store {
     ) -> Result<Stretch<Attempt, AttemptId>> {
         let prefix = layout::attempts_prefix(lane);
         let within = Walk::new(window, AttemptId::first_at, |id| id.0, |id| id.time());
-        within.run(&self.inner, &prefix, 0, |engine, key, first| {
+        within.run(&self.inner, &prefix, 0, |engine, key, first, _| {
             let id = AttemptId(layout::last_id(key));
             let attempt = layout::read::<Attempt>(engine, key, first)?.meta;
             Ok((id, Some(attempt).filter(|attempt| keep(attempt))))
@@ -302,13 +352,18 @@ impl<'a, Id: Copy> Walk<'a, Id> {
     }
 
     /// Reads on until the window's limit is reached; `look` gives each record's id, and its item
-    /// where it is wanted.
+    /// where it is wanted, and counts what else it looks at to tell.
     fn run<T>(
         &self,
         inner: &Inner,
         prefix: &[u8],
         oldest_slice: u32,
-        mut look: impl FnMut(&Engine, &[u8], &super::engine::Bytes) -> Result<(Id, Option<T>)>,
+        mut look: impl FnMut(
+            &Engine,
+            &[u8],
+            &super::engine::Bytes,
+            &mut usize,
+        ) -> Result<(Id, Option<T>)>,
     ) -> Result<Stretch<T, Id>> {
         let mut items = Vec::new();
         let mut looked_at = 0;
@@ -328,11 +383,11 @@ impl<'a, Id: Copy> Walk<'a, Id> {
                 if layout::is_chunk(&key) {
                     continue;
                 }
-                if items.len() == self.window.limit || looked_at == LOOKED_AT_MAX {
+                if items.len() == self.window.limit || looked_at >= LOOKED_AT_MAX {
                     return Ok(Stretch { items, next: last });
                 }
                 looked_at += 1;
-                let (id, wanted) = look(&engine, &key, &value)?;
+                let (id, wanted) = look(&engine, &key, &value, &mut looked_at)?;
                 last = Some(id);
                 items.extend(wanted);
             }
