@@ -18,6 +18,7 @@ use crate::domain::token::{Role, Token};
 
 /// `p`, schema 1: before profiles.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 struct Endpoint1 {
     id: EndpointId,
     number: u64,
@@ -72,6 +73,7 @@ impl Kept for Endpoint {
 
 /// `e`, schema 1: before examples.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 struct EventType1 {
     organisation: OrganisationId,
     name: String,
@@ -107,6 +109,7 @@ impl Kept for EventType {
 
 /// `t`, schema 1: before grants.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 struct Token1 {
     id: TokenId,
     organisation: OrganisationId,
@@ -140,6 +143,7 @@ impl Kept for Token {
 
 /// `M`, schema 1: before tests.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 struct MessageMeta1 {
     commit: u64,
     accepted_at: Timestamp,
@@ -166,6 +170,7 @@ impl Kept for MessageMeta {
 
 /// `A`, schema 1: before tests.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 struct Attempt1 {
     id: AttemptId,
     application: ApplicationId,
@@ -209,3 +214,6 @@ impl Kept for Attempt {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use crate::support::{
     Receiver, Script, Server, assert_error, assert_invalid, assert_pages, keys, texts, together,
 };
 
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "attempt",
     "endpointId",
     "failure",
@@ -25,6 +25,7 @@ const KEYS: [&str; 19] = [
     "sentAgain",
     "status",
     "statusText",
+    "test",
     "timestamp",
     "timings",
     "triggerType",

@@ -1,15 +1,21 @@
 //! Event types: their shape, their life, and what archiving one does.
 
+use awc::http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Receiver, Server, assert_error, assert_invalid, assert_pages, keys, texts};
+use crate::support::{
+    Answer, Receiver, Server, assert_error, assert_invalid, assert_pages, keys, texts,
+};
 
 const EVENT_TYPES: &str = "/api/v1/event-type";
-const KEYS: [&str; 8] = [
+const CHANNELS: &str = "/api/v1/channel";
+const KEYS: [&str; 10] = [
     "archived",
+    "channels",
     "createdAt",
     "deprecated",
     "description",
+    "example",
     "featureFlag",
     "name",
     "schemas",
@@ -26,6 +32,7 @@ async fn an_event_type_is_created_read_changed_archived_and_expunged() {
     let expected = json!({
         "name": "a.b", "description": "d", "archived": false, "deprecated": false,
         "featureFlag": null, "schemas": null, "createdAt": now, "updatedAt": now,
+        "example": null, "channels": null,
     });
     assert_eq!(made, expected);
     let path = "/api/v1/event-type/a.b";
@@ -101,6 +108,164 @@ async fn event_types_are_listed_by_name_and_without_the_archived() {
     assert_eq!(list.expect(200)["data"][0]["schemas"], json!({"1": {}}));
 }
 
+/// A call whose body is text, the bytes of which matter.
+async fn call(server: &Server, method: Method, path: &str, body: &str) -> Answer {
+    server.call(method, path, &[], Some(body.to_owned())).await
+}
+
+#[actix_web::test]
+async fn an_example_and_channels_are_kept_as_they_were_given() {
+    let server = Server::start().await;
+    let example = "{ \"b\" : 1.10,\n \"a\":{\"n\":12345678901234567890123} }";
+    let body = format!(
+        r#"{{"name":"a.b","description":"d","example":{example},"channels":["B","a","B"]}}"#
+    );
+    let made = call(&server, Method::POST, EVENT_TYPES, &body).await;
+    assert!(made.text.contains(example), "{}", made.text);
+    let made = made.expect(201);
+    assert_eq!(
+        made["channels"],
+        json!(["B", "a"]),
+        "each once, in the order given"
+    );
+    let path = "/api/v1/event-type/a.b";
+    let unchanged = async |server: &Server| {
+        let read = server.get(path).await;
+        assert!(read.text.contains(example), "{}", read.text);
+        assert_eq!(read.expect(200)["channels"], json!(["B", "a"]));
+    };
+    unchanged(&server).await;
+    let server = server.restart().await;
+    unchanged(&server).await;
+    // Clients that do not know them.
+    let put = json!({"description": "new", "schemas": null});
+    let put = server.put(path, put).await.expect(200);
+    assert_eq!(put["description"], "new");
+    unchanged(&server).await;
+    server
+        .patch(path, json!({"deprecated": true}))
+        .await
+        .expect(200);
+    unchanged(&server).await;
+
+    let list = server.get(EVENT_TYPES).await.expect(200);
+    assert_eq!(list["data"][0]["example"], Value::Null, "left out of lists");
+    assert_eq!(list["data"][0]["channels"], json!(["B", "a"]));
+    let list = server.get("/api/v1/event-type?with_content=true").await;
+    assert!(list.text.contains(example), "{}", list.text);
+
+    for (method, body) in [
+        (
+            Method::PUT,
+            json!({"description": "", "example": {"c": 1}, "channels": ["c"]}),
+        ),
+        (
+            Method::PATCH,
+            json!({"example": {"c": 1}, "channels": ["c"]}),
+        ),
+    ] {
+        let changed = call(&server, method.clone(), path, &body.to_string()).await;
+        let changed = changed.expect(200);
+        assert_eq!(changed["example"], json!({"c": 1}), "{method}");
+        assert_eq!(changed["channels"], json!(["c"]), "{method}");
+        let null = json!({"description": "", "example": null, "channels": null});
+        let cleared = call(&server, method, path, &null.to_string()).await;
+        let cleared = cleared.expect(200);
+        assert_eq!(
+            (&cleared["example"], &cleared["channels"]),
+            (&Value::Null, &Value::Null)
+        );
+    }
+}
+
+#[actix_web::test]
+async fn an_example_has_a_size_and_an_event_type_room_for_it() {
+    // `{"a":""}` has 8 bytes.
+    let example = |bytes: usize| json!({"a": "x".repeat(bytes - 8)});
+    let most = 64 * 1024;
+    let server = Server::start().await;
+    let long = |n: usize| format!("{n:03}{}", "c".repeat(125));
+    let body = json!({
+        "name": "a",
+        "description": "",
+        "schemas": {"1": {"title": "t".repeat(200 * 1024)}},
+        "example": example(most),
+        "channels": (0..500).map(long).collect::<Vec<_>>(),
+    });
+    let made = server.post(EVENT_TYPES, body.clone()).await.expect(201);
+    assert_eq!(made["example"], body["example"]);
+    let server = server.restart().await;
+    let read = server.get("/api/v1/event-type/a").await.expect(200);
+    assert_eq!(read, made);
+    let over = json!({"example": example(most + 1)});
+    let refused = server.patch("/api/v1/event-type/a", over).await;
+    assert_invalid(&refused, &["body.example"]);
+    assert_eq!(server.get("/api/v1/event-type/a").await.expect(200), made);
+    // Where payloads are limited to less, so are examples.
+    let server = server
+        .restart_with(|config| config.limits.payload_bytes = 1000)
+        .await;
+    for (bytes, good) in [(1000, true), (1001, false)] {
+        let body = json!({"example": example(bytes)});
+        let answer = server.patch("/api/v1/event-type/a", body).await;
+        match good {
+            true => drop(answer.expect(200)),
+            false => assert_invalid(&answer, &["body.example"]),
+        }
+    }
+}
+
+#[actix_web::test]
+async fn the_channels_of_all_event_types_in_use_are_listed() {
+    let server = Server::start().await;
+    let list = server.get(CHANNELS).await.expect(200);
+    let empty = json!({"data": [], "done": true, "iterator": null, "prevIterator": null});
+    assert_eq!(list, empty);
+    for (name, channels, archived) in [
+        ("UPDATE", json!(["Space", "Agreement", "-x"]), false),
+        ("CREATE", json!(["Agreement", "Visitor"]), false),
+        ("ARCHIVE", json!(["Agreement", "Gone"]), true),
+        ("DELETE", Value::Null, false),
+    ] {
+        let body = json!({
+            "name": name, "description": "", "channels": channels, "archived": archived,
+        });
+        server.post(EVENT_TYPES, body).await.expect(201);
+    }
+    let names = ["-x", "Agreement", "Space", "Visitor"].map(str::to_owned);
+    assert_pages(&server, CHANNELS, "name", &names).await;
+    let list = server.get(CHANNELS).await.expect(200);
+    let expected = json!([
+        {"name": "-x", "eventTypes": ["UPDATE"]},
+        {"name": "Agreement", "eventTypes": ["CREATE", "UPDATE"]},
+        {"name": "Space", "eventTypes": ["UPDATE"]},
+        {"name": "Visitor", "eventTypes": ["CREATE"]},
+    ]);
+    assert_eq!(list["data"], expected);
+    let mut down = names.to_vec();
+    down.reverse();
+    assert_pages(
+        &server,
+        &format!("{CHANNELS}?order=descending"),
+        "name",
+        &down,
+    )
+    .await;
+    let limit = server.get(&format!("{CHANNELS}?limit=251&iterator=")).await;
+    assert_invalid(&limit, &["query.limit"]);
+
+    server.application("app").await;
+    for role in ["application", "publisher", "webhook_admin"] {
+        let application = (role == "application").then_some("app");
+        let body = json!({"name": "t", "role": role, "applicationId": application});
+        let token = server.post("/api/v1/token", body).await.expect(201);
+        let bearer = format!("Bearer {}", token["token"].as_str().unwrap());
+        let headers = [("authorization", bearer.as_str())];
+        let read = server.call(Method::GET, CHANNELS, &headers, None).await;
+        assert_eq!(read.expect(200), list, "{role}");
+    }
+}
+
 #[actix_web::test]
 async fn archived_types_take_no_messages_and_unknown_ones_do() {
     let receiver = Receiver::ok().await;
@@ -155,9 +320,31 @@ async fn what_is_wrong_with_an_event_type_is_told_at_once() {
             json!({"name": "a", "description": "d".repeat(9000)}),
             vec!["body.description"],
         ),
+        (
+            json!({"name": "a", "description": "", "example": [], "channels": []}),
+            vec!["body.example", "body.channels"],
+        ),
+        (
+            json!({"name": "a", "description": "", "example": "{}", "channels": ["a", "b c"]}),
+            vec!["body.example", "body.channels.1"],
+        ),
+        (
+            json!({
+                "name": "a", "description": "",
+                "channels": (0..501).map(|n| format!("c{n}")).collect::<Vec<_>>(),
+            }),
+            vec!["body.channels"],
+        ),
+        (
+            json!({"name": "a", "description": "", "channels": "a"}),
+            vec!["body.channels"],
+        ),
     ] {
         assert_invalid(&server.post(EVENT_TYPES, body).await, &places);
     }
+    let half = r#"{"name":"a","description":"","example":{"a":"\ud800"}}"#;
+    let half = call(&server, Method::POST, EVENT_TYPES, half).await;
+    assert_invalid(&half, &["body.example"]);
     let put = server.put("/api/v1/event-type/a%20b", json!({"description": ""}));
     assert_invalid(&put.await, &["path.event_type_name"]);
     let delete = server.delete("/api/v1/event-type/a?expunge=1").await;

@@ -26,5 +26,6 @@ mod retention;
 mod retries;
 mod signatures;
 mod soundness;
+mod test_events;
 mod tls;
 mod tokens;

@@ -10,12 +10,13 @@ use crate::support::{
 };
 
 const MESSAGES: &str = "/api/v1/app/app/msg";
-const KEYS: [&str; 6] = [
+const KEYS: [&str; 7] = [
     "channels",
     "eventId",
     "eventType",
     "id",
     "payload",
+    "test",
     "timestamp",
 ];
 
