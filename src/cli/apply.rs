@@ -20,6 +20,8 @@ use crate::config::Config;
 use crate::domain::secret::{Secret, SecretForm};
 
 mod file;
+#[cfg(test)]
+mod shipped;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -272,4 +274,80 @@ fn changes(before: &Fields, after: &Fields) -> Vec<String> {
         })
         .cloned()
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(text: &str) -> Fields {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_shown_is_compared_as_the_server_shows_it() {
+        for (name, shown, wanted, expected) in [
+            (
+                "metadata",
+                r#"{"a":"1","b":"2"}"#,
+                r#"{"b":"2","a":"1"}"#,
+                true,
+            ),
+            ("eventTypes", r#"["a","b"]"#, r#"["b","a"]"#, false),
+            ("throttleRate", "null", "null", true),
+            ("throttleRate", "3", "4", false),
+            ("example", r#"{"a":1.10}"#, r#"{"a":1.10}"#, true),
+            ("example", r#"{"a":1.1}"#, r#"{"a":1.10}"#, false),
+            ("url", r#""http://x.test/""#, r#""HTTP://X.test""#, true),
+            (
+                "url",
+                r#""http://x.test/""#,
+                r#""http://u:p@x.test/""#,
+                false,
+            ),
+            ("url", r#""http://x.test/""#, r#""no url""#, false),
+            ("secret", r#""mySecret""#, r#""mySecret""#, true),
+            ("secret", r#""mySecret""#, r#""another""#, false),
+        ] {
+            let found = is_like(
+                name,
+                shown,
+                &RawValue::from_string(wanted.to_owned()).unwrap(),
+            );
+            assert_eq!(found, expected, "{name}: {shown} and {wanted}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_known_by_what_the_server_shows_of_it() {
+        for (form, prefix) in [
+            (SecretForm::Whsec, "whsec_"),
+            (SecretForm::Ed25519, "whsk_"),
+        ] {
+            let secret = Secret::generate(form, [7; 32]);
+            assert!(is_same_secret(&secret.readable(), secret.expose()));
+            let other = Secret::generate(form, [8; 32]);
+            assert!(!is_same_secret(&other.readable(), secret.expose()));
+            if form == SecretForm::Whsec {
+                let bare = secret.expose().trim_start_matches(prefix);
+                assert!(is_same_secret(&secret.readable(), bare));
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_is_wanted_counts_and_absent_is_null() {
+        let shown = fields(r#"{"name":"a","id":"app_1"}"#);
+        assert!(unlike(&shown, &fields(r#"{"name":"a","throttleRate":null}"#)).is_empty());
+        let wanted = fields(r#"{"basicAuth":{"username":"u","password":"p"},"name":"b"}"#);
+        assert_eq!(unlike(&shown, &wanted), ["basicAuth", "name"]);
+    }
+
+    #[test]
+    fn a_change_is_named_and_its_time_is_none() {
+        let before = fields(r#"{"a":1,"b":2,"updatedAt":"1"}"#);
+        let after = fields(r#"{"a":1,"c":2,"updatedAt":"2"}"#);
+        assert_eq!(changes(&before, &after), ["b", "c"]);
+        assert!(changes(&before, &fields(r#"{"a":1,"b":2,"updatedAt":"2"}"#)).is_empty());
+    }
 }

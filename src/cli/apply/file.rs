@@ -353,3 +353,222 @@ fn fields(body: &impl Serialize) -> Fields {
         .and_then(|text| serde_json::from_str(&text))
         .expect("our types have text keys")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const EVENT_TYPE: &str = "[[event_types]]\nname = 'a'\ndescription = ''\n";
+    const ENDPOINT: &str = "[[applications]]\nuid = 'a'\nname = 'A'\n\
+         [[applications.endpoints]]\nuid = 'e'\nurl = 'http://x/'\n";
+
+    fn things(text: &str) -> Vec<Thing> {
+        parse(text).unwrap_or_else(|problems| panic!("{problems:?}"))
+    }
+
+    fn problems(text: &str) -> Vec<String> {
+        match parse(text) {
+            Ok(_) => panic!("it was taken: {text}"),
+            Err(problems) => problems,
+        }
+    }
+
+    fn body(thing: &Thing) -> Value {
+        serde_json::to_value(&thing.body).unwrap()
+    }
+
+    #[test]
+    fn a_file_becomes_the_bodies_of_the_api_in_their_order() {
+        let things = things(
+            r#"
+            [[applications]]
+            uid = "acme"
+            name = "Acme"
+            metadata = { plan = "gold" }
+            [[applications.endpoints]]
+            uid = "books"
+            url = "https://example.com/"
+            event_types = ["a.b"]
+            channels = "all"
+            method = "PUT"
+            timeout_seconds = 7
+            auth_headers = { api-key = "k" }
+            basic_auth = { username = "u", password = "p" }
+            retry = { first_seconds = 5, max_delay_seconds = 60, give_up_after_seconds = 300 }
+            [[event_types]]
+            name = "a.b"
+            description = "d"
+            feature_flag = "beta"
+            channels = ["one"]
+            [channel_sets]
+            all = ["one", "two"]
+            "#,
+        );
+        let titles: Vec<&str> = things.iter().map(|thing| thing.title.as_str()).collect();
+        assert_eq!(
+            titles,
+            ["event type a.b", "application acme", "endpoint acme/books"]
+        );
+        assert_eq!(things[2].path, "/api/v1/app/acme/endpoint/books");
+        assert_eq!(things[2].place, "applications.0.endpoints.0");
+        assert_eq!(
+            body(&things[0]),
+            json!({
+                "description": "d", "example": null, "schemas": null, "channels": ["one"],
+                "archived": false, "deprecated": false, "featureFlag": "beta",
+            })
+        );
+        assert_eq!(
+            body(&things[1]),
+            json!({
+                "uid": "acme", "name": "Acme", "metadata": {"plan": "gold"}, "throttleRate": null,
+            })
+        );
+        assert_eq!(
+            body(&things[2]),
+            json!({
+                "uid": "books", "url": "https://example.com/", "description": "",
+                "eventTypes": ["a.b"], "channels": ["one", "two"], "metadata": {},
+                "throttleRate": null, "disabled": false, "profile": null, "method": "PUT",
+                "retry": {"firstSeconds": 5, "maxDelaySeconds": 60, "giveUpAfterSeconds": 300},
+                "timeoutSeconds": 7, "basicAuth": {"username": "u", "password": "p"},
+                "authHeaders": {"api-key": "k"},
+            }),
+            "what is left out is sent as its default, but for credentials and headers"
+        );
+    }
+
+    #[test]
+    fn an_example_keeps_its_bytes() {
+        let text =
+            format!("{EVENT_TYPE}example = '''\n {{\"b\": 1.10,  \"a\":\n\"\\u00e9\"}}\n'''\n");
+        assert_eq!(
+            things(&text)[0].body["example"].get(),
+            "{\"b\": 1.10,  \"a\":\n\"\\u00e9\"}"
+        );
+    }
+
+    #[test]
+    fn what_the_types_do_not_allow_is_named_with_its_place() {
+        for (text, expected) in [
+            (
+                format!("{EVENT_TYPE}{EVENT_TYPE}exmaple = '{{}}'\n"),
+                "event_types.1.exmaple: unknown field `exmaple`",
+            ),
+            (
+                "[[event_types]]\nname = 'a'\n".to_owned(),
+                "event_types.0: missing field `description` (line 1)",
+            ),
+            (
+                format!("{EVENT_TYPE}deprecated = 'no'\n"),
+                "event_types.0.deprecated: invalid type",
+            ),
+            (
+                format!("{EVENT_TYPE}channels = 3\n"),
+                "event_types.0.channels: invalid type: integer `3`, expected a list of channels, \
+                 or the name of one of channel_sets (line 4)",
+            ),
+            (
+                format!("{EVENT_TYPE}channels = ['a', 3]\n"),
+                "event_types.0.channels.1: invalid type",
+            ),
+            (
+                format!("{EVENT_TYPE}example = '{{'\n"),
+                "event_types.0.example: is not JSON: EOF while parsing an object at line 1 column 1",
+            ),
+            (
+                format!("{EVENT_TYPE}example = '[]'\n"),
+                "event_types.0.example: must be a JSON object (line 4)",
+            ),
+            (
+                format!("{ENDPOINT}method = 'post'\n"),
+                "applications.0.endpoints.0.method: unknown variant `post`, expected one of `POST`",
+            ),
+            (
+                format!("{ENDPOINT}retry = {{ delays = [1] }}\n"),
+                "applications.0.endpoints.0.retry.delays: unknown field",
+            ),
+            (
+                format!("{ENDPOINT}basic_auth = {{ username = 'u' }}\n"),
+                "applications.0.endpoints.0.basic_auth: missing field `password`",
+            ),
+            ("endpoints = []\n".to_owned(), "endpoints: unknown field"),
+            ("[[event_types]\n".to_owned(), "unclosed array table"),
+        ] {
+            let problems = problems(&text);
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].starts_with(expected), "{text}\n{problems:?}");
+            assert!(problems[0].contains("(line "), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn everything_that_breaks_a_rule_is_named_at_once() {
+        let problems = problems(
+            r#"
+            [[event_types]]
+            name = "a b"
+            description = ""
+            channels = "nowhere"
+            [[event_types]]
+            name = "c"
+            description = ""
+            [[event_types]]
+            name = "c"
+            description = ""
+            [[applications]]
+            uid = ""
+            name = "A"
+            [[applications.endpoints]]
+            uid = "e/f"
+            url = "http://x/"
+            [[applications.endpoints]]
+            uid = "e"
+            url = "http://x/"
+            [[applications.endpoints]]
+            uid = "e"
+            url = "http://x/"
+            retry = { delays_seconds = [0], first_seconds = 1 }
+            "#,
+        );
+        let places: Vec<&str> = problems
+            .iter()
+            .filter_map(|problem| problem.split_once(": "))
+            .map(|(place, _)| place)
+            .collect();
+        assert_eq!(
+            places,
+            [
+                "event_types.0.name",
+                "event_types.0.channels",
+                "event_types.2.name",
+                "applications.0.uid",
+                "applications.0.endpoints.0.uid",
+                "applications.0.endpoints.2.uid",
+                "applications.0.endpoints.2.retry.first_seconds",
+                "applications.0.endpoints.2.retry.delays_seconds",
+            ]
+        );
+        assert_eq!(
+            problems[2],
+            "event_types.2.name: is that of event_types.1, too"
+        );
+    }
+
+    #[test]
+    fn a_wrong_credential_is_not_repeated() {
+        for wrong in [
+            "secret = 31337",
+            "secret = '31337",
+            "secret = '31337' '31337'",
+            "secret = [31337]",
+            "basic_auth = { username = 'u', password = 31337 }",
+            "headers = { authorization = 31337 }",
+            "auth_headers = { api-key = ['31337'] }",
+        ] {
+            let problems = problems(&format!("{ENDPOINT}{wrong}\n"));
+            assert!(!problems.concat().contains("31337"), "{problems:?}");
+        }
+    }
+}

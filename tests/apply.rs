@@ -1,0 +1,251 @@
+//! `postrider apply` against the real server: what a file says is there, again changes nothing, and
+//! a file that is wrong changes nothing at all.
+
+#[path = "process/mod.rs"]
+mod process;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use process::{Launch, Server, scratch};
+use serde_json::{Value, json};
+
+const EXAMPLES: [&str; 5] = ["ovcode", "ocrolus", "ovation", "ioffice", "okhi"];
+
+const FILE: &str = r#"
+[[event_types]]
+name = "invoice.paid"
+description = "An invoice was paid"
+
+[[event_types]]
+name = "invoice.sent"
+description = "An invoice was sent"
+schemas = '{"1": {"type": "object",  "minProperties": 1}}'
+
+[[applications]]
+uid = "acme"
+name = "Acme Inc."
+metadata = { plan = "gold" }
+
+[[applications.endpoints]]
+uid = "books"
+url = "http://127.0.0.1:9"
+event_types = ["invoice.paid"]
+channels = ["eu"]
+secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+headers = { X-Region = "eu" }
+
+[[applications.endpoints]]
+uid = "audit"
+url = "http://127.0.0.1:9/audit"
+"#;
+
+#[test]
+fn the_shipped_catalogues_are_applied_and_applying_them_again_changes_nothing() {
+    for example in EXAMPLES {
+        let directory = scratch();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("examples")
+            .join(example);
+        let server = Launch::new(directory.path().join("data"))
+            .config(folder.join("config.toml"))
+            .start();
+        let catalogue = folder.join("catalogue.toml");
+        let first = succeeds(apply(&server, &catalogue));
+        let count = first.lines().count() - 1;
+        assert!(first.ends_with(&format!("{count} created, 0 changed, 0 unchanged\n")));
+        let again = succeeds(apply(&server, &catalogue));
+        assert!(
+            again.ends_with(&format!("0 created, 0 changed, {count} unchanged\n")),
+            "{example}: {again}"
+        );
+        let text = std::fs::read_to_string(&catalogue).expect("the catalogue");
+        let names = text.matches("[[event_types]]").count();
+        let listed = server.api.get("/api/v1/event-type?limit=250");
+        assert_eq!(listed["data"].as_array().map(Vec::len), Some(names));
+    }
+}
+
+#[test]
+fn what_the_file_says_is_there_and_only_what_differs_is_written() {
+    let (directory, server) = start();
+    let file = write(directory.path(), FILE);
+    assert_eq!(
+        succeeds(apply(&server, &file)),
+        "created    event type invoice.paid\n\
+         created    event type invoice.sent\n\
+         created    application acme\n\
+         created    endpoint acme/books\n\
+         created    endpoint acme/audit\n\
+         5 created, 0 changed, 0 unchanged\n"
+    );
+    let books = "/api/v1/app/acme/endpoint/books";
+    let before = server.api.get(books);
+    assert_eq!(before["url"], "http://127.0.0.1:9/");
+    assert_eq!(before["eventTypes"], json!(["invoice.paid"]));
+    assert_eq!(before["channels"], json!(["eu"]));
+    let headers = server.api.get(&format!("{books}/headers"));
+    assert_eq!(headers["headers"], json!({"X-Region": "eu"}));
+
+    let again = succeeds(apply(&server, &file));
+    assert!(
+        again.ends_with("0 created, 0 changed, 5 unchanged\n"),
+        "{again}"
+    );
+    assert_eq!(server.api.get(books), before, "its time, too");
+
+    // One thing of each kind is changed, and one more appears.
+    let changed = FILE
+        .replace("An invoice was paid", "Somebody paid an invoice")
+        .replace("Acme Inc.", "Acme Ltd.")
+        .replace("[\"eu\"]", "[\"eu\", \"us\"]")
+        .replace("\"eu\" }", "\"us\" }");
+    let changed = changed + "\n[[event_types]]\nname = 'invoice.lost'\ndescription = ''\n";
+    let file = write(directory.path(), &changed);
+    assert_eq!(
+        succeeds(apply(&server, &file)),
+        "changed    event type invoice.paid: description\n\
+         unchanged  event type invoice.sent\n\
+         created    event type invoice.lost\n\
+         changed    application acme: name\n\
+         changed    endpoint acme/books: channels, headers\n\
+         unchanged  endpoint acme/audit\n\
+         1 created, 3 changed, 2 unchanged\n"
+    );
+    assert_eq!(server.api.get(books)["channels"], json!(["eu", "us"]));
+    assert_eq!(server.api.get(books)["id"], before["id"]);
+}
+
+#[test]
+fn another_secret_takes_the_place_of_the_old_one_and_none_is_left_as_it_is() {
+    let (directory, server) = start();
+    succeeds(apply(&server, &write(directory.path(), FILE)));
+    let (old, new) = (
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+    );
+    let secret = || server.api.get("/api/v1/app/acme/endpoint/books/secret");
+    assert_eq!(secret(), json!({"key": old}));
+    let file = write(directory.path(), &FILE.replace(old, new));
+    let told = succeeds(apply(&server, &file));
+    assert!(told.contains("changed    endpoint acme/books: secret\n"));
+    assert!(!told.contains("whsec_"), "{told}");
+    assert_eq!(secret(), json!({"key": new}));
+    let without = FILE.replace(&format!("secret = \"{old}\""), "");
+    let file = write(directory.path(), &without);
+    let told = succeeds(apply(&server, &file));
+    assert!(told.ends_with("5 unchanged\n"), "{told}");
+    assert_eq!(secret(), json!({"key": new}));
+}
+
+#[test]
+fn what_the_server_does_not_show_is_sent_again_and_said_so() {
+    let (directory, server) = start();
+    let text = FILE.replace("X-Region", "X-Api-Key");
+    let file = write(directory.path(), &text);
+    succeeds(apply(&server, &file));
+    let told = succeeds(apply(&server, &file));
+    assert!(
+        told.contains(
+            "unchanged  endpoint acme/books (not shown by the server, sent again: headers)\n"
+        ),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_file_that_is_wrong_changes_nothing() {
+    let (directory, server) = start();
+    for (find, replace, place) in [
+        ("schemas", "scehmas", "event_types.1.scehmas: unknown field"),
+        (
+            "minProperties\": 1",
+            "minProperties\": ",
+            "event_types.1.schemas: is not JSON",
+        ),
+        (
+            "uid = \"audit\"",
+            "uid = \"books\"",
+            "applications.0.endpoints.1.uid: is that of applications.0.endpoints.0, too",
+        ),
+        (
+            "metadata = { plan = \"gold\" }",
+            "metadata = { plan = 3 }",
+            "applications.0.metadata.plan: invalid type",
+        ),
+    ] {
+        let text = FILE.replace(find, replace);
+        assert_ne!(text, FILE);
+        let told = fails(apply(&server, &write(directory.path(), &text)));
+        assert!(told.contains(place), "{told}");
+        assert!(told.contains("nothing was sent"), "{told}");
+        for list in ["/api/v1/event-type", "/api/v1/app"] {
+            assert_eq!(server.api.get(list)["data"], json!([]));
+        }
+    }
+    let missing = fails(apply(&server, &directory.path().join("none.toml")));
+    assert!(missing.contains("cannot read"), "{missing}");
+}
+
+#[test]
+fn the_first_refusal_ends_it_with_its_reason_and_its_place() {
+    let (directory, server) = start();
+    let text = FILE.replace("\"http://127.0.0.1:9\"", "\"ftp://127.0.0.1\"");
+    let output = apply(&server, &write(directory.path(), &text));
+    let done = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(done.ends_with("created    application acme\n"), "{done}");
+    let told = fails(output);
+    assert_eq!(
+        told,
+        "postrider: applications.0.endpoints.0 (endpoint acme/books): the server answered 422 \
+         Unprocessable Entity: body.url: must be http or https\n"
+    );
+    let endpoints = server.api.get("/api/v1/app/acme/endpoint");
+    assert_eq!(endpoints["data"], json!([]));
+
+    // Once it is right, what is missing follows.
+    let told = succeeds(apply(&server, &write(directory.path(), FILE)));
+    assert!(
+        told.ends_with("2 created, 0 changed, 3 unchanged\n"),
+        "{told}"
+    );
+}
+
+fn start() -> (tempfile::TempDir, Server) {
+    let directory = scratch();
+    let server = Launch::new(directory.path().join("data")).start();
+    let nothing: Value = server.api.get("/api/v1/app")["data"].clone();
+    assert_eq!(nothing, json!([]));
+    (directory, server)
+}
+
+fn write(directory: &Path, text: &str) -> PathBuf {
+    let file = directory.join("catalogue.toml");
+    std::fs::write(&file, text).expect("the directory is ours");
+    file
+}
+
+fn apply(server: &Server, file: &Path) -> Output {
+    let token = std::fs::read_to_string(&server.token_path).expect("the owner's token");
+    Command::new(env!("CARGO_BIN_EXE_postrider"))
+        .arg("apply")
+        .arg(file)
+        .args(["--url", &format!("http://{}", server.api.address)])
+        .env("POSTRIDER_TOKEN", token.trim())
+        .output()
+        .expect("the binary runs")
+}
+
+#[track_caller]
+fn succeeds(output: Output) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[track_caller]
+fn fails(output: Output) -> String {
+    let errors = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    errors
+}
