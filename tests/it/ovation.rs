@@ -896,3 +896,35 @@ async fn a_create_by_a_webhook_user_that_is_refused_grants_nothing() {
     let user = catalog.token(id.parse().unwrap()).unwrap();
     assert_eq!(user.grants.len(), 0);
 }
+
+#[actix_web::test]
+async fn a_webhook_user_is_added_to_webhooks_and_removed_from_them() {
+    let server = started().await;
+    let others = created(&server, wrapped(least())).await;
+    let made = created(&server, wrapped(least())).await;
+    let (_, admin) = token(&server, "webhook_admin", None).await;
+    let (id, user) = token(&server, "webhook_user", None).await;
+    let grant = format!("/api/v1/token/{id}/endpoint/{}", stored(&server, &made).id);
+    let (body, none) = (wrapped(least()), Value::Null);
+    let granted = by(&server, &admin, Method::PUT, &grant, &none).await;
+    assert!((200..300).contains(&granted.status), "{}", granted.text);
+    let server = server.restart().await;
+    assert_eq!(listed(&server, &user).await, [made.clone()]);
+    let put = by(&server, &user, Method::PUT, &path(&made), &body).await;
+    assert_eq!(put.status, 201, "{}", put.text);
+    let put = by(&server, &user, Method::PUT, &path(&others), &body).await;
+    assert_errors(&put, 422, &["Webhook Endpoint not found"]);
+
+    let taken = by(&server, &admin, Method::DELETE, &grant, &none).await;
+    assert!((200..300).contains(&taken.status), "{}", taken.text);
+    assert_eq!(listed(&server, &user).await, [json!(null); 0]);
+    for (method, body, status) in [
+        (Method::GET, &none, 404),
+        (Method::PUT, &body, 422),
+        (Method::DELETE, &none, 422),
+    ] {
+        let answer = by(&server, &user, method, &path(&made), body).await;
+        assert_errors(&answer, status, &["Webhook Endpoint not found"]);
+    }
+    assert_eq!(listed(&server, &server.token).await, [others, made]);
+}
