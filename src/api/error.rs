@@ -122,6 +122,22 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// The answer with this body, for a surface whose errors have a shape of their own: status and
+    /// headers are the table's.
+    pub fn answer(&self, body: &impl Serialize) -> HttpResponse {
+        if let Failure::Of(Error::Storage(cause)) = self {
+            log::error!("a request failed because storage failed: {cause}");
+        }
+        let row = self.row();
+        let mut response = HttpResponse::build(row.status);
+        if let Some(header) = row.header {
+            response.insert_header(header);
+        }
+        response.json(body)
+    }
+}
+
 #[derive(Serialize)]
 struct Body<'a> {
     code: &'a str,
@@ -157,22 +173,17 @@ impl ResponseError for Failure {
     }
 
     fn error_response(&self) -> HttpResponse {
-        if let Failure::Of(Error::Storage(cause)) = self {
-            log::error!("a request failed because storage failed: {cause}");
-        }
-        let row = self.row();
-        let mut response = HttpResponse::build(row.status);
-        if let Some(header) = row.header {
-            response.insert_header(header);
-        }
         match self {
-            Failure::Of(Error::Invalid(problems)) => response.json(InvalidBody {
+            Failure::Of(Error::Invalid(problems)) => self.answer(&InvalidBody {
                 detail: problems.iter().map(InvalidItem::from).collect(),
             }),
-            _ => response.json(Body {
-                code: row.code,
-                detail: &row.detail,
-            }),
+            _ => {
+                let row = self.row();
+                self.answer(&Body {
+                    code: row.code,
+                    detail: &row.detail,
+                })
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! HTTP in: the native API, `/api/v1`, wire-compatible with the Svix server, and `/metrics`.
+//! HTTP in: the native API, `/api/v1`, wire-compatible with the Svix server, the management surface
+//! of another system beside it (`ovation`), and `/metrics`.
 //!
 //! The server installs [`configure`] and nothing else of this module. Handlers are thin: they
 //! check what came in, hand a decision to the store, and show what it says. Every path works with
@@ -29,6 +30,7 @@ mod error;
 mod event_types;
 mod extract;
 mod messages;
+mod ovation;
 mod page;
 mod rules;
 mod target;
@@ -87,6 +89,7 @@ fn routes(config: &mut web::ServiceConfig, message_bytes_max: usize) {
     let one_endpoint = "/api/v1/app/{app_id}/endpoint/{endpoint_id}";
     let message = "/api/v1/app/{app_id}/msg";
     let one_message = "/api/v1/app/{app_id}/msg/{msg_id}";
+    let webhook = "/api/v3/project_templates/{template_id}/webhook_endpoints";
     config
         .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
         .default_service(web::to(async || Err::<HttpResponse, _>(Failure::NoRoute)))
@@ -243,6 +246,23 @@ fn routes(config: &mut web::ServiceConfig, message_bytes_max: usize) {
         ))
         .service(on("/api/v1/health", "", [(get(), web::to(health))]))
         .service(on("/api/v1/health", "/ping", [(get(), web::to(ping))]))
+        .service(on(
+            webhook,
+            "",
+            [
+                (get(), web::to(ovation::list)),
+                (post(), web::to(ovation::create)),
+            ],
+        ))
+        .service(on(
+            webhook,
+            "/{webhook_id}",
+            [
+                (get(), web::to(ovation::get)),
+                (put(), web::to(ovation::put)),
+                (delete(), web::to(ovation::delete)),
+            ],
+        ))
         .service(on("/metrics", "", [(get(), web::to(metrics))]));
 }
 
@@ -365,6 +385,23 @@ mod tests {
             (Method::DELETE, "/api/v1/token/t/endpoint/e"),
             (Method::GET, "/metrics"),
             (Method::HEAD, "/metrics"),
+            (Method::GET, "/api/v3/project_templates/1/webhook_endpoints"),
+            (
+                Method::POST,
+                "/api/v3/project_templates/1/webhook_endpoints/",
+            ),
+            (
+                Method::GET,
+                "/api/v3/project_templates/1/webhook_endpoints/2",
+            ),
+            (
+                Method::PUT,
+                "/api/v3/project_templates/1/webhook_endpoints/2",
+            ),
+            (
+                Method::DELETE,
+                "/api/v3/project_templates/1/webhook_endpoints/2/",
+            ),
         ];
         for (method, path) in table {
             let (status, _, _) = answer!(method.clone(), path);

@@ -1,0 +1,743 @@
+//! Ovation's management API: `/api/v3/project_templates/{template_id}/webhook_endpoints`.
+//!
+//! The same endpoints as in the native API under the names of another system: a project template is
+//! an application, by its uid or id, and a webhook is an endpoint, by its number. A body is read
+//! into a [`Draft`], which keeps what is wrong with it; what else can be wrong shows where nothing
+//! races with the change, and then all of it is told in one answer, `{"errors": [sentence, …]}`.
+//! Passwords and authentication headers go in and never come out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, dev::Payload, web};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::Context;
+use super::access::{Action, Caller};
+use super::error::Failure;
+use super::extract::{Body, answered, json, once, path_part, respond};
+use super::target::{Target, header_problems, target};
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::domain::application::Application;
+use crate::domain::endpoint::{BasicAuth, Endpoint, EndpointSecret, is_sensitive};
+use crate::domain::id::{EndpointId, OrganisationId};
+use crate::domain::profile::Profile;
+use crate::domain::secret::{Secret, SecretForm};
+use crate::error::{Error, Invalid, Result};
+use crate::store::catalog::ApplicationEntry;
+use crate::store::{Answered, Catalog, Change};
+
+/// The profile of endpoints that are made here; one of the built-in ones.
+const PROFILE: &str = "ovation";
+
+/// What stands for the value of a header that is not shown.
+const MASK: &str = "***";
+
+/// Of a user name and of a password: more than any real one has, and both fit into a header.
+const CREDENTIAL_BYTES_MAX: usize = 1024;
+
+const NO_TEMPLATE: Error = Error::NotFound("Project Template");
+const NO_WEBHOOK: Error = Error::NotFound("Webhook Endpoint");
+
+/// A failure in this surface's shape. Its status is the one that it has everywhere.
+#[derive(Debug)]
+pub struct Refused(Failure);
+
+impl<F: Into<Failure>> From<F> for Refused {
+    fn from(failure: F) -> Refused {
+        Refused(failure.into())
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorsOut {
+    errors: Vec<String>,
+}
+
+impl ResponseError for Refused {
+    fn status_code(&self) -> StatusCode {
+        self.0.status_code()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let errors = match &self.0 {
+            Failure::Of(Error::Invalid(problems)) => problems.iter().map(sentence).collect(),
+            other => vec![other.to_string()],
+        };
+        self.0.answer(&ErrorsOut { errors })
+    }
+}
+
+fn sentence(problem: &Invalid) -> String {
+    match problem.location.is_empty() {
+        true => problem.message.clone(),
+        false => format!("{}: {}", problem.location.join("."), problem.message),
+    }
+}
+
+/// The sentences as one error.
+fn invalid(sentences: Vec<String>) -> Error {
+    let problem = |message| Invalid {
+        location: Vec::new(),
+        message,
+        kind: "value_error",
+    };
+    Error::Invalid(sentences.into_iter().map(problem).collect())
+}
+
+/// What an extractor takes from a request, refused in this surface's shape.
+pub struct Taken<T>(T);
+
+impl<T: FromRequest<Error = Failure> + 'static> FromRequest for Taken<T> {
+    type Error = Refused;
+    type Future = Pin<Box<dyn Future<Output = Result<Taken<T>, Refused>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let taking = T::from_request(request, payload);
+        Box::pin(async move { Ok(Taken(taking.await?)) })
+    }
+}
+
+/// What a body says, as far as it can be read, and what is wrong with it by itself.
+#[derive(Default)]
+struct Draft {
+    target: Option<Target>,
+    event: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+    /// Absent leaves what there is; null and an empty object clear it.
+    request_headers: Option<BTreeMap<String, String>>,
+    authentication_headers: Option<BTreeMap<String, String>>,
+    errors: Vec<String>,
+}
+
+impl Draft {
+    fn read(body: &Body, context: &Context) -> Draft {
+        let mut draft = Draft::default();
+        let mut document = match body.json::<Map<String, Value>>() {
+            Ok(document) => document,
+            Err(Error::Invalid(problems)) => {
+                draft.errors.extend(problems.iter().map(sentence));
+                return draft;
+            }
+            Err(other) => {
+                draft.errors.push(other.to_string());
+                return draft;
+            }
+        };
+        match document.remove("webhookEndpoint") {
+            Some(Value::Object(fields)) => draft.take(fields, context),
+            None | Some(Value::Null) => {
+                draft.errors.push("webhookEndpoint is required".to_owned());
+            }
+            Some(_) => {
+                let message = "webhookEndpoint must be an object".to_owned();
+                draft.errors.push(message);
+            }
+        }
+        draft
+    }
+
+    fn take(&mut self, mut fields: Map<String, Value>, context: &Context) {
+        let errors = &mut self.errors;
+        let url = text(&mut fields, "target_url", errors);
+        self.target = url.and_then(|url| {
+            check_url(&url, context)
+                .map_err(|message| errors.push(format!("target_url {message}")))
+                .ok()
+        });
+        self.event = text(&mut fields, "event", errors);
+        self.username = text(&mut fields, "username", errors);
+        self.password = text(&mut fields, "password", errors);
+        for (name, value) in [("username", &self.username), ("password", &self.password)] {
+            if let Some(message) = value.as_deref().and_then(credential_problem) {
+                errors.push(format!("{name} {message}"));
+            }
+        }
+        if self
+            .username
+            .as_ref()
+            .is_some_and(|name| name.contains(':'))
+        {
+            let message = "username may not contain a colon, which Basic auth cannot carry";
+            errors.push(message.to_owned());
+        }
+        self.request_headers = headers(&mut fields, "requestHeaders", errors);
+        self.authentication_headers = headers(&mut fields, "authenticationHeaders", errors);
+    }
+
+    /// What the endpoint is to become. Adds to the errors what is wrong beside the catalogue and
+    /// what is stored; nothing comes back where there are any.
+    fn checked(
+        self,
+        catalog: &Catalog,
+        organisation: OrganisationId,
+        stored: Option<&Endpoint>,
+        config: &Config,
+        errors: &mut Vec<String>,
+    ) -> Option<Webhook> {
+        if let Some(event) = &self.event
+            && !may_be_chosen(catalog, organisation, event, stored)
+        {
+            errors.push("Event not found".to_owned());
+        }
+        errors.extend(self.errors);
+        let given = self.request_headers;
+        let request_headers = given.map(|given| unmasked(given, stored, errors));
+        let authentication_headers = self.authentication_headers;
+        let profile = match stored {
+            Some(stored) => config.profile(stored.profile.as_deref()),
+            None => config.profile(Some(PROFILE)),
+        };
+        if let Some(headers) = &request_headers {
+            check_headers("requestHeaders", headers, profile, config, errors);
+        }
+        if let Some(headers) = &authentication_headers {
+            check_headers("authenticationHeaders", headers, profile, config, errors);
+        }
+        if request_headers.is_some() || authentication_headers.is_some() {
+            let none = BTreeMap::new();
+            let stored_ones = stored.map_or((&none, &none), |stored| {
+                (&stored.headers, &stored.auth_headers)
+            });
+            check_together(
+                request_headers.as_ref().unwrap_or(stored_ones.0),
+                authentication_headers.as_ref().unwrap_or(stored_ones.1),
+                config,
+                errors,
+            );
+        }
+        if !errors.is_empty() {
+            return None;
+        }
+        Some(Webhook {
+            target: self.target?,
+            event: self.event?,
+            basic_auth: BasicAuth {
+                username: self.username?,
+                password: self.password?,
+            },
+            request_headers,
+            authentication_headers,
+        })
+    }
+}
+
+/// A text that must be there and not be empty.
+fn text(fields: &mut Map<String, Value>, name: &str, errors: &mut Vec<String>) -> Option<String> {
+    let problem = match fields.remove(name) {
+        Some(Value::String(text)) if !text.is_empty() => return Some(text),
+        None | Some(Value::Null | Value::String(_)) => "is required",
+        Some(_) => "must be a string",
+    };
+    errors.push(format!("{name} {problem}"));
+    None
+}
+
+fn headers(
+    fields: &mut Map<String, Value>,
+    field: &str,
+    errors: &mut Vec<String>,
+) -> Option<BTreeMap<String, String>> {
+    let given = match fields.remove(field)? {
+        Value::Null => return Some(BTreeMap::new()),
+        Value::Object(given) => given,
+        _ => {
+            errors.push(format!("{field} must be an object"));
+            return None;
+        }
+    };
+    let mut headers = BTreeMap::new();
+    for (name, value) in given {
+        match value {
+            Value::String(value) => drop(headers.insert(name, value)),
+            _ => errors.push(format!("{field}.{name} must be a string")),
+        }
+    }
+    Some(headers)
+}
+
+fn check_url(text: &str, context: &Context) -> Result<Target, String> {
+    let target = target(text, context.config.limits.url_bytes)?;
+    if context.config.delivery.https_only && target.url.scheme() != "https" {
+        return Err("must be https".to_owned());
+    }
+    match (context.addresses)(&target.url) {
+        Some(problem) => Err(problem),
+        None => Ok(target),
+    }
+}
+
+fn credential_problem(text: &str) -> Option<String> {
+    if text.len() > CREDENTIAL_BYTES_MAX {
+        return Some(format!("must have at most {CREDENTIAL_BYTES_MAX} bytes"));
+    }
+    let has_control = text.chars().any(char::is_control);
+    has_control.then(|| "may not contain control characters".to_owned())
+}
+
+/// An archived event type takes no new filters; an endpoint that has it already keeps it.
+fn may_be_chosen(
+    catalog: &Catalog,
+    organisation: OrganisationId,
+    event: &str,
+    stored: Option<&Endpoint>,
+) -> bool {
+    let Some(event_type) = catalog.event_type(organisation, event) else {
+        return false;
+    };
+    let before = stored.and_then(|stored| stored.event_types.as_deref());
+    let has_it = before.is_some_and(|names| names.iter().any(|name| name == event));
+    !event_type.archived || has_it
+}
+
+/// The headers with the stored values in place of masks: what was read can be written back.
+fn unmasked(
+    mut given: BTreeMap<String, String>,
+    stored: Option<&Endpoint>,
+    errors: &mut Vec<String>,
+) -> BTreeMap<String, String> {
+    for (name, value) in &mut given {
+        if value != MASK || !is_sensitive(name) {
+            continue;
+        }
+        let mut before = stored.iter().flat_map(|stored| &stored.headers);
+        match before.find(|(one, _)| one.eq_ignore_ascii_case(name)) {
+            Some((_, kept)) => value.clone_from(kept),
+            None => errors.push(format!(
+                "requestHeaders.{name} has no value yet that {MASK} could stand for"
+            )),
+        }
+    }
+    given
+}
+
+fn check_headers(
+    field: &str,
+    headers: &BTreeMap<String, String>,
+    profile: Option<&Profile>,
+    config: &Config,
+    errors: &mut Vec<String>,
+) {
+    let limits = &config.limits;
+    for (name, message) in header_problems(headers, limits.headers_max, limits.header_value_bytes) {
+        errors.push(match name {
+            Some(name) => format!("{field}.{name} {message}"),
+            None => format!("{field} {message}"),
+        });
+    }
+    let mut taken = profile.map(Profile::header_names).unwrap_or_default();
+    // What carries the user name and the password.
+    taken.push("authorization".to_owned());
+    for name in headers.keys() {
+        let message = format!("{field}.{name} is a header that the server sets itself");
+        if taken.contains(&name.to_ascii_lowercase()) && !errors.contains(&message) {
+            errors.push(message);
+        }
+    }
+}
+
+/// Both kinds go out with the same request.
+fn check_together(
+    request_headers: &BTreeMap<String, String>,
+    authentication_headers: &BTreeMap<String, String>,
+    config: &Config,
+    errors: &mut Vec<String>,
+) {
+    let max = config.limits.headers_max;
+    if request_headers.len() + authentication_headers.len() > max {
+        errors.push(format!(
+            "requestHeaders and authenticationHeaders may have at most {max} entries together"
+        ));
+        return;
+    }
+    for name in authentication_headers.keys() {
+        let mut others = request_headers.keys();
+        if others.any(|other| other.eq_ignore_ascii_case(name)) {
+            let message = format!("authenticationHeaders.{name} is in requestHeaders, too");
+            errors.push(message);
+        }
+    }
+}
+
+/// What an endpoint is to become: right for itself, and beside everything else.
+struct Webhook {
+    target: Target,
+    event: String,
+    basic_auth: BasicAuth,
+    request_headers: Option<BTreeMap<String, String>>,
+    authentication_headers: Option<BTreeMap<String, String>>,
+}
+
+impl Webhook {
+    fn apply_to(self, endpoint: &mut Endpoint) {
+        self.target.apply_to(endpoint);
+        // After the URL: credentials in it give way to those that have a field of their own.
+        endpoint.basic_auth = Some(self.basic_auth);
+        endpoint.event_types = Some(vec![self.event]);
+        if let Some(headers) = self.request_headers {
+            endpoint.headers = headers;
+        }
+        if let Some(headers) = self.authentication_headers {
+            endpoint.auth_headers = headers;
+        }
+    }
+}
+
+/// A new endpoint, before the caller's body is applied to it.
+fn blank(application: &Application, number: u64, config: &Config, now: Timestamp) -> Endpoint {
+    let profile = config.profile(Some(PROFILE));
+    let form = profile.map_or(SecretForm::TEXT, Profile::secret_form);
+    Endpoint {
+        id: EndpointId::at(now),
+        number,
+        organisation: application.organisation,
+        application: application.id,
+        uid: None,
+        url: String::new(),
+        description: String::new(),
+        disabled: false,
+        event_types: None,
+        channels: None,
+        metadata: BTreeMap::new(),
+        throttle_rate: None,
+        // The profile signs nothing; an endpoint that changes to another one has a secret by then.
+        secrets: vec![EndpointSecret {
+            secret: Secret::generate(form, rand::random()),
+            expires_at: None,
+        }],
+        headers: BTreeMap::new(),
+        basic_auth: None,
+        created_at: now,
+        updated_at: now,
+        profile: Some(PROFILE.to_owned()),
+        method: None,
+        auth_headers: BTreeMap::new(),
+        retry: None,
+        timeout_seconds: None,
+    }
+}
+
+/// The project template that the path names, for a caller that may deal with its webhooks.
+fn template<'a>(
+    caller: &Caller,
+    catalog: &'a Catalog,
+    id: &str,
+) -> Result<&'a Arc<ApplicationEntry>> {
+    let found = caller.application(catalog, id, Action::Endpoints);
+    found.map_err(|error| match error {
+        Error::NotFound(_) => NO_TEMPLATE,
+        other => other,
+    })
+}
+
+/// The template's webhooks that the caller may see.
+fn webhooks<'a>(
+    caller: &'a Caller,
+    catalog: &'a Catalog,
+    entry: &'a ApplicationEntry,
+) -> impl Iterator<Item = &'a Arc<Endpoint>> {
+    let sees = |endpoint: &&Arc<Endpoint>| caller.sees_endpoint(catalog, endpoint);
+    entry.endpoints.iter().filter(sees)
+}
+
+/// The webhook with this number in its one spelling.
+fn webhook<'a>(
+    caller: &'a Caller,
+    catalog: &'a Catalog,
+    entry: &'a ApplicationEntry,
+    id: &str,
+) -> Result<&'a Arc<Endpoint>> {
+    webhooks(caller, catalog, entry)
+        .find(|endpoint| endpoint.number.to_string() == id)
+        .ok_or(NO_WEBHOOK)
+}
+
+/// What was found; that something does not exist is one error among others.
+fn noted<T>(found: Result<T>, errors: &mut Vec<String>) -> Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error @ Error::NotFound(_)) => {
+            errors.push(error.to_string());
+            Ok(None)
+        }
+        Err(other) => Err(other),
+    }
+}
+
+#[derive(Serialize)]
+struct WebhookOut<'a> {
+    id: u64,
+    target_url: &'a str,
+    event: Option<String>,
+    username: Option<&'a str>,
+    project_requisition_template_association_id: TemplateId<'a>,
+    #[serde(rename = "requestHeaders")]
+    request_headers: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> WebhookOut<'a> {
+    fn new(endpoint: &'a Endpoint, template: &'a str) -> WebhookOut<'a> {
+        let basic_auth = endpoint.basic_auth.as_ref();
+        let shown = |(name, value): (&'a String, &'a String)| match is_sensitive(name) {
+            true => (name.as_str(), MASK),
+            false => (name.as_str(), value.as_str()),
+        };
+        WebhookOut {
+            id: endpoint.number,
+            target_url: &endpoint.url,
+            event: endpoint.event_types.as_ref().map(|names| names.join(",")),
+            username: basic_auth.map(|basic_auth| basic_auth.username.as_str()),
+            project_requisition_template_association_id: TemplateId::of(template),
+            request_headers: endpoint.headers.iter().map(shown).collect(),
+        }
+    }
+}
+
+/// A template's id as the path has it: a number where its text is one, of any length.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum TemplateId<'a> {
+    Number(Box<RawValue>),
+    Text(&'a str),
+}
+
+impl TemplateId<'_> {
+    fn of(text: &str) -> TemplateId<'_> {
+        let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        // Not every row of digits is a number in JSON: 007 is none.
+        match RawValue::from_string(text.to_owned()) {
+            Ok(number) if is_digits => TemplateId::Number(number),
+            _ => TemplateId::Text(text),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct One<'a> {
+    webhook_endpoint: WebhookOut<'a>,
+}
+
+#[derive(Serialize)]
+struct All<'a> {
+    webhook_endpoints: Vec<WebhookOut<'a>>,
+}
+
+fn shown(status: StatusCode, endpoint: &Endpoint, template: &str) -> Answered {
+    let webhook_endpoint = WebhookOut::new(endpoint, template);
+    answered(status, &One { webhook_endpoint })
+}
+
+pub async fn list(
+    request: HttpRequest,
+    Taken(caller): Taken<Caller>,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Refused> {
+    let template_id = path_part(&request, "template_id");
+    let catalog = context.store.catalog();
+    let entry = template(&caller, &catalog, template_id)?;
+    let mut webhook_endpoints: Vec<_> = webhooks(&caller, &catalog, entry)
+        .map(|endpoint| WebhookOut::new(endpoint, template_id))
+        .collect();
+    webhook_endpoints.sort_by_key(|webhook| webhook.id);
+    Ok(json(StatusCode::OK, &All { webhook_endpoints }))
+}
+
+pub async fn get(
+    request: HttpRequest,
+    Taken(caller): Taken<Caller>,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Refused> {
+    let template_id = path_part(&request, "template_id");
+    let catalog = context.store.catalog();
+    let entry = template(&caller, &catalog, template_id)?;
+    let id = path_part(&request, "webhook_id");
+    let endpoint = webhook(&caller, &catalog, entry, id)?;
+    Ok(respond(shown(StatusCode::OK, endpoint, template_id)))
+}
+
+pub async fn create(
+    request: HttpRequest,
+    Taken(caller): Taken<Caller>,
+    context: web::Data<Context>,
+    Taken(body): Taken<Body>,
+) -> Result<HttpResponse, Refused> {
+    let draft = Draft::read(&body, &context);
+    let once = once(&request, &caller, &body)?;
+    let template_id = path_part(&request, "template_id").to_owned();
+    let config = Arc::clone(&context.config);
+    let now = context.store.clock().now();
+    let answer = context
+        .store
+        .change_once(once, move |catalog| {
+            let mut errors = Vec::new();
+            let entry = noted(template(&caller, catalog, &template_id), &mut errors)?;
+            let checked = draft.checked(catalog, caller.organisation, None, &config, &mut errors);
+            let (Some(entry), Some(webhook)) = (entry, checked) else {
+                return Err(invalid(errors));
+            };
+            refuse_too_many(entry, config.limits.endpoints_per_application_max)?;
+            let number = catalog.next_endpoint_number();
+            let mut endpoint = blank(&entry.application, number, &config, now);
+            webhook.apply_to(&mut endpoint);
+            let answer = shown(StatusCode::CREATED, &endpoint, &template_id);
+            Ok((caller.creation(catalog, endpoint)?, answer))
+        })
+        .await?;
+    Ok(respond(answer))
+}
+
+fn refuse_too_many(entry: &ApplicationEntry, max: usize) -> Result<()> {
+    match entry.endpoints.len() < max {
+        true => Ok(()),
+        false => Err(Error::TooMany(format!(
+            "a Project Template has at most {max} Webhook Endpoints"
+        ))),
+    }
+}
+
+/// Changes what the body has fields for, and leaves the rest: an endpoint that was made elsewhere
+/// may have more.
+pub async fn put(
+    request: HttpRequest,
+    Taken(caller): Taken<Caller>,
+    context: web::Data<Context>,
+    Taken(body): Taken<Body>,
+) -> Result<HttpResponse, Refused> {
+    let draft = Draft::read(&body, &context);
+    let (template_id, id) = webhook_path(&request);
+    let config = Arc::clone(&context.config);
+    let now = context.store.clock().now();
+    let answer = context
+        .store
+        .change(move |catalog| {
+            let mut errors = Vec::new();
+            let stored = match noted(template(&caller, catalog, &template_id), &mut errors)? {
+                Some(entry) => noted(webhook(&caller, catalog, entry, &id), &mut errors)?,
+                None => None,
+            };
+            let before = stored.map(|stored| &**stored);
+            let checked = draft.checked(catalog, caller.organisation, before, &config, &mut errors);
+            let (Some(before), Some(webhook)) = (before, checked) else {
+                return Err(invalid(errors));
+            };
+            let mut endpoint = before.clone();
+            webhook.apply_to(&mut endpoint);
+            endpoint.updated_at = now;
+            // The document has 201 for this, too.
+            let answer = shown(StatusCode::CREATED, &endpoint, &template_id);
+            Ok((vec![Change::PutEndpoint(endpoint)], answer))
+        })
+        .await?;
+    Ok(respond(answer))
+}
+
+pub async fn delete(
+    request: HttpRequest,
+    Taken(caller): Taken<Caller>,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Refused> {
+    let (template_id, id) = webhook_path(&request);
+    let answer = context
+        .store
+        .change(move |catalog| {
+            let found = template(&caller, catalog, &template_id)
+                .and_then(|entry| webhook(&caller, catalog, entry, &id));
+            let mut errors = Vec::new();
+            let Some(endpoint) = noted(found, &mut errors)? else {
+                return Err(invalid(errors));
+            };
+            let answer = shown(StatusCode::CREATED, endpoint, &template_id);
+            let change = Change::DeleteEndpoint(endpoint.application, endpoint.id);
+            Ok((vec![change], answer))
+        })
+        .await?;
+    Ok(respond(answer))
+}
+
+fn webhook_path(request: &HttpRequest) -> (String, String) {
+    (
+        path_part(request, "template_id").to_owned(),
+        path_part(request, "webhook_id").to_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_web::test]
+    async fn a_failure_has_the_status_and_headers_that_it_has_everywhere() {
+        let busy = Error::Unavailable {
+            reason: "the commit queue is full".to_owned(),
+            retry_after_seconds: 3,
+        };
+        for (failure, status, header, errors) in [
+            (
+                Failure::from(Error::Unauthenticated),
+                401,
+                Some("www-authenticate"),
+                r#"{"errors":["no credential, or one that is not valid"]}"#,
+            ),
+            (
+                busy.into(),
+                503,
+                Some("retry-after"),
+                r#"{"errors":["the commit queue is full"]}"#,
+            ),
+            (
+                Failure::TooLarge("too long".to_owned()),
+                413,
+                None,
+                r#"{"errors":["too long"]}"#,
+            ),
+            (
+                invalid(vec!["one".to_owned(), "two".to_owned()]).into(),
+                422,
+                None,
+                r#"{"errors":["one","two"]}"#,
+            ),
+        ] {
+            let refused = Refused::from(failure);
+            let response = refused.error_response();
+            assert_eq!(response.status(), status);
+            assert_eq!(refused.status_code(), status);
+            if let Some(name) = header {
+                assert!(response.headers().contains_key(name), "{name}");
+            }
+            let body = actix_web::body::to_bytes(response.into_body()).await;
+            assert_eq!(body.unwrap(), errors);
+        }
+    }
+
+    #[test]
+    fn a_template_id_is_a_number_where_its_text_is_one() {
+        for (text, expected) in [
+            ("456", "456"),
+            ("0", "0"),
+            ("99999999999999999999999999", "99999999999999999999999999"),
+            ("007", r#""007""#),
+            ("1.5", r#""1.5""#),
+            ("1e5", r#""1e5""#),
+            ("-1", r#""-1""#),
+            ("acme", r#""acme""#),
+            ("true", r#""true""#),
+        ] {
+            let shown = serde_json::to_string(&TemplateId::of(text)).unwrap();
+            assert_eq!(shown, expected);
+        }
+    }
+}
