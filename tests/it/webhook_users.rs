@@ -1,5 +1,7 @@
 //! A webhook user: the endpoints granted to it, what was sent to them, and nothing else.
 
+use std::time::Duration;
+
 use awc::http::Method;
 use serde_json::{Value, json};
 
@@ -125,7 +127,7 @@ async fn a_list_of_endpoints_has_those_granted_in_whole_pages() {
     let mut server = Server::start().await;
     let mut seen = Vec::new();
     for number in 0..12 {
-        server.advance(std::time::Duration::from_millis(4));
+        server.advance(Duration::from_millis(4));
         let url = json!({"url": "https://example.com/"});
         let endpoint = server.endpoint_of("app", url).await;
         if number % 3 == 1 {
@@ -212,7 +214,7 @@ async fn messages_and_attempts_are_those_of_granted_endpoints() {
     let hidden = endpoint(&foreign, &["b", "c"]).await;
     let mut sent = Vec::new();
     for event_type in ["a", "b", "c", "d"] {
-        server.advance(std::time::Duration::from_millis(4));
+        server.advance(Duration::from_millis(4));
         let body = json!({"eventType": event_type, "eventId": event_type, "payload": {}});
         let message = server.post("/api/v1/app/app/msg", body).await;
         sent.push(id(&message.expect(202)));
@@ -316,6 +318,32 @@ async fn a_message_that_waits_for_its_first_attempt_is_seen() {
     assert_eq!(user.ids("/api/v1/app/app/msg").await, [message]);
 }
 
+#[actix_web::test]
+async fn a_message_that_is_sent_to_a_granted_endpoint_much_later_is_seen_then() {
+    let (own, foreign) = (Receiver::ok().await, Receiver::ok().await);
+    let server = Server::start_with(|config| config.store.slice_hours = 1).await;
+    let body = json!({"url": own.url(), "eventTypes": ["never"]});
+    let granted = server.endpoint_of("app", body).await;
+    server.endpoint(&foreign).await;
+    let message = server.publish("a", json!({})).await;
+    server.settle().await;
+    let user = User::seeing(&server, &[&granted]).await;
+    let path = format!("/api/v1/app/app/msg/{message}");
+    assert_error(&user.get(&path).await, 404, "not_found");
+    // Its attempt is in another slice than the message.
+    for _ in 0..3 {
+        server.advance(Duration::from_secs(3600));
+        server.publish("b", json!({})).await;
+        server.settle().await;
+    }
+    let resend = format!("{path}/endpoint/{granted}/resend");
+    server.post(&resend, json!({})).await.expect(202);
+    server.settle().await;
+    assert_eq!((own.count(), foreign.count()), (1, 4));
+    assert_eq!(user.get(&path).await.status, 200);
+    assert_eq!(user.ids("/api/v1/app/app/msg").await, [message]);
+}
+
 /// A list looks at a bounded number of records a page, and says where to read on.
 #[actix_web::test]
 async fn a_message_behind_thousands_of_others_is_found_page_by_page() {
@@ -324,7 +352,7 @@ async fn a_message_behind_thousands_of_others_is_found_page_by_page() {
     let body = json!({"url": receiver.url(), "eventTypes": ["wanted"]});
     let granted = server.endpoint_of("app", body).await;
     let wanted = server.publish("wanted", json!({})).await;
-    server.advance(std::time::Duration::from_millis(4));
+    server.advance(Duration::from_millis(4));
     server
         .publish_all("app", (0..4000).map(|_| json!({})))
         .await;
