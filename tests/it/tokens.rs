@@ -143,6 +143,36 @@ async fn a_bad_credential_is_told_from_a_good_one_only() {
 }
 
 #[actix_web::test]
+async fn a_credential_may_come_as_an_api_key() {
+    let server = Server::start().await;
+    let bearer = format!("Bearer {}", server.token);
+    let good = server.token.as_str();
+    let list = async |headers: &[(&str, &str)]| {
+        server.call(Method::GET, "/api/v1/app", headers, None).await
+    };
+    for headers in [
+        vec![("Api-Key", good)],
+        vec![("api-key", good), ("authorization", &bearer)],
+        vec![("api-key", "pr_wrong"), ("authorization", &bearer)],
+    ] {
+        assert_eq!(list(&headers).await.status, 200, "{headers:?}");
+    }
+    for headers in [
+        vec![("api-key", "pr_wrong")],
+        vec![("api-key", "")],
+        vec![("api-key", bearer.as_str())],
+        // An Authorization counts where there is one.
+        vec![("api-key", good), ("authorization", "Bearer pr_wrong")],
+        vec![("api-key", good), ("authorization", "Basic Og==")],
+        vec![("api-key", good), ("authorization", "")],
+    ] {
+        let answer = list(&headers).await;
+        assert_error(&answer, 401, "authentication_failed");
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+    }
+}
+
+#[actix_web::test]
 async fn what_is_wrong_with_a_token_is_told_at_once() {
     let server = Server::start().await;
     server.application("app").await;
