@@ -29,6 +29,8 @@ mod event_types;
 mod extract;
 mod messages;
 mod page;
+mod profiles;
+mod retry;
 mod rules;
 mod target;
 mod tokens;
@@ -191,6 +193,16 @@ fn routes(config: &mut web::ServiceConfig, message_bytes_max: usize) {
             ],
         ))
         .service(on(
+            "/api/v1/profile",
+            "",
+            [(get(), web::to(profiles::list))],
+        ))
+        .service(on(
+            "/api/v1/profile/{profile_name}",
+            "",
+            [(get(), web::to(profiles::get))],
+        ))
+        .service(on(
             "/api/v1/token",
             "",
             [
@@ -321,6 +333,8 @@ mod tests {
             (Method::POST, "/api/v1/app/a/endpoint/e/secret/rotate"),
             (Method::GET, "/api/v1/event-type"),
             (Method::DELETE, "/api/v1/event-type/x.y"),
+            (Method::GET, "/api/v1/profile"),
+            (Method::GET, "/api/v1/profile/standard"),
             (Method::GET, "/api/v1/token"),
             (Method::DELETE, "/api/v1/token/t"),
             (Method::GET, "/metrics"),
