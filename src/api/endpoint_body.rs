@@ -1,8 +1,9 @@
 //! An endpoint as the bodies of the native API spell it: what comes in, and what is shown.
 //!
-//! A body is checked for itself first ([`EndpointIn::checked`]), then applied to what there is
-//! where nothing races with it. Credentials never come back: userinfo in a URL becomes Basic
-//! authentication, and secrets and headers have paths of their own.
+//! A body is checked in two steps, which tell of everything that is wrong at once: for itself where
+//! the request is handled ([`EndpointIn::checked`]), and against the endpoint that it would make
+//! where nothing races with it ([`Checked::apply_to`]). Credentials never come back: passwords,
+//! secrets, and the values of authentication headers and of sensitive ones.
 
 use std::collections::BTreeMap;
 
@@ -10,40 +11,54 @@ use actix_web::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::endpoint_rules::{check_headers, check_url};
+use super::endpoint_rules::{
+    Named, check_headers, check_method, check_timeout, check_url, method_of, profile_name,
+    profile_of, settle_secrets,
+};
 use super::extract::{Patch, answered, text};
+use super::retry::Retry;
 use super::rules::{
     Problems, check_channels, check_description, check_event_type_names, check_metadata,
     check_throttle_rate, check_uid, without_repeats,
 };
-use super::target::Target;
+use super::target::{BasicAuthIn, Target, retarget};
 use crate::clock::Timestamp;
-use crate::domain::endpoint::Endpoint;
+use crate::config::Config;
+use crate::domain::endpoint::{Endpoint, is_sensitive};
 use crate::domain::id::EndpointId;
-use crate::domain::secret::{Secret, SecretForm};
+use crate::domain::profile::Method;
+use crate::domain::retry::RetrySchedule;
 use crate::error::Result;
 use crate::store::Answered;
 
-/// A body of create, replace and patch: the difference is in what absent and null mean.
+/// A body of create, replace and patch: the difference is in what absent and null mean. What the
+/// contract does not know is, in all three, left as it was where absent and cleared by null.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EndpointIn {
-    uid: Patch<String>,
-    url: Patch<String>,
-    description: Patch<String>,
-    disabled: Patch<bool>,
-    event_types: Patch<Vec<String>>,
+    pub uid: Patch<String>,
+    pub url: Patch<String>,
+    pub description: Patch<String>,
+    pub disabled: Patch<bool>,
+    pub event_types: Patch<Vec<String>>,
     /// The older name of `eventTypes`; where both are given, that one counts.
-    filter_types: Patch<Vec<String>>,
-    channels: Patch<Vec<String>>,
-    metadata: Patch<BTreeMap<String, String>>,
-    throttle_rate: Patch<u16>,
-    secret: Patch<String>,
-    headers: Patch<BTreeMap<String, String>>,
+    pub filter_types: Patch<Vec<String>>,
+    pub channels: Patch<Vec<String>>,
+    pub metadata: Patch<BTreeMap<String, String>>,
+    pub throttle_rate: Patch<u16>,
+    pub secret: Patch<String>,
+    pub headers: Patch<BTreeMap<String, String>>,
+    pub auth_headers: Patch<BTreeMap<String, String>>,
+    pub basic_auth: Patch<BasicAuthIn>,
+    pub profile: Patch<String>,
+    pub method: Patch<String>,
+    pub retry: Patch<Retry>,
+    pub timeout_seconds: Patch<u32>,
 }
 
-/// A body whose values are right for themselves.
+/// A body, and what is wrong with its values by themselves.
 pub struct Checked {
+    problems: Problems,
     pub uid: Patch<String>,
     url: Option<Target>,
     description: Patch<String>,
@@ -52,8 +67,14 @@ pub struct Checked {
     channels: Patch<Vec<String>>,
     metadata: Patch<BTreeMap<String, String>>,
     throttle_rate: Patch<u16>,
-    pub secret: Option<Secret>,
+    secret: Option<String>,
     headers: Patch<BTreeMap<String, String>>,
+    auth_headers: Patch<BTreeMap<String, String>>,
+    basic_auth: Patch<BasicAuthIn>,
+    profile: Patch<String>,
+    method: Patch<Method>,
+    retry: Patch<RetrySchedule>,
+    timeout_seconds: Patch<u32>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,8 +86,8 @@ pub enum Kind {
 }
 
 impl EndpointIn {
-    pub fn checked(self, kind: Kind, context: &Context) -> Result<Checked> {
-        let limits = &context.config.limits;
+    pub fn checked(self, kind: Kind, context: &Context) -> Checked {
+        let config = &context.config;
         let mut problems = Problems::default();
         let event_types = match self.event_types {
             Patch::Absent => self.filter_types,
@@ -98,7 +119,7 @@ impl EndpointIn {
         }
         let channels = self.channels.map(without_repeats);
         if let Patch::Set(channels) = &channels {
-            let max = limits.channels_per_endpoint_max;
+            let max = config.limits.channels_per_endpoint_max;
             check_channels(&mut problems, &["body", "channels"], channels, max);
         }
         if let Patch::Set(metadata) = &self.metadata {
@@ -107,21 +128,25 @@ impl EndpointIn {
         if let Patch::Set(rate) = self.throttle_rate {
             check_throttle_rate(&mut problems, &["body", "throttleRate"], rate);
         }
-        if let Patch::Set(headers) = &self.headers {
-            check_headers(&mut problems, headers, limits);
-        }
         let url = self.url.into_set().and_then(|url| {
             check_url(&url, context)
                 .map_err(|message| problems.add(&["body", "url"], message))
                 .ok()
         });
-        let secret = self.secret.into_set().and_then(|secret| {
-            Secret::parse(&secret, SecretForm::StandardWebhooks)
-                .map_err(|message| problems.add(&["body", "secret"], message))
-                .ok()
+        let method = self.method.and_then(|name| {
+            let found = Method::ALL.into_iter().find(|one| one.name() == name);
+            let message = "must be POST, PUT, PATCH or GET, whichever the profile allows";
+            problems.add_if(&["body", "method"], found.is_none().then_some(message));
+            found
         });
-        problems.done()?;
-        Ok(Checked {
+        let retry = self
+            .retry
+            .and_then(|retry| retry.schedule(&mut problems, config));
+        if let Patch::Set(seconds) = self.timeout_seconds {
+            check_timeout(&mut problems, seconds, &config.limits);
+        }
+        Checked {
+            problems,
             uid: self.uid,
             url,
             description: self.description,
@@ -130,18 +155,32 @@ impl EndpointIn {
             channels,
             metadata: self.metadata,
             throttle_rate: self.throttle_rate,
-            secret,
+            secret: self.secret.into_set(),
             headers: self.headers,
-        })
+            auth_headers: self.auth_headers,
+            basic_auth: self.basic_auth,
+            profile: self.profile,
+            method,
+            retry,
+            timeout_seconds: self.timeout_seconds,
+        }
     }
 }
 
 impl Checked {
-    /// Changes what the body names.
-    pub fn apply_to(self, endpoint: &mut Endpoint) {
-        if let Some(target) = self.url {
-            target.apply_to(endpoint);
-        }
+    /// Changes what the body names, or says everything that is wrong; the endpoint is of no use
+    /// then.
+    pub fn apply_to(self, endpoint: &mut Endpoint, config: &Config, now: Timestamp) -> Result<()> {
+        let mut problems = self.problems;
+        let named = Named {
+            profile: self.profile != Patch::Absent,
+            method: self.method != Patch::Absent,
+            headers: self.headers != Patch::Absent,
+            auth_headers: self.auth_headers != Patch::Absent,
+        };
+        let profile_before = profile_name(endpoint, config).to_owned();
+
+        retarget(&mut problems, endpoint, self.url, self.basic_auth);
         self.uid.apply_to_optional(&mut endpoint.uid);
         self.description.apply_to(&mut endpoint.description);
         self.disabled.apply_to(&mut endpoint.disabled);
@@ -152,11 +191,33 @@ impl Checked {
         self.throttle_rate
             .apply_to_optional(&mut endpoint.throttle_rate);
         self.headers.apply_to(&mut endpoint.headers);
+        self.auth_headers.apply_to(&mut endpoint.auth_headers);
+        self.profile.apply_to_optional(&mut endpoint.profile);
+        self.method.apply_to_optional(&mut endpoint.method);
+        self.retry.apply_to_optional(&mut endpoint.retry);
+        self.timeout_seconds
+            .apply_to_optional(&mut endpoint.timeout_seconds);
+
+        check_headers(&mut problems, endpoint, config, named);
+        match profile_of(endpoint, config) {
+            Some(profile) => {
+                check_method(&mut problems, endpoint, profile, named);
+                let changed = profile_name(endpoint, config) != profile_before;
+                let (secret, form) = (self.secret.as_deref(), profile.secret_form());
+                settle_secrets(&mut problems, endpoint, secret, form, changed, now);
+            }
+            None if named.profile || named.method || self.secret.is_some() => {
+                let message = "must be the name of a profile; GET /api/v1/profile lists them";
+                problems.add(&["body", "profile"], message);
+            }
+            None => {}
+        }
+        problems.done()
     }
 }
 
-/// What a replacement resets before it is applied: what the contract knows. Credentials and
-/// headers are left, because a client that does not know them would not send them.
+/// What a replacement resets before it is applied: what the contract knows. All else is left,
+/// because a client that does not know it would not send it.
 pub fn reset(endpoint: &mut Endpoint) {
     endpoint.uid = None;
     endpoint.description = String::new();
@@ -189,10 +250,25 @@ pub struct EndpointOut<'a> {
     created_at: Timestamp,
     #[serde(serialize_with = "text")]
     updated_at: Timestamp,
+    /// In effect, as is the method; what follows is the endpoint's own, in place of the profile's.
+    profile: &'a str,
+    method: Option<&'static str>,
+    retry: Option<Retry>,
+    timeout_seconds: Option<u32>,
+    basic_auth: Option<BasicAuthOut<'a>>,
+    /// Those that are not sensitive.
+    headers: BTreeMap<&'a str, &'a str>,
+    auth_header_names: Vec<&'a str>,
 }
 
-impl<'a> From<&'a Endpoint> for EndpointOut<'a> {
-    fn from(endpoint: &'a Endpoint) -> Self {
+#[derive(Serialize)]
+struct BasicAuthOut<'a> {
+    username: &'a str,
+}
+
+impl<'a> EndpointOut<'a> {
+    pub fn new(endpoint: &'a Endpoint, config: &'a Config) -> EndpointOut<'a> {
+        let is_shown = |(name, _): &(&String, &String)| !is_sensitive(name);
         EndpointOut {
             id: endpoint.id,
             uid: endpoint.uid.as_deref(),
@@ -207,23 +283,43 @@ impl<'a> From<&'a Endpoint> for EndpointOut<'a> {
             version: 1,
             created_at: endpoint.created_at,
             updated_at: endpoint.updated_at,
+            profile: profile_name(endpoint, config),
+            method: method_of(endpoint, config).map(Method::name),
+            retry: endpoint.retry.as_ref().map(Retry::from),
+            timeout_seconds: endpoint.timeout_seconds,
+            basic_auth: endpoint.basic_auth.as_ref().map(|auth| BasicAuthOut {
+                username: &auth.username,
+            }),
+            headers: endpoint
+                .headers
+                .iter()
+                .filter(is_shown)
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect(),
+            auth_header_names: endpoint.auth_headers.keys().map(String::as_str).collect(),
         }
     }
 }
 
-pub fn shown(status: StatusCode, endpoint: &Endpoint) -> Answered {
-    answered(status, &EndpointOut::from(endpoint))
+pub fn shown(status: StatusCode, endpoint: &Endpoint, config: &Config) -> Answered {
+    answered(status, &EndpointOut::new(endpoint, config))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::endpoint_rules::blank;
-    use crate::api::target::target;
+    use crate::config::{Flags, load};
     use crate::domain::application::Application;
+    use crate::domain::endpoint::BasicAuth;
     use crate::domain::id::{ApplicationId, OrganisationId};
+    use serde_json::{Value, json};
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+    fn config() -> Config {
+        load(Some("config.toml".as_ref()), Flags::default()).expect("the defaults are valid")
+    }
 
     fn endpoint() -> Endpoint {
         let application = Application {
@@ -236,43 +332,72 @@ mod tests {
             created_at: NOW,
             updated_at: NOW,
         };
-        blank(&application, 7, None, NOW)
+        blank(&application, 7, NOW)
+    }
+
+    fn headers(name: &str, value: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([(name.to_owned(), value.to_owned())])
     }
 
     #[test]
     fn an_endpoint_is_shown_without_anything_secret() {
         let mut endpoint = endpoint();
-        target("https://zoe:s3cret@example.com/in", 2048)
-            .unwrap()
-            .apply_to(&mut endpoint);
+        endpoint.url = "https://example.com/in".to_owned();
         endpoint.event_types = Some(vec!["a".to_owned()]);
-        let answer = shown(StatusCode::OK, &endpoint);
+        endpoint.basic_auth = Some(BasicAuth {
+            username: "zoe".to_owned(),
+            password: "s3cret-1".to_owned(),
+        });
+        endpoint.headers = headers("X-Token", "s3cret-2");
+        endpoint.headers.extend(headers("X-Plain", "p"));
+        endpoint.auth_headers = headers("X-Whatever", "s3cret-3");
+        endpoint.profile = Some("ioffice".to_owned());
+        let config = config();
+        let answer = shown(StatusCode::OK, &endpoint, &config);
         let text = String::from_utf8(answer.body).unwrap();
-        for hidden in ["s3cret", "zoe", "whsec_"] {
+        for hidden in ["s3cret", "whsec_"] {
             assert!(!text.contains(hidden), "{text}");
         }
-        let body: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(body["url"], "https://example.com/in");
-        assert_eq!(body["eventTypes"], serde_json::json!(["a"]));
-        assert_eq!(body["filterTypes"], serde_json::json!(["a"]));
-        assert_eq!(body["channels"], serde_json::Value::Null);
+        let body: Value = serde_json::from_str(&text).unwrap();
+        for (field, expected) in [
+            ("url", json!("https://example.com/in")),
+            ("eventTypes", json!(["a"])),
+            ("filterTypes", json!(["a"])),
+            ("channels", Value::Null),
+            ("basicAuth", json!({ "username": "zoe" })),
+            ("headers", json!({ "X-Plain": "p" })),
+            ("authHeaderNames", json!(["X-Whatever"])),
+            ("profile", json!("ioffice")),
+            ("method", json!("POST")),
+            ("retry", Value::Null),
+        ] {
+            assert_eq!(body[field], expected, "{field}");
+        }
+
+        // An operator may take a profile away.
+        endpoint.profile = Some("gone".to_owned());
+        let body = serde_json::to_value(EndpointOut::new(&endpoint, &config)).unwrap();
+        assert_eq!(
+            (&body["profile"], &body["method"]),
+            (&json!("gone"), &Value::Null)
+        );
     }
 
     #[test]
-    fn a_replacement_resets_what_it_does_not_name_and_leaves_credentials() {
+    fn a_replacement_resets_what_the_contract_knows_and_leaves_the_rest() {
         let mut endpoint = endpoint();
         endpoint.description = "old".to_owned();
         endpoint.disabled = true;
         endpoint.throttle_rate = Some(4);
-        endpoint.headers = BTreeMap::from([("X-One".to_owned(), "1".to_owned())]);
-        let number = endpoint.number;
-        let secrets = endpoint.secrets.clone();
+        endpoint.headers = headers("X-One", "1");
+        endpoint.profile = Some("ioffice".to_owned());
+        endpoint.method = Some(Method::Get);
+        endpoint.timeout_seconds = Some(3);
+        let mut expected = endpoint.clone();
+        expected.description = String::new();
+        expected.disabled = false;
+        expected.throttle_rate = None;
         reset(&mut endpoint);
-        assert_eq!(
-            (endpoint.disabled, endpoint.throttle_rate, endpoint.number),
-            (false, None, number)
-        );
-        assert_eq!(endpoint.headers.len(), 1);
-        assert_eq!(endpoint.secrets, secrets);
+        assert_eq!(endpoint, expected);
     }
 }

@@ -1,6 +1,7 @@
 //! An endpoint's own headers: `/api/v1/app/{app_id}/endpoint/{endpoint_id}/headers`.
 //!
-//! Sensitive ones are sent like the others and shown by name only.
+//! Sensitive ones are sent like the others and shown by name only. Authentication headers are not
+//! among them: they are set where the endpoint is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,12 +12,14 @@ use serde::{Deserialize, Serialize};
 
 use super::Context;
 use super::access::Caller;
-use super::endpoint_rules::check_headers;
+use super::endpoint_rules::{Named, check_headers};
 use super::endpoints::{change, named};
 use super::error::Failure;
 use super::extract::{Body, json, no_content};
 use super::rules::{Problems, missing};
-use crate::domain::endpoint::is_sensitive;
+use crate::config::Config;
+use crate::domain::endpoint::{Endpoint, is_sensitive};
+use crate::error::Result;
 
 #[derive(Serialize)]
 struct HeadersOut<'a> {
@@ -60,12 +63,10 @@ pub async fn put(
     let Some(headers) = body.json::<HeadersIn>()?.headers else {
         return Err(missing(&["body", "headers"]).into());
     };
-    let mut problems = Problems::default();
-    check_headers(&mut problems, &headers, &context.config.limits);
-    problems.done()?;
+    let config = Arc::clone(&context.config);
     change(&request, &context, caller, move |endpoint| {
         endpoint.headers = headers;
-        Ok(())
+        refuse_headers(endpoint, &config)
     })
     .await?;
     Ok(no_content())
@@ -89,12 +90,20 @@ pub async fn patch(
     let config = Arc::clone(&context.config);
     change(&request, &context, caller, move |endpoint| {
         change_headers(&mut endpoint.headers, changes);
-        let mut problems = Problems::default();
-        check_headers(&mut problems, &endpoint.headers, &config.limits);
-        problems.done()
+        refuse_headers(endpoint, &config)
     })
     .await?;
     Ok(no_content())
+}
+
+fn refuse_headers(endpoint: &Endpoint, config: &Config) -> Result<()> {
+    let mut problems = Problems::default();
+    let named = Named {
+        headers: true,
+        ..Named::default()
+    };
+    check_headers(&mut problems, endpoint, config, named);
+    problems.done()
 }
 
 /// Sets and removes headers by name, whatever its case.

@@ -1,7 +1,8 @@
 //! What holds for endpoints, whichever surface they are made and changed through.
 //!
 //! Pure: handlers check a body's values with these, and what an endpoint has become where nothing
-//! races with it.
+//! races with it. Much of it hangs on the endpoint's profile, which an operator may have taken out
+//! of the settings since: such an endpoint can be shown and deleted, and given another profile.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +10,65 @@ use super::Context;
 use super::rules::Problems;
 use super::target::{Target, header_problems, target};
 use crate::clock::Timestamp;
-use crate::config::Limits;
+use crate::config::{Config, Limits};
 use crate::domain::application::Application;
 use crate::domain::endpoint::{Endpoint, EndpointSecret};
 use crate::domain::id::EndpointId;
+use crate::domain::profile::{Method, Profile};
 use crate::domain::secret::{Secret, SecretForm};
 use crate::error::{Error, Result};
 use crate::store::Catalog;
 use crate::store::catalog::ApplicationEntry;
 
 pub const NOT_FOUND: Error = Error::NotFound("endpoint");
+
+pub fn profile_name<'a>(endpoint: &'a Endpoint, config: &'a Config) -> &'a str {
+    let default = &config.delivery.default_profile;
+    endpoint.profile.as_ref().unwrap_or(default)
+}
+
+pub fn profile_of<'a>(endpoint: &Endpoint, config: &'a Config) -> Option<&'a Profile> {
+    config.profile(endpoint.profile.as_deref())
+}
+
+/// What the endpoint is called with; absent where only its profile could say and is not there.
+pub fn method_of(endpoint: &Endpoint, config: &Config) -> Option<Method> {
+    endpoint
+        .method
+        .or_else(|| profile_of(endpoint, config)?.methods.first().copied())
+}
+
+/// Which secrets the endpoint takes.
+pub fn secret_form(endpoint: &Endpoint, config: &Config) -> Result<SecretForm> {
+    match profile_of(endpoint, config) {
+        Some(profile) => Ok(profile.secret_form()),
+        None => Err(Error::Conflict(
+            "the endpoint's profile is not configured any more; give it another one".to_owned(),
+        )),
+    }
+}
+
+/// What a secret of this form is, for those who choose one.
+pub fn secret_hint(form: SecretForm) -> &'static str {
+    match form {
+        SecretForm::StandardWebhooks => {
+            "whsec_ and base64 of 24 to 64 bytes, or whsk_ and base64 of an ed25519 key"
+        }
+        SecretForm::Whsec => "whsec_ and base64 of 24 to 64 bytes",
+        SecretForm::Ed25519 => "whsk_ and base64 of an ed25519 key",
+        SecretForm::Text {
+            base64,
+            hex,
+            header,
+        } => match (hex, base64, header) {
+            (true, true, _) => "8 to 256 hex digits that are base64, too",
+            (true, false, _) => "8 to 256 hex digits",
+            (false, true, _) => "8 to 256 characters of base64",
+            (false, false, true) => "any text of 8 to 256 ASCII characters",
+            (false, false, false) => "any text of 8 to 256 bytes",
+        },
+    }
+}
 
 pub fn check_url(text: &str, context: &Context) -> Result<Target, String> {
     let target = target(text, context.config.limits.url_bytes)?;
@@ -31,22 +81,137 @@ pub fn check_url(text: &str, context: &Context) -> Result<Target, String> {
     }
 }
 
-pub fn check_headers(problems: &mut Problems, headers: &BTreeMap<String, String>, limits: &Limits) {
-    for (name, message) in header_problems(headers, limits.headers_max, limits.header_value_bytes) {
-        match name {
-            Some(name) => problems.add(&["body", "headers", &name], message),
-            None => problems.add(&["body", "headers"], message),
+pub fn check_timeout(problems: &mut Problems, seconds: u32, limits: &Limits) {
+    let max = limits.endpoint_timeout_seconds_max;
+    if !(1..=max).contains(&seconds) {
+        let message = format!("must be 1 to {max} (limits.endpoint_timeout_seconds_max)");
+        problems.add(&["body", "timeoutSeconds"], message);
+    }
+}
+
+/// What a change names of the things that hang on the profile, and so where a problem is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Named {
+    pub profile: bool,
+    pub method: bool,
+    pub headers: bool,
+    pub auth_headers: bool,
+}
+
+/// The method is one of the profile's. Where neither was named, nothing is asked.
+pub fn check_method(problems: &mut Problems, endpoint: &Endpoint, profile: &Profile, named: Named) {
+    let Some(method) = endpoint.method else {
+        return;
+    };
+    if profile.methods.contains(&method) {
+        return;
+    }
+    let allowed: Vec<&str> = profile.methods.iter().map(|method| method.name()).collect();
+    if named.method {
+        let message = format!("must be one of {}, by the profile", allowed.join(", "));
+        problems.add(&["body", "method"], message);
+    } else if named.profile {
+        let message = format!(
+            "does not allow the endpoint's method {}; it has {}",
+            method.name(),
+            allowed.join(", ")
+        );
+        problems.add(&["body", "profile"], message);
+    }
+}
+
+/// Both kinds of headers together: each name is one, stands once, and is nobody else's.
+pub fn check_headers(problems: &mut Problems, endpoint: &Endpoint, config: &Config, named: Named) {
+    let limits = &config.limits;
+    let kinds = [
+        ("headers", &endpoint.headers, named.headers),
+        ("authHeaders", &endpoint.auth_headers, named.auth_headers),
+    ];
+    let count = endpoint.headers.len() + endpoint.auth_headers.len();
+    if let Some((field, ..)) = kinds.iter().find(|(.., is_named)| *is_named)
+        && count > limits.headers_max
+    {
+        let max = limits.headers_max;
+        let message = format!("may have at most {max} entries, headers and authHeaders together");
+        problems.add(&["body", field], message);
+        return;
+    }
+    let set_by_profile = profile_of(endpoint, config)
+        .map(Profile::header_names)
+        .unwrap_or_default();
+    let is_the_profiles = |name: &str| {
+        set_by_profile
+            .iter()
+            .any(|one| one.eq_ignore_ascii_case(name))
+    };
+    for (field, headers, is_named) in kinds {
+        if !is_named {
+            let taken = headers.keys().filter(|name| is_the_profiles(name));
+            for name in taken.filter(|_| named.profile) {
+                let message =
+                    format!("sets the header {name} itself, which the endpoint has in {field}");
+                problems.add(&["body", "profile"], message);
+            }
+            continue;
+        }
+        let (others, is_in_others) = match field {
+            "headers" => (&endpoint.auth_headers, "is in authHeaders, too"),
+            _ => (&endpoint.headers, "is in headers, too"),
+        };
+        // Where both are named, a header that is in both is told of once.
+        let asks_others = field == "authHeaders" || !named.auth_headers;
+        let taken = |name: &str| {
+            if is_the_profiles(name) {
+                return Some("is a header that the profile sets itself");
+            }
+            let is_there = others.keys().any(|one| one.eq_ignore_ascii_case(name));
+            (asks_others && is_there).then_some(is_in_others)
+        };
+        for (name, message) in header_problems(headers, limits.header_value_bytes, taken) {
+            problems.add(&["body", field, &name], message);
         }
     }
 }
 
-/// A new endpoint that wants everything, before the caller's body is applied to it.
-pub fn blank(
-    application: &Application,
-    number: u64,
-    secret: Option<Secret>,
+/// Gives a new endpoint its secret: the one that came along, or a generated one. An old endpoint
+/// takes one that came along only with another profile, which its own may not fit; otherwise a
+/// secret is changed by rotating it.
+pub fn settle_secrets(
+    problems: &mut Problems,
+    endpoint: &mut Endpoint,
+    given: Option<&str>,
+    form: SecretForm,
+    profile_changed: bool,
     now: Timestamp,
-) -> Endpoint {
+) {
+    let is_new = endpoint.secrets.is_empty();
+    let secret = match given.map(|text| Secret::parse(text, form)) {
+        Some(Err(message)) => return problems.add(&["body", "secret"], message),
+        Some(Ok(secret)) => Some(secret),
+        None if is_new => Some(Secret::generate(form, rand::random())),
+        None => None,
+    };
+    match secret {
+        Some(secret) if is_new || profile_changed => {
+            endpoint.secrets = vec![EndpointSecret {
+                secret,
+                expires_at: None,
+            }];
+        }
+        _ if profile_changed && !endpoint.live_secrets(now).all(|secret| secret.fits(form)) => {
+            let message = format!(
+                "takes other secrets than the endpoint has; send a fitting secret with it: {}",
+                secret_hint(form)
+            );
+            problems.add(&["body", "profile"], message);
+        }
+        _ => {}
+    }
+}
+
+/// A new endpoint that wants everything, before the caller's body is applied to it. It has no
+/// secret yet: which ones it takes is its profile's to say.
+pub fn blank(application: &Application, number: u64, now: Timestamp) -> Endpoint {
     Endpoint {
         id: EndpointId::at(now),
         number,
@@ -60,10 +225,7 @@ pub fn blank(
         channels: None,
         metadata: BTreeMap::new(),
         throttle_rate: None,
-        secrets: vec![EndpointSecret {
-            secret: secret.unwrap_or_else(new_secret),
-            expires_at: None,
-        }],
+        secrets: Vec::new(),
         headers: BTreeMap::new(),
         basic_auth: None,
         created_at: now,
@@ -74,10 +236,6 @@ pub fn blank(
         retry: None,
         timeout_seconds: None,
     }
-}
-
-pub fn new_secret() -> Secret {
-    Secret::generate(SecretForm::StandardWebhooks, rand::random())
 }
 
 pub fn refuse_taken_uid(entry: &ApplicationEntry, endpoint: &Endpoint) -> Result<()> {

@@ -1,7 +1,8 @@
 //! An endpoint's signing secret: `/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret`.
 //!
-//! An ed25519 secret is shown as its public key.
+//! Which texts are secrets is the profile's to say. An ed25519 secret is shown as its public key.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Context;
 use super::access::Caller;
-use super::endpoint_rules::{NOT_FOUND, new_secret};
+use super::endpoint_rules::{NOT_FOUND, secret_form};
 use super::endpoints::{change, named};
 use super::error::Failure;
 use super::extract::{Body, json};
@@ -52,11 +53,11 @@ struct RotateIn {
 
 impl RotateIn {
     /// The new secret and how long the old ones stay valid.
-    fn checked(self) -> Result<(Secret, Duration)> {
+    fn checked(self, form: SecretForm) -> Result<(Secret, Duration)> {
         let mut problems = Problems::default();
-        let parse = |text| Secret::parse(text, SecretForm::StandardWebhooks);
+        let parse = |text| Secret::parse(text, form);
         let secret = match self.key.as_deref().map(parse) {
-            None => Some(new_secret()),
+            None => Some(Secret::generate(form, rand::random())),
             Some(Ok(secret)) => Some(secret),
             Some(Err(message)) => {
                 problems.add(&["body", "key"], message);
@@ -80,11 +81,17 @@ pub async fn rotate(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
-    named(&context, &caller, &request)?;
-    let (secret, grace) = body.json_or_default::<RotateIn>()?.checked()?;
+    let endpoint = named(&context, &caller, &request)?;
+    let form = secret_form(&endpoint, &context.config)?;
+    let (secret, grace) = body.json_or_default::<RotateIn>()?.checked(form)?;
     let key = secret.readable();
     let now = context.store.clock().now();
+    let config = Arc::clone(&context.config);
     change(&request, &context, caller, move |endpoint| {
+        if secret_form(endpoint, &config)? != form {
+            let message = "the endpoint's profile was changed at the same time; try again";
+            return Err(Error::Conflict(message.to_owned()));
+        }
         let secrets = std::mem::take(&mut endpoint.secrets);
         endpoint.secrets = rotated(secrets, secret, grace, now)?;
         Ok(())
@@ -126,10 +133,11 @@ fn rotated(
 mod tests {
     use super::*;
 
+    const FORM: SecretForm = SecretForm::StandardWebhooks;
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
     fn secret(byte: u8) -> Secret {
-        Secret::generate(SecretForm::StandardWebhooks, [byte; 32])
+        Secret::generate(FORM, [byte; 32])
     }
 
     #[test]
@@ -181,7 +189,11 @@ mod tests {
 
     #[test]
     fn a_rotation_is_checked() {
-        let rotate = |text: &str| serde_json::from_str::<RotateIn>(text).unwrap().checked();
+        let rotate = |text: &str| {
+            serde_json::from_str::<RotateIn>(text)
+                .unwrap()
+                .checked(FORM)
+        };
         let (_, grace) = rotate("{}").unwrap();
         assert_eq!(grace, Duration::from_secs(86_400));
         assert!(rotate(r#"{"gracePeriodSeconds":604800,"key":null}"#).is_ok());

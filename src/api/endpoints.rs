@@ -29,22 +29,22 @@ pub async fn create(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     reachable(&context, &caller, &request)?;
-    let mut input = body.json::<EndpointIn>()?.checked(Kind::Whole, &context)?;
+    let input = body.json::<EndpointIn>()?.checked(Kind::Whole, &context);
     let application = path_part(&request, "app_id").to_owned();
     let once = once(&request, &caller, &body)?;
     let now = context.store.clock().now();
-    let endpoints_max = context.config.limits.endpoints_per_application_max;
+    let config = Arc::clone(&context.config);
     let answer = context
         .store
         .change_once(once, move |catalog| {
             let entry = caller.application(catalog, &application, Action::Endpoints)?;
-            refuse_too_many(entry, endpoints_max)?;
             let number = catalog.next_endpoint_number();
-            let mut endpoint = blank(&entry.application, number, input.secret.take(), now);
-            input.apply_to(&mut endpoint);
+            let mut endpoint = blank(&entry.application, number, now);
+            input.apply_to(&mut endpoint, &config, now)?;
+            refuse_too_many(entry, config.limits.endpoints_per_application_max)?;
             refuse_taken_uid(entry, &endpoint)?;
             refuse_archived_types(catalog, None, &endpoint)?;
-            let answer = shown(StatusCode::CREATED, &endpoint);
+            let answer = shown(StatusCode::CREATED, &endpoint, &config);
             Ok((caller.creation(catalog, endpoint)?, answer))
         })
         .await?;
@@ -67,7 +67,7 @@ pub async fn list(
     let listed = page.answer(stretch, |endpoint| endpoint.id);
     Ok(json(
         StatusCode::OK,
-        &listed.map(|endpoint| EndpointOut::from(&***endpoint)),
+        &listed.map(|endpoint| EndpointOut::new(endpoint, &context.config)),
     ))
 }
 
@@ -94,7 +94,7 @@ pub async fn get(
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     let endpoint = named(&context, &caller, &request)?;
-    Ok(respond(shown(StatusCode::OK, &endpoint)))
+    Ok(respond(shown(StatusCode::OK, &endpoint, &context.config)))
 }
 
 /// Replaces an endpoint, or creates one with the uid in the path. A uid that the path names and
@@ -107,7 +107,7 @@ pub async fn put(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     reachable(&context, &caller, &request)?;
-    let mut input = body.json::<EndpointIn>()?.checked(Kind::Whole, &context)?;
+    let mut input = body.json::<EndpointIn>()?.checked(Kind::Whole, &context);
     let (application, id) = endpoint_path(&request);
     let path_is_id = id.parse::<EndpointId>().is_ok();
     if !path_is_id && input.uid.as_set().is_none() {
@@ -122,7 +122,7 @@ pub async fn put(
         input.uid = Patch::Set(id.clone());
     }
     let now = context.store.clock().now();
-    let endpoints_max = context.config.limits.endpoints_per_application_max;
+    let config = Arc::clone(&context.config);
     let answer = context
         .store
         .change(move |catalog| {
@@ -133,20 +133,19 @@ pub async fn put(
                 Some(existing) => ((**existing).clone(), StatusCode::OK),
                 None if path_is_id => return Err(NOT_FOUND),
                 None => {
-                    refuse_too_many(entry, endpoints_max)?;
+                    refuse_too_many(entry, config.limits.endpoints_per_application_max)?;
                     let number = catalog.next_endpoint_number();
-                    let secret = input.secret.take();
-                    let new = blank(&entry.application, number, secret, now);
+                    let new = blank(&entry.application, number, now);
                     (new, StatusCode::CREATED)
                 }
             };
             reset(&mut endpoint);
-            input.apply_to(&mut endpoint);
+            input.apply_to(&mut endpoint, &config, now)?;
             endpoint.updated_at = now;
             refuse_taken_uid(entry, &endpoint)?;
             let before = existing.and_then(|existing| existing.event_types.as_deref());
             refuse_archived_types(catalog, before, &endpoint)?;
-            let answer = shown(status, &endpoint);
+            let answer = shown(status, &endpoint, &config);
             let changes = match existing {
                 Some(_) => vec![Change::PutEndpoint(endpoint)],
                 None => caller.creation(catalog, endpoint)?,
@@ -164,10 +163,11 @@ pub async fn patch(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     named(&context, &caller, &request)?;
-    let input = body.json::<EndpointIn>()?.checked(Kind::Patch, &context)?;
+    let input = body.json::<EndpointIn>()?.checked(Kind::Patch, &context);
+    let config = Arc::clone(&context.config);
+    let now = context.store.clock().now();
     let answer = change(&request, &context, caller, move |endpoint| {
-        input.apply_to(endpoint);
-        Ok(())
+        input.apply_to(endpoint, &config, now)
     })
     .await?;
     Ok(respond(answer))
@@ -206,6 +206,7 @@ pub async fn change(
 ) -> Result<Answered> {
     let (application, id) = endpoint_path(request);
     let now = context.store.clock().now();
+    let config = Arc::clone(&context.config);
     context
         .store
         .change(move |catalog| {
@@ -216,7 +217,7 @@ pub async fn change(
             endpoint.updated_at = now;
             refuse_taken_uid(entry, &endpoint)?;
             refuse_archived_types(catalog, existing.event_types.as_deref(), &endpoint)?;
-            let answer = shown(StatusCode::OK, &endpoint);
+            let answer = shown(StatusCode::OK, &endpoint, &config);
             Ok((vec![Change::PutEndpoint(endpoint)], answer))
         })
         .await

@@ -117,7 +117,18 @@ fn located<'a, T: Deserialize<'a>>(text: &'a str, error: serde_json::Error) -> E
     } else {
         "value_error.jsondecode"
     };
-    invalid_body(place, error.to_string(), kind)
+    invalid_body(place, without_value(error.to_string()), kind)
+}
+
+/// What was expected and where, without the value in its place, which may be a secret.
+fn without_value(message: String) -> String {
+    let is_about_a_value = ["invalid type: ", "invalid value: "]
+        .iter()
+        .any(|start| message.starts_with(start));
+    match message.rsplit_once(", expected ") {
+        Some((_, expected)) if is_about_a_value => format!("must be {expected}"),
+        _ => message,
+    }
 }
 
 /// A field of a change: absent leaves what there is, null clears it.
@@ -159,6 +170,15 @@ impl<T> Patch<T> {
             Patch::Absent => Patch::Absent,
             Patch::Null => Patch::Null,
             Patch::Set(value) => Patch::Set(change(value)),
+        }
+    }
+
+    /// The same where a value may turn out to be none, which was noted elsewhere.
+    pub fn and_then<U>(self, change: impl FnOnce(T) -> Option<U>) -> Patch<U> {
+        match self {
+            Patch::Absent => Patch::Absent,
+            Patch::Null => Patch::Null,
+            Patch::Set(value) => change(value).map_or(Patch::Absent, Patch::Set),
         }
     }
 
@@ -358,6 +378,11 @@ mod tests {
                 "{text}"
             );
         }
+        let secret = parse(r#"{"metadata":"s3cret, expected"}"#).unwrap_err();
+        assert_eq!(
+            secret.to_string(),
+            "body.metadata: must be a map at line 1 column 30"
+        );
         let latin = Body(Bytes::from_static(b"{\"rate\": 1, \"\xe9\": 2}"));
         assert!(latin.json::<Example>().is_err(), "it is not UTF-8");
     }

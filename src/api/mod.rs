@@ -32,6 +32,8 @@ mod extract;
 mod messages;
 mod ovation;
 mod page;
+mod profiles;
+mod retry;
 mod rules;
 mod target;
 mod test_events;
@@ -221,6 +223,16 @@ fn routes(config: &mut web::ServiceConfig, message_bytes_max: usize) {
             [(get(), web::to(channels::list))],
         ))
         .service(on(
+            "/api/v1/profile",
+            "",
+            [(get(), web::to(profiles::list))],
+        ))
+        .service(on(
+            "/api/v1/profile/{profile_name}",
+            "",
+            [(get(), web::to(profiles::get))],
+        ))
+        .service(on(
             "/api/v1/token",
             "",
             [
@@ -379,6 +391,8 @@ mod tests {
             (Method::GET, "/api/v1/event-type"),
             (Method::GET, "/api/v1/channel"),
             (Method::DELETE, "/api/v1/event-type/x.y"),
+            (Method::GET, "/api/v1/profile"),
+            (Method::GET, "/api/v1/profile/standard"),
             (Method::GET, "/api/v1/token"),
             (Method::DELETE, "/api/v1/token/t"),
             (Method::PUT, "/api/v1/token/t/endpoint/e"),

@@ -6,8 +6,11 @@
 use std::collections::{BTreeMap, HashSet};
 
 use percent_encoding::percent_decode_str;
+use serde::Deserialize;
 use url::Url;
 
+use super::extract::Patch;
+use super::rules::Problems;
 use crate::domain::endpoint::{BasicAuth, Endpoint};
 
 /// Names that HTTP or the signature needs for itself.
@@ -27,6 +30,9 @@ const RESERVED_PREFIXES: [&str; 3] = ["proxy-", "webhook-", "svix-"];
 
 const HEADER_NAME_BYTES_MAX: usize = 256;
 
+/// As much as a URL could carry.
+const BASIC_AUTH_BYTES_MAX: usize = 2048;
+
 /// An endpoint's URL without credentials, and the credentials that stood in it.
 #[derive(Debug, PartialEq)]
 pub struct Target {
@@ -34,15 +40,87 @@ pub struct Target {
     basic_auth: Option<BasicAuth>,
 }
 
-impl Target {
-    /// Credentials stay with the origin that they were given for, and with no other.
-    pub fn apply_to(self, endpoint: &mut Endpoint) {
-        let same_origin =
-            Url::parse(&endpoint.url).is_ok_and(|old| old.origin() == self.url.origin());
-        if self.basic_auth.is_some() || !same_origin {
-            endpoint.basic_auth = self.basic_auth;
+/// Basic authentication as a caller gives it.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BasicAuthIn {
+    pub username: Option<String>,
+    /// Where absent, the one that is there for this user name stays.
+    pub password: Option<String>,
+}
+
+/// Sets the URL and Basic authentication of an endpoint, as far as a change names them.
+///
+/// Credentials stay with the origin that they were given for, and with no other: whoever may change
+/// the URL and was never told the password could have it sent to himself.
+pub fn retarget(
+    problems: &mut Problems,
+    endpoint: &mut Endpoint,
+    target: Option<Target>,
+    given: Patch<BasicAuthIn>,
+) {
+    let mut kept = endpoint.basic_auth.take();
+    let mut in_url = None;
+    if let Some(target) = target {
+        let old = Url::parse(&endpoint.url);
+        if !old.is_ok_and(|old| old.origin() == target.url.origin()) {
+            kept = None;
         }
-        endpoint.url = self.url.into();
+        in_url = target.basic_auth;
+        endpoint.url = target.url.into();
+    }
+    endpoint.basic_auth = match given {
+        Patch::Absent => in_url.or(kept),
+        Patch::Null => in_url,
+        Patch::Set(given) => {
+            let basic_auth = basic_auth(problems, given, in_url.as_ref().or(kept.as_ref()));
+            if basic_auth.is_some() && in_url.is_some() && in_url != basic_auth {
+                let message = "is not what the URL says; give the credentials once";
+                problems.add(&["body", "basicAuth"], message);
+            }
+            basic_auth
+        }
+    };
+}
+
+/// The credentials that were given, with the password from `known` where it is not named.
+fn basic_auth(
+    problems: &mut Problems,
+    given: BasicAuthIn,
+    known: Option<&BasicAuth>,
+) -> Option<BasicAuth> {
+    let Some(username) = given.username else {
+        problems.missing(&["body", "basicAuth", "username"]);
+        return None;
+    };
+    let known = known.filter(|known| known.username == username);
+    if username.contains(':') {
+        let message = "may not have a colon, which Basic auth cannot carry";
+        problems.add(&["body", "basicAuth", "username"], message);
+    }
+    check_credential(problems, "username", &username);
+    match (given.password, known) {
+        (Some(password), _) => {
+            check_credential(problems, "password", &password);
+            Some(BasicAuth { username, password })
+        }
+        (None, Some(known)) => Some(known.clone()),
+        (None, None) => {
+            let message = "is required: there is none for this user name and this URL";
+            problems.add(&["body", "basicAuth", "password"], message);
+            None
+        }
+    }
+}
+
+fn check_credential(problems: &mut Problems, field: &str, text: &str) {
+    if text.len() > BASIC_AUTH_BYTES_MAX {
+        let message = format!("must have at most {BASIC_AUTH_BYTES_MAX} bytes");
+        problems.add(&["body", "basicAuth", field], message);
+    }
+    if text.chars().any(char::is_control) {
+        let message = "may not contain control characters";
+        problems.add(&["body", "basicAuth", field], message);
     }
 }
 
@@ -98,27 +176,25 @@ fn credentials(url: &Url) -> Result<Option<BasicAuth>, String> {
     }))
 }
 
-/// What is wrong with headers that are to be sent along: for one name, or for all of them. Values
-/// are not repeated.
+/// What is wrong with headers that are to be sent along, by their names. `taken` says why a name is
+/// another's. Values are not repeated.
 pub fn header_problems(
     headers: &BTreeMap<String, String>,
-    count_max: usize,
     value_bytes_max: usize,
-) -> Vec<(Option<String>, String)> {
+    taken: impl Fn(&str) -> Option<&'static str>,
+) -> Vec<(String, String)> {
     let mut problems = Vec::new();
-    if headers.len() > count_max {
-        let message = format!("may have at most {count_max} entries");
-        return vec![(None, message)];
-    }
     let mut seen = HashSet::new();
     for (name, value) in headers {
-        if let Some(message) = name_problem(name) {
-            problems.push((Some(name.clone()), message.to_owned()));
-        } else if !seen.insert(name.to_ascii_lowercase()) {
-            problems.push((Some(name.clone()), "is given twice".to_owned()));
+        let is_new = seen.insert(name.to_ascii_lowercase());
+        let problem = name_problem(name)
+            .or((!is_new).then_some("is given twice"))
+            .or_else(|| taken(name));
+        if let Some(message) = problem {
+            problems.push((name.clone(), message.to_owned()));
         }
         if let Some(message) = value_problem(value, value_bytes_max) {
-            problems.push((Some(name.clone()), message));
+            problems.push((name.clone(), message));
         }
     }
     problems
@@ -155,6 +231,11 @@ fn value_problem(value: &str, bytes_max: usize) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::endpoint_rules::blank;
+    use crate::clock::Timestamp;
+    use crate::domain::application::Application;
+    use crate::domain::id::{ApplicationId, OrganisationId};
+    use crate::error::Error;
     use actix_web::http::header::{HeaderName, HeaderValue};
     use proptest::prelude::*;
 
@@ -251,20 +332,133 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_counted_and_unique() {
+    fn a_name_stands_once_and_is_nobody_elses() {
         let headers = |names: &[&str]| {
             names
                 .iter()
                 .map(|name| ((*name).to_owned(), "v".to_owned()))
                 .collect::<BTreeMap<_, _>>()
         };
-        assert!(header_problems(&headers(&["A", "B"]), 2, 10).is_empty());
-        assert_eq!(
-            header_problems(&headers(&["A", "B", "C"]), 2, 10)[0].0,
-            None
-        );
-        let twice = header_problems(&headers(&["A", "a"]), 2, 10);
-        assert_eq!(twice[0].0.as_deref(), Some("a"));
+        let taken = |name: &str| (name == "x-taken").then_some("is taken");
+        for (names, expected) in [
+            (vec!["A", "B"], vec![]),
+            (vec!["A", "a"], vec![("a", "is given twice")]),
+            (vec!["B", "x-taken"], vec![("x-taken", "is taken")]),
+            (
+                vec!["Host"],
+                vec![("Host", "is a header that the server sets itself")],
+            ),
+        ] {
+            let problems = header_problems(&headers(&names), 10, taken);
+            let found: Vec<_> = problems.iter().map(|(a, b)| (&a[..], &b[..])).collect();
+            assert_eq!(found, expected);
+        }
+    }
+
+    /// What becomes of an endpoint at example.com with ann's password `old`: its credentials, or
+    /// the places of the problems.
+    fn retargeted(url: Option<&str>, given: &str) -> Result<Option<(String, String)>, Vec<String>> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Given {
+            #[serde(default)]
+            basic_auth: Patch<BasicAuthIn>,
+        }
+        let now = Timestamp(1_700_000_000_000);
+        let application = Application {
+            id: ApplicationId::at(now),
+            organisation: OrganisationId([1; 20]),
+            uid: None,
+            name: String::new(),
+            metadata: BTreeMap::new(),
+            throttle_rate: None,
+            created_at: now,
+            updated_at: now,
+        };
+        let mut endpoint = blank(&application, 1, now);
+        endpoint.url = "https://example.com/in".to_owned();
+        endpoint.basic_auth = Some(BasicAuth {
+            username: "ann".to_owned(),
+            password: "old".to_owned(),
+        });
+        let url = url.map(|url| target(url, 2048).expect("a good URL"));
+        let given: Given = serde_json::from_str(given).expect("it has the right types");
+        let mut problems = Problems::default();
+        retarget(&mut problems, &mut endpoint, url, given.basic_auth);
+        match problems.done() {
+            Ok(()) => Ok(endpoint.basic_auth.map(|one| (one.username, one.password))),
+            Err(Error::Invalid(all)) => Err(all.iter().map(|one| one.location.join(".")).collect()),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn credentials_stay_with_their_user_name_and_origin() {
+        let elsewhere = "https://example.net/in";
+        let with_userinfo = "https://bob:new@example.com/in";
+        let ann = Some(("ann", "old"));
+        let bob = Some(("bob", "new"));
+        for (url, given, expected) in [
+            (None, "{}", Ok(ann)),
+            (Some("https://example.com/other"), "{}", Ok(ann)),
+            (Some(elsewhere), "{}", Ok(None)),
+            (Some(with_userinfo), "{}", Ok(bob)),
+            (None, r#"{"basicAuth":null}"#, Ok(None)),
+            (Some(with_userinfo), r#"{"basicAuth":null}"#, Ok(bob)),
+            (
+                None,
+                r#"{"basicAuth":{"username":"bob","password":"new"}}"#,
+                Ok(bob),
+            ),
+            (
+                Some(elsewhere),
+                r#"{"basicAuth":{"username":"ann","password":""}}"#,
+                Ok(Some(("ann", ""))),
+            ),
+            (None, r#"{"basicAuth":{"username":"ann"}}"#, Ok(ann)),
+            (
+                Some(elsewhere),
+                r#"{"basicAuth":{"username":"ann"}}"#,
+                Err(vec!["body.basicAuth.password"]),
+            ),
+            (
+                None,
+                r#"{"basicAuth":{"username":"bob"}}"#,
+                Err(vec!["body.basicAuth.password"]),
+            ),
+            (
+                Some(with_userinfo),
+                r#"{"basicAuth":{"username":"bob"}}"#,
+                Ok(bob),
+            ),
+            (
+                Some(with_userinfo),
+                r#"{"basicAuth":{"username":"bob","password":"new"}}"#,
+                Ok(bob),
+            ),
+            (
+                Some(with_userinfo),
+                r#"{"basicAuth":{"username":"bob","password":"other"}}"#,
+                Err(vec!["body.basicAuth"]),
+            ),
+            (
+                None,
+                r#"{"basicAuth":{}}"#,
+                Err(vec!["body.basicAuth.username"]),
+            ),
+            (
+                None,
+                r#"{"basicAuth":{"username":"a:b","password":"\n"}}"#,
+                Err(vec!["body.basicAuth.username", "body.basicAuth.password"]),
+            ),
+        ] {
+            let expected = expected
+                .map(|auth: Option<(&str, &str)>| {
+                    auth.map(|(name, password)| (name.to_owned(), password.to_owned()))
+                })
+                .map_err(|places| places.into_iter().map(str::to_owned).collect());
+            assert_eq!(retargeted(url, given), expected, "{url:?} {given}");
+        }
     }
 
     proptest! {

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::id::OrganisationId;
 use crate::domain::profile::Profile;
-use crate::domain::retry::{RetrySchedule, WAIT_MAX, Waits};
+use crate::domain::retry::{RETRIES_MAX, RetrySchedule, WAIT_MAX, Waits};
 
 mod profiles;
 
@@ -122,6 +122,11 @@ pub struct Limits {
     pub headers_max: usize,
     pub endpoints_per_application_max: usize,
     pub channels_per_endpoint_max: usize,
+    /// What endpoints may set in place of their profile's.
+    pub endpoint_timeout_seconds_max: u32,
+    pub endpoint_retries_max: u32,
+    /// The whole length of a retry schedule.
+    pub endpoint_retry_days_max: u32,
     pub answer_read_bytes: usize,
     pub answer_kept_bytes: usize,
     pub list_page_max: usize,
@@ -495,6 +500,21 @@ impl Config {
             (1..=10_000).contains(&limits.list_page_max),
             "limits.list_page_max",
             "must be 1 to 10000",
+        );
+        check(
+            (1..=3600).contains(&limits.endpoint_timeout_seconds_max),
+            "limits.endpoint_timeout_seconds_max",
+            "must be 1 to 3600",
+        );
+        check(
+            limits.endpoint_retries_max <= RETRIES_MAX,
+            "limits.endpoint_retries_max",
+            "must be at most 1000",
+        );
+        check(
+            (1..=366).contains(&limits.endpoint_retry_days_max),
+            "limits.endpoint_retry_days_max",
+            "must be 1 to 366",
         );
         for (name, value) in [
             (
@@ -1016,6 +1036,31 @@ mod tests {
                 "limits.answer_kept_bytes",
             ),
             ("limits", "list_page_max = 0", "limits.list_page_max"),
+            (
+                "limits",
+                "endpoint_timeout_seconds_max = 0",
+                "limits.endpoint_timeout_seconds_max",
+            ),
+            (
+                "limits",
+                "endpoint_timeout_seconds_max = 3601",
+                "limits.endpoint_timeout_seconds_max",
+            ),
+            (
+                "limits",
+                "endpoint_retries_max = 1001",
+                "limits.endpoint_retries_max",
+            ),
+            (
+                "limits",
+                "endpoint_retry_days_max = 0",
+                "limits.endpoint_retry_days_max",
+            ),
+            (
+                "limits",
+                "endpoint_retry_days_max = 367",
+                "limits.endpoint_retry_days_max",
+            ),
             ("limits", "waiting_max = 0", "limits.waiting_max"),
             ("limits", "commit_queue_max = 0", "limits.commit_queue_max"),
             ("limits", "connections_max = 0", "limits.connections_max"),

@@ -1,0 +1,123 @@
+//! Profiles, for those who choose one for an endpoint: `/api/v1/profile`.
+//!
+//! Anyone with a valid credential reads them: they are the operator's settings, without secrets.
+//! Templates are not shown but for the request that they make of an example.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Context;
+use super::access::Caller;
+use super::endpoint_rules::secret_hint;
+use super::error::Failure;
+use super::extract::{json, path_part};
+use super::page::Query;
+use super::retry::Retry;
+use crate::domain::profile::{Method, Profile, Success};
+use crate::domain::secret::SecretForm;
+use crate::error::Error;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProfileOut<'a> {
+    name: &'a str,
+    description: &'a str,
+    is_default: bool,
+    /// The first is the default.
+    methods: Vec<&'static str>,
+    secret_form: &'static str,
+    secret_hint: &'static str,
+    /// Those that an endpoint cannot have as its own, in lower case.
+    header_names: Vec<String>,
+    success: SuccessOut<'a>,
+    timeout_seconds: u64,
+    retry: Retry,
+    /// A request as it would be sent.
+    example_request: Option<&'a Value>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SuccessOut<'a> {
+    status: Value,
+    body: Option<&'a str>,
+    content_type: Option<&'a str>,
+}
+
+impl<'a> From<&'a Success> for SuccessOut<'a> {
+    fn from(success: &'a Success) -> Self {
+        SuccessOut {
+            status: match &success.status {
+                Some(statuses) => serde_json::json!(statuses),
+                None => serde_json::json!(["200-299"]),
+            },
+            body: success.body.as_deref(),
+            content_type: success.content_type.as_deref(),
+        }
+    }
+}
+
+impl<'a> ProfileOut<'a> {
+    fn new(name: &'a str, profile: &'a Profile, context: &'a Context) -> ProfileOut<'a> {
+        let delivery = &context.config.delivery;
+        let own_retry = profile
+            .retry
+            .as_ref()
+            .and_then(|rule| rule.schedule(delivery.jitter).ok());
+        let retry = own_retry.unwrap_or_else(|| delivery.retry_schedule());
+        let form = profile.secret_form();
+        ProfileOut {
+            name,
+            description: &profile.description,
+            is_default: name == delivery.default_profile,
+            methods: profile.methods.iter().copied().map(Method::name).collect(),
+            secret_form: secret_form_word(form),
+            secret_hint: secret_hint(form),
+            header_names: profile.header_names(),
+            success: SuccessOut::from(&profile.success),
+            timeout_seconds: profile
+                .timeout_seconds
+                .map_or(delivery.request_timeout_seconds, u64::from),
+            retry: Retry::from(&retry),
+            example_request: context.example_requests.get(name),
+        }
+    }
+}
+
+fn secret_form_word(form: SecretForm) -> &'static str {
+    match form {
+        SecretForm::StandardWebhooks => "standard",
+        SecretForm::Whsec => "whsec",
+        SecretForm::Ed25519 => "ed25519",
+        SecretForm::Text { .. } => "text",
+    }
+}
+
+pub async fn list(
+    request: HttpRequest,
+    _caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    let mut query = Query::of(&request);
+    let page = query.page::<String>(context.config.limits.list_page_max, false);
+    query.problems.done()?;
+    let stretch = page.of(context.config.profiles.iter(), |(name, _)| (*name).clone());
+    let listed = page.answer(stretch, |(name, _)| (*name).clone());
+    let shown = listed.map(|(name, profile)| ProfileOut::new(name, profile, &context));
+    Ok(json(StatusCode::OK, &shown))
+}
+
+pub async fn get(
+    request: HttpRequest,
+    _caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    let profiles = &context.config.profiles;
+    let (name, profile) = profiles
+        .get_key_value(path_part(&request, "profile_name"))
+        .ok_or(Error::NotFound("profile"))?;
+    let shown = ProfileOut::new(name, profile, &context);
+    Ok(json(StatusCode::OK, &shown))
+}
