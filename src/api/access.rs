@@ -3,6 +3,8 @@
 //! [`Caller`] is an extractor: a request without a valid credential ends with 401 before its body
 //! is read. What a caller may not see answers 404, what it may see and not do 403; [`permit`] is
 //! the whole table. A token is found by its SHA-256, which is compared in constant time once more.
+//! Grants are looked up in the catalog that a decision is made on, and not when the request comes
+//! in: one that is taken away counts at once.
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -15,14 +17,17 @@ use subtle::ConstantTimeEq;
 use super::Context;
 use super::error::Failure;
 use crate::clock::Timestamp;
-use crate::domain::id::{ApplicationId, OrganisationId};
-use crate::domain::token::{Role, Token};
+use crate::domain::endpoint::Endpoint;
+use crate::domain::id::{ApplicationId, EndpointId, OrganisationId, TokenId};
+use crate::domain::token::{GRANTS_MAX, Role, Token};
 use crate::error::{Error, Result};
-use crate::store::Catalog;
 use crate::store::catalog::ApplicationEntry;
+use crate::store::{Catalog, Change};
 
 /// No token of ours is near this; longer ones are not hashed.
 const CREDENTIAL_BYTES_MAX: usize = 512;
+
+const FORBIDDEN: Error = Error::Forbidden("this token may not do that");
 
 /// What a request wants to do, as far as permission goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +43,11 @@ pub enum Action {
     Endpoints,
     /// Messages and attempts.
     ReadHistory,
-    Tokens,
+    ReadTokens,
+    /// Create and revoke.
+    ChangeTokens,
+    /// Which endpoints a webhook user sees.
+    ChangeGrants,
     ReadMetrics,
 }
 
@@ -48,12 +57,16 @@ enum Permit {
     Everywhere,
     /// Within the caller's own application.
     Own,
+    /// The endpoints that were granted to the caller, and what was sent to them.
+    Granted,
+    /// The tokens of webhook users.
+    Users,
     Never,
 }
 
 /// The table of DESIGN: a row for each action, a column for each role.
 fn permit(role: Role, action: Action) -> Permit {
-    use Permit::{Everywhere, Never, Own};
+    use Permit::{Everywhere, Granted, Never, Own, Users};
     let column = match role {
         Role::Owner => 0,
         Role::Publisher => 1,
@@ -69,9 +82,11 @@ fn permit(role: Role, action: Action) -> Permit {
         Action::ReadEventTypes => [Everywhere, Everywhere, Everywhere, Everywhere, Everywhere],
         Action::ChangeEventTypes => [Everywhere, Never, Never, Never, Never],
         Action::Publish => [Everywhere, Everywhere, Never, Never, Never],
-        Action::Endpoints => [Everywhere, Never, Everywhere, Everywhere, Own],
-        Action::ReadHistory => [Everywhere, Never, Everywhere, Everywhere, Own],
-        Action::Tokens => [Everywhere, Never, Never, Never, Never],
+        Action::Endpoints => [Everywhere, Never, Everywhere, Granted, Own],
+        Action::ReadHistory => [Everywhere, Never, Everywhere, Granted, Own],
+        Action::ReadTokens => [Everywhere, Never, Users, Never, Never],
+        Action::ChangeTokens => [Everywhere, Never, Never, Never, Never],
+        Action::ChangeGrants => [Everywhere, Never, Users, Never, Never],
         Action::ReadMetrics => [Everywhere, Never, Never, Never, Never],
     };
     row[column]
@@ -81,17 +96,34 @@ fn permit(role: Role, action: Action) -> Permit {
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
     pub organisation: OrganisationId,
+    token: TokenId,
     role: Role,
     /// The only application that the caller can see; all of the organisation where absent.
     application: Option<ApplicationId>,
 }
 
 impl Caller {
-    /// Whether the caller may do this in the whole organisation.
+    pub fn token_id(&self) -> TokenId {
+        self.token
+    }
+
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Whether the caller may do this in the organisation; with tokens, as far as it sees them.
     pub fn may(&self, action: Action) -> Result<()> {
         match permit(self.role, action) {
-            Permit::Everywhere => Ok(()),
-            Permit::Own | Permit::Never => Err(Error::Forbidden("this token may not do that")),
+            Permit::Everywhere | Permit::Users => Ok(()),
+            Permit::Own | Permit::Granted | Permit::Never => Err(FORBIDDEN),
+        }
+    }
+
+    /// Whether the caller may do this in the application, should it exist.
+    pub fn may_in(&self, catalog: &Catalog, application: &str, action: Action) -> Result<()> {
+        match self.may(action) {
+            Ok(()) => Ok(()),
+            Err(_) => self.application(catalog, application, action).map(|_| ()),
         }
     }
 
@@ -107,9 +139,51 @@ impl Caller {
             .filter(|entry| self.sees(entry.application.id))
             .ok_or(Error::NotFound("application"))?;
         match permit(self.role, action) {
-            Permit::Everywhere | Permit::Own => Ok(entry),
-            Permit::Never => Err(Error::Forbidden("this token may not do that")),
+            Permit::Never => Err(FORBIDDEN),
+            _ => Ok(entry),
         }
+    }
+
+    /// The endpoint to work with: both by id or uid.
+    pub fn endpoint<'a>(
+        &self,
+        catalog: &'a Catalog,
+        application: &str,
+        id_or_uid: &str,
+    ) -> Result<&'a Arc<Endpoint>> {
+        let entry = self.application(catalog, application, Action::Endpoints)?;
+        entry
+            .endpoint(id_or_uid)
+            .filter(|endpoint| self.sees_endpoint(catalog, endpoint))
+            .ok_or(Error::NotFound("endpoint"))
+    }
+
+    /// Whether the endpoint, and what was sent to it, exists as far as the caller can tell.
+    pub fn sees_endpoint(&self, catalog: &Catalog, endpoint: &Endpoint) -> bool {
+        let within = endpoint.organisation == self.organisation;
+        within
+            && match permit(self.role, Action::Endpoints) {
+                Permit::Everywhere => true,
+                Permit::Own => self.sees(endpoint.application),
+                Permit::Granted => catalog
+                    .token(self.token)
+                    .is_some_and(|token| token.grants.contains(&endpoint.id)),
+                Permit::Users | Permit::Never => false,
+            }
+    }
+
+    /// What makes a new endpoint: the endpoint, and its grant to a caller that sees no others.
+    pub fn creation(&self, catalog: &Catalog, endpoint: Endpoint) -> Result<Vec<Change>> {
+        let grant = match permit(self.role, Action::Endpoints) {
+            Permit::Granted => {
+                // A token that was revoked a moment ago must not come back.
+                let token = catalog.token(self.token).ok_or(Error::Unauthenticated)?;
+                Some(Change::PutToken(granted(catalog, token, endpoint.id)?))
+            }
+            _ => None,
+        };
+        let made = [Change::PutEndpoint(endpoint)].into_iter();
+        Ok(made.chain(grant).collect())
     }
 
     fn sees(&self, application: ApplicationId) -> bool {
@@ -122,9 +196,26 @@ impl Caller {
     fn of(token: &Token) -> Caller {
         Caller {
             organisation: token.organisation,
+            token: token.id,
             role: token.role,
             application: token.application,
         }
+    }
+}
+
+/// The token with this grant. Those whose endpoint is gone make room: their ids never come back.
+pub fn granted(catalog: &Catalog, token: &Token, endpoint: EndpointId) -> Result<Token> {
+    let mut token = token.clone();
+    let organisation = token.organisation;
+    token
+        .grants
+        .retain(|grant| catalog.endpoint(organisation, *grant).is_some());
+    token.grants.insert(endpoint);
+    match token.grants.len() <= GRANTS_MAX {
+        true => Ok(token),
+        false => Err(Error::TooMany(format!(
+            "a webhook user has at most {GRANTS_MAX} endpoints"
+        ))),
     }
 }
 
@@ -191,23 +282,60 @@ mod tests {
         }
     }
 
+    /// DESIGN's table again, from the other side: what each role may do, and nothing else.
     #[test]
-    fn an_application_changes_its_endpoints_and_nothing_above_them() {
+    fn each_role_may_do_what_the_design_says_and_nothing_else() {
         use Action::*;
-        for (action, expected) in [
-            (ListApplications, Permit::Never),
-            (ChangeApplications, Permit::Never),
-            (ReadApplication, Permit::Own),
-            (ReadEventTypes, Permit::Everywhere),
-            (ChangeEventTypes, Permit::Never),
-            (Publish, Permit::Never),
-            (Endpoints, Permit::Own),
-            (ReadHistory, Permit::Own),
-            (Tokens, Permit::Never),
-            (ReadMetrics, Permit::Never),
-        ] {
-            assert_eq!(permit(Role::Application, action), expected, "{action:?}");
-            assert_eq!(permit(Role::Owner, action), Permit::Everywhere);
+        use Permit::{Everywhere, Granted, Own, Users};
+        const ACTIONS: [Action; 12] = [
+            ListApplications,
+            ChangeApplications,
+            ReadApplication,
+            ReadEventTypes,
+            ChangeEventTypes,
+            Publish,
+            Endpoints,
+            ReadHistory,
+            ReadTokens,
+            ChangeTokens,
+            ChangeGrants,
+            ReadMetrics,
+        ];
+        let allowed = |role| match role {
+            Role::Owner => ACTIONS.map(|action| (action, Everywhere)).to_vec(),
+            Role::Publisher => vec![
+                (ReadApplication, Everywhere),
+                (ReadEventTypes, Everywhere),
+                (Publish, Everywhere),
+            ],
+            Role::WebhookAdmin => vec![
+                (ListApplications, Everywhere),
+                (ReadApplication, Everywhere),
+                (ReadEventTypes, Everywhere),
+                (Endpoints, Everywhere),
+                (ReadHistory, Everywhere),
+                (ReadTokens, Users),
+                (ChangeGrants, Users),
+            ],
+            Role::WebhookUser => vec![
+                (ReadApplication, Everywhere),
+                (ReadEventTypes, Everywhere),
+                (Endpoints, Granted),
+                (ReadHistory, Granted),
+            ],
+            Role::Application => vec![
+                (ReadApplication, Own),
+                (ReadEventTypes, Everywhere),
+                (Endpoints, Own),
+                (ReadHistory, Own),
+            ],
+        };
+        for role in Role::ALL {
+            let found = ACTIONS
+                .map(|action| (action, permit(role, action)))
+                .into_iter()
+                .filter(|(_, permit)| *permit != Permit::Never);
+            assert_eq!(found.collect::<Vec<_>>(), allowed(role), "{role:?}");
         }
     }
 

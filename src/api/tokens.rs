@@ -134,7 +134,7 @@ pub async fn create(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
-    caller.may(Action::Tokens)?;
+    caller.may(Action::ChangeTokens)?;
     let now = context.store.clock().now();
     let input = body.json::<TokenIn>()?.checked(now)?;
     let credential = new_credential();
@@ -186,7 +186,7 @@ pub async fn list(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    caller.may(Action::Tokens)?;
+    caller.may(Action::ReadTokens)?;
     let mut query = Query::of(&request);
     let page = query.page::<TokenId>(context.config.limits.list_page_max, false);
     query.problems.done()?;
@@ -217,7 +217,7 @@ pub async fn get(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    caller.may(Action::Tokens)?;
+    caller.may(Action::ReadTokens)?;
     let catalog = context.store.catalog();
     let token = found(&catalog, &caller, path_part(&request, "token_id"))?;
     Ok(json(StatusCode::OK, &TokenOut::from(token)))
@@ -229,7 +229,7 @@ pub async fn delete(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    caller.may(Action::Tokens)?;
+    caller.may(Action::ChangeTokens)?;
     let id = path_part(&request, "token_id").to_owned();
     context
         .store

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::id::{ApplicationId, EndpointId, OrganisationId, TokenId};
 use crate::clock::Timestamp;
 
+/// The most endpoints that are granted to one token: all of them are in memory with it.
+pub const GRANTS_MAX: usize = 1000;
+
 /// What a caller may do. New roles are appended: the store knows them by their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Role {

@@ -61,6 +61,7 @@ pub struct Catalog {
     application_organisations: HashMap<ApplicationId, OrganisationId>,
     application_uids: HashMap<(OrganisationId, String), ApplicationId>,
     lanes: HashMap<u64, (ApplicationId, EndpointId)>,
+    endpoint_lanes: HashMap<EndpointId, u64>,
     event_types: BTreeMap<(OrganisationId, String), Arc<EventType>>,
     tokens: BTreeMap<TokenId, Arc<Token>>,
     token_hashes: HashMap<[u8; 32], TokenId>,
@@ -109,6 +110,12 @@ impl Catalog {
         let (application, endpoint) = self.lanes.get(&lane)?;
         self.application_by_id(*application)?
             .endpoint_by_id(*endpoint)
+    }
+
+    /// By its id alone, whichever of the organisation's applications it belongs to.
+    pub fn endpoint(&self, organisation: OrganisationId, id: EndpointId) -> Option<&Arc<Endpoint>> {
+        self.endpoint_by_number(*self.endpoint_lanes.get(&id)?)
+            .filter(|endpoint| endpoint.organisation == organisation)
     }
 
     /// The number for the next new endpoint.
@@ -272,6 +279,7 @@ impl Catalog {
         }
         for endpoint in &entry.endpoints {
             self.lanes.remove(&endpoint.number);
+            self.endpoint_lanes.remove(&endpoint.id);
         }
     }
 
@@ -283,6 +291,7 @@ impl Catalog {
         };
         self.lanes
             .insert(endpoint.number, (endpoint.application, endpoint.id));
+        self.endpoint_lanes.insert(endpoint.id, endpoint.number);
         let entry = Arc::make_mut(entry);
         match entry
             .endpoints
@@ -304,6 +313,7 @@ impl Catalog {
         if let Ok(place) = entry.endpoints.binary_search_by_key(&id, |one| one.id) {
             let endpoint = entry.endpoints.remove(place);
             self.lanes.remove(&endpoint.number);
+            self.endpoint_lanes.remove(&endpoint.id);
         }
     }
 }

@@ -41,6 +41,7 @@ pub struct Launch {
     /// Variables of the environment.
     settings: Vec<(String, String)>,
     wrapper: Vec<String>,
+    config: Option<PathBuf>,
     dev: bool,
     ready_within: Duration,
 }
@@ -52,6 +53,7 @@ impl Launch {
             data: data.into(),
             settings: Vec::new(),
             wrapper: Vec::new(),
+            config: None,
             dev: true,
             ready_within: READY_WITHIN,
         }
@@ -81,6 +83,12 @@ impl Launch {
         self
     }
 
+    /// With this file of settings.
+    pub fn config(mut self, file: impl Into<PathBuf>) -> Launch {
+        self.config = Some(file.into());
+        self
+    }
+
     pub fn without_dev(mut self) -> Launch {
         self.dev = false;
         self
@@ -106,6 +114,9 @@ impl Launch {
         command.args(words);
         if self.dev {
             command.arg("--dev");
+        }
+        if let Some(file) = &self.config {
+            command.arg("--config").arg(file);
         }
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("POSTRIDER__") {

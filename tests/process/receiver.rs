@@ -18,6 +18,7 @@ use tokio::task::LocalSet;
 use super::until;
 
 pub struct Request<'a> {
+    pub method: &'a str,
     pub path: &'a str,
     head: &'a str,
     pub body: &'a [u8],
@@ -31,6 +32,8 @@ impl Request<'_> {
 
 pub enum Reply {
     Status(u16),
+    /// 200 with this text, as `text/plain`.
+    Text(&'static str),
     After(Duration, u16),
     Never,
 }
@@ -84,6 +87,14 @@ async fn converse(
         buffer.drain(..length);
         let status = match reply {
             Reply::Status(status) => status,
+            Reply::Text(text) => {
+                let length = text.len();
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\n\r\n"
+                );
+                stream.write_all(format!("{head}{text}").as_bytes()).await?;
+                continue;
+            }
             Reply::After(delay, status) => {
                 tokio::time::sleep(delay).await;
                 status
@@ -121,8 +132,15 @@ fn parse(buffer: &[u8]) -> Option<(Request<'_>, usize)> {
         None => 0,
     };
     let body = buffer.get(head_length..head_length + body_length)?;
-    let path = head.split(' ').nth(1)?;
-    Some((Request { path, head, body }, head_length + body_length))
+    let mut words = head.split(' ');
+    let (method, path) = (words.next()?, words.next()?);
+    let request = Request {
+        method,
+        path,
+        head,
+        body,
+    };
+    Some((request, head_length + body_length))
 }
 
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {

@@ -2,10 +2,12 @@
 //! something, every wait looks at a state and has a deadline.
 
 mod contract;
+mod example;
 mod receiver;
 mod server;
 
 pub use contract::{assert_error, assert_invalid, assert_pages, keys, texts};
+pub use example::Example;
 pub use receiver::{Receiver, Request, Script};
 pub use server::{Answer, Server, copy_directory};
 

@@ -66,12 +66,14 @@ impl Server {
 
     /// Starts with settings other than the tests' usual ones.
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Server {
+        Server::start_from("config.toml", change).await
+    }
+
+    /// The same with another file of settings.
+    pub async fn start_from(file: &str, change: impl FnOnce(&mut Config)) -> Server {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let mut config = config::load(
-            Some(std::path::Path::new("config.toml")),
-            config::Flags { dev: true },
-        )
-        .expect("the defaults are valid");
+        let mut config = config::load(Some(Path::new(file)), config::Flags { dev: true })
+            .unwrap_or_else(|error| panic!("{file}: {error}"));
         config.store.path = directory.path().join("data");
         config.store.min_free_bytes = 1;
         config.server.workers = 1;
@@ -267,10 +269,9 @@ impl Server {
         body: Option<Vec<u8>>,
     ) -> impl Future<Output = Answer> + use<> {
         let mut request = self.client.request(method, self.url(path));
-        if !headers
-            .iter()
-            .any(|(name, _)| name.eq_ignore_ascii_case("authorization"))
-        {
+        if !headers.iter().any(|(name, _)| {
+            ["authorization", "api-key"].contains(&name.to_ascii_lowercase().as_str())
+        }) {
             request = request.insert_header(("authorization", format!("Bearer {}", self.token)));
         }
         for (name, value) in headers {
@@ -297,6 +298,17 @@ impl Server {
                 text: String::from_utf8(body.to_vec()).expect("text"),
             }
         }
+    }
+
+    /// The same with another credential than the owner's, in the header `Api-Key`.
+    pub async fn call_as(
+        &self,
+        token: &str,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+    ) -> Answer {
+        self.call(method, path, &[("api-key", token)], body).await
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -394,6 +406,15 @@ impl Server {
         ids
     }
 
+    /// Publishes these very bytes to an application; returns the message's id.
+    pub async fn publish_text(&self, application: &str, event_type: &str, payload: &str) -> String {
+        let body = format!(r#"{{"eventType":"{event_type}","payload":{payload}}}"#);
+        let path = format!("/api/v1/app/{application}/msg");
+        let answer = self.call(Method::POST, &path, &[], Some(body)).await;
+        let message = answer.expect(202);
+        message["id"].as_str().expect("an id").to_owned()
+    }
+
     /// Registers the receiver, publishes one message, and waits until its first attempt is over.
     pub async fn send_to(&self, receiver: &Receiver, event_type: &str, payload: Value) -> String {
         self.endpoint(receiver).await;
@@ -404,9 +425,12 @@ impl Server {
 
     /// The attempts for a message, oldest first, as the log has them.
     pub async fn attempts(&self, message: &str) -> Vec<Value> {
-        let list = self
-            .get(&format!("/api/v1/app/app/attempt/msg/{message}?limit=250"))
-            .await;
+        self.attempts_in("app", message).await
+    }
+
+    pub async fn attempts_in(&self, application: &str, message: &str) -> Vec<Value> {
+        let path = format!("/api/v1/app/{application}/attempt/msg/{message}?limit=250");
+        let list = self.get(&path).await;
         let mut attempts = list.expect(200)["data"].as_array().expect("a list").clone();
         attempts.reverse();
         attempts
@@ -414,7 +438,11 @@ impl Server {
 
     /// `delivered`, or the failure's kind with the status where there was one.
     pub async fn outcomes(&self, message: &str) -> Vec<String> {
-        let attempts = self.attempts(message).await;
+        self.outcomes_in("app", message).await
+    }
+
+    pub async fn outcomes_in(&self, application: &str, message: &str) -> Vec<String> {
+        let attempts = self.attempts_in(application, message).await;
         let outcome = |attempt: &Value| match attempt["failure"]["kind"].as_str() {
             None => "delivered".to_owned(),
             Some("wrong_answer") => format!("http {}", attempt["responseStatusCode"]),
