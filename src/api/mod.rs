@@ -1,4 +1,5 @@
-//! HTTP in: the native API, `/api/v1`, wire-compatible with the Svix server, and `/metrics`.
+//! HTTP in: the native API, `/api/v1`, wire-compatible with the Svix server; the surface of
+//! Ocrolus, `/v1/account/settings`; and `/metrics`.
 //!
 //! The server installs [`configure`] and nothing else of this module. Handlers are thin: they
 //! check what came in, hand a decision to the store, and show what it says. Every path works with
@@ -23,7 +24,10 @@ mod endpoints;
 mod error;
 mod event_types;
 mod extract;
+mod form;
 mod messages;
+mod ocrolus;
+mod ocrolus_body;
 mod page;
 mod rules;
 mod target;
@@ -202,6 +206,7 @@ fn routes(config: &mut web::ServiceConfig, message_bytes_max: usize) {
                 (delete(), web::to(tokens::delete)),
             ],
         ))
+        .service(ocrolus::routes())
         .service(on("/api/v1/health", "", [(get(), web::to(health))]))
         .service(on("/api/v1/health", "/ping", [(get(), web::to(ping))]))
         .service(on("/metrics", "", [(get(), web::to(metrics))]));
@@ -319,6 +324,13 @@ mod tests {
             (Method::DELETE, "/api/v1/event-type/x.y"),
             (Method::GET, "/api/v1/token"),
             (Method::DELETE, "/api/v1/token/t"),
+            (
+                Method::POST,
+                "/v1/account/settings/update/webhook_endpoint/",
+            ),
+            (Method::GET, "/v1/account/settings/webhook_details"),
+            (Method::GET, "/v1/account/settings/test_webhook_endpoint"),
+            (Method::POST, "/v1/account/settings/webhook/rotate-secret"),
             (Method::GET, "/metrics"),
             (Method::HEAD, "/metrics"),
         ];
