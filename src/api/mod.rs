@@ -1,5 +1,5 @@
-//! HTTP in: the native API, `/api/v1`, wire-compatible with the Svix server, the management surface
-//! of another system beside it (`ovation`), and `/metrics`.
+//! HTTP in: the native API, `/api/v1`, wire-compatible with the Svix server; beside it the management
+//! surfaces of other systems, `ovation` and `ocrolus`; and `/metrics`.
 //!
 //! The server installs [`configure`] and nothing else of this module. Handlers are thin: they
 //! check what came in, hand a decision to the store, and show what it says. Every path works with
@@ -29,7 +29,10 @@ mod endpoints;
 mod error;
 mod event_types;
 mod extract;
+mod form;
 mod messages;
+mod ocrolus;
+mod ocrolus_body;
 mod ovation;
 mod page;
 mod profiles;
@@ -248,6 +251,7 @@ fn routes(config: &mut web::ServiceConfig, message_bytes_max: usize) {
                 (delete(), web::to(tokens::delete)),
             ],
         ))
+        .service(ocrolus::routes())
         .service(on(
             "/api/v1/token/{token_id}",
             "/endpoint/{endpoint_id}",
@@ -395,6 +399,13 @@ mod tests {
             (Method::GET, "/api/v1/profile/standard"),
             (Method::GET, "/api/v1/token"),
             (Method::DELETE, "/api/v1/token/t"),
+            (
+                Method::POST,
+                "/v1/account/settings/update/webhook_endpoint/",
+            ),
+            (Method::GET, "/v1/account/settings/webhook_details"),
+            (Method::GET, "/v1/account/settings/test_webhook_endpoint"),
+            (Method::POST, "/v1/account/settings/webhook/rotate-secret"),
             (Method::PUT, "/api/v1/token/t/endpoint/e"),
             (Method::DELETE, "/api/v1/token/t/endpoint/e"),
             (Method::GET, "/metrics"),

@@ -20,14 +20,15 @@ use serde_json::{Map, Value};
 
 use super::Context;
 use super::access::{Action, Caller};
+use super::endpoint_rules::{blank, check_url};
 use super::error::Failure;
 use super::extract::{Body, answered, json, once, path_part, respond};
-use super::target::{Target, header_problems, target};
+use super::target::{Target, header_problems};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::application::Application;
 use crate::domain::endpoint::{BasicAuth, Endpoint, EndpointSecret, is_sensitive};
-use crate::domain::id::{EndpointId, OrganisationId};
+use crate::domain::id::OrganisationId;
 use crate::domain::profile::Profile;
 use crate::domain::secret::{Secret, SecretForm};
 use crate::error::{Error, Invalid, Result};
@@ -270,17 +271,6 @@ fn headers(
     Some(headers)
 }
 
-fn check_url(text: &str, context: &Context) -> Result<Target, String> {
-    let target = target(text, context.config.limits.url_bytes)?;
-    if context.config.delivery.https_only && target.url.scheme() != "https" {
-        return Err("must be https".to_owned());
-    }
-    match (context.addresses)(&target.url) {
-        Some(problem) => Err(problem),
-        None => Ok(target),
-    }
-}
-
 fn credential_problem(text: &str) -> Option<String> {
     if text.len() > CREDENTIAL_BYTES_MAX {
         return Some(format!("must have at most {CREDENTIAL_BYTES_MAX} bytes"));
@@ -304,6 +294,12 @@ fn may_be_chosen(
     !event_type.archived || has_it
 }
 
+/// Ovation's users know that `requestHeaders` are shown, and have `authenticationHeaders` for what is
+/// not to be. An endpoint made elsewhere keeps the value of a sensitive header to itself.
+fn is_masked(endpoint: &Endpoint, name: &str) -> bool {
+    endpoint.profile.as_deref() != Some(PROFILE) && is_sensitive(name)
+}
+
 /// The headers with the stored values in place of masks: what was read can be written back.
 fn unmasked(
     mut given: BTreeMap<String, String>,
@@ -311,7 +307,7 @@ fn unmasked(
     errors: &mut Vec<String>,
 ) -> BTreeMap<String, String> {
     for (name, value) in &mut given {
-        if value != MASK || !is_sensitive(name) {
+        if value != MASK || stored.is_none_or(|stored| !is_masked(stored, name)) {
             continue;
         }
         let mut before = stored.iter().flat_map(|stored| &stored.headers);
@@ -333,20 +329,20 @@ fn check_headers(
     errors: &mut Vec<String>,
 ) {
     let limits = &config.limits;
-    for (name, message) in header_problems(headers, limits.headers_max, limits.header_value_bytes) {
-        errors.push(match name {
-            Some(name) => format!("{field}.{name} {message}"),
-            None => format!("{field} {message}"),
-        });
+    if headers.len() > limits.headers_max {
+        let max = limits.headers_max;
+        errors.push(format!("{field} may have at most {max} entries"));
+        return;
     }
     let mut taken = profile.map(Profile::header_names).unwrap_or_default();
     // What carries the user name and the password.
     taken.push("authorization".to_owned());
-    for name in headers.keys() {
-        let message = format!("{field}.{name} is a header that the server sets itself");
-        if taken.contains(&name.to_ascii_lowercase()) && !errors.contains(&message) {
-            errors.push(message);
-        }
+    let taken = |name: &str| {
+        let is_taken = taken.contains(&name.to_ascii_lowercase());
+        is_taken.then_some("is a header that the server sets itself")
+    };
+    for (name, message) in header_problems(headers, limits.header_value_bytes, taken) {
+        errors.push(format!("{field}.{name} {message}"));
     }
 }
 
@@ -398,36 +394,23 @@ impl Webhook {
 }
 
 /// A new endpoint, before the caller's body is applied to it.
-fn blank(application: &Application, number: u64, config: &Config, now: Timestamp) -> Endpoint {
-    let profile = config.profile(Some(PROFILE));
-    let form = profile.map_or(SecretForm::TEXT, Profile::secret_form);
+fn new_endpoint(
+    application: &Application,
+    number: u64,
+    config: &Config,
+    now: Timestamp,
+) -> Endpoint {
+    let form = config
+        .profile(Some(PROFILE))
+        .map_or(SecretForm::TEXT, Profile::secret_form);
     Endpoint {
-        id: EndpointId::at(now),
-        number,
-        organisation: application.organisation,
-        application: application.id,
-        uid: None,
-        url: String::new(),
-        description: String::new(),
-        disabled: false,
-        event_types: None,
-        channels: None,
-        metadata: BTreeMap::new(),
-        throttle_rate: None,
+        profile: Some(PROFILE.to_owned()),
         // The profile signs nothing; an endpoint that changes to another one has a secret by then.
         secrets: vec![EndpointSecret {
             secret: Secret::generate(form, rand::random()),
             expires_at: None,
         }],
-        headers: BTreeMap::new(),
-        basic_auth: None,
-        created_at: now,
-        updated_at: now,
-        profile: Some(PROFILE.to_owned()),
-        method: None,
-        auth_headers: BTreeMap::new(),
-        retry: None,
-        timeout_seconds: None,
+        ..blank(application, number, now)
     }
 }
 
@@ -492,7 +475,7 @@ struct WebhookOut<'a> {
 impl<'a> WebhookOut<'a> {
     fn new(endpoint: &'a Endpoint, template: &'a str) -> WebhookOut<'a> {
         let basic_auth = endpoint.basic_auth.as_ref();
-        let shown = |(name, value): (&'a String, &'a String)| match is_sensitive(name) {
+        let shown = |(name, value): (&'a String, &'a String)| match is_masked(endpoint, name) {
             true => (name.as_str(), MASK),
             false => (name.as_str(), value.as_str()),
         };
@@ -591,7 +574,7 @@ pub async fn create(
             };
             refuse_too_many(entry, config.limits.endpoints_per_application_max)?;
             let number = catalog.next_endpoint_number();
-            let mut endpoint = blank(&entry.application, number, &config, now);
+            let mut endpoint = new_endpoint(&entry.application, number, &config, now);
             webhook.apply_to(&mut endpoint);
             let answer = shown(StatusCode::CREATED, &endpoint, &template_id);
             Ok((caller.creation(catalog, endpoint)?, answer))

@@ -40,6 +40,19 @@ pub struct Target {
     basic_auth: Option<BasicAuth>,
 }
 
+impl Target {
+    /// Sets the URL, and the credentials that stood in it; others stay with their origin.
+    pub fn apply_to(self, endpoint: &mut Endpoint) {
+        // Nothing can be wrong where no credentials are given beside the URL.
+        retarget(
+            &mut Problems::default(),
+            endpoint,
+            Some(self),
+            Patch::Absent,
+        );
+    }
+}
+
 /// Basic authentication as a caller gives it.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

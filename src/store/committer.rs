@@ -95,7 +95,11 @@ impl Answer {
             Answer::Answered(sender, answered) => drop(sender.send(result.map(|()| answered))),
             Answer::Done(sender) => drop(sender.send(result)),
             Answer::Notify(notify) => notify(result),
-            Answer::Recorded(watcher, attempt) => drop(result.map(|()| watcher.send(*attempt))),
+            Answer::Recorded(watcher, attempt) => {
+                if result.is_ok() {
+                    drop(watcher.send(*attempt));
+                }
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ mod idempotency;
 mod limits;
 mod messages;
 mod metrics;
+mod ocrolus;
 mod ovation;
 mod payloads;
 mod receivers;

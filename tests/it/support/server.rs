@@ -279,7 +279,7 @@ impl Server {
         }
         let sent = match body {
             Some(body) => request
-                .insert_header(("content-type", "application/json"))
+                .insert_header_if_none(("content-type", "application/json"))
                 .send_body(body),
             None => request.send(),
         };

@@ -1,0 +1,404 @@
+//! Ocrolus's management surface, `/v1/account/settings/…`, where an application's token is an
+//! account.
+//!
+//! Each token of the role application configures one endpoint of its own, which its record names,
+//! beside those of the application's other tokens: configuring again replaces it. Bodies are
+//! multipart or urlencoded forms, or JSON. Answers and errors have this system's shape; which
+//! status an error has is said in `error` alone. Neither credentials nor secrets are ever shown.
+
+use std::time::Duration;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::web::Bytes;
+use actix_web::{HttpRequest, HttpResponse, Scope, web};
+use serde::Serialize;
+
+use super::access::Caller;
+use super::endpoint_rules::{blank, refuse_too_many};
+use super::error::Failure;
+use super::extract::{Body, answered, json};
+use super::ocrolus_body::{RotateIn, SettingsIn};
+use super::rules::{Problems, wrong};
+use super::{Context, on};
+use crate::domain::endpoint::{Endpoint, EndpointSecret};
+use crate::domain::id::EndpointId;
+use crate::domain::message::Origin;
+use crate::domain::secret::{Secret, SecretForm};
+use crate::domain::token::{Role, Token};
+use crate::error::{Error, Result};
+use crate::store::catalog::ApplicationEntry;
+use crate::store::{Catalog, Change, NewMessage};
+
+/// What the requests of endpoints made here look like.
+const PROFILE: &str = "ocrolus";
+
+/// A list of all event types that an endpoint can name fits, in any of the forms. It is also what
+/// the parser of multipart bodies buffers.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// What a test sends, byte for byte, and the event type that the log shows for it.
+const TEST_PAYLOAD: &str = r#"{"status":"VERIFICATION_COMPLETE","uploaded_doc_pk":0,"book_pk":0}"#;
+const TEST_EVENT_TYPE: &str = "test";
+
+/// How much longer than the endpoint may take a test waits: for its turn and for the disk.
+const TEST_PATIENCE: Duration = Duration::from_secs(5);
+
+const NOT_CONFIGURED: Error = Error::NotFound("webhook endpoint");
+
+/// This surface's routes, with and without a slash at their end.
+pub fn routes() -> Scope<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<BoxBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+> {
+    web::scope("/v1/account/settings")
+        .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
+        .service(on(
+            "/update/webhook_endpoint",
+            "",
+            [(Method::POST, web::to(configure))],
+        ))
+        .service(on(
+            "/webhook_details",
+            "",
+            [(Method::GET, web::to(details))],
+        ))
+        .service(on(
+            "/test_webhook_endpoint",
+            "",
+            [(Method::GET, web::to(test))],
+        ))
+        .service(on(
+            "/webhook/rotate-secret",
+            "",
+            [(Method::POST, web::to(rotate_secret))],
+        ))
+        .default_service(web::to(async || Err::<HttpResponse, _>(Failure::NoRoute)))
+        .wrap(from_fn(in_this_shape))
+}
+
+#[derive(Serialize)]
+struct ErrorOut {
+    status: u16,
+    message: String,
+}
+
+/// Errors keep their status and headers and get the body that callers of this surface know.
+async fn in_this_shape(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let response = next.call(request).await?.map_into_boxed_body();
+    let Some(error) = response.response().error() else {
+        return Ok(response);
+    };
+    let message = match error.as_error::<Failure>() {
+        Some(failure) => sentence(failure),
+        None => error.to_string(),
+    };
+    let status = response.status().as_u16();
+    let shown = answered(response.status(), &ErrorOut { status, message });
+    Ok(response.map_body(|_, _| BoxBody::new(shown.body)))
+}
+
+/// Everything that is wrong, with the fields' names.
+fn sentence(failure: &Failure) -> String {
+    let Failure::Of(Error::Invalid(problems)) = failure else {
+        return failure.to_string();
+    };
+    let sentences = problems.iter().map(|problem| {
+        let place = match &problem.location[..] {
+            [body, field @ ..] if body == "body" && !field.is_empty() => field,
+            whole => whole,
+        };
+        format!("{}: {}", place.join("."), problem.message)
+    });
+    sentences.collect::<Vec<_>>().join("; ")
+}
+
+#[derive(Serialize)]
+struct Answer<T> {
+    status: u16,
+    message: &'static str,
+    response: T,
+    code: u16,
+}
+
+fn ok(response: impl Serialize) -> HttpResponse {
+    let answer = Answer {
+        status: 200,
+        message: "OK",
+        response,
+        code: 200,
+    };
+    json(StatusCode::OK, &answer)
+}
+
+#[derive(Serialize)]
+struct Details {
+    webhook_endpoint: String,
+    events: Vec<String>,
+}
+
+impl Details {
+    /// An endpoint that names no events receives all there are.
+    fn of(endpoint: &Endpoint, catalog: &Catalog) -> Details {
+        let all = || {
+            let known = catalog.event_types(endpoint.organisation);
+            let current = known.filter(|event_type| !event_type.archived);
+            current.map(|event_type| event_type.name.clone()).collect()
+        };
+        Details {
+            webhook_endpoint: endpoint.url.clone(),
+            events: endpoint.event_types.clone().unwrap_or_else(all),
+        }
+    }
+}
+
+/// A token with its application, and its endpoint if it has one.
+struct Account<'a> {
+    token: &'a Token,
+    entry: &'a ApplicationEntry,
+    endpoint: Option<&'a Endpoint>,
+}
+
+impl<'a> Account<'a> {
+    fn of(catalog: &'a Catalog, caller: &Caller) -> Result<Account<'a>> {
+        if caller.role() != Role::Application {
+            return Err(Error::Forbidden(
+                "only a token of the role application is an account",
+            ));
+        }
+        // It may have been revoked since the request came in.
+        let token = catalog.token(caller.token_id());
+        let token = token.ok_or(Error::Unauthenticated)?;
+        let entry = token
+            .application
+            .and_then(|id| catalog.application_by_id(id))
+            .ok_or(Error::NotFound("application"))?;
+        let endpoint = token
+            .account_endpoint
+            .and_then(|id| entry.endpoint_by_id(id));
+        Ok(Account {
+            token,
+            entry,
+            endpoint: endpoint.map(|endpoint| &**endpoint),
+        })
+    }
+
+    fn configured(&self) -> Result<&'a Endpoint> {
+        self.endpoint.ok_or(NOT_CONFIGURED)
+    }
+
+    /// The change that makes this endpoint the account's, or takes it away.
+    fn keeping(&self, endpoint: Option<EndpointId>) -> Change {
+        Change::PutToken(Token {
+            account_endpoint: endpoint,
+            ..self.token.clone()
+        })
+    }
+}
+
+fn newest(secret: Secret) -> EndpointSecret {
+    EndpointSecret {
+        secret,
+        expires_at: None,
+    }
+}
+
+/// What a profile's secrets look like.
+fn secret_form(context: &Context, profile: Option<&str>) -> SecretForm {
+    let profile = context.config.profile(profile);
+    profile.map_or(SecretForm::TEXT, |profile| profile.secret_form())
+}
+
+/// Configures the account's endpoint, changes it, or takes it away.
+async fn configure(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    // Who has no account hears that before what is wrong with the body.
+    Account::of(&context.store.catalog(), &caller)?;
+    let mut problems = Problems::default();
+    let input = SettingsIn::of(&request, &body, &mut problems).await?;
+    let settings = input.checked(&context, &mut problems);
+    if settings.deregisters() {
+        problems.done()?;
+        return deregister(&context, caller).await;
+    }
+    let secret = Secret::generate(secret_form(&context, Some(PROFILE)), rand::random());
+    let endpoints_max = context.config.limits.endpoints_per_application_max;
+    let now = context.store.clock().now();
+    let details = context
+        .store
+        .change(move |catalog| {
+            let account = Account::of(catalog, &caller)?;
+            let is_configured = account.endpoint.is_some();
+            settings.check(catalog, caller.organisation, is_configured, &mut problems);
+            problems.done()?;
+            let mut endpoint = match account.endpoint {
+                Some(endpoint) => endpoint.clone(),
+                None => {
+                    refuse_too_many(account.entry, endpoints_max)?;
+                    let number = catalog.next_endpoint_number();
+                    Endpoint {
+                        profile: Some(PROFILE.to_owned()),
+                        secrets: vec![newest(secret)],
+                        ..blank(&account.entry.application, number, now)
+                    }
+                }
+            };
+            settings.apply_to(&mut endpoint);
+            endpoint.updated_at = now;
+            let details = Details::of(&endpoint, catalog);
+            let kept = account.keeping(Some(endpoint.id));
+            Ok((vec![Change::PutEndpoint(endpoint), kept], details))
+        })
+        .await?;
+    Ok(ok(details))
+}
+
+async fn deregister(context: &Context, caller: Caller) -> Result<HttpResponse, Failure> {
+    let details = context
+        .store
+        .change(move |catalog| {
+            let account = Account::of(catalog, &caller)?;
+            let endpoint = account.configured()?;
+            let gone = Change::DeleteEndpoint(endpoint.application, endpoint.id);
+            let details = Details {
+                webhook_endpoint: endpoint.url.clone(),
+                events: Vec::new(),
+            };
+            Ok((vec![gone, account.keeping(None)], details))
+        })
+        .await?;
+    Ok(ok(details))
+}
+
+async fn details(caller: Caller, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
+    let catalog = context.store.catalog();
+    let endpoint = Account::of(&catalog, &caller)?.configured()?;
+    Ok(ok(Details::of(endpoint, &catalog)))
+}
+
+#[derive(Serialize)]
+struct Tried {
+    message: String,
+    /// Null where no answer came.
+    resp_code: Option<u16>,
+}
+
+impl Tried {
+    fn without_answer(message: String) -> Tried {
+        Tried {
+            message,
+            resp_code: None,
+        }
+    }
+}
+
+/// Sends the endpoint a test, once, and tells how it answered.
+async fn test(caller: Caller, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
+    let endpoint = {
+        let catalog = context.store.catalog();
+        Account::of(&catalog, &caller)?.configured()?.clone()
+    };
+    let tried = match endpoint.disabled {
+        true => Tried::without_answer("The endpoint is disabled; nothing was sent.".to_owned()),
+        false => try_out(&context, &endpoint).await?,
+    };
+    Ok(ok(tried))
+}
+
+async fn try_out(context: &Context, endpoint: &Endpoint) -> Result<Tried> {
+    let clock = context.store.clock();
+    let patience = attempt_timeout(context, endpoint) + TEST_PATIENCE;
+    let end = clock.now() + patience;
+    let mut first = context
+        .store
+        .accept_watched(NewMessage {
+            organisation: endpoint.organisation,
+            application: endpoint.application,
+            event_type: TEST_EVENT_TYPE.to_owned(),
+            event_id: None,
+            channels: Vec::new(),
+            payload: Bytes::from_static(TEST_PAYLOAD.as_bytes()),
+            lanes: vec![endpoint.number],
+            once: None,
+            origin: Origin::TestOnce,
+        })
+        .await?;
+    let attempt = tokio::select! {
+        biased;
+        attempt = first.recorded() => attempt,
+        () = clock.sleep_until(end) => None,
+    };
+    let Some(attempt) = attempt else {
+        return Ok(Tried::without_answer(format!(
+            "No attempt came to an end within {} seconds.",
+            patience.as_secs()
+        )));
+    };
+    let resp_code = attempt.answer.map(|answer| answer.status);
+    Ok(Tried {
+        message: match (attempt.failure, resp_code) {
+            (Some(failure), _) => failure.detail,
+            (None, Some(status)) => format!("The receiver answered {status}."),
+            (None, None) => "The request was sent.".to_owned(),
+        },
+        resp_code,
+    })
+}
+
+/// The time that an attempt may take.
+fn attempt_timeout(context: &Context, endpoint: &Endpoint) -> Duration {
+    let profile = context.config.profile(endpoint.profile.as_deref());
+    let seconds = endpoint
+        .timeout_seconds
+        .or_else(|| profile.and_then(|profile| profile.timeout_seconds));
+    seconds.map_or_else(
+        || context.config.delivery.request_timeout(),
+        |seconds| Duration::from_secs(seconds.into()),
+    )
+}
+
+/// Signs with the secret in the body from now on, and with no other: a request carries one
+/// signature.
+async fn rotate_secret(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    Account::of(&context.store.catalog(), &caller)?.configured()?;
+    let mut problems = Problems::default();
+    let input = RotateIn::of(&request, &body, &mut problems).await?;
+    let text = input.checked(problems)?;
+    let now = context.store.clock().now();
+    let config = context.clone();
+    let details = context
+        .store
+        .change(move |catalog| {
+            let account = Account::of(catalog, &caller)?;
+            let mut endpoint = account.configured()?.clone();
+            // Its profile is this surface's unless somebody changed that elsewhere.
+            let form = secret_form(&config, endpoint.profile.as_deref());
+            let secret = Secret::parse(&text, form)
+                .map_err(|message| wrong(&["body", "secret_key"], message))?;
+            endpoint.secrets = vec![newest(secret)];
+            endpoint.updated_at = now;
+            let details = Details::of(&endpoint, catalog);
+            Ok((vec![Change::PutEndpoint(endpoint)], details))
+        })
+        .await?;
+    Ok(ok(details))
+}

@@ -1,0 +1,234 @@
+//! What bodies of Ocrolus's surface say: settings of an endpoint, and a new secret.
+//!
+//! Each is a form or JSON with the same names. Values that are right for themselves come out;
+//! what only the catalogue can tell is checked where nothing races with it. Nothing here may be
+//! printed: there are passwords and secrets in it.
+
+use actix_web::HttpRequest;
+use serde::Deserialize;
+
+use super::Context;
+use super::endpoint_rules::check_url;
+use super::extract::{Body, Patch};
+use super::form::Form;
+use super::rules::{EVENT_TYPE_NAME_MAX, Problems, check_event_type_names, without_repeats};
+use super::target::Target;
+use crate::domain::endpoint::{BasicAuth, Endpoint};
+use crate::domain::event_type::name_problem;
+use crate::domain::id::OrganisationId;
+use crate::error::Result;
+use crate::store::Catalog;
+
+const SECRET_CHARACTERS: std::ops::RangeInclusive<usize> = 16..=128;
+
+/// Both together fit a header's value, encoded.
+const CREDENTIAL_BYTES_MAX: usize = 1024;
+
+/// What a body says about the endpoint.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct SettingsIn {
+    webhook_endpoint: Option<String>,
+    event: Option<Names>,
+    /// The name that answers use.
+    events: Option<Names>,
+    username: Option<String>,
+    password: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "must be a text with commas between the names, or a list of names"
+)]
+enum Names {
+    Text(String),
+    List(Vec<String>),
+}
+
+impl Names {
+    fn into_list(self) -> Vec<String> {
+        match self {
+            Names::List(names) => names,
+            Names::Text(text) if text.trim().is_empty() => Vec::new(),
+            Names::Text(text) => text.split(',').map(|name| name.trim().to_owned()).collect(),
+        }
+    }
+}
+
+impl SettingsIn {
+    pub async fn of(
+        request: &HttpRequest,
+        body: &Body,
+        problems: &mut Problems,
+    ) -> Result<SettingsIn> {
+        let Some(mut form) = Form::of(request, body).await? else {
+            return body.json();
+        };
+        let names = |values: Vec<String>| {
+            let names = values
+                .into_iter()
+                .map(|value| Names::Text(value).into_list());
+            Names::List(names.flatten().collect())
+        };
+        let mut given = |name: &str| {
+            let values = form.take_all(name);
+            (!values.is_empty()).then(|| names(values))
+        };
+        Ok(SettingsIn {
+            event: given("event"),
+            events: given("events"),
+            webhook_endpoint: form.take(problems, "webhook_endpoint"),
+            username: form.take(problems, "username"),
+            password: form.take(problems, "password"),
+        })
+    }
+
+    /// The values, as far as they are right for themselves.
+    pub fn checked(self, context: &Context, problems: &mut Problems) -> Settings {
+        if self.event.is_some() && self.events.is_some() {
+            problems.add(
+                &["body", "events"],
+                "is the same as event; give one of them",
+            );
+        }
+        let events = self.event.or(self.events);
+        let events = events.map(|names| without_repeats(names.into_list()));
+        if let Some(names) = events.as_ref().filter(|names| !names.is_empty()) {
+            check_event_type_names(problems, &["body", "event"], names);
+        }
+        let url_given = self.webhook_endpoint.is_some();
+        let target = self.webhook_endpoint.and_then(|url| {
+            check_url(&url, context)
+                .map_err(|message| problems.add(&["body", "webhook_endpoint"], message))
+                .ok()
+        });
+        Settings {
+            url_given,
+            target,
+            events,
+            credentials: check_credentials(self.username, self.password, problems),
+        }
+    }
+}
+
+/// Empty fields take credentials away; a form has them where its user wants none.
+fn check_credentials(
+    username: Option<String>,
+    password: Option<String>,
+    problems: &mut Problems,
+) -> Patch<BasicAuth> {
+    if username.is_none() && password.is_none() {
+        return Patch::Absent;
+    }
+    let (username, password) = (username.unwrap_or_default(), password.unwrap_or_default());
+    for (field, text) in [("username", &username), ("password", &password)] {
+        if text.len() > CREDENTIAL_BYTES_MAX {
+            let message = format!("must have at most {CREDENTIAL_BYTES_MAX} bytes");
+            problems.add(&["body", field], message);
+        }
+        if text.chars().any(char::is_control) {
+            problems.add(&["body", field], "may not contain control characters");
+        }
+    }
+    if username.contains(':') {
+        let message = "may not contain a colon, which Basic auth cannot carry";
+        problems.add(&["body", "username"], message);
+    }
+    match (username.is_empty(), password.is_empty()) {
+        (true, true) => Patch::Null,
+        (true, false) => {
+            problems.add(&["body", "username"], "is required with a password");
+            Patch::Absent
+        }
+        (false, _) => Patch::Set(BasicAuth { username, password }),
+    }
+}
+
+/// What an account asks for its endpoint.
+pub struct Settings {
+    url_given: bool,
+    /// Absent where no URL was given, or a wrong one.
+    target: Option<Target>,
+    /// An empty list takes the endpoint away.
+    events: Option<Vec<String>>,
+    credentials: Patch<BasicAuth>,
+}
+
+impl Settings {
+    pub fn deregisters(&self) -> bool {
+        self.events.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// What only the catalogue and the account can tell.
+    pub fn check(
+        &self,
+        catalog: &Catalog,
+        organisation: OrganisationId,
+        is_configured: bool,
+        problems: &mut Problems,
+    ) {
+        if !self.url_given && !is_configured {
+            problems.missing(&["body", "webhook_endpoint"]);
+        }
+        let well_formed = |name: &&String| name_problem(name, EVENT_TYPE_NAME_MAX).is_none();
+        for name in self.events.iter().flatten().filter(well_formed) {
+            match catalog.event_type(organisation, name) {
+                None => {
+                    let message = format!("there is no event type {name}");
+                    problems.add(&["body", "event"], message);
+                }
+                Some(event_type) if event_type.archived => {
+                    let message = format!("the event type {name} is archived");
+                    problems.add(&["body", "event"], message);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Whoever gives a URL wants requests there, so a disabled endpoint is enabled by it.
+    pub fn apply_to(self, endpoint: &mut Endpoint) {
+        if let Some(target) = self.target {
+            target.apply_to(endpoint);
+            endpoint.disabled = false;
+        }
+        if let Some(names) = self.events {
+            endpoint.event_types = Some(names);
+        }
+        self.credentials.apply_to_optional(&mut endpoint.basic_auth);
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RotateIn {
+    secret_key: Option<String>,
+}
+
+impl RotateIn {
+    pub async fn of(
+        request: &HttpRequest,
+        body: &Body,
+        problems: &mut Problems,
+    ) -> Result<RotateIn> {
+        match Form::of(request, body).await? {
+            None => body.json(),
+            Some(mut form) => Ok(RotateIn {
+                secret_key: form.take(problems, "secret_key"),
+            }),
+        }
+    }
+
+    /// The secret's text.
+    pub fn checked(self, mut problems: Problems) -> Result<String> {
+        let secret = self.secret_key.unwrap_or_default();
+        let (least, most) = SECRET_CHARACTERS.into_inner();
+        if !SECRET_CHARACTERS.contains(&secret.chars().count()) {
+            let message = format!("must have {least} to {most} characters");
+            problems.add(&["body", "secret_key"], message);
+        }
+        problems.done()?;
+        Ok(secret)
+    }
+}
