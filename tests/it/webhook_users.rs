@@ -1,5 +1,6 @@
 //! A webhook user: the endpoints granted to it, what was sent to them, and nothing else.
 
+use std::slice::from_ref;
 use std::time::Duration;
 
 use awc::http::Method;
@@ -239,9 +240,9 @@ async fn messages_and_attempts_are_those_of_granted_endpoints() {
     );
     let next = page["iterator"].as_str().expect("it reads on");
     let path = format!("{messages}?limit=1&iterator={next}");
-    assert_eq!(user.ids(&path).await, [a.clone()]);
+    assert_eq!(user.ids(&path).await, from_ref(a));
     let by_type = format!("{messages}?event_types=b,c");
-    assert_eq!(user.ids(&by_type).await, [c.clone()]);
+    assert_eq!(user.ids(&by_type).await, from_ref(c));
 
     for (message, event_id, status) in [(a, "a", 200), (b, "b", 404), (c, "c", 200), (d, "d", 404)]
     {
@@ -257,7 +258,7 @@ async fn messages_and_attempts_are_those_of_granted_endpoints() {
     let attempts = user.get(&format!("/api/v1/app/app/attempt/msg/{c}")).await;
     assert_eq!(
         texts(&attempts.expect(200), "endpointId"),
-        [granted.clone()]
+        from_ref(&granted)
     );
     let attempts = server.attempts(c).await;
     assert_eq!(attempts.len(), 2, "the owner sees both");
@@ -310,7 +311,7 @@ async fn a_message_that_waits_for_its_first_attempt_is_seen() {
     let message = server.publish("a", json!({})).await;
     server.settle().await;
     let user = User::seeing(&server, &[&granted]).await;
-    assert_eq!(user.ids("/api/v1/app/app/msg").await, [message.clone()]);
+    assert_eq!(user.ids("/api/v1/app/app/msg").await, from_ref(&message));
     let path = format!("/api/v1/app/app/msg/{message}");
     assert_eq!(user.get(&path).await.status, 200);
     assert_eq!(receiver.count(), 0);
