@@ -147,7 +147,8 @@ fn what_the_server_does_not_show_is_sent_again_and_said_so() {
     let told = succeeds(apply(&server, &file));
     assert!(
         told.contains(
-            "unchanged  endpoint acme/books (not shown by the server, sent again: headers)\n"
+            "unchanged  endpoint acme/books (sent again, because the server does not show it \
+             so: headers)\n"
         ),
         "{told}"
     );

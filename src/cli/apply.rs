@@ -81,7 +81,7 @@ enum Outcome {
     Created,
     /// The fields that are not as they were.
     Changed(Vec<String>),
-    /// The fields that were sent nevertheless, because the server does not show them as they were
+    /// The fields that were sent nevertheless, because the server does not show them as they are
     /// given: passwords, for one.
     Unchanged(Vec<String>),
 }
@@ -102,7 +102,7 @@ impl Outcome {
             Outcome::Changed(fields) if !fields.is_empty() => format!(": {}", fields.join(", ")),
             Outcome::Unchanged(fields) if !fields.is_empty() => {
                 format!(
-                    " (not shown by the server, sent again: {})",
+                    " (sent again, because the server does not show it so: {})",
                     fields.join(", ")
                 )
             }

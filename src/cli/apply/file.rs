@@ -79,8 +79,9 @@ struct Application {
     endpoints: Vec<Endpoint>,
 }
 
-/// What is left out gets its default, but for the credentials and headers at the end: they stay as
-/// they are, as with every PUT that does not name them.
+/// What is left out gets its default, but for what `profile` begins: that stays as it is, as with
+/// every PUT that does not name it. The server shows what is in effect there, which does not tell
+/// whether it was set.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all(serialize = "camelCase"))]
 struct Endpoint {
@@ -95,10 +96,16 @@ struct Endpoint {
     throttle_rate: Option<u16>,
     #[serde(default)]
     disabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     profile: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<Method>,
-    #[serde(serialize_with = "in_camel_case")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "in_camel_case"
+    )]
     retry: Option<RetryRule>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     timeout_seconds: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<Hidden>,
@@ -430,12 +437,12 @@ mod tests {
             json!({
                 "uid": "books", "url": "https://example.com/", "description": "",
                 "eventTypes": ["a.b"], "channels": ["one", "two"], "metadata": {},
-                "throttleRate": null, "disabled": false, "profile": null, "method": "PUT",
+                "throttleRate": null, "disabled": false, "method": "PUT",
                 "retry": {"firstSeconds": 5, "maxDelaySeconds": 60, "giveUpAfterSeconds": 300},
                 "timeoutSeconds": 7, "basicAuth": {"username": "u", "password": "p"},
                 "authHeaders": {"api-key": "k"},
             }),
-            "what is left out is sent as its default, but for credentials and headers"
+            "what is left out is sent as its default, but for the additions"
         );
     }
 
