@@ -117,6 +117,7 @@ impl Server {
     ) -> Result<Server, Box<dyn Error>> {
         let metrics = Arc::new(Metrics::new());
         let send_settings = Arc::new(delivery::Settings::from_config(&config)?);
+        let example_requests = send_settings.example_requests();
         let store = Store::open(
             store::Settings::from_config(&config),
             clock,
@@ -135,7 +136,7 @@ impl Server {
             config: Arc::new(config),
             addresses: Box::new(move |url| address_rule.url_problem(url)),
             metrics: metrics.clone(),
-            example_requests: Default::default(),
+            example_requests,
         });
         let http = HttpServer::new(move || App::new().configure(api::configure(context.clone())))
             .listen(listener)?

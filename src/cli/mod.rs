@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
 
 use crate::clock::Clock;
 use crate::config::{self, Config, Flags};
-use crate::{server, store, telemetry};
+use crate::{delivery, server, store, telemetry};
 
 mod apply;
 mod client;
@@ -124,7 +124,11 @@ fn run(arguments: Arguments) -> Result {
     let settings = || config::load(arguments.config.as_deref(), flags).map_err(Failure::failed);
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve(settings()?, flags),
-        Command::Check => say(settings()?.to_toml().trim_end()),
+        Command::Check => {
+            let config = settings()?;
+            delivery::Settings::from_config(&config).map_err(Failure::failed)?;
+            say(config.to_toml().trim_end())
+        }
         Command::Token { command } => match command {
             TokenCommand::Create(create) => create.run(&settings()?),
             TokenCommand::List(connection) => client::list(&connection, &settings()?),

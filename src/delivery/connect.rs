@@ -28,11 +28,13 @@ use super::Settings;
 use super::resolve::Resolver;
 use super::stream::{OpenConnections, Stream, Transport};
 use super::trace::{Phase, Trace, failure, microseconds};
+use crate::clock::Clock;
 use crate::domain::attempt::{Failure, FailureKind};
 
 #[derive(Clone)]
 pub struct Connector {
     pub settings: Arc<Settings>,
+    pub clock: Clock,
     pub resolver: Rc<Resolver>,
     pub open: OpenConnections,
     /// Connections are encrypted.
@@ -69,9 +71,9 @@ impl Service<ConnectInfo<Uri>> for Connector {
 impl Connector {
     async fn connect_in_time(&self, uri: &Uri, trace: &Trace) -> Result<Transport, Failure> {
         let limit = self.settings.connect_timeout;
-        match tokio::time::timeout(limit, self.connect(uri, trace)).await {
-            Ok(result) => result,
-            Err(_) => Err(failure(
+        match within(&self.clock, limit, self.connect(uri, trace)).await {
+            Some(result) => result,
+            None => Err(failure(
                 FailureKind::ConnectionFailed,
                 took_longer(trace.phase.get(), limit),
             )),
@@ -86,7 +88,7 @@ impl Connector {
         let addresses = self.allowed_addresses(host, trace).await?;
         trace.phase.set(Phase::Connecting);
         let started = Instant::now();
-        let tcp = dial(&addresses, port, self.settings.connect_timeout).await?;
+        let tcp = dial(&addresses, port, self.settings.connect_timeout, &self.clock).await?;
         trace.time(|timings| timings.connect_us = Some(microseconds(started.elapsed())));
         if !self.tls {
             return Ok(Transport::Plain(tcp));
@@ -150,28 +152,42 @@ impl Connector {
 }
 
 /// Tries each address in turn; one that does not answer leaves time for those after it.
-async fn dial(addresses: &[IpAddr], port: u16, limit: Duration) -> Result<TcpStream, Failure> {
-    let deadline = Instant::now() + limit;
+async fn dial(
+    addresses: &[IpAddr],
+    port: u16,
+    limit: Duration,
+    clock: &Clock,
+) -> Result<TcpStream, Failure> {
+    let deadline = clock.now() + limit;
     let mut last_failure = None;
     for (index, ip) in addresses.iter().enumerate() {
         let addresses_left = (addresses.len() - index) as u32;
-        let patience = deadline.saturating_duration_since(Instant::now()) / addresses_left;
+        let patience = deadline.since(clock.now()) / addresses_left;
         let connecting = TcpStream::connect(SocketAddr::new(*ip, port));
-        match tokio::time::timeout(patience, connecting).await {
-            Ok(Ok(tcp)) => {
+        match within(clock, patience, connecting).await {
+            Some(Ok(tcp)) => {
                 // Requests are written whole, so nothing is gained by waiting for more. Where it
                 // cannot be set, they go out a little later.
                 let _ = tcp.set_nodelay(true);
                 return Ok(tcp);
             }
-            Ok(Err(error)) => last_failure = Some(dial_failure(&error)),
-            Err(_) => {
+            Some(Err(error)) => last_failure = Some(dial_failure(&error)),
+            None => {
                 let detail = took_longer(Phase::Connecting, limit);
                 last_failure = Some(failure(FailureKind::ConnectionFailed, detail));
             }
         }
     }
     Err(last_failure.expect("there is an address to dial"))
+}
+
+/// What comes of it, unless it takes longer.
+async fn within<T>(clock: &Clock, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        result = future => Some(result),
+        () = clock.sleep(limit) => None,
+    }
 }
 
 fn dial_failure(error: &io::Error) -> Failure {

@@ -8,15 +8,23 @@
 
 pub mod address;
 mod connect;
+mod example;
 mod judge;
+pub mod payload;
+pub mod profile;
 mod render;
 mod resolve;
+pub mod scope;
 mod send;
 pub mod sign;
+pub mod signature;
 mod stream;
+pub mod target;
+pub mod template;
 mod trace;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
@@ -31,16 +39,18 @@ pub use judge::judge;
 
 use address::AddressRule;
 use connect::took_longer;
-use render::{Profile, Renderer, Request};
+use profile::Profile;
+use render::{Renderer, Request};
 use send::Clients;
 use trace::{TRACE, Trace, failure, microseconds};
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::Config;
-use crate::domain::attempt::{Answer, Failure, FailureKind, Outcome};
+use crate::config::{Config, ConfigError};
+use crate::domain::attempt::{FailureKind, Outcome};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::message::Message;
 use crate::domain::profile::Method;
+use crate::domain::retry::RetrySchedule;
 
 /// Idle connections per thread above which the clients are replaced at once: file descriptors are
 /// a limit of the process, and many endpoints are called only now and then.
@@ -49,7 +59,11 @@ const IDLE_CONNECTIONS_MAX: usize = 1024;
 /// What the configuration says about sending; shared by all delivery threads.
 pub struct Settings {
     address_rule: AddressRule,
-    profile: Profile,
+    /// By name.
+    profiles: BTreeMap<String, Arc<Profile>>,
+    default_profile: String,
+    /// Where neither an endpoint nor its profile has one.
+    retry_schedule: RetrySchedule,
     https_only: bool,
     tls: Arc<ClientConfig>,
     request_timeout: Duration,
@@ -62,22 +76,35 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads the certificates that are trusted. The error names the setting.
-    pub fn from_config(config: &Config) -> Result<Settings, String> {
+    /// Compiles the profiles and reads the certificates that are trusted. The error has everything
+    /// that is wrong, with the names of the settings.
+    pub fn from_config(config: &Config) -> Result<Settings, ConfigError> {
         let Config {
             delivery, limits, ..
         } = config;
-        let profile = Profile::named(&delivery.default_profile).ok_or_else(|| {
-            format!(
-                "delivery.default_profile: {:?} is neither \"standard\" nor \"svix\"",
-                delivery.default_profile
-            )
-        })?;
+        let mut problems = Vec::new();
+        let profiles = profiles(config).unwrap_or_else(|wrong| {
+            problems.extend(wrong.problems);
+            BTreeMap::new()
+        });
+        if !config.profiles.contains_key(&delivery.default_profile) {
+            let name = &delivery.default_profile;
+            problems.push(format!(
+                "delivery.default_profile: there is no profile {name:?}"
+            ));
+        }
+        let tls = tls_config(delivery.extra_ca_file.as_deref());
+        let tls = tls.map_err(|problem| problems.push(problem));
+        let (Ok(tls), true) = (tls, problems.is_empty()) else {
+            return Err(ConfigError { problems });
+        };
         Ok(Settings {
             address_rule: AddressRule::new(delivery.danger_allow_private_addresses.clone()),
-            profile,
+            profiles,
+            default_profile: delivery.default_profile.clone(),
+            retry_schedule: delivery.retry_schedule(),
             https_only: delivery.https_only,
-            tls: Arc::new(tls_config(delivery.extra_ca_file.as_deref())?),
+            tls: Arc::new(tls),
             request_timeout: delivery.request_timeout(),
             connect_timeout: Duration::from_secs(delivery.connect_timeout_seconds),
             idle_connection: Duration::from_secs(delivery.idle_connection_seconds),
@@ -86,6 +113,51 @@ impl Settings {
             answer_read_bytes: limits.answer_read_bytes,
             answer_kept_bytes: limits.answer_kept_bytes,
         })
+    }
+
+    /// When this endpoint's failed deliveries are tried again: as it says itself, else as its
+    /// profile does, else as for all.
+    pub fn retry_schedule<'a>(&'a self, endpoint: &'a Endpoint) -> &'a RetrySchedule {
+        let of_profile = || self.profile(endpoint).ok()?.retry.as_ref();
+        let own = endpoint.retry.as_ref().or_else(of_profile);
+        own.unwrap_or(&self.retry_schedule)
+    }
+
+    /// By the profile's name, a request as it would be sent: `method`, `url`, `headers` and `body`.
+    /// A profile whose templates need more than an example has, has none.
+    pub fn example_requests(&self) -> BTreeMap<String, serde_json::Value> {
+        let all = self.profiles.iter();
+        all.filter_map(|(name, profile)| Some((name.clone(), example::request(profile, self)?)))
+            .collect()
+    }
+
+    /// The error is the name of a profile that is not configured.
+    fn profile<'a>(&'a self, endpoint: &'a Endpoint) -> Result<&'a Arc<Profile>, &'a str> {
+        let name = endpoint.profile.as_deref();
+        let name = name.unwrap_or(&self.default_profile);
+        self.profiles.get(name).ok_or(name)
+    }
+
+    fn timeout(&self, endpoint: &Endpoint, profile: &Profile) -> Duration {
+        let own = endpoint.timeout_seconds;
+        let own = own.map(|seconds| Duration::from_secs(seconds.into()));
+        own.or(profile.timeout).unwrap_or(self.request_timeout)
+    }
+}
+
+/// The profiles of the settings, compiled; or everything that is wrong with them.
+pub fn profiles(config: &Config) -> Result<BTreeMap<String, Arc<Profile>>, ConfigError> {
+    let mut compiled = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (name, settings) in &config.profiles {
+        match Profile::compile(name, settings, &config.limits, config.delivery.jitter) {
+            Ok(profile) => drop(compiled.insert(name.clone(), Arc::new(profile))),
+            Err(wrong) => problems.extend(wrong),
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(compiled),
+        false => Err(ConfigError { problems }),
     }
 }
 
@@ -133,7 +205,7 @@ pub struct Sender {
 impl Sender {
     pub fn new(settings: Arc<Settings>, clock: Clock) -> Sender {
         Sender {
-            renderer: Renderer::new(settings.profile.clone(), settings.https_only),
+            renderer: Renderer::new(settings.clone()),
             clients: Clients::new(settings.clone(), clock.clone()),
             settings,
             clock,
@@ -145,19 +217,26 @@ impl Sender {
     /// goes out twice, and the outcome says so.
     pub async fn attempt(
         &self,
-        endpoint: &Endpoint,
-        message: &Message,
+        endpoint: &Arc<Endpoint>,
+        message: &Arc<Message>,
         attempt_number: u32,
     ) -> Outcome {
         let started_at = self.clock.now();
         let started = Instant::now();
-        let mut outcome = match self.renderer.render(endpoint, message, started_at) {
+        let request = self
+            .renderer
+            .render(endpoint, message, attempt_number, started_at);
+        let mut outcome = match request {
             Ok(request) => {
                 let _in_flight = InFlight::of(&self.in_flight);
-                self.send(request, &endpoint.url, started_at).await
+                self.send(request, started_at).await
             }
             Err(not_sendable) => {
-                Outcome::not_sent(&endpoint.url, Method::Post, started_at, not_sendable)
+                let method = match self.settings.profile(endpoint) {
+                    Ok(profile) => profile.method(endpoint.method),
+                    Err(_) => endpoint.method.unwrap_or(Method::Post),
+                };
+                Outcome::not_sent(&endpoint.url, method, started_at, not_sendable)
             }
         };
         outcome.timings.total_us = microseconds(started.elapsed());
@@ -172,11 +251,9 @@ impl Sender {
         outcome
     }
 
-    async fn send(&self, request: Request, url: &str, started_at: Timestamp) -> Outcome {
-        let mut deadline = pin!(
-            self.clock
-                .sleep_until(started_at + self.settings.request_timeout)
-        );
+    async fn send(&self, request: Request, started_at: Timestamp) -> Outcome {
+        let limit = request.timeout;
+        let mut deadline = pin!(self.clock.sleep_until(started_at + limit));
         let answer = RefCell::new(None);
         let mut trace = Trace::new(false);
         let mut sent_again = false;
@@ -187,7 +264,6 @@ impl Sender {
                 biased;
                 result = TRACE.scope(Rc::clone(&trace), exchange) => result,
                 () = &mut deadline => {
-                    let limit = self.settings.request_timeout;
                     let detail = took_longer(trace.phase.get(), limit);
                     break Some(failure(FailureKind::Timeout, detail));
                 }
@@ -200,13 +276,16 @@ impl Sender {
                 continue;
             }
             break match result {
-                Ok(()) => answer.borrow().as_ref().and_then(wrong_answer),
+                Ok(()) => answer.borrow().as_ref().and_then(|answer| {
+                    let fault = request.profile.settings.success.fault(answer)?;
+                    Some(failure(FailureKind::WrongAnswer, fault))
+                }),
                 Err(failure) => Some(failure),
             };
         };
         Outcome {
-            method: Method::Post,
-            url: url.to_owned(),
+            method: request.method,
+            url: request.url,
             started_at,
             timings: trace.timings.get(),
             request_headers: request.shown,
@@ -215,19 +294,6 @@ impl Sender {
             sent_again,
         }
     }
-}
-
-/// The failure that an answer is, unless it means success.
-fn wrong_answer(answer: &Answer) -> Option<Failure> {
-    let status = answer.status;
-    let detail = match status {
-        200..=299 => return None,
-        300..=399 => {
-            format!("The receiver answered {status}, and redirects are not followed.")
-        }
-        _ => format!("The receiver answered {status}."),
-    };
-    Some(failure(FailureKind::WrongAnswer, detail))
 }
 
 /// Counts an attempt for as long as it lasts, however it ends.

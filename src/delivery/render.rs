@@ -1,120 +1,98 @@
-//! An endpoint and a message → the request that is sent.
+//! An endpoint, a message and a profile → the request that is sent.
 //!
-//! The two built-in profiles, `standard` and `svix`, differ in the names of three headers. This is
-//! the hot path: what an endpoint's requests have in common is made once and kept for the next
-//! one, for as long as the endpoint stays as it was. Pure, but for that memory.
+//! `Sender` calls it for each attempt. This is the hot path: what an endpoint's requests have in
+//! common is made once and kept for the next one, for as long as the endpoint stays as it was, and
+//! a profile that has only the headers of Standard Webhooks renders no template. Pure, but for that
+//! memory.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use actix_web::http::Uri;
 use actix_web::http::header::{
-    AUTHORIZATION, CONTENT_TYPE, DATE, HOST, HeaderMap, HeaderName, HeaderValue, HttpDate,
-    USER_AGENT,
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, HeaderMap, HeaderName, HeaderValue,
+    HttpDate, USER_AGENT,
 };
 use actix_web::web::Bytes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use url::Url;
 
+use super::Settings;
+use super::profile::Profile;
+use super::scope::{Attempt, Scope};
 use super::sign::Signer;
+use super::signature::Keys;
+use super::target::Target;
 use super::trace::failure;
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Failure, FailureKind};
-use crate::domain::endpoint::{BasicAuth, Endpoint, EndpointSecret, is_sensitive};
+use crate::domain::endpoint::{BasicAuth, Endpoint, is_sensitive};
 use crate::domain::message::Message;
+use crate::domain::profile::{Method, RESERVED_HEADERS};
 
 pub const PRODUCT: &str = concat!("postrider/", env!("CARGO_PKG_VERSION"));
 
 /// Endpoints whose common part is kept; at one to two KiB each.
 const ENDPOINTS_KEPT: usize = 4096;
 
-/// Headers that belong to the connection or to the framing of the request: an endpoint's own are
-/// left out. `expect` would have the client wait for an interim answer.
-const RESERVED: [&str; 10] = [
-    "connection",
-    "content-length",
-    "date",
-    "expect",
-    "host",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
-/// What a request looks like, as far as it is not the endpoint's.
-#[derive(Clone, Debug)]
-pub struct Profile {
-    id: HeaderName,
-    timestamp: HeaderName,
-    signature: HeaderName,
-}
-
-impl Profile {
-    pub fn named(name: &str) -> Option<Profile> {
-        let [id, timestamp, signature] = match name {
-            "standard" => ["webhook-id", "webhook-timestamp", "webhook-signature"],
-            "svix" => ["svix-id", "svix-timestamp", "svix-signature"],
-            _ => return None,
-        };
-        Some(Profile {
-            id: HeaderName::from_static(id),
-            timestamp: HeaderName::from_static(timestamp),
-            signature: HeaderName::from_static(signature),
-        })
-    }
-
-    fn reserves(&self, name: &HeaderName) -> bool {
-        RESERVED.contains(&name.as_str())
-            || [&self.id, &self.timestamp, &self.signature].contains(&name)
-    }
-}
+/// What is shown in place of a secret.
+const MASK: &str = "***";
 
 /// A request, ready to be sent.
 pub struct Request {
+    /// By which its answer is judged.
+    pub profile: Arc<Profile>,
+    pub timeout: Duration,
+    pub method: Method,
+    /// As the log shows it.
+    pub url: String,
     pub https: bool,
     /// Always `http://`: TLS is the connector's.
     pub uri: Uri,
     pub headers: HeaderMap,
-    pub body: Bytes,
+    pub body: Option<Bytes>,
     /// The headers as the log shows them.
     pub shown: Vec<(String, String)>,
 }
 
 pub struct Renderer {
-    profile: Profile,
-    https_only: bool,
+    settings: Arc<Settings>,
     kept: RefCell<HashMap<u64, Rc<Prepared>>>,
 }
 
 /// What an endpoint's requests have in common.
-struct Prepared {
-    source: Source,
-    https: bool,
-    uri: Uri,
-    headers: HeaderMap,
-    shown: Vec<(String, String)>,
+pub struct Prepared {
+    /// What it was made from. An endpoint that has changed is another one in memory, so what is kept
+    /// can never be older than the endpoint.
+    endpoint: Arc<Endpoint>,
+    profile: Arc<Profile>,
+    is_templated: bool,
+    timeout: Duration,
+    method: Method,
+    has_body: bool,
+    target: Target,
+    headers: Headers,
+    /// Of the secrets, newest first: whether each fits the profile, and until when it counts.
+    secrets: Vec<(bool, Option<Timestamp>)>,
     signer: Signer,
+    /// By the profile's signatures.
+    keys: Vec<Keys>,
 }
 
-/// What of an endpoint its requests are made from. Compared before every use, so that what is kept
-/// can never be older than the endpoint.
-struct Source {
-    url: String,
-    secrets: Vec<EndpointSecret>,
-    headers: BTreeMap<String, String>,
-    basic_auth: Option<BasicAuth>,
+/// Headers as they are sent, and as they are shown.
+#[derive(Clone, Default)]
+struct Headers {
+    sent: HeaderMap,
+    shown: Vec<(String, String)>,
 }
 
 impl Renderer {
-    pub fn new(profile: Profile, https_only: bool) -> Renderer {
+    pub fn new(settings: Arc<Settings>) -> Renderer {
         Renderer {
-            profile,
-            https_only,
+            settings,
             kept: RefCell::default(),
         }
     }
@@ -122,52 +100,28 @@ impl Renderer {
     /// The request for this message, signed at the time `now`.
     pub fn render(
         &self,
-        endpoint: &Endpoint,
-        message: &Message,
+        endpoint: &Arc<Endpoint>,
+        message: &Arc<Message>,
+        attempt_number: u32,
         now: Timestamp,
     ) -> Result<Request, Failure> {
-        let prepared = self.prepared(endpoint)?;
-        let id = message.id.to_string();
-        let timestamp = now.as_seconds().to_string();
-        let signature = prepared.signer.sign(&id, now, &message.payload);
-        if signature.is_empty() {
-            return Err(not_sendable("The endpoint has no signing secret."));
-        }
-        let date = HttpDate::from(UNIX_EPOCH + Duration::from_secs(now.as_seconds())).to_string();
-
-        let mut headers = prepared.headers.clone();
-        let mut shown = Vec::with_capacity(prepared.shown.len() + 5);
-        shown.extend_from_slice(&prepared.shown);
-        for (name, value) in [
-            (&self.profile.id, id),
-            (&self.profile.timestamp, timestamp),
-            (&self.profile.signature, signature),
-            (&DATE, date),
-        ] {
-            let value_sent = HeaderValue::try_from(value.as_str())
-                .map_err(|_| not_sendable("A signature header cannot be sent."))?;
-            headers.insert(name.clone(), value_sent);
-            shown.push((name.as_str().to_owned(), value));
-        }
-        // The client adds this one itself.
-        let length = message.payload.len().to_string();
-        shown.push(("content-length".to_owned(), length));
-        Ok(Request {
-            https: prepared.https,
-            uri: prepared.uri.clone(),
-            headers,
-            body: message.payload.clone(),
-            shown,
+        self.prepared(endpoint)?.request(message, now, || {
+            Scope::of_attempt(Attempt {
+                message: message.clone(),
+                endpoint: endpoint.clone(),
+                number: attempt_number,
+                now,
+            })
         })
     }
 
-    fn prepared(&self, endpoint: &Endpoint) -> Result<Rc<Prepared>, Failure> {
+    fn prepared(&self, endpoint: &Arc<Endpoint>) -> Result<Rc<Prepared>, Failure> {
         if let Some(prepared) = self.kept.borrow().get(&endpoint.number)
-            && prepared.source.is_of(endpoint)
+            && Arc::ptr_eq(&prepared.endpoint, endpoint)
         {
             return Ok(prepared.clone());
         }
-        let prepared = Rc::new(Prepared::new(endpoint, &self.profile, self.https_only)?);
+        let prepared = Rc::new(Prepared::new(endpoint, &self.settings)?);
         let mut kept = self.kept.borrow_mut();
         if kept.len() >= ENDPOINTS_KEPT {
             kept.clear();
@@ -177,110 +131,205 @@ impl Renderer {
     }
 }
 
-impl Source {
-    fn of(endpoint: &Endpoint) -> Source {
-        Source {
-            url: endpoint.url.clone(),
-            secrets: endpoint.secrets.clone(),
-            headers: endpoint.headers.clone(),
-            basic_auth: endpoint.basic_auth.clone(),
-        }
-    }
-
-    fn is_of(&self, endpoint: &Endpoint) -> bool {
-        self.url == endpoint.url
-            && self.secrets == endpoint.secrets
-            && self.headers == endpoint.headers
-            && self.basic_auth == endpoint.basic_auth
-    }
-}
-
 impl Prepared {
-    fn new(endpoint: &Endpoint, profile: &Profile, https_only: bool) -> Result<Prepared, Failure> {
-        let Target { https, uri, host } = target(&endpoint.url)?;
-        if https_only && !https {
+    pub fn new(endpoint: &Arc<Endpoint>, settings: &Settings) -> Result<Prepared, Failure> {
+        let profile = settings.profile(endpoint).map_err(|name| {
+            not_sendable(format!(
+                "The endpoint's profile {name:?} is not configured."
+            ))
+        })?;
+        let target = Target::parse(&endpoint.url).map_err(not_sendable)?;
+        if settings.https_only && !target.https {
             return Err(not_sendable("The URL is http, and only https is allowed."));
         }
-        let mut headers = HeaderMap::new();
-        headers.insert(HOST, header_value("host", &host)?);
-        headers.insert(USER_AGENT, HeaderValue::from_static(PRODUCT));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(BasicAuth { username, password }) = &endpoint.basic_auth {
-            let credentials = STANDARD.encode(format!("{username}:{password}"));
-            let value = header_value("authorization", &format!("Basic {credentials}"))?;
-            headers.insert(AUTHORIZATION, value);
+        let method = profile.method(endpoint.method);
+        let has_body = profile.has_body(method);
+        // A secret from the time of another profile is not one to sign with.
+        let form = profile.settings.secret_form();
+        let (mut secrets, mut fitting) = (Vec::new(), Vec::new());
+        for one in &endpoint.secrets {
+            let fits = one.secret.fits(form);
+            secrets.push((fits, one.expires_at));
+            fitting.extend(fits.then(|| one.clone()));
         }
-        for (name, value) in &endpoint.headers {
-            let sent_name = HeaderName::try_from(name.as_str())
-                .map_err(|_| not_sendable("The name of a header cannot be sent."))?;
-            if !profile.reserves(&sent_name) {
-                headers.insert(sent_name, header_value(name, value)?);
-            }
-        }
-        let mut shown: Vec<(String, String)> = headers
-            .iter()
-            .map(|(name, value)| {
-                let value = match is_sensitive(name.as_str()) {
-                    true => "***".to_owned(),
-                    false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
-                };
-                (name.as_str().to_owned(), value)
-            })
-            .collect();
-        // The map has no order; the log should have one.
-        shown.sort();
         Ok(Prepared {
-            source: Source::of(endpoint),
-            https,
-            uri,
-            headers,
-            shown,
-            signer: Signer::new(&endpoint.secrets),
+            endpoint: endpoint.clone(),
+            is_templated: profile.is_templated(),
+            timeout: settings.timeout(endpoint, profile),
+            method,
+            has_body,
+            headers: common_headers(endpoint, profile, &target, has_body)?,
+            secrets,
+            signer: Signer::new(&fitting),
+            keys: profile
+                .signatures
+                .iter()
+                .map(|signature| signature.keys(&fitting))
+                .collect(),
+            profile: profile.clone(),
+            target,
         })
+    }
+
+    /// The request for a message; the scope is made only if there are templates.
+    pub fn request(
+        &self,
+        message: &Message,
+        now: Timestamp,
+        scope: impl FnOnce() -> Scope,
+    ) -> Result<Request, Failure> {
+        self.check_secret(now)?;
+        let mut request = Request {
+            profile: self.profile.clone(),
+            timeout: self.timeout,
+            method: self.method,
+            url: String::new(),
+            https: self.target.https,
+            uri: self.target.uri.clone(),
+            headers: HeaderMap::new(),
+            body: self.has_body.then(|| message.payload.clone()),
+            shown: Vec::new(),
+        };
+        let mut headers = self.headers.with_room_for(8);
+        if self.is_templated {
+            self.render_templates(scope(), &mut request, &mut headers, now)?;
+        }
+        if request.url.is_empty() {
+            request.url.push_str(&self.endpoint.url);
+        }
+        let body = request.body.as_deref().unwrap_or_default();
+        if let Some(standard) = &self.profile.standard {
+            let id = message.id.to_string();
+            let signature = self.signer.sign(&id, now, body);
+            let timestamp = now.as_seconds().to_string();
+            headers.add(&standard.id, id, standard.is_sensitive)?;
+            headers.add(&standard.timestamp, timestamp, standard.is_sensitive)?;
+            headers.add(&standard.signature, signature, standard.is_sensitive)?;
+        }
+        let date = HttpDate::from(UNIX_EPOCH + Duration::from_secs(now.as_seconds()));
+        headers.add(&DATE, date.to_string(), false)?;
+        if self.method != Method::Get {
+            // The client adds this one itself.
+            headers.show(&CONTENT_LENGTH, body.len().to_string());
+        }
+        request.headers = headers.sent;
+        request.shown = headers.shown;
+        Ok(request)
+    }
+
+    /// Whether the newest of the live secrets can sign. Older ones that cannot are left out.
+    fn check_secret(&self, now: Timestamp) -> Result<(), Failure> {
+        if !self.profile.signs() {
+            return Ok(());
+        }
+        let is_live = |expires_at: Option<Timestamp>| expires_at.is_none_or(|end| end > now);
+        match self
+            .secrets
+            .iter()
+            .find(|(_, expires_at)| is_live(*expires_at))
+        {
+            Some((true, _)) => Ok(()),
+            Some((false, _)) => Err(not_sendable(
+                "The endpoint's secret does not fit its profile.",
+            )),
+            None => Err(not_sendable("The endpoint has no signing secret.")),
+        }
+    }
+
+    /// Everything that the profile has beyond the headers of Standard Webhooks.
+    fn render_templates(
+        &self,
+        mut scope: Scope,
+        request: &mut Request,
+        headers: &mut Headers,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let profile = &self.profile;
+        if let Some(published) = &request.body {
+            let body = profile.render_body(&scope, published)?;
+            scope = scope.with_body(body.clone());
+            request.body = Some(body);
+        }
+        if let Some((url, uri)) = profile.render_url(&scope, &self.target)? {
+            (request.url, request.uri) = (url, uri);
+        }
+        for header in profile.render_headers(&scope) {
+            let (header, value) = header?;
+            headers.add(&header.name, value, header.is_sensitive)?;
+        }
+        let body = request.body.as_deref().unwrap_or_default();
+        for (index, (signature, keys)) in profile.signatures.iter().zip(&self.keys).enumerate() {
+            let value = profile.render_signature(index, keys, &scope, body, now)?;
+            let value = value.ok_or_else(|| not_sendable("The endpoint has no signing secret."))?;
+            headers.add(&signature.header, value, signature.is_sensitive)?;
+        }
+        Ok(())
     }
 }
 
-struct Target {
-    https: bool,
-    uri: Uri,
-    /// The `host` header: with the port unless it is the scheme's.
-    host: String,
+/// The headers that do not depend on the message, in the order of their names.
+fn common_headers(
+    endpoint: &Endpoint,
+    profile: &Profile,
+    target: &Target,
+    has_body: bool,
+) -> Result<Headers, Failure> {
+    let mut headers = Headers::default();
+    headers.add(&HOST, target.host.clone(), false)?;
+    headers.add(&USER_AGENT, PRODUCT.to_owned(), false)?;
+    if has_body {
+        let content_type = profile.settings.content_type.clone();
+        headers.add(&CONTENT_TYPE, content_type, false)?;
+    }
+    if let Some(BasicAuth { username, password }) = &endpoint.basic_auth {
+        let credentials = STANDARD.encode(format!("{username}:{password}"));
+        headers.add(&AUTHORIZATION, format!("Basic {credentials}"), true)?;
+    }
+    let visible = endpoint.headers.iter().map(|pair| (pair, false));
+    let hidden = endpoint.auth_headers.iter().map(|pair| (pair, true));
+    for ((name, value), hide) in visible.chain(hidden) {
+        let name = HeaderName::try_from(name.as_str())
+            .map_err(|_| not_sendable("The name of a header cannot be sent."))?;
+        let is_ours = match name {
+            CONTENT_TYPE => !has_body,
+            _ => RESERVED_HEADERS.contains(&name.as_str()) || profile.sets_header(&name),
+        };
+        if !is_ours {
+            // The endpoint's own replace the credentials and the media type.
+            headers.shown.retain(|(shown, _)| shown != name.as_str());
+            let hide = hide || is_sensitive(name.as_str());
+            headers.add(&name, value.clone(), hide)?;
+        }
+    }
+    headers.shown.sort();
+    Ok(headers)
 }
 
-fn target(url: &str) -> Result<Target, Failure> {
-    let url = Url::parse(url).map_err(|_| not_sendable("The URL is not one."))?;
-    let https = match url.scheme() {
-        "https" => true,
-        "http" => false,
-        _ => return Err(not_sendable("The URL is neither http nor https.")),
-    };
-    let (Some(name), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
-        return Err(not_sendable("The URL has no host."));
-    };
-    let host = match url.port() {
-        Some(port) => format!("{name}:{port}"),
-        None => name.to_owned(),
-    };
-    let path_and_query = match url.query() {
-        Some(query) => format!("{}?{query}", url.path()),
-        None => url.path().to_owned(),
-    };
-    let uri = Uri::builder()
-        .scheme("http")
-        .authority(format!("{name}:{port}"))
-        .path_and_query(path_and_query)
-        .build()
-        .map_err(|_| not_sendable("The URL has characters that cannot be sent."))?;
-    Ok(Target { https, uri, host })
+impl Headers {
+    fn with_room_for(&self, more: usize) -> Headers {
+        let mut shown = Vec::with_capacity(self.shown.len() + more);
+        shown.extend_from_slice(&self.shown);
+        Headers {
+            sent: self.sent.clone(),
+            shown,
+        }
+    }
+
+    /// Adds a header, in place of any that is sent with that name.
+    fn add(&mut self, name: &HeaderName, value: String, hide: bool) -> Result<(), Failure> {
+        let mut sent = HeaderValue::try_from(value.as_str())
+            .map_err(|_| not_sendable(format!("The value of the header {name} cannot be sent.")))?;
+        sent.set_sensitive(hide);
+        self.sent.insert(name.clone(), sent);
+        self.show(name, if hide { MASK.to_owned() } else { value });
+        Ok(())
+    }
+
+    fn show(&mut self, name: &HeaderName, value: String) {
+        self.shown.push((name.as_str().to_owned(), value));
+    }
 }
 
-fn header_value(name: &str, value: &str) -> Result<HeaderValue, Failure> {
-    let mut value = HeaderValue::try_from(value)
-        .map_err(|_| not_sendable(&format!("The value of the header {name} cannot be sent.")))?;
-    value.set_sensitive(is_sensitive(name));
-    Ok(value)
-}
-
-fn not_sendable(detail: &str) -> Failure {
+fn not_sendable(detail: impl Into<String>) -> Failure {
     failure(FailureKind::NotSendable, detail)
 }

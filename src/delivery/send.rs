@@ -12,6 +12,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::http;
+use actix_web::web::Bytes;
 use awc::Client;
 use futures_core::Stream as _;
 
@@ -24,6 +26,7 @@ use super::trace::{Trace, failure};
 use crate::clock::Clock;
 use crate::domain::attempt::{Answer, Failure, FailureKind};
 use crate::domain::endpoint::is_sensitive;
+use crate::domain::profile::Method;
 
 /// Longer than any attempt: the limits of time are ours, not awc's.
 const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
@@ -97,6 +100,7 @@ impl Clients {
         let connector = awc::Connector::new()
             .connector(Connector {
                 settings: self.settings.clone(),
+                clock: self.clock.clone(),
                 resolver: self.resolver.clone(),
                 open: open.clone(),
                 tls,
@@ -129,12 +133,21 @@ pub async fn exchange(
     trace: &Trace,
     answer: &RefCell<Option<Answer>>,
 ) -> Result<(), Failure> {
-    let mut call = client.post(&request.uri).no_decompress();
+    let method = match request.method {
+        Method::Post => http::Method::POST,
+        Method::Put => http::Method::PUT,
+        Method::Patch => http::Method::PATCH,
+        Method::Get => http::Method::GET,
+    };
+    let mut call = client.request(method, &request.uri).no_decompress();
     *call.headers_mut() = request.headers.clone();
-    let mut response = call
-        .send_body(request.body.clone())
-        .await
-        .map_err(|_| no_head(trace))?;
+    let sending = match (&request.body, request.method) {
+        (Some(body), _) => call.send_body(body.clone()),
+        (None, Method::Get) => call.send(),
+        // Where a body could be, that there is none is said.
+        (None, _) => call.send_body(Bytes::new()),
+    };
+    let mut response = sending.await.map_err(|_| no_head(trace))?;
 
     let status = response.status().as_u16();
     *answer.borrow_mut() = Some(Answer {

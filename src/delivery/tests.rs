@@ -13,6 +13,7 @@ use super::*;
 use crate::domain::endpoint::{BasicAuth, EndpointSecret};
 use crate::domain::id::{ApplicationId, EndpointId, MessageId, OrganisationId};
 use crate::domain::message::Origin;
+use crate::domain::profile as domain;
 use crate::domain::secret::{Secret, SecretForm};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -161,7 +162,26 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
         "log": { "level": "info", "failures_per_endpoint_minute_max": 5 }
     });
     change(&mut value);
-    serde_json::from_value(value).unwrap()
+    let mut config: Config = serde_json::from_value(value).unwrap();
+    config.profiles = shipped_profiles();
+    config
+}
+
+fn shipped_profiles() -> BTreeMap<String, domain::Profile> {
+    let shipped: toml::Table = crate::config::DEFAULTS.parse().unwrap();
+    shipped["profiles"].clone().try_into().unwrap()
+}
+
+/// An attempt with an endpoint and a message that nobody else has.
+trait Made {
+    async fn made(&self, endpoint: &Endpoint, message: &Message, number: u32) -> Outcome;
+}
+
+impl Made for Sender {
+    async fn made(&self, endpoint: &Endpoint, message: &Message, number: u32) -> Outcome {
+        let (endpoint, message) = (Arc::new(endpoint.clone()), Arc::new(message.clone()));
+        self.attempt(&endpoint, &message, number).await
+    }
 }
 
 fn sender_with(clock: Clock, change: impl FnOnce(&mut Value)) -> Sender {
@@ -220,9 +240,7 @@ fn message() -> Message {
 
 async fn attempt(receiver: &Receiver) -> Outcome {
     let sender = sender();
-    sender
-        .attempt(&endpoint(receiver.url()), &message(), 1)
-        .await
+    sender.made(&endpoint(receiver.url()), &message(), 1).await
 }
 
 fn failure_of(outcome: &Outcome) -> (FailureKind, &str) {
@@ -277,7 +295,7 @@ async fn a_success_carries_the_whole_exchange() {
         ..endpoint(receiver.url())
     };
     let message = message();
-    let outcome = sender.attempt(&endpoint, &message, 1).await;
+    let outcome = sender.made(&endpoint, &message, 1).await;
 
     assert_eq!(outcome.failure, None);
     assert!(!outcome.sent_again);
@@ -382,7 +400,7 @@ async fn the_svix_profile_has_its_own_header_names() {
         config["delivery"]["default_profile"] = json!("svix");
     });
     let endpoint = endpoint(receiver.url());
-    let outcome = sender.attempt(&endpoint, &message(), 1).await;
+    let outcome = sender.made(&endpoint, &message(), 1).await;
     assert_eq!(outcome.failure, None);
     let requests = receiver.requests();
     let signature = Signature {
@@ -413,7 +431,7 @@ async fn an_endpoints_headers_override_what_is_theirs_to_choose() {
     ] {
         endpoint.headers.insert(name.to_owned(), value.to_owned());
     }
-    let outcome = sender.attempt(&endpoint, &message(), 1).await;
+    let outcome = sender.made(&endpoint, &message(), 1).await;
     assert_eq!(outcome.failure, None);
     let requests = receiver.requests();
     let request = &requests[0];
@@ -445,7 +463,7 @@ async fn a_changed_endpoint_is_rendered_anew() {
     changed.secrets[0].secret = Secret::generate(SecretForm::StandardWebhooks, [8; 32]);
     changed.headers.insert("x-new".to_owned(), "1".to_owned());
     for endpoint in [&first, &changed, &first] {
-        let outcome = sender.attempt(endpoint, &message(), 1).await;
+        let outcome = sender.made(endpoint, &message(), 1).await;
         assert_eq!(outcome.failure, None);
         let request = receiver.requests().pop().unwrap();
         assert_eq!(Signature::of(&request).check(endpoint), Ok(()));
@@ -471,7 +489,7 @@ async fn what_cannot_be_sent_fails_with_a_sentence() {
         (with_header("x-secret", "hunter2\r\nx-more: 1"), "x-secret"),
         (without_secret, "no signing secret"),
     ] {
-        let outcome = sender.attempt(&endpoint, &message(), 1).await;
+        let outcome = sender.made(&endpoint, &message(), 1).await;
         let (kind, detail) = failure_of(&outcome);
         assert_eq!(kind, FailureKind::NotSendable);
         assert!(detail.contains(expected), "{detail}");
@@ -481,11 +499,11 @@ async fn what_cannot_be_sent_fails_with_a_sentence() {
         config["delivery"]["https_only"] = json!(true);
     });
     let outcome = strict
-        .attempt(&endpoint("http://127.0.0.1:9/"), &message(), 1)
+        .made(&endpoint("http://127.0.0.1:9/"), &message(), 1)
         .await;
     assert_eq!(failure_of(&outcome).0, FailureKind::NotSendable);
     let outcome = strict
-        .attempt(&endpoint("https://127.0.0.1:9/"), &message(), 1)
+        .made(&endpoint("https://127.0.0.1:9/"), &message(), 1)
         .await;
     assert_eq!(failure_of(&outcome).0, FailureKind::ConnectionRefused);
 }
@@ -537,7 +555,7 @@ async fn a_connection_that_nobody_takes_is_refused() {
     };
     let sender = sender();
     let endpoint = endpoint(format!("http://{address}/"));
-    let outcome = sender.attempt(&endpoint, &message(), 1).await;
+    let outcome = sender.made(&endpoint, &message(), 1).await;
     assert_eq!(failure_of(&outcome).0, FailureKind::ConnectionRefused);
     assert_eq!(outcome.answer, None);
     assert!(!outcome.request_headers.is_empty());
@@ -566,7 +584,7 @@ async fn a_forbidden_address_is_not_dialled() {
     ] {
         for scheme in ["http", "https"] {
             let endpoint = endpoint(format!("{scheme}://{host}:{port}/"));
-            let outcome = sender.attempt(&endpoint, &message(), 1).await;
+            let outcome = sender.made(&endpoint, &message(), 1).await;
             let (kind, detail) = failure_of(&outcome);
             assert_eq!(kind, FailureKind::AddressForbidden, "{host}: {detail}");
         }
@@ -578,7 +596,7 @@ async fn a_forbidden_address_is_not_dialled() {
 async fn a_name_that_does_not_resolve_is_told() {
     let sender = sender();
     let endpoint = endpoint("http://does-not-exist.invalid/");
-    let outcome = sender.attempt(&endpoint, &message(), 1).await;
+    let outcome = sender.made(&endpoint, &message(), 1).await;
     assert_eq!(failure_of(&outcome).0, FailureKind::Dns);
     assert!(outcome.timings.dns_us.is_some());
 }
@@ -588,7 +606,7 @@ async fn a_name_is_resolved_and_kept_in_the_host_header() {
     let receiver = Receiver::answering(OK).await;
     let sender = sender();
     let endpoint = endpoint(format!("http://localhost:{}/", receiver.address.port()));
-    let outcome = sender.attempt(&endpoint, &message(), 1).await;
+    let outcome = sender.made(&endpoint, &message(), 1).await;
     assert_eq!(outcome.failure, None);
     assert!(outcome.timings.dns_us.is_some());
     let host = format!("localhost:{}", receiver.address.port());
@@ -607,7 +625,7 @@ async fn timed_out(receiver: &Receiver, ready: impl Fn(&Seen) -> bool) -> Outcom
         tokio::time::sleep(Duration::from_millis(20)).await;
         clock.advance_to(NOW + Duration::from_secs(15));
     };
-    let (outcome, ()) = tokio::join!(sender.attempt(&endpoint, &message, 1), passing);
+    let (outcome, ()) = tokio::join!(sender.made(&endpoint, &message, 1), passing);
     until("the connection is closed", || receiver.seen.open.get() == 0).await;
     outcome
 }
@@ -670,7 +688,7 @@ async fn a_handshake_that_hangs_ends_with_the_connect_timeout() {
         config["delivery"]["connect_timeout_seconds"] = json!(1);
     });
     let endpoint = endpoint(receiver.url().replace("http:", "https:"));
-    let outcome = sender.attempt(&endpoint, &message(), 1).await;
+    let outcome = sender.made(&endpoint, &message(), 1).await;
     assert_eq!(
         failure_of(&outcome),
         (
@@ -795,9 +813,7 @@ async fn an_answer_that_comes_byte_by_byte_is_the_same() {
     .await;
     let sender = sender();
     for _ in 0..3 {
-        let outcome = sender
-            .attempt(&endpoint(receiver.url()), &message(), 1)
-            .await;
+        let outcome = sender.made(&endpoint(receiver.url()), &message(), 1).await;
         assert_eq!(outcome.failure, None);
         let answer = outcome.answer.unwrap();
         assert_eq!(answer.body, b"ok");
@@ -856,7 +872,7 @@ async fn an_answer_before_the_whole_request_was_taken_is_read() {
         payload: actix_web::web::Bytes::from(vec![b' '; 30 * 1024 * 1024]),
         ..message()
     };
-    let outcome = sender.attempt(&endpoint(receiver.url()), &big, 1).await;
+    let outcome = sender.made(&endpoint(receiver.url()), &big, 1).await;
     let (kind, detail) = failure_of(&outcome);
     assert_eq!(
         (kind, status_of(&outcome)),
@@ -865,9 +881,7 @@ async fn an_answer_before_the_whole_request_was_taken_is_read() {
     );
 
     // Half a request went there: the connection serves no other.
-    let outcome = sender
-        .attempt(&endpoint(receiver.url()), &message(), 1)
-        .await;
+    let outcome = sender.made(&endpoint(receiver.url()), &message(), 1).await;
     assert_eq!(status_of(&outcome), Some(413));
     assert!(!outcome.sent_again);
     assert_eq!(receiver.seen.connections.get(), 2);
@@ -879,8 +893,8 @@ async fn a_connection_is_kept_for_the_next_attempt() {
         let receiver = Receiver::answering(answer).await;
         let sender = sender();
         let endpoint = endpoint(receiver.url());
-        let first = sender.attempt(&endpoint, &message(), 1).await;
-        let second = sender.attempt(&endpoint, &message(), 2).await;
+        let first = sender.made(&endpoint, &message(), 1).await;
+        let second = sender.made(&endpoint, &message(), 2).await;
         assert_eq!((first.failure, second.failure), (None, None));
         assert!(first.timings.connect_us.is_some());
         assert_eq!(second.timings.connect_us, None);
@@ -896,9 +910,7 @@ async fn a_body_that_ends_with_the_connection_ends_its_use() {
     let receiver = Receiver::answering_once("HTTP/1.1 200 OK\r\n\r\nall").await;
     let sender = sender();
     for _ in 0..3 {
-        let outcome = sender
-            .attempt(&endpoint(receiver.url()), &message(), 1)
-            .await;
+        let outcome = sender.made(&endpoint(receiver.url()), &message(), 1).await;
         assert_eq!(outcome.failure, None);
         assert_eq!(outcome.answer.unwrap().body, b"all");
         assert!(!outcome.sent_again);
@@ -918,8 +930,8 @@ async fn a_reused_connection_that_was_closed_is_replaced_within_the_attempt() {
     .await;
     let sender = sender();
     let endpoint = endpoint(receiver.url());
-    let first = sender.attempt(&endpoint, &message(), 1).await;
-    let second = sender.attempt(&endpoint, &message(), 2).await;
+    let first = sender.made(&endpoint, &message(), 1).await;
+    let second = sender.made(&endpoint, &message(), 2).await;
     assert_eq!((first.failure, first.sent_again), (None, false));
     assert_eq!((second.failure, second.sent_again), (None, true));
     assert!(second.timings.connect_us.is_some());
@@ -947,7 +959,7 @@ async fn the_second_sending_is_on_a_fresh_connection_though_others_are_idle() {
     let sender = sender();
     let endpoint = endpoint(receiver.url());
     let message = message();
-    let one = || sender.attempt(&endpoint, &message, 1);
+    let one = || sender.made(&endpoint, &message, 1);
     let outcomes = tokio::join!(one(), one(), one(), one());
     assert_eq!(outcomes.3.failure, None);
     assert_eq!(receiver.seen.connections.get(), 4);
@@ -970,8 +982,8 @@ async fn a_second_failure_in_the_same_attempt_is_final() {
     .await;
     let sender = sender();
     let endpoint = endpoint(receiver.url());
-    sender.attempt(&endpoint, &message(), 1).await;
-    let outcome = sender.attempt(&endpoint, &message(), 2).await;
+    sender.made(&endpoint, &message(), 1).await;
+    let outcome = sender.made(&endpoint, &message(), 2).await;
     assert_eq!(failure_of(&outcome).0, FailureKind::BrokenAnswer);
     assert!(outcome.sent_again);
     assert_eq!(receiver.requests().len(), 3);
@@ -988,8 +1000,8 @@ async fn an_answer_that_breaks_on_a_reused_connection_is_not_sent_again() {
     .await;
     let sender = sender();
     let endpoint = endpoint(receiver.url());
-    sender.attempt(&endpoint, &message(), 1).await;
-    let outcome = sender.attempt(&endpoint, &message(), 2).await;
+    sender.made(&endpoint, &message(), 1).await;
+    let outcome = sender.made(&endpoint, &message(), 2).await;
     assert_eq!(failure_of(&outcome).0, FailureKind::BrokenAnswer);
     assert!(!outcome.sent_again);
     assert_eq!(receiver.requests().len(), 2);
@@ -1001,7 +1013,7 @@ async fn idle_connections_close_without_further_attempts() {
     let clock = Clock::manual(NOW);
     let sender = sender_with(clock.clone(), |_| {});
     let endpoint = endpoint(receiver.url());
-    sender.attempt(&endpoint, &message(), 1).await;
+    sender.made(&endpoint, &message(), 1).await;
     assert_eq!(
         (receiver.seen.open.get(), sender.clients.open_connections()),
         (1, 1)
@@ -1011,7 +1023,7 @@ async fn idle_connections_close_without_further_attempts() {
         receiver.seen.open.get() == 0
     })
     .await;
-    let outcome = sender.attempt(&endpoint, &message(), 1).await;
+    let outcome = sender.made(&endpoint, &message(), 1).await;
     assert_eq!((outcome.failure, outcome.sent_again), (None, false));
 }
 
@@ -1028,7 +1040,7 @@ async fn many_receivers_do_not_pile_up_connections() {
             number,
             ..endpoint(receiver.url())
         };
-        let outcome = sender.attempt(&endpoint, &message(), 1).await;
+        let outcome = sender.made(&endpoint, &message(), 1).await;
         assert_eq!(outcome.failure, None);
         receivers.push(receiver);
         let open = || -> usize { receivers.iter().map(|one| one.seen.open.get()).sum() };
@@ -1139,15 +1151,15 @@ mod tls {
             let sender = sender(&authority);
             let url = format!("https://{host}:{}/hook", receiver.address.port());
             let endpoint = endpoint(url);
-            let first = sender.attempt(&endpoint, &message(), 1).await;
+            let first = sender.made(&endpoint, &message(), 1).await;
             assert_eq!(first.failure, None);
             assert!(first.timings.tls_us.is_some());
-            let second = sender.attempt(&endpoint, &message(), 1).await;
+            let second = sender.made(&endpoint, &message(), 1).await;
             assert_eq!((second.failure, second.sent_again), (None, false));
             assert_eq!(second.timings.tls_us, None);
             assert_eq!(receiver.seen.connections.get(), 1);
             // The third finds the connection closed, and makes a new one.
-            let third = sender.attempt(&endpoint, &message(), 1).await;
+            let third = sender.made(&endpoint, &message(), 1).await;
             assert_eq!(third.failure, None);
             assert_eq!(receiver.seen.connections.get(), 2);
             let expected = format!("{host}:{}", receiver.address.port());
@@ -1167,7 +1179,7 @@ mod tls {
             let receiver = receiver(acceptor, OK, 1).await;
             let sender = sender(&ours);
             let endpoint = endpoint(format!("https://localhost:{}/", receiver.address.port()));
-            let outcome = sender.attempt(&endpoint, &message(), 1).await;
+            let outcome = sender.made(&endpoint, &message(), 1).await;
             let (kind, detail) = failure_of(&outcome);
             assert_eq!(kind, FailureKind::Tls);
             assert!(detail.contains(expected), "{detail}");
@@ -1190,7 +1202,7 @@ mod tls {
         let receiver = receiver(acceptor, OK, 1).await;
         let sender = sender(&authority);
         let endpoint = endpoint(format!("https://localhost:{}/", receiver.address.port()));
-        let outcome = sender.attempt(&endpoint, &message(), 1).await;
+        let outcome = sender.made(&endpoint, &message(), 1).await;
         let (kind, detail) = failure_of(&outcome);
         assert_eq!(kind, FailureKind::Tls, "{detail}");
         assert!(detail.contains("wants a client certificate"), "{detail}");
@@ -1213,7 +1225,7 @@ mod tls {
             })
             .await;
             let endpoint = endpoint(receiver.url().replace("http:", "https:"));
-            let outcome = sender.attempt(&endpoint, &message(), 1).await;
+            let outcome = sender.made(&endpoint, &message(), 1).await;
             let (kind, detail) = failure_of(&outcome);
             assert_eq!(kind, FailureKind::Tls);
             assert!(detail.contains(expected), "{detail}");
@@ -1230,7 +1242,7 @@ mod tls {
             let receiver = receiver(acceptor(&authority, "localhost", false), answer, 1).await;
             let sender = sender(&authority);
             let endpoint = endpoint(format!("https://localhost:{}/", receiver.address.port()));
-            let outcome = sender.attempt(&endpoint, &message(), 1).await;
+            let outcome = sender.made(&endpoint, &message(), 1).await;
             let kind = outcome.failure.map(|failure| failure.kind);
             assert_eq!(
                 kind,
@@ -1250,6 +1262,7 @@ mod tls {
                 config["delivery"]["extra_ca_file"] = json!(path);
             }))
             .map(|_| ())
+            .map_err(|error| error.to_string())
         };
         assert_eq!(load(both.file.path().to_owned()), Ok(()));
         let empty = tempfile::NamedTempFile::new().unwrap();
@@ -1266,9 +1279,10 @@ mod tls {
 #[test]
 fn an_unknown_profile_stops_the_start_with_its_name() {
     let error = Settings::from_config(&config(|config| {
-        config["delivery"]["default_profile"] = json!("slack");
+        config["delivery"]["default_profile"] = json!("slak");
     }))
     .map(|_| ())
-    .unwrap_err();
+    .unwrap_err()
+    .to_string();
     assert!(error.starts_with("delivery.default_profile: "), "{error}");
 }

@@ -15,7 +15,6 @@ use tokio::sync::watch;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::delivery;
-use crate::domain::retry::RetrySchedule;
 use crate::store::{Event, Store};
 use crate::telemetry::{AttemptLog, Metrics};
 use budget::Budget;
@@ -37,7 +36,6 @@ pub struct Shared {
     /// Attempts in flight at most, for one worker.
     slots: usize,
     limits: LaneLimits,
-    schedule: RetrySchedule,
     retry_after_max: Duration,
     send_settings: Arc<delivery::Settings>,
     metrics: Arc<Metrics>,
@@ -103,7 +101,6 @@ impl Scheduler {
                 in_flight_max: config.delivery.in_flight_per_endpoint_max,
                 unrecorded_max: config.delivery.unrecorded_per_endpoint_max,
             },
-            schedule: config.delivery.retry_schedule(),
             retry_after_max: Duration::from_secs(config.delivery.retry_after_max_seconds),
             send_settings,
             metrics,

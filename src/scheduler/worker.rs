@@ -22,7 +22,7 @@ use crate::clock::Timestamp;
 use crate::delivery::{Sender, judge};
 use crate::domain::attempt::{Failure, FailureKind, Outcome, Trigger, Verdict};
 use crate::domain::endpoint::Endpoint;
-use crate::domain::message::{Delivery, DeliveryKey, Message};
+use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
 use crate::domain::profile::Method;
 use crate::error::Result;
 use crate::store::{Finished, Store};
@@ -518,14 +518,19 @@ fn finish(
     let number = delivery.attempts + 1;
     let now = store.clock().now();
     let kind = outcome.failure.as_ref().map(|failure| failure.kind);
-    let verdict = judge(
+    let mut verdict = judge(
         &outcome,
         number,
-        &shared.schedule,
+        shared.send_settings.retry_schedule(&endpoint),
         now,
         shared.retry_after_max,
         rand::random::<f64>(),
     );
+    if message.is_some_and(|message| message.origin == Origin::TestOnce)
+        && verdict != Verdict::Delivered
+    {
+        verdict = Verdict::GiveUp;
+    }
     let lane = delivery.key.lane;
     // The worker lives for as long as anything is in flight.
     let timed_out = kind == Some(FailureKind::Timeout);

@@ -1,0 +1,220 @@
+//! A request that could have been: for trying a profile when it is compiled, and for showing it.
+//!
+//! The message, the endpoint and the time are always the same. Its payload has every field that the
+//! profile's templates name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix_web::web::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::Settings;
+use super::profile::{Profile, Unrendered};
+use super::render::Prepared;
+use super::scope::{Attempt, EXAMPLE, Scope};
+use super::target::Target;
+use crate::clock::Timestamp;
+use crate::domain::endpoint::{Endpoint, EndpointSecret};
+use crate::domain::id::{ApplicationId, EndpointId, MessageId, OrganisationId};
+use crate::domain::message::{Message, Origin};
+use crate::domain::secret::Secret;
+
+/// 2026-01-31T08:15:30.250Z
+pub const NOW: Timestamp = Timestamp(1_769_847_330_250);
+
+const URL: &str = "https://example.com/webhooks";
+const SECRET: &str = "example-secret";
+/// From which the secret is made where it must be a key.
+const SECRET_BYTES: &[u8; 32] = b"an example's secret, 32 bytes ok";
+
+/// An attempt by this profile, which has never been made.
+pub fn attempt(profile: &Profile) -> Attempt {
+    let names: Vec<String> = profile
+        .templates()
+        .flat_map(|(_, template)| template.names().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let application = ApplicationId::in_order(NOW, 1, *b"application");
+    let message = Message {
+        id: MessageId::in_order(NOW, 1, *b"the-message"),
+        application,
+        event_type: "invoice.paid".to_owned(),
+        event_id: Some("invoice-25".to_owned()),
+        channels: vec!["invoices".to_owned()],
+        payload: Bytes::from(payload(&names).to_string()),
+        accepted_at: NOW,
+        origin: Origin::Published,
+    };
+    let metadata = names
+        .iter()
+        .filter_map(|name| name.strip_prefix("endpoint.metadata."))
+        .map(|name| (name.to_owned(), EXAMPLE.to_owned()));
+    let endpoint = Endpoint {
+        id: EndpointId::in_order(NOW, 1, *b"an-endpoint"),
+        number: 25,
+        organisation: OrganisationId::in_order(NOW, 1, *b"organisatio"),
+        application,
+        uid: Some(EXAMPLE.to_owned()),
+        url: URL.to_owned(),
+        description: String::new(),
+        disabled: false,
+        event_types: None,
+        channels: None,
+        metadata: metadata.collect(),
+        throttle_rate: None,
+        secrets: vec![EndpointSecret {
+            secret: secret(profile),
+            expires_at: None,
+        }],
+        headers: BTreeMap::new(),
+        basic_auth: None,
+        created_at: NOW,
+        updated_at: NOW,
+        profile: Some(profile.name.clone()),
+        method: None,
+        auth_headers: BTreeMap::new(),
+        retry: None,
+        timeout_seconds: None,
+    };
+    Attempt {
+        message: Arc::new(message),
+        endpoint: Arc::new(endpoint),
+        number: 1,
+        now: NOW,
+    }
+}
+
+/// What everybody can see to be none.
+fn secret(profile: &Profile) -> Secret {
+    let form = profile.settings.secret_form();
+    Secret::parse(SECRET, form).unwrap_or_else(|_| Secret::generate(form, *SECRET_BYTES))
+}
+
+/// Has what the templates name of it; something common where they name nothing.
+fn payload(names: &[String]) -> Value {
+    let mut payload = Map::new();
+    for path in names
+        .iter()
+        .filter_map(|name| name.strip_prefix("payload."))
+    {
+        insert(&mut payload, path, known(path));
+    }
+    match payload.is_empty() {
+        true => json!({
+            "type": "invoice.paid",
+            "timestamp": "2026-01-31T08:15:30Z",
+            "data": { "id": "invoice-25", "amount": 125.5, "currency": "EUR" },
+        }),
+        false => Value::Object(payload),
+    }
+}
+
+/// Fields that shipped profiles name.
+fn known(path: &str) -> Value {
+    match path {
+        "eventType" => json!("CREATE"),
+        "entityType" => json!("Agreement"),
+        "entityId" => json!(25),
+        "reference" => json!("order-25"),
+        "status_code" => json!("S"),
+        "cid" => json!("c-25"),
+        "token_id" => json!(25),
+        "hash" => json!("0xe3b0c44298fc1c149afb"),
+        "file" => json!("document.pdf"),
+        "timestamp" => json!("2026-01-31 08:15:30.0"),
+        _ => json!(EXAMPLE),
+    }
+}
+
+fn insert(object: &mut Map<String, Value>, path: &str, value: Value) {
+    match path.split_once('.') {
+        None => {
+            object.entry(path).or_insert(value);
+        }
+        Some((name, rest)) => {
+            let member = object.entry(name).or_insert_with(|| json!({}));
+            if !member.is_object() {
+                *member = json!({});
+            }
+            if let Some(members) = member.as_object_mut() {
+                insert(members, rest, value);
+            }
+        }
+    }
+}
+
+/// What no message could be rendered with: keys with the reason. Whatever else goes wrong in the
+/// example may be the example's.
+pub fn problems(profile: &Profile) -> Vec<(String, String)> {
+    let whole = attempt(profile);
+    // With nothing in it, so that the other branches of conditions are tried, too.
+    let mut message = (*whole.message).clone();
+    message.payload = Bytes::from_static(b"{}");
+    let empty = Attempt {
+        message: Arc::new(message),
+        endpoint: whole.endpoint.clone(),
+        ..whole
+    };
+    let mut problems = Vec::new();
+    for (payload, scope) in [
+        (whole.message.payload.clone(), Scope::of_example(whole)),
+        (empty.message.payload.clone(), Scope::of_attempt(empty)),
+    ] {
+        for Unrendered { key, fault } in unrendered(profile, &scope, &payload) {
+            let problem = (key, fault.to_string());
+            if fault.permanent && !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
+    }
+    problems
+}
+
+/// Every part of the request that cannot be made.
+fn unrendered(profile: &Profile, scope: &Scope, payload: &Bytes) -> Vec<Unrendered> {
+    let mut faults = Vec::new();
+    let body = profile.render_body(scope, payload);
+    let body = body.map_err(|fault| faults.push(fault)).unwrap_or_default();
+    let scope = scope.with_body(body.clone());
+    if let Ok(target) = Target::parse(URL) {
+        faults.extend(profile.render_url(&scope, &target).err());
+    }
+    faults.extend(profile.render_headers(&scope).filter_map(Result::err));
+    let secret = EndpointSecret {
+        secret: secret(profile),
+        expires_at: None,
+    };
+    for (index, signature) in profile.signatures.iter().enumerate() {
+        let keys = signature.keys([&secret]);
+        let value = profile.render_signature(index, &keys, &scope, &body, NOW);
+        faults.extend(value.err());
+    }
+    faults
+}
+
+/// The example's request, as it would be sent; none where the example is not enough for it.
+pub fn request(profile: &Profile, settings: &Settings) -> Option<Value> {
+    let attempt = attempt(profile);
+    let message = attempt.message.clone();
+    let request = Prepared::new(&attempt.endpoint, settings)
+        .and_then(|prepared| prepared.request(&message, NOW, || Scope::of_example(attempt)))
+        .ok()?;
+    let mut headers: BTreeMap<&str, String> = BTreeMap::new();
+    for (name, value) in &request.headers {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        headers.insert(name.as_str(), value.into_owned());
+    }
+    // This one the client adds.
+    let length = request
+        .shown
+        .iter()
+        .find(|(name, _)| name == "content-length");
+    headers.extend(length.map(|(name, value)| (name.as_str(), value.clone())));
+    let body = request.body.as_deref().map(String::from_utf8_lossy);
+    Some(json!({
+        "method": request.method.name(),
+        "url": request.url,
+        "headers": headers,
+        "body": body,
+    }))
+}

@@ -1,0 +1,337 @@
+//! What templates may name: the message, the endpoint, the attempt, the time, the payload, the body.
+//!
+//! A [`Scope`] is made by `profile` for an attempt, for an example, or from values that somebody
+//! found in a captured request ([`Scope::of_bindings`]). Nothing in it is built before a template
+//! asks for it, and no secret can be asked for. The names are those that `config.toml` documents.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use actix_web::web::Bytes;
+use minijinja::Value;
+use minijinja::value::{Enumerator, Object, ObjectRepr};
+
+use super::payload;
+use crate::clock::Timestamp;
+use crate::domain::endpoint::Endpoint;
+use crate::domain::message::Message;
+
+/// Everything that a template may name, but for its own variables and the functions.
+pub const VARIABLES: [&str; 7] = [
+    "message",
+    "endpoint",
+    "attempt",
+    "timestamp",
+    "payload",
+    "body",
+    "signature",
+];
+
+const MESSAGE: &[&str] = &["id", "event_type", "event_id", "channels", "accepted_at"];
+const ENDPOINT: &[&str] = &["url", "id", "uid", "number", "metadata"];
+const ATTEMPT: &[&str] = &["number"];
+
+/// The fields of a variable; none where they are not ours to know, or there are none.
+pub fn fields(variable: &str) -> Option<&'static [&'static str]> {
+    match variable {
+        "message" => Some(MESSAGE),
+        "endpoint" => Some(ENDPOINT),
+        "attempt" => Some(ATTEMPT),
+        _ => None,
+    }
+}
+
+/// What one rendering may name. Cheap to clone and to extend; a payload is parsed once for all.
+#[derive(Clone)]
+pub struct Scope {
+    facts: Value,
+    body: Option<Bytes>,
+    signature: Option<Value>,
+}
+
+/// What an attempt is made of.
+pub struct Attempt {
+    pub message: Arc<Message>,
+    pub endpoint: Arc<Endpoint>,
+    /// 1 for the first.
+    pub number: u32,
+    pub now: Timestamp,
+}
+
+impl Scope {
+    pub fn of_attempt(attempt: Attempt) -> Scope {
+        Scope::of_facts(Facts {
+            attempt,
+            payload: OnceLock::new(),
+        })
+    }
+
+    /// In which every field of the payload has a text: its own, or an example.
+    pub fn of_example(attempt: Attempt) -> Scope {
+        let known = payload::value(&attempt.message.payload);
+        Scope::of_facts(Facts {
+            attempt,
+            payload: OnceLock::from(Value::from_object(Example { known })),
+        })
+    }
+
+    /// From texts by what they stand for (`message.id`, `timestamp`, `payload.invoice.id`), as they
+    /// can be found where a captured request has literally what a template placed there. Fields
+    /// of the payload that are not among them are looked up in `payload`, where there is one.
+    pub fn of_bindings(bindings: BTreeMap<String, String>, payload: Option<&Bytes>) -> Scope {
+        Scope {
+            facts: Value::from_object(Bound {
+                texts: Arc::new(bindings),
+                path: String::new(),
+                below: payload.map(payload::value),
+            }),
+            body: None,
+            signature: None,
+        }
+    }
+
+    fn of_facts(facts: Facts) -> Scope {
+        Scope {
+            facts: Value::from_object(facts),
+            body: None,
+            signature: None,
+        }
+    }
+
+    /// With the body as it is sent.
+    pub fn with_body(&self, body: Bytes) -> Scope {
+        Scope {
+            body: Some(body),
+            ..self.clone()
+        }
+    }
+
+    pub fn with_signature(&self, signature: &str) -> Scope {
+        Scope {
+            signature: Some(Value::from(signature)),
+            ..self.clone()
+        }
+    }
+
+    /// The scope as a template's context.
+    pub fn value(&self) -> Value {
+        Value::from_object(self.clone())
+    }
+}
+
+/// An object whose fields are known by name, and which tells no more of itself.
+macro_rules! named_fields {
+    ($type:ty, $fields:expr) => {
+        impl Object for $type {
+            fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+                self.field(key.as_str()?)
+            }
+
+            fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
+                self.field(key)
+            }
+
+            fn enumerate(self: &Arc<Self>) -> Enumerator {
+                Enumerator::Str($fields)
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(stringify!($type))
+            }
+        }
+    };
+}
+
+impl Scope {
+    fn field(&self, name: &str) -> Option<Value> {
+        match name {
+            "body" => Some(Value::from_object(Body(self.body.clone()?))),
+            "signature" => self.signature.clone(),
+            _ => self.facts.as_object()?.get_value_by_str(name),
+        }
+    }
+}
+
+named_fields!(Scope, &VARIABLES);
+
+struct Facts {
+    attempt: Attempt,
+    payload: OnceLock<Value>,
+}
+
+impl Facts {
+    fn field(self: &Arc<Self>, name: &str) -> Option<Value> {
+        let attempt = &self.attempt;
+        Some(match name {
+            "message" => Value::from_object(MessageFacts(self.clone())),
+            "endpoint" => Value::from_object(EndpointFacts(self.clone())),
+            "attempt" => Value::from_object(AttemptFacts(self.clone())),
+            "timestamp" => Value::from(attempt.now.as_seconds()),
+            "payload" => {
+                let parse = || payload::value(&attempt.message.payload);
+                self.payload.get_or_init(parse).clone()
+            }
+            _ => return None,
+        })
+    }
+}
+
+named_fields!(Facts, &VARIABLES);
+
+struct MessageFacts(Arc<Facts>);
+
+impl MessageFacts {
+    fn field(&self, name: &str) -> Option<Value> {
+        let message = &self.0.attempt.message;
+        Some(match name {
+            "id" => Value::from(message.id.to_string()),
+            "event_type" => Value::from(&message.event_type),
+            "event_id" => message
+                .event_id
+                .as_deref()
+                .map_or(Value::from(()), Value::from),
+            "channels" => message.channels.iter().map(Value::from).collect(),
+            "accepted_at" => Value::from(message.accepted_at.to_string()),
+            _ => return None,
+        })
+    }
+}
+
+named_fields!(MessageFacts, MESSAGE);
+
+struct EndpointFacts(Arc<Facts>);
+
+impl EndpointFacts {
+    fn field(&self, name: &str) -> Option<Value> {
+        let endpoint = &self.0.attempt.endpoint;
+        Some(match name {
+            "url" => Value::from(&endpoint.url),
+            "id" => Value::from(endpoint.id.to_string()),
+            "uid" => endpoint.uid.as_deref().map_or(Value::from(()), Value::from),
+            "number" => Value::from(endpoint.number),
+            "metadata" => {
+                let pairs = endpoint.metadata.iter();
+                Value::from_pairs(pairs.map(|(name, text)| (name.as_str(), text.as_str())))
+            }
+            _ => return None,
+        })
+    }
+}
+
+named_fields!(EndpointFacts, ENDPOINT);
+
+struct AttemptFacts(Arc<Facts>);
+
+impl AttemptFacts {
+    fn field(&self, name: &str) -> Option<Value> {
+        (name == "number").then(|| Value::from(self.0.attempt.number))
+    }
+}
+
+named_fields!(AttemptFacts, ATTEMPT);
+
+/// The body as it is sent; printed without a copy.
+pub struct Body(Bytes);
+
+impl Body {
+    /// None where it is not text.
+    pub fn text(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok()
+    }
+}
+
+impl Object for Body {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text().unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Body(…)")
+    }
+}
+
+/// A part of an example's payload: what it is known to be, and an example where it is not.
+pub struct Example {
+    known: Value,
+}
+
+/// What stands for a field of a payload that nobody knows.
+pub const EXAMPLE: &str = "example";
+
+impl Example {
+    pub fn value(&self) -> Value {
+        match self.known.is_undefined() {
+            true => Value::from(EXAMPLE),
+            false => self.known.clone(),
+        }
+    }
+}
+
+impl Object for Example {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let known = self.known.get_item(key).unwrap_or_default();
+        Some(Value::from_object(Example { known }))
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.value())
+    }
+}
+
+impl fmt::Debug for Example {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(EXAMPLE)
+    }
+}
+
+/// A node of a tree whose leaves were bound to texts.
+struct Bound {
+    texts: Arc<BTreeMap<String, String>>,
+    /// Where it stands, with a point behind; empty at the root.
+    path: String,
+    /// At the root the payload, below `payload` what it has there.
+    below: Option<Value>,
+}
+
+impl Bound {
+    fn field(&self, name: &str) -> Option<Value> {
+        let path = format!("{}{name}", self.path);
+        if let Some(text) = self.texts.get(&path) {
+            return Some(Value::from(text));
+        }
+        let below = match (self.path.as_str(), name) {
+            ("", "payload") => self.below.clone(),
+            ("", _) => None,
+            _ => self.below.as_ref()?.get_attr(name).ok(),
+        };
+        let below = below.filter(|below| !below.is_undefined());
+        let path = format!("{path}.");
+        let mut after = self.texts.range(path.clone()..);
+        match after
+            .next()
+            .is_some_and(|(text, _)| text.starts_with(&path))
+        {
+            true => Some(Value::from_object(Bound {
+                texts: self.texts.clone(),
+                path,
+                below,
+            })),
+            false => below,
+        }
+    }
+}
+
+named_fields!(Bound, &[]);

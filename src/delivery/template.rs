@@ -1,0 +1,374 @@
+//! The templates of profiles: what they may do, and how what they print is written.
+//!
+//! `profile` compiles them at the start and renders them for each attempt. A template is text for
+//! one place of a request, and the place says how a value is written there ([`Escape`]), so that
+//! no payload can leave it: nothing prints that is not written by [`write_value`]. Templates reach
+//! nothing but their scope, and each ends: it has a budget of steps and a limit of bytes. What goes
+//! wrong is a [`Fault`], which names the place in the template and never a value.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::error::Error as _;
+use std::fmt::{self, Write as _};
+use std::io;
+use std::sync::LazyLock;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::ValueKind;
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, UndefinedBehavior, Value};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::payload::{Json, Number};
+use super::scope::{Body, Example, Scope};
+use crate::domain::payload::DEPTH_MAX;
+
+/// Steps that any template may take. One more for each byte of the largest payload comes on top,
+/// because printing a body or an object takes a quarter of a step for each of its bytes.
+const STEPS: u64 = 20_000;
+
+/// What stands for itself in a URL (RFC 3986, section 2.3).
+const URL_ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// How an expression that is shown in a sentence is cut.
+const EXPRESSION_CHARACTERS_MAX: usize = 80;
+
+/// How values are written. But for JSON, they must be text, a number or a truth value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Escape {
+    /// As one segment of a path, or one value of a query.
+    Url,
+    /// As visible ASCII characters.
+    Header,
+    /// As they are.
+    Text,
+    /// As JSON.
+    Json,
+}
+
+/// A compiled template.
+pub struct Template {
+    source: String,
+    /// With this template alone in it, under the name [`NAME`].
+    environment: Environment<'static>,
+    names: BTreeSet<String>,
+}
+
+const NAME: &str = "template";
+
+/// What templates may call.
+pub const FUNCTIONS: [&str; 3] = ["range", "dict", "namespace"];
+
+/// Why a template cannot be rendered: a sentence without its end, such as "`payload.id` is null".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    text: String,
+    /// No message could make it right.
+    pub permanent: bool,
+}
+
+impl Fault {
+    /// One that every message meets.
+    pub fn permanent(text: impl Into<String>) -> Fault {
+        let text = text.into();
+        Fault {
+            text,
+            permanent: true,
+        }
+    }
+
+    /// One that is this message's, as far as can be known.
+    pub fn unfit(text: impl Into<String>) -> Fault {
+        let text = text.into();
+        Fault {
+            text,
+            permanent: false,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Template {
+    /// The error is one line about the text. Filters and tests are looked for when rendering.
+    pub fn compile(source: &str, escape: Escape, payload_bytes: usize) -> Result<Template, String> {
+        let mut environment = BASE.clone();
+        environment.set_formatter(move |out, _, value| write_value(out, value, escape));
+        environment.set_fuel(Some(STEPS + payload_bytes as u64));
+        let added = environment.add_template_owned(NAME, source.to_owned());
+        added.map_err(|error| {
+            let reason = error.detail().unwrap_or("it is no template");
+            let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+            match error.line() {
+                Some(line) if source.contains('\n') => format!("line {line}: {reason}"),
+                _ => reason,
+            }
+        })?;
+        let names = environment
+            .get_template(NAME)
+            .map(|template| template.undeclared_variables(true))
+            .unwrap_or_default();
+        Ok(Template {
+            source: source.to_owned(),
+            environment,
+            names: names.into_iter().collect(),
+        })
+    }
+
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The variables that it names, with the fields as far as they are plainly written:
+    /// `timestamp`, `payload.invoice.id`.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
+    /// Whether it names this variable, or a field of it.
+    pub fn uses(&self, variable: &str) -> bool {
+        self.names()
+            .any(|name| name.split('.').next() == Some(variable))
+    }
+
+    /// The text, of so many bytes at most.
+    pub fn render(&self, scope: &Scope, bytes_max: usize) -> Result<String, Fault> {
+        let mut text = Limited {
+            bytes: Vec::with_capacity(64),
+            bytes_max,
+        };
+        self.render_to(scope, &mut text)?;
+        // Templates write text only.
+        String::from_utf8(text.bytes).map_err(|_| Fault::permanent("it is not UTF-8"))
+    }
+
+    /// Writes the text as it comes. Nothing is copied in between, and a body least of all.
+    pub fn render_to(&self, scope: &Scope, writer: impl io::Write) -> Result<(), Fault> {
+        self.environment
+            .get_template(NAME)
+            .and_then(|template| template.render_captured_to(scope.value(), writer))
+            .map(drop)
+            .map_err(|error| self.fault(&error))
+    }
+
+    /// A fault of what it wrote: certain only where it writes the same whatever the values are.
+    pub fn wrote(&self, mut fault: Fault) -> Fault {
+        fault.permanent &= !self.source.contains("{%");
+        fault
+    }
+
+    fn fault(&self, error: &Error) -> Fault {
+        let known = error.source().and_then(|source| source.downcast_ref());
+        let predicate: Cow<'static, str> = match (error.kind(), known) {
+            (_, Some(Unfit(why))) => (*why).into(),
+            (ErrorKind::UndefinedError, _) => "is undefined".into(),
+            (ErrorKind::OutOfFuel, _) => return Fault::unfit("it takes too many steps"),
+            (ErrorKind::WriteFailure, _) => return Fault::unfit("it becomes too long"),
+            (kind, _) if is_permanent(kind) => format!("has an {kind}").into(),
+            (kind, _) => format!("cannot be evaluated ({kind})").into(),
+        };
+        let expression = error.range().and_then(|range| self.source.get(range));
+        let expression = expression.map(str::trim).filter(|text| !text.is_empty());
+        let text = match expression {
+            Some(text) => {
+                let mut shown: String = text.chars().take(EXPRESSION_CHARACTERS_MAX).collect();
+                if shown.len() < text.len() {
+                    shown.push('…');
+                }
+                format!("`{shown}` {predicate}")
+            }
+            None => format!("a value {predicate}"),
+        };
+        Fault {
+            text,
+            permanent: is_permanent(error.kind()),
+        }
+    }
+}
+
+/// Whether an error is the template's own, whatever the message. Details of errors are not told:
+/// they may have values in them.
+fn is_permanent(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::UnknownFilter
+            | ErrorKind::UnknownTest
+            | ErrorKind::UnknownFunction
+            | ErrorKind::UnknownMethod
+    )
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Template").field(&self.source).finish()
+    }
+}
+
+/// What all templates have in common: minijinja's own filters, tests and functions without those
+/// that would pass a value on unescaped or show more than was asked for.
+static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = Environment::new();
+    for name in ["safe", "escape", "e"] {
+        environment.remove_filter(name);
+    }
+    for name in ["safe", "escaped"] {
+        environment.remove_test(name);
+    }
+    environment.remove_global("debug");
+    environment.set_debug(false);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+    // What is signed is what is written, to the last newline.
+    if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
+        environment.set_syntax(syntax);
+    }
+    environment
+});
+
+/// Why a value cannot stand where it is printed; the predicate of a sentence.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("a value {0}")]
+struct Unfit(&'static str);
+
+impl From<Unfit> for Error {
+    fn from(unfit: Unfit) -> Error {
+        Error::from(ErrorKind::InvalidOperation).with_source(unfit)
+    }
+}
+
+/// Writes what a template prints; marks of safety that a value may have do not count.
+fn write_value(out: &mut Output, value: &Value, escape: Escape) -> Result<(), Error> {
+    match escape {
+        Escape::Json => write_json(out, value, 0),
+        Escape::Text => Ok(out.write_str(&text(value)?)?),
+        Escape::Header => {
+            let text = text(value)?;
+            match text.bytes().all(is_visible) {
+                true => Ok(out.write_str(&text)?),
+                false => Err(Unfit("has characters that a header cannot carry").into()),
+            }
+        }
+        Escape::Url => match &*text(value)? {
+            "" => Err(Unfit("is empty").into()),
+            "." | ".." => Err(Unfit("is a dot segment, which a URL would lose").into()),
+            text => Ok(write!(out, "{}", utf8_percent_encode(text, URL_ESCAPED))?),
+        },
+    }
+}
+
+/// Whether it may stand in a header's value, as far as such values are safe everywhere.
+pub fn is_visible(byte: u8) -> bool {
+    (b' '..=b'~').contains(&byte)
+}
+
+/// A scalar as text.
+fn text(value: &Value) -> Result<Cow<'_, str>, Unfit> {
+    Err(Unfit(match value.kind() {
+        ValueKind::String => return Ok(value.as_str().unwrap_or_default().into()),
+        ValueKind::Number => return Ok(value.to_string().into()),
+        ValueKind::Bool => return Ok(if value.is_true() { "true" } else { "false" }.into()),
+        ValueKind::Plain => match plain_text(value) {
+            Some(text) => return Ok(text),
+            None => "is not text",
+        },
+        ValueKind::Undefined => "is undefined",
+        ValueKind::None => "is null",
+        ValueKind::Map => "is an object",
+        ValueKind::Seq | ValueKind::Iterable => "is a list",
+        _ => "is not text",
+    }))
+}
+
+/// Those values of the scope that are not text, and yet have one.
+fn plain_text(value: &Value) -> Option<Cow<'_, str>> {
+    if let Some(body) = value.downcast_object_ref::<Body>() {
+        return body.text().map(Cow::from);
+    }
+    if let Some(number) = value.downcast_object_ref::<Number>() {
+        return Some(number.text().into());
+    }
+    let example = value.downcast_object_ref::<Example>()?.value();
+    text(&example).map(|text| text.into_owned().into()).ok()
+}
+
+/// Published objects and lists stand as published, however they got here.
+fn write_json(out: &mut Output, value: &Value, depth: usize) -> Result<(), Error> {
+    if depth > DEPTH_MAX {
+        return Err(Unfit("nests too deeply").into());
+    }
+    if let Some(json) = value.downcast_object_ref::<Json>() {
+        return Ok(out.write_str(json.text())?);
+    }
+    if let Some(number) = value.downcast_object_ref::<Number>() {
+        return Ok(out.write_str(number.text())?);
+    }
+    if let Some(example) = value.downcast_object_ref::<Example>() {
+        return write_json(out, &example.value(), depth + 1);
+    }
+    match value.kind() {
+        ValueKind::None => out.write_str("null")?,
+        ValueKind::Number => match value.to_string() {
+            number if number.ends_with(|last: char| last.is_ascii_digit()) => {
+                out.write_str(&number)?;
+            }
+            _ => return Err(Unfit("is no finite number").into()),
+        },
+        ValueKind::Map => {
+            out.write_char('{')?;
+            for (index, name) in value.try_iter()?.enumerate() {
+                if index > 0 {
+                    out.write_char(',')?;
+                }
+                write_json_string(out, &text(&name)?)?;
+                out.write_char(':')?;
+                write_json(out, &value.get_item(&name)?, depth + 1)?;
+            }
+            out.write_char('}')?;
+        }
+        ValueKind::Seq | ValueKind::Iterable => {
+            out.write_char('[')?;
+            for (index, member) in value.try_iter()?.enumerate() {
+                if index > 0 {
+                    out.write_char(',')?;
+                }
+                write_json(out, &member, depth + 1)?;
+            }
+            out.write_char(']')?;
+        }
+        ValueKind::Bool => out.write_str(&text(value)?)?,
+        _ => write_json_string(out, &text(value)?)?,
+    }
+    Ok(())
+}
+
+fn write_json_string(out: &mut Output, text: &str) -> Result<(), Error> {
+    let quoted = serde_json::to_string(text).map_err(|_| Unfit("is not text"))?;
+    Ok(out.write_str(&quoted)?)
+}
+
+/// Text that does not become longer than it may.
+struct Limited {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+}
+
+impl io::Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > self.bytes_max {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
