@@ -2,8 +2,9 @@
 //!
 //! Every example payload of the npm package `@octokit/webhooks-examples` (what GitHub sends, as
 //! recorded by its users) is published as it stands in the package's files, and must arrive byte
-//! for byte. Every request must verify with the official Standard Webhooks libraries for Python
-//! and JavaScript, and stop verifying when a byte is added.
+//! for byte at an endpoint of each profile in [`PROFILES`]. Every request must verify with the
+//! vendor's own library, and stop verifying when a byte is added: Standard Webhooks' for Python and
+//! JavaScript, GitHub's (octokit) for JavaScript, Stripe's for Python.
 //!
 //! `tests/sdk/prepare` installs what this needs under `target/sdk`: skipped with a loud line where
 //! that was not done, a failure under `CI=true`.
@@ -29,7 +30,35 @@ use serde_json::{Value, json};
 /// For the whole of the deliveries; a debug build on a busy machine takes seconds.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(120);
 
-const SIGNED_HEADERS: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signature"];
+/// Each with an endpoint, and what its library reads beside the body.
+const PROFILES: [Profile; 3] = [
+    Profile {
+        name: "standard",
+        secret: "whsec_XV1dXV1dXV1dXV1dXV1dXV1dXV1dXV1dXV1dXV1dXV0=",
+        headers: &["webhook-id", "webhook-timestamp", "webhook-signature"],
+        verifiers: 2,
+    },
+    Profile {
+        name: "github",
+        secret: "It's a Secret to Everybody",
+        headers: &["x-github-delivery", "x-github-event", "x-hub-signature-256"],
+        verifiers: 1,
+    },
+    Profile {
+        name: "stripe",
+        secret: "whsec_its_whole_text_is_the_key",
+        headers: &["stripe-signature"],
+        verifiers: 1,
+    },
+];
+
+struct Profile {
+    name: &'static str,
+    secret: &'static str,
+    headers: &'static [&'static str],
+    /// How many of the verifying programs know it.
+    verifiers: usize,
+}
 
 /// One entry of the package's files: an event and what its payloads look like.
 #[derive(Deserialize)]
@@ -41,7 +70,8 @@ struct Event<'a> {
 
 /// A request as the receiver got it.
 struct Captured {
-    headers: [(&'static str, String); 3],
+    profile: &'static Profile,
+    headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
 }
 
@@ -68,65 +98,90 @@ fn real_payloads_arrive_byte_for_byte_and_verify_with_the_official_libraries() {
     let receiver = {
         let captured = captured.clone();
         Receiver::start(move |request| {
-            let headers = SIGNED_HEADERS
-                .map(|name| (name, request.header(name).unwrap_or_default().to_owned()));
-            let body = request.body.to_vec();
+            let Some(profile) = PROFILES.iter().find(|one| one.path() == request.path) else {
+                return Reply::Status(404);
+            };
+            let value = |name| request.header(name).unwrap_or_default().to_owned();
+            let headers = profile.headers.iter().map(|name| (*name, value(name)));
+            let request = Captured {
+                profile,
+                headers: headers.collect(),
+                body: request.body.to_vec(),
+            };
             let mut captured = captured.lock().expect("no holder of the requests panics");
-            captured.push(Captured { headers, body });
+            captured.push(request);
             Reply::Status(200)
         })
     };
     let directory = scratch();
     let server = Launch::new(directory.path().join("data")).start();
-    let secret = format!("whsec_{}", STANDARD.encode([0x5d; 32]));
-    register(&server.api, &events, &receiver.url("/github"), &secret);
+    register(&server.api, &events, &receiver);
     let published = publish(&server.api, &events);
     assert_eq!(published.len(), count, "each payload has an id of its own");
+    let deliveries = count * PROFILES.len();
 
     until(DELIVERED_WITHIN, || {
         let captured = captured.lock().expect("no holder of the requests panics");
-        let ids: BTreeSet<&str> = captured.iter().map(Captured::id).collect();
-        (ids.len() >= count).then_some(())
+        (captured.len() >= deliveries).then_some(())
     })
     .unwrap_or_else(|| panic!("not all arrived; the server's log:\n{}", server.api.log()));
 
     let captured = captured.lock().expect("no holder of the requests panics");
-    assert_eq!(
-        captured.len(),
-        count,
-        "nothing failed, so nothing came twice"
-    );
+    for profile in &PROFILES {
+        let to_it = || {
+            captured
+                .iter()
+                .filter(|one| one.profile.name == profile.name)
+        };
+        let mut left: HashMap<&[u8], i32> = HashMap::new();
+        for payload in published.values() {
+            *left.entry(payload.get().as_bytes()).or_default() += 1;
+        }
+        for request in to_it() {
+            *left.entry(request.body.as_slice()).or_default() -= 1;
+        }
+        let differ = left.values().filter(|left| **left != 0).count();
+        assert_eq!(
+            differ, 0,
+            "{}: not what was published, once each",
+            profile.name
+        );
+    }
     for request in captured.iter() {
+        // The first header of these two is the message's id.
+        if request.profile.name == "stripe" {
+            continue;
+        }
+        let id = &request.headers[0].1;
         let payload = published
-            .get(request.id())
-            .unwrap_or_else(|| panic!("{} was not published", request.id()));
+            .get(id)
+            .unwrap_or_else(|| panic!("{id} was not published"));
         assert!(
             request.body == payload.get().as_bytes(),
-            "{}: published\n{payload}\nreceived\n{}",
-            request.id(),
-            String::from_utf8_lossy(&request.body)
+            "{id} has another's body"
         );
     }
 
-    let requests = as_lines(&secret, &captured);
+    let requests = as_lines(&captured);
     let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk");
     let mut python = Command::new(tools.join("venv/bin/python3"));
     python.arg(suite.join("verify.py"));
     let mut node = Command::new("node");
     node.arg(suite.join("verify.js"))
         .arg(tools.join("package.json"));
+    let mut verified = 0;
     for verifier in [&mut python, &mut node] {
-        assert_eq!(
-            verify(verifier, &requests),
-            count.to_string(),
-            "{verifier:?}"
-        );
+        let printed = verify(verifier, &requests);
+        println!("{verifier:?}: {printed}");
+        verified += printed.parse::<usize>().expect("a number");
     }
+    let verifiers: usize = PROFILES.iter().map(|profile| profile.verifiers).sum();
+    assert_eq!(verified, count * verifiers);
 }
 
-impl Captured {
-    fn id(&self) -> &str {
-        &self.headers[0].1
+impl Profile {
+    fn path(&self) -> String {
+        format!("/{}", self.name)
     }
 }
 
@@ -153,8 +208,8 @@ fn payload_files(tools: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// An event type for each event, and one endpoint that takes them all.
-fn register(api: &Api, events: &[Event], url: &str, secret: &str) {
+/// An event type for each event, and an endpoint of each profile that takes them all.
+fn register(api: &Api, events: &[Event], receiver: &Receiver) {
     let names: BTreeSet<&str> = events.iter().map(|event| event.name.as_str()).collect();
     for name in names {
         let event_type = json!({ "name": name, "description": "As GitHub sends it" });
@@ -162,8 +217,14 @@ fn register(api: &Api, events: &[Event], url: &str, secret: &str) {
     }
     let application = json!({ "name": "GitHub", "uid": "github" });
     api.call("POST", "/api/v1/app", &application, 201);
-    let endpoint = json!({ "url": url, "secret": secret });
-    api.call("POST", "/api/v1/app/github/endpoint", &endpoint, 201);
+    for profile in &PROFILES {
+        let endpoint = json!({
+            "url": receiver.url(&profile.path()),
+            "profile": profile.name,
+            "secret": profile.secret,
+        });
+        api.call("POST", "/api/v1/app/github/endpoint", &endpoint, 201);
+    }
 }
 
 /// Publishes each payload as it stands in its file; returns them by the id of their message.
@@ -186,16 +247,21 @@ fn publish<'a>(api: &Api, events: &[Event<'a>]) -> HashMap<String, &'a RawValue>
     published
 }
 
-/// What the verifiers read: the secret, then a request a line.
-fn as_lines(secret: &str, captured: &[Captured]) -> String {
-    let mut lines = format!("{}\n", json!({ "secret": secret }));
+/// What the verifiers read: a request a line.
+fn as_lines(captured: &[Captured]) -> String {
+    let mut lines = String::new();
     for request in captured {
         let headers: HashMap<&str, &str> = request
             .headers
             .iter()
             .map(|(name, value)| (*name, value.as_str()))
             .collect();
-        let line = json!({ "headers": headers, "body": STANDARD.encode(&request.body) });
+        let line = json!({
+            "profile": request.profile.name,
+            "secret": request.profile.secret,
+            "headers": headers,
+            "body": STANDARD.encode(&request.body),
+        });
         lines.push_str(&format!("{line}\n"));
     }
     lines
