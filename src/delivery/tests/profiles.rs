@@ -804,3 +804,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+#[ignore = "a measurement; run it with --release and --nocapture"]
+fn what_rendering_costs() {
+    const ROUNDS: u32 = 20_000;
+    let settings = settings_with("").unwrap_or_else(|problems| panic!("{problems:?}"));
+    let members = r#""eventType":"CREATE","entityType":"Agreement","entityId":25,"reference":"r","status_code":"S","cid":"c","token_id":25,"hash":"h","file":"f","timestamp":"t""#;
+    let payload = format!(r#"{{{members},"pad":"{}"}}"#, "x".repeat(800));
+    let message = Arc::new(message_with(payload));
+    let key = Secret::generate(SecretForm::StandardWebhooks, [7; 32]);
+    for _ in 0..2 {
+        for name in ["standard", "github", "ocrolus", "ioffice", "ovcode-headers"] {
+            let endpoint = Arc::new(endpoint_of(name, key.expose()));
+            let prepared = Prepared::new(&endpoint, &settings).unwrap_or_else(|_| panic!("{name}"));
+            let started = Instant::now();
+            for number in 0..ROUNDS {
+                let request = prepared.request(&message, NOW, || {
+                    Scope::of_attempt(Attempt {
+                        message: message.clone(),
+                        endpoint: endpoint.clone(),
+                        number,
+                        now: NOW,
+                    })
+                });
+                std::hint::black_box(request.unwrap_or_else(failed));
+            }
+            println!("{name}: {:?} a request", started.elapsed() / ROUNDS);
+        }
+    }
+}
