@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use actix_web::web::Bytes;
-use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr};
+use minijinja::{Error, Value};
 
 use super::payload;
 use crate::clock::Timestamp;
@@ -112,6 +112,16 @@ impl Scope {
             signature: Some(Value::from(signature)),
             ..self.clone()
         }
+    }
+
+    /// What a template's name stands for: `payload.invoice.id`. Undefined where it is nothing, and an
+    /// error where something would have to be below that.
+    pub fn lookup(&self, name: &str) -> Result<Value, Error> {
+        let mut words = name.split('.');
+        let variable = words.next().and_then(|variable| self.field(variable));
+        words.try_fold(variable.unwrap_or_default(), |value, word| {
+            value.get_attr(word)
+        })
     }
 
     /// The scope as a template's context.
@@ -341,7 +351,8 @@ named_fields!(Bound, &[]);
 
 #[cfg(test)]
 mod tests {
-    use super::super::template::{Escape, Template};
+    use super::super::escape::Escape;
+    use super::super::template::Template;
     use super::*;
 
     fn rendered(scope: &Scope, source: &str) -> Result<String, String> {
