@@ -1,4 +1,4 @@
-//! `cargo bench --bench deliver [-- --quick] [--dir PATH] [--set SETTING=VALUE] [throughput|steady|neighbour|fan-out|waiting]`
+//! `cargo bench --bench deliver [-- --quick] [--dir PATH] [--set SETTING=VALUE] [throughput|steady|neighbour|fan-out|waiting|profiles]`
 //!
 //! How fast messages are accepted and delivered, at what cost, and how long one takes from the
 //! publisher's send to the receiver's hands: the real binary, on loopback, with its client and its
@@ -30,6 +30,9 @@ fn main() {
     }
     if options.wants("waiting") {
         waiting(&options);
+    }
+    if options.wants("profiles") {
+        profiles(&options);
     }
 }
 
@@ -261,6 +264,83 @@ fn waiting(options: &Options) {
         "memory, peak, until all are delivered",
         format!("{:.1} MiB", usage::peak_rss(server)),
     );
+}
+
+/// As the shipped profile of the name, but that any 2xx is a success: the sink's answers are short.
+const OVCODE_HEADERS: &str = r#"
+[delivery]
+default_profile = "bench"
+[profiles.bench.headers]
+webhook-id = "{{ message.id }}"
+reference = "{{ payload.reference }}"
+status_code = "{{ payload.status_code }}"
+cid = "{{ payload.cid }}"
+token_id = "{{ payload.token_id }}"
+hash = "{{ payload.hash }}"
+file = "{{ payload.file }}"
+timestamp = "{{ payload.timestamp }}"
+[[profiles.bench.signatures]]
+header = "x-api-secret"
+algorithm = "static"
+"#;
+
+/// What these profiles' templates name.
+const MEMBERS: &str = r#""eventType":"CREATE","entityType":"Agreement","entityId":25,"reference":"order-25","status_code":"S","cid":"c-25","token_id":25,"hash":"0xe3b0c44298fc1c149afb","file":"document.pdf","timestamp":"2024-05-31 09:04:53.0","#;
+
+/// One server for each profile, which take turns, so that a busy machine is busy for all of them.
+fn profiles(options: &Options) {
+    let messages = options.number("profiles", 2_000, 10_000);
+    let rounds = options.number("rounds", 2, 6);
+    heading(&format!(
+        "profiles: {rounds} rounds of {messages} messages of {PAYLOAD_BYTES} bytes each, one endpoint"
+    ));
+    let worlds: Vec<(&str, World)> = [
+        ("standard", ""),
+        ("ioffice", "[delivery]\ndefault_profile = 'ioffice'\n"),
+        ("ocrolus", "[delivery]\ndefault_profile = 'ocrolus'\n"),
+        ("ovcode-headers", OVCODE_HEADERS),
+    ]
+    .map(|(name, file)| {
+        let mut world = World::start_with_file(options, &[], file);
+        world.members = MEMBERS.to_owned();
+        world.endpoint(&world.sink.url("/e/0"));
+        world.warm_up(1);
+        (name, world)
+    })
+    .into();
+    let mut costs = vec![Vec::new(); worlds.len()];
+    for _ in 0..rounds {
+        for ((_, world), costs) in worlds.iter().zip(&mut costs) {
+            let server = world.server.process.id();
+            world.sink.reset();
+            let cpu = usage::cpu_at_rest(server);
+            world.flood(messages);
+            world.sink.wait(0..1, messages);
+            let cpu = usage::cpu_at_rest(server) - cpu;
+            costs.push(cpu.as_micros() as f64 / messages as f64);
+        }
+    }
+    let mut of_standard = None;
+    for ((name, _), costs) in worlds.iter().zip(&mut costs) {
+        costs.sort_by(f64::total_cmp);
+        let cost = costs[costs.len() / 2];
+        let all = format!(
+            "{cost:.1} µs ({:.1} to {:.1})",
+            costs[0],
+            costs[costs.len() - 1]
+        );
+        let label = format!("server CPU, accept and delivery, {name}");
+        match of_standard {
+            None => line(&label, all),
+            Some(standard) => judged(
+                &label,
+                format!("{all}, {:+.1} µs", cost - standard),
+                "≤ 20 µs more",
+                cost - standard <= 20.0,
+            ),
+        }
+        of_standard.get_or_insert(cost);
+    }
 }
 
 fn per_second(count: u64, start_ns: u64, end_ns: u64) -> f64 {

@@ -34,6 +34,8 @@ pub struct Load {
     /// Messages a second; as fast as they are accepted where absent.
     pub rate: Option<f64>,
     pub payload_bytes: usize,
+    /// Members of the payload beside the benchmark's own, such as `"a":1,`.
+    pub members: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -311,9 +313,10 @@ impl Prepared {
         };
         let padding = load
             .payload_bytes
-            .saturating_sub(STAMP.len() + r#","pad":""}"#.len());
+            .saturating_sub(STAMP.len() + r#","pad":""}"#.len() + load.members.len());
         let body = format!(
-            r#"{{"eventType":"{EVENT_TYPE}","payload":{STAMP},"pad":"{}"}}}}"#,
+            r#"{{"eventType":"{EVENT_TYPE}","payload":{STAMP},{}"pad":"{}"}}}}"#,
+            load.members,
             "x".repeat(padding)
         );
         let bytes = format!(

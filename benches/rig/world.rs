@@ -19,12 +19,21 @@ pub struct World {
     launch: Launch,
     directory: TempDir,
     application: String,
+    /// Of every payload, beside the benchmark's own.
+    pub members: String,
 }
 
 impl World {
     /// With the caller's settings, which prevail over the benchmark's own.
     pub fn start(options: &Options, own: &[(&str, u64)]) -> World {
+        World::start_with_file(options, own, "")
+    }
+
+    /// The same with the text of a `config.toml`, over which both prevail.
+    pub fn start_with_file(options: &Options, own: &[(&str, u64)], file: &str) -> World {
         let directory = options.scratch();
+        // The server runs in this directory and reads the file there.
+        std::fs::write(directory.path().join("config.toml"), file).expect("a file can be written");
         let launch =
             Launch::new(directory.path().join("data")).ready_within(Duration::from_secs(600));
         let launch = own.iter().fold(launch, |launch, (setting, value)| {
@@ -48,6 +57,7 @@ impl World {
             launch,
             directory,
             application,
+            members: String::new(),
         }
     }
 
@@ -89,6 +99,7 @@ impl World {
             messages,
             rate,
             payload_bytes: PAYLOAD_BYTES,
+            members: self.members.clone(),
         }
     }
 

@@ -8,6 +8,7 @@
 
 pub mod address;
 mod connect;
+pub mod escape;
 mod example;
 mod judge;
 pub mod payload;

@@ -12,11 +12,12 @@ use actix_web::http::header::HeaderName;
 use actix_web::web::Bytes;
 use serde::de::IgnoredAny;
 
+use super::escape::{Escape, is_visible};
 use super::example;
 use super::scope::{self, Scope, VARIABLES};
 use super::signature::{Keys, Signature};
 use super::target::Target;
-use super::template::{Escape, FUNCTIONS, Fault, Template, is_visible};
+use super::template::{FUNCTIONS, Fault, Template};
 use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::domain::attempt::{Failure, FailureKind};

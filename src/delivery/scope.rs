@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use actix_web::web::Bytes;
-use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr};
+use minijinja::{Error, Value};
 
 use super::payload;
 use crate::clock::Timestamp;
@@ -112,6 +112,16 @@ impl Scope {
             signature: Some(Value::from(signature)),
             ..self.clone()
         }
+    }
+
+    /// What a template's name stands for: `payload.invoice.id`. Undefined where it is nothing, and an
+    /// error where something would have to be below that.
+    pub fn lookup(&self, name: &str) -> Result<Value, Error> {
+        let mut words = name.split('.');
+        let variable = words.next().and_then(|variable| self.field(variable));
+        words.try_fold(variable.unwrap_or_default(), |value, word| {
+            value.get_attr(word)
+        })
     }
 
     /// The scope as a template's context.
@@ -315,7 +325,10 @@ impl Bound {
         let below = match (self.path.as_str(), name) {
             ("", "payload") => self.below.clone(),
             ("", _) => None,
-            _ => self.below.as_ref()?.get_attr(name).ok(),
+            _ => {
+                let below = self.below.as_ref();
+                below.and_then(|below| below.get_attr(name).ok())
+            }
         };
         let below = below.filter(|below| !below.is_undefined());
         let path = format!("{path}.");
@@ -335,3 +348,52 @@ impl Bound {
 }
 
 named_fields!(Bound, &[]);
+
+#[cfg(test)]
+mod tests {
+    use super::super::escape::Escape;
+    use super::super::template::Template;
+    use super::*;
+
+    fn rendered(scope: &Scope, source: &str) -> Result<String, String> {
+        let template = Template::compile(source, Escape::Text, 1024)?;
+        let rendered = template.render(scope, 1024);
+        rendered.map_err(|fault| fault.to_string())
+    }
+
+    #[test]
+    fn what_was_found_in_a_request_is_bound_by_its_path() {
+        let bindings = [
+            ("message.id", "msg_1"),
+            ("timestamp", "1614265330"),
+            ("payload.entityId", "25"),
+            ("payload.deep.er", "x"),
+        ];
+        let bindings: BTreeMap<String, String> = bindings
+            .into_iter()
+            .map(|(path, text)| (path.to_owned(), text.to_owned()))
+            .collect();
+        let body = Bytes::from_static(br#"{"entityId": 26, "kind": "A", "deep": {"other": 1.10}}"#);
+        let without_body = Scope::of_bindings(bindings.clone(), None);
+        let with_body = Scope::of_bindings(bindings, Some(&body)).with_body(body.clone());
+        let source =
+            "{{ timestamp }}.{{ message.id }}:{{ payload.entityId }}:{{ payload.deep.er }}";
+        for scope in [&without_body, &with_body] {
+            let expected = "1614265330.msg_1:25:x";
+            assert_eq!(rendered(scope, source).as_deref(), Ok(expected));
+        }
+        let source = "{{ payload.kind }} {{ payload.deep.other }} {{ body }}";
+        let expected = format!("A 1.10 {}", std::str::from_utf8(&body).unwrap());
+        assert_eq!(rendered(&with_body, source), Ok(expected));
+        for missing in [
+            "payload.kind",
+            "payload.deep.other",
+            "body",
+            "message.event_type",
+            "attempt",
+        ] {
+            let fault = rendered(&without_body, &format!("{{{{ {missing} }}}}")).unwrap_err();
+            assert_eq!(fault, format!("`{missing}` is undefined"));
+        }
+    }
+}

@@ -16,6 +16,8 @@ use crate::domain::message::Origin;
 use crate::domain::profile as domain;
 use crate::domain::secret::{Secret, SecretForm};
 
+mod profiles;
+
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 const BODY: &str = r#"{"type":"invoice.paid","amount":1.10}"#;
@@ -685,11 +687,20 @@ async fn a_handshake_that_hangs_ends_with_the_connect_timeout() {
         let _ = talk.io.read_to_end(&mut buffer).await;
     })
     .await;
-    let sender = sender_with(Clock::manual(NOW), |config| {
+    let clock = Clock::manual(NOW);
+    let sender = sender_with(clock.clone(), |config| {
         config["delivery"]["connect_timeout_seconds"] = json!(1);
     });
     let endpoint = endpoint(receiver.url().replace("http:", "https:"));
-    let outcome = sender.made(&endpoint, &message(), 1).await;
+    let passing = async {
+        until("it is connected", || receiver.seen.open.get() == 1).await;
+        clock.advance_to(NOW + Duration::from_millis(999));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(receiver.seen.open.get(), 1);
+        clock.advance_to(NOW + Duration::from_secs(1));
+    };
+    let message = message();
+    let (outcome, ()) = tokio::join!(sender.made(&endpoint, &message, 1), passing);
     assert_eq!(
         failure_of(&outcome),
         (

@@ -1,0 +1,163 @@
+//! How what a template prints is written at its place.
+//!
+//! `template` calls [`write_value`] for every value that any template prints, so that no payload can
+//! leave its place: a value in a URL stays one segment, one in a header has no line break, one in
+//! JSON is one JSON value. Pure.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use minijinja::value::ValueKind;
+use minijinja::{Error, ErrorKind, Value};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::payload::{Json, Number};
+use super::scope::{Body, Example};
+use crate::domain::payload::DEPTH_MAX;
+
+/// What stands for itself in a URL (RFC 3986, section 2.3).
+const URL_ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// How values are written. But for JSON, they must be text, a number or a truth value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Escape {
+    /// As one segment of a path, or one value of a query.
+    Url,
+    /// As visible ASCII characters.
+    Header,
+    /// As they are.
+    Text,
+    /// As JSON.
+    Json,
+}
+
+/// Writes what a template prints; marks of safety that a value may have do not count.
+pub fn write_value(out: &mut impl fmt::Write, value: &Value, escape: Escape) -> Result<(), Error> {
+    match escape {
+        Escape::Json => write_json(out, value, 0),
+        Escape::Text => Ok(out.write_str(&text(value)?)?),
+        Escape::Header => {
+            let text = text(value)?;
+            match text.bytes().all(is_visible) {
+                true => Ok(out.write_str(&text)?),
+                false => Err(Unfit("has characters that a header cannot carry").into()),
+            }
+        }
+        Escape::Url => match &*text(value)? {
+            "" => Err(Unfit("is empty").into()),
+            "." | ".." => Err(Unfit("is a dot segment, which a URL would lose").into()),
+            text => Ok(write!(out, "{}", utf8_percent_encode(text, URL_ESCAPED))?),
+        },
+    }
+}
+
+/// Whether it may stand in a header's value, as far as such values are safe everywhere.
+pub fn is_visible(byte: u8) -> bool {
+    (b' '..=b'~').contains(&byte)
+}
+
+/// Why a value cannot stand where it is printed; the predicate of a sentence.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("a value {0}")]
+pub struct Unfit(&'static str);
+
+impl Unfit {
+    pub fn predicate(self) -> &'static str {
+        self.0
+    }
+}
+
+impl From<Unfit> for Error {
+    fn from(unfit: Unfit) -> Error {
+        Error::from(ErrorKind::InvalidOperation).with_source(unfit)
+    }
+}
+
+/// A scalar as text.
+fn text(value: &Value) -> Result<Cow<'_, str>, Unfit> {
+    Err(Unfit(match value.kind() {
+        ValueKind::String => return Ok(value.as_str().unwrap_or_default().into()),
+        ValueKind::Number => return Ok(value.to_string().into()),
+        ValueKind::Bool => return Ok(if value.is_true() { "true" } else { "false" }.into()),
+        ValueKind::Plain => match plain_text(value) {
+            Some(text) => return Ok(text),
+            None => "is not text",
+        },
+        ValueKind::Undefined => "is undefined",
+        ValueKind::None => "is null",
+        ValueKind::Map => "is an object",
+        ValueKind::Seq | ValueKind::Iterable => "is a list",
+        _ => "is not text",
+    }))
+}
+
+/// Those values of the scope that are not text, and yet have one.
+fn plain_text(value: &Value) -> Option<Cow<'_, str>> {
+    if let Some(body) = value.downcast_object_ref::<Body>() {
+        return body.text().map(Cow::from);
+    }
+    if let Some(number) = value.downcast_object_ref::<Number>() {
+        return Some(number.text().into());
+    }
+    let example = value.downcast_object_ref::<Example>()?.value();
+    text(&example).map(|text| text.into_owned().into()).ok()
+}
+
+/// Published objects and lists stand as published, however they got here.
+fn write_json(out: &mut impl fmt::Write, value: &Value, depth: usize) -> Result<(), Error> {
+    if depth > DEPTH_MAX {
+        return Err(Unfit("nests too deeply").into());
+    }
+    if let Some(json) = value.downcast_object_ref::<Json>() {
+        return Ok(out.write_str(json.text())?);
+    }
+    if let Some(number) = value.downcast_object_ref::<Number>() {
+        return Ok(out.write_str(number.text())?);
+    }
+    if let Some(example) = value.downcast_object_ref::<Example>() {
+        return write_json(out, &example.value(), depth + 1);
+    }
+    match value.kind() {
+        ValueKind::None => out.write_str("null")?,
+        ValueKind::Number => match value.to_string() {
+            number if number.ends_with(|last: char| last.is_ascii_digit()) => {
+                out.write_str(&number)?;
+            }
+            _ => return Err(Unfit("is no finite number").into()),
+        },
+        ValueKind::Map => {
+            out.write_char('{')?;
+            for (index, name) in value.try_iter()?.enumerate() {
+                if index > 0 {
+                    out.write_char(',')?;
+                }
+                write_json_string(out, &text(&name)?)?;
+                out.write_char(':')?;
+                write_json(out, &value.get_item(&name)?, depth + 1)?;
+            }
+            out.write_char('}')?;
+        }
+        ValueKind::Seq | ValueKind::Iterable => {
+            out.write_char('[')?;
+            for (index, member) in value.try_iter()?.enumerate() {
+                if index > 0 {
+                    out.write_char(',')?;
+                }
+                write_json(out, &member, depth + 1)?;
+            }
+            out.write_char(']')?;
+        }
+        ValueKind::Bool => out.write_str(&text(value)?)?,
+        _ => write_json_string(out, &text(value)?)?,
+    }
+    Ok(())
+}
+
+fn write_json_string(out: &mut impl fmt::Write, text: &str) -> Result<(), Error> {
+    let quoted = serde_json::to_string(text).map_err(|_| Unfit("is not text"))?;
+    Ok(out.write_str(&quoted)?)
+}
