@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Receiver, Server, keys};
 
+mod wire;
+
 const CONFIGURE: &str = "/v1/account/settings/update/webhook_endpoint";
 const DETAILS: &str = "/v1/account/settings/webhook_details";
 const TEST: &str = "/v1/account/settings/test_webhook_endpoint";
@@ -363,7 +365,7 @@ async fn what_is_wrong_is_named_as_a_whole_and_changes_nothing() {
         ("webhook_endpoint", json!(""), "must be an absolute URL"),
         ("webhook_endpoint", json!("ftp://host/"), "must be http or"),
         ("webhook_endpoint", json!("http://10.0.0.1/"), ""),
-        ("webhook_endpoint", json!(7), "invalid type"),
+        ("webhook_endpoint", json!(7), "must be a string"),
         ("event", json!("BOOK_BURNT"), "no event type BOOK_BURNT"),
         ("event", json!("BOOK_ADDED"), "type BOOK_ADDED is archived"),
         ("event", json!(7), "must be a text with commas"),
@@ -558,7 +560,7 @@ async fn a_rotated_secret_is_the_only_one_and_is_not_shown() {
         ),
         (
             json!({ "secret_key": 1234567890123456_u64 }),
-            "secret_key: invalid type",
+            "secret_key: must be a string",
         ),
     ] {
         let answer = account.post(&server, ROTATE, body).await;
