@@ -120,34 +120,33 @@ pub fn check_method(problems: &mut Problems, endpoint: &Endpoint, profile: &Prof
     }
 }
 
-/// Both kinds of headers go out with the same request: together there are not too many, and each
-/// name stands once and is not the profile's.
+/// Both kinds of headers together: each name is one, stands once, and is nobody else's.
 pub fn check_headers(problems: &mut Problems, endpoint: &Endpoint, config: &Config, named: Named) {
-    let (headers, auth_headers) = (&endpoint.headers, &endpoint.auth_headers);
-    let max = config.limits.headers_max;
-    let by_profile = profile_of(endpoint, config).map(Profile::header_names);
-    let is_profiles = |name: &str| {
-        let mut names = by_profile.iter().flatten();
-        names.any(|one| one.eq_ignore_ascii_case(name))
+    let limits = &config.limits;
+    let kinds = [
+        ("headers", &endpoint.headers, named.headers),
+        ("authHeaders", &endpoint.auth_headers, named.auth_headers),
+    ];
+    let count = endpoint.headers.len() + endpoint.auth_headers.len();
+    if let Some((field, ..)) = kinds.iter().find(|(.., is_named)| *is_named)
+        && count > limits.headers_max
+    {
+        let max = limits.headers_max;
+        let message = format!("may have at most {max} entries, headers and authHeaders together");
+        problems.add(&["body", field], message);
+        return;
+    }
+    let set_by_profile = profile_of(endpoint, config)
+        .map(Profile::header_names)
+        .unwrap_or_default();
+    let is_the_profiles = |name: &str| {
+        set_by_profile
+            .iter()
+            .any(|one| one.eq_ignore_ascii_case(name))
     };
-    for (field, is_named, own, others, others_field) in [
-        (
-            "headers",
-            named.headers,
-            headers,
-            auth_headers,
-            "authHeaders",
-        ),
-        (
-            "authHeaders",
-            named.auth_headers,
-            auth_headers,
-            headers,
-            "headers",
-        ),
-    ] {
+    for (field, headers, is_named) in kinds {
         if !is_named {
-            let taken = own.keys().filter(|name| is_profiles(name));
+            let taken = headers.keys().filter(|name| is_the_profiles(name));
             for name in taken.filter(|_| named.profile) {
                 let message =
                     format!("sets the header {name} itself, which the endpoint has in {field}");
@@ -155,31 +154,21 @@ pub fn check_headers(problems: &mut Problems, endpoint: &Endpoint, config: &Conf
             }
             continue;
         }
-        let mut wrong = header_problems(own, max, config.limits.header_value_bytes);
-        // Where both are named, what they have together is told of once.
+        let (others, is_in_others) = match field {
+            "headers" => (&endpoint.auth_headers, "is in authHeaders, too"),
+            _ => (&endpoint.headers, "is in headers, too"),
+        };
+        // Where both are named, a header that is in both is told of once.
         let asks_others = field == "authHeaders" || !named.auth_headers;
-        if wrong.is_empty() && asks_others && own.len() + others.len() > max {
-            let message = format!("may have at most {max} entries, together with {others_field}");
-            wrong.push((None, message));
-        }
-        for name in own.keys() {
-            let is_others = || others.keys().any(|one| one.eq_ignore_ascii_case(name));
-            let message = if wrong.iter().any(|(one, _)| one.as_ref() == Some(name)) {
-                continue;
-            } else if is_profiles(name) {
-                "is a header that the profile sets itself".to_owned()
-            } else if asks_others && is_others() {
-                format!("is in {others_field}, too")
-            } else {
-                continue;
-            };
-            wrong.push((Some(name.clone()), message));
-        }
-        for (name, message) in wrong {
-            match name {
-                Some(name) => problems.add(&["body", field, &name], message),
-                None => problems.add(&["body", field], message),
+        let taken = |name: &str| {
+            if is_the_profiles(name) {
+                return Some("is a header that the profile sets itself");
             }
+            let is_there = others.keys().any(|one| one.eq_ignore_ascii_case(name));
+            (asks_others && is_there).then_some(is_in_others)
+        };
+        for (name, message) in header_problems(headers, limits.header_value_bytes, taken) {
+            problems.add(&["body", field, &name], message);
         }
     }
 }

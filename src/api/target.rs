@@ -40,19 +40,6 @@ pub struct Target {
     basic_auth: Option<BasicAuth>,
 }
 
-impl Target {
-    /// Credentials stay with the origin that they were given for, and with no other: whoever may
-    /// change the URL and was never told the password could have it sent to himself.
-    pub fn apply_to(self, endpoint: &mut Endpoint) {
-        let same_origin =
-            Url::parse(&endpoint.url).is_ok_and(|old| old.origin() == self.url.origin());
-        if self.basic_auth.is_some() || !same_origin {
-            endpoint.basic_auth = self.basic_auth;
-        }
-        endpoint.url = self.url.into();
-    }
-}
-
 /// Basic authentication as a caller gives it.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -63,28 +50,37 @@ pub struct BasicAuthIn {
 }
 
 /// Sets the URL and Basic authentication of an endpoint, as far as a change names them.
+///
+/// Credentials stay with the origin that they were given for, and with no other: whoever may change
+/// the URL and was never told the password could have it sent to himself.
 pub fn retarget(
     problems: &mut Problems,
     endpoint: &mut Endpoint,
     target: Option<Target>,
     given: Patch<BasicAuthIn>,
 ) {
-    let in_url = target.as_ref().and_then(|target| target.basic_auth.clone());
+    let mut kept = endpoint.basic_auth.take();
+    let mut in_url = None;
     if let Some(target) = target {
-        target.apply_to(endpoint);
+        let old = Url::parse(&endpoint.url);
+        if !old.is_ok_and(|old| old.origin() == target.url.origin()) {
+            kept = None;
+        }
+        in_url = target.basic_auth;
+        endpoint.url = target.url.into();
     }
-    match given {
-        Patch::Absent => {}
-        Patch::Null => endpoint.basic_auth = in_url,
+    endpoint.basic_auth = match given {
+        Patch::Absent => in_url.or(kept),
+        Patch::Null => in_url,
         Patch::Set(given) => {
-            let known = endpoint.basic_auth.take();
-            endpoint.basic_auth = basic_auth(problems, given, known.as_ref());
-            if endpoint.basic_auth.is_some() && in_url.is_some() && in_url != endpoint.basic_auth {
+            let basic_auth = basic_auth(problems, given, in_url.as_ref().or(kept.as_ref()));
+            if basic_auth.is_some() && in_url.is_some() && in_url != basic_auth {
                 let message = "is not what the URL says; give the credentials once";
                 problems.add(&["body", "basicAuth"], message);
             }
+            basic_auth
         }
-    }
+    };
 }
 
 /// The credentials that were given, with the password from `known` where it is not named.
@@ -180,27 +176,25 @@ fn credentials(url: &Url) -> Result<Option<BasicAuth>, String> {
     }))
 }
 
-/// What is wrong with headers that are to be sent along: for one name, or for all of them. Values
-/// are not repeated.
+/// What is wrong with headers that are to be sent along, by their names. `taken` says why a name is
+/// another's. Values are not repeated.
 pub fn header_problems(
     headers: &BTreeMap<String, String>,
-    count_max: usize,
     value_bytes_max: usize,
-) -> Vec<(Option<String>, String)> {
+    taken: impl Fn(&str) -> Option<&'static str>,
+) -> Vec<(String, String)> {
     let mut problems = Vec::new();
-    if headers.len() > count_max {
-        let message = format!("may have at most {count_max} entries");
-        return vec![(None, message)];
-    }
     let mut seen = HashSet::new();
     for (name, value) in headers {
-        if let Some(message) = name_problem(name) {
-            problems.push((Some(name.clone()), message.to_owned()));
-        } else if !seen.insert(name.to_ascii_lowercase()) {
-            problems.push((Some(name.clone()), "is given twice".to_owned()));
+        let is_new = seen.insert(name.to_ascii_lowercase());
+        let problem = name_problem(name)
+            .or((!is_new).then_some("is given twice"))
+            .or_else(|| taken(name));
+        if let Some(message) = problem {
+            problems.push((name.clone(), message.to_owned()));
         }
         if let Some(message) = value_problem(value, value_bytes_max) {
-            problems.push((Some(name.clone()), message));
+            problems.push((name.clone(), message));
         }
     }
     problems
@@ -338,20 +332,27 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_counted_and_unique() {
+    fn a_name_stands_once_and_is_nobody_elses() {
         let headers = |names: &[&str]| {
             names
                 .iter()
                 .map(|name| ((*name).to_owned(), "v".to_owned()))
                 .collect::<BTreeMap<_, _>>()
         };
-        assert!(header_problems(&headers(&["A", "B"]), 2, 10).is_empty());
-        assert_eq!(
-            header_problems(&headers(&["A", "B", "C"]), 2, 10)[0].0,
-            None
-        );
-        let twice = header_problems(&headers(&["A", "a"]), 2, 10);
-        assert_eq!(twice[0].0.as_deref(), Some("a"));
+        let taken = |name: &str| (name == "x-taken").then_some("is taken");
+        for (names, expected) in [
+            (vec!["A", "B"], vec![]),
+            (vec!["A", "a"], vec![("a", "is given twice")]),
+            (vec!["B", "x-taken"], vec![("x-taken", "is taken")]),
+            (
+                vec!["Host"],
+                vec![("Host", "is a header that the server sets itself")],
+            ),
+        ] {
+            let problems = header_problems(&headers(&names), 10, taken);
+            let found: Vec<_> = problems.iter().map(|(a, b)| (&a[..], &b[..])).collect();
+            assert_eq!(found, expected);
+        }
     }
 
     /// What becomes of an endpoint at example.com with ann's password `old`: its credentials, or

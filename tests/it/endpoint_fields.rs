@@ -205,6 +205,10 @@ async fn each_bad_form_is_named_and_changes_nothing() {
         ),
         (
             json!({ "headers": many("x-", 33), "authHeaders": many("y-", 32) }),
+            vec!["body.headers"],
+        ),
+        (
+            json!({ "authHeaders": many("y-", 65) }),
             vec!["body.authHeaders"],
         ),
         (json!({ "retry": 5 }), vec!["body.retry"]),
