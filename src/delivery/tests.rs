@@ -157,6 +157,8 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
         "limits": {
             "payload_bytes": 1048576, "url_bytes": 2048, "header_value_bytes": 8192,
             "headers_max": 64, "endpoints_per_application_max": 50,
+            "endpoint_timeout_seconds_max": 60, "endpoint_retries_max": 50,
+            "endpoint_retry_days_max": 7,
             "channels_per_endpoint_max": 500, "answer_read_bytes": 65536,
             "answer_kept_bytes": 8192, "list_page_max": 250, "waiting_max": 1000,
             "commit_queue_max": 100, "connections_max": 100, "endpoint_timeout_seconds_max": 60,

@@ -16,15 +16,22 @@ use crate::support::{
 const ENDPOINTS: &str = "/api/v1/app/app/endpoint";
 
 /// Of an endpoint without a uid and a throttle, which are left out where there are none.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 18] = [
+    "authHeaderNames",
+    "basicAuth",
     "channels",
     "createdAt",
     "description",
     "disabled",
     "eventTypes",
     "filterTypes",
+    "headers",
     "id",
     "metadata",
+    "method",
+    "profile",
+    "retry",
+    "timeoutSeconds",
     "updatedAt",
     "url",
     "version",
@@ -206,8 +213,8 @@ async fn what_is_wrong_with_an_endpoint_is_told_at_once() {
                 "body.eventTypes.1",
                 "body.channels",
                 "body.throttleRate",
-                "body.headers.Host",
                 "body.url",
+                "body.headers.Host",
                 "body.secret",
             ],
         ),
