@@ -119,14 +119,14 @@ impl System {
         }
     }
 
-    /// The shipped example of an event type, byte for byte.
+    /// The shipped example of an event type, as it stands in the file but for the lines around it.
     fn payload(&self, event_type: &str) -> String {
         let list = self.catalogue["event_types"].as_array().expect("a list");
         let found = list
             .iter()
             .find(|one| one["name"].as_str() == Some(event_type));
         let found = found.unwrap_or_else(|| panic!("{event_type} is not shipped"));
-        found["example"].as_str().expect("an example").to_owned()
+        found["example"].as_str().expect("an example").trim().to_owned()
     }
 
     /// The uid of the shipped application.

@@ -39,13 +39,13 @@ impl Example {
         self.event_types().map(|one| text(one, "name")).collect()
     }
 
-    /// An event type's payload as it stands in the file.
+    /// An event type's payload as it stands in the file, but for the lines around it.
     #[track_caller]
     pub fn payload(&self, event_type: &str) -> &str {
         let found = self
             .event_types()
             .find(|one| text(one, "name") == event_type);
-        text(found.expect("it ships this event type"), "example")
+        text(found.expect("it ships this event type"), "example").trim()
     }
 
     fn event_types(&self) -> impl Iterator<Item = &toml::Value> {
