@@ -19,6 +19,7 @@ mod limits;
 mod messages;
 mod metrics;
 mod payloads;
+mod profiles;
 mod receivers;
 mod reserved_slots;
 mod restart;
