@@ -126,7 +126,11 @@ impl System {
             .iter()
             .find(|one| one["name"].as_str() == Some(event_type));
         let found = found.unwrap_or_else(|| panic!("{event_type} is not shipped"));
-        found["example"].as_str().expect("an example").trim().to_owned()
+        found["example"]
+            .as_str()
+            .expect("an example")
+            .trim()
+            .to_owned()
     }
 
     /// The uid of the shipped application.

@@ -76,6 +76,8 @@ struct AttemptOut<'a> {
     response_headers: BTreeMap<String, String>,
     response_truncated: bool,
     timings: TimingsOut,
+    /// From the publication to the end of the answer, in milliseconds.
+    latency_ms: u64,
     sent_again: bool,
     #[serde(serialize_with = "optional_text")]
     next_attempt_at: Option<Timestamp>,
@@ -160,11 +162,18 @@ impl<'a> AttemptOut<'a> {
                 first_byte_us: attempt.timings.first_byte_us,
                 total_us: attempt.timings.total_us,
             },
+            latency_ms: latency_ms(attempt),
             sent_again: attempt.sent_again,
             next_attempt_at: attempt.next_due(),
             test: attempt.test,
         }
     }
+}
+
+/// A message's id tells when it was published, to some milliseconds.
+fn latency_ms(attempt: &Attempt) -> u64 {
+    let waited = attempt.started_at.since(attempt.message.time());
+    waited.as_millis() as u64 + u64::from(attempt.timings.total_us / 1000)
 }
 
 /// Headers by name, repeated ones joined (RFC 9110, 5.2), sensitive ones masked.

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::body::None as NoBody;
 use actix_web::http;
 use actix_web::web::Bytes;
 use awc::Client;
@@ -143,7 +144,7 @@ pub async fn exchange(
     *call.headers_mut() = request.headers.clone();
     let sending = match (&request.body, request.method) {
         (Some(body), _) => call.send_body(body.clone()),
-        (None, Method::Get) => call.send(),
+        (None, Method::Get) => call.send_body(NoBody::new()),
         // Where a body could be, that there is none is said.
         (None, _) => call.send_body(Bytes::new()),
     };

@@ -14,6 +14,10 @@ use crate::domain::token::Token;
 
 /// One change of the registrations. Deleting an application deletes its endpoints with it.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "few exist at a time, and most of them are endpoints"
+)]
 pub enum Change {
     PutOrganisation(Organisation),
     PutApplication(Application),

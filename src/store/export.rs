@@ -32,6 +32,10 @@ struct Export {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "most of them are endpoints, and all are written one after the other"
+)]
 enum Registration {
     Organisation(Organisation),
     Token(Token),

@@ -25,6 +25,7 @@ mod okhi;
 mod ovation;
 mod ovcode;
 mod payloads;
+mod profile_requests;
 mod profiles;
 mod receivers;
 mod reserved_slots;

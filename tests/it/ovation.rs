@@ -9,7 +9,7 @@ use awc::http::Method;
 use postrider::domain::endpoint::Endpoint;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Receiver, Server, keys};
+use crate::support::{Answer, Receiver, Script, Server, keys, wait_until};
 
 const WEBHOOKS: &str = "/api/v3/project_templates/456/webhook_endpoints";
 
@@ -244,9 +244,9 @@ async fn every_error_is_in_one_answer() {
         "requestHeaders.X-One must be a string",
         "requestHeaders.Host is a header that the server sets itself",
         "requestHeaders.X-Two must have a value of visible ASCII characters",
+        "authenticationHeaders.Authorization is a header that the server sets itself",
         "authenticationHeaders.no name is not a header name",
         "authenticationHeaders.webhook-id is a header that the server sets itself",
-        "authenticationHeaders.Authorization is a header that the server sets itself",
     ];
     assert_errors(&server.post(unknown, wrong.clone()).await, 422, &errors);
     assert_errors(&server.put(&unknown_one, wrong.clone()).await, 422, &errors);
@@ -470,14 +470,14 @@ async fn a_url_is_checked_as_everywhere_and_its_credentials_give_way() {
 #[actix_web::test]
 async fn an_endpoint_made_here_has_the_profile_and_a_secret() {
     let server = started().await;
-    // The document's own example; its names speak of keys.
+    // The document's own example: though its names speak of keys, they are shown.
     let headers = json!({
         "requestHeaders": { "someKey": "any value", "anotherKey": "some other value" },
         "authenticationHeaders": { "api-key": "1234" },
     });
     let made = created(&server, with(headers)).await;
-    let masked = json!({ "someKey": "***", "anotherKey": "***" });
-    assert_eq!(made["requestHeaders"], masked);
+    let shown = json!({ "someKey": "any value", "anotherKey": "some other value" });
+    assert_eq!(made["requestHeaders"], shown);
     let endpoint = stored(&server, &made);
     assert_eq!(endpoint.profile.as_deref(), Some("ovation"));
     assert_eq!(endpoint.event_types, Some(vec!["report_signed".to_owned()]));
@@ -547,8 +547,8 @@ async fn headers_stay_where_an_update_does_not_name_them_and_go_where_it_clears_
     });
     let made = created(&server, with(both.clone())).await;
     let one = path(&made);
-    let visible = json!({ "X-Lab": "7", "X-Api-Key": "***" });
-    assert_eq!(made["requestHeaders"], visible);
+    let visible = &both["requestHeaders"];
+    assert_eq!(made["requestHeaders"], *visible);
     let headers = |server: &Server| {
         let endpoint = stored(server, &made);
         (endpoint.headers.clone(), endpoint.auth_headers.clone())
@@ -562,18 +562,10 @@ async fn headers_stay_where_an_update_does_not_name_them_and_go_where_it_clears_
     let read = json!({ "requestHeaders": visible });
     server.put(&one, with(read)).await.expect(201);
     assert_eq!(headers(&server), given);
-    let renamed = json!({ "requestHeaders": { "x-api-key": "***", "X-Plain": "***" } });
-    let put = server.put(&one, with(renamed)).await.expect(201);
-    let shown = json!({ "x-api-key": "***", "X-Plain": "***" });
-    assert_eq!(put["webhook_endpoint"]["requestHeaders"], shown);
-    assert_eq!(headers(&server).0["x-api-key"], "s3cret");
-    assert_eq!(headers(&server).0["X-Plain"], "***", "it is no mask there");
+    let stars = json!({ "requestHeaders": { "X-Api-Key": "***" } });
+    server.put(&one, with(stars)).await.expect(201);
+    assert_eq!(headers(&server).0["X-Api-Key"], "***", "it is no mask here");
 
-    // A mask stands for nothing where nothing is stored.
-    let masked = with(json!({ "requestHeaders": { "X-Token": "***" } }));
-    let error = "requestHeaders.X-Token has no value yet that *** could stand for";
-    assert_errors(&server.put(&one, masked.clone()).await, 422, &[error]);
-    assert_errors(&server.post(WEBHOOKS, masked).await, 422, &[error]);
     // The other kind is compared with what is stored.
     let twice = with(json!({ "requestHeaders": { "API-KEY": "1" } }));
     let error = "authenticationHeaders.api-key is in requestHeaders, too";
@@ -589,6 +581,32 @@ async fn headers_stay_where_an_update_does_not_name_them_and_go_where_it_clears_
         server.put(&one, with(clear)).await.expect(201);
         assert_eq!(headers(&server).1.len(), 0);
     }
+}
+
+#[actix_web::test]
+async fn a_sensitive_header_of_an_endpoint_made_elsewhere_is_masked_and_can_be_written_back() {
+    let server = started().await;
+    let body = json!({
+        "url": "https://a.test/", "headers": { "X-Api-Key": "s3cret", "X-Lab": "7" },
+    });
+    server.endpoint_of("456", body).await;
+    let list = server.get(WEBHOOKS).await.expect(200);
+    let webhook = list["webhook_endpoints"].as_array().unwrap()[0].clone();
+    let shown = json!({ "X-Api-Key": "***", "X-Lab": "7" });
+    assert_eq!(webhook["requestHeaders"], shown);
+    let one = path(&webhook);
+    let renamed = json!({ "requestHeaders": { "x-api-key": "***", "X-Plain": "***" } });
+    let put = server.put(&one, with(renamed)).await.expect(201);
+    let shown = json!({ "x-api-key": "***", "X-Plain": "***" });
+    assert_eq!(put["webhook_endpoint"]["requestHeaders"], shown);
+    let headers = stored(&server, &webhook).headers.clone();
+    assert_eq!(headers["x-api-key"], "s3cret");
+    assert_eq!(headers["X-Plain"], "***", "it is no mask there");
+
+    // A mask stands for nothing where nothing is stored.
+    let masked = with(json!({ "requestHeaders": { "X-Token": "***" } }));
+    let error = "requestHeaders.X-Token has no value yet that *** could stand for";
+    assert_errors(&server.put(&one, masked).await, 422, &[error]);
 }
 
 #[actix_web::test]
@@ -712,15 +730,14 @@ async fn what_is_never_shown_is_in_no_answer_and_no_log() {
     server.leftovers_are_fine();
     let fields = json!({
         "target_url": receiver.url(), "password": HIDDEN[0],
-        "requestHeaders": { "X-Token": HIDDEN[2] },
-        "authenticationHeaders": { "X-Lab": HIDDEN[1] },
+        "authenticationHeaders": { "X-Lab": HIDDEN[1], "X-Token": HIDDEN[2] },
     });
     let created = server.post(WEBHOOKS, with(fields.clone())).await;
     let one = path(&created.json()["webhook_endpoint"]);
     let updated = server.put(&one, with(fields.clone())).await;
     let mut wrong = fields.clone();
     wrong["event"] = json!("nothing");
-    wrong["requestHeaders"]["X-Wrong"] = json!(format!("{}é", HIDDEN[2]));
+    wrong["requestHeaders"] = json!({ "X-Wrong": format!("{}é", HIDDEN[2]) });
     wrong["authenticationHeaders"]["X-Wrong"] = json!(format!("{}é", HIDDEN[1]));
     wrong["password"] = json!(format!("{}\u{0}", HIDDEN[0]));
     let refused = server.post(WEBHOOKS, with(wrong)).await;
@@ -928,4 +945,71 @@ async fn a_webhook_user_is_added_to_webhooks_and_removed_from_them() {
         assert_errors(&answer, status, &["Webhook Endpoint not found"]);
     }
     assert_eq!(listed(&server, &server.token).await, [others, made]);
+}
+
+#[actix_web::test]
+async fn a_webhook_is_called_with_basic_auth_and_both_kinds_of_headers() {
+    let receiver = Receiver::answering([204]).await;
+    let server = started().await;
+    let fields = json!({
+        "target_url": receiver.url(),
+        "requestHeaders": { "someKey": "any value", "X-Lab": "7" },
+        "authenticationHeaders": { "api-key": "1234" },
+    });
+    created(&server, with(fields)).await;
+    let message = server
+        .publish_to("456", "report_signed", json!({ "id": 1 }))
+        .await;
+    server.publish_to("456", "sample_rejected", json!({})).await;
+    receiver.received(1).await;
+    server.settle().await;
+    assert_eq!(receiver.count(), 1, "the other event is not for it");
+    let request = &receiver.requests()[0];
+    assert_eq!(request.method, "POST");
+    assert_eq!(request.body, br#"{"id":1}"#);
+    for (name, value) in [
+        // someUser:somePassword
+        ("authorization", "Basic c29tZVVzZXI6c29tZVBhc3N3b3Jk"),
+        ("someKey", "any value"),
+        ("X-Lab", "7"),
+        ("api-key", "1234"),
+        ("webhook-id", &message),
+        ("content-type", "application/json"),
+    ] {
+        assert_eq!(request.header(name), Some(value), "{name}");
+    }
+    // Any 2xx is a success.
+    assert_eq!(server.outcomes_in("456", &message).await, ["delivered"]);
+}
+
+#[actix_web::test]
+async fn a_fourth_attempt_never_comes() {
+    let receiver = Receiver::answering([500, 404, 302]).await;
+    let server = started().await;
+    created(&server, with(json!({ "target_url": receiver.url() }))).await;
+    let message = server.publish_to("456", "report_signed", json!({})).await;
+    assert_eq!(server.advance_to_next_due().await.as_secs(), 64);
+    assert_eq!(server.advance_to_next_due().await.as_secs(), 729);
+    assert!(server.nothing_is_due());
+    assert_eq!(receiver.count(), 3);
+    let outcomes = server.outcomes_in("456", &message).await;
+    assert_eq!(outcomes, ["http 500", "http 404", "http 302"]);
+}
+
+#[actix_web::test]
+async fn an_answer_has_ten_seconds() {
+    let receiver = Receiver::scripted([Script::Hang], Script::Status(200)).await;
+    let server = started().await;
+    created(&server, with(json!({ "target_url": receiver.url() }))).await;
+    let message = server.publish_to("456", "report_signed", json!({})).await;
+    receiver.received(1).await;
+    server.advance(Duration::from_millis(9_999));
+    assert_eq!((receiver.open(), server.in_flight()), (1, 1));
+    server.advance(Duration::from_millis(1));
+    wait_until("the connection to be closed", || receiver.open() == 0).await;
+    server.settle().await;
+    assert_eq!(server.outcomes_in("456", &message).await, ["timeout"]);
+    assert_eq!(server.advance_to_next_due().await.as_secs(), 64);
+    let outcomes = server.outcomes_in("456", &message).await;
+    assert_eq!(outcomes, ["timeout", "delivered"]);
 }
