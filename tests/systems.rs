@@ -61,11 +61,12 @@ struct System {
 }
 
 impl System {
-    /// Starts `examples/NAME` with some settings more and applies its catalogue. `answer` is told
-    /// how many requests came before.
+    /// Starts `examples/NAME` with some settings changed, and with some keys of its profiles, and
+    /// applies its catalogue. `answer` is told how many requests came before.
     fn start(
         name: &str,
-        settings: &str,
+        settings: &[(&str, &str)],
+        profiles: &str,
         answer: impl Fn(usize) -> Reply + Send + 'static,
     ) -> System {
         let got: Arc<Mutex<Vec<Got>>> = Arc::default();
@@ -97,7 +98,7 @@ impl System {
             std::fs::write(&path, text).expect("our directory can be written");
             path
         };
-        let config = write("postrider.toml", read("config.toml") + "\n" + settings);
+        let config = write("postrider.toml", read("config.toml") + "\n" + profiles);
         // The shipped endpoints stand where the sink listens.
         let shipped = read("catalogue.toml");
         let sink = "http://127.0.0.1:9000";
@@ -106,8 +107,12 @@ impl System {
         let catalogue = text.parse().expect("a catalogue is TOML");
         let file = write("catalogue.toml", text);
 
-        let server = Launch::new(directory.path().join("data"))
-            .config(config)
+        let launch = Launch::new(directory.path().join("data")).config(config);
+        let server = settings
+            .iter()
+            .fold(launch, |launch, (setting, value)| {
+                launch.set(setting, value)
+            })
             .start();
         apply(&server, &file);
         System {
@@ -228,8 +233,8 @@ fn hmac_hex(key: &str, content: &str) -> String {
 
 #[test]
 fn ovcode_takes_only_its_own_ok_for_a_success() {
-    let settings = "[delivery]\nretry_delays_seconds = [1, 1]\n";
-    let system = System::start("ovcode", settings, |before| match before {
+    let settings = [("delivery.retry_delays_seconds", "1,1")];
+    let system = System::start("ovcode", &settings, "", |before| match before {
         0 => Reply::Text("FAIL"),
         1 => Reply::Status(200),
         _ => Reply::Text("OK"),
@@ -250,7 +255,7 @@ fn ovcode_takes_only_its_own_ok_for_a_success() {
 
 #[test]
 fn ocrolus_gives_each_account_one_endpoint_and_signs_what_it_sends() {
-    let system = System::start("ocrolus", "", |_| Reply::Status(200));
+    let system = System::start("ocrolus", &[], "", |_| Reply::Status(200));
     let secret = "a-secret-of-the-account";
     let token = json!({
         "name": "account", "role": "application", "applicationId": system.application(),
@@ -312,8 +317,8 @@ fn ocrolus_gives_each_account_one_endpoint_and_signs_what_it_sends() {
 
 #[test]
 fn ovation_makes_three_attempts_and_no_fourth() {
-    let settings = "[profiles.ovation.retry]\ndelays_seconds = [1, 1]\n";
-    let system = System::start("ovation", settings, |_| Reply::Status(503));
+    let shorter = "[profiles.ovation.retry]\ndelays_seconds = [1, 1]\n";
+    let system = System::start("ovation", &[], shorter, |_| Reply::Status(503));
     let template = system.application().to_owned();
     let path = format!("/api/v3/project_templates/{template}/webhook_endpoints");
     let webhook = json!({ "webhookEndpoint": {
@@ -346,7 +351,7 @@ fn ovation_makes_three_attempts_and_no_fourth() {
 
 #[test]
 fn ioffice_sends_get_or_post_with_the_documents_signature() {
-    let system = System::start("ioffice", "", |_| Reply::Status(200));
+    let system = System::start("ioffice", &[], "", |_| Reply::Status(200));
     let path = format!("/api/v1/app/{}/endpoint", system.application());
     let webhook = json!({
         "url": system.receiver.url("/get"), "method": "GET", "secret": "mySecret",
@@ -380,10 +385,10 @@ fn ioffice_sends_get_or_post_with_the_documents_signature() {
 
 #[test]
 fn okhi_repeats_what_was_answered_too_late_with_the_same_id() {
-    let settings = "[delivery]\nconnect_timeout_seconds = 1\n\
-                    [profiles.okhi]\ntimeout_seconds = 1\n\
-                    [profiles.okhi.retry]\nfirst_seconds = 1\nmax_delay_seconds = 1\n";
-    let system = System::start("okhi", settings, |before| match before {
+    let settings = [("delivery.connect_timeout_seconds", "1")];
+    let shorter = "[profiles.okhi]\ntimeout_seconds = 1\n\
+                   [profiles.okhi.retry]\nfirst_seconds = 1\nmax_delay_seconds = 1\n";
+    let system = System::start("okhi", &settings, shorter, |before| match before {
         0 => Reply::After(Duration::from_secs(3), 200),
         _ => Reply::Status(200),
     });

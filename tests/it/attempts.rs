@@ -9,11 +9,12 @@ use crate::support::{
     Receiver, Script, Server, assert_error, assert_invalid, assert_pages, keys, texts, together,
 };
 
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "attempt",
     "endpointId",
     "failure",
     "id",
+    "latencyMs",
     "msgId",
     "nextAttemptAt",
     "request",
@@ -63,6 +64,9 @@ async fn an_attempt_says_what_was_sent_and_what_came_of_it() {
     let first_at = server.now();
     server.advance_to_next_due().await;
     let [first, second] = <[Value; 2]>::try_from(server.attempts(&message).await).unwrap();
+    // From the publication on: the second follows 5 s after the first.
+    let latency = |attempt: &Value| attempt["latencyMs"].as_u64().expect("a number");
+    assert!(latency(&first) < 5000 && (5000..10_000).contains(&latency(&second)));
 
     assert_eq!(keys(&first), KEYS);
     assert!(first["id"].as_str().unwrap().starts_with("atmpt_"));
