@@ -82,6 +82,22 @@ fn table() -> Vec<Row> {
             [200, 403, 403, 403, 403],
         ),
         ("PATCH", event_type, described, [200, 403, 403, 403, 403]),
+        ("GET", "/api/v1/channel", none.clone(), ALL),
+        // Profiles and tests.
+        ("GET", "/api/v1/profile", none.clone(), ALL),
+        ("GET", "/api/v1/profile/standard", none.clone(), ALL),
+        (
+            "POST",
+            "/api/v1/app/{role}/endpoint/{endpoint}/send-example",
+            json!({"eventType": "made-{role}"}),
+            [200, 403, 200, 200, 200],
+        ),
+        (
+            "POST",
+            "/api/v1/app/{role}/endpoint/{endpoint}/simulate",
+            json!({"eventType": "made-{role}"}),
+            [202, 403, 202, 202, 202],
+        ),
         (
             "DELETE",
             event_type,
@@ -222,7 +238,7 @@ async fn place(server: &Server, role: &'static str, receiver: &Receiver) -> Plac
     let endpoint = server
         .endpoint_of(role, json!({"url": receiver.url()}))
         .await;
-    let event_type = json!({"name": format!("made-{role}"), "description": ""});
+    let event_type = json!({"name": format!("made-{role}"), "description": "", "example": {}});
     server
         .post("/api/v1/event-type", event_type)
         .await
