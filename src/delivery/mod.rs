@@ -124,6 +124,14 @@ impl Settings {
         own.unwrap_or(&self.retry_schedule)
     }
 
+    /// What the endpoint is called with.
+    pub fn method(&self, endpoint: &Endpoint) -> Method {
+        match self.profile(endpoint) {
+            Ok(profile) => profile.method(endpoint.method),
+            Err(_) => endpoint.method.unwrap_or(Method::Post),
+        }
+    }
+
     /// By the profile's name, a request as it would be sent: `method`, `url`, `headers` and `body`.
     /// A profile whose templates need more than an example has, has none.
     pub fn example_requests(&self) -> BTreeMap<String, serde_json::Value> {
@@ -233,10 +241,7 @@ impl Sender {
                 self.send(request, started_at).await
             }
             Err(not_sendable) => {
-                let method = match self.settings.profile(endpoint) {
-                    Ok(profile) => profile.method(endpoint.method),
-                    Err(_) => endpoint.method.unwrap_or(Method::Post),
-                };
+                let method = self.settings.method(endpoint);
                 Outcome::not_sent(&endpoint.url, method, started_at, not_sendable)
             }
         };

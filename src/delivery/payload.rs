@@ -5,13 +5,15 @@
 //! nothing else of the payload is parsed. What it cannot be taken apart without being changed is
 //! passed on as published: an object or a list in a JSON body, and a number such as 1.10.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use actix_web::web::Bytes;
 use minijinja::value::{Enumerator, Object, ObjectRepr};
 use minijinja::{Error, ErrorKind, Value};
+use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
 /// The value of a JSON text.
@@ -26,14 +28,21 @@ pub struct Json {
 }
 
 enum Members {
-    /// Of names that come twice the last one counts, as for most parsers.
-    Object(BTreeMap<String, Member>),
+    /// Sorted by name, each name once. Of those that come twice the last one counts, as for most
+    /// parsers.
+    Object(Vec<(Name, Member)>),
     List(Vec<Member>),
     NotJson,
 }
 
+/// As published, where it has no escapes.
+enum Name {
+    At(Range<usize>),
+    Unescaped(String),
+}
+
 struct Member {
-    text: Bytes,
+    at: Range<usize>,
     value: OnceLock<Value>,
 }
 
@@ -57,24 +66,55 @@ impl Json {
 
     fn parse(&self) -> Members {
         let member = |raw: &RawValue| Member {
-            text: self.text.slice_ref(raw.get().as_bytes()),
+            at: self.place_of(raw.get()),
             value: OnceLock::new(),
         };
-        let parsed = match self.is_object() {
-            true => serde_json::from_slice::<BTreeMap<String, &RawValue>>(&self.text).map(|raws| {
-                let members = raws.into_iter().map(|(name, raw)| (name, member(raw)));
-                Members::Object(members.collect())
-            }),
-            false => serde_json::from_slice::<Vec<&RawValue>>(&self.text)
-                .map(|raws| Members::List(raws.into_iter().map(member).collect())),
+        if !self.is_object() {
+            return serde_json::from_slice::<Vec<&RawValue>>(&self.text)
+                .map_or(Members::NotJson, |raws| {
+                    Members::List(raws.into_iter().map(member).collect())
+                });
+        }
+        let Ok(Entries(entries)) = serde_json::from_slice::<Entries>(&self.text) else {
+            return Members::NotJson;
         };
-        parsed.unwrap_or(Members::NotJson)
+        let entries = entries.into_iter().map(|(name, raw)| match name {
+            Cow::Borrowed(name) => (Name::At(self.place_of(name)), member(raw)),
+            Cow::Owned(name) => (Name::Unescaped(name), member(raw)),
+        });
+        let mut members: Vec<_> = entries.collect();
+        // The sort is stable, so that the last of a name comes first once they are turned round.
+        members.reverse();
+        members.sort_by(|(one, _), (other, _)| self.name(one).cmp(self.name(other)));
+        members.dedup_by(|(one, _), (other, _)| self.name(one) == self.name(other));
+        Members::Object(members)
     }
-}
 
-impl Member {
-    fn value(&self) -> Value {
-        self.value.get_or_init(|| value_of(&self.text)).clone()
+    /// Where a part of the text stands in it.
+    fn place_of(&self, part: &str) -> Range<usize> {
+        let start = part.as_ptr().addr() - self.text.as_ptr().addr();
+        start..start + part.len()
+    }
+
+    fn name<'a>(&'a self, name: &'a Name) -> &'a str {
+        match name {
+            Name::At(place) => text_of(&self.text[place.clone()]),
+            Name::Unescaped(name) => name,
+        }
+    }
+
+    fn value(&self, member: &Member) -> Value {
+        let make = || value_of(&self.text.slice(member.at.clone()));
+        member.value.get_or_init(make).clone()
+    }
+
+    fn member(&self, name: &str) -> Option<Value> {
+        let Members::Object(members) = self.members() else {
+            return None;
+        };
+        let place = members.binary_search_by(|(one, _)| self.name(one).cmp(name));
+        let (_, member) = &members[place.ok()?];
+        Some(self.value(member))
     }
 }
 
@@ -88,24 +128,20 @@ impl Object for Json {
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         match self.members() {
-            Members::Object(members) => members.get(key.as_str()?).map(Member::value),
-            Members::List(members) => members.get(key.as_usize()?).map(Member::value),
-            Members::NotJson => None,
+            Members::List(members) => Some(self.value(members.get(key.as_usize()?)?)),
+            Members::Object(_) | Members::NotJson => self.member(key.as_str()?),
         }
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        match self.members() {
-            Members::Object(members) => members.get(key).map(Member::value),
-            Members::List(_) | Members::NotJson => None,
-        }
+        self.member(key)
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         match self.members() {
             Members::Object(members) => {
-                let names: Vec<Value> = members.keys().map(Value::from).collect();
-                Enumerator::Iter(Box::new(names.into_iter()))
+                let names = members.iter().map(|(name, _)| Value::from(self.name(name)));
+                Enumerator::Iter(Box::new(names.collect::<Vec<_>>().into_iter()))
             }
             Members::List(members) => Enumerator::Seq(members.len()),
             Members::NotJson => Enumerator::Empty,
@@ -116,6 +152,35 @@ impl Object for Json {
         f.write_str(self.text())
     }
 }
+
+/// The members of an object, as they come.
+struct Entries<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Entries<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Entries<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::with_capacity(16);
+                while let Some((Key(name), raw)) = map.next_entry()? {
+                    entries.push((name, raw));
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+/// Borrowed where the text has it as it is.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl fmt::Debug for Json {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -193,6 +258,7 @@ fn text_of(bytes: &[u8]) -> &str {
 #[cfg(test)]
 mod tests {
     use minijinja::value::ValueKind;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -255,6 +321,28 @@ mod tests {
             .map(|name| name.to_string())
             .collect();
         assert_eq!(names, ["a", "de", "twice"]);
+    }
+
+    proptest! {
+        #[test]
+        fn members_are_those_that_a_parser_finds(
+            names in prop::collection::vec("[abé\"\\\\\n]{0,3}", 0..40),
+        ) {
+            let entries: Vec<String> = names
+                .iter()
+                .enumerate()
+                .map(|(place, name)| format!("{}: {place}", serde_json::json!(name)))
+                .collect();
+            let text = format!("{{{}}}", entries.join(" , "));
+            let parsed: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_str(&text).unwrap();
+            let payload = value(&Bytes::from(text));
+            prop_assert_eq!(payload.len(), Some(parsed.len()));
+            for (name, expected) in &parsed {
+                prop_assert_eq!(payload.get_attr(name).unwrap().to_string(), expected.to_string());
+            }
+            prop_assert!(payload.get_attr("missing").unwrap().is_undefined());
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::domain::profile as domain;
 use crate::domain::secret::{Secret, SecretForm};
 
 mod profiles;
+mod signing;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";

@@ -23,7 +23,6 @@ use crate::delivery::{Sender, judge};
 use crate::domain::attempt::{Failure, FailureKind, Outcome, Trigger, Verdict};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
-use crate::domain::profile::Method;
 use crate::error::Result;
 use crate::store::{Finished, Store};
 use crate::telemetry::AttemptLine;
@@ -491,7 +490,7 @@ impl Worker {
             detail: why.to_owned(),
         };
         let now = self.store.clock().now();
-        let method = endpoint.method.unwrap_or(Method::Post);
+        let method = self.shared.send_settings.method(&endpoint);
         let outcome = Outcome::not_sent(&endpoint.url, method, now, failure);
         finish(
             &self.shared,
