@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
@@ -10,7 +11,7 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::{Receiver, Server};
+use crate::support::{Receiver, Server, wait_until};
 
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -130,6 +131,10 @@ async fn a_receiver_without_tls_at_an_https_url_gets_nothing() {
     server.endpoint_of("app", json!({ "url": url })).await;
     let message = server.publish("invoice.paid", json!({})).await;
     // It waits for the end of what is no head to it, until connecting has taken too long.
+    wait_until("the connection to come", || receiver.connections() == 1).await;
+    server.advance(Duration::from_millis(999));
+    assert_eq!(server.in_flight(), 1);
+    server.advance(Duration::from_millis(1));
     server.settle().await;
     assert_eq!(server.outcomes(&message).await, ["connection_failed"]);
     let detail = server.attempts(&message).await[0]["failure"]["detail"].clone();
