@@ -183,10 +183,11 @@ async fn dial(
 
 /// What comes of it, unless it takes longer.
 async fn within<T>(clock: &Clock, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let deadline = clock.now() + limit;
     tokio::select! {
         biased;
         result = future => Some(result),
-        () = clock.sleep(limit) => None,
+        () = clock.sleep_until(deadline) => None,
     }
 }
 

@@ -69,6 +69,8 @@ struct State {
     script: VecDeque<Script>,
     otherwise: Option<Script>,
     requests: Vec<Request>,
+    /// Connections that were accepted.
+    connections: usize,
     /// Requests that came and are not answered or given up.
     open: usize,
     /// The most that `open` has been.
@@ -137,6 +139,7 @@ impl Receiver {
             let mut connections = Vec::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let number = connections.len();
+                shared.lock().unwrap().connections += 1;
                 let (state, acceptor) = (shared.clone(), acceptor.clone());
                 let served = async move {
                     match acceptor {
@@ -170,6 +173,11 @@ impl Receiver {
     /// Requests that came and are neither answered nor given up by the other side.
     pub fn open(&self) -> usize {
         self.state.lock().unwrap().open
+    }
+
+    /// Connections that came, whatever came of them.
+    pub fn connections(&self) -> usize {
+        self.state.lock().unwrap().connections
     }
 
     /// The most requests that were open at a time.
