@@ -19,6 +19,7 @@ use crate::config::{self, Config, Flags};
 use crate::{delivery, server, store, telemetry};
 
 mod apply;
+mod capture;
 mod client;
 mod sink;
 mod verify;
@@ -63,7 +64,7 @@ enum Command {
     },
     /// Run a test receiver that prints the requests it gets
     Sink(sink::Arguments),
-    /// Check the signature of a captured request
+    /// Check a captured request: its signature, or everything that a profile says
     Verify(verify::Arguments),
 }
 
@@ -147,8 +148,8 @@ fn run(arguments: Arguments) -> Result {
             );
             say_counts(&report.map_err(Failure::failed)?.counts)
         }
-        Command::Sink(arguments) => arguments.run(),
-        Command::Verify(arguments) => arguments.run(),
+        Command::Sink(arguments) => arguments.run(settings),
+        Command::Verify(arguments) => arguments.run(settings),
     }
 }
 

@@ -1,7 +1,8 @@
 //! `sink`: a test receiver that prints the requests it gets and can misbehave on request.
 //!
 //! For trying things out and for tests by hand: it keeps nothing, and listens on loopback unless
-//! told otherwise.
+//! told otherwise. With a profile it checks what the profile says of requests, and answers what the
+//! profile takes for success.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -15,10 +16,13 @@ use actix_web::http::header::HeaderMap;
 use actix_web::web::{self, Bytes};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 
-use super::verify::parse_secret;
+use super::verify::{parse_secret, profile, verifier};
 use super::{Failure, Result, printable, say};
 use crate::clock::{Clock, Timestamp};
-use crate::delivery::sign::{NotVerified, SignedHeaders, VerifyingKey};
+use crate::config::Config;
+use crate::delivery::sign::{SignedHeaders, VerifyingKey};
+use crate::delivery::verifier::{Captured, Verifier};
+use crate::domain::profile::Success;
 
 /// Far above what a server sends; a longer body is answered with 413.
 const BODY_MAX_BYTES: usize = 64 << 20;
@@ -41,18 +45,22 @@ pub struct Arguments {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:9000")]
     listen: SocketAddr,
-    /// Check signatures with the endpoint's secret (whsec_…) or public key (whpk_…)
+    /// What requests should look like, and what is answered [default: signatures by Standard
+    /// Webhooks, and 200]
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// Check signatures with the endpoint's secret, or its public key (whpk_…)
     #[arg(long, env = "POSTRIDER_SECRET", hide_env_values = true)]
     secret: Option<String>,
-    /// The status to answer with
-    #[arg(long, default_value = "200", value_parser = parse_status)]
-    status: StatusCode,
+    /// The status to answer with [default: the profile's for success, or 200]
+    #[arg(long, value_parser = parse_status)]
+    status: Option<StatusCode>,
     /// Wait before answering, in milliseconds
     #[arg(long, value_name = "N", default_value_t = 0)]
     delay_ms: u64,
-    /// The body to answer with
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    body: String,
+    /// The body to answer with [default: without --status the profile's for success, or none]
+    #[arg(long, value_name = "TEXT")]
+    body: Option<String>,
     /// Answer the first N requests with 500
     #[arg(long, value_name = "N", default_value_t = 0)]
     fail_first: u64,
@@ -67,8 +75,25 @@ pub struct Arguments {
 /// What every request is answered from.
 struct Receiver {
     arguments: Arguments,
-    key: Option<VerifyingKey>,
+    check: Check,
+    answer: Answer,
     counts: Arc<Counts>,
+}
+
+/// How signatures are checked.
+enum Check {
+    No,
+    /// Of either family of headers.
+    StandardWebhooks(VerifyingKey),
+    Profile(Verifier),
+}
+
+/// What is answered when nothing is to go wrong.
+#[derive(Debug, PartialEq)]
+struct Answer {
+    status: StatusCode,
+    content_type: String,
+    body: String,
 }
 
 /// What was received so far.
@@ -80,27 +105,58 @@ struct Counts {
 }
 
 /// Whether a request's signature holds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Signature {
     Verifies,
-    DoesNotVerify(NotVerified),
+    /// With the reasons.
+    DoesNotVerify(String),
     Absent,
-    NotChecked,
+    /// With the reason.
+    NotChecked(&'static str),
 }
 
 impl Arguments {
-    pub fn run(self) -> Result {
-        let key = self.secret.as_deref().map(parse_secret).transpose()?;
-        actix_rt::System::new().block_on(self.serve(key))
+    pub fn run(self, settings: impl FnOnce() -> Result<Config>) -> Result {
+        let secret = self.secret.as_deref();
+        let check = match (&self.profile, secret) {
+            (Some(name), _) => Check::Profile(verifier(&profile(name, &settings()?)?, secret)?),
+            (None, Some(secret)) => Check::StandardWebhooks(parse_secret(secret)?),
+            (None, None) => Check::No,
+        };
+        actix_rt::System::new().block_on(self.serve(check))
     }
 
-    async fn serve(self, key: Option<VerifyingKey>) -> Result {
+    /// As told; what nothing is told of is what the profile takes for success.
+    fn answer(&self, success: &Success) -> Answer {
+        let statuses = success.status.as_ref();
+        let first = statuses
+            .filter(|all| !all.contains(200))
+            .and_then(|all| all.first());
+        let first = first.and_then(|status| StatusCode::from_u16(status).ok());
+        let content_type = success.content_type.as_deref().unwrap_or("text/plain");
+        let body = match self.status {
+            None => success.body.clone(),
+            Some(_) => None,
+        };
+        Answer {
+            status: self.status.or(first).unwrap_or(StatusCode::OK),
+            content_type: content_type.to_owned(),
+            body: self.body.clone().or(body).unwrap_or_default(),
+        }
+    }
+
+    async fn serve(self, check: Check) -> Result {
         let counts = Arc::new(Counts::default());
         let quiet = self.quiet;
         let listen = self.listen;
+        let answer = match &check {
+            Check::Profile(verifier) => self.answer(&verifier.profile().settings.success),
+            _ => self.answer(&Success::default()),
+        };
         let receiver = web::Data::new(Receiver {
             arguments: self,
-            key,
+            check,
+            answer,
             counts: Arc::clone(&counts),
         });
         let server = HttpServer::new(move || {
@@ -129,31 +185,32 @@ impl Arguments {
 async fn receive(request: HttpRequest, body: Bytes, receiver: web::Data<Receiver>) -> HttpResponse {
     let Receiver {
         arguments,
-        key,
+        check,
+        answer,
         counts,
     } = receiver.get_ref();
     let number = counts.received.fetch_add(1, Ordering::Relaxed) + 1;
     let now = Clock::System.now();
-    let signature = check(key.as_ref(), request.headers(), &body, now);
-    match signature {
+    let signature = check.signature(&request, &body, now);
+    match &signature {
         Signature::Verifies => counts.verified.fetch_add(1, Ordering::Relaxed),
         Signature::DoesNotVerify(_) | Signature::Absent => {
             counts.not_verified.fetch_add(1, Ordering::Relaxed)
         }
-        Signature::NotChecked => 0,
+        Signature::NotChecked(_) => 0,
     };
     let status = if number <= arguments.fail_first {
         StatusCode::INTERNAL_SERVER_ERROR
     } else {
-        arguments.status
+        answer.status
     };
     if !arguments.quiet {
-        let answer = if arguments.hang {
+        let told = if arguments.hang {
             "none (--hang)".to_owned()
         } else {
             status.to_string()
         };
-        let block = describe(number, now, &request, signature, &answer, &body);
+        let block = describe(number, now, &request, &signature, &told, &body);
         if say(&block).is_err() {
             // Nobody reads any more, so nobody needs the receiver.
             actix_rt::System::current().stop();
@@ -166,20 +223,40 @@ async fn receive(request: HttpRequest, body: Bytes, receiver: web::Data<Receiver
         actix_rt::time::sleep(Duration::from_millis(arguments.delay_ms)).await;
     }
     HttpResponse::build(status)
-        .content_type("text/plain")
-        .body(arguments.body.clone())
+        .content_type(answer.content_type.as_str())
+        .body(answer.body.clone())
+}
+
+impl Check {
+    fn signature(&self, request: &HttpRequest, body: &Bytes, now: Timestamp) -> Signature {
+        match self {
+            Check::No => Signature::NotChecked("no --secret"),
+            Check::StandardWebhooks(key) => standard(key, request.headers(), body, now),
+            Check::Profile(verifier) => {
+                let headers = request.headers().iter();
+                let captured = Captured {
+                    method: Some(request.method().to_string()),
+                    url: Some(request.uri().to_string()),
+                    headers: headers
+                        .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
+                        .collect(),
+                    body: body.clone(),
+                };
+                let problems = verifier.problems(&captured, Some(now));
+                let signs = verifier.profile().signs();
+                match (problems.is_empty(), verifier.checks_signatures()) {
+                    (false, _) => Signature::DoesNotVerify(problems.join("; ")),
+                    (true, true) => Signature::Verifies,
+                    (true, false) if signs => Signature::NotChecked("no --secret"),
+                    (true, false) => Signature::NotChecked("the profile has no signature"),
+                }
+            }
+        }
+    }
 }
 
 /// Checks `webhook-signature`, or `svix-signature`, with the headers that belong to it.
-fn check(
-    key: Option<&VerifyingKey>,
-    headers: &HeaderMap,
-    body: &[u8],
-    now: Timestamp,
-) -> Signature {
-    let Some(key) = key else {
-        return Signature::NotChecked;
-    };
+fn standard(key: &VerifyingKey, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Signature {
     let header = |prefix: &str, name: &str| headers.get(format!("{prefix}-{name}"))?.to_str().ok();
     let signed = ["webhook", "svix"].into_iter().find_map(|prefix| {
         Some(SignedHeaders {
@@ -191,7 +268,7 @@ fn check(
     match signed.map(|signed| key.verify(signed, body, now)) {
         None => Signature::Absent,
         Some(Ok(())) => Signature::Verifies,
-        Some(Err(why)) => Signature::DoesNotVerify(why),
+        Some(Err(why)) => Signature::DoesNotVerify(why.to_string()),
     }
 }
 
@@ -200,7 +277,7 @@ fn describe(
     number: u64,
     at: Timestamp,
     request: &HttpRequest,
-    signature: Signature,
+    signature: &Signature,
     answer: &str,
     body: &[u8],
 ) -> String {
@@ -216,7 +293,7 @@ fn describe(
         Signature::Verifies => "verifies".to_owned(),
         Signature::DoesNotVerify(why) => format!("DOES NOT VERIFY: {why}"),
         Signature::Absent => "MISSING".to_owned(),
-        Signature::NotChecked => "not checked (no --secret)".to_owned(),
+        Signature::NotChecked(why) => format!("not checked ({why})"),
     };
     let body = String::from_utf8_lossy(body);
     write!(
@@ -264,6 +341,8 @@ fn parse_status(text: &str) -> std::result::Result<StatusCode, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
+    use crate::delivery::sign::NotVerified;
     use actix_web::test::TestRequest;
 
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -284,27 +363,97 @@ mod tests {
     #[test]
     fn both_header_families_are_checked() {
         let key = parse_secret(SECRET).ok().expect("a secret");
+        let check = Check::StandardWebhooks(key);
         let then = Timestamp::from_seconds(1_614_265_330);
         let later = then + Duration::from_secs(3600);
+        let body = Bytes::from_static(BODY);
+        let unverified = |why: NotVerified| Signature::DoesNotVerify(why.to_string());
         for prefix in ["webhook", "svix"] {
             let request = request(prefix);
-            let check = |key, body, now| check(key, request.headers(), body, now);
-            assert_eq!(check(Some(&key), BODY, then), Signature::Verifies);
-            assert_eq!(
-                check(Some(&key), b"{}", then),
-                Signature::DoesNotVerify(NotVerified::NoMatch)
-            );
-            assert_eq!(
-                check(Some(&key), BODY, later),
-                Signature::DoesNotVerify(NotVerified::TooOld)
-            );
-            assert_eq!(check(None, BODY, then), Signature::NotChecked);
+            let verdict = check.signature(&request, &body, then);
+            assert_eq!(verdict, Signature::Verifies);
+            let verdict = check.signature(&request, &Bytes::from_static(b"{}"), then);
+            assert_eq!(verdict, unverified(NotVerified::NoMatch));
+            let verdict = check.signature(&request, &body, later);
+            assert_eq!(verdict, unverified(NotVerified::TooOld));
+            let verdict = Check::No.signature(&request, &body, then);
+            assert_eq!(verdict, Signature::NotChecked("no --secret"));
         }
         let unsigned = TestRequest::post().to_http_request();
-        assert_eq!(
-            check(Some(&key), unsigned.headers(), BODY, then),
-            Signature::Absent
-        );
+        let verdict = check.signature(&unsigned, &body, then);
+        assert_eq!(verdict, Signature::Absent);
+    }
+
+    fn by_profile(name: &str, secret: Option<&str>) -> Check {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config.toml");
+        let flags = config::Flags { dev: false };
+        let config = config::load(Some(file.as_ref()), flags).unwrap();
+        let profile = profile(name, &config).ok().expect("it is shipped");
+        Check::Profile(verifier(&profile, secret).ok().expect("it fits"))
+    }
+
+    #[test]
+    fn a_profile_says_what_is_checked() {
+        let then = Timestamp::from_seconds(1_614_265_330);
+        let body = Bytes::from_static(BODY);
+        let webhook = request("webhook");
+        for (profile, secret, expected) in [
+            ("standard", Some(SECRET), Signature::Verifies),
+            ("standard", None, Signature::NotChecked("no --secret")),
+            (
+                "okhi",
+                None,
+                Signature::NotChecked("the profile has no signature"),
+            ),
+            (
+                "slack",
+                Some("some secret"),
+                Signature::DoesNotVerify(
+                    "header x-slack-request-timestamp is missing; \
+                     header x-slack-signature is missing"
+                        .to_owned(),
+                ),
+            ),
+        ] {
+            let verdict = by_profile(profile, secret).signature(&webhook, &body, then);
+            assert_eq!(verdict, expected, "{profile}");
+        }
+        let later = then + Duration::from_secs(3600);
+        let verdict = by_profile("standard", Some(SECRET)).signature(&webhook, &body, later);
+        let expected = Signature::DoesNotVerify(NotVerified::TooOld.to_string());
+        assert_eq!(verdict, expected);
+    }
+
+    #[test]
+    fn the_answer_is_what_the_profile_takes_for_success_unless_told_otherwise() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        let Check::Profile(ovcode) = by_profile("ovcode", None) else {
+            panic!("it is a profile's");
+        };
+        for (line, status, body) in [
+            ("sink", 200, "OK"),
+            ("sink --body no", 200, "no"),
+            ("sink --status 503", 503, ""),
+            ("sink --status 201 --body OK", 201, "OK"),
+        ] {
+            let line: Line = clap::Parser::parse_from(line.split(' '));
+            let expected = Answer {
+                status: StatusCode::from_u16(status).unwrap(),
+                content_type: "text/plain".to_owned(),
+                body: body.to_owned(),
+            };
+            let answer = line.arguments.answer(&ovcode.profile().settings.success);
+            assert_eq!(answer, expected);
+        }
+        let line: Line = clap::Parser::parse_from(["sink"]);
+        let mut success = Success::default();
+        assert_eq!(line.arguments.answer(&success).status, StatusCode::OK);
+        success.status = serde_json::from_str("[\"202-204\"]").unwrap();
+        assert_eq!(line.arguments.answer(&success).status, StatusCode::ACCEPTED);
     }
 
     #[test]
@@ -313,7 +462,7 @@ mod tests {
             3,
             Timestamp(0),
             &request("webhook"),
-            Signature::Verifies,
+            &Signature::Verifies,
             "200 OK",
             b"{\"a\":\"\x1b[2J\"}",
         );

@@ -23,6 +23,7 @@ mod stream;
 pub mod target;
 pub mod template;
 mod trace;
+pub mod verifier;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -112,6 +112,19 @@ pub enum NotVerified {
     NoMatch,
 }
 
+/// Whether a timestamp is one from around `now`.
+pub fn check_age(timestamp: &str, now: Timestamp) -> Result<(), NotVerified> {
+    let timestamp = timestamp.parse::<u64>();
+    let seconds = timestamp.map_err(|_| NotVerified::BadTimestamp)?;
+    if seconds.saturating_add(TOLERANCE.as_secs()) < now.as_seconds() {
+        return Err(NotVerified::TooOld);
+    }
+    if seconds > now.as_seconds().saturating_add(TOLERANCE.as_secs()) {
+        return Err(NotVerified::TooNew);
+    }
+    Ok(())
+}
+
 /// What a receiver needs to know of an endpoint's secret.
 pub enum VerifyingKey {
     Hmac(Hmac<Sha256>),
@@ -144,14 +157,7 @@ impl VerifyingKey {
         body: &[u8],
         now: Timestamp,
     ) -> Result<(), NotVerified> {
-        let timestamp = headers.timestamp.parse::<u64>();
-        let seconds = timestamp.map_err(|_| NotVerified::BadTimestamp)?;
-        if seconds.saturating_add(TOLERANCE.as_secs()) < now.as_seconds() {
-            return Err(NotVerified::TooOld);
-        }
-        if seconds > now.as_seconds().saturating_add(TOLERANCE.as_secs()) {
-            return Err(NotVerified::TooNew);
-        }
+        check_age(headers.timestamp, now)?;
         self.verify_at_any_time(headers, body)
     }
 

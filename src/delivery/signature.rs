@@ -2,7 +2,8 @@
 //!
 //! `profile` compiles them; `render` prepares an endpoint's secrets as [`Keys`] once and signs each
 //! attempt. What is signed is written into the MAC as its template renders, with no copy of the
-//! body. Pure, and no secret leaves in an error.
+//! body. `verifier` compares the signatures of a captured request. Pure, and no secret leaves in
+//! an error.
 
 use std::io;
 
@@ -10,9 +11,10 @@ use actix_web::http::header::HeaderName;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
-use ring::signature::Ed25519KeyPair;
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::scope::Scope;
@@ -99,6 +101,70 @@ impl Signature {
         Ok(value)
     }
 
+    /// Whether one of the signatures in `value`, which is what `sign` gives, is made with this
+    /// secret. Compares in constant time.
+    pub fn verifies(
+        &self,
+        secret: &Known,
+        scope: &Scope,
+        body: &[u8],
+        value: &str,
+    ) -> Result<bool, Fault> {
+        let key = match secret {
+            Known::Public(_) => None,
+            Known::Secret(secret) => {
+                let encoding = self.settings.key.unwrap_or_default();
+                match Key::new(secret, self.settings.algorithm, encoding) {
+                    None => return Ok(false),
+                    key => key,
+                }
+            }
+        };
+        let public = match (secret, &key) {
+            (Known::Public(public), _) => Some(public.as_slice()),
+            (_, Some(Key::Ed25519(pair))) => Some(pair.public_key().as_ref()),
+            _ => None,
+        };
+        let content = |writer: &mut dyn io::Write| self.write_content(scope, body, writer);
+        let mut signed = Vec::new();
+        let expected = match (public, &key) {
+            (None, Some(key)) => Some(key.sign(&content)?),
+            _ => {
+                content(&mut signed)?;
+                None
+            }
+        };
+        let is_true = |given: &str| match (&expected, public) {
+            (Some(Signed::Text(text)), _) => text.as_bytes().ct_eq(given.as_bytes()).into(),
+            (Some(Signed::Bytes(bytes)), _) => self
+                .decoded(given)
+                .is_some_and(|given| bytes.ct_eq(&given).into()),
+            (None, Some(public)) => self.decoded(given).is_some_and(|given| {
+                let public = UnparsedPublicKey::new(&ED25519, public);
+                public.verify(&signed, &given).is_ok()
+            }),
+            (None, None) => false,
+        };
+        let prefix = self.settings.prefix.as_deref().unwrap_or_default();
+        let unprefixed = |one: &str| one.strip_prefix(prefix).is_some_and(is_true);
+        Ok(match self.settings.separator.as_deref() {
+            Some(separator) => value.split(separator).any(unprefixed),
+            None => unprefixed(value),
+        })
+    }
+
+    /// Whether it is the secret itself.
+    pub fn is_static(&self) -> bool {
+        self.settings.algorithm == Algorithm::Static
+    }
+
+    fn decoded(&self, signature: &str) -> Option<Vec<u8>> {
+        match self.settings.encoding.unwrap_or_default() {
+            Encoding::Hex => hex::decode(signature).ok(),
+            Encoding::Base64 => STANDARD.decode(signature).ok(),
+        }
+    }
+
     fn write_content(
         &self,
         scope: &Scope,
@@ -113,6 +179,13 @@ impl Signature {
             }
         }
     }
+}
+
+/// What a receiver knows of an endpoint's secret.
+pub enum Known {
+    Secret(Secret),
+    /// The public half of an ed25519 one.
+    Public(Vec<u8>),
 }
 
 /// What a key makes of a content.

@@ -193,6 +193,10 @@ impl StatusSet {
             .iter()
             .any(|(first, last)| (*first..=*last).contains(&status))
     }
+
+    pub fn first(&self) -> Option<u16> {
+        self.0.first().map(|(first, _)| *first)
+    }
 }
 
 fn parse_statuses(text: &str) -> Option<(u16, u16)> {
