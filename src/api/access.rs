@@ -42,8 +42,14 @@ pub enum Action {
     ReadEventTypes,
     ChangeEventTypes,
     Publish,
-    /// Everything with endpoints, sending a message to one again included.
-    Endpoints,
+    ReadEndpoints,
+    /// Create, update, delete.
+    ChangeEndpoints,
+    ReadSecrets,
+    /// Rotate.
+    ChangeSecrets,
+    /// Send a message to an endpoint again, replay many, send it a test.
+    SendAgain,
     /// Messages and attempts.
     ReadHistory,
     ReadTokens,
@@ -85,7 +91,11 @@ fn permit(role: Role, action: Action) -> Permit {
         Action::ReadEventTypes => [Everywhere, Everywhere, Everywhere, Everywhere, Everywhere],
         Action::ChangeEventTypes => [Everywhere, Never, Never, Never, Never],
         Action::Publish => [Everywhere, Everywhere, Never, Never, Never],
-        Action::Endpoints => [Everywhere, Never, Everywhere, Granted, Own],
+        Action::ReadEndpoints => [Everywhere, Never, Everywhere, Granted, Own],
+        Action::ChangeEndpoints => [Everywhere, Never, Everywhere, Granted, Own],
+        Action::ReadSecrets => [Everywhere, Never, Everywhere, Granted, Own],
+        Action::ChangeSecrets => [Everywhere, Never, Everywhere, Granted, Own],
+        Action::SendAgain => [Everywhere, Never, Everywhere, Granted, Own],
         Action::ReadHistory => [Everywhere, Never, Everywhere, Granted, Own],
         Action::ReadTokens => [Everywhere, Never, Users, Never, Never],
         Action::ChangeTokens => [Everywhere, Never, Never, Never, Never],
@@ -147,14 +157,15 @@ impl Caller {
         }
     }
 
-    /// The endpoint to work with: both by id or uid.
+    /// The endpoint to do this with: both by id or uid.
     pub fn endpoint<'a>(
         &self,
         catalog: &'a Catalog,
         application: &str,
         id_or_uid: &str,
+        action: Action,
     ) -> Result<&'a Arc<Endpoint>> {
-        let entry = self.application(catalog, application, Action::Endpoints)?;
+        let entry = self.application(catalog, application, action)?;
         entry
             .endpoint(id_or_uid)
             .filter(|endpoint| self.sees_endpoint(catalog, endpoint))
@@ -165,7 +176,7 @@ impl Caller {
     pub fn sees_endpoint(&self, catalog: &Catalog, endpoint: &Endpoint) -> bool {
         let within = endpoint.organisation == self.organisation;
         within
-            && match permit(self.role, Action::Endpoints) {
+            && match permit(self.role, Action::ReadEndpoints) {
                 Permit::Everywhere => true,
                 Permit::Own => self.sees(endpoint.application),
                 Permit::Granted => catalog
@@ -203,7 +214,7 @@ impl Caller {
 
     /// What makes a new endpoint: the endpoint, and its grant to a caller that sees no others.
     pub fn creation(&self, catalog: &Catalog, endpoint: Endpoint) -> Result<Vec<Change>> {
-        let grant = match permit(self.role, Action::Endpoints) {
+        let grant = match permit(self.role, Action::ChangeEndpoints) {
             Permit::Granted => {
                 // A token that was revoked a moment ago must not come back.
                 let token = catalog.token(self.token).ok_or(Error::Unauthenticated)?;
@@ -340,14 +351,18 @@ mod tests {
     fn each_role_may_do_what_the_design_says_and_nothing_else() {
         use Action::*;
         use Permit::{Everywhere, Granted, Own, Users};
-        const ACTIONS: [Action; 12] = [
+        const ACTIONS: [Action; 16] = [
             ListApplications,
             ChangeApplications,
             ReadApplication,
             ReadEventTypes,
             ChangeEventTypes,
             Publish,
-            Endpoints,
+            ReadEndpoints,
+            ChangeEndpoints,
+            ReadSecrets,
+            ChangeSecrets,
+            SendAgain,
             ReadHistory,
             ReadTokens,
             ChangeTokens,
@@ -365,7 +380,11 @@ mod tests {
                 (ListApplications, Everywhere),
                 (ReadApplication, Everywhere),
                 (ReadEventTypes, Everywhere),
-                (Endpoints, Everywhere),
+                (ReadEndpoints, Everywhere),
+                (ChangeEndpoints, Everywhere),
+                (ReadSecrets, Everywhere),
+                (ChangeSecrets, Everywhere),
+                (SendAgain, Everywhere),
                 (ReadHistory, Everywhere),
                 (ReadTokens, Users),
                 (ChangeGrants, Users),
@@ -373,13 +392,21 @@ mod tests {
             Role::WebhookUser => vec![
                 (ReadApplication, Everywhere),
                 (ReadEventTypes, Everywhere),
-                (Endpoints, Granted),
+                (ReadEndpoints, Granted),
+                (ChangeEndpoints, Granted),
+                (ReadSecrets, Granted),
+                (ChangeSecrets, Granted),
+                (SendAgain, Granted),
                 (ReadHistory, Granted),
             ],
             Role::Application => vec![
                 (ReadApplication, Own),
                 (ReadEventTypes, Everywhere),
-                (Endpoints, Own),
+                (ReadEndpoints, Own),
+                (ChangeEndpoints, Own),
+                (ReadSecrets, Own),
+                (ChangeSecrets, Own),
+                (SendAgain, Own),
                 (ReadHistory, Own),
             ],
         };

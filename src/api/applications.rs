@@ -10,6 +10,7 @@ use super::Context;
 use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::{Body, Patch, answered, json, no_content, once, path_part, respond, text};
+use super::operation::Operation;
 use super::page::Query;
 use super::rules::{Problems, check_metadata, check_name, check_throttle_rate, check_uid};
 use crate::clock::Timestamp;
@@ -65,6 +66,7 @@ impl ApplicationIn {
             throttle_rate: self.throttle_rate,
             created_at: now,
             updated_at: now,
+            tokens_valid_from: None,
         }
     }
 }
@@ -164,6 +166,36 @@ fn refuse_taken_uid(catalog: &Catalog, application: &Application) -> Result<()> 
 pub fn creation(catalog: &Catalog, application: Application) -> Result<Change> {
     refuse_taken_uid(catalog, &application)?;
     Ok(Change::PutApplication(application))
+}
+
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get("/api/v1/app", "v1.application.list", web::to(list))
+            .summary("List applications"),
+        Operation::post("/api/v1/app", "v1.application.create", web::to(create))
+            .summary("Create an application"),
+        Operation::get("/api/v1/app/{app_id}", "v1.application.get", web::to(get))
+            .summary("Show an application"),
+        Operation::put(
+            "/api/v1/app/{app_id}",
+            "v1.application.update",
+            web::to(put),
+        )
+        .summary("Replace an application, or create it"),
+        Operation::patch(
+            "/api/v1/app/{app_id}",
+            "v1.application.patch",
+            web::to(patch),
+        )
+        .summary("Change an application"),
+        Operation::delete(
+            "/api/v1/app/{app_id}",
+            "v1.application.delete",
+            web::to(delete),
+        )
+        .summary("Delete an application with its endpoints"),
+    ]
 }
 
 pub async fn create(

@@ -11,11 +11,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
 use super::Context;
-use super::access::Caller;
+use super::access::{Action, Caller};
 use super::endpoints::named;
 use super::error::Failure;
 use super::extract::{Body, json, once, optional_text, path_part, reading, text};
 use super::messages::{History, is_wanted};
+use super::operation::Operation;
 use super::page::Query;
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Failure as FailedHow, Trigger};
@@ -236,12 +237,42 @@ fn filter_in(query: &mut Query<'_>) -> Filter {
     }
 }
 
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get(
+            "/api/v1/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}",
+            "v1.message-attempt.get",
+            web::to(get),
+        )
+        .summary("Show an attempt"),
+        Operation::post(
+            "/api/v1/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/resend",
+            "v1.message-attempt.resend",
+            web::to(resend),
+        )
+        .summary("Send a message again"),
+        Operation::get(
+            "/api/v1/app/{app_id}/attempt/endpoint/{endpoint_id}",
+            "v1.message-attempt.list-by-endpoint",
+            web::to(list_by_endpoint),
+        )
+        .summary("List attempts at an endpoint"),
+        Operation::get(
+            "/api/v1/app/{app_id}/attempt/msg/{msg_id}",
+            "v1.message-attempt.list-by-msg",
+            web::to(list_by_message),
+        )
+        .summary("List attempts for a message"),
+    ]
+}
+
 pub async fn list_by_endpoint(
     request: HttpRequest,
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    let endpoint = named(&context, &caller, &request)?;
+    let endpoint = named(&context, &caller, &request, Action::ReadHistory)?;
     let (application, lane) = (endpoint.application, endpoint.number);
     let mut query = Query::of(&request);
     let page = query.page::<AttemptId>(context.config.limits.list_page_max, true);
@@ -301,7 +332,9 @@ pub async fn list_by_message(
     if let Some(endpoint) = endpoint {
         let catalog = context.store.catalog();
         let application = path_part(&request, "app_id");
-        filter.endpoint = Some(caller.endpoint(&catalog, application, &endpoint)?.id);
+        let action = Action::ReadHistory;
+        let endpoint = caller.endpoint(&catalog, application, &endpoint, action)?;
+        filter.endpoint = Some(endpoint.id);
     }
     let id = path_part(&request, "msg_id").to_owned();
     let window = page.window(before, after);
@@ -361,7 +394,7 @@ pub async fn resend(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
-    let endpoint = named(&context, &caller, &request)?;
+    let endpoint = named(&context, &caller, &request, Action::SendAgain)?;
     let history = History::named(&context, &caller, &request)?;
     let once = once(&request, &caller, &body)?;
     let id = path_part(&request, "msg_id").to_owned();

@@ -11,6 +11,7 @@ use super::Context;
 use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::json;
+use super::operation::Operation;
 use super::page::Query;
 
 #[derive(Serialize)]
@@ -19,6 +20,14 @@ struct ChannelOut<'a> {
     name: &'a str,
     /// Names of the event types that list it.
     event_types: &'a [&'a str],
+}
+
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get("/api/v1/channel", "v1.channel.list", web::to(list))
+            .summary("List the channels that event types name"),
+    ]
 }
 
 pub async fn list(

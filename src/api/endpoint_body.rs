@@ -331,6 +331,7 @@ mod tests {
             throttle_rate: None,
             created_at: NOW,
             updated_at: NOW,
+            tokens_valid_from: None,
         };
         blank(&application, 7, NOW)
     }

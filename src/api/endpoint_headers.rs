@@ -11,11 +11,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::access::Caller;
+use super::access::{Action, Caller};
 use super::endpoint_rules::{Named, check_headers};
 use super::endpoints::{change, named};
 use super::error::Failure;
 use super::extract::{Body, json, no_content};
+use super::operation::Operation;
 use super::rules::{Problems, missing};
 use crate::config::Config;
 use crate::domain::endpoint::{Endpoint, is_sensitive};
@@ -39,12 +40,36 @@ fn headers_out(headers: &BTreeMap<String, String>) -> HeadersOut<'_> {
     }
 }
 
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}/headers",
+            "v1.endpoint.get-headers",
+            web::to(get),
+        )
+        .summary("Show the headers that are sent along"),
+        Operation::put(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}/headers",
+            "v1.endpoint.update-headers",
+            web::to(put),
+        )
+        .summary("Replace the headers that are sent along"),
+        Operation::patch(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}/headers",
+            "v1.endpoint.patch-headers",
+            web::to(patch),
+        )
+        .summary("Change some of the headers that are sent along"),
+    ]
+}
+
 pub async fn get(
     request: HttpRequest,
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    let endpoint = named(&context, &caller, &request)?;
+    let endpoint = named(&context, &caller, &request, Action::ReadEndpoints)?;
     Ok(json(StatusCode::OK, &headers_out(&endpoint.headers)))
 }
 
@@ -59,12 +84,13 @@ pub async fn put(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
-    named(&context, &caller, &request)?;
+    let action = Action::ChangeEndpoints;
+    named(&context, &caller, &request, action)?;
     let Some(headers) = body.json::<HeadersIn>()?.headers else {
         return Err(missing(&["body", "headers"]).into());
     };
     let config = Arc::clone(&context.config);
-    change(&request, &context, caller, move |endpoint| {
+    change(&request, &context, caller, action, move |endpoint| {
         endpoint.headers = headers;
         refuse_headers(endpoint, &config)
     })
@@ -83,12 +109,13 @@ pub async fn patch(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
-    named(&context, &caller, &request)?;
+    let action = Action::ChangeEndpoints;
+    named(&context, &caller, &request, action)?;
     let Some(changes) = body.json::<HeadersPatch>()?.headers else {
         return Err(missing(&["body", "headers"]).into());
     };
     let config = Arc::clone(&context.config);
-    change(&request, &context, caller, move |endpoint| {
+    change(&request, &context, caller, action, move |endpoint| {
         change_headers(&mut endpoint.headers, changes);
         refuse_headers(endpoint, &config)
     })

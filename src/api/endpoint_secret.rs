@@ -10,11 +10,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::access::Caller;
+use super::access::{Action, Caller};
 use super::endpoint_rules::{NOT_FOUND, secret_form};
 use super::endpoints::{change, named};
 use super::error::Failure;
 use super::extract::{Body, json};
+use super::operation::Operation;
 use super::rules::Problems;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::EndpointSecret;
@@ -33,12 +34,30 @@ struct SecretOut {
     key: String,
 }
 
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret",
+            "v1.endpoint.get-secret",
+            web::to(get),
+        )
+        .summary("Show the signing secret"),
+        Operation::post(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret/rotate",
+            "v1.endpoint.rotate-secret",
+            web::to(rotate),
+        )
+        .summary("Rotate the signing secret"),
+    ]
+}
+
 pub async fn get(
     request: HttpRequest,
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    let endpoint = named(&context, &caller, &request)?;
+    let endpoint = named(&context, &caller, &request, Action::ReadSecrets)?;
     let newest = endpoint.secrets.first().ok_or(NOT_FOUND)?;
     let key = newest.secret.readable();
     Ok(json(StatusCode::OK, &SecretOut { key }))
@@ -81,13 +100,14 @@ pub async fn rotate(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
-    let endpoint = named(&context, &caller, &request)?;
+    let action = Action::ChangeSecrets;
+    let endpoint = named(&context, &caller, &request, action)?;
     let form = secret_form(&endpoint, &context.config)?;
     let (secret, grace) = body.json_or_default::<RotateIn>()?.checked(form)?;
     let key = secret.readable();
     let now = context.store.clock().now();
     let config = Arc::clone(&context.config);
-    change(&request, &context, caller, move |endpoint| {
+    change(&request, &context, caller, action, move |endpoint| {
         if secret_form(endpoint, &config)? != form {
             let message = "the endpoint's profile was changed at the same time; try again";
             return Err(Error::Conflict(message.to_owned()));

@@ -15,12 +15,55 @@ use super::endpoint_rules::{
 };
 use super::error::Failure;
 use super::extract::{Body, Patch, json, no_content, once, path_part, respond};
+use super::operation::Operation;
 use super::page::Query;
 use super::rules::{Problems, check_uid};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::EndpointId;
 use crate::error::Result;
 use crate::store::{Answered, Change};
+
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get(
+            "/api/v1/app/{app_id}/endpoint",
+            "v1.endpoint.list",
+            web::to(list),
+        )
+        .summary("List endpoints"),
+        Operation::post(
+            "/api/v1/app/{app_id}/endpoint",
+            "v1.endpoint.create",
+            web::to(create),
+        )
+        .summary("Register an endpoint"),
+        Operation::get(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}",
+            "v1.endpoint.get",
+            web::to(get),
+        )
+        .summary("Show an endpoint"),
+        Operation::put(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}",
+            "v1.endpoint.update",
+            web::to(put),
+        )
+        .summary("Replace an endpoint, or register it"),
+        Operation::patch(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}",
+            "v1.endpoint.patch",
+            web::to(patch),
+        )
+        .summary("Change an endpoint"),
+        Operation::delete(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}",
+            "v1.endpoint.delete",
+            web::to(delete),
+        )
+        .summary("Delete an endpoint"),
+    ]
+}
 
 pub async fn create(
     request: HttpRequest,
@@ -37,7 +80,7 @@ pub async fn create(
     let answer = context
         .store
         .change_once(once, move |catalog| {
-            let entry = caller.application(catalog, &application, Action::Endpoints)?;
+            let entry = caller.application(catalog, &application, Action::ChangeEndpoints)?;
             let number = catalog.next_endpoint_number();
             let mut endpoint = blank(&entry.application, number, now);
             input.apply_to(&mut endpoint, &config, now)?;
@@ -58,7 +101,7 @@ pub async fn list(
 ) -> Result<HttpResponse, Failure> {
     let catalog = context.store.catalog();
     let application = path_part(&request, "app_id");
-    let entry = caller.application(&catalog, application, Action::Endpoints)?;
+    let entry = caller.application(&catalog, application, Action::ReadEndpoints)?;
     let mut query = Query::of(&request);
     let page = query.page::<EndpointId>(context.config.limits.list_page_max, false);
     query.problems.done()?;
@@ -76,16 +119,23 @@ fn reachable(context: &Context, caller: &Caller, request: &HttpRequest) -> Resul
     let catalog = context.store.catalog();
     let application = path_part(request, "app_id");
     caller
-        .application(&catalog, application, Action::Endpoints)
+        .application(&catalog, application, Action::ChangeEndpoints)
         .map(|_| ())
 }
 
-/// The endpoint that the path names, for a caller that may deal with it.
-pub fn named(context: &Context, caller: &Caller, request: &HttpRequest) -> Result<Arc<Endpoint>> {
+/// The endpoint that the path names, for a caller that may do this with it.
+pub fn named(
+    context: &Context,
+    caller: &Caller,
+    request: &HttpRequest,
+    action: Action,
+) -> Result<Arc<Endpoint>> {
     let catalog = context.store.catalog();
     let application = path_part(request, "app_id");
     let endpoint = path_part(request, "endpoint_id");
-    caller.endpoint(&catalog, application, endpoint).cloned()
+    caller
+        .endpoint(&catalog, application, endpoint, action)
+        .cloned()
 }
 
 pub async fn get(
@@ -93,7 +143,7 @@ pub async fn get(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    let endpoint = named(&context, &caller, &request)?;
+    let endpoint = named(&context, &caller, &request, Action::ReadEndpoints)?;
     Ok(respond(shown(StatusCode::OK, &endpoint, &context.config)))
 }
 
@@ -126,7 +176,7 @@ pub async fn put(
     let answer = context
         .store
         .change(move |catalog| {
-            let entry = caller.application(catalog, &application, Action::Endpoints)?;
+            let entry = caller.application(catalog, &application, Action::ChangeEndpoints)?;
             let existing = entry.endpoint(&id);
             let existing = existing.filter(|existing| caller.sees_endpoint(catalog, existing));
             let (mut endpoint, status) = match existing {
@@ -162,11 +212,12 @@ pub async fn patch(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
-    named(&context, &caller, &request)?;
+    named(&context, &caller, &request, Action::ChangeEndpoints)?;
     let input = body.json::<EndpointIn>()?.checked(Kind::Patch, &context);
     let config = Arc::clone(&context.config);
     let now = context.store.clock().now();
-    let answer = change(&request, &context, caller, move |endpoint| {
+    let action = Action::ChangeEndpoints;
+    let answer = change(&request, &context, caller, action, move |endpoint| {
         input.apply_to(endpoint, &config, now)
     })
     .await?;
@@ -182,7 +233,7 @@ pub async fn delete(
     context
         .store
         .change(move |catalog| {
-            let endpoint = caller.endpoint(catalog, &application, &id)?;
+            let endpoint = caller.endpoint(catalog, &application, &id, Action::ChangeEndpoints)?;
             let change = Change::DeleteEndpoint(endpoint.application, endpoint.id);
             Ok((vec![change], ()))
         })
@@ -202,6 +253,7 @@ pub async fn change(
     request: &HttpRequest,
     context: &Context,
     caller: Caller,
+    action: Action,
     edit: impl FnOnce(&mut Endpoint) -> Result<()> + Send + 'static,
 ) -> Result<Answered> {
     let (application, id) = endpoint_path(request);
@@ -210,8 +262,8 @@ pub async fn change(
     context
         .store
         .change(move |catalog| {
-            let entry = caller.application(catalog, &application, Action::Endpoints)?;
-            let existing = caller.endpoint(catalog, &application, &id)?;
+            let entry = caller.application(catalog, &application, action)?;
+            let existing = caller.endpoint(catalog, &application, &id, action)?;
             let mut endpoint = (**existing).clone();
             edit(&mut endpoint)?;
             endpoint.updated_at = now;

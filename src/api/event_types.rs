@@ -11,6 +11,7 @@ use super::Context;
 use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::{Body, Patch, answered, json, no_content, once, path_part, respond, text};
+use super::operation::{BODY_BYTES_MAX, Operation};
 use super::page::Query;
 use super::rules::{
     CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, Problems, check_channels, check_description,
@@ -25,16 +26,23 @@ use crate::store::{Answered, Change};
 
 /// Flags are names, as event types are.
 const FEATURE_FLAG_MAX: usize = 256;
+const FEATURE_FLAGS_MAX: usize = 100;
+
+/// Groups are named as event types are.
+const GROUP_NAME_MAX: usize = 256;
 
 /// The longest example, where payloads may be longer: examples are in memory while the server
 /// runs.
-pub const EXAMPLE_BYTES_MAX: usize = 64 * 1024;
+const EXAMPLE_BYTES_MAX: usize = 64 * 1024;
 
 /// As many as an endpoint can select.
 const CHANNELS_PER_EVENT_TYPE_MAX: usize = 500;
 
 /// What all channels take in a body, with quotes and commas.
-pub const CHANNELS_BYTES_MAX: usize = CHANNELS_PER_EVENT_TYPE_MAX * (CHANNEL_NAME_MAX + 3);
+const CHANNELS_BYTES_MAX: usize = CHANNELS_PER_EVENT_TYPE_MAX * (CHANNEL_NAME_MAX + 3);
+
+/// A body has room for all that it had before examples and channels.
+const EVENT_TYPE_BYTES_MAX: usize = BODY_BYTES_MAX + EXAMPLE_BYTES_MAX + CHANNELS_BYTES_MAX;
 
 const NOT_FOUND: Error = Error::NotFound("event type");
 
@@ -47,6 +55,9 @@ struct EventTypeIn {
     archived: Patch<bool>,
     deprecated: Patch<bool>,
     feature_flag: Patch<String>,
+    /// In newer clients, in the place of `featureFlag`.
+    feature_flags: Patch<Vec<String>>,
+    group_name: Patch<String>,
     schemas: Patch<Box<RawValue>>,
     // From here on: additions to the contract.
     example: Patch<Box<RawValue>>,
@@ -92,6 +103,18 @@ impl EventTypeIn {
             let problem = name_problem(flag, FEATURE_FLAG_MAX);
             problems.add_if(&["body", "featureFlag"], problem);
         }
+        if self.feature_flag.as_set().is_some() && self.feature_flags.as_set().is_some() {
+            let message = "cannot be given together with featureFlags";
+            problems.add(&["body", "featureFlag"], message);
+        }
+        self.feature_flags = self.feature_flags.map(without_repeats);
+        if let Patch::Set(flags) = &self.feature_flags {
+            check_feature_flags(&mut problems, &["body", "featureFlags"], flags);
+        }
+        if let Patch::Set(group) = &self.group_name {
+            let problem = name_problem(group, GROUP_NAME_MAX);
+            problems.add_if(&["body", "groupName"], problem);
+        }
         if let Patch::Set(schemas) = &self.schemas {
             problems.add_if(&["body", "schemas"], schemas_problem(schemas.get()));
         }
@@ -113,7 +136,11 @@ impl EventTypeIn {
         self.archived.apply_to(&mut event_type.archived);
         self.deprecated.apply_to(&mut event_type.deprecated);
         self.feature_flag
-            .apply_to_optional(&mut event_type.feature_flag);
+            .map(|flag| vec![flag])
+            .apply_to(&mut event_type.feature_flags);
+        self.feature_flags.apply_to(&mut event_type.feature_flags);
+        self.group_name
+            .apply_to_optional(&mut event_type.group_name);
         self.schemas
             .map(|schemas| schemas.get().to_owned())
             .apply_to_optional(&mut event_type.schemas);
@@ -138,6 +165,20 @@ fn schemas_problem(schemas: &str) -> Option<String> {
     }
 }
 
+/// At most [`FEATURE_FLAGS_MAX`] flags, each a name.
+pub fn check_feature_flags(problems: &mut Problems, place: &[&str], flags: &[String]) {
+    if flags.len() > FEATURE_FLAGS_MAX {
+        let message = format!("must have at most {FEATURE_FLAGS_MAX} items");
+        problems.add(place, message);
+        return;
+    }
+    for (index, flag) in flags.iter().enumerate() {
+        let index = index.to_string();
+        let place: Vec<&str> = place.iter().copied().chain([index.as_str()]).collect();
+        problems.add_if(&place, name_problem(flag, FEATURE_FLAG_MAX));
+    }
+}
+
 fn example_problem(example: &str, bytes_max: usize) -> Option<String> {
     match example.len() > bytes_max {
         true => Some(format!("must have at most {bytes_max} bytes")),
@@ -156,12 +197,13 @@ fn blank(organisation: OrganisationId, name: String, now: Timestamp) -> EventTyp
         description: String::new(),
         archived: false,
         deprecated: false,
-        feature_flag: None,
+        feature_flags: Vec::new(),
         schemas: None,
         created_at: now,
         updated_at: now,
         example: None,
         channels: None,
+        group_name: None,
     }
 }
 
@@ -172,7 +214,10 @@ struct EventTypeOut<'a> {
     description: &'a str,
     archived: bool,
     deprecated: bool,
+    /// The first of them, for clients that know only one.
     feature_flag: Option<&'a str>,
+    feature_flags: &'a [String],
+    group_name: Option<&'a str>,
     schemas: Option<&'a RawValue>,
     #[serde(serialize_with = "text")]
     created_at: Timestamp,
@@ -194,7 +239,9 @@ impl<'a> EventTypeOut<'a> {
             description: &event_type.description,
             archived: event_type.archived,
             deprecated: event_type.deprecated,
-            feature_flag: event_type.feature_flag.as_deref(),
+            feature_flag: event_type.feature_flags.first().map(String::as_str),
+            feature_flags: &event_type.feature_flags,
+            group_name: event_type.group_name.as_deref(),
             schemas: json(&event_type.schemas),
             created_at: event_type.created_at,
             updated_at: event_type.updated_at,
@@ -206,6 +253,47 @@ impl<'a> EventTypeOut<'a> {
 
 fn shown(status: StatusCode, event_type: &EventType) -> Answered {
     answered(status, &EventTypeOut::new(event_type, true))
+}
+
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get("/api/v1/event-type", "v1.event-type.list", web::to(list))
+            .summary("List event types"),
+        Operation::post(
+            "/api/v1/event-type",
+            "v1.event-type.create",
+            web::to(create),
+        )
+        .summary("Create an event type")
+        .body_bytes_max(EVENT_TYPE_BYTES_MAX),
+        Operation::get(
+            "/api/v1/event-type/{event_type_name}",
+            "v1.event-type.get",
+            web::to(get),
+        )
+        .summary("Show an event type"),
+        Operation::put(
+            "/api/v1/event-type/{event_type_name}",
+            "v1.event-type.update",
+            web::to(put),
+        )
+        .summary("Replace an event type, or create it")
+        .body_bytes_max(EVENT_TYPE_BYTES_MAX),
+        Operation::patch(
+            "/api/v1/event-type/{event_type_name}",
+            "v1.event-type.patch",
+            web::to(patch),
+        )
+        .summary("Change an event type")
+        .body_bytes_max(EVENT_TYPE_BYTES_MAX),
+        Operation::delete(
+            "/api/v1/event-type/{event_type_name}",
+            "v1.event-type.delete",
+            web::to(delete),
+        )
+        .summary("Archive or delete an event type"),
+    ]
 }
 
 /// Creates an event type, or takes an archived one back into use with what the body says.

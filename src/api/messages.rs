@@ -15,6 +15,7 @@ use super::access::{Action, Caller};
 use super::applications::{ApplicationIn, creation};
 use super::error::Failure;
 use super::extract::{Body, json, once, path_part, reading, text};
+use super::operation::Operation;
 use super::page::Query;
 use super::rules::{
     EVENT_TYPE_NAME_MAX, Problems, check_channels, check_uid, without_repeats, wrong,
@@ -187,6 +188,27 @@ fn refuse_archived_type(
     }
 }
 
+/// This module's part of the API.
+pub fn operations(body_bytes_max: usize) -> Vec<Operation> {
+    vec![
+        Operation::post(
+            "/api/v1/app/{app_id}/msg",
+            "v1.message.create",
+            web::to(create),
+        )
+        .summary("Publish a message")
+        .body_bytes_max(body_bytes_max),
+        Operation::get("/api/v1/app/{app_id}/msg", "v1.message.list", web::to(list))
+            .summary("List messages"),
+        Operation::get(
+            "/api/v1/app/{app_id}/msg/{msg_id}",
+            "v1.message.get",
+            web::to(get),
+        )
+        .summary("Show a message"),
+    ]
+}
+
 pub async fn create(
     request: HttpRequest,
     caller: Caller,
@@ -221,6 +243,9 @@ pub async fn create(
             lanes: route.lanes,
             once,
             origin: Origin::Published,
+            tags: Vec::new(),
+            deliver_at: None,
+            expires_at: None,
         })
         .await?;
     // A repeated idempotency key has the same body, so this is the accepted message's payload.
@@ -465,6 +490,10 @@ mod tests {
             payload: Bytes::from(payload),
             accepted_at: Timestamp(1_700_000_000_250),
             origin: Origin::Published,
+            tags: Vec::new(),
+            deliver_at: None,
+            expires_at: None,
+            expunged: false,
         };
         let shown = serde_json::to_string(&MessageOut::with(&message, true)).unwrap();
         assert_eq!(
@@ -489,6 +518,10 @@ mod tests {
             payload: Bytes::new(),
             accepted_at: Timestamp(0),
             origin: Origin::Published,
+            tags: Vec::new(),
+            deliver_at: None,
+            expires_at: None,
+            expunged: false,
         };
         let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
         for (types, channel, expected) in [

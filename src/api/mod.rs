@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use actix_web::http::{Method, StatusCode};
-use actix_web::{HttpResponse, Resource, Route, guard, web};
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
 use crate::config::Config;
@@ -33,6 +33,7 @@ mod form;
 mod messages;
 mod ocrolus;
 mod ocrolus_body;
+mod operation;
 mod ovation;
 mod page;
 mod profiles;
@@ -45,6 +46,7 @@ mod tokens;
 use access::{Action, Caller};
 use error::Failure;
 use extract::json;
+use operation::Operation;
 
 /// Why a URL's host may not be sent to, where that can be told without asking the DNS. A quicker
 /// answer only: what counts is the check at each connection.
@@ -60,13 +62,6 @@ pub struct Context {
     pub example_requests: BTreeMap<String, serde_json::Value>,
 }
 
-/// The longest body of anything but a message.
-const BODY_BYTES_MAX: usize = 256 * 1024;
-
-/// An event type's body has room for all that it had before examples and channels.
-const EVENT_TYPE_BYTES_MAX: usize =
-    BODY_BYTES_MAX + event_types::EXAMPLE_BYTES_MAX + event_types::CHANNELS_BYTES_MAX;
-
 /// What a message's body may have beside its payload.
 const MESSAGE_ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 
@@ -81,224 +76,48 @@ pub fn configure(
     }
 }
 
-/// The route table.
-fn routes(config: &mut web::ServiceConfig, message_bytes_max: usize) {
-    let get = || Method::GET;
-    let post = || Method::POST;
-    let put = || Method::PUT;
-    let patch = || Method::PATCH;
-    let delete = || Method::DELETE;
-    let app = "/api/v1/app";
-    let one_app = "/api/v1/app/{app_id}";
-    let endpoint = "/api/v1/app/{app_id}/endpoint";
-    let one_endpoint = "/api/v1/app/{app_id}/endpoint/{endpoint_id}";
-    let message = "/api/v1/app/{app_id}/msg";
-    let one_message = "/api/v1/app/{app_id}/msg/{msg_id}";
-    let webhook = "/api/v3/project_templates/{template_id}/webhook_endpoints";
-    config
-        .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
-        .default_service(web::to(async || Err::<HttpResponse, _>(Failure::NoRoute)))
-        // Routes are tried in this order, so publishing comes first.
-        .service(
-            on(
-                message,
-                "",
-                [
-                    (post(), web::to(messages::create)),
-                    (get(), web::to(messages::list)),
-                ],
-            )
-            .app_data(web::PayloadConfig::new(message_bytes_max)),
-        )
-        .service(on(one_message, "", [(get(), web::to(messages::get))]))
-        .service(on(
-            one_message,
-            "/attempt/{attempt_id}",
-            [(get(), web::to(attempts::get))],
-        ))
-        .service(on(
-            one_message,
-            "/endpoint/{endpoint_id}/resend",
-            [(post(), web::to(attempts::resend))],
-        ))
-        .service(on(
-            one_app,
-            "/attempt/endpoint/{endpoint_id}",
-            [(get(), web::to(attempts::list_by_endpoint))],
-        ))
-        .service(on(
-            one_app,
-            "/attempt/msg/{msg_id}",
-            [(get(), web::to(attempts::list_by_message))],
-        ))
-        .service(on(
-            app,
-            "",
-            [
-                (get(), web::to(applications::list)),
-                (post(), web::to(applications::create)),
-            ],
-        ))
-        .service(on(
-            one_app,
-            "",
-            [
-                (get(), web::to(applications::get)),
-                (put(), web::to(applications::put)),
-                (patch(), web::to(applications::patch)),
-                (delete(), web::to(applications::delete)),
-            ],
-        ))
-        .service(on(
-            endpoint,
-            "",
-            [
-                (get(), web::to(endpoints::list)),
-                (post(), web::to(endpoints::create)),
-            ],
-        ))
-        .service(on(
-            one_endpoint,
-            "",
-            [
-                (get(), web::to(endpoints::get)),
-                (put(), web::to(endpoints::put)),
-                (patch(), web::to(endpoints::patch)),
-                (delete(), web::to(endpoints::delete)),
-            ],
-        ))
-        .service(on(
-            one_endpoint,
-            "/headers",
-            [
-                (get(), web::to(endpoint_headers::get)),
-                (put(), web::to(endpoint_headers::put)),
-                (patch(), web::to(endpoint_headers::patch)),
-            ],
-        ))
-        .service(on(
-            one_endpoint,
-            "/secret",
-            [(get(), web::to(endpoint_secret::get))],
-        ))
-        .service(on(
-            one_endpoint,
-            "/secret/rotate",
-            [(post(), web::to(endpoint_secret::rotate))],
-        ))
-        .service(on(
-            one_endpoint,
-            "/send-example",
-            [(post(), web::to(test_events::send_example))],
-        ))
-        .service(on(
-            one_endpoint,
-            "/simulate",
-            [(post(), web::to(test_events::simulate))],
-        ))
-        .service(
-            on(
-                "/api/v1/event-type",
-                "",
-                [
-                    (get(), web::to(event_types::list)),
-                    (post(), web::to(event_types::create)),
-                ],
-            )
-            .app_data(web::PayloadConfig::new(EVENT_TYPE_BYTES_MAX)),
-        )
-        .service(
-            on(
-                "/api/v1/event-type/{event_type_name}",
-                "",
-                [
-                    (get(), web::to(event_types::get)),
-                    (put(), web::to(event_types::put)),
-                    (patch(), web::to(event_types::patch)),
-                    (delete(), web::to(event_types::delete)),
-                ],
-            )
-            .app_data(web::PayloadConfig::new(EVENT_TYPE_BYTES_MAX)),
-        )
-        .service(on(
-            "/api/v1/channel",
-            "",
-            [(get(), web::to(channels::list))],
-        ))
-        .service(on(
-            "/api/v1/profile",
-            "",
-            [(get(), web::to(profiles::list))],
-        ))
-        .service(on(
-            "/api/v1/profile/{profile_name}",
-            "",
-            [(get(), web::to(profiles::get))],
-        ))
-        .service(on(
-            "/api/v1/token",
-            "",
-            [
-                (get(), web::to(tokens::list)),
-                (post(), web::to(tokens::create)),
-            ],
-        ))
-        .service(on(
-            "/api/v1/token/{token_id}",
-            "",
-            [
-                (get(), web::to(tokens::get)),
-                (delete(), web::to(tokens::delete)),
-            ],
-        ))
-        .service(ocrolus::routes())
-        .service(on(
-            "/api/v1/token/{token_id}",
-            "/endpoint/{endpoint_id}",
-            [
-                (put(), web::to(tokens::grant)),
-                (delete(), web::to(tokens::revoke_grant)),
-            ],
-        ))
-        .service(on("/api/v1/health", "", [(get(), web::to(health))]))
-        .service(on("/api/v1/health", "/ping", [(get(), web::to(ping))]))
-        .service(on(
-            webhook,
-            "",
-            [
-                (get(), web::to(ovation::list)),
-                (post(), web::to(ovation::create)),
-            ],
-        ))
-        .service(on(
-            webhook,
-            "/{webhook_id}",
-            [
-                (get(), web::to(ovation::get)),
-                (put(), web::to(ovation::put)),
-                (delete(), web::to(ovation::delete)),
-            ],
-        ))
-        .service(on("/metrics", "", [(get(), web::to(metrics))]));
+/// Everything that is served, in the order in which routes are tried: publishing comes first.
+fn operations(message_bytes_max: usize) -> Vec<Operation> {
+    [
+        messages::operations(message_bytes_max),
+        attempts::operations(),
+        applications::operations(),
+        endpoints::operations(),
+        endpoint_headers::operations(),
+        endpoint_secret::operations(),
+        test_events::operations(),
+        event_types::operations(),
+        channels::operations(),
+        profiles::operations(),
+        tokens::operations(),
+        ovation::operations(),
+        own_operations(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
-/// A path with its methods. HEAD goes where GET goes; any other method is answered with those
-/// there are.
-fn on<const N: usize>(base: &str, rest: &str, routes: [(Method, Route); N]) -> Resource {
-    let names: Vec<&str> = routes.iter().map(|(method, _)| method.as_str()).collect();
-    let allowed = names.join(", ");
-    let mut resource = web::resource(format!("{base}{rest}{{_slash:/?}}"));
-    for (method, route) in routes {
-        let route = match method {
-            Method::GET => route.guard(guard::Any(guard::Get()).or(guard::Head())),
-            method => route.method(method),
-        };
-        resource = resource.route(route);
+fn own_operations() -> Vec<Operation> {
+    vec![
+        Operation::get("/api/v1/health", "v1.health.get", web::to(health))
+            .summary("Whether messages can be accepted")
+            .without_credential(),
+        Operation::get("/api/v1/health/ping", "v1.health.ping", web::to(ping))
+            .summary("Whether the process answers at all")
+            .without_credential(),
+        Operation::get("/metrics", "metrics", web::to(metrics)).summary("Metrics for Prometheus"),
+    ]
+}
+
+fn routes(config: &mut web::ServiceConfig, message_bytes_max: usize) {
+    config
+        .app_data(web::PayloadConfig::new(operation::BODY_BYTES_MAX))
+        .default_service(web::to(async || Err::<HttpResponse, _>(Failure::NoRoute)));
+    for resource in operation::resources("", operations(message_bytes_max)) {
+        config.service(resource);
     }
-    resource.default_service(web::to(move || {
-        let failure = Failure::NoMethod(allowed.clone());
-        async { Err::<HttpResponse, _>(failure) }
-    }))
+    config.service(ocrolus::routes());
 }
 
 #[derive(Serialize)]
@@ -333,6 +152,7 @@ async fn metrics(caller: Caller, context: web::Data<Context>) -> Result<HttpResp
 #[cfg(test)]
 mod tests {
     use super::*;
+    use actix_web::http::Method;
     use actix_web::test::{TestRequest, call_service, init_service, read_body};
     use actix_web::{App, http::header};
 

@@ -10,19 +10,20 @@ use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::StatusCode;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, Scope, web};
 use serde::Serialize;
 
+use super::Context;
 use super::access::Caller;
 use super::endpoint_rules::{blank, refuse_too_many};
 use super::error::Failure;
 use super::extract::{Body, answered, json};
 use super::ocrolus_body::{RotateIn, SettingsIn};
+use super::operation::{Operation, resources};
 use super::rules::{Problems, wrong};
-use super::{Context, on};
 use crate::domain::endpoint::{Endpoint, EndpointSecret};
 use crate::domain::id::EndpointId;
 use crate::domain::message::Origin;
@@ -34,6 +35,8 @@ use crate::store::{Catalog, Change, NewMessage};
 
 /// What the requests of endpoints made here look like.
 const PROFILE: &str = "ocrolus";
+
+const PREFIX: &str = "/v1/account/settings";
 
 /// A list of all event types that an endpoint can name fits, in any of the forms. It is also what
 /// the parser of multipart bodies buffers.
@@ -48,6 +51,38 @@ const TEST_PATIENCE: Duration = Duration::from_secs(5);
 
 const NOT_CONFIGURED: Error = Error::NotFound("webhook endpoint");
 
+/// This surface's operations.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::post(
+            "/v1/account/settings/update/webhook_endpoint",
+            "ocrolus.webhook-endpoint.update",
+            web::to(configure),
+        )
+        .summary("Configure the webhook endpoint (Ocrolus)")
+        .body_bytes_max(BODY_BYTES_MAX),
+        Operation::get(
+            "/v1/account/settings/webhook_details",
+            "ocrolus.webhook-endpoint.details",
+            web::to(details),
+        )
+        .summary("Show the webhook endpoint (Ocrolus)"),
+        Operation::get(
+            "/v1/account/settings/test_webhook_endpoint",
+            "ocrolus.webhook-endpoint.test",
+            web::to(test),
+        )
+        .summary("Try the webhook endpoint out (Ocrolus)"),
+        Operation::post(
+            "/v1/account/settings/webhook/rotate-secret",
+            "ocrolus.webhook-secret.rotate",
+            web::to(rotate_secret),
+        )
+        .summary("Rotate the webhook secret (Ocrolus)")
+        .body_bytes_max(BODY_BYTES_MAX),
+    ]
+}
+
 /// This surface's routes, with and without a slash at their end.
 pub fn routes() -> Scope<
     impl ServiceFactory<
@@ -58,28 +93,11 @@ pub fn routes() -> Scope<
         InitError = (),
     >,
 > {
-    web::scope("/v1/account/settings")
-        .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
-        .service(on(
-            "/update/webhook_endpoint",
-            "",
-            [(Method::POST, web::to(configure))],
-        ))
-        .service(on(
-            "/webhook_details",
-            "",
-            [(Method::GET, web::to(details))],
-        ))
-        .service(on(
-            "/test_webhook_endpoint",
-            "",
-            [(Method::GET, web::to(test))],
-        ))
-        .service(on(
-            "/webhook/rotate-secret",
-            "",
-            [(Method::POST, web::to(rotate_secret))],
-        ))
+    let mut scope = web::scope(PREFIX);
+    for resource in resources(PREFIX, operations()) {
+        scope = scope.service(resource);
+    }
+    scope
         .default_service(web::to(async || Err::<HttpResponse, _>(Failure::NoRoute)))
         .wrap(from_fn(in_this_shape))
 }
@@ -335,6 +353,9 @@ async fn try_out(context: &Context, endpoint: &Endpoint) -> Result<Tried> {
             lanes: vec![endpoint.number],
             once: None,
             origin: Origin::TestOnce,
+            tags: Vec::new(),
+            deliver_at: None,
+            expires_at: None,
         })
         .await?;
     let attempt = tokio::select! {

@@ -23,6 +23,7 @@ use super::access::{Action, Caller};
 use super::endpoint_rules::{blank, check_url};
 use super::error::Failure;
 use super::extract::{Body, answered, json, once, path_part, respond};
+use super::operation::Operation;
 use super::target::{Target, header_problems};
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -414,13 +415,14 @@ fn new_endpoint(
     }
 }
 
-/// The project template that the path names, for a caller that may deal with its webhooks.
+/// The project template that the path names, for a caller that may do this with its webhooks.
 fn template<'a>(
     caller: &Caller,
     catalog: &'a Catalog,
     id: &str,
+    action: Action,
 ) -> Result<&'a Arc<ApplicationEntry>> {
-    let found = caller.application(catalog, id, Action::Endpoints);
+    let found = caller.application(catalog, id, action);
     found.map_err(|error| match error {
         Error::NotFound(_) => NO_TEMPLATE,
         other => other,
@@ -524,6 +526,42 @@ fn shown(status: StatusCode, endpoint: &Endpoint, template: &str) -> Answered {
     answered(status, &One { webhook_endpoint })
 }
 
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get(
+            "/api/v3/project_templates/{template_id}/webhook_endpoints",
+            "ovation.webhook-endpoint.list",
+            web::to(list),
+        )
+        .summary("List webhooks (Ovation)"),
+        Operation::post(
+            "/api/v3/project_templates/{template_id}/webhook_endpoints",
+            "ovation.webhook-endpoint.create",
+            web::to(create),
+        )
+        .summary("Create a webhook (Ovation)"),
+        Operation::get(
+            "/api/v3/project_templates/{template_id}/webhook_endpoints/{webhook_id}",
+            "ovation.webhook-endpoint.get",
+            web::to(get),
+        )
+        .summary("Show a webhook (Ovation)"),
+        Operation::put(
+            "/api/v3/project_templates/{template_id}/webhook_endpoints/{webhook_id}",
+            "ovation.webhook-endpoint.update",
+            web::to(put),
+        )
+        .summary("Change a webhook (Ovation)"),
+        Operation::delete(
+            "/api/v3/project_templates/{template_id}/webhook_endpoints/{webhook_id}",
+            "ovation.webhook-endpoint.delete",
+            web::to(delete),
+        )
+        .summary("Delete a webhook (Ovation)"),
+    ]
+}
+
 pub async fn list(
     request: HttpRequest,
     Taken(caller): Taken<Caller>,
@@ -531,7 +569,7 @@ pub async fn list(
 ) -> Result<HttpResponse, Refused> {
     let template_id = path_part(&request, "template_id");
     let catalog = context.store.catalog();
-    let entry = template(&caller, &catalog, template_id)?;
+    let entry = template(&caller, &catalog, template_id, Action::ReadEndpoints)?;
     let mut webhook_endpoints: Vec<_> = webhooks(&caller, &catalog, entry)
         .map(|endpoint| WebhookOut::new(endpoint, template_id))
         .collect();
@@ -546,7 +584,7 @@ pub async fn get(
 ) -> Result<HttpResponse, Refused> {
     let template_id = path_part(&request, "template_id");
     let catalog = context.store.catalog();
-    let entry = template(&caller, &catalog, template_id)?;
+    let entry = template(&caller, &catalog, template_id, Action::ReadEndpoints)?;
     let id = path_part(&request, "webhook_id");
     let endpoint = webhook(&caller, &catalog, entry, id)?;
     Ok(respond(shown(StatusCode::OK, endpoint, template_id)))
@@ -567,7 +605,10 @@ pub async fn create(
         .store
         .change_once(once, move |catalog| {
             let mut errors = Vec::new();
-            let entry = noted(template(&caller, catalog, &template_id), &mut errors)?;
+            let entry = noted(
+                template(&caller, catalog, &template_id, Action::ChangeEndpoints),
+                &mut errors,
+            )?;
             let checked = draft.checked(catalog, caller.organisation, None, &config, &mut errors);
             let (Some(entry), Some(webhook)) = (entry, checked) else {
                 return Err(invalid(errors));
@@ -608,7 +649,10 @@ pub async fn put(
         .store
         .change(move |catalog| {
             let mut errors = Vec::new();
-            let stored = match noted(template(&caller, catalog, &template_id), &mut errors)? {
+            let stored = match noted(
+                template(&caller, catalog, &template_id, Action::ChangeEndpoints),
+                &mut errors,
+            )? {
                 Some(entry) => noted(webhook(&caller, catalog, entry, &id), &mut errors)?,
                 None => None,
             };
@@ -637,7 +681,7 @@ pub async fn delete(
     let answer = context
         .store
         .change(move |catalog| {
-            let found = template(&caller, catalog, &template_id)
+            let found = template(&caller, catalog, &template_id, Action::ChangeEndpoints)
                 .and_then(|entry| webhook(&caller, catalog, entry, &id));
             let mut errors = Vec::new();
             let Some(endpoint) = noted(found, &mut errors)? else {

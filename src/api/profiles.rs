@@ -13,6 +13,7 @@ use super::access::Caller;
 use super::endpoint_rules::secret_hint;
 use super::error::Failure;
 use super::extract::{json, path_part};
+use super::operation::Operation;
 use super::page::Query;
 use super::retry::Retry;
 use crate::domain::profile::{Method, Profile, Success};
@@ -93,6 +94,20 @@ fn secret_form_word(form: SecretForm) -> &'static str {
         SecretForm::Ed25519 => "ed25519",
         SecretForm::Text { .. } => "text",
     }
+}
+
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get("/api/v1/profile", "v1.profile.list", web::to(list))
+            .summary("List wire profiles"),
+        Operation::get(
+            "/api/v1/profile/{profile_name}",
+            "v1.profile.get",
+            web::to(get),
+        )
+        .summary("Show a wire profile"),
+    ]
 }
 
 pub async fn list(

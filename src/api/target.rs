@@ -387,6 +387,7 @@ mod tests {
             throttle_rate: None,
             created_at: now,
             updated_at: now,
+            tokens_valid_from: None,
         };
         let mut endpoint = blank(&application, 1, now);
         endpoint.url = "https://example.com/in".to_owned();

@@ -12,11 +12,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Context;
-use super::access::Caller;
+use super::access::{Action, Caller};
 use super::endpoints::named;
 use super::error::Failure;
 use super::extract::{Body, json, once};
 use super::messages::{CHANNELS_PER_MESSAGE_MAX, MessageOut};
+use super::operation::Operation;
 use super::rules::{EVENT_TYPE_NAME_MAX, Problems, check_channels, check_uid, without_repeats};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::name_problem;
@@ -139,6 +140,24 @@ fn result_of(merged: serde_json::Result<String>, bytes_max: usize) -> Result<Str
     }
 }
 
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::post(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}/send-example",
+            "v1.endpoint.send-example",
+            web::to(send_example),
+        )
+        .summary("Send an event type's example"),
+        Operation::post(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}/simulate",
+            "v1.endpoint.simulate",
+            web::to(simulate),
+        )
+        .summary("Send an example with fields replaced"),
+    ]
+}
+
 /// Sends an event type's example to the endpoint.
 pub async fn send_example(
     request: HttpRequest,
@@ -146,7 +165,7 @@ pub async fn send_example(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
-    let endpoint = named(&context, &caller, &request)?;
+    let endpoint = named(&context, &caller, &request, Action::SendAgain)?;
     let input = SimulationIn {
         event_type: body.json::<ExampleIn>()?.event_type,
         ..SimulationIn::default()
@@ -164,7 +183,7 @@ pub async fn simulate(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
-    let endpoint = named(&context, &caller, &request)?;
+    let endpoint = named(&context, &caller, &request, Action::SendAgain)?;
     let input = body.json::<SimulationIn<'_>>()?;
     let once = once(&request, &caller, &body)?;
     let message = send(&context, &endpoint, input, once).await?;
@@ -199,6 +218,9 @@ async fn send(
         lanes: vec![endpoint.number],
         once,
         origin: Origin::Test,
+        tags: Vec::new(),
+        deliver_at: None,
+        expires_at: None,
     };
     context.store.accept_message(message).await
 }

@@ -17,6 +17,7 @@ use super::Context;
 use super::access::{Action, Caller, granted};
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, path_part, text};
+use super::operation::Operation;
 use super::page::Query;
 use super::rules::{Problems, check_name, wrong};
 use crate::clock::Timestamp;
@@ -159,6 +160,35 @@ fn new_credential() -> String {
     format!("pr_{}", URL_SAFE_NO_PAD.encode(bytes))
 }
 
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get("/api/v1/token", "v1.token.list", web::to(list)).summary("List tokens"),
+        Operation::post("/api/v1/token", "v1.token.create", web::to(create))
+            .summary("Create a token"),
+        Operation::get("/api/v1/token/{token_id}", "v1.token.get", web::to(get))
+            .summary("Show a token"),
+        Operation::delete(
+            "/api/v1/token/{token_id}",
+            "v1.token.delete",
+            web::to(delete),
+        )
+        .summary("Revoke a token"),
+        Operation::put(
+            "/api/v1/token/{token_id}/endpoint/{endpoint_id}",
+            "v1.token.grant",
+            web::to(grant),
+        )
+        .summary("Grant an endpoint to a webhook user"),
+        Operation::delete(
+            "/api/v1/token/{token_id}/endpoint/{endpoint_id}",
+            "v1.token.revoke-grant",
+            web::to(revoke_grant),
+        )
+        .summary("Take an endpoint from a webhook user"),
+    ]
+}
+
 pub async fn create(
     caller: Caller,
     context: web::Data<Context>,
@@ -183,6 +213,7 @@ pub async fn create(
                 expires_at: input.expires_at,
                 grants: existing(catalog, &caller, &input.endpoints)?,
                 account_endpoint: None,
+                session: None,
             };
             Ok((vec![Change::PutToken(token.clone())], token))
         })
@@ -441,6 +472,7 @@ mod tests {
             expires_at: None,
             grants: BTreeSet::new(),
             account_endpoint: None,
+            session: None,
         };
         let shown = |token: &Token| serde_json::to_value(TokenOut::new(&Catalog::default(), token));
         let body = shown(&token).unwrap();

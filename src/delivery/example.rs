@@ -44,6 +44,10 @@ pub fn attempt(profile: &Profile) -> Attempt {
         payload: Bytes::from(payload(&names).to_string()),
         accepted_at: NOW,
         origin: Origin::Published,
+        tags: Vec::new(),
+        deliver_at: None,
+        expires_at: None,
+        expunged: false,
     };
     let metadata = names
         .iter()

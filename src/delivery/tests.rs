@@ -241,6 +241,10 @@ fn message() -> Message {
         payload: actix_web::web::Bytes::from_static(BODY.as_bytes()),
         accepted_at: NOW,
         origin: Origin::Published,
+        tags: Vec::new(),
+        deliver_at: None,
+        expires_at: None,
+        expunged: false,
     }
 }
 

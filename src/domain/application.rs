@@ -19,4 +19,7 @@ pub struct Application {
     pub throttle_rate: Option<u16>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+    /// Signed tokens (JWT) of this application that were issued before are not valid any more.
+    #[serde(default)]
+    pub tokens_valid_from: Option<Timestamp>,
 }

@@ -36,6 +36,8 @@ pub enum FailureKind {
     WrongAnswer,
     /// No request could be made from what is stored; the detail says why.
     NotSendable,
+    /// The message expired before its turn came: no request was made.
+    Expired,
 }
 
 impl FailureKind {
@@ -51,10 +53,11 @@ impl FailureKind {
             FailureKind::BrokenAnswer => "broken_answer",
             FailureKind::WrongAnswer => "wrong_answer",
             FailureKind::NotSendable => "not_sendable",
+            FailureKind::Expired => "expired",
         }
     }
 
-    pub const ALL: [FailureKind; 9] = [
+    pub const ALL: [FailureKind; 10] = [
         FailureKind::AddressForbidden,
         FailureKind::Dns,
         FailureKind::ConnectionRefused,
@@ -64,6 +67,7 @@ impl FailureKind {
         FailureKind::BrokenAnswer,
         FailureKind::WrongAnswer,
         FailureKind::NotSendable,
+        FailureKind::Expired,
     ];
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::id::OrganisationId;
@@ -19,7 +19,13 @@ pub struct EventType {
     /// An archived event type takes no new messages and no new filters.
     pub archived: bool,
     pub deprecated: bool,
-    pub feature_flag: Option<String>,
+    /// Portal sessions see it where they have one of these flags; everybody where there are none.
+    #[serde(
+        default,
+        alias = "feature_flag",
+        deserialize_with = "feature_flags_of_any_age"
+    )]
+    pub feature_flags: Vec<String>,
     /// JSON text of the object that maps a version to a JSON schema.
     pub schemas: Option<String>,
     pub created_at: Timestamp,
@@ -31,6 +37,28 @@ pub struct EventType {
     /// offer. Nothing is refused by it.
     #[serde(default)]
     pub channels: Option<Vec<String>>,
+    /// What it is listed under.
+    #[serde(default)]
+    pub group_name: Option<String>,
+}
+
+/// Exports once had one flag or none in the place of the list.
+fn feature_flags_of_any_age<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum AnyAge {
+        Flags(Vec<String>),
+        Flag(Option<String>),
+    }
+    if !deserializer.is_human_readable() {
+        return Vec::deserialize(deserializer);
+    }
+    Ok(match AnyAge::deserialize(deserializer)? {
+        AnyAge::Flags(flags) => flags,
+        AnyAge::Flag(flag) => flag.into_iter().collect(),
+    })
 }
 
 impl EventType {
@@ -89,12 +117,13 @@ mod tests {
             description: String::new(),
             archived: false,
             deprecated: false,
-            feature_flag: None,
+            feature_flags: Vec::new(),
             schemas: schemas.map(str::to_owned),
             created_at: Timestamp(0),
             updated_at: Timestamp(0),
             example: example.map(str::to_owned),
             channels: None,
+            group_name: None,
         };
         event_type.example().map(str::to_owned)
     }

@@ -4,9 +4,11 @@
 //! KSUID's time), both as bytes in the store and as text in the API, so an id is a page cursor and
 //! tells which slice holds its record.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use svix_ksuid::{KsuidLike, KsuidMs};
 
@@ -76,6 +78,23 @@ macro_rules! id {
             }
         }
 
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({
+                    "type": "string",
+                    "pattern": concat!("^", $prefix, "[0-9A-Za-z]{27}$"),
+                })
+            }
+        }
+
         impl $name {
             pub const PREFIX: &'static str = $prefix;
 
@@ -139,6 +158,11 @@ id!(EndpointId, "ep_");
 id!(MessageId, "msg_");
 id!(AttemptId, "atmpt_");
 id!(TokenId, "tok_");
+id!(
+    /// A job, as the contract's background tasks are named.
+    JobId,
+    "qtask_"
+);
 
 /// Whether `text` can be a caller's own id: 1 to 256 of `a-z A-Z 0-9 - _ .`, and not in the form
 /// of an id that postrider gives, which would be ambiguous in a path.

@@ -19,6 +19,27 @@ pub struct Message {
     pub payload: actix_web::web::Bytes,
     pub accepted_at: Timestamp,
     pub origin: Origin,
+    /// The publisher's own words for finding messages again.
+    pub tags: Vec<String>,
+    /// When its first attempts are due, where that is not at once.
+    pub deliver_at: Option<Timestamp>,
+    /// From then on nothing of it is sent any more.
+    pub expires_at: Option<Timestamp>,
+    /// Its payload was deleted at a caller's wish; what is left of it is `{}`.
+    pub expunged: bool,
+}
+
+impl Message {
+    /// When its deliveries are first due.
+    pub fn first_due(&self) -> Timestamp {
+        self.deliver_at
+            .map_or(self.accepted_at, |at| at.max(self.accepted_at))
+    }
+
+    /// Whether it is too late to send it.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
 }
 
 /// Where a message comes from. New ones are appended: the store knows them by their place.
@@ -37,6 +58,18 @@ impl Origin {
     pub fn is_test(self) -> bool {
         self != Origin::Published
     }
+}
+
+/// How the delivery of a message to an endpoint stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum DeliveryStatus {
+    Delivered,
+    /// It waits for its next attempt.
+    Pending,
+    /// It waits, and the endpoint is disabled.
+    Held,
+    /// The last attempt failed, and no other will be made.
+    Failed,
 }
 
 /// A delivery that waits: one message on its way to one endpoint.

@@ -9,6 +9,7 @@ pub mod attempt;
 pub mod endpoint;
 pub mod event_type;
 pub mod id;
+pub mod job;
 pub mod merge;
 pub mod message;
 pub mod organisation;

@@ -75,4 +75,41 @@ pub struct Token {
     /// surface `/v1/account/settings`). It may be gone by now.
     #[serde(default)]
     pub account_endpoint: Option<EndpointId>,
+    /// What a portal link gives; other tokens have none.
+    #[serde(default)]
+    pub session: Option<PortalSession>,
+}
+
+/// A signed token (JWT) that was logged out: refused until it would have ended by itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// SHA-256 of the token's text.
+    pub hash: [u8; 32],
+    pub until: Option<Timestamp>,
+}
+
+/// A visit of a customer's people to the portal, by a link that the platform gave them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PortalSession {
+    /// The platform's own name for it; ends sessions selectively.
+    pub id: Option<String>,
+    pub capabilities: BTreeSet<Capability>,
+    pub feature_flags: BTreeSet<String>,
+}
+
+/// What a portal session may do. New ones are appended: the store knows them by their place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Capability {
+    /// Look at everything but secrets.
+    ViewBase,
+    /// Read an endpoint's secret.
+    ViewEndpointSecret,
+    /// Read and rotate it.
+    ManageEndpointSecret,
+    /// Taken and without effect: there are no transformations.
+    ManageTransformations,
+    /// Send again, replay, send examples.
+    CreateAttempts,
+    /// Everything with endpoints.
+    ManageEndpoint,
 }

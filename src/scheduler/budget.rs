@@ -80,6 +80,10 @@ mod tests {
             payload: vec![0; 1000].into(),
             accepted_at: Timestamp(0),
             origin: Origin::Published,
+            tags: Vec::new(),
+            deliver_at: None,
+            expires_at: None,
+            expunged: false,
         });
         let budget = Budget::new(2600);
         let first = budget.keep(message.clone());

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use crate::domain::application::Application;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::EventType;
-use crate::domain::id::{ApplicationId, EndpointId, OrganisationId, TokenId};
+use crate::domain::id::{ApplicationId, EndpointId, JobId, OrganisationId, TokenId};
+use crate::domain::job::Job;
 use crate::domain::organisation::Organisation;
-use crate::domain::token::Token;
+use crate::domain::token::{Revocation, Token};
 
 /// One change of the registrations. Deleting an application deletes its endpoints with it.
 #[derive(Clone, Debug)]
@@ -28,6 +29,10 @@ pub enum Change {
     DeleteEventType(OrganisationId, String),
     PutToken(Token),
     DeleteToken(TokenId),
+    PutJob(Job),
+    DeleteJob(JobId),
+    PutRevocation(Revocation),
+    DeleteRevocation([u8; 32]),
 }
 
 /// An application with its endpoints, sorted by id.
@@ -69,6 +74,8 @@ pub struct Catalog {
     event_types: BTreeMap<(OrganisationId, String), Arc<EventType>>,
     tokens: BTreeMap<TokenId, Arc<Token>>,
     token_hashes: HashMap<[u8; 32], TokenId>,
+    jobs: BTreeMap<JobId, Arc<Job>>,
+    revocations: HashMap<[u8; 32], Revocation>,
     /// The highest endpoint number that was ever given.
     last_endpoint_number: u64,
 }
@@ -159,6 +166,26 @@ impl Catalog {
         self.tokens.get(self.token_hashes.get(hash)?)
     }
 
+    /// Of all organisations, sorted by id.
+    pub fn jobs(&self) -> impl DoubleEndedIterator<Item = &Arc<Job>> {
+        self.jobs.values()
+    }
+
+    pub fn job(&self, organisation: OrganisationId, id: JobId) -> Option<&Arc<Job>> {
+        self.jobs
+            .get(&id)
+            .filter(|job| job.organisation == organisation)
+    }
+
+    /// Of signed tokens, by the SHA-256 of their text.
+    pub fn revocation(&self, hash: &[u8; 32]) -> Option<&Revocation> {
+        self.revocations.get(hash)
+    }
+
+    pub fn revocations(&self) -> impl Iterator<Item = &Revocation> {
+        self.revocations.values()
+    }
+
     pub fn last_endpoint_number(&self) -> u64 {
         self.last_endpoint_number
     }
@@ -174,7 +201,9 @@ impl Catalog {
             + self.applications.len()
             + endpoints
             + self.event_types.len()
-            + self.tokens.len();
+            + self.tokens.len()
+            + self.jobs.len()
+            + self.revocations.len();
         count as u64
     }
 
@@ -182,7 +211,7 @@ impl Catalog {
         self.len() == 0
     }
 
-    /// Everything there is, as the changes that would make it; parents before children.
+    /// Everything there is but jobs, as the changes that would make it; parents before children.
     pub fn contents(&self) -> Vec<Change> {
         let organisations = self
             .organisations
@@ -197,6 +226,11 @@ impl Catalog {
             .event_types
             .values()
             .map(|kind| Change::PutEventType((**kind).clone()));
+        let revocations = self
+            .revocations
+            .values()
+            .cloned()
+            .map(Change::PutRevocation);
         let applications = self.applications.values().flat_map(|entry| {
             let endpoints = entry
                 .endpoints
@@ -206,6 +240,7 @@ impl Catalog {
         });
         organisations
             .chain(tokens)
+            .chain(revocations)
             .chain(event_types)
             .chain(applications)
             .collect()
@@ -239,6 +274,18 @@ impl Catalog {
                 }
                 self.token_hashes.insert(token.hash, token.id);
                 self.tokens.insert(token.id, Arc::new(token));
+            }
+            Change::PutJob(job) => {
+                self.jobs.insert(job.id, Arc::new(job));
+            }
+            Change::DeleteJob(id) => {
+                self.jobs.remove(&id);
+            }
+            Change::PutRevocation(revocation) => {
+                self.revocations.insert(revocation.hash, revocation);
+            }
+            Change::DeleteRevocation(hash) => {
+                self.revocations.remove(&hash);
             }
             Change::DeleteToken(id) => {
                 if let Some(token) = self.tokens.remove(&id) {

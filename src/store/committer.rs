@@ -282,7 +282,7 @@ impl Committer {
             Command::Resend { resend, answer } => self.stage_resend(batch, resend, answer),
             Command::Cancel { deliveries, answer } => {
                 for key in deliveries {
-                    if self.take_out(batch, &key)? {
+                    if self.take_out(batch, &key)?.is_some() {
                         batch.events.push(Event::Gone(key));
                     }
                 }
@@ -350,6 +350,10 @@ impl Committer {
             event_id: message.event_id,
             channels: message.channels,
             origin: message.origin,
+            tags: message.tags,
+            deliver_at: message.deliver_at,
+            expires_at: message.expires_at,
+            expunged: false,
         };
         let key = layout::message_key(message.application, id);
         layout::put(&mut batch.slice, &key, &meta, &message.payload);
@@ -380,7 +384,12 @@ impl Committer {
             payload: message.payload,
             accepted_at: now,
             origin: meta.origin,
+            tags: meta.tags,
+            deliver_at: meta.deliver_at,
+            expires_at: meta.expires_at,
+            expunged: false,
         });
+        let due = accepted.first_due();
         for lane in message.lanes {
             // The endpoint was there when the message was matched and may be gone by now.
             if !self.is_there(lane) {
@@ -389,7 +398,7 @@ impl Committer {
             let delivery = Delivery {
                 key: DeliveryKey {
                     lane,
-                    due: now,
+                    due,
                     message: id,
                 },
                 attempts: 0,
@@ -455,7 +464,7 @@ impl Committer {
             batch.answers.push(recorded);
         }
         // It may have been moved or cancelled while it was being sent; then only the log is left.
-        let waited = self.take_out(batch, &delivery.key)?;
+        let waited = self.take_out(batch, &delivery.key)?.is_some();
         batch.events.push(Event::Recorded(delivery.key));
         let due = match verdict {
             Verdict::Delivered | Verdict::GiveUp => None,
@@ -507,12 +516,15 @@ impl Committer {
             }
             self.remember(batch, once, OnceAnswer::Answered(202), b"{}");
         }
-        let attempts = match self.waiting_attempts(&resend.waiting)? {
-            Some(attempts) if self.take_out(batch, &resend.waiting)? => {
-                batch.events.push(Event::Gone(resend.waiting));
-                attempts
-            }
-            _ => 0,
+        let attempts = match resend.waiting {
+            None => 0,
+            Some(key) => match self.take_out(batch, &key)? {
+                Some(waited) => {
+                    batch.events.push(Event::Gone(key));
+                    waited.attempts
+                }
+                None => 0,
+            },
         };
         let key = DeliveryKey {
             lane: resend.lane,
@@ -529,11 +541,6 @@ impl Committer {
         Ok(Staged::More)
     }
 
-    fn waiting_attempts(&self, key: &DeliveryKey) -> Result<Option<u32>, layout::RecordError> {
-        let record = layout::get::<layout::Waiting>(&self.inner.live, &layout::waiting_key(key))?;
-        Ok(record.map(|record| record.meta.attempts))
-    }
-
     /// Puts a new delivery into its lane's queue.
     fn put_in(
         &self,
@@ -548,6 +555,11 @@ impl Committer {
         };
         let key = layout::waiting_key(&delivery.key);
         batch.live.put(&key, layout::encode(&key, &waiting, &[]));
+        if delivery.trigger == Trigger::Manual {
+            let note = layout::resent_key(delivery.key.message, delivery.key.lane);
+            let due = delivery.key.due;
+            layout::put(&mut batch.live, &note, &layout::Resent { due }, &[]);
+        }
         // One that this batch also takes out was there before and is there after.
         if !batch.taken.remove(&delivery.key) {
             batch.put.insert(delivery.key);
@@ -580,16 +592,27 @@ impl Committer {
         Ok(())
     }
 
-    /// Takes a delivery out of its lane's queue; false if it is not there any more.
-    fn take_out(&self, batch: &mut Batch, key: &DeliveryKey) -> Result<bool, EngineError> {
+    /// Takes a delivery out of its lane's queue; nothing if it is not there any more.
+    fn take_out(
+        &self,
+        batch: &mut Batch,
+        key: &DeliveryKey,
+    ) -> Result<Option<layout::Waiting>, layout::RecordError> {
         let bytes = layout::waiting_key(key);
-        if batch.taken.contains(key) || !self.inner.live.contains(&bytes)? {
-            return Ok(false);
+        if batch.taken.contains(key) {
+            return Ok(None);
         }
+        let Some(waited) = layout::get::<layout::Waiting>(&self.inner.live, &bytes)? else {
+            return Ok(None);
+        };
         batch.live.delete(&bytes);
+        if waited.meta.trigger == Trigger::Manual {
+            let note = layout::resent_key(key.message, key.lane);
+            batch.live.delete(&note);
+        }
         batch.taken.insert(*key);
         *batch.waiting.entry(self.slice_of(key.message)).or_default() -= 1;
-        Ok(true)
+        Ok(Some(waited.meta))
     }
 
     fn is_there(&self, lane: u64) -> bool {

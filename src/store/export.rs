@@ -18,7 +18,7 @@ use crate::domain::application::Application;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::EventType;
 use crate::domain::organisation::Organisation;
-use crate::domain::token::Token;
+use crate::domain::token::{Revocation, Token};
 
 pub const FILE_NAME: &str = "export.json";
 
@@ -42,6 +42,7 @@ enum Registration {
     EventType(EventType),
     Application(Application),
     Endpoint(Endpoint),
+    Revocation(Revocation),
 }
 
 /// What a restore brought back.
@@ -92,7 +93,11 @@ fn registration(change: Change) -> Option<Registration> {
         Change::PutEventType(one) => Some(Registration::EventType(one)),
         Change::PutApplication(one) => Some(Registration::Application(one)),
         Change::PutEndpoint(one) => Some(Registration::Endpoint(one)),
-        Change::DeleteApplication(_)
+        Change::PutRevocation(one) => Some(Registration::Revocation(one)),
+        Change::PutJob(_)
+        | Change::DeleteJob(_)
+        | Change::DeleteRevocation(_)
+        | Change::DeleteApplication(_)
         | Change::DeleteEndpoint(..)
         | Change::DeleteEventType(..)
         | Change::DeleteToken(_) => None,
@@ -128,7 +133,7 @@ pub fn restore(
             path.display()
         )));
     }
-    let mut counts = [0; 5];
+    let mut counts = [0; 6];
     let mut contents = Vec::with_capacity(export.registrations.len());
     for registration in export.registrations {
         let (kind, change) = match registration {
@@ -137,6 +142,7 @@ pub fn restore(
             Registration::EventType(one) => (2, Change::PutEventType(one)),
             Registration::Application(one) => (3, Change::PutApplication(one)),
             Registration::Endpoint(one) => (4, Change::PutEndpoint(one)),
+            Registration::Revocation(one) => (5, Change::PutRevocation(one)),
         };
         counts[kind] += 1;
         contents.push(change);
@@ -156,6 +162,7 @@ pub fn restore(
         "event types",
         "applications",
         "endpoints",
+        "revoked tokens",
     ];
     Ok(RestoreReport {
         exported_at: export.exported_at,

@@ -11,7 +11,7 @@ use super::engine::Engine;
 use super::layout::{self, MessageMeta, RecordError};
 use super::{Inner, Store, Stretch, Window};
 use crate::clock::Timestamp;
-use crate::domain::attempt::{Attempt, Verdict};
+use crate::domain::attempt::Attempt;
 use crate::domain::id::{ApplicationId, AttemptId, ID_TIME_STEP_MS, MessageId};
 use crate::domain::message::{Delivery, DeliveryKey, Message};
 use crate::error::Result;
@@ -28,7 +28,7 @@ impl Inner {
         Ok(Some(self.slices.get(number)?))
     }
 
-    fn slice_at(&self, time: Timestamp) -> Result<Option<Arc<Engine>>, RecordError> {
+    pub(super) fn slice_at(&self, time: Timestamp) -> Result<Option<Arc<Engine>>, RecordError> {
         match self.slices.at(time) {
             Some(number) => self.slice(number),
             None => Ok(None),
@@ -68,45 +68,11 @@ impl Inner {
             payload: record.into_raw(),
             accepted_at: meta.accepted_at,
             origin: meta.origin,
+            tags: meta.tags,
+            deliver_at: meta.deliver_at,
+            expires_at: meta.expires_at,
+            expunged: meta.expunged,
         }))
-    }
-
-    /// Where a delivery of this message stands in the lane's queue, if it waits. Near the front it
-    /// is found by looking; behind that its last attempt says so, and without one it is due since
-    /// it was accepted.
-    pub(super) fn where_it_waits(&self, message: &Message, lane: u64) -> Result<DeliveryKey> {
-        for item in self
-            .live
-            .prefix(&layout::lane_prefix(lane))
-            .take(LOOKED_AT_MAX)
-        {
-            let key = layout::parse_waiting_key(&item?.0);
-            if let Some(key) = key.filter(|key| key.message == message.id) {
-                return Ok(key);
-            }
-        }
-        let window = Window {
-            limit: 1,
-            newest_first: true,
-            behind: None,
-            before: None,
-            after: None,
-        };
-        let in_lane = &mut |attempt: &Attempt| self.lane_of(attempt) == Some(lane);
-        let last = self
-            .attempts_of_message(message.id, &window, in_lane)?
-            .items
-            .pop();
-        let due = match last.map(|last| (last.verdict, last.started_at)) {
-            Some((Verdict::RetryAt(due), _)) => due,
-            Some((_, started_at)) => started_at,
-            None => message.accepted_at,
-        };
-        Ok(DeliveryKey {
-            lane,
-            due,
-            message: message.id,
-        })
     }
 
     /// Whether an attempt for this message at one of these lanes is in the log, or waits there to
@@ -117,7 +83,7 @@ impl Inner {
             *looked_at += 1;
             let first = DeliveryKey {
                 lane: *lane,
-                due: message.accepted_at,
+                due: message.first_due(),
                 message: message.id,
             };
             if self.live.contains(&layout::waiting_key(&first))? {
@@ -142,14 +108,6 @@ impl Inner {
             }
         }
         Ok(false)
-    }
-
-    fn lane_of(&self, attempt: &Attempt) -> Option<u64> {
-        let catalog = self.catalog();
-        let entry = catalog.application_by_id(attempt.application)?;
-        entry
-            .endpoint_by_id(attempt.endpoint)
-            .map(|endpoint| endpoint.number)
     }
 
     fn attempts_of_message(

@@ -22,6 +22,9 @@
 //! | live | `a` application | [`Application`] |
 //! | live | `p` application, endpoint | [`Endpoint`] |
 //! | live | `s` slice u32 | [`SliceRecord`] |
+//! | live | `j` job | [`Job`] |
+//! | live | `x` SHA-256 of a signed token | [`Revocation`] |
+//! | live | `r` message, lane u64 | [`Resent`]: where a delivery waits that was made due by hand |
 //! | live | `q` lane u64, due u64 ms, message | [`Waiting`]: a delivery that waits |
 //! | slice | `m` | [`SliceMeta`] |
 //! | slice | `M` application, message | [`MessageMeta`], then the payload's bytes |
@@ -46,18 +49,23 @@ use serde::{Deserialize, Serialize};
 use super::catalog::Change;
 use super::engine::{Bytes, Changes, Engine, EngineError, VALUE_MAX};
 use crate::clock::Timestamp;
-use crate::domain::application::Application;
 use crate::domain::attempt::Trigger;
 use crate::domain::id::{
-    ApplicationId, AttemptId, EndpointId, ID_TIME_STEP_MS, MessageId, OrganisationId, TokenId,
+    ApplicationId, AttemptId, EndpointId, ID_TIME_STEP_MS, JobId, MessageId, OrganisationId,
+    TokenId,
 };
+use crate::domain::job::Job;
 use crate::domain::message::{DeliveryKey, Origin};
 use crate::domain::organisation::Organisation;
+use crate::domain::token::Revocation;
 
 #[cfg(doc)]
 use super::engine;
 #[cfg(doc)]
-use crate::domain::{attempt::Attempt, endpoint::Endpoint, event_type::EventType, token::Token};
+use crate::domain::{
+    application::Application, attempt::Attempt, endpoint::Endpoint, event_type::EventType,
+    token::Token,
+};
 
 /// The number of this format as a whole; a store with a higher one is refused.
 pub const FORMAT: u32 = 1;
@@ -74,6 +82,9 @@ pub const EVENT_TYPE: u8 = b'e';
 pub const APPLICATION: u8 = b'a';
 pub const ENDPOINT: u8 = b'p';
 pub const SLICE: u8 = b's';
+pub const JOB: u8 = b'j';
+pub const REVOCATION: u8 = b'x';
+pub const RESENT: u8 = b'r';
 pub const WAITING: u8 = b'q';
 pub const MESSAGE: u8 = b'M';
 pub const EVENT_ID: u8 = b'E';
@@ -145,6 +156,17 @@ pub struct MessageMeta {
     pub event_id: Option<String>,
     pub channels: Vec<String>,
     pub origin: Origin,
+    pub tags: Vec<String>,
+    pub deliver_at: Option<Timestamp>,
+    pub expires_at: Option<Timestamp>,
+    pub expunged: bool,
+}
+
+/// When a delivery is due that waits for an attempt by hand: nothing else tells, once its message
+/// was accepted long ago and before its attempt is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resent {
+    pub due: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -202,7 +224,9 @@ macro_rules! first_schema {
 first_schema!(
     Meta,
     Organisation,
-    Application,
+    Job,
+    Revocation,
+    Resent,
     SliceRecord,
     SliceMeta,
     Waiting,
@@ -342,10 +366,14 @@ pub fn registration(change: &Change) -> (Vec<u8>, Option<Vec<u8>>) {
         Change::PutEventType(one) => there(event_type_key(one.organisation, &one.name), one),
         Change::PutApplication(one) => there(application_key(one.id), one),
         Change::PutEndpoint(one) => there(endpoint_key(one.application, one.id), one),
+        Change::PutJob(one) => there(job_key(one.id), one),
+        Change::PutRevocation(one) => there(revocation_key(&one.hash), one),
         Change::DeleteToken(id) => (token_key(*id), None),
         Change::DeleteEventType(organisation, name) => (event_type_key(*organisation, name), None),
         Change::DeleteApplication(id) => (application_key(*id), None),
         Change::DeleteEndpoint(application, id) => (endpoint_key(*application, *id), None),
+        Change::DeleteJob(id) => (job_key(*id), None),
+        Change::DeleteRevocation(hash) => (revocation_key(hash), None),
     }
 }
 
@@ -434,13 +462,14 @@ fn whole(engine: &Engine, key: &[u8], first: &Bytes) -> Result<Vec<u8>, RecordEr
 pub fn is_chunk(key: &[u8]) -> bool {
     let length = match key[0] {
         META => 1,
-        ORGANISATION | TOKEN | APPLICATION => 21,
+        ORGANISATION | TOKEN | APPLICATION | JOB => 21,
+        RESENT => 29,
         EVENT_TYPE => return key[21..].contains(&0),
         ENDPOINT | MESSAGE | ATTEMPT_OF_MESSAGE => 41,
         SLICE => 5,
         WAITING => 37,
         EVENT_ID => 37,
-        ONCE => 33,
+        ONCE | REVOCATION => 33,
         ATTEMPT => 29,
         _ => return false,
     };
@@ -474,6 +503,18 @@ pub fn application_key(id: ApplicationId) -> Vec<u8> {
 
 pub fn endpoint_key(application: ApplicationId, id: EndpointId) -> Vec<u8> {
     key(ENDPOINT, &[&application.0, &id.0])
+}
+
+pub fn job_key(id: JobId) -> Vec<u8> {
+    key(JOB, &[&id.0])
+}
+
+pub fn revocation_key(hash: &[u8; 32]) -> Vec<u8> {
+    key(REVOCATION, &[hash])
+}
+
+pub fn resent_key(message: MessageId, lane: u64) -> Vec<u8> {
+    key(RESENT, &[&message.0, &lane.to_be_bytes()])
 }
 
 pub fn slice_key(number: u32) -> Vec<u8> {
@@ -668,14 +709,18 @@ mod tests {
             event_id: Some("x".to_owned()),
             channels: vec!["c".to_owned()],
             origin: Origin::Test,
+            tags: vec!["t".to_owned()],
+            deliver_at: None,
+            expires_at: Some(Timestamp(9)),
+            expunged: false,
         };
         let message = encode(&key, &meta, b"{}");
         let schema_1 = "fb2c01fd0068e5cf8b01000003612e62010178010163";
         assert_eq!(
             hex::encode(&message[HEADER_BYTES..]),
-            schema_1.to_owned() + "01" + "7b7d"
+            schema_1.to_owned() + "01" + "01017400010900" + "7b7d"
         );
-        assert_eq!(message[2..4], [2, 0], "the schema");
+        assert_eq!(message[2..4], [3, 0], "the schema");
     }
 
     proptest! {

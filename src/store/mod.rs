@@ -30,6 +30,7 @@ use watchers::{Watcher, Watchers};
 
 pub mod catalog;
 mod committer;
+mod deliveries;
 mod engine;
 mod export;
 mod history;
@@ -44,6 +45,7 @@ mod verify;
 mod watchers;
 
 pub use catalog::{Catalog, Change};
+pub use deliveries::DeliveryState;
 pub use export::{RestoreReport, restore};
 pub use open::reset_owner;
 pub use verify::{VerifyReport, verify};
@@ -151,6 +153,10 @@ pub struct NewMessage {
     pub lanes: Vec<u64>,
     pub once: Option<Once>,
     pub origin: Origin,
+    pub tags: Vec<String>,
+    /// Its deliveries are due then, or at once if that is past.
+    pub deliver_at: Option<Timestamp>,
+    pub expires_at: Option<Timestamp>,
 }
 
 /// Which stretch of a list is wanted.
@@ -523,7 +529,10 @@ impl Store {
         let lane = endpoint.number;
         let sought = message.clone();
         let waiting = self
-            .read(move |inner| inner.where_it_waits(&sought, lane))
+            .read(move |inner| {
+                let last = inner.last_attempt(&sought, lane)?;
+                inner.where_it_waits(&sought, lane, last.as_ref())
+            })
             .await?;
         let (sender, answer) = oneshot::channel();
         let resend = Resend {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::layout::{Kept, MessageMeta, read_struct};
 use crate::clock::Timestamp;
+use crate::domain::application::Application;
 use crate::domain::attempt::{Answer, Attempt, Failure, Timings, Trigger, Verdict};
 use crate::domain::endpoint::{BasicAuth, Endpoint, EndpointSecret};
 use crate::domain::event_type::EventType;
@@ -86,12 +87,26 @@ struct EventType1 {
     updated_at: Timestamp,
 }
 
-impl Kept for EventType {
-    const SCHEMA: u16 = 2;
+/// `e`, schema 2: before groups, and with one feature flag at most.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+struct EventType2 {
+    organisation: OrganisationId,
+    name: String,
+    description: String,
+    archived: bool,
+    deprecated: bool,
+    feature_flag: Option<String>,
+    schemas: Option<String>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    example: Option<String>,
+    channels: Option<Vec<String>>,
+}
 
-    fn read_older(_: u16, bytes: &mut &[u8]) -> bincode::Result<EventType> {
-        let old: EventType1 = read_struct(bytes)?;
-        Ok(EventType {
+impl From<EventType1> for EventType2 {
+    fn from(old: EventType1) -> EventType2 {
+        EventType2 {
             organisation: old.organisation,
             name: old.name,
             description: old.description,
@@ -103,6 +118,31 @@ impl Kept for EventType {
             updated_at: old.updated_at,
             example: None,
             channels: None,
+        }
+    }
+}
+
+impl Kept for EventType {
+    const SCHEMA: u16 = 3;
+
+    fn read_older(schema: u16, bytes: &mut &[u8]) -> bincode::Result<EventType> {
+        let old: EventType2 = match schema {
+            1 => read_struct::<EventType1>(bytes)?.into(),
+            _ => read_struct(bytes)?,
+        };
+        Ok(EventType {
+            organisation: old.organisation,
+            name: old.name,
+            description: old.description,
+            archived: old.archived,
+            deprecated: old.deprecated,
+            feature_flags: old.feature_flag.into_iter().collect(),
+            schemas: old.schemas,
+            created_at: old.created_at,
+            updated_at: old.updated_at,
+            example: old.example,
+            channels: old.channels,
+            group_name: None,
         })
     }
 }
@@ -121,12 +161,25 @@ struct Token1 {
     expires_at: Option<Timestamp>,
 }
 
-impl Kept for Token {
-    const SCHEMA: u16 = 2;
+/// `t`, schema 2: before portal sessions.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+struct Token2 {
+    id: TokenId,
+    organisation: OrganisationId,
+    name: String,
+    role: Role,
+    application: Option<ApplicationId>,
+    hash: [u8; 32],
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    grants: BTreeSet<EndpointId>,
+    account_endpoint: Option<EndpointId>,
+}
 
-    fn read_older(_: u16, bytes: &mut &[u8]) -> bincode::Result<Token> {
-        let old: Token1 = read_struct(bytes)?;
-        Ok(Token {
+impl From<Token1> for Token2 {
+    fn from(old: Token1) -> Token2 {
+        Token2 {
             id: old.id,
             organisation: old.organisation,
             name: old.name,
@@ -137,6 +190,63 @@ impl Kept for Token {
             expires_at: old.expires_at,
             grants: BTreeSet::new(),
             account_endpoint: None,
+        }
+    }
+}
+
+impl Kept for Token {
+    const SCHEMA: u16 = 3;
+
+    fn read_older(schema: u16, bytes: &mut &[u8]) -> bincode::Result<Token> {
+        let old: Token2 = match schema {
+            1 => read_struct::<Token1>(bytes)?.into(),
+            _ => read_struct(bytes)?,
+        };
+        Ok(Token {
+            id: old.id,
+            organisation: old.organisation,
+            name: old.name,
+            role: old.role,
+            application: old.application,
+            hash: old.hash,
+            created_at: old.created_at,
+            expires_at: old.expires_at,
+            grants: old.grants,
+            account_endpoint: old.account_endpoint,
+            session: None,
+        })
+    }
+}
+
+/// `a`, schema 1: before signed tokens.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+struct Application1 {
+    id: ApplicationId,
+    organisation: OrganisationId,
+    uid: Option<String>,
+    name: String,
+    metadata: BTreeMap<String, String>,
+    throttle_rate: Option<u16>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl Kept for Application {
+    const SCHEMA: u16 = 2;
+
+    fn read_older(_: u16, bytes: &mut &[u8]) -> bincode::Result<Application> {
+        let old: Application1 = read_struct(bytes)?;
+        Ok(Application {
+            id: old.id,
+            organisation: old.organisation,
+            uid: old.uid,
+            name: old.name,
+            metadata: old.metadata,
+            throttle_rate: old.throttle_rate,
+            created_at: old.created_at,
+            updated_at: old.updated_at,
+            tokens_valid_from: None,
         })
     }
 }
@@ -152,18 +262,50 @@ struct MessageMeta1 {
     channels: Vec<String>,
 }
 
-impl Kept for MessageMeta {
-    const SCHEMA: u16 = 2;
+/// `M`, schema 2: before tags, and instants to deliver at and to expire.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+struct MessageMeta2 {
+    commit: u64,
+    accepted_at: Timestamp,
+    event_type: String,
+    event_id: Option<String>,
+    channels: Vec<String>,
+    origin: Origin,
+}
 
-    fn read_older(_: u16, bytes: &mut &[u8]) -> bincode::Result<MessageMeta> {
-        let old: MessageMeta1 = read_struct(bytes)?;
-        Ok(MessageMeta {
+impl From<MessageMeta1> for MessageMeta2 {
+    fn from(old: MessageMeta1) -> MessageMeta2 {
+        MessageMeta2 {
             commit: old.commit,
             accepted_at: old.accepted_at,
             event_type: old.event_type,
             event_id: old.event_id,
             channels: old.channels,
             origin: Origin::Published,
+        }
+    }
+}
+
+impl Kept for MessageMeta {
+    const SCHEMA: u16 = 3;
+
+    fn read_older(schema: u16, bytes: &mut &[u8]) -> bincode::Result<MessageMeta> {
+        let old: MessageMeta2 = match schema {
+            1 => read_struct::<MessageMeta1>(bytes)?.into(),
+            _ => read_struct(bytes)?,
+        };
+        Ok(MessageMeta {
+            commit: old.commit,
+            accepted_at: old.accepted_at,
+            event_type: old.event_type,
+            event_id: old.event_id,
+            channels: old.channels,
+            origin: old.origin,
+            tags: Vec::new(),
+            deliver_at: None,
+            expires_at: None,
+            expunged: false,
         })
     }
 }

@@ -358,6 +358,7 @@ fn owner_token(
         expires_at: None,
         grants: BTreeSet::new(),
         account_endpoint: None,
+        session: None,
     })
 }
 
@@ -476,6 +477,10 @@ fn read_catalog(live: &Engine) -> Result<Catalog, RecordError> {
     })?;
     each(live, layout::APPLICATION, |one| {
         catalog.apply(Change::PutApplication(one))
+    })?;
+    each(live, layout::JOB, |one| catalog.apply(Change::PutJob(one)))?;
+    each(live, layout::REVOCATION, |one| {
+        catalog.apply(Change::PutRevocation(one))
     })?;
     each(live, layout::ENDPOINT, |one| {
         catalog.apply(Change::PutEndpoint(one))

@@ -76,8 +76,8 @@ pub enum Command {
 pub struct Resend {
     pub message: Arc<Message>,
     pub lane: u64,
-    /// Where the delivery may be waiting now.
-    pub waiting: DeliveryKey,
+    /// Where the delivery waited a moment ago.
+    pub waiting: Option<DeliveryKey>,
     pub once: Option<(Once, u32)>,
 }
 

@@ -9,7 +9,7 @@ use crate::support::{
 
 const EVENT_TYPES: &str = "/api/v1/event-type";
 const CHANNELS: &str = "/api/v1/channel";
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     "archived",
     "channels",
     "createdAt",
@@ -17,6 +17,8 @@ const KEYS: [&str; 10] = [
     "description",
     "example",
     "featureFlag",
+    "featureFlags",
+    "groupName",
     "name",
     "schemas",
     "updatedAt",
@@ -31,7 +33,7 @@ async fn an_event_type_is_created_read_changed_archived_and_expunged() {
     let now = server.now().to_string();
     let expected = json!({
         "name": "a.b", "description": "d", "archived": false, "deprecated": false,
-        "featureFlag": null, "schemas": null, "createdAt": now, "updatedAt": now,
+        "featureFlag": null, "featureFlags": [], "groupName": null, "schemas": null, "createdAt": now, "updatedAt": now,
         "example": null, "channels": null,
     });
     assert_eq!(made, expected);

@@ -194,6 +194,9 @@ async fn a_message_accepted_for_an_endpoint_that_is_just_gone_waits_for_nothing(
             lanes: vec![known.number],
             origin: postrider::domain::message::Origin::Published,
             once: None,
+            tags: Vec::new(),
+            deliver_at: None,
+            expires_at: None,
         })
         .await
         .expect("it is accepted");

@@ -169,6 +169,9 @@ async fn a_test_that_is_made_once_is_not_tried_again() {
             lanes: vec![endpoint.number],
             once: None,
             origin: Origin::TestOnce,
+            tags: Vec::new(),
+            deliver_at: None,
+            expires_at: None,
         };
         let accepted = server.store().accept_message(message).await;
         let message = accepted.expect("it is accepted").id.to_string();

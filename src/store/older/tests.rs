@@ -49,6 +49,28 @@ const ATTEMPT_1: &str = concat!(
     "747573203530330101fd6052e6cf8b010000",
 );
 
+// And as version 2 of the schema wrote those that had one, and version 1 of a later one.
+const EVENT_TYPE_2: &str = concat!(
+    "b7650200addacc9846000000010101010101010101010101010101010101010103612e62016401010104",
+    "6265746101087b2231223a7b7d7dfd0068e5cf8b010000fd6052e6cf8b01000001027b7d01010163",
+);
+const TOKEN_2: &str = concat!(
+    "b7740200822088b09d000000060606060606060606060606060606060606060601010101010101010101",
+    "010101010101010101010174010102020202020202020202020202020202020202020707070707070707",
+    "070707070707070707070707070707070707070707070707fd0068e5cf8b01000001fd6052e6cf8b0100",
+    "000103030303030303030303030303030303030303030103030303030303030303030303030303030303",
+    "03",
+);
+const MESSAGE_2: &str = concat!(
+    "b74d0200b31ecde61f00000001fd0068e5cf8b01000003612e62010178010163027b226e223a312e3130",
+    "7d",
+);
+const APPLICATION_1: &str = concat!(
+    "b761010085977f954c000000020202020202020202020202020202020202020201010101010101010101",
+    "01010101010101010101010461636d650441636d6501016b01760107fd0068e5cf8b010000fd6052e6cf",
+    "8b010000",
+);
+
 /// An export of the same registrations, as it was written then.
 const EXPORT: &str = concat!(
     r#"{"format":1,"exported_at":1700000060000,"last_endpoint_number":7,"registrations":["#,
@@ -195,9 +217,9 @@ const PAYLOAD: &[u8] = br#"{"n":1.10}"#;
 
 /// So that old structs can be written once more.
 macro_rules! as_then {
-    ($($kind:ty),*) => {$(
+    ($schema:literal; $($kind:ty),*) => {$(
         impl Kept for $kind {
-            const SCHEMA: u16 = 1;
+            const SCHEMA: u16 = $schema;
 
             fn read_older(_: u16, bytes: &mut &[u8]) -> bincode::Result<Self> {
                 read_struct(bytes)
@@ -206,7 +228,8 @@ macro_rules! as_then {
     )*};
 }
 
-as_then!(Endpoint1, EventType1, Token1, MessageMeta1, Attempt1);
+as_then!(1; Endpoint1, EventType1, Token1, Application1, MessageMeta1, Attempt1);
+as_then!(2; EventType2, Token2, MessageMeta2);
 
 /// What `new` has beside the fields of `old`, which must be the same.
 #[track_caller]
@@ -217,8 +240,14 @@ fn gained(old: &impl Serialize, new: &impl Serialize) -> Value {
         value(serde_json::to_value(new)),
     );
     for (name, value) in old.as_object().expect("a struct") {
+        // One flag or none has become a list of them.
+        let (name, value) = match (name.as_str(), value) {
+            ("feature_flag", Value::Null) => ("feature_flags", json!([])),
+            ("feature_flag", flag) => ("feature_flags", json!([flag])),
+            (name, value) => (name, value.clone()),
+        };
         let same = new.as_object_mut().and_then(|new| new.remove(name));
-        assert_eq!(same.as_ref(), Some(value), "{name}");
+        assert_eq!(same, Some(value), "{name}");
     }
     new
 }
@@ -253,22 +282,84 @@ fn records_of_the_first_schema_read_as_what_they_meant() {
     );
     assert_eq!(
         read_today::<_, EventType>(&event_type_key(), EVENT_TYPE_1, &event_type_1(), &[]),
-        (json!({ "example": null, "channels": null }), none.clone())
+        (
+            json!({ "example": null, "channels": null, "group_name": null }),
+            none.clone()
+        )
     );
     assert_eq!(
         read_today::<_, Token>(&layout::token_key(TOKEN), TOKEN_1, &token_1(), &[]),
         (
-            json!({ "grants": [], "account_endpoint": null }),
+            json!({ "grants": [], "account_endpoint": null, "session": null }),
             none.clone()
         )
     );
     assert_eq!(
         read_today::<_, MessageMeta>(&message_key(), MESSAGE_1, &message_1(), PAYLOAD),
-        (json!({ "origin": "Published" }), PAYLOAD.to_vec())
+        (
+            json!({
+                "origin": "Published", "tags": [], "deliver_at": null, "expires_at": null,
+                "expunged": false,
+            }),
+            PAYLOAD.to_vec()
+        )
     );
     assert_eq!(
         read_today::<_, Attempt>(&attempt_key(), ATTEMPT_1, &attempt_1(), &[]),
         (json!({ "test": false }), none)
+    );
+}
+
+#[test]
+fn records_of_the_second_schema_read_as_what_they_meant() {
+    let none = Vec::new();
+    let event_type = EventType2 {
+        example: Some(text("{}")),
+        channels: Some(vec![text("c")]),
+        ..event_type_1().into()
+    };
+    assert_eq!(
+        read_today::<_, EventType>(&event_type_key(), EVENT_TYPE_2, &event_type, &[]),
+        (json!({ "group_name": null }), none.clone())
+    );
+    let token = Token2 {
+        grants: BTreeSet::from([ENDPOINT]),
+        account_endpoint: Some(ENDPOINT),
+        ..token_1().into()
+    };
+    assert_eq!(
+        read_today::<_, Token>(&layout::token_key(TOKEN), TOKEN_2, &token, &[]),
+        (json!({ "session": null }), none.clone())
+    );
+    let message = MessageMeta2 {
+        origin: Origin::TestOnce,
+        ..message_1().into()
+    };
+    assert_eq!(
+        read_today::<_, MessageMeta>(&message_key(), MESSAGE_2, &message, PAYLOAD),
+        (
+            json!({ "tags": [], "deliver_at": null, "expires_at": null, "expunged": false }),
+            PAYLOAD.to_vec()
+        )
+    );
+    let application = Application1 {
+        id: APPLICATION,
+        organisation: ORGANISATION,
+        uid: Some(text("acme")),
+        name: text("Acme"),
+        metadata: BTreeMap::from([(text("k"), text("v"))]),
+        throttle_rate: Some(7),
+        created_at: AT,
+        updated_at: LATER,
+    };
+    assert_eq!(
+        read_today::<_, Application>(
+            &layout::application_key(APPLICATION),
+            APPLICATION_1,
+            &application,
+            &[]
+        ),
+        (json!({ "tokens_valid_from": null }), none)
     );
 }
 
@@ -334,6 +425,7 @@ fn write_store_of_then(settings: &Settings) {
             throttle_rate: None,
             created_at: AT,
             updated_at: AT,
+            tokens_valid_from: None,
         }),
     ] {
         let (key, record) = layout::registration(&change);
@@ -435,8 +527,12 @@ fn an_export_of_the_version_before_is_restored() {
     let file = directory.path().join("export.json");
     std::fs::write(&file, EXPORT).expect("room");
     let report = export::restore(&settings, &file, &Clock::manual(LATER)).expect("it restores");
+    let expected = |kind: &str| if kind == "revoked tokens" { 0 } else { 1 };
     assert!(
-        report.counts.iter().all(|(_, count)| *count == 1),
+        report
+            .counts
+            .iter()
+            .all(|(kind, count)| *count == expected(kind)),
         "{report:?}"
     );
     let opened = store(&settings);

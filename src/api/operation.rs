@@ -1,0 +1,232 @@
+//! The API's operations as data: method, path, handler, and what its users need to know.
+//!
+//! Each module of handlers lists its own; from the same list the routes are installed and the
+//! OpenAPI document is made, so that the two cannot disagree. Bodies and answers are described by
+//! the types that are read and written (`schemars`), doc comments and all.
+
+#![allow(dead_code, reason = "the document that reads it is being written")]
+
+use actix_web::http::Method;
+use actix_web::{HttpResponse, Resource, Route, guard, web};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::{Value, json};
+
+use super::error::Failure;
+
+/// The longest body of what does not say otherwise.
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
+
+pub struct Operation {
+    pub method: Method,
+    /// With `{parts}` in braces; answered with and without a slash at its end.
+    pub path: &'static str,
+    /// The contract's `operationId`, or one of the same form.
+    pub id: &'static str,
+    pub summary: &'static str,
+    /// More than fits into a line; empty where there is nothing more to say.
+    pub description: &'static str,
+    pub parameters: Vec<Parameter>,
+    pub takes: Vec<Content>,
+    /// A request without a body is taken, too.
+    pub body_is_optional: bool,
+    pub answers: Vec<Answer>,
+    /// No credential is needed.
+    pub open: bool,
+    body_bytes_max: usize,
+    route: Route,
+}
+
+/// Beside those in the path.
+#[derive(Clone)]
+pub struct Parameter {
+    pub name: &'static str,
+    /// `query` or `header`.
+    pub place: &'static str,
+    pub says: &'static str,
+    /// A JSON schema.
+    pub schema: Value,
+}
+
+/// A body: its media type and its schema.
+#[derive(Clone, Copy)]
+pub struct Content {
+    pub media_type: &'static str,
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
+}
+
+impl Content {
+    pub fn json<T: JsonSchema>() -> Content {
+        Content {
+            media_type: "application/json",
+            schema: |generator| generator.subschema_for::<T>(),
+        }
+    }
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub says: &'static str,
+    pub content: Option<Content>,
+}
+
+impl Operation {
+    pub fn new(method: Method, path: &'static str, id: &'static str, route: Route) -> Operation {
+        Operation {
+            method,
+            path,
+            id,
+            summary: "",
+            description: "",
+            parameters: Vec::new(),
+            takes: Vec::new(),
+            body_is_optional: false,
+            answers: Vec::new(),
+            open: false,
+            body_bytes_max: BODY_BYTES_MAX,
+            route,
+        }
+    }
+
+    pub fn get(path: &'static str, id: &'static str, route: Route) -> Operation {
+        Operation::new(Method::GET, path, id, route)
+    }
+
+    pub fn post(path: &'static str, id: &'static str, route: Route) -> Operation {
+        Operation::new(Method::POST, path, id, route)
+    }
+
+    pub fn put(path: &'static str, id: &'static str, route: Route) -> Operation {
+        Operation::new(Method::PUT, path, id, route)
+    }
+
+    pub fn patch(path: &'static str, id: &'static str, route: Route) -> Operation {
+        Operation::new(Method::PATCH, path, id, route)
+    }
+
+    pub fn delete(path: &'static str, id: &'static str, route: Route) -> Operation {
+        Operation::new(Method::DELETE, path, id, route)
+    }
+
+    /// In one line, without a full stop.
+    pub fn summary(self, summary: &'static str) -> Operation {
+        Operation { summary, ..self }
+    }
+
+    pub fn description(self, description: &'static str) -> Operation {
+        Operation {
+            description,
+            ..self
+        }
+    }
+
+    pub fn parameters(mut self, parameters: impl IntoIterator<Item = Parameter>) -> Operation {
+        self.parameters.extend(parameters);
+        self
+    }
+
+    /// A JSON body that must be there.
+    pub fn takes<T: JsonSchema>(self) -> Operation {
+        self.takes_content(Content::json::<T>())
+    }
+
+    /// A body of another media type; said once for each that can be chosen.
+    pub fn takes_content(mut self, content: Content) -> Operation {
+        self.takes.push(content);
+        self
+    }
+
+    /// A JSON body that may be left out.
+    pub fn may_take<T: JsonSchema>(mut self) -> Operation {
+        self.body_is_optional = true;
+        self.takes::<T>()
+    }
+
+    /// An answer with a JSON body.
+    pub fn answers<T: JsonSchema>(mut self, status: u16, says: &'static str) -> Operation {
+        self.answers.push(Answer {
+            status,
+            says,
+            content: Some(Content::json::<T>()),
+        });
+        self
+    }
+
+    /// An answer without a body.
+    pub fn answers_nothing(mut self, status: u16, says: &'static str) -> Operation {
+        self.answers.push(Answer {
+            status,
+            says,
+            content: None,
+        });
+        self
+    }
+
+    pub fn without_credential(self) -> Operation {
+        Operation { open: true, ..self }
+    }
+
+    pub fn body_bytes_max(self, body_bytes_max: usize) -> Operation {
+        Operation {
+            body_bytes_max,
+            ..self
+        }
+    }
+}
+
+impl Parameter {
+    pub fn query(name: &'static str, says: &'static str, schema: Value) -> Parameter {
+        Parameter {
+            name,
+            place: "query",
+            says,
+            schema,
+        }
+    }
+
+    pub fn flag(name: &'static str, default: bool, says: &'static str) -> Parameter {
+        let schema = json!({ "type": "boolean", "default": default });
+        Parameter::query(name, says, schema)
+    }
+}
+
+/// The resources of these operations, those with the same path as one; `prefix` is taken off their
+/// paths.
+pub fn resources(prefix: &str, operations: Vec<Operation>) -> Vec<Resource> {
+    let mut resources = Vec::new();
+    let mut operations = operations.into_iter().peekable();
+    while let Some(first) = operations.next() {
+        let path = first.path;
+        let mut same = vec![first];
+        while let Some(next) = operations.next_if(|next| next.path == path) {
+            same.push(next);
+        }
+        let path = path
+            .strip_prefix(prefix)
+            .expect("a surface's paths have its prefix");
+        resources.push(resource(path, same));
+    }
+    resources
+}
+
+/// A path with its methods. HEAD goes where GET goes; any other method is answered with those
+/// there are.
+fn resource(path: &str, operations: Vec<Operation>) -> Resource {
+    let names: Vec<&str> = operations.iter().map(|one| one.method.as_str()).collect();
+    let allowed = names.join(", ");
+    let longest = operations.iter().map(|one| one.body_bytes_max).max();
+    let mut resource = web::resource(format!("{path}{{_slash:/?}}"))
+        .app_data(web::PayloadConfig::new(longest.unwrap_or(BODY_BYTES_MAX)));
+    for operation in operations {
+        let route = match operation.method {
+            Method::GET => operation
+                .route
+                .guard(guard::Any(guard::Get()).or(guard::Head())),
+            method => operation.route.method(method),
+        };
+        resource = resource.route(route);
+    }
+    resource.default_service(web::to(move || {
+        let failure = Failure::NoMethod(allowed.clone());
+        async { Err::<HttpResponse, _>(failure) }
+    }))
+}
