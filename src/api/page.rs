@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use url::form_urlencoded;
 
-use super::rules::{CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, Problems};
+use super::rules::{CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, Problems, TAG_MAX};
 use crate::clock::Timestamp;
 use crate::domain::event_type::name_problem;
 use crate::store::{Stretch, Window};
@@ -113,6 +113,13 @@ impl<'a> Query<'a> {
         let problem = name_problem(&channel, CHANNEL_NAME_MAX);
         self.problems.add_if(&["query", "channel"], problem);
         Some(channel)
+    }
+
+    pub fn tag(&mut self) -> Option<String> {
+        let tag = self.get("tag")?.to_owned();
+        let problem = name_problem(&tag, TAG_MAX);
+        self.problems.add_if(&["query", "tag"], problem);
+        Some(tag)
     }
 
     /// `before` and `after`, of which only one can be given.
