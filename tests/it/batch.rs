@@ -335,8 +335,9 @@ async fn an_idempotency_key_is_the_whole_batchs() {
         assert_error(&other, 409, "conflict");
         server.settle().await;
         server.advance(Duration::from_secs(3 * 3600));
-        // So that a slice may be begun.
+        // So that a slice may be begun, whose first instant lies a moment ahead.
         server.publish("b", json!({})).await;
+        server.advance(Duration::from_millis(10));
         server.settle().await;
         let server = server.restart().await;
         assert_eq!(post(&server, &batch).await.expect(202), first);
