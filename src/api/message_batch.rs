@@ -23,7 +23,7 @@ use super::applications::ApplicationIn;
 use super::error::{ErrorBody, Failure};
 use super::extract::{Body, answered, invalid_body, once_key, path_part, reading, respond};
 use super::message_body::{Bounds, Checked, MessageIn, MessageOut, checked};
-use super::messages::{create_application, lanes, with_content};
+use super::messages::{create_application, lanes, with_content_parameter};
 use super::operation::{Content, Operation};
 use super::page::Query;
 use super::rules::wrong;
@@ -81,11 +81,13 @@ pub fn operation(body_bytes_max: usize) -> Operation {
          a batch may have are settings of the server (413 beyond); where its deliveries find no \
          room, it is refused as a whole (429).",
     )
-    .parameters([with_content(false)])
+    .parameters([with_content_parameter(false)])
+    .once()
     .takes::<Vec<MessageIn<'_>>>()
     .takes_content(lines)
     .body_bytes_max(body_bytes_max)
-    .answers::<BatchOut<'_>>(202, "At least one is accepted")
+    .answers::<BatchOut<'_>>(202, "At least one is accepted, and durable")
+    .answers_nothing(409, "The `idempotency-key` was used with another body")
 }
 
 pub async fn create(

@@ -3,11 +3,13 @@
 //! A body is parsed once; the payload stays a slice of the bytes that came in, and is shown from
 //! the bytes that are kept.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix_web::web::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Context;
@@ -15,7 +17,8 @@ use super::applications::ApplicationIn;
 use super::error::Failure;
 use super::extract::{Body, optional_text, text};
 use super::rules::{
-    EVENT_TYPE_NAME_MAX, Problems, check_channels, check_tags, check_uid, without_repeats,
+    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, TAG_MAX, TAGS_PER_MESSAGE_MAX,
+    check_channels, check_tags, check_uid, without_repeats,
 };
 use crate::clock::Timestamp;
 use crate::domain::event_type::name_problem;
@@ -34,41 +37,46 @@ const RETENTION_HOURS: std::ops::RangeInclusive<i64> = 1..=90 * 24;
 /// A message to publish.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("required" = ["eventType", "payload"]))]
 pub struct MessageIn<'a> {
-    #[schemars(
-        required,
-        length(min = 1, max = 256),
-        regex(pattern = "^[a-zA-Z0-9\\-_.]+$")
-    )]
+    /// What happened, such as `invoice.paid`. It need not be registered, and may not be archived.
+    #[schemars(with = "String", length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))]
     event_type: Option<String>,
-    /// The publisher's own id; unique in the organisation for a day.
-    #[schemars(length(min = 1, max = 256), regex(pattern = "^[a-zA-Z0-9\\-_.]+$"))]
+    /// Your own id for the message, by which it can be found again; unique in the organisation
+    /// for a day.
+    #[schemars(length(min = 1, max = 256), regex(pattern = NAME_PATTERN))]
     event_id: Option<String>,
-    /// Endpoints that listen to channels get it only if they listen to one of these.
-    #[schemars(length(min = 1, max = 5))]
+    /// What the message is about, for endpoints that take only some channels.
+    #[schemars(
+        length(min = 1, max = CHANNELS_PER_MESSAGE_MAX),
+        inner(length(min = 1, max = CHANNEL_NAME_MAX), regex(pattern = NAME_PATTERN))
+    )]
     channels: Option<Vec<String>>,
     /// Words to find it again by in lists.
-    #[schemars(length(min = 1, max = 10))]
+    #[schemars(
+        length(min = 1, max = TAGS_PER_MESSAGE_MAX),
+        inner(length(min = 1, max = TAG_MAX), regex(pattern = NAME_PATTERN))
+    )]
     tags: Option<Vec<String>>,
-    /// Kept, signed and sent byte for byte as it stands here.
+    /// What is sent, byte for byte as it stands here.
     #[serde(borrow)]
-    #[schemars(required, with = "serde_json::Map<String, serde_json::Value>")]
+    #[schemars(with = "BTreeMap<String, Value>")]
     payload: Option<&'a RawValue>,
     /// When it is first attempted; at once where this is past. At most as far ahead as messages
     /// are kept.
     #[schemars(with = "Option<Timestamp>")]
     deliver_at: Option<String>,
-    /// From then on nothing of it is sent.
+    /// From then on nothing of it is sent. It lies after now and after `deliverAt`.
     #[schemars(with = "Option<Timestamp>")]
     expires_at: Option<String>,
-    /// Checked and otherwise without effect: retention is the operator's.
+    /// In days. Taken for compatibility and without effect: how long payloads are kept is the
+    /// operator's setting.
     #[schemars(range(min = 5, max = 90))]
     payload_retention_period: Option<i64>,
-    /// The same, in hours.
+    /// The same in hours. Cannot be given together with it.
     #[schemars(range(min = 1, max = 2160))]
     payload_retention_hours: Option<i64>,
     /// The application to create where the one in the path does not exist.
-    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     application: Option<ApplicationIn>,
 }
 
@@ -258,31 +266,31 @@ impl Checked<'_> {
     }
 }
 
-/// A message as it was published.
+/// A message as it was accepted.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageOut<'a> {
     #[serde(serialize_with = "text")]
-    #[schemars(with = "String")]
     id: MessageId,
     event_type: &'a str,
+    /// Your own id for it.
     event_id: Option<&'a str>,
     channels: Option<&'a [String]>,
     tags: Option<&'a [String]>,
-    /// `{}` where it was not asked for.
-    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
+    /// An empty object where it was not asked for.
+    #[schemars(with = "BTreeMap<String, Value>")]
     payload: &'a RawValue,
+    /// When it was accepted.
     #[serde(serialize_with = "text")]
-    #[schemars(with = "Timestamp")]
     timestamp: Timestamp,
+    /// When it was to be attempted first, where that was said.
     #[serde(serialize_with = "optional_text")]
-    #[schemars(with = "Option<Timestamp>")]
     deliver_at: Option<Timestamp>,
     // Additions to the contract.
+    /// From then on nothing of it is sent.
     #[serde(serialize_with = "optional_text")]
-    #[schemars(with = "Option<Timestamp>")]
     expires_at: Option<Timestamp>,
-    /// It was not published: somebody tried an endpoint out.
+    /// It was sent to try an endpoint out.
     test: bool,
 }
 

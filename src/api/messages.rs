@@ -17,8 +17,13 @@ use super::extract::{Body, json, once, path_part, reading};
 use super::message_body::{Bounds, Checked, MessageIn, checked, no_payload};
 pub use super::message_body::{CHANNELS_PER_MESSAGE_MAX, MessageOut};
 use super::operation::{Operation, Parameter};
-use super::page::Query;
-use super::rules::{EVENT_TYPE_NAME_MAX, Problems, check_channels, wrong};
+use super::page::{
+    Listed, Query, channel_parameter, event_types_parameter, page_parameters, tag_parameter,
+    time_parameters,
+};
+use super::rules::{
+    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels, wrong,
+};
 use super::{BytesMax, Context, message_batch};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::name_problem;
@@ -74,47 +79,66 @@ fn refuse_archived_type(
     }
 }
 
-pub fn with_content(default: bool) -> Parameter {
-    let says = "Show payloads; `{}` stands in their place otherwise";
+pub fn with_content_parameter(default: bool) -> Parameter {
+    let says = "Whether payloads are shown; where not, an empty object stands in their place.";
     Parameter::flag("with_content", default, says)
 }
 
 /// This module's part of the API. A batch comes before a message of that name.
 pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
-    let create = Operation::post(
-        "/api/v1/app/{app_id}/msg",
-        "v1.message.create",
-        web::to(create),
-    )
-    .summary("Publish a message")
-    .description(
-        "Answered once the message, its deliveries and their due times are on disk. `deliverAt` \
-         puts the first attempts off, `expiresAt` ends them. With an `idempotency-key` the same \
-         request again is answered with the same message; a key that comes with another body, and \
-         an `eventId` that was used within the last day, are a conflict.",
-    )
-    .parameters([with_content(true)])
-    .takes::<MessageIn<'_>>()
-    .body_bytes_max(bytes_max.message)
-    .answers::<MessageOut<'_>>(202, "It is accepted");
-    let list = Operation::get("/api/v1/app/{app_id}/msg", "v1.message.list", web::to(list))
-        .summary("List messages");
-    let precheck = Operation::post(
-        "/api/v1/app/{app_id}/msg/precheck/active",
-        "v1.message.precheck",
-        web::to(precheck),
-    )
-    .summary("Ask whether a message would be sent to anybody")
-    .takes::<MessagePrecheckIn>()
-    .answers::<MessagePrecheckOut>(200, "Whether an enabled endpoint would get it");
-    let get = Operation::get(
-        "/api/v1/app/{app_id}/msg/{msg_id}",
-        "v1.message.get",
-        web::to(get),
-    )
-    .summary("Show a message");
-    let batch = message_batch::operation(bytes_max.batch);
-    vec![create, list, precheck, batch, get]
+    vec![
+        Operation::post(
+            "/api/v1/app/{app_id}/msg",
+            "v1.message.create",
+            web::to(create),
+        )
+        .summary("Publish a message")
+        .description(
+            "The message is stored before the answer is given, and is then sent to every endpoint \
+             of the application that takes its event type and channels; from `deliverAt` on and \
+             until `expiresAt`, where they are given. Where `application` is given and the path \
+             names a uid that does not exist yet, the application is created.",
+        )
+        .parameters([with_content_parameter(true)])
+        .once()
+        .takes::<MessageIn>()
+        .answers::<MessageOut>(202, "Accepted, and durable")
+        .answers_nothing(
+            409,
+            "There is a message with this `eventId`, or the `idempotency-key` was used with \
+             another body",
+        )
+        .body_bytes_max(bytes_max.message),
+        Operation::get("/api/v1/app/{app_id}/msg", "v1.message.list", web::to(list))
+            .summary("List messages")
+            .description("The newest first, unless `order` says otherwise.")
+            .parameters(page_parameters(true))
+            .parameters(time_parameters())
+            .parameters([
+                channel_parameter(),
+                tag_parameter(),
+                event_types_parameter(),
+                with_content_parameter(true),
+            ])
+            .answers::<Listed<MessageOut>>(200, "A page of messages"),
+        Operation::post(
+            "/api/v1/app/{app_id}/msg/precheck/active",
+            "v1.message.precheck",
+            web::to(precheck),
+        )
+        .summary("Ask whether a message would be sent to anybody")
+        .takes::<MessagePrecheckIn>()
+        .answers::<MessagePrecheckOut>(200, "Whether an enabled endpoint would get it"),
+        message_batch::operation(bytes_max.batch),
+        Operation::get(
+            "/api/v1/app/{app_id}/msg/{msg_id}",
+            "v1.message.get",
+            web::to(get),
+        )
+        .summary("Show a message")
+        .parameters([with_content_parameter(true)])
+        .answers::<MessageOut>(200, "The message"),
+    ]
 }
 
 pub async fn create(
@@ -160,17 +184,18 @@ pub async fn create(
 /// What a message would have that is only thought of.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("required" = ["eventType"]))]
 struct MessagePrecheckIn {
-    #[schemars(
-        required,
-        length(min = 1, max = 256),
-        regex(pattern = "^[a-zA-Z0-9\\-_.]+$")
-    )]
+    #[schemars(with = "String", length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))]
     event_type: Option<String>,
-    #[schemars(length(min = 1, max = 5))]
+    #[schemars(
+        length(min = 1, max = CHANNELS_PER_MESSAGE_MAX),
+        inner(length(min = 1, max = CHANNEL_NAME_MAX), regex(pattern = NAME_PATTERN))
+    )]
     channels: Option<Vec<String>>,
 }
 
+/// Whether somebody listens.
 #[derive(Serialize, JsonSchema)]
 struct MessagePrecheckOut {
     /// An enabled endpoint would get it.
