@@ -269,7 +269,10 @@ mod tests {
             (json!({"alg": "hs256"}), false),
             (json!({"alg": "HS512"}), false),
             (json!({"alg": "RS256"}), false),
-            (json!({"alg": "HS256", "crit": ["b64"], "b64": false}), false),
+            (
+                json!({"alg": "HS256", "crit": ["b64"], "b64": false}),
+                false,
+            ),
             (json!({"typ": "JWT"}), false),
         ] {
             let token = signed(&header, &payload);
@@ -289,13 +292,12 @@ mod tests {
             String::new(),
             "..".to_owned(),
         ] {
-            assert!(token == good || secret().verify(&token, NOW).is_none(), "{token}");
+            assert!(secret().verify(&token, NOW).is_none(), "{token}");
         }
     }
 
-    /// As the Svix server writes them: the same text, made by another implementation of HS256.
     #[test]
-    fn a_token_of_the_svix_server_is_read() {
+    fn a_token_with_the_svix_servers_claims_is_read() {
         let payload = json!({
             "iat": 1_700_000_000, "exp": 2_015_360_000, "nbf": 1_700_000_000,
             "iss": "svix-server", "sub": APPLICATION, "org": ORGANISATION,
@@ -303,7 +305,10 @@ mod tests {
         });
         let claims = verify(payload).unwrap();
         assert_eq!(claims.issued_at, Some(NOW));
-        assert_eq!(claims.expires_at, Some(Timestamp::from_seconds(2_015_360_000)));
+        assert_eq!(
+            claims.expires_at,
+            Some(Timestamp::from_seconds(2_015_360_000))
+        );
         assert_eq!(claims.feature_flags, BTreeSet::from(["beta".to_owned()]));
         // RFC 7515, A.1: a signature that others made is taken for one.
         let key = URL_SAFE_NO_PAD
