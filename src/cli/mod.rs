@@ -1,7 +1,7 @@
 //! The command line: arguments to command to one-line error and exit code.
 //!
-//! Only `main` calls this. `serve` runs the server; `check`, `token reset-owner`, `verify-store`
-//! and `restore` work on the settings and on a data directory that no server uses; the other
+//! Only `main` calls this. `serve` runs the server; `check`, `token reset-owner`, `token jwt`,
+//! `verify-store` and `restore` work on the settings and on a data directory that no server uses; the other
 //! `token` commands and `apply` are clients of a running server (`client`); `sink` and `verify` help
 //! to test receivers. Exit codes: 0 done, 1 failed, 2 wrong usage. Standard output carries what was asked
 //! for, standard error one line that says what went wrong.
@@ -21,6 +21,7 @@ use crate::{delivery, server, store, telemetry};
 mod apply;
 mod capture;
 mod client;
+mod jwt;
 mod sink;
 mod verify;
 
@@ -80,6 +81,8 @@ enum TokenCommand {
     Grant(client::Grant),
     /// Take an endpoint from the sight of a token of the role webhook_user
     RevokeGrant(client::Grant),
+    /// Sign a token (JWT) with auth.jwt_secret of the settings, and print it
+    Jwt(jwt::Arguments),
     /// Replace a lost owner token; the server must be stopped
     ResetOwner,
 }
@@ -136,6 +139,7 @@ fn run(arguments: Arguments) -> Result {
             TokenCommand::Revoke(revoke) => revoke.run(&settings()?),
             TokenCommand::Grant(grant) => grant.give(&settings()?),
             TokenCommand::RevokeGrant(grant) => grant.take(&settings()?),
+            TokenCommand::Jwt(arguments) => arguments.run(&settings()?),
             TokenCommand::ResetOwner => reset_owner(&settings()?),
         },
         Command::Apply(arguments) => arguments.run(&settings()?),
