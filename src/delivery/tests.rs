@@ -139,7 +139,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 fn config(change: impl FnOnce(&mut Value)) -> Config {
     let mut value = json!({
         "server": {
-            "listen": "127.0.0.1:0", "workers": 1, "drain_seconds": 1, "metrics_listen": null
+            "listen": "127.0.0.1:0", "workers": 1, "drain_seconds": 1, "metrics_listen": null,
+            "cors_origins": []
         },
         "store": {
             "path": "data", "cache_bytes": 1, "retention_days": 1, "min_free_bytes": 1,
