@@ -158,6 +158,7 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
         },
         "limits": {
             "payload_bytes": 1048576, "url_bytes": 2048, "header_value_bytes": 8192,
+            "batch_messages_max": 1000, "batch_bytes": 8388608, "batch_deliveries_max": 10000,
             "headers_max": 64, "endpoints_per_application_max": 50,
             "endpoint_timeout_seconds_max": 60, "endpoint_retries_max": 50,
             "endpoint_retry_days_max": 7,
