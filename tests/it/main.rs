@@ -36,6 +36,7 @@ mod roles;
 mod signatures;
 mod soundness;
 mod test_events;
+mod throttle;
 mod tls;
 mod tokens;
 mod webhook_users;
