@@ -146,9 +146,14 @@ impl Catalog {
     }
 
     pub fn endpoint_by_number(&self, lane: u64) -> Option<&Arc<Endpoint>> {
-        let (application, endpoint) = self.lanes.get(&lane)?;
-        self.application_by_id(*application)?
-            .endpoint_by_id(*endpoint)
+        self.lane(lane).map(|(_, endpoint)| endpoint)
+    }
+
+    /// A lane's endpoint and the application that it belongs to.
+    pub fn lane(&self, number: u64) -> Option<(&Arc<ApplicationEntry>, &Arc<Endpoint>)> {
+        let (application, endpoint) = self.lanes.get(&number)?;
+        let entry = self.application_by_id(*application)?;
+        Some((entry, entry.endpoint_by_id(*endpoint)?))
     }
 
     /// By its id alone, whichever of the organisation's applications it belongs to.

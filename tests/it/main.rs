@@ -43,6 +43,7 @@ mod sessions;
 mod signatures;
 mod soundness;
 mod test_events;
+mod throttle;
 mod tls;
 mod tokens;
 mod webhook_users;
