@@ -58,6 +58,8 @@ pub enum Action {
     /// Which endpoints a webhook user sees.
     ChangeGrants,
     ReadMetrics,
+    /// The organisation's own endpoints, and everything about them.
+    OwnEndpoints,
 }
 
 /// How far a role's permission goes.
@@ -101,6 +103,7 @@ fn permit(role: Role, action: Action) -> Permit {
         Action::ChangeTokens => [Everywhere, Never, Never, Never, Never],
         Action::ChangeGrants => [Everywhere, Never, Users, Never, Never],
         Action::ReadMetrics => [Everywhere, Never, Never, Never, Never],
+        Action::OwnEndpoints => [Everywhere, Never, Never, Never, Never],
     };
     row[column]
 }
@@ -351,7 +354,7 @@ mod tests {
     fn each_role_may_do_what_the_design_says_and_nothing_else() {
         use Action::*;
         use Permit::{Everywhere, Granted, Own, Users};
-        const ACTIONS: [Action; 16] = [
+        const ACTIONS: [Action; 17] = [
             ListApplications,
             ChangeApplications,
             ReadApplication,
@@ -368,6 +371,7 @@ mod tests {
             ChangeTokens,
             ChangeGrants,
             ReadMetrics,
+            OwnEndpoints,
         ];
         let allowed = |role| match role {
             Role::Owner => ACTIONS.map(|action| (action, Everywhere)).to_vec(),

@@ -27,13 +27,16 @@ mod endpoint_rules;
 mod endpoint_secret;
 mod endpoints;
 mod error;
+mod event_type_import;
 mod event_types;
 mod extract;
 mod form;
 mod messages;
 mod ocrolus;
 mod ocrolus_body;
+mod open_api;
 mod operation;
+mod operational;
 mod ovation;
 mod page;
 mod profiles;
@@ -85,8 +88,10 @@ fn operations(message_bytes_max: usize) -> Vec<Operation> {
         endpoints::operations(),
         endpoint_headers::operations(),
         endpoint_secret::operations(),
+        operational::operations(),
         test_events::operations(),
         event_types::operations(),
+        event_type_import::operations(),
         channels::operations(),
         profiles::operations(),
         tokens::operations(),
@@ -212,6 +217,15 @@ mod tests {
             (Method::POST, "/api/v1/app/a/endpoint/e/secret/rotate"),
             (Method::POST, "/api/v1/app/a/endpoint/e/send-example"),
             (Method::POST, "/api/v1/app/a/endpoint/e/simulate/"),
+            (Method::GET, "/api/v1/operational-webhook/endpoint"),
+            (Method::POST, "/api/v1/operational-webhook/endpoint/"),
+            (Method::PUT, "/api/v1/operational-webhook/endpoint/e"),
+            (Method::GET, "/api/v1/operational-webhook/endpoint/e/secret"),
+            (
+                Method::GET,
+                "/api/v1/operational-webhook/endpoint/e/attempt",
+            ),
+            (Method::POST, "/api/v1/event-type/import/openapi"),
             (Method::GET, "/api/v1/event-type"),
             (Method::GET, "/api/v1/channel"),
             (Method::DELETE, "/api/v1/event-type/x.y"),

@@ -12,6 +12,7 @@ pub mod id;
 pub mod job;
 pub mod merge;
 pub mod message;
+pub mod operational;
 pub mod organisation;
 pub mod payload;
 pub mod profile;
