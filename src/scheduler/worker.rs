@@ -445,7 +445,11 @@ impl Worker {
             (Ok(None), Some(endpoint)) => {
                 let why = loader::missing(&delivery);
                 log::error!("{why}");
-                self.record_damaged(delivery, endpoint, &why);
+                let failure = Failure {
+                    kind: FailureKind::NotSendable,
+                    detail: why,
+                };
+                self.record_not_sent(delivery, endpoint, None, failure);
             }
             (Err(error), _) => {
                 log::error!("{} could not be read: {error}", delivery.key.message);
@@ -466,6 +470,15 @@ impl Worker {
     }
 
     fn spawn_attempt(&self, delivery: Delivery, endpoint: Arc<Endpoint>, message: Arc<Message>) {
+        let end = message.expires_at;
+        if let Some(end) = end.filter(|_| message.is_expired(self.store.clock().now())) {
+            let failure = Failure {
+                kind: FailureKind::Expired,
+                detail: format!("the message expired at {end}; no request was made"),
+            };
+            self.record_not_sent(delivery, endpoint, Some(&message), failure);
+            return;
+        }
         let (sender, store) = (self.sender.clone(), self.store.clone());
         let (shared, news) = (self.shared.clone(), self.news.clone());
         shared.metrics.in_flight.inc();
@@ -485,11 +498,14 @@ impl Worker {
         });
     }
 
-    fn record_damaged(&self, delivery: Delivery, endpoint: Arc<Endpoint>, why: &str) {
-        let failure = Failure {
-            kind: FailureKind::NotSendable,
-            detail: why.to_owned(),
-        };
+    /// An attempt without a request: its outcome is known already.
+    fn record_not_sent(
+        &self,
+        delivery: Delivery,
+        endpoint: Arc<Endpoint>,
+        message: Option<&Message>,
+        failure: Failure,
+    ) {
         let now = self.store.clock().now();
         let method = self.shared.send_settings.method(&endpoint);
         let outcome = Outcome::not_sent(&endpoint.url, method, now, failure);
@@ -499,7 +515,7 @@ impl Worker {
             &self.news,
             delivery,
             endpoint,
-            None,
+            message,
             outcome,
         );
     }
@@ -524,6 +540,7 @@ fn finish(
         shared.send_settings.retry_schedule(&endpoint),
         now,
         shared.retry_after_max,
+        message.and_then(|message| message.expires_at),
         rand::random::<f64>(),
     );
     if message.is_some_and(|message| message.origin == Origin::TestOnce)
@@ -545,7 +562,7 @@ fn finish(
         && delivery.trigger == Trigger::Scheduled
         && !message.origin.is_test()
     {
-        let waited = outcome.started_at.since(message.accepted_at).as_secs_f64();
+        let waited = outcome.started_at.since(message.first_due()).as_secs_f64();
         let answered = f64::from(outcome.timings.first_byte_us.unwrap_or_default()) / 1e6;
         shared
             .metrics

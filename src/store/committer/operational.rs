@@ -123,7 +123,7 @@ impl Committer {
             deliver_at: None,
             expires_at: None,
         };
-        self.put_message(batch, message, None);
+        self.put_message(batch, message);
     }
 }
 
