@@ -19,6 +19,7 @@ use super::error::Failure;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, EndpointId, OrganisationId, TokenId};
+use crate::domain::job::Job;
 use crate::domain::token::{GRANTS_MAX, Role, Token};
 use crate::error::{Error, Result};
 use crate::store::catalog::ApplicationEntry;
@@ -50,8 +51,14 @@ pub enum Action {
     ChangeSecrets,
     /// Send a message to an endpoint again, replay many, send it a test.
     SendAgain,
+    /// Send to an endpoint what was never for it.
+    SendMissing,
     /// Messages and attempts.
     ReadHistory,
+    /// Background jobs.
+    ReadJobs,
+    /// What all of the organisation used.
+    ReadUsage,
     ReadTokens,
     /// Create and revoke.
     ChangeTokens,
@@ -96,7 +103,10 @@ fn permit(role: Role, action: Action) -> Permit {
         Action::ReadSecrets => [Everywhere, Never, Everywhere, Granted, Own],
         Action::ChangeSecrets => [Everywhere, Never, Everywhere, Granted, Own],
         Action::SendAgain => [Everywhere, Never, Everywhere, Granted, Own],
+        Action::SendMissing => [Everywhere, Never, Everywhere, Never, Own],
         Action::ReadHistory => [Everywhere, Never, Everywhere, Granted, Own],
+        Action::ReadJobs => [Everywhere, Never, Everywhere, Granted, Own],
+        Action::ReadUsage => [Everywhere, Never, Never, Never, Never],
         Action::ReadTokens => [Everywhere, Never, Users, Never, Never],
         Action::ChangeTokens => [Everywhere, Never, Never, Never, Never],
         Action::ChangeGrants => [Everywhere, Never, Users, Never, Never],
@@ -199,6 +209,41 @@ impl Caller {
         let endpoints = entry.endpoints.iter();
         let seen = endpoints.filter(|endpoint| self.sees_endpoint(catalog, endpoint));
         Some(seen.cloned().collect())
+    }
+
+    /// Whether the caller may do this with something of the organisation, whatever that is.
+    pub fn may_with_some(&self, action: Action) -> Result<()> {
+        match permit(self.role, action) {
+            Permit::Never => Err(FORBIDDEN),
+            _ => Ok(()),
+        }
+    }
+
+    /// The job with this id. Who sees it may cancel it, but for a count that is not theirs.
+    pub fn job<'a>(&self, catalog: &'a Catalog, id: &str) -> Result<&'a Arc<Job>> {
+        self.may_with_some(Action::ReadJobs)?;
+        id.parse()
+            .ok()
+            .and_then(|id| catalog.job(self.organisation, id))
+            .filter(|job| self.sees_job(catalog, job))
+            .ok_or(Error::NotFound("background task"))
+    }
+
+    /// Whether the job exists as far as the caller can tell.
+    pub fn sees_job(&self, catalog: &Catalog, job: &Job) -> bool {
+        let within = job.organisation == self.organisation;
+        within
+            && match permit(self.role, Action::ReadJobs) {
+                Permit::Everywhere => true,
+                Permit::Own => job
+                    .replay()
+                    .is_some_and(|replay| self.sees(replay.application)),
+                Permit::Granted => job
+                    .replay()
+                    .and_then(|replay| catalog.endpoint(self.organisation, replay.endpoint))
+                    .is_some_and(|endpoint| self.sees_endpoint(catalog, endpoint)),
+                Permit::Users | Permit::Never => false,
+            }
     }
 
     /// Whether the token exists as far as the caller can tell.
@@ -351,7 +396,7 @@ mod tests {
     fn each_role_may_do_what_the_design_says_and_nothing_else() {
         use Action::*;
         use Permit::{Everywhere, Granted, Own, Users};
-        const ACTIONS: [Action; 16] = [
+        const ACTIONS: [Action; 19] = [
             ListApplications,
             ChangeApplications,
             ReadApplication,
@@ -363,7 +408,10 @@ mod tests {
             ReadSecrets,
             ChangeSecrets,
             SendAgain,
+            SendMissing,
             ReadHistory,
+            ReadJobs,
+            ReadUsage,
             ReadTokens,
             ChangeTokens,
             ChangeGrants,
@@ -385,7 +433,9 @@ mod tests {
                 (ReadSecrets, Everywhere),
                 (ChangeSecrets, Everywhere),
                 (SendAgain, Everywhere),
+                (SendMissing, Everywhere),
                 (ReadHistory, Everywhere),
+                (ReadJobs, Everywhere),
                 (ReadTokens, Users),
                 (ChangeGrants, Users),
             ],
@@ -398,6 +448,7 @@ mod tests {
                 (ChangeSecrets, Granted),
                 (SendAgain, Granted),
                 (ReadHistory, Granted),
+                (ReadJobs, Granted),
             ],
             Role::Application => vec![
                 (ReadApplication, Own),
@@ -407,7 +458,9 @@ mod tests {
                 (ReadSecrets, Own),
                 (ChangeSecrets, Own),
                 (SendAgain, Own),
+                (SendMissing, Own),
                 (ReadHistory, Own),
+                (ReadJobs, Own),
             ],
         };
         for role in Role::ALL {

@@ -30,6 +30,7 @@ mod error;
 mod event_types;
 mod extract;
 mod form;
+mod jobs;
 mod messages;
 mod ocrolus;
 mod ocrolus_body;
@@ -37,11 +38,13 @@ mod operation;
 mod ovation;
 mod page;
 mod profiles;
+mod replays;
 mod retry;
 mod rules;
 mod target;
 mod test_events;
 mod tokens;
+mod usage;
 
 use access::{Action, Caller};
 use error::Failure;
@@ -86,6 +89,9 @@ fn operations(message_bytes_max: usize) -> Vec<Operation> {
         endpoint_headers::operations(),
         endpoint_secret::operations(),
         test_events::operations(),
+        replays::operations(),
+        jobs::operations(),
+        usage::operations(),
         event_types::operations(),
         channels::operations(),
         profiles::operations(),
@@ -212,6 +218,14 @@ mod tests {
             (Method::POST, "/api/v1/app/a/endpoint/e/secret/rotate"),
             (Method::POST, "/api/v1/app/a/endpoint/e/send-example"),
             (Method::POST, "/api/v1/app/a/endpoint/e/simulate/"),
+            (Method::POST, "/api/v1/app/a/endpoint/e/recover"),
+            (Method::POST, "/api/v1/app/a/endpoint/e/replay-missing/"),
+            (Method::POST, "/api/v1/app/a/endpoint/e/bulk-replay"),
+            (Method::GET, "/api/v1/background-task"),
+            (Method::GET, "/api/v1/background-task/t"),
+            (Method::POST, "/api/v1/background-task/t/cancel"),
+            (Method::POST, "/api/v1/stats/usage/app"),
+            (Method::PUT, "/api/v1/stats/usage/event-types"),
             (Method::GET, "/api/v1/event-type"),
             (Method::GET, "/api/v1/channel"),
             (Method::DELETE, "/api/v1/event-type/x.y"),
