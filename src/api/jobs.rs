@@ -312,9 +312,10 @@ async fn cancel(
         .store
         .change(move |catalog| {
             let job = caller.job(catalog, &id)?;
-            if job.replay().is_none() {
-                caller.may(Action::ReadUsage)?;
-            }
+            caller.may_with_some(match job.replay() {
+                Some(_) => Action::SendAgain,
+                None => Action::ReadUsage,
+            })?;
             canceled(job, now)
         })
         .await?;
