@@ -4,27 +4,39 @@ use std::collections::BTreeMap;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
 use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::{Body, Patch, answered, json, no_content, once, path_part, respond, text};
-use super::operation::Operation;
-use super::page::Query;
-use super::rules::{Problems, check_metadata, check_name, check_throttle_rate, check_uid};
+use super::operation::{Operation, Parameter};
+use super::page::{Listed, Query, page_parameters};
+use super::rules::{
+    NAME_BYTES_MAX, NAME_PATTERN, Problems, check_metadata, check_name, check_throttle_rate,
+    check_uid,
+};
 use crate::clock::Timestamp;
 use crate::domain::application::Application;
 use crate::domain::id::{ApplicationId, OrganisationId};
 use crate::error::{Error, Result};
 use crate::store::{Answered, Catalog, Change};
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("required" = ["name"]))]
 pub struct ApplicationIn {
+    /// A name for people, such as your customer's.
+    #[schemars(with = "String", length(min = 1, max = NAME_BYTES_MAX))]
     pub name: Option<String>,
+    /// Your own id for it, one in the organisation: stands in paths where `app_id` is asked for.
+    #[schemars(length(min = 1, max = 256), regex(pattern = NAME_PATTERN))]
     pub uid: Option<String>,
+    /// Whatever you want to find again here: 4 KiB in all.
     metadata: Option<BTreeMap<String, String>>,
+    /// How many messages a second are sent to each of its endpoints; no such limit where absent.
+    #[schemars(range(min = 1))]
     throttle_rate: Option<u16>,
 }
 
@@ -71,12 +83,21 @@ impl ApplicationIn {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// What is absent stays; null clears what can be cleared.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 struct ApplicationPatch {
+    /// A name for people.
+    #[schemars(with = "String", length(min = 1, max = NAME_BYTES_MAX))]
     name: Patch<String>,
+    /// Your own id for it.
+    #[schemars(length(min = 1, max = 256), regex(pattern = NAME_PATTERN))]
     uid: Patch<String>,
+    /// Replaces what there is, as a whole.
+    #[schemars(with = "BTreeMap<String, String>")]
     metadata: Patch<BTreeMap<String, String>>,
+    /// How many messages a second are sent to each of its endpoints; null for no such limit.
+    #[schemars(range(min = 1))]
     throttle_rate: Patch<u16>,
 }
 
@@ -114,7 +135,7 @@ impl ApplicationPatch {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct ApplicationOut<'a> {
     #[serde(serialize_with = "text")]
@@ -172,31 +193,63 @@ pub fn creation(catalog: &Catalog, application: Application) -> Result<Change> {
 pub fn operations() -> Vec<Operation> {
     vec![
         Operation::get("/api/v1/app", "v1.application.list", web::to(list))
-            .summary("List applications"),
+            .summary("List applications")
+            .description("In the order in which they were created.")
+            .parameters(page_parameters(false))
+            .answers::<Listed<ApplicationOut>>(200, "A page of applications"),
         Operation::post("/api/v1/app", "v1.application.create", web::to(create))
-            .summary("Create an application"),
+            .summary("Create an application")
+            .description(
+                "An application is usually one customer of yours: it has endpoints, and messages \
+                 are published for it.",
+            )
+            .parameters([Parameter::flag(
+                "get_if_exists",
+                false,
+                "Where there is one with the `uid` given, it is answered as it is, with 200.",
+            )])
+            .once()
+            .takes::<ApplicationIn>()
+            .answers::<ApplicationOut>(200, "There was one with this uid; nothing was changed")
+            .answers::<ApplicationOut>(201, "Created")
+            .answers_nothing(409, UID_TAKEN),
         Operation::get("/api/v1/app/{app_id}", "v1.application.get", web::to(get))
-            .summary("Show an application"),
+            .summary("Show an application")
+            .answers::<ApplicationOut>(200, "The application"),
         Operation::put(
             "/api/v1/app/{app_id}",
             "v1.application.update",
             web::to(put),
         )
-        .summary("Replace an application, or create it"),
-        Operation::patch(
-            "/api/v1/app/{app_id}",
-            "v1.application.patch",
-            web::to(patch),
+        .summary("Replace an application, or create it")
+        .description(
+            "Where the path names a uid that does not exist yet, an application is created with \
+             it. A uid in the path and not in the body stays.",
         )
-        .summary("Change an application"),
+        .takes::<ApplicationIn>()
+        .answers::<ApplicationOut>(200, "Replaced")
+        .answers::<ApplicationOut>(201, "Created")
+        .answers_nothing(409, UID_TAKEN),
+        Operation::patch("/api/v1/app/{app_id}", "patch_application", web::to(patch))
+            .summary("Change an application")
+            .takes::<ApplicationPatch>()
+            .answers::<ApplicationOut>(200, "Changed")
+            .answers_nothing(409, UID_TAKEN),
         Operation::delete(
             "/api/v1/app/{app_id}",
             "v1.application.delete",
             web::to(delete),
         )
-        .summary("Delete an application with its endpoints"),
+        .summary("Delete an application with its endpoints")
+        .description(
+            "Its endpoints and the tokens that are limited to it go with it. What was not \
+             delivered yet is not sent any more.",
+        )
+        .answers_nothing(204, "Deleted"),
     ]
 }
+
+const UID_TAKEN: &str = "Another application has this uid";
 
 pub async fn create(
     request: HttpRequest,

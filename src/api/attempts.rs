@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
 use super::Context;
 use super::access::{Action, Caller};
@@ -16,10 +18,12 @@ use super::endpoints::named;
 use super::error::Failure;
 use super::extract::{Body, json, once, optional_text, path_part, reading, text};
 use super::messages::{History, is_wanted};
-use super::operation::Operation;
-use super::page::Query;
+use super::operation::{Operation, Parameter};
+use super::page::{
+    Listed, Query, channel_parameter, event_types_parameter, page_parameters, time_parameters,
+};
 use crate::clock::Timestamp;
-use crate::domain::attempt::{Attempt, Failure as FailedHow, Trigger};
+use crate::domain::attempt::{Attempt, Failure as FailedHow, FailureKind, Trigger};
 use crate::domain::endpoint::is_sensitive;
 use crate::domain::id::{AttemptId, EndpointId, MessageId};
 use crate::error::{Error, Result};
@@ -52,7 +56,8 @@ impl Status {
     }
 }
 
-#[derive(Serialize)]
+/// One request that was made for a message, and what came of it.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct AttemptOut<'a> {
     #[serde(serialize_with = "text")]
@@ -61,33 +66,53 @@ struct AttemptOut<'a> {
     msg_id: MessageId,
     #[serde(serialize_with = "text")]
     endpoint_id: EndpointId,
+    /// As it was requested, without credentials.
     url: &'a str,
+    /// The answer's body, as far as it is kept; empty where it was not asked for.
     response: Cow<'a, str>,
+    /// 0 where no answer came.
     response_status_code: u16,
     response_duration_ms: u32,
+    /// 0: success, 2: fail.
+    #[schemars(extend("enum" = [0, 1, 2, 3]))]
     status: u8,
+    #[schemars(extend("enum" = ["success", "pending", "fail", "sending"]))]
     status_text: &'static str,
+    /// 0: scheduled, 1: by hand.
+    #[schemars(extend("enum" = [0, 1]))]
     trigger_type: u8,
+    /// When it began.
     #[serde(serialize_with = "text")]
     timestamp: Timestamp,
     // From here on: additions to the contract.
+    /// Which one it was, counted from 1.
     attempt: u32,
+    /// Why it failed; null where it did not.
     failure: Option<FailureOut<'a>>,
+    /// What was sent, beside the payload.
     request: RequestOut<'a>,
+    /// The answer's headers; a sensitive value is `***`.
     response_headers: BTreeMap<String, String>,
+    /// The answer was longer than what is read of it.
     response_truncated: bool,
     timings: TimingsOut,
     /// From the publication to the end of the answer, in milliseconds.
     latency_ms: u64,
+    /// The server was stopped before the outcome was stored, so the request was made once more.
     sent_again: bool,
+    /// When the next attempt is due; null where there is none to come.
     #[serde(serialize_with = "optional_text")]
     next_attempt_at: Option<Timestamp>,
+    /// The message was sent to try the endpoint out.
     test: bool,
 }
 
-#[derive(Serialize)]
+/// Why an attempt failed.
+#[derive(Serialize, JsonSchema)]
 struct FailureOut<'a> {
+    #[schemars(extend("enum" = FailureKind::ALL.map(FailureKind::name)))]
     kind: &'static str,
+    /// The same in a sentence.
     detail: &'a str,
 }
 
@@ -100,16 +125,18 @@ impl<'a> From<&'a FailedHow> for FailureOut<'a> {
     }
 }
 
-#[derive(Serialize)]
+/// A request as it was sent.
+#[derive(Serialize, JsonSchema)]
 struct RequestOut<'a> {
     method: &'a str,
+    /// A sensitive value is `***`.
     headers: BTreeMap<String, String>,
     /// Names of headers that were sent and whose values are not shown.
     masked: Vec<&'a str>,
 }
 
 /// Microseconds; null where a part was not reached or a connection was reused.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct TimingsOut {
     dns_us: Option<u32>,
@@ -245,26 +272,70 @@ pub fn operations() -> Vec<Operation> {
             "v1.message-attempt.get",
             web::to(get),
         )
-        .summary("Show an attempt"),
+        .summary("Show an attempt")
+        .answers::<AttemptOut>(200, "The attempt"),
         Operation::post(
             "/api/v1/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/resend",
             "v1.message-attempt.resend",
             web::to(resend),
         )
-        .summary("Send a message again"),
+        .summary("Send a message again")
+        .description(
+            "Sends it to this endpoint now, whether it was delivered before or not. It is retried \
+             as any message is. What the body says is ignored.",
+        )
+        .once()
+        .answers::<Empty>(202, "Accepted, and durable")
+        .answers_nothing(
+            409,
+            "The message cannot be sent again, for the reason given",
+        ),
         Operation::get(
             "/api/v1/app/{app_id}/attempt/endpoint/{endpoint_id}",
             "v1.message-attempt.list-by-endpoint",
             web::to(list_by_endpoint),
         )
-        .summary("List attempts at an endpoint"),
+        .summary("List attempts at an endpoint")
+        .description("The newest first, unless `order` says otherwise.")
+        .parameters(list_parameters())
+        .answers::<Listed<AttemptOut>>(200, "A page of attempts"),
         Operation::get(
             "/api/v1/app/{app_id}/attempt/msg/{msg_id}",
             "v1.message-attempt.list-by-msg",
             web::to(list_by_message),
         )
-        .summary("List attempts for a message"),
+        .summary("List attempts for a message")
+        .description("The newest first, unless `order` says otherwise.")
+        .parameters(list_parameters())
+        .parameters([Parameter::query(
+            "endpoint_id",
+            "Only those at this endpoint, named by its id or uid.",
+            json!({ "type": "string" }),
+        )])
+        .answers::<Listed<AttemptOut>>(200, "A page of attempts"),
     ]
+}
+
+/// What both lists can be asked.
+fn list_parameters() -> Vec<Parameter> {
+    let mut parameters = page_parameters(true).to_vec();
+    parameters.extend(time_parameters());
+    parameters.extend([
+        Parameter::query(
+            "status",
+            "Only those with this status: 0 for success, 2 for fail. No attempt has 1 or 3.",
+            json!({ "type": "integer", "enum": [0, 1, 2, 3] }),
+        ),
+        Parameter::query(
+            "status_code_class",
+            "Only those whose answer had a status of this hundred; 0 for no answer.",
+            json!({ "type": "integer", "enum": [0, 100, 200, 300, 400, 500] }),
+        ),
+        channel_parameter(),
+        event_types_parameter(),
+        Parameter::flag("with_content", true, "Whether `response` is shown."),
+    ]);
+    parameters
 }
 
 pub async fn list_by_endpoint(
@@ -383,7 +454,8 @@ pub async fn get(
     Ok(json(StatusCode::OK, &AttemptOut::new(&attempt, true)))
 }
 
-#[derive(Serialize)]
+/// An object without fields.
+#[derive(Serialize, JsonSchema)]
 struct Empty {}
 
 /// Sends a message to an endpoint once more, now. It must be one that the caller may read: what was
@@ -407,7 +479,7 @@ pub async fn resend(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::attempt::{Answer, FailureKind, Timings, Verdict};
+    use crate::domain::attempt::{Answer, Timings, Verdict};
     use crate::domain::id::ApplicationId;
 
     const AT: Timestamp = Timestamp(1_700_000_000_000);

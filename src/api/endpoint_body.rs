@@ -5,9 +5,11 @@
 //! where nothing races with it ([`Checked::apply_to`]). Credentials never come back: passwords,
 //! secrets, and the values of authentication headers and of sensitive ones.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use actix_web::http::StatusCode;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
@@ -18,8 +20,9 @@ use super::endpoint_rules::{
 use super::extract::{Patch, answered, text};
 use super::retry::Retry;
 use super::rules::{
-    Problems, check_channels, check_description, check_event_type_names, check_metadata,
-    check_throttle_rate, check_uid, without_repeats,
+    CHANNEL_NAME_MAX, DESCRIPTION_BYTES_MAX, EVENT_TYPE_NAME_MAX, EVENT_TYPES_PER_ENDPOINT_MAX,
+    NAME_PATTERN, Problems, check_channels, check_description, check_event_type_names,
+    check_metadata, check_throttle_rate, check_uid, without_repeats,
 };
 use super::target::{BasicAuthIn, Target, retarget};
 use crate::clock::Timestamp;
@@ -33,27 +36,93 @@ use crate::store::Answered;
 
 /// A body of create, replace and patch: the difference is in what absent and null mean. What the
 /// contract does not know is, in all three, left as it was where absent and cleared by null.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(
+    rename = "EndpointPatch",
+    description = "What is absent stays; null clears what can be cleared."
+)]
 pub struct EndpointIn {
+    /// Your own id for it, one in the application: stands in paths where `endpoint_id` is asked for.
+    #[schemars(length(min = 1, max = 256), regex(pattern = NAME_PATTERN))]
     pub uid: Patch<String>,
+    /// Where messages are sent: http or https, of at most 2 KiB. Credentials in it become
+    /// `basicAuth`.
+    #[schemars(with = "String", extend("format" = "uri"))]
     pub url: Patch<String>,
+    #[schemars(with = "String", length(max = DESCRIPTION_BYTES_MAX))]
     pub description: Patch<String>,
+    /// Nothing is sent while this is true; what comes in is held until it is false again.
+    #[schemars(with = "bool")]
     pub disabled: Patch<bool>,
+    /// Only messages of these types are sent; all where absent or null.
+    #[schemars(
+        length(min = 1, max = EVENT_TYPES_PER_ENDPOINT_MAX),
+        inner(length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))
+    )]
     pub event_types: Patch<Vec<String>>,
     /// The older name of `eventTypes`; where both are given, that one counts.
+    #[schemars(
+        length(min = 1, max = EVENT_TYPES_PER_ENDPOINT_MAX),
+        inner(length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))
+    )]
     pub filter_types: Patch<Vec<String>>,
+    /// Only messages with one of these channels are sent; all where absent or null. At most 500,
+    /// unless the server is set up otherwise.
+    #[schemars(
+        length(min = 1),
+        inner(length(min = 1, max = CHANNEL_NAME_MAX), regex(pattern = NAME_PATTERN))
+    )]
     pub channels: Patch<Vec<String>>,
+    /// Whatever you want to find again here: 4 KiB in all.
+    #[schemars(with = "BTreeMap<String, String>")]
     pub metadata: Patch<BTreeMap<String, String>>,
+    /// How many messages a second are sent at most; null for no such limit.
+    #[schemars(range(min = 1))]
     pub throttle_rate: Patch<u16>,
+    /// What requests are signed with; the profile says which texts are taken. One is made up where
+    /// a new endpoint has none. A change to it ends the old one at once: rotate it instead.
     pub secret: Patch<String>,
+    /// Sent along with every request. A value whose name says that it is sensitive is not shown
+    /// again.
     pub headers: Patch<BTreeMap<String, String>>,
+    /// As `headers`; none of these values is shown again.
     pub auth_headers: Patch<BTreeMap<String, String>>,
     pub basic_auth: Patch<BasicAuthIn>,
+    /// What requests look like, by the name of a wire profile; the server's default where null.
     pub profile: Patch<String>,
+    /// One that the profile allows; its first where null.
+    #[schemars(extend("enum" = methods_and_null()))]
     pub method: Patch<String>,
+    /// Its own schedule in place of the profile's.
     pub retry: Patch<Retry>,
+    /// How long an attempt may take, in place of the profile's time.
+    #[schemars(range(min = 1))]
     pub timeout_seconds: Patch<u32>,
+}
+
+fn methods_and_null() -> Vec<Option<&'static str>> {
+    let names = Method::ALL.into_iter().map(|method| Some(method.name()));
+    names.chain([None]).collect()
+}
+
+/// [`EndpointIn`] where a URL is needed, for the document.
+pub struct WholeEndpointIn;
+
+impl JsonSchema for WholeEndpointIn {
+    fn schema_name() -> Cow<'static, str> {
+        "EndpointIn".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = EndpointIn::json_schema(generator);
+        schema.insert("required".to_owned(), serde_json::json!(["url"]));
+        let description = "An endpoint as a whole. What a replacement does not name is reset, but \
+                           for headers, Basic authentication, profile, method, retry and \
+                           timeoutSeconds: those stay unless they are null.";
+        schema.insert("description".to_owned(), description.into());
+        schema
+    }
 }
 
 /// A body, and what is wrong with its values by themselves.
@@ -228,7 +297,8 @@ pub fn reset(endpoint: &mut Endpoint) {
     endpoint.throttle_rate = None;
 }
 
-#[derive(Serialize)]
+/// An endpoint, without anything secret.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointOut<'a> {
     #[serde(serialize_with = "text")]
@@ -238,8 +308,11 @@ pub struct EndpointOut<'a> {
     url: &'a str,
     description: &'a str,
     disabled: bool,
+    /// Null where it takes all.
     event_types: Option<&'a [String]>,
+    /// The older name of `eventTypes`.
     filter_types: Option<&'a [String]>,
+    /// Null where it takes all.
     channels: Option<&'a [String]>,
     metadata: &'a BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -250,10 +323,14 @@ pub struct EndpointOut<'a> {
     created_at: Timestamp,
     #[serde(serialize_with = "text")]
     updated_at: Timestamp,
-    /// In effect, as is the method; what follows is the endpoint's own, in place of the profile's.
+    // In effect, as is the method; what follows is the endpoint's own, in place of the profile's.
+    /// The wire profile in effect.
     profile: &'a str,
+    /// The one in effect; null where the profile is not configured any more.
     method: Option<&'static str>,
+    /// Null where the profile's schedule is in effect.
     retry: Option<Retry>,
+    /// Null where the profile's time is in effect.
     timeout_seconds: Option<u32>,
     basic_auth: Option<BasicAuthOut<'a>>,
     /// Those that are not sensitive.
@@ -261,7 +338,8 @@ pub struct EndpointOut<'a> {
     auth_header_names: Vec<&'a str>,
 }
 
-#[derive(Serialize)]
+/// The password is never shown.
+#[derive(Serialize, JsonSchema)]
 struct BasicAuthOut<'a> {
     username: &'a str,
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
@@ -22,7 +23,8 @@ use crate::config::Config;
 use crate::domain::endpoint::{Endpoint, is_sensitive};
 use crate::error::Result;
 
-#[derive(Serialize)]
+/// What is sent along with every request, beside what the profile and the authentication need.
+#[derive(Serialize, JsonSchema)]
 struct HeadersOut<'a> {
     headers: BTreeMap<&'a str, &'a str>,
     /// Names whose values are not shown.
@@ -48,19 +50,24 @@ pub fn operations() -> Vec<Operation> {
             "v1.endpoint.get-headers",
             web::to(get),
         )
-        .summary("Show the headers that are sent along"),
+        .summary("Show the headers that are sent along")
+        .answers::<HeadersOut>(200, "The headers"),
         Operation::put(
             "/api/v1/app/{app_id}/endpoint/{endpoint_id}/headers",
             "v1.endpoint.update-headers",
             web::to(put),
         )
-        .summary("Replace the headers that are sent along"),
+        .summary("Replace the headers that are sent along")
+        .takes::<HeadersIn>()
+        .answers_nothing(204, "Replaced"),
         Operation::patch(
             "/api/v1/app/{app_id}/endpoint/{endpoint_id}/headers",
             "v1.endpoint.patch-headers",
             web::to(patch),
         )
-        .summary("Change some of the headers that are sent along"),
+        .summary("Change some of the headers that are sent along")
+        .takes::<HeadersPatch>()
+        .answers_nothing(204, "Changed"),
     ]
 }
 
@@ -73,8 +80,11 @@ pub async fn get(
     Ok(json(StatusCode::OK, &headers_out(&endpoint.headers)))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["headers"]))]
 struct HeadersIn {
+    /// All that there are to be.
+    #[schemars(with = "BTreeMap<String, String>")]
     headers: Option<BTreeMap<String, String>>,
 }
 
@@ -98,8 +108,11 @@ pub async fn put(
     Ok(no_content())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(extend("required" = ["headers"]))]
 struct HeadersPatch {
+    /// Those to be changed; null takes one away.
+    #[schemars(with = "BTreeMap<String, Option<String>>")]
     headers: Option<BTreeMap<String, Option<String>>>,
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
@@ -29,8 +30,10 @@ const GRACE_SECONDS_MAX: u32 = 7 * 24 * 60 * 60;
 /// Each live secret adds a signature to every request's headers.
 const LIVE_SECRETS_MAX: usize = 10;
 
-#[derive(Serialize)]
+/// What requests are signed with.
+#[derive(Serialize, JsonSchema)]
 struct SecretOut {
+    /// Of an ed25519 key, the public part.
     key: String,
 }
 
@@ -42,13 +45,25 @@ pub fn operations() -> Vec<Operation> {
             "v1.endpoint.get-secret",
             web::to(get),
         )
-        .summary("Show the signing secret"),
+        .summary("Show the signing secret")
+        .answers::<SecretOut>(200, "The newest secret"),
         Operation::post(
             "/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret/rotate",
             "v1.endpoint.rotate-secret",
             web::to(rotate),
         )
-        .summary("Rotate the signing secret"),
+        .summary("Rotate the signing secret")
+        .description(
+            "Requests are signed with the new secret and, for a while, with the old ones, too, so \
+             that receivers have time to learn the new one.",
+        )
+        .may_take::<RotateIn>()
+        .answers::<SecretOut>(200, "The new secret")
+        .answers_nothing(
+            409,
+            "The endpoint's profile is not configured any more, or was changed at the same time",
+        )
+        .answers_nothing(429, "Too many secrets are valid at the same time"),
     ]
 }
 
@@ -63,10 +78,13 @@ pub async fn get(
     Ok(json(StatusCode::OK, &SecretOut { key }))
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 struct RotateIn {
+    /// The new secret; made up where absent. The endpoint's profile says which texts are taken.
     key: Option<String>,
+    /// How long requests are signed with the old one, too; a day where absent.
+    #[schemars(range(max = GRACE_SECONDS_MAX))]
     grace_period_seconds: Option<u32>,
 }
 

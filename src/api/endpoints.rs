@@ -9,14 +9,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::Context;
 use super::access::{Action, Caller};
-use super::endpoint_body::{EndpointIn, EndpointOut, Kind, reset, shown};
+use super::endpoint_body::{EndpointIn, EndpointOut, Kind, WholeEndpointIn, reset, shown};
 use super::endpoint_rules::{
     NOT_FOUND, blank, refuse_archived_types, refuse_taken_uid, refuse_too_many,
 };
 use super::error::Failure;
 use super::extract::{Body, Patch, json, no_content, once, path_part, respond};
 use super::operation::Operation;
-use super::page::Query;
+use super::page::{Listed, Query, page_parameters};
 use super::rules::{Problems, check_uid};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::EndpointId;
@@ -31,39 +31,66 @@ pub fn operations() -> Vec<Operation> {
             "v1.endpoint.list",
             web::to(list),
         )
-        .summary("List endpoints"),
+        .summary("List endpoints")
+        .description("In the order in which they were registered; those that the caller may see.")
+        .parameters(page_parameters(false))
+        .answers::<Listed<EndpointOut>>(200, "A page of endpoints"),
         Operation::post(
             "/api/v1/app/{app_id}/endpoint",
             "v1.endpoint.create",
             web::to(create),
         )
-        .summary("Register an endpoint"),
+        .summary("Register an endpoint")
+        .description(
+            "From now on, the application's messages that it takes are sent to it. An address that \
+             may not be sent to is refused here where that can be told.",
+        )
+        .once()
+        .takes::<WholeEndpointIn>()
+        .answers::<EndpointOut>(201, "Registered")
+        .answers_nothing(409, UID_TAKEN),
         Operation::get(
             "/api/v1/app/{app_id}/endpoint/{endpoint_id}",
             "v1.endpoint.get",
             web::to(get),
         )
-        .summary("Show an endpoint"),
+        .summary("Show an endpoint")
+        .answers::<EndpointOut>(200, "The endpoint"),
         Operation::put(
             "/api/v1/app/{app_id}/endpoint/{endpoint_id}",
             "v1.endpoint.update",
             web::to(put),
         )
-        .summary("Replace an endpoint, or register it"),
+        .summary("Replace an endpoint, or register it")
+        .description(
+            "Where the path names a uid that does not exist yet, an endpoint is registered with \
+             it. A uid in the path and not in the body stays.",
+        )
+        .takes::<WholeEndpointIn>()
+        .answers::<EndpointOut>(200, "Replaced")
+        .answers::<EndpointOut>(201, "Registered")
+        .answers_nothing(409, UID_TAKEN),
         Operation::patch(
             "/api/v1/app/{app_id}/endpoint/{endpoint_id}",
-            "v1.endpoint.patch",
+            "patch_endpoint",
             web::to(patch),
         )
-        .summary("Change an endpoint"),
+        .summary("Change an endpoint")
+        .takes::<EndpointIn>()
+        .answers::<EndpointOut>(200, "Changed")
+        .answers_nothing(409, UID_TAKEN),
         Operation::delete(
             "/api/v1/app/{app_id}/endpoint/{endpoint_id}",
             "v1.endpoint.delete",
             web::to(delete),
         )
-        .summary("Delete an endpoint"),
+        .summary("Delete an endpoint")
+        .description("What was not delivered to it yet is not sent any more.")
+        .answers_nothing(204, "Deleted"),
     ]
 }
+
+const UID_TAKEN: &str = "Another endpoint of the application has this uid";
 
 pub async fn create(
     request: HttpRequest,

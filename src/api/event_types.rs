@@ -1,21 +1,24 @@
 //! Event types: `/api/v1/event-type`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Context;
 use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::{Body, Patch, answered, json, no_content, once, path_part, respond, text};
-use super::operation::{BODY_BYTES_MAX, Operation};
-use super::page::Query;
+use super::operation::{BODY_BYTES_MAX, Operation, Parameter};
+use super::page::{Listed, Query, page_parameters};
 use super::rules::{
-    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, Problems, check_channels, check_description,
-    without_repeats,
+    CHANNEL_NAME_MAX, DESCRIPTION_BYTES_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems,
+    check_channels, check_description, without_repeats,
 };
 use crate::clock::Timestamp;
 use crate::domain::event_type::{EventType, name_problem};
@@ -47,21 +50,85 @@ const EVENT_TYPE_BYTES_MAX: usize = BODY_BYTES_MAX + EXAMPLE_BYTES_MAX + CHANNEL
 const NOT_FOUND: Error = Error::NotFound("event type");
 
 /// A body of create, replace and patch: the difference is in what absent and null mean.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(
+    rename = "EventTypePatch",
+    description = "What is absent stays; null clears what can be cleared."
+)]
 struct EventTypeIn {
+    /// Such as `invoice.paid`. Read where an event type is created, and nowhere else.
+    #[schemars(with = "String", length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))]
     name: Patch<String>,
+    #[schemars(with = "String", length(max = DESCRIPTION_BYTES_MAX))]
     description: Patch<String>,
+    /// An archived event type takes no new messages, and no endpoint can choose it.
+    #[schemars(with = "bool")]
     archived: Patch<bool>,
+    /// Taken as before; those who choose event types are told.
+    #[schemars(with = "bool")]
     deprecated: Patch<bool>,
+    /// The older form of `featureFlags`, with room for one. Only one of both can be given.
+    #[schemars(length(min = 1, max = FEATURE_FLAG_MAX), regex(pattern = NAME_PATTERN))]
     feature_flag: Patch<String>,
-    /// In newer clients, in the place of `featureFlag`.
+    // In newer clients, in the place of `featureFlag`.
+    /// Where there are any, only portal sessions with one of these flags see the event type.
+    #[schemars(
+        length(max = FEATURE_FLAGS_MAX),
+        inner(length(min = 1, max = FEATURE_FLAG_MAX), regex(pattern = NAME_PATTERN))
+    )]
     feature_flags: Patch<Vec<String>>,
+    /// What it is listed under.
+    #[schemars(length(min = 1, max = GROUP_NAME_MAX), regex(pattern = NAME_PATTERN))]
     group_name: Patch<String>,
+    /// By a version, a JSON schema of the payload. Payloads are not checked against it.
+    #[schemars(with = "Option<BTreeMap<String, BTreeMap<String, Value>>>")]
     schemas: Patch<Box<RawValue>>,
     // From here on: additions to the contract.
+    /// A payload as it would be published, which tests send; at most 64 KiB.
+    #[schemars(with = "Option<BTreeMap<String, Value>>")]
     example: Patch<Box<RawValue>>,
+    /// The channels that messages of this type come in, for forms to offer.
+    #[schemars(
+        length(min = 1, max = CHANNELS_PER_EVENT_TYPE_MAX),
+        inner(length(min = 1, max = CHANNEL_NAME_MAX), regex(pattern = NAME_PATTERN))
+    )]
     channels: Patch<Vec<String>>,
+}
+
+/// [`EventTypeIn`] where one is created, for the document.
+struct NewEventTypeIn;
+
+impl JsonSchema for NewEventTypeIn {
+    fn schema_name() -> Cow<'static, str> {
+        "EventTypeIn".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        whole_schema(generator, &["name", "description"])
+    }
+}
+
+/// [`EventTypeIn`] where one is replaced, for the document.
+struct EventTypeUpdate;
+
+impl JsonSchema for EventTypeUpdate {
+    fn schema_name() -> Cow<'static, str> {
+        "EventTypeUpdate".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        whole_schema(generator, &["description"])
+    }
+}
+
+fn whole_schema(generator: &mut SchemaGenerator, required: &[&str]) -> Schema {
+    let mut schema = EventTypeIn::json_schema(generator);
+    schema.insert("required".to_owned(), serde_json::json!(required));
+    let description = "What a replacement does not name is reset, but for example and channels: \
+                       those stay unless they are null.";
+    schema.insert("description".to_owned(), description.into());
+    schema
 }
 
 impl EventTypeIn {
@@ -207,7 +274,7 @@ fn blank(organisation: OrganisationId, name: String, now: Timestamp) -> EventTyp
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct EventTypeOut<'a> {
     name: &'a str,
@@ -218,12 +285,16 @@ struct EventTypeOut<'a> {
     feature_flag: Option<&'a str>,
     feature_flags: &'a [String],
     group_name: Option<&'a str>,
+    /// By a version, a JSON schema; null where content was not asked for.
+    #[schemars(with = "Option<BTreeMap<String, Value>>")]
     schemas: Option<&'a RawValue>,
     #[serde(serialize_with = "text")]
     created_at: Timestamp,
     #[serde(serialize_with = "text")]
     updated_at: Timestamp,
     // From here on: additions to the contract.
+    /// A payload as it would be published; null where content was not asked for.
+    #[schemars(with = "Option<BTreeMap<String, Value>>")]
     example: Option<&'a RawValue>,
     channels: Option<&'a [String]>,
 }
@@ -259,40 +330,73 @@ fn shown(status: StatusCode, event_type: &EventType) -> Answered {
 pub fn operations() -> Vec<Operation> {
     vec![
         Operation::get("/api/v1/event-type", "v1.event-type.list", web::to(list))
-            .summary("List event types"),
+            .summary("List event types")
+            .description("By their names.")
+            .parameters(page_parameters(false))
+            .parameters([
+                Parameter::flag(
+                    "include_archived",
+                    false,
+                    "Whether archived ones are listed, too.",
+                ),
+                Parameter::flag(
+                    "with_content",
+                    false,
+                    "Whether schemas and examples are shown.",
+                ),
+            ])
+            .answers::<Listed<EventTypeOut>>(200, "A page of event types"),
         Operation::post(
             "/api/v1/event-type",
             "v1.event-type.create",
             web::to(create),
         )
         .summary("Create an event type")
+        .description("An archived one with this name is taken back into use.")
+        .once()
+        .takes::<NewEventTypeIn>()
+        .answers::<EventTypeOut>(201, "Created")
+        .answers_nothing(409, "There is one with this name")
         .body_bytes_max(EVENT_TYPE_BYTES_MAX),
         Operation::get(
             "/api/v1/event-type/{event_type_name}",
             "v1.event-type.get",
             web::to(get),
         )
-        .summary("Show an event type"),
+        .summary("Show an event type")
+        .answers::<EventTypeOut>(200, "The event type"),
         Operation::put(
             "/api/v1/event-type/{event_type_name}",
             "v1.event-type.update",
             web::to(put),
         )
         .summary("Replace an event type, or create it")
+        .takes::<EventTypeUpdate>()
+        .answers::<EventTypeOut>(200, "Replaced")
+        .answers::<EventTypeOut>(201, "Created")
         .body_bytes_max(EVENT_TYPE_BYTES_MAX),
         Operation::patch(
             "/api/v1/event-type/{event_type_name}",
-            "v1.event-type.patch",
+            "patch_event_type",
             web::to(patch),
         )
         .summary("Change an event type")
+        .takes::<EventTypeIn>()
+        .answers::<EventTypeOut>(200, "Changed")
         .body_bytes_max(EVENT_TYPE_BYTES_MAX),
         Operation::delete(
             "/api/v1/event-type/{event_type_name}",
             "v1.event-type.delete",
             web::to(delete),
         )
-        .summary("Archive or delete an event type"),
+        .summary("Archive or delete an event type")
+        .description("Filters of endpoints that name it stay as they are.")
+        .parameters([Parameter::flag(
+            "expunge",
+            false,
+            "Deletes it altogether, where it is archived otherwise.",
+        )])
+        .answers_nothing(204, "Archived or deleted"),
     ]
 }
 

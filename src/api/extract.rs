@@ -30,7 +30,7 @@ use crate::store::{Answered, Once};
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longer idempotency keys are refused: they are meant to be a UUID or so.
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 
 /// A request's body, read whole. How long it may be is the route's `PayloadConfig`.
 pub struct Body(pub Bytes);

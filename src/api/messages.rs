@@ -3,11 +3,14 @@
 //! Publishing is the hot path: the body is parsed once, the payload stays a slice of the bytes
 //! that came in, and nothing here touches the disk before the store's commit.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Context;
@@ -15,10 +18,13 @@ use super::access::{Action, Caller};
 use super::applications::{ApplicationIn, creation};
 use super::error::Failure;
 use super::extract::{Body, json, once, path_part, reading, text};
-use super::operation::Operation;
-use super::page::Query;
+use super::operation::{Operation, Parameter};
+use super::page::{
+    Listed, Query, channel_parameter, event_types_parameter, page_parameters, time_parameters,
+};
 use super::rules::{
-    EVENT_TYPE_NAME_MAX, Problems, check_channels, check_uid, without_repeats, wrong,
+    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels, check_uid,
+    without_repeats, wrong,
 };
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
@@ -33,15 +39,29 @@ pub const CHANNELS_PER_MESSAGE_MAX: usize = 5;
 
 const NOT_FOUND: Error = Error::NotFound("message");
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("required" = ["eventType", "payload"]))]
 struct MessageIn<'a> {
+    /// What happened, such as `invoice.paid`. It need not be registered, and may not be archived.
+    #[schemars(with = "String", length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))]
     event_type: Option<String>,
+    /// Your own id for the message, one per application: with it the message can be found again.
+    #[schemars(length(min = 1, max = 256), regex(pattern = NAME_PATTERN))]
     event_id: Option<String>,
+    /// What the message is about, for endpoints that take only some channels.
+    #[schemars(
+        length(min = 1, max = CHANNELS_PER_MESSAGE_MAX),
+        inner(length(min = 1, max = CHANNEL_NAME_MAX), regex(pattern = NAME_PATTERN))
+    )]
     channels: Option<Vec<String>>,
+    /// What is sent, byte for byte as it stands here.
     #[serde(borrow)]
+    #[schemars(with = "BTreeMap<String, Value>")]
     payload: Option<&'a RawValue>,
-    /// Checked and otherwise without effect: retention is the operator's.
+    /// In days. Taken for compatibility and without effect: how long payloads are kept is the
+    /// operator's setting.
+    #[schemars(range(min = 5, max = 90))]
     payload_retention_period: Option<i64>,
     /// The application to create where the one in the path does not exist.
     application: Option<ApplicationIn>,
@@ -110,18 +130,24 @@ impl<'a> MessageIn<'a> {
     }
 }
 
-#[derive(Serialize)]
+/// A message as it was accepted.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageOut<'a> {
     #[serde(serialize_with = "text")]
     id: MessageId,
     event_type: &'a str,
+    /// Your own id for it.
     event_id: Option<&'a str>,
     channels: Option<&'a [String]>,
+    /// An empty object where it was not asked for.
+    #[schemars(with = "BTreeMap<String, Value>")]
     payload: &'a RawValue,
+    /// When it was accepted.
     #[serde(serialize_with = "text")]
     timestamp: Timestamp,
     // An addition to the contract.
+    /// It was sent to try an endpoint out.
     test: bool,
 }
 
@@ -197,16 +223,46 @@ pub fn operations(body_bytes_max: usize) -> Vec<Operation> {
             web::to(create),
         )
         .summary("Publish a message")
+        .description(
+            "The message is stored before the answer is given, and is then sent to every endpoint \
+             of the application that takes its event type and channels. Where `application` is \
+             given and the path names a uid that does not exist yet, the application is created.",
+        )
+        .parameters([with_content_parameter()])
+        .once()
+        .takes::<MessageIn>()
+        .answers::<MessageOut>(202, "Accepted, and durable")
+        .answers_nothing(
+            409,
+            "There is a message with this `eventId`, or the `idempotency-key` was used with \
+             another body",
+        )
         .body_bytes_max(body_bytes_max),
         Operation::get("/api/v1/app/{app_id}/msg", "v1.message.list", web::to(list))
-            .summary("List messages"),
+            .summary("List messages")
+            .description("The newest first, unless `order` says otherwise.")
+            .parameters(page_parameters(true))
+            .parameters(time_parameters())
+            .parameters([
+                channel_parameter(),
+                event_types_parameter(),
+                with_content_parameter(),
+            ])
+            .answers::<Listed<MessageOut>>(200, "A page of messages"),
         Operation::get(
             "/api/v1/app/{app_id}/msg/{msg_id}",
             "v1.message.get",
             web::to(get),
         )
-        .summary("Show a message"),
+        .summary("Show a message")
+        .parameters([with_content_parameter()])
+        .answers::<MessageOut>(200, "The message"),
     ]
+}
+
+fn with_content_parameter() -> Parameter {
+    let says = "Whether payloads are shown; where not, an empty object stands in their place.";
+    Parameter::flag("with_content", true, says)
 }
 
 pub async fn create(

@@ -4,7 +4,7 @@
 //! OpenAPI document is made, so that the two cannot disagree. Bodies and answers are described by
 //! the types that are read and written (`schemars`), doc comments and all.
 
-#![allow(dead_code, reason = "the document that reads it is being written")]
+#![allow(dead_code, reason = "read by the document")]
 
 use actix_web::http::Method;
 use actix_web::{HttpResponse, Resource, Route, guard, web};
@@ -157,6 +157,23 @@ impl Operation {
             status,
             says,
             content: None,
+        });
+        self
+    }
+
+    /// A POST that is not done twice where it comes again with the same `idempotency-key`.
+    pub fn once(mut self) -> Operation {
+        self.parameters.push(Parameter {
+            name: "idempotency-key",
+            place: "header",
+            says: "A text of your own, such as a UUID, that makes it safe to send the request \
+                   again: for 12 hours, the same key is answered as the first time and nothing is \
+                   done twice.",
+            schema: json!({
+                "type": "string",
+                "minLength": 1,
+                "maxLength": super::extract::IDEMPOTENCY_KEY_BYTES_MAX,
+            }),
         });
         self
     }

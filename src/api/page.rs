@@ -12,9 +12,11 @@ use std::str::FromStr;
 use actix_web::HttpRequest;
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 use url::form_urlencoded;
 
-use super::rules::{CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, Problems};
+use super::operation::Parameter;
+use super::rules::{CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems};
 use crate::clock::Timestamp;
 use crate::domain::event_type::name_problem;
 use crate::store::{Stretch, Window};
@@ -26,6 +28,77 @@ const LIMIT_DEFAULT: usize = 50;
 /// same things as the nearest of these, and would wrap around.
 const IDS_BEGIN: Timestamp = Timestamp::from_seconds(1_400_000_000);
 const IDS_END: Timestamp = Timestamp::from_seconds(1_400_000_000 + u32::MAX as u64);
+
+/// What [`Query::page`] reads.
+pub fn page_parameters(descending: bool) -> [Parameter; 3] {
+    let order = if descending {
+        "descending"
+    } else {
+        "ascending"
+    };
+    [
+        Parameter::query(
+            "limit",
+            "How many items the page has at most. The server may be set up for fewer than 250.",
+            json!({ "type": "integer", "minimum": 1, "maximum": 250, "default": LIMIT_DEFAULT }),
+        ),
+        Parameter::query(
+            "iterator",
+            "`iterator` or `prevIterator` of the page before, to read on or back.",
+            json!({ "type": "string" }),
+        ),
+        Parameter::query(
+            "order",
+            "The order of the items, oldest first or newest first; names, where a list is of \
+             names, by the alphabet.",
+            json!({ "type": "string", "enum": ["ascending", "descending"], "default": order }),
+        ),
+    ]
+}
+
+/// What [`Query::time_bounds`] reads.
+pub fn time_parameters() -> [Parameter; 2] {
+    let instant = || json!({ "type": "string", "format": "date-time" });
+    [
+        Parameter::query(
+            "before",
+            "Only what is older than this. Cannot be given together with `after`.",
+            instant(),
+        ),
+        Parameter::query("after", "Only what is newer than this.", instant()),
+    ]
+}
+
+/// What [`Query::event_types`] reads.
+pub fn event_types_parameter() -> Parameter {
+    Parameter::query(
+        "event_types",
+        "Only what is of one of these event types: given repeatedly, or once with commas.",
+        json!({
+            "type": "array",
+            "items": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": EVENT_TYPE_NAME_MAX,
+                "pattern": NAME_PATTERN,
+            },
+        }),
+    )
+}
+
+/// What [`Query::channel`] reads.
+pub fn channel_parameter() -> Parameter {
+    Parameter::query(
+        "channel",
+        "Only what came in this channel.",
+        json!({
+            "type": "string",
+            "minLength": 1,
+            "maxLength": CHANNEL_NAME_MAX,
+            "pattern": NAME_PATTERN,
+        }),
+    )
+}
 
 /// A query string, with what is wrong in it.
 pub struct Query<'a> {
@@ -258,12 +331,17 @@ impl<Id: Display + Clone + PartialOrd> Page<Id> {
     }
 }
 
+/// A page of a list.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "ListOf{T}")]
 pub struct Listed<T> {
     pub data: Vec<T>,
+    /// Where the next page begins, as the parameter `iterator`; null where the page is empty.
     pub iterator: Option<String>,
+    /// The same for the page before.
     pub prev_iterator: Option<String>,
+    /// There is nothing further in the direction of reading.
     pub done: bool,
 }
 

@@ -3,26 +3,34 @@
 //! Which schedules there are is `domain::retry`'s to say; here are the names, and the bounds that
 //! the operator sets for those of endpoints. Pure.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rules::Problems;
 use crate::config::Config;
 use crate::domain::retry::{RetryRule, RetrySchedule, Waits};
 
-/// Either `delaysSeconds`, or the others; what is shown can be sent back.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// When failed attempts are repeated: either `delaysSeconds`, or the other fields, which make waits
+/// that grow. What is shown can be sent back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Retry {
+    /// The waits before each retry, one after the other; as many retries as there are waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     delays_seconds: Option<Vec<u64>>,
+    /// The wait before the first retry.
     #[serde(skip_serializing_if = "Option::is_none")]
     first_seconds: Option<u64>,
+    /// How many times longer each wait is than the one before.
     #[serde(skip_serializing_if = "Option::is_none")]
     factor: Option<f64>,
+    /// No wait is longer.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_delay_seconds: Option<u64>,
+    /// The age of a message at which it is given up.
     #[serde(skip_serializing_if = "Option::is_none")]
     give_up_after_seconds: Option<u64>,
+    /// Each wait is longer or shorter by up to this part of it, at random.
     #[serde(skip_serializing_if = "Option::is_none")]
     jitter: Option<f64>,
 }

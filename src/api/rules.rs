@@ -13,15 +13,18 @@ use crate::error::{Error, Invalid, Result};
 pub const CHANNEL_NAME_MAX: usize = 128;
 
 /// Names of applications and tokens.
-const NAME_BYTES_MAX: usize = 1024;
+pub const NAME_BYTES_MAX: usize = 1024;
 
-const DESCRIPTION_BYTES_MAX: usize = 8 * 1024;
+pub const DESCRIPTION_BYTES_MAX: usize = 8 * 1024;
 
 /// All keys and values of one thing's metadata together: they are in memory while the server runs.
 const METADATA_BYTES_MAX: usize = 4 * 1024;
 
 /// An endpoint that wants more event types than this wants all.
-const EVENT_TYPES_PER_ENDPOINT_MAX: usize = 1000;
+pub const EVENT_TYPES_PER_ENDPOINT_MAX: usize = 1000;
+
+/// Names of event types and channels, and callers' own ids: letters, digits, and these.
+pub const NAME_PATTERN: &str = r"^[a-zA-Z0-9\-_.]+$";
 
 /// What is wrong with a request, as found so far.
 #[derive(Debug, Default)]

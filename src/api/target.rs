@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use percent_encoding::percent_decode_str;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
@@ -54,9 +55,15 @@ impl Target {
 }
 
 /// Basic authentication as a caller gives it.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(
+    extend("required" = ["username"]),
+    description = "Sent with every request. It belongs to the URL's origin and goes when that changes."
+)]
 pub struct BasicAuthIn {
+    /// Without a colon.
+    #[schemars(with = "String")]
     pub username: Option<String>,
     /// Where absent, the one that is there for this user name stays.
     pub password: Option<String>,

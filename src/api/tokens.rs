@@ -10,6 +10,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -18,8 +19,8 @@ use super::access::{Action, Caller, granted};
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, path_part, text};
 use super::operation::Operation;
-use super::page::Query;
-use super::rules::{Problems, check_name, wrong};
+use super::page::{Listed, Query, page_parameters};
+use super::rules::{NAME_BYTES_MAX, Problems, check_name, wrong};
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, EndpointId, TokenId};
@@ -29,15 +30,25 @@ use crate::store::{Catalog, Change};
 
 const NOT_FOUND: Error = Error::NotFound("token");
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("required" = ["name", "role"]))]
 struct TokenIn {
+    /// A name for people.
+    #[schemars(with = "String", length(min = 1, max = NAME_BYTES_MAX))]
     name: Option<String>,
+    /// What its bearer may do.
+    #[schemars(with = "String", extend("enum" = Role::ALL.map(Role::name)))]
     role: Option<String>,
-    /// Id or uid.
+    /// The id or uid of the one application that a token of the role application is limited to;
+    /// needed there, and refused with any other role.
     application_id: Option<String>,
-    /// What is granted from the beginning.
+    /// The ids of the endpoints that are granted to a webhook user from the beginning; refused with
+    /// any other role.
+    #[schemars(length(max = GRANTS_MAX))]
     endpoint_ids: Option<Vec<String>>,
+    /// When it stops being valid, in the future; never where absent.
+    #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
 }
 
@@ -116,16 +127,18 @@ impl TokenIn {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct TokenOut<'a> {
     #[serde(serialize_with = "text")]
     id: TokenId,
-    /// Only in the answer that creates it.
+    /// The credential itself, only in the answer that creates it: it cannot be shown again.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<&'a str>,
     name: &'a str,
+    #[schemars(extend("enum" = Role::ALL.map(Role::name)))]
     role: &'static str,
+    /// The application that it is limited to.
     #[serde(serialize_with = "optional_text")]
     application_id: Option<ApplicationId>,
     /// What a webhook user sees; other roles have no such list.
@@ -163,31 +176,52 @@ fn new_credential() -> String {
 /// This module's part of the API.
 pub fn operations() -> Vec<Operation> {
     vec![
-        Operation::get("/api/v1/token", "v1.token.list", web::to(list)).summary("List tokens"),
+        Operation::get("/api/v1/token", "v1.token.list", web::to(list))
+            .summary("List tokens")
+            .description("In the order in which they were created.")
+            .parameters(page_parameters(false))
+            .answers::<Listed<TokenOut>>(200, "A page of tokens"),
         Operation::post("/api/v1/token", "v1.token.create", web::to(create))
-            .summary("Create a token"),
+            .summary("Create a token")
+            .description(
+                "The credential is in this answer and nowhere after. Because it is a secret, an \
+                 `idempotency-key` is not honoured here.",
+            )
+            .takes::<TokenIn>()
+            .answers::<TokenOut>(201, "Created"),
         Operation::get("/api/v1/token/{token_id}", "v1.token.get", web::to(get))
-            .summary("Show a token"),
+            .summary("Show a token")
+            .answers::<TokenOut>(200, "The token"),
         Operation::delete(
             "/api/v1/token/{token_id}",
             "v1.token.delete",
             web::to(delete),
         )
-        .summary("Revoke a token"),
+        .summary("Revoke a token")
+        .description("The next request with it is refused.")
+        .answers_nothing(204, "Revoked"),
         Operation::put(
             "/api/v1/token/{token_id}/endpoint/{endpoint_id}",
             "v1.token.grant",
             web::to(grant),
         )
-        .summary("Grant an endpoint to a webhook user"),
+        .summary("Grant an endpoint to a webhook user")
+        .description("Granting again changes nothing.")
+        .answers_nothing(204, "Granted")
+        .answers_nothing(409, NO_WEBHOOK_USER)
+        .answers_nothing(429, "The token has as many grants as it can have"),
         Operation::delete(
             "/api/v1/token/{token_id}/endpoint/{endpoint_id}",
             "v1.token.revoke-grant",
             web::to(revoke_grant),
         )
-        .summary("Take an endpoint from a webhook user"),
+        .summary("Take an endpoint from a webhook user")
+        .answers_nothing(204, "Taken")
+        .answers_nothing(409, NO_WEBHOOK_USER),
     ]
 }
+
+const NO_WEBHOOK_USER: &str = "The token's role is not webhook_user";
 
 pub async fn create(
     caller: Caller,
