@@ -30,10 +30,12 @@ const FEW: u64 = 10_000;
 const DAYS: u64 = 20;
 /// One in this many failed.
 const FAILED_EVERY: u64 = 10;
-/// Attempts that may wait for the disk while the log is written.
+/// Attempts that may wait for the disk while the log is written: at most these, and one in so many,
+/// for the clock runs ahead by them.
 const AHEAD_MAX: u64 = 4_000;
+const AHEAD_ONE_IN: u64 = 50;
 /// Pages that are timed one behind the other.
-const PAGES: usize = 40;
+const PAGES: usize = 15;
 
 /// What pages took, in microseconds.
 struct Pages {
@@ -143,10 +145,11 @@ fn fill(data: &Path, attempts: u64, began: Timestamp, now: Timestamp) -> (String
             counted.fetch_add(1, Ordering::Relaxed);
         }
     }));
+    let ahead_max = AHEAD_MAX.min(attempts / AHEAD_ONE_IN);
     for number in 0..attempts {
         let at = Timestamp(began.0 + (now.0 - began.0) * number / attempts);
         clock.advance_to(at);
-        while number - recorded.load(Ordering::Relaxed) > AHEAD_MAX {
+        while number - recorded.load(Ordering::Relaxed) > ahead_max {
             std::thread::sleep(Duration::from_micros(200));
         }
         store.record_attempt(finished(&endpoint, at, number));

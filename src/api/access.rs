@@ -52,6 +52,8 @@ pub enum Action {
     SendAgain,
     /// Messages and attempts.
     ReadHistory,
+    /// Delete what messages say and what was answered to attempts.
+    Expunge,
     ReadTokens,
     /// Create and revoke.
     ChangeTokens,
@@ -97,6 +99,7 @@ fn permit(role: Role, action: Action) -> Permit {
         Action::ChangeSecrets => [Everywhere, Never, Everywhere, Granted, Own],
         Action::SendAgain => [Everywhere, Never, Everywhere, Granted, Own],
         Action::ReadHistory => [Everywhere, Never, Everywhere, Granted, Own],
+        Action::Expunge => [Everywhere, Never, Never, Never, Never],
         Action::ReadTokens => [Everywhere, Never, Users, Never, Never],
         Action::ChangeTokens => [Everywhere, Never, Never, Never, Never],
         Action::ChangeGrants => [Everywhere, Never, Users, Never, Never],
@@ -351,7 +354,7 @@ mod tests {
     fn each_role_may_do_what_the_design_says_and_nothing_else() {
         use Action::*;
         use Permit::{Everywhere, Granted, Own, Users};
-        const ACTIONS: [Action; 16] = [
+        const ACTIONS: [Action; 17] = [
             ListApplications,
             ChangeApplications,
             ReadApplication,
@@ -364,6 +367,7 @@ mod tests {
             ChangeSecrets,
             SendAgain,
             ReadHistory,
+            Expunge,
             ReadTokens,
             ChangeTokens,
             ChangeGrants,

@@ -166,6 +166,7 @@ impl<'a> MessageOut<'a> {
 
     pub fn with(message: &'a Message, with_content: bool) -> Self {
         let payload: Option<&'a RawValue> = match with_content {
+            true if message.expunged => Some(deleted_payload()),
             true => serde_json::from_slice(&message.payload).ok(),
             false => None,
         };
@@ -176,6 +177,11 @@ impl<'a> MessageOut<'a> {
 /// What stands in for a payload that was not asked for.
 fn no_payload() -> &'static RawValue {
     serde_json::from_str("{}").expect("an empty object is JSON")
+}
+
+/// What stands in for a payload that was asked for and was deleted, as the Svix server has it.
+fn deleted_payload() -> &'static RawValue {
+    serde_json::from_str(r#"{"expired":true}"#).expect("this is JSON")
 }
 
 /// Where a message goes.

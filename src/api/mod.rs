@@ -21,6 +21,7 @@ mod access;
 mod applications;
 mod attempts;
 mod channels;
+mod deliveries;
 mod endpoint_body;
 mod endpoint_headers;
 mod endpoint_rules;
@@ -28,6 +29,7 @@ mod endpoint_secret;
 mod endpoints;
 mod error;
 mod event_types;
+mod expunge;
 mod extract;
 mod form;
 mod messages;
@@ -39,6 +41,7 @@ mod page;
 mod profiles;
 mod retry;
 mod rules;
+mod stats;
 mod target;
 mod test_events;
 mod tokens;
@@ -81,6 +84,9 @@ fn operations(message_bytes_max: usize) -> Vec<Operation> {
     [
         messages::operations(message_bytes_max),
         attempts::operations(),
+        deliveries::operations(),
+        stats::operations(),
+        expunge::operations(),
         applications::operations(),
         endpoints::operations(),
         endpoint_headers::operations(),
@@ -205,6 +211,12 @@ mod tests {
             (Method::POST, "/api/v1/app/a/msg/m/endpoint/e/resend/"),
             (Method::GET, "/api/v1/app/a/attempt/endpoint/e"),
             (Method::GET, "/api/v1/app/a/attempt/msg/m"),
+            (Method::GET, "/api/v1/app/a/msg/m/endpoint"),
+            (Method::GET, "/api/v1/app/a/endpoint/e/msg/"),
+            (Method::GET, "/api/v1/app/a/endpoint/e/stats"),
+            (Method::GET, "/api/v1/app/a/endpoint/e/attempt-stats"),
+            (Method::DELETE, "/api/v1/app/a/msg/m/content"),
+            (Method::DELETE, "/api/v1/app/a/msg/m/attempt/t/content"),
             (Method::GET, "/api/v1/app/a/endpoint"),
             (Method::PUT, "/api/v1/app/a/endpoint/e"),
             (Method::GET, "/api/v1/app/a/endpoint/e/headers"),

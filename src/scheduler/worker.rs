@@ -22,6 +22,7 @@ use crate::clock::Timestamp;
 use crate::delivery::{Sender, judge};
 use crate::domain::attempt::{Failure, FailureKind, Outcome, Trigger, Verdict};
 use crate::domain::endpoint::Endpoint;
+use crate::domain::id::MessageId;
 use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
 use crate::error::Result;
 use crate::store::{Finished, Store};
@@ -46,6 +47,7 @@ pub enum News {
     Gone(DeliveryKey),
     Recorded(DeliveryKey),
     Endpoint { lane: u64 },
+    Expunged { lane: u64, message: MessageId },
 }
 
 pub enum WorkerEvent {
@@ -246,6 +248,12 @@ impl Worker {
                         self.lane(lane).endpoint_changed(endpoint);
                         lane
                     }
+                    News::Expunged { lane, message } => {
+                        if let Some(known) = self.lanes.get_mut(&lane) {
+                            known.expunged(message);
+                        }
+                        lane
+                    }
                 };
                 self.look_at(number);
             }
@@ -444,7 +452,11 @@ impl Worker {
             (Ok(None), Some(endpoint)) => {
                 let why = loader::missing(&delivery);
                 log::error!("{why}");
-                self.record_damaged(delivery, endpoint, &why);
+                let failure = Failure {
+                    kind: FailureKind::NotSendable,
+                    detail: why,
+                };
+                self.record_not_sent(delivery, endpoint, None, failure);
             }
             (Err(error), _) => {
                 log::error!("{} could not be read: {error}", delivery.key.message);
@@ -465,6 +477,14 @@ impl Worker {
     }
 
     fn spawn_attempt(&self, delivery: Delivery, endpoint: Arc<Endpoint>, message: Arc<Message>) {
+        if message.expunged {
+            let failure = Failure {
+                kind: FailureKind::NotSendable,
+                detail: "Its payload was deleted; no request was made.".to_owned(),
+            };
+            self.record_not_sent(delivery, endpoint, Some(&message), failure);
+            return;
+        }
         let (sender, store) = (self.sender.clone(), self.store.clone());
         let (shared, news) = (self.shared.clone(), self.news.clone());
         shared.metrics.in_flight.inc();
@@ -484,11 +504,14 @@ impl Worker {
         });
     }
 
-    fn record_damaged(&self, delivery: Delivery, endpoint: Arc<Endpoint>, why: &str) {
-        let failure = Failure {
-            kind: FailureKind::NotSendable,
-            detail: why.to_owned(),
-        };
+    /// An attempt without a request: its outcome is known already.
+    fn record_not_sent(
+        &self,
+        delivery: Delivery,
+        endpoint: Arc<Endpoint>,
+        message: Option<&Message>,
+        failure: Failure,
+    ) {
         let now = self.store.clock().now();
         let method = self.shared.send_settings.method(&endpoint);
         let outcome = Outcome::not_sent(&endpoint.url, method, now, failure);
@@ -498,7 +521,7 @@ impl Worker {
             &self.news,
             delivery,
             endpoint,
-            None,
+            message,
             outcome,
         );
     }
@@ -525,7 +548,9 @@ fn finish(
         shared.retry_after_max,
         rand::random::<f64>(),
     );
-    if message.is_some_and(|message| message.origin == Origin::TestOnce)
+    // Trying again would bring nothing.
+    let only_once = |message: &Message| message.origin == Origin::TestOnce || message.expunged;
+    if message.is_some_and(only_once)
         && verdict != Verdict::Delivered
     {
         verdict = Verdict::GiveUp;

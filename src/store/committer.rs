@@ -17,10 +17,11 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::catalog::Change;
+use super::counters::{self, Place};
 use super::engine::{Changes, Engine, EngineError};
-use super::layout::{self, EventIdRecord, MessageMeta, Meta, OnceAnswer, OnceRecord, SliceRecord};
-use super::queue::{Command, Notify, Resend, Sender};
-use super::slices;
+use super::layout::{self, EventIdRecord, LaneHour, MessageMeta, Meta, OnceAnswer, OnceRecord, SliceRecord};
+use super::queue::{Command, Expunged, Notify, Resend, Sender};
+use super::{expunge, slices};
 use super::watchers::Watcher;
 use super::{Answered, Event, Finished, Inner, NewMessage, Once};
 use crate::clock::Timestamp;
@@ -73,6 +74,10 @@ struct Batch {
     waiting: HashMap<u32, i64>,
     messages: u64,
     attempts: u64,
+    /// What its attempts add to the statistics …
+    counted: HashMap<Place, LaneHour>,
+    /// … and which counters of earlier batches it takes along to the disk.
+    counters: Vec<Place>,
     /// How this batch changes the number of registrations.
     registrations: i64,
     /// The highest endpoint number in this batch.
@@ -149,8 +154,10 @@ impl Committer {
                 return;
             }
         }
-        self.meta.clean = true;
-        if let Err(error) = self.commit(Batch::default()) {
+        if let Err(error) = self.keep_all_counters().and_then(|()| {
+            self.meta.clean = true;
+            self.commit(Batch::default())
+        }) {
             self.inner.fail(format!("the last commit failed: {error}"));
         }
     }
@@ -159,6 +166,9 @@ impl Committer {
     fn commit_some(&mut self, pending: &mut VecDeque<Command>) -> Result<(), layout::RecordError> {
         let mut batch = Batch::default();
         self.roll_slice(&mut batch)?;
+        if self.inner.counters.is_due(self.inner.clock.now()) {
+            self.stage_counters(&mut batch)?;
+        }
         while let Some(command) = pending.pop_front() {
             batch.commands += 1;
             match self.stage(&mut batch, command)? {
@@ -179,6 +189,21 @@ impl Committer {
             }
         }
         self.commit(batch)
+    }
+
+    fn stage_counters(&mut self, batch: &mut Batch) -> Result<(), layout::RecordError> {
+        let counters = &self.inner.counters;
+        batch.counters = counters.stage(&self.slice.engine, &mut batch.slice)?;
+        Ok(())
+    }
+
+    fn keep_all_counters(&mut self) -> Result<(), layout::RecordError> {
+        while !self.inner.counters.is_empty() {
+            let mut batch = Batch::default();
+            self.stage_counters(&mut batch)?;
+            self.commit(batch)?;
+        }
+        Ok(())
     }
 
     fn fail(self, error: &layout::RecordError, pending: VecDeque<Command>) {
@@ -289,6 +314,8 @@ impl Committer {
                 batch.answers.push(Answer::Done(answer));
                 Ok(Staged::More)
             }
+            Command::Expunge { what, answer } => self.stage_expunge(batch, what, answer),
+            Command::KeepCounters => Ok(Staged::More),
             Command::DropSlice { number, answer } => {
                 batch.live.delete(&layout::slice_key(number));
                 batch.answers.push(Answer::Done(answer));
@@ -459,6 +486,8 @@ impl Committer {
             &[],
         );
         batch.attempts += 1;
+        let hour = (lane, counters::hour_of(now));
+        batch.counted.entry(hour).or_default().count(&attempt);
         if let Some(watcher) = self.inner.watchers.take(message) {
             let recorded = Answer::Recorded(watcher, Box::new(attempt.clone()));
             batch.answers.push(recorded);
@@ -536,9 +565,35 @@ impl Committer {
             attempts,
             trigger: Trigger::Manual,
         };
-        self.put_back(batch, delivery, Some(resend.message))?;
+        // Without the message: its payload may have been deleted since it was read.
+        self.put_back(batch, delivery, None)?;
         batch.answers.push(Answer::Done(answer));
         Ok(Staged::More)
+    }
+
+    /// Deletes content in its slice, which may be an old one, and answers with the commit: a crash
+    /// in between leaves it deleted and nobody told, and asking again does no harm.
+    fn stage_expunge(
+        &mut self,
+        batch: &mut Batch,
+        what: Expunged,
+        answer: Sender<()>,
+    ) -> Result<Staged, layout::RecordError> {
+        match expunge::changes(&self.inner, what) {
+            Err(error) => drop(answer.send(Err(error))),
+            Ok((slice, changes)) => {
+                if !changes.is_empty() {
+                    slice.commit(changes)?;
+                }
+                if let Expunged::Payload(application, message) = what {
+                    let lanes = expunge::lanes(&self.inner.catalog(), application);
+                    let told = lanes.map(|lane| Event::Expunged { lane, message });
+                    batch.events.extend(told);
+                }
+                batch.answers.push(Answer::Done(answer));
+            }
+        }
+        Ok(Staged::Enough)
     }
 
     /// Puts a new delivery into its lane's queue.
@@ -735,7 +790,14 @@ impl Committer {
             meta.bytes += batch.slice.bytes() as u64;
             let key = [layout::META];
             batch.slice.put(&key, layout::encode(&key, &*meta, &[]));
+            if !batch.counters.is_empty() {
+                self.inner.counters.write_begins();
+            }
             self.slice.engine.commit(batch.slice)?;
+            if !batch.counters.is_empty() {
+                let now = self.inner.clock.now();
+                self.inner.counters.write_ended(&batch.counters, now);
+            }
         }
         for (slice, change) in batch.waiting {
             let count = self.waiting.entry(slice).or_default();
@@ -768,6 +830,8 @@ impl Committer {
         self.inner.committed(&self.meta);
         recount.done(batch.put.iter(), batch.taken.iter());
         drop(settled);
+        let now = self.inner.clock.now();
+        self.inner.counters.add(batch.counted, now);
         let metrics = &self.inner.metrics;
         metrics.accepted.inc_by(batch.messages);
         if batch.commands > 0 {

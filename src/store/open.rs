@@ -131,6 +131,7 @@ impl Store {
             closed: watch::channel(false).0,
             settled: RwLock::new(()),
             recount: stopped_at.map(Recount::due).unwrap_or_default(),
+            counters: Default::default(),
             _lock: files.lock,
         });
         inner.committed(&meta);
