@@ -245,9 +245,12 @@ fn finished(endpoint: &Arc<Endpoint>, at: Timestamp, number: u64) -> Finished {
             .to_vec(),
             answer: Some(Answer {
                 status: if failed { 500 } else { 200 },
-                headers: [("content-type", "application/json"), ("content-length", "2")]
-                    .map(text)
-                    .to_vec(),
+                headers: [
+                    ("content-type", "application/json"),
+                    ("content-length", "2"),
+                ]
+                .map(text)
+                .to_vec(),
                 body: b"{}".to_vec(),
                 truncated: false,
             }),

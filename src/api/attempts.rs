@@ -293,8 +293,14 @@ impl MessageFilter {
     }
 
     pub fn wants(&self, message: &Message) -> bool {
-        is_wanted(message, self.event_types.as_deref(), self.channel.as_deref())
-            && self.tag.as_ref().is_none_or(|tag| message.tags.contains(tag))
+        is_wanted(
+            message,
+            self.event_types.as_deref(),
+            self.channel.as_deref(),
+        ) && self
+            .tag
+            .as_ref()
+            .is_none_or(|tag| message.tags.contains(tag))
     }
 }
 
@@ -404,7 +410,11 @@ fn list_parameters() -> Vec<Parameter> {
             true,
             "Whether `response` is shown, and the message's payload.",
         ),
-        Parameter::flag("with_msg", false, "Whether each comes with its message, in `msg`."),
+        Parameter::flag(
+            "with_msg",
+            false,
+            "Whether each comes with its message, in `msg`.",
+        ),
     ]);
     parameters.extend(filter_parameters());
     parameters

@@ -144,9 +144,9 @@ pub async fn list_endpoints(
         let message = history.message(&store, &id)?;
         let states = store.deliveries(&message, &endpoints)?;
         let known = endpoints.into_iter().zip(states);
-        Ok(Vec::from_iter(known.filter_map(|(endpoint, state)| {
-            Some((endpoint, state?))
-        })))
+        Ok(Vec::from_iter(
+            known.filter_map(|(endpoint, state)| Some((endpoint, state?))),
+        ))
     })
     .await?;
     let stretch = page.of(states.into_iter(), |(endpoint, _)| endpoint.id);
@@ -176,9 +176,8 @@ pub async fn list_messages(
     let window = page.window(before, after);
     let store = context.store.clone();
     let stretch = reading(move || {
-        let wanted = |state: &DeliveryState| {
-            status.is_none_or(|status| status == numbered(state.status).0)
-        };
+        let wanted =
+            |state: &DeliveryState| status.is_none_or(|status| status == numbered(state.status).0);
         store.messages_of_endpoint(
             &endpoint,
             &window,

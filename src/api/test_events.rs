@@ -126,9 +126,7 @@ fn example_of<'a>(
     }
     match catalog.event_type(organisation, name) {
         None => wrong_type(format!("there is no event type {name}")),
-        Some(known) if known.archived => {
-            wrong_type(format!("the event type {name} is archived"))
-        }
+        Some(known) if known.archived => wrong_type(format!("the event type {name} is archived")),
         Some(known) => match (known.example_at(index), known.example()) {
             (Some(example), _) => Ok(example),
             (None, None) => wrong_type(format!("the event type {name} has no example")),

@@ -550,9 +550,7 @@ fn finish(
     );
     // Trying again would bring nothing.
     let only_once = |message: &Message| message.origin == Origin::TestOnce || message.expunged;
-    if message.is_some_and(only_once)
-        && verdict != Verdict::Delivered
-    {
+    if message.is_some_and(only_once) && verdict != Verdict::Delivered {
         verdict = Verdict::GiveUp;
     }
     let lane = delivery.key.lane;

@@ -19,11 +19,13 @@ use tokio::sync::oneshot;
 use super::catalog::Change;
 use super::counters::{self, Place};
 use super::engine::{Changes, Engine, EngineError};
-use super::layout::{self, EventIdRecord, LaneHour, MessageMeta, Meta, OnceAnswer, OnceRecord, SliceRecord};
+use super::layout::{
+    self, EventIdRecord, LaneHour, MessageMeta, Meta, OnceAnswer, OnceRecord, SliceRecord,
+};
 use super::queue::{Command, Expunged, Notify, Resend, Sender};
-use super::{expunge, slices};
 use super::watchers::Watcher;
 use super::{Answered, Event, Finished, Inner, NewMessage, Once};
+use super::{expunge, slices};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Trigger, Verdict};
 use crate::domain::id::{AttemptId, ID_TIME_STEP_MS, MessageId};
@@ -533,6 +535,11 @@ impl Committer {
     ) -> Result<Staged, layout::RecordError> {
         if !self.is_there(resend.lane) {
             drop(answer.send(Err(Error::NotFound("endpoint"))));
+            return Ok(Staged::More);
+        }
+        if resend.message.expunged {
+            let conflict = "the message's payload was deleted, and cannot be sent again";
+            drop(answer.send(Err(Error::Conflict(conflict.to_owned()))));
             return Ok(Staged::More);
         }
         if let Some((once, from_slice)) = &resend.once {

@@ -103,7 +103,9 @@ impl Counters {
 
     pub fn is_due(&self, now: Timestamp) -> bool {
         let state = self.lock();
-        let waited = state.since.is_some_and(|since| now.since(since) >= KEEP_EVERY);
+        let waited = state
+            .since
+            .is_some_and(|since| now.since(since) >= KEEP_EVERY);
         waited || !state.round.is_empty() || state.unkept.len() > UNKEPT_MAX
     }
 
@@ -124,11 +126,7 @@ impl Counters {
     }
 
     /// Puts some of them into a slice's changes; returns which.
-    pub fn stage(
-        &self,
-        slice: &Engine,
-        changes: &mut Changes,
-    ) -> Result<Vec<Place>, RecordError> {
+    pub fn stage(&self, slice: &Engine, changes: &mut Changes) -> Result<Vec<Place>, RecordError> {
         let mut staged = Vec::new();
         for ((lane, hour), counts) in self.next() {
             let key = layout::lane_hour_key(lane, hour);
@@ -193,6 +191,11 @@ impl Store {
         Ok(hours.into_iter().map(named).collect())
     }
 
+    /// Everything that was counted is on disk.
+    pub fn counters_are_kept(&self) -> bool {
+        self.inner.counters.is_empty()
+    }
+
     /// How many deliveries wait in a lane, due or not. Blocks on the disk, for longer the more
     /// there are.
     pub fn waiting_in(&self, lane: u64) -> Result<u64> {
@@ -209,7 +212,10 @@ impl Inner {
     fn hours_on_disk(&self, lane: u64, from: u64, to: u64) -> Result<BTreeMap<u64, LaneHour>> {
         // Counters are written some time after what they count, so into a later slice perhaps.
         let late = Timestamp(to.saturating_mul(HOUR_MS)) + HOUR;
-        let oldest = self.slices.at(Timestamp(from * HOUR_MS)).unwrap_or_default();
+        let oldest = self
+            .slices
+            .at(Timestamp(from * HOUR_MS))
+            .unwrap_or_default();
         let newest = self.slices.at(late).unwrap_or_default();
         let numbers = self.slices.list().into_iter().map(|(number, _)| number);
         let mut hours: BTreeMap<u64, LaneHour> = BTreeMap::new();
@@ -255,7 +261,11 @@ mod tests {
         assert!(counters.is_due(at(5)));
         let mut kept = 0;
         while counters.is_due(at(5)) {
-            let next: Vec<Place> = counters.next().into_iter().map(|(place, _)| place).collect();
+            let next: Vec<Place> = counters
+                .next()
+                .into_iter()
+                .map(|(place, _)| place)
+                .collect();
             assert!(next.len() <= KEPT_AT_A_TIME);
             kept += next.len();
             counters.write_begins();
@@ -277,7 +287,11 @@ mod tests {
     fn what_is_counted_while_a_round_is_under_way_is_kept_for_the_next() {
         let counters = Counters::default();
         counters.add(HashMap::from([((1, 7), one())]), Timestamp(0));
-        let staged: Vec<Place> = counters.next().into_iter().map(|(place, _)| place).collect();
+        let staged: Vec<Place> = counters
+            .next()
+            .into_iter()
+            .map(|(place, _)| place)
+            .collect();
         counters.write_begins();
         counters.write_ended(&staged, Timestamp(1));
         counters.add(HashMap::from([((1, 7), one())]), Timestamp(2));

@@ -80,11 +80,7 @@ fn payload(
     Ok((slice, changes))
 }
 
-fn answer(
-    inner: &Inner,
-    message: MessageId,
-    attempt: AttemptId,
-) -> Result<(Arc<Engine>, Changes)> {
+fn answer(inner: &Inner, message: MessageId, attempt: AttemptId) -> Result<(Arc<Engine>, Changes)> {
     const NOT_FOUND: Error = Error::NotFound("attempt");
     let slice = inner.slice_at(attempt.time())?.ok_or(NOT_FOUND)?;
     let place = layout::attempt_of_message_key(message, attempt);

@@ -48,6 +48,7 @@ mod verify;
 mod watchers;
 
 pub use catalog::{Catalog, Change};
+pub use counters::HOUR;
 pub use deliveries::DeliveryState;
 pub use export::{RestoreReport, restore};
 pub use layout::LaneHour;

@@ -131,7 +131,43 @@ fn table() -> Vec<Row> {
             none.clone(),
             [200, 403, 200, 200, 200],
         ),
+        (
+            "GET",
+            "/api/v1/app/{role}/msg/{message}/endpoint",
+            none.clone(),
+            [200, 403, 200, 200, 200],
+        ),
+        (
+            "GET",
+            "/api/v1/app/{role}/endpoint/{endpoint}/msg",
+            none.clone(),
+            [200, 403, 200, 200, 200],
+        ),
+        (
+            "GET",
+            "/api/v1/app/{role}/endpoint/{endpoint}/stats",
+            none.clone(),
+            [200, 403, 200, 200, 200],
+        ),
+        (
+            "GET",
+            "/api/v1/app/{role}/endpoint/{endpoint}/attempt-stats",
+            none.clone(),
+            [200, 403, 200, 200, 200],
+        ),
         ("POST", resend, json!({}), [202, 403, 202, 202, 202]),
+        (
+            "DELETE",
+            "/api/v1/app/{role}/msg/{message}/attempt/{attempt}/content",
+            none.clone(),
+            [204, 403, 403, 403, 403],
+        ),
+        (
+            "DELETE",
+            "/api/v1/app/{role}/msg/{message}/content",
+            none.clone(),
+            [204, 403, 403, 403, 403],
+        ),
         // Endpoints.
         ("GET", endpoints, none.clone(), [200, 403, 200, 200, 200]),
         ("POST", endpoints, url.clone(), [201, 403, 201, 201, 201]),
