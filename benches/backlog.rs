@@ -3,8 +3,8 @@
 //! What a backlog costs: the start of a server with a million messages waiting, with and without
 //! two million finished ones kept beside them, and the way of a fresh message past backlogs of
 //! others; and what a page of the log costs, out of ten thousand attempts and out of a million (or
-//! `--attempts N`; ten million take some 10 GiB). A full run publishes some five million messages and needs about 25 GiB of disk for a
-//! while.
+//! `--attempts N`; ten million take some 10 GiB). A full run publishes some five million messages
+//! and needs about 25 GiB of disk for a while.
 
 #[path = "backlog/list.rs"]
 mod list;

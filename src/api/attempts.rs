@@ -21,7 +21,8 @@ use super::extract::{Body, json, once, optional_text, path_part, reading, text};
 use super::messages::{History, MessageOut, is_wanted};
 use super::operation::{Operation, Parameter};
 use super::page::{
-    Listed, Query, channel_parameter, event_types_parameter, page_parameters, time_parameters,
+    Listed, Query, channel_parameter, event_types_parameter, page_parameters, tag_parameter,
+    time_parameters,
 };
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Failure as FailedHow, FailureKind, Trigger};
@@ -284,7 +285,7 @@ impl MessageFilter {
         MessageFilter {
             event_types: query.event_types(),
             channel: query.channel(),
-            tag: query.get("tag").map(str::to_owned),
+            tag: query.tag(),
         }
     }
 
@@ -309,11 +310,7 @@ pub fn filter_parameters() -> [Parameter; 4] {
     [
         channel_parameter(),
         event_types_parameter(),
-        Parameter::query(
-            "tag",
-            "Only what is about messages with this tag.",
-            json!({ "type": "string" }),
-        ),
+        tag_parameter(),
         Parameter::flag(
             "expanded_statuses",
             true,

@@ -485,6 +485,15 @@ impl Worker {
             self.record_not_sent(delivery, endpoint, Some(&message), failure);
             return;
         }
+        let end = message.expires_at;
+        if let Some(end) = end.filter(|_| message.is_expired(self.store.clock().now())) {
+            let failure = Failure {
+                kind: FailureKind::Expired,
+                detail: format!("the message expired at {end}; no request was made"),
+            };
+            self.record_not_sent(delivery, endpoint, Some(&message), failure);
+            return;
+        }
         let (sender, store) = (self.sender.clone(), self.store.clone());
         let (shared, news) = (self.shared.clone(), self.news.clone());
         shared.metrics.in_flight.inc();
@@ -546,6 +555,7 @@ fn finish(
         shared.send_settings.retry_schedule(&endpoint),
         now,
         shared.retry_after_max,
+        message.and_then(|message| message.expires_at),
         rand::random::<f64>(),
     );
     // Trying again would bring nothing.
@@ -567,7 +577,7 @@ fn finish(
         && delivery.trigger == Trigger::Scheduled
         && !message.origin.is_test()
     {
-        let waited = outcome.started_at.since(message.accepted_at).as_secs_f64();
+        let waited = outcome.started_at.since(message.first_due()).as_secs_f64();
         let answered = f64::from(outcome.timings.first_byte_us.unwrap_or_default()) / 1e6;
         shared
             .metrics

@@ -210,13 +210,10 @@ impl Store {
 
 impl Inner {
     fn hours_on_disk(&self, lane: u64, from: u64, to: u64) -> Result<BTreeMap<u64, LaneHour>> {
-        // Counters are written some time after what they count, so into a later slice perhaps.
-        let late = Timestamp(to.saturating_mul(HOUR_MS)) + HOUR;
-        let oldest = self
-            .slices
-            .at(Timestamp(from * HOUR_MS))
-            .unwrap_or_default();
-        let newest = self.slices.at(late).unwrap_or_default();
+        let at = |hour: u64| self.slices.at(Timestamp(hour.saturating_mul(HOUR_MS)));
+        let oldest = at(from).unwrap_or_default();
+        // What was counted last in a slice is written into the next perhaps.
+        let newest = at(to).unwrap_or_default() + 1;
         let numbers = self.slices.list().into_iter().map(|(number, _)| number);
         let mut hours: BTreeMap<u64, LaneHour> = BTreeMap::new();
         for number in numbers.filter(|number| (oldest..=newest).contains(number)) {

@@ -30,9 +30,14 @@ async fn a_messages_endpoints_are_listed_with_how_each_stands() {
     let down = Receiver::scripted([], Script::Status(500)).await;
     let mut server = Server::start().await;
     server.leftovers_are_fine();
+    // Apart, so that their ids sort.
+    let next = || server.advance(Duration::from_millis(10));
     let delivered = server.endpoint(&ok).await;
+    next();
     let retried = server.endpoint(&down).await;
+    next();
     let held = server.endpoint(&ok).await;
+    next();
     server.set_disabled("app", &held, true).await;
     let once = json!({"url": down.url(), "retry": {"delaysSeconds": []}});
     let failed = server.endpoint_of("app", once).await;
