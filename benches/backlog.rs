@@ -1,10 +1,13 @@
-//! `cargo bench --bench backlog [-- --quick] [--waiting N] [--finished N] [--behind N] [start|dead|hanging]`
+//! `cargo bench --bench backlog [-- --quick] [--waiting N] [--finished N] [--behind N] [--attempts N] [start|dead|hanging|list]`
 //!
 //! What a backlog costs: the start of a server with a million messages waiting, with and without
 //! two million finished ones kept beside them, and the way of a fresh message past backlogs of
-//! others. A full run publishes some five million messages and needs about 25 GiB of disk for a
-//! while.
+//! others; and what a page of the log costs, out of ten thousand attempts and out of a million (or
+//! `--attempts N`; ten million take some 10 GiB). A full run publishes some five million messages
+//! and needs about 25 GiB of disk for a while.
 
+#[path = "backlog/list.rs"]
+mod list;
 mod rig;
 
 use std::net::TcpListener;
@@ -29,6 +32,9 @@ fn main() {
     }
     if options.wants("hanging") {
         many_hanging(&options);
+    }
+    if options.wants("list") {
+        list::run(&options);
     }
 }
 

@@ -52,6 +52,8 @@ pub enum Action {
     ReadJobs,
     /// What all of the organisation used.
     ReadUsage,
+    /// Delete what messages say and what was answered to attempts.
+    Expunge,
     ReadTokens,
     /// Create and revoke.
     ChangeTokens,
@@ -104,6 +106,7 @@ fn permit(role: Role, action: Action) -> Permit {
         Action::ReadHistory => [Everywhere, Never, Everywhere, Granted, Own],
         Action::ReadJobs => [Everywhere, Never, Everywhere, Granted, Own],
         Action::ReadUsage => [Everywhere, Never, Never, Never, Never],
+        Action::Expunge => [Everywhere, Never, Never, Never, Never],
         Action::ReadTokens => [Everywhere, Never, Users, Never, Never],
         Action::ChangeTokens => [Everywhere, Never, Never, Never, Never],
         Action::ChangeGrants => [Everywhere, Never, Users, Never, Never],
@@ -136,6 +139,7 @@ fn session_may(capabilities: Capabilities, action: Action) -> bool {
         | Action::ChangeEventTypes
         | Action::Publish
         | Action::ReadUsage
+        | Action::Expunge
         | Action::ReadTokens
         | Action::ChangeTokens
         | Action::ChangeGrants
@@ -466,7 +470,7 @@ mod tests {
     fn each_role_may_do_what_the_design_says_and_nothing_else() {
         use Action::*;
         use Permit::{Everywhere, Granted, Own, Users};
-        const ACTIONS: [Action; 21] = [
+        const ACTIONS: [Action; 22] = [
             ListApplications,
             ChangeApplications,
             ReadApplication,
@@ -482,6 +486,7 @@ mod tests {
             ReadHistory,
             ReadJobs,
             ReadUsage,
+            Expunge,
             ReadTokens,
             ChangeTokens,
             ChangeGrants,

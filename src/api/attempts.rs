@@ -4,7 +4,8 @@
 //! without their value.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -17,17 +18,19 @@ use super::access::{Action, Caller};
 use super::endpoints::named;
 use super::error::Failure;
 use super::extract::{Body, json, once, optional_text, path_part, reading, text};
-use super::messages::{History, is_wanted};
+use super::messages::{History, MessageOut, is_wanted};
 use super::operation::{Operation, Parameter};
 use super::page::{
-    Listed, Query, channel_parameter, event_types_parameter, page_parameters, time_parameters,
+    Listed, Query, channel_parameter, event_types_parameter, page_parameters, tag_parameter,
+    time_parameters,
 };
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Failure as FailedHow, FailureKind, Trigger};
 use crate::domain::endpoint::is_sensitive;
-use crate::domain::id::{AttemptId, EndpointId, MessageId};
+use crate::domain::id::{ApplicationId, AttemptId, EndpointId, MessageId};
+use crate::domain::message::Message;
 use crate::error::{Error, Result};
-use crate::store::Stretch;
+use crate::store::{Store, Stretch};
 
 /// What stands where a sensitive value was.
 const MASK: &str = "***";
@@ -84,6 +87,9 @@ pub struct AttemptOut<'a> {
     /// When it began.
     #[serde(serialize_with = "text")]
     timestamp: Timestamp,
+    /// The message, where it was asked for and is still kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    msg: Option<MessageOut<'a>>,
     // From here on: additions to the contract.
     /// Which one it was, counted from 1.
     attempt: u32,
@@ -168,6 +174,7 @@ impl<'a> AttemptOut<'a> {
                 Trigger::Manual => 1,
             },
             timestamp: attempt.started_at,
+            msg: None,
             attempt: attempt.number,
             failure: attempt.failure.as_ref().map(FailureOut::from),
             request: RequestOut {
@@ -196,7 +203,18 @@ impl<'a> AttemptOut<'a> {
             test: attempt.test,
         }
     }
+
+    fn with_message((attempt, message): &'a Listing, with_content: bool) -> Self {
+        let message = message.as_deref();
+        AttemptOut {
+            msg: message.map(|message| MessageOut::with(message, with_content)),
+            ..AttemptOut::new(attempt, with_content)
+        }
+    }
 }
+
+/// An attempt, with its message where that was asked for.
+type Listing = (Attempt, Option<Arc<Message>>);
 
 /// A message's id tells when it was published, to some milliseconds.
 fn latency_ms(attempt: &Attempt) -> u64 {
@@ -247,8 +265,61 @@ impl Filter {
     }
 }
 
+/// The contract's number of a status. No delivery of ours is being sent (3) rather than pending, and
+/// none is canceled (4), which only `expanded_statuses` would show: that changes nothing here.
+pub fn status_in(query: &mut Query<'_>) -> Option<u8> {
+    query.flag("expanded_statuses", true);
+    let statuses = [("0", 0), ("1", 1), ("2", 2), ("3", 3), ("4", 4)];
+    query.choice("status", &statuses)
+}
+
+/// Which messages a list is about.
+pub struct MessageFilter {
+    event_types: Option<Vec<String>>,
+    channel: Option<String>,
+    tag: Option<String>,
+}
+
+impl MessageFilter {
+    pub fn of(query: &mut Query<'_>) -> MessageFilter {
+        MessageFilter {
+            event_types: query.event_types(),
+            channel: query.channel(),
+            tag: query.tag(),
+        }
+    }
+
+    fn wants_all(&self) -> bool {
+        self.event_types.is_none() && self.channel.is_none() && self.tag.is_none()
+    }
+
+    pub fn wants(&self, message: &Message) -> bool {
+        is_wanted(
+            message,
+            self.event_types.as_deref(),
+            self.channel.as_deref(),
+        ) && self
+            .tag
+            .as_ref()
+            .is_none_or(|tag| message.tags.contains(tag))
+    }
+}
+
+/// What [`MessageFilter::of`] and [`status_in`] read.
+pub fn filter_parameters() -> [Parameter; 4] {
+    [
+        channel_parameter(),
+        event_types_parameter(),
+        tag_parameter(),
+        Parameter::flag(
+            "expanded_statuses",
+            true,
+            "Taken for compatibility and without effect: nothing has the status 4, canceled.",
+        ),
+    ]
+}
+
 fn filter_in(query: &mut Query<'_>) -> Filter {
-    let statuses = [("0", 0), ("1", 1), ("2", 2), ("3", 3)];
     let classes = [
         ("0", 0),
         ("100", 1),
@@ -258,7 +329,7 @@ fn filter_in(query: &mut Query<'_>) -> Filter {
         ("500", 5),
     ];
     Filter {
-        status: query.choice("status", &statuses),
+        status: status_in(query),
         status_class: query.choice("status_code_class", &classes),
         endpoint: None,
     }
@@ -323,18 +394,26 @@ pub fn list_parameters() -> Vec<Parameter> {
     parameters.extend([
         Parameter::query(
             "status",
-            "Only those with this status: 0 for success, 2 for fail. No attempt has 1 or 3.",
-            json!({ "type": "integer", "enum": [0, 1, 2, 3] }),
+            "Only those with this status: 0 for success, 2 for fail. No attempt has 1, 3 or 4.",
+            json!({ "type": "integer", "enum": [0, 1, 2, 3, 4] }),
         ),
         Parameter::query(
             "status_code_class",
             "Only those whose answer had a status of this hundred; 0 for no answer.",
             json!({ "type": "integer", "enum": [0, 100, 200, 300, 400, 500] }),
         ),
-        channel_parameter(),
-        event_types_parameter(),
-        Parameter::flag("with_content", true, "Whether `response` is shown."),
+        Parameter::flag(
+            "with_content",
+            true,
+            "Whether `response` is shown, and the message's payload.",
+        ),
+        Parameter::flag(
+            "with_msg",
+            false,
+            "Whether each comes with its message, in `msg`.",
+        ),
     ]);
+    parameters.extend(filter_parameters());
     parameters
 }
 
@@ -349,40 +428,60 @@ pub async fn list_by_endpoint(
     let page = query.page::<AttemptId>(context.config.limits.list_page_max, true);
     let (before, after) = query.time_bounds();
     let with_content = query.flag("with_content", true);
+    let with_message = query.flag("with_msg", false);
     let filter = filter_in(&mut query);
-    let channel = query.channel();
-    let event_types = query.event_types();
+    let about = MessageFilter::of(&mut query);
     query.problems.done()?;
     let window = page.window(before, after);
     let store = context.store.clone();
     let stretch = reading(move || {
-        let asks_message = channel.is_some() || event_types.is_some();
         let mut failed = None;
         let stretch = store.attempts_of_endpoint(lane, &window, &mut |attempt| {
             if !filter.wants(attempt) || failed.is_some() {
                 return false;
             }
-            if !asks_message {
+            if about.wants_all() {
                 return true;
             }
             match store.message(application, attempt.message) {
-                Ok(message) => message.is_some_and(|message| {
-                    is_wanted(&message, event_types.as_deref(), channel.as_deref())
-                }),
+                Ok(message) => message.is_some_and(|message| about.wants(&message)),
                 Err(error) => {
                     failed = Some(error);
                     false
                 }
             }
         })?;
-        failed.map_or(Ok(stretch), Err)
+        failed.map_or(Ok(()), Err)?;
+        with_messages(&store, application, stretch, with_message)
     })
     .await?;
-    let listed = page.answer(stretch, |attempt| attempt.id);
+    let listed = page.answer(stretch, |(attempt, _)| attempt.id);
     Ok(json(
         StatusCode::OK,
-        &listed.map(|attempt| AttemptOut::new(attempt, with_content)),
+        &listed.map(|listing| AttemptOut::with_message(listing, with_content)),
     ))
+}
+
+/// Adds the messages, each read once. Blocks on the disk.
+fn with_messages(
+    store: &Store,
+    application: ApplicationId,
+    stretch: Stretch<Attempt, AttemptId>,
+    wanted: bool,
+) -> Result<Stretch<Listing, AttemptId>> {
+    let mut known: HashMap<MessageId, Option<Arc<Message>>> = HashMap::new();
+    let mut items = Vec::with_capacity(stretch.items.len());
+    for attempt in stretch.items {
+        let id = attempt.message;
+        if wanted && !known.contains_key(&id) {
+            known.insert(id, store.message(application, id)?);
+        }
+        items.push((attempt, known.get(&id).cloned().flatten()));
+    }
+    Ok(Stretch {
+        items,
+        next: stretch.next,
+    })
 }
 
 pub async fn list_by_message(
@@ -395,9 +494,9 @@ pub async fn list_by_message(
     let page = query.page::<AttemptId>(context.config.limits.list_page_max, true);
     let (before, after) = query.time_bounds();
     let with_content = query.flag("with_content", true);
+    let with_message = query.flag("with_msg", false);
     let mut filter = filter_in(&mut query);
-    let channel = query.channel();
-    let event_types = query.event_types();
+    let about = MessageFilter::of(&mut query);
     let endpoint = query.get("endpoint_id").map(str::to_owned);
     query.problems.done()?;
     if let Some(endpoint) = endpoint {
@@ -412,21 +511,22 @@ pub async fn list_by_message(
     let store = context.store.clone();
     let stretch = reading(move || {
         let message = history.message(&store, &id)?;
-        if !is_wanted(&message, event_types.as_deref(), channel.as_deref()) {
+        if !about.wants(&message) {
             return Ok(Stretch {
                 items: Vec::new(),
                 next: None,
             });
         }
-        store.attempts_of_message(message.id, &window, &mut |attempt| {
+        let stretch = store.attempts_of_message(message.id, &window, &mut |attempt| {
             filter.wants(attempt) && history.includes(attempt.endpoint)
-        })
+        })?;
+        with_messages(&store, history.application, stretch, with_message)
     })
     .await?;
-    let listed = page.answer(stretch, |attempt| attempt.id);
+    let listed = page.answer(stretch, |(attempt, _)| attempt.id);
     Ok(json(
         StatusCode::OK,
-        &listed.map(|attempt| AttemptOut::new(attempt, with_content)),
+        &listed.map(|listing| AttemptOut::with_message(listing, with_content)),
     ))
 }
 
@@ -480,7 +580,6 @@ pub async fn resend(
 mod tests {
     use super::*;
     use crate::domain::attempt::{Answer, Timings, Verdict};
-    use crate::domain::id::ApplicationId;
 
     const AT: Timestamp = Timestamp(1_700_000_000_000);
 

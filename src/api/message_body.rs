@@ -301,11 +301,17 @@ impl<'a> MessageOut<'a> {
 
     pub fn with(message: &'a Message, with_content: bool) -> Self {
         let payload: Option<&'a RawValue> = match with_content {
+            true if message.expunged => Some(deleted_payload()),
             true => serde_json::from_slice(&message.payload).ok(),
             false => None,
         };
         MessageOut::new(message, payload.unwrap_or_else(|| no_payload()))
     }
+}
+
+/// What stands in for a payload that was asked for and was deleted, as the Svix server has it.
+fn deleted_payload() -> &'static RawValue {
+    serde_json::from_str(r#"{"expired":true}"#).expect("this is JSON")
 }
 
 /// What stands in for a payload that was not asked for.

@@ -23,6 +23,7 @@ mod attempts;
 mod channels;
 mod cors;
 mod credential;
+mod deliveries;
 mod endpoint_body;
 mod endpoint_headers;
 mod endpoint_rules;
@@ -31,6 +32,7 @@ mod endpoints;
 mod error;
 mod event_type_import;
 mod event_types;
+mod expunge;
 mod extract;
 mod form;
 mod jobs;
@@ -50,6 +52,7 @@ mod replays;
 mod retry;
 mod rules;
 mod sessions;
+mod stats;
 mod target;
 mod test_events;
 mod tokens;
@@ -106,6 +109,9 @@ fn operations(bytes_max: BytesMax) -> Vec<Operation> {
     [
         messages::operations(bytes_max),
         attempts::operations(),
+        deliveries::operations(),
+        stats::operations(),
+        expunge::operations(),
         applications::operations(),
         endpoints::operations(),
         endpoint_headers::operations(),
@@ -247,6 +253,12 @@ mod tests {
             (Method::POST, "/api/v1/app/a/msg/m/endpoint/e/resend/"),
             (Method::GET, "/api/v1/app/a/attempt/endpoint/e"),
             (Method::GET, "/api/v1/app/a/attempt/msg/m"),
+            (Method::GET, "/api/v1/app/a/msg/m/endpoint"),
+            (Method::GET, "/api/v1/app/a/endpoint/e/msg/"),
+            (Method::GET, "/api/v1/app/a/endpoint/e/stats"),
+            (Method::GET, "/api/v1/app/a/endpoint/e/attempt-stats"),
+            (Method::DELETE, "/api/v1/app/a/msg/m/content"),
+            (Method::DELETE, "/api/v1/app/a/msg/m/attempt/t/content"),
             (Method::GET, "/api/v1/app/a/endpoint"),
             (Method::PUT, "/api/v1/app/a/endpoint/e"),
             (Method::GET, "/api/v1/app/a/endpoint/e/headers"),

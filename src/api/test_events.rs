@@ -32,6 +32,9 @@ use crate::store::{Catalog, NewMessage, Once};
 #[serde(rename_all = "camelCase", default)]
 struct ExampleIn {
     event_type: Option<String>,
+    /// Which one of the examples in the event type's schema, counted from 0. Without effect where
+    /// the event type has an `example` of its own.
+    example_index: Option<usize>,
 }
 
 #[derive(Default, Deserialize)]
@@ -43,6 +46,9 @@ struct SimulationIn<'a> {
     overrides: Option<&'a RawValue>,
     channels: Option<Vec<String>>,
     event_id: Option<String>,
+    /// Of `send-example`.
+    #[serde(skip)]
+    example_index: usize,
 }
 
 /// A test as it is to be sent.
@@ -64,8 +70,8 @@ impl SimulationIn<'_> {
     ) -> Result<Test> {
         let mut problems = Problems::default();
         let example = match &self.event_type {
-            Some(name) => example_of(catalog, organisation, flags, name)
-                .map_err(|problem| problems.add(&["body", "eventType"], problem))
+            Some(name) => example_of(catalog, organisation, flags, name, self.example_index)
+                .map_err(|(place, problem)| problems.add(&["body", place], problem))
                 .ok(),
             None => {
                 problems.missing(&["body", "eventType"]);
@@ -108,23 +114,30 @@ impl SimulationIn<'_> {
     }
 }
 
-/// The example of the event type with this name, or what is in the way.
+/// The example of the event type with this name, or where it is wrong and what is in the way.
 fn example_of<'a>(
     catalog: &'a Catalog,
     organisation: OrganisationId,
     flags: &FeatureFlags,
     name: &str,
-) -> Result<&'a str, String> {
+    index: usize,
+) -> Result<&'a str, (&'static str, String)> {
+    let wrong_type = |problem: String| Err(("eventType", problem));
     if let Some(problem) = name_problem(name, EVENT_TYPE_NAME_MAX) {
-        return Err(problem);
+        return wrong_type(problem);
     }
     let known = catalog.event_type(organisation, name);
     match known.filter(|known| flags.show(known)) {
-        None => Err(format!("there is no event type {name}")),
-        Some(known) if known.archived => Err(format!("the event type {name} is archived")),
-        Some(known) => known
-            .example()
-            .ok_or_else(|| format!("the event type {name} has no example")),
+        None => wrong_type(format!("there is no event type {name}")),
+        Some(known) if known.archived => wrong_type(format!("the event type {name} is archived")),
+        Some(known) => match (known.example_at(index), known.example()) {
+            (Some(example), _) => Ok(example),
+            (None, None) => wrong_type(format!("the event type {name} has no example")),
+            (None, Some(_)) => {
+                let problem = format!("the event type {name} has no example {index}");
+                Err(("exampleIndex", problem))
+            }
+        },
     }
 }
 
@@ -170,8 +183,10 @@ pub async fn send_example(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     let endpoint = named(&context, &caller, &request, Action::SendAgain)?;
+    let example = body.json::<ExampleIn>()?;
     let input = SimulationIn {
-        event_type: body.json::<ExampleIn>()?.event_type,
+        event_type: example.event_type,
+        example_index: example.example_index.unwrap_or_default(),
         ..SimulationIn::default()
     };
     let once = once(&request, &caller, &body)?;

@@ -65,11 +65,17 @@ impl EventType {
     /// JSON text of a payload to try an endpoint out with: `example`, else the first of the
     /// `examples` in the newest version's schema.
     pub fn example(&self) -> Option<&str> {
+        self.example_at(0)
+    }
+
+    /// The same with another one of the schema's examples, counted from 0; where there is only
+    /// `example`, that.
+    pub fn example_at(&self, index: usize) -> Option<&str> {
         self.example.as_deref().or_else(|| {
             let schemas: BTreeMap<String, &RawValue> =
                 serde_json::from_str(self.schemas.as_deref()?).ok()?;
             let newest = schemas.iter().max_by_key(|(version, _)| age(version))?;
-            first_example(newest.1.get())
+            schema_example(newest.1.get(), index)
         })
     }
 }
@@ -80,15 +86,15 @@ fn age(version: &str) -> (Vec<Option<u64>>, &str) {
     (numbers.map(|part| part.parse().ok()).collect(), version)
 }
 
-/// The first of a schema's examples, where that is an object.
-fn first_example(schema: &str) -> Option<&str> {
+/// One of a schema's examples, where that is an object.
+fn schema_example(schema: &str, index: usize) -> Option<&str> {
     #[derive(Deserialize)]
     struct Schema<'a> {
         #[serde(borrow)]
         examples: Vec<&'a RawValue>,
     }
     let schema: Schema<'_> = serde_json::from_str(schema).ok()?;
-    let example = schema.examples.first()?.get();
+    let example = schema.examples.get(index)?.get();
     example.starts_with('{').then_some(example)
 }
 
@@ -110,8 +116,8 @@ pub fn name_problem(text: &str, max: usize) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn example_of(example: Option<&str>, schemas: Option<&str>) -> Option<String> {
-        let event_type = EventType {
+    fn event_type(example: Option<&str>, schemas: Option<&str>) -> EventType {
+        EventType {
             organisation: OrganisationId([1; 20]),
             name: "a.b".to_owned(),
             description: String::new(),
@@ -124,8 +130,23 @@ mod tests {
             example: example.map(str::to_owned),
             channels: None,
             group_name: None,
+        }
+    }
+
+    fn example_of(example: Option<&str>, schemas: Option<&str>) -> Option<String> {
+        event_type(example, schemas).example().map(str::to_owned)
+    }
+
+    #[test]
+    fn an_index_chooses_among_the_examples_of_a_schema() {
+        let at = |example: Option<&str>, index| {
+            let event_type = event_type(example, Some(r#"{"1":{"examples":[{"a":0},{"a":1}]}}"#));
+            event_type.example_at(index).map(str::to_owned)
         };
-        event_type.example().map(str::to_owned)
+        assert_eq!(at(None, 0).as_deref(), Some(r#"{"a":0}"#));
+        assert_eq!(at(None, 1).as_deref(), Some(r#"{"a":1}"#));
+        assert_eq!(at(None, 2), None);
+        assert_eq!(at(Some("{}"), 2).as_deref(), Some("{}"));
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub struct Lane {
     reading: bool,
     passed: HashSet<Place>,
     late: Vec<Entry>,
+    /// A message's payload was deleted since the read began: it may bring an older copy along.
+    read_is_stale: bool,
     /// Taken from the window, and the outcome is not yet durable.
     taken: HashSet<Place>,
     /// Of those, being sent now.
@@ -98,6 +100,7 @@ impl Lane {
             reading: false,
             passed: HashSet::new(),
             late: Vec::new(),
+            read_is_stale: false,
             taken: HashSet::new(),
             in_flight: 0,
             hanging: false,
@@ -134,6 +137,15 @@ impl Lane {
         if self.reading {
             self.passed.insert(at);
         }
+    }
+
+    /// The message's payload was deleted: what is sent of it is what the store has now.
+    pub fn expunged(&mut self, message: MessageId) {
+        let entries = self.window.values_mut().chain(&mut self.late);
+        entries
+            .filter(|entry| entry.delivery.key.message == message)
+            .for_each(|entry| entry.message = None);
+        self.read_is_stale = self.reading;
     }
 
     fn insert(&mut self, at: Place, entry: Entry) {
@@ -173,8 +185,11 @@ impl Lane {
     }
 
     /// Takes in what a read gave; `whole` when it reached the queue's end.
-    pub fn read(&mut self, entries: Vec<Entry>, whole: bool) {
+    pub fn read(&mut self, mut entries: Vec<Entry>, whole: bool) {
         self.reading = false;
+        if std::mem::take(&mut self.read_is_stale) {
+            entries.iter_mut().for_each(|entry| entry.message = None);
+        }
         let last = entries.last().map(|entry| place(&entry.delivery.key));
         let passed = std::mem::take(&mut self.passed);
         let late = std::mem::take(&mut self.late);
@@ -208,6 +223,7 @@ impl Lane {
     /// A read failed; it may be tried again.
     pub fn read_failed(&mut self) {
         self.reading = false;
+        self.read_is_stale = false;
         self.passed.clear();
         self.late.clear();
         // What came late is in the store, behind what is known: read from the beginning.
@@ -361,6 +377,7 @@ mod tests {
     use super::*;
     use crate::domain::attempt::Trigger;
     use crate::domain::id::{ApplicationId, EndpointId, OrganisationId};
+    use crate::domain::message::Message;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
@@ -445,6 +462,51 @@ mod tests {
         );
         lane.recorded(&(Timestamp(10), MessageId([1; 20])));
         assert_eq!(lane.readiness(Timestamp(99), &LIMITS), Readiness::Ready);
+    }
+
+    #[test]
+    fn a_copy_of_a_deleted_payload_is_not_kept_nor_read() {
+        let budget = super::super::budget::Budget::new(1 << 20);
+        let with_message = |due, number| {
+            let message = Message {
+                id: MessageId([number; 20]),
+                application: ApplicationId([1; 20]),
+                event_type: String::new(),
+                event_id: None,
+                channels: Vec::new(),
+                payload: Default::default(),
+                accepted_at: Timestamp(0),
+                origin: Default::default(),
+                tags: Vec::new(),
+                deliver_at: None,
+                expires_at: None,
+                expunged: false,
+            };
+            Entry {
+                message: budget.keep(Arc::new(message)),
+                ..entry(due, number)
+            }
+        };
+        let mut lane = Lane::new(endpoint(), true);
+        lane.stored(with_message(1, 1));
+        lane.stored(with_message(2, 2));
+        lane.look_again();
+        assert!(lane.wants_read().is_some());
+        lane.stored(with_message(3, 3));
+        lane.expunged(MessageId([1; 20]));
+        lane.expunged(MessageId([3; 20]));
+        // Read before they were deleted.
+        lane.read(vec![with_message(1, 1), with_message(2, 2)], true);
+        for (number, kept) in [(1, false), (2, false), (3, false)] {
+            let taken = lane.take().expect("three are there");
+            assert_eq!(taken.delivery.key.message, MessageId([number; 20]));
+            assert_eq!(taken.message.is_some(), kept, "{number}");
+        }
+        lane.stored(with_message(4, 4));
+        lane.stored(with_message(5, 5));
+        lane.expunged(MessageId([4; 20]));
+        assert!(lane.take().expect("it is there").message.is_none());
+        assert!(lane.take().expect("it is there").message.is_some());
     }
 
     #[test]

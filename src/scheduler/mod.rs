@@ -230,7 +230,7 @@ fn attach(
         let lane = match &event {
             Event::Waiting { delivery, .. } => delivery.key.lane,
             Event::Gone(key) | Event::Recorded(key) => key.lane,
-            Event::Endpoint { lane } => *lane,
+            Event::Endpoint { lane } | Event::Expunged { lane, .. } => *lane,
         };
         let number = worker_of(lane, senders.len());
         told[number].fetch_add(1, Ordering::Release);
@@ -242,6 +242,7 @@ fn attach(
             Event::Gone(key) => News::Gone(key),
             Event::Recorded(key) => News::Recorded(key),
             Event::Endpoint { lane } => News::Endpoint { lane },
+            Event::Expunged { lane, message } => News::Expunged { lane, message },
         };
         // A worker that has stopped for good needs no news.
         let _ = senders[number].send(WorkerEvent::Stored(news));

@@ -23,6 +23,7 @@ use crate::clock::Timestamp;
 use crate::delivery::{Sender, judge};
 use crate::domain::attempt::{Failure, FailureKind, Outcome, Trigger, Verdict};
 use crate::domain::endpoint::Endpoint;
+use crate::domain::id::MessageId;
 use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
 use crate::domain::operational::attempt_event;
 use crate::error::Result;
@@ -48,6 +49,7 @@ pub enum News {
     Gone(DeliveryKey),
     Recorded(DeliveryKey),
     Endpoint { lane: u64 },
+    Expunged { lane: u64, message: MessageId },
 }
 
 pub enum WorkerEvent {
@@ -249,6 +251,12 @@ impl Worker {
                         let known = self.lane(lane);
                         known.endpoint_changed(endpoint);
                         known.rates_changed(rates, now);
+                        lane
+                    }
+                    News::Expunged { lane, message } => {
+                        if let Some(known) = self.lanes.get_mut(&lane) {
+                            known.expunged(message);
+                        }
                         lane
                     }
                 };
@@ -486,6 +494,14 @@ impl Worker {
     }
 
     fn spawn_attempt(&self, delivery: Delivery, endpoint: Arc<Endpoint>, message: Arc<Message>) {
+        if message.expunged {
+            let failure = Failure {
+                kind: FailureKind::NotSendable,
+                detail: "Its payload was deleted; no request was made.".to_owned(),
+            };
+            self.record_not_sent(delivery, endpoint, Some(&message), failure);
+            return;
+        }
         let end = message.expires_at;
         if let Some(end) = end.filter(|_| message.is_expired(self.store.clock().now())) {
             let failure = Failure {
@@ -575,9 +591,9 @@ fn finish(
         message.and_then(|message| message.expires_at),
         rand::random::<f64>(),
     );
-    if message.is_some_and(|message| message.origin == Origin::TestOnce)
-        && verdict != Verdict::Delivered
-    {
+    // Trying again would bring nothing.
+    let only_once = |message: &Message| message.origin == Origin::TestOnce || message.expunged;
+    if message.is_some_and(only_once) && verdict != Verdict::Delivered {
         verdict = Verdict::GiveUp;
     }
     let lane = delivery.key.lane;

@@ -19,13 +19,16 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::catalog::Change;
+use super::counters::{self, Place};
 use super::engine::{Changes, Engine, EngineError};
 use super::jobs::ReplayStep;
-use super::layout::{self, EventIdRecord, MessageMeta, Meta, OnceAnswer, OnceRecord, SliceRecord};
-use super::queue::{Command, Notify, Resend, Sender};
-use super::slices;
+use super::layout::{
+    self, EventIdRecord, LaneHour, MessageMeta, Meta, OnceAnswer, OnceRecord, SliceRecord,
+};
+use super::queue::{Command, Expunged, Notify, Resend, Sender};
 use super::watchers::Watcher;
 use super::{Answered, Event, Finished, Inner, NewBatch, NewMessage, Once};
+use super::{expunge, slices};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Trigger, Verdict};
 use crate::domain::id::{AttemptId, ID_TIME_STEP_MS, MessageId, OrganisationId};
@@ -80,6 +83,10 @@ struct Batch {
     attempts: u64,
     /// Operational events that there was no room for.
     untold: u64,
+    /// What its attempts add to the statistics …
+    counted: HashMap<Place, LaneHour>,
+    /// … and which counters of earlier batches it takes along to the disk.
+    counters: Vec<Place>,
     /// How this batch changes the number of registrations.
     registrations: i64,
     /// The highest endpoint number in this batch.
@@ -167,8 +174,10 @@ impl Committer {
                 return;
             }
         }
-        self.meta.clean = true;
-        if let Err(error) = self.commit(Batch::default()) {
+        if let Err(error) = self.keep_all_counters().and_then(|()| {
+            self.meta.clean = true;
+            self.commit(Batch::default())
+        }) {
             self.inner.fail(format!("the last commit failed: {error}"));
         }
     }
@@ -177,6 +186,9 @@ impl Committer {
     fn commit_some(&mut self, pending: &mut VecDeque<Command>) -> Result<(), layout::RecordError> {
         let mut batch = Batch::default();
         self.roll_slice(&mut batch)?;
+        if self.inner.counters.is_due(self.inner.clock.now()) {
+            self.stage_counters(&mut batch)?;
+        }
         while let Some(command) = pending.pop_front() {
             batch.commands += 1;
             match self.stage(&mut batch, command)? {
@@ -195,6 +207,21 @@ impl Committer {
             }
         }
         self.commit(batch)
+    }
+
+    fn stage_counters(&mut self, batch: &mut Batch) -> Result<(), layout::RecordError> {
+        let counters = &self.inner.counters;
+        batch.counters = counters.stage(&self.slice.engine, &mut batch.slice)?;
+        Ok(())
+    }
+
+    fn keep_all_counters(&mut self) -> Result<(), layout::RecordError> {
+        while !self.inner.counters.is_empty() {
+            let mut batch = Batch::default();
+            self.stage_counters(&mut batch)?;
+            self.commit(batch)?;
+        }
+        Ok(())
     }
 
     fn fail(self, error: &layout::RecordError, pending: VecDeque<Command>) {
@@ -316,6 +343,8 @@ impl Committer {
                 batch.answers.push(Answer::Done(answer));
                 Ok(Staged::More)
             }
+            Command::Expunge { what, answer } => self.stage_expunge(batch, what, answer),
+            Command::KeepCounters => Ok(Staged::More),
             Command::DropSlice { number, answer } => {
                 batch.live.delete(&layout::slice_key(number));
                 batch.answers.push(Answer::Done(answer));
@@ -555,6 +584,8 @@ impl Committer {
             &[],
         );
         batch.attempts += 1;
+        let hour = (lane, counters::hour_of(now));
+        batch.counted.entry(hour).or_default().count(&attempt);
         if let Some(watcher) = self.inner.watchers.take(message) {
             let recorded = Answer::Recorded(watcher, Box::new(attempt.clone()));
             batch.answers.push(recorded);
@@ -615,6 +646,11 @@ impl Committer {
                 return Ok(Staged::More);
             }
         }
+        if resend.message.expunged {
+            let conflict = "the message's payload was deleted, and cannot be sent again";
+            drop(answer.send(Err(Error::Conflict(conflict.to_owned()))));
+            return Ok(Staged::More);
+        }
         if resend.message.is_expired(self.inner.clock.now()) {
             let conflict =
                 "the message has expired (expiresAt), and nothing of it is sent any more";
@@ -644,7 +680,8 @@ impl Committer {
             attempts,
             trigger: Trigger::Manual,
         };
-        self.put_back(batch, delivery, Some(resend.message))?;
+        // Without the message: its payload may have been deleted since it was read.
+        self.put_back(batch, delivery, None)?;
         batch.answers.push(Answer::Done(answer));
         Ok(Staged::More)
     }
@@ -702,6 +739,31 @@ impl Committer {
         self.stage_changes(batch, &changes)?;
         batch.changes.extend(changes);
         Ok(())
+    }
+
+    /// Deletes content in its slice, which may be an old one, and answers with the commit: a crash
+    /// in between leaves it deleted and nobody told, and asking again does no harm.
+    fn stage_expunge(
+        &mut self,
+        batch: &mut Batch,
+        what: Expunged,
+        answer: Sender<()>,
+    ) -> Result<Staged, layout::RecordError> {
+        match expunge::changes(&self.inner, what) {
+            Err(error) => drop(answer.send(Err(error))),
+            Ok((slice, changes)) => {
+                if !changes.is_empty() {
+                    slice.commit(changes)?;
+                }
+                if let Expunged::Payload(application, message) = what {
+                    let lanes = expunge::lanes(&self.inner.catalog(), application);
+                    let told = lanes.map(|lane| Event::Expunged { lane, message });
+                    batch.events.extend(told);
+                }
+                batch.answers.push(Answer::Done(answer));
+            }
+        }
+        Ok(Staged::Enough)
     }
 
     /// Puts a new delivery into its lane's queue.
@@ -926,7 +988,14 @@ impl Committer {
             meta.bytes += batch.slice.bytes() as u64;
             let key = [layout::META];
             batch.slice.put(&key, layout::encode(&key, &*meta, &[]));
+            if !batch.counters.is_empty() {
+                self.inner.counters.write_begins();
+            }
             self.slice.engine.commit(batch.slice)?;
+            if !batch.counters.is_empty() {
+                let now = self.inner.clock.now();
+                self.inner.counters.write_ended(&batch.counters, now);
+            }
         }
         for (slice, change) in batch.waiting {
             let count = self.waiting.entry(slice).or_default();
@@ -965,6 +1034,8 @@ impl Committer {
                 batch.untold
             );
         }
+        let now = self.inner.clock.now();
+        self.inner.counters.add(batch.counted, now);
         let metrics = &self.inner.metrics;
         metrics.accepted.inc_by(batch.messages);
         if batch.commands > 0 {

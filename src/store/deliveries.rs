@@ -5,12 +5,16 @@
 //! first the message's, after an attempt the one that its verdict names, and after a resend by
 //! hand the one in a note beside the queue. Everything here blocks on the disk.
 
-use super::layout::{self, AttemptPlace};
-use super::{Inner, Store};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::history::Walk;
+use super::layout::{self, AttemptPlace, MessageMeta};
+use super::{Inner, Store, Stretch, Window};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Verdict};
 use crate::domain::endpoint::Endpoint;
-use crate::domain::id::AttemptId;
+use crate::domain::id::{AttemptId, MessageId};
 use crate::domain::message::{DeliveryKey, DeliveryStatus, Message};
 use crate::error::Result;
 
@@ -31,47 +35,103 @@ impl Store {
     pub fn delivery(
         &self,
         message: &Message,
-        endpoint: &Endpoint,
+        endpoint: &Arc<Endpoint>,
     ) -> Result<Option<DeliveryState>> {
-        self.inner.delivery(message, endpoint)
+        let endpoints = std::slice::from_ref(endpoint);
+        let states = self.inner.deliveries(message, endpoints, &mut 0)?;
+        Ok(states.into_iter().next().flatten())
+    }
+
+    /// The same for several endpoints, in their order, with one look through the message's log.
+    pub fn deliveries(
+        &self,
+        message: &Message,
+        endpoints: &[Arc<Endpoint>],
+    ) -> Result<Vec<Option<DeliveryState>>> {
+        self.inner.deliveries(message, endpoints, &mut 0)
+    }
+
+    /// Messages that were for an endpoint and that `keep` wants, with how their deliveries stand,
+    /// where `keep_state` wants that.
+    pub fn messages_of_endpoint(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        window: &Window<MessageId>,
+        keep: &mut dyn FnMut(&Message) -> bool,
+        keep_state: &mut dyn FnMut(&DeliveryState) -> bool,
+    ) -> Result<Stretch<(Arc<Message>, DeliveryState), MessageId>> {
+        let application = endpoint.application;
+        let prefix = layout::messages_prefix(application);
+        let within = Walk::new(window, MessageId::first_at, |id| id.0, |id| id.time());
+        let endpoints = std::slice::from_ref(endpoint);
+        within.run(&self.inner, &prefix, 0, |engine, key, first, looked_at| {
+            let id = MessageId(layout::last_id(key));
+            let record = layout::read::<MessageMeta>(engine, key, first)?;
+            let message = self.inner.to_message(application, id, record);
+            let Some(message) = message.filter(|message| keep(message)) else {
+                return Ok((id, None));
+            };
+            let states = self.inner.deliveries(&message, endpoints, looked_at)?;
+            let state = states.into_iter().next().flatten();
+            let wanted = state.filter(|state| keep_state(state));
+            Ok((id, wanted.map(|state| (message, state))))
+        })
     }
 }
 
 impl Inner {
-    fn delivery(&self, message: &Message, endpoint: &Endpoint) -> Result<Option<DeliveryState>> {
-        let lane = endpoint.number;
-        let mut last = self.last_attempt(message, lane)?;
+    /// `looked_at` counts the places that were read.
+    fn deliveries(
+        &self,
+        message: &Message,
+        endpoints: &[Arc<Endpoint>],
+        looked_at: &mut usize,
+    ) -> Result<Vec<Option<DeliveryState>>> {
+        let lanes: Vec<u64> = endpoints.iter().map(|endpoint| endpoint.number).collect();
+        let mut last = self.last_attempts(message, &lanes, looked_at)?;
+        let mut waits = HashMap::new();
         for _ in 0..READ_AGAIN_MAX {
-            let waits = self.where_it_waits(message, lane, last.as_ref())?;
-            if let Some(key) = waits {
-                let status = match endpoint.disabled {
-                    true => DeliveryStatus::Held,
-                    false => DeliveryStatus::Pending,
-                };
-                return Ok(Some(DeliveryState {
-                    status,
-                    next_due: Some(key.due),
-                    last,
-                }));
+            waits.clear();
+            for lane in &lanes {
+                *looked_at += 1;
+                if let Some(key) = self.where_it_waits(message, *lane, last.get(lane))? {
+                    waits.insert(*lane, key.due);
+                }
+            }
+            if lanes.iter().all(|lane| waits.contains_key(lane)) {
+                break;
             }
             // A delivery leaves the queue with the commit that logs its attempt.
-            let again = self.last_attempt(message, lane)?;
-            let unchanged = again.as_ref().map(|one| one.id) == last.as_ref().map(|one| one.id);
-            last = again;
+            let again = self.last_attempts(message, &lanes, looked_at)?;
+            let id = |attempt: &Attempt| attempt.id;
+            let unchanged = lanes.iter().all(|lane| {
+                waits.contains_key(lane) || again.get(lane).map(id) == last.get(lane).map(id)
+            });
             if unchanged {
                 break;
             }
+            last = again;
         }
-        Ok(last.map(|last| DeliveryState {
-            status: match last.verdict {
-                Verdict::Delivered => DeliveryStatus::Delivered,
-                Verdict::GiveUp | Verdict::RetryAt(_) | Verdict::DisableEndpoint => {
-                    DeliveryStatus::Failed
+        let state = |endpoint: &Arc<Endpoint>| {
+            let lane = endpoint.number;
+            let due = waits.get(&lane).copied();
+            let last = last.remove(&lane);
+            let status = match (due, &last) {
+                (Some(_), _) if endpoint.disabled => DeliveryStatus::Held,
+                (Some(_), _) => DeliveryStatus::Pending,
+                (None, Some(last)) if last.verdict == Verdict::Delivered => {
+                    DeliveryStatus::Delivered
                 }
-            },
-            next_due: None,
-            last: Some(last),
-        }))
+                (None, Some(_)) => DeliveryStatus::Failed,
+                (None, None) => return None,
+            };
+            Some(DeliveryState {
+                status,
+                next_due: due,
+                last,
+            })
+        };
+        Ok(endpoints.iter().map(state).collect())
     }
 
     /// Where a delivery of this message stands in the lane's queue, if it waits; `last` is its
@@ -109,27 +169,44 @@ impl Inner {
 
     /// The newest attempt for this message at this lane.
     pub(super) fn last_attempt(&self, message: &Message, lane: u64) -> Result<Option<Attempt>> {
+        let mut last = self.last_attempts(message, &[lane], &mut 0)?;
+        Ok(last.remove(&lane))
+    }
+
+    /// The newest attempt for this message at each of these lanes that has one.
+    fn last_attempts(
+        &self,
+        message: &Message,
+        lanes: &[u64],
+        looked_at: &mut usize,
+    ) -> Result<HashMap<u64, Attempt>> {
+        let mut found: HashMap<u64, Attempt> = HashMap::new();
         let prefix = layout::attempts_of_message_prefix(message.id);
         let oldest = self.slices.at(message.id.time()).unwrap_or_default();
         let slices = self.slices.list().into_iter().map(|(number, _)| number);
         for number in slices.rev().take_while(|number| *number >= oldest) {
+            *looked_at += 1;
             let Some(engine) = self.slice(number)? else {
                 continue;
             };
             let mut places = engine.prefix(&prefix);
             while let Some(item) = places.next_back() {
+                *looked_at += 1;
                 let (key, value) = item?;
                 let (place, _) = layout::decode::<AttemptPlace>(&key, &value)?;
-                if place.lane != lane {
+                if found.contains_key(&place.lane) || !lanes.contains(&place.lane) {
                     continue;
                 }
-                let key = layout::attempt_key(lane, AttemptId(layout::last_id(&key)));
+                let key = layout::attempt_key(place.lane, AttemptId(layout::last_id(&key)));
                 // One of a commit that never happened has a place and may have no attempt.
                 if let Some(record) = layout::get::<Attempt>(&engine, &key)? {
-                    return Ok(Some(record.meta));
+                    found.insert(place.lane, record.meta);
+                }
+                if found.len() == lanes.len() {
+                    return Ok(found);
                 }
             }
         }
-        Ok(None)
+        Ok(found)
     }
 }

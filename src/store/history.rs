@@ -51,7 +51,7 @@ impl Inner {
     }
 
     /// Nothing where the record's commit never happened.
-    fn to_message(
+    pub(super) fn to_message(
         &self,
         application: ApplicationId,
         id: MessageId,
@@ -302,7 +302,7 @@ impl Store {
 }
 
 /// A list's way through the slices.
-struct Walk<'a, Id> {
+pub(super) struct Walk<'a, Id> {
     window: &'a Window<Id>,
     bytes: fn(&Id) -> [u8; 20],
     time: fn(&Id) -> Timestamp,
@@ -313,7 +313,7 @@ struct Walk<'a, Id> {
 }
 
 impl<'a, Id: Copy> Walk<'a, Id> {
-    fn new(
+    pub(super) fn new(
         window: &'a Window<Id>,
         first_at: fn(Timestamp) -> Id,
         bytes: fn(&Id) -> [u8; 20],
@@ -335,7 +335,7 @@ impl<'a, Id: Copy> Walk<'a, Id> {
 
     /// Reads on until the window's limit is reached; `look` gives each record's id, and its item
     /// where it is wanted, and counts what else it looks at to tell.
-    fn run<T>(
+    pub(super) fn run<T>(
         &self,
         inner: &Inner,
         prefix: &[u8],

@@ -75,6 +75,9 @@ fn keep(inner: &Inner) {
         if closing {
             return;
         }
+        if inner.counters.is_due(now) {
+            inner.queue.push(Command::KeepCounters);
+        }
         let kept = inner.forget_orphans().and_then(|()| {
             if now.since(last_prune) < PRUNE_EVERY {
                 return Ok(());

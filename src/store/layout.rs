@@ -32,6 +32,7 @@
 //! | slice | `I` SHA-256 of the idempotency key in its scope | [`OnceRecord`], then the answer's body |
 //! | slice | `A` lane u64, attempt | [`Attempt`] |
 //! | slice | `T` message, attempt | [`AttemptPlace`]: which lane the attempt stands under |
+//! | slice | `C` lane u64, hours since 1970 u64 | [`LaneHour`]: what happened at a lane in an hour |
 //!
 //! A record is an envelope: magic `0xB7`, kind (the key's letter), schema u16 LE, crc32 u32 LE over
 //! the key and all of the record but the crc, length u32 LE of all that follows the length; then the
@@ -91,6 +92,7 @@ pub const EVENT_ID: u8 = b'E';
 pub const ONCE: u8 = b'I';
 pub const ATTEMPT: u8 = b'A';
 pub const ATTEMPT_OF_MESSAGE: u8 = b'T';
+pub const LANE_HOUR: u8 = b'C';
 
 /// Written with every commit: the live database's word on what happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -199,6 +201,21 @@ pub struct AttemptPlace {
     pub lane: u64,
 }
 
+/// What happened at a lane in an hour, as far as this slice was there for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneHour {
+    pub attempts_succeeded: u64,
+    pub attempts_failed: u64,
+    /// Deliveries that ended: with a success …
+    pub delivered: u64,
+    /// … or with the last attempt of their schedule.
+    pub failed: u64,
+    /// Attempts that had an answer, and how long these took in all and at most, in microseconds.
+    pub answered: u64,
+    pub answer_us_sum: u64,
+    pub answer_us_max: u64,
+}
+
 /// A struct that stands in records.
 pub trait Kept: Serialize + Sized {
     /// The schema that is written; every lower one can be read.
@@ -232,7 +249,8 @@ first_schema!(
     Waiting,
     EventIdRecord,
     OnceRecord,
-    AttemptPlace
+    AttemptPlace,
+    LaneHour
 );
 
 #[derive(Debug, thiserror::Error)]
@@ -396,8 +414,19 @@ pub fn replace<T: Kept>(
     key: &[u8],
     meta: &T,
 ) -> Result<bool, EngineError> {
+    replace_with(engine, changes, key, meta, &[])
+}
+
+/// The same with raw bytes behind the struct.
+pub fn replace_with<T: Kept>(
+    engine: &Engine,
+    changes: &mut Changes,
+    key: &[u8],
+    meta: &T,
+    raw: &[u8],
+) -> Result<bool, EngineError> {
     let replaced = delete(engine, changes, key)?;
-    put(changes, key, meta, &[]);
+    put(changes, key, meta, raw);
     Ok(replaced)
 }
 
@@ -471,6 +500,7 @@ pub fn is_chunk(key: &[u8]) -> bool {
         EVENT_ID => 37,
         ONCE | REVOCATION => 33,
         ATTEMPT => 29,
+        LANE_HOUR => 17,
         _ => return false,
     };
     key.len() > length
@@ -568,6 +598,16 @@ pub fn attempt_of_message_key(message: MessageId, id: AttemptId) -> Vec<u8> {
 
 pub fn attempts_of_message_prefix(message: MessageId) -> Vec<u8> {
     key(ATTEMPT_OF_MESSAGE, &[&message.0])
+}
+
+pub fn lane_hour_key(lane: u64, hour: u64) -> Vec<u8> {
+    key(LANE_HOUR, &[&lane.to_be_bytes(), &hour.to_be_bytes()])
+}
+
+/// The hour at the end of a `C` key.
+pub fn hour_at_end(key: &[u8]) -> u64 {
+    let tail = key.last_chunk::<8>().copied();
+    tail.map_or(0, u64::from_be_bytes)
 }
 
 /// When a slice may begin that comes after ids up to `last`: ids tell time in steps, so with the
@@ -721,6 +761,24 @@ mod tests {
             schema_1.to_owned() + "01" + "01017400010900" + "7b7d"
         );
         assert_eq!(message[2..4], [3, 0], "the schema");
+        let key = lane_hour_key(258, 472_222);
+        assert_eq!(hex::encode(&key), "430000000000000102000000000007349e");
+        assert_eq!((is_chunk(&key), hour_at_end(&key)), (false, 472_222));
+        let counts = LaneHour {
+            attempts_succeeded: 1,
+            attempts_failed: 300,
+            delivered: 2,
+            failed: 3,
+            answered: 4,
+            answer_us_sum: 70_000,
+            answer_us_max: 5,
+        };
+        let record = encode(&key, &counts, &[]);
+        assert_eq!(
+            hex::encode(&record[HEADER_BYTES..]),
+            "01fb2c01020304fc7011010005"
+        );
+        assert_eq!(record[..4], [MAGIC, b'C', 1, 0]);
     }
 
     proptest! {

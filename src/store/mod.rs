@@ -17,10 +17,11 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::domain::attempt::{Outcome, Verdict};
 use crate::domain::endpoint::Endpoint;
-use crate::domain::id::{ApplicationId, OrganisationId};
+use crate::domain::id::{ApplicationId, MessageId, OrganisationId};
 use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
 use crate::error::{Error, Result};
 use crate::telemetry::Metrics;
+use counters::Counters;
 use engine::Engine;
 use layout::Meta;
 use queue::{Command, Queue, Resend};
@@ -31,9 +32,11 @@ use watchers::{Watcher, Watchers};
 mod batch;
 pub mod catalog;
 mod committer;
+mod counters;
 mod deliveries;
 mod engine;
 mod export;
+mod expunge;
 mod history;
 mod jobs;
 mod keeper;
@@ -48,9 +51,11 @@ mod watchers;
 
 pub use batch::{NewBatch, Show};
 pub use catalog::{Catalog, Change};
+pub use counters::HOUR;
 pub use deliveries::DeliveryState;
 pub use export::{RestoreReport, restore};
 pub use jobs::{ReplayStep, SendAgain, Span};
+pub use layout::LaneHour;
 pub use open::reset_owner;
 pub use verify::{VerifyReport, verify};
 pub use watchers::FirstAttempt;
@@ -211,6 +216,8 @@ pub enum Event {
     /// The outcome of an attempt is durable. Where the delivery is to be attempted again, this
     /// comes before the news that it waits.
     Recorded(DeliveryKey),
+    /// The message's payload was deleted: a copy of it must not be sent.
+    Expunged { lane: u64, message: MessageId },
     /// The endpoint was changed, enabled, disabled or deleted, or its application's rate was.
     Endpoint { lane: u64 },
 }
@@ -280,6 +287,8 @@ struct Inner {
     settled: RwLock<()>,
     /// The count that follows a stop which was not clean.
     recount: Recount,
+    /// What happened lately, for statistics.
+    counters: Counters,
     /// Held for as long as the store is open.
     _lock: std::fs::File,
 }

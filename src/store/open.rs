@@ -132,6 +132,7 @@ impl Store {
             jobs_changed: watch::channel(()).0,
             settled: RwLock::new(()),
             recount: stopped_at.map(Recount::due).unwrap_or_default(),
+            counters: Default::default(),
             _lock: files.lock,
         });
         inner.committed(&meta);

@@ -13,6 +13,7 @@ use super::catalog::{Catalog, Change};
 use super::jobs::ReplayStep;
 use super::watchers::Watcher;
 use super::{Answered, Finished, NewBatch, NewMessage, Once};
+use crate::domain::id::{ApplicationId, AttemptId, MessageId};
 use crate::domain::message::{DeliveryKey, Message};
 use crate::error::{Error, Result};
 
@@ -78,6 +79,13 @@ pub enum Command {
         deliveries: Vec<DeliveryKey>,
         answer: Sender<()>,
     },
+    /// Delete what a message said, or what was answered to one of its attempts.
+    Expunge {
+        what: Expunged,
+        answer: Sender<()>,
+    },
+    /// Write what was counted, though nothing else is to be written.
+    KeepCounters,
     /// Take the slice out of the catalogue of slices; its files are deleted after that.
     DropSlice {
         number: u32,
@@ -91,6 +99,13 @@ pub struct Resend {
     /// Where the delivery waited a moment ago.
     pub waiting: Option<DeliveryKey>,
     pub once: Option<(Once, u32)>,
+}
+
+/// What is to be deleted: a message's payload, or the content of an attempt's answer.
+#[derive(Clone, Copy, Debug)]
+pub enum Expunged {
+    Payload(ApplicationId, MessageId),
+    Answer(MessageId, AttemptId),
 }
 
 impl Command {
@@ -109,12 +124,14 @@ impl Command {
             // Dropping the decision closes its channel, which its caller reads as unavailable.
             Command::Change { decide } => drop(decide),
             Command::Record { finished } => drop(finished),
+            Command::KeepCounters => {}
             Command::ChangeOnce { answer, .. } | Command::AcceptBatch { answer, .. } => {
                 drop(answer.send(Err(error)));
             }
             Command::Resend { answer, .. }
             | Command::Replay { answer, .. }
             | Command::Cancel { answer, .. }
+            | Command::Expunge { answer, .. }
             | Command::DropSlice { answer, .. } => drop(answer.send(Err(error))),
         }
     }

@@ -147,6 +147,9 @@ pub fn verify(settings: &Settings, clock: &Clock) -> Result<VerifyReport, OpenEr
         .push(("slices".to_owned(), files.slices.len() as u64));
     report.counts.push(("messages".to_owned(), totals.messages));
     report.counts.push(("attempts".to_owned(), totals.attempts));
+    report
+        .counts
+        .push(("hours of statistics".to_owned(), totals.hours));
     Ok(report)
 }
 
@@ -154,6 +157,8 @@ pub fn verify(settings: &Settings, clock: &Clock) -> Result<VerifyReport, OpenEr
 struct Totals {
     messages: u64,
     attempts: u64,
+    /// Hours of a lane in which something happened.
+    hours: u64,
 }
 
 /// Reads all of a slice; returns the commit it ends at.
@@ -185,6 +190,10 @@ fn check_slice(number: u32, slice: &Engine, totals: &mut Totals, report: &mut Ve
                 }
                 Some(&layout::ATTEMPT_OF_MESSAGE) => {
                     layout::read::<layout::AttemptPlace>(slice, &key, &value).map(drop)
+                }
+                Some(&layout::LANE_HOUR) => {
+                    totals.hours += 1;
+                    layout::read::<layout::LaneHour>(slice, &key, &value).map(drop)
                 }
                 kind => Err(RecordError::Damaged {
                     kind: kind.copied().unwrap_or(b'?'),

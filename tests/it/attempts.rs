@@ -231,7 +231,7 @@ async fn lists_of_attempts_are_filtered() {
     for list in ["msg/m1", "endpoint/flaky"] {
         for (query, places) in [
             ("limit=0", vec!["query.limit"]),
-            ("status=4", vec!["query.status"]),
+            ("status=5", vec!["query.status"]),
             ("status=success", vec!["query.status"]),
             ("status_code_class=600", vec!["query.status_code_class"]),
             ("iterator=msg_1", vec!["query.iterator"]),

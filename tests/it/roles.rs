@@ -155,6 +155,30 @@ fn table() -> Vec<Row> {
             none.clone(),
             [200, 403, 200, 200, 200],
         ),
+        (
+            "GET",
+            "/api/v1/app/{role}/msg/{message}/endpoint",
+            none.clone(),
+            [200, 403, 200, 200, 200],
+        ),
+        (
+            "GET",
+            "/api/v1/app/{role}/endpoint/{endpoint}/msg",
+            none.clone(),
+            [200, 403, 200, 200, 200],
+        ),
+        (
+            "GET",
+            "/api/v1/app/{role}/endpoint/{endpoint}/stats",
+            none.clone(),
+            [200, 403, 200, 200, 200],
+        ),
+        (
+            "GET",
+            "/api/v1/app/{role}/endpoint/{endpoint}/attempt-stats",
+            none.clone(),
+            [200, 403, 200, 200, 200],
+        ),
         ("POST", resend, json!({}), [202, 403, 202, 202, 202]),
         // Replays and other jobs.
         ("POST", recover, since.clone(), [202, 403, 202, 202, 202]),
@@ -189,6 +213,18 @@ fn table() -> Vec<Row> {
             "/api/v1/stats/usage/event-types",
             none.clone(),
             [202, 403, 403, 403, 403],
+        ),
+        (
+            "DELETE",
+            "/api/v1/app/{role}/msg/{message}/attempt/{attempt}/content",
+            none.clone(),
+            [204, 403, 403, 403, 403],
+        ),
+        (
+            "DELETE",
+            "/api/v1/app/{role}/msg/{message}/content",
+            none.clone(),
+            [204, 403, 403, 403, 403],
         ),
         // Endpoints.
         ("GET", endpoints, none.clone(), [200, 403, 200, 200, 200]),

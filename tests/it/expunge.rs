@@ -1,0 +1,175 @@
+//! Payloads and answers that are deleted, and what becomes of deliveries that wait.
+
+use std::time::Duration;
+
+use postrider::clock::Timestamp;
+use serde_json::{Value, json};
+
+use crate::support::{Receiver, Script, Server, assert_error, texts, wait_until};
+
+async fn shown(server: &Server, message: &str) -> Value {
+    let path = format!("/api/v1/app/app/msg/{message}");
+    server.get(&path).await.expect(200)
+}
+
+async fn expunge(server: &Server, message: &str) {
+    let path = format!("/api/v1/app/app/msg/{message}/content");
+    server.delete(&path).await.expect(204);
+}
+
+#[actix_web::test]
+async fn a_deleted_payload_is_gone_and_the_message_stays() {
+    let receiver = Receiver::ok().await;
+    let server = Server::start().await;
+    server.endpoint(&receiver).await;
+    // Many chunks.
+    let long = "s3cret ".repeat(5_000);
+    let body = json!({"eventType": "a", "eventId": "own", "payload": {"text": long}});
+    let publish = async |server: &Server, key: &str| {
+        let headers = [("idempotency-key", key)];
+        let method = awc::http::Method::POST;
+        let body = Some(body.to_string());
+        server
+            .call(method, "/api/v1/app/app/msg", &headers, body)
+            .await
+    };
+    let message = publish(&server, "k").await.expect(202);
+    let message = message["id"].as_str().expect("an id");
+    server.settle().await;
+    let before = shown(&server, message).await;
+    expunge(&server, message).await;
+    let after = shown(&server, message).await;
+    assert_eq!(after["payload"], json!({"expired": true}));
+    for field in ["id", "eventType", "eventId", "timestamp"] {
+        assert_eq!(after[field], before[field], "{field}");
+    }
+    let bare = format!("/api/v1/app/app/msg/{message}?with_content=false");
+    assert_eq!(server.get(&bare).await.expect(200)["payload"], json!({}));
+    // Again, and by its own id.
+    expunge(&server, message).await;
+    expunge(&server, "own").await;
+
+    // The key and the id are remembered all the same.
+    assert_eq!(publish(&server, "k").await.expect(202)["id"], message);
+    assert_eq!(publish(&server, "other").await.status, 409);
+
+    // A crash finds it deleted, and so does the next start.
+    let crashed = server.after_a_crash().await;
+    assert_eq!(
+        shown(&crashed, message).await["payload"],
+        json!({"expired": true})
+    );
+    drop(crashed);
+    let server = server.restart().await;
+    assert_eq!(
+        shown(&server, message).await["payload"],
+        json!({"expired": true})
+    );
+    let list = server.get("/api/v1/app/app/msg").await.expect(200);
+    assert_eq!(texts(&list, "id"), [message]);
+    assert_eq!(server.outcomes(message).await, ["delivered"]);
+    let counts = server.stop_and_verify().await;
+    assert!(counts.contains(&("messages".to_owned(), 1)), "{counts:?}");
+}
+
+#[actix_web::test]
+async fn what_waits_is_not_sent_once_its_payload_is_deleted() {
+    let receiver = Receiver::answering([500]).await;
+    let server = Server::start().await;
+    let endpoint = server.endpoint(&receiver).await;
+    // One waits for its retry, one is held with its message at hand, one has been read again.
+    let retried = server.publish("a", json!({})).await;
+    server.settle().await;
+    expunge(&server, &retried).await;
+    server.advance_to_next_due().await;
+    assert_eq!(
+        server.outcomes(&retried).await,
+        ["http 500", "not_sendable"]
+    );
+    server.set_disabled("app", &endpoint, true).await;
+    let held = server.publish("a", json!({})).await;
+    expunge(&server, &held).await;
+    server.set_disabled("app", &endpoint, false).await;
+    server.settle().await;
+    assert_eq!(server.outcomes(&held).await, ["not_sendable"]);
+    let attempt = server.attempts(&held).await.remove(0);
+    let detail = attempt["failure"]["detail"].as_str().expect("a sentence");
+    assert!(detail.contains("payload was deleted"), "{detail}");
+    assert_eq!(attempt["nextAttemptAt"], Value::Null);
+    assert_eq!(receiver.count(), 1);
+    assert_eq!(server.store().waiting_count(), 0);
+}
+
+#[actix_web::test]
+async fn a_copy_in_a_lanes_memory_is_not_sent_either() {
+    let receiver = Receiver::scripted([], Script::AtGate(200)).await;
+    let server = Server::start_with(|config| config.delivery.in_flight_per_endpoint_max = 1).await;
+    server.endpoint(&receiver).await;
+    let first = server.publish("a", json!({"n": 1})).await;
+    wait_until("the first to be under way", || receiver.count() == 1).await;
+    server.advance(Duration::from_millis(10));
+    let second = server.publish("a", json!({"n": 2})).await;
+    expunge(&server, &second).await;
+    // The one that is under way goes on.
+    expunge(&server, &first).await;
+    receiver.open_gate();
+    server.settle().await;
+    assert_eq!(server.outcomes(&first).await, ["delivered"]);
+    assert_eq!(server.outcomes(&second).await, ["not_sendable"]);
+    assert_eq!(receiver.count(), 1);
+}
+
+#[actix_web::test]
+async fn a_resend_of_a_deleted_payload_is_a_conflict() {
+    let receiver = Receiver::ok().await;
+    let server = Server::start().await;
+    let endpoint = server.endpoint(&receiver).await;
+    let message = server.publish("a", json!({})).await;
+    server.settle().await;
+    expunge(&server, &message).await;
+    let path = format!("/api/v1/app/app/msg/{message}/endpoint/{endpoint}/resend");
+    assert_error(&server.post(&path, json!({})).await, 409, "conflict");
+    assert_eq!(receiver.count(), 1);
+}
+
+#[actix_web::test]
+async fn an_answer_is_deleted_with_its_headers_in_a_slice_of_any_age() {
+    let answer = Script::answer(500, &[("x-note", "s3cret")], "s3cret");
+    let receiver = Receiver::scripted([answer], Script::Status(200)).await;
+    let server = Server::start_with(|config| config.store.slice_hours = 1).await;
+    server.endpoint(&receiver).await;
+    let message = server.publish("a", json!({"s3cret": 1})).await;
+    server.settle().await;
+    server.advance(Duration::from_secs(2 * 3_600));
+    server.settle().await;
+    // In another slice by now.
+    server.publish("a", json!({})).await;
+    server.settle().await;
+    let before = server.attempts(&message).await.remove(0);
+    assert_eq!(before["response"], "s3cret");
+    let id = before["id"].as_str().expect("an id");
+    let path = format!("/api/v1/app/app/msg/{message}/attempt/{id}");
+    server.delete(&format!("{path}/content")).await.expect(204);
+    expunge(&server, &message).await;
+    let after = server.get(&path).await.expect(200);
+    assert_eq!(after["response"], "EXPUNGED");
+    assert_eq!(after["responseHeaders"], json!({}));
+    for field in ["responseStatusCode", "status", "timestamp", "failure"] {
+        assert_eq!(after[field], before[field], "{field}");
+    }
+    assert_eq!(
+        shown(&server, &message).await["payload"],
+        json!({"expired": true})
+    );
+
+    let other = postrider::domain::id::AttemptId::at(Timestamp(server.now().0));
+    for path in [
+        format!("/api/v1/app/app/msg/{message}/attempt/{other}/content"),
+        format!("/api/v1/app/app/msg/{message}/attempt/none/content"),
+        "/api/v1/app/app/msg/none/content".to_owned(),
+        "/api/v1/app/none/msg/none/content".to_owned(),
+    ] {
+        assert_error(&server.delete(&path).await, 404, "not_found");
+    }
+    server.stop_and_verify().await;
+}
