@@ -137,6 +137,7 @@ impl Server {
             addresses: Box::new(move |url| address_rule.url_problem(url)),
             metrics: metrics.clone(),
             example_requests,
+            reference: api::reference(),
         });
         let http = HttpServer::new(move || App::new().configure(api::configure(context.clone())))
             .listen(listener)?

@@ -10,6 +10,7 @@ use std::fmt;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::{Error, Invalid};
@@ -138,21 +139,31 @@ impl Failure {
     }
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// What went wrong.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "HttpError")]
+pub struct Body<'a> {
+    /// A word for programs.
     code: &'a str,
+    /// A sentence for people.
     detail: &'a str,
 }
 
-#[derive(Serialize)]
-struct InvalidBody<'a> {
+/// Everything that is wrong with a request.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "HTTPValidationError")]
+pub struct InvalidBody<'a> {
     detail: Vec<InvalidItem<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ValidationError")]
 struct InvalidItem<'a> {
+    /// The way to the value, such as `["body", "url"]`.
     loc: &'a [String],
+    /// A sentence for people.
     msg: &'a str,
+    /// A word for programs, such as `missing`.
     #[serde(rename = "type")]
     kind: &'a str,
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -21,6 +22,7 @@ mod access;
 mod applications;
 mod attempts;
 mod channels;
+mod docs;
 mod endpoint_body;
 mod endpoint_headers;
 mod endpoint_rules;
@@ -33,10 +35,12 @@ mod form;
 mod messages;
 mod ocrolus;
 mod ocrolus_body;
+mod openapi;
 mod operation;
 mod ovation;
 mod page;
 mod profiles;
+mod reference;
 mod retry;
 mod rules;
 mod target;
@@ -46,7 +50,8 @@ mod tokens;
 use access::{Action, Caller};
 use error::Failure;
 use extract::json;
-use operation::Operation;
+use operation::{Content, Operation};
+pub use reference::Reference;
 
 /// Why a URL's host may not be sent to, where that can be told without asking the DNS. A quicker
 /// answer only: what counts is the check at each connection.
@@ -60,6 +65,7 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// By the profile's name, a request as it would be sent.
     pub example_requests: BTreeMap<String, serde_json::Value>,
+    pub reference: Reference,
 }
 
 /// What a message's body may have beside its payload.
@@ -92,23 +98,40 @@ fn operations(message_bytes_max: usize) -> Vec<Operation> {
         tokens::operations(),
         ovation::operations(),
         own_operations(),
+        reference::operations(),
     ]
     .into_iter()
     .flatten()
     .collect()
 }
 
+/// What describes everything that is served.
+pub fn reference() -> Reference {
+    let mut all = operations(MESSAGE_ENVELOPE_BYTES_MAX);
+    all.extend(ocrolus::operations());
+    Reference::new(&all)
+}
+
 fn own_operations() -> Vec<Operation> {
     vec![
         Operation::get("/api/v1/health", "v1.health.get", web::to(health))
             .summary("Whether messages can be accepted")
+            .description("For load balancers.")
+            .answers::<Healthy>(200, "They can")
+            .answers_nothing(503, "They cannot, for the reason given")
             .without_credential(),
         Operation::get("/api/v1/health/ping", "v1.health.ping", web::to(ping))
             .summary("Whether the process answers at all")
+            .answers_nothing(204, "It does")
             .without_credential(),
-        Operation::get("/metrics", "metrics", web::to(metrics)).summary("Metrics for Prometheus"),
+        Operation::get("/metrics", "server.metrics", web::to(metrics))
+            .summary("Metrics for Prometheus")
+            .description("In the OpenMetrics text format.")
+            .answers_content(200, "The metrics", Some(Content::text(METRICS_TYPE))),
     ]
 }
+
+const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 fn routes(config: &mut web::ServiceConfig, message_bytes_max: usize) {
     config
@@ -120,8 +143,9 @@ fn routes(config: &mut web::ServiceConfig, message_bytes_max: usize) {
     config.service(ocrolus::routes());
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Healthy {
+    /// Always `ok`.
     status: &'static str,
 }
 
@@ -145,7 +169,7 @@ async fn ping() -> HttpResponse {
 async fn metrics(caller: Caller, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
     caller.may(Action::ReadMetrics)?;
     Ok(HttpResponse::Ok()
-        .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+        .content_type(METRICS_TYPE)
         .body(context.metrics.encode()))
 }
 
