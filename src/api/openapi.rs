@@ -311,12 +311,17 @@ fn parameters(operation: &Operation) -> Vec<Value> {
         })
     });
     let others = operation.parameters.iter().map(|parameter| {
-        json!({
+        let mut described = json!({
             "name": parameter.name,
             "in": parameter.place,
             "description": parameter.says,
             "schema": parameter.schema,
-        })
+        });
+        if parameter.place == "query" {
+            // It is as good as none, in every query that we read.
+            described["allowEmptyValue"] = true.into();
+        }
+        described
     });
     in_path.chain(others).collect()
 }

@@ -513,7 +513,7 @@ enum TemplateId<'a> {
 #[derive(JsonSchema)]
 #[serde(untagged)]
 #[schemars(inline)]
-#[expect(dead_code, reason = "only its schema is used")]
+#[allow(dead_code, reason = "only its schema is used")]
 enum TemplateIdOut {
     Number(i64),
     Text(String),
@@ -551,7 +551,7 @@ fn shown(status: StatusCode, endpoint: &Endpoint, template: &str) -> Answered {
 // What bodies look like, for the document: `Draft` reads them by hand.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "OvationWebhookIn")]
-#[expect(dead_code, reason = "only its schema is used")]
+#[allow(dead_code, reason = "only its schema is used")]
 struct WebhookIn {
     #[serde(rename = "webhookEndpoint")]
     webhook_endpoint: WebhookFields,
@@ -559,7 +559,7 @@ struct WebhookIn {
 
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "OvationWebhookFields")]
-#[expect(dead_code, reason = "only its schema is used")]
+#[allow(dead_code, reason = "only its schema is used")]
 struct WebhookFields {
     /// Where messages are sent: http or https, of at most 2 KiB.
     #[schemars(length(min = 1), extend("format" = "uri"))]
@@ -625,7 +625,8 @@ pub fn operations() -> Vec<Operation> {
             web::to(delete),
         )
         .summary("Delete a webhook (Ovation)")
-        .answers::<One>(200, "Deleted; this is what it was"),
+        .answers::<One>(200, "Deleted; this is what it was")
+        .answers_nothing(422, "There is no such webhook"),
     ];
     let operations = operations.into_iter();
     operations.map(Operation::errors::<ErrorsOut>).collect()

@@ -22,6 +22,7 @@ mod messages;
 mod metrics;
 mod ocrolus;
 mod okhi;
+mod openapi;
 mod ovation;
 mod ovcode;
 mod payloads;
