@@ -25,6 +25,8 @@ pub enum Failure {
     Of(Error),
     /// No such path.
     NoRoute,
+    /// A path of the contract whose purpose, this one, is not ours.
+    NotOffered(&'static str),
     /// The path has other methods: these.
     NoMethod(String),
     /// More bytes than the named limit.
@@ -95,6 +97,11 @@ impl Failure {
                     )
                 },
             },
+            Failure::NotOffered(what) => row(
+                StatusCode::NOT_FOUND,
+                "not_offered",
+                &format_args!("postrider does not offer {what}"),
+            ),
             Failure::NoRoute => row(StatusCode::NOT_FOUND, "not_found", &"no such path"),
             Failure::NoMethod(methods) => Row {
                 header: HeaderValue::from_str(methods)
@@ -124,6 +131,44 @@ impl Failure {
 }
 
 impl Failure {
+    pub fn body(&self) -> ErrorBody<'_> {
+        match self {
+            Failure::Of(Error::Invalid(problems)) => ErrorBody::Invalid(InvalidBody {
+                detail: problems.iter().map(InvalidItem::from).collect(),
+            }),
+            _ => {
+                let Row { code, detail, .. } = self.row();
+                ErrorBody::Other(OtherBody { code, detail })
+            }
+        }
+    }
+
+    /// What is wrong, where it is told beside other things: at `place`, in the form of a 422.
+    pub fn problems_at(&self, place: &[&str]) -> Vec<Invalid> {
+        let of = |parts: &[String]| {
+            let place = place.iter().map(|part| (*part).to_owned());
+            place.chain(parts.iter().cloned()).collect()
+        };
+        match self {
+            Failure::Of(Error::Invalid(problems)) => problems
+                .iter()
+                .map(|problem| Invalid {
+                    // Behind `body`.
+                    location: of(problem.location.get(1..).unwrap_or_default()),
+                    ..problem.clone()
+                })
+                .collect(),
+            _ => {
+                let Row { code, detail, .. } = self.row();
+                vec![Invalid {
+                    location: of(&[]),
+                    message: detail,
+                    kind: code,
+                }]
+            }
+        }
+    }
+
     /// The answer with this body, for a surface whose errors have a shape of their own: status and
     /// headers are the table's.
     pub fn answer(&self, body: &impl Serialize) -> HttpResponse {
@@ -139,14 +184,22 @@ impl Failure {
     }
 }
 
+/// The body of an answer that is an error.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ErrorBody<'a> {
+    Invalid(InvalidBody<'a>),
+    Other(OtherBody),
+}
+
 /// What went wrong.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "HttpError")]
-pub struct Body<'a> {
+pub struct OtherBody {
     /// A word for programs.
-    code: &'a str,
+    code: &'static str,
     /// A sentence for people.
-    detail: &'a str,
+    detail: String,
 }
 
 /// Everything that is wrong with a request.
@@ -184,18 +237,7 @@ impl ResponseError for Failure {
     }
 
     fn error_response(&self) -> HttpResponse {
-        match self {
-            Failure::Of(Error::Invalid(problems)) => self.answer(&InvalidBody {
-                detail: problems.iter().map(InvalidItem::from).collect(),
-            }),
-            _ => {
-                let row = self.row();
-                self.answer(&Body {
-                    code: row.code,
-                    detail: &row.detail,
-                })
-            }
-        }
+        self.answer(&self.body())
     }
 }
 

@@ -22,7 +22,6 @@ use sha2::{Digest, Sha256};
 
 use super::access::Caller;
 use super::error::Failure;
-use crate::domain::token::Role;
 use crate::error::{Error, Invalid, Result};
 use crate::store::{Answered, Once};
 
@@ -87,7 +86,7 @@ impl Body {
     }
 }
 
-fn invalid_body(place: Vec<String>, message: String, kind: &'static str) -> Error {
+pub fn invalid_body(place: Vec<String>, message: String, kind: &'static str) -> Error {
     let mut location = vec!["body".to_owned()];
     location.extend(place);
     Error::invalid(Invalid {
@@ -229,6 +228,14 @@ pub fn path_part<'a>(request: &'a HttpRequest, name: &str) -> &'a str {
 
 /// The caller's wish that this request happens once, where it has an `idempotency-key`.
 pub fn once(request: &HttpRequest, caller: &Caller, body: &Body) -> Result<Option<Once>> {
+    Ok(once_key(request, caller)?.map(|key| Once {
+        key,
+        body: Sha256::digest(&body.0).into(),
+    }))
+}
+
+/// The same without the body, for where that is long.
+pub fn once_key(request: &HttpRequest, caller: &Caller) -> Result<Option<[u8; 32]>> {
     let Some(key) = request.headers().get("idempotency-key") else {
         return Ok(None);
     };
@@ -240,21 +247,19 @@ pub fn once(request: &HttpRequest, caller: &Caller, body: &Body) -> Result<Optio
         }));
     }
     let path = request.path().trim_end_matches('/');
-    let token = caller.token_id();
     let mut scope: Vec<&[u8]> = vec![
         &caller.organisation.0,
         request.method().as_str().as_bytes(),
         path.as_bytes(),
         key.as_bytes(),
     ];
-    // Webhook users do not see the same things at a path, so none is given another's answer.
-    if caller.role() == Role::WebhookUser {
+    // Webhook users and portal sessions do not see the same things at a path, so none is given
+    // another's answer.
+    let own_view = caller.own_view();
+    if let Some(token) = &own_view {
         scope.push(&token.0);
     }
-    Ok(Some(Once {
-        key: scoped_key(&scope),
-        body: Sha256::digest(&body.0).into(),
-    }))
+    Ok(Some(scoped_key(&scope)))
 }
 
 /// Each part with its length before it, so that no two different lists hash the same bytes.

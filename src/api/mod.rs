@@ -22,6 +22,8 @@ mod access;
 mod applications;
 mod attempts;
 mod channels;
+mod cors;
+mod credential;
 mod docs;
 mod endpoint_body;
 mod endpoint_headers;
@@ -32,7 +34,10 @@ mod error;
 mod event_types;
 mod extract;
 mod form;
+mod message_batch;
+mod message_body;
 mod messages;
+mod not_offered;
 mod ocrolus;
 mod ocrolus_body;
 mod openapi;
@@ -43,6 +48,7 @@ mod profiles;
 mod reference;
 mod retry;
 mod rules;
+mod sessions;
 mod target;
 mod test_events;
 mod tokens;
@@ -52,6 +58,8 @@ use error::Failure;
 use extract::json;
 use operation::{Content, Operation};
 pub use reference::Reference;
+
+pub use cors::Cors;
 
 /// Why a URL's host may not be sent to, where that can be told without asking the DNS. A quicker
 /// answer only: what counts is the check at each connection.
@@ -75,17 +83,28 @@ const MESSAGE_ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 pub fn configure(
     context: web::Data<Context>,
 ) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
-    let message_bytes_max = context.config.limits.payload_bytes + MESSAGE_ENVELOPE_BYTES_MAX;
+    let limits = &context.config.limits;
+    let bytes_max = BytesMax {
+        message: limits.payload_bytes + MESSAGE_ENVELOPE_BYTES_MAX,
+        batch: limits.batch_bytes,
+    };
     move |config: &mut web::ServiceConfig| {
         config.app_data(context.clone());
-        routes(config, message_bytes_max);
+        routes(config, bytes_max);
     }
 }
 
+/// The longest bodies of what may have longer ones than others.
+#[derive(Clone, Copy)]
+struct BytesMax {
+    message: usize,
+    batch: usize,
+}
+
 /// Everything that is served, in the order in which routes are tried: publishing comes first.
-fn operations(message_bytes_max: usize) -> Vec<Operation> {
+fn operations(bytes_max: BytesMax) -> Vec<Operation> {
     [
-        messages::operations(message_bytes_max),
+        messages::operations(bytes_max),
         attempts::operations(),
         applications::operations(),
         endpoints::operations(),
@@ -96,6 +115,7 @@ fn operations(message_bytes_max: usize) -> Vec<Operation> {
         channels::operations(),
         profiles::operations(),
         tokens::operations(),
+        sessions::operations(),
         ovation::operations(),
         own_operations(),
         reference::operations(),
@@ -107,7 +127,12 @@ fn operations(message_bytes_max: usize) -> Vec<Operation> {
 
 /// What describes everything that is served.
 pub fn reference() -> Reference {
-    let mut all = operations(MESSAGE_ENVELOPE_BYTES_MAX);
+    // How long a body may be is not part of it.
+    let bytes_max = BytesMax {
+        message: 0,
+        batch: 0,
+    };
+    let mut all = operations(bytes_max);
     all.extend(ocrolus::operations());
     Reference::new(&all)
 }
@@ -133,14 +158,19 @@ fn own_operations() -> Vec<Operation> {
 
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-fn routes(config: &mut web::ServiceConfig, message_bytes_max: usize) {
+fn routes(config: &mut web::ServiceConfig, bytes_max: BytesMax) {
     config
         .app_data(web::PayloadConfig::new(operation::BODY_BYTES_MAX))
         .default_service(web::to(async || Err::<HttpResponse, _>(Failure::NoRoute)));
-    for resource in operation::resources("", operations(message_bytes_max)) {
+    let mut resources = operation::resources("", operations(bytes_max)).into_iter();
+    let publishing = resources.next().expect("it comes first");
+    config.service(publishing);
+    not_offered::routes_beside_messages(config);
+    for resource in resources {
         config.service(resource);
     }
     config.service(ocrolus::routes());
+    not_offered::routes(config);
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -183,7 +213,11 @@ mod tests {
     /// Without a context: a request that gets as far as needing one has passed everything here.
     macro_rules! answer {
         ($method:expr, $path:expr) => {{
-            let app = init_service(App::new().configure(|config| routes(config, 1024))).await;
+            let bytes_max = BytesMax {
+                message: 1024,
+                batch: 1024,
+            };
+            let app = init_service(App::new().configure(|config| routes(config, bytes_max))).await;
             let request = TestRequest::default().method($method).uri($path);
             let response = call_service(&app, request.to_request()).await;
             let allow = response.headers().get(header::ALLOW).cloned();
@@ -225,6 +259,8 @@ mod tests {
             (Method::POST, "/api/v1/app/a/msg/"),
             (Method::GET, "/api/v1/app/a/msg"),
             (Method::GET, "/api/v1/app/a/msg/m"),
+            (Method::POST, "/api/v1/app/a/msg/batch"),
+            (Method::POST, "/api/v1/app/a/msg/precheck/active"),
             (Method::GET, "/api/v1/app/a/msg/m/attempt/t"),
             (Method::POST, "/api/v1/app/a/msg/m/endpoint/e/resend/"),
             (Method::GET, "/api/v1/app/a/attempt/endpoint/e"),
@@ -243,6 +279,11 @@ mod tests {
             (Method::GET, "/api/v1/profile/standard"),
             (Method::GET, "/api/v1/token"),
             (Method::DELETE, "/api/v1/token/t"),
+            (Method::POST, "/api/v1/auth/app-portal-access/a"),
+            (Method::POST, "/api/v1/auth/app/a/expire-all/"),
+            (Method::POST, "/api/v1/auth/logout"),
+            (Method::GET, "/api/v1/connector"),
+            (Method::POST, "/ingest/api/v1/source/s/endpoint"),
             (
                 Method::POST,
                 "/v1/account/settings/update/webhook_endpoint/",

@@ -11,11 +11,11 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::error::{Body, InvalidBody};
+use super::error::{InvalidBody, OtherBody};
 use super::operation::{Answer, Content, Operation};
 
 /// The document's sections, in their order.
-const TAGS: [(&str, &str); 12] = [
+const TAGS: [(&str, &str); 13] = [
     (
         "application",
         "One customer of yours each: it has endpoints, and messages are published for it.",
@@ -39,6 +39,10 @@ const TAGS: [(&str, &str); 12] = [
         "What requests look like, by the operator's settings.",
     ),
     ("token", "Credentials of callers, and what they may see."),
+    (
+        "authentication",
+        "Links to the portal, and the end of what they and signed tokens allow.",
+    ),
     (
         "ovation",
         "Ovation's management interface to the same endpoints. Errors have its shape.",
@@ -328,7 +332,7 @@ fn parameters(operation: &Operation) -> Vec<Value> {
 
 /// The operation's own answers, and those that it can give as every other one can.
 fn answers(operation: &Operation, schemas: &mut Schemas) -> Value {
-    let error = operation.errors.unwrap_or_else(Content::json::<Body>);
+    let error = operation.errors.unwrap_or_else(Content::json::<OtherBody>);
     let invalid = operation
         .errors
         .unwrap_or_else(Content::json::<InvalidBody>);

@@ -15,7 +15,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Context;
-use super::access::{Action, Caller};
+use super::access::{Action, Caller, FeatureFlags};
 use super::endpoints::named;
 use super::error::Failure;
 use super::extract::{Body, json, once};
@@ -78,11 +78,12 @@ impl SimulationIn<'_> {
         self,
         catalog: &Catalog,
         organisation: OrganisationId,
+        flags: &FeatureFlags,
         payload_bytes_max: usize,
     ) -> Result<Test> {
         let mut problems = Problems::default();
         let example = match &self.event_type {
-            Some(name) => example_of(catalog, organisation, name)
+            Some(name) => example_of(catalog, organisation, flags, name)
                 .map_err(|problem| problems.add(&["body", "eventType"], problem))
                 .ok(),
             None => {
@@ -130,12 +131,14 @@ impl SimulationIn<'_> {
 fn example_of<'a>(
     catalog: &'a Catalog,
     organisation: OrganisationId,
+    flags: &FeatureFlags,
     name: &str,
 ) -> Result<&'a str, String> {
     if let Some(problem) = name_problem(name, EVENT_TYPE_NAME_MAX) {
         return Err(problem);
     }
-    match catalog.event_type(organisation, name) {
+    let known = catalog.event_type(organisation, name);
+    match known.filter(|known| flags.show(known)) {
         None => Err(format!("there is no event type {name}")),
         Some(known) if known.archived => Err(format!("the event type {name} is archived")),
         Some(known) => known
@@ -195,6 +198,7 @@ const DISABLED: &str = "The endpoint is disabled, or there is a message with thi
 pub async fn send_example(
     request: HttpRequest,
     caller: Caller,
+    flags: FeatureFlags,
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
@@ -204,7 +208,7 @@ pub async fn send_example(
         ..SimulationIn::default()
     };
     let once = once(&request, &caller, &body)?;
-    let message = send(&context, &endpoint, input, once).await?;
+    let message = send(&context, &endpoint, &flags, input, once).await?;
     // Accepting is 202 elsewhere; here the contract says 200.
     Ok(json(StatusCode::OK, &MessageOut::with(&message, true)))
 }
@@ -213,13 +217,14 @@ pub async fn send_example(
 pub async fn simulate(
     request: HttpRequest,
     caller: Caller,
+    flags: FeatureFlags,
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     let endpoint = named(&context, &caller, &request, Action::SendAgain)?;
     let input = body.json::<SimulationIn<'_>>()?;
     let once = once(&request, &caller, &body)?;
-    let message = send(&context, &endpoint, input, once).await?;
+    let message = send(&context, &endpoint, &flags, input, once).await?;
     let answer = MessageOut::with(&message, true);
     Ok(json(StatusCode::ACCEPTED, &answer))
 }
@@ -227,6 +232,7 @@ pub async fn simulate(
 async fn send(
     context: &Context,
     endpoint: &Endpoint,
+    flags: &FeatureFlags,
     input: SimulationIn<'_>,
     once: Option<Once>,
 ) -> Result<Arc<Message>> {
@@ -234,6 +240,7 @@ async fn send(
     let test = input.checked(
         &context.store.catalog(),
         endpoint.organisation,
+        flags,
         payload_bytes_max,
     )?;
     if endpoint.disabled {
@@ -265,7 +272,8 @@ mod tests {
     fn places(text: &str, payload_bytes_max: usize) -> Vec<String> {
         let input: SimulationIn<'_> = serde_json::from_str(text).unwrap();
         let organisation = OrganisationId([1; 20]);
-        match input.checked(&Catalog::default(), organisation, payload_bytes_max) {
+        let (catalog, flags) = (Catalog::default(), FeatureFlags::All);
+        match input.checked(&catalog, organisation, &flags, payload_bytes_max) {
             Ok(_) => Vec::new(),
             Err(Error::Invalid(all)) => all.iter().map(|one| one.location.join(".")).collect(),
             Err(other) => panic!("{other}"),

@@ -28,6 +28,7 @@ use recount::Recount;
 use slices::Slices;
 use watchers::{Watcher, Watchers};
 
+mod batch;
 pub mod catalog;
 mod committer;
 mod deliveries;
@@ -44,6 +45,7 @@ mod slices;
 mod verify;
 mod watchers;
 
+pub use batch::{NewBatch, Show};
 pub use catalog::{Catalog, Change};
 pub use deliveries::DeliveryState;
 pub use export::{RestoreReport, restore};
@@ -205,7 +207,7 @@ pub enum Event {
     /// The outcome of an attempt is durable. Where the delivery is to be attempted again, this
     /// comes before the news that it waits.
     Recorded(DeliveryKey),
-    /// The endpoint was changed, enabled, disabled or deleted.
+    /// The endpoint was changed, enabled, disabled or deleted, or its application's rate was.
     Endpoint { lane: u64 },
 }
 
@@ -213,6 +215,19 @@ pub enum Event {
 struct Remembered {
     answer: layout::OnceAnswer,
     body: Vec<u8>,
+}
+
+impl Remembered {
+    /// For a request that is not answered with one message.
+    fn into_answered(self) -> Result<Answered> {
+        match self.answer {
+            layout::OnceAnswer::Answered(status) => Ok(Answered {
+                status,
+                body: self.body,
+            }),
+            layout::OnceAnswer::Message(..) => Err(committer::other_request()),
+        }
+    }
 }
 
 type Listener = Box<dyn Fn(Event) + Send + Sync>;
@@ -311,6 +326,13 @@ impl Inner {
             for change in changes {
                 match &change {
                     Change::PutEndpoint(endpoint) => lanes.push(endpoint.number),
+                    Change::PutApplication(application) => {
+                        let rate = application.throttle_rate;
+                        let entry = catalog.application_by_id(application.id);
+                        let entry = entry.filter(|old| old.application.throttle_rate != rate);
+                        let endpoints = entry.iter().flat_map(|entry| &entry.endpoints);
+                        lanes.extend(endpoints.map(|endpoint| endpoint.number));
+                    }
                     Change::DeleteEndpoint(application, id) => {
                         let entry = catalog.application_by_id(*application);
                         let endpoint = entry.and_then(|entry| entry.endpoint_by_id(*id));
@@ -447,13 +469,7 @@ impl Store {
         };
         let from_slice = match self.search_once(once).await? {
             Searched::Found(seen) => {
-                return match seen.answer {
-                    layout::OnceAnswer::Answered(status) => Ok(Answered {
-                        status,
-                        body: seen.body,
-                    }),
-                    layout::OnceAnswer::Message(..) => Err(committer::other_request()),
-                };
+                return seen.into_answered();
             }
             Searched::UpTo(slice) => slice,
         };
@@ -496,9 +512,9 @@ impl Store {
                 Searched::UpTo(slice) => from_slice = from_slice.min(slice),
             }
         }
-        if let Some(event_id) = &message.event_id {
-            let key = layout::event_id_key(message.organisation, event_id);
-            from_slice = from_slice.min(self.search_event_id(key).await?);
+        if let Some(key) = message.event_key() {
+            let found = self.search_event_ids(vec![Some(key)]).await?;
+            from_slice = from_slice.min(found[0]);
         }
         let (sender, answer) = oneshot::channel();
         self.offer(Command::Accept {
@@ -662,26 +678,6 @@ impl Store {
                 }
             }
             Ok(Searched::UpTo(newest))
-        })
-        .await
-    }
-
-    /// The slice from which on the committer must look, if the key is in none before it.
-    async fn search_event_id(&self, key: Vec<u8>) -> Result<u32> {
-        let (oldest, newest) = self.slices_within(EVENT_ID_UNIQUE);
-        if oldest == newest {
-            return Ok(newest);
-        }
-        self.read(move |inner| {
-            for number in oldest..newest {
-                let Some(engine) = inner.slice(number)? else {
-                    continue;
-                };
-                if inner.event_id_in(&engine, &key)? {
-                    return Ok(number);
-                }
-            }
-            Ok(newest)
         })
         .await
     }
