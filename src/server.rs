@@ -140,6 +140,7 @@ impl Server {
             addresses: Box::new(move |url| address_rule.url_problem(url)),
             metrics: metrics.clone(),
             example_requests,
+            reference: api::reference(),
         });
         let cors = api::Cors::new(&context.config.server.cors_origins);
         let app = move || {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
@@ -12,9 +13,9 @@ use super::access::{Action, Caller, FeatureFlags};
 use super::error::Failure;
 use super::extract::json;
 use super::operation::Operation;
-use super::page::Query;
+use super::page::{Listed, Query, page_parameters};
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct ChannelOut<'a> {
     name: &'a str,
@@ -26,7 +27,10 @@ struct ChannelOut<'a> {
 pub fn operations() -> Vec<Operation> {
     vec![
         Operation::get("/api/v1/channel", "v1.channel.list", web::to(list))
-            .summary("List the channels that event types name"),
+            .summary("List the channels that event types name")
+            .description("By their names, for forms that offer them. Messages may have others.")
+            .parameters(page_parameters(false))
+            .answers::<Listed<ChannelOut>>(200, "A page of channels"),
     ]
 }
 

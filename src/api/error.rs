@@ -133,12 +133,12 @@ impl Failure {
 impl Failure {
     pub fn body(&self) -> ErrorBody<'_> {
         match self {
-            Failure::Of(Error::Invalid(problems)) => ErrorBody::Invalid {
+            Failure::Of(Error::Invalid(problems)) => ErrorBody::Invalid(InvalidBody {
                 detail: problems.iter().map(InvalidItem::from).collect(),
-            },
+            }),
             _ => {
                 let Row { code, detail, .. } = self.row();
-                ErrorBody::Other { code, detail }
+                ErrorBody::Other(OtherBody { code, detail })
             }
         }
     }
@@ -188,14 +188,35 @@ impl Failure {
 #[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ErrorBody<'a> {
-    Invalid { detail: Vec<InvalidItem<'a>> },
-    Other { code: &'static str, detail: String },
+    Invalid(InvalidBody<'a>),
+    Other(OtherBody),
+}
+
+/// What went wrong.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "HttpError")]
+pub struct OtherBody {
+    /// A word for programs.
+    code: &'static str,
+    /// A sentence for people.
+    detail: String,
+}
+
+/// Everything that is wrong with a request.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "HTTPValidationError")]
+pub struct InvalidBody<'a> {
+    detail: Vec<InvalidItem<'a>>,
 }
 
 #[derive(Serialize, JsonSchema)]
-pub struct InvalidItem<'a> {
+#[schemars(rename = "ValidationError")]
+struct InvalidItem<'a> {
+    /// The way to the value, such as `["body", "url"]`.
     loc: &'a [String],
+    /// A sentence for people.
     msg: &'a str,
+    /// A word for programs, such as `missing`.
     #[serde(rename = "type")]
     kind: &'a str,
 }

@@ -1,6 +1,6 @@
 //! Event types from an OpenAPI document: `/api/v1/event-type/import/openapi`.
 //!
-//! What a document says is in `open_api`. All of an import is one change.
+//! What a document says is in `import_document`. All of an import is one change.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -13,7 +13,7 @@ use super::access::{Action, Caller};
 use super::error::Failure;
 use super::event_types::{blank, example_bytes_max};
 use super::extract::{Body, answered, once, reading, respond};
-use super::open_api::{Webhook, webhooks};
+use super::import_document::{Webhook, webhooks};
 use super::operation::Operation;
 use super::rules::{Problems, wrong};
 use crate::domain::event_type::EventType;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -24,6 +25,7 @@ mod channels;
 mod cors;
 mod credential;
 mod deliveries;
+mod docs;
 mod endpoint_body;
 mod endpoint_headers;
 mod endpoint_rules;
@@ -35,6 +37,7 @@ mod event_types;
 mod expunge;
 mod extract;
 mod form;
+mod import_document;
 mod jobs;
 mod message_batch;
 mod message_body;
@@ -42,12 +45,14 @@ mod messages;
 mod not_offered;
 mod ocrolus;
 mod ocrolus_body;
-mod open_api;
+
+mod openapi;
 mod operation;
 mod operational;
 mod ovation;
 mod page;
 mod profiles;
+mod reference;
 mod replays;
 mod retry;
 mod rules;
@@ -61,7 +66,8 @@ mod usage;
 use access::{Action, Caller};
 use error::Failure;
 use extract::json;
-use operation::Operation;
+use operation::{Content, Operation};
+pub use reference::Reference;
 
 pub use cors::Cors;
 
@@ -77,6 +83,7 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// By the profile's name, a request as it would be sent.
     pub example_requests: BTreeMap<String, serde_json::Value>,
+    pub reference: Reference,
 }
 
 /// What a message's body may have beside its payload.
@@ -129,23 +136,45 @@ fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         sessions::operations(),
         ovation::operations(),
         own_operations(),
+        reference::operations(),
     ]
     .into_iter()
     .flatten()
     .collect()
 }
 
+/// What describes everything that is served.
+pub fn reference() -> Reference {
+    // How long a body may be is not part of it.
+    let bytes_max = BytesMax {
+        message: 0,
+        batch: 0,
+    };
+    let mut all = operations(bytes_max);
+    all.extend(ocrolus::operations());
+    Reference::new(&all)
+}
+
 fn own_operations() -> Vec<Operation> {
     vec![
         Operation::get("/api/v1/health", "v1.health.get", web::to(health))
             .summary("Whether messages can be accepted")
+            .description("For load balancers.")
+            .answers::<Healthy>(200, "They can")
+            .answers_nothing(503, "They cannot, for the reason given")
             .without_credential(),
         Operation::get("/api/v1/health/ping", "v1.health.ping", web::to(ping))
             .summary("Whether the process answers at all")
+            .answers_nothing(204, "It does")
             .without_credential(),
-        Operation::get("/metrics", "metrics", web::to(metrics)).summary("Metrics for Prometheus"),
+        Operation::get("/metrics", "server.metrics", web::to(metrics))
+            .summary("Metrics for Prometheus")
+            .description("In the OpenMetrics text format.")
+            .answers_content(200, "The metrics", Some(Content::text(METRICS_TYPE))),
     ]
 }
+
+const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 fn routes(config: &mut web::ServiceConfig, bytes_max: BytesMax) {
     config
@@ -162,8 +191,9 @@ fn routes(config: &mut web::ServiceConfig, bytes_max: BytesMax) {
     not_offered::routes(config);
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Healthy {
+    /// Always `ok`.
     status: &'static str,
 }
 
@@ -187,7 +217,7 @@ async fn ping() -> HttpResponse {
 async fn metrics(caller: Caller, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
     caller.may(Action::ReadMetrics)?;
     Ok(HttpResponse::Ok()
-        .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+        .content_type(METRICS_TYPE)
         .body(context.metrics.encode()))
 }
 

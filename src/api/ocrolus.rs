@@ -15,6 +15,7 @@ use actix_web::http::StatusCode;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, Scope, web};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
@@ -23,7 +24,7 @@ use super::endpoint_rules::{blank, refuse_too_many};
 use super::error::Failure;
 use super::extract::{Body, answered, json};
 use super::ocrolus_body::{RotateIn, SettingsIn};
-use super::operation::{Operation, resources};
+use super::operation::{Content, Operation, resources};
 use super::rules::{Problems, wrong};
 use crate::domain::endpoint::{Endpoint, EndpointSecret};
 use crate::domain::id::EndpointId;
@@ -57,35 +58,61 @@ const NOT_CONFIGURED: Error = Error::NotFound("webhook endpoint");
 
 /// This surface's operations.
 pub fn operations() -> Vec<Operation> {
-    vec![
+    let operations = vec![
         Operation::post(
             "/v1/account/settings/update/webhook_endpoint",
             "ocrolus.webhook-endpoint.update",
             web::to(configure),
         )
         .summary("Configure the webhook endpoint (Ocrolus)")
+        .description(
+            "The account is the token, one of the role application: each has an endpoint of its \
+             own. Configuring again changes it; an empty list of events takes it away.",
+        )
+        .takes_content(Content::form::<SettingsIn>("multipart/form-data"))
+        .takes_content(Content::form::<SettingsIn>(URLENCODED))
+        .takes::<SettingsIn>()
+        .answers::<Answer<Details>>(200, "As it is configured now")
+        .answers_nothing(404, NONE_CONFIGURED)
         .body_bytes_max(BODY_BYTES_MAX),
         Operation::get(
             "/v1/account/settings/webhook_details",
             "ocrolus.webhook-endpoint.details",
             web::to(details),
         )
-        .summary("Show the webhook endpoint (Ocrolus)"),
+        .summary("Show the webhook endpoint (Ocrolus)")
+        .answers::<Answer<Details>>(200, "As it is configured")
+        .answers_nothing(404, NONE_CONFIGURED),
         Operation::get(
             "/v1/account/settings/test_webhook_endpoint",
             "ocrolus.webhook-endpoint.test",
             web::to(test),
         )
-        .summary("Try the webhook endpoint out (Ocrolus)"),
+        .summary("Try the webhook endpoint out (Ocrolus)")
+        .description("Sends it a test, once, and waits for the answer.")
+        .answers::<Answer<Tried>>(200, "How it answered, or why it did not")
+        .answers_nothing(404, NONE_CONFIGURED)
+        .answers_nothing(429, "As many deliveries wait as the server takes"),
         Operation::post(
             "/v1/account/settings/webhook/rotate-secret",
             "ocrolus.webhook-secret.rotate",
             web::to(rotate_secret),
         )
         .summary("Rotate the webhook secret (Ocrolus)")
+        .description("The old secret is not used any more: a request carries one signature.")
+        .takes_content(Content::form::<RotateIn>("multipart/form-data"))
+        .takes_content(Content::form::<RotateIn>(URLENCODED))
+        .takes::<RotateIn>()
+        .answers::<Answer<Details>>(200, "Rotated")
+        .answers_nothing(404, NONE_CONFIGURED)
         .body_bytes_max(BODY_BYTES_MAX),
-    ]
+    ];
+    let operations = operations.into_iter();
+    operations.map(Operation::errors::<ErrorOut>).collect()
 }
+
+const URLENCODED: &str = "application/x-www-form-urlencoded";
+const NONE_CONFIGURED: &str = "The account has no endpoint";
 
 /// This surface's routes, with and without a slash at their end.
 pub fn routes() -> Scope<
@@ -106,7 +133,8 @@ pub fn routes() -> Scope<
         .wrap(from_fn(in_this_shape))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OcrolusError")]
 struct ErrorOut {
     status: u16,
     message: String,
@@ -145,7 +173,8 @@ fn sentence(failure: &Failure) -> String {
     sentences.collect::<Vec<_>>().join("; ")
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AnswerOf{T}")]
 struct Answer<T> {
     status: u16,
     message: &'static str,
@@ -163,7 +192,9 @@ fn ok(response: impl Serialize) -> HttpResponse {
     json(StatusCode::OK, &answer)
 }
 
-#[derive(Serialize)]
+/// An account's endpoint.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OcrolusEndpoint")]
 struct Details {
     webhook_endpoint: String,
     events: Vec<String>,
@@ -313,7 +344,9 @@ async fn details(caller: Caller, context: web::Data<Context>) -> Result<HttpResp
     Ok(ok(Details::of(endpoint, &catalog)))
 }
 
-#[derive(Serialize)]
+/// What came of a test.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OcrolusTest")]
 struct Tried {
     message: String,
     /// Null where no answer came.

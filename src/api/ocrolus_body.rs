@@ -5,6 +5,7 @@
 //! printed: there are passwords and secrets in it.
 
 use actix_web::HttpRequest;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Context;
@@ -26,18 +27,28 @@ const SECRET_CHARACTERS: std::ops::RangeInclusive<usize> = 16..=128;
 const CREDENTIAL_BYTES_MAX: usize = 1024;
 
 /// What a body says about the endpoint.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(rename = "OcrolusSettingsIn", description = "What is absent stays.")]
 pub struct SettingsIn {
+    /// Where messages are sent; needed the first time. It enables a disabled endpoint.
+    #[schemars(extend("format" = "uri"))]
     webhook_endpoint: Option<String>,
+    /// Names of event types. None at all take the endpoint away.
     event: Option<Names>,
-    /// The name that answers use.
+    /// The same by the name that answers use; only one of both can be given.
     events: Option<Names>,
+    /// For Basic authentication; without a colon. An empty one takes it away.
+    #[schemars(length(max = CREDENTIAL_BYTES_MAX))]
     username: Option<String>,
+    /// Never shown again.
+    #[schemars(length(max = CREDENTIAL_BYTES_MAX))]
     password: Option<String>,
 }
 
-#[derive(Deserialize)]
+/// A text with commas between the names, or a list of them.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(inline)]
 #[serde(
     untagged,
     expecting = "must be a text with commas between the names, or a list of names"
@@ -202,9 +213,12 @@ impl Settings {
     }
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(rename = "OcrolusRotateIn", extend("required" = ["secret_key"]))]
 pub struct RotateIn {
+    /// What requests are signed with from now on.
+    #[schemars(with = "String", length(min = *SECRET_CHARACTERS.start(), max = *SECRET_CHARACTERS.end()))]
     secret_key: Option<String>,
 }
 

@@ -4,11 +4,9 @@
 //! OpenAPI document is made, so that the two cannot disagree. Bodies and answers are described by
 //! the types that are read and written (`schemars`), doc comments and all.
 
-#![allow(dead_code, reason = "read by the document")]
-
 use actix_web::http::Method;
 use actix_web::{HttpResponse, Resource, Route, guard, web};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use super::error::Failure;
@@ -30,6 +28,8 @@ pub struct Operation {
     /// A request without a body is taken, too.
     pub body_is_optional: bool,
     pub answers: Vec<Answer>,
+    /// The body of every error, where it is not that of the native API.
+    pub errors: Option<Content>,
     /// No credential is needed.
     pub open: bool,
     body_bytes_max: usize,
@@ -55,6 +55,22 @@ pub struct Content {
 }
 
 impl Content {
+    /// Text whose form the media type says.
+    pub fn text(media_type: &'static str) -> Content {
+        Content {
+            media_type,
+            schema: |_| json_schema!({ "type": "string" }),
+        }
+    }
+
+    /// A form with the fields of `T`.
+    pub fn form<T: JsonSchema>(media_type: &'static str) -> Content {
+        Content {
+            media_type,
+            ..Content::json::<T>()
+        }
+    }
+
     pub fn json<T: JsonSchema>() -> Content {
         Content {
             media_type: "application/json",
@@ -81,6 +97,7 @@ impl Operation {
             takes: Vec::new(),
             body_is_optional: false,
             answers: Vec::new(),
+            errors: None,
             open: false,
             body_bytes_max: BODY_BYTES_MAX,
             route,
@@ -142,23 +159,36 @@ impl Operation {
     }
 
     /// An answer with a JSON body.
-    pub fn answers<T: JsonSchema>(mut self, status: u16, says: &'static str) -> Operation {
+    pub fn answers<T: JsonSchema>(self, status: u16, says: &'static str) -> Operation {
+        self.answers_content(status, says, Some(Content::json::<T>()))
+    }
+
+    /// An answer without a body; an error has the one that errors have.
+    pub fn answers_nothing(self, status: u16, says: &'static str) -> Operation {
+        self.answers_content(status, says, None)
+    }
+
+    /// An answer with a body of another media type.
+    pub fn answers_content(
+        mut self,
+        status: u16,
+        says: &'static str,
+        content: Option<Content>,
+    ) -> Operation {
         self.answers.push(Answer {
             status,
             says,
-            content: Some(Content::json::<T>()),
+            content,
         });
         self
     }
 
-    /// An answer without a body.
-    pub fn answers_nothing(mut self, status: u16, says: &'static str) -> Operation {
-        self.answers.push(Answer {
-            status,
-            says,
-            content: None,
-        });
-        self
+    /// Errors look like this, which is not how they look in the native API.
+    pub fn errors<T: JsonSchema>(self) -> Operation {
+        Operation {
+            errors: Some(Content::json::<T>()),
+            ..self
+        }
     }
 
     /// A POST that is not done twice where it comes again with the same `idempotency-key`.

@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, dev::Payload, web};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -64,7 +65,9 @@ impl fmt::Display for Refused {
     }
 }
 
-#[derive(Serialize)]
+/// What is wrong, each thing in a sentence.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OvationErrors")]
 struct ErrorsOut {
     errors: Vec<String>,
 }
@@ -466,13 +469,19 @@ fn noted<T>(found: Result<T>, errors: &mut Vec<String>) -> Result<Option<T>> {
     }
 }
 
-#[derive(Serialize)]
+/// A webhook, without its password and its authentication headers.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OvationWebhookOut")]
 struct WebhookOut<'a> {
     id: u64,
     target_url: &'a str,
+    /// Several with commas where it was made elsewhere; null where it takes all.
     event: Option<String>,
     username: Option<&'a str>,
+    /// The template's id as the path has it: a number where it is all digits.
+    #[schemars(with = "TemplateIdOut")]
     project_requisition_template_association_id: TemplateId<'a>,
+    /// The sensitive ones of a webhook that was made elsewhere have the value `***`.
     #[serde(rename = "requestHeaders")]
     request_headers: BTreeMap<&'a str, &'a str>,
 }
@@ -503,6 +512,16 @@ enum TemplateId<'a> {
     Text(&'a str),
 }
 
+/// [`TemplateId`] for the document.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+#[allow(dead_code, reason = "only its schema is used")]
+enum TemplateIdOut {
+    Number(i64),
+    Text(String),
+}
+
 impl TemplateId<'_> {
     fn of(text: &str) -> TemplateId<'_> {
         let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
@@ -514,13 +533,16 @@ impl TemplateId<'_> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OvationOne")]
 struct One<'a> {
     webhook_endpoint: WebhookOut<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OvationAll")]
 struct All<'a> {
+    /// By their numbers.
     webhook_endpoints: Vec<WebhookOut<'a>>,
 }
 
@@ -529,40 +551,88 @@ fn shown(status: StatusCode, endpoint: &Endpoint, template: &str) -> Answered {
     answered(status, &One { webhook_endpoint })
 }
 
+// What bodies look like, for the document: `Draft` reads them by hand.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "OvationWebhookIn")]
+#[allow(dead_code, reason = "only its schema is used")]
+struct WebhookIn {
+    #[serde(rename = "webhookEndpoint")]
+    webhook_endpoint: WebhookFields,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "OvationWebhookFields")]
+#[allow(dead_code, reason = "only its schema is used")]
+struct WebhookFields {
+    /// Where messages are sent: http or https, of at most 2 KiB.
+    #[schemars(length(min = 1), extend("format" = "uri"))]
+    target_url: String,
+    /// The name of the event type that is sent.
+    #[schemars(length(min = 1))]
+    event: String,
+    /// For Basic authentication; without a colon.
+    #[schemars(length(min = 1, max = CREDENTIAL_BYTES_MAX))]
+    username: String,
+    /// For Basic authentication; never shown again.
+    #[schemars(length(min = 1, max = CREDENTIAL_BYTES_MAX))]
+    password: String,
+    /// Sent along with every request. Absent leaves what there is, null clears it.
+    #[serde(rename = "requestHeaders")]
+    request_headers: Option<BTreeMap<String, String>>,
+    /// The same, and never shown again.
+    #[serde(rename = "authenticationHeaders")]
+    authentication_headers: Option<BTreeMap<String, String>>,
+}
+
 /// This module's part of the API.
 pub fn operations() -> Vec<Operation> {
-    vec![
+    let operations = vec![
         Operation::get(
             "/api/v3/project_templates/{template_id}/webhook_endpoints",
             "ovation.webhook-endpoint.list",
             web::to(list),
         )
-        .summary("List webhooks (Ovation)"),
+        .summary("List webhooks (Ovation)")
+        .description(
+            "A project template is an application, by its uid or id; a webhook is an endpoint, by \
+             its number.",
+        )
+        .answers::<All>(200, "The webhooks"),
         Operation::post(
             "/api/v3/project_templates/{template_id}/webhook_endpoints",
             "ovation.webhook-endpoint.create",
             web::to(create),
         )
-        .summary("Create a webhook (Ovation)"),
+        .summary("Create a webhook (Ovation)")
+        .once()
+        .takes::<WebhookIn>()
+        .answers::<One>(201, "Created"),
         Operation::get(
             "/api/v3/project_templates/{template_id}/webhook_endpoints/{webhook_id}",
             "ovation.webhook-endpoint.get",
             web::to(get),
         )
-        .summary("Show a webhook (Ovation)"),
+        .summary("Show a webhook (Ovation)")
+        .answers::<One>(200, "The webhook"),
         Operation::put(
             "/api/v3/project_templates/{template_id}/webhook_endpoints/{webhook_id}",
             "ovation.webhook-endpoint.update",
             web::to(put),
         )
-        .summary("Change a webhook (Ovation)"),
+        .summary("Change a webhook (Ovation)")
+        .takes::<WebhookIn>()
+        .answers::<One>(200, "Changed"),
         Operation::delete(
             "/api/v3/project_templates/{template_id}/webhook_endpoints/{webhook_id}",
             "ovation.webhook-endpoint.delete",
             web::to(delete),
         )
-        .summary("Delete a webhook (Ovation)"),
-    ]
+        .summary("Delete a webhook (Ovation)")
+        .answers::<One>(200, "Deleted; this is what it was")
+        .answers_nothing(422, "There is no such webhook"),
+    ];
+    let operations = operations.into_iter();
+    operations.map(Operation::errors::<ErrorsOut>).collect()
 }
 
 pub async fn list(

@@ -3,8 +3,11 @@
 //! Anyone with a valid credential reads them: they are the operator's settings, without secrets.
 //! Templates are not shown but for the request that they make of an example.
 
+use std::collections::BTreeMap;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -14,21 +17,26 @@ use super::endpoint_rules::secret_hint;
 use super::error::Failure;
 use super::extract::{json, path_part};
 use super::operation::Operation;
-use super::page::Query;
+use super::page::{Listed, Query, page_parameters};
 use super::retry::Retry;
 use crate::domain::profile::{Method, Profile, Success};
 use crate::domain::secret::SecretForm;
 use crate::error::Error;
 
-#[derive(Serialize)]
+/// What requests look like to the endpoints that have this profile, and which answers are a success.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct ProfileOut<'a> {
     name: &'a str,
     description: &'a str,
+    /// Endpoints that name no profile have this one.
     is_default: bool,
     /// The first is the default.
     methods: Vec<&'static str>,
+    /// Which texts are secrets: `whsec_` ones or ed25519 keys (standard), one of both, or any text.
+    #[schemars(extend("enum" = ["standard", "whsec", "ed25519", "text"]))]
     secret_form: &'static str,
+    /// The same in words, for those who choose one.
     secret_hint: &'static str,
     /// Those that an endpoint cannot have as its own, in lower case.
     header_names: Vec<String>,
@@ -36,14 +44,20 @@ struct ProfileOut<'a> {
     timeout_seconds: u64,
     retry: Retry,
     /// A request as it would be sent.
+    #[schemars(with = "Option<BTreeMap<String, Value>>")]
     example_request: Option<&'a Value>,
 }
 
-#[derive(Serialize)]
+/// What an answer must be like for a message to count as delivered.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct SuccessOut<'a> {
+    /// Statuses and stretches of them.
+    #[schemars(with = "Vec<String>")]
     status: Value,
+    /// The text that the body must be; null for any.
     body: Option<&'a str>,
+    /// Null for any.
     content_type: Option<&'a str>,
 }
 
@@ -100,13 +114,17 @@ fn secret_form_word(form: SecretForm) -> &'static str {
 pub fn operations() -> Vec<Operation> {
     vec![
         Operation::get("/api/v1/profile", "v1.profile.list", web::to(list))
-            .summary("List wire profiles"),
+            .summary("List wire profiles")
+            .description("By their names. They are the operator's settings, without secrets.")
+            .parameters(page_parameters(false))
+            .answers::<Listed<ProfileOut>>(200, "A page of profiles"),
         Operation::get(
             "/api/v1/profile/{profile_name}",
             "v1.profile.get",
             web::to(get),
         )
-        .summary("Show a wire profile"),
+        .summary("Show a wire profile")
+        .answers::<ProfileOut>(200, "The profile"),
     ]
 }
 

@@ -226,7 +226,7 @@ pub fn operations() -> Vec<Operation> {
         .answers_nothing(204, "They end, now or when it was asked for"),
         Operation::post(
             "/api/v1/auth/logout",
-            "v1.authentication.logout",
+            "logout_api_v1_auth_logout__post",
             web::to(logout),
         )
         .summary("End the portal session or signed token that this request carries")

@@ -4,11 +4,14 @@
 //! replaced. Both are stored, signed, delivered and retried as any message is, and marked as tests
 //! wherever the message or an attempt for it is shown.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Context;
@@ -18,7 +21,10 @@ use super::error::Failure;
 use super::extract::{Body, json, once};
 use super::messages::{CHANNELS_PER_MESSAGE_MAX, MessageOut};
 use super::operation::Operation;
-use super::rules::{EVENT_TYPE_NAME_MAX, Problems, check_channels, check_uid, without_repeats};
+use super::rules::{
+    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels, check_uid,
+    without_repeats,
+};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::name_problem;
 use crate::domain::id::{MessageId, OrganisationId};
@@ -27,24 +33,37 @@ use crate::domain::{merge, payload};
 use crate::error::{Error, Result};
 use crate::store::{Catalog, NewMessage, Once};
 
-/// The contract's body, `EventExampleIn`.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(rename = "EventExampleIn", extend("required" = ["eventType"]))]
 struct ExampleIn {
+    /// The event type whose example is sent.
+    #[schemars(with = "String", length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))]
     event_type: Option<String>,
     /// Which one of the examples in the event type's schema, counted from 0. Without effect where
     /// the event type has an `example` of its own.
     example_index: Option<usize>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("required" = ["eventType"]))]
 struct SimulationIn<'a> {
+    /// The event type whose example is sent.
+    #[schemars(with = "String", length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))]
     event_type: Option<String>,
-    /// Merged into the example (RFC 7396).
+    /// Merged into the example (RFC 7396): null takes a field away.
     #[serde(borrow)]
+    #[schemars(with = "Option<BTreeMap<String, Value>>")]
     overrides: Option<&'a RawValue>,
+    /// As a published message's.
+    #[schemars(
+        length(min = 1, max = CHANNELS_PER_MESSAGE_MAX),
+        inner(length(min = 1, max = CHANNEL_NAME_MAX), regex(pattern = NAME_PATTERN))
+    )]
     channels: Option<Vec<String>>,
+    /// Your own id for the message.
+    #[schemars(length(min = 1, max = 256), regex(pattern = NAME_PATTERN))]
     event_id: Option<String>,
     /// Of `send-example`.
     #[serde(skip)]
@@ -164,15 +183,29 @@ pub fn operations() -> Vec<Operation> {
             "v1.endpoint.send-example",
             web::to(send_example),
         )
-        .summary("Send an event type's example"),
+        .summary("Send an event type's example")
+        .description(TEST)
+        .once()
+        .takes::<ExampleIn>()
+        .answers::<MessageOut>(200, "Accepted, and durable")
+        .answers_nothing(409, DISABLED),
         Operation::post(
             "/api/v1/app/{app_id}/endpoint/{endpoint_id}/simulate",
             "v1.endpoint.simulate",
             web::to(simulate),
         )
-        .summary("Send an example with fields replaced"),
+        .summary("Send an example with fields replaced")
+        .description(TEST)
+        .once()
+        .takes::<SimulationIn>()
+        .answers::<MessageOut>(202, "Accepted, and durable")
+        .answers_nothing(409, DISABLED),
     ]
 }
+
+const TEST: &str = "Sent to this endpoint whatever its filter. It is stored, signed, delivered and \
+                    retried as any message is, and marked as a test wherever it is shown.";
+const DISABLED: &str = "The endpoint is disabled, or there is a message with this `eventId`";
 
 /// Sends an event type's example to the endpoint.
 pub async fn send_example(

@@ -1,5 +1,7 @@
 //! Sending messages again: which, and a few at a time.
 
+use std::sync::Arc;
+
 use super::{Runner, Turn};
 use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
@@ -49,7 +51,7 @@ impl Runner {
         &self,
         job: &Job,
         replay: &Replay,
-        endpoint: &Endpoint,
+        endpoint: &Arc<Endpoint>,
         room: usize,
     ) -> Result<ReplayStep> {
         let now = self.store.clock().now();

@@ -32,6 +32,7 @@ mod metrics;
 mod not_offered;
 mod ocrolus;
 mod okhi;
+mod openapi;
 mod operational;
 mod ovation;
 mod ovcode;

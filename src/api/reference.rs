@@ -1,0 +1,143 @@
+//! The API's documentation: `/openapi.json`, and the same for people at `/docs`.
+//!
+//! All of it is made once, at the start, and is the same for everybody: no credential is needed.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+    HeaderValue, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,
+};
+use actix_web::web::Bytes;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::Context;
+use super::docs;
+use super::error::Failure;
+use super::extract::path_part;
+use super::openapi::document;
+use super::operation::{Content, Operation};
+use crate::error::Error;
+
+/// Everything that is answered here, ready to be sent.
+pub struct Reference {
+    document: Page,
+    /// By what stands in the path behind `/docs/`; the first page has no name.
+    pages: BTreeMap<String, Page>,
+}
+
+struct Page {
+    content_type: &'static str,
+    body: Bytes,
+    etag: String,
+}
+
+impl Page {
+    fn new(content_type: &'static str, body: String) -> Page {
+        let hash = Sha256::digest(body.as_bytes());
+        Page {
+            content_type,
+            etag: format!("\"{}\"", hex::encode(&hash[..16])),
+            body: body.into(),
+        }
+    }
+
+    fn answer(&self, request: &HttpRequest) -> HttpResponse {
+        let known = request.headers().get_all(IF_NONE_MATCH);
+        let is_known = known
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|etag| etag.trim().trim_start_matches("W/") == self.etag);
+        let status = match is_known {
+            true => StatusCode::NOT_MODIFIED,
+            false => StatusCode::OK,
+        };
+        let mut response = HttpResponse::build(status);
+        // What is kept is asked for again each time, and changes with the server's version only.
+        response
+            .insert_header((ETAG, self.etag.clone()))
+            .insert_header((CACHE_CONTROL, "no-cache"));
+        if is_known {
+            return response.finish();
+        }
+        response
+            .insert_header((CONTENT_TYPE, self.content_type))
+            .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+            .insert_header((CONTENT_SECURITY_POLICY, docs::policy()))
+            .body(self.body.clone())
+    }
+}
+
+impl Reference {
+    pub fn new(operations: &[Operation]) -> Reference {
+        let document = document(operations);
+        Reference::of(&document)
+    }
+
+    fn of(document: &Value) -> Reference {
+        let pages = docs::pages(document)
+            .into_iter()
+            .map(|(name, html)| (name, Page::new(HTML, html)))
+            .collect();
+        let text = serde_json::to_string(document).expect("a JSON value is JSON");
+        Reference {
+            document: Page::new("application/json", text),
+            pages,
+        }
+    }
+}
+
+const HTML: &str = "text/html; charset=utf-8";
+
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get("/openapi.json", "server.openapi", web::to(openapi))
+            .summary("Show the OpenAPI document")
+            .description("This description of the API, for programs.")
+            .answers::<BTreeMap<String, Value>>(200, "The document")
+            .answers_nothing(304, "It is the one with the ETag given")
+            .without_credential(),
+        Operation::get("/docs", "server.docs", web::to(first_page))
+            .summary("Read the documentation")
+            .description("This description of the API, for people.")
+            .answers_content(200, "The first page", Some(Content::text(HTML)))
+            .answers_nothing(304, "It is the one with the ETag given")
+            .without_credential(),
+        Operation::get("/docs/{page}", "server.docs-page", web::to(page))
+            .summary("Read a page of the documentation")
+            .answers_content(200, "The page", Some(Content::text(HTML)))
+            .answers_nothing(304, "It is the one with the ETag given")
+            .answers_nothing(404, "There is no such page")
+            .without_credential(),
+    ]
+}
+
+async fn openapi(request: HttpRequest, context: web::Data<Context>) -> HttpResponse {
+    let mut response = context.reference.document.answer(&request);
+    // There is nothing in it that a page of another origin could not have.
+    let anyone = HeaderValue::from_static("*");
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, anyone);
+    response
+}
+
+fn found(request: &HttpRequest, context: &Context, name: &str) -> Result<HttpResponse, Failure> {
+    let pages = &context.reference.pages;
+    let page = pages.get(name).ok_or(Error::NotFound("page"))?;
+    Ok(page.answer(request))
+}
+
+async fn first_page(
+    request: HttpRequest,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    found(&request, &context, "")
+}
+
+async fn page(request: HttpRequest, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
+    found(&request, &context, path_part(&request, "page"))
+}

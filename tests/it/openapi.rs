@@ -1,0 +1,126 @@
+//! The OpenAPI document and its pages, as a running server answers them.
+
+use std::collections::BTreeSet;
+
+use awc::http::Method;
+use serde_json::Value;
+
+use crate::support::{Server, assert_error};
+
+const NOBODY: [(&str, &str); 1] = [("authorization", "")];
+
+async fn document(server: &Server) -> Value {
+    let answer = server.call(Method::GET, "/openapi.json", &NOBODY, None);
+    answer.await.expect(200)
+}
+
+/// Each path with the methods that are documented for it.
+fn paths(document: &Value) -> Vec<(String, BTreeSet<String>)> {
+    let paths = document["paths"].as_object().expect("paths");
+    paths
+        .iter()
+        .map(|(path, methods)| {
+            let methods = methods.as_object().expect("methods").keys();
+            (
+                path.clone(),
+                methods.map(|one| one.to_ascii_uppercase()).collect(),
+            )
+        })
+        .collect()
+}
+
+/// The path with something in the place of its parts.
+fn filled(path: &str) -> String {
+    let parts = path.split('/');
+    let parts = parts.map(|part| match part.starts_with('{') {
+        true => "something",
+        false => part,
+    });
+    parts.collect::<Vec<_>>().join("/")
+}
+
+#[actix_web::test]
+async fn each_path_takes_the_methods_of_the_document_and_no_other() {
+    let server = Server::start().await;
+    let document = document(&server).await;
+    assert!(paths(&document).len() > 20);
+    for (path, documented) in paths(&document) {
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+            let place = filled(&path);
+            let as_method = Method::from_bytes(method.as_bytes()).unwrap();
+            // Without a credential nothing is done; who is not known hears that the path is there.
+            let answer = server.call(as_method, &place, &NOBODY, None).await;
+            if documented.contains(method) {
+                let is_open = document["paths"][&path][method.to_ascii_lowercase()]["security"]
+                    .as_array()
+                    .is_some_and(Vec::is_empty);
+                match is_open {
+                    true => assert!(!answer.text.contains("no such path"), "{method} {place}"),
+                    false => assert_eq!(answer.status, 401, "{method} {place}: {}", answer.text),
+                }
+                assert_ne!(answer.status, 405, "{method} {place}");
+                continue;
+            }
+            assert_eq!(answer.status, 405, "{method} {place}: not in the document");
+            let allowed = answer.header("allow").expect("the methods there are");
+            let allowed = allowed.split(", ").map(str::to_owned).collect();
+            assert_eq!(documented, allowed, "{place}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn the_document_and_its_pages_are_for_everybody_and_are_not_sent_twice() {
+    let server = Server::start().await;
+    let document = document(&server).await;
+    assert_eq!(document["openapi"], "3.1.0");
+    let sections = document["tags"].as_array().expect("sections");
+    let pages = sections
+        .iter()
+        .map(|tag| format!("/docs/{}", tag["name"].as_str().unwrap()));
+    let mut html = String::new();
+    for path in pages.chain(["/docs", "/docs/", "/openapi.json"].map(str::to_owned)) {
+        let answer = server.call(Method::GET, &path, &NOBODY, None).await;
+        assert_eq!(answer.status, 200, "{path}");
+        let policy = answer.header("content-security-policy").expect("a policy");
+        assert!(
+            policy.starts_with("default-src 'none'; style-src 'sha256-"),
+            "{policy}"
+        );
+        let etag = answer.header("etag").expect("an ETag").to_owned();
+        for known in [etag.clone(), format!("\"x\", W/{etag}")] {
+            let headers = [NOBODY[0], ("if-none-match", known.as_str())];
+            let again = server.call(Method::GET, &path, &headers, None).await;
+            assert_eq!((again.status, again.text.as_str()), (304, ""), "{path}");
+            assert_eq!(again.header("etag"), Some(etag.as_str()));
+        }
+        let other = [NOBODY[0], ("if-none-match", "\"another\"")];
+        let fresh = server.call(Method::GET, &path, &other, None).await;
+        assert_eq!((fresh.status, &fresh.text), (200, &answer.text));
+        if path.starts_with("/docs") {
+            assert_eq!(
+                answer.header("content-type"),
+                Some("text/html; charset=utf-8")
+            );
+            html.push_str(&answer.text);
+        }
+    }
+    for (path, methods) in paths(&document) {
+        for method in methods {
+            let operation = &document["paths"][&path][method.to_ascii_lowercase()];
+            let id = operation["operationId"].as_str().expect("an id");
+            assert!(
+                html.contains(&format!("id=\"{id}\"")),
+                "{id} has no place in the pages"
+            );
+            assert!(html.contains(&format!("#{id}\"")), "nothing leads to {id}");
+        }
+    }
+    for forbidden in ["<script", " style=", "src=", "http://"] {
+        assert!(!html.contains(forbidden), "{forbidden}");
+    }
+    let nowhere = server
+        .call(Method::GET, "/docs/nothing", &NOBODY, None)
+        .await;
+    assert_error(&nowhere, 404, "not_found");
+}
