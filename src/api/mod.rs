@@ -25,33 +25,39 @@ mod channels;
 mod cors;
 mod credential;
 mod docs;
+mod document;
 mod endpoint_body;
 mod endpoint_headers;
 mod endpoint_rules;
 mod endpoint_secret;
 mod endpoints;
 mod error;
+mod event_type_import;
 mod event_types;
 mod extract;
 mod form;
+mod jobs;
 mod message_batch;
 mod message_body;
 mod messages;
 mod not_offered;
 mod ocrolus;
 mod ocrolus_body;
-mod openapi;
+mod open_api;
 mod operation;
+mod operational;
 mod ovation;
 mod page;
 mod profiles;
 mod reference;
+mod replays;
 mod retry;
 mod rules;
 mod sessions;
 mod target;
 mod test_events;
 mod tokens;
+mod usage;
 
 use access::{Action, Caller};
 use error::Failure;
@@ -110,8 +116,13 @@ fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         endpoints::operations(),
         endpoint_headers::operations(),
         endpoint_secret::operations(),
+        operational::operations(),
         test_events::operations(),
+        replays::operations(),
+        jobs::operations(),
+        usage::operations(),
         event_types::operations(),
+        event_type_import::operations(),
         channels::operations(),
         profiles::operations(),
         tokens::operations(),
@@ -272,6 +283,23 @@ mod tests {
             (Method::POST, "/api/v1/app/a/endpoint/e/secret/rotate"),
             (Method::POST, "/api/v1/app/a/endpoint/e/send-example"),
             (Method::POST, "/api/v1/app/a/endpoint/e/simulate/"),
+            (Method::GET, "/api/v1/operational-webhook/endpoint"),
+            (Method::POST, "/api/v1/operational-webhook/endpoint/"),
+            (Method::PUT, "/api/v1/operational-webhook/endpoint/e"),
+            (Method::GET, "/api/v1/operational-webhook/endpoint/e/secret"),
+            (
+                Method::GET,
+                "/api/v1/operational-webhook/endpoint/e/attempt",
+            ),
+            (Method::POST, "/api/v1/event-type/import/openapi"),
+            (Method::POST, "/api/v1/app/a/endpoint/e/recover"),
+            (Method::POST, "/api/v1/app/a/endpoint/e/replay-missing/"),
+            (Method::POST, "/api/v1/app/a/endpoint/e/bulk-replay"),
+            (Method::GET, "/api/v1/background-task"),
+            (Method::GET, "/api/v1/background-task/t"),
+            (Method::POST, "/api/v1/background-task/t/cancel"),
+            (Method::POST, "/api/v1/stats/usage/app"),
+            (Method::PUT, "/api/v1/stats/usage/event-types"),
             (Method::GET, "/api/v1/event-type"),
             (Method::GET, "/api/v1/channel"),
             (Method::DELETE, "/api/v1/event-type/x.y"),

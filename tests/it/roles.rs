@@ -22,6 +22,7 @@ const ROLES: [&str; 5] = [
 type Row = (&'static str, &'static str, Value, [u16; 5]);
 
 const ALL: [u16; 5] = [200; 5];
+const OWNERS: [u16; 5] = [200, 403, 403, 403, 403];
 
 /// The routes of `src/api/mod.rs`, in an order in which one leaves what the next needs.
 fn table() -> Vec<Row> {
@@ -35,9 +36,20 @@ fn table() -> Vec<Row> {
         "/api/v1/app/{role}/endpoint/{endpoint}/secret",
     );
     let rotate = "/api/v1/app/{role}/endpoint/{endpoint}/secret/rotate";
+    let (own_endpoint, own_endpoints, own_headers) = (
+        "/api/v1/operational-webhook/endpoint/own-{role}",
+        "/api/v1/operational-webhook/endpoint",
+        "/api/v1/operational-webhook/endpoint/own-{role}/headers",
+    );
     let messages = "/api/v1/app/{role}/msg";
     let resend = "/api/v1/app/{role}/msg/{message}/endpoint/{endpoint}/resend";
     let event_type = "/api/v1/event-type/made-{role}";
+    let (recover, missing, bulk) = (
+        "/api/v1/app/{role}/endpoint/{endpoint}/recover",
+        "/api/v1/app/{role}/endpoint/{endpoint}/replay-missing",
+        "/api/v1/app/{role}/endpoint/{endpoint}/bulk-replay",
+    );
+    let since = json!({"since": "2024-01-01T00:00:00Z"});
     let grant = "/api/v1/token/{user}/endpoint/{endpoint}";
     let named = json!({"name": "n", "uid": "{role}"});
     let url = json!({"url": "{url}"});
@@ -144,6 +156,40 @@ fn table() -> Vec<Row> {
             [200, 403, 200, 200, 200],
         ),
         ("POST", resend, json!({}), [202, 403, 202, 202, 202]),
+        // Replays and other jobs.
+        ("POST", recover, since.clone(), [202, 403, 202, 202, 202]),
+        ("POST", missing, since.clone(), [202, 403, 202, 403, 202]),
+        ("POST", bulk, since, [202, 403, 202, 202, 202]),
+        (
+            "GET",
+            "/api/v1/background-task",
+            none.clone(),
+            [200, 403, 200, 200, 200],
+        ),
+        (
+            "GET",
+            "/api/v1/background-task/{job}",
+            none.clone(),
+            [200, 403, 200, 200, 200],
+        ),
+        (
+            "POST",
+            "/api/v1/background-task/{job}/cancel",
+            none.clone(),
+            [200, 403, 200, 200, 200],
+        ),
+        (
+            "POST",
+            "/api/v1/stats/usage/app",
+            json!({"since": "2024-01-01T00:00:00Z", "until": "2099-01-01T00:00:00Z"}),
+            [202, 403, 403, 403, 403],
+        ),
+        (
+            "PUT",
+            "/api/v1/stats/usage/event-types",
+            none.clone(),
+            [202, 403, 403, 403, 403],
+        ),
         // Endpoints.
         ("GET", endpoints, none.clone(), [200, 403, 200, 200, 200]),
         ("POST", endpoints, url.clone(), [201, 403, 201, 201, 201]),
@@ -174,6 +220,64 @@ fn table() -> Vec<Row> {
             [204, 403, 403, 403, 403],
         ),
         ("POST", "/api/v1/auth/logout", none.clone(), [403; 5]),
+        // The organisation's own endpoints, and the import of event types.
+        (
+            "POST",
+            "/api/v1/event-type/import/openapi",
+            json!({"spec": {"webhooks": {}}}),
+            [200, 403, 403, 403, 403],
+        ),
+        ("GET", own_endpoints, none.clone(), OWNERS),
+        (
+            "POST",
+            own_endpoints,
+            json!({"url": "{url}"}),
+            [201, 403, 403, 403, 403],
+        ),
+        (
+            "PUT",
+            own_endpoint,
+            json!({"url": "{url}"}),
+            [201, 403, 403, 403, 403],
+        ),
+        ("GET", own_endpoint, none.clone(), OWNERS),
+        ("GET", own_headers, none.clone(), OWNERS),
+        (
+            "PUT",
+            own_headers,
+            json!({"headers": {}}),
+            [204, 403, 403, 403, 403],
+        ),
+        (
+            "PATCH",
+            own_headers,
+            json!({"headers": {}}),
+            [204, 403, 403, 403, 403],
+        ),
+        (
+            "GET",
+            "/api/v1/operational-webhook/endpoint/own-{role}/secret",
+            none.clone(),
+            OWNERS,
+        ),
+        (
+            "POST",
+            "/api/v1/operational-webhook/endpoint/own-{role}/secret/rotate",
+            json!({}),
+            OWNERS,
+        ),
+        (
+            "GET",
+            "/api/v1/operational-webhook/endpoint/own-{role}/attempt",
+            none.clone(),
+            OWNERS,
+        ),
+        (
+            "DELETE",
+            own_endpoint,
+            none.clone(),
+            [204, 403, 403, 403, 403],
+        ),
         // Tokens and grants. An admin's are those of webhook users.
         (
             "GET",
@@ -272,6 +376,15 @@ async fn place(server: &Server, role: &'static str, receiver: &Receiver) -> Plac
     let message = server.publish_to(role, "a", json!({})).await;
     server.settle().await;
     let attempt = server.attempts_in(role, &message).await.remove(0);
+    // Canceled, and so it can be canceled again.
+    let recover = format!("/api/v1/app/{role}/endpoint/{endpoint}/recover");
+    server.set_disabled(role, &endpoint, true).await;
+    let since = json!({"since": "2024-01-01T00:00:00Z"});
+    let job = server.post(&recover, since).await.expect(202);
+    let job = job["id"].as_str().expect("an id").to_owned();
+    let cancel = format!("/api/v1/background-task/{job}/cancel");
+    server.post(&cancel, json!(null)).await.expect(200);
+    server.set_disabled(role, &endpoint, false).await;
     let user = token(server, json!({"name": "u", "role": "webhook_user"})).await;
     let other = token(server, json!({"name": "o", "role": "publisher"})).await;
     Place::from([
@@ -279,6 +392,7 @@ async fn place(server: &Server, role: &'static str, receiver: &Receiver) -> Plac
         ("url", receiver.url()),
         ("endpoint", endpoint),
         ("message", message),
+        ("job", job),
         ("attempt", attempt["id"].as_str().expect("an id").to_owned()),
         ("user", user.0),
         ("other", other.0),
