@@ -193,6 +193,7 @@ fn register(store: &Store, at: Timestamp) -> (ApplicationId, Arc<Endpoint>) {
         created_at: at,
         updated_at: at,
         tokens_valid_from: None,
+        tokens_ending: None,
     };
     let endpoint = Endpoint {
         id: EndpointId::at(at),
@@ -287,5 +288,6 @@ fn finished(endpoint: &Arc<Endpoint>, at: Timestamp, number: u64) -> Finished {
             false => Verdict::Delivered,
         },
         test: false,
+        event_id: None,
     }
 }

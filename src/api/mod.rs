@@ -26,6 +26,7 @@ mod cors;
 mod credential;
 mod deliveries;
 mod docs;
+mod document;
 mod endpoint_body;
 mod endpoint_headers;
 mod endpoint_rules;
@@ -45,8 +46,6 @@ mod messages;
 mod not_offered;
 mod ocrolus;
 mod ocrolus_body;
-
-mod openapi;
 mod operation;
 mod operational;
 mod ovation;

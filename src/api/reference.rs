@@ -16,9 +16,9 @@ use sha2::{Digest, Sha256};
 
 use super::Context;
 use super::docs;
+use super::document::document;
 use super::error::Failure;
 use super::extract::path_part;
-use super::openapi::document;
 use super::operation::{Content, Operation};
 use crate::error::Error;
 

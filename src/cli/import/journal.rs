@@ -55,6 +55,9 @@ pub struct Journal {
     done: HashSet<(Kind, String)>,
 }
 
+/// How the first line of every journal begins.
+const BEGIN: &[u8] = b"{\"import\"";
+
 impl Journal {
     pub fn open(path: &Path, from: &str, to: &str) -> Result<Journal> {
         let name = path.display().to_string();
@@ -198,7 +201,9 @@ fn read(file: &File) -> std::io::Result<Option<(Vec<Line>, u64)>> {
                 whole += length as u64;
             }
             // Nothing of a foreign file is cut off.
-            _ if cut_off && (whole > 0 || text.starts_with(b"{\"import\"")) => break,
+            _ if cut_off && (whole > 0 || text.starts_with(BEGIN) || BEGIN.starts_with(&text)) => {
+                break;
+            }
             _ => return Ok(None),
         }
     }

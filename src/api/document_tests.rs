@@ -83,8 +83,8 @@ fn every_operation_is_described() {
             }
         }
         let writes = [Method::PUT, Method::PATCH].contains(&operation.method);
-        let grants = operation.id == "v1.token.grant";
-        if writes && operation.takes.is_empty() && !grants {
+        let all_in_path = ["v1.token.grant", "v1.statistics.aggregate-event-types"];
+        if writes && operation.takes.is_empty() && !all_in_path.contains(&operation.id) {
             note("takes no body".to_owned());
         }
     }
@@ -264,9 +264,8 @@ const CONTRACT: [&str; 41] = [
 ];
 
 /// What is still to come. Empty when this issue is done.
-const TO_COME: [&str; 6] = [
+const TO_COME: [&str; 5] = [
     "v1.endpoint.get-stats",
-    "v1.endpoint.recover",
     "v1.message-attempt.expunge-content",
     "v1.message-attempt.list-attempted-destinations",
     "v1.message-attempt.list-attempted-messages",

@@ -15,7 +15,7 @@ use super::error::{InvalidBody, OtherBody};
 use super::operation::{Answer, Content, Operation};
 
 /// The document's sections, in their order.
-const TAGS: [(&str, &str); 13] = [
+const TAGS: [(&str, &str); 16] = [
     (
         "application",
         "One customer of yours each: it has endpoints, and messages are published for it.",
@@ -40,6 +40,15 @@ const TAGS: [(&str, &str); 13] = [
     ),
     ("token", "Credentials of callers, and what they may see."),
     (
+        "background-task",
+        "Work that goes on behind an answer, such as sending many messages again.",
+    ),
+    ("statistics", "How much was published."),
+    (
+        "operational-webhook",
+        "Your own endpoints, which hear what happens to those of your customers.",
+    ),
+    (
         "authentication",
         "Links to the portal, and the end of what they and signed tokens allow.",
     ),
@@ -56,7 +65,7 @@ const TAGS: [(&str, &str); 13] = [
 ];
 
 /// What the parts of paths name.
-const PATH_PARTS: [(&str, &str); 10] = [
+const PATH_PARTS: [(&str, &str); 11] = [
     ("app_id", "The application, by its id or uid."),
     (
         "endpoint_id",
@@ -67,6 +76,7 @@ const PATH_PARTS: [(&str, &str); 10] = [
     ("event_type_name", "The event type's name."),
     ("profile_name", "The profile's name."),
     ("token_id", "The token's id."),
+    ("task_id", "The background task's id."),
     (
         "template_id",
         "The project template: an application, by its uid or id.",
@@ -418,5 +428,5 @@ fn common_errors(operation: &Operation) -> Vec<(u16, &'static str)> {
 }
 
 #[cfg(test)]
-#[path = "openapi_tests.rs"]
+#[path = "document_tests.rs"]
 mod tests;
