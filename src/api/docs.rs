@@ -153,9 +153,9 @@ impl<'a> Docs<'a> {
         let info = &self.document["info"];
         let mut main = format!("<h1>{} API</h1>\n", escape(text(info, "title")));
         let version = escape(text(info, "version"));
-        let _ = write!(
+        let _ = writeln!(
             main,
-            "<p class=\"meta\">Version {version} · <a href=\"/openapi.json\">OpenAPI document</a></p>\n"
+            "<p class=\"meta\">Version {version} · <a href=\"/openapi.json\">OpenAPI document</a></p>"
         );
         main.push_str(&prose(text(info, "description")));
         main.push_str(
@@ -223,9 +223,9 @@ impl<'a> Docs<'a> {
              <th scope=\"col\">In</th><th scope=\"col\">Type</th><th scope=\"col\">Meaning</th></tr></thead>\n<tbody>\n",
         );
         for parameter in items(parameters) {
-            let _ = write!(
+            let _ = writeln!(
                 html,
-                "<tr><th scope=\"row\"><code>{}</code>{}</th><td>{}</td><td>{}</td><td>{}{}</td></tr>\n",
+                "<tr><th scope=\"row\"><code>{}</code>{}</th><td>{}</td><td>{}</td><td>{}{}</td></tr>",
                 escape(text(parameter, "name")),
                 required(parameter["required"] == true),
                 escape(text(parameter, "in")),
@@ -364,9 +364,9 @@ impl<'a> Docs<'a> {
 
     fn schema(&self, html: &mut String, schema: &Value, depth: usize) {
         let Some(object) = self.inner(schema) else {
-            let _ = write!(
+            let _ = writeln!(
                 html,
-                "<p>{}. {}</p>\n",
+                "<p>{}. {}</p>",
                 self.kind(schema),
                 line(text(schema, "description"))
             );
@@ -395,9 +395,9 @@ impl<'a> Docs<'a> {
                 limits(field),
             );
             if let Some(inner) = self.inner(field).filter(|_| depth < DEPTH_MAX) {
-                let _ = write!(
+                let _ = writeln!(
                     html,
-                    "<details><summary>Fields of <code>{}</code></summary>\n",
+                    "<details><summary>Fields of <code>{}</code></summary>",
                     escape(name)
                 );
                 self.schema(html, inner, depth + 1);
@@ -568,9 +568,9 @@ fn contents(section: &Section, from_outside: bool) -> String {
     };
     let mut html = String::from("<ul class=\"contents\">\n");
     for operation in &section.operations {
-        let _ = write!(
+        let _ = writeln!(
             html,
-            "<li><a href=\"{}#{}\">{}</a><span class=\"request\">{} {}</span></li>\n",
+            "<li><a href=\"{}#{}\">{}</a><span class=\"request\">{} {}</span></li>",
             escape(&page),
             escape(text(operation.says, "operationId")),
             escape(text(operation.says, "summary")),
