@@ -32,12 +32,15 @@ use crate::store::{Catalog, NewMessage, Once};
 #[serde(rename_all = "camelCase", default)]
 struct ExampleIn {
     event_type: Option<String>,
+    /// Which of the examples in the event type's schema, from 0.
+    example_index: Option<usize>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct SimulationIn<'a> {
     event_type: Option<String>,
+    example_index: Option<usize>,
     /// Merged into the example (RFC 7396).
     #[serde(borrow)]
     overrides: Option<&'a RawValue>,
@@ -63,7 +66,7 @@ impl SimulationIn<'_> {
     ) -> Result<Test> {
         let mut problems = Problems::default();
         let example = match &self.event_type {
-            Some(name) => example_of(catalog, organisation, name)
+            Some(name) => example_of(catalog, organisation, name, self.example_index)
                 .map_err(|problem| problems.add(&["body", "eventType"], problem))
                 .ok(),
             None => {
@@ -112,6 +115,7 @@ fn example_of<'a>(
     catalog: &'a Catalog,
     organisation: OrganisationId,
     name: &str,
+    index: Option<usize>,
 ) -> Result<&'a str, String> {
     if let Some(problem) = name_problem(name, EVENT_TYPE_NAME_MAX) {
         return Err(problem);
@@ -120,8 +124,11 @@ fn example_of<'a>(
         None => Err(format!("there is no event type {name}")),
         Some(known) if known.archived => Err(format!("the event type {name} is archived")),
         Some(known) => known
-            .example()
-            .ok_or_else(|| format!("the event type {name} has no example")),
+            .example(index.unwrap_or(0))
+            .ok_or_else(|| match index {
+                Some(index) => format!("the event type {name} has no example {index}"),
+                None => format!("the event type {name} has no example"),
+            }),
     }
 }
 
@@ -166,8 +173,10 @@ pub async fn send_example(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     let endpoint = named(&context, &caller, &request, Action::SendAgain)?;
+    let example = body.json::<ExampleIn>()?;
     let input = SimulationIn {
-        event_type: body.json::<ExampleIn>()?.event_type,
+        event_type: example.event_type,
+        example_index: example.example_index,
         ..SimulationIn::default()
     };
     let once = once(&request, &caller, &body)?;

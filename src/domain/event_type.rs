@@ -62,14 +62,14 @@ fn feature_flags_of_any_age<'de, D: Deserializer<'de>>(
 }
 
 impl EventType {
-    /// JSON text of a payload to try an endpoint out with: `example`, else the first of the
-    /// `examples` in the newest version's schema.
-    pub fn example(&self) -> Option<&str> {
+    /// JSON text of a payload to try an endpoint out with: `example`, else the one at this place of
+    /// the `examples` in the newest version's schema.
+    pub fn example(&self, index: usize) -> Option<&str> {
         self.example.as_deref().or_else(|| {
             let schemas: BTreeMap<String, &RawValue> =
                 serde_json::from_str(self.schemas.as_deref()?).ok()?;
             let newest = schemas.iter().max_by_key(|(version, _)| age(version))?;
-            first_example(newest.1.get())
+            example_at(index, newest.1.get())
         })
     }
 }
@@ -80,15 +80,15 @@ fn age(version: &str) -> (Vec<Option<u64>>, &str) {
     (numbers.map(|part| part.parse().ok()).collect(), version)
 }
 
-/// The first of a schema's examples, where that is an object.
-fn first_example(schema: &str) -> Option<&str> {
+/// One of a schema's examples, where that is an object.
+fn example_at(index: usize, schema: &str) -> Option<&str> {
     #[derive(Deserialize)]
     struct Schema<'a> {
         #[serde(borrow)]
         examples: Vec<&'a RawValue>,
     }
     let schema: Schema<'_> = serde_json::from_str(schema).ok()?;
-    let example = schema.examples.first()?.get();
+    let example = schema.examples.get(index)?.get();
     example.starts_with('{').then_some(example)
 }
 
@@ -110,7 +110,7 @@ pub fn name_problem(text: &str, max: usize) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn example_of(example: Option<&str>, schemas: Option<&str>) -> Option<String> {
+    fn example_of(index: usize, example: Option<&str>, schemas: Option<&str>) -> Option<String> {
         let event_type = EventType {
             organisation: OrganisationId([1; 20]),
             name: "a.b".to_owned(),
@@ -125,7 +125,7 @@ mod tests {
             channels: None,
             group_name: None,
         };
-        event_type.example().map(str::to_owned)
+        event_type.example(index).map(str::to_owned)
     }
 
     #[test]
@@ -165,8 +165,18 @@ mod tests {
             (None, Some(r#"{"1":{"examples":{"v":1}}}"#), None),
             (None, Some("{}"), None),
         ] {
-            let found = example_of(example, schemas);
+            let found = example_of(0, example, schemas);
             assert_eq!(found.as_deref(), expected, "{example:?} {schemas:?}");
         }
+    }
+
+    #[test]
+    fn one_of_several_examples_can_be_chosen() {
+        let schemas = Some(r#"{"1":{"examples":[{"v":0},{"v":1}]}}"#);
+        for (index, expected) in [(0, Some(r#"{"v":0}"#)), (1, Some(r#"{"v":1}"#)), (2, None)] {
+            assert_eq!(example_of(index, None, schemas).as_deref(), expected);
+        }
+        let own = Some(r#"{"own":1}"#);
+        assert_eq!(example_of(1, own, schemas).as_deref(), own, "there is one");
     }
 }

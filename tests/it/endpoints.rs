@@ -499,6 +499,17 @@ async fn headers_are_sent_and_sensitive_ones_not_shown() {
     let shown = server.get(&headers).await.expect(200);
     assert_eq!(shown, json!({"headers": {}, "sensitive": []}));
 
+    // Newer clients name what is to go beside what is to be set; what is both is set.
+    let body = json!({"headers": {"X-A": "1", "X-B": "2", "X-C": "3"}});
+    assert_eq!(server.put(&headers, body).await.status, 204);
+    let body = json!({"headers": {"x-b": "4"}, "deleteHeaders": ["x-a", "X-B", "X-Not"]});
+    assert_eq!(server.patch(&headers, body).await.status, 204);
+    let shown = server.get(&headers).await.expect(200);
+    assert_eq!(
+        shown,
+        json!({"headers": {"X-C": "3", "x-b": "4"}, "sensitive": []})
+    );
+
     for (body, places) in [
         (json!({}), vec!["body.headers"]),
         (json!({"headers": null}), vec!["body.headers"]),

@@ -112,7 +112,7 @@ async fn an_example_goes_to_the_one_endpoint_byte_for_byte_and_is_marked() {
 }
 
 #[actix_web::test]
-async fn without_an_example_the_newest_schemas_first_one_is_sent() {
+async fn without_an_example_one_of_the_newest_schema_is_sent() {
     let receiver = Receiver::ok().await;
     let server = Server::start().await;
     let endpoint = server.endpoint(&receiver).await;
@@ -122,6 +122,11 @@ async fn without_an_example_the_newest_schemas_first_one_is_sent() {
     send_example(&server, &endpoint, "a.b").await.expect(200);
     server.settle().await;
     assert_eq!(receiver.requests()[0].body, br#"{"v" : 10.0}"#);
+    let body = json!({ "eventType": "a.b", "exampleIndex": 1 });
+    let path = format!("{APP}/endpoint/{endpoint}/send-example");
+    server.post(&path, body).await.expect(200);
+    server.settle().await;
+    assert_eq!(receiver.requests()[1].body, br#"{"v":1}"#);
     let example = json!({ "example": { "own": true } });
     server
         .patch("/api/v1/event-type/a.b", example)
@@ -129,7 +134,7 @@ async fn without_an_example_the_newest_schemas_first_one_is_sent() {
         .expect(200);
     send_example(&server, &endpoint, "a.b").await.expect(200);
     server.settle().await;
-    assert_eq!(receiver.requests()[1].body, br#"{"own":true}"#);
+    assert_eq!(receiver.requests()[2].body, br#"{"own":true}"#);
 }
 
 #[actix_web::test]
