@@ -1,4 +1,4 @@
-//! `cargo bench --bench deliver [-- --quick] [--dir PATH] [--set SETTING=VALUE] [throughput|steady|neighbour|fan-out|waiting|profiles]`
+//! `cargo bench --bench deliver [-- --quick] [--dir PATH] [--set SETTING=VALUE] [throughput|batch|steady|neighbour|fan-out|waiting|profiles]`
 //!
 //! How fast messages are accepted and delivered, at what cost, and how long one takes from the
 //! publisher's send to the receiver's hands: the real binary, on loopback, with its client and its
@@ -18,6 +18,9 @@ fn main() {
     rig::disk::report(options.scratch().path());
     if options.wants("throughput") {
         throughput(&options);
+    }
+    if options.wants("batch") {
+        batches(&options);
     }
     if options.wants("steady") {
         steady(&options);
@@ -118,6 +121,50 @@ fn throughput(options: &Options) {
         idle < 100.0,
     );
     line("disk", format!("{:.1} MiB", usage::disk(world.data())));
+}
+
+/// One at a time and a hundred at a time take turns, so that a busy machine is busy for both.
+fn batches(options: &Options) {
+    const AT_A_TIME: u64 = 100;
+    let messages = options.number("batch", 6_000, 30_000) / AT_A_TIME * AT_A_TIME;
+    let rounds = options.number("rounds", 2, 5);
+    heading(&format!(
+        "batch: {rounds} rounds of {messages} messages of {PAYLOAD_BYTES} bytes, single through 64 \
+         connections and {AT_A_TIME} in a request through 8, one endpoint"
+    ));
+    let world = World::start(options, &[]);
+    world.endpoint(&world.sink.url("/e/0"));
+    world.warm_up(1);
+    let server = world.server.process.id();
+    let mut costs = [(64, 1), (8, AT_A_TIME)].map(|(connections, at_a_time)| {
+        let mut load = world.load(messages, connections, None);
+        load.at_a_time = at_a_time;
+        (load, Vec::new(), Vec::new())
+    });
+    for _ in 0..rounds {
+        for (load, accepted, cpus) in &mut costs {
+            world.sink.reset();
+            let cpu = usage::cpu_at_rest(server);
+            let published = load.publish();
+            world.sink.wait(0..1, messages);
+            let cpu = usage::cpu_at_rest(server) - cpu;
+            accepted.push(published.per_second());
+            cpus.push(cpu.as_micros() as f64 / messages as f64);
+        }
+    }
+    let [single, batch] = costs.map(|(_, accepted, cpus)| (median(accepted), median(cpus)));
+    for (name, (accepted, cpu)) in [("single", single), ("in batches", batch)] {
+        line(
+            &format!("accepted, {name}"),
+            format!("{accepted:.0}/s, {cpu:.0} µs of server CPU, delivery included"),
+        );
+    }
+    judged(
+        "accepted in batches, of single",
+        format!("{:.2}", batch.0 / single.0),
+        "≥ 1.5",
+        batch.0 >= 1.5 * single.0,
+    );
 }
 
 fn steady(options: &Options) {

@@ -69,6 +69,79 @@ fn kill_under_load(server: &mut Server, ledger: &Ledger, path: &str, load_time: 
     });
 }
 
+/// Of a batch that was on its way when the process was killed all messages are there or none; of
+/// one that was answered, all.
+#[test]
+fn a_batch_is_whole_or_not_there_across_kills() {
+    const MESSAGES: usize = 100;
+    let mut random = StdRng::seed_from_u64(seed("batches"));
+    let directory = scratch();
+    let launch =
+        Launch::new(directory.path().join("data")).set("store.slice_bytes", 4 * 1024 * 1024);
+    let mut answered: Vec<bool> = Vec::new();
+    for kill in 0..8 {
+        let mut server = launch.start();
+        if kill == 0 {
+            let app = json!({ "name": "app", "uid": "app" });
+            server.api.call("POST", "/api/v1/app", &app, 201);
+            // So that there are deliveries to be written, too.
+            let endpoint = json!({ "url": "https://example.com/", "disabled": true });
+            server
+                .api
+                .call("POST", "/api/v1/app/app/endpoint", &endpoint, 201);
+        }
+        let load_time = Duration::from_millis(random.random_range(20..400));
+        let api = server.api.clone();
+        std::thread::scope(|scope| {
+            scope.spawn(|| publish_batches(&api, MESSAGES, &mut answered));
+            // Not to wait for anything: the moment of the kill is the random input of this test.
+            std::thread::sleep(load_time);
+            server.process.kill();
+        });
+    }
+    let server = launch.start();
+    let mut found = vec![0; answered.len()];
+    let mut iterator = String::new();
+    loop {
+        let path = format!("/api/v1/app/app/msg?limit=250&with_content=false&iterator={iterator}");
+        let page = server.api.get(&path);
+        for message in page["data"].as_array().expect("a list has data") {
+            let tag = message["tags"][0].as_str().and_then(|tag| tag.parse().ok());
+            let batch: usize = tag.expect("the number of its batch");
+            found[batch] += 1;
+        }
+        if page["done"] == true {
+            break;
+        }
+        iterator = page["iterator"]
+            .as_str()
+            .expect("more behind it")
+            .to_owned();
+    }
+    for (batch, (found, answered)) in found.iter().zip(&answered).enumerate() {
+        let is_whole = *found == MESSAGES;
+        let is_none = *found == 0 && !answered;
+        assert!(is_whole || is_none, "batch {batch}: {found}, {answered}");
+    }
+    let whole = answered.iter().filter(|answered| **answered).count();
+    assert!(whole > 10, "too little load to prove anything: {whole}");
+}
+
+/// Until the server is gone; notes for each batch whether it was answered.
+fn publish_batches(api: &Api, messages: usize, answered: &mut Vec<bool>) {
+    loop {
+        let tag = answered.len().to_string();
+        let message =
+            json!({ "eventType": "a", "payload": { "x": "y".repeat(500) }, "tags": [tag] });
+        let body = json!(vec![message; messages]).to_string();
+        let answer = api.request("POST", "/api/v1/app/app/msg/batch", &body);
+        answered.push(answer.as_ref().is_ok_and(|answer| answer.status == 202));
+        if answer.is_err() {
+            return;
+        }
+    }
+}
+
 #[test]
 fn a_second_process_on_the_same_store_is_refused_with_one_line() {
     let directory = scratch();

@@ -31,6 +31,9 @@ pub struct Load {
     pub connections: usize,
     /// Numbered from 0.
     pub messages: u64,
+    /// Messages in one request, of which `messages` is a multiple; more than one go to the path of
+    /// batches.
+    pub at_a_time: u64,
     /// Messages a second; as fast as they are accepted where absent.
     pub rate: Option<f64>,
     pub payload_bytes: usize,
@@ -125,7 +128,7 @@ fn flood(load: Load) -> Published {
     }
     let latencies = latencies.take();
     Published {
-        accepted: latencies.len() as u64,
+        accepted: latencies.len() as u64 * load.at_a_time,
         put_off: put_off.get(),
         started_ns,
         ended_ns: monotonic_ns(),
@@ -146,7 +149,7 @@ async fn send_all(
     let mut request = Prepared::new(load)?;
     let mut buffer = Vec::with_capacity(8 * 1024);
     while next.get() < load.messages {
-        let number = next.replace(next.get() + 1);
+        let number = next.replace(next.get() + load.at_a_time);
         let first_try = Instant::now();
         loop {
             let sent = monotonic_ns();
@@ -270,10 +273,11 @@ fn whole_answer(buffer: &[u8]) -> Result<Option<u16>> {
     }
 }
 
-/// A request made once, of which number and time are overwritten in place.
+/// A request made once, of which numbers and time are overwritten in place.
 struct Prepared {
     bytes: Vec<u8>,
-    stamp_at: usize,
+    /// Where each message's stamp begins.
+    stamps_at: Vec<usize>,
 }
 
 const STAMP: &str = r#"{"n":"0000000000","at":"00000000000000000000""#;
@@ -314,27 +318,44 @@ impl Prepared {
         let padding = load
             .payload_bytes
             .saturating_sub(STAMP.len() + r#","pad":""}"#.len() + load.members.len());
-        let body = format!(
+        let message = format!(
             r#"{{"eventType":"{EVENT_TYPE}","payload":{STAMP},{}"pad":"{}"}}}}"#,
             load.members,
             "x".repeat(padding)
         );
+        let (path, body) = match load.at_a_time {
+            1 => (load.path.clone(), message),
+            many => {
+                let messages = vec![message; many as usize];
+                let path = format!("{}/batch", load.path);
+                (path, format!("[{}]", messages.join(",")))
+            }
+        };
         let bytes = format!(
             "POST {} HTTP/1.1\r\nhost: {}\r\n{credential}content-type: application/json\r\n\
              content-length: {}\r\n\r\n{body}",
-            load.path,
+            path,
             load.address,
             body.len()
         )
         .into_bytes();
-        let stamp_at = find_stamp(&bytes).expect("the body holds the stamp");
-        Ok(Prepared { bytes, stamp_at })
+        let mut stamps_at = Vec::new();
+        let mut from = 0;
+        while let Some(place) = find_stamp(&bytes[from..]) {
+            stamps_at.push(from + place);
+            from += place + STAMP.len();
+        }
+        assert_eq!(stamps_at.len() as u64, load.at_a_time, "one in each");
+        Ok(Prepared { bytes, stamps_at })
     }
 
-    fn stamped(&mut self, number: u64, sent: u64) -> &[u8] {
-        let stamp = &mut self.bytes[self.stamp_at..];
-        NUMBER.write(stamp, number);
-        TIME.write(stamp, sent);
+    /// With the numbers from this one on.
+    fn stamped(&mut self, first: u64, sent: u64) -> &[u8] {
+        for (number, place) in (first..).zip(&self.stamps_at) {
+            let stamp = &mut self.bytes[*place..];
+            NUMBER.write(stamp, number);
+            TIME.write(stamp, sent);
+        }
         &self.bytes
     }
 }

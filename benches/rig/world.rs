@@ -97,6 +97,7 @@ impl World {
             token_path: Some(self.server.token_path.clone()),
             connections,
             messages,
+            at_a_time: 1,
             rate,
             payload_bytes: PAYLOAD_BYTES,
             members: self.members.clone(),

@@ -10,6 +10,7 @@ use std::fmt;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::{Error, Invalid};
@@ -123,6 +124,44 @@ impl Failure {
 }
 
 impl Failure {
+    pub fn body(&self) -> ErrorBody<'_> {
+        match self {
+            Failure::Of(Error::Invalid(problems)) => ErrorBody::Invalid {
+                detail: problems.iter().map(InvalidItem::from).collect(),
+            },
+            _ => {
+                let Row { code, detail, .. } = self.row();
+                ErrorBody::Other { code, detail }
+            }
+        }
+    }
+
+    /// What is wrong, where it is told beside other things: at `place`, in the form of a 422.
+    pub fn problems_at(&self, place: &[&str]) -> Vec<Invalid> {
+        let of = |parts: &[String]| {
+            let place = place.iter().map(|part| (*part).to_owned());
+            place.chain(parts.iter().cloned()).collect()
+        };
+        match self {
+            Failure::Of(Error::Invalid(problems)) => problems
+                .iter()
+                .map(|problem| Invalid {
+                    // Behind `body`.
+                    location: of(problem.location.get(1..).unwrap_or_default()),
+                    ..problem.clone()
+                })
+                .collect(),
+            _ => {
+                let Row { code, detail, .. } = self.row();
+                vec![Invalid {
+                    location: of(&[]),
+                    message: detail,
+                    kind: code,
+                }]
+            }
+        }
+    }
+
     /// The answer with this body, for a surface whose errors have a shape of their own: status and
     /// headers are the table's.
     pub fn answer(&self, body: &impl Serialize) -> HttpResponse {
@@ -138,19 +177,16 @@ impl Failure {
     }
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
-    code: &'a str,
-    detail: &'a str,
+/// The body of an answer that is an error.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ErrorBody<'a> {
+    Invalid { detail: Vec<InvalidItem<'a>> },
+    Other { code: &'static str, detail: String },
 }
 
-#[derive(Serialize)]
-struct InvalidBody<'a> {
-    detail: Vec<InvalidItem<'a>>,
-}
-
-#[derive(Serialize)]
-struct InvalidItem<'a> {
+#[derive(Serialize, JsonSchema)]
+pub struct InvalidItem<'a> {
     loc: &'a [String],
     msg: &'a str,
     #[serde(rename = "type")]
@@ -173,18 +209,7 @@ impl ResponseError for Failure {
     }
 
     fn error_response(&self) -> HttpResponse {
-        match self {
-            Failure::Of(Error::Invalid(problems)) => self.answer(&InvalidBody {
-                detail: problems.iter().map(InvalidItem::from).collect(),
-            }),
-            _ => {
-                let row = self.row();
-                self.answer(&Body {
-                    code: row.code,
-                    detail: &row.detail,
-                })
-            }
-        }
+        self.answer(&self.body())
     }
 }
 

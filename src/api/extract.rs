@@ -87,7 +87,7 @@ impl Body {
     }
 }
 
-fn invalid_body(place: Vec<String>, message: String, kind: &'static str) -> Error {
+pub fn invalid_body(place: Vec<String>, message: String, kind: &'static str) -> Error {
     let mut location = vec!["body".to_owned()];
     location.extend(place);
     Error::invalid(Invalid {
@@ -229,6 +229,14 @@ pub fn path_part<'a>(request: &'a HttpRequest, name: &str) -> &'a str {
 
 /// The caller's wish that this request happens once, where it has an `idempotency-key`.
 pub fn once(request: &HttpRequest, caller: &Caller, body: &Body) -> Result<Option<Once>> {
+    Ok(once_key(request, caller)?.map(|key| Once {
+        key,
+        body: Sha256::digest(&body.0).into(),
+    }))
+}
+
+/// The same without the body, for where that is long.
+pub fn once_key(request: &HttpRequest, caller: &Caller) -> Result<Option<[u8; 32]>> {
     let Some(key) = request.headers().get("idempotency-key") else {
         return Ok(None);
     };
@@ -251,10 +259,7 @@ pub fn once(request: &HttpRequest, caller: &Caller, body: &Body) -> Result<Optio
     if caller.role() == Role::WebhookUser {
         scope.push(&token.0);
     }
-    Ok(Some(Once {
-        key: scoped_key(&scope),
-        body: Sha256::digest(&body.0).into(),
-    }))
+    Ok(Some(scoped_key(&scope)))
 }
 
 /// Each part with its length before it, so that no two different lists hash the same bytes.

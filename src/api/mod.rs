@@ -30,6 +30,8 @@ mod error;
 mod event_types;
 mod extract;
 mod form;
+mod message_batch;
+mod message_body;
 mod messages;
 mod ocrolus;
 mod ocrolus_body;
@@ -69,17 +71,28 @@ const MESSAGE_ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 pub fn configure(
     context: web::Data<Context>,
 ) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
-    let message_bytes_max = context.config.limits.payload_bytes + MESSAGE_ENVELOPE_BYTES_MAX;
+    let limits = &context.config.limits;
+    let bytes_max = BytesMax {
+        message: limits.payload_bytes + MESSAGE_ENVELOPE_BYTES_MAX,
+        batch: limits.batch_bytes,
+    };
     move |config: &mut web::ServiceConfig| {
         config.app_data(context.clone());
-        routes(config, message_bytes_max);
+        routes(config, bytes_max);
     }
 }
 
+/// The longest bodies of what may have longer ones than others.
+#[derive(Clone, Copy)]
+struct BytesMax {
+    message: usize,
+    batch: usize,
+}
+
 /// Everything that is served, in the order in which routes are tried: publishing comes first.
-fn operations(message_bytes_max: usize) -> Vec<Operation> {
+fn operations(bytes_max: BytesMax) -> Vec<Operation> {
     [
-        messages::operations(message_bytes_max),
+        messages::operations(bytes_max),
         attempts::operations(),
         applications::operations(),
         endpoints::operations(),
@@ -110,11 +123,11 @@ fn own_operations() -> Vec<Operation> {
     ]
 }
 
-fn routes(config: &mut web::ServiceConfig, message_bytes_max: usize) {
+fn routes(config: &mut web::ServiceConfig, bytes_max: BytesMax) {
     config
         .app_data(web::PayloadConfig::new(operation::BODY_BYTES_MAX))
         .default_service(web::to(async || Err::<HttpResponse, _>(Failure::NoRoute)));
-    for resource in operation::resources("", operations(message_bytes_max)) {
+    for resource in operation::resources("", operations(bytes_max)) {
         config.service(resource);
     }
     config.service(ocrolus::routes());
@@ -159,7 +172,11 @@ mod tests {
     /// Without a context: a request that gets as far as needing one has passed everything here.
     macro_rules! answer {
         ($method:expr, $path:expr) => {{
-            let app = init_service(App::new().configure(|config| routes(config, 1024))).await;
+            let bytes_max = BytesMax {
+                message: 1024,
+                batch: 1024,
+            };
+            let app = init_service(App::new().configure(|config| routes(config, bytes_max))).await;
             let request = TestRequest::default().method($method).uri($path);
             let response = call_service(&app, request.to_request()).await;
             let allow = response.headers().get(header::ALLOW).cloned();
@@ -201,6 +218,8 @@ mod tests {
             (Method::POST, "/api/v1/app/a/msg/"),
             (Method::GET, "/api/v1/app/a/msg"),
             (Method::GET, "/api/v1/app/a/msg/m"),
+            (Method::POST, "/api/v1/app/a/msg/batch"),
+            (Method::POST, "/api/v1/app/a/msg/precheck/active"),
             (Method::GET, "/api/v1/app/a/msg/m/attempt/t"),
             (Method::POST, "/api/v1/app/a/msg/m/endpoint/e/resend/"),
             (Method::GET, "/api/v1/app/a/attempt/endpoint/e"),

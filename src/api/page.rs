@@ -16,7 +16,7 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use super::operation::Parameter;
-use super::rules::{CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems};
+use super::rules::{CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, TAG_MAX};
 use crate::clock::Timestamp;
 use crate::domain::event_type::name_problem;
 use crate::store::{Stretch, Window};
@@ -95,6 +95,20 @@ pub fn channel_parameter() -> Parameter {
             "type": "string",
             "minLength": 1,
             "maxLength": CHANNEL_NAME_MAX,
+            "pattern": NAME_PATTERN,
+        }),
+    )
+}
+
+/// What [`Query::tag`] reads.
+pub fn tag_parameter() -> Parameter {
+    Parameter::query(
+        "tag",
+        "Only what has this tag.",
+        json!({
+            "type": "string",
+            "minLength": 1,
+            "maxLength": TAG_MAX,
             "pattern": NAME_PATTERN,
         }),
     )
@@ -186,6 +200,13 @@ impl<'a> Query<'a> {
         let problem = name_problem(&channel, CHANNEL_NAME_MAX);
         self.problems.add_if(&["query", "channel"], problem);
         Some(channel)
+    }
+
+    pub fn tag(&mut self) -> Option<String> {
+        let tag = self.get("tag")?.to_owned();
+        let problem = name_problem(&tag, TAG_MAX);
+        self.problems.add_if(&["query", "tag"], problem);
+        Some(tag)
     }
 
     /// `before` and `after`, of which only one can be given.

@@ -12,6 +12,11 @@ use crate::error::{Error, Invalid, Result};
 /// The longest name of a channel.
 pub const CHANNEL_NAME_MAX: usize = 128;
 
+/// The longest tag of a message, which looks as a channel does.
+pub const TAG_MAX: usize = CHANNEL_NAME_MAX;
+
+pub const TAGS_PER_MESSAGE_MAX: usize = 10;
+
 /// Names of applications and tokens.
 pub const NAME_BYTES_MAX: usize = 1024;
 
@@ -138,6 +143,10 @@ pub fn check_channels(
     count_max: usize,
 ) {
     check_names(problems, place, channels, (count_max, CHANNEL_NAME_MAX));
+}
+
+pub fn check_tags(problems: &mut Problems, place: &[&str], tags: &[String]) {
+    check_names(problems, place, tags, (TAGS_PER_MESSAGE_MAX, TAG_MAX));
 }
 
 fn check_names(

@@ -117,6 +117,10 @@ pub struct Delivery {
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     pub payload_bytes: usize,
+    /// Of one request that publishes many messages.
+    pub batch_messages_max: usize,
+    pub batch_bytes: usize,
+    pub batch_deliveries_max: usize,
     pub url_bytes: usize,
     pub header_value_bytes: usize,
     pub headers_max: usize,
@@ -476,6 +480,22 @@ impl Config {
                 "must be 2 to 67108864 (64 MiB)",
             );
         }
+        // The answer to a batch is kept in one record, and may repeat what came in.
+        check(
+            (2..=32 << 20).contains(&limits.batch_bytes),
+            "limits.batch_bytes",
+            "must be 2 to 33554432 (32 MiB)",
+        );
+        check(
+            (1..=10_000).contains(&limits.batch_messages_max),
+            "limits.batch_messages_max",
+            "must be 1 to 10000",
+        );
+        check(
+            (1..=100_000).contains(&limits.batch_deliveries_max),
+            "limits.batch_deliveries_max",
+            "must be 1 to 100000",
+        );
         check(
             limits.answer_kept_bytes <= limits.answer_read_bytes,
             "limits.answer_kept_bytes",
@@ -1034,6 +1054,17 @@ mod tests {
                 "limits",
                 "answer_kept_bytes = 65537",
                 "limits.answer_kept_bytes",
+            ),
+            ("limits", "batch_bytes = 1", "limits.batch_bytes"),
+            (
+                "limits",
+                "batch_messages_max = 0",
+                "limits.batch_messages_max",
+            ),
+            (
+                "limits",
+                "batch_deliveries_max = 100001",
+                "limits.batch_deliveries_max",
             ),
             ("limits", "list_page_max = 0", "limits.list_page_max"),
             (

@@ -1,7 +1,8 @@
 //! What an attempt's outcome means for its delivery.
 //!
 //! Called by the worker after every attempt. Pure: time and randomness come in as arguments. A
-//! success delivers, 410 disables the endpoint, anything else is retried while the schedule lasts.
+//! success delivers, 410 disables the endpoint, anything else is retried while the schedule lasts and
+//! the message has not expired.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,18 +14,22 @@ use crate::domain::retry::RetrySchedule;
 
 /// The verdict on an outcome after `attempts` attempts, this one included, where `random` lies
 /// between 0 and 1. A `Retry-After` in the answer makes the wait longer, never shorter, and
-/// counts up to `retry_after_max`.
+/// counts up to `retry_after_max`. From `expires_at` on nothing is sent, so no retry is due then.
 pub fn judge(
     outcome: &Outcome,
     attempts: u32,
     schedule: &RetrySchedule,
     now: Timestamp,
     retry_after_max: Duration,
+    expires_at: Option<Timestamp>,
     random: f64,
 ) -> Verdict {
     let Some(failure) = &outcome.failure else {
         return Verdict::Delivered;
     };
+    if failure.kind == FailureKind::Expired {
+        return Verdict::GiveUp;
+    }
     let status = outcome.answer.as_ref().map(|answer| answer.status);
     if failure.kind == FailureKind::WrongAnswer && status == Some(410) {
         return Verdict::DisableEndpoint;
@@ -38,7 +43,11 @@ pub fn judge(
         .and_then(|answer| retry_after(answer, now))
         .unwrap_or_default()
         .min(retry_after_max);
-    Verdict::RetryAt(now + delay.max(asked_for))
+    let due = now + delay.max(asked_for);
+    match expires_at {
+        Some(end) if end <= due => Verdict::GiveUp,
+        _ => Verdict::RetryAt(due),
+    }
 }
 
 /// How long from `now` the answer asks to be left alone: `Retry-After` in seconds or as a date
@@ -96,6 +105,10 @@ mod tests {
     }
 
     fn verdict(outcome: &Outcome, attempts: u32) -> Verdict {
+        verdict_until(outcome, attempts, None)
+    }
+
+    fn verdict_until(outcome: &Outcome, attempts: u32, expires_at: Option<Timestamp>) -> Verdict {
         let schedule = RetrySchedule {
             waits: Waits::Listed(vec![Duration::from_secs(5), Duration::from_secs(300)]),
             jitter: 0.2,
@@ -106,6 +119,7 @@ mod tests {
             &schedule,
             NOW,
             Duration::from_secs(3600),
+            expires_at,
             0.5,
         )
     }
@@ -193,6 +207,34 @@ mod tests {
                 expected,
                 "{kind:?} {status:?} {retry_after:?} after {attempts}"
             );
+        }
+    }
+
+    #[test]
+    fn no_retry_is_due_when_the_message_has_expired() {
+        use FailureKind::*;
+        let until = |kind, status, retry_after, milliseconds| {
+            let end = Timestamp(NOW.0 + milliseconds);
+            verdict_until(&outcome(kind, status, retry_after), 1, Some(end))
+        };
+        for (kind, status, retry_after, milliseconds, expected) in [
+            (Some(WrongAnswer), Some(500), "", 5_001, after(5)),
+            (Some(WrongAnswer), Some(500), "", 5_000, Verdict::GiveUp),
+            (Some(WrongAnswer), Some(500), "6", 6_000, Verdict::GiveUp),
+            (Some(WrongAnswer), Some(500), "", 0, Verdict::GiveUp),
+            (Some(Expired), None, "", 0, Verdict::GiveUp),
+            (
+                Some(WrongAnswer),
+                Some(410),
+                "",
+                0,
+                Verdict::DisableEndpoint,
+            ),
+            // It was sent in time.
+            (None, Some(200), "", 0, Verdict::Delivered),
+        ] {
+            let verdict = until(kind, status, retry_after, milliseconds);
+            assert_eq!(verdict, expected, "{kind:?} {retry_after} {milliseconds}");
         }
     }
 

@@ -444,7 +444,11 @@ impl Worker {
             (Ok(None), Some(endpoint)) => {
                 let why = loader::missing(&delivery);
                 log::error!("{why}");
-                self.record_damaged(delivery, endpoint, &why);
+                let failure = Failure {
+                    kind: FailureKind::NotSendable,
+                    detail: why,
+                };
+                self.record_not_sent(delivery, endpoint, None, failure);
             }
             (Err(error), _) => {
                 log::error!("{} could not be read: {error}", delivery.key.message);
@@ -465,6 +469,15 @@ impl Worker {
     }
 
     fn spawn_attempt(&self, delivery: Delivery, endpoint: Arc<Endpoint>, message: Arc<Message>) {
+        let end = message.expires_at;
+        if let Some(end) = end.filter(|_| message.is_expired(self.store.clock().now())) {
+            let failure = Failure {
+                kind: FailureKind::Expired,
+                detail: format!("the message expired at {end}; no request was made"),
+            };
+            self.record_not_sent(delivery, endpoint, Some(&message), failure);
+            return;
+        }
         let (sender, store) = (self.sender.clone(), self.store.clone());
         let (shared, news) = (self.shared.clone(), self.news.clone());
         shared.metrics.in_flight.inc();
@@ -484,11 +497,14 @@ impl Worker {
         });
     }
 
-    fn record_damaged(&self, delivery: Delivery, endpoint: Arc<Endpoint>, why: &str) {
-        let failure = Failure {
-            kind: FailureKind::NotSendable,
-            detail: why.to_owned(),
-        };
+    /// An attempt without a request: its outcome is known already.
+    fn record_not_sent(
+        &self,
+        delivery: Delivery,
+        endpoint: Arc<Endpoint>,
+        message: Option<&Message>,
+        failure: Failure,
+    ) {
         let now = self.store.clock().now();
         let method = self.shared.send_settings.method(&endpoint);
         let outcome = Outcome::not_sent(&endpoint.url, method, now, failure);
@@ -498,7 +514,7 @@ impl Worker {
             &self.news,
             delivery,
             endpoint,
-            None,
+            message,
             outcome,
         );
     }
@@ -523,6 +539,7 @@ fn finish(
         shared.send_settings.retry_schedule(&endpoint),
         now,
         shared.retry_after_max,
+        message.and_then(|message| message.expires_at),
         rand::random::<f64>(),
     );
     if message.is_some_and(|message| message.origin == Origin::TestOnce)
@@ -544,7 +561,7 @@ fn finish(
         && delivery.trigger == Trigger::Scheduled
         && !message.origin.is_test()
     {
-        let waited = outcome.started_at.since(message.accepted_at).as_secs_f64();
+        let waited = outcome.started_at.since(message.first_due()).as_secs_f64();
         let answered = f64::from(outcome.timings.first_byte_us.unwrap_or_default()) / 1e6;
         shared
             .metrics

@@ -22,7 +22,7 @@ use super::layout::{self, EventIdRecord, MessageMeta, Meta, OnceAnswer, OnceReco
 use super::queue::{Command, Notify, Resend, Sender};
 use super::slices;
 use super::watchers::Watcher;
-use super::{Answered, Event, Finished, Inner, NewMessage, Once};
+use super::{Answered, Event, Finished, Inner, NewBatch, NewMessage, Once};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Trigger, Verdict};
 use crate::domain::id::{AttemptId, ID_TIME_STEP_MS, MessageId};
@@ -77,6 +77,17 @@ struct Batch {
     registrations: i64,
     /// The highest endpoint number in this batch.
     endpoint_number: u64,
+}
+
+impl Batch {
+    fn bytes(&self) -> usize {
+        self.live.bytes() + self.slice.bytes()
+    }
+
+    /// How many puts and deletes it has.
+    fn changes_count(&self) -> usize {
+        self.live.count() + self.slice.count()
+    }
 }
 
 enum Answer {
@@ -169,11 +180,9 @@ impl Committer {
                     break;
                 }
             }
-            let bytes = batch.live.bytes() + batch.slice.bytes();
-            let changes = batch.live.count() + batch.slice.count();
             if batch.commands >= BATCH_COMMANDS_MAX
-                || bytes >= BATCH_BYTES_MAX
-                || changes >= BATCH_CHANGES_MAX
+                || batch.bytes() >= BATCH_BYTES_MAX
+                || batch.changes_count() >= BATCH_CHANGES_MAX
             {
                 break;
             }
@@ -228,6 +237,12 @@ impl Committer {
                 watcher,
                 answer,
             } => self.stage_accept(batch, message, from_slice, watcher, answer),
+            Command::AcceptBatch {
+                batch: new,
+                from_slices,
+                once_from_slice,
+                answer,
+            } => self.stage_batch(batch, new, from_slices, once_from_slice, answer),
             Command::Record { finished } => {
                 self.stage_record(batch, *finished)?;
                 Ok(if batch.changes.is_empty() {
@@ -253,13 +268,7 @@ impl Committer {
             } => {
                 match self.remembered(&once, from_slice)? {
                     Some(remembered) => {
-                        let answered = remembered.and_then(|seen| match seen.answer {
-                            OnceAnswer::Answered(status) => Ok(Answered {
-                                status,
-                                body: seen.body,
-                            }),
-                            OnceAnswer::Message(..) => Err(other_request()),
-                        });
+                        let answered = remembered.and_then(super::Remembered::into_answered);
                         drop(answer.send(answered));
                     }
                     None => match decide(&self.inner.catalog()) {
@@ -326,22 +335,93 @@ impl Committer {
                 return Ok(Staged::More);
             }
         }
-        let event_key = message
-            .event_id
-            .as_ref()
-            .map(|event_id| layout::event_id_key(message.organisation, event_id));
+        let once = message.once;
+        match self.stage_message(batch, message, from_slice)? {
+            Err(conflict) => drop(answer.send(Err(conflict))),
+            Ok(accepted) => {
+                if let Some(watcher) = watcher {
+                    watcher.name(accepted.id);
+                }
+                if let Some(once) = &once {
+                    let id = OnceAnswer::Message(accepted.application, accepted.id);
+                    self.remember(batch, once, id, &[]);
+                }
+                batch.answers.push(Answer::Accepted(answer, accepted));
+            }
+        }
+        Ok(Staged::More)
+    }
+
+    /// Stages all of it in one batch, which may become larger than a batch of single messages
+    /// does: the request's limits bound it. One that already holds much is committed first.
+    fn stage_batch(
+        &mut self,
+        batch: &mut Batch,
+        new: Box<NewBatch>,
+        from_slices: Vec<u32>,
+        once_from_slice: u32,
+        answer: Sender<Answered>,
+    ) -> Result<Staged, layout::RecordError> {
+        let is_used = |once: &Once| batch.unique.contains(&layout::once_key(&once.key));
+        let changes = new.messages.len() as u64 + new.deliveries();
+        let fits = batch.bytes() + new.bytes <= BATCH_BYTES_MAX
+            && (batch.changes_count() as u64) + changes <= BATCH_CHANGES_MAX as u64;
+        let is_first = batch.commands == 1;
+        if new.once.as_ref().is_some_and(is_used) || (!fits && !is_first) {
+            return Ok(Staged::Later(Box::new(Command::AcceptBatch {
+                batch: new,
+                from_slices,
+                once_from_slice,
+                answer,
+            })));
+        }
+        let NewBatch {
+            once,
+            messages,
+            show,
+            ..
+        } = *new;
+        if let Some(once) = &once
+            && let Some(remembered) = self.remembered(once, once_from_slice)?
+        {
+            let answered = remembered.and_then(super::Remembered::into_answered);
+            drop(answer.send(answered));
+            return Ok(Staged::More);
+        }
+        let mut results = Vec::with_capacity(messages.len());
+        for (message, from_slice) in messages.into_iter().zip(from_slices) {
+            results.push(self.stage_message(batch, message, from_slice)?);
+        }
+        match show(results) {
+            Err(error) => drop(answer.send(Err(error))),
+            Ok(answered) => {
+                if let Some(once) = &once {
+                    let status = OnceAnswer::Answered(answered.status);
+                    self.remember(batch, once, status, &answered.body);
+                }
+                batch.answers.push(Answer::Answered(answer, answered));
+            }
+        }
+        Ok(Staged::More)
+    }
+
+    /// Stages one message with its deliveries; a conflict, and nothing staged, where its event id
+    /// is taken.
+    fn stage_message(
+        &mut self,
+        batch: &mut Batch,
+        message: NewMessage,
+        from_slice: u32,
+    ) -> Result<Result<Arc<Message>>, layout::RecordError> {
+        let event_key = message.event_key();
         if let Some(event_key) = &event_key
             && (batch.unique.contains(event_key) || self.event_id_taken(event_key, from_slice)?)
         {
             let conflict = "a message with this eventId was accepted within the last day";
-            drop(answer.send(Err(Error::Conflict(conflict.to_owned()))));
-            return Ok(Staged::More);
+            return Ok(Err(Error::Conflict(conflict.to_owned())));
         }
         let now = self.tick();
         let id = MessageId::in_order(now, self.next_in_step(now), rand::random());
-        if let Some(watcher) = watcher {
-            watcher.name(id);
-        }
         let commit = self.meta.commit + 1;
         let meta = MessageMeta {
             commit,
@@ -366,14 +446,6 @@ impl Committer {
             };
             layout::put(&mut batch.slice, &event_key, &record, &[]);
             batch.unique.insert(event_key);
-        }
-        if let Some(once) = &message.once {
-            self.remember(
-                batch,
-                once,
-                OnceAnswer::Message(message.application, id),
-                &[],
-            );
         }
         let accepted = Arc::new(Message {
             id,
@@ -406,8 +478,7 @@ impl Committer {
             };
             self.put_in(batch, delivery, self.slice.number, Some(accepted.clone()));
         }
-        batch.answers.push(Answer::Accepted(answer, accepted));
-        Ok(Staged::More)
+        Ok(Ok(accepted))
     }
 
     fn stage_record(
@@ -514,6 +585,14 @@ impl Committer {
                 drop(answer.send(remembered.map(|_| ())));
                 return Ok(Staged::More);
             }
+        }
+        if resend.message.is_expired(self.inner.clock.now()) {
+            let conflict =
+                "the message has expired (expiresAt), and nothing of it is sent any more";
+            drop(answer.send(Err(Error::Conflict(conflict.to_owned()))));
+            return Ok(Staged::More);
+        }
+        if let Some((once, _)) = &resend.once {
             self.remember(batch, once, OnceAnswer::Answered(202), b"{}");
         }
         let attempts = match resend.waiting {

@@ -28,6 +28,7 @@ use recount::Recount;
 use slices::Slices;
 use watchers::{Watcher, Watchers};
 
+mod batch;
 pub mod catalog;
 mod committer;
 mod deliveries;
@@ -44,6 +45,7 @@ mod slices;
 mod verify;
 mod watchers;
 
+pub use batch::{NewBatch, Show};
 pub use catalog::{Catalog, Change};
 pub use deliveries::DeliveryState;
 pub use export::{RestoreReport, restore};
@@ -213,6 +215,19 @@ pub enum Event {
 struct Remembered {
     answer: layout::OnceAnswer,
     body: Vec<u8>,
+}
+
+impl Remembered {
+    /// For a request that is not answered with one message.
+    fn into_answered(self) -> Result<Answered> {
+        match self.answer {
+            layout::OnceAnswer::Answered(status) => Ok(Answered {
+                status,
+                body: self.body,
+            }),
+            layout::OnceAnswer::Message(..) => Err(committer::other_request()),
+        }
+    }
 }
 
 type Listener = Box<dyn Fn(Event) + Send + Sync>;
@@ -447,13 +462,7 @@ impl Store {
         };
         let from_slice = match self.search_once(once).await? {
             Searched::Found(seen) => {
-                return match seen.answer {
-                    layout::OnceAnswer::Answered(status) => Ok(Answered {
-                        status,
-                        body: seen.body,
-                    }),
-                    layout::OnceAnswer::Message(..) => Err(committer::other_request()),
-                };
+                return seen.into_answered();
             }
             Searched::UpTo(slice) => slice,
         };
@@ -496,9 +505,9 @@ impl Store {
                 Searched::UpTo(slice) => from_slice = from_slice.min(slice),
             }
         }
-        if let Some(event_id) = &message.event_id {
-            let key = layout::event_id_key(message.organisation, event_id);
-            from_slice = from_slice.min(self.search_event_id(key).await?);
+        if let Some(key) = message.event_key() {
+            let found = self.search_event_ids(vec![Some(key)]).await?;
+            from_slice = from_slice.min(found[0]);
         }
         let (sender, answer) = oneshot::channel();
         self.offer(Command::Accept {
@@ -662,26 +671,6 @@ impl Store {
                 }
             }
             Ok(Searched::UpTo(newest))
-        })
-        .await
-    }
-
-    /// The slice from which on the committer must look, if the key is in none before it.
-    async fn search_event_id(&self, key: Vec<u8>) -> Result<u32> {
-        let (oldest, newest) = self.slices_within(EVENT_ID_UNIQUE);
-        if oldest == newest {
-            return Ok(newest);
-        }
-        self.read(move |inner| {
-            for number in oldest..newest {
-                let Some(engine) = inner.slice(number)? else {
-                    continue;
-                };
-                if inner.event_id_in(&engine, &key)? {
-                    return Ok(number);
-                }
-            }
-            Ok(newest)
         })
         .await
     }

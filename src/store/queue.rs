@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::catalog::{Catalog, Change};
 use super::watchers::Watcher;
-use super::{Answered, Finished, NewMessage, Once};
+use super::{Answered, Finished, NewBatch, NewMessage, Once};
 use crate::domain::message::{DeliveryKey, Message};
 use crate::error::{Error, Result};
 
@@ -44,6 +44,13 @@ pub enum Command {
         /// Who waits for its first attempt.
         watcher: Option<Arc<Watcher>>,
         answer: Sender<Arc<Message>>,
+    },
+    /// `from_slices`: the same for each message's event id, and for the batch's own key.
+    AcceptBatch {
+        batch: Box<NewBatch>,
+        from_slices: Vec<u32>,
+        once_from_slice: u32,
+        answer: Sender<Answered>,
     },
     Change {
         decide: Decide,
@@ -86,6 +93,7 @@ impl Command {
     fn bytes(&self) -> usize {
         match self {
             Command::Accept { message, .. } => message.payload.len(),
+            Command::AcceptBatch { batch, .. } => batch.bytes,
             _ => 0,
         }
     }
@@ -96,7 +104,9 @@ impl Command {
             // Dropping the decision closes its channel, which its caller reads as unavailable.
             Command::Change { decide } => drop(decide),
             Command::Record { finished } => drop(finished),
-            Command::ChangeOnce { answer, .. } => drop(answer.send(Err(error))),
+            Command::ChangeOnce { answer, .. } | Command::AcceptBatch { answer, .. } => {
+                drop(answer.send(Err(error)));
+            }
             Command::Resend { answer, .. }
             | Command::Cancel { answer, .. }
             | Command::DropSlice { answer, .. } => drop(answer.send(Err(error))),

@@ -10,12 +10,15 @@ use crate::support::{
 };
 
 const MESSAGES: &str = "/api/v1/app/app/msg";
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 10] = [
     "channels",
+    "deliverAt",
     "eventId",
     "eventType",
+    "expiresAt",
     "id",
     "payload",
+    "tags",
     "test",
     "timestamp",
 ];
@@ -42,18 +45,20 @@ async fn a_message_is_accepted_and_read_by_its_id_and_its_event_id() {
     let least = server.post(MESSAGES, least).await.expect(202);
     assert_eq!(keys(&least), KEYS);
     assert!(least["id"].as_str().unwrap().starts_with("msg_"));
-    assert_eq!(least["channels"], Value::Null);
-    assert_eq!(least["eventId"], Value::Null);
+    for absent in ["channels", "tags", "eventId", "deliverAt", "expiresAt"] {
+        assert_eq!(least[absent], Value::Null);
+    }
     assert_eq!(least["timestamp"], server.now().to_string());
 
     let all = json!({
         "eventType": "a.b", "payload": {"k": [1, null]}, "eventId": "e-1", "channels": ["x", "y", "x"],
-        "payloadRetentionPeriod": 90, "payloadRetentionHours": 5, "tags": ["t"],
+        "payloadRetentionHours": 5, "tags": ["t", "u", "t"], "transformationsParams": {"a": 1},
     });
     let one = server.post(MESSAGES, all).await.expect(202);
     assert_eq!(keys(&one), KEYS);
     assert_eq!(one["eventId"], "e-1");
     assert_eq!(one["channels"], json!(["x", "y"]));
+    assert_eq!(one["tags"], json!(["t", "u"]));
     assert_eq!(one["payload"], json!({"k": [1, null]}));
     for id in [one["id"].as_str().unwrap(), "e-1"] {
         let path = format!("{MESSAGES}/{id}");
@@ -287,6 +292,22 @@ async fn what_is_wrong_with_a_message_is_told_at_once() {
             with("payloadRetentionPeriod", json!("9")),
             vec!["body.payloadRetentionPeriod"],
         ),
+        (
+            with("payloadRetentionHours", json!(0)),
+            vec!["body.payloadRetentionHours"],
+        ),
+        (
+            json!({"eventType": "a", "payload": {}, "payloadRetentionHours": 24, "payloadRetentionPeriod": 5}),
+            vec!["body.payloadRetentionHours"],
+        ),
+        (with("tags", json!([])), vec!["body.tags"]),
+        (with("tags", json!(["a b"])), vec!["body.tags.0"]),
+        (with("tags", json!(["t".repeat(129)])), vec!["body.tags.0"]),
+        (
+            with("tags", Value::from_iter((0..11).map(|n| format!("t{n}")))),
+            vec!["body.tags"],
+        ),
+        (with("deliverAt", json!(7)), vec!["body.deliverAt"]),
     ] {
         assert_invalid(&server.post(MESSAGES, body).await, &places);
     }
@@ -352,17 +373,18 @@ async fn an_event_id_is_free_again_after_a_day() {
 async fn lists_of_messages_are_filtered() {
     let server = started().await;
     let mut at = Vec::new();
-    for (event_id, event_type, channels) in [
-        ("m0", "a", json!(["x"])),
-        ("m1", "b", json!(["x", "y"])),
-        ("m2", "c", json!(null)),
-        ("m3", "a", json!(["y"])),
-        ("m4", "a.b", json!(["x"])),
+    for (event_id, event_type, channels, tags) in [
+        ("m0", "a", json!(["x"]), json!(["t"])),
+        ("m1", "b", json!(["x", "y"]), json!(["t", "u"])),
+        ("m2", "c", json!(null), json!(null)),
+        ("m3", "a", json!(["y"]), json!(["u"])),
+        ("m4", "a.b", json!(["x"]), json!(["x"])),
     ] {
         server.advance(Duration::from_secs(1));
         at.push(server.now());
         let body = json!({
-            "eventId": event_id, "eventType": event_type, "channels": channels, "payload": {},
+            "eventId": event_id, "eventType": event_type, "channels": channels, "tags": tags,
+            "payload": {},
         });
         server.post(MESSAGES, body).await.expect(202);
     }
@@ -382,6 +404,10 @@ async fn lists_of_messages_are_filtered() {
         ("event_types=none".into(), vec![]),
         ("channel=x".into(), vec!["m4", "m1", "m0"]),
         ("channel=y&event_types=a".into(), vec!["m3"]),
+        ("tag=t".into(), vec!["m1", "m0"]),
+        ("tag=u&channel=y&event_types=a".into(), vec!["m3"]),
+        ("tag=".into(), vec!["m4", "m3", "m2", "m1", "m0"]),
+        ("tag=y".into(), vec![]),
         (format!("before={between}"), vec!["m2", "m1", "m0"]),
         (format!("after={between}"), vec!["m4", "m3"]),
         (format!("before={first}"), vec!["m0"]),
@@ -416,6 +442,7 @@ async fn lists_of_messages_are_filtered() {
         ),
         ("with_content=2", vec!["query.with_content"]),
         ("channel=a%20b", vec!["query.channel"]),
+        ("tag=a%20b", vec!["query.tag"]),
         ("event_types=a%20b", vec!["query.event_types"]),
         (
             "limit=-1&with_content=no&channel=%C3%A4",
@@ -497,4 +524,48 @@ async fn history_goes_on_over_many_slices() {
         let wanted: Vec<String> = [8, 6, 4, 2, 0].map(|n: usize| ids[n].clone()).to_vec();
         assert_eq!(read, wanted, "{list}");
     }
+}
+
+#[actix_web::test]
+async fn a_precheck_tells_whether_anybody_would_get_it() {
+    let server = started().await;
+    let path = "/api/v1/app/app/msg/precheck/active";
+    let url = "https://example.com/";
+    server
+        .endpoint_of(
+            "app",
+            json!({"url": url, "eventTypes": ["a"], "channels": ["x"]}),
+        )
+        .await;
+    let disabled = json!({"url": url, "eventTypes": ["b"], "disabled": true});
+    let disabled = server.endpoint_of("app", disabled).await;
+    let event_type = json!({"name": "old", "description": "", "archived": true});
+    server
+        .post("/api/v1/event-type", event_type)
+        .await
+        .expect(201);
+    for (body, active) in [
+        (json!({"eventType": "a", "channels": ["y", "x"]}), true),
+        (json!({"eventType": "a", "channels": ["y"]}), false),
+        (json!({"eventType": "a"}), false),
+        (json!({"eventType": "b"}), false),
+        (json!({"eventType": "old"}), false),
+    ] {
+        let answer = server.post(path, body.clone()).await.expect(200);
+        assert_eq!(answer, json!({"active": active}), "{body}");
+    }
+    server.set_disabled("app", &disabled, false).await;
+    let answer = server.post(path, json!({"eventType": "b"})).await;
+    assert_eq!(answer.expect(200), json!({"active": true}));
+    // One that wants everything would get it, and cannot: it cannot be published.
+    server.endpoint_of("app", json!({"url": url})).await;
+    let answer = server.post(path, json!({"eventType": "old"})).await;
+    assert_eq!(answer.expect(200), json!({"active": false}));
+    let wrong = json!({"channels": []});
+    let answer = server.post(path, wrong).await;
+    assert_invalid(&answer, &["body.eventType", "body.channels"]);
+    let elsewhere = "/api/v1/app/none/msg/precheck/active";
+    let answer = server.post(elsewhere, json!({"eventType": "a"})).await;
+    assert_error(&answer, 404, "not_found");
+    assert_eq!(server.get(MESSAGES).await.expect(200)["data"], json!([]));
 }

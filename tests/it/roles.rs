@@ -108,6 +108,18 @@ fn table() -> Vec<Row> {
         ("POST", messages, publish, [202, 202, 403, 403, 403]),
         ("GET", messages, none.clone(), [200, 403, 200, 200, 200]),
         (
+            "POST",
+            "/api/v1/app/{role}/msg/batch",
+            json!([{"eventType": "a", "payload": {}}]),
+            [202, 202, 403, 403, 403],
+        ),
+        (
+            "POST",
+            "/api/v1/app/{role}/msg/precheck/active",
+            json!({"eventType": "a"}),
+            [200, 200, 403, 403, 403],
+        ),
+        (
             "GET",
             "/api/v1/app/{role}/msg/{message}",
             none.clone(),

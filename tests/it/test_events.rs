@@ -67,10 +67,13 @@ async fn an_example_goes_to_the_one_endpoint_byte_for_byte_and_is_marked() {
         keys(&message),
         [
             "channels",
+            "deliverAt",
             "eventId",
             "eventType",
+            "expiresAt",
             "id",
             "payload",
+            "tags",
             "test",
             "timestamp"
         ]

@@ -1,0 +1,476 @@
+//! Messages as the API takes and shows them.
+//!
+//! A body is parsed once; the payload stays a slice of the bytes that came in, and is shown from
+//! the bytes that are kept.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actix_web::web::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::Context;
+use super::applications::ApplicationIn;
+use super::error::Failure;
+use super::extract::{Body, optional_text, text};
+use super::rules::{
+    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, TAG_MAX, TAGS_PER_MESSAGE_MAX,
+    check_channels, check_tags, check_uid, without_repeats,
+};
+use crate::clock::Timestamp;
+use crate::domain::event_type::name_problem;
+use crate::domain::id::{ApplicationId, MessageId, OrganisationId};
+use crate::domain::message::{Message, Origin};
+use crate::domain::payload;
+use crate::error::Result;
+use crate::store::{NewMessage, Once};
+
+pub const CHANNELS_PER_MESSAGE_MAX: usize = 5;
+
+/// The longest retention that the contract lets a message ask for, in days and in hours.
+const RETENTION_DAYS: std::ops::RangeInclusive<i64> = 5..=90;
+const RETENTION_HOURS: std::ops::RangeInclusive<i64> = 1..=90 * 24;
+
+/// A message to publish.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("required" = ["eventType", "payload"]))]
+pub struct MessageIn<'a> {
+    /// What happened, such as `invoice.paid`. It need not be registered, and may not be archived.
+    #[schemars(with = "String", length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))]
+    event_type: Option<String>,
+    /// Your own id for the message, by which it can be found again; unique in the organisation
+    /// for a day.
+    #[schemars(length(min = 1, max = 256), regex(pattern = NAME_PATTERN))]
+    event_id: Option<String>,
+    /// What the message is about, for endpoints that take only some channels.
+    #[schemars(
+        length(min = 1, max = CHANNELS_PER_MESSAGE_MAX),
+        inner(length(min = 1, max = CHANNEL_NAME_MAX), regex(pattern = NAME_PATTERN))
+    )]
+    channels: Option<Vec<String>>,
+    /// Words to find it again by in lists.
+    #[schemars(
+        length(min = 1, max = TAGS_PER_MESSAGE_MAX),
+        inner(length(min = 1, max = TAG_MAX), regex(pattern = NAME_PATTERN))
+    )]
+    tags: Option<Vec<String>>,
+    /// What is sent, byte for byte as it stands here.
+    #[serde(borrow)]
+    #[schemars(with = "BTreeMap<String, Value>")]
+    payload: Option<&'a RawValue>,
+    /// When it is first attempted; at once where this is past. At most as far ahead as messages
+    /// are kept.
+    #[schemars(with = "Option<Timestamp>")]
+    deliver_at: Option<String>,
+    /// From then on nothing of it is sent. It lies after now and after `deliverAt`.
+    #[schemars(with = "Option<Timestamp>")]
+    expires_at: Option<String>,
+    /// In days. Taken for compatibility and without effect: how long payloads are kept is the
+    /// operator's setting.
+    #[schemars(range(min = 5, max = 90))]
+    payload_retention_period: Option<i64>,
+    /// The same in hours. Cannot be given together with it.
+    #[schemars(range(min = 1, max = 2160))]
+    payload_retention_hours: Option<i64>,
+    /// The application to create where the one in the path does not exist.
+    application: Option<ApplicationIn>,
+}
+
+/// What a message's body is checked against.
+#[derive(Clone, Copy)]
+pub struct Bounds<'a> {
+    /// The application in the path.
+    pub application: &'a str,
+    pub now: Timestamp,
+    /// How far ahead a message may be published.
+    pub ahead_max: Duration,
+    pub payload_bytes_max: usize,
+}
+
+impl<'a> Bounds<'a> {
+    pub fn of(context: &Context, application: &'a str) -> Bounds<'a> {
+        let retention_days = u64::from(context.config.store.retention_days);
+        Bounds {
+            application,
+            now: context.store.clock().now(),
+            ahead_max: Duration::from_secs(retention_days * 24 * 3600),
+            payload_bytes_max: context.config.limits.payload_bytes,
+        }
+    }
+}
+
+/// A message as it is to be stored, before it is known for which endpoints.
+pub struct Checked<'a> {
+    pub event_type: String,
+    pub event_id: Option<String>,
+    pub channels: Vec<String>,
+    pub tags: Vec<String>,
+    pub deliver_at: Option<Timestamp>,
+    pub expires_at: Option<Timestamp>,
+    pub payload: &'a RawValue,
+    pub application: Option<ApplicationIn>,
+}
+
+/// The message in a body, or all that is wrong with it.
+pub fn checked<'a>(body: &'a Body, bounds: &Bounds<'_>) -> Result<Checked<'a>, Failure> {
+    let message = body.json::<MessageIn<'_>>()?.checked(bounds)?;
+    let max = bounds.payload_bytes_max;
+    match message.payload.get().len() <= max {
+        true => Ok(message),
+        false => Err(Failure::TooLarge(format!(
+            "a payload has at most {max} bytes"
+        ))),
+    }
+}
+
+impl<'a> MessageIn<'a> {
+    fn checked(self, bounds: &Bounds<'_>) -> Result<Checked<'a>> {
+        let mut problems = Problems::default();
+        match &self.event_type {
+            Some(name) => {
+                let problem = name_problem(name, EVENT_TYPE_NAME_MAX);
+                problems.add_if(&["body", "eventType"], problem);
+            }
+            None => problems.missing(&["body", "eventType"]),
+        }
+        if let Some(id) = &self.event_id {
+            check_uid(&mut problems, &["body", "eventId"], id, MessageId::PREFIX);
+        }
+        let channels = self.channels.map(without_repeats);
+        if let Some(channels) = &channels {
+            let max = CHANNELS_PER_MESSAGE_MAX;
+            check_channels(&mut problems, &["body", "channels"], channels, max);
+        }
+        let tags = self.tags.map(without_repeats);
+        if let Some(tags) = &tags {
+            check_tags(&mut problems, &["body", "tags"], tags);
+        }
+        match self.payload {
+            Some(payload) => {
+                problems.add_if(&["body", "payload"], payload::problem(payload.get()));
+            }
+            None => problems.missing(&["body", "payload"]),
+        }
+        let deliver_at = instant(&mut problems, "deliverAt", self.deliver_at.as_deref());
+        let expires_at = instant(&mut problems, "expiresAt", self.expires_at.as_deref());
+        check_times(&mut problems, bounds, deliver_at, expires_at);
+        check_retention(
+            &mut problems,
+            self.payload_retention_period,
+            self.payload_retention_hours,
+        );
+        if let Some(application) = &self.application {
+            application.check(&mut problems, &["body", "application"]);
+            match application.uid.as_deref() {
+                None => problems.missing(&["body", "application", "uid"]),
+                // Where the path has a server's id, the application exists and this is ignored.
+                Some(uid)
+                    if uid != bounds.application
+                        && bounds.application.parse::<ApplicationId>().is_err() =>
+                {
+                    let message = "must be the application's uid in the path";
+                    problems.add(&["body", "application", "uid"], message);
+                }
+                Some(_) => {}
+            }
+        }
+        problems.done()?;
+        const CHECKED: &str = "its absence is a problem that was noted";
+        Ok(Checked {
+            event_type: self.event_type.expect(CHECKED),
+            event_id: self.event_id,
+            channels: channels.unwrap_or_default(),
+            tags: tags.unwrap_or_default(),
+            deliver_at,
+            expires_at,
+            payload: self.payload.expect(CHECKED),
+            application: self.application,
+        })
+    }
+}
+
+fn instant(problems: &mut Problems, name: &str, given: Option<&str>) -> Option<Timestamp> {
+    match given?.parse() {
+        Ok(instant) => Some(instant),
+        Err(_) => {
+            let message = "must be an RFC 3339 date and time, such as 2026-01-31T08:15:30Z";
+            problems.add(&["body", name], message);
+            None
+        }
+    }
+}
+
+fn check_times(
+    problems: &mut Problems,
+    bounds: &Bounds<'_>,
+    deliver_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+) {
+    if deliver_at.is_some_and(|at| at > bounds.now + bounds.ahead_max) {
+        let days = bounds.ahead_max.as_secs() / (24 * 3600);
+        let message = format!(
+            "must be at most {days} days ahead (store.retention_days), as long as it is kept"
+        );
+        problems.add(&["body", "deliverAt"], message);
+    }
+    if let Some(end) = expires_at {
+        if end <= bounds.now {
+            problems.add(&["body", "expiresAt"], "must not be past");
+        } else if deliver_at.is_some_and(|at| end <= at) {
+            problems.add(&["body", "expiresAt"], "must lie after deliverAt");
+        }
+    }
+}
+
+fn check_retention(problems: &mut Problems, days: Option<i64>, hours: Option<i64>) {
+    if days.is_some_and(|days| !RETENTION_DAYS.contains(&days)) {
+        problems.add(&["body", "payloadRetentionPeriod"], "must be 5 to 90");
+    }
+    if hours.is_some_and(|hours| !RETENTION_HOURS.contains(&hours)) {
+        problems.add(&["body", "payloadRetentionHours"], "must be 1 to 2160");
+    }
+    if days.is_some() && hours.is_some() {
+        let message = "cannot be given together with payloadRetentionPeriod";
+        problems.add(&["body", "payloadRetentionHours"], message);
+    }
+}
+
+impl Checked<'_> {
+    /// The message to accept; `payload` are the bytes of this one's.
+    pub fn into_new(
+        self,
+        organisation: OrganisationId,
+        application: ApplicationId,
+        lanes: Vec<u64>,
+        payload: Bytes,
+        once: Option<Once>,
+    ) -> NewMessage {
+        NewMessage {
+            organisation,
+            application,
+            event_type: self.event_type,
+            event_id: self.event_id,
+            channels: self.channels,
+            payload,
+            lanes,
+            once,
+            origin: Origin::Published,
+            tags: self.tags,
+            deliver_at: self.deliver_at,
+            expires_at: self.expires_at,
+        }
+    }
+}
+
+/// A message as it was accepted.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageOut<'a> {
+    #[serde(serialize_with = "text")]
+    id: MessageId,
+    event_type: &'a str,
+    /// Your own id for it.
+    event_id: Option<&'a str>,
+    channels: Option<&'a [String]>,
+    tags: Option<&'a [String]>,
+    /// An empty object where it was not asked for.
+    #[schemars(with = "BTreeMap<String, Value>")]
+    payload: &'a RawValue,
+    /// When it was accepted.
+    #[serde(serialize_with = "text")]
+    timestamp: Timestamp,
+    /// When it was to be attempted first, where that was said.
+    #[serde(serialize_with = "optional_text")]
+    deliver_at: Option<Timestamp>,
+    // Additions to the contract.
+    /// From then on nothing of it is sent.
+    #[serde(serialize_with = "optional_text")]
+    expires_at: Option<Timestamp>,
+    /// It was sent to try an endpoint out.
+    test: bool,
+}
+
+impl<'a> MessageOut<'a> {
+    pub fn new(message: &'a Message, payload: &'a RawValue) -> Self {
+        let some = |names: &'a [String]| Some(names).filter(|names| !names.is_empty());
+        MessageOut {
+            id: message.id,
+            event_type: &message.event_type,
+            event_id: message.event_id.as_deref(),
+            channels: some(&message.channels),
+            tags: some(&message.tags),
+            payload,
+            timestamp: message.accepted_at,
+            deliver_at: message.deliver_at,
+            expires_at: message.expires_at,
+            test: message.origin.is_test(),
+        }
+    }
+
+    pub fn with(message: &'a Message, with_content: bool) -> Self {
+        let payload: Option<&'a RawValue> = match with_content {
+            true => serde_json::from_slice(&message.payload).ok(),
+            false => None,
+        };
+        MessageOut::new(message, payload.unwrap_or_else(|| no_payload()))
+    }
+}
+
+/// What stands in for a payload that was not asked for.
+pub fn no_payload() -> &'static RawValue {
+    serde_json::from_str("{}").expect("an empty object is JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    /// 2023-11-14T22:13:20Z
+    const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+    fn bounds() -> Bounds<'static> {
+        Bounds {
+            application: "customer",
+            now: NOW,
+            ahead_max: Duration::from_secs(30 * 24 * 3600),
+            payload_bytes_max: 1 << 20,
+        }
+    }
+
+    fn check(text: &str) -> Result<Vec<String>> {
+        let body = Body(Bytes::copy_from_slice(text.as_bytes()));
+        let result = body
+            .json::<MessageIn<'_>>()
+            .and_then(|message| message.checked(&bounds()));
+        match result {
+            Ok(_) => Ok(Vec::new()),
+            Err(Error::Invalid(all)) => Ok(all.iter().map(|one| one.location.join(".")).collect()),
+            Err(other) => Err(other),
+        }
+    }
+
+    #[test]
+    fn messages_are_checked_whole() {
+        for (text, expected) in [
+            (r#"{"eventType":"a.b","payload":{}}"#, vec![]),
+            (
+                r#"{"eventType":"a.b","payload":{},"channels":["x"],"eventId":"e-1","payloadRetentionPeriod":90,"more":1}"#,
+                vec![],
+            ),
+            ("{}", vec!["body.eventType", "body.payload"]),
+            (
+                r#"{"eventType":"a b","payload":[],"channels":[],"eventId":"","payloadRetentionPeriod":4}"#,
+                vec![
+                    "body.eventType",
+                    "body.eventId",
+                    "body.channels",
+                    "body.payload",
+                    "body.payloadRetentionPeriod",
+                ],
+            ),
+            (
+                r#"{"eventType":"a","payload":"text"}"#,
+                vec!["body.payload"],
+            ),
+            (
+                r#"{"eventType":"a","payload":{"x":"\ud800"}}"#,
+                vec!["body.payload"],
+            ),
+            (r#"{"eventType":"a","payload":null}"#, vec!["body.payload"]),
+            (
+                r#"{"eventType":"a","payload":{},"channels":["1","2","3","4","5","6"]}"#,
+                vec!["body.channels"],
+            ),
+            (r#"{"eventType":7,"payload":{}}"#, vec!["body.eventType"]),
+            (
+                r#"{"eventType":"a","payload":{},"channels":["ok",1]}"#,
+                vec!["body.channels.1"],
+            ),
+            (r#"{"eventType":"a","payload":{"x":01}}"#, vec!["body"]),
+            (
+                r#"{"eventType":"a","payload":{},"application":{"name":"N","uid":"customer"}}"#,
+                vec![],
+            ),
+            (
+                r#"{"eventType":"a","payload":{},"application":{"name":"N","uid":"other"}}"#,
+                vec!["body.application.uid"],
+            ),
+            (
+                r#"{"eventType":"a","payload":{},"application":{}}"#,
+                vec!["body.application.name", "body.application.uid"],
+            ),
+            (
+                r#"{"eventType":"a","payload":{},"tags":["t"],"deliverAt":"2023-11-14T22:13:21Z","expiresAt":"2023-11-14T22:13:22Z","payloadRetentionHours":2160}"#,
+                vec![],
+            ),
+            (
+                r#"{"eventType":"a","payload":{},"deliverAt":"2023-12-14T22:13:20Z"}"#,
+                vec![],
+            ),
+            (
+                r#"{"eventType":"a","payload":{},"tags":[],"deliverAt":"2023-12-14T22:13:20.001Z","expiresAt":"2023-11-14T22:13:20Z"}"#,
+                vec!["body.tags", "body.deliverAt", "body.expiresAt"],
+            ),
+            (
+                r#"{"eventType":"a","payload":{},"deliverAt":"now","expiresAt":"2023-11-14","payloadRetentionHours":2161}"#,
+                vec![
+                    "body.deliverAt",
+                    "body.expiresAt",
+                    "body.payloadRetentionHours",
+                ],
+            ),
+            (
+                r#"{"eventType":"a","payload":{},"deliverAt":"2023-11-14T22:13:22Z","expiresAt":"2023-11-14T22:13:22Z"}"#,
+                vec!["body.expiresAt"],
+            ),
+        ] {
+            assert_eq!(check(text).unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_payload_deeper_than_any_stack_is_refused_and_not_followed() {
+        let deep = format!(
+            r#"{{"eventType":"a","payload":{{"a":{}{}}}}}"#,
+            "[".repeat(100_000),
+            "]".repeat(100_000)
+        );
+        assert_eq!(check(&deep).unwrap(), ["body.payload"]);
+        let elsewhere = deep.replace("payload", "ignored");
+        assert!(!check(&elsewhere).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_payload_is_shown_as_it_was_published() {
+        let payload = r#"{"b": 1.10,"a":"\u00e9" , "n":12345678901234567890123}"#;
+        let message = Message {
+            id: MessageId::at(Timestamp(1_700_000_000_000)),
+            application: ApplicationId::at(Timestamp(1_700_000_000_000)),
+            event_type: "a.b".to_owned(),
+            event_id: None,
+            channels: Vec::new(),
+            payload: Bytes::from(payload),
+            accepted_at: Timestamp(1_700_000_000_250),
+            origin: Origin::Published,
+            tags: Vec::new(),
+            deliver_at: None,
+            expires_at: None,
+            expunged: false,
+        };
+        let shown = serde_json::to_string(&MessageOut::with(&message, true)).unwrap();
+        assert_eq!(
+            shown,
+            format!(
+                r#"{{"id":"{}","eventType":"a.b","eventId":null,"channels":null,"tags":null,"payload":{payload},"timestamp":"2023-11-14T22:13:20.250Z","deliverAt":null,"expiresAt":null,"test":false}}"#,
+                message.id
+            )
+        );
+        let short = serde_json::to_value(MessageOut::with(&message, false)).unwrap();
+        assert_eq!(short["payload"], serde_json::json!({}));
+    }
+}

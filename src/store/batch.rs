@@ -1,0 +1,107 @@
+//! Messages that are accepted together: one command to the committer, one commit, one answer.
+//!
+//! Which of them can be accepted is known only where nothing races, so the answer is made there,
+//! by the caller's function, and remembered under the request's idempotency key as it is.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::queue::Command;
+use super::{Answered, EVENT_ID_UNIQUE, NewMessage, Once, Searched, Store, layout};
+use crate::domain::message::Message;
+use crate::error::Result;
+
+/// What came of each message of a batch, to the answer for all of them. An error accepts nothing.
+pub type Show = Box<dyn FnOnce(Vec<Result<Arc<Message>>>) -> Result<Answered> + Send>;
+
+/// Messages to accept in one step, all that can be or none. `show` must give an answer where one
+/// of them is accepted: then it is too late for an error.
+pub struct NewBatch {
+    pub once: Option<Once>,
+    pub(super) messages: Vec<NewMessage>,
+    pub(super) show: Show,
+    /// What it holds in memory, roughly.
+    pub(super) bytes: usize,
+}
+
+impl NewBatch {
+    /// The messages' own `once` has no effect.
+    pub fn new(messages: Vec<NewMessage>, once: Option<Once>, show: Show) -> NewBatch {
+        // A message has some text beside its payload.
+        const MESSAGE_BYTES: usize = size_of::<NewMessage>() + 256;
+        let bytes_of = |one: &NewMessage| {
+            MESSAGE_BYTES + one.payload.len() + one.lanes.len() * size_of::<u64>()
+        };
+        NewBatch {
+            once,
+            bytes: messages.iter().map(bytes_of).sum(),
+            messages,
+            show,
+        }
+    }
+
+    pub fn deliveries(&self) -> u64 {
+        let lanes = self.messages.iter().map(|one| one.lanes.len() as u64);
+        lanes.sum()
+    }
+}
+
+impl NewMessage {
+    /// Where the store notes that its event id was used.
+    pub(super) fn event_key(&self) -> Option<Vec<u8>> {
+        let event_id = self.event_id.as_ref()?;
+        Some(layout::event_id_key(self.organisation, event_id))
+    }
+}
+
+impl Store {
+    /// Stores all messages of the batch that can be accepted with one commit, so that a crash
+    /// leaves all of them or none, and answers with what the batch shows of it; with what it showed
+    /// then, where its idempotency key was seen with the same body.
+    pub async fn accept_batch(&self, batch: NewBatch) -> Result<Answered> {
+        self.inner.may_accept(batch.deliveries())?;
+        let mut once_from_slice = self.newest_slice();
+        if let Some(once) = batch.once {
+            match self.search_once(once).await? {
+                Searched::Found(seen) => return seen.into_answered(),
+                Searched::UpTo(slice) => once_from_slice = once_from_slice.min(slice),
+            }
+        }
+        let keys = batch.messages.iter().map(NewMessage::event_key);
+        let from_slices = self.search_event_ids(keys.collect()).await?;
+        let (sender, answer) = oneshot::channel();
+        self.offer(Command::AcceptBatch {
+            batch: Box::new(batch),
+            from_slices,
+            once_from_slice,
+            answer: sender,
+        })?;
+        self.answered(answer).await
+    }
+
+    /// For each key the slice from which on the committer must look: it is in none before.
+    pub(super) async fn search_event_ids(&self, keys: Vec<Option<Vec<u8>>>) -> Result<Vec<u32>> {
+        let (oldest, newest) = self.slices_within(EVENT_ID_UNIQUE);
+        if oldest == newest || keys.iter().all(Option::is_none) {
+            return Ok(vec![newest; keys.len()]);
+        }
+        self.read(move |inner| {
+            let mut from = vec![newest; keys.len()];
+            for number in (oldest..newest).rev() {
+                let Some(engine) = inner.slice(number)? else {
+                    continue;
+                };
+                for (key, from) in keys.iter().zip(&mut from) {
+                    if let Some(key) = key
+                        && inner.event_id_in(&engine, key)?
+                    {
+                        *from = number;
+                    }
+                }
+            }
+            Ok(from)
+        })
+        .await
+    }
+}
