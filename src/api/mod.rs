@@ -35,6 +35,7 @@ mod message_body;
 mod messages;
 mod ocrolus;
 mod ocrolus_body;
+mod older_clients;
 mod operation;
 mod ovation;
 mod page;

@@ -127,7 +127,10 @@ async fn without_an_example_one_of_the_newest_schema_is_sent() {
     assert_eq!(receiver.requests()[0].body, br#"{"v" : 10.0}"#);
     let body = json!({ "eventType": "a.b", "exampleIndex": 1 });
     let path = format!("{APP}/endpoint/{endpoint}/send-example");
-    server.post(&path, body).await.expect(200);
+    // An SDK that takes nothing but 202 for a success.
+    let older = [("user-agent", "svix-libs/1.24.0/python")];
+    let sent = server.call(Method::POST, &path, &older, Some(body.to_string()));
+    sent.await.expect(202);
     server.settle().await;
     assert_eq!(receiver.requests()[1].body, br#"{"v":1}"#);
     let example = json!({ "example": { "own": true } });
