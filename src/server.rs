@@ -138,7 +138,14 @@ impl Server {
             metrics: metrics.clone(),
             example_requests,
         });
-        let http = HttpServer::new(move || App::new().configure(api::configure(context.clone())))
+        let cors = api::Cors::new(&context.config.server.cors_origins);
+        let app = move || {
+            let cors = cors.clone();
+            App::new()
+                .wrap_fn(move |request, service| cors.around(request, service))
+                .configure(api::configure(context.clone()))
+        };
+        let http = HttpServer::new(app)
             .listen(listener)?
             .workers(workers)
             .max_connections(connections)

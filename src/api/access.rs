@@ -2,33 +2,26 @@
 //!
 //! [`Caller`] is an extractor: a request without a valid credential ends with 401 before its body
 //! is read. What a caller may not see answers 404, what it may see and not do 403; [`permit`] is
-//! the whole table. A token is found by its SHA-256, which is compared in constant time once more.
-//! Grants are looked up in the catalog that a decision is made on, and not when the request comes
-//! in: one that is taken away counts at once.
+//! the whole table, which a portal session's capabilities narrow ([`session_may`]). Grants are
+//! looked up in the catalog that a decision is made on, and not when the request comes in: one that
+//! is taken away counts at once.
 
+use std::collections::BTreeSet;
 use std::future::{Ready, ready};
 use std::sync::Arc;
 
-use actix_web::http::header::{AUTHORIZATION, HeaderMap};
-use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use actix_web::{FromRequest, HttpRequest, dev::Payload};
 
-use super::Context;
+use super::credential::{Proof, with_proof};
 use super::error::Failure;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
+use crate::domain::event_type::EventType;
 use crate::domain::id::{ApplicationId, EndpointId, OrganisationId, TokenId};
-use crate::domain::token::{GRANTS_MAX, Role, Token};
+use crate::domain::token::{Capability, GRANTS_MAX, Role, Token};
 use crate::error::{Error, Result};
 use crate::store::catalog::ApplicationEntry;
 use crate::store::{Catalog, Change};
-
-/// No token of ours is near this; longer ones are not hashed.
-const CREDENTIAL_BYTES_MAX: usize = 512;
-
-/// The other header that a credential may stand in.
-const API_KEY: &str = "api-key";
 
 const FORBIDDEN: Error = Error::Forbidden("this token may not do that");
 
@@ -57,6 +50,8 @@ pub enum Action {
     ChangeTokens,
     /// Which endpoints a webhook user sees.
     ChangeGrants,
+    /// Make links to the portal, and end what they gave.
+    ChangeSessions,
     ReadMetrics,
 }
 
@@ -100,24 +95,107 @@ fn permit(role: Role, action: Action) -> Permit {
         Action::ReadTokens => [Everywhere, Never, Users, Never, Never],
         Action::ChangeTokens => [Everywhere, Never, Never, Never, Never],
         Action::ChangeGrants => [Everywhere, Never, Users, Never, Never],
+        Action::ChangeSessions => [Everywhere, Never, Never, Never, Never],
         Action::ReadMetrics => [Everywhere, Never, Never, Never, Never],
     };
     row[column]
+}
+
+/// Whether a portal session with these capabilities may do what the role application may. Looking
+/// at what is no secret is always in.
+fn session_may(capabilities: Capabilities, action: Action) -> bool {
+    use Capability::{CreateAttempts, ManageEndpoint, ManageEndpointSecret, ViewEndpointSecret};
+    let has_one_of = |these: &[Capability]| these.iter().any(|one| capabilities.has(*one));
+    match action {
+        Action::ReadApplication
+        | Action::ReadEventTypes
+        | Action::ReadEndpoints
+        | Action::ReadHistory => true,
+        Action::ChangeEndpoints => has_one_of(&[ManageEndpoint]),
+        Action::ReadSecrets => {
+            has_one_of(&[ViewEndpointSecret, ManageEndpointSecret, ManageEndpoint])
+        }
+        Action::ChangeSecrets => has_one_of(&[ManageEndpointSecret, ManageEndpoint]),
+        Action::SendAgain => has_one_of(&[CreateAttempts]),
+        Action::ListApplications
+        | Action::ChangeApplications
+        | Action::ChangeEventTypes
+        | Action::Publish
+        | Action::ReadTokens
+        | Action::ChangeTokens
+        | Action::ChangeGrants
+        | Action::ChangeSessions
+        | Action::ReadMetrics => false,
+    }
+}
+
+/// A set of capabilities that is copied with its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities(u8);
+
+impl Capabilities {
+    fn has(self, capability: Capability) -> bool {
+        self.0 & (1 << capability as u8) != 0
+    }
+}
+
+impl From<&BTreeSet<Capability>> for Capabilities {
+    fn from(set: &BTreeSet<Capability>) -> Capabilities {
+        Capabilities(set.iter().fold(0, |bits, one| bits | (1 << *one as u8)))
+    }
+}
+
+/// What a caller showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// A token that the API made.
+    Token(TokenId),
+    /// What a portal link gave.
+    Session(TokenId, Capabilities),
+    /// A signed token (JWT), of which there is no record.
+    Signed { expires_at: Option<Timestamp> },
 }
 
 /// Whose request this is.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
     pub organisation: OrganisationId,
-    token: TokenId,
+    credential: Credential,
     role: Role,
     /// The only application that the caller can see; all of the organisation where absent.
     application: Option<ApplicationId>,
 }
 
 impl Caller {
-    pub fn token_id(&self) -> TokenId {
-        self.token
+    pub fn credential(&self) -> Credential {
+        self.credential
+    }
+
+    /// The token whose holder sees other things than others with the same role do.
+    pub fn own_view(&self) -> Option<TokenId> {
+        match self.credential {
+            Credential::Session(id, _) => Some(id),
+            Credential::Token(id) if self.role == Role::WebhookUser => Some(id),
+            Credential::Token(_) | Credential::Signed { .. } => None,
+        }
+    }
+
+    /// The record behind the caller, as the catalog has it now; none where a token was revoked a
+    /// moment ago, and for signed tokens.
+    fn token<'a>(&self, catalog: &'a Catalog) -> Option<&'a Arc<Token>> {
+        match self.credential {
+            Credential::Token(id) | Credential::Session(id, _) => catalog.token(id),
+            Credential::Signed { .. } => None,
+        }
+    }
+
+    fn permit(&self, action: Action) -> Permit {
+        match self.credential {
+            Credential::Session(_, capabilities) if !session_may(capabilities, action) => {
+                Permit::Never
+            }
+            _ => permit(self.role, action),
+        }
     }
 
     pub fn role(&self) -> Role {
@@ -126,7 +204,7 @@ impl Caller {
 
     /// Whether the caller may do this in the organisation; with tokens, as far as it sees them.
     pub fn may(&self, action: Action) -> Result<()> {
-        match permit(self.role, action) {
+        match self.permit(action) {
             Permit::Everywhere | Permit::Users => Ok(()),
             Permit::Own | Permit::Granted | Permit::Never => Err(FORBIDDEN),
         }
@@ -151,7 +229,7 @@ impl Caller {
             .application(self.organisation, id_or_uid)
             .filter(|entry| self.sees(entry.application.id))
             .ok_or(Error::NotFound("application"))?;
-        match permit(self.role, action) {
+        match self.permit(action) {
             Permit::Never => Err(FORBIDDEN),
             _ => Ok(entry),
         }
@@ -176,11 +254,11 @@ impl Caller {
     pub fn sees_endpoint(&self, catalog: &Catalog, endpoint: &Endpoint) -> bool {
         let within = endpoint.organisation == self.organisation;
         within
-            && match permit(self.role, Action::ReadEndpoints) {
+            && match self.permit(Action::ReadEndpoints) {
                 Permit::Everywhere => true,
                 Permit::Own => self.sees(endpoint.application),
-                Permit::Granted => catalog
-                    .token(self.token)
+                Permit::Granted => self
+                    .token(catalog)
                     .is_some_and(|token| token.grants.contains(&endpoint.id)),
                 Permit::Users | Permit::Never => false,
             }
@@ -193,7 +271,7 @@ impl Caller {
         catalog: &Catalog,
         entry: &ApplicationEntry,
     ) -> Option<Vec<Arc<Endpoint>>> {
-        if permit(self.role, Action::ReadHistory) != Permit::Granted {
+        if self.permit(Action::ReadHistory) != Permit::Granted {
             return None;
         }
         let endpoints = entry.endpoints.iter();
@@ -201,11 +279,12 @@ impl Caller {
         Some(seen.cloned().collect())
     }
 
-    /// Whether the token exists as far as the caller can tell.
+    /// Whether the token exists as far as the caller can tell. A portal session is none that one
+    /// keeps: it ends by itself or by the application's `expire-all`.
     pub fn sees_token(&self, token: &Token) -> bool {
-        let within = token.organisation == self.organisation;
+        let within = token.organisation == self.organisation && token.session.is_none();
         within
-            && match permit(self.role, Action::ReadTokens) {
+            && match self.permit(Action::ReadTokens) {
                 Permit::Everywhere => true,
                 Permit::Users => token.role == Role::WebhookUser,
                 Permit::Own | Permit::Granted | Permit::Never => false,
@@ -214,10 +293,10 @@ impl Caller {
 
     /// What makes a new endpoint: the endpoint, and its grant to a caller that sees no others.
     pub fn creation(&self, catalog: &Catalog, endpoint: Endpoint) -> Result<Vec<Change>> {
-        let grant = match permit(self.role, Action::ChangeEndpoints) {
+        let grant = match self.permit(Action::ChangeEndpoints) {
             Permit::Granted => {
                 // A token that was revoked a moment ago must not come back.
-                let token = catalog.token(self.token).ok_or(Error::Unauthenticated)?;
+                let token = self.token(catalog).ok_or(Error::Unauthenticated)?;
                 Some(Change::PutToken(granted(catalog, token, endpoint.id)?))
             }
             _ => None,
@@ -233,12 +312,28 @@ impl Caller {
         }
     }
 
-    fn of(token: &Token) -> Caller {
-        Caller {
-            organisation: token.organisation,
-            token: token.id,
-            role: token.role,
-            application: token.application,
+    fn of(proof: Proof<'_>) -> Caller {
+        match proof {
+            Proof::Token(token) => Caller {
+                organisation: token.organisation,
+                credential: match &token.session {
+                    Some(session) => Credential::Session(token.id, (&session.capabilities).into()),
+                    None => Credential::Token(token.id),
+                },
+                role: token.role,
+                application: token.application,
+            },
+            Proof::Signed(claims) => Caller {
+                organisation: claims.subject.organisation,
+                credential: Credential::Signed {
+                    expires_at: claims.expires_at,
+                },
+                role: match claims.subject.application {
+                    Some(_) => Role::Application,
+                    None => Role::Owner,
+                },
+                application: claims.subject.application,
+            },
         }
     }
 }
@@ -259,99 +354,68 @@ pub fn granted(catalog: &Catalog, token: &Token, endpoint: EndpointId) -> Result
     }
 }
 
+/// Which event types a caller sees: those with feature flags only by having one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FeatureFlags {
+    /// The platform's own people and machines.
+    All,
+    /// A customer's.
+    Only(BTreeSet<String>),
+}
+
+impl FeatureFlags {
+    pub fn show(&self, event_type: &EventType) -> bool {
+        let flags = &event_type.feature_flags;
+        match self {
+            FeatureFlags::All => true,
+            FeatureFlags::Only(own) => {
+                flags.is_empty() || flags.iter().any(|flag| own.contains(flag))
+            }
+        }
+    }
+
+    fn of(proof: Proof<'_>) -> FeatureFlags {
+        match proof {
+            Proof::Token(token) if token.role == Role::Application => {
+                let session = token.session.as_ref();
+                let flags = session.map(|session| session.feature_flags.clone());
+                FeatureFlags::Only(flags.unwrap_or_default())
+            }
+            Proof::Signed(claims) if claims.subject.application.is_some() => {
+                FeatureFlags::Only(claims.feature_flags)
+            }
+            Proof::Token(_) | Proof::Signed(_) => FeatureFlags::All,
+        }
+    }
+}
+
 impl FromRequest for Caller {
     type Error = Failure;
     type Future = Ready<Result<Caller, Failure>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(identify(request).map_err(Failure::Of))
+        ready(with_proof(request, Caller::of).map_err(Failure::Of))
     }
 }
 
-fn identify(request: &HttpRequest) -> Result<Caller> {
-    let credential = credential(request.headers()).ok_or(Error::Unauthenticated)?;
-    let context = request
-        .app_data::<web::Data<Context>>()
-        .expect("configure() installs the context with the routes");
-    let catalog = context.store.catalog();
-    authenticate(&catalog, credential, context.store.clock().now())
-}
+impl FromRequest for FeatureFlags {
+    type Error = Failure;
+    type Future = Ready<Result<FeatureFlags, Failure>>;
 
-/// The credential in `Authorization: Bearer T`, or in `Api-Key: T` where there is no
-/// `Authorization`: two that disagree must not be tried one after the other.
-fn credential(headers: &HeaderMap) -> Option<&str> {
-    let credential = match headers.get(AUTHORIZATION) {
-        Some(value) => bearer(value.to_str().ok()?)?,
-        None => headers.get(API_KEY)?.to_str().ok()?,
-    };
-    let credential = credential.trim();
-    let plausible = !credential.is_empty() && credential.len() <= CREDENTIAL_BYTES_MAX;
-    plausible.then_some(credential)
-}
-
-/// What stands behind `Bearer`; the scheme's case does not matter (RFC 9110, 11.1).
-fn bearer(header: &str) -> Option<&str> {
-    let (scheme, credential) = header.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(credential)
-}
-
-fn authenticate(catalog: &Catalog, credential: &str, now: Timestamp) -> Result<Caller> {
-    let hash: [u8; 32] = Sha256::digest(credential.as_bytes()).into();
-    let token = catalog.token_by_hash(&hash).ok_or(Error::Unauthenticated)?;
-    let same = bool::from(token.hash.ct_eq(&hash));
-    let alive = token.expires_at.is_none_or(|end| end > now);
-    if same && alive {
-        Ok(Caller::of(token))
-    } else {
-        Err(Error::Unauthenticated)
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(with_proof(request, FeatureFlags::of).map_err(Failure::Of))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_web::http::header::{HeaderName, HeaderValue};
-
-    #[test]
-    fn a_credential_stands_in_one_of_two_headers_and_has_a_sane_length() {
-        let long = "x".repeat(CREDENTIAL_BYTES_MAX + 1);
-        let long_bearer = format!("Bearer {long}");
-        let key = Some("pr_key");
-        for (authorization, api_key, expected) in [
-            (Some("Bearer pr_abc"), None, Some("pr_abc")),
-            (Some("bearer  pr_abc "), None, Some("pr_abc")),
-            (None, Some("pr_key"), Some("pr_key")),
-            (None, Some(" pr_key "), Some("pr_key")),
-            (None, Some(""), None),
-            (None, Some(long.as_str()), None),
-            (None, None, None),
-            // Where there is an Authorization it counts, right or wrong.
-            (Some("Bearer pr_abc"), key, Some("pr_abc")),
-            (Some("Bearer "), key, None),
-            (Some("Bearer"), key, None),
-            (Some("Basic pr_abc"), key, None),
-            (Some("pr_abc"), key, None),
-            (Some(""), key, None),
-            (Some(long_bearer.as_str()), key, None),
-        ] {
-            let mut headers = HeaderMap::new();
-            for (name, value) in [("authorization", authorization), ("api-key", api_key)] {
-                if let Some(value) = value {
-                    let name = HeaderName::from_static(name);
-                    headers.insert(name, HeaderValue::from_str(value).unwrap());
-                }
-            }
-            let case = format!("{authorization:?} {api_key:?}");
-            assert_eq!(credential(&headers), expected, "{case}");
-        }
-    }
-
     /// DESIGN's table again, from the other side: what each role may do, and nothing else.
     #[test]
     fn each_role_may_do_what_the_design_says_and_nothing_else() {
         use Action::*;
         use Permit::{Everywhere, Granted, Own, Users};
-        const ACTIONS: [Action; 16] = [
+        const ACTIONS: [Action; 17] = [
             ListApplications,
             ChangeApplications,
             ReadApplication,
@@ -367,6 +431,7 @@ mod tests {
             ReadTokens,
             ChangeTokens,
             ChangeGrants,
+            ChangeSessions,
             ReadMetrics,
         ];
         let allowed = |role| match role {
@@ -420,8 +485,62 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_credential_is_refused() {
-        let refused = authenticate(&Catalog::default(), "pr_unknown", Timestamp(0));
-        assert!(matches!(refused, Err(Error::Unauthenticated)));
+    fn each_capability_lets_a_session_do_its_part_and_nothing_else() {
+        use Action::*;
+        use Capability::*;
+        const LOOKING: [Action; 4] = [ReadApplication, ReadEventTypes, ReadEndpoints, ReadHistory];
+        const ROLE: [Action; 8] = [
+            ReadApplication,
+            ReadEventTypes,
+            ReadEndpoints,
+            ReadHistory,
+            ChangeEndpoints,
+            ReadSecrets,
+            ChangeSecrets,
+            SendAgain,
+        ];
+        const NEVER: [Action; 9] = [
+            ListApplications,
+            ChangeApplications,
+            ChangeEventTypes,
+            Publish,
+            ReadTokens,
+            ChangeTokens,
+            ChangeGrants,
+            ChangeSessions,
+            ReadMetrics,
+        ];
+        for (capabilities, beside_looking) in [
+            (vec![], vec![]),
+            (vec![ViewBase], vec![]),
+            (vec![ViewEndpointSecret], vec![ReadSecrets]),
+            (vec![ManageEndpointSecret], vec![ReadSecrets, ChangeSecrets]),
+            (vec![ManageTransformations], vec![]),
+            (vec![CreateAttempts], vec![SendAgain]),
+            (
+                vec![ManageEndpoint],
+                vec![ChangeEndpoints, ReadSecrets, ChangeSecrets],
+            ),
+            (
+                vec![ManageEndpoint, CreateAttempts],
+                vec![ChangeEndpoints, ReadSecrets, ChangeSecrets, SendAgain],
+            ),
+        ] {
+            let set: BTreeSet<Capability> = capabilities.into_iter().collect();
+            let caller = Caller {
+                organisation: OrganisationId([1; 20]),
+                credential: Credential::Session(TokenId([1; 20]), (&set).into()),
+                role: Role::Application,
+                application: Some(ApplicationId([1; 20])),
+            };
+            for action in ROLE.into_iter().chain(NEVER) {
+                let may = LOOKING.contains(&action) || beside_looking.contains(&action);
+                let expected = match may {
+                    true => permit(Role::Application, action),
+                    false => Permit::Never,
+                };
+                assert_eq!(caller.permit(action), expected, "{set:?} {action:?}");
+            }
+        }
     }
 }

@@ -60,6 +60,21 @@ impl ApplicationIn {
         }
     }
 
+    /// The same where it comes along with a request for the application in the path, to be made
+    /// where that does not exist.
+    pub fn check_beside(&self, problems: &mut Problems, path: &str) {
+        self.check(problems, &["body", "application"]);
+        match self.uid.as_deref() {
+            None => problems.missing(&["body", "application", "uid"]),
+            // Where the path has a server's id, the application exists and this is ignored.
+            Some(uid) if uid != path && path.parse::<ApplicationId>().is_err() => {
+                let message = "must be the application's uid in the path";
+                problems.add(&["body", "application", "uid"], message);
+            }
+            Some(_) => {}
+        }
+    }
+
     fn checked(self) -> Result<ApplicationIn> {
         let mut problems = Problems::default();
         self.check(&mut problems, &["body"]);
@@ -79,6 +94,7 @@ impl ApplicationIn {
             created_at: now,
             updated_at: now,
             tokens_valid_from: None,
+            tokens_ending: None,
         }
     }
 }
@@ -337,6 +353,9 @@ pub async fn put(
                 Ok(entry) => {
                     application.id = entry.application.id;
                     application.created_at = entry.application.created_at;
+                    // What ended must not come back with a new name.
+                    application.tokens_valid_from = entry.application.tokens_valid_from;
+                    application.tokens_ending = entry.application.tokens_ending;
                     StatusCode::OK
                 }
                 Err(Error::NotFound(_))

@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
 use super::Context;
-use super::access::{Action, Caller};
+use super::access::{Action, Caller, FeatureFlags};
 use super::error::Failure;
 use super::extract::json;
 use super::operation::Operation;
@@ -33,6 +33,7 @@ pub fn operations() -> Vec<Operation> {
 pub async fn list(
     request: HttpRequest,
     caller: Caller,
+    flags: FeatureFlags,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     caller.may(Action::ReadEventTypes)?;
@@ -42,7 +43,7 @@ pub async fn list(
     let catalog = context.store.catalog();
     let mut channels: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for event_type in catalog.event_types(caller.organisation) {
-        if event_type.archived {
+        if event_type.archived || !flags.show(event_type) {
             continue;
         }
         for channel in event_type.channels.iter().flatten() {

@@ -410,6 +410,7 @@ mod tests {
             created_at: NOW,
             updated_at: NOW,
             tokens_valid_from: None,
+            tokens_ending: None,
         };
         blank(&application, 7, NOW)
     }

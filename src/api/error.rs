@@ -25,6 +25,8 @@ pub enum Failure {
     Of(Error),
     /// No such path.
     NoRoute,
+    /// A path of the contract whose purpose, this one, is not ours.
+    NotOffered(&'static str),
     /// The path has other methods: these.
     NoMethod(String),
     /// More bytes than the named limit.
@@ -95,6 +97,11 @@ impl Failure {
                     )
                 },
             },
+            Failure::NotOffered(what) => row(
+                StatusCode::NOT_FOUND,
+                "not_offered",
+                &format_args!("postrider does not offer {what}"),
+            ),
             Failure::NoRoute => row(StatusCode::NOT_FOUND, "not_found", &"no such path"),
             Failure::NoMethod(methods) => Row {
                 header: HeaderValue::from_str(methods)

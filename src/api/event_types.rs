@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Context;
-use super::access::{Action, Caller};
+use super::access::{Action, Caller, FeatureFlags};
 use super::error::Failure;
 use super::extract::{Body, Patch, answered, json, no_content, once, path_part, respond, text};
 use super::operation::{BODY_BYTES_MAX, Operation, Parameter};
@@ -439,6 +439,7 @@ pub async fn create(
 pub async fn list(
     request: HttpRequest,
     caller: Caller,
+    flags: FeatureFlags,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     caller.may(Action::ReadEventTypes)?;
@@ -450,7 +451,8 @@ pub async fn list(
     let catalog = context.store.catalog();
     let event_types = catalog
         .event_types(caller.organisation)
-        .filter(|event_type| include_archived || !event_type.archived);
+        .filter(|event_type| include_archived || !event_type.archived)
+        .filter(|event_type| flags.show(event_type));
     let stretch = page.of(event_types, |event_type| event_type.name.clone());
     let listed = page.answer(stretch, |event_type| event_type.name.clone());
     Ok(json(
@@ -462,6 +464,7 @@ pub async fn list(
 pub async fn get(
     request: HttpRequest,
     caller: Caller,
+    flags: FeatureFlags,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     caller.may(Action::ReadEventTypes)?;
@@ -469,6 +472,7 @@ pub async fn get(
     let name = path_part(&request, "event_type_name");
     let event_type = catalog
         .event_type(caller.organisation, name)
+        .filter(|event_type| flags.show(event_type))
         .ok_or(NOT_FOUND)?;
     Ok(respond(shown(StatusCode::OK, event_type)))
 }

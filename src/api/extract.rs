@@ -22,7 +22,6 @@ use sha2::{Digest, Sha256};
 
 use super::access::Caller;
 use super::error::Failure;
-use crate::domain::token::Role;
 use crate::error::{Error, Invalid, Result};
 use crate::store::{Answered, Once};
 
@@ -248,15 +247,16 @@ pub fn once_key(request: &HttpRequest, caller: &Caller) -> Result<Option<[u8; 32
         }));
     }
     let path = request.path().trim_end_matches('/');
-    let token = caller.token_id();
     let mut scope: Vec<&[u8]> = vec![
         &caller.organisation.0,
         request.method().as_str().as_bytes(),
         path.as_bytes(),
         key.as_bytes(),
     ];
-    // Webhook users do not see the same things at a path, so none is given another's answer.
-    if caller.role() == Role::WebhookUser {
+    // Webhook users and portal sessions do not see the same things at a path, so none is given
+    // another's answer.
+    let own_view = caller.own_view();
+    if let Some(token) = &own_view {
         scope.push(&token.0);
     }
     Ok(Some(scoped_key(&scope)))

@@ -164,19 +164,7 @@ impl<'a> MessageIn<'a> {
             self.payload_retention_hours,
         );
         if let Some(application) = &self.application {
-            application.check(&mut problems, &["body", "application"]);
-            match application.uid.as_deref() {
-                None => problems.missing(&["body", "application", "uid"]),
-                // Where the path has a server's id, the application exists and this is ignored.
-                Some(uid)
-                    if uid != bounds.application
-                        && bounds.application.parse::<ApplicationId>().is_err() =>
-                {
-                    let message = "must be the application's uid in the path";
-                    problems.add(&["body", "application", "uid"], message);
-                }
-                Some(_) => {}
-            }
+            application.check_beside(&mut problems, bounds.application);
         }
         problems.done()?;
         const CHECKED: &str = "its absence is a problem that was noted";

@@ -21,6 +21,8 @@ mod access;
 mod applications;
 mod attempts;
 mod channels;
+mod cors;
+mod credential;
 mod endpoint_body;
 mod endpoint_headers;
 mod endpoint_rules;
@@ -33,6 +35,7 @@ mod form;
 mod message_batch;
 mod message_body;
 mod messages;
+mod not_offered;
 mod ocrolus;
 mod ocrolus_body;
 mod older_clients;
@@ -42,6 +45,7 @@ mod page;
 mod profiles;
 mod retry;
 mod rules;
+mod sessions;
 mod target;
 mod test_events;
 mod tokens;
@@ -50,6 +54,8 @@ use access::{Action, Caller};
 use error::Failure;
 use extract::json;
 use operation::Operation;
+
+pub use cors::Cors;
 
 /// Why a URL's host may not be sent to, where that can be told without asking the DNS. A quicker
 /// answer only: what counts is the check at each connection.
@@ -104,6 +110,7 @@ fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         channels::operations(),
         profiles::operations(),
         tokens::operations(),
+        sessions::operations(),
         ovation::operations(),
         own_operations(),
     ]
@@ -128,10 +135,15 @@ fn routes(config: &mut web::ServiceConfig, bytes_max: BytesMax) {
     config
         .app_data(web::PayloadConfig::new(operation::BODY_BYTES_MAX))
         .default_service(web::to(async || Err::<HttpResponse, _>(Failure::NoRoute)));
-    for resource in operation::resources("", operations(bytes_max)) {
+    let mut resources = operation::resources("", operations(bytes_max)).into_iter();
+    let publishing = resources.next().expect("it comes first");
+    config.service(publishing);
+    not_offered::routes_beside_messages(config);
+    for resource in resources {
         config.service(resource);
     }
     config.service(ocrolus::routes());
+    not_offered::routes(config);
 }
 
 #[derive(Serialize)]
@@ -239,6 +251,11 @@ mod tests {
             (Method::GET, "/api/v1/profile/standard"),
             (Method::GET, "/api/v1/token"),
             (Method::DELETE, "/api/v1/token/t"),
+            (Method::POST, "/api/v1/auth/app-portal-access/a"),
+            (Method::POST, "/api/v1/auth/app/a/expire-all/"),
+            (Method::POST, "/api/v1/auth/logout"),
+            (Method::GET, "/api/v1/connector"),
+            (Method::POST, "/ingest/api/v1/source/s/endpoint"),
             (
                 Method::POST,
                 "/v1/account/settings/update/webhook_endpoint/",

@@ -6,6 +6,7 @@
 //! multipart or urlencoded forms, or JSON. Answers and errors have this system's shape; which
 //! status an error has is said in `error` alone. Neither credentials nor secrets are ever shown.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -17,7 +18,7 @@ use actix_web::{HttpRequest, HttpResponse, Scope, web};
 use serde::Serialize;
 
 use super::Context;
-use super::access::Caller;
+use super::access::{Caller, Credential, FeatureFlags};
 use super::endpoint_rules::{blank, refuse_too_many};
 use super::error::Failure;
 use super::extract::{Body, answered, json};
@@ -48,6 +49,9 @@ const TEST_EVENT_TYPE: &str = "test";
 
 /// How much longer than the endpoint may take a test waits: for its turn and for the disk.
 const TEST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// An account is a customer's, and has no feature flags.
+pub const ACCOUNT_FLAGS: FeatureFlags = FeatureFlags::Only(BTreeSet::new());
 
 const NOT_CONFIGURED: Error = Error::NotFound("webhook endpoint");
 
@@ -170,7 +174,8 @@ impl Details {
     fn of(endpoint: &Endpoint, catalog: &Catalog) -> Details {
         let all = || {
             let known = catalog.event_types(endpoint.organisation);
-            let current = known.filter(|event_type| !event_type.archived);
+            let current =
+                known.filter(|event_type| !event_type.archived && ACCOUNT_FLAGS.show(event_type));
             current.map(|event_type| event_type.name.clone()).collect()
         };
         Details {
@@ -189,14 +194,14 @@ struct Account<'a> {
 
 impl<'a> Account<'a> {
     fn of(catalog: &'a Catalog, caller: &Caller) -> Result<Account<'a>> {
-        if caller.role() != Role::Application {
+        let (Role::Application, Credential::Token(id)) = (caller.role(), caller.credential())
+        else {
             return Err(Error::Forbidden(
                 "only a token of the role application is an account",
             ));
-        }
+        };
         // It may have been revoked since the request came in.
-        let token = catalog.token(caller.token_id());
-        let token = token.ok_or(Error::Unauthenticated)?;
+        let token = catalog.token(id).ok_or(Error::Unauthenticated)?;
         let entry = token
             .application
             .and_then(|id| catalog.application_by_id(id))

@@ -11,6 +11,7 @@ use super::Context;
 use super::endpoint_rules::check_url;
 use super::extract::{Body, Patch};
 use super::form::Form;
+use super::ocrolus::ACCOUNT_FLAGS;
 use super::rules::{EVENT_TYPE_NAME_MAX, Problems, check_event_type_names, without_repeats};
 use super::target::Target;
 use crate::domain::endpoint::{BasicAuth, Endpoint};
@@ -173,7 +174,8 @@ impl Settings {
         }
         let well_formed = |name: &&String| name_problem(name, EVENT_TYPE_NAME_MAX).is_none();
         for name in self.events.iter().flatten().filter(well_formed) {
-            match catalog.event_type(organisation, name) {
+            let known = catalog.event_type(organisation, name);
+            match known.filter(|event_type| ACCOUNT_FLAGS.show(event_type)) {
                 None => {
                     let message = format!("there is no event type {name}");
                     problems.add(&["body", "event"], message);

@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::Context;
-use super::access::{Action, Caller};
+use super::access::{Action, Caller, FeatureFlags};
 use super::endpoint_rules::{blank, check_url};
 use super::error::Failure;
 use super::extract::{Body, answered, json, once, path_part, respond};
@@ -187,12 +187,13 @@ impl Draft {
         self,
         catalog: &Catalog,
         organisation: OrganisationId,
+        flags: &FeatureFlags,
         stored: Option<&Endpoint>,
         config: &Config,
         errors: &mut Vec<String>,
     ) -> Option<Webhook> {
         if let Some(event) = &self.event
-            && !may_be_chosen(catalog, organisation, event, stored)
+            && !may_be_chosen(catalog, organisation, flags, event, stored)
         {
             errors.push("Event not found".to_owned());
         }
@@ -284,10 +285,12 @@ fn credential_problem(text: &str) -> Option<String> {
 fn may_be_chosen(
     catalog: &Catalog,
     organisation: OrganisationId,
+    flags: &FeatureFlags,
     event: &str,
     stored: Option<&Endpoint>,
 ) -> bool {
-    let Some(event_type) = catalog.event_type(organisation, event) else {
+    let known = catalog.event_type(organisation, event);
+    let Some(event_type) = known.filter(|known| flags.show(known)) else {
         return false;
     };
     let before = stored.and_then(|stored| stored.event_types.as_deref());
@@ -593,6 +596,7 @@ pub async fn get(
 pub async fn create(
     request: HttpRequest,
     Taken(caller): Taken<Caller>,
+    Taken(flags): Taken<FeatureFlags>,
     context: web::Data<Context>,
     Taken(body): Taken<Body>,
 ) -> Result<HttpResponse, Refused> {
@@ -609,7 +613,14 @@ pub async fn create(
                 template(&caller, catalog, &template_id, Action::ChangeEndpoints),
                 &mut errors,
             )?;
-            let checked = draft.checked(catalog, caller.organisation, None, &config, &mut errors);
+            let checked = draft.checked(
+                catalog,
+                caller.organisation,
+                &flags,
+                None,
+                &config,
+                &mut errors,
+            );
             let (Some(entry), Some(webhook)) = (entry, checked) else {
                 return Err(invalid(errors));
             };
@@ -638,6 +649,7 @@ fn refuse_too_many(entry: &ApplicationEntry, max: usize) -> Result<()> {
 pub async fn put(
     request: HttpRequest,
     Taken(caller): Taken<Caller>,
+    Taken(flags): Taken<FeatureFlags>,
     context: web::Data<Context>,
     Taken(body): Taken<Body>,
 ) -> Result<HttpResponse, Refused> {
@@ -657,7 +669,14 @@ pub async fn put(
                 None => None,
             };
             let before = stored.map(|stored| &**stored);
-            let checked = draft.checked(catalog, caller.organisation, before, &config, &mut errors);
+            let checked = draft.checked(
+                catalog,
+                caller.organisation,
+                &flags,
+                before,
+                &config,
+                &mut errors,
+            );
             let (Some(before), Some(webhook)) = (before, checked) else {
                 return Err(invalid(errors));
             };

@@ -395,6 +395,7 @@ mod tests {
             created_at: now,
             updated_at: now,
             tokens_valid_from: None,
+            tokens_ending: None,
         };
         let mut endpoint = blank(&application, 1, now);
         endpoint.url = "https://example.com/in".to_owned();

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Context;
-use super::access::{Action, Caller};
+use super::access::{Action, Caller, FeatureFlags};
 use super::endpoints::named;
 use super::error::Failure;
 use super::extract::{Body, json, once};
@@ -63,11 +63,12 @@ impl SimulationIn<'_> {
         self,
         catalog: &Catalog,
         organisation: OrganisationId,
+        flags: &FeatureFlags,
         payload_bytes_max: usize,
     ) -> Result<Test> {
         let mut problems = Problems::default();
         let example = match &self.event_type {
-            Some(name) => example_of(catalog, organisation, name, self.example_index)
+            Some(name) => example_of(catalog, organisation, flags, name, self.example_index)
                 .map_err(|problem| problems.add(&["body", "eventType"], problem))
                 .ok(),
             None => {
@@ -115,13 +116,15 @@ impl SimulationIn<'_> {
 fn example_of<'a>(
     catalog: &'a Catalog,
     organisation: OrganisationId,
+    flags: &FeatureFlags,
     name: &str,
     index: Option<usize>,
 ) -> Result<&'a str, String> {
     if let Some(problem) = name_problem(name, EVENT_TYPE_NAME_MAX) {
         return Err(problem);
     }
-    match catalog.event_type(organisation, name) {
+    let known = catalog.event_type(organisation, name);
+    match known.filter(|known| flags.show(known)) {
         None => Err(format!("there is no event type {name}")),
         Some(known) if known.archived => Err(format!("the event type {name} is archived")),
         Some(known) => known
@@ -170,6 +173,7 @@ pub fn operations() -> Vec<Operation> {
 pub async fn send_example(
     request: HttpRequest,
     caller: Caller,
+    flags: FeatureFlags,
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
@@ -181,7 +185,7 @@ pub async fn send_example(
         ..SimulationIn::default()
     };
     let once = once(&request, &caller, &body)?;
-    let message = send(&context, &endpoint, input, once).await?;
+    let message = send(&context, &endpoint, &flags, input, once).await?;
     // Accepting is 202 elsewhere; here the contract says 200.
     let status = match older_clients::is_strict(&request) {
         true => StatusCode::ACCEPTED,
@@ -194,13 +198,14 @@ pub async fn send_example(
 pub async fn simulate(
     request: HttpRequest,
     caller: Caller,
+    flags: FeatureFlags,
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     let endpoint = named(&context, &caller, &request, Action::SendAgain)?;
     let input = body.json::<SimulationIn<'_>>()?;
     let once = once(&request, &caller, &body)?;
-    let message = send(&context, &endpoint, input, once).await?;
+    let message = send(&context, &endpoint, &flags, input, once).await?;
     let answer = MessageOut::with(&message, true);
     Ok(json(StatusCode::ACCEPTED, &answer))
 }
@@ -208,6 +213,7 @@ pub async fn simulate(
 async fn send(
     context: &Context,
     endpoint: &Endpoint,
+    flags: &FeatureFlags,
     input: SimulationIn<'_>,
     once: Option<Once>,
 ) -> Result<Arc<Message>> {
@@ -215,6 +221,7 @@ async fn send(
     let test = input.checked(
         &context.store.catalog(),
         endpoint.organisation,
+        flags,
         payload_bytes_max,
     )?;
     if endpoint.disabled {
@@ -246,7 +253,8 @@ mod tests {
     fn places(text: &str, payload_bytes_max: usize) -> Vec<String> {
         let input: SimulationIn<'_> = serde_json::from_str(text).unwrap();
         let organisation = OrganisationId([1; 20]);
-        match input.checked(&Catalog::default(), organisation, payload_bytes_max) {
+        let (catalog, flags) = (Catalog::default(), FeatureFlags::All);
+        match input.checked(&catalog, organisation, &flags, payload_bytes_max) {
             Ok(_) => Vec::new(),
             Err(Error::Invalid(all)) => all.iter().map(|one| one.location.join(".")).collect(),
             Err(other) => panic!("{other}"),

@@ -168,7 +168,7 @@ impl<'a> TokenOut<'a> {
 }
 
 /// A new credential: 32 random bytes, as text.
-fn new_credential() -> String {
+pub fn new_credential() -> String {
     let bytes: [u8; 32] = rand::random();
     format!("pr_{}", URL_SAFE_NO_PAD.encode(bytes))
 }

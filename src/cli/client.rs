@@ -234,6 +234,11 @@ impl Connection {
         })
     }
 
+    /// Where the server is, and what to say who we are.
+    pub fn server(&self, config: &Config) -> Result<(String, String)> {
+        Ok((self.base(config)?, self.credential(config)?))
+    }
+
     fn base(&self, config: &Config) -> Result<String> {
         match &self.url {
             Some(url) if url.starts_with("http://") => Ok(url.trim_end_matches('/').to_owned()),
@@ -279,7 +284,7 @@ impl Answer {
 }
 
 /// What the server said about a request that it did not carry out.
-fn refusal(status: StatusCode, answer: &Value) -> String {
+pub fn refusal(status: StatusCode, answer: &Value) -> String {
     let detail = match &answer["detail"] {
         Value::String(text) => text.clone(),
         Value::Array(problems) => problems

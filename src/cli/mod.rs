@@ -1,9 +1,10 @@
 //! The command line: arguments to command to one-line error and exit code.
 //!
-//! Only `main` calls this. `serve` runs the server; `check`, `token reset-owner`, `verify-store`
-//! and `restore` work on the settings and on a data directory that no server uses; the other
-//! `token` commands and `apply` are clients of a running server (`client`); `sink` and `verify` help
-//! to test receivers. Exit codes: 0 done, 1 failed, 2 wrong usage. Standard output carries what was asked
+//! Only `main` calls this. `serve` runs the server; `check`, `token reset-owner`, `token jwt`,
+//! `verify-store` and `restore` work on the settings and on a data directory that no server uses;
+//! the other `token` commands, `apply` and `import` are clients of a running server (`client`);
+//! `sink` and `verify` help to test receivers. Exit codes: 0 done, 1 failed, 2 wrong usage.
+//! Standard output carries what was asked
 //! for, standard error one line that says what went wrong.
 
 use std::fmt;
@@ -21,6 +22,8 @@ use crate::{delivery, server, store, telemetry};
 mod apply;
 mod capture;
 mod client;
+mod import;
+mod jwt;
 mod sink;
 mod verify;
 
@@ -54,6 +57,11 @@ enum Command {
     },
     /// Give a running server the event types, applications and endpoints of a file
     Apply(apply::Arguments),
+    /// Copy applications, endpoints and event types from another server into a running one
+    Import {
+        #[command(subcommand)]
+        command: import::Command,
+    },
     /// Check everything that is stored; the server must be stopped
     VerifyStore,
     /// Make a new store from an export of the registrations; the server must be stopped
@@ -80,6 +88,8 @@ enum TokenCommand {
     Grant(client::Grant),
     /// Take an endpoint from the sight of a token of the role webhook_user
     RevokeGrant(client::Grant),
+    /// Sign a token (JWT) with auth.jwt_secret of the settings, and print it
+    Jwt(jwt::Arguments),
     /// Replace a lost owner token; the server must be stopped
     ResetOwner,
 }
@@ -136,9 +146,11 @@ fn run(arguments: Arguments) -> Result {
             TokenCommand::Revoke(revoke) => revoke.run(&settings()?),
             TokenCommand::Grant(grant) => grant.give(&settings()?),
             TokenCommand::RevokeGrant(grant) => grant.take(&settings()?),
+            TokenCommand::Jwt(arguments) => arguments.run(&settings()?),
             TokenCommand::ResetOwner => reset_owner(&settings()?),
         },
         Command::Apply(arguments) => arguments.run(&settings()?),
+        Command::Import { command } => command.run(&settings()?),
         Command::VerifyStore => verify_store(&settings()?),
         Command::Restore { from } => {
             let report = store::restore(

@@ -18,6 +18,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::OrganisationId;
+use crate::domain::jwt::{JwtSecret, SECRET_BYTES_MIN};
 use crate::domain::profile::Profile;
 use crate::domain::retry::{RETRIES_MAX, RetrySchedule, WAIT_MAX, Waits};
 
@@ -30,9 +31,12 @@ pub const DEFAULTS: &str = include_str!("../../config.toml");
 const FILES: [&str; 2] = ["./config.toml", "/etc/postrider/config.toml"];
 
 /// Settings that have no default. All of them are text.
-const OPTIONAL: [&str; 3] = [
+const OPTIONAL: [&str; 6] = [
     "server.metrics_listen",
+    "server.public_url",
     "auth.default_organisation",
+    "auth.jwt_secret",
+    "auth.jwt_secret_file",
     "delivery.extra_ca_file",
 ];
 
@@ -63,6 +67,10 @@ pub struct Server {
     pub drain_seconds: u64,
     /// A second listener for `/metrics` without a credential.
     pub metrics_listen: Option<SocketAddr>,
+    /// What the server is reached by from outside; `http://` and `listen` where not set.
+    pub public_url: Option<String>,
+    /// Which origins browsers let call the API: `*` is any.
+    pub cors_origins: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -87,6 +95,11 @@ pub struct Store {
 pub struct Auth {
     /// The id of the default organisation, for a deployment that moves over; generated where empty.
     pub default_organisation: Option<String>,
+    /// Signed tokens (JWT) are taken where there is one. It is not printed.
+    #[serde(skip_serializing)]
+    pub jwt_secret: Option<JwtSecret>,
+    /// The same in a file; what is loaded holds it in `jwt_secret`.
+    pub jwt_secret_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -200,7 +213,9 @@ pub fn load(file: Option<&Path>, flags: Flags) -> Result<Config, ConfigError> {
                 .then(|| (name, value.to_string_lossy().into_owned()))
         })
         .collect();
-    assemble(file, environment, flags)
+    let mut config = assemble(file, environment, flags)?;
+    config.auth.read_jwt_secret()?;
+    Ok(config)
 }
 
 /// [`load`] without the reading: `file` is a name and its text.
@@ -339,6 +354,16 @@ impl Config {
             "server.metrics_listen",
             "must differ from server.listen",
         );
+        check(
+            server.public_url.as_deref().is_none_or(is_base_url),
+            "server.public_url",
+            "must be an http or https URL without query and fragment",
+        );
+        check(
+            server.cors_origins.iter().all(|origin| is_origin(origin)),
+            "server.cors_origins",
+            "must be '*' or origins such as 'https://example.com', without a slash at the end",
+        );
 
         check(
             !store.path.as_os_str().is_empty(),
@@ -387,6 +412,18 @@ impl Config {
                 .is_none_or(|id| id.parse::<OrganisationId>().is_ok()),
             "auth.default_organisation",
             "must be an organisation's id: 'org_' and 27 letters and digits",
+        );
+        check(
+            auth.jwt_secret
+                .as_ref()
+                .is_none_or(JwtSecret::is_long_enough),
+            "auth.jwt_secret",
+            &format!("must have at least {SECRET_BYTES_MIN} bytes"),
+        );
+        check(
+            auth.jwt_secret.is_none() || auth.jwt_secret_file.is_none(),
+            "auth.jwt_secret_file",
+            "only one of this and auth.jwt_secret can be set",
         );
 
         check(
@@ -575,6 +612,49 @@ impl Config {
             "must be error, warn, info, debug, trace or off, with 'target=level' for parts",
         );
         problems
+    }
+}
+
+impl Server {
+    /// Where the server is reached from outside, without a slash at the end.
+    pub fn public_url(&self) -> String {
+        match &self.public_url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("http://{}", self.listen),
+        }
+    }
+}
+
+/// `*`, or `https://host:port`: what browsers send as `Origin`.
+fn is_origin(text: &str) -> bool {
+    text == "*"
+        || url::Url::parse(text).is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text
+        })
+}
+
+fn is_base_url(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| {
+        let plain = url.query().is_none() && url.fragment().is_none();
+        matches!(url.scheme(), "http" | "https") && url.host().is_some() && plain
+    })
+}
+
+impl Auth {
+    fn read_jwt_secret(&mut self) -> Result<(), ConfigError> {
+        let Some(path) = &self.jwt_secret_file else {
+            return Ok(());
+        };
+        let wrong = |what: &dyn fmt::Display| format!("auth.jwt_secret_file: {what}");
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| wrong(&format_args!("cannot read {}: {error}", path.display())))?;
+        let secret = JwtSecret::from(text.trim_end_matches(['\r', '\n']).to_owned());
+        if !secret.is_long_enough() {
+            let rule = format_args!("the secret must have at least {SECRET_BYTES_MIN} bytes");
+            return Err(wrong(&rule).into());
+        }
+        self.jwt_secret = Some(secret);
+        Ok(())
     }
 }
 
@@ -1010,6 +1090,18 @@ mod tests {
                 "default_organisation = 'mine'",
                 "auth.default_organisation",
             ),
+            ("auth", "jwt_secret = 'short'", "auth.jwt_secret"),
+            (
+                "auth",
+                "jwt_secret = '8KjzRXrKkd9YFcNyqLSIY8JwiaCeRc6W'\njwt_secret_file = '/x'",
+                "auth.jwt_secret_file",
+            ),
+            ("server", "public_url = 'hooks'", "server.public_url"),
+            (
+                "server",
+                "cors_origins = ['https://example.com/']",
+                "server.cors_origins",
+            ),
             (
                 "delivery",
                 "default_profile = 'Standard'",
@@ -1125,6 +1217,28 @@ mod tests {
             .map(ToString::to_string)
             .collect();
         assert_eq!(allowed, ["127.0.0.0/8", "::1/128"]);
+    }
+
+    #[test]
+    fn the_jwt_secret_can_stand_in_a_file_and_is_never_printed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("jwt.secret");
+        let loaded = |secret: &str| {
+            std::fs::write(&path, secret).unwrap();
+            let file = format!("[auth]\njwt_secret_file = '{}'\n", path.display());
+            let mut config = from_file(&file).unwrap();
+            config.auth.read_jwt_secret().map(|()| config)
+        };
+        let config = loaded("8KjzRXrKkd9YFcNyqLSIY8JwiaCeRc6W\n").unwrap();
+        assert!(config.auth.jwt_secret.is_some());
+        for printed in [config.to_toml(), format!("{config:?}")] {
+            assert!(!printed.contains("8Kjz"), "{printed}");
+        }
+        let short = loaded("short\n").unwrap_err().to_string();
+        assert!(short.starts_with("auth.jwt_secret_file: "), "{short}");
+        let missing = from_file("[auth]\njwt_secret_file = '/nowhere'\n").unwrap();
+        let missing = missing.clone().auth.read_jwt_secret().unwrap_err();
+        assert!(missing.to_string().contains("/nowhere"), "{missing}");
     }
 
     #[test]

@@ -78,6 +78,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Which certificates are trusted: the operator's too.
+    pub fn tls(&self) -> Arc<ClientConfig> {
+        self.tls.clone()
+    }
+
     /// Compiles the profiles and reads the certificates that are trusted. The error has everything
     /// that is wrong, with the names of the settings.
     pub fn from_config(config: &Config) -> Result<Settings, ConfigError> {

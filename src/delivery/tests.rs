@@ -139,7 +139,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 fn config(change: impl FnOnce(&mut Value)) -> Config {
     let mut value = json!({
         "server": {
-            "listen": "127.0.0.1:0", "workers": 1, "drain_seconds": 1, "metrics_listen": null
+            "listen": "127.0.0.1:0", "workers": 1, "drain_seconds": 1, "metrics_listen": null,
+            "cors_origins": []
         },
         "store": {
             "path": "data", "cache_bytes": 1, "retention_days": 1, "min_free_bytes": 1,
@@ -157,6 +158,7 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
         },
         "limits": {
             "payload_bytes": 1048576, "url_bytes": 2048, "header_value_bytes": 8192,
+            "batch_messages_max": 1000, "batch_bytes": 8388608, "batch_deliveries_max": 10000,
             "headers_max": 64, "endpoints_per_application_max": 50,
             "endpoint_timeout_seconds_max": 60, "endpoint_retries_max": 50,
             "endpoint_retry_days_max": 7,

@@ -97,6 +97,29 @@ pub struct PortalSession {
     pub feature_flags: BTreeSet<String>,
 }
 
+impl Capability {
+    pub const ALL: [Capability; 6] = [
+        Capability::ViewBase,
+        Capability::ViewEndpointSecret,
+        Capability::ManageEndpointSecret,
+        Capability::ManageTransformations,
+        Capability::CreateAttempts,
+        Capability::ManageEndpoint,
+    ];
+
+    /// The contract's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Capability::ViewBase => "ViewBase",
+            Capability::ViewEndpointSecret => "ViewEndpointSecret",
+            Capability::ManageEndpointSecret => "ManageEndpointSecret",
+            Capability::ManageTransformations => "ManageTransformations",
+            Capability::CreateAttempts => "CreateAttempts",
+            Capability::ManageEndpoint => "ManageEndpoint",
+        }
+    }
+}
+
 /// What a portal session may do. New ones are appended: the store knows them by their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Capability {

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::budget::Kept;
+use super::throttle::{Rates, Throttle};
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::MessageId;
@@ -56,7 +57,7 @@ pub struct LaneLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
     Ready,
-    /// Its first delivery is due then.
+    /// Its first delivery is due then, or its throttle lets it send then.
     At(Timestamp),
     /// Something must happen first: an answer, a commit, a read, an endpoint enabled, a delivery.
     Waiting,
@@ -81,6 +82,8 @@ pub struct Lane {
     hanging: bool,
     /// Deliveries taken since the last read: the pace for the next.
     pace: usize,
+    /// Where the endpoint or its application has a rate.
+    throttle: Option<Box<Throttle>>,
     /// In the worker's round of ready lanes.
     pub queued: bool,
 }
@@ -99,14 +102,15 @@ impl Lane {
             in_flight: 0,
             hanging: false,
             pace: 0,
+            throttle: None,
             queued: false,
         }
     }
 
     /// Takes note of a delivery that was stored.
     pub fn stored(&mut self, mut entry: Entry) {
-        if !self.sends() {
-            // It will not go out soon: others need the memory more.
+        if !self.sends_soon() {
+            // Others need the memory more.
             entry.message = None;
         }
         let at = place(&entry.delivery.key);
@@ -211,7 +215,24 @@ impl Lane {
         self.end = End::Unread;
     }
 
-    pub fn readiness(&self, now: Timestamp, limits: &LaneLimits) -> Readiness {
+    /// Whether it may send now; a lane that must wait for its throttle keeps its turn until it is
+    /// asked again.
+    pub fn readiness(&mut self, now: Timestamp, limits: &LaneLimits) -> Readiness {
+        let readiness = self.readiness_by_queue(now, limits);
+        match &mut self.throttle {
+            None => readiness,
+            Some(throttle) if readiness == Readiness::Ready => match throttle.free_at(now) {
+                free_at if free_at <= now => Readiness::Ready,
+                free_at => Readiness::At(free_at),
+            },
+            Some(throttle) => {
+                throttle.step_back();
+                readiness
+            }
+        }
+    }
+
+    fn readiness_by_queue(&self, now: Timestamp, limits: &LaneLimits) -> Readiness {
         let Some(endpoint) = &self.endpoint else {
             return Readiness::Waiting;
         };
@@ -242,6 +263,9 @@ impl Lane {
         }
         self.in_flight += 1;
         self.pace += 1;
+        if let Some(throttle) = &mut self.throttle {
+            throttle.take();
+        }
         Some(entry)
     }
 
@@ -300,6 +324,18 @@ impl Lane {
         }
     }
 
+    /// Takes note of the rates of the endpoint and its application.
+    pub fn rates_changed(&mut self, rates: Rates, now: Timestamp) {
+        self.throttle = Throttle::changed(self.throttle.take(), rates, now);
+    }
+
+    /// What comes next goes out at once or within a second or so.
+    fn sends_soon(&self) -> bool {
+        let throttle = self.throttle.as_ref();
+        let throttled = throttle.is_some_and(|one| self.window.len() >= one.a_seconds_worth());
+        self.sends() && !throttled
+    }
+
     fn sends(&self) -> bool {
         self.endpoint
             .as_ref()
@@ -307,11 +343,15 @@ impl Lane {
     }
 
     /// Nothing is lost when this lane is forgotten and made anew as known to be empty.
-    pub fn is_forgettable(&self) -> bool {
+    pub fn is_forgettable(&self, now: Timestamp) -> bool {
         if !self.taken.is_empty() || self.reading || self.queued {
             return false;
         }
-        let empty = self.window.is_empty() && self.end == End::Whole && !self.hanging;
+        let throttle = self.throttle.as_ref();
+        let empty = self.window.is_empty()
+            && self.end == End::Whole
+            && !self.hanging
+            && throttle.is_none_or(|throttle| throttle.is_forgettable(now));
         empty || self.endpoint.is_none()
     }
 }

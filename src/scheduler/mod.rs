@@ -25,6 +25,7 @@ use worker::{Counts, News, Worker, WorkerEvent};
 mod budget;
 mod lane;
 mod loader;
+mod throttle;
 mod worker;
 
 /// Payloads in memory beside those that are being sent.
@@ -45,6 +46,7 @@ pub struct Shared {
     /// Reads under way, by worker.
     reads: Counts,
     budget: Arc<Budget>,
+    throttles: throttle::Applications,
 }
 
 impl Shared {
@@ -108,6 +110,7 @@ impl Scheduler {
             unrecorded: counts(),
             reads: counts(),
             budget: Budget::new(KEPT_BYTES_MAX),
+            throttles: throttle::Applications::new(store.clock().now()),
         });
         let (stop, _) = watch::channel(false);
         let loader = Loader::start(store.clone(), shared.budget.clone());

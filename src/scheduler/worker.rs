@@ -17,6 +17,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::lane::{self, Entry, Lane, Readiness};
 use super::loader::{self, Loader, Wish};
+use super::throttle::Rates;
 use super::{Shared, Status};
 use crate::clock::Timestamp;
 use crate::delivery::{Sender, judge};
@@ -242,8 +243,11 @@ impl Worker {
                         key.lane
                     }
                     News::Endpoint { lane } => {
-                        let endpoint = self.store.catalog().endpoint_by_number(lane).cloned();
-                        self.lane(lane).endpoint_changed(endpoint);
+                        let (endpoint, rates) = registered(&self.store, &self.shared, lane);
+                        let now = self.store.clock().now();
+                        let known = self.lane(lane);
+                        known.endpoint_changed(endpoint);
+                        known.rates_changed(rates, now);
                         lane
                     }
                 };
@@ -253,14 +257,13 @@ impl Worker {
                 if self.store.catalog().endpoint_by_number(number).is_none() {
                     self.store.forget_lane(number);
                 }
-                let store = &self.store;
-                let lane = self.lanes.entry(number).or_insert_with(|| {
-                    Lane::new(store.catalog().endpoint_by_number(number).cloned(), false)
-                });
-                lane.look_again();
+                self.lane_of_which(number, false).look_again();
                 self.look_at(number);
             }
-            WorkerEvent::LanesRead => self.lanes_read = true,
+            WorkerEvent::LanesRead => {
+                self.lanes_read = true;
+                self.forget_idle();
+            }
             WorkerEvent::Read { lane: number, read } => {
                 self.shared.reads[self.number].fetch_sub(1, Ordering::Relaxed);
                 match read {
@@ -292,13 +295,25 @@ impl Worker {
     }
 
     fn lane(&mut self, number: u64) -> &mut Lane {
-        let (store, known_empty) = (&self.store, self.lanes_read);
+        self.lane_of_which(number, self.lanes_read)
+    }
+
+    /// The lane as it is in memory, or anew, of which nothing is known or that it is empty.
+    fn lane_of_which(&mut self, number: u64, known_empty: bool) -> &mut Lane {
+        let (store, shared) = (&self.store, &self.shared);
         self.lanes.entry(number).or_insert_with(|| {
-            Lane::new(
-                store.catalog().endpoint_by_number(number).cloned(),
-                known_empty,
-            )
+            let (endpoint, rates) = registered(store, shared, number);
+            let mut lane = Lane::new(endpoint, known_empty);
+            lane.rates_changed(rates, store.clock().now());
+            lane
         })
+    }
+
+    /// A lane that has sent all it had stays for as long as its throttle counts that.
+    fn forget_idle(&mut self) {
+        let now = self.store.clock().now();
+        self.lanes.retain(|_, lane| !lane.is_forgettable(now));
+        self.shared.throttles.forget_idle(now);
     }
 
     /// After anything about a lane changed: reads on, queues it for its turn, sets its alarm, or
@@ -331,7 +346,8 @@ impl Worker {
             Readiness::At(due) => self.set_alarm(number, due),
             Readiness::Waiting => {
                 self.clear_alarm(number);
-                if self.lanes.get(&number).is_some_and(Lane::is_forgettable) {
+                let lane = self.lanes.get(&number);
+                if lane.is_some_and(|lane| lane.is_forgettable(now)) {
                     self.lanes.remove(&number);
                 }
             }
@@ -518,6 +534,22 @@ impl Worker {
             outcome,
         );
     }
+}
+
+/// The endpoint of a lane as of the last commit, and the rates that it and its application have.
+fn registered(store: &Store, shared: &Shared, lane: u64) -> (Option<Arc<Endpoint>>, Rates) {
+    let catalog = store.catalog();
+    let Some((entry, endpoint)) = catalog.lane(lane) else {
+        return (None, Rates::default());
+    };
+    let application = &entry.application;
+    let rates = shared.throttles.rates(
+        endpoint.throttle_rate,
+        application.id,
+        application.throttle_rate,
+        store.clock().now(),
+    );
+    (Some(endpoint.clone()), rates)
 }
 
 /// Judges an outcome, frees the attempt's slot, and makes the outcome durable.

@@ -2,9 +2,10 @@
 //!
 //! Loaded at start, changed only after the commit of a [`Change`], read without touching the disk.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use crate::clock::Timestamp;
 use crate::domain::application::Application;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::EventType;
@@ -33,6 +34,27 @@ pub enum Change {
     DeleteJob(JobId),
     PutRevocation(Revocation),
     DeleteRevocation([u8; 32]),
+}
+
+impl Change {
+    /// Whose registration it puts.
+    pub(super) fn owner(&self) -> Option<OrganisationId> {
+        match self {
+            Change::PutApplication(one) => Some(one.organisation),
+            Change::PutEndpoint(one) => Some(one.organisation),
+            Change::PutEventType(one) => Some(one.organisation),
+            Change::PutToken(one) => Some(one.organisation),
+            Change::PutJob(one) => Some(one.organisation),
+            Change::PutOrganisation(_)
+            | Change::PutRevocation(_)
+            | Change::DeleteApplication(_)
+            | Change::DeleteEndpoint(..)
+            | Change::DeleteEventType(..)
+            | Change::DeleteToken(_)
+            | Change::DeleteJob(_)
+            | Change::DeleteRevocation(_) => None,
+        }
+    }
 }
 
 /// An application with its endpoints, sorted by id.
@@ -74,6 +96,8 @@ pub struct Catalog {
     event_types: BTreeMap<(OrganisationId, String), Arc<EventType>>,
     tokens: BTreeMap<TokenId, Arc<Token>>,
     token_hashes: HashMap<[u8; 32], TokenId>,
+    /// The tokens that portal links gave, by their application.
+    sessions: BTreeSet<(ApplicationId, TokenId)>,
     jobs: BTreeMap<JobId, Arc<Job>>,
     revocations: HashMap<[u8; 32], Revocation>,
     /// The highest endpoint number that was ever given.
@@ -83,6 +107,10 @@ pub struct Catalog {
 impl Catalog {
     pub fn organisations(&self) -> impl Iterator<Item = &Organisation> {
         self.organisations.values()
+    }
+
+    pub fn organisation(&self, id: OrganisationId) -> Option<&Organisation> {
+        self.organisations.get(&id)
     }
 
     /// Sorted by id.
@@ -118,9 +146,14 @@ impl Catalog {
     }
 
     pub fn endpoint_by_number(&self, lane: u64) -> Option<&Arc<Endpoint>> {
-        let (application, endpoint) = self.lanes.get(&lane)?;
-        self.application_by_id(*application)?
-            .endpoint_by_id(*endpoint)
+        self.lane(lane).map(|(_, endpoint)| endpoint)
+    }
+
+    /// A lane's endpoint and the application that it belongs to.
+    pub fn lane(&self, number: u64) -> Option<(&Arc<ApplicationEntry>, &Arc<Endpoint>)> {
+        let (application, endpoint) = self.lanes.get(&number)?;
+        let entry = self.application_by_id(*application)?;
+        Some((entry, entry.endpoint_by_id(*endpoint)?))
     }
 
     /// By its id alone, whichever of the organisation's applications it belongs to.
@@ -164,6 +197,28 @@ impl Catalog {
     /// about the tokens that exist.
     pub fn token_by_hash(&self, hash: &[u8; 32]) -> Option<&Arc<Token>> {
         self.tokens.get(self.token_hashes.get(hash)?)
+    }
+
+    /// The tokens that portal links to this application gave, oldest first.
+    pub fn sessions(&self, application: ApplicationId) -> impl Iterator<Item = &Arc<Token>> {
+        let first = (application, TokenId([0; 20]));
+        let last = (application, TokenId([0xff; 20]));
+        let sessions = self.sessions.range(first..=last);
+        sessions.filter_map(|(_, id)| self.tokens.get(id))
+    }
+
+    /// What deletes the portal sessions and revocations that have come to their end, as many at a
+    /// time as fit into a commit.
+    pub(super) fn ended(&self, now: Timestamp, count_max: usize) -> Vec<Change> {
+        let is_over = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
+        let sessions = self.sessions.iter().filter_map(|(_, id)| {
+            let token = self.tokens.get(id)?;
+            is_over(token.expires_at).then_some(Change::DeleteToken(*id))
+        });
+        let revocations = self.revocations.values().filter_map(|revocation| {
+            is_over(revocation.until).then_some(Change::DeleteRevocation(revocation.hash))
+        });
+        sessions.chain(revocations).take(count_max).collect()
     }
 
     /// Of all organisations, sorted by id.
@@ -273,6 +328,9 @@ impl Catalog {
                     self.token_hashes.remove(&old.hash);
                 }
                 self.token_hashes.insert(token.hash, token.id);
+                if let (Some(_), Some(application)) = (&token.session, token.application) {
+                    self.sessions.insert((application, token.id));
+                }
                 self.tokens.insert(token.id, Arc::new(token));
             }
             Change::PutJob(job) => {
@@ -290,6 +348,9 @@ impl Catalog {
             Change::DeleteToken(id) => {
                 if let Some(token) = self.tokens.remove(&id) {
                     self.token_hashes.remove(&token.hash);
+                    if let Some(application) = token.application {
+                        self.sessions.remove(&(application, id));
+                    }
                 }
             }
         }

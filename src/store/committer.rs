@@ -10,7 +10,7 @@
 //! their own that is never full: the lanes bound it. The first storage error is final: everything
 //! that waits and everything that comes is answered with it, and the server ends the process.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,8 +25,9 @@ use super::watchers::Watcher;
 use super::{Answered, Event, Finished, Inner, NewBatch, NewMessage, Once};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Trigger, Verdict};
-use crate::domain::id::{AttemptId, ID_TIME_STEP_MS, MessageId};
+use crate::domain::id::{AttemptId, ID_TIME_STEP_MS, MessageId, OrganisationId};
 use crate::domain::message::{Delivery, DeliveryKey, Message};
+use crate::domain::organisation::Organisation;
 use crate::error::{Error, Result};
 
 /// A batch ends when it has this many commands or bytes: enough to share a sync widely, little
@@ -707,6 +708,7 @@ impl Committer {
     }
 
     fn stage_changes(&self, batch: &mut Batch, changes: &[Change]) -> Result<(), EngineError> {
+        self.stage_new_organisations(batch, changes);
         for change in changes {
             match change {
                 Change::PutEndpoint(one) => {
@@ -728,6 +730,33 @@ impl Committer {
             }
         }
         Ok(())
+    }
+
+    /// A signed token may speak for an organisation that nobody has heard of: it comes into being
+    /// with what is first registered in it.
+    fn stage_new_organisations(&self, batch: &mut Batch, changes: &[Change]) {
+        let new: BTreeSet<OrganisationId> = {
+            let catalog = self.inner.catalog();
+            let owners = changes.iter().filter_map(Change::owner);
+            owners
+                .filter(|owner| catalog.organisation(*owner).is_none())
+                .collect()
+        };
+        for id in new {
+            let organisation = Organisation {
+                id,
+                name: id.to_string(),
+                created_at: self.inner.clock.now(),
+            };
+            layout::put(
+                &mut batch.live,
+                &layout::organisation_key(id),
+                &organisation,
+                &[],
+            );
+            batch.registrations += 1;
+            batch.changes.push(Change::PutOrganisation(organisation));
+        }
     }
 
     fn delete(&self, batch: &mut Batch, key: &[u8]) -> Result<(), EngineError> {

@@ -1,4 +1,5 @@
-//! Housekeeping: retention, free space, exports, idle slices, and a watch on commits that hang.
+//! Housekeeping: retention, free space, exports, idle slices, credentials that have ended, and a
+//! watch on commits that hang.
 //!
 //! Two threads. The keeper looks around once a second and does what is due; its changes go through
 //! the committer like all others. The watchdog only looks at how long the running commit takes,
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::queue::Command;
+use super::queue::{Command, Notify};
 use super::{Inner, Store, export, layout};
 use crate::clock::Timestamp;
 use crate::domain::message::DeliveryKey;
@@ -21,6 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// Deliveries forgotten in one commit.
 const CANCEL_BATCH: usize = 500;
+/// Credentials forgotten in one commit.
+const FORGET_BATCH: usize = 500;
 
 pub fn spawn(inner: Arc<Inner>) -> JoinHandle<()> {
     super::open::spawn("store-keeper", move || {
@@ -77,6 +80,7 @@ fn keep(inner: &Inner) {
                 return Ok(());
             }
             last_prune = now;
+            inner.forget_ended()?;
             inner.prune()
         });
         if let Err(error) = kept {
@@ -90,6 +94,12 @@ impl Store {
     /// Blocks on the disk.
     pub fn prune(&self) -> Result<()> {
         self.inner.prune()
+    }
+
+    /// Forgets portal sessions and revocations that have come to their end; the keeper does this
+    /// every minute. Blocks on the disk.
+    pub fn forget_ended(&self) -> Result<()> {
+        self.inner.forget_ended()
     }
 
     /// Forgets the deliveries of a lane whose endpoint does not exist any more.
@@ -146,6 +156,22 @@ impl Inner {
             return Err(stopping());
         }
         answer.blocking_recv().unwrap_or_else(|_| Err(stopping()))
+    }
+
+    fn forget_ended(&self) -> Result<()> {
+        let now = self.clock.now();
+        loop {
+            if self.catalog().ended(now, 1).is_empty() {
+                return Ok(());
+            }
+            self.run(|answer| Command::Change {
+                decide: Box::new(move |catalog| {
+                    let changes = catalog.ended(now, FORGET_BATCH);
+                    let notify: Notify = Box::new(move |result| drop(answer.send(result)));
+                    Some((changes, notify))
+                }),
+            })?;
+        }
     }
 
     /// Forgets what waits for endpoints that were deleted.

@@ -207,7 +207,7 @@ pub enum Event {
     /// The outcome of an attempt is durable. Where the delivery is to be attempted again, this
     /// comes before the news that it waits.
     Recorded(DeliveryKey),
-    /// The endpoint was changed, enabled, disabled or deleted.
+    /// The endpoint was changed, enabled, disabled or deleted, or its application's rate was.
     Endpoint { lane: u64 },
 }
 
@@ -326,6 +326,13 @@ impl Inner {
             for change in changes {
                 match &change {
                     Change::PutEndpoint(endpoint) => lanes.push(endpoint.number),
+                    Change::PutApplication(application) => {
+                        let rate = application.throttle_rate;
+                        let entry = catalog.application_by_id(application.id);
+                        let entry = entry.filter(|old| old.application.throttle_rate != rate);
+                        let endpoints = entry.iter().flat_map(|entry| &entry.endpoints);
+                        lanes.extend(endpoints.map(|endpoint| endpoint.number));
+                    }
                     Change::DeleteEndpoint(application, id) => {
                         let entry = catalog.application_by_id(*application);
                         let endpoint = entry.and_then(|entry| entry.endpoint_by_id(*id));

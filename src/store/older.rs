@@ -247,6 +247,7 @@ impl Kept for Application {
             created_at: old.created_at,
             updated_at: old.updated_at,
             tokens_valid_from: None,
+            tokens_ending: None,
         })
     }
 }

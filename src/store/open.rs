@@ -299,7 +299,12 @@ pub fn reset_owner(settings: &Settings, clock: &Clock) -> Result<PathBuf, OpenEr
         path: path.clone(),
         source,
     };
-    let organisation = files.catalog.organisations().next().map(|one| one.id);
+    // Others came into being later, whatever their ids are.
+    let first = files
+        .catalog
+        .organisations()
+        .min_by_key(|one| one.created_at);
+    let organisation = first.map(|one| one.id);
     let organisation = organisation.ok_or_else(|| OpenError::Damaged {
         path: path.clone(),
         reason: "it has no organisation".to_owned(),

@@ -160,6 +160,20 @@ fn table() -> Vec<Row> {
         ("PATCH", headers, no_headers, [204, 403, 204, 204, 204]),
         ("GET", secret, none.clone(), [200, 403, 200, 200, 200]),
         ("POST", rotate, json!({}), [200, 403, 200, 200, 200]),
+        // Portal sessions.
+        (
+            "POST",
+            "/api/v1/auth/app-portal-access/{role}",
+            json!({}),
+            [200, 403, 403, 403, 403],
+        ),
+        (
+            "POST",
+            "/api/v1/auth/app/{role}/expire-all",
+            json!({}),
+            [204, 403, 403, 403, 403],
+        ),
+        ("POST", "/api/v1/auth/logout", none.clone(), [403; 5]),
         // Tokens and grants. An admin's are those of webhook users.
         (
             "GET",

@@ -71,7 +71,12 @@ fn drive(name: &str, words: &[&str], lost: usize) {
         .current_dir(&tools)
         .env("SERVER_URL", format!("http://{address}"))
         .env("LOSING_URL", format!("http://{}", proxy.address))
-        .env("TOKEN", std::fs::read_to_string(&server.token_path).expect("the token").trim())
+        .env(
+            "TOKEN",
+            std::fs::read_to_string(&server.token_path)
+                .expect("the token")
+                .trim(),
+        )
         .env("MODULES", tools.join("package.json"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdout(file)
@@ -112,7 +117,10 @@ fn drive(name: &str, words: &[&str], lost: usize) {
         server.api.log()
     );
     let repeated = proxy.repeated();
-    assert!(repeated >= lost, "{name} repeated {repeated} of its requests, not {lost}");
+    assert!(
+        repeated >= lost,
+        "{name} repeated {repeated} of its requests, not {lost}"
+    );
 }
 
 /// Where `tests/svix/prepare` installs.

@@ -359,7 +359,10 @@ fn records_of_the_second_schema_read_as_what_they_meant() {
             &application,
             &[]
         ),
-        (json!({ "tokens_valid_from": null }), none)
+        (
+            json!({ "tokens_valid_from": null, "tokens_ending": null }),
+            none
+        )
     );
 }
 
@@ -426,6 +429,7 @@ fn write_store_of_then(settings: &Settings) {
             created_at: AT,
             updated_at: AT,
             tokens_valid_from: None,
+            tokens_ending: None,
         }),
     ] {
         let (key, record) = layout::registration(&change);

@@ -200,6 +200,13 @@ impl Server {
         pruned.expect("no panic").expect("pruning succeeds");
     }
 
+    /// Forgets credentials that have ended, as the server itself does every minute.
+    pub async fn forget_ended(&self) {
+        let store = self.store().clone();
+        let forgotten = tokio::task::spawn_blocking(move || store.forget_ended()).await;
+        forgotten.expect("no panic").expect("the store works");
+    }
+
     pub fn config(&self) -> &Config {
         &self.config
     }

@@ -1,0 +1,182 @@
+//! Credentials: where a request carries one, and what stands behind it.
+//!
+//! A token of ours is found by its SHA-256, which is compared in constant time once more. What has
+//! the shape of a signed token (JWT) is one where `auth.jwt_secret` is set; no token of ours has a
+//! dot. Nothing here says what may be done: that is `access`.
+
+use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use actix_web::{HttpRequest, web};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::Context;
+use crate::clock::Timestamp;
+use crate::domain::jwt::{Claims, JwtSecret};
+use crate::domain::token::Token;
+use crate::error::{Error, Result};
+use crate::store::Catalog;
+
+/// No token of ours is near this; longer ones are not hashed.
+const TOKEN_BYTES_MAX: usize = 512;
+
+/// Signed tokens carry their claims with them.
+const SIGNED_BYTES_MAX: usize = 4096;
+
+/// The other header that a credential may stand in.
+const API_KEY: &str = "api-key";
+
+/// What a credential turned out to be.
+pub enum Proof<'a> {
+    Token(&'a Token),
+    Signed(Claims),
+}
+
+/// Does something with what stands behind a request's credential.
+pub fn with_proof<T>(request: &HttpRequest, then: impl FnOnce(Proof<'_>) -> T) -> Result<T> {
+    let credential = credential(request.headers()).ok_or(Error::Unauthenticated)?;
+    let context = request
+        .app_data::<web::Data<Context>>()
+        .expect("configure() installs the context with the routes");
+    let catalog = context.store.catalog();
+    let secret = context.config.auth.jwt_secret.as_ref();
+    prove(&catalog, secret, credential, context.store.clock().now()).map(then)
+}
+
+/// The SHA-256 of a request's credential, by which a signed token is revoked.
+pub fn hash_of(request: &HttpRequest) -> Result<[u8; 32]> {
+    let credential = credential(request.headers()).ok_or(Error::Unauthenticated)?;
+    Ok(Sha256::digest(credential).into())
+}
+
+/// The credential in `Authorization: Bearer T`, or in `Api-Key: T` where there is no
+/// `Authorization`: two that disagree must not be tried one after the other.
+fn credential(headers: &HeaderMap) -> Option<&str> {
+    let credential = match headers.get(AUTHORIZATION) {
+        Some(value) => bearer(value.to_str().ok()?)?,
+        None => headers.get(API_KEY)?.to_str().ok()?,
+    };
+    let credential = credential.trim();
+    let plausible = !credential.is_empty() && credential.len() <= SIGNED_BYTES_MAX;
+    plausible.then_some(credential)
+}
+
+/// What stands behind `Bearer`; the scheme's case does not matter (RFC 9110, 11.1).
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, credential) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(credential)
+}
+
+fn prove<'a>(
+    catalog: &'a Catalog,
+    secret: Option<&JwtSecret>,
+    credential: &str,
+    now: Timestamp,
+) -> Result<Proof<'a>> {
+    let proof = match secret {
+        Some(secret) if credential.contains('.') => {
+            signed(catalog, secret, credential, now).map(Proof::Signed)
+        }
+        _ => token(catalog, credential, now).map(Proof::Token),
+    };
+    proof.ok_or(Error::Unauthenticated)
+}
+
+fn token<'a>(catalog: &'a Catalog, credential: &str, now: Timestamp) -> Option<&'a Token> {
+    if credential.len() > TOKEN_BYTES_MAX {
+        return None;
+    }
+    let hash: [u8; 32] = Sha256::digest(credential).into();
+    let token = catalog.token_by_hash(&hash)?;
+    let same = bool::from(token.hash.ct_eq(&hash));
+    let alive = token.expires_at.is_none_or(|end| end > now);
+    (same && alive).then_some(token)
+}
+
+fn signed(
+    catalog: &Catalog,
+    secret: &JwtSecret,
+    credential: &str,
+    now: Timestamp,
+) -> Option<Claims> {
+    let claims = secret.verify(credential, now)?;
+    let any_revoked = catalog.revocations().next().is_some();
+    if any_revoked
+        && catalog
+            .revocation(&Sha256::digest(credential).into())
+            .is_some()
+    {
+        return None;
+    }
+    let application = claims
+        .subject
+        .application
+        .and_then(|id| catalog.application_by_id(id));
+    let is_ended = application.is_some_and(|entry| {
+        let application = &entry.application;
+        !application.takes_token_issued_at(claims.issued_at, now)
+    });
+    (!is_ended).then_some(claims)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::OrganisationId;
+    use crate::domain::jwt::Subject;
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    #[test]
+    fn a_credential_stands_in_one_of_two_headers_and_has_a_sane_length() {
+        let long = "x".repeat(SIGNED_BYTES_MAX + 1);
+        let long_bearer = format!("Bearer {long}");
+        let key = Some("pr_key");
+        for (authorization, api_key, expected) in [
+            (Some("Bearer pr_abc"), None, Some("pr_abc")),
+            (Some("bearer  pr_abc "), None, Some("pr_abc")),
+            (None, Some("pr_key"), Some("pr_key")),
+            (None, Some(" pr_key "), Some("pr_key")),
+            (None, Some(""), None),
+            (None, Some(long.as_str()), None),
+            (None, None, None),
+            // Where there is an Authorization it counts, right or wrong.
+            (Some("Bearer pr_abc"), key, Some("pr_abc")),
+            (Some("Bearer "), key, None),
+            (Some("Bearer"), key, None),
+            (Some("Basic pr_abc"), key, None),
+            (Some("pr_abc"), key, None),
+            (Some(""), key, None),
+            (Some(long_bearer.as_str()), key, None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [("authorization", authorization), ("api-key", api_key)] {
+                if let Some(value) = value {
+                    let name = HeaderName::from_static(name);
+                    headers.insert(name, HeaderValue::from_str(value).unwrap());
+                }
+            }
+            let case = format!("{authorization:?} {api_key:?}");
+            assert_eq!(credential(&headers), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_credential_is_refused_and_a_signed_one_without_a_secret() {
+        let catalog = Catalog::default();
+        let now = Timestamp::from_seconds(1_700_000_000);
+        let secret: JwtSecret = "8KjzRXrKkd9YFcNyqLSIY8JwiaCeRc6W".to_owned().into();
+        let subject = Subject {
+            organisation: OrganisationId([1; 20]),
+            application: None,
+        };
+        let signed = secret.sign(subject, now, None);
+        for (secret, credential, holds) in [
+            (None, "pr_unknown", false),
+            (Some(&secret), "pr_unknown", false),
+            (Some(&secret), signed.as_str(), true),
+            (None, signed.as_str(), false),
+        ] {
+            let proof = prove(&catalog, secret, credential, now);
+            assert_eq!(proof.is_ok(), holds, "{credential}");
+        }
+    }
+}

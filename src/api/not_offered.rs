@@ -1,0 +1,103 @@
+//! What the contract's newest SDKs and its command line know and postrider does not do: answered
+//! so, to who has a credential, and not as a path that nobody has heard of.
+
+use actix_web::{HttpResponse, web};
+
+use super::access::Caller;
+use super::error::Failure;
+
+/// Beginnings of paths, and what is there elsewhere. What postrider does have below one of them is
+/// found first.
+const TABLE: [(&str, &str); 28] = [
+    (
+        "/api/v1/app/{app_id}/autoconfig",
+        "endpoints that configure themselves",
+    ),
+    (
+        "/api/v1/app/{app_id}/destination",
+        "destinations other than endpoints",
+    ),
+    (
+        "/api/v1/app/{app_id}/endpoint/{endpoint_id}/transformation",
+        "transformations",
+    ),
+    (
+        "/api/v1/app/{app_id}/endpoint/{endpoint_id}/attempt-stats",
+        "statistics by the hour",
+    ),
+    (
+        "/api/v1/app/{app_id}/endpoint/{endpoint_id}/mtls",
+        "client certificates",
+    ),
+    (
+        "/api/v1/app/{app_id}/endpoint/{endpoint_id}/oauth",
+        "OAuth for endpoints",
+    ),
+    ("/api/v1/app/{app_id}/integration", "integrations"),
+    ("/api/v1/app/{app_id}/events", "polling for messages"),
+    ("/api/v1/app/{app_id}/poller", "polling for messages"),
+    ("/api/v1/app/{app_id}/inbound", "receiving webhooks"),
+    (
+        "/api/v1/auth/dashboard-access",
+        "this older form of auth/app-portal-access",
+    ),
+    ("/api/v1/auth/app/{app_id}/poller", "polling for messages"),
+    ("/api/v1/auth/one-time-token", "one-time tokens"),
+    ("/api/v1/auth/stream", "streams"),
+    ("/api/v1/auth/stream-logout", "streams"),
+    ("/api/v1/auth/stream-portal-access", "streams"),
+    ("/api/v1/broadcast", "messages to all applications at once"),
+    ("/api/v1/connector", "connectors"),
+    (
+        "/api/v1/environment",
+        "exporting and importing an environment",
+    ),
+    (
+        "/api/v1/event-type/import/asyncapi",
+        "importing AsyncAPI documents",
+    ),
+    ("/api/v1/ingest", "receiving webhooks"),
+    ("/api/v1/inbound", "receiving webhooks"),
+    (
+        "/api/v1/operational-webhook/connection",
+        "connections of operational webhooks",
+    ),
+    ("/api/v1/sink", "streams"),
+    ("/api/v1/source", "receiving webhooks"),
+    ("/api/v1/stream", "streams"),
+    ("/api/v1/transformation-template", "transformations"),
+    ("/ingest/api/v1", "receiving webhooks"),
+];
+
+/// Paths that would be taken for a message's.
+const BESIDE_MESSAGES: [(&str, &str); 2] = [
+    (
+        "/api/v1/app/{app_id}/msg/bulk-expunge",
+        "expunging many messages at once",
+    ),
+    (
+        "/api/v1/app/{app_id}/msg/expunge-all-contents",
+        "expunging many messages at once",
+    ),
+];
+
+/// To be installed before what has a message's id in its path.
+pub fn routes_beside_messages(config: &mut web::ServiceConfig) {
+    install(config, &BESIDE_MESSAGES);
+}
+
+/// To be installed behind all that is offered: the first route that fits counts.
+pub fn routes(config: &mut web::ServiceConfig) {
+    install(config, &TABLE);
+}
+
+fn install(config: &mut web::ServiceConfig, table: &'static [(&str, &str)]) {
+    for (path, what) in table {
+        let answer =
+            web::to(
+                move |_: Caller| async move { Err::<HttpResponse, _>(Failure::NotOffered(what)) },
+            );
+        let with_rest = format!("{path}/{{rest:.*}}");
+        config.service(web::resource([(*path).to_owned(), with_rest]).route(answer));
+    }
+}

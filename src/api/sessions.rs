@@ -1,0 +1,488 @@
+//! Visits to the portal: `/api/v1/auth`.
+//!
+//! A link holds a token of the role application with a session: it ends by itself, may be limited
+//! to some capabilities, and shows event types by its feature flags. `expire-all` and `logout` end
+//! sessions early, and signed tokens (JWT) of an application with them; tokens that the API made
+//! are ended where they were made. What is answered holds a credential, so none of it is kept for a
+//! repeated idempotency key: a repeated request makes another link.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::Context;
+use super::access::{Action, Caller, Credential};
+use super::applications::{ApplicationIn, creation};
+use super::credential::hash_of;
+use super::error::Failure;
+use super::extract::{Body, json, no_content, path_part};
+use super::operation::Operation;
+use super::rules::Problems;
+use super::tokens::new_credential;
+use crate::clock::Timestamp;
+use crate::domain::id::{ApplicationId, TokenId};
+use crate::domain::jwt::LEEWAY;
+use crate::domain::token::{Capability, PortalSession, Revocation, Role, Token};
+use crate::error::{Error, Result};
+use crate::store::{Catalog, Change};
+
+/// How long a link is good for, in seconds.
+const EXPIRY_SECONDS: std::ops::RangeInclusive<i64> = 3600..=WEEK_SECONDS;
+const WEEK_SECONDS: i64 = 7 * 24 * 3600;
+
+/// Sessions of one application at a time: all of them are in memory.
+const SESSIONS_MAX: usize = 1000;
+
+/// All feature flags of a session together are in memory with it.
+const FEATURE_FLAGS_MAX: usize = 100;
+
+/// The longest feature flag and session id, in bytes.
+const NAME_BYTES_MAX: usize = 256;
+
+/// Session ids in one request.
+const SESSION_IDS_MAX: usize = 1000;
+
+/// The contract's `AppPortalAccessIn`.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+struct AppPortalAccessIn {
+    /// The application to create where the one in the path does not exist.
+    application: Option<ApplicationIn>,
+    /// Looking only, and at no secret.
+    read_only: Option<bool>,
+    /// What the link lets one do; everything where absent. Looking at what is no secret is always
+    /// in.
+    #[schemars(with = "Option<Vec<CapabilityName>>")]
+    capabilities: Option<Vec<String>>,
+    /// Event types that have flags are shown by these alone.
+    #[schemars(length(max = 100))]
+    feature_flags: Option<Vec<String>>,
+    /// For how many seconds the link is good: 1 hour to 7 days, which is the default.
+    #[schemars(range(min = 3600, max = 604_800))]
+    expiry: Option<i64>,
+    /// The caller's own name for the session, by which `expire-all` finds it.
+    #[schemars(length(min = 1, max = 256))]
+    session_id: Option<String>,
+}
+
+/// The names of capabilities, for the document.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "only its schema is used")]
+enum CapabilityName {
+    ViewBase,
+    ViewEndpointSecret,
+    ManageEndpointSecret,
+    ManageTransformations,
+    CreateAttempts,
+    ManageEndpoint,
+}
+
+/// The contract's `AppPortalAccessOut`.
+#[derive(Serialize, JsonSchema)]
+struct AppPortalAccessOut {
+    /// The link, with the token behind its `#`, which browsers send nowhere.
+    url: String,
+    token: String,
+}
+
+/// The contract's `ApplicationTokenExpireIn`.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+struct ApplicationTokenExpireIn {
+    /// In how many seconds they end: 0, the default, to 7 days.
+    #[schemars(range(min = 0, max = 604_800))]
+    expiry: Option<i64>,
+    /// Only sessions that were made with one of these ids; all, and signed tokens, where absent or
+    /// empty.
+    #[schemars(length(max = 1000))]
+    session_ids: Option<Vec<String>>,
+}
+
+/// A link as it is to be made.
+struct Link {
+    application: Option<ApplicationIn>,
+    session: PortalSession,
+    lasts: Duration,
+}
+
+impl AppPortalAccessIn {
+    fn checked(self, path: &str) -> Result<Link> {
+        let mut problems = Problems::default();
+        if let Some(application) = &self.application {
+            application.check_beside(&mut problems, path);
+        }
+        let all = Capability::ALL.into_iter().collect();
+        let mut capabilities = match self.capabilities {
+            Some(names) => named_capabilities(&mut problems, &names),
+            None => all,
+        };
+        if self.read_only == Some(true) {
+            capabilities.clear();
+        }
+        capabilities.insert(Capability::ViewBase);
+        let flags = self.feature_flags.unwrap_or_default();
+        if flags.len() > FEATURE_FLAGS_MAX {
+            let message = format!("must have at most {FEATURE_FLAGS_MAX} items");
+            problems.add(&["body", "featureFlags"], message);
+        }
+        for (index, flag) in flags.iter().enumerate() {
+            let place = ["body", "featureFlags", &index.to_string()];
+            problems.add_if(&place, flag_problem(flag));
+        }
+        if let Some(id) = &self.session_id
+            && (id.is_empty() || id.len() > NAME_BYTES_MAX)
+        {
+            let message = format!("must have 1 to {NAME_BYTES_MAX} bytes");
+            problems.add(&["body", "sessionId"], message);
+        }
+        let expiry = self.expiry.unwrap_or(WEEK_SECONDS);
+        if !EXPIRY_SECONDS.contains(&expiry) {
+            let (min, max) = EXPIRY_SECONDS.into_inner();
+            problems.add(&["body", "expiry"], format!("must be {min} to {max}"));
+        }
+        problems.done()?;
+        Ok(Link {
+            application: self.application,
+            session: PortalSession {
+                id: self.session_id,
+                capabilities,
+                feature_flags: flags.into_iter().collect(),
+            },
+            lasts: Duration::from_secs(expiry.unsigned_abs()),
+        })
+    }
+}
+
+fn named_capabilities(problems: &mut Problems, names: &[String]) -> BTreeSet<Capability> {
+    let mut capabilities = BTreeSet::new();
+    for (index, name) in names.iter().enumerate() {
+        match Capability::ALL.into_iter().find(|one| one.name() == name) {
+            Some(capability) => drop(capabilities.insert(capability)),
+            None => {
+                let known = Capability::ALL.map(Capability::name).join(", ");
+                let place = ["body", "capabilities", &index.to_string()];
+                problems.add(&place, format!("must be one of {known}"));
+            }
+        }
+    }
+    capabilities
+}
+
+fn flag_problem(flag: &str) -> Option<String> {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let good = (1..=NAME_BYTES_MAX).contains(&flag.len()) && flag.bytes().all(is_name);
+    (!good).then(|| format!("must have 1 to {NAME_BYTES_MAX} letters, digits, '-', '_' and '.'"))
+}
+
+impl ApplicationTokenExpireIn {
+    /// After how long which sessions end; none stands for all.
+    fn checked(self) -> Result<(Duration, Option<BTreeSet<String>>)> {
+        let mut problems = Problems::default();
+        let expiry = self.expiry.unwrap_or(0);
+        if !(0..=WEEK_SECONDS).contains(&expiry) {
+            problems.add(&["body", "expiry"], format!("must be 0 to {WEEK_SECONDS}"));
+        }
+        let ids = self.session_ids.unwrap_or_default();
+        if ids.len() > SESSION_IDS_MAX {
+            let message = format!("must have at most {SESSION_IDS_MAX} items");
+            problems.add(&["body", "sessionIds"], message);
+        }
+        problems.done()?;
+        let ids: BTreeSet<String> = ids.into_iter().collect();
+        let chosen = (!ids.is_empty()).then_some(ids);
+        Ok((Duration::from_secs(expiry.unsigned_abs()), chosen))
+    }
+}
+
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::post(
+            "/api/v1/auth/app-portal-access/{app_id}",
+            "v1.authentication.app-portal-access",
+            web::to(portal_access),
+        )
+        .summary("Make a link to the portal")
+        .description(
+            "The link lets a customer's people see and change their application's endpoints \
+             without an account of their own. Each call makes another link, with the same \
+             idempotency key too: the answer holds a credential and is kept nowhere.",
+        )
+        .takes::<AppPortalAccessIn>()
+        .answers::<AppPortalAccessOut>(200, "The link, and the token in it"),
+        Operation::post(
+            "/api/v1/auth/app/{app_id}/expire-all",
+            "v1.authentication.expire-all",
+            web::to(expire_all),
+        )
+        .summary("End an application's portal sessions and signed tokens")
+        .description("Tokens of `/api/v1/token` are not ended by this.")
+        .may_take::<ApplicationTokenExpireIn>()
+        .answers_nothing(204, "They end, now or when it was asked for"),
+        Operation::post(
+            "/api/v1/auth/logout",
+            "v1.authentication.logout",
+            web::to(logout),
+        )
+        .summary("End the portal session or signed token that this request carries")
+        .description("403 for a token of `/api/v1/token`, and for a signed owner's.")
+        .answers_nothing(204, "It is not valid any more"),
+    ]
+}
+
+pub async fn portal_access(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    let path = path_part(&request, "app_id").to_owned();
+    caller.may_in(&context.store.catalog(), &path, Action::ChangeSessions)?;
+    let link = body.json::<AppPortalAccessIn>()?.checked(&path)?;
+    let now = context.store.clock().now();
+    let token = new_credential();
+    let hash = Sha256::digest(token.as_bytes()).into();
+    context
+        .store
+        .change(move |catalog| {
+            let mut changes = Vec::new();
+            let application = found_or_made(catalog, &caller, &path, link.application, now)?;
+            let (application, made) = application;
+            changes.extend(made);
+            changes.extend(room_for_another(catalog, application, now)?);
+            changes.push(Change::PutToken(Token {
+                id: TokenId::at(now),
+                organisation: caller.organisation,
+                name: "portal".to_owned(),
+                role: Role::Application,
+                application: Some(application),
+                hash,
+                created_at: now,
+                expires_at: Some(now + link.lasts),
+                grants: BTreeSet::new(),
+                account_endpoint: None,
+                session: Some(link.session),
+            }));
+            Ok((changes, ()))
+        })
+        .await?;
+    let url = format!(
+        "{}/portal#token={token}",
+        context.config.server.public_url()
+    );
+    Ok(json(StatusCode::OK, &AppPortalAccessOut { url, token }))
+}
+
+/// The application in the path, or the one that came along where there is none.
+fn found_or_made(
+    catalog: &Catalog,
+    caller: &Caller,
+    path: &str,
+    input: Option<ApplicationIn>,
+    now: Timestamp,
+) -> Result<(ApplicationId, Option<Change>)> {
+    match (
+        caller.application(catalog, path, Action::ChangeSessions),
+        input,
+    ) {
+        (Ok(entry), _) => Ok((entry.application.id, None)),
+        (Err(Error::NotFound(_)), Some(input)) if path.parse::<ApplicationId>().is_err() => {
+            let application = input.into_application(caller.organisation, now);
+            Ok((application.id, Some(creation(catalog, application)?)))
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// What takes away sessions that have ended, where the others leave room for one more.
+fn room_for_another(
+    catalog: &Catalog,
+    application: ApplicationId,
+    now: Timestamp,
+) -> Result<Vec<Change>> {
+    let is_over = |token: &Token| token.expires_at.is_some_and(|end| end <= now);
+    let sessions = catalog.sessions(application);
+    let (ended, live): (Vec<_>, Vec<_>) = sessions.partition(|token| is_over(token));
+    match live.len() < SESSIONS_MAX {
+        true => Ok(ended
+            .iter()
+            .map(|token| Change::DeleteToken(token.id))
+            .collect()),
+        false => Err(Error::TooMany(format!(
+            "an application has at most {SESSIONS_MAX} portal sessions; they end by themselves, \
+             or by expire-all"
+        ))),
+    }
+}
+
+pub async fn expire_all(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    let path = path_part(&request, "app_id").to_owned();
+    caller.may_in(&context.store.catalog(), &path, Action::ChangeSessions)?;
+    let input = body.json_or_default::<ApplicationTokenExpireIn>()?;
+    let (after, chosen) = input.checked()?;
+    let now = context.store.clock().now();
+    let end = now + after;
+    context
+        .store
+        .change(move |catalog| {
+            let entry = caller.application(catalog, &path, Action::ChangeSessions)?;
+            let mut application = entry.application.clone();
+            let sessions = catalog.sessions(application.id);
+            let mut changes: Vec<Change> = sessions
+                .filter(|token| is_chosen(token, chosen.as_ref()))
+                .filter_map(|token| ending(token, now, end))
+                .collect();
+            if chosen.is_none() {
+                application.end_tokens(now, end);
+                changes.push(Change::PutApplication(application));
+            }
+            Ok((changes, ()))
+        })
+        .await?;
+    Ok(no_content())
+}
+
+fn is_chosen(token: &Token, chosen: Option<&BTreeSet<String>>) -> bool {
+    let id = token
+        .session
+        .as_ref()
+        .and_then(|session| session.id.as_ref());
+    chosen.is_none_or(|chosen| id.is_some_and(|id| chosen.contains(id)))
+}
+
+/// What makes the token end at `end`; nothing where it ends before that by itself.
+fn ending(token: &Token, now: Timestamp, end: Timestamp) -> Option<Change> {
+    if end <= now {
+        return Some(Change::DeleteToken(token.id));
+    }
+    let lives_longer = token.expires_at.is_none_or(|own| own > end);
+    lives_longer.then(|| {
+        Change::PutToken(Token {
+            expires_at: Some(end),
+            ..token.clone()
+        })
+    })
+}
+
+pub async fn logout(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    let change = match (caller.credential(), caller.role()) {
+        (Credential::Session(id, _), _) => Change::DeleteToken(id),
+        (Credential::Signed { expires_at }, Role::Application) => {
+            Change::PutRevocation(Revocation {
+                hash: hash_of(&request)?,
+                // It would be taken a little beyond its end.
+                until: expires_at.map(|end| end + LEEWAY),
+            })
+        }
+        (Credential::Signed { .. } | Credential::Token(_), _) => {
+            return Err(Error::Forbidden(
+                "only a portal session and an application's signed token can be logged out",
+            )
+            .into());
+        }
+    };
+    context
+        .store
+        .change(move |_| Ok((vec![change], ())))
+        .await?;
+    Ok(no_content())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places<T>(checked: Result<T>) -> Vec<String> {
+        match checked {
+            Ok(_) => Vec::new(),
+            Err(Error::Invalid(all)) => all.iter().map(|one| one.location.join(".")).collect(),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_link_is_named() {
+        let long = "x".repeat(257);
+        for (text, expected) in [
+            ("{}".to_owned(), vec![]),
+            (
+                r#"{"expiry":3600,"sessionId":"s","featureFlags":["a.b-c_1"]}"#.to_owned(),
+                vec![],
+            ),
+            (r#"{"expiry":3599}"#.to_owned(), vec!["body.expiry"]),
+            (r#"{"expiry":604801}"#.to_owned(), vec!["body.expiry"]),
+            (
+                r#"{"expiry":-9223372036854775808}"#.to_owned(),
+                vec!["body.expiry"],
+            ),
+            (
+                format!(r#"{{"sessionId":"{long}"}}"#),
+                vec!["body.sessionId"],
+            ),
+            (r#"{"sessionId":""}"#.to_owned(), vec!["body.sessionId"]),
+            (
+                r#"{"featureFlags":["a","b c"]}"#.to_owned(),
+                vec!["body.featureFlags.1"],
+            ),
+            (
+                r#"{"capabilities":["ViewBase","Everything"]}"#.to_owned(),
+                vec!["body.capabilities.1"],
+            ),
+            (
+                r#"{"application":{"name":"n"}}"#.to_owned(),
+                vec!["body.application.uid"],
+            ),
+            (
+                r#"{"application":{"name":"n","uid":"other"}}"#.to_owned(),
+                vec!["body.application.uid"],
+            ),
+        ] {
+            let input: AppPortalAccessIn = serde_json::from_str(&text).unwrap();
+            assert_eq!(places(input.checked("acme")), expected, "{text}");
+        }
+        for (text, expected) in [
+            (r#"{"expiry":604800,"sessionIds":["s"]}"#, vec![]),
+            (r#"{"expiry":604801}"#, vec!["body.expiry"]),
+            (r#"{"expiry":-1}"#, vec!["body.expiry"]),
+        ] {
+            let input: ApplicationTokenExpireIn = serde_json::from_str(text).unwrap();
+            assert_eq!(places(input.checked()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn read_only_leaves_nothing_but_looking() {
+        use Capability::{ManageEndpoint, ViewBase};
+        for (text, expected) in [
+            ("{}", Capability::ALL.into_iter().collect()),
+            (r#"{"capabilities":[]}"#, BTreeSet::from([ViewBase])),
+            (
+                r#"{"capabilities":["ManageEndpoint"]}"#,
+                BTreeSet::from([ViewBase, ManageEndpoint]),
+            ),
+            (r#"{"readOnly":true}"#, BTreeSet::from([ViewBase])),
+            (
+                r#"{"readOnly":true,"capabilities":["ManageEndpoint"]}"#,
+                BTreeSet::from([ViewBase]),
+            ),
+        ] {
+            let input: AppPortalAccessIn = serde_json::from_str(text).unwrap();
+            let link = input.checked("acme").unwrap();
+            assert_eq!(link.session.capabilities, expected, "{text}");
+        }
+    }
+}

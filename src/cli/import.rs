@@ -1,0 +1,598 @@
+//! `import svix`: copies the registrations of a running Svix-compatible server into a running
+//! postrider, as a client of both.
+//!
+//! Event types first, then each application with its endpoints, their secrets and headers. What
+//! has come over is in a [`journal`], so an import that was interrupted goes on where it was, and
+//! one that ended brings over again what the source has, onto the same things. Nothing is ever
+//! deleted. What a source does not show, such as sensitive headers, is named at the end.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use awc::http::Method;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+
+use self::journal::{Journal, Kind};
+use self::remote::{Answered, Remote};
+use self::thing::{Fields, application, endpoint, event_type, shown_name};
+use super::client::Connection;
+use super::{Failure, Result, complain, printable, say};
+use crate::config::Config;
+
+mod journal;
+mod remote;
+mod thing;
+
+/// As much as the contract allows.
+const PAGE: usize = 250;
+
+/// Event types come with their schemas, which may be long.
+const PAGE_WITH_CONTENT: usize = 25;
+
+/// Notices that are told by themselves; beyond that they are counted.
+const NOTICES_MAX: usize = 1_000;
+
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// From a Svix server, or one with the same API
+    Svix(Arguments),
+}
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The server to copy from, such as https://api.eu.svix.com
+    #[arg(long, value_name = "URL")]
+    from: String,
+    /// A token for all of what is to be copied
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "POSTRIDER_FROM_TOKEN",
+        hide_env_values = true,
+        conflicts_with = "from_token_file"
+    )]
+    from_token: Option<String>,
+    /// The same in a file
+    #[arg(long, value_name = "FILE")]
+    from_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    connection: Connection,
+    /// Where to note what has come over, for going on after an interruption
+    #[arg(long, value_name = "FILE", default_value = "postrider-import.state")]
+    state: PathBuf,
+    /// Only say what is there, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Command {
+    pub fn run(&self, config: &Config) -> Result {
+        let Command::Svix(arguments) = self;
+        actix_rt::System::new().block_on(arguments.import(config))
+    }
+}
+
+impl Arguments {
+    async fn import(&self, config: &Config) -> Result {
+        let source = Remote::new("source", &self.source()?, &self.source_token()?, config)?;
+        let (url, token) = self.connection.server(config)?;
+        let target = Remote::new("target", &url, &token, config)?;
+        let journal = match self.dry_run {
+            true => None,
+            false => Some(Journal::open(&self.state, &source.base, &target.base)?),
+        };
+        let mut import = Import {
+            source,
+            target,
+            journal,
+            progress: Progress::new(),
+            report: Report::default(),
+        };
+        let ended = import.all().await;
+        import.progress.finish();
+        import.report.tell(self.dry_run)?;
+        ended?;
+        match import.report.refused.count {
+            0 => Ok(()),
+            count => Err(Failure::failed(format!(
+                "{count} of these could not be imported; what is said above has the reasons"
+            ))),
+        }
+    }
+
+    fn source(&self) -> Result<String> {
+        let url = self.from.trim_end_matches('/');
+        let url = url.strip_suffix("/api/v1").unwrap_or(url);
+        match url.starts_with("http://") || url.starts_with("https://") {
+            true => Ok(url.to_owned()),
+            false => Err(Failure::Usage(
+                "--from must start with https:// or http://".to_owned(),
+            )),
+        }
+    }
+
+    fn source_token(&self) -> Result<String> {
+        let token = match (&self.from_token, &self.from_token_file) {
+            (Some(token), _) => token.clone(),
+            (None, Some(file)) => std::fs::read_to_string(file).map_err(|error| {
+                Failure::failed(format!("cannot read {}: {error}", file.display()))
+            })?,
+            (None, None) => {
+                return Err(Failure::Usage(
+                    "--from-token, --from-token-file or POSTRIDER_FROM_TOKEN is missing".to_owned(),
+                ));
+            }
+        };
+        Ok(token.trim().to_owned())
+    }
+}
+
+struct Import {
+    source: Remote,
+    target: Remote,
+    /// None in a dry run.
+    journal: Option<Journal>,
+    progress: Progress,
+    report: Report,
+}
+
+/// What a body was sent for.
+enum Came {
+    /// The target's id.
+    Over(String),
+    Refused,
+}
+
+impl Import {
+    async fn all(&mut self) -> Result {
+        self.event_types().await?;
+        let applications = self.count_applications().await?;
+        self.progress.begin(applications);
+        let mut place = None;
+        loop {
+            let page = self.source.page("/api/v1/app?", PAGE, place).await?;
+            for found in &page.data {
+                self.application(found).await?;
+            }
+            match page.next {
+                Some(next) => place = Some(next),
+                None => break,
+            }
+        }
+        match &mut self.journal {
+            Some(journal) => journal.ended(),
+            None => Ok(()),
+        }
+    }
+
+    async fn count_applications(&self) -> Result<u64> {
+        let (mut count, mut place) = (0, None);
+        loop {
+            let page = self.source.page("/api/v1/app?", PAGE, place).await?;
+            count += page.data.len() as u64;
+            match page.next {
+                Some(next) => place = Some(next),
+                None => return Ok(count),
+            }
+        }
+    }
+
+    async fn event_types(&mut self) -> Result {
+        let list = "/api/v1/event-type?include_archived=true&with_content=true&";
+        let mut place = None;
+        loop {
+            let page = self.source.page(list, PAGE_WITH_CONTENT, place).await?;
+            for found in &page.data {
+                self.event_type(found).await?;
+            }
+            match page.next {
+                Some(next) => place = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn event_type(&mut self, found: &Fields) -> Result {
+        let name = thing::text(found, "name")?;
+        if self.is_done(Kind::EventType, &name) {
+            self.report.earlier += 1;
+            return Ok(());
+        }
+        self.report.event_types += 1;
+        if self.journal.is_none() {
+            return Ok(());
+        }
+        let title = format!("event type {name}");
+        let path = format!("/api/v1/event-type/{}", remote::in_path(&name));
+        let answer = self
+            .target
+            .send(Method::PUT, &path, Some(&event_type(found)), None)
+            .await?;
+        if answer.refused() {
+            self.report.refused.add(&title, &answer.reason());
+            return Ok(());
+        }
+        answer.succeeded()?;
+        self.done(Kind::EventType, &name)
+    }
+
+    async fn application(&mut self, found: &Fields) -> Result {
+        let id = thing::text(found, "id")?;
+        let title = format!("application {}", shown_name(found));
+        self.report.applications += 1;
+        self.progress.at(&title);
+        if self.is_done(Kind::Application, &id) {
+            self.report.earlier += 1;
+            return Ok(());
+        }
+        let body = application(found);
+        let target = match self.journal {
+            None => None,
+            Some(_) => match self
+                .bring(Kind::Application, "/api/v1/app", found, body, None)
+                .await?
+            {
+                Came::Over(target) => Some(target),
+                Came::Refused => return Ok(()),
+            },
+        };
+        let refused_before = self.report.refused.count;
+        let list = format!("/api/v1/app/{}/endpoint?", remote::in_path(&id));
+        let mut place = None;
+        loop {
+            let page = self.source.page(&list, PAGE, place).await?;
+            for found in &page.data {
+                self.endpoint(&id, &title, target.as_deref(), found).await?;
+            }
+            match page.next {
+                Some(next) => place = Some(next),
+                None => break,
+            }
+        }
+        // One that is not whole is looked at again.
+        match self.report.refused.count == refused_before {
+            true => self.done(Kind::Application, &id),
+            false => Ok(()),
+        }
+    }
+
+    /// An endpoint of the source's application, for the target's; none in a dry run.
+    async fn endpoint(
+        &mut self,
+        application: &str,
+        of: &str,
+        target: Option<&str>,
+        found: &Fields,
+    ) -> Result {
+        let id = thing::text(found, "id")?;
+        let title = format!("endpoint {} of {of}", shown_name(found));
+        if self.is_done(Kind::Endpoint, &id) {
+            self.report.earlier += 1;
+            return Ok(());
+        }
+        let path = format!(
+            "/api/v1/app/{}/endpoint/{}",
+            remote::in_path(application),
+            remote::in_path(&id)
+        );
+        let mut body = endpoint(found);
+        let headers = self.headers(&path, &title).await?;
+        let secret = self.secret(&path, &title).await?;
+        self.report.endpoints += 1;
+        let Some(target) = target else {
+            return Ok(());
+        };
+        if headers != Value::Null {
+            body.insert("headers".to_owned(), thing::raw(&headers));
+        }
+        if let Some(secret) = &secret {
+            body.insert("secret".to_owned(), thing::raw(&Value::from(&secret[..])));
+        }
+        let collection = format!("/api/v1/app/{target}/endpoint");
+        let came = self.bring(Kind::Endpoint, &collection, found, body, Some(&title));
+        match came.await? {
+            Came::Over(_) => self.done(Kind::Endpoint, &id),
+            Came::Refused => Ok(()),
+        }
+    }
+
+    /// The headers that the source shows; null where there are none.
+    async fn headers(&mut self, path: &str, title: &str) -> Result<Value> {
+        let path = format!("{path}/headers");
+        let answer = self.source.send(Method::GET, &path, None, None).await?;
+        if answer.refused() {
+            let notice = format!("its headers could not be read: {}", answer.reason());
+            self.report.notices.add(title, &notice);
+            return Ok(Value::Null);
+        }
+        let shown: Value = answer.succeeded()?.json()?;
+        let hidden: Vec<&str> = shown["sensitive"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        if !hidden.is_empty() {
+            let notice = format!(
+                "the source does not show these headers, set them by hand: {}",
+                hidden.join(", ")
+            );
+            self.report.notices.add(title, &notice);
+        }
+        let some = shown["headers"]
+            .as_object()
+            .is_some_and(|all| !all.is_empty());
+        Ok(some.then(|| shown["headers"].clone()).unwrap_or_default())
+    }
+
+    async fn secret(&mut self, path: &str, title: &str) -> Result<Option<String>> {
+        let path = format!("{path}/secret");
+        let answer = self.source.send(Method::GET, &path, None, None).await?;
+        if answer.refused() {
+            let notice = format!(
+                "its secret could not be read, it gets a new one: {}",
+                answer.reason()
+            );
+            self.report.notices.add(title, &notice);
+            return Ok(None);
+        }
+        let shown: Value = answer.succeeded()?.json()?;
+        Ok(shown["key"].as_str().map(str::to_owned))
+    }
+
+    /// Makes the target have it: onto what came over before or has the same uid, or as a new one.
+    /// `endpoint` is its title where it is one.
+    async fn bring(
+        &mut self,
+        kind: Kind,
+        collection: &str,
+        found: &Fields,
+        mut body: Fields,
+        endpoint: Option<&str>,
+    ) -> Result<Came> {
+        let id = thing::text(found, "id")?;
+        let title = match endpoint {
+            Some(title) => title.to_owned(),
+            None => format!("application {}", shown_name(found)),
+        };
+        let existing = self.existing(&id, collection, found).await?;
+        let (method, path) = match &existing {
+            Some(existing) => (Method::PUT, format!("{collection}/{existing}")),
+            None => (Method::POST, collection.to_owned()),
+        };
+        // Those of something that exists are brought over by calls of their own.
+        let aside = existing.as_ref().map(|_| {
+            let secret = body.remove("secret");
+            (body.remove("headers"), secret)
+        });
+        let answer = loop {
+            // What is gone since it came over would come back by its key as it was then.
+            let journal = self.journal.as_ref().filter(|_| existing.is_none());
+            let journal = journal.filter(|journal| journal.target(&id).is_none());
+            let key = journal.map(|journal| journal.key(&id, &body));
+            let answer = self
+                .target
+                .send(method.clone(), &path, Some(&body), key.as_deref())
+                .await?;
+            if !answer.refused() {
+                break answer.succeeded()?;
+            }
+            // The rest of it may come over without what the target does not take.
+            let part = ["secret", "headers"]
+                .into_iter()
+                .find(|part| body.contains_key(*part) && answer.is_about(part));
+            let Some(part) = part else {
+                self.report.refused.add(&title, &answer.reason());
+                return Ok(Came::Refused);
+            };
+            body.remove(part);
+            self.report.notices.add(&title, &not_taken(part, &answer));
+        };
+        let answered: Value = answer.json()?;
+        let target = answered["id"].as_str().map(str::to_owned);
+        let target = target.ok_or_else(|| Failure::failed("target: an answer without an id"))?;
+        if let Some(journal) = &mut self.journal {
+            journal.became(kind, &id, &target)?;
+        }
+        if let Some((headers, secret)) = aside {
+            let path = format!("{collection}/{target}");
+            if let Some(headers) = headers {
+                self.merge_headers(&path, &title, headers).await?;
+            }
+            if let Some(secret) = secret {
+                self.change_secret(&path, &title, secret).await?;
+            }
+        }
+        Ok(Came::Over(target))
+    }
+
+    /// The target's id of what came over before or has the same uid, if it is still there.
+    async fn existing(
+        &mut self,
+        id: &str,
+        collection: &str,
+        found: &Fields,
+    ) -> Result<Option<String>> {
+        let known = self.journal.as_ref().and_then(|journal| journal.target(id));
+        let uid = thing::text(found, "uid").ok();
+        for name in [known.map(str::to_owned), uid].into_iter().flatten() {
+            let path = format!("{collection}/{}", remote::in_path(&name));
+            let answer = self.target.send(Method::GET, &path, None, None).await?;
+            if !answer.is_missing() {
+                let shown: Value = answer.succeeded()?.json()?;
+                return Ok(shown["id"].as_str().map(str::to_owned));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Leaves those alone that the source does not show: they may have been set by hand.
+    async fn merge_headers(&mut self, path: &str, title: &str, headers: thing::Raw) -> Result {
+        let body = Fields::from([("headers".to_owned(), headers)]);
+        let path = format!("{path}/headers");
+        let answer = self
+            .target
+            .send(Method::PATCH, &path, Some(&body), None)
+            .await?;
+        if answer.refused() {
+            let notices = &mut self.report.notices;
+            notices.add(title, &not_taken("headers", &answer));
+            return Ok(());
+        }
+        answer.succeeded().map(|_| ())
+    }
+
+    /// Another secret takes the place of the target's, which stays valid for a while.
+    async fn change_secret(&mut self, path: &str, title: &str, secret: thing::Raw) -> Result {
+        let path = format!("{path}/secret");
+        let answer = self.target.send(Method::GET, &path, None, None).await?;
+        let shown: Value = answer.succeeded()?.json()?;
+        if thing::is_same_secret(&shown["key"], &secret) {
+            return Ok(());
+        }
+        let body = Fields::from([("key".to_owned(), secret)]);
+        let path = format!("{path}/rotate");
+        let answer = self
+            .target
+            .send(Method::POST, &path, Some(&body), None)
+            .await?;
+        if answer.refused() {
+            let notices = &mut self.report.notices;
+            notices.add(title, &not_taken("secret", &answer));
+            return Ok(());
+        }
+        answer.succeeded().map(|_| ())
+    }
+
+    fn is_done(&self, kind: Kind, id: &str) -> bool {
+        let journal = self.journal.as_ref();
+        journal.is_some_and(|journal| journal.is_done(kind, id))
+    }
+
+    fn done(&mut self, kind: Kind, id: &str) -> Result {
+        match &mut self.journal {
+            Some(journal) => journal.done(kind, id),
+            None => Ok(()),
+        }
+    }
+}
+
+fn not_taken(part: &str, answer: &Answered) -> String {
+    let reason = answer.reason();
+    match part {
+        "secret" => format!("its secret is not the source's, which was not taken: {reason}"),
+        _ => format!("its headers were not taken: {reason}"),
+    }
+}
+
+/// A bar on a terminal, else a line now and then.
+struct Progress {
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    fn new() -> Progress {
+        let bar = std::io::stderr().is_terminal().then(ProgressBar::no_length);
+        Progress { bar }
+    }
+
+    fn begin(&self, applications: u64) {
+        let Some(bar) = &self.bar else { return };
+        let style =
+            ProgressStyle::with_template("{bar:30} {pos} of {len} applications, {eta} left: {msg}");
+        bar.set_length(applications);
+        bar.set_style(style.expect("the template is a constant that is tested"));
+    }
+
+    fn at(&self, title: &str) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(printable(title));
+                bar.inc(1);
+            }
+            // That nobody reads it does not end the work in its middle.
+            None => drop(say(&printable(title))),
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[derive(Default)]
+struct Report {
+    event_types: u64,
+    applications: u64,
+    endpoints: u64,
+    /// Things that had come over before an interruption.
+    earlier: u64,
+    /// Came over, and not quite as it is.
+    notices: Notices,
+    /// Did not come over.
+    refused: Notices,
+}
+
+#[derive(Default)]
+struct Notices {
+    told: Vec<String>,
+    count: usize,
+}
+
+impl Notices {
+    fn add(&mut self, title: &str, notice: &str) {
+        self.count += 1;
+        if self.told.len() < NOTICES_MAX {
+            self.told.push(format!("{title}: {notice}"));
+        }
+    }
+
+    fn tell(&self, kind: &str) {
+        for line in &self.told {
+            complain(&printable(&format!("{kind}: {line}")));
+        }
+        if self.count > self.told.len() {
+            let more = self.count - self.told.len();
+            complain(&format!("{kind}: and {more} more of this kind"));
+        }
+    }
+}
+
+impl Report {
+    fn tell(&self, dry_run: bool) -> Result {
+        self.notices.tell("WARNING");
+        self.refused.tell("NOT IMPORTED");
+        if self.notices.count > 0 {
+            let count = self.notices.count;
+            complain(&format!("{count} warnings: see above what to do by hand"));
+        }
+        let what = match dry_run {
+            true => "would import",
+            false => "went through",
+        };
+        say(&format!(
+            "{what} {} event types, {} applications, {} endpoints; {} had come over before",
+            self.event_types, self.applications, self.endpoints, self.earlier
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_has_a_template_and_notices_are_bounded() {
+        let progress = Progress {
+            bar: Some(ProgressBar::hidden()),
+        };
+        progress.begin(3);
+        progress.at("application one");
+        let mut notices = Notices::default();
+        (0..NOTICES_MAX + 5).for_each(|_| notices.add("one", "two"));
+        assert_eq!((notices.told.len(), notices.count), (1_000, 1_005));
+    }
+}

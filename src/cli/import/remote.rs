@@ -1,0 +1,289 @@
+//! One of the two servers: requests that are tried again, and lists by pages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::Bytes;
+use awc::http::{Method, StatusCode, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::super::client::refusal;
+use super::super::{Failure, Result, printable};
+use super::thing::Fields;
+use crate::config::Config;
+use crate::delivery;
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Longest answer that is read: a page of event types with long schemas.
+const ANSWER_MAX_BYTES: usize = 64 << 20;
+
+/// How often a request is sent at most, and the waits between: 0.5 s, 1 s, … 30 s.
+const TRIES: u32 = 10;
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const WAIT_MAX: Duration = Duration::from_secs(30);
+/// The longest wait that a server may ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+
+const PATH_ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+/// An id or a name as a segment of a path.
+pub fn in_path(name: &str) -> String {
+    utf8_percent_encode(name, PATH_ESCAPED).to_string()
+}
+
+pub struct Remote {
+    /// What it is called in messages.
+    name: &'static str,
+    pub base: String,
+    token: String,
+    client: awc::Client,
+}
+
+pub struct Page {
+    pub data: Vec<Fields>,
+    /// Where the next page begins; absent after the last.
+    pub next: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct List {
+    data: Vec<Fields>,
+    iterator: Option<String>,
+    done: Option<bool>,
+}
+
+impl Remote {
+    pub fn new(name: &'static str, base: &str, token: &str, config: &Config) -> Result<Remote> {
+        let tls = delivery::Settings::from_config(config)
+            .map_err(Failure::failed)?
+            .tls();
+        let connector = awc::Connector::new()
+            .rustls_0_23(Arc::clone(&tls))
+            .timeout(TIMEOUT);
+        let client = awc::Client::builder()
+            .connector(connector)
+            .disable_redirects()
+            .timeout(TIMEOUT)
+            .finish();
+        Ok(Remote {
+            name,
+            base: base.to_owned(),
+            token: token.to_owned(),
+            client,
+        })
+    }
+
+    /// A page of a list; `path` ends where its next parameter begins.
+    pub async fn page(&self, path: &str, limit: usize, place: Option<String>) -> Result<Page> {
+        let mut path = format!("{path}limit={limit}");
+        if let Some(place) = &place {
+            path += &format!("&iterator={}", in_path(place));
+        }
+        let answer = self.send(Method::GET, &path, None, None).await?;
+        let list: List = answer.succeeded()?.json()?;
+        let more = list.done == Some(false) && !list.data.is_empty();
+        let next = list
+            .iterator
+            .filter(|next| more && Some(next) != place.as_ref());
+        Ok(Page {
+            data: list.data,
+            next,
+        })
+    }
+
+    /// Sends a request until it is answered with something else than that it should come later.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Fields>,
+        idempotency_key: Option<&str>,
+    ) -> Result<Answered> {
+        let body = body.map(|body| serde_json::to_string(body).expect("its keys are texts"));
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let outcome = self
+                .try_once(&method, path, body.as_deref(), idempotency_key)
+                .await;
+            let asked = match &outcome {
+                Ok(answer) if !answer.comes_later() => return outcome,
+                Ok(answer) => answer.retry_after,
+                Err(_) => None,
+            };
+            if tried == TRIES {
+                return outcome.and_then(Answered::succeeded);
+            }
+            tokio::time::sleep(wait(tried, asked)).await;
+        }
+    }
+
+    async fn try_once(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&str>,
+        idempotency_key: Option<&str>,
+    ) -> Result<Answered> {
+        let (name, base) = (self.name, &self.base);
+        let mut request = self
+            .client
+            .request(method.clone(), format!("{base}{path}"))
+            .bearer_auth(&self.token)
+            .insert_header((header::ACCEPT, "application/json"));
+        if let Some(key) = idempotency_key {
+            request = request.insert_header(("idempotency-key", key));
+        }
+        let sent = match body {
+            Some(body) => {
+                let request = request.content_type("application/json");
+                request.send_body(body.to_owned()).await
+            }
+            None => request.send().await,
+        };
+        let mut answer = sent.map_err(|error| {
+            Failure::failed(format!(
+                "{name}: cannot reach the server at {base}: {error}"
+            ))
+        })?;
+        let status = answer.status();
+        let retry_after = answer.headers().get(header::RETRY_AFTER);
+        let retry_after = retry_after
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+            .map(Duration::from_secs);
+        let body = answer.body().limit(ANSWER_MAX_BYTES).await;
+        let body = body.map_err(|error| {
+            Failure::failed(format!("{name}: the answer of {base} broke off: {error}"))
+        })?;
+        Ok(Answered {
+            name,
+            status,
+            retry_after,
+            body,
+        })
+    }
+}
+
+/// How long to wait after so many tries.
+fn wait(tried: u32, asked: Option<Duration>) -> Duration {
+    let own = FIRST_WAIT
+        .saturating_mul(1 << (tried - 1).min(10))
+        .min(WAIT_MAX);
+    asked.map_or(own, |asked| {
+        asked.clamp(own.min(FIRST_WAIT), RETRY_AFTER_MAX)
+    })
+}
+
+pub struct Answered {
+    name: &'static str,
+    status: StatusCode,
+    retry_after: Option<Duration>,
+    body: Bytes,
+}
+
+impl Answered {
+    fn comes_later(&self) -> bool {
+        self.status == StatusCode::TOO_MANY_REQUESTS
+            || self.status == StatusCode::REQUEST_TIMEOUT
+            || self.status.is_server_error() && self.status != StatusCode::NOT_IMPLEMENTED
+    }
+
+    /// The server has understood it, and will not: others may fare better. A credential that is
+    /// not taken is none of these.
+    pub fn refused(&self) -> bool {
+        !self.status.is_success() && self.status != StatusCode::UNAUTHORIZED && !self.comes_later()
+    }
+
+    pub fn is_missing(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
+    }
+
+    /// Whether what is wrong is a field of the body.
+    pub fn is_about(&self, field: &str) -> bool {
+        let answer: Value = serde_json::from_slice(&self.body).unwrap_or(Value::Null);
+        let problems = answer["detail"].as_array();
+        problems
+            .into_iter()
+            .flatten()
+            .any(|problem| problem["loc"][1] == field)
+    }
+
+    pub fn reason(&self) -> String {
+        let answer = serde_json::from_slice(&self.body).unwrap_or(Value::Null);
+        printable(&refusal(self.status, &answer))
+    }
+
+    pub fn succeeded(self) -> Result<Answered> {
+        match self.status.is_success() {
+            true => Ok(self),
+            false => Err(Failure::failed(format!("{}: {}", self.name, self.reason()))),
+        }
+    }
+
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.body).map_err(|_| {
+            Failure::failed(format!(
+                "{}: the server's answer is not what its API promises",
+                self.name
+            ))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_and_what_the_server_asks_for_counts_within_reason() {
+        let seconds =
+            |tried, asked: Option<u64>| wait(tried, asked.map(Duration::from_secs)).as_secs_f64();
+        assert_eq!(seconds(1, None), 0.5);
+        assert_eq!(seconds(3, None), 2.0);
+        assert_eq!(seconds(9, None), 30.0);
+        assert_eq!(seconds(1, Some(7)), 7.0);
+        assert_eq!(seconds(9, Some(0)), 0.5);
+        assert_eq!(seconds(1, Some(1_000_000)), 300.0);
+    }
+
+    #[test]
+    fn an_answer_says_what_to_do_with_it() {
+        let answer = |status: u16, body: &'static str| Answered {
+            name: "target",
+            status: StatusCode::from_u16(status).unwrap(),
+            retry_after: None,
+            body: Bytes::from_static(body.as_bytes()),
+        };
+        for (status, later, refused) in [
+            (200, false, false),
+            (401, false, false),
+            (403, false, true),
+            (404, false, true),
+            (422, false, true),
+            (429, true, false),
+            (501, false, true),
+            (503, true, false),
+        ] {
+            let answer = answer(status, "");
+            assert_eq!(answer.comes_later(), later, "{status}");
+            assert_eq!(answer.refused(), refused, "{status}");
+        }
+        let invalid = r#"{"detail":[{"loc":["body","secret"],"msg":"no","type":"value_error"}]}"#;
+        assert!(answer(422, invalid).is_about("secret"));
+        assert!(!answer(422, invalid).is_about("headers"));
+    }
+
+    #[test]
+    fn a_name_stays_one_segment() {
+        assert_eq!(in_path("a/b?c%d"), "a%2Fb%3Fc%25d");
+        assert_eq!(in_path("app_2-x.y~"), "app_2-x.y~");
+    }
+}
