@@ -36,7 +36,7 @@ fn the_newest_javascript_sdk_drives_every_resource() {
 
 #[test]
 fn the_newest_rust_sdk_drives_every_resource() {
-    drive("rust", &["debug/drive"], 2);
+    drive("rust", &["../svix-rust/debug/drive"], 2);
 }
 
 #[test]
