@@ -380,7 +380,7 @@ const steps = {
       () => svix.endpoint.transformation.get(app, endpoint),
     ]) {
       const error = await refused(call());
-      assert.deepEqual([error.status, error.code], [404, "not_found"], `${call}`);
+      assert.deepEqual([error.status, error.code], [404, "not_offered"], `${call}`);
       assert.match(error.detail, /does not offer/, `${call}`);
     }
   },

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use process::{Launch, can_run, die_with_parent, say, scratch};
 use proxy::Proxy;
+use serde_json::{Value, json};
 
 /// For a whole script; most of its time is spent waiting for retries.
 const DONE_WITHIN: Duration = Duration::from_secs(300);
@@ -42,6 +43,57 @@ fn the_newest_rust_sdk_drives_every_resource() {
 #[test]
 fn an_older_python_sdk_still_works() {
     drive("older python", &["venv-older/bin/python3", "older.py"], 1);
+}
+
+/// As they stand there, but for the server's URL and the token.
+#[test]
+fn the_readmes_samples_publish() {
+    let tools = tools();
+    if !can_run("svix, the readme's samples", missing(&tools)) {
+        return;
+    }
+    let directory = scratch();
+    let server = Launch::new(directory.path().join("data")).start();
+    let token = std::fs::read_to_string(&server.token_path).expect("the token");
+    let application = json!({ "name": "Acme", "uid": "acme" });
+    server.api.call("POST", "/api/v1/app", &application, 201);
+
+    let readme = include_str!("../../README.md");
+    let sample = |language: &str| {
+        let (_, rest) = readme
+            .split_once("## Coming from Svix")
+            .and_then(|(_, section)| section.split_once(&format!("```{language}\n")))
+            .unwrap_or_else(|| panic!("no sample in {language}"));
+        let text = rest.split("```").next().expect("the rest has a beginning");
+        text.replace(
+            "http://127.0.0.1:8071",
+            &format!("http://{}", server.api.address),
+        )
+        .replace("TOKEN", token.trim())
+    };
+    // What is compiled is compared with its file instead of running.
+    let compiled = include_str!("rust/src/bin/sample.rs");
+    assert!(readme.contains(&format!("```rust\n{compiled}```")));
+    for (language, words) in [
+        ("python", vec!["venv/bin/python3", "-c"]),
+        ("javascript", vec!["node", "--input-type=module", "-e"]),
+        ("sh", vec!["bash", "-c"]),
+    ] {
+        let own = tools.join(words[0]);
+        let mut command = Command::new(if own.exists() { own } else { words[0].into() });
+        command.args(&words[1..]).arg(sample(language));
+        let output = command
+            .current_dir(&tools)
+            .output()
+            .expect("it can be started");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(printed.contains("msg_"), "{language}: {printed}{complaint}");
+    }
+    let listed = server.api.get("/api/v1/app/acme/msg");
+    let payloads = listed["data"].as_array().expect("a list of messages");
+    let ids: Vec<&Value> = payloads.iter().map(|one| &one["payload"]["id"]).collect();
+    assert_eq!(ids, [4, 2, 1]);
 }
 
 /// Runs one of the scripts to its end. `lost` is the number of answers that its SDK must at least

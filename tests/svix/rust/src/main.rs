@@ -208,7 +208,10 @@ impl Driver {
         event_type.schemas = Some(json!({ "1": { "examples": [{ "n": 1 }] } }));
         event_type.feature_flags = texts(["beta"]);
         let made = api.create(event_type, None).await?;
-        assert_eq!((made.name.as_str(), made.archived), (EVENT_TYPE, Some(false)));
+        assert_eq!(
+            (made.name.as_str(), made.archived),
+            (EVENT_TYPE, Some(false))
+        );
         assert_eq!(made.feature_flags, texts(["beta"]));
         let mut patch = EventTypePatch::new();
         patch.feature_flags = JsOption::Null;
@@ -248,7 +251,8 @@ impl Driver {
         assert_eq!(api.get("one".to_owned()).await?, made);
         assert_eq!(api.get_or_create(one, None).await?.id, made.id);
         for name in ["two", "three", "four", "five"] {
-            api.create(ApplicationIn::new(name.to_owned()), None).await?;
+            api.create(ApplicationIn::new(name.to_owned()), None)
+                .await?;
         }
         let ids = pages!(iterator => api.list(Some(ApplicationListOptions {
             limit: Some(2),
@@ -284,7 +288,10 @@ impl Driver {
         let conflict = told(api.create(taken, None).await);
         assert_eq!(conflict, (409, "conflict".to_owned()));
         let endpoint = EndpointIn::new("not a url".to_owned());
-        let invalid = self.svix.endpoint().create("taken".to_owned(), endpoint, None);
+        let invalid = self
+            .svix
+            .endpoint()
+            .create("taken".to_owned(), endpoint, None);
         assert_eq!(told(invalid.await), (422, "body.url".to_owned()));
         Ok(())
     }
@@ -299,7 +306,10 @@ impl Driver {
         endpoint.throttle_rate = Some(50);
         endpoint.headers = Some(headers([("X-One", "1"), ("Authorization", "secret")]));
         let made = api.create(app.clone(), endpoint, None).await?;
-        assert_eq!((made.channels, made.throttle_rate), (texts(["eu"]), Some(50)));
+        assert_eq!(
+            (made.channels, made.throttle_rate),
+            (texts(["eu"]), Some(50))
+        );
         for uid in ["b", "c", "d"] {
             let put = EndpointUpsertIn::new(self.receiver.url(&format!("/{uid}")));
             api.upsert(app.clone(), uid.to_owned(), put).await?;
@@ -321,7 +331,9 @@ impl Driver {
         api.set_headers(first().0, first().1, change).await?;
         let key = api.get_secret(first().0, first().1).await?.key;
         let rotate = EndpointSecretRotateIn::new();
-        let rotated = api.rotate_secret(first().0, first().1, rotate, None).await?;
+        let rotated = api
+            .rotate_secret(first().0, first().1, rotate, None)
+            .await?;
         assert_ne!(rotated.key, key);
         assert_eq!(api.get_secret(first().0, first().1).await?.key, rotated.key);
         let mut patch = EndpointPatch::new();
@@ -344,10 +356,16 @@ impl Driver {
         message.tags = texts(["spring"]);
         message.event_id = Some("e-1".to_owned());
         let first = api.create(app(), message.clone(), None).await?;
-        assert_eq!((&first.tags, &first.channels), (&texts(["spring"]), &texts(["eu"])));
+        assert_eq!(
+            (&first.tags, &first.channels),
+            (&texts(["spring"]), &texts(["eu"]))
+        );
         assert_eq!(told(api.create(app(), message, None).await).0, 409);
         let endpoints = self.svix.endpoint();
-        let key = endpoints.get_secret(app(), customer.endpoint.clone()).await?.key;
+        let key = endpoints
+            .get_secret(app(), customer.endpoint.clone())
+            .await?
+            .key;
         let webhook = Webhook::new(&key).expect("a secret in the SDK's form");
         let request = self.received(&customer.path, 1).await.remove(0);
         let verified = webhook.verify(&request.body, &request.headers);
@@ -375,7 +393,8 @@ impl Driver {
         let found = api.list(app(), Some(options)).await?.data;
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].payload, json!({ "text": "Grüße" }));
-        self.delivered(&customer.app, &first.id, MessageStatus::Success).await;
+        self.delivered(&customer.app, &first.id, MessageStatus::Success)
+            .await;
         api.expunge_content(app(), first.id.clone()).await?;
         let options = MessageGetOptions {
             with_content: Some(true),
@@ -409,18 +428,23 @@ impl Driver {
         assert_eq!(ids.len(), 4);
         let attempts = api.list_by_msg(app(), message.clone(), None).await?.data;
         assert_eq!(attempts[0].response_status_code, 500);
-        assert_eq!(attempts[0].trigger_type, MessageAttemptTriggerType::Scheduled);
+        assert_eq!(
+            attempts[0].trigger_type,
+            MessageAttemptTriggerType::Scheduled
+        );
         let one = api.get(app(), message.clone(), attempts[0].id.clone(), None);
         assert_eq!(one.await?.id, attempts[0].id);
         self.receiver.answer(&customer.path, 200);
         api.resend(app(), message.clone(), endpoint(), None).await?;
-        self.delivered(&customer.app, &message, MessageStatus::Success).await;
+        self.delivered(&customer.app, &message, MessageStatus::Success)
+            .await;
         let recover = RecoverIn::new(an_hour_ago());
         let endpoints = self.svix.endpoint();
         let task = endpoints.recover(app(), endpoint(), recover, None).await?;
         assert_eq!(task.task, BackgroundTaskType::EndpointRecover);
         self.finished(&task.id).await;
-        self.delivered(&customer.app, &other, MessageStatus::Success).await;
+        self.delivered(&customer.app, &other, MessageStatus::Success)
+            .await;
         let stats = endpoints.get_stats(app(), endpoint(), None).await?;
         assert_eq!((stats.success, stats.fail, stats.pending), (2, 0, 0));
         let attempted = api.list_attempted_messages(app(), endpoint(), None).await?;
@@ -430,7 +454,9 @@ impl Driver {
         let late = EndpointIn::new(self.receiver.url("/attempts-late"));
         let late = endpoints.create(app(), late, None).await?.id;
         let replay = ReplayIn::new(an_hour_ago());
-        let task = endpoints.replay_missing(app(), late.clone(), replay, None).await?;
+        let task = endpoints
+            .replay_missing(app(), late.clone(), replay, None)
+            .await?;
         self.finished(&task.id).await;
         self.received("/attempts-late", 2).await;
         let replay = BulkReplayIn::new(an_hour_ago());
@@ -439,7 +465,9 @@ impl Driver {
         self.received("/attempts-late", 4).await;
         assert_eq!(self.svix.background_task().list(None).await?.data.len(), 3);
         let example = EventExampleIn::new(EVENT_TYPE.to_owned());
-        endpoints.send_example(app(), endpoint(), example, None).await?;
+        endpoints
+            .send_example(app(), endpoint(), example, None)
+            .await?;
         Ok(())
     }
 
@@ -453,7 +481,10 @@ impl Driver {
         assert_eq!(listed.data.len(), 1);
         assert_eq!(told(theirs.application().list(None).await).0, 403);
         theirs.authentication().logout(None).await?;
-        assert_eq!(told(endpoints.list(customer.app.clone(), None).await).0, 401);
+        assert_eq!(
+            told(endpoints.list(customer.app.clone(), None).await).0,
+            401
+        );
         let theirs = self.svix.with_token(access().await?.token);
         theirs.endpoint().list(customer.app.clone(), None).await?;
         let mut expire = ApplicationTokenExpireIn::new();
@@ -492,7 +523,10 @@ impl Driver {
         usage.app_ids = texts(["messages", "unknown"]);
         let api = self.svix.statistics();
         let task = api.aggregate_app_stats(usage, None).await?;
-        assert_eq!(task.unresolved_app_ids.into_iter().collect::<Vec<_>>(), ["unknown"]);
+        assert_eq!(
+            task.unresolved_app_ids.into_iter().collect::<Vec<_>>(),
+            ["unknown"]
+        );
         self.finished(&task.id).await;
         let task = api.aggregate_event_types().await?;
         self.finished(&task.id).await;
@@ -504,12 +538,16 @@ impl Driver {
         let losing = client("LOSING_URL");
         let message = MessageIn::new(EVENT_TYPE.to_owned(), json!({ "n": 1 }));
         let api = losing.message();
-        let published = api.create(customer.app.clone(), message.clone(), None).await?;
+        let published = api
+            .create(customer.app.clone(), message.clone(), None)
+            .await?;
         let options = MessageCreateOptions {
             idempotency_key: Some(format!("RESTART-{}", customer.app)),
             ..MessageCreateOptions::default()
         };
-        let again = api.create(customer.app.clone(), message, Some(options)).await?;
+        let again = api
+            .create(customer.app.clone(), message, Some(options))
+            .await?;
         let listed = self.svix.message().list(customer.app.clone(), None).await?;
         let listed: Vec<String> = listed.data.into_iter().map(|one| one.id).collect();
         assert_eq!(listed, [again.id, published.id]);
@@ -520,14 +558,26 @@ impl Driver {
         let says_so = |result: Result<()>| match result {
             Err(Error::Http(error)) => {
                 let payload = error.payload.expect("the body of an error");
-                assert_eq!((error.status.as_u16(), payload.code.as_str()), (404, "not_found"));
-                assert!(payload.detail.contains("does not offer"), "{}", payload.detail);
+                assert_eq!(
+                    (error.status.as_u16(), payload.code.as_str()),
+                    (404, "not_offered")
+                );
+                assert!(
+                    payload.detail.contains("does not offer"),
+                    "{}",
+                    payload.detail
+                );
             }
             other => panic!("{other:?}"),
         };
         says_so(self.svix.connector().list(None).await.map(drop));
         let integrations = self.svix.integration();
-        says_so(integrations.list("messages".to_owned(), None).await.map(drop));
+        says_so(
+            integrations
+                .list("messages".to_owned(), None)
+                .await
+                .map(drop),
+        );
         says_so(self.svix.streaming().stream().list(None).await.map(drop));
         says_so(self.svix.ingest().source().list(None).await.map(drop));
     }

@@ -94,7 +94,10 @@ impl Receiver {
                 });
                 status
             };
-            write!(stream, "HTTP/1.1 {status} Answer\r\ncontent-length: 0\r\n\r\n")?;
+            write!(
+                stream,
+                "HTTP/1.1 {status} Answer\r\ncontent-length: 0\r\n\r\n"
+            )?;
         }
     }
 }
