@@ -53,6 +53,8 @@ pub enum Action {
     /// Make links to the portal, and end what they gave.
     ChangeSessions,
     ReadMetrics,
+    /// The organisation's own endpoints, and everything about them.
+    OwnEndpoints,
 }
 
 /// How far a role's permission goes.
@@ -97,6 +99,7 @@ fn permit(role: Role, action: Action) -> Permit {
         Action::ChangeGrants => [Everywhere, Never, Users, Never, Never],
         Action::ChangeSessions => [Everywhere, Never, Never, Never, Never],
         Action::ReadMetrics => [Everywhere, Never, Never, Never, Never],
+        Action::OwnEndpoints => [Everywhere, Never, Never, Never, Never],
     };
     row[column]
 }
@@ -125,7 +128,8 @@ fn session_may(capabilities: Capabilities, action: Action) -> bool {
         | Action::ChangeTokens
         | Action::ChangeGrants
         | Action::ChangeSessions
-        | Action::ReadMetrics => false,
+        | Action::ReadMetrics
+        | Action::OwnEndpoints => false,
     }
 }
 
@@ -415,7 +419,7 @@ mod tests {
     fn each_role_may_do_what_the_design_says_and_nothing_else() {
         use Action::*;
         use Permit::{Everywhere, Granted, Own, Users};
-        const ACTIONS: [Action; 17] = [
+        const ACTIONS: [Action; 18] = [
             ListApplications,
             ChangeApplications,
             ReadApplication,
@@ -433,6 +437,7 @@ mod tests {
             ChangeGrants,
             ChangeSessions,
             ReadMetrics,
+            OwnEndpoints,
         ];
         let allowed = |role| match role {
             Role::Owner => ACTIONS.map(|action| (action, Everywhere)).to_vec(),

@@ -1,6 +1,7 @@
 //! Applications: `/api/v1/app`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -21,6 +22,7 @@ use crate::clock::Timestamp;
 use crate::domain::application::Application;
 use crate::domain::id::{ApplicationId, OrganisationId};
 use crate::error::{Error, Result};
+use crate::store::catalog::ApplicationEntry;
 use crate::store::{Answered, Catalog, Change};
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -212,6 +214,18 @@ pub fn operations() -> Vec<Operation> {
             .summary("List applications")
             .description("In the order in which they were created.")
             .parameters(page_parameters(false))
+            .parameters([
+                Parameter::flag(
+                    "exclude_apps_with_no_endpoints",
+                    false,
+                    "Leaves out those without an endpoint.",
+                ),
+                Parameter::flag(
+                    "exclude_apps_with_disabled_endpoints",
+                    false,
+                    "Leaves out those whose endpoints are all disabled.",
+                ),
+            ])
             .answers::<Listed<ApplicationOut>>(200, "A page of applications"),
         Operation::post("/api/v1/app", "v1.application.create", web::to(create))
             .summary("Create an application")
@@ -306,11 +320,16 @@ pub async fn list(
     caller.may(Action::ListApplications)?;
     let mut query = Query::of(&request);
     let page = query.page::<ApplicationId>(context.config.limits.list_page_max, false);
+    let without_endpoints = !query.flag("exclude_apps_with_no_endpoints", false);
+    let with_disabled_only = !query.flag("exclude_apps_with_disabled_endpoints", false);
     query.problems.done()?;
     let catalog = context.store.catalog();
-    let stretch = page.of(catalog.applications(caller.organisation), |entry| {
-        entry.application.id
-    });
+    let wanted = |entry: &&Arc<ApplicationEntry>| match &entry.endpoints[..] {
+        [] => without_endpoints,
+        endpoints => with_disabled_only || endpoints.iter().any(|one| !one.disabled),
+    };
+    let applications = catalog.applications(caller.organisation).filter(wanted);
+    let stretch = page.of(applications, |entry| entry.application.id);
     let listed = page.answer(stretch, |entry| entry.application.id);
     Ok(json(
         StatusCode::OK,

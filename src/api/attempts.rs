@@ -59,7 +59,7 @@ impl Status {
 /// One request that was made for a message, and what came of it.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct AttemptOut<'a> {
+pub struct AttemptOut<'a> {
     #[serde(serialize_with = "text")]
     id: AttemptId,
     #[serde(serialize_with = "text")]
@@ -317,7 +317,7 @@ pub fn operations() -> Vec<Operation> {
 }
 
 /// What both lists can be asked.
-fn list_parameters() -> Vec<Parameter> {
+pub fn list_parameters() -> Vec<Parameter> {
     let mut parameters = page_parameters(true).to_vec();
     parameters.extend(time_parameters());
     parameters.extend([

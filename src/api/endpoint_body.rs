@@ -155,6 +155,17 @@ pub enum Kind {
 }
 
 impl EndpointIn {
+    /// What a body may say of one of the organisation's own endpoints: it is a standard one, and
+    /// gets what happens to any application.
+    pub fn operational(self) -> EndpointIn {
+        EndpointIn {
+            channels: Patch::Absent,
+            profile: Patch::Absent,
+            method: Patch::Absent,
+            ..self
+        }
+    }
+
     pub fn checked(self, kind: Kind, context: &Context) -> Checked {
         let config = &context.config;
         let mut problems = Problems::default();

@@ -25,7 +25,7 @@ use crate::error::Result;
 
 /// What is sent along with every request, beside what the profile and the authentication need.
 #[derive(Serialize, JsonSchema)]
-struct HeadersOut<'a> {
+pub struct HeadersOut<'a> {
     headers: BTreeMap<&'a str, &'a str>,
     /// Names whose values are not shown.
     sensitive: Vec<&'a str>,
@@ -82,7 +82,7 @@ pub async fn get(
 
 #[derive(Deserialize, JsonSchema)]
 #[schemars(extend("required" = ["headers"]))]
-struct HeadersIn {
+pub struct HeadersIn {
     /// All that there are to be.
     #[schemars(with = "BTreeMap<String, String>")]
     headers: Option<BTreeMap<String, String>>,
@@ -111,7 +111,7 @@ pub async fn put(
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("required" = ["headers"]))]
-struct HeadersPatch {
+pub struct HeadersPatch {
     /// Those to be changed; null takes one away.
     #[schemars(with = "BTreeMap<String, Option<String>>")]
     headers: Option<BTreeMap<String, Option<String>>>,

@@ -33,7 +33,7 @@ const LIVE_SECRETS_MAX: usize = 10;
 
 /// What requests are signed with.
 #[derive(Serialize, JsonSchema)]
-struct SecretOut {
+pub struct SecretOut {
     /// Of an ed25519 key, the public part.
     key: String,
 }
@@ -82,7 +82,7 @@ pub async fn get(
 
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-struct RotateIn {
+pub struct RotateIn {
     /// The new secret; made up where absent. The endpoint's profile says which texts are taken.
     key: Option<String>,
     /// How long requests are signed with the old one, too; a day where absent.

@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::Context;
 use super::access::{Action, Caller};
-use super::endpoint_body::{EndpointIn, EndpointOut, Kind, WholeEndpointIn, reset, shown};
+use super::endpoint_body::{Checked, EndpointIn, EndpointOut, Kind, WholeEndpointIn, reset, shown};
 use super::endpoint_rules::{
     NOT_FOUND, blank, refuse_archived_types, refuse_taken_uid, refuse_too_many,
 };
@@ -18,10 +18,15 @@ use super::extract::{Body, Patch, json, no_content, once, path_part, respond};
 use super::operation::Operation;
 use super::page::{Listed, Query, page_parameters};
 use super::rules::{Problems, check_uid};
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::domain::application::Application;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::EndpointId;
+use crate::domain::operational::{EVENT_TYPES, PROFILE};
 use crate::error::Result;
-use crate::store::{Answered, Change};
+use crate::store::catalog::ApplicationEntry;
+use crate::store::{Answered, Catalog, Change};
 
 /// This module's part of the API.
 pub fn operations() -> Vec<Operation> {
@@ -98,24 +103,24 @@ pub async fn create(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
-    reachable(&context, &caller, &request)?;
-    let input = body.json::<EndpointIn>()?.checked(Kind::Whole, &context);
-    let application = path_part(&request, "app_id").to_owned();
+    let owner = Owner::of(&request);
+    owner.reachable(&context, &caller)?;
+    let input = owner.input(&body, Kind::Whole, &context)?;
     let once = once(&request, &caller, &body)?;
     let now = context.store.clock().now();
     let config = Arc::clone(&context.config);
     let answer = context
         .store
         .change_once(once, move |catalog| {
-            let entry = caller.application(catalog, &application, Action::ChangeEndpoints)?;
-            let number = catalog.next_endpoint_number();
-            let mut endpoint = blank(&entry.application, number, now);
+            let (entry, made) = owner.entry_for_new(&caller, catalog, now)?;
+            let mut endpoint = owner.blank(&entry, catalog, now);
             input.apply_to(&mut endpoint, &config, now)?;
-            refuse_too_many(entry, config.limits.endpoints_per_application_max)?;
-            refuse_taken_uid(entry, &endpoint)?;
-            refuse_archived_types(catalog, None, &endpoint)?;
+            refuse_too_many(&entry, owner.endpoints_max(&config))?;
+            refuse_taken_uid(&entry, &endpoint)?;
+            owner.refuse_types(catalog, None, &endpoint)?;
             let answer = shown(StatusCode::CREATED, &endpoint, &config);
-            Ok((caller.creation(catalog, endpoint)?, answer))
+            let creation = caller.creation(catalog, endpoint)?;
+            Ok((made.into_iter().chain(creation).collect(), answer))
         })
         .await?;
     Ok(respond(answer))
@@ -127,13 +132,14 @@ pub async fn list(
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     let catalog = context.store.catalog();
-    let application = path_part(&request, "app_id");
-    let entry = caller.application(&catalog, application, Action::ReadEndpoints)?;
+    let owner = Owner::of(&request);
+    let entry = owner.entry(&caller, &catalog, Action::ReadEndpoints)?;
     let mut query = Query::of(&request);
     let page = query.page::<EndpointId>(context.config.limits.list_page_max, false);
     query.problems.done()?;
+    let endpoints = entry.map_or(&[][..], |entry| &entry.endpoints).iter();
     let seen = |endpoint: &&Arc<Endpoint>| caller.sees_endpoint(&catalog, endpoint);
-    let stretch = page.of(entry.endpoints.iter().filter(seen), |endpoint| endpoint.id);
+    let stretch = page.of(endpoints.filter(seen), |endpoint| endpoint.id);
     let listed = page.answer(stretch, |endpoint| endpoint.id);
     Ok(json(
         StatusCode::OK,
@@ -141,13 +147,128 @@ pub async fn list(
     ))
 }
 
-/// Who may not deal with an application's endpoints hears that before what is wrong with the body.
-fn reachable(context: &Context, caller: &Caller, request: &HttpRequest) -> Result<()> {
-    let catalog = context.store.catalog();
-    let application = path_part(request, "app_id");
-    caller
-        .application(&catalog, application, Action::ChangeEndpoints)
-        .map(|_| ())
+/// Whose endpoints a request is about, by its path.
+pub enum Owner {
+    Application(String),
+    /// The organisation itself: its own endpoints, for operational events.
+    Organisation,
+}
+
+impl Owner {
+    pub fn of(request: &HttpRequest) -> Owner {
+        match request.match_info().get("app_id") {
+            Some(application) => Owner::Application(application.to_owned()),
+            None => Owner::Organisation,
+        }
+    }
+
+    /// What the endpoints stand under; an organisation has none before its first.
+    fn entry<'a>(
+        &self,
+        caller: &Caller,
+        catalog: &'a Catalog,
+        action: Action,
+    ) -> Result<Option<&'a Arc<ApplicationEntry>>> {
+        match self {
+            Owner::Application(id) => caller.application(catalog, id, action).map(Some),
+            Owner::Organisation => {
+                caller.may(Action::OwnEndpoints)?;
+                Ok(catalog.operational(caller.organisation))
+            }
+        }
+    }
+
+    /// The same for a new endpoint, and the change that makes it first, where needed.
+    fn entry_for_new(
+        &self,
+        caller: &Caller,
+        catalog: &Catalog,
+        now: Timestamp,
+    ) -> Result<(Arc<ApplicationEntry>, Option<Change>)> {
+        if let Some(entry) = self.entry(caller, catalog, Action::ChangeEndpoints)? {
+            return Ok((Arc::clone(entry), None));
+        }
+        let application = Application::operational(caller.organisation, now);
+        let entry = ApplicationEntry {
+            application: application.clone(),
+            endpoints: Vec::new(),
+        };
+        Ok((Arc::new(entry), Some(Change::PutApplication(application))))
+    }
+
+    fn endpoint<'a>(
+        &self,
+        caller: &Caller,
+        catalog: &'a Catalog,
+        id: &str,
+        action: Action,
+    ) -> Result<&'a Arc<Endpoint>> {
+        match self {
+            Owner::Application(application) => caller.endpoint(catalog, application, id, action),
+            Owner::Organisation => self
+                .entry(caller, catalog, action)?
+                .and_then(|entry| entry.endpoint(id))
+                .ok_or(NOT_FOUND),
+        }
+    }
+
+    /// Who may not deal with these endpoints hears that before what is wrong with the body.
+    fn reachable(&self, context: &Context, caller: &Caller) -> Result<()> {
+        let catalog = context.store.catalog();
+        self.entry(caller, &catalog, Action::ChangeEndpoints)
+            .map(|_| ())
+    }
+
+    fn input(&self, body: &Body, kind: Kind, context: &Context) -> Result<Checked> {
+        let input = body.json::<EndpointIn>()?;
+        Ok(match self {
+            Owner::Application(_) => input.checked(kind, context),
+            Owner::Organisation => input.operational().checked(kind, context),
+        })
+    }
+
+    fn blank(&self, entry: &ApplicationEntry, catalog: &Catalog, now: Timestamp) -> Endpoint {
+        let mut endpoint = blank(&entry.application, catalog.next_endpoint_number(), now);
+        if let Owner::Organisation = self {
+            // Whatever the server's default is for its customers.
+            endpoint.profile = Some(PROFILE.to_owned());
+        }
+        endpoint
+    }
+
+    fn endpoints_max(&self, config: &Config) -> usize {
+        match self {
+            Owner::Application(_) => config.limits.endpoints_per_application_max,
+            Owner::Organisation => OWN_ENDPOINTS_MAX,
+        }
+    }
+
+    /// A filter names what there is: of applications, event types that are not archived.
+    fn refuse_types(
+        &self,
+        catalog: &Catalog,
+        before: Option<&[String]>,
+        endpoint: &Endpoint,
+    ) -> Result<()> {
+        match self {
+            Owner::Application(_) => refuse_archived_types(catalog, before, endpoint),
+            Owner::Organisation => refuse_unknown_operational_types(endpoint),
+        }
+    }
+}
+
+/// Whatever happens to an endpoint becomes a message for each of them at once, and so does the end
+/// of an application with all its endpoints.
+const OWN_ENDPOINTS_MAX: usize = 10;
+
+fn refuse_unknown_operational_types(endpoint: &Endpoint) -> Result<()> {
+    let mut problems = Problems::default();
+    let names = endpoint.event_types.iter().flatten().enumerate();
+    for (index, name) in names.filter(|(_, name)| !EVENT_TYPES.contains(&name.as_str())) {
+        let message = format!("{name} is none of {}", EVENT_TYPES.join(", "));
+        problems.add(&["body", "eventTypes", &index.to_string()], message);
+    }
+    problems.done()
 }
 
 /// The endpoint that the path names, for a caller that may do this with it.
@@ -158,10 +279,9 @@ pub fn named(
     action: Action,
 ) -> Result<Arc<Endpoint>> {
     let catalog = context.store.catalog();
-    let application = path_part(request, "app_id");
-    let endpoint = path_part(request, "endpoint_id");
-    caller
-        .endpoint(&catalog, application, endpoint, action)
+    let id = path_part(request, "endpoint_id");
+    Owner::of(request)
+        .endpoint(caller, &catalog, id, action)
         .cloned()
 }
 
@@ -183,9 +303,10 @@ pub async fn put(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
-    reachable(&context, &caller, &request)?;
-    let mut input = body.json::<EndpointIn>()?.checked(Kind::Whole, &context);
-    let (application, id) = endpoint_path(&request);
+    let owner = Owner::of(&request);
+    owner.reachable(&context, &caller)?;
+    let mut input = owner.input(&body, Kind::Whole, &context)?;
+    let id = path_part(&request, "endpoint_id").to_owned();
     let path_is_id = id.parse::<EndpointId>().is_ok();
     if !path_is_id && input.uid.as_set().is_none() {
         let mut problems = Problems::default();
@@ -203,31 +324,29 @@ pub async fn put(
     let answer = context
         .store
         .change(move |catalog| {
-            let entry = caller.application(catalog, &application, Action::ChangeEndpoints)?;
+            let (entry, made) = owner.entry_for_new(&caller, catalog, now)?;
             let existing = entry.endpoint(&id);
             let existing = existing.filter(|existing| caller.sees_endpoint(catalog, existing));
             let (mut endpoint, status) = match existing {
                 Some(existing) => ((**existing).clone(), StatusCode::OK),
                 None if path_is_id => return Err(NOT_FOUND),
                 None => {
-                    refuse_too_many(entry, config.limits.endpoints_per_application_max)?;
-                    let number = catalog.next_endpoint_number();
-                    let new = blank(&entry.application, number, now);
-                    (new, StatusCode::CREATED)
+                    refuse_too_many(&entry, owner.endpoints_max(&config))?;
+                    (owner.blank(&entry, catalog, now), StatusCode::CREATED)
                 }
             };
             reset(&mut endpoint);
             input.apply_to(&mut endpoint, &config, now)?;
             endpoint.updated_at = now;
-            refuse_taken_uid(entry, &endpoint)?;
+            refuse_taken_uid(&entry, &endpoint)?;
             let before = existing.and_then(|existing| existing.event_types.as_deref());
-            refuse_archived_types(catalog, before, &endpoint)?;
+            owner.refuse_types(catalog, before, &endpoint)?;
             let answer = shown(status, &endpoint, &config);
             let changes = match existing {
                 Some(_) => vec![Change::PutEndpoint(endpoint)],
                 None => caller.creation(catalog, endpoint)?,
             };
-            Ok((changes, answer))
+            Ok((made.into_iter().chain(changes).collect(), answer))
         })
         .await?;
     Ok(respond(answer))
@@ -240,7 +359,7 @@ pub async fn patch(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     named(&context, &caller, &request, Action::ChangeEndpoints)?;
-    let input = body.json::<EndpointIn>()?.checked(Kind::Patch, &context);
+    let input = Owner::of(&request).input(&body, Kind::Patch, &context)?;
     let config = Arc::clone(&context.config);
     let now = context.store.clock().now();
     let action = Action::ChangeEndpoints;
@@ -256,11 +375,11 @@ pub async fn delete(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    let (application, id) = endpoint_path(&request);
+    let (owner, id) = endpoint_path(&request);
     context
         .store
         .change(move |catalog| {
-            let endpoint = caller.endpoint(catalog, &application, &id, Action::ChangeEndpoints)?;
+            let endpoint = owner.endpoint(&caller, catalog, &id, Action::ChangeEndpoints)?;
             let change = Change::DeleteEndpoint(endpoint.application, endpoint.id);
             Ok((vec![change], ()))
         })
@@ -268,9 +387,9 @@ pub async fn delete(
     Ok(no_content())
 }
 
-fn endpoint_path(request: &HttpRequest) -> (String, String) {
+fn endpoint_path(request: &HttpRequest) -> (Owner, String) {
     (
-        path_part(request, "app_id").to_owned(),
+        Owner::of(request),
         path_part(request, "endpoint_id").to_owned(),
     )
 }
@@ -283,19 +402,19 @@ pub async fn change(
     action: Action,
     edit: impl FnOnce(&mut Endpoint) -> Result<()> + Send + 'static,
 ) -> Result<Answered> {
-    let (application, id) = endpoint_path(request);
+    let (owner, id) = endpoint_path(request);
     let now = context.store.clock().now();
     let config = Arc::clone(&context.config);
     context
         .store
         .change(move |catalog| {
-            let entry = caller.application(catalog, &application, action)?;
-            let existing = caller.endpoint(catalog, &application, &id, action)?;
+            let entry = owner.entry(&caller, catalog, action)?.ok_or(NOT_FOUND)?;
+            let existing = owner.endpoint(&caller, catalog, &id, action)?;
             let mut endpoint = (**existing).clone();
             edit(&mut endpoint)?;
             endpoint.updated_at = now;
             refuse_taken_uid(entry, &endpoint)?;
-            refuse_archived_types(catalog, existing.event_types.as_deref(), &endpoint)?;
+            owner.refuse_types(catalog, existing.event_types.as_deref(), &endpoint)?;
             let answer = shown(StatusCode::OK, &endpoint, &config);
             Ok((vec![Change::PutEndpoint(endpoint)], answer))
         })

@@ -32,7 +32,7 @@ const FEATURE_FLAG_MAX: usize = 256;
 const FEATURE_FLAGS_MAX: usize = 100;
 
 /// Groups are named as event types are.
-const GROUP_NAME_MAX: usize = 256;
+pub const GROUP_NAME_MAX: usize = 256;
 
 /// The longest example, where payloads may be longer: examples are in memory while the server
 /// runs.
@@ -219,7 +219,7 @@ impl EventTypeIn {
 }
 
 /// Schemas are an object from a version to a JSON schema.
-fn schemas_problem(schemas: &str) -> Option<String> {
+pub fn schemas_problem(schemas: &str) -> Option<String> {
     if let Some(problem) = payload::problem(schemas) {
         return Some(problem);
     }
@@ -246,18 +246,18 @@ pub fn check_feature_flags(problems: &mut Problems, place: &[&str], flags: &[Str
     }
 }
 
-fn example_problem(example: &str, bytes_max: usize) -> Option<String> {
+pub fn example_problem(example: &str, bytes_max: usize) -> Option<String> {
     match example.len() > bytes_max {
         true => Some(format!("must have at most {bytes_max} bytes")),
         false => payload::problem(example),
     }
 }
 
-fn example_bytes_max(context: &Context) -> usize {
+pub fn example_bytes_max(context: &Context) -> usize {
     EXAMPLE_BYTES_MAX.min(context.config.limits.payload_bytes)
 }
 
-fn blank(organisation: OrganisationId, name: String, now: Timestamp) -> EventType {
+pub fn blank(organisation: OrganisationId, name: String, now: Timestamp) -> EventType {
     EventType {
         organisation,
         name,

@@ -29,6 +29,7 @@ mod endpoint_rules;
 mod endpoint_secret;
 mod endpoints;
 mod error;
+mod event_type_import;
 mod event_types;
 mod extract;
 mod form;
@@ -39,7 +40,9 @@ mod not_offered;
 mod ocrolus;
 mod ocrolus_body;
 mod older_clients;
+mod open_api;
 mod operation;
+mod operational;
 mod ovation;
 mod page;
 mod profiles;
@@ -105,8 +108,10 @@ fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         endpoints::operations(),
         endpoint_headers::operations(),
         endpoint_secret::operations(),
+        operational::operations(),
         test_events::operations(),
         event_types::operations(),
+        event_type_import::operations(),
         channels::operations(),
         profiles::operations(),
         tokens::operations(),
@@ -244,6 +249,15 @@ mod tests {
             (Method::POST, "/api/v1/app/a/endpoint/e/secret/rotate"),
             (Method::POST, "/api/v1/app/a/endpoint/e/send-example"),
             (Method::POST, "/api/v1/app/a/endpoint/e/simulate/"),
+            (Method::GET, "/api/v1/operational-webhook/endpoint"),
+            (Method::POST, "/api/v1/operational-webhook/endpoint/"),
+            (Method::PUT, "/api/v1/operational-webhook/endpoint/e"),
+            (Method::GET, "/api/v1/operational-webhook/endpoint/e/secret"),
+            (
+                Method::GET,
+                "/api/v1/operational-webhook/endpoint/e/attempt",
+            ),
+            (Method::POST, "/api/v1/event-type/import/openapi"),
             (Method::GET, "/api/v1/event-type"),
             (Method::GET, "/api/v1/channel"),
             (Method::DELETE, "/api/v1/event-type/x.y"),

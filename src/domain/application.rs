@@ -67,6 +67,35 @@ impl Application {
     }
 }
 
+impl Application {
+    /// The application that holds an organisation's own endpoints, which hear of operational
+    /// events. It has the organisation's id, and exists for nobody who lists or names applications.
+    pub fn operational(organisation: OrganisationId, now: Timestamp) -> Application {
+        Application {
+            id: ApplicationId::operational(organisation),
+            organisation,
+            uid: None,
+            name: "operational".to_owned(),
+            metadata: BTreeMap::new(),
+            throttle_rate: None,
+            created_at: now,
+            updated_at: now,
+            tokens_valid_from: None,
+            tokens_ending: None,
+        }
+    }
+}
+
+impl ApplicationId {
+    pub fn operational(organisation: OrganisationId) -> ApplicationId {
+        ApplicationId(organisation.0)
+    }
+
+    pub fn is_operational(&self, organisation: OrganisationId) -> bool {
+        self.0 == organisation.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

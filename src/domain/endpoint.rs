@@ -79,6 +79,11 @@ impl fmt::Debug for BasicAuth {
 }
 
 impl Endpoint {
+    /// Whether it is the platform's own.
+    pub fn is_operational(&self) -> bool {
+        self.application.is_operational(self.organisation)
+    }
+
     /// Whether a message of this event type and these channels is for this endpoint. Being
     /// disabled does not matter here: its deliveries are held.
     pub fn matches(&self, event_type: &str, channels: &[String]) -> bool {

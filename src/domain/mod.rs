@@ -13,6 +13,7 @@ pub mod job;
 pub mod jwt;
 pub mod merge;
 pub mod message;
+pub mod operational;
 pub mod organisation;
 pub mod payload;
 pub mod profile;

@@ -24,6 +24,7 @@ use crate::delivery::{Sender, judge};
 use crate::domain::attempt::{Failure, FailureKind, Outcome, Trigger, Verdict};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
+use crate::domain::operational::attempt_event;
 use crate::error::Result;
 use crate::store::{Finished, Store};
 use crate::telemetry::AttemptLine;
@@ -610,6 +611,10 @@ fn finish(
         test,
     };
     shared.log.record(now, &line);
+    let is_told_of = attempt_event(number, verdict).is_some();
+    let event_id = message
+        .filter(|_| is_told_of)
+        .and_then(|message| message.event_id.clone());
     let finished = Finished {
         delivery,
         endpoint,
@@ -617,6 +622,7 @@ fn finish(
         outcome,
         verdict,
         test,
+        event_id,
     };
     store.record_attempt(finished);
 }

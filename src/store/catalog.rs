@@ -113,7 +113,7 @@ impl Catalog {
         self.organisations.get(&id)
     }
 
-    /// Sorted by id.
+    /// Sorted by id. The one that holds the organisation's own endpoints is not among them.
     pub fn applications(
         &self,
         organisation: OrganisationId,
@@ -122,6 +122,7 @@ impl Catalog {
         let last = (organisation, ApplicationId([0xff; 20]));
         self.applications
             .range(first..=last)
+            .filter(move |((_, id), _)| !id.is_operational(organisation))
             .map(|(_, entry)| entry)
     }
 
@@ -137,6 +138,15 @@ impl Catalog {
                 .application_uids
                 .get(&(organisation, id_or_uid.to_owned()))?,
         };
+        match id.is_operational(organisation) {
+            true => None,
+            false => self.applications.get(&(organisation, id)),
+        }
+    }
+
+    /// What holds the organisation's own endpoints, once there was one.
+    pub fn operational(&self, organisation: OrganisationId) -> Option<&Arc<ApplicationEntry>> {
+        let id = ApplicationId::operational(organisation);
         self.applications.get(&(organisation, id))
     }
 
@@ -156,10 +166,12 @@ impl Catalog {
         Some((entry, entry.endpoint_by_id(*endpoint)?))
     }
 
-    /// By its id alone, whichever of the organisation's applications it belongs to.
+    /// By its id alone, whichever of the organisation's applications it belongs to; the
+    /// organisation's own endpoints are not found.
     pub fn endpoint(&self, organisation: OrganisationId, id: EndpointId) -> Option<&Arc<Endpoint>> {
         self.endpoint_by_number(*self.endpoint_lanes.get(&id)?)
             .filter(|endpoint| endpoint.organisation == organisation)
+            .filter(|endpoint| !endpoint.is_operational())
     }
 
     /// The number for the next new endpoint.

@@ -10,6 +10,8 @@
 //! their own that is never full: the lanes bound it. The first storage error is final: everything
 //! that waits and everything that comes is answered with it, and the server ends the process.
 
+mod operational;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
@@ -74,6 +76,8 @@ struct Batch {
     waiting: HashMap<u32, i64>,
     messages: u64,
     attempts: u64,
+    /// Operational events that there was no room for.
+    untold: u64,
     /// How this batch changes the number of registrations.
     registrations: i64,
     /// The highest endpoint number in this batch.
@@ -256,6 +260,7 @@ impl Committer {
                 let decided = decide(&self.inner.catalog());
                 if let Some((changes, notify)) = decided {
                     self.stage_changes(batch, &changes)?;
+                    self.tell_of_changes(batch, &changes);
                     batch.changes.extend(changes);
                     batch.answers.push(Answer::Notify(notify));
                 }
@@ -272,20 +277,24 @@ impl Committer {
                         let answered = remembered.and_then(super::Remembered::into_answered);
                         drop(answer.send(answered));
                     }
-                    None => match decide(&self.inner.catalog()) {
-                        Err(error) => drop(answer.send(Err(error))),
-                        Ok((changes, answered)) => {
-                            self.stage_changes(batch, &changes)?;
-                            batch.changes.extend(changes);
-                            self.remember(
-                                batch,
-                                &once,
-                                OnceAnswer::Answered(answered.status),
-                                &answered.body,
-                            );
-                            batch.answers.push(Answer::Answered(answer, answered));
+                    None => {
+                        let decided = decide(&self.inner.catalog());
+                        match decided {
+                            Err(error) => drop(answer.send(Err(error))),
+                            Ok((changes, answered)) => {
+                                self.stage_changes(batch, &changes)?;
+                                self.tell_of_changes(batch, &changes);
+                                batch.changes.extend(changes);
+                                self.remember(
+                                    batch,
+                                    &once,
+                                    OnceAnswer::Answered(answered.status),
+                                    &answered.body,
+                                );
+                                batch.answers.push(Answer::Answered(answer, answered));
+                            }
                         }
-                    },
+                    }
                 }
                 Ok(Staged::Enough)
             }
@@ -421,6 +430,21 @@ impl Committer {
             let conflict = "a message with this eventId was accepted within the last day";
             return Ok(Err(Error::Conflict(conflict.to_owned())));
         }
+        let accepted = self.put_message(batch, message);
+        if let Some(event_key) = event_key {
+            let record = EventIdRecord {
+                commit: self.meta.commit + 1,
+                application: accepted.application,
+                message: accepted.id,
+            };
+            layout::put(&mut batch.slice, &event_key, &record, &[]);
+            batch.unique.insert(event_key);
+        }
+        Ok(Ok(accepted))
+    }
+
+    /// Writes a message into history, and its deliveries into the queue.
+    fn put_message(&mut self, batch: &mut Batch, message: NewMessage) -> Arc<Message> {
         let now = self.tick();
         let id = MessageId::in_order(now, self.next_in_step(now), rand::random());
         let commit = self.meta.commit + 1;
@@ -439,15 +463,6 @@ impl Committer {
         let key = layout::message_key(message.application, id);
         layout::put(&mut batch.slice, &key, &meta, &message.payload);
         batch.messages += 1;
-        if let Some(event_key) = event_key {
-            let record = EventIdRecord {
-                commit,
-                application: message.application,
-                message: id,
-            };
-            layout::put(&mut batch.slice, &event_key, &record, &[]);
-            batch.unique.insert(event_key);
-        }
         let accepted = Arc::new(Message {
             id,
             application: message.application,
@@ -479,7 +494,7 @@ impl Committer {
             };
             self.put_in(batch, delivery, self.slice.number, Some(accepted.clone()));
         }
-        Ok(Ok(accepted))
+        accepted
     }
 
     fn stage_record(
@@ -494,6 +509,7 @@ impl Committer {
             outcome,
             verdict,
             test,
+            event_id,
         } = finished;
         let now = self.tick();
         let id = AttemptId::in_order(now, self.next_in_step(now), rand::random());
@@ -554,12 +570,16 @@ impl Committer {
             };
             self.put_back(batch, again, None)?;
         }
+        if waited {
+            self.tell_of_attempt(batch, lane, &attempt, event_id.as_deref());
+        }
         if verdict == Verdict::DisableEndpoint {
             let current = self.inner.catalog().endpoint_by_number(lane).cloned();
             if let Some(current) = current.filter(|current| !current.disabled) {
                 let mut disabled = (*current).clone();
                 disabled.disabled = true;
                 disabled.updated_at = self.meta.last_time;
+                self.tell_of_gone(batch, &disabled, &attempt);
                 let changes = [Change::PutEndpoint(disabled)];
                 self.stage_changes(batch, &changes)?;
                 batch.changes.extend(changes);
@@ -876,6 +896,12 @@ impl Committer {
         self.inner.committed(&self.meta);
         recount.done(batch.put.iter(), batch.taken.iter());
         drop(settled);
+        if batch.untold > 0 {
+            log::warn!(
+                "{} operational events were dropped: too much waits, or too little disk is free",
+                batch.untold
+            );
+        }
         let metrics = &self.inner.metrics;
         metrics.accepted.inc_by(batch.messages);
         if batch.commands > 0 {

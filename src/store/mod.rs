@@ -192,6 +192,8 @@ pub struct Finished {
     pub verdict: Verdict,
     /// The message was a test.
     pub test: bool,
+    /// The message's, where an operational event may need it.
+    pub event_id: Option<String>,
 }
 
 /// What the scheduler is told after a commit. It acts on what is stored; the message that travels

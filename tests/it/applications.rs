@@ -252,3 +252,39 @@ async fn what_belongs_to_a_deleted_application_goes_with_it() {
     server.settle().await;
     assert_eq!(receiver.count(), 1);
 }
+
+#[actix_web::test]
+async fn applications_without_endpoints_or_with_disabled_ones_only_can_be_left_out() {
+    let server = Server::start().await;
+    for (uid, disabled) in [
+        ("none", &[][..]),
+        ("off", &[true]),
+        ("both", &[true, false]),
+        ("on", &[false]),
+    ] {
+        server.advance(std::time::Duration::from_millis(4));
+        server.application(uid).await;
+        for disabled in disabled {
+            let body = json!({"url": "https://example.com/", "disabled": disabled});
+            server.endpoint_of(uid, body).await;
+        }
+    }
+    for (query, expected) in [
+        ("", &["none", "off", "both", "on"][..]),
+        (
+            "exclude_apps_with_no_endpoints=true",
+            &["off", "both", "on"],
+        ),
+        (
+            "exclude_apps_with_disabled_endpoints=true",
+            &["none", "both", "on"],
+        ),
+        (
+            "exclude_apps_with_no_endpoints=true&exclude_apps_with_disabled_endpoints=true&exclude_apps_with_svix_play_endpoints=true",
+            &["both", "on"],
+        ),
+    ] {
+        let list = server.get(&format!("{APPS}?{query}")).await.expect(200);
+        assert_eq!(texts(&list, "uid"), expected, "{query}");
+    }
+}

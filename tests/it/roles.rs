@@ -22,6 +22,7 @@ const ROLES: [&str; 5] = [
 type Row = (&'static str, &'static str, Value, [u16; 5]);
 
 const ALL: [u16; 5] = [200; 5];
+const OWNERS: [u16; 5] = [200, 403, 403, 403, 403];
 
 /// The routes of `src/api/mod.rs`, in an order in which one leaves what the next needs.
 fn table() -> Vec<Row> {
@@ -35,6 +36,11 @@ fn table() -> Vec<Row> {
         "/api/v1/app/{role}/endpoint/{endpoint}/secret",
     );
     let rotate = "/api/v1/app/{role}/endpoint/{endpoint}/secret/rotate";
+    let (own_endpoint, own_endpoints, own_headers) = (
+        "/api/v1/operational-webhook/endpoint/own-{role}",
+        "/api/v1/operational-webhook/endpoint",
+        "/api/v1/operational-webhook/endpoint/own-{role}/headers",
+    );
     let messages = "/api/v1/app/{role}/msg";
     let resend = "/api/v1/app/{role}/msg/{message}/endpoint/{endpoint}/resend";
     let event_type = "/api/v1/event-type/made-{role}";
@@ -174,6 +180,64 @@ fn table() -> Vec<Row> {
             [204, 403, 403, 403, 403],
         ),
         ("POST", "/api/v1/auth/logout", none.clone(), [403; 5]),
+        // The organisation's own endpoints, and the import of event types.
+        (
+            "POST",
+            "/api/v1/event-type/import/openapi",
+            json!({"spec": {"webhooks": {}}}),
+            [200, 403, 403, 403, 403],
+        ),
+        ("GET", own_endpoints, none.clone(), OWNERS),
+        (
+            "POST",
+            own_endpoints,
+            json!({"url": "{url}"}),
+            [201, 403, 403, 403, 403],
+        ),
+        (
+            "PUT",
+            own_endpoint,
+            json!({"url": "{url}"}),
+            [201, 403, 403, 403, 403],
+        ),
+        ("GET", own_endpoint, none.clone(), OWNERS),
+        ("GET", own_headers, none.clone(), OWNERS),
+        (
+            "PUT",
+            own_headers,
+            json!({"headers": {}}),
+            [204, 403, 403, 403, 403],
+        ),
+        (
+            "PATCH",
+            own_headers,
+            json!({"headers": {}}),
+            [204, 403, 403, 403, 403],
+        ),
+        (
+            "GET",
+            "/api/v1/operational-webhook/endpoint/own-{role}/secret",
+            none.clone(),
+            OWNERS,
+        ),
+        (
+            "POST",
+            "/api/v1/operational-webhook/endpoint/own-{role}/secret/rotate",
+            json!({}),
+            OWNERS,
+        ),
+        (
+            "GET",
+            "/api/v1/operational-webhook/endpoint/own-{role}/attempt",
+            none.clone(),
+            OWNERS,
+        ),
+        (
+            "DELETE",
+            own_endpoint,
+            none.clone(),
+            [204, 403, 403, 403, 403],
+        ),
         // Tokens and grants. An admin's are those of webhook users.
         (
             "GET",

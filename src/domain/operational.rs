@@ -1,0 +1,218 @@
+//! Operational events: what the platform's own endpoints hear of its customers' endpoints.
+//!
+//! Pure: names, and payloads as the contract has them. When there is one is the committer's to
+//! say, which makes it in the same commit as what it tells of.
+
+use serde::{Serialize, Serializer};
+
+use super::application::Application;
+use super::attempt::{Attempt, Verdict};
+use super::endpoint::Endpoint;
+use super::id::{ApplicationId, AttemptId, EndpointId, MessageId};
+use crate::clock::Timestamp;
+
+/// So many attempts of a delivery have failed when it is first told of.
+pub const FAILING_AFTER: u32 = 4;
+
+/// What their requests look like, whatever the server's default is.
+pub const PROFILE: &str = "standard";
+
+/// All there are, sorted.
+pub const EVENT_TYPES: [&str; 8] = [
+    "endpoint.created",
+    "endpoint.deleted",
+    "endpoint.disabled",
+    "endpoint.enabled",
+    "endpoint.updated",
+    "message.attempt.exhausted",
+    "message.attempt.failing",
+    "message.attempt.recovered",
+];
+
+/// An event: serialised, it is the payload.
+#[derive(Debug, Serialize)]
+pub struct Event<'a> {
+    #[serde(rename = "type")]
+    pub name: &'static str,
+    data: Data<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Data<'a> {
+    Endpoint(EndpointData<'a>),
+    Attempt(AttemptData<'a>),
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EndpointData<'a> {
+    app_id: ApplicationId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_uid: Option<&'a str>,
+    endpoint_id: EndpointId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint_uid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "instant")]
+    fail_since: Option<Timestamp>,
+    /// Who disabled it: `manual` or `automatic`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trigger: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AttemptData<'a> {
+    app_id: ApplicationId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_uid: Option<&'a str>,
+    endpoint_id: EndpointId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint_uid: Option<&'a str>,
+    msg_id: MessageId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    msg_event_id: Option<&'a str>,
+    last_attempt: LastAttempt,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LastAttempt {
+    id: AttemptId,
+    /// 0 where no answer came.
+    response_status_code: u16,
+    #[serde(serialize_with = "instant")]
+    timestamp: Option<Timestamp>,
+}
+
+fn instant<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => serializer.collect_str(at),
+        None => serializer.serialize_none(),
+    }
+}
+
+impl<'a> Event<'a> {
+    /// One of the names that begin with `endpoint.`.
+    fn of_endpoint(
+        name: &'static str,
+        application: &'a Application,
+        endpoint: &'a Endpoint,
+    ) -> Event<'a> {
+        Event {
+            name,
+            data: Data::Endpoint(EndpointData {
+                app_id: application.id,
+                app_uid: application.uid.as_deref(),
+                endpoint_id: endpoint.id,
+                endpoint_uid: endpoint.uid.as_deref(),
+                fail_since: None,
+                trigger: None,
+            }),
+        }
+    }
+
+    pub fn deleted(application: &'a Application, endpoint: &'a Endpoint) -> Event<'a> {
+        Event::of_endpoint("endpoint.deleted", application, endpoint)
+    }
+
+    /// Disabled because its receiver said that it is gone, in an attempt at this time.
+    pub fn gone(application: &'a Application, endpoint: &'a Endpoint, at: Timestamp) -> Event<'a> {
+        let mut event = Event::of_endpoint("endpoint.disabled", application, endpoint);
+        if let Data::Endpoint(data) = &mut event.data {
+            data.fail_since = Some(at);
+            data.trigger = Some("automatic");
+        }
+        event
+    }
+
+    /// What a caller did who put the endpoint in the place of `before`.
+    pub fn put(
+        application: &'a Application,
+        before: Option<&Endpoint>,
+        endpoint: &'a Endpoint,
+    ) -> Vec<Event<'a>> {
+        let event = |name| Event::of_endpoint(name, application, endpoint);
+        let Some(before) = before else {
+            return vec![event("endpoint.created")];
+        };
+        let mut events = vec![event("endpoint.updated")];
+        match (before.disabled, endpoint.disabled) {
+            (false, true) => {
+                let mut disabled = event("endpoint.disabled");
+                if let Data::Endpoint(data) = &mut disabled.data {
+                    data.trigger = Some("manual");
+                }
+                events.push(disabled);
+            }
+            (true, false) => events.push(event("endpoint.enabled")),
+            _ => {}
+        }
+        events
+    }
+
+    /// What an attempt is told of as, if it is.
+    pub fn of_attempt(
+        application: &'a Application,
+        endpoint: &'a Endpoint,
+        attempt: &Attempt,
+        event_id: Option<&'a str>,
+    ) -> Option<Event<'a>> {
+        let name = attempt_event(attempt.number, attempt.verdict)?;
+        let answer = attempt.answer.as_ref();
+        Some(Event {
+            name,
+            data: Data::Attempt(AttemptData {
+                app_id: application.id,
+                app_uid: application.uid.as_deref(),
+                endpoint_id: endpoint.id,
+                endpoint_uid: endpoint.uid.as_deref(),
+                msg_id: attempt.message,
+                msg_event_id: event_id,
+                last_attempt: LastAttempt {
+                    id: attempt.id,
+                    response_status_code: answer.map_or(0, |answer| answer.status),
+                    timestamp: Some(attempt.started_at),
+                },
+            }),
+        })
+    }
+}
+
+/// The event that an attempt with this number and verdict is, if any.
+pub fn attempt_event(number: u32, verdict: Verdict) -> Option<&'static str> {
+    match verdict {
+        Verdict::GiveUp => Some("message.attempt.exhausted"),
+        Verdict::RetryAt(_) if number == FAILING_AFTER => Some("message.attempt.failing"),
+        Verdict::Delivered if number > FAILING_AFTER => Some("message.attempt.recovered"),
+        Verdict::RetryAt(_) | Verdict::Delivered | Verdict::DisableEndpoint => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_is_told_of_at_the_fourth_failure_at_the_end_and_when_it_recovers() {
+        let again = Verdict::RetryAt(Timestamp(9));
+        for (number, verdict, expected) in [
+            (1, Verdict::Delivered, None),
+            (1, again, None),
+            (3, again, None),
+            (4, again, Some("message.attempt.failing")),
+            (5, again, None),
+            (4, Verdict::Delivered, None),
+            (5, Verdict::Delivered, Some("message.attempt.recovered")),
+            (9, Verdict::Delivered, Some("message.attempt.recovered")),
+            (1, Verdict::GiveUp, Some("message.attempt.exhausted")),
+            (4, Verdict::GiveUp, Some("message.attempt.exhausted")),
+            (4, Verdict::DisableEndpoint, None),
+        ] {
+            let found = attempt_event(number, verdict);
+            assert_eq!(found, expected, "{number} {verdict:?}");
+            assert!(found.is_none_or(|name| EVENT_TYPES.contains(&name)));
+        }
+        assert!(EVENT_TYPES.is_sorted());
+    }
+}

@@ -1,0 +1,189 @@
+//! Operational events: messages that the committer makes itself, for the organisation's own
+//! endpoints, in the commit of what they tell of. So they are as durable as it.
+//!
+//! Where no such endpoint wants an event, all that it costs is a look into the catalog. The own
+//! endpoints raise none themselves, and neither do tests.
+
+use std::sync::atomic::Ordering;
+
+use actix_web::web::Bytes;
+
+use super::{Batch, Committer};
+use crate::domain::application::Application;
+use crate::domain::attempt::Attempt;
+use crate::domain::endpoint::Endpoint;
+use crate::domain::id::{ApplicationId, OrganisationId};
+use crate::domain::message::Origin;
+use crate::domain::operational::{Event, attempt_event};
+use crate::store::NewMessage;
+use crate::store::catalog::{Catalog, Change};
+
+/// An event with whom it is for, made while the catalog was looked at.
+struct Told {
+    organisation: OrganisationId,
+    name: &'static str,
+    payload: Bytes,
+    lanes: Vec<u64>,
+}
+
+impl Told {
+    /// Nothing where nobody wants it.
+    fn of(catalog: &Catalog, organisation: OrganisationId, event: &Event<'_>) -> Option<Told> {
+        let own = catalog.operational(organisation)?;
+        let wants = |one: &&std::sync::Arc<Endpoint>| one.matches(event.name, &[]);
+        let lanes = own.endpoints.iter().filter(wants).map(|one| one.number);
+        let lanes: Vec<u64> = lanes.collect();
+        if lanes.is_empty() {
+            return None;
+        }
+        let payload = serde_json::to_vec(event).expect("our types have text keys");
+        Some(Told {
+            organisation,
+            name: event.name,
+            payload: payload.into(),
+            lanes,
+        })
+    }
+}
+
+impl Committer {
+    /// Of endpoints that were made, changed and deleted by a caller. The catalog is as it was
+    /// before.
+    pub(super) fn tell_of_changes(&mut self, batch: &mut Batch, changes: &[Change]) {
+        let told = told_of_changes(&self.inner.catalog(), changes);
+        told.into_iter().for_each(|told| self.tell(batch, told));
+    }
+
+    /// Of a delivery that fails again and again, was given up, or came through after all.
+    pub(super) fn tell_of_attempt(
+        &mut self,
+        batch: &mut Batch,
+        lane: u64,
+        attempt: &Attempt,
+        event_id: Option<&str>,
+    ) {
+        if attempt.test || attempt_event(attempt.number, attempt.verdict).is_none() {
+            return;
+        }
+        let told = {
+            let catalog = self.inner.catalog();
+            let endpoint = catalog.endpoint_by_number(lane);
+            endpoint.and_then(|endpoint| {
+                let application = told_of(&catalog, endpoint)?;
+                let event = Event::of_attempt(application, endpoint, attempt, event_id)?;
+                Told::of(&catalog, endpoint.organisation, &event)
+            })
+        };
+        if let Some(told) = told {
+            self.tell(batch, told);
+        }
+    }
+
+    /// Of an endpoint that is disabled because this attempt was answered that it is gone.
+    pub(super) fn tell_of_gone(
+        &mut self,
+        batch: &mut Batch,
+        endpoint: &Endpoint,
+        attempt: &Attempt,
+    ) {
+        let told = {
+            let catalog = self.inner.catalog();
+            told_of(&catalog, endpoint).and_then(|application| {
+                let event = Event::gone(application, endpoint, attempt.started_at);
+                Told::of(&catalog, endpoint.organisation, &event)
+            })
+        };
+        if let Some(told) = told {
+            self.tell(batch, told);
+        }
+    }
+
+    /// Puts the event where messages are. Nobody waits for it who could be refused, so what bounds
+    /// those that wait for a receiver which is away is that they are dropped.
+    fn tell(&mut self, batch: &mut Batch, told: Told) {
+        let inner = &self.inner;
+        let waiting = inner.waiting() + batch.put.len() as u64 + told.lanes.len() as u64;
+        // Beyond what may be published, for then there is much to tell.
+        let max = inner.settings.waiting_max.saturating_mul(2);
+        if waiting > max || inner.low_space.load(Ordering::Relaxed) {
+            batch.untold += 1;
+            return;
+        }
+        let message = NewMessage {
+            organisation: told.organisation,
+            application: ApplicationId::operational(told.organisation),
+            event_type: told.name.to_owned(),
+            event_id: None,
+            channels: Vec::new(),
+            payload: told.payload,
+            lanes: told.lanes,
+            once: None,
+            origin: Origin::Published,
+            tags: Vec::new(),
+            deliver_at: None,
+            expires_at: None,
+        };
+        self.put_message(batch, message);
+    }
+}
+
+/// The endpoint's application, where anybody could want to hear of it.
+fn told_of<'a>(catalog: &'a Catalog, endpoint: &Endpoint) -> Option<&'a Application> {
+    if endpoint.is_operational() {
+        return None;
+    }
+    catalog.operational(endpoint.organisation)?;
+    let entry = catalog.application_by_id(endpoint.application)?;
+    Some(&entry.application)
+}
+
+fn told_of_changes(catalog: &Catalog, changes: &[Change]) -> Vec<Told> {
+    let mut told = Vec::new();
+    for change in changes {
+        match change {
+            Change::PutEndpoint(endpoint) if !endpoint.is_operational() => {
+                let Some(application) = application_of(catalog, changes, endpoint) else {
+                    continue;
+                };
+                let before = catalog.endpoint_by_number(endpoint.number);
+                let events = Event::put(application, before.map(|one| &**one), endpoint);
+                let organisation = endpoint.organisation;
+                let of = |event| Told::of(catalog, organisation, event);
+                told.extend(events.iter().filter_map(of));
+            }
+            Change::DeleteEndpoint(application, id) => {
+                let entry = catalog.application_by_id(*application);
+                let endpoint = entry.and_then(|entry| entry.endpoint_by_id(*id));
+                told.extend(endpoint.and_then(|endpoint| told_of_deletion(catalog, endpoint)));
+            }
+            Change::DeleteApplication(id) => {
+                let entry = catalog.application_by_id(*id);
+                let endpoints = entry.iter().flat_map(|entry| &entry.endpoints);
+                told.extend(endpoints.filter_map(|one| told_of_deletion(catalog, one)));
+            }
+            _ => {}
+        }
+    }
+    told
+}
+
+fn told_of_deletion(catalog: &Catalog, endpoint: &Endpoint) -> Option<Told> {
+    let application = told_of(catalog, endpoint)?;
+    let event = Event::deleted(application, endpoint);
+    Told::of(catalog, endpoint.organisation, &event)
+}
+
+/// The endpoint's application, which may be new with it.
+fn application_of<'a>(
+    catalog: &'a Catalog,
+    changes: &'a [Change],
+    endpoint: &Endpoint,
+) -> Option<&'a Application> {
+    catalog.operational(endpoint.organisation)?;
+    let made = changes.iter().find_map(|change| match change {
+        Change::PutApplication(one) if one.id == endpoint.application => Some(one),
+        _ => None,
+    });
+    let known = || catalog.application_by_id(endpoint.application);
+    made.or_else(|| known().map(|entry| &entry.application))
+}
