@@ -9,6 +9,7 @@ pub mod api;
 pub mod domain;
 pub mod store;
 
+pub mod jobs;
 pub mod scheduler;
 
 pub mod delivery;

@@ -17,6 +17,7 @@ use crate::api;
 use crate::clock::Clock;
 use crate::config::{self, Config, Flags};
 use crate::delivery::{self, address::AddressRule};
+use crate::jobs::Jobs;
 use crate::scheduler::Scheduler;
 use crate::store::{self, Store};
 use crate::telemetry::{self, Metrics};
@@ -31,6 +32,7 @@ pub struct Server {
     pub address: SocketAddr,
     pub store: Store,
     pub scheduler: Scheduler,
+    jobs: Jobs,
     pub metrics: Arc<Metrics>,
     http: ServerHandle,
     drain: Duration,
@@ -124,6 +126,7 @@ impl Server {
             metrics.clone(),
         )?;
         let scheduler = Scheduler::start(store.clone(), &config, send_settings, metrics.clone());
+        let jobs = Jobs::start(store.clone(), &config);
 
         let address = listener.local_addr()?;
         let drain = Duration::from_secs(config.server.drain_seconds);
@@ -159,6 +162,7 @@ impl Server {
             address,
             store,
             scheduler,
+            jobs,
             metrics,
             http: handle,
             drain,
@@ -188,7 +192,8 @@ impl Server {
     /// everything durable, and closes the store.
     pub async fn stop(&mut self) -> Result<(), String> {
         let http = self.http.stop(true);
-        let (drained, ()) = tokio::join!(self.scheduler.drain(self.drain), http);
+        let scheduler = self.scheduler.drain(self.drain);
+        let (drained, (), ()) = tokio::join!(scheduler, http, self.jobs.stop());
         if !drained {
             let left = self.scheduler.in_flight();
             log::warn!("{left} attempts did not end in time; they will be repeated");

@@ -18,6 +18,7 @@ use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::EventType;
 use crate::domain::id::{ApplicationId, EndpointId, OrganisationId, TokenId};
+use crate::domain::job::Job;
 use crate::domain::token::{Capability, GRANTS_MAX, Role, Token};
 use crate::error::{Error, Result};
 use crate::store::catalog::ApplicationEntry;
@@ -43,8 +44,14 @@ pub enum Action {
     ChangeSecrets,
     /// Send a message to an endpoint again, replay many, send it a test.
     SendAgain,
+    /// Send to an endpoint what was never for it.
+    SendMissing,
     /// Messages and attempts.
     ReadHistory,
+    /// Background jobs.
+    ReadJobs,
+    /// What all of the organisation used.
+    ReadUsage,
     ReadTokens,
     /// Create and revoke.
     ChangeTokens,
@@ -93,7 +100,10 @@ fn permit(role: Role, action: Action) -> Permit {
         Action::ReadSecrets => [Everywhere, Never, Everywhere, Granted, Own],
         Action::ChangeSecrets => [Everywhere, Never, Everywhere, Granted, Own],
         Action::SendAgain => [Everywhere, Never, Everywhere, Granted, Own],
+        Action::SendMissing => [Everywhere, Never, Everywhere, Never, Own],
         Action::ReadHistory => [Everywhere, Never, Everywhere, Granted, Own],
+        Action::ReadJobs => [Everywhere, Never, Everywhere, Granted, Own],
+        Action::ReadUsage => [Everywhere, Never, Never, Never, Never],
         Action::ReadTokens => [Everywhere, Never, Users, Never, Never],
         Action::ChangeTokens => [Everywhere, Never, Never, Never, Never],
         Action::ChangeGrants => [Everywhere, Never, Users, Never, Never],
@@ -113,17 +123,19 @@ fn session_may(capabilities: Capabilities, action: Action) -> bool {
         Action::ReadApplication
         | Action::ReadEventTypes
         | Action::ReadEndpoints
-        | Action::ReadHistory => true,
+        | Action::ReadHistory
+        | Action::ReadJobs => true,
         Action::ChangeEndpoints => has_one_of(&[ManageEndpoint]),
         Action::ReadSecrets => {
             has_one_of(&[ViewEndpointSecret, ManageEndpointSecret, ManageEndpoint])
         }
         Action::ChangeSecrets => has_one_of(&[ManageEndpointSecret, ManageEndpoint]),
-        Action::SendAgain => has_one_of(&[CreateAttempts]),
+        Action::SendAgain | Action::SendMissing => has_one_of(&[CreateAttempts]),
         Action::ListApplications
         | Action::ChangeApplications
         | Action::ChangeEventTypes
         | Action::Publish
+        | Action::ReadUsage
         | Action::ReadTokens
         | Action::ChangeTokens
         | Action::ChangeGrants
@@ -283,6 +295,41 @@ impl Caller {
         Some(seen.cloned().collect())
     }
 
+    /// Whether the caller may do this with something of the organisation, whatever that is.
+    pub fn may_with_some(&self, action: Action) -> Result<()> {
+        match self.permit(action) {
+            Permit::Never => Err(FORBIDDEN),
+            _ => Ok(()),
+        }
+    }
+
+    /// The job with this id.
+    pub fn job<'a>(&self, catalog: &'a Catalog, id: &str) -> Result<&'a Arc<Job>> {
+        self.may_with_some(Action::ReadJobs)?;
+        id.parse()
+            .ok()
+            .and_then(|id| catalog.job(self.organisation, id))
+            .filter(|job| self.sees_job(catalog, job))
+            .ok_or(Error::NotFound("background task"))
+    }
+
+    /// Whether the job exists as far as the caller can tell.
+    pub fn sees_job(&self, catalog: &Catalog, job: &Job) -> bool {
+        let within = job.organisation == self.organisation;
+        within
+            && match self.permit(Action::ReadJobs) {
+                Permit::Everywhere => true,
+                Permit::Own => job
+                    .replay()
+                    .is_some_and(|replay| self.sees(replay.application)),
+                Permit::Granted => job
+                    .replay()
+                    .and_then(|replay| catalog.endpoint(self.organisation, replay.endpoint))
+                    .is_some_and(|endpoint| self.sees_endpoint(catalog, endpoint)),
+                Permit::Users | Permit::Never => false,
+            }
+    }
+
     /// Whether the token exists as far as the caller can tell. A portal session is none that one
     /// keeps: it ends by itself or by the application's `expire-all`.
     pub fn sees_token(&self, token: &Token) -> bool {
@@ -419,7 +466,7 @@ mod tests {
     fn each_role_may_do_what_the_design_says_and_nothing_else() {
         use Action::*;
         use Permit::{Everywhere, Granted, Own, Users};
-        const ACTIONS: [Action; 18] = [
+        const ACTIONS: [Action; 21] = [
             ListApplications,
             ChangeApplications,
             ReadApplication,
@@ -431,7 +478,10 @@ mod tests {
             ReadSecrets,
             ChangeSecrets,
             SendAgain,
+            SendMissing,
             ReadHistory,
+            ReadJobs,
+            ReadUsage,
             ReadTokens,
             ChangeTokens,
             ChangeGrants,
@@ -455,7 +505,9 @@ mod tests {
                 (ReadSecrets, Everywhere),
                 (ChangeSecrets, Everywhere),
                 (SendAgain, Everywhere),
+                (SendMissing, Everywhere),
                 (ReadHistory, Everywhere),
+                (ReadJobs, Everywhere),
                 (ReadTokens, Users),
                 (ChangeGrants, Users),
             ],
@@ -468,6 +520,7 @@ mod tests {
                 (ChangeSecrets, Granted),
                 (SendAgain, Granted),
                 (ReadHistory, Granted),
+                (ReadJobs, Granted),
             ],
             Role::Application => vec![
                 (ReadApplication, Own),
@@ -477,7 +530,9 @@ mod tests {
                 (ReadSecrets, Own),
                 (ChangeSecrets, Own),
                 (SendAgain, Own),
+                (SendMissing, Own),
                 (ReadHistory, Own),
+                (ReadJobs, Own),
             ],
         };
         for role in Role::ALL {
@@ -493,22 +548,31 @@ mod tests {
     fn each_capability_lets_a_session_do_its_part_and_nothing_else() {
         use Action::*;
         use Capability::*;
-        const LOOKING: [Action; 4] = [ReadApplication, ReadEventTypes, ReadEndpoints, ReadHistory];
-        const ROLE: [Action; 8] = [
+        const LOOKING: [Action; 5] = [
             ReadApplication,
             ReadEventTypes,
             ReadEndpoints,
             ReadHistory,
+            ReadJobs,
+        ];
+        const ROLE: [Action; 10] = [
+            ReadApplication,
+            ReadEventTypes,
+            ReadEndpoints,
+            ReadHistory,
+            ReadJobs,
             ChangeEndpoints,
             ReadSecrets,
             ChangeSecrets,
             SendAgain,
+            SendMissing,
         ];
-        const NEVER: [Action; 9] = [
+        const NEVER: [Action; 10] = [
             ListApplications,
             ChangeApplications,
             ChangeEventTypes,
             Publish,
+            ReadUsage,
             ReadTokens,
             ChangeTokens,
             ChangeGrants,
@@ -521,14 +585,20 @@ mod tests {
             (vec![ViewEndpointSecret], vec![ReadSecrets]),
             (vec![ManageEndpointSecret], vec![ReadSecrets, ChangeSecrets]),
             (vec![ManageTransformations], vec![]),
-            (vec![CreateAttempts], vec![SendAgain]),
+            (vec![CreateAttempts], vec![SendAgain, SendMissing]),
             (
                 vec![ManageEndpoint],
                 vec![ChangeEndpoints, ReadSecrets, ChangeSecrets],
             ),
             (
                 vec![ManageEndpoint, CreateAttempts],
-                vec![ChangeEndpoints, ReadSecrets, ChangeSecrets, SendAgain],
+                vec![
+                    ChangeEndpoints,
+                    ReadSecrets,
+                    ChangeSecrets,
+                    SendAgain,
+                    SendMissing,
+                ],
             ),
         ] {
             let set: BTreeSet<Capability> = capabilities.into_iter().collect();

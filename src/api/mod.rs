@@ -33,6 +33,7 @@ mod event_type_import;
 mod event_types;
 mod extract;
 mod form;
+mod jobs;
 mod message_batch;
 mod message_body;
 mod messages;
@@ -46,12 +47,14 @@ mod operational;
 mod ovation;
 mod page;
 mod profiles;
+mod replays;
 mod retry;
 mod rules;
 mod sessions;
 mod target;
 mod test_events;
 mod tokens;
+mod usage;
 
 use access::{Action, Caller};
 use error::Failure;
@@ -110,6 +113,9 @@ fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         endpoint_secret::operations(),
         operational::operations(),
         test_events::operations(),
+        replays::operations(),
+        jobs::operations(),
+        usage::operations(),
         event_types::operations(),
         event_type_import::operations(),
         channels::operations(),
@@ -258,6 +264,14 @@ mod tests {
                 "/api/v1/operational-webhook/endpoint/e/attempt",
             ),
             (Method::POST, "/api/v1/event-type/import/openapi"),
+            (Method::POST, "/api/v1/app/a/endpoint/e/recover"),
+            (Method::POST, "/api/v1/app/a/endpoint/e/replay-missing/"),
+            (Method::POST, "/api/v1/app/a/endpoint/e/bulk-replay"),
+            (Method::GET, "/api/v1/background-task"),
+            (Method::GET, "/api/v1/background-task/t"),
+            (Method::POST, "/api/v1/background-task/t/cancel"),
+            (Method::POST, "/api/v1/stats/usage/app"),
+            (Method::PUT, "/api/v1/stats/usage/event-types"),
             (Method::GET, "/api/v1/event-type"),
             (Method::GET, "/api/v1/channel"),
             (Method::DELETE, "/api/v1/event-type/x.y"),

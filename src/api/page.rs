@@ -26,8 +26,8 @@ const LIMIT_DEFAULT: usize = 50;
 
 /// The instants that an id can carry (32 bits of seconds from 2014 on). What lies outside bounds the
 /// same things as the nearest of these, and would wrap around.
-const IDS_BEGIN: Timestamp = Timestamp::from_seconds(1_400_000_000);
-const IDS_END: Timestamp = Timestamp::from_seconds(1_400_000_000 + u32::MAX as u64);
+pub const IDS_BEGIN: Timestamp = Timestamp::from_seconds(1_400_000_000);
+pub const IDS_END: Timestamp = Timestamp::from_seconds(1_400_000_000 + u32::MAX as u64);
 
 /// What [`Query::page`] reads.
 pub fn page_parameters(descending: bool) -> [Parameter; 3] {

@@ -320,10 +320,10 @@ impl Import {
             );
             self.report.notices.add(title, &notice);
         }
-        let some = shown["headers"]
-            .as_object()
-            .is_some_and(|all| !all.is_empty());
-        Ok(some.then(|| shown["headers"].clone()).unwrap_or_default())
+        match shown["headers"].as_object() {
+            Some(all) if !all.is_empty() => Ok(shown["headers"].clone()),
+            _ => Ok(Value::Null),
+        }
     }
 
     async fn secret(&mut self, path: &str, title: &str) -> Result<Option<String>> {

@@ -4,6 +4,9 @@
 //! restart from where its last commit left it. What it sends is committed together with how far it
 //! has come, so that nothing is sent twice or left out.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::id::{ApplicationId, EndpointId, JobId, MessageId, OrganisationId};
@@ -35,12 +38,8 @@ pub enum Work {
         /// All of the organisation where absent.
         applications: Option<Vec<ApplicationId>>,
     },
-    /// Counts messages by event type, in all applications of the organisation.
+    /// Lists the event types that each application's endpoints ask for by name.
     EventTypeUsage,
-    /// Deletes the payloads of all messages of an application, and the answers to them.
-    ExpungeContents {
-        application: ApplicationId,
-    },
 }
 
 /// Messages to send to one endpoint again, oldest first.
@@ -62,7 +61,7 @@ pub enum Which {
     Failed,
     /// Those that the endpoint would get today, and never was sent.
     Missing,
-    /// Those that the endpoint would get today and that all of these want.
+    /// Those that were for the endpoint and that all of these want.
     Matching(Matching),
 }
 
@@ -91,21 +90,103 @@ pub enum JobState {
 pub struct Progress {
     /// Messages looked at.
     pub looked_at: u64,
-    /// Of those, sent again or deleted or counted.
+    /// Of those, sent again or counted.
     pub done: u64,
 }
 
+impl Work {
+    /// As the contract names it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Work::Replay(replay) => match replay.which {
+                Which::Failed => "endpoint.recover",
+                Which::Missing => "endpoint.replay",
+                Which::Matching(_) => "endpoint.bulk-replay",
+            },
+            Work::ApplicationUsage { .. } => "application.stats",
+            Work::EventTypeUsage => "event-type.aggregate",
+        }
+    }
+}
+
 impl Job {
+    pub fn new(organisation: OrganisationId, work: Work, now: Timestamp) -> Job {
+        Job {
+            id: JobId::at(now),
+            organisation,
+            work,
+            state: JobState::Running,
+            created_at: now,
+            updated_at: now,
+            behind: None,
+            progress: Progress::default(),
+            result: None,
+        }
+    }
+
     pub fn is_running(&self) -> bool {
         self.state == JobState::Running
     }
 
-    /// The application that it is about, where it is about one.
-    pub fn application(&self) -> Option<ApplicationId> {
+    pub fn replay(&self) -> Option<&Replay> {
         match &self.work {
-            Work::Replay(replay) => Some(replay.application),
-            Work::ExpungeContents { application } => Some(*application),
+            Work::Replay(replay) => Some(replay),
             Work::ApplicationUsage { .. } | Work::EventTypeUsage => None,
         }
+    }
+}
+
+/// Jobs of an organisation that run at a time: each takes its turn, so more are no faster.
+pub const RUNNING_MAX: usize = 100;
+/// Jobs of an organisation that are over and not forgotten: they are in memory.
+pub const KEPT_MAX: usize = 100;
+/// And how long they are kept.
+pub const KEPT_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// Those that are over and forgotten now: too old, or beyond the newest `kept_max` of their
+/// organisation. `jobs` are sorted by id.
+pub fn forgotten<'a>(
+    jobs: impl DoubleEndedIterator<Item = &'a Job>,
+    kept_max: usize,
+    now: Timestamp,
+) -> Vec<JobId> {
+    let mut kept: HashMap<OrganisationId, usize> = HashMap::new();
+    let over = jobs.rev().filter(|job| !job.is_running());
+    let is_forgotten = |job: &&Job| {
+        let newer = kept.entry(job.organisation).or_default();
+        *newer += 1;
+        *newer > kept_max || now.since(job.updated_at) > KEPT_FOR
+    };
+    over.filter(is_forgotten).map(|job| job.id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_that_are_over_are_forgotten_in_each_organisation() {
+        let now = Timestamp::from_seconds(1_700_000_000);
+        let job = |number: u8, organisation: u8, state: JobState, age: Duration| Job {
+            id: JobId([number; 20]),
+            state,
+            ..Job::new(
+                OrganisationId([organisation; 20]),
+                Work::EventTypeUsage,
+                now.saturating_sub(age),
+            )
+        };
+        let day = Duration::from_secs(24 * 3600);
+        let jobs = [
+            job(1, 1, JobState::Running, 91 * day),
+            job(2, 1, JobState::Finished, day),
+            job(3, 2, JobState::Finished, day),
+            job(4, 1, JobState::Canceled, day),
+            job(5, 1, JobState::Failed(String::new()), Duration::ZERO),
+            job(6, 2, JobState::Finished, 91 * day),
+        ];
+        let ids = |numbers: &[u8]| Vec::from_iter(numbers.iter().map(|one| JobId([*one; 20])));
+        assert_eq!(forgotten(jobs.iter(), 2, now), ids(&[6, 2]));
+        assert_eq!(forgotten(jobs.iter(), 3, now), ids(&[6]));
     }
 }

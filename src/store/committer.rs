@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use super::catalog::Change;
 use super::engine::{Changes, Engine, EngineError};
+use super::jobs::ReplayStep;
 use super::layout::{self, EventIdRecord, MessageMeta, Meta, OnceAnswer, OnceRecord, SliceRecord};
 use super::queue::{Command, Notify, Resend, Sender};
 use super::slices;
@@ -28,6 +29,7 @@ use super::{Answered, Event, Finished, Inner, NewBatch, NewMessage, Once};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Trigger, Verdict};
 use crate::domain::id::{AttemptId, ID_TIME_STEP_MS, MessageId, OrganisationId};
+use crate::domain::job::JobState;
 use crate::domain::message::{Delivery, DeliveryKey, Message};
 use crate::domain::organisation::Organisation;
 use crate::error::{Error, Result};
@@ -299,6 +301,12 @@ impl Committer {
                 Ok(Staged::Enough)
             }
             Command::Resend { resend, answer } => self.stage_resend(batch, resend, answer),
+            Command::Replay { step, answer } => {
+                self.stage_replay(batch, step)?;
+                batch.answers.push(Answer::Done(answer));
+                // What comes next looks at the job as it is then.
+                Ok(Staged::Enough)
+            }
             Command::Cancel { deliveries, answer } => {
                 for key in deliveries {
                     if self.take_out(batch, &key)?.is_some() {
@@ -639,6 +647,61 @@ impl Committer {
         self.put_back(batch, delivery, Some(resend.message))?;
         batch.answers.push(Answer::Done(answer));
         Ok(Staged::More)
+    }
+
+    /// Sends and says how far the job has come, in one commit. Where the job was canceled or its
+    /// endpoint deleted a moment ago, nothing happens.
+    fn stage_replay(
+        &mut self,
+        batch: &mut Batch,
+        step: ReplayStep,
+    ) -> Result<(), layout::RecordError> {
+        let job = self
+            .inner
+            .catalog()
+            .job(step.organisation, step.job)
+            .cloned();
+        let Some(job) = job.filter(|job| job.is_running() && self.is_there(step.lane)) else {
+            return Ok(());
+        };
+        let due = self.tick();
+        let sent = step.sends.len() as u64;
+        for send in step.sends {
+            let waited = match send.waiting {
+                None => None,
+                Some(key) => {
+                    let waited = self.take_out(batch, &key)?;
+                    batch
+                        .events
+                        .extend(waited.as_ref().map(|_| Event::Gone(key)));
+                    waited
+                }
+            };
+            let key = DeliveryKey {
+                lane: step.lane,
+                due,
+                message: send.message,
+            };
+            let delivery = Delivery {
+                key,
+                attempts: waited.map_or(0, |waited| waited.attempts),
+                trigger: Trigger::Manual,
+            };
+            // Its message is read when its turn comes: a job keeps no payloads in memory.
+            self.put_back(batch, delivery, None)?;
+        }
+        let mut job = (*job).clone();
+        job.updated_at = due;
+        job.behind = step.behind.or(job.behind);
+        job.progress.looked_at += step.looked_at;
+        job.progress.done += sent;
+        if step.over {
+            job.state = JobState::Finished;
+        }
+        let changes = [Change::PutJob(job)];
+        self.stage_changes(batch, &changes)?;
+        batch.changes.extend(changes);
+        Ok(())
     }
 
     /// Puts a new delivery into its lane's queue.

@@ -18,6 +18,8 @@ use crate::error::Result;
 
 /// Records that one call looks at before it returns what it has.
 const LOOKED_AT_MAX: usize = 10_000;
+/// And how many messages where each may need some reads more to tell whether it is wanted.
+const MESSAGES_MAX: usize = 500;
 
 impl Inner {
     /// An open slice; nothing where there is none of this number.
@@ -196,6 +198,28 @@ impl Store {
                 None => true,
             };
             Ok((id, sent.then_some(message)))
+        })
+    }
+
+    /// Shows messages of an application until the window's limit of them was wanted, and tells
+    /// where to go on; none is kept. Blocks on the disk.
+    pub(super) fn each_message(
+        &self,
+        application: ApplicationId,
+        window: &Window<MessageId>,
+        visit: &mut dyn FnMut(&Message) -> Result<bool>,
+    ) -> Result<Stretch<(), MessageId>> {
+        let prefix = layout::messages_prefix(application);
+        let within = Walk::new(window, MessageId::first_at, |id| id.0, |id| id.time());
+        within.run(&self.inner, &prefix, 0, |engine, key, first, looked_at| {
+            *looked_at += LOOKED_AT_MAX / MESSAGES_MAX - 1;
+            let id = MessageId(layout::last_id(key));
+            let record = layout::read::<MessageMeta>(engine, key, first)?;
+            let wanted = match self.inner.to_message(application, id, record) {
+                Some(message) => visit(&message)?,
+                None => false,
+            };
+            Ok((id, wanted.then_some(())))
         })
     }
 

@@ -35,6 +35,7 @@ mod deliveries;
 mod engine;
 mod export;
 mod history;
+mod jobs;
 mod keeper;
 mod layout;
 mod older;
@@ -49,6 +50,7 @@ pub use batch::{NewBatch, Show};
 pub use catalog::{Catalog, Change};
 pub use deliveries::DeliveryState;
 pub use export::{RestoreReport, restore};
+pub use jobs::{ReplayStep, SendAgain, Span};
 pub use open::reset_owner;
 pub use verify::{VerifyReport, verify};
 pub use watchers::FirstAttempt;
@@ -271,6 +273,8 @@ struct Inner {
     /// The first storage error; final.
     failure: watch::Sender<Option<String>>,
     closed: watch::Sender<bool>,
+    /// Told of commits in which a job changed.
+    jobs_changed: watch::Sender<()>,
     /// Held by the committer while it changes the live database and until that is durable: what is
     /// read from there under it is what would be there after a power cut.
     settled: RwLock<()>,
@@ -323,6 +327,9 @@ impl Inner {
         }
         let mut lanes = Vec::new();
         let mut orphans = Vec::new();
+        let is_job = |change: &Change| matches!(change, Change::PutJob(_) | Change::DeleteJob(_));
+        let jobs = changes.iter().any(is_job);
+        let only_jobs = changes.iter().all(is_job);
         {
             let mut catalog = self.catalog.write().expect("no panic while it is held");
             for change in changes {
@@ -350,7 +357,10 @@ impl Inner {
                 catalog.apply(change);
             }
         }
-        self.catalog_version.fetch_add(1, Ordering::Relaxed);
+        // Jobs are not exported.
+        if !only_jobs {
+            self.catalog_version.fetch_add(1, Ordering::Relaxed);
+        }
         lanes.extend(&orphans);
         self.orphans
             .lock()
@@ -359,6 +369,9 @@ impl Inner {
         lanes
             .into_iter()
             .for_each(|lane| self.tell(Event::Endpoint { lane }));
+        if jobs {
+            self.jobs_changed.send_replace(());
+        }
     }
 
     /// Records the first storage error: from now on nothing is accepted.

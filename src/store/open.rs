@@ -129,6 +129,7 @@ impl Store {
             orphans: Mutex::default(),
             failure: watch::channel(None).0,
             closed: watch::channel(false).0,
+            jobs_changed: watch::channel(()).0,
             settled: RwLock::new(()),
             recount: stopped_at.map(Recount::due).unwrap_or_default(),
             _lock: files.lock,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::catalog::{Catalog, Change};
+use super::jobs::ReplayStep;
 use super::watchers::Watcher;
 use super::{Answered, Finished, NewBatch, NewMessage, Once};
 use crate::domain::message::{DeliveryKey, Message};
@@ -65,6 +66,10 @@ pub enum Command {
         resend: Resend,
         answer: Sender<()>,
     },
+    Replay {
+        step: ReplayStep,
+        answer: Sender<()>,
+    },
     Record {
         finished: Box<Finished>,
     },
@@ -108,6 +113,7 @@ impl Command {
                 drop(answer.send(Err(error)));
             }
             Command::Resend { answer, .. }
+            | Command::Replay { answer, .. }
             | Command::Cancel { answer, .. }
             | Command::DropSlice { answer, .. } => drop(answer.send(Err(error))),
         }

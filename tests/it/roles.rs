@@ -44,6 +44,12 @@ fn table() -> Vec<Row> {
     let messages = "/api/v1/app/{role}/msg";
     let resend = "/api/v1/app/{role}/msg/{message}/endpoint/{endpoint}/resend";
     let event_type = "/api/v1/event-type/made-{role}";
+    let (recover, missing, bulk) = (
+        "/api/v1/app/{role}/endpoint/{endpoint}/recover",
+        "/api/v1/app/{role}/endpoint/{endpoint}/replay-missing",
+        "/api/v1/app/{role}/endpoint/{endpoint}/bulk-replay",
+    );
+    let since = json!({"since": "2024-01-01T00:00:00Z"});
     let grant = "/api/v1/token/{user}/endpoint/{endpoint}";
     let named = json!({"name": "n", "uid": "{role}"});
     let url = json!({"url": "{url}"});
@@ -150,6 +156,40 @@ fn table() -> Vec<Row> {
             [200, 403, 200, 200, 200],
         ),
         ("POST", resend, json!({}), [202, 403, 202, 202, 202]),
+        // Replays and other jobs.
+        ("POST", recover, since.clone(), [202, 403, 202, 202, 202]),
+        ("POST", missing, since.clone(), [202, 403, 202, 403, 202]),
+        ("POST", bulk, since, [202, 403, 202, 202, 202]),
+        (
+            "GET",
+            "/api/v1/background-task",
+            none.clone(),
+            [200, 403, 200, 200, 200],
+        ),
+        (
+            "GET",
+            "/api/v1/background-task/{job}",
+            none.clone(),
+            [200, 403, 200, 200, 200],
+        ),
+        (
+            "POST",
+            "/api/v1/background-task/{job}/cancel",
+            none.clone(),
+            [200, 403, 200, 200, 200],
+        ),
+        (
+            "POST",
+            "/api/v1/stats/usage/app",
+            json!({"since": "2024-01-01T00:00:00Z", "until": "2099-01-01T00:00:00Z"}),
+            [202, 403, 403, 403, 403],
+        ),
+        (
+            "PUT",
+            "/api/v1/stats/usage/event-types",
+            none.clone(),
+            [202, 403, 403, 403, 403],
+        ),
         // Endpoints.
         ("GET", endpoints, none.clone(), [200, 403, 200, 200, 200]),
         ("POST", endpoints, url.clone(), [201, 403, 201, 201, 201]),
@@ -336,6 +376,15 @@ async fn place(server: &Server, role: &'static str, receiver: &Receiver) -> Plac
     let message = server.publish_to(role, "a", json!({})).await;
     server.settle().await;
     let attempt = server.attempts_in(role, &message).await.remove(0);
+    // Canceled, and so it can be canceled again.
+    let recover = format!("/api/v1/app/{role}/endpoint/{endpoint}/recover");
+    server.set_disabled(role, &endpoint, true).await;
+    let since = json!({"since": "2024-01-01T00:00:00Z"});
+    let job = server.post(&recover, since).await.expect(202);
+    let job = job["id"].as_str().expect("an id").to_owned();
+    let cancel = format!("/api/v1/background-task/{job}/cancel");
+    server.post(&cancel, json!(null)).await.expect(200);
+    server.set_disabled(role, &endpoint, false).await;
     let user = token(server, json!({"name": "u", "role": "webhook_user"})).await;
     let other = token(server, json!({"name": "o", "role": "publisher"})).await;
     Place::from([
@@ -343,6 +392,7 @@ async fn place(server: &Server, role: &'static str, receiver: &Receiver) -> Plac
         ("url", receiver.url()),
         ("endpoint", endpoint),
         ("message", message),
+        ("job", job),
         ("attempt", attempt["id"].as_str().expect("an id").to_owned()),
         ("user", user.0),
         ("other", other.0),

@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -65,7 +66,7 @@ impl Journal {
             .mode(0o600)
             .open(path)
             .map_err(failed)?;
-        if file.try_lock().is_err() {
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let message = format!("{name} is in use by another import");
             return Err(Failure::failed(message));
         }

@@ -1,0 +1,406 @@
+//! Background jobs, which the contract calls background tasks: `/api/v1/background-task`.
+//!
+//! They are begun elsewhere (`replays`, `usage`); here they are seen and canceled. The contract has
+//! three statuses: a job that waits reads as running and a canceled one as failed, and `state` says
+//! more.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json as value};
+
+use super::Context;
+use super::access::{Action, Caller};
+use super::error::Failure;
+use super::extract::{answered, json, optional_text, path_part, respond, text};
+use super::operation::{Operation, Parameter};
+use super::page::{Listed, Query, page_parameters};
+use crate::clock::Timestamp;
+use crate::domain::id::{ApplicationId, EndpointId, JobId, OrganisationId};
+use crate::domain::job::{Job, JobState, RUNNING_MAX, Work};
+use crate::error::{Error, Result};
+use crate::store::{Answered, Catalog, Change, Store};
+
+/// Of a job, as far as the contract goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Running,
+    Finished,
+    Failed,
+}
+
+impl Status {
+    fn of(job: &Job) -> Status {
+        match job.state {
+            JobState::Running => Status::Running,
+            JobState::Finished => Status::Finished,
+            JobState::Failed(_) | JobState::Canceled => Status::Failed,
+        }
+    }
+}
+
+/// What the contract has for jobs, those that postrider has none of left out.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "it describes a text")]
+pub enum Task {
+    #[serde(rename = "endpoint.recover")]
+    Recover,
+    #[serde(rename = "endpoint.replay")]
+    ReplayMissing,
+    #[serde(rename = "endpoint.bulk-replay")]
+    BulkReplay,
+    #[serde(rename = "application.stats")]
+    ApplicationUsage,
+    #[serde(rename = "event-type.aggregate")]
+    EventTypeUsage,
+}
+
+/// Answered where a job was begun.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BegunOut {
+    #[serde(serialize_with = "text")]
+    id: JobId,
+    status: Status,
+    #[schemars(with = "Task")]
+    task: &'static str,
+    #[serde(serialize_with = "text")]
+    updated_at: Timestamp,
+}
+
+impl BegunOut {
+    pub fn new(job: &Job) -> BegunOut {
+        BegunOut {
+            id: job.id,
+            status: Status::of(job),
+            task: job.work.name(),
+            updated_at: job.updated_at,
+        }
+    }
+}
+
+/// The status in more detail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Running,
+    /// It goes on when what `reason` says is over.
+    Paused,
+    Finished,
+    Failed,
+    /// What it had sent by then stays sent.
+    Canceled,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct JobOut<'a> {
+    #[serde(flatten)]
+    begun: BegunOut,
+    /// What came of it: `messagesSent` of a replay; what was counted, once that is over.
+    #[schemars(with = "serde_json::Map<String, Value>")]
+    data: Data<'a>,
+    // From here on: additions to the contract.
+    #[serde(serialize_with = "text")]
+    created_at: Timestamp,
+    state: State,
+    /// Why it is paused or has failed.
+    reason: Option<String>,
+    progress: ProgressOut,
+    #[serde(serialize_with = "optional_text")]
+    application_id: Option<ApplicationId>,
+    #[serde(serialize_with = "optional_text")]
+    endpoint_id: Option<EndpointId>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Data<'a> {
+    Made(Value),
+    Kept(&'a RawValue),
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ProgressOut {
+    /// Messages.
+    looked_at: u64,
+    /// Of those, sent again or counted.
+    done: u64,
+}
+
+impl<'a> JobOut<'a> {
+    /// `pause` is why a running job waits, where it does.
+    fn new(job: &'a Job, pause: Option<String>) -> Self {
+        let kept = job
+            .result
+            .as_deref()
+            .and_then(|text| serde_json::from_str::<&RawValue>(text).ok());
+        let replay = job.replay();
+        let data = match (kept, replay) {
+            (Some(kept), _) => Data::Kept(kept),
+            (None, Some(_)) => Data::Made(value!({ "messagesSent": job.progress.done })),
+            (None, None) => Data::Made(value!({})),
+        };
+        let (state, reason) = match (&job.state, pause) {
+            (JobState::Running, None) => (State::Running, None),
+            (JobState::Running, Some(pause)) => (State::Paused, Some(pause)),
+            (JobState::Finished, _) => (State::Finished, None),
+            (JobState::Failed(reason), _) => (State::Failed, Some(reason.clone())),
+            (JobState::Canceled, _) => (State::Canceled, None),
+        };
+        JobOut {
+            begun: BegunOut::new(job),
+            data,
+            created_at: job.created_at,
+            state,
+            reason,
+            progress: ProgressOut {
+                looked_at: job.progress.looked_at,
+                done: job.progress.done,
+            },
+            application_id: replay.map(|replay| replay.application),
+            endpoint_id: replay.map(|replay| replay.endpoint),
+        }
+    }
+
+    fn shown(store: &Store, catalog: &Catalog, job: &'a Job) -> Self {
+        JobOut::new(job, pause(store, catalog, job))
+    }
+}
+
+/// Why a job does not go on just now.
+fn pause(store: &Store, catalog: &Catalog, job: &Job) -> Option<String> {
+    let replay = job.replay()?;
+    let endpoint = catalog.endpoint(job.organisation, replay.endpoint)?;
+    match endpoint.disabled {
+        true => Some("the endpoint is disabled".to_owned()),
+        false => store.has_room(1).err().map(|error| error.to_string()),
+    }
+}
+
+/// A new job of the organisation, unless too many run.
+pub fn begin(
+    catalog: &Catalog,
+    organisation: OrganisationId,
+    work: Work,
+    now: Timestamp,
+) -> Result<Job> {
+    let ours = catalog
+        .jobs()
+        .filter(|job| job.organisation == organisation);
+    if ours.filter(|job| job.is_running()).count() >= RUNNING_MAX {
+        return Err(Error::TooMany(format!(
+            "at most {RUNNING_MAX} background tasks of an organisation run at a time"
+        )));
+    }
+    Ok(Job::new(organisation, work, now))
+}
+
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get(
+            "/api/v1/background-task",
+            "v1.background-task.list",
+            web::to(list),
+        )
+        .summary("List background tasks")
+        .description(
+            "Those of the last 90 days that the caller may see: all that run, and the newest 100 \
+             of the organisation that are over.",
+        )
+        .parameters(page_parameters(true))
+        .parameters([
+            Parameter::query(
+                "status",
+                "Only those with this status.",
+                value!({ "type": "string", "enum": ["running", "finished", "failed"] }),
+            ),
+            Parameter::query(
+                "task",
+                "Only those of this kind.",
+                value!({ "type": "string", "enum": TASKS.map(|(name, _)| name) }),
+            ),
+        ])
+        .answers::<Listed<JobOut>>(200, "A page of background tasks"),
+        Operation::get(
+            "/api/v1/background-task/{task_id}",
+            "v1.background-task.get",
+            web::to(get),
+        )
+        .summary("Show a background task")
+        .answers::<JobOut>(200, "The background task, with how far it has come"),
+        Operation::post(
+            "/api/v1/background-task/{task_id}/cancel",
+            "v1.background-task.cancel",
+            web::to(cancel),
+        )
+        .summary("Cancel a background task")
+        .description(
+            "It sends nothing more from now on; what it has sent stays sent. Canceling it again \
+             changes nothing.",
+        )
+        .answers::<JobOut>(200, "It is canceled")
+        .answers_nothing(409, "It is over already"),
+    ]
+}
+
+/// The contract's kinds; those of which postrider has none can be asked for.
+const TASKS: [(&str, &str); 8] = [
+    ("endpoint.replay", "endpoint.replay"),
+    ("endpoint.recover", "endpoint.recover"),
+    ("application.stats", "application.stats"),
+    ("message.broadcast", "message.broadcast"),
+    ("sdk.generate", "sdk.generate"),
+    ("event-type.aggregate", "event-type.aggregate"),
+    ("application.purge_content", "application.purge_content"),
+    ("endpoint.bulk-replay", "endpoint.bulk-replay"),
+];
+
+async fn list(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    caller.may_with_some(Action::ReadJobs)?;
+    let mut query = Query::of(&request);
+    let page = query.page::<JobId>(context.config.limits.list_page_max, true);
+    let statuses = [
+        ("running", Status::Running),
+        ("finished", Status::Finished),
+        ("failed", Status::Failed),
+    ];
+    let status = query.choice("status", &statuses);
+    let task = query.choice("task", &TASKS);
+    query.problems.done()?;
+    let catalog = context.store.catalog();
+    let wanted = catalog
+        .jobs()
+        .filter(|job| status.is_none_or(|status| status == Status::of(job)))
+        .filter(|job| task.is_none_or(|task| task == job.work.name()))
+        .filter(|job| caller.sees_job(&catalog, job));
+    let stretch = page.of(wanted, |job| job.id);
+    let listed = page.answer(stretch, |job| job.id);
+    let shown = listed.map(|job| JobOut::shown(&context.store, &catalog, job));
+    Ok(json(StatusCode::OK, &shown))
+}
+
+async fn get(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    let catalog = context.store.catalog();
+    let job = caller.job(&catalog, path_part(&request, "task_id"))?;
+    let shown = JobOut::shown(&context.store, &catalog, job);
+    Ok(json(StatusCode::OK, &shown))
+}
+
+async fn cancel(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    caller.may_with_some(Action::ReadJobs)?;
+    let id = path_part(&request, "task_id").to_owned();
+    let now = context.store.clock().now();
+    let answer = context
+        .store
+        .change(move |catalog| {
+            let job = caller.job(catalog, &id)?;
+            caller.may_with_some(match job.replay() {
+                Some(_) => Action::SendAgain,
+                None => Action::ReadUsage,
+            })?;
+            canceled(job, now)
+        })
+        .await?;
+    Ok(respond(answer))
+}
+
+fn canceled(job: &Job, now: Timestamp) -> Result<(Vec<Change>, Answered)> {
+    let shown = |job: &Job| answered(StatusCode::OK, &JobOut::new(job, None));
+    match job.state {
+        JobState::Canceled => Ok((Vec::new(), shown(job))),
+        JobState::Finished | JobState::Failed(_) => Err(Error::Conflict(
+            "the background task is over already".to_owned(),
+        )),
+        JobState::Running => {
+            let mut job = job.clone();
+            job.state = JobState::Canceled;
+            job.updated_at = now;
+            let answer = shown(&job);
+            Ok((vec![Change::PutJob(job)], answer))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+    fn job(state: JobState) -> Job {
+        Job {
+            state,
+            ..Job::new(OrganisationId::at(NOW), Work::EventTypeUsage, NOW)
+        }
+    }
+
+    fn shown(job: &Job, pause: Option<&str>) -> Value {
+        serde_json::to_value(JobOut::new(job, pause.map(str::to_owned))).unwrap()
+    }
+
+    #[test]
+    fn a_state_reads_as_one_of_the_contracts_statuses() {
+        let failed = JobState::Failed("it broke".to_owned());
+        for (state, pause, expected) in [
+            (
+                JobState::Running,
+                None,
+                value!(["running", "running", null]),
+            ),
+            (
+                JobState::Running,
+                Some("disabled"),
+                value!(["running", "paused", "disabled"]),
+            ),
+            (
+                JobState::Finished,
+                Some("disabled"),
+                value!(["finished", "finished", null]),
+            ),
+            (failed, None, value!(["failed", "failed", "it broke"])),
+            (
+                JobState::Canceled,
+                None,
+                value!(["failed", "canceled", null]),
+            ),
+        ] {
+            let shown = shown(&job(state), pause);
+            let found = value!([shown["status"], shown["state"], shown["reason"]]);
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn data_is_an_object_whatever_there_is() {
+        let mut job = job(JobState::Finished);
+        assert_eq!(shown(&job, None)["data"], value!({}));
+        job.result = Some(r#"{"appStats":[]}"#.to_owned());
+        assert_eq!(shown(&job, None)["data"], value!({ "appStats": [] }));
+    }
+
+    #[test]
+    fn only_what_runs_is_canceled() {
+        let after = |state| canceled(&job(state), NOW).map(|(changes, _)| changes.len());
+        assert!(matches!(after(JobState::Running), Ok(1)));
+        assert!(matches!(after(JobState::Canceled), Ok(0)));
+        assert!(matches!(after(JobState::Finished), Err(Error::Conflict(_))));
+    }
+}

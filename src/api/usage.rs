@@ -1,0 +1,149 @@
+//! What an organisation used: `/api/v1/stats/usage`. Each call begins a background job that counts.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Context;
+use super::access::{Action, Caller};
+use super::error::Failure;
+use super::extract::{Body, answered, json, once, respond};
+use super::jobs::{BegunOut, begin};
+use super::operation::Operation;
+use super::replays::checked_stretch;
+use super::rules::{Problems, wrong};
+use crate::domain::job::Work;
+use crate::error::Result;
+use crate::store::Change;
+
+/// They are kept with the job, and its result has a bound, too.
+const APPLICATIONS_MAX: usize = 1000;
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("required" = ["since", "until"]))]
+struct ApplicationUsageIn {
+    /// Only messages accepted from then on …
+    #[schemars(with = "crate::clock::Timestamp")]
+    since: Option<String>,
+    /// … and before then.
+    #[schemars(with = "crate::clock::Timestamp")]
+    until: Option<String>,
+    /// Ids or uids; all of the organisation where absent.
+    #[schemars(length(max = APPLICATIONS_MAX))]
+    app_ids: Option<Vec<String>>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ApplicationUsageOut {
+    #[serde(flatten)]
+    begun: BegunOut,
+    /// Those of `appIds` that there are not; the others are counted.
+    unresolved_app_ids: Vec<String>,
+}
+
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::post(
+            "/api/v1/stats/usage/app",
+            "v1.statistics.aggregate-app-stats",
+            web::to(applications),
+        )
+        .summary("Count what each application was sent")
+        .description(
+            "Begins a background task; its `data`, once it is over, is `{\"appStats\": [{\"appId\", \
+             \"appUid\", \"messageDestinations\", \"messages\"}]}`: how many messages were \
+             accepted, and at how many endpoints they were attempted, each message for itself.",
+        )
+        .once()
+        .takes::<ApplicationUsageIn>()
+        .answers::<ApplicationUsageOut>(202, "A background task was begun"),
+        Operation::put(
+            "/api/v1/stats/usage/event-types",
+            "v1.statistics.aggregate-event-types",
+            web::to(event_types),
+        )
+        .summary("List which event types endpoints ask for")
+        .description(
+            "Begins a background task; its `data`, once it is over, is `{\"event_types\": \
+             [{\"appId\", \"explicitlySubscribedEventTypes\", \"hasCatchAllEndpoint\"}]}`, with \
+             all applications of the organisation.",
+        )
+        .answers::<BegunOut>(202, "A background task was begun"),
+    ]
+}
+
+async fn applications(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ReadUsage)?;
+    let input: ApplicationUsageIn = body.json()?;
+    let now = context.store.clock().now();
+    let mut problems = Problems::default();
+    let (since, until) = (input.since.as_deref(), input.until.as_deref());
+    let (since, until) = checked_stretch(&mut problems, since, until, now);
+    if input.until.is_none() {
+        problems.missing(&["body", "until"]);
+    }
+    if input
+        .app_ids
+        .as_ref()
+        .is_some_and(|ids| ids.len() > APPLICATIONS_MAX)
+    {
+        let message = format!("must have at most {APPLICATIONS_MAX} items");
+        problems.add(&["body", "appIds"], message);
+    }
+    problems.done()?;
+    let once = once(&request, &caller, &body)?;
+    let answer = context
+        .store
+        .change_once(once, move |catalog| {
+            let mut unresolved = Vec::new();
+            let applications = input.app_ids.map(|ids| {
+                let mut found = std::collections::BTreeSet::new();
+                for id in ids {
+                    match catalog.application(caller.organisation, &id) {
+                        Some(entry) => drop(found.insert(entry.application.id)),
+                        None => unresolved.push(id),
+                    }
+                }
+                Vec::from_iter(found)
+            });
+            if applications.as_ref().is_some_and(Vec::is_empty) {
+                return Err(wrong(&["body", "appIds"], "names no application"));
+            }
+            let work = Work::ApplicationUsage {
+                since,
+                until,
+                applications,
+            };
+            let job = begin(catalog, caller.organisation, work, now)?;
+            let out = ApplicationUsageOut {
+                begun: BegunOut::new(&job),
+                unresolved_app_ids: unresolved,
+            };
+            let answer = answered(StatusCode::ACCEPTED, &out);
+            Ok((vec![Change::PutJob(job)], answer))
+        })
+        .await?;
+    Ok(respond(answer))
+}
+
+async fn event_types(caller: Caller, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ReadUsage)?;
+    let now = context.store.clock().now();
+    let job = context
+        .store
+        .change(move |catalog| {
+            let job = begin(catalog, caller.organisation, Work::EventTypeUsage, now)?;
+            Ok((vec![Change::PutJob(job.clone())], job))
+        })
+        .await?;
+    Ok(json(StatusCode::ACCEPTED, &BegunOut::new(&job)))
+}

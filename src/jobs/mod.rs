@@ -1,0 +1,269 @@
+//! Background jobs: sending many messages again, and counting.
+//!
+//! `server` starts the one thread that runs them all. A job takes turns: each looks at some
+//! hundreds of messages at most and commits what it did with how far it has come, so that a job of
+//! a million messages holds up no other, and neither a crash nor a restart repeats anything or
+//! leaves it out. What a job is and how far it has come is in the store; the API makes and cancels
+//! jobs there, and the commit wakes this thread. It also looks now and then unasked.
+//!
+//! A job that sends keeps only few of its deliveries due at a time and waits for those to be sent
+//! before it goes on: what is published meanwhile waits behind that many, and other endpoints do
+//! not notice. It waits, too, while the endpoint is disabled, the disk is nearly full or too many
+//! deliveries wait in all.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::domain::id::JobId;
+use crate::domain::job::{self, Job, JobState, Progress, Work};
+use crate::error::Result;
+use crate::store::{Catalog, Change, Store};
+use usage::Counting;
+
+mod replay;
+mod usage;
+
+/// How long a job that has to wait waits before it looks again: longer each time, up to this.
+const REST_MIN: Duration = Duration::from_millis(2);
+const REST_MAX: Duration = Duration::from_secs(1);
+/// How often jobs that are to be forgotten are looked for.
+const FORGET_EVERY: Duration = Duration::from_secs(1);
+
+/// The deliveries of a lane that may be due when a job adds to them, whatever the lane can send at
+/// a time: it is what a message that is published then waits behind.
+const DUE_MAX: usize = 64;
+
+/// What came of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Went,
+    /// Something must happen first.
+    Waits,
+}
+
+pub struct Jobs {
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Jobs {
+    /// Goes on with what was running when the process ended.
+    pub fn start(store: Store, config: &Config) -> Jobs {
+        let (stop, stopping) = watch::channel(false);
+        // Twice what is in flight, so that the lane has work while the next step is committed.
+        let due_max = (2 * config.delivery.in_flight_per_endpoint_max).clamp(2, DUE_MAX);
+        let runner = Runner {
+            store,
+            due_max,
+            stopping,
+            resting: HashMap::new(),
+            counting: HashMap::new(),
+            forgot: Instant::now(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("the system has room for a thread at start");
+        let thread = std::thread::Builder::new()
+            .name("jobs".to_owned())
+            .spawn(move || runtime.block_on(runner.run()))
+            .expect("the system has room for a thread at start");
+        Jobs {
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    /// Ends with the turn that is under way. What is not over goes on after the next start.
+    pub async fn stop(&mut self) {
+        self.stop.send_replace(true);
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        let ended = tokio::task::spawn_blocking(move || thread.join().is_ok()).await;
+        if !ended.unwrap_or(false) {
+            log::error!("the thread of background jobs panicked");
+        }
+    }
+}
+
+impl Drop for Jobs {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+struct Runner {
+    store: Store,
+    /// Deliveries that may be due in a lane with those that a job adds.
+    due_max: usize,
+    stopping: watch::Receiver<bool>,
+    resting: HashMap<JobId, Rest>,
+    /// What jobs have counted so far; they begin anew after a restart.
+    counting: HashMap<JobId, Counting>,
+    forgot: Instant,
+}
+
+struct Rest {
+    until: Instant,
+    pause: Duration,
+}
+
+impl Rest {
+    fn after(earlier: Option<&Rest>, now: Instant) -> Rest {
+        let pause = earlier.map_or(REST_MIN, |rest| (2 * rest.pause).min(REST_MAX));
+        Rest {
+            until: now + pause,
+            pause,
+        }
+    }
+}
+
+impl Runner {
+    async fn run(mut self) {
+        let mut changed = self.store.jobs_changed();
+        let mut stopping = self.stopping.clone();
+        while !*stopping.borrow() {
+            changed.borrow_and_update(); // Before we look: a commit in between is not missed.
+            let pause = self.round().await;
+            tokio::select! {
+                _ = tokio::time::sleep(pause) => {}
+                _ = changed.changed() => {}
+                _ = stopping.changed() => {}
+            }
+        }
+    }
+
+    /// Gives each job that does not rest a turn; returns how long none of them has anything to do.
+    async fn round(&mut self) -> Duration {
+        let running = self.running();
+        let ids: HashSet<JobId> = running.iter().map(|job| job.id).collect();
+        self.resting.retain(|id, _| ids.contains(id));
+        self.counting.retain(|id, _| ids.contains(id));
+        let mut pause = REST_MAX;
+        for job in running {
+            if *self.stopping.borrow() {
+                break;
+            }
+            let now = Instant::now();
+            let rest = self.resting.get(&job.id);
+            if let Some(rest) = rest.filter(|rest| rest.until > now) {
+                pause = pause.min(rest.until - now);
+                continue;
+            }
+            let turn = self.turn(&job).await.unwrap_or_else(|error| {
+                log::warn!(
+                    "job {} stopped early and goes on in a moment: {error}",
+                    job.id
+                );
+                Turn::Waits
+            });
+            match turn {
+                Turn::Went => {
+                    self.resting.remove(&job.id);
+                    pause = Duration::ZERO;
+                }
+                Turn::Waits => {
+                    let rest = Rest::after(self.resting.get(&job.id), Instant::now());
+                    pause = pause.min(rest.pause);
+                    self.resting.insert(job.id, rest);
+                }
+            }
+        }
+        self.forget().await;
+        pause
+    }
+
+    fn running(&self) -> Vec<Arc<Job>> {
+        let catalog = self.store.catalog();
+        let running = catalog.jobs().filter(|job| job.is_running());
+        running.cloned().collect()
+    }
+
+    async fn turn(&mut self, job: &Job) -> Result<Turn> {
+        match &job.work {
+            Work::Replay(replay) => self.replay(job, replay).await,
+            Work::ApplicationUsage {
+                since,
+                until,
+                applications,
+            } => {
+                let span = (*since, *until);
+                self.count(job, span, applications.as_deref()).await
+            }
+            Work::EventTypeUsage => {
+                let (result, progress) =
+                    usage::event_types(&self.store.catalog(), job.organisation);
+                self.found(job, result, progress).await
+            }
+        }
+    }
+
+    /// Ends a job with what it found out.
+    async fn found(&self, job: &Job, result: String, progress: Progress) -> Result<Turn> {
+        let state = usage::problem(&result).map_or(JobState::Finished, JobState::Failed);
+        let finished = state == JobState::Finished;
+        self.change(job, move |job| {
+            job.state = state;
+            job.progress = progress;
+            job.result = finished.then_some(result);
+        })
+        .await
+    }
+
+    async fn fail(&self, job: &Job, reason: &str) -> Result<Turn> {
+        let state = JobState::Failed(reason.to_owned());
+        self.change(job, |job| job.state = state).await
+    }
+
+    /// Changes a job, should it still be running.
+    async fn change(
+        &self,
+        job: &Job,
+        change: impl FnOnce(&mut Job) + Send + 'static,
+    ) -> Result<Turn> {
+        let (organisation, id) = (job.organisation, job.id);
+        let now = self.store.clock().now();
+        self.store
+            .change(move |catalog| {
+                let job = catalog.job(organisation, id);
+                let changed = job.filter(|job| job.is_running()).map(|job| {
+                    let mut job = (**job).clone();
+                    change(&mut job);
+                    job.updated_at = now;
+                    Change::PutJob(job)
+                });
+                Ok((Vec::from_iter(changed), ()))
+            })
+            .await?;
+        Ok(Turn::Went)
+    }
+
+    /// Forgets jobs that have been over for long, or are too many.
+    async fn forget(&mut self) {
+        if self.forgot.elapsed() < FORGET_EVERY {
+            return;
+        }
+        self.forgot = Instant::now();
+        let now = self.store.clock().now();
+        let forgotten = move |catalog: &Catalog| {
+            let jobs = catalog.jobs().map(|job| &**job);
+            job::forgotten(jobs, job::KEPT_MAX, now)
+        };
+        let some = !forgotten(&self.store.catalog()).is_empty();
+        if some {
+            let deleted = move |catalog: &Catalog| {
+                let changes = forgotten(catalog).into_iter().map(Change::DeleteJob);
+                Ok((changes.collect(), ()))
+            };
+            if let Err(error) = self.store.change(deleted).await {
+                log::warn!("jobs that are over were not forgotten: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What background jobs need of the store: reading on, room to send, and the commit of a step.
+//!
+//! Reads here block on the disk.
+
+use std::collections::BTreeSet;
+
+use tokio::sync::{oneshot, watch};
+
+use super::queue::Command;
+use super::{Inner, Store, Window, layout};
+use crate::clock::Timestamp;
+use crate::domain::id::{ApplicationId, ID_TIME_STEP_MS, JobId, MessageId, OrganisationId};
+use crate::domain::message::{DeliveryKey, Message};
+use crate::error::Result;
+
+/// One step of a replay: what is sent, and how far the job has come with it.
+pub struct ReplayStep {
+    pub organisation: OrganisationId,
+    pub job: JobId,
+    pub lane: u64,
+    pub sends: Vec<SendAgain>,
+    /// The last message that was dealt with; absent where there was none.
+    pub behind: Option<MessageId>,
+    pub looked_at: u64,
+    /// There is nothing behind this step.
+    pub over: bool,
+}
+
+/// A message to make due now, by hand.
+#[derive(Clone, Copy, Debug)]
+pub struct SendAgain {
+    pub message: MessageId,
+    /// Where its delivery waited a moment ago; one that has ended begins anew.
+    pub waiting: Option<DeliveryKey>,
+}
+
+/// Messages of an application from one instant to before another, oldest first.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    pub application: ApplicationId,
+    pub since: Timestamp,
+    pub until: Timestamp,
+    /// Only what comes after this one.
+    pub behind: Option<MessageId>,
+}
+
+/// How far a visit came.
+#[derive(Clone, Copy, Debug)]
+pub struct Visited {
+    /// Where to read on; absent where nothing was read.
+    pub behind: Option<MessageId>,
+    /// There is nothing behind it.
+    pub over: bool,
+}
+
+impl Store {
+    /// Commits a step of a replay. Where the job is not running any more, or its endpoint is gone,
+    /// nothing happens, and that is not an error: the catalog says why.
+    pub async fn replay(&self, step: ReplayStep) -> Result<()> {
+        let (sender, answer) = oneshot::channel();
+        self.offer(Command::Replay {
+            step,
+            answer: sender,
+        })?;
+        self.answered(answer).await
+    }
+
+    /// Tells of every commit in which a job changed.
+    pub fn jobs_changed(&self) -> watch::Receiver<()> {
+        self.inner.jobs_changed.subscribe()
+    }
+
+    /// Whether `deliveries` more may wait now; why not, if not.
+    pub fn has_room(&self, deliveries: u64) -> Result<()> {
+        self.inner.may_accept(deliveries)
+    }
+
+    /// How many of a lane's deliveries are due, those under way included; looks at `max` at most.
+    pub fn due(&self, lane: u64, max: usize) -> Result<usize> {
+        let now = self.inner.clock.now();
+        let waiting = self.waiting(lane, None, max)?;
+        Ok(waiting.iter().filter(|one| one.key.due <= now).count())
+    }
+
+    /// Shows messages until `wanted_max` of them are wanted, or some hundreds were not.
+    pub fn visit_messages(
+        &self,
+        span: &Span,
+        wanted_max: usize,
+        visit: &mut dyn FnMut(&Message) -> Result<bool>,
+    ) -> Result<Visited> {
+        // Times in ids are rounded down, so the bounds are a step wider than what is visited.
+        let window = Window {
+            limit: wanted_max,
+            newest_first: false,
+            behind: span.behind,
+            before: Some(Timestamp(span.until.0 + ID_TIME_STEP_MS)),
+            after: Some(Timestamp(span.since.0.saturating_sub(ID_TIME_STEP_MS))),
+        };
+        let within = span.since..span.until;
+        let mut last = span.behind;
+        let stretch = self.each_message(span.application, &window, &mut |message| {
+            last = Some(message.id);
+            match within.contains(&message.accepted_at) {
+                true => visit(message),
+                false => Ok(false),
+            }
+        })?;
+        Ok(Visited {
+            behind: stretch.next.or(last),
+            over: stretch.next.is_none(),
+        })
+    }
+
+    /// At how many endpoints, deleted ones included, the message was attempted.
+    pub fn destinations(&self, message: MessageId) -> Result<u64> {
+        self.inner.destinations(message)
+    }
+}
+
+impl Inner {
+    fn destinations(&self, message: MessageId) -> Result<u64> {
+        let prefix = layout::attempts_of_message_prefix(message);
+        let oldest = self.slices.at(message.time()).unwrap_or_default();
+        let slices = self.slices.list().into_iter().map(|(number, _)| number);
+        let mut lanes = BTreeSet::new();
+        for number in slices.filter(|number| *number >= oldest) {
+            let Some(engine) = self.slice(number)? else {
+                continue;
+            };
+            for item in engine.prefix(&prefix) {
+                let (key, value) = item?;
+                let (place, _) = layout::decode::<layout::AttemptPlace>(&key, &value)?;
+                lanes.insert(place.lane);
+            }
+        }
+        Ok(lanes.len() as u64)
+    }
+}
