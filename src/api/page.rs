@@ -60,11 +60,7 @@ pub fn page_parameters(descending: bool) -> [Parameter; 3] {
 pub fn time_parameters() -> [Parameter; 2] {
     let instant = || json!({ "type": "string", "format": "date-time" });
     [
-        Parameter::query(
-            "before",
-            "Only what is older than this.",
-            instant(),
-        ),
+        Parameter::query("before", "Only what is older than this.", instant()),
         Parameter::query("after", "Only what is newer than this.", instant()),
     ]
 }

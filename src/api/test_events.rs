@@ -33,7 +33,8 @@ use crate::store::{Catalog, NewMessage, Once};
 #[serde(rename_all = "camelCase", default)]
 struct ExampleIn {
     event_type: Option<String>,
-    /// Which of the examples in the event type's schema, from 0.
+    /// Which one of the examples in the event type's schema, counted from 0. Without effect where
+    /// the event type has an `example` of its own.
     example_index: Option<usize>,
 }
 
@@ -41,12 +42,14 @@ struct ExampleIn {
 #[serde(rename_all = "camelCase", default)]
 struct SimulationIn<'a> {
     event_type: Option<String>,
-    example_index: Option<usize>,
     /// Merged into the example (RFC 7396).
     #[serde(borrow)]
     overrides: Option<&'a RawValue>,
     channels: Option<Vec<String>>,
     event_id: Option<String>,
+    /// Of `send-example`.
+    #[serde(skip)]
+    example_index: usize,
 }
 
 /// A test as it is to be sent.
@@ -69,7 +72,7 @@ impl SimulationIn<'_> {
         let mut problems = Problems::default();
         let example = match &self.event_type {
             Some(name) => example_of(catalog, organisation, flags, name, self.example_index)
-                .map_err(|problem| problems.add(&["body", "eventType"], problem))
+                .map_err(|(place, problem)| problems.add(&["body", place], problem))
                 .ok(),
             None => {
                 problems.missing(&["body", "eventType"]);
@@ -112,27 +115,30 @@ impl SimulationIn<'_> {
     }
 }
 
-/// The example of the event type with this name, or what is in the way.
+/// The example of the event type with this name, or where it is wrong and what is in the way.
 fn example_of<'a>(
     catalog: &'a Catalog,
     organisation: OrganisationId,
     flags: &FeatureFlags,
     name: &str,
-    index: Option<usize>,
-) -> Result<&'a str, String> {
+    index: usize,
+) -> Result<&'a str, (&'static str, String)> {
+    let wrong_type = |problem: String| Err(("eventType", problem));
     if let Some(problem) = name_problem(name, EVENT_TYPE_NAME_MAX) {
-        return Err(problem);
+        return wrong_type(problem);
     }
     let known = catalog.event_type(organisation, name);
     match known.filter(|known| flags.show(known)) {
-        None => Err(format!("there is no event type {name}")),
-        Some(known) if known.archived => Err(format!("the event type {name} is archived")),
-        Some(known) => known
-            .example(index.unwrap_or(0))
-            .ok_or_else(|| match index {
-                Some(index) => format!("the event type {name} has no example {index}"),
-                None => format!("the event type {name} has no example"),
-            }),
+        None => wrong_type(format!("there is no event type {name}")),
+        Some(known) if known.archived => wrong_type(format!("the event type {name} is archived")),
+        Some(known) => match (known.example_at(index), known.example()) {
+            (Some(example), _) => Ok(example),
+            (None, None) => wrong_type(format!("the event type {name} has no example")),
+            (None, Some(_)) => {
+                let problem = format!("the event type {name} has no example {index}");
+                Err(("exampleIndex", problem))
+            }
+        },
     }
 }
 
@@ -181,7 +187,7 @@ pub async fn send_example(
     let example = body.json::<ExampleIn>()?;
     let input = SimulationIn {
         event_type: example.event_type,
-        example_index: example.example_index,
+        example_index: example.example_index.unwrap_or_default(),
         ..SimulationIn::default()
     };
     let once = once(&request, &caller, &body)?;

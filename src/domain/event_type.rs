@@ -62,14 +62,20 @@ fn feature_flags_of_any_age<'de, D: Deserializer<'de>>(
 }
 
 impl EventType {
-    /// JSON text of a payload to try an endpoint out with: `example`, else the one at this place of
-    /// the `examples` in the newest version's schema.
-    pub fn example(&self, index: usize) -> Option<&str> {
+    /// JSON text of a payload to try an endpoint out with: `example`, else the first of the
+    /// `examples` in the newest version's schema.
+    pub fn example(&self) -> Option<&str> {
+        self.example_at(0)
+    }
+
+    /// The same with another one of the schema's examples, counted from 0; where there is only
+    /// `example`, that.
+    pub fn example_at(&self, index: usize) -> Option<&str> {
         self.example.as_deref().or_else(|| {
             let schemas: BTreeMap<String, &RawValue> =
                 serde_json::from_str(self.schemas.as_deref()?).ok()?;
             let newest = schemas.iter().max_by_key(|(version, _)| age(version))?;
-            example_at(index, newest.1.get())
+            schema_example(newest.1.get(), index)
         })
     }
 }
@@ -81,7 +87,7 @@ fn age(version: &str) -> (Vec<Option<u64>>, &str) {
 }
 
 /// One of a schema's examples, where that is an object.
-fn example_at(index: usize, schema: &str) -> Option<&str> {
+fn schema_example(schema: &str, index: usize) -> Option<&str> {
     #[derive(Deserialize)]
     struct Schema<'a> {
         #[serde(borrow)]
@@ -110,8 +116,8 @@ pub fn name_problem(text: &str, max: usize) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn example_of(index: usize, example: Option<&str>, schemas: Option<&str>) -> Option<String> {
-        let event_type = EventType {
+    fn event_type(example: Option<&str>, schemas: Option<&str>) -> EventType {
+        EventType {
             organisation: OrganisationId([1; 20]),
             name: "a.b".to_owned(),
             description: String::new(),
@@ -124,8 +130,23 @@ mod tests {
             example: example.map(str::to_owned),
             channels: None,
             group_name: None,
+        }
+    }
+
+    fn example_of(example: Option<&str>, schemas: Option<&str>) -> Option<String> {
+        event_type(example, schemas).example().map(str::to_owned)
+    }
+
+    #[test]
+    fn an_index_chooses_among_the_examples_of_a_schema() {
+        let at = |example: Option<&str>, index| {
+            let event_type = event_type(example, Some(r#"{"1":{"examples":[{"a":0},{"a":1}]}}"#));
+            event_type.example_at(index).map(str::to_owned)
         };
-        event_type.example(index).map(str::to_owned)
+        assert_eq!(at(None, 0).as_deref(), Some(r#"{"a":0}"#));
+        assert_eq!(at(None, 1).as_deref(), Some(r#"{"a":1}"#));
+        assert_eq!(at(None, 2), None);
+        assert_eq!(at(Some("{}"), 2).as_deref(), Some("{}"));
     }
 
     #[test]
@@ -165,18 +186,8 @@ mod tests {
             (None, Some(r#"{"1":{"examples":{"v":1}}}"#), None),
             (None, Some("{}"), None),
         ] {
-            let found = example_of(0, example, schemas);
+            let found = example_of(example, schemas);
             assert_eq!(found.as_deref(), expected, "{example:?} {schemas:?}");
         }
-    }
-
-    #[test]
-    fn one_of_several_examples_can_be_chosen() {
-        let schemas = Some(r#"{"1":{"examples":[{"v":0},{"v":1}]}}"#);
-        for (index, expected) in [(0, Some(r#"{"v":0}"#)), (1, Some(r#"{"v":1}"#)), (2, None)] {
-            assert_eq!(example_of(index, None, schemas).as_deref(), expected);
-        }
-        let own = Some(r#"{"own":1}"#);
-        assert_eq!(example_of(1, own, schemas).as_deref(), own, "there is one");
     }
 }

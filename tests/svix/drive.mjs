@@ -138,7 +138,7 @@ const steps = {
     const dry = (await api.importOpenapi({ spec, dryRun: true })).data;
     assert.equal(dry.toModify[0].name, "order.shipped");
     assert.deepEqual((await api.importOpenapi({ spec })).data.modified, ["order.shipped"]);
-    assert.equal((await refused(api.importOpenapi({}))).status, 400);
+    assert.deepEqual((await refused(api.importOpenapi({}))).detail[0].loc, ["body", "spec"]);
     await api.delete("a.b");
     assert.equal((await api.get("a.b")).archived, true);
     await api.delete("a.b", { expunge: true });
@@ -285,7 +285,8 @@ const steps = {
     const attempted = (await api.listAttemptedMessages(app, endpoint, options)).data;
     assert.deepEqual(attempted.map((one) => one.payload), [{ n: 1 }]);
     const stats = await svix.endpoint.getStats(app, endpoint);
-    assert.deepEqual([stats.success, stats.fail, stats.pending, stats.sending], [1, 0, 0, 0]);
+    // It was delivered after it had failed: both count.
+    assert.deepEqual([stats.success, stats.fail, stats.pending, stats.sending], [1, 1, 0, 0]);
     await api.expungeContent(app, failed.id, attempts[0].id);
     await svix.endpoint.sendExample(app, endpoint, { eventType: EVENT_TYPE });
   },

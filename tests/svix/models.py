@@ -28,7 +28,7 @@ OFFERED = (
     "Recover",
     "Replay",
 )
-NOT_OFFERED = ("EndpointAttemptStats", "EndpointTransformation")
+NOT_OFFERED = ("EndpointTransformation",)
 
 
 def is_offered(name):

@@ -159,8 +159,8 @@ impl Driver {
         let app = self.svix.application().create(application, None).await?.id;
         let path = format!("/{name}");
         let endpoint = EndpointIn::new(self.receiver.url(&path));
-        let endpoint = self.svix.endpoint().create(app.clone(), endpoint, None);
-        let endpoint = endpoint.await?.id;
+        let endpoints = self.svix.endpoint();
+        let endpoint = endpoints.create(app.clone(), endpoint, None).await?.id;
         Ok(Customer {
             app,
             endpoint,
@@ -186,7 +186,8 @@ impl Driver {
     }
 
     async fn finished(&self, id: &str) {
-        let status = until(&format!("the end of {id}"), async || {
+        let what = format!("the end of {id}");
+        let status = until(&what, async || {
             let found = self.svix.background_task().get(id.to_owned()).await;
             let status = found.expect("a background task").status;
             (status != BackgroundTaskStatus::Running).then_some(status)
@@ -288,10 +289,8 @@ impl Driver {
         let conflict = told(api.create(taken, None).await);
         assert_eq!(conflict, (409, "conflict".to_owned()));
         let endpoint = EndpointIn::new("not a url".to_owned());
-        let invalid = self
-            .svix
-            .endpoint()
-            .create("taken".to_owned(), endpoint, None);
+        let endpoints = self.svix.endpoint();
+        let invalid = endpoints.create("taken".to_owned(), endpoint, None);
         assert_eq!(told(invalid.await), (422, "body.url".to_owned()));
         Ok(())
     }
@@ -384,7 +383,7 @@ impl Driver {
         let options = MessageListOptions {
             tag: Some("spring".to_owned()),
             channel: Some("eu".to_owned()),
-            event_types: Some(vec![EVENT_TYPE.to_owned(), "a.a".to_owned()]),
+            event_types: texts([EVENT_TYPE, "a.a"]),
             after: Some(an_hour_ago()),
             before: Some(Utc::now() + TimeDelta::hours(1)),
             with_content: Some(true),
@@ -445,8 +444,9 @@ impl Driver {
         self.finished(&task.id).await;
         self.delivered(&customer.app, &other, MessageStatus::Success)
             .await;
+        // Both were delivered after they had failed: both count.
         let stats = endpoints.get_stats(app(), endpoint(), None).await?;
-        assert_eq!((stats.success, stats.fail, stats.pending), (2, 0, 0));
+        assert_eq!((stats.success, stats.fail, stats.pending), (2, 2, 0));
         let attempted = api.list_attempted_messages(app(), endpoint(), None).await?;
         assert_eq!(attempted.data.len(), 2);
         assert_eq!(attempted.data[0].status_text, MessageStatusText::Success);

@@ -1,5 +1,6 @@
 use serde_json::json;
-use svix::api::{MessageIn, Svix, SvixOptions};
+use svix::api::{Svix, SvixOptions};
+use svix::models::MessageIn;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), svix::error::Error> {
