@@ -109,11 +109,14 @@ pub async fn put(
 }
 
 #[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 #[schemars(extend("required" = ["headers"]))]
 pub struct HeadersPatch {
     /// Those to be changed; null takes one away.
     #[schemars(with = "BTreeMap<String, Option<String>>")]
     headers: Option<BTreeMap<String, Option<String>>>,
+    /// Names of those to be taken away: newer clients cannot send null.
+    delete_headers: Option<Vec<String>>,
 }
 
 pub async fn patch(
@@ -124,9 +127,14 @@ pub async fn patch(
 ) -> Result<HttpResponse, Failure> {
     let action = Action::ChangeEndpoints;
     named(&context, &caller, &request, action)?;
-    let Some(changes) = body.json::<HeadersPatch>()?.headers else {
+    let input = body.json::<HeadersPatch>()?;
+    let Some(mut changes) = input.headers else {
         return Err(missing(&["body", "headers"]).into());
     };
+    for name in input.delete_headers.unwrap_or_default() {
+        // One that is given a value too is replaced.
+        changes.entry(name).or_insert(None);
+    }
     let config = Arc::clone(&context.config);
     change(&request, &context, caller, action, move |endpoint| {
         change_headers(&mut endpoint.headers, changes);

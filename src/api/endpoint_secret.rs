@@ -15,7 +15,8 @@ use super::access::{Action, Caller};
 use super::endpoint_rules::{NOT_FOUND, secret_form};
 use super::endpoints::{change, named};
 use super::error::Failure;
-use super::extract::{Body, json};
+use super::extract::{Body, json, no_content};
+use super::older_clients;
 use super::operation::Operation;
 use super::rules::Problems;
 use crate::clock::Timestamp;
@@ -59,6 +60,7 @@ pub fn operations() -> Vec<Operation> {
         )
         .may_take::<RotateIn>()
         .answers::<SecretOut>(200, "The new secret")
+        .answers_nothing(204, "Rotated; to clients that know no other answer")
         .answers_nothing(
             409,
             "The endpoint's profile is not configured any more, or was changed at the same time",
@@ -135,6 +137,9 @@ pub async fn rotate(
         Ok(())
     })
     .await?;
+    if older_clients::is_strict(&request) {
+        return Ok(no_content());
+    }
     Ok(json(StatusCode::OK, &SecretOut { key }))
 }
 

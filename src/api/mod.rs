@@ -46,6 +46,7 @@ mod messages;
 mod not_offered;
 mod ocrolus;
 mod ocrolus_body;
+mod older_clients;
 mod operation;
 mod operational;
 mod ovation;

@@ -8,7 +8,7 @@ use super::error::Failure;
 
 /// Beginnings of paths, and what is there elsewhere. What postrider does have below one of them is
 /// found first.
-const TABLE: [(&str, &str); 28] = [
+const TABLE: [(&str, &str); 27] = [
     (
         "/api/v1/app/{app_id}/autoconfig",
         "endpoints that configure themselves",
@@ -20,10 +20,6 @@ const TABLE: [(&str, &str); 28] = [
     (
         "/api/v1/app/{app_id}/endpoint/{endpoint_id}/transformation",
         "transformations",
-    ),
-    (
-        "/api/v1/app/{app_id}/endpoint/{endpoint_id}/attempt-stats",
-        "statistics by the hour",
     ),
     (
         "/api/v1/app/{app_id}/endpoint/{endpoint_id}/mtls",

@@ -60,11 +60,7 @@ pub fn page_parameters(descending: bool) -> [Parameter; 3] {
 pub fn time_parameters() -> [Parameter; 2] {
     let instant = || json!({ "type": "string", "format": "date-time" });
     [
-        Parameter::query(
-            "before",
-            "Only what is older than this. Cannot be given together with `after`.",
-            instant(),
-        ),
+        Parameter::query("before", "Only what is older than this.", instant()),
         Parameter::query("after", "Only what is newer than this.", instant()),
     ]
 }
@@ -209,13 +205,9 @@ impl<'a> Query<'a> {
         Some(tag)
     }
 
-    /// `before` and `after`, of which only one can be given.
+    /// `before` and `after`: with both, what is between them.
     pub fn time_bounds(&mut self) -> (Option<Timestamp>, Option<Timestamp>) {
         let (before, after) = (self.instant("before"), self.instant("after"));
-        if self.get("before").is_some() && self.get("after").is_some() {
-            let message = "cannot be given together with after";
-            self.problems.add(&["query", "before"], message);
-        }
         let within = |instant: Timestamp| instant.clamp(IDS_BEGIN, IDS_END);
         (before.map(within), after.map(within))
     }
@@ -473,10 +465,6 @@ mod tests {
             ("order=up", vec!["query.order"]),
             ("before=yesterday", vec!["query.before"]),
             ("after=2026-02-30T00:00:00Z", vec!["query.after"]),
-            (
-                "before=2026-01-01T00:00:00Z&after=2026-01-01T00:00:00Z",
-                vec!["query.before"],
-            ),
             ("with_content=yes", vec!["query.with_content"]),
             ("channel=a%20b", vec!["query.channel"]),
             ("event_types=a,b%20c", vec!["query.event_types"]),

@@ -20,6 +20,7 @@ use super::endpoints::named;
 use super::error::Failure;
 use super::extract::{Body, json, once};
 use super::messages::{CHANNELS_PER_MESSAGE_MAX, MessageOut};
+use super::older_clients;
 use super::operation::Operation;
 use super::rules::{
     CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels, check_uid,
@@ -225,7 +226,11 @@ pub async fn send_example(
     let once = once(&request, &caller, &body)?;
     let message = send(&context, &endpoint, &flags, input, once).await?;
     // Accepting is 202 elsewhere; here the contract says 200.
-    Ok(json(StatusCode::OK, &MessageOut::with(&message, true)))
+    let status = match older_clients::is_strict(&request) {
+        true => StatusCode::ACCEPTED,
+        false => StatusCode::OK,
+    };
+    Ok(json(status, &MessageOut::with(&message, true)))
 }
 
 /// The same with fields of the example replaced, in channels, and with an id of the caller's own.

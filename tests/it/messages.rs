@@ -410,6 +410,9 @@ async fn lists_of_messages_are_filtered() {
         ("tag=y".into(), vec![]),
         (format!("before={between}"), vec!["m2", "m1", "m0"]),
         (format!("after={between}"), vec!["m4", "m3"]),
+        (format!("after={first}&before={}", at[4]), vec!["m3", "m2"]),
+        (format!("after={between}&before={first}"), vec![]),
+        (format!("after={first}&before={first}"), vec![]),
         (format!("before={first}"), vec!["m0"]),
         (format!("after={first}"), vec!["m4", "m3", "m2"]),
         (
@@ -436,10 +439,6 @@ async fn lists_of_messages_are_filtered() {
         ("order=up", vec!["query.order"]),
         ("before=yesterday", vec!["query.before"]),
         ("after=1", vec!["query.after"]),
-        (
-            "before=2026-01-01T00:00:00Z&after=2026-01-01T00:00:00Z",
-            vec!["query.before"],
-        ),
         ("with_content=2", vec!["query.with_content"]),
         ("channel=a%20b", vec!["query.channel"]),
         ("tag=a%20b", vec!["query.tag"]),

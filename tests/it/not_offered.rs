@@ -6,7 +6,7 @@ use crate::support::{Server, assert_error};
 
 /// What the newest official SDK calls beyond what postrider has, and some that older ones and the
 /// command line call.
-const CALLS: [(&str, &str); 86] = [
+const CALLS: [(&str, &str); 85] = [
     ("POST", "/api/v1/app/x/autoconfig"),
     ("DELETE", "/api/v1/app/x/autoconfig/x"),
     ("POST", "/api/v1/app/x/autoconfig/x/rotate"),
@@ -19,7 +19,6 @@ const CALLS: [(&str, &str); 86] = [
     ("POST", "/api/v1/app/x/destination/x/secret/rotate"),
     ("GET", "/api/v1/app/x/destination/x/transformation"),
     ("PATCH", "/api/v1/app/x/destination/x/transformation"),
-    ("GET", "/api/v1/app/x/endpoint/x/attempt-stats"),
     ("GET", "/api/v1/app/x/endpoint/x/transformation"),
     ("PATCH", "/api/v1/app/x/endpoint/x/transformation"),
     ("GET", "/api/v1/app/x/integration"),

@@ -115,7 +115,7 @@ async fn an_example_goes_to_the_one_endpoint_byte_for_byte_and_is_marked() {
 }
 
 #[actix_web::test]
-async fn without_an_example_the_newest_schemas_first_one_is_sent() {
+async fn without_an_example_one_of_the_newest_schema_is_sent() {
     let receiver = Receiver::ok().await;
     let server = Server::start().await;
     let endpoint = server.endpoint(&receiver).await;
@@ -125,6 +125,14 @@ async fn without_an_example_the_newest_schemas_first_one_is_sent() {
     send_example(&server, &endpoint, "a.b").await.expect(200);
     server.settle().await;
     assert_eq!(receiver.requests()[0].body, br#"{"v" : 10.0}"#);
+    let body = json!({ "eventType": "a.b", "exampleIndex": 1 });
+    let path = format!("{APP}/endpoint/{endpoint}/send-example");
+    // An SDK that takes nothing but 202 for a success.
+    let older = [("user-agent", "svix-libs/1.24.0/python")];
+    let sent = server.call(Method::POST, &path, &older, Some(body.to_string()));
+    sent.await.expect(202);
+    server.settle().await;
+    assert_eq!(receiver.requests()[1].body, br#"{"v":1}"#);
     let example = json!({ "example": { "own": true } });
     server
         .patch("/api/v1/event-type/a.b", example)
@@ -132,7 +140,7 @@ async fn without_an_example_the_newest_schemas_first_one_is_sent() {
         .expect(200);
     send_example(&server, &endpoint, "a.b").await.expect(200);
     server.settle().await;
-    assert_eq!(receiver.requests()[1].body, br#"{"own":true}"#);
+    assert_eq!(receiver.requests()[2].body, br#"{"own":true}"#);
 }
 
 #[actix_web::test]
