@@ -169,9 +169,16 @@ async fn the_lower_of_both_rates_holds() {
     throttled(&server, "app", &fast, 60_000).await;
     publish(&server, "app", 12).await;
     assert_eq!(slow.count() + fast.count(), 10);
-    assert!(slow.count() <= 2, "{}", slow.count());
+    let burst = slow.count();
+    assert!(burst <= 2, "{burst}");
     let counts = by_second(&server, [&slow, &fast], 6).await;
-    assert!(counts.iter().all(|[slow, _]| *slow <= 2), "{counts:?}");
+    // The application's rate may have kept back some of its burst, which then comes late.
+    let mut most = 2 - burst;
+    for [slow, _] in &counts {
+        most += 2;
+        assert!(*slow <= most, "{counts:?}");
+        most -= slow;
+    }
     assert_eq!((slow.count(), fast.count()), (12, 12));
 }
 
