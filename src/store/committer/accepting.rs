@@ -1,0 +1,196 @@
+//! Accepting messages: one, or many in one request.
+
+use std::sync::Arc;
+
+use super::{Answer, BATCH_BYTES_MAX, BATCH_CHANGES_MAX, Batch, Committer, Staged, other_request};
+use crate::domain::attempt::Trigger;
+use crate::domain::id::MessageId;
+use crate::domain::message::{Delivery, DeliveryKey, Message};
+use crate::error::{Error, Result};
+use crate::store::layout::{EventIdRecord, MessageMeta, OnceAnswer};
+use crate::store::queue::{Command, Sender};
+use crate::store::watchers::Watcher;
+use crate::store::{Answered, NewBatch, NewMessage, Once, Remembered, layout};
+
+impl Committer {
+    pub(super) fn stage_accept(
+        &mut self,
+        batch: &mut Batch,
+        message: NewMessage,
+        from_slice: u32,
+        watcher: Option<Arc<Watcher>>,
+        answer: Sender<Arc<Message>>,
+    ) -> Result<Staged, layout::RecordError> {
+        if let Some(once) = &message.once {
+            if batch.unique.contains(&layout::once_key(&once.key)) {
+                return Ok(Staged::Later(Box::new(Command::Accept {
+                    message,
+                    from_slice,
+                    watcher,
+                    answer,
+                })));
+            }
+            if let Some(remembered) = self.remembered(once, from_slice)? {
+                let earlier = remembered.and_then(|seen| match seen.answer {
+                    OnceAnswer::Message(application, id) => {
+                        let earlier = self.inner.message(application, id)?;
+                        earlier.ok_or(Error::NotFound("message"))
+                    }
+                    OnceAnswer::Answered(_) => Err(other_request()),
+                });
+                drop(answer.send(earlier));
+                return Ok(Staged::More);
+            }
+        }
+        let once = message.once;
+        match self.stage_message(batch, message, from_slice)? {
+            Err(conflict) => drop(answer.send(Err(conflict))),
+            Ok(accepted) => {
+                if let Some(watcher) = watcher {
+                    watcher.name(accepted.id);
+                }
+                if let Some(once) = &once {
+                    let id = OnceAnswer::Message(accepted.application, accepted.id);
+                    self.remember(batch, once, id, &[]);
+                }
+                batch.answers.push(Answer::Accepted(answer, accepted));
+            }
+        }
+        Ok(Staged::More)
+    }
+
+    /// Stages all of it in one batch, which may become larger than a batch of single messages
+    /// does: the request's limits bound it. One that already holds much is committed first.
+    pub(super) fn stage_batch(
+        &mut self,
+        batch: &mut Batch,
+        new: Box<NewBatch>,
+        from_slices: Vec<u32>,
+        once_from_slice: u32,
+        answer: Sender<Answered>,
+    ) -> Result<Staged, layout::RecordError> {
+        let is_used = |once: &Once| batch.unique.contains(&layout::once_key(&once.key));
+        let changes = new.messages.len() as u64 + new.deliveries();
+        let fits = batch.bytes() + new.bytes <= BATCH_BYTES_MAX
+            && (batch.changes_count() as u64) + changes <= BATCH_CHANGES_MAX as u64;
+        let is_first = batch.commands == 1;
+        if new.once.as_ref().is_some_and(is_used) || (!fits && !is_first) {
+            return Ok(Staged::Later(Box::new(Command::AcceptBatch {
+                batch: new,
+                from_slices,
+                once_from_slice,
+                answer,
+            })));
+        }
+        let NewBatch {
+            once,
+            messages,
+            show,
+            ..
+        } = *new;
+        if let Some(once) = &once
+            && let Some(remembered) = self.remembered(once, once_from_slice)?
+        {
+            let answered = remembered.and_then(Remembered::into_answered);
+            drop(answer.send(answered));
+            return Ok(Staged::More);
+        }
+        let mut results = Vec::with_capacity(messages.len());
+        for (message, from_slice) in messages.into_iter().zip(from_slices) {
+            results.push(self.stage_message(batch, message, from_slice)?);
+        }
+        match show(results) {
+            Err(error) => drop(answer.send(Err(error))),
+            Ok(answered) => {
+                if let Some(once) = &once {
+                    let status = OnceAnswer::Answered(answered.status);
+                    self.remember(batch, once, status, &answered.body);
+                }
+                batch.answers.push(Answer::Answered(answer, answered));
+            }
+        }
+        Ok(Staged::More)
+    }
+
+    /// Stages one message with its deliveries; a conflict, and nothing staged, where its event id
+    /// is taken.
+    pub(super) fn stage_message(
+        &mut self,
+        batch: &mut Batch,
+        message: NewMessage,
+        from_slice: u32,
+    ) -> Result<Result<Arc<Message>>, layout::RecordError> {
+        let event_key = message.event_key();
+        if let Some(event_key) = &event_key
+            && (batch.unique.contains(event_key) || self.event_id_taken(event_key, from_slice)?)
+        {
+            let conflict = "a message with this eventId was accepted within the last day";
+            return Ok(Err(Error::Conflict(conflict.to_owned())));
+        }
+        let accepted = self.put_message(batch, message);
+        if let Some(event_key) = event_key {
+            let record = EventIdRecord {
+                commit: self.meta.commit + 1,
+                application: accepted.application,
+                message: accepted.id,
+            };
+            layout::put(&mut batch.slice, &event_key, &record, &[]);
+            batch.unique.insert(event_key);
+        }
+        Ok(Ok(accepted))
+    }
+
+    /// Writes a message into history, and its deliveries into the queue.
+    pub(super) fn put_message(&mut self, batch: &mut Batch, message: NewMessage) -> Arc<Message> {
+        let now = self.tick();
+        let id = MessageId::in_order(now, self.next_in_step(now), rand::random());
+        let commit = self.meta.commit + 1;
+        let meta = MessageMeta {
+            commit,
+            accepted_at: now,
+            event_type: message.event_type,
+            event_id: message.event_id,
+            channels: message.channels,
+            origin: message.origin,
+            tags: message.tags,
+            deliver_at: message.deliver_at,
+            expires_at: message.expires_at,
+            expunged: false,
+        };
+        let key = layout::message_key(message.application, id);
+        layout::put(&mut batch.slice, &key, &meta, &message.payload);
+        batch.messages += 1;
+        let accepted = Arc::new(Message {
+            id,
+            application: message.application,
+            event_type: meta.event_type,
+            event_id: meta.event_id,
+            channels: meta.channels,
+            payload: message.payload,
+            accepted_at: now,
+            origin: meta.origin,
+            tags: meta.tags,
+            deliver_at: meta.deliver_at,
+            expires_at: meta.expires_at,
+            expunged: false,
+        });
+        let due = accepted.first_due();
+        for lane in message.lanes {
+            // The endpoint was there when the message was matched and may be gone by now.
+            if !self.is_there(lane) {
+                continue;
+            }
+            let delivery = Delivery {
+                key: DeliveryKey {
+                    lane,
+                    due,
+                    message: id,
+                },
+                attempts: 0,
+                trigger: Trigger::Scheduled,
+            };
+            self.put_in(batch, delivery, self.slice.number, Some(accepted.clone()));
+        }
+        accepted
+    }
+}
