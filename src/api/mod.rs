@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn every_path_but_health_wants_a_credential() {
+    async fn what_is_not_open_to_everybody_wants_a_credential() {
         let table = [
             (Method::GET, "/api/v1/app"),
             (Method::GET, "/api/v1/app/"),

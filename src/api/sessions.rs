@@ -20,6 +20,7 @@ use super::access::{Action, Caller, Credential};
 use super::applications::{ApplicationIn, creation};
 use super::credential::hash_of;
 use super::error::Failure;
+use super::event_types::check_feature_flags;
 use super::extract::{Body, json, no_content, path_part};
 use super::operation::Operation;
 use super::rules::Problems;
@@ -38,10 +39,7 @@ const WEEK_SECONDS: i64 = 7 * 24 * 3600;
 /// Sessions of one application at a time: all of them are in memory.
 const SESSIONS_MAX: usize = 1000;
 
-/// All feature flags of a session together are in memory with it.
-const FEATURE_FLAGS_MAX: usize = 100;
-
-/// The longest feature flag and session id, in bytes.
+/// The longest session id, in bytes.
 const NAME_BYTES_MAX: usize = 256;
 
 /// Session ids in one request.
@@ -126,14 +124,7 @@ impl AppPortalAccessIn {
         }
         capabilities.insert(Capability::ViewBase);
         let flags = self.feature_flags.unwrap_or_default();
-        if flags.len() > FEATURE_FLAGS_MAX {
-            let message = format!("must have at most {FEATURE_FLAGS_MAX} items");
-            problems.add(&["body", "featureFlags"], message);
-        }
-        for (index, flag) in flags.iter().enumerate() {
-            let place = ["body", "featureFlags", &index.to_string()];
-            problems.add_if(&place, flag_problem(flag));
-        }
+        check_feature_flags(&mut problems, &["body", "featureFlags"], &flags);
         if let Some(id) = &self.session_id
             && (id.is_empty() || id.len() > NAME_BYTES_MAX)
         {
@@ -171,12 +162,6 @@ fn named_capabilities(problems: &mut Problems, names: &[String]) -> BTreeSet<Cap
         }
     }
     capabilities
-}
-
-fn flag_problem(flag: &str) -> Option<String> {
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let good = (1..=NAME_BYTES_MAX).contains(&flag.len()) && flag.bytes().all(is_name);
-    (!good).then(|| format!("must have 1 to {NAME_BYTES_MAX} letters, digits, '-', '_' and '.'"))
 }
 
 impl ApplicationTokenExpireIn {
