@@ -176,13 +176,13 @@ function Layout({ session, signOut }) {
       <a class="home" href=${base}><${Brand} /></a>
       <${Button} class="menu-button" aria-expanded=${open ? 'true' : 'false'} aria-controls="menu" onClick=${() => setOpen(!open)}>Menu<//>
     </header>
-    <div class=${`side ${open ? 'open' : ''}`} id="menu">
+    <div class=${`side ${open ? 'open' : ''}`} id="menu"><div>
       <nav aria-label="Main"><ul>${menu(session, pathname).map(([label, to, here]) => html`<li><a href=${to} aria-current=${here ? (pathname === to ? 'page' : 'true') : null}>${label}</a></li>`)}</ul></nav>
       <section class="who" aria-label="Account">
         <p><strong>${session.name ?? (session.isPortalLink ? 'Portal link' : 'Signed in')}</strong><br />${session.role.replace('_', ' ')}</p>
         <${Button} class="small" onClick=${signOut}>Sign out<//>
       </section>
-    </div>
+    </div></div>
     <main id="main" tabindex="-1"><${Expiry} at=${session.expiresAt} />${!away && html`<${Current} session=${session} pathname=${pathname} />`}</main>
     <${Toasts} />`;
 }

@@ -13,7 +13,7 @@
 
 import { createContext, html, render, useContext, useEffect, useLayoutEffect, useMemo, useRef, useState } from './vendor/preact-htm.js';
 import { api, appPath, base, pagePath, path, surface } from './api.js';
-import { hasMoved, setGuard } from './router.js';
+import { hasMoved, navigate, setGuard, useQuery } from './router.js';
 
 export { createContext, html, render, useContext, useEffect, useLayoutEffect, useMemo, useRef, useState };
 
@@ -412,7 +412,7 @@ export function useForm(initial) {
   };
 }
 
-const stay = () => confirm({ title: 'Leave without saving?', text: 'What you entered here has not been saved and would be lost.', action: 'Leave', cancel: 'Stay', danger: true });
+export const stay = () => confirm({ title: 'Leave without saving?', text: 'What you entered here has not been saved and would be lost.', action: 'Leave', cancel: 'Stay', danger: true });
 
 /**
  * A form. onSubmit's ApiError is shown: beside the Field whose place it names, or above. Asks before it is
@@ -512,4 +512,4 @@ export function Field({ label, name, loc = `body.${name}`, type = 'text', hint, 
 }
 
 /** The path helpers, so that pages need one import less. */
-export { base, pagePath, path, surface };
+export { base, navigate, pagePath, path, surface, useQuery };
