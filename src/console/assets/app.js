@@ -4,7 +4,7 @@
 
 import { ApiError, api, base, onSessionOver, pagePath, surface } from './api.js';
 import {
-  Button, ErrorBox, Field, Form, LinkButton, Loading, Page, Session, Time, Toasts, appParts, brand, html, render, useEffect, useForm, useRef, useState,
+  Button, Dialog, ErrorBox, Field, Form, LinkButton, Loading, Page, Session, Time, Toasts, appParts, brand, html, render, useEffect, useForm, useState,
 } from './ui.js';
 import { isGuarded, navigate, useLocation } from './router.js';
 
@@ -93,12 +93,12 @@ function home({ may, applicationId }) {
 function App() {
   const [session, setSession] = useState(undefined);
   const [ended, setEnded] = useState('');
-  const current = useRef();
-  current.current = session;
+  const [again, setAgain] = useState(false);
   useEffect(() => {
     onSessionOver(() => {
       setEnded('Your session has ended.');
-      setSession(null);
+      if (document.querySelector('form.dirty')) setAgain(true); // What was entered stays behind a dialog.
+      else setSession(null);
     });
     start().then(setSession, (error) => {
       setEnded(error instanceof ApiError && error.status === 401 ? 'This link has expired or was ended.' : error.message);
@@ -121,7 +121,12 @@ function App() {
   };
   if (session === undefined) return html`<${Loading} />`;
   if (!session) return html`<${SignIn} told=${ended} onSignedIn=${setSession} />`;
-  return html`<${Session.Provider} value=${session}><${Layout} session=${session} signOut=${signOut} /><//>`;
+  const signedInAgain = (next) => {
+    setSession(next);
+    setAgain(false);
+  };
+  return html`<${Session.Provider} value=${session}><${Layout} session=${session} signOut=${signOut} />
+    ${again && html`<${Dialog} title="Sign in again" onClose=${() => setAgain(false)} foot=""><p>${ended} What you entered is still here.</p><${Credential} onSignedIn=${signedInAgain} /><//>`}<//>`;
 }
 
 /** Who is signed in: by the token of a portal's link, which leaves the address at once, or by the cookie. */
@@ -135,31 +140,34 @@ async function start() {
   return session.signedIn === false ? null : session;
 }
 
+const portal = surface === 'portal';
+
 function SignIn({ told, onSignedIn }) {
-  const form = useForm({ token: '' });
-  const portal = surface === 'portal';
   useEffect(() => { document.title = `Sign in · ${brand}`; }, []);
-  const signIn = async ({ token }) => {
-    try {
-      onSignedIn(await api('POST', '/session', { token: token.trim(), surface }));
-    } catch (error) {
-      if (error.status === 401) {
-        error.fields = { 'body.token': `This ${portal ? 'API key' : 'token'} is not valid: mistyped, expired or revoked.` };
-      }
-      throw error;
-    }
-  };
   return html`<${Toasts} /><main class="sign-in" id="main">
     <${Brand} />
     <h1>Sign in</h1>
     ${told && html`<p class="notice" role="status">${told}</p>`}
     ${portal && html`<p>Open the link that ${brand} gave you again, or sign in with an API key.</p>`}
-    <${Form} form=${form} onSubmit=${signIn} submit="Sign in" guard=${false}
+    <${Credential} onSignedIn=${onSignedIn} />
+  </main>`;
+}
+
+function Credential({ onSignedIn }) {
+  const form = useForm({ token: '' });
+  const signIn = async ({ token }) => {
+    try {
+      onSignedIn(await api('POST', '/session', { token: token.trim(), surface }));
+    } catch (error) {
+      if (error.status === 401) error.fields = { 'body.token': `This ${portal ? 'API key' : 'token'} is not valid: mistyped, expired or revoked.` };
+      throw error;
+    }
+  };
+  return html`<${Form} form=${form} onSubmit=${signIn} submit="Sign in" guard=${false}
       check=${({ token }) => (token.trim() ? {} : { 'body.token': `Enter ${portal ? 'an API key' : 'a token'}.` })}>
       <${Field} label=${portal ? 'API key' : 'Token'} name="token" type="password" autocomplete="current-password" spellcheck=${false}
         hint=${portal ? null : 'The owner’s first token is in the file owner.token in the data directory.'} />
-    <//>
-  </main>`;
+    <//>`;
 }
 
 const logo = document.documentElement.dataset.logo || (surface === 'console' && '/console/assets/icon.svg');

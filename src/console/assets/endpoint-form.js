@@ -28,10 +28,10 @@ export default function EndpointForm({ app, params: { ep } }) {
 }
 
 const pairs = (object) => Object.entries(object ?? {}).map(([name, value]) => ({ name, value }));
-const text = (value) => (value == null ? '' : String(value));
 
 function valuesOf(endpoint, headers, profiles) {
   const retry = endpoint?.retry;
+  const asked = new URLSearchParams(location.search).get('event');
   return {
     url: '', description: '', secret: '', uid: '',
     ...(endpoint && { url: endpoint.url, description: endpoint.description, uid: endpoint.uid ?? '' }),
@@ -43,13 +43,10 @@ function valuesOf(endpoint, headers, profiles) {
       ...(headers?.sensitive ?? []).map((name) => ({ name, value: '', secret: true, was: 'sensitive' })),
       ...(endpoint?.authHeaderNames ?? []).map((name) => ({ name, value: '', secret: true, was: 'auth' })),
     ].map((row, key) => ({ ...row, key })),
-    eventTypes: endpoint?.eventTypes ?? null,
+    eventTypes: endpoint ? endpoint.eventTypes : asked ? [asked] : null,
     channels: endpoint?.channels ?? null,
-    retry: retry ? (retry.delaysSeconds ? 'list' : 'growing') : '',
-    delays: retry?.delaysSeconds?.join(', ') ?? '',
-    first: text(retry?.firstSeconds), factor: text(retry?.factor), most: text(retry?.maxDelaySeconds), giveUp: text(retry?.giveUpAfterSeconds),
-    jitter: retry?.jitter,
-    timeoutSeconds: text(endpoint?.timeoutSeconds), throttleRate: text(endpoint?.throttleRate),
+    retry: retry ? (retry.delaysSeconds ? 'list' : 'kept') : '', delays: retry?.delaysSeconds?.join(', ') ?? '', kept: retry,
+    timeoutSeconds: String(endpoint?.timeoutSeconds ?? ''), throttleRate: String(endpoint?.throttleRate ?? ''),
     metadata: pairs(endpoint?.metadata).map((row, key) => ({ ...row, key })),
   };
 }
@@ -59,12 +56,7 @@ const object = (rows) => Object.fromEntries(rows.map(({ name, value }) => [name.
 const filled = (rows) => rows.filter(({ name, value }) => name.trim() || value);
 const origin = (url) => { try { return new URL(url).origin; } catch { return url; } };
 
-function retryOf({ retry, delays, first, factor, most, giveUp, jitter }) {
-  if (!retry) return null;
-  const own = retry === 'list' ? { delaysSeconds: delays.split(/[\s,;]+/).filter(Boolean).map(Number) }
-    : { firstSeconds: number(first), factor: number(factor), maxDelaySeconds: number(most), giveUpAfterSeconds: number(giveUp) };
-  return jitter == null ? own : { ...own, jitter };
-}
+const waits = ({ delays }) => delays.split(/[\s,;]+/).filter(Boolean);
 
 /** The whole of what the values say, as the API has it. */
 function bodyOf(values) {
@@ -75,7 +67,7 @@ function bodyOf(values) {
     headers: object(rows.filter((row) => !row.secret)),
     authHeaders: object(rows.filter((row) => row.secret)),
     eventTypes: values.eventTypes, channels: values.channels,
-    retry: retryOf(values), timeoutSeconds: number(values.timeoutSeconds), throttleRate: number(values.throttleRate),
+    retry: { '': null, kept: values.kept, list: { ...(values.kept?.delaysSeconds && values.kept), delaysSeconds: waits(values).map(Number) } }[values.retry], timeoutSeconds: number(values.timeoutSeconds), throttleRate: number(values.throttleRate),
     uid: values.uid.trim() || null, metadata: object(filled(values.metadata)),
   };
 }
@@ -98,7 +90,7 @@ function check(values, endpoint) {
   const names = rows.map(({ name }) => name.trim().toLowerCase());
   if (new Set(names).size < names.length) wrong['body.headers'] = 'Each header can be there once.';
   if (authHeadersChanged(values, endpoint) && rows.some((row) => row.secret && row.was !== 'sensitive' && !row.value)) wrong['body.headers'] = 'Enter the values of all secret headers: they are replaced together.';
-  if (values.retry === 'list' && !values.delays.split(/[\s,;]+/).filter(Boolean).every((one) => whole.test(one))) wrong['body.retry.delaysSeconds'] = 'Enter whole seconds with commas between them.';
+  if (values.retry === 'list' && !waits(values).every((one) => whole.test(one))) wrong['body.retry.delaysSeconds'] = 'Enter whole seconds with commas between them.';
   for (const name of ['timeoutSeconds', 'throttleRate']) if (values[name] && !whole.test(values[name].trim())) wrong[`body.${name}`] = 'Enter a whole number.';
   return wrong;
 }
@@ -196,9 +188,8 @@ function SecretField({ profile, isNew, set }) {
     set('secret', profile?.secretForm === 'text' ? base64.replace(/[+/]/g, 'x') : `whsec_${base64}`);
     setShown(true);
   };
-  const form = profile?.secretHint ? `${profile.secretHint[0].toUpperCase()}${profile.secretHint.slice(1)}. ` : '';
   return html`<${Field} label="Secret" name="secret" type=${shown ? 'text' : 'password'} class="mono" spellcheck=${false} optional autocomplete="new-password"
-    hint=${`${isNew ? 'Requests are signed with it. Leave it empty to have one generated.' : 'Needed where the present secret does not fit the new profile; it takes its place at once.'} ${form}`}
+    hint=${`${isNew ? 'What requests are signed with. Leave it empty to have one generated' : 'Needed where the present one does not fit the new profile; takes its place at once'}. It is ${profile?.secretHint ?? 'a text'}.`}
     after=${html`<${Button} aria-pressed=${shown ? 'true' : 'false'} aria-label="Show the secret" onClick=${() => setShown(!shown)}>${shown ? 'Hide' : 'Show'}<//>
       ${profile?.secretForm !== 'ed25519' && html`<${Button} onClick=${generate}>Generate<//>`}`} />`;
 }
@@ -247,18 +238,13 @@ function Pairs({ legend, hint, name, locs, add, form, secrets }) {
 }
 
 function Advanced({ form, profile }) {
-  const { values, set } = form;
+  const { values } = form;
   const [open] = useState(() => !!(values.retry || values.timeoutSeconds || values.throttleRate || (surface === 'console' && (values.uid || values.metadata.length))));
-  const wrong = Object.keys({ ...form.error?.fields, ...form.own }).some((key) => /^body\.(retry|timeoutSeconds|throttleRate|uid|metadata)/.test(key));
+  const wrong = Object.keys(form.fields).some((key) => /^body\.(retry|timeoutSeconds|throttleRate|uid|metadata)/.test(key));
   return html`<details class="card" open=${open || wrong}><summary><h2>Advanced</h2></summary><div class="stack">
-    <${Field} label="Retries" name="retry" type="select" options=${[['', 'As the profile says'], ['list', 'A list of waits'], ['growing', 'Waits that grow']]}
-      hint=${!values.retry && profile && `After ${sayRetry(profile.retry)}.`} />
-    ${values.retry === 'list' && html`<${Field} label="Waits, in seconds" name="delays" loc="body.retry.delaysSeconds" placeholder="5, 300, 1800" hint="One retry after each, with commas between them." />`}
-    ${values.retry === 'growing' && html`
-      <${Field} label="First wait, in seconds" name="first" loc="body.retry.firstSeconds" type="number" min="0" />
-      <${Field} label="Factor" name="factor" loc="body.retry.factor" type="number" min="1" step="any" hint="How many times longer each wait is than the one before." />
-      <${Field} label="Longest wait, in seconds" name="most" loc="body.retry.maxDelaySeconds" type="number" min="0" />
-      <${Field} label="Give up after, in seconds" name="giveUp" loc="body.retry.giveUpAfterSeconds" type="number" min="0" />`}
+    <${Field} label="Retries" name="retry" loc="" type="select" options=${[['', 'As the profile says'], ['list', 'Own waits'], ...(values.kept && !values.kept.delaysSeconds ? [['kept', 'As they are']] : [])]}
+      hint=${values.retry !== 'list' && profile && `After ${sayRetry(values.retry ? values.kept : profile.retry)}.`} />
+    ${values.retry === 'list' && html`<${Field} label="Waits, in seconds" name="delays" loc="body.retry" placeholder="5, 300, 1800" hint="One retry after each, with commas between them." />`}
     <${Field} label="Timeout, in seconds" name="timeoutSeconds" type="number" min="1" optional hint=${profile && `The profile’s is ${profile.timeoutSeconds} s.`} />
     <${Field} label="Throttle, in messages a second" name="throttleRate" type="number" min="1" optional hint="What is more than that waits." />
     ${surface === 'console' && html`<${Field} label="UID" name="uid" optional hint="Your own id for it, usable wherever the API takes its id." />

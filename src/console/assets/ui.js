@@ -186,13 +186,13 @@ const shortly = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short
 const withYear = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium' });
 
 /** "5 min ago", "in 2 hr", "27 Nov, 16:04": an instant as one says it. */
-export function sayTime(at, now = Date.now()) {
-  const seconds = (Date.parse(at) - now) / 1000;
+export function sayTime(at) {
+  const seconds = (Date.parse(at) - Date.now()) / 1000;
   const far = Math.abs(seconds);
   if (far < 10) return seconds > 0 ? 'in a moment' : 'just now';
-  if (far < 60) return relative.format(Math.round(seconds), 'second');
-  if (far < 3600) return relative.format(Math.round(seconds / 60), 'minute');
-  if (far < 86400) return relative.format(Math.round(seconds / 3600), 'hour');
+  for (const [unit, size, end] of [['second', 1, 60], ['minute', 60, 3600], ['hour', 3600, 86400]]) {
+    if (far < end) return relative.format(Math.round(seconds / size), unit).replace('.', '');
+  }
   return (far < 15e6 ? shortly : withYear).format(new Date(at));
 }
 
@@ -394,21 +394,27 @@ export function Search({ value = '', onSearch, label = 'Search', placeholder }) 
 
 const FormContext = createContext(null);
 
+const idle = { busy: false, error: null, fields: {} };
+const isAt = (loc) => (key) => key === loc || key.startsWith(`${loc}.`);
+
 /**
  * A form's values and what is wrong with them.
  * @param {object} initial
- * @returns {{values: object, set: (name: string, value: any) => void, dirty: boolean, busy: boolean, error: Error|null}}
+ * @returns {{values: object, set: (name: string, value: any) => void, dirty: boolean, busy: boolean, fields: object}}
  */
 export function useForm(initial) {
   const [start] = useState(() => JSON.stringify(initial));
   const [values, setValues] = useState(initial);
-  const [state, setState] = useState({ busy: false, error: null, own: {} });
+  const [state, setState] = useState(idle);
   return {
     ...state,
     values,
     setState,
     dirty: JSON.stringify(values) !== start,
-    set: (name, value) => setValues((old) => ({ ...old, [name]: value })),
+    set(name, value, loc = `body.${name}`) {
+      setValues((old) => ({ ...old, [name]: value }));
+      setState((old) => ({ ...old, fields: Object.fromEntries(Object.entries(old.fields).filter(([key]) => !isAt(loc)(key))) }));
+    },
   };
 }
 
@@ -422,13 +428,13 @@ export const stay = () => confirm({ title: 'Leave without saving?', text: 'What 
 export function Form({ form, onSubmit, check, submit = 'Save', cancel, children, danger, guard = true }) {
   const ref = useRef();
   const places = useRef(new Set()).current;
-  const { values, busy, error, own, setState } = form;
-  const fields = { ...error?.fields, ...own };
-  const at = (loc) => Object.keys(fields).filter((key) => key === loc || key.startsWith(`${loc}.`));
+  const { values, busy, error, fields, setState } = form;
+  const at = (loc) => Object.keys(fields).filter(isAt(loc));
   const claimed = new Set([...places].flatMap(at));
   const others = Object.keys(fields).filter((key) => !claimed.has(key));
   const guarded = guard && form.dirty && !busy;
   useEffect(() => {
+    if (!guard) return undefined;
     setGuard(guarded ? stay : null);
     return () => setGuard(null);
   }, [guarded]);
@@ -437,23 +443,24 @@ export function Form({ form, onSubmit, check, submit = 'Save', cancel, children,
     event.preventDefault();
     if (busy) return;
     const wrong = check?.(values) ?? {};
-    setState({ busy: Object.keys(wrong).length === 0, error: null, own: wrong });
-    if (Object.keys(wrong).length) return void showFirst();
-    setGuard(null);
+    const refuse = (error, fields) => {
+      setState({ busy: false, error: Object.keys(fields).length ? null : error, fields });
+      showFirst();
+    };
+    if (Object.keys(wrong).length) return void refuse(null, wrong);
+    setState({ ...idle, busy: true });
+    if (guard) setGuard(null);
     try {
       await onSubmit(values);
-      setState({ busy: false, error: null, own: {} });
+      setState(idle);
     } catch (failure) {
-      setState({ busy: false, error: failure, own: {} });
-      showFirst();
+      refuse(failure, failure.fields ?? {});
     }
   };
   return html`<${FormContext.Provider} value=${{ ...form, places, errorsAt: (loc) => at(loc).map((key) => fields[key]) }}>
-    <form ref=${ref} novalidate onSubmit=${send}>
-      ${(others.length > 0 || (error && !Object.keys(fields).length)) && html`<div class="notice bad form-error" role="alert" tabindex="-1">
-        <p>${error?.detail ?? error?.message ?? 'Some of what was entered cannot be taken.'}</p>
-        ${others.length > 0 && html`<ul>${others.map((key) => html`<li>${key.replace(/^body\./, '')}: ${fields[key]}</li>`)}</ul>`}
-      </div>`}
+    <form ref=${ref} novalidate class=${guard && form.dirty ? 'dirty' : ''} onSubmit=${send}>
+      ${(error || others.length > 0) && html`<div class="notice bad form-error" role="alert" tabindex="-1">
+        ${error && html`<p>${error.message}</p>`}${others.map((key) => html`<p>${key.replace(/^body\./, '')}: ${fields[key]}</p>`)}</div>`}
       ${children}
       <div class="form-foot">
         <${Button} type="submit" kind=${danger ? 'danger' : 'primary'} busy=${busy}>${submit}<//>
@@ -488,7 +495,7 @@ export function Field({ label, name, loc = `body.${name}`, type = 'text', hint, 
   const given = (event) => {
     const next = type === 'checkbox' ? event.target.checked : event.target.value;
     if (onInput) onInput(next);
-    else context.set(name, next);
+    else context.set(name, next, loc);
   };
   const common = {
     ...rest, id, name,
