@@ -85,9 +85,9 @@ function menu({ may, applicationId, role }, pathname) {
 }
 
 /** The first page of who has no overview. */
-function home({ may, applicationId }) {
+function home({ may, role, applicationId }) {
   if (surface === 'portal' || may.includes('readStatus')) return null;
-  return applicationId ? pagePath(applicationId) : `${base}/applications`;
+  return applicationId ? pagePath(applicationId) : base + (role === 'publisher' ? '/event-types' : '/applications');
 }
 
 function App() {

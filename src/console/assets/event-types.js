@@ -144,13 +144,13 @@ function Import({ onClose, done }) {
   const send = (dryRun) => api('POST', '/event-type/import/openapi', { ...form.values, dryRun });
   const apply = async () => {
     const { data } = await send(false);
-    toast(`Imported: ${data.modified.length} event types.`);
+    toast(`Imported: ${data.modified.join(', ').slice(0, 200)}`);
     onClose();
     done();
   };
   if (plan) {
     return html`<${Dialog} wide title="What the import would do" onClose=${() => setPlan(null)} foot=${html`<${Button} onClick=${() => setPlan(null)}>Back<//>
-        ${plan.length > 0 && html`<${Button} kind="primary" onClick=${() => apply().catch(setError)}>Import ${plan.length} event types<//>`}`}>
+        ${plan.length > 0 && html`<${Button} kind="primary" onClick=${() => apply().catch(setError)}>Import ${plan.length === 1 ? 'it' : `${plan.length} event types`}<//>`}`}>
       ${error && html`<${ErrorBox} error=${error} />`}
       <p>${plan.length ? `These are added, or changed where they exist; all others ${form.values.replaceAll ? 'are archived' : 'stay'}.` : 'Nothing: there are no webhooks in it, or nothing about them is new.'}</p>
       ${plan.length > 0 && html`<${Table} caption="Event types" rows=${plan} rowKey=${({ name }) => name} columns=${[
@@ -159,6 +159,6 @@ function Import({ onClose, done }) {
   return html`<${FormDialog} wide title="Import OpenAPI" form=${form} onClose=${onClose} submit="See what it would do" onSubmit=${async () => setPlan((await send(true)).data.to_modify)}>
     <p>Makes event types of an OpenAPI document’s webhooks. Nothing is changed before you have seen what.</p>
     <${Field} label="File" type="file" loc="" value="" accept=".json,.yaml,.yml" onInput=${() => {}} onChange=${async (event) => form.set('specRaw', await event.target.files[0].text())} />
-    <${Field} label="Document, JSON or YAML" name="specRaw" type="textarea" class="code-input" rows="10" spellcheck="false" />
+    <${Field} label="Document, JSON or YAML" name="specRaw" loc="" type="textarea" class="code-input" rows="10" spellcheck="false" />
     <${Field} label="Archive event types that are not in it" name="replaceAll" type="checkbox" /><//>`;
 }

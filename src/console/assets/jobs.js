@@ -19,7 +19,7 @@ export default function Jobs() {
     setEvery(page.data.some(runs) ? 2000 : 30000);
     return page;
   }, [status, task, iterator, every], { every });
-  const cancel = (job) => destroy('Cancel', `“${tasks[job.task]}”`, 'It ends where it is. What was sent stays sent.', () => api('POST', path`/background-task/${job.id}/cancel`)).then((yes) => {
+  const cancel = (job) => destroy('Cancel', `“${tasks[job.task]}”`, 'It ends where it is. What was sent stays sent.', () => api('POST', path`/background-task/${job.id}/cancel`), 'Let it run').then((yes) => {
     if (!yes) return;
     toast('The job was canceled.');
     jobs.reload();

@@ -14,7 +14,7 @@ export const Listing = ({ of, query, setQuery, empty, ...rest }) => html`<${Load
   : html`<${Empty} title=${empty[0]}><p>${empty[1]}</p><//>`)}<//>`;
 
 /** Asks before `run`, and names what goes: destroy('Delete', 'Acme', …). Gives a promise of whether it went. */
-export const destroy = (verb, name, text, run) => confirm({ title: `${verb} ${name}?`, text, action: `${verb} ${name}`, danger: true, run });
+export const destroy = (verb, name, text, run, cancel) => confirm({ title: `${verb} ${name}?`, text, action: `${verb} ${name}`, danger: true, run, cancel });
 
 /** A form in a dialog, which asks before it is closed with something unsaved. The rest goes to Form. */
 export function FormDialog({ title, form, onClose, wide, ...rest }) {

@@ -69,5 +69,5 @@ function Preview({ profile }) {
       ${field('Payload', 'payload', { optional: true, type: 'textarea', class: 'code-input', rows: 8, hint: 'JSON as it is published; an example where there is none' })}</section>
     <section class="card stack" aria-live="polite"><h2>The request as it would be sent</h2>
       ${error && html`<div class="notice bad">${(others.length ? others : wrong.length ? [] : [['', error.message]]).map(([key, text]) => html`<p>${key.replace('body.', '')} ${text}</p>`)}<p>Nothing can be sent of this. The last that could:</p></div>`}
-      ${request && html`<${Code} text=${asText(request)} label="Request" />`}</section></div>`;
+      ${request && html`<div class="wrap"><${Code} text=${asText(request)} label="Request" /></div>`}</section></div>`;
 }
