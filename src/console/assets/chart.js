@@ -48,8 +48,8 @@ function Chart({ title, summary, series, points, max, unit = '', height = 140, d
 export function Bars({ points, names = ['Succeeded', 'Failed'], ...rest }) {
   const say = ({ success, fail }) => `${short(success)} ${names[0].toLowerCase()}, ${short(fail)} ${names[1].toLowerCase()}`;
   const sum = (key) => points.reduce((all, point) => all + point[key], 0);
-  return html`<${Chart} ...${rest} points=${points} max=${Math.max(1, ...points.map((p) => p.success + p.fail))}
-    series=${[['c-success', names[0], 'success'], ['c-fail', names[1], 'fail']]} summary=${say({ success: sum('success'), fail: sum('fail') })}
+  return html`<${Chart} points=${points} max=${Math.max(1, ...points.map((p) => p.success + p.fail))}
+    series=${[['c-success', names[0], 'success'], ['c-fail', names[1], 'fail']]} summary=${say({ success: sum('success'), fail: sum('fail') })} ...${rest}
     draw=${({ x, y, step }) => points.map((p, i) => {
       const wide = Math.min(28, Math.max(1, step * 0.72));
       const bar = (name, from, to) => html`<rect class=${name} x=${x(i) - wide / 2} width=${wide} y=${y(to)} height=${to > from ? Math.max(1.5, y(from) - y(to)) : 0} />`;
