@@ -57,17 +57,20 @@ mod replays;
 mod retry;
 mod rules;
 mod sessions;
+mod sign_in;
 mod stats;
 mod target;
 mod test_events;
 mod tokens;
 mod usage;
+mod visits;
 
 use access::{Action, Caller};
 use error::Failure;
 use extract::json;
 use operation::{Content, Operation};
 pub use reference::Reference;
+pub use visits::Visits;
 
 pub use cors::Cors;
 
@@ -84,6 +87,8 @@ pub struct Context {
     /// By the profile's name, a request as it would be sent.
     pub example_requests: BTreeMap<String, serde_json::Value>,
     pub reference: Reference,
+    /// Who is signed in in a browser.
+    pub visits: Visits,
 }
 
 /// What a message's body may have beside its payload.
@@ -134,6 +139,7 @@ fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         profiles::operations(),
         tokens::operations(),
         sessions::operations(),
+        sign_in::operations(),
         ovation::operations(),
         own_operations(),
         reference::operations(),
