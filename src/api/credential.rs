@@ -50,7 +50,11 @@ pub fn with_proof_of<T>(
 ) -> Result<T> {
     let catalog = context.store.catalog();
     let secret = context.config.auth.jwt_secret.as_ref();
-    prove(&catalog, secret, credential, context.store.clock().now()).map(then)
+    let proof = prove(&catalog, secret, credential, context.store.clock().now())?;
+    if let Proof::Token(token) = &proof {
+        context.store.token_used(token.id);
+    }
+    Ok(then(proof))
 }
 
 /// The SHA-256 of a request's credential, by which a signed token is revoked.

@@ -40,6 +40,7 @@ mod extract;
 mod form;
 mod import_document;
 mod jobs;
+mod keys;
 mod message_batch;
 mod message_body;
 mod messages;
@@ -138,6 +139,7 @@ fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         channels::operations(),
         profiles::operations(),
         tokens::operations(),
+        keys::operations(),
         sessions::operations(),
         sign_in::operations(),
         ovation::operations(),
@@ -326,6 +328,9 @@ mod tests {
             (Method::GET, "/api/v1/profile/standard"),
             (Method::GET, "/api/v1/token"),
             (Method::DELETE, "/api/v1/token/t"),
+            (Method::GET, "/api/v1/app/a/token"),
+            (Method::POST, "/api/v1/app/a/token/"),
+            (Method::DELETE, "/api/v1/app/a/token/t"),
             (Method::POST, "/api/v1/auth/app-portal-access/a"),
             (Method::POST, "/api/v1/auth/app/a/expire-all/"),
             (Method::POST, "/api/v1/auth/logout"),
