@@ -155,7 +155,7 @@ function Editor({ app, at, back, endpoint, headers, profiles, types, channels })
   return html`<${Form} form=${form} onSubmit=${save} check=${(now) => check(now, endpoint)} submit="Save" cancel=${back}>
     <section class="card"><h2>Endpoint</h2>
       <${Field} label="URL" name="url" type="url" inputmode="url" required spellcheck=${false} hint="The payload URL: requests are sent to it." placeholder="https://example.com/webhooks" />
-      <${Field} label="Description" name="description" optional hint="To tell it from your others." />
+      <${Field} label="Description" name="description" optional />
       ${profiles.length > 1 && html`<${Field} label="Profile" name="profile" type="select" value=${values.profile} onInput=${chooseProfile} options=${profiles.map(({ name, isDefault }) => [name, isDefault ? `${name} (the default)` : name])} hint=${profile && html`<${ProfileHint} ...${profile} />`} />`}
       ${methods.length > 1 && html`<${Field} label="Method" name="method" type="select" value=${values.method || methods[0]} options=${methods.map((one) => [one, one])} />`}
       ${(!endpoint || newProfile) && html`<${SecretField} profile=${profile} isNew=${!endpoint} set=${set} />`}
@@ -276,6 +276,8 @@ function grow(items, depth = 0) {
   });
 }
 
+const drawnMax = 1000;
+
 /**
  * "Send Me Everything", or a selection from a searchable tree of checkboxes: one stop for Tab, arrow keys
  * within. value: null for everything, or the names chosen.
@@ -289,7 +291,7 @@ function Picker({ label, loc, items, value, onChange, columns }) {
   const errors = useErrors(loc);
   const word = search.trim().toLowerCase();
   const shown = useMemo(() => items.filter(({ name, hint, path: at }) => !word || [name, hint, ...at].some((one) => one?.toLowerCase().includes(word))), [items, word]);
-  const tree = useMemo(() => grow(shown), [shown]);
+  const tree = useMemo(() => grow(shown.slice(0, drawnMax)), [shown]);
   const chosen = new Set(value);
   const put = (names, on) => {
     for (const name of names) chosen[on ? 'add' : 'delete'](name);
@@ -331,6 +333,6 @@ function Picker({ label, loc, items, value, onChange, columns }) {
         <${Button} class="small" disabled=${!value.length} onClick=${() => put(shown.map(({ name }) => name), false)}>Clear<//>
         <span class="muted small" role="status">${value.length} of ${items.length} chosen</span>
       </div>
-      ${tree.length ? html`<div class="tree-box" ref=${box} role="group" aria-label=${`${label}, arrow keys move`} onKeyDown=${move}><ul class=${`tree ${columns ? 'columns' : ''}`}>${tree.map(draw)}</ul></div>` : html`<p class="muted">${items.length ? 'Nothing has this in its name.' : 'There are no event types yet.'}</p>`}`}
+      ${tree.length ? html`<div class="tree-box" ref=${box} role="group" aria-label=${`${label}, arrow keys move`} onKeyDown=${move}><ul class=${`tree ${columns ? 'columns' : ''}`}>${tree.map(draw)}</ul></div>${shown.length > drawnMax && html`<p class="hint">These are the first ${drawnMax} of ${shown.length}: search for others.</p>`}` : html`<p class="muted">${items.length ? 'Nothing has this in its name.' : 'There are no event types yet.'}</p>`}`}
   </fieldset>`;
 }
