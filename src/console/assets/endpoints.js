@@ -14,7 +14,7 @@ export default function Endpoints({ app }) {
   const bare = !filtered && endpoints.data?.data.length === 0;
   const columns = [
     { label: 'Endpoint', class: 'grow', cell: (ep) => html`<a class="break" href=${pagePath(app, path`/endpoint/${ep.id}`)}>${ep.url}</a>${ep.description && html`<div class="muted small">${ep.description}</div>`}` },
-    { label: 'Events', cell: Events },
+    { label: 'Events', class: 'words', cell: Events },
     { label: 'State', cell: (ep) => html`<${Status} of=${ep.health?.state ?? (ep.disabled ? 'disabled' : 'enabled')} />` },
     { label: 'Last 24 hours', cell: ({ health }) => health && html`<${Rate} ...${health} />` },
     { label: 'Waiting', class: 'num', cell: ({ health }) => health && count(health.waiting) },
