@@ -33,7 +33,7 @@ function Chart({ title, summary, series, points, max, unit = '', height = 140, d
     <svg ref=${box} height=${height + 20} aria-hidden="true">${width > 0 && html`
       ${[0, 0.5, 1].map((part) => html`<line class="c-axis" x1=${left} x2=${width} y1=${y(top * part)} y2=${y(top * part)} /><text x=${left - 6} y=${y(top * part) + 4} text-anchor="end">${short(top * part)}${part ? unit : ''}</text>`)}
       ${draw({ x, y, step })}
-      ${[[0, left, 'start'], [last >> 1, x(last >> 1), 'middle'], [last, width, 'end']].map(([i, at, anchor]) => (i || anchor === 'start') && html`<text x=${at} y=${height + 17} text-anchor=${anchor}>${points[i]?.label}</text>`)}`}
+      ${[[0, left, 'start'], [last >> 1, x(last >> 1), 'middle'], [last, width, 'end']].map(([i, at, anchor]) => (i > 0 || anchor === 'start') && html`<text x=${at} y=${height + 17} text-anchor=${anchor}>${points[i]?.label}</text>`)}`}
     </svg>
     <div class="visually-hidden"><table><caption>${title}</caption>
       <tr><th scope="col">Time</th>${series.map(([, label]) => html`<th scope="col">${label}${unit}</th>`)}</tr>

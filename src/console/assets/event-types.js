@@ -115,6 +115,7 @@ function Edit({ type, done }) {
     const texts = Object.entries(schemas).map(([key, text]) => `${JSON.stringify(key)}:${text}`);
     await api('PUT', path`/event-type/${name}`, `${rest.slice(0, -1)},"example":${example.trim() || null},"schemas":${texts.length ? `{${texts}}` : null}}`);
     toast(`${name} was saved.`);
+    document.querySelector('h1').focus({ preventScroll: true }); // The form is made anew.
     done();
   };
   return html`<${Form} form=${form} onSubmit=${save} check=${check}>

@@ -39,7 +39,7 @@ function Numbers({ of: { waiting, inFlight, oldestDueSeconds, samples } }) {
   return html`<dl class="stats">${[
     ['Waiting', count(waiting), html`<a href=${`${base}/lanes`}>Lanes</a>`],
     ['In flight', count(inFlight), 'requests'],
-    ['Oldest due', oldestDueSeconds >= 1 ? duration(Math.round(oldestDueSeconds)) : 'None', 'late'],
+    ['Oldest due', oldestDueSeconds >= 1 ? duration(Math.round(oldestDueSeconds)) : 'None', oldestDueSeconds >= 1 ? 'late' : 'nothing is late'],
     ['Delivered', lastMinute('delivered'), 'in the last minute'],
     ['Failed attempts', lastMinute('failed'), 'in the last minute'],
   ].map(([name, value, more]) => html`<div class="stat"><dt>${name}</dt><dd>${value}</dd><dd class="small">${more}</dd></div>`)}</dl>`;
