@@ -3,7 +3,7 @@
 
 import { api, appPath, list, pagePath, path, surface } from './api.js';
 import { Finder } from './operator.js';
-import { Button, Field, LinkTo, Loaded, Page, Search, Status, Table, Tabs, Time, confirm, duration, html, toast, useLoad, useMay, useState } from './ui.js';
+import { Button, Field, LinkTo, Loaded, Page, Search, Status, Table, Tabs, Time, confirm, duration, html, toast, useEffect, useLoad, useMay, useState } from './ui.js';
 
 /* How things are said */
 
@@ -163,6 +163,7 @@ export function EndpointPage({ app, of, ep, part, title, children, ...rest }) {
     may('sendAgain') && ['/replay', 'Recover and replay'],
   ].filter(Boolean);
   const name = endpointName(of.data);
+  useEffect(() => document.querySelector('.tabs [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' }), []);
   return html`<${Page} title=${title ?? name} app=${app} crumbs=${[...firstCrumb(app), ...(part ? [[name, at('')]] : [])]} ...${rest}>
     <${Tabs} label="Endpoint" tabs=${parts.map(([below, label]) => [label, at(below), below === part])} />
     <${Loaded} of=${of}>${children}<//>

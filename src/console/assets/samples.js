@@ -30,12 +30,13 @@ function Of({ app, endpoint }) {
 }
 
 /** The scheme in a sentence. */
-function sayScheme({ algorithm, hash, header, encoding = 'hex', key, separator, user }) {
+function sayScheme({ algorithm, hash, header, content, encoding = 'hex', key, separator, user }) {
   const name = html`<code>${header}</code>`;
   if (algorithm === 'static') return html`${name} holds the secret itself: compare it, in constant time.`;
   if (algorithm === 'basic') return html`${name} is Basic authentication with the user name <code>${user}</code> and the password that was given.`;
   const how = algorithm === 'ed25519' ? 'an Ed25519 signature' : `an HMAC with ${hash.toUpperCase().replace('SHA', 'SHA-')}`;
-  return html`${name} holds ${how} in ${encoding === 'hex' ? 'hexadecimal' : 'Base64'}${key === 'whsec' && algorithm !== 'ed25519' ? ', with the bytes behind whsec_ as the key' : ''}${separator ? '. While a secret is rotated there are several signatures, and one that fits is enough' : ''}.`;
+  const what = content.map((part) => part.text ?? `{${part.name.replace('payload.', '')}}`).join('');
+  return html`${name} holds ${how} over <code>${what}</code>, in ${encoding === 'hex' ? 'hexadecimal' : 'Base64'}${key === 'whsec' && algorithm !== 'ed25519' ? ', with the bytes behind whsec_ as the key' : ''}${separator ? '. While a secret is rotated there are several signatures, and one that fits is enough' : ''}.`;
 }
 
 function Sample({ app, endpoint, scheme }) {
@@ -55,6 +56,6 @@ function Sample({ app, endpoint, scheme }) {
       ${hasLibrary && html`<${Switch} label="By" value=${by} options=${[['library', scheme.family === 'svix' ? 'Svix library' : 'Standard Webhooks library'], ['hand', 'Without a library']]} onChange=${(to) => setQuery({ by: to })} />`}</div>
     <${Loaded} of=${template}>${({ label, text }) => html`<${Code} label=${label} text=${written(text, scheme, hasLibrary && by === 'library')} />`}<//>
     <p class="muted">The code reads the secret from the environment variable <code>WEBHOOK_SECRET</code>${scheme.algorithm === 'ed25519' ? ', the public key' : scheme.algorithm === 'basic' ? ', the password' : ''}. ${!scheme.user && may('readSecrets') && html`<${LinkTo} to=${pagePath(app, path`/endpoint/${endpoint.id}/secret`)}>Where to find it<//>${' '}`}
-      It must see the bytes of the body as they came: JSON that was parsed and written again has another signature. Repeats of a message carry the same message id.</p>
+      ${scheme.content.some(({ name }) => name === 'body') && 'It must see the bytes of the body as they came: JSON that was parsed and written again has another signature.'}</p>
   </div>`;
 }
