@@ -26,9 +26,9 @@ const Problems = ({ of: { problems, now } }) => (problems.length ? html`<section
     <p>The store takes writes and has room, no endpoint fails or stands still, nothing is late, no job failed. <span class="muted">Looked at <${Time} at=${now} />.</span></p></div></section>`);
 
 /** The ways to what a problem is about. */
-function about({ applicationId: app, endpointId, taskId, kind }) {
+function about({ applicationId: app, applicationName, endpointId, taskId, kind }) {
   const ways = [
-    app && endpointId && html`<${EndpointLink} app=${app} id=${endpointId} url="Endpoint" />`, app && html`<${AppLink} id=${app} />`,
+    app && endpointId && html`<${EndpointLink} app=${app} id=${endpointId} url="Endpoint" />`, app && html`<${AppLink} id=${app} name=${applicationName} />`,
     taskId && html`<a href=${`${base}/jobs`}>Jobs</a>`, /lane|late|waiting/.test(kind) && html`<a href=${`${base}/lanes`}>Lanes</a>`,
   ].filter(Boolean);
   return ways.length > 0 && html`<p class="small row">${ways}</p>`;
