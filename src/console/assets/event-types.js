@@ -144,7 +144,7 @@ function Edit({ type, done }) {
         ${version && html`<${Field} label="Version" hideLabel type="select" value=${version} onInput=${choose} options=${versions.map((key) => [key, `Version ${key}`])} />`}
         <${Button} class="small" onClick=${() => put(`${1 + +(versions[0] ?? 0)}`, schemas[versions[0]] ?? '{\n  "type": "object",\n  "properties": {}\n}')}>Add version<//></div></div>
       ${version ? html`<${Json} key=${version} label=${`JSON Schema, version ${version}`} loc=${`body.schemas.${version}`} rows="14" value=${schemas[version]} onInput=${(text) => put(version, text)} judge=${lint}
-        after=${html`<${Button} class="small" onClick=${() => put(version)}>Remove version<//>`} />` : html`<p class="muted">None. It tells receivers what to expect; messages are not held against it.</p>`}</section>
+        after=${html`<${Button} class="small" onClick=${() => put(version)}>Remove version<//>`} />` : html`<p class="muted">None. A schema tells receivers what to expect; messages are not held against it.</p>`}</section>
     <section class="card"><h2>Example</h2><${Json} label="Example payload" loc="body.example" rows="8" value=${example} onInput=${(text) => set('example', text)} hint="Tests send it byte for byte." /></section>
   <//>`;
 }
