@@ -54,8 +54,8 @@ export default function OneAttempt({ app, params: { msg, attempt: id } }) {
 /** What became of it, in words. */
 function Told({ attempt: { failure, responseStatusCode: code, responseDurationMs: ms }, delivery }) {
   if (!failure) return html`<div class="notice good"><p>The receiver answered <strong>${code}</strong> after ${sayMs(ms)}. The message is delivered.</p></div>`;
-  const [words, meaning] = sayFailure(failure.kind);
-  return html`<div class="notice bad"><p><strong>${words}.</strong> ${failure.detail}</p>${meaning && html`<p>${meaning}</p>`}
+  const [words, advice] = sayFailure(failure.kind);
+  return html`<div class="notice bad"><p><strong>${words}.</strong> ${failure.detail}</p>${advice && html`<p>${advice}</p>`}
     <p>${delivery?.held ? 'The endpoint is disabled: the message is held until it is enabled.' : delivery?.statusText === 'success' ? 'A later attempt delivered it.'
     : delivery?.nextAttempt ? html`Next attempt: <${Next} of=${delivery} />` : 'It is not tried again by itself.'}</p></div>`;
 }
