@@ -17,7 +17,7 @@ export default function Overview() {
     <${Problems} of=${{ ...now, problems: now.problems.toSorted((a, b) => (a.severity > b.severity) - (a.severity < b.severity)) }} /><${Numbers} of=${now} /><${Charts} samples=${now.samples} /><${Facts} of=${now} /></div>`}<//><//>`;
 }
 
-const List = ({ of }) => html`<ul class="plain problems">${of.map((one) => html`<li key=${one.kind + (one.endpointId ?? one.taskId)}>
+const List = ({ of }) => html`<ul class="plain problems">${of.map((one) => html`<li key=${one.kind + (one.endpointId ?? one.taskId ?? one.applicationId)}>
   <${Badge} kind=${one.severity === 'critical' ? 'bad' : 'warn'}>${one.severity === 'critical' ? 'Critical' : 'Warning'}<//><div><p class="break">${one.message}</p>${about(one)}</div></li>`)}</ul>`;
 
 const Problems = ({ of: { problems, now } }) => (problems.length ? html`<section class="card"><h2>What is wrong right now</h2>

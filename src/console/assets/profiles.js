@@ -37,9 +37,11 @@ function asText({ method, url, headers, body }) {
 
 function Preview({ profile }) {
   const { methods, exampleRequest, secretHint } = profile;
-  const [values, setValues] = useState({ url: 'https://example.com/webhooks', method: methods[0] });
+  const [start] = useState({ url: 'https://example.com/webhooks', method: methods[0] });
+  const [values, setValues] = useState(start);
   const [{ request, error }, setState] = useState({ request: exampleRequest });
   useEffect(() => {
+    if (values === start) return undefined;
     const abort = new AbortController();
     const timer = setTimeout(async () => {
       const { payload, ...rest } = Object.fromEntries(Object.entries(values).filter(([, value]) => value.trim()));
