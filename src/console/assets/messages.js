@@ -72,14 +72,16 @@ function Publish({ app, onClose }) {
 
 function OneMessage({ app, id }) {
   const may = useMay();
+  const [every, setEvery] = useState(0);
   const load = useLoad(async (signal) => {
     const [[message, payload], deliveries, attempts] = await Promise.all([
       loadMessage(app, id, signal),
       list(appPath(app, path`/msg/${id}/endpoint`), { limit: 250 }, { signal }),
       list(appPath(app, path`/attempt/msg/${id}`), { limit: 100, with_content: false }, { signal }),
     ]);
+    setEvery(deliveries.data.some(({ statusText }) => statusText === 'pending') ? 5000 : 0);
     return { message, payload, deliveries: deliveries.data, attempts: attempts.data };
-  }, [app, id], { every: 5000 });
+  }, [app, id, every], { every });
   const columns = [
     { label: 'Endpoint', cell: (endpoint) => html`<${LinkTo} class="break" to=${pagePath(app, path`/endpoint/${endpoint.id}`)}>${endpoint.url}<//>${endpoint.description && html`<br /><span class="muted small">${endpoint.description}</span>`}` },
     { label: 'Delivery', cell: (delivery) => html`<${DeliveryState} of=${delivery} />` },

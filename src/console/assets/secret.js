@@ -25,7 +25,7 @@ function About({ app, endpoint }) {
         ${!standardWebhooks && !signatures.length && html`<p class="notice warn">Requests of the profile ${endpoint.profile} are not signed, so nothing uses this secret. Set Basic authentication or a secret header in the endpoint’s settings.</p>`}
         <${Secret} where=${where} version=${version} />
         ${previous.length > 0 && html`<div class="notice warn"><p>Overlap: requests are also signed with ${previous.length > 1 ? `${previous.length} earlier secrets` : 'the earlier secret'}.</p>
-          <ul>${previous.map(({ expiresAt }) => html`<li>Counts until <${Time} at=${expiresAt} exact /> (<${Time} at=${expiresAt} />)</li>`)}</ul></div>`}
+          <ul>${previous.map(({ expiresAt }, at) => html`<li>${previous.length > 1 ? `Earlier secret ${at + 1}` : 'The earlier secret'} counts until <${Time} at=${expiresAt} exact /> (<${Time} at=${expiresAt} />)</li>`)}</ul></div>`}
       </section>
       ${may('changeSecrets') && html`<${Rotate} key=${version} where=${where} hint=${secretHint} overlapping=${overlapping} isPublic=${isPublic} then=${() => { setVersion(version + 1); load.reload(); }} />`}`;
   }}<//>`;
