@@ -57,7 +57,7 @@ function Settings({ endpoint, where }) {
     endpoint.channels && ['Entities', some(endpoint.channels)],
     ['Request', html`${endpoint.method ?? 'The profile is not configured any more'}, profile <strong>${endpoint.profile}</strong>${profile && html`<br /><span class="muted small">${profile.description}</span>`}`],
     authentication.length > 0 && ['Authentication', authentication.map((line) => html`<div>${line}</div>`)],
-    may('readSecrets') && (profile?.standardWebhooks || profile?.signatures?.length > 0) && ['Signing secret', html`<${Secret} where=${where} />`],
+    may('readSecrets') && (profile?.standardWebhooks || profile?.signatures?.length !== 0) && ['Signing secret', html`<${Secret} where=${where} />`],
     ['Time limit', `${limit ? duration(limit) : '–'}${throttleRate ? `, at most ${throttleRate} messages a second` : ''}`],
     ['Id', html`<span class="mono">${endpoint.id}${endpoint.uid && ` · ${endpoint.uid}`}</span>`],
   ]} /></section>`;

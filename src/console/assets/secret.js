@@ -19,8 +19,8 @@ function About({ app, endpoint }) {
   const [version, setVersion] = useState(0);
   return html`<${Loaded} of=${load}>${([{ key, previous = [] }, { signatures, standardWebhooks, secretHint }]) => {
     const isPublic = key.startsWith('whpk_');
-    const overlapping = standardWebhooks || signatures?.some(({ separator }) => separator);
-    if (!standardWebhooks && !signatures?.length) return html`<p class="notice">Requests of the profile ${endpoint.profile} are not signed. Receivers know them by Basic authentication or a secret header, which are in the endpoint’s settings.</p>`;
+    const overlapping = standardWebhooks || !signatures || signatures.some(({ separator }) => separator);
+    if (!standardWebhooks && signatures?.length === 0) return html`<p class="notice">Requests of the profile ${endpoint.profile} are not signed. Receivers know them by Basic authentication or a secret header, which are in the endpoint’s settings.</p>`;
     return html`<section class="card stack" aria-labelledby="used">
         <div><h2 id="used">${isPublic ? 'Public key' : 'In use'}</h2><p class="hint">${isPublic ? 'Receivers verify with it; the private key is never shown.' : 'Keep it with the receiver’s other secrets, never in its code.'} <${LinkTo} to=${pagePath(app, path`/endpoint/${endpoint.id}/samples`)}>How to verify with it<//></p></div>
         <${Secret} where=${where} version=${version} />
