@@ -1,7 +1,7 @@
 // The console's first screen: what is wrong right now, and how the server does.
 
 import { api } from './api.js';
-import { Bars, Line } from './chart.js';
+import { Line, Lines } from './chart.js';
 import { AppLink, EndpointLink } from './operator.js';
 import { Badge, Loaded, Page, Time, base, count, duration, html, useLoad } from './ui.js';
 
@@ -14,21 +14,27 @@ const bytes = (n) => {
 export default function Overview() {
   const status = useLoad((signal) => api('GET', '/status', null, { signal }), [], { every: 5000 });
   return html`<${Page} title="Overview"><${Loaded} of=${{ ...status, loading: false }}>${(now) => html`<div class="stack">
-    <${Problems} of=${{ ...now, problems: now.problems.toSorted((a, b) => (a.severity > b.severity) - (a.severity < b.severity)) }} /><${Numbers} of=${now} /><${Charts} samples=${now.samples} /><${Facts} of=${now} /></div>`}<//><//>`;
+    <${Problems} of=${now} all=${worstFirst(now)} /><${Numbers} of=${now} /><${Charts} samples=${now.samples} /><${Facts} of=${now} /></div>`}<//><//>`;
 }
 
-const List = ({ of }) => html`<ul class="plain problems">${of.map((one) => html`<li key=${one.kind + (one.endpointId ?? one.taskId)}>
+const List = ({ of }) => html`<ul class="plain problems">${of.map((one) => html`<li key=${one.kind + (one.endpointId ?? one.taskId ?? one.applicationId)}>
   <${Badge} kind=${one.severity === 'critical' ? 'bad' : 'warn'}>${one.severity === 'critical' ? 'Critical' : 'Warning'}<//><div><p class="break">${one.message}</p>${about(one)}</div></li>`)}</ul>`;
 
-const Problems = ({ of: { problems, now } }) => (problems.length ? html`<section class="card"><h2>What is wrong right now</h2>
+/** The problems, the critical ones first; with what makes the server unhealthy, where none of them says it. */
+function worstFirst({ problems, health: { reason } }) {
+  const all = reason && !problems.some(({ message }) => message.includes(reason)) ? [{ severity: 'critical', kind: 'health', message: reason }, ...problems] : problems;
+  return all.toSorted((a, b) => (a.severity > b.severity) - (a.severity < b.severity));
+}
+
+const Problems = ({ of: { now }, all: problems }) => (problems.length ? html`<section class="card"><h2>What is wrong right now</h2>
     <${List} of=${problems.slice(0, 6)} />${problems.length > 6 && html`<details><summary>${count(problems.length - 6)} more</summary><${List} of=${problems.slice(6)} /></details>`}</section>`
   : html`<section class="card"><h2>All is well</h2><div class="row"><${Badge} kind="good">OK<//>
     <p>The store takes writes and has room, no endpoint fails or stands still, nothing is late, no job failed. <span class="muted">Looked at <${Time} at=${now} />.</span></p></div></section>`);
 
 /** The ways to what a problem is about. */
-function about({ applicationId: app, endpointId, taskId, kind }) {
+function about({ applicationId: app, applicationName, endpointId, taskId, kind }) {
   const ways = [
-    app && endpointId && html`<${EndpointLink} app=${app} id=${endpointId} url="Endpoint" />`, app && html`<${AppLink} id=${app} />`,
+    app && endpointId && html`<${EndpointLink} app=${app} id=${endpointId} url="Endpoint" />`, app && html`<${AppLink} id=${app} name=${applicationName} />`,
     taskId && html`<a href=${`${base}/jobs`}>Jobs</a>`, /lane|late|waiting/.test(kind) && html`<a href=${`${base}/lanes`}>Lanes</a>`,
   ].filter(Boolean);
   return ways.length > 0 && html`<p class="small row">${ways}</p>`;
@@ -39,23 +45,26 @@ function Numbers({ of: { waiting, inFlight, oldestDueSeconds, samples } }) {
   return html`<dl class="stats">${[
     ['Waiting', count(waiting), html`<a href=${`${base}/lanes`}>Lanes</a>`],
     ['In flight', count(inFlight), 'requests'],
-    ['Oldest due', oldestDueSeconds >= 1 ? duration(Math.round(oldestDueSeconds)) : 'None', 'late'],
+    ['Oldest due', oldestDueSeconds >= 1 ? duration(Math.round(oldestDueSeconds)) : 'None', oldestDueSeconds >= 1 ? 'late' : 'nothing is late'],
     ['Delivered', lastMinute('delivered'), 'in the last minute'],
     ['Failed attempts', lastMinute('failed'), 'in the last minute'],
   ].map(([name, value, more]) => html`<div class="stat"><dt>${name}</dt><dd>${value}</dd><dd class="small">${more}</dd></div>`)}</dl>`;
 }
 
-/** The half hour in steps of 20 seconds. */
+/** The last half hour, in steps of 15 seconds. */
 function Charts({ samples }) {
-  const steps = [...Map.groupBy(samples, ({ at }) => Math.floor(Date.parse(at) / 20000))].map(([step, all]) => {
-    const each = (key) => Math.round((all.reduce((sum, one) => sum + one[key], 0) / all.length / 5) * 100) / 100;
-    const most = (key) => all.reduce((max, one) => (one[key] == null ? max : Math.max(max ?? 0, one[key])), null);
-    return { label: clock(step * 20000), accepted: each('accepted'), success: each('delivered'), fail: each('failed'), value: most('latencyMsP50'), high: most('latencyMsP95') };
+  const steps = [...Map.groupBy(samples, ({ at }) => Math.floor(Date.parse(at) / 15000))].map(([step, all]) => {
+    const each = (key) => Math.round((all.reduce((sum, one) => sum + one[key], 0) / all.length / 5) * 10) / 10;
+    const most = (key) => all.reduce((max, one) => (one[key] == null ? max : Math.max(max, one[key])), null);
+    return { label: clock(step * 15000), accepted: each('accepted'), delivered: each('delivered'), failed: each('failed'), value: most('latencyMsP50'), high: most('latencyMsP95') };
   });
-  return html`<div class="cards">
-    <section class="card"><${Line} title="Accepted a second" names=${['Messages']} points=${steps.map(({ label, accepted: value }) => ({ label, value }))} /></section>
-    <section class="card"><${Bars} title="Attempts a second" names=${['Delivered', 'Failed']} points=${steps} summary=${`Last ${steps.at(-1)?.success ?? 0} delivered, ${steps.at(-1)?.fail ?? 0} failed`} /></section>
-    <section class="card"><${Line} title="Publishing to receipt" unit=" ms" names=${['Median', '95 of 100']} points=${steps} /></section></div>`;
+  const [unit, by] = steps.some(({ high }) => high > 20000) ? [' s', 1000] : [' ms', 1];
+  const latencies = steps.map(({ label, value, high }) => ({ label, value: value && value / by, high: high && high / by }));
+  const { accepted = 0, delivered = 0, failed = 0 } = steps.at(-1) ?? {};
+  return html`<div class="split level">
+    <section class="card"><${Lines} title="Messages a second" points=${steps} summary=${`Now ${accepted} accepted, ${delivered} delivered, ${failed} failed`}
+      series=${[['c-line good', 'Delivered', 'delivered'], ['c-line bad', 'Failed attempts', 'failed'], ['c-line dashed', 'Accepted', 'accepted']]} /></section>
+    <section class="card"><${Line} title="From publishing to receipt" unit=${unit} names=${['Median', '95 of 100']} points=${latencies} /></section></div>`;
 }
 
 function Facts({ of: { store, registrations: has, version, startedAt, now } }) {

@@ -128,7 +128,7 @@ export const appParts = (may) => [
  */
 export function Page({ title, crumbs = [], actions, intro, app, tab, badge, children }) {
   const heading = useRef();
-  const { may } = useSession();
+  const { may, applicationId } = useSession();
   const { name } = useApp(surface === 'console' ? app : null);
   useEffect(() => { document.title = `${title} · ${name ? `${name} · ` : ''}${brand}`; }, [title, name]);
   useEffect(() => { if (hasMoved()) heading.current.focus({ preventScroll: true }); }, []);
@@ -145,7 +145,7 @@ export function Page({ title, crumbs = [], actions, intro, app, tab, badge, chil
       ${actions && html`<div class="actions">${actions}</div>`}
     </div>
     ${intro && html`<p class="intro">${intro}</p>`}
-    ${inConsole && tab && html`<${Tabs} label="Application" tabs=${appParts(may).map(([key, label, rest]) => [label, pagePath(app, rest), key === tab])} />`}
+    ${inConsole && tab && !applicationId && html`<${Tabs} label="Application" tabs=${appParts(may).map(([key, label, rest]) => [label, pagePath(app, rest), key === tab])} />`}
     ${children}
   </div>`;
 }
@@ -433,12 +433,15 @@ export function Form({ form, onSubmit, check, submit = 'Save', cancel, children,
   const claimed = new Set([...places].flatMap(at));
   const others = Object.keys(fields).filter((key) => !claimed.has(key));
   const guarded = guard && form.dirty && !busy;
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!guard) return undefined;
     setGuard(guarded ? stay : null);
     return () => setGuard(null);
   }, [guarded]);
-  const showFirst = () => setTimeout(() => (ref.current?.querySelector('[aria-invalid=true]') ?? ref.current?.querySelector('.form-error'))?.focus(), 30);
+  const showFirst = () => setTimeout(() => {
+    const found = (what) => ref.current?.querySelector(what);
+    (found('[aria-invalid=true]') ?? found('.field-error[tabindex]') ?? found('.form-error'))?.focus();
+  }, 30);
   const send = async (event) => {
     event.preventDefault();
     if (busy) return;
