@@ -41,6 +41,7 @@ mod form;
 mod import_document;
 mod jobs;
 mod keys;
+mod lanes;
 mod message_batch;
 mod message_body;
 mod messages;
@@ -69,6 +70,7 @@ mod visits;
 use access::{Action, Caller};
 use error::Failure;
 use extract::json;
+pub use lanes::{LaneNow, LaneWatch};
 use operation::{Content, Operation};
 pub use reference::Reference;
 pub use visits::Visits;
@@ -88,6 +90,7 @@ pub struct Context {
     /// By the profile's name, a request as it would be sent.
     pub example_requests: BTreeMap<String, serde_json::Value>,
     pub reference: Reference,
+    pub lanes: LaneWatch,
     /// Who is signed in in a browser.
     pub visits: Visits,
 }
@@ -133,6 +136,7 @@ fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         test_events::operations(),
         replays::operations(),
         jobs::operations(),
+        lanes::operations(),
         usage::operations(),
         event_types::operations(),
         event_type_import::operations(),
@@ -317,6 +321,7 @@ mod tests {
             (Method::POST, "/api/v1/app/a/endpoint/e/replay-missing/"),
             (Method::POST, "/api/v1/app/a/endpoint/e/bulk-replay"),
             (Method::GET, "/api/v1/background-task"),
+            (Method::GET, "/api/v1/lane"),
             (Method::GET, "/api/v1/background-task/t"),
             (Method::POST, "/api/v1/background-task/t/cancel"),
             (Method::POST, "/api/v1/stats/usage/app"),
