@@ -1,7 +1,8 @@
 //! Profiles, for those who choose one for an endpoint: `/api/v1/profile`.
 //!
 //! Anyone with a valid credential reads them: they are the operator's settings, without secrets.
-//! Templates are not shown but for the request that they make of an example.
+//! Whoever receives requests must check their signatures, so the templates are shown as they are
+//! written, beside the request that they make of an example.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,9 @@ use super::extract::{json, path_part};
 use super::operation::Operation;
 use super::page::{Listed, Query, page_parameters};
 use super::retry::Retry;
-use crate::domain::profile::{Method, Profile, Success};
+use crate::domain::profile::{
+    Algorithm, Encoding, KeyEncoding, Method, Profile, Signature, Success,
+};
 use crate::domain::secret::SecretForm;
 use crate::error::Error;
 
@@ -40,12 +43,67 @@ struct ProfileOut<'a> {
     secret_hint: &'static str,
     /// Those that an endpoint cannot have as its own, in lower case.
     header_names: Vec<String>,
+    /// The headers of Standard Webhooks begin with this; null where there are none.
+    #[schemars(with = "Option<String>", extend("enum" = ["webhook", "svix", null]))]
+    standard_webhooks: Option<&'a str>,
+    /// By which the receiver knows the sender, beside Standard Webhooks.
+    signatures: Vec<SignatureOut<'a>>,
+    /// Templates of further headers, by their names.
+    headers: &'a BTreeMap<String, String>,
+    /// Template of the URL; null where it is the endpoint's.
+    url: Option<&'a str>,
     success: SuccessOut<'a>,
     timeout_seconds: u64,
     retry: Retry,
     /// A request as it would be sent.
     #[schemars(with = "Option<BTreeMap<String, Value>>")]
     example_request: Option<&'a Value>,
+}
+
+/// A header that is a signature, or a secret. What is null is not set.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct SignatureOut<'a> {
+    header: &'a str,
+    /// `static` is the newest secret itself.
+    #[schemars(
+        with = "String",
+        extend("enum" = ["hmac-sha1", "hmac-sha256", "hmac-sha512", "ed25519", "static"])
+    )]
+    algorithm: Algorithm,
+    /// Of the signature; hex where null.
+    #[schemars(with = "Option<String>", extend("enum" = ["hex", "base64", null]))]
+    encoding: Option<Encoding>,
+    /// How the secret's text becomes the key; as given where null.
+    #[schemars(
+        with = "Option<String>",
+        extend("enum" = ["given", "base64", "hex", "whsec", null])
+    )]
+    key: Option<KeyEncoding>,
+    /// Template of what is signed; the body's bytes where null.
+    content: Option<&'a str>,
+    /// Stands before each signature.
+    prefix: Option<&'a str>,
+    /// Stands between signatures, of which each live secret makes one, the newest first; only the
+    /// newest signs where null.
+    separator: Option<&'a str>,
+    /// Template of the header's value around `{{ signature }}`, which is alone where null.
+    format: Option<&'a str>,
+}
+
+impl<'a> From<&'a Signature> for SignatureOut<'a> {
+    fn from(signature: &'a Signature) -> Self {
+        SignatureOut {
+            header: &signature.header,
+            algorithm: signature.algorithm,
+            encoding: signature.encoding,
+            key: signature.key,
+            content: signature.content.as_deref(),
+            prefix: signature.prefix.as_deref(),
+            separator: signature.separator.as_deref(),
+            format: signature.format.as_deref(),
+        }
+    }
 }
 
 /// What an answer must be like for a message to count as delivered.
@@ -91,6 +149,10 @@ impl<'a> ProfileOut<'a> {
             secret_form: secret_form_word(form),
             secret_hint: secret_hint(form),
             header_names: profile.header_names(),
+            standard_webhooks: profile.standard_webhooks.as_deref(),
+            signatures: profile.signatures.iter().map(SignatureOut::from).collect(),
+            headers: &profile.headers,
+            url: profile.url.as_deref(),
             success: SuccessOut::from(&profile.success),
             timeout_seconds: profile
                 .timeout_seconds

@@ -77,14 +77,18 @@ async fn profiles_are_listed_with_what_one_needs_to_choose() {
                 "description",
                 "exampleRequest",
                 "headerNames",
+                "headers",
                 "isDefault",
                 "methods",
                 "name",
                 "retry",
                 "secretForm",
                 "secretHint",
+                "signatures",
+                "standardWebhooks",
                 "success",
                 "timeoutSeconds",
+                "url",
             ]
         );
         let name = profile["name"].as_str().unwrap();
@@ -135,6 +139,38 @@ async fn profiles_are_listed_with_what_one_needs_to_choose() {
         404,
         "not_found",
     );
+}
+
+#[actix_web::test]
+async fn a_profile_shows_how_its_requests_are_signed() {
+    let server = started().await;
+    let one = async |name: &str| server.get(&format!("{PROFILES}/{name}")).await.expect(200);
+    for (name, family) in [("standard", "webhook"), ("svix", "svix")] {
+        let profile = one(name).await;
+        assert_shows(
+            &profile,
+            &[
+                ("standardWebhooks", &format!("{family:?}")),
+                ("signatures", "[]"),
+                ("headers", "{}"),
+                ("url", "null"),
+            ],
+        );
+    }
+    let github = one("github").await;
+    assert_eq!(github["standardWebhooks"], Value::Null);
+    assert_eq!(
+        github["signatures"],
+        json!([{ "header": "X-Hub-Signature-256", "algorithm": "hmac-sha256", "encoding": null,
+            "key": null, "content": null, "prefix": "sha256=", "separator": null, "format": null }])
+    );
+    let shown = github["headers"].as_object().expect("an object");
+    assert_eq!(shown["X-GitHub-Event"], "{{ message.event_type }}");
+    let ioffice = one("ioffice").await;
+    let url = ioffice["url"].as_str().expect("a template");
+    assert!(url.starts_with("{{ endpoint.url }}/"), "{url}");
+    let configured = server.config().profiles["ioffice"].url.clone();
+    assert_eq!(Some(url), configured.as_deref(), "as it is written");
 }
 
 #[actix_web::test]
