@@ -121,6 +121,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let send_settings = Arc::new(delivery::Settings::from_config(&config)?);
         let example_requests = send_settings.example_requests();
+        let previewing = send_settings.clone();
         let pages = web::Data::new(console::Pages::new(&config)?);
         let store = Store::open(
             store::Settings::from_config(&config),
@@ -142,6 +143,7 @@ impl Server {
             addresses: Box::new(move |url| address_rule.url_problem(url)),
             metrics: metrics.clone(),
             example_requests,
+            preview: Box::new(move |profile, draft| previewing.preview(profile, draft)),
             reference: api::reference(),
             lanes: lane_watch(scheduler.lanes()),
             visits: api::Visits::default(),

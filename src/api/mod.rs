@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::domain::profile::Draft;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
@@ -81,6 +82,9 @@ pub use cors::Cors;
 /// answer only: what counts is the check at each connection.
 pub type AddressCheck = Box<dyn Fn(&url::Url) -> Option<String> + Send + Sync>;
 
+/// The request that the profile with this name makes of a draft, or why it makes none.
+pub type Preview = Box<dyn Fn(&str, Draft) -> Result<serde_json::Value, String> + Send + Sync>;
+
 /// What handlers work with.
 pub struct Context {
     pub store: Store,
@@ -89,6 +93,7 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// By the profile's name, a request as it would be sent.
     pub example_requests: BTreeMap<String, serde_json::Value>,
+    pub preview: Preview,
     pub reference: Reference,
     pub lanes: LaneWatch,
     /// Who is signed in in a browser.
@@ -141,7 +146,7 @@ fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         event_types::operations(),
         event_type_import::operations(),
         channels::operations(),
-        profiles::operations(),
+        profiles::operations(bytes_max),
         tokens::operations(),
         keys::operations(),
         sessions::operations(),
@@ -331,6 +336,7 @@ mod tests {
             (Method::DELETE, "/api/v1/event-type/x.y"),
             (Method::GET, "/api/v1/profile"),
             (Method::GET, "/api/v1/profile/standard"),
+            (Method::POST, "/api/v1/profile/standard/preview"),
             (Method::GET, "/api/v1/token"),
             (Method::DELETE, "/api/v1/token/t"),
             (Method::GET, "/api/v1/app/a/token"),
