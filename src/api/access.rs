@@ -62,6 +62,8 @@ pub enum Action {
     /// Make links to the portal, and end what they gave.
     ChangeSessions,
     ReadMetrics,
+    /// How the server is, and what is wrong right now.
+    ReadStatus,
     /// The organisation's own endpoints, and everything about them.
     OwnEndpoints,
     /// An application's own tokens, its API keys: list, create, revoke.
@@ -70,7 +72,7 @@ pub enum Action {
 
 impl Action {
     /// All of them, with the names by which pages are told what to show.
-    pub const ALL: [(Action, &str); 23] = [
+    pub const ALL: [(Action, &str); 24] = [
         (Action::ListApplications, "listApplications"),
         (Action::ChangeApplications, "changeApplications"),
         (Action::ReadApplication, "readApplication"),
@@ -92,6 +94,7 @@ impl Action {
         (Action::ChangeGrants, "changeGrants"),
         (Action::ChangeSessions, "changeSessions"),
         (Action::ReadMetrics, "readMetrics"),
+        (Action::ReadStatus, "readStatus"),
         (Action::OwnEndpoints, "ownEndpoints"),
         (Action::OwnKeys, "ownKeys"),
     ];
@@ -143,6 +146,7 @@ fn permit(role: Role, action: Action) -> Permit {
         Action::ChangeGrants => [Everywhere, Never, Users, Never, Never],
         Action::ChangeSessions => [Everywhere, Never, Never, Never, Never],
         Action::ReadMetrics => [Everywhere, Never, Never, Never, Never],
+        Action::ReadStatus => [Everywhere, Never, Never, Never, Never],
         Action::OwnEndpoints => [Everywhere, Never, Never, Never, Never],
         Action::OwnKeys => [Everywhere, Never, Never, Never, Own],
     };
@@ -179,6 +183,7 @@ fn session_may(capabilities: Capabilities, action: Action) -> bool {
         | Action::ChangeGrants
         | Action::ChangeSessions
         | Action::ReadMetrics
+        | Action::ReadStatus
         | Action::OwnEndpoints => false,
     }
 }
@@ -603,7 +608,7 @@ mod tests {
             SendMissing,
             OwnKeys,
         ];
-        const NEVER: [Action; 10] = [
+        const NEVER: [Action; 11] = [
             ListApplications,
             ChangeApplications,
             ChangeEventTypes,
@@ -614,6 +619,7 @@ mod tests {
             ChangeGrants,
             ChangeSessions,
             ReadMetrics,
+            ReadStatus,
         ];
         for (capabilities, beside_looking) in [
             (vec![], vec![]),

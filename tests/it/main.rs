@@ -50,6 +50,7 @@ mod sessions;
 mod signatures;
 mod soundness;
 mod stats;
+mod status;
 mod test_events;
 mod throttle;
 mod tls;
