@@ -193,7 +193,7 @@ impl<'a> JobOut<'a> {
 }
 
 /// Why a job does not go on just now.
-fn pause(store: &Store, catalog: &Catalog, job: &Job) -> Option<String> {
+pub fn pause(store: &Store, catalog: &Catalog, job: &Job) -> Option<String> {
     let replay = job.replay()?;
     let endpoint = catalog.endpoint(job.organisation, replay.endpoint)?;
     match endpoint.disabled {
