@@ -89,7 +89,7 @@ function pointsOf(series, hours, step) {
     if (one.answered) point.high = Math.max(point.high, one.latencyMsMax);
   }
   // Seconds where milliseconds would have too many digits.
-  const unit = Math.max(...points.map((point) => point.high)) > 10000 ? 1000 : 1;
+  const unit = Math.max(...points.map((point) => point.high)) > 2000 ? 1000 : 1;
   const scaled = (ms) => (ms == null ? null : +(ms / unit).toFixed(unit > 1 ? 2 : 0));
   return [unit > 1 ? ' s' : ' ms', points.map((point) => ({ ...point, label: (step > 1 ? onDay : atHour).format(point.at), value: scaled(point.answered ? point.sum / point.answered : null), high: scaled(point.high) }))];
 }
