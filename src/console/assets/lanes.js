@@ -15,7 +15,7 @@ export default function Lanes() {
     col('Waiting', ({ waiting, waitingIsMore }) => count(waiting) + (waitingIsMore ? '+' : ''), 'num'),
     col('In flight', ({ inFlight }) => count(inFlight), 'num'),
     col('Oldest due', ({ oldestDueAt }) => html`<${Time} at=${oldestDueAt} />`),
-    col('Next attempt', ({ nextDueAt }) => (Date.parse(nextDueAt) < Date.now() ? 'now' : html`<${Time} at=${nextDueAt} />`)),
+    col('Next attempt', ({ state, nextDueAt }) => (state === 'held' ? html`<span class="muted">–</span>` : Date.parse(nextDueAt) < Date.now() ? 'now' : html`<${Time} at=${nextDueAt} />`)),
   ];
   return html`<${Page} title="Lanes" intro="Each endpoint has a lane of its own, so that none holds up another. Up to 100 that have work, the worst first; looked at every 5 seconds.">
     <${Listing} of=${{ ...lanes, loading: false }} caption="Lanes with work" columns=${columns} rowKey=${(lane) => lane.endpointId} empty=${['Nothing waits', 'All that was published has been sent.']} />
