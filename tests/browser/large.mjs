@@ -1,0 +1,168 @@
+// Ten thousand endpoints, and the clock: how fast the first page is there, how large the scripts
+// are, and that lists stay a page long.
+
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+
+import {
+  assert,
+  concurrently,
+  customer,
+  openPortal,
+  owner,
+  run,
+  SERVER_URL,
+  settled,
+  signIn,
+  TOKEN,
+  url,
+} from "./lib.mjs";
+import { eventTypes } from "./world.mjs";
+
+const ENDPOINTS = Number(process.env.ENDPOINTS ?? 10_000);
+/** Generous: what a list or an answer to a search may take in a debug build. */
+const LIST_WITHIN_MS = 3_000;
+const ASSETS = join(import.meta.dirname, "../../src/console/assets");
+
+await eventTypes();
+const large = await customer("Large", "large");
+const small = await customer("Small", "small");
+await small.endpoint({ url: url("/small"), description: "The only one" });
+const begun = Date.now();
+const numbers = Array.from({ length: ENDPOINTS }, (_, number) => number);
+await concurrently(64, numbers, (number) =>
+  large.endpoint({
+    uid: `branch-${number}`,
+    url: url(`/branch/${number}`),
+    description: `Branch ${number}`,
+    eventTypes: ["order.created"],
+    disabled: number % 10 === 0,
+  }),
+);
+console.log(`${ENDPOINTS} endpoints in ${Date.now() - begun} ms`);
+
+/** What the browser measured of the page that it just loaded, in milliseconds. */
+const timings = (page) =>
+  page.evaluate(async () => {
+    const paint = await new Promise((seen) =>
+      new PerformanceObserver((list, observer) => {
+        const [first] = list.getEntriesByName("first-contentful-paint");
+        if (!first) return;
+        observer.disconnect();
+        seen(first.startTime);
+      }).observe({ type: "paint", buffered: true }),
+    );
+    const entries = [
+      ...performance.getEntriesByType("navigation"),
+      ...performance.getEntriesByType("resource"),
+    ];
+    return {
+      paint,
+      requests: entries.map(({ name, requestStart, responseStart, responseEnd, ...one }) => ({
+        path: new URL(name).pathname,
+        server: responseEnd - requestStart,
+        end: responseEnd,
+        bytes: one.transferSize,
+      })),
+    };
+  });
+
+/** Counts what the list shows, and how long it took to show it. */
+async function timed(act) {
+  const start = Date.now();
+  await act();
+  return Date.now() - start;
+}
+
+await run({
+  "all scripts together have less than 100 KiB": async () => {
+    const sizes = readdirSync(ASSETS, { recursive: true })
+      .filter((name) => name.endsWith(".js"))
+      .map((name) => [name, statSync(join(ASSETS, name)).size]);
+    const sum = sizes.reduce((total, [, size]) => total + size, 0);
+    console.log(`        ${(sum / 1024).toFixed(1)} KiB in ${sizes.length} scripts`);
+    assert(sum < 100 * 1024, JSON.stringify(Object.fromEntries(sizes)));
+    // What is served is what lies there.
+    for (const [name, size] of sizes) {
+      const answer = await fetch(`${SERVER_URL}/console/assets/${name}`);
+      const bytes = Buffer.from(await answer.arrayBuffer());
+      assert.equal(answer.status, 200, name);
+      assert.match(answer.headers.get("content-type"), /^(text|application)\/javascript/, name);
+      assert.equal(bytes.length, size, name);
+      assert(bytes.equals(readFileSync(join(ASSETS, name))), name);
+    }
+  },
+
+  "the first page is there in 100 ms": async (step) => {
+    for (const [surface, enter] of [
+      ["console", (page) => signIn(page, TOKEN)],
+      ["portal", async (page) => openPortal(page, await small.link())],
+    ]) {
+      const page = await step.page();
+      await enter(page);
+      // Once more with nothing kept: the best of some loads is what the machine can do.
+      const client = await page.context().newCDPSession(page);
+      const loads = [];
+      for (let load = 0; load < 5; load += 1) {
+        await client.send("Network.clearBrowserCache");
+        await page.goto(`${SERVER_URL}/${surface}`);
+        await settled(page);
+        const { paint, requests } = await timings(page);
+        const first = requests.filter((one) => !one.path.startsWith("/api/"));
+        const server = first.reduce((sum, one) => sum + one.server, 0);
+        loads.push({ server, end: Math.max(...first.map((one) => one.end)), paint });
+      }
+      const best = (name) => Math.min(...loads.map((one) => one[name]));
+      const [server, end, paint] = ["server", "end", "paint"].map(best);
+      console.log(
+        `        ${surface}: ${server.toFixed(0)} ms in all requests for shell and assets, ` +
+          `the last there after ${end.toFixed(0)} ms, first paint after ${paint.toFixed(0)} ms`,
+      );
+      assert(server < 100, `shell and assets take ${server} ms of the server's time`);
+    }
+  },
+
+  "a list of ten thousand is shown a page at a time, and found in by the server": async (step) => {
+    for (const [surface, enter] of [
+      ["console", (page) => signIn(page, TOKEN)],
+      ["portal", async (page) => openPortal(page, await large.link())],
+    ]) {
+      const page = await step.page();
+      await enter(page);
+      const path = surface === "console" ? `/console/app/${large.id}` : "/portal";
+      const rows = page.getByRole("main").getByRole("link", { name: /Branch \d+|\/branch\/\d+/ });
+      const shown = await timed(async () => {
+        await page.goto(SERVER_URL + path);
+        await rows.first().waitFor();
+      });
+      const count = await rows.count();
+      assert(count > 5 && count <= 100, `${count} rows`);
+      const first = await rows.first().innerText();
+      const turned = await timed(async () => {
+        await page.getByRole("button", { name: "Next" }).or(page.getByRole("link", { name: "Next" })).click();
+        await page.waitForFunction((text) => !document.body.innerText.includes(text), first);
+      });
+      const found = await timed(async () => {
+        await page.getByRole("searchbox").first().fill("branch-7777");
+        await page.getByText("Branch 7777").first().waitFor();
+        await page.waitForFunction(() => !document.body.innerText.includes("Branch 1\n"));
+      });
+      const nothing = await timed(async () => {
+        await page.getByRole("searchbox").first().fill("no such branch");
+        await page.getByText(/no .*(match|found|webhook|endpoint)/i).first().waitFor();
+      });
+      console.log(`        ${surface}: ${JSON.stringify({ shown, turned, found, nothing })} ms`);
+      for (const [what, took] of Object.entries({ shown, turned, found, nothing })) {
+        assert(took < LIST_WITHIN_MS, `${surface}: ${what} took ${took} ms`);
+      }
+    }
+  },
+
+  "a customer beside it notices nothing": async (step) => {
+    const page = await step.page();
+    await openPortal(page, await small.link());
+    await page.getByText("The only one").first().waitFor();
+    const applications = await owner.get("/app?limit=2");
+    assert.equal(applications.data.length, 2);
+  },
+});
