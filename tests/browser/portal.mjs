@@ -94,7 +94,7 @@ await run({
     await everything(page, "Entities").uncheck();
     await page.getByLabel("Rotterdam").check();
 
-    await page.getByRole("radio", { name: /^Basic/ }).check();
+    await page.getByLabel("Authentication").selectOption("basic");
     await page.getByRole("textbox", { name: "Username" }).fill("northwind");
     await page.getByLabel("Password", { exact: true }).fill("pass:word");
     await button(page, "Add Header").click();
@@ -315,6 +315,8 @@ await run({
   },
 
   "the log of attempts: filters, search, pages": async (step) => {
+    // A search for what there is not.
+    step.allow(404);
     let failing = true;
     answers["/log"] = (_, response) => response.writeHead(failing ? 503 : 200).end();
     const { app, page, endpoint, path } = await arriveAt(step, "/log");
