@@ -14,10 +14,12 @@ pub mod scheduler;
 
 pub mod delivery;
 
+mod asset;
 pub mod clock;
 pub mod config;
 pub mod error;
 pub mod telemetry;
 
 pub mod cli;
+pub mod console;
 pub mod server;

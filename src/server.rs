@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::api;
 use crate::clock::Clock;
 use crate::config::{self, Config, Flags};
+use crate::console;
 use crate::delivery::{self, address::AddressRule};
 use crate::jobs::Jobs;
 use crate::scheduler::Scheduler;
@@ -120,6 +121,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let send_settings = Arc::new(delivery::Settings::from_config(&config)?);
         let example_requests = send_settings.example_requests();
+        let pages = web::Data::new(console::Pages::new(&config)?);
         let store = Store::open(
             store::Settings::from_config(&config),
             clock,
@@ -141,12 +143,14 @@ impl Server {
             metrics: metrics.clone(),
             example_requests,
             reference: api::reference(),
+            visits: api::Visits::default(),
         });
         let cors = api::Cors::new(&context.config.server.cors_origins);
         let app = move || {
             let cors = cors.clone();
             App::new()
                 .wrap_fn(move |request, service| cors.around(request, service))
+                .configure(console::configure(pages.clone()))
                 .configure(api::configure(context.clone()))
         };
         let http = HttpServer::new(app)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use process::ledger::Ledger;
+use process::ledger::{End, Ledger};
 use process::receiver::{Receiver, Reply};
 use process::{Api, Launch, Server, say, scratch, seed, until};
 use rand::rngs::StdRng;
@@ -59,12 +59,12 @@ fn every_accepted_message_arrives_across_twenty_kills() {
 
 fn kill_under_load(server: &mut Server, ledger: &Ledger, path: &str, load_time: Duration) {
     let api = server.api.clone();
-    let dying = AtomicBool::new(false);
+    let end = End::by_kill();
     std::thread::scope(|scope| {
-        scope.spawn(|| ledger.publish(&api, path, 8, &dying));
+        scope.spawn(|| ledger.publish(&api, path, 8, &end));
         // Not to wait for anything: the moment of the kill is the random input of this test.
         std::thread::sleep(load_time);
-        dying.store(true, Ordering::SeqCst);
+        end.comes();
         server.process.kill();
     });
 }

@@ -30,6 +30,7 @@ fn with_nothing_else_going_on_no_write_is_unsynced_when_a_202_goes_out() {
         connections: 1,
         messages_each: 20,
         disabled: true,
+        failing_after: None,
     });
     let answers = accepted(&calls);
     assert_eq!(answers.len(), 20, "each message is answered with a 202");
@@ -50,6 +51,7 @@ fn under_load_each_message_is_synced_in_both_databases_before_its_202() {
         connections: 8,
         messages_each: 15,
         disabled: false,
+        failing_after: None,
     });
     let answers = accepted(&calls);
     assert_eq!(answers.len(), 8 * 15, "each message is answered with a 202");
@@ -59,6 +61,33 @@ fn under_load_each_message_is_synced_in_both_databases_before_its_202() {
         }
     }
     check_trace(&calls, &answers);
+}
+
+/// A power cut in a test cannot show this: a file system that is shut down while it syncs may say
+/// that it did.
+#[test]
+fn a_sync_that_fails_is_never_answered_with_a_202_and_ends_the_process() {
+    if !can_run("syscalls", missing()) {
+        return;
+    }
+    let calls = trace_publishing(Load {
+        connections: 4,
+        messages_each: 500,
+        disabled: true,
+        failing_after: Some(60),
+    });
+    let failed = |call: &&Call| call.name == "fdatasync" && call.result == Some(-1);
+    let first_failure = calls.iter().find(failed).expect("a sync was made to fail");
+    let answers = accepted(&calls);
+    assert!(answers.len() > 10, "only {} 202s: no proof", answers.len());
+    for answer in &answers {
+        for database in [Database::Live, Database::Slice] {
+            assert_eq!(own_write_synced(&calls, database, answer), Ok(()));
+        }
+        // What was on disk in time may still be on its way out.
+        let in_time = answer.received < first_failure.started;
+        assert!(in_time, "{} came after a sync had failed", answer.marker);
+    }
 }
 
 /// What holds for a trace as a whole.
@@ -86,6 +115,8 @@ struct Load {
     messages_each: usize,
     /// Whether the endpoint is: its deliveries are held, and nothing else writes.
     disabled: bool,
+    /// After how many syncs by one thread every further one fails; the server must end by itself.
+    failing_after: Option<u32>,
 }
 
 /// Runs a server under strace, publishes to it, stops it and returns what it called.
@@ -93,9 +124,16 @@ fn trace_publishing(load: Load) -> Vec<Call> {
     let directory = scratch();
     let trace = directory.path().join("trace");
     let trace_path = trace.to_str().expect("a temporary path is UTF-8");
-    let launch = Launch::new(directory.path().join("data")).under(&[
+    let mut tracer = vec![
         "strace", "-D", "-f", "-q", "-y", "-s", "1000000", "-o", trace_path, "-e", TRACED,
-    ]);
+    ];
+    let inject = load
+        .failing_after
+        .map(|count| format!("inject=fdatasync:error=EIO:when={}+", count + 1));
+    if let Some(inject) = &inject {
+        tracer.extend(["-e", inject]);
+    }
+    let launch = Launch::new(directory.path().join("data")).under(&tracer);
     let receiver = Receiver::start(|_| Reply::Status(200));
     let mut server = launch.start();
     let event_type = json!({ "name": "traced.event", "description": "for the test" });
@@ -123,19 +161,25 @@ fn trace_publishing(load: Load) -> Vec<Call> {
                         "eventType": "traced.event",
                         "payload": { "marker": marker(connection, number), "text": padding },
                     });
-                    let answer = stream
-                        .request("POST", path, &message.to_string())
-                        .expect("the server answers");
-                    assert_eq!(answer.status, 202);
+                    let answer = stream.request("POST", path, &message.to_string());
+                    if load.failing_after.is_some()
+                        && answer.as_ref().map_or(true, |answer| answer.status != 202)
+                    {
+                        break;
+                    }
+                    assert_eq!(answer.expect("the server answers").status, 202);
                 }
             });
         }
     });
-    server.process.terminate();
-    server
+    if load.failing_after.is_none() {
+        server.process.terminate();
+    }
+    let status = server
         .process
         .wait(Duration::from_secs(60))
         .expect("the server stops");
+    assert_eq!(status.success(), load.failing_after.is_none(), "{status}");
     // The tracer outlives what it traces by a moment.
     let end = format!("{} +++ exited", server.process.id());
     until(Duration::from_secs(60), || {

@@ -64,6 +64,37 @@ pub enum Action {
     ReadMetrics,
     /// The organisation's own endpoints, and everything about them.
     OwnEndpoints,
+    /// An application's own tokens, its API keys: list, create, revoke.
+    OwnKeys,
+}
+
+impl Action {
+    /// All of them, with the names by which pages are told what to show.
+    pub const ALL: [(Action, &str); 23] = [
+        (Action::ListApplications, "listApplications"),
+        (Action::ChangeApplications, "changeApplications"),
+        (Action::ReadApplication, "readApplication"),
+        (Action::ReadEventTypes, "readEventTypes"),
+        (Action::ChangeEventTypes, "changeEventTypes"),
+        (Action::Publish, "publish"),
+        (Action::ReadEndpoints, "readEndpoints"),
+        (Action::ChangeEndpoints, "changeEndpoints"),
+        (Action::ReadSecrets, "readSecrets"),
+        (Action::ChangeSecrets, "changeSecrets"),
+        (Action::SendAgain, "sendAgain"),
+        (Action::SendMissing, "sendMissing"),
+        (Action::ReadHistory, "readHistory"),
+        (Action::ReadJobs, "readJobs"),
+        (Action::ReadUsage, "readUsage"),
+        (Action::Expunge, "expunge"),
+        (Action::ReadTokens, "readTokens"),
+        (Action::ChangeTokens, "changeTokens"),
+        (Action::ChangeGrants, "changeGrants"),
+        (Action::ChangeSessions, "changeSessions"),
+        (Action::ReadMetrics, "readMetrics"),
+        (Action::OwnEndpoints, "ownEndpoints"),
+        (Action::OwnKeys, "ownKeys"),
+    ];
 }
 
 /// How far a role's permission goes.
@@ -113,6 +144,7 @@ fn permit(role: Role, action: Action) -> Permit {
         Action::ChangeSessions => [Everywhere, Never, Never, Never, Never],
         Action::ReadMetrics => [Everywhere, Never, Never, Never, Never],
         Action::OwnEndpoints => [Everywhere, Never, Never, Never, Never],
+        Action::OwnKeys => [Everywhere, Never, Never, Never, Own],
     };
     row[column]
 }
@@ -134,6 +166,8 @@ fn session_may(capabilities: Capabilities, action: Action) -> bool {
         }
         Action::ChangeSecrets => has_one_of(&[ManageEndpointSecret, ManageEndpoint]),
         Action::SendAgain | Action::SendMissing => has_one_of(&[CreateAttempts]),
+        // A key does what the role does, so it is for those who may do nearly all of that.
+        Action::OwnKeys => has_one_of(&[ManageEndpoint]),
         Action::ListApplications
         | Action::ChangeApplications
         | Action::ChangeEventTypes
@@ -214,8 +248,26 @@ impl Caller {
             Credential::Session(_, capabilities) if !session_may(capabilities, action) => {
                 Permit::Never
             }
+            // An application's people make keys in the portal; a key makes no others.
+            Credential::Token(_) | Credential::Signed { .. }
+                if self.role == Role::Application && action == Action::OwnKeys =>
+            {
+                Permit::Never
+            }
             _ => permit(self.role, action),
         }
+    }
+
+    /// The names of all that the caller may do, wherever that is.
+    pub fn may_do(&self) -> Vec<&'static str> {
+        let all = Action::ALL.into_iter();
+        let allowed = all.filter(|(action, _)| self.permit(*action) != Permit::Never);
+        allowed.map(|(_, name)| name).collect()
+    }
+
+    /// The only application that the caller can see.
+    pub fn own_application(&self) -> Option<ApplicationId> {
+        self.application
     }
 
     pub fn role(&self) -> Role {
@@ -367,7 +419,7 @@ impl Caller {
         }
     }
 
-    fn of(proof: Proof<'_>) -> Caller {
+    pub fn of(proof: &Proof<'_>) -> Caller {
         match proof {
             Proof::Token(token) => Caller {
                 organisation: token.organisation,
@@ -449,7 +501,7 @@ impl FromRequest for Caller {
     type Future = Ready<Result<Caller, Failure>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(with_proof(request, Caller::of).map_err(Failure::Of))
+        ready(with_proof(request, |proof| Caller::of(&proof)).map_err(Failure::Of))
     }
 }
 
@@ -470,32 +522,9 @@ mod tests {
     fn each_role_may_do_what_the_design_says_and_nothing_else() {
         use Action::*;
         use Permit::{Everywhere, Granted, Own, Users};
-        const ACTIONS: [Action; 22] = [
-            ListApplications,
-            ChangeApplications,
-            ReadApplication,
-            ReadEventTypes,
-            ChangeEventTypes,
-            Publish,
-            ReadEndpoints,
-            ChangeEndpoints,
-            ReadSecrets,
-            ChangeSecrets,
-            SendAgain,
-            SendMissing,
-            ReadHistory,
-            ReadJobs,
-            ReadUsage,
-            Expunge,
-            ReadTokens,
-            ChangeTokens,
-            ChangeGrants,
-            ChangeSessions,
-            ReadMetrics,
-            OwnEndpoints,
-        ];
+        let actions = Action::ALL.map(|(action, _)| action);
         let allowed = |role| match role {
-            Role::Owner => ACTIONS.map(|action| (action, Everywhere)).to_vec(),
+            Role::Owner => actions.map(|action| (action, Everywhere)).to_vec(),
             Role::Publisher => vec![
                 (ReadApplication, Everywhere),
                 (ReadEventTypes, Everywhere),
@@ -538,10 +567,11 @@ mod tests {
                 (SendMissing, Own),
                 (ReadHistory, Own),
                 (ReadJobs, Own),
+                (OwnKeys, Own),
             ],
         };
         for role in Role::ALL {
-            let found = ACTIONS
+            let found = actions
                 .map(|action| (action, permit(role, action)))
                 .into_iter()
                 .filter(|(_, permit)| *permit != Permit::Never);
@@ -560,7 +590,7 @@ mod tests {
             ReadHistory,
             ReadJobs,
         ];
-        const ROLE: [Action; 10] = [
+        const ROLE: [Action; 11] = [
             ReadApplication,
             ReadEventTypes,
             ReadEndpoints,
@@ -571,6 +601,7 @@ mod tests {
             ChangeSecrets,
             SendAgain,
             SendMissing,
+            OwnKeys,
         ];
         const NEVER: [Action; 10] = [
             ListApplications,
@@ -593,7 +624,7 @@ mod tests {
             (vec![CreateAttempts], vec![SendAgain, SendMissing]),
             (
                 vec![ManageEndpoint],
-                vec![ChangeEndpoints, ReadSecrets, ChangeSecrets],
+                vec![ChangeEndpoints, ReadSecrets, ChangeSecrets, OwnKeys],
             ),
             (
                 vec![ManageEndpoint, CreateAttempts],
@@ -603,6 +634,7 @@ mod tests {
                     ChangeSecrets,
                     SendAgain,
                     SendMissing,
+                    OwnKeys,
                 ],
             ),
         ] {

@@ -1,8 +1,12 @@
 //! Credentials: where a request carries one, and what stands behind it.
 //!
+//! It stands in a header, or the visit that a cookie names holds it: see `visits`.
+//!
 //! A token of ours is found by its SHA-256, which is compared in constant time once more. What has
 //! the shape of a signed token (JWT) is one where `auth.jwt_secret` is set; no token of ours has a
 //! dot. Nothing here says what may be done: that is `access`.
+
+use std::ops::Deref;
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::{HttpRequest, web};
@@ -10,6 +14,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::Context;
+use super::visits::{self, Surface};
 use crate::clock::Timestamp;
 use crate::domain::jwt::{Claims, JwtSecret};
 use crate::domain::token::Token;
@@ -33,31 +38,83 @@ pub enum Proof<'a> {
 
 /// Does something with what stands behind a request's credential.
 pub fn with_proof<T>(request: &HttpRequest, then: impl FnOnce(Proof<'_>) -> T) -> Result<T> {
-    let credential = credential(request.headers()).ok_or(Error::Unauthenticated)?;
-    let context = request
-        .app_data::<web::Data<Context>>()
-        .expect("configure() installs the context with the routes");
+    let credential = credential(request).ok_or(Error::Unauthenticated)?;
+    with_proof_of(&credential, context_of(request), then)
+}
+
+/// Does something with what stands behind a credential.
+pub fn with_proof_of<T>(
+    credential: &str,
+    context: &Context,
+    then: impl FnOnce(Proof<'_>) -> T,
+) -> Result<T> {
     let catalog = context.store.catalog();
     let secret = context.config.auth.jwt_secret.as_ref();
-    prove(&catalog, secret, credential, context.store.clock().now()).map(then)
+    let proof = prove(&catalog, secret, credential, context.store.clock().now())?;
+    if let Proof::Token(token) = &proof {
+        context.store.token_used(token.id);
+    }
+    Ok(then(proof))
 }
 
 /// The SHA-256 of a request's credential, by which a signed token is revoked.
 pub fn hash_of(request: &HttpRequest) -> Result<[u8; 32]> {
-    let credential = credential(request.headers()).ok_or(Error::Unauthenticated)?;
-    Ok(Sha256::digest(credential).into())
+    let credential = credential(request).ok_or(Error::Unauthenticated)?;
+    Ok(Sha256::digest(credential.as_bytes()).into())
+}
+
+fn context_of(request: &HttpRequest) -> &Context {
+    request
+        .app_data::<web::Data<Context>>()
+        .expect("configure() installs the context with the routes")
+}
+
+/// The credential in a header; that of a visit where there is none.
+fn credential(request: &HttpRequest) -> Option<Shown<'_>> {
+    let headers = request.headers();
+    if headers.contains_key(AUTHORIZATION) || headers.contains_key(API_KEY) {
+        return in_header(headers).map(Shown::InHeader);
+    }
+    // Who sends none at all is told so without a context, too.
+    Surface::of(headers)?;
+    let context = context_of(request);
+    let visit = context
+        .visits
+        .credential(headers, context.store.clock().now())?;
+    Some(Shown::Kept(visit))
+}
+
+/// A credential's text, where it is.
+enum Shown<'a> {
+    InHeader(&'a str),
+    Kept(visits::Credential),
+}
+
+impl Deref for Shown<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Shown::InHeader(text) => text,
+            Shown::Kept(text) => text,
+        }
+    }
 }
 
 /// The credential in `Authorization: Bearer T`, or in `Api-Key: T` where there is no
 /// `Authorization`: two that disagree must not be tried one after the other.
-fn credential(headers: &HeaderMap) -> Option<&str> {
+fn in_header(headers: &HeaderMap) -> Option<&str> {
     let credential = match headers.get(AUTHORIZATION) {
         Some(value) => bearer(value.to_str().ok()?)?,
         None => headers.get(API_KEY)?.to_str().ok()?,
     };
     let credential = credential.trim();
-    let plausible = !credential.is_empty() && credential.len() <= SIGNED_BYTES_MAX;
-    plausible.then_some(credential)
+    is_plausible(credential).then_some(credential)
+}
+
+/// Whether it may be one at all, by its length.
+pub fn is_plausible(credential: &str) -> bool {
+    !credential.is_empty() && credential.len() <= SIGNED_BYTES_MAX
 }
 
 /// What stands behind `Bearer`; the scheme's case does not matter (RFC 9110, 11.1).
@@ -155,7 +212,7 @@ mod tests {
                 }
             }
             let case = format!("{authorization:?} {api_key:?}");
-            assert_eq!(credential(&headers), expected, "{case}");
+            assert_eq!(in_header(&headers), expected, "{case}");
         }
     }
 

@@ -15,7 +15,7 @@ use super::error::{InvalidBody, OtherBody};
 use super::operation::{Answer, Content, Operation};
 
 /// The document's sections, in their order.
-const TAGS: [(&str, &str); 16] = [
+const TAGS: [(&str, &str); 17] = [
     (
         "application",
         "One customer of yours each: it has endpoints, and messages are published for it.",
@@ -51,6 +51,10 @@ const TAGS: [(&str, &str); 16] = [
     (
         "authentication",
         "Links to the portal, and the end of what they and signed tokens allow.",
+    ),
+    (
+        "session",
+        "Signing in to the console and the portal in a browser. Programs use tokens.",
     ),
     (
         "ovation",

@@ -141,6 +141,8 @@ pub struct Checked {
     auth_headers: Patch<BTreeMap<String, String>>,
     basic_auth: Patch<BasicAuthIn>,
     profile: Patch<String>,
+    /// The profiles that may be chosen, where not all are.
+    pub offered: Option<Vec<String>>,
     method: Patch<Method>,
     retry: Patch<RetrySchedule>,
     timeout_seconds: Patch<u32>,
@@ -240,6 +242,7 @@ impl EndpointIn {
             auth_headers: self.auth_headers,
             basic_auth: self.basic_auth,
             profile: self.profile,
+            offered: None,
             method,
             retry,
             timeout_seconds: self.timeout_seconds,
@@ -283,6 +286,7 @@ impl Checked {
             Some(profile) => {
                 check_method(&mut problems, endpoint, profile, named);
                 let changed = profile_name(endpoint, config) != profile_before;
+                check_offered(&mut problems, endpoint, config, changed, self.offered);
                 let (secret, form) = (self.secret.as_deref(), profile.secret_form());
                 settle_secrets(&mut problems, endpoint, secret, form, changed, now);
             }
@@ -293,6 +297,27 @@ impl Checked {
             None => {}
         }
         problems.done()
+    }
+}
+
+/// A profile that a portal's visitor chooses is one that the operator offers there. What the endpoint
+/// has already, and the default, may stay.
+fn check_offered(
+    problems: &mut Problems,
+    endpoint: &Endpoint,
+    config: &Config,
+    changed: bool,
+    offered: Option<Vec<String>>,
+) {
+    let Some(offered) = offered.filter(|_| changed && endpoint.profile.is_some()) else {
+        return;
+    };
+    if !offered
+        .iter()
+        .any(|one| one == profile_name(endpoint, config))
+    {
+        let message = format!("must be one of {}", offered.join(", "));
+        problems.add(&["body", "profile"], message);
     }
 }
 

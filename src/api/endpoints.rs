@@ -8,7 +8,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::Context;
-use super::access::{Action, Caller};
+use super::access::{Action, Caller, Credential};
 use super::endpoint_body::{Checked, EndpointIn, EndpointOut, Kind, WholeEndpointIn, reset, shown};
 use super::endpoint_rules::{
     NOT_FOUND, blank, refuse_archived_types, refuse_taken_uid, refuse_too_many,
@@ -105,7 +105,7 @@ pub async fn create(
 ) -> Result<HttpResponse, Failure> {
     let owner = Owner::of(&request);
     owner.reachable(&context, &caller)?;
-    let input = owner.input(&body, Kind::Whole, &context)?;
+    let input = owner.input(&caller, &body, Kind::Whole, &context)?;
     let once = once(&request, &caller, &body)?;
     let now = context.store.clock().now();
     let config = Arc::clone(&context.config);
@@ -219,12 +219,22 @@ impl Owner {
             .map(|_| ())
     }
 
-    fn input(&self, body: &Body, kind: Kind, context: &Context) -> Result<Checked> {
+    fn input(
+        &self,
+        caller: &Caller,
+        body: &Body,
+        kind: Kind,
+        context: &Context,
+    ) -> Result<Checked> {
         let input = body.json::<EndpointIn>()?;
-        Ok(match self {
+        let mut checked = match self {
             Owner::Application(_) => input.checked(kind, context),
             Owner::Organisation => input.operational().checked(kind, context),
-        })
+        };
+        if let Credential::Session(..) = caller.credential() {
+            checked.offered = Some(context.config.offered_profiles(true));
+        }
+        Ok(checked)
     }
 
     fn blank(&self, entry: &ApplicationEntry, catalog: &Catalog, now: Timestamp) -> Endpoint {
@@ -305,7 +315,7 @@ pub async fn put(
 ) -> Result<HttpResponse, Failure> {
     let owner = Owner::of(&request);
     owner.reachable(&context, &caller)?;
-    let mut input = owner.input(&body, Kind::Whole, &context)?;
+    let mut input = owner.input(&caller, &body, Kind::Whole, &context)?;
     let id = path_part(&request, "endpoint_id").to_owned();
     let path_is_id = id.parse::<EndpointId>().is_ok();
     if !path_is_id && input.uid.as_set().is_none() {
@@ -359,7 +369,7 @@ pub async fn patch(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     named(&context, &caller, &request, Action::ChangeEndpoints)?;
-    let input = Owner::of(&request).input(&body, Kind::Patch, &context)?;
+    let input = Owner::of(&request).input(&caller, &body, Kind::Patch, &context)?;
     let config = Arc::clone(&context.config);
     let now = context.store.clock().now();
     let action = Action::ChangeEndpoints;

@@ -40,6 +40,7 @@ mod extract;
 mod form;
 mod import_document;
 mod jobs;
+mod keys;
 mod message_batch;
 mod message_body;
 mod messages;
@@ -57,17 +58,20 @@ mod replays;
 mod retry;
 mod rules;
 mod sessions;
+mod sign_in;
 mod stats;
 mod target;
 mod test_events;
 mod tokens;
 mod usage;
+mod visits;
 
 use access::{Action, Caller};
 use error::Failure;
 use extract::json;
 use operation::{Content, Operation};
 pub use reference::Reference;
+pub use visits::Visits;
 
 pub use cors::Cors;
 
@@ -84,6 +88,8 @@ pub struct Context {
     /// By the profile's name, a request as it would be sent.
     pub example_requests: BTreeMap<String, serde_json::Value>,
     pub reference: Reference,
+    /// Who is signed in in a browser.
+    pub visits: Visits,
 }
 
 /// What a message's body may have beside its payload.
@@ -133,7 +139,9 @@ fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         channels::operations(),
         profiles::operations(),
         tokens::operations(),
+        keys::operations(),
         sessions::operations(),
+        sign_in::operations(),
         ovation::operations(),
         own_operations(),
         reference::operations(),
@@ -320,6 +328,9 @@ mod tests {
             (Method::GET, "/api/v1/profile/standard"),
             (Method::GET, "/api/v1/token"),
             (Method::DELETE, "/api/v1/token/t"),
+            (Method::GET, "/api/v1/app/a/token"),
+            (Method::POST, "/api/v1/app/a/token/"),
+            (Method::DELETE, "/api/v1/app/a/token/t"),
             (Method::POST, "/api/v1/auth/app-portal-access/a"),
             (Method::POST, "/api/v1/auth/app/a/expire-all/"),
             (Method::POST, "/api/v1/auth/logout"),

@@ -4,15 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    HeaderValue, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,
-};
-use actix_web::web::Bytes;
+use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::Context;
 use super::docs;
@@ -20,55 +14,14 @@ use super::document::document;
 use super::error::Failure;
 use super::extract::path_part;
 use super::operation::{Content, Operation};
+use crate::asset::Asset;
 use crate::error::Error;
 
 /// Everything that is answered here, ready to be sent.
 pub struct Reference {
-    document: Page,
+    document: Asset,
     /// By what stands in the path behind `/docs/`; the first page has no name.
-    pages: BTreeMap<String, Page>,
-}
-
-struct Page {
-    content_type: &'static str,
-    body: Bytes,
-    etag: String,
-}
-
-impl Page {
-    fn new(content_type: &'static str, body: String) -> Page {
-        let hash = Sha256::digest(body.as_bytes());
-        Page {
-            content_type,
-            etag: format!("\"{}\"", hex::encode(&hash[..16])),
-            body: body.into(),
-        }
-    }
-
-    fn answer(&self, request: &HttpRequest) -> HttpResponse {
-        let known = request.headers().get_all(IF_NONE_MATCH);
-        let is_known = known
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .any(|etag| etag.trim().trim_start_matches("W/") == self.etag);
-        let status = match is_known {
-            true => StatusCode::NOT_MODIFIED,
-            false => StatusCode::OK,
-        };
-        let mut response = HttpResponse::build(status);
-        // What is kept is asked for again each time, and changes with the server's version only.
-        response
-            .insert_header((ETAG, self.etag.clone()))
-            .insert_header((CACHE_CONTROL, "no-cache"));
-        if is_known {
-            return response.finish();
-        }
-        response
-            .insert_header((CONTENT_TYPE, self.content_type))
-            .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
-            .insert_header((CONTENT_SECURITY_POLICY, docs::policy()))
-            .body(self.body.clone())
-    }
+    pages: BTreeMap<String, Asset>,
 }
 
 impl Reference {
@@ -80,11 +33,11 @@ impl Reference {
     fn of(document: &Value) -> Reference {
         let pages = docs::pages(document)
             .into_iter()
-            .map(|(name, html)| (name, Page::new(HTML, html)))
+            .map(|(name, html)| (name, Asset::new(HTML, html).policy(docs::policy())))
             .collect();
         let text = serde_json::to_string(document).expect("a JSON value is JSON");
         Reference {
-            document: Page::new("application/json", text),
+            document: Asset::new("application/json", text),
             pages,
         }
     }

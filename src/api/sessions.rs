@@ -252,6 +252,7 @@ pub async fn portal_access(
                 grants: BTreeSet::new(),
                 account_endpoint: None,
                 session: Some(link.session),
+                last_used_at: None,
             }));
             Ok((changes, ()))
         })

@@ -103,19 +103,7 @@ impl TokenIn {
                 problems.add(&["body", "endpointIds"], message);
             }
         }
-        let expires_at = match self.expires_at.as_deref().map(str::parse::<Timestamp>) {
-            None => None,
-            Some(Ok(end)) if end > now => Some(end),
-            Some(Ok(_)) => {
-                problems.add(&["body", "expiresAt"], "must lie in the future");
-                None
-            }
-            Some(Err(_)) => {
-                let message = "must be an RFC 3339 date and time";
-                problems.add(&["body", "expiresAt"], message);
-                None
-            }
-        };
+        let expires_at = checked_end(&mut problems, self.expires_at.as_deref(), now);
         problems.done()?;
         Ok(Checked {
             name: self.name.unwrap_or_default(),
@@ -148,10 +136,13 @@ struct TokenOut<'a> {
     created_at: Timestamp,
     #[serde(serialize_with = "optional_text")]
     expires_at: Option<Timestamp>,
+    /// To the minute; null where it was not used yet.
+    #[serde(serialize_with = "optional_text")]
+    last_used_at: Option<Timestamp>,
 }
 
 impl<'a> TokenOut<'a> {
-    fn new(catalog: &Catalog, token: &'a Token) -> Self {
+    fn new(catalog: &Catalog, token: &'a Token, last_used_at: Option<Timestamp>) -> Self {
         let exists = |id: &EndpointId| catalog.endpoint(token.organisation, *id).is_some();
         let grants = || token.grants.iter().copied().filter(exists).collect();
         TokenOut {
@@ -163,6 +154,28 @@ impl<'a> TokenOut<'a> {
             endpoint_ids: (token.role == Role::WebhookUser).then(grants),
             created_at: token.created_at,
             expires_at: token.expires_at,
+            last_used_at,
+        }
+    }
+}
+
+/// When a token is to end.
+pub fn checked_end(
+    problems: &mut Problems,
+    expires_at: Option<&str>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    match expires_at.map(str::parse::<Timestamp>) {
+        None => None,
+        Some(Ok(end)) if end > now => Some(end),
+        Some(Ok(_)) => {
+            problems.add(&["body", "expiresAt"], "must lie in the future");
+            None
+        }
+        Some(Err(_)) => {
+            let message = "must be an RFC 3339 date and time";
+            problems.add(&["body", "expiresAt"], message);
+            None
         }
     }
 }
@@ -248,13 +261,14 @@ pub async fn create(
                 grants: existing(catalog, &caller, &input.endpoints)?,
                 account_endpoint: None,
                 session: None,
+                last_used_at: None,
             };
             Ok((vec![Change::PutToken(token.clone())], token))
         })
         .await?;
     let shown = TokenOut {
         token: Some(&credential),
-        ..TokenOut::new(&context.store.catalog(), &token)
+        ..TokenOut::new(&context.store.catalog(), &token, None)
     };
     Ok(json(StatusCode::CREATED, &shown))
 }
@@ -314,7 +328,7 @@ pub async fn list(
     let listed = page.answer(stretch, |token| token.id);
     Ok(json(
         StatusCode::OK,
-        &listed.map(|token| TokenOut::new(&catalog, token)),
+        &listed.map(|token| TokenOut::new(&catalog, token, context.store.last_used(token))),
     ))
 }
 
@@ -336,7 +350,8 @@ pub async fn get(
     caller.may(Action::ReadTokens)?;
     let catalog = context.store.catalog();
     let token = found(&catalog, &caller, path_part(&request, "token_id"))?;
-    Ok(json(StatusCode::OK, &TokenOut::new(&catalog, token)))
+    let shown = TokenOut::new(&catalog, token, context.store.last_used(token));
+    Ok(json(StatusCode::OK, &shown))
 }
 
 /// Revokes a token: the next request with it is refused.
@@ -507,14 +522,16 @@ mod tests {
             grants: BTreeSet::new(),
             account_endpoint: None,
             session: None,
+            last_used_at: None,
         };
-        let shown = |token: &Token| serde_json::to_value(TokenOut::new(&Catalog::default(), token));
+        let shown =
+            |token: &Token| serde_json::to_value(TokenOut::new(&Catalog::default(), token, None));
         let body = shown(&token).unwrap();
         assert_eq!(
             body,
             serde_json::json!({
                 "id": token.id.to_string(), "name": "n", "role": "owner", "applicationId": null,
-                "createdAt": "2023-11-14T22:13:20.000Z", "expiresAt": null,
+                "createdAt": "2023-11-14T22:13:20.000Z", "expiresAt": null, "lastUsedAt": null,
             })
         );
         let user = Token {

@@ -31,13 +31,14 @@ pub const DEFAULTS: &str = include_str!("../../config.toml");
 const FILES: [&str; 2] = ["./config.toml", "/etc/postrider/config.toml"];
 
 /// Settings that have no default. All of them are text.
-const OPTIONAL: [&str; 6] = [
+const OPTIONAL: [&str; 7] = [
     "server.metrics_listen",
     "server.public_url",
     "auth.default_organisation",
     "auth.jwt_secret",
     "auth.jwt_secret_file",
     "delivery.extra_ca_file",
+    "portal.logo_file",
 ];
 
 const ENVIRONMENT_PREFIX: &str = "POSTRIDER";
@@ -52,6 +53,8 @@ pub struct Config {
     pub auth: Auth,
     pub delivery: Delivery,
     pub limits: Limits,
+    pub console: Console,
+    pub portal: Portal,
     pub log: Log,
     /// By name, templates not yet compiled.
     #[serde(skip)]
@@ -152,6 +155,30 @@ pub struct Limits {
     /// Changes on their way to the disk; above it publishing gets 503.
     pub commit_queue_max: usize,
     pub connections_max: usize,
+}
+
+/// The pages for those who operate the server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Console {
+    /// Which origins' pages may show it in a frame.
+    pub frame_origins: Vec<String>,
+}
+
+/// The pages for the platform's customers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Portal {
+    /// What stands at the top of each page.
+    pub name: String,
+    /// A picture beside it.
+    pub logo_file: Option<PathBuf>,
+    /// `#rrggbb`.
+    pub accent_color: String,
+    /// Which origins' pages may show it in a frame.
+    pub frame_origins: Vec<String>,
+    /// Which profiles customers choose from; the default one where empty.
+    pub profiles: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -311,6 +338,15 @@ impl Config {
             .get(name.unwrap_or(&self.delivery.default_profile))
     }
 
+    /// The profiles that are offered for an endpoint: in the portal the operator's choice of them.
+    pub fn offered_profiles(&self, in_portal: bool) -> Vec<String> {
+        match (in_portal, self.portal.profiles.is_empty()) {
+            (false, _) => self.profiles.keys().cloned().collect(),
+            (true, false) => self.portal.profiles.clone(),
+            (true, true) => vec![self.delivery.default_profile.clone()],
+        }
+    }
+
     fn allow_loopback_receivers(&mut self) {
         let allowed = &mut self.delivery.danger_allow_private_addresses;
         for network in loopback() {
@@ -328,6 +364,8 @@ impl Config {
             auth,
             delivery,
             limits,
+            console,
+            portal,
             log,
             profiles,
         } = self;
@@ -606,6 +644,35 @@ impl Config {
             );
         }
 
+        for (name, origins) in [
+            ("console.frame_origins", &console.frame_origins),
+            ("portal.frame_origins", &portal.frame_origins),
+        ] {
+            check(
+                origins.iter().all(|one| one != "*" && is_origin(one)),
+                name,
+                "must be origins such as 'https://example.com', without a slash at the end",
+            );
+        }
+        check(
+            (1..=60).contains(&portal.name.chars().count())
+                && !portal.name.chars().any(char::is_control),
+            "portal.name",
+            "must have 1 to 60 characters",
+        );
+        check(
+            is_color(&portal.accent_color),
+            "portal.accent_color",
+            "must be a colour such as '#3949c6'",
+        );
+        for name in &portal.profiles {
+            check(
+                profiles.contains_key(name),
+                "portal.profiles",
+                &format!("there is no profile '{name}'"),
+            );
+        }
+
         check(
             log.level.split(',').all(is_log_directive),
             "log.level",
@@ -631,6 +698,14 @@ fn is_origin(text: &str) -> bool {
         || url::Url::parse(text).is_ok_and(|url| {
             matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text
         })
+}
+
+/// `#rrggbb`.
+fn is_color(text: &str) -> bool {
+    let digits = text.strip_prefix('#');
+    digits.is_some_and(|digits| {
+        digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }
 
 fn is_base_url(text: &str) -> bool {

@@ -78,6 +78,9 @@ pub struct Token {
     /// What a portal link gives; other tokens have none.
     #[serde(default)]
     pub session: Option<PortalSession>,
+    /// When it was last used, as far as that has been written down, which is now and then.
+    #[serde(default)]
+    pub last_used_at: Option<Timestamp>,
 }
 
 /// A signed token (JWT) that was logged out: refused until it would have ended by itself.

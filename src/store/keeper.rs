@@ -53,7 +53,7 @@ fn watch(inner: &Inner) {
     }
 }
 
-fn keep(inner: &Inner) {
+fn keep(inner: &Arc<Inner>) {
     let mut last_prune = inner.clock.now();
     let mut last_export = inner.clock.now();
     let mut exported_version = 0;
@@ -84,6 +84,7 @@ fn keep(inner: &Inner) {
             }
             last_prune = now;
             inner.forget_ended()?;
+            inner.keep_uses()?;
             inner.prune()
         });
         if let Err(error) = kept {
@@ -152,7 +153,10 @@ impl Inner {
         self.metrics.blob_files.set(self.live.blob_files() as i64);
     }
 
-    fn run(&self, command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command) -> Result<()> {
+    pub(super) fn run(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command,
+    ) -> Result<()> {
         let (sender, answer) = oneshot::channel();
         let stopping = || super::unavailable("the server is stopping");
         if !self.queue.push(command(sender)) {

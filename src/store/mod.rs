@@ -27,6 +27,7 @@ use layout::Meta;
 use queue::{Command, Queue, Resend};
 use recount::Recount;
 use slices::Slices;
+use uses::Uses;
 use watchers::{Watcher, Watchers};
 
 mod batch;
@@ -46,6 +47,7 @@ mod open;
 mod queue;
 mod recount;
 mod slices;
+mod uses;
 mod verify;
 mod watchers;
 
@@ -289,6 +291,7 @@ struct Inner {
     recount: Recount,
     /// What happened lately, for statistics.
     counters: Counters,
+    uses: Uses,
     /// Held for as long as the store is open.
     _lock: std::fs::File,
 }

@@ -15,7 +15,7 @@ use crate::domain::endpoint::{BasicAuth, Endpoint, EndpointSecret};
 use crate::domain::event_type::EventType;
 use crate::domain::id::{ApplicationId, AttemptId, EndpointId, MessageId, OrganisationId, TokenId};
 use crate::domain::message::Origin;
-use crate::domain::token::{Role, Token};
+use crate::domain::token::{PortalSession, Role, Token};
 
 /// `p`, schema 1: before profiles.
 #[derive(Deserialize)]
@@ -194,12 +194,48 @@ impl From<Token1> for Token2 {
     }
 }
 
+/// `t`, schema 3: before their last use was kept.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+struct Token3 {
+    id: TokenId,
+    organisation: OrganisationId,
+    name: String,
+    role: Role,
+    application: Option<ApplicationId>,
+    hash: [u8; 32],
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    grants: BTreeSet<EndpointId>,
+    account_endpoint: Option<EndpointId>,
+    session: Option<PortalSession>,
+}
+
+impl From<Token2> for Token3 {
+    fn from(old: Token2) -> Token3 {
+        Token3 {
+            id: old.id,
+            organisation: old.organisation,
+            name: old.name,
+            role: old.role,
+            application: old.application,
+            hash: old.hash,
+            created_at: old.created_at,
+            expires_at: old.expires_at,
+            grants: old.grants,
+            account_endpoint: old.account_endpoint,
+            session: None,
+        }
+    }
+}
+
 impl Kept for Token {
-    const SCHEMA: u16 = 3;
+    const SCHEMA: u16 = 4;
 
     fn read_older(schema: u16, bytes: &mut &[u8]) -> bincode::Result<Token> {
-        let old: Token2 = match schema {
-            1 => read_struct::<Token1>(bytes)?.into(),
+        let old: Token3 = match schema {
+            1 => Token2::from(read_struct::<Token1>(bytes)?).into(),
+            2 => read_struct::<Token2>(bytes)?.into(),
             _ => read_struct(bytes)?,
         };
         Ok(Token {
@@ -213,7 +249,8 @@ impl Kept for Token {
             expires_at: old.expires_at,
             grants: old.grants,
             account_endpoint: old.account_endpoint,
-            session: None,
+            session: old.session,
+            last_used_at: None,
         })
     }
 }

@@ -133,6 +133,7 @@ impl Store {
             settled: RwLock::new(()),
             recount: stopped_at.map(Recount::due).unwrap_or_default(),
             counters: Default::default(),
+            uses: Default::default(),
             _lock: files.lock,
         });
         inner.committed(&meta);
@@ -366,6 +367,7 @@ fn owner_token(
         grants: BTreeSet::new(),
         account_endpoint: None,
         session: None,
+        last_used_at: None,
     })
 }
 

@@ -32,6 +32,37 @@ pub struct Ledger {
     delivered: Condvar,
 }
 
+/// How a life ends.
+pub struct End {
+    dying: AtomicBool,
+    voids_late_answers: bool,
+}
+
+impl End {
+    /// By a kill: a 202 that was sent before counts, whenever it is read.
+    pub fn by_kill() -> End {
+        End {
+            dying: AtomicBool::new(false),
+            voids_late_answers: false,
+        }
+    }
+
+    /// By a cut of the power, after which nothing is sent by a real machine. The one of a test still
+    /// runs, and its file system, shut down in the middle of a sync, may say that the sync
+    /// succeeded though nothing of it is kept: what is answered from then on counts for nothing.
+    pub fn by_power_cut() -> End {
+        End {
+            dying: AtomicBool::new(false),
+            voids_late_answers: true,
+        }
+    }
+
+    /// To be said just before it comes.
+    pub fn comes(&self) {
+        self.dying.store(true, Ordering::SeqCst);
+    }
+}
+
 #[derive(Default)]
 struct Books {
     life: u32,
@@ -84,13 +115,13 @@ impl Ledger {
     }
 
     /// Publishes on so many connections until the server is gone. An error or an answer other
-    /// than 202 before `dying` is set goes into the books as wrong.
-    pub fn publish(&self, api: &Api, path: &str, connections: usize, dying: &AtomicBool) {
+    /// than 202 before `end` goes into the books as wrong.
+    pub fn publish(&self, api: &Api, path: &str, connections: usize, end: &End) {
         std::thread::scope(|scope| {
             for _ in 0..connections {
                 scope.spawn(|| {
-                    let why = self.publish_until_refused(api, path);
-                    if !dying.load(Ordering::SeqCst) {
+                    let why = self.publish_until_refused(api, path, end);
+                    if !end.dying.load(Ordering::SeqCst) {
                         let why = format!("publishing failed: {why}");
                         self.lock().wrong.push(why);
                     }
@@ -99,7 +130,7 @@ impl Ledger {
         });
     }
 
-    fn publish_until_refused(&self, api: &Api, path: &str) -> String {
+    fn publish_until_refused(&self, api: &Api, path: &str, end: &End) -> String {
         let mut connection = match api.connect() {
             Ok(connection) => connection,
             Err(error) => return error.to_string(),
@@ -122,6 +153,9 @@ impl Ledger {
                 Ok(message) => message,
                 Err(error) => return format!("202 with a body that is not JSON: {error}"),
             };
+            if end.voids_late_answers && end.dying.load(Ordering::SeqCst) {
+                return "it answered without power".to_owned();
+            }
             self.accept(number, message["id"].as_str().unwrap_or_default());
         }
     }

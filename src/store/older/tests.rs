@@ -16,6 +16,7 @@ use crate::domain::attempt::FailureKind;
 use crate::domain::message::DeliveryKey;
 use crate::domain::organisation::Organisation;
 use crate::domain::secret::{Secret, SecretForm};
+use crate::domain::token::Capability;
 use crate::store::engine::{Changes, Engine};
 use crate::store::layout::{self, AttemptPlace, SliceMeta, Waiting};
 use crate::store::{Change, OpenError, Settings, Store, export, open, verify};
@@ -60,6 +61,13 @@ const TOKEN_2: &str = concat!(
     "070707070707070707070707070707070707070707070707fd0068e5cf8b01000001fd6052e6cf8b0100",
     "000103030303030303030303030303030303030303030103030303030303030303030303030303030303",
     "03",
+);
+const TOKEN_3: &str = concat!(
+    "b7740300c5aa6d5da9000000060606060606060606060606060606060606060601010101010101010101",
+    "010101010101010101010174010102020202020202020202020202020202020202020707070707070707",
+    "070707070707070707070707070707070707070707070707fd0068e5cf8b01000001fd6052e6cf8b0100",
+    "000103030303030303030303030303030303030303030103030303030303030303030303030303030303",
+    "03030303010101730100010462657461",
 );
 const MESSAGE_2: &str = concat!(
     "b74d0200b31ecde61f00000001fd0068e5cf8b01000003612e62010178010163027b226e223a312e3130",
@@ -290,7 +298,7 @@ fn records_of_the_first_schema_read_as_what_they_meant() {
     assert_eq!(
         read_today::<_, Token>(&layout::token_key(TOKEN), TOKEN_1, &token_1(), &[]),
         (
-            json!({ "grants": [], "account_endpoint": null, "session": null }),
+            json!({ "grants": [], "account_endpoint": null, "session": null, "last_used_at": null }),
             none.clone()
         )
     );
@@ -329,7 +337,10 @@ fn records_of_the_second_schema_read_as_what_they_meant() {
     };
     assert_eq!(
         read_today::<_, Token>(&layout::token_key(TOKEN), TOKEN_2, &token, &[]),
-        (json!({ "session": null }), none.clone())
+        (
+            json!({ "session": null, "last_used_at": null }),
+            none.clone()
+        )
     );
     let message = MessageMeta2 {
         origin: Origin::TestOnce,
@@ -552,4 +563,25 @@ fn an_export_of_the_version_before_is_restored() {
         assert_eq!(catalog.len(), 5);
     }
     opened.close().expect("a clean close");
+}
+
+#[test]
+fn records_of_the_third_schema_read_as_what_they_meant() {
+    let token = Token3 {
+        session: Some(PortalSession {
+            id: Some(text("s")),
+            capabilities: BTreeSet::from([Capability::ViewBase]),
+            feature_flags: BTreeSet::from([text("beta")]),
+        }),
+        ..Token2 {
+            grants: BTreeSet::from([ENDPOINT]),
+            account_endpoint: Some(ENDPOINT),
+            ..token_1().into()
+        }
+        .into()
+    };
+    assert_eq!(
+        read_today::<_, Token>(&layout::token_key(TOKEN), TOKEN_3, &token, &[]),
+        (json!({ "last_used_at": null }), Vec::new())
+    );
 }

@@ -1,0 +1,100 @@
+// The way to the server. Every call goes to /api/v1 of this origin and names the surface, by which alone
+// the server looks at the session's cookie. Errors come as ApiError; a session that is over is told to
+// whoever asked by onSessionOver (the app, which then shows the sign-in page).
+
+const { surface: here } = document.documentElement.dataset;
+
+/** "console" or "portal". @type {string} */
+export const surface = here;
+
+/** Where this surface's pages are. */
+export const base = `/${here}`;
+
+/** A refusal. `fields` has what is wrong by its place, {'body.url': 'must be https'}; status 0: no answer. */
+export class ApiError extends Error {
+  constructor(status, code, detail, fields = {}) {
+    super(detail);
+    Object.assign(this, { status, code, detail, fields });
+  }
+}
+
+let sessionOver = () => {};
+/** Sets what is called when the server no longer knows the session. */
+export const onSessionOver = (call) => { sessionOver = call; };
+
+/**
+ * Calls the API.
+ * @param {string} method
+ * @param {string} path below /api/v1, such as '/app/acme/endpoint'; its parts encoded by the caller (see `path`)
+ * @param {object|string} [body] a string is sent as it is: JSON whose bytes matter
+ * @param {{signal?: AbortSignal, query?: object, exact?: boolean, text?: boolean}} [options] query: null, '' and undefined are
+ *   left out, lists repeat the name; exact: numbers that JavaScript would spell otherwise (99.90) come as
+ *   objects which JSON.stringify writes as they were; text: what was answered comes as text, byte for byte
+ * @returns {Promise<any>} what was answered; null where there is nothing
+ */
+export async function api(method, path, body, { signal, query, exact, text: asText } = {}) {
+  let answer;
+  let text;
+  try {
+    answer = await fetch(`/api/v1${path}${queryString(query)}`, {
+      method,
+      signal,
+      credentials: 'same-origin',
+      headers: { 'X-Postrider-Surface': surface, ...(body != null && { 'Content-Type': 'application/json' }) },
+      body: body == null || typeof body === 'string' ? body : JSON.stringify(body),
+    });
+    text = await answer.text();
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
+    throw new ApiError(0, 'no_answer', 'The server does not answer. Check the connection and try again.');
+  }
+  if (answer.ok && asText) return text;
+  let content = null;
+  try {
+    content = text && JSON.parse(text, exact && JSON.rawJSON ? exactNumber : undefined);
+  } catch { /* What is not JSON has no detail to show. */ }
+  if (answer.ok) return content || null;
+  const detail = content?.detail;
+  const fields = {};
+  if (Array.isArray(detail)) for (const { loc, msg } of detail) fields[loc.join('.')] ??= msg;
+  if (answer.status === 401 && !path.startsWith('/session')) sessionOver();
+  throw new ApiError(answer.status, content?.code ?? 'error', typeof detail === 'string' ? detail
+    : Object.keys(fields).length ? 'Some of what was entered cannot be taken.' : `The server answered ${answer.status}.`, fields);
+}
+
+function exactNumber(_key, value, context) {
+  return typeof value === 'number' && context && context.source !== String(value) ? JSON.rawJSON(context.source) : value;
+}
+
+/** '?a=1&b=2', or '' where nothing is left. */
+export function queryString(query) {
+  const out = new URLSearchParams();
+  for (const [name, value] of Object.entries(query ?? {})) {
+    for (const one of [value].flat()) if (one != null && one !== '') out.append(name, one);
+  }
+  const text = out.toString();
+  return text && `?${text}`;
+}
+
+/** A path with its values encoded: path`/app/${app}/endpoint`. */
+export const path = (parts, ...values) => String.raw({ raw: parts }, ...values.map(encodeURIComponent));
+
+/** A page of a list: {data, iterator, prevIterator, done}. */
+export const list = (where, query, options) => api('GET', where, null, { ...options, query });
+
+/** All of a list, page by page, up to `max` of it. */
+export async function listAll(where, query, { signal, max = 5000 } = {}) {
+  const all = [];
+  for (let iterator; ;) {
+    const page = await list(where, { limit: 250, ...query, iterator }, { signal });
+    all.push(...page.data);
+    if (page.done || !page.iterator || all.length >= max) return all;
+    iterator = page.iterator;
+  }
+}
+
+/** The API's path of something of an application: appPath('acme', '/endpoint'). */
+export const appPath = (app, rest = '') => path`/app/${app}` + rest;
+
+/** The page of something of an application: '/portal/keys', '/console/app/acme/keys'. */
+export const pagePath = (app, rest = '') => (surface === 'portal' ? base + rest : base + appPath(app, rest));

@@ -1,0 +1,336 @@
+// "Add Webhook" and "Edit Webhook". What the server does not show again (a password, secret headers) is left
+// out of what is sent unless it was entered anew; an edit sends only what changed.
+
+import { api, appPath, list, listAll, pagePath, path, surface } from './api.js';
+import {
+  Button, Field, Form, Loaded, Page, duration, html, navigate, toast, useErrors, useForm, useId, useLayoutEffect, useLoad, useMemo, useRef, useSession, useState,
+} from './ui.js';
+
+export default function EndpointForm({ app, params: { ep } }) {
+  const { profiles: offered } = useSession();
+  const at = ep && appPath(app, path`/endpoint/${ep}`);
+  const load = useLoad(async (signal) => {
+    const [endpoint, headers, profiles, types, channels] = await Promise.all([
+      at && api('GET', at, null, { signal }),
+      at && api('GET', `${at}/headers`, null, { signal }),
+      list('/profile', null, { signal }),
+      listAll('/event-type', {}, { signal }),
+      listAll('/channel', {}, { signal }),
+    ]);
+    const may = ({ name, isDefault }) => name === endpoint?.profile || (surface === 'console' || offered?.length ? !offered?.length || offered.includes(name) : isDefault);
+    return { endpoint, headers, profiles: profiles.data.filter(may), types, channels };
+  }, [at]);
+  const back = pagePath(app, ep && path`/endpoint/${ep}`);
+  const crumbs = [surface === 'portal' && ['Webhooks', pagePath(app)], ep && [load.data?.endpoint.url ?? 'Endpoint', back]].filter(Boolean);
+  return html`<${Page} title=${ep ? 'Edit Webhook' : 'Add Webhook'} app=${app} crumbs=${crumbs}>
+    <${Loaded} of=${load}>${(data) => html`<${Editor} ...${data} app=${app} at=${at} back=${back} />`}<//>
+  <//>`;
+}
+
+const pairs = (object) => Object.entries(object ?? {}).map(([name, value]) => ({ name, value }));
+
+function valuesOf(endpoint, headers, profiles) {
+  const retry = endpoint?.retry;
+  const asked = new URLSearchParams(location.search).get('event');
+  return {
+    url: '', description: '', secret: '', uid: '',
+    ...(endpoint && { url: endpoint.url, description: endpoint.description, uid: endpoint.uid ?? '' }),
+    profile: endpoint?.profile ?? (profiles.find((p) => p.isDefault) ?? profiles[0])?.name ?? '',
+    method: endpoint?.method ?? '',
+    basic: endpoint?.basicAuth ? 'basic' : '', username: endpoint?.basicAuth?.username ?? '', password: '',
+    headers: [
+      ...pairs(headers?.headers).map((row) => ({ ...row, was: 'plain' })),
+      ...(headers?.sensitive ?? []).map((name) => ({ name, value: '', secret: true, was: 'sensitive' })),
+      ...(endpoint?.authHeaderNames ?? []).map((name) => ({ name, value: '', secret: true, was: 'auth' })),
+    ].map((row, key) => ({ ...row, key })),
+    eventTypes: endpoint ? endpoint.eventTypes : asked ? [asked] : null,
+    channels: endpoint?.channels ?? null,
+    retry: retry ? (retry.delaysSeconds ? 'list' : 'kept') : '', delays: retry?.delaysSeconds?.join(', ') ?? '', kept: retry,
+    timeoutSeconds: String(endpoint?.timeoutSeconds ?? ''), throttleRate: String(endpoint?.throttleRate ?? ''),
+    metadata: pairs(endpoint?.metadata).map((row, key) => ({ ...row, key })),
+  };
+}
+
+const number = (value) => (value.trim() === '' ? null : Number(value));
+const object = (rows) => Object.fromEntries(rows.map(({ name, value }) => [name.trim(), value]));
+const filled = (rows) => rows.filter(({ name, value }) => name.trim() || value);
+const origin = (url) => { try { return new URL(url).origin; } catch { return url; } };
+
+const waits = ({ delays }) => delays.split(/[\s,;]+/).filter(Boolean);
+
+/** The whole of what the values say, as the API has it. */
+function bodyOf(values) {
+  const rows = filled(values.headers);
+  return {
+    url: values.url.trim(), description: values.description, profile: values.profile || null, method: values.method || null,
+    basicAuth: values.basic ? { username: values.username, ...(values.password && { password: values.password }) } : null,
+    headers: object(rows.filter((row) => !row.secret)),
+    authHeaders: object(rows.filter((row) => row.secret)),
+    eventTypes: values.eventTypes, channels: values.channels,
+    retry: { '': null, kept: values.kept, list: { ...(values.kept?.delaysSeconds && values.kept), delaysSeconds: waits(values).map(Number) } }[values.retry], timeoutSeconds: number(values.timeoutSeconds), throttleRate: number(values.throttleRate),
+    uid: values.uid.trim() || null, metadata: object(filled(values.metadata)),
+  };
+}
+
+/** What the server could not tell, or not in these words. */
+function check(values, endpoint) {
+  const wrong = {};
+  const whole = /^\d+$/;
+  if (!values.url.trim()) wrong['body.url'] = 'Enter the URL that requests are sent to.';
+  if (values.eventTypes?.length === 0) wrong['body.eventTypes'] = 'Choose at least one event, or Send Me Everything.';
+  if (values.channels?.length === 0) wrong['body.channels'] = 'Choose at least one, or Send Me Everything.';
+  if (values.basic && !values.username) wrong['body.basicAuth.username'] = 'Enter the username.';
+  if (values.basic && !values.password) {
+    const had = endpoint?.basicAuth;
+    if (!had || had.username !== values.username) wrong['body.basicAuth.password'] = 'Enter the password.';
+    else if (origin(endpoint.url) !== origin(values.url)) wrong['body.basicAuth.password'] = 'Enter the password again: it belonged to the URL’s former host.';
+  }
+  const rows = filled(values.headers);
+  if (rows.some(({ name }) => !name.trim())) wrong['body.headers'] = 'Each header needs a name.';
+  const names = rows.map(({ name }) => name.trim().toLowerCase());
+  if (new Set(names).size < names.length) wrong['body.headers'] = 'Each header can be there once.';
+  if (authHeadersChanged(values, endpoint) && rows.some((row) => row.secret && row.was !== 'sensitive' && !row.value)) wrong['body.headers'] = 'Enter the values of all secret headers: they are replaced together.';
+  if (values.retry === 'list' && !waits(values).every((one) => whole.test(one))) wrong['body.retry.delaysSeconds'] = 'Enter whole seconds with commas between them.';
+  for (const name of ['timeoutSeconds', 'throttleRate']) if (values[name] && !whole.test(values[name].trim())) wrong[`body.${name}`] = 'Enter a whole number.';
+  return wrong;
+}
+
+const authRows = (values) => filled(values.headers).filter((row) => row.secret && row.was !== 'sensitive');
+const authHeadersChanged = (values, endpoint) => {
+  const rows = authRows(values);
+  const had = endpoint?.authHeaderNames ?? [];
+  return rows.length !== had.length || rows.some((row) => row.value || row.was !== 'auth' || !had.includes(row.name));
+};
+
+/** Sends only what is other than it was. */
+async function change(at, endpoint, was, values) {
+  const before = bodyOf(was);
+  const body = bodyOf(values);
+  for (const key of Object.keys(body)) if (JSON.stringify(body[key]) === JSON.stringify(before[key])) delete body[key];
+  if (values.basic && origin(endpoint.url) !== origin(values.url)) body.basicAuth = bodyOf(values).basicAuth;
+  delete body.headers;
+  delete body.authHeaders;
+  if (authHeadersChanged(values, endpoint)) body.authHeaders = object(authRows(values));
+  if (values.profile !== was.profile && values.secret) body.secret = values.secret;
+  // Those whose values are not shown stay where they are not named, so headers are changed one by one.
+  const rows = filled(values.headers).filter((row) => !row.secret || row.was === 'sensitive');
+  const headers = Object.fromEntries(was.headers.filter(({ was: kind, name }) => kind !== 'auth' && !rows.some((row) => row.name.trim() === name)).map(({ name }) => [name, null]));
+  for (const row of rows) {
+    const old = was.headers.find(({ key, name }) => key === row.key && name === row.name.trim());
+    if (row.was === 'sensitive' ? row.value : old?.value !== row.value) headers[row.name.trim()] = row.value;
+  }
+  if (Object.keys(body).length) await api('PATCH', at, body);
+  if (Object.keys(headers).length) await api('PATCH', `${at}/headers`, { headers });
+}
+
+function Editor({ app, at, back, endpoint, headers, profiles, types, channels }) {
+  const [initial] = useState(() => valuesOf(endpoint, headers, profiles));
+  const form = useForm(initial);
+  const { values, set } = form;
+  const profile = profiles.find(({ name }) => name === values.profile);
+  const newProfile = endpoint && values.profile !== initial.profile;
+  const save = async () => {
+    if (endpoint) await change(at, endpoint, initial, values);
+    const saved = endpoint ?? await api('POST', appPath(app, '/endpoint'), createBody(values));
+    toast(endpoint ? 'Saved' : 'Webhook added');
+    navigate(pagePath(app, path`/endpoint/${saved.id}`), { force: true, replace: !!endpoint });
+  };
+  const chooseProfile = (name) => {
+    set('profile', name);
+    set('method', '');
+  };
+  const entities = useMemo(() => {
+    const chosen = values.eventTypes && new Set(values.eventTypes);
+    const offered = channels.filter((one) => !chosen?.size || one.eventTypes.some((name) => chosen.has(name))).map(({ name }) => name);
+    return [...new Set([...offered, ...(values.channels ?? [])])].map((name) => ({ name, path: [] }));
+  }, [values.eventTypes, channels, values.channels]);
+  const events = useMemo(() => {
+    const known = new Set(types.map(({ name }) => name));
+    return [
+      ...types.map(({ name, description, groupName, deprecated }) => ({ name, hint: [deprecated && 'Deprecated.', description].filter(Boolean).join(' '), path: [...(groupName ? [groupName] : []), ...name.split('.').slice(0, -1)] })),
+      ...(initial.eventTypes ?? []).filter((name) => !known.has(name)).map((name) => ({ name, hint: 'Not in the catalogue', path: [] })),
+    ];
+  }, [types]);
+  const methods = profile?.methods ?? [];
+  return html`<${Form} form=${form} onSubmit=${save} check=${(now) => check(now, endpoint)} submit="Save" cancel=${back}>
+    <section class="card"><h2>Endpoint</h2>
+      <${Field} label="URL" name="url" type="url" inputmode="url" required spellcheck=${false} hint="The payload URL: requests are sent to it." placeholder="https://example.com/webhooks" />
+      <${Field} label="Description" name="description" optional hint="To tell it from your others." />
+      ${profiles.length > 1 && html`<${Field} label="Profile" name="profile" type="select" value=${values.profile} onInput=${chooseProfile} options=${profiles.map(({ name, isDefault }) => [name, isDefault ? `${name} (the default)` : name])} hint=${profile && html`<${ProfileHint} ...${profile} />`} />`}
+      ${methods.length > 1 && html`<${Field} label="Method" name="method" type="select" value=${values.method || methods[0]} options=${methods.map((one) => [one, one])} />`}
+      ${(!endpoint || newProfile) && html`<${SecretField} profile=${profile} isNew=${!endpoint} set=${set} />`}
+    </section>
+    <section class="card"><h2>Events</h2><${Picker} label="Events" loc="body.eventTypes" items=${events} value=${values.eventTypes} onChange=${(next) => set('eventTypes', next)} /></section>
+    ${entities.length > 0 && html`<section class="card"><h2>Entities</h2><p class="hint">The kinds of things that events are about.</p><${Picker} label="Entities" loc="body.channels" columns items=${entities} value=${values.channels} onChange=${(next) => set('channels', next)} /></section>`}
+    <section class="card"><h2>Authentication and headers</h2><${Authentication} form=${form} endpoint=${endpoint} /></section>
+    <${Advanced} form=${form} profile=${profile} />
+  <//>`;
+}
+
+/** What is not given is not named, so that the server's defaults hold. */
+function createBody(values) {
+  const body = { ...bodyOf(values), secret: values.secret || null };
+  for (const [key, value] of Object.entries(body)) if (value === null || (typeof value === 'object' && !Object.keys(value).length)) delete body[key];
+  return body;
+}
+
+const sayRetry = (retry) => (retry.delaysSeconds ? retry.delaysSeconds.map(duration).join(', ') || 'none'
+  : `from ${duration(retry.firstSeconds)}, each ${retry.factor} times longer, at most ${duration(retry.maxDelaySeconds)}, for ${duration(retry.giveUpAfterSeconds)}`);
+
+const ProfileHint = ({ description, success, timeoutSeconds, retry }) => html`${description}.<br />
+  Success: ${success.status.join(', ')}${success.body != null && ` with the body ${success.body}`}${success.contentType && ` as ${success.contentType}`}, within ${duration(timeoutSeconds)}. Retries after ${sayRetry(retry)}.`;
+
+function SecretField({ profile, isNew, set }) {
+  const [shown, setShown] = useState(false);
+  const generate = () => {
+    const bytes = crypto.getRandomValues(new Uint8Array(24));
+    const base64 = btoa(String.fromCharCode(...bytes));
+    set('secret', profile?.secretForm === 'text' ? base64.replace(/[+/]/g, 'x') : `whsec_${base64}`);
+    setShown(true);
+  };
+  return html`<${Field} label="Secret" name="secret" type=${shown ? 'text' : 'password'} class="mono" spellcheck=${false} optional autocomplete="new-password"
+    hint=${`${isNew ? 'What requests are signed with. Leave it empty to have one generated' : 'Needed where the present one does not fit the new profile; takes its place at once'}. It is ${profile?.secretHint ?? 'a text'}.`}
+    after=${html`<${Button} aria-pressed=${shown ? 'true' : 'false'} aria-label="Show the secret" onClick=${() => setShown(!shown)}>${shown ? 'Hide' : 'Show'}<//>
+      ${profile?.secretForm !== 'ed25519' && html`<${Button} onClick=${generate}>Generate<//>`}`} />`;
+}
+
+function Authentication({ form, endpoint }) {
+  const { values } = form;
+  return html`<${Field} label="Authentication" name="basic" type="select" options=${[['', 'None'], ['basic', 'Basic: a username and a password']]} />
+    ${values.basic && html`<${Field} label="Username" name="username" loc="body.basicAuth.username" />
+      <${Field} label="Password" name="password" loc="body.basicAuth.password" type="password" autocomplete="new-password" hint=${endpoint?.basicAuth && 'Leave it empty to keep the present one. It is never shown.'} />`}
+    <${Pairs} legend="Headers" hint="Sent with every request. The values of secret ones are never shown again." name="headers" locs=${['body.headers', 'body.authHeaders']} add="Add Header" form=${form} secrets />`;
+}
+
+function Errors({ loc, id }) {
+  const errors = useErrors(loc);
+  return errors.length > 0 && html`<p class="field-error" id=${id} role="alert">${errors.join(' · ')}</p>`;
+}
+
+/** Rows of a name and a value. */
+function Pairs({ legend, hint, name, locs, add, form, secrets }) {
+  const rows = form.values[name];
+  const box = useRef();
+  const put = (next) => form.set(name, next);
+  const edit = (key, changes) => put(rows.map((row) => (row.key === key ? { ...row, ...changes } : row)));
+  const added = useRef(false);
+  useLayoutEffect(() => {
+    if (added.current) box.current.querySelector('li:last-child > input').focus();
+    added.current = false;
+  });
+  const more = () => {
+    added.current = true;
+    put([...rows, { key: Math.max(-1, ...rows.map(({ key }) => key)) + 1, name: '', value: '' }]);
+  };
+  const remove = (key) => {
+    put(rows.filter((row) => row.key !== key));
+    box.current.querySelector('.add').focus();
+  };
+  return html`<fieldset ref=${box}><legend>${legend}</legend><p class="hint">${hint}</p>
+    <ul class="pairs">${rows.map((row, i) => html`<li key=${row.key}>
+      <input aria-label=${`Name of ${legend.toLowerCase()} ${i + 1}`} placeholder="Name" value=${row.name} readonly=${!!row.was && row.was !== 'plain'} spellcheck=${false} autocomplete="off" onInput=${({ target }) => edit(row.key, { name: target.value })} />
+      <input aria-label=${`Value of ${row.name || i + 1}`} type=${row.secret ? 'password' : 'text'} placeholder=${row.was && row.secret ? 'Unchanged' : 'Value'} value=${row.value} spellcheck=${false} autocomplete=${row.secret ? 'new-password' : 'off'} onInput=${({ target }) => edit(row.key, { value: target.value })} />
+      <span class="row">${secrets && html`<label class="row"><input type="checkbox" checked=${!!row.secret} disabled=${row.was === 'sensitive' || row.was === 'auth'} onChange=${({ target }) => edit(row.key, { secret: target.checked })} />Secret</label>`}
+        <${Button} kind="quiet" class="small" aria-label=${`Remove ${row.name || `row ${i + 1}`}`} onClick=${() => remove(row.key)}>Remove<//></span>
+    </li>`)}</ul>
+    ${locs.map((loc) => html`<${Errors} loc=${loc} />`)}
+    <div><${Button} class="small add" onClick=${more}>${add}<//></div></fieldset>`;
+}
+
+function Advanced({ form, profile }) {
+  const { values } = form;
+  const [open] = useState(() => !!(values.retry || values.timeoutSeconds || values.throttleRate || (surface === 'console' && (values.uid || values.metadata.length))));
+  const wrong = Object.keys(form.fields).some((key) => /^body\.(retry|timeoutSeconds|throttleRate|uid|metadata)/.test(key));
+  return html`<details class="card" open=${open || wrong}><summary><h2>Advanced</h2></summary><div class="stack">
+    <${Field} label="Retries" name="retry" loc="" type="select" options=${[['', 'As the profile says'], ['list', 'Own waits'], ...(values.kept && !values.kept.delaysSeconds ? [['kept', 'As they are']] : [])]}
+      hint=${values.retry !== 'list' && profile && `After ${sayRetry(values.retry ? values.kept : profile.retry)}.`} />
+    ${values.retry === 'list' && html`<${Field} label="Waits, in seconds" name="delays" loc="body.retry" placeholder="5, 300, 1800" hint="One retry after each, with commas between them." />`}
+    <${Field} label="Timeout, in seconds" name="timeoutSeconds" type="number" min="1" optional hint=${profile && `The profile’s is ${profile.timeoutSeconds} s.`} />
+    <${Field} label="Throttle, in messages a second" name="throttleRate" type="number" min="1" optional hint="What is more than that waits." />
+    ${surface === 'console' && html`<${Field} label="UID" name="uid" optional hint="Your own id for it, usable wherever the API takes its id." />
+      <${Pairs} legend="Metadata" hint="Whatever you want to find again here." name="metadata" locs=${['body.metadata']} add="Add Metadata" form=${form} />`}
+  </div></details>`;
+}
+
+/* The choice of events and of entities */
+
+/** Groups of items by their paths; a group with nothing but one group in it, and one of a single item, is none. */
+function grow(items, depth = 0) {
+  const groups = new Map();
+  const nodes = [];
+  for (const item of items) {
+    const key = item.path[depth];
+    if (key === undefined) nodes.push({ item });
+    else if (groups.has(key)) groups.get(key).push(item);
+    else {
+      groups.set(key, [item]);
+      nodes.push({ key });
+    }
+  }
+  return nodes.flatMap((node) => {
+    if (node.item) return [node];
+    const within = groups.get(node.key);
+    let children = grow(within, depth + 1);
+    while (children.length === 1 && children[0].children) ({ children } = children[0]);
+    return within.length === 1 ? children : [{ label: node.key, children, names: within.map(({ name }) => name) }];
+  });
+}
+
+/**
+ * "Send Me Everything", or a selection from a searchable tree of checkboxes: one stop for Tab, arrow keys
+ * within. value: null for everything, or the names chosen.
+ */
+function Picker({ label, loc, items, value, onChange, columns }) {
+  const id = useId();
+  const box = useRef();
+  const [search, setSearch] = useState('');
+  const [last, setLast] = useState([]);
+  const [here, setHere] = useState(null);
+  const errors = useErrors(loc);
+  const word = search.trim().toLowerCase();
+  const shown = useMemo(() => items.filter(({ name, hint, path: at }) => !word || [name, hint, ...at].some((one) => one?.toLowerCase().includes(word))), [items, word]);
+  const tree = useMemo(() => grow(shown), [shown]);
+  const chosen = new Set(value);
+  const put = (names, on) => {
+    for (const name of names) chosen[on ? 'add' : 'delete'](name);
+    onChange([...chosen]);
+  };
+  const toggleAll = ({ target }) => {
+    if (target.checked) setLast(value);
+    onChange(target.checked ? null : last);
+  };
+  const move = (event) => {
+    const boxes = [...box.current.querySelectorAll('input')];
+    const at = boxes.indexOf(event.target);
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: boxes.length - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    boxes[to]?.focus();
+  };
+  let n = 0;
+  const first = tree[0]?.label ?? tree[0]?.item.name;
+  const stop = shown.some(({ name }) => name === here) || tree.some((node) => node.label === here) ? here : first;
+  const draw = (node) => {
+    const key = `${id}-${n++}`;
+    const names = node.names ?? [node.item.name];
+    const on = names.filter((name) => chosen.has(name)).length;
+    const name = node.label ?? node.item.name;
+    const hint = node.item?.hint;
+    return html`<li key=${name}><div class=${`node ${node.label ? 'group' : ''}`}>
+      <input type="checkbox" id=${key} checked=${on === names.length} indeterminate=${on > 0 && on < names.length} tabindex=${stop === name ? 0 : -1}
+        aria-describedby=${hint ? `${key}-hint` : null} onFocus=${() => setHere(name)} onChange=${({ target }) => put(names, target.checked)} />
+      <div><label for=${key}>${name}</label>${hint && html` <span class="hint" id=${`${key}-hint`}>${hint}</span>`}</div></div>
+      ${node.children && html`<ul>${node.children.map(draw)}</ul>`}</li>`;
+  };
+  return html`<fieldset aria-describedby=${errors.length ? `${id}-error` : null}><legend class="visually-hidden">${label}</legend>
+    <label class="row switch"><input type="checkbox" role="switch" checked=${value === null} aria-invalid=${errors.length ? 'true' : null} onChange=${toggleAll} />Send Me Everything</label>
+    <${Errors} loc=${loc} id=${`${id}-error`} />
+    ${value !== null && html`<div class="filters">
+        <input class="search" type="search" aria-label=${`Search ${label.toLowerCase()}`} placeholder="Search" value=${search} onInput=${({ target }) => setSearch(target.value)} onKeyDown=${(event) => event.key === 'Enter' && event.preventDefault()} />
+        <${Button} class="small" onClick=${() => put(shown.map(({ name }) => name), true)}>Choose ${word ? 'these' : 'all'}<//>
+        <${Button} class="small" disabled=${!value.length} onClick=${() => put(shown.map(({ name }) => name), false)}>Clear<//>
+        <span class="muted small" role="status">${value.length} of ${items.length} chosen</span>
+      </div>
+      ${tree.length ? html`<div class="tree-box" ref=${box} role="group" aria-label=${`${label}, arrow keys move`} onKeyDown=${move}><ul class=${`tree ${columns ? 'columns' : ''}`}>${tree.map(draw)}</ul></div>` : html`<p class="muted">${items.length ? 'Nothing has this in its name.' : 'There are no event types yet.'}</p>`}`}
+  </fieldset>`;
+}

@@ -1,0 +1,59 @@
+// "Webhooks": an application's endpoints with their health, searched and filtered on the server.
+
+import { api, appPath, list, pagePath, path } from './api.js';
+import { Button, Empty, LinkButton, Loaded, Page, Pager, Search, Status, Table, count, html, toast, useLoad, useMay, useQuery, useState } from './ui.js';
+import { Rate } from './chart.js';
+
+export default function Endpoints({ app }) {
+  const may = useMay();
+  const [query, setQuery] = useQuery({ search: '', status: '' });
+  const { search, status, iterator } = query;
+  const endpoints = useLoad((signal) => list(appPath(app, '/endpoint'), { limit: 25, with_health: true, search, status, iterator }, { signal }), [app, search, status, iterator], { every: 20000 });
+  const add = may('changeEndpoints') && html`<${LinkButton} kind="primary" to=${pagePath(app, '/new')}>Add Webhook<//>`;
+  const filtered = search || status;
+  const columns = [
+    { label: 'Endpoint', class: 'grow', cell: (ep) => html`<a class="break" href=${pagePath(app, path`/endpoint/${ep.id}`)}>${ep.url}</a>${ep.description && html`<div class="muted small">${ep.description}</div>`}` },
+    { label: 'Events', cell: Events },
+    { label: 'State', cell: (ep) => html`<${Status} of=${ep.health?.state ?? (ep.disabled ? 'disabled' : 'enabled')} />` },
+    { label: 'Last 24 hours', cell: ({ health }) => health && html`<${Rate} ...${health} />` },
+    { label: 'Waiting', class: 'num', cell: ({ health }) => health && count(health.waiting) },
+    may('changeEndpoints') && { label: '', class: 'end', cell: (ep) => html`<${Toggle} app=${app} endpoint=${ep} changed=${endpoints.reload} />` },
+  ].filter(Boolean);
+  return html`<${Page} title="Webhooks" app=${app} tab="webhooks" actions=${add}>
+    <div class="filters" role="search" aria-label="Webhooks">
+      <${Search} value=${search} label="Search by URL, description or id" placeholder="Search" onSearch=${(text) => setQuery({ search: text })} />
+      <select aria-label="Which webhooks" value=${status} onChange=${({ target }) => setQuery({ status: target.value })}>
+        ${[['', 'All'], ['enabled', 'Enabled'], ['disabled', 'Disabled']].map(([value, label]) => html`<option value=${value} selected=${value === status}>${label}</option>`)}
+      </select>
+    </div>
+    <${Loaded} of=${endpoints}>${(page) => (page.data.length ? html`
+      <${Table} caption="Endpoints" columns=${columns} rows=${page.data} />
+      <${Pager} page=${page} query=${query} setQuery=${setQuery} />`
+      : filtered || iterator ? html`<${Empty} title="No webhook matches"><p>Nothing here has what you are looking for.</p><${Button} onClick=${() => setQuery({ search: '', status: '' })}>Show all webhooks<//><//>`
+        : html`<${Empty} title="No webhooks yet"><p>A webhook is a URL of yours that gets a request whenever something happens.</p>${add}<//>`)}<//>
+  <//>`;
+}
+
+/** What an endpoint gets, in few words. */
+function Events({ eventTypes, channels }) {
+  const [first, second, ...more] = eventTypes ?? [];
+  return html`<span>${eventTypes ? [first, second].filter(Boolean).join(', ') + (more.length ? ` and ${more.length} more` : '') : 'Everything'}</span>
+    ${channels && html`<div class="muted small">${channels.length === 1 ? channels[0] : `${channels.length} entities`}</div>`}`;
+}
+
+function Toggle({ app, endpoint: { id, url, disabled }, changed }) {
+  const [busy, setBusy] = useState(false);
+  const toggle = async () => {
+    setBusy(true);
+    try {
+      await api('PATCH', appPath(app, path`/endpoint/${id}`), { disabled: !disabled });
+      toast(disabled ? 'Enabled. What was held is sent now.' : 'Disabled. What comes in is held until it is enabled.');
+      changed();
+    } catch (error) {
+      toast(error.message, 'bad');
+    }
+    setBusy(false);
+  };
+  const act = disabled ? 'Enable' : 'Disable';
+  return html`<${Button} class="small" busy=${busy} aria-label=${`${act} ${url}`} onClick=${toggle}>${act}<//>`;
+}

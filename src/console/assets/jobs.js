@@ -1,0 +1,41 @@
+// Background tasks: replays and counts, with their progress. Looked at often while one of them runs.
+
+import { api, list, path } from './api.js';
+import { AppLink, EndpointLink, Listing, act, col, destroy } from './operator.js';
+import { Field, Page, Status, Time, count, html, toast, useLoad, useQuery, useState } from './ui.js';
+
+const tasks = {
+  'endpoint.recover': 'Recover', 'endpoint.replay': 'Replay missing', 'endpoint.bulk-replay': 'Replay',
+  'application.stats': 'Usage of applications', 'event-type.aggregate': 'Usage of event types',
+};
+const runs = ({ state }) => state === 'running' || state === 'paused';
+
+export default function Jobs() {
+  const [query, setQuery] = useQuery({ status: '', task: '' });
+  const { status, task, iterator } = query;
+  const [every, setEvery] = useState(30000);
+  const jobs = useLoad(async (signal) => {
+    const page = await list('/background-task', { limit: 50, order: 'descending', status, task, iterator }, { signal });
+    setEvery(page.data.some(runs) ? 2000 : 30000);
+    return page;
+  }, [status, task, iterator, every], { every });
+  const cancel = (job) => destroy('Cancel', `“${tasks[job.task]}”`, 'It ends where it is. What was sent stays sent.', () => api('POST', path`/background-task/${job.id}/cancel`), 'Let it run').then((yes) => {
+    if (!yes) return;
+    toast('The job was canceled.');
+    jobs.reload();
+  });
+  const columns = [
+    col('Job', ({ task: kind, id }) => html`<span title=${id}>${tasks[kind] ?? kind}</span>`),
+    col('For', ({ applicationId: app, endpointId, endpointUrl }) => (app ? html`<div>${endpointId && html`<${EndpointLink} app=${app} id=${endpointId} url=${endpointUrl ?? 'Endpoint'} /><br />`}<${AppLink} id=${app} /></div>` : html`<span class="muted">All</span>`)),
+    col('State', ({ state, reason }) => html`<div><${Status} of=${state} />${reason && html`<p class="small muted">${reason}</p>`}</div>`),
+    col('Progress', (job) => html`<div>${runs(job) && html`<progress aria-label=${`${tasks[job.task]}: progress`} value=${job.progress.fraction ?? null}></progress>`}
+      <p class="small">${count(job.progress.done)} ${job.endpointId ? 'sent' : 'counted'}, ${count(job.progress.lookedAt)} looked at</p></div>`),
+    col('Started', ({ createdAt }) => html`<${Time} at=${createdAt} />`),
+    col('', (job) => runs(job) && act('Cancel', `${tasks[job.task]} ${job.id}`, () => cancel(job)), 'end'),
+  ];
+  const pick = (label, name, options) => html`<${Field} label=${label} type="select" value=${query[name]} options=${[['', 'All'], ...options]} onInput=${(value) => setQuery({ [name]: value })} />`;
+  return html`<${Page} title="Jobs" intro="Replays and counts in the background. What was sent shows in the attempts of its endpoint.">
+    <div class="filters">${pick('State', 'status', [['running', 'Running'], ['finished', 'Finished'], ['failed', 'Failed or canceled']])}${pick('Job', 'task', Object.entries(tasks))}</div>
+    <${Listing} of=${{ ...jobs, loading: false }} query=${query} setQuery=${setQuery} caption="Jobs" columns=${columns} empty=${['No jobs', 'What is recovered or replayed at an endpoint shows here.']} />
+  <//>`;
+}

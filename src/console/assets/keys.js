@@ -1,0 +1,54 @@
+// The application's API keys: made here, shown once, revoked here.
+
+import { api, appPath, list, path } from './api.js';
+import { FormDialog } from './operator.js';
+import { useQuery } from './router.js';
+import { Button, Copy, Dialog, Empty, Field, Loaded, Page, Pager, Table, Time, confirm, html, toast, useForm, useLoad, useState } from './ui.js';
+
+export default function Keys({ app }) {
+  const where = appPath(app, '/token');
+  const [query, setQuery] = useQuery();
+  const keys = useLoad((signal) => list(where, { limit: 50, iterator: query.iterator }, { signal }), [where, query.iterator]);
+  const [making, setMaking] = useState(false);
+  const [made, setMade] = useState(null);
+  const revoke = (key) => confirm({
+    title: `Revoke “${key.name}”?`,
+    text: `Whatever uses the API key “${key.name}” is refused from now on. This cannot be undone.`,
+    action: `Revoke “${key.name}”`,
+    danger: true,
+    run: () => api('DELETE', where + path`/${key.id}`),
+  }).then((yes) => {
+    if (!yes) return;
+    toast(`“${key.name}” is revoked.`);
+    keys.reload();
+  });
+  const ended = ({ expiresAt }) => expiresAt && Date.parse(expiresAt) <= Date.now();
+  const columns = [
+    { label: 'Name', cell: ({ name }) => name },
+    { label: 'Created', cell: ({ createdAt }) => html`<${Time} at=${createdAt} />` },
+    { label: 'Last used', cell: ({ lastUsedAt }) => (lastUsedAt ? html`<${Time} at=${lastUsedAt} />` : html`<span class="muted">Never</span>`) },
+    { label: 'Expires', cell: (key) => (key.expiresAt ? html`<span>${ended(key) && 'Expired '}<${Time} at=${key.expiresAt} /></span>` : html`<span class="muted">Never</span>`) },
+    { label: '', class: 'end', cell: (key) => html`<${Button} kind="danger" class="small" aria-label=${`Revoke ${key.name}`} onClick=${() => revoke(key)}>Revoke<//>` },
+  ];
+  const create = html`<${Button} kind="primary" onClick=${() => setMaking(true)}>Create an API key<//>`;
+  return html`<${Page} title="API keys" app=${app} tab="keys" actions=${create} intro="For programs that manage webhooks by the API. Send a key as “Authorization: Bearer KEY” or “Api-Key: KEY”.">
+    <${Loaded} of=${keys}>${(page) => (page.data.length ? html`<${Table} caption="API keys" columns=${columns} rows=${page.data} /><${Pager} page=${page} query=${query} setQuery=${setQuery} />`
+    : html`<${Empty} title="No API keys yet"><p>Create one for each program, so that each can be revoked alone.</p><//>`)}<//>
+    ${making && html`<${Create} where=${where} onClose=${() => setMaking(false)} then=${(key) => { setMaking(false); setMade(key); keys.reload(); }} />`}
+    ${made && html`<${Dialog} title=${`The API key “${made.name}”`} onClose=${() => setMade(null)} foot=${html`<${Button} kind="primary" onClick=${() => setMade(null)}>I have stored it<//>`}>
+      <p><strong>Copy it now.</strong> It is shown this once and cannot be shown again.</p>
+      <span class="row"><code>${made.token}</code><${Copy} text=${made.token} label="Copy key" /></span>
+    <//>`}
+  <//>`;
+}
+
+const days = [['', 'Never'], ['30', 'In 30 days'], ['90', 'In 90 days'], ['365', 'In a year']];
+
+function Create({ where, onClose, then }) {
+  const form = useForm({ name: '', expires: '' });
+  const create = async ({ name, expires }) => then(await api('POST', where, { name: name.trim(), ...(expires && { expiresAt: new Date(Date.now() + expires * 86400000).toISOString() }) }));
+  return html`<${FormDialog} title="Create an API key" form=${form} onClose=${onClose} onSubmit=${create} submit="Create" check=${({ name }) => (name.trim() ? {} : { 'body.name': 'Enter a name.' })}>
+    <${Field} label="Name" name="name" autofocus hint="What will use it, such as “Billing service”." />
+    <${Field} label="Expires" name="expires" loc="body.expiresAt" type="select" options=${days} />
+  <//>`;
+}

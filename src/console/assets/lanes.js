@@ -1,0 +1,20 @@
+// The lanes that have work: how deep each is, how old its head, what is in flight.
+
+import { list } from './api.js';
+import { AppLink, EndpointLink, Listing, col } from './operator.js';
+import { Page, Status, Time, count, html, useLoad } from './ui.js';
+
+export default function Lanes() {
+  const lanes = useLoad((signal) => list('/lane', { limit: 100 }, { signal }), [], { every: 5000 });
+  const columns = [
+    col('Endpoint', ({ applicationId: app, endpointId, url }) => html`<${EndpointLink} app=${app} id=${endpointId} url=${url} /><br /><span class="small"><${AppLink} id=${app} /></span>`),
+    col('State', ({ state }) => html`<${Status} of=${state} />`),
+    col('Waiting', ({ waiting, waitingIsMore }) => count(waiting) + (waitingIsMore ? '+' : ''), 'num'),
+    col('In flight', ({ inFlight }) => count(inFlight), 'num'),
+    col('Oldest due', ({ oldestDueAt }) => html`<${Time} at=${oldestDueAt} />`),
+    col('Next attempt', ({ nextDueAt }) => (Date.parse(nextDueAt) < Date.now() ? 'now' : html`<${Time} at=${nextDueAt} />`)),
+  ];
+  return html`<${Page} title="Lanes" intro="Each endpoint has a lane of its own, so that none holds up another. Up to 100 that have work, the worst first; looked at every 5 seconds.">
+    <${Listing} of=${{ ...lanes, loading: false }} caption="Lanes" columns=${columns} rowKey=${(lane) => lane.endpointId} empty=${['Nothing waits', 'All that was published has been sent.']} />
+  <//>`;
+}

@@ -1,0 +1,117 @@
+// The messages of an application, and one of them with its deliveries.
+
+import { api, appPath, list, pagePath, path } from './api.js';
+import { Body } from './attempt.js';
+import { Attempts, DeliveryState, MessageFilters, Next, SearchMessage, asked, findChannels, findEvents, loadMessage, noFilters, resend } from './history.js';
+import { Finder, FormDialog, words } from './operator.js';
+import { navigate, useQuery } from './router.js';
+import { Badge, Button, Empty, Field, LinkTo, Loaded, Page, Pager, Table, Time, html, toast, useForm, useLoad, useMay, useState } from './ui.js';
+
+export default ({ app, params }) => (params.msg ? html`<${OneMessage} app=${app} id=${params.msg} />` : html`<${Messages} app=${app} />`);
+
+const labels = (all) => all?.map((one) => html`<${Badge} kind="plain">${one}<//> `);
+
+function Messages({ app }) {
+  const may = useMay();
+  const [query, setQuery] = useQuery(noFilters);
+  const [publishing, setPublishing] = useState(false);
+  const { search } = query;
+  const filters = { ...asked(query), with_content: false, limit: 50 };
+  const load = useLoad(async (signal) => {
+    if (!search) return list(appPath(app, '/msg'), filters, { signal });
+    try {
+      return { data: [await api('GET', appPath(app, path`/msg/${search}`), null, { signal, query: { with_content: false } })], done: true };
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      return { data: [], done: true };
+    }
+  }, [app, search, JSON.stringify(filters)]);
+  const isFiltered = Object.keys(noFilters).some((name) => query[name]);
+  const columns = [
+    { label: 'Event', cell: ({ id, eventType, test }) => html`<${LinkTo} to=${pagePath(app, path`/message/${id}`)}>${eventType}<//> ${test && html`<${Badge} kind="plain">Test<//>`}` },
+    { label: 'Message', cell: ({ id, eventId }) => html`<span><span class="mono small">${id}</span>${eventId && html`<br /><span class="muted">${eventId}</span>`}</span>` },
+    ...['channels', 'tags'].filter((name) => load.data?.data.some((row) => row[name])).map((name) => ({ label: name[0].toUpperCase() + name.slice(1), cell: (row) => row[name]?.join(', ') })),
+    { label: 'Published', cell: ({ timestamp }) => html`<${Time} at=${timestamp} />` },
+  ];
+  return html`<${Page} title="Messages" app=${app} tab="messages" intro="What was published, newest first."
+    actions=${html`<${Button} onClick=${load.reload}>Refresh<//>${may('publish') && html`<${Button} kind="primary" onClick=${() => setPublishing(true)}>Publish a message<//>`}`}>
+    <${MessageFilters} query=${query} setQuery=${setQuery}><${SearchMessage} query=${query} setQuery=${setQuery} /><//>
+    <${Loaded} of=${load}>${(page) => html`
+      ${page.data.length ? html`<${Table} caption="Messages" columns=${columns} rows=${page.data} />`
+    : html`<${Empty} title=${isFiltered ? 'No such messages' : 'No messages yet'}><p>${isFiltered ? (page.done ? 'Nothing that is kept fits the filters.' : 'None of what was looked through fits the filters; go on with “Next”.') : 'Messages show here as soon as the first is published.'}</p><//>`}
+      <${Pager} page=${page} query=${query} setQuery=${setQuery} label="Pages of messages" />`}<//>
+    ${publishing && html`<${Publish} app=${app} onClose=${() => setPublishing(false)} />`}
+  <//>`;
+}
+
+/** What keeps a text from being a payload; nothing where it is one. */
+export function payloadProblem(text) {
+  try {
+    const value = JSON.parse(text);
+    return value === null || typeof value !== 'object' || Array.isArray(value) ? 'It must be a JSON object: {…}.' : '';
+  } catch (error) {
+    return `It is not JSON: ${error.message}`;
+  }
+}
+
+/** A request's body around a payload, whose bytes stay as they were typed. */
+export const withPayload = (body, payload) => `${JSON.stringify(body).slice(0, -1)},"payload":${payload}}`;
+
+function Publish({ app, onClose }) {
+  const form = useForm({ eventType: '', payload: '{\n  \n}', channels: '', eventId: '' });
+  const { values, set } = form;
+  const publish = async () => {
+    const { id } = await api('POST', appPath(app, '/msg'), withPayload({ eventType: values.eventType.trim(), channels: words(values.channels) ?? undefined, eventId: values.eventId.trim() || undefined }, values.payload));
+    toast('The message is published.');
+    navigate(pagePath(app, path`/message/${id}`), { force: true });
+  };
+  const check = () => {
+    const problem = payloadProblem(values.payload);
+    return { ...(problem && { 'body.payload': problem }), ...(!values.eventType.trim() && { 'body.eventType': 'Enter an event type.' }) };
+  };
+  return html`<${FormDialog} title="Publish a message" wide form=${form} onClose=${onClose} onSubmit=${publish} check=${check} submit="Publish">
+    <${Finder} label="Event" name="eventType" value=${values.eventType} onInput=${(value) => set('eventType', value)} find=${findEvents} />
+    <${Field} label="Payload" name="payload" type="textarea" rows="10" class="code-input" spellcheck=${false} />
+    <${Finder} label="Channels" optional name="channels" value=${values.channels} onInput=${(value) => set('channels', value)} find=${findChannels} hint="Up to five, with commas between them." />
+    <${Field} label="Event id" optional name="eventId" hint="Your own id for it, once within a day." />
+  <//>`;
+}
+
+function OneMessage({ app, id }) {
+  const may = useMay();
+  const load = useLoad(async (signal) => {
+    const [[message, payload], deliveries, attempts] = await Promise.all([
+      loadMessage(app, id, signal),
+      list(appPath(app, path`/msg/${id}/endpoint`), { limit: 250 }, { signal }),
+      list(appPath(app, path`/attempt/msg/${id}`), { limit: 100, with_content: false }, { signal }),
+    ]);
+    return { message, payload, deliveries: deliveries.data, attempts: attempts.data };
+  }, [app, id], { every: 5000 });
+  const columns = [
+    { label: 'Endpoint', cell: (endpoint) => html`<${LinkTo} class="break" to=${pagePath(app, path`/endpoint/${endpoint.id}`)}>${endpoint.url}<//>${endpoint.description && html`<br /><span class="muted small">${endpoint.description}</span>`}` },
+    { label: 'Delivery', cell: (delivery) => html`<${DeliveryState} of=${delivery} />` },
+    { label: 'Next attempt', cell: (delivery) => html`<${Next} of=${delivery} />` },
+    may('sendAgain') && { label: '', class: 'end', cell: (endpoint) => html`<${Button} class="small" aria-label=${`Send again to ${endpoint.url}`} onClick=${() => resend(app, id, endpoint, load.reload)}>Send again<//>` },
+  ].filter(Boolean);
+  const { message } = load.data ?? {};
+  return html`<${Page} title=${message?.eventType ?? 'Message'} app=${app} crumbs=${[['Messages', pagePath(app, '/messages')]]} badge=${message?.test && html`<${Badge} kind="info">Test<//>`}>
+    <${Loaded} of=${load}>${({ payload, deliveries, attempts }) => html`
+      <div class="split">
+        <section class="card" aria-label="Facts"><dl class="facts">
+          <dt>Id</dt><dd class="mono">${message.id}</dd>
+          ${message.eventId && html`<dt>Event id</dt><dd>${message.eventId}</dd>`}
+          <dt>Published</dt><dd><${Time} at=${message.timestamp} exact /></dd>
+          ${message.deliverAt && html`<dt>Deliver at</dt><dd><${Time} at=${message.deliverAt} exact /></dd>`}
+          ${message.expiresAt && html`<dt>Expires</dt><dd><${Time} at=${message.expiresAt} exact /></dd>`}
+          ${message.channels && html`<dt>Channels</dt><dd>${labels(message.channels)}</dd>`}
+          ${message.tags && html`<dt>Tags</dt><dd>${labels(message.tags)}</dd>`}
+        </dl></section>
+        <div class="card stack"><${Body} text=${payload} label="Payload" level="h2" /></div>
+      </div>
+      <div class="section-head"><h2>Deliveries</h2></div>
+      ${deliveries.length ? html`<${Table} caption="Deliveries" columns=${columns} rows=${deliveries} />`
+    : html`<${Empty} title="For no endpoint"><p>No endpoint wanted this event when it was published.</p><//>`}
+      <div class="section-head"><h2>Attempts</h2></div>
+      ${attempts.length ? html`<${Attempts} app=${app} rows=${attempts} endpoints=${deliveries} withMessage=${false} />` : html`<p class="muted">None was made yet.</p>`}`}<//>
+  <//>`;
+}

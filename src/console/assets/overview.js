@@ -1,0 +1,68 @@
+// The console's first screen: what is wrong right now, and how the server does.
+
+import { api } from './api.js';
+import { Bars, Line } from './chart.js';
+import { AppLink, EndpointLink } from './operator.js';
+import { Badge, Loaded, Page, Time, base, count, duration, html, useLoad } from './ui.js';
+
+const clock = new Intl.DateTimeFormat('en-GB', { timeStyle: 'medium' }).format;
+const bytes = (n) => {
+  const unit = Math.max(0, Math.min(4, Math.floor(Math.log2(n) / 10)));
+  return `${+(n / 1024 ** unit).toFixed(1)} ${['bytes', 'KiB', 'MiB', 'GiB', 'TiB'][unit]}`;
+};
+
+export default function Overview() {
+  const status = useLoad((signal) => api('GET', '/status', null, { signal }), [], { every: 5000 });
+  return html`<${Page} title="Overview"><${Loaded} of=${{ ...status, loading: false }}>${(now) => html`<div class="stack">
+    <${Problems} of=${{ ...now, problems: now.problems.toSorted((a, b) => (a.severity > b.severity) - (a.severity < b.severity)) }} /><${Numbers} of=${now} /><${Charts} samples=${now.samples} /><${Facts} of=${now} /></div>`}<//><//>`;
+}
+
+const List = ({ of }) => html`<ul class="plain problems">${of.map((one) => html`<li key=${one.kind + (one.endpointId ?? one.taskId)}>
+  <${Badge} kind=${one.severity === 'critical' ? 'bad' : 'warn'}>${one.severity === 'critical' ? 'Critical' : 'Warning'}<//><div><p class="break">${one.message}</p>${about(one)}</div></li>`)}</ul>`;
+
+const Problems = ({ of: { problems, now } }) => (problems.length ? html`<section class="card"><h2>What is wrong right now</h2>
+    <${List} of=${problems.slice(0, 6)} />${problems.length > 6 && html`<details><summary>${count(problems.length - 6)} more</summary><${List} of=${problems.slice(6)} /></details>`}</section>`
+  : html`<section class="card"><h2>All is well</h2><div class="row"><${Badge} kind="good">OK<//>
+    <p>The store takes writes and has room, no endpoint fails or stands still, nothing is late, no job failed. <span class="muted">Looked at <${Time} at=${now} />.</span></p></div></section>`);
+
+/** The ways to what a problem is about. */
+function about({ applicationId: app, endpointId, taskId, kind }) {
+  const ways = [
+    app && endpointId && html`<${EndpointLink} app=${app} id=${endpointId} url="Endpoint" />`, app && html`<${AppLink} id=${app} />`,
+    taskId && html`<a href=${`${base}/jobs`}>Jobs</a>`, /lane|late|waiting/.test(kind) && html`<a href=${`${base}/lanes`}>Lanes</a>`,
+  ].filter(Boolean);
+  return ways.length > 0 && html`<p class="small row">${ways}</p>`;
+}
+
+function Numbers({ of: { waiting, inFlight, oldestDueSeconds, samples } }) {
+  const lastMinute = (key) => count(samples.slice(-12).reduce((sum, one) => sum + one[key], 0));
+  return html`<dl class="stats">${[
+    ['Waiting', count(waiting), html`<a href=${`${base}/lanes`}>Lanes</a>`],
+    ['In flight', count(inFlight), 'requests'],
+    ['Oldest due', oldestDueSeconds >= 1 ? duration(Math.round(oldestDueSeconds)) : 'None', 'late'],
+    ['Delivered', lastMinute('delivered'), 'in the last minute'],
+    ['Failed attempts', lastMinute('failed'), 'in the last minute'],
+  ].map(([name, value, more]) => html`<div class="stat"><dt>${name}</dt><dd>${value}</dd><dd class="small">${more}</dd></div>`)}</dl>`;
+}
+
+/** The half hour in steps of 20 seconds. */
+function Charts({ samples }) {
+  const steps = [...Map.groupBy(samples, ({ at }) => Math.floor(Date.parse(at) / 20000))].map(([step, all]) => {
+    const each = (key) => Math.round((all.reduce((sum, one) => sum + one[key], 0) / all.length / 5) * 100) / 100;
+    const most = (key) => all.reduce((max, one) => (one[key] == null ? max : Math.max(max ?? 0, one[key])), null);
+    return { label: clock(step * 20000), accepted: each('accepted'), success: each('delivered'), fail: each('failed'), value: most('latencyMsP50'), high: most('latencyMsP95') };
+  });
+  return html`<div class="cards">
+    <section class="card"><${Line} title="Accepted a second" names=${['Messages']} points=${steps.map(({ label, accepted: value }) => ({ label, value }))} /></section>
+    <section class="card"><${Bars} title="Attempts a second" names=${['Delivered', 'Failed']} points=${steps} summary=${`Last ${steps.at(-1)?.success ?? 0} delivered, ${steps.at(-1)?.fail ?? 0} failed`} /></section>
+    <section class="card"><${Line} title="Publishing to receipt" unit=" ms" names=${['Median', '95 of 100']} points=${steps} /></section></div>`;
+}
+
+function Facts({ of: { store, registrations: has, version, startedAt, now } }) {
+  const card = (title, facts) => html`<section class="card"><h2>${title}</h2><dl class="facts">${facts.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl></section>`;
+  const link = (n, to) => html`<a href=${base + to}>${count(n)}</a>`;
+  return html`<div class="cards">
+    ${card('Store', [['Queue', bytes(store.liveBytes)], ['History', `${bytes(store.slicesBytes)} in ${count(store.slices)} ${store.slices === 1 ? 'slice' : 'slices'}`], ['Oldest message', html`<${Time} at=${store.oldestAt} />`], ['Free', bytes(store.freeBytes)]])}
+    ${card('Registrations', [['Applications', link(has.applications, '/applications')], ['Endpoints', count(has.endpoints)], ['Event types', link(has.eventTypes, '/event-types')], ['Tokens', link(has.tokens, '/tokens')]])}
+    ${card('Server', [['Version', version], ['Started', html`<${Time} at=${startedAt} />`], ['Up for', duration(Math.round((Date.parse(now) - Date.parse(startedAt)) / 1000))]])}</div>`;
+}

@@ -1,0 +1,99 @@
+// Tokens of callers: the list, one with the endpoints granted to it, making and revoking.
+
+import { api, appPath, list, path } from './api.js';
+import { AppLink, EndpointLink, Finder, FormDialog, Listing, act, col, destroy, findApps } from './operator.js';
+import {
+  Badge, Button, Code, Dialog, Field, LinkButton, Loaded, Page, Search, Table, Time, base, html, navigate, toast, useForm, useLoad, useMay, useQuery, useState,
+} from './ui.js';
+
+const here = `${base}/tokens`;
+const roles = {
+  owner: ['Owner', 'Everything, tokens included.'],
+  publisher: ['Publisher', 'Publishes to every application and reads event types: for your backend.'],
+  webhook_admin: ['Webhook admin', 'Every endpoint with its messages and attempts; grants endpoints to webhook users.'],
+  webhook_user: ['Webhook user', 'The endpoints granted to it and those it makes, with their messages and attempts.'],
+  application: ['Application', 'One application’s endpoints, messages and attempts, as that customer.'],
+};
+const never = html`<span class="muted">Never</span>`;
+const used = ({ lastUsedAt }) => (lastUsedAt ? html`<${Time} at=${lastUsedAt} />` : never);
+const ends = ({ expiresAt }) => (expiresAt ? html`<${Time} at=${expiresAt} />${Date.parse(expiresAt) < Date.now() && html` <${Badge} kind="bad">Expired<//>`}` : never);
+const revoke = ({ id, name }, then) => destroy('Revoke', name, `Whoever uses the token ${name} is refused from now on. This cannot be undone.`, () => api('DELETE', path`/token/${id}`)).then((yes) => {
+  if (!yes) return;
+  toast(`${name} was revoked.`);
+  then();
+});
+
+export default ({ params }) => html`<${params.token ? One : All} id=${params.token} />`;
+
+function All() {
+  const may = useMay();
+  const [query, setQuery] = useQuery();
+  const [open, setOpen] = useState(false);
+  const tokens = useLoad((signal) => list('/token', { limit: 50, iterator: query.iterator }, { signal }), [query.iterator]);
+  const columns = [
+    col('Token', ({ id, name }) => html`<a href=${here + path`/${id}`}>${name}</a>`),
+    col('Role', ({ role }) => html`<span title=${roles[role][1]}>${roles[role][0]}</span>`),
+    col('For', ({ applicationId, endpointIds }) => (applicationId ? html`<${AppLink} id=${applicationId} />` : html`<span class="muted">${endpointIds ? `Endpoints: ${endpointIds.length}` : 'All'}</span>`)),
+    col('Last used', used), col('Ends', ends),
+    may('changeTokens') && col('', (token) => act('Revoke', token.name, () => revoke(token, tokens.reload)), 'end'),
+  ].filter(Boolean);
+  return html`<${Page} title="Tokens" intro="Credentials of those who call the API or sign in here. What one allows is its role."
+      actions=${may('changeTokens') && html`<${Button} kind="primary" onClick=${() => setOpen(true)}>Create token<//>`}>
+    <${Listing} of=${tokens} query=${query} setQuery=${setQuery} caption="Tokens" columns=${columns} empty=${['No tokens', 'There is no webhook user yet.']} />
+    ${open && html`<${Create} onClose=${() => setOpen(false)} done=${tokens.reload} />`}
+  <//>`;
+}
+
+function Create({ onClose, done }) {
+  const form = useForm({ name: '', role: 'publisher', app: '', days: '' });
+  const [made, setMade] = useState(null);
+  const { role, app } = form.values;
+  const create = async ({ name, days }) => {
+    const ofApp = role === 'application' && await api('GET', appPath(app.trim() || '-')).catch(({ status, message }) => {
+      throw Object.assign(new Error(message), { fields: { 'body.applicationId': status === 404 ? 'There is no such application.' : message } });
+    });
+    setMade(await api('POST', '/token', { name, role, applicationId: ofApp ? ofApp.id : undefined, expiresAt: days ? new Date(Date.now() + days * 864e5).toISOString() : undefined }));
+    done();
+  };
+  if (made) {
+    return html`<${Dialog} title=${`${made.name} was created`} onClose=${onClose} foot=${html`${role === 'webhook_user' && html`<${LinkButton} to=${here + path`/${made.id}`}>Grant endpoints<//>`}
+      <${Button} kind="primary" onClick=${onClose}>I have copied it<//>`}><p>Copy the token now: it is not shown again.</p><${Code} text=${made.token} label="Token" /><//>`;
+  }
+  return html`<${FormDialog} title="Create token" form=${form} onClose=${onClose} onSubmit=${create} submit="Create token">
+    <${Field} label="Name" name="name" hint="Who or what will use it." />
+    <fieldset><legend>Role</legend><div class="choices one">${Object.entries(roles).map(([key, [label, text]]) => html`<label key=${key}>
+      <input type="radio" name="role" checked=${role === key} onChange=${() => form.set('role', key)} /><span><strong>${label}</strong>${text}</span></label>`)}</div></fieldset>
+    ${role === 'application' && html`<${Finder} label="Application" loc="body.applicationId" value=${app} onInput=${(text) => form.set('app', text)} find=${findApps} hint="Type a part of its name." />`}
+    <${Field} label="Ends" name="days" type="select" options=${[['', 'Never'], ['1', 'In a day'], ['30', 'In 30 days'], ['90', 'In 90 days'], ['365', 'In a year']]} />
+  <//>`;
+}
+
+function One({ id }) {
+  const may = useMay();
+  const token = useLoad((signal) => api('GET', path`/token/${id}`, null, { signal }), [id]);
+  const { name, role } = token.data ?? {};
+  const change = (method, endpoint, said) => api(method, path`/token/${id}/endpoint/${endpoint}`).then(() => toast(said), (error) => toast(error.message, 'bad')).then(token.reload);
+  return html`<${Page} title=${name ?? 'Token'} crumbs=${[['Tokens', here]]} badge=${role && html`<${Badge} kind="plain">${roles[role][0]}<//>`} intro=${role && roles[role][1]}
+      actions=${role && may('changeTokens') && html`<${Button} kind="danger" onClick=${() => revoke(token.data, () => navigate(here))}>Revoke<//>`}>
+    <${Loaded} of=${token}>${(one) => html`<div class="stack">
+      <section class="card"><dl class="facts">${[['ID', html`<code>${id}</code>`], one.applicationId && ['Application', html`<${AppLink} id=${one.applicationId} />`],
+    ['Created', html`<${Time} at=${one.createdAt} />`], ['Last used', used(one)], ['Ends', ends(one)]].filter(Boolean).map(([dt, dd]) => html`<dt>${dt}</dt><dd>${dd}</dd>`)}</dl></section>
+      ${role === 'webhook_user' && html`<${Grants} token=${one} change=${may('changeGrants') && change} />`}</div>`}<//>
+  <//>`;
+}
+
+function Grants({ token: { endpointIds, endpoints = [] }, change }) {
+  const [app, setApp] = useState('');
+  const [search, setSearch] = useState('');
+  const found = useLoad(async (signal) => (app ? list(appPath(app, '/endpoint'), { limit: 20, search }, { signal }) : { data: [] }), [app, search]);
+  const rows = endpointIds.map((id) => endpoints.find((one) => one.id === id) ?? { id });
+  return html`<section class="card stack"><h2>Granted endpoints</h2>
+      ${rows.length ? html`<${Table} caption="Granted endpoints" rows=${rows} columns=${[
+    col('Endpoint', ({ id, applicationId, url }) => (applicationId ? html`<${EndpointLink} app=${applicationId} id=${id} url=${url} /><br /><span class="small"><${AppLink} id=${applicationId} /></span>` : html`<code>${id}</code>`)),
+    change && col('', ({ id, url }) => act('Take back', url ?? id, () => change('DELETE', id, 'The grant was taken back.')), 'end')].filter(Boolean)} />` : html`<p class="muted">None. What the token makes itself is granted to it.</p>`}</section>
+    ${change && html`<section class="card stack"><h2>Grant an endpoint</h2>
+      <${Finder} label="Application" value=${app} onInput=${(text) => setApp(text.trim())} find=${findApps} hint="Type a part of its name, then choose among its endpoints." />
+      ${app && found.data && !found.error && html`<${Search} label="Search its endpoints" value=${search} onSearch=${setSearch} />
+        <${Table} caption="Its endpoints" rows=${found.data.data} columns=${[col('Endpoint', ({ url, description }) => html`<span>${url}</span>${description && html`<br /><span class="small muted">${description}</span>`}`),
+    col('', ({ id, url }) => (endpointIds.includes(id) ? html`<${Badge} kind="good">Granted<//>` : act('Grant', url, () => change('PUT', id, `${url} was granted.`))), 'end')]} />`}</section>`}`;
+}
