@@ -38,6 +38,7 @@ const ofConsole = [
   ['/profiles/:name', 'profiles'],
   ['/lanes', 'lanes'],
   ['/jobs', 'jobs'],
+  ['/operational', 'operational'],
   ['/jobs/:job', 'jobs'],
 ];
 const routes = (surface === 'portal' ? ofApplication : ofConsole).map(([pattern, name]) => [
@@ -81,6 +82,7 @@ function menu({ may, applicationId, role }, pathname) {
     entry('Profiles', `${base}/profiles`),
     may.includes('readLanes') && entry('Lanes', `${base}/lanes`),
     may.includes('readJobs') && entry('Jobs', `${base}/jobs`),
+    may.includes('ownEndpoints') && entry('Operational webhooks', `${base}/operational`),
   ].filter(Boolean);
 }
 
@@ -187,7 +189,7 @@ function Layout({ session, signOut }) {
     <div class=${`side ${open ? 'open' : ''}`} id="menu"><div>
       <nav aria-label="Main"><ul>${menu(session, pathname).map(([label, to, here]) => html`<li><a href=${to} aria-current=${here ? (pathname === to ? 'page' : 'true') : null}>${label}</a></li>`)}</ul></nav>
       <section class="who" aria-label="Account">
-        <p><strong>${session.name ?? (session.isPortalLink ? 'Portal link' : 'Signed in')}</strong><br />${session.role.replace('_', ' ')}</p>
+        <p><strong>${session.isPortalLink ? 'Portal link' : session.name ?? 'Signed in'}</strong><br />${(session.applicationId && session.applications?.[0]?.name) || session.role.replace('_', ' ')}</p>
         <${Button} class="small" onClick=${signOut}>Sign out<//>
       </section>
     </div></div>

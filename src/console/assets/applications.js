@@ -26,7 +26,7 @@ export default function Applications({ session }) {
     !own && col('Rate limit', ({ throttleRate }) => (throttleRate ? `${throttleRate}/s` : html`<span class="muted">None</span>`)),
     !own && col('Created', ({ createdAt }) => html`<${Time} at=${createdAt} />`),
     may('changeApplications') && col('', (app) => html`<div class="row">
-      ${may('changeSessions') && act('Portal access', app.name, () => setOpen([Portal, app]))}${act('Edit', app.name, () => setOpen([Edit, app]))}${act('Delete', app.name, () => remove(app))}</div>`, 'end'),
+      ${may('changeSessions') && act('Portal access', `for ${app.name}`, () => setOpen([Portal, app]))}${act('Edit', app.name, () => setOpen([Edit, app]))}${act('Delete', app.name, () => remove(app))}</div>`, 'end'),
   ].filter(Boolean);
   const empty = search ? ['No application found', `None has “${search}” in its name, UID or ID.`] : ['No applications yet', own ? 'No endpoint was granted to you.' : 'Add one for each customer who shall receive webhooks.'];
   return html`<${Page} title="Applications" intro="Each is one of your customers, with endpoints, messages and keys of its own."
@@ -72,7 +72,7 @@ function Portal({ app, onClose, done }) {
     });
     setLink({ url, until: Date.now() + expiry * 1000 });
   };
-  const end = () => destroy('End all links of', app.name, `Everybody who came by a link to the portal of ${app.name} is signed out, and no link works any more.`,
+  const end = () => destroy('End all links of', app.name, `Everybody who came by a link to the portal of ${app.name} is signed out at once, and no link works any more.`,
     () => api('POST', path`/auth/app/${app.id}/expire-all`, {})).then((yes) => yes && done(`All portal links of ${app.name} have ended.`));
   if (link) {
     return html`<${Dialog} title=${title} onClose=${onClose} foot=${html`<${Button} onClick=${() => setLink(null)}>Another link<//><${Button} kind="primary" onClick=${onClose}>Done<//>`}>

@@ -1,6 +1,7 @@
 // The event catalogue: which events there are, what they mean, their schemas and examples.
 
 import { api, listAll, pagePath, path } from './api.js';
+import { Facts, Switch } from './history.js';
 import { useQuery } from './router.js';
 import { Badge, Button, Code, Empty, LinkButton, LinkTo, Loaded, Page, Search, html, useLoad, useMay, useState } from './ui.js';
 
@@ -36,7 +37,7 @@ function OneType({ app, name }) {
       const versions = Object.entries(schemas ?? {}).sort(([a], [b]) => b - a);
       const shown = example ?? versions[0]?.[1].examples?.[0];
       return html`
-        ${(groupName || channels) && html`<section class="card" aria-label="Facts"><dl class="facts">${groupName && html`<dt>Group</dt><dd>${groupName}</dd>`}${channels && html`<dt>Entities</dt><dd>${channels.join(', ')}</dd>`}</dl></section>`}
+        ${(groupName || channels) && html`<section class="card" aria-label="Facts"><${Facts} of=${[groupName && ['Group', groupName], channels && ['Entities', channels.join(', ')]]} /></section>`}
         ${versions.length > 0 && html`<${Schemas} versions=${versions} />`}
         <div class="section-head"><h2>Example</h2></div>
         ${shown ? html`<${Code} label="Example" text=${JSON.stringify(shown)} json />` : html`<p class="muted">There is none.</p>`}`;
@@ -50,7 +51,7 @@ function Schemas({ versions }) {
   const schema = versions.find(([key]) => key === version)[1];
   const rows = fieldsOf(schema, schema);
   return html`<div class="spread section-head"><h2>Payload</h2><div class="row">
-      ${versions.length > 1 && versions.map(([key]) => html`<${Button} class="small" aria-pressed=${key === version ? 'true' : 'false'} onClick=${() => setVersion(key)}>Version ${key}<//>`)}
+      ${versions.length > 1 && html`<${Switch} label="Version" value=${version} options=${versions.map(([key]) => [key, `Version ${key}`])} onChange=${setVersion} />`}
       <${Button} class="small" aria-pressed=${raw ? 'true' : 'false'} onClick=${() => setRaw(!raw)}>JSON Schema<//></div></div>
     ${raw ? html`<${Code} label="JSON Schema" text=${JSON.stringify(schema)} json />`
     : rows.length ? html`<div class="table-box"><table class="schema" role="table"><caption class="visually-hidden">Fields of the payload</caption>

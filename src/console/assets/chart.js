@@ -28,12 +28,12 @@ function Chart({ title, summary, series, points, max, unit = '', height = 140, d
   const last = points.length - 1;
   const some = points.filter((_, i) => i % Math.ceil(points.length / 60) === 0);
   return html`<figure class="chart">
-    <figcaption><h3>${title}</h3><ul class="legend">${series.map(([name, label]) => html`<li><svg viewBox="0 0 10 10" aria-hidden="true"><rect class=${name} y=${name === 'c-line' ? 4 : 0} width="10" height=${name === 'c-line' ? 2 : 10} /></svg>${label}</li>`)}</ul></figcaption>
+    <figcaption><h3>${title}</h3><ul class="legend">${series.map(([name, label]) => html`<li><svg viewBox="0 0 10 10" aria-hidden="true"><rect class=${name} y=${name.startsWith('c-line') ? 4 : 0} width="10" height=${name.startsWith('c-line') ? 2 : 10} /></svg>${label}</li>`)}</ul></figcaption>
     <p class="small muted">${summary}</p>
     <svg ref=${box} height=${height + 20} aria-hidden="true">${width > 0 && html`
       ${[0, 0.5, 1].map((part) => html`<line class="c-axis" x1=${left} x2=${width} y1=${y(top * part)} y2=${y(top * part)} /><text x=${left - 6} y=${y(top * part) + 4} text-anchor="end">${short(top * part)}${part ? unit : ''}</text>`)}
       ${draw({ x, y, step })}
-      ${[[0, left, 'start'], [last >> 1, x(last >> 1), 'middle'], [last, width, 'end']].map(([i, at, anchor]) => (i || anchor === 'start') && html`<text x=${at} y=${height + 17} text-anchor=${anchor}>${points[i]?.label}</text>`)}`}
+      ${[[0, left, 'start'], [last >> 1, x(last >> 1), 'middle'], [last, width, 'end']].map(([i, at, anchor]) => (i > 0 || anchor === 'start') && html`<text x=${at} y=${height + 17} text-anchor=${anchor}>${points[i]?.label}</text>`)}`}
     </svg>
     <div class="visually-hidden"><table><caption>${title}</caption>
       <tr><th scope="col">Time</th>${series.map(([, label]) => html`<th scope="col">${label}${unit}</th>`)}</tr>
@@ -75,6 +75,10 @@ export function Line({ points, names, unit = '', ...rest }) {
         ${run.length > 1 ? html`<path class="c-line" d=${`M${to(run, 'value')}`} />` : html`<circle class="c-dot" r="3" cx=${x(run[0][0])} cy=${y(run[0][1].value)} />`}`;
     })} />`;
 }
+
+/** Several lines, each of its own kind: series = [['c-line', label, key of the points], ['c-line bad', …]]. */
+export const Lines = ({ points, series, ...rest }) => html`<${Chart} ...${rest} points=${points} series=${series} max=${Math.max(...points.flatMap((p) => series.map(([, , key]) => p[key]))) || 1}
+  draw=${({ x, y }) => series.map(([kind, , key]) => points.length > 1 && html`<path class=${kind} d=${`M${points.map((p, i) => `${x(i).toFixed(1)} ${y(p[key]).toFixed(1)}`).join('L')}`} />`)} />`;
 
 /** How many of how many succeeded: a small bar and the percentage. */
 export function Rate({ success, fail }) {

@@ -17,7 +17,7 @@ export default function EndpointForm({ app, params: { ep } }) {
       listAll('/event-type', {}, { signal }),
       listAll('/channel', {}, { signal }),
     ]);
-    const may = ({ name, isDefault }) => name === endpoint?.profile || (surface === 'console' || offered?.length ? !offered?.length || offered.includes(name) : isDefault);
+    const may = ({ name, isDefault }) => name === endpoint?.profile || (offered?.length ? offered.includes(name) : surface === 'console' || isDefault);
     return { endpoint, headers, profiles: profiles.data.filter(may), types, channels };
   }, [at]);
   const back = pagePath(app, ep && path`/endpoint/${ep}`);
@@ -54,8 +54,7 @@ function valuesOf(endpoint, headers, profiles) {
 const number = (value) => (value.trim() === '' ? null : Number(value));
 const object = (rows) => Object.fromEntries(rows.map(({ name, value }) => [name.trim(), value]));
 const filled = (rows) => rows.filter(({ name, value }) => name.trim() || value);
-const origin = (url) => { try { return new URL(url).origin; } catch { return url; } };
-
+const origin = (url) => (URL.canParse(url) ? new URL(url).origin : url);
 const waits = ({ delays }) => delays.split(/[\s,;]+/).filter(Boolean);
 
 /** The whole of what the values say, as the API has it. */
@@ -67,7 +66,8 @@ function bodyOf(values) {
     headers: object(rows.filter((row) => !row.secret)),
     authHeaders: object(rows.filter((row) => row.secret)),
     eventTypes: values.eventTypes, channels: values.channels,
-    retry: { '': null, kept: values.kept, list: { ...(values.kept?.delaysSeconds && values.kept), delaysSeconds: waits(values).map(Number) } }[values.retry], timeoutSeconds: number(values.timeoutSeconds), throttleRate: number(values.throttleRate),
+    retry: { '': null, kept: values.kept, list: { ...(values.kept?.delaysSeconds && values.kept), delaysSeconds: waits(values).map(Number) } }[values.retry],
+    timeoutSeconds: number(values.timeoutSeconds), throttleRate: number(values.throttleRate),
     uid: values.uid.trim() || null, metadata: object(filled(values.metadata)),
   };
 }
@@ -104,23 +104,26 @@ const authHeadersChanged = (values, endpoint) => {
 
 /** Sends only what is other than it was. */
 async function change(at, endpoint, was, values) {
-  const before = bodyOf(was);
-  const body = bodyOf(values);
+  const [before, body] = [bodyOf(was), bodyOf(values)];
+  const { basicAuth } = body;
   for (const key of Object.keys(body)) if (JSON.stringify(body[key]) === JSON.stringify(before[key])) delete body[key];
-  if (values.basic && origin(endpoint.url) !== origin(values.url)) body.basicAuth = bodyOf(values).basicAuth;
-  delete body.headers;
+  if (basicAuth && origin(endpoint.url) !== origin(values.url)) body.basicAuth = basicAuth;
   delete body.authHeaders;
   if (authHeadersChanged(values, endpoint)) body.authHeaders = object(authRows(values));
-  if (values.profile !== was.profile && values.secret) body.secret = values.secret;
-  // Those whose values are not shown stay where they are not named, so headers are changed one by one.
-  const rows = filled(values.headers).filter((row) => !row.secret || row.was === 'sensitive');
-  const headers = Object.fromEntries(was.headers.filter(({ was: kind, name }) => kind !== 'auth' && !rows.some((row) => row.name.trim() === name)).map(({ name }) => [name, null]));
-  for (const row of rows) {
-    const old = was.headers.find(({ key, name }) => key === row.key && name === row.name.trim());
-    if (row.was === 'sensitive' ? row.value : old?.value !== row.value) headers[row.name.trim()] = row.value;
+  if (body.profile && values.secret) body.secret = values.secret;
+  // Replacing headers would lose those whose values are not shown: where there are any, they change one by one,
+  // what goes before the rest, as a name may move to the secret ones.
+  const headers = { gone: {}, set: {} };
+  if (was.headers.some((row) => row.was === 'sensitive')) {
+    delete body.headers;
+    const rows = filled(values.headers).filter((row) => !row.secret || row.was === 'sensitive');
+    for (const { name, was: kind } of was.headers) if (kind !== 'auth' && !rows.some((row) => row.name.trim() === name)) headers.gone[name] = null;
+    for (const row of rows) if (row.was === 'sensitive' ? row.value : before.headers[row.name.trim()] !== row.value) headers.set[row.name.trim()] = row.value;
   }
-  if (Object.keys(body).length) await api('PATCH', at, body);
-  if (Object.keys(headers).length) await api('PATCH', `${at}/headers`, { headers });
+  const some = (what) => Object.keys(what).length > 0;
+  if (some(headers.gone)) await api('PATCH', `${at}/headers`, { headers: headers.gone });
+  if (some(body)) await api('PATCH', at, body);
+  if (some(headers.set)) await api('PATCH', `${at}/headers`, { headers: headers.set });
 }
 
 function Editor({ app, at, back, endpoint, headers, profiles, types, channels }) {
@@ -152,11 +155,13 @@ function Editor({ app, at, back, endpoint, headers, profiles, types, channels })
     ];
   }, [types]);
   const methods = profile?.methods ?? [];
+  const choices = profiles.map(({ name, isDefault }) => [name, isDefault ? `${name} (the default)` : name]);
+  if (!profiles.some(({ name }) => name === initial.profile)) choices.push([initial.profile, `${initial.profile} (not set up any more)`]);
   return html`<${Form} form=${form} onSubmit=${save} check=${(now) => check(now, endpoint)} submit="Save" cancel=${back}>
     <section class="card"><h2>Endpoint</h2>
       <${Field} label="URL" name="url" type="url" inputmode="url" required spellcheck=${false} hint="The payload URL: requests are sent to it." placeholder="https://example.com/webhooks" />
-      <${Field} label="Description" name="description" optional hint="To tell it from your others." />
-      ${profiles.length > 1 && html`<${Field} label="Profile" name="profile" type="select" value=${values.profile} onInput=${chooseProfile} options=${profiles.map(({ name, isDefault }) => [name, isDefault ? `${name} (the default)` : name])} hint=${profile && html`<${ProfileHint} ...${profile} />`} />`}
+      <${Field} label="Description" name="description" optional />
+      ${choices.length > 1 && html`<${Field} label="Profile" name="profile" type="select" value=${values.profile} onInput=${chooseProfile} options=${choices} hint=${profile && html`<${ProfileHint} ...${profile} />`} />`}
       ${methods.length > 1 && html`<${Field} label="Method" name="method" type="select" value=${values.method || methods[0]} options=${methods.map((one) => [one, one])} />`}
       ${(!endpoint || newProfile) && html`<${SecretField} profile=${profile} isNew=${!endpoint} set=${set} />`}
     </section>
@@ -204,7 +209,7 @@ function Authentication({ form, endpoint }) {
 
 function Errors({ loc, id }) {
   const errors = useErrors(loc);
-  return errors.length > 0 && html`<p class="field-error" id=${id} role="alert">${errors.join(' · ')}</p>`;
+  return errors.length > 0 && html`<p class="field-error" id=${id} role="alert" tabindex="-1">${errors.join(' · ')}</p>`;
 }
 
 /** Rows of a name and a value. */
@@ -276,6 +281,8 @@ function grow(items, depth = 0) {
   });
 }
 
+const drawnMax = 1000;
+
 /**
  * "Send Me Everything", or a selection from a searchable tree of checkboxes: one stop for Tab, arrow keys
  * within. value: null for everything, or the names chosen.
@@ -289,7 +296,7 @@ function Picker({ label, loc, items, value, onChange, columns }) {
   const errors = useErrors(loc);
   const word = search.trim().toLowerCase();
   const shown = useMemo(() => items.filter(({ name, hint, path: at }) => !word || [name, hint, ...at].some((one) => one?.toLowerCase().includes(word))), [items, word]);
-  const tree = useMemo(() => grow(shown), [shown]);
+  const tree = useMemo(() => grow(shown.slice(0, drawnMax)), [shown]);
   const chosen = new Set(value);
   const put = (names, on) => {
     for (const name of names) chosen[on ? 'add' : 'delete'](name);
@@ -331,6 +338,6 @@ function Picker({ label, loc, items, value, onChange, columns }) {
         <${Button} class="small" disabled=${!value.length} onClick=${() => put(shown.map(({ name }) => name), false)}>Clear<//>
         <span class="muted small" role="status">${value.length} of ${items.length} chosen</span>
       </div>
-      ${tree.length ? html`<div class="tree-box" ref=${box} role="group" aria-label=${`${label}, arrow keys move`} onKeyDown=${move}><ul class=${`tree ${columns ? 'columns' : ''}`}>${tree.map(draw)}</ul></div>` : html`<p class="muted">${items.length ? 'Nothing has this in its name.' : 'There are no event types yet.'}</p>`}`}
+      ${tree.length ? html`<div class="tree-box" ref=${box} role="group" aria-label=${`${label}, arrow keys move`} onKeyDown=${move}><ul class=${`tree ${columns ? 'columns' : ''}`}>${tree.map(draw)}</ul></div>${shown.length > drawnMax && html`<p class="hint">These are the first ${drawnMax} of ${shown.length}: search for others.</p>`}` : html`<p class="muted">${items.length ? 'Nothing has this in its name.' : 'There are no event types yet.'}</p>`}`}
   </fieldset>`;
 }

@@ -10,26 +10,27 @@ export default function Endpoints({ app }) {
   const { search, status, iterator } = query;
   const endpoints = useLoad((signal) => list(appPath(app, '/endpoint'), { limit: 25, with_health: true, search, status, iterator }, { signal }), [app, search, status, iterator], { every: 20000 });
   const add = may('changeEndpoints') && html`<${LinkButton} kind="primary" to=${pagePath(app, '/new')}>Add Webhook<//>`;
-  const filtered = search || status;
+  const filtered = search || status || iterator;
+  const bare = !filtered && endpoints.data?.data.length === 0;
   const columns = [
     { label: 'Endpoint', class: 'grow', cell: (ep) => html`<a class="break" href=${pagePath(app, path`/endpoint/${ep.id}`)}>${ep.url}</a>${ep.description && html`<div class="muted small">${ep.description}</div>`}` },
-    { label: 'Events', cell: Events },
+    { label: 'Events', class: 'words', cell: Events },
     { label: 'State', cell: (ep) => html`<${Status} of=${ep.health?.state ?? (ep.disabled ? 'disabled' : 'enabled')} />` },
     { label: 'Last 24 hours', cell: ({ health }) => health && html`<${Rate} ...${health} />` },
     { label: 'Waiting', class: 'num', cell: ({ health }) => health && count(health.waiting) },
     may('changeEndpoints') && { label: '', class: 'end', cell: (ep) => html`<${Toggle} app=${app} endpoint=${ep} changed=${endpoints.reload} />` },
   ].filter(Boolean);
   return html`<${Page} title="Webhooks" app=${app} tab="webhooks" actions=${add}>
-    <div class="filters" role="search" aria-label="Webhooks">
+    ${!bare && html`<div class="filters" role="search" aria-label="Webhooks">
       <${Search} value=${search} label="Search by URL, description or id" placeholder="Search" onSearch=${(text) => setQuery({ search: text })} />
       <select aria-label="Which webhooks" value=${status} onChange=${({ target }) => setQuery({ status: target.value })}>
         ${[['', 'All'], ['enabled', 'Enabled'], ['disabled', 'Disabled']].map(([value, label]) => html`<option value=${value} selected=${value === status}>${label}</option>`)}
       </select>
-    </div>
+    </div>`}
     <${Loaded} of=${endpoints}>${(page) => (page.data.length ? html`
       <${Table} caption="Endpoints" columns=${columns} rows=${page.data} />
       <${Pager} page=${page} query=${query} setQuery=${setQuery} />`
-      : filtered || iterator ? html`<${Empty} title="No webhook matches"><p>Nothing here has what you are looking for.</p><${Button} onClick=${() => setQuery({ search: '', status: '' })}>Show all webhooks<//><//>`
+      : filtered ? html`<${Empty} title="No webhook matches"><p>Nothing here has what you are looking for.</p><${Button} onClick=${() => setQuery({ search: '', status: '' })}>Show all webhooks<//><//>`
         : html`<${Empty} title="No webhooks yet"><p>A webhook is a URL of yours that gets a request whenever something happens.</p>${add}<//>`)}<//>
   <//>`;
 }

@@ -73,6 +73,24 @@ function wrongIn(text) {
   }
 }
 
+const kinds = ['null', 'boolean', 'object', 'array', 'number', 'integer', 'string'];
+const isObject = (value) => value && typeof value === 'object' && !Array.isArray(value);
+
+/** What in a schema means nothing, as sentences. */
+function lint(schema, at = '') {
+  if (typeof schema === 'boolean') return [];
+  const place = at || 'The schema';
+  if (!isObject(schema)) return [`${place} must be an object, true or false.`];
+  const { type = [], required = [], properties = {}, items = true } = schema;
+  const within = (key) => Object.entries(schema[key] ?? {}).flatMap(([name, value]) => lint(value, `${at && `${at} › `}${name}`));
+  return [
+    ...[type].flat().filter((one) => !kinds.includes(one)).map((one) => `${place}: “${one}” is no type.`),
+    ...(Array.isArray(required) ? [] : [`${place}: “required” must be a list of names.`]),
+    ...(isObject(properties) ? within('properties') : [`${place}: “properties” must be an object.`]),
+    ...lint(items, `${at && `${at} › `}items`), ...['$defs', 'allOf', 'anyOf', 'oneOf'].flatMap(within),
+  ];
+}
+
 function One({ name }) {
   const change = useMay()('changeEventTypes');
   const load = useLoad(async (signal) => {
@@ -115,6 +133,7 @@ function Edit({ type, done }) {
     const texts = Object.entries(schemas).map(([key, text]) => `${JSON.stringify(key)}:${text}`);
     await api('PUT', path`/event-type/${name}`, `${rest.slice(0, -1)},"example":${example.trim() || null},"schemas":${texts.length ? `{${texts}}` : null}}`);
     toast(`${name} was saved.`);
+    document.querySelector('h1').focus({ preventScroll: true }); // The form is made anew.
     done();
   };
   return html`<${Form} form=${form} onSubmit=${save} check=${check}>
@@ -124,16 +143,18 @@ function Edit({ type, done }) {
     <section class="card"><div class="spread"><h2>Schema</h2><div class="row">
         ${version && html`<${Field} label="Version" hideLabel type="select" value=${version} onInput=${choose} options=${versions.map((key) => [key, `Version ${key}`])} />`}
         <${Button} class="small" onClick=${() => put(`${1 + +(versions[0] ?? 0)}`, schemas[versions[0]] ?? '{\n  "type": "object",\n  "properties": {}\n}')}>Add version<//></div></div>
-      ${version ? html`<${Json} key=${version} label=${`JSON Schema, version ${version}`} loc=${`body.schemas.${version}`} rows="14" value=${schemas[version]} onInput=${(text) => put(version, text)}
+      ${version ? html`<${Json} key=${version} label=${`JSON Schema, version ${version}`} loc=${`body.schemas.${version}`} rows="14" value=${schemas[version]} onInput=${(text) => put(version, text)} judge=${lint}
         after=${html`<${Button} class="small" onClick=${() => put(version)}>Remove version<//>`} />` : html`<p class="muted">None. It tells receivers what to expect; messages are not held against it.</p>`}</section>
-    <section class="card"><h2>Example</h2><${Json} label="Payload" loc="body.example" rows="8" value=${example} onInput=${(text) => set('example', text)} hint="Tests send it byte for byte." /></section>
+    <section class="card"><h2>Example</h2><${Json} label="Example payload" loc="body.example" rows="8" value=${example} onInput=${(text) => set('example', text)} hint="Tests send it byte for byte." /></section>
   <//>`;
 }
 
-/** A field for an object's text, which says what is wrong with it as one types. */
-function Json({ value, after, ...rest }) {
+/** A field for an object's text, which says what is wrong with it as one types; judge gives further sentences. */
+function Json({ value, after, judge, ...rest }) {
   const wrong = value.trim() && wrongIn(value);
+  const doubts = judge && value.trim() && !wrong ? judge(JSON.parse(value)) : [];
   return html`<${Field} type="textarea" class="code-input" spellcheck="false" value=${value} error=${useErrors(rest.loc).includes(wrong) ? null : wrong} ...${rest} />
+    ${doubts.length > 0 && html`<div class="notice warn" role="status">${doubts.slice(0, 8).map((text) => html`<p>${text}</p>`)}</div>`}
     <div class="row"><${Button} class="small" disabled=${wrong || !value} onClick=${() => rest.onInput(prettyJson(value))}>Format<//>${after}</div>`;
 }
 

@@ -1,9 +1,9 @@
-// What the pages about attempts and messages share: how an outcome is said, lists of attempts, their filters,
-// payloads as they were published, and the frame of an endpoint's pages.
+// What the pages about endpoints, attempts and messages share: how outcomes are said, lists of attempts, their
+// filters, payloads as they were published, the frame of an endpoint's pages, and small controls.
 
 import { api, appPath, list, pagePath, path, surface } from './api.js';
 import { Finder } from './operator.js';
-import { Field, LinkTo, Loaded, Page, Search, Status, Table, Tabs, Time, confirm, duration, html, toast, useLoad, useMay, useState } from './ui.js';
+import { Button, Field, LinkTo, Loaded, Page, Search, Status, Table, Tabs, Time, confirm, duration, html, toast, useEffect, useLoad, useMay, useState } from './ui.js';
 
 /* How things are said */
 
@@ -11,18 +11,18 @@ import { Field, LinkTo, Loaded, Page, Search, Status, Table, Tabs, Time, confirm
 export const sayMs = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : ms < 120000 ? `${+(ms / 1000).toFixed(1)} s` : duration(Math.round(ms / 1000)));
 
 const failures = {
-  address_forbidden: ['Forbidden address', 'The host has no address that may be called: private and local addresses are refused. No request was made.'],
-  dns: ['Name not found', 'The host’s name could not be resolved. No request was made. Check the URL for a typing error, and the domain’s DNS records.'],
+  address_forbidden: ['Forbidden address', 'The host has no address that may be called: private and local ones are refused. No request was made.'],
+  dns: ['Name not found', 'The host’s name could not be resolved. Check the URL for a typing error, and the domain’s DNS records.'],
   connection_refused: ['Refused', 'Nothing accepts connections at this host and port. Is the receiver running, and is the port right?'],
-  connection_failed: ['No connection', 'No connection came about: the host is unreachable, reset the connection or took too long to accept it. Look at its firewall.'],
-  tls: ['TLS failed', 'The secure connection failed. The certificate has expired, is not for this host, or is not signed by a known authority.'],
-  timeout: ['Timed out', 'The receiver did not answer in time. Answer first and work afterwards. It may have done the work nonetheless: expect the same message id once more.'],
-  broken_answer: ['Broken answer', 'What came back is not HTTP, or ended before it was complete. The receiver or a proxy before it closed the connection.'],
+  connection_failed: ['No connection', 'The host is unreachable, reset the connection or took too long to accept it. Look at its firewall.'],
+  tls: ['TLS failed', 'The certificate has expired, is not for this host, or is not signed by a known authority.'],
+  timeout: ['Timed out', 'Answer first and work afterwards. The receiver may have done the work nonetheless: expect the same message id once more.'],
+  broken_answer: ['Broken answer', 'What came back is not HTTP, or ended before it was complete: the receiver or a proxy before it closed the connection.'],
   wrong_answer: ['Wrong answer', ''],
   not_sendable: ['Not sent', 'No request could be made of what is stored.'],
   expired: ['Expired', 'The message expired before its turn came. No request was made.'],
 };
-/** A failure in two words and in a sentence: [words, what it means]. */
+/** A failure in two words, and what it means: [words, sentence]. */
 export const sayFailure = (kind) => failures[kind] ?? [kind, ''];
 
 /** An attempt's outcome: a badge, with the answer's status or the kind of failure. */
@@ -38,56 +38,80 @@ export const DeliveryState = ({ of: { statusText, held } }) => html`<${Status} o
 /** When a delivery is next attempted, where it is. */
 export const Next = ({ of: { nextAttempt: at, held } }) => (!at || held ? null : Date.parse(at) > Date.now() ? html`<${Time} at=${at} />` : 'now');
 
-/** A message's payload as it was published, byte for byte, out of the text of an answer that shows it. */
-export const payloadOf = (text) => text.slice(text.indexOf(',"payload":') + 11, text.lastIndexOf(',"timestamp":"'));
-
-/** A message with its payload's text: [message, payload]. */
+/** A message and its payload as it was published, byte for byte: [message, payload]. */
 export async function loadMessage(app, id, signal) {
   const text = await api('GET', appPath(app, path`/msg/${id}`), null, { signal, text: true });
-  return [JSON.parse(text), payloadOf(text)];
+  return [JSON.parse(text), text.slice(text.indexOf(',"payload":') + 11, text.lastIndexOf(',"timestamp":"'))];
 }
+
+/* Small controls */
+
+/** Facts with what they are called; what is false is left out: of = [[label, value]]. */
+export const Facts = ({ of }) => html`<dl class="facts">${of.filter(Boolean).map(([label, value]) => html`<dt>${label}</dt><dd>${value}</dd>`)}</dl>`;
+
+/** One of several, as buttons: options = [[value, label]]. */
+export const Switch = ({ label, value, options, onChange }) => html`<div class="row" role="group" aria-label=${label}>${options.map(([one, text]) => html`
+  <${Button} class="small" aria-pressed=${one === value ? 'true' : 'false'} onClick=${() => onChange(one)}>${text}<//>`)}</div>`;
+
+/** One of several, as cards: options = [[value, label, what it means]]. */
+export const Choices = ({ label, name, form: { values, set }, options }) => html`<fieldset><legend>${label}</legend><div class="choices">${options.map(([value, text, hint]) => html`
+  <label><input type="radio" name=${name} value=${value} checked=${values[name] === value} onChange=${() => set(name, value)} /><span><strong>${text}</strong><span class="hint">${hint}</span></span></label>`)}</div></fieldset>`;
+
+/** A form's field that offers what `find` finds. */
+export const FormFinder = ({ form: { values, set }, name, ...rest }) => html`<${Finder} name=${name} value=${values[name]} onInput=${(value) => set(name, value)} ...${rest} />`;
+
+/** Asks (see `confirm`), and where it was done says so and goes on. */
+export const act = async (question, said, then) => {
+  if (!await confirm(question)) return;
+  toast(said);
+  then();
+};
 
 /* Filters */
 
+export const classes = [['200', '2xx'], ['300', '3xx'], ['400', '4xx'], ['500', '5xx'], ['0', 'No answer']];
 export const asInstant = (local) => (local ? new Date(local).toISOString() : undefined);
-/** An instant as a datetime-local input has it. */
-export const asLocal = (date) => new Date(date - date.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
 
-/** Event types by a part of their name, for Finder. */
+/** Event types and channels, for Finder. */
 export const findEvents = async (search, signal) => (await list('/event-type', { search, limit: 50 }, { signal })).data.map(({ name, description }) => [name, description]);
-/** Channels, for Finder. */
 export const findChannels = async (_, signal) => (await list('/channel', { limit: 250 }, { signal })).data.map(({ name }) => [name, '']);
 
-/** A Finder that tells its value when it has been chosen or typed to the end. */
-const Chosen = ({ value = '', onChosen, ...rest }) => {
+/** A Finder that tells its value when it was chosen or typed to the end. */
+function Chosen({ value = '', onChosen, ...rest }) {
   const [typed, setTyped] = useState(value);
   return html`<${Finder} value=${typed} onInput=${setTyped} onChange=${(event) => onChosen(event.target.value.trim())} ...${rest} />`;
-};
+}
 
-/** Fields that messages are filtered by: event type, channel, tag, time. They live in the query. */
+/** What messages are filtered by, kept in the query; the children stand beside the search. */
 export function MessageFilters({ query, setQuery, children }) {
-  const { event, channel, tag, after, before } = query;
-  const [open] = useState(Boolean(event || channel || tag || after || before));
-  const time = (name, label) => html`<${Field} label=${label} type="datetime-local" value=${query[name]} onInput=${(value) => setQuery({ [name]: value })} />`;
-  return html`<div class="filters">${children}</div>
+  const [open] = useState(['event', 'channel', 'tag', 'after', 'before'].some((name) => query[name]));
+  const to = (name) => (value) => setQuery({ [name]: value });
+  return html`<div class="filters"><${Search} label="Message id or event id" value=${query.search} onSearch=${to('search')} />${children}</div>
     <details class="filters-more" open=${open}><summary>More filters</summary><div class="fields">
-      <${Chosen} label="Event" value=${event} find=${findEvents} onChosen=${(value) => setQuery({ event: value })} />
-      <${Chosen} label="Channel or entity" value=${channel} find=${findChannels} onChosen=${(value) => setQuery({ channel: value })} />
-      <${Field} label="Tag" value=${tag} onInput=${() => {}} onChange=${(e) => setQuery({ tag: e.target.value.trim() })} />
-      ${time('after', 'From')}${time('before', 'Until')}
+      <${Chosen} label="Event" value=${query.event} find=${findEvents} onChosen=${to('event')} />
+      <${Chosen} label="Channel or entity" value=${query.channel} find=${findChannels} onChosen=${to('channel')} />
+      <${Chosen} label="Tag" value=${query.tag} find=${async () => []} onChosen=${to('tag')} />
+      <${Field} label="From" type="datetime-local" value=${query.after} onInput=${to('after')} />
+      <${Field} label="Until" type="datetime-local" value=${query.before} onInput=${to('before')} />
     </div></details>`;
 }
-/** These filters as the API takes them. */
-export const asked = ({ event, channel, tag, after, before, iterator }) => ({ event_types: event, channel, tag, after: asInstant(after), before: asInstant(before), iterator });
-/** The filters' defaults. */
 export const noFilters = { event: '', channel: '', tag: '', after: '', before: '', search: '' };
+/** The filters as the API takes them. */
+export const asked = ({ event, channel, tag, after, before, iterator }) => ({ event_types: event, channel, tag, after: asInstant(after), before: asInstant(before), iterator });
 
-export const SearchMessage = ({ query, setQuery }) => html`<${Search} label="Message id or event id" value=${query.search} onSearch=${(search) => setQuery({ search })} />`;
+/** A page of a list, where what is searched for may not exist: then an empty one. */
+export const orNothing = (error) => {
+  if (error.status !== 404) throw error;
+  return { data: [], done: true };
+};
 
-/* Lists of attempts */
+/** What a filtered list says that is empty. */
+export const nothing = (page) => (page.done ? 'Nothing that is kept fits the filters.' : 'None of what was looked through fits the filters; go on with “Next”.');
+
+/* Attempts */
 
 /** A table of attempts; those that came with their message show its event type, those of several `endpoints` which. */
-export function Attempts({ app, rows, caption = 'Attempts', withMessage = true, endpoints, here }) {
+export function Attempts({ app, rows, caption = 'Attempts', withMessage, endpoints, here }) {
   const columns = [
     { label: 'Outcome', cell: (row) => html`<a class="quiet-link" href=${pagePath(app, path`/attempt/${row.msgId}/${row.id}`)} aria-current=${row.id === here ? 'true' : null}><${Outcome} of=${row} /></a>` },
     withMessage && { label: 'Message', cell: ({ msg, msgId }) => html`<span><span class="break">${msg?.eventType}</span><br /><${LinkTo} class="mono muted small" to=${pagePath(app, path`/message/${msgId}`)}>${msgId}<//></span>` },
@@ -101,16 +125,12 @@ export function Attempts({ app, rows, caption = 'Attempts', withMessage = true, 
 }
 
 /** Sends a message to an endpoint again, having asked. */
-export const resend = (app, message, endpoint, then) => confirm({
+export const resend = (app, message, endpoint, then) => act({
   title: 'Send it again?',
   text: html`<p>The message <span class="mono">${message}</span> is sent to <span class="break">${endpoint.url}</span> now, whether it was delivered before or not, and retried as any other.</p>`,
   action: 'Send again',
   run: () => api('POST', appPath(app, path`/msg/${message}/endpoint/${endpoint.id}/resend`), {}),
-}).then((yes) => {
-  if (!yes) return;
-  toast('It is being sent again.');
-  setTimeout(then, 700);
-});
+}, 'It is being sent again.', () => setTimeout(then, 700));
 
 /* An endpoint's pages */
 
@@ -122,16 +142,19 @@ export function useEndpoint(app, ep) {
     known.set(app + ep, endpoint);
     return endpoint;
   }, [app, ep]);
-  return { ...load, data: load.data ?? known.get(app + ep) };
+  return { ...load, data: load.data ?? (load.error ? undefined : known.get(app + ep)) };
 }
 
 /** What an endpoint is called. */
 export const endpointName = (endpoint) => endpoint?.description || endpoint?.url || 'Endpoint';
 
-/** The frame of an endpoint's pages, with its parts as tabs; children(endpoint). */
-export function EndpointPage({ app, of, ep, part, title, badge, actions, intro, children }) {
+/** The crumb of the portal's first page. */
+export const firstCrumb = (app) => (surface === 'portal' ? [['Webhooks', pagePath(app)]] : []);
+
+/** The frame of an endpoint's pages, with its parts as tabs; children(endpoint). The rest goes to Page. */
+export function EndpointPage({ app, of, ep, part, title, children, ...rest }) {
   const may = useMay();
-  const at = (rest) => pagePath(app, path`/endpoint/${ep}` + rest);
+  const at = (below) => pagePath(app, path`/endpoint/${ep}` + below);
   const parts = [
     ['', 'Overview'],
     may('sendAgain') && ['/test', 'Send a test'],
@@ -140,9 +163,9 @@ export function EndpointPage({ app, of, ep, part, title, badge, actions, intro, 
     may('sendAgain') && ['/replay', 'Recover and replay'],
   ].filter(Boolean);
   const name = endpointName(of.data);
-  return html`<${Page} title=${title ?? name} app=${app} badge=${badge} actions=${actions} intro=${intro}
-    crumbs=${[...(surface === 'portal' ? [['Webhooks', pagePath(app)]] : []), ...(part ? [[name, at('')]] : [])]}>
-    <${Tabs} label="Endpoint" tabs=${parts.map(([rest, label]) => [label, at(rest), rest === part])} />
+  useEffect(() => document.querySelector('.tabs [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' }), []);
+  return html`<${Page} title=${title ?? name} app=${app} crumbs=${[...firstCrumb(app), ...(part ? [[name, at('')]] : [])]} ...${rest}>
+    <${Tabs} label="Endpoint" tabs=${parts.map(([below, label]) => [label, at(below), below === part])} />
     <${Loaded} of=${of}>${children}<//>
   <//>`;
 }

@@ -1,9 +1,10 @@
 // The application's API keys: made here, shown once, revoked here.
 
 import { api, appPath, list, path } from './api.js';
+import { act } from './history.js';
 import { FormDialog } from './operator.js';
 import { useQuery } from './router.js';
-import { Button, Copy, Dialog, Empty, Field, Loaded, Page, Pager, Table, Time, confirm, html, toast, useForm, useLoad, useState } from './ui.js';
+import { Button, Copy, Dialog, Empty, Field, Loaded, Page, Pager, Table, Time, html, useForm, useLoad, useState } from './ui.js';
 
 export default function Keys({ app }) {
   const where = appPath(app, '/token');
@@ -11,17 +12,13 @@ export default function Keys({ app }) {
   const keys = useLoad((signal) => list(where, { limit: 50, iterator: query.iterator }, { signal }), [where, query.iterator]);
   const [making, setMaking] = useState(false);
   const [made, setMade] = useState(null);
-  const revoke = (key) => confirm({
+  const revoke = (key) => act({
     title: `Revoke “${key.name}”?`,
     text: `Whatever uses the API key “${key.name}” is refused from now on. This cannot be undone.`,
     action: `Revoke “${key.name}”`,
     danger: true,
     run: () => api('DELETE', where + path`/${key.id}`),
-  }).then((yes) => {
-    if (!yes) return;
-    toast(`“${key.name}” is revoked.`);
-    keys.reload();
-  });
+  }, `“${key.name}” is revoked.`, keys.reload);
   const ended = ({ expiresAt }) => expiresAt && Date.parse(expiresAt) <= Date.now();
   const columns = [
     { label: 'Name', cell: ({ name }) => name },

@@ -15,6 +15,6 @@ export default function Lanes() {
     col('Next attempt', ({ nextDueAt }) => (Date.parse(nextDueAt) < Date.now() ? 'now' : html`<${Time} at=${nextDueAt} />`)),
   ];
   return html`<${Page} title="Lanes" intro="Each endpoint has a lane of its own, so that none holds up another. Up to 100 that have work, the worst first; looked at every 5 seconds.">
-    <${Listing} of=${{ ...lanes, loading: false }} caption="Lanes" columns=${columns} rowKey=${(lane) => lane.endpointId} empty=${['Nothing waits', 'All that was published has been sent.']} />
+    <${Listing} of=${{ ...lanes, loading: false }} caption="Lanes with work" columns=${columns} rowKey=${(lane) => lane.endpointId} empty=${['Nothing waits', 'All that was published has been sent.']} />
   <//>`;
 }

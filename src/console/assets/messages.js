@@ -2,8 +2,8 @@
 
 import { api, appPath, list, pagePath, path } from './api.js';
 import { Body } from './attempt.js';
-import { Attempts, DeliveryState, MessageFilters, Next, SearchMessage, asked, findChannels, findEvents, loadMessage, noFilters, resend } from './history.js';
-import { Finder, FormDialog, words } from './operator.js';
+import { Attempts, DeliveryState, Facts, FormFinder, MessageFilters, Next, asked, findChannels, findEvents, loadMessage, noFilters, nothing, orNothing, resend } from './history.js';
+import { FormDialog, words } from './operator.js';
 import { navigate, useQuery } from './router.js';
 import { Badge, Button, Empty, Field, LinkTo, Loaded, Page, Pager, Table, Time, html, toast, useForm, useLoad, useMay, useState } from './ui.js';
 
@@ -17,28 +17,21 @@ function Messages({ app }) {
   const [publishing, setPublishing] = useState(false);
   const { search } = query;
   const filters = { ...asked(query), with_content: false, limit: 50 };
-  const load = useLoad(async (signal) => {
-    if (!search) return list(appPath(app, '/msg'), filters, { signal });
-    try {
-      return { data: [await api('GET', appPath(app, path`/msg/${search}`), null, { signal, query: { with_content: false } })], done: true };
-    } catch (error) {
-      if (error.status !== 404) throw error;
-      return { data: [], done: true };
-    }
-  }, [app, search, JSON.stringify(filters)]);
+  const load = useLoad((signal) => (search ? api('GET', appPath(app, path`/msg/${search}`), null, { signal, query: { with_content: false } }).then((one) => ({ data: [one], done: true }), orNothing)
+    : list(appPath(app, '/msg'), filters, { signal })), [app, search, JSON.stringify(filters)]);
   const isFiltered = Object.keys(noFilters).some((name) => query[name]);
   const columns = [
-    { label: 'Event', cell: ({ id, eventType, test }) => html`<${LinkTo} to=${pagePath(app, path`/message/${id}`)}>${eventType}<//> ${test && html`<${Badge} kind="plain">Test<//>`}` },
+    { label: 'Event', cell: ({ id, eventType, test }) => html`<${LinkTo} to=${pagePath(app, path`/message/${id}`)}>${eventType}<//> ${test && labels(['Test'])}` },
     { label: 'Message', cell: ({ id, eventId }) => html`<span><span class="mono small">${id}</span>${eventId && html`<br /><span class="muted">${eventId}</span>`}</span>` },
-    ...['channels', 'tags'].filter((name) => load.data?.data.some((row) => row[name])).map((name) => ({ label: name[0].toUpperCase() + name.slice(1), cell: (row) => row[name]?.join(', ') })),
+    ...[['channels', 'Channels'], ['tags', 'Tags']].filter(([name]) => load.data?.data.some((row) => row[name])).map(([name, label]) => ({ label, cell: (row) => row[name]?.join(', ') })),
     { label: 'Published', cell: ({ timestamp }) => html`<${Time} at=${timestamp} />` },
   ];
   return html`<${Page} title="Messages" app=${app} tab="messages" intro="What was published, newest first."
     actions=${html`<${Button} onClick=${load.reload}>Refresh<//>${may('publish') && html`<${Button} kind="primary" onClick=${() => setPublishing(true)}>Publish a message<//>`}`}>
-    <${MessageFilters} query=${query} setQuery=${setQuery}><${SearchMessage} query=${query} setQuery=${setQuery} /><//>
+    <${MessageFilters} query=${query} setQuery=${setQuery} />
     <${Loaded} of=${load}>${(page) => html`
       ${page.data.length ? html`<${Table} caption="Messages" columns=${columns} rows=${page.data} />`
-    : html`<${Empty} title=${isFiltered ? 'No such messages' : 'No messages yet'}><p>${isFiltered ? (page.done ? 'Nothing that is kept fits the filters.' : 'None of what was looked through fits the filters; go on with “Next”.') : 'Messages show here as soon as the first is published.'}</p><//>`}
+    : html`<${Empty} title=${isFiltered ? 'No such messages' : 'No messages yet'}><p>${isFiltered ? nothing(page) : 'Messages show here as soon as the first is published.'}</p><//>`}
       <${Pager} page=${page} query=${query} setQuery=${setQuery} label="Pages of messages" />`}<//>
     ${publishing && html`<${Publish} app=${app} onClose=${() => setPublishing(false)} />`}
   <//>`;
@@ -59,21 +52,20 @@ export const withPayload = (body, payload) => `${JSON.stringify(body).slice(0, -
 
 function Publish({ app, onClose }) {
   const form = useForm({ eventType: '', payload: '{\n  \n}', channels: '', eventId: '' });
-  const { values, set } = form;
-  const publish = async () => {
-    const { id } = await api('POST', appPath(app, '/msg'), withPayload({ eventType: values.eventType.trim(), channels: words(values.channels) ?? undefined, eventId: values.eventId.trim() || undefined }, values.payload));
+  const publish = async ({ eventType, payload, channels, eventId }) => {
+    const { id } = await api('POST', appPath(app, '/msg'), withPayload({ eventType: eventType.trim(), channels: words(channels) ?? undefined, eventId: eventId.trim() || undefined }, payload));
     toast('The message is published.');
     navigate(pagePath(app, path`/message/${id}`), { force: true });
   };
-  const check = () => {
-    const problem = payloadProblem(values.payload);
-    return { ...(problem && { 'body.payload': problem }), ...(!values.eventType.trim() && { 'body.eventType': 'Enter an event type.' }) };
+  const check = ({ eventType, payload }) => {
+    const problem = payloadProblem(payload);
+    return { ...(problem && { 'body.payload': problem }), ...(!eventType.trim() && { 'body.eventType': 'Enter an event type.' }) };
   };
   return html`<${FormDialog} title="Publish a message" wide form=${form} onClose=${onClose} onSubmit=${publish} check=${check} submit="Publish">
-    <${Finder} label="Event" name="eventType" value=${values.eventType} onInput=${(value) => set('eventType', value)} find=${findEvents} />
+    <${FormFinder} form=${form} label="Event" name="eventType" find=${findEvents} />
     <${Field} label="Payload" name="payload" type="textarea" rows="10" class="code-input" spellcheck=${false} />
-    <${Finder} label="Channels" optional name="channels" value=${values.channels} onInput=${(value) => set('channels', value)} find=${findChannels} hint="Up to five, with commas between them." />
-    <${Field} label="Event id" optional name="eventId" hint="Your own id for it, once within a day." />
+    <${FormFinder} form=${form} label="Channels" optional name="channels" find=${findChannels} hint="Up to five, with commas between them." />
+    <${Field} label="Event id" optional name="eventId" hint="Your own id for it." />
   <//>`;
 }
 
@@ -94,24 +86,22 @@ function OneMessage({ app, id }) {
     may('sendAgain') && { label: '', class: 'end', cell: (endpoint) => html`<${Button} class="small" aria-label=${`Send again to ${endpoint.url}`} onClick=${() => resend(app, id, endpoint, load.reload)}>Send again<//>` },
   ].filter(Boolean);
   const { message } = load.data ?? {};
-  return html`<${Page} title=${message?.eventType ?? 'Message'} app=${app} crumbs=${[['Messages', pagePath(app, '/messages')]]} badge=${message?.test && html`<${Badge} kind="info">Test<//>`}>
+  return html`<${Page} title=${message?.eventType ?? 'Message'} app=${app} crumbs=${[['Messages', pagePath(app, '/messages')]]} badge=${message?.test && labels(['Test'])}>
     <${Loaded} of=${load}>${({ payload, deliveries, attempts }) => html`
       <div class="split">
-        <section class="card" aria-label="Facts"><dl class="facts">
-          <dt>Id</dt><dd class="mono">${message.id}</dd>
-          ${message.eventId && html`<dt>Event id</dt><dd>${message.eventId}</dd>`}
-          <dt>Published</dt><dd><${Time} at=${message.timestamp} exact /></dd>
-          ${message.deliverAt && html`<dt>Deliver at</dt><dd><${Time} at=${message.deliverAt} exact /></dd>`}
-          ${message.expiresAt && html`<dt>Expires</dt><dd><${Time} at=${message.expiresAt} exact /></dd>`}
-          ${message.channels && html`<dt>Channels</dt><dd>${labels(message.channels)}</dd>`}
-          ${message.tags && html`<dt>Tags</dt><dd>${labels(message.tags)}</dd>`}
-        </dl></section>
+        <section class="card" aria-label="Facts"><${Facts} of=${[
+          ['Id', html`<span class="mono">${message.id}</span>`],
+          message.eventId && ['Event id', message.eventId],
+          ...[['Published', 'timestamp'], ['Deliver at', 'deliverAt'], ['Expires', 'expiresAt']].map(([label, name]) => message[name] && [label, html`<${Time} at=${message[name]} exact />`]),
+          message.channels && ['Channels', labels(message.channels)],
+          message.tags && ['Tags', labels(message.tags)],
+        ]} /></section>
         <div class="card stack"><${Body} text=${payload} label="Payload" level="h2" /></div>
       </div>
       <div class="section-head"><h2>Deliveries</h2></div>
       ${deliveries.length ? html`<${Table} caption="Deliveries" columns=${columns} rows=${deliveries} />`
     : html`<${Empty} title="For no endpoint"><p>No endpoint wanted this event when it was published.</p><//>`}
       <div class="section-head"><h2>Attempts</h2></div>
-      ${attempts.length ? html`<${Attempts} app=${app} rows=${attempts} endpoints=${deliveries} withMessage=${false} />` : html`<p class="muted">None was made yet.</p>`}`}<//>
+      ${attempts.length ? html`<${Attempts} app=${app} rows=${attempts} endpoints=${deliveries} />` : html`<p class="muted">None was made yet.</p>`}`}<//>
   <//>`;
 }

@@ -14,7 +14,11 @@ export const Listing = ({ of, query, setQuery, empty, ...rest }) => html`<${Load
   : html`<${Empty} title=${empty[0]}><p>${empty[1]}</p><//>`)}<//>`;
 
 /** Asks before `run`, and names what goes: destroy('Delete', 'Acme', …). Gives a promise of whether it went. */
-export const destroy = (verb, name, text, run, cancel) => confirm({ title: `${verb} ${name}?`, text, action: `${verb} ${name}`, danger: true, run, cancel });
+export async function destroy(verb, name, text, run, cancel) {
+  const yes = await confirm({ title: `${verb} ${name}?`, text, action: `${verb} ${name}`, danger: true, run, cancel });
+  if (yes) document.querySelector('h1')?.focus(); // What had the focus may go.
+  return yes;
+}
 
 /** A form in a dialog, which asks before it is closed with something unsaved. The rest goes to Form. */
 export function FormDialog({ title, form, onClose, wide, ...rest }) {
@@ -22,13 +26,16 @@ export function FormDialog({ title, form, onClose, wide, ...rest }) {
   return html`<${Dialog} title=${title} wide=${wide} onClose=${close} foot=${false}><${Form} form=${form} cancel=${close} ...${rest} /><//>`;
 }
 
-/** A field that offers what find(text, signal) gives: [[value, label]]. The rest goes to Field. */
-export function Finder({ find, value, ...rest }) {
+/** A field that offers what find(text, signal) gives: [[value, label]]; onFound gets a value that is one of them, or ''. The rest goes to Field. */
+export function Finder({ find, value, onFound, ...rest }) {
   const id = useId();
   const [offers, setOffers] = useState([]);
   useEffect(() => {
     const abort = new AbortController();
-    const timer = setTimeout(() => find(value, abort.signal).then(setOffers, () => {}), 200);
+    const timer = setTimeout(() => find(value, abort.signal).then((found) => {
+      setOffers(found);
+      onFound?.(found.some(([key]) => key === value) ? value : '');
+    }, () => {}), 200);
     return () => {
       clearTimeout(timer);
       abort.abort();

@@ -1,7 +1,7 @@
 // The console's first screen: what is wrong right now, and how the server does.
 
 import { api } from './api.js';
-import { Bars, Line } from './chart.js';
+import { Line, Lines } from './chart.js';
 import { AppLink, EndpointLink } from './operator.js';
 import { Badge, Loaded, Page, Time, base, count, duration, html, useLoad } from './ui.js';
 
@@ -39,23 +39,26 @@ function Numbers({ of: { waiting, inFlight, oldestDueSeconds, samples } }) {
   return html`<dl class="stats">${[
     ['Waiting', count(waiting), html`<a href=${`${base}/lanes`}>Lanes</a>`],
     ['In flight', count(inFlight), 'requests'],
-    ['Oldest due', oldestDueSeconds >= 1 ? duration(Math.round(oldestDueSeconds)) : 'None', 'late'],
+    ['Oldest due', oldestDueSeconds >= 1 ? duration(Math.round(oldestDueSeconds)) : 'None', oldestDueSeconds >= 1 ? 'late' : 'nothing is late'],
     ['Delivered', lastMinute('delivered'), 'in the last minute'],
     ['Failed attempts', lastMinute('failed'), 'in the last minute'],
   ].map(([name, value, more]) => html`<div class="stat"><dt>${name}</dt><dd>${value}</dd><dd class="small">${more}</dd></div>`)}</dl>`;
 }
 
-/** The half hour in steps of 20 seconds. */
+/** The last half hour, in steps of 15 seconds. */
 function Charts({ samples }) {
-  const steps = [...Map.groupBy(samples, ({ at }) => Math.floor(Date.parse(at) / 20000))].map(([step, all]) => {
-    const each = (key) => Math.round((all.reduce((sum, one) => sum + one[key], 0) / all.length / 5) * 100) / 100;
-    const most = (key) => all.reduce((max, one) => (one[key] == null ? max : Math.max(max ?? 0, one[key])), null);
-    return { label: clock(step * 20000), accepted: each('accepted'), success: each('delivered'), fail: each('failed'), value: most('latencyMsP50'), high: most('latencyMsP95') };
+  const steps = [...Map.groupBy(samples, ({ at }) => Math.floor(Date.parse(at) / 15000))].map(([step, all]) => {
+    const each = (key) => Math.round((all.reduce((sum, one) => sum + one[key], 0) / all.length / 5) * 10) / 10;
+    const most = (key) => all.reduce((max, one) => (one[key] == null ? max : Math.max(max, one[key])), null);
+    return { label: clock(step * 15000), accepted: each('accepted'), delivered: each('delivered'), failed: each('failed'), value: most('latencyMsP50'), high: most('latencyMsP95') };
   });
-  return html`<div class="cards">
-    <section class="card"><${Line} title="Accepted a second" names=${['Messages']} points=${steps.map(({ label, accepted: value }) => ({ label, value }))} /></section>
-    <section class="card"><${Bars} title="Attempts a second" names=${['Delivered', 'Failed']} points=${steps} summary=${`Last ${steps.at(-1)?.success ?? 0} delivered, ${steps.at(-1)?.fail ?? 0} failed`} /></section>
-    <section class="card"><${Line} title="Publishing to receipt" unit=" ms" names=${['Median', '95 of 100']} points=${steps} /></section></div>`;
+  const [unit, by] = steps.some(({ high }) => high > 20000) ? [' s', 1000] : [' ms', 1];
+  const latencies = steps.map(({ label, value, high }) => ({ label, value: value && value / by, high: high && high / by }));
+  const { accepted = 0, delivered = 0, failed = 0 } = steps.at(-1) ?? {};
+  return html`<div class="split level">
+    <section class="card"><${Lines} title="Messages a second" points=${steps} summary=${`Now ${accepted} accepted, ${delivered} delivered, ${failed} failed`}
+      series=${[['c-line good', 'Delivered', 'delivered'], ['c-line bad', 'Failed attempts', 'failed'], ['c-line dashed', 'Accepted', 'accepted']]} /></section>
+    <section class="card"><${Line} title="From publishing to receipt" unit=${unit} names=${['Median', '95 of 100']} points=${latencies} /></section></div>`;
 }
 
 function Facts({ of: { store, registrations: has, version, startedAt, now } }) {

@@ -1,9 +1,9 @@
 // Sends many messages to an endpoint again, by a background task whose progress is shown.
 
 import { api, appPath, list, path } from './api.js';
-import { EndpointPage, asInstant, asLocal, findChannels, findEvents, useEndpoint } from './history.js';
-import { Finder, words } from './operator.js';
-import { Button, Field, Form, Loaded, Status, Table, Time, announce, confirm, count, html, toast, useEffect, useForm, useLoad, useMay, useRef, useState } from './ui.js';
+import { Choices, EndpointPage, FormFinder, act, asInstant, classes, findChannels, findEvents, useEndpoint } from './history.js';
+import { words } from './operator.js';
+import { Button, Field, Form, Loaded, Status, Table, Time, announce, count, html, toast, useEffect, useForm, useLoad, useMay, useRef, useState } from './ui.js';
 
 const kinds = [
   ['recover', 'Recover failed', 'What failed for good, after its last attempt.'],
@@ -15,67 +15,66 @@ const runs = ({ state }) => state === 'running' || state === 'paused';
 
 export default function Replay({ app, params: { ep } }) {
   const of = useEndpoint(app, ep);
+  const [turn, setTurn] = useState(0);
   return html`<${EndpointPage} app=${app} of=${of} ep=${ep} part="/replay" title="Recover and replay" intro="Sends many messages again, oldest first and a few at a time, so that what is published meanwhile does not wait for long.">
-    ${(endpoint) => html`<${Begin} app=${app} endpoint=${endpoint} />`}<//>`;
+    ${({ id }) => html`<${Begin} where=${appPath(app, path`/endpoint/${id}`)} then=${() => setTurn(turn + 1)} /><${Tasks} id=${id} turn=${turn} />`}<//>`;
 }
 
-function Begin({ app, endpoint }) {
+/** A time as a datetime-local input has it. */
+const asLocal = (date) => new Date(date - date.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
+
+function Begin({ where, then }) {
   const may = useMay();
   const form = useForm({ kind: 'recover', since: asLocal(new Date(Date.now() - 86400000)), until: '', eventTypes: '', channel: '', tag: '', status: '', statusCodeClass: '' });
-  const { values, set } = form;
-  const [turn, setTurn] = useState(0);
-  const begin = async () => {
-    const { kind, since, until, eventTypes, channel, tag, status, statusCodeClass } = values;
-    const filters = kind === 'bulk-replay' && { eventTypes: words(eventTypes) ?? undefined, channel: channel || undefined, tag: tag || undefined, ...(status && { status: +status }), ...(statusCodeClass && { statusCodeClass: +statusCodeClass }) };
-    await api('POST', appPath(app, path`/endpoint/${endpoint.id}/${kind}`), { since: asInstant(since), until: asInstant(until), ...filters });
+  const bulk = form.values.kind === 'bulk-replay';
+  const begin = async ({ kind, since, until, eventTypes, channel, tag, status, statusCodeClass }) => {
+    const number = (text) => (text ? +text : undefined);
+    const filters = bulk && { eventTypes: words(eventTypes) ?? undefined, channel: channel || undefined, tag: tag || undefined, status: number(status), statusCodeClass: number(statusCodeClass) };
+    await api('POST', `${where}/${kind}`, { since: asInstant(since), until: asInstant(until), ...filters });
     toast('It has begun.');
-    setTurn(turn + 1);
+    then();
   };
-  const bulk = values.kind === 'bulk-replay';
-  return html`<${Form} form=${form} guard=${false} submit="Start" onSubmit=${begin} check=${() => (values.since ? {} : { 'body.since': 'Enter from when on.' })}>
-      <div class="card">
-        <fieldset><legend>What to send</legend><div class="choices">${kinds.filter(([kind]) => kind !== 'replay-missing' || may('sendMissing')).map(([kind, label, says]) => html`
-          <label><input type="radio" name="kind" value=${kind} checked=${values.kind === kind} onChange=${() => set('kind', kind)} /><span><strong>${label}</strong><span class="hint">${says}</span></span></label>`)}</div></fieldset>
-        <div class="fields">
-          <${Field} label="Published from" name="since" type="datetime-local" />
-          <${Field} label="Until" optional name="until" type="datetime-local" hint="Now, where nothing is entered." />
-        </div>
-        ${bulk && html`<div class="fields">
-          <${Finder} label="Events" optional name="eventTypes" value=${values.eventTypes} onInput=${(value) => set('eventTypes', value)} find=${findEvents} hint="With commas between them." />
-          <${Finder} label="Channel or entity" optional name="channel" value=${values.channel} onInput=${(value) => set('channel', value)} find=${findChannels} />
+  return html`<${Form} form=${form} guard=${false} submit="Start" onSubmit=${begin} check=${({ since }) => (since ? {} : { 'body.since': 'Enter from when on.' })}>
+    <div class="card">
+      <${Choices} label="What to send" name="kind" form=${form} options=${kinds.filter(([kind]) => kind !== 'replay-missing' || may('sendMissing'))} />
+      <div class="fields">
+        <${Field} label="Published from" name="since" type="datetime-local" />
+        <${Field} label="Until" optional name="until" type="datetime-local" hint="Now, where nothing is entered." />
+        ${bulk && html`
+          <${FormFinder} form=${form} label="Events" optional name="eventTypes" find=${findEvents} hint="With commas between them." />
+          <${FormFinder} form=${form} label="Channel or entity" optional name="channel" find=${findChannels} />
           <${Field} label="Tag" optional name="tag" />
           <${Field} label="Delivery" name="status" type="select" options=${[['', 'Any state'], ['0', 'Delivered'], ['1', 'Waiting'], ['2', 'Failed for good']]} />
-          <${Field} label="Last response" name="statusCodeClass" type="select" options=${[['', 'Any'], ['200', '2xx'], ['300', '3xx'], ['400', '4xx'], ['500', '5xx'], ['0', 'No answer']]} />
-        </div>`}
+          <${Field} label="Last response" name="statusCodeClass" type="select" options=${[['', 'Any'], ...classes]} />`}
       </div>
-    <//>
-    <${Tasks} endpoint=${endpoint} turn=${turn} />`;
+    </div>
+  <//>`;
 }
 
 /** This endpoint's tasks; says when one is over. */
-function Tasks({ endpoint, turn }) {
+function Tasks({ id, turn }) {
   const [every, setEvery] = useState(0);
-  const before = useRef(new Map());
+  const running = useRef(new Set());
   const load = useLoad(async (signal) => {
     const page = await list('/background-task', { limit: 100, order: 'descending' }, { signal });
-    const own = page.data.filter(({ endpointId }) => endpointId === endpoint.id);
+    const own = page.data.filter(({ endpointId }) => endpointId === id);
     setEvery(own.some(runs) ? 1000 : 0);
     return own;
-  }, [endpoint.id, turn, every], { every });
+  }, [id, turn, every], { every });
   useEffect(() => {
     for (const task of load.data ?? []) {
-      if (before.current.get(task.id) === 'running' && !runs(task)) announce(`${tasks[task.task]}: ${task.state}, ${task.data.messagesSent} messages sent.`);
-      before.current.set(task.id, runs(task) ? 'running' : task.state);
+      if (runs(task)) running.current.add(task.id);
+      else if (running.current.delete(task.id)) announce(`${tasks[task.task]}: ${task.state}, ${task.progress.done} messages sent.`);
     }
   }, [load.data]);
-  const cancel = (task) => confirm({
+  const cancel = (task) => act({
     title: `Cancel “${tasks[task.task]}”?`,
     text: `It sends nothing more. What it has sent (${count(task.progress.done)} messages) stays sent.`,
     action: `Cancel “${tasks[task.task]}”`,
     cancel: 'Let it run',
     danger: true,
     run: () => api('POST', path`/background-task/${task.id}/cancel`),
-  }).then((yes) => yes && load.reload());
+  }, 'It is canceled.', load.reload);
   const columns = [
     { label: 'What', cell: ({ task }) => tasks[task] },
     { label: 'State', cell: ({ state, reason }) => html`<span><${Status} of=${state} />${reason && html`<br /><span class="muted small">${reason}</span>`}</span>` },

@@ -91,9 +91,11 @@ export function useLocation() {
  */
 export function useQuery(defaults = {}) {
   const { pathname, search } = useLocation();
-  const query = { ...defaults, ...Object.fromEntries(new URLSearchParams(search)) };
+  const read = (from) => ({ ...defaults, ...Object.fromEntries(new URLSearchParams(from)) });
+  const query = read(search);
   const change = (changes, { push = false } = {}) => {
-    const next = { ...query, iterator: '', page: '', ...changes };
+    if (location.pathname !== pathname) return; // Too late: the page has been left.
+    const next = { ...read(location.search), iterator: '', page: '', ...changes };
     for (const [name, value] of Object.entries(defaults)) if (next[name] === value) delete next[name];
     navigate(pathname + queryString(next), { replace: !push });
   };

@@ -2,11 +2,11 @@
 
 import { api, appPath, list, listAll, pagePath, path } from './api.js';
 import { Body } from './attempt.js';
-import { EndpointPage, Outcome, findChannels, sayFailure, sayMs, useEndpoint } from './history.js';
+import { EndpointPage, FormFinder, Outcome, findChannels, sayFailure, sayMs, useEndpoint } from './history.js';
 import { payloadProblem, withPayload } from './messages.js';
-import { Finder, words } from './operator.js';
+import { words } from './operator.js';
 import { useQuery } from './router.js';
-import { Button, Empty, Field, Form, LinkButton, LinkTo, Loaded, Time, announce, html, prettyJson, toast, useEffect, useForm, useLoad, useRef, useState } from './ui.js';
+import { Button, Empty, Field, Form, LinkButton, LinkTo, Loaded, Time, announce, html, prettyJson, toast, useEffect, useForm, useLoad, useState } from './ui.js';
 
 export default function SendTest({ app, params: { ep } }) {
   const of = useEndpoint(app, ep);
@@ -53,7 +53,7 @@ function Test({ app, endpoint, types }) {
         hint=${example === null ? 'It has no example: write the payload yourself.' : types.find(({ name }) => name === values.eventType)?.description} />
       <${Field} label="Payload" name="payload" type="textarea" rows="14" class="code-input" spellcheck=${false}
         hint=${problem && values.payload ? problem : html`JSON, sent as it stands here. ${example && values.payload !== example && html`<${Button} kind="quiet" class="small" onClick=${() => set('payload', example)}>Back to the example<//>`}`} />
-      <${Finder} label="Channels" optional name="channels" value=${values.channels} onInput=${(value) => set('channels', value)} find=${findChannels} hint="With commas between them." />
+      <${FormFinder} form=${form} label="Channels" optional name="channels" find=${findChannels} hint="With commas between them." />
     </div><//>
     ${sent ? html`<${Result} key=${sent.id} app=${app} endpoint=${endpoint} message=${sent} />` : html`<section class="card" aria-label="Result"><h2>Result</h2><p class="muted">What the receiver answers shows here.</p></section>`}
   </div>`;
@@ -62,18 +62,18 @@ function Test({ app, endpoint, types }) {
 /** Waits for the first attempt. */
 function Result({ app, endpoint, message }) {
   const [every, setEvery] = useState(500);
-  const heading = useRef();
   const load = useLoad(async (signal) => {
     const { data } = await list(appPath(app, path`/attempt/msg/${message.id}`), { endpoint_id: endpoint.id, limit: 1 }, { signal });
     if (data[0]) setEvery(0);
     return data[0] ?? null;
   }, [message.id, every > 0], { every });
   const attempt = load.data;
+  const meaning = sayFailure(attempt?.failure?.kind)[1];
   useEffect(() => { if (attempt) announce(attempt.failure ? `The test failed: ${attempt.failure.detail}` : 'The test was delivered.'); }, [attempt?.id]);
-  return html`<section class="card stack" aria-labelledby="result"><h2 id="result" ref=${heading}>Result</h2>
+  return html`<section class="card stack" aria-labelledby="result"><h2 id="result">Result</h2>
     ${!attempt ? html`<p class="loading"><span class="spinner" aria-hidden="true"></span> Sent; waiting for the answer…</p>` : html`
       <div class="spread"><${Outcome} of=${attempt} /><span class="muted"><${Time} at=${attempt.timestamp} />, took ${sayMs(attempt.responseDurationMs)}</span></div>
-      ${attempt.failure && html`<div class="notice bad"><p>${attempt.failure.detail}</p><p>${sayFailure(attempt.failure.kind)[1]}</p>${attempt.nextAttemptAt && html`<p>Next attempt: <${Time} at=${attempt.nextAttemptAt} /></p>`}</div>`}
+      ${attempt.failure && html`<div class="notice bad"><p>${attempt.failure.detail}</p>${meaning && html`<p>${meaning}</p>`}${attempt.nextAttemptAt && html`<p>Next attempt: <${Time} at=${attempt.nextAttemptAt} /></p>`}</div>`}
       ${attempt.response && html`<${Body} text=${attempt.response} label="Response body" />`}
       <p><${LinkTo} to=${pagePath(app, path`/attempt/${message.id}/${attempt.id}`)}>The attempt, with request and response<//></p>`}
   </section>`;

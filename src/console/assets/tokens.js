@@ -49,10 +49,7 @@ function Create({ onClose, done }) {
   const [made, setMade] = useState(null);
   const { role, app } = form.values;
   const create = async ({ name, days }) => {
-    const ofApp = role === 'application' && await api('GET', appPath(app.trim() || '-')).catch(({ status, message }) => {
-      throw Object.assign(new Error(message), { fields: { 'body.applicationId': status === 404 ? 'There is no such application.' : message } });
-    });
-    setMade(await api('POST', '/token', { name, role, applicationId: ofApp ? ofApp.id : undefined, expiresAt: days ? new Date(Date.now() + days * 864e5).toISOString() : undefined }));
+    setMade(await api('POST', '/token', { name, role, applicationId: role === 'application' ? app.trim() : undefined, expiresAt: days ? new Date(Date.now() + days * 864e5).toISOString() : undefined }));
     done();
   };
   if (made) {
@@ -83,6 +80,7 @@ function One({ id }) {
 }
 
 function Grants({ token: { endpointIds, endpoints = [] }, change }) {
+  const [text, setText] = useState('');
   const [app, setApp] = useState('');
   const [search, setSearch] = useState('');
   const found = useLoad(async (signal) => (app ? list(appPath(app, '/endpoint'), { limit: 20, search }, { signal }) : { data: [] }), [app, search]);
@@ -92,8 +90,8 @@ function Grants({ token: { endpointIds, endpoints = [] }, change }) {
     col('Endpoint', ({ id, applicationId, url }) => (applicationId ? html`<${EndpointLink} app=${applicationId} id=${id} url=${url} /><br /><span class="small"><${AppLink} id=${applicationId} /></span>` : html`<code>${id}</code>`)),
     change && col('', ({ id, url }) => act('Take back', url ?? id, () => change('DELETE', id, 'The grant was taken back.')), 'end')].filter(Boolean)} />` : html`<p class="muted">None. What the token makes itself is granted to it.</p>`}</section>
     ${change && html`<section class="card stack"><h2>Grant an endpoint</h2>
-      <${Finder} label="Application" value=${app} onInput=${(text) => setApp(text.trim())} find=${findApps} hint="Type a part of its name, then choose among its endpoints." />
-      ${app && found.data && !found.error && html`<${Search} label="Search its endpoints" value=${search} onSearch=${setSearch} />
+      <${Finder} label="Application" value=${text} onInput=${setText} onFound=${setApp} find=${findApps} hint="Type a part of its name, then choose among its endpoints." />
+      ${app && found.data && html`<${Search} label="Search its endpoints" value=${search} onSearch=${setSearch} />
         <${Table} caption="Its endpoints" rows=${found.data.data} columns=${[col('Endpoint', ({ url, description }) => html`<span>${url}</span>${description && html`<br /><span class="small muted">${description}</span>`}`),
     col('', ({ id, url }) => (endpointIds.includes(id) ? html`<${Badge} kind="good">Granted<//>` : act('Grant', url, () => change('PUT', id, `${url} was granted.`))), 'end')]} />`}</section>`}`;
 }

@@ -433,12 +433,15 @@ export function Form({ form, onSubmit, check, submit = 'Save', cancel, children,
   const claimed = new Set([...places].flatMap(at));
   const others = Object.keys(fields).filter((key) => !claimed.has(key));
   const guarded = guard && form.dirty && !busy;
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!guard) return undefined;
     setGuard(guarded ? stay : null);
     return () => setGuard(null);
   }, [guarded]);
-  const showFirst = () => setTimeout(() => (ref.current?.querySelector('[aria-invalid=true]') ?? ref.current?.querySelector('.form-error'))?.focus(), 30);
+  const showFirst = () => setTimeout(() => {
+    const found = (what) => ref.current?.querySelector(what);
+    (found('[aria-invalid=true]') ?? found('.field-error[tabindex]') ?? found('.form-error'))?.focus();
+  }, 30);
   const send = async (event) => {
     event.preventDefault();
     if (busy) return;
