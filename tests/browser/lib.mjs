@@ -303,7 +303,9 @@ export const complaint = (locator) =>
 export async function accessible(page, what) {
   // Not by a script element, which the page's policy would refuse.
   if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(axe);
-  const violations = await page.evaluate(async () => (await window.axe.run()).violations);
+  const violations = await page.evaluate(
+    async () => (await window.axe.run({ resultTypes: ["violations"] })).violations,
+  );
   const told = violations.flatMap(({ id, help, nodes }) =>
     nodes.map(({ html, failureSummary }) => `${id}: ${help}\n  ${html}\n  ${failureSummary}`),
   );

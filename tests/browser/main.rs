@@ -17,7 +17,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use process::{Launch, Server, can_run, die_with_parent, say, scratch, until};
@@ -161,9 +161,18 @@ fn drive(script: &str, word: Option<&str>, start: impl FnOnce(&Path) -> Running)
     if !can_run(&format!("browser, {name}"), missing(&tools)) {
         return;
     }
-    // One at a time: two browsers on a machine of two cores measure each other.
-    static BROWSER: Mutex<()> = Mutex::new(());
-    let _alone = BROWSER.lock().unwrap_or_else(PoisonError::into_inner);
+    // What measures the machine has it alone.
+    static MACHINE: RwLock<()> = RwLock::new(());
+    let (_alone, _shared) = match script {
+        "large" => (
+            Some(MACHINE.write().unwrap_or_else(PoisonError::into_inner)),
+            None,
+        ),
+        _ => (
+            None,
+            Some(MACHINE.read().unwrap_or_else(PoisonError::into_inner)),
+        ),
+    };
     let directory = scratch();
     let running = start(directory.path());
 

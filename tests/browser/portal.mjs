@@ -2,6 +2,9 @@
 
 import { execFile } from "node:child_process";
 import { createHmac } from "node:crypto";
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { promisify } from "node:util";
 
 import {
@@ -26,6 +29,24 @@ import { eventTypes } from "./world.mjs";
 
 await eventTypes();
 let customers = 0;
+
+/** Has a sample judge a request that comes as JSON on standard input. */
+const NODE_HARNESS = `
+  import { text } from "node:stream/consumers";
+  const { path, headers, body } = JSON.parse(await text(process.stdin));
+  const { verify } = await import(process.cwd() + "/sample.mjs");
+  console.log(String(verify({ url: path, headers }, Buffer.from(body))));
+`;
+const PYTHON_HARNESS = `
+import inspect, json, sys
+sys.path.insert(0, "")
+from sample import verify
+request = json.load(sys.stdin)
+words = [request["headers"], request["body"].encode()]
+if "path" in inspect.signature(verify).parameters:
+    words.append(request["path"])
+print(str(verify(*words)).lower())
+`;
 
 /** A customer of the step's own, and a page of theirs in the portal. */
 async function arrive(step, fields = {}) {
@@ -567,6 +588,62 @@ await run({
     await button(page, "Send the test").click();
     await result.getByText("418").first().waitFor();
     await result.getByText("Failed").waitFor();
+  },
+
+  "the code samples verify what arrives, whatever the scheme": async (step) => {
+    const { app, page } = await arrive(step);
+    const place = mkdtempSync(join(tmpdir(), "samples-"));
+    const payload = { eventType: "CREATE", entityType: "Agreement", entityId: 25, text: "Grüße" };
+    // Each with the secret that its receiver would have.
+    const schemes = {
+      standard: {},
+      svix: {},
+      github: {},
+      stripe: {},
+      shopify: {},
+      slack: {},
+      ovcode: {},
+      ocrolus: {},
+      ioffice: {},
+      okhi: { headers: { "okhi-authorization": "their choice" }, known: "their choice" },
+      ovation: { basicAuth: { username: "ann", password: "p4ss" }, known: "p4ss" },
+    };
+    for (const [profile, { known, ...fields }] of Object.entries(schemes)) {
+      const path = `/samples/${profile}`;
+      const endpoint = await app.endpoint({ url: url(path), profile, ...fields });
+      const own = `${app.path}/endpoint/${endpoint.id}`;
+      await app.publish("invoice.paid", payload);
+      const [request] = await requestsTo(path);
+      await owner.patch(own, { disabled: true });
+      const WEBHOOK_SECRET = known ?? (await owner.get(`${own}/secret`)).key;
+      const run_ = (program, words, input) =>
+        new Promise((resolve, reject) => {
+          const env = { ...process.env, WEBHOOK_SECRET, PYTHONDONTWRITEBYTECODE: "1" };
+          const child = execFile(program, words, { cwd: place, env }, (error, out, err) =>
+            error ? reject(new Error(`${profile} in ${program}: ${err}`)) : resolve(out.trim()),
+          );
+          child.stdin.end(JSON.stringify(input));
+        });
+      for (const [language, label, program, file, harness] of [
+        ["node", "Node.js", process.execPath, "sample.mjs", NODE_HARNESS],
+        ["python", "Python", "python3", "sample.py", PYTHON_HARNESS],
+      ]) {
+        await open(page, `/portal/endpoint/${endpoint.id}/samples?language=${language}&by=hand`);
+        const sample = page.getByRole("region", { name: `Sample in ${label}` });
+        // Not innerText, which would lose what is indented with nothing else on the line.
+        writeFileSync(join(place, file), await sample.evaluate((one) => one.textContent));
+        const words = language === "node" ? ["--input-type=module", "-e", harness] : ["-c", harness];
+        const judge = (body, headers = request.headers) =>
+          run_(program, words, { path: request.path, headers, body });
+        assert.equal(await judge(request.body), "true", `${profile} in ${label}`);
+        // What the scheme does not sign may change: a static secret or a password stands alone.
+        const header = Object.keys(request.headers).find((name) =>
+          /signature|hmac|x-api-secret|authorization/.test(name),
+        );
+        const forged = { ...request.headers, [header]: request.headers[header].replace(/.{3}$/, "xxx") };
+        assert.equal(await judge(request.body, forged), "false", `${profile}, forged, in ${label}`);
+      }
+    }
   },
 
   "messages: found by id and filter, one with its deliveries, and resent": async (step) => {
