@@ -328,10 +328,22 @@ export async function fits(page, what) {
   if (wide.length) throw new Error(`${what} sticks out: ${wide.join("\n")}`);
 }
 
+/** A screenshot for the README: what is seen without scrolling. */
+export async function picture(page, name, colorScheme = "light") {
+  await page.setViewportSize({ width: 1280, height: 800 });
+  await page.emulateMedia({ colorScheme });
+  await page.evaluate(() => {
+    scrollTo(0, 0);
+    document.activeElement.blur();
+  });
+  await settled(page);
+  await page.screenshot({ path: join(OUTPUT, `picture-${name}.png`) });
+}
+
 /** Screenshots of the page at both widths and in both themes; each is accessible and fits. */
-export async function look(page, name) {
+export async function look(page, name, viewports = [WIDE, NARROW]) {
   const problems = [];
-  for (const viewport of [WIDE, NARROW]) {
+  for (const viewport of viewports) {
     await page.setViewportSize(viewport);
     for (const colorScheme of ["light", "dark"]) {
       await page.emulateMedia({ colorScheme });
