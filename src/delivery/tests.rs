@@ -167,6 +167,11 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
             "commit_queue_max": 100, "connections_max": 100, "endpoint_timeout_seconds_max": 60,
             "endpoint_retries_max": 50, "endpoint_retry_days_max": 7
         },
+        "console": { "frame_origins": [] },
+        "portal": {
+            "name": "Webhooks", "logo_file": null, "accent_color": "#000000",
+            "frame_origins": [], "profiles": []
+        },
         "log": { "level": "info", "failures_per_endpoint_minute_max": 5 }
     });
     change(&mut value);

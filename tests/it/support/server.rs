@@ -277,7 +277,8 @@ impl Server {
     ) -> impl Future<Output = Answer> + use<> {
         let mut request = self.client.request(method, self.url(path));
         if !headers.iter().any(|(name, _)| {
-            ["authorization", "api-key"].contains(&name.to_ascii_lowercase().as_str())
+            ["authorization", "api-key", "x-postrider-surface"]
+                .contains(&name.to_ascii_lowercase().as_str())
         }) {
             request = request.insert_header(("authorization", format!("Bearer {}", self.token)));
         }

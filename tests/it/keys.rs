@@ -1,0 +1,140 @@
+//! An application's API keys, and when tokens were last used.
+
+use std::time::Duration;
+
+use awc::http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Server, assert_error, assert_invalid};
+
+const KEYS: &str = "/api/v1/app/app/token";
+
+async fn as_token(server: &Server, token: &str, method: Method, path: &str, body: Value) -> Answer {
+    let body = (!body.is_null()).then(|| body.to_string());
+    server.call_as(token, method, path, body).await
+}
+
+async fn link(server: &Server, body: Value) -> String {
+    let path = "/api/v1/auth/app-portal-access/app";
+    let made = server.post(path, body).await.expect(200);
+    made["token"].as_str().expect("a text").to_owned()
+}
+
+#[actix_web::test]
+async fn the_portal_makes_lists_and_revokes_keys() {
+    let server = Server::start().await;
+    server.application("app").await;
+    server.application("other").await;
+    let portal = link(&server, json!({})).await;
+    let made = as_token(
+        &server,
+        &portal,
+        Method::POST,
+        KEYS,
+        json!({ "name": "build" }),
+    )
+    .await;
+    let made = made.expect(201);
+    let key = made["token"].as_str().expect("shown once");
+    let endpoints = "/api/v1/app/app/endpoint";
+    as_token(&server, key, Method::GET, endpoints, Value::Null)
+        .await
+        .expect(200);
+    let other = as_token(&server, key, Method::GET, "/api/v1/app/other", Value::Null).await;
+    assert_eq!(other.status, 404);
+
+    let listed = as_token(&server, &portal, Method::GET, KEYS, Value::Null)
+        .await
+        .expect(200);
+    let listed = listed["data"].as_array().expect("a list").clone();
+    assert_eq!(listed.len(), 1, "the portal's own session is none");
+    assert_eq!(listed[0]["name"], "build");
+    assert_eq!(listed[0].get("token"), None);
+    assert!(listed[0]["lastUsedAt"].is_string());
+    // The same token, from the operator's side.
+    let id = made["id"].as_str().expect("an id");
+    let seen = server.get(&format!("/api/v1/token/{id}")).await.expect(200);
+    assert_eq!(seen["role"], "application");
+
+    let path = format!("{KEYS}/{id}");
+    let foreign = format!("/api/v1/app/other/token/{id}");
+    assert_error(&server.delete(&foreign).await, 404, "not_found");
+    assert_eq!(
+        as_token(&server, &portal, Method::DELETE, &path, Value::Null)
+            .await
+            .status,
+        204
+    );
+    assert_error(&server.delete(&path).await, 404, "not_found");
+    let gone = as_token(&server, key, Method::GET, endpoints, Value::Null).await;
+    assert_eq!(gone.status, 401);
+    server.stop_and_verify().await;
+}
+
+#[actix_web::test]
+async fn keys_are_for_owners_and_for_portal_links_that_manage_endpoints() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let body = || json!({ "name": "k" });
+    let key = server.post(KEYS, body()).await.expect(201);
+    let key = key["token"].as_str().expect("a text").to_owned();
+    let mut cases = vec![
+        (key, 403),
+        (link(&server, json!({ "readOnly": true })).await, 403),
+        (
+            link(&server, json!({ "capabilities": ["CreateAttempts"] })).await,
+            403,
+        ),
+        (
+            link(&server, json!({ "capabilities": ["ManageEndpoint"] })).await,
+            201,
+        ),
+    ];
+    for role in ["publisher", "webhook_admin", "webhook_user"] {
+        let made = json!({ "name": "t", "role": role });
+        let made = server.post("/api/v1/token", made).await.expect(201);
+        cases.push((made["token"].as_str().expect("a text").to_owned(), 403));
+    }
+    for (index, (token, status)) in cases.iter().enumerate() {
+        let answer = as_token(&server, token, Method::POST, KEYS, body()).await;
+        assert_eq!(answer.status, *status, "{index}");
+        let answer = as_token(&server, token, Method::GET, KEYS, Value::Null).await;
+        assert_eq!(answer.status == 200, *status == 201, "{index}");
+    }
+    let past = json!({ "name": "", "expiresAt": "2001-01-01T00:00:00Z" });
+    let answer = server.post(KEYS, past).await;
+    assert_invalid(&answer, &["body.name", "body.expiresAt"]);
+    for _ in 2..100 {
+        server.post(KEYS, body()).await.expect(201);
+    }
+    assert_error(&server.post(KEYS, body()).await, 429, "too_many");
+    server.stop_and_verify().await;
+}
+
+#[actix_web::test]
+async fn when_a_token_was_last_used_is_told_to_the_minute_and_outlives_a_restart() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let made = server.post(KEYS, json!({ "name": "k" })).await.expect(201);
+    let (key, id) = (
+        made["token"].as_str().unwrap(),
+        made["id"].as_str().unwrap(),
+    );
+    let path = format!("/api/v1/token/{id}");
+    let last = async |server: &Server| server.get(&path).await.expect(200)["lastUsedAt"].clone();
+    assert_eq!(last(&server).await, Value::Null);
+    server.advance(Duration::from_secs(3600));
+    as_token(&server, key, Method::GET, "/api/v1/app/app", Value::Null)
+        .await
+        .expect(200);
+    let now = server.now();
+    let used = last(&server).await;
+    let used_at: postrider::clock::Timestamp = used.as_str().unwrap().parse().unwrap();
+    assert!(now.since(used_at) < Duration::from_secs(60), "{used}");
+    let store = server.store().clone();
+    let kept = tokio::task::spawn_blocking(move || store.keep_uses()).await;
+    kept.expect("no panic").expect("it is written");
+    let server = server.restart().await;
+    assert_eq!(last(&server).await, used);
+    server.stop_and_verify().await;
+}
