@@ -19,6 +19,7 @@ export function asCurl({ request, url }, payload) {
 
 export default function OneAttempt({ app, params: { msg, attempt: id } }) {
   const may = useMay();
+  const [every, setEvery] = useState(0);
   const load = useLoad(async (signal) => {
     const about = (what) => appPath(app, what);
     const [attempt, [message, payload]] = await Promise.all([api('GET', about(path`/msg/${msg}/attempt/${id}`), null, { signal }), loadMessage(app, msg, signal)]);
@@ -26,8 +27,9 @@ export default function OneAttempt({ app, params: { msg, attempt: id } }) {
     // Of an endpoint that was deleted there is no delivery.
     const delivery = data.find((one) => one.id === attempt.endpointId);
     const all = delivery ? await list(about(path`/attempt/msg/${msg}`), { endpoint_id: delivery.id, limit: 50, with_content: false }, { signal }) : { data: [attempt] };
+    setEvery(delivery?.statusText === 'pending' ? 5000 : 0);
     return { attempt, message, payload, delivery, all: all.data };
-  }, [app, msg, id], { every: 5000 });
+  }, [app, msg, id, every], { every });
   const { attempt, message, delivery, payload } = load.data ?? {};
   const to = (rest) => pagePath(app, rest);
   return html`<${Page} title=${message ? `Attempt: ${message.eventType}` : 'Attempt'} app=${app} badge=${attempt && html`<${Status} of=${attempt.statusText} />`}
@@ -54,8 +56,8 @@ export default function OneAttempt({ app, params: { msg, attempt: id } }) {
 /** What became of it, in words. */
 function Told({ attempt: { failure, responseStatusCode: code, responseDurationMs: ms }, delivery }) {
   if (!failure) return html`<div class="notice good"><p>The receiver answered <strong>${code}</strong> after ${sayMs(ms)}. The message is delivered.</p></div>`;
-  const [words, meaning] = sayFailure(failure.kind);
-  return html`<div class="notice bad"><p><strong>${words}.</strong> ${failure.detail}</p>${meaning && html`<p>${meaning}</p>`}
+  const [words, advice] = sayFailure(failure.kind);
+  return html`<div class="notice bad"><p><strong>${words}.</strong> ${failure.detail}</p>${advice && html`<p>${advice}</p>`}
     <p>${delivery?.held ? 'The endpoint is disabled: the message is held until it is enabled.' : delivery?.statusText === 'success' ? 'A later attempt delivered it.'
     : delivery?.nextAttempt ? html`Next attempt: <${Next} of=${delivery} />` : 'It is not tried again by itself.'}</p></div>`;
 }
@@ -77,12 +79,14 @@ export function Body({ text, label, level = 'h3' }) {
 }
 
 const Sent = ({ attempt: { request, url }, payload, message }) => {
+  const isMade = request.method !== 'GET' && request.headers['content-length'] && +request.headers['content-length'] !== new Blob([payload]).size;
   const masked = Object.keys(request.headers).filter((name) => request.headers[name] === '***');
   return html`<section class="card stack" aria-labelledby="sent"><h2 id="sent">Request</h2>
   <p class="mono break"><strong>${request.method}</strong> ${url}</p>
   <${Headers} of=${request.headers} label="Request headers" />
   ${masked.length > 0 && html`<p class="hint">Not shown, because secret: ${masked.join(', ')}.</p>`}
   ${request.method === 'GET' && html`<p class="hint">A GET has no body. The message’s payload is:</p>`}
+  ${isMade && html`<p class="hint">The endpoint’s profile made another body of it.</p>`}
   <${Body} text=${payload} label="Payload" />
   ${message.channels && html`<p class="hint">Channels: ${message.channels.join(', ')}</p>`}
 </section>`;

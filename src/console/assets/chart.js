@@ -21,7 +21,7 @@ function Chart({ title, summary, series, points, max, unit = '', height = 140, d
     setWidth(box.current.clientWidth);
     return () => seen.disconnect();
   }, []);
-  const top = roundUp(max);
+  const top = roundUp(max > 0 && max < Infinity ? max : 1);
   const step = Math.max(0, width - left) / points.length;
   const x = (i) => left + step * (i + 0.5);
   const y = (value) => height - (value / top) * height + 1;
@@ -66,7 +66,7 @@ export function Line({ points, names, unit = '', ...rest }) {
   const max = Math.max(0, ...has.map((p) => p.high ?? p.value));
   const runs = [[]];
   points.forEach((p, i) => (p.value == null ? runs.push([]) : runs.at(-1).push([i, p])));
-  return html`<${Chart} ...${rest} points=${points} unit=${unit} max=${max || 1}
+  return html`<${Chart} ...${rest} points=${points} unit=${unit} max=${max}
     series=${[['c-line', names[0], 'value'], ...(names[1] ? [['c-band', names[1], 'high']] : [])]}
     summary=${has.length ? `Last ${short(has.at(-1).value)}${unit}, at most ${short(max)}${unit}` : 'Nothing yet'}
     draw=${({ x, y }) => runs.filter((run) => run.length).map((run) => {
@@ -77,7 +77,7 @@ export function Line({ points, names, unit = '', ...rest }) {
 }
 
 /** Several lines, each of its own kind: series = [['c-line', label, key of the points], ['c-line bad', …]]. */
-export const Lines = ({ points, series, ...rest }) => html`<${Chart} ...${rest} points=${points} series=${series} max=${Math.max(...points.flatMap((p) => series.map(([, , key]) => p[key]))) || 1}
+export const Lines = ({ points, series, ...rest }) => html`<${Chart} ...${rest} points=${points} series=${series} max=${Math.max(...points.flatMap((p) => series.map(([, , key]) => p[key])))}
   draw=${({ x, y }) => series.map(([kind, , key]) => points.length > 1 && html`<path class=${kind} d=${`M${points.map((p, i) => `${x(i).toFixed(1)} ${y(p[key]).toFixed(1)}`).join('L')}`} />`)} />`;
 
 /** How many of how many succeeded: a small bar and the percentage. */

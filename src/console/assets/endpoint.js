@@ -14,7 +14,7 @@ export default function EndpointOverview({ app, params: { ep } }) {
   const endpoint = of.data;
   const where = appPath(app, path`/endpoint/${ep}`);
   const health = useLoad(async (signal) => endpoint && (await list(appPath(app, '/endpoint'), { with_health: true, search: endpoint.id, limit: 1 }, { signal })).data[0]?.health, [endpoint], { every: 15000 });
-  const state = endpoint && (endpoint.disabled ? 'disabled' : health.data?.state ?? 'enabled');
+  const state = endpoint?.disabled ? 'disabled' : health.data?.state;
   const name = endpointName(endpoint);
   const change = (disabled) => act({
     title: disabled ? 'Disable this endpoint?' : 'Enable this endpoint?',
@@ -52,12 +52,11 @@ function Settings({ endpoint, where }) {
   const authentication = [basicAuth && `Basic, as ${basicAuth.username}`, hidden.length && `Headers not shown: ${hidden.join(', ')}`, ...Object.entries(headers).map((pair) => pair.join(': '))].filter(Boolean);
   return html`<section class="card" aria-label="Settings"><${Facts} of=${[
     ['URL', html`<span class="mono">${endpoint.url}</span> <${Copy} text=${endpoint.url} />`],
-    endpoint.description && ['Description', endpoint.description],
     ['Events', some(endpoint.eventTypes, 'Send Me Everything')],
     endpoint.channels && ['Entities', some(endpoint.channels)],
     ['Request', html`${endpoint.method ?? 'The profile is not configured any more'}, profile <strong>${endpoint.profile}</strong>${profile && html`<br /><span class="muted small">${profile.description}</span>`}`],
     authentication.length > 0 && ['Authentication', authentication.map((line) => html`<div>${line}</div>`)],
-    may('readSecrets') && ['Signing secret', html`<${Secret} where=${where} />`],
+    may('readSecrets') && (profile?.standardWebhooks || profile?.signatures?.length !== 0) && ['Signing secret', html`<${Secret} where=${where} />`],
     ['Time limit', `${limit ? duration(limit) : '–'}${throttleRate ? `, at most ${throttleRate} messages a second` : ''}`],
     ['Id', html`<span class="mono">${endpoint.id}${endpoint.uid && ` · ${endpoint.uid}`}</span>`],
   ]} /></section>`;
@@ -111,7 +110,7 @@ function Doing({ where, waiting }) {
       const sum = (key) => points.reduce((all, point) => all + point[key], 0);
       const [success, all] = [sum('success'), sum('success') + sum('fail')];
       return html`<dl class="stats">
-        <${Stat} label="Attempts that succeeded" value=${all ? `${success === all ? 100 : Math.min(99.9, (success / all) * 100).toFixed(1)} %` : '–'} says=${`${count(success)} of ${count(all)}`} />
+        <${Stat} label="Attempts that succeeded" value=${all ? `${success === all ? 100 : Math.min(99.9, (success / all) * 100).toFixed(1).replace('.0', '')} %` : '–'} says=${`${count(success)} of ${count(all)}`} />
         <${Stat} label="From publishing to answer" value=${sum('answered') ? sayMs(sum('sum') / sum('answered')) : '–'} says="on average, retries included" />
         <${Stat} label="Waiting" value=${count(waiting ?? stats.pending)} says="messages to be sent or retried" />
         <${Stat} label="Failed for good" value=${count(stats.fail)} says="after their last attempt" />

@@ -64,17 +64,17 @@ function members(json) {
   return found;
 }
 
+const kinds = ['null', 'boolean', 'object', 'array', 'number', 'integer', 'string'];
+const isObject = (value) => value && typeof value === 'object' && !Array.isArray(value);
+
 /** What is wrong with an object's text, if anything. */
 function wrongIn(text) {
   try {
-    return /^\s*\{/.test(text) || !JSON.parse(text) ? JSON.parse(text) && '' : 'This must be a JSON object.';
-  } catch (error) {
-    return `This is not JSON: ${error.message}`;
+    return isObject(JSON.parse(text)) ? '' : 'This must be a JSON object.';
+  } catch ({ message }) {
+    return `This is not JSON: ${message}`;
   }
 }
-
-const kinds = ['null', 'boolean', 'object', 'array', 'number', 'integer', 'string'];
-const isObject = (value) => value && typeof value === 'object' && !Array.isArray(value);
 
 /** What in a schema means nothing, as sentences. */
 function lint(schema, at = '') {
@@ -99,7 +99,10 @@ function One({ name }) {
     return { ...JSON.parse(text), example: example === 'null' ? '' : example, schemas: members(schemas) };
   }, [name]);
   const { archived } = load.data ?? {};
-  const archive = () => api('PATCH', path`/event-type/${name}`, { archived: !archived }).then(load.reload, (error) => toast(error.message, 'bad'));
+  const archive = () => api('PATCH', path`/event-type/${name}`, { archived: !archived }).then(() => {
+    load.set({ ...load.data, archived: !archived }); // Not loaded anew: the form may have something unsaved.
+    toast(`${name} was ${archived ? 'unarchived' : 'archived'}.`);
+  }, (error) => toast(error.message, 'bad'));
   const remove = () => destroy('Delete', name, `${name} goes with its schemas and example; filters that name it stay. To keep it out of sight only, archive it.`,
     () => api('DELETE', path`/event-type/${name}`, null, { query: { expunge: true } })).then((yes) => yes && navigate(here, { force: true }));
   return html`<${Page} title=${name} crumbs=${[['Event types', here]]} badge=${load.data && html`<${Flags} of=${load.data} />`}
@@ -123,10 +126,11 @@ function Edit({ type, done }) {
     set('schemas', text == null ? rest : { ...rest, [key]: text });
     choose(key);
   };
+  const add = () => put(String(Math.max(0, ...versions.map(Number).filter(Boolean)) + 1), schemas[versions[0]] ?? '{\n  "type": "object",\n  "properties": {}\n}');
   const check = () => {
-    const wrong = Object.entries({ ...schemas, example: example.trim() || '{}' }).filter(([, text]) => wrongIn(text));
-    if (wrong.length && wrong[0][0] !== 'example') choose(wrong[0][0]);
-    return Object.fromEntries(wrong.map(([key, text]) => [key === 'example' ? 'body.example' : `body.schemas.${key}`, wrongIn(text)]));
+    const wrong = [...versions.map((key) => [`body.schemas.${key}`, wrongIn(schemas[key]), key]), ['body.example', example.trim() && wrongIn(example)]].filter(([, said]) => said);
+    choose(wrong[0]?.[2] ?? version);
+    return Object.fromEntries(wrong);
   };
   const save = async ({ description, groupName, featureFlags, channels, deprecated }) => {
     const rest = JSON.stringify({ description, groupName: groupName || null, featureFlags: words(featureFlags), channels: words(channels), deprecated, archived });
@@ -142,9 +146,9 @@ function Edit({ type, done }) {
       <${Field} label="Channels" name="channels" type="textarea" rows="2" optional spellcheck="false" hint="Kinds of entities that forms offer, with blanks between them." /><${Field} label="Deprecated" name="deprecated" type="checkbox" /></section>
     <section class="card"><div class="spread"><h2>Schema</h2><div class="row">
         ${version && html`<${Field} label="Version" hideLabel type="select" value=${version} onInput=${choose} options=${versions.map((key) => [key, `Version ${key}`])} />`}
-        <${Button} class="small" onClick=${() => put(`${1 + +(versions[0] ?? 0)}`, schemas[versions[0]] ?? '{\n  "type": "object",\n  "properties": {}\n}')}>Add version<//></div></div>
+        <${Button} class="small" onClick=${add}>Add version<//></div></div>
       ${version ? html`<${Json} key=${version} label=${`JSON Schema, version ${version}`} loc=${`body.schemas.${version}`} rows="14" value=${schemas[version]} onInput=${(text) => put(version, text)} judge=${lint}
-        after=${html`<${Button} class="small" onClick=${() => put(version)}>Remove version<//>`} />` : html`<p class="muted">None. It tells receivers what to expect; messages are not held against it.</p>`}</section>
+        after=${html`<${Button} class="small" onClick=${() => put(version)}>Remove version<//>`} />` : html`<p class="muted">None. A schema tells receivers what to expect; messages are not held against it.</p>`}</section>
     <section class="card"><h2>Example</h2><${Json} label="Example payload" loc="body.example" rows="8" value=${example} onInput=${(text) => set('example', text)} hint="Tests send it byte for byte." /></section>
   <//>`;
 }

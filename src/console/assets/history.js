@@ -3,7 +3,7 @@
 
 import { api, appPath, list, pagePath, path, surface } from './api.js';
 import { Finder } from './operator.js';
-import { Button, Field, LinkTo, Loaded, Page, Search, Status, Table, Tabs, Time, confirm, duration, html, toast, useEffect, useLoad, useMay, useState } from './ui.js';
+import { Button, Empty, Field, LinkTo, Loaded, Page, Search, Status, Table, Tabs, Time, confirm, duration, html, toast, useEffect, useLoad, useMay, useState } from './ui.js';
 
 /* How things are said */
 
@@ -11,19 +11,19 @@ import { Button, Field, LinkTo, Loaded, Page, Search, Status, Table, Tabs, Time,
 export const sayMs = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : ms < 120000 ? `${+(ms / 1000).toFixed(1)} s` : duration(Math.round(ms / 1000)));
 
 const failures = {
-  address_forbidden: ['Forbidden address', 'The host has no address that may be called: private and local ones are refused. No request was made.'],
-  dns: ['Name not found', 'The host’s name could not be resolved. Check the URL for a typing error, and the domain’s DNS records.'],
-  connection_refused: ['Refused', 'Nothing accepts connections at this host and port. Is the receiver running, and is the port right?'],
-  connection_failed: ['No connection', 'The host is unreachable, reset the connection or took too long to accept it. Look at its firewall.'],
-  tls: ['TLS failed', 'The certificate has expired, is not for this host, or is not signed by a known authority.'],
+  address_forbidden: ['Forbidden address', 'Private and local addresses are never called.'],
+  dns: ['Name not found', 'Check the URL for a typing error, and the domain’s DNS records.'],
+  connection_refused: ['Refused', 'Is the receiver running, and is the port right?'],
+  connection_failed: ['No connection', 'Look at the receiver’s network and firewall.'],
+  tls: ['TLS failed', 'Look at the receiver’s certificate: has it expired, is it for this host, is its chain complete?'],
   timeout: ['Timed out', 'Answer first and work afterwards. The receiver may have done the work nonetheless: expect the same message id once more.'],
-  broken_answer: ['Broken answer', 'What came back is not HTTP, or ended before it was complete: the receiver or a proxy before it closed the connection.'],
-  wrong_answer: ['Wrong answer', ''],
-  not_sendable: ['Not sent', 'No request could be made of what is stored.'],
-  expired: ['Expired', 'The message expired before its turn came. No request was made.'],
+  broken_answer: ['Broken answer', 'Look at the receiver’s log, and at a proxy before it.'],
+  wrong_answer: ['Wrong answer'],
+  not_sendable: ['Not sent'],
+  expired: ['Expired'],
 };
-/** A failure in two words, and what it means: [words, sentence]. */
-export const sayFailure = (kind) => failures[kind] ?? [kind, ''];
+/** A failure in two words, and what to do: [words, sentence]. */
+export const sayFailure = (kind) => failures[kind] ?? [kind];
 
 /** An attempt's outcome: a badge, with the answer's status or the kind of failure. */
 export const Outcome = ({ of: { statusText, responseStatusCode: code, failure } }) => html`<span class="row tight">
@@ -45,6 +45,9 @@ export async function loadMessage(app, id, signal) {
 }
 
 /* Small controls */
+
+/** In place of what the session may not do. */
+export const NotAllowed = () => html`<${Empty} title="Not allowed"><p>What you are signed in with does not allow this.</p><//>`;
 
 /** Facts with what they are called; what is false is left out: of = [[label, value]]. */
 export const Facts = ({ of }) => html`<dl class="facts">${of.filter(Boolean).map(([label, value]) => html`<dt>${label}</dt><dd>${value}</dd>`)}</dl>`;
@@ -166,6 +169,6 @@ export function EndpointPage({ app, of, ep, part, title, children, ...rest }) {
   useEffect(() => document.querySelector('.tabs [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' }), []);
   return html`<${Page} title=${title ?? name} app=${app} crumbs=${[...firstCrumb(app), ...(part ? [[name, at('')]] : [])]} ...${rest}>
     <${Tabs} label="Endpoint" tabs=${parts.map(([below, label]) => [label, at(below), below === part])} />
-    <${Loaded} of=${of}>${children}<//>
+    ${parts.some(([below]) => below === part) ? html`<${Loaded} of=${of}>${children}<//>` : html`<${NotAllowed} />`}
   <//>`;
 }

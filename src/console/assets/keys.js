@@ -1,12 +1,17 @@
 // The application's API keys: made here, shown once, revoked here.
 
 import { api, appPath, list, path } from './api.js';
-import { act } from './history.js';
+import { NotAllowed, act } from './history.js';
 import { FormDialog } from './operator.js';
 import { useQuery } from './router.js';
-import { Button, Copy, Dialog, Empty, Field, Loaded, Page, Pager, Table, Time, html, useForm, useLoad, useState } from './ui.js';
+import { Button, Copy, Dialog, Empty, Field, Loaded, Page, Pager, Table, Time, html, useForm, useLoad, useMay, useState } from './ui.js';
 
-export default function Keys({ app }) {
+export default function KeysPage({ app }) {
+  const may = useMay();
+  return may('ownKeys') ? html`<${Keys} app=${app} />` : html`<${Page} title="API keys" app=${app} tab="keys"><${NotAllowed} /><//>`;
+}
+
+function Keys({ app }) {
   const where = appPath(app, '/token');
   const [query, setQuery] = useQuery();
   const keys = useLoad((signal) => list(where, { limit: 50, iterator: query.iterator }, { signal }), [where, query.iterator]);

@@ -7,7 +7,7 @@ import { Page, Status, Time, count, html, useLoad } from './ui.js';
 export default function Lanes() {
   const lanes = useLoad((signal) => list('/lane', { limit: 100 }, { signal }), [], { every: 5000 });
   const columns = [
-    col('Endpoint', ({ applicationId: app, endpointId, url }) => html`<${EndpointLink} app=${app} id=${endpointId} url=${url} /><br /><span class="small"><${AppLink} id=${app} /></span>`),
+    col('Endpoint', ({ applicationId: app, applicationName, endpointId, url }) => html`<${EndpointLink} app=${app} id=${endpointId} url=${url} /><br /><span class="small"><${AppLink} id=${app} name=${applicationName} /></span>`),
     col('State', ({ state }) => html`<${Status} of=${state} />`),
     col('Waiting', ({ waiting, waitingIsMore }) => count(waiting) + (waitingIsMore ? '+' : ''), 'num'),
     col('In flight', ({ inFlight }) => count(inFlight), 'num'),

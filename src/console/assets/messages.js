@@ -2,7 +2,7 @@
 
 import { api, appPath, list, pagePath, path } from './api.js';
 import { Body } from './attempt.js';
-import { Attempts, DeliveryState, Facts, FormFinder, MessageFilters, Next, asked, findChannels, findEvents, loadMessage, noFilters, nothing, orNothing, resend } from './history.js';
+import { Attempts, DeliveryState, Facts, FormFinder, MessageFilters, Next, NotAllowed, asked, findChannels, findEvents, loadMessage, noFilters, nothing, orNothing, resend } from './history.js';
 import { FormDialog, words } from './operator.js';
 import { navigate, useQuery } from './router.js';
 import { Badge, Button, Empty, Field, LinkTo, Loaded, Page, Pager, Table, Time, html, toast, useForm, useLoad, useMay, useState } from './ui.js';
@@ -17,7 +17,8 @@ function Messages({ app }) {
   const [publishing, setPublishing] = useState(false);
   const { search } = query;
   const filters = { ...asked(query), with_content: false, limit: 50 };
-  const load = useLoad((signal) => (search ? api('GET', appPath(app, path`/msg/${search}`), null, { signal, query: { with_content: false } }).then((one) => ({ data: [one], done: true }), orNothing)
+  const mayRead = may('readHistory');
+  const load = useLoad((signal) => (!mayRead ? null : search ? api('GET', appPath(app, path`/msg/${search}`), null, { signal, query: { with_content: false } }).then((one) => ({ data: [one], done: true }), orNothing)
     : list(appPath(app, '/msg'), filters, { signal })), [app, search, JSON.stringify(filters)]);
   const isFiltered = Object.keys(noFilters).some((name) => query[name]);
   const columns = [
@@ -27,12 +28,12 @@ function Messages({ app }) {
     { label: 'Published', cell: ({ timestamp }) => html`<${Time} at=${timestamp} />` },
   ];
   return html`<${Page} title="Messages" app=${app} tab="messages" intro="What was published, newest first."
-    actions=${html`<${Button} onClick=${load.reload}>Refresh<//>${may('publish') && html`<${Button} kind="primary" onClick=${() => setPublishing(true)}>Publish a message<//>`}`}>
-    <${MessageFilters} query=${query} setQuery=${setQuery} />
+    actions=${html`${mayRead && html`<${Button} onClick=${load.reload}>Refresh<//>`}${may('publish') && html`<${Button} kind="primary" onClick=${() => setPublishing(true)}>Publish a message<//>`}`}>
+    ${mayRead ? html`<${MessageFilters} query=${query} setQuery=${setQuery} />
     <${Loaded} of=${load}>${(page) => html`
       ${page.data.length ? html`<${Table} caption="Messages" columns=${columns} rows=${page.data} />`
     : html`<${Empty} title=${isFiltered ? 'No such messages' : 'No messages yet'}><p>${isFiltered ? nothing(page) : 'Messages show here as soon as the first is published.'}</p><//>`}
-      <${Pager} page=${page} query=${query} setQuery=${setQuery} label="Pages of messages" />`}<//>
+      <${Pager} page=${page} query=${query} setQuery=${setQuery} label="Pages of messages" />`}<//>` : html`<${NotAllowed} />`}
     ${publishing && html`<${Publish} app=${app} onClose=${() => setPublishing(false)} />`}
   <//>`;
 }
@@ -71,14 +72,16 @@ function Publish({ app, onClose }) {
 
 function OneMessage({ app, id }) {
   const may = useMay();
+  const [every, setEvery] = useState(0);
   const load = useLoad(async (signal) => {
     const [[message, payload], deliveries, attempts] = await Promise.all([
       loadMessage(app, id, signal),
       list(appPath(app, path`/msg/${id}/endpoint`), { limit: 250 }, { signal }),
       list(appPath(app, path`/attempt/msg/${id}`), { limit: 100, with_content: false }, { signal }),
     ]);
+    setEvery(deliveries.data.some(({ statusText }) => statusText === 'pending') ? 5000 : 0);
     return { message, payload, deliveries: deliveries.data, attempts: attempts.data };
-  }, [app, id], { every: 5000 });
+  }, [app, id, every], { every });
   const columns = [
     { label: 'Endpoint', cell: (endpoint) => html`<${LinkTo} class="break" to=${pagePath(app, path`/endpoint/${endpoint.id}`)}>${endpoint.url}<//>${endpoint.description && html`<br /><span class="muted small">${endpoint.description}</span>`}` },
     { label: 'Delivery', cell: (delivery) => html`<${DeliveryState} of=${delivery} />` },

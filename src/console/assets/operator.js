@@ -48,7 +48,11 @@ export function Finder({ find, value, onFound, ...rest }) {
 /** Applications by a part of their name, uid or id, for Finder. */
 export const findApps = async (search, signal) => (await list('/app', { search, limit: 20 }, { signal })).data.map(({ id, uid, name }) => [uid ?? id, name]);
 
-export const AppLink = ({ id }) => html`<a href=${pagePath(id)}>${useApp(id).name || id}</a>`;
+/** An application's page, by its name, which is looked up where it is not given. */
+export function AppLink({ id, name }) {
+  const app = useApp(name === undefined ? id : null);
+  return html`<a href=${pagePath(id)}>${name ?? (app.name || id)}</a>`;
+}
 export const EndpointLink = ({ app, id, url }) => html`<a class="break" href=${pagePath(app, path`/endpoint/${id}`)}>${url ?? id}</a>`;
 
 /** A text's words; null for none. */

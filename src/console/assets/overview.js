@@ -14,21 +14,27 @@ const bytes = (n) => {
 export default function Overview() {
   const status = useLoad((signal) => api('GET', '/status', null, { signal }), [], { every: 5000 });
   return html`<${Page} title="Overview"><${Loaded} of=${{ ...status, loading: false }}>${(now) => html`<div class="stack">
-    <${Problems} of=${{ ...now, problems: now.problems.toSorted((a, b) => (a.severity > b.severity) - (a.severity < b.severity)) }} /><${Numbers} of=${now} /><${Charts} samples=${now.samples} /><${Facts} of=${now} /></div>`}<//><//>`;
+    <${Problems} of=${now} all=${worstFirst(now)} /><${Numbers} of=${now} /><${Charts} samples=${now.samples} /><${Facts} of=${now} /></div>`}<//><//>`;
 }
 
-const List = ({ of }) => html`<ul class="plain problems">${of.map((one) => html`<li key=${one.kind + (one.endpointId ?? one.taskId)}>
+const List = ({ of }) => html`<ul class="plain problems">${of.map((one) => html`<li key=${one.kind + (one.endpointId ?? one.taskId ?? one.applicationId)}>
   <${Badge} kind=${one.severity === 'critical' ? 'bad' : 'warn'}>${one.severity === 'critical' ? 'Critical' : 'Warning'}<//><div><p class="break">${one.message}</p>${about(one)}</div></li>`)}</ul>`;
 
-const Problems = ({ of: { problems, now } }) => (problems.length ? html`<section class="card"><h2>What is wrong right now</h2>
+/** The problems, the critical ones first; with what makes the server unhealthy, where none of them says it. */
+function worstFirst({ problems, health: { reason } }) {
+  const all = reason && !problems.some(({ message }) => message.includes(reason)) ? [{ severity: 'critical', kind: 'health', message: reason }, ...problems] : problems;
+  return all.toSorted((a, b) => (a.severity > b.severity) - (a.severity < b.severity));
+}
+
+const Problems = ({ of: { now }, all: problems }) => (problems.length ? html`<section class="card"><h2>What is wrong right now</h2>
     <${List} of=${problems.slice(0, 6)} />${problems.length > 6 && html`<details><summary>${count(problems.length - 6)} more</summary><${List} of=${problems.slice(6)} /></details>`}</section>`
   : html`<section class="card"><h2>All is well</h2><div class="row"><${Badge} kind="good">OK<//>
     <p>The store takes writes and has room, no endpoint fails or stands still, nothing is late, no job failed. <span class="muted">Looked at <${Time} at=${now} />.</span></p></div></section>`);
 
 /** The ways to what a problem is about. */
-function about({ applicationId: app, endpointId, taskId, kind }) {
+function about({ applicationId: app, applicationName, endpointId, taskId, kind }) {
   const ways = [
-    app && endpointId && html`<${EndpointLink} app=${app} id=${endpointId} url="Endpoint" />`, app && html`<${AppLink} id=${app} />`,
+    app && endpointId && html`<${EndpointLink} app=${app} id=${endpointId} url="Endpoint" />`, app && html`<${AppLink} id=${app} name=${applicationName} />`,
     taskId && html`<a href=${`${base}/jobs`}>Jobs</a>`, /lane|late|waiting/.test(kind) && html`<a href=${`${base}/lanes`}>Lanes</a>`,
   ].filter(Boolean);
   return ways.length > 0 && html`<p class="small row">${ways}</p>`;

@@ -7,6 +7,9 @@ import { Badge, Code, Field, Loaded, Page, base, html, useEffect, useLoad, useSt
 const here = `${base}/profiles`;
 const Default = ({ of }) => of.isDefault && html` <${Badge} kind="info">Default<//>`;
 const saySuccess = ({ status, body, contentType }) => [status.join(', ').replace('200-299', 'any 2xx'), body != null && `the body “${body}”`, contentType].filter(Boolean).join(', ');
+/** How requests are signed, a text for each header. */
+const saySigned = ({ standardWebhooks, signatures = [] }) => [standardWebhooks && `Standard Webhooks, in ${standardWebhooks}-… headers`, ...signatures.map(({ header, algorithm, encoding, content }) => (
+  algorithm === 'static' ? `${header}: the secret itself` : `${header}: ${algorithm}, ${encoding ?? 'hex'}, of ${content ?? 'the body'}`))].filter(Boolean);
 
 export default ({ params }) => html`<${params.name ? One : All} name=${params.name} />`;
 
@@ -24,7 +27,7 @@ function One({ name }) {
   return html`<${Page} title=${name} crumbs=${[['Profiles', here]]} badge=${profile.data && html`<${Default} of=${profile.data} />`} intro=${profile.data?.description}>
     <${Loaded} of=${profile}>${(one) => html`<div class="stack"><section class="card"><dl class="facts">${[
     ['Methods', one.methods.join(', ')], ['Success', `${saySuccess(one.success)}, within ${one.timeoutSeconds} s`], ['Tried again', sayRetry(one.retry)],
-    ['Secret', one.secretHint], ['Its headers', html`<code>${one.headerNames.join(', ') || 'none'}</code>`]].map(([dt, dd]) => html`<dt>${dt}</dt><dd>${dd}</dd>`)}</dl></section>
+    ['Signed', saySigned(one).map((text) => html`<div>${text}</div>`)], ['Secret', one.secretHint], ['Its headers', html`<code>${one.headerNames.join(', ') || 'none'}</code>`]].filter(([, dd]) => dd.length !== 0).map(([dt, dd]) => html`<dt>${dt}</dt><dd>${dd}</dd>`)}</dl></section>
       <${Preview} profile=${one} /></div>`}<//>
   <//>`;
 }
@@ -37,9 +40,11 @@ function asText({ method, url, headers, body }) {
 
 function Preview({ profile }) {
   const { methods, exampleRequest, secretHint } = profile;
-  const [values, setValues] = useState({ url: 'https://example.com/webhooks', method: methods[0] });
+  const [start] = useState({ url: 'https://example.com/webhooks', method: methods[0] });
+  const [values, setValues] = useState(start);
   const [{ request, error }, setState] = useState({ request: exampleRequest });
   useEffect(() => {
+    if (values === start) return undefined;
     const abort = new AbortController();
     const timer = setTimeout(async () => {
       const { payload, ...rest } = Object.fromEntries(Object.entries(values).filter(([, value]) => value.trim()));

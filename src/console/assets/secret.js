@@ -17,15 +17,15 @@ function About({ app, endpoint }) {
   const where = appPath(app, path`/endpoint/${endpoint.id}`);
   const load = useLoad((signal) => Promise.all([api('GET', `${where}/secret`, null, { signal }), api('GET', path`/profile/${endpoint.profile}`, null, { signal })]), [where]);
   const [version, setVersion] = useState(0);
-  return html`<${Loaded} of=${load}>${([{ key, previous = [] }, { signatures = [], standardWebhooks, secretHint }]) => {
+  return html`<${Loaded} of=${load}>${([{ key, previous = [] }, { signatures, standardWebhooks, secretHint }]) => {
     const isPublic = key.startsWith('whpk_');
-    const overlapping = standardWebhooks || signatures.some(({ separator }) => separator);
+    const overlapping = standardWebhooks || !signatures || signatures.some(({ separator }) => separator);
+    if (!standardWebhooks && signatures?.length === 0) return html`<p class="notice">Requests of the profile ${endpoint.profile} are not signed. Receivers know them by Basic authentication or a secret header, which are in the endpoint’s settings.</p>`;
     return html`<section class="card stack" aria-labelledby="used">
         <div><h2 id="used">${isPublic ? 'Public key' : 'In use'}</h2><p class="hint">${isPublic ? 'Receivers verify with it; the private key is never shown.' : 'Keep it with the receiver’s other secrets, never in its code.'} <${LinkTo} to=${pagePath(app, path`/endpoint/${endpoint.id}/samples`)}>How to verify with it<//></p></div>
-        ${!standardWebhooks && !signatures.length && html`<p class="notice warn">Requests of the profile ${endpoint.profile} are not signed, so nothing uses this secret. Set Basic authentication or a secret header in the endpoint’s settings.</p>`}
         <${Secret} where=${where} version=${version} />
-        ${previous.length > 0 && html`<div class="notice warn"><p>Overlap: requests are also signed with ${previous.length > 1 ? `${previous.length} earlier secrets` : 'the earlier secret'}.</p>
-          <ul>${previous.map(({ expiresAt }) => html`<li>Counts until <${Time} at=${expiresAt} exact /> (<${Time} at=${expiresAt} />)</li>`)}</ul></div>`}
+        ${overlapping && previous.length > 0 && html`<div class="notice warn"><p>Overlap: requests are also signed with ${previous.length > 1 ? `${previous.length} earlier secrets` : 'the earlier secret'}.</p>
+          <ul>${previous.map(({ expiresAt }, at) => html`<li>${previous.length > 1 ? `Earlier secret ${at + 1}` : 'The earlier secret'} counts until <${Time} at=${expiresAt} exact /> (<${Time} at=${expiresAt} />)</li>`)}</ul></div>`}
       </section>
       ${may('changeSecrets') && html`<${Rotate} key=${version} where=${where} hint=${secretHint} overlapping=${overlapping} isPublic=${isPublic} then=${() => { setVersion(version + 1); load.reload(); }} />`}`;
   }}<//>`;

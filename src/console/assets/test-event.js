@@ -68,12 +68,12 @@ function Result({ app, endpoint, message }) {
     return data[0] ?? null;
   }, [message.id, every > 0], { every });
   const attempt = load.data;
-  const meaning = sayFailure(attempt?.failure?.kind)[1];
+  const advice = sayFailure(attempt?.failure?.kind)[1];
   useEffect(() => { if (attempt) announce(attempt.failure ? `The test failed: ${attempt.failure.detail}` : 'The test was delivered.'); }, [attempt?.id]);
   return html`<section class="card stack" aria-labelledby="result"><h2 id="result">Result</h2>
     ${!attempt ? html`<p class="loading"><span class="spinner" aria-hidden="true"></span> Sent; waiting for the answer…</p>` : html`
       <div class="spread"><${Outcome} of=${attempt} /><span class="muted"><${Time} at=${attempt.timestamp} />, took ${sayMs(attempt.responseDurationMs)}</span></div>
-      ${attempt.failure && html`<div class="notice bad"><p>${attempt.failure.detail}</p>${meaning && html`<p>${meaning}</p>`}${attempt.nextAttemptAt && html`<p>Next attempt: <${Time} at=${attempt.nextAttemptAt} /></p>`}</div>`}
+      ${attempt.failure && html`<div class="notice bad"><p>${attempt.failure.detail}</p>${advice && html`<p>${advice}</p>`}${attempt.nextAttemptAt && html`<p>Next attempt: <${Time} at=${attempt.nextAttemptAt} /></p>`}</div>`}
       ${attempt.response && html`<${Body} text=${attempt.response} label="Response body" />`}
       <p><${LinkTo} to=${pagePath(app, path`/attempt/${message.id}/${attempt.id}`)}>The attempt, with request and response<//></p>`}
   </section>`;

@@ -33,7 +33,7 @@ function All() {
   const columns = [
     col('Token', ({ id, name }) => html`<a href=${here + path`/${id}`}>${name}</a>`),
     col('Role', ({ role }) => html`<span title=${roles[role][1]}>${roles[role][0]}</span>`),
-    col('For', ({ applicationId, endpointIds }) => (applicationId ? html`<${AppLink} id=${applicationId} />` : html`<span class="muted">${endpointIds ? `Endpoints: ${endpointIds.length}` : 'All'}</span>`)),
+    col('For', ({ applicationId, applicationName, endpointIds }) => (applicationId ? html`<${AppLink} id=${applicationId} name=${applicationName} />` : html`<span class="muted">${endpointIds ? `Endpoints: ${endpointIds.length}` : 'All'}</span>`)),
     col('Last used', used), col('Ends', ends),
     may('changeTokens') && col('', (token) => act('Revoke', token.name, () => revoke(token, tokens.reload)), 'end'),
   ].filter(Boolean);
@@ -73,7 +73,7 @@ function One({ id }) {
   return html`<${Page} title=${name ?? 'Token'} crumbs=${[['Tokens', here]]} badge=${role && html`<${Badge} kind="plain">${roles[role][0]}<//>`} intro=${role && roles[role][1]}
       actions=${role && may('changeTokens') && html`<${Button} kind="danger" onClick=${() => revoke(token.data, () => navigate(here))}>Revoke<//>`}>
     <${Loaded} of=${token}>${(one) => html`<div class="stack">
-      <section class="card"><dl class="facts">${[['ID', html`<code>${id}</code>`], one.applicationId && ['Application', html`<${AppLink} id=${one.applicationId} />`],
+      <section class="card"><dl class="facts">${[['ID', html`<code>${id}</code>`], one.applicationId && ['Application', html`<${AppLink} id=${one.applicationId} name=${one.applicationName} />`],
     ['Created', html`<${Time} at=${one.createdAt} />`], ['Last used', used(one)], ['Ends', ends(one)]].filter(Boolean).map(([dt, dd]) => html`<dt>${dt}</dt><dd>${dd}</dd>`)}</dl></section>
       ${role === 'webhook_user' && html`<${Grants} token=${one} change=${may('changeGrants') && change} />`}</div>`}<//>
   <//>`;
@@ -87,7 +87,7 @@ function Grants({ token: { endpointIds, endpoints = [] }, change }) {
   const rows = endpointIds.map((id) => endpoints.find((one) => one.id === id) ?? { id });
   return html`<section class="card stack"><h2>Granted endpoints</h2>
       ${rows.length ? html`<${Table} caption="Granted endpoints" rows=${rows} columns=${[
-    col('Endpoint', ({ id, applicationId, url }) => (applicationId ? html`<${EndpointLink} app=${applicationId} id=${id} url=${url} /><br /><span class="small"><${AppLink} id=${applicationId} /></span>` : html`<code>${id}</code>`)),
+    col('Endpoint', ({ id, applicationId, applicationName, url }) => (applicationId ? html`<${EndpointLink} app=${applicationId} id=${id} url=${url} /><br /><span class="small"><${AppLink} id=${applicationId} name=${applicationName} /></span>` : html`<code>${id}</code>`)),
     change && col('', ({ id, url }) => act('Take back', url ?? id, () => change('DELETE', id, 'The grant was taken back.')), 'end')].filter(Boolean)} />` : html`<p class="muted">None. What the token makes itself is granted to it.</p>`}</section>
     ${change && html`<section class="card stack"><h2>Grant an endpoint</h2>
       <${Finder} label="Application" value=${text} onInput=${setText} onFound=${setApp} find=${findApps} hint="Type a part of its name, then choose among its endpoints." />

@@ -128,7 +128,7 @@ export const appParts = (may) => [
  */
 export function Page({ title, crumbs = [], actions, intro, app, tab, badge, children }) {
   const heading = useRef();
-  const { may } = useSession();
+  const { may, applicationId } = useSession();
   const { name } = useApp(surface === 'console' ? app : null);
   useEffect(() => { document.title = `${title} · ${name ? `${name} · ` : ''}${brand}`; }, [title, name]);
   useEffect(() => { if (hasMoved()) heading.current.focus({ preventScroll: true }); }, []);
@@ -145,7 +145,7 @@ export function Page({ title, crumbs = [], actions, intro, app, tab, badge, chil
       ${actions && html`<div class="actions">${actions}</div>`}
     </div>
     ${intro && html`<p class="intro">${intro}</p>`}
-    ${inConsole && tab && html`<${Tabs} label="Application" tabs=${appParts(may).map(([key, label, rest]) => [label, pagePath(app, rest), key === tab])} />`}
+    ${inConsole && tab && !applicationId && html`<${Tabs} label="Application" tabs=${appParts(may).map(([key, label, rest]) => [label, pagePath(app, rest), key === tab])} />`}
     ${children}
   </div>`;
 }

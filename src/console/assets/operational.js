@@ -1,0 +1,67 @@
+// The operator's own endpoints: who is told what happens to customers' endpoints and deliveries.
+
+import { api, list, path } from './api.js';
+import { Outcome } from './history.js';
+import { FormDialog, Listing, act, col, destroy } from './operator.js';
+import { Button, Code, Dialog, Field, Page, Status, Time, html, toast, useForm, useLoad, useQuery, useState } from './ui.js';
+
+const all = '/operational-webhook/endpoint';
+const one = (endpoint, rest = '') => all + path`/${endpoint.id}` + rest;
+const events = [
+  ['endpoint.created', 'An endpoint was added'], ['endpoint.updated', 'An endpoint was changed'], ['endpoint.deleted', 'An endpoint was deleted'],
+  ['endpoint.disabled', 'An endpoint was disabled, by hand or by a 410'], ['endpoint.enabled', 'An endpoint was enabled'],
+  ['message.attempt.failing', 'The fourth attempt failed'], ['message.attempt.exhausted', 'The last attempt failed'], ['message.attempt.recovered', 'Delivered after four failures or more'],
+];
+
+export default function Operational() {
+  const [query, setQuery] = useQuery();
+  const [open, setOpen] = useState(null);
+  const endpoints = useLoad((signal) => list(all, { limit: 50, iterator: query.iterator }, { signal }), [query.iterator]);
+  const close = () => setOpen(null);
+  const done = (text) => {
+    close();
+    toast(text);
+    endpoints.reload();
+  };
+  const remove = (endpoint) => destroy('Delete', endpoint.url, `${endpoint.url} goes with its secret and is told nothing any more.`, () => api('DELETE', one(endpoint))).then((yes) => yes && done(`${endpoint.url} was deleted.`));
+  const columns = [
+    col('Endpoint', ({ url, description }) => html`<span class="break">${url}</span>${description && html`<br /><span class="small muted">${description}</span>`}`),
+    col('Told of', ({ eventTypes }) => (eventTypes ? html`<div>${eventTypes.map((name) => html`<div class="small">${name}</div>`)}</div>` : 'Everything')),
+    col('State', ({ disabled }) => html`<${Status} of=${disabled ? 'disabled' : 'enabled'} />`),
+    col('', (endpoint) => html`<div class="row">${[['Edit', Edit], ['Secret', Secret], ['Attempts', Attempts]].map(([label, View]) => act(label, endpoint.url, () => setOpen([View, endpoint])))}${act('Delete', endpoint.url, () => remove(endpoint))}</div>`, 'end'),
+  ];
+  return html`<${Page} title="Operational webhooks" intro="Endpoints of your own, which are told what happens to your customers’ endpoints and deliveries. Signed as Standard Webhooks."
+      actions=${html`<${Button} kind="primary" onClick=${() => setOpen([Edit])}>Add endpoint<//>`}>
+    <${Listing} of=${endpoints} query=${query} setQuery=${setQuery} caption="Operational webhooks" columns=${columns} empty=${['No endpoints', 'Add one to hear, for example, when a customer’s endpoint is disabled.']} />
+    ${open && html`<${open[0]} endpoint=${open[1]} onClose=${close} done=${done} />`}
+  <//>`;
+}
+
+function Edit({ endpoint, onClose, done }) {
+  const form = useForm({ url: endpoint?.url ?? '', description: endpoint?.description ?? '', eventTypes: endpoint?.eventTypes ?? [], disabled: endpoint?.disabled ?? false });
+  const { eventTypes } = form.values;
+  const save = async (values) => {
+    await api(endpoint ? 'PUT' : 'POST', endpoint ? one(endpoint) : all, { ...values, eventTypes: eventTypes.length ? eventTypes : null });
+    done(`${values.url} was ${endpoint ? 'saved' : 'added'}.`);
+  };
+  return html`<${FormDialog} title=${endpoint ? 'Edit endpoint' : 'Add endpoint'} form=${form} onClose=${onClose} onSubmit=${save} submit=${endpoint ? 'Save' : 'Add endpoint'}>
+    <${Field} label="URL" name="url" type="url" placeholder="https://" /><${Field} label="Description" name="description" optional />
+    <fieldset><legend>Told of <span class="muted">(everything, where none is chosen)</span></legend>${events.map(([name, text]) => html`<${Field} key=${name} type="checkbox" label=${text} hint=${name} loc=""
+      value=${eventTypes.includes(name)} onInput=${(on) => form.set('eventTypes', on ? [...eventTypes, name] : eventTypes.filter((other) => other !== name))} />`)}</fieldset>
+    <${Field} label="Disabled" name="disabled" type="checkbox" hint="What is for it waits." /><//>`;
+}
+
+function Secret({ endpoint, onClose }) {
+  const [key, setKey] = useState('');
+  const show = (call) => call.then((answer) => setKey(answer.key), (error) => toast(error.message, 'bad'));
+  const rotate = () => destroy('Rotate the secret of', endpoint.url, 'A new one is made. The old one stays valid beside it for a day.', () => api('POST', one(endpoint, '/secret/rotate'), {}).then((answer) => setKey(answer.key)));
+  return html`<${Dialog} title=${`Secret of ${endpoint.url}`} onClose=${onClose} foot=${html`<${Button} onClick=${rotate}>Rotate<//><${Button} kind="primary" onClick=${onClose}>Done<//>`}>
+    ${key ? html`<${Code} text=${key} label="Secret" />` : html`<p>What it is told is signed with this.</p><div><${Button} onClick=${() => show(api('GET', one(endpoint, '/secret')))}>Reveal<//></div>`}<//>`;
+}
+
+function Attempts({ endpoint, onClose }) {
+  const attempts = useLoad((signal) => list(one(endpoint, '/attempt'), { limit: 10, with_msg: true }, { signal }), []);
+  return html`<${Dialog} wide title=${`Latest attempts at ${endpoint.url}`} onClose=${onClose}>
+    <${Listing} of=${attempts} caption="Latest attempts" empty=${['No attempts', 'It was told nothing yet.']} columns=${[
+    col('Event', ({ msg }) => msg?.eventType), col('Outcome', (attempt) => html`<${Outcome} of=${attempt} />`), col('When', ({ timestamp }) => html`<${Time} at=${timestamp} />`)]} /><//>`;
+}
