@@ -328,9 +328,9 @@ export async function fits(page, what) {
   if (wide.length) throw new Error(`${what} sticks out: ${wide.join("\n")}`);
 }
 
-/** A screenshot for the README: what is seen without scrolling. */
-export async function picture(page, name, colorScheme = "light") {
-  await page.setViewportSize({ width: 1280, height: 800 });
+/** A screenshot for the README. */
+export async function picture(page, name, { height = 900, colorScheme = "light" } = {}) {
+  await page.setViewportSize({ width: WIDE.width, height });
   await page.emulateMedia({ colorScheme });
   await page.evaluate(() => {
     scrollTo(0, 0);

@@ -172,27 +172,6 @@ const steps = {
     await look(page, "console-menu", [NARROW]);
   },
 
-  "pictures for the README": async (step) => {
-    const page = await atConsole(step);
-    await open(page, "/console");
-    // Some life in the charts.
-    for (let n = 0; n < 40; n += 1) {
-      await acme.publish(n % 3 ? "invoice.paid" : "order.created", { n, total: 99.9 });
-      await later(250);
-    }
-    await requestsTo("/books", 20);
-    await picture(page, "console-overview");
-    const portal = await atPortal(step, acme);
-    await open(portal, "/portal");
-    await picture(portal, "portal-webhooks");
-    await open(portal, "/portal/new");
-    await SHARED["add-webhook"][1](portal);
-    await picture(portal, "portal-add-webhook");
-    await open(portal, `/portal/endpoint/${books.id}`);
-    await picture(portal, "portal-endpoint", "dark");
-    await open(portal, `/portal/attempt/${failed.msgId}/${failed.id}`);
-    await picture(portal, "portal-attempt");
-  },
 };
 
 for (const [name, [path, act]] of Object.entries(CONSOLE)) {
@@ -205,5 +184,28 @@ for (const [name, [path, act]] of Object.entries(SHARED)) {
   steps[`portal ${name}`] = async (step) =>
     visit(await atPortal(step, acme), `portal-${name}`, `/portal${path}`, act);
 }
+
+// Last: by now the charts have something to show.
+steps["pictures for the README"] = async (step) => {
+  const page = await atConsole(step);
+  await open(page, "/console");
+  for (let n = 0; n < 60; n += 1) {
+    await acme.publish(n % 3 ? "invoice.paid" : "order.created", { n, total: 99.9 });
+    await later(100);
+  }
+  await requestsTo("/books", 40);
+  await page.reload();
+  await picture(page, "console-overview");
+  const portal = await atPortal(step, acme);
+  await open(portal, "/portal");
+  await picture(portal, "portal-webhooks", { height: 640 });
+  await open(portal, "/portal/new");
+  await SHARED["add-webhook"][1](portal);
+  await picture(portal, "portal-add-webhook", { height: 1200 });
+  await open(portal, `/portal/endpoint/${books.id}`);
+  await picture(portal, "portal-endpoint", { height: 1000, colorScheme: "dark" });
+  await open(portal, `/portal/attempt/${failed.msgId}/${failed.id}`);
+  await picture(portal, "portal-attempt");
+};
 
 await run(steps);
