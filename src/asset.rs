@@ -27,22 +27,29 @@ pub struct Asset {
 
 impl Asset {
     pub fn new(content_type: &'static str, body: impl Into<Bytes>) -> Asset {
-        let body: Bytes = body.into();
-        let hash = Sha256::digest(&body);
+        Asset::made(content_type, body.into(), None)
+    }
+
+    /// With a Content-Security-Policy. A browser that has it with another one gets it anew.
+    pub fn with_policy(
+        content_type: &'static str,
+        body: impl Into<Bytes>,
+        policy: String,
+    ) -> Asset {
+        Asset::made(content_type, body.into(), Some(policy))
+    }
+
+    fn made(content_type: &'static str, body: Bytes, policy: Option<String>) -> Asset {
+        let mut hash = Sha256::new();
+        hash.update(&body);
+        hash.update(policy.as_deref().unwrap_or_default());
+        let hash = hash.finalize();
         Asset {
             content_type,
             gzip: gzip(&body),
             etag: format!("\"{}\"", hex::encode(&hash[..16])),
             body,
-            policy: None,
-        }
-    }
-
-    /// With a Content-Security-Policy.
-    pub fn policy(self, policy: String) -> Asset {
-        Asset {
-            policy: Some(policy),
-            ..self
+            policy,
         }
     }
 

@@ -166,8 +166,8 @@ fn session_may(capabilities: Capabilities, action: Action) -> bool {
         }
         Action::ChangeSecrets => has_one_of(&[ManageEndpointSecret, ManageEndpoint]),
         Action::SendAgain | Action::SendMissing => has_one_of(&[CreateAttempts]),
-        // A key does what the role does, so it is for those who may do nearly all of that.
-        Action::OwnKeys => has_one_of(&[ManageEndpoint]),
+        // A key may do all that the role may, so it is made by those only who may do so, too.
+        Action::OwnKeys => capabilities.has(ManageEndpoint) && capabilities.has(CreateAttempts),
         Action::ListApplications
         | Action::ChangeApplications
         | Action::ChangeEventTypes
@@ -624,7 +624,7 @@ mod tests {
             (vec![CreateAttempts], vec![SendAgain, SendMissing]),
             (
                 vec![ManageEndpoint],
-                vec![ChangeEndpoints, ReadSecrets, ChangeSecrets, OwnKeys],
+                vec![ChangeEndpoints, ReadSecrets, ChangeSecrets],
             ),
             (
                 vec![ManageEndpoint, CreateAttempts],

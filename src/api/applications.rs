@@ -13,7 +13,7 @@ use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::{Body, Patch, answered, json, no_content, once, path_part, respond, text};
 use super::operation::{Operation, Parameter};
-use super::page::{Listed, Query, page_parameters};
+use super::page::{Listed, Query, page_parameters, search_parameter};
 use super::rules::{
     NAME_BYTES_MAX, NAME_PATTERN, Problems, check_metadata, check_name, check_throttle_rate,
     check_uid,
@@ -225,6 +225,7 @@ pub fn operations() -> Vec<Operation> {
                     false,
                     "Leaves out those whose endpoints are all disabled.",
                 ),
+                search_parameter("Only those with this text in their name, uid or id."),
             ])
             .answers::<Listed<ApplicationOut>>(200, "A page of applications"),
         Operation::post("/api/v1/app", "v1.application.create", web::to(create))
@@ -322,11 +323,21 @@ pub async fn list(
     let page = query.page::<ApplicationId>(context.config.limits.list_page_max, false);
     let without_endpoints = !query.flag("exclude_apps_with_no_endpoints", false);
     let with_disabled_only = !query.flag("exclude_apps_with_disabled_endpoints", false);
+    let search = query.search();
     query.problems.done()?;
     let catalog = context.store.catalog();
-    let wanted = |entry: &&Arc<ApplicationEntry>| match &entry.endpoints[..] {
-        [] => without_endpoints,
-        endpoints => with_disabled_only || endpoints.iter().any(|one| !one.disabled),
+    let found = |application: &Application| {
+        let id = application.id.to_string();
+        let uid = application.uid.as_deref().unwrap_or_default();
+        let texts = [&*application.name, uid, &id];
+        search.as_ref().is_none_or(|search| search.is_in(texts))
+    };
+    let wanted = |entry: &&Arc<ApplicationEntry>| {
+        let by_endpoints = match &entry.endpoints[..] {
+            [] => without_endpoints,
+            endpoints => with_disabled_only || endpoints.iter().any(|one| !one.disabled),
+        };
+        by_endpoints && found(&entry.application)
     };
     let applications = catalog.applications(caller.organisation).filter(wanted);
     let stretch = page.of(applications, |entry| entry.application.id);

@@ -15,7 +15,7 @@ use super::access::{Action, Caller};
 use super::endpoint_rules::{NOT_FOUND, secret_form};
 use super::endpoints::{change, named};
 use super::error::Failure;
-use super::extract::{Body, json, no_content};
+use super::extract::{Body, json, no_content, optional_text};
 use super::older_clients;
 use super::operation::Operation;
 use super::rules::Problems;
@@ -36,6 +36,31 @@ const LIVE_SECRETS_MAX: usize = 10;
 pub struct SecretOut {
     /// Of an ed25519 key, the public part.
     key: String,
+    /// The older ones that requests are signed with, too, until they end.
+    previous: Vec<PreviousSecret>,
+}
+
+/// A secret that was rotated and is still valid.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviousSecret {
+    #[serde(serialize_with = "optional_text")]
+    expires_at: Option<Timestamp>,
+}
+
+impl SecretOut {
+    /// The newest of an endpoint's secrets, and the others as of now.
+    fn of(secrets: &[EndpointSecret], now: Timestamp) -> Option<SecretOut> {
+        let (newest, older) = secrets.split_first()?;
+        let is_valid = |one: &&EndpointSecret| one.expires_at.is_none_or(|end| end > now);
+        let previous = older.iter().filter(is_valid).map(|one| PreviousSecret {
+            expires_at: one.expires_at,
+        });
+        Some(SecretOut {
+            key: newest.secret.readable(),
+            previous: previous.collect(),
+        })
+    }
 }
 
 /// This module's part of the API.
@@ -75,9 +100,9 @@ pub async fn get(
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     let endpoint = named(&context, &caller, &request, Action::ReadSecrets)?;
-    let newest = endpoint.secrets.first().ok_or(NOT_FOUND)?;
-    let key = newest.secret.readable();
-    Ok(json(StatusCode::OK, &SecretOut { key }))
+    let now = context.store.clock().now();
+    let shown = SecretOut::of(&endpoint.secrets, now).ok_or(NOT_FOUND)?;
+    Ok(json(StatusCode::OK, &shown))
 }
 
 #[derive(Default, Deserialize, JsonSchema)]
@@ -140,7 +165,10 @@ pub async fn rotate(
     if older_clients::is_strict(&request) {
         return Ok(no_content());
     }
-    Ok(json(StatusCode::OK, &SecretOut { key }))
+    let endpoint = named(&context, &caller, &request, action)?;
+    let as_it_is = SecretOut::of(&endpoint.secrets, now).ok_or(NOT_FOUND)?;
+    // Whoever rotated it a moment later has another.
+    Ok(json(StatusCode::OK, &SecretOut { key, ..as_it_is }))
 }
 
 /// The new secret, and behind it the old ones that are still valid for a while.

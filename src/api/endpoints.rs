@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json as value;
 
 use super::Context;
 use super::access::{Action, Caller, Credential};
@@ -14,10 +17,11 @@ use super::endpoint_rules::{
     NOT_FOUND, blank, refuse_archived_types, refuse_taken_uid, refuse_too_many,
 };
 use super::error::Failure;
-use super::extract::{Body, Patch, json, no_content, once, path_part, respond};
-use super::operation::Operation;
-use super::page::{Listed, Query, page_parameters};
+use super::extract::{Body, Patch, json, no_content, once, path_part, reading, respond};
+use super::operation::{Operation, Parameter};
+use super::page::{Listed, Query, Search, page_parameters, search_parameter};
 use super::rules::{Problems, check_uid};
+use super::stats::Health;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::application::Application;
@@ -39,7 +43,8 @@ pub fn operations() -> Vec<Operation> {
         .summary("List endpoints")
         .description("In the order in which they were registered; those that the caller may see.")
         .parameters(page_parameters(false))
-        .answers::<Listed<EndpointOut>>(200, "A page of endpoints"),
+        .parameters(list_parameters())
+        .answers::<Listed<ListedEndpoint>>(200, "A page of endpoints"),
         Operation::post(
             "/api/v1/app/{app_id}/endpoint",
             "v1.endpoint.create",
@@ -95,6 +100,33 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
+pub fn list_parameters() -> [Parameter; 3] {
+    let status = value!({ "type": "string", "enum": ["enabled", "disabled"] });
+    [
+        search_parameter("Only those with this text in their URL, description, uid or id."),
+        Parameter::query(
+            "status",
+            "Only those that are enabled, or disabled.",
+            status,
+        ),
+        Parameter::flag(
+            "with_health",
+            false,
+            "Whether to tell how each of them does.",
+        ),
+    ]
+}
+
+/// An endpoint in a list.
+#[derive(Serialize, JsonSchema)]
+pub struct ListedEndpoint<'a> {
+    #[serde(flatten)]
+    endpoint: EndpointOut<'a>,
+    /// Only where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<&'a Health>,
+}
+
 const UID_TAKEN: &str = "Another endpoint of the application has this uid";
 
 pub async fn create(
@@ -131,20 +163,52 @@ pub async fn list(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    let catalog = context.store.catalog();
     let owner = Owner::of(&request);
-    let entry = owner.entry(&caller, &catalog, Action::ReadEndpoints)?;
+    owner.entry(&caller, &context.store.catalog(), Action::ReadEndpoints)?;
     let mut query = Query::of(&request);
     let page = query.page::<EndpointId>(context.config.limits.list_page_max, false);
+    let search = query.search();
+    let disabled = query.choice("status", &[("enabled", false), ("disabled", true)]);
+    let with_health = query.flag("with_health", false);
     query.problems.done()?;
-    let endpoints = entry.map_or(&[][..], |entry| &entry.endpoints).iter();
-    let seen = |endpoint: &&Arc<Endpoint>| caller.sees_endpoint(&catalog, endpoint);
-    let stretch = page.of(endpoints.filter(seen), |endpoint| endpoint.id);
-    let listed = page.answer(stretch, |endpoint| endpoint.id);
-    Ok(json(
-        StatusCode::OK,
-        &listed.map(|endpoint| EndpointOut::new(endpoint, &context.config)),
-    ))
+    let listed = {
+        let catalog = context.store.catalog();
+        let entry = owner.entry(&caller, &catalog, Action::ReadEndpoints)?;
+        let endpoints = entry.map_or(&[][..], |entry| &entry.endpoints).iter();
+        let wanted = |endpoint: &&Arc<Endpoint>| {
+            let searched = search.as_ref().is_none_or(|search| found(search, endpoint));
+            let has_status = disabled.is_none_or(|disabled| endpoint.disabled == disabled);
+            has_status && searched && caller.sees_endpoint(&catalog, endpoint)
+        };
+        let stretch = page.of(endpoints.filter(wanted).cloned(), |endpoint| endpoint.id);
+        page.answer(stretch, |endpoint| endpoint.id)
+    };
+    let health = match with_health {
+        true => health_of(&context, listed.data.clone()).await?,
+        false => Vec::new(),
+    };
+    let mut healths = health.iter();
+    let shown = listed.map(|endpoint| ListedEndpoint {
+        endpoint: EndpointOut::new(endpoint, &context.config),
+        health: healths.next(),
+    });
+    Ok(json(StatusCode::OK, &shown))
+}
+
+fn found(search: &Search, endpoint: &Endpoint) -> bool {
+    let id = endpoint.id.to_string();
+    let uid = endpoint.uid.as_deref().unwrap_or_default();
+    search.is_in([&*endpoint.url, &*endpoint.description, uid, &id])
+}
+
+/// How each of the endpoints does.
+async fn health_of(context: &Context, endpoints: Vec<Arc<Endpoint>>) -> Result<Vec<Health>> {
+    let store = context.store.clone();
+    reading(move || {
+        let each = endpoints.iter();
+        each.map(|endpoint| Health::of(&store, endpoint)).collect()
+    })
+    .await
 }
 
 /// Whose endpoints a request is about, by its path.

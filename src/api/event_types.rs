@@ -15,7 +15,7 @@ use super::access::{Action, Caller, FeatureFlags};
 use super::error::Failure;
 use super::extract::{Body, Patch, answered, json, no_content, once, path_part, respond, text};
 use super::operation::{BODY_BYTES_MAX, Operation, Parameter};
-use super::page::{Listed, Query, page_parameters};
+use super::page::{Listed, Query, page_parameters, search_parameter};
 use super::rules::{
     CHANNEL_NAME_MAX, DESCRIPTION_BYTES_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems,
     check_channels, check_description, without_repeats,
@@ -339,6 +339,7 @@ pub fn operations() -> Vec<Operation> {
                     false,
                     "Whether archived ones are listed, too.",
                 ),
+                search_parameter("Only those with this text in their name, description or group."),
                 Parameter::flag(
                     "with_content",
                     false,
@@ -447,10 +448,17 @@ pub async fn list(
     let page = query.page::<String>(context.config.limits.list_page_max, false);
     let include_archived = query.flag("include_archived", false);
     let with_content = query.flag("with_content", false);
+    let search = query.search();
     query.problems.done()?;
     let catalog = context.store.catalog();
+    let found = |event_type: &EventType| {
+        let group = event_type.group_name.as_deref().unwrap_or_default();
+        let texts = [&*event_type.name, &*event_type.description, group];
+        search.as_ref().is_none_or(|search| search.is_in(texts))
+    };
     let event_types = catalog
         .event_types(caller.organisation)
+        .filter(|event_type| found(event_type))
         .filter(|event_type| include_archived || !event_type.archived)
         .filter(|event_type| flags.show(event_type));
     let stretch = page.of(event_types, |event_type| event_type.name.clone());

@@ -96,7 +96,7 @@ pub fn operations() -> Vec<Operation> {
         .summary("List an application's API keys")
         .description(
             "Tokens of the role application, in the order in which they were created. For \
-                 owners, and for portal sessions that may manage endpoints.",
+                 owners, and for portal sessions that may manage endpoints and create attempts.",
         )
         .parameters(page_parameters(false))
         .answers::<Listed<ApiKeyOut>>(200, "A page of keys"),

@@ -61,7 +61,8 @@ pub fn operations() -> Vec<Operation> {
         .summary("List your own endpoints")
         .description("Those that hear what happens to your customers' endpoints.")
         .parameters(page_parameters(false))
-        .answers::<Listed<EndpointOut>>(200, "A page of endpoints"),
+        .parameters(endpoints::list_parameters())
+        .answers::<Listed<endpoints::ListedEndpoint>>(200, "A page of endpoints"),
         Operation::post(
             "/api/v1/operational-webhook/endpoint",
             "v1.operational-webhook.endpoint.create",

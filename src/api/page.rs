@@ -21,6 +21,9 @@ use crate::clock::Timestamp;
 use crate::domain::event_type::name_problem;
 use crate::store::{Stretch, Window};
 
+/// What is looked for is compared with everything in a list.
+const SEARCH_BYTES_MAX: usize = 256;
+
 /// How many items a page has where the query does not say.
 const LIMIT_DEFAULT: usize = 50;
 
@@ -97,6 +100,22 @@ pub fn channel_parameter() -> Parameter {
 }
 
 /// What [`Query::tag`] reads.
+pub fn search_parameter(says: &'static str) -> Parameter {
+    let schema = json!({ "type": "string", "maxLength": SEARCH_BYTES_MAX });
+    Parameter::query("search", says, schema)
+}
+
+/// A text that is looked for, whatever its case.
+pub struct Search(String);
+
+impl Search {
+    /// Whether it is in one of these.
+    pub fn is_in<'a>(&self, texts: impl IntoIterator<Item = &'a str>) -> bool {
+        let mut texts = texts.into_iter();
+        texts.any(|text| text.to_lowercase().contains(&self.0))
+    }
+}
+
 pub fn tag_parameter() -> Parameter {
     Parameter::query(
         "tag",
@@ -158,6 +177,17 @@ impl<'a> Query<'a> {
             self.problems.add(&["query", name], message);
         }
         found.map(|(_, value)| *value)
+    }
+
+    /// `search`: a text to look for.
+    pub fn search(&mut self) -> Option<Search> {
+        let text = self.get("search")?.to_owned();
+        if text.len() > SEARCH_BYTES_MAX {
+            let message = format!("must have at most {SEARCH_BYTES_MAX} bytes");
+            self.problems.add(&["query", "search"], message);
+            return None;
+        }
+        Some(Search(text.to_lowercase()))
     }
 
     pub fn instant(&mut self, name: &str) -> Option<Timestamp> {

@@ -33,11 +33,11 @@ impl Reference {
     fn of(document: &Value) -> Reference {
         let pages = docs::pages(document)
             .into_iter()
-            .map(|(name, html)| (name, Asset::new(HTML, html).policy(docs::policy())))
+            .map(|(name, html)| (name, Asset::with_policy(HTML, html, docs::policy())))
             .collect();
         let text = serde_json::to_string(document).expect("a JSON value is JSON");
         Reference {
-            document: Asset::new("application/json", text),
+            document: Asset::with_policy("application/json", text, docs::policy()),
             pages,
         }
     }

@@ -1,5 +1,6 @@
 //! An endpoint's statistics, from the hourly counters.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -12,7 +13,7 @@ use super::Context;
 use super::access::{Action, Caller};
 use super::endpoints::named;
 use super::error::Failure;
-use super::extract::{json, reading};
+use super::extract::{json, reading, text};
 use super::operation::{Operation, Parameter};
 use super::page::Query;
 use crate::clock::Timestamp;
@@ -48,6 +49,101 @@ struct EndpointAttemptStats {
     canceled: u64,
 }
 
+/// An endpoint's attempts by the hour.
+#[derive(Serialize, JsonSchema)]
+struct AttemptSeries {
+    data: Vec<AttemptHour>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct AttemptHour {
+    /// When the hour began.
+    #[serde(serialize_with = "text")]
+    at: Timestamp,
+    success: u64,
+    fail: u64,
+    /// Attempts that had an answer, of whatever kind.
+    answered: u64,
+    /// From when an attempt was due, which for the first is when the message was published, until it
+    /// was answered.
+    latency_ms_average: Option<f64>,
+    latency_ms_max: Option<f64>,
+}
+
+impl AttemptHour {
+    fn new(at: Timestamp, counts: &LaneHour) -> AttemptHour {
+        let ms = |microseconds: u64| microseconds as f64 / 1000.0;
+        let any = counts.answered > 0;
+        AttemptHour {
+            at,
+            success: counts.attempts_succeeded,
+            fail: counts.attempts_failed,
+            answered: counts.answered,
+            latency_ms_average: any.then(|| ms(counts.answer_us_sum / counts.answered)),
+            latency_ms_max: any.then(|| ms(counts.answer_us_max)),
+        }
+    }
+}
+
+/// How an endpoint does, at a glance.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Health {
+    /// Disabled; failing, where more of the attempts of the last hour that had any failed than
+    /// succeeded; idle, without any in 24 hours; else healthy.
+    #[schemars(extend("enum" = ["disabled", "failing", "idle", "healthy"]))]
+    state: &'static str,
+    /// Attempts of the last 24 hours that succeeded.
+    success: u64,
+    /// And that failed.
+    fail: u64,
+    /// Deliveries that wait, due or not, held ones too; no further than 10,000 are counted.
+    waiting: u64,
+}
+
+/// Further than this, waiting deliveries are not counted for a list.
+const WAITING_COUNTED_MAX: usize = 10_000;
+
+impl Health {
+    /// As of now. Blocks on the disk.
+    pub fn of(store: &Store, endpoint: &Endpoint) -> Result<Health> {
+        let now = store.clock().now();
+        let since = now.saturating_sub(Duration::from_secs(24 * 3600));
+        let hours = store.hours(endpoint.number, since, now)?;
+        let waiting = store.waiting_in_at_most(endpoint.number, WAITING_COUNTED_MAX)?;
+        Ok(Health::judged(endpoint.disabled, hours.values(), waiting))
+    }
+
+    /// From the hours in their order.
+    fn judged<'a>(
+        disabled: bool,
+        hours: impl Iterator<Item = &'a LaneHour>,
+        waiting: u64,
+    ) -> Health {
+        let (mut success, mut fail) = (0, 0);
+        let mut newest = None;
+        for hour in hours {
+            success += hour.attempts_succeeded;
+            fail += hour.attempts_failed;
+            if hour.attempts_succeeded + hour.attempts_failed > 0 {
+                newest = Some(hour.attempts_failed > hour.attempts_succeeded);
+            }
+        }
+        let state = match (disabled, newest) {
+            (true, _) => "disabled",
+            (false, Some(true)) => "failing",
+            (false, Some(false)) => "healthy",
+            (false, None) => "idle",
+        };
+        Health {
+            state,
+            success,
+            fail,
+            waiting,
+        }
+    }
+}
+
 /// This module's part of the API.
 pub fn operations() -> Vec<Operation> {
     vec![
@@ -72,6 +168,15 @@ pub fn operations() -> Vec<Operation> {
         .description("Those within the hours of the stretch, at most 28 days.")
         .parameters(range_parameters())
         .answers::<EndpointAttemptStats>(200, "The counts"),
+        Operation::get(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}/attempt-series",
+            "v1.endpoint.get-attempt-series",
+            web::to(attempt_series),
+        )
+        .summary("Count the attempts at an endpoint by the hour")
+        .description("The hours of the stretch in which there were any, at most 28 days.")
+        .parameters(range_parameters())
+        .answers::<AttemptSeries>(200, "The hours, oldest first"),
     ]
 }
 
@@ -139,6 +244,21 @@ pub async fn attempt_stats(
     Ok(json(StatusCode::OK, &stats))
 }
 
+pub async fn attempt_series(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    let series = read_hours(&request, &caller, &context, |_, _, hours| {
+        let hours = hours.iter();
+        Ok(hours
+            .map(|(at, counts)| AttemptHour::new(*at, counts))
+            .collect())
+    });
+    let data = series.await?;
+    Ok(json(StatusCode::OK, &AttemptSeries { data }))
+}
+
 /// The counts of the endpoint and the stretch that a request names, and what else is to be read.
 async fn counted<T: Send + 'static>(
     request: &HttpRequest,
@@ -146,17 +266,61 @@ async fn counted<T: Send + 'static>(
     context: &Context,
     read: impl FnOnce(&Store, &Endpoint) -> Result<T> + Send + 'static,
 ) -> Result<(LaneHour, T)> {
+    read_hours(request, caller, context, |store, endpoint, hours| {
+        let mut sum = LaneHour::default();
+        hours.values().for_each(|counts| sum.add(counts));
+        Ok((sum, read(store, endpoint)?))
+    })
+    .await
+}
+
+/// Reads the hours of the endpoint and the stretch that a request names.
+async fn read_hours<T: Send + 'static>(
+    request: &HttpRequest,
+    caller: &Caller,
+    context: &Context,
+    read: impl FnOnce(&Store, &Endpoint, &BTreeMap<Timestamp, LaneHour>) -> Result<T> + Send + 'static,
+) -> Result<T> {
     let endpoint = named(context, caller, request, Action::ReadHistory)?;
     let mut query = Query::of(request);
     let (since, until) = range_in(&mut query, context.store.clock().now());
     query.problems.done()?;
     let store = context.store.clone();
     reading(move || {
-        let mut sum = LaneHour::default();
-        for counts in store.hours(endpoint.number, since, until)?.values() {
-            sum.add(counts);
-        }
-        Ok((sum, read(&store, &endpoint)?))
+        let hours = store.hours(endpoint.number, since, until)?;
+        read(&store, &endpoint, &hours)
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_is_told_by_the_newest_hour_that_had_attempts() {
+        let hour = |succeeded, failed| LaneHour {
+            attempts_succeeded: succeeded,
+            attempts_failed: failed,
+            ..LaneHour::default()
+        };
+        for (disabled, hours, expected) in [
+            (false, vec![], ("idle", 0, 0)),
+            (false, vec![hour(0, 0)], ("idle", 0, 0)),
+            (false, vec![hour(5, 0)], ("healthy", 5, 0)),
+            (false, vec![hour(5, 0), hour(0, 1)], ("failing", 5, 1)),
+            (false, vec![hour(0, 9), hour(1, 1)], ("healthy", 1, 10)),
+            (
+                false,
+                vec![hour(0, 9), hour(1, 0), hour(0, 0)],
+                ("healthy", 1, 9),
+            ),
+            (true, vec![hour(5, 0)], ("disabled", 5, 0)),
+        ] {
+            let found = Health::judged(disabled, hours.iter(), 3);
+            let found_as = (found.state, found.success, found.fail);
+            assert_eq!(found_as, expected, "{hours:?}");
+            assert_eq!(found.waiting, 3);
+        }
+    }
 }

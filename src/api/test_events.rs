@@ -27,7 +27,7 @@ use super::rules::{
     without_repeats,
 };
 use crate::domain::endpoint::Endpoint;
-use crate::domain::event_type::name_problem;
+use crate::domain::event_type::{EventType, name_problem};
 use crate::domain::id::{MessageId, OrganisationId};
 use crate::domain::message::{Message, Origin};
 use crate::domain::{merge, payload};
@@ -57,6 +57,10 @@ struct SimulationIn<'a> {
     #[serde(borrow)]
     #[schemars(with = "Option<BTreeMap<String, Value>>")]
     overrides: Option<&'a RawValue>,
+    /// Sent in place of the example, byte for byte; the event type needs none then.
+    #[serde(borrow)]
+    #[schemars(with = "Option<BTreeMap<String, Value>>")]
+    payload: Option<&'a RawValue>,
     /// As a published message's.
     #[schemars(
         length(min = 1, max = CHANNELS_PER_MESSAGE_MAX),
@@ -89,32 +93,13 @@ impl SimulationIn<'_> {
         payload_bytes_max: usize,
     ) -> Result<Test> {
         let mut problems = Problems::default();
-        let example = match &self.event_type {
-            Some(name) => example_of(catalog, organisation, flags, name, self.example_index)
-                .map_err(|(place, problem)| problems.add(&["body", place], problem))
-                .ok(),
-            None => {
-                problems.missing(&["body", "eventType"]);
-                None
-            }
-        };
-        let overrides = self.overrides.map_or("{}", RawValue::get);
-        let payload = match payload::problem(overrides) {
-            Some(problem) => {
-                problems.add(&["body", "overrides"], problem);
-                None
-            }
-            None => example.map(|example| merge::merged(example, overrides)),
-        };
-        let payload = payload.and_then(|merged| {
-            let place = match self.overrides {
-                Some(_) => "overrides",
-                None => "eventType",
-            };
-            result_of(merged, payload_bytes_max)
-                .map_err(|problem| problems.add(&["body", place], problem))
-                .ok()
-        });
+        let payload = self.payload(
+            &mut problems,
+            catalog,
+            organisation,
+            flags,
+            payload_bytes_max,
+        );
         let channels = self.channels.map(without_repeats);
         if let Some(channels) = &channels {
             let max = CHANNELS_PER_MESSAGE_MAX;
@@ -132,32 +117,83 @@ impl SimulationIn<'_> {
             payload: payload.expect(CHECKED),
         })
     }
+
+    /// What is sent: the payload given, or the example with what replaces parts of it.
+    fn payload(
+        &self,
+        problems: &mut Problems,
+        catalog: &Catalog,
+        organisation: OrganisationId,
+        flags: &FeatureFlags,
+        bytes_max: usize,
+    ) -> Option<String> {
+        let Some(name) = &self.event_type else {
+            problems.missing(&["body", "eventType"]);
+            return None;
+        };
+        let known = known_type(catalog, organisation, flags, name)
+            .map_err(|problem| problems.add(&["body", "eventType"], problem))
+            .ok();
+        if let Some(payload) = self.payload.map(RawValue::get) {
+            if self.overrides.is_some() {
+                let message = "has nothing to change where there is a payload";
+                problems.add(&["body", "overrides"], message);
+            }
+            let problem = match payload.len() <= bytes_max {
+                true => payload::problem(payload).map(|problem| problem.to_string()),
+                false => Some(format!("must have at most {bytes_max} bytes")),
+            };
+            problems.add_if(&["body", "payload"], problem);
+            return Some(payload.to_owned());
+        }
+        let example = known.and_then(|known| {
+            example_of(known, self.example_index)
+                .map_err(|(place, problem)| problems.add(&["body", place], problem))
+                .ok()
+        });
+        let overrides = self.overrides.map_or("{}", RawValue::get);
+        if let Some(problem) = payload::problem(overrides) {
+            problems.add(&["body", "overrides"], problem);
+            return None;
+        }
+        let place = match self.overrides {
+            Some(_) => "overrides",
+            None => "eventType",
+        };
+        result_of(merge::merged(example?, overrides), bytes_max)
+            .map_err(|problem| problems.add(&["body", place], problem))
+            .ok()
+    }
 }
 
-/// The example of the event type with this name, or where it is wrong and what is in the way.
-fn example_of<'a>(
+/// The event type with this name, where it may be sent.
+fn known_type<'a>(
     catalog: &'a Catalog,
     organisation: OrganisationId,
     flags: &FeatureFlags,
     name: &str,
-    index: usize,
-) -> Result<&'a str, (&'static str, String)> {
-    let wrong_type = |problem: String| Err(("eventType", problem));
+) -> Result<&'a EventType, String> {
     if let Some(problem) = name_problem(name, EVENT_TYPE_NAME_MAX) {
-        return wrong_type(problem);
+        return Err(problem);
     }
     let known = catalog.event_type(organisation, name);
     match known.filter(|known| flags.show(known)) {
-        None => wrong_type(format!("there is no event type {name}")),
-        Some(known) if known.archived => wrong_type(format!("the event type {name} is archived")),
-        Some(known) => match (known.example_at(index), known.example()) {
-            (Some(example), _) => Ok(example),
-            (None, None) => wrong_type(format!("the event type {name} has no example")),
-            (None, Some(_)) => {
-                let problem = format!("the event type {name} has no example {index}");
-                Err(("exampleIndex", problem))
-            }
-        },
+        None => Err(format!("there is no event type {name}")),
+        Some(known) if known.archived => Err(format!("the event type {name} is archived")),
+        Some(known) => Ok(known),
+    }
+}
+
+/// An event type's example, or where it is wrong and what is in the way.
+fn example_of(known: &EventType, index: usize) -> Result<&str, (&'static str, String)> {
+    let name = &known.name;
+    match (known.example_at(index), known.example()) {
+        (Some(example), _) => Ok(example),
+        (None, None) => Err(("eventType", format!("the event type {name} has no example"))),
+        (None, Some(_)) => {
+            let problem = format!("the event type {name} has no example {index}");
+            Err(("exampleIndex", problem))
+        }
     }
 }
 

@@ -25,6 +25,7 @@ pub const ALL: &[(&str, &[u8])] = files![
     "keys.js",
     "lanes.js",
     "messages.js",
+    "operational.js",
     "operator.js",
     "overview.js",
     "profiles.js",

@@ -95,7 +95,11 @@ fn shell(shell: &Shell) -> Asset {
     ] {
         html = html.replace(place, &value);
     }
-    Asset::new("text/html; charset=utf-8", html).policy(policy(shell.frame_origins))
+    Asset::with_policy(
+        "text/html; charset=utf-8",
+        html,
+        policy(shell.frame_origins),
+    )
 }
 
 /// What a page may load and where it may stand.
@@ -140,7 +144,7 @@ fn logo(path: &Path) -> Result<Asset, String> {
     let content_type =
         picture_type(&bytes).ok_or("must be an SVG, PNG, JPEG or WebP file".to_owned())?;
     let policy = "default-src 'none'; style-src 'unsafe-inline'; sandbox".to_owned();
-    Ok(Asset::new(content_type, bytes).policy(policy))
+    Ok(Asset::with_policy(content_type, bytes, policy))
 }
 
 /// By how it begins.

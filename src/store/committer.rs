@@ -401,7 +401,8 @@ impl Committer {
         );
         batch.attempts += 1;
         let hour = (lane, counters::hour_of(now));
-        batch.counted.entry(hour).or_default().count(&attempt);
+        let counts = batch.counted.entry(hour).or_default();
+        counts.count(&attempt, delivery.key.due);
         if let Some(watcher) = self.inner.watchers.take(message) {
             let recorded = Answer::Recorded(watcher, Box::new(attempt.clone()));
             batch.answers.push(recorded);

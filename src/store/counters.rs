@@ -38,7 +38,8 @@ pub fn hour_of(at: Timestamp) -> u64 {
 }
 
 impl LaneHour {
-    pub fn count(&mut self, attempt: &Attempt) {
+    /// Counts an attempt that was due at an instant.
+    pub fn count(&mut self, attempt: &Attempt, due: Timestamp) {
         match attempt.failure {
             None => self.attempts_succeeded += 1,
             Some(_) => self.attempts_failed += 1,
@@ -49,7 +50,8 @@ impl LaneHour {
             Verdict::RetryAt(_) | Verdict::DisableEndpoint => {}
         }
         if attempt.answer.is_some() {
-            let took = u64::from(attempt.timings.total_us);
+            let late_us = attempt.started_at.since(due).as_micros() as u64;
+            let took = late_us + u64::from(attempt.timings.total_us);
             self.answered += 1;
             self.answer_us_sum += took;
             self.answer_us_max = self.answer_us_max.max(took);
@@ -199,8 +201,14 @@ impl Store {
     /// How many deliveries wait in a lane, due or not. Blocks on the disk, for longer the more
     /// there are.
     pub fn waiting_in(&self, lane: u64) -> Result<u64> {
+        self.waiting_in_at_most(lane, usize::MAX)
+    }
+
+    /// The same, counting no further than `max`.
+    pub fn waiting_in_at_most(&self, lane: u64, max: usize) -> Result<u64> {
         let mut count = 0;
-        for item in self.inner.live.prefix(&layout::lane_prefix(lane)) {
+        let waiting = self.inner.live.prefix(&layout::lane_prefix(lane));
+        for item in waiting.take(max) {
             item?;
             count += 1;
         }

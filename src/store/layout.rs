@@ -210,7 +210,8 @@ pub struct LaneHour {
     pub delivered: u64,
     /// … or with the last attempt of their schedule.
     pub failed: u64,
-    /// Attempts that had an answer, and how long these took in all and at most, in microseconds.
+    /// Attempts that had an answer, and how long these took in all and at most, in microseconds, from
+    /// when they were due.
     pub answered: u64,
     pub answer_us_sum: u64,
     pub answer_us_max: u64,

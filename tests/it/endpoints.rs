@@ -702,7 +702,7 @@ async fn a_rotated_secret_signs_beside_the_new_one_until_its_grace_ends() {
     let made = made.expect(201);
     let secret = path(&made, "/secret");
     let old = server.get(&secret).await.expect(200);
-    assert_eq!(keys(&old), ["key"]);
+    assert_eq!(keys(&old), ["key", "previous"]);
     let old = old["key"].as_str().unwrap().to_owned();
     let request = sent(&server, &receiver).await;
     assert_eq!(signatures(&request), [hmac_signature(&request, &old)]);
@@ -714,7 +714,7 @@ async fn a_rotated_secret_signs_beside_the_new_one_until_its_grace_ends() {
 
     let rotate = path(&made, "/secret/rotate");
     let new = server.post(&rotate, json!({})).await.expect(200);
-    assert_eq!(keys(&new), ["key"]);
+    assert_eq!(keys(&new), ["key", "previous"]);
     let new = new["key"].as_str().unwrap().to_owned();
     assert_ne!(new, old);
     assert_eq!(server.get(&secret).await.expect(200)["key"], new);
@@ -802,7 +802,7 @@ async fn an_ed25519_secret_signs_and_reads_back_as_its_public_key() {
     let body = json!({"url": receiver.url(), "secret": private});
     let made = server.post(ENDPOINTS, body).await.expect(201);
     let read = server.get(&path(&made, "/secret")).await.expect(200);
-    assert_eq!(read, json!({"key": public}));
+    assert_eq!(read, json!({"key": public, "previous": []}));
 
     let request = sent(&server, &receiver).await;
     let found = signatures(&request);
@@ -817,8 +817,131 @@ async fn an_ed25519_secret_signs_and_reads_back_as_its_public_key() {
     let rotated = server
         .post(&path(&made, "/secret/rotate"), json!({"key": seed}))
         .await;
-    assert_eq!(rotated.expect(200), json!({"key": public}));
+    assert_eq!(rotated.expect(200)["key"], public);
     let all = server.get(ENDPOINTS).await;
     assert!(!all.text.contains("whsk_"));
     assert_eq!(texts(&all.expect(200), "id").len(), 1);
+}
+
+#[actix_web::test]
+async fn lists_are_searched_filtered_and_tell_how_each_endpoint_does() {
+    let (good, bad) = (Receiver::ok().await, Receiver::answering([500]).await);
+    let mut server = Server::start().await;
+    server.leftovers_are_fine();
+    let made = async |url: String, more: Value| {
+        let mut body = json!({ "url": url });
+        body.as_object_mut()
+            .expect("it is one")
+            .extend(more.as_object().expect("so is this").clone());
+        // Ids of one moment have no order.
+        server.advance(Duration::from_millis(10));
+        server.endpoint_of("app", body).await
+    };
+    let one = made(
+        good.url(),
+        json!({ "description": "Ledger", "eventTypes": ["a"] }),
+    )
+    .await;
+    let two = made(bad.url(), json!({ "uid": "crm", "eventTypes": ["a"] })).await;
+    let three = made(good.url(), json!({ "disabled": true, "eventTypes": ["a"] })).await;
+    let four = made(good.url(), json!({ "eventTypes": ["b"] })).await;
+    server.publish("a", json!({})).await;
+    server.settle().await;
+    let list = async |query: &str| {
+        let path = format!("/api/v1/app/app/endpoint?{query}");
+        server.get(&path).await.expect(200)
+    };
+    let ids = async |query: &str| -> Vec<String> {
+        let page = list(query).await;
+        let data = page["data"].as_array().expect("a list").clone();
+        data.iter()
+            .map(|one| one["id"].as_str().expect("an id").to_owned())
+            .collect()
+    };
+    assert_eq!(ids("search=lEDGer").await, [one.as_str()]);
+    assert_eq!(ids("search=CRM").await, [two.as_str()]);
+    assert_eq!(ids(&format!("search={three}")).await, [three.as_str()]);
+    assert_eq!(ids("search=nothing-like-it").await, [""; 0]);
+    assert_eq!(ids("status=disabled").await, [three.as_str()]);
+    assert_eq!(
+        ids("status=enabled&search=127.0.0.1").await,
+        [one.as_str(), &two, &four]
+    );
+    // Pages are of what was found.
+    let first = list("status=enabled&limit=2").await;
+    assert_eq!(first["done"], false);
+    let next = format!(
+        "status=enabled&limit=2&iterator={}",
+        first["iterator"].as_str().unwrap()
+    );
+    assert_eq!(ids(&next).await, [four.as_str()]);
+
+    let plain = list("").await;
+    assert_eq!(plain["data"][0].get("health"), None);
+    let page = list("with_health=true").await;
+    let health = |index: usize| page["data"][index]["health"].clone();
+    assert_eq!(
+        health(0),
+        json!({ "state": "healthy", "success": 1, "fail": 0, "waiting": 0 })
+    );
+    assert_eq!(
+        health(1),
+        json!({ "state": "failing", "success": 0, "fail": 1, "waiting": 1 })
+    );
+    assert_eq!(
+        health(2),
+        json!({ "state": "disabled", "success": 0, "fail": 0, "waiting": 1 })
+    );
+    assert_eq!(
+        health(3),
+        json!({ "state": "idle", "success": 0, "fail": 0, "waiting": 0 })
+    );
+
+    let long = "x".repeat(257);
+    let path = format!("/api/v1/app/app/endpoint?search={long}&status=broken&with_health=1");
+    let places = ["query.search", "query.status", "query.with_health"];
+    assert_invalid(&server.get(&path).await, &places);
+
+    let found = server.get("/api/v1/app?search=APP").await.expect(200);
+    assert_eq!(found["data"].as_array().expect("a list").len(), 1);
+    let found = server.get("/api/v1/app?search=other").await.expect(200);
+    assert_eq!(found["data"], json!([]));
+    for name in ["invoice.paid", "invoice.sent", "user.made"] {
+        let body = json!({ "name": name, "description": "Something" });
+        server.post("/api/v1/event-type", body).await.expect(201);
+    }
+    for (search, count) in [("INVOICE", 2), ("something", 3), ("user.m", 1)] {
+        let path = format!("/api/v1/event-type?search={search}");
+        let found = server.get(&path).await.expect(200);
+        assert_eq!(
+            found["data"].as_array().expect("a list").len(),
+            count,
+            "{search}"
+        );
+    }
+}
+
+#[actix_web::test]
+async fn older_secrets_show_when_they_end() {
+    let server = Server::start().await;
+    let endpoint = server
+        .endpoint_of("app", json!({ "url": "http://127.0.0.1:9/" }))
+        .await;
+    let path = format!("/api/v1/app/app/endpoint/{endpoint}/secret");
+    assert_eq!(server.get(&path).await.expect(200)["previous"], json!([]));
+    let rotated = json!({ "gracePeriodSeconds": 3600 });
+    let rotated = server
+        .post(&format!("{path}/rotate"), rotated)
+        .await
+        .expect(200);
+    let end = server.now() + Duration::from_secs(3600);
+    let expected = json!([{ "expiresAt": end.to_string() }]);
+    assert_eq!(rotated["previous"], expected);
+    let shown = server.get(&path).await.expect(200);
+    assert_eq!(
+        (&shown["previous"], &shown["key"]),
+        (&expected, &rotated["key"])
+    );
+    server.advance(Duration::from_secs(3600));
+    assert_eq!(server.get(&path).await.expect(200)["previous"], json!([]));
 }

@@ -72,7 +72,7 @@ async fn the_portal_makes_lists_and_revokes_keys() {
 }
 
 #[actix_web::test]
-async fn keys_are_for_owners_and_for_portal_links_that_manage_endpoints() {
+async fn keys_are_for_owners_and_for_portal_links_that_may_do_as_much_as_a_key() {
     let server = Server::start().await;
     server.application("app").await;
     let body = || json!({ "name": "k" });
@@ -87,6 +87,14 @@ async fn keys_are_for_owners_and_for_portal_links_that_manage_endpoints() {
         ),
         (
             link(&server, json!({ "capabilities": ["ManageEndpoint"] })).await,
+            403,
+        ),
+        (
+            link(
+                &server,
+                json!({ "capabilities": ["ManageEndpoint", "CreateAttempts"] }),
+            )
+            .await,
             201,
         ),
     ];

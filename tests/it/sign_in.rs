@@ -251,16 +251,20 @@ async fn a_visit_ends_with_its_token_with_idleness_and_with_the_server() {
 async fn signing_out_of_the_portal_ends_its_link() {
     let server = Server::start().await;
     server.application("app").await;
-    let token = link(&server, json!({ "capabilities": ["ManageEndpoint"] })).await;
+    let token = link(
+        &server,
+        json!({ "capabilities": ["ManageEndpoint", "CreateAttempts"] }),
+    )
+    .await;
     let browser = sign_in(&server, "portal", &token).await;
     let session = browser.session().await;
     assert_eq!(session["isPortalLink"], true);
     assert_eq!(
         session["capabilities"],
-        json!(["ViewBase", "ManageEndpoint"])
+        json!(["ViewBase", "CreateAttempts", "ManageEndpoint"])
     );
     assert!(may(&session, "changeEndpoints") && may(&session, "ownKeys"));
-    assert!(!may(&session, "sendAgain"));
+    assert!(!may(&session, "publish"));
     assert_eq!(session["profiles"], json!(["standard"]));
     assert_eq!(
         browser

@@ -181,3 +181,32 @@ async fn hours_tell_how_long_answers_took() {
     assert_eq!(counts.answered, 1);
     assert!(counts.answer_us_max > 0 && counts.answer_us_sum == counts.answer_us_max);
 }
+
+#[actix_web::test]
+async fn attempts_are_shown_by_the_hour_with_how_long_answers_took() {
+    let receiver = Receiver::answering([500, 200, 200]).await;
+    let server = Server::start().await;
+    to_the_hour(&server);
+    let body = json!({"url": receiver.url(), "retry": {"delaysSeconds": [3700]}});
+    let endpoint = server.endpoint_of("app", body).await;
+    let began = server.now();
+    let series = async || stats(&server, &endpoint, "attempt-series", "").await["data"].clone();
+    assert_eq!(series().await, json!([]));
+    server.publish("a", json!({})).await;
+    server.settle().await;
+    server.advance_to_next_due().await;
+    let hours = series().await;
+    let hours = hours.as_array().expect("a list");
+    assert_eq!(hours.len(), 2, "{hours:?}");
+    assert_eq!(hours[0]["at"], began.to_string());
+    let of = |hour: &Value| (hour["success"].clone(), hour["fail"].clone());
+    assert_eq!(of(&hours[0]), (json!(0), json!(1)));
+    assert_eq!(of(&hours[1]), (json!(1), json!(0)));
+    assert_eq!(hours[1]["answered"], 1);
+    let latency = hours[1]["latencyMsMax"].as_f64().expect("a number");
+    // The clock stood still but for the step to the retry, which was due then.
+    assert!(latency < 60_000.0, "{latency}");
+    assert_eq!(hours[1]["latencyMsAverage"], hours[1]["latencyMsMax"]);
+    let path = format!("/api/v1/app/app/endpoint/{endpoint}/attempt-series?since=never");
+    assert_invalid(&server.get(&path).await, &["query.since"]);
+}

@@ -438,3 +438,39 @@ async fn who_may_deal_with_the_endpoint_may_test_it() {
     let list = server.get(&format!("{APP}/msg")).await.expect(200);
     assert_eq!(texts(&list, "id").len(), 4);
 }
+
+#[actix_web::test]
+async fn a_payload_of_ones_own_is_sent_in_place_of_the_example() {
+    let receiver = Receiver::ok().await;
+    let server = server().await;
+    event_type(&server, "without.example", "\"groupName\":\"g\"").await;
+    let endpoint = server.endpoint(&receiver).await;
+    let payload = "{\"b\" : 1.10,  \"a\":null}";
+    for name in ["invoice.paid", "without.example"] {
+        let body = format!(r#"{{"eventType":"{name}","payload":{payload}}}"#);
+        let message = simulate(&server, &endpoint, &body).await;
+        assert!(message.text.contains(payload), "{}", message.text);
+        assert_eq!(message.expect(202)["test"], true);
+    }
+    server.settle().await;
+    let requests = receiver.requests();
+    assert_eq!(requests.len(), 2);
+    assert!(requests.iter().all(|one| one.body == payload.as_bytes()));
+    for (body, places) in [
+        (
+            r#"{"eventType":"invoice.paid","payload":{},"overrides":{}}"#,
+            vec!["body.overrides"],
+        ),
+        (
+            r#"{"eventType":"invoice.paid","payload":[1]}"#,
+            vec!["body.payload"],
+        ),
+        (
+            r#"{"eventType":"nothing","payload":{}}"#,
+            vec!["body.eventType"],
+        ),
+        (r#"{"payload":{}}"#, vec!["body.eventType"]),
+    ] {
+        assert_invalid(&simulate(&server, &endpoint, body).await, &places);
+    }
+}
