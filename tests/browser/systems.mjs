@@ -54,7 +54,7 @@ await run({
     await link(page, "Applications").click();
     await link(page, "The project Contracts").click();
     // "Click on the "Webhooks" tab and click the "Add Webhook" button."
-    await link(page, "Webhooks", { exact: true }).click();
+    await page.getByRole("navigation").getByRole("link", { name: "Webhooks", exact: true }).click();
     await link(page, "Add Webhook").click();
     // "Enter the URL of the webhook API endpoint, select the events that should trigger the
     // webhook, and click "Save.""
@@ -92,7 +92,7 @@ await run({
   "ovcode: the same in the portal, and the API key from its section": async (step) => {
     const page = await step.page();
     await openPortal(page, await owner.post("/auth/app-portal-access/contracts"));
-    await link(page, "Webhooks", { exact: true }).click();
+    await page.getByRole("navigation").getByRole("link", { name: "Webhooks", exact: true }).click();
     await link(page, "Add Webhook").first().click();
     await urlField(page).fill(url("/ovcode/portal"));
     await everything(page, "Events").uncheck();
@@ -294,7 +294,7 @@ await run({
       const headers = { authorization: `Bearer ${key}` };
       assert.equal((await fetch(where, { method: "POST", headers, body: form })).status, 200);
     }
-    await link(page, "Webhooks", { exact: true }).click();
+    await page.getByRole("navigation").getByRole("link", { name: "Webhooks", exact: true }).click();
     for (const at of [0, 1]) await link(page, url(`/ocrolus/${at}`)).waitFor();
 
     // "they register a URL and credentials (optional) to authenticate with their HTTP server"
