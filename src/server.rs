@@ -19,7 +19,7 @@ use crate::config::{self, Config, Flags};
 use crate::console;
 use crate::delivery::{self, address::AddressRule};
 use crate::jobs::Jobs;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{self, Scheduler};
 use crate::store::{self, Store};
 use crate::telemetry::{self, Metrics};
 
@@ -121,6 +121,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let send_settings = Arc::new(delivery::Settings::from_config(&config)?);
         let example_requests = send_settings.example_requests();
+        let previewing = send_settings.clone();
         let pages = web::Data::new(console::Pages::new(&config)?);
         let store = Store::open(
             store::Settings::from_config(&config),
@@ -142,7 +143,9 @@ impl Server {
             addresses: Box::new(move |url| address_rule.url_problem(url)),
             metrics: metrics.clone(),
             example_requests,
+            preview: Box::new(move |profile, draft| previewing.preview(profile, draft)),
             reference: api::reference(),
+            lanes: lane_watch(scheduler.lanes()),
             visits: api::Visits::default(),
         });
         let cors = api::Cors::new(&context.config.server.cors_origins);
@@ -210,6 +213,26 @@ impl Server {
         log::info!("stopped; everything that was accepted is on disk");
         Ok(())
     }
+}
+
+/// What the API is told of lanes.
+fn lane_watch(lanes: scheduler::Lanes) -> api::LaneWatch {
+    Box::new(move |numbers| {
+        let lanes = lanes.clone();
+        Box::pin(async move {
+            let looks = lanes.look(numbers).await.into_iter();
+            looks
+                .map(|look| {
+                    let now = api::LaneNow {
+                        in_flight: look.in_flight,
+                        hanging: look.hanging,
+                        throttled: look.throttled,
+                    };
+                    (look.lane, now)
+                })
+                .collect()
+        })
+    })
 }
 
 fn serve_metrics(listener: TcpListener, metrics: Arc<Metrics>) -> std::io::Result<()> {

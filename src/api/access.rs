@@ -66,11 +66,13 @@ pub enum Action {
     OwnEndpoints,
     /// An application's own tokens, its API keys: list, create, revoke.
     OwnKeys,
+    /// What waits for whom.
+    ReadLanes,
 }
 
 impl Action {
     /// All of them, with the names by which pages are told what to show.
-    pub const ALL: [(Action, &str); 23] = [
+    pub const ALL: [(Action, &str); 24] = [
         (Action::ListApplications, "listApplications"),
         (Action::ChangeApplications, "changeApplications"),
         (Action::ReadApplication, "readApplication"),
@@ -94,6 +96,7 @@ impl Action {
         (Action::ReadMetrics, "readMetrics"),
         (Action::OwnEndpoints, "ownEndpoints"),
         (Action::OwnKeys, "ownKeys"),
+        (Action::ReadLanes, "readLanes"),
     ];
 }
 
@@ -145,6 +148,7 @@ fn permit(role: Role, action: Action) -> Permit {
         Action::ReadMetrics => [Everywhere, Never, Never, Never, Never],
         Action::OwnEndpoints => [Everywhere, Never, Never, Never, Never],
         Action::OwnKeys => [Everywhere, Never, Never, Never, Own],
+        Action::ReadLanes => [Everywhere, Never, Everywhere, Never, Never],
     };
     row[column]
 }
@@ -179,7 +183,8 @@ fn session_may(capabilities: Capabilities, action: Action) -> bool {
         | Action::ChangeGrants
         | Action::ChangeSessions
         | Action::ReadMetrics
-        | Action::OwnEndpoints => false,
+        | Action::OwnEndpoints
+        | Action::ReadLanes => false,
     }
 }
 
@@ -544,6 +549,7 @@ mod tests {
                 (ReadJobs, Everywhere),
                 (ReadTokens, Users),
                 (ChangeGrants, Users),
+                (ReadLanes, Everywhere),
             ],
             Role::WebhookUser => vec![
                 (ReadApplication, Everywhere),

@@ -15,7 +15,7 @@ use super::error::{InvalidBody, OtherBody};
 use super::operation::{Answer, Content, Operation};
 
 /// The document's sections, in their order.
-const TAGS: [(&str, &str); 17] = [
+const TAGS: [(&str, &str); 18] = [
     (
         "application",
         "One customer of yours each: it has endpoints, and messages are published for it.",
@@ -43,6 +43,7 @@ const TAGS: [(&str, &str); 17] = [
         "background-task",
         "Work that goes on behind an answer, such as sending many messages again.",
     ),
+    ("lane", "What waits for which endpoint."),
     ("statistics", "How much was published."),
     (
         "operational-webhook",

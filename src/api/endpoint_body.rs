@@ -101,7 +101,7 @@ pub struct EndpointIn {
     pub timeout_seconds: Patch<u32>,
 }
 
-fn methods_and_null() -> Vec<Option<&'static str>> {
+pub fn methods_and_null() -> Vec<Option<&'static str>> {
     let names = Method::ALL.into_iter().map(|method| Some(method.name()));
     names.chain([None]).collect()
 }

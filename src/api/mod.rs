@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::domain::profile::Draft;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
@@ -41,6 +42,7 @@ mod form;
 mod import_document;
 mod jobs;
 mod keys;
+mod lanes;
 mod message_batch;
 mod message_body;
 mod messages;
@@ -69,6 +71,7 @@ mod visits;
 use access::{Action, Caller};
 use error::Failure;
 use extract::json;
+pub use lanes::{LaneNow, LaneWatch};
 use operation::{Content, Operation};
 pub use reference::Reference;
 pub use visits::Visits;
@@ -79,6 +82,9 @@ pub use cors::Cors;
 /// answer only: what counts is the check at each connection.
 pub type AddressCheck = Box<dyn Fn(&url::Url) -> Option<String> + Send + Sync>;
 
+/// The request that the profile with this name makes of a draft, or why it makes none.
+pub type Preview = Box<dyn Fn(&str, Draft) -> Result<serde_json::Value, String> + Send + Sync>;
+
 /// What handlers work with.
 pub struct Context {
     pub store: Store,
@@ -87,7 +93,9 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// By the profile's name, a request as it would be sent.
     pub example_requests: BTreeMap<String, serde_json::Value>,
+    pub preview: Preview,
     pub reference: Reference,
+    pub lanes: LaneWatch,
     /// Who is signed in in a browser.
     pub visits: Visits,
 }
@@ -133,11 +141,12 @@ fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         test_events::operations(),
         replays::operations(),
         jobs::operations(),
+        lanes::operations(),
         usage::operations(),
         event_types::operations(),
         event_type_import::operations(),
         channels::operations(),
-        profiles::operations(),
+        profiles::operations(bytes_max),
         tokens::operations(),
         keys::operations(),
         sessions::operations(),
@@ -317,6 +326,7 @@ mod tests {
             (Method::POST, "/api/v1/app/a/endpoint/e/replay-missing/"),
             (Method::POST, "/api/v1/app/a/endpoint/e/bulk-replay"),
             (Method::GET, "/api/v1/background-task"),
+            (Method::GET, "/api/v1/lane"),
             (Method::GET, "/api/v1/background-task/t"),
             (Method::POST, "/api/v1/background-task/t/cancel"),
             (Method::POST, "/api/v1/stats/usage/app"),
@@ -326,6 +336,7 @@ mod tests {
             (Method::DELETE, "/api/v1/event-type/x.y"),
             (Method::GET, "/api/v1/profile"),
             (Method::GET, "/api/v1/profile/standard"),
+            (Method::POST, "/api/v1/profile/standard/preview"),
             (Method::GET, "/api/v1/token"),
             (Method::DELETE, "/api/v1/token/t"),
             (Method::GET, "/api/v1/app/a/token"),

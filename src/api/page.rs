@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use actix_web::HttpRequest;
@@ -177,6 +178,18 @@ impl<'a> Query<'a> {
             self.problems.add(&["query", name], message);
         }
         found.map(|(_, value)| *value)
+    }
+
+    /// A whole number within bounds.
+    pub fn number(&mut self, name: &str, within: RangeInclusive<usize>) -> Option<usize> {
+        let number = self.get(name)?.parse().ok();
+        let number = number.filter(|number| within.contains(number));
+        if number.is_none() {
+            let (min, max) = within.into_inner();
+            let message = format!("must be a number from {min} to {max}");
+            self.problems.add(&["query", name], message);
+        }
+        number
     }
 
     /// `search`: a text to look for.

@@ -42,6 +42,10 @@ pub struct Target {
 }
 
 impl Target {
+    pub fn into_parts(self) -> (String, Option<BasicAuth>) {
+        (self.url.into(), self.basic_auth)
+    }
+
     /// Sets the URL, and the credentials that stood in it; others stay with their origin.
     pub fn apply_to(self, endpoint: &mut Endpoint) {
         // Nothing can be wrong where no credentials are given beside the URL.

@@ -1,7 +1,7 @@
 //! A request that could have been: for trying a profile when it is compiled, and for showing it.
 //!
-//! The message, the endpoint and the time are always the same. Its payload has every field that the
-//! profile's templates name.
+//! The message, the endpoint and the time are always the same, but for what a draft has in their
+//! place. The example's payload has every field that the profile's templates name.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,13 +11,14 @@ use serde_json::{Map, Value, json};
 
 use super::Settings;
 use super::profile::{Profile, Unrendered};
-use super::render::Prepared;
+use super::render::{MASK, Prepared};
 use super::scope::{Attempt, EXAMPLE, Scope};
 use super::target::Target;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::{Endpoint, EndpointSecret};
 use crate::domain::id::{ApplicationId, EndpointId, MessageId, OrganisationId};
 use crate::domain::message::{Message, Origin};
+use crate::domain::profile::Draft;
 use crate::domain::secret::Secret;
 
 /// 2026-01-31T08:15:30.250Z
@@ -198,14 +199,36 @@ fn unrendered(profile: &Profile, scope: &Scope, payload: &Bytes) -> Vec<Unrender
 
 /// The example's request, as it would be sent; none where the example is not enough for it.
 pub fn request(profile: &Profile, settings: &Settings) -> Option<Value> {
-    let attempt = attempt(profile);
+    draft_request(profile, settings, Draft::default()).ok()
+}
+
+/// The request of an attempt that has these things in place of the example's. The error says why it
+/// cannot be made. Nothing that a caller brought as a secret is shown.
+pub fn draft_request(
+    profile: &Profile,
+    settings: &Settings,
+    draft: Draft,
+) -> Result<Value, String> {
+    let is_own_secret = draft.secret.is_some();
+    // An example's field has a text whatever it is named; a payload that was given is as it is.
+    let is_own_payload = draft.payload.is_some();
+    let attempt = drafted(attempt(profile), draft);
     let message = attempt.message.clone();
     let request = Prepared::new(&attempt.endpoint, settings)
-        .and_then(|prepared| prepared.request(&message, NOW, || Scope::of_example(attempt)))
-        .ok()?;
+        .and_then(|prepared| {
+            prepared.request(&message, NOW, || match is_own_payload {
+                true => Scope::of_attempt(attempt),
+                false => Scope::of_example(attempt),
+            })
+        })
+        .map_err(|failure| failure.detail)?;
     let mut headers: BTreeMap<&str, String> = BTreeMap::new();
     for (name, value) in &request.headers {
-        let value = String::from_utf8_lossy(value.as_bytes());
+        let is_hidden = value.is_sensitive() && (is_own_secret || !profile.sets_header(name));
+        let value = match is_hidden {
+            true => MASK.into(),
+            false => String::from_utf8_lossy(value.as_bytes()),
+        };
         headers.insert(name.as_str(), value.into_owned());
     }
     // This one the client adds.
@@ -215,10 +238,33 @@ pub fn request(profile: &Profile, settings: &Settings) -> Option<Value> {
         .find(|(name, _)| name == "content-length");
     headers.extend(length.map(|(name, value)| (name.as_str(), value.clone())));
     let body = request.body.as_deref().map(String::from_utf8_lossy);
-    Some(json!({
+    Ok(json!({
         "method": request.method.name(),
         "url": request.url,
         "headers": headers,
         "body": body,
     }))
+}
+
+fn drafted(example: Attempt, draft: Draft) -> Attempt {
+    let mut message = (*example.message).clone();
+    let mut endpoint = (*example.endpoint).clone();
+    message.event_type = draft.event_type.unwrap_or(message.event_type);
+    message.payload = draft.payload.unwrap_or(message.payload);
+    message.channels = draft.channels.unwrap_or(message.channels);
+    endpoint.url = draft.url.unwrap_or(endpoint.url);
+    endpoint.basic_auth = draft.basic_auth;
+    endpoint.method = draft.method;
+    endpoint.headers = draft.headers;
+    if let Some(secret) = draft.secret {
+        endpoint.secrets = vec![EndpointSecret {
+            secret,
+            expires_at: None,
+        }];
+    }
+    Attempt {
+        message: Arc::new(message),
+        endpoint: Arc::new(endpoint),
+        ..example
+    }
 }

@@ -51,7 +51,7 @@ use crate::config::{Config, ConfigError};
 use crate::domain::attempt::{FailureKind, Outcome};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::message::Message;
-use crate::domain::profile::Method;
+use crate::domain::profile::{Draft, Method};
 use crate::domain::retry::RetrySchedule;
 
 /// Idle connections per thread above which the clients are replaced at once: file descriptors are
@@ -144,6 +144,16 @@ impl Settings {
         let all = self.profiles.iter();
         all.filter_map(|(name, profile)| Some((name.clone(), example::request(profile, self)?)))
             .collect()
+    }
+
+    /// The request that a profile makes of a draft, in the same form. The error says why there is
+    /// none.
+    pub fn preview(&self, profile: &str, draft: Draft) -> Result<serde_json::Value, String> {
+        let profile = self
+            .profiles
+            .get(profile)
+            .ok_or("The profile is not configured.")?;
+        example::draft_request(profile, self, draft)
     }
 
     /// The error is the name of a profile that is not configured.

@@ -39,7 +39,7 @@ pub const PRODUCT: &str = concat!("postrider/", env!("CARGO_PKG_VERSION"));
 const ENDPOINTS_KEPT: usize = 4096;
 
 /// What is shown in place of a secret.
-const MASK: &str = "***";
+pub const MASK: &str = "***";
 
 /// A request, ready to be sent.
 pub struct Request {

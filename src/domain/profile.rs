@@ -8,11 +8,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
+use actix_web::web::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::attempt::Answer;
+use super::endpoint::BasicAuth;
 use super::retry::RetryRule;
-use super::secret::SecretForm;
+use super::secret::{Secret, SecretForm};
 
 /// What an endpoint may be called with. New ones are appended: the store knows them by their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -68,6 +70,20 @@ pub struct Profile {
     pub headers: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub signatures: Vec<Signature>,
+}
+
+/// What a profile's request is shown for; the example's where absent.
+#[derive(Default)]
+pub struct Draft {
+    pub url: Option<String>,
+    pub basic_auth: Option<BasicAuth>,
+    pub method: Option<Method>,
+    pub secret: Option<Secret>,
+    pub event_type: Option<String>,
+    pub payload: Option<Bytes>,
+    pub channels: Option<Vec<String>>,
+    /// The endpoint's own.
+    pub headers: BTreeMap<String, String>,
 }
 
 impl Default for Profile {

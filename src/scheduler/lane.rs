@@ -313,6 +313,11 @@ impl Lane {
         }
     }
 
+    /// Its last attempts timed out.
+    pub fn is_hanging(&self) -> bool {
+        self.hanging
+    }
+
     pub fn in_flight(&self) -> usize {
         self.in_flight
     }

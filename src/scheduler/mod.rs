@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -69,7 +69,45 @@ pub struct Status {
     pub in_flight: usize,
 }
 
+/// How a lane does, as its worker sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneLook {
+    pub lane: u64,
+    pub in_flight: usize,
+    /// Its last attempts timed out: one at a time is sent.
+    pub hanging: bool,
+    /// Something is due and waits for its turn at a rate.
+    pub throttled: bool,
+}
+
+/// Asks the workers how lanes do.
+#[derive(Clone)]
+pub struct Lanes(Vec<UnboundedSender<WorkerEvent>>);
+
+impl Lanes {
+    /// How these lanes do; those in which nothing goes on may be left out.
+    pub async fn look(&self, lanes: Arc<[u64]>) -> Vec<LaneLook> {
+        let mut looks = Vec::new();
+        let asked: Vec<_> = self
+            .0
+            .iter()
+            .map(|worker| {
+                let (answer, answered) = oneshot::channel();
+                let lanes = lanes.clone();
+                drop(worker.send(WorkerEvent::Look { lanes, answer }));
+                answered
+            })
+            .collect();
+        for answered in asked {
+            // A worker that has stopped knows nothing more.
+            looks.extend(answered.await.unwrap_or_default());
+        }
+        looks
+    }
+}
+
 pub struct Scheduler {
+    lanes: Lanes,
     shared: Arc<Shared>,
     told: Arc<Vec<AtomicU64>>,
     workers: Vec<(JoinHandle<()>, watch::Receiver<Status>)>,
@@ -123,8 +161,10 @@ impl Scheduler {
             senders.push(sender);
             handles.push((handle, status));
         }
+        let lanes = Lanes(senders.clone());
         attach(&store, senders, told.clone(), shared.budget.clone());
         Scheduler {
+            lanes,
             shared,
             told,
             workers: handles,
@@ -174,6 +214,10 @@ impl Scheduler {
             .iter()
             .filter_map(|(_, status)| status.borrow().oldest_due)
             .min()
+    }
+
+    pub fn lanes(&self) -> Lanes {
+        self.lanes.clone()
     }
 
     /// Attempts being sent now.

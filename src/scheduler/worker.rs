@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::lane::{self, Entry, Lane, Readiness};
 use super::loader::{self, Loader, Wish};
 use super::throttle::Rates;
-use super::{Shared, Status};
+use super::{LaneLook, Shared, Status};
 use crate::clock::Timestamp;
 use crate::delivery::{Sender, judge};
 use crate::domain::attempt::{Failure, FailureKind, Outcome, Trigger, Verdict};
@@ -60,6 +60,11 @@ pub enum WorkerEvent {
     },
     /// All lanes in which something waits have been told.
     LanesRead,
+    /// Somebody wants to know how these lanes do.
+    Look {
+        lanes: Arc<[u64]>,
+        answer: oneshot::Sender<Vec<LaneLook>>,
+    },
     Read {
         lane: u64,
         read: Result<(Vec<Entry>, bool)>,
@@ -226,8 +231,27 @@ impl Worker {
         }
     }
 
+    /// How a lane does; nothing where it is not known here.
+    fn look(&self, number: u64) -> Option<LaneLook> {
+        let lane = self.lanes.get(&number)?;
+        let now = self.store.clock().now();
+        // What is due and waits for its alarm waits for its turn at a rate.
+        let is_due = lane.first_due().is_some_and(|due| due <= now);
+        Some(LaneLook {
+            lane: number,
+            in_flight: lane.in_flight(),
+            hanging: lane.is_hanging(),
+            throttled: is_due && self.alarm_of.contains_key(&number),
+        })
+    }
+
     fn take_in(&mut self, event: WorkerEvent) {
         match event {
+            WorkerEvent::Look { lanes, answer } => {
+                // Whoever asked may have gone away.
+                let looks = lanes.iter().filter_map(|number| self.look(*number));
+                drop(answer.send(looks.collect()));
+            }
             WorkerEvent::Stored(news) => {
                 self.handled += 1;
                 let number = match news {

@@ -28,6 +28,7 @@ mod ioffice;
 mod jobs;
 mod jwt;
 mod keys;
+mod lanes;
 mod limits;
 mod messages;
 mod metrics;

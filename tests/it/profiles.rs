@@ -77,14 +77,18 @@ async fn profiles_are_listed_with_what_one_needs_to_choose() {
                 "description",
                 "exampleRequest",
                 "headerNames",
+                "headers",
                 "isDefault",
                 "methods",
                 "name",
                 "retry",
                 "secretForm",
                 "secretHint",
+                "signatures",
+                "standardWebhooks",
                 "success",
                 "timeoutSeconds",
+                "url",
             ]
         );
         let name = profile["name"].as_str().unwrap();
@@ -135,6 +139,38 @@ async fn profiles_are_listed_with_what_one_needs_to_choose() {
         404,
         "not_found",
     );
+}
+
+#[actix_web::test]
+async fn a_profile_shows_how_its_requests_are_signed() {
+    let server = started().await;
+    let one = async |name: &str| server.get(&format!("{PROFILES}/{name}")).await.expect(200);
+    for (name, family) in [("standard", "webhook"), ("svix", "svix")] {
+        let profile = one(name).await;
+        assert_shows(
+            &profile,
+            &[
+                ("standardWebhooks", &format!("{family:?}")),
+                ("signatures", "[]"),
+                ("headers", "{}"),
+                ("url", "null"),
+            ],
+        );
+    }
+    let github = one("github").await;
+    assert_eq!(github["standardWebhooks"], Value::Null);
+    assert_eq!(
+        github["signatures"],
+        json!([{ "header": "X-Hub-Signature-256", "algorithm": "hmac-sha256", "encoding": null,
+            "key": null, "content": null, "prefix": "sha256=", "separator": null, "format": null }])
+    );
+    let shown = github["headers"].as_object().expect("an object");
+    assert_eq!(shown["X-GitHub-Event"], "{{ message.event_type }}");
+    let ioffice = one("ioffice").await;
+    let url = ioffice["url"].as_str().expect("a template");
+    assert!(url.starts_with("{{ endpoint.url }}/"), "{url}");
+    let configured = server.config().profiles["ioffice"].url.clone();
+    assert_eq!(Some(url), configured.as_deref(), "as it is written");
 }
 
 #[actix_web::test]
@@ -394,4 +430,120 @@ async fn an_endpoint_whose_profile_was_taken_away_can_be_given_another() {
     let patched = server.patch(&url, json!({ "profile": "github" })).await;
     assert_eq!(patched.expect(200)["method"], "POST");
     server.post(&rotate, json!({})).await.expect(200);
+}
+
+#[actix_web::test]
+async fn a_preview_is_the_example_but_for_what_is_given() {
+    let server = started().await;
+    let preview = |name: &str| format!("{PROFILES}/{name}/preview");
+    for profile in server.config().profiles.keys() {
+        let shown = server
+            .get(&format!("{PROFILES}/{profile}"))
+            .await
+            .expect(200);
+        let answer = server.post(&preview(profile), json!({})).await.expect(200);
+        assert_eq!(answer, shown["exampleRequest"], "{profile}");
+        let path = preview(profile);
+        let bare = server.call(Method::POST, &path, &[], None).await;
+        assert_eq!(bare.expect(200), answer, "{profile}");
+    }
+    let body = json!({
+        "url": "https://ann:pass@receiver.example/in?a=b",
+        "secret": TEXT_SECRET,
+        "eventType": "order.made",
+        "payload": { "n": 1.50 },
+        "channels": ["c"],
+        "headers": { "X-Site": "7", "X-Api-Key": "hidden" },
+    });
+    let github = server
+        .post(&preview("github"), body.clone())
+        .await
+        .expect(200);
+    assert_eq!(github["method"], "POST");
+    assert_eq!(github["url"], "https://receiver.example/in?a=b");
+    assert_eq!(github["body"], r#"{"n":1.5}"#);
+    assert_shows(
+        &github["headers"],
+        &[
+            ("authorization", r#""***""#),
+            ("host", r#""receiver.example""#),
+            ("content-length", r#""9""#),
+            ("x-site", r#""7""#),
+            ("x-api-key", r#""***""#),
+            ("x-github-event", r#""order.made""#),
+        ],
+    );
+    let mac = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, TEXT_SECRET.as_bytes());
+    let mac = ring::hmac::sign(&mac, br#"{"n":1.5}"#);
+    let hex: String = mac
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let signature = github["headers"]["x-hub-signature-256"].as_str();
+    assert_eq!(signature, Some(format!("sha256={hex}").as_str()));
+    // A secret that is sent as it is, is not shown.
+    let ovcode = server.post(&preview("ovcode"), body).await.expect(200);
+    assert_eq!(ovcode["headers"]["x-api-secret"], "***");
+    assert!(!ovcode.to_string().contains(TEXT_SECRET), "{ovcode}");
+    let get = json!({ "method": "GET" });
+    let ioffice = server.post(&preview("ioffice"), get).await.expect(200);
+    assert_eq!(
+        (&ioffice["method"], &ioffice["body"]),
+        (&json!("GET"), &Value::Null)
+    );
+}
+
+#[actix_web::test]
+async fn a_preview_says_what_does_not_fit() {
+    let server = started().await;
+    for (profile, body, places) in [
+        ("github", json!({ "url": "here" }), vec!["body.url"]),
+        ("github", json!({ "url": 1 }), vec!["body.url"]),
+        ("github", json!({ "method": "GET" }), vec!["body.method"]),
+        ("github", json!({ "method": "BREW" }), vec!["body.method"]),
+        (
+            "standard",
+            json!({ "secret": TEXT_SECRET }),
+            vec!["body.secret"],
+        ),
+        (
+            "github",
+            json!({ "eventType": "a b" }),
+            vec!["body.eventType"],
+        ),
+        (
+            "github",
+            json!({ "channels": ["a b"] }),
+            vec!["body.channels.0"],
+        ),
+        ("github", json!({ "payload": [] }), vec!["body.payload"]),
+        // Its URL has fields of the payload.
+        ("ioffice", json!({ "payload": {} }), vec!["body.payload"]),
+        (
+            "github",
+            json!({ "headers": { "X-GitHub-Event": "x" } }),
+            vec!["body.headers.X-GitHub-Event"],
+        ),
+        (
+            "github",
+            json!({ "url": "", "secret": "x" }),
+            vec!["body.url", "body.secret"],
+        ),
+    ] {
+        let path = format!("{PROFILES}/{profile}/preview");
+        let answer = server.post(&path, body.clone()).await;
+        assert_invalid(&answer, &places);
+        assert!(!answer.text.contains(TEXT_SECRET), "{}", answer.text);
+    }
+    let none = server
+        .post(&format!("{PROFILES}/none/preview"), json!({}))
+        .await;
+    assert_error(&none, 404, "not_found");
+    let max = server.config().limits.payload_bytes;
+    let long = json!({ "payload": { "text": "x".repeat(max) } });
+    let answer = server
+        .post(&format!("{PROFILES}/github/preview"), long)
+        .await;
+    assert_error(&answer, 413, "payload_too_large");
 }

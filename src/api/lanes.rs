@@ -1,0 +1,182 @@
+//! Lanes with work: `/api/v1/lane`.
+//!
+//! The store tells which lanes have something waiting, how much and since when; the scheduler, which
+//! this module does not know, how they do just now.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json as value;
+
+use super::Context;
+use super::access::{Action, Caller};
+use super::error::Failure;
+use super::extract::{json, optional_text, reading, text};
+use super::operation::{Operation, Parameter};
+use super::page::Query;
+use crate::clock::Timestamp;
+use crate::domain::endpoint::Endpoint;
+use crate::domain::id::{ApplicationId, EndpointId, OrganisationId};
+use crate::error::Result;
+use crate::store::Store;
+
+/// How a lane does just now.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LaneNow {
+    pub in_flight: usize,
+    pub hanging: bool,
+    pub throttled: bool,
+}
+
+/// Tells how lanes, by their numbers, do just now; those in which nothing goes on may be left out.
+pub type LaneWatch =
+    Box<dyn Fn(Arc<[u64]>) -> Pin<Box<dyn Future<Output = HashMap<u64, LaneNow>>>> + Send + Sync>;
+
+const LIMIT_MAX: usize = 100;
+const LIMIT_DEFAULT: usize = 50;
+
+/// Further than this, what waits is not counted.
+const COUNTED_MAX: usize = 10_000;
+
+#[derive(Serialize, JsonSchema)]
+struct LanesOut {
+    data: Vec<LaneOut>,
+    /// How many lanes have work in all.
+    total: usize,
+}
+
+/// An endpoint's queue.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct LaneOut {
+    #[serde(serialize_with = "text")]
+    application_id: ApplicationId,
+    application_name: String,
+    #[serde(serialize_with = "text")]
+    endpoint_id: EndpointId,
+    url: String,
+    /// Deliveries that wait, due or not, and those that are being sent.
+    waiting: u64,
+    /// There are more than that: counting ends there.
+    waiting_is_more: bool,
+    /// When the first was due, where that is past.
+    #[serde(serialize_with = "optional_text")]
+    oldest_due_at: Option<Timestamp>,
+    /// When the first is or was due.
+    #[serde(serialize_with = "text")]
+    next_due_at: Timestamp,
+    in_flight: usize,
+    /// Held, because the endpoint is disabled; hanging, where the last attempts timed out and one at a
+    /// time is sent; sending; throttled, where something is due and waits for its turn at a rate;
+    /// else waiting.
+    #[schemars(extend("enum" = ["held", "hanging", "sending", "throttled", "waiting"]))]
+    state: &'static str,
+}
+
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    let limit = value!({
+        "type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT,
+    });
+    vec![
+        Operation::get("/api/v1/lane", "v1.lane.list", web::to(list))
+            .summary("List the lanes that have work")
+            .description(
+                "Each endpoint has a lane, so that none holds up another. Those whose first \
+                 delivery has been due for the longest come first, held ones last.",
+            )
+            .parameters([Parameter::query("limit", "How many are shown.", limit)])
+            .answers::<LanesOut>(200, "The lanes"),
+    ]
+}
+
+/// A lane with work, and when its first delivery is or was due.
+pub struct Head {
+    pub endpoint: Arc<Endpoint>,
+    pub due: Timestamp,
+}
+
+/// The lanes of an organisation that have work: those that send first, by when they are due. Blocks on
+/// the disk.
+pub fn heads(store: &Store, organisation: OrganisationId) -> Result<Vec<Head>> {
+    let mut heads = Vec::new();
+    let mut after = None;
+    while let Some(lane) = store.next_lane(after)? {
+        after = Some(lane);
+        let endpoint = store.catalog().endpoint_by_number(lane).cloned();
+        let Some(endpoint) = endpoint.filter(|one| one.organisation == organisation) else {
+            continue;
+        };
+        if let [first, ..] = &store.waiting(lane, None, 1)?[..] {
+            let due = first.key.due;
+            heads.push(Head { endpoint, due });
+        }
+    }
+    heads.sort_by_key(|head| (head.endpoint.disabled, head.due));
+    Ok(heads)
+}
+
+pub async fn list(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ReadLanes)?;
+    let mut query = Query::of(&request);
+    let limit = query
+        .number("limit", 1..=LIMIT_MAX)
+        .unwrap_or(LIMIT_DEFAULT);
+    query.problems.done()?;
+    let store = context.store.clone();
+    let (heads, total) = reading(move || {
+        let mut heads = heads(&store, caller.organisation)?;
+        let total = heads.len();
+        heads.truncate(limit);
+        let counted = heads.into_iter().map(|head| {
+            let waiting = store.waiting_in_at_most(head.endpoint.number, COUNTED_MAX)?;
+            Ok((head, waiting))
+        });
+        Ok((counted.collect::<Result<Vec<_>>>()?, total))
+    })
+    .await?;
+    let numbers = heads.iter().map(|(head, _)| head.endpoint.number).collect();
+    let looks = (context.lanes)(numbers).await;
+    let now = context.store.clock().now();
+    let catalog = context.store.catalog();
+    let data = heads.iter().map(|(head, waiting)| {
+        let look = looks.get(&head.endpoint.number);
+        let entry = catalog.application_by_id(head.endpoint.application);
+        LaneOut {
+            application_id: head.endpoint.application,
+            application_name: entry.map_or(String::new(), |one| one.application.name.clone()),
+            endpoint_id: head.endpoint.id,
+            url: head.endpoint.url.clone(),
+            waiting: *waiting,
+            waiting_is_more: *waiting >= COUNTED_MAX as u64,
+            oldest_due_at: (head.due <= now).then_some(head.due),
+            next_due_at: head.due,
+            in_flight: look.map_or(0, |look| look.in_flight),
+            state: state(head.endpoint.disabled, look.copied().unwrap_or_default()),
+        }
+    });
+    let data = data.collect();
+    Ok(json(StatusCode::OK, &LanesOut { data, total }))
+}
+
+fn state(disabled: bool, now: LaneNow) -> &'static str {
+    match now {
+        _ if disabled => "held",
+        LaneNow { hanging: true, .. } => "hanging",
+        LaneNow { in_flight: 1.., .. } => "sending",
+        LaneNow {
+            throttled: true, ..
+        } => "throttled",
+        LaneNow { .. } => "waiting",
+    }
+}
