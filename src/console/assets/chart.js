@@ -78,7 +78,7 @@ export function Line({ points, names, unit = '', ...rest }) {
 
 /** Several lines, each of its own kind: series = [['c-line', label, key of the points], ['c-line bad', …]]. */
 export const Lines = ({ points, series, ...rest }) => html`<${Chart} ...${rest} points=${points} series=${series} max=${Math.max(...points.flatMap((p) => series.map(([, , key]) => p[key])))}
-  draw=${({ x, y }) => series.map(([kind, , key]) => points.length > 1 && html`<path class=${kind} d=${`M${points.map((p, i) => `${x(i).toFixed(1)} ${y(p[key]).toFixed(1)}`).join('L')}`} />`)} />`;
+  draw=${({ x, y }) => series.map(([kind, , key]) => points.length > 0 && html`<path class=${kind} d=${`M${points.map((p, i) => `${x(i).toFixed(1)} ${y(p[key]).toFixed(1)}`).join('L')}${points.length > 1 ? '' : 'm-4 0h8'}`} />`)} />`;
 
 /** How many of how many succeeded: a small bar and the percentage. */
 export function Rate({ success, fail }) {
