@@ -51,6 +51,25 @@ const navigation = (page) =>
     .evaluateAll((links) => links.map((link) => link.innerText.trim()));
 
 await run({
+  "what the browser complains of is noticed": async (step) => {
+    const page = await step.page();
+    await page.goto(`${SERVER_URL}/console`);
+    await page.getByLabel("Token").waitFor();
+    await page.evaluate(() => {
+      document.body.insertAdjacentHTML("beforeend", `<p style="color: red">styled</p>`);
+      fetch("http://127.0.0.1:1/").catch(() => {});
+      console.error("spoken");
+      setTimeout(() => {
+        throw new Error("thrown");
+      });
+    });
+    const expected = [/CSP violation: style-src/, /CSP violation: connect-src/, /spoken/, /thrown/];
+    await until("all of it", () =>
+      expected.every((one) => step.problems.some((problem) => one.test(problem))),
+    );
+    step.problems = [];
+  },
+
   "a wrong token is told beside its field; the right one signs in": async (step) => {
     step.allow(401);
     const page = await step.page();
@@ -220,6 +239,31 @@ await run({
     await page.getByText(/link.*(expired|ended|no longer|not valid)|session.*(ended|expired)/i)
       .first()
       .waitFor();
+  },
+
+  "a session that ends leaves what was entered; signing in again goes on with it": async (step) => {
+    step.allow(401);
+    const app = await customer("Forgetful", "forgetful");
+    const key = await owner.post("/token", {
+      name: "Theirs",
+      role: "application",
+      applicationId: app.id,
+    });
+    const page = await step.page();
+    await openPortal(page, await app.link());
+    await page.getByRole("link", { name: "Add Webhook" }).first().click();
+    const field = page.getByLabel("URL", { exact: true });
+    await field.fill(url("/forgetful"));
+    await owner.post(`/auth/app/${app.id}/expire-all`, { expiry: 0 });
+    await page.getByRole("button", { name: "Save" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByLabel("API key").fill(key.token);
+    await dialog.getByRole("button", { name: "Sign in" }).click();
+    await dialog.waitFor({ state: "detached" });
+    assert.equal(await field.inputValue(), url("/forgetful"));
+    await page.getByRole("button", { name: "Save" }).click();
+    await page.getByRole("heading", { level: 1, name: url("/forgetful") }).waitFor();
+    assert.equal((await app.endpoints()).length, 1);
   },
 
   "a link of one customer shows nothing of another": async (step) => {

@@ -107,17 +107,19 @@ Object.assign(steps, {
     await button(dialog(page), "Create link").click();
     const shown = await dialog(page).getByRole("region", { name: "Portal link" }).innerText();
     const at = new URL(shown.trim());
-    assert.equal(at.origin, new URL(SERVER_URL).origin);
+    assert.equal(at.pathname, "/portal");
     const customers = await step.page();
-    await customers.goto(at.href);
+    await customers.goto(SERVER_URL + at.pathname + at.hash);
     await heading(customers, "Webhooks").waitFor();
     await settled(customers);
     assert.equal(await link(customers, "Add Webhook").count(), 0);
     const theirs = new Api(new URLSearchParams(at.hash.slice(1)).get("token"));
     assert.equal((await theirs.fetch("GET", acme.path)).status, 200);
+    await button(dialog(page), "Another link").click();
     await button(dialog(page), "End all links").click();
-    await dialog(page).last().getByText(/signed out at once/).waitFor();
-    await dialog(page).last().getByRole("button", { name: "End all links" }).click();
+    const question = dialog(page).filter({ hasText: "signed out at once" });
+    assert.match(await question.innerText(), /Acme Inc\./);
+    await question.getByRole("button", { name: /End all links of.*Acme Inc\./ }).click();
     await page.getByText(/have ended/).first().waitFor();
     assert.equal((await theirs.fetch("GET", acme.path)).status, 401);
   },
@@ -374,6 +376,37 @@ Object.assign(steps, {
     await job.first().getByRole("button", { name: /^Cancel/ }).click();
     await dialog(page).getByRole("button", { name: /Cancel “Replay”/ }).click();
     await job.first().getByText("Canceled").waitFor();
+    await owner.delete(`${globex.path}/endpoint/${endpoint.id}`);
+  },
+
+  "operational webhooks: added, told, changed, their secret, and deleted": async (step) => {
+    const { globex } = await seeded();
+    const page = await atConsole(step);
+    await open(page, "/console/operational");
+    await heading(page, "No endpoints", 2).waitFor();
+    await button(page, "Add endpoint").click();
+    await dialog(page).getByLabel("URL").fill(url("/operations"));
+    await dialog(page).getByLabel("An endpoint was added").check();
+    await button(dialog(page), "Add endpoint").click();
+    await row(page, url("/operations")).getByText("endpoint.created").waitFor();
+    const endpoint = await globex.endpoint({ url: url("/told") });
+    const [request] = await requestsTo("/operations");
+    assert.equal(JSON.parse(request.body).data.endpointId, endpoint.id);
+    await button(page, `Attempts ${url("/operations")}`).click();
+    await dialog(page).getByText("endpoint.created").waitFor();
+    await button(dialog(page), "Close").click();
+    await button(page, `Secret ${url("/operations")}`).click();
+    await button(dialog(page), "Reveal").click();
+    await dialog(page).getByText(/^whsec_/).waitFor();
+    await button(dialog(page), "Done").click();
+    await button(page, `Edit ${url("/operations")}`).click();
+    await dialog(page).getByLabel("Disabled", { exact: true }).check();
+    await button(dialog(page), "Save").click();
+    await row(page, url("/operations")).getByText("Disabled", { exact: true }).waitFor();
+    await button(page, `Delete ${url("/operations")}`).click();
+    assert.match(await dialog(page).innerText(), /\/operations/);
+    await dialog(page).getByRole("button", { name: /Delete.*operations/ }).click();
+    await row(page, url("/operations")).waitFor({ state: "detached" });
     await owner.delete(`${globex.path}/endpoint/${endpoint.id}`);
   },
 

@@ -2,7 +2,7 @@
 // are, and that lists stay a page long.
 
 import { readdirSync, readFileSync } from "node:fs";
-import { get } from "node:http";
+import { Agent, get } from "node:http";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 
@@ -43,11 +43,12 @@ await concurrently(64, numbers, (number) =>
 );
 console.log(`${ENDPOINTS} endpoints in ${Date.now() - begun} ms`);
 
+const agent = new Agent({ keepAlive: true });
 /** An answer as it comes over the wire. */
 const raw = (path) =>
   new Promise((resolve, reject) => {
     const headers = { "accept-encoding": "gzip, deflate, br" };
-    get(SERVER_URL + path, { headers }, (response) => {
+    get(SERVER_URL + path, { agent, headers }, (response) => {
       const parts = [];
       response.on("data", (part) => parts.push(part));
       response.on("end", () => {
@@ -72,15 +73,11 @@ const timings = (page) =>
       ...performance.getEntriesByType("navigation"),
       ...performance.getEntriesByType("resource"),
     ];
-    return {
-      paint,
-      requests: entries.map(({ name, requestStart, responseStart, responseEnd, ...one }) => ({
-        path: new URL(name).pathname,
-        server: responseEnd - requestStart,
-        end: responseEnd,
-        bytes: one.transferSize,
-      })),
-    };
+    const paths = entries.map(({ name, responseEnd }) => ({
+      path: new URL(name).pathname,
+      at: responseEnd,
+    }));
+    return { paint, paths: paths.filter(({ path }) => !path.startsWith("/api/")) };
   });
 
 /** Counts what the list shows, and how long it took to show it. */
@@ -121,25 +118,32 @@ await run({
     ]) {
       const page = await step.page();
       await enter(page);
-      // Once more with nothing kept: the best of some loads is what the machine can do.
       const client = await page.context().newCDPSession(page);
       const loads = [];
       for (let load = 0; load < 5; load += 1) {
         await client.send("Network.clearBrowserCache");
         await page.goto(`${SERVER_URL}/${surface}`);
         await settled(page);
-        const { paint, requests } = await timings(page);
-        const first = requests.filter((one) => !one.path.startsWith("/api/"));
-        const server = first.reduce((sum, one) => sum + one.server, 0);
-        loads.push({ server, end: Math.max(...first.map((one) => one.end)), paint });
+        loads.push(await timings(page));
       }
-      const best = (name) => Math.min(...loads.map((one) => one[name]));
-      const [server, end, paint] = ["server", "end", "paint"].map(best);
+      const paint = Math.min(...loads.map((one) => one.paint));
+      const end = Math.min(...loads.map((one) => Math.max(...one.paths.map(({ at }) => at))));
+      // How busy the machine is with the browser is not the server's doing, so what is asserted is
+      // what it takes to fetch all that the browser fetched, one after the other.
+      const paths = loads[0].paths.map((one) => one.path);
+      const fetches = [];
+      for (let turn = 0; turn < 5; turn += 1) {
+        const start = performance.now();
+        for (const path of paths) assert.equal((await raw(path)).status, 200, path);
+        fetches.push(performance.now() - start);
+      }
+      const served = Math.min(...fetches);
       console.log(
-        `        ${surface}: ${server.toFixed(0)} ms in all requests for shell and assets, ` +
-          `the last there after ${end.toFixed(0)} ms, first paint after ${paint.toFixed(0)} ms`,
+        `        ${surface}: shell and assets, ${paths.length} requests, are served in ` +
+          `${served.toFixed(0)} ms; in the browser the last is there after ${end.toFixed(0)} ms, ` +
+          `and the first paint after ${paint.toFixed(0)} ms`,
       );
-      assert(server < 100, `shell and assets take ${server} ms of the server's time`);
+      assert(served < 100, `shell and assets take ${served} ms`);
     }
   },
 
