@@ -142,6 +142,7 @@ impl Server {
             config: Arc::new(config),
             addresses: Box::new(move |url| address_rule.url_problem(url)),
             metrics: metrics.clone(),
+            started_at: store.clock().now(),
             example_requests,
             preview: Box::new(move |profile, draft| previewing.preview(profile, draft)),
             reference: api::reference(),
@@ -183,10 +184,7 @@ impl Server {
             let mut ticks = tokio::time::interval(PULSE);
             loop {
                 ticks.tick().await;
-                let oldest = self.scheduler.oldest_due();
-                let now = self.store.clock().now();
-                let age = oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64());
-                self.metrics.oldest_due_seconds.set(age);
+                self.pulse();
                 notify(&[NotifyState::Watchdog]);
             }
         };
@@ -194,6 +192,15 @@ impl Server {
             reason = self.store.failed() => reason,
             () = pulse => unreachable!("the pulse does not end"),
         }
+    }
+
+    /// Brings up to date what is shown and not counted as it happens.
+    pub fn pulse(&self) {
+        let oldest = self.scheduler.oldest_due();
+        let now = self.store.clock().now();
+        let age = oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64());
+        self.metrics.oldest_due_seconds.set(age);
+        self.metrics.sample(now);
     }
 
     /// Stops accepting, lets what is in flight end for as long as `drain_seconds`, makes

@@ -6,10 +6,11 @@
 //! attempts is limited per endpoint and minute, so that neither memory nor output grows with what
 //! customers or receivers do. Payloads, secrets and tokens are never among what is logged.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::Write;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
@@ -57,6 +58,9 @@ pub struct Metrics {
     pub commit_seconds: Histogram,
     /// From a publish accepted until the first byte of the answer of the attempt that delivered it.
     pub publish_to_receipt_seconds: Histogram,
+    /// The same of deliveries that needed one attempt, for [`Metrics::samples`].
+    pub first_receipts: Latencies,
+    samples: Mutex<Samples>,
     /// What the data directory takes on disk.
     pub store_bytes: Gauge,
     /// Files that the database would not make durable; anything but 0 is a defect.
@@ -90,6 +94,8 @@ impl Metrics {
             commit_batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
             commit_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
             publish_to_receipt_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 21)),
+            first_receipts: Latencies::default(),
+            samples: Mutex::default(),
             store_bytes: Gauge::default(),
             blob_files: Gauge::default(),
             store_problems: Gauge::default(),
@@ -163,12 +169,140 @@ impl Metrics {
         self.attempts[place(failure)].inc();
     }
 
+    /// Takes a sample where the last is [`SAMPLE_EVERY`] old; to be called more often than that.
+    pub fn sample(&self, now: Timestamp) {
+        let mut samples = self.samples.lock().expect("no panic while it is held");
+        if !samples.is_due(now) {
+            return;
+        }
+        let attempts = |counters: &[Counter]| counters.iter().map(Counter::get).sum::<u64>();
+        samples.add(
+            now,
+            Totals {
+                accepted: self.accepted.get(),
+                delivered: attempts(&self.attempts[..1]),
+                failed: attempts(&self.attempts[1..]),
+                latencies: self.first_receipts.counts(),
+            },
+        );
+    }
+
+    /// What happened in the last half an hour, oldest first.
+    pub fn samples(&self) -> Vec<Sample> {
+        let samples = self.samples.lock().expect("no panic while it is held");
+        samples.ring.iter().copied().collect()
+    }
+
     /// All metrics in the OpenMetrics text format.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         text::encode(&mut text, &self.registry).expect("writing to a String does not fail");
         text
     }
+}
+
+/// How much time one sample covers, at least.
+const SAMPLE_EVERY: Duration = Duration::from_secs(5);
+/// Half an hour of them.
+const SAMPLES_MAX: usize = 360;
+
+/// What happened since the sample before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    pub at: Timestamp,
+    /// Messages.
+    pub accepted: u64,
+    /// Attempts.
+    pub delivered: u64,
+    pub failed: u64,
+    /// From publish to receipt, of what was delivered at the first attempt: the median, and what 95
+    /// of 100 did not exceed. None where nothing was.
+    pub latency_ms: Option<(f64, f64)>,
+}
+
+#[derive(Debug, Default)]
+struct Samples {
+    ring: VecDeque<Sample>,
+    /// Up to when things were counted, and what there was by then.
+    last: Option<(Timestamp, Totals)>,
+}
+
+#[derive(Debug)]
+struct Totals {
+    accepted: u64,
+    delivered: u64,
+    failed: u64,
+    latencies: [u64; LATENCY_BUCKETS],
+}
+
+impl Samples {
+    fn is_due(&self, now: Timestamp) -> bool {
+        // A clock that was set back begins anew.
+        let since = |at: Timestamp| now < at || now.since(at) >= SAMPLE_EVERY;
+        self.last.as_ref().is_none_or(|(at, _)| since(*at))
+    }
+
+    fn add(&mut self, now: Timestamp, totals: Totals) {
+        if let Some((_, last)) = &self.last {
+            if self.ring.len() == SAMPLES_MAX {
+                self.ring.pop_front();
+            }
+            let latencies = std::array::from_fn(|n| totals.latencies[n] - last.latencies[n]);
+            let part = |part| latency_ms(&latencies, part);
+            self.ring.push_back(Sample {
+                at: now,
+                accepted: totals.accepted - last.accepted,
+                delivered: totals.delivered - last.delivered,
+                failed: totals.failed - last.failed,
+                latency_ms: part(0.5).zip(part(0.95)),
+            });
+        }
+        self.last = Some((now, totals));
+    }
+}
+
+/// Each bucket ends a quarter above the one before, from a tenth of a millisecond to years.
+const LATENCY_BUCKETS: usize = 128;
+const LATENCY_FIRST_MS: f64 = 0.1;
+const LATENCY_STEP: f64 = 1.25;
+
+/// How long things took, in buckets that only count up.
+#[derive(Debug)]
+pub struct Latencies([AtomicU64; LATENCY_BUCKETS]);
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Latencies(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl Latencies {
+    pub fn observe(&self, seconds: f64) {
+        self.0[latency_bucket(seconds * 1e3)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn counts(&self) -> [u64; LATENCY_BUCKETS] {
+        std::array::from_fn(|n| self.0[n].load(Ordering::Relaxed))
+    }
+}
+
+fn latency_bucket(ms: f64) -> usize {
+    // What is no number above zero becomes 0, and what is beyond the last stays there.
+    let steps = (ms / LATENCY_FIRST_MS).log(LATENCY_STEP).ceil();
+    (steps as usize).min(LATENCY_BUCKETS - 1)
+}
+
+/// What this part of them did not exceed, to within an eighth: the middle of its bucket.
+fn latency_ms(counts: &[u64; LATENCY_BUCKETS], part: f64) -> Option<f64> {
+    let all: u64 = counts.iter().sum();
+    let wanted = ((all as f64 * part).ceil() as u64).max(1);
+    let mut seen = 0;
+    let bucket = counts.iter().position(|count| {
+        seen += count;
+        seen >= wanted
+    })?;
+    let ms = LATENCY_FIRST_MS * LATENCY_STEP.powf(bucket as f64 - 0.5);
+    Some((ms * 100.0).round() / 100.0)
 }
 
 /// Where an outcome's counter stands.
@@ -394,6 +528,68 @@ mod tests {
             );
             assert!(text.contains(&line), "{line}{text}");
         }
+    }
+
+    #[test]
+    fn latencies_are_told_to_within_an_eighth() {
+        for ms in [0.1, 0.7, 1.0, 3.3, 20.0, 999.0, 60_000.0, 7_200_000.0] {
+            let latencies = Latencies::default();
+            latencies.observe(ms / 1e3);
+            let told = latency_ms(&latencies.counts(), 0.5).expect("there is one");
+            assert!((told / ms - 1.0).abs() < 0.13, "{ms}: {told}");
+        }
+        for (ms, bucket) in [
+            (f64::NAN, 0),
+            (-1.0, 0),
+            (0.0, 0),
+            (0.05, 0),
+            (1e300, LATENCY_BUCKETS - 1),
+        ] {
+            assert_eq!(latency_bucket(ms), bucket, "{ms}");
+        }
+        let latencies = Latencies::default();
+        assert_eq!(latency_ms(&latencies.counts(), 0.95), None);
+        (0..94).for_each(|_| latencies.observe(0.010));
+        (0..6).for_each(|_| latencies.observe(1.0));
+        let part = |part| latency_ms(&latencies.counts(), part).expect("there are some");
+        assert!((8.0..12.0).contains(&part(0.5)), "{}", part(0.5));
+        assert!((880.0..1130.0).contains(&part(0.95)), "{}", part(0.95));
+    }
+
+    #[test]
+    fn a_sample_has_what_happened_since_the_one_before() {
+        let metrics = Metrics::new();
+        let at = |seconds| Timestamp::from_seconds(1_700_000_000 + seconds);
+        metrics.accepted.inc();
+        metrics.sample(at(0));
+        assert_eq!(metrics.samples(), [], "what was before is nobody's");
+        metrics.accepted.inc_by(3);
+        metrics.attempt(None);
+        metrics.attempt(Some(FailureKind::Timeout));
+        metrics.attempt(Some(FailureKind::WrongAnswer));
+        metrics.sample(at(4));
+        metrics.sample(at(5));
+        metrics.sample(at(9));
+        metrics.sample(at(10));
+        let [first, second] = metrics.samples()[..] else {
+            panic!("{:?}", metrics.samples());
+        };
+        let expected = Sample {
+            at: at(5),
+            accepted: 3,
+            delivered: 1,
+            failed: 2,
+            latency_ms: None,
+        };
+        assert_eq!(first, expected);
+        assert_eq!((second.at, second.accepted), (at(10), 0));
+        for round in 3..400 {
+            metrics.sample(at(5 * round));
+        }
+        assert_eq!(metrics.samples().len(), SAMPLES_MAX);
+        metrics.sample(at(0));
+        let newest = metrics.samples().last().copied();
+        assert_eq!(newest.map(|sample| sample.at), Some(at(0)), "set back");
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub enum Action {
     /// Make links to the portal, and end what they gave.
     ChangeSessions,
     ReadMetrics,
+    /// How the server is, and what is wrong right now.
+    ReadStatus,
     /// The organisation's own endpoints, and everything about them.
     OwnEndpoints,
     /// An application's own tokens, its API keys: list, create, revoke.
@@ -72,7 +74,7 @@ pub enum Action {
 
 impl Action {
     /// All of them, with the names by which pages are told what to show.
-    pub const ALL: [(Action, &str); 24] = [
+    pub const ALL: [(Action, &str); 25] = [
         (Action::ListApplications, "listApplications"),
         (Action::ChangeApplications, "changeApplications"),
         (Action::ReadApplication, "readApplication"),
@@ -94,6 +96,7 @@ impl Action {
         (Action::ChangeGrants, "changeGrants"),
         (Action::ChangeSessions, "changeSessions"),
         (Action::ReadMetrics, "readMetrics"),
+        (Action::ReadStatus, "readStatus"),
         (Action::OwnEndpoints, "ownEndpoints"),
         (Action::OwnKeys, "ownKeys"),
         (Action::ReadLanes, "readLanes"),
@@ -146,6 +149,7 @@ fn permit(role: Role, action: Action) -> Permit {
         Action::ChangeGrants => [Everywhere, Never, Users, Never, Never],
         Action::ChangeSessions => [Everywhere, Never, Never, Never, Never],
         Action::ReadMetrics => [Everywhere, Never, Never, Never, Never],
+        Action::ReadStatus => [Everywhere, Never, Never, Never, Never],
         Action::OwnEndpoints => [Everywhere, Never, Never, Never, Never],
         Action::OwnKeys => [Everywhere, Never, Never, Never, Own],
         Action::ReadLanes => [Everywhere, Never, Everywhere, Never, Never],
@@ -183,6 +187,7 @@ fn session_may(capabilities: Capabilities, action: Action) -> bool {
         | Action::ChangeGrants
         | Action::ChangeSessions
         | Action::ReadMetrics
+        | Action::ReadStatus
         | Action::OwnEndpoints
         | Action::ReadLanes => false,
     }
@@ -609,7 +614,7 @@ mod tests {
             SendMissing,
             OwnKeys,
         ];
-        const NEVER: [Action; 10] = [
+        const NEVER: [Action; 11] = [
             ListApplications,
             ChangeApplications,
             ChangeEventTypes,
@@ -620,6 +625,7 @@ mod tests {
             ChangeGrants,
             ChangeSessions,
             ReadMetrics,
+            ReadStatus,
         ];
         for (capabilities, beside_looking) in [
             (vec![], vec![]),

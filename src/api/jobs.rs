@@ -112,8 +112,12 @@ struct JobOut<'a> {
     progress: ProgressOut,
     #[serde(serialize_with = "optional_text")]
     application_id: Option<ApplicationId>,
+    /// Null where the application is gone by now.
+    application_name: Option<String>,
     #[serde(serialize_with = "optional_text")]
     endpoint_id: Option<EndpointId>,
+    /// Null where the endpoint is gone by now.
+    endpoint_url: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -130,6 +134,8 @@ struct ProgressOut {
     looked_at: u64,
     /// Of those, sent again or counted.
     done: u64,
+    /// How much of the stretch of time is behind it, from 0 to 1; null where that cannot be told.
+    fraction: Option<f64>,
 }
 
 impl<'a> JobOut<'a> {
@@ -161,19 +167,33 @@ impl<'a> JobOut<'a> {
             progress: ProgressOut {
                 looked_at: job.progress.looked_at,
                 done: job.progress.done,
+                fraction: None,
             },
             application_id: replay.map(|replay| replay.application),
+            application_name: None,
             endpoint_id: replay.map(|replay| replay.endpoint),
+            endpoint_url: None,
         }
     }
 
     fn shown(store: &Store, catalog: &Catalog, job: &'a Job) -> Self {
-        JobOut::new(job, pause(store, catalog, job))
+        let replay = job.replay();
+        let application = replay.and_then(|replay| catalog.application_by_id(replay.application));
+        let application = application.map(|entry| &entry.application);
+        let endpoint =
+            replay.and_then(|replay| catalog.endpoint(job.organisation, replay.endpoint));
+        let mut out = JobOut::new(job, pause(store, catalog, job));
+        // There are no messages from before it.
+        let first = application.map_or(Timestamp(0), |application| application.created_at);
+        out.progress.fraction = job.fraction(first);
+        out.application_name = application.map(|application| application.name.clone());
+        out.endpoint_url = endpoint.map(|endpoint| endpoint.url.clone());
+        out
     }
 }
 
 /// Why a job does not go on just now.
-fn pause(store: &Store, catalog: &Catalog, job: &Job) -> Option<String> {
+pub fn pause(store: &Store, catalog: &Catalog, job: &Job) -> Option<String> {
     let replay = job.replay()?;
     let endpoint = catalog.endpoint(job.organisation, replay.endpoint)?;
     match endpoint.disabled {

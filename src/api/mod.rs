@@ -14,6 +14,7 @@ use actix_web::{HttpResponse, web};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::profile::Draft;
 use crate::store::Store;
@@ -62,6 +63,7 @@ mod rules;
 mod sessions;
 mod sign_in;
 mod stats;
+mod status;
 mod target;
 mod test_events;
 mod tokens;
@@ -91,6 +93,7 @@ pub struct Context {
     pub config: Arc<Config>,
     pub addresses: AddressCheck,
     pub metrics: Arc<Metrics>,
+    pub started_at: Timestamp,
     /// By the profile's name, a request as it would be sent.
     pub example_requests: BTreeMap<String, serde_json::Value>,
     pub preview: Preview,
@@ -151,6 +154,7 @@ fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         keys::operations(),
         sessions::operations(),
         sign_in::operations(),
+        status::operations(),
         ovation::operations(),
         own_operations(),
         reference::operations(),
@@ -337,6 +341,7 @@ mod tests {
             (Method::GET, "/api/v1/profile"),
             (Method::GET, "/api/v1/profile/standard"),
             (Method::POST, "/api/v1/profile/standard/preview"),
+            (Method::GET, "/api/v1/status"),
             (Method::GET, "/api/v1/token"),
             (Method::DELETE, "/api/v1/token/t"),
             (Method::GET, "/api/v1/app/a/token"),

@@ -67,15 +67,15 @@ struct ProfileOut<'a> {
     timeout_seconds: u64,
     retry: Retry,
     /// A request as it would be sent.
-    #[schemars(with = "Option<RequestOut>")]
+    #[schemars(with = "Option<RenderedRequestOut>")]
     example_request: Option<&'a Value>,
 }
 
 /// A request, for people to read. Its values are made where requests are.
 #[derive(JsonSchema)]
-#[schemars(rename = "RequestOut")]
+#[schemars(rename = "RenderedRequestOut")]
 #[allow(dead_code, reason = "it describes what is made elsewhere")]
-struct RequestOut {
+struct RenderedRequestOut {
     method: String,
     url: String,
     /// Names in lower case.
@@ -318,7 +318,7 @@ pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         )
         .body_bytes_max(bytes_max.message)
         .may_take::<PreviewIn>()
-        .answers::<RequestOut>(200, "The request"),
+        .answers::<RenderedRequestOut>(200, "The request"),
     ]
 }
 

@@ -127,13 +127,15 @@ impl SimulationIn<'_> {
         flags: &FeatureFlags,
         bytes_max: usize,
     ) -> Option<String> {
-        let Some(name) = &self.event_type else {
-            problems.missing(&["body", "eventType"]);
-            return None;
+        let known = match &self.event_type {
+            Some(name) => known_type(catalog, organisation, flags, name)
+                .map_err(|problem| problems.add(&["body", "eventType"], problem))
+                .ok(),
+            None => {
+                problems.missing(&["body", "eventType"]);
+                None
+            }
         };
-        let known = known_type(catalog, organisation, flags, name)
-            .map_err(|problem| problems.add(&["body", "eventType"], problem))
-            .ok();
         if let Some(payload) = self.payload.map(RawValue::get) {
             if self.overrides.is_some() {
                 let message = "has nothing to change where there is a payload";

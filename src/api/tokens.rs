@@ -129,9 +129,14 @@ struct TokenOut<'a> {
     /// The application that it is limited to.
     #[serde(serialize_with = "optional_text")]
     application_id: Option<ApplicationId>,
+    /// Null where there is none, or it is gone by now.
+    application_name: Option<String>,
     /// What a webhook user sees; other roles have no such list.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint_ids: Option<Vec<EndpointId>>,
+    /// The same with where they belong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoints: Option<Vec<GrantedEndpoint>>,
     #[serde(serialize_with = "text")]
     created_at: Timestamp,
     #[serde(serialize_with = "optional_text")]
@@ -141,17 +146,49 @@ struct TokenOut<'a> {
     last_used_at: Option<Timestamp>,
 }
 
+/// An endpoint that a webhook user sees.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct GrantedEndpoint {
+    #[serde(serialize_with = "text")]
+    id: EndpointId,
+    url: String,
+    #[serde(serialize_with = "text")]
+    application_id: ApplicationId,
+    application_name: String,
+}
+
+/// The application's name, if it exists.
+fn name_of(catalog: &Catalog, application: ApplicationId) -> Option<String> {
+    let entry = catalog.application_by_id(application)?;
+    Some(entry.application.name.clone())
+}
+
 impl<'a> TokenOut<'a> {
     fn new(catalog: &Catalog, token: &'a Token, last_used_at: Option<Timestamp>) -> Self {
-        let exists = |id: &EndpointId| catalog.endpoint(token.organisation, *id).is_some();
-        let grants = || token.grants.iter().copied().filter(exists).collect();
+        let grants = || {
+            let ids = token.grants.iter();
+            let existing = ids.filter_map(|id| catalog.endpoint(token.organisation, *id));
+            existing.map(|endpoint| GrantedEndpoint {
+                id: endpoint.id,
+                url: endpoint.url.clone(),
+                application_id: endpoint.application,
+                application_name: name_of(catalog, endpoint.application).unwrap_or_default(),
+            })
+        };
+        let endpoints: Option<Vec<_>> =
+            (token.role == Role::WebhookUser).then(|| grants().collect());
         TokenOut {
             id: token.id,
             token: None,
             name: &token.name,
             role: token.role.name(),
             application_id: token.application,
-            endpoint_ids: (token.role == Role::WebhookUser).then(grants),
+            application_name: token.application.and_then(|id| name_of(catalog, id)),
+            endpoint_ids: endpoints
+                .as_ref()
+                .map(|endpoints| endpoints.iter().map(|one| one.id).collect()),
+            endpoints,
             created_at: token.created_at,
             expires_at: token.expires_at,
             last_used_at,
@@ -531,6 +568,7 @@ mod tests {
             body,
             serde_json::json!({
                 "id": token.id.to_string(), "name": "n", "role": "owner", "applicationId": null,
+                "applicationName": null,
                 "createdAt": "2023-11-14T22:13:20.000Z", "expiresAt": null, "lastUsedAt": null,
             })
         );

@@ -128,6 +128,21 @@ impl Job {
         self.state == JobState::Running
     }
 
+    /// How far it has come, from 0 to 1, by the time of the message that it has dealt with last; where
+    /// it goes through messages. There are none from before `first`.
+    pub fn fraction(&self, first: Timestamp) -> Option<f64> {
+        if self.state == JobState::Finished {
+            return Some(1.0);
+        }
+        let replay = self.replay()?;
+        let begin = replay.since.max(first);
+        let length = replay.until.since(begin).as_secs_f64();
+        let come = self
+            .behind
+            .map_or(0.0, |last| last.time().since(begin).as_secs_f64());
+        (length > 0.0).then(|| (come / length).min(1.0))
+    }
+
     pub fn replay(&self) -> Option<&Replay> {
         match &self.work {
             Work::Replay(replay) => Some(replay),
@@ -163,6 +178,38 @@ pub fn forgotten<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_replay_has_come_as_far_as_the_message_that_it_dealt_with_last() {
+        let at = |seconds: u64| Timestamp::from_seconds(1_700_000_000 + seconds);
+        let job = |since: u64, behind: Option<u64>, state: JobState| Job {
+            behind: behind.map(|seconds| MessageId::at(at(seconds))),
+            state,
+            ..Job::new(
+                OrganisationId([1; 20]),
+                Work::Replay(Replay {
+                    application: ApplicationId([1; 20]),
+                    endpoint: EndpointId([1; 20]),
+                    which: Which::Failed,
+                    since: at(since),
+                    until: at(200),
+                }),
+                at(0),
+            )
+        };
+        let running = || JobState::Running;
+        for (job, first, expected) in [
+            (job(100, None, running()), 0, Some(0.0)),
+            (job(100, Some(150), running()), 0, Some(0.5)),
+            (job(0, Some(150), running()), 100, Some(0.5)),
+            (job(100, Some(300), running()), 0, Some(1.0)),
+            (job(200, None, running()), 0, None),
+            (job(100, Some(150), JobState::Canceled), 0, Some(0.5)),
+            (job(100, Some(150), JobState::Finished), 0, Some(1.0)),
+        ] {
+            assert_eq!(job.fraction(at(first)), expected, "{job:?}");
+        }
+    }
 
     #[test]
     fn the_oldest_that_are_over_are_forgotten_in_each_organisation() {

@@ -636,10 +636,11 @@ fn finish(
     {
         let waited = outcome.started_at.since(message.first_due()).as_secs_f64();
         let answered = f64::from(outcome.timings.first_byte_us.unwrap_or_default()) / 1e6;
-        shared
-            .metrics
-            .publish_to_receipt_seconds
-            .observe(waited + answered);
+        let took = waited + answered;
+        shared.metrics.publish_to_receipt_seconds.observe(took);
+        if number == 1 {
+            shared.metrics.first_receipts.observe(took);
+        }
     }
     let test = message.is_some_and(|message| message.origin.is_test());
     let line = AttemptLine {

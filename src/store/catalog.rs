@@ -109,6 +109,11 @@ impl Catalog {
         self.organisations.values()
     }
 
+    /// The one that came with the store. Others came into being later, whatever their ids are.
+    pub fn first_organisation(&self) -> Option<&Organisation> {
+        self.organisations().min_by_key(|one| one.created_at)
+    }
+
     pub fn organisation(&self, id: OrganisationId) -> Option<&Organisation> {
         self.organisations.get(&id)
     }

@@ -84,6 +84,64 @@ struct State {
     since: Option<Timestamp>,
     /// Those of the writing that is under way.
     round: Vec<Place>,
+    recent: Recent,
+}
+
+/// Attempts of the running hour and the one before, whether written or not; after a start, of what
+/// happened since.
+#[derive(Default)]
+struct Recent {
+    hour: u64,
+    now: HashMap<u64, Tally>,
+    before: HashMap<u64, Tally>,
+}
+
+/// How attempts ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub succeeded: u64,
+    pub failed: u64,
+}
+
+impl Recent {
+    fn begin(&mut self, hour: u64) {
+        match hour.saturating_sub(self.hour) {
+            0 => return,
+            1 => self.before = std::mem::take(&mut self.now),
+            _ => {
+                self.before.clear();
+                self.now.clear();
+            }
+        }
+        self.hour = hour;
+    }
+
+    fn add(&mut self, (lane, hour): Place, counts: &LaneHour) {
+        self.begin(hour);
+        let tally = match self.hour - hour {
+            0 => self.now.entry(lane).or_default(),
+            1 => self.before.entry(lane).or_default(),
+            _ => return,
+        };
+        tally.succeeded += counts.attempts_succeeded;
+        tally.failed += counts.attempts_failed;
+    }
+
+    /// Lanes of which every attempt failed.
+    fn failing(&mut self, hour: u64) -> Vec<(u64, u64)> {
+        self.begin(hour);
+        let mut tallies = self.before.clone();
+        for (lane, tally) in &self.now {
+            let both = tallies.entry(*lane).or_default();
+            both.succeeded += tally.succeeded;
+            both.failed += tally.failed;
+        }
+        let failing = tallies.into_iter();
+        failing
+            .filter(|(_, tally)| tally.succeeded == 0 && tally.failed > 0)
+            .map(|(lane, tally)| (lane, tally.failed))
+            .collect()
+    }
 }
 
 impl Counters {
@@ -100,6 +158,7 @@ impl Counters {
         state.since.get_or_insert(now);
         for (place, counts) in counted {
             state.unkept.entry(place).or_default().add(&counts);
+            state.recent.add(place, &counts);
         }
     }
 
@@ -193,6 +252,13 @@ impl Store {
         Ok(hours.into_iter().map(named).collect())
     }
 
+    /// Lanes of which every attempt of this hour and the last has failed, and how many that were.
+    /// From memory: what was before the last start is not among it.
+    pub fn failing_lanes(&self) -> Vec<(u64, u64)> {
+        let hour = hour_of(self.inner.clock.now());
+        self.inner.counters.lock().recent.failing(hour)
+    }
+
     /// Everything that was counted is on disk.
     pub fn counters_are_kept(&self) -> bool {
         self.inner.counters.is_empty()
@@ -278,6 +344,34 @@ mod tests {
         }
         assert_eq!(kept, KEPT_AT_A_TIME + 1);
         assert!(counters.is_empty());
+    }
+
+    #[test]
+    fn lanes_fail_whose_every_attempt_of_two_hours_did() {
+        let mut recent = Recent::default();
+        let counts = |succeeded, failed| LaneHour {
+            attempts_succeeded: succeeded,
+            attempts_failed: failed,
+            ..LaneHour::default()
+        };
+        let failing = |recent: &mut Recent, hour| {
+            let mut failing = recent.failing(hour);
+            failing.sort_unstable();
+            failing
+        };
+        recent.add((1, 7), &counts(0, 2));
+        recent.add((2, 7), &counts(1, 9));
+        recent.add((3, 7), &counts(0, 1));
+        assert_eq!(failing(&mut recent, 7), [(1, 2), (3, 1)]);
+        recent.add((1, 8), &counts(0, 1));
+        recent.add((3, 8), &counts(1, 0));
+        recent.add((2, 8), &counts(0, 1));
+        recent.add((4, 7), &counts(0, 5));
+        recent.add((4, 6), &counts(5, 0));
+        assert_eq!(failing(&mut recent, 8), [(1, 3), (4, 5)]);
+        assert_eq!(failing(&mut recent, 9), [(1, 1), (2, 1)]);
+        assert_eq!(failing(&mut recent, 20), []);
+        assert!(recent.now.is_empty() && recent.before.is_empty());
     }
 
     #[test]

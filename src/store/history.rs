@@ -289,6 +289,29 @@ impl Store {
         Ok(deliveries)
     }
 
+    /// The lanes in which something waits, and when the first of it is or was due. A look at each of
+    /// them: blocks on the disk.
+    pub fn lane_heads(&self) -> Result<Vec<(u64, Timestamp)>> {
+        let to = Bound::Excluded(vec![layout::WAITING + 1]);
+        let mut from = layout::lane_prefix(0);
+        let mut heads = Vec::new();
+        loop {
+            // Let go for each, so that the committer never waits for all.
+            let _settled = self.inner.settled();
+            let head = self
+                .inner
+                .live
+                .range(Bound::Included(from), to.clone())
+                .next();
+            let head = head.transpose()?;
+            let Some(head) = head.and_then(|(key, _)| layout::parse_waiting_key(&key)) else {
+                return Ok(heads);
+            };
+            heads.push((head.lane, head.due));
+            from = layout::lane_prefix(head.lane + 1);
+        }
+    }
+
     /// The first lane above `after` in which something waits. Blocks on the disk.
     pub fn next_lane(&self, after: Option<u64>) -> Result<Option<u64>> {
         let from = layout::lane_prefix(after.map_or(0, |lane| lane + 1));

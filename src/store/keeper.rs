@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::queue::{Command, Notify};
-use super::{Inner, Store, export, layout};
+use super::{Inner, Space, Store, export, layout};
 use crate::clock::Timestamp;
 use crate::domain::message::DeliveryKey;
 use crate::error::{Error, Result};
@@ -132,9 +132,19 @@ impl Inner {
 
     pub(super) fn look_at_space(&self) {
         let path = &self.settings.path;
+        let slices = self.slices.list();
+        let mut space = Space {
+            live_bytes: self.live.size_bytes(),
+            slices_bytes: self.slices.size_bytes(),
+            slices: slices.len(),
+            oldest_at: slices.first().map(|(_, record)| record.first),
+            free_bytes: None,
+            blob_files: self.live.blob_files(),
+        };
         match rustix::fs::statvfs(path) {
             Ok(stat) => {
                 let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+                space.free_bytes = Some(free);
                 let low = free < self.settings.min_free_bytes;
                 if low != self.low_space.swap(low, Ordering::Relaxed) {
                     match low {
@@ -148,9 +158,10 @@ impl Inner {
             }
             Err(error) => log::warn!("cannot tell the free space at {}: {error}", path.display()),
         }
-        let bytes = self.live.size_bytes() + self.slices.size_bytes();
+        let bytes = space.live_bytes + space.slices_bytes;
         self.metrics.store_bytes.set(bytes as i64);
-        self.metrics.blob_files.set(self.live.blob_files() as i64);
+        self.metrics.blob_files.set(space.blob_files as i64);
+        *self.space.lock().expect("no panic while it is held") = space;
     }
 
     pub(super) fn run(

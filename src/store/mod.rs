@@ -112,6 +112,21 @@ impl Settings {
     }
 }
 
+/// What the store takes on disk, and what is left there.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Space {
+    /// Queue and registrations.
+    pub live_bytes: u64,
+    /// History.
+    pub slices_bytes: u64,
+    pub slices: usize,
+    /// Since when there is history.
+    pub oldest_at: Option<Timestamp>,
+    /// None where the system does not tell.
+    pub free_bytes: Option<u64>,
+    pub blob_files: usize,
+}
+
 /// Why a store cannot be opened: one clear line each.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -275,6 +290,8 @@ struct Inner {
     commit_began: Mutex<Option<Instant>>,
     /// Free space is below `min_free_bytes`.
     low_space: AtomicBool,
+    /// As the keeper has seen it last.
+    space: Mutex<Space>,
     /// Counts up with every change of registrations, so that an export knows whether it is due.
     catalog_version: AtomicU64,
     /// Lanes of deleted endpoints, whose deliveries are to be forgotten.
@@ -616,6 +633,22 @@ impl Store {
             return Err(low_space(&self.inner.settings));
         }
         Ok(())
+    }
+
+    /// What the store takes on disk, at most a second or so old.
+    pub fn space(&self) -> Space {
+        *self.inner.space.lock().expect("no panic while it is held")
+    }
+
+    /// Whose owner runs the server: the one that came with the store, or the default of the settings.
+    pub fn first_organisation(&self) -> Option<OrganisationId> {
+        let default = self.inner.settings.default_organisation;
+        default.or_else(|| self.catalog().first_organisation().map(|one| one.id))
+    }
+
+    /// Why the store takes nothing more until the next start.
+    pub fn failure(&self) -> Option<String> {
+        self.inner.failure.borrow().clone()
     }
 
     /// Resolves with the reason once the store has failed; the process should then end.

@@ -125,6 +125,7 @@ impl Store {
             waiting_by_slice: Mutex::default(),
             commit_began: Mutex::new(None),
             low_space: AtomicBool::new(false),
+            space: Mutex::default(),
             catalog_version: AtomicU64::new(1),
             orphans: Mutex::default(),
             failure: watch::channel(None).0,
@@ -302,11 +303,7 @@ pub fn reset_owner(settings: &Settings, clock: &Clock) -> Result<PathBuf, OpenEr
         path: path.clone(),
         source,
     };
-    // Others came into being later, whatever their ids are.
-    let first = files
-        .catalog
-        .organisations()
-        .min_by_key(|one| one.created_at);
+    let first = files.catalog.first_organisation();
     let organisation = first.map(|one| one.id);
     let organisation = organisation.ok_or_else(|| OpenError::Damaged {
         path: path.clone(),

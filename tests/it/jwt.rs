@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Receiver, Server, assert_error};
 
 const SECRET: &str = "8KjzRXrKkd9YFcNyqLSIY8JwiaCeRc6W";
-const OTHER: &str = "org_23rb8YdGqMT0qIzpgGwdXfHirMu";
+pub const OTHER: &str = "org_23rb8YdGqMT0qIzpgGwdXfHirMu";
 const HOUR: Duration = Duration::from_secs(3600);
 
-async fn start() -> Server {
+pub async fn start() -> Server {
     Server::start_with(|config| config.auth.jwt_secret = Some(SECRET.to_owned().into())).await
 }
 
@@ -31,11 +31,11 @@ fn signed(
     JwtSecret::from(SECRET.to_owned()).sign(subject, server.now(), end)
 }
 
-fn owner_of(server: &Server, organisation: &str) -> String {
+pub fn owner_of(server: &Server, organisation: &str) -> String {
     signed(server, organisation.parse().unwrap(), None, None)
 }
 
-async fn by(server: &Server, token: &str, method: Method, path: &str, body: Value) -> Answer {
+pub async fn by(server: &Server, token: &str, method: Method, path: &str, body: Value) -> Answer {
     let bearer = format!("Bearer {token}");
     let body = (!body.is_null()).then(|| body.to_string());
     server

@@ -54,6 +54,7 @@ mod sign_in;
 mod signatures;
 mod soundness;
 mod stats;
+mod status;
 mod test_events;
 mod throttle;
 mod tls;

@@ -61,7 +61,8 @@ fn table() -> Vec<Row> {
     vec![
         ("GET", "/api/v1/health", none.clone(), ALL),
         ("GET", "/api/v1/health/ping", none.clone(), [204; 5]),
-        ("GET", "/metrics", none.clone(), [200, 403, 403, 403, 403]),
+        ("GET", "/metrics", none.clone(), OWNERS),
+        ("GET", "/api/v1/status", none.clone(), OWNERS),
         // Applications.
         (
             "GET",
@@ -98,6 +99,7 @@ fn table() -> Vec<Row> {
         // Profiles and tests.
         ("GET", "/api/v1/profile", none.clone(), ALL),
         ("GET", "/api/v1/profile/standard", none.clone(), ALL),
+        ("POST", "/api/v1/profile/standard/preview", json!({}), ALL),
         (
             "POST",
             "/api/v1/app/{role}/endpoint/{endpoint}/send-example",

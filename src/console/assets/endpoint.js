@@ -89,7 +89,7 @@ function pointsOf(series, hours, step) {
     if (one.answered) point.high = Math.max(point.high, one.latencyMsMax);
   }
   // Seconds where milliseconds would have too many digits.
-  const unit = Math.max(...points.map((point) => point.high)) > 10000 ? 1000 : 1;
+  const unit = Math.max(...points.map((point) => point.high)) > 2000 ? 1000 : 1;
   const scaled = (ms) => (ms == null ? null : +(ms / unit).toFixed(unit > 1 ? 2 : 0));
   return [unit > 1 ? ' s' : ' ms', points.map((point) => ({ ...point, label: (step > 1 ? onDay : atHour).format(point.at), value: scaled(point.answered ? point.sum / point.answered : null), high: scaled(point.high) }))];
 }
@@ -111,13 +111,13 @@ function Doing({ where, waiting }) {
       const [success, all] = [sum('success'), sum('success') + sum('fail')];
       return html`<dl class="stats">
         <${Stat} label="Attempts that succeeded" value=${all ? `${success === all ? 100 : Math.min(99.9, (success / all) * 100).toFixed(1).replace('.0', '')} %` : '–'} says=${`${count(success)} of ${count(all)}`} />
-        <${Stat} label="From publishing to answer" value=${sum('answered') ? sayMs(sum('sum') / sum('answered')) : '–'} says="on average, retries included" />
+        <${Stat} label="From due to answered" value=${sum('answered') ? sayMs(sum('sum') / sum('answered')) : '–'} says="on average, without the waits of retries" />
         <${Stat} label="Waiting" value=${count(waiting ?? stats.pending)} says="messages to be sent or retried" />
         <${Stat} label="Failed for good" value=${count(stats.fail)} says="after their last attempt" />
       </dl>
       <div class="split">
         <div class="card"><${Bars} title=${`Attempts per ${week ? '6 hours' : 'hour'}`} points=${points} /></div>
-        <div class="card"><${Line} title="Promptness: from publishing to answer" points=${points} names=${['Average', 'Slowest']} unit=${unit} /></div>
+        <div class="card"><${Line} title="Promptness: from due to answered" points=${points} names=${['Average', 'Slowest']} unit=${unit} /></div>
       </div>`;
     }}<//></section>`;
 }

@@ -13,31 +13,29 @@ const bytes = (n) => {
 
 export default function Overview() {
   const status = useLoad((signal) => api('GET', '/status', null, { signal }), [], { every: 5000 });
+  // What is the whole server's is told to the owner of its first organisation alone.
   return html`<${Page} title="Overview"><${Loaded} of=${{ ...status, loading: false }}>${(now) => html`<div class="stack">
-    <${Problems} of=${now} all=${worstFirst(now)} /><${Numbers} of=${now} /><${Charts} samples=${now.samples} /><${Facts} of=${now} /></div>`}<//><//>`;
+    <${Problems} of=${now} />${now.waiting != null && html`<${Numbers} of=${now} /><${Charts} samples=${now.samples} />`}<${Facts} of=${now} /></div>`}<//><//>`;
 }
 
-const List = ({ of }) => html`<ul class="plain problems">${of.map((one) => html`<li key=${one.kind + (one.endpointId ?? one.taskId ?? one.applicationId)}>
-  <${Badge} kind=${one.severity === 'critical' ? 'bad' : 'warn'}>${one.severity === 'critical' ? 'Critical' : 'Warning'}<//><div><p class="break">${one.message}</p>${about(one)}</div></li>`)}</ul>`;
+const List = ({ of }) => html`<ul class="plain problems">${of.map((one) => html`<li key=${one.kind + (one.endpointId ?? one.taskId)}>
+  <${Badge} kind=${one.severity === 'critical' ? 'bad' : 'warn'}>${one.severity === 'critical' ? 'Critical' : 'Warning'}<//><div>${about(one)}<p class="break">${one.message}</p></div></li>`)}</ul>`;
 
-/** The problems, the critical ones first; with what makes the server unhealthy, where none of them says it. */
-function worstFirst({ problems, health: { reason } }) {
-  const all = reason && !problems.some(({ message }) => message.includes(reason)) ? [{ severity: 'critical', kind: 'health', message: reason }, ...problems] : problems;
-  return all.toSorted((a, b) => (a.severity > b.severity) - (a.severity < b.severity));
+function Problems({ of: { problems, now, health: { reason } } }) {
+  const all = reason && !problems.some(({ severity }) => severity === 'critical') ? [{ severity: 'critical', kind: 'health', message: reason }, ...problems] : problems;
+  return all.length ? html`<section class="card"><h2>What is wrong right now</h2>
+      <${List} of=${all.slice(0, 6)} />${all.length > 6 && html`<details><summary>${count(all.length - 6)} more</summary><${List} of=${all.slice(6)} /></details>`}</section>`
+    : html`<section class="card"><h2>All is well</h2><div class="row"><${Badge} kind="good">OK<//>
+      <p>The store takes writes and has room, no endpoint fails, nothing is late, no job has failed or waits. <span class="muted">Looked at <${Time} at=${now} />.</span></p></div></section>`;
 }
-
-const Problems = ({ of: { now }, all: problems }) => (problems.length ? html`<section class="card"><h2>What is wrong right now</h2>
-    <${List} of=${problems.slice(0, 6)} />${problems.length > 6 && html`<details><summary>${count(problems.length - 6)} more</summary><${List} of=${problems.slice(6)} /></details>`}</section>`
-  : html`<section class="card"><h2>All is well</h2><div class="row"><${Badge} kind="good">OK<//>
-    <p>The store takes writes and has room, no endpoint fails or stands still, nothing is late, no job failed. <span class="muted">Looked at <${Time} at=${now} />.</span></p></div></section>`);
 
 /** The ways to what a problem is about. */
-function about({ applicationId: app, applicationName, endpointId, taskId, kind }) {
+function about({ applicationId: app, applicationName, endpointId, url, taskId, kind }) {
   const ways = [
-    app && endpointId && html`<${EndpointLink} app=${app} id=${endpointId} url="Endpoint" />`, app && html`<${AppLink} id=${app} name=${applicationName} />`,
-    taskId && html`<a href=${`${base}/jobs`}>Jobs</a>`, /lane|late|waiting/.test(kind) && html`<a href=${`${base}/lanes`}>Lanes</a>`,
+    endpointId && (app ? html`<${EndpointLink} app=${app} id=${endpointId} url=${url} />` : html`<a class="break" href=${`${base}/operational`}>${url}</a>`),
+    app && html`<${AppLink} id=${app} name=${applicationName} />`, taskId && html`<a href=${`${base}/jobs`}>Jobs</a>`, kind === 'lane_late' && html`<a href=${`${base}/lanes`}>Lanes</a>`,
   ].filter(Boolean);
-  return ways.length > 0 && html`<p class="small row">${ways}</p>`;
+  return ways.length > 0 && html`<p class="row">${ways}</p>`;
 }
 
 function Numbers({ of: { waiting, inFlight, oldestDueSeconds, samples } }) {
@@ -71,7 +69,7 @@ function Facts({ of: { store, registrations: has, version, startedAt, now } }) {
   const card = (title, facts) => html`<section class="card"><h2>${title}</h2><dl class="facts">${facts.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl></section>`;
   const link = (n, to) => html`<a href=${base + to}>${count(n)}</a>`;
   return html`<div class="cards">
-    ${card('Store', [['Queue', bytes(store.liveBytes)], ['History', `${bytes(store.slicesBytes)} in ${count(store.slices)} ${store.slices === 1 ? 'slice' : 'slices'}`], ['Oldest message', html`<${Time} at=${store.oldestAt} />`], ['Free', bytes(store.freeBytes)]])}
+    ${store && card('Store', [['Queue', bytes(store.liveBytes)], ['History', `${bytes(store.slicesBytes)} in ${count(store.slices)} ${store.slices === 1 ? 'slice' : 'slices'}`], ['Oldest message', html`<${Time} at=${store.oldestAt} />`], ['Free', store.freeBytes == null ? '–' : bytes(store.freeBytes)]])}
     ${card('Registrations', [['Applications', link(has.applications, '/applications')], ['Endpoints', count(has.endpoints)], ['Event types', link(has.eventTypes, '/event-types')], ['Tokens', link(has.tokens, '/tokens')]])}
     ${card('Server', [['Version', version], ['Started', html`<${Time} at=${startedAt} />`], ['Up for', duration(Math.round((Date.parse(now) - Date.parse(startedAt)) / 1000))]])}</div>`;
 }

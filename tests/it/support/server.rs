@@ -184,6 +184,11 @@ impl Server {
         &self.running().store
     }
 
+    /// What the command line's server does every second.
+    pub fn pulse(&self) {
+        self.running().pulse();
+    }
+
     pub fn in_flight(&self) -> usize {
         self.running().scheduler.in_flight()
     }

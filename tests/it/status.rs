@@ -1,0 +1,212 @@
+//! `/api/v1/status`: how the server is, and what is wrong right now.
+
+use std::time::Duration;
+
+use awc::http::Method;
+use serde_json::{Value, json};
+
+use crate::jwt;
+use crate::support::{Receiver, Script, Server, keys};
+
+const STATUS: &str = "/api/v1/status";
+const MINUTE: Duration = Duration::from_secs(60);
+
+async fn status(server: &Server) -> Value {
+    server.get(STATUS).await.expect(200)
+}
+
+/// The problems of this kind.
+fn problems(status: &Value, kind: &str) -> Vec<Value> {
+    let all = status["problems"].as_array().expect("a list").iter();
+    all.filter(|problem| problem["kind"] == kind)
+        .cloned()
+        .collect()
+}
+
+#[actix_web::test]
+async fn a_new_server_is_well_and_says_what_it_has() {
+    let server = Server::start().await;
+    let status = status(&server).await;
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(status["startedAt"], server.now().to_string());
+    assert_eq!(status["now"], status["startedAt"]);
+    assert_eq!(status["health"], json!({ "status": "ok", "reason": null }));
+    assert_eq!(
+        (&status["waiting"], &status["inFlight"]),
+        (&json!(0), &json!(0))
+    );
+    assert_eq!(status["oldestDueSeconds"], 0.0);
+    assert_eq!(status["samples"], json!([]));
+    let one = json!({ "applications": 0, "endpoints": 0, "eventTypes": 0, "tokens": 1 });
+    assert_eq!(status["registrations"], one);
+    let store = &status["store"];
+    assert_eq!(
+        (&store["slices"], &store["blobFiles"]),
+        (&json!(1), &json!(0))
+    );
+    for field in ["liveBytes", "slicesBytes", "freeBytes"] {
+        assert!(store[field].is_u64(), "{field}: {store}");
+    }
+    assert!(store["oldestAt"].is_string(), "{store}");
+    // The tests' settings are those of `--dev`.
+    let [private] = &status["problems"].as_array().expect("a list")[..] else {
+        panic!("{status}");
+    };
+    assert_eq!(private["kind"], "private_addresses");
+    assert_eq!(private["severity"], "warning");
+    let message = private["message"].as_str().expect("a sentence");
+    assert!(message.contains("127.0.0.0/8"), "{message}");
+}
+
+#[actix_web::test]
+async fn samples_tell_of_the_seconds_since_the_one_before() {
+    let receiver = Receiver::answering([200, 500]).await;
+    let server = Server::start().await;
+    server.pulse();
+    server.send_to(&receiver, "first", json!({})).await;
+    server.publish("second", json!({})).await;
+    server.settle().await;
+    server.advance(Duration::from_secs(4));
+    server.pulse();
+    assert_eq!(status(&server).await["samples"], json!([]), "not yet");
+    server.advance(Duration::from_secs(1));
+    let at = server.now();
+    server.pulse();
+    server.settle().await;
+    server.advance(Duration::from_secs(5));
+    server.pulse();
+    let status = status(&server).await;
+    let [first, second] = &status["samples"].as_array().expect("a list")[..] else {
+        panic!("{status}");
+    };
+    assert_eq!(first["at"], at.to_string());
+    assert_eq!(
+        (&first["accepted"], &first["delivered"], &first["failed"]),
+        (&json!(2), &json!(1), &json!(1))
+    );
+    let median = first["latencyMsP50"].as_f64().expect("a number");
+    assert!(median > 0.0 && first["latencyMsP95"] == median, "{first}");
+    // The second message's second attempt; how long a first one took is not known of it.
+    assert_eq!(
+        (&second["accepted"], &second["delivered"], &second["failed"]),
+        (&json!(0), &json!(1), &json!(0))
+    );
+    assert_eq!(second["latencyMsP50"], Value::Null);
+}
+
+#[actix_web::test]
+async fn an_endpoint_is_a_problem_while_nothing_but_failures_comes_of_it() {
+    let failing = Receiver::answering([500, 500]).await;
+    let server = Server::start().await;
+    let endpoint = server.endpoint(&failing).await;
+    let well = Receiver::ok().await;
+    server.endpoint(&well).await;
+    server.publish("a", json!({})).await;
+    server.settle().await;
+    server.advance_to_next_due().await;
+    let [problem] = &problems(&status(&server).await, "endpoint_failing")[..] else {
+        panic!("one endpoint fails");
+    };
+    let app = server.get("/api/v1/app/app").await.expect(200);
+    assert_eq!(
+        problem,
+        &json!({
+            "severity": "warning",
+            "kind": "endpoint_failing",
+            "message": "All 2 attempts of this hour and the last have failed.",
+            "applicationId": app["id"],
+            "applicationName": "app",
+            "endpointId": endpoint,
+            "url": failing.url(),
+            "taskId": null,
+        })
+    );
+    server.advance_to_next_due().await;
+    assert_eq!(
+        problems(&status(&server).await, "endpoint_failing"),
+        [Value::Null; 0]
+    );
+}
+
+#[actix_web::test]
+async fn what_has_been_due_for_long_is_a_problem_and_what_is_held_is_none() {
+    let receiver = Receiver::scripted([], Script::AtGate(200)).await;
+    let server = Server::start_with(|config| {
+        config.delivery.request_timeout_seconds = 3600;
+    })
+    .await;
+    let endpoint = server.endpoint(&receiver).await;
+    let held = server.endpoint(&receiver).await;
+    server.set_disabled("app", &held, true).await;
+    server.publish("a", json!({})).await;
+    receiver.received(1).await;
+    server.advance(5 * MINUTE);
+    assert_eq!(
+        problems(&status(&server).await, "lane_late"),
+        [Value::Null; 0]
+    );
+    server.advance(MINUTE);
+    let [late] = &problems(&status(&server).await, "lane_late")[..] else {
+        panic!("one lane is late");
+    };
+    assert_eq!(
+        (&late["endpointId"], &late["url"]),
+        (&json!(endpoint), &json!(receiver.url()))
+    );
+    assert_eq!(late["message"], "A delivery has been due for 6 minutes.");
+    receiver.open_gate();
+    server.settle().await;
+    assert_eq!(
+        problems(&status(&server).await, "lane_late"),
+        [Value::Null; 0]
+    );
+    let mut server = server;
+    server.leftovers_are_fine();
+}
+
+#[actix_web::test]
+async fn a_paused_task_is_a_problem() {
+    let receiver = Receiver::ok().await;
+    let server = Server::start().await;
+    let endpoint = server.endpoint(&receiver).await;
+    server.set_disabled("app", &endpoint, true).await;
+    let path = format!("/api/v1/app/app/endpoint/{endpoint}/recover");
+    let body = json!({ "since": server.now().to_string() });
+    let task = server.post(&path, body).await.expect(202);
+    let [paused] = &problems(&status(&server).await, "task_paused")[..] else {
+        panic!("one task is paused");
+    };
+    assert_eq!(
+        (&paused["taskId"], &paused["endpointId"]),
+        (&task["id"], &json!(endpoint))
+    );
+}
+
+#[actix_web::test]
+async fn another_organisation_sees_its_own_things_alone() {
+    let receiver = Receiver::answering([500]).await;
+    let server = jwt::start().await;
+    server.send_to(&receiver, "a", json!({})).await;
+    server.pulse();
+    server.advance(Duration::from_secs(5));
+    server.pulse();
+    let other = jwt::owner_of(&server, jwt::OTHER);
+    let body = json!({ "name": "theirs" });
+    let made = jwt::by(&server, &other, Method::POST, "/api/v1/app", body).await;
+    made.expect(201);
+    let theirs = jwt::by(&server, &other, Method::GET, STATUS, Value::Null).await;
+    let theirs = theirs.expect(200);
+    let ours = status(&server).await;
+    assert_eq!(keys(&theirs), keys(&ours));
+    assert_eq!(problems(&ours, "endpoint_failing").len(), 1);
+    assert_eq!(theirs["problems"], json!([]));
+    assert_eq!(theirs["samples"], json!([]));
+    for field in ["waiting", "inFlight", "oldestDueSeconds", "store"] {
+        assert_eq!(theirs[field], Value::Null, "{field}");
+        assert_ne!(ours[field], Value::Null, "{field}");
+    }
+    let counts = json!({ "applications": 1, "endpoints": 0, "eventTypes": 0, "tokens": 0 });
+    assert_eq!(theirs["registrations"], counts);
+    let mut server = server;
+    server.leftovers_are_fine();
+}
