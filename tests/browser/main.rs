@@ -1,0 +1,271 @@
+//! The console and the portal in Chromium, against the real binary.
+//!
+//! Each test starts servers of its own and lets a script drive the pages with Playwright's core
+//! package: `pages.mjs` looks at every page in both widths and themes, `portal.mjs` and
+//! `console.mjs` do what customers and operators do there, `systems.mjs` follows the documents of
+//! the five systems, `access.mjs` has sign-in, roles and frames, and `large.mjs` ten thousand
+//! endpoints and the clock. `lib.mjs` watches every page: what the browser complains of fails. The
+//! scripts print a line a step, and leave screenshots in `target/browser`.
+//!
+//! `tests/browser/prepare` installs what they need there: skipped with a loud line where that was
+//! not done or there is no Chromium, a failure under `CI=true`.
+
+#[path = "../process/mod.rs"]
+mod process;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use process::{Launch, Server, can_run, die_with_parent, say, scratch, until};
+
+/// For a whole script, on a busy machine.
+const DONE_WITHIN: Duration = Duration::from_secs(300);
+
+#[test]
+fn every_page_fits_and_is_accessible() {
+    drive("pages", None, |place| start(launch(place)));
+}
+
+#[test]
+fn customers_set_up_watch_and_test_their_webhooks() {
+    drive("portal", None, |place| start(launch(place)));
+}
+
+#[test]
+fn operators_see_and_change_everything() {
+    drive("console", None, |place| start(launch(place)));
+}
+
+#[test]
+fn ovcodes_document_can_be_followed() {
+    system("ovcode");
+}
+
+#[test]
+fn ocroluss_document_can_be_followed() {
+    system("ocrolus");
+}
+
+#[test]
+fn ovations_document_can_be_followed() {
+    system("ovation");
+}
+
+#[test]
+fn ioffices_document_can_be_followed() {
+    system("ioffice");
+}
+
+#[test]
+fn okhis_document_can_be_followed() {
+    system("okhi");
+}
+
+#[test]
+fn everybody_sees_what_they_may_and_frames_are_refused() {
+    drive("access", None, |place| {
+        // By another name it is another site, too, to which browsers send fewer cookies.
+        let allowed = format!("http://localhost:{}", frames().port());
+        let refused = format!("http://{}", frames());
+        let mut running = start(
+            launch(place)
+                .set("portal.frame_origins", &allowed)
+                .set("console.frame_origins", ""),
+        );
+        running.variables.extend([
+            ("ALLOWED_FRAMES".to_owned(), allowed),
+            ("REFUSED_FRAMES".to_owned(), refused),
+        ]);
+        running
+    });
+}
+
+#[test]
+fn ten_thousand_endpoints_are_a_page_at_a_time() {
+    drive("large", None, |place| {
+        start(launch(place).set("limits.endpoints_per_application_max", 20_000))
+    });
+}
+
+/// Starts `examples/NAME` with its settings and its catalogue, and does the steps named after it.
+fn system(name: &str) {
+    drive("systems", Some(name), |place| {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("examples")
+            .join(name);
+        let running = start(
+            Launch::new(place.join("data"))
+                .config(example.join("config.toml"))
+                .set("portal.name", name),
+        );
+        let server = &running.servers[0];
+        let applied = Command::new(env!("CARGO_BIN_EXE_postrider"))
+            .arg("apply")
+            .arg(example.join("catalogue.toml"))
+            .args(["--dev", "--url", &format!("http://{}", server.api.address)])
+            .env("POSTRIDER_TOKEN", token(server))
+            .current_dir(place)
+            .output()
+            .expect("the binary can be started");
+        assert!(applied.status.success(), "{name}: {applied:?}");
+        running
+    });
+}
+
+/// What a script is given: processes that live as long as it, and variables of its environment.
+#[derive(Default)]
+struct Running {
+    servers: Vec<Server>,
+    variables: Vec<(String, String)>,
+}
+
+/// The settings of an operator who has made the portal their own.
+fn launch(place: &Path) -> Launch {
+    let logo = place.join("logo.svg");
+    std::fs::write(&logo, include_bytes!("logo.svg")).expect("our directory can be written");
+    Launch::new(place.join("data"))
+        .set("portal.name", "Northwind")
+        .set("portal.logo_file", logo.display())
+        .set("portal.accent_color", "#0f766e")
+        .set("portal.profiles", "standard,github,ocrolus,ioffice,okhi")
+        // One retry soon, the next when nobody waits for it any more.
+        .set("delivery.retry_delays_seconds", "1,3600")
+}
+
+fn start(launch: Launch) -> Running {
+    let server = launch.start();
+    Running {
+        variables: vec![
+            (
+                "SERVER_URL".to_owned(),
+                format!("http://{}", server.api.address),
+            ),
+            ("TOKEN".to_owned(), token(&server)),
+        ],
+        servers: vec![server],
+    }
+}
+
+fn token(server: &Server) -> String {
+    let text = std::fs::read_to_string(&server.token_path).expect("the token");
+    text.trim().to_owned()
+}
+
+/// Runs a script to its end, or those of its steps whose names have a word.
+fn drive(script: &str, word: Option<&str>, start: impl FnOnce(&Path) -> Running) {
+    let tools = tools();
+    let name = format!("{script} {}", word.unwrap_or_default());
+    let name = name.trim_end();
+    if !can_run(&format!("browser, {name}"), missing(&tools)) {
+        return;
+    }
+    // What measures the machine has it alone.
+    static MACHINE: RwLock<()> = RwLock::new(());
+    let (_alone, _shared) = match script {
+        "large" => (
+            Some(MACHINE.write().unwrap_or_else(PoisonError::into_inner)),
+            None,
+        ),
+        _ => (
+            None,
+            Some(MACHINE.read().unwrap_or_else(PoisonError::into_inner)),
+        ),
+    };
+    let directory = scratch();
+    let running = start(directory.path());
+
+    let output = directory.path().join("output");
+    let file = std::fs::File::create(&output).expect("a file in our directory");
+    let copy = file.try_clone().expect("a second handle to it");
+    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
+    let mut command = Command::new("node");
+    command
+        .arg(suite.join(format!("{script}.mjs")))
+        .args(word)
+        .envs(running.variables.iter().map(|(name, value)| (name, value)))
+        .env("OUTPUT", &tools)
+        // Where Chromium's own profiles go, too.
+        .env("TMPDIR", directory.path())
+        .stdout(file)
+        .stderr(copy);
+    die_with_parent(&mut command);
+    let mut driver = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    let status = until(DONE_WITHIN, || {
+        driver.try_wait().expect("our child can be waited for")
+    });
+    if status.is_none() {
+        let _ = driver.kill();
+        let _ = driver.wait();
+    }
+    let printed = std::fs::read_to_string(&output).expect("what the script printed");
+    say(&format!("{name}:\n{printed}"));
+    let logs = running.servers.iter().map(|server| server.api.log());
+    assert!(
+        status.is_some_and(|status| status.success()),
+        "{name}: {status:?}; the servers' logs:\n{}",
+        logs.collect::<Vec<_>>().join("\n\n")
+    );
+}
+
+/// Serves, on an origin of its own and until the process ends, a page that holds in a frame the
+/// URL that its query is, with `%23` for the `#` that browsers would keep to themselves.
+fn frames() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port on loopback");
+    let address = listener.local_addr().expect("a bound listener");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // A browser also opens connections that it does not use.
+            std::thread::spawn(move || answer_with_frame(stream));
+        }
+    });
+    address
+}
+
+fn answer_with_frame(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    for line in BufReader::new(stream.try_clone()?).lines() {
+        match line? {
+            line if line.is_empty() => break,
+            line => head.push(line),
+        }
+    }
+    let target = head.first().and_then(|line| line.split(' ').nth(1));
+    let framed = target.and_then(|target| target.strip_prefix("/?"));
+    let framed = framed.map(|url| url.replace("%23", "#"));
+    let page = match framed {
+        Some(url) => format!(
+            "<!doctype html><html lang=en><title>A platform</title>\
+             <iframe title=Webhooks width=1000 height=700 src=\"{url}\"></iframe>"
+        ),
+        None => String::new(),
+    };
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n{page}",
+        page.len()
+    )
+}
+
+/// Where `tests/browser/prepare` installs, and screenshots go.
+fn tools() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
+    target.expect("the target directory").join("browser")
+}
+
+fn missing(tools: &Path) -> Option<String> {
+    let chromium = std::env::var_os("CHROMIUM").unwrap_or_else(|| "/usr/bin/chromium".into());
+    if !tools.join("prepared").exists() {
+        Some("run tests/browser/prepare, which needs node, npm and chromium".to_owned())
+    } else if !Path::new(&chromium).exists() {
+        Some(format!("there is no {}", chromium.display()))
+    } else {
+        None
+    }
+}
