@@ -76,9 +76,11 @@ async fn jobs_are_listed_in_pages_and_by_filters() {
         keys(&shown),
         [
             "applicationId",
+            "applicationName",
             "createdAt",
             "data",
             "endpointId",
+            "endpointUrl",
             "id",
             "progress",
             "reason",
@@ -205,7 +207,10 @@ async fn usage_counts_messages_and_where_they_went() {
         { "appId": ids[1], "appUid": "quiet", "messageDestinations": 0, "messages": 0 },
     ] });
     assert_eq!(job["data"], expected);
-    assert_eq!(job["progress"], json!({ "lookedAt": 2, "done": 2 }));
+    assert_eq!(
+        job["progress"],
+        json!({ "lookedAt": 2, "done": 2, "fraction": 1.0 })
+    );
     let job = job["id"].as_str().unwrap().to_owned();
     let server = server.restart().await;
     assert_eq!(status_of(&server, &job).await["data"], expected);

@@ -274,7 +274,7 @@ async fn secrets_follow_the_profile() {
         assert_invalid(&refused, &["body.key"]);
         assert_eq!(secret(&server, &generated).await, new, "{profile}");
         let rotated = server.post(&rotate, json!({ "key": good })).await;
-        assert_eq!(rotated.expect(200), json!({ "key": good }));
+        assert_eq!(rotated.expect(200)["key"], good);
     }
 }
 

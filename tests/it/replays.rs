@@ -65,7 +65,10 @@ async fn what_failed_for_good_is_recovered_and_nothing_else() {
 
     let job = over(&server, begun["id"].as_str().unwrap()).await;
     assert_eq!(job["data"], json!({ "messagesSent": 1 }));
-    assert_eq!(job["progress"], json!({ "lookedAt": 2, "done": 1 }));
+    assert_eq!(
+        job["progress"],
+        json!({ "lookedAt": 2, "done": 1, "fraction": 1.0 })
+    );
     server.settle().await;
     assert_eq!(sent(&receiver.requests()[4..]), [messages[2].as_str()]);
     assert_eq!(
@@ -205,7 +208,10 @@ async fn a_restart_in_the_middle_repeats_nothing_and_leaves_nothing_out() {
         server = server.restart().await;
     }
     let job = over(&server, &job).await;
-    assert_eq!(job["progress"], json!({ "lookedAt": COUNT, "done": COUNT }));
+    assert_eq!(
+        job["progress"],
+        json!({ "lookedAt": COUNT, "done": COUNT, "fraction": 1.0 })
+    );
     server.settle().await;
     // Oldest first, but for the few that are on their way side by side.
     assert_eq!(sorted(sent(&receiver.requests())), messages);

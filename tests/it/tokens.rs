@@ -8,11 +8,13 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Receiver, Server, assert_error, assert_invalid, assert_pages, keys};
 
 const TOKENS: &str = "/api/v1/token";
-const KEYS: [&str; 6] = [
+const KEYS: [&str; 8] = [
     "applicationId",
+    "applicationName",
     "createdAt",
     "expiresAt",
     "id",
+    "lastUsedAt",
     "name",
     "role",
 ];
