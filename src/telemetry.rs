@@ -559,7 +559,7 @@ mod tests {
     #[test]
     fn a_sample_has_what_happened_since_the_one_before() {
         let metrics = Metrics::new();
-        let at = |seconds| Timestamp::from_seconds(1_700_000_000 + seconds);
+        let at = |seconds: u64| Timestamp::from_seconds(1_700_000_000 + seconds);
         metrics.accepted.inc();
         metrics.sample(at(0));
         assert_eq!(metrics.samples(), [], "what was before is nobody's");

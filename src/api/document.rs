@@ -15,7 +15,7 @@ use super::error::{InvalidBody, OtherBody};
 use super::operation::{Answer, Content, Operation};
 
 /// The document's sections, in their order.
-const TAGS: [(&str, &str); 18] = [
+const TAGS: [(&str, &str); 19] = [
     (
         "application",
         "One customer of yours each: it has endpoints, and messages are published for it.",
@@ -44,6 +44,7 @@ const TAGS: [(&str, &str); 18] = [
         "Work that goes on behind an answer, such as sending many messages again.",
     ),
     ("lane", "What waits for which endpoint."),
+    ("status", "How the server is, and what is wrong right now."),
     ("statistics", "How much was published."),
     (
         "operational-webhook",

@@ -84,10 +84,10 @@ pub struct EndpointIn {
     /// a new endpoint has none. A change to it ends the old one at once: rotate it instead.
     pub secret: Patch<String>,
     /// Sent along with every request. A value whose name says that it is sensitive is not shown
-    /// again.
-    pub headers: Patch<BTreeMap<String, String>>,
+    /// again. Replaced as a whole; null in place of a value keeps the one that is there.
+    pub headers: Patch<BTreeMap<String, Option<String>>>,
     /// As `headers`; none of these values is shown again.
-    pub auth_headers: Patch<BTreeMap<String, String>>,
+    pub auth_headers: Patch<BTreeMap<String, Option<String>>>,
     pub basic_auth: Patch<BasicAuthIn>,
     /// What requests look like, by the name of a wire profile; the server's default where null.
     pub profile: Patch<String>,
@@ -137,8 +137,8 @@ pub struct Checked {
     metadata: Patch<BTreeMap<String, String>>,
     throttle_rate: Patch<u16>,
     secret: Option<String>,
-    headers: Patch<BTreeMap<String, String>>,
-    auth_headers: Patch<BTreeMap<String, String>>,
+    headers: Patch<BTreeMap<String, Option<String>>>,
+    auth_headers: Patch<BTreeMap<String, Option<String>>>,
     basic_auth: Patch<BasicAuthIn>,
     profile: Patch<String>,
     /// The profiles that may be chosen, where not all are.
@@ -273,8 +273,19 @@ impl Checked {
         self.metadata.apply_to(&mut endpoint.metadata);
         self.throttle_rate
             .apply_to_optional(&mut endpoint.throttle_rate);
-        self.headers.apply_to(&mut endpoint.headers);
-        self.auth_headers.apply_to(&mut endpoint.auth_headers);
+        replace_headers(
+            &mut problems,
+            "headers",
+            self.headers,
+            &mut endpoint.headers,
+        );
+        let auth_headers = &mut endpoint.auth_headers;
+        replace_headers(
+            &mut problems,
+            "authHeaders",
+            self.auth_headers,
+            auth_headers,
+        );
         self.profile.apply_to_optional(&mut endpoint.profile);
         self.method.apply_to_optional(&mut endpoint.method);
         self.retry.apply_to_optional(&mut endpoint.retry);
@@ -297,6 +308,30 @@ impl Checked {
             None => {}
         }
         problems.done()
+    }
+}
+
+/// Replaces headers as a whole; one without a value keeps what it has, which callers may not see.
+fn replace_headers(
+    problems: &mut Problems,
+    field: &str,
+    named: Patch<BTreeMap<String, Option<String>>>,
+    headers: &mut BTreeMap<String, String>,
+) {
+    let named = match named {
+        Patch::Absent => return,
+        Patch::Null => BTreeMap::new(),
+        Patch::Set(named) => named,
+    };
+    let mut before = std::mem::take(headers);
+    for (name, value) in named {
+        match value.or_else(|| before.remove(&name)) {
+            Some(value) => drop(headers.insert(name, value)),
+            None => {
+                let message = "needs a value: there is none to keep";
+                problems.add(&["body", field, &name], message);
+            }
+        }
     }
 }
 

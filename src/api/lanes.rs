@@ -22,7 +22,7 @@ use super::operation::{Operation, Parameter};
 use super::page::Query;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
-use crate::domain::id::{ApplicationId, EndpointId, OrganisationId};
+use crate::domain::id::{ApplicationId, EndpointId};
 use crate::error::Result;
 use crate::store::Store;
 
@@ -55,9 +55,10 @@ struct LanesOut {
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct LaneOut {
-    #[serde(serialize_with = "text")]
-    application_id: ApplicationId,
-    application_name: String,
+    /// Null for the organisation's own endpoints, which owners alone see.
+    #[serde(serialize_with = "optional_text")]
+    application_id: Option<ApplicationId>,
+    application_name: Option<String>,
     #[serde(serialize_with = "text")]
     endpoint_id: EndpointId,
     url: String,
@@ -97,27 +98,26 @@ pub fn operations() -> Vec<Operation> {
 }
 
 /// A lane with work, and when its first delivery is or was due.
-pub struct Head {
-    pub endpoint: Arc<Endpoint>,
-    pub due: Timestamp,
+struct Head {
+    endpoint: Arc<Endpoint>,
+    due: Timestamp,
 }
 
-/// The lanes of an organisation that have work: those that send first, by when they are due. Blocks on
-/// the disk.
-pub fn heads(store: &Store, organisation: OrganisationId) -> Result<Vec<Head>> {
-    let mut heads = Vec::new();
-    let mut after = None;
-    while let Some(lane) = store.next_lane(after)? {
-        after = Some(lane);
-        let endpoint = store.catalog().endpoint_by_number(lane).cloned();
-        let Some(endpoint) = endpoint.filter(|one| one.organisation == organisation) else {
-            continue;
-        };
-        if let [first, ..] = &store.waiting(lane, None, 1)?[..] {
-            let due = first.key.due;
-            heads.push(Head { endpoint, due });
-        }
-    }
+/// The lanes that have work and whose endpoints the caller sees: those that send first, by when they
+/// are due. Blocks on the disk.
+fn heads(store: &Store, caller: &Caller) -> Result<Vec<Head>> {
+    let sees_own = caller.may(Action::OwnEndpoints).is_ok();
+    let all = store.lane_heads()?;
+    let catalog = store.catalog();
+    let seen = all.into_iter().filter_map(|(lane, due)| {
+        let endpoint = catalog.endpoint_by_number(lane)?;
+        let sees = caller.sees_endpoint(&catalog, endpoint);
+        (sees && (sees_own || !endpoint.is_operational())).then(|| Head {
+            endpoint: endpoint.clone(),
+            due,
+        })
+    });
+    let mut heads: Vec<Head> = seen.collect();
     heads.sort_by_key(|head| (head.endpoint.disabled, head.due));
     Ok(heads)
 }
@@ -135,11 +135,11 @@ pub async fn list(
     query.problems.done()?;
     let store = context.store.clone();
     let (heads, total) = reading(move || {
-        let mut heads = heads(&store, caller.organisation)?;
+        let mut heads = heads(&store, &caller)?;
         let total = heads.len();
         heads.truncate(limit);
         let counted = heads.into_iter().map(|head| {
-            let waiting = store.waiting_in_at_most(head.endpoint.number, COUNTED_MAX)?;
+            let waiting = store.waiting_in_at_most(head.endpoint.number, COUNTED_MAX + 1)?;
             Ok((head, waiting))
         });
         Ok((counted.collect::<Result<Vec<_>>>()?, total))
@@ -152,13 +152,14 @@ pub async fn list(
     let data = heads.iter().map(|(head, waiting)| {
         let look = looks.get(&head.endpoint.number);
         let entry = catalog.application_by_id(head.endpoint.application);
+        let entry = entry.filter(|_| !head.endpoint.is_operational());
         LaneOut {
-            application_id: head.endpoint.application,
-            application_name: entry.map_or(String::new(), |one| one.application.name.clone()),
+            application_id: entry.map(|one| one.application.id),
+            application_name: entry.map(|one| one.application.name.clone()),
             endpoint_id: head.endpoint.id,
             url: head.endpoint.url.clone(),
-            waiting: *waiting,
-            waiting_is_more: *waiting >= COUNTED_MAX as u64,
+            waiting: (*waiting).min(COUNTED_MAX as u64),
+            waiting_is_more: *waiting > COUNTED_MAX as u64,
             oldest_due_at: (head.due <= now).then_some(head.due),
             next_due_at: head.due,
             in_flight: look.map_or(0, |look| look.in_flight),

@@ -394,3 +394,40 @@ async fn basic_auth_is_sent_and_a_password_stays_with_its_name_and_origin() {
     assert_eq!(cleared.expect(200)["basicAuth"], Value::Null);
     sent(None).await;
 }
+
+#[actix_web::test]
+async fn a_header_without_a_value_keeps_the_one_that_it_has() {
+    let receiver = Receiver::ok().await;
+    let server = Server::start().await;
+    let body = json!({
+        "url": receiver.url(), "authHeaders": { "X-Pass": "one", "X-Other": "two" },
+        "headers": { "X-Token": "three" },
+    });
+    let endpoint = server.endpoint_of("app", body).await;
+    let path = format!("/api/v1/app/app/endpoint/{endpoint}");
+    let change = json!({
+        "authHeaders": { "X-Pass": null, "X-New": "four" },
+        "headers": { "X-Token": null },
+    });
+    let changed = server.patch(&path, change).await.expect(200);
+    assert_eq!(changed["authHeaderNames"], json!(["X-New", "X-Pass"]));
+    server.publish("a", json!({})).await;
+    server.settle().await;
+    let request = &receiver.requests()[0];
+    for (name, value) in [
+        ("x-pass", Some("one")),
+        ("x-new", Some("four")),
+        ("x-token", Some("three")),
+        ("x-other", None),
+    ] {
+        assert_eq!(request.header(name), value, "{name}");
+    }
+    let unknown = json!({ "authHeaders": { "X-Gone": null } });
+    assert_invalid(
+        &server.patch(&path, unknown).await,
+        &["body.authHeaders.X-Gone"],
+    );
+    let made = json!({ "url": receiver.url(), "headers": { "X-A": null } });
+    let answer = server.post("/api/v1/app/app/endpoint", made).await;
+    assert_invalid(&answer, &["body.headers.X-A"]);
+}

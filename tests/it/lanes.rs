@@ -5,6 +5,7 @@ use std::time::Duration;
 use awc::http::Method;
 use serde_json::{Value, json};
 
+use crate::jwt;
 use crate::support::{Receiver, Script, Server, assert_invalid, wait_until};
 
 async fn lanes(server: &Server) -> Vec<Value> {
@@ -75,5 +76,39 @@ async fn lanes_with_work_are_listed_with_their_heads_the_worst_first() {
             .call_as(token, Method::GET, "/api/v1/lane", None)
             .await;
         assert_eq!(answer.status, status, "{role}");
+    }
+}
+
+#[actix_web::test]
+async fn own_endpoints_are_shown_to_owners_and_nothing_to_other_organisations() {
+    let receiver = Receiver::answering([500]).await;
+    let mut server = jwt::start().await;
+    server.leftovers_are_fine();
+    let own = json!({ "url": receiver.url(), "eventTypes": ["endpoint.created"] });
+    let own = server
+        .post("/api/v1/operational-webhook/endpoint", own)
+        .await;
+    let own = own.expect(201);
+    server
+        .endpoint_of("app", json!({ "url": receiver.url() }))
+        .await;
+    server.settle().await;
+    let [lane] = &lanes(&server).await[..] else {
+        panic!("the own endpoint waits");
+    };
+    assert_eq!(lane["endpointId"], own["id"]);
+    assert_eq!(
+        (&lane["applicationId"], &lane["applicationName"]),
+        (&Value::Null, &Value::Null)
+    );
+    let admin = json!({ "name": "t", "role": "webhook_admin" });
+    let admin = server.post("/api/v1/token", admin).await.expect(201);
+    let admin = admin["token"].as_str().expect("a text").to_owned();
+    let other = jwt::owner_of(&server, jwt::OTHER);
+    for token in [admin, other] {
+        let answer = server
+            .call_as(&token, Method::GET, "/api/v1/lane", None)
+            .await;
+        assert_eq!(answer.expect(200), json!({ "data": [], "total": 0 }));
     }
 }

@@ -63,6 +63,12 @@ fn table() -> Vec<Row> {
         ("GET", "/api/v1/health/ping", none.clone(), [204; 5]),
         ("GET", "/metrics", none.clone(), OWNERS),
         ("GET", "/api/v1/status", none.clone(), OWNERS),
+        (
+            "GET",
+            "/api/v1/lane",
+            none.clone(),
+            [200, 403, 200, 403, 403],
+        ),
         // Applications.
         (
             "GET",

@@ -76,8 +76,8 @@ function Portal({ app, onClose, done }) {
     () => api('POST', path`/auth/app/${app.id}/expire-all`, {})).then((yes) => yes && done(`All portal links of ${app.name} have ended.`));
   if (link) {
     return html`<${Dialog} title=${title} onClose=${onClose} foot=${html`<${Button} onClick=${() => setLink(null)}>Another link<//><${Button} kind="primary" onClick=${onClose}>Done<//>`}>
-      <p>Who opens this link is signed in to the portal of ${app.name}. It works until <${Time} at=${new Date(link.until).toISOString()} exact /> and is shown only now.</p>
-      <${Code} text=${link.url} label="Portal link" /><//>`;
+      <p>Whoever opens this link is signed in. It works until <${Time} at=${new Date(link.until).toISOString()} exact /> and is shown only now.</p>
+      <div class="wrap"><${Code} text=${link.url} label="Portal link" /></div><//>`;
   }
   return html`<${FormDialog} title=${title} form=${form} onClose=${onClose} onSubmit=${create} submit="Create link" guard=${false}>
     <${Field} label="The link works for" name="expiry" type="select" options=${[['3600', '1 hour'], ['86400', '1 day'], ['604800', '7 days']]} />

@@ -26,7 +26,8 @@ export default function Jobs() {
   });
   const columns = [
     col('Job', ({ task: kind, id }) => html`<span title=${id}>${tasks[kind] ?? kind}</span>`),
-    col('For', ({ applicationId: app, applicationName, endpointId, endpointUrl }) => (app ? html`<div>${endpointId && html`<${EndpointLink} app=${app} id=${endpointId} url=${endpointUrl} /><br />`}<${AppLink} id=${app} name=${applicationName ?? null} /></div>` : html`<span class="muted">All</span>`)),
+    col('For', ({ applicationId: app, applicationName, endpointId, endpointUrl }) => (!app || !applicationName ? html`<span class="muted">${app ? 'A deleted application' : 'All'}</span>`
+      : html`<div>${endpointUrl ? html`<${EndpointLink} app=${app} id=${endpointId} url=${endpointUrl} />` : endpointId && html`<span class="muted">A deleted endpoint</span>`}<br /><${AppLink} id=${app} name=${applicationName} /></div>`)),
     col('State', ({ state, reason }) => html`<div><${Status} of=${state} />${reason && html`<p class="small muted">${reason}</p>`}</div>`),
     col('Progress', (job) => html`<div>${runs(job) && html`<progress aria-label=${`${tasks[job.task]}: progress`} value=${job.progress.fraction ?? null}></progress>`}
       <p class="small">${count(job.progress.done)} ${job.endpointId ? 'sent' : 'counted'}, ${count(job.progress.lookedAt)} looked at</p></div>`),

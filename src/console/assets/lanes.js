@@ -2,19 +2,23 @@
 
 import { list } from './api.js';
 import { AppLink, EndpointLink, Listing, col } from './operator.js';
-import { Page, Status, Time, count, html, useLoad } from './ui.js';
+import { Page, Status, Time, base, count, html, useLoad } from './ui.js';
+
+const because = { held: 'The endpoint is disabled', hanging: 'Time-outs: one at a time', throttled: 'At its rate limit' };
 
 export default function Lanes() {
   const lanes = useLoad((signal) => list('/lane', { limit: 100 }, { signal }), [], { every: 5000 });
   const columns = [
-    col('Endpoint', ({ applicationId: app, applicationName, endpointId, url }) => html`<${EndpointLink} app=${app} id=${endpointId} url=${url} /><br /><span class="small"><${AppLink} id=${app} name=${applicationName} /></span>`),
-    col('State', ({ state }) => html`<${Status} of=${state} />`),
+    col('Endpoint', ({ applicationId: app, applicationName, endpointId, url }) => (app
+      ? html`<${EndpointLink} app=${app} id=${endpointId} url=${url} /><br /><span class="small"><${AppLink} id=${app} name=${applicationName} /></span>` : html`<a class="break" href=${`${base}/operational`}>${url}</a><br /><span class="small muted">Operational webhook</span>`)),
+    col('State', ({ state }) => html`<div><${Status} of=${state} />${because[state] && html`<p class="small muted">${because[state]}</p>`}</div>`),
     col('Waiting', ({ waiting, waitingIsMore }) => count(waiting) + (waitingIsMore ? '+' : ''), 'num'),
     col('In flight', ({ inFlight }) => count(inFlight), 'num'),
     col('Oldest due', ({ oldestDueAt }) => html`<${Time} at=${oldestDueAt} />`),
-    col('Next attempt', ({ nextDueAt }) => (Date.parse(nextDueAt) < Date.now() ? 'now' : html`<${Time} at=${nextDueAt} />`)),
+    col('Next attempt', ({ state, nextDueAt }) => (state === 'held' ? html`<span class="muted">–</span>` : Date.parse(nextDueAt) < Date.now() ? 'now' : html`<${Time} at=${nextDueAt} />`)),
   ];
   return html`<${Page} title="Lanes" intro="Each endpoint has a lane of its own, so that none holds up another. Up to 100 that have work, the worst first; looked at every 5 seconds.">
     <${Listing} of=${{ ...lanes, loading: false }} caption="Lanes with work" columns=${columns} rowKey=${(lane) => lane.endpointId} empty=${['Nothing waits', 'All that was published has been sent.']} />
+    ${lanes.data?.total > lanes.data?.data.length && html`<p class="muted">${count(lanes.data.total)} lanes have work.</p>`}
   <//>`;
 }

@@ -56,7 +56,7 @@ function Secret({ endpoint, onClose }) {
   const show = (call) => call.then((answer) => setKey(answer.key), (error) => toast(error.message, 'bad'));
   const rotate = () => destroy('Rotate the secret of', endpoint.url, 'A new one is made. The old one stays valid beside it for a day.', () => api('POST', one(endpoint, '/secret/rotate'), {}).then((answer) => setKey(answer.key)));
   return html`<${Dialog} title=${`Secret of ${endpoint.url}`} onClose=${onClose} foot=${html`<${Button} onClick=${rotate}>Rotate<//><${Button} kind="primary" onClick=${onClose}>Done<//>`}>
-    ${key ? html`<${Code} text=${key} label="Secret" />` : html`<p>What it is told is signed with this.</p><div><${Button} onClick=${() => show(api('GET', one(endpoint, '/secret')))}>Reveal<//></div>`}<//>`;
+    ${key ? html`<div class="wrap"><${Code} text=${key} label="Secret" /></div>` : html`<p>What it is told is signed with this.</p><div><${Button} onClick=${() => show(api('GET', one(endpoint, '/secret')))}>Reveal<//></div>`}<//>`;
 }
 
 function Attempts({ endpoint, onClose }) {

@@ -54,7 +54,7 @@ function Create({ onClose, done }) {
   };
   if (made) {
     return html`<${Dialog} title=${`${made.name} was created`} onClose=${onClose} foot=${html`${role === 'webhook_user' && html`<${LinkButton} to=${here + path`/${made.id}`}>Grant endpoints<//>`}
-      <${Button} kind="primary" onClick=${onClose}>I have copied it<//>`}><p>Copy the token now: it is not shown again.</p><${Code} text=${made.token} label="Token" /><//>`;
+      <${Button} kind="primary" onClick=${onClose}>I have copied it<//>`}><p>Copy the token now: it is not shown again.</p><div class="wrap"><${Code} text=${made.token} label="Token" /></div><//>`;
   }
   return html`<${FormDialog} title="Create token" form=${form} onClose=${onClose} onSubmit=${create} submit="Create token">
     <${Field} label="Name" name="name" hint="Who or what will use it." />
