@@ -340,8 +340,11 @@ export async function picture(page, name, { height = 900, colorScheme = "light" 
   await page.screenshot({ path: join(OUTPUT, `picture-${name}.png`) });
 }
 
-/** Screenshots of the page at both widths and in both themes; each is accessible and fits. */
-export async function look(page, name, viewports = [WIDE, NARROW]) {
+/**
+ * Screenshots of the page at both widths and in both themes; each is accessible and fits. With `twice`
+ * it is judged only wide and light, and narrow and dark: for pages that are judged elsewhere, too.
+ */
+export async function look(page, name, { viewports = [WIDE, NARROW], twice = false } = {}) {
   const problems = [];
   for (const viewport of viewports) {
     await page.setViewportSize(viewport);
@@ -349,7 +352,11 @@ export async function look(page, name, viewports = [WIDE, NARROW]) {
       await page.emulateMedia({ colorScheme });
       const what = `${name}-${viewport.width}-${colorScheme}`;
       await settled(page);
-      await page.screenshot({ path: join(OUTPUT, `${what}.png`), fullPage: true });
+      await page.evaluate(() => scrollTo(0, 0));
+      // What lies behind a dialog darkens the window, however long the page is.
+      const fullPage = (await page.locator("dialog[open]").count()) === 0;
+      await page.screenshot({ path: join(OUTPUT, `${what}.png`), fullPage });
+      if (twice && (viewport === WIDE) !== (colorScheme === "light")) continue;
       for (const check of [accessible, fits]) {
         await check(page, what).catch((error) => problems.push(error.message));
       }

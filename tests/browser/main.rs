@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use process::{Launch, Server, can_run, die_with_parent, say, scratch, until};
 
-/// For a whole script, on a busy machine.
-const DONE_WITHIN: Duration = Duration::from_secs(300);
+/// For a whole script, on a machine that is busy with much else; alone it takes a minute or two.
+const DONE_WITHIN: Duration = Duration::from_secs(600);
 
 #[test]
 fn every_page_fits_and_is_accessible() {

@@ -142,14 +142,14 @@ const CONSOLE = {
 };
 
 /** Opens a page, does what is to be done there, and looks. */
-async function visit(page, name, path, act) {
+async function visit(page, name, path, act, options) {
   page.step.allow(422);
   await open(page, path);
   if (act) {
     await act(page);
     await settled(page);
   }
-  await look(page, name);
+  await look(page, name, options);
 }
 
 const steps = {
@@ -169,7 +169,7 @@ const steps = {
     const page = await atConsole(step, undefined, { viewport: NARROW });
     await open(page, "/console");
     await button(page, "Menu").click();
-    await look(page, "console-menu", [NARROW]);
+    await look(page, "console-menu", { viewports: [NARROW] });
   },
 
 };
@@ -179,8 +179,10 @@ for (const [name, [path, act]] of Object.entries(CONSOLE)) {
     visit(await atConsole(step), `console-${name}`, `/console${path}`, act);
 }
 for (const [name, [path, act]] of Object.entries(SHARED)) {
-  steps[`console application's ${name}`] = async (step) =>
-    visit(await atConsole(step), `console-app-${name}`, `/console/app/${acme.id}${path}`, act);
+  steps[`console application's ${name}`] = async (step) => {
+    const page = await atConsole(step);
+    await visit(page, `console-app-${name}`, `/console/app/${acme.id}${path}`, act, { twice: true });
+  };
   steps[`portal ${name}`] = async (step) =>
     visit(await atPortal(step, acme), `portal-${name}`, `/portal${path}`, act);
 }
