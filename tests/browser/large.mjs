@@ -165,7 +165,7 @@ await run({
       const first = await rows.first().innerText();
       const turned = await timed(async () => {
         await page.getByRole("button", { name: "Next" }).or(page.getByRole("link", { name: "Next" })).click();
-        await page.waitForFunction((text) => !document.body.innerText.includes(text), first);
+        await page.getByRole("link", { name: first, exact: true }).waitFor({ state: "detached" });
       });
       const found = await timed(async () => {
         await page.getByRole("searchbox").first().fill("branch-7777");

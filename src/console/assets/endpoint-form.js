@@ -3,10 +3,17 @@
 
 import { api, appPath, list, listAll, pagePath, path, surface } from './api.js';
 import {
-  Button, Field, Form, Loaded, Page, duration, html, navigate, toast, useErrors, useForm, useId, useLayoutEffect, useLoad, useMemo, useRef, useSession, useState,
+  Button, Field, Form, Loaded, NotAllowed, Page, duration, html, navigate, toast, useErrors, useForm, useId, useLayoutEffect, useLoad, useMay, useMemo, useRef, useSession, useState,
 } from './ui.js';
 
 export default function EndpointForm({ app, params: { ep } }) {
+  if (useMay()('changeEndpoints')) return html`<${Whole} app=${app} ep=${ep} />`;
+  return html`<${Page} title=${title(ep)} app=${app}><${NotAllowed} /><//>`;
+}
+
+const title = (ep) => (ep ? 'Edit Webhook' : 'Add Webhook');
+
+function Whole({ app, ep }) {
   const { profiles: offered } = useSession();
   const at = ep && appPath(app, path`/endpoint/${ep}`);
   const load = useLoad(async (signal) => {
@@ -22,7 +29,7 @@ export default function EndpointForm({ app, params: { ep } }) {
   }, [at]);
   const back = pagePath(app, ep && path`/endpoint/${ep}`);
   const crumbs = [surface === 'portal' && ['Webhooks', pagePath(app)], ep && [load.data?.endpoint.url ?? 'Endpoint', back]].filter(Boolean);
-  return html`<${Page} title=${ep ? 'Edit Webhook' : 'Add Webhook'} app=${app} crumbs=${crumbs}>
+  return html`<${Page} title=${title(ep)} app=${app} crumbs=${crumbs}>
     <${Loaded} of=${load}>${(data) => html`<${Editor} ...${data} app=${app} at=${at} back=${back} />`}<//>
   <//>`;
 }

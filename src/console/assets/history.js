@@ -3,7 +3,7 @@
 
 import { api, appPath, list, pagePath, path, surface } from './api.js';
 import { Finder } from './operator.js';
-import { Button, Empty, Field, LinkTo, Loaded, Page, Search, Status, Table, Tabs, Time, confirm, duration, html, toast, useEffect, useLoad, useMay, useState } from './ui.js';
+import { Button, Field, LinkTo, Loaded, NotAllowed, Page, Search, Status, Table, Tabs, Time, confirm, duration, html, toast, useEffect, useLoad, useMay, useState } from './ui.js';
 
 /* How things are said */
 
@@ -45,9 +45,6 @@ export async function loadMessage(app, id, signal) {
 }
 
 /* Small controls */
-
-/** In place of what the session may not do. */
-export const NotAllowed = () => html`<${Empty} title="Not allowed"><p>What you are signed in with does not allow this.</p><//>`;
 
 /** Facts with what they are called; what is false is left out: of = [[label, value]]. */
 export const Facts = ({ of }) => html`<dl class="facts">${of.filter(Boolean).map(([label, value]) => html`<dt>${label}</dt><dd>${value}</dd>`)}</dl>`;

@@ -1,10 +1,10 @@
 // The application's API keys: made here, shown once, revoked here.
 
 import { api, appPath, list, path } from './api.js';
-import { NotAllowed, act } from './history.js';
+import { act } from './history.js';
 import { FormDialog } from './operator.js';
 import { useQuery } from './router.js';
-import { Button, Copy, Dialog, Empty, Field, Loaded, Page, Pager, Table, Time, html, useForm, useLoad, useMay, useState } from './ui.js';
+import { Button, Copy, Dialog, Empty, Field, Loaded, NotAllowed, Page, Pager, Table, Time, html, useForm, useLoad, useMay, useState } from './ui.js';
 
 export default function KeysPage({ app }) {
   const may = useMay();

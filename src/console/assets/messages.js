@@ -2,10 +2,10 @@
 
 import { api, appPath, list, pagePath, path } from './api.js';
 import { Body } from './attempt.js';
-import { Attempts, DeliveryState, Facts, FormFinder, MessageFilters, Next, NotAllowed, asked, findChannels, findEvents, loadMessage, noFilters, nothing, orNothing, resend } from './history.js';
+import { Attempts, DeliveryState, Facts, FormFinder, MessageFilters, Next, asked, findChannels, findEvents, loadMessage, noFilters, nothing, orNothing, resend } from './history.js';
 import { FormDialog, words } from './operator.js';
 import { navigate, useQuery } from './router.js';
-import { Badge, Button, Empty, Field, LinkTo, Loaded, Page, Pager, Table, Time, html, toast, useForm, useLoad, useMay, useState } from './ui.js';
+import { Badge, Button, Empty, Field, LinkTo, Loaded, NotAllowed, Page, Pager, Table, Time, html, toast, useForm, useLoad, useMay, useState } from './ui.js';
 
 export default ({ app, params }) => (params.msg ? html`<${OneMessage} app=${app} id=${params.msg} />` : html`<${Messages} app=${app} />`);
 

@@ -90,6 +90,9 @@ export const ErrorBox = ({ error, retry }) => html`<div class="notice bad" role=
 /** What a list shows that has nothing: what it would show, and what to do next (children). */
 export const Empty = ({ title, children }) => html`<div class="empty"><h2>${title}</h2>${children}</div>`;
 
+/** In place of what the session may not do. */
+export const NotAllowed = () => html`<${Empty} title="Not allowed"><p>What you are signed in with does not allow this.</p><//>`;
+
 /* Pages */
 
 const names = new Map();
