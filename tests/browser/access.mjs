@@ -32,7 +32,7 @@ function withCookie({ name, value }, path, headers = {}, method = "GET") {
   });
 }
 
-const console_ = { "x-postrider-surface": "console" };
+const asConsole = { "x-postrider-surface": "console" };
 
 /** Names of all links and buttons that a visitor could use. */
 const controls = (page) =>
@@ -116,16 +116,16 @@ await run({
     const page = await step.page();
     await signIn(page);
     const old = await cookie(page);
-    const before = await withCookie(old, "/session", console_);
+    const before = await withCookie(old, "/session", asConsole);
     assert.equal((await before.json()).signedIn, true);
     await page.getByRole("link", { name: "Event types" }).click();
     await page.getByText("invoice.paid").first().waitFor();
     await page.getByRole("button", { name: "Sign out" }).click();
     await page.getByLabel("Token").waitFor();
     assert.equal(await cookie(page), undefined);
-    const after = await withCookie(old, "/session", console_);
+    const after = await withCookie(old, "/session", asConsole);
     assert.deepEqual([after.status, await after.json()], [200, { signedIn: false }]);
-    assert.equal((await withCookie(old, "/app", console_)).status, 401);
+    assert.equal((await withCookie(old, "/app", asConsole)).status, 401);
     // The token itself is as good as before.
     await owner.get("/app");
     await page.goBack();
@@ -137,10 +137,10 @@ await run({
     const page = await step.page();
     await signIn(page);
     const own = await cookie(page);
-    assert.equal((await withCookie(own, "/app", console_)).status, 200);
+    assert.equal((await withCookie(own, "/app", asConsole)).status, 200);
     assert.equal((await withCookie(own, "/app")).status, 401);
     for (const site of ["cross-site", "same-site", "none"]) {
-      const headers = { ...console_, "sec-fetch-site": site };
+      const headers = { ...asConsole, "sec-fetch-site": site };
       const answer = await withCookie(own, "/app", headers);
       assert(answer.status === 401 || answer.status === 403, `${site}: ${answer.status}`);
     }

@@ -262,7 +262,7 @@ fn tools() -> PathBuf {
 fn missing(tools: &Path) -> Option<String> {
     let chromium = std::env::var_os("CHROMIUM").unwrap_or_else(|| "/usr/bin/chromium".into());
     if !tools.join("prepared").exists() {
-        Some("run tests/browser/prepare, which needs node, npm and chromium".to_owned())
+        Some("run tests/browser/prepare, which needs node, npm, python3 and chromium".to_owned())
     } else if !Path::new(&chromium).exists() {
         Some(format!("there is no {}", chromium.display()))
     } else {

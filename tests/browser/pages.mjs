@@ -7,20 +7,18 @@ import {
   atConsole,
   atPortal,
   customer,
-  later,
   look,
   NARROW,
   open,
   owner,
   picture,
-  requestsTo,
   run,
   settled,
   url,
 } from "./lib.mjs";
 import { world } from "./world.mjs";
 
-const { acme, endpoints, tokens } = await world();
+const { acme, globex, endpoints, tokens } = await world();
 const empty = await customer("An empty one", "empty");
 const { crm, books } = endpoints;
 const latest = async (endpoint) =>
@@ -38,6 +36,9 @@ await owner.post("/operational-webhook/endpoint", {
   description: "Tells the team on call",
   eventTypes: ["endpoint.disabled", "message.attempt.exhausted"],
 });
+
+// Somebody else's messages, for the charts of what goes on right now.
+const traffic = setInterval(() => globex.publish("invoice.paid", { n: 1 }).catch(() => {}), 250);
 
 const button = (page, name, options = {}) => page.getByRole("button", { name, ...options });
 const dialog = (page) => page.getByRole("dialog");
@@ -191,13 +192,8 @@ for (const [name, [path, act]] of Object.entries(SHARED)) {
 steps["pictures for the README"] = async (step) => {
   const page = await atConsole(step);
   await open(page, "/console");
-  for (let n = 0; n < 60; n += 1) {
-    await acme.publish(n % 3 ? "invoice.paid" : "order.created", { n, total: 99.9 });
-    await later(100);
-  }
-  await requestsTo("/books", 40);
-  await page.reload();
   await picture(page, "console-overview");
+  clearInterval(traffic);
   const portal = await atPortal(step, acme);
   await open(portal, "/portal");
   await picture(portal, "portal-webhooks", { height: 640 });
@@ -207,7 +203,7 @@ steps["pictures for the README"] = async (step) => {
   await open(portal, `/portal/endpoint/${books.id}`);
   await picture(portal, "portal-endpoint", { height: 1000, colorScheme: "dark" });
   await open(portal, `/portal/attempt/${failed.msgId}/${failed.id}`);
-  await picture(portal, "portal-attempt");
+  await picture(portal, "portal-attempt", { height: 820 });
 };
 
 await run(steps);

@@ -524,8 +524,8 @@ await run({
     await dialog(page).getByText(key).waitFor();
     await button(dialog(page), "Close").click();
     await page.getByText(/The earlier secret counts until/).waitFor();
-    const until_ = Date.parse(await page.locator("main time").first().getAttribute("datetime"));
-    assert(Math.abs(until_ - Date.now() - 6 * 3_600_000) < 120_000);
+    const ends = Date.parse(await page.locator("main time").first().getAttribute("datetime"));
+    assert(Math.abs(ends - Date.now() - 6 * 3_600_000) < 120_000);
     assert(!(await page.content()).includes(key), "the secret is in the page unasked");
     await app.publish("invoice.paid", { n: 1 });
     const [{ headers, body }] = await requestsTo("/rotate");
@@ -616,7 +616,7 @@ await run({
       const [request] = await requestsTo(path);
       await owner.patch(own, { disabled: true });
       const WEBHOOK_SECRET = known ?? (await owner.get(`${own}/secret`)).key;
-      const run_ = (program, words, input) =>
+      const execute = (program, words, input) =>
         new Promise((resolve, reject) => {
           const env = { ...process.env, WEBHOOK_SECRET, PYTHONDONTWRITEBYTECODE: "1" };
           const child = execFile(program, words, { cwd: place, env }, (error, out, err) =>
@@ -634,7 +634,7 @@ await run({
         writeFileSync(join(place, file), await sample.evaluate((one) => one.textContent));
         const words = language === "node" ? ["--input-type=module", "-e", harness] : ["-c", harness];
         const judge = (body, headers = request.headers) =>
-          run_(program, words, { path: request.path, headers, body });
+          execute(program, words, { path: request.path, headers, body });
         assert.equal(await judge(request.body), "true", `${profile} in ${label}`);
         // What the scheme does not sign may change: a static secret or a password stands alone.
         const header = Object.keys(request.headers).find((name) =>

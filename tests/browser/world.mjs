@@ -96,7 +96,7 @@ export async function world() {
     }),
     disabled: await acme.endpoint({
       uid: "pilot",
-      url: url("/pilot/of/a/service/with/quite/a/long/path/that/a/narrow/page/has/to/break"),
+      url: url("/pilot/europe/warehouses/rotterdam/inbound/shipments/webhooks"),
       description: "A pilot that has ended",
       disabled: true,
     }),
