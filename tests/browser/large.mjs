@@ -165,7 +165,8 @@ await run({
       const first = await rows.first().innerText();
       const turned = await timed(async () => {
         await page.getByRole("button", { name: "Next" }).click();
-        await page.waitForFunction((text) => !document.body.innerText.includes(text), first);
+        // Exactly: one branch's address may begin as another's.
+        await page.getByRole("link", { name: first, exact: true }).waitFor({ state: "detached" });
       });
       const found = await timed(async () => {
         await page.getByRole("searchbox").first().fill("branch-7777");
