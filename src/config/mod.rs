@@ -1172,6 +1172,11 @@ mod tests {
                 "auth.jwt_secret_file",
             ),
             ("server", "public_url = 'hooks'", "server.public_url"),
+            ("console", "frame_origins = ['*']", "console.frame_origins"),
+            ("portal", "frame_origins = ['https://a.example/']", "portal.frame_origins"),
+            ("portal", "name = ''", "portal.name"),
+            ("portal", "accent_color = 'blue'", "portal.accent_color"),
+            ("portal", "profiles = ['nothing']", "portal.profiles"),
             (
                 "server",
                 "cors_origins = ['https://example.com/']",
