@@ -169,7 +169,7 @@ impl Metrics {
         self.attempts[place(failure)].inc();
     }
 
-    /// Takes a sample where the last is [`SAMPLE_EVERY`] old; to be called more often than that.
+    /// Takes a sample where the last is five seconds old; to be called more often than that.
     pub fn sample(&self, now: Timestamp) {
         let mut samples = self.samples.lock().expect("no panic while it is held");
         if !samples.is_due(now) {

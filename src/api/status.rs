@@ -422,14 +422,14 @@ impl<'a> Ours<'a> {
     }
 
     fn of_job(&self, job: &Job, pause: Option<String>) -> Option<Problem> {
-        let what = job.work.name();
+        let what = job.work.title();
         let (kind, message) = match (&job.state, pause) {
             (JobState::Failed(why), _) if self.now.since(job.updated_at) <= JOB_FAILED_LATELY => {
-                let message = format!("The background task {what} has failed: {why}");
+                let message = format!("A {what} has failed: {why}.");
                 (Kind::TaskFailed, message)
             }
             (JobState::Running, Some(why)) => {
-                let message = format!("The background task {what} is paused: {why}");
+                let message = format!("A {what} is paused: {why}.");
                 (Kind::TaskPaused, message)
             }
             _ => return None,

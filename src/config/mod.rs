@@ -1173,7 +1173,11 @@ mod tests {
             ),
             ("server", "public_url = 'hooks'", "server.public_url"),
             ("console", "frame_origins = ['*']", "console.frame_origins"),
-            ("portal", "frame_origins = ['https://a.example/']", "portal.frame_origins"),
+            (
+                "portal",
+                "frame_origins = ['https://a.example/']",
+                "portal.frame_origins",
+            ),
             ("portal", "name = ''", "portal.name"),
             ("portal", "accent_color = 'blue'", "portal.accent_color"),
             ("portal", "profiles = ['nothing']", "portal.profiles"),

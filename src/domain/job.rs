@@ -95,6 +95,17 @@ pub struct Progress {
 }
 
 impl Work {
+    /// As people call it.
+    pub fn title(&self) -> &'static str {
+        match self {
+            Work::Replay(replay) => match replay.which {
+                Which::Failed => "recovery",
+                Which::Missing | Which::Matching(_) => "replay",
+            },
+            Work::ApplicationUsage { .. } | Work::EventTypeUsage => "count",
+        }
+    }
+
     /// As the contract names it.
     pub fn name(&self) -> &'static str {
         match self {

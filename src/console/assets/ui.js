@@ -133,7 +133,7 @@ export function Page({ title, crumbs = [], actions, intro, app, tab, badge, chil
   const heading = useRef();
   const { may, applicationId } = useSession();
   const { name } = useApp(surface === 'console' ? app : null);
-  useEffect(() => { document.title = `${title} · ${name ? `${name} · ` : ''}${brand}`; }, [title, name]);
+  useEffect(() => { document.title = [...new Set([title, name, brand])].filter(Boolean).join(' · '); }, [title, name]);
   useEffect(() => { if (hasMoved()) heading.current.focus({ preventScroll: true }); }, []);
   const inConsole = surface === 'console' && app;
   const above = [
@@ -153,9 +153,18 @@ export function Page({ title, crumbs = [], actions, intro, app, tab, badge, chil
   </div>`;
 }
 
-/** Links that look like tabs: tabs = [[label, address, isCurrent]]. */
-export const Tabs = ({ tabs, label }) => html`<nav class="tabs" aria-label=${label}><ul>${tabs.map(([text, to, current]) => html`
-  <li><a href=${to} aria-current=${current ? 'page' : null}>${text}</a></li>`)}</ul></nav>`;
+/** Links that look like tabs: tabs = [[label, address, isCurrent]]. Where they do not all fit, the current one is in sight. */
+export function Tabs({ tabs, label }) {
+  const nav = useRef();
+  const place = tabs.findIndex(([, , current]) => current);
+  useLayoutEffect(() => {
+    const strip = [nav.current, nav.current.firstElementChild].find((one) => one.scrollWidth > one.clientWidth);
+    const link = nav.current.querySelector('[aria-current]');
+    if (strip && link) strip.scrollLeft += link.getBoundingClientRect().left - strip.getBoundingClientRect().left - 24;
+  }, [place]);
+  return html`<nav class="tabs" aria-label=${label} ref=${nav}><ul>${tabs.map(([text, to, current]) => html`
+    <li><a href=${to} aria-current=${current ? 'page' : null}>${text}</a></li>`)}</ul></nav>`;
+}
 
 /* Small things */
 
