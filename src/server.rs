@@ -114,7 +114,7 @@ fn bind(address: SocketAddr) -> Result<TcpListener, String> {
 impl Server {
     /// Opens the store, starts deliveries, and answers requests at `listener`.
     pub fn start(
-        config: Config,
+        mut config: Config,
         listener: TcpListener,
         clock: Clock,
     ) -> Result<Server, Box<dyn Error>> {
@@ -132,6 +132,8 @@ impl Server {
         let jobs = Jobs::start(store.clone(), &config);
 
         let address = listener.local_addr()?;
+        // The port may have been the system's to choose; links name it.
+        config.server.listen = address;
         let drain = Duration::from_secs(config.server.drain_seconds);
         let workers = config.server.workers;
         let connections = (config.limits.connections_max / workers).max(1);

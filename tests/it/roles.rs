@@ -6,7 +6,7 @@ use std::time::Duration;
 use awc::http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Receiver, Server, assert_error, assert_invalid};
+use crate::support::{Answer, Receiver, Server, assert_error, assert_invalid, wait_until};
 
 /// In the order of the table's columns.
 const ROLES: [&str; 5] = [
@@ -472,6 +472,8 @@ async fn every_role_may_do_on_every_route_what_the_table_says() {
         }
     }
     server.settle().await;
+    // What waits for an endpoint that is deleted is forgotten a moment later.
+    wait_until("nothing waits", || server.store().waiting_count() == 0).await;
 }
 
 #[actix_web::test]

@@ -310,3 +310,12 @@ async fn sessions_are_bounded_and_those_that_ended_make_room() {
     link(&server, json!({})).await;
     assert_eq!(sessions(&server), 1);
 }
+
+#[actix_web::test]
+async fn a_link_names_the_port_that_the_system_chose() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let made = server.post(LINK, json!({})).await.expect(200);
+    let url = made["url"].as_str().expect("a text");
+    assert!(url.starts_with(&server.url("/portal#token=")), "{url}");
+}
