@@ -125,7 +125,7 @@ fn contents(api: &Api) -> Value {
             let path = format!("{endpoints}/{}", text(&endpoint["id"]));
             let headers = api.get(&format!("{path}/headers"))["headers"].clone();
             let secret = api.get(&format!("{path}/secret"));
-            json!([strip(endpoint), headers, secret])
+            json!([strip(endpoint), headers, secret["key"]])
         });
         let mut shown: Vec<Value> = shown.collect();
         shown.sort_by_key(Value::to_string);
