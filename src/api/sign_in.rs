@@ -210,13 +210,21 @@ fn surface(request: &HttpRequest) -> Result<Surface> {
     if !super::visits::is_from_here(headers) {
         return Err(FOREIGN);
     }
-    Surface::of(headers).ok_or_else(|| wrong(&["header", SURFACE], "must be console or portal"))
+    Surface::of(headers).ok_or_else(no_surface)
+}
+
+fn no_surface() -> Error {
+    wrong(&["header", SURFACE], "must be console or portal")
 }
 
 pub async fn get(
     request: HttpRequest,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
+    let headers = request.headers();
+    if headers.contains_key(SURFACE) && Surface::of(headers).is_none() {
+        return Err(no_surface().into());
+    }
     let visitor = with_proof(&request, Shown::of)
         .ok()
         .map(|shown| shown.visitor(&context));

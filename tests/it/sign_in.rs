@@ -150,6 +150,9 @@ async fn a_cookie_counts_only_for_pages_of_the_server_itself() {
             .await;
         assert_eq!(answer.status, status, "{headers:?}");
     }
+    let unknown = [cookie, none];
+    let answer = server.call(Method::GET, SESSION, &unknown, None).await;
+    assert_invalid(&answer, &["header.x-postrider-surface"]);
     // Nor can another page sign anybody in or out.
     let body = || Some(json!({ "token": server.token }).to_string());
     let foreign = [(SURFACE, "console"), ("sec-fetch-site", "cross-site")];
