@@ -63,7 +63,11 @@ async fn samples_tell_of_the_seconds_since_the_one_before() {
     let receiver = Receiver::answering([200, 500]).await;
     let server = Server::start().await;
     server.pulse();
-    server.send_to(&receiver, "first", json!({})).await;
+    let retry = json!({ "delaysSeconds": [7], "jitter": 0 });
+    let body = json!({ "url": receiver.url(), "retry": retry });
+    server.endpoint_of("app", body).await;
+    server.publish("first", json!({})).await;
+    server.settle().await;
     server.publish("second", json!({})).await;
     server.settle().await;
     server.advance(Duration::from_secs(4));
@@ -72,8 +76,9 @@ async fn samples_tell_of_the_seconds_since_the_one_before() {
     server.advance(Duration::from_secs(1));
     let at = server.now();
     server.pulse();
+    server.advance(Duration::from_secs(2));
     server.settle().await;
-    server.advance(Duration::from_secs(5));
+    server.advance(Duration::from_secs(3));
     server.pulse();
     let status = status(&server).await;
     let [first, second] = &status["samples"].as_array().expect("a list")[..] else {
@@ -186,7 +191,11 @@ async fn a_paused_task_is_a_problem() {
 async fn another_organisation_sees_its_own_things_alone() {
     let receiver = Receiver::answering([500]).await;
     let server = jwt::start().await;
-    server.send_to(&receiver, "a", json!({})).await;
+    // Its retry is later than all that follows.
+    let body = json!({ "url": receiver.url(), "retry": { "delaysSeconds": [600] } });
+    server.endpoint_of("app", body).await;
+    server.publish("a", json!({})).await;
+    server.settle().await;
     server.pulse();
     server.advance(Duration::from_secs(5));
     server.pulse();

@@ -131,7 +131,7 @@ async fn a_receiver_without_tls_at_an_https_url_gets_nothing() {
     server.endpoint_of("app", json!({ "url": url })).await;
     let message = server.publish("invoice.paid", json!({})).await;
     // It waits for the end of what is no head to it, until connecting has taken too long.
-    wait_until("the connection to come", || receiver.connections() == 1).await;
+    wait_until("the handshake to begin", || receiver.begun() == 1).await;
     server.advance(Duration::from_millis(999));
     assert_eq!(server.in_flight(), 1);
     server.advance(Duration::from_millis(1));

@@ -71,6 +71,8 @@ struct State {
     requests: Vec<Request>,
     /// Connections that were accepted.
     connections: usize,
+    /// Times that the other sides' first bytes came where a request was to begin.
+    begun: usize,
     /// Requests that came and are not answered or given up.
     open: usize,
     /// The most that `open` has been.
@@ -175,9 +177,9 @@ impl Receiver {
         self.state.lock().unwrap().open
     }
 
-    /// Connections that came, whatever came of them.
-    pub fn connections(&self) -> usize {
-        self.state.lock().unwrap().connections
+    /// Requests of which something came, whatever that was.
+    pub fn begun(&self) -> usize {
+        self.state.lock().unwrap().begun
     }
 
     /// The most requests that were open at a time.
@@ -228,7 +230,7 @@ async fn serve(
     state: Arc<Mutex<State>>,
 ) {
     let mut buffer = Vec::new();
-    while let Some(request) = read_request(&mut stream, &mut buffer, connection).await {
+    while let Some(request) = read_request(&mut stream, &mut buffer, connection, &state).await {
         let script = {
             let mut state = state.lock().unwrap();
             state.requests.push(request);
@@ -309,13 +311,18 @@ async fn read_request(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
     connection: usize,
+    state: &Mutex<State>,
 ) -> Option<Request> {
     let head_end = loop {
         if let Some(at) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
             break at;
         }
+        let begins = buffer.is_empty();
         if stream.read_buf(buffer).await.ok()? == 0 {
             return None;
+        }
+        if begins {
+            state.lock().unwrap().begun += 1;
         }
     };
     let head = String::from_utf8(buffer[..head_end].to_vec()).ok()?;
