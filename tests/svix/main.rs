@@ -47,9 +47,9 @@ fn an_older_python_sdk_still_works() {
 
 /// As they stand there, but for the server's URL and the token.
 #[test]
-fn the_readmes_samples_publish() {
+fn the_samples_of_the_page_publish() {
     let tools = tools();
-    if !can_run("svix, the readme's samples", missing(&tools)) {
+    if !can_run("svix, the page's samples", missing(&tools)) {
         return;
     }
     let directory = scratch();
@@ -58,11 +58,10 @@ fn the_readmes_samples_publish() {
     let application = json!({ "name": "Acme", "uid": "acme" });
     server.api.call("POST", "/api/v1/app", &application, 201);
 
-    let readme = include_str!("../../README.md");
+    let page = include_str!("../../docs/svix.md");
     let sample = |language: &str| {
-        let (_, rest) = readme
-            .split_once("## Coming from Svix")
-            .and_then(|(_, section)| section.split_once(&format!("```{language}\n")))
+        let (_, rest) = page
+            .split_once(&format!("```{language}\n"))
             .unwrap_or_else(|| panic!("no sample in {language}"));
         let text = rest.split("```").next().expect("the rest has a beginning");
         text.replace(
@@ -73,7 +72,7 @@ fn the_readmes_samples_publish() {
     };
     // What is compiled is compared with its file instead of running.
     let compiled = include_str!("rust/src/bin/sample.rs");
-    assert!(readme.contains(&format!("```rust\n{compiled}```")));
+    assert!(page.contains(&format!("```rust\n{compiled}```")));
     for (language, words) in [
         ("python", vec!["venv/bin/python3", "-c"]),
         ("javascript", vec!["node", "--input-type=module", "-e"]),
