@@ -10,7 +10,7 @@ use postrider::store::{OpenError, Store};
 use postrider::telemetry::Metrics;
 use serde_json::json;
 
-use crate::support::{Receiver, Request, Script, Server};
+use crate::support::{Receiver, Request, Script, Server, wait_until};
 
 fn ids(requests: &[Request]) -> Vec<&str> {
     let id = |request| Request::header(request, "webhook-id").expect("an id");
@@ -89,6 +89,8 @@ async fn after_a_crash_what_was_accepted_is_delivered() {
     let messages = sorted(dead.publish_all("app", payloads).await);
     in_flight.received(50).await;
     failing.received(50).await;
+    // A failing receiver has counted a request before the outcome is recorded.
+    wait_until("only the hanging ones", || dead.in_flight() == 50).await;
 
     let server = dead.after_a_crash().await;
     // What was in flight goes again, with the same ids; what was recorded waits for its retry.
