@@ -1,4 +1,5 @@
-//! The OpenAPI document as pages for people: one with the outline, and one for each section.
+//! The documentation as pages for people: the OpenAPI document, as an outline and a page for each
+//! section, and the guides.
 //!
 //! Pure: a document in, HTML out. Pages need no script and nothing from elsewhere; whatever comes
 //! from the document is escaped.
@@ -10,6 +11,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+
+use super::guide::{self, GUIDES};
 
 const STYLE: &str = include_str!("docs.css");
 
@@ -28,15 +31,27 @@ pub fn policy() -> String {
     )
 }
 
-/// All pages, by the name that stands behind `/docs/` in the path; the first has none.
+/// All pages by their paths.
 pub fn pages(document: &Value) -> BTreeMap<String, String> {
     let docs = Docs { document };
     let sections = docs.sections();
-    let mut pages = BTreeMap::from([(String::new(), docs.outline(&sections))]);
+    let mut pages = BTreeMap::from([(OUTLINE.to_owned(), docs.outline(&sections))]);
     for section in &sections {
-        pages.insert(section.name.to_owned(), docs.section(section, &sections));
+        let html = docs.section(section, &sections);
+        pages.insert(section_path(section.name), html);
+    }
+    for guide in GUIDES {
+        let path = guide::path(guide.name);
+        let html = page(guide.label, &path, &sections, &guide.html());
+        pages.insert(path, html);
     }
     pages
+}
+
+const OUTLINE: &str = "/docs";
+
+fn section_path(name: &str) -> String {
+    format!("{OUTLINE}/{name}")
 }
 
 /// A tag with its operations.
@@ -174,7 +189,7 @@ impl<'a> Docs<'a> {
             main.push_str(&contents(section, true));
             main.push_str("</section>\n");
         }
-        page("API", None, sections, &main)
+        page("API", OUTLINE, sections, &main)
     }
 
     fn section(&self, section: &Section, sections: &[Section]) -> String {
@@ -186,7 +201,7 @@ impl<'a> Docs<'a> {
         for operation in &section.operations {
             self.operation(&mut main, *operation);
         }
-        page(&heading, Some(section.name), sections, &main)
+        page(&heading, &section_path(section.name), sections, &main)
     }
 
     fn operation(&self, html: &mut String, operation: Operation) {
@@ -582,21 +597,22 @@ fn contents(section: &Section, from_outside: bool) -> String {
     html
 }
 
-fn page(heading: &str, current: Option<&str>, sections: &[Section], main: &str) -> String {
-    let link = |name: Option<&str>, label: &str| {
-        let is_here = match name == current {
+fn page(heading: &str, current: &str, sections: &[Section], main: &str) -> String {
+    let link = |path: &str, label: &str| {
+        let is_here = match path == current {
             true => " aria-current=\"page\"",
             false => "",
         };
-        let page = name.map_or(String::new(), |name| format!("/{}", escape(name)));
-        format!(
-            "<li><a href=\"/docs{page}\"{is_here}>{}</a></li>\n",
-            escape(label)
-        )
+        let (path, label) = (escape(path), escape(label));
+        format!("<li><a href=\"{path}\"{is_here}>{label}</a></li>\n")
     };
-    let mut links = link(None, "Overview");
+    let guides: String = GUIDES
+        .iter()
+        .map(|guide| link(&guide::path(guide.name), guide.label))
+        .collect();
+    let mut reference = link(OUTLINE, "Overview");
     for section in sections {
-        links.push_str(&link(Some(section.name), &title(section.name)));
+        reference.push_str(&link(&section_path(section.name), &title(section.name)));
     }
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -604,8 +620,9 @@ fn page(heading: &str, current: Option<&str>, sections: &[Section], main: &str) 
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>{heading} – postrider</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
          <a class=\"skip\" href=\"#main\">Skip to the content</a>\n\
-         <header><a href=\"/docs\">postrider</a> <span>API reference</span></header>\n\
-         <div class=\"columns\">\n<nav aria-label=\"Sections\">\n<ul>\n{links}</ul>\n</nav>\n\
+         <header><a href=\"/docs\">postrider</a> <span>Documentation</span></header>\n\
+         <div class=\"columns\">\n<nav aria-label=\"Pages\">\n<h2>Guides</h2>\n<ul>\n{guides}</ul>\n\
+         <h2>API reference</h2>\n<ul>\n{reference}</ul>\n</nav>\n\
          <main id=\"main\">\n{main}</main>\n</div>\n</body>\n</html>\n",
         heading = escape(heading),
     )
@@ -651,8 +668,8 @@ mod tests {
     #[test]
     fn nothing_in_a_document_becomes_markup() {
         let pages = pages(&hostile());
-        assert_eq!(pages.keys().collect::<Vec<_>>(), ["", "things"]);
-        for html in pages.values() {
+        for path in ["/docs", "/docs/things"] {
+            let html = &pages[path];
             assert!(!html.contains("<script") && !html.contains("<b>"), "{html}");
             assert!(html.contains("&lt;script&gt;"));
         }

@@ -1,4 +1,4 @@
-//! The API's documentation: `/openapi.json`, and the same for people at `/docs`.
+//! The documentation: `/openapi.json`, and the same for people at `/docs`, with the guides.
 //!
 //! All of it is made once, at the start, and is the same for everybody: no credential is needed.
 
@@ -12,7 +12,6 @@ use super::Context;
 use super::docs;
 use super::document::document;
 use super::error::Failure;
-use super::extract::path_part;
 use super::operation::{Content, Operation};
 use crate::asset::Asset;
 use crate::error::Error;
@@ -20,7 +19,7 @@ use crate::error::Error;
 /// Everything that is answered here, ready to be sent.
 pub struct Reference {
     document: Asset,
-    /// By what stands in the path behind `/docs/`; the first page has no name.
+    /// By their paths.
     pages: BTreeMap<String, Asset>,
 }
 
@@ -54,14 +53,20 @@ pub fn operations() -> Vec<Operation> {
             .answers::<BTreeMap<String, Value>>(200, "The document")
             .answers_nothing(304, "It is the one with the ETag given")
             .without_credential(),
-        Operation::get("/docs", "server.docs", web::to(first_page))
+        Operation::get("/docs", "server.docs", web::to(page))
             .summary("Read the documentation")
             .description("This description of the API, for people.")
             .answers_content(200, "The first page", Some(Content::text(HTML)))
             .answers_nothing(304, "It is the one with the ETag given")
             .without_credential(),
         Operation::get("/docs/{page}", "server.docs-page", web::to(page))
-            .summary("Read a page of the documentation")
+            .summary("Read a page of the API's reference")
+            .answers_content(200, "The page", Some(Content::text(HTML)))
+            .answers_nothing(304, "It is the one with the ETag given")
+            .answers_nothing(404, "There is no such page")
+            .without_credential(),
+        Operation::get("/docs/guide/{page}", "server.docs-guide", web::to(page))
+            .summary("Read a guide")
             .answers_content(200, "The page", Some(Content::text(HTML)))
             .answers_nothing(304, "It is the one with the ETag given")
             .answers_nothing(404, "There is no such page")
@@ -78,19 +83,8 @@ async fn openapi(request: HttpRequest, context: web::Data<Context>) -> HttpRespo
     response
 }
 
-fn found(request: &HttpRequest, context: &Context, name: &str) -> Result<HttpResponse, Failure> {
-    let pages = &context.reference.pages;
-    let page = pages.get(name).ok_or(Error::NotFound("page"))?;
-    Ok(page.answer(request))
-}
-
-async fn first_page(
-    request: HttpRequest,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    found(&request, &context, "")
-}
-
 async fn page(request: HttpRequest, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
-    found(&request, &context, path_part(&request, "page"))
+    let path = request.path().trim_end_matches('/');
+    let page = context.reference.pages.get(path);
+    Ok(page.ok_or(Error::NotFound("page"))?.answer(&request))
 }
