@@ -57,6 +57,9 @@ pub enum Error {
         reason: String,
         retry_after_seconds: u32,
     },
+    /// A defect of ours; the log says where.
+    #[error("an error of the server kept this from being done; its log says more")]
+    Defect,
     /// The store failed. It takes nothing more until the process starts again.
     #[error("storage failed: {0}")]
     Storage(Arc<dyn std::error::Error + Send + Sync>),

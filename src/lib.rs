@@ -19,6 +19,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod telemetry;
+mod watched;
 
 pub mod cli;
 pub mod console;

@@ -12,6 +12,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use crate::api;
 use crate::clock::Clock;
@@ -22,11 +23,14 @@ use crate::jobs::Jobs;
 use crate::scheduler::{self, Scheduler};
 use crate::store::{self, Store};
 use crate::telemetry::{self, Metrics};
+use crate::watched;
 
 /// A publisher's connection stays open for this long between two requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How often gauges are brought up to date and the supervisor is told that we live.
 const PULSE: Duration = Duration::from_secs(1);
+/// How long the process outlives a failure, for the answers to those who wait.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// A running server.
 pub struct Server {
@@ -36,6 +40,8 @@ pub struct Server {
     jobs: Jobs,
     pub metrics: Arc<Metrics>,
     http: ServerHandle,
+    /// Ends with the listener: by a stop, or by itself.
+    listening: Option<JoinHandle<std::io::Result<()>>>,
     drain: Duration,
 }
 
@@ -67,8 +73,9 @@ async fn serve_until_signalled(config: Config) -> Result<(), Box<dyn Error>> {
     };
     notify(&[NotifyState::Stopping]);
     if let Some(reason) = failure {
+        server.answer_the_last().await;
         // Whatever hangs or is broken in there must not keep the supervisor from starting anew.
-        return Err(format!("storage failed: {reason}").into());
+        return Err(reason.into());
     }
     log::info!("stopping; a second signal ends the process at once");
     tokio::select! {
@@ -155,7 +162,16 @@ impl Server {
         let app = move || {
             let cors = cors.clone();
             App::new()
-                .wrap_fn(move |request, service| cors.around(request, service))
+                .wrap_fn(move |request, service| {
+                    let path = request.path().to_owned();
+                    let answer = cors.around(request, service);
+                    // A panic of a handler is the end of its request and of nothing else.
+                    let answer = watched::contained_future(async move {
+                        watched::planned_panic("request", &path);
+                        answer.await
+                    });
+                    async { answer.await.unwrap_or_else(|_| Err(api::defect())) }
+                })
                 .configure(console::configure(pages.clone()))
                 .configure(api::configure(context.clone()))
         };
@@ -168,7 +184,7 @@ impl Server {
             .disable_signals()
             .run();
         let handle = http.handle();
-        actix_rt::spawn(http);
+        let listening = actix_rt::spawn(http);
         Ok(Server {
             address,
             store,
@@ -176,12 +192,21 @@ impl Server {
             jobs,
             metrics,
             http: handle,
+            listening: Some(listening),
             drain,
         })
     }
 
-    /// Keeps gauges fresh and the supervisor informed; returns only when the store has failed.
-    async fn run(&self) -> String {
+    /// Keeps gauges fresh and the supervisor informed; returns only when the process must end, with
+    /// the reason.
+    async fn run(&mut self) -> String {
+        let listening = self.listening.take();
+        let listening = async {
+            match listening {
+                Some(listening) => drop(listening.await),
+                None => std::future::pending().await,
+            }
+        };
         let pulse = async {
             let mut ticks = tokio::time::interval(PULSE);
             loop {
@@ -191,8 +216,17 @@ impl Server {
             }
         };
         tokio::select! {
-            reason = self.store.failed() => reason,
+            fault = self.store.failed() => fault.to_string(),
+            () = listening => "the API's listener ended by itself".to_owned(),
             () = pulse => unreachable!("the pulse does not end"),
+        }
+    }
+
+    /// Before the process ends for a failure: lets those who wait read that they are refused.
+    async fn answer_the_last(&self) {
+        let answered = self.http.stop(true);
+        if tokio::time::timeout(LAST_ANSWERS, answered).await.is_err() {
+            log::warn!("some connections were still open when the process ended");
         }
     }
 

@@ -24,6 +24,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::domain::attempt::{FailureKind, Outcome, Verdict};
 use crate::domain::id::{EndpointId, MessageId};
+use crate::watched;
 
 /// What [`Metrics::encode`] writes.
 pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -337,6 +338,7 @@ pub fn init_logging(settings: &config::Log) {
     }
     // A second logger in one process can only be a test's.
     let _ = builder.try_init();
+    watched::log_panics();
 }
 
 /// Whether standard error is the journal's stream. The variable alone does not tell: it is

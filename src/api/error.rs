@@ -88,6 +88,7 @@ impl Failure {
                     header: Some((RETRY_AFTER, HeaderValue::from(*retry_after_seconds))),
                     ..row(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error)
                 },
+                Error::Defect => row(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", error),
                 Error::Storage(_) => Row {
                     header: Some((RETRY_AFTER, HeaderValue::from(STORAGE_RETRY_SECONDS))),
                     ..row(
@@ -269,6 +270,7 @@ mod tests {
             (Error::Forbidden("no").into(), 403, "forbidden"),
             (Error::TooMany("at most 5".into()).into(), 429, "too_many"),
             (Error::storage("disk on fire").into(), 503, "storage_failed"),
+            (Error::Defect.into(), 500, "internal_error"),
             (Failure::NoRoute, 404, "not_found"),
             (Failure::NoMethod("GET".into()), 405, "method_not_allowed"),
             (

@@ -302,8 +302,9 @@ pub fn no_content() -> HttpResponse {
 pub async fn reading<T: Send + 'static>(
     read: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    match actix_web::web::block(read).await {
+    match tokio::task::spawn_blocking(read).await {
         Ok(result) => result,
+        Err(error) if error.is_panic() => Err(Error::Defect),
         Err(_) => Err(Error::Unavailable {
             reason: "the server is stopping".to_owned(),
             retry_after_seconds: 1,

@@ -122,6 +122,11 @@ pub fn configure(
     }
 }
 
+/// The answer to a request whose handler panicked.
+pub fn defect() -> actix_web::Error {
+    Failure::from(crate::error::Error::Defect).into()
+}
+
 /// The longest bodies of what may have longer ones than others.
 #[derive(Clone, Copy)]
 struct BytesMax {

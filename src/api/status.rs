@@ -254,7 +254,7 @@ pub async fn get(caller: Caller, context: web::Data<Context>) -> Result<HttpResp
     let mut problems = Vec::new();
     if is_first {
         let process = Process {
-            failure: context.store.failure(),
+            failure: context.store.failure().map(|fault| fault.to_string()),
             space,
             free_bytes_min: context.config.store.min_free_bytes,
             damage: metrics.store_problems.get(),

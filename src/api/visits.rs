@@ -10,7 +10,7 @@
 //! (`Sec-Fetch-Site`) must say that it is from here.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix_web::http::header::{COOKIE, HeaderMap};
@@ -129,7 +129,8 @@ impl Visits {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], Visit>> {
-        self.visits.lock().expect("no panic while it is held")
+        // A request that panicked while it held them left whole entries.
+        self.visits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -248,6 +248,7 @@ impl Sender {
     ) -> Outcome {
         let started_at = self.clock.now();
         let started = Instant::now();
+        crate::watched::planned_panic("attempt", &message.event_type);
         let request = self
             .renderer
             .render(endpoint, message, attempt_number, started_at);

@@ -23,6 +23,7 @@ use crate::domain::id::JobId;
 use crate::domain::job::{self, Job, JobState, Progress, Work};
 use crate::error::Result;
 use crate::store::{Catalog, Change, Store};
+use crate::watched;
 use usage::Counting;
 
 mod replay;
@@ -69,10 +70,12 @@ impl Jobs {
             .enable_time()
             .build()
             .expect("the system has room for a thread at start");
-        let thread = std::thread::Builder::new()
-            .name("jobs".to_owned())
-            .spawn(move || runtime.block_on(runner.run()))
-            .expect("the system has room for a thread at start");
+        let failing = runner.store.clone();
+        let thread = watched::spawn(
+            "jobs",
+            move |thread| failing.thread_panicked(thread),
+            move || runtime.block_on(runner.run()),
+        );
         Jobs {
             stop,
             thread: Some(thread),
@@ -85,10 +88,7 @@ impl Jobs {
         let Some(thread) = self.thread.take() else {
             return;
         };
-        let ended = tokio::task::spawn_blocking(move || thread.join().is_ok()).await;
-        if !ended.unwrap_or(false) {
-            log::error!("the thread of background jobs panicked");
-        }
+        drop(tokio::task::spawn_blocking(move || thread.join()).await);
     }
 }
 
@@ -156,7 +156,17 @@ impl Runner {
                 pause = pause.min(rest.until - now);
                 continue;
             }
-            let turn = self.turn(&job).await.unwrap_or_else(|error| {
+            let turn = watched::contained_future(self.turn(&job)).await;
+            let turn = match turn {
+                Ok(turn) => turn,
+                Err(watched::Panicked) => {
+                    // It would do so again after each start.
+                    self.counting.remove(&job.id);
+                    let reason = "an error of the server ended it; the server's log says more";
+                    self.fail(&job, reason).await
+                }
+            };
+            let turn = turn.unwrap_or_else(|error| {
                 log::warn!(
                     "job {} stopped early and goes on in a moment: {error}",
                     job.id

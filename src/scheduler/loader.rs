@@ -13,8 +13,9 @@ use super::lane::{Entry, Place};
 use super::worker::WorkerEvent;
 use crate::domain::id::ApplicationId;
 use crate::domain::message::{Delivery, DeliveryKey};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::Store;
+use crate::watched;
 
 /// Payload bytes that travel with one read; the rest is read when it is sent.
 const READ_BYTES_MAX: usize = 256 << 10;
@@ -46,10 +47,12 @@ impl Loader {
     pub fn start(store: Store, budget: Arc<Budget>) -> Loader {
         let (wishes, received) = channel();
         // It ends by itself when the last worker has dropped its way to it.
-        std::thread::Builder::new()
-            .name("loader".to_owned())
-            .spawn(move || run(&store, &budget, &received))
-            .expect("the system has room for a thread at start");
+        let failing = store.clone();
+        watched::spawn(
+            "loader",
+            move |thread| failing.thread_panicked(thread),
+            move || run(&store, &budget, &received),
+        );
         Loader { wishes }
     }
 
@@ -69,7 +72,8 @@ fn run(
         let tell = |event| drop(answer.send(event));
         match wish {
             Wish::Lanes { worker, workers } => {
-                if let Err(error) = lanes(store, worker, workers, &tell) {
+                let read = watched::contained(|| lanes(store, worker, workers, &tell));
+                if let Err(error) = read.unwrap_or(Err(Error::Defect)) {
                     log::error!("the lanes could not be read: {error}");
                 }
                 tell(WorkerEvent::LanesRead);
@@ -80,14 +84,16 @@ fn run(
                 behind,
                 limit,
             } => {
-                let read = stretch(store, budget, lane, application, behind, limit);
+                let read = || stretch(store, budget, lane, application, behind, limit);
+                let read = watched::contained(read).unwrap_or(Err(Error::Defect));
                 tell(WorkerEvent::Read { lane, read });
             }
             Wish::Message {
                 application,
                 delivery,
             } => {
-                let message = store.message(application, delivery.key.message);
+                let read = || store.message(application, delivery.key.message);
+                let message = watched::contained(read).unwrap_or(Err(Error::Defect));
                 tell(WorkerEvent::Message { delivery, message });
             }
         }

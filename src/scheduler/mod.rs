@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::delivery;
 use crate::store::{Event, Store};
 use crate::telemetry::{AttemptLog, Metrics};
+use crate::watched;
 use budget::Budget;
 use lane::{Entry, LaneLimits};
 use loader::Loader;
@@ -250,16 +251,18 @@ fn start_worker(
     let (status, status_seen) = watch::channel(Status::default());
     let (shared, store, loader) = (shared.clone(), store.clone(), loader.clone());
     let news = sender.clone();
-    let handle = std::thread::Builder::new()
-        .name(format!("delivery-{number}"))
-        .spawn(move || {
+    let failing = store.clone();
+    let handle = watched::spawn(
+        &format!("delivery-{number}"),
+        move |thread| failing.thread_panicked(thread),
+        move || {
             actix_rt::System::new().block_on(async move {
                 Worker::new(number, shared, store, loader, news)
                     .run(events, status, stop)
                     .await;
             });
-        })
-        .expect("the system has room for a thread at start");
+        },
+    );
     (sender, status_seen, handle)
 }
 

@@ -29,6 +29,7 @@ use crate::domain::operational::attempt_event;
 use crate::error::Result;
 use crate::store::{Finished, Store};
 use crate::telemetry::AttemptLine;
+use crate::watched;
 
 /// News that are taken in before lanes get their turns again.
 const NEWS_MAX: usize = 256;
@@ -461,6 +462,7 @@ impl Worker {
             self.look_at(number);
             if let (Some(entry), Some(endpoint)) = (taken, endpoint) {
                 begun += 1;
+                watched::planned_panic("worker", &endpoint.description);
                 self.begin(entry, endpoint);
             }
         }
@@ -540,17 +542,29 @@ impl Worker {
         shared.metrics.in_flight.inc();
         actix_rt::spawn(async move {
             let number = delivery.attempts + 1;
-            let outcome = sender.attempt(&endpoint, &message, number).await;
+            let started_at = store.clock().now();
+            let attempt = watched::contained_future(sender.attempt(&endpoint, &message, number));
+            let outcome = attempt.await.unwrap_or_else(|_| {
+                let method = shared.send_settings.method(&endpoint);
+                Outcome::not_sent(&endpoint.url, method, started_at, broken_off())
+            });
             shared.metrics.in_flight.dec();
-            finish(
-                &shared,
-                &store,
-                &news,
-                delivery,
-                endpoint,
-                Some(&message),
-                outcome,
-            );
+            let failing = store.clone();
+            let finished = watched::contained(|| {
+                finish(
+                    &shared,
+                    &store,
+                    &news,
+                    delivery,
+                    endpoint,
+                    Some(&message),
+                    outcome,
+                );
+            });
+            if finished.is_err() {
+                // Nobody will ever hear what came of it, so its lane would wait for ever.
+                failing.thread_panicked("the end of an attempt".to_owned());
+            }
         });
     }
 
@@ -574,6 +588,15 @@ impl Worker {
             message,
             outcome,
         );
+    }
+}
+
+/// What is recorded of an attempt that panicked: the message may go another way next time, and the
+/// endpoint's other deliveries do not wait for it.
+fn broken_off() -> Failure {
+    Failure {
+        kind: FailureKind::NotSendable,
+        detail: "An error of the server broke the attempt off; its log says more.".to_owned(),
     }
 }
 

@@ -26,7 +26,7 @@ use super::engine::{Changes, Engine, EngineError};
 use super::layout::{self, LaneHour, Meta, OnceAnswer, OnceRecord, SliceRecord};
 use super::queue::{Command, Notify, Sender};
 use super::slices;
-use super::{Answered, Event, Finished, Inner, Once};
+use super::{Answered, Event, Fault, Finished, Inner, Once};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Trigger, Verdict};
 use crate::domain::id::{AttemptId, ID_TIME_STEP_MS, MessageId, OrganisationId};
@@ -167,7 +167,11 @@ impl Committer {
                 }
             }
             if let Err(error) = self.commit_some(&mut pending) {
-                self.fail(&error, pending);
+                self.inner.fail(Fault::Storage(format!("{error}")));
+                let answer = || Error::storage(format!("{error}"));
+                pending
+                    .into_iter()
+                    .for_each(|command| command.refuse(answer()));
                 return;
             }
         }
@@ -175,7 +179,8 @@ impl Committer {
             self.meta.clean = true;
             self.commit(Batch::default())
         }) {
-            self.inner.fail(format!("the last commit failed: {error}"));
+            let reason = format!("the last commit failed: {error}");
+            self.inner.fail(Fault::Storage(reason));
         }
     }
 
@@ -219,23 +224,6 @@ impl Committer {
             self.commit(batch)?;
         }
         Ok(())
-    }
-
-    fn fail(self, error: &layout::RecordError, pending: VecDeque<Command>) {
-        self.inner.fail(format!("{error}"));
-        let answer = || Error::storage(format!("{error}"));
-        pending
-            .into_iter()
-            .for_each(|command| command.refuse(answer()));
-        loop {
-            let commands = self.inner.queue.take();
-            if commands.is_empty() {
-                return;
-            }
-            commands
-                .into_iter()
-                .for_each(|command| command.refuse(answer()));
-        }
     }
 
     /// The time for new ids: never before the newest slice's beginning, and never going back,
@@ -304,7 +292,7 @@ impl Committer {
                         drop(answer.send(answered));
                     }
                     None => {
-                        let decided = decide(&self.inner.catalog());
+                        let decided = super::decided(decide, &self.inner.catalog());
                         match decided {
                             Err(error) => drop(answer.send(Err(error))),
                             Ok((changes, answered)) => {

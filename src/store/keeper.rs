@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::queue::{Command, Notify};
-use super::{Inner, Space, Store, export, layout};
+use super::{Fault, Inner, Space, Store, export, layout};
 use crate::clock::Timestamp;
 use crate::domain::message::DeliveryKey;
 use crate::error::{Error, Result};
@@ -26,13 +26,12 @@ const CANCEL_BATCH: usize = 500;
 const FORGET_BATCH: usize = 500;
 
 pub fn spawn(inner: Arc<Inner>) -> JoinHandle<()> {
-    super::open::spawn("store-keeper", move || {
-        let watched = inner.clone();
-        let watchdog = super::open::spawn("store-watchdog", move || watch(&watched));
-        keep(&inner);
-        if watchdog.join().is_err() {
-            log::error!("the store's watchdog panicked");
-        }
+    let keeper = inner.clone();
+    super::open::spawn("store-keeper", &inner, move || {
+        let watched = keeper.clone();
+        let watchdog = super::open::spawn("store-watchdog", &keeper, move || watch(&watched));
+        keep(&keeper);
+        watchdog.join().expect("its panics are caught");
     })
 }
 
@@ -44,10 +43,10 @@ fn watch(inner: &Inner) {
             .expect("no panic while it is held");
         let timeout = inner.settings.commit_timeout;
         if began.is_some_and(|began| began.elapsed() > timeout) {
-            inner.fail(format!(
+            inner.fail(Fault::Storage(format!(
                 "a commit takes longer than {} s",
                 timeout.as_secs()
-            ));
+            )));
             return;
         }
     }

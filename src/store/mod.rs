@@ -21,6 +21,7 @@ use crate::domain::id::{ApplicationId, MessageId, OrganisationId};
 use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
 use crate::error::{Error, Result};
 use crate::telemetry::Metrics;
+use crate::watched;
 use counters::Counters;
 use engine::Engine;
 use layout::Meta;
@@ -151,6 +152,16 @@ pub enum OpenError {
     },
     #[error("{0}")]
     Unsafe(String),
+}
+
+/// Why the process takes nothing more until it starts again.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Fault {
+    #[error("storage failed: {0}")]
+    Storage(String),
+    /// A thread without which nothing works; the text is its name.
+    #[error("{0} panicked; the server's log says where")]
+    Panicked(String),
 }
 
 /// The caller's wish that a request happens once: both are SHA-256, of the key in its scope
@@ -296,8 +307,8 @@ struct Inner {
     catalog_version: AtomicU64,
     /// Lanes of deleted endpoints, whose deliveries are to be forgotten.
     orphans: Mutex<Vec<u64>>,
-    /// The first storage error; final.
-    failure: watch::Sender<Option<String>>,
+    /// Why nothing more is taken; the first is final.
+    failure: watch::Sender<Option<Fault>>,
     closed: watch::Sender<bool>,
     /// Told of commits in which a job changed.
     jobs_changed: watch::Sender<()>,
@@ -403,16 +414,21 @@ impl Inner {
         }
     }
 
-    /// Records the first storage error: from now on nothing is accepted.
-    fn fail(&self, reason: String) {
-        self.failure.send_if_modified(|failure| {
+    /// Notes why the process must end: from now on nothing is accepted, and all that waits for the
+    /// committer is answered.
+    fn fail(&self, fault: Fault) {
+        let first = self.failure.send_if_modified(|failure| {
             let first = failure.is_none();
             if first {
-                log::error!("storage failed, nothing more is accepted: {reason}");
-                *failure = Some(reason);
+                log::error!("nothing more is accepted: {fault}");
+                *failure = Some(fault.clone());
             }
             first
         });
+        if first {
+            self.queue.abandon(|| Error::storage(fault.clone()));
+            self.watchers.abandon();
+        }
     }
 
     /// Whether what a slice says was committed: its number is durable in the live database and
@@ -486,7 +502,7 @@ impl Store {
         decide: impl FnOnce(&Catalog) -> Result<(Vec<Change>, T)> + Send + 'static,
     ) -> Result<T> {
         let (sender, answer) = oneshot::channel();
-        let decide = Box::new(move |catalog: &Catalog| match decide(catalog) {
+        let decide = Box::new(move |catalog: &Catalog| match decided(decide, catalog) {
             Err(error) => {
                 drop(sender.send(Err(error)));
                 None
@@ -626,8 +642,8 @@ impl Store {
 
     /// Whether publishing can be taken now; the reason if not.
     pub fn health(&self) -> Result<(), String> {
-        if let Some(failure) = &*self.inner.failure.borrow() {
-            return Err(format!("storage failed: {failure}"));
+        if let Some(fault) = &*self.inner.failure.borrow() {
+            return Err(fault.to_string());
         }
         if self.inner.low_space.load(Ordering::Relaxed) {
             return Err(low_space(&self.inner.settings));
@@ -647,16 +663,21 @@ impl Store {
     }
 
     /// Why the store takes nothing more until the next start.
-    pub fn failure(&self) -> Option<String> {
+    pub fn failure(&self) -> Option<Fault> {
         self.inner.failure.borrow().clone()
     }
 
-    /// Resolves with the reason once the store has failed; the process should then end.
-    pub async fn failed(&self) -> String {
+    /// Resolves once there is a [`Store::failure`]; the process should then end.
+    pub async fn failed(&self) -> Fault {
         let mut failure = self.inner.failure.subscribe();
         let failed = failure.wait_for(Option::is_some).await;
-        let reason = failed.ok().and_then(|reason| reason.clone());
-        reason.unwrap_or_else(|| "the store is gone".to_owned())
+        let fault = failed.ok().and_then(|fault| fault.clone());
+        fault.unwrap_or_else(|| Fault::Storage("the store is gone".to_owned()))
+    }
+
+    /// A thread without which the process is of no use has panicked: takes nothing more.
+    pub fn thread_panicked(&self, thread: String) {
+        self.inner.fail(Fault::Panicked(thread));
     }
 
     /// Nothing is queued and nothing is being committed.
@@ -676,25 +697,20 @@ impl Store {
         self.inner.closed.send_replace(true);
         let threads = std::mem::take(&mut *self.threads.lock().expect("no panic while it is held"));
         for thread in threads {
-            if thread.join().is_err() {
-                return Err("a thread of the store panicked".to_owned());
-            }
+            thread.join().expect("their panics are caught");
         }
         match &*self.inner.failure.borrow() {
-            Some(failure) => Err(failure.clone()),
+            Some(fault) => Err(fault.to_string()),
             None => Ok(()),
         }
     }
 
     fn offer(&self, command: Command) -> Result<()> {
-        if let Some(failure) = &*self.inner.failure.borrow() {
-            return Err(Error::storage(failure.clone()));
-        }
-        if !self
-            .inner
-            .queue
-            .offer(command, self.inner.settings.commit_queue_max)
-        {
+        let max = self.inner.settings.commit_queue_max;
+        if !self.inner.queue.offer(command, max) {
+            if let Some(fault) = self.failure() {
+                return Err(Error::storage(fault));
+            }
             let reason = "more changes wait for the disk than limits.commit_queue_max allows";
             return Err(unavailable(reason));
         }
@@ -702,10 +718,10 @@ impl Store {
     }
 
     async fn answered<T>(&self, answer: oneshot::Receiver<Result<T>>) -> Result<T> {
-        // The channel closes without an answer only when the store ends.
-        answer
-            .await
-            .unwrap_or_else(|_| Err(unavailable("the server is stopping")))
+        answer.await.unwrap_or_else(|_| match self.failure() {
+            Some(fault) => Err(Error::storage(fault)),
+            None => Err(unavailable("the server is stopping")),
+        })
     }
 
     fn newest_slice(&self) -> u32 {
@@ -719,7 +735,7 @@ impl Store {
     ) -> Result<T> {
         let inner = self.inner.clone();
         let read = tokio::task::spawn_blocking(move || read(&inner)).await;
-        read.unwrap_or_else(|_| Err(Error::storage("a read of history panicked")))
+        read.unwrap_or(Err(Error::Defect))
     }
 
     /// Looks for an idempotency key in all slices but the newest, which the committer looks at.
@@ -779,6 +795,12 @@ impl Inner {
     }
 }
 
+/// What a caller decides about a change. It only reads, on the committer's thread: a defect in it is
+/// answered to this caller and harms nobody else.
+fn decided<T>(decide: impl FnOnce(&Catalog) -> Result<T>, catalog: &Catalog) -> Result<T> {
+    watched::contained(|| decide(catalog)).unwrap_or(Err(Error::Defect))
+}
+
 fn low_space(settings: &Settings) -> String {
     format!(
         "less than {} bytes are free on the disk (store.min_free_bytes)",
@@ -802,5 +824,59 @@ impl From<layout::RecordError> for Error {
 impl From<engine::EngineError> for Error {
     fn from(error: engine::EngineError) -> Error {
         Error::storage(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(path: &std::path::Path) -> Store {
+        let mut config = crate::config::load(None, Default::default()).unwrap();
+        config.store.path = path.to_owned();
+        config.store.min_free_bytes = 1;
+        let metrics = Arc::new(Metrics::new());
+        Store::open(Settings::from_config(&config), Clock::System, metrics).unwrap()
+    }
+
+    #[actix_web::test]
+    async fn a_decision_that_panics_harms_nobody_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = opened(&directory.path().join("data"));
+        let once = Once {
+            key: [1; 32],
+            body: [2; 32],
+        };
+        let decided = store
+            .change_once(Some(once), |_| panic!("on purpose"))
+            .await;
+        assert!(matches!(decided, Err(Error::Defect)), "{decided:?}");
+        let decided = store.change::<()>(|_| panic!("on purpose")).await;
+        assert!(matches!(decided, Err(Error::Defect)), "{decided:?}");
+        assert_eq!(store.change(|_| Ok((Vec::new(), 7))).await.unwrap(), 7);
+        assert_eq!(store.health(), Ok(()));
+        store.close().unwrap();
+    }
+
+    #[actix_web::test]
+    async fn a_panic_of_the_committer_is_said_and_all_who_wait_are_answered() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = opened(&directory.path().join("data"));
+        store
+            .offer(Command::Change {
+                decide: Box::new(|_| Some((Vec::new(), Box::new(|_| panic!("on purpose"))))),
+            })
+            .unwrap();
+        // In the queue with it or behind it, before it is known or after.
+        for _ in 0..3 {
+            let answer = store.change(|_| Ok((Vec::new(), ()))).await;
+            assert!(answer.is_err());
+        }
+        let fault = store.failed().await.to_string();
+        assert!(fault.contains("store-committer panicked"), "{fault}");
+        assert_eq!(store.health(), Err(fault.clone()));
+        let answer = store.change(|_| Ok((Vec::new(), ()))).await;
+        assert!(matches!(answer, Err(Error::Storage(_))), "{answer:?}");
+        assert_eq!(store.close(), Err(fault));
     }
 }

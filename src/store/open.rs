@@ -22,12 +22,13 @@ use super::layout::{self, FORMAT, Meta, RecordError, SliceMeta, SliceRecord};
 use super::queue::Queue;
 use super::recount::{self, Recount, StoppedAt};
 use super::slices::{self, Slices};
-use super::{Inner, OpenError, Settings, Store, keeper};
+use super::{Fault, Inner, OpenError, Settings, Store, keeper};
 use crate::clock::{Clock, Timestamp};
 use crate::domain::id::{ID_TIME_STEP_MS, OrganisationId, TokenId};
 use crate::domain::organisation::Organisation;
 use crate::domain::token::{Role, Token};
 use crate::telemetry::Metrics;
+use crate::watched;
 
 /// How far commit numbers jump after a process died: further than any that it can have used in a
 /// slice beyond the last that the live database has.
@@ -141,11 +142,13 @@ impl Store {
         inner.look_at_space();
         let committer =
             Committer::new(inner.clone(), meta).map_err(|error| damaged(error.into()))?;
-        let mut threads = vec![spawn("store-committer", move || committer.run())];
+        let mut threads = vec![spawn("store-committer", &inner, move || committer.run())];
         threads.push(keeper::spawn(inner.clone()));
         if stopped_at.is_some() {
             let counted = inner.clone();
-            threads.push(spawn("store-recount", move || recount::run(&counted)));
+            threads.push(spawn("store-recount", &inner, move || {
+                recount::run(&counted)
+            }));
         }
         Ok(Store {
             inner,
@@ -175,11 +178,18 @@ fn may_go_on(slices: &Slices, meta: &Meta, metrics: &Metrics) -> bool {
     }
 }
 
-pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(run)
-        .expect("the system has room for a thread at start")
+/// Starts a thread of the store, whose panic is the store's failure.
+pub fn spawn(
+    name: &str,
+    inner: &Arc<Inner>,
+    run: impl FnOnce() + Send + 'static,
+) -> std::thread::JoinHandle<()> {
+    let failing = inner.clone();
+    watched::spawn(
+        name,
+        move |thread| failing.fail(Fault::Panicked(thread)),
+        run,
+    )
 }
 
 /// Opens the files of a store, making them where there are none.

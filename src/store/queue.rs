@@ -4,7 +4,7 @@
 //! their own that is never full: the lanes bound it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -179,6 +179,22 @@ impl Queue {
         state.outcomes.push_back(command);
         self.filled.notify_one();
         true
+    }
+
+    /// Takes nothing more and answers all that waits: nobody will commit it.
+    pub fn abandon(&self, error: impl Fn() -> Error) {
+        let commands: Vec<Command> = {
+            // After a panic of whoever held it, too: what waits must not wait for ever.
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.closing = true;
+            let outcomes = std::mem::take(&mut state.outcomes);
+            let intake = std::mem::take(&mut state.intake);
+            outcomes.into_iter().chain(intake).collect()
+        };
+        self.filled.notify_one();
+        commands
+            .into_iter()
+            .for_each(|command| command.refuse(error()));
     }
 
     pub fn close(&self) {

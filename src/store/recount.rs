@@ -11,7 +11,7 @@ use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::engine::EngineError;
-use super::{Inner, layout};
+use super::{Fault, Inner, layout};
 use crate::domain::message::DeliveryKey;
 
 /// Keys counted under the lock that a commit needs.
@@ -89,9 +89,9 @@ pub fn run(inner: &Inner) {
             Ok(false) => {}
             Ok(true) => return,
             Err(error) => {
-                inner.fail(format!(
+                inner.fail(Fault::Storage(format!(
                     "the waiting deliveries could not be counted: {error}"
-                ));
+                )));
                 return;
             }
         }

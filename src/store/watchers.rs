@@ -75,6 +75,13 @@ impl Watchers {
         attempt.take()
     }
 
+    /// Ends all watches: no attempt will be recorded any more.
+    pub fn abandon(&self) {
+        for watcher in self.lock().iter() {
+            drop(watcher.attempt.lock().map(|mut attempt| attempt.take()));
+        }
+    }
+
     fn remove(&self, is_it: impl Fn(&Arc<Watcher>) -> bool) -> Option<Arc<Watcher>> {
         let mut waiting = self.lock();
         let place = waiting.iter().position(is_it)?;

@@ -11,6 +11,7 @@ use crate::store::layout::{EventIdRecord, MessageMeta, OnceAnswer};
 use crate::store::queue::{Command, Sender};
 use crate::store::watchers::Watcher;
 use crate::store::{Answered, NewBatch, NewMessage, Once, Remembered, layout};
+use crate::watched;
 
 impl Committer {
     pub(super) fn stage_accept(
@@ -21,6 +22,7 @@ impl Committer {
         watcher: Option<Arc<Watcher>>,
         answer: Sender<Arc<Message>>,
     ) -> Result<Staged, layout::RecordError> {
+        watched::planned_panic("commit", &message.event_type);
         if let Some(once) = &message.once {
             if batch.unique.contains(&layout::once_key(&once.key)) {
                 return Ok(Staged::Later(Box::new(Command::Accept {

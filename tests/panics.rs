@@ -1,0 +1,120 @@
+//! What a panic ends: the request or the attempt that met it where it can be contained, else the
+//! process, which says so first. The real binary, with panics that are planned by its environment.
+
+#[path = "process/mod.rs"]
+mod process;
+
+use std::time::Duration;
+
+use process::receiver::{Receiver, Reply};
+use process::{Api, Launch, Server, scratch, until};
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn start(directory: &tempfile::TempDir, planned: &str) -> Server {
+    Launch::new(directory.path().join("data"))
+        .env("POSTRIDER_PANIC", planned)
+        .start()
+}
+
+/// An application with one endpoint that is described so.
+fn register(api: &Api, receiver: &Receiver, description: &str) {
+    let body = json!({ "name": "app", "uid": "app" });
+    api.call("POST", "/api/v1/app", &body, 201);
+    let url = format!("http://{}/", receiver.address);
+    let body = json!({ "url": url, "uid": "ep", "description": description });
+    api.call("POST", "/api/v1/app/app/endpoint", &body, 201);
+}
+
+fn message(event_type: &str) -> Value {
+    json!({ "eventType": event_type, "payload": {} })
+}
+
+fn ends_by_itself(mut server: Server, thread: &str) {
+    let status = server.process.wait(SOON).expect("it ends by itself");
+    let log = server.process.log();
+    assert_eq!(status.code(), Some(1), "{log}");
+    let said = format!("the thread {thread} panicked");
+    assert!(log.contains(&said), "{log}");
+}
+
+#[test]
+fn a_panic_of_the_committer_is_answered_and_ends_the_process() {
+    let directory = scratch();
+    let server = start(&directory, "commit:a.panic");
+    let receiver = Receiver::start(|_| Reply::Status(204));
+    register(&server.api, &receiver, "");
+    let publish = |event_type: &str| {
+        let body = message(event_type).to_string();
+        server.api.request("POST", "/api/v1/app/app/msg", &body)
+    };
+    assert_eq!(publish("fine").unwrap().status, 202);
+    assert_eq!(publish("a.panic").unwrap().status, 503);
+    // Its listener refuses from now on, or is gone already.
+    assert!(publish("late").map_or(true, |answer| answer.status == 503));
+    let health = server.api.request("GET", "/api/v1/health", "");
+    assert!(health.map_or(true, |answer| answer.status == 503));
+    ends_by_itself(server, "store-committer");
+
+    let server = start(&directory, "");
+    let list = server.api.get("/api/v1/app/app/msg");
+    let types: Vec<&Value> = list["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["eventType"])
+        .collect();
+    assert_eq!(types, ["fine"]);
+}
+
+#[test]
+fn a_panic_of_a_delivery_thread_ends_the_process() {
+    let directory = scratch();
+    let receiver = Receiver::start(|_| Reply::Status(204));
+    let server = start(&directory, "worker:an endpoint that ends the thread");
+    register(&server.api, &receiver, "an endpoint that ends the thread");
+    server
+        .api
+        .call("POST", "/api/v1/app/app/msg", &message("a"), 202);
+    ends_by_itself(server, "delivery-0");
+}
+
+#[test]
+fn a_panic_of_an_attempt_fails_that_attempt_alone() {
+    let directory = scratch();
+    let receiver = Receiver::start(|_| Reply::Status(204));
+    let mut server = start(&directory, "attempt:a.panic");
+    register(&server.api, &receiver, "");
+    let publish = |event_type: &str| {
+        let path = "/api/v1/app/app/msg";
+        let answer = server.api.call("POST", path, &message(event_type), 202);
+        let path = format!(
+            "/api/v1/app/app/attempt/msg/{}",
+            answer["id"].as_str().unwrap()
+        );
+        let attempt = || server.api.get(&path)["data"].get(0).cloned();
+        until(SOON, attempt).expect("it is attempted")
+    };
+    let failed = publish("a.panic");
+    assert_eq!(failed["failure"]["kind"], "not_sendable", "{failed}");
+    assert_eq!(publish("fine")["status"], 0);
+    server.api.get("/api/v1/health");
+    server.process.terminate();
+    let status = server.process.wait(SOON).expect("it stops");
+    assert!(status.success(), "{}", server.process.log());
+}
+
+#[test]
+fn a_panic_of_a_handler_fails_that_request_alone() {
+    let directory = scratch();
+    let server = start(&directory, "request:/api/v1/event-type");
+    let answer = server.api.request("GET", "/api/v1/event-type", "").unwrap();
+    let body: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(
+        (answer.status, &body["code"]),
+        (500, &json!("internal_error"))
+    );
+    server.api.get("/api/v1/app");
+    server.api.get("/api/v1/health");
+}
