@@ -26,7 +26,7 @@ use tokio_rustls::TlsConnector;
 
 use super::Settings;
 use super::resolve::Resolver;
-use super::stream::{OpenConnections, Stream, Transport};
+use super::stream::{FRAMES_BYTES_MAX, OpenConnections, Stream, Transport};
 use super::trace::{Phase, Trace, failure, microseconds};
 use crate::clock::Clock;
 use crate::domain::attempt::{Failure, FailureKind};
@@ -56,7 +56,8 @@ impl Service<ConnectInfo<Uri>> for Connector {
             let trace = Trace::current().ok_or(ConnectError::Unresolved)?;
             match connector.connect_in_time(&uri, &trace).await {
                 Ok(transport) => {
-                    let stream = Stream::new(transport, connector.open.clone());
+                    let limit = connector.settings.answer_read_bytes + FRAMES_BYTES_MAX;
+                    let stream = Stream::new(transport, connector.open.clone(), limit);
                     Ok(Connection::new(uri, stream))
                 }
                 Err(failure) => {

@@ -10,6 +10,7 @@ pub mod address;
 mod connect;
 pub mod escape;
 mod example;
+mod head;
 mod judge;
 pub mod payload;
 pub mod profile;
@@ -36,6 +37,7 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::task::unconstrained;
 
 pub use judge::judge;
 
@@ -286,7 +288,9 @@ impl Sender {
             let result = tokio::select! {
                 biased;
                 result = TRACE.scope(Rc::clone(&trace), exchange) => result,
-                () = &mut deadline => {
+                // Outside of the budget of cooperation: an answer that comes without a pause uses it
+                // up in each turn, and a timer within it would never be looked at.
+                () = unconstrained(&mut deadline) => {
                     let detail = took_longer(trace.phase.get(), limit);
                     break Some(failure(FailureKind::Timeout, detail));
                 }

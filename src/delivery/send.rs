@@ -20,9 +20,10 @@ use futures_core::Stream as _;
 
 use super::Settings;
 use super::connect::Connector;
+use super::head::{self, sound_headers};
 use super::render::Request;
 use super::resolve::Resolver;
-use super::stream::{OpenConnections, header_lines};
+use super::stream::OpenConnections;
 use super::trace::{Trace, failure};
 use crate::clock::Clock;
 use crate::domain::attempt::{Answer, Failure, FailureKind};
@@ -148,21 +149,23 @@ pub async fn exchange(
         // Where a body could be, that there is none is said.
         (None, _) => call.send_body(Bytes::new()),
     };
-    let mut response = sending.await.map_err(|_| no_head(trace))?;
-
+    let sent = sending.await;
+    *answer.borrow_mut() = begun_answer(&trace.head.borrow());
+    let mut response = sent.map_err(|_| no_head(trace))?;
     let status = response.status().as_u16();
-    *answer.borrow_mut() = Some(Answer {
-        status,
-        headers: shown_headers(&trace.head.take()),
-        body: Vec::new(),
-        truncated: false,
-    });
     if matches!(status, 101 | 204 | 304) {
         // None of these has a body, whatever its head says; after 101 another protocol follows.
         return Ok(());
     }
     let mut read = 0;
     while let Some(chunk) = poll_fn(|cx| Pin::new(&mut response).poll_next(cx)).await {
+        if chunk.is_err() && trace.cut.get() {
+            // As with a body that is too long, the status decides.
+            if let Some(answer) = &mut *answer.borrow_mut() {
+                answer.truncated = true;
+            }
+            return Ok(());
+        }
         let chunk = chunk.map_err(|_| broken_body(trace))?;
         read += chunk.len();
         if let Some(answer) = &mut *answer.borrow_mut() {
@@ -184,17 +187,25 @@ pub async fn exchange(
     Ok(())
 }
 
+/// The answer, once its status is known.
+fn begun_answer(head: &[u8]) -> Option<Answer> {
+    Some(Answer {
+        status: head::status(head)?,
+        headers: shown_headers(head),
+        body: Vec::new(),
+        truncated: false,
+    })
+}
+
 fn no_head(trace: &Trace) -> Failure {
     if let Some(noted) = trace.take_failure() {
         return noted;
     }
-    broken_answer(
-        match (trace.answer_bytes.get(), trace.head.borrow().len()) {
-            (0, _) => "The connection was closed before an answer came.",
-            (_, 0) => "The connection was closed within the head of the answer.",
-            _ => "What came back is not valid HTTP.",
-        },
-    )
+    broken_answer(match (trace.answer_bytes.get(), trace.ended.get()) {
+        (0, _) => "The connection was closed before an answer came.",
+        (_, true) => "The connection was closed within the head of the answer.",
+        _ => "What came back is not valid HTTP.",
+    })
 }
 
 fn broken_body(trace: &Trace) -> Failure {
@@ -210,7 +221,7 @@ fn broken_answer(detail: &str) -> Failure {
 
 /// As they came, but for the values of those that may hold secrets.
 fn shown_headers(head: &[u8]) -> Vec<(String, String)> {
-    header_lines(head)
+    sound_headers(head)
         .map(|(name, value)| {
             let name = String::from_utf8_lossy(name).into_owned();
             let value = match is_sensitive(&name) {

@@ -3,8 +3,11 @@
 //! It stands between awc's HTTP/1 codec and the socket (or TLS) and does what the codec does not.
 //! Unsolicited interim answers (100, 102, 103 …) are left out, which awc would take for the final
 //! answer. A body without a stated length lasts until the connection ends, which awc knows for
-//! HTTP/1.0 only. An answer given before the whole request was taken is read. And it notes in the
-//! exchange's [`Trace`] whether the connection was reused and how far the answer came.
+//! HTTP/1.0 only. Folded headers are unfolded, and an unsound head fails with the place that is
+//! unsound. An answer given before the whole request was taken is read. What follows the head is
+//! counted as it comes, because the frames of a body (sizes and extensions of chunks, trailers) have
+//! no limit in the codec. And it notes in the exchange's [`Trace`] whether the connection was reused
+//! and how far the answer came.
 
 use std::cell::Cell;
 use std::fmt;
@@ -19,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::connect::tls_problem;
+use super::head::{self, HTTP, HTTP_MINOR_AT, Head, end_of_head};
 use super::trace::{Phase, Trace, failure};
 use crate::domain::attempt::FailureKind;
 
@@ -26,6 +30,10 @@ use crate::domain::attempt::FailureKind;
 pub const HEAD_BYTES_MAX: usize = 128 * 1024;
 /// One early hint or two are usual; a receiver that sends them without end is cut off.
 pub const INTERIM_HEADS_MAX: usize = 16;
+
+/// Sizes of chunks, their extensions and trailers, beyond the bytes of a body that are read. A body
+/// in chunks of a kilobyte needs a hundredth of its size.
+pub const FRAMES_BYTES_MAX: usize = 64 * 1024;
 
 /// Counts the connections that are open, in use or idle.
 #[derive(Clone, Debug, Default)]
@@ -59,11 +67,15 @@ pub struct Stream {
     held: Vec<u8>,
     /// How much of `held` holds no end of a head.
     searched: usize,
+    /// What came after the final head, frames and all, and how much of that is read.
+    after_head: usize,
+    after_head_max: usize,
     open: OpenConnections,
 }
 
 impl Stream {
-    pub fn new(transport: Transport, open: OpenConnections) -> Stream {
+    /// Of an answer, `after_head_max` bytes are read beyond its head, and what one more read brings.
+    pub fn new(transport: Transport, open: OpenConnections, after_head_max: usize) -> Stream {
         open.0.set(open.0.get() + 1);
         Stream {
             transport,
@@ -75,6 +87,8 @@ impl Stream {
             interim_bytes: 0,
             held: Vec::new(),
             searched: 0,
+            after_head: 0,
+            after_head_max,
             open,
         }
     }
@@ -92,6 +106,7 @@ impl Stream {
         self.interim_bytes = 0;
         self.held.clear();
         self.searched = 0;
+        self.after_head = 0;
     }
 
     /// Whether this read is the pool's look at an idle connection, and finds it unfit for the
@@ -107,6 +122,13 @@ impl Stream {
 
     /// Reads from below; what comes is counted, and an end is noted.
     fn read_below(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.after_head > self.after_head_max {
+            self.broken = true;
+            if let Some(trace) = &self.trace {
+                trace.cut.set(true);
+            }
+            return Poll::Ready(Err(io::Error::other("the rest of the answer is not read")));
+        }
         let before = buf.filled().len();
         let result = match &mut self.transport {
             Transport::Plain(tcp) => ready!(Pin::new(tcp).poll_read(cx, buf)),
@@ -118,8 +140,12 @@ impl Stream {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
             result => result,
         };
+        let count = buf.filled().len() - before;
+        if !self.awaiting_head {
+            self.after_head += count;
+        }
         if let Some(trace) = &self.trace {
-            match buf.filled().len() - before {
+            match count {
                 // Also where reading failed.
                 0 => trace.ended.set(true),
                 count => trace.answer_came(count),
@@ -141,6 +167,7 @@ impl Stream {
             ready!(self.read_below(cx, buf))?;
             let new = &buf.filled()[before..];
             if new.is_empty() {
+                self.note_head(self.held.len());
                 return Poll::Ready(Ok(()));
             }
             self.held.extend_from_slice(new);
@@ -165,13 +192,15 @@ impl Stream {
         self.searched = self.held.len();
         let size = self.interim_bytes + end.unwrap_or(self.held.len());
         if size > HEAD_BYTES_MAX {
-            return Err(self.broken_answer("The head of the answer is too large."));
+            self.note_head(end.unwrap_or(self.held.len()));
+            return Err(self.broken_answer("The head of the answer is larger than 128 KiB."));
         }
         Ok(end)
     }
 
     /// Leaves an interim head out, or notes the final one.
     fn take_head(&mut self, end: usize) -> io::Result<()> {
+        head::unfold(&mut self.held[..end]);
         let head = Head::of(&self.held[..end]);
         if head.is_interim() {
             self.interim_heads += 1;
@@ -184,12 +213,16 @@ impl Stream {
             return Ok(());
         }
         self.awaiting_head = false;
+        self.after_head = self.held.len() - end;
+        self.note_head(end);
+        if let Some(fault) = head::fault(&self.held[..end]) {
+            return Err(self.broken_answer(&fault));
+        }
         if let Some(trace) = &self.trace {
             trace.phase.set(Phase::ReadingBody);
             trace
                 .body_ends_with_connection
                 .set(head.body_ends_with_connection());
-            trace.head.borrow_mut().extend_from_slice(&self.held[..end]);
         }
         if head.body_ends_with_connection() {
             // RFC 9112, section 6.3. awc's codec knows this rule under HTTP/1.0 only, and would
@@ -197,6 +230,14 @@ impl Stream {
             self.held[HTTP_MINOR_AT] = b'0';
         }
         Ok(())
+    }
+
+    /// Shows the head to the exchange, as far as it came: its status is known even where the answer
+    /// is broken.
+    fn note_head(&self, end: usize) {
+        if let Some(trace) = &self.trace {
+            trace.head.borrow_mut().extend_from_slice(&self.held[..end]);
+        }
     }
 
     fn hand_on_held(&mut self, buf: &mut ReadBuf<'_>) {
@@ -317,83 +358,10 @@ impl Drop for Stream {
     }
 }
 
-const HTTP: &[u8] = b"HTTP/1.";
-/// Where a status line has the version's second digit …
-const HTTP_MINOR_AT: usize = HTTP.len();
-/// … and where its status begins.
-const STATUS_AT: usize = HTTP.len() + 2;
-
-/// The place after the empty line that ends a head. Nothing ends before `searched`.
-fn end_of_head(bytes: &[u8], searched: usize) -> Option<usize> {
-    let from = searched.saturating_sub(2);
-    let at = bytes[from..].iter().enumerate().find_map(|(index, byte)| {
-        let rest = &bytes[from + index + 1..];
-        match byte {
-            b'\n' if rest.starts_with(b"\n") => Some(index + 2),
-            b'\n' if rest.starts_with(b"\r\n") => Some(index + 3),
-            _ => None,
-        }
-    })?;
-    Some(from + at)
-}
-
-/// The lines of a head after the status line, as names and values.
-pub fn header_lines(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    head.split(|byte| *byte == b'\n')
-        .skip(1)
-        .filter_map(|line| {
-            let colon = line.iter().position(|byte| *byte == b':')?;
-            Some((line[..colon].trim_ascii(), line[colon + 1..].trim_ascii()))
-        })
-}
-
-/// What has to be known of a head before awc's codec reads it.
-struct Head {
-    http_1_0: bool,
-    /// The three bytes where the status is; the codec checks that they are one.
-    status: [u8; 3],
-    has_length: bool,
-    has_encoding: bool,
-}
-
-impl Head {
-    fn of(bytes: &[u8]) -> Head {
-        let mut head = Head {
-            http_1_0: bytes.get(HTTP_MINOR_AT) == Some(&b'0'),
-            status: [0; 3],
-            has_length: false,
-            has_encoding: false,
-        };
-        if let Some(status) = bytes.get(STATUS_AT..STATUS_AT + 3) {
-            head.status.copy_from_slice(status);
-        }
-        for (name, _) in header_lines(bytes) {
-            head.has_length |= name.eq_ignore_ascii_case(b"content-length");
-            head.has_encoding |= name.eq_ignore_ascii_case(b"transfer-encoding");
-        }
-        head
-    }
-
-    /// 101 is final: the receiver wants to speak another protocol.
-    fn is_interim(&self) -> bool {
-        self.status[0] == b'1'
-            && self.status[1..].iter().all(u8::is_ascii_digit)
-            && &self.status != b"101"
-    }
-
-    fn body_ends_with_connection(&self) -> bool {
-        let may_have_body = self.status[0] != b'1' && !matches!(&self.status, b"204" | b"304");
-        // HTTP/1.0 has no transfer encoding.
-        let has_framing = self.has_length || (self.has_encoding && !self.http_1_0);
-        (may_have_body || self.http_1_0) && !has_framing
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use proptest::prelude::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -406,7 +374,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let near = TcpStream::connect(address).await.unwrap();
         let (far, _) = listener.accept().await.unwrap();
-        let mut stream = Stream::new(Transport::Plain(near), OpenConnections::default());
+        let mut stream = Stream::new(Transport::Plain(near), OpenConnections::default(), 0);
         TRACE
             .scope(Trace::new(false), stream.write_all(b"request"))
             .await
@@ -448,84 +416,5 @@ mod tests {
         };
         let noticed = tokio::time::timeout(Duration::from_secs(20), sending).await;
         assert!(noticed.is_ok());
-    }
-
-    #[test]
-    fn the_end_of_a_head_is_found_in_both_spellings() {
-        for (head, expected) in [
-            (&b""[..], None),
-            (b"HTTP/1.1 200 OK\r\n", None),
-            (b"HTTP/1.1 200 OK\r\n\r", None),
-            (b"HTTP/1.1 200 OK\r\n\r\n", Some(19)),
-            (b"HTTP/1.1 200 OK\r\n\r\nbody\r\n\r\n", Some(19)),
-            (b"HTTP/1.1 200 OK\n\n", Some(17)),
-            (b"HTTP/1.1 200 OK\r\na: b\n\r\nbody", Some(24)),
-        ] {
-            assert_eq!(end_of_head(head, 0), expected, "{}", head.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn what_ends_a_body_is_read_from_its_head() {
-        for (head, expected) in [
-            ("HTTP/1.1 200 OK\r\n\r\n", true),
-            ("HTTP/1.1 500 Oh\r\nX: content-length\r\n\r\n", true),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", false),
-            (
-                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
-                false,
-            ),
-            ("HTTP/1.1 204 No Content\r\n\r\n", false),
-            ("HTTP/1.1 304 Not Modified\r\n\r\n", false),
-            ("HTTP/1.1 101 Switching Protocols\r\n\r\n", false),
-            ("HTTP/1.0 200 OK\r\n\r\n", true),
-            (
-                "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
-                true,
-            ),
-            ("HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\n", false),
-        ] {
-            let found = Head::of(head.as_bytes()).body_ends_with_connection();
-            assert_eq!(found, expected, "{head}");
-        }
-    }
-
-    #[test]
-    fn only_interim_answers_are_left_out() {
-        for (status, expected) in [
-            ("100", true),
-            ("102", true),
-            ("103", true),
-            ("199", true),
-            ("101", false),
-            ("200", false),
-            ("1", false),
-            ("", false),
-        ] {
-            let head = format!("HTTP/1.1 {status}\n\n");
-            let found = Head::of(head.as_bytes()).is_interim();
-            assert_eq!(found, expected, "{status}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_head_that_comes_in_pieces_ends_at_the_same_place(
-            text in "[\r\nab]{0,30}",
-            cut in 0_usize..30,
-        ) {
-            let bytes = text.as_bytes();
-            let cut = cut.min(bytes.len());
-            let whole = end_of_head(bytes, 0);
-            let pieces = end_of_head(&bytes[..cut], 0).or_else(|| end_of_head(bytes, cut));
-            prop_assert_eq!(whole, pieces);
-        }
-
-        #[test]
-        fn no_head_makes_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-            let head = Head::of(&bytes);
-            let _ = (head.is_interim(), head.body_ends_with_connection());
-            let _ = header_lines(&bytes).count();
-        }
     }
 }

@@ -729,6 +729,8 @@ async fn a_handshake_that_hangs_ends_with_the_connect_timeout() {
 async fn what_is_no_whole_answer_is_broken() {
     let long_head = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "x".repeat(200_000));
     let many_headers = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(200));
+    // awc's codec panics at it.
+    let long_name = format!("HTTP/1.1 200 OK\r\n{}: b\r\n\r\n", "a".repeat(70_000));
     let many_interim = format!("{}{OK}", "HTTP/1.1 103 Early\r\n\r\n".repeat(17));
     let no_end = "HTTP/1.1 100 Continue\r\n\r\n".repeat(100_000);
     for (answer, expected) in [
@@ -737,15 +739,18 @@ async fn what_is_no_whole_answer_is_broken() {
         ("H", "closed within the head"),
         ("HTTP/1.1 200 OK\r\nContent-Le", "closed within the head"),
         ("HTTP/1.1 103 Early\r\n\r\n", "closed within the head"),
-        ("HTTP/1.1 2x0 OK\r\n\r\n", "not valid HTTP"),
-        ("HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "not valid HTTP"),
+        ("HTTP/1.1 2x0 OK\r\n\r\n", "status line"),
+        (
+            "HTTP/1.1 200 OK\r\na: b\r\nno colon\r\n\r\n",
+            "Header 2 of the answer is not valid HTTP: it has no colon.",
+        ),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
-            "not valid HTTP",
+            "Content-Length",
         ),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
-            "not valid HTTP",
+            "Transfer-Encoding",
         ),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc",
@@ -763,8 +768,15 @@ async fn what_is_no_whole_answer_is_broken() {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
             "body of the answer is not valid",
         ),
-        (long_head.as_str(), "head of the answer is too large"),
-        (many_headers.as_str(), "not valid HTTP"),
+        (
+            long_head.as_str(),
+            "head of the answer is larger than 128 KiB",
+        ),
+        (
+            many_headers.as_str(),
+            "200 headers, and at most 96 are read",
+        ),
+        (long_name.as_str(), "its name is longer than 1024 bytes"),
         (many_interim.as_str(), "Too many interim answers"),
         (no_end.as_str(), "Too many interim answers"),
     ] {
@@ -777,7 +789,134 @@ async fn what_is_no_whole_answer_is_broken() {
         // A fresh connection's failure is never repeated.
         assert!(!outcome.sent_again);
         assert_eq!(receiver.seen.connections.get(), 1);
+        let has_status = answer.starts_with("HTTP/1.1 200 OK\r\n");
+        assert_eq!(status_of(&outcome), has_status.then_some(200), "{start}");
     }
+}
+
+#[actix_web::test]
+async fn an_unsound_head_shows_its_sound_headers_and_decides_nothing() {
+    let receiver = Receiver::answering_once(
+        "HTTP/1.1 410 Gone\r\nx-sound: 1\r\nno colon\r\nx-bad: \u{1}\r\nset-cookie: s\r\n\r\n",
+    )
+    .await;
+    let outcome = attempt(&receiver).await;
+    assert_eq!(failure_of(&outcome).0, FailureKind::BrokenAnswer);
+    let answer = outcome.answer.unwrap();
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(
+        (answer.status, answer.headers),
+        (410, vec![pair("x-sound", "1"), pair("set-cookie", "***")])
+    );
+}
+
+/// RFC 9112, section 5.2.
+#[actix_web::test]
+async fn a_folded_header_is_taken_for_one_line() {
+    let answer = |status: &str| {
+        format!(
+            "HTTP/1.1 {status}\r\nContent-Security-Policy: default-src 'self';\r\n    script-src \
+             'none'\r\nX-Length:\r\n Content-Length: 9\r\nContent-Length:\r\n\t2\r\n\r\nok"
+        )
+    };
+    let receiver = Receiver::answering(answer("200 OK")).await;
+    let sender = sender();
+    for _ in 0..2 {
+        let outcome = sender.made(&endpoint(receiver.url()), &message(), 1).await;
+        assert_eq!(outcome.failure, None);
+        let answer = outcome.answer.unwrap();
+        assert_eq!(answer.body, b"ok");
+        let values: Vec<_> = answer
+            .headers
+            .iter()
+            .map(|(_, value)| value.as_str())
+            .collect();
+        assert_eq!(
+            values,
+            [
+                "default-src 'self';      script-src 'none'",
+                "Content-Length: 9",
+                "2"
+            ]
+        );
+    }
+    assert_eq!(receiver.seen.connections.get(), 1);
+
+    let receiver = Receiver::answering_once(answer("410 Gone")).await;
+    let outcome = attempt(&receiver).await;
+    assert_eq!(failure_of(&outcome).0, FailureKind::WrongAnswer);
+    assert_eq!(status_of(&outcome), Some(410));
+}
+
+/// The frames of a body have no limit in awc's codec. What is read of them is bounded, and as with a
+/// long body the status decides.
+#[actix_web::test]
+async fn an_answer_without_end_is_cut_after_a_number_of_bytes() {
+    const CHUNKED: &str = "Transfer-Encoding: chunked\r\n\r\n";
+    for (start, piece) in [
+        ("1;", "x".repeat(1000)),
+        ("1;", "a=b;".repeat(1000)),
+        ("1", " ".repeat(1000)),
+        ("0", "0".repeat(1000)),
+        ("", "1;x\r\ny\r\n".repeat(100)),
+        ("0\r\n", "trailer: x\r\n".repeat(100)),
+        ("0\r\nx: ", "x".repeat(1000)),
+    ] {
+        let form = format!("{start}{}", &piece[..10]);
+        let written = Rc::new(Cell::new(0));
+        let counter = written.clone();
+        let receiver = Receiver::scripted(move |mut talk, _| {
+            let (counter, piece) = (counter.clone(), piece.clone());
+            async move {
+                talk.request().await;
+                talk.say(&format!("HTTP/1.1 200 OK\r\n{CHUNKED}{start}"))
+                    .await;
+                while counter.get() < 100 << 20 && talk.io.write_all(piece.as_bytes()).await.is_ok()
+                {
+                    counter.set(counter.get() + piece.len());
+                }
+            }
+        })
+        .await;
+        let outcome = attempt(&receiver).await;
+        assert_eq!(outcome.failure, None, "{form}");
+        let answer = outcome.answer.unwrap();
+        assert!(answer.truncated, "{form}");
+        assert_eq!(answer.status, 200);
+        until("the connection is closed", || receiver.seen.open.get() == 0).await;
+        // What was read, and what the kernel's buffers had room for.
+        assert!(written.get() < 20 << 20, "{form}: {}", written.get());
+    }
+}
+
+/// A body that is always there when it is looked for does not keep the timer from being seen.
+#[actix_web::test]
+async fn an_answer_without_pause_ends_in_time() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let flood = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut talk, _) = listener.accept().unwrap();
+        talk.read(&mut [0; 4096]).unwrap();
+        let mut written = talk.write(b"HTTP/1.1 200 OK\r\n\r\n");
+        while written.is_ok() {
+            written = talk.write(&[b'x'; 256 << 10]);
+        }
+    });
+    let sender = sender_with(Clock::System, |config| {
+        config["limits"]["answer_read_bytes"] = json!(1_u64 << 50);
+        config["delivery"]["request_timeout_seconds"] = json!(1);
+        config["delivery"]["connect_timeout_seconds"] = json!(1);
+    });
+    let endpoint = endpoint(format!("http://{address}/"));
+    let message = message();
+    let attempt = sender.made(&endpoint, &message, 1);
+    // Without the mend it never ends, so a limit outside of the reactor's would not help either.
+    let outcome = unconstrained(tokio::time::timeout(Duration::from_secs(20), attempt)).await;
+    let outcome = outcome.expect("it ends");
+    assert_eq!(failure_of(&outcome).0, FailureKind::Timeout);
+    assert_eq!(status_of(&outcome), Some(200));
+    flood.join().unwrap();
 }
 
 #[actix_web::test]

@@ -53,7 +53,9 @@ pub struct Trace {
     pub ended: Cell<bool>,
     /// The answer's body lasts until the connection ends, because nothing else says how long it is.
     pub body_ends_with_connection: Cell<bool>,
-    /// The final head of the answer, as it came.
+    /// More came after the head than is read of an answer.
+    pub cut: Cell<bool>,
+    /// The final head of the answer, unfolded; where it did not come whole, its beginning.
     pub head: RefCell<Vec<u8>>,
     pub timings: Cell<Timings>,
     sending_since: Cell<Option<Instant>>,
@@ -69,6 +71,7 @@ impl Trace {
             answer_bytes: Cell::new(0),
             ended: Cell::new(false),
             body_ends_with_connection: Cell::new(false),
+            cut: Cell::new(false),
             head: RefCell::default(),
             timings: Cell::default(),
             sending_since: Cell::new(None),
