@@ -51,6 +51,8 @@ pub struct Metrics {
     pub in_flight: Gauge,
     /// Deliveries that wait, due or not.
     pub waiting: Gauge,
+    /// Those of them that are held for disabled endpoints.
+    pub held: Gauge,
     /// How long the oldest delivery that is due has been due; 0 where none is.
     pub oldest_due_seconds: Gauge<f64, AtomicU64>,
     /// Changes in one commit.
@@ -91,6 +93,7 @@ impl Metrics {
             attempts: names.map(|name| outcomes.get_or_create_owned(&[("outcome", name)])),
             in_flight: Gauge::default(),
             waiting: Gauge::default(),
+            held: Gauge::default(),
             oldest_due_seconds: Gauge::default(),
             commit_batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
             commit_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
@@ -121,6 +124,11 @@ impl Metrics {
             "deliveries_waiting",
             "Deliveries that wait for their next attempt, due or not",
             metrics.waiting.clone(),
+        );
+        registry.register(
+            "deliveries_held",
+            "Those of them that are held because their endpoint is disabled",
+            metrics.held.clone(),
         );
         registry.register(
             "oldest_due_seconds",
@@ -606,6 +614,7 @@ mod tests {
             "postrider_attempts_total{outcome=\"timeout\"} 0",
             "postrider_attempts_in_flight 0",
             "postrider_deliveries_waiting 0",
+            "postrider_deliveries_held 0",
             "postrider_oldest_due_seconds 1.5",
             "postrider_commit_batch_size_count 0",
             "postrider_commit_seconds_count 1",

@@ -110,7 +110,10 @@ fn slug(heading: &[Event]) -> String {
     });
     let kept = |letter: &char| letter.is_alphanumeric() || [' ', '-', '_'].contains(letter);
     let text = words.collect::<String>().to_lowercase();
-    text.chars().filter(kept).collect::<String>().replace(' ', "-")
+    text.chars()
+        .filter(kept)
+        .collect::<String>()
+        .replace(' ', "-")
 }
 
 /// Where a link of a file leads on the server; `None` for files that have no page here.
@@ -206,7 +209,13 @@ mod tests {
         let html = guide.html();
         assert!(html.starts_with("<h1 id=\"a-b-c\">"), "{html}");
         assert!(html.contains("&lt;b&gt;x"), "{html}");
-        assert!(!html.contains("picture") && !html.contains("x.toml"), "{html}");
-        assert!(html.contains("href=\"/docs/guide/limits#limits\""), "{html}");
+        assert!(
+            !html.contains("picture") && !html.contains("x.toml"),
+            "{html}"
+        );
+        assert!(
+            html.contains("href=\"/docs/guide/limits#limits\""),
+            "{html}"
+        );
     }
 }

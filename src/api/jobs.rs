@@ -198,7 +198,10 @@ pub fn pause(store: &Store, catalog: &Catalog, job: &Job) -> Option<String> {
     let endpoint = catalog.endpoint(job.organisation, replay.endpoint)?;
     match endpoint.disabled {
         true => Some("the endpoint is disabled".to_owned()),
-        false => store.has_room(1).err().map(|error| error.to_string()),
+        false => store
+            .has_room(endpoint, 1)
+            .err()
+            .map(|error| error.to_string()),
     }
 }
 

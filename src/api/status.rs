@@ -23,13 +23,14 @@ use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, EndpointId, JobId, OrganisationId};
 use crate::domain::job::{Job, JobState};
 use crate::store::catalog::ApplicationEntry;
-use crate::store::{Catalog, Space};
+use crate::store::{Catalog, Space, Waits};
 use crate::telemetry::Sample;
 
 /// A lane whose first delivery has been due for longer is late.
 const LATE: Duration = Duration::from_secs(5 * 60);
 const LATE_MAX: usize = 10;
 const FAILING_MAX: usize = 20;
+const LARGE_MAX: usize = 20;
 /// How long a job that has failed is a problem.
 const JOB_FAILED_LATELY: Duration = Duration::from_secs(24 * 3600);
 
@@ -43,8 +44,12 @@ struct StatusOut {
     #[serde(serialize_with = "text")]
     now: Timestamp,
     health: HealthOut,
-    /// Deliveries that wait, due or not. Null for other organisations than the first.
+    /// Deliveries that wait, due or not, held ones included. Null for other organisations than the
+    /// first.
     waiting: Option<u64>,
+    /// Those of them that are held because their endpoint is disabled. Null for other organisations
+    /// than the first.
+    held: Option<u64>,
     /// Requests under way. Null for other organisations than the first.
     in_flight: Option<u64>,
     /// How long the oldest due delivery has been due. Null for other organisations than the first.
@@ -169,6 +174,10 @@ enum Kind {
     LowSpace,
     StoreDamaged,
     BlobFiles,
+    /// Half as many deliveries wait, or are held, as may; a critical problem from four fifths on.
+    BacklogHigh,
+    /// The same of one application's share.
+    ApplicationBacklogHigh,
     /// A lane's first delivery has been due for more than five minutes.
     LaneLate,
     /// Every attempt of this hour and the last has failed.
@@ -213,6 +222,17 @@ impl Problem {
         }
     }
 
+    fn of_application(self, application: &ApplicationEntry) -> Problem {
+        let application = &application.application;
+        let of_customer = !application.id.is_operational(application.organisation);
+        let application = of_customer.then_some(application);
+        Problem {
+            application_id: application.map(|one| one.id),
+            application_name: application.map(|one| one.name.clone()),
+            ..self
+        }
+    }
+
     fn of_endpoint(self, application: &ApplicationEntry, endpoint: &Endpoint) -> Problem {
         // The organisation's own endpoints are no customer's.
         let application = (!endpoint.is_operational()).then_some(&application.application);
@@ -250,6 +270,8 @@ pub async fn get(caller: Caller, context: web::Data<Context>) -> Result<HttpResp
     let is_first = context.store.first_organisation() == Some(caller.organisation);
     let metrics = &context.metrics;
     let space = context.store.space();
+    let limits = &context.config.limits;
+    let share = limits.waiting_per_application_max;
 
     let mut problems = Vec::new();
     if is_first {
@@ -258,6 +280,9 @@ pub async fn get(caller: Caller, context: web::Data<Context>) -> Result<HttpResp
             space,
             free_bytes_min: context.config.store.min_free_bytes,
             damage: metrics.store_problems.get(),
+            waits: context.store.waits(),
+            waiting_max: limits.waiting_max,
+            held_max: limits.held_max,
             private_addresses: context
                 .config
                 .delivery
@@ -276,6 +301,7 @@ pub async fn get(caller: Caller, context: web::Data<Context>) -> Result<HttpResp
     };
     problems.extend(ours.late(&heads));
     problems.extend(ours.failing(failing));
+    problems.extend(ours.large(context.store.large_backlogs(share.div_ceil(2)), share));
     let jobs = catalog.jobs().rev();
     problems.extend(
         jobs.filter(|job| job.organisation == caller.organisation)
@@ -293,6 +319,7 @@ pub async fn get(caller: Caller, context: web::Data<Context>) -> Result<HttpResp
             reason: health.err(),
         },
         waiting: is_first.then(|| context.store.waiting_count()),
+        held: is_first.then(|| context.store.waits().held),
         in_flight: of_process(metrics.in_flight.get()),
         oldest_due_seconds: is_first.then(|| metrics.oldest_due_seconds.get()),
         store: is_first.then(|| StoreOut::from(space)),
@@ -307,6 +334,16 @@ pub async fn get(caller: Caller, context: web::Data<Context>) -> Result<HttpResp
     Ok(json(StatusCode::OK, &status))
 }
 
+/// How bad it is that `count` of at most `max` wait; nothing below half.
+fn severity_of(count: u64, max: u64) -> Option<Severity> {
+    let (count, max) = (u128::from(count), u128::from(max));
+    match () {
+        _ if max > 0 && count * 5 >= max * 4 => Some(Severity::Critical),
+        _ if max > 0 && count * 2 >= max => Some(Severity::Warning),
+        _ => None,
+    }
+}
+
 /// What can be wrong with the process.
 #[derive(Default)]
 struct Process {
@@ -315,6 +352,9 @@ struct Process {
     free_bytes_min: u64,
     /// Signs of it since the start.
     damage: i64,
+    waits: Waits,
+    waiting_max: u64,
+    held_max: u64,
     private_addresses: Vec<String>,
 }
 
@@ -358,6 +398,26 @@ impl Process {
                 self.space.blob_files
             );
             problems.push(Problem::new(Critical, Kind::BlobFiles, message));
+        }
+        for (count, max, what) in [
+            (
+                self.waits.to_send,
+                self.waiting_max,
+                "deliveries wait to be sent, of {max} that may (limits.waiting_max)",
+            ),
+            (
+                self.waits.held,
+                self.held_max,
+                "deliveries are held for disabled endpoints, of {max} that may be (limits.held_max)",
+            ),
+        ] {
+            let what = what.replace("{max}", &max.to_string());
+            problems.extend(severity_of(count, max).map(|severity| {
+                let message = format!(
+                    "{count} {what}; when that many do, publishing is refused for everybody."
+                );
+                Problem::new(severity, Kind::BacklogHigh, message)
+            }));
         }
         if !self.private_addresses.is_empty() {
             let message = format!(
@@ -421,6 +481,32 @@ impl<'a> Ours<'a> {
         worst.map(problem).collect()
     }
 
+    /// By how much waits of each application that has much, which is `share` at most.
+    fn large(&self, large: Vec<(ApplicationId, Waits)>, share: u64) -> Vec<Problem> {
+        let ours = large.into_iter().filter_map(|(application, waits)| {
+            let entry = self.catalog.application_by_id(application)?;
+            let severity = severity_of(waits.all(), share)?;
+            let is_ours = entry.application.organisation == self.organisation;
+            is_ours.then_some((severity, waits, entry))
+        });
+        let mut ours: Vec<_> = ours.collect();
+        ours.sort_by_key(|(_, waits, entry)| {
+            (std::cmp::Reverse(waits.all()), entry.application.id)
+        });
+        let worst = ours.into_iter().take(LARGE_MAX);
+        worst
+            .map(|(severity, waits, entry)| {
+                let message = format!(
+                    "{} deliveries of the application wait, {} of them held for disabled endpoints; \
+                     when {share} do (limits.waiting_per_application_max), its messages are refused.",
+                    waits.all(),
+                    waits.held
+                );
+                Problem::new(severity, Kind::ApplicationBacklogHigh, message).of_application(entry)
+            })
+            .collect()
+    }
+
     fn of_job(&self, job: &Job, pause: Option<String>) -> Option<Problem> {
         let what = job.work.title();
         let (kind, message) = match (&job.state, pause) {
@@ -471,6 +557,12 @@ mod tests {
             free_bytes_min: 100,
             ..Process::default()
         };
+        let waits = |to_send, held| Process {
+            waits: Waits { to_send, held },
+            waiting_max: 100,
+            held_max: 100,
+            ..Process::default()
+        };
         for (process, expected) in [
             (Process::default(), vec![]),
             (free(None), vec![]),
@@ -478,6 +570,11 @@ mod tests {
             (free(Some(199)), vec![(Warning, Kind::LowSpace)]),
             (free(Some(100)), vec![(Warning, Kind::LowSpace)]),
             (free(Some(99)), vec![(Critical, Kind::LowSpace)]),
+            (waits(49, 49), vec![]),
+            (
+                waits(50, 80),
+                vec![(Warning, Kind::BacklogHigh), (Critical, Kind::BacklogHigh)],
+            ),
             (
                 Process {
                     failure: Some("no disk".to_owned()),

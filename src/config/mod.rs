@@ -150,8 +150,12 @@ pub struct Limits {
     pub answer_read_bytes: usize,
     pub answer_kept_bytes: usize,
     pub list_page_max: usize,
-    /// Deliveries that wait, in all; above it publishing gets 429.
+    /// Deliveries that wait to be sent, in all; above it publishing gets 429, as above the next two.
     pub waiting_max: u64,
+    /// Deliveries that are held for disabled endpoints, in all.
+    pub held_max: u64,
+    /// Deliveries of one application that wait, held ones included.
+    pub waiting_per_application_max: u64,
     /// Changes on their way to the disk; above it publishing gets 503.
     pub commit_queue_max: usize,
     pub connections_max: usize,
@@ -621,6 +625,11 @@ impl Config {
                 limits.channels_per_endpoint_max as u64,
             ),
             ("limits.waiting_max", limits.waiting_max),
+            ("limits.held_max", limits.held_max),
+            (
+                "limits.waiting_per_application_max",
+                limits.waiting_per_application_max,
+            ),
             ("limits.commit_queue_max", limits.commit_queue_max as u64),
             ("limits.connections_max", limits.connections_max as u64),
         ] {
@@ -1269,6 +1278,12 @@ mod tests {
                 "limits.endpoint_retry_days_max",
             ),
             ("limits", "waiting_max = 0", "limits.waiting_max"),
+            ("limits", "held_max = 0", "limits.held_max"),
+            (
+                "limits",
+                "waiting_per_application_max = 0",
+                "limits.waiting_per_application_max",
+            ),
             ("limits", "commit_queue_max = 0", "limits.commit_queue_max"),
             ("limits", "connections_max = 0", "limits.connections_max"),
             ("log", "level = 'inof'", "log.level"),

@@ -163,7 +163,8 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
             "endpoint_timeout_seconds_max": 60, "endpoint_retries_max": 50,
             "endpoint_retry_days_max": 7,
             "channels_per_endpoint_max": 500, "answer_read_bytes": 65536,
-            "answer_kept_bytes": 8192, "list_page_max": 250, "waiting_max": 1000,
+            "answer_kept_bytes": 8192, "list_page_max": 250, "waiting_max": 1000, "held_max": 1000,
+            "waiting_per_application_max": 1000,
             "commit_queue_max": 100, "connections_max": 100, "endpoint_timeout_seconds_max": 60,
             "endpoint_retries_max": 50, "endpoint_retry_days_max": 7
         },

@@ -30,7 +30,8 @@ impl Runner {
             Ok(endpoint) => endpoint,
             Err(reason) => return self.fail(job, reason).await,
         };
-        if endpoint.disabled || self.store.has_room(self.due_max as u64).is_err() {
+        let has_room = || self.store.has_room(&endpoint, self.due_max as u64).is_ok();
+        if endpoint.disabled || !has_room() {
             return Ok(Turn::Waits);
         }
         let due = self.store.due(endpoint.number, self.due_max)?;

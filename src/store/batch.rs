@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::queue::Command;
-use super::{Answered, EVENT_ID_UNIQUE, NewMessage, Once, Searched, Store, layout};
+use super::{Answered, EVENT_ID_UNIQUE, Inner, NewMessage, Once, Searched, Store, layout};
 use crate::domain::message::Message;
 use crate::error::Result;
 
@@ -45,9 +45,24 @@ impl NewBatch {
         let lanes = self.messages.iter().map(|one| one.lanes.len() as u64);
         lanes.sum()
     }
+
+    /// Whether there is room for all of it. It is of one application.
+    pub(super) fn may_wait(&self, inner: &Inner) -> Result<()> {
+        let Some(first) = self.messages.first() else {
+            return Ok(());
+        };
+        let lanes = self.messages.iter().flat_map(|one| &one.lanes);
+        inner.may_accept(first.application, self.deliveries(), lanes)
+    }
 }
 
 impl NewMessage {
+    /// Whether there is room for its deliveries.
+    pub(super) fn may_wait(&self, inner: &Inner) -> Result<()> {
+        let lanes = &self.lanes;
+        inner.may_accept(self.application, lanes.len() as u64, lanes.iter())
+    }
+
     /// Where the store notes that its event id was used.
     pub(super) fn event_key(&self) -> Option<Vec<u8>> {
         let event_id = self.event_id.as_ref()?;
@@ -60,7 +75,7 @@ impl Store {
     /// leaves all of them or none, and answers with what the batch shows of it; with what it showed
     /// then, where its idempotency key was seen with the same body.
     pub async fn accept_batch(&self, batch: NewBatch) -> Result<Answered> {
-        self.inner.may_accept(batch.deliveries())?;
+        batch.may_wait(&self.inner)?;
         let mut once_from_slice = self.newest_slice();
         if let Some(once) = batch.once {
             match self.search_once(once).await? {

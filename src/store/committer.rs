@@ -618,7 +618,7 @@ impl Committer {
         let recount = self.inner.recount.commit();
         self.inner.live.commit(batch.live)?;
         self.inner.committed(&self.meta);
-        recount.done(batch.put.iter(), batch.taken.iter());
+        recount.done(&self.inner, &batch.put, &batch.taken);
         drop(settled);
         if batch.untold > 0 {
             log::warn!(

@@ -9,6 +9,7 @@ use tokio::sync::{oneshot, watch};
 use super::queue::Command;
 use super::{Inner, Store, Window, layout};
 use crate::clock::Timestamp;
+use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, ID_TIME_STEP_MS, JobId, MessageId, OrganisationId};
 use crate::domain::message::{DeliveryKey, Message};
 use crate::error::Result;
@@ -70,9 +71,11 @@ impl Store {
         self.inner.jobs_changed.subscribe()
     }
 
-    /// Whether `deliveries` more may wait now; why not, if not.
-    pub fn has_room(&self, deliveries: u64) -> Result<()> {
-        self.inner.may_accept(deliveries)
+    /// Whether `deliveries` more to this endpoint may wait now; why not, if not.
+    pub fn has_room(&self, endpoint: &Endpoint, deliveries: u64) -> Result<()> {
+        let lane = std::iter::repeat_n(&endpoint.number, deliveries as usize);
+        self.inner
+            .may_accept(endpoint.application, deliveries, lane)
     }
 
     /// How many of a lane's deliveries are due, those under way included; looks at `max` at most.

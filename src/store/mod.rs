@@ -22,6 +22,7 @@ use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
 use crate::error::{Error, Result};
 use crate::telemetry::Metrics;
 use crate::watched;
+use backlog::Backlog;
 use counters::Counters;
 use engine::Engine;
 use layout::Meta;
@@ -31,6 +32,7 @@ use slices::Slices;
 use uses::Uses;
 use watchers::{Watcher, Watchers};
 
+mod backlog;
 mod batch;
 pub mod catalog;
 mod committer;
@@ -52,6 +54,7 @@ mod uses;
 mod verify;
 mod watchers;
 
+pub use backlog::Waits;
 pub use batch::{NewBatch, Show};
 pub use catalog::{Catalog, Change};
 pub use counters::HOUR;
@@ -79,6 +82,8 @@ pub struct Settings {
     pub export_every: Duration,
     pub commit_timeout: Duration,
     pub waiting_max: u64,
+    pub held_max: u64,
+    pub waiting_per_application_max: u64,
     pub commit_queue_max: usize,
     pub default_organisation: Option<OrganisationId>,
 }
@@ -104,6 +109,8 @@ impl Settings {
             export_every: Duration::from_secs(u64::from(store.export_minutes) * MINUTE),
             commit_timeout: Duration::from_secs(store.commit_timeout_seconds),
             waiting_max: limits.waiting_max,
+            held_max: limits.held_max,
+            waiting_per_application_max: limits.waiting_per_application_max,
             commit_queue_max: limits.commit_queue_max,
             default_organisation: organisation.map(|id| {
                 id.parse()
@@ -297,6 +304,8 @@ struct Inner {
     /// Deliveries that wait, in all and by the slice of their message.
     waiting: AtomicU64,
     waiting_by_slice: Mutex<Vec<(u32, u64)>>,
+    /// The same by lane and application.
+    backlog: Backlog,
     /// When the commit that is under way began; absent between two.
     commit_began: Mutex<Option<Instant>>,
     /// Free space is below `min_free_bytes`.
@@ -315,7 +324,7 @@ struct Inner {
     /// Held by the committer while it changes the live database and until that is durable: what is
     /// read from there under it is what would be there after a power cut.
     settled: RwLock<()>,
-    /// The count that follows a stop which was not clean.
+    /// The count of the queue that a start makes.
     recount: Recount,
     /// What happened lately, for statistics.
     counters: Counters,
@@ -360,6 +369,10 @@ impl Inner {
         *self.commit_began.lock().expect("no panic while it is held") = None;
     }
 
+    fn show_held(&self) {
+        self.metrics.held.set(self.backlog.all().held as i64);
+    }
+
     /// Takes committed changes of registrations into memory and tells of changed endpoints.
     fn apply(&self, changes: Vec<Change>) {
         if changes.is_empty() {
@@ -402,6 +415,8 @@ impl Inner {
             self.catalog_version.fetch_add(1, Ordering::Relaxed);
         }
         lanes.extend(&orphans);
+        self.backlog.sort_anew(&self.catalog(), &lanes);
+        self.show_held();
         self.orphans
             .lock()
             .expect("no panic while it is held")
@@ -556,7 +571,7 @@ impl Store {
         message: NewMessage,
         watcher: Option<Arc<Watcher>>,
     ) -> Result<Arc<Message>> {
-        self.inner.may_accept(message.lanes.len() as u64)?;
+        message.may_wait(&self.inner)?;
         let mut from_slice = self.newest_slice();
         if let Some(once) = message.once {
             match self.search_once(once).await? {
@@ -594,7 +609,9 @@ impl Store {
         endpoint: Arc<Endpoint>,
         once: Option<Once>,
     ) -> Result<()> {
-        self.inner.may_accept(1)?;
+        let lane = endpoint.number;
+        self.inner
+            .may_accept(message.application, 1, [lane].iter())?;
         let once = match once {
             None => None,
             Some(once) => match self.search_once(once).await? {
@@ -602,7 +619,6 @@ impl Store {
                 Searched::UpTo(slice) => Some((once, slice)),
             },
         };
-        let lane = endpoint.number;
         let sought = message.clone();
         let waiting = self
             .read(move |inner| {
@@ -685,9 +701,20 @@ impl Store {
         self.inner.queue.is_idle()
     }
 
-    /// How many deliveries wait.
+    /// How many deliveries wait, held ones included.
     pub fn waiting_count(&self) -> u64 {
         self.inner.waiting()
+    }
+
+    /// How many wait to be sent and how many are held; for the first seconds after a start less
+    /// than all, while a long queue is counted.
+    pub fn waits(&self) -> Waits {
+        self.inner.backlog.all()
+    }
+
+    /// The applications of which at least this many deliveries wait.
+    pub fn large_backlogs(&self, min: u64) -> Vec<(ApplicationId, Waits)> {
+        self.inner.backlog.large(min)
     }
 
     /// Stops taking changes, makes all that was taken durable and ends the store's threads. The
@@ -777,22 +804,6 @@ enum Searched {
     Found(Remembered),
     /// In no slice before this one.
     UpTo(u32),
-}
-
-impl Inner {
-    /// Whether `deliveries` more may wait now.
-    fn may_accept(&self, deliveries: u64) -> Result<()> {
-        if self.low_space.load(Ordering::Relaxed) {
-            return Err(unavailable(&low_space(&self.settings)));
-        }
-        let max = self.settings.waiting_max;
-        if self.waiting() + deliveries > max {
-            return Err(Error::TooMany(format!(
-                "{max} deliveries may wait (limits.waiting_max), and no more fit"
-            )));
-        }
-        Ok(())
-    }
 }
 
 /// What a caller decides about a change. It only reads, on the committer's thread: a defect in it is

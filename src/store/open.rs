@@ -124,6 +124,7 @@ impl Store {
             commit: AtomicU64::new(meta.commit),
             waiting: AtomicU64::new(0),
             waiting_by_slice: Mutex::default(),
+            backlog: Default::default(),
             commit_began: Mutex::new(None),
             low_space: AtomicBool::new(false),
             space: Mutex::default(),
@@ -133,18 +134,20 @@ impl Store {
             closed: watch::channel(false).0,
             jobs_changed: watch::channel(()).0,
             settled: RwLock::new(()),
-            recount: stopped_at.map(Recount::due).unwrap_or_default(),
+            recount: Recount::due(stopped_at),
             counters: Default::default(),
             uses: Default::default(),
             _lock: files.lock,
         });
         inner.committed(&meta);
         inner.look_at_space();
+        let is_counted = recount::count_some(&inner).map_err(|error| damaged(error.into()))?;
         let committer =
             Committer::new(inner.clone(), meta).map_err(|error| damaged(error.into()))?;
         let mut threads = vec![spawn("store-committer", &inner, move || committer.run())];
         threads.push(keeper::spawn(inner.clone()));
-        if stopped_at.is_some() {
+        // A long queue is counted beside normal running.
+        if stopped_at.is_some() || !is_counted {
             let counted = inner.clone();
             threads.push(spawn("store-recount", &inner, move || {
                 recount::run(&counted)
@@ -575,6 +578,8 @@ mod tests {
             export_every: Duration::from_secs(900),
             commit_timeout: Duration::from_secs(30),
             waiting_max: 1_000,
+            held_max: 1_000,
+            waiting_per_application_max: 1_000,
             commit_queue_max: 100,
             default_organisation: None,
         }

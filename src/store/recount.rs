@@ -1,12 +1,15 @@
-//! After a stop that was not clean: is everything there that should be?
+//! A start counts the queue: how much waits at each lane, and is all there that should be?
 //!
-//! sled can lose records when its file was damaged, or go back to an older state, without an
-//! error. A slice is never more than one commit ahead of the live database, so one that is tells
-//! of a live database that went back. The meta record says how
-//! many deliveries wait, so they are counted, on a thread of their own while the server runs: a
-//! million take a second or two, and nobody should wait for it. Changes go on meanwhile; those
-//! behind the counter's cursor are added to or taken off what it has counted.
+//! The counts are in memory only (see `backlog`). They are compared with the meta record, which says
+//! how many deliveries wait: sled can lose records when its file was damaged, or go back to an older
+//! state, without an error. A slice is never more than one commit ahead of the live database, so
+//! one that is tells of a live database that went back.
+//!
+//! A short queue is counted before the store is open, a long one on a thread of its own while the
+//! server runs: a million deliveries take a second or two, and nobody should wait for it. Changes go
+//! on meanwhile; those behind the counter's cursor are added to or taken off what it has counted.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,8 +19,9 @@ use crate::domain::message::DeliveryKey;
 
 /// Keys counted under the lock that a commit needs.
 const STRETCH: usize = 500;
+/// Stretches that are counted before the store is open: they take some milliseconds.
+const AT_ONCE: usize = 20;
 
-#[derive(Default)]
 pub struct Recount {
     progress: Mutex<Option<Progress>>,
     stopped_at: Option<StoppedAt>,
@@ -35,7 +39,6 @@ pub struct StoppedAt {
 struct Progress {
     /// The last key that was counted.
     cursor: Vec<u8>,
-    seen: u64,
 }
 
 /// Held by the committer around a commit, so that a stretch is counted before it or after it.
@@ -44,11 +47,11 @@ pub struct Commit<'a> {
 }
 
 impl Recount {
-    /// A count that is to be made.
-    pub fn due(stopped_at: StoppedAt) -> Recount {
+    /// A count that is to be made; `stopped_at` where the last stop was not clean.
+    pub fn due(stopped_at: Option<StoppedAt>) -> Recount {
         Recount {
             progress: Mutex::new(Some(Progress::default())),
-            stopped_at: Some(stopped_at),
+            stopped_at,
         }
     }
 
@@ -65,18 +68,32 @@ impl Recount {
 
 impl Commit<'_> {
     /// The commit is durable; it put and deleted these.
-    pub fn done<'a>(
-        mut self,
-        put: impl Iterator<Item = &'a DeliveryKey>,
-        deleted: impl Iterator<Item = &'a DeliveryKey>,
-    ) {
-        let Some(progress) = &mut *self.progress else {
-            return;
+    pub fn done(self, inner: &Inner, put: &HashSet<DeliveryKey>, deleted: &HashSet<DeliveryKey>) {
+        let progress = &*self.progress;
+        let is_counted = |key: &DeliveryKey| match progress {
+            None => true,
+            Some(progress) => layout::waiting_key(key) <= progress.cursor,
         };
-        let counted = |key: &&DeliveryKey| layout::waiting_key(key) <= progress.cursor;
-        let (put, deleted) = (put.filter(counted).count(), deleted.filter(counted).count());
-        progress.seen = progress.seen + put as u64 - deleted as u64;
+        let put = put.iter().map(|key| (key, 1));
+        let changes = put.chain(deleted.iter().map(|key| (key, -1)));
+        let counted = changes.filter(|(key, _)| is_counted(key));
+        let catalog = inner.catalog();
+        inner
+            .backlog
+            .count(&catalog, counted.map(|(key, more)| (key.lane, more)));
+        drop(catalog);
+        inner.show_held();
     }
+}
+
+/// Counts what can be counted in some milliseconds; true when that was all.
+pub fn count_some(inner: &Inner) -> Result<bool, EngineError> {
+    for _ in 0..AT_ONCE {
+        if count_stretch(inner)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Counts until done or until the store is closed, and says so loudly if some are missing.
@@ -137,6 +154,7 @@ fn count_stretch(inner: &Inner) -> Result<bool, EngineError> {
         false => Bound::Excluded(progress.cursor.clone()),
     };
     let mut count = 0;
+    let mut lanes: HashMap<u64, i64> = HashMap::new();
     for item in inner
         .live
         .range(from, Bound::Excluded(vec![layout::WAITING + 1]))
@@ -144,14 +162,25 @@ fn count_stretch(inner: &Inner) -> Result<bool, EngineError> {
     {
         progress.cursor = item?.0.to_vec();
         count += 1;
+        if let Some(key) = layout::parse_waiting_key(&progress.cursor) {
+            *lanes.entry(key.lane).or_default() += 1;
+        }
     }
-    progress.seen += count as u64;
+    inner.backlog.count(&inner.catalog(), lanes.into_iter());
+    inner.show_held();
     if count == STRETCH {
         return Ok(false);
     }
-    let (seen, expected) = (progress.seen, inner.waiting());
+    let (seen, expected) = (inner.backlog.all().all(), inner.waiting());
     if seen == expected {
-        log::info!("all {seen} deliveries that should be waiting are there");
+        let level = match inner.recount.stopped_at {
+            Some(_) => log::Level::Info,
+            None => log::Level::Debug,
+        };
+        log::log!(
+            level,
+            "all {seen} deliveries that should be waiting are there"
+        );
     } else {
         inner.metrics.store_problems.inc();
         log::error!(

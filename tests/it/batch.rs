@@ -215,7 +215,7 @@ async fn a_batch_has_limits() {
         config.limits.batch_messages_max = 5;
         config.limits.batch_bytes = 2_000;
         config.limits.batch_deliveries_max = 7;
-        config.limits.waiting_max = 11;
+        config.limits.held_max = 11;
     })
     .await;
     let receiver = Receiver::ok().await;

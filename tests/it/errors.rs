@@ -280,7 +280,7 @@ async fn every_path_works_with_and_without_a_slash_at_its_end() {
 #[actix_web::test]
 async fn a_full_queue_refuses_politely_and_loses_nothing() {
     let receiver = Receiver::ok().await;
-    let server = Server::start_with(|config| config.limits.waiting_max = 3).await;
+    let server = Server::start_with(|config| config.limits.held_max = 3).await;
     server.application("app").await;
     let body = json!({"url": receiver.url(), "uid": "e", "disabled": true});
     server

@@ -4,9 +4,9 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use awc::http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{Receiver, Server, wait_until};
+use crate::support::{Receiver, Script, Server, assert_error, wait_until};
 
 const MESSAGES: &str = "/api/v1/app/app/msg";
 
@@ -42,9 +42,9 @@ async fn too_little_free_space_stops_publishing_and_not_deliveries() {
 }
 
 #[actix_web::test]
-async fn no_more_deliveries_wait_than_the_limit_says() {
+async fn no_more_deliveries_are_held_than_the_limit_says() {
     let receiver = Receiver::ok().await;
-    let server = Server::start_with(|config| config.limits.waiting_max = 5).await;
+    let server = Server::start_with(|config| config.limits.held_max = 5).await;
     let endpoint = server.endpoint(&receiver).await;
     let other = server.endpoint(&receiver).await;
     for endpoint in [&endpoint, &other] {
@@ -57,11 +57,7 @@ async fn no_more_deliveries_wait_than_the_limit_says() {
     // One more would fit, and this makes two.
     let answer = server.post(MESSAGES, body.clone()).await;
     assert_eq!(answer.status, 429, "{}", answer.text);
-    assert!(
-        answer.text.contains("limits.waiting_max"),
-        "{}",
-        answer.text
-    );
+    assert!(answer.text.contains("limits.held_max"), "{}", answer.text);
     assert_eq!(server.store().waiting_count(), 4);
 
     // The limit holds through a restart, and what waited is delivered.
@@ -75,6 +71,148 @@ async fn no_more_deliveries_wait_than_the_limit_says() {
     server.post(MESSAGES, body).await.expect(202);
     server.settle().await;
     assert_eq!(receiver.count(), 6);
+}
+
+/// The problems that the status names of this kind: their severity and the application's name.
+async fn problems(server: &Server, kind: &str) -> Vec<(String, Option<String>)> {
+    let status = server.get("/api/v1/status").await.expect(200);
+    let all = status["problems"].as_array().expect("a list").iter();
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    all.filter(|problem| problem["kind"] == kind)
+        .map(|problem| {
+            let severity = text(&problem["severity"]).expect("a word");
+            (severity, text(&problem["applicationName"]))
+        })
+        .collect()
+}
+
+#[actix_web::test]
+async fn what_is_held_for_one_customer_stops_no_other() {
+    let receiver = Receiver::ok().await;
+    let server = Server::start_with(|config| {
+        config.limits.waiting_max = 10;
+        config.limits.held_max = 40;
+        config.limits.waiting_per_application_max = 20;
+    })
+    .await;
+    server
+        .endpoint_of("other", json!({ "url": receiver.url() }))
+        .await;
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        let endpoint = server.endpoint(&receiver).await;
+        server.set_disabled("app", &endpoint, true).await;
+        held.push(endpoint);
+    }
+    let body = json!({ "eventType": "invoice.paid", "payload": {} });
+    let held_in = async |server: &Server| {
+        let status = server.get("/api/v1/status").await.expect(200);
+        (status["waiting"].clone(), status["held"].clone())
+    };
+    let warned = vec![("warning".to_owned(), Some("app".to_owned()))];
+    let alarmed = vec![("critical".to_owned(), Some("app".to_owned()))];
+    const OWN: &str = "application_backlog_high";
+    assert_eq!(problems(&server, OWN).await, []);
+    server.post(MESSAGES, body.clone()).await.expect(202);
+    assert_eq!(problems(&server, OWN).await, warned);
+    assert_eq!(problems(&server, "backlog_high").await, []);
+    server.post(MESSAGES, body.clone()).await.expect(202);
+    assert_eq!(problems(&server, OWN).await, alarmed);
+    let of_all = vec![("warning".to_owned(), None)];
+    assert_eq!(problems(&server, "backlog_high").await, of_all);
+
+    // Its share is full, whichever way its next message comes; others publish as ever.
+    let first = server.get(MESSAGES).await.expect(200)["data"][0]["id"].clone();
+    let resend = format!(
+        "/api/v1/app/app/msg/{}/endpoint/{}/resend",
+        first.as_str().expect("an id"),
+        held[0]
+    );
+    for (path, body) in [
+        (MESSAGES, body.clone()),
+        ("/api/v1/app/app/msg/batch", json!([body])),
+        (&*resend, json!({})),
+    ] {
+        let answer = server.post(path, body).await;
+        assert_error(&answer, 429, "too_many");
+        let app = server.get("/api/v1/app/app").await.expect(200);
+        for part in [
+            "limits.waiting_per_application_max",
+            app["id"].as_str().expect("an id"),
+        ] {
+            assert!(answer.text.contains(part), "{}", answer.text);
+        }
+    }
+    for _ in 0..12 {
+        server.publish_to("other", "invoice.paid", json!({})).await;
+        server.settle().await;
+    }
+    assert_eq!(receiver.count(), 12);
+    assert_eq!(held_in(&server).await, (json!(20), json!(20)));
+
+    // A restart counts them again, and so does the start after a crash.
+    let crashed = server.after_a_crash().await;
+    assert_eq!(held_in(&crashed).await, (json!(20), json!(20)));
+    assert_eq!(crashed.post(MESSAGES, body.clone()).await.status, 429);
+    let mut crashed = crashed;
+    crashed.leftovers_are_fine();
+    let server = server.restart().await;
+    assert_eq!(held_in(&server).await, (json!(20), json!(20)));
+    assert_eq!(server.post(MESSAGES, body.clone()).await.status, 429);
+
+    // An endpoint that is deleted takes its deliveries along, one that is enabled sends them.
+    let path = format!("/api/v1/app/app/endpoint/{}", held[0]);
+    assert_eq!(server.delete(&path).await.status, 204);
+    server.set_disabled("app", &held[1], false).await;
+    receiver.received(14).await;
+    server.settle().await;
+    let expected = (json!(16), json!(16));
+    let deadline = std::time::Instant::now() + crate::support::DEADLINE;
+    while held_in(&server).await != expected && std::time::Instant::now() < deadline {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(held_in(&server).await, expected);
+    server.post(MESSAGES, body.clone()).await;
+    let mut server = server;
+    server.leftovers_are_fine();
+}
+
+#[actix_web::test]
+async fn no_more_deliveries_wait_to_be_sent_than_the_limit_says() {
+    let hanging = Receiver::scripted([], Script::AtGate(200)).await;
+    let server = Server::start_with(|config| config.limits.waiting_max = 3).await;
+    server.endpoint(&hanging).await;
+    let held = server
+        .endpoint_of("other", json!({ "url": hanging.url() }))
+        .await;
+    server.set_disabled("other", &held, true).await;
+    let body = json!({ "eventType": "invoice.paid", "payload": {} });
+    for _ in 0..3 {
+        server.post(MESSAGES, body.clone()).await.expect(202);
+    }
+    let answer = server.post(MESSAGES, body.clone()).await;
+    assert_error(&answer, 429, "too_many");
+    assert!(
+        answer.text.contains("(limits.waiting_max)"),
+        "{}",
+        answer.text
+    );
+    assert_eq!(
+        problems(&server, "backlog_high").await,
+        [("critical".to_owned(), None)]
+    );
+    // What is held is not in the way of what is sent, nor the other way around.
+    for _ in 0..5 {
+        server.publish_to("other", "invoice.paid", json!({})).await;
+    }
+    hanging.open_gate();
+    hanging.received(3).await;
+    server.settle().await;
+    server.post(MESSAGES, body).await.expect(202);
+    server.settle().await;
+    assert_eq!(server.store().waits().held, 5);
+    let mut server = server;
+    server.leftovers_are_fine();
 }
 
 #[actix_web::test]

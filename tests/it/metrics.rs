@@ -8,13 +8,14 @@ use serde_json::json;
 use crate::support::{Receiver, Server, assert_error};
 
 /// Families and their types.
-const FAMILIES: [(&str, &str); 12] = [
+const FAMILIES: [(&str, &str); 13] = [
     ("postrider_attempts", "counter"),
     ("postrider_attempts_in_flight", "gauge"),
     ("postrider_blob_files", "gauge"),
     ("postrider_build", "info"),
     ("postrider_commit_batch_size", "histogram"),
     ("postrider_commit_seconds", "histogram"),
+    ("postrider_deliveries_held", "gauge"),
     ("postrider_deliveries_waiting", "gauge"),
     ("postrider_messages_accepted", "counter"),
     ("postrider_oldest_due_seconds", "gauge"),

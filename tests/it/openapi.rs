@@ -118,7 +118,14 @@ async fn the_document_and_its_pages_are_for_everybody_and_are_not_sent_twice() {
         }
     }
     // Nothing is loaded, and what runs or is drawn is the page's own.
-    for forbidden in ["<script", " style=", "<img", "<iframe", " src=", "href=\"http://"] {
+    for forbidden in [
+        "<script",
+        " style=",
+        "<img",
+        "<iframe",
+        " src=",
+        "href=\"http://",
+    ] {
         assert!(!html.contains(forbidden), "{forbidden}");
     }
     let nowhere = server

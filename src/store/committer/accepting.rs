@@ -44,6 +44,11 @@ impl Committer {
                 return Ok(Staged::More);
             }
         }
+        // Others may have taken the room since it was asked for.
+        if let Err(full) = message.may_wait(&self.inner) {
+            drop(answer.send(Err(full)));
+            return Ok(Staged::More);
+        }
         let once = message.once;
         match self.stage_message(batch, message, from_slice)? {
             Err(conflict) => drop(answer.send(Err(conflict))),
@@ -84,19 +89,23 @@ impl Committer {
                 answer,
             })));
         }
-        let NewBatch {
-            once,
-            messages,
-            show,
-            ..
-        } = *new;
-        if let Some(once) = &once
+        if let Some(once) = &new.once
             && let Some(remembered) = self.remembered(once, once_from_slice)?
         {
             let answered = remembered.and_then(Remembered::into_answered);
             drop(answer.send(answered));
             return Ok(Staged::More);
         }
+        if let Err(full) = new.may_wait(&self.inner) {
+            drop(answer.send(Err(full)));
+            return Ok(Staged::More);
+        }
+        let NewBatch {
+            once,
+            messages,
+            show,
+            ..
+        } = *new;
         let mut results = Vec::with_capacity(messages.len());
         for (message, from_slice) in messages.into_iter().zip(from_slices) {
             results.push(self.stage_message(batch, message, from_slice)?);

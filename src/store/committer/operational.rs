@@ -16,6 +16,7 @@ use crate::domain::id::{ApplicationId, OrganisationId};
 use crate::domain::message::Origin;
 use crate::domain::operational::{Event, attempt_event};
 use crate::store::NewMessage;
+use crate::store::backlog::Room;
 use crate::store::catalog::{Catalog, Change};
 
 /// An event with whom it is for, made while the catalog was looked at.
@@ -102,16 +103,28 @@ impl Committer {
     /// those that wait for a receiver which is away is that they are dropped.
     fn tell(&mut self, batch: &mut Batch, told: Told) {
         let inner = &self.inner;
-        let waiting = inner.waiting() + batch.put.len() as u64 + told.lanes.len() as u64;
-        // Beyond what may be published, for then there is much to tell.
-        let max = inner.settings.waiting_max.saturating_mul(2);
-        if waiting > max || inner.low_space.load(Ordering::Relaxed) {
+        let own = ApplicationId::operational(told.organisation);
+        // Beyond what may be published, for then there is much to tell; within the share of an
+        // application all the same.
+        let Room {
+            to_send,
+            held,
+            application,
+        } = Room::of(&inner.settings);
+        let room = Room {
+            to_send: to_send.saturating_mul(2),
+            held: held.saturating_mul(2),
+            application,
+        };
+        let more = batch.put.len() + told.lanes.len();
+        let refusal = inner.refusal(&room, own, more as u64, told.lanes.iter());
+        if refusal.is_some() || inner.low_space.load(Ordering::Relaxed) {
             batch.untold += 1;
             return;
         }
         let message = NewMessage {
             organisation: told.organisation,
-            application: ApplicationId::operational(told.organisation),
+            application: own,
             event_type: told.name.to_owned(),
             event_id: None,
             channels: Vec::new(),
