@@ -705,6 +705,7 @@ mod tests {
                 detail: "status 500\nattempt forged".to_owned(),
             }),
             sent_again: false,
+            is_final: false,
         };
         let message = MessageId([1; 20]);
         let endpoint = EndpointId([2; 20]);

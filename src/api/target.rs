@@ -13,21 +13,7 @@ use url::Url;
 use super::extract::Patch;
 use super::rules::Problems;
 use crate::domain::endpoint::{BasicAuth, Endpoint};
-
-/// Names that HTTP or the signature needs for itself.
-const RESERVED_NAMES: [&str; 10] = [
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "te",
-    "trailer",
-    "trailers",
-    "transfer-encoding",
-    "upgrade",
-];
-const RESERVED_PREFIXES: [&str; 3] = ["proxy-", "webhook-", "svix-"];
+use crate::domain::header::is_reserved;
 
 const HEADER_NAME_BYTES_MAX: usize = 256;
 
@@ -233,11 +219,7 @@ fn name_problem(name: &str) -> Option<&'static str> {
     if !name.bytes().all(is_token) {
         return Some("is not a header name");
     }
-    let name = name.to_ascii_lowercase();
-    let reserved = RESERVED_NAMES.contains(&name.as_str())
-        || RESERVED_PREFIXES
-            .iter()
-            .any(|prefix| name.starts_with(prefix));
+    let reserved = is_reserved(&name.to_ascii_lowercase());
     reserved.then_some("is a header that the server sets itself")
 }
 
@@ -329,6 +311,9 @@ mod tests {
             "Proxy-Authorization",
             "Webhook-Id",
             "svix-signature",
+            "X-Svix-Id",
+            "x-amzn-trace-id",
+            "Date",
             "",
             "a b",
             "a:b",

@@ -225,6 +225,14 @@ pub fn tls_problem(error: &io::Error) -> Option<String> {
         rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
             "The receiver wants a client certificate, and there is none.".to_owned()
         }
+        rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
+            "The receiver found no TLS version, cipher or kind of certificate that both sides accept; \
+             a certificate with a P-521 key is not supported."
+                .to_owned()
+        }
+        rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
+            "The receiver does not speak HTTP/1.1 over TLS, and HTTP/2 is not offered.".to_owned()
+        }
         rustls::Error::AlertReceived(alert) => {
             format!("The receiver refused the TLS connection: {alert:?}.")
         }
@@ -249,6 +257,13 @@ fn certificate_problem(problem: &CertificateError) -> String {
         UnknownIssuer => {
             "The issuer of the receiver's certificate is unknown; the receiver may have left out \
              an intermediate certificate."
+                .to_owned()
+        }
+        UnsupportedSignatureAlgorithmContext { .. }
+        | UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "The receiver's certificate, or one that it depends on, has a key or signature of a kind \
+             that is not supported, such as P-521 or ECDSA with SHA-512; RSA, P-256, P-384 and \
+             Ed25519 are."
                 .to_owned()
         }
         Revoked => "The receiver's certificate has been revoked.".to_owned(),

@@ -9,7 +9,7 @@ use std::fmt;
 
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, Value};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::payload::{Json, Number};
 use super::scope::{Body, Example};
@@ -58,6 +58,28 @@ pub fn write_value(out: &mut impl fmt::Write, value: &Value, escape: Escape) -> 
 /// Whether it may stand in a header's value, as far as such values are safe everywhere.
 pub fn is_visible(byte: u8) -> bool {
     (b' '..=b'~').contains(&byte)
+}
+
+/// A value as the text of a header, for the templates' filter `header`: nothing where it is absent or
+/// null, and percent-encoded UTF-8 (RFC 3986, section 2.1) where it has a character that a header
+/// cannot carry.
+pub fn header_text(value: &Value) -> Result<String, Unfit> {
+    /// In a text that is encoded, `%` is too, so that decoding gives the text back.
+    const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
+    if value.is_undefined() || is_null(value) {
+        return Ok(String::new());
+    }
+    let text = text(value)?;
+    Ok(match text.bytes().all(is_visible) {
+        true => text.into_owned(),
+        false => utf8_percent_encode(&text, ENCODED).to_string(),
+    })
+}
+
+/// Also null of a payload's example, which stands in a type of its own.
+fn is_null(value: &Value) -> bool {
+    let example = value.downcast_object_ref::<Example>();
+    value.is_none() || example.is_some_and(|example| example.value().is_none())
 }
 
 /// Why a value cannot stand where it is printed; the predicate of a sentence.

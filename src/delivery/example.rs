@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::Settings;
 use super::profile::{Profile, Unrendered};
-use super::render::{MASK, Prepared};
+use super::render::{MASK, NotSendable, Prepared};
 use super::scope::{Attempt, EXAMPLE, Scope};
 use super::target::Target;
 use crate::clock::Timestamp;
@@ -215,13 +215,14 @@ pub fn draft_request(
     let attempt = drafted(attempt(profile), draft);
     let message = attempt.message.clone();
     let request = Prepared::new(&attempt.endpoint, settings)
+        .map_err(NotSendable::from)
         .and_then(|prepared| {
             prepared.request(&message, NOW, || match is_own_payload {
                 true => Scope::of_attempt(attempt),
                 false => Scope::of_example(attempt),
             })
         })
-        .map_err(|failure| failure.detail)?;
+        .map_err(|not_sendable| not_sendable.failure.detail)?;
     let mut headers: BTreeMap<&str, String> = BTreeMap::new();
     for (name, value) in &request.headers {
         let is_hidden = value.is_sensitive() && (is_own_secret || !profile.sets_header(name));

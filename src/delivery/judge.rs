@@ -27,7 +27,7 @@ pub fn judge(
     let Some(failure) = &outcome.failure else {
         return Verdict::Delivered;
     };
-    if failure.kind == FailureKind::Expired {
+    if outcome.is_final || failure.kind == FailureKind::Expired {
         return Verdict::GiveUp;
     }
     let status = outcome.answer.as_ref().map(|answer| answer.status);
@@ -101,6 +101,7 @@ mod tests {
                 detail: String::new(),
             }),
             sent_again: false,
+            is_final: false,
         }
     }
 
@@ -126,6 +127,13 @@ mod tests {
 
     fn after(seconds: u64) -> Verdict {
         Verdict::RetryAt(NOW + Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_failure_that_waiting_cannot_change_is_the_last() {
+        let mut outcome = outcome(Some(FailureKind::NotSendable), None, "");
+        outcome.is_final = true;
+        assert_eq!(verdict(&outcome, 1), Verdict::GiveUp);
     }
 
     #[test]

@@ -23,20 +23,18 @@ pub mod signature;
 mod stream;
 pub mod target;
 pub mod template;
+mod tls;
 mod trace;
 pub mod verifier;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use tokio::task::unconstrained;
 
 pub use judge::judge;
@@ -44,7 +42,7 @@ pub use judge::judge;
 use address::AddressRule;
 use connect::took_longer;
 use profile::Profile;
-use render::{Renderer, Request};
+use render::{NotSendable, Renderer, Request};
 use send::Clients;
 use trace::{TRACE, Trace, failure, microseconds};
 
@@ -102,7 +100,7 @@ impl Settings {
                 "delivery.default_profile: there is no profile {name:?}"
             ));
         }
-        let tls = tls_config(delivery.extra_ca_file.as_deref());
+        let tls = tls::client_config(delivery.extra_ca_file.as_deref());
         let tls = tls.map_err(|problem| problems.push(problem));
         let (Ok(tls), true) = (tls, problems.is_empty()) else {
             return Err(ConfigError { problems });
@@ -188,38 +186,6 @@ pub fn profiles(config: &Config) -> Result<BTreeMap<String, Arc<Profile>>, Confi
     }
 }
 
-/// Trusts the system's certificates, or Mozilla's where the system has none, and the extra ones.
-fn tls_config(extra_ca_file: Option<&Path>) -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore::empty();
-    // A store with an unreadable file in it is still a store.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    if let Some(path) = extra_ca_file {
-        let problem = |what: &str| format!("delivery.extra_ca_file: {}: {what}", path.display());
-        let certificates = CertificateDer::pem_file_iter(path)
-            .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>())
-            .map_err(|error| problem(&error.to_string()))?;
-        if certificates.is_empty() {
-            return Err(problem("there is no certificate in it"));
-        }
-        for certificate in certificates {
-            roots
-                .add(certificate)
-                .map_err(|error| problem(&error.to_string()))?;
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider has ciphers for TLS 1.2 and 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
-}
-
 /// Makes attempts; one per delivery thread, within an actix runtime.
 pub struct Sender {
     settings: Arc<Settings>,
@@ -261,7 +227,11 @@ impl Sender {
             }
             Err(not_sendable) => {
                 let method = self.settings.method(endpoint);
-                Outcome::not_sent(&endpoint.url, method, started_at, not_sendable)
+                let NotSendable { failure, is_final } = not_sendable;
+                Outcome {
+                    is_final,
+                    ..Outcome::not_sent(&endpoint.url, method, started_at, failure)
+                }
             }
         };
         outcome.timings.total_us = microseconds(started.elapsed());
@@ -319,6 +289,7 @@ impl Sender {
             answer: answer.into_inner(),
             failure,
             sent_again,
+            is_final: false,
         }
     }
 }

@@ -13,15 +13,15 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use actix_web::http::Uri;
 use actix_web::http::header::{
-    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, HeaderMap, HeaderName, HeaderValue,
-    HttpDate, USER_AGENT,
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, HeaderMap, HeaderName,
+    HeaderValue, HttpDate, USER_AGENT,
 };
 use actix_web::web::Bytes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Settings;
-use super::profile::Profile;
+use super::profile::{Profile, Unrendered};
 use super::scope::{Attempt, Scope};
 use super::sign::Signer;
 use super::signature::Keys;
@@ -30,8 +30,9 @@ use super::trace::failure;
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Failure, FailureKind};
 use crate::domain::endpoint::{BasicAuth, Endpoint, is_sensitive};
+use crate::domain::header::belongs_to_http;
 use crate::domain::message::Message;
-use crate::domain::profile::{Method, RESERVED_HEADERS};
+use crate::domain::profile::Method;
 
 pub const PRODUCT: &str = concat!("postrider/", env!("CARGO_PKG_VERSION"));
 
@@ -56,6 +57,33 @@ pub struct Request {
     pub body: Option<Bytes>,
     /// The headers as the log shows them.
     pub shown: Vec<(String, String)>,
+}
+
+/// Why there is no request.
+#[derive(Debug)]
+pub struct NotSendable {
+    pub failure: Failure,
+    /// The message itself does not fit the profile, and waiting cannot change it. A missing secret
+    /// or an unfit URL may be mended at the endpoint while the delivery waits.
+    pub is_final: bool,
+}
+
+impl From<Failure> for NotSendable {
+    fn from(failure: Failure) -> NotSendable {
+        NotSendable {
+            failure,
+            is_final: false,
+        }
+    }
+}
+
+impl From<Unrendered> for NotSendable {
+    fn from(unrendered: Unrendered) -> NotSendable {
+        NotSendable {
+            failure: unrendered.into(),
+            is_final: true,
+        }
+    }
 }
 
 pub struct Renderer {
@@ -104,7 +132,7 @@ impl Renderer {
         message: &Arc<Message>,
         attempt_number: u32,
         now: Timestamp,
-    ) -> Result<Request, Failure> {
+    ) -> Result<Request, NotSendable> {
         self.prepared(endpoint)?.request(message, now, || {
             Scope::of_attempt(Attempt {
                 message: message.clone(),
@@ -177,7 +205,7 @@ impl Prepared {
         message: &Message,
         now: Timestamp,
         scope: impl FnOnce() -> Scope,
-    ) -> Result<Request, Failure> {
+    ) -> Result<Request, NotSendable> {
         self.check_secret(now)?;
         let mut request = Request {
             profile: self.profile.clone(),
@@ -243,7 +271,7 @@ impl Prepared {
         request: &mut Request,
         headers: &mut Headers,
         now: Timestamp,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), NotSendable> {
         let profile = &self.profile;
         if let Some(published) = &request.body {
             let body = profile.render_body(&scope, published)?;
@@ -276,7 +304,12 @@ fn common_headers(
 ) -> Result<Headers, Failure> {
     let mut headers = Headers::default();
     headers.add(&HOST, target.host.clone(), false)?;
-    headers.add(&USER_AGENT, PRODUCT.to_owned(), false)?;
+    // Common rules of web application firewalls refuse a request without `accept`.
+    for (name, value) in [(ACCEPT, "*/*"), (USER_AGENT, PRODUCT)] {
+        if !profile.sets_header(&name) {
+            headers.add(&name, value.to_owned(), false)?;
+        }
+    }
     if has_body {
         let content_type = profile.settings.content_type.clone();
         headers.add(&CONTENT_TYPE, content_type, false)?;
@@ -292,7 +325,7 @@ fn common_headers(
             .map_err(|_| not_sendable("The name of a header cannot be sent."))?;
         let is_ours = match name {
             CONTENT_TYPE => !has_body,
-            _ => RESERVED_HEADERS.contains(&name.as_str()) || profile.sets_header(&name),
+            _ => belongs_to_http(name.as_str()) || profile.sets_header(&name),
         };
         if !is_ours {
             // The endpoint's own replace the credentials and the media type.

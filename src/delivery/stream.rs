@@ -11,7 +11,7 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -55,6 +55,8 @@ pub struct Stream {
     transport: Transport,
     /// The exchange that the connection serves, or served last.
     trace: Option<Rc<Trace>>,
+    /// The beginning of the request's head as it is sent, until it is.
+    first_lines: Vec<u8>,
     /// A request is being written; the first read after it ends this.
     writing: bool,
     /// Sending failed, or nothing that follows can be trusted: no further request goes here.
@@ -80,6 +82,7 @@ impl Stream {
         Stream {
             transport,
             trace: None,
+            first_lines: Vec::new(),
             writing: false,
             broken: false,
             awaiting_head: false,
@@ -118,6 +121,20 @@ impl Stream {
             }
             _ => false,
         }
+    }
+
+    /// Writes the request, with the rearranged beginning of its head in place of the same number of
+    /// bytes.
+    fn write_below(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let rest = buf.get(self.first_lines.len()..).unwrap_or_default();
+        let slices = [IoSlice::new(&self.first_lines), IoSlice::new(rest)];
+        let written = ready!(match &mut self.transport {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, &slices),
+            Transport::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, &slices),
+        })?;
+        let from_first = written.min(self.first_lines.len());
+        self.first_lines.drain(..from_first);
+        Poll::Ready(Ok(written))
     }
 
     /// Reads from below; what comes is counted, and an end is noted.
@@ -292,14 +309,12 @@ impl AsyncWrite for Stream {
         let this = self.get_mut();
         if !this.writing {
             this.start_exchange();
+            put_host_first(buf, &mut this.first_lines);
         }
         if this.broken {
             return Poll::Ready(Ok(buf.len()));
         }
-        let written = match &mut this.transport {
-            Transport::Plain(tcp) => ready!(Pin::new(tcp).poll_write(cx, buf)),
-            Transport::Tls(tls) => ready!(Pin::new(tls).poll_write(cx, buf)),
-        };
+        let written = ready!(this.write_below(cx, buf));
         Poll::Ready(Ok(written.unwrap_or_else(|_| {
             this.broken = true;
             buf.len()
@@ -355,6 +370,26 @@ impl fmt::Debug for Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.open.0.set(self.open.0.get() - 1);
+    }
+}
+
+/// Writes to `first_lines` the head of a request up to its `host`, with that as the first header
+/// (RFC 9110, section 7.2): awc writes headers in the order of its hash map. It is as long as what it
+/// replaces, and empty where nothing is to be replaced.
+fn put_host_first(head: &[u8], first_lines: &mut Vec<u8>) {
+    const HOST: &[u8] = b"host:";
+    first_lines.clear();
+    let mut lines = head.split_inclusive(|byte| *byte == b'\n');
+    let first = lines.next().unwrap_or_default().len();
+    let mut at = first;
+    for line in lines.take_while(|line| *line != b"\r\n") {
+        if line.len() >= HOST.len() && line[..HOST.len()].eq_ignore_ascii_case(HOST) {
+            first_lines.extend_from_slice(&head[..first]);
+            first_lines.extend_from_slice(line);
+            first_lines.extend_from_slice(&head[first..at]);
+            return;
+        }
+        at += line.len();
     }
 }
 
@@ -416,5 +451,43 @@ mod tests {
         };
         let noticed = tokio::time::timeout(Duration::from_secs(20), sending).await;
         assert!(noticed.is_ok());
+    }
+
+    #[test]
+    fn the_host_comes_first_and_no_byte_is_lost() {
+        for (head, expected) in [
+            (
+                "POST / HTTP/1.1\r\ncontent-length: 1\r\na: b\r\nhost: c\r\nd: e\r\n\r\nhost: x",
+                "POST / HTTP/1.1\r\nhost: c\r\ncontent-length: 1\r\na: b\r\n",
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: c\r\n\r\n",
+                "GET / HTTP/1.1\r\nHost: c\r\n",
+            ),
+            ("GET / HTTP/1.1\r\na: b\r\n\r\nhost: c\r\n", ""),
+            ("", ""),
+        ] {
+            let mut first_lines = b"of the exchange before".to_vec();
+            put_host_first(head.as_bytes(), &mut first_lines);
+            assert_eq!(String::from_utf8(first_lines).unwrap(), expected);
+        }
+    }
+
+    /// Of a transport that takes few bytes at a time, nothing is lost or repeated.
+    #[actix_web::test]
+    async fn a_request_that_goes_out_in_pieces_has_its_host_first() {
+        let head = "POST / HTTP/1.1\r\ncontent-length: 4\r\nhost: c\r\n\r\n";
+        let body = "x".repeat(8 << 20);
+        let (mut stream, mut far) = used_connection().await;
+        far.read_exact(&mut [0; 7]).await.unwrap();
+        stream.writing = false;
+        let request = format!("{head}{body}");
+        let sending = TRACE.scope(Trace::new(false), stream.write_all(request.as_bytes()));
+        let mut received = vec![0; request.len()];
+        let (sent, read) = tokio::join!(sending, far.read_exact(&mut received));
+        sent.unwrap();
+        read.unwrap();
+        let expected = format!("POST / HTTP/1.1\r\nhost: c\r\ncontent-length: 4\r\n\r\n{body}");
+        assert!(received == expected.as_bytes());
     }
 }

@@ -17,9 +17,9 @@ use std::io;
 use std::sync::LazyLock;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
 
-use super::escape::{Escape, Unfit, write_value};
+use super::escape::{Escape, Unfit, header_text, write_value};
 use super::scope::{Scope, VARIABLES};
 
 /// Steps that any template may take. One more for each byte of the largest payload comes on top,
@@ -293,6 +293,7 @@ static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     for name in ["safe", "escaped"] {
         environment.remove_test(name);
     }
+    environment.add_filter("header", |value: &Value| Ok(header_text(value)?));
     environment.remove_global("debug");
     environment.set_debug(false);
     environment.set_auto_escape_callback(|_| AutoEscape::None);

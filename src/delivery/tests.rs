@@ -343,9 +343,12 @@ async fn a_success_carries_the_whole_exchange() {
         "{request}"
     );
     assert!(request.ends_with(&format!("\r\n\r\n{BODY}")), "{request}");
+    let first = request.lines().nth(1).unwrap();
+    assert_eq!(first, format!("host: {}", receiver.address));
     let signature = Signature::of(request);
     assert_eq!(signature.check(&endpoint), Ok(()));
     for (name, value) in [
+        ("accept", "*/*"),
         ("host", receiver.address.to_string().as_str()),
         (
             "user-agent",
@@ -437,7 +440,7 @@ async fn an_endpoints_headers_override_what_is_theirs_to_choose() {
     for (name, value) in [
         ("User-Agent", "mine/1"),
         ("content-TYPE", "application/cloudevents+json"),
-        ("Accept", "*/*"),
+        ("Accept", "text/plain"),
         ("Webhook-Signature", "v1,forged"),
         ("webhook-id", "forged"),
         ("Host", "internal.example"),
@@ -459,7 +462,7 @@ async fn an_endpoints_headers_override_what_is_theirs_to_choose() {
     for (name, values) in [
         ("user-agent", vec!["mine/1"]),
         ("content-type", vec!["application/cloudevents+json"]),
-        ("accept", vec!["*/*"]),
+        ("accept", vec!["text/plain"]),
         ("host", vec![host.as_str()]),
         ("content-length", vec![length.as_str()]),
         ("transfer-encoding", vec![]),
@@ -1219,10 +1222,11 @@ mod tls {
     use std::sync::Arc;
 
     use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-    use rustls::ServerConfig;
-    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
     use rustls::server::WebPkiClientVerifier;
     use rustls::server::danger::ClientCertVerifier;
+    use rustls::{RootCertStore, ServerConfig};
     use tokio_rustls::TlsAcceptor;
 
     use super::*;
@@ -1351,6 +1355,93 @@ mod tls {
             assert!(detail.contains(expected), "{detail}");
             assert!(receiver.requests().is_empty());
         }
+    }
+
+    /// The certificate that `openssl req -x509` makes: its own authority, and a server's at once.
+    #[actix_web::test]
+    async fn a_certificate_of_the_extra_file_is_trusted_for_its_own_names_while_it_is_valid() {
+        let self_signed = |name: &str, expired: bool| {
+            let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            if expired {
+                params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+                params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+            }
+            let key = KeyPair::generate().unwrap();
+            let certificate = params.self_signed(&key).unwrap();
+            (certificate, key)
+        };
+        let other = self_signed("localhost", false).0;
+        for (name, expired, is_pinned, expected) in [
+            ("localhost", false, true, None),
+            ("localhost", false, false, Some("not acceptable")),
+            ("localhost", true, true, Some("has expired")),
+            ("example.com", false, true, Some("is for another host")),
+        ] {
+            let (certificate, key) = self_signed(name, expired);
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let pem = if is_pinned { &certificate } else { &other };
+            std::fs::write(file.path(), pem.pem()).unwrap();
+            let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+            let receiver = receiver(acceptor_of(certificate.der().clone(), key), OK, 1).await;
+            let sender = sender_with(Clock::System, |config| {
+                config["delivery"]["extra_ca_file"] = json!(file.path());
+            });
+            let endpoint = endpoint(format!("https://localhost:{}/", receiver.address.port()));
+            let outcome = sender.made(&endpoint, &message(), 1).await;
+            match (expected, &outcome.failure) {
+                (None, None) => assert_eq!(receiver.requests().len(), 1),
+                (Some(part), Some(failure)) => {
+                    assert_eq!(failure.kind, FailureKind::Tls);
+                    assert!(failure.detail.contains(part), "{}", failure.detail);
+                    assert!(receiver.requests().is_empty());
+                }
+                _ => panic!("{name}, {expired}, {is_pinned}: {:?}", outcome.failure),
+            }
+        }
+    }
+
+    fn acceptor_of(
+        certificate: CertificateDer<'static>,
+        key: PrivateKeyDer<'static>,
+    ) -> TlsAcceptor {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// h2 is linked by way of awc, and has a known fault.
+    #[actix_web::test]
+    async fn a_receiver_of_http_2_alone_gets_no_byte_of_it() {
+        let authority = authority("ours", "");
+        let acceptor = acceptor(&authority, "localhost", false);
+        let mut config = ServerConfig::clone(acceptor.config());
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let handshakes = Rc::new(Cell::new((0, 0)));
+        let counted = handshakes.clone();
+        let receiver = Receiver::scripted(move |talk, _| {
+            let (acceptor, counted) = (acceptor.clone(), counted.clone());
+            async move {
+                let result = acceptor.accept(talk.io).await;
+                let (begun, done) = counted.get();
+                counted.set((begun + 1, done + usize::from(result.is_ok())));
+            }
+        })
+        .await;
+        let sender = sender(&authority);
+        let endpoint = endpoint(format!("https://localhost:{}/", receiver.address.port()));
+        let outcome = sender.made(&endpoint, &message(), 1).await;
+        let (kind, detail) = failure_of(&outcome);
+        assert_eq!(kind, FailureKind::Tls);
+        assert!(detail.contains("HTTP/2 is not offered"), "{detail}");
+        until("the handshake ends", || handshakes.get().0 == 1).await;
+        assert_eq!(handshakes.get(), (1, 0));
     }
 
     #[actix_web::test]

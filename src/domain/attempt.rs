@@ -118,6 +118,8 @@ pub struct Outcome {
     /// A reused connection turned out closed before any byte of an answer, and the request went
     /// again on a fresh one.
     pub sent_again: bool,
+    /// The failure is the message's own, so that another attempt would fail alike.
+    pub is_final: bool,
 }
 
 impl Outcome {
@@ -132,6 +134,7 @@ impl Outcome {
             answer: None,
             failure: Some(failure),
             sent_again: false,
+            is_final: false,
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod application;
 pub mod attempt;
 pub mod endpoint;
 pub mod event_type;
+pub mod header;
 pub mod id;
 pub mod job;
 pub mod jwt;

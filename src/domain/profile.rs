@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::attempt::Answer;
 use super::endpoint::BasicAuth;
+use super::header;
 use super::retry::RetryRule;
 use super::secret::{Secret, SecretForm};
 
@@ -326,22 +327,6 @@ impl Success {
     }
 }
 
-/// Headers that belong to the connection or to the framing of the request.
-pub const RESERVED_HEADERS: [&str; 12] = [
-    "connection",
-    "content-length",
-    "content-type",
-    "date",
-    "expect",
-    "host",
-    "keep-alive",
-    "te",
-    "trailer",
-    "trailers",
-    "transfer-encoding",
-    "upgrade",
-];
-
 const HEADERS_MAX: usize = 64;
 const SIGNATURES_MAX: usize = 10;
 const TIMEOUT_SECONDS_MAX: u32 = 3600;
@@ -549,7 +534,7 @@ impl Profile {
             let name = name.to_ascii_lowercase();
             check(is_token(&name), &key, "is not a header name");
             check(
-                !RESERVED_HEADERS.contains(&name.as_str()) && !name.starts_with("proxy-"),
+                !header::belongs_to_http(&name) && name != "content-type",
                 &key,
                 "is a header that the server sets itself",
             );

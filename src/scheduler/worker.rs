@@ -578,7 +578,11 @@ impl Worker {
     ) {
         let now = self.store.clock().now();
         let method = self.shared.send_settings.method(&endpoint);
-        let outcome = Outcome::not_sent(&endpoint.url, method, now, failure);
+        // What is gone does not come back: neither a payload that was deleted nor an expired message.
+        let outcome = Outcome {
+            is_final: message.is_some(),
+            ..Outcome::not_sent(&endpoint.url, method, now, failure)
+        };
         finish(
             &self.shared,
             &self.store,

@@ -102,14 +102,65 @@ async fn the_literal_reading_sends_each_field_as_a_header_too() {
 }
 
 #[actix_web::test]
-async fn a_field_that_is_missing_is_a_failed_attempt_that_names_it_and_sends_nothing() {
-    let mut server = Example::named("ovcode").start().await;
-    server.leftovers_are_fine();
+async fn absent_and_null_are_empty_headers_and_other_characters_are_encoded() {
+    let server = Example::named("ovcode").start().await;
+    let receiver = Receiver::scripted([], ok()).await;
+    let webhook = json!({ "url": receiver.url(), "secret": SECRET, "profile": "ovcode-headers" });
+    server.endpoint_of("project", webhook).await;
+    let payload = r#"{"cid":null,"token_id":7,"file":"100% Verträge.pdf","hash":"100%"}"#;
+    let message = server
+        .publish_text("project", "document.failed", payload)
+        .await;
+    server.settle().await;
+    let request = &receiver.requests()[0];
+    for (name, expected) in [
+        ("cid", ""),
+        ("reference", ""),
+        ("token_id", "7"),
+        ("file", "100%25 Vertr%C3%A4ge.pdf"),
+        ("hash", "100%"),
+    ] {
+        assert_eq!(request.header(name), Some(expected), "{name}");
+    }
+    assert_eq!(server.outcomes_in("project", &message).await, ["delivered"]);
+}
+
+#[actix_web::test]
+async fn the_other_literal_reading_has_headers_and_no_body() {
+    let example = Example::named("ovcode");
+    let server = example.start().await;
+    let receiver = Receiver::scripted([], ok()).await;
+    let webhook =
+        json!({ "url": receiver.url(), "secret": SECRET, "profile": "ovcode-headers-only" });
+    server.endpoint_of("project", webhook).await;
+    let payload = example.payload("document.succeeded");
+    server
+        .publish_text("project", "document.succeeded", payload)
+        .await;
+    server.settle().await;
+    let request = &receiver.requests()[0];
+    assert_eq!(request.body, b"");
+    assert_eq!(request.header("content-length"), Some("0"));
+    assert_eq!(request.header("content-type"), None);
+    assert_eq!(request.header("x-api-secret"), Some(SECRET));
+    let fields: Value = serde_json::from_str(payload).unwrap();
+    for (name, value) in fields.as_object().unwrap() {
+        let value = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        assert_eq!(request.header(name), Some(value.as_str()), "{name}");
+    }
+}
+
+/// No leftovers: the delivery has failed, and waits for nothing.
+#[actix_web::test]
+async fn a_field_that_no_header_can_be_fails_at_once_and_sends_nothing() {
+    let server = Example::named("ovcode").start().await;
     let receiver = Receiver::scripted([], ok()).await;
     let webhook = json!({ "url": receiver.url(), "secret": SECRET, "profile": "ovcode-headers" });
     server.endpoint_of("project", webhook).await;
     let message = server
-        .publish_text("project", "document.failed", "{}")
+        .publish_text("project", "document.failed", r#"{"cid":{"a":1}}"#)
         .await;
     server.settle().await;
     assert_eq!(receiver.count(), 0);
