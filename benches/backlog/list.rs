@@ -282,6 +282,7 @@ fn finished(endpoint: &Arc<Endpoint>, at: Timestamp, number: u64) -> Finished {
                 detail: "status 500".to_owned(),
             }),
             sent_again: false,
+            is_final: false,
         },
         verdict: match failed {
             true => Verdict::GiveUp,

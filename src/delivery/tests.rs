@@ -915,7 +915,6 @@ async fn an_answer_without_pause_ends_in_time() {
     let endpoint = endpoint(format!("http://{address}/"));
     let message = message();
     let attempt = sender.made(&endpoint, &message, 1);
-    // Without the mend it never ends, so a limit outside of the reactor's would not help either.
     let outcome = unconstrained(tokio::time::timeout(Duration::from_secs(20), attempt)).await;
     let outcome = outcome.expect("it ends");
     assert_eq!(failure_of(&outcome).0, FailureKind::Timeout);
