@@ -475,9 +475,10 @@ mod tests {
     }
 
     fn numbers(listed: Listed<Box<RawValue>>) -> Listed<u32> {
-        let number = |item: &Box<RawValue>| item.get().parse().expect("a number");
         Listed {
-            data: listed.data.iter().map(number).collect(),
+            data: (listed.data.iter())
+                .map(|item| item.get().parse().expect("a number"))
+                .collect(),
             iterator: listed.iterator,
             prev_iterator: listed.prev_iterator,
             done: listed.done,
