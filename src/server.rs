@@ -3,11 +3,13 @@
 //! The command line calls [`serve`]; a test calls [`Server::start`] with a clock of its own and
 //! stops it when it likes. Only this module knows all the others.
 
+use std::any::Any;
 use std::error::Error;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_rt::net::TcpStream;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use sd_notify::NotifyState;
@@ -58,9 +60,10 @@ async fn serve_until_signalled(config: Config) -> Result<(), Box<dyn Error>> {
     let listener = bind(config.server.listen)?;
     let metrics_listener = config.server.metrics_listen.map(bind).transpose()?;
     let owner_token = config.store.path.join("owner.token");
+    let stall = Duration::from_secs(config.server.answer_stall_seconds);
     let mut server = Server::start(config, listener, Clock::System)?;
     if let Some(listener) = metrics_listener {
-        serve_metrics(listener, server.metrics.clone())?;
+        serve_metrics(listener, server.metrics.clone(), stall)?;
     }
     log::info!("the owner's token is in {}", owner_token.display());
     log::info!("listening on http://{}", server.address);
@@ -144,6 +147,8 @@ impl Server {
         let drain = Duration::from_secs(config.server.drain_seconds);
         let workers = config.server.workers;
         let connections = (config.limits.connections_max / workers).max(1);
+        let answers_bytes = config.limits.answers_bytes;
+        let stall = Duration::from_secs(config.server.answer_stall_seconds);
         let allowed = config.delivery.danger_allow_private_addresses.clone();
         let address_rule = AddressRule::new(allowed);
         let context = web::Data::new(api::Context {
@@ -156,6 +161,7 @@ impl Server {
             preview: Box::new(move |profile, draft| previewing.preview(profile, draft)),
             reference: api::reference(),
             lanes: lane_watch(scheduler.lanes()),
+            shares: api::Shares::new(answers_bytes),
             visits: api::Visits::default(),
         });
         let cors = api::Cors::new(&context.config.server.cors_origins);
@@ -172,14 +178,18 @@ impl Server {
                     });
                     async { answer.await.unwrap_or_else(|_| Err(api::defect())) }
                 })
+                .wrap_fn(api::send_in_pieces)
                 .configure(console::configure(pages.clone()))
                 .configure(api::configure(context.clone()))
         };
         let http = HttpServer::new(app)
+            // Before `listen`, which takes what is there.
+            .on_connect(move |connection, _| cut_when_stalled(connection, stall))
             .listen(listener)?
             .workers(workers)
             .max_connections(connections)
             .keep_alive(KEEP_ALIVE)
+            .h1_write_buffer_size(api::WRITE_BUFFER)
             .shutdown_timeout(drain.as_secs())
             .disable_signals()
             .run();
@@ -258,6 +268,18 @@ impl Server {
     }
 }
 
+/// Has the system end the connection when its reader has taken nothing for so long of what is being
+/// sent: neither actix-web nor a timer of ours sees that, since nothing happens.
+fn cut_when_stalled(connection: &dyn Any, after: Duration) {
+    let Some(connection) = connection.downcast_ref::<TcpStream>() else {
+        return;
+    };
+    let milliseconds = u32::try_from(after.as_millis()).unwrap_or(u32::MAX);
+    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(connection, milliseconds) {
+        log::warn!("a connection has no limit for readers that take nothing: {error}");
+    }
+}
+
 /// What the API is told of lanes.
 fn lane_watch(lanes: scheduler::Lanes) -> api::LaneWatch {
     Box::new(move |numbers| {
@@ -278,7 +300,11 @@ fn lane_watch(lanes: scheduler::Lanes) -> api::LaneWatch {
     })
 }
 
-fn serve_metrics(listener: TcpListener, metrics: Arc<Metrics>) -> std::io::Result<()> {
+fn serve_metrics(
+    listener: TcpListener,
+    metrics: Arc<Metrics>,
+    stall: Duration,
+) -> std::io::Result<()> {
     let address = listener.local_addr()?;
     let metrics = web::Data::from(metrics);
     let http = HttpServer::new(move || {
@@ -291,6 +317,7 @@ fn serve_metrics(listener: TcpListener, metrics: Arc<Metrics>) -> std::io::Resul
             }),
         )
     })
+    .on_connect(move |connection, _| cut_when_stalled(connection, stall))
     .listen(listener)?
     .workers(1)
     .max_connections(64)

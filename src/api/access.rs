@@ -14,6 +14,7 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload};
 
 use super::credential::{Proof, with_proof};
 use super::error::Failure;
+use super::fair::Payer;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::EventType;
@@ -233,6 +234,15 @@ pub struct Caller {
 impl Caller {
     pub fn credential(&self) -> Credential {
         self.credential
+    }
+
+    /// Whose share of what all use this request takes from.
+    pub fn payer(&self) -> Payer {
+        match (self.application, self.credential) {
+            (Some(application), _) => Payer::Application(application),
+            (None, Credential::Token(id) | Credential::Session(id, _)) => Payer::Token(id),
+            (None, Credential::Signed { .. }) => Payer::Organisation(self.organisation),
+        }
     }
 
     /// The token whose holder sees other things than others with the same role do.

@@ -13,7 +13,7 @@ use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::{Body, Patch, answered, json, no_content, once, path_part, respond, text};
 use super::operation::{Operation, Parameter};
-use super::page::{Listed, Query, page_parameters, search_parameter};
+use super::page::{Listed, Query, page_parameters, search_parameter, shown as shown_in_list};
 use super::rules::{
     NAME_BYTES_MAX, NAME_PATTERN, Problems, check_metadata, check_name, check_throttle_rate,
     check_uid,
@@ -320,7 +320,7 @@ pub async fn list(
 ) -> Result<HttpResponse, Failure> {
     caller.may(Action::ListApplications)?;
     let mut query = Query::of(&request);
-    let page = query.page::<ApplicationId>(context.config.limits.list_page_max, false);
+    let page = query.page::<ApplicationId>(&context.config.limits, false);
     let without_endpoints = !query.flag("exclude_apps_with_no_endpoints", false);
     let with_disabled_only = !query.flag("exclude_apps_with_disabled_endpoints", false);
     let search = query.search();
@@ -341,11 +341,11 @@ pub async fn list(
     };
     let applications = catalog.applications(caller.organisation).filter(wanted);
     let stretch = page.of(applications, |entry| entry.application.id);
-    let listed = page.answer(stretch, |entry| entry.application.id);
-    Ok(json(
-        StatusCode::OK,
-        &listed.map(|entry| ApplicationOut::from(&entry.application)),
-    ))
+    let id = |entry: &&Arc<ApplicationEntry>| entry.application.id;
+    let listed = page.answer(stretch, id, |entry| {
+        shown_in_list(&ApplicationOut::from(&entry.application))
+    });
+    Ok(json(StatusCode::OK, &listed))
 }
 
 pub async fn get(

@@ -17,12 +17,14 @@ use super::Context;
 use super::access::{Action, Caller};
 use super::endpoints::named;
 use super::error::Failure;
-use super::extract::{Body, json, once, optional_text, path_part, reading, text};
+use super::extract::{
+    Body, answered, json, once, optional_text, path_part, reading, respond, text,
+};
 use super::messages::{History, MessageOut, is_wanted};
 use super::operation::{Operation, Parameter};
 use super::page::{
-    Listed, Query, channel_parameter, event_types_parameter, page_parameters, tag_parameter,
-    time_parameters,
+    Listed, Page, Query, channel_parameter, event_types_parameter, page_parameters, shown,
+    tag_parameter, time_parameters,
 };
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Failure as FailedHow, FailureKind, Trigger};
@@ -30,7 +32,7 @@ use crate::domain::endpoint::is_sensitive;
 use crate::domain::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::domain::message::Message;
 use crate::error::{Error, Result};
-use crate::store::{Store, Stretch};
+use crate::store::{Answered, Store, Stretch};
 
 /// What stands where a sensitive value was.
 const MASK: &str = "***";
@@ -425,7 +427,7 @@ pub async fn list_by_endpoint(
     let endpoint = named(&context, &caller, &request, Action::ReadHistory)?;
     let (application, lane) = (endpoint.application, endpoint.number);
     let mut query = Query::of(&request);
-    let page = query.page::<AttemptId>(context.config.limits.list_page_max, true);
+    let page = query.page::<AttemptId>(&context.config.limits, true);
     let (before, after) = query.time_bounds();
     let with_content = query.flag("with_content", true);
     let with_message = query.flag("with_msg", false);
@@ -434,7 +436,7 @@ pub async fn list_by_endpoint(
     query.problems.done()?;
     let window = page.window(before, after);
     let store = context.store.clone();
-    let stretch = reading(move || {
+    let read = move || {
         let mut failed = None;
         let stretch = store.attempts_of_endpoint(lane, &window, &mut |attempt| {
             if !filter.wants(attempt) || failed.is_some() {
@@ -452,23 +454,35 @@ pub async fn list_by_endpoint(
             }
         })?;
         failed.map_or(Ok(()), Err)?;
-        with_messages(&store, application, stretch, with_message)
-    })
-    .await?;
-    let listed = page.answer(stretch, |(attempt, _)| attempt.id);
-    Ok(json(
-        StatusCode::OK,
-        &listed.map(|listing| AttemptOut::with_message(listing, with_content)),
-    ))
+        let stretch = with_messages(&store, application, stretch, with_message, window.bytes)?;
+        Ok(answered_page(&page, stretch, with_content))
+    };
+    Ok(respond(reading(&context, &caller, read).await?))
 }
 
-/// Adds the messages, each read once. Blocks on the disk.
+fn answered_page(
+    page: &Page<AttemptId>,
+    stretch: Stretch<Listing, AttemptId>,
+    with_content: bool,
+) -> Answered {
+    let listed = page.answer(
+        stretch,
+        |(attempt, _)| attempt.id,
+        |listing| shown(&AttemptOut::with_message(listing, with_content)),
+    );
+    answered(StatusCode::OK, &listed)
+}
+
+/// Adds the messages, each read once, until the page has too many bytes. Blocks on the disk.
 fn with_messages(
     store: &Store,
     application: ApplicationId,
     stretch: Stretch<Attempt, AttemptId>,
     wanted: bool,
+    bytes_max: usize,
 ) -> Result<Stretch<Listing, AttemptId>> {
+    let mut next = stretch.next;
+    let mut bytes = 0;
     let mut known: HashMap<MessageId, Option<Arc<Message>>> = HashMap::new();
     let mut items = Vec::with_capacity(stretch.items.len());
     for attempt in stretch.items {
@@ -476,12 +490,18 @@ fn with_messages(
         if wanted && !known.contains_key(&id) {
             known.insert(id, store.message(application, id)?);
         }
-        items.push((attempt, known.get(&id).cloned().flatten()));
+        let message = known.get(&id).cloned().flatten();
+        bytes += message.as_ref().map_or(0, |message| message.payload.len());
+        if bytes > bytes_max
+            && let Some((last, _)) = items.last()
+        {
+            let last: &Attempt = last;
+            next = Some(last.id);
+            break;
+        }
+        items.push((attempt, message));
     }
-    Ok(Stretch {
-        items,
-        next: stretch.next,
-    })
+    Ok(Stretch { items, next })
 }
 
 pub async fn list_by_message(
@@ -491,7 +511,7 @@ pub async fn list_by_message(
 ) -> Result<HttpResponse, Failure> {
     let history = History::named(&context, &caller, &request)?;
     let mut query = Query::of(&request);
-    let page = query.page::<AttemptId>(context.config.limits.list_page_max, true);
+    let page = query.page::<AttemptId>(&context.config.limits, true);
     let (before, after) = query.time_bounds();
     let with_content = query.flag("with_content", true);
     let with_message = query.flag("with_msg", false);
@@ -509,25 +529,23 @@ pub async fn list_by_message(
     let id = path_part(&request, "msg_id").to_owned();
     let window = page.window(before, after);
     let store = context.store.clone();
-    let stretch = reading(move || {
+    let read = move || {
         let message = history.message(&store, &id)?;
         if !about.wants(&message) {
-            return Ok(Stretch {
+            let none = Stretch {
                 items: Vec::new(),
                 next: None,
-            });
+            };
+            return Ok(answered_page(&page, none, with_content));
         }
         let stretch = store.attempts_of_message(message.id, &window, &mut |attempt| {
             filter.wants(attempt) && history.includes(attempt.endpoint)
         })?;
-        with_messages(&store, history.application, stretch, with_message)
-    })
-    .await?;
-    let listed = page.answer(stretch, |(attempt, _)| attempt.id);
-    Ok(json(
-        StatusCode::OK,
-        &listed.map(|listing| AttemptOut::with_message(listing, with_content)),
-    ))
+        let application = history.application;
+        let stretch = with_messages(&store, application, stretch, with_message, window.bytes)?;
+        Ok(answered_page(&page, stretch, with_content))
+    };
+    Ok(respond(reading(&context, &caller, read).await?))
 }
 
 pub async fn get(
@@ -542,7 +560,7 @@ pub async fn get(
         .parse()
         .map_err(|_| not_found())?;
     let store = context.store.clone();
-    let attempt = reading(move || {
+    let attempt = reading(&context, &caller, move || {
         let message = history.message(&store, &message)?;
         let attempt = store.attempt(message.id, id)?;
         attempt
@@ -571,7 +589,7 @@ pub async fn resend(
     let once = once(&request, &caller, &body)?;
     let id = path_part(&request, "msg_id").to_owned();
     let store = context.store.clone();
-    let message = reading(move || history.message(&store, &id)).await?;
+    let message = reading(&context, &caller, move || history.message(&store, &id)).await?;
     context.store.resend(message, endpoint, once).await?;
     Ok(json(StatusCode::ACCEPTED, &Empty {}))
 }

@@ -14,10 +14,10 @@ use super::attempts::{MessageFilter, filter_parameters, status_in};
 use super::endpoint_body::EndpointOut;
 use super::endpoints::named;
 use super::error::Failure;
-use super::extract::{json, optional_text, path_part, reading};
+use super::extract::{answered, optional_text, path_part, reading, respond};
 use super::messages::{History, MessageOut};
 use super::operation::{Operation, Parameter};
-use super::page::{Listed, Query, page_parameters, time_parameters};
+use super::page::{Listed, Query, page_parameters, shown, time_parameters};
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{EndpointId, MessageId};
@@ -128,7 +128,7 @@ pub async fn list_endpoints(
 ) -> Result<HttpResponse, Failure> {
     let history = History::named(&context, &caller, &request)?;
     let mut query = Query::of(&request);
-    let page = query.page::<EndpointId>(context.config.limits.list_page_max, false);
+    let page = query.page::<EndpointId>(&context.config.limits, false);
     query.problems.done()?;
     let endpoints: Vec<Arc<Endpoint>> = {
         let catalog = context.store.catalog();
@@ -140,24 +140,28 @@ pub async fn list_endpoints(
     };
     let id = path_part(&request, "msg_id").to_owned();
     let store = context.store.clone();
-    let states = reading(move || {
+    let config = context.config.clone();
+    let read = move || {
         let message = history.message(&store, &id)?;
         let states = store.deliveries(&message, &endpoints)?;
         let known = endpoints.into_iter().zip(states);
-        Ok(Vec::from_iter(
-            known.filter_map(|(endpoint, state)| Some((endpoint, state?))),
-        ))
-    })
-    .await?;
-    let stretch = page.of(states.into_iter(), |(endpoint, _)| endpoint.id);
-    let listed = page.answer(stretch, |(endpoint, _)| endpoint.id);
-    Ok(json(
-        StatusCode::OK,
-        &listed.map(|(endpoint, state)| MessageEndpointOut {
-            endpoint: EndpointOut::new(endpoint, &context.config),
-            state: state.into(),
-        }),
-    ))
+        let states: Vec<_> = known
+            .filter_map(|(endpoint, state)| Some((endpoint, state?)))
+            .collect();
+        let stretch = page.of(states.into_iter(), |(endpoint, _)| endpoint.id);
+        let listed = page.answer(
+            stretch,
+            |(endpoint, _)| endpoint.id,
+            |(endpoint, state)| {
+                shown(&MessageEndpointOut {
+                    endpoint: EndpointOut::new(endpoint, &config),
+                    state: state.into(),
+                })
+            },
+        );
+        Ok(answered(StatusCode::OK, &listed))
+    };
+    Ok(respond(reading(&context, &caller, read).await?))
 }
 
 pub async fn list_messages(
@@ -167,7 +171,7 @@ pub async fn list_messages(
 ) -> Result<HttpResponse, Failure> {
     let endpoint = named(&context, &caller, &request, Action::ReadHistory)?;
     let mut query = Query::of(&request);
-    let page = query.page::<MessageId>(context.config.limits.list_page_max, true);
+    let page = query.page::<MessageId>(&context.config.limits, true);
     let (before, after) = query.time_bounds();
     let with_content = query.flag("with_content", true);
     let status = status_in(&mut query);
@@ -175,23 +179,27 @@ pub async fn list_messages(
     query.problems.done()?;
     let window = page.window(before, after);
     let store = context.store.clone();
-    let stretch = reading(move || {
+    let read = move || {
         let wanted =
             |state: &DeliveryState| status.is_none_or(|status| status == numbered(state.status).0);
-        store.messages_of_endpoint(
+        let stretch = store.messages_of_endpoint(
             &endpoint,
             &window,
+            with_content,
             &mut |message| about.wants(message),
             &mut { wanted },
-        )
-    })
-    .await?;
-    let listed = page.answer(stretch, |(message, _)| message.id);
-    Ok(json(
-        StatusCode::OK,
-        &listed.map(|(message, state)| EndpointMessageOut {
-            message: MessageOut::with(message, with_content),
-            state: state.into(),
-        }),
-    ))
+        )?;
+        let listed = page.answer(
+            stretch,
+            |(message, _)| message.id,
+            |(message, state)| {
+                shown(&EndpointMessageOut {
+                    message: MessageOut::with(message, with_content),
+                    state: state.into(),
+                })
+            },
+        );
+        Ok(answered(StatusCode::OK, &listed))
+    };
+    Ok(respond(reading(&context, &caller, read).await?))
 }

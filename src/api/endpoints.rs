@@ -19,7 +19,9 @@ use super::endpoint_rules::{
 use super::error::Failure;
 use super::extract::{Body, Patch, json, no_content, once, path_part, reading, respond};
 use super::operation::{Operation, Parameter};
-use super::page::{Listed, Query, Search, page_parameters, search_parameter};
+use super::page::{
+    Listed, Query, Search, page_parameters, search_parameter, shown as shown_in_list,
+};
 use super::rules::{Problems, check_uid};
 use super::stats::Health;
 use crate::clock::Timestamp;
@@ -166,12 +168,12 @@ pub async fn list(
     let owner = Owner::of(&request);
     owner.entry(&caller, &context.store.catalog(), Action::ReadEndpoints)?;
     let mut query = Query::of(&request);
-    let page = query.page::<EndpointId>(context.config.limits.list_page_max, false);
+    let page = query.page::<EndpointId>(&context.config.limits, false);
     let search = query.search();
     let disabled = query.choice("status", &[("enabled", false), ("disabled", true)]);
     let with_health = query.flag("with_health", false);
     query.problems.done()?;
-    let listed = {
+    let stretch = {
         let catalog = context.store.catalog();
         let entry = owner.entry(&caller, &catalog, Action::ReadEndpoints)?;
         let endpoints = entry.map_or(&[][..], |entry| &entry.endpoints).iter();
@@ -180,19 +182,24 @@ pub async fn list(
             let has_status = disabled.is_none_or(|disabled| endpoint.disabled == disabled);
             has_status && searched && caller.sees_endpoint(&catalog, endpoint)
         };
-        let stretch = page.of(endpoints.filter(wanted).cloned(), |endpoint| endpoint.id);
-        page.answer(stretch, |endpoint| endpoint.id)
+        page.of(endpoints.filter(wanted).cloned(), |endpoint| endpoint.id)
     };
     let health = match with_health {
-        true => health_of(&context, listed.data.clone()).await?,
+        true => health_of(&context, &caller, stretch.items.clone()).await?,
         false => Vec::new(),
     };
     let mut healths = health.iter();
-    let shown = listed.map(|endpoint| ListedEndpoint {
-        endpoint: EndpointOut::new(endpoint, &context.config),
-        health: healths.next(),
-    });
-    Ok(json(StatusCode::OK, &shown))
+    let listed = page.answer(
+        stretch,
+        |endpoint| endpoint.id,
+        |endpoint| {
+            shown_in_list(&ListedEndpoint {
+                endpoint: EndpointOut::new(endpoint, &context.config),
+                health: healths.next(),
+            })
+        },
+    );
+    Ok(json(StatusCode::OK, &listed))
 }
 
 fn found(search: &Search, endpoint: &Endpoint) -> bool {
@@ -202,9 +209,13 @@ fn found(search: &Search, endpoint: &Endpoint) -> bool {
 }
 
 /// How each of the endpoints does.
-async fn health_of(context: &Context, endpoints: Vec<Arc<Endpoint>>) -> Result<Vec<Health>> {
+async fn health_of(
+    context: &Context,
+    caller: &Caller,
+    endpoints: Vec<Arc<Endpoint>>,
+) -> Result<Vec<Health>> {
     let store = context.store.clone();
-    reading(move || {
+    reading(context, caller, move || {
         let each = endpoints.iter();
         each.map(|endpoint| Health::of(&store, endpoint)).collect()
     })

@@ -124,7 +124,7 @@ async fn import(
     caller.may(Action::ChangeEventTypes)?;
     let once = once(&request, &caller, &body)?;
     let example_max = example_bytes_max(&context);
-    let (input, webhooks) = reading(move || {
+    let (input, webhooks) = reading(&context, &caller, move || {
         let input = body.json::<ImportIn>()?;
         let (place, document) = document(&input)?;
         let mut problems = Problems::default();

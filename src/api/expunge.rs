@@ -46,7 +46,7 @@ pub async fn message(
     let application = history.application;
     let id = path_part(&request, "msg_id").to_owned();
     let store = context.store.clone();
-    let message = reading(move || history.message(&store, &id)).await?;
+    let message = reading(&context, &caller, move || history.message(&store, &id)).await?;
     context
         .store
         .expunge_payload(application, message.id)
@@ -66,7 +66,7 @@ pub async fn attempt(
         .map_err(|_| not_found())?;
     let message = path_part(&request, "msg_id").to_owned();
     let store = context.store.clone();
-    let message = reading(move || {
+    let message = reading(&context, &caller, move || {
         let message = history.message(&store, &message)?;
         let found = store.attempt(message.id, id)?;
         found.map(|_| message).ok_or_else(not_found)

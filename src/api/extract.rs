@@ -20,6 +20,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_path_to_error::Segment;
 use sha2::{Digest, Sha256};
 
+use super::Context;
 use super::access::Caller;
 use super::error::Failure;
 use crate::error::{Error, Invalid, Result};
@@ -298,11 +299,26 @@ pub fn no_content() -> HttpResponse {
     HttpResponse::NoContent().finish()
 }
 
-/// Runs a read of history where it may block.
+/// Runs a read of history where it may block, when it is the caller's turn.
 pub async fn reading<T: Send + 'static>(
+    context: &Context,
+    caller: &Caller,
     read: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    match tokio::task::spawn_blocking(read).await {
+    let turn = context.shares.turn(caller.payer()).await?;
+    let read = move || {
+        let result = read();
+        drop(turn);
+        result
+    };
+    blocking(read).await
+}
+
+/// Runs what takes long where it holds no request up.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) if error.is_panic() => Err(Error::Defect),
         Err(_) => Err(Error::Unavailable {

@@ -16,7 +16,7 @@ use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::{answered, json, optional_text, path_part, respond, text};
 use super::operation::{Operation, Parameter};
-use super::page::{Listed, Query, page_parameters};
+use super::page::{Listed, Query, page_parameters, shown};
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, EndpointId, JobId, OrganisationId};
 use crate::domain::job::{Job, JobState, RUNNING_MAX, Work};
@@ -291,7 +291,7 @@ async fn list(
 ) -> Result<HttpResponse, Failure> {
     caller.may_with_some(Action::ReadJobs)?;
     let mut query = Query::of(&request);
-    let page = query.page::<JobId>(context.config.limits.list_page_max, true);
+    let page = query.page::<JobId>(&context.config.limits, true);
     let statuses = [
         ("running", Status::Running),
         ("finished", Status::Finished),
@@ -307,9 +307,12 @@ async fn list(
         .filter(|job| task.is_none_or(|task| task == job.work.name()))
         .filter(|job| caller.sees_job(&catalog, job));
     let stretch = page.of(wanted, |job| job.id);
-    let listed = page.answer(stretch, |job| job.id);
-    let shown = listed.map(|job| JobOut::shown(&context.store, &catalog, job));
-    Ok(json(StatusCode::OK, &shown))
+    let listed = page.answer(
+        stretch,
+        |job| job.id,
+        |job| shown(&JobOut::shown(&context.store, &catalog, job)),
+    );
+    Ok(json(StatusCode::OK, &listed))
 }
 
 async fn get(

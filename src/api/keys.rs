@@ -16,7 +16,7 @@ use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, path_part, text};
 use super::operation::Operation;
-use super::page::{Listed, Query, page_parameters};
+use super::page::{Listed, Query, page_parameters, shown};
 use super::rules::{NAME_BYTES_MAX, Problems, check_name};
 use super::tokens::{checked_end, new_credential};
 use crate::clock::Timestamp;
@@ -146,12 +146,15 @@ pub async fn list(
     let catalog = context.store.catalog();
     let application = application(&catalog, &caller, path_part(&request, "app_id"))?;
     let mut query = Query::of(&request);
-    let page = query.page::<TokenId>(context.config.limits.list_page_max, false);
+    let page = query.page::<TokenId>(&context.config.limits, false);
     query.problems.done()?;
     let stretch = page.of(keys(&catalog, application), |token| token.id);
-    let listed = page.answer(stretch, |token| token.id);
-    let shown = listed.map(|token| ApiKeyOut::new(token, context.store.last_used(token)));
-    Ok(json(StatusCode::OK, &shown))
+    let listed = page.answer(
+        stretch,
+        |token| token.id,
+        |token| shown(&ApiKeyOut::new(token, context.store.last_used(token))),
+    );
+    Ok(json(StatusCode::OK, &listed))
 }
 
 pub async fn create(

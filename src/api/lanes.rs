@@ -134,7 +134,7 @@ pub async fn list(
         .unwrap_or(LIMIT_DEFAULT);
     query.problems.done()?;
     let store = context.store.clone();
-    let (heads, total) = reading(move || {
+    let (heads, total) = reading(&context, &caller, move || {
         let mut heads = heads(&store, &caller)?;
         let total = heads.len();
         heads.truncate(limit);

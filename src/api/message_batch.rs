@@ -21,7 +21,7 @@ use super::Context;
 use super::access::{Action, Caller};
 use super::applications::ApplicationIn;
 use super::error::{ErrorBody, Failure};
-use super::extract::{Body, answered, invalid_body, once_key, path_part, reading, respond};
+use super::extract::{Body, answered, blocking, invalid_body, once_key, path_part, respond};
 use super::message_body::{Bounds, Checked, MessageIn, MessageOut, checked};
 use super::messages::{create_application, lanes, with_content_parameter};
 use super::operation::{Content, Operation};
@@ -170,7 +170,7 @@ enum Found {
 impl Unread {
     async fn read(&self) -> Result<Found, Failure> {
         let unread = self.clone();
-        reading(move || Ok(unread.read_now())).await?
+        blocking(move || Ok(unread.read_now())).await?
     }
 
     fn read_now(&self) -> Result<Found, Failure> {

@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 use super::access::{Action, Caller};
 use super::applications::{ApplicationIn, creation};
 use super::error::Failure;
-use super::extract::{Body, json, once, path_part, reading};
+use super::extract::{Body, answered, json, once, path_part, reading, respond};
 use super::message_body::{Bounds, Checked, MessageIn, checked, no_payload};
 pub use super::message_body::{CHANNELS_PER_MESSAGE_MAX, MessageOut};
 use super::operation::{Operation, Parameter};
 use super::page::{
-    Listed, Query, channel_parameter, event_types_parameter, page_parameters, tag_parameter,
-    time_parameters,
+    Listed, Query, channel_parameter, event_types_parameter, page_parameters,
+    shown as shown_in_list, tag_parameter, time_parameters,
 };
 use super::rules::{
     CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels, wrong,
@@ -256,7 +256,7 @@ pub async fn list(
 ) -> Result<HttpResponse, Failure> {
     let history = History::named(&context, &caller, &request)?;
     let mut query = Query::of(&request);
-    let page = query.page::<MessageId>(context.config.limits.list_page_max, true);
+    let page = query.page::<MessageId>(&context.config.limits, true);
     let (before, after) = query.time_bounds();
     let with_content = query.flag("with_content", true);
     let channel = query.channel();
@@ -265,18 +265,19 @@ pub async fn list(
     query.problems.done()?;
     let window = page.window(before, after);
     let store = context.store.clone();
-    let stretch = reading(move || {
-        history.messages(&store, &window, &mut |message| {
+    let read = move || {
+        let stretch = history.messages(&store, &window, with_content, &mut |message| {
             is_wanted(message, event_types.as_deref(), channel.as_deref())
                 && tag.as_ref().is_none_or(|tag| message.tags.contains(tag))
-        })
-    })
-    .await?;
-    let listed = page.answer(stretch, |message| message.id);
-    Ok(json(
-        StatusCode::OK,
-        &listed.map(|message| MessageOut::with(message, with_content)),
-    ))
+        })?;
+        let listed = page.answer(
+            stretch,
+            |message| message.id,
+            |message| shown_in_list(&MessageOut::with(message, with_content)),
+        );
+        Ok(answered(StatusCode::OK, &listed))
+    };
+    Ok(respond(reading(&context, &caller, read).await?))
 }
 
 /// Whether a message has one of these event types and this channel, as far as they are given.
@@ -335,6 +336,7 @@ impl History {
         &self,
         store: &Store,
         window: &Window<MessageId>,
+        payloads: bool,
         keep: &mut dyn FnMut(&Message) -> bool,
     ) -> Result<Stretch<Arc<Message>, MessageId>> {
         match self.lanes() {
@@ -343,7 +345,10 @@ impl History {
                 items: Vec::new(),
                 next: None,
             }),
-            lanes => store.messages(self.application, lanes.as_deref(), window, keep),
+            lanes => {
+                let lanes = lanes.as_deref();
+                store.messages(self.application, lanes, window, payloads, keep)
+            }
         }
     }
 }
@@ -359,7 +364,7 @@ pub async fn get(
     query.problems.done()?;
     let id = path_part(&request, "msg_id").to_owned();
     let store = context.store.clone();
-    let message = reading(move || history.message(&store, &id)).await?;
+    let message = reading(&context, &caller, move || history.message(&store, &id)).await?;
     Ok(json(
         StatusCode::OK,
         &MessageOut::with(&message, with_content),

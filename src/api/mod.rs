@@ -39,6 +39,7 @@ mod event_type_import;
 mod event_types;
 mod expunge;
 mod extract;
+mod fair;
 mod form;
 mod guide;
 mod import_document;
@@ -54,6 +55,7 @@ mod ocrolus_body;
 mod older_clients;
 mod operation;
 mod operational;
+mod outgoing;
 mod ovation;
 mod page;
 mod profiles;
@@ -80,6 +82,8 @@ pub use reference::Reference;
 pub use visits::Visits;
 
 pub use cors::Cors;
+pub use fair::Shares;
+pub use outgoing::{WRITE_BUFFER, around as send_in_pieces};
 
 /// Why a URL's host may not be sent to, where that can be told without asking the DNS. A quicker
 /// answer only: what counts is the check at each connection.
@@ -100,6 +104,8 @@ pub struct Context {
     pub preview: Preview,
     pub reference: Reference,
     pub lanes: LaneWatch,
+    /// What each customer uses of what all share.
+    pub shares: Shares,
     /// Who is signed in in a browser.
     pub visits: Visits,
 }

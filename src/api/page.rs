@@ -14,11 +14,13 @@ use actix_web::HttpRequest;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
 use url::form_urlencoded;
 
 use super::operation::Parameter;
 use super::rules::{CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, TAG_MAX};
 use crate::clock::Timestamp;
+use crate::config::Limits;
 use crate::domain::event_type::name_problem;
 use crate::store::{Stretch, Window};
 
@@ -257,7 +259,11 @@ impl<'a> Query<'a> {
 
     /// `limit`, `iterator` and `order`. `descending` is the list's own order where the query
     /// names none.
-    pub fn page<Id: FromStr>(&mut self, limit_max: usize, descending: bool) -> Page<Id> {
+    pub fn page<Id: FromStr>(&mut self, max: impl Into<PageMax>, descending: bool) -> Page<Id> {
+        let PageMax {
+            items: limit_max,
+            bytes,
+        } = max.into();
         let limit = match self.get("limit").map(str::parse::<usize>) {
             None => LIMIT_DEFAULT.min(limit_max),
             Some(Ok(limit)) if (1..=limit_max).contains(&limit) => limit,
@@ -280,9 +286,26 @@ impl<'a> Query<'a> {
         };
         Page {
             limit,
+            bytes,
             descending,
             behind,
             backwards,
+        }
+    }
+}
+
+/// The longest page.
+#[derive(Clone, Copy)]
+pub struct PageMax {
+    items: usize,
+    bytes: usize,
+}
+
+impl From<&Limits> for PageMax {
+    fn from(limits: &Limits) -> PageMax {
+        PageMax {
+            items: limits.list_page_max,
+            bytes: limits.page_bytes,
         }
     }
 }
@@ -308,6 +331,8 @@ fn iterator(id: impl Display) -> String {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page<Id> {
     limit: usize,
+    /// Where it ends, whatever the limit; a single item may be longer.
+    bytes: usize,
     /// The list's order, whichever way it is read.
     descending: bool,
     behind: Option<Id>,
@@ -354,6 +379,7 @@ impl<Id: Display + Clone + PartialOrd> Page<Id> {
     pub fn window(&self, before: Option<Timestamp>, after: Option<Timestamp>) -> Window<Id> {
         Window {
             limit: self.limit,
+            bytes: self.bytes,
             newest_first: self.reads_down(),
             behind: self.behind.clone(),
             before,
@@ -365,26 +391,51 @@ impl<Id: Display + Clone + PartialOrd> Page<Id> {
         self.descending != self.backwards
     }
 
-    /// What was read, as the API answers it.
-    pub fn answer<T>(&self, mut stretch: Stretch<T, Id>, id: impl Fn(&T) -> Id) -> Listed<T> {
-        if self.backwards {
-            stretch.items.reverse();
+    /// What was read, as the API answers it: as much of it as a page may have. `show` makes an item's
+    /// JSON of it, with [`shown`].
+    pub fn answer<T>(
+        &self,
+        stretch: Stretch<T, Id>,
+        id: impl Fn(&T) -> Id,
+        mut show: impl FnMut(&T) -> Box<RawValue>,
+    ) -> Listed<Box<RawValue>> {
+        let mut next = stretch.next;
+        let (mut first, mut last) = (None, None);
+        let mut data = Vec::with_capacity(stretch.items.len());
+        let mut bytes = 0;
+        for item in &stretch.items {
+            let shown = show(item);
+            bytes += shown.get().len();
+            if bytes > self.bytes && !data.is_empty() {
+                next.clone_from(&last);
+                break;
+            }
+            data.push(shown);
+            last = Some(id(item));
+            first = first.or_else(|| last.clone());
         }
-        let first = stretch.items.first().map(&id);
-        let last = stretch.items.last().map(&id);
-        let done = stretch.next.is_none();
+        if self.backwards {
+            data.reverse();
+            std::mem::swap(&mut first, &mut last);
+        }
+        let done = next.is_none();
         // A filter may have looked further than the last item that it let through.
         let (first, last) = match self.backwards {
-            true => (stretch.next.or(first), last),
-            false => (first, stretch.next.or(last)),
+            true => (next.or(first), last),
+            false => (first, next.or(last)),
         };
         Listed {
+            data,
             iterator: last.map(iterator),
             prev_iterator: first.map(|id| format!("-{id}")),
             done,
-            data: stretch.items,
         }
     }
+}
+
+/// An item of a page.
+pub fn shown(item: &impl Serialize) -> Box<RawValue> {
+    to_raw_value(item).expect("our types have text keys")
 }
 
 /// A page of a list.
@@ -399,18 +450,6 @@ pub struct Listed<T> {
     pub prev_iterator: Option<String>,
     /// There is nothing further in the direction of reading.
     pub done: bool,
-}
-
-impl<T> Listed<T> {
-    /// The same page, showing each item as what `show` makes of it.
-    pub fn map<'a, Out>(&'a self, show: impl FnMut(&'a T) -> Out) -> Listed<Out> {
-        Listed {
-            data: self.data.iter().map(show).collect(),
-            iterator: self.iterator.clone(),
-            prev_iterator: self.prev_iterator.clone(),
-            done: self.done,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -431,7 +470,57 @@ mod tests {
         let mut query = Query::parse(text);
         let page: Page<u32> = query.page(250, false);
         query.problems.done().expect("the query is right");
-        page.answer(page.of(items.iter().copied(), |id| *id), |id| *id)
+        let stretch = page.of(items.iter().copied(), |id| *id);
+        numbers(page.answer(stretch, |id| *id, shown))
+    }
+
+    fn numbers(listed: Listed<Box<RawValue>>) -> Listed<u32> {
+        Listed {
+            data: (listed.data.iter())
+                .map(|item| item.get().parse().expect("a number"))
+                .collect(),
+            iterator: listed.iterator,
+            prev_iterator: listed.prev_iterator,
+            done: listed.done,
+        }
+    }
+
+    impl From<usize> for PageMax {
+        fn from(items: usize) -> PageMax {
+            PageMax {
+                items,
+                bytes: usize::MAX,
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_ends_where_it_would_be_too_long() {
+        for (bytes, text, data, iterator, previous, done) in [
+            (3, "", vec![8, 10], "10", "-8", false),
+            (3, "iterator=10", vec![11], "11", "-11", false),
+            (4, "iterator=10", vec![11, 12], "12", "-11", true),
+            // One that is too long comes alone.
+            (1, "iterator=8", vec![10], "10", "-10", false),
+            (4, "iterator=-12", vec![10, 11], "11", "-10", false),
+            (3, "iterator=-11", vec![8, 10], "10", "-8", true),
+            (2, "iterator=-12", vec![11], "11", "-11", false),
+            (4, "order=descending", vec![12, 11], "11", "-12", false),
+            (100, "limit=3", vec![8, 10, 11], "11", "-8", false),
+        ] {
+            let mut query = Query::parse(text);
+            let page: Page<u32> = query.page(PageMax { items: 250, bytes }, false);
+            let stretch = page.of([8, 10, 11, 12].into_iter(), |id| *id);
+            let page = numbers(page.answer(stretch, |id| *id, shown));
+            assert_eq!(page.data, data, "{bytes} {text}");
+            assert_eq!(page.iterator.as_deref(), Some(iterator), "{bytes} {text}");
+            assert_eq!(
+                page.prev_iterator.as_deref(),
+                Some(previous),
+                "{bytes} {text}"
+            );
+            assert_eq!(page.done, done, "{bytes} {text}");
+        }
     }
 
     #[test]
@@ -481,7 +570,7 @@ mod tests {
             items: vec![9],
             next: Some(4),
         };
-        let listed = page.answer(stretch, |id| *id);
+        let listed = page.answer(stretch, |id| *id, shown);
         assert_eq!(listed.iterator.as_deref(), Some("4"));
         assert_eq!(listed.prev_iterator.as_deref(), Some("-9"));
         assert!(!listed.done);

@@ -189,6 +189,7 @@ pub fn operations() -> Vec<Operation> {
             .takes::<SignInIn>()
             .answers::<SessionOut>(200, "Signed in")
             .answers_nothing(401, "There is no such credential")
+            .answers_nothing(429, "Too many sign-ins failed within a minute")
             .answers_nothing(
                 403,
                 "It is not one for the portal, or no page of this server asks",
@@ -249,10 +250,21 @@ pub async fn sign_in(
     problems.done()?;
     let credential = input.token.unwrap_or_default();
     let credential = zeroize::Zeroizing::new(credential.trim().to_owned());
-    if !is_plausible(&credential) {
-        return Err(Error::Unauthenticated.into());
-    }
-    let shown = with_proof_of(&credential, &context, Shown::of)?;
+    let now = context.store.clock().now();
+    let proven = match is_plausible(&credential) {
+        true => with_proof_of(&credential, &context, Shown::of),
+        false => Err(Error::Unauthenticated),
+    };
+    let shown = match proven {
+        Err(Error::Unauthenticated) if !context.visits.failed(now) => {
+            return Err(Error::TooMany(
+                "too many sign-ins failed just now; try again in a minute".to_owned(),
+            )
+            .into());
+        }
+        proven => proven?,
+    };
+    let payer = shown.caller.payer();
     if surface == Surface::Portal && shown.caller.own_application().is_none() {
         return Err(Error::Forbidden(
             "the portal is one application's: its link or its API key opens it",
@@ -262,8 +274,7 @@ pub async fn sign_in(
     let visitor = Some(shown.visitor(&context));
     // Whoever was signed in here before is not any more.
     context.visits.end(request.headers());
-    let now = context.store.clock().now();
-    let cookie = context.visits.begin(surface, &credential, now);
+    let cookie = context.visits.begin(surface, payer, &credential, now);
     let mut response = json(
         StatusCode::OK,
         &SessionOut {

@@ -286,7 +286,7 @@ async fn read_hours<T: Send + 'static>(
     let (since, until) = range_in(&mut query, context.store.clock().now());
     query.problems.done()?;
     let store = context.store.clone();
-    reading(move || {
+    reading(context, caller, move || {
         let hours = store.hours(endpoint.number, since, until)?;
         read(&store, &endpoint, &hours)
     })

@@ -263,7 +263,7 @@ pub fn operations() -> Vec<Operation> {
 pub async fn get(caller: Caller, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
     caller.may(Action::ReadStatus)?;
     let store = context.store.clone();
-    let heads = reading(move || store.lane_heads()).await?;
+    let heads = reading(&context, &caller, move || store.lane_heads()).await?;
     let now = context.store.clock().now();
     let failing = context.store.failing_lanes();
     let health = context.store.health();

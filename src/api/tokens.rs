@@ -19,7 +19,7 @@ use super::access::{Action, Caller, granted};
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, path_part, text};
 use super::operation::Operation;
-use super::page::{Listed, Query, page_parameters};
+use super::page::{Listed, Query, page_parameters, shown};
 use super::rules::{NAME_BYTES_MAX, Problems, check_name, wrong};
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
@@ -357,16 +357,20 @@ pub async fn list(
 ) -> Result<HttpResponse, Failure> {
     caller.may(Action::ReadTokens)?;
     let mut query = Query::of(&request);
-    let page = query.page::<TokenId>(context.config.limits.list_page_max, false);
+    let page = query.page::<TokenId>(&context.config.limits, false);
     query.problems.done()?;
     let catalog = context.store.catalog();
     let seen = catalog.tokens().filter(|token| caller.sees_token(token));
     let stretch = page.of(seen, |token| token.id);
-    let listed = page.answer(stretch, |token| token.id);
-    Ok(json(
-        StatusCode::OK,
-        &listed.map(|token| TokenOut::new(&catalog, token, context.store.last_used(token))),
-    ))
+    let listed = page.answer(
+        stretch,
+        |token| token.id,
+        |token| {
+            let last_used = context.store.last_used(token);
+            shown(&TokenOut::new(&catalog, token, last_used))
+        },
+    );
+    Ok(json(StatusCode::OK, &listed))
 }
 
 /// The token with this id, for a caller that sees it.

@@ -19,6 +19,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::fair::Payer;
 use crate::clock::Timestamp;
 
 /// The header that says which surface's cookie a request means.
@@ -29,8 +30,16 @@ const FETCH_SITE: &str = "sec-fetch-site";
 /// Without a request for this long a visit is over.
 const IDLE_MAX: Duration = Duration::from_secs(12 * 3600);
 
-/// All of them are in memory; the one that was idle for the longest makes room.
+/// All of them are in memory. One more than these makes the one go that was idle for the longest: of
+/// the same credential, of the same customer's links and keys, or, where there are too many in all, of
+/// whoever has the most. So nobody's sign-ins end the visit of somebody else who has few.
 const VISITS_MAX: usize = 10_000;
+const OF_CREDENTIAL_MAX: usize = 50;
+const OF_PAYER_MAX: usize = 500;
+
+/// Failed sign-ins in a minute; further ones are not told from what is right until it is over.
+const FAILURES_MAX: u64 = 100;
+const FAILURES_IN: Duration = Duration::from_secs(60);
 
 /// Which pages a visit is to. Each has a cookie of its own: whoever operates the console can open a
 /// customer's portal beside it.
@@ -72,22 +81,40 @@ pub type Credential = Arc<Zeroizing<String>>;
 
 struct Visit {
     surface: Surface,
+    payer: Payer,
     credential: Credential,
     seen_at: Timestamp,
 }
 
+type All = HashMap<[u8; 32], Visit>;
+
 #[derive(Default)]
 pub struct Visits {
     /// By the SHA-256 of the cookie.
-    visits: Mutex<HashMap<[u8; 32], Visit>>,
+    visits: Mutex<All>,
+    failures: Mutex<Failures>,
+}
+
+/// Sign-ins that failed in the minute that began then.
+#[derive(Default)]
+struct Failures {
+    since: Timestamp,
+    count: u64,
 }
 
 impl Visits {
     /// Begins a visit; returns the cookie's value.
-    pub fn begin(&self, surface: Surface, credential: &str, now: Timestamp) -> String {
+    pub fn begin(
+        &self,
+        surface: Surface,
+        payer: Payer,
+        credential: &str,
+        now: Timestamp,
+    ) -> String {
         let cookie = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
         let visit = Visit {
             surface,
+            payer,
             credential: Arc::new(Zeroizing::new(credential.to_owned())),
             seen_at: now,
         };
@@ -95,14 +122,38 @@ impl Visits {
         if visits.len() >= VISITS_MAX {
             visits.retain(|_, visit| now.since(visit.seen_at) < IDLE_MAX);
         }
+        make_room(&mut visits, OF_CREDENTIAL_MAX, |one| {
+            one.payer == payer && **one.credential == **visit.credential
+        });
+        make_room(&mut visits, OF_PAYER_MAX, |one| one.payer == payer);
         if visits.len() >= VISITS_MAX {
-            let idlest = visits.iter().min_by_key(|(_, visit)| visit.seen_at);
-            if let Some(key) = idlest.map(|(key, _)| *key) {
-                visits.remove(&key);
-            }
+            let most = who_has_most(&visits);
+            make_room(&mut visits, 1, |one| Some(one.payer) == most);
         }
         visits.insert(key_of(&cookie), visit);
         cookie
+    }
+
+    /// Notes that a sign-in failed, in the log too, once a minute; false where too many did.
+    pub fn failed(&self, now: Timestamp) -> bool {
+        let mut failures = self.failures.lock().expect("no panic while it is held");
+        if now.since(failures.since) >= FAILURES_IN || now < failures.since {
+            if failures.count > 1 {
+                let (count, since) = (failures.count, failures.since);
+                log::warn!(
+                    "{count} sign-ins with no valid credential in the minute from {since} on"
+                );
+            }
+            *failures = Failures {
+                since: now,
+                count: 0,
+            };
+            log::warn!(
+                "a sign-in had no valid credential; more within a minute are counted in one line"
+            );
+        }
+        failures.count += 1;
+        failures.count <= FAILURES_MAX
     }
 
     /// The credential of the visit that a request belongs to.
@@ -134,6 +185,26 @@ impl Visits {
     }
 }
 
+/// Where there are `max` of these, ends the one that was idle for the longest, so that one fits.
+fn make_room(visits: &mut All, max: usize, is_one: impl Fn(&Visit) -> bool) {
+    let these = visits.iter().filter(|(_, visit)| is_one(visit));
+    let these: Vec<_> = these.map(|(key, visit)| (visit.seen_at, *key)).collect();
+    if these.len() >= max
+        && let Some((_, key)) = these.iter().min()
+    {
+        visits.remove(key);
+    }
+}
+
+fn who_has_most(visits: &All) -> Option<Payer> {
+    let mut counts: HashMap<Payer, usize> = HashMap::new();
+    for visit in visits.values() {
+        *counts.entry(visit.payer).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(_, count)| *count);
+    most.map(|(payer, _)| payer)
+}
+
 /// Whether a page of this server sent a request, as far as the browser says.
 pub fn is_from_here(headers: &HeaderMap) -> bool {
     headers
@@ -160,9 +231,14 @@ fn visit_of(headers: &HeaderMap) -> Option<(Surface, [u8; 32])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::id::TokenId;
     use actix_web::http::header::{HeaderName, HeaderValue};
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+    fn payer(number: u8) -> Payer {
+        Payer::Token(TokenId([number; 20]))
+    }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -176,7 +252,7 @@ mod tests {
     #[test]
     fn a_cookie_counts_only_with_the_header_of_its_surface_and_from_here() {
         let visits = Visits::default();
-        let cookie = visits.begin(Surface::Console, "pr_token", NOW);
+        let cookie = visits.begin(Surface::Console, payer(0), "pr_token", NOW);
         let own = format!("other=1; postrider_console={cookie}");
         let moved = format!("postrider_portal={cookie}");
         for (pairs, counts) in [
@@ -227,7 +303,7 @@ mod tests {
             let cookie = format!("postrider_portal={cookie}");
             headers(&[("cookie", &cookie), (SURFACE, "portal")])
         };
-        let first = request(&visits.begin(Surface::Portal, "pr_a", NOW));
+        let first = request(&visits.begin(Surface::Portal, payer(0), "pr_a", NOW));
         let almost = Duration::from_millis(IDLE_MAX.as_millis() as u64 - 1);
         assert!(visits.credential(&first, NOW + almost).is_some());
         assert!(
@@ -239,24 +315,73 @@ mod tests {
                 .credential(&first, NOW + almost + almost + IDLE_MAX)
                 .is_none()
         );
-        let second = request(&visits.begin(Surface::Portal, "pr_b", NOW));
+        let second = request(&visits.begin(Surface::Portal, payer(0), "pr_b", NOW));
         visits.end(&second);
         assert!(visits.credential(&second, NOW).is_none());
     }
 
+    fn is_there(visits: &Visits, cookie: &str) -> bool {
+        visits.lock().contains_key(&key_of(cookie))
+    }
+
     #[test]
-    fn the_idlest_makes_room_for_one_more() {
+    fn one_more_ends_the_idlest_of_the_same_credential_and_of_the_same_customer() {
         let visits = Visits::default();
-        let cookies: Vec<String> = (0..VISITS_MAX as u64)
-            .map(|number| visits.begin(Surface::Console, "pr_a", Timestamp(NOW.0 + number)))
+        let later = |number: usize| Timestamp(NOW.0 + number as u64);
+        let begin = |payer, credential: &str, number| {
+            visits.begin(Surface::Portal, payer, credential, later(number))
+        };
+        let owner = begin(payer(1), "pr_owner", 0);
+        let own: Vec<String> = (1..=OF_CREDENTIAL_MAX)
+            .map(|number| begin(payer(2), "pr_link", number))
             .collect();
-        visits.begin(
-            Surface::Console,
-            "pr_a",
-            Timestamp(NOW.0 + VISITS_MAX as u64),
-        );
-        let is_there = |cookie: &str| visits.lock().contains_key(&key_of(cookie));
-        assert!(!is_there(&cookies[0]) && is_there(&cookies[1]));
+        begin(payer(2), "pr_other", 60);
+        assert!(is_there(&visits, &own[0]));
+        begin(payer(2), "pr_link", 61);
+        assert!(!is_there(&visits, &own[0]) && is_there(&visits, &own[1]));
+        for number in 0..2 * OF_PAYER_MAX {
+            begin(payer(2), &format!("pr_{number}"), 100 + number);
+        }
+        let count = visits.lock().len();
+        assert_eq!(count, OF_PAYER_MAX + 1);
+        assert!(is_there(&visits, &owner));
+    }
+
+    #[test]
+    fn whoever_has_the_most_makes_room_where_there_are_too_many() {
+        let visits = Visits::default();
+        let owner = visits.begin(Surface::Console, payer(0), "pr_owner", NOW);
+        // Others that have less each than they may, and one of them the most.
+        let each = VISITS_MAX / 25;
+        for number in 0..VISITS_MAX - 1 {
+            let of = match number / each {
+                24 => 1,
+                of => of as u8 + 1,
+            };
+            let at = Timestamp(NOW.0 + 1 + number as u64);
+            let mut all = visits.lock();
+            let key = key_of(&number.to_string());
+            let visit = Visit {
+                surface: Surface::Console,
+                payer: payer(of),
+                credential: Arc::new(Zeroizing::new(number.to_string())),
+                seen_at: at,
+            };
+            all.insert(key, visit);
+        }
+        let at = Timestamp(NOW.0 + VISITS_MAX as u64);
+        visits.begin(Surface::Console, payer(99), "pr_late", at);
         assert_eq!(visits.lock().len(), VISITS_MAX);
+        assert!(is_there(&visits, &owner) && !is_there(&visits, "0"));
+    }
+
+    #[test]
+    fn failed_sign_ins_have_a_limit_each_minute() {
+        let visits = Visits::default();
+        for _ in 0..FAILURES_MAX {
+            assert!(visits.failed(NOW));
+        }
+        assert!(!visits.failed(NOW + (FAILURES_IN - Duration::from_millis(1))));
+        assert!(visits.failed(NOW + FAILURES_IN));
     }
 }

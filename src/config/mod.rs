@@ -68,6 +68,8 @@ pub struct Server {
     /// Threads that parse requests.
     pub workers: usize,
     pub drain_seconds: u64,
+    /// Without progress of an answer.
+    pub answer_stall_seconds: u64,
     /// A second listener for `/metrics` without a credential.
     pub metrics_listen: Option<SocketAddr>,
     /// What the server is reached by from outside; `http://` and `listen` where not set.
@@ -150,6 +152,10 @@ pub struct Limits {
     pub answer_read_bytes: usize,
     pub answer_kept_bytes: usize,
     pub list_page_max: usize,
+    /// Of the items of one page.
+    pub page_bytes: usize,
+    /// Of all answers that are being sent.
+    pub answers_bytes: usize,
     /// Deliveries that wait to be sent, in all; above it publishing gets 429, as above the next two.
     pub waiting_max: u64,
     /// Deliveries that are held for disabled endpoints, in all.
@@ -385,6 +391,11 @@ impl Config {
             (1..=256).contains(&server.workers),
             "server.workers",
             "must be 1 to 256",
+        );
+        check(
+            (1..=3600).contains(&server.answer_stall_seconds),
+            "server.answer_stall_seconds",
+            "must be 1 to 3600",
         );
         check(
             server.drain_seconds <= 3600,
@@ -624,6 +635,8 @@ impl Config {
                 "limits.channels_per_endpoint_max",
                 limits.channels_per_endpoint_max as u64,
             ),
+            ("limits.page_bytes", limits.page_bytes as u64),
+            ("limits.answers_bytes", limits.answers_bytes as u64),
             ("limits.waiting_max", limits.waiting_max),
             ("limits.held_max", limits.held_max),
             (
@@ -1278,6 +1291,13 @@ mod tests {
                 "limits.endpoint_retry_days_max",
             ),
             ("limits", "waiting_max = 0", "limits.waiting_max"),
+            ("limits", "page_bytes = 0", "limits.page_bytes"),
+            ("limits", "answers_bytes = 0", "limits.answers_bytes"),
+            (
+                "server",
+                "answer_stall_seconds = 0",
+                "server.answer_stall_seconds",
+            ),
             ("limits", "held_max = 0", "limits.held_max"),
             (
                 "limits",

@@ -139,7 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 fn config(change: impl FnOnce(&mut Value)) -> Config {
     let mut value = json!({
         "server": {
-            "listen": "127.0.0.1:0", "workers": 1, "drain_seconds": 1, "metrics_listen": null,
+            "listen": "127.0.0.1:0", "workers": 1, "drain_seconds": 1, "answer_stall_seconds": 30, "metrics_listen": null,
             "cors_origins": []
         },
         "store": {
@@ -163,7 +163,7 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
             "endpoint_timeout_seconds_max": 60, "endpoint_retries_max": 50,
             "endpoint_retry_days_max": 7,
             "channels_per_endpoint_max": 500, "answer_read_bytes": 65536,
-            "answer_kept_bytes": 8192, "list_page_max": 250, "waiting_max": 1000, "held_max": 1000,
+            "answer_kept_bytes": 8192, "list_page_max": 250, "page_bytes": 1000, "answers_bytes": 1000, "waiting_max": 1000, "held_max": 1000,
             "waiting_per_application_max": 1000,
             "commit_queue_max": 100, "connections_max": 100, "endpoint_timeout_seconds_max": 60,
             "endpoint_retries_max": 50, "endpoint_retry_days_max": 7

@@ -174,6 +174,19 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// What it takes to show it, roughly.
+    pub fn bytes(&self) -> usize {
+        let of_headers = |headers: &[(String, String)]| -> usize {
+            let each = headers.iter();
+            each.map(|(name, value)| name.len() + value.len() + 8).sum()
+        };
+        let answer = self
+            .answer
+            .as_ref()
+            .map_or(0, |answer| answer.body.len() + of_headers(&answer.headers));
+        self.url.len() + of_headers(&self.request_headers) + answer
+    }
+
     /// When the delivery is next due, where this attempt was not its last.
     pub fn next_due(&self) -> Option<Timestamp> {
         match self.verdict {

@@ -1,5 +1,7 @@
 //! One occurrence, accepted for an application, and its way to each endpoint.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::attempt::Trigger;
@@ -30,6 +32,13 @@ pub struct Message {
 }
 
 impl Message {
+    /// The same, for a list that does not show it.
+    pub fn without_payload(self: Arc<Message>) -> Arc<Message> {
+        let mut message = Arc::unwrap_or_clone(self);
+        message.payload = actix_web::web::Bytes::new();
+        Arc::new(message)
+    }
+
     /// When its deliveries are first due.
     pub fn first_due(&self) -> Timestamp {
         self.deliver_at

@@ -52,11 +52,12 @@ impl Store {
     }
 
     /// Messages that were for an endpoint and that `keep` wants, with how their deliveries stand,
-    /// where `keep_state` wants that.
+    /// where `keep_state` wants that; with their payloads or without.
     pub fn messages_of_endpoint(
         &self,
         endpoint: &Arc<Endpoint>,
         window: &Window<MessageId>,
+        payloads: bool,
         keep: &mut dyn FnMut(&Message) -> bool,
         keep_state: &mut dyn FnMut(&DeliveryState) -> bool,
     ) -> Result<Stretch<(Arc<Message>, DeliveryState), MessageId>> {
@@ -64,17 +65,26 @@ impl Store {
         let prefix = layout::messages_prefix(application);
         let within = Walk::new(window, MessageId::first_at, |id| id.0, |id| id.time());
         let endpoints = std::slice::from_ref(endpoint);
-        within.run(&self.inner, &prefix, 0, |engine, key, first, looked_at| {
+        within.run(&self.inner, &prefix, 0, |engine, key, first, cost| {
             let id = MessageId(layout::last_id(key));
             let record = layout::read::<MessageMeta>(engine, key, first)?;
             let message = self.inner.to_message(application, id, record);
             let Some(message) = message.filter(|message| keep(message)) else {
                 return Ok((id, None));
             };
+            let looked_at = &mut cost.looked_at;
             let states = self.inner.deliveries(&message, endpoints, looked_at)?;
             let state = states.into_iter().next().flatten();
             let wanted = state.filter(|state| keep_state(state));
-            Ok((id, wanted.map(|state| (message, state))))
+            let Some(state) = wanted else {
+                return Ok((id, None));
+            };
+            let message = match payloads {
+                true => message,
+                false => message.without_payload(),
+            };
+            cost.bytes += message.payload.len() + state.last.as_ref().map_or(0, Attempt::bytes);
+            Ok((id, Some((message, state))))
         })
     }
 }

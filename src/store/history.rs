@@ -122,7 +122,7 @@ impl Inner {
         let within = Walk::new(window, AttemptId::first_at, |id| id.0, |id| id.time());
         // No attempt is older than its message.
         let oldest = self.slices.at(message.time()).unwrap_or_default();
-        within.run(self, &prefix, oldest, |engine, key, _, _| {
+        within.run(self, &prefix, oldest, |engine, key, _, cost| {
             let id = AttemptId(layout::last_id(key));
             let place = layout::get::<layout::AttemptPlace>(engine, key)?;
             let Some(place) = place else {
@@ -130,7 +130,9 @@ impl Inner {
             };
             let key = layout::attempt_key(place.meta.lane, id);
             let attempt = layout::get::<Attempt>(engine, &key)?.map(|record| record.meta);
-            Ok((id, attempt.filter(|attempt| keep(attempt))))
+            let attempt = attempt.filter(|attempt| keep(attempt));
+            cost.bytes += attempt.as_ref().map_or(0, Attempt::bytes);
+            Ok((id, attempt))
         })
     }
 }
@@ -176,17 +178,18 @@ impl Store {
     }
 
     /// Messages of an application that `keep` wants; where `lanes` are given, of those that were
-    /// sent to one of them. Blocks on the disk.
+    /// sent to one of them; with their payloads or without. Blocks on the disk.
     pub fn messages(
         &self,
         application: ApplicationId,
         lanes: Option<&[u64]>,
         window: &Window<MessageId>,
+        payloads: bool,
         keep: &mut dyn FnMut(&Message) -> bool,
     ) -> Result<Stretch<Arc<Message>, MessageId>> {
         let prefix = layout::messages_prefix(application);
         let within = Walk::new(window, MessageId::first_at, |id| id.0, |id| id.time());
-        within.run(&self.inner, &prefix, 0, |engine, key, first, looked_at| {
+        within.run(&self.inner, &prefix, 0, |engine, key, first, cost| {
             let id = MessageId(layout::last_id(key));
             let record = layout::read::<MessageMeta>(engine, key, first)?;
             let message = self.inner.to_message(application, id, record);
@@ -194,10 +197,21 @@ impl Store {
                 return Ok((id, None));
             };
             let sent = match lanes {
-                Some(lanes) => self.inner.was_sent_to(&message, lanes, looked_at)?,
+                Some(lanes) => {
+                    let looked_at = &mut cost.looked_at;
+                    self.inner.was_sent_to(&message, lanes, looked_at)?
+                }
                 None => true,
             };
-            Ok((id, sent.then_some(message)))
+            if !sent {
+                return Ok((id, None));
+            }
+            let message = match payloads {
+                true => message,
+                false => message.without_payload(),
+            };
+            cost.bytes += message.payload.len();
+            Ok((id, Some(message)))
         })
     }
 
@@ -211,8 +225,8 @@ impl Store {
     ) -> Result<Stretch<(), MessageId>> {
         let prefix = layout::messages_prefix(application);
         let within = Walk::new(window, MessageId::first_at, |id| id.0, |id| id.time());
-        within.run(&self.inner, &prefix, 0, |engine, key, first, looked_at| {
-            *looked_at += LOOKED_AT_MAX / MESSAGES_MAX - 1;
+        within.run(&self.inner, &prefix, 0, |engine, key, first, cost| {
+            cost.looked_at += LOOKED_AT_MAX / MESSAGES_MAX - 1;
             let id = MessageId(layout::last_id(key));
             let record = layout::read::<MessageMeta>(engine, key, first)?;
             let wanted = match self.inner.to_message(application, id, record) {
@@ -245,10 +259,12 @@ impl Store {
     ) -> Result<Stretch<Attempt, AttemptId>> {
         let prefix = layout::attempts_prefix(lane);
         let within = Walk::new(window, AttemptId::first_at, |id| id.0, |id| id.time());
-        within.run(&self.inner, &prefix, 0, |engine, key, first, _| {
+        within.run(&self.inner, &prefix, 0, |engine, key, first, cost| {
             let id = AttemptId(layout::last_id(key));
             let attempt = layout::read::<Attempt>(engine, key, first)?.meta;
-            Ok((id, Some(attempt).filter(|attempt| keep(attempt))))
+            let attempt = Some(attempt).filter(|attempt| keep(attempt));
+            cost.bytes += attempt.as_ref().map_or(0, Attempt::bytes);
+            Ok((id, attempt))
         })
     }
 
@@ -324,6 +340,15 @@ impl Store {
     }
 }
 
+/// What a list has cost so far.
+#[derive(Default)]
+pub(super) struct Cost {
+    /// Places that were read.
+    pub looked_at: usize,
+    /// Of the items that are wanted, roughly.
+    pub bytes: usize,
+}
+
 /// A list's way through the slices.
 pub(super) struct Walk<'a, Id> {
     window: &'a Window<Id>,
@@ -357,7 +382,7 @@ impl<'a, Id: Copy> Walk<'a, Id> {
     }
 
     /// Reads on until the window's limit is reached; `look` gives each record's id, and its item
-    /// where it is wanted, and counts what else it looks at to tell.
+    /// where it is wanted, and counts its bytes and what else it looks at to tell.
     pub(super) fn run<T>(
         &self,
         inner: &Inner,
@@ -367,11 +392,11 @@ impl<'a, Id: Copy> Walk<'a, Id> {
             &Engine,
             &[u8],
             &super::engine::Bytes,
-            &mut usize,
+            &mut Cost,
         ) -> Result<(Id, Option<T>)>,
     ) -> Result<Stretch<T, Id>> {
         let mut items = Vec::new();
-        let mut looked_at = 0;
+        let mut cost = Cost::default();
         let mut last = None;
         for number in self.slices(inner, oldest_slice) {
             let Some(engine) = inner.slice(number)? else {
@@ -388,11 +413,13 @@ impl<'a, Id: Copy> Walk<'a, Id> {
                 if layout::is_chunk(&key) {
                     continue;
                 }
-                if items.len() == self.window.limit || looked_at >= LOOKED_AT_MAX {
+                let is_long = cost.bytes >= self.window.bytes && !items.is_empty();
+                let is_full = items.len() == self.window.limit || is_long;
+                if is_full || cost.looked_at >= LOOKED_AT_MAX {
                     return Ok(Stretch { items, next: last });
                 }
-                looked_at += 1;
-                let (id, wanted) = look(&engine, &key, &value, &mut looked_at)?;
+                cost.looked_at += 1;
+                let (id, wanted) = look(&engine, &key, &value, &mut cost)?;
                 last = Some(id);
                 items.extend(wanted);
             }

@@ -95,6 +95,7 @@ impl Store {
         // Times in ids are rounded down, so the bounds are a step wider than what is visited.
         let window = Window {
             limit: wanted_max,
+            bytes: usize::MAX,
             newest_first: false,
             behind: span.behind,
             before: Some(Timestamp(span.until.0 + ID_TIME_STEP_MS)),

@@ -208,6 +208,8 @@ pub struct NewMessage {
 pub struct Window<Id> {
     /// How many at most.
     pub limit: usize,
+    /// How many bytes they have together at most, roughly; a single one may have more.
+    pub bytes: usize,
     pub newest_first: bool,
     /// Start behind this one, in the direction of reading.
     pub behind: Option<Id>,

@@ -29,6 +29,7 @@ mod jobs;
 mod jwt;
 mod keys;
 mod lanes;
+mod large_answers;
 mod limits;
 mod messages;
 mod metrics;

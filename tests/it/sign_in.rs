@@ -374,3 +374,36 @@ async fn the_portal_chooses_among_the_profiles_that_are_offered() {
     assert_eq!(changed.expect(200)["description"], "d");
     server.stop_and_verify().await;
 }
+
+#[actix_web::test]
+async fn sign_ins_with_one_link_end_nobody_elses_visit() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let owner = sign_in(&server, "console", &server.token).await;
+    let colleague = sign_in(&server, "portal", &link(&server, json!({})).await).await;
+    let token = link(&server, json!({})).await;
+    let first = sign_in(&server, "portal", &token).await;
+    // What one credential may have, and more.
+    for _ in 0..60 {
+        server.advance(Duration::from_secs(1));
+        sign_in(&server, "portal", &token).await;
+    }
+    assert_eq!(first.session().await["signedIn"], false);
+    assert_eq!(colleague.session().await["signedIn"], true);
+    assert_eq!(owner.session().await["signedIn"], true);
+}
+
+#[actix_web::test]
+async fn failed_sign_ins_are_limited_and_others_go_on() {
+    let server = Server::start().await;
+    for _ in 0..100 {
+        let answer = answer_to(&server, "console", "pr_guessed").await;
+        assert_error(&answer, 401, "authentication_failed");
+    }
+    let answer = answer_to(&server, "console", "pr_guessed").await;
+    assert_error(&answer, 429, "too_many");
+    sign_in(&server, "console", &server.token).await;
+    server.advance(Duration::from_secs(60));
+    let answer = answer_to(&server, "console", "pr_guessed").await;
+    assert_error(&answer, 401, "authentication_failed");
+}

@@ -1,0 +1,104 @@
+//! How answers leave: in pieces, and counted while they are in memory.
+//!
+//! A body is copied to its connection piece by piece, as far as the reader takes it, so what many
+//! readers share (pages, the OpenAPI document) is in memory once. What is a caller's own counts
+//! against the caller's share (see `fair`) until it is sent or the connection is gone; a read that
+//! would go beyond it is refused in place of its answer.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use actix_web::body::{BodySize, EitherBody, MessageBody};
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::web::{Bytes, Data};
+use actix_web::{HttpRequest, ResponseError};
+
+use super::access::Caller;
+use super::credential::with_proof;
+use super::error::Failure;
+use super::fair::Held;
+use crate::error::Result;
+
+/// A connection's buffer has at most this and what it can hold itself ([`WRITE_BUFFER`]).
+const PIECE: usize = 16 << 10;
+/// How much a connection buffers before it waits for its reader.
+pub const WRITE_BUFFER: usize = 16 << 10;
+
+/// The rest of a body that is whole in memory.
+pub struct Outgoing {
+    rest: Bytes,
+    _held: Option<Held>,
+}
+
+impl MessageBody for Outgoing {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.rest.len() as u64)
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let piece = self.rest.len().min(PIECE);
+        let piece = (piece > 0).then(|| Ok(self.rest.split_to(piece)));
+        Poll::Ready(piece)
+    }
+}
+
+/// Sends the service's answers in pieces.
+pub fn around<S, B>(
+    request: ServiceRequest,
+    service: &S,
+) -> impl Future<Output = Result<ServiceResponse<EitherBody<EitherBody<B, Outgoing>>>, actix_web::Error>>
++ use<S, B>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
+    B: MessageBody,
+{
+    let answering = service.call(request);
+    async move {
+        let answer = answering.await?;
+        let is_short =
+            matches!(answer.response().body().size(), BodySize::Sized(n) if n <= PIECE as u64);
+        if is_short {
+            return Ok(answer.map_body(|_, body| EitherBody::left(EitherBody::left(body))));
+        }
+        let (request, response) = answer.into_parts();
+        let (response, body) = response.into_parts();
+        let rest = match body.try_into_bytes() {
+            Ok(rest) => rest,
+            Err(body) => {
+                let response = response.set_body(EitherBody::left(EitherBody::left(body)));
+                return Ok(ServiceResponse::new(request, response));
+            }
+        };
+        let response = match held(&request, rest.len()) {
+            Ok(held) => {
+                let body = Outgoing { rest, _held: held };
+                response.set_body(EitherBody::left(EitherBody::right(body)))
+            }
+            Err(error) => Failure::Of(error).error_response().map_into_right_body(),
+        };
+        Ok(ServiceResponse::new(request, response))
+    }
+}
+
+/// Memory of the caller's share; none for what needs no credential, which is the same for all.
+fn held(request: &HttpRequest, bytes: usize) -> Result<Option<Held>> {
+    let Some(context) = request.app_data::<Data<super::Context>>() else {
+        return Ok(None);
+    };
+    let Ok(payer) = with_proof(request, |proof| Caller::of(&proof).payer()) else {
+        return Ok(None);
+    };
+    match [Method::GET, Method::HEAD].contains(request.method()) {
+        true => context.shares.hold(payer, bytes).map(Some),
+        // It has happened, and must be answered.
+        false => Ok(Some(context.shares.hold_anyway(payer, bytes))),
+    }
+}
