@@ -68,6 +68,8 @@ impl Inner {
             event_id: meta.event_id,
             channels: meta.channels,
             payload: record.into_raw(),
+            is_raw: meta.is_raw,
+            content_type: meta.content_type,
             accepted_at: meta.accepted_at,
             origin: meta.origin,
             tags: meta.tags,

@@ -194,6 +194,8 @@ pub struct NewMessage {
     pub event_id: Option<String>,
     pub channels: Vec<String>,
     pub payload: actix_web::web::Bytes,
+    pub is_raw: bool,
+    pub content_type: Option<String>,
     pub lanes: Vec<u64>,
     pub once: Option<Once>,
     pub origin: Origin,

@@ -10,14 +10,16 @@ use crate::support::{
 };
 
 const MESSAGES: &str = "/api/v1/app/app/msg";
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     "channels",
+    "contentType",
     "deliverAt",
     "eventId",
     "eventType",
     "expiresAt",
     "id",
     "payload",
+    "rawPayload",
     "tags",
     "test",
     "timestamp",
@@ -52,7 +54,7 @@ async fn a_message_is_accepted_and_read_by_its_id_and_its_event_id() {
 
     let all = json!({
         "eventType": "a.b", "payload": {"k": [1, null]}, "eventId": "e-1", "channels": ["x", "y", "x"],
-        "payloadRetentionHours": 5, "tags": ["t", "u", "t"], "transformationsParams": {"a": 1},
+        "payloadRetentionHours": 5, "tags": ["t", "u", "t"], "transformationsParams": {"headers": null},
     });
     let one = server.post(MESSAGES, all).await.expect(202);
     assert_eq!(keys(&one), KEYS);
