@@ -388,7 +388,7 @@ impl Driver {
             iterator: iterator.clone(),
             ..MessageListOptions::default()
         })));
-        assert_eq!((ids.len(), ids.last()), (5, Some(&first.id)));
+        assert_eq!((ids.len(), ids.last()), (6, Some(&first.id)));
         let options = MessageListOptions {
             tag: Some("spring".to_owned()),
             channel: Some("eu".to_owned()),
