@@ -66,25 +66,61 @@ impl JsonSchema for Timestamp {
     }
 }
 
+impl Timestamp {
+    /// The first instant that does not lie before the one in the text.
+    pub fn not_before(text: &str) -> Result<Timestamp, String> {
+        let nanoseconds = nanoseconds(text)?;
+        Ok(Timestamp::clamped(-(-nanoseconds).div_euclid(1_000_000)))
+    }
+
+    /// What lies before 1970 is as past as 1970.
+    fn clamped(milliseconds: i128) -> Timestamp {
+        Timestamp(u64::try_from(milliseconds).unwrap_or_default())
+    }
+}
+
 /// RFC 3339 in UTC with milliseconds, as the API shows it: `2026-01-31T08:15:30.250Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0 as i64) {
             Ok(instant) => write!(f, "{instant:.3}"),
-            Err(_) => write!(f, "{}ms", self.0),
+            // The last hours of the year 9999 are beyond the library's instants.
+            Err(_) => match EPOCH.checked_add(jiff::SignedDuration::from_millis(self.0 as i64)) {
+                Ok(in_utc) => write!(f, "{in_utc:.3}Z"),
+                Err(_) => write!(f, "{}ms", self.0),
+            },
         }
     }
 }
 
-/// RFC 3339 with any offset; what lies before 1970 is an error.
+const EPOCH: jiff::civil::DateTime = jiff::civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+
+/// Nanoseconds since 1970 of a text in RFC 3339, or in the form `2026-01-31 08:15:30 UTC`.
+fn nanoseconds(text: &str) -> Result<i128, String> {
+    let of_utc = text.strip_suffix(" UTC").map(|start| format!("{start}Z"));
+    let text = of_utc.as_deref().unwrap_or(text);
+    let why = match text.parse::<jiff::Timestamp>() {
+        Ok(instant) => return Ok(instant.as_nanosecond()),
+        Err(why) => format!("{why}"),
+    };
+    // The library's instants end a day before the year 9999 does, its dates do not.
+    let pieces = jiff::fmt::temporal::Pieces::parse(text).map_err(|_| why.clone())?;
+    let (time, offset) = (pieces.time(), pieces.to_numeric_offset());
+    let (Some(time), Some(offset)) = (time, offset) else {
+        return Err(why);
+    };
+    let local = pieces.date().to_datetime(time);
+    let since_epoch = local.duration_since(EPOCH).as_nanos();
+    Ok(since_epoch - i128::from(offset.seconds()) * 1_000_000_000)
+}
+
+/// RFC 3339 with any offset, or `2026-01-31 08:15:30 UTC`; what lies before 1970 is read as 1970.
 impl std::str::FromStr for Timestamp {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let instant: jiff::Timestamp = text.parse().map_err(|error| format!("{error}"))?;
-        u64::try_from(instant.as_millisecond())
-            .map(Timestamp)
-            .map_err(|_| "lies before 1970".to_owned())
+        let nanoseconds = nanoseconds(text)?;
+        Ok(Timestamp::clamped(nanoseconds.div_euclid(1_000_000)))
     }
 }
 
@@ -168,8 +204,38 @@ mod tests {
             "2023-11-15T00:13:20.25+02:00".parse(),
             Ok(Timestamp(1_700_000_000_250))
         );
-        assert!("1969-12-31T23:59:59Z".parse::<Timestamp>().is_err());
+        for past in ["1969-12-31T23:59:59Z", "0001-01-01T00:00:00Z"] {
+            assert_eq!(past.parse(), Ok(Timestamp(0)), "{past}");
+        }
+        let end = Timestamp(253_402_300_799_000);
+        for text in ["9999-12-31T23:59:59Z", "9999-12-31T22:59:59-01:00"] {
+            assert_eq!(text.parse(), Ok(end), "{text}");
+        }
+        assert_eq!(end.to_string(), "9999-12-31T23:59:59.000Z");
+        assert_eq!(
+            "2023-11-14 22:13:20.25 UTC".parse(),
+            Ok(Timestamp(1_700_000_000_250))
+        );
+        for wrong in [
+            "9999-12-31T23:59:59",
+            "9999-12-32T00:00:00Z",
+            "9999-12-31",
+            " UTC",
+        ] {
+            assert!(wrong.parse::<Timestamp>().is_err(), "{wrong}");
+        }
         assert!("yesterday".parse::<Timestamp>().is_err());
+    }
+
+    #[test]
+    fn an_instant_between_two_milliseconds_is_not_before_the_later() {
+        for (text, expected) in [
+            ("1970-01-01T00:00:00.250Z", 250),
+            ("1970-01-01T00:00:00.250001Z", 251),
+            ("1969-12-31T23:59:59Z", 0),
+        ] {
+            assert_eq!(Timestamp::not_before(text), Ok(Timestamp(expected)));
+        }
     }
 
     #[test]

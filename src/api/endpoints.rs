@@ -43,8 +43,10 @@ pub fn operations() -> Vec<Operation> {
             web::to(list),
         )
         .summary("List endpoints")
-        .description("In the order in which they were registered; those that the caller may see.")
-        .parameters(page_parameters(false))
+        .description(
+            "Those that the caller may see, the newest first unless `order` says otherwise.",
+        )
+        .parameters(page_parameters(true))
         .parameters(list_parameters())
         .answers::<Listed<ListedEndpoint>>(200, "A page of endpoints"),
         Operation::post(
@@ -168,7 +170,7 @@ pub async fn list(
     let owner = Owner::of(&request);
     owner.entry(&caller, &context.store.catalog(), Action::ReadEndpoints)?;
     let mut query = Query::of(&request);
-    let page = query.page::<EndpointId>(&context.config.limits, false);
+    let page = query.page::<EndpointId>(&context.config.limits, true);
     let search = query.search();
     let disabled = query.choice("status", &[("enabled", false), ("disabled", true)]);
     let with_health = query.flag("with_health", false);

@@ -202,10 +202,10 @@ impl Unread {
             });
             refused.push(match routed {
                 Err(failure) => Some(failure),
-                Ok((message, lanes)) => {
-                    let payload = self.body.slice_ref(message.payload.get().as_bytes());
+                Ok((mut message, lanes)) => {
+                    let payload = message.payload.bytes(&self.body);
                     // What waits to be sent stays in memory, and must not keep the whole body there.
-                    let payload = match lanes.is_empty() {
+                    let payload = match lanes.is_empty() || message.payload.is_raw() {
                         true => payload,
                         false => Bytes::copy_from_slice(&payload),
                     };

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use actix_web::web::Bytes;
 use schemars::JsonSchema;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -25,6 +26,7 @@ use crate::domain::event_type::name_problem;
 use crate::domain::id::{ApplicationId, MessageId, OrganisationId};
 use crate::domain::message::{Message, Origin};
 use crate::domain::payload;
+use crate::domain::profile::is_media_type;
 use crate::error::Result;
 use crate::store::{NewMessage, Once};
 
@@ -62,6 +64,8 @@ pub struct MessageIn<'a> {
     #[serde(borrow)]
     #[schemars(with = "BTreeMap<String, Value>")]
     payload: Option<&'a RawValue>,
+    /// A text to send in place of `payload`, and its media type.
+    transformations_params: Option<RawIn>,
     /// When it is first attempted; at once where this is past. At most as far ahead as messages
     /// are kept.
     #[schemars(with = "Option<Timestamp>")]
@@ -78,6 +82,50 @@ pub struct MessageIn<'a> {
     payload_retention_hours: Option<i64>,
     /// The application to create where the one in the path does not exist.
     application: Option<ApplicationIn>,
+}
+
+/// A payload that need not be JSON. The contract's name for it is older than its use.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RawIn {
+    /// The text that is sent and signed, as it is, in place of the message's `payload`.
+    raw_payload: Option<String>,
+    /// The `content-type` of the requests, in place of the profile's and the endpoint's. There is no
+    /// other header to set.
+    #[schemars(with = "Option<BTreeMap<String, String>>")]
+    headers: Option<BTreeMap<String, Option<String>>>,
+    #[serde(flatten)]
+    #[schemars(skip)]
+    others: BTreeMap<String, IgnoredAny>,
+}
+
+/// The longest `content-type` of a message.
+const CONTENT_TYPE_BYTES_MAX: usize = 256;
+
+impl RawIn {
+    /// The content type, where there is one.
+    fn checked(&self, problems: &mut Problems) -> Option<String> {
+        const PLACE: [&str; 2] = ["body", "transformationsParams"];
+        for name in self.others.keys() {
+            problems.not_offered(&[PLACE[0], PLACE[1], name]);
+        }
+        let mut content_type = None;
+        for (name, value) in self.headers.iter().flatten() {
+            let place = [PLACE[0], PLACE[1], "headers", name];
+            match value {
+                _ if !name.eq_ignore_ascii_case("content-type") => problems.not_offered(&place),
+                Some(value) if value.len() > CONTENT_TYPE_BYTES_MAX || !is_media_type(value) => {
+                    let message = format!(
+                        "must be a media type such as text/xml; charset=utf-8, of at most \
+                         {CONTENT_TYPE_BYTES_MAX} bytes"
+                    );
+                    problems.add(&place, message);
+                }
+                value => content_type.clone_from(value),
+            }
+        }
+        content_type
+    }
 }
 
 /// What a message's body is checked against.
@@ -111,15 +159,45 @@ pub struct Checked<'a> {
     pub tags: Vec<String>,
     pub deliver_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
-    pub payload: &'a RawValue,
+    pub payload: Payload<'a>,
+    pub content_type: Option<String>,
     pub application: Option<ApplicationIn>,
+}
+
+/// A message's payload as it was published.
+pub enum Payload<'a> {
+    /// An object, as it stands in the request's body.
+    Object(&'a RawValue),
+    /// A text that may be anything.
+    Raw(String),
+}
+
+impl Payload<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Payload::Object(object) => object.get().len(),
+            Payload::Raw(text) => text.len(),
+        }
+    }
+
+    pub fn is_raw(&self) -> bool {
+        matches!(self, Payload::Raw(_))
+    }
+
+    /// The bytes to keep; those of an object share the memory of the body that it came in.
+    pub fn bytes(&mut self, body: &Bytes) -> Bytes {
+        match self {
+            Payload::Object(object) => body.slice_ref(object.get().as_bytes()),
+            Payload::Raw(text) => Bytes::from(std::mem::take(text)),
+        }
+    }
 }
 
 /// The message in a body, or all that is wrong with it.
 pub fn checked<'a>(body: &'a Body, bounds: &Bounds<'_>) -> Result<Checked<'a>, Failure> {
     let message = body.json::<MessageIn<'_>>()?.checked(bounds)?;
     let max = bounds.payload_bytes_max;
-    match message.payload.get().len() <= max {
+    match message.payload.len() <= max {
         true => Ok(message),
         false => Err(Failure::TooLarge(format!(
             "a payload has at most {max} bytes"
@@ -155,6 +233,8 @@ impl<'a> MessageIn<'a> {
             }
             None => problems.missing(&["body", "payload"]),
         }
+        let raw = self.transformations_params.unwrap_or_default();
+        let content_type = raw.checked(&mut problems);
         let deliver_at = instant(&mut problems, "deliverAt", self.deliver_at.as_deref());
         let expires_at = instant(&mut problems, "expiresAt", self.expires_at.as_deref());
         check_times(&mut problems, bounds, deliver_at, expires_at);
@@ -175,7 +255,11 @@ impl<'a> MessageIn<'a> {
             tags: tags.unwrap_or_default(),
             deliver_at,
             expires_at,
-            payload: self.payload.expect(CHECKED),
+            payload: match raw.raw_payload {
+                Some(text) => Payload::Raw(text),
+                None => Payload::Object(self.payload.expect(CHECKED)),
+            },
+            content_type,
             application: self.application,
         })
     }
@@ -243,6 +327,8 @@ impl Checked<'_> {
             event_type: self.event_type,
             event_id: self.event_id,
             channels: self.channels,
+            is_raw: self.payload.is_raw(),
+            content_type: self.content_type,
             payload,
             lanes,
             once,
@@ -265,7 +351,7 @@ pub struct MessageOut<'a> {
     event_id: Option<&'a str>,
     channels: Option<&'a [String]>,
     tags: Option<&'a [String]>,
-    /// An empty object where it was not asked for.
+    /// An empty object where it was not asked for, or is no JSON object and stands in `rawPayload`.
     #[schemars(with = "BTreeMap<String, Value>")]
     payload: &'a RawValue,
     /// When it was accepted.
@@ -280,9 +366,14 @@ pub struct MessageOut<'a> {
     expires_at: Option<Timestamp>,
     /// It was sent to try an endpoint out.
     test: bool,
+    /// The payload, where it was published as a raw text that is no JSON object.
+    raw_payload: Option<&'a str>,
+    /// The `content-type` that was published with it.
+    content_type: Option<&'a str>,
 }
 
 impl<'a> MessageOut<'a> {
+    /// `payload` stands for that of a message whose payload is an object, or is not to be shown.
     pub fn new(message: &'a Message, payload: &'a RawValue) -> Self {
         let some = |names: &'a [String]| Some(names).filter(|names| !names.is_empty());
         MessageOut {
@@ -296,16 +387,32 @@ impl<'a> MessageOut<'a> {
             deliver_at: message.deliver_at,
             expires_at: message.expires_at,
             test: message.origin.is_test(),
+            raw_payload: None,
+            content_type: message.content_type.as_deref(),
         }
     }
 
     pub fn with(message: &'a Message, with_content: bool) -> Self {
         let payload: Option<&'a RawValue> = match with_content {
             true if message.expunged => Some(deleted_payload()),
+            true if message.is_raw => return MessageOut::with_raw(message),
             true => serde_json::from_slice(&message.payload).ok(),
             false => None,
         };
         MessageOut::new(message, payload.unwrap_or_else(|| no_payload()))
+    }
+}
+
+impl<'a> MessageOut<'a> {
+    /// A raw payload that is an object is shown as every object is.
+    fn with_raw(message: &'a Message) -> Self {
+        match payload::object(&message.payload).map(serde_json::from_str) {
+            Some(Ok(object)) => MessageOut::new(message, object),
+            _ => MessageOut {
+                raw_payload: std::str::from_utf8(&message.payload).ok(),
+                ..MessageOut::new(message, no_payload())
+            },
+        }
     }
 }
 
@@ -449,6 +556,8 @@ mod tests {
             event_id: None,
             channels: Vec::new(),
             payload: Bytes::from(payload),
+            is_raw: false,
+            content_type: None,
             accepted_at: Timestamp(1_700_000_000_250),
             origin: Origin::Published,
             tags: Vec::new(),
@@ -460,7 +569,7 @@ mod tests {
         assert_eq!(
             shown,
             format!(
-                r#"{{"id":"{}","eventType":"a.b","eventId":null,"channels":null,"tags":null,"payload":{payload},"timestamp":"2023-11-14T22:13:20.250Z","deliverAt":null,"expiresAt":null,"test":false}}"#,
+                r#"{{"id":"{}","eventType":"a.b","eventId":null,"channels":null,"tags":null,"payload":{payload},"timestamp":"2023-11-14T22:13:20.250Z","deliverAt":null,"expiresAt":null,"test":false,"rawPayload":null,"contentType":null}}"#,
                 message.id
             )
         );

@@ -14,7 +14,7 @@ use super::access::{Action, Caller};
 use super::applications::{ApplicationIn, creation};
 use super::error::Failure;
 use super::extract::{Body, answered, json, once, path_part, reading, respond};
-use super::message_body::{Bounds, Checked, MessageIn, checked, no_payload};
+use super::message_body::{Bounds, Checked, MessageIn, Payload, checked};
 pub use super::message_body::{CHANNELS_PER_MESSAGE_MAX, MessageOut};
 use super::operation::{Operation, Parameter};
 use super::page::{
@@ -162,8 +162,11 @@ pub async fn create(
         }
         (route, _) => route?,
     };
-    let payload = message.payload;
-    let bytes = body.0.slice_ref(payload.get().as_bytes());
+    let bytes = message.payload.bytes(&body.0);
+    let published = match message.payload {
+        Payload::Object(object) => Some(object),
+        Payload::Raw(_) => None,
+    };
     let new = message.into_new(
         caller.organisation,
         route.application,
@@ -173,11 +176,10 @@ pub async fn create(
     );
     let accepted = context.store.accept_message(new).await?;
     // A repeated idempotency key has the same body, so this is the accepted message's payload.
-    let payload = match with_content {
-        true => payload,
-        false => no_payload(),
+    let answer = match published.filter(|_| with_content) {
+        Some(object) => MessageOut::new(&accepted, object),
+        None => MessageOut::with(&accepted, with_content),
     };
-    let answer = MessageOut::new(&accepted, payload);
     Ok(json(StatusCode::ACCEPTED, &answer))
 }
 
@@ -387,6 +389,8 @@ mod tests {
             event_id: None,
             channels: vec!["x".to_owned()],
             payload: Bytes::new(),
+            is_raw: false,
+            content_type: None,
             accepted_at: Timestamp(0),
             origin: Origin::Published,
             tags: Vec::new(),

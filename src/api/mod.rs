@@ -110,6 +110,10 @@ pub struct Context {
     pub visits: Visits,
 }
 
+/// How many bytes of a request's body a byte of a payload may take: a raw one stands there as a
+/// JSON string, in which quotes and letters beyond ASCII are written with escapes.
+const ESCAPED_BYTES_MAX: usize = 3;
+
 /// What a message's body may have beside its payload.
 const MESSAGE_ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 
@@ -119,7 +123,7 @@ pub fn configure(
 ) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
     let limits = &context.config.limits;
     let bytes_max = BytesMax {
-        message: limits.payload_bytes + MESSAGE_ENVELOPE_BYTES_MAX,
+        message: limits.payload_bytes * ESCAPED_BYTES_MAX + MESSAGE_ENVELOPE_BYTES_MAX,
         batch: limits.batch_bytes,
     };
     move |config: &mut web::ServiceConfig| {

@@ -388,6 +388,8 @@ async fn try_out(context: &Context, endpoint: &Endpoint) -> Result<Tried> {
             event_id: None,
             channels: Vec::new(),
             payload: Bytes::from_static(TEST_PAYLOAD.as_bytes()),
+            is_raw: false,
+            content_type: None,
             lanes: vec![endpoint.number],
             once: None,
             origin: Origin::TestOnce,

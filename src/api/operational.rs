@@ -60,7 +60,7 @@ pub fn operations() -> Vec<Operation> {
         )
         .summary("List your own endpoints")
         .description("Those that hear what happens to your customers' endpoints.")
-        .parameters(page_parameters(false))
+        .parameters(page_parameters(true))
         .parameters(endpoints::list_parameters())
         .answers::<Listed<endpoints::ListedEndpoint>>(200, "A page of endpoints"),
         Operation::post(

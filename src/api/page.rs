@@ -22,6 +22,7 @@ use super::rules::{CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems
 use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::domain::event_type::name_problem;
+use crate::domain::id::{IDS_BEGIN, IDS_END};
 use crate::store::{Stretch, Window};
 
 /// What is looked for is compared with everything in a list.
@@ -29,11 +30,6 @@ const SEARCH_BYTES_MAX: usize = 256;
 
 /// How many items a page has where the query does not say.
 const LIMIT_DEFAULT: usize = 50;
-
-/// The instants that an id can carry (32 bits of seconds from 2014 on). What lies outside bounds the
-/// same things as the nearest of these, and would wrap around.
-pub const IDS_BEGIN: Timestamp = Timestamp::from_seconds(1_400_000_000);
-pub const IDS_END: Timestamp = Timestamp::from_seconds(1_400_000_000 + u32::MAX as u64);
 
 /// What [`Query::page`] reads.
 pub fn page_parameters(descending: bool) -> [Parameter; 3] {
@@ -66,8 +62,16 @@ pub fn page_parameters(descending: bool) -> [Parameter; 3] {
 pub fn time_parameters() -> [Parameter; 2] {
     let instant = || json!({ "type": "string", "format": "date-time" });
     [
-        Parameter::query("before", "Only what is older than this.", instant()),
-        Parameter::query("after", "Only what is newer than this.", instant()),
+        Parameter::query(
+            "before",
+            "Only what has an earlier time than this.",
+            instant(),
+        ),
+        Parameter::query(
+            "after",
+            "Only what has this time or a later one.",
+            instant(),
+        ),
     ]
 }
 
@@ -206,7 +210,15 @@ impl<'a> Query<'a> {
     }
 
     pub fn instant(&mut self, name: &str) -> Option<Timestamp> {
-        match self.get(name)?.parse() {
+        self.parsed(name, str::parse)
+    }
+
+    fn parsed(
+        &mut self,
+        name: &str,
+        parse: fn(&str) -> Result<Timestamp, String>,
+    ) -> Option<Timestamp> {
+        match parse(self.get(name)?) {
             Ok(instant) => Some(instant),
             Err(_) => {
                 let message = "must be an RFC 3339 date and time, such as 2026-01-31T08:15:30Z";
@@ -250,9 +262,13 @@ impl<'a> Query<'a> {
         Some(tag)
     }
 
-    /// `before` and `after`: with both, what is between them.
+    /// `before` and `after`: with both, what is between them. What is shown has whole milliseconds,
+    /// so a bound between two of them is the same as the later one.
     pub fn time_bounds(&mut self) -> (Option<Timestamp>, Option<Timestamp>) {
-        let (before, after) = (self.instant("before"), self.instant("after"));
+        let (before, after) = (
+            self.parsed("before", Timestamp::not_before),
+            self.parsed("after", Timestamp::not_before),
+        );
         let within = |instant: Timestamp| instant.clamp(IDS_BEGIN, IDS_END);
         (before.map(within), after.map(within))
     }

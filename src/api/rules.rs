@@ -51,6 +51,12 @@ impl Problems {
         self.note(place, "is required".to_owned(), "missing");
     }
 
+    /// A field of the contract that has no meaning here, and that nobody may think has one.
+    pub fn not_offered(&mut self, place: &[&str]) {
+        let message = "postrider does not offer this; leave it out".to_owned();
+        self.note(place, message, "not_offered");
+    }
+
     fn note(&mut self, place: &[&str], message: String, kind: &'static str) {
         self.0.push(Invalid {
             location: place.iter().map(|part| (*part).to_owned()).collect(),

@@ -313,6 +313,8 @@ async fn send(
         event_id: test.event_id,
         channels: test.channels,
         payload: test.payload.into(),
+        is_raw: false,
+        content_type: None,
         lanes: vec![endpoint.number],
         once,
         origin: Origin::Test,

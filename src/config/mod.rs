@@ -774,6 +774,18 @@ impl Delivery {
     }
 }
 
+impl Config {
+    /// The longest that an attempt may take by any of the settings.
+    pub fn attempt_time_max(&self) -> Duration {
+        let profiles = self.profiles.values().filter_map(|one| one.timeout_seconds);
+        let longest = profiles.max().unwrap_or_default();
+        let longest = longest.max(self.limits.endpoint_timeout_seconds_max);
+        self.delivery
+            .request_timeout()
+            .max(Duration::from_secs(u64::from(longest)))
+    }
+}
+
 /// A level, or `target=level`. A target alone would be taken too, and a slip of the level's name
 /// is a target that logs nothing, so it is refused here.
 fn is_log_directive(text: &str) -> bool {

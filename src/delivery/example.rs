@@ -43,6 +43,8 @@ pub fn attempt(profile: &Profile) -> Attempt {
         event_id: Some("invoice-25".to_owned()),
         channels: vec!["invoices".to_owned()],
         payload: Bytes::from(payload(&names).to_string()),
+        is_raw: false,
+        content_type: None,
         accepted_at: NOW,
         origin: Origin::Published,
         tags: Vec::new(),

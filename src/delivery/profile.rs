@@ -216,6 +216,11 @@ impl Profile {
         whole.chain(headers).chain(signatures)
     }
 
+    /// Whether the body is made by a template, and is not the published payload.
+    pub fn makes_body(&self) -> bool {
+        self.body.is_some()
+    }
+
     /// The body of a request that has one.
     pub fn render_body(&self, scope: &Scope, published: &Bytes) -> Result<Bytes, Unrendered> {
         let Some(template) = &self.body else {

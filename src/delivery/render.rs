@@ -222,6 +222,13 @@ impl Prepared {
         if self.is_templated {
             self.render_templates(scope(), &mut request, &mut headers, now)?;
         }
+        // The publisher's word on the published bytes, if these are what is sent.
+        if let Some(content_type) = &message.content_type
+            && self.has_body
+            && !self.profile.makes_body()
+        {
+            headers.replace(&CONTENT_TYPE, content_type.clone())?;
+        }
         if request.url.is_empty() {
             request.url.push_str(&self.endpoint.url);
         }
@@ -356,6 +363,12 @@ impl Headers {
         self.sent.insert(name.clone(), sent);
         self.show(name, if hide { MASK.to_owned() } else { value });
         Ok(())
+    }
+
+    /// The same where one of that name may be there.
+    fn replace(&mut self, name: &HeaderName, value: String) -> Result<(), Failure> {
+        self.shown.retain(|(shown, _)| shown != name.as_str());
+        self.add(name, value, false)
     }
 
     fn show(&mut self, name: &HeaderName, value: String) {

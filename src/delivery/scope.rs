@@ -181,7 +181,11 @@ impl Facts {
             "attempt" => Value::from_object(AttemptFacts(self.clone())),
             "timestamp" => Value::from(attempt.now.as_seconds()),
             "payload" => {
-                let parse = || payload::value(&attempt.message.payload);
+                let message = &attempt.message;
+                let parse = || match message.json() {
+                    Some(json) => payload::value(&message.payload.slice_ref(json)),
+                    None => Value::UNDEFINED,
+                };
                 self.payload.get_or_init(parse).clone()
             }
             _ => return None,

@@ -247,6 +247,8 @@ fn message() -> Message {
         event_id: None,
         channels: Vec::new(),
         payload: actix_web::web::Bytes::from_static(BODY.as_bytes()),
+        is_raw: false,
+        content_type: None,
         accepted_at: NOW,
         origin: Origin::Published,
         tags: Vec::new(),
@@ -1038,6 +1040,8 @@ async fn an_answer_before_the_whole_request_was_taken_is_read() {
     let sender = sender();
     let big = Message {
         payload: actix_web::web::Bytes::from(vec![b' '; 30 * 1024 * 1024]),
+        is_raw: false,
+        content_type: None,
         ..message()
     };
     let outcome = sender.made(&endpoint(receiver.url()), &big, 1).await;

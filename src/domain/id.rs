@@ -20,6 +20,11 @@ pub const ID_BYTES: usize = 20;
 /// The step of the time in an id: two instants in the same step are not told apart.
 pub const ID_TIME_STEP_MS: u64 = 4;
 
+/// The instants that an id can carry (32 bits of seconds from 2014 on). What lies outside bounds the
+/// same things as the nearest of these, and would wrap around.
+pub const IDS_BEGIN: Timestamp = Timestamp::from_seconds(1_400_000_000);
+pub const IDS_END: Timestamp = Timestamp::from_seconds(1_400_000_000 + u32::MAX as u64);
+
 /// The text is not an id of the expected kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAnId;

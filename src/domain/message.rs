@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attempt::Trigger;
 use super::id::{ApplicationId, MessageId};
+use super::payload;
 use crate::clock::Timestamp;
 
 /// A message as it was accepted. Cheap to clone: the payload is shared.
@@ -17,8 +18,12 @@ pub struct Message {
     /// The publisher's own id; verified to be unique in the organisation for a day.
     pub event_id: Option<String>,
     pub channels: Vec<String>,
-    /// The published bytes, a JSON object: what is signed and what is sent.
+    /// The published bytes, which are signed and sent: a JSON object, or any text where `is_raw`.
     pub payload: actix_web::web::Bytes,
+    /// The payload was published as text to send as it is, and may not be JSON.
+    pub is_raw: bool,
+    /// The `content-type` of its requests, where the publisher said it.
+    pub content_type: Option<String>,
     pub accepted_at: Timestamp,
     pub origin: Origin,
     /// The publisher's own words for finding messages again.
@@ -43,6 +48,14 @@ impl Message {
     pub fn first_due(&self) -> Timestamp {
         self.deliver_at
             .map_or(self.accepted_at, |at| at.max(self.accepted_at))
+    }
+
+    /// The payload as JSON text; none where a raw one is not JSON.
+    pub fn json(&self) -> Option<&[u8]> {
+        match self.is_raw {
+            true => payload::json(&self.payload).map(str::as_bytes),
+            false => Some(&self.payload),
+        }
     }
 
     /// Whether it is too late to send it.

@@ -1,6 +1,8 @@
-//! What a payload must be: a JSON object that every receiver's parser can read.
+//! What a payload must be: a JSON object that every receiver's parser can read, or a raw text.
 //!
 //! The bytes are kept and sent as they were published, so nothing here changes them.
+
+use serde_json::value::RawValue;
 
 /// The deepest nesting that is taken; common parsers stop there or soon after.
 pub const DEPTH_MAX: usize = 128;
@@ -10,10 +12,25 @@ pub const DEPTH_MAX: usize = 128;
 ///
 /// `serde_json` checks none of the three for a value that it passes through unread.
 pub fn problem(json: &str) -> Option<String> {
-    let bytes = json.as_bytes();
-    if bytes.first() != Some(&b'{') {
-        return Some("must be a JSON object".to_owned());
+    match json.starts_with('{') {
+        true => unreadable(json),
+        false => Some("must be a JSON object".to_owned()),
     }
+}
+
+/// A raw payload without the space around it, if it is JSON that every parser can read.
+pub fn json(raw: &[u8]) -> Option<&str> {
+    let text: &RawValue = serde_json::from_slice(raw).ok()?;
+    unreadable(text.get()).is_none().then_some(text.get())
+}
+
+/// The same, if it is also an object.
+pub fn object(raw: &[u8]) -> Option<&str> {
+    json(raw).filter(|text| text.starts_with('{'))
+}
+
+fn unreadable(json: &str) -> Option<String> {
+    let bytes = json.as_bytes();
     let mut depth = 0;
     let mut at = 0;
     while at < bytes.len() {
@@ -73,6 +90,27 @@ fn hex_at(bytes: &[u8], at: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn raw_texts_that_are_json_are_found() {
+        let deep = format!("{}{}", "[".repeat(DEPTH_MAX + 1), "]".repeat(DEPTH_MAX + 1));
+        for (raw, as_json, as_object) in [
+            (" {\"a\": 1.10}\n", Some("{\"a\": 1.10}"), true),
+            ("[1, 2]", Some("[1, 2]"), false),
+            ("\"text\"", Some("\"text\""), false),
+            ("", None, false),
+            ("text", None, false),
+            ("{\"a\"}", None, false),
+            ("{} {}", None, false),
+            ("{\"x\": \"\\ud800\"}", None, false),
+            (deep.as_str(), None, false),
+        ] {
+            assert_eq!(json(raw.as_bytes()), as_json, "{raw}");
+            let expected = as_json.filter(|_| as_object);
+            assert_eq!(object(raw.as_bytes()), expected, "{raw}");
+        }
+        assert_eq!(json(b"\xff"), None);
+    }
 
     #[test]
     fn objects_with_whole_characters_are_taken() {

@@ -413,14 +413,8 @@ impl Profile {
             "body",
             "cannot be a template where the only method is GET, which has no body",
         );
-        let media_type = |text: &str| {
-            let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-            text.split_once('/')
-                .is_some_and(|(kind, rest)| !kind.is_empty() && !rest.is_empty() && visible(kind))
-                && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
-        };
         check(
-            media_type(&self.content_type),
+            is_media_type(&self.content_type),
             "content_type",
             "must be a media type such as \"application/json\"",
         );
@@ -449,7 +443,7 @@ impl Profile {
         check(
             rule.content_type
                 .as_deref()
-                .is_none_or(|text| media_type(text) && !text.contains(';')),
+                .is_none_or(|text| is_media_type(text) && !text.contains(';')),
             "success.content_type",
             "must be a media type without parameters, such as \"text/plain\"",
         );
@@ -586,6 +580,14 @@ pub fn is_name(text: &str) -> bool {
     let fits =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
     (1..=64).contains(&text.len()) && text.bytes().all(fits)
+}
+
+/// Whether a text can stand in a `content-type` header: `text/xml; charset=utf-8`.
+pub fn is_media_type(text: &str) -> bool {
+    let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    text.split_once('/')
+        .is_some_and(|(kind, rest)| !kind.is_empty() && !rest.is_empty() && visible(kind))
+        && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
 #[cfg(test)]

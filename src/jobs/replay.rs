@@ -167,6 +167,8 @@ mod tests {
             event_id: None,
             channels: vec!["red".to_owned()],
             payload: Default::default(),
+            is_raw: false,
+            content_type: None,
             accepted_at: NOW,
             origin: Origin::Published,
             tags: vec!["vip".to_owned()],

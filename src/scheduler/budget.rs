@@ -78,6 +78,8 @@ mod tests {
             event_id: None,
             channels: Vec::new(),
             payload: vec![0; 1000].into(),
+            is_raw: false,
+            content_type: None,
             accepted_at: Timestamp(0),
             origin: Origin::Published,
             tags: Vec::new(),

@@ -480,6 +480,8 @@ mod tests {
                 event_id: None,
                 channels: Vec::new(),
                 payload: Default::default(),
+                is_raw: false,
+                content_type: None,
                 accepted_at: Timestamp(0),
                 origin: Default::default(),
                 tags: Vec::new(),

@@ -63,13 +63,15 @@ impl Store {
     ) -> Result<Stretch<(Arc<Message>, DeliveryState), MessageId>> {
         let application = endpoint.application;
         let prefix = layout::messages_prefix(application);
-        let within = Walk::new(window, MessageId::first_at, |id| id.0, |id| id.time());
+        let within = Walk::of_messages(window);
         let endpoints = std::slice::from_ref(endpoint);
         within.run(&self.inner, &prefix, 0, |engine, key, first, cost| {
             let id = MessageId(layout::last_id(key));
             let record = layout::read::<MessageMeta>(engine, key, first)?;
             let message = self.inner.to_message(application, id, record);
-            let Some(message) = message.filter(|message| keep(message)) else {
+            let mut is_wanted =
+                |message: &Message| window.includes(message.accepted_at) && keep(message);
+            let Some(message) = message.filter(|message| is_wanted(message)) else {
                 return Ok((id, None));
             };
             let looked_at = &mut cost.looked_at;

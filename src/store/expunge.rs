@@ -75,6 +75,7 @@ fn payload(
     let mut changes = Changes::default();
     if !meta.expunged {
         meta.expunged = true;
+        meta.is_raw = false;
         layout::replace_with(&slice, &mut changes, &key, &meta, b"{}")?;
     }
     Ok((slice, changes))

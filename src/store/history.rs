@@ -6,13 +6,14 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::engine::Engine;
 use super::layout::{self, MessageMeta, RecordError};
 use super::{Inner, Store, Stretch, Window};
 use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
-use crate::domain::id::{ApplicationId, AttemptId, ID_TIME_STEP_MS, MessageId};
+use crate::domain::id::{ApplicationId, AttemptId, ID_TIME_STEP_MS, IDS_END, MessageId};
 use crate::domain::message::{Delivery, DeliveryKey, Message};
 use crate::error::Result;
 
@@ -68,6 +69,8 @@ impl Inner {
             event_id: meta.event_id,
             channels: meta.channels,
             payload: record.into_raw(),
+            is_raw: meta.is_raw,
+            content_type: meta.content_type,
             accepted_at: meta.accepted_at,
             origin: meta.origin,
             tags: meta.tags,
@@ -119,7 +122,7 @@ impl Inner {
         keep: &mut dyn FnMut(&Attempt) -> bool,
     ) -> Result<Stretch<Attempt, AttemptId>> {
         let prefix = layout::attempts_of_message_prefix(message);
-        let within = Walk::new(window, AttemptId::first_at, |id| id.0, |id| id.time());
+        let within = Walk::of_attempts(self, window);
         // No attempt is older than its message.
         let oldest = self.slices.at(message.time()).unwrap_or_default();
         within.run(self, &prefix, oldest, |engine, key, _, cost| {
@@ -130,7 +133,9 @@ impl Inner {
             };
             let key = layout::attempt_key(place.meta.lane, id);
             let attempt = layout::get::<Attempt>(engine, &key)?.map(|record| record.meta);
-            let attempt = attempt.filter(|attempt| keep(attempt));
+            let is_wanted =
+                |attempt: &Attempt| window.includes(attempt.started_at) && keep(attempt);
+            let attempt = attempt.filter(is_wanted);
             cost.bytes += attempt.as_ref().map_or(0, Attempt::bytes);
             Ok((id, attempt))
         })
@@ -188,12 +193,14 @@ impl Store {
         keep: &mut dyn FnMut(&Message) -> bool,
     ) -> Result<Stretch<Arc<Message>, MessageId>> {
         let prefix = layout::messages_prefix(application);
-        let within = Walk::new(window, MessageId::first_at, |id| id.0, |id| id.time());
+        let within = Walk::of_messages(window);
         within.run(&self.inner, &prefix, 0, |engine, key, first, cost| {
             let id = MessageId(layout::last_id(key));
             let record = layout::read::<MessageMeta>(engine, key, first)?;
             let message = self.inner.to_message(application, id, record);
-            let Some(message) = message.filter(|message| keep(message)) else {
+            let mut is_wanted =
+                |message: &Message| window.includes(message.accepted_at) && keep(message);
+            let Some(message) = message.filter(|message| is_wanted(message)) else {
                 return Ok((id, None));
             };
             let sent = match lanes {
@@ -224,14 +231,14 @@ impl Store {
         visit: &mut dyn FnMut(&Message) -> Result<bool>,
     ) -> Result<Stretch<(), MessageId>> {
         let prefix = layout::messages_prefix(application);
-        let within = Walk::new(window, MessageId::first_at, |id| id.0, |id| id.time());
+        let within = Walk::of_messages(window);
         within.run(&self.inner, &prefix, 0, |engine, key, first, cost| {
             cost.looked_at += LOOKED_AT_MAX / MESSAGES_MAX - 1;
             let id = MessageId(layout::last_id(key));
             let record = layout::read::<MessageMeta>(engine, key, first)?;
             let wanted = match self.inner.to_message(application, id, record) {
-                Some(message) => visit(&message)?,
-                None => false,
+                Some(message) if window.includes(message.accepted_at) => visit(&message)?,
+                _ => false,
             };
             Ok((id, wanted.then_some(())))
         })
@@ -258,11 +265,12 @@ impl Store {
         keep: &mut dyn FnMut(&Attempt) -> bool,
     ) -> Result<Stretch<Attempt, AttemptId>> {
         let prefix = layout::attempts_prefix(lane);
-        let within = Walk::new(window, AttemptId::first_at, |id| id.0, |id| id.time());
+        let within = Walk::of_attempts(&self.inner, window);
         within.run(&self.inner, &prefix, 0, |engine, key, first, cost| {
             let id = AttemptId(layout::last_id(key));
             let attempt = layout::read::<Attempt>(engine, key, first)?.meta;
-            let attempt = Some(attempt).filter(|attempt| keep(attempt));
+            let attempt = Some(attempt)
+                .filter(|attempt| window.includes(attempt.started_at) && keep(attempt));
             cost.bytes += attempt.as_ref().map_or(0, Attempt::bytes);
             Ok((id, attempt))
         })
@@ -354,31 +362,61 @@ pub(super) struct Walk<'a, Id> {
     window: &'a Window<Id>,
     bytes: fn(&Id) -> [u8; 20],
     time: fn(&Id) -> Timestamp,
-    /// Ids in the window: at least this one …
+    first_at: fn(Timestamp) -> Id,
+    /// Ids that may be in the window: at least this one …
     from: Option<[u8; 20]>,
-    /// … and below this one.
+    /// … and below this one, …
     to: Option<[u8; 20]>,
+    /// … which is the first of this time.
+    latest: Option<Timestamp>,
+}
+
+impl<'a> Walk<'a, MessageId> {
+    pub(super) fn of_messages(window: &'a Window<MessageId>) -> Self {
+        Walk::new(window, MessageId::first_at, |id| id.0, |id| id.time())
+            .until_after(Duration::ZERO)
+    }
+}
+
+impl<'a> Walk<'a, AttemptId> {
+    /// An attempt shows when it was started, and its id tells when it was recorded.
+    fn of_attempts(inner: &Inner, window: &'a Window<AttemptId>) -> Self {
+        let recorded_after = inner.settings.attempt_recorded_after;
+        Walk::new(window, AttemptId::first_at, |id| id.0, |id| id.time())
+            .until_after(recorded_after)
+    }
 }
 
 impl<'a, Id: Copy> Walk<'a, Id> {
-    pub(super) fn new(
+    fn new(
         window: &'a Window<Id>,
         first_at: fn(Timestamp) -> Id,
         bytes: fn(&Id) -> [u8; 20],
         time: fn(&Id) -> Timestamp,
     ) -> Self {
-        // An id's time is rounded down, so what is newer begins a step later.
-        let from = window
-            .after
-            .map(|after| bytes(&first_at(Timestamp(after.0 + ID_TIME_STEP_MS))));
-        let to = window.before.map(|before| bytes(&first_at(before)));
         Walk {
             window,
             bytes,
             time,
-            from,
-            to,
+            first_at,
+            // An id's time is rounded down, and never lies before the time that is shown.
+            from: window.after.map(|after| bytes(&first_at(after))),
+            to: None,
+            latest: None,
         }
+    }
+
+    /// Ends the walk at ids whose times lie this much, and a step, behind the window. Who looks at
+    /// the records leaves out those that are beside it.
+    fn until_after(mut self, longest: Duration) -> Self {
+        self.latest = self.window.before.map(|before| {
+            let latest = before + longest + Duration::from_millis(ID_TIME_STEP_MS);
+            latest.min(IDS_END)
+        });
+        self.to = self
+            .latest
+            .map(|latest| (self.bytes)(&(self.first_at)(latest)));
+        self
     }
 
     /// Reads on until the window's limit is reached; `look` gives each record's id, and its item
@@ -437,8 +475,8 @@ impl<'a, Id: Copy> Walk<'a, Id> {
             Some(time) => first = first.max(at(time)),
             None => {}
         }
-        if let Some(before) = self.window.before {
-            last = last.min(at(before));
+        if let Some(latest) = self.latest {
+            last = last.min(at(latest));
         }
         if let Some(after) = self.window.after {
             first = first.max(at(after));

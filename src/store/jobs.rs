@@ -10,7 +10,7 @@ use super::queue::Command;
 use super::{Inner, Store, Window, layout};
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
-use crate::domain::id::{ApplicationId, ID_TIME_STEP_MS, JobId, MessageId, OrganisationId};
+use crate::domain::id::{ApplicationId, JobId, MessageId, OrganisationId};
 use crate::domain::message::{DeliveryKey, Message};
 use crate::error::Result;
 
@@ -92,23 +92,18 @@ impl Store {
         wanted_max: usize,
         visit: &mut dyn FnMut(&Message) -> Result<bool>,
     ) -> Result<Visited> {
-        // Times in ids are rounded down, so the bounds are a step wider than what is visited.
         let window = Window {
             limit: wanted_max,
             bytes: usize::MAX,
             newest_first: false,
             behind: span.behind,
-            before: Some(Timestamp(span.until.0 + ID_TIME_STEP_MS)),
-            after: Some(Timestamp(span.since.0.saturating_sub(ID_TIME_STEP_MS))),
+            before: Some(span.until),
+            after: Some(span.since),
         };
-        let within = span.since..span.until;
         let mut last = span.behind;
         let stretch = self.each_message(span.application, &window, &mut |message| {
             last = Some(message.id);
-            match within.contains(&message.accepted_at) {
-                true => visit(message),
-                false => Ok(false),
-            }
+            visit(message)
         })?;
         Ok(Visited {
             behind: stretch.next.or(last),

@@ -162,6 +162,8 @@ pub struct MessageMeta {
     pub deliver_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
     pub expunged: bool,
+    pub is_raw: bool,
+    pub content_type: Option<String>,
 }
 
 /// When a delivery is due that waits for an attempt by hand: nothing else tells, once its message
@@ -754,14 +756,16 @@ mod tests {
             deliver_at: None,
             expires_at: Some(Timestamp(9)),
             expunged: false,
+            is_raw: true,
+            content_type: Some("a/b".to_owned()),
         };
         let message = encode(&key, &meta, b"{}");
         let schema_1 = "fb2c01fd0068e5cf8b01000003612e62010178010163";
         assert_eq!(
             hex::encode(&message[HEADER_BYTES..]),
-            schema_1.to_owned() + "01" + "01017400010900" + "7b7d"
+            schema_1.to_owned() + "01" + "01017400010900" + "0101" + "03612f62" + "7b7d"
         );
-        assert_eq!(message[2..4], [3, 0], "the schema");
+        assert_eq!(message[2..4], [4, 0], "the schema");
         let key = lane_hour_key(258, 472_222);
         assert_eq!(hex::encode(&key), "430000000000000102000000000007349e");
         assert_eq!((is_chunk(&key), hour_at_end(&key)), (false, 472_222));

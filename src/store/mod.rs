@@ -71,6 +71,9 @@ const ONCE_REMEMBERED: Duration = Duration::from_secs(12 * 3600);
 /// How long an `eventId` is verified to be unique; the contract's "only up to a day".
 const EVENT_ID_UNIQUE: Duration = Duration::from_secs(24 * 3600);
 
+/// How long the outcome of an attempt may wait for its commit.
+const RECORDED_WITHIN: Duration = Duration::from_secs(30);
+
 #[derive(Clone)]
 pub struct Settings {
     pub path: PathBuf,
@@ -86,6 +89,9 @@ pub struct Settings {
     pub waiting_per_application_max: u64,
     pub commit_queue_max: usize,
     pub default_organisation: Option<OrganisationId>,
+    /// How long after its start an attempt is in the log at the latest, unless the disk is slower
+    /// than all patience.
+    pub attempt_recorded_after: Duration,
 }
 
 impl Settings {
@@ -116,6 +122,7 @@ impl Settings {
                 id.parse()
                     .expect("it was parsed when the settings were checked")
             }),
+            attempt_recorded_after: config.attempt_time_max() + RECORDED_WITHIN,
         }
     }
 }
@@ -194,6 +201,8 @@ pub struct NewMessage {
     pub event_id: Option<String>,
     pub channels: Vec<String>,
     pub payload: actix_web::web::Bytes,
+    pub is_raw: bool,
+    pub content_type: Option<String>,
     pub lanes: Vec<u64>,
     pub once: Option<Once>,
     pub origin: Origin,
@@ -213,10 +222,19 @@ pub struct Window<Id> {
     pub newest_first: bool,
     /// Start behind this one, in the direction of reading.
     pub behind: Option<Id>,
-    /// Only what is older than this.
+    /// Only what shows an earlier time than this.
     pub before: Option<Timestamp>,
-    /// Only what is newer than this.
+    /// Only what shows this time or a later one.
     pub after: Option<Timestamp>,
+}
+
+impl<Id> Window<Id> {
+    /// Whether what shows this time is within `before` and `after`: every instant has each item on
+    /// one of its sides.
+    pub fn includes(&self, shown: Timestamp) -> bool {
+        self.before.is_none_or(|before| shown < before)
+            && self.after.is_none_or(|after| shown >= after)
+    }
 }
 
 /// A stretch of a list, in the direction of reading.

@@ -325,15 +325,25 @@ impl From<MessageMeta1> for MessageMeta2 {
     }
 }
 
-impl Kept for MessageMeta {
-    const SCHEMA: u16 = 3;
+/// `M`, schema 3: before raw payloads.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+struct MessageMeta3 {
+    commit: u64,
+    accepted_at: Timestamp,
+    event_type: String,
+    event_id: Option<String>,
+    channels: Vec<String>,
+    origin: Origin,
+    tags: Vec<String>,
+    deliver_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    expunged: bool,
+}
 
-    fn read_older(schema: u16, bytes: &mut &[u8]) -> bincode::Result<MessageMeta> {
-        let old: MessageMeta2 = match schema {
-            1 => read_struct::<MessageMeta1>(bytes)?.into(),
-            _ => read_struct(bytes)?,
-        };
-        Ok(MessageMeta {
+impl From<MessageMeta2> for MessageMeta3 {
+    fn from(old: MessageMeta2) -> MessageMeta3 {
+        MessageMeta3 {
             commit: old.commit,
             accepted_at: old.accepted_at,
             event_type: old.event_type,
@@ -344,6 +354,32 @@ impl Kept for MessageMeta {
             deliver_at: None,
             expires_at: None,
             expunged: false,
+        }
+    }
+}
+
+impl Kept for MessageMeta {
+    const SCHEMA: u16 = 4;
+
+    fn read_older(schema: u16, bytes: &mut &[u8]) -> bincode::Result<MessageMeta> {
+        let old: MessageMeta3 = match schema {
+            1 => MessageMeta2::from(read_struct::<MessageMeta1>(bytes)?).into(),
+            2 => read_struct::<MessageMeta2>(bytes)?.into(),
+            _ => read_struct(bytes)?,
+        };
+        Ok(MessageMeta {
+            commit: old.commit,
+            accepted_at: old.accepted_at,
+            event_type: old.event_type,
+            event_id: old.event_id,
+            channels: old.channels,
+            origin: old.origin,
+            tags: old.tags,
+            deliver_at: old.deliver_at,
+            expires_at: old.expires_at,
+            expunged: old.expunged,
+            is_raw: false,
+            content_type: None,
         })
     }
 }

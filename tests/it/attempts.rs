@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Receiver, Script, Server, assert_error, assert_invalid, assert_pages, keys, texts, together,
+    wait_until,
 };
 
 const KEYS: [&str; 21] = [
@@ -519,4 +520,31 @@ async fn attempts_in_a_later_slice_than_their_message_are_found() {
     server.advance(Duration::from_millis(4));
     server.settle().await;
     assert_eq!(server.store().waiting_count(), 0);
+}
+
+/// An attempt is recorded when it is over, which may be long after the time that it shows.
+#[actix_web::test]
+async fn bounds_are_about_the_time_that_an_attempt_shows() {
+    let receiver = Receiver::scripted([], Script::AtGate(200)).await;
+    let server = Server::start().await;
+    let endpoint = server.endpoint(&receiver).await;
+    let message = server.publish("a", json!({})).await;
+    wait_until("the request", || receiver.count() == 1).await;
+    let started = server.now();
+    server.advance(Duration::from_secs(3));
+    receiver.open_gate();
+    server.settle().await;
+    let attempt = &server.attempts(&message).await[0];
+    assert_eq!(attempt["timestamp"], started.to_string());
+    for list in [format!("endpoint/{endpoint}"), format!("msg/{message}")] {
+        for (milliseconds, is_before) in [(0, false), (1, true), (2999, true), (3500, true)] {
+            let at = started + Duration::from_millis(milliseconds);
+            for (side, expected) in [("before", is_before), ("after", !is_before)] {
+                let path = format!("/api/v1/app/app/attempt/{list}?{side}={at}");
+                let found = server.get(&path).await.expect(200);
+                let count = found["data"].as_array().unwrap().len();
+                assert_eq!(count == 1, expected, "{path}");
+            }
+        }
+    }
 }

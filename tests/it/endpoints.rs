@@ -177,7 +177,7 @@ async fn uids_are_unique_in_an_application_and_free_in_another() {
 }
 
 #[actix_web::test]
-async fn endpoints_are_listed_in_the_order_of_their_making() {
+async fn the_newest_endpoint_is_listed_first() {
     let server = started().await;
     let mut ids = Vec::new();
     for _ in 0..4 {
@@ -185,10 +185,10 @@ async fn endpoints_are_listed_in_the_order_of_their_making() {
         let made = server.post(ENDPOINTS, json!({"url": "https://example.com/"}));
         ids.push(made.await.expect(201)["id"].as_str().unwrap().to_owned());
     }
-    assert_pages(&server, ENDPOINTS, "id", &ids).await;
+    let ascending = format!("{ENDPOINTS}?order=ascending");
+    assert_pages(&server, &ascending, "id", &ids).await;
     ids.reverse();
-    let descending = format!("{ENDPOINTS}?order=descending");
-    assert_pages(&server, &descending, "id", &ids).await;
+    assert_pages(&server, ENDPOINTS, "id", &ids).await;
 }
 
 #[actix_web::test]
@@ -848,7 +848,7 @@ async fn lists_are_searched_filtered_and_tell_how_each_endpoint_does() {
     server.publish("a", json!({})).await;
     server.settle().await;
     let list = async |query: &str| {
-        let path = format!("/api/v1/app/app/endpoint?{query}");
+        let path = format!("/api/v1/app/app/endpoint?order=ascending&{query}");
         server.get(&path).await.expect(200)
     };
     let ids = async |query: &str| -> Vec<String> {

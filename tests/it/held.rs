@@ -191,6 +191,8 @@ async fn a_message_accepted_for_an_endpoint_that_is_just_gone_waits_for_nothing(
             event_id: None,
             channels: Vec::new(),
             payload: Bytes::from_static(b"{}"),
+            is_raw: false,
+            content_type: None,
             lanes: vec![known.number],
             origin: postrider::domain::message::Origin::Published,
             once: None,

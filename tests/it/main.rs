@@ -43,6 +43,7 @@ mod ovcode;
 mod payloads;
 mod profile_requests;
 mod profiles;
+mod raw_payloads;
 mod receivers;
 mod replays;
 mod reserved_slots;

@@ -10,14 +10,16 @@ use crate::support::{
 };
 
 const MESSAGES: &str = "/api/v1/app/app/msg";
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     "channels",
+    "contentType",
     "deliverAt",
     "eventId",
     "eventType",
     "expiresAt",
     "id",
     "payload",
+    "rawPayload",
     "tags",
     "test",
     "timestamp",
@@ -52,7 +54,7 @@ async fn a_message_is_accepted_and_read_by_its_id_and_its_event_id() {
 
     let all = json!({
         "eventType": "a.b", "payload": {"k": [1, null]}, "eventId": "e-1", "channels": ["x", "y", "x"],
-        "payloadRetentionHours": 5, "tags": ["t", "u", "t"], "transformationsParams": {"a": 1},
+        "payloadRetentionHours": 5, "tags": ["t", "u", "t"], "transformationsParams": {"headers": null},
     });
     let one = server.post(MESSAGES, all).await.expect(202);
     assert_eq!(keys(&one), KEYS);
@@ -410,11 +412,14 @@ async fn lists_of_messages_are_filtered() {
         ("tag=y".into(), vec![]),
         (format!("before={between}"), vec!["m2", "m1", "m0"]),
         (format!("after={between}"), vec!["m4", "m3"]),
-        (format!("after={first}&before={}", at[4]), vec!["m3", "m2"]),
+        (
+            format!("after={first}&before={}", at[4]),
+            vec!["m3", "m2", "m1"],
+        ),
         (format!("after={between}&before={first}"), vec![]),
         (format!("after={first}&before={first}"), vec![]),
         (format!("before={first}"), vec!["m0"]),
-        (format!("after={first}"), vec!["m4", "m3", "m2"]),
+        (format!("after={first}"), vec!["m4", "m3", "m2", "m1"]),
         (
             format!("after={with_offset}"),
             vec!["m4", "m3", "m2", "m1", "m0"],
@@ -567,4 +572,65 @@ async fn a_precheck_tells_whether_anybody_would_get_it() {
     let answer = server.post(elsewhere, json!({"eventType": "a"})).await;
     assert_error(&answer, 404, "not_found");
     assert_eq!(server.get(MESSAGES).await.expect(200)["data"], json!([]));
+}
+
+/// What is shown has milliseconds, ids have steps of 4 ms, and a slice begins with a step.
+#[actix_web::test]
+async fn every_instant_has_each_message_on_one_side() {
+    let server = Server::start_with(|config| config.store.slice_bytes = 4000).await;
+    server.application("app").await;
+    let start = server.now();
+    let mut times = Vec::new();
+    for step in [0, 1, 1, 0, 2, 3, 1, 0, 0, 5, 1, 1, 1, 1, 4, 1] {
+        server.advance(Duration::from_millis(step));
+        let body = json!({"eventType": "a", "payload": {"text": "x".repeat(400)}});
+        let made = server.post(MESSAGES, body).await.expect(202);
+        times.push(made["timestamp"].as_str().unwrap().to_owned());
+    }
+    times.reverse();
+    let until = server.now() + Duration::from_millis(9);
+    for millisecond in start.as_millis() - 5..until.as_millis() {
+        // What is shown has whole milliseconds: between two of them is on the later one's side.
+        for (more, from) in [("", millisecond), ("500", millisecond + 1)] {
+            let whole = postrider::clock::Timestamp(millisecond).to_string();
+            let at = whole.replace('Z', &format!("{more}Z"));
+            let from = postrider::clock::Timestamp(from).to_string();
+            let list = async |side: &str| {
+                let path = format!("{MESSAGES}?limit=100&{side}={at}");
+                texts(&server.get(&path).await.expect(200), "timestamp")
+            };
+            let (later, earlier): (Vec<_>, Vec<_>) =
+                times.iter().cloned().partition(|time| *time >= from);
+            assert_eq!(list("after").await, later, "after {at}");
+            assert_eq!(list("before").await, earlier, "before {at}");
+        }
+    }
+}
+
+/// It reads from the newest time that it saw, and knows what it has by the id.
+#[actix_web::test]
+async fn a_mirror_that_polls_by_time_misses_nothing() {
+    const BURSTS: usize = 40;
+    let server = started().await;
+    let mut published = std::collections::BTreeSet::new();
+    let mut mirrored = std::collections::BTreeSet::new();
+    let mut newest = server.now().to_string();
+    for burst in 0..BURSTS {
+        server.advance(Duration::from_millis(burst as u64 % 3));
+        let body = json!({"eventType": "a", "payload": {}});
+        let publish = (0..5).map(|_| server.post(MESSAGES, body.clone()));
+        let half = together(publish).await;
+        let path = format!("{MESSAGES}?limit=250&after={newest}");
+        let seen = server.get(&path).await.expect(200);
+        mirrored.extend(texts(&seen, "id"));
+        newest = seen["data"][0]["timestamp"].as_str().unwrap().to_owned();
+        // In the same millisecond as the newest that was seen.
+        let rest = server.post(MESSAGES, body.clone()).await;
+        for answer in half.into_iter().chain([rest]) {
+            published.insert(answer.expect(202)["id"].as_str().unwrap().to_owned());
+        }
+    }
+    let path = format!("{MESSAGES}?limit=250&after={newest}");
+    mirrored.extend(texts(&server.get(&path).await.expect(200), "id"));
+    assert_eq!(mirrored, published);
 }

@@ -310,7 +310,7 @@ async fn own_endpoints_are_made_shown_changed_and_deleted() {
     assert_eq!(secret.expect(200)["key"], rotated["key"]);
     assert_eq!(
         texts(&server.get(OWN).await.expect(200), "uid"),
-        ["mine", "new"]
+        ["new", "mine"]
     );
     for number in 2..10 {
         let body = json!({"url": heard.url(), "uid": format!("n{number}")});

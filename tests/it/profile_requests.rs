@@ -161,6 +161,8 @@ async fn a_test_that_is_made_once_is_not_tried_again() {
             event_id: None,
             channels: Vec::new(),
             payload: Bytes::from_static(b"{}"),
+            is_raw: false,
+            content_type: None,
             lanes: vec![endpoint.number],
             once: None,
             origin: Origin::TestOnce,

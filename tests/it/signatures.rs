@@ -40,11 +40,16 @@ fn expected_v1(secret: &str, headers: SignedHeaders<'_>, body: &[u8]) -> String 
     format!("v1,{}", STANDARD.encode(hmac.finalize().into_bytes()))
 }
 
-fn check(request: &Request, prefix: &str, secret: &str, now: Timestamp) -> Result<(), NotVerified> {
+pub fn check(
+    request: &Request,
+    prefix: &str,
+    secret: &str,
+    now: Timestamp,
+) -> Result<(), NotVerified> {
     VerifyingKey::parse(secret)?.verify(signed(request, prefix), &request.body, now)
 }
 
-async fn secret_of(server: &Server, endpoint: &str) -> String {
+pub async fn secret_of(server: &Server, endpoint: &str) -> String {
     let path = format!("/api/v1/app/app/endpoint/{endpoint}/secret");
     let secret = server.get(&path).await.expect(200);
     secret["key"].as_str().expect("a key").to_owned()

@@ -67,12 +67,14 @@ async fn an_example_goes_to_the_one_endpoint_byte_for_byte_and_is_marked() {
         keys(&message),
         [
             "channels",
+            "contentType",
             "deliverAt",
             "eventId",
             "eventType",
             "expiresAt",
             "id",
             "payload",
+            "rawPayload",
             "tags",
             "test",
             "timestamp"

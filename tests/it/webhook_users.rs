@@ -142,7 +142,13 @@ async fn a_list_of_endpoints_has_those_granted_in_whole_pages() {
     let granted: Vec<&str> = seen.iter().map(String::as_str).collect();
     let token = User::seeing(&server, &granted).await.token;
     let owner = std::mem::replace(&mut server.token, token);
-    assert_pages(&server, ENDPOINTS, "id", &seen).await;
+    assert_pages(
+        &server,
+        &format!("{ENDPOINTS}?order=ascending"),
+        "id",
+        &seen,
+    )
+    .await;
     server.token = owner;
 }
 
@@ -161,7 +167,7 @@ async fn what_a_user_creates_is_granted_to_it_and_to_nobody_else() {
     let path = format!("{ENDPOINTS}/put");
     let put = id(&one.call(Method::PUT, &path, url.clone()).await.expect(201));
     assert_eq!(one.grants().await, json!([posted, put]));
-    assert_eq!(one.ids(ENDPOINTS).await, [posted.clone(), put.clone()]);
+    assert_eq!(one.ids(ENDPOINTS).await, [put.clone(), posted.clone()]);
     assert_eq!(two.ids(ENDPOINTS).await, [""; 0]);
     // Put again, it is changed and not made.
     let again = one.call(Method::PUT, &path, url.clone()).await.expect(200);
@@ -531,7 +537,10 @@ async fn a_user_has_a_bounded_number_of_endpoints_and_deleted_ones_make_room() {
     server.delete(&path).await.expect(204);
     let refused = user.call(Method::POST, ENDPOINTS, url.clone()).await;
     assert_error(&refused, 429, "too_many");
-    let listed = format!("{ENDPOINTS}?limit=250&iterator={}", ids[900]);
+    let listed = format!(
+        "{ENDPOINTS}?order=ascending&limit=250&iterator={}",
+        ids[900]
+    );
     let listed = texts(&server.get(&listed).await.expect(200), "id");
     assert_eq!(listed, ids[901..], "it was not made");
     let path = format!("{ENDPOINTS}/{}", ids[0]);

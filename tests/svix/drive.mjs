@@ -21,6 +21,7 @@ const {
   Svix,
   Webhook,
   WebhookVerificationError,
+  messageInRaw,
 } = await import(pathToFileURL(installed));
 
 const { SERVER_URL, LOSING_URL, TOKEN } = process.env;
@@ -220,6 +221,16 @@ const steps = {
     await publish();
     const [, second] = await requestsTo("/publish", 2);
     for (const one of [key, rotated]) new Webhook(one).verify(second.body, second.headers);
+
+    const raw = [['{"key": "val",  "key1": ["list"]}'], ["<paid>Grüße</paid>", "text/xml"]];
+    for (const [index, [payload, contentType]] of raw.entries()) {
+      await svix.message.create(app, messageInRaw(EVENT_TYPE, payload, contentType));
+      const { body, headers } = (await requestsTo("/publish", index + 3))[index + 2];
+      assert.equal(body.toString(), payload);
+      assert.equal(headers["content-type"], contentType ?? "application/json");
+      // The SDK's own verification also reads the body as JSON, which the second one is not.
+      if (!contentType) new Webhook(rotated).verify(body, headers);
+    }
   },
 
   "messages: list both ways, filters, content, expunge, precheck": async () => {

@@ -51,6 +51,7 @@ from svix.api import (
     SvixOptions,
 )
 from svix.api.event_type import EventTypeDeleteOptions
+from svix.api.message import message_in_raw
 from svix.exceptions import HTTPValidationError, HttpError
 from svix.models import (
     BackgroundTaskStatus,
@@ -356,6 +357,18 @@ def publishing(svix, receiver):
     raised(
         WebhookVerificationError, lambda: Webhook(rotated).verify(request.body, request.headers)
     )
+
+    for number, (payload, content_type) in enumerate(
+        [('{"key": "val",  "key1": ["list"]}', None), ("<paid>Grüße</paid>", "text/xml")], start=4
+    ):
+        svix.message.create(customer.app, message_in_raw(EVENT_TYPE, payload, content_type))
+        request = customer.receiver.at("/publish", number)[number - 1]
+        same(request.body, payload.encode())
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        same(headers["content-type"], content_type or "application/json")
+        # The SDK's own verification also reads the body as JSON, which the second one is not.
+        if content_type is None:
+            Webhook(given).verify(request.body, request.headers)
 
 
 @step

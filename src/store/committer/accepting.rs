@@ -167,6 +167,8 @@ impl Committer {
             deliver_at: message.deliver_at,
             expires_at: message.expires_at,
             expunged: false,
+            is_raw: message.is_raw,
+            content_type: message.content_type,
         };
         let key = layout::message_key(message.application, id);
         layout::put(&mut batch.slice, &key, &meta, &message.payload);
@@ -178,6 +180,8 @@ impl Committer {
             event_id: meta.event_id,
             channels: meta.channels,
             payload: message.payload,
+            is_raw: meta.is_raw,
+            content_type: meta.content_type,
             accepted_at: now,
             origin: meta.origin,
             tags: meta.tags,

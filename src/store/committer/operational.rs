@@ -129,6 +129,8 @@ impl Committer {
             event_id: None,
             channels: Vec::new(),
             payload: told.payload,
+            is_raw: false,
+            content_type: None,
             lanes: told.lanes,
             once: None,
             origin: Origin::Published,

@@ -73,6 +73,10 @@ const MESSAGE_2: &str = concat!(
     "b74d0200b31ecde61f00000001fd0068e5cf8b01000003612e62010178010163027b226e223a312e3130",
     "7d",
 );
+const MESSAGE_3: &str = concat!(
+    "b74d0300bb314b702e00000001fd0068e5cf8b01000003612e62010178010163020101740001fd6052e6",
+    "cf8b010000017b226e223a312e31307d",
+);
 const APPLICATION_1: &str = concat!(
     "b761010085977f954c000000020202020202020202020202020202020202020201010101010101010101",
     "01010101010101010101010461636d650441636d6501016b01760107fd0068e5cf8b010000fd6052e6cf",
@@ -238,7 +242,7 @@ macro_rules! as_then {
 
 as_then!(1; Endpoint1, EventType1, Token1, Application1, MessageMeta1, Attempt1);
 as_then!(2; EventType2, Token2, MessageMeta2);
-as_then!(3; Token3);
+as_then!(3; Token3, MessageMeta3);
 
 /// What `new` has beside the fields of `old`, which must be the same.
 #[track_caller]
@@ -308,7 +312,7 @@ fn records_of_the_first_schema_read_as_what_they_meant() {
         (
             json!({
                 "origin": "Published", "tags": [], "deliver_at": null, "expires_at": null,
-                "expunged": false,
+                "expunged": false, "is_raw": false, "content_type": null,
             }),
             PAYLOAD.to_vec()
         )
@@ -350,7 +354,23 @@ fn records_of_the_second_schema_read_as_what_they_meant() {
     assert_eq!(
         read_today::<_, MessageMeta>(&message_key(), MESSAGE_2, &message, PAYLOAD),
         (
-            json!({ "tags": [], "deliver_at": null, "expires_at": null, "expunged": false }),
+            json!({
+                "tags": [], "deliver_at": null, "expires_at": null, "expunged": false,
+                "is_raw": false, "content_type": null,
+            }),
+            PAYLOAD.to_vec()
+        )
+    );
+    let message = MessageMeta3 {
+        tags: vec![text("t")],
+        expires_at: Some(LATER),
+        expunged: true,
+        ..message.into()
+    };
+    assert_eq!(
+        read_today::<_, MessageMeta>(&message_key(), MESSAGE_3, &message, PAYLOAD),
+        (
+            json!({ "is_raw": false, "content_type": null }),
             PAYLOAD.to_vec()
         )
     );

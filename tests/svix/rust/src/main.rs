@@ -371,6 +371,15 @@ impl Driver {
         verified.expect("what was received verifies");
         let changed = [&request.body[..], b" "].concat();
         assert!(webhook.verify(&changed, &request.headers).is_err());
+        let raw = MessageIn::new_raw_payload(EVENT_TYPE.to_owned(), "<paid/>".to_owned());
+        let mut raw = raw.with_content_type("text/xml".to_owned());
+        raw.channels = texts(["raw"]);
+        let raw = api.create(app(), raw, None).await?.id;
+        let request = self.received(&customer.path, 2).await.remove(1);
+        assert_eq!(request.body, b"<paid/>");
+        let content_type = request.headers.get("content-type");
+        assert_eq!(content_type.expect("one"), "text/xml");
+        api.expunge_content(app(), raw).await?;
         for n in 0..4 {
             self.publish(&customer, n).await?;
         }
@@ -379,7 +388,7 @@ impl Driver {
             iterator: iterator.clone(),
             ..MessageListOptions::default()
         })));
-        assert_eq!((ids.len(), ids.last()), (5, Some(&first.id)));
+        assert_eq!((ids.len(), ids.last()), (6, Some(&first.id)));
         let options = MessageListOptions {
             tag: Some("spring".to_owned()),
             channel: Some("eu".to_owned()),
