@@ -39,6 +39,7 @@ mod event_type_import;
 mod event_types;
 mod expunge;
 mod extract;
+mod fields;
 mod form;
 mod guide;
 mod import_document;

@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod event_type;
 pub mod id;
 pub mod job;
+pub mod json_schema;
 pub mod jwt;
 pub mod merge;
 pub mod message;
