@@ -44,6 +44,12 @@ pub enum Error {
     /// No credential, or none that is valid.
     #[error("authentication failed")]
     Unauthenticated,
+    /// The secret that tokens are signed with was sent in a token's place.
+    #[error("authentication failed")]
+    SecretForToken,
+    /// More of something than there can be, for a request that is wrong in itself.
+    #[error("{0}")]
+    LimitReached(String),
     /// The caller may see it, and may not do it.
     #[error("{0}")]
     Forbidden(&'static str),

@@ -12,11 +12,12 @@ use super::Context;
 use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::{Body, Patch, answered, json, no_content, once, path_part, respond, text};
+use super::fields::Shown;
 use super::operation::{Operation, Parameter};
 use super::page::{Listed, Query, page_parameters, search_parameter, shown as shown_in_list};
 use super::rules::{
-    NAME_BYTES_MAX, NAME_PATTERN, Problems, check_metadata, check_name, check_throttle_rate,
-    check_uid,
+    NAME_BYTES_MAX, NAME_PATTERN, Problems, check_metadata, check_name, check_uid,
+    checked_throttle_rate,
 };
 use crate::clock::Timestamp;
 use crate::domain::application::Application;
@@ -26,7 +27,7 @@ use crate::store::catalog::ApplicationEntry;
 use crate::store::{Answered, Catalog, Change};
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[schemars(extend("required" = ["name"]))]
 pub struct ApplicationIn {
     /// A name for people, such as your customer's.
@@ -37,9 +38,16 @@ pub struct ApplicationIn {
     pub uid: Option<String>,
     /// Whatever you want to find again here: 4 KiB in all.
     metadata: Option<BTreeMap<String, String>>,
-    /// How many messages a second are sent to each of its endpoints; no such limit where absent.
+    /// How many messages a second are sent to all of its endpoints together; no such limit where
+    /// absent.
     #[schemars(range(min = 1))]
-    throttle_rate: Option<u16>,
+    throttle_rate: Patch<u16>,
+    /// The older name of `throttleRate`. Both can be given where they are the same.
+    #[schemars(range(min = 1))]
+    rate_limit: Patch<u16>,
+    id: Shown,
+    created_at: Shown,
+    updated_at: Shown,
 }
 
 impl ApplicationIn {
@@ -57,9 +65,18 @@ impl ApplicationIn {
         if let Some(metadata) = &self.metadata {
             check_metadata(problems, &at("metadata"), metadata);
         }
-        if let Some(rate) = self.throttle_rate {
-            check_throttle_rate(problems, &at("throttleRate"), rate);
-        }
+        self.throttle_rate(problems, place);
+    }
+
+    /// By either name. Where one is null and the other is not, as older clients may have it, that
+    /// one counts.
+    fn throttle_rate(&self, problems: &mut Problems, place: &[&str]) -> Option<u16> {
+        let absent = |rate: &Patch<u16>| match rate {
+            Patch::Null => Patch::Absent,
+            rate => rate.clone(),
+        };
+        let (rate, older) = (absent(&self.throttle_rate), absent(&self.rate_limit));
+        checked_throttle_rate(problems, place, rate, older).into_set()
     }
 
     /// The same where it comes along with a request for the application in the path, to be made
@@ -84,15 +101,20 @@ impl ApplicationIn {
         Ok(self)
     }
 
+    /// The rate of a body that was checked.
+    fn checked_rate(&self) -> Option<u16> {
+        self.throttle_rate(&mut Problems::default(), &[])
+    }
+
     /// What was checked, as a new application.
     pub fn into_application(self, organisation: OrganisationId, now: Timestamp) -> Application {
         Application {
             id: ApplicationId::at(now),
             organisation,
+            throttle_rate: self.checked_rate(),
             uid: self.uid,
             name: self.name.unwrap_or_default(),
             metadata: self.metadata.unwrap_or_default(),
-            throttle_rate: self.throttle_rate,
             created_at: now,
             updated_at: now,
             tokens_valid_from: None,
@@ -103,7 +125,7 @@ impl ApplicationIn {
 
 /// What is absent stays; null clears what can be cleared.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct ApplicationPatch {
     /// A name for people.
     #[schemars(with = "String", length(min = 1, max = NAME_BYTES_MAX))]
@@ -114,13 +136,19 @@ struct ApplicationPatch {
     /// Replaces what there is, as a whole.
     #[schemars(with = "BTreeMap<String, String>")]
     metadata: Patch<BTreeMap<String, String>>,
-    /// How many messages a second are sent to each of its endpoints; null for no such limit.
+    /// How many messages a second are sent to all of its endpoints together; null for no such limit.
     #[schemars(range(min = 1))]
     throttle_rate: Patch<u16>,
+    /// The older name of `throttleRate`. Both can be given where they are the same.
+    #[schemars(range(min = 1))]
+    rate_limit: Patch<u16>,
+    id: Shown,
+    created_at: Shown,
+    updated_at: Shown,
 }
 
 impl ApplicationPatch {
-    fn checked(self) -> Result<ApplicationPatch> {
+    fn checked(mut self) -> Result<ApplicationPatch> {
         let mut problems = Problems::default();
         match &self.name {
             Patch::Set(name) => check_name(&mut problems, &["body", "name"], name),
@@ -137,9 +165,9 @@ impl ApplicationPatch {
             Patch::Null => problems.add(&["body", "metadata"], "may not be null"),
             Patch::Absent => {}
         }
-        if let Patch::Set(rate) = &self.throttle_rate {
-            check_throttle_rate(&mut problems, &["body", "throttleRate"], *rate);
-        }
+        let older = std::mem::take(&mut self.rate_limit);
+        self.throttle_rate =
+            checked_throttle_rate(&mut problems, &["body"], self.throttle_rate, older);
         problems.done()?;
         Ok(self)
     }
@@ -292,7 +320,9 @@ pub async fn create(
     let mut query = Query::of(&request);
     let get_if_exists = query.flag("get_if_exists", false);
     query.problems.done()?;
-    let input = body.json::<ApplicationIn>()?.checked()?;
+    let input = body.json::<ApplicationIn>()?;
+    input.id.refuse()?;
+    let input = input.checked()?;
     let once = once(&request, &caller, &body)?;
     let now = context.store.clock().now();
     let answer = context

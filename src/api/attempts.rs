@@ -380,13 +380,36 @@ pub fn operations() -> Vec<Operation> {
         .summary("List attempts for a message")
         .description("The newest first, unless `order` says otherwise.")
         .parameters(list_parameters())
-        .parameters([Parameter::query(
-            "endpoint_id",
-            "Only those at this endpoint, named by its id or uid.",
-            json!({ "type": "string" }),
-        )])
+        .parameters([endpoint_parameter()])
+        .answers::<Listed<AttemptOut>>(200, "A page of attempts"),
+        Operation::get(
+            "/api/v1/app/{app_id}/msg/{msg_id}/attempt",
+            "v1.message-attempt.list-by-msg-deprecated",
+            web::to(list_by_message),
+        )
+        .summary("List attempts for a message (older path)")
+        .description("As `attempt/msg/{msg_id}`, for older clients.")
+        .parameters(list_parameters())
+        .parameters([endpoint_parameter()])
+        .answers::<Listed<AttemptOut>>(200, "A page of attempts"),
+        Operation::get(
+            "/api/v1/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/attempt",
+            "v1.message-attempt.list-by-endpoint-deprecated",
+            web::to(list_by_message),
+        )
+        .summary("List attempts for a message at an endpoint (older path)")
+        .description("As `attempt/msg/{msg_id}` with `endpoint_id`, for older clients.")
+        .parameters(list_parameters())
         .answers::<Listed<AttemptOut>>(200, "A page of attempts"),
     ]
+}
+
+fn endpoint_parameter() -> Parameter {
+    Parameter::query(
+        "endpoint_id",
+        "Only those at this endpoint, named by its id or uid.",
+        json!({ "type": "string" }),
+    )
 }
 
 /// What both lists can be asked.
@@ -517,7 +540,10 @@ pub async fn list_by_message(
     let with_message = query.flag("with_msg", false);
     let mut filter = filter_in(&mut query);
     let about = MessageFilter::of(&mut query);
-    let endpoint = query.get("endpoint_id").map(str::to_owned);
+    let in_path = request.match_info().get("endpoint_id");
+    let endpoint = in_path
+        .or_else(|| query.get("endpoint_id"))
+        .map(str::to_owned);
     query.problems.done()?;
     if let Some(endpoint) = endpoint {
         let catalog = context.store.catalog();

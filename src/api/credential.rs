@@ -135,7 +135,10 @@ fn prove<'a>(
         }
         _ => token(catalog, credential, now).map(Proof::Token),
     };
-    proof.ok_or(Error::Unauthenticated)
+    proof.ok_or_else(|| match secret {
+        Some(secret) if secret.is(credential) => Error::SecretForToken,
+        _ => Error::Unauthenticated,
+    })
 }
 
 fn token<'a>(catalog: &'a Catalog, credential: &str, now: Timestamp) -> Option<&'a Token> {
@@ -235,5 +238,10 @@ mod tests {
             let proof = prove(&catalog, secret, credential, now);
             assert_eq!(proof.is_ok(), holds, "{credential}");
         }
+        let text = "8KjzRXrKkd9YFcNyqLSIY8JwiaCeRc6W";
+        let proof = prove(&catalog, Some(&secret), text, now);
+        assert!(matches!(proof, Err(Error::SecretForToken)));
+        let proof = prove(&catalog, None, text, now);
+        assert!(matches!(proof, Err(Error::Unauthenticated)));
     }
 }

@@ -1,8 +1,7 @@
 //! The OpenAPI 3.1 document of everything that is served, made of the [`Operation`]s.
 //!
 //! Made once, at the start. What is taken is described as it is read, what is answered as it is
-//! written; the answers that every operation can give are added here. Objects stay open: what is
-//! not known in a body is ignored.
+//! written; the answers that every operation can give are added here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,8 +97,9 @@ a log of every attempt.
 Every operation but those that say otherwise needs a credential: `Authorization: Bearer TOKEN`, or \
 `Api-Key: TOKEN`. What a caller may not see answers 404; what it may see and not do, 403.
 
-Bodies are JSON in UTF-8; fields that are not known are ignored. Every path works with and without a \
-slash at its end.
+Bodies are JSON in UTF-8. A field that is not known is refused by name, but for the interfaces of \
+other systems, where only one is that looks misspelled. Every path works with and without a slash at \
+its end.
 
 Lists are read page by page: `iterator` of one page, as the parameter `iterator`, asks for the next, \
 `prevIterator` for the one before, until `done`.

@@ -18,11 +18,12 @@ use super::endpoint_rules::{
     profile_of, settle_secrets,
 };
 use super::extract::{Patch, answered, text};
+use super::fields::Shown;
 use super::retry::Retry;
 use super::rules::{
     CHANNEL_NAME_MAX, DESCRIPTION_BYTES_MAX, EVENT_TYPE_NAME_MAX, EVENT_TYPES_PER_ENDPOINT_MAX,
     NAME_PATTERN, Problems, check_channels, check_description, check_event_type_names,
-    check_metadata, check_throttle_rate, check_uid, without_repeats,
+    check_metadata, check_uid, checked_throttle_rate, without_repeats,
 };
 use super::target::{BasicAuthIn, Target, retarget};
 use crate::clock::Timestamp;
@@ -37,7 +38,7 @@ use crate::store::Answered;
 /// A body of create, replace and patch: the difference is in what absent and null mean. What the
 /// contract does not know is, in all three, left as it was where absent and cleared by null.
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[schemars(
     rename = "EndpointPatch",
     description = "What is absent stays; null clears what can be cleared."
@@ -80,6 +81,9 @@ pub struct EndpointIn {
     /// How many messages a second are sent at most; null for no such limit.
     #[schemars(range(min = 1))]
     pub throttle_rate: Patch<u16>,
+    /// The older name of `throttleRate`. Both can be given where they are the same.
+    #[schemars(range(min = 1))]
+    pub rate_limit: Patch<u16>,
     /// What requests are signed with; the profile says which texts are taken. One is made up where
     /// a new endpoint has none. A change to it ends the old one at once: rotate it instead.
     pub secret: Patch<String>,
@@ -99,6 +103,12 @@ pub struct EndpointIn {
     /// How long an attempt may take, in place of the profile's time.
     #[schemars(range(min = 1))]
     pub timeout_seconds: Patch<u32>,
+    pub id: Shown,
+    created_at: Shown,
+    updated_at: Shown,
+    version: Shown,
+    auth_header_names: Shown,
+    warnings: Shown,
 }
 
 pub fn methods_and_null() -> Vec<Option<&'static str>> {
@@ -157,15 +167,21 @@ pub enum Kind {
 }
 
 impl EndpointIn {
-    /// What a body may say of one of the organisation's own endpoints: it is a standard one, and
+    /// Refuses what one of the organisation's own endpoints does not have: it is a standard one, and
     /// gets what happens to any application.
-    pub fn operational(self) -> EndpointIn {
-        EndpointIn {
-            channels: Patch::Absent,
-            profile: Patch::Absent,
-            method: Patch::Absent,
-            ..self
+    pub fn refuse_not_operational(&self) -> Result<()> {
+        let mut problems = Problems::default();
+        for (field, is_given) in [
+            ("channels", self.channels.as_set().is_some()),
+            ("profile", self.profile.as_set().is_some()),
+            ("method", self.method.as_set().is_some()),
+        ] {
+            if is_given {
+                let message = "an endpoint for operational webhooks has none";
+                problems.not_offered(&["body", field], message);
+            }
         }
+        problems.done()
     }
 
     pub fn checked(self, kind: Kind, context: &Context) -> Checked {
@@ -207,9 +223,15 @@ impl EndpointIn {
         if let Patch::Set(metadata) = &self.metadata {
             check_metadata(&mut problems, &["body", "metadata"], metadata);
         }
-        if let Patch::Set(rate) = self.throttle_rate {
-            check_throttle_rate(&mut problems, &["body", "throttleRate"], rate);
-        }
+        let throttle_rate = match (kind, self.throttle_rate) {
+            (Kind::Whole, Patch::Null) => Patch::Absent,
+            (_, rate) => rate,
+        };
+        let older = match (kind, self.rate_limit) {
+            (Kind::Whole, Patch::Null) => Patch::Absent,
+            (_, rate) => rate,
+        };
+        let throttle_rate = checked_throttle_rate(&mut problems, &["body"], throttle_rate, older);
         let url = self.url.into_set().and_then(|url| {
             check_url(&url, context)
                 .map_err(|message| problems.add(&["body", "url"], message))
@@ -236,7 +258,7 @@ impl EndpointIn {
             event_types,
             channels,
             metadata: self.metadata,
-            throttle_rate: self.throttle_rate,
+            throttle_rate,
             secret: self.secret.into_set(),
             headers: self.headers,
             auth_headers: self.auth_headers,
@@ -407,6 +429,11 @@ pub struct EndpointOut<'a> {
     /// Those that are not sensitive.
     headers: BTreeMap<&'a str, &'a str>,
     auth_header_names: Vec<&'a str>,
+    /// Only in answers to a change: what was taken and may not be meant, such as a filter with an
+    /// event type that nobody has registered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    warnings: Vec<String>,
 }
 
 /// The password is never shown.
@@ -445,6 +472,7 @@ impl<'a> EndpointOut<'a> {
                 .filter(is_shown)
                 .map(|(name, value)| (name.as_str(), value.as_str()))
                 .collect(),
+            warnings: Vec::new(),
             auth_header_names: endpoint.auth_headers.keys().map(String::as_str).collect(),
         }
     }
@@ -452,6 +480,20 @@ impl<'a> EndpointOut<'a> {
 
 pub fn shown(status: StatusCode, endpoint: &Endpoint, config: &Config) -> Answered {
     answered(status, &EndpointOut::new(endpoint, config))
+}
+
+/// The same after a change, with what its caller may not have meant.
+pub fn shown_changed(
+    status: StatusCode,
+    endpoint: &Endpoint,
+    config: &Config,
+    warnings: Vec<String>,
+) -> Answered {
+    let shown = EndpointOut {
+        warnings,
+        ..EndpointOut::new(endpoint, config)
+    };
+    answered(status, &shown)
 }
 
 #[cfg(test)]

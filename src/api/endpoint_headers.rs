@@ -81,6 +81,7 @@ pub async fn get(
 }
 
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 #[schemars(extend("required" = ["headers"]))]
 pub struct HeadersIn {
     /// All that there are to be.
@@ -109,7 +110,7 @@ pub async fn put(
 }
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("required" = ["headers"]))]
 pub struct HeadersPatch {
     /// Those to be changed; null takes one away.

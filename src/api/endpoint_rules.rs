@@ -272,6 +272,23 @@ pub fn refuse_archived_types(
     problems.done()
 }
 
+/// More of one endpoint are not told.
+const WARNINGS_MAX: usize = 20;
+
+/// The event types of an endpoint's filter that nobody has registered. They are taken, as messages
+/// of such types are, but a misspelled one makes an endpoint that hears nothing.
+pub fn unregistered_types(catalog: &Catalog, endpoint: &Endpoint) -> Vec<String> {
+    let names = endpoint.event_types.iter().flatten().enumerate();
+    let unknown = names.filter(|(_, name)| {
+        let known = catalog.event_type(endpoint.organisation, name);
+        known.is_none()
+    });
+    unknown
+        .take(WARNINGS_MAX)
+        .map(|(index, name)| format!("eventTypes[{index}]: {name} is not registered"))
+        .collect()
+}
+
 pub fn refuse_too_many(entry: &ApplicationEntry, max: usize) -> Result<()> {
     match entry.endpoints.len() < max {
         true => Ok(()),

@@ -90,7 +90,7 @@ pub fn operations() -> Vec<Operation> {
             409,
             "The endpoint's profile is not configured any more, or was changed at the same time",
         )
-        .answers_nothing(429, "Too many secrets are valid at the same time"),
+        .answers_nothing(400, "Too many secrets are valid at the same time"),
     ]
 }
 
@@ -106,7 +106,7 @@ pub async fn get(
 }
 
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct RotateIn {
     /// The new secret; made up where absent. The endpoint's profile says which texts are taken.
     key: Option<String>,
@@ -194,7 +194,7 @@ fn rotated(
     }
     match secrets.len() <= LIVE_SECRETS_MAX {
         true => Ok(secrets),
-        false => Err(Error::TooMany(format!(
+        false => Err(Error::LimitReached(format!(
             "at most {LIVE_SECRETS_MAX} secrets are valid at a time; rotate with a shorter grace period"
         ))),
     }
@@ -255,7 +255,7 @@ mod tests {
             secrets = rotated(secrets, secret(byte), Duration::from_secs(60), NOW).unwrap();
         }
         let refused = rotated(secrets, secret(99), Duration::from_secs(60), NOW);
-        assert!(matches!(refused, Err(Error::TooMany(_))));
+        assert!(matches!(refused, Err(Error::LimitReached(_))));
     }
 
     #[test]

@@ -12,9 +12,11 @@ use serde_json::json as value;
 
 use super::Context;
 use super::access::{Action, Caller, Credential};
-use super::endpoint_body::{Checked, EndpointIn, EndpointOut, Kind, WholeEndpointIn, reset, shown};
+use super::endpoint_body::{
+    Checked, EndpointIn, EndpointOut, Kind, WholeEndpointIn, reset, shown, shown_changed,
+};
 use super::endpoint_rules::{
-    NOT_FOUND, blank, refuse_archived_types, refuse_taken_uid, refuse_too_many,
+    NOT_FOUND, blank, refuse_archived_types, refuse_taken_uid, refuse_too_many, unregistered_types,
 };
 use super::error::Failure;
 use super::extract::{Body, Patch, json, no_content, once, path_part, reading, respond};
@@ -141,6 +143,7 @@ pub async fn create(
 ) -> Result<HttpResponse, Failure> {
     let owner = Owner::of(&request);
     owner.reachable(&context, &caller)?;
+    body.json::<EndpointIn>()?.id.refuse()?;
     let input = owner.input(&caller, &body, Kind::Whole, &context)?;
     let once = once(&request, &caller, &body)?;
     let now = context.store.clock().now();
@@ -154,7 +157,8 @@ pub async fn create(
             refuse_too_many(&entry, owner.endpoints_max(&config))?;
             refuse_taken_uid(&entry, &endpoint)?;
             owner.refuse_types(catalog, None, &endpoint)?;
-            let answer = shown(StatusCode::CREATED, &endpoint, &config);
+            let warnings = owner.warnings(catalog, &endpoint);
+            let answer = shown_changed(StatusCode::CREATED, &endpoint, &config, warnings);
             let creation = caller.creation(catalog, endpoint)?;
             Ok((made.into_iter().chain(creation).collect(), answer))
         })
@@ -304,10 +308,10 @@ impl Owner {
         context: &Context,
     ) -> Result<Checked> {
         let input = body.json::<EndpointIn>()?;
-        let mut checked = match self {
-            Owner::Application(_) => input.checked(kind, context),
-            Owner::Organisation => input.operational().checked(kind, context),
-        };
+        if let Owner::Organisation = self {
+            input.refuse_not_operational()?;
+        }
+        let mut checked = input.checked(kind, context);
         if let Credential::Session(..) = caller.credential() {
             checked.offered = Some(context.config.offered_profiles(true));
         }
@@ -327,6 +331,15 @@ impl Owner {
         match self {
             Owner::Application(_) => config.limits.endpoints_per_application_max,
             Owner::Organisation => OWN_ENDPOINTS_MAX,
+        }
+    }
+
+    /// What was taken and may not be meant.
+    fn warnings(&self, catalog: &Catalog, endpoint: &Endpoint) -> Vec<String> {
+        match self {
+            Owner::Application(_) => unregistered_types(catalog, endpoint),
+            // Others than there are are refused.
+            Owner::Organisation => Vec::new(),
         }
     }
 
@@ -428,7 +441,8 @@ pub async fn put(
             refuse_taken_uid(&entry, &endpoint)?;
             let before = existing.and_then(|existing| existing.event_types.as_deref());
             owner.refuse_types(catalog, before, &endpoint)?;
-            let answer = shown(status, &endpoint, &config);
+            let warnings = owner.warnings(catalog, &endpoint);
+            let answer = shown_changed(status, &endpoint, &config, warnings);
             let changes = match existing {
                 Some(_) => vec![Change::PutEndpoint(endpoint)],
                 None => caller.creation(catalog, endpoint)?,
@@ -502,7 +516,8 @@ pub async fn change(
             endpoint.updated_at = now;
             refuse_taken_uid(entry, &endpoint)?;
             owner.refuse_types(catalog, existing.event_types.as_deref(), &endpoint)?;
-            let answer = shown(StatusCode::OK, &endpoint, &config);
+            let warnings = owner.warnings(catalog, &endpoint);
+            let answer = shown_changed(StatusCode::OK, &endpoint, &config, warnings);
             Ok((vec![Change::PutEndpoint(endpoint)], answer))
         })
         .await

@@ -79,6 +79,16 @@ impl Failure {
                         &"no credential, or one that is not valid",
                     )
                 },
+                Error::SecretForToken => Row {
+                    header: Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+                    ..row(
+                        StatusCode::UNAUTHORIZED,
+                        "authentication_failed",
+                        &"the credential is the secret that tokens are signed with; sign a token \
+                          with it, by `postrider token jwt`, and send that",
+                    )
+                },
+                Error::LimitReached(_) => row(StatusCode::BAD_REQUEST, "limit_reached", error),
                 Error::Forbidden(_) => row(StatusCode::FORBIDDEN, "forbidden", error),
                 Error::TooMany(_) => row(StatusCode::TOO_MANY_REQUESTS, "too_many", error),
                 Error::Unavailable {
@@ -267,6 +277,12 @@ mod tests {
                 "conflict",
             ),
             (Error::Unauthenticated.into(), 401, "authentication_failed"),
+            (Error::SecretForToken.into(), 401, "authentication_failed"),
+            (
+                Error::LimitReached("at most 5".into()).into(),
+                400,
+                "limit_reached",
+            ),
             (Error::Forbidden("no").into(), 403, "forbidden"),
             (Error::TooMany("at most 5".into()).into(), 429, "too_many"),
             (Error::storage("disk on fire").into(), 503, "storage_failed"),

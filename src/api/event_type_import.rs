@@ -31,7 +31,7 @@ const YAML_REPLAYED_MAX: usize = 100_000;
 /// A document and what to do with it. One of `spec` and `specRaw` is needed.
 #[derive(Default, Deserialize, JsonSchema)]
 #[schemars(rename = "EventTypeImportOpenApiIn")]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct ImportIn {
     /// Only tell what would be changed.
     #[schemars(with = "bool")]

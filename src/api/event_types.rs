@@ -14,6 +14,7 @@ use super::Context;
 use super::access::{Action, Caller, FeatureFlags};
 use super::error::Failure;
 use super::extract::{Body, Patch, answered, json, no_content, once, path_part, respond, text};
+use super::fields::Shown;
 use super::operation::{BODY_BYTES_MAX, Operation, Parameter};
 use super::page::{Listed, Query, page_parameters, search_parameter, shown as shown_in_list};
 use super::rules::{
@@ -23,7 +24,7 @@ use super::rules::{
 use crate::clock::Timestamp;
 use crate::domain::event_type::{EventType, name_problem};
 use crate::domain::id::OrganisationId;
-use crate::domain::payload;
+use crate::domain::{json_schema, payload};
 use crate::error::{Error, Result};
 use crate::store::{Answered, Change};
 
@@ -51,13 +52,13 @@ const NOT_FOUND: Error = Error::NotFound("event type");
 
 /// A body of create, replace and patch: the difference is in what absent and null mean.
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[schemars(
     rename = "EventTypePatch",
     description = "What is absent stays; null clears what can be cleared."
 )]
 struct EventTypeIn {
-    /// Such as `invoice.paid`. Read where an event type is created, and nowhere else.
+    /// Such as `invoice.paid`. Where an event type is changed it can only be repeated.
     #[schemars(with = "String", length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))]
     name: Patch<String>,
     #[schemars(with = "String", length(max = DESCRIPTION_BYTES_MAX))]
@@ -94,6 +95,8 @@ struct EventTypeIn {
         inner(length(min = 1, max = CHANNEL_NAME_MAX), regex(pattern = NAME_PATTERN))
     )]
     channels: Patch<Vec<String>>,
+    created_at: Shown,
+    updated_at: Shown,
 }
 
 /// [`EventTypeIn`] where one is created, for the document.
@@ -183,7 +186,12 @@ impl EventTypeIn {
             problems.add_if(&["body", "groupName"], problem);
         }
         if let Patch::Set(schemas) = &self.schemas {
-            problems.add_if(&["body", "schemas"], schemas_problem(schemas.get()));
+            for (place, message) in schemas_problems(schemas.get()) {
+                let place = ["body", "schemas"]
+                    .into_iter()
+                    .chain(place.iter().map(String::as_str));
+                problems.add(&place.collect::<Vec<_>>(), message);
+            }
         }
         if let Patch::Set(example) = &self.example {
             let problem = example_problem(example.get(), example_bytes_max);
@@ -218,18 +226,34 @@ impl EventTypeIn {
     }
 }
 
-/// Schemas are an object from a version to a JSON schema.
-pub fn schemas_problem(schemas: &str) -> Option<String> {
+/// An event type keeps its name: a body can only repeat it.
+fn check_same_name(problems: &mut Problems, input: &EventTypeIn, path: &str) {
+    if input.name.as_set().is_some_and(|name| name != path) {
+        problems.add(&["body", "name"], "must be the name in the path");
+    }
+}
+
+/// What is wrong with an object that maps versions to JSON schemas, each with the way to it.
+pub fn schemas_problems(schemas: &str) -> Vec<(Vec<String>, String)> {
+    let at_all = |message: String| vec![(Vec::new(), message)];
     if let Some(problem) = payload::problem(schemas) {
-        return Some(problem);
+        return at_all(problem);
     }
-    match serde_json::from_str::<BTreeMap<String, &RawValue>>(schemas) {
-        Ok(versions) => versions
-            .values()
-            .any(|schema| !schema.get().starts_with('{'))
-            .then(|| "must map each version to a JSON schema, which is an object".to_owned()),
-        Err(error) => Some(error.to_string()),
+    let versions = match serde_json::from_str::<BTreeMap<String, Value>>(schemas) {
+        Ok(versions) => versions,
+        Err(error) => return at_all(error.to_string()),
+    };
+    if !versions.values().all(Value::is_object) {
+        let message = "must map each version to a JSON schema, which is an object";
+        return at_all(message.to_owned());
     }
+    let of_version = |(version, schema): (&String, &Value)| {
+        let place = |rest: Vec<String>| [vec![version.clone()], rest].concat();
+        let problems = json_schema::problems(schema).into_iter();
+        let placed = problems.map(|problem| (place(problem.place), problem.message));
+        placed.collect::<Vec<_>>()
+    };
+    versions.iter().flat_map(of_version).collect()
 }
 
 /// At most [`FEATURE_FLAGS_MAX`] flags, each a name.
@@ -500,6 +524,7 @@ pub async fn put(
     let mut problems = Problems::default();
     let problem = name_problem(&name, EVENT_TYPE_NAME_MAX);
     problems.add_if(&["path", "event_type_name"], problem);
+    check_same_name(&mut problems, &input, &name);
     problems.done()?;
     let now = context.store.clock().now();
     let answer = context
@@ -536,6 +561,9 @@ pub async fn patch(
         .json::<EventTypeIn>()?
         .patch(example_bytes_max(&context))?;
     let name = path_part(&request, "event_type_name").to_owned();
+    let mut problems = Problems::default();
+    check_same_name(&mut problems, &input, &name);
+    problems.done()?;
     let now = context.store.clock().now();
     let answer = context
         .store
@@ -597,7 +625,7 @@ mod tests {
             (r#"{"1":[]}"#, false),
             (r#""text""#, false),
         ] {
-            assert_eq!(schemas_problem(text).is_none(), good, "{text}");
+            assert_eq!(schemas_problems(text).is_empty(), good, "{text}");
         }
     }
 

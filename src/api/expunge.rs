@@ -1,15 +1,34 @@
 //! Deleting what a message said, and what was answered to an attempt; both stay listed.
 
+use std::collections::BTreeMap;
+
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::Context;
 use super::access::{Action, Caller};
 use super::error::Failure;
-use super::extract::{no_content, path_part, reading};
+use super::extract::{Body, json, no_content, path_part, reading};
 use super::messages::History;
 use super::operation::Operation;
+use super::rules::{missing, wrong};
 use crate::domain::id::AttemptId;
 use crate::error::{Error, Result};
+
+/// Comes before a message of that name.
+pub fn bulk_operation() -> Operation {
+    Operation::post(
+        "/api/v1/app/{app_id}/msg/bulk-expunge",
+        "v1.message.bulk-expunge-contents",
+        web::to(messages),
+    )
+    .summary("Delete the payloads of many messages")
+    .description("Each as by its own call. What is not there is told beside the others.")
+    .takes::<BulkExpungeIn>()
+    .answers::<BulkExpungeOut>(200, "What became of each")
+}
 
 /// This module's part of the API.
 pub fn operations() -> Vec<Operation> {
@@ -52,6 +71,75 @@ pub async fn message(
         .expunge_payload(application, message.id)
         .await?;
     Ok(no_content())
+}
+
+/// Each is a commit of its own.
+const IDS_MAX: usize = 100;
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[schemars(rename = "BulkExpungeContentsIn", extend("required" = ["ids"]))]
+struct BulkExpungeIn {
+    /// Ids of messages, or your own `eventId`s.
+    #[schemars(with = "Vec<String>", length(max = IDS_MAX))]
+    ids: Option<Vec<String>>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BulkExpungeContentsOut")]
+struct BulkExpungeOut {
+    /// By the ids as they were given.
+    results: BTreeMap<String, Became>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "BulkExpungeStatus")]
+enum Became {
+    Expunged,
+    NotFound,
+}
+
+/// Deletes the payloads of the messages that there are.
+pub async fn messages(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    let history = named(&context, &caller, &request)?;
+    let application = history.application;
+    let Some(ids) = body.json::<BulkExpungeIn>()?.ids else {
+        return Err(missing(&["body", "ids"]).into());
+    };
+    if ids.len() > IDS_MAX {
+        let message = format!("must have at most {IDS_MAX} items");
+        return Err(wrong(&["body", "ids"], message).into());
+    }
+    let store = context.store.clone();
+    let found = reading(&context, &caller, move || {
+        let find = |id: String| match history.message(&store, &id) {
+            Ok(message) => Ok((id, Some(message.id))),
+            Err(Error::NotFound(_)) => Ok((id, None)),
+            Err(error) => Err(error),
+        };
+        ids.into_iter().map(find).collect::<Result<Vec<_>>>()
+    })
+    .await?;
+    let mut results = BTreeMap::new();
+    for (id, message) in found {
+        let expunged = match message {
+            Some(message) => context.store.expunge_payload(application, message).await,
+            None => Err(Error::NotFound("message")),
+        };
+        let became = match expunged {
+            Ok(()) => Became::Expunged,
+            Err(Error::NotFound(_)) => Became::NotFound,
+            Err(error) => return Err(error.into()),
+        };
+        results.insert(id, became);
+    }
+    Ok(json(StatusCode::OK, &BulkExpungeOut { results }))
 }
 
 pub async fn attempt(

@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 use super::Context;
 use super::access::Caller;
 use super::error::Failure;
+use super::fields::{self, Names};
 use crate::error::{Error, Invalid, Result};
 use crate::store::{Answered, Once};
 
@@ -57,8 +58,9 @@ impl FromRequest for Body {
 }
 
 impl Body {
-    /// The JSON object in the body, or all that says why it is not what `T` needs.
-    pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T> {
+    /// The JSON object in the body, or all that says why it is not what `T` needs. A name that `T`
+    /// does not have is told of where `T` denies unknown fields.
+    pub fn json<'a, T: Deserialize<'a> + JsonSchema>(&'a self) -> Result<T> {
         let text = std::str::from_utf8(&self.0).map_err(|error| {
             let message = format!("is not UTF-8 from byte {}", error.valid_up_to());
             invalid_body(Vec::new(), message, "value_error.jsondecode")
@@ -75,11 +77,35 @@ impl Body {
                 Err(error) => located::<IgnoredAny>(text, error),
             });
         }
-        serde_json::from_str(text).map_err(|error| located::<T>(text, error))
+        serde_json::from_str(text).map_err(|error| {
+            if !error.is_data() {
+                return located::<T>(text, error);
+            }
+            // What stands before the place where it stops being JSON is not the first problem.
+            if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
+                return located::<IgnoredAny>(text, error);
+            }
+            let unknown = fields::unknown::<T>(text, Names::Known);
+            match unknown.is_empty() {
+                true => located::<T>(text, error),
+                false => Error::Invalid(unknown),
+            }
+        })
+    }
+
+    /// The same for a surface whose clients may send more than `T` knows, but for names that look
+    /// like misspelled ones.
+    pub fn json_of_others<'a, T: Deserialize<'a> + JsonSchema>(&'a self) -> Result<T> {
+        let value = self.json::<T>()?;
+        let text = std::str::from_utf8(&self.0).unwrap_or_default();
+        match fields::unknown::<T>(text, Names::NotMisspelled) {
+            misspelled if misspelled.is_empty() => Ok(value),
+            misspelled => Err(Error::Invalid(misspelled)),
+        }
     }
 
     /// The same where every field has a default: no body is an empty object.
-    pub fn json_or_default<'a, T: Deserialize<'a> + Default>(&'a self) -> Result<T> {
+    pub fn json_or_default<'a, T: Deserialize<'a> + JsonSchema + Default>(&'a self) -> Result<T> {
         match self.0.trim_ascii().is_empty() {
             true => Ok(T::default()),
             false => self.json(),
@@ -350,7 +376,7 @@ mod tests {
     use serde_json::value::RawValue;
     use std::collections::BTreeMap;
 
-    #[derive(Debug, Default, Deserialize)]
+    #[derive(Debug, Default, Deserialize, JsonSchema)]
     #[serde(rename_all = "camelCase", default)]
     struct Example {
         rate: Patch<u16>,
@@ -481,7 +507,7 @@ mod tests {
         }
     }
 
-    #[derive(Deserialize)]
+    #[derive(Deserialize, JsonSchema)]
     struct Wrapper<'a> {
         #[serde(borrow)]
         payload: &'a RawValue,

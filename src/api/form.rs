@@ -18,6 +18,7 @@ use futures_core::Stream;
 use percent_encoding::percent_decode;
 
 use super::extract::Body;
+use super::fields::{misspelled, not_known};
 use super::rules::{Problems, wrong};
 use crate::error::{Error, Result};
 
@@ -64,6 +65,15 @@ impl Form {
 
     pub fn take_all(&mut self, name: &str) -> Vec<String> {
         self.values.remove(name).unwrap_or_default()
+    }
+
+    /// Refuses what was not taken and looks like one of the names that are; its values are left.
+    pub fn refuse_misspelled(&self, problems: &mut Problems, known: &[&str]) {
+        for name in self.values.keys() {
+            if let Some(meant) = misspelled(name, known.iter().copied()) {
+                problems.add(&["body", name], not_known(Some(meant)));
+            }
+        }
     }
 
     fn add(&mut self, name: String, value: &[u8]) -> Result<()> {

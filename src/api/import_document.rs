@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
-use super::event_types::{GROUP_NAME_MAX, check_feature_flags, example_problem, schemas_problem};
+use super::event_types::{GROUP_NAME_MAX, check_feature_flags, example_problem, schemas_problems};
 use super::rules::{EVENT_TYPE_NAME_MAX, Problems, check_description};
 use crate::domain::event_type::name_problem;
 
@@ -274,14 +274,18 @@ impl<'a> Reader<'a> {
                 None => drop(whole.insert("$defs".to_owned(), Value::Object(definitions))),
             }
         }
-        let problem = schemas_problem(&serde_json::json!({ "1": whole }).to_string());
-        match problem {
-            Some(problem) => {
-                self.wrong(problem);
-                None
-            }
-            None => Some(whole),
+        let problems = schemas_problems(&serde_json::json!({ "1": whole }).to_string());
+        if problems.is_empty() {
+            return Some(whole);
         }
+        for (place, message) in problems {
+            // Behind the version.
+            match place.get(1..).unwrap_or_default() {
+                [] => self.wrong(message),
+                place => self.wrong(format!("{}: {message}", place.join("."))),
+            }
+        }
+        None
     }
 
     /// Lets references point into `$defs`, and notes what has to stand there. `by_name`: the

@@ -29,7 +29,7 @@ use crate::store::{Catalog, Change};
 const KEYS_MAX: usize = 100;
 
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[schemars(extend("required" = ["name"]))]
 struct ApiKeyIn {
     /// A name for people.

@@ -24,7 +24,7 @@ use super::error::{ErrorBody, Failure};
 use super::extract::{Body, answered, blocking, invalid_body, once_key, path_part, respond};
 use super::message_body::{Bounds, Checked, MessageIn, MessageOut, checked};
 use super::messages::{create_application, lanes, with_content_parameter};
-use super::operation::{Content, Operation};
+use super::operation::{Content, Operation, refuse_unknown_queries};
 use super::page::Query;
 use super::rules::wrong;
 use crate::domain::message::Message;
@@ -101,6 +101,7 @@ pub async fn create(
     let mut query = Query::of(&request);
     let with_content = query.flag("with_content", false);
     query.problems.done()?;
+    refuse_unknown_queries(request.query_string(), &["with_content"])?;
     let batch = Unread {
         context: context.clone(),
         caller,

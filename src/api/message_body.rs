@@ -38,7 +38,7 @@ const RETENTION_HOURS: std::ops::RangeInclusive<i64> = 1..=90 * 24;
 
 /// A message to publish.
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[schemars(extend("required" = ["eventType", "payload"]))]
 pub struct MessageIn<'a> {
     /// What happened, such as `invoice.paid`. It need not be registered, and may not be archived.
@@ -73,12 +73,12 @@ pub struct MessageIn<'a> {
     /// From then on nothing of it is sent. It lies after now and after `deliverAt`.
     #[schemars(with = "Option<Timestamp>")]
     expires_at: Option<String>,
-    /// In days. Taken for compatibility and without effect: how long payloads are kept is the
-    /// operator's setting.
-    #[schemars(range(min = 5, max = 90))]
+    /// In days. Taken where it is at least as long as payloads are kept here, which is the
+    /// operator's setting, and without effect; refused where it is shorter.
+    #[schemars(range(min = 5, max = 90), extend("x-without-effect" = "It asks for a payload to be kept no longer than this. Payloads are kept for `store.retention_days`, so a time of at least that asks for nothing more; a shorter one is refused."))]
     payload_retention_period: Option<i64>,
     /// The same in hours. Cannot be given together with it.
-    #[schemars(range(min = 1, max = 2160))]
+    #[schemars(range(min = 1, max = 2160), extend("x-without-effect" = "As payloadRetentionPeriod."))]
     payload_retention_hours: Option<i64>,
     /// The application to create where the one in the path does not exist.
     application: Option<ApplicationIn>,
@@ -105,15 +105,18 @@ const CONTENT_TYPE_BYTES_MAX: usize = 256;
 impl RawIn {
     /// The content type, where there is one.
     fn checked(&self, problems: &mut Problems) -> Option<String> {
+        const NOT_OFFERED: &str = "postrider does not offer this; leave it out";
         const PLACE: [&str; 2] = ["body", "transformationsParams"];
         for name in self.others.keys() {
-            problems.not_offered(&[PLACE[0], PLACE[1], name]);
+            problems.not_offered(&[PLACE[0], PLACE[1], name], NOT_OFFERED);
         }
         let mut content_type = None;
         for (name, value) in self.headers.iter().flatten() {
             let place = [PLACE[0], PLACE[1], "headers", name];
             match value {
-                _ if !name.eq_ignore_ascii_case("content-type") => problems.not_offered(&place),
+                _ if !name.eq_ignore_ascii_case("content-type") => {
+                    problems.not_offered(&place, NOT_OFFERED);
+                }
                 Some(value) if value.len() > CONTENT_TYPE_BYTES_MAX || !is_media_type(value) => {
                     let message = format!(
                         "must be a media type such as text/xml; charset=utf-8, of at most \
@@ -240,6 +243,7 @@ impl<'a> MessageIn<'a> {
         check_times(&mut problems, bounds, deliver_at, expires_at);
         check_retention(
             &mut problems,
+            bounds,
             self.payload_retention_period,
             self.payload_retention_hours,
         );
@@ -298,7 +302,33 @@ fn check_times(
     }
 }
 
-fn check_retention(problems: &mut Problems, days: Option<i64>, hours: Option<i64>) {
+/// A payload that is to be gone sooner than the operator's setting has it would be kept against a
+/// promise; how long it is kept beyond what it asks for promises nothing.
+fn check_retention(
+    problems: &mut Problems,
+    bounds: &Bounds<'_>,
+    days: Option<i64>,
+    hours: Option<i64>,
+) {
+    let kept_hours = i64::try_from(bounds.ahead_max.as_secs() / 3600).unwrap_or(i64::MAX);
+    for (field, least, asked) in [
+        (
+            "payloadRetentionPeriod",
+            RETENTION_DAYS.start() * 24,
+            days.map(|days| days.saturating_mul(24)),
+        ),
+        ("payloadRetentionHours", *RETENTION_HOURS.start(), hours),
+    ] {
+        // What is out of range is told below.
+        if asked.is_some_and(|asked| least <= asked && asked < kept_hours) {
+            let message = format!(
+                "postrider does not offer a retention of a single message's payload; payloads are \
+                 kept for {} days (store.retention_days). Delete one by DELETE …/msg/ID/content",
+                kept_hours / 24
+            );
+            problems.not_offered(&["body", field], message);
+        }
+    }
     if days.is_some_and(|days| !RETENTION_DAYS.contains(&days)) {
         problems.add(&["body", "payloadRetentionPeriod"], "must be 5 to 90");
     }
@@ -460,7 +490,7 @@ mod tests {
         for (text, expected) in [
             (r#"{"eventType":"a.b","payload":{}}"#, vec![]),
             (
-                r#"{"eventType":"a.b","payload":{},"channels":["x"],"eventId":"e-1","payloadRetentionPeriod":90,"more":1}"#,
+                r#"{"eventType":"a.b","payload":{},"channels":["x"],"eventId":"e-1","payloadRetentionPeriod":90}"#,
                 vec![],
             ),
             ("{}", vec!["body.eventType", "body.payload"]),

@@ -24,7 +24,7 @@ use super::page::{
 use super::rules::{
     CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels, wrong,
 };
-use super::{BytesMax, Context, message_batch};
+use super::{BytesMax, Context, expunge, message_batch};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::name_problem;
 use crate::domain::id::{ApplicationId, EndpointId, MessageId, OrganisationId};
@@ -130,6 +130,7 @@ pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         .takes::<MessagePrecheckIn>()
         .answers::<MessagePrecheckOut>(200, "Whether an enabled endpoint would get it"),
         message_batch::operation(bytes_max.batch),
+        expunge::bulk_operation(),
         Operation::get(
             "/api/v1/app/{app_id}/msg/{msg_id}",
             "v1.message.get",
@@ -185,7 +186,7 @@ pub async fn create(
 
 /// What a message would have that is only thought of.
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[schemars(extend("required" = ["eventType"]))]
 struct MessagePrecheckIn {
     #[schemars(with = "String", length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))]

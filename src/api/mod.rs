@@ -40,6 +40,7 @@ mod event_types;
 mod expunge;
 mod extract;
 mod fair;
+mod fields;
 mod form;
 mod guide;
 mod import_document;

@@ -8,7 +8,7 @@ use super::error::Failure;
 
 /// Beginnings of paths, and what is there elsewhere. What postrider does have below one of them is
 /// found first.
-const TABLE: [(&str, &str); 27] = [
+const TABLE: [(&str, &str); 26] = [
     (
         "/api/v1/app/{app_id}/autoconfig",
         "endpoints that configure themselves",
@@ -33,10 +33,6 @@ const TABLE: [(&str, &str); 27] = [
     ("/api/v1/app/{app_id}/events", "polling for messages"),
     ("/api/v1/app/{app_id}/poller", "polling for messages"),
     ("/api/v1/app/{app_id}/inbound", "receiving webhooks"),
-    (
-        "/api/v1/auth/dashboard-access",
-        "this older form of auth/app-portal-access",
-    ),
     ("/api/v1/auth/app/{app_id}/poller", "polling for messages"),
     ("/api/v1/auth/one-time-token", "one-time tokens"),
     ("/api/v1/auth/stream", "streams"),
@@ -66,16 +62,10 @@ const TABLE: [(&str, &str); 27] = [
 ];
 
 /// Paths that would be taken for a message's.
-const BESIDE_MESSAGES: [(&str, &str); 2] = [
-    (
-        "/api/v1/app/{app_id}/msg/bulk-expunge",
-        "expunging many messages at once",
-    ),
-    (
-        "/api/v1/app/{app_id}/msg/expunge-all-contents",
-        "expunging many messages at once",
-    ),
-];
+const BESIDE_MESSAGES: [(&str, &str); 1] = [(
+    "/api/v1/app/{app_id}/msg/expunge-all-contents",
+    "expunging many messages at once",
+)];
 
 /// To be installed before what has a message's id in its path.
 pub fn routes_beside_messages(config: &mut web::ServiceConfig) {

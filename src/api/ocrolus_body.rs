@@ -23,6 +23,15 @@ use crate::store::Catalog;
 
 const SECRET_CHARACTERS: std::ops::RangeInclusive<usize> = 16..=128;
 
+/// The names of a form with settings.
+const SETTINGS: [&str; 5] = [
+    "webhook_endpoint",
+    "event",
+    "events",
+    "username",
+    "password",
+];
+
 /// Both together fit a header's value, encoded.
 const CREDENTIAL_BYTES_MAX: usize = 1024;
 
@@ -75,7 +84,7 @@ impl SettingsIn {
         problems: &mut Problems,
     ) -> Result<SettingsIn> {
         let Some(mut form) = Form::of(request, body).await? else {
-            return body.json();
+            return body.json_of_others();
         };
         let names = |values: Vec<String>| {
             let names = values
@@ -87,13 +96,15 @@ impl SettingsIn {
             let values = form.take_all(name);
             (!values.is_empty()).then(|| names(values))
         };
-        Ok(SettingsIn {
+        let settings = SettingsIn {
             event: given("event"),
             events: given("events"),
             webhook_endpoint: form.take(problems, "webhook_endpoint"),
             username: form.take(problems, "username"),
             password: form.take(problems, "password"),
-        })
+        };
+        form.refuse_misspelled(problems, &SETTINGS);
+        Ok(settings)
     }
 
     /// The values, as far as they are right for themselves.
@@ -229,10 +240,12 @@ impl RotateIn {
         problems: &mut Problems,
     ) -> Result<RotateIn> {
         match Form::of(request, body).await? {
-            None => body.json(),
-            Some(mut form) => Ok(RotateIn {
-                secret_key: form.take(problems, "secret_key"),
-            }),
+            None => body.json_of_others(),
+            Some(mut form) => {
+                let secret_key = form.take(problems, "secret_key");
+                form.refuse_misspelled(problems, &["secret_key"]);
+                Ok(RotateIn { secret_key })
+            }
         }
     }
 

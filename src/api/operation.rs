@@ -4,12 +4,20 @@
 //! OpenAPI document is made, so that the two cannot disagree. Bodies and answers are described by
 //! the types that are read and written (`schemars`), doc comments and all.
 
+use std::rc::Rc;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
+use actix_web::middleware::{Next, from_fn};
 use actix_web::{HttpResponse, Resource, Route, guard, web};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
+use url::form_urlencoded;
 
 use super::error::Failure;
+use super::fields::misspelled;
+use super::rules::Problems;
 
 /// The longest body of what does not say otherwise.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -220,6 +228,72 @@ impl Operation {
     }
 }
 
+/// Sections that the contract's clients do not know, and single operations of theirs that they do
+/// not. On all others, clients of another version may ask for what we have not heard of.
+const OUR_SECTIONS: [&str; 6] = [
+    "v1.token.",
+    "v1.profile.",
+    "v1.channel.",
+    "v1.lane.",
+    "v1.status.",
+    "v1.session.",
+];
+const OURS: [&str; 4] = [
+    "v1.message.create-batch",
+    "v1.endpoint.simulate",
+    "v1.endpoint.get-attempt-series",
+    "v1.background-task.cancel",
+];
+
+impl Operation {
+    fn is_ours(&self) -> bool {
+        let in_section = OUR_SECTIONS
+            .iter()
+            .any(|section| self.id.starts_with(section));
+        in_section || OURS.contains(&self.id)
+    }
+
+    /// The parameters that a query may have.
+    fn query_names(&self) -> Vec<&'static str> {
+        let parameters = self.parameters.iter();
+        let in_query = parameters.filter(|parameter| parameter.place == "query");
+        in_query.map(|parameter| parameter.name).collect()
+    }
+}
+
+/// The route, which refuses a query with any other name in it.
+fn only_known_queries(route: Route, known: Vec<&'static str>) -> Route {
+    let known: Rc<[&'static str]> = known.into();
+    route.wrap(from_fn(
+        move |request: ServiceRequest, next: Next<BoxBody>| {
+            let known = Rc::clone(&known);
+            let query = request.query_string().to_owned();
+            async move {
+                let answer = next.call(request).await?;
+                // Whatever else is in the way comes first, a missing permission above all.
+                if answer.status().is_success() {
+                    refuse_unknown_queries(&query, &known)?;
+                }
+                Ok(answer)
+            }
+        },
+    ))
+}
+
+pub fn refuse_unknown_queries(query: &str, known: &[&str]) -> Result<(), Failure> {
+    let mut problems = Problems::default();
+    for (name, _) in form_urlencoded::parse(query.as_bytes()) {
+        if !known.contains(&&*name) {
+            let message = match misspelled(&name, known.iter().copied()) {
+                Some(meant) => format!("there is no such parameter here; did you mean {meant}?"),
+                None => "there is no such parameter here".to_owned(),
+            };
+            problems.add(&["query", &name], message);
+        }
+    }
+    Ok(problems.done()?)
+}
+
 impl Parameter {
     pub fn query(name: &'static str, says: &'static str, schema: Value) -> Parameter {
         Parameter {
@@ -264,13 +338,19 @@ fn resource(path: &str, operations: Vec<Operation>) -> Resource {
     let mut resource = web::resource(format!("{path}{{_slash:/?}}"))
         .app_data(web::PayloadConfig::new(longest.unwrap_or(BODY_BYTES_MAX)));
     for operation in operations {
+        // What changes something is not to be refused when it is done.
+        let is_ours = operation.is_ours() && operation.method == Method::GET;
+        let known = operation.query_names();
         let route = match operation.method {
             Method::GET => operation
                 .route
                 .guard(guard::Any(guard::Get()).or(guard::Head())),
             method => operation.route.method(method),
         };
-        resource = resource.route(route);
+        resource = resource.route(match is_ours {
+            true => only_known_queries(route, known),
+            false => route,
+        });
     }
     resource.default_service(web::to(move || {
         let failure = Failure::NoMethod(allowed.clone());

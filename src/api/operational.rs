@@ -117,7 +117,7 @@ pub fn operations() -> Vec<Operation> {
         .summary("Rotate its signing secret")
         .may_take::<RotateIn>()
         .answers::<SecretOut>(200, "The new secret")
-        .answers_nothing(429, "Too many secrets are valid at the same time"),
+        .answers_nothing(400, "Too many secrets are valid at the same time"),
         Operation::get(
             "/api/v1/operational-webhook/endpoint/{endpoint_id}/headers",
             "v1.operational-webhook.endpoint.get-headers",

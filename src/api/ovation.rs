@@ -24,6 +24,7 @@ use super::access::{Action, Caller, FeatureFlags};
 use super::endpoint_rules::{blank, check_url};
 use super::error::Failure;
 use super::extract::{Body, answered, json, once, path_part, respond};
+use super::fields::{misspelled, not_known};
 use super::operation::Operation;
 use super::target::{Target, header_problems};
 use crate::clock::Timestamp;
@@ -42,6 +43,16 @@ const PROFILE: &str = "ovation";
 
 /// What stands for the value of a header that is not shown.
 const MASK: &str = "***";
+
+/// The names that a webhook's body has.
+const FIELDS: [&str; 6] = [
+    "target_url",
+    "event",
+    "username",
+    "password",
+    "requestHeaders",
+    "authenticationHeaders",
+];
 
 /// Of a user name and of a password: more than any real one has, and both fit into a header.
 const CREDENTIAL_BYTES_MAX: usize = 1024;
@@ -182,6 +193,12 @@ impl Draft {
         }
         self.request_headers = headers(&mut fields, "requestHeaders", errors);
         self.authentication_headers = headers(&mut fields, "authenticationHeaders", errors);
+        // What else a client of Ovation's sends, such as what it has read here, is left alone.
+        for name in fields.keys() {
+            if let Some(meant) = misspelled(name, FIELDS) {
+                errors.push(format!("{name}: {}", not_known(Some(meant))));
+            }
+        }
     }
 
     /// What the endpoint is to become. Adds to the errors what is wrong beside the catalogue and

@@ -86,7 +86,7 @@ struct RenderedRequestOut {
 
 /// What stands in place of the built-in example's.
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct PreviewIn<'a> {
     /// As an endpoint's.
     #[schemars(extend("format" = "uri"))]

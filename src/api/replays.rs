@@ -28,7 +28,7 @@ const TAG_BYTES_MAX: usize = 256;
 
 /// The contract's `RecoverIn` and `ReplayIn`.
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[schemars(extend("required" = ["since"]))]
 struct ReplayIn {
     /// Only messages accepted from then on.
@@ -40,7 +40,7 @@ struct ReplayIn {
 }
 
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[schemars(extend("required" = ["since"]))]
 struct BulkReplayIn {
     /// Only messages accepted from then on.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::extract::Patch;
 pub use crate::domain::event_type::NAME_MAX as EVENT_TYPE_NAME_MAX;
 use crate::domain::event_type::name_problem;
 use crate::domain::id::uid_problem;
@@ -47,14 +48,13 @@ impl Problems {
         }
     }
 
-    pub fn missing(&mut self, place: &[&str]) {
-        self.note(place, "is required".to_owned(), "missing");
+    /// A value that asks for what postrider does not do.
+    pub fn not_offered(&mut self, place: &[&str], message: impl Into<String>) {
+        self.note(place, message.into(), "not_offered");
     }
 
-    /// A field of the contract that has no meaning here, and that nobody may think has one.
-    pub fn not_offered(&mut self, place: &[&str]) {
-        let message = "postrider does not offer this; leave it out".to_owned();
-        self.note(place, message, "not_offered");
+    pub fn missing(&mut self, place: &[&str]) {
+        self.note(place, "is required".to_owned(), "missing");
     }
 
     fn note(&mut self, place: &[&str], message: String, kind: &'static str) {
@@ -131,10 +131,33 @@ pub fn check_metadata(
     }
 }
 
-pub fn check_throttle_rate(problems: &mut Problems, place: &[&str], rate: u16) {
-    if rate == 0 {
-        problems.add(place, "must be at least 1, or null for no throttle");
+/// The rate that a body asks for by its name `throttleRate`, or by the older one, `rateLimit`;
+/// `place` is that of the object with both.
+pub fn checked_throttle_rate(
+    problems: &mut Problems,
+    place: &[&str],
+    rate: Patch<u16>,
+    older: Patch<u16>,
+) -> Patch<u16> {
+    let mut wrong = |field: &str, message: &str| {
+        let place: Vec<&str> = place.iter().copied().chain([field]).collect();
+        problems.add(&place, message);
+    };
+    for (field, value) in [("throttleRate", &rate), ("rateLimit", &older)] {
+        if *value == Patch::Set(0) {
+            wrong(field, "must be at least 1, or null for no throttle");
+        }
     }
+    if rate == Patch::Absent {
+        return older;
+    }
+    if older != Patch::Absent && older != rate {
+        wrong(
+            "rateLimit",
+            "is the older name of throttleRate, which has another value; give one of them",
+        );
+    }
+    rate
 }
 
 pub fn check_event_type_names(problems: &mut Problems, place: &[&str], names: &[String]) {
@@ -202,7 +225,7 @@ mod tests {
         let mut problems = Problems::default();
         check_name(&mut problems, &["body", "name"], "");
         check_uid(&mut problems, &["body", "uid"], "no spaces", "app_");
-        check_throttle_rate(&mut problems, &["body", "throttleRate"], 0);
+        checked_throttle_rate(&mut problems, &["body"], Patch::Set(0), Patch::Absent);
         check_description(&mut problems, &["body", "description"], "bell \u{7}");
         problems.missing(&["body", "url"]);
         assert_eq!(
@@ -215,6 +238,31 @@ mod tests {
                 "body.url"
             ]
         );
+    }
+
+    #[test]
+    fn a_rate_goes_by_either_name() {
+        use Patch::{Absent, Null, Set};
+        for (rate, older, expected, wrong) in [
+            (Absent, Absent, Absent, vec![]),
+            (Set(3), Absent, Set(3), vec![]),
+            (Absent, Set(3), Set(3), vec![]),
+            (Absent, Null, Null, vec![]),
+            (Set(3), Set(3), Set(3), vec![]),
+            (Set(3), Set(4), Set(3), vec!["body.rateLimit"]),
+            (Null, Set(4), Null, vec!["body.rateLimit"]),
+            (Absent, Set(0), Set(0), vec!["body.rateLimit"]),
+        ] {
+            let mut problems = Problems::default();
+            let found = checked_throttle_rate(&mut problems, &["body"], rate, older);
+            assert_eq!(
+                (found, places(problems)),
+                (
+                    expected,
+                    wrong.iter().map(|place| (*place).to_owned()).collect()
+                )
+            );
+        }
     }
 
     #[test]

@@ -47,7 +47,7 @@ const SESSION_IDS_MAX: usize = 1000;
 
 /// The contract's `AppPortalAccessIn`.
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct AppPortalAccessIn {
     /// The application to create where the one in the path does not exist.
     application: Option<ApplicationIn>,
@@ -90,7 +90,7 @@ struct AppPortalAccessOut {
 
 /// The contract's `ApplicationTokenExpireIn`.
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct ApplicationTokenExpireIn {
     /// In how many seconds they end: 0, the default, to 7 days.
     #[schemars(range(min = 0, max = 604_800))]
@@ -201,6 +201,15 @@ pub fn operations() -> Vec<Operation> {
         .takes::<AppPortalAccessIn>()
         .answers::<AppPortalAccessOut>(200, "The link, and the token in it"),
         Operation::post(
+            "/api/v1/auth/dashboard-access/{app_id}",
+            "v1.authentication.dashboard-access",
+            web::to(dashboard_access),
+        )
+        .summary("Make a link to the portal (older path)")
+        .description("As `app-portal-access`, for older clients.")
+        .may_take::<AppPortalAccessIn>()
+        .answers::<AppPortalAccessOut>(200, "The link, and the token in it"),
+        Operation::post(
             "/api/v1/auth/app/{app_id}/expire-all",
             "v1.authentication.expire-all",
             web::to(expire_all),
@@ -226,9 +235,37 @@ pub async fn portal_access(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
-    let path = path_part(&request, "app_id").to_owned();
-    caller.may_in(&context.store.catalog(), &path, Action::ChangeSessions)?;
-    let link = body.json::<AppPortalAccessIn>()?.checked(&path)?;
+    may_make_link(&request, &caller, &context)?;
+    let input = body.json::<AppPortalAccessIn>()?;
+    make_link(&request, caller, &context, input).await
+}
+
+/// The same by the older name, which took no body.
+pub async fn dashboard_access(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    may_make_link(&request, &caller, &context)?;
+    let input = body.json_or_default::<AppPortalAccessIn>()?;
+    make_link(&request, caller, &context, input).await
+}
+
+/// Who may not make links hears that before what is wrong with the body.
+fn may_make_link(request: &HttpRequest, caller: &Caller, context: &Context) -> Result<()> {
+    let path = path_part(request, "app_id");
+    caller.may_in(&context.store.catalog(), path, Action::ChangeSessions)
+}
+
+async fn make_link(
+    request: &HttpRequest,
+    caller: Caller,
+    context: &Context,
+    input: AppPortalAccessIn,
+) -> Result<HttpResponse, Failure> {
+    let path = path_part(request, "app_id").to_owned();
+    let link = input.checked(&path)?;
     let now = context.store.clock().now();
     let token = new_credential();
     let hash = Sha256::digest(token.as_bytes()).into();

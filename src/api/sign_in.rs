@@ -27,7 +27,7 @@ use crate::store::{Catalog, Change};
 const FOREIGN: Error = Error::Forbidden("only a page of this server signs in and out");
 
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[schemars(extend("required" = ["token"]))]
 struct SignInIn {
     /// A credential as it would stand in `Authorization`; for the portal that of a link, or another

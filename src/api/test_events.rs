@@ -35,19 +35,23 @@ use crate::error::{Error, Result};
 use crate::store::{Catalog, NewMessage, Once};
 
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[schemars(rename = "EventExampleIn", extend("required" = ["eventType"]))]
-struct ExampleIn {
+struct ExampleIn<'a> {
     /// The event type whose example is sent.
     #[schemars(with = "String", length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))]
     event_type: Option<String>,
     /// Which one of the examples in the event type's schema, counted from 0. Without effect where
     /// the event type has an `example` of its own.
     example_index: Option<usize>,
+    /// Sent in place of the example, byte for byte; the event type needs none then.
+    #[serde(borrow)]
+    #[schemars(with = "Option<BTreeMap<String, Value>>")]
+    payload: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[schemars(extend("required" = ["eventType"]))]
 struct SimulationIn<'a> {
     /// The event type whose example is sent.
@@ -74,6 +78,10 @@ struct SimulationIn<'a> {
     #[serde(skip)]
     example_index: usize,
 }
+
+/// The contract's event type for trying an endpoint out, which need not be registered.
+const PING: &str = "svix.ping";
+const PING_PAYLOAD: &str = r#"{"success":true}"#;
 
 /// A test as it is to be sent.
 #[derive(Debug)]
@@ -127,7 +135,12 @@ impl SimulationIn<'_> {
         flags: &FeatureFlags,
         bytes_max: usize,
     ) -> Option<String> {
+        let mut ping = None;
         let known = match &self.event_type {
+            Some(name) if name == PING && catalog.event_type(organisation, PING).is_none() => {
+                ping = Some(PING_PAYLOAD);
+                None
+            }
             Some(name) => known_type(catalog, organisation, flags, name)
                 .map_err(|problem| problems.add(&["body", "eventType"], problem))
                 .ok(),
@@ -148,7 +161,8 @@ impl SimulationIn<'_> {
             problems.add_if(&["body", "payload"], problem);
             return Some(payload.to_owned());
         }
-        let example = known.and_then(|known| {
+        let example = ping.or_else(|| {
+            let known = known?;
             example_of(known, self.example_index)
                 .map_err(|(place, problem)| problems.add(&["body", place], problem))
                 .ok()
@@ -255,10 +269,11 @@ pub async fn send_example(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     let endpoint = named(&context, &caller, &request, Action::SendAgain)?;
-    let example = body.json::<ExampleIn>()?;
+    let example = body.json::<ExampleIn<'_>>()?;
     let input = SimulationIn {
         event_type: example.event_type,
         example_index: example.example_index.unwrap_or_default(),
+        payload: example.payload,
         ..SimulationIn::default()
     };
     let once = once(&request, &caller, &body)?;

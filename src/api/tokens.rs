@@ -31,7 +31,7 @@ use crate::store::{Catalog, Change};
 const NOT_FOUND: Error = Error::NotFound("token");
 
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[schemars(extend("required" = ["name", "role"]))]
 struct TokenIn {
     /// A name for people.

@@ -21,7 +21,7 @@ use crate::store::Change;
 const APPLICATIONS_MAX: usize = 1000;
 
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[schemars(extend("required" = ["since", "until"]))]
 struct ApplicationUsageIn {
     /// Only messages accepted from then on …

@@ -138,6 +138,9 @@ fn run(arguments: Arguments) -> Result {
         Command::Check => {
             let config = settings()?;
             delivery::Settings::from_config(&config).map_err(Failure::failed)?;
+            for warning in config.warnings() {
+                complain(&format!("warning: {warning}"));
+            }
             say(config.to_toml().trim_end())
         }
         Command::Token { command } => match command {

@@ -18,7 +18,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::OrganisationId;
-use crate::domain::jwt::{JwtSecret, SECRET_BYTES_MIN};
+use crate::domain::jwt::{JwtSecret, SECRET_BYTES_GOOD, SECRET_BYTES_MIN};
 use crate::domain::profile::Profile;
 use crate::domain::retry::{RETRIES_MAX, RetrySchedule, WAIT_MAX, Waits};
 
@@ -340,6 +340,19 @@ impl Config {
         }
         text.push_str(&profiles::print(&self.profiles));
         text
+    }
+
+    /// What is taken and may be a mistake.
+    pub fn warnings(&self) -> Vec<String> {
+        let secret = self.auth.jwt_secret.as_ref();
+        let is_short = secret.is_some_and(JwtSecret::is_short);
+        let short = is_short.then(|| {
+            format!(
+                "auth.jwt_secret: has fewer than {SECRET_BYTES_GOOD} bytes, so that tokens can be \
+                 forged by whoever has one and guesses long enough"
+            )
+        });
+        short.into_iter().collect()
     }
 
     /// The profile of an endpoint that names this one, or none; absent where it is not configured.

@@ -15,6 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::id::{ApplicationId, OrganisationId};
@@ -23,8 +24,11 @@ use crate::clock::Timestamp;
 /// Clocks of two machines may differ by this much.
 pub const LEEWAY: Duration = Duration::from_secs(60);
 
-/// HS256 wants a key no shorter than its hash (RFC 7518, 3.2).
-pub const SECRET_BYTES_MIN: usize = 32;
+/// As short as the contract's server takes it.
+pub const SECRET_BYTES_MIN: usize = 12;
+
+/// HS256 wants a key no shorter than its hash (RFC 7518, 3.2): a shorter one can be guessed.
+pub const SECRET_BYTES_GOOD: usize = 32;
 
 /// What signed tokens are signed with, in a type that does not print.
 #[derive(Clone, Deserialize)]
@@ -89,6 +93,15 @@ struct Payload {
 impl JwtSecret {
     pub fn is_long_enough(&self) -> bool {
         self.0.len() >= SECRET_BYTES_MIN
+    }
+
+    pub fn is_short(&self) -> bool {
+        self.0.len() < SECRET_BYTES_GOOD
+    }
+
+    /// Whether a text is the secret itself, compared in constant time.
+    pub fn is(&self, text: &str) -> bool {
+        bool::from(self.0.as_bytes().ct_eq(text.as_bytes()))
     }
 
     fn mac(&self) -> Hmac<Sha256> {

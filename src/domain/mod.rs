@@ -11,6 +11,7 @@ pub mod event_type;
 pub mod header;
 pub mod id;
 pub mod job;
+pub mod json_schema;
 pub mod jwt;
 pub mod merge;
 pub mod message;

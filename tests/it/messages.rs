@@ -54,7 +54,7 @@ async fn a_message_is_accepted_and_read_by_its_id_and_its_event_id() {
 
     let all = json!({
         "eventType": "a.b", "payload": {"k": [1, null]}, "eventId": "e-1", "channels": ["x", "y", "x"],
-        "payloadRetentionHours": 5, "tags": ["t", "u", "t"], "transformationsParams": {"headers": null},
+        "payloadRetentionHours": 720, "tags": ["t", "u", "t"], "transformationsParams": {"headers": null},
     });
     let one = server.post(MESSAGES, all).await.expect(202);
     assert_eq!(keys(&one), KEYS);
@@ -299,7 +299,7 @@ async fn what_is_wrong_with_a_message_is_told_at_once() {
             vec!["body.payloadRetentionHours"],
         ),
         (
-            json!({"eventType": "a", "payload": {}, "payloadRetentionHours": 24, "payloadRetentionPeriod": 5}),
+            json!({"eventType": "a", "payload": {}, "payloadRetentionHours": 720, "payloadRetentionPeriod": 30}),
             vec!["body.payloadRetentionHours"],
         ),
         (with("tags", json!([])), vec!["body.tags"]),

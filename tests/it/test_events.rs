@@ -271,7 +271,7 @@ async fn an_idempotency_key_that_comes_again_sends_nothing_more() {
             .await
             .expect(200);
         assert_eq!(post(body).await.expect(status), first);
-        let other = post(json!({ "eventType": "invoice.paid", "more": 1 })).await;
+        let other = post(json!({ "eventType": "invoice.paid", "payload": { "more": 1 } })).await;
         assert_error(&other, 409, "conflict");
         server.settle().await;
         assert_eq!(receiver.count(), before + 1);

@@ -1,0 +1,338 @@
+//! Names in a body that its type does not have: refused by name, never ignored.
+//!
+//! The known names are those of the type's own schema, nested objects too, so there is no second
+//! list to keep. Types refuse what they do not know while they are parsed (`deny_unknown_fields`),
+//! which costs nothing; only a body that was refused is looked through here, for all such names.
+
+use std::borrow::Cow;
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+use super::rules::wrong;
+use crate::error::{Invalid, Result};
+
+/// Problems told of one body: its sender does not need thousands.
+const PROBLEMS_MAX: usize = 50;
+
+/// No known name is as long as this.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Fields that promise something which postrider does not do, by the name of the body's schema. An
+/// answer that ignored one would be taken for the promise.
+const NOT_OFFERED: [(&str, &str, &str); 9] = [
+    (
+        "TokenIn",
+        "allowedIps",
+        "tokens that are limited to addresses",
+    ),
+    (
+        "TokenIn",
+        "scopes",
+        "scopes of tokens; `role` says what a token may do",
+    ),
+    (
+        "EndpointPatch",
+        "filter",
+        "filters on payloads; endpoints choose by `eventTypes` and `channels`",
+    ),
+    ("EndpointPatch", "ordered", "delivery in order"),
+    ("EndpointPatch", "transformation", "transformations"),
+    ("MessageIn", "orderingKey", "delivery in order"),
+    (
+        "MessageIn",
+        "headers",
+        "headers of single messages; endpoints have `headers`",
+    ),
+    ("BulkReplayIn", "dryRun", "trying a replay without sending"),
+    ("ReplayIn", "dryRun", "trying a replay without sending"),
+];
+
+/// What answers have and nobody can set.
+const SERVERS_OWN: [&str; 4] = ["id", "createdAt", "updatedAt", "version"];
+
+/// A field of answers that nobody can set, in a body: what is shown can be sent back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    is_given: bool,
+}
+
+impl Shown {
+    /// Refuses an id where something is made: it is not going to be that.
+    pub fn refuse(self) -> Result<()> {
+        let message = "is set by the server and cannot be sent; your own id is the uid";
+        match self.is_given {
+            true => Err(wrong(&["body", "id"], message)),
+            false => Ok(()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Shown {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Shown, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Shown { is_given: true })
+    }
+}
+
+impl JsonSchema for Shown {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Shown".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "Without effect: what an answer shows can be sent back.",
+            "x-without-effect": "The server sets it, and answers show it. Clients that read, change \
+                                 and write back send it; older SDKs send `version`.",
+        })
+    }
+}
+
+/// How strict a body is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// Every name must be known.
+    Known,
+    /// A surface whose clients may send what its document does not have: only a name that looks
+    /// like a misspelled one is refused.
+    NotMisspelled,
+}
+
+/// Everything in the JSON `text` that `T` has no field for, with its place behind `body`.
+pub fn unknown<T: JsonSchema>(text: &str, names: Names) -> Vec<Invalid> {
+    let Ok(value) = serde_json::from_str::<Value>(text) else {
+        return Vec::new();
+    };
+    let settings = SchemaSettings::draft2020_12().for_deserialize();
+    let generator = settings.with(|settings| settings.inline_subschemas = true);
+    let schema = generator.into_generator().into_root_schema_for::<T>();
+    let mut search = Search {
+        schema_name: T::schema_name().into_owned(),
+        names,
+        place: Vec::new(),
+        found: Vec::new(),
+    };
+    search.look(&value, &Schema::to_value(schema));
+    search.found
+}
+
+/// The known name that somebody meant who wrote `name`, where it is clear enough.
+pub fn misspelled<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > NAME_BYTES_MAX {
+        return None;
+    }
+    let plain = |name: &str| -> Vec<char> {
+        let letters = name.chars().filter(|c| !"-_".contains(*c));
+        letters.map(|c| c.to_ascii_lowercase()).collect()
+    };
+    let written = plain(name);
+    let rated = known.into_iter().filter_map(|one| {
+        let meant = plain(one);
+        let allowed = match meant.len().min(written.len()) {
+            0..4 => 0,
+            4..8 => 1,
+            _ => 2,
+        };
+        let distance = distance(&written, &meant);
+        (distance <= allowed).then_some((distance, one))
+    });
+    rated
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, one)| one)
+}
+
+/// How many letters must be put in, left out, replaced or swapped with their neighbour to make one
+/// of the other (optimal string alignment).
+fn distance(from: &[char], to: &[char]) -> usize {
+    let mut rows: Vec<Vec<usize>> = vec![(0..=to.len()).collect()];
+    for (i, a) in from.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in to.iter().enumerate() {
+            let mut least = (rows[i][j] + usize::from(a != b))
+                .min(rows[i][j + 1] + 1)
+                .min(row[j] + 1);
+            if i > 0 && j > 0 && *a == to[j - 1] && from[i - 1] == *b {
+                least = least.min(rows[i - 1][j - 1] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[from.len()][to.len()]
+}
+
+/// That a field is not known, and which one may be meant.
+pub fn not_known(meant: Option<&str>) -> String {
+    match meant {
+        Some(meant) => format!("there is no such field here; did you mean {meant}?"),
+        None => "there is no such field here".to_owned(),
+    }
+}
+
+struct Search {
+    schema_name: String,
+    names: Names,
+    /// Where the value stands that is looked at.
+    place: Vec<String>,
+    found: Vec<Invalid>,
+}
+
+impl Search {
+    fn look(&mut self, value: &Value, schema: &Value) {
+        match value {
+            Value::Object(object) => self.look_into(object, schema),
+            Value::Array(items) => {
+                if let Some(schema) = schema.get("items") {
+                    for (index, item) in items.iter().enumerate() {
+                        self.below(&index.to_string(), |search| search.look(item, schema));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn look_into(&mut self, object: &Map<String, Value>, schema: &Value) {
+        let Some(fields) = schema.get("properties").and_then(Value::as_object) else {
+            // Something or null.
+            let choices = ["anyOf", "oneOf"].into_iter();
+            let mut choices = choices
+                .filter_map(|name| schema.get(name)?.as_array())
+                .flatten();
+            if let Some(choice) = choices.find(|choice| choice.get("properties").is_some()) {
+                self.look_into(object, choice);
+            }
+            return;
+        };
+        for (name, value) in object {
+            if self.found.len() == PROBLEMS_MAX {
+                return;
+            }
+            match fields.get(name) {
+                Some(schema) => self.below(name, |search| search.look(value, schema)),
+                None => self.note(name, fields),
+            }
+        }
+    }
+
+    fn below(&mut self, name: &str, look: impl FnOnce(&mut Search)) {
+        self.place.push(name.to_owned());
+        look(self);
+        self.place.pop();
+    }
+
+    fn note(&mut self, name: &str, fields: &Map<String, Value>) {
+        let meant = misspelled(name, fields.keys().map(String::as_str));
+        if self.names == Names::NotMisspelled && meant.is_none() {
+            return;
+        }
+        let offered_elsewhere = NOT_OFFERED
+            .iter()
+            .find(|(body, field, _)| {
+                self.place.is_empty() && *body == self.schema_name && *field == name
+            })
+            .map(|(.., what)| what);
+        let (message, kind) = match offered_elsewhere {
+            Some(what) => (format!("postrider does not offer {what}"), "not_offered"),
+            None if SERVERS_OWN.contains(&name) => {
+                let message = "is set by the server and cannot be sent";
+                (message.to_owned(), "value_error.extra")
+            }
+            None => (not_known(meant), "value_error.extra"),
+        };
+        let place = ["body"]
+            .into_iter()
+            .chain(self.place.iter().map(String::as_str));
+        self.found.push(Invalid {
+            location: place.chain([name]).map(str::to_owned).collect(),
+            message,
+            kind,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+    use std::collections::BTreeMap;
+
+    #[derive(Deserialize, JsonSchema)]
+    #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+    #[derive(Default)]
+    #[allow(dead_code, reason = "only its schema is used")]
+    struct Outer {
+        throttle_rate: Option<u16>,
+        inner: Option<Inner>,
+        list: Vec<Inner>,
+        open: Option<BTreeMap<String, Value>>,
+    }
+
+    #[derive(Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "only its schema is used")]
+    struct Inner {
+        name: String,
+    }
+
+    fn found(text: &str, names: Names) -> Vec<(String, String)> {
+        let found = unknown::<Outer>(text, names).into_iter();
+        found
+            .map(|one| (one.location.join("."), one.message))
+            .collect()
+    }
+
+    #[test]
+    fn unknown_names_are_found_wherever_they_stand() {
+        let text = r#"{"trottleRate":1,"inner":{"name":"n","nmae":1},"list":[{"name":"n"},
+                       {"zip":1}],"open":{"anything":{"goes":1}},"id":"x","surprise":null}"#;
+        let expected = [
+            ("body.id", "is set by the server and cannot be sent"),
+            (
+                "body.inner.nmae",
+                "there is no such field here; did you mean name?",
+            ),
+            ("body.list.1.zip", "there is no such field here"),
+            ("body.surprise", "there is no such field here"),
+            (
+                "body.trottleRate",
+                "there is no such field here; did you mean throttleRate?",
+            ),
+        ];
+        let expected = expected.map(|(place, message)| (place.to_owned(), message.to_owned()));
+        assert_eq!(found(text, Names::Known), expected);
+        let misspelled = [expected[1].clone(), expected[4].clone()];
+        assert_eq!(found(text, Names::NotMisspelled), misspelled);
+        let many: Vec<String> = (0..200).map(|n| format!("\"x{n}\":1")).collect();
+        let many = format!("{{{}}}", many.join(","));
+        assert_eq!(found(&many, Names::Known).len(), PROBLEMS_MAX);
+    }
+
+    #[test]
+    fn a_name_is_meant_where_it_is_close() {
+        let known = ["throttleRate", "url", "uid", "eventTypes", "requestHeaders"];
+        for (name, meant) in [
+            ("trottleRate", Some("throttleRate")),
+            ("throttle_rate", Some("throttleRate")),
+            ("ThrottleRate", Some("throttleRate")),
+            ("eventType", Some("eventTypes")),
+            ("evnetTypes", Some("eventTypes")),
+            ("request_headers", Some("requestHeaders")),
+            ("URL", Some("url")),
+            ("uri", None),
+            ("id", None),
+            ("surprise", None),
+            ("", None),
+        ] {
+            assert_eq!(misspelled(name, known), meant, "{name}");
+        }
+        assert_eq!(misspelled(&"x".repeat(1 << 20), known), None);
+    }
+}

@@ -1,0 +1,455 @@
+//! Fields and parameters that are not known: refused by name, so that nobody relies on what is not
+//! done.
+
+use awc::http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Receiver, Server, assert_invalid};
+
+/// What a 422 says of the only thing that is wrong: its type and its message.
+#[track_caller]
+fn problem(answer: &Answer, place: &str) -> (String, String) {
+    assert_invalid(answer, &[place]);
+    let body = answer.json();
+    let text = |name: &str| body["detail"][0][name].as_str().unwrap().to_owned();
+    (text("type"), text("msg"))
+}
+
+/// An application `app`, and the path of an endpoint `ep` of it.
+async fn world(server: &Server) -> String {
+    let endpoint = json!({ "url": "http://a.test/", "uid": "ep" });
+    server.endpoint_of("app", endpoint).await;
+    "/api/v1/app/app/endpoint/ep".to_owned()
+}
+
+#[actix_web::test]
+async fn no_body_has_a_field_that_is_not_known() {
+    let server = Server::start().await;
+    let endpoint = world(&server).await;
+    let url = "http://a.test/";
+    let since = "2026-01-01T00:00:00Z";
+    for (method, path, body) in [
+        ("POST", "/api/v1/app", json!({ "name": "n" })),
+        ("PUT", "/api/v1/app/app", json!({ "name": "n" })),
+        ("PATCH", "/api/v1/app/app", json!({})),
+        ("POST", "/api/v1/app/app/endpoint", json!({ "url": url })),
+        ("PUT", &endpoint, json!({ "url": url })),
+        ("PATCH", &endpoint, json!({})),
+        (
+            "PUT",
+            &format!("{endpoint}/headers"),
+            json!({ "headers": {} }),
+        ),
+        (
+            "PATCH",
+            &format!("{endpoint}/headers"),
+            json!({ "headers": {} }),
+        ),
+        ("POST", &format!("{endpoint}/secret/rotate"), json!({})),
+        (
+            "POST",
+            &format!("{endpoint}/send-example"),
+            json!({ "eventType": "a" }),
+        ),
+        (
+            "POST",
+            &format!("{endpoint}/simulate"),
+            json!({ "eventType": "a" }),
+        ),
+        (
+            "POST",
+            &format!("{endpoint}/recover"),
+            json!({ "since": since }),
+        ),
+        (
+            "POST",
+            &format!("{endpoint}/replay-missing"),
+            json!({ "since": since }),
+        ),
+        (
+            "POST",
+            &format!("{endpoint}/bulk-replay"),
+            json!({ "since": since }),
+        ),
+        (
+            "POST",
+            "/api/v1/operational-webhook/endpoint",
+            json!({ "url": url }),
+        ),
+        (
+            "POST",
+            "/api/v1/event-type",
+            json!({ "name": "a", "description": "" }),
+        ),
+        ("PUT", "/api/v1/event-type/a", json!({ "description": "" })),
+        ("PATCH", "/api/v1/event-type/a", json!({})),
+        (
+            "POST",
+            "/api/v1/event-type/import/openapi",
+            json!({ "spec": {} }),
+        ),
+        (
+            "POST",
+            "/api/v1/app/app/msg",
+            json!({ "eventType": "a", "payload": {} }),
+        ),
+        (
+            "POST",
+            "/api/v1/app/app/msg/precheck/active",
+            json!({ "eventType": "a" }),
+        ),
+        (
+            "POST",
+            "/api/v1/token",
+            json!({ "name": "t", "role": "owner" }),
+        ),
+        ("POST", "/api/v1/app/app/token", json!({ "name": "t" })),
+        ("POST", "/api/v1/profile/standard/preview", json!({})),
+        ("POST", "/api/v1/auth/app-portal-access/app", json!({})),
+        ("POST", "/api/v1/auth/app/app/expire-all", json!({})),
+        (
+            "POST",
+            "/api/v1/stats/usage/app",
+            json!({ "since": since, "until": since }),
+        ),
+    ] {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let mut with_more: Value = body;
+        with_more["surprise"] = json!(1);
+        let sent = server.call(method.clone(), path, &[], Some(with_more.to_string()));
+        let (kind, message) = problem(&sent.await, "body.surprise");
+        let expected = ("value_error.extra", "there is no such field here");
+        assert_eq!(
+            (kind.as_str(), message.as_str()),
+            expected,
+            "{method} {path}"
+        );
+    }
+    // Within what a body has, too, and in each message of a batch.
+    let nested = json!({ "url": url, "basicAuth": { "username": "u", "passwort": "p" } });
+    let answer = server.patch(&endpoint, nested).await;
+    let (_, message) = problem(&answer, "body.basicAuth.passwort");
+    assert!(message.ends_with("did you mean password?"), "{message}");
+    let message = json!({ "eventType": "a", "payload": {}, "application": { "name": "n", "uid": "app", "rate": 1 } });
+    let answer = server.post("/api/v1/app/app/msg", message).await;
+    problem(&answer, "body.application.rate");
+    let batch = json!([{ "eventType": "a", "payload": {}, "eventid": "x" }]);
+    let answer = server.post("/api/v1/app/app/msg/batch", batch).await;
+    let (_, message) = problem(&answer, "body.0.eventid");
+    assert!(message.ends_with("did you mean eventId?"), "{message}");
+}
+
+#[actix_web::test]
+async fn what_is_open_by_its_nature_stays_so() {
+    let server = Server::start().await;
+    let receiver = Receiver::answering([200]).await;
+    let endpoint = json!({ "url": receiver.url(), "metadata": { "surprise": "1" }, "headers": { "X-Surprise": "1" } });
+    server.endpoint_of("app", endpoint).await;
+    let message = server
+        .publish("a", json!({ "surprise": { "trottleRate": 1 } }))
+        .await;
+    server.settle().await;
+    assert_eq!(server.outcomes(&message).await, ["delivered"]);
+}
+
+#[actix_web::test]
+async fn a_near_miss_says_what_may_be_meant() {
+    let server = Server::start().await;
+    let endpoint = world(&server).await;
+    for (name, meant) in [
+        ("trottleRate", "throttleRate"),
+        ("throttle_rate", "throttleRate"),
+        ("eventType", "eventTypes"),
+        ("ratelimit", "rateLimit"),
+    ] {
+        let answer = server.patch(&endpoint, json!({ name: 1 })).await;
+        let (_, message) = problem(&answer, &format!("body.{name}"));
+        assert_eq!(
+            message,
+            format!("there is no such field here; did you mean {meant}?")
+        );
+    }
+    // What is shown can be sent back; where something is made, its id is not to be chosen.
+    server
+        .patch(&endpoint, json!({ "createdAt": "x", "id": "y" }))
+        .await
+        .expect(200);
+    for (path, body) in [
+        ("/api/v1/app", json!({ "name": "n", "id": "mine" })),
+        (
+            "/api/v1/app/app/endpoint",
+            json!({ "url": "http://a.test/", "id": "mine" }),
+        ),
+    ] {
+        let (_, message) = problem(&server.post(path, body).await, "body.id");
+        assert_eq!(
+            message,
+            "is set by the server and cannot be sent; your own id is the uid"
+        );
+    }
+}
+
+#[actix_web::test]
+async fn what_promises_something_is_refused_as_not_offered() {
+    let server = Server::start().await;
+    let endpoint = world(&server).await;
+    let token = || json!({ "name": "t", "role": "owner" });
+    let message = || json!({ "eventType": "a", "payload": {} });
+    let replay = || json!({ "since": "2026-01-01T00:00:00Z" });
+    let bulk = format!("{endpoint}/bulk-replay");
+    for (path, body, name, value) in [
+        (
+            "/api/v1/token",
+            token(),
+            "allowedIps",
+            json!(["10.0.0.0/8"]),
+        ),
+        ("/api/v1/token", token(), "scopes", json!(["read"])),
+        (
+            "/api/v1/app/app/endpoint",
+            json!({ "url": "http://a.test/" }),
+            "filter",
+            json!("x"),
+        ),
+        (
+            "/api/v1/app/app/endpoint",
+            json!({ "url": "http://a.test/" }),
+            "ordered",
+            json!(true),
+        ),
+        ("/api/v1/app/app/msg", message(), "orderingKey", json!("k")),
+        (
+            "/api/v1/app/app/msg",
+            message(),
+            "headers",
+            json!({ "X-A": "1" }),
+        ),
+        (bulk.as_str(), replay(), "dryRun", json!(true)),
+        // Sooner than the operator has it: what is to be gone would still be there.
+        (
+            "/api/v1/app/app/msg",
+            message(),
+            "payloadRetentionHours",
+            json!(1),
+        ),
+        (
+            "/api/v1/app/app/msg",
+            message(),
+            "payloadRetentionPeriod",
+            json!(5),
+        ),
+    ] {
+        let mut body = body;
+        body[name] = value;
+        let answer = server.post(path, body).await;
+        let (kind, said) = problem(&answer, &format!("body.{name}"));
+        assert_eq!(kind, "not_offered", "{name}");
+        assert!(said.starts_with("postrider does not offer "), "{said}");
+    }
+    assert_eq!(
+        server.get("/api/v1/app/app/msg").await.json()["data"],
+        json!([])
+    );
+    assert_eq!(
+        server.get("/api/v1/background-task").await.json()["data"],
+        json!([])
+    );
+
+    let own =
+        json!({ "url": "http://a.test/", "channels": ["c"], "profile": "github", "method": "PUT" });
+    let answer = server
+        .post("/api/v1/operational-webhook/endpoint", own)
+        .await;
+    assert_invalid(&answer, &["body.channels", "body.profile", "body.method"]);
+}
+
+/// Fields that are taken and ignored, with the reason: they only tune what is so anyway.
+#[actix_web::test]
+async fn the_fields_without_effect_are_these() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let document = server.get("/openapi.json").await.expect(200);
+    let mut found = Vec::new();
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        let Some(fields) = schema["properties"].as_object() else {
+            continue;
+        };
+        for (field, schema) in fields {
+            if let Some(reason) = schema["x-without-effect"].as_str() {
+                assert!(!reason.is_empty());
+                found.push(format!("{name}.{field}"));
+            }
+        }
+    }
+    let names = |schema: &str, fields: &[&str]| -> Vec<String> {
+        fields
+            .iter()
+            .map(|field| format!("{schema}.{field}"))
+            .collect()
+    };
+    let of_endpoints = [
+        "authHeaderNames",
+        "createdAt",
+        "id",
+        "updatedAt",
+        "version",
+        "warnings",
+    ];
+    let expected = [
+        names("ApplicationIn", &["createdAt", "id", "updatedAt"]),
+        names("ApplicationPatch", &["createdAt", "id", "updatedAt"]),
+        names("EndpointIn", &of_endpoints),
+        names("EndpointPatch", &of_endpoints),
+        names("EventTypeIn", &["createdAt", "updatedAt"]),
+        names("EventTypePatch", &["createdAt", "updatedAt"]),
+        names("EventTypeUpdate", &["createdAt", "updatedAt"]),
+        names(
+            "MessageIn",
+            &["payloadRetentionHours", "payloadRetentionPeriod"],
+        ),
+        names("OperationalWebhookEndpointIn", &of_endpoints),
+    ];
+    found.sort();
+    assert_eq!(found, expected.concat());
+    for (name, value) in [
+        ("payloadRetentionPeriod", 30),
+        ("payloadRetentionPeriod", 90),
+        ("payloadRetentionHours", 720),
+    ] {
+        let body = json!({ "eventType": "a", "payload": {}, name: value });
+        server.post("/api/v1/app/app/msg", body).await.expect(202);
+    }
+}
+
+#[actix_web::test]
+async fn an_unknown_parameter_is_refused_where_the_route_is_ours() {
+    let server = Server::start().await;
+    let endpoint = world(&server).await;
+    for path in [
+        "/api/v1/token?surprise=1",
+        "/api/v1/profile?surprise",
+        "/api/v1/channel?surprise=1",
+        "/api/v1/lane?surprise=",
+        "/api/v1/status?surprise=1",
+        "/api/v1/session?surprise=1",
+        "/api/v1/app/app/token?surprise=1",
+        &format!("{endpoint}/attempt-series?surprise=1"),
+    ] {
+        problem(&server.get(path).await, "query.surprise");
+    }
+    let (_, message) = problem(&server.get("/api/v1/token?limt=1").await, "query.limt");
+    assert_eq!(
+        message,
+        "there is no such parameter here; did you mean limit?"
+    );
+    server.get("/api/v1/token?limit=1").await.expect(200);
+    // Clients of the contract may be newer than this.
+    for path in [
+        "/api/v1/app?surprise=1",
+        "/api/v1/app/app/msg?surprise=1",
+        "/api/v1/health?surprise=1",
+    ] {
+        server.get(path).await.expect(200);
+    }
+}
+
+#[actix_web::test]
+async fn the_older_name_of_the_rate_is_taken_everywhere() {
+    let server = Server::start().await;
+    let endpoint = world(&server).await;
+    for (path, whole) in [
+        ("/api/v1/app", json!({ "name": "n", "uid": "rated" })),
+        (
+            "/api/v1/app/app/endpoint",
+            json!({ "url": "http://a.test/", "uid": "rated" }),
+        ),
+    ] {
+        let one = format!("{path}/rated");
+        let with = |name: &str, value: Value| {
+            let mut body = whole.clone();
+            body[name] = value;
+            body
+        };
+        let made = server
+            .post(path, with("rateLimit", json!(3)))
+            .await
+            .expect(201);
+        assert_eq!(made["throttleRate"], 3, "{made}");
+        let put = server
+            .put(&one, with("rateLimit", json!(4)))
+            .await
+            .expect(200);
+        assert_eq!(put["throttleRate"], 4);
+        let patched = server
+            .patch(&one, json!({ "rateLimit": 5 }))
+            .await
+            .expect(200);
+        assert_eq!(patched["throttleRate"], 5);
+        let both = server
+            .patch(&one, json!({ "rateLimit": 6, "throttleRate": 6 }))
+            .await;
+        assert_eq!(both.expect(200)["throttleRate"], 6);
+        let differing = json!({ "rateLimit": 6, "throttleRate": 7 });
+        assert_invalid(&server.patch(&one, differing).await, &["body.rateLimit"]);
+        let mut differing = with("rateLimit", json!(6));
+        differing["throttleRate"] = json!(7);
+        assert_invalid(&server.put(&one, differing).await, &["body.rateLimit"]);
+        let cleared = server
+            .patch(&one, json!({ "rateLimit": null }))
+            .await
+            .expect(200);
+        assert_eq!(cleared.get("throttleRate"), None);
+        assert_invalid(
+            &server.patch(&one, json!({ "rateLimit": 0 })).await,
+            &["body.rateLimit"],
+        );
+    }
+    let _ = endpoint;
+}
+
+#[actix_web::test]
+async fn an_event_type_keeps_the_name_in_its_path() {
+    let server = Server::start().await;
+    let body = json!({ "name": "a", "description": "" });
+    server
+        .put("/api/v1/event-type/a", body.clone())
+        .await
+        .expect(201);
+    server
+        .patch("/api/v1/event-type/a", body.clone())
+        .await
+        .expect(200);
+    for answer in [
+        server.put("/api/v1/event-type/b", body.clone()).await,
+        server
+            .patch("/api/v1/event-type/a", json!({ "name": "c" }))
+            .await,
+    ] {
+        assert_invalid(&answer, &["body.name"]);
+    }
+}
+
+/// What clients of other systems send along is theirs; what looks misspelled is told.
+#[actix_web::test]
+async fn other_systems_surfaces_refuse_only_what_looks_misspelled() {
+    let server = Server::start().await;
+    server.application("7").await;
+    let body = json!({ "name": "CREATE", "description": "" });
+    server.post("/api/v1/event-type", body).await.expect(201);
+    let path = "/api/v3/project_templates/7/webhook_endpoints";
+    let webhook = |name: &str, value: Value| {
+        let mut fields = json!({ "target_url": "http://a.test/", "event": "CREATE", "username": "u", "password": "p" });
+        fields[name] = value;
+        json!({ "webhookEndpoint": fields })
+    };
+    let made = server.post(path, webhook("id", json!(3))).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let refused = server
+        .post(path, webhook("request_headers", json!({ "X-A": "1" })))
+        .await;
+    assert_eq!(refused.status, 422);
+    assert_eq!(
+        refused.json(),
+        json!({ "errors": ["request_headers: there is no such field here; did you mean requestHeaders?"] })
+    );
+}
