@@ -69,7 +69,7 @@ const button = (page, name, options = {}) => page.getByRole("button", { name, ..
 const link = (page, name, options = {}) => page.getByRole("link", { name, ...options });
 const dialog = (page) => page.getByRole("dialog");
 const group = (page, name) => page.getByRole("group", { name, exact: true });
-const everything = (page, of) => group(page, of).getByRole("switch", { name: "Send Me Everything" });
+const everything = (page, of) => group(page, of).getByRole("switch");
 const region = (page, name) => page.getByRole("region", { name, exact: true });
 
 /** The one endpoint that the customer has, as the API shows it. */

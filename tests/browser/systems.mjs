@@ -29,7 +29,7 @@ const heading = (page, name, level = 1) => page.getByRole("heading", { level, na
 const button = (page, name, options = {}) => page.getByRole("button", { name, ...options });
 const link = (page, name, options = {}) => page.getByRole("link", { name, ...options });
 const group = (page, name) => page.getByRole("group", { name, exact: true });
-const everything = (page, of) => group(page, of).getByRole("switch", { name: "Send Me Everything" });
+const everything = (page, of) => group(page, of).getByRole("switch");
 const urlField = (page) => page.getByLabel("URL", { exact: true });
 
 /** The message that a system's example publishes, byte for byte. */

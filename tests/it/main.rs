@@ -37,6 +37,7 @@ mod ocrolus;
 mod okhi;
 mod openapi;
 mod operational;
+mod origins;
 mod ovation;
 mod ovcode;
 mod payloads;
