@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use actix_rt::net::TcpStream;
 use actix_web::dev::ServerHandle;
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::middleware::DefaultHeaders;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -168,6 +170,9 @@ impl Server {
         let app = move || {
             let cors = cors.clone();
             App::new()
+                // Answers hold what is not to be kept by anybody between; files of the pages say
+                // themselves how long they are good.
+                .wrap(DefaultHeaders::new().add((CACHE_CONTROL, "no-store")))
                 .wrap_fn(move |request, service| {
                     let path = request.path().to_owned();
                     let answer = cors.around(request, service);

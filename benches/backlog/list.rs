@@ -218,6 +218,7 @@ fn register(store: &Store, at: Timestamp) -> (ApplicationId, Arc<Endpoint>) {
         auth_headers: Default::default(),
         retry: None,
         timeout_seconds: None,
+        open_headers: Default::default(),
     };
     let id = application.id;
     let kept = endpoint.clone();

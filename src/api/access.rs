@@ -26,6 +26,8 @@ use crate::store::catalog::ApplicationEntry;
 use crate::store::{Catalog, Change};
 
 const FORBIDDEN: Error = Error::Forbidden("this token may not do that");
+const NOT_GRANTED: Error =
+    Error::Forbidden("this token was not granted the application, so it makes no endpoints there");
 
 /// What a request wants to do, as far as permission goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +40,8 @@ pub enum Action {
     ChangeEventTypes,
     Publish,
     ReadEndpoints,
-    /// Create, update, delete.
+    CreateEndpoints,
+    /// Update, delete.
     ChangeEndpoints,
     ReadSecrets,
     /// Rotate.
@@ -75,7 +78,7 @@ pub enum Action {
 
 impl Action {
     /// All of them, with the names by which pages are told what to show.
-    pub const ALL: [(Action, &str); 25] = [
+    pub const ALL: [(Action, &str); 26] = [
         (Action::ListApplications, "listApplications"),
         (Action::ChangeApplications, "changeApplications"),
         (Action::ReadApplication, "readApplication"),
@@ -83,6 +86,7 @@ impl Action {
         (Action::ChangeEventTypes, "changeEventTypes"),
         (Action::Publish, "publish"),
         (Action::ReadEndpoints, "readEndpoints"),
+        (Action::CreateEndpoints, "createEndpoints"),
         (Action::ChangeEndpoints, "changeEndpoints"),
         (Action::ReadSecrets, "readSecrets"),
         (Action::ChangeSecrets, "changeSecrets"),
@@ -110,7 +114,8 @@ enum Permit {
     Everywhere,
     /// Within the caller's own application.
     Own,
-    /// The endpoints that were granted to the caller, and what was sent to them.
+    /// The endpoints that were granted to the caller, with their applications, and what was sent to
+    /// them; new ones in applications that were granted.
     Granted,
     /// The tokens of webhook users.
     Users,
@@ -131,11 +136,12 @@ fn permit(role: Role, action: Action) -> Permit {
         //                            owner       publisher   admin       user        application
         Action::ListApplications => [Everywhere, Never, Everywhere, Never, Never],
         Action::ChangeApplications => [Everywhere, Never, Never, Never, Never],
-        Action::ReadApplication => [Everywhere, Everywhere, Everywhere, Everywhere, Own],
+        Action::ReadApplication => [Everywhere, Everywhere, Everywhere, Granted, Own],
         Action::ReadEventTypes => [Everywhere, Everywhere, Everywhere, Everywhere, Everywhere],
         Action::ChangeEventTypes => [Everywhere, Never, Never, Never, Never],
         Action::Publish => [Everywhere, Everywhere, Never, Never, Never],
         Action::ReadEndpoints => [Everywhere, Never, Everywhere, Granted, Own],
+        Action::CreateEndpoints => [Everywhere, Never, Everywhere, Granted, Own],
         Action::ChangeEndpoints => [Everywhere, Never, Everywhere, Granted, Own],
         Action::ReadSecrets => [Everywhere, Never, Everywhere, Granted, Own],
         Action::ChangeSecrets => [Everywhere, Never, Everywhere, Granted, Own],
@@ -169,7 +175,7 @@ fn session_may(capabilities: Capabilities, action: Action) -> bool {
         | Action::ReadEndpoints
         | Action::ReadHistory
         | Action::ReadJobs => true,
-        Action::ChangeEndpoints => has_one_of(&[ManageEndpoint]),
+        Action::CreateEndpoints | Action::ChangeEndpoints => has_one_of(&[ManageEndpoint]),
         Action::ReadSecrets => {
             has_one_of(&[ViewEndpointSecret, ManageEndpointSecret, ManageEndpoint])
         }
@@ -243,6 +249,12 @@ impl Caller {
             (None, Credential::Token(id) | Credential::Session(id, _)) => Payer::Token(id),
             (None, Credential::Signed { .. }) => Payer::Organisation(self.organisation),
         }
+    }
+
+    /// Whether secrets stay with an endpoint that the caller gives another origin: those of the
+    /// platform's people do, who deal with everybody's.
+    pub fn keeps_secrets(&self) -> bool {
+        matches!(self.role, Role::Owner | Role::WebhookAdmin)
     }
 
     /// The token whose holder sees other things than others with the same role do.
@@ -319,12 +331,37 @@ impl Caller {
     ) -> Result<&'a Arc<ApplicationEntry>> {
         let entry = catalog
             .application(self.organisation, id_or_uid)
-            .filter(|entry| self.sees(entry.application.id))
+            .filter(|entry| self.sees_application(catalog, entry))
             .ok_or(Error::NotFound("application"))?;
         match self.permit(action) {
             Permit::Never => Err(FORBIDDEN),
+            Permit::Granted
+                if action == Action::CreateEndpoints
+                    && !self.is_granted(catalog, entry.application.id) =>
+            {
+                Err(NOT_GRANTED)
+            }
             _ => Ok(entry),
         }
+    }
+
+    fn sees_application(&self, catalog: &Catalog, entry: &ApplicationEntry) -> bool {
+        let id = entry.application.id;
+        let is_user = self.role == Role::WebhookUser;
+        match is_user && !self.is_granted(catalog, id) {
+            true => {
+                let mut endpoints = entry.endpoints.iter();
+                endpoints.any(|endpoint| self.sees_endpoint(catalog, endpoint))
+            }
+            false => self.sees(id),
+        }
+    }
+
+    /// Whether a webhook user may make endpoints in the application.
+    pub fn is_granted(&self, catalog: &Catalog, application: ApplicationId) -> bool {
+        let token = self.token(catalog);
+        let granted = token.and_then(|token| token.applications.as_ref());
+        granted.is_some_and(|granted| granted.contains(&application))
     }
 
     /// The endpoint to do this with: both by id or uid.
@@ -420,7 +457,7 @@ impl Caller {
 
     /// What makes a new endpoint: the endpoint, and its grant to a caller that sees no others.
     pub fn creation(&self, catalog: &Catalog, endpoint: Endpoint) -> Result<Vec<Change>> {
-        let grant = match self.permit(Action::ChangeEndpoints) {
+        let grant = match self.permit(Action::CreateEndpoints) {
             Permit::Granted => {
                 // A token that was revoked a moment ago must not come back.
                 let token = self.token(catalog).ok_or(Error::Unauthenticated)?;
@@ -555,6 +592,7 @@ mod tests {
                 (ReadApplication, Everywhere),
                 (ReadEventTypes, Everywhere),
                 (ReadEndpoints, Everywhere),
+                (CreateEndpoints, Everywhere),
                 (ChangeEndpoints, Everywhere),
                 (ReadSecrets, Everywhere),
                 (ChangeSecrets, Everywhere),
@@ -567,9 +605,10 @@ mod tests {
                 (ReadLanes, Everywhere),
             ],
             Role::WebhookUser => vec![
-                (ReadApplication, Everywhere),
+                (ReadApplication, Granted),
                 (ReadEventTypes, Everywhere),
                 (ReadEndpoints, Granted),
+                (CreateEndpoints, Granted),
                 (ChangeEndpoints, Granted),
                 (ReadSecrets, Granted),
                 (ChangeSecrets, Granted),
@@ -581,6 +620,7 @@ mod tests {
                 (ReadApplication, Own),
                 (ReadEventTypes, Everywhere),
                 (ReadEndpoints, Own),
+                (CreateEndpoints, Own),
                 (ChangeEndpoints, Own),
                 (ReadSecrets, Own),
                 (ChangeSecrets, Own),
@@ -611,12 +651,13 @@ mod tests {
             ReadHistory,
             ReadJobs,
         ];
-        const ROLE: [Action; 11] = [
+        const ROLE: [Action; 12] = [
             ReadApplication,
             ReadEventTypes,
             ReadEndpoints,
             ReadHistory,
             ReadJobs,
+            CreateEndpoints,
             ChangeEndpoints,
             ReadSecrets,
             ChangeSecrets,
@@ -646,11 +687,12 @@ mod tests {
             (vec![CreateAttempts], vec![SendAgain, SendMissing]),
             (
                 vec![ManageEndpoint],
-                vec![ChangeEndpoints, ReadSecrets, ChangeSecrets],
+                vec![CreateEndpoints, ChangeEndpoints, ReadSecrets, ChangeSecrets],
             ),
             (
                 vec![ManageEndpoint, CreateAttempts],
                 vec![
+                    CreateEndpoints,
                     ChangeEndpoints,
                     ReadSecrets,
                     ChangeSecrets,

@@ -171,6 +171,11 @@ fn signed(
         .subject
         .application
         .and_then(|id| catalog.application_by_id(id));
+    let organisation = claims.subject.organisation;
+    if application.is_some_and(|entry| entry.application.organisation != organisation) {
+        // Whoever signed it took one organisation's application for another's.
+        return None;
+    }
     let is_ended = application.is_some_and(|entry| {
         let application = &entry.application;
         !application.takes_token_issued_at(claims.issued_at, now)

@@ -13,12 +13,14 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
+use super::endpoint_origin::{Carried, Given};
 use super::endpoint_rules::{
     Named, check_headers, check_method, check_timeout, check_url, method_of, profile_name,
     profile_of, settle_secrets,
 };
 use super::extract::{Patch, answered, text};
 use super::fields::Shown;
+use super::ovation;
 use super::retry::Retry;
 use super::rules::{
     CHANNEL_NAME_MAX, DESCRIPTION_BYTES_MAX, EVENT_TYPE_NAME_MAX, EVENT_TYPES_PER_ENDPOINT_MAX,
@@ -48,7 +50,9 @@ pub struct EndpointIn {
     #[schemars(length(min = 1, max = 256), regex(pattern = NAME_PATTERN))]
     pub uid: Patch<String>,
     /// Where messages are sent: http or https, of at most 2 KiB. Credentials in it become
-    /// `basicAuth`.
+    /// `basicAuth`. Where another scheme, host or port is given, owners and webhook admins keep
+    /// Basic authentication and secret headers and get `warnings`; others get a 422 that names each
+    /// one to enter again or to clear with null.
     #[schemars(with = "String", extend("format" = "uri"))]
     pub url: Patch<String>,
     #[schemars(with = "String", length(max = DESCRIPTION_BYTES_MAX))]
@@ -85,7 +89,8 @@ pub struct EndpointIn {
     #[schemars(range(min = 1))]
     pub rate_limit: Patch<u16>,
     /// What requests are signed with; the profile says which texts are taken. One is made up where
-    /// a new endpoint has none. A change to it ends the old one at once: rotate it instead.
+    /// a new endpoint has none. A change to it ends the old one at once, and counts only with
+    /// another profile, or another origin that the secret itself is sent to: rotate it instead.
     pub secret: Patch<String>,
     /// Sent along with every request. A value whose name says that it is sensitive is not shown
     /// again. Replaced as a whole; null in place of a value keeps the one that is there.
@@ -153,6 +158,8 @@ pub struct Checked {
     profile: Patch<String>,
     /// The profiles that may be chosen, where not all are.
     pub offered: Option<Vec<String>>,
+    /// The caller's secrets stay where the URL's origin changes: it deals with all of them anyway.
+    pub keeps_secrets: bool,
     method: Patch<Method>,
     retry: Patch<RetrySchedule>,
     timeout_seconds: Patch<u32>,
@@ -265,6 +272,7 @@ impl EndpointIn {
             basic_auth: self.basic_auth,
             profile: self.profile,
             offered: None,
+            keeps_secrets: false,
             method,
             retry,
             timeout_seconds: self.timeout_seconds,
@@ -273,10 +281,30 @@ impl EndpointIn {
 }
 
 impl Checked {
-    /// Changes what the body names, or says everything that is wrong; the endpoint is of no use
-    /// then.
-    pub fn apply_to(self, endpoint: &mut Endpoint, config: &Config, now: Timestamp) -> Result<()> {
+    /// Changes what the body names and tells what to beware of, or says everything that is wrong;
+    /// the endpoint is of no use then.
+    pub fn apply_to(
+        self,
+        endpoint: &mut Endpoint,
+        config: &Config,
+        now: Timestamp,
+    ) -> Result<Vec<String>> {
+        let carried = self.carried(endpoint, config);
+        let before = endpoint.clone();
+        let given = Given {
+            basic_auth: self.basic_auth != Patch::Absent
+                || self.url.as_ref().is_some_and(Target::has_credentials),
+            headers: self.headers != Patch::Absent,
+            auth_headers: self.auth_headers != Patch::Absent,
+            secret: self.secret.is_some(),
+        };
         let mut problems = self.problems;
+        if !self.keeps_secrets {
+            carried.refuse(&mut problems, given);
+            carried.forget(endpoint);
+        } else if carried.secret && given.secret {
+            endpoint.secrets.clear();
+        }
         let named = Named {
             profile: self.profile != Patch::Absent,
             method: self.method != Patch::Absent,
@@ -295,20 +323,20 @@ impl Checked {
         self.metadata.apply_to(&mut endpoint.metadata);
         self.throttle_rate
             .apply_to_optional(&mut endpoint.throttle_rate);
-        replace_headers(
-            &mut problems,
-            "headers",
-            self.headers,
-            &mut endpoint.headers,
-        );
+        let mut headers = endpoint.headers.clone();
+        let (given, carried_ones) = (self.headers, &carried.headers);
+        replace_headers(&mut problems, "headers", given, &mut headers, carried_ones);
         let auth_headers = &mut endpoint.auth_headers;
+        let (given, carried_ones) = (self.auth_headers, &carried.auth_headers);
         replace_headers(
             &mut problems,
             "authHeaders",
-            self.auth_headers,
+            given,
             auth_headers,
+            carried_ones,
         );
         self.profile.apply_to_optional(&mut endpoint.profile);
+        endpoint.set_headers(headers, profile_name(endpoint, config) == ovation::PROFILE);
         self.method.apply_to_optional(&mut endpoint.method);
         self.retry.apply_to_optional(&mut endpoint.retry);
         self.timeout_seconds
@@ -329,16 +357,29 @@ impl Checked {
             }
             None => {}
         }
-        problems.done()
+        problems.done()?;
+        Ok(carried.warnings(&before, endpoint))
+    }
+
+    fn carried(&self, endpoint: &Endpoint, config: &Config) -> Carried {
+        let profile = match &self.profile {
+            Patch::Absent => endpoint.profile.as_deref(),
+            Patch::Null => None,
+            Patch::Set(name) => Some(name.as_str()),
+        };
+        let url = self.url.as_ref().map(|target| &target.url);
+        Carried::of(endpoint, url, config.profile(profile), config)
     }
 }
 
-/// Replaces headers as a whole; one without a value keeps what it has, which callers may not see.
+/// Replaces headers as a whole; one without a value keeps what it has, which callers may not see. Of
+/// those that were forgotten none is left to keep: they go.
 fn replace_headers(
     problems: &mut Problems,
     field: &str,
     named: Patch<BTreeMap<String, Option<String>>>,
     headers: &mut BTreeMap<String, String>,
+    forgotten: &[String],
 ) {
     let named = match named {
         Patch::Absent => return,
@@ -349,6 +390,7 @@ fn replace_headers(
     for (name, value) in named {
         match value.or_else(|| before.remove(&name)) {
             Some(value) => drop(headers.insert(name, value)),
+            None if forgotten.iter().any(|one| one.eq_ignore_ascii_case(&name)) => {}
             None => {
                 let message = "needs a value: there is none to keep";
                 problems.add(&["body", field, &name], message);
@@ -429,11 +471,11 @@ pub struct EndpointOut<'a> {
     /// Those that are not sensitive.
     headers: BTreeMap<&'a str, &'a str>,
     auth_header_names: Vec<&'a str>,
-    /// Only in answers to a change: what was taken and may not be meant, such as a filter with an
-    /// event type that nobody has registered.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// Only in answers to a change: what to beware of after it, and what was taken and may not be
+    /// meant, such as a filter with an event type that nobody has registered.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
     #[schemars(default)]
-    warnings: Vec<String>,
+    warnings: &'a [String],
 }
 
 /// The password is never shown.
@@ -472,22 +514,17 @@ impl<'a> EndpointOut<'a> {
                 .filter(is_shown)
                 .map(|(name, value)| (name.as_str(), value.as_str()))
                 .collect(),
-            warnings: Vec::new(),
             auth_header_names: endpoint.auth_headers.keys().map(String::as_str).collect(),
+            warnings: &[],
         }
     }
 }
 
-pub fn shown(status: StatusCode, endpoint: &Endpoint, config: &Config) -> Answered {
-    answered(status, &EndpointOut::new(endpoint, config))
-}
-
-/// The same after a change, with what its caller may not have meant.
-pub fn shown_changed(
+pub fn shown(
     status: StatusCode,
     endpoint: &Endpoint,
     config: &Config,
-    warnings: Vec<String>,
+    warnings: &[String],
 ) -> Answered {
     let shown = EndpointOut {
         warnings,
@@ -546,7 +583,7 @@ mod tests {
         endpoint.auth_headers = headers("X-Whatever", "s3cret-3");
         endpoint.profile = Some("ioffice".to_owned());
         let config = config();
-        let answer = shown(StatusCode::OK, &endpoint, &config);
+        let answer = shown(StatusCode::OK, &endpoint, &config, &[]);
         let text = String::from_utf8(answer.body).unwrap();
         for hidden in ["s3cret", "whsec_"] {
             assert!(!text.contains(hidden), "{text}");

@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Context;
 use super::access::{Action, Caller};
-use super::endpoint_rules::{Named, check_headers};
+use super::endpoint_rules::{Named, check_headers, profile_name};
 use super::endpoints::{change, named};
 use super::error::Failure;
 use super::extract::{Body, json, no_content};
 use super::operation::Operation;
+use super::ovation;
 use super::rules::{Problems, missing};
 use crate::config::Config;
 use crate::domain::endpoint::{Endpoint, is_sensitive};
@@ -102,8 +103,7 @@ pub async fn put(
     };
     let config = Arc::clone(&context.config);
     change(&request, &context, caller, action, move |endpoint| {
-        endpoint.headers = headers;
-        refuse_headers(endpoint, &config)
+        set_headers(endpoint, headers, &config)
     })
     .await?;
     Ok(no_content())
@@ -138,21 +138,28 @@ pub async fn patch(
     }
     let config = Arc::clone(&context.config);
     change(&request, &context, caller, action, move |endpoint| {
-        change_headers(&mut endpoint.headers, changes);
-        refuse_headers(endpoint, &config)
+        let mut headers = endpoint.headers.clone();
+        change_headers(&mut headers, changes);
+        set_headers(endpoint, headers, &config)
     })
     .await?;
     Ok(no_content())
 }
 
-fn refuse_headers(endpoint: &Endpoint, config: &Config) -> Result<()> {
+fn set_headers(
+    endpoint: &mut Endpoint,
+    headers: BTreeMap<String, String>,
+    config: &Config,
+) -> Result<Vec<String>> {
+    let open = profile_name(endpoint, config) == ovation::PROFILE;
+    endpoint.set_headers(headers, open);
     let mut problems = Problems::default();
     let named = Named {
         headers: true,
         ..Named::default()
     };
     check_headers(&mut problems, endpoint, config, named);
-    problems.done()
+    problems.done().map(|()| Vec::new())
 }
 
 /// Sets and removes headers by name, whatever its case.

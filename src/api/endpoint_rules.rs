@@ -235,6 +235,7 @@ pub fn blank(application: &Application, number: u64, now: Timestamp) -> Endpoint
         auth_headers: BTreeMap::new(),
         retry: None,
         timeout_seconds: None,
+        open_headers: Default::default(),
     }
 }
 

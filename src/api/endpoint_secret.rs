@@ -159,7 +159,7 @@ pub async fn rotate(
         }
         let secrets = std::mem::take(&mut endpoint.secrets);
         endpoint.secrets = rotated(secrets, secret, grace, now)?;
-        Ok(())
+        Ok(Vec::new())
     })
     .await?;
     if older_clients::is_strict(&request) {

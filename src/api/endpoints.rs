@@ -12,9 +12,7 @@ use serde_json::json as value;
 
 use super::Context;
 use super::access::{Action, Caller, Credential};
-use super::endpoint_body::{
-    Checked, EndpointIn, EndpointOut, Kind, WholeEndpointIn, reset, shown, shown_changed,
-};
+use super::endpoint_body::{Checked, EndpointIn, EndpointOut, Kind, WholeEndpointIn, reset, shown};
 use super::endpoint_rules::{
     NOT_FOUND, blank, refuse_archived_types, refuse_taken_uid, refuse_too_many, unregistered_types,
 };
@@ -142,7 +140,7 @@ pub async fn create(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     let owner = Owner::of(&request);
-    owner.reachable(&context, &caller)?;
+    owner.reachable(&context, &caller, Action::CreateEndpoints)?;
     body.json::<EndpointIn>()?.id.refuse()?;
     let input = owner.input(&caller, &body, Kind::Whole, &context)?;
     let once = once(&request, &caller, &body)?;
@@ -151,14 +149,15 @@ pub async fn create(
     let answer = context
         .store
         .change_once(once, move |catalog| {
-            let (entry, made) = owner.entry_for_new(&caller, catalog, now)?;
+            let (entry, made) =
+                owner.entry_for_new(&caller, catalog, Action::CreateEndpoints, now)?;
             let mut endpoint = owner.blank(&entry, catalog, now);
-            input.apply_to(&mut endpoint, &config, now)?;
+            let mut warnings = input.apply_to(&mut endpoint, &config, now)?;
             refuse_too_many(&entry, owner.endpoints_max(&config))?;
             refuse_taken_uid(&entry, &endpoint)?;
             owner.refuse_types(catalog, None, &endpoint)?;
-            let warnings = owner.warnings(catalog, &endpoint);
-            let answer = shown_changed(StatusCode::CREATED, &endpoint, &config, warnings);
+            warnings.extend(owner.warnings(catalog, &endpoint));
+            let answer = shown(StatusCode::CREATED, &endpoint, &config, &warnings);
             let creation = caller.creation(catalog, endpoint)?;
             Ok((made.into_iter().chain(creation).collect(), answer))
         })
@@ -264,9 +263,10 @@ impl Owner {
         &self,
         caller: &Caller,
         catalog: &Catalog,
+        action: Action,
         now: Timestamp,
     ) -> Result<(Arc<ApplicationEntry>, Option<Change>)> {
-        if let Some(entry) = self.entry(caller, catalog, Action::ChangeEndpoints)? {
+        if let Some(entry) = self.entry(caller, catalog, action)? {
             return Ok((Arc::clone(entry), None));
         }
         let application = Application::operational(caller.organisation, now);
@@ -294,10 +294,9 @@ impl Owner {
     }
 
     /// Who may not deal with these endpoints hears that before what is wrong with the body.
-    fn reachable(&self, context: &Context, caller: &Caller) -> Result<()> {
+    fn reachable(&self, context: &Context, caller: &Caller, action: Action) -> Result<()> {
         let catalog = context.store.catalog();
-        self.entry(caller, &catalog, Action::ChangeEndpoints)
-            .map(|_| ())
+        self.entry(caller, &catalog, action).map(|_| ())
     }
 
     fn input(
@@ -312,6 +311,7 @@ impl Owner {
             input.refuse_not_operational()?;
         }
         let mut checked = input.checked(kind, context);
+        checked.keeps_secrets = caller.keeps_secrets();
         if let Credential::Session(..) = caller.credential() {
             checked.offered = Some(context.config.offered_profiles(true));
         }
@@ -391,7 +391,8 @@ pub async fn get(
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     let endpoint = named(&context, &caller, &request, Action::ReadEndpoints)?;
-    Ok(respond(shown(StatusCode::OK, &endpoint, &context.config)))
+    let shown = shown(StatusCode::OK, &endpoint, &context.config, &[]);
+    Ok(respond(shown))
 }
 
 /// Replaces an endpoint, or creates one with the uid in the path. A uid that the path names and
@@ -404,7 +405,7 @@ pub async fn put(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     let owner = Owner::of(&request);
-    owner.reachable(&context, &caller)?;
+    owner.reachable(&context, &caller, Action::ChangeEndpoints)?;
     let mut input = owner.input(&caller, &body, Kind::Whole, &context)?;
     let id = path_part(&request, "endpoint_id").to_owned();
     let path_is_id = id.parse::<EndpointId>().is_ok();
@@ -424,25 +425,27 @@ pub async fn put(
     let answer = context
         .store
         .change(move |catalog| {
-            let (entry, made) = owner.entry_for_new(&caller, catalog, now)?;
+            let (entry, made) =
+                owner.entry_for_new(&caller, catalog, Action::ChangeEndpoints, now)?;
             let existing = entry.endpoint(&id);
             let existing = existing.filter(|existing| caller.sees_endpoint(catalog, existing));
             let (mut endpoint, status) = match existing {
                 Some(existing) => ((**existing).clone(), StatusCode::OK),
                 None if path_is_id => return Err(NOT_FOUND),
                 None => {
+                    owner.entry(&caller, catalog, Action::CreateEndpoints)?;
                     refuse_too_many(&entry, owner.endpoints_max(&config))?;
                     (owner.blank(&entry, catalog, now), StatusCode::CREATED)
                 }
             };
             reset(&mut endpoint);
-            input.apply_to(&mut endpoint, &config, now)?;
+            let mut warnings = input.apply_to(&mut endpoint, &config, now)?;
             endpoint.updated_at = now;
             refuse_taken_uid(&entry, &endpoint)?;
             let before = existing.and_then(|existing| existing.event_types.as_deref());
             owner.refuse_types(catalog, before, &endpoint)?;
-            let warnings = owner.warnings(catalog, &endpoint);
-            let answer = shown_changed(status, &endpoint, &config, warnings);
+            warnings.extend(owner.warnings(catalog, &endpoint));
+            let answer = shown(status, &endpoint, &config, &warnings);
             let changes = match existing {
                 Some(_) => vec![Change::PutEndpoint(endpoint)],
                 None => caller.creation(catalog, endpoint)?,
@@ -495,13 +498,14 @@ fn endpoint_path(request: &HttpRequest) -> (Owner, String) {
     )
 }
 
-/// Changes the endpoint that the path names, where nothing races with it, and shows it.
+/// Changes the endpoint that the path names, where nothing races with it, and shows it with what the
+/// edit warns of.
 pub async fn change(
     request: &HttpRequest,
     context: &Context,
     caller: Caller,
     action: Action,
-    edit: impl FnOnce(&mut Endpoint) -> Result<()> + Send + 'static,
+    edit: impl FnOnce(&mut Endpoint) -> Result<Vec<String>> + Send + 'static,
 ) -> Result<Answered> {
     let (owner, id) = endpoint_path(request);
     let now = context.store.clock().now();
@@ -512,12 +516,12 @@ pub async fn change(
             let entry = owner.entry(&caller, catalog, action)?.ok_or(NOT_FOUND)?;
             let existing = owner.endpoint(&caller, catalog, &id, action)?;
             let mut endpoint = (**existing).clone();
-            edit(&mut endpoint)?;
+            let mut warnings = edit(&mut endpoint)?;
             endpoint.updated_at = now;
             refuse_taken_uid(entry, &endpoint)?;
             owner.refuse_types(catalog, existing.event_types.as_deref(), &endpoint)?;
-            let warnings = owner.warnings(catalog, &endpoint);
-            let answer = shown_changed(StatusCode::OK, &endpoint, &config, warnings);
+            warnings.extend(owner.warnings(catalog, &endpoint));
+            let answer = shown(StatusCode::OK, &endpoint, &config, &warnings);
             Ok((vec![Change::PutEndpoint(endpoint)], answer))
         })
         .await

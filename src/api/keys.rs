@@ -4,6 +4,7 @@
 //! application: its people make and revoke them in the portal, and the operator in the console.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -12,16 +13,16 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Context;
-use super::access::{Action, Caller};
+use super::access::{Action, Caller, Credential};
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, path_part, text};
 use super::operation::Operation;
 use super::page::{Listed, Query, page_parameters, shown};
 use super::rules::{NAME_BYTES_MAX, Problems, check_name};
-use super::tokens::{checked_end, new_credential};
+use super::tokens::{AccountEndpoint, LinkOut, checked_end, new_credential};
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, TokenId};
-use crate::domain::token::{Role, Token};
+use crate::domain::token::{MadeByLink, Role, Token};
 use crate::error::{Error, Result};
 use crate::store::{Catalog, Change};
 
@@ -35,7 +36,8 @@ struct ApiKeyIn {
     /// A name for people.
     #[schemars(with = "String", length(min = 1, max = NAME_BYTES_MAX))]
     name: Option<String>,
-    /// When it stops being valid, in the future; never where absent.
+    /// When it stops being valid, in the future; never where absent. A key that is made through a
+    /// link to the portal lives for portal.api_key_days_max at most, and as long where this is absent.
     #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
 }
@@ -49,6 +51,11 @@ struct ApiKeyOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<&'a str>,
     name: &'a str,
+    /// The endpoint that it configures where a token is an account (Ocrolus); null where there is
+    /// none.
+    account_endpoint: Option<AccountEndpoint>,
+    /// The link to the portal through which it was made; null where an owner made it.
+    made_by_link: Option<LinkOut<'a>>,
     #[serde(serialize_with = "text")]
     created_at: Timestamp,
     #[serde(serialize_with = "optional_text")]
@@ -59,11 +66,13 @@ struct ApiKeyOut<'a> {
 }
 
 impl<'a> ApiKeyOut<'a> {
-    fn new(token: &'a Token, last_used_at: Option<Timestamp>) -> Self {
+    fn new(catalog: &Catalog, token: &'a Token, last_used_at: Option<Timestamp>) -> Self {
         ApiKeyOut {
             id: token.id,
             token: None,
             name: &token.name,
+            account_endpoint: AccountEndpoint::of(catalog, token),
+            made_by_link: LinkOut::of(token),
             created_at: token.created_at,
             expires_at: token.expires_at,
             last_used_at,
@@ -73,13 +82,21 @@ impl<'a> ApiKeyOut<'a> {
 
 impl ApiKeyIn {
     /// Its name, and when it ends.
-    fn checked(self, now: Timestamp) -> Result<(String, Option<Timestamp>)> {
+    fn checked(self, now: Timestamp, days_max: Option<u32>) -> Result<(String, Option<Timestamp>)> {
         let mut problems = Problems::default();
         match &self.name {
             Some(name) => check_name(&mut problems, &["body", "name"], name),
             None => problems.missing(&["body", "name"]),
         }
-        let expires_at = checked_end(&mut problems, self.expires_at.as_deref(), now);
+        let mut expires_at = checked_end(&mut problems, self.expires_at.as_deref(), now);
+        if let Some(days) = days_max {
+            let last = now + Duration::from_secs(u64::from(days) * 24 * 3600);
+            if expires_at.is_some_and(|end| end > last) {
+                let message = format!("must be at most {days} days from now");
+                problems.add(&["body", "expiresAt"], message);
+            }
+            expires_at = expires_at.or(Some(last));
+        }
         problems.done()?;
         Ok((self.name.unwrap_or_default(), expires_at))
     }
@@ -125,7 +142,10 @@ pub fn operations() -> Vec<Operation> {
 }
 
 /// The keys of the application, oldest first.
-fn keys(catalog: &Catalog, application: ApplicationId) -> impl DoubleEndedIterator<Item = &Token> {
+pub fn keys(
+    catalog: &Catalog,
+    application: ApplicationId,
+) -> impl DoubleEndedIterator<Item = &Token> {
     catalog.tokens().map(|token| &**token).filter(move |token| {
         let is_key = token.role == Role::Application && token.session.is_none();
         is_key && token.application == Some(application)
@@ -152,7 +172,13 @@ pub async fn list(
     let listed = page.answer(
         stretch,
         |token| token.id,
-        |token| shown(&ApiKeyOut::new(token, context.store.last_used(token))),
+        |token| {
+            shown(&ApiKeyOut::new(
+                &catalog,
+                token,
+                context.store.last_used(token),
+            ))
+        },
     );
     Ok(json(StatusCode::OK, &listed))
 }
@@ -166,7 +192,13 @@ pub async fn create(
     let path = path_part(&request, "app_id").to_owned();
     application(&context.store.catalog(), &caller, &path)?;
     let now = context.store.clock().now();
-    let (name, expires_at) = body.json::<ApiKeyIn>()?.checked(now)?;
+    let link = match caller.credential() {
+        Credential::Session(link, _) => Some(link),
+        Credential::Token(_) | Credential::Signed { .. } => None,
+    };
+    let days_max = context.config.portal.api_key_days_max;
+    let days_max = link.and(Some(days_max)).filter(|days| *days > 0);
+    let (name, expires_at) = body.json::<ApiKeyIn>()?.checked(now, days_max)?;
     let credential = new_credential();
     let hash = Sha256::digest(credential.as_bytes()).into();
     let token = context
@@ -191,15 +223,25 @@ pub async fn create(
                 account_endpoint: None,
                 session: None,
                 last_used_at: None,
+                applications: None,
+                made_by: link.map(|link| MadeByLink {
+                    link,
+                    session: session_name(catalog, link),
+                }),
             };
             Ok((vec![Change::PutToken(token.clone())], token))
         })
         .await?;
     let shown = ApiKeyOut {
         token: Some(&credential),
-        ..ApiKeyOut::new(&token, None)
+        ..ApiKeyOut::new(&context.store.catalog(), &token, None)
     };
     Ok(json(StatusCode::CREATED, &shown))
+}
+
+/// The platform's own name for the session of a link.
+fn session_name(catalog: &Catalog, link: TokenId) -> Option<String> {
+    catalog.token(link)?.session.as_ref()?.id.clone()
 }
 
 /// Revokes a key: the next request with it is refused.

@@ -31,6 +31,7 @@ mod docs;
 mod document;
 mod endpoint_body;
 mod endpoint_headers;
+mod endpoint_origin;
 mod endpoint_rules;
 mod endpoint_secret;
 mod endpoints;

@@ -7,6 +7,7 @@
 //! status an error has is said in `error` alone. Neither credentials nor secrets are ever shown.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -290,7 +291,8 @@ async fn configure(
         return deregister(&context, caller).await;
     }
     let secret = Secret::generate(secret_form(&context, Some(PROFILE)), rand::random());
-    let endpoints_max = context.config.limits.endpoints_per_application_max;
+    let config = Arc::clone(&context.config);
+    let endpoints_max = config.limits.endpoints_per_application_max;
     let now = context.store.clock().now();
     let details = context
         .store
@@ -298,6 +300,9 @@ async fn configure(
             let account = Account::of(catalog, &caller)?;
             let is_configured = account.endpoint.is_some();
             settings.check(catalog, caller.organisation, is_configured, &mut problems);
+            if let Some(endpoint) = account.endpoint {
+                settings.check_origin(endpoint, &config, &mut problems);
+            }
             problems.done()?;
             let mut endpoint = match account.endpoint {
                 Some(endpoint) => endpoint.clone(),

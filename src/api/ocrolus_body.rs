@@ -9,12 +9,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Context;
+use super::endpoint_origin::Carried;
 use super::endpoint_rules::check_url;
 use super::extract::{Body, Patch};
 use super::form::Form;
 use super::ocrolus::ACCOUNT_FLAGS;
 use super::rules::{EVENT_TYPE_NAME_MAX, Problems, check_event_type_names, without_repeats};
 use super::target::Target;
+use crate::config::Config;
 use crate::domain::endpoint::{BasicAuth, Endpoint};
 use crate::domain::event_type::name_problem;
 use crate::domain::id::OrganisationId;
@@ -208,6 +210,31 @@ impl Settings {
                 }
                 Some(_) => {}
             }
+        }
+    }
+
+    /// What the account may not take along to another origin: it is never shown it.
+    pub fn check_origin(&self, endpoint: &Endpoint, config: &Config, problems: &mut Problems) {
+        let url = self.target.as_ref().map(|target| &target.url);
+        let profile = config.profile(endpoint.profile.as_deref());
+        let carried = Carried::of(endpoint, url, profile, config);
+        let has_new = self.target.as_ref().is_some_and(Target::has_credentials)
+            || self.credentials != Patch::Absent;
+        if carried.basic_auth && !has_new {
+            let message = "was given for the former URL, as was the password: enter both again, or send \
+                           them empty to clear them";
+            problems.add(&["body", "username"], message);
+        }
+        let headers = carried.headers.iter().map(|name| format!("headers.{name}"));
+        let auth_headers = carried.auth_headers.iter();
+        let auth_headers = auth_headers.map(|name| format!("authHeaders.{name}"));
+        let secret = carried.secret.then(|| "secret".to_owned());
+        for name in headers.chain(auth_headers).chain(secret) {
+            let message = format!(
+                "is another receiver than {name} was given for: change the URL in the native API, \
+                 which takes it anew"
+            );
+            problems.add(&["body", "webhook_endpoint"], message);
         }
     }
 

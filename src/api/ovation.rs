@@ -20,7 +20,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::Context;
-use super::access::{Action, Caller, FeatureFlags};
+use super::access::{Action, Caller, Credential, FeatureFlags};
+use super::endpoint_origin::{Carried, ENTER_AGAIN};
 use super::endpoint_rules::{blank, check_url};
 use super::error::Failure;
 use super::extract::{Body, answered, json, once, path_part, respond};
@@ -39,7 +40,7 @@ use crate::store::catalog::ApplicationEntry;
 use crate::store::{Answered, Catalog, Change};
 
 /// The profile of endpoints that are made here; one of the built-in ones.
-const PROFILE: &str = "ovation";
+pub const PROFILE: &str = "ovation";
 
 /// What stands for the value of a header that is not shown.
 const MASK: &str = "***";
@@ -206,21 +207,31 @@ impl Draft {
     fn checked(
         self,
         catalog: &Catalog,
-        organisation: OrganisationId,
+        caller: &Caller,
         flags: &FeatureFlags,
         stored: Option<&Endpoint>,
         config: &Config,
         errors: &mut Vec<String>,
     ) -> Option<Webhook> {
         if let Some(event) = &self.event
-            && !may_be_chosen(catalog, organisation, flags, event, stored)
+            && !may_be_chosen(catalog, caller.organisation, flags, event, stored)
         {
             errors.push("Event not found".to_owned());
         }
+        let carried = self.carried(stored, config);
         errors.extend(self.errors);
-        let given = self.request_headers;
-        let request_headers = given.map(|given| unmasked(given, stored, errors));
         let authentication_headers = self.authentication_headers;
+        let mut forgotten = stored.cloned();
+        if !caller.keeps_secrets() {
+            let names = (
+                self.request_headers.is_some(),
+                authentication_headers.is_some(),
+            );
+            errors.extend(carried_problems(&carried, names));
+            forgotten.iter_mut().for_each(|one| carried.forget(one));
+        }
+        let given = self.request_headers;
+        let request_headers = given.map(|given| unmasked(given, forgotten.as_ref(), errors));
         let profile = match stored {
             Some(stored) => config.profile(stored.profile.as_deref()),
             None => config.profile(Some(PROFILE)),
@@ -255,8 +266,46 @@ impl Draft {
             },
             request_headers,
             authentication_headers,
+            carried,
         })
     }
+
+    fn carried(&self, stored: Option<&Endpoint>, config: &Config) -> Carried {
+        let Some(stored) = stored else {
+            return Carried::default();
+        };
+        let url = self.target.as_ref().map(|target| &target.url);
+        let profile = config.profile(stored.profile.as_deref());
+        let carried = Carried::of(stored, url, profile, config);
+        Carried {
+            // A body always has both the user name and the password.
+            basic_auth: false,
+            ..carried
+        }
+    }
+}
+
+/// A sentence for each secret that may not go along to another origin, unless the body names its kind:
+/// request headers and authentication headers.
+fn carried_problems(carried: &Carried, named: (bool, bool)) -> Vec<String> {
+    let kinds = [
+        ("requestHeaders", &carried.headers, named.0),
+        ("authenticationHeaders", &carried.auth_headers, named.1),
+    ];
+    let unnamed = kinds.into_iter().filter(|(.., is_named)| !is_named);
+    let mut problems: Vec<String> = unnamed
+        .flat_map(|(field, names, _)| {
+            names
+                .iter()
+                .map(move |name| format!("{field}.{name} {ENTER_AGAIN}"))
+        })
+        .collect();
+    if carried.secret {
+        let message = "target_url is another receiver, which the profile would send the secret itself: \
+                       change it in the native API, with a secret";
+        problems.push(message.to_owned());
+    }
+    problems
 }
 
 /// A text that must be there and not be empty.
@@ -319,9 +368,9 @@ fn may_be_chosen(
 }
 
 /// Ovation's users know that `requestHeaders` are shown, and have `authenticationHeaders` for what is
-/// not to be. An endpoint made elsewhere keeps the value of a sensitive header to itself.
+/// not to be. A sensitive header that was given in another way keeps its value to itself.
 fn is_masked(endpoint: &Endpoint, name: &str) -> bool {
-    endpoint.profile.as_deref() != Some(PROFILE) && is_sensitive(name)
+    is_sensitive(name) && !endpoint.open_headers.contains(name)
 }
 
 /// The headers with the stored values in place of masks: what was read can be written back.
@@ -395,6 +444,7 @@ fn check_together(
 
 /// What an endpoint is to become: right for itself, and beside everything else.
 struct Webhook {
+    carried: Carried,
     target: Target,
     event: String,
     basic_auth: BasicAuth,
@@ -403,17 +453,20 @@ struct Webhook {
 }
 
 impl Webhook {
-    fn apply_to(self, endpoint: &mut Endpoint) {
+    /// Returns what to beware of.
+    fn apply_to(self, endpoint: &mut Endpoint) -> Vec<String> {
+        let before = endpoint.clone();
         self.target.apply_to(endpoint);
         // After the URL: credentials in it give way to those that have a field of their own.
         endpoint.basic_auth = Some(self.basic_auth);
         endpoint.event_types = Some(vec![self.event]);
         if let Some(headers) = self.request_headers {
-            endpoint.headers = headers;
+            endpoint.set_headers(headers, true);
         }
         if let Some(headers) = self.authentication_headers {
             endpoint.auth_headers = headers;
         }
+        self.carried.warnings(&before, endpoint)
     }
 }
 
@@ -498,7 +551,7 @@ struct WebhookOut<'a> {
     /// The template's id as the path has it: a number where it is all digits.
     #[schemars(with = "TemplateIdOut")]
     project_requisition_template_association_id: TemplateId<'a>,
-    /// The sensitive ones of a webhook that was made elsewhere have the value `***`.
+    /// Sensitive ones that were given elsewhere have the value `***`.
     #[serde(rename = "requestHeaders")]
     request_headers: BTreeMap<&'a str, &'a str>,
 }
@@ -554,6 +607,9 @@ impl TemplateId<'_> {
 #[schemars(rename = "OvationOne")]
 struct One<'a> {
     webhook_endpoint: WebhookOut<'a>,
+    /// What to beware of after this change; absent where there is nothing.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    warnings: &'a [String],
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -564,8 +620,20 @@ struct All<'a> {
 }
 
 fn shown(status: StatusCode, endpoint: &Endpoint, template: &str) -> Answered {
-    let webhook_endpoint = WebhookOut::new(endpoint, template);
-    answered(status, &One { webhook_endpoint })
+    shown_with(status, endpoint, template, &[])
+}
+
+fn shown_with(
+    status: StatusCode,
+    endpoint: &Endpoint,
+    template: &str,
+    warnings: &[String],
+) -> Answered {
+    let one = One {
+        webhook_endpoint: WebhookOut::new(endpoint, template),
+        warnings,
+    };
+    answered(status, &one)
 }
 
 // What bodies look like, for the document: `Draft` reads them by hand.
@@ -697,17 +765,11 @@ pub async fn create(
         .change_once(once, move |catalog| {
             let mut errors = Vec::new();
             let entry = noted(
-                template(&caller, catalog, &template_id, Action::ChangeEndpoints),
+                template(&caller, catalog, &template_id, Action::CreateEndpoints),
                 &mut errors,
             )?;
-            let checked = draft.checked(
-                catalog,
-                caller.organisation,
-                &flags,
-                None,
-                &config,
-                &mut errors,
-            );
+            refuse_unoffered(&caller, &config, &mut errors);
+            let checked = draft.checked(catalog, &caller, &flags, None, &config, &mut errors);
             let (Some(entry), Some(webhook)) = (entry, checked) else {
                 return Err(invalid(errors));
             };
@@ -720,6 +782,19 @@ pub async fn create(
         })
         .await?;
     Ok(respond(answer))
+}
+
+/// Through a link to the portal only profiles come into being that the operator offers there.
+fn refuse_unoffered(caller: &Caller, config: &Config, errors: &mut Vec<String>) {
+    let is_session = matches!(caller.credential(), Credential::Session(..));
+    let offered = config.offered_profiles(true);
+    let is_offered = offered.iter().any(|one| one == PROFILE);
+    if is_session && !is_offered && config.delivery.default_profile != PROFILE {
+        let offered = offered.join(", ");
+        errors.push(format!(
+            "webhooks made here have the profile {PROFILE}, and the portal offers {offered}"
+        ));
+    }
 }
 
 fn refuse_too_many(entry: &ApplicationEntry, max: usize) -> Result<()> {
@@ -756,22 +831,15 @@ pub async fn put(
                 None => None,
             };
             let before = stored.map(|stored| &**stored);
-            let checked = draft.checked(
-                catalog,
-                caller.organisation,
-                &flags,
-                before,
-                &config,
-                &mut errors,
-            );
+            let checked = draft.checked(catalog, &caller, &flags, before, &config, &mut errors);
             let (Some(before), Some(webhook)) = (before, checked) else {
                 return Err(invalid(errors));
             };
             let mut endpoint = before.clone();
-            webhook.apply_to(&mut endpoint);
+            let warnings = webhook.apply_to(&mut endpoint);
             endpoint.updated_at = now;
             // The document has 201 for this, too.
-            let answer = shown(StatusCode::CREATED, &endpoint, &template_id);
+            let answer = shown_with(StatusCode::CREATED, &endpoint, &template_id, &warnings);
             Ok((vec![Change::PutEndpoint(endpoint)], answer))
         })
         .await?;

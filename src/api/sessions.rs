@@ -2,8 +2,8 @@
 //!
 //! A link holds a token of the role application with a session: it ends by itself, may be limited
 //! to some capabilities, and shows event types by its feature flags. `expire-all` and `logout` end
-//! sessions early, and signed tokens (JWT) of an application with them; tokens that the API made
-//! are ended where they were made. What is answered holds a credential, so none of it is kept for a
+//! sessions early, and signed tokens (JWT) of an application and the API keys that were made through
+//! links with them; other tokens that the API made are ended where they were made. What is answered holds a credential, so none of it is kept for a
 //! repeated idempotency key: a repeated request makes another link.
 
 use std::collections::BTreeSet;
@@ -22,6 +22,7 @@ use super::credential::hash_of;
 use super::error::Failure;
 use super::event_types::check_feature_flags;
 use super::extract::{Body, json, no_content, path_part};
+use super::keys::keys;
 use super::operation::Operation;
 use super::rules::Problems;
 use super::tokens::new_credential;
@@ -215,7 +216,10 @@ pub fn operations() -> Vec<Operation> {
             web::to(expire_all),
         )
         .summary("End an application's portal sessions and signed tokens")
-        .description("Tokens of `/api/v1/token` are not ended by this.")
+        .description(
+            "API keys that were made through a link end with it. Other tokens of `/api/v1/token` are \
+             not ended by this.",
+        )
         .may_take::<ApplicationTokenExpireIn>()
         .answers_nothing(204, "They end, now or when it was asked for"),
         Operation::post(
@@ -290,6 +294,8 @@ async fn make_link(
                 account_endpoint: None,
                 session: Some(link.session),
                 last_used_at: None,
+                applications: None,
+                made_by: None,
             }));
             Ok((changes, ()))
         })
@@ -360,8 +366,11 @@ pub async fn expire_all(
         .change(move |catalog| {
             let entry = caller.application(catalog, &path, Action::ChangeSessions)?;
             let mut application = entry.application.clone();
-            let sessions = catalog.sessions(application.id);
+            let sessions = catalog.sessions(application.id).map(|token| &**token);
+            let made_by_links =
+                keys(catalog, application.id).filter(|token| token.made_by.is_some());
             let mut changes: Vec<Change> = sessions
+                .chain(made_by_links)
                 .filter(|token| is_chosen(token, chosen.as_ref()))
                 .filter_map(|token| ending(token, now, end))
                 .collect();
@@ -376,10 +385,11 @@ pub async fn expire_all(
 }
 
 fn is_chosen(token: &Token, chosen: Option<&BTreeSet<String>>) -> bool {
-    let id = token
+    let own = token
         .session
         .as_ref()
         .and_then(|session| session.id.as_ref());
+    let id = own.or_else(|| token.made_by.as_ref()?.session.as_ref());
     chosen.is_none_or(|chosen| id.is_some_and(|id| chosen.contains(id)))
 }
 

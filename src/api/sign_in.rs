@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::access::{Caller, Credential};
+use super::access::{Action, Caller, Credential};
 use super::credential::{Proof, is_plausible, with_proof, with_proof_of};
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, text};
@@ -74,11 +74,14 @@ struct Visitor {
 }
 
 #[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 struct ApplicationName {
     #[serde(serialize_with = "text")]
     id: ApplicationId,
     uid: Option<String>,
     name: String,
+    /// Whether it may make endpoints there.
+    may_create_endpoints: bool,
 }
 
 /// What a proof says beyond what a caller may do.
@@ -144,7 +147,11 @@ fn applications(catalog: &Catalog, caller: &Caller) -> Option<Vec<ApplicationNam
                 .grants
                 .iter()
                 .filter_map(|id| catalog.endpoint(caller.organisation, *id));
-            let mut ids: Vec<_> = endpoints.map(|endpoint| endpoint.application).collect();
+            let granted = token.applications.iter().flatten().copied();
+            let mut ids: Vec<_> = endpoints
+                .map(|endpoint| endpoint.application)
+                .chain(granted)
+                .collect();
             ids.sort_unstable();
             ids.dedup();
             ids
@@ -155,6 +162,10 @@ fn applications(catalog: &Catalog, caller: &Caller) -> Option<Vec<ApplicationNam
         .into_iter()
         .filter_map(|id| catalog.application_by_id(id));
     let named = entries.map(|entry| ApplicationName {
+        may_create_endpoints: match caller.role() {
+            Role::WebhookUser => caller.is_granted(catalog, entry.application.id),
+            _ => caller.may_with_some(Action::CreateEndpoints).is_ok(),
+        },
         id: entry.application.id,
         uid: entry.application.uid.clone(),
         name: entry.application.name.clone(),

@@ -1,10 +1,11 @@
 //! Tokens and grants: `/api/v1/token`.
 //!
 //! A token's text is in the answer that creates it, and nowhere after. A grant lets a token of the
-//! role webhook_user see an endpoint; an endpoint that is deleted takes its grants with it, whatever
-//! the record still holds.
+//! role webhook_user see an endpoint, or make endpoints in an application; what is deleted takes its
+//! grants with it, whatever the record still holds.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -43,10 +44,14 @@ struct TokenIn {
     /// The id or uid of the one application that a token of the role application is limited to;
     /// needed there, and refused with any other role.
     application_id: Option<String>,
-    /// The ids of the endpoints that are granted to a webhook user from the beginning; refused with
-    /// any other role.
+    /// The endpoints that are granted to a webhook user from the beginning, by their ids, uids or
+    /// numbers; refused with any other role.
     #[schemars(length(max = GRANTS_MAX))]
     endpoint_ids: Option<Vec<String>>,
+    /// The ids or uids of the applications in which a webhook user may make endpoints; refused with
+    /// any other role.
+    #[schemars(length(max = GRANTS_MAX))]
+    application_ids: Option<Vec<String>>,
     /// When it stops being valid, in the future; never where absent.
     #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
@@ -60,6 +65,7 @@ struct Checked {
     role: Role,
     application: Option<String>,
     endpoints: Vec<String>,
+    applications: Vec<String>,
     expires_at: Option<Timestamp>,
 }
 
@@ -91,16 +97,22 @@ impl TokenIn {
             }
         }
         let endpoints = self.endpoint_ids.unwrap_or_default();
-        match role {
-            Some(Role::WebhookUser) if endpoints.len() > GRANTS_MAX => {
-                let message = format!("must have at most {GRANTS_MAX} items");
-                problems.add(&["body", "endpointIds"], message);
-            }
-            Some(Role::WebhookUser) | None => {}
-            Some(_) if endpoints.is_empty() => {}
-            Some(_) => {
-                let message = "only a token of the role webhook_user is granted endpoints";
-                problems.add(&["body", "endpointIds"], message);
+        let applications = self.application_ids.unwrap_or_default();
+        for (field, ids) in [
+            ("endpointIds", &endpoints),
+            ("applicationIds", &applications),
+        ] {
+            match role {
+                Some(Role::WebhookUser) if ids.len() > GRANTS_MAX => {
+                    let message = format!("must have at most {GRANTS_MAX} items");
+                    problems.add(&["body", field], message);
+                }
+                Some(Role::WebhookUser) | None => {}
+                Some(_) if ids.is_empty() => {}
+                Some(_) => {
+                    let message = "only a token of the role webhook_user is granted any";
+                    problems.add(&["body", field], message);
+                }
             }
         }
         let expires_at = checked_end(&mut problems, self.expires_at.as_deref(), now);
@@ -110,6 +122,7 @@ impl TokenIn {
             role: role.expect("without a problem there is a role"),
             application: self.application_id,
             endpoints,
+            applications,
             expires_at,
         })
     }
@@ -137,6 +150,18 @@ struct TokenOut<'a> {
     /// The same with where they belong.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoints: Option<Vec<GrantedEndpoint>>,
+    /// The applications in which a webhook user may make endpoints; other roles have no such list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    application_ids: Option<Vec<ApplicationId>>,
+    /// The same with their names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    applications: Option<Vec<GrantedApplication>>,
+    /// The endpoint that it configures where a token is an account (Ocrolus).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account_endpoint: Option<AccountEndpoint>,
+    /// Where it is an API key that was made through a link to the portal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    made_by_link: Option<LinkOut<'a>>,
     #[serde(serialize_with = "text")]
     created_at: Timestamp,
     #[serde(serialize_with = "optional_text")]
@@ -156,6 +181,51 @@ struct GrantedEndpoint {
     #[serde(serialize_with = "text")]
     application_id: ApplicationId,
     application_name: String,
+}
+
+/// An application in which a webhook user may make endpoints.
+#[derive(Serialize, JsonSchema)]
+struct GrantedApplication {
+    #[serde(serialize_with = "text")]
+    id: ApplicationId,
+    uid: Option<String>,
+    name: String,
+}
+
+/// The endpoint of a token that is an account.
+#[derive(Serialize, JsonSchema)]
+pub struct AccountEndpoint {
+    #[serde(serialize_with = "text")]
+    id: EndpointId,
+    url: String,
+}
+
+impl AccountEndpoint {
+    /// None where the token has none, or it was deleted.
+    pub fn of(catalog: &Catalog, token: &Token) -> Option<AccountEndpoint> {
+        let endpoint = catalog.endpoint(token.organisation, token.account_endpoint?)?;
+        Some(AccountEndpoint {
+            id: endpoint.id,
+            url: endpoint.url.clone(),
+        })
+    }
+}
+
+/// The link to the portal through which an API key was made; `expire-all` ends it with the link.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkOut<'a> {
+    /// The platform's own name for the session, where it gave one.
+    session_id: Option<&'a str>,
+}
+
+impl<'a> LinkOut<'a> {
+    pub fn of(token: &'a Token) -> Option<LinkOut<'a>> {
+        let made_by = token.made_by.as_ref()?;
+        Some(LinkOut {
+            session_id: made_by.session.as_deref(),
+        })
+    }
 }
 
 /// The application's name, if it exists.
@@ -178,6 +248,17 @@ impl<'a> TokenOut<'a> {
         };
         let endpoints: Option<Vec<_>> =
             (token.role == Role::WebhookUser).then(|| grants().collect());
+        let applications = token.applications.as_ref().map(|granted| {
+            let existing = granted
+                .iter()
+                .filter_map(|id| catalog.application_by_id(*id));
+            let named = existing.map(|entry| GrantedApplication {
+                id: entry.application.id,
+                uid: entry.application.uid.clone(),
+                name: entry.application.name.clone(),
+            });
+            named.collect::<Vec<_>>()
+        });
         TokenOut {
             id: token.id,
             token: None,
@@ -189,6 +270,12 @@ impl<'a> TokenOut<'a> {
                 .as_ref()
                 .map(|endpoints| endpoints.iter().map(|one| one.id).collect()),
             endpoints,
+            application_ids: applications
+                .as_ref()
+                .map(|applications| applications.iter().map(|one| one.id).collect()),
+            applications,
+            account_endpoint: AccountEndpoint::of(catalog, token),
+            made_by_link: LinkOut::of(token),
             created_at: token.created_at,
             expires_at: token.expires_at,
             last_used_at,
@@ -256,9 +343,12 @@ pub fn operations() -> Vec<Operation> {
             web::to(grant),
         )
         .summary("Grant an endpoint to a webhook user")
-        .description("Granting again changes nothing.")
+        .description(
+            "The endpoint goes by its id, or by a uid or number that only one endpoint of the \
+             organisation has. Granting again changes nothing.",
+        )
         .answers_nothing(204, "Granted")
-        .answers_nothing(409, NO_WEBHOOK_USER)
+        .answers_nothing(409, NO_WEBHOOK_USER_OR_SEVERAL)
         .answers_nothing(429, "The token has as many grants as it can have"),
         Operation::delete(
             "/api/v1/token/{token_id}/endpoint/{endpoint_id}",
@@ -267,11 +357,35 @@ pub fn operations() -> Vec<Operation> {
         )
         .summary("Take an endpoint from a webhook user")
         .answers_nothing(204, "Taken")
+        .answers_nothing(409, NO_WEBHOOK_USER_OR_SEVERAL),
+        Operation::put(
+            "/api/v1/token/{token_id}/application/{app_id}",
+            "v1.token.grant-application",
+            web::to(grant_application),
+        )
+        .summary("Grant an application to a webhook user")
+        .description(
+            "It may make endpoints there, which are granted to it; endpoints of others stay out of \
+             its sight. Granting again changes nothing.",
+        )
+        .answers_nothing(204, "Granted")
+        .answers_nothing(409, NO_WEBHOOK_USER)
+        .answers_nothing(429, "The token has as many grants as it can have"),
+        Operation::delete(
+            "/api/v1/token/{token_id}/application/{app_id}",
+            "v1.token.revoke-application",
+            web::to(revoke_application),
+        )
+        .summary("Take an application from a webhook user")
+        .description("The endpoints that it made there stay granted to it.")
+        .answers_nothing(204, "Taken")
         .answers_nothing(409, NO_WEBHOOK_USER),
     ]
 }
 
 const NO_WEBHOOK_USER: &str = "The token's role is not webhook_user";
+const NO_WEBHOOK_USER_OR_SEVERAL: &str =
+    "The token's role is not webhook_user, or several endpoints have this uid or number";
 
 pub async fn create(
     caller: Caller,
@@ -299,6 +413,15 @@ pub async fn create(
                 account_endpoint: None,
                 session: None,
                 last_used_at: None,
+                applications: match input.role {
+                    Role::WebhookUser => Some(existing_applications(
+                        catalog,
+                        &caller,
+                        &input.applications,
+                    )?),
+                    _ => None,
+                },
+                made_by: None,
             };
             Ok((vec![Change::PutToken(token.clone())], token))
         })
@@ -327,23 +450,65 @@ fn limited_to(
     }
 }
 
-/// The endpoint with this id, whichever application of the organisation it belongs to.
-fn endpoint<'a>(catalog: &'a Catalog, caller: &Caller, id: &str) -> Option<&'a Endpoint> {
-    let id = id.parse().ok()?;
-    let endpoint = catalog.endpoint(caller.organisation, id)?;
-    Some(endpoint)
+/// The endpoint with this id, uid or number, whichever application of the organisation it belongs
+/// to. Uids are an application's own, so several may have one.
+fn endpoint<'a>(catalog: &'a Catalog, caller: &Caller, name: &str) -> Result<&'a Arc<Endpoint>> {
+    let organisation = caller.organisation;
+    let none = Error::NotFound("endpoint");
+    if let Ok(id) = name.parse::<EndpointId>() {
+        return catalog.endpoint(organisation, id).ok_or(none);
+    }
+    let number = name
+        .parse::<u64>()
+        .ok()
+        .filter(|number| number.to_string() == name);
+    let by_number = number
+        .and_then(|number| catalog.endpoint_by_number(number))
+        .filter(|endpoint| endpoint.organisation == organisation && !endpoint.is_operational());
+    let by_uid = catalog
+        .applications(organisation)
+        .filter_map(|entry| entry.endpoint(name))
+        .filter(|endpoint| by_number.is_none_or(|other| other.id != endpoint.id));
+    let mut found = by_uid.chain(by_number);
+    match (found.next(), found.next()) {
+        (Some(endpoint), None) => Ok(endpoint),
+        (None, _) => Err(none),
+        (Some(_), Some(_)) => Err(Error::Conflict(format!(
+            "several endpoints go by {name}; name the one that is meant by its id"
+        ))),
+    }
 }
 
-/// The ids as a token's grants, if there are endpoints with all of them.
+/// The ids as a token's granted applications, if there are applications with all of them.
+fn existing_applications(
+    catalog: &Catalog,
+    caller: &Caller,
+    ids: &[String],
+) -> Result<BTreeSet<ApplicationId>> {
+    let mut problems = Problems::default();
+    let mut granted = BTreeSet::new();
+    for (index, id) in ids.iter().enumerate() {
+        match catalog.application(caller.organisation, id) {
+            Some(entry) => drop(granted.insert(entry.application.id)),
+            None => {
+                let place = ["body", "applicationIds", &index.to_string()];
+                problems.add(&place, "there is no application with this id or uid");
+            }
+        }
+    }
+    problems.done().map(|()| granted)
+}
+
+/// The names as a token's grants, if there is one endpoint with each of them.
 fn existing(catalog: &Catalog, caller: &Caller, ids: &[String]) -> Result<BTreeSet<EndpointId>> {
     let mut problems = Problems::default();
     let mut grants = BTreeSet::new();
     for (index, id) in ids.iter().enumerate() {
         match endpoint(catalog, caller, id) {
-            Some(endpoint) => drop(grants.insert(endpoint.id)),
-            None => {
+            Ok(endpoint) => drop(grants.insert(endpoint.id)),
+            Err(error) => {
                 let place = ["body", "endpointIds", &index.to_string()];
-                problems.add(&place, "there is no endpoint with this id");
+                problems.add(&place, error.to_string());
             }
         }
     }
@@ -431,8 +596,7 @@ fn grant_path(request: &HttpRequest) -> (String, String) {
     )
 }
 
-/// Lets a webhook user see an endpoint, named by its id: uids are an application's own. Granting
-/// again changes nothing.
+/// Lets a webhook user see an endpoint. Granting again changes nothing.
 pub async fn grant(
     request: HttpRequest,
     caller: Caller,
@@ -444,7 +608,7 @@ pub async fn grant(
         .store
         .change(move |catalog| {
             let token = webhook_user(catalog, &caller, &token)?;
-            let endpoint = endpoint(catalog, &caller, &id).ok_or(Error::NotFound("endpoint"))?;
+            let endpoint = endpoint(catalog, &caller, &id)?;
             if token.grants.contains(&endpoint.id) {
                 return Ok((Vec::new(), ()));
             }
@@ -468,8 +632,73 @@ pub async fn revoke_grant(
         .store
         .change(move |catalog| {
             let mut token = webhook_user(catalog, &caller, &token)?.clone();
-            let endpoint = endpoint(catalog, &caller, &id);
-            match endpoint.is_some_and(|endpoint| token.grants.remove(&endpoint.id)) {
+            let is_gone = match endpoint(catalog, &caller, &id) {
+                Ok(endpoint) => token.grants.remove(&endpoint.id),
+                Err(Error::NotFound(_)) => false,
+                Err(other) => return Err(other),
+            };
+            match is_gone {
+                true => Ok((vec![Change::PutToken(token)], ())),
+                false => Err(Error::NotFound("grant")),
+            }
+        })
+        .await?;
+    Ok(no_content())
+}
+
+fn application_grant_path(request: &HttpRequest) -> (String, String) {
+    (
+        path_part(request, "token_id").to_owned(),
+        path_part(request, "app_id").to_owned(),
+    )
+}
+
+/// Lets a webhook user make endpoints in an application. Granting again changes nothing.
+pub async fn grant_application(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ChangeGrants)?;
+    let (token, id) = application_grant_path(&request);
+    context
+        .store
+        .change(move |catalog| {
+            let mut token = webhook_user(catalog, &caller, &token)?.clone();
+            let entry = catalog.application(caller.organisation, &id);
+            let entry = entry.ok_or(Error::NotFound("application"))?;
+            let granted = token.applications.get_or_insert_default();
+            // Those that are gone make room: their ids never come back.
+            granted.retain(|id| catalog.application_by_id(*id).is_some());
+            if !granted.insert(entry.application.id) {
+                return Ok((Vec::new(), ()));
+            }
+            match granted.len() <= GRANTS_MAX {
+                true => Ok((vec![Change::PutToken(token)], ())),
+                false => Err(Error::TooMany(format!(
+                    "a webhook user is granted at most {GRANTS_MAX} applications"
+                ))),
+            }
+        })
+        .await?;
+    Ok(no_content())
+}
+
+/// Ends that a webhook user makes endpoints in an application; it keeps those that it made.
+pub async fn revoke_application(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ChangeGrants)?;
+    let (token, id) = application_grant_path(&request);
+    context
+        .store
+        .change(move |catalog| {
+            let mut token = webhook_user(catalog, &caller, &token)?.clone();
+            let entry = catalog.application(caller.organisation, &id);
+            let granted = token.applications.get_or_insert_default();
+            match entry.is_some_and(|entry| granted.remove(&entry.application.id)) {
                 true => Ok((vec![Change::PutToken(token)], ())),
                 false => Err(Error::NotFound("grant")),
             }
@@ -564,6 +793,8 @@ mod tests {
             account_endpoint: None,
             session: None,
             last_used_at: None,
+            applications: None,
+            made_by: None,
         };
         let shown =
             |token: &Token| serde_json::to_value(TokenOut::new(&Catalog::default(), token, None));

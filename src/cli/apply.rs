@@ -157,7 +157,10 @@ impl Server<'_> {
             return Ok(Outcome::Unchanged(Vec::new()));
         }
         let body = spelled(&thing.body);
-        succeeded(self.send(Method::PUT, &thing.path, Some(body))?)?;
+        let answer = succeeded(self.send(Method::PUT, &thing.path, Some(body))?)?;
+        for warning in warnings(&answer) {
+            tell(&format!("warning:   {}: {warning}", thing.title))?;
+        }
         let Some(before) = before else {
             return Ok(Outcome::Created);
         };
@@ -217,6 +220,14 @@ fn succeeded(answer: Answer) -> Result<Answer> {
 fn fields(answer: &Answer) -> Result<Fields> {
     serde_json::from_slice(&answer.body)
         .map_err(|_| Failure::failed("the server's answer is not a JSON object"))
+}
+
+/// What the server says to beware of after a change.
+fn warnings(answer: &Answer) -> Vec<String> {
+    let answer = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
+    let warnings = answer["warnings"].as_array();
+    let texts = warnings.into_iter().flatten().filter_map(Value::as_str);
+    texts.map(str::to_owned).collect()
 }
 
 fn spelled(body: &Fields) -> String {

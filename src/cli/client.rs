@@ -46,10 +46,12 @@ pub struct Create {
     /// What it allows
     #[arg(long, value_parser = Role::ALL.map(Role::name), default_value = "owner")]
     role: String,
-    /// The application (id or uid) that a token of the role application is limited to
-    #[arg(long, required_if_eq("role", "application"))]
-    application: Option<String>,
-    /// An endpoint (id) that a token of the role webhook_user sees; may be given repeatedly
+    /// The application (id or uid) that a token of the role application is limited to, or one in which
+    /// a token of the role webhook_user makes endpoints; may be given repeatedly for that
+    #[arg(long = "application", required_if_eq("role", "application"))]
+    applications: Vec<String>,
+    /// An endpoint (id, uid or number) that a token of the role webhook_user sees; may be given
+    /// repeatedly
     #[arg(long = "endpoint")]
     endpoints: Vec<String>,
     /// When it ends: 2026-01-31T08:00:00Z
@@ -72,23 +74,34 @@ pub struct Grant {
     connection: Connection,
     /// The id of a token of the role webhook_user, tok_…
     token_id: String,
-    /// The endpoint's id, ep_…
-    endpoint_id: String,
+    /// The endpoint's id, uid or number
+    #[arg(required_unless_present = "application")]
+    endpoint: Option<String>,
+    /// An application (id or uid) in which the token makes endpoints, in place of an endpoint
+    #[arg(long, conflicts_with = "endpoint")]
+    application: Option<String>,
 }
 
 impl Create {
     /// The token alone goes to standard output, so that a script can take it.
     pub fn run(&self, config: &Config) -> Result {
         let usage = |message: &str| Err(Failure::Usage(message.to_owned()));
-        if self.application.is_some() && self.role != Role::Application.name() {
-            return usage("--application needs --role application");
+        let is_user = self.role == Role::WebhookUser.name();
+        match self.applications.len() {
+            0 => {}
+            1 if self.role == Role::Application.name() => {}
+            _ if is_user => {}
+            1 => return usage("--application needs --role application or webhook_user"),
+            _ => return usage("--application may be repeated with --role webhook_user alone"),
         }
-        if !self.endpoints.is_empty() && self.role != Role::WebhookUser.name() {
+        if !self.endpoints.is_empty() && !is_user {
             return usage("--endpoint needs --role webhook_user");
         }
         let mut body = json!({ "name": self.name, "role": self.role });
-        if let Some(application) = &self.application {
-            body["applicationId"] = json!(application);
+        match self.applications.first() {
+            Some(_) if is_user => body["applicationIds"] = json!(self.applications),
+            Some(application) => body["applicationId"] = json!(application),
+            None => {}
         }
         if !self.endpoints.is_empty() {
             body["endpointIds"] = json!(self.endpoints);
@@ -145,25 +158,43 @@ impl Revoke {
 impl Grant {
     pub fn give(&self, config: &Config) -> Result {
         self.call(config, Method::PUT)?;
-        say(&format!("{} sees {}", self.token_id, self.endpoint_id))
+        let token = &self.token_id;
+        match &self.application {
+            Some(application) => say(&format!("{token} may make endpoints in {application}")),
+            None => say(&format!("{token} sees {}", self.endpoint())),
+        }
     }
 
     pub fn take(&self, config: &Config) -> Result {
         self.call(config, Method::DELETE)?;
-        let Grant {
-            token_id,
-            endpoint_id,
-            ..
-        } = self;
-        say(&format!("{token_id} does not see {endpoint_id} any more"))
+        let token = &self.token_id;
+        match &self.application {
+            Some(application) => say(&format!("{token} makes no more endpoints in {application}")),
+            None => say(&format!(
+                "{token} does not see {} any more",
+                self.endpoint()
+            )),
+        }
+    }
+
+    fn endpoint(&self) -> &str {
+        self.endpoint.as_deref().unwrap_or_default()
     }
 
     fn call(&self, config: &Config, method: Method) -> Result<Value> {
         let token = id_in_path(&self.token_id)?;
-        let path = format!(
-            "/api/v1/token/{token}/endpoint/{}",
-            id_in_path(&self.endpoint_id)?
-        );
+        let path = match &self.application {
+            Some(application) => {
+                format!(
+                    "/api/v1/token/{token}/application/{}",
+                    name_in_path(application)?
+                )
+            }
+            None => format!(
+                "/api/v1/token/{token}/endpoint/{}",
+                name_in_path(self.endpoint())?
+            ),
+        };
         self.connection.call(config, method, &path, None)
     }
 }
@@ -174,6 +205,16 @@ fn id_in_path(id: &str) -> Result<&str> {
     match !id.is_empty() && id.bytes().all(is_id) {
         true => Ok(id),
         false => Err(Failure::Usage(format!("'{id}' is not an id"))),
+    }
+}
+
+/// The same for a uid, which may have hyphens and points.
+fn name_in_path(name: &str) -> Result<&str> {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    let is_a_way = name.bytes().all(|byte| byte == b'.');
+    match !is_a_way && name.bytes().all(is_name) {
+        true => Ok(name),
+        false => Err(Failure::Usage(format!("'{name}' is not an id or uid"))),
     }
 }
 

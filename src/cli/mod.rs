@@ -84,9 +84,9 @@ enum TokenCommand {
     List(client::Connection),
     /// Revoke a token
     Revoke(client::Revoke),
-    /// Let a token of the role webhook_user see an endpoint
+    /// Let a token of the role webhook_user see an endpoint, or make endpoints in an application
     Grant(client::Grant),
-    /// Take an endpoint from the sight of a token of the role webhook_user
+    /// Take an endpoint, or an application, from a token of the role webhook_user
     RevokeGrant(client::Grant),
     /// Sign a token (JWT) with auth.jwt_secret of the settings, and print it
     Jwt(jwt::Arguments),

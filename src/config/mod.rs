@@ -189,6 +189,42 @@ pub struct Portal {
     pub frame_origins: Vec<String>,
     /// Which profiles customers choose from; the default one where empty.
     pub profiles: Vec<String>,
+    /// The longest life of an API key that is made through a link; none where 0.
+    pub api_key_days_max: u32,
+    /// Words on the pages in place of ours.
+    pub labels: Labels,
+}
+
+/// What the pages call things that other systems have other words for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Labels {
+    /// The place in the menu that leads to webhooks.
+    pub menu: String,
+    /// The button that adds a webhook.
+    pub add_webhook: String,
+    /// The field for the URL.
+    pub url: String,
+    /// The field for the secret.
+    pub secret: String,
+    /// The switch for all events.
+    pub all_events: String,
+    /// The switch for all entities.
+    pub all_entities: String,
+}
+
+impl Labels {
+    /// With the names of their settings.
+    pub fn all(&self) -> [(&'static str, &str); 6] {
+        [
+            ("menu", &self.menu),
+            ("add_webhook", &self.add_webhook),
+            ("url", &self.url),
+            ("secret", &self.secret),
+            ("all_events", &self.all_events),
+            ("all_entities", &self.all_entities),
+        ]
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -332,8 +368,12 @@ impl Config {
             text.push_str(&format!("[{section}]\n"));
             for (key, value) in settings.as_object().expect("a section is a struct") {
                 // Text, numbers, truth values and lists of them are written alike in JSON and TOML.
-                if !value.is_null() {
-                    text.push_str(&format!("{key} = {value}\n"));
+                match value {
+                    serde_json::Value::Null => {}
+                    serde_json::Value::Object(inner) => inner.iter().for_each(|(name, value)| {
+                        text.push_str(&format!("{key}.{name} = {value}\n"))
+                    }),
+                    value => text.push_str(&format!("{key} = {value}\n")),
                 }
             }
             text.push('\n');
@@ -700,6 +740,18 @@ impl Config {
             "portal.accent_color",
             "must be a colour such as '#3949c6'",
         );
+        check(
+            portal.api_key_days_max <= 36_500,
+            "portal.api_key_days_max",
+            "must be 0 to 36500",
+        );
+        for (name, label) in portal.labels.all() {
+            check(
+                (1..=60).contains(&label.chars().count()) && !label.chars().any(char::is_control),
+                &format!("portal.labels.{name}"),
+                "must have 1 to 60 characters",
+            );
+        }
         for name in &portal.profiles {
             check(
                 profiles.contains_key(name),
@@ -837,17 +889,26 @@ fn read_toml(name: &str, text: &str) -> Result<Vec<(String, Value)>, ConfigError
         .map_err(|error| format!("{name}: {}", one_line(&error.to_string())))?;
     let mut values = Vec::new();
     for (section, content) in tree {
-        match content.kind {
-            ValueKind::Table(settings) => values.extend(
-                settings
-                    .into_iter()
-                    .map(|(key, value)| (format!("{section}.{key}"), value)),
-            ),
-            _ => values.push((section, content)),
-        }
+        flatten(section, content, &mut values);
     }
     values.sort_by(|one, other| one.0.cmp(&other.0));
     Ok(values)
+}
+
+/// Sections within sections.
+const INNER_SECTIONS: [&str; 1] = ["portal.labels"];
+
+fn flatten(name: String, content: Value, values: &mut Vec<(String, Value)>) {
+    match content.kind {
+        ValueKind::Table(settings)
+            if !name.contains('.') || INNER_SECTIONS.contains(&name.as_str()) =>
+        {
+            for (key, value) in settings {
+                flatten(format!("{name}.{key}"), value, values);
+            }
+        }
+        _ => values.push((name, content)),
+    }
 }
 
 /// The values of `POSTRIDER__SECTION__KEY` variables by `section.key`, all as text, sorted.
@@ -1228,6 +1289,13 @@ mod tests {
             ("portal", "name = ''", "portal.name"),
             ("portal", "accent_color = 'blue'", "portal.accent_color"),
             ("portal", "profiles = ['nothing']", "portal.profiles"),
+            (
+                "portal",
+                "api_key_days_max = 40000",
+                "portal.api_key_days_max",
+            ),
+            ("portal.labels", "menu = ''", "portal.labels.menu"),
+            ("portal.labels", "nothing = 'x'", "portal.labels.nothing"),
             (
                 "server",
                 "cors_origins = ['https://example.com/']",

@@ -26,6 +26,8 @@ pub struct Pages {
     portal: Asset,
     theme: Asset,
     logo: Option<Asset>,
+    /// What browsers ask for by themselves where no page names a picture.
+    favicon: Asset,
     /// By the path behind `/console/assets/`.
     assets: BTreeMap<&'static str, Asset>,
 }
@@ -41,6 +43,8 @@ impl Pages {
             .transpose()
             .map_err(|problem| format!("portal.logo_file: {problem}"))?;
         let logo_path = logo.as_ref().map_or("", |_| "/portal/logo");
+        let labels: BTreeMap<&str, &str> = portal.labels.all().into_iter().collect();
+        let labels = serde_json::to_string(&labels).expect("they are texts");
         let assets = assets::ALL.iter().map(|(name, bytes)| {
             let content_type = content_type(name).unwrap_or("application/octet-stream");
             (*name, Asset::new(content_type, *bytes))
@@ -52,6 +56,7 @@ impl Pages {
                 title: "postrider",
                 logo: "",
                 theme: "",
+                labels: "{}",
                 frame_origins: &config.console.frame_origins,
             }),
             portal: shell(&Shell {
@@ -60,6 +65,7 @@ impl Pages {
                 title: &portal.name,
                 logo: logo_path,
                 theme: r#"<link rel="stylesheet" href="/portal/theme.css">"#,
+                labels: &labels,
                 frame_origins: &portal.frame_origins,
             }),
             theme: Asset::new(
@@ -67,6 +73,7 @@ impl Pages {
                 format!(":root {{ --accent: {}; }}\n", portal.accent_color),
             ),
             logo,
+            favicon: Asset::new("image/svg+xml", &include_bytes!("assets/icon.svg")[..]),
             assets: assets.collect(),
         })
     }
@@ -80,6 +87,8 @@ struct Shell<'a> {
     logo: &'a str,
     /// HTML.
     theme: &'a str,
+    /// The words of `portal.labels`, as JSON.
+    labels: &'a str,
     frame_origins: &'a [String],
 }
 
@@ -89,8 +98,9 @@ fn shell(shell: &Shell) -> Asset {
         ("{{surface}}", shell.surface.to_owned()),
         ("{{logo}}", shell.logo.to_owned()),
         ("{{theme}}", shell.theme.to_owned()),
+        // What may look like a place is escaped so that it is none.
         ("{{title}}", escape(shell.title)),
-        // Last: it is the only one that may look like a place.
+        ("{{labels}}", escape(shell.labels)),
         ("{{name}}", escape(shell.name)),
     ] {
         html = html.replace(place, &value);
@@ -184,6 +194,8 @@ pub fn configure(
         config
             .app_data(pages.clone())
             .route("/console/assets/{name:.*}", read().to(asset))
+            .route("/", read().to(first))
+            .route("/favicon.ico", read().to(favicon))
             .route("/portal/logo", read().to(portal_logo))
             .route("/portal/theme.css", read().to(theme));
         for path in ["/console", "/console/{place:.*}"] {
@@ -193,6 +205,16 @@ pub fn configure(
             config.route(path, read().to(portal));
         }
     }
+}
+
+/// Whoever opens the address alone wants to see something.
+async fn first() -> HttpResponse {
+    let to = (actix_web::http::header::LOCATION, "/console");
+    HttpResponse::Found().insert_header(to).finish()
+}
+
+async fn favicon(request: HttpRequest, pages: web::Data<Pages>) -> HttpResponse {
+    pages.favicon.answer(&request)
 }
 
 async fn console(request: HttpRequest, pages: web::Data<Pages>) -> HttpResponse {
@@ -276,6 +298,7 @@ mod tests {
                 title: name,
                 logo: "/portal/logo",
                 theme: "<link>",
+                labels: r#"{"menu":"\"}"}"#,
                 frame_origins: &[],
             });
             String::from_utf8(shell.body().to_vec()).unwrap()

@@ -82,6 +82,7 @@ pub fn attempt(profile: &Profile) -> Attempt {
         auth_headers: BTreeMap::new(),
         retry: None,
         timeout_seconds: None,
+        open_headers: Default::default(),
     };
     Attempt {
         message: Arc::new(message),

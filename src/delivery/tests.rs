@@ -171,7 +171,11 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
         "console": { "frame_origins": [] },
         "portal": {
             "name": "Webhooks", "logo_file": null, "accent_color": "#000000",
-            "frame_origins": [], "profiles": []
+            "frame_origins": [], "profiles": [], "api_key_days_max": 0,
+            "labels": {
+                "menu": "m", "add_webhook": "a", "url": "u", "secret": "s", "all_events": "e",
+                "all_entities": "e"
+            }
         },
         "log": { "level": "info", "failures_per_endpoint_minute_max": 5 }
     });
@@ -236,6 +240,7 @@ fn endpoint(url: impl Into<String>) -> Endpoint {
         auth_headers: BTreeMap::new(),
         retry: None,
         timeout_seconds: None,
+        open_headers: Default::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A URL that receives an application's messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,11 @@ pub struct Endpoint {
     /// The time for one attempt, in place of its profile's.
     #[serde(default)]
     pub timeout_seconds: Option<u32>,
+    /// Names of `headers` that were given as Ovation's `requestHeaders`, whose values that API
+    /// shows whatever their names are. The others stay hidden there, too, if their names are
+    /// sensitive: how a header was given decides, and not the profile that the endpoint has now.
+    #[serde(default)]
+    pub open_headers: BTreeSet<String>,
 }
 
 /// A signing secret and how long it is used.
@@ -105,19 +110,121 @@ impl Endpoint {
             .filter(move |one| one.expires_at.is_none_or(|end| end > now))
             .map(|one| &one.secret)
     }
+
+    /// Sets `headers`. Those with another value than before were given as `requestHeaders` if
+    /// `open` says so; the others were given as they were.
+    pub fn set_headers(&mut self, headers: BTreeMap<String, String>, open: bool) {
+        let is_open = |(name, value): (&String, &String)| {
+            let mut before = self.headers.iter();
+            match before.find(|(one, _)| one.eq_ignore_ascii_case(name)) {
+                Some((one, same)) if same == value => self.open_headers.contains(one),
+                _ => open,
+            }
+        };
+        let names = headers.iter().filter(|one| is_open(*one));
+        self.open_headers = names.map(|(name, _)| name.clone()).collect();
+        self.headers = headers;
+    }
 }
 
-/// Whether the value of a header with this name is shown as `***` wherever headers are shown.
+/// Words that name a secret wherever they stand in a header's name, in the plural, too, or with
+/// digits behind them, and also at the end of a word: `accesstoken`, `oauth2`.
+const SECRET_WORDS: [&str; 11] = [
+    "auth",
+    "authorization",
+    "authorisation",
+    "authentication",
+    "secret",
+    "token",
+    "cookie",
+    "password",
+    "passwd",
+    "passphrase",
+    "credential",
+];
+
+/// Stand before `key` in one word; not every word that ends so is a key.
+const KINDS_OF_KEYS: [&str; 15] = [
+    "access",
+    "account",
+    "api",
+    "app",
+    "auth",
+    "client",
+    "encryption",
+    "license",
+    "master",
+    "private",
+    "secret",
+    "session",
+    "shared",
+    "signing",
+    "subscription",
+];
+
+/// At a name's end these say that a token or a key is only spoken of: `token_id`, `key-type`.
+const SPOKEN_OF: [&str; 4] = ["id", "ids", "type", "version"];
+
+/// Whether the value of a header with this name is shown as `***` wherever headers are shown: one
+/// of its words is a secret's. Words end where something other than a letter or digit stands, and
+/// where a capital follows a small letter.
 pub fn is_sensitive(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["auth", "secret", "token", "key", "cookie", "password"]
-        .iter()
-        .any(|word| name.contains(word))
+    let words = words(name);
+    let is_spoken_of = words
+        .last()
+        .is_some_and(|last| SPOKEN_OF.contains(&last.as_str()));
+    words.iter().any(|word| {
+        let word = word.trim_end_matches(|c: char| c.is_ascii_digit());
+        let word = word.strip_suffix('s').unwrap_or(word);
+        let is_key = word
+            .strip_suffix("key")
+            .is_some_and(|kind| kind.is_empty() || names_a_key(kind));
+        match is_key || word == "token" {
+            true => !is_spoken_of,
+            false => SECRET_WORDS.iter().any(|secret| word.ends_with(secret)),
+        }
+    })
+}
+
+/// Whether what stands before `key` in one word, such as `xapi`, ends with a kind of keys.
+fn names_a_key(kind: &str) -> bool {
+    KINDS_OF_KEYS.iter().any(|one| kind.ends_with(one))
+}
+
+/// In small letters.
+fn words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut after_small = false;
+    for character in name.chars() {
+        let begins =
+            !character.is_ascii_alphanumeric() || (after_small && character.is_ascii_uppercase());
+        if begins {
+            words.push(String::new());
+        }
+        if let (true, Some(word)) = (character.is_ascii_alphanumeric(), words.last_mut()) {
+            word.push(character.to_ascii_lowercase());
+        }
+        after_small = character.is_ascii_lowercase();
+    }
+    words.retain(|word| !word.is_empty());
+    words
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_end_at_signs_and_before_capitals() {
+        for (name, expected) in [
+            ("x-ClientSecret", vec!["x", "client", "secret"]),
+            ("X-API-KEY", vec!["x", "api", "key"]),
+            ("a__b.c", vec!["a", "b", "c"]),
+            ("", vec![]),
+        ] {
+            assert_eq!(words(name), expected);
+        }
+    }
 
     #[test]
     fn names_that_speak_of_secrets_are_sensitive() {
@@ -129,10 +236,41 @@ mod tests {
             ("x-ClientSecret", true),
             ("X-Access-Token", true),
             ("db-password", true),
+            ("okhi-authorization", true),
+            ("x-auth-token", true),
+            ("apikey", true),
+            ("x-apikey", true),
+            ("xapikey", true),
+            ("accesstoken", true),
+            ("X-AccessToken", true),
+            ("x-clientsecret", true),
+            ("X-Auth-Keys", true),
+            ("x_oauth2", true),
+            ("key", true),
+            ("api_key_2", true),
+            ("Idempotency-Key", true),
+            ("x-secret-id", true),
+            ("x-auth-id", true),
+            ("cookies", true),
+            ("x-credentials", true),
+            ("token_id", false),
+            ("X-Token-Id", false),
+            ("tokenId", false),
+            ("key-type", false),
+            ("x-monkey", false),
+            ("monkeys", false),
+            ("keyboard", false),
+            ("X-Keyboard-Layout", false),
+            ("author", false),
+            ("x-author", false),
+            ("secretary", false),
+            ("x-keyed", false),
+            ("tokenizer", false),
             ("webhook-signature", false),
             ("webhook-id", false),
             ("Content-Type", false),
             ("", false),
+            ("-", false),
         ] {
             assert_eq!(is_sensitive(name), expected, "{name}");
         }

@@ -345,6 +345,12 @@ impl Profile {
             .collect()
     }
 
+    /// Whether a request carries the secret itself.
+    pub fn sends_secret(&self) -> bool {
+        let mut signatures = self.signatures.iter();
+        signatures.any(|one| one.algorithm == Algorithm::Static)
+    }
+
     /// Which texts are secrets for this profile.
     pub fn secret_form(&self) -> SecretForm {
         self.checked_secret_form().unwrap_or(SecretForm::TEXT)

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::id::{ApplicationId, EndpointId, OrganisationId, TokenId};
 use crate::clock::Timestamp;
 
-/// The most endpoints that are granted to one token: all of them are in memory with it.
+/// The most endpoints, and the most applications, that are granted to one token: all of them are in
+/// memory with it.
 pub const GRANTS_MAX: usize = 1000;
 
 /// What a caller may do. New roles are appended: the store knows them by their place.
@@ -21,7 +22,7 @@ pub enum Role {
     Publisher,
     /// Every endpoint of the organisation, and who else may use it.
     WebhookAdmin,
-    /// The endpoints that were granted to it, and those that it made.
+    /// The endpoints that were granted to it, and those that it made in applications that were.
     WebhookUser,
 }
 
@@ -81,6 +82,21 @@ pub struct Token {
     /// When it was last used, as far as that has been written down, which is now and then.
     #[serde(default)]
     pub last_used_at: Option<Timestamp>,
+    /// The applications in which a webhook user may make endpoints; other roles have no such set. A
+    /// record from before there was one has none either, until the start decides it.
+    #[serde(default)]
+    pub applications: Option<BTreeSet<ApplicationId>>,
+    /// The portal link through which it was made, which may have ended.
+    #[serde(default)]
+    pub made_by: Option<MadeByLink>,
+}
+
+/// Where an API key comes from that a customer's people made in the portal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MadeByLink {
+    pub link: TokenId,
+    /// The platform's own name for that session.
+    pub session: Option<String>,
 }
 
 /// A signed token (JWT) that was logged out: refused until it would have ended by itself.

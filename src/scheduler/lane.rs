@@ -415,6 +415,7 @@ mod tests {
             auth_headers: BTreeMap::new(),
             retry: None,
             timeout_seconds: None,
+            open_headers: Default::default(),
         }))
     }
 

@@ -15,6 +15,8 @@ use crate::domain::endpoint::{BasicAuth, Endpoint, EndpointSecret};
 use crate::domain::event_type::EventType;
 use crate::domain::id::{ApplicationId, AttemptId, EndpointId, MessageId, OrganisationId, TokenId};
 use crate::domain::message::Origin;
+use crate::domain::profile::Method;
+use crate::domain::retry::RetrySchedule;
 use crate::domain::token::{PortalSession, Role, Token};
 
 /// `p`, schema 1: before profiles.
@@ -40,12 +42,37 @@ struct Endpoint1 {
     updated_at: Timestamp,
 }
 
-impl Kept for Endpoint {
-    const SCHEMA: u16 = 2;
+/// `p`, schema 2: before it was kept how headers were given.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+struct Endpoint2 {
+    id: EndpointId,
+    number: u64,
+    organisation: OrganisationId,
+    application: ApplicationId,
+    uid: Option<String>,
+    url: String,
+    description: String,
+    disabled: bool,
+    event_types: Option<Vec<String>>,
+    channels: Option<Vec<String>>,
+    metadata: BTreeMap<String, String>,
+    throttle_rate: Option<u16>,
+    secrets: Vec<EndpointSecret>,
+    headers: BTreeMap<String, String>,
+    basic_auth: Option<BasicAuth>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    profile: Option<String>,
+    method: Option<Method>,
+    auth_headers: BTreeMap<String, String>,
+    retry: Option<RetrySchedule>,
+    timeout_seconds: Option<u32>,
+}
 
-    fn read_older(_: u16, bytes: &mut &[u8]) -> bincode::Result<Endpoint> {
-        let old: Endpoint1 = read_struct(bytes)?;
-        Ok(Endpoint {
+impl From<Endpoint1> for Endpoint2 {
+    fn from(old: Endpoint1) -> Endpoint2 {
+        Endpoint2 {
             id: old.id,
             number: old.number,
             organisation: old.organisation,
@@ -68,6 +95,47 @@ impl Kept for Endpoint {
             auth_headers: BTreeMap::new(),
             retry: None,
             timeout_seconds: None,
+        }
+    }
+}
+
+impl Kept for Endpoint {
+    const SCHEMA: u16 = 3;
+
+    fn read_older(schema: u16, bytes: &mut &[u8]) -> bincode::Result<Endpoint> {
+        let old: Endpoint2 = match schema {
+            1 => read_struct::<Endpoint1>(bytes)?.into(),
+            _ => read_struct(bytes)?,
+        };
+        // Until then the profile decided which headers Ovation's surface shows.
+        let open_headers = match old.profile.as_deref() {
+            Some("ovation") => old.headers.keys().cloned().collect(),
+            _ => BTreeSet::new(),
+        };
+        Ok(Endpoint {
+            id: old.id,
+            number: old.number,
+            organisation: old.organisation,
+            application: old.application,
+            uid: old.uid,
+            url: old.url,
+            description: old.description,
+            disabled: old.disabled,
+            event_types: old.event_types,
+            channels: old.channels,
+            metadata: old.metadata,
+            throttle_rate: old.throttle_rate,
+            secrets: old.secrets,
+            headers: old.headers,
+            basic_auth: old.basic_auth,
+            created_at: old.created_at,
+            updated_at: old.updated_at,
+            profile: old.profile,
+            method: old.method,
+            auth_headers: old.auth_headers,
+            retry: old.retry,
+            timeout_seconds: old.timeout_seconds,
+            open_headers,
         })
     }
 }
@@ -229,13 +297,51 @@ impl From<Token2> for Token3 {
     }
 }
 
+/// `t`, schema 4: before applications were granted, and before it was kept how a key was made.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+struct Token4 {
+    id: TokenId,
+    organisation: OrganisationId,
+    name: String,
+    role: Role,
+    application: Option<ApplicationId>,
+    hash: [u8; 32],
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    grants: BTreeSet<EndpointId>,
+    account_endpoint: Option<EndpointId>,
+    session: Option<PortalSession>,
+    last_used_at: Option<Timestamp>,
+}
+
+impl From<Token3> for Token4 {
+    fn from(old: Token3) -> Token4 {
+        Token4 {
+            id: old.id,
+            organisation: old.organisation,
+            name: old.name,
+            role: old.role,
+            application: old.application,
+            hash: old.hash,
+            created_at: old.created_at,
+            expires_at: old.expires_at,
+            grants: old.grants,
+            account_endpoint: old.account_endpoint,
+            session: old.session,
+            last_used_at: None,
+        }
+    }
+}
+
 impl Kept for Token {
-    const SCHEMA: u16 = 4;
+    const SCHEMA: u16 = 5;
 
     fn read_older(schema: u16, bytes: &mut &[u8]) -> bincode::Result<Token> {
-        let old: Token3 = match schema {
-            1 => Token2::from(read_struct::<Token1>(bytes)?).into(),
-            2 => read_struct::<Token2>(bytes)?.into(),
+        let old: Token4 = match schema {
+            1 => Token3::from(Token2::from(read_struct::<Token1>(bytes)?)).into(),
+            2 => Token3::from(read_struct::<Token2>(bytes)?).into(),
+            3 => read_struct::<Token3>(bytes)?.into(),
             _ => read_struct(bytes)?,
         };
         Ok(Token {
@@ -250,7 +356,10 @@ impl Kept for Token {
             grants: old.grants,
             account_endpoint: old.account_endpoint,
             session: old.session,
-            last_used_at: None,
+            last_used_at: old.last_used_at,
+            // Where its endpoints are is not known here: `open` decides.
+            applications: None,
+            made_by: None,
         })
     }
 }

@@ -99,6 +99,12 @@ impl Store {
         })?;
         let slices = Slices::new(slices_path, settings.cache_bytes / 4, files.slices);
         let mut changes = Changes::default();
+        for token in undecided_users(&files.catalog) {
+            let key = layout::token_key(token.id);
+            layout::replace(&files.live, &mut changes, &key, &token)
+                .map_err(|error| damaged(error.into()))?;
+            files.catalog.apply(Change::PutToken(token));
+        }
         if !may_go_on(&slices, &files.meta, &metrics) {
             files.meta.last_time = files.meta.last_time.max(clock.now());
             slices::begin(&files.live, &slices, &mut files.meta, &mut changes)
@@ -158,6 +164,24 @@ impl Store {
             threads: Arc::new(Mutex::new(threads)),
         })
     }
+}
+
+/// The webhook users from before applications were granted, each with those in which it has an
+/// endpoint: there it goes on making endpoints as it did.
+fn undecided_users(catalog: &Catalog) -> Vec<Token> {
+    let users = catalog
+        .tokens()
+        .filter(|token| token.role == Role::WebhookUser);
+    let undecided = users.filter(|token| token.applications.is_none());
+    let decided = undecided.map(|token| {
+        let granted = token.grants.iter();
+        let endpoints = granted.filter_map(|id| catalog.endpoint(token.organisation, *id));
+        Token {
+            applications: Some(endpoints.map(|endpoint| endpoint.application).collect()),
+            ..(**token).clone()
+        }
+    });
+    decided.collect()
 }
 
 /// Whether the newest slice can be written on: small enough to open at a start, and as far as it
@@ -378,6 +402,8 @@ fn owner_token(
         account_endpoint: None,
         session: None,
         last_used_at: None,
+        applications: None,
+        made_by: None,
     })
 }
 

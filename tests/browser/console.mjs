@@ -294,7 +294,17 @@ Object.assign(steps, {
     assert.deepEqual((await theirs.get("/app/acme/endpoint")).data.map((one) => one.uid), ["books"]);
     await granted.getByRole("button", { name: /^Take back/ }).click();
     await granted.waitFor({ state: "detached" });
+    assert.equal((await theirs.fetch("GET", "/app/acme/endpoint")).status, 404);
+    // With the application it may make endpoints there.
+    const application = page.getByLabel("Grant an application");
+    await application.fill("acme");
+    await button(page, "Grant it").click();
+    const applications = page.getByRole("table", { name: "Granted applications" });
+    await applications.getByRole("link").waitFor();
     assert.deepEqual((await theirs.get("/app/acme/endpoint")).data, []);
+    await applications.getByRole("button", { name: /^Take back/ }).click();
+    await applications.waitFor({ state: "detached" });
+    assert.equal((await theirs.fetch("GET", "/app/acme/endpoint")).status, 404);
     await open(page, "/console/tokens");
     await button(page, "Revoke A partner").click();
     assert.match(await dialog(page).innerText(), /A partner/);
@@ -307,11 +317,11 @@ Object.assign(steps, {
     await button(page, "Create token").click();
     await dialog(page).getByLabel("Name").fill("A customer's backend");
     await dialog(page).getByRole("radio", { name: /^Application/ }).check();
-    const application = dialog(page).getByRole("combobox", { name: /^Application/ });
-    await application.fill("nobody at all");
+    const own = dialog(page).getByRole("combobox", { name: /^Application/ });
+    await own.fill("nobody at all");
     await button(dialog(page), "Create token").click();
-    await until("what is wrong with it", () => complaint(application));
-    await application.fill("globex");
+    await until("what is wrong with it", () => complaint(own));
+    await own.fill("globex");
     await button(dialog(page), "Create token").click();
     await dialog(page).getByRole("region", { name: "Token" }).waitFor();
   },

@@ -69,7 +69,7 @@ const button = (page, name, options = {}) => page.getByRole("button", { name, ..
 const link = (page, name, options = {}) => page.getByRole("link", { name, ...options });
 const dialog = (page) => page.getByRole("dialog");
 const group = (page, name) => page.getByRole("group", { name, exact: true });
-const everything = (page, of) => group(page, of).getByRole("switch", { name: "Send Me Everything" });
+const everything = (page, of) => group(page, of).getByRole("switch");
 const region = (page, name) => page.getByRole("region", { name, exact: true });
 
 /** The one endpoint that the customer has, as the API shows it. */
@@ -241,6 +241,34 @@ await run({
       ["8", "stays, too", "and this"],
     );
     assert.equal(now.id, endpoint.id);
+  },
+
+  "another receiver: what only the former one knew is entered again": async (step) => {
+    const { app, page, path } = await arriveAt(step, "/moved", {
+      basicAuth: { username: "ann", password: "for the old one" },
+      headers: { "X-Site": "7", "X-Api-Key": "for the old one, too" },
+      authHeaders: { "X-Pass": "and this" },
+    });
+    await link(page, "Edit").click();
+    await heading(page, "Edit Webhook").waitFor();
+    const elsewhere = new URL(url("/moved-away"));
+    elsewhere.hostname = elsewhere.hostname === "localhost" ? "127.0.0.1" : "localhost";
+    await page.getByLabel("URL", { exact: true }).fill(elsewhere.href);
+    await page.getByText("This is another receiver than before").waitFor();
+    await button(page, "Save").click();
+    await until("the password is asked for", () => complaint(page.getByLabel("Password", { exact: true })));
+    await page.getByText(/Enter the values of secret headers again/).waitFor();
+    await page.getByLabel("Password", { exact: true }).fill("new");
+    await page.getByLabel("Value of X-Api-Key").fill("new, too");
+    await button(page, "Remove X-Pass").click();
+    await button(page, "Save").click();
+    await heading(page, "Ours").waitFor();
+    const now = await owner.get(path);
+    assert.deepEqual([now.url, now.authHeaderNames], [elsewhere.href, []]);
+    await app.publish("invoice.paid", { n: 1 });
+    const [{ headers }] = await requestsTo("/moved-away");
+    assert.equal(headers.authorization, `Basic ${btoa("ann:new")}`);
+    assert.deepEqual([headers["x-site"], headers["x-api-key"]], ["7", "new, too"]);
   },
 
   "a form with something unsaved asks before it is left, by link, button or reload": async (step) => {

@@ -29,7 +29,7 @@ const heading = (page, name, level = 1) => page.getByRole("heading", { level, na
 const button = (page, name, options = {}) => page.getByRole("button", { name, ...options });
 const link = (page, name, options = {}) => page.getByRole("link", { name, ...options });
 const group = (page, name) => page.getByRole("group", { name, exact: true });
-const everything = (page, of) => group(page, of).getByRole("switch", { name: "Send Me Everything" });
+const everything = (page, of) => group(page, of).getByRole("switch");
 const urlField = (page) => page.getByLabel("URL", { exact: true });
 
 /** The message that a system's example publishes, byte for byte. */
@@ -114,12 +114,14 @@ await run({
     const site = await customer("Site 7", "site-7");
     const page = await atPortal(step, site);
     await open(page, "/portal");
+    // "Next click Marketplace to display the Marketplace admin tools"
+    await page.getByRole("navigation").getByRole("link", { name: "Marketplace", exact: true }).click();
     // "First Click the + Create Webhook at the upper right-hand corner."
-    await link(page, "Add Webhook").first().click();
+    await link(page, "+ Create Webhook").first().click();
     // "Click the Payload URL field and enter the Payload URL."
-    await urlField(page).fill(url("/ioffice"));
+    await page.getByLabel("Payload URL").fill(url("/ioffice"));
     // "Click the input field for the Secret key and enter the credentials."
-    await page.getByLabel(/^Secret/).first().fill("mySecret");
+    await page.getByLabel(/^Secret key/).first().fill("mySecret");
     // "Select the Event type and Method."
     await everything(page, "Events").uncheck();
     await page.getByLabel("CREATE").check();
@@ -127,7 +129,8 @@ await run({
     // "There are 140 points of data that can be specified. Use the toggle to turn off Send Me
     // Everything, and a list of data points will display. Select the data you would like to share
     // by clicking the checkbox next to the data point."
-    await everything(page, "Entities").uncheck();
+    await group(page, "Entities").getByRole("switch", { name: "Send Me Everything" }).uncheck();
+    assert.equal(await page.getByRole("switch", { name: "Send Me Everything" }).count(), 1);
     const entities = group(page, "Entities");
     assert((await entities.getByRole("checkbox").count()) >= 140);
     await page.getByLabel("Search entities").fill("agree");
@@ -165,8 +168,9 @@ await run({
     const page = await atPortal(step, bank);
     await open(page, "/portal");
     // "access OkDash by logging in … select "settings" and proceed to enter your webhook URL"
+    await page.getByRole("navigation").getByRole("link", { name: "Settings", exact: true }).click();
     await link(page, "Add Webhook").first().click();
-    await urlField(page).fill(url("/okhi"));
+    await page.getByLabel("Webhook URL").fill(url("/okhi"));
     // "To verify event notifications, add a custom header to your webhook."
     await button(page, "Add Header").click();
     await page.getByLabel("Name of headers 1").fill("okhi-authorization");

@@ -121,3 +121,29 @@ async fn the_document_of_the_api_is_as_it_was_with_pages_beside_it() {
     assert!(document["paths"]["/api/v1/app/{app_id}/token"]["get"].is_object());
     server.stop_and_verify().await;
 }
+
+#[actix_web::test]
+async fn the_address_alone_leads_to_the_console_and_there_is_a_favicon() {
+    let server = Server::start().await;
+    // The client follows where it is sent.
+    let answer = fetch(&server, "/").await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.text.contains("data-surface=\"console\""));
+    let icon = fetch(&server, "/favicon.ico").await;
+    assert_eq!(
+        (icon.status, icon.header("content-type")),
+        (200, Some("image/svg+xml"))
+    );
+}
+
+#[actix_web::test]
+async fn the_portal_has_the_operators_words() {
+    let server = Server::start_with(|config| {
+        config.portal.labels.add_webhook = "+ \"Create\" <Webhook>".to_owned();
+    })
+    .await;
+    let page = fetch(&server, "/portal").await;
+    let words = r#"&quot;add_webhook&quot;:&quot;+ \&quot;Create\&quot; &lt;Webhook&gt;&quot;"#;
+    assert!(page.text.contains(words), "{}", page.text);
+    assert!(page.text.contains("&quot;menu&quot;:&quot;Webhooks&quot;"));
+}

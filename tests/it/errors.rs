@@ -100,7 +100,6 @@ async fn a_field_given_twice_is_refused() {
 async fn unknown_paths_and_methods_are_answered_as_errors_are() {
     let server = furnished().await;
     for path in [
-        "/",
         "/api",
         "/api/v1",
         "/api/v2/app",

@@ -164,7 +164,20 @@ async fn an_applications_token_sees_its_own_application_alone() {
     let foreign = signed(&server, OTHER.parse().unwrap(), Some(app), None);
     let path = format!("/api/v1/app/{app}");
     let answer = by(&server, &foreign, Method::GET, &path, Value::Null).await;
-    assert_error(&answer, 404, "not_found");
+    assert_error(&answer, 401, "authentication_failed");
+    let session = by(
+        &server,
+        &foreign,
+        Method::GET,
+        "/api/v1/session",
+        Value::Null,
+    )
+    .await;
+    assert_eq!(
+        session.expect(200),
+        json!({ "signedIn": false }),
+        "no name of it is told"
+    );
 }
 
 #[actix_web::test]

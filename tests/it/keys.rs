@@ -101,7 +101,9 @@ async fn keys_are_for_owners_and_for_portal_links_that_may_do_as_much_as_a_key()
     for role in ["publisher", "webhook_admin", "webhook_user"] {
         let made = json!({ "name": "t", "role": role });
         let made = server.post("/api/v1/token", made).await.expect(201);
-        cases.push((made["token"].as_str().expect("a text").to_owned(), 403));
+        // A webhook user without a grant does not see the application.
+        let status = if role == "webhook_user" { 404 } else { 403 };
+        cases.push((made["token"].as_str().expect("a text").to_owned(), status));
     }
     for (index, (token, status)) in cases.iter().enumerate() {
         let answer = as_token(&server, token, Method::POST, KEYS, body()).await;
@@ -145,4 +147,123 @@ async fn when_a_token_was_last_used_is_told_to_the_minute_and_outlives_a_restart
     let server = server.restart().await;
     assert_eq!(last(&server).await, used);
     server.stop_and_verify().await;
+}
+
+#[actix_web::test]
+async fn a_key_that_a_link_made_ends_by_itself_and_with_expire_all() {
+    let server = Server::start_with(|config| config.portal.api_key_days_max = 30).await;
+    server.application("app").await;
+    let portal = link(&server, json!({ "sessionId": "ann" })).await;
+    let make = async |body: Value| as_token(&server, &portal, Method::POST, KEYS, body).await;
+    let made = make(json!({ "name": "long" })).await.expect(201);
+    let end = made["expiresAt"].as_str().expect("it ends").to_owned();
+    let last = server.now() + Duration::from_secs(30 * 24 * 3600);
+    assert_eq!(end, last.to_string());
+    assert_eq!(made["madeByLink"], json!({ "sessionId": "ann" }));
+    let soon = server.now() + Duration::from_secs(3600);
+    let short = json!({ "name": "short", "expiresAt": soon.to_string() });
+    assert_eq!(make(short).await.expect(201)["expiresAt"], soon.to_string());
+    let far = server.now() + Duration::from_secs(31 * 24 * 3600);
+    let far = json!({ "name": "far", "expiresAt": far.to_string() });
+    assert_invalid(&make(far.clone()).await, &["body.expiresAt"]);
+    // The platform's own keys live as long as it says.
+    let own = server
+        .post(KEYS, json!({ "name": "own" }))
+        .await
+        .expect(201);
+    assert_eq!(
+        (&own["expiresAt"], &own["madeByLink"]),
+        (&Value::Null, &Value::Null)
+    );
+    server.post(KEYS, far).await.expect(201);
+    let seen = server
+        .get(&format!(
+            "/api/v1/token/{}",
+            made["id"].as_str().expect("an id")
+        ))
+        .await
+        .expect(200);
+    assert_eq!(seen["madeByLink"], json!({ "sessionId": "ann" }));
+
+    let server = server.restart().await;
+    let works = async |key: &Value| {
+        let key = key["token"].as_str().expect("shown once");
+        as_token(&server, key, Method::GET, "/api/v1/app/app", Value::Null)
+            .await
+            .status
+    };
+    let expire = "/api/v1/auth/app/app/expire-all";
+    server
+        .post(expire, json!({ "sessionIds": ["bob"] }))
+        .await
+        .expect(204);
+    assert_eq!(works(&made).await, 200);
+    server
+        .post(expire, json!({ "sessionIds": ["ann"], "expiry": 60 }))
+        .await
+        .expect(204);
+    assert_eq!(works(&made).await, 200);
+    server.advance(Duration::from_secs(61));
+    assert_eq!(works(&made).await, 401);
+    let portal = link(&server, json!({})).await;
+    let body = json!({ "name": "again" });
+    let again = as_token(&server, &portal, Method::POST, KEYS, body)
+        .await
+        .expect(201);
+    server.post(expire, json!({})).await.expect(204);
+    assert_eq!((works(&again).await, works(&own).await), (401, 200));
+    let listed = server.get(KEYS).await.expect(200);
+    let names: Vec<&Value> = listed["data"].as_array().expect("a list").iter().collect();
+    assert!(names.iter().all(|key| key["name"] != "again"), "{listed}");
+}
+
+#[actix_web::test]
+async fn a_key_shows_the_endpoint_that_it_configured() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let made = server.post(KEYS, json!({ "name": "k" })).await.expect(201);
+    assert_eq!(made["accountEndpoint"], Value::Null);
+    let key = made["token"].as_str().expect("shown once");
+    let body = json!({ "webhook_endpoint": "https://a.test/in" });
+    let update = "/v1/account/settings/update/webhook_endpoint";
+    as_token(&server, key, Method::POST, update, body)
+        .await
+        .expect(200);
+    let listed = server.get(KEYS).await.expect(200);
+    let shown = &listed["data"][0]["accountEndpoint"];
+    assert_eq!(shown["url"], "https://a.test/in");
+    let endpoint = format!(
+        "/api/v1/app/app/endpoint/{}",
+        shown["id"].as_str().expect("an id")
+    );
+    server.get(&endpoint).await.expect(200);
+    let id = made["id"].as_str().expect("an id");
+    let token = server.get(&format!("/api/v1/token/{id}")).await.expect(200);
+    assert_eq!(&token["accountEndpoint"], shown);
+    server.delete(&endpoint).await.expect(204);
+    let listed = server.get(KEYS).await.expect(200);
+    assert_eq!(listed["data"][0]["accountEndpoint"], Value::Null);
+}
+
+#[actix_web::test]
+async fn answers_of_the_api_are_kept_by_nobody() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let made = server.post(KEYS, json!({ "name": "k" })).await;
+    assert_eq!(made.header("cache-control"), Some("no-store"));
+    for path in [
+        "/api/v1/app",
+        "/api/v1/nothing",
+        "/api/v1/app/none",
+        "/v1/account/settings/x",
+    ] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
+    }
+    let page = server.get("/console").await;
+    assert_eq!(
+        page.header("cache-control"),
+        Some("no-cache"),
+        "files say it themselves"
+    );
 }

@@ -39,6 +39,7 @@ mod ocrolus;
 mod okhi;
 mod openapi;
 mod operational;
+mod origins;
 mod ovation;
 mod ovcode;
 mod payloads;

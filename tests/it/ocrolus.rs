@@ -318,8 +318,11 @@ async fn credentials_come_from_the_fields_or_the_url_and_are_never_shown() {
         ),
         (json!({ "event": "DOC_VERIFIED" }), auth("bob", "s3cret!")),
         (json!({ "webhook_endpoint": URL }), auth("bob", "s3cret!")),
-        // They stay with their origin.
-        (json!({ "webhook_endpoint": elsewhere }), None),
+        // Another origin gets others, or none.
+        (
+            json!({ "webhook_endpoint": elsewhere, "username": "", "password": "" }),
+            None,
+        ),
         (
             json!({ "username": "zoe", "password": "s3cret:é" }),
             auth("zoe", "s3cret:é"),

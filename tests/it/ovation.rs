@@ -779,7 +779,13 @@ async fn what_is_never_shown_is_in_no_answer_and_no_log() {
 
 /// A new token with this role; its id and text.
 async fn token(server: &Server, role: &str, application: Option<&str>) -> (String, String) {
-    let body = json!({ "name": "t", "role": role, "applicationId": application });
+    let templates: &[&str] = if role == "webhook_user" {
+        &["456"]
+    } else {
+        &[]
+    };
+    let body = json!({ "name": "t", "role": role, "applicationId": application,
+        "applicationIds": templates });
     let made = server.post("/api/v1/token", body).await.expect(201);
     let text = |name: &str| made[name].as_str().unwrap().to_owned();
     (text("id"), text("token"))
@@ -1012,4 +1018,33 @@ async fn an_answer_has_ten_seconds() {
     assert_eq!(server.advance_to_next_due().await.as_secs(), 64);
     let outcomes = server.outcomes_in("456", &message).await;
     assert_eq!(outcomes, ["timeout", "delivered"]);
+}
+
+#[actix_web::test]
+async fn a_link_makes_webhooks_here_only_where_the_portal_offers_their_profile() {
+    for (default, offered, status) in [
+        ("standard", vec![], 422),
+        ("standard", vec!["standard"], 422),
+        ("standard", vec!["standard", "ovation"], 201),
+        ("ovation", vec![], 201),
+    ] {
+        let server = started_with(|config| {
+            config.delivery.default_profile = default.to_owned();
+            config.portal.profiles = offered.iter().map(|name| (*name).to_owned()).collect();
+        })
+        .await;
+        let path = "/api/v1/auth/app-portal-access/456";
+        let link = server.post(path, json!({})).await.expect(200);
+        let link = link["token"].as_str().expect("a text");
+        let made = by(&server, link, Method::POST, WEBHOOKS, &wrapped(least())).await;
+        assert_eq!(made.status, status, "{default} {offered:?}: {}", made.text);
+        if status == 422 {
+            assert!(
+                made.text.contains("the portal offers standard"),
+                "{}",
+                made.text
+            );
+        }
+        created(&server, wrapped(least())).await;
+    }
 }

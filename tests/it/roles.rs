@@ -51,6 +51,7 @@ fn table() -> Vec<Row> {
     );
     let since = json!({"since": "2024-01-01T00:00:00Z"});
     let grant = "/api/v1/token/{user}/endpoint/{endpoint}";
+    let grant_application = "/api/v1/token/{user}/application/{role}";
     let named = json!({"name": "n", "uid": "{role}"});
     let url = json!({"url": "{url}"});
     let no_headers = json!({"headers": {}});
@@ -345,6 +346,18 @@ fn table() -> Vec<Row> {
         ("DELETE", grant, none.clone(), [204, 403, 204, 403, 403]),
         (
             "PUT",
+            grant_application,
+            none.clone(),
+            [204, 403, 204, 403, 403],
+        ),
+        (
+            "DELETE",
+            grant_application,
+            none.clone(),
+            [204, 403, 204, 403, 403],
+        ),
+        (
+            "PUT",
             "/api/v1/token/{other}/endpoint/{endpoint}",
             none.clone(),
             [409, 403, 404, 403, 403],
@@ -402,6 +415,7 @@ async fn caller(server: &Server, role: &str, endpoint: &str) -> String {
     let mut body = of_role(role);
     if role == "webhook_user" {
         body["endpointIds"] = json!([endpoint]);
+        body["applicationIds"] = json!([role]);
     }
     token(server, body).await.1
 }

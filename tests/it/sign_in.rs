@@ -296,11 +296,22 @@ async fn a_webhook_user_is_told_the_applications_of_its_endpoints() {
         .await;
     let made = json!({ "name": "u", "role": "webhook_user", "endpointIds": [endpoint] });
     let made = token(&server, made).await;
+    let id = made["id"].as_str().expect("an id");
+    let grant = format!("/api/v1/token/{id}/application/other");
+    server
+        .call(Method::PUT, &grant, &[], None)
+        .await
+        .expect(204);
     let browser = sign_in(&server, "console", made["token"].as_str().expect("a text")).await;
     let session = browser.session().await;
     let applications = session["applications"].as_array().expect("a list");
-    assert_eq!(applications.len(), 1);
-    assert_eq!(applications[0]["uid"], "app");
+    let told: Vec<_> = applications
+        .iter()
+        .map(|one| (one["uid"].as_str(), one["mayCreateEndpoints"].as_bool()))
+        .collect();
+    let expected = [(Some("app"), Some(false)), (Some("other"), Some(true))];
+    assert!(expected.iter().all(|one| told.contains(one)), "{told:?}");
+    assert_eq!(told.len(), 2);
     server.stop_and_verify().await;
 }
 

@@ -22,7 +22,17 @@ struct User<'a> {
 
 impl<'a> User<'a> {
     async fn seeing(server: &'a Server, endpoints: &[&str]) -> User<'a> {
-        let body = json!({"name": "u", "role": "webhook_user", "endpointIds": endpoints});
+        User::made(server, endpoints, &[]).await
+    }
+
+    /// One that may make endpoints in the application `app`.
+    async fn making(server: &'a Server) -> User<'a> {
+        User::made(server, &[], &["app"]).await
+    }
+
+    async fn made(server: &'a Server, endpoints: &[&str], applications: &[&str]) -> User<'a> {
+        let body = json!({"name": "u", "role": "webhook_user", "endpointIds": endpoints,
+            "applicationIds": applications});
         let made = server.post(TOKENS, body).await.expect(201);
         let mut endpoints = endpoints.to_vec();
         endpoints.sort_unstable();
@@ -156,10 +166,7 @@ async fn a_list_of_endpoints_has_those_granted_in_whole_pages() {
 async fn what_a_user_creates_is_granted_to_it_and_to_nobody_else() {
     let server = Server::start().await;
     server.application("app").await;
-    let (one, two) = (
-        User::seeing(&server, &[]).await,
-        User::seeing(&server, &[]).await,
-    );
+    let (one, two) = (User::making(&server).await, User::making(&server).await);
     let url = json!({"url": "https://example.com/"});
     let posted = one.call(Method::POST, ENDPOINTS, url.clone()).await;
     let posted = id(&posted.expect(201));
@@ -206,7 +213,7 @@ async fn a_refused_creation_grants_nothing() {
     })
     .await;
     server.application("app").await;
-    let user = User::seeing(&server, &[]).await;
+    let user = User::making(&server).await;
     let url = json!({"url": "https://example.com/"});
     let made = user.call(Method::POST, ENDPOINTS, url.clone()).await;
     let made = id(&made.expect(201));
@@ -236,7 +243,7 @@ async fn messages_and_attempts_are_those_of_granted_endpoints() {
     let [a, b, c, d] = &sent[..] else {
         panic!("four were sent");
     };
-    let user = User::seeing(&server, &[&granted]).await;
+    let user = User::made(&server, &[&granted], &["app"]).await;
     let messages = "/api/v1/app/app/msg";
     assert_eq!(user.ids(messages).await, [c.clone(), a.clone()]);
     let page = user.get(&format!("{messages}?limit=1")).await.expect(200);
@@ -388,7 +395,7 @@ async fn a_message_behind_thousands_of_others_is_found_page_by_page() {
     };
     assert_eq!((found, pages), (vec![wanted], 2));
     // Who sees no endpoint need not read on.
-    let nobody = User::seeing(&server, &[]).await;
+    let nobody = User::making(&server).await;
     let page = nobody.get("/api/v1/app/app/msg").await.expect(200);
     assert_eq!(
         (&page["done"], &page["iterator"]),
@@ -425,7 +432,7 @@ async fn a_grant_is_given_and_taken_by_owners_and_admins() {
         }
     }
     let stranger = endpoint.replace("ep_", "ep_0");
-    for name in ["e", "1", "none", &stranger[..31], &user.id] {
+    for name in ["f", "99", "none", &stranger[..31], &user.id] {
         for method in [Method::PUT, Method::DELETE] {
             let path = user.grant_path(name);
             let answer = server.call(method, &path, &[], None).await;
@@ -486,7 +493,8 @@ async fn grants_end_with_their_endpoint_and_survive_a_restart() {
         .await;
     server.endpoint_of("gone", url.clone()).await;
     let gone = server.get("/api/v1/app/gone/endpoint/e").await.expect(200);
-    let user = User::seeing(&server, &[&kept, &deleted, &id(&gone)]).await;
+    let granted = [kept.as_str(), &deleted, &id(&gone)];
+    let user = User::made(&server, &granted, &["app", "gone"]).await;
     let path = format!("{ENDPOINTS}/{deleted}");
     user.call(Method::DELETE, &path, Value::Null)
         .await
@@ -503,7 +511,8 @@ async fn grants_end_with_their_endpoint_and_survive_a_restart() {
     };
     assert_eq!(user.grants().await, json!([kept]));
     assert_eq!(user.ids(ENDPOINTS).await, [kept]);
-    assert_eq!(user.ids("/api/v1/app/gone/endpoint").await, [""; 0]);
+    let gone = user.get("/api/v1/app/gone/endpoint").await;
+    assert_error(&gone, 404, "not_found");
     let path = user.grant_path(&deleted);
     assert_error(&server.delete(&path).await, 404, "not_found");
 }
@@ -523,7 +532,8 @@ async fn a_user_has_a_bounded_number_of_endpoints_and_deleted_ones_make_room() {
     }
     let last = ids.pop().expect("a thousand and one");
     ids.sort();
-    let body = json!({"name": "u", "role": "webhook_user", "endpointIds": ids});
+    let body =
+        json!({"name": "u", "role": "webhook_user", "applicationIds": ["app"], "endpointIds": ids});
     let made = server.post(TOKENS, body).await.expect(201);
     assert_eq!(made["endpointIds"], json!(ids));
     let user = User {
@@ -548,4 +558,196 @@ async fn a_user_has_a_bounded_number_of_endpoints_and_deleted_ones_make_room() {
         .await
         .expect(204);
     user.call(Method::POST, ENDPOINTS, url).await.expect(201);
+}
+
+#[actix_web::test]
+async fn without_a_grant_an_application_is_not_there_and_takes_no_endpoint() {
+    let server = Server::start().await;
+    for uid in ["app", "other"] {
+        server.application(uid).await;
+    }
+    let url = json!({"url": "https://example.com/"});
+    let endpoint = server.endpoint_of("other", url.clone()).await;
+    let user = User::seeing(&server, &[&endpoint]).await;
+    let webhooks = "/api/v3/project_templates/app/webhook_endpoints";
+    for (method, path, body) in [
+        (Method::POST, ENDPOINTS, url.clone()),
+        (Method::PUT, "/api/v1/app/app/endpoint/mine", url.clone()),
+        (Method::GET, ENDPOINTS, Value::Null),
+        (Method::GET, "/api/v1/app/app", Value::Null),
+        (Method::GET, "/api/v1/app/app/msg", Value::Null),
+        (Method::GET, webhooks, Value::Null),
+    ] {
+        let answer = user.call(method.clone(), path, body).await;
+        assert_eq!(answer.status, 404, "{method} {path}: {}", answer.text);
+    }
+    let ovation = json!({"webhookEndpoint": {"target_url": "https://example.com/", "event": "a",
+        "username": "u", "password": "p"}});
+    let answer = user.call(Method::POST, webhooks, ovation).await;
+    assert_eq!(answer.status, 422, "{}", answer.text);
+    assert!(answer.text.contains("Project Template not found"));
+    // The grant of an endpoint shows its application, and makes no others there.
+    user.get("/api/v1/app/other").await.expect(200);
+    assert_eq!(
+        user.ids("/api/v1/app/other/endpoint").await,
+        from_ref(&endpoint)
+    );
+    for (method, path) in [
+        (Method::POST, "/api/v1/app/other/endpoint"),
+        (Method::PUT, "/api/v1/app/other/endpoint/mine"),
+    ] {
+        assert_error(
+            &user.call(method, path, url.clone()).await,
+            403,
+            "forbidden",
+        );
+    }
+    assert_eq!(user.grants().await, json!([endpoint]));
+}
+
+#[actix_web::test]
+async fn an_application_is_granted_and_taken_by_owners_and_admins() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let hidden = server
+        .endpoint_of("app", json!({"url": "https://example.com/"}))
+        .await;
+    let app = id(&server.get("/api/v1/app/app").await.expect(200));
+    let user = User::seeing(&server, &[]).await;
+    let admin = json!({"name": "a", "role": "webhook_admin"});
+    let admin = server.post(TOKENS, admin).await.expect(201);
+    let admin = admin["token"].as_str().expect("a text");
+    let path = |name: &str| format!("{TOKENS}/{}/application/{name}", user.id);
+    for name in ["app", &app] {
+        let granted = server.call_as(admin, Method::PUT, &path(name), None).await;
+        assert_eq!(granted.status, 204, "{}", granted.text);
+    }
+    let shown = server
+        .get(&format!("{TOKENS}/{}", user.id))
+        .await
+        .expect(200);
+    assert_eq!(shown["applicationIds"], json!([app]));
+    assert_eq!(shown["applications"][0]["uid"], "app");
+    assert_eq!(
+        user.ids(ENDPOINTS).await,
+        [""; 0],
+        "endpoints of others stay hidden"
+    );
+    let url = json!({"url": "https://example.com/"});
+    let made = id(&user
+        .call(Method::POST, ENDPOINTS, url.clone())
+        .await
+        .expect(201));
+    assert_ne!(made, hidden);
+
+    assert_error(
+        &user.call(Method::PUT, &path("app"), Value::Null).await,
+        403,
+        "forbidden",
+    );
+    assert_error(
+        &server.call(Method::PUT, &path("no"), &[], None).await,
+        404,
+        "not_found",
+    );
+    server.delete(&path("app")).await.expect(204);
+    assert_error(&server.delete(&path("app")).await, 404, "not_found");
+    assert_error(
+        &user.call(Method::POST, ENDPOINTS, url).await,
+        403,
+        "forbidden",
+    );
+    assert_eq!(
+        user.ids(ENDPOINTS).await,
+        [made],
+        "what it made stays its own"
+    );
+
+    let owner = json!({"name": "o", "role": "owner", "applicationIds": ["app"]});
+    assert_invalid(&server.post(TOKENS, owner).await, &["body.applicationIds"]);
+    let gone = json!({"name": "o", "role": "webhook_user", "applicationIds": ["app", "no"]});
+    assert_invalid(&server.post(TOKENS, gone).await, &["body.applicationIds.1"]);
+    let owner = server
+        .post(TOKENS, json!({"name": "o", "role": "owner"}))
+        .await;
+    let owner = id(&owner.expect(201));
+    let refused = server
+        .call(
+            Method::PUT,
+            &format!("{TOKENS}/{owner}/application/app"),
+            &[],
+            None,
+        )
+        .await;
+    assert_error(&refused, 409, "conflict");
+}
+
+#[actix_web::test]
+async fn grants_survive_a_restart_and_end_with_the_application() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let (token, user_id) = {
+        let user = User::making(&server).await;
+        (user.token, user.id)
+    };
+    let server = server.restart().await;
+    let path = format!("{TOKENS}/{user_id}");
+    let url = Some(json!({"url": "https://example.com/"}).to_string());
+    let made = server.call_as(&token, Method::POST, ENDPOINTS, url).await;
+    made.expect(201);
+    server.delete("/api/v1/app/app").await.expect(204);
+    let shown = server.get(&path).await.expect(200);
+    assert_eq!(
+        (&shown["applicationIds"], &shown["endpointIds"]),
+        (&json!([]), &json!([]))
+    );
+    server.application("app").await;
+    let again = server.call_as(&token, Method::GET, ENDPOINTS, None).await;
+    assert_error(&again, 404, "not_found");
+}
+
+#[actix_web::test]
+async fn an_endpoint_is_granted_by_id_uid_or_number() {
+    let server = Server::start().await;
+    let url = "https://example.com/";
+    let by_uid = server
+        .endpoint_of("app", json!({"url": url, "uid": "mine"}))
+        .await;
+    let by_number = server
+        .endpoint_of("other", json!({"url": url, "uid": "twice"}))
+        .await;
+    server
+        .endpoint_of("app", json!({"url": url, "uid": "twice"}))
+        .await;
+    let number = {
+        let catalog = server.store().catalog();
+        let organisation = catalog.organisations().next().expect("there is one").id;
+        let id = by_number.parse().expect("an id");
+        catalog
+            .endpoint(organisation, id)
+            .expect("it is there")
+            .number
+            .to_string()
+    };
+    let user = User::seeing(&server, &[]).await;
+    user.grant("mine").await.expect(204);
+    assert_eq!(user.grants().await, json!([by_uid]));
+    user.grant(&number).await.expect(204);
+    let path = user.grant_path("mine");
+    server.delete(&path).await.expect(204);
+    assert_eq!(user.grants().await, json!([by_number]));
+    assert_error(&user.grant("twice").await, 409, "conflict");
+    for name in ["nobody", "999", "01"] {
+        assert_error(&user.grant(name).await, 404, "not_found");
+    }
+    // A uid that looks like another's number could mean both.
+    server
+        .endpoint_of("app", json!({"url": url, "uid": number}))
+        .await;
+    assert_error(&user.grant(&number).await, 409, "conflict");
+    let body = json!({"name": "u", "role": "webhook_user", "endpointIds": ["mine", by_number]});
+    let made = server.post(TOKENS, body).await.expect(201);
+    assert_eq!(made["endpointIds"].as_array().map(Vec::len), Some(2));
+    let body = json!({"name": "u", "role": "webhook_user", "endpointIds": ["twice"]});
+    assert_invalid(&server.post(TOKENS, body).await, &["body.endpointIds.0"]);
 }

@@ -32,7 +32,7 @@ function OneType({ app, name }) {
   const type = load.data;
   return html`<${Page} title=${name} app=${app} crumbs=${[['Event catalogue', pagePath(app, '/events')]]}
     badge=${type?.archived ? html`<${Badge}>Archived<//>` : type?.deprecated && html`<${Badge} kind="warn">Deprecated<//>`}
-    intro=${type?.description} actions=${may('changeEndpoints') && type && !type.archived && html`<${LinkButton} kind="primary" to=${`${pagePath(app, '/new')}?event=${encodeURIComponent(name)}`}>Add Webhook for this event<//>`}>
+    intro=${type?.description} actions=${may('createEndpoints') && type && !type.archived && html`<${LinkButton} kind="primary" to=${`${pagePath(app, '/new')}?event=${encodeURIComponent(name)}`}>Add Webhook for this event<//>`}>
     <${Loaded} of=${load}>${({ schemas, example, channels, groupName }) => {
       const versions = Object.entries(schemas ?? {}).sort(([a], [b]) => b - a);
       const shown = example ?? versions[0]?.[1].examples?.[0];

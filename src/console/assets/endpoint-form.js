@@ -3,7 +3,7 @@
 
 import { api, appPath, list, listAll, pagePath, path, surface } from './api.js';
 import {
-  Button, Field, Form, Loaded, NotAllowed, Page, duration, html, navigate, toast, useErrors, useForm, useId, useLayoutEffect, useLoad, useMay, useMemo, useRef, useSession, useState,
+  Button, Field, Form, Loaded, NotAllowed, Page, duration, html, labels, navigate, toast, useErrors, useForm, useId, useLayoutEffect, useLoad, useMay, useMemo, useRef, useSession, useState,
 } from './ui.js';
 
 export default function EndpointForm({ app, params: { ep } }) {
@@ -11,7 +11,7 @@ export default function EndpointForm({ app, params: { ep } }) {
   return html`<${Page} title=${title(ep)} app=${app}><${NotAllowed} /><//>`;
 }
 
-const title = (ep) => (ep ? 'Edit Webhook' : 'Add Webhook');
+const title = (ep) => (ep ? 'Edit Webhook' : labels.add_webhook.replace(/^\+ */, ''));
 
 function Whole({ app, ep }) {
   const { profiles: offered } = useSession();
@@ -61,7 +61,15 @@ function valuesOf(endpoint, headers, profiles) {
 const number = (value) => (value.trim() === '' ? null : Number(value));
 const object = (rows) => Object.fromEntries(rows.map(({ name, value }) => [name.trim(), value]));
 const filled = (rows) => rows.filter(({ name, value }) => name.trim() || value);
-const origin = (url) => (URL.canParse(url) ? new URL(url).origin : url);
+/** Whether requests go to another receiver: what was entered for the old one is not taken along. */
+function moves(old, url) {
+  if (!URL.canParse(old) || !URL.canParse(url)) return false;
+  const [from, to] = [new URL(old), new URL(url)];
+  const upgrade = from.protocol === 'http:' && to.protocol === 'https:' && !from.port && !to.port;
+  return from.hostname !== to.hostname || (!upgrade && (from.protocol !== to.protocol || from.port !== to.port));
+}
+/** Those who are shown no secrets enter them again. */
+const mustEnterAgain = ({ role }, endpoint, url) => !!endpoint && !['owner', 'webhook_admin'].includes(role) && moves(endpoint.url, url);
 const waits = ({ delays }) => delays.split(/[\s,;]+/).filter(Boolean);
 
 /** The whole of what the values say, as the API has it. */
@@ -80,20 +88,21 @@ function bodyOf(values) {
 }
 
 /** What the server could not tell, or not in these words. */
-function check(values, endpoint) {
+function check(values, endpoint, moved) {
   const wrong = {};
   const whole = /^\d+$/;
   if (!values.url.trim()) wrong['body.url'] = 'Enter the URL that requests are sent to.';
-  if (values.eventTypes?.length === 0) wrong['body.eventTypes'] = 'Choose at least one event, or Send Me Everything.';
-  if (values.channels?.length === 0) wrong['body.channels'] = 'Choose at least one, or Send Me Everything.';
+  if (values.eventTypes?.length === 0) wrong['body.eventTypes'] = `Choose at least one event, or ${labels.all_events}.`;
+  if (values.channels?.length === 0) wrong['body.channels'] = `Choose at least one, or ${labels.all_entities}.`;
   if (values.basic && !values.username) wrong['body.basicAuth.username'] = 'Enter the username.';
   if (values.basic && !values.password) {
     const had = endpoint?.basicAuth;
     if (!had || had.username !== values.username) wrong['body.basicAuth.password'] = 'Enter the password.';
-    else if (origin(endpoint.url) !== origin(values.url)) wrong['body.basicAuth.password'] = 'Enter the password again: it belonged to the URL’s former host.';
+    else if (moved) wrong['body.basicAuth.password'] = 'Enter the password again: it belonged to the URL’s former host.';
   }
   const rows = filled(values.headers);
   if (rows.some(({ name }) => !name.trim())) wrong['body.headers'] = 'Each header needs a name.';
+  if (moved && rows.some((row) => row.secret && !row.value)) wrong['body.headers'] = 'Enter the values of secret headers again, or remove them: they belonged to the URL’s former host.';
   const names = rows.map(({ name }) => name.trim().toLowerCase());
   if (new Set(names).size < names.length) wrong['body.headers'] = 'Each header can be there once.';
   if (authHeadersChanged(values, endpoint) && rows.some((row) => row.secret && row.was !== 'sensitive' && !row.value)) wrong['body.headers'] = 'Enter the values of all secret headers: they are replaced together.';
@@ -110,18 +119,21 @@ const authHeadersChanged = (values, endpoint) => {
 };
 
 /** Sends only what is other than it was. */
-async function change(at, endpoint, was, values) {
+async function change(at, endpoint, was, values, moved) {
   const [before, body] = [bodyOf(was), bodyOf(values)];
   const { basicAuth } = body;
   for (const key of Object.keys(body)) if (JSON.stringify(body[key]) === JSON.stringify(before[key])) delete body[key];
-  if (basicAuth && origin(endpoint.url) !== origin(values.url)) body.basicAuth = basicAuth;
+  if (moved) body.basicAuth = basicAuth;
   delete body.authHeaders;
   if (authHeadersChanged(values, endpoint)) body.authHeaders = object(authRows(values));
-  if (body.profile && values.secret) body.secret = values.secret;
+  if ((body.profile || moved) && values.secret) body.secret = values.secret;
   // Replacing headers would lose those whose values are not shown: where there are any, they change one by one,
   // what goes before the rest, as a name may move to the secret ones.
   const headers = { gone: {}, set: {} };
-  if (was.headers.some((row) => row.was === 'sensitive')) {
+  if (moved) {
+    body.headers = object(filled(values.headers).filter((row) => !row.secret || row.was === 'sensitive'));
+    body.authHeaders = object(authRows(values));
+  } else if (was.headers.some((row) => row.was === 'sensitive')) {
     delete body.headers;
     const rows = filled(values.headers).filter((row) => !row.secret || row.was === 'sensitive');
     for (const { name, was: kind } of was.headers) if (kind !== 'auth' && !rows.some((row) => row.name.trim() === name)) headers.gone[name] = null;
@@ -129,8 +141,9 @@ async function change(at, endpoint, was, values) {
   }
   const some = (what) => Object.keys(what).length > 0;
   if (some(headers.gone)) await api('PATCH', `${at}/headers`, { headers: headers.gone });
-  if (some(body)) await api('PATCH', at, body);
+  const saved = some(body) ? await api('PATCH', at, body) : {};
   if (some(headers.set)) await api('PATCH', `${at}/headers`, { headers: headers.set });
+  return saved.warnings;
 }
 
 function Editor({ app, at, back, endpoint, headers, profiles, types, channels }) {
@@ -139,10 +152,12 @@ function Editor({ app, at, back, endpoint, headers, profiles, types, channels })
   const { values, set } = form;
   const profile = profiles.find(({ name }) => name === values.profile);
   const newProfile = endpoint && values.profile !== initial.profile;
+  const moved = mustEnterAgain(useSession(), endpoint, values.url.trim());
   const save = async () => {
-    if (endpoint) await change(at, endpoint, initial, values);
+    const warnings = endpoint && await change(at, endpoint, initial, values, moved);
     const saved = endpoint ?? await api('POST', appPath(app, '/endpoint'), createBody(values));
     toast(endpoint ? 'Saved' : 'Webhook added');
+    for (const warning of warnings ?? []) toast(warning, 'bad');
     navigate(pagePath(app, path`/endpoint/${saved.id}`), { force: true, replace: !!endpoint });
   };
   const chooseProfile = (name) => {
@@ -164,16 +179,17 @@ function Editor({ app, at, back, endpoint, headers, profiles, types, channels })
   const methods = profile?.methods ?? [];
   const choices = profiles.map(({ name, isDefault }) => [name, isDefault ? `${name} (the default)` : name]);
   if (!profiles.some(({ name }) => name === initial.profile)) choices.push([initial.profile, `${initial.profile} (not set up any more)`]);
-  return html`<${Form} form=${form} onSubmit=${save} check=${(now) => check(now, endpoint)} submit="Save" cancel=${back}>
+  return html`<${Form} form=${form} onSubmit=${save} check=${(now) => check(now, endpoint, moved)} submit="Save" cancel=${back}>
     <section class="card"><h2>Endpoint</h2>
-      <${Field} label="URL" name="url" type="url" inputmode="url" required spellcheck=${false} hint="The payload URL: requests are sent to it." placeholder="https://example.com/webhooks" />
+      <${Field} label=${labels.url} name="url" type="url" inputmode="url" required spellcheck=${false} hint="The payload URL: requests are sent to it." placeholder="https://example.com/webhooks" />
       <${Field} label="Description" name="description" optional />
       ${choices.length > 1 && html`<${Field} label="Profile" name="profile" type="select" value=${values.profile} onInput=${chooseProfile} options=${choices} hint=${profile && html`<${ProfileHint} ...${profile} />`} />`}
       ${methods.length > 1 && html`<${Field} label="Method" name="method" type="select" value=${values.method || methods[0]} options=${methods.map((one) => [one, one])} />`}
-      ${(!endpoint || newProfile) && html`<${SecretField} profile=${profile} isNew=${!endpoint} set=${set} />`}
+      ${moved && html`<p class="notice">This is another receiver than before: enter what only the former one knew again.</p>`}
+      ${(!endpoint || newProfile || moved) && html`<${SecretField} profile=${profile} isNew=${!endpoint} set=${set} />`}
     </section>
-    <section class="card"><h2>Events</h2><${Picker} label="Events" loc="body.eventTypes" items=${events} value=${values.eventTypes} onChange=${(next) => set('eventTypes', next)} /></section>
-    ${entities.length > 0 && html`<section class="card"><h2>Entities</h2><p class="hint">The kinds of things that events are about.</p><${Picker} label="Entities" loc="body.channels" columns items=${entities} value=${values.channels} onChange=${(next) => set('channels', next)} /></section>`}
+    <section class="card"><h2>Events</h2><${Picker} label="Events" all=${labels.all_events} loc="body.eventTypes" items=${events} value=${values.eventTypes} onChange=${(next) => set('eventTypes', next)} /></section>
+    ${entities.length > 0 && html`<section class="card"><h2>Entities</h2><p class="hint">The kinds of things that events are about.</p><${Picker} label="Entities" all=${labels.all_entities} loc="body.channels" columns items=${entities} value=${values.channels} onChange=${(next) => set('channels', next)} /></section>`}
     <section class="card"><h2>Authentication and headers</h2><${Authentication} form=${form} endpoint=${endpoint} /></section>
     <${Advanced} form=${form} profile=${profile} />
   <//>`;
@@ -200,8 +216,8 @@ function SecretField({ profile, isNew, set }) {
     set('secret', profile?.secretForm === 'text' ? base64.replace(/[+/]/g, 'x') : `whsec_${base64}`);
     setShown(true);
   };
-  return html`<${Field} label="Secret" name="secret" type=${shown ? 'text' : 'password'} class="mono" spellcheck=${false} optional autocomplete="new-password"
-    hint=${`${isNew ? 'What requests are signed with. Leave it empty to have one generated' : 'Needed where the present one does not fit the new profile; takes its place at once'}. It is ${profile?.secretHint ?? 'a text'}.`}
+  return html`<${Field} label=${labels.secret} name="secret" type=${shown ? 'text' : 'password'} class="mono" spellcheck=${false} optional autocomplete="new-password"
+    hint=${`${isNew ? 'What requests are signed with. Leave it empty to have one generated' : 'Needed where the present one does not fit the new profile, or the secret itself is sent to a new receiver; takes its place at once'}. It is ${profile?.secretHint ?? 'a text'}.`}
     after=${html`<${Button} aria-pressed=${shown ? 'true' : 'false'} aria-label="Show the secret" onClick=${() => setShown(!shown)}>${shown ? 'Hide' : 'Show'}<//>
       ${profile?.secretForm !== 'ed25519' && html`<${Button} onClick=${generate}>Generate<//>`}`} />`;
 }
@@ -291,10 +307,10 @@ function grow(items, depth = 0) {
 const drawnMax = 1000;
 
 /**
- * "Send Me Everything", or a selection from a searchable tree of checkboxes: one stop for Tab, arrow keys
+ * Everything by one switch ("Send Me Everything"), or a selection from a searchable tree of checkboxes: one stop for Tab, arrow keys
  * within. value: null for everything, or the names chosen.
  */
-function Picker({ label, loc, items, value, onChange, columns }) {
+function Picker({ label, all, loc, items, value, onChange, columns }) {
   const id = useId();
   const box = useRef();
   const [search, setSearch] = useState('');
@@ -337,7 +353,7 @@ function Picker({ label, loc, items, value, onChange, columns }) {
       ${node.children && html`<ul>${node.children.map(draw)}</ul>`}</li>`;
   };
   return html`<fieldset aria-describedby=${errors.length ? `${id}-error` : null}><legend class="visually-hidden">${label}</legend>
-    <label class="row switch"><input type="checkbox" role="switch" checked=${value === null} aria-invalid=${errors.length ? 'true' : null} onChange=${toggleAll} />Send Me Everything</label>
+    <label class="row switch"><input type="checkbox" role="switch" checked=${value === null} aria-invalid=${errors.length ? 'true' : null} onChange=${toggleAll} />${all}</label>
     <${Errors} loc=${loc} id=${`${id}-error`} />
     ${value !== null && html`<div class="filters">
         <input class="search" type="search" aria-label=${`Search ${label.toLowerCase()}`} placeholder="Search" value=${search} onInput=${({ target }) => setSearch(target.value)} onKeyDown=${(event) => event.key === 'Enter' && event.preventDefault()} />

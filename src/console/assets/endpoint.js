@@ -4,7 +4,7 @@ import { api, appPath, list, pagePath, path } from './api.js';
 import { Bars, Line } from './chart.js';
 import { Attempts, EndpointPage, Facts, MessageFilters, Switch, act, asked, classes, endpointName, noFilters, nothing, orNothing, sayMs, useEndpoint } from './history.js';
 import { navigate, useQuery } from './router.js';
-import { Button, Copy, Empty, Field, LinkButton, Loaded, Pager, Status, announce, count, duration, html, toast, useEffect, useLoad, useMay, useState } from './ui.js';
+import { Button, Copy, Empty, Field, LinkButton, Loaded, Pager, Status, announce, count, duration, html, labels, toast, useEffect, useLoad, useMay, useState } from './ui.js';
 
 const HOUR = 3600000;
 
@@ -52,7 +52,7 @@ function Settings({ endpoint, where }) {
   const authentication = [basicAuth && `Basic, as ${basicAuth.username}`, hidden.length && `Headers not shown: ${hidden.join(', ')}`, ...Object.entries(headers).map((pair) => pair.join(': '))].filter(Boolean);
   return html`<section class="card" aria-label="Settings"><${Facts} of=${[
     ['URL', html`<span class="mono">${endpoint.url}</span> <${Copy} text=${endpoint.url} />`],
-    ['Events', some(endpoint.eventTypes, 'Send Me Everything')],
+    ['Events', some(endpoint.eventTypes, labels.all_events)],
     endpoint.channels && ['Entities', some(endpoint.channels)],
     ['Request', html`${endpoint.method ?? 'The profile is not configured any more'}, profile <strong>${endpoint.profile}</strong>${profile && html`<br /><span class="muted small">${profile.description}</span>`}`],
     authentication.length > 0 && ['Authentication', authentication.map((line) => html`<div>${line}</div>`)],

@@ -1,7 +1,7 @@
 // "Webhooks": an application's endpoints with their health, searched and filtered on the server.
 
 import { api, appPath, list, pagePath, path } from './api.js';
-import { Button, Empty, LinkButton, Loaded, Page, Pager, Search, Status, Table, count, html, toast, useLoad, useMay, useQuery, useState } from './ui.js';
+import { Button, Empty, LinkButton, Loaded, Page, Pager, Search, Status, Table, count, html, labels, toast, useLoad, useMay, useQuery, useSession, useState } from './ui.js';
 import { Rate } from './chart.js';
 
 export default function Endpoints({ app }) {
@@ -9,7 +9,8 @@ export default function Endpoints({ app }) {
   const [query, setQuery] = useQuery({ search: '', status: '' });
   const { search, status, iterator } = query;
   const endpoints = useLoad((signal) => list(appPath(app, '/endpoint'), { limit: 25, with_health: true, search, status, iterator }, { signal }), [app, search, status, iterator], { every: 20000 });
-  const add = may('changeEndpoints') && html`<${LinkButton} kind="primary" to=${pagePath(app, '/new')}>Add Webhook<//>`;
+  const known = useSession().applications?.find(({ id, uid }) => id === app || uid === app);
+  const add = may('createEndpoints') && known?.mayCreateEndpoints !== false && html`<${LinkButton} kind="primary" to=${pagePath(app, '/new')}>${labels.add_webhook}<//>`;
   const filtered = search || status || iterator;
   const bare = !filtered && endpoints.data?.data.length === 0;
   const columns = [

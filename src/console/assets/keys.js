@@ -1,6 +1,6 @@
 // The application's API keys: made here, shown once, revoked here.
 
-import { api, appPath, list, path } from './api.js';
+import { api, appPath, list, pagePath, path, surface } from './api.js';
 import { act } from './history.js';
 import { FormDialog } from './operator.js';
 import { useQuery } from './router.js';
@@ -26,7 +26,8 @@ function Keys({ app }) {
   }, `“${key.name}” is revoked.`, keys.reload);
   const ended = ({ expiresAt }) => expiresAt && Date.parse(expiresAt) <= Date.now();
   const columns = [
-    { label: 'Name', cell: ({ name }) => name },
+    { label: 'Name', cell: ({ name, madeByLink }) => html`<span>${name}</span>${madeByLink && html`<div class="muted small">Made through a link${madeByLink.sessionId && ` (${madeByLink.sessionId})`}</div>`}` },
+    { label: 'Endpoint', class: 'grow', cell: ({ accountEndpoint }) => accountEndpoint && html`<a class="break" href=${pagePath(app, path`/endpoint/${accountEndpoint.id}`)}>${accountEndpoint.url}</a>` },
     { label: 'Created', cell: ({ createdAt }) => html`<${Time} at=${createdAt} />` },
     { label: 'Last used', cell: ({ lastUsedAt }) => (lastUsedAt ? html`<${Time} at=${lastUsedAt} />` : html`<span class="muted">Never</span>`) },
     { label: 'Expires', cell: (key) => (key.expiresAt ? html`<span>${ended(key) && 'Expired '}<${Time} at=${key.expiresAt} /></span>` : html`<span class="muted">Never</span>`) },
@@ -44,7 +45,8 @@ function Keys({ app }) {
   <//>`;
 }
 
-const days = [['', 'Never'], ['30', 'In 30 days'], ['90', 'In 90 days'], ['365', 'In a year']];
+// A key that a link makes lives no longer than the operator lets it.
+const days = [...(surface === 'portal' ? [['', 'As late as allowed']] : [['', 'Never'], ['365', 'In a year']]), ['30', 'In 30 days'], ['90', 'In 90 days']];
 
 function Create({ where, onClose, then }) {
   const form = useForm({ name: '', expires: '' });

@@ -11,7 +11,7 @@ const roles = {
   owner: ['Owner', 'Everything, tokens included.'],
   publisher: ['Publisher', 'Publishes to every application and reads event types: for your backend.'],
   webhook_admin: ['Webhook admin', 'Every endpoint with its messages and attempts; grants endpoints to webhook users.'],
-  webhook_user: ['Webhook user', 'The endpoints granted to it and those it makes, with their messages and attempts.'],
+  webhook_user: ['Webhook user', 'The endpoints granted to it and those it makes in applications granted to it, with their messages and attempts.'],
   application: ['Application', 'One application’s endpoints, messages and attempts, as that customer.'],
 };
 const never = html`<span class="muted">Never</span>`;
@@ -69,14 +69,31 @@ function One({ id }) {
   const may = useMay();
   const token = useLoad((signal) => api('GET', path`/token/${id}`, null, { signal }), [id]);
   const { name, role } = token.data ?? {};
-  const change = (method, endpoint, said) => api(method, path`/token/${id}/endpoint/${endpoint}`).then(() => toast(said), (error) => toast(error.message, 'bad')).then(token.reload);
+  const change = (method, granted, said, kind = 'endpoint') => api(method, path`/token/${id}/${kind}/${granted}`).then(() => toast(said), (error) => toast(error.message, 'bad')).then(token.reload);
   return html`<${Page} title=${name ?? 'Token'} crumbs=${[['Tokens', here]]} badge=${role && html`<${Badge} kind="plain">${roles[role][0]}<//>`} intro=${role && roles[role][1]}
       actions=${role && may('changeTokens') && html`<${Button} kind="danger" onClick=${() => revoke(token.data, () => navigate(here))}>Revoke<//>`}>
     <${Loaded} of=${token}>${(one) => html`<div class="stack">
       <section class="card"><dl class="facts">${[['ID', html`<code>${id}</code>`], one.applicationId && ['Application', html`<${AppLink} id=${one.applicationId} name=${one.applicationName} />`],
+    one.accountEndpoint && ['Its endpoint', html`<${EndpointLink} app=${one.applicationId} id=${one.accountEndpoint.id} url=${one.accountEndpoint.url} />`],
+    one.madeByLink && ['Made through', `A link to the portal${one.madeByLink.sessionId ? ` (${one.madeByLink.sessionId})` : ''}`],
     ['Created', html`<${Time} at=${one.createdAt} />`], ['Last used', used(one)], ['Ends', ends(one)]].filter(Boolean).map(([dt, dd]) => html`<dt>${dt}</dt><dd>${dd}</dd>`)}</dl></section>
-      ${role === 'webhook_user' && html`<${Grants} token=${one} change=${may('changeGrants') && change} />`}</div>`}<//>
+      ${role === 'webhook_user' && html`<${Applications} token=${one} change=${may('changeGrants') && change} /><${Grants} token=${one} change=${may('changeGrants') && change} />`}</div>`}<//>
   <//>`;
+}
+
+/** Where it may make endpoints. */
+function Applications({ token: { applications = [] }, change }) {
+  const [text, setText] = useState('');
+  const [app, setApp] = useState('');
+  const grant = () => {
+    setText('');
+    change('PUT', app, 'The application was granted.', 'application');
+  };
+  return html`<section class="card stack"><h2>Granted applications</h2><p class="hint">It may make endpoints there.</p>
+    ${applications.length ? html`<${Table} caption="Granted applications" rows=${applications} columns=${[col('Application', ({ id, name }) => html`<${AppLink} id=${id} name=${name} />`),
+    change && col('', ({ id, name }) => act('Take back', name, () => change('DELETE', id, 'The grant was taken back.', 'application')), 'end')].filter(Boolean)} />` : html`<p class="muted">None.</p>`}
+    ${change && html`<${Finder} label="Grant an application" value=${text} onInput=${setText} onFound=${setApp} find=${findApps} hint="Type a part of its name, then choose it." />
+      <div><${Button} disabled=${!app} onClick=${grant}>Grant it<//></div>`}</section>`;
 }
 
 function Grants({ token: { endpointIds, endpoints = [] }, change }) {

@@ -32,6 +32,11 @@ export function useMay() {
 }
 
 /** The name that the operator gave the portal; postrider's own on the console. */
+/** What the operator calls things (portal.labels); on the console, what we do. */
+export const labels = {
+  menu: 'Webhooks', add_webhook: 'Add Webhook', url: 'URL', secret: 'Secret', all_events: 'Send Me Everything', all_entities: 'All entities',
+  ...JSON.parse(document.documentElement.dataset.labels || '{}'),
+};
 export const brand = document.documentElement.dataset.name || 'postrider';
 
 /* Loading */
@@ -113,7 +118,7 @@ export const forgetApp = () => names.clear();
 
 /** The parts of an application, as [key, label, address below it]. */
 export const appParts = (may) => [
-  ['webhooks', 'Webhooks', ''],
+  ['webhooks', labels.menu, ''],
   ['messages', 'Messages', '/messages'],
   may.includes('ownKeys') && ['keys', 'API keys', '/keys'],
   ['events', 'Event catalogue', '/events'],

@@ -255,8 +255,8 @@ fn what_is_secret_is_sent_and_not_shown() {
         ("x-plain", "hunter2", "***"),
         ("x-api-key", "hunter2", "***"),
         ("authorization", "Bearer hunter2", "***"),
-        // Its name says token, whatever it is.
-        ("token_id", "1.10", "***"),
+        // It speaks of a token and is none.
+        ("token_id", "1.10", "1.10"),
         ("reference", "r", "r"),
         ("x-colour", "grey", "grey"),
         ("host", "example.com", "example.com"),

@@ -83,6 +83,21 @@ const APPLICATION_1: &str = concat!(
     "8b010000",
 );
 
+const ENDPOINT_2: &str = concat!(
+    "b77002000655b0f3d6000000030303030303030303030303030303030303030307010101010101010101",
+    "010101010101010101010102020202020202020202020202020202020202020105626f6f6b7316687474",
+    "70733a2f2f6578616d706c652e636f6d2f696e016401010103612e620101016301016b017601fb2c0101",
+    "2677687365635f4d664b51397238474b59717254776a55504438494c505a496f324c614c61537701fd60",
+    "52e6cf8b0100000105582d4f6e6501310101750170fd0068e5cf8b010000fd6052e6cf8b01000001076f",
+    "766174696f6e01010101410173000109",
+);
+const TOKEN_4: &str = concat!(
+    "b77404005cb80e8f80000000060606060606060606060606060606060606060601010101010101010101",
+    "010101010101010101010174040007070707070707070707070707070707070707070707070707070707",
+    "07070707fd0068e5cf8b01000001fd6052e6cf8b01000001030303030303030303030303030303030303",
+    "0303000001fd6052e6cf8b010000",
+);
+
 /// An export of the same registrations, as it was written then.
 const EXPORT: &str = concat!(
     r#"{"format":1,"exported_at":1700000060000,"last_endpoint_number":7,"registrations":["#,
@@ -241,8 +256,9 @@ macro_rules! as_then {
 }
 
 as_then!(1; Endpoint1, EventType1, Token1, Application1, MessageMeta1, Attempt1);
-as_then!(2; EventType2, Token2, MessageMeta2);
+as_then!(2; EventType2, Token2, MessageMeta2, Endpoint2);
 as_then!(3; Token3, MessageMeta3);
+as_then!(4; Token4);
 
 /// What `new` has beside the fields of `old`, which must be the same.
 #[track_caller]
@@ -288,7 +304,7 @@ fn records_of_the_first_schema_read_as_what_they_meant() {
         (
             json!({
                 "profile": null, "method": null, "auth_headers": {}, "retry": null,
-                "timeout_seconds": null,
+                "timeout_seconds": null, "open_headers": [],
             }),
             none.clone()
         )
@@ -303,7 +319,10 @@ fn records_of_the_first_schema_read_as_what_they_meant() {
     assert_eq!(
         read_today::<_, Token>(&layout::token_key(TOKEN), TOKEN_1, &token_1(), &[]),
         (
-            json!({ "grants": [], "account_endpoint": null, "session": null, "last_used_at": null }),
+            json!({
+                "grants": [], "account_endpoint": null, "session": null, "last_used_at": null,
+                "applications": null, "made_by": null,
+            }),
             none.clone()
         )
     );
@@ -343,7 +362,9 @@ fn records_of_the_second_schema_read_as_what_they_meant() {
     assert_eq!(
         read_today::<_, Token>(&layout::token_key(TOKEN), TOKEN_2, &token, &[]),
         (
-            json!({ "session": null, "last_used_at": null }),
+            json!({
+                "session": null, "last_used_at": null, "applications": null, "made_by": null,
+            }),
             none.clone()
         )
     );
@@ -603,6 +624,86 @@ fn records_of_the_third_schema_read_as_what_they_meant() {
     };
     assert_eq!(
         read_today::<_, Token>(&layout::token_key(TOKEN), TOKEN_3, &token, &[]),
-        (json!({ "last_used_at": null }), Vec::new())
+        (
+            json!({ "last_used_at": null, "applications": null, "made_by": null }),
+            Vec::new()
+        )
     );
+}
+
+fn endpoint_2() -> Endpoint2 {
+    Endpoint2 {
+        profile: Some(text("ovation")),
+        method: Some(Method::Put),
+        auth_headers: BTreeMap::from([(text("A"), text("s"))]),
+        timeout_seconds: Some(9),
+        ..endpoint_1().into()
+    }
+}
+
+fn token_4() -> Token4 {
+    Token4 {
+        role: Role::WebhookUser,
+        application: None,
+        grants: BTreeSet::from([ENDPOINT]),
+        last_used_at: Some(LATER),
+        ..Token3::from(Token2::from(token_1())).into()
+    }
+}
+
+#[test]
+fn endpoints_and_tokens_from_before_applications_were_granted_read_as_what_they_meant() {
+    assert_eq!(
+        read_today::<_, Endpoint>(&endpoint_key(), ENDPOINT_2, &endpoint_2(), &[]),
+        (json!({ "open_headers": ["X-One"] }), Vec::new()),
+        "what Ovation's surface showed it goes on showing"
+    );
+    assert_eq!(
+        read_today::<_, Token>(&layout::token_key(TOKEN), TOKEN_4, &token_4(), &[]),
+        (json!({ "applications": null, "made_by": null }), Vec::new())
+    );
+}
+
+#[test]
+fn a_webhook_user_from_before_is_granted_the_applications_of_its_endpoints_for_good() {
+    let directory = tempfile::tempdir().expect("room");
+    let settings = settings(directory.path());
+    let file = directory.path().join("export.json");
+    std::fs::write(&file, EXPORT).expect("room");
+    export::restore(&settings, &file, &Clock::manual(LATER)).expect("it restores");
+    {
+        let live = once_free(|| {
+            Engine::open(&settings.path.join("live"), 1 << 20)
+                .map_err(|error| panic!("it opens: {error}"))
+        });
+        let mut changes = Changes::default();
+        let key = layout::token_key(TOKEN);
+        layout::replace(&live, &mut changes, &key, &token_4()).expect("it is written");
+        live.commit(changes).expect("room");
+    }
+    let granted = |store: &Store| {
+        let catalog = store.catalog();
+        catalog
+            .token(TOKEN)
+            .expect("it is there")
+            .applications
+            .clone()
+    };
+    let opened = store(&settings);
+    assert_eq!(granted(&opened), Some(BTreeSet::from([APPLICATION])));
+    let delete =
+        |_: &crate::store::Catalog| Ok((vec![Change::DeleteEndpoint(APPLICATION, ENDPOINT)], ()));
+    let runtime = actix_rt::System::new();
+    runtime
+        .block_on(opened.change(delete))
+        .expect("it is deleted");
+    opened.close().expect("a clean close");
+    drop(opened);
+    let opened = store(&settings);
+    assert_eq!(
+        granted(&opened),
+        Some(BTreeSet::from([APPLICATION])),
+        "it was decided once"
+    );
+    opened.close().expect("a clean close");
 }
