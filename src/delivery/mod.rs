@@ -238,6 +238,11 @@ impl Sender {
         }
     }
 
+    /// What its requests are made with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// One attempt. A reused connection that turns out closed is the one case in which the request
     /// goes out twice, and the outcome says so.
     pub async fn attempt(

@@ -27,7 +27,7 @@ pub const LEEWAY: Duration = Duration::from_secs(60);
 pub const SECRET_BYTES_MIN: usize = 32;
 
 /// What signed tokens are signed with, in a type that does not print.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize)]
 #[serde(from = "String")]
 pub struct JwtSecret(Zeroizing<String>);
 
