@@ -105,6 +105,9 @@ async fn serve_until_signalled(config: Config, origin: Origin) -> Result<(), Box
             owner_token.display()
         ),
     }
+    if let Some(problem) = server.contexts.current().config.server.link_problem() {
+        log::warn!("{problem}");
+    }
     log::info!("listening on http://{}", server.address);
     notify(&[NotifyState::Ready]);
 

@@ -37,7 +37,8 @@ pub struct ApplicationIn {
     pub uid: Option<String>,
     /// Whatever you want to find again here: 4 KiB in all.
     metadata: Option<BTreeMap<String, String>>,
-    /// How many messages a second are sent to each of its endpoints; no such limit where absent.
+    /// How many messages a second are sent to all of its endpoints together; no such limit where
+    /// absent.
     #[schemars(range(min = 1))]
     throttle_rate: Option<u16>,
 }
@@ -114,7 +115,8 @@ struct ApplicationPatch {
     /// Replaces what there is, as a whole.
     #[schemars(with = "BTreeMap<String, String>")]
     metadata: Patch<BTreeMap<String, String>>,
-    /// How many messages a second are sent to each of its endpoints; null for no such limit.
+    /// How many messages a second are sent to all of its endpoints together; null for no such
+    /// limit.
     #[schemars(range(min = 1))]
     throttle_rate: Patch<u16>,
 }

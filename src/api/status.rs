@@ -177,6 +177,8 @@ enum Kind {
     TaskFailed,
     TaskPaused,
     PrivateAddresses,
+    /// There are links to the portal, and `server.public_url` is not set.
+    NoPublicUrl,
 }
 
 /// Something that somebody should look at.
@@ -265,6 +267,10 @@ pub async fn get(caller: Caller, context: web::Data<Context>) -> Result<HttpResp
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
+            link: context.config.server.link_problem().filter(|_| {
+                let catalog = context.store.catalog();
+                catalog.tokens().any(|token| token.session.is_some())
+            }),
         };
         problems.extend(process.problems());
     }
@@ -316,6 +322,8 @@ struct Process {
     /// Signs of it since the start.
     damage: i64,
     private_addresses: Vec<String>,
+    /// Why links to the portal that there are may lead nowhere.
+    link: Option<String>,
 }
 
 impl Process {
@@ -323,7 +331,7 @@ impl Process {
         use Severity::{Critical, Warning};
         let mut problems = Vec::new();
         if let Some(failure) = &self.failure {
-            let message = format!("Storage failed, nothing is accepted: {failure}");
+            let message = format!("Nothing is accepted until the next start: {failure}");
             problems.push(Problem::new(Critical, Kind::StoreFailed, message));
         }
         let min = self.free_bytes_min;
@@ -366,6 +374,13 @@ impl Process {
                 self.private_addresses.join(", ")
             );
             problems.push(Problem::new(Warning, Kind::PrivateAddresses, message));
+        }
+        if let Some(link) = &self.link {
+            problems.push(Problem::new(
+                Warning,
+                Kind::NoPublicUrl,
+                format!("The {link}."),
+            ));
         }
         problems
     }
@@ -487,6 +502,7 @@ mod tests {
                         ..Space::default()
                     },
                     private_addresses: vec!["10.0.0.0/8".to_owned()],
+                    link: Some("links lead nowhere".to_owned()),
                     ..Process::default()
                 },
                 vec![
@@ -494,6 +510,7 @@ mod tests {
                     (Critical, Kind::StoreDamaged),
                     (Critical, Kind::BlobFiles),
                     (Warning, Kind::PrivateAddresses),
+                    (Warning, Kind::NoPublicUrl),
                 ],
             ),
         ] {

@@ -722,6 +722,17 @@ impl Config {
 }
 
 impl Server {
+    /// Why links to the portal may lead nowhere; nothing where it is known what they begin with.
+    pub fn link_problem(&self) -> Option<String> {
+        self.public_url.is_none().then(|| {
+            format!(
+                "links to the portal begin with {}, which only this machine may reach: set \
+                 server.public_url",
+                self.public_url()
+            )
+        })
+    }
+
     /// Where the server is reached from outside, without a slash at the end.
     pub fn public_url(&self) -> String {
         match &self.public_url {

@@ -78,11 +78,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Which certificates are trusted: the operator's too.
-    pub fn tls(&self) -> Arc<ClientConfig> {
-        self.tls.clone()
-    }
-
     /// Compiles the profiles and reads the certificates that are trusted. The error has everything
     /// that is wrong, with the names of the settings.
     pub fn from_config(config: &Config) -> Result<Settings, ConfigError> {
@@ -100,7 +95,8 @@ impl Settings {
                 "delivery.default_profile: there is no profile {name:?}"
             ));
         }
-        let tls = tls_config(delivery.extra_ca_file.as_deref());
+        let extra = delivery.extra_ca_file.as_deref();
+        let tls = tls_config("delivery.extra_ca_file", extra);
         let tls = tls.map_err(|problem| problems.push(problem));
         let (Ok(tls), true) = (tls, problems.is_empty()) else {
             return Err(ConfigError { problems });
@@ -186,8 +182,9 @@ pub fn profiles(config: &Config) -> Result<BTreeMap<String, Arc<Profile>>, Confi
     }
 }
 
-/// Trusts the system's certificates, or Mozilla's where the system has none, and the extra ones.
-fn tls_config(extra_ca_file: Option<&Path>) -> Result<ClientConfig, String> {
+/// Trusts the system's certificates, or Mozilla's where the system has none, and those of an extra
+/// file; `name` is what errors call it.
+pub fn tls_config(name: &str, extra_ca_file: Option<&Path>) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     // A store with an unreadable file in it is still a store.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -195,7 +192,7 @@ fn tls_config(extra_ca_file: Option<&Path>) -> Result<ClientConfig, String> {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     if let Some(path) = extra_ca_file {
-        let problem = |what: &str| format!("delivery.extra_ca_file: {}: {what}", path.display());
+        let problem = |what: &str| format!("{name}: {}: {what}", path.display());
         let certificates = CertificateDer::pem_file_iter(path)
             .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>())
             .map_err(|error| problem(&error.to_string()))?;

@@ -654,7 +654,10 @@ mod tests {
         let outer = settings(&directory.path().join("outer"));
         drop(open_files(&outer, &Clock::System).unwrap());
         let inner = settings(&outer.path.join("data"));
-        let refused = open_files(&inner, &Clock::System).err().unwrap().to_string();
+        let refused = open_files(&inner, &Clock::System)
+            .err()
+            .unwrap()
+            .to_string();
         assert!(refused.contains("set store.path = \""), "{refused}");
         assert!(!inner.path.exists());
     }
