@@ -6,6 +6,9 @@
 use std::any::Any;
 use std::error::Error;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +19,13 @@ use actix_web::middleware::DefaultHeaders;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::api;
 use crate::clock::Clock;
-use crate::config::{self, Config, Flags};
+use crate::config::{self, Config, ConfigError, Flags};
 use crate::console;
 use crate::delivery::{self, address::AddressRule};
 use crate::jobs::Jobs;
@@ -35,6 +40,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const PULSE: Duration = Duration::from_secs(1);
 /// How long the process outlives a failure, for the answers to those who wait.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// How much of a stop's time is for requests, when attempts take all of it.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
+
+type Listening = JoinHandle<std::io::Result<()>>;
 
 /// A running server.
 pub struct Server {
@@ -45,36 +54,82 @@ pub struct Server {
     pub metrics: Arc<Metrics>,
     http: ServerHandle,
     /// Ends with the listener: by a stop, or by itself.
-    listening: Option<JoinHandle<std::io::Result<()>>>,
+    listening: Option<Listening>,
+    /// What requests get; another after a reload.
+    contexts: Arc<api::Contexts>,
     drain: Duration,
 }
 
-/// Runs a server until SIGTERM or SIGINT; the configuration is checked already.
-pub fn serve(config: Config, flags: Flags) -> Result<(), Box<dyn Error>> {
-    raise_file_limit();
-    warn_of_private_receivers(&config, flags);
-    actix_rt::System::new().block_on(serve_until_signalled(config))
+/// Where the settings are read: at the start, and again at a reload.
+struct Origin {
+    file: Option<PathBuf>,
+    flags: Flags,
 }
 
-async fn serve_until_signalled(config: Config) -> Result<(), Box<dyn Error>> {
+/// Reads the settings and runs a server until SIGTERM or SIGINT.
+pub fn serve(file: Option<PathBuf>, flags: Flags) -> Result<(), Box<dyn Error>> {
+    let loaded = config::load_with_sources(file.as_deref(), flags)?;
+    telemetry::init_logging(&loaded.config.log);
+    log::info!(
+        "postrider {}, {}",
+        env!("CARGO_PKG_VERSION"),
+        loaded.summary()
+    );
+    loaded
+        .warnings()
+        .iter()
+        .for_each(|warning| log::warn!("{warning}"));
+    raise_file_limit();
+    warn_of_private_receivers(&loaded.config, flags);
+    let origin = Origin { file, flags };
+    actix_rt::System::new().block_on(serve_until_signalled(loaded.config, origin))
+}
+
+async fn serve_until_signalled(config: Config, origin: Origin) -> Result<(), Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    // Without a handler each of them would end the process at once.
+    let mut user1 = signal(SignalKind::user_defined1())?;
+    let mut user2 = signal(SignalKind::user_defined2())?;
     let listener = bind(config.server.listen)?;
     let metrics_listener = config.server.metrics_listen.map(bind).transpose()?;
     let owner_token = config.store.path.join("owner.token");
     let stall = Duration::from_secs(config.server.answer_stall_seconds);
+    let mut current = config.clone();
     let mut server = Server::start(config, listener, Clock::System)?;
     if let Some(listener) = metrics_listener {
         serve_metrics(listener, server.metrics.clone(), stall)?;
     }
-    log::info!("the owner's token is in {}", owner_token.display());
+    match owner_token.exists() {
+        true => log::info!("the owner's token is in {}", owner_token.display()),
+        // After a restore, say, which keeps the tokens and cannot write what their texts were.
+        false => log::info!(
+            "there is no {}: the owner's token is what it was; `postrider token reset-owner` makes \
+             a new one",
+            owner_token.display()
+        ),
+    }
+    if let Some(problem) = server.contexts.current().config.server.link_problem() {
+        log::warn!("{problem}");
+    }
     log::info!("listening on http://{}", server.address);
     notify(&[NotifyState::Ready]);
 
-    let failure = tokio::select! {
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
-        reason = server.run() => Some(reason),
+    let mut listening = server.listening.take();
+    let failure = loop {
+        tokio::select! {
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            reason = server.run(&mut listening) => break Some(reason),
+            _ = hangup.recv() => {
+                notify(&[NotifyState::Reloading]);
+                reload(&server, &mut current, &origin);
+                notify(&[NotifyState::Ready]);
+            }
+            _ = user1.recv() => log::info!("SIGUSR1 does nothing; SIGHUP reads the settings again"),
+            _ = user2.recv() => log::info!("SIGUSR2 does nothing; SIGHUP reads the settings again"),
+        }
     };
     notify(&[NotifyState::Stopping]);
     if let Some(reason) = failure {
@@ -87,6 +142,35 @@ async fn serve_until_signalled(config: Config) -> Result<(), Box<dyn Error>> {
         stopped = server.stop() => stopped.map_err(Into::into),
         _ = terminate.recv() => cut_short(),
         _ = interrupt.recv() => cut_short(),
+    }
+}
+
+/// Reads the settings again and takes over what needs no restart. Where anything is wrong, nothing
+/// changes.
+fn reload(server: &Server, current: &mut Config, origin: &Origin) {
+    let read = config::load_with_sources(origin.file.as_deref(), origin.flags);
+    let reloaded = read.and_then(|loaded| {
+        let (next, waiting) = current.reloaded(&loaded.config)?;
+        server.reload(&next)?;
+        Ok((next, waiting, loaded))
+    });
+    match reloaded {
+        Err(error) => log::error!("the settings were not reloaded, nothing changes: {error}"),
+        Ok((next, waiting, loaded)) => {
+            telemetry::set_log_level(&next.log);
+            log::info!(
+                "reloaded the profiles, the extra certificates and the log level: {}",
+                loaded.summary()
+            );
+            loaded
+                .warnings()
+                .iter()
+                .for_each(|warning| log::warn!("{warning}"));
+            if !waiting.is_empty() {
+                log::warn!("these need a restart to change: {}", waiting.join(", "));
+            }
+            *current = next;
+        }
     }
 }
 
@@ -132,15 +216,18 @@ impl Server {
     ) -> Result<Server, Box<dyn Error>> {
         let metrics = Arc::new(Metrics::new());
         let send_settings = Arc::new(delivery::Settings::from_config(&config)?);
-        let example_requests = send_settings.example_requests();
-        let previewing = send_settings.clone();
         let pages = web::Data::new(console::Pages::new(&config)?);
         let store = Store::open(
             store::Settings::from_config(&config),
             clock,
             metrics.clone(),
         )?;
-        let scheduler = Scheduler::start(store.clone(), &config, send_settings, metrics.clone());
+        let scheduler = Scheduler::start(
+            store.clone(),
+            &config,
+            send_settings.clone(),
+            metrics.clone(),
+        );
         let jobs = Jobs::start(store.clone(), &config);
 
         let address = listener.local_addr()?;
@@ -151,29 +238,31 @@ impl Server {
         let connections = (config.limits.connections_max / workers).max(1);
         let answers_bytes = config.limits.answers_bytes;
         let stall = Duration::from_secs(config.server.answer_stall_seconds);
-        let allowed = config.delivery.danger_allow_private_addresses.clone();
-        let address_rule = AddressRule::new(allowed);
         let context = web::Data::new(api::Context {
             store: store.clone(),
+            addresses: address_check(&config),
             config: Arc::new(config),
-            addresses: Box::new(move |url| address_rule.url_problem(url)),
             metrics: metrics.clone(),
             started_at: store.clock().now(),
-            example_requests,
-            preview: Box::new(move |profile, draft| previewing.preview(profile, draft)),
-            reference: api::reference(),
+            example_requests: send_settings.example_requests(),
+            preview: preview(&send_settings),
+            reference: Arc::new(api::reference()),
             lanes: lane_watch(scheduler.lanes()),
-            shares: api::Shares::new(answers_bytes),
-            visits: api::Visits::default(),
+            shares: Arc::new(api::Shares::new(answers_bytes)),
+            visits: Arc::default(),
         });
+        let contexts = Arc::new(api::Contexts::new(context.clone()));
+        let giving = contexts.clone();
         let cors = api::Cors::new(&context.config.server.cors_origins);
         let app = move || {
-            let cors = cors.clone();
+            let (cors, contexts) = (cors.clone(), giving.clone());
+            let seen = Rc::new(api::ContextSeen::default());
             App::new()
                 // Answers hold what is not to be kept by anybody between; files of the pages say
                 // themselves how long they are good.
                 .wrap(DefaultHeaders::new().add((CACHE_CONTROL, "no-store")))
-                .wrap_fn(move |request, service| {
+                .wrap_fn(move |mut request, service| {
+                    contexts.give(&seen, &mut request);
                     let path = request.path().to_owned();
                     let answer = cors.around(request, service);
                     // A panic of a handler is the end of its request and of nothing else.
@@ -208,14 +297,14 @@ impl Server {
             metrics,
             http: handle,
             listening: Some(listening),
+            contexts,
             drain,
         })
     }
 
     /// Keeps gauges fresh and the supervisor informed; returns only when the process must end, with
     /// the reason.
-    async fn run(&mut self) -> String {
-        let listening = self.listening.take();
+    async fn run(&self, listening: &mut Option<Listening>) -> String {
         let listening = async {
             match listening {
                 Some(listening) => drop(listening.await),
@@ -245,6 +334,31 @@ impl Server {
         }
     }
 
+    /// Requests and attempts that begin from now on go by these settings, as far as those can change
+    /// without a restart. An error changes nothing.
+    pub fn reload(&self, config: &Config) -> Result<(), ConfigError> {
+        let send_settings = Arc::new(delivery::Settings::from_config(config)?);
+        let old = self.contexts.current();
+        let mut config = config.clone();
+        // The port may have been the system's to choose.
+        config.server.listen = self.address;
+        self.contexts.replace(web::Data::new(api::Context {
+            store: self.store.clone(),
+            addresses: address_check(&config),
+            config: Arc::new(config),
+            metrics: self.metrics.clone(),
+            started_at: old.started_at,
+            example_requests: send_settings.example_requests(),
+            preview: preview(&send_settings),
+            reference: old.reference.clone(),
+            lanes: lane_watch(self.scheduler.lanes()),
+            shares: old.shares.clone(),
+            visits: old.visits.clone(),
+        }));
+        self.scheduler.reload(&send_settings);
+        Ok(())
+    }
+
     /// Brings up to date what is shown and not counted as it happens.
     pub fn pulse(&self) {
         let oldest = self.scheduler.oldest_due();
@@ -254,16 +368,40 @@ impl Server {
         self.metrics.sample(now);
     }
 
-    /// Stops accepting, lets what is in flight end for as long as `drain_seconds`, makes
-    /// everything durable, and closes the store.
+    /// Begins no further attempt and lets those in flight end for as long as `drain_seconds`. What is
+    /// published meanwhile is accepted, for the next start to send; only the last moments of that
+    /// time are for the requests under way. Then makes everything durable and closes the store.
     pub async fn stop(&mut self) -> Result<(), String> {
-        let http = self.http.stop(true);
-        let scheduler = self.scheduler.drain(self.drain);
-        let (drained, (), ()) = tokio::join!(scheduler, http, self.jobs.stop());
-        if !drained {
-            let left = self.scheduler.in_flight();
-            log::warn!("{left} attempts did not end in time; they will be repeated");
-        }
+        let deadline = Instant::now() + self.drain;
+        let refuse_from = deadline - LAST_REQUESTS.min(self.drain / 2);
+        let http = &self.http;
+        let scheduler = &mut self.scheduler;
+        let (refuse, refusing) = oneshot::channel();
+        let attempts = async {
+            let ended = {
+                let mut drained = pin!(scheduler.drain());
+                let in_time = tokio::time::timeout_at(refuse_from, &mut drained)
+                    .await
+                    .is_ok();
+                let _ = refuse.send(());
+                in_time || tokio::time::timeout_at(deadline, drained).await.is_ok()
+            };
+            if !ended {
+                let left = scheduler.in_flight();
+                log::warn!("{left} attempts did not end in time; they will be repeated");
+            }
+        };
+        let requests = async {
+            let _ = refusing.await;
+            let stopped = http.stop(true);
+            if tokio::time::timeout_at(deadline.max(Instant::now() + LAST_ANSWERS), stopped)
+                .await
+                .is_err()
+            {
+                log::warn!("some requests did not end in time");
+            }
+        };
+        tokio::join!(attempts, requests, self.jobs.stop());
         let store = self.store.clone();
         tokio::task::spawn_blocking(move || store.close())
             .await
@@ -283,6 +421,17 @@ fn cut_when_stalled(connection: &dyn Any, after: Duration) {
     if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(connection, milliseconds) {
         log::warn!("a connection has no limit for readers that take nothing: {error}");
     }
+}
+
+fn address_check(config: &Config) -> api::AddressCheck {
+    let allowed = config.delivery.danger_allow_private_addresses.clone();
+    let rule = AddressRule::new(allowed);
+    Box::new(move |url| rule.url_problem(url))
+}
+
+fn preview(settings: &Arc<delivery::Settings>) -> api::Preview {
+    let settings = settings.clone();
+    Box::new(move |profile, draft| settings.preview(profile, draft))
 }
 
 /// What the API is told of lanes.

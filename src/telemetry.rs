@@ -8,9 +8,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::Write;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
@@ -323,6 +323,101 @@ fn place(failure: Option<FailureKind>) -> usize {
 ///
 /// Under systemd the journal notes the time itself and takes the level as a prefix.
 pub fn init_logging(settings: &config::Log) {
+    let logger = LOGGER.get_or_init(|| Logger {
+        inner: RwLock::new(logger(settings)),
+        malformed: Mutex::default(),
+    });
+    // A second logger in one process can only be a test's.
+    let _ = log::set_logger(logger);
+    set_log_level(settings);
+    watched::log_panics();
+}
+
+/// From now on these records are sent.
+pub fn set_log_level(settings: &config::Log) {
+    let Some(current) = LOGGER.get() else { return };
+    let new = logger(settings);
+    log::set_max_level(new.filter());
+    *current
+        .inner
+        .write()
+        .unwrap_or_else(PoisonError::into_inner) = new;
+}
+
+static LOGGER: OnceLock<Logger> = OnceLock::new();
+
+/// The process's logger: its filter can be replaced, and what strangers can provoke is counted.
+struct Logger {
+    inner: RwLock<env_logger::Logger>,
+    malformed: Mutex<Repeated>,
+}
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.enabled(metadata)
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        if !is_of_a_request(record.metadata()) {
+            inner.log(record);
+            return;
+        }
+        let more = {
+            let mut malformed = self
+                .malformed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            malformed.admit(Instant::now())
+        };
+        let Some(more) = more else { return };
+        let said = format_args!("a request was not valid HTTP: {}", record.args()).to_string();
+        let text = match more {
+            0 => said,
+            more => format!("{said}; and {more} more since the last such line"),
+        };
+        inner.log(
+            &log::Record::builder()
+                .level(log::Level::Info)
+                .target("postrider::http")
+                .args(format_args!("{text}"))
+                .build(),
+        );
+    }
+
+    fn flush(&self) {}
+}
+
+/// actix reports as an error of the server whatever is wrong with a request.
+fn is_of_a_request(metadata: &log::Metadata<'_>) -> bool {
+    metadata.level() == log::Level::Error && metadata.target().starts_with("actix_http::h1")
+}
+
+/// Records of which one a minute is shown.
+#[derive(Default)]
+struct Repeated {
+    shown: Option<Instant>,
+    hidden: u64,
+}
+
+impl Repeated {
+    /// How many were hidden since the last one, where this one is shown.
+    fn admit(&mut self, now: Instant) -> Option<u64> {
+        let minute = Duration::from_secs(60);
+        if self
+            .shown
+            .is_some_and(|shown| now.duration_since(shown) < minute)
+        {
+            self.hidden += 1;
+            return None;
+        }
+        self.shown = Some(now);
+        Some(std::mem::take(&mut self.hidden))
+    }
+}
+
+fn logger(settings: &config::Log) -> env_logger::Logger {
     let level = std::env::var("RUST_LOG").unwrap_or_else(|_| settings.level.clone());
     let mut builder = env_logger::Builder::new();
     for noisy in QUIET {
@@ -344,9 +439,7 @@ pub fn init_logging(settings: &config::Log) {
             writeln!(out, "{now} {style}{level:<5}{style:#} {target}: {text}")
         });
     }
-    // A second logger in one process can only be a test's.
-    let _ = builder.try_init();
-    watched::log_panics();
+    builder.build()
 }
 
 /// Whether standard error is the journal's stream. The variable alone does not tell: it is

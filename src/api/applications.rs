@@ -136,7 +136,8 @@ struct ApplicationPatch {
     /// Replaces what there is, as a whole.
     #[schemars(with = "BTreeMap<String, String>")]
     metadata: Patch<BTreeMap<String, String>>,
-    /// How many messages a second are sent to all of its endpoints together; null for no such limit.
+    /// How many messages a second are sent to all of its endpoints together; null for no such
+    /// limit.
     #[schemars(range(min = 1))]
     throttle_rate: Patch<u16>,
     /// The older name of `throttleRate`. Both can be given where they are the same.

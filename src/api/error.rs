@@ -33,6 +33,8 @@ pub enum Failure {
     TooLarge(String),
     /// The body did not arrive in time.
     TooSlow,
+    /// The body is compressed, by the encoding that is named.
+    Encoded(String),
     /// The body broke off or is not framed as HTTP asks.
     BrokenBody,
 }
@@ -131,6 +133,11 @@ impl Failure {
                 StatusCode::REQUEST_TIMEOUT,
                 "request_timeout",
                 &"the body did not arrive in time",
+            ),
+            Failure::Encoded(encoding) => row(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                &format_args!("the body has the content-encoding {encoding}; send it without one"),
             ),
             Failure::BrokenBody => row(
                 StatusCode::BAD_REQUEST,
@@ -295,6 +302,11 @@ mod tests {
                 "payload_too_large",
             ),
             (Failure::TooSlow, 408, "request_timeout"),
+            (
+                Failure::Encoded("gzip".into()),
+                415,
+                "unsupported_media_type",
+            ),
             (Failure::BrokenBody, 400, "bad_request"),
         ] {
             let (found, body, _) = answer(failure).await;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload, web::Bytes};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::IgnoredAny;
@@ -42,7 +42,17 @@ impl FromRequest for Body {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let reading = Bytes::from_request(request, payload);
+        let encoding = request.headers().get(CONTENT_ENCODING);
+        let encoding =
+            encoding.filter(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+        let encoded = encoding.map(|encoding| {
+            let shown = encoding.to_str().unwrap_or("that is not text");
+            Failure::Encoded(shown.chars().take(40).collect())
+        });
         Box::pin(async move {
+            if let Some(refused) = encoded {
+                return Err(refused);
+            }
             match tokio::time::timeout(BODY_TIMEOUT, reading).await {
                 Ok(Ok(bytes)) => Ok(Body(bytes)),
                 Ok(Err(error)) => Err(match error.as_error::<PayloadError>() {

@@ -6,9 +6,13 @@
 //! and without a slash at its end; unknown paths and methods are answered in the same shape as
 //! other errors. Nothing here knows how things are stored or sent.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use actix_web::dev::{Extensions, ServiceRequest};
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use schemars::JsonSchema;
@@ -104,12 +108,59 @@ pub struct Context {
     /// By the profile's name, a request as it would be sent.
     pub example_requests: BTreeMap<String, serde_json::Value>,
     pub preview: Preview,
-    pub reference: Reference,
+    pub reference: Arc<Reference>,
     pub lanes: LaneWatch,
     /// What each customer uses of what all share.
-    pub shares: Shares,
+    pub shares: Arc<Shares>,
     /// Who is signed in in a browser.
-    pub visits: Visits,
+    pub visits: Arc<Visits>,
+}
+
+/// The context that requests get. It is another one after the settings were read again; a request
+/// keeps the one that it began with.
+pub struct Contexts {
+    /// Counts up with each replacement, so that a request only looks at a number.
+    version: AtomicU64,
+    current: Mutex<web::Data<Context>>,
+}
+
+/// One thread's copy of what [`Contexts`] has.
+#[derive(Default)]
+pub struct ContextSeen(RefCell<(u64, Rc<Extensions>)>);
+
+impl Contexts {
+    pub fn new(first: web::Data<Context>) -> Contexts {
+        Contexts {
+            version: AtomicU64::new(0),
+            current: Mutex::new(first),
+        }
+    }
+
+    pub fn current(&self) -> web::Data<Context> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.clone()
+    }
+
+    pub fn replace(&self, context: web::Data<Context>) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = context;
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Gives the request the current context; the first is there by [`configure`].
+    pub fn give(&self, seen: &ContextSeen, request: &mut ServiceRequest) {
+        let version = self.version.load(Ordering::Acquire);
+        if version == 0 {
+            return;
+        }
+        let mut seen = seen.0.borrow_mut();
+        if seen.0 != version {
+            let mut extensions = Extensions::new();
+            extensions.insert(self.current());
+            *seen = (version, Rc::new(extensions));
+        }
+        request.add_data_container(seen.1.clone());
+    }
 }
 
 /// How many bytes of a request's body a byte of a payload may take: a raw one stands there as a

@@ -87,6 +87,9 @@ struct AppPortalAccessOut {
     /// The link, with the token behind its `#`, which browsers send nowhere.
     url: String,
     token: String,
+    /// What is amiss with the link; left out where nothing is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 /// The contract's `ApplicationTokenExpireIn`.
@@ -304,7 +307,12 @@ async fn make_link(
         "{}/portal#token={token}",
         context.config.server.public_url()
     );
-    Ok(json(StatusCode::OK, &AppPortalAccessOut { url, token }))
+    let answer = AppPortalAccessOut {
+        url,
+        token,
+        warnings: context.config.server.link_problem().into_iter().collect(),
+    };
+    Ok(json(StatusCode::OK, &answer))
 }
 
 /// The application in the path, or the one that came along where there is none.

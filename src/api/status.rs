@@ -186,6 +186,8 @@ enum Kind {
     TaskFailed,
     TaskPaused,
     PrivateAddresses,
+    /// There are links to the portal, and `server.public_url` is not set.
+    NoPublicUrl,
 }
 
 /// Something that somebody should look at.
@@ -290,6 +292,10 @@ pub async fn get(caller: Caller, context: web::Data<Context>) -> Result<HttpResp
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
+            link: context.config.server.link_problem().filter(|_| {
+                let catalog = context.store.catalog();
+                catalog.tokens().any(|token| token.session.is_some())
+            }),
         };
         problems.extend(process.problems());
     }
@@ -356,6 +362,8 @@ struct Process {
     waiting_max: u64,
     held_max: u64,
     private_addresses: Vec<String>,
+    /// Why links to the portal that there are may lead nowhere.
+    link: Option<String>,
 }
 
 impl Process {
@@ -363,7 +371,7 @@ impl Process {
         use Severity::{Critical, Warning};
         let mut problems = Vec::new();
         if let Some(failure) = &self.failure {
-            let message = format!("Storage failed, nothing is accepted: {failure}");
+            let message = format!("Nothing is accepted until the next start: {failure}");
             problems.push(Problem::new(Critical, Kind::StoreFailed, message));
         }
         let min = self.free_bytes_min;
@@ -426,6 +434,13 @@ impl Process {
                 self.private_addresses.join(", ")
             );
             problems.push(Problem::new(Warning, Kind::PrivateAddresses, message));
+        }
+        if let Some(link) = &self.link {
+            problems.push(Problem::new(
+                Warning,
+                Kind::NoPublicUrl,
+                format!("The {link}."),
+            ));
         }
         problems
     }
@@ -584,6 +599,7 @@ mod tests {
                         ..Space::default()
                     },
                     private_addresses: vec!["10.0.0.0/8".to_owned()],
+                    link: Some("links lead nowhere".to_owned()),
                     ..Process::default()
                 },
                 vec![
@@ -591,6 +607,7 @@ mod tests {
                     (Critical, Kind::StoreDamaged),
                     (Critical, Kind::BlobFiles),
                     (Warning, Kind::PrivateAddresses),
+                    (Warning, Kind::NoPublicUrl),
                 ],
             ),
         ] {

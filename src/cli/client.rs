@@ -1,15 +1,19 @@
 //! Commands that call a running server over its API, like any other client.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web::Bytes;
 use awc::http::{Method, StatusCode};
+use rustls::ClientConfig;
 use serde_json::{Value, json};
 
 use super::{Failure, Result, printable, say};
 use crate::clock::Timestamp;
 use crate::config::Config;
+use crate::delivery;
 use crate::domain::token::Role;
 
 /// How long the server may take to answer.
@@ -22,9 +26,13 @@ const PAGE: usize = 100;
 
 #[derive(clap::Args)]
 pub struct Connection {
-    /// The server, over plain HTTP [default: server.listen of the settings]
+    /// The server, http:// or https:// [default: server.listen of the settings]
     #[arg(long)]
     url: Option<String>,
+    /// A PEM file with certificates to trust beside the system's, for --url [default:
+    /// delivery.extra_ca_file]
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// An owner token [default: the file owner.token in the data directory]
     #[arg(long, env = "POSTRIDER_TOKEN", hide_env_values = true)]
     token: Option<String>,
@@ -245,8 +253,10 @@ impl Connection {
     ) -> Result<Answer> {
         let base = self.base(config)?;
         let token = self.credential(config)?;
+        let tls = self.tls(config)?;
         actix_rt::System::new().block_on(async {
             let client = awc::Client::builder()
+                .connector(awc::Connector::new().rustls_0_23(tls).timeout(TIMEOUT))
                 .disable_redirects()
                 .timeout(TIMEOUT)
                 .finish();
@@ -275,6 +285,19 @@ impl Connection {
         })
     }
 
+    /// Which certificates of the server are trusted.
+    pub fn tls(&self, config: &Config) -> Result<Arc<ClientConfig>> {
+        let file = self.ca_file.as_ref();
+        let file = file.or(config.delivery.extra_ca_file.as_ref());
+        let name = match self.ca_file {
+            Some(_) => "--ca-file",
+            None => "delivery.extra_ca_file",
+        };
+        delivery::tls::client_config(name, file.map(PathBuf::as_path))
+            .map(Arc::new)
+            .map_err(Failure::failed)
+    }
+
     /// Where the server is, and what to say who we are.
     pub fn server(&self, config: &Config) -> Result<(String, String)> {
         Ok((self.base(config)?, self.credential(config)?))
@@ -282,11 +305,11 @@ impl Connection {
 
     fn base(&self, config: &Config) -> Result<String> {
         match &self.url {
-            Some(url) if url.starts_with("http://") => Ok(url.trim_end_matches('/').to_owned()),
+            Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
+                Ok(url.trim_end_matches('/').to_owned())
+            }
             Some(_) => Err(Failure::Usage(
-                "--url must start with http://: run this on the server's machine, behind the \
-                 proxy that ends TLS"
-                    .to_owned(),
+                "--url must start with https:// or http://".to_owned(),
             )),
             None => {
                 let mut address = config.server.listen;

@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use self::journal::{Journal, Kind};
-use self::remote::{Answered, Remote};
+use self::remote::{Answered, Pages, Remote};
 use self::thing::{Fields, application, endpoint, event_type, shown_name};
 use super::client::Connection;
 use super::{Failure, Result, complain, printable, say};
@@ -75,9 +75,15 @@ impl Command {
 
 impl Arguments {
     async fn import(&self, config: &Config) -> Result {
-        let source = Remote::new("source", &self.source()?, &self.source_token()?, config)?;
+        let tls = self.connection.tls(config)?;
+        let source = Remote::new(
+            "source",
+            &self.source()?,
+            &self.source_token()?,
+            tls.clone(),
+        );
         let (url, token) = self.connection.server(config)?;
-        let target = Remote::new("target", &url, &token, config)?;
+        let target = Remote::new("target", &url, &token, tls);
         let journal = match self.dry_run {
             true => None,
             false => Some(Journal::open(&self.state, &source.base, &target.base)?),
@@ -149,15 +155,10 @@ impl Import {
         self.event_types().await?;
         let applications = self.count_applications().await?;
         self.progress.begin(applications);
-        let mut place = None;
-        loop {
-            let page = self.source.page("/api/v1/app?", PAGE, place).await?;
-            for found in &page.data {
+        let mut list = Pages::of("/api/v1/app?".to_owned(), PAGE);
+        while let Some(page) = self.source.next_page(&mut list).await? {
+            for found in &page {
                 self.application(found).await?;
-            }
-            match page.next {
-                Some(next) => place = Some(next),
-                None => break,
             }
         }
         match &mut self.journal {
@@ -167,30 +168,23 @@ impl Import {
     }
 
     async fn count_applications(&self) -> Result<u64> {
-        let (mut count, mut place) = (0, None);
-        loop {
-            let page = self.source.page("/api/v1/app?", PAGE, place).await?;
-            count += page.data.len() as u64;
-            match page.next {
-                Some(next) => place = Some(next),
-                None => return Ok(count),
-            }
+        let mut count = 0;
+        let mut list = Pages::of("/api/v1/app?".to_owned(), PAGE);
+        while let Some(page) = self.source.next_page(&mut list).await? {
+            count += page.len() as u64;
         }
+        Ok(count)
     }
 
     async fn event_types(&mut self) -> Result {
         let list = "/api/v1/event-type?include_archived=true&with_content=true&";
-        let mut place = None;
-        loop {
-            let page = self.source.page(list, PAGE_WITH_CONTENT, place).await?;
-            for found in &page.data {
+        let mut list = Pages::of(list.to_owned(), PAGE_WITH_CONTENT);
+        while let Some(page) = self.source.next_page(&mut list).await? {
+            for found in &page {
                 self.event_type(found).await?;
             }
-            match page.next {
-                Some(next) => place = Some(next),
-                None => return Ok(()),
-            }
         }
+        Ok(())
     }
 
     async fn event_type(&mut self, found: &Fields) -> Result {
@@ -239,15 +233,10 @@ impl Import {
         };
         let refused_before = self.report.refused.count;
         let list = format!("/api/v1/app/{}/endpoint?", remote::in_path(&id));
-        let mut place = None;
-        loop {
-            let page = self.source.page(&list, PAGE, place).await?;
-            for found in &page.data {
+        let mut list = Pages::of(list, PAGE);
+        while let Some(page) = self.source.next_page(&mut list).await? {
+            for found in &page {
                 self.endpoint(&id, &title, target.as_deref(), found).await?;
-            }
-            match page.next {
-                Some(next) => place = Some(next),
-                None => break,
             }
         }
         // One that is not whole is looked at again.
@@ -357,6 +346,7 @@ impl Import {
             None => format!("application {}", shown_name(found)),
         };
         let existing = self.existing(&id, collection, found).await?;
+        self.report.again += u64::from(existing.is_some());
         let (method, path) = match &existing {
             Some(existing) => (Method::PUT, format!("{collection}/{existing}")),
             None => (Method::POST, collection.to_owned()),
@@ -528,8 +518,10 @@ struct Report {
     event_types: u64,
     applications: u64,
     endpoints: u64,
-    /// Things that had come over before an interruption.
+    /// Things that an interrupted import had brought over, and which were left as they are.
     earlier: u64,
+    /// Applications and endpoints that the target had already, and which were brought up to date.
+    again: u64,
     /// Came over, and not quite as it is.
     notices: Notices,
     /// Did not come over.
@@ -573,10 +565,24 @@ impl Report {
             true => "would import",
             false => "went through",
         };
-        say(&format!(
-            "{what} {} event types, {} applications, {} endpoints; {} had come over before",
-            self.event_types, self.applications, self.endpoints, self.earlier
-        ))
+        let mut line = format!(
+            "{what} {} event types, {} applications, {} endpoints",
+            self.event_types, self.applications, self.endpoints
+        );
+        if self.again > 0 {
+            line += &format!(
+                "; {} of the applications and endpoints were there already and were brought up to \
+                 date",
+                self.again
+            );
+        }
+        if self.earlier > 0 {
+            line += &format!(
+                "; {} things were left as the interrupted import had brought them over",
+                self.earlier
+            );
+        }
+        say(&line)
     }
 }
 

@@ -9,7 +9,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 
 use crate::clock::Clock;
 use crate::config::{self, Config, Flags};
-use crate::{delivery, server, store, telemetry};
+use crate::{delivery, server, store};
 
 mod apply;
 mod capture;
@@ -48,8 +48,12 @@ struct Arguments {
 enum Command {
     /// Run the server (the default)
     Serve,
-    /// Check the settings and print the ones in effect
-    Check,
+    /// Check the settings and print those that are not the defaults, with where each is from
+    Check {
+        /// Print the defaults, too
+        #[arg(long)]
+        all: bool,
+    },
     /// Manage the credentials of API callers
     Token {
         #[command(subcommand)]
@@ -113,6 +117,8 @@ impl Failure {
 type Result<T = ()> = std::result::Result<T, Failure>;
 
 pub fn main() -> ExitCode {
+    // What is written holds secrets: nobody else reads it, whatever directory it lies in.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return explain(&error),
@@ -134,15 +140,8 @@ fn run(arguments: Arguments) -> Result {
     let flags = Flags { dev: arguments.dev };
     let settings = || config::load(arguments.config.as_deref(), flags).map_err(Failure::failed);
     match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve(settings()?, flags),
-        Command::Check => {
-            let config = settings()?;
-            delivery::Settings::from_config(&config).map_err(Failure::failed)?;
-            for warning in config.warnings() {
-                complain(&format!("warning: {warning}"));
-            }
-            say(config.to_toml().trim_end())
-        }
+        Command::Serve => server::serve(arguments.config, flags).map_err(Failure::failed),
+        Command::Check { all } => check(arguments.config.as_deref(), flags, all),
         Command::Token { command } => match command {
             TokenCommand::Create(create) => create.run(&settings()?),
             TokenCommand::List(connection) => client::list(&connection, &settings()?),
@@ -168,9 +167,13 @@ fn run(arguments: Arguments) -> Result {
     }
 }
 
-fn serve(config: Config, flags: Flags) -> Result {
-    telemetry::init_logging(&config.log);
-    server::serve(config, flags).map_err(Failure::failed)
+fn check(file: Option<&Path>, flags: Flags, all: bool) -> Result {
+    let loaded = config::load_with_sources(file, flags).map_err(Failure::failed)?;
+    delivery::Settings::from_config(&loaded.config).map_err(Failure::failed)?;
+    for warning in loaded.warnings() {
+        complain(&warning);
+    }
+    say(loaded.to_toml(all).trim_end())
 }
 
 fn reset_owner(config: &Config) -> Result {

@@ -22,7 +22,10 @@ use crate::domain::jwt::{JwtSecret, SECRET_BYTES_GOOD, SECRET_BYTES_MIN};
 use crate::domain::profile::Profile;
 use crate::domain::retry::{RETRIES_MAX, RetrySchedule, WAIT_MAX, Waits};
 
+mod origin;
 mod profiles;
+
+pub use origin::Loaded;
 
 /// The commented file of the repository.
 pub const DEFAULTS: &str = include_str!("../../config.toml");
@@ -268,8 +271,14 @@ impl From<String> for ConfigError {
 /// The settings in effect: the defaults, changed by the file (`file`, or the first one found in
 /// the usual places), by the environment and by the flags.
 pub fn load(file: Option<&Path>, flags: Flags) -> Result<Config, ConfigError> {
+    load_with_sources(file, flags).map(|loaded| loaded.config)
+}
+
+/// The same with where each setting comes from.
+pub fn load_with_sources(file: Option<&Path>, flags: Flags) -> Result<Loaded, ConfigError> {
     let found = FILES.map(Path::new).into_iter().find(|path| path.exists());
-    let file = match file.or(found) {
+    let path = file.or(found);
+    let file = match path {
         Some(path) => {
             let text = std::fs::read_to_string(path)
                 .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
@@ -286,9 +295,10 @@ pub fn load(file: Option<&Path>, flags: Flags) -> Result<Config, ConfigError> {
                 .then(|| (name, value.to_string_lossy().into_owned()))
         })
         .collect();
-    let mut config = assemble(file, environment, flags)?;
-    config.auth.read_jwt_secret()?;
-    Ok(config)
+    let mut loaded = assemble(file, environment, flags)?;
+    loaded.config.auth.read_jwt_secret()?;
+    loaded.file = path.map(Path::to_owned);
+    Ok(loaded)
 }
 
 /// [`load`] without the reading: `file` is a name and its text.
@@ -296,11 +306,21 @@ fn assemble(
     file: Option<(String, String)>,
     environment: HashMap<String, String>,
     flags: Flags,
-) -> Result<Config, ConfigError> {
+) -> Result<Loaded, ConfigError> {
     let (default_settings, mut profiles) = split("the defaults", DEFAULTS)?;
     let defaults = read_toml("the defaults", &default_settings)?;
     let mut problems = Vec::new();
+    let mut sources = BTreeMap::new();
     let mut layers = config::Config::builder().add_source(toml_source(&default_settings));
+    let mut layer =
+        |key: String, value: Value, source: &str| -> Result<Option<String>, ConfigError> {
+            if let Some(rule) = misfit(&default_settings, &key, &value)? {
+                return Ok(Some(format!("{key}: {rule} (from {source})")));
+            }
+            layers = set(std::mem::take(&mut layers), &key, value)?;
+            sources.insert(key, source.to_owned());
+            Ok(None)
+        };
 
     if let Some((name, text)) = &file {
         let (settings, of_file) = split(name, text)?;
@@ -309,7 +329,7 @@ fn assemble(
             match fit(&key, value, name, &defaults, |value, like| {
                 check_kind(value, like)
             }) {
-                Ok((key, value)) => layers = set(layers, &key, value)?,
+                Ok((key, value)) => problems.extend(layer(key, value, name)?),
                 Err(problem) => problems.push(problem),
             }
         }
@@ -320,37 +340,75 @@ fn assemble(
             key.replace('.', "__").to_uppercase()
         );
         if value.kind == ValueKind::String(String::new()) && OPTIONAL.contains(&key.as_str()) {
-            layers = set(layers, &key, Value::from(ValueKind::Nil))?;
+            problems.extend(layer(key, Value::from(ValueKind::Nil), &name)?);
             continue;
         }
         match fit(&key, value, &name, &defaults, |value, like| {
             parse_kind(value, like)
         }) {
-            Ok((key, value)) => layers = set(layers, &key, value)?,
+            Ok((key, value)) => problems.extend(layer(key, value, &name)?),
             Err(problem) => problems.push(problem),
         }
     }
-    let profiles = profiles::parse(profiles).unwrap_or_else(|wrong| {
-        problems.extend(wrong);
-        BTreeMap::new()
-    });
-    if !problems.is_empty() {
-        return Err(ConfigError { problems });
-    }
-
+    let (profiles, wrong) = profiles::parse(profiles);
+    problems.extend(wrong);
     let mut config: Config = layers
         .build()
         .and_then(|layers| layers.try_deserialize())
         .map_err(|error| one_line(&error.to_string()))?;
     config.profiles = profiles;
-    let problems = config.problems();
+    // Of what was wrong already there is only the default here, and nothing to say about it.
+    let named = |problem: &str| problem.split(": ").next().unwrap_or_default().to_owned();
+    let known: Vec<String> = problems.iter().map(|problem| named(problem)).collect();
+    for problem in config.problems() {
+        let key = named(&problem);
+        match sources.get(&key) {
+            _ if known.contains(&key) => {}
+            Some(source) => problems.push(format!("{problem} (from {source})")),
+            None => problems.push(problem),
+        }
+    }
     if !problems.is_empty() {
         return Err(ConfigError { problems });
     }
     if flags.dev {
         config.allow_loopback_receivers();
     }
-    Ok(config)
+    Ok(Loaded {
+        config,
+        file: None,
+        sources,
+    })
+}
+
+/// Why a value of the right kind is still none of this setting's type: an address, a network, a
+/// number that fits. Each is tried alone, so that all that are wrong are told.
+fn misfit(defaults: &str, key: &str, value: &Value) -> Result<Option<String>, ConfigError> {
+    let builder = config::Config::builder().add_source(toml_source(defaults));
+    let alone = set(builder, key, value.clone())?.build();
+    if alone
+        .and_then(|alone| alone.try_deserialize::<Config>())
+        .is_ok()
+    {
+        return Ok(None);
+    }
+    let rule = match (&value.kind, key) {
+        (ValueKind::Array(items), _) => {
+            let texts = items.iter().map(ToString::to_string);
+            let wrong: Vec<String> = texts
+                .filter(|text| text.parse::<IpNet>().is_err())
+                .map(|text| format!("'{text}'"))
+                .collect();
+            let wrong = wrong.join(", ");
+            format!("must be networks such as '10.0.0.0/8', and has {wrong}")
+        }
+        (ValueKind::String(_), "server.listen" | "server.metrics_listen") => {
+            "must be an address and a port such as '127.0.0.1:8071'".to_owned()
+        }
+        (ValueKind::I64(_) | ValueKind::U64(_), _) => "is too large".to_owned(),
+        _ => "is not valid".to_owned(),
+    };
+    Ok(Some(rule))
 }
 
 /// What `--dev` allows.
@@ -359,29 +417,6 @@ pub fn loopback() -> [IpNet; 2] {
 }
 
 impl Config {
-    /// The settings in effect as a file that [`load`] reads back to the same ones.
-    pub fn to_toml(&self) -> String {
-        let value = serde_json::to_value(self).expect("settings are plain values");
-        let sections = value.as_object().expect("the settings are a struct");
-        let mut text = String::new();
-        for (section, settings) in sections {
-            text.push_str(&format!("[{section}]\n"));
-            for (key, value) in settings.as_object().expect("a section is a struct") {
-                // Text, numbers, truth values and lists of them are written alike in JSON and TOML.
-                match value {
-                    serde_json::Value::Null => {}
-                    serde_json::Value::Object(inner) => inner.iter().for_each(|(name, value)| {
-                        text.push_str(&format!("{key}.{name} = {value}\n"))
-                    }),
-                    value => text.push_str(&format!("{key} = {value}\n")),
-                }
-            }
-            text.push('\n');
-        }
-        text.push_str(&profiles::print(&self.profiles));
-        text
-    }
-
     /// What is taken and may be a mistake.
     pub fn warnings(&self) -> Vec<String> {
         let secret = self.auth.jwt_secret.as_ref();
@@ -770,6 +805,17 @@ impl Config {
 }
 
 impl Server {
+    /// Why links to the portal may lead nowhere; nothing where it is known what they begin with.
+    pub fn link_problem(&self) -> Option<String> {
+        self.public_url.is_none().then(|| {
+            format!(
+                "links to the portal begin with {}, which only this machine may reach: set \
+                 server.public_url",
+                self.public_url()
+            )
+        })
+    }
+
     /// Where the server is reached from outside, without a slash at the end.
     pub fn public_url(&self) -> String {
         match &self.public_url {
@@ -1033,9 +1079,23 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn assembled(
+        file: Option<(String, String)>,
+        environment: HashMap<String, String>,
+        flags: Flags,
+    ) -> Result<Config, ConfigError> {
+        assemble(file, environment, flags).map(|loaded| loaded.config)
+    }
+
+    fn printed(text: &str, all: bool) -> String {
+        let file = ("mine.toml".to_owned(), text.to_owned());
+        let loaded = assemble(Some(file), HashMap::new(), Flags::default());
+        loaded.unwrap().to_toml(all)
+    }
+
     fn from_file(text: &str) -> Result<Config, ConfigError> {
         let file = ("mine.toml".to_owned(), text.to_owned());
-        assemble(Some(file), HashMap::new(), Flags::default())
+        assembled(Some(file), HashMap::new(), Flags::default())
     }
 
     fn from_environment(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -1043,11 +1103,11 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_string()))
             .collect();
-        assemble(None, variables, Flags::default())
+        assembled(None, variables, Flags::default())
     }
 
     fn defaults() -> Config {
-        assemble(None, HashMap::new(), Flags::default()).expect("the defaults are valid")
+        assembled(None, HashMap::new(), Flags::default()).expect("the defaults are valid")
     }
 
     #[test]
@@ -1118,7 +1178,7 @@ mod tests {
         let variables = variables
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into();
-        let config = assemble(
+        let config = assembled(
             Some(("mine.toml".to_owned(), file)),
             variables,
             Flags::default(),
@@ -1144,7 +1204,7 @@ mod tests {
             ("POSTRIDER__SERVER__METRICS_LISTEN", ""),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let config = assemble(
+        let config = assembled(
             Some(("mine.toml".to_owned(), file)),
             variables.into(),
             Flags::default(),
@@ -1421,7 +1481,7 @@ mod tests {
 
     #[test]
     fn dev_allows_loopback_and_nothing_else() {
-        let config = assemble(None, HashMap::new(), Flags { dev: true }).unwrap();
+        let config = assembled(None, HashMap::new(), Flags { dev: true }).unwrap();
         let allowed: Vec<String> = config
             .delivery
             .danger_allow_private_addresses
@@ -1443,7 +1503,12 @@ mod tests {
         };
         let config = loaded("8KjzRXrKkd9YFcNyqLSIY8JwiaCeRc6W\n").unwrap();
         assert!(config.auth.jwt_secret.is_some());
-        for printed in [config.to_toml(), format!("{config:?}")] {
+        let printable = Loaded {
+            config: config.clone(),
+            file: None,
+            sources: BTreeMap::new(),
+        };
+        for printed in [printable.to_toml(true), format!("{config:?}")] {
             assert!(!printed.contains("8Kjz"), "{printed}");
         }
         let short = loaded("short\n").unwrap_err().to_string();
@@ -1455,13 +1520,86 @@ mod tests {
 
     #[test]
     fn the_printed_settings_read_back_as_themselves() {
-        let config = from_file(
-            "[store]\npath = 'a \"b\"\\c'\n[delivery]\ndanger_allow_private_addresses = ['10.0.0.0/8']\nextra_ca_file = '/é'\n",
+        let file = "[store]\npath = 'a \"b\"\\c'\n[delivery]\ndanger_allow_private_addresses = ['10.0.0.0/8']\nextra_ca_file = '/é'\n[profiles.mine]\nmethods = ['PUT']\n";
+        let config = from_file(file).unwrap();
+        for all in [true, false] {
+            let printed = printed(file, all);
+            let again = from_file(&printed).unwrap();
+            assert_eq!(again.tree(), config.tree(), "{printed}");
+            assert_eq!(again.profiles, config.profiles, "{printed}");
+            assert_eq!(printed.contains("[server]\n"), all, "{printed}");
+            assert_eq!(printed.contains("[profiles.okhi"), all, "{printed}");
+            let line = "danger_allow_private_addresses = [\"10.0.0.0/8\"] # from mine.toml\n";
+            assert!(printed.contains(line), "{printed}");
+        }
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_once_in_plain_words() {
+        let error = from_file(
+            "[server]\nworkers = true\nlisten = 'here'\n\
+             [store]\nretention_days = 0\nslice_hours = 5_000_000_000\n\
+             [delivery]\ndanger_allow_private_addresses = ['10.0.0.0/33', '10.0.0.0/8', 'lan']\n\
+             jitter = 2\n[profiles.mine]\nmethods = ['GO']\n",
+        );
+        let problems = error.unwrap_err().problems;
+        for expected in [
+            "server.workers: must be a whole number, not negative (from mine.toml)",
+            "server.listen: must be an address and a port such as '127.0.0.1:8071' (from mine.toml)",
+            "store.slice_hours: is too large (from mine.toml)",
+            "delivery.danger_allow_private_addresses: must be networks such as '10.0.0.0/8', and has '10.0.0.0/33', 'lan' (from mine.toml)",
+            "store.retention_days: must be 1 to 36500 (from mine.toml)",
+            "delivery.jitter: must be 0 to 1 (from mine.toml)",
+        ] {
+            assert!(
+                problems.iter().any(|one| one == expected),
+                "{expected}: {problems:#?}"
+            );
+        }
+        assert!(
+            problems
+                .iter()
+                .any(|one| one.starts_with("profiles.mine.methods"))
+        );
+        assert_eq!(problems.len(), 7, "{problems:#?}");
+    }
+
+    #[test]
+    fn a_reload_takes_what_it_can_and_names_the_rest() {
+        let old = defaults();
+        let read = from_file(
+            "[server]\nworkers = 3\n[log]\nlevel = 'warn'\n[auth]\njwt_secret = '8KjzRXrKkd9YFcNyqLSIY8JwiaCeRc6W'\n[profiles.mine]\n",
         )
         .unwrap();
-        let printed = config.to_toml();
-        assert!(printed.contains("[server]\n"), "{printed}");
-        assert_eq!(from_file(&printed).unwrap().to_toml(), printed);
+        let (next, waiting) = old.reloaded(&read).unwrap();
+        assert_eq!(waiting, ["server.workers", "auth.jwt_secret"]);
+        assert_eq!((next.server.workers, next.log.level.as_str()), (2, "warn"));
+        assert!(next.profiles.contains_key("mine") && next.auth.jwt_secret.is_none());
+        // It would be taken at a start, with the setting that needs one.
+        let mut read = from_file("[delivery]\ndefault_profile = 'github'\n").unwrap();
+        read.profiles.remove("standard");
+        let refused = old.reloaded(&read).unwrap_err().to_string();
+        assert!(
+            refused.starts_with("delivery.default_profile: "),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_secret_that_everybody_can_read_is_told() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        std::fs::write(
+            &path,
+            "[auth]\njwt_secret = '8KjzRXrKkd9YFcNyqLSIY8JwiaCeRc6W'\n",
+        )
+        .unwrap();
+        for (mode, warnings) in [(0o644, 1), (0o640, 0)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let loaded = load_with_sources(Some(&path), Flags::default()).unwrap();
+            assert_eq!(loaded.warnings().len(), warnings, "{mode:o}");
+        }
     }
 
     proptest! {

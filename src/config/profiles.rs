@@ -32,8 +32,8 @@ pub fn merge(over: Table, into: &mut Table) {
     }
 }
 
-/// The profiles by name, or everything that is wrong with them by itself.
-pub fn parse(tables: Table) -> Result<BTreeMap<String, Profile>, Vec<String>> {
+/// The profiles by name, and everything that is wrong with them by itself.
+pub fn parse(tables: Table) -> (BTreeMap<String, Profile>, Vec<String>) {
     let mut profiles = BTreeMap::new();
     let mut problems = Vec::new();
     for (name, table) in tables {
@@ -70,10 +70,7 @@ pub fn parse(tables: Table) -> Result<BTreeMap<String, Profile>, Vec<String>> {
             }
         }
     }
-    match problems.is_empty() {
-        true => Ok(profiles),
-        false => Err(problems),
-    }
+    (profiles, problems)
 }
 
 /// The profiles as a file has them.
@@ -91,7 +88,10 @@ mod tests {
         let mut profiles = take_out(&mut file).unwrap();
         let mut over: Table = text.parse().unwrap();
         merge(take_out(&mut over).unwrap(), &mut profiles);
-        parse(profiles)
+        match parse(profiles) {
+            (profiles, problems) if problems.is_empty() => Ok(profiles),
+            (_, problems) => Err(problems),
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub mod signature;
 mod stream;
 pub mod target;
 pub mod template;
-mod tls;
+pub mod tls;
 mod trace;
 pub mod verifier;
 
@@ -78,11 +78,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Which certificates are trusted: the operator's too.
-    pub fn tls(&self) -> Arc<ClientConfig> {
-        self.tls.clone()
-    }
-
     /// Compiles the profiles and reads the certificates that are trusted. The error has everything
     /// that is wrong, with the names of the settings.
     pub fn from_config(config: &Config) -> Result<Settings, ConfigError> {
@@ -100,7 +95,8 @@ impl Settings {
                 "delivery.default_profile: there is no profile {name:?}"
             ));
         }
-        let tls = tls::client_config(delivery.extra_ca_file.as_deref());
+        let extra = delivery.extra_ca_file.as_deref();
+        let tls = tls::client_config("delivery.extra_ca_file", extra);
         let tls = tls.map_err(|problem| problems.push(problem));
         let (Ok(tls), true) = (tls, problems.is_empty()) else {
             return Err(ConfigError { problems });
@@ -204,6 +200,11 @@ impl Sender {
             clock,
             in_flight: Cell::new(0),
         }
+    }
+
+    /// What its requests are made with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// One attempt. A reused connection that turns out closed is the one case in which the request

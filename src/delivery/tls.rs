@@ -19,8 +19,9 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
-/// Trusts the system's certificates, or Mozilla's where the system has none, and the extra ones.
-pub fn client_config(extra_ca_file: Option<&Path>) -> Result<ClientConfig, String> {
+/// Trusts the system's certificates, or Mozilla's where the system has none, and those of an extra
+/// file; `name` is what errors call it.
+pub fn client_config(name: &str, extra_ca_file: Option<&Path>) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     // A store with an unreadable file in it is still a store.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -29,7 +30,7 @@ pub fn client_config(extra_ca_file: Option<&Path>) -> Result<ClientConfig, Strin
     }
     let mut pinned = Vec::new();
     if let Some(path) = extra_ca_file {
-        let problem = |what: &str| format!("delivery.extra_ca_file: {}: {what}", path.display());
+        let problem = |what: &str| format!("{name}: {}: {what}", path.display());
         let certificates = CertificateDer::pem_file_iter(path)
             .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>())
             .map_err(|error| problem(&error.to_string()))?;
@@ -46,9 +47,7 @@ pub fn client_config(extra_ca_file: Option<&Path>) -> Result<ClientConfig, Strin
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
-        .map_err(|error| {
-            format!("delivery.extra_ca_file: no certificate can be checked: {error}")
-        })?;
+        .map_err(|error| format!("{name}: no certificate can be checked: {error}"))?;
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("the provider has ciphers for TLS 1.2 and 1.3")

@@ -31,7 +31,7 @@ pub const SECRET_BYTES_MIN: usize = 12;
 pub const SECRET_BYTES_GOOD: usize = 32;
 
 /// What signed tokens are signed with, in a type that does not print.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize)]
 #[serde(from = "String")]
 pub struct JwtSecret(Zeroizing<String>);
 

@@ -39,7 +39,6 @@ pub struct Shared {
     slots: usize,
     limits: LaneLimits,
     retry_after_max: Duration,
-    send_settings: Arc<delivery::Settings>,
     metrics: Arc<Metrics>,
     log: AttemptLog,
     /// Attempts whose outcome is not durable, by worker.
@@ -143,7 +142,6 @@ impl Scheduler {
                 unrecorded_max: config.delivery.unrecorded_per_endpoint_max,
             },
             retry_after_max: Duration::from_secs(config.delivery.retry_after_max_seconds),
-            send_settings,
             metrics,
             log: AttemptLog::new(&config.log),
             unrecorded: counts(),
@@ -157,8 +155,14 @@ impl Scheduler {
         let mut senders = Vec::new();
         let mut handles = Vec::new();
         for number in 0..workers {
-            let (sender, status, handle) =
-                start_worker(number, &shared, &store, &loader, stop.subscribe());
+            let (sender, status, handle) = start_worker(
+                number,
+                &shared,
+                &store,
+                &loader,
+                &send_settings,
+                stop.subscribe(),
+            );
             senders.push(sender);
             handles.push((handle, status));
         }
@@ -174,17 +178,21 @@ impl Scheduler {
         }
     }
 
-    /// Stops sending, waits up to `deadline` for what is in flight and its outcomes, and says
-    /// whether all of it ended.
-    pub async fn drain(&mut self, deadline: Duration) -> bool {
+    /// Attempts that begin from now on are made with these; those under way end with what they have.
+    pub fn reload(&self, settings: &Arc<delivery::Settings>) {
+        for worker in &self.lanes.0 {
+            // A worker that has stopped sends nothing more.
+            let _ = worker.send(WorkerEvent::Settings(settings.clone()));
+        }
+    }
+
+    /// Stops sending; returns once what was in flight has ended and its outcomes are durable.
+    pub async fn drain(&mut self) {
         self.stop.send_replace(true);
-        let all_ended = async {
-            for (_, status) in &mut self.workers {
-                // A worker's status channel closes when it has ended.
-                while status.changed().await.is_ok() {}
-            }
-        };
-        tokio::time::timeout(deadline, all_ended).await.is_ok()
+        for (_, status) in &mut self.workers {
+            // A worker's status channel closes when it has ended.
+            while status.changed().await.is_ok() {}
+        }
     }
 
     /// Nothing is queued, due, in flight or unrecorded anywhere.
@@ -241,6 +249,7 @@ fn start_worker(
     shared: &Arc<Shared>,
     store: &Store,
     loader: &Loader,
+    send_settings: &Arc<delivery::Settings>,
     stop: watch::Receiver<bool>,
 ) -> (
     UnboundedSender<WorkerEvent>,
@@ -251,13 +260,14 @@ fn start_worker(
     let (status, status_seen) = watch::channel(Status::default());
     let (shared, store, loader) = (shared.clone(), store.clone(), loader.clone());
     let news = sender.clone();
+    let send_settings = send_settings.clone();
     let failing = store.clone();
     let handle = watched::spawn(
         &format!("delivery-{number}"),
         move |thread| failing.thread_panicked(thread),
         move || {
             actix_rt::System::new().block_on(async move {
-                Worker::new(number, shared, store, loader, news)
+                Worker::new(number, shared, store, loader, send_settings, news)
                     .run(events, status, stop)
                     .await;
             });

@@ -20,7 +20,7 @@ use super::loader::{self, Loader, Wish};
 use super::throttle::Rates;
 use super::{LaneLook, Shared, Status};
 use crate::clock::Timestamp;
-use crate::delivery::{Sender, judge};
+use crate::delivery::{self, Sender, judge};
 use crate::domain::attempt::{Failure, FailureKind, Outcome, Trigger, Verdict};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::MessageId;
@@ -74,6 +74,8 @@ pub enum WorkerEvent {
         delivery: Delivery,
         message: Result<Option<Arc<Message>>>,
     },
+    /// What attempts are made with from now on.
+    Settings(Arc<delivery::Settings>),
     /// An attempt has its answer, or none; its slot is free.
     Sent {
         lane: u64,
@@ -114,12 +116,10 @@ impl Worker {
         shared: Arc<Shared>,
         store: Store,
         loader: Loader,
+        send_settings: Arc<delivery::Settings>,
         news: UnboundedSender<WorkerEvent>,
     ) -> Worker {
-        let sender = Rc::new(Sender::new(
-            shared.send_settings.clone(),
-            store.clock().clone(),
-        ));
+        let sender = Rc::new(Sender::new(send_settings, store.clock().clone()));
         Worker {
             number,
             shared,
@@ -314,6 +314,10 @@ impl Worker {
             WorkerEvent::Message { delivery, message } => {
                 self.loading -= 1;
                 self.send_loaded(delivery, message);
+            }
+            WorkerEvent::Settings(settings) => {
+                // With its rendered parts and connections; attempts under way hold the old one.
+                self.sender = Rc::new(Sender::new(settings, self.store.clock().clone()));
             }
             WorkerEvent::Sent {
                 lane: number,
@@ -545,21 +549,19 @@ impl Worker {
             let started_at = store.clock().now();
             let attempt = watched::contained_future(sender.attempt(&endpoint, &message, number));
             let outcome = attempt.await.unwrap_or_else(|_| {
-                let method = shared.send_settings.method(&endpoint);
+                let method = sender.settings().method(&endpoint);
                 Outcome::not_sent(&endpoint.url, method, started_at, broken_off())
             });
             shared.metrics.in_flight.dec();
             let failing = store.clone();
             let finished = watched::contained(|| {
-                finish(
-                    &shared,
-                    &store,
-                    &news,
-                    delivery,
-                    endpoint,
-                    Some(&message),
-                    outcome,
-                );
+                let ending = Ending {
+                    shared: &shared,
+                    settings: sender.settings(),
+                    store: &store,
+                    news: &news,
+                };
+                ending.finish(delivery, endpoint, Some(&message), outcome);
             });
             if finished.is_err() {
                 // Nobody will ever hear what came of it, so its lane would wait for ever.
@@ -577,21 +579,19 @@ impl Worker {
         failure: Failure,
     ) {
         let now = self.store.clock().now();
-        let method = self.shared.send_settings.method(&endpoint);
+        let method = self.sender.settings().method(&endpoint);
         // What is gone does not come back: neither a payload that was deleted nor an expired message.
         let outcome = Outcome {
             is_final: message.is_some(),
             ..Outcome::not_sent(&endpoint.url, method, now, failure)
         };
-        finish(
-            &self.shared,
-            &self.store,
-            &self.news,
-            delivery,
-            endpoint,
-            message,
-            outcome,
-        );
+        let ending = Ending {
+            shared: &self.shared,
+            settings: self.sender.settings(),
+            store: &self.store,
+            news: &self.news,
+        };
+        ending.finish(delivery, endpoint, message, outcome);
     }
 }
 
@@ -620,79 +620,93 @@ fn registered(store: &Store, shared: &Shared, lane: u64) -> (Option<Arc<Endpoint
     (Some(endpoint.clone()), rates)
 }
 
-/// Judges an outcome, frees the attempt's slot, and makes the outcome durable.
-fn finish(
-    shared: &Shared,
-    store: &Store,
-    news: &UnboundedSender<WorkerEvent>,
-    delivery: Delivery,
-    endpoint: Arc<Endpoint>,
-    message: Option<&Message>,
-    outcome: Outcome,
-) {
-    let number = delivery.attempts + 1;
-    let now = store.clock().now();
-    let kind = outcome.failure.as_ref().map(|failure| failure.kind);
-    let mut verdict = judge(
-        &outcome,
-        number,
-        shared.send_settings.retry_schedule(&endpoint),
-        now,
-        shared.retry_after_max,
-        message.and_then(|message| message.expires_at),
-        rand::random::<f64>(),
-    );
-    // Trying again would bring nothing.
-    let only_once = |message: &Message| message.origin == Origin::TestOnce || message.expunged;
-    if message.is_some_and(only_once) && verdict != Verdict::Delivered {
-        verdict = Verdict::GiveUp;
-    }
-    let lane = delivery.key.lane;
-    // The worker lives for as long as anything is in flight.
-    let timed_out = kind == Some(FailureKind::Timeout);
-    let _ = news.send(WorkerEvent::Sent {
-        lane,
-        timed_out,
-        succeeded: kind.is_none(),
-    });
-    shared.metrics.attempt(kind);
-    if let Some(message) = message
-        && verdict == Verdict::Delivered
-        && delivery.trigger == Trigger::Scheduled
-        && !message.origin.is_test()
-    {
-        let waited = outcome.started_at.since(message.first_due()).as_secs_f64();
-        let answered = f64::from(outcome.timings.first_byte_us.unwrap_or_default()) / 1e6;
-        let took = waited + answered;
-        shared.metrics.publish_to_receipt_seconds.observe(took);
-        if number == 1 {
-            shared.metrics.first_receipts.observe(took);
+/// What the end of an attempt needs; the settings are those it was made with.
+struct Ending<'a> {
+    shared: &'a Shared,
+    settings: &'a delivery::Settings,
+    store: &'a Store,
+    news: &'a UnboundedSender<WorkerEvent>,
+}
+
+impl Ending<'_> {
+    /// Judges an outcome, frees the attempt's slot, and makes the outcome durable.
+    fn finish(
+        &self,
+        delivery: Delivery,
+        endpoint: Arc<Endpoint>,
+        message: Option<&Message>,
+        outcome: Outcome,
+    ) {
+        let Ending {
+            shared,
+            settings,
+            store,
+            news,
+        } = self;
+        let number = delivery.attempts + 1;
+        let now = store.clock().now();
+        let kind = outcome.failure.as_ref().map(|failure| failure.kind);
+        let mut verdict = judge(
+            &outcome,
+            number,
+            settings.retry_schedule(&endpoint),
+            now,
+            shared.retry_after_max,
+            message.and_then(|message| message.expires_at),
+            rand::random::<f64>(),
+        );
+        // Trying again would bring nothing.
+        let only_once = |message: &Message| message.origin == Origin::TestOnce || message.expunged;
+        if message.is_some_and(only_once) && verdict != Verdict::Delivered {
+            verdict = Verdict::GiveUp;
         }
+        let lane = delivery.key.lane;
+        // The worker lives for as long as anything is in flight.
+        let timed_out = kind == Some(FailureKind::Timeout);
+        let _ = news.send(WorkerEvent::Sent {
+            lane,
+            timed_out,
+            succeeded: kind.is_none(),
+        });
+        shared.metrics.attempt(kind);
+        if let Some(message) = message
+            && verdict == Verdict::Delivered
+            && delivery.trigger == Trigger::Scheduled
+            && !message.origin.is_test()
+        {
+            let waited = outcome.started_at.since(message.first_due()).as_secs_f64();
+            let answered = f64::from(outcome.timings.first_byte_us.unwrap_or_default()) / 1e6;
+            let took = waited + answered;
+            shared.metrics.publish_to_receipt_seconds.observe(took);
+            if number == 1 {
+                shared.metrics.first_receipts.observe(took);
+            }
+        }
+        let test = message.is_some_and(|message| message.origin.is_test());
+        let line = AttemptLine {
+            message: delivery.key.message,
+            endpoint: endpoint.id,
+            number,
+            outcome: &outcome,
+            verdict,
+            test,
+        };
+        shared.log.record(now, &line);
+        let is_told_of = attempt_event(number, verdict).is_some();
+        let event_id = message
+            .filter(|_| is_told_of)
+            .and_then(|message| message.event_id.clone());
+        let finished = Finished {
+            delivery,
+            endpoint,
+            number,
+            outcome,
+            verdict,
+            test,
+            event_id,
+        };
+        store.record_attempt(finished);
     }
-    let test = message.is_some_and(|message| message.origin.is_test());
-    let line = AttemptLine {
-        message: delivery.key.message,
-        endpoint: endpoint.id,
-        number,
-        outcome: &outcome,
-        verdict,
-        test,
-    };
-    shared.log.record(now, &line);
-    let is_told_of = attempt_event(number, verdict).is_some();
-    let event_id = message
-        .filter(|_| is_told_of)
-        .and_then(|message| message.event_id.clone());
-    let finished = Finished {
-        delivery,
-        endpoint,
-        number,
-        outcome,
-        verdict,
-        test,
-        event_id,
-    };
-    store.record_attempt(finished);
 }
 
 /// How many attempts wait to be recorded, or reads to come, by worker.

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, Once, OnceLock, RwLock};
@@ -233,9 +233,11 @@ pub fn open_files(settings: &Settings, clock: &Clock) -> Result<Files, OpenError
         path: path.clone(),
         source,
     };
+    refuse_beside_another(path)?;
     create_directory(path).map_err(io)?;
     create_directory(&path.join("slices")).map_err(io)?;
     let lock = lock(path)?;
+    hide_from_others(path);
     let live = open_engine(&path.join("live"), settings.cache_bytes / 2, path)?;
     let damaged = |error| to_open_error(path, error);
     let meta = layout::get::<Meta>(&live, &[layout::META]).map_err(damaged)?;
@@ -420,6 +422,72 @@ pub fn create_directory(path: &Path) -> std::io::Result<()> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => engine::sync_directory(parent),
         _ => engine::sync_directory(Path::new(".")),
+    }
+}
+
+/// Refuses to begin a store within another one, as where the unit of systemd, whose working directory
+/// is the store, no longer says where that is: accepted messages would seem to be gone.
+fn refuse_beside_another(path: &Path) -> Result<(), OpenError> {
+    let begins = !path.join("live").exists();
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Ok(()),
+    };
+    if !begins || !parent.join("live").exists() || !parent.join("slices").exists() {
+        return Ok(());
+    }
+    let parent = parent.canonicalize().unwrap_or_else(|_| parent.to_owned());
+    Err(OpenError::Unsafe(format!(
+        "there is no store in {}, and one in the directory around it: set store.path = \"{}\"",
+        path.display(),
+        parent.display()
+    )))
+}
+
+/// Takes from others what an earlier version, or a copy, let them read: there are secrets in it.
+/// Only our own entries: the directory may have been there before.
+fn hide_from_others(path: &Path) {
+    let mut hidden = 0;
+    for name in [
+        "lock",
+        "live",
+        "slices",
+        "owner.token",
+        super::export::FILE_NAME,
+    ] {
+        hide_tree(&path.join(name), &mut hidden);
+    }
+    if hidden > 0 {
+        log::warn!(
+            "{hidden} files or directories in {} could be read by other users of this machine; \
+             they cannot any more. If you do not trust them all, change the secrets",
+            path.display()
+        );
+    }
+}
+
+fn hide_tree(path: &Path, hidden: &mut usize) {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else {
+        return;
+    };
+    if metadata.is_symlink() {
+        return;
+    }
+    let mode = metadata.permissions().mode();
+    if mode & 0o077 != 0 {
+        let narrow = std::fs::Permissions::from_mode(mode & 0o7700);
+        match std::fs::set_permissions(path, narrow) {
+            Ok(()) => *hidden += 1,
+            Err(error) => log::warn!(
+                "others can read {}, and that could not be changed: {error}",
+                path.display()
+            ),
+        }
+    }
+    if metadata.is_dir() {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        entries.for_each(|entry| hide_tree(&entry.path(), hidden));
     }
 }
 
@@ -610,6 +678,20 @@ mod tests {
             default_organisation: None,
             attempt_recorded_after: std::time::Duration::from_secs(60),
         }
+    }
+
+    #[test]
+    fn no_store_begins_within_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let outer = settings(&directory.path().join("outer"));
+        drop(open_files(&outer, &Clock::System).unwrap());
+        let inner = settings(&outer.path.join("data"));
+        let refused = open_files(&inner, &Clock::System)
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(refused.contains("set store.path = \""), "{refused}");
+        assert!(!inner.path.exists());
     }
 
     #[test]

@@ -303,3 +303,25 @@ async fn a_full_queue_refuses_politely_and_loses_nothing() {
     server.settle().await;
     assert_eq!(receiver.count(), 4);
 }
+
+#[actix_web::test]
+async fn a_compressed_body_is_told_to_come_as_it_is() {
+    let server = furnished().await;
+    for (method, path) in WITH_BODY {
+        let headers = [("content-encoding", "gzip")];
+        let body = Some(b"\x1f\x8b\x08".to_vec());
+        let answer = server.send(method.clone(), path, &headers, body).await;
+        assert_eq!(answer.status, 415, "{method} {path}: {}", answer.text);
+        let detail = answer.json()["detail"]
+            .as_str()
+            .expect("a sentence")
+            .to_owned();
+        assert!(detail.contains("content-encoding gzip"), "{detail}");
+    }
+    let headers = [("content-encoding", "identity")];
+    let body = json!({"name": "plain"}).to_string().into_bytes();
+    let answer = server
+        .send(Method::POST, "/api/v1/app", &headers, Some(body))
+        .await;
+    assert_eq!(answer.status, 201, "{}", answer.text);
+}

@@ -319,3 +319,25 @@ async fn a_link_names_the_port_that_the_system_chose() {
     let url = made["url"].as_str().expect("a text");
     assert!(url.starts_with(&server.url("/portal#token=")), "{url}");
 }
+
+#[actix_web::test]
+async fn a_link_says_that_nobody_knows_where_the_server_is_reached() {
+    let mut server = Server::start().await;
+    server.application("app").await;
+    let problem = async |server: &Server| {
+        let status = server.get("/api/v1/status").await.expect(200);
+        let problems = status["problems"].as_array().expect("a list").clone();
+        problems.iter().any(|one| one["kind"] == "no_public_url")
+    };
+    assert!(!problem(&server).await, "there is no link");
+    let answer = server.post(LINK, json!({})).await.expect(200);
+    let warning = answer["warnings"][0].as_str().expect("a sentence");
+    assert!(warning.contains("set server.public_url"), "{warning}");
+    assert!(problem(&server).await);
+    server = server
+        .restart_with(|config| config.server.public_url = Some("https://hooks.test".to_owned()))
+        .await;
+    let answer = server.post(LINK, json!({})).await.expect(200);
+    assert_eq!(answer.get("warnings"), None);
+    assert!(!problem(&server).await);
+}

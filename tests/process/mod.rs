@@ -210,11 +210,15 @@ impl Process {
 
     /// Sends SIGTERM.
     pub fn terminate(&mut self) {
+        self.signal(libc::SIGTERM);
+    }
+
+    pub fn signal(&mut self, signal: libc::c_int) {
         // Only while it has not been waited for does its id surely name it.
         if self.is_running() {
             let id = libc::pid_t::try_from(self.child.id()).expect("a process id fits its type");
             // SAFETY: kill touches no memory of ours.
-            unsafe { libc::kill(id, libc::SIGTERM) };
+            unsafe { libc::kill(id, signal) };
         }
     }
 

@@ -1,11 +1,14 @@
 //! One of the two servers: requests that are tried again, and lists by pages.
 
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web::Bytes;
 use awc::http::{Method, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rustls::ClientConfig;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -13,10 +16,11 @@ use serde_json::Value;
 use super::super::client::refusal;
 use super::super::{Failure, Result, printable};
 use super::thing::Fields;
-use crate::config::Config;
-use crate::delivery;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Items of one list that are read at most: ten times what the largest organisations have.
+const ITEMS_MAX: usize = 1_000_000;
 
 /// Longest answer that is read: a page of event types with long schemas.
 const ANSWER_MAX_BYTES: usize = 64 << 20;
@@ -47,10 +51,17 @@ pub struct Remote {
     client: awc::Client,
 }
 
-pub struct Page {
-    pub data: Vec<Fields>,
-    /// Where the next page begins; absent after the last.
-    pub next: Option<String>,
+/// A list that is read by pages. A source that is broken, or not well-meaning, may have no last one.
+pub struct Pages {
+    /// Ends where the next parameter begins.
+    path: String,
+    limit: usize,
+    /// Where the next page begins.
+    place: Option<String>,
+    is_over: bool,
+    /// What was read: the hashes of items and of places.
+    items: HashSet<u64>,
+    places: HashSet<u64>,
 }
 
 #[derive(Deserialize)]
@@ -61,42 +72,32 @@ struct List {
 }
 
 impl Remote {
-    pub fn new(name: &'static str, base: &str, token: &str, config: &Config) -> Result<Remote> {
-        let tls = delivery::Settings::from_config(config)
-            .map_err(Failure::failed)?
-            .tls();
-        let connector = awc::Connector::new()
-            .rustls_0_23(Arc::clone(&tls))
-            .timeout(TIMEOUT);
+    pub fn new(name: &'static str, base: &str, token: &str, tls: Arc<ClientConfig>) -> Remote {
+        let connector = awc::Connector::new().rustls_0_23(tls).timeout(TIMEOUT);
         let client = awc::Client::builder()
             .connector(connector)
             .disable_redirects()
             .timeout(TIMEOUT)
             .finish();
-        Ok(Remote {
+        Remote {
             name,
             base: base.to_owned(),
             token: token.to_owned(),
             client,
-        })
+        }
     }
 
-    /// A page of a list; `path` ends where its next parameter begins.
-    pub async fn page(&self, path: &str, limit: usize, place: Option<String>) -> Result<Page> {
-        let mut path = format!("{path}limit={limit}");
-        if let Some(place) = &place {
-            path += &format!("&iterator={}", in_path(place));
-        }
+    /// The next page of a list; nothing behind the last.
+    pub async fn next_page(&self, list: &mut Pages) -> Result<Option<Vec<Fields>>> {
+        let Some(path) = list.path() else {
+            return Ok(None);
+        };
         let answer = self.send(Method::GET, &path, None, None).await?;
-        let list: List = answer.succeeded()?.json()?;
-        let more = list.done == Some(false) && !list.data.is_empty();
-        let next = list
-            .iterator
-            .filter(|next| more && Some(next) != place.as_ref());
-        Ok(Page {
-            data: list.data,
-            next,
-        })
+        let page: List = answer.succeeded()?.json()?;
+        list.read(&page).map_err(|why| {
+            Failure::failed(format!("{}: the list {} {why}", self.name, list.path))
+        })?;
+        Ok(Some(page.data))
     }
 
     /// Sends a request until it is answered with something else than that it should come later.
@@ -238,9 +239,94 @@ impl Answered {
     }
 }
 
+impl Pages {
+    pub fn of(path: String, limit: usize) -> Pages {
+        Pages {
+            path,
+            limit,
+            place: None,
+            is_over: false,
+            items: HashSet::new(),
+            places: HashSet::new(),
+        }
+    }
+
+    fn path(&self) -> Option<String> {
+        let Pages { path, limit, .. } = self;
+        let place = match &self.place {
+            Some(place) => format!("&iterator={}", in_path(place)),
+            None => String::new(),
+        };
+        (!self.is_over).then(|| format!("{path}limit={limit}{place}"))
+    }
+
+    /// Goes on behind this page. The error is why reading on would come to no end.
+    fn read(&mut self, page: &List) -> std::result::Result<(), String> {
+        let mut is_new = page.data.is_empty();
+        for item in &page.data {
+            let name = item.get("id").or_else(|| item.get("name"));
+            is_new |= self.items.insert(hash(name.map_or("", |name| name.get())));
+        }
+        let more = page.done == Some(false) && !page.data.is_empty();
+        self.place = page.iterator.clone().filter(|_| more);
+        self.is_over = self.place.is_none();
+        let Some(place) = &self.place else {
+            return Ok(());
+        };
+        if !is_new || !self.places.insert(hash(place)) {
+            return Err("comes back to what it had before, so it has no end".to_owned());
+        }
+        if self.items.len() > ITEMS_MAX {
+            return Err(format!("has more than {ITEMS_MAX} items"));
+        }
+        Ok(())
+    }
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_without_an_end_is_given_up() {
+        let page = |name: &str, place: &str| {
+            let item = Fields::from([(
+                "id".to_owned(),
+                super::super::thing::raw(&Value::from(name)),
+            )]);
+            List {
+                data: vec![item],
+                iterator: Some(place.to_owned()),
+                done: Some(false),
+            }
+        };
+        let list = || Pages::of("/a?".to_owned(), 1);
+        let mut same_place = list();
+        same_place.read(&page("a", "1")).unwrap();
+        assert_eq!(same_place.path().unwrap(), "/a?limit=1&iterator=1");
+        assert!(same_place.read(&page("b", "1")).is_err());
+        let mut same_items = list();
+        same_items.read(&page("a", "1")).unwrap();
+        assert!(same_items.read(&page("a", "2")).is_err());
+        let mut endless = list();
+        let ended =
+            (0..=ITEMS_MAX).find_map(|n| endless.read(&page(&n.to_string(), &n.to_string())).err());
+        assert!(ended.unwrap().contains("more than"));
+        let mut whole = list();
+        whole
+            .read(&List {
+                done: Some(true),
+                ..page("a", "1")
+            })
+            .unwrap();
+        assert_eq!(whole.path(), None);
+    }
 
     #[test]
     fn waits_grow_and_what_the_server_asks_for_counts_within_reason() {

@@ -1,0 +1,159 @@
+//! Where each setting comes from, and the settings as `check` prints them.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::{Config, assemble, profiles};
+
+/// Settings and how they came about.
+pub struct Loaded {
+    pub config: Config,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+    /// By `section.key`, who set what is not left at its default: a file, or a variable's name.
+    pub sources: BTreeMap<String, String>,
+}
+
+impl Loaded {
+    /// One line for the log: which file, and which variables win over it.
+    pub fn summary(&self) -> String {
+        let file = match &self.file {
+            Some(path) => {
+                let whole = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+                format!("settings from {}", whole.display())
+            }
+            None => "settings are the defaults, no file was found".to_owned(),
+        };
+        let variables: Vec<&str> = self
+            .sources
+            .values()
+            .filter(|source| source.starts_with(super::ENVIRONMENT_PREFIX))
+            .map(String::as_str)
+            .collect();
+        match variables.is_empty() {
+            true => file,
+            false => format!("{file}, and from {}", variables.join(", ")),
+        }
+    }
+
+    /// Files with a secret in them that every user of this machine can read.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.config.warnings();
+        let mut check = |path: &Path, what: &str| {
+            let mode = std::fs::metadata(path).map(|metadata| metadata.permissions().mode());
+            if mode.is_ok_and(|mode| mode & 0o004 != 0) {
+                warnings.push(format!(
+                    "every user of this machine can read {} in {}: chmod o-r {}",
+                    what,
+                    path.display(),
+                    path.display()
+                ));
+            }
+        };
+        if let Some(path) = &self.config.auth.jwt_secret_file {
+            check(path, "the secret of signed tokens");
+        }
+        let in_file = |key: &str| {
+            let source = self.sources.get(key);
+            let file = self.file.as_ref().map(|path| path.display().to_string());
+            source.is_some() && source == file.as_ref()
+        };
+        if let Some(path) = self.file.as_ref().filter(|_| in_file("auth.jwt_secret")) {
+            check(path, "the secret of signed tokens (auth.jwt_secret)");
+        }
+        warnings
+    }
+
+    /// The settings as a file that reads back to the same: those that differ from the defaults, or
+    /// all of them. Comments say where each is from; secrets are left out.
+    pub fn to_toml(&self, all: bool) -> String {
+        let defaults = assemble(None, Default::default(), Default::default());
+        let defaults = defaults.expect("the defaults are valid").config;
+        let mut text = format!(
+            "# postrider {}: {}\n",
+            env!("CARGO_PKG_VERSION"),
+            self.summary()
+        );
+        let defaults_tree = defaults.tree();
+        for (section, settings) in self.config.tree() {
+            let mut lines = String::new();
+            for (key, value) in settings.as_object().into_iter().flatten() {
+                let source = self.sources.get(&format!("{section}.{key}"));
+                let differs = defaults_tree[&section][key] != *value;
+                if value.is_null() || !(all || differs) {
+                    continue;
+                }
+                // Text, numbers, truth values and lists of them are written alike in JSON and TOML.
+                if let Some(inner) = value.as_object() {
+                    for (name, value) in inner {
+                        lines.push_str(&format!("{key}.{name} = {value}\n"));
+                    }
+                    continue;
+                }
+                lines.push_str(&format!("{key} = {value}"));
+                let by_flag = differs.then_some("--dev");
+                if let Some(source) = source.map(String::as_str).or(by_flag) {
+                    lines.push_str(&format!(" # from {source}"));
+                }
+                lines.push('\n');
+            }
+            if section == "auth"
+                && let Some(source) = self.sources.get("auth.jwt_secret")
+            {
+                lines.push_str(&format!(
+                    "# jwt_secret is set and not shown, from {source}\n"
+                ));
+            }
+            if !lines.is_empty() {
+                text.push_str(&format!("\n[{section}]\n{lines}"));
+            }
+        }
+        let mut shown = self.config.profiles.clone();
+        if !all {
+            shown.retain(|name, profile| defaults.profiles.get(name) != Some(profile));
+        }
+        if !shown.is_empty() {
+            text.push('\n');
+            text.push_str(&profiles::print(&shown));
+        }
+        text
+    }
+}
+
+impl Config {
+    /// The settings by section, without profiles and secrets.
+    pub(super) fn tree(&self) -> serde_json::Map<String, serde_json::Value> {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::Object(sections)) => sections,
+            _ => unreachable!("settings are sections of plain values"),
+        }
+    }
+
+    /// What a reload makes of settings that were read again: the ones in effect from then on, and
+    /// the names of those that differ and need a restart. The error says why nothing can change.
+    pub fn reloaded(&self, read: &Config) -> Result<(Config, Vec<String>), super::ConfigError> {
+        let mut next = self.clone();
+        next.profiles = read.profiles.clone();
+        next.delivery.extra_ca_file = read.delivery.extra_ca_file.clone();
+        next.log.level = read.log.level.clone();
+        // What stays may contradict what is new.
+        let problems = next.problems();
+        if !problems.is_empty() {
+            return Err(super::ConfigError { problems });
+        }
+        let wanted = read.tree();
+        let mut waiting = Vec::new();
+        for (section, settings) in next.tree() {
+            for (key, value) in settings.as_object().into_iter().flatten() {
+                if wanted[&section][key] != *value {
+                    waiting.push(format!("{section}.{key}"));
+                }
+            }
+        }
+        if next.auth.jwt_secret != read.auth.jwt_secret {
+            waiting.push("auth.jwt_secret".to_owned());
+        }
+        Ok((next, waiting))
+    }
+}
