@@ -399,6 +399,7 @@ mod tests {
 
     use super::super::trace::TRACE;
     use super::*;
+    use crate::domain::id::ApplicationId;
 
     /// A connection that has carried a request, and its other end.
     async fn used_connection() -> (Stream, TcpStream) {
@@ -408,7 +409,10 @@ mod tests {
         let (far, _) = listener.accept().await.unwrap();
         let mut stream = Stream::new(Transport::Plain(near), OpenConnections::default());
         TRACE
-            .scope(Trace::new(false), stream.write_all(b"request"))
+            .scope(
+                Trace::new(ApplicationId([0; 20]), false),
+                stream.write_all(b"request"),
+            )
             .await
             .unwrap();
         (stream, far)
@@ -417,7 +421,10 @@ mod tests {
     /// Whether a pool that looks at the idle connection for another exchange is told that it ended.
     async fn is_refused(stream: &mut Stream, fresh_only: bool) -> bool {
         let mut buffer = [0; 2];
-        let look = TRACE.scope(Trace::new(fresh_only), stream.read(&mut buffer));
+        let look = TRACE.scope(
+            Trace::new(ApplicationId([0; 20]), fresh_only),
+            stream.read(&mut buffer),
+        );
         tokio::select! {
             biased;
             read = look => read.unwrap() == 0,
