@@ -126,6 +126,8 @@ pub struct Delivery {
     /// Idle connections are closed after one to two times this.
     pub idle_connection_seconds: u64,
     pub dns_cache_seconds: u64,
+    /// Asked in place of the system's servers, unless empty.
+    pub dns_servers: Vec<DnsServer>,
     /// Threads that send.
     pub workers: usize,
     pub in_flight_max: usize,
@@ -237,6 +239,29 @@ pub struct Log {
     pub level: String,
     /// Lines about failed attempts per endpoint and minute; the rest is counted in one line.
     pub failures_per_endpoint_minute_max: u32,
+}
+
+/// A DNS server: an address, with a port where that is not 53.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DnsServer(pub SocketAddr);
+
+impl TryFrom<String> for DnsServer {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let with_port = text.parse().ok();
+        let alone = || Some(SocketAddr::new(text.parse().ok()?, 53));
+        with_port.or_else(alone).map(DnsServer).ok_or_else(|| {
+            format!("'{text}' is not the address of a DNS server, such as '10.0.0.53' or '10.0.0.53:5353'")
+        })
+    }
+}
+
+impl From<DnsServer> for String {
+    fn from(server: DnsServer) -> String {
+        server.0.to_string()
+    }
 }
 
 /// What the command line says about the settings.

@@ -52,7 +52,7 @@ impl AddressRule {
 }
 
 /// `localhost` and everything below it (RFC 6761, section 6.3).
-fn is_localhost(name: &str) -> bool {
+pub fn is_localhost(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let last_label = name.rsplit('.').next().unwrap_or(name);
     last_label.eq_ignore_ascii_case("localhost")

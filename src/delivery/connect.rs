@@ -10,11 +10,11 @@
 use std::error::Error;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_service::Service;
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
@@ -22,14 +22,20 @@ use actix_web::http::Uri;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 use super::Settings;
-use super::resolve::Resolver;
+use super::resolve::{NoAddress, Resolver};
 use super::stream::{FRAMES_BYTES_MAX, OpenConnections, Stream, Transport};
-use super::trace::{Phase, Trace, failure, microseconds};
+use super::trace::{Phase, Trace, failure};
 use crate::clock::Clock;
-use crate::domain::attempt::{Failure, FailureKind};
+use crate::domain::attempt::{Failure, FailureKind, Timings};
+
+/// How long an address may take before the next is tried beside it (RFC 8305, section 5).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+const NO_PUBLIC_ADDRESS: &str = "The host's name does not exist or has no public address.";
 
 #[derive(Clone)]
 pub struct Connector {
@@ -54,7 +60,7 @@ impl Service<ConnectInfo<Uri>> for Connector {
         Box::pin(async move {
             let uri = info.request().clone();
             let trace = Trace::current().ok_or(ConnectError::Unresolved)?;
-            match connector.connect_in_time(&uri, &trace).await {
+            match connector.connect(&uri, &trace).await {
                 Ok(transport) => {
                     let limit = connector.settings.answer_read_bytes + FRAMES_BYTES_MAX;
                     let stream = Stream::new(transport, connector.open.clone(), limit);
@@ -70,33 +76,53 @@ impl Service<ConnectInfo<Uri>> for Connector {
 }
 
 impl Connector {
-    async fn connect_in_time(&self, uri: &Uri, trace: &Trace) -> Result<Transport, Failure> {
-        let limit = self.settings.connect_timeout;
-        match within(&self.clock, limit, self.connect(uri, trace)).await {
-            Some(result) => result,
-            None => Err(failure(
-                FailureKind::ConnectionFailed,
-                took_longer(trace.phase.get(), limit),
-            )),
-        }
-    }
-
+    /// Name and connection have one limit, the handshake one of its own.
     async fn connect(&self, uri: &Uri, trace: &Trace) -> Result<Transport, Failure> {
         let host = uri.host().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let port = uri.port_u16().unwrap_or(if self.tls { 443 } else { 80 });
+        let tcp = self.in_time(trace, self.reach(host, port, trace)).await?;
+        match self.tls {
+            false => Ok(Transport::Plain(tcp)),
+            true => self.in_time(trace, self.encrypt(host, tcp, trace)).await,
+        }
+    }
 
+    /// What comes of it, within the limit of a connection.
+    async fn in_time<T>(
+        &self,
+        trace: &Trace,
+        step: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let limit = self.settings.connect_timeout;
+        within(&self.clock, limit, step).await.unwrap_or_else(|| {
+            let detail = too_slow(trace.phase.get(), limit, trace.timings.get());
+            Err(failure(FailureKind::ConnectionFailed, detail))
+        })
+    }
+
+    /// A connection to one of the host's addresses.
+    async fn reach(&self, host: &str, port: u16, trace: &Trace) -> Result<TcpStream, Failure> {
         let addresses = self.allowed_addresses(host, trace).await?;
         trace.phase.set(Phase::Connecting);
-        let started = Instant::now();
-        let tcp = dial(&addresses, port, self.settings.connect_timeout, &self.clock).await?;
-        trace.time(|timings| timings.connect_us = Some(microseconds(started.elapsed())));
-        if !self.tls {
-            return Ok(Transport::Plain(tcp));
-        }
+        let _timed = trace.timed(|timings, took| timings.connect_us = Some(took));
+        let tcp = dial(&addresses, port)
+            .await
+            .map_err(|error| dial_failure(&error))?;
+        // Requests are written whole, so nothing is gained by waiting for more. Where it cannot be
+        // set, they go out a little later.
+        let _ = tcp.set_nodelay(true);
+        Ok(tcp)
+    }
 
+    async fn encrypt(
+        &self,
+        host: &str,
+        tcp: TcpStream,
+        trace: &Trace,
+    ) -> Result<Transport, Failure> {
         trace.phase.set(Phase::Handshaking);
-        let started = Instant::now();
+        let _timed = trace.timed(|timings, took| timings.tls_us = Some(took));
         let name = ServerName::try_from(host.to_owned()).map_err(|_| {
             failure(
                 FailureKind::Tls,
@@ -115,7 +141,6 @@ impl Connector {
                     }),
                 )
             })?;
-        trace.time(|timings| timings.tls_us = Some(microseconds(started.elapsed())));
         Ok(Transport::Tls(Box::new(tls)))
     }
 
@@ -123,17 +148,18 @@ impl Connector {
     async fn allowed_addresses(&self, host: &str, trace: &Trace) -> Result<Vec<IpAddr>, Failure> {
         let rule = &self.settings.address_rule;
         let allowed: Vec<IpAddr> = match host.parse::<IpAddr>() {
-            Ok(literal) => Vec::from_iter(rule.allows(literal).then_some(literal)),
+            Ok(literal) if rule.allows(literal) => vec![literal],
+            Ok(_) => {
+                return Err(failure(
+                    FailureKind::AddressForbidden,
+                    "The address is private, local or reserved, which is not allowed.",
+                ));
+            }
             Err(_) => {
-                let started = Instant::now();
-                let resolved = self.resolver.resolve(host).await;
-                trace.time(|timings| timings.dns_us = Some(microseconds(started.elapsed())));
-                let resolved = resolved.map_err(|why| {
-                    failure(
-                        FailureKind::Dns,
-                        format!("The host's name did not resolve: {why}."),
-                    )
-                })?;
+                let timed = trace.timed(|timings, took| timings.dns_us = Some(took));
+                let resolved = self.resolver.resolve(trace.application, host).await;
+                drop(timed);
+                let resolved = resolved.map_err(|why| dns_failure(&why))?;
                 resolved
                     .iter()
                     .copied()
@@ -142,44 +168,71 @@ impl Connector {
             }
         };
         if allowed.is_empty() {
-            // Which addresses they are is not for the customer to know.
-            return Err(failure(
-                FailureKind::AddressForbidden,
-                "The host has only private, local or reserved addresses, which are not allowed.",
-            ));
+            // A name that leads into this network must look like one that does not exist: whoever
+            // registers endpoints could otherwise find out which names there are.
+            log::debug!("{host} has only addresses that are not allowed");
+            return Err(failure(FailureKind::Dns, NO_PUBLIC_ADDRESS));
         }
         Ok(allowed)
     }
 }
 
-/// Tries each address in turn; one that does not answer leaves time for those after it.
-async fn dial(
-    addresses: &[IpAddr],
-    port: u16,
-    limit: Duration,
-    clock: &Clock,
-) -> Result<TcpStream, Failure> {
-    let deadline = clock.now() + limit;
-    let mut last_failure = None;
-    for (index, ip) in addresses.iter().enumerate() {
-        let addresses_left = (addresses.len() - index) as u32;
-        let patience = deadline.since(clock.now()) / addresses_left;
-        let connecting = TcpStream::connect(SocketAddr::new(*ip, port));
-        match within(clock, patience, connecting).await {
-            Some(Ok(tcp)) => {
-                // Requests are written whole, so nothing is gained by waiting for more. Where it
-                // cannot be set, they go out a little later.
-                let _ = tcp.set_nodelay(true);
-                return Ok(tcp);
-            }
-            Some(Err(error)) => last_failure = Some(dial_failure(&error)),
-            None => {
-                let detail = took_longer(Phase::Connecting, limit);
-                last_failure = Some(failure(FailureKind::ConnectionFailed, detail));
-            }
+/// Connects to the address that answers first (RFC 8305): the families take turns, and while one
+/// does not answer the next is tried beside it.
+async fn dial(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
+    if let [only] = addresses {
+        return TcpStream::connect((*only, port)).await;
+    }
+    let mut untried = interleaved(addresses).into_iter().peekable();
+    let mut dialling = JoinSet::new();
+    let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    loop {
+        if let Some(ip) = untried.next() {
+            dialling.spawn(TcpStream::connect((ip, port)));
+        }
+        let more = untried.peek().is_some();
+        tokio::select! {
+            biased;
+            dialled = dialling.join_next() => match dialled {
+                Some(Ok(Ok(tcp))) => return Ok(tcp),
+                Some(Ok(Err(error))) => failed = telling(failed, error),
+                Some(Err(ended)) => failed = io::Error::other(ended),
+                None if more => {}
+                None => return Err(failed),
+            },
+            // By the system's time: it paces packets, and is not the limit of anything.
+            () = tokio::time::sleep(ATTEMPT_DELAY), if more => {}
         }
     }
-    Err(last_failure.expect("there is an address to dial"))
+}
+
+/// The first address' family, then the other, in turns; the order within each stays.
+fn interleaved(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let first_is_v6 = addresses.first().is_some_and(IpAddr::is_ipv6);
+    let (first, second): (Vec<IpAddr>, Vec<IpAddr>) =
+        addresses.iter().partition(|ip| ip.is_ipv6() == first_is_v6);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut mixed = Vec::with_capacity(addresses.len());
+    while mixed.len() < addresses.len() {
+        mixed.extend(first.next());
+        mixed.extend(second.next());
+    }
+    mixed
+}
+
+/// Which of two failures to tell: that this machine has no way to one family of addresses says
+/// less than what came of the other.
+fn telling(before: io::Error, now: io::Error) -> io::Error {
+    let says_little = |error: &io::Error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable
+        )
+    };
+    match says_little(&now) && !says_little(&before) {
+        true => before,
+        false => now,
+    }
 }
 
 /// What comes of it, unless it takes longer.
@@ -192,6 +245,14 @@ async fn within<T>(clock: &Clock, limit: Duration, future: impl Future<Output = 
     }
 }
 
+fn dns_failure(why: &NoAddress) -> Failure {
+    let detail = match why {
+        NoAddress::Unknown => NO_PUBLIC_ADDRESS.to_owned(),
+        NoAddress::Silent(why) => format!("The host's name did not resolve: {why}."),
+    };
+    failure(FailureKind::Dns, detail)
+}
+
 fn dial_failure(error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => failure(
@@ -202,6 +263,18 @@ fn dial_failure(error: &io::Error) -> Failure {
             FailureKind::ConnectionFailed,
             format!("No connection came about: {error}."),
         ),
+    }
+}
+
+/// The sentence for a part of connecting that exceeded its limit, with the part of the name in it.
+fn too_slow(phase: Phase, limit: Duration, timings: Timings) -> String {
+    match (phase, timings.dns_us) {
+        (Phase::Connecting, Some(dns_us)) => format!(
+            "Resolving the host's name and connecting took longer than {} s; the name took {:.3} s.",
+            limit.as_secs_f64(),
+            f64::from(dns_us) / 1e6
+        ),
+        _ => took_longer(phase, limit),
     }
 }
 
@@ -273,7 +346,76 @@ fn certificate_problem(problem: &CertificateError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+
     use super::*;
+
+    #[test]
+    fn the_families_of_addresses_take_turns() {
+        let addresses = ["::1", "::2", "::3", "127.0.0.1", "127.0.0.2"];
+        let addresses = addresses.map(|text| text.parse::<IpAddr>().unwrap());
+        let mixed = interleaved(&addresses);
+        let mixed: Vec<String> = mixed.iter().map(IpAddr::to_string).collect();
+        assert_eq!(mixed, ["::1", "127.0.0.1", "::2", "127.0.0.2", "::3"]);
+    }
+
+    /// A port of 127.0.0.2 at which no connection comes about, though nobody refuses one.
+    async fn silent_port() -> (u16, TcpListener, Vec<TcpStream>) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queued = Vec::new();
+        let patience = Duration::from_millis(200);
+        while let Ok(connected) = tokio::time::timeout(patience, TcpStream::connect(address)).await
+        {
+            queued.push(connected.unwrap());
+        }
+        (address.port(), listener, queued)
+    }
+
+    #[actix_web::test]
+    async fn an_address_that_is_silent_does_not_hold_up_the_next() {
+        let (port, _listener, _queued) = silent_port().await;
+        let there = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let addresses = ["127.0.0.2", "127.0.0.1"].map(|text| text.parse().unwrap());
+        let started = std::time::Instant::now();
+        let tcp = dial(&addresses, port).await.unwrap();
+        assert_eq!(tcp.peer_addr().unwrap(), there.local_addr().unwrap());
+        assert!(started.elapsed() >= ATTEMPT_DELAY);
+        assert!(
+            started.elapsed() < Duration::from_secs(2),
+            "half of a limit"
+        );
+    }
+
+    #[actix_web::test]
+    async fn the_failure_that_tells_most_is_told() {
+        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = nobody.local_addr().unwrap().port();
+        drop(nobody);
+        let addresses = ["127.0.0.1", "127.0.0.2"].map(|text| text.parse().unwrap());
+        let error = dial(&addresses, port).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let unreachable = || io::Error::from(io::ErrorKind::NetworkUnreachable);
+        let told = telling(error, unreachable());
+        assert_eq!(told.kind(), io::ErrorKind::ConnectionRefused);
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let told = telling(unreachable(), refused);
+        assert_eq!(told.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_slow_name_is_told_where_connecting_took_too_long() {
+        let timings = Timings {
+            dns_us: Some(4_200_000),
+            ..Timings::default()
+        };
+        assert_eq!(
+            too_slow(Phase::Connecting, Duration::from_secs(5), timings),
+            "Resolving the host's name and connecting took longer than 5 s; the name took 4.200 s."
+        );
+    }
 
     #[test]
     fn a_limit_is_told_in_seconds() {

@@ -8,6 +8,7 @@
 
 pub mod address;
 mod connect;
+mod dns;
 pub mod escape;
 mod example;
 mod head;
@@ -29,6 +30,7 @@ pub mod verifier;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -50,6 +52,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, ConfigError};
 use crate::domain::attempt::{FailureKind, Outcome};
 use crate::domain::endpoint::Endpoint;
+use crate::domain::id::ApplicationId;
 use crate::domain::message::Message;
 use crate::domain::profile::{Draft, Method};
 use crate::domain::retry::RetrySchedule;
@@ -73,6 +76,8 @@ pub struct Settings {
     idle_connection: Duration,
     idle_connections_max: usize,
     dns_cache: Duration,
+    /// In place of the system's, unless empty.
+    dns_servers: Vec<SocketAddr>,
     answer_read_bytes: usize,
     answer_kept_bytes: usize,
 }
@@ -113,6 +118,7 @@ impl Settings {
             idle_connection: Duration::from_secs(delivery.idle_connection_seconds),
             idle_connections_max: IDLE_CONNECTIONS_MAX,
             dns_cache: Duration::from_secs(delivery.dns_cache_seconds),
+            dns_servers: delivery.dns_servers.iter().map(|server| server.0).collect(),
             answer_read_bytes: limits.answer_read_bytes,
             answer_kept_bytes: limits.answer_kept_bytes,
         })
@@ -224,7 +230,7 @@ impl Sender {
         let mut outcome = match request {
             Ok(request) => {
                 let _in_flight = InFlight::of(&self.in_flight);
-                self.send(request, started_at).await
+                self.send(endpoint.application, request, started_at).await
             }
             Err(not_sendable) => {
                 let method = self.settings.method(endpoint);
@@ -247,11 +253,16 @@ impl Sender {
         outcome
     }
 
-    async fn send(&self, request: Request, started_at: Timestamp) -> Outcome {
+    async fn send(
+        &self,
+        application: ApplicationId,
+        request: Request,
+        started_at: Timestamp,
+    ) -> Outcome {
         let limit = request.timeout;
         let mut deadline = pin!(self.clock.sleep_until(started_at + limit));
         let answer = RefCell::new(None);
-        let mut trace = Trace::new(false);
+        let mut trace = Trace::new(application, false);
         let mut sent_again = false;
         let failure = loop {
             let client = self.clients.client(request.https, self.in_flight.get());
@@ -270,7 +281,7 @@ impl Sender {
                 // Whether the request was taken before the connection closed cannot be known.
                 // Receivers tell a repeated message by its id.
                 sent_again = true;
-                trace = Trace::new(true);
+                trace = Trace::new(application, true);
                 continue;
             }
             break match result {

@@ -20,6 +20,7 @@ use futures_core::Stream as _;
 
 use super::Settings;
 use super::connect::Connector;
+use super::dns::Dns;
 use super::head::{self, sound_headers};
 use super::render::Request;
 use super::resolve::Resolver;
@@ -50,7 +51,11 @@ struct Generation {
 
 impl Clients {
     pub fn new(settings: Arc<Settings>, clock: Clock) -> Clients {
-        let resolver = Rc::new(Resolver::new(settings.dns_cache));
+        let resolver = Rc::new(Resolver::new(
+            Dns::new(settings.dns_servers.clone()),
+            settings.dns_cache,
+            settings.connect_timeout,
+        ));
         Clients {
             settings,
             clock,

@@ -402,6 +402,7 @@ mod tests {
 
     use super::super::trace::TRACE;
     use super::*;
+    use crate::domain::id::ApplicationId;
 
     /// A connection that has carried a request, and its other end.
     async fn used_connection() -> (Stream, TcpStream) {
@@ -411,7 +412,10 @@ mod tests {
         let (far, _) = listener.accept().await.unwrap();
         let mut stream = Stream::new(Transport::Plain(near), OpenConnections::default(), 0);
         TRACE
-            .scope(Trace::new(false), stream.write_all(b"request"))
+            .scope(
+                Trace::new(ApplicationId([0; 20]), false),
+                stream.write_all(b"request"),
+            )
             .await
             .unwrap();
         (stream, far)
@@ -420,7 +424,10 @@ mod tests {
     /// Whether a pool that looks at the idle connection for another exchange is told that it ended.
     async fn is_refused(stream: &mut Stream, fresh_only: bool) -> bool {
         let mut buffer = [0; 2];
-        let look = TRACE.scope(Trace::new(fresh_only), stream.read(&mut buffer));
+        let look = TRACE.scope(
+            Trace::new(ApplicationId([0; 20]), fresh_only),
+            stream.read(&mut buffer),
+        );
         tokio::select! {
             biased;
             read = look => read.unwrap() == 0,
@@ -482,7 +489,10 @@ mod tests {
         far.read_exact(&mut [0; 7]).await.unwrap();
         stream.writing = false;
         let request = format!("{head}{body}");
-        let sending = TRACE.scope(Trace::new(false), stream.write_all(request.as_bytes()));
+        let sending = TRACE.scope(
+            Trace::new(ApplicationId([0; 20]), false),
+            stream.write_all(request.as_bytes()),
+        );
         let mut received = vec![0; request.len()];
         let (sent, read) = tokio::join!(sending, far.read_exact(&mut received));
         sent.unwrap();

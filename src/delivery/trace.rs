@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::domain::attempt::{Failure, FailureKind, Timings};
+use crate::domain::id::ApplicationId;
 
 tokio::task_local! {
     /// The exchange that the running task is busy with.
@@ -43,6 +44,8 @@ impl Phase {
 
 #[derive(Debug)]
 pub struct Trace {
+    /// Whose endpoint it is for.
+    pub application: ApplicationId,
     /// Only a new connection may serve this exchange.
     pub fresh_only: bool,
     pub phase: Cell<Phase>,
@@ -63,8 +66,9 @@ pub struct Trace {
 }
 
 impl Trace {
-    pub fn new(fresh_only: bool) -> Rc<Trace> {
+    pub fn new(application: ApplicationId, fresh_only: bool) -> Rc<Trace> {
         Rc::new(Trace {
+            application,
             fresh_only,
             phase: Cell::new(Phase::Resolving),
             reused: Cell::new(false),
@@ -99,6 +103,16 @@ impl Trace {
         self.timings.set(timings);
     }
 
+    /// Times a part of the exchange until the guard is dropped, also where it is cut off.
+    pub fn timed(&self, note: fn(&mut Timings, u32)) -> Timed<'_> {
+        let started = Instant::now();
+        Timed {
+            trace: self,
+            started,
+            note,
+        }
+    }
+
     pub fn sending_starts(&self, reused: bool) {
         self.reused.set(reused);
         self.phase.set(Phase::Sending);
@@ -119,6 +133,19 @@ impl Trace {
     /// before the request came.
     pub fn found_closed(&self) -> bool {
         self.reused.get() && self.answer_bytes.get() == 0
+    }
+}
+
+pub struct Timed<'a> {
+    trace: &'a Trace,
+    started: Instant,
+    note: fn(&mut Timings, u32),
+}
+
+impl Drop for Timed<'_> {
+    fn drop(&mut self) {
+        let took = microseconds(self.started.elapsed());
+        self.trace.time(|timings| (self.note)(timings, took));
     }
 }
 

@@ -2,11 +2,13 @@
 //! something, every wait looks at a state and has a deadline.
 
 mod contract;
+mod dns;
 mod example;
 mod receiver;
 mod server;
 
 pub use contract::{assert_error, assert_invalid, assert_pages, keys, texts};
+pub use dns::Dns;
 pub use example::Example;
 pub use receiver::{Receiver, Request, Script};
 pub use server::{Answer, Server, copy_directory};

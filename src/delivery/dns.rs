@@ -1,0 +1,184 @@
+//! What the system and DNS know of a name: `/etc/hosts` first, then the DNS servers.
+//!
+//! No thread waits for an answer, so a server that never answers costs a socket and nothing else.
+//! The files are read again when they have changed.
+
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use hickory_resolver::config::{
+    LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::{Hosts, TokioResolver, system_conf};
+
+use super::address::is_localhost;
+use super::resolve::{NoAddress, Resolved};
+
+/// Addresses of one name that are ever tried.
+const ADDRESSES_MAX: usize = 16;
+/// How often is looked whether the system's files have changed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const HOSTS_FILE: &str = "/etc/hosts";
+const RESOLVER_FILE: &str = "/etc/resolv.conf";
+
+pub struct Dns {
+    /// In place of the system's, unless empty.
+    servers: Vec<SocketAddr>,
+    files: RefCell<Files>,
+}
+
+/// What was read of the system's files.
+struct Files {
+    looked: Instant,
+    changed: [Option<SystemTime>; 2],
+    hosts: Rc<Hosts>,
+    /// The error is why there is none.
+    resolver: Result<TokioResolver, Rc<str>>,
+}
+
+impl Dns {
+    pub fn new(servers: Vec<SocketAddr>) -> Dns {
+        let files = RefCell::new(Files::read(&servers));
+        Dns { servers, files }
+    }
+
+    /// Asks for a name's addresses, for as long as `limit`.
+    pub async fn look_up(&self, name: &str, limit: Duration) -> Resolved {
+        let (hosts, resolver) = self.current();
+        let known = known_addresses(&hosts, name);
+        if !known.is_empty() {
+            return Ok(known.into());
+        }
+        let resolver = resolver.map_err(NoAddress::Silent)?;
+        // A URL has its host in ASCII already, and hosts may have characters that IDNA has not.
+        let name = Name::from_ascii(name).map_err(|_| NoAddress::Unknown)?;
+        match tokio::time::timeout(limit, resolver.lookup_ip(name)).await {
+            Ok(Ok(found)) => match distinct(found.iter()) {
+                none if none.is_empty() => Err(NoAddress::Unknown),
+                addresses => Ok(addresses.into()),
+            },
+            Ok(Err(error)) => Err(no_address(&error)),
+            Err(_) => Err(NoAddress::Silent("no DNS server answered".into())),
+        }
+    }
+
+    /// The hosts and the resolver as the system's files now have them. Two small local files are
+    /// looked at once a second and read when they have changed: that is not worth a thread.
+    fn current(&self) -> (Rc<Hosts>, Result<TokioResolver, Rc<str>>) {
+        let mut files = self.files.borrow_mut();
+        if files.looked.elapsed() >= LOOK_EVERY {
+            files.looked = Instant::now();
+            if files.changed != changed() {
+                *files = Files::read(&self.servers);
+            }
+        }
+        (files.hosts.clone(), files.resolver.clone())
+    }
+}
+
+impl Files {
+    fn read(servers: &[SocketAddr]) -> Files {
+        Files {
+            looked: Instant::now(),
+            changed: changed(),
+            hosts: Rc::new(Hosts::from_system().unwrap_or_default()),
+            resolver: resolver(servers).map_err(|error| error.to_string().into()),
+        }
+    }
+}
+
+fn changed() -> [Option<SystemTime>; 2] {
+    [HOSTS_FILE, RESOLVER_FILE].map(|path| std::fs::metadata(path).ok()?.modified().ok())
+}
+
+/// A resolver with the system's search list, its servers or those of the settings.
+fn resolver(servers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
+    let (system, mut options) = system_conf::read_system_conf().unwrap_or_else(|_| {
+        // As the C library does where the file is missing or names no server.
+        let local = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
+        let config = ResolverConfig::from_name_servers(vec![local]);
+        (config, ResolverOpts::default())
+    });
+    let servers = match servers {
+        [] => system.name_servers().to_vec(),
+        servers => servers.iter().map(|server| name_server(*server)).collect(),
+    };
+    // The domain of the host's own name counts only where there is no list (resolv.conf(5)).
+    let domain = match system.search() {
+        [] => system.domain().cloned(),
+        _ => None,
+    };
+    let config = ResolverConfig::from_parts(domain, system.search().to_vec(), servers);
+    // A lost packet is asked for again well within an attempt's time.
+    options.timeout = options.timeout.min(Duration::from_millis(1500));
+    options.attempts = options.attempts.max(2);
+    options.ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
+    // The cache is ours; who may look up how much is decided above.
+    options.cache_size = 0;
+    options.max_active_requests = usize::from(u16::MAX);
+    options.use_hosts_file = ResolveHosts::Never;
+    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    *builder.options_mut() = options;
+    builder.build()
+}
+
+fn name_server(address: SocketAddr) -> NameServerConfig {
+    let mut server = NameServerConfig::udp_and_tcp(address.ip());
+    for connection in &mut server.connections {
+        connection.port = address.port();
+    }
+    server
+}
+
+/// The addresses that `/etc/hosts` has, or that need no asking.
+fn known_addresses(hosts: &Hosts, name: &str) -> Vec<IpAddr> {
+    let Ok(query_name) = Name::from_ascii(name) else {
+        return Vec::new();
+    };
+    let found = [RecordType::AAAA, RecordType::A]
+        .into_iter()
+        .filter_map(|kind| hosts.lookup_static_host(&Query::query(query_name.clone(), kind)));
+    let found = found.flat_map(|lookup| {
+        let answers = lookup.answers().iter();
+        answers
+            .filter_map(|record| record.data.ip_addr())
+            .collect::<Vec<_>>()
+    });
+    let found = distinct(found);
+    if found.is_empty() && is_localhost(name) {
+        return vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
+    }
+    found
+}
+
+fn distinct(found: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+    let mut addresses = Vec::new();
+    for address in found {
+        if addresses.len() < ADDRESSES_MAX && !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    addresses
+}
+
+fn no_address(error: &NetError) -> NoAddress {
+    use hickory_resolver::net::{DnsError, NoRecords};
+    use hickory_resolver::proto::op::ResponseCode;
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(NoRecords {
+            response_code: ResponseCode::NXDomain | ResponseCode::NoError,
+            ..
+        })) => NoAddress::Unknown,
+        NetError::Timeout => NoAddress::Silent("no DNS server answered".into()),
+        NetError::Dns(_) => NoAddress::Silent("the DNS servers could not tell".into()),
+        // Not a name that DNS can carry.
+        NetError::Proto(_) => NoAddress::Unknown,
+        _ => NoAddress::Silent("the DNS servers could not be asked".into()),
+    }
+}

@@ -1,0 +1,95 @@
+//! A DNS server on loopback that knows every name but those that it is silent about.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+
+use tokio::net::UdpSocket;
+use tokio::task::JoinHandle;
+
+pub struct Dns {
+    /// The address to ask, as the setting has it.
+    pub address: String,
+    asked: Arc<Mutex<BTreeSet<String>>>,
+    answering: JoinHandle<()>,
+}
+
+impl Drop for Dns {
+    fn drop(&mut self) {
+        self.answering.abort();
+    }
+}
+
+impl Dns {
+    /// Names below `silent.test` get no answer, those below `missing.test` do not exist, those below
+    /// `private.test` have 10.0.0.1, and all others 127.0.0.1.
+    pub async fn start() -> Dns {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
+        let address = socket.local_addr().expect("it is bound").to_string();
+        let asked = Arc::<Mutex<BTreeSet<String>>>::default();
+        let noted = asked.clone();
+        let answering = tokio::task::spawn_local(async move {
+            let mut buffer = [0; 1024];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+                let Some((answer, name)) = answer(&buffer[..length]) else {
+                    continue;
+                };
+                noted.lock().unwrap().insert(name);
+                if let Some(answer) = answer {
+                    let _ = socket.send_to(&answer, from).await;
+                }
+            }
+        });
+        Dns {
+            address,
+            asked,
+            answering,
+        }
+    }
+
+    /// How many names below this one were asked for.
+    pub fn asked_below(&self, zone: &str) -> usize {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().filter(|name| name.ends_with(zone)).count()
+    }
+}
+
+/// The answer to a query, where there is one, and the name that it asks for.
+fn answer(query: &[u8]) -> Option<(Option<Vec<u8>>, String)> {
+    const HEADER: usize = 12;
+    let mut at = HEADER;
+    let mut name = String::new();
+    loop {
+        let length = usize::from(*query.get(at)?);
+        at += 1;
+        if length == 0 {
+            break;
+        }
+        let label = String::from_utf8_lossy(query.get(at..at + length)?).to_lowercase();
+        name = format!("{name}{label}.");
+        at += length;
+    }
+    let name = name.trim_end_matches('.').to_owned();
+    let question = query.get(HEADER..at + 4)?;
+    let is_a = query.get(at..at + 2)? == [0, 1];
+    if name.ends_with("silent.test") {
+        return Some((None, name));
+    }
+    let exists = !name.ends_with("missing.test");
+    let address = match name.ends_with("private.test") {
+        true => Ipv4Addr::new(10, 0, 0, 1),
+        false => Ipv4Addr::LOCALHOST,
+    };
+    let has_address = exists && is_a;
+    let mut answer = query[..2].to_vec();
+    // A response, recursion desired and available; 3 is NXDOMAIN.
+    answer.extend([0x81, if exists { 0x80 } else { 0x83 }]);
+    answer.extend([0, 1, 0, u8::from(has_address), 0, 0, 0, 0]);
+    answer.extend(question);
+    if has_address {
+        // The question's name, A, IN, 60 seconds, 4 bytes.
+        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        answer.extend(address.octets());
+    }
+    Some((Some(answer), name))
+}
