@@ -63,7 +63,10 @@ pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("without a name");
-        let reason = panic.payload_as_str().unwrap_or("no reason given");
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let reason = text.unwrap_or("no reason given");
         match panic.location() {
             Some(place) => log::error!("the thread {thread} panicked at {place}: {reason}"),
             None => log::error!("the thread {thread} panicked: {reason}"),
