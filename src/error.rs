@@ -57,6 +57,9 @@ pub enum Error {
         reason: String,
         retry_after_seconds: u32,
     },
+    /// A part of the history is damaged or missing. The rest goes on.
+    #[error("history cannot be read: {0}")]
+    Unreadable(Arc<dyn std::error::Error + Send + Sync>),
     /// The store failed. It takes nothing more until the process starts again.
     #[error("storage failed: {0}")]
     Storage(Arc<dyn std::error::Error + Send + Sync>),

@@ -88,6 +88,12 @@ impl Failure {
                     header: Some((RETRY_AFTER, HeaderValue::from(*retry_after_seconds))),
                     ..row(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error)
                 },
+                Error::Unreadable(_) => row(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "history_unreadable",
+                    &"a part of the history that this needs cannot be read; the server's log says \
+                      which, and `postrider verify-store` looks at all of it",
+                ),
                 Error::Storage(_) => Row {
                     header: Some((RETRY_AFTER, HeaderValue::from(STORAGE_RETRY_SECONDS))),
                     ..row(

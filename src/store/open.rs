@@ -22,7 +22,7 @@ use super::layout::{self, FORMAT, Meta, RecordError, SliceMeta, SliceRecord};
 use super::queue::Queue;
 use super::recount::{self, Recount, StoppedAt};
 use super::slices::{self, Slices};
-use super::{Inner, OpenError, Settings, Store, keeper};
+use super::{Inner, OpenError, Settings, Store, filters, keeper};
 use crate::clock::{Clock, Timestamp};
 use crate::domain::id::{ID_TIME_STEP_MS, OrganisationId, TokenId};
 use crate::domain::organisation::Organisation;
@@ -96,9 +96,11 @@ impl Store {
             path: slices_path.clone(),
             source,
         })?;
-        let slices = Slices::new(slices_path, settings.cache_bytes / 4, files.slices);
+        let cache_bytes = settings.cache_bytes / 4;
+        let opened = metrics.slices_opened.clone();
+        let slices = Slices::new(slices_path, cache_bytes, files.slices, opened);
         let mut changes = Changes::default();
-        if !may_go_on(&slices, &files.meta, &metrics) {
+        if !may_go_on(&slices, &mut files.meta, &metrics) {
             files.meta.last_time = files.meta.last_time.max(clock.now());
             slices::begin(&files.live, &slices, &mut files.meta, &mut changes)
                 .map_err(|error| damaged(error.into()))?;
@@ -134,6 +136,8 @@ impl Store {
             settled: RwLock::new(()),
             recount: stopped_at.map(Recount::due).unwrap_or_default(),
             counters: Default::default(),
+            filters: Default::default(),
+            damage: Default::default(),
             uses: Default::default(),
             _lock: files.lock,
         });
@@ -143,6 +147,8 @@ impl Store {
             Committer::new(inner.clone(), meta).map_err(|error| damaged(error.into()))?;
         let mut threads = vec![spawn("store-committer", move || committer.run())];
         threads.push(keeper::spawn(inner.clone()));
+        let filtered = inner.clone();
+        threads.push(spawn("store-filters", move || filters::run(&filtered)));
         if stopped_at.is_some() {
             let counted = inner.clone();
             threads.push(spawn("store-recount", move || recount::run(&counted)));
@@ -155,8 +161,9 @@ impl Store {
 }
 
 /// Whether the newest slice can be written on: small enough to open at a start, and as far as it
-/// should be. One that is damaged is left as it is, for `verify-store`.
-fn may_go_on(slices: &Slices, meta: &Meta, metrics: &Metrics) -> bool {
+/// should be. One that is damaged is left as it is, for `verify-store`. What a commit has left there
+/// that never happened is counted from now on: the counts are of what lies in the slice.
+fn may_go_on(slices: &Slices, meta: &mut Meta, metrics: &Metrics) -> bool {
     let Some((newest, _)) = slices.newest() else {
         return false;
     };
@@ -164,7 +171,14 @@ fn may_go_on(slices: &Slices, meta: &Meta, metrics: &Metrics) -> bool {
         return false;
     }
     let opened = slices.get(newest).map_err(RecordError::from);
-    let problem = opened.and_then(|slice| layout::slice_problem(&slice, &meta.slice));
+    let problem = opened.and_then(|slice| {
+        let problem = layout::slice_problem(&slice, &meta.slice)?;
+        let found = layout::get::<SliceMeta>(&slice, &[layout::META])?;
+        if let (None, Some(found)) = (&problem, found) {
+            meta.slice = found.meta;
+        }
+        Ok(problem)
+    });
     match problem.unwrap_or_else(|error| Some(error.to_string())) {
         None => true,
         Some(problem) => {
@@ -444,7 +458,10 @@ pub fn to_open_error(path: &Path, error: RecordError) -> OpenError {
         RecordError::Engine(EngineError::Io(source)) => OpenError::Io { path, source },
         RecordError::Engine(EngineError::Sled(sled_error)) => match io_cause(sled_error) {
             Ok(source) => OpenError::Io { path, source },
-            Err(reason) => OpenError::Damaged { path, reason },
+            Err(damage) => OpenError::Damaged {
+                path,
+                reason: EngineError::Sled(damage).to_string(),
+            },
         },
         other => OpenError::Damaged {
             path,
@@ -454,7 +471,7 @@ pub fn to_open_error(path: &Path, error: RecordError) -> OpenError {
 }
 
 /// Trouble with the file system is not damage, and its remedy is another.
-fn io_cause(error: engine::SledError) -> Result<std::io::Error, String> {
+fn io_cause(error: engine::SledError) -> Result<std::io::Error, engine::SledError> {
     match error {
         engine::SledError::Io(cause)
             if matches!(
@@ -466,7 +483,7 @@ fn io_cause(error: engine::SledError) -> Result<std::io::Error, String> {
         {
             Ok(cause)
         }
-        other => Err(other.to_string()),
+        other => Err(other),
     }
 }
 

@@ -39,6 +39,7 @@ mod openapi;
 mod operational;
 mod ovation;
 mod ovcode;
+mod ownership;
 mod payloads;
 mod profile_requests;
 mod profiles;
