@@ -66,6 +66,9 @@ pub enum Error {
     /// A defect of ours; the log says where.
     #[error("an error of the server kept this from being done; its log says more")]
     Defect,
+    /// A part of the history is damaged or missing. The rest goes on.
+    #[error("history cannot be read: {0}")]
+    Unreadable(Arc<dyn std::error::Error + Send + Sync>),
     /// The store failed. It takes nothing more until the process starts again.
     #[error("storage failed: {0}")]
     Storage(Arc<dyn std::error::Error + Send + Sync>),

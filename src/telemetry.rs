@@ -68,6 +68,8 @@ pub struct Metrics {
     pub store_bytes: Gauge,
     /// Files that the database would not make durable; anything but 0 is a defect.
     pub blob_files: Gauge,
+    /// How often a slice of history was opened.
+    pub slices_opened: Counter,
     /// Signs of damage that were noticed since the start; must stay 0.
     pub store_problems: Gauge,
 }
@@ -102,6 +104,7 @@ impl Metrics {
             samples: Mutex::default(),
             store_bytes: Gauge::default(),
             blob_files: Gauge::default(),
+            slices_opened: Counter::default(),
             store_problems: Gauge::default(),
         };
         let registry = &mut metrics.registry;
@@ -159,6 +162,11 @@ impl Metrics {
             "blob_files",
             "Database files that are not made durable; must be 0",
             metrics.blob_files.clone(),
+        );
+        registry.register(
+            "slices_opened",
+            "Slices of history opened, for reading or writing",
+            metrics.slices_opened.clone(),
         );
         registry.register(
             "store_problems",

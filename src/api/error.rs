@@ -101,6 +101,12 @@ impl Failure {
                     ..row(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error)
                 },
                 Error::Defect => row(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", error),
+                Error::Unreadable(_) => row(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "history_unreadable",
+                    &"a part of the history that this needs cannot be read; the server's log says \
+                      which, and `postrider verify-store` looks at all of it",
+                ),
                 Error::Storage(_) => Row {
                     header: Some((RETRY_AFTER, HeaderValue::from(STORAGE_RETRY_SECONDS))),
                     ..row(

@@ -44,7 +44,7 @@ pub struct MessageIn<'a> {
     /// What happened, such as `invoice.paid`. It need not be registered, and may not be archived.
     #[schemars(with = "String", length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))]
     event_type: Option<String>,
-    /// Your own id for the message, by which it can be found again; unique in the organisation
+    /// Your own id for the message, by which it can be found again; unique in the application
     /// for a day.
     #[schemars(length(min = 1, max = 256), regex(pattern = NAME_PATTERN))]
     event_id: Option<String>,

@@ -285,12 +285,24 @@ fn routes(config: &mut web::ServiceConfig, bytes_max: BytesMax) {
 struct Healthy {
     /// Always `ok`.
     status: &'static str,
+    /// Absent where nothing is wrong: damage was found in the store, which `GET /api/v1/status` names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
 }
 
 /// Whether messages can be accepted. Load balancers ask, without a credential.
 async fn health(context: web::Data<Context>) -> Result<HttpResponse, Failure> {
     match context.store.health() {
-        Ok(()) => Ok(json(StatusCode::OK, &Healthy { status: "ok" })),
+        Ok(()) => {
+            let damage = context.metrics.store_problems.get();
+            let problem = (damage > 0).then(|| {
+                format!(
+                    "damage to the store was noticed, {damage} times; GET /api/v1/status names it"
+                )
+            });
+            let status = "ok";
+            Ok(json(StatusCode::OK, &Healthy { status, problem }))
+        }
         Err(reason) => Err(crate::error::Error::Unavailable {
             reason,
             retry_after_seconds: 1,

@@ -23,7 +23,7 @@ use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, EndpointId, JobId, OrganisationId};
 use crate::domain::job::{Job, JobState};
 use crate::store::catalog::ApplicationEntry;
-use crate::store::{Catalog, Space, Waits};
+use crate::store::{Catalog, Space, Unreadable, Waits};
 use crate::telemetry::Sample;
 
 /// A lane whose first delivery has been due for longer is late.
@@ -31,6 +31,7 @@ const LATE: Duration = Duration::from_secs(5 * 60);
 const LATE_MAX: usize = 10;
 const FAILING_MAX: usize = 20;
 const LARGE_MAX: usize = 20;
+const UNREADABLE_MAX: usize = 50;
 /// How long a job that has failed is a problem.
 const JOB_FAILED_LATELY: Duration = Duration::from_secs(24 * 3600);
 
@@ -305,6 +306,7 @@ pub async fn get(caller: Caller, context: web::Data<Context>) -> Result<HttpResp
         organisation: caller.organisation,
         now,
     };
+    problems.extend(ours.unreadable(context.store.unreadable()));
     problems.extend(ours.late(&heads));
     problems.extend(ours.failing(failing));
     problems.extend(ours.large(context.store.large_backlogs(share.div_ceil(2)), share));
@@ -459,6 +461,22 @@ impl<'a> Ours<'a> {
         let (entry, endpoint) = self.catalog.lane(lane)?;
         let sends = endpoint.organisation == self.organisation && !endpoint.disabled;
         sends.then_some((&**entry, &**endpoint))
+    }
+
+    /// Deliveries that wait and whose message is damaged or gone.
+    fn unreadable(&self, found: Vec<Unreadable>) -> Vec<Problem> {
+        let ours = found.into_iter().filter_map(|found| {
+            let (entry, endpoint) = self.catalog.lane(found.lane)?;
+            let what = match found.message {
+                Some(message) => format!("{message} waits and cannot be read"),
+                None => "What waits for this endpoint cannot be read".to_owned(),
+            };
+            let message = format!("{what}: {}.", found.reason);
+            let problem = Problem::new(Severity::Critical, Kind::StoreDamaged, message);
+            let is_ours = endpoint.organisation == self.organisation;
+            is_ours.then(|| problem.of_endpoint(entry, endpoint))
+        });
+        ours.take(UNREADABLE_MAX).collect()
     }
 
     /// By when the first delivery of each lane is or was due.

@@ -24,6 +24,7 @@ mod capture;
 mod client;
 mod import;
 mod jwt;
+mod owner;
 mod sink;
 mod verify;
 
@@ -155,11 +156,10 @@ fn run(arguments: Arguments) -> Result {
         Command::Import { command } => command.run(&settings()?),
         Command::VerifyStore => verify_store(&settings()?),
         Command::Restore { from } => {
-            let report = store::restore(
-                &store::Settings::from_config(&settings()?),
-                &from,
-                &Clock::System,
-            );
+            let config = settings()?;
+            owner::become_owner_of(&config.store.path)?;
+            let settings = store::Settings::from_config(&config);
+            let report = store::restore(&settings, &from, &Clock::System);
             say_counts(&report.map_err(Failure::failed)?.counts)
         }
         Command::Sink(arguments) => arguments.run(settings),
@@ -177,12 +177,14 @@ fn check(file: Option<&Path>, flags: Flags, all: bool) -> Result {
 }
 
 fn reset_owner(config: &Config) -> Result {
+    owner::become_owner_of(&config.store.path)?;
     let path = store::reset_owner(&store::Settings::from_config(config), &Clock::System)
         .map_err(Failure::failed)?;
     say(&format!("the new owner token is in {}", path.display()))
 }
 
 fn verify_store(config: &Config) -> Result {
+    owner::become_owner_of(&config.store.path)?;
     let report = store::verify(&store::Settings::from_config(config), &Clock::System)
         .map_err(Failure::failed)?;
     say_counts(&report.counts)?;

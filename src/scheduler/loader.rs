@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -19,6 +20,9 @@ use crate::watched;
 
 /// Payload bytes that travel with one read; the rest is read when it is sent.
 const READ_BYTES_MAX: usize = 256 << 10;
+
+/// How long after a failure the lanes are read again.
+const LANES_AGAIN: Duration = Duration::from_secs(1);
 
 pub enum Wish {
     /// The lanes that belong to this worker and in which something waits.
@@ -72,9 +76,17 @@ fn run(
         let tell = |event| drop(answer.send(event));
         match wish {
             Wish::Lanes { worker, workers } => {
-                let read = watched::contained(|| lanes(store, worker, workers, &tell));
-                if let Err(error) = read.unwrap_or(Err(Error::Defect)) {
-                    log::error!("the lanes could not be read: {error}");
+                let read = || {
+                    let read = watched::contained(|| lanes(store, worker, workers, &tell));
+                    read.unwrap_or(Err(Error::Defect))
+                };
+                while let Err(error) = read() {
+                    log::error!("the lanes could not be read, and are read again: {error}");
+                    // Nobody waits for them any more.
+                    if answer.is_closed() || store.failure().is_some() {
+                        break;
+                    }
+                    std::thread::sleep(LANES_AGAIN);
                 }
                 tell(WorkerEvent::LanesRead);
             }
@@ -128,7 +140,11 @@ fn stretch(
     for delivery in deliveries {
         let wanted = delivery.key.due <= now && bytes < READ_BYTES_MAX;
         let message = match application.filter(|_| wanted) {
-            Some(application) => store.message(application, delivery.key.message)?,
+            // One that cannot be read is none of the others' business: it is told when its own turn
+            // has come.
+            Some(application) => store
+                .message(application, delivery.key.message)
+                .unwrap_or_default(),
             None => None,
         };
         bytes += message.as_ref().map_or(0, |message| message.payload.len());
@@ -143,4 +159,10 @@ fn stretch(
 pub fn missing(delivery: &Delivery) -> String {
     let message = delivery.key.message;
     format!("{message} waits and its message is not in the store")
+}
+
+/// What the log of attempts says of a message that cannot be read; the server's log says why.
+pub fn unreadable(delivery: &Delivery) -> String {
+    let message = delivery.key.message;
+    format!("{message} cannot be read from the store; no request was made")
 }

@@ -26,7 +26,7 @@ use crate::domain::endpoint::Endpoint;
 use crate::domain::id::MessageId;
 use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
 use crate::domain::operational::attempt_event;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::{Finished, Store};
 use crate::telemetry::AttemptLine;
 use crate::watched;
@@ -304,6 +304,10 @@ impl Worker {
                     Ok((entries, whole)) => self.lane(number).read(entries, whole),
                     Err(error) => {
                         log::error!("lane {number} could not be read: {error}");
+                        if matches!(error, Error::Unreadable(_)) {
+                            let reason = error.to_string();
+                            self.store.note_unreadable(number, None, &reason);
+                        }
                         self.lane(number).read_failed();
                         self.set_alarm(number, self.store.clock().now() + READ_AGAIN);
                         return;
@@ -498,12 +502,11 @@ impl Worker {
             (Ok(Some(message)), Some(endpoint)) => self.spawn_attempt(delivery, endpoint, message),
             (Ok(None), Some(endpoint)) => {
                 let why = loader::missing(&delivery);
-                log::error!("{why}");
-                let failure = Failure {
-                    kind: FailureKind::NotSendable,
-                    detail: why,
-                };
-                self.record_not_sent(delivery, endpoint, None, failure);
+                self.not_readable(delivery, endpoint, why.clone(), why);
+            }
+            (Err(error @ Error::Unreadable(_)), Some(endpoint)) => {
+                let detail = loader::unreadable(&delivery);
+                self.not_readable(delivery, endpoint, error.to_string(), detail);
             }
             (Err(error), _) => {
                 log::error!("{} could not be read: {error}", delivery.key.message);
@@ -511,6 +514,30 @@ impl Worker {
             }
             (Ok(_), None) => self.give_back(delivery),
         }
+    }
+
+    /// Its message is damaged or gone. The delivery is not dropped: its attempts go on by their
+    /// schedule, each in the log, so that a slice that was put back is found.
+    fn not_readable(
+        &self,
+        delivery: Delivery,
+        endpoint: Arc<Endpoint>,
+        reason: String,
+        detail: String,
+    ) {
+        let message = delivery.key.message;
+        let lane = delivery.key.lane;
+        if self.store.note_unreadable(lane, Some(message), &reason) {
+            log::error!(
+                "{message} waits for {} and cannot be read: {reason}",
+                endpoint.id
+            );
+        }
+        let failure = Failure {
+            kind: FailureKind::NotSendable,
+            detail,
+        };
+        self.record_not_sent(delivery, endpoint, None, failure);
     }
 
     /// Ends a delivery that was taken and not sent: it stays in the store as it was.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::queue::Command;
-use super::{Answered, EVENT_ID_UNIQUE, Inner, NewMessage, Once, Searched, Store, layout};
+use super::{Answered, EVENT_ID_UNIQUE, EventKeys, Inner, NewMessage, Once, Searched, Store};
 use crate::domain::message::Message;
 use crate::error::Result;
 
@@ -64,9 +64,13 @@ impl NewMessage {
     }
 
     /// Where the store notes that its event id was used.
-    pub(super) fn event_key(&self) -> Option<Vec<u8>> {
+    pub(super) fn event_keys(&self) -> Option<EventKeys> {
         let event_id = self.event_id.as_ref()?;
-        Some(layout::event_id_key(self.organisation, event_id))
+        Some(EventKeys::new(
+            self.organisation,
+            self.application,
+            event_id,
+        ))
     }
 }
 
@@ -83,7 +87,7 @@ impl Store {
                 Searched::UpTo(slice) => once_from_slice = once_from_slice.min(slice),
             }
         }
-        let keys = batch.messages.iter().map(NewMessage::event_key);
+        let keys = batch.messages.iter().map(NewMessage::event_keys);
         let from_slices = self.search_event_ids(keys.collect()).await?;
         let (sender, answer) = oneshot::channel();
         self.offer(Command::AcceptBatch {
@@ -95,23 +99,28 @@ impl Store {
         self.answered(answer).await
     }
 
-    /// For each key the slice from which on the committer must look: it is in none before.
-    pub(super) async fn search_event_ids(&self, keys: Vec<Option<Vec<u8>>>) -> Result<Vec<u32>> {
-        let (oldest, newest) = self.slices_within(EVENT_ID_UNIQUE);
-        if oldest == newest || keys.iter().all(Option::is_none) {
-            return Ok(vec![newest; keys.len()]);
+    /// For each event id the slice from which on the committer must look: it is in none before.
+    pub(super) async fn search_event_ids(
+        &self,
+        events: Vec<Option<EventKeys>>,
+    ) -> Result<Vec<u32>> {
+        let (oldest, newest) = self.inner.slices_within(EVENT_ID_UNIQUE);
+        let mut from = vec![newest; events.len()];
+        let sought = |event: &EventKeys| self.inner.may_hold(oldest..newest, &event.hashes);
+        let slices = |event: &Option<EventKeys>| event.as_ref().map_or(Vec::new(), sought);
+        let slices: Vec<Vec<u32>> = events.iter().map(slices).collect();
+        if slices.iter().all(Vec::is_empty) {
+            return Ok(from);
         }
         self.read(move |inner| {
-            let mut from = vec![newest; keys.len()];
-            for number in (oldest..newest).rev() {
-                let Some(engine) = inner.slice(number)? else {
-                    continue;
-                };
-                for (key, from) in keys.iter().zip(&mut from) {
-                    if let Some(key) = key
-                        && inner.event_id_in(&engine, key)?
+            for ((event, slices), from) in events.iter().zip(slices).zip(&mut from) {
+                let Some(event) = event else { continue };
+                for number in slices {
+                    if let Some(engine) = inner.slice_with(number, &event.hashes)?
+                        && inner.event_id_taken_in(&engine, event)?
                     {
                         *from = number;
+                        break;
                     }
                 }
             }

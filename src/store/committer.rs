@@ -26,7 +26,7 @@ use super::engine::{Changes, Engine, EngineError};
 use super::layout::{self, LaneHour, Meta, OnceAnswer, OnceRecord, SliceRecord};
 use super::queue::{Command, Notify, Sender};
 use super::slices;
-use super::{Answered, Event, Fault, Finished, Inner, Once};
+use super::{Answered, Event, EventKeys, Fault, Finished, Inner, KeyHash, Once};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Trigger, Verdict};
 use crate::domain::id::{AttemptId, ID_TIME_STEP_MS, MessageId, OrganisationId};
@@ -521,27 +521,62 @@ impl Committer {
         once: &Once,
         from_slice: u32,
     ) -> Result<Option<Result<super::Remembered>>, layout::RecordError> {
+        let hash = [KeyHash::of(&layout::once_key(&once.key))];
         for number in from_slice..=self.slice.number {
-            let Some(engine) = self.inner.slice(number)? else {
-                continue;
-            };
-            if let Some(seen) = self.inner.once_in(&engine, once)? {
-                return Ok(Some(seen));
+            let seen = self.inner.slice_with(number, &hash).and_then(|slice| {
+                let seen = slice.map(|slice| self.inner.once_in(&slice, once));
+                Ok(seen.transpose()?.flatten())
+            });
+            match seen {
+                Ok(None) => {}
+                Ok(Some(seen)) => return Ok(Some(seen)),
+                Err(error) => return self.not_told(number, error).map(|error| Some(Err(error))),
             }
         }
         Ok(None)
     }
 
-    fn event_id_taken(&self, key: &[u8], from_slice: u32) -> Result<bool, layout::RecordError> {
+    /// Why a message with this event id is not accepted, if it is not.
+    fn event_id_taken(
+        &self,
+        batch: &Batch,
+        event: &EventKeys,
+        from_slice: u32,
+    ) -> Result<Option<Error>, layout::RecordError> {
+        let conflict = || {
+            let conflict = "a message with this eventId was accepted within the last day";
+            Ok(Some(Error::Conflict(conflict.to_owned())))
+        };
+        if batch.unique.contains(&event.keys[0]) {
+            return conflict();
+        }
         for number in from_slice..=self.slice.number {
-            let Some(engine) = self.inner.slice(number)? else {
-                continue;
-            };
-            if self.inner.event_id_in(&engine, key)? {
-                return Ok(true);
+            let taken = self
+                .inner
+                .slice_with(number, &event.hashes)
+                .and_then(|slice| {
+                    let taken = slice.map(|slice| self.inner.event_id_taken_in(&slice, event));
+                    Ok(taken.transpose()?.unwrap_or(false))
+                });
+            match taken {
+                Ok(false) => {}
+                Ok(true) => return conflict(),
+                Err(error) => return self.not_told(number, error).map(Some),
             }
         }
-        Ok(false)
+        Ok(None)
+    }
+
+    /// An older slice that cannot be read is no failure of the store, only of what asked for it.
+    fn not_told(
+        &self,
+        slice: u32,
+        error: layout::RecordError,
+    ) -> Result<Error, layout::RecordError> {
+        match slice == self.slice.number {
+            true => Err(error),
+            false => Ok(error.into()),
+        }
     }
 
     /// Begins a new slice when the current one is old or full.

@@ -15,9 +15,13 @@ use std::fs::File;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The largest value, in bytes; longer records are split by `layout`.
 pub const VALUE_MAX: usize = 4096;
+
+/// How long opening waits for a database that is being closed.
+const BUSY_MAX: Duration = Duration::from_secs(10);
 
 /// A key or value as read; cheap to clone.
 pub type Bytes = sled::IVec;
@@ -57,17 +61,35 @@ pub fn syncs_for_real() -> bool {
 
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    #[error(transparent)]
+    #[error("{}", in_plain_words(.0))]
     Sled(#[from] sled::Error),
-    /// sled panicked: what it read makes no sense.
+    /// What was read makes no sense.
     #[error("{0}")]
     Damaged(String),
-    /// The database is still open elsewhere.
-    #[error("the database is in use")]
+    /// The database is still open elsewhere; that passes.
+    #[error("the database is still being closed")]
     Busy,
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
+
+/// What sled says, for a person who does not know it.
+fn in_plain_words(error: &sled::Error) -> String {
+    match error {
+        sled::Error::Io(cause) if cause.kind() == std::io::ErrorKind::UnexpectedEof => {
+            "one of its files ends too early".to_owned()
+        }
+        sled::Error::Io(cause) => cause.to_string(),
+        sled::Error::Corruption { .. } => MAKES_NO_SENSE.to_owned(),
+        sled::Error::Unsupported(_) => {
+            "its files were not written by the database of this program".to_owned()
+        }
+        sled::Error::CollectionNotFound(_) => "a part of it is missing".to_owned(),
+        sled::Error::ReportableBug(_) => MAKES_NO_SENSE.to_owned(),
+    }
+}
+
+const MAKES_NO_SENSE: &str = "what one of its files holds makes no sense";
 
 /// Puts and deletes that happen all or none.
 #[derive(Default)]
@@ -113,8 +135,21 @@ pub struct Engine {
 
 impl Engine {
     /// Opens or creates the database in the directory `path`. A new one is durable, its directory
-    /// entry included, when this returns.
+    /// entry included, when this returns. One that was just closed may still be held by one of sled's
+    /// own threads: this waits until they have let go, which they do within moments.
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Engine, EngineError> {
+        let deadline = Instant::now() + BUSY_MAX;
+        loop {
+            match Engine::open_at_once(path, cache_bytes) {
+                Err(EngineError::Busy) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    fn open_at_once(path: &Path, cache_bytes: u64) -> Result<Engine, EngineError> {
         let config = sled::Config::new()
             .path(path)
             .cache_capacity(cache_bytes)
@@ -237,14 +272,14 @@ fn caught<T>(act: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineEr
             .or_else(|| panic.downcast_ref::<&str>().copied())
             .unwrap_or("sled panicked");
         let first_line = reason.lines().next().unwrap_or_default();
-        Err(EngineError::Damaged(first_line.chars().take(200).collect()))
+        // For who mends sled; it is of no use to anybody else.
+        log::debug!("sled panicked: {first_line}");
+        Err(EngineError::Damaged(MAKES_NO_SENSE.to_owned()))
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use super::*;
 
     #[test]
@@ -270,14 +305,7 @@ mod tests {
             }
             assert_eq!(engine.blob_files(), 0);
         }
-        // A thread of sled's may hold the closed one for a moment more.
-        let deadline = Instant::now() + Duration::from_secs(20);
-        let engine = loop {
-            match Engine::open(&path, 1 << 20) {
-                Err(EngineError::Busy) if Instant::now() < deadline => std::thread::yield_now(),
-                opened => break opened.unwrap(),
-            }
-        };
+        let engine = Engine::open(&path, 1 << 20).unwrap();
         assert_eq!(engine.prefix(&[]).count(), 20 * 50 - 19);
         assert_eq!(engine.get(&[3, 7]).unwrap().unwrap(), vec![7; VALUE_MAX]);
         assert!(!engine.contains(&[3, 0]).unwrap());

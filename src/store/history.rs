@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::engine::Engine;
 use super::layout::{self, MessageMeta, RecordError};
-use super::{Inner, Store, Stretch, Window};
+use super::{EventKeys, Inner, Store, Stretch, Window};
 use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
 use crate::domain::id::{ApplicationId, AttemptId, ID_TIME_STEP_MS, IDS_END, MessageId};
@@ -162,15 +162,13 @@ impl Store {
             Some(entry) => entry.application.organisation,
             None => return Ok(None),
         };
-        let key = layout::event_id_key(organisation, event_id);
+        let event = EventKeys::new(organisation, application, event_id);
         for (number, _) in self.inner.slices.list().into_iter().rev() {
-            let Some(engine) = self.inner.slice(number)? else {
+            let Some(engine) = self.inner.slice_with(number, &event.hashes)? else {
                 continue;
             };
-            let found = layout::get::<layout::EventIdRecord>(&engine, &key)?;
-            let found = found.filter(|record| self.inner.happened(record.meta.commit));
-            if let Some(found) = found.filter(|record| record.meta.application == application) {
-                return self.inner.message(application, found.meta.message);
+            if let Some(found) = self.inner.event_id_in(&engine, &event)? {
+                return self.inner.message(application, found);
             }
         }
         Ok(None)

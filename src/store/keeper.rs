@@ -117,7 +117,7 @@ impl Store {
 
 impl Inner {
     /// Waits; true when the store is being closed.
-    fn sleep(&self, duration: Duration) -> bool {
+    pub(super) fn sleep(&self, duration: Duration) -> bool {
         let deadline = Instant::now() + duration;
         while !*self.closed.borrow() {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `live/` | registrations and everything that waits |
 //! | `slices/NNNNNNNN/` | messages and attempts of a stretch of time |
+//! | `slices/NNNNNNNN/keys` | which keys a sealed slice may hold; can be made anew; see `filters` |
 //! | `export.json` | the registrations, written now and then; see `export` |
 //! | `owner.token` | the first owner's credential |
 //! | `lock` | held while a process has the store open |
@@ -28,7 +29,7 @@
 //! | live | `q` lane u64, due u64 ms, message | [`Waiting`]: a delivery that waits |
 //! | slice | `m` | [`SliceMeta`] |
 //! | slice | `M` application, message | [`MessageMeta`], then the payload's bytes |
-//! | slice | `E` organisation, SHA-256 of the event id (16 bytes) | [`EventIdRecord`] |
+//! | slice | `E` application, SHA-256 of the event id (16 bytes) | [`EventIdRecord`]; before, under the organisation |
 //! | slice | `I` SHA-256 of the idempotency key in its scope | [`OnceRecord`], then the answer's body |
 //! | slice | `A` lane u64, attempt | [`Attempt`] |
 //! | slice | `T` message, attempt | [`AttemptPlace`]: which lane the attempt stands under |
@@ -577,10 +578,16 @@ pub fn messages_prefix(application: ApplicationId) -> Vec<u8> {
     key(MESSAGE, &[&application.0])
 }
 
-pub fn event_id_key(organisation: OrganisationId, event_id: &str) -> Vec<u8> {
+/// Where an event id of an application stands, and where it stood in the format before: then it was
+/// unique in the organisation, and counts now where its record names the same application.
+pub fn event_id_keys(
+    organisation: OrganisationId,
+    application: ApplicationId,
+    event_id: &str,
+) -> [Vec<u8>; 2] {
     use sha2::Digest;
     let hash = sha2::Sha256::digest(event_id);
-    key(EVENT_ID, &[&organisation.0, &hash[..16]])
+    [application.0, organisation.0].map(|owner| key(EVENT_ID, &[&owner, &hash[..16]]))
 }
 
 pub fn once_key(scoped_key: &[u8; 32]) -> Vec<u8> {
@@ -668,6 +675,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn event_key() -> Vec<u8> {
+        let [key, _] = event_id_keys(OrganisationId([2; 20]), ApplicationId([1; 20]), "x");
+        key
+    }
+
     fn engine() -> (tempfile::TempDir, Engine) {
         let dir = tempfile::tempdir().unwrap();
         let engine = Engine::open(&dir.path().join("db"), 1 << 20).unwrap();
@@ -677,7 +689,7 @@ mod tests {
     #[test]
     fn records_of_any_length_read_back_and_a_shorter_one_leaves_no_chunk() {
         let (_dir, engine) = engine();
-        let key = event_id_key(OrganisationId([1; 20]), "x");
+        let key = event_key();
         for length in [
             0,
             1,
@@ -789,7 +801,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_flipped_bit_goes_unnoticed(byte in 0usize..60, bit in 0u8..8) {
-            let key = event_id_key(OrganisationId([1; 20]), "x");
+            let key = event_key();
             let meta = EventIdRecord {
                 commit: 9,
                 application: ApplicationId([3; 20]),

@@ -24,7 +24,9 @@ use crate::telemetry::Metrics;
 use crate::watched;
 use backlog::Backlog;
 use counters::Counters;
+use damage::Damage;
 use engine::Engine;
+use filters::{Filters, KeyHash};
 use layout::Meta;
 use queue::{Command, Queue, Resend};
 use recount::Recount;
@@ -37,10 +39,12 @@ mod batch;
 pub mod catalog;
 mod committer;
 mod counters;
+mod damage;
 mod deliveries;
 mod engine;
 mod export;
 mod expunge;
+mod filters;
 mod history;
 mod jobs;
 mod keeper;
@@ -58,6 +62,7 @@ pub use backlog::Waits;
 pub use batch::{NewBatch, Show};
 pub use catalog::{Catalog, Change};
 pub use counters::HOUR;
+pub use damage::Unreadable;
 pub use deliveries::DeliveryState;
 pub use export::{RestoreReport, restore};
 pub use jobs::{ReplayStep, SendAgain, Span};
@@ -296,6 +301,27 @@ impl Remembered {
     }
 }
 
+/// Where the store notes that an event id was used in an application.
+#[derive(Clone)]
+struct EventKeys {
+    application: ApplicationId,
+    /// The newest way to write it down first; see [`layout::event_id_keys`].
+    keys: [Vec<u8>; 2],
+    hashes: [KeyHash; 2],
+}
+
+impl EventKeys {
+    fn new(organisation: OrganisationId, application: ApplicationId, event_id: &str) -> EventKeys {
+        let keys = layout::event_id_keys(organisation, application, event_id);
+        let hashes = [KeyHash::of(&keys[0]), KeyHash::of(&keys[1])];
+        EventKeys {
+            application,
+            keys,
+            hashes,
+        }
+    }
+}
+
 type Listener = Box<dyn Fn(Event) + Send + Sync>;
 
 #[derive(Clone)]
@@ -348,6 +374,8 @@ struct Inner {
     recount: Recount,
     /// What happened lately, for statistics.
     counters: Counters,
+    filters: Filters,
+    damage: Damage,
     uses: Uses,
     /// Held for as long as the store is open.
     _lock: std::fs::File,
@@ -511,12 +539,40 @@ impl Inner {
         })))
     }
 
-    fn event_id_in(&self, engine: &Engine, key: &[u8]) -> Result<bool, layout::RecordError> {
-        let Some(record) = layout::get::<layout::EventIdRecord>(engine, key)? else {
-            return Ok(false);
-        };
-        let age = self.clock.now().since(record.meta.message.time());
-        Ok(self.happened(record.meta.commit) && age <= EVENT_ID_UNIQUE)
+    /// The message that has this event id, by this slice's word.
+    fn event_id_in(
+        &self,
+        engine: &Engine,
+        event: &EventKeys,
+    ) -> Result<Option<MessageId>, layout::RecordError> {
+        for key in &event.keys {
+            let record = layout::get::<layout::EventIdRecord>(engine, key)?;
+            let found = record.map(|record| record.meta).filter(|found| {
+                found.application == event.application && self.happened(found.commit)
+            });
+            if let Some(found) = found {
+                return Ok(Some(found.message));
+            }
+        }
+        Ok(None)
+    }
+
+    fn event_id_taken_in(
+        &self,
+        engine: &Engine,
+        event: &EventKeys,
+    ) -> Result<bool, layout::RecordError> {
+        let message = self.event_id_in(engine, event)?;
+        let age = |message: MessageId| self.clock.now().since(message.time());
+        Ok(message.is_some_and(|message| age(message) <= EVENT_ID_UNIQUE))
+    }
+
+    /// The slices that reach into the stretch of time that ends now.
+    fn slices_within(&self, stretch: Duration) -> (u32, u32) {
+        let newest = self.slices.newest().map_or(0, |(number, _)| number);
+        let began = self.clock.now().saturating_sub(stretch);
+        let oldest = self.slices.at(began).unwrap_or(self.slices.oldest());
+        (oldest.min(newest), newest)
     }
 }
 
@@ -580,7 +636,7 @@ impl Store {
     }
 
     /// Stores the message with one delivery for each of its lanes, due now. Conflict if its
-    /// `event_id` was used in the organisation within a day; the earlier message if the
+    /// `event_id` was used in the application within a day; the earlier message if the
     /// idempotency key was seen with the same body.
     pub async fn accept_message(&self, message: NewMessage) -> Result<Arc<Message>> {
         self.accept(message, None).await
@@ -607,8 +663,8 @@ impl Store {
                 Searched::UpTo(slice) => from_slice = from_slice.min(slice),
             }
         }
-        if let Some(key) = message.event_key() {
-            let found = self.search_event_ids(vec![Some(key)]).await?;
+        if let Some(keys) = message.event_keys() {
+            let found = self.search_event_ids(vec![Some(keys)]).await?;
             from_slice = from_slice.min(found[0]);
         }
         let (sender, answer) = oneshot::channel();
@@ -787,13 +843,15 @@ impl Store {
 
     /// Looks for an idempotency key in all slices but the newest, which the committer looks at.
     async fn search_once(&self, once: Once) -> Result<Searched> {
-        let (oldest, newest) = self.slices_within(ONCE_REMEMBERED);
-        if oldest == newest {
+        let (oldest, newest) = self.inner.slices_within(ONCE_REMEMBERED);
+        let hash = [KeyHash::of(&layout::once_key(&once.key))];
+        let slices = self.inner.may_hold(oldest..newest, &hash);
+        if slices.is_empty() {
             return Ok(Searched::UpTo(newest));
         }
         self.read(move |inner| {
-            for number in oldest..newest {
-                let Some(engine) = inner.slice(number)? else {
+            for number in slices {
+                let Some(engine) = inner.slice_with(number, &hash)? else {
                     continue;
                 };
                 if let Some(seen) = inner.once_in(&engine, &once)? {
@@ -803,20 +861,6 @@ impl Store {
             Ok(Searched::UpTo(newest))
         })
         .await
-    }
-
-    /// The slices that reach into the stretch of time that ends now.
-    fn slices_within(&self, stretch: Duration) -> (u32, u32) {
-        let newest = self.newest_slice();
-        let began = self.inner.clock.now().saturating_sub(stretch);
-        (
-            self.inner
-                .slices
-                .at(began)
-                .unwrap_or(self.inner.slices.oldest())
-                .min(newest),
-            newest,
-        )
     }
 }
 
@@ -848,13 +892,20 @@ fn unavailable(reason: &str) -> Error {
 
 impl From<layout::RecordError> for Error {
     fn from(error: layout::RecordError) -> Error {
-        Error::storage(error)
+        match error {
+            layout::RecordError::Engine(engine::EngineError::Busy) => Error::Unavailable {
+                reason: "a part of the history is just being closed; it can be read in a moment"
+                    .to_owned(),
+                retry_after_seconds: 1,
+            },
+            damage => Error::Unreadable(Arc::new(damage)),
+        }
     }
 }
 
 impl From<engine::EngineError> for Error {
     fn from(error: engine::EngineError) -> Error {
-        Error::storage(error)
+        layout::RecordError::from(error).into()
     }
 }
 

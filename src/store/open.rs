@@ -22,7 +22,7 @@ use super::layout::{self, FORMAT, Meta, RecordError, SliceMeta, SliceRecord};
 use super::queue::Queue;
 use super::recount::{self, Recount, StoppedAt};
 use super::slices::{self, Slices};
-use super::{Fault, Inner, OpenError, Settings, Store, keeper};
+use super::{Fault, Inner, OpenError, Settings, Store, filters, keeper};
 use crate::clock::{Clock, Timestamp};
 use crate::domain::id::{ID_TIME_STEP_MS, OrganisationId, TokenId};
 use crate::domain::organisation::Organisation;
@@ -97,7 +97,9 @@ impl Store {
             path: slices_path.clone(),
             source,
         })?;
-        let slices = Slices::new(slices_path, settings.cache_bytes / 4, files.slices);
+        let cache_bytes = settings.cache_bytes / 4;
+        let opened = metrics.slices_opened.clone();
+        let slices = Slices::new(slices_path, cache_bytes, files.slices, opened);
         let mut changes = Changes::default();
         for token in undecided_users(&files.catalog) {
             let key = layout::token_key(token.id);
@@ -105,7 +107,7 @@ impl Store {
                 .map_err(|error| damaged(error.into()))?;
             files.catalog.apply(Change::PutToken(token));
         }
-        if !may_go_on(&slices, &files.meta, &metrics) {
+        if !may_go_on(&slices, &mut files.meta, &metrics) {
             files.meta.last_time = files.meta.last_time.max(clock.now());
             slices::begin(&files.live, &slices, &mut files.meta, &mut changes)
                 .map_err(|error| damaged(error.into()))?;
@@ -142,6 +144,8 @@ impl Store {
             settled: RwLock::new(()),
             recount: Recount::due(stopped_at),
             counters: Default::default(),
+            filters: Default::default(),
+            damage: Default::default(),
             uses: Default::default(),
             _lock: files.lock,
         });
@@ -152,6 +156,10 @@ impl Store {
             Committer::new(inner.clone(), meta).map_err(|error| damaged(error.into()))?;
         let mut threads = vec![spawn("store-committer", &inner, move || committer.run())];
         threads.push(keeper::spawn(inner.clone()));
+        let filtered = inner.clone();
+        threads.push(spawn("store-filters", &inner, move || {
+            filters::run(&filtered)
+        }));
         // A long queue is counted beside normal running.
         if stopped_at.is_some() || !is_counted {
             let counted = inner.clone();
@@ -185,8 +193,9 @@ fn undecided_users(catalog: &Catalog) -> Vec<Token> {
 }
 
 /// Whether the newest slice can be written on: small enough to open at a start, and as far as it
-/// should be. One that is damaged is left as it is, for `verify-store`.
-fn may_go_on(slices: &Slices, meta: &Meta, metrics: &Metrics) -> bool {
+/// should be. One that is damaged is left as it is, for `verify-store`. What a commit has left there
+/// that never happened is counted from now on: the counts are of what lies in the slice.
+fn may_go_on(slices: &Slices, meta: &mut Meta, metrics: &Metrics) -> bool {
     let Some((newest, _)) = slices.newest() else {
         return false;
     };
@@ -194,7 +203,14 @@ fn may_go_on(slices: &Slices, meta: &Meta, metrics: &Metrics) -> bool {
         return false;
     }
     let opened = slices.get(newest).map_err(RecordError::from);
-    let problem = opened.and_then(|slice| layout::slice_problem(&slice, &meta.slice));
+    let problem = opened.and_then(|slice| {
+        let problem = layout::slice_problem(&slice, &meta.slice)?;
+        let found = layout::get::<SliceMeta>(&slice, &[layout::META])?;
+        if let (None, Some(found)) = (&problem, found) {
+            meta.slice = found.meta;
+        }
+        Ok(problem)
+    });
     match problem.unwrap_or_else(|error| Some(error.to_string())) {
         None => true,
         Some(problem) => {
@@ -551,7 +567,10 @@ pub fn to_open_error(path: &Path, error: RecordError) -> OpenError {
         RecordError::Engine(EngineError::Io(source)) => OpenError::Io { path, source },
         RecordError::Engine(EngineError::Sled(sled_error)) => match io_cause(sled_error) {
             Ok(source) => OpenError::Io { path, source },
-            Err(reason) => OpenError::Damaged { path, reason },
+            Err(damage) => OpenError::Damaged {
+                path,
+                reason: EngineError::Sled(damage).to_string(),
+            },
         },
         other => OpenError::Damaged {
             path,
@@ -561,7 +580,7 @@ pub fn to_open_error(path: &Path, error: RecordError) -> OpenError {
 }
 
 /// Trouble with the file system is not damage, and its remedy is another.
-fn io_cause(error: engine::SledError) -> Result<std::io::Error, String> {
+fn io_cause(error: engine::SledError) -> Result<std::io::Error, engine::SledError> {
     match error {
         engine::SledError::Io(cause)
             if matches!(
@@ -573,7 +592,7 @@ fn io_cause(error: engine::SledError) -> Result<std::io::Error, String> {
         {
             Ok(cause)
         }
-        other => Err(other.to_string()),
+        other => Err(other),
     }
 }
 

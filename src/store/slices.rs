@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::counter::Counter;
+
 use super::engine::{Changes, Engine, EngineError};
 use super::layout::{self, Meta, SliceMeta, SliceRecord};
 use crate::clock::Timestamp;
@@ -23,6 +25,8 @@ pub struct Slices {
     cache_bytes: u64,
     index: RwLock<BTreeMap<u32, SliceRecord>>,
     open: Mutex<HashMap<u32, Opened>>,
+    /// Counts up.
+    opened: Counter,
 }
 
 struct Opened {
@@ -32,12 +36,18 @@ struct Opened {
 }
 
 impl Slices {
-    pub fn new(directory: PathBuf, cache_bytes: u64, index: BTreeMap<u32, SliceRecord>) -> Slices {
+    pub fn new(
+        directory: PathBuf,
+        cache_bytes: u64,
+        index: BTreeMap<u32, SliceRecord>,
+        opened: Counter,
+    ) -> Slices {
         Slices {
             directory,
             cache_bytes,
             index: RwLock::new(index),
             open: Mutex::default(),
+            opened,
         }
     }
 
@@ -106,7 +116,7 @@ impl Slices {
         if let Some(engine) = &*engine {
             return Ok(engine.clone());
         }
-        let opened = Arc::new(open_again(&self.path(number), self.cache_bytes)?);
+        let opened = Arc::new(Engine::open(&self.path(number), self.cache_bytes)?);
         if let Some(sealed) = self.sealed(number) {
             let problem = layout::slice_problem(&opened, &sealed);
             if let Some(problem) = problem.unwrap_or_else(|error| Some(error.to_string())) {
@@ -115,6 +125,7 @@ impl Slices {
                 )));
             }
         }
+        self.opened.inc();
         *engine = Some(opened.clone());
         Ok(opened)
     }
@@ -124,20 +135,35 @@ impl Slices {
         index.get(&number)?.sealed.clone()
     }
 
-    /// Closes what has not been used for a while, never the newest; called now and then.
+    /// Closes what has not been used for a while, never the newest; called now and then. What
+    /// somebody reads right now stays open: closed, it could not be opened until they are done.
     pub fn close_idle(&self) {
+        self.close_unused(OPEN_MAX, IDLE);
+    }
+
+    fn close_unused(&self, open_max: usize, idle: Duration) {
         let newest = self.newest().map(|(number, _)| number);
-        let mut open = self.lock_open();
-        let mut by_age: Vec<(Instant, u32)> = open
-            .iter()
-            .filter(|(number, _)| Some(**number) != newest)
-            .map(|(number, opened)| (opened.used, *number))
-            .collect();
-        by_age.sort_unstable();
-        let too_many = by_age.len().saturating_sub(OPEN_MAX);
-        for (place, (used, number)) in by_age.into_iter().enumerate() {
-            if place < too_many || used.elapsed() > IDLE {
-                open.remove(&number);
+        let mut by_age: Vec<_> = {
+            let open = self.lock_open();
+            let old = open.iter().filter(|(number, _)| Some(**number) != newest);
+            old.map(|(number, opened)| (opened.used, *number, opened.engine.clone()))
+                .collect()
+        };
+        // One that is being opened right now is being used.
+        by_age.retain(|(_, _, place)| place.try_lock().is_ok_and(|engine| engine.is_some()));
+        by_age.sort_unstable_by_key(|(used, number, _)| (*used, *number));
+        let too_many = by_age.len().saturating_sub(open_max);
+        for (at, (used, _, place)) in by_age.into_iter().enumerate() {
+            if at >= too_many && used.elapsed() <= idle {
+                continue;
+            }
+            // Closed under the lock that who opens it waits for.
+            if let Ok(mut engine) = place.try_lock()
+                && engine
+                    .as_ref()
+                    .is_some_and(|engine| Arc::strong_count(engine) == 1)
+            {
+                *engine = None;
             }
         }
     }
@@ -192,20 +218,6 @@ pub fn begin(
     Ok((number, record))
 }
 
-/// A database that was just closed may still be held by one of sled's own threads, which let go
-/// within moments.
-fn open_again(path: &Path, cache_bytes: u64) -> Result<Engine, EngineError> {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    loop {
-        match Engine::open(path, cache_bytes) {
-            Err(EngineError::Busy) if Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            opened => return opened,
-        }
-    }
-}
-
 fn directory_bytes(path: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(path) else {
         return 0;
@@ -220,4 +232,74 @@ fn directory_bytes(path: &Path) -> u64 {
             })
         })
         .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    fn slices(directory: &Path, count: u32) -> Slices {
+        let first = |number| (number, SliceRecord::beginning(Timestamp(u64::from(number))));
+        let index = BTreeMap::from_iter((1..=count).map(first));
+        let slices = Slices::new(directory.to_owned(), 1 << 20, index, Counter::default());
+        for number in 1..=count {
+            let mut changes = Changes::default();
+            changes.put(b"number", number.to_be_bytes().to_vec());
+            let engine = slices.get(number).expect("a new slice");
+            engine.commit(changes).expect("room");
+        }
+        slices
+    }
+
+    #[test]
+    fn what_is_being_read_is_not_closed() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let slices = slices(directory.path(), 3);
+        let reader = slices.get(1).expect("it opens");
+        slices.close_unused(0, Duration::ZERO);
+        let again = slices.get(1).expect("it is open");
+        assert!(Arc::ptr_eq(&reader, &again));
+        assert_eq!(slices.opened.get(), 3, "none was opened twice");
+        drop((reader, again));
+        slices.close_unused(0, Duration::ZERO);
+        slices.get(1).expect("it opens again");
+        assert_eq!(slices.opened.get(), 4);
+    }
+
+    /// Whoever reads while slices are closed all the time finds what is there.
+    #[test]
+    fn closing_and_reading_do_not_disturb_each_other() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let slices = slices(directory.path(), 4);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    slices.close_unused(0, Duration::ZERO);
+                    std::thread::yield_now();
+                }
+            });
+            let readers = (0..3).map(|reader| {
+                let slices = &slices;
+                scope.spawn(move || {
+                    for round in 0..60 {
+                        let number = (round + reader) % 4 + 1;
+                        let engine = slices.get(number).map_err(|error| error.to_string());
+                        let found = engine.expect("it opens").get(b"number");
+                        let found = found.expect("it reads").expect("it is there");
+                        assert_eq!(found.as_ref(), number.to_be_bytes());
+                    }
+                })
+            });
+            let read: Vec<_> = readers
+                .collect::<Vec<_>>()
+                .into_iter()
+                .map(|one| one.join())
+                .collect();
+            done.store(true, Ordering::Relaxed);
+            assert!(read.iter().all(Result::is_ok));
+        });
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::engine::Engine;
+use super::filters::{Filter, KeyHash};
 use super::layout::{self, RecordError};
 use super::{OpenError, Settings, open};
 use crate::clock::Clock;
@@ -101,6 +102,13 @@ pub fn verify(settings: &Settings, clock: &Clock) -> Result<VerifyReport, OpenEr
         .push(("waiting deliveries".to_owned(), counted));
 
     let mut totals = Totals::default();
+    let sealed_at = |number| {
+        let sealed = files
+            .slices
+            .get(&number)
+            .and_then(|record| record.sealed.as_ref());
+        sealed.map_or(0, |sealed| sealed.commit)
+    };
     for (number, record) in &files.slices {
         let slice_path = path.join("slices").join(format!("{number:08}"));
         if !slice_path.is_dir() {
@@ -121,7 +129,15 @@ pub fn verify(settings: &Settings, clock: &Clock) -> Result<VerifyReport, OpenEr
                     Ok(Some(problem)) => report.problem(format!("slice {number}: {problem}")),
                     Err(error) => report.problem(format!("slice {number}: {error}")),
                 }
-                let ends_at = check_slice(*number, &slice, &mut totals, &mut report);
+                let filter = sealed.and_then(|sealed| Filter::read(&slice_path, sealed.commit));
+                let filter = filter.as_ref();
+                let commits = Commits {
+                    dead: &files.meta.dead_commits,
+                    last: files.meta.commit,
+                    before: sealed_at(number.wrapping_sub(1)),
+                };
+                let ends_at =
+                    check_slice(*number, &slice, filter, &commits, &mut totals, &mut report);
                 if ends_at > files.meta.commit + 1 {
                     report.problem(format!(
                         "live: it ends at commit {}, and slice {number} at {ends_at}: it went \
@@ -147,6 +163,10 @@ pub fn verify(settings: &Settings, clock: &Clock) -> Result<VerifyReport, OpenEr
         .push(("slices".to_owned(), files.slices.len() as u64));
     report.counts.push(("messages".to_owned(), totals.messages));
     report.counts.push(("attempts".to_owned(), totals.attempts));
+    if totals.dead > 0 {
+        let kind = "messages that were never answered".to_owned();
+        report.counts.push((kind, totals.dead));
+    }
     report
         .counts
         .push(("hours of statistics".to_owned(), totals.hours));
@@ -156,27 +176,65 @@ pub fn verify(settings: &Settings, clock: &Clock) -> Result<VerifyReport, OpenEr
 #[derive(Default)]
 struct Totals {
     messages: u64,
+    /// Messages of commits that never happened.
+    dead: u64,
     attempts: u64,
     /// Hours of a lane in which something happened.
     hours: u64,
 }
 
+/// Which commits have happened, around a slice.
+struct Commits<'a> {
+    dead: &'a [(u64, u64)],
+    /// The last that the live database knows.
+    last: u64,
+    /// The one at which the slice before ended.
+    before: u64,
+}
+
+impl Commits<'_> {
+    fn never_happened(&self, commit: u64) -> bool {
+        let within = |(first, last): &(u64, u64)| (first..=last).contains(&&commit);
+        commit > self.last || self.dead.iter().any(within)
+    }
+
+    /// A process died while the slice was written, so that it may hold what never happened.
+    fn may_be_dead_in(&self, ends_at: u64) -> bool {
+        let within = |(first, _): &(u64, u64)| *first > self.before && *first <= ends_at;
+        ends_at > self.last || self.dead.iter().any(within)
+    }
+}
+
 /// Reads all of a slice; returns the commit it ends at.
-fn check_slice(number: u32, slice: &Engine, totals: &mut Totals, report: &mut VerifyReport) -> u64 {
-    let mut messages = 0;
-    let mut attempts = 0;
+fn check_slice(
+    number: u32,
+    slice: &Engine,
+    filter: Option<&Filter>,
+    commits: &Commits,
+    totals: &mut Totals,
+    report: &mut VerifyReport,
+) -> u64 {
+    let mut messages = 0_u64;
+    let mut attempts = 0_u64;
+    let mut unknown = 0;
+    let mut dead = 0;
     for item in slice.prefix(&[]) {
         let checked = item.map_err(RecordError::from).and_then(|(key, value)| {
             if layout::is_chunk(&key) {
                 return Ok(());
             }
+            let is_unique = matches!(key.first(), Some(&layout::EVENT_ID | &layout::ONCE));
+            let knows = |filter: &Filter| filter.may_hold(KeyHash::of(&key));
+            unknown += u64::from(is_unique && !filter.is_none_or(knows));
             match key.first() {
                 Some(&layout::META) => {
                     layout::read::<layout::SliceMeta>(slice, &key, &value).map(drop)
                 }
                 Some(&layout::MESSAGE) => {
                     messages += 1;
-                    layout::read::<layout::MessageMeta>(slice, &key, &value).map(drop)
+                    let message = layout::read::<layout::MessageMeta>(slice, &key, &value)?;
+                    dead += u64::from(commits.never_happened(message.meta.commit));
+                    Ok(())
                 }
                 Some(&layout::EVENT_ID) => {
                     layout::read::<layout::EventIdRecord>(slice, &key, &value).map(drop)
@@ -208,20 +266,33 @@ fn check_slice(number: u32, slice: &Engine, totals: &mut Totals, report: &mut Ve
             }
         }
     }
+    if unknown > 0 {
+        report.problem(format!(
+            "slice {number}: its file `keys` does not know {unknown} of its keys; delete that file"
+        ));
+    }
     let meta = layout::get::<layout::SliceMeta>(slice, &[layout::META]);
     let meta = meta
         .ok()
         .flatten()
         .map(|record| record.meta)
         .unwrap_or_default();
-    if (messages, attempts) != (meta.messages, meta.attempts) {
+    // A commit that never happened may have left more than was counted. An attempt does not say to
+    // which it belongs.
+    let more_messages = messages.saturating_sub(meta.messages);
+    let more_attempts = attempts.saturating_sub(meta.attempts);
+    let fewer = messages < meta.messages || attempts < meta.attempts;
+    let explained =
+        more_messages <= dead && (more_attempts == 0 || commits.may_be_dead_in(meta.commit));
+    if fewer || !explained {
         report.problem(format!(
             "slice {number}: {messages} messages and {attempts} attempts are there, and there \
              should be {} and {}",
             meta.messages, meta.attempts
         ));
     }
-    totals.messages += messages;
+    totals.dead += dead;
+    totals.messages += messages - dead;
     totals.attempts += attempts;
     meta.commit
 }

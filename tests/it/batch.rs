@@ -355,6 +355,12 @@ async fn event_ids_are_unique_across_slices_and_batches() {
     server.publish("b", json!({})).await;
     let answer = server.post(BATCH, messages(3)).await.expect(202);
     assert_eq!(statuses(&answer), [409, 409, 202]);
+    // Another customer has ids of its own.
+    server.application("other").await;
+    let answer = server
+        .post("/api/v1/app/other/msg/batch", messages(3))
+        .await;
+    assert_eq!(statuses(&answer.expect(202)), [202, 202, 202]);
     // In a burst each is taken once.
     let body = Value::from_iter((10..14).map(message));
     let answers = together((0..8).map(|_| server.post(BATCH, body.clone()))).await;

@@ -5,7 +5,9 @@ use std::time::Duration;
 use awc::http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Receiver, Server, assert_error, assert_invalid, texts, together};
+use crate::support::{
+    Answer, Receiver, Server, assert_error, assert_invalid, texts, together, wait_until,
+};
 
 const MESSAGES: &str = "/api/v1/app/app/msg";
 
@@ -73,6 +75,63 @@ async fn a_message_is_accepted_once_and_remembered_for_half_a_day() {
         };
         assert_eq!((sent(&first["id"]), sent(&forgotten["id"])), (1, 1));
         assert_eq!(receiver.count(), 6);
+    }
+}
+
+/// How often a slice of history was opened since the start.
+async fn slices_opened(server: &Server) -> u64 {
+    let text = server.get("/metrics").await.text;
+    let mut lines = text.lines();
+    let count = lines.find_map(|line| line.strip_prefix("postrider_slices_opened_total "));
+    count
+        .and_then(|count| count.parse().ok())
+        .expect("a number")
+}
+
+/// What is kept costs a publish nothing: a slice is opened only where it knows the key.
+#[actix_web::test]
+async fn no_slice_is_opened_for_a_key_that_it_has_not_seen() {
+    let with_event = |id: &str| json!({"eventType": "a", "eventId": id, "payload": {}});
+    let server = Server::start_with(|config| config.store.slice_hours = 1).await;
+    server.application("app").await;
+    let first = post(&server, MESSAGES, "first", &with_event("e-0")).await;
+    let first = first.expect(202);
+    for _ in 0..8 {
+        server.advance(Duration::from_secs(3600));
+        server.publish("b", json!({})).await;
+    }
+    wait_until("the keys to be noted", || {
+        server.store().filters_are_ready()
+    })
+    .await;
+    let after_a_crash = server.after_a_crash().await;
+    for (server, at_start) in [(&server, u64::MAX), (&after_a_crash, 1)] {
+        wait_until("the notes to be read", || {
+            server.store().filters_are_ready()
+        })
+        .await;
+        let before = slices_opened(server).await;
+        assert!(before <= at_start, "{before} at the start");
+        for number in 0..20 {
+            let event = with_event(&format!("{at_start}-{number}"));
+            post(server, MESSAGES, &format!("key-{number}"), &event)
+                .await
+                .expect(202);
+        }
+        let batch = json!([with_event("e-1"), with_event("e-2")]);
+        let path = format!("{MESSAGES}/batch");
+        post(server, &path, "batch", &batch).await.expect(202);
+        let unknown = server.get(&format!("{MESSAGES}/none")).await;
+        assert_error(&unknown, 404, "not_found");
+        assert_eq!(slices_opened(server).await, before);
+        // What was seen is known, from the one slice that has it.
+        let again = post(server, MESSAGES, "first", &with_event("e-0")).await;
+        assert_eq!(again.expect(202), first);
+        let taken = server.post(MESSAGES, with_event("e-0")).await;
+        assert_error(&taken, 409, "conflict");
+        let read = server.get(&format!("{MESSAGES}/e-0")).await.expect(200);
+        assert_eq!(read["id"], first["id"]);
+        assert!(slices_opened(server).await <= before + 1);
     }
 }
 

@@ -43,6 +43,7 @@ mod operational;
 mod origins;
 mod ovation;
 mod ovcode;
+mod ownership;
 mod payloads;
 mod profile_requests;
 mod profiles;

@@ -335,9 +335,16 @@ async fn an_event_id_is_taken_once_even_in_a_burst() {
     }
     server.settle().await;
     assert_eq!(receiver.count(), 1);
-    // It is the organisation's, not the application's.
-    let elsewhere = server.post("/api/v1/app/other/msg", body).await;
-    assert_error(&elsewhere, 409, "conflict");
+    // It is the application's: the same event may concern two customers.
+    const OTHER: &str = "/api/v1/app/other/msg";
+    let elsewhere = server.post(OTHER, body.clone()).await.expect(202);
+    for path in [OTHER, MESSAGES] {
+        assert_error(&server.post(path, body.clone()).await, 409, "conflict");
+    }
+    let found = server.get(&format!("{OTHER}/e-1")).await.expect(200);
+    assert_eq!(found["id"], elsewhere["id"]);
+    let found = server.get(&format!("{MESSAGES}/e-1")).await.expect(200);
+    assert_ne!(found["id"], elsewhere["id"]);
     let another = json!({"eventType": "a", "eventId": "e-2", "payload": {}});
     server.post(MESSAGES, another).await.expect(202);
     server.settle().await;

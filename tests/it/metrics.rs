@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{Receiver, Server, assert_error};
 
 /// Families and their types.
-const FAMILIES: [(&str, &str); 13] = [
+const FAMILIES: [(&str, &str); 14] = [
     ("postrider_attempts", "counter"),
     ("postrider_attempts_in_flight", "gauge"),
     ("postrider_blob_files", "gauge"),
@@ -20,6 +20,7 @@ const FAMILIES: [(&str, &str); 13] = [
     ("postrider_messages_accepted", "counter"),
     ("postrider_oldest_due_seconds", "gauge"),
     ("postrider_publish_to_receipt_seconds", "histogram"),
+    ("postrider_slices_opened", "counter"),
     ("postrider_store_bytes", "gauge"),
     ("postrider_store_problems", "gauge"),
 ];

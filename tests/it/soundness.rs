@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::support::{Receiver, Script, Server, copy_directory, verify, wait_until};
 
@@ -230,4 +231,148 @@ async fn damage_in_history_is_named() {
     }
     // Some of the file is not in use any more.
     assert!(named > 0, "nothing was noticed");
+}
+
+/// Runs `more` and takes a copy of the data as if the process had died before the last commit of it
+/// reached the live database.
+async fn died_within_a_commit(server: &Server, more: impl AsyncFnOnce(&Server)) -> TempDir {
+    let idle = || async { wait_until("the store to be idle", || server.store().is_idle()).await };
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let data = directory.path().join("data");
+    let path = &server.config().store.path;
+    idle().await;
+    copy_directory(&path.join("live"), &directory.path().join("live"));
+    more(server).await;
+    idle().await;
+    copy_directory(path, &data);
+    std::fs::remove_dir_all(data.join("live")).expect("it was copied");
+    std::fs::rename(directory.path().join("live"), data.join("live")).expect("it was copied");
+    directory
+}
+
+/// Whoever looks after a crash sees what was left of a commit that never happened, and no damage.
+#[actix_web::test]
+async fn what_never_happened_is_no_damage() {
+    let receiver = Receiver::ok().await;
+    for attempts in [false, true] {
+        let mut server = Server::start().await;
+        server.leftovers_are_fine();
+        server.endpoint(&receiver).await;
+        let later = (server.now() + Duration::from_secs(60)).to_string();
+        let body = json!({ "eventType": "a", "payload": {}, "deliverAt": later });
+        server
+            .post("/api/v1/app/app/msg", body.clone())
+            .await
+            .expect(202);
+        let directory = died_within_a_commit(&server, async |server| match attempts {
+            true => {
+                server.advance(Duration::from_secs(60));
+                server.settle().await;
+            }
+            false => drop(server.post("/api/v1/app/app/msg", body).await.expect(202)),
+        })
+        .await;
+        let settings = |path: &std::path::Path| {
+            let mut settings = postrider::store::Settings::from_config(server.config());
+            settings.path = path.join("data");
+            settings
+        };
+        let copy = tempfile::tempdir().expect("a temporary directory");
+        copy_directory(directory.path(), copy.path());
+        let at_once = verify(&settings(copy.path()), &Clock::System).await;
+        assert_eq!(at_once.problems, [""; 0]);
+        let never = ("messages that were never answered".to_owned(), 1);
+        assert_eq!(at_once.counts.contains(&never), !attempts);
+
+        let mut next = Server::start_on(directory, &server).await;
+        next.leftovers_are_fine();
+        next.publish("b", json!({})).await;
+        next.settle().await;
+        let list = next.get("/api/v1/app/app/msg").await.expect(200);
+        assert_eq!(list["data"].as_array().map(Vec::len), Some(2));
+        let counts = next.stop_and_verify().await;
+        assert!(counts.contains(&("messages".to_owned(), 2)), "{counts:?}");
+    }
+}
+
+/// A message that waits in a damaged slice is sent as it was published, or the operator is told which
+/// one is not; and what `verify-store` does not notice does no harm.
+#[actix_web::test]
+async fn what_waits_in_a_damaged_slice_is_sent_or_told() {
+    const WAITING: usize = 30;
+    let random = &mut StdRng::seed_from_u64(53);
+    let receiver = Receiver::scripted([], Script::Status(500)).await;
+    let mut server = Server::start_with(|config| config.store.slice_hours = 1).await;
+    server.leftovers_are_fine();
+    server.endpoint(&receiver).await;
+    let later = (server.now() + Duration::from_secs(4 * 3600)).to_string();
+    let mut messages = Vec::new();
+    for number in 0..WAITING {
+        let payload = json!({ "n": number, "x": "y".repeat(random.random_range(0..6_000)) });
+        let body = json!({ "eventType": "a", "payload": payload, "deliverAt": later });
+        let made = server.post("/api/v1/app/app/msg", body).await.expect(202);
+        let id = made["id"].as_str().expect("an id").to_owned();
+        messages.push((id, payload.to_string()));
+    }
+    server.advance(Duration::from_secs(3600));
+    let body = json!({ "eventType": "b", "payload": {}, "deliverAt": later });
+    server.post("/api/v1/app/app/msg", body).await.expect(202);
+    let whole = server.after_a_crash().await.stopped().await;
+    receiver.then(Script::Status(200));
+
+    let (mut told, mut unnoticed) = (0, 0);
+    for _ in 0..12 {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        copy_directory(whole.path(), directory.path());
+        let file = directory.path().join("data/slices/00000001/db");
+        let mut bytes = std::fs::read(&file).expect("it is there");
+        let at = random.random_range(0..bytes.len());
+        bytes[at] ^= 1 << random.random_range(0..8);
+        std::fs::write(&file, bytes).expect("room");
+        let copy = tempfile::tempdir().expect("a temporary directory");
+        copy_directory(directory.path(), copy.path());
+        let mut settings = postrider::store::Settings::from_config(server.config());
+        settings.path = copy.path().join("data");
+        let noticed = !verify(&settings, &Clock::System).await.problems.is_empty();
+
+        let before = receiver.count();
+        let mut next = Server::start_on(directory, &server).await;
+        next.leftovers_are_fine();
+        next.advance(Duration::from_secs(3 * 3600));
+        next.settle().await;
+        let requests = receiver.requests().split_off(before);
+        let status = next.get("/api/v1/status").await.expect(200);
+        let problems = status["problems"].to_string();
+        let mut missing = 0;
+        for (id, payload) in &messages {
+            let mut of_it = requests
+                .iter()
+                .filter(|one| one.header("webhook-id") == Some(id));
+            match of_it.next() {
+                Some(request) => assert_eq!(request.body, payload.as_bytes(), "byte {at}"),
+                None => {
+                    missing += 1;
+                    assert!(
+                        problems.contains(id.as_str()),
+                        "byte {at}: {id} is not told"
+                    );
+                }
+            }
+        }
+        if missing > 0 {
+            told += 1;
+            assert!(
+                noticed,
+                "byte {at}: verify-store says nothing of {missing} messages"
+            );
+            let text = next.get("/metrics").await.text;
+            assert!(!text.contains("postrider_store_problems 0"), "byte {at}");
+            let health = next.get("/api/v1/health").await.expect(200);
+            assert!(health["problem"].is_string(), "byte {at}");
+            assert_eq!(next.store().waiting_count(), missing, "none is dropped");
+        }
+        unnoticed += u32::from(!noticed);
+    }
+    println!("12 flips: {told} cost a message, {unnoticed} lie where nothing is read");
+    assert!(told > 0, "no flip hit a message");
 }

@@ -131,15 +131,15 @@ impl Committer {
         message: NewMessage,
         from_slice: u32,
     ) -> Result<Result<Arc<Message>>, layout::RecordError> {
-        let event_key = message.event_key();
-        if let Some(event_key) = &event_key
-            && (batch.unique.contains(event_key) || self.event_id_taken(event_key, from_slice)?)
+        let event = message.event_keys();
+        if let Some(event) = &event
+            && let Some(refused) = self.event_id_taken(batch, event, from_slice)?
         {
-            let conflict = "a message with this eventId was accepted within the last day";
-            return Ok(Err(Error::Conflict(conflict.to_owned())));
+            return Ok(Err(refused));
         }
         let accepted = self.put_message(batch, message);
-        if let Some(event_key) = event_key {
+        if let Some(event) = event {
+            let [event_key, _] = event.keys;
             let record = EventIdRecord {
                 commit: self.meta.commit + 1,
                 application: accepted.application,

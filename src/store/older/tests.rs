@@ -17,9 +17,10 @@ use crate::domain::message::DeliveryKey;
 use crate::domain::organisation::Organisation;
 use crate::domain::secret::{Secret, SecretForm};
 use crate::domain::token::Capability;
+use crate::error::Error;
 use crate::store::engine::{Changes, Engine};
 use crate::store::layout::{self, AttemptPlace, SliceMeta, Waiting};
-use crate::store::{Change, OpenError, Settings, Store, export, open, verify};
+use crate::store::{Change, NewMessage, OpenError, Settings, Store, export, open, verify};
 use crate::telemetry::Metrics;
 
 // Whole records under their keys, as version 1 of each schema wrote them. They never change.
@@ -97,6 +98,13 @@ const TOKEN_4: &str = concat!(
     "07070707fd0068e5cf8b01000001fd6052e6cf8b01000001030303030303030303030303030303030303",
     "0303000001fd6052e6cf8b010000",
 );
+/// The note of an event id, which stood under the organisation then.
+const EVENT_ID_OF_ORGANISATION: &str = concat!(
+    "b74501003cb1958c2900000001020202020202020202020202020202020202020211e1a3000404040404",
+    "0404040404040404040404",
+);
+const EVENT_ID_OF_ORGANISATION_KEY: &str =
+    "4501010101010101010101010101010101010101012d711642b726b04401627ca9fbac32f5";
 
 /// An export of the same registrations, as it was written then.
 const EXPORT: &str = concat!(
@@ -513,6 +521,8 @@ fn write_store_of_then(settings: &Settings) {
     };
     let mut slice = Changes::default();
     slice.put(&message_key(), pinned(MESSAGE_1));
+    let event_key = pinned(EVENT_ID_OF_ORGANISATION_KEY);
+    slice.put(&event_key, pinned(EVENT_ID_OF_ORGANISATION));
     slice.put(&attempt_key(), pinned(ATTEMPT_1));
     let place_key = layout::attempt_of_message_key(MESSAGE, ATTEMPT);
     layout::put(&mut slice, &place_key, &AttemptPlace { lane: LANE }, &[]);
@@ -574,6 +584,62 @@ async fn a_store_of_the_version_before_opens_and_is_written_on() {
         kind.and_then(|kind| kind.example.clone())
     };
     assert_eq!(example.as_deref(), Some("{}"), "in the newest schema");
+    opened.close().expect("a clean close");
+}
+
+/// An event id was unique in the organisation, and is in the application now.
+#[actix_web::test]
+async fn an_event_id_of_the_version_before_counts_in_its_own_application() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let settings = settings(directory.path());
+    write_store_of_then(&settings);
+    let opened = store(&settings);
+    let other = ApplicationId([9; 20]);
+    let with_event_id = |application| NewMessage {
+        organisation: ORGANISATION,
+        application,
+        event_type: text("a.b"),
+        event_id: Some(text("x")),
+        channels: Vec::new(),
+        payload: actix_web::web::Bytes::from_static(b"{}"),
+        is_raw: false,
+        content_type: None,
+        lanes: Vec::new(),
+        once: None,
+        origin: Origin::Published,
+        tags: Vec::new(),
+        deliver_at: None,
+        expires_at: None,
+    };
+    let register = move |_: &crate::store::Catalog| {
+        let application = Application {
+            id: other,
+            organisation: ORGANISATION,
+            uid: None,
+            name: text("Other"),
+            metadata: BTreeMap::new(),
+            throttle_rate: None,
+            created_at: AT,
+            updated_at: AT,
+            tokens_valid_from: None,
+            tokens_ending: None,
+        };
+        Ok((vec![Change::PutApplication(application)], ()))
+    };
+    opened.change(register).await.expect("it is written");
+    let by_event_id = |application| opened.message_by_event_id(application, "x");
+    assert!(by_event_id(other).expect("it reads").is_none());
+    let of_other = opened.accept_message(with_event_id(other)).await;
+    let of_other = of_other.expect("another application's");
+    for application in [APPLICATION, other] {
+        let again = opened.accept_message(with_event_id(application)).await;
+        assert!(matches!(again, Err(Error::Conflict(_))), "{again:?}");
+    }
+    let found = |application| {
+        let message = by_event_id(application).expect("it reads");
+        message.expect("it is there").id
+    };
+    assert_eq!((found(APPLICATION), found(other)), (MESSAGE, of_other.id));
     opened.close().expect("a clean close");
 }
 

@@ -1,0 +1,403 @@
+//! Which idempotency keys and event ids a slice may hold, so that a request with one opens no slice
+//! that has never seen it.
+//!
+//! A slice's keys stay as they are once it is sealed. A thread of its own then makes its *filter*
+//! and writes it beside the slice's database, in the file `keys`: a Bloom filter in blocks of 64
+//! bytes, of which a key concerns one. It takes 4.3 bytes a key, and is wrong about one key in some
+//! 100,000, in the direction that costs time: then the slice is opened and does not have the key.
+//!
+//! Of the last day's slices the newest filters are in memory, as far as they fit into
+//! [`MEMORY_MAX`]; of the others one block is read from the file. So whoever sends millions of keys
+//! takes no more memory than that, and costs all others the reading of 64 bytes for each older
+//! slice of the day. A slice without a filter is opened, which is as right, and slow: what was just
+//! sealed is still open then, and after an update the filters are made anew in the background.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Write;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use sha2::Digest;
+
+use super::engine::{self, Engine, EngineError};
+use super::layout::{self, RecordError};
+use super::{EVENT_ID_UNIQUE, Inner, Store};
+
+/// What the filters in memory may take.
+const MEMORY_MAX: usize = 64 << 20;
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+const FILE_NAME: &str = "keys";
+const MAGIC: &[u8; 8] = b"PRKEYS\x00\x01";
+
+type Block = [u8; BLOCK_BYTES];
+const BLOCK_BYTES: usize = 64;
+/// A block begins with the checksum of its bits.
+const CRC_BYTES: usize = 4;
+const BLOCK_BITS: usize = (BLOCK_BYTES - CRC_BYTES) * 8;
+const KEYS_PER_BLOCK: usize = BLOCK_BITS / 32;
+
+/// A key as the filters know it.
+#[derive(Clone, Copy)]
+pub struct KeyHash([u8; 32]);
+
+impl KeyHash {
+    pub fn of(key: &[u8]) -> KeyHash {
+        KeyHash(sha2::Sha256::digest(key).into())
+    }
+
+    fn block(&self, blocks: usize) -> usize {
+        let (first, _) = self.0.split_at(8);
+        let number = first
+            .iter()
+            .fold(0, |number, byte| number << 8 | u64::from(*byte));
+        (number % blocks as u64) as usize
+    }
+
+    /// Twelve bits of its block.
+    fn bits(&self) -> impl Iterator<Item = usize> {
+        let pairs = self.0[8..].chunks_exact(2);
+        pairs.map(|pair| usize::from(u16::from_be_bytes([pair[0], pair[1]])) % BLOCK_BITS)
+    }
+}
+
+/// A sealed slice's filter.
+pub struct Filter {
+    blocks: Vec<Block>,
+}
+
+impl Filter {
+    fn with_room_for(keys: usize) -> Filter {
+        let blocks = keys.div_ceil(KEYS_PER_BLOCK).max(1);
+        Filter {
+            blocks: vec![[0; BLOCK_BYTES]; blocks],
+        }
+    }
+
+    fn add(&mut self, key: KeyHash) {
+        let place = key.block(self.blocks.len());
+        let bits = &mut self.blocks[place][CRC_BYTES..];
+        key.bits().for_each(|bit| bits[bit / 8] |= 1 << (bit % 8));
+    }
+
+    pub fn may_hold(&self, key: KeyHash) -> bool {
+        holds(&self.blocks[key.block(self.blocks.len())], key)
+    }
+
+    fn bytes(&self) -> usize {
+        self.blocks.len() * BLOCK_BYTES
+    }
+
+    /// Makes the filter of a sealed slice; nothing where `stop` says so.
+    fn of(slice: &Engine, stop: impl Fn() -> bool) -> Result<Option<Filter>, EngineError> {
+        let mut count = 0;
+        for kind in [layout::EVENT_ID, layout::ONCE] {
+            for item in slice.prefix(&[kind]) {
+                item?;
+                count += 1;
+                if count % 1000 == 0 && stop() {
+                    return Ok(None);
+                }
+            }
+        }
+        let mut filter = Filter::with_room_for(count);
+        for kind in [layout::EVENT_ID, layout::ONCE] {
+            for item in slice.prefix(&[kind]) {
+                let (key, _) = item?;
+                if !layout::is_chunk(&key) {
+                    filter.add(KeyHash::of(&key));
+                }
+            }
+            if stop() {
+                return Ok(None);
+            }
+        }
+        for block in &mut filter.blocks {
+            let crc = crc32fast::hash(&block[CRC_BYTES..]);
+            block[..CRC_BYTES].copy_from_slice(&crc.to_le_bytes());
+        }
+        Ok(Some(filter))
+    }
+
+    /// Writes it to its slice's directory, whole or not at all.
+    fn write(&self, slice: &Path, sealed_at: u64) -> std::io::Result<()> {
+        let temporary = slice.join("keys.new");
+        let mut file = File::create(&temporary)?;
+        file.write_all(&header(sealed_at, self.blocks.len()))?;
+        file.write_all(self.blocks.as_flattened())?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, slice.join(FILE_NAME))?;
+        engine::sync_directory(slice)
+    }
+
+    /// Reads the filter of a slice that was sealed at this commit; nothing where there is none, or
+    /// none that is whole.
+    pub fn read(slice: &Path, sealed_at: u64) -> Option<Filter> {
+        let bytes = std::fs::read(slice.join(FILE_NAME)).ok()?;
+        let (first, blocks) = bytes.split_at_checked(BLOCK_BYTES)?;
+        let (blocks, []) = blocks.as_chunks::<BLOCK_BYTES>() else {
+            return None;
+        };
+        let whole = first == header(sealed_at, blocks.len()) && blocks.iter().all(is_whole);
+        let filter = || Filter {
+            blocks: blocks.to_vec(),
+        };
+        (whole && !blocks.is_empty()).then(filter)
+    }
+}
+
+fn header(sealed_at: u64, blocks: usize) -> Block {
+    let mut header = [0; BLOCK_BYTES];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..16].copy_from_slice(&sealed_at.to_le_bytes());
+    header[16..24].copy_from_slice(&(blocks as u64).to_le_bytes());
+    header
+}
+
+fn is_whole(block: &Block) -> bool {
+    let (crc, bits) = block.split_at(CRC_BYTES);
+    crc == crc32fast::hash(bits).to_le_bytes()
+}
+
+fn holds(block: &Block, key: KeyHash) -> bool {
+    let bits = &block[CRC_BYTES..];
+    key.bits().all(|bit| bits[bit / 8] & (1 << (bit % 8)) != 0)
+}
+
+/// What is known of a slice's keys.
+enum Known {
+    InMemory(Filter),
+    /// Its file is whole and has this many blocks.
+    InFile(usize),
+}
+
+#[derive(Default)]
+pub struct Filters {
+    known: RwLock<BTreeMap<u32, Known>>,
+}
+
+impl Filters {
+    /// Whether the slice may hold the key, by what is in memory; where that does not tell, how many
+    /// blocks its file has, if it has one.
+    fn by_memory(&self, slice: u32, key: KeyHash) -> Result<bool, Option<usize>> {
+        let known = self.known.read().expect("no panic while it is held");
+        match known.get(&slice) {
+            Some(Known::InMemory(filter)) => Ok(filter.may_hold(key)),
+            Some(Known::InFile(blocks)) => Err(Some(*blocks)),
+            None => Err(None),
+        }
+    }
+
+    fn is_known(&self, slice: u32) -> bool {
+        let known = self.known.read().expect("no panic while it is held");
+        known.contains_key(&slice)
+    }
+
+    /// Takes in a filter, of which the file is there. Those of slices before `recent` do not stay
+    /// in memory, nor do the oldest where it is too much in all.
+    fn take_in(&self, slice: u32, filter: Filter, recent: u32, exists: impl Fn(u32) -> bool) {
+        let mut known = self.known.write().expect("no panic while it is held");
+        known.insert(slice, Known::InMemory(filter));
+        known.retain(|slice, _| exists(*slice));
+        let mut left = MEMORY_MAX;
+        for (slice, known) in known.iter_mut().rev() {
+            let Known::InMemory(filter) = known else {
+                continue;
+            };
+            match left.checked_sub(filter.bytes()) {
+                Some(rest) if *slice >= recent => left = rest,
+                _ => *known = Known::InFile(filter.blocks.len()),
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Those of the slices that may hold one of the keys, by what is in memory.
+    pub(super) fn may_hold(&self, slices: Range<u32>, keys: &[KeyHash]) -> Vec<u32> {
+        let may = |slice: &u32| {
+            let may = |key: &KeyHash| self.filters.by_memory(*slice, *key).unwrap_or(true);
+            self.slices.contains(*slice) && keys.iter().any(may)
+        };
+        slices.filter(may).collect()
+    }
+
+    /// The slice, opened, if it may hold one of the keys. Blocks on the disk.
+    pub(super) fn slice_with(
+        &self,
+        number: u32,
+        keys: &[KeyHash],
+    ) -> Result<Option<Arc<Engine>>, RecordError> {
+        let may = |key: &KeyHash| match self.filters.by_memory(number, *key) {
+            Ok(may) => may,
+            Err(None) => true,
+            Err(Some(blocks)) => self.may_hold_by_file(number, blocks, *key).unwrap_or(true),
+        };
+        match keys.iter().any(may) {
+            true => self.slice(number),
+            false => Ok(None),
+        }
+    }
+
+    /// None where the file does not tell.
+    fn may_hold_by_file(&self, slice: u32, blocks: usize, key: KeyHash) -> Option<bool> {
+        let file = File::open(self.slices.path(slice).join(FILE_NAME)).ok()?;
+        let mut block = [0; BLOCK_BYTES];
+        let at = (1 + key.block(blocks)) * BLOCK_BYTES;
+        file.read_exact_at(&mut block, at as u64).ok()?;
+        is_whole(&block).then(|| holds(&block, key))
+    }
+}
+
+impl Store {
+    /// Every slice that is written no more has its filter.
+    pub fn filters_are_ready(&self) -> bool {
+        next_without(&self.inner, &BTreeSet::new()).is_none()
+    }
+}
+
+/// Gives every sealed slice its filter, the newest first, until the store is closed.
+pub fn run(inner: &Inner) {
+    // Damaged, or on a disk that is full: tried again at the next start.
+    let mut given_up = BTreeSet::new();
+    loop {
+        let mut pause = LOOK_EVERY;
+        while let Some((number, sealed_at)) = next_without(inner, &given_up) {
+            let path = inner.slices.path(number);
+            let filter = match Filter::read(&path, sealed_at) {
+                Some(filter) => Ok(Some(filter)),
+                None => {
+                    let began = Instant::now();
+                    let made = make(inner, number, &path, sealed_at);
+                    // Never more than half of a core's time.
+                    pause = pause.max(began.elapsed());
+                    made
+                }
+            };
+            match filter {
+                Ok(Some(filter)) => {
+                    let recent = inner.slices_within(EVENT_ID_UNIQUE).0;
+                    let exists = |number| inner.slices.contains(number);
+                    inner.filters.take_in(number, filter, recent, exists);
+                }
+                Ok(None) if *inner.closed.borrow() => return,
+                // It was dropped meanwhile.
+                Ok(None) => {}
+                Err(_) if !inner.slices.contains(number) => {}
+                Err(RecordError::Engine(EngineError::Busy)) => break,
+                Err(error) => {
+                    log::warn!(
+                        "requests with an idempotency key or an event id will be slow: the keys of \
+                         slice {number} could not be noted: {error}"
+                    );
+                    given_up.insert(number);
+                }
+            }
+            if pause > LOOK_EVERY {
+                break;
+            }
+        }
+        if inner.sleep(pause) {
+            return;
+        }
+    }
+}
+
+/// The newest sealed slice that has no filter, and the commit that it was sealed at.
+fn next_without(inner: &Inner, given_up: &BTreeSet<u32>) -> Option<(u32, u64)> {
+    let slices = inner.slices.list();
+    let sealed = slices
+        .into_iter()
+        .rev()
+        .filter_map(|(number, record)| Some((number, record.sealed?.commit)));
+    let mut without =
+        sealed.filter(|(number, _)| !inner.filters.is_known(*number) && !given_up.contains(number));
+    without.next()
+}
+
+fn make(
+    inner: &Inner,
+    number: u32,
+    path: &Path,
+    sealed_at: u64,
+) -> Result<Option<Filter>, RecordError> {
+    let Some(slice) = inner.slice(number)? else {
+        return Ok(None);
+    };
+    let filter = Filter::of(&slice, || *inner.closed.borrow())?;
+    if let Some(filter) = &filter {
+        filter.write(path, sealed_at).map_err(EngineError::from)?;
+    }
+    Ok(filter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::engine::Changes;
+
+    fn key(kind: u8, number: u32) -> Vec<u8> {
+        [&[kind][..], &[7; 28], &number.to_be_bytes()].concat()
+    }
+
+    #[test]
+    fn a_filter_knows_every_key_and_few_others_and_is_not_believed_when_damaged() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("slice");
+        let slice = Engine::open(&path, 1 << 20).unwrap();
+        let mut changes = Changes::default();
+        for number in 0..20_000 {
+            let kind = if number % 2 == 0 { b'E' } else { b'I' };
+            changes.put(&key(kind, number), vec![1]);
+        }
+        changes.put(b"Mother", vec![1]);
+        slice.commit(changes).unwrap();
+        assert!(Filter::of(&slice, || true).unwrap().is_none());
+        let filter = Filter::of(&slice, || false).unwrap().expect("it is made");
+        assert!(filter.bytes() < 20_000 * 9 / 2, "{}", filter.bytes());
+        filter.write(&path, 9).unwrap();
+        assert!(Filter::read(&path, 8).is_none(), "of another state");
+        let read = Filter::read(&path, 9).expect("it is there");
+        for number in 0..20_000 {
+            let kind = if number % 2 == 0 { b'E' } else { b'I' };
+            assert!(read.may_hold(KeyHash::of(&key(kind, number))), "{number}");
+        }
+        let wrong = (20_000..220_000).filter(|n| read.may_hold(KeyHash::of(&key(b'I', *n))));
+        assert!(wrong.count() <= 10);
+        let file = path.join(FILE_NAME);
+        let whole = std::fs::read(&file).unwrap();
+        for at in [3, 20, 63, 64, 70, whole.len() - 1] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            std::fs::write(&file, bytes).unwrap();
+            assert!(Filter::read(&path, 9).is_none(), "byte {at}");
+        }
+        std::fs::write(&file, &whole[..whole.len() - BLOCK_BYTES]).unwrap();
+        assert!(Filter::read(&path, 9).is_none());
+    }
+
+    #[test]
+    fn only_so_much_of_filters_is_in_memory_the_newest_of_it() {
+        let filters = Filters::default();
+        let keys = MEMORY_MAX / 3 / BLOCK_BYTES * KEYS_PER_BLOCK;
+        for slice in 1..=5 {
+            filters.take_in(slice, Filter::with_room_for(keys), 2, |slice| slice > 1);
+        }
+        let in_memory = |slice| filters.by_memory(slice, KeyHash::of(b"I")).is_ok();
+        assert_eq!(
+            [1, 2, 3, 4, 5].map(in_memory),
+            [false, false, true, true, true]
+        );
+        assert_eq!(
+            [1, 2, 3].map(|slice| filters.is_known(slice)),
+            [false, true, true]
+        );
+        filters.take_in(6, Filter::with_room_for(1), 6, |slice| slice > 1);
+        assert_eq!([4, 5, 6].map(in_memory), [false, false, true]);
+    }
+}
