@@ -142,11 +142,11 @@ impl PreviewIn<'_> {
         if let Some(payload) = self.payload {
             problems.add_if(&["body", "payload"], payload::problem(payload.get()));
         }
-        let channels = self.channels.map(without_repeats);
-        if let Some(channels) = &channels {
+        if let Some(channels) = &self.channels {
             let max = CHANNELS_PER_MESSAGE_MAX;
             check_channels(&mut problems, &["body", "channels"], channels, max);
         }
+        let channels = self.channels.map(without_repeats);
         let headers = self.headers.unwrap_or_default();
         if headers.len() > limits.headers_max {
             let message = format!("may have at most {} entries", limits.headers_max);

@@ -242,7 +242,7 @@ export async function enter(page, surface, token) {
   const answer = await fetch(`${SERVER_URL}/api/v1/session`, {
     method: "POST",
     headers: { "content-type": "application/json", "x-postrider-surface": surface },
-    body: JSON.stringify({ token, surface }),
+    body: JSON.stringify({ token }),
   });
   assert(answer.ok, `signing in: ${answer.status} ${await answer.clone().text()}`);
   const [, name, value] = /^([^=]+)=([^;]+)/.exec(answer.headers.getSetCookie()[0]);

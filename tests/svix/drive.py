@@ -315,7 +315,7 @@ def endpoints(svix, receiver):
     same((patched.channels, patched.event_types, patched.disabled), (None, None, True))
     same(patched.metadata, {"team": "red"}, "what the patch does not name")
     put = api.upsert(app, "b", EndpointUpsertIn(url=receiver.url("/put"), uid="b"))
-    same((put.id, put.url), (ids[1], receiver.url("/put")))
+    same((put.id, put.url), (ids[3], receiver.url("/put")), "the newest is listed first")
     fresh = api.upsert(app, "f", EndpointUpsertIn(url=receiver.url("/f"), uid="f"))
     assert fresh.id not in ids
     same(api.delete(app, "f"), None)

@@ -136,7 +136,7 @@ async function start() {
   const token = new URLSearchParams(location.hash.slice(1)).get('token');
   if (token) {
     history.replaceState(history.state, '', location.pathname + location.search);
-    return api('POST', '/session', { token, surface });
+    return api('POST', '/session', { token });
   }
   const session = await api('GET', '/session');
   return session.signedIn === false ? null : session;
@@ -159,7 +159,7 @@ function Credential({ onSignedIn }) {
   const form = useForm({ token: '' });
   const signIn = async ({ token }) => {
     try {
-      onSignedIn(await api('POST', '/session', { token: token.trim(), surface }));
+      onSignedIn(await api('POST', '/session', { token: token.trim() }));
     } catch (error) {
       if (error.status === 401) error.fields = { 'body.token': `This ${portal ? 'API key' : 'token'} is not valid: mistyped, expired or revoked.` };
       throw error;
