@@ -224,7 +224,8 @@ fn a_second_sigterm_ends_the_drain_at_once_and_loses_nothing() {
     // Two signals in a row may become one; its log says that it saw the first.
     until(Duration::from_secs(20), || {
         let log = server.process.log();
-        log.contains("a second signal ends the process").then_some(())
+        log.contains("a second signal ends the process")
+            .then_some(())
     })
     .expect("it is stopping");
     assert!(server.process.is_running(), "it drains for what hangs");
