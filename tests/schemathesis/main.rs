@@ -42,6 +42,14 @@ fn every_answer_is_as_the_document_says() {
     let directory = scratch();
     let server = Launch::new(directory.path().join("data")).start();
     let account = register(&server.api, &receiver);
+    let id_at = |path: &str| {
+        server.api.get(path)["id"]
+            .as_str()
+            .expect("an id")
+            .to_owned()
+    };
+    let application = id_at("/api/v1/app/acme");
+    let endpoint = id_at("/api/v1/app/acme/endpoint/hook");
     let owner = std::fs::read_to_string(&server.token_path).expect("the owner's token");
 
     let document = server.api.get("/openapi.json");
@@ -72,8 +80,11 @@ fn every_answer_is_as_the_document_says() {
         // Reports and caches go where everything else of this run goes.
         .current_dir(directory.path());
     run(&mut command, "answers are not as the document says");
-    // The credentials survived, and with them the meaning of all this.
-    server.api.get("/api/v1/app/acme/endpoint/hook");
+    // The credentials survived, and with them the meaning of all this. By ids: a valid change of
+    // the uids is among the requests.
+    server
+        .api
+        .get(&format!("/api/v1/app/{application}/endpoint/{endpoint}"));
 }
 
 /// Where `tests/schemathesis/prepare` installs.
