@@ -589,10 +589,11 @@ fn webhook_user<'a>(catalog: &'a Catalog, caller: &Caller, id: &str) -> Result<&
     }
 }
 
-fn grant_path(request: &HttpRequest) -> (String, String) {
+/// The token that a path names, and what stands in it as `granted`.
+fn grant_path(request: &HttpRequest, granted: &str) -> (String, String) {
     (
         path_part(request, "token_id").to_owned(),
-        path_part(request, "endpoint_id").to_owned(),
+        path_part(request, granted).to_owned(),
     )
 }
 
@@ -603,7 +604,7 @@ pub async fn grant(
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     caller.may(Action::ChangeGrants)?;
-    let (token, id) = grant_path(&request);
+    let (token, id) = grant_path(&request, "endpoint_id");
     context
         .store
         .change(move |catalog| {
@@ -627,7 +628,7 @@ pub async fn revoke_grant(
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     caller.may(Action::ChangeGrants)?;
-    let (token, id) = grant_path(&request);
+    let (token, id) = grant_path(&request, "endpoint_id");
     context
         .store
         .change(move |catalog| {
@@ -646,13 +647,6 @@ pub async fn revoke_grant(
     Ok(no_content())
 }
 
-fn application_grant_path(request: &HttpRequest) -> (String, String) {
-    (
-        path_part(request, "token_id").to_owned(),
-        path_part(request, "app_id").to_owned(),
-    )
-}
-
 /// Lets a webhook user make endpoints in an application. Granting again changes nothing.
 pub async fn grant_application(
     request: HttpRequest,
@@ -660,7 +654,7 @@ pub async fn grant_application(
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     caller.may(Action::ChangeGrants)?;
-    let (token, id) = application_grant_path(&request);
+    let (token, id) = grant_path(&request, "app_id");
     context
         .store
         .change(move |catalog| {
@@ -691,7 +685,7 @@ pub async fn revoke_application(
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     caller.may(Action::ChangeGrants)?;
-    let (token, id) = application_grant_path(&request);
+    let (token, id) = grant_path(&request, "app_id");
     context
         .store
         .change(move |catalog| {

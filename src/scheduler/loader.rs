@@ -81,9 +81,10 @@ fn run(
                     read.unwrap_or(Err(Error::Defect))
                 };
                 while let Err(error) = read() {
-                    log::error!("the lanes could not be read, and are read again: {error}");
-                    // Nobody waits for them any more.
-                    if answer.is_closed() || store.failure().is_some() {
+                    log::error!("the lanes could not be read: {error}");
+                    // A defect comes again with every try, or nobody waits for them any more.
+                    let is_defect = matches!(error, Error::Defect);
+                    if is_defect || answer.is_closed() || store.failure().is_some() {
                         break;
                     }
                     std::thread::sleep(LANES_AGAIN);
