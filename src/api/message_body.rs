@@ -381,7 +381,8 @@ pub struct MessageOut<'a> {
     event_id: Option<&'a str>,
     channels: Option<&'a [String]>,
     tags: Option<&'a [String]>,
-    /// An empty object where it was not asked for, or is no JSON object and stands in `rawPayload`.
+    /// An empty object where it was not asked for, or is not a JSON object: then it is in `rawPayload`.
+    /// `{"expired":true}` where it was deleted.
     #[schemars(with = "BTreeMap<String, Value>")]
     payload: &'a RawValue,
     /// When it was accepted.
@@ -396,10 +397,13 @@ pub struct MessageOut<'a> {
     expires_at: Option<Timestamp>,
     /// It was sent to try an endpoint out.
     test: bool,
-    /// The payload, where it was published as a raw text that is no JSON object.
+    /// The payload byte for byte, where it was published as a raw text that `payload` does not show
+    /// exactly: one that is not a JSON object, or has space around it.
     raw_payload: Option<&'a str>,
     /// The `content-type` that was published with it.
     content_type: Option<&'a str>,
+    /// The payload was deleted.
+    payload_deleted: bool,
 }
 
 impl<'a> MessageOut<'a> {
@@ -419,6 +423,7 @@ impl<'a> MessageOut<'a> {
             test: message.origin.is_test(),
             raw_payload: None,
             content_type: message.content_type.as_deref(),
+            payload_deleted: message.expunged,
         }
     }
 
@@ -434,14 +439,17 @@ impl<'a> MessageOut<'a> {
 }
 
 impl<'a> MessageOut<'a> {
-    /// A raw payload that is an object is shown as every object is.
+    /// A raw payload that is an object is shown as every object is; whatever that does not show
+    /// exactly is shown as the text that it is.
     fn with_raw(message: &'a Message) -> Self {
-        match payload::object(&message.payload).map(serde_json::from_str) {
-            Some(Ok(object)) => MessageOut::new(message, object),
-            _ => MessageOut {
-                raw_payload: std::str::from_utf8(&message.payload).ok(),
-                ..MessageOut::new(message, no_payload())
-            },
+        let object =
+            payload::object(&message.payload).and_then(|text| serde_json::from_str(text).ok());
+        let object: Option<&'a RawValue> = object;
+        let is_exact = object.is_some_and(|object| object.get().len() == message.payload.len());
+        let raw_payload = (!is_exact).then(|| std::str::from_utf8(&message.payload).ok());
+        MessageOut {
+            raw_payload: raw_payload.flatten(),
+            ..MessageOut::new(message, object.unwrap_or_else(|| no_payload()))
         }
     }
 }
@@ -599,7 +607,7 @@ mod tests {
         assert_eq!(
             shown,
             format!(
-                r#"{{"id":"{}","eventType":"a.b","eventId":null,"channels":null,"tags":null,"payload":{payload},"timestamp":"2023-11-14T22:13:20.250Z","deliverAt":null,"expiresAt":null,"test":false,"rawPayload":null,"contentType":null}}"#,
+                r#"{{"id":"{}","eventType":"a.b","eventId":null,"channels":null,"tags":null,"payload":{payload},"timestamp":"2023-11-14T22:13:20.250Z","deliverAt":null,"expiresAt":null,"test":false,"rawPayload":null,"contentType":null,"payloadDeleted":false}}"#,
                 message.id
             )
         );

@@ -422,6 +422,69 @@ await run({
     await until("the second", async () => (await rows.count()) === 2);
   },
 
+  "raw payloads are shown and copied as they were sent": async (step) => {
+    const { app, page, endpoint } = await arriveAt(step, "/raw");
+    const publish = (rawPayload, type) =>
+      owner.post(`${app.path}/msg`, {
+        eventType: "invoice.paid",
+        payload: {},
+        transformationsParams: { rawPayload, headers: type && { "content-type": type } },
+      });
+    const attemptOf = async (message) => {
+      const { data } = await owner.get(`${app.path}/attempt/msg/${message.id}`);
+      return data[0];
+    };
+    const xml = `<paid id="17">it's \u20ac 1.10 & <b>100%</b></paid>\n`;
+    for (const [text, type = "application/json"] of [
+      [xml, "text/xml; charset=utf-8"],
+      [`a\\b%d\0"c'`, "application/octet-stream"],
+      [`["a",  1.10]\n`],
+      [` {"a":  1.10} `],
+      ["", "text/plain"],
+    ]) {
+      const message = await publish(text, type);
+      await app.delivered(message, 0, endpoint);
+      const sent = received.at(-1);
+      assert.equal(sent.body, text);
+      assert.equal(sent.headers["content-type"], type);
+
+      await open(page, `/portal/message/${message.id}`);
+      const facts = await region(page, "Facts").innerText();
+      assert.equal(facts.includes("Content type") && facts.includes(type), true, facts);
+      const attempt = await attemptOf(message);
+      for (const path of [`/message/${message.id}`, `/attempt/${message.id}/${attempt.id}`]) {
+        await open(page, `/portal${path}`);
+        if (text === "") {
+          await page.getByText("Empty: requests have no body.").waitFor();
+          continue;
+        }
+        const asSent = button(page, "As sent");
+        if (await asSent.count()) await asSent.first().click();
+        assert.equal(await region(page, "Payload").textContent(), text);
+        assert.equal(await page.getByText("made another body").count(), 0);
+      }
+      const curl = await copied(page, button(page, "Copy as curl"));
+      const before = received.length;
+      await promisify(execFile)("bash", ["-c", curl]);
+      const again = received[before];
+      assert.equal(again.body, text, curl);
+      assert.equal(again.headers["content-type"], type);
+      assert.equal(again.headers["webhook-signature"], sent.headers["webhook-signature"]);
+    }
+
+    // A payload that was deleted is not taken for the placeholder that clients are shown.
+    const message = await publish(xml, "text/xml");
+    await app.delivered(message, 0, endpoint);
+    await owner.delete(`${app.path}/msg/${message.id}/content`);
+    const attempt = await attemptOf(message);
+    for (const path of [`/message/${message.id}`, `/attempt/${message.id}/${attempt.id}`]) {
+      await open(page, `/portal${path}`);
+      await page.getByText("The payload was deleted.").waitFor();
+      assert.equal(await page.getByText("expired").count(), 0);
+      assert.equal(await button(page, "Copy as curl").count(), 0);
+    }
+  },
+
   "one attempt: request and response, secrets masked, next retry, as curl": async (step) => {
     answers["/one"] = (_, response) => {
       response.writeHead(500, { "content-type": "application/json", "x-trace": "t-17" });

@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 const MESSAGES: &str = "/api/v1/app/app/msg";
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "channels",
     "contentType",
     "deliverAt",
@@ -19,6 +19,7 @@ const KEYS: [&str; 12] = [
     "expiresAt",
     "id",
     "payload",
+    "payloadDeleted",
     "rawPayload",
     "tags",
     "test",

@@ -103,12 +103,27 @@ async fn a_text_is_signed_sent_shown_replayed_and_deleted() {
     assert_eq!(after["payload"], json!({"expired": true}));
     assert_eq!(after["rawPayload"], Value::Null);
     assert_eq!(
+        (&message["payloadDeleted"], &after["payloadDeleted"]),
+        (&json!(false), &json!(true))
+    );
+    assert_eq!(
         server.post(&path, json!({})).await.status,
         409,
         "nothing is left to send"
     );
     let counts = server.stop_and_verify().await;
     assert!(!counts.is_empty());
+}
+
+#[actix_web::test]
+async fn space_around_an_object_is_shown_in_the_text_beside_it() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let text = " {\"n\": 1}\n";
+    let message = server.post(MESSAGES, raw(text, None)).await.expect(202);
+    let message = shown(&server, message["id"].as_str().unwrap()).await;
+    assert_eq!(message["payload"], json!({"n": 1}));
+    assert_eq!(message["rawPayload"], text);
 }
 
 #[actix_web::test]

@@ -74,6 +74,7 @@ async fn an_example_goes_to_the_one_endpoint_byte_for_byte_and_is_marked() {
             "expiresAt",
             "id",
             "payload",
+            "payloadDeleted",
             "rawPayload",
             "tags",
             "test",

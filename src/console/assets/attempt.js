@@ -2,18 +2,28 @@
 
 import { api, appPath, list, pagePath, path } from './api.js';
 import { Attempts, DeliveryState, Facts, Next, endpointName, firstCrumb, loadMessage, resend, sayAttempt, sayFailure, sayMs } from './history.js';
-import { Button, Code, Copy, LinkTo, Loaded, Page, Status, Time, html, useLoad, useMay, useState } from './ui.js';
+import { Button, Code, Copy, LinkTo, Loaded, Page, Status, Time, html, prettyJson, useLoad, useMay, useState } from './ui.js';
 
 const ofConnection = ['content-length', 'host', 'date', 'connection', 'transfer-encoding'];
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
+/** Whether the request's body was the payload; a profile can make another one of it. */
+const isPayload = ({ request }, payload) => !request.headers['content-length'] || +request.headers['content-length'] === new Blob([payload]).size;
+
 /** The request as a curl command. A value that is not shown is a variable of the shell's. */
 export function asCurl({ request, url }, payload) {
   const header = ([name, value]) => (value === '***' ? `${quoted(`${name}: `)}"$${name.toUpperCase().replace(/\W/g, '_')}"` : quoted(value ? `${name}: ${value}` : `${name};`));
-  return [
-    `curl --include --globoff --request ${request.method} ${quoted(url)}`,
+  const hasBody = request.method !== 'GET';
+  // No word of a shell's holds a NUL: printf writes it.
+  const isPiped = hasBody && payload.includes('\0');
+  const printed = () => quoted(payload.replaceAll('\\', '\\\\').replaceAll('%', '%%').replaceAll('\0', '\\000'));
+  const names = Object.keys(request.headers).map((name) => name.toLowerCase());
+  return (hasBody && !isPayload({ request }, payload) ? '# The profile made another body of this payload, which the signature is of.\n' : '') + [
+    `${isPiped ? `printf ${printed()} | ` : ''}curl --include --globoff --request ${request.method} ${quoted(url)}`,
     ...Object.entries(request.headers).filter(([name]) => !ofConnection.includes(name.toLowerCase())).map((pair) => `--header ${header(pair)}`),
-    ...(request.method === 'GET' ? [] : [`--data-raw ${quoted(payload)}`]),
+    // Where there is none, curl adds its own.
+    ...(hasBody && !names.includes('content-type') ? [`--header 'content-type:'`] : []),
+    ...(hasBody ? [isPiped ? '--data-binary @-' : `--data-raw ${quoted(payload)}`] : []),
   ].join(' \\\n  ');
 }
 
@@ -35,7 +45,7 @@ export default function OneAttempt({ app, params: { msg, attempt: id } }) {
   return html`<${Page} title=${message ? `Attempt: ${message.eventType}` : 'Attempt'} app=${app} badge=${attempt && html`<${Status} of=${attempt.statusText} />`}
     crumbs=${[...firstCrumb(app), ...(delivery ? [[endpointName(delivery), to(path`/endpoint/${delivery.id}`)]] : [])]}
     actions=${attempt && html`
-      ${Object.keys(attempt.request.headers).length > 0 && html`<${Copy} kind="" label="Copy as curl" text=${asCurl(attempt, payload)} />`}
+      ${Object.keys(attempt.request.headers).length > 0 && (payload !== null || attempt.request.method === 'GET') && html`<${Copy} kind="" label="Copy as curl" text=${asCurl(attempt, payload)} />`}
       ${delivery && may('sendAgain') && html`<${Button} kind="primary" onClick=${() => resend(app, msg, delivery, load.reload)}>Send again<//>`}`}>
     <${Loaded} of=${load}>${({ all }) => html`<${Told} attempt=${attempt} delivery=${delivery} />
       <section class="card" aria-label="Facts"><${Facts} of=${[
@@ -73,13 +83,17 @@ const Headers = ({ of, label }) => Object.keys(of).length > 0 && html`<h3>${labe
 /** A body: JSON with line breaks or as it is. */
 export function Body({ text, label, level = 'h3' }) {
   const [raw, setRaw] = useState(false);
-  const isJson = /^\s*[{[]/.test(text);
+  const isJson = /^\s*[{[]/.test(text) && prettyJson(text) !== text;
   return html`<div class="spread"><${level}>${label}<//>${isJson && html`<${Button} class="small" aria-pressed=${raw ? 'true' : 'false'} onClick=${() => setRaw(!raw)}>As sent<//>`}</div>
     <${Code} label=${label} text=${text} json=${isJson && !raw} />`;
 }
 
+/** A message's payload, which can be any text, or deleted. */
+export const Payload = ({ text, level = 'h3' }) => (text ? html`<${Body} text=${text} label="Payload" level=${level} />`
+  : html`<${level}>Payload<//><p class="muted">${text === null ? 'The payload was deleted.' : 'Empty: requests have no body.'}</p>`);
+
 const Sent = ({ attempt: { request, url }, payload, message }) => {
-  const isMade = request.method !== 'GET' && request.headers['content-length'] && +request.headers['content-length'] !== new Blob([payload]).size;
+  const isMade = request.method !== 'GET' && payload !== null && !isPayload({ request }, payload);
   const masked = Object.keys(request.headers).filter((name) => request.headers[name] === '***');
   return html`<section class="card stack" aria-labelledby="sent"><h2 id="sent">Request</h2>
   <p class="mono break"><strong>${request.method}</strong> ${url}</p>
@@ -87,7 +101,7 @@ const Sent = ({ attempt: { request, url }, payload, message }) => {
   ${masked.length > 0 && html`<p class="hint">Not shown, because secret: ${masked.join(', ')}.</p>`}
   ${request.method === 'GET' && html`<p class="hint">A GET has no body. The message’s payload is:</p>`}
   ${isMade && html`<p class="hint">The endpoint’s profile made another body of it.</p>`}
-  <${Body} text=${payload} label="Payload" />
+  <${Payload} text=${payload} />
   ${message.channels && html`<p class="hint">Channels: ${message.channels.join(', ')}</p>`}
 </section>`;
 };

@@ -38,10 +38,12 @@ export const DeliveryState = ({ of: { statusText, held } }) => html`<${Status} o
 /** When a delivery is next attempted, where it is. */
 export const Next = ({ of: { nextAttempt: at, held } }) => (!at || held ? null : Date.parse(at) > Date.now() ? html`<${Time} at=${at} />` : 'now');
 
-/** A message and its payload as it was published, byte for byte: [message, payload]. */
+/** A message and its payload as it was published, byte for byte; null where it was deleted: [message, payload]. */
 export async function loadMessage(app, id, signal) {
   const text = await api('GET', appPath(app, path`/msg/${id}`), null, { signal, text: true });
-  return [JSON.parse(text), text.slice(text.indexOf(',"payload":') + 11, text.lastIndexOf(',"timestamp":"'))];
+  const message = JSON.parse(text);
+  if (message.payloadDeleted) return [message, null];
+  return [message, message.rawPayload ?? text.slice(text.indexOf(',"payload":') + 11, text.lastIndexOf(',"timestamp":"'))];
 }
 
 /* Small controls */

@@ -1,7 +1,7 @@
 // The messages of an application, and one of them with its deliveries.
 
 import { api, appPath, list, pagePath, path } from './api.js';
-import { Body } from './attempt.js';
+import { Payload } from './attempt.js';
 import { Attempts, DeliveryState, Facts, FormFinder, MessageFilters, Next, asked, findChannels, findEvents, loadMessage, noFilters, nothing, orNothing, resend } from './history.js';
 import { FormDialog, words } from './operator.js';
 import { navigate, useQuery } from './router.js';
@@ -96,10 +96,11 @@ function OneMessage({ app, id }) {
           ['Id', html`<span class="mono">${message.id}</span>`],
           message.eventId && ['Event id', message.eventId],
           ...[['Published', 'timestamp'], ['Deliver at', 'deliverAt'], ['Expires', 'expiresAt']].map(([label, name]) => message[name] && [label, html`<${Time} at=${message[name]} exact />`]),
+          message.contentType && ['Content type', html`<span class="mono break">${message.contentType}</span>`],
           message.channels && ['Channels', labels(message.channels)],
           message.tags && ['Tags', labels(message.tags)],
         ]} /></section>
-        <div class="card stack"><${Body} text=${payload} label="Payload" level="h2" /></div>
+        <div class="card stack"><${Payload} text=${payload} level="h2" /></div>
       </div>
       <div class="section-head"><h2>Deliveries</h2></div>
       ${deliveries.length ? html`<${Table} caption="Deliveries" columns=${columns} rows=${deliveries} />`
