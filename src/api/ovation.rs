@@ -17,7 +17,7 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, dev::Payl
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json as value};
 
 use super::Context;
 use super::access::{Action, Caller, Credential, FeatureFlags};
@@ -26,7 +26,8 @@ use super::endpoint_rules::{blank, check_url};
 use super::error::Failure;
 use super::extract::{Body, answered, json, once, path_part, respond};
 use super::fields::{misspelled, not_known};
-use super::operation::Operation;
+use super::operation::{Operation, Parameter};
+use super::page::{Query, shown as shown_in_list};
 use super::target::{Target, header_problems};
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -614,9 +615,13 @@ struct One<'a> {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "OvationAll")]
-struct All<'a> {
+struct All<T> {
     /// By their numbers.
-    webhook_endpoints: Vec<WebhookOut<'a>>,
+    webhook_endpoints: Vec<T>,
+    /// What reads on, as the parameter `iterator`, where an answer of `limits.page_bytes` has no room
+    /// for all; absent where nothing is left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iterator: Option<String>,
 }
 
 fn shown(status: StatusCode, endpoint: &Endpoint, template: &str) -> Answered {
@@ -682,7 +687,12 @@ pub fn operations() -> Vec<Operation> {
             "A project template is an application, by its uid or id; a webhook is an endpoint, by \
              its number.",
         )
-        .answers::<All>(200, "The webhooks"),
+        .parameters([Parameter::query(
+            "iterator",
+            "`iterator` of the answer before, to read on.",
+            value!({ "type": "string" }),
+        )])
+        .answers::<All<WebhookOut>>(200, "The webhooks"),
         Operation::post(
             "/api/v3/project_templates/{template_id}/webhook_endpoints",
             "ovation.webhook-endpoint.create",
@@ -728,11 +738,21 @@ pub async fn list(
     let template_id = path_part(&request, "template_id");
     let catalog = context.store.catalog();
     let entry = template(&caller, &catalog, template_id, Action::ReadEndpoints)?;
-    let mut webhook_endpoints: Vec<_> = webhooks(&caller, &catalog, entry)
-        .map(|endpoint| WebhookOut::new(endpoint, template_id))
-        .collect();
-    webhook_endpoints.sort_by_key(|webhook| webhook.id);
-    Ok(json(StatusCode::OK, &All { webhook_endpoints }))
+    let mut query = Query::of(&request);
+    let page = query.rest(&context.config.limits);
+    query.problems.done()?;
+    let mut endpoints: Vec<_> = webhooks(&caller, &catalog, entry).collect();
+    endpoints.sort_by_key(|endpoint| endpoint.number);
+    let listed = page.answer(
+        page.of(endpoints.into_iter(), |endpoint| endpoint.number),
+        |endpoint| endpoint.number,
+        |endpoint| shown_in_list(&WebhookOut::new(endpoint, template_id)),
+    );
+    let all = All {
+        webhook_endpoints: listed.data,
+        iterator: listed.iterator.filter(|_| !listed.done),
+    };
+    Ok(json(StatusCode::OK, &all))
 }
 
 pub async fn get(

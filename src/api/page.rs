@@ -291,15 +291,8 @@ impl<'a> Query<'a> {
         };
         let orders = [("ascending", false), ("descending", true)];
         let descending = self.choice("order", &orders).unwrap_or(descending);
-        let (behind, backwards) = match self.get("iterator").map(parse_iterator::<Id>) {
-            None => (None, false),
-            Some(Ok((id, backwards))) => (Some(id), backwards),
-            Some(Err(())) => {
-                let message = "is not an iterator of this list";
-                self.problems.add(&["query", "iterator"], message);
-                (None, false)
-            }
-        };
+        let (behind, backwards) = self.iterator(parse_iterator::<Id>).unzip();
+        let backwards = backwards.unwrap_or(false);
         Page {
             limit,
             bytes,
@@ -307,6 +300,27 @@ impl<'a> Query<'a> {
             behind,
             backwards,
         }
+    }
+
+    /// A page of a list whose contract knows none: all that is left of the list behind `iterator`, as
+    /// far as a page may have it in bytes.
+    pub fn rest<Id: FromStr>(&mut self, limits: &Limits) -> Page<Id> {
+        Page {
+            limit: usize::MAX - 1,
+            bytes: limits.page_bytes,
+            descending: false,
+            behind: self.iterator(|text| text.parse().map_err(|_| ())),
+            backwards: false,
+        }
+    }
+
+    fn iterator<T>(&mut self, read: impl FnOnce(&str) -> Result<T, ()>) -> Option<T> {
+        let given = self.get("iterator").map(read)?;
+        if given.is_err() {
+            let message = "is not an iterator of this list";
+            self.problems.add(&["query", "iterator"], message);
+        }
+        given.ok()
     }
 }
 

@@ -94,6 +94,39 @@ async fn by(server: &Server, token: &str, method: Method, path: &str, body: &Val
 }
 
 #[actix_web::test]
+async fn a_list_ends_where_a_page_has_its_bytes_and_goes_on_from_there() {
+    let server = started_with(|config| config.limits.page_bytes = 10_000).await;
+    let list = async |query: &str| server.get(&format!("{WEBHOOKS}{query}")).await;
+    let mut made = Vec::new();
+    // One of them is longer than a page.
+    for length in [3_000, 3_000, 3_000, 8_000, 3_000, 10] {
+        let header = |length: usize| "h".repeat(length);
+        let headers = json!({ "X-A": header(length), "X-B": header(length.min(7_000)) });
+        let body = with(json!({ "requestHeaders": headers }));
+        made.push(created(&server, body).await);
+    }
+    let (mut read, mut sizes, mut query) = (Vec::new(), Vec::new(), String::new());
+    loop {
+        let answer = list(&query).await;
+        let bytes = answer.text.len();
+        let page = answer.expect(200);
+        let webhooks = page["webhook_endpoints"].as_array().expect("a list");
+        assert!(bytes < 10_500 || webhooks.len() == 1);
+        sizes.push(webhooks.len());
+        read.extend(webhooks.clone());
+        let Some(iterator) = page["iterator"].as_str() else {
+            assert_eq!(keys(&page), ["webhook_endpoints"]);
+            break;
+        };
+        query = format!("?iterator={iterator}");
+    }
+    assert_eq!(read, made);
+    assert_eq!(sizes, [1, 1, 1, 1, 2]);
+    let error = "query.iterator: is not an iterator of this list";
+    assert_errors(&list("?iterator=x").await, 422, &[error]);
+}
+
+#[actix_web::test]
 async fn a_webhook_is_created_read_updated_and_deleted_as_documented() {
     let server = started().await;
     let body = json!({ "webhookEndpoint": {
