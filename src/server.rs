@@ -114,6 +114,7 @@ async fn serve_until_signalled(config: Config, origin: Origin) -> Result<(), Box
         log::warn!("{problem}");
     }
     log::info!("listening on http://{}", server.address);
+    watched::planned_acceptor_panic();
     notify(&[NotifyState::Ready]);
 
     let mut listening = server.listening.take();
@@ -316,13 +317,16 @@ impl Server {
             loop {
                 ticks.tick().await;
                 self.pulse();
+                if watched::acceptor_panicked() {
+                    break;
+                }
                 notify(&[NotifyState::Watchdog]);
             }
         };
         tokio::select! {
             fault = self.store.failed() => fault.to_string(),
             () = listening => "the API's listener ended by itself".to_owned(),
-            () = pulse => unreachable!("the pulse does not end"),
+            () = pulse => "a thread that accepts connections panicked".to_owned(),
         }
     }
 

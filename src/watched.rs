@@ -4,14 +4,28 @@
 //! told to whoever can end the process, since nothing would do its work any more. Work that holds
 //! no state of others (a request, an attempt, a read, a decision about a change) runs under
 //! [`contained`] or [`contained_future`] instead: the panic is the end of that work alone, so that
-//! a message that provokes one cannot end the process again and again. A leaf.
+//! a message that provokes one cannot end the process again and again. The threads of actix that
+//! accept connections are started by actix, which looks at them only at a stop; [`acceptor_panicked`]
+//! says when one of them is gone. A leaf.
 
 use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::thread::JoinHandle;
+
+/// The name of actix's threads that accept connections.
+const ACCEPTOR: &str = "actix-server acceptor";
+
+static ACCEPTOR_PANICKED: AtomicBool = AtomicBool::new(false);
+
+/// Whether a thread that accepts connections has panicked: the process would go on, healthy in its
+/// own eyes, and take no connection any more.
+pub fn acceptor_panicked() -> bool {
+    ACCEPTOR_PANICKED.load(Ordering::Relaxed)
+}
 
 /// The work ended in a panic. The log says where: the message may quote what customers sent.
 #[derive(Debug)]
@@ -58,11 +72,15 @@ fn forget(panic: Box<dyn Any + Send>) -> Panicked {
     Panicked
 }
 
-/// Logs panics as one line each, with thread and place.
+/// Logs panics as one line each, with thread and place, and notes one of an acceptor.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("without a name");
+        // Nothing contains a panic there.
+        if thread == ACCEPTOR {
+            ACCEPTOR_PANICKED.store(true, Ordering::Relaxed);
+        }
         let payload = panic.payload();
         let text = payload.downcast_ref::<&str>().copied();
         let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
@@ -86,6 +104,16 @@ pub fn planned_panic(place: &str, about: &str) {
         panic!("planned at {place}");
     }
 }
+
+/// Starts a thread that is named as actix's acceptors are and panics, where a test has planned it.
+#[cfg(debug_assertions)]
+pub fn planned_acceptor_panic() {
+    drop(spawn(ACCEPTOR, drop, || planned_panic("acceptor", "any")));
+}
+
+#[cfg(not(debug_assertions))]
+#[inline]
+pub fn planned_acceptor_panic() {}
 
 #[cfg(not(debug_assertions))]
 #[inline]

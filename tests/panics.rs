@@ -80,6 +80,24 @@ fn a_panic_of_a_delivery_thread_ends_the_process() {
     ends_by_itself(server, "delivery-0");
 }
 
+/// actix starts that thread; the test panics in one of the same name.
+#[test]
+fn a_panic_of_the_thread_that_accepts_connections_ends_the_process() {
+    let directory = scratch();
+    let server = start(&directory, "");
+    // By then it is there.
+    server.api.get("/api/v1/health");
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.process.id())).unwrap();
+    let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
+    // Linux keeps 15 bytes of a name.
+    let is_acceptor = |name: &String| name.trim_end() == &"actix-server acceptor"[..15];
+    assert!(names.flatten().any(|name| is_acceptor(&name)));
+    drop(server);
+
+    let server = start(&directory, "acceptor:any");
+    ends_by_itself(server, "actix-server acceptor");
+}
+
 #[test]
 fn a_panic_of_an_attempt_fails_that_attempt_alone() {
     let directory = scratch();
