@@ -883,7 +883,7 @@ impl Auth {
             .map_err(|error| wrong(&format_args!("cannot read {}: {error}", path.display())))?;
         let secret = JwtSecret::from(text.trim_end_matches(['\r', '\n']).to_owned());
         if !secret.is_long_enough() {
-            let rule = format_args!("the secret must have at least {SECRET_BYTES_MIN} bytes");
+            let rule = format!("the secret must have at least {SECRET_BYTES_MIN} bytes");
             return Err(wrong(&rule).into());
         }
         self.jwt_secret = Some(secret);
