@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use process::ledger::{End, Ledger};
 use process::receiver::{Receiver, Reply};
-use process::{Api, Launch, Server, say, scratch, seed, until};
+use process::{Api, Launch, Server, at_random_moment, say, scratch, seed, until};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ fn every_accepted_message_arrives_across_twenty_kills() {
         if kill > 0 && random.random_ratio(1, 4) {
             // While it starts, recovering from the kill before.
             let mut process = launch.spawn();
-            std::thread::sleep(Duration::from_millis(random.random_range(0..200)));
+            at_random_moment(Duration::from_millis(random.random_range(0..200)));
             process.kill();
         } else {
             let mut server = launch.start();
@@ -62,8 +62,7 @@ fn kill_under_load(server: &mut Server, ledger: &Ledger, path: &str, load_time: 
     let end = End::by_kill();
     std::thread::scope(|scope| {
         scope.spawn(|| ledger.publish(&api, path, 8, &end));
-        // Not to wait for anything: the moment of the kill is the random input of this test.
-        std::thread::sleep(load_time);
+        at_random_moment(load_time);
         end.comes();
         server.process.kill();
     });
@@ -94,8 +93,7 @@ fn a_batch_is_whole_or_not_there_across_kills() {
         let api = server.api.clone();
         std::thread::scope(|scope| {
             scope.spawn(|| publish_batches(&api, MESSAGES, &mut answered));
-            // Not to wait for anything: the moment of the kill is the random input of this test.
-            std::thread::sleep(load_time);
+            at_random_moment(load_time);
             server.process.kill();
         });
     }

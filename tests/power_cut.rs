@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use process::ledger::{End, Ledger};
 use process::receiver::Receiver;
-use process::{Launch, Server, can_run, say, scratch, seed, until};
+use process::{Launch, Server, at_random_moment, can_run, say, scratch, seed, until};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -108,13 +108,15 @@ fn cut_under_load(
     let api = server.api.clone();
     let end = End::by_power_cut();
     std::thread::scope(|scope| {
-        scope.spawn(|| ledger.publish(&api, path, 8, &end));
-        // Not to wait for anything: the moment of the cut is the random input of this test.
-        std::thread::sleep(load_time);
+        let publishing = scope.spawn(|| ledger.publish(&api, path, 8, &end));
+        at_random_moment(load_time);
         end.comes();
         disk.cut_power();
-        // It may write and answer yet.
-        std::thread::sleep(Duration::from_millis(20));
+        // It may write and answer yet: each publisher hears from it once more, or that it ended.
+        until(Duration::from_secs(30), || {
+            publishing.is_finished().then_some(())
+        })
+        .expect("a server without a disk answers or ends");
         server.process.kill();
     });
 }

@@ -117,16 +117,12 @@ fn a_stop_under_slow_receivers_goes_on_accepting() {
     wait_for_log(&server, "stopping;");
     let stopping = Instant::now();
     let mut accepted = 0;
-    while server.process.is_running() && stopping.elapsed() < SOON {
-        match publish(&server.api) {
-            Some(202) => accepted += 1,
-            // The listener is gone for the last moments.
-            _ => std::thread::sleep(Duration::from_millis(5)),
-        }
-        if accepted == 20 {
-            break;
-        }
-    }
+    // The listener is gone for the last moments.
+    until(SOON, || {
+        accepted += u32::from(publish(&server.api) == Some(202));
+        (accepted == 20 || !server.process.is_running()).then_some(())
+    })
+    .expect("it accepts or ends");
     assert_eq!(
         accepted, 20,
         "it took nothing while an attempt was under way"

@@ -288,6 +288,13 @@ async fn until(what: &str, done: impl Fn() -> bool) {
     assert!(in_time.is_ok(), "waited in vain: {what}");
 }
 
+/// Lets all run that is ready, which is on this thread.
+async fn others_run() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// A request's header values by lower-case name.
 fn header<'a>(request: &'a str, name: &str) -> Vec<&'a str> {
     let (head, _) = request.split_once("\r\n\r\n").unwrap();
@@ -652,13 +659,20 @@ async fn timed_out(receiver: &Receiver, ready: impl Fn(&Seen) -> bool) -> Outcom
     let sender = sender_with(clock.clone(), |_| {});
     let endpoint = endpoint(receiver.url());
     let message = message();
+    let finished = Cell::new(false);
     let passing = async {
         until("the receiver is ready", || ready(&receiver.seen)).await;
         clock.advance_to(NOW + Duration::from_millis(14_999));
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        others_run().await;
+        assert!(!finished.get(), "it ends before its time");
         clock.advance_to(NOW + Duration::from_secs(15));
     };
-    let (outcome, ()) = tokio::join!(sender.made(&endpoint, &message, 1), passing);
+    let attempt = async {
+        let outcome = sender.made(&endpoint, &message, 1).await;
+        finished.set(true);
+        outcome
+    };
+    let (outcome, ()) = tokio::join!(attempt, passing);
     until("the connection is closed", || receiver.seen.open.get() == 0).await;
     outcome
 }
@@ -725,7 +739,7 @@ async fn a_handshake_that_hangs_ends_with_the_connect_timeout() {
     let passing = async {
         until("it is connected", || receiver.seen.open.get() == 1).await;
         clock.advance_to(NOW + Duration::from_millis(999));
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        others_run().await;
         assert_eq!(receiver.seen.open.get(), 1);
         clock.advance_to(NOW + Duration::from_secs(1));
     };

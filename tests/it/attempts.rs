@@ -290,6 +290,7 @@ async fn attempts_of_others_are_not_found() {
         let answer = server.post(&format!("/api/v1/app/{path}"), json!({})).await;
         assert_error(&answer, 404, "not_found");
     }
+    server.settle().await;
     assert_eq!(receiver.count(), 2);
 }
 

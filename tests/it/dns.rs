@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::{Dns, Receiver, Server, wait_until};
 
 async fn server_asking(dns: &Dns) -> Server {
-    let address = dns.address.clone();
+    let address = dns.address.to_string();
     Server::start_with(move |config| {
         config.delivery.dns_servers = vec![address.try_into().expect("an address")];
     })
@@ -15,7 +15,7 @@ async fn server_asking(dns: &Dns) -> Server {
 #[actix_web::test]
 async fn names_whose_servers_are_silent_delay_no_other_customer() {
     const SILENT: usize = 600;
-    let dns = Dns::start().await;
+    let dns = Dns::start();
     let receiver = Receiver::ok().await;
     let mut server = server_asking(&dns).await;
     server.leftovers_are_fine();
@@ -50,7 +50,7 @@ async fn names_whose_servers_are_silent_delay_no_other_customer() {
 /// Whoever registers endpoints learns nothing of the names that only this network knows.
 #[actix_web::test]
 async fn a_private_name_looks_like_one_that_does_not_exist() {
-    let dns = Dns::start().await;
+    let dns = Dns::start();
     let mut server = server_asking(&dns).await;
     server.leftovers_are_fine();
     for name in ["db.private.test", "db.missing.test"] {

@@ -129,6 +129,7 @@ async fn a_resend_of_a_deleted_payload_is_a_conflict() {
     expunge(&server, &message).await;
     let path = format!("/api/v1/app/app/msg/{message}/endpoint/{endpoint}/resend");
     assert_error(&server.post(&path, json!({})).await, 409, "conflict");
+    server.settle().await;
     assert_eq!(receiver.count(), 1);
 }
 

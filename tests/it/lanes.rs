@@ -31,9 +31,9 @@ async fn lanes_with_work_are_listed_with_their_heads_the_worst_first() {
     let sending = server.endpoint(&hung).await;
     server.endpoint(&good).await;
     server.publish("a", json!({})).await;
-    wait_until("one hangs, one failed", || {
-        let both = hung.count() == 1 && failing.count() == 1;
-        both && server.in_flight() == 1 && server.store().is_idle()
+    wait_until("one to hang and the others to be recorded", || {
+        let sent = [&hung, &failing, &good].map(Receiver::count);
+        sent == [1; 3] && server.in_flight() == 1 && server.store().is_idle()
     })
     .await;
     let found = lanes(&server).await;

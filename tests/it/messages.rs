@@ -206,6 +206,7 @@ async fn payloads_up_to_the_limit_are_taken_and_longer_ones_refused() {
     let body = json!({"url": "https://example.com/", "description": description});
     let answer = server.post("/api/v1/app/app/endpoint", body).await;
     assert_error(&answer, 413, "payload_too_large");
+    server.settle().await;
     assert_eq!(receiver.count(), 2);
 }
 

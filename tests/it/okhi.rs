@@ -49,6 +49,7 @@ async fn the_16th_second_is_a_timeout_and_the_15th_an_answer() {
     let message = server.publish(EVENT, json!({})).await;
     receiver.received(1).await;
     server.advance(Duration::from_millis(14_999));
+    server.round_trip().await;
     assert_eq!(receiver.open(), 1, "it may take this long");
     server.advance(Duration::from_millis(1));
     wait_until("the connection to be closed", || receiver.open() == 0).await;

@@ -122,7 +122,8 @@ async fn a_receiver_that_hangs_is_given_up_at_the_timeout() {
     let message = server.publish("invoice.paid", json!({})).await;
     receiver.received(1).await;
     server.advance(Duration::from_millis(14_999));
-    assert_eq!((receiver.open(), server.in_flight()), (1, 1));
+    server.round_trip().await;
+    assert_eq!(receiver.open(), 1, "it may take this long");
     server.advance(Duration::from_millis(1));
     wait_until("the connection to be closed", || receiver.open() == 0).await;
     server.settle().await;

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 pub mod client;
+pub mod dns;
 pub mod ledger;
 pub mod receiver;
 
@@ -108,8 +109,8 @@ impl Launch {
     /// Linux kills the process when the *thread* that called this ends: call it from one that
     /// outlives the process.
     pub fn spawn(&self) -> Process {
-        let binary = env!("CARGO_BIN_EXE_postrider");
-        let mut words = self.wrapper.iter().map(String::as_str).chain([binary]);
+        let binary = other_binary().unwrap_or_else(|| env!("CARGO_BIN_EXE_postrider").to_owned());
+        let mut words = self.wrapper.iter().chain([&binary]);
         let mut command = Command::new(words.next().expect("the binary at least is there"));
         command.args(words);
         if self.dev {
@@ -179,6 +180,11 @@ impl Launch {
             ready_after,
         }
     }
+}
+
+/// The binary of another version, to be compared with this one: `POSTRIDER_BINARY`.
+pub fn other_binary() -> Option<String> {
+    std::env::var("POSTRIDER_BINARY").ok()
 }
 
 /// The kernel ends the child when the thread that started it ends, however it ends.
@@ -402,6 +408,12 @@ pub fn until<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Returns once a test's random time has passed. It waits for nothing: when a process is killed or
+/// the power cut is the input of such a test.
+pub fn at_random_moment(after: Duration) {
+    std::thread::sleep(after);
 }
 
 /// A directory for data on a real disk: the system's temporary directory may be in memory, where

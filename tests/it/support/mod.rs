@@ -2,6 +2,7 @@
 //! something, every wait looks at a state and has a deadline.
 
 mod contract;
+#[path = "../../process/dns.rs"]
 mod dns;
 mod example;
 mod receiver;
@@ -25,8 +26,17 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Looks until `holds` is true; fails the test with `what` when the deadline passes.
 pub async fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    wait_for(what, || holds().then_some(())).await;
+}
+
+/// Looks until there is something; fails the test with `what` when the deadline passes. The only
+/// pause of these tests.
+pub async fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;
-    while !holds() {
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
         assert!(Instant::now() < deadline, "still waiting: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -55,14 +65,14 @@ pub async fn together<T>(futures: impl IntoIterator<Item = impl Future<Output = 
 
 /// Looks at every record of a store that was stopped just now.
 pub async fn verify(settings: &store::Settings, clock: &Clock) -> VerifyReport {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        match store::verify(settings, clock) {
-            // Threads of the stopped server let go of the store within moments.
-            Err(OpenError::Locked { .. }) if Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            report => return report.expect("the store opens"),
-        }
-    }
+    let open = || match store::verify(settings, clock) {
+        Err(OpenError::Locked { .. }) => None,
+        report => Some(report),
+    };
+    let report = wait_for(
+        "the threads of the stopped server to let go of the store",
+        open,
+    )
+    .await;
+    report.expect("the store opens")
 }

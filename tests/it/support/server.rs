@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::TcpListener;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use awc::http::Method;
 use postrider::clock::{Clock, Timestamp};
@@ -95,18 +95,16 @@ impl Server {
     async fn run(config: Config, directory: TempDir, clock: Clock) -> Server {
         let start = || {
             let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-            postrider::server::Server::start(config.clone(), listener, clock.clone())
+            let started = postrider::server::Server::start(config.clone(), listener, clock.clone());
+            match &started {
+                Err(error) if matches!(error.downcast_ref(), Some(OpenError::Locked { .. })) => {
+                    None
+                }
+                _ => Some(started),
+            }
         };
-        // Threads of a server that was stopped just now let go of the store within moments.
-        let mut started = start();
-        let deadline = Instant::now() + DEADLINE;
-        while let Err(error) = &started
-            && matches!(error.downcast_ref(), Some(OpenError::Locked { .. }))
-            && Instant::now() < deadline
-        {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            started = start();
-        }
+        let what = "the threads of a server that was stopped just now to let go of the store";
+        let started = super::wait_for(what, start).await;
         let running = started.expect("the server starts");
         let token = std::fs::read_to_string(config.store.path.join("owner.token"))
             .expect("the first start writes the owner's token");
@@ -426,6 +424,17 @@ impl Server {
         let answer = self.call(Method::POST, &path, &[], Some(body)).await;
         let message = answer.expect(202);
         message["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// A delivery of another application: the worker has seen to all that was due before it.
+    /// Whatever it would have sent or ended, it has.
+    pub async fn round_trip(&self) {
+        let receiver = Receiver::ok().await;
+        let application = format!("round-trip-{}", receiver.port);
+        let body = json!({ "url": receiver.url(), "profile": "standard" });
+        self.endpoint_of(&application, body).await;
+        self.publish_to(&application, "round.trip", json!({})).await;
+        receiver.received(1).await;
     }
 
     /// Registers the receiver, publishes one message, and waits until its first attempt is over.

@@ -1,55 +1,69 @@
 //! A DNS server on loopback that knows every name but those that it is silent about.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
-use tokio::net::UdpSocket;
-use tokio::task::JoinHandle;
-
+/// It answers on a thread of its own until it is dropped.
 pub struct Dns {
-    /// The address to ask, as the setting has it.
-    pub address: String,
+    pub address: SocketAddr,
     asked: Arc<Mutex<BTreeSet<String>>>,
-    answering: JoinHandle<()>,
+    stopped: Arc<AtomicBool>,
+    answering: Option<JoinHandle<()>>,
 }
 
 impl Drop for Dns {
     fn drop(&mut self) {
-        self.answering.abort();
+        self.stopped.store(true, Ordering::SeqCst);
+        // The thread looks at each datagram, an empty one too.
+        let woken = UdpSocket::bind("127.0.0.1:0").and_then(|one| one.send_to(&[], self.address));
+        if let (Ok(_), Some(answering)) = (woken, self.answering.take()) {
+            let _ = answering.join();
+        }
     }
 }
 
 impl Dns {
     /// Names below `silent.test` get no answer, those below `missing.test` do not exist, those below
     /// `private.test` have 10.0.0.1, and all others 127.0.0.1.
-    pub async fn start() -> Dns {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
-        let address = socket.local_addr().expect("it is bound").to_string();
+    pub fn start() -> Dns {
+        Dns::start_at("127.0.0.1:0")
+    }
+
+    pub fn start_at(address: &str) -> Dns {
+        let socket = UdpSocket::bind(address).unwrap_or_else(|error| panic!("{address}: {error}"));
+        let address = socket.local_addr().expect("it is bound");
         let asked = Arc::<Mutex<BTreeSet<String>>>::default();
-        let noted = asked.clone();
-        let answering = tokio::task::spawn_local(async move {
+        let stopped = Arc::new(AtomicBool::new(false));
+        let (noted, stop) = (asked.clone(), stopped.clone());
+        let answering = std::thread::spawn(move || {
             let mut buffer = [0; 1024];
-            while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                if stop.load(Ordering::SeqCst) {
+                    return;
+                }
                 let Some((answer, name)) = answer(&buffer[..length]) else {
                     continue;
                 };
-                noted.lock().unwrap().insert(name);
+                noted.lock().expect("nobody panics").insert(name);
                 if let Some(answer) = answer {
-                    let _ = socket.send_to(&answer, from).await;
+                    let _ = socket.send_to(&answer, from);
                 }
             }
         });
         Dns {
             address,
             asked,
-            answering,
+            stopped,
+            answering: Some(answering),
         }
     }
 
     /// How many names below this one were asked for.
     pub fn asked_below(&self, zone: &str) -> usize {
-        let asked = self.asked.lock().unwrap();
+        let asked = self.asked.lock().expect("nobody panics");
         asked.iter().filter(|name| name.ends_with(zone)).count()
     }
 }
