@@ -13,6 +13,7 @@ mod cors;
 mod deliver_at;
 mod deliveries;
 mod delivering;
+mod differences;
 mod dns;
 mod endpoint_fields;
 mod endpoints;
