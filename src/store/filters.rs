@@ -340,9 +340,28 @@ fn make(
 mod tests {
     use super::*;
     use crate::store::engine::Changes;
+    use crate::store::layout::golden::assert_bytes;
 
     fn key(kind: u8, number: u32) -> Vec<u8> {
         [&[kind][..], &[7; 28], &number.to_be_bytes()].concat()
+    }
+
+    /// A filter of another version that were read wrongly would let a key be used twice.
+    #[test]
+    fn the_file_is_as_it_was_first_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("slice");
+        let slice = Engine::open(&path, 1 << 20).unwrap();
+        let mut changes = Changes::default();
+        changes.put(&key(b'E', 1), vec![1]);
+        slice.commit(changes).unwrap();
+        let filter = Filter::of(&slice, || false).unwrap().expect("it is made");
+        filter.write(&path, 258).unwrap();
+        let file = std::fs::read(path.join(FILE_NAME)).unwrap();
+        let pinned = "
+            50524b4559530001 0201000000000000 0100000000000000 00*40
+            95794895 0040008800400000000000020880 00*12 08 00*15 0804 00*9 80000000800000";
+        assert_bytes("the file 'keys'", pinned, &file);
     }
 
     #[test]

@@ -21,7 +21,6 @@ use crate::domain::token::{PortalSession, Role, Token};
 
 /// `p`, schema 1: before profiles.
 #[derive(Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize))]
 struct Endpoint1 {
     id: EndpointId,
     number: u64,
@@ -44,7 +43,6 @@ struct Endpoint1 {
 
 /// `p`, schema 2: before it was kept how headers were given.
 #[derive(Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize))]
 struct Endpoint2 {
     id: EndpointId,
     number: u64,
@@ -142,7 +140,6 @@ impl Kept for Endpoint {
 
 /// `e`, schema 1: before examples.
 #[derive(Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize))]
 struct EventType1 {
     organisation: OrganisationId,
     name: String,
@@ -157,7 +154,6 @@ struct EventType1 {
 
 /// `e`, schema 2: before groups, and with one feature flag at most.
 #[derive(Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize))]
 struct EventType2 {
     organisation: OrganisationId,
     name: String,
@@ -217,7 +213,6 @@ impl Kept for EventType {
 
 /// `t`, schema 1: before grants.
 #[derive(Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize))]
 struct Token1 {
     id: TokenId,
     organisation: OrganisationId,
@@ -231,7 +226,6 @@ struct Token1 {
 
 /// `t`, schema 2: before portal sessions.
 #[derive(Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize))]
 struct Token2 {
     id: TokenId,
     organisation: OrganisationId,
@@ -264,7 +258,6 @@ impl From<Token1> for Token2 {
 
 /// `t`, schema 3: before their last use was kept.
 #[derive(Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize))]
 struct Token3 {
     id: TokenId,
     organisation: OrganisationId,
@@ -299,7 +292,6 @@ impl From<Token2> for Token3 {
 
 /// `t`, schema 4: before applications were granted, and before it was kept how a key was made.
 #[derive(Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize))]
 struct Token4 {
     id: TokenId,
     organisation: OrganisationId,
@@ -366,7 +358,6 @@ impl Kept for Token {
 
 /// `a`, schema 1: before signed tokens.
 #[derive(Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize))]
 struct Application1 {
     id: ApplicationId,
     organisation: OrganisationId,
@@ -400,7 +391,6 @@ impl Kept for Application {
 
 /// `M`, schema 1: before tests.
 #[derive(Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize))]
 struct MessageMeta1 {
     commit: u64,
     accepted_at: Timestamp,
@@ -411,7 +401,6 @@ struct MessageMeta1 {
 
 /// `M`, schema 2: before tags, and instants to deliver at and to expire.
 #[derive(Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize))]
 struct MessageMeta2 {
     commit: u64,
     accepted_at: Timestamp,
@@ -436,7 +425,6 @@ impl From<MessageMeta1> for MessageMeta2 {
 
 /// `M`, schema 3: before raw payloads.
 #[derive(Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize))]
 struct MessageMeta3 {
     commit: u64,
     accepted_at: Timestamp,
@@ -495,7 +483,6 @@ impl Kept for MessageMeta {
 
 /// `A`, schema 1: before tests.
 #[derive(Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize))]
 struct Attempt1 {
     id: AttemptId,
     application: ApplicationId,
