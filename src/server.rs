@@ -27,7 +27,8 @@ use crate::api;
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError, Flags};
 use crate::console;
-use crate::delivery::{self, address::AddressRule};
+use crate::delivery;
+use crate::delivery::address::{AddressRule, OwnAddresses};
 use crate::jobs::Jobs;
 use crate::scheduler::{self, Scheduler};
 use crate::store::{self, Store};
@@ -38,6 +39,8 @@ use crate::watched;
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How often gauges are brought up to date and the supervisor is told that we live.
 const PULSE: Duration = Duration::from_secs(1);
+/// How often the machine's own addresses are looked up.
+const OWN_ADDRESSES_EVERY: Duration = Duration::from_secs(30);
 /// How long the process outlives a failure, for the answers to those who wait.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// How much of a stop's time is for requests, when attempts take all of it.
@@ -52,6 +55,10 @@ pub struct Server {
     pub scheduler: Scheduler,
     jobs: Jobs,
     pub metrics: Arc<Metrics>,
+    /// The machine's, which endpoints do not reach.
+    pub own_addresses: OwnAddresses,
+    /// Finds them anew now and then.
+    finding: JoinHandle<()>,
     http: ServerHandle,
     /// Ends with the listener: by a stop, or by itself.
     listening: Option<Listening>,
@@ -216,7 +223,9 @@ impl Server {
         clock: Clock,
     ) -> Result<Server, Box<dyn Error>> {
         let metrics = Arc::new(Metrics::new());
-        let send_settings = Arc::new(delivery::Settings::from_config(&config)?);
+        let own_addresses = OwnAddresses::default();
+        find_own_addresses(&own_addresses);
+        let send_settings = Arc::new(delivery::Settings::from_config(&config, &own_addresses)?);
         let pages = web::Data::new(console::Pages::new(&config)?);
         let store = Store::open(
             store::Settings::from_config(&config),
@@ -241,7 +250,7 @@ impl Server {
         let stall = Duration::from_secs(config.server.answer_stall_seconds);
         let context = web::Data::new(api::Context {
             store: store.clone(),
-            addresses: address_check(&config),
+            addresses: address_check(&config, &own_addresses),
             config: Arc::new(config),
             metrics: metrics.clone(),
             started_at: store.clock().now(),
@@ -289,6 +298,8 @@ impl Server {
             .disable_signals()
             .run();
         let handle = http.handle();
+        let finding = keep_finding(own_addresses.clone(), store.clock().clone());
+        let finding = actix_rt::spawn(finding);
         let listening = actix_rt::spawn(http);
         Ok(Server {
             address,
@@ -296,6 +307,8 @@ impl Server {
             scheduler,
             jobs,
             metrics,
+            finding,
+            own_addresses,
             http: handle,
             listening: Some(listening),
             contexts,
@@ -341,14 +354,15 @@ impl Server {
     /// Requests and attempts that begin from now on go by these settings, as far as those can change
     /// without a restart. An error changes nothing.
     pub fn reload(&self, config: &Config) -> Result<(), ConfigError> {
-        let send_settings = Arc::new(delivery::Settings::from_config(config)?);
+        let send_settings = delivery::Settings::from_config(config, &self.own_addresses)?;
+        let send_settings = Arc::new(send_settings);
         let old = self.contexts.current();
         let mut config = config.clone();
         // The port may have been the system's to choose.
         config.server.listen = self.address;
         self.contexts.replace(web::Data::new(api::Context {
             store: self.store.clone(),
-            addresses: address_check(&config),
+            addresses: address_check(&config, &self.own_addresses),
             config: Arc::new(config),
             metrics: self.metrics.clone(),
             started_at: old.started_at,
@@ -376,6 +390,7 @@ impl Server {
     /// published meanwhile is accepted, for the next start to send; only the last moments of that
     /// time are for the requests under way. Then makes everything durable and closes the store.
     pub async fn stop(&mut self) -> Result<(), String> {
+        self.finding.abort();
         let deadline = Instant::now() + self.drain;
         let refuse_from = deadline - LAST_REQUESTS.min(self.drain / 2);
         let http = &self.http;
@@ -427,9 +442,24 @@ fn cut_when_stalled(connection: &dyn Any, after: Duration) {
     }
 }
 
-fn address_check(config: &Config) -> api::AddressCheck {
-    let allowed = config.delivery.danger_allow_private_addresses.clone();
-    let rule = AddressRule::new(allowed);
+/// Not being able to look is told; the addresses from before still count.
+fn find_own_addresses(own: &OwnAddresses) {
+    if let Err(problem) = own.find() {
+        log::warn!("{problem}");
+    }
+}
+
+async fn keep_finding(own: OwnAddresses, clock: Clock) {
+    loop {
+        clock.sleep(OWN_ADDRESSES_EVERY).await;
+        let own = own.clone();
+        // Interfaces are read from the kernel, which may take its time.
+        let _ = tokio::task::spawn_blocking(move || find_own_addresses(&own)).await;
+    }
+}
+
+fn address_check(config: &Config, own: &OwnAddresses) -> api::AddressCheck {
+    let rule = AddressRule::new(&config.delivery, own.clone());
     Box::new(move |url| rule.url_problem(url))
 }
 

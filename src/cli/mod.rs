@@ -17,6 +17,7 @@ use clap::{Parser, Subcommand};
 
 use crate::clock::Clock;
 use crate::config::{self, Config, Flags};
+use crate::delivery::address::OwnAddresses;
 use crate::{delivery, server, store};
 
 mod apply;
@@ -169,7 +170,8 @@ fn run(arguments: Arguments) -> Result {
 
 fn check(file: Option<&Path>, flags: Flags, all: bool) -> Result {
     let loaded = config::load_with_sources(file, flags).map_err(Failure::failed)?;
-    delivery::Settings::from_config(&loaded.config).map_err(Failure::failed)?;
+    delivery::Settings::from_config(&loaded.config, &OwnAddresses::default())
+        .map_err(Failure::failed)?;
     for warning in loaded.warnings() {
         complain(&warning);
     }

@@ -114,6 +114,8 @@ pub struct Auth {
 #[serde(deny_unknown_fields)]
 pub struct Delivery {
     pub danger_allow_private_addresses: Vec<IpNet>,
+    /// Never reached, whatever is allowed.
+    pub deny_addresses: Vec<IpNet>,
     pub https_only: bool,
     pub extra_ca_file: Option<PathBuf>,
     /// The profile of endpoints that name none.
@@ -417,14 +419,17 @@ fn misfit(defaults: &str, key: &str, value: &Value) -> Result<Option<String>, Co
     {
         return Ok(None);
     }
+    let networks_of = [
+        "delivery.danger_allow_private_addresses",
+        "delivery.deny_addresses",
+    ];
     let rule = match (&value.kind, key) {
-        (ValueKind::Array(items), _) => {
-            let texts = items.iter().map(ToString::to_string);
-            let wrong: Vec<String> = texts
-                .filter(|text| text.parse::<IpNet>().is_err())
-                .map(|text| format!("'{text}'"))
-                .collect();
-            let wrong = wrong.join(", ");
+        (ValueKind::Array(items), "delivery.dns_servers") => {
+            let wrong = texts_without(items, |text| DnsServer::try_from(text).is_ok());
+            format!("must be addresses such as '10.0.0.53' or '10.0.0.53:5353', and has {wrong}")
+        }
+        (ValueKind::Array(items), _) if networks_of.contains(&key) => {
+            let wrong = texts_without(items, |text| text.parse::<IpNet>().is_ok());
             format!("must be networks such as '10.0.0.0/8', and has {wrong}")
         }
         (ValueKind::String(_), "server.listen" | "server.metrics_listen") => {
@@ -434,6 +439,14 @@ fn misfit(defaults: &str, key: &str, value: &Value) -> Result<Option<String>, Co
         _ => "is not valid".to_owned(),
     };
     Ok(Some(rule))
+}
+
+/// The elements of a list that do not fit, each in quotation marks.
+fn texts_without(items: &[Value], fits: impl Fn(String) -> bool) -> String {
+    let texts = items.iter().map(ToString::to_string);
+    let wrong = texts.filter(|text| !fits(text.clone()));
+    let quoted: Vec<String> = wrong.map(|text| format!("'{text}'")).collect();
+    quoted.join(", ")
 }
 
 /// What `--dev` allows.
@@ -1565,6 +1578,7 @@ mod tests {
             "[server]\nworkers = true\nlisten = 'here'\n\
              [store]\nretention_days = 0\nslice_hours = 5_000_000_000\n\
              [delivery]\ndanger_allow_private_addresses = ['10.0.0.0/33', '10.0.0.0/8', 'lan']\n\
+             deny_addresses = ['lan', '1.1.1.1']\ndns_servers = ['1.1.1.1', 'dns', '[::1]:x']\n\
              jitter = 2\n[profiles.mine]\nmethods = ['GO']\n",
         );
         let problems = error.unwrap_err().problems;
@@ -1573,6 +1587,8 @@ mod tests {
             "server.listen: must be an address and a port such as '127.0.0.1:8071' (from mine.toml)",
             "store.slice_hours: is too large (from mine.toml)",
             "delivery.danger_allow_private_addresses: must be networks such as '10.0.0.0/8', and has '10.0.0.0/33', 'lan' (from mine.toml)",
+            "delivery.deny_addresses: must be networks such as '10.0.0.0/8', and has 'lan', '1.1.1.1' (from mine.toml)",
+            "delivery.dns_servers: must be addresses such as '10.0.0.53' or '10.0.0.53:5353', and has 'dns', '[::1]:x' (from mine.toml)",
             "store.retention_days: must be 1 to 36500 (from mine.toml)",
             "delivery.jitter: must be 0 to 1 (from mine.toml)",
         ] {
@@ -1586,7 +1602,7 @@ mod tests {
                 .iter()
                 .any(|one| one.starts_with("profiles.mine.methods"))
         );
-        assert_eq!(problems.len(), 7, "{problems:#?}");
+        assert_eq!(problems.len(), 9, "{problems:#?}");
     }
 
     #[test]

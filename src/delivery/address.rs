@@ -1,40 +1,85 @@
 //! Which addresses may be dialled.
 //!
 //! An endpoint's URL is a stranger's input, so it must never reach what only this machine or its
-//! network can reach: loopback, private networks, a cloud's metadata service. The rule is asked
-//! at the connection itself, after the name was resolved, about exactly the addresses that are
-//! dialled (`send.rs`); what it says about a URL when an endpoint is created is only a quicker
-//! answer. Pure: nothing here resolves or connects.
+//! network can reach: loopback, private networks, a cloud's metadata service, and services that
+//! listen at this machine's public addresses behind its firewall. The rule is asked at the
+//! connection itself, after the name was resolved, about exactly the addresses that are dialled
+//! (`connect.rs`); what it says about a URL when an endpoint is created is only a quicker answer.
+//! Nothing here resolves or connects. Whoever is refused is not told which of the rules it was.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, RwLock};
 
 use ipnet::IpNet;
 use url::{Host, Url};
 
-/// Global unicast, and what the operator allows on top.
+use crate::config::Delivery;
+
+/// The addresses of this machine's interfaces, as they were found last. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct OwnAddresses(Arc<RwLock<Vec<IpAddr>>>);
+
+impl OwnAddresses {
+    /// Asks the system which addresses there are now: interfaces come and go. It is a conversation
+    /// with the kernel, so not for a thread that answers requests. After an error the addresses
+    /// from before still count.
+    pub fn find(&self) -> Result<(), String> {
+        match if_addrs::get_if_addrs() {
+            Ok(interfaces) => {
+                self.set(interfaces.iter().map(|one| one.ip()));
+                Ok(())
+            }
+            Err(error) => Err(format!(
+                "the addresses of this machine cannot be read, so endpoints may reach those that \
+                 are public (a systemd unit needs AF_NETLINK in RestrictAddressFamilies): {error}"
+            )),
+        }
+    }
+
+    /// Takes these for the machine's addresses.
+    pub fn set(&self, addresses: impl IntoIterator<Item = IpAddr>) {
+        let addresses = addresses.into_iter().map(|ip| ip.to_canonical()).collect();
+        *self.0.write().expect(NOT_POISONED) = addresses;
+    }
+
+    fn contains(&self, ip: IpAddr) -> bool {
+        self.0.read().expect(NOT_POISONED).contains(&ip)
+    }
+}
+
+const NOT_POISONED: &str = "nothing panics while it holds the lock";
+
+/// Global unicast without this machine's own addresses, what the operator allows on top, and never
+/// what the operator denies.
 #[derive(Clone, Debug, Default)]
 pub struct AddressRule {
+    deny: Vec<IpNet>,
     allow: Vec<IpNet>,
+    own: OwnAddresses,
 }
 
 impl AddressRule {
-    /// Global unicast, and the networks in `allow`.
-    pub fn new(allow: Vec<IpNet>) -> AddressRule {
-        AddressRule { allow }
+    pub fn new(delivery: &Delivery, own: OwnAddresses) -> AddressRule {
+        AddressRule {
+            deny: canonical(&delivery.deny_addresses),
+            allow: canonical(&delivery.danger_allow_private_addresses),
+            own,
+        }
     }
 
     pub fn allows(&self, ip: IpAddr) -> bool {
         // The kernel dials the IPv4 host when it is given an IPv4-mapped address.
-        let dialled = ip.to_canonical();
-        let listed = self
-            .allow
-            .iter()
-            .any(|network| network.contains(&dialled) || network.contains(&ip));
-        listed
-            || match dialled {
-                IpAddr::V4(ip) => is_global_v4(ip),
-                IpAddr::V6(ip) => is_global_v6(ip),
-            }
+        let ip = ip.to_canonical();
+        let listed = |list: &[IpNet]| list.iter().any(|network| network.contains(&ip));
+        if listed(&self.deny) {
+            return false;
+        }
+        listed(&self.allow)
+            || !self.own.contains(ip)
+                && match ip {
+                    IpAddr::V4(ip) => is_global_v4(ip),
+                    IpAddr::V6(ip) => is_global_v6(ip),
+                }
     }
 
     /// What is wrong with this URL's host, as far as that can be told without resolving it.
@@ -49,6 +94,20 @@ impl AddressRule {
         };
         (!allowed).then(|| "must not lead to a private, local or reserved address".to_owned())
     }
+}
+
+/// Networks of IPv4-mapped addresses as the IPv4 networks that they are.
+fn canonical(networks: &[IpNet]) -> Vec<IpNet> {
+    let canonical = |network: &IpNet| {
+        let mapped = network.addr().to_canonical();
+        match (network, network.prefix_len().checked_sub(96)) {
+            (IpNet::V6(_), Some(length)) if mapped.is_ipv4() => {
+                IpNet::new(mapped, length).unwrap_or(*network)
+            }
+            _ => *network,
+        }
+    };
+    networks.iter().map(canonical).collect()
 }
 
 /// `localhost` and everything below it (RFC 6761, section 6.3).
@@ -113,8 +172,79 @@ fn is_global_v6(ip: Ipv6Addr) -> bool {
 mod tests {
     use super::*;
 
+    fn networks(texts: &[&str]) -> Vec<IpNet> {
+        canonical(&Vec::from_iter(
+            texts.iter().map(|one| one.parse().unwrap()),
+        ))
+    }
+
     fn rule(allow: &[&str]) -> AddressRule {
-        AddressRule::new(allow.iter().map(|one| one.parse().unwrap()).collect())
+        AddressRule {
+            allow: networks(allow),
+            ..AddressRule::default()
+        }
+    }
+
+    #[test]
+    fn denied_networks_win_over_allowed_ones_and_own_addresses_are_refused() {
+        let own = OwnAddresses::default();
+        own.set(["8.8.8.8", "2606:4700::1", "::ffff:9.9.9.9"].map(|ip| ip.parse().unwrap()));
+        for (allow, deny, ip, expected) in [
+            (&[][..], &[][..], "8.8.4.4", true),
+            (&[], &[], "8.8.8.8", false),
+            (&[], &[], "::ffff:8.8.8.8", false),
+            (&[], &[], "9.9.9.9", false),
+            (&[], &[], "2606:4700::1", false),
+            (&[], &[], "2606:4700::2", true),
+            (&["8.8.8.0/24"], &[], "8.8.8.8", true),
+            (&["8.8.8.0/24"], &["8.8.8.8/32"], "8.8.8.8", false),
+            (&["8.8.8.0/24"], &["8.8.8.8/32"], "8.8.8.9", true),
+            (&["10.0.0.0/8"], &["10.1.0.0/16"], "10.1.2.3", false),
+            (&["10.0.0.0/8"], &["10.1.0.0/16"], "::ffff:10.1.2.3", false),
+            (&["10.0.0.0/8"], &["::ffff:10.1.0.0/112"], "10.1.2.3", false),
+            (&["10.0.0.0/8"], &["::ffff:10.1.0.0/112"], "10.2.2.3", true),
+            (&["::ffff:10.0.0.0/104"], &[], "10.2.2.3", true),
+            (&["127.0.0.0/8"], &["0.0.0.0/0"], "127.0.0.1", false),
+            (&[], &["0.0.0.0/0"], "1.1.1.1", false),
+            (&[], &["0.0.0.0/0"], "2606:4700::2", true),
+            (&[], &["::/0"], "2606:4700::2", false),
+            (&[], &["2606:4700::/32"], "2606:4700::2", false),
+        ] {
+            let rule = AddressRule {
+                allow: networks(allow),
+                deny: networks(deny),
+                own: own.clone(),
+            };
+            let found = rule.allows(ip.parse().unwrap());
+            assert_eq!(found, expected, "{ip}, allowed {allow:?}, denied {deny:?}");
+        }
+        // The machine has got other addresses.
+        let rule = AddressRule {
+            own: own.clone(),
+            ..AddressRule::default()
+        };
+        own.set(["8.8.4.4".parse().unwrap()]);
+        assert!(rule.allows("8.8.8.8".parse().unwrap()));
+        assert!(!rule.allows("8.8.4.4".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_systems_addresses_are_found_and_told_in_the_same_words_as_others() {
+        let own = OwnAddresses::default();
+        own.find().unwrap();
+        assert!(own.contains(Ipv4Addr::LOCALHOST.into()));
+        own.set(["8.8.8.8".parse().unwrap()]);
+        let rule = AddressRule {
+            deny: networks(&["1.1.1.1/32"]),
+            own,
+            ..AddressRule::default()
+        };
+        let told = |host: &str| {
+            let url = Url::parse(&format!("https://{host}/")).unwrap();
+            rule.url_problem(&url).unwrap()
+        };
+        assert_eq!(told("8.8.8.8"), told("10.0.0.1"));
+        assert_eq!(told("1.1.1.1"), told("10.0.0.1"));
     }
 
     #[test]

@@ -41,7 +41,7 @@ use tokio::task::unconstrained;
 
 pub use judge::judge;
 
-use address::AddressRule;
+use address::{AddressRule, OwnAddresses};
 use connect::took_longer;
 use profile::Profile;
 use render::{NotSendable, Renderer, Request};
@@ -83,9 +83,10 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Compiles the profiles and reads the certificates that are trusted. The error has everything
-    /// that is wrong, with the names of the settings.
-    pub fn from_config(config: &Config) -> Result<Settings, ConfigError> {
+    /// Compiles the profiles and reads the certificates that are trusted; `own` are the machine's
+    /// addresses, which no endpoint reaches. The error has everything that is wrong, with the names
+    /// of the settings.
+    pub fn from_config(config: &Config, own: &OwnAddresses) -> Result<Settings, ConfigError> {
         let Config {
             delivery, limits, ..
         } = config;
@@ -107,7 +108,7 @@ impl Settings {
             return Err(ConfigError { problems });
         };
         Ok(Settings {
-            address_rule: AddressRule::new(delivery.danger_allow_private_addresses.clone()),
+            address_rule: AddressRule::new(delivery, own.clone()),
             profiles,
             default_profile: delivery.default_profile.clone(),
             retry_schedule: delivery.retry_schedule(),

@@ -149,6 +149,7 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
         "auth": { "default_organisation": null },
         "delivery": {
             "danger_allow_private_addresses": ["127.0.0.0/8"],
+            "deny_addresses": [],
             "https_only": false, "extra_ca_file": null, "default_profile": "standard",
             "retry_delays_seconds": [5], "jitter": 0.0, "retry_after_max_seconds": 60,
             "request_timeout_seconds": 15, "connect_timeout_seconds": 5,
@@ -203,7 +204,7 @@ impl Made for Sender {
 }
 
 fn sender_with(clock: Clock, change: impl FnOnce(&mut Value)) -> Sender {
-    let settings = Settings::from_config(&config(change)).unwrap();
+    let settings = Settings::from_config(&config(change), &OwnAddresses::default()).unwrap();
     Sender::new(Arc::new(settings), clock)
 }
 
@@ -1226,7 +1227,7 @@ async fn idle_connections_close_without_further_attempts() {
 #[actix_web::test]
 async fn many_receivers_do_not_pile_up_connections() {
     let receiver_count = 40;
-    let mut settings = Settings::from_config(&config(|_| {})).unwrap();
+    let mut settings = Settings::from_config(&config(|_| {}), &OwnAddresses::default()).unwrap();
     settings.idle_connections_max = 8;
     let sender = Sender::new(Arc::new(settings), Clock::System);
     let mut receivers = Vec::new();
@@ -1542,11 +1543,12 @@ mod tls {
         let already = std::fs::read_to_string(first.file.path()).unwrap();
         let both = authority("second", &already);
         let load = |path: PathBuf| {
-            Settings::from_config(&config(|config| {
+            let config = config(|config| {
                 config["delivery"]["extra_ca_file"] = json!(path);
-            }))
-            .map(|_| ())
-            .map_err(|error| error.to_string())
+            });
+            Settings::from_config(&config, &OwnAddresses::default())
+                .map(|_| ())
+                .map_err(|error| error.to_string())
         };
         assert_eq!(load(both.file.path().to_owned()), Ok(()));
         let empty = tempfile::NamedTempFile::new().unwrap();
@@ -1562,11 +1564,12 @@ mod tls {
 
 #[test]
 fn an_unknown_profile_stops_the_start_with_its_name() {
-    let error = Settings::from_config(&config(|config| {
+    let config = config(|config| {
         config["delivery"]["default_profile"] = json!("slak");
-    }))
-    .map(|_| ())
-    .unwrap_err()
-    .to_string();
+    });
+    let error = Settings::from_config(&config, &OwnAddresses::default())
+        .map(|_| ())
+        .unwrap_err()
+        .to_string();
     assert!(error.starts_with("delivery.default_profile: "), "{error}");
 }

@@ -1,10 +1,14 @@
 //! A DNS server on loopback that knows every name but those that it is silent about.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+
+/// A global address that nobody was ever given: IANA keeps 2d00::/8 for later.
+pub const UNUSED: Ipv6Addr = Ipv6Addr::new(0x2d00, 0, 0, 0, 0, 0, 0, 1);
+const UNUSED_BYTES: [u8; 16] = UNUSED.octets();
 
 /// It answers on a thread of its own until it is dropped.
 pub struct Dns {
@@ -27,7 +31,8 @@ impl Drop for Dns {
 
 impl Dns {
     /// Names below `silent.test` get no answer, those below `missing.test` do not exist, those below
-    /// `private.test` have 10.0.0.1, and all others 127.0.0.1.
+    /// `private.test` have 10.0.0.1, those below `unused.test` have [`UNUSED`], and all others
+    /// 127.0.0.1.
     pub fn start() -> Dns {
         Dns::start_at("127.0.0.1:0")
     }
@@ -85,25 +90,28 @@ fn answer(query: &[u8]) -> Option<(Option<Vec<u8>>, String)> {
     }
     let name = name.trim_end_matches('.').to_owned();
     let question = query.get(HEADER..at + 4)?;
-    let is_a = query.get(at..at + 2)? == [0, 1];
+    let kind = query.get(at..at + 2)?;
+    let address: &[u8] = match (name.ends_with("unused.test"), kind) {
+        (false, [0, 1]) if name.ends_with("private.test") => &[10, 0, 0, 1],
+        (false, [0, 1]) => &[127, 0, 0, 1],
+        (true, [0, 28]) => &UNUSED_BYTES,
+        _ => &[],
+    };
     if name.ends_with("silent.test") {
         return Some((None, name));
     }
     let exists = !name.ends_with("missing.test");
-    let address = match name.ends_with("private.test") {
-        true => Ipv4Addr::new(10, 0, 0, 1),
-        false => Ipv4Addr::LOCALHOST,
-    };
-    let has_address = exists && is_a;
+    let has_address = exists && !address.is_empty();
     let mut answer = query[..2].to_vec();
     // A response, recursion desired and available; 3 is NXDOMAIN.
     answer.extend([0x81, if exists { 0x80 } else { 0x83 }]);
     answer.extend([0, 1, 0, u8::from(has_address), 0, 0, 0, 0]);
     answer.extend(question);
     if has_address {
-        // The question's name, A, IN, 60 seconds, 4 bytes.
-        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
-        answer.extend(address.octets());
+        // The question's name and kind, IN, 60 seconds, and as many bytes as there are.
+        answer.extend([0xc0, 12, 0, kind[1], 0, 1, 0, 0, 0, 60]);
+        answer.extend([0, address.len() as u8]);
+        answer.extend(address);
     }
     Some((Some(answer), name))
 }

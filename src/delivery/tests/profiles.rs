@@ -13,7 +13,7 @@ pub fn settings_with(profiles: &str) -> Result<Settings, Vec<String>> {
     let mut config = config(|_| {});
     let profiles: BTreeMap<String, domain::Profile> = toml::from_str(profiles).unwrap();
     config.profiles.extend(profiles);
-    Settings::from_config(&config).map_err(|error| error.problems)
+    Settings::from_config(&config, &OwnAddresses::default()).map_err(|error| error.problems)
 }
 
 /// An endpoint of the profile, with this secret.

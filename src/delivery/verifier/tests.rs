@@ -7,6 +7,7 @@ use super::super::scope::Attempt;
 use super::*;
 use crate::config::{Config, Flags, Limits, load};
 use crate::delivery::Settings;
+use crate::delivery::address::OwnAddresses;
 use crate::domain::profile as domain;
 use crate::domain::secret::Secret;
 
@@ -76,7 +77,7 @@ fn is_free(profile: &str, header: &str) -> bool {
 
 #[test]
 fn requests_of_each_profile_verify_and_no_change_goes_unnoticed() {
-    let settings = Settings::from_config(&config()).unwrap();
+    let settings = Settings::from_config(&config(), &OwnAddresses::default()).unwrap();
     for (name, profile) in &settings.profiles {
         for method in profile.settings.methods.clone() {
             let (request, secret) = request(&settings, profile, method);
@@ -156,7 +157,7 @@ fn requests_of_each_profile_verify_and_no_change_goes_unnoticed() {
 
 #[test]
 fn a_get_verifies_from_its_path_and_a_post_says_the_same_in_both_places() {
-    let settings = Settings::from_config(&config()).unwrap();
+    let settings = Settings::from_config(&config(), &OwnAddresses::default()).unwrap();
     let profile = &settings.profiles["ioffice"];
     let (get, secret) = request(&settings, profile, Method::Get);
     let verifier = verifier(profile, &secret);
@@ -207,7 +208,7 @@ fn a_get_verifies_from_its_path_and_a_post_says_the_same_in_both_places() {
 
 #[test]
 fn headers_are_compared_with_the_payload() {
-    let settings = Settings::from_config(&config()).unwrap();
+    let settings = Settings::from_config(&config(), &OwnAddresses::default()).unwrap();
     let profile = &settings.profiles["ovcode-headers"];
     let (mut request, secret) = request(&settings, profile, Method::Post);
     let header = request
@@ -221,7 +222,7 @@ fn headers_are_compared_with_the_payload() {
 
 #[test]
 fn any_of_several_signatures_is_enough() {
-    let settings = Settings::from_config(&config()).unwrap();
+    let settings = Settings::from_config(&config(), &OwnAddresses::default()).unwrap();
     for (name, separator) in [("stripe", ","), ("standard", " ")] {
         let profile = &settings.profiles[name];
         let attempt = example::attempt(profile);
@@ -248,7 +249,7 @@ fn any_of_several_signatures_is_enough() {
 
 #[test]
 fn a_timestamp_is_judged_where_the_time_is_known() {
-    let settings = Settings::from_config(&config()).unwrap();
+    let settings = Settings::from_config(&config(), &OwnAddresses::default()).unwrap();
     let later = NOW + std::time::Duration::from_secs(3600);
     for name in ["standard", "svix", "stripe", "slack", "ocrolus"] {
         let profile = &settings.profiles[name];

@@ -9,7 +9,7 @@ mod receiver;
 mod server;
 
 pub use contract::{assert_error, assert_invalid, assert_pages, keys, texts};
-pub use dns::Dns;
+pub use dns::{Dns, UNUSED};
 pub use example::Example;
 pub use receiver::{Receiver, Request, Script};
 pub use server::{Answer, Server, copy_directory};

@@ -182,6 +182,11 @@ impl Server {
         &self.running().store
     }
 
+    /// The addresses that the server takes for its machine's.
+    pub fn own_addresses(&self) -> &postrider::delivery::address::OwnAddresses {
+        &self.running().own_addresses
+    }
+
     /// What the command line's server does every second.
     pub fn pulse(&self) {
         self.running().pulse();
