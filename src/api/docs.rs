@@ -84,7 +84,7 @@ fn items(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -620,8 +620,9 @@ fn page(heading: &str, current: &str, sections: &[Section], main: &str) -> Strin
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>{heading} – postrider</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
          <a class=\"skip\" href=\"#main\">Skip to the content</a>\n\
-         <header><a href=\"/docs\">postrider</a> <span>Documentation</span></header>\n\
-         <div class=\"columns\">\n<nav aria-label=\"Pages\">\n<h2>Guides</h2>\n<ul>\n{guides}</ul>\n\
+         <header><a href=\"/docs\">postrider</a> <span>Documentation</span> \
+         <a class=\"to-pages\" href=\"#pages\">All pages</a></header>\n\
+         <div class=\"columns\">\n<nav id=\"pages\" aria-label=\"Pages\">\n<h2>Guides</h2>\n<ul>\n{guides}</ul>\n\
          <h2>API reference</h2>\n<ul>\n{reference}</ul>\n</nav>\n\
          <main id=\"main\">\n{main}</main>\n</div>\n</body>\n</html>\n",
         heading = escape(heading),

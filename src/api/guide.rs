@@ -6,6 +6,8 @@
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd, html};
 
+use super::docs::escape;
+
 /// A page of `docs/`.
 pub struct Guide {
     /// The file's name without its ending, and the page's in the path.
@@ -38,6 +40,7 @@ pub static GUIDES: &[Guide] = &guides! {
     "svix", "Coming from Svix";
     "ovation", "Ovation's API";
     "ocrolus", "Ocrolus's API";
+    "systems", "Five systems";
     "limits", "Limits";
     "durability", "How nothing is lost";
     "testing", "Tests, benchmarks";
@@ -55,6 +58,7 @@ impl Guide {
         let mut in_picture = false;
         let mut heading = None;
         let mut is_link = false;
+        let mut table = Table::default();
         for event in Parser::new_ext(self.markdown, Options::ENABLE_TABLES) {
             match event {
                 Event::Start(Tag::Image { .. }) => in_picture = true,
@@ -74,6 +78,28 @@ impl Guide {
                     }
                     events.push(event);
                 }
+                Event::Start(Tag::TableHead) => {
+                    table = Table::default();
+                    events.push(event);
+                }
+                Event::Start(Tag::TableCell) if !table.has_head => {
+                    table.begun = events.len();
+                    events.push(event);
+                }
+                Event::End(TagEnd::TableCell) if !table.has_head => {
+                    table.head.push(words(&events[table.begun..]));
+                    events.push(event);
+                }
+                Event::End(TagEnd::TableHead) => {
+                    table.has_head = true;
+                    events.push(event);
+                }
+                Event::Start(Tag::TableRow) => {
+                    table.column = 0;
+                    events.push(event);
+                }
+                Event::Start(Tag::TableCell) => events.push(table.cell_begins()),
+                Event::End(TagEnd::TableCell) => events.push(table.cell_ends()),
                 Event::Start(Tag::Link {
                     link_type,
                     dest_url,
@@ -99,21 +125,57 @@ impl Guide {
         html::push_html(&mut page, events.into_iter());
         // What scrolls sideways must be within the keyboard's reach.
         page.replace("<pre>", "<pre tabindex=\"0\">")
+            .replace("<table>", "<table class=\"guide\">")
+    }
+}
+
+/// The table that is being written. A row's first cell heads it, and the others say which column they
+/// are of: in a narrow window they stand below each other, without the table's head.
+#[derive(Default)]
+struct Table {
+    head: Vec<String>,
+    has_head: bool,
+    /// Where the events of the head's current cell begin.
+    begun: usize,
+    column: usize,
+}
+
+impl Table {
+    fn cell_begins(&self) -> Event<'static> {
+        let markup = match self.column {
+            0 => "<th scope=\"row\">".to_owned(),
+            // In a table of names and what they mean, nobody needs to be told.
+            _ if self.head.len() == 2 => "<td>".to_owned(),
+            column => {
+                let label = self.head.get(column).map_or("", String::as_str);
+                format!("<td data-label=\"{}\">", escape(label))
+            }
+        };
+        Event::InlineHtml(markup.into())
+    }
+
+    fn cell_ends(&mut self) -> Event<'static> {
+        self.column += 1;
+        Event::InlineHtml(if self.column == 1 { "</th>" } else { "</td>" }.into())
     }
 }
 
 /// The anchor of a heading, as the forges that show the files make it.
 fn slug(heading: &[Event]) -> String {
-    let words = heading.iter().filter_map(|event| match event {
-        Event::Text(text) | Event::Code(text) => Some(text.as_ref()),
-        _ => None,
-    });
     let kept = |letter: &char| letter.is_alphanumeric() || [' ', '-', '_'].contains(letter);
-    let text = words.collect::<String>().to_lowercase();
+    let text = words(heading).to_lowercase();
     text.chars()
         .filter(kept)
         .collect::<String>()
         .replace(' ', "-")
+}
+
+fn words(events: &[Event]) -> String {
+    let words = events.iter().filter_map(|event| match event {
+        Event::Text(text) | Event::Code(text) => Some(text.as_ref()),
+        _ => None,
+    });
+    words.collect()
 }
 
 /// Where a link of a file leads on the server; `None` for files that have no page here.
@@ -196,6 +258,23 @@ mod tests {
                     assert!(path.exists(), "{name}: {dest_url}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn cells_say_which_column_they_are_of() {
+        let guide = Guide {
+            name: "x",
+            label: "x",
+            markdown: "| | `a` & \"b\" | c |\n|-|-|-|\n| one | 1 | **2** |\n\n| k | v |\n|-|-|\n| x | y |\n",
+        };
+        let html = guide.html();
+        for row in [
+            "<th scope=\"row\">one</th><td data-label=\"a &amp; &quot;b&quot;\">1</td>\
+             <td data-label=\"c\"><strong>2</strong></td>",
+            "<th scope=\"row\">x</th><td>y</td>",
+        ] {
+            assert!(html.contains(row), "{html}");
         }
     }
 
