@@ -306,10 +306,13 @@ impl Worker {
                 match read {
                     Ok((entries, whole)) => self.lane(number).read(entries, whole),
                     Err(error) => {
-                        log::error!("lane {number} could not be read: {error}");
-                        if matches!(error, Error::Unreadable(_)) {
+                        // Tried again each second; damage is told once.
+                        let is_news = !matches!(error, Error::Unreadable(_)) || {
                             let reason = error.to_string();
-                            self.store.note_unreadable(number, None, &reason);
+                            self.store.note_unreadable(number, None, &reason)
+                        };
+                        if is_news {
+                            log::error!("lane {number} could not be read: {error}");
                         }
                         self.lane(number).read_failed();
                         self.set_alarm(number, self.store.clock().now() + TRY_AGAIN);
@@ -650,8 +653,10 @@ impl Worker {
 /// endpoint's other deliveries do not wait for it.
 fn broken_off() -> Failure {
     Failure {
-        kind: FailureKind::NotSendable,
-        detail: "An error of the server broke the attempt off; its log says more.".to_owned(),
+        kind: FailureKind::InternalError,
+        detail: "An internal error of postrider broke the attempt off, which says nothing about the \
+                 receiver. Whether the request was sent is not known. The log of the server says more."
+            .to_owned(),
     }
 }
 
