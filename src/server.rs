@@ -17,6 +17,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::middleware::DefaultHeaders;
 use actix_web::{App, HttpResponse, HttpServer, web};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -31,6 +32,7 @@ use crate::delivery;
 use crate::delivery::address::{AddressRule, OwnAddresses};
 use crate::jobs::Jobs;
 use crate::scheduler::{self, Scheduler};
+use crate::shortage;
 use crate::store::{self, Store};
 use crate::telemetry::{self, Metrics};
 use crate::watched;
@@ -45,6 +47,12 @@ const OWN_ADDRESSES_EVERY: Duration = Duration::from_secs(30);
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// How much of a stop's time is for requests, when attempts take all of it.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
+
+/// Connections to `server.metrics_listen`.
+const METRICS_CONNECTIONS_MAX: usize = 64;
+/// Files that are open beside connections: databases, listeners, event queues, and those that are read
+/// for a moment.
+const FILES_BESIDE: usize = 256;
 
 type Listening = JoinHandle<std::io::Result<()>>;
 
@@ -87,6 +95,9 @@ pub fn serve(file: Option<PathBuf>, flags: Flags) -> Result<(), Box<dyn Error>> 
         .iter()
         .for_each(|warning| log::warn!("{warning}"));
     raise_file_limit();
+    if let Some(warning) = file_limit_problem(&loaded.config) {
+        log::warn!("{warning}");
+    }
     warn_of_private_receivers(&loaded.config, flags);
     let origin = Origin { file, flags };
     actix_rt::System::new().block_on(serve_until_signalled(loaded.config, origin))
@@ -384,6 +395,10 @@ impl Server {
         let age = oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64());
         self.metrics.oldest_due_seconds.set(age);
         self.metrics.sample(now);
+        // Listeners and the store do not tell what they lacked.
+        if let Some(shortage) = shortage::probe() {
+            self.metrics.shortages.note(shortage, now);
+        }
     }
 
     /// Begins no further attempt and lets those in flight end for as long as `drain_seconds`. What is
@@ -508,7 +523,7 @@ fn serve_metrics(
     .on_connect(move |connection, _| cut_when_stalled(connection, stall))
     .listen(listener)?
     .workers(1)
-    .max_connections(64)
+    .max_connections(METRICS_CONNECTIONS_MAX)
     .disable_signals()
     .run();
     actix_rt::spawn(http);
@@ -525,10 +540,36 @@ fn notify(states: &[NotifyState]) {
 
 /// Connections in and out are files; take as many as the system allows.
 fn raise_file_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         log::warn!("the limit of open files could not be raised: {error}");
     }
+}
+
+/// Says that this process may open fewer files than the settings can make it need, with what to
+/// change. A start raises its limit to the hard one, which is what counts.
+pub fn file_limit_problem(config: &Config) -> Option<String> {
+    let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let needed = files_needed(config);
+    (limit < needed).then(|| {
+        format!(
+            "this process may open {limit} files, and the settings may need {needed}: \
+             limits.connections_max ({}), delivery.in_flight_max ({}), and the store. When they run \
+             out, deliveries wait and connections are refused. Raise LimitNOFILE of the unit (or \
+             `ulimit -Hn`), or lower these settings",
+            config.limits.connections_max, config.delivery.in_flight_max
+        )
+    })
+}
+
+/// The most files that are open at once: connections in and out, idle ones and look-ups of each
+/// delivery thread, and the databases with what else a process has open.
+fn files_needed(config: &Config) -> u64 {
+    let Config {
+        delivery, limits, ..
+    } = config;
+    let each_worker = delivery::IDLE_CONNECTIONS_MAX + delivery::LOOKUPS_MAX;
+    let connections = limits.connections_max + METRICS_CONNECTIONS_MAX + delivery.in_flight_max;
+    (connections + delivery.workers * each_worker + FILES_BESIDE) as u64
 }

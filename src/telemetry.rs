@@ -24,6 +24,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::domain::attempt::{FailureKind, Outcome, Verdict};
 use crate::domain::id::{EndpointId, MessageId};
+use crate::shortage::{Shortage, Shortages};
 use crate::watched;
 
 /// What [`Metrics::encode`] writes.
@@ -72,6 +73,10 @@ pub struct Metrics {
     pub slices_opened: Counter,
     /// Signs of damage that were noticed since the start; must stay 0.
     pub store_problems: Gauge,
+    /// Attempts that were not made for want of something of this machine, by what it lacked.
+    put_off: [Counter; Shortage::ALL.len()],
+    /// What this machine lacks just now.
+    pub shortages: Shortages,
 }
 
 impl Default for Metrics {
@@ -83,6 +88,7 @@ impl Default for Metrics {
 impl Metrics {
     pub fn new() -> Metrics {
         let outcomes: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
+        let put_off: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
         let mut names = [DELIVERED; FailureKind::ALL.len() + 1];
         for kind in FailureKind::ALL {
             names[place(Some(kind))] = kind.name();
@@ -106,6 +112,9 @@ impl Metrics {
             blob_files: Gauge::default(),
             slices_opened: Counter::default(),
             store_problems: Gauge::default(),
+            put_off: Shortage::ALL
+                .map(|shortage| put_off.get_or_create_owned(&[("lacking", shortage.name())])),
+            shortages: Shortages::default(),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -174,6 +183,11 @@ impl Metrics {
             metrics.store_problems.clone(),
         );
         registry.register(
+            "attempts_put_off",
+            "Attempts not made yet for want of something of this machine, by what it lacked",
+            put_off,
+        );
+        registry.register(
             "build",
             "The running version",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
@@ -184,6 +198,12 @@ impl Metrics {
     /// Counts a finished attempt; `None` is a success.
     pub fn attempt(&self, failure: Option<FailureKind>) {
         self.attempts[place(failure)].inc();
+    }
+
+    /// Counts an attempt that was not made; no outcome.
+    pub fn put_off(&self, shortage: Shortage, now: Timestamp) {
+        self.put_off[shortage as usize].inc();
+        self.shortages.note(shortage, now);
     }
 
     /// Takes a sample where the last is five seconds old; to be called more often than that.
@@ -334,6 +354,7 @@ pub fn init_logging(settings: &config::Log) {
     let logger = LOGGER.get_or_init(|| Logger {
         inner: RwLock::new(logger(settings)),
         malformed: Mutex::default(),
+        not_accepted: Mutex::default(),
     });
     // A second logger in one process can only be a test's.
     let _ = log::set_logger(logger);
@@ -358,6 +379,7 @@ static LOGGER: OnceLock<Logger> = OnceLock::new();
 struct Logger {
     inner: RwLock<env_logger::Logger>,
     malformed: Mutex<Repeated>,
+    not_accepted: Mutex<Repeated>,
 }
 
 impl log::Log for Logger {
@@ -368,26 +390,30 @@ impl log::Log for Logger {
 
     fn log(&self, record: &log::Record<'_>) {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        if !is_of_a_request(record.metadata()) {
+        let metadata = record.metadata();
+        let (repeated, level, what) = if is_of_a_request(metadata) {
+            let what = "a request was not valid HTTP";
+            (&self.malformed, log::Level::Info, what)
+        } else if is_of_accepting(metadata) {
+            let what = "a connection could not be accepted, and is tried again";
+            (&self.not_accepted, log::Level::Error, what)
+        } else {
             inner.log(record);
             return;
-        }
+        };
         let more = {
-            let mut malformed = self
-                .malformed
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            malformed.admit(Instant::now())
+            let mut repeated = repeated.lock().unwrap_or_else(PoisonError::into_inner);
+            repeated.admit(Instant::now())
         };
         let Some(more) = more else { return };
-        let said = format_args!("a request was not valid HTTP: {}", record.args()).to_string();
+        let said = format!("{what}: {}", record.args());
         let text = match more {
             0 => said,
             more => format!("{said}; and {more} more since the last such line"),
         };
         inner.log(
             &log::Record::builder()
-                .level(log::Level::Info)
+                .level(level)
                 .target("postrider::http")
                 .args(format_args!("{text}"))
                 .build(),
@@ -400,6 +426,11 @@ impl log::Log for Logger {
 /// actix reports as an error of the server whatever is wrong with a request.
 fn is_of_a_request(metadata: &log::Metadata<'_>) -> bool {
     metadata.level() == log::Level::Error && metadata.target().starts_with("actix_http::h1")
+}
+
+/// Out of file descriptors, actix tries again twice a second and says so each time.
+fn is_of_accepting(metadata: &log::Metadata<'_>) -> bool {
+    metadata.level() == log::Level::Error && metadata.target() == "actix_server::accept"
 }
 
 /// Records of which one a minute is shown.

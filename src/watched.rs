@@ -95,11 +95,13 @@ pub fn log_panics() {
 /// Panics where a test has planned it: `POSTRIDER_PANIC` names the place and what it is about, as
 /// `commit:invoice.paid`. Release builds have none of it.
 #[cfg(debug_assertions)]
-pub fn planned_panic(place: &str, about: &str) {
+pub fn planned_panic(place: &str, about: impl std::fmt::Display) {
     static PLANNED: std::sync::LazyLock<Option<String>> =
         std::sync::LazyLock::new(|| std::env::var("POSTRIDER_PANIC").ok());
     if let Some(planned) = &*PLANNED
-        && planned.split_once(':') == Some((place, about))
+        && let Some((planned_place, planned_about)) = planned.split_once(':')
+        && planned_place == place
+        && planned_about == about.to_string()
     {
         panic!("planned at {place}");
     }
@@ -117,7 +119,7 @@ pub fn planned_acceptor_panic() {}
 
 #[cfg(not(debug_assertions))]
 #[inline]
-pub fn planned_panic(_place: &str, _about: &str) {}
+pub fn planned_panic(_place: &str, _about: impl std::fmt::Display) {}
 
 #[cfg(test)]
 mod tests {

@@ -115,12 +115,61 @@ fn a_panic_of_an_attempt_fails_that_attempt_alone() {
         until(SOON, attempt).expect("it is attempted")
     };
     let failed = publish("a.panic");
-    assert_eq!(failed["failure"]["kind"], "not_sendable", "{failed}");
+    assert_eq!(failed["failure"]["kind"], "internal_error", "{failed}");
+    let detail = failed["failure"]["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("An internal error of postrider"),
+        "{detail}"
+    );
     assert_eq!(publish("fine")["status"], 0);
+    let metrics = server.api.request("GET", "/metrics", "").unwrap();
+    let metrics = String::from_utf8(metrics.body).unwrap();
+    let counted = "postrider_attempts_total{outcome=\"internal_error\"} 1\n";
+    assert!(metrics.contains(counted), "{metrics}");
     server.api.get("/api/v1/health");
     server.process.terminate();
     let status = server.process.wait(SOON).expect("it stops");
     assert!(status.success(), "{}", server.process.log());
+}
+
+#[test]
+fn a_lane_that_cannot_be_read_holds_up_no_other() {
+    let directory = scratch();
+    let (sent, received) = std::sync::mpsc::channel();
+    let receiver = Receiver::start(move |request| {
+        let _ = sent.send(request.path.to_owned());
+        Reply::Never
+    });
+    let mut server = start(&directory, "");
+    let body = json!({ "name": "app", "uid": "app" });
+    server.api.call("POST", "/api/v1/app", &body, 201);
+    // Lanes are numbered as endpoints are made.
+    for path in ["first", "second", "third"] {
+        let url = format!("http://{}/{path}", receiver.address);
+        let body = json!({ "url": url });
+        let to = "/api/v1/app/app/endpoint";
+        server.api.call("POST", to, &body, 201);
+    }
+    let path = "/api/v1/app/app/msg";
+    server.api.call("POST", path, &message("a"), 202);
+    let asked = || received.recv_timeout(SOON).expect("a request comes");
+    let mut before = [asked(), asked(), asked()];
+    before.sort();
+    assert_eq!(before, ["/first", "/second", "/third"]);
+    server.process.kill();
+
+    let server = start(&directory, "lane:1");
+    let mut after = [asked(), asked()];
+    after.sort();
+    assert_eq!(after, ["/second", "/third"]);
+    // The loader goes on serving.
+    server.api.call("POST", path, &message("b"), 202);
+    let mut more = [asked(), asked()];
+    more.sort();
+    assert_eq!(more, ["/second", "/third"]);
+    let log = server.process.log();
+    assert!(log.contains("the lanes could not all be read"), "{log}");
+    assert!(log.contains("lane 1 could not be read"), "{log}");
 }
 
 #[test]

@@ -285,7 +285,8 @@ fn routes(config: &mut web::ServiceConfig, bytes_max: BytesMax) {
 struct Healthy {
     /// Always `ok`.
     status: &'static str,
-    /// Absent where nothing is wrong: damage was found in the store, which `GET /api/v1/status` names.
+    /// Absent where nothing is wrong: damage was found in the store, which `GET /api/v1/status` names, or
+    /// the machine lacks something that deliveries wait for.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
 }
@@ -295,11 +296,16 @@ async fn health(context: web::Data<Context>) -> Result<HttpResponse, Failure> {
     match context.store.health() {
         Ok(()) => {
             let damage = context.metrics.store_problems.get();
-            let problem = (damage > 0).then(|| {
+            let damage = (damage > 0).then(|| {
                 format!(
                     "damage to the store was noticed, {damage} times; GET /api/v1/status names it"
                 )
             });
+            let now = context.store.clock().now();
+            let lacking = context.metrics.shortages.current(now).into_iter();
+            let lacking = lacking.map(|shortage| shortage.sentence().to_owned());
+            let problems: Vec<String> = damage.into_iter().chain(lacking).collect();
+            let problem = (!problems.is_empty()).then(|| problems.join(" "));
             let status = "ok";
             Ok(json(StatusCode::OK, &Healthy { status, problem }))
         }

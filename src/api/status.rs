@@ -22,6 +22,7 @@ use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, EndpointId, JobId, OrganisationId};
 use crate::domain::job::{Job, JobState};
+use crate::shortage::Shortage;
 use crate::store::catalog::ApplicationEntry;
 use crate::store::{Catalog, Space, Unreadable, Waits};
 use crate::telemetry::Sample;
@@ -189,6 +190,12 @@ enum Kind {
     PrivateAddresses,
     /// There are links to the portal, and `server.public_url` is not set.
     NoPublicUrl,
+    /// File descriptors have run out within the last seconds: deliveries wait without an attempt.
+    FileDescriptors,
+    /// The kernel has no memory for more sockets: the same.
+    SocketMemory,
+    /// No local port is free for connections to some address: the same for its endpoints.
+    LocalPorts,
 }
 
 /// Something that somebody should look at.
@@ -293,6 +300,7 @@ pub async fn get(caller: Caller, context: web::Data<Context>) -> Result<HttpResp
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
+            shortages: metrics.shortages.current(now),
             link: context.config.server.link_problem().filter(|_| {
                 let catalog = context.store.catalog();
                 catalog.tokens().any(|token| token.session.is_some())
@@ -366,6 +374,8 @@ struct Process {
     private_addresses: Vec<String>,
     /// Why links to the portal that there are may lead nowhere.
     link: Option<String>,
+    /// What this machine lacks just now.
+    shortages: Vec<Shortage>,
 }
 
 impl Process {
@@ -408,6 +418,14 @@ impl Process {
                 self.space.blob_files
             );
             problems.push(Problem::new(Critical, Kind::BlobFiles, message));
+        }
+        for shortage in &self.shortages {
+            let kind = match shortage {
+                Shortage::Files => Kind::FileDescriptors,
+                Shortage::Memory => Kind::SocketMemory,
+                Shortage::Ports => Kind::LocalPorts,
+            };
+            problems.push(Problem::new(Critical, kind, shortage.sentence()));
         }
         for (count, max, what) in [
             (
@@ -618,12 +636,16 @@ mod tests {
                     },
                     private_addresses: vec!["10.0.0.0/8".to_owned()],
                     link: Some("links lead nowhere".to_owned()),
+                    shortages: Shortage::ALL.to_vec(),
                     ..Process::default()
                 },
                 vec![
                     (Critical, Kind::StoreFailed),
                     (Critical, Kind::StoreDamaged),
                     (Critical, Kind::BlobFiles),
+                    (Critical, Kind::FileDescriptors),
+                    (Critical, Kind::SocketMemory),
+                    (Critical, Kind::LocalPorts),
                     (Warning, Kind::PrivateAddresses),
                     (Warning, Kind::NoPublicUrl),
                 ],

@@ -172,7 +172,8 @@ fn check(file: Option<&Path>, flags: Flags, all: bool) -> Result {
     let loaded = config::load_with_sources(file, flags).map_err(Failure::failed)?;
     delivery::Settings::from_config(&loaded.config, &OwnAddresses::default())
         .map_err(Failure::failed)?;
-    for warning in loaded.warnings() {
+    let of_files = server::file_limit_problem(&loaded.config);
+    for warning in loaded.warnings().into_iter().chain(of_files) {
         complain(&warning);
     }
     say(loaded.to_toml(all).trim_end())

@@ -7,10 +7,11 @@
 //! nothing comes between the check and the dialling. Failures are noted in the exchange's trace;
 //! awc only learns that there is one.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
 use actix_web::http::Uri;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
@@ -31,6 +32,7 @@ use super::stream::{FRAMES_BYTES_MAX, OpenConnections, Stream, Transport};
 use super::trace::{Phase, Trace, failure};
 use crate::clock::Clock;
 use crate::domain::attempt::{Failure, FailureKind, Timings};
+use crate::shortage::{Descriptors, Shortage};
 
 /// How long an address may take before the next is tried beside it (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -106,7 +108,7 @@ impl Connector {
         let addresses = self.allowed_addresses(host, trace).await?;
         trace.phase.set(Phase::Connecting);
         let _timed = trace.timed(|timings, took| timings.connect_us = Some(took));
-        let tcp = dial(&addresses, port)
+        let tcp = dial(&addresses, port, self.settings.descriptors, &trace.shortage)
             .await
             .map_err(|error| dial_failure(&error))?;
         // Requests are written whole, so nothing is gained by waiting for more. Where it cannot be
@@ -133,6 +135,7 @@ impl Connector {
             .connect(name, tcp)
             .await
             .map_err(|error| {
+                trace.shortage.set(Shortage::of(&error));
                 let problem = tls_problem(&error);
                 failure(
                     FailureKind::Tls,
@@ -159,7 +162,12 @@ impl Connector {
                 let timed = trace.timed(|timings, took| timings.dns_us = Some(took));
                 let resolved = self.resolver.resolve(trace.application, host).await;
                 drop(timed);
-                let resolved = resolved.map_err(|why| dns_failure(&why))?;
+                let resolved = resolved.map_err(|why| {
+                    if let NoAddress::NotAsked(shortage) = &why {
+                        trace.shortage.set(Some(*shortage));
+                    }
+                    dns_failure(&why)
+                })?;
                 resolved
                     .iter()
                     .copied()
@@ -178,24 +186,38 @@ impl Connector {
 }
 
 /// Connects to the address that answers first (RFC 8305): the families take turns, and while one
-/// does not answer the next is tried beside it.
-async fn dial(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
+/// does not answer the next is tried beside it. Where this machine lacked something for any of them,
+/// that is noted at once and stays unless another connects: what the receiver would have done is not
+/// known.
+async fn dial(
+    addresses: &[IpAddr],
+    port: u16,
+    descriptors: Descriptors,
+    lacking: &Cell<Option<Shortage>>,
+) -> io::Result<TcpStream> {
+    let note = |(error, shortage): (io::Error, Option<Shortage>)| {
+        lacking.set(lacking.get().or(shortage));
+        error
+    };
     if let [only] = addresses {
-        return TcpStream::connect((*only, port)).await;
+        return dial_one(*only, port, descriptors).await.map_err(note);
     }
     let mut untried = interleaved(addresses).into_iter().peekable();
     let mut dialling = JoinSet::new();
     let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
     loop {
         if let Some(ip) = untried.next() {
-            dialling.spawn(TcpStream::connect((ip, port)));
+            dialling.spawn(dial_one(ip, port, descriptors));
         }
         let more = untried.peek().is_some();
         tokio::select! {
             biased;
             dialled = dialling.join_next() => match dialled {
-                Some(Ok(Ok(tcp))) => return Ok(tcp),
-                Some(Ok(Err(error))) => failed = telling(failed, error),
+                Some(Ok(Ok(tcp))) => {
+                    lacking.set(None);
+                    return Ok(tcp);
+                }
+                Some(Ok(Err(error))) => failed = telling(failed, note(error)),
                 Some(Err(ended)) => failed = io::Error::other(ended),
                 None if more => {}
                 None => return Err(failed),
@@ -204,6 +226,46 @@ async fn dial(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
             () = tokio::time::sleep(ATTEMPT_DELAY), if more => {}
         }
     }
+}
+
+/// A connection to one address, or why there is none and what this machine lacked for it.
+async fn dial_one(
+    ip: IpAddr,
+    port: u16,
+    descriptors: Descriptors,
+) -> Result<TcpStream, (io::Error, Option<Shortage>)> {
+    let socket = match ip {
+        IpAddr::V4(_) => TcpSocket::new_v4(),
+        IpAddr::V6(_) => TcpSocket::new_v6(),
+    };
+    let connected = match socket.and_then(|one| descriptors.check(&one).map(|()| one)) {
+        Ok(socket) => socket.connect((ip, port).into()).await,
+        Err(error) => Err(error),
+    };
+    connected.map_err(|error| {
+        let shortage = match error.kind() {
+            io::ErrorKind::AddrNotAvailable => has_source(ip).then_some(Shortage::Ports),
+            _ => Shortage::of(&error),
+        };
+        (error, shortage)
+    })
+}
+
+/// Whether this machine has an address of its own to reach another from.
+///
+/// EADDRNOTAVAIL of connect(2) says that the local side of a connection could not be chosen, for one of
+/// two reasons. All local ports towards this address and port are taken: that is ours, and passes. Or
+/// there is no address to connect from: an IPv6 address with a route to it where no interface has an
+/// IPv6 address, ::1 where IPv6 is off. That is as lasting as having no route (ENETUNREACH, of both
+/// families), and is told as a failed attempt. UDP chooses by the same rules from ports of its own and
+/// sends nothing, so that it tells the two apart.
+fn has_source(ip: IpAddr) -> bool {
+    let local = match ip {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let probe = UdpSocket::bind((local, 0)).and_then(|socket| socket.connect((ip, 9)));
+    probe.is_ok()
 }
 
 /// The first address' family, then the other, in turns; the order within each stays.
@@ -249,6 +311,7 @@ fn dns_failure(why: &NoAddress) -> Failure {
     let detail = match why {
         NoAddress::Unknown => NO_PUBLIC_ADDRESS.to_owned(),
         NoAddress::Silent(why) => format!("The host's name did not resolve: {why}."),
+        NoAddress::NotAsked(_) => "The host's name could not be looked up.".to_owned(),
     };
     failure(FailureKind::Dns, detail)
 }
@@ -350,6 +413,13 @@ mod tests {
 
     use super::*;
 
+    async fn dial_freely(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
+        let lacking = Cell::new(None);
+        let dialled = dial(addresses, port, Descriptors::of_process(), &lacking).await;
+        assert_eq!(lacking.get(), None);
+        dialled
+    }
+
     #[test]
     fn the_families_of_addresses_take_turns() {
         let addresses = ["::1", "::2", "::3", "127.0.0.1", "127.0.0.2"];
@@ -380,7 +450,7 @@ mod tests {
         let there = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let addresses = ["127.0.0.2", "127.0.0.1"].map(|text| text.parse().unwrap());
         let started = std::time::Instant::now();
-        let tcp = dial(&addresses, port).await.unwrap();
+        let tcp = dial_freely(&addresses, port).await.unwrap();
         assert_eq!(tcp.peer_addr().unwrap(), there.local_addr().unwrap());
         assert!(started.elapsed() >= ATTEMPT_DELAY);
         assert!(
@@ -395,7 +465,7 @@ mod tests {
         let port = nobody.local_addr().unwrap().port();
         drop(nobody);
         let addresses = ["127.0.0.1", "127.0.0.2"].map(|text| text.parse().unwrap());
-        let error = dial(&addresses, port).await.unwrap_err();
+        let error = dial_freely(&addresses, port).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         let unreachable = || io::Error::from(io::ErrorKind::NetworkUnreachable);
         let told = telling(error, unreachable());
@@ -403,6 +473,39 @@ mod tests {
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
         let told = telling(unreachable(), refused);
         assert_eq!(told.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[actix_web::test]
+    async fn a_missing_route_or_address_of_our_own_is_no_shortage() {
+        for ip in ["127.0.0.1", "::1"] {
+            let ip: IpAddr = ip.parse().unwrap();
+            // Nobody listens there, and ::1 may not be an address of this machine.
+            let dialled = dial_one(ip, 1, Descriptors::of_process()).await;
+            let (error, shortage) = dialled.unwrap_err();
+            assert_eq!(shortage, None, "{ip}: {error}");
+        }
+        assert!(
+            has_source(Ipv4Addr::LOCALHOST.into()),
+            "ports would be ours"
+        );
+    }
+
+    #[actix_web::test]
+    async fn what_this_machine_lacks_is_noted_unless_another_address_connects() {
+        let none = Descriptors::up_to(0);
+        let there = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = there.local_addr().unwrap().port();
+        for addresses in [vec!["127.0.0.1"], vec!["127.0.0.1", "127.0.0.2"]] {
+            let addresses: Vec<IpAddr> = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
+            let lacking = Cell::new(None);
+            dial(&addresses, port, none, &lacking).await.unwrap_err();
+            assert_eq!(lacking.get(), Some(Shortage::Files));
+        }
+        let lacking = Cell::new(Some(Shortage::Files));
+        let addresses = ["127.0.0.1", "127.0.0.2"].map(|text| text.parse().unwrap());
+        let all = Descriptors::of_process();
+        dial(&addresses, port, all, &lacking).await.unwrap();
+        assert_eq!(lacking.get(), None);
     }
 
     #[test]

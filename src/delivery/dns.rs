@@ -4,21 +4,26 @@
 //! The files are read again when they have changed.
 
 use std::cell::RefCell;
+use std::future::Future;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use hickory_resolver::config::{
     LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
 use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::runtime::{RuntimeProvider, TokioRuntimeProvider};
 use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RecordType};
-use hickory_resolver::{Hosts, TokioResolver, system_conf};
+use hickory_resolver::{Hosts, Resolver, system_conf};
 
 use super::address::is_localhost;
 use super::resolve::{NoAddress, Resolved};
+use crate::shortage::{Descriptors, Shortage};
 
 /// Addresses of one name that are ever tried.
 const ADDRESSES_MAX: usize = 16;
@@ -30,6 +35,7 @@ const RESOLVER_FILE: &str = "/etc/resolv.conf";
 pub struct Dns {
     /// In place of the system's, unless empty.
     servers: Vec<SocketAddr>,
+    sockets: Sockets,
     files: RefCell<Files>,
 }
 
@@ -39,18 +45,35 @@ struct Files {
     changed: [Option<SystemTime>; 2],
     hosts: Rc<Hosts>,
     /// The error is why there is none.
-    resolver: Result<TokioResolver, Rc<str>>,
+    resolver: Result<Resolver<Sockets>, Rc<str>>,
+    /// They were there and could not be opened.
+    lacking: Option<Shortage>,
 }
 
 impl Dns {
-    pub fn new(servers: Vec<SocketAddr>) -> Dns {
-        let files = RefCell::new(Files::read(&servers));
-        Dns { servers, files }
+    pub fn new(servers: Vec<SocketAddr>, descriptors: Descriptors) -> Dns {
+        let sockets = Sockets::new(descriptors);
+        let files = RefCell::new(Files::read(&servers, &sockets));
+        Dns {
+            servers,
+            sockets,
+            files,
+        }
     }
 
     /// Asks for a name's addresses, for as long as `limit`.
     pub async fn look_up(&self, name: &str, limit: Duration) -> Resolved {
-        let (hosts, resolver) = self.current();
+        let refused = self.sockets.refused();
+        let found = self.ask(name, limit).await;
+        match self.sockets.refused_since(&refused) {
+            // A part of the question was not asked, and the rest of the answer is not all of it.
+            Some(shortage) => Err(NoAddress::NotAsked(shortage)),
+            None => found,
+        }
+    }
+
+    async fn ask(&self, name: &str, limit: Duration) -> Resolved {
+        let (hosts, resolver) = self.current()?;
         let known = known_addresses(&hosts, name);
         if !known.is_empty() {
             return Ok(known.into());
@@ -70,25 +93,32 @@ impl Dns {
 
     /// The hosts and the resolver as the system's files now have them. Two small local files are
     /// looked at once a second and read when they have changed: that is not worth a thread.
-    fn current(&self) -> (Rc<Hosts>, Result<TokioResolver, Rc<str>>) {
+    fn current(&self) -> Result<(Rc<Hosts>, Result<Resolver<Sockets>, Rc<str>>), NoAddress> {
         let mut files = self.files.borrow_mut();
         if files.looked.elapsed() >= LOOK_EVERY {
             files.looked = Instant::now();
-            if files.changed != changed() {
-                *files = Files::read(&self.servers);
+            if files.changed != changed() || files.lacking.is_some() {
+                *files = Files::read(&self.servers, &self.sockets);
             }
         }
-        (files.hosts.clone(), files.resolver.clone())
+        match files.lacking {
+            Some(shortage) => Err(NoAddress::NotAsked(shortage)),
+            None => Ok((files.hosts.clone(), files.resolver.clone())),
+        }
     }
 }
 
 impl Files {
-    fn read(servers: &[SocketAddr]) -> Files {
+    fn read(servers: &[SocketAddr], sockets: &Sockets) -> Files {
+        let changed = changed();
+        let unopened = [HOSTS_FILE, RESOLVER_FILE].map(|path| std::fs::File::open(path).err());
+        let lacking = unopened.iter().flatten().find_map(Shortage::of);
         Files {
             looked: Instant::now(),
-            changed: changed(),
+            changed,
             hosts: Rc::new(Hosts::from_system().unwrap_or_default()),
-            resolver: resolver(servers).map_err(|error| error.to_string().into()),
+            resolver: resolver(servers, sockets).map_err(|error| error.to_string().into()),
+            lacking,
         }
     }
 }
@@ -98,7 +128,7 @@ fn changed() -> [Option<SystemTime>; 2] {
 }
 
 /// A resolver with the system's search list, its servers or those of the settings.
-fn resolver(servers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
+fn resolver(servers: &[SocketAddr], sockets: &Sockets) -> Result<Resolver<Sockets>, NetError> {
     let (system, mut options) = system_conf::read_system_conf().unwrap_or_else(|_| {
         // As the C library does where the file is missing or names no server.
         let local = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
@@ -123,9 +153,89 @@ fn resolver(servers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
     options.cache_size = 0;
     options.max_active_requests = usize::from(u16::MAX);
     options.use_hosts_file = ResolveHosts::Never;
-    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    let mut builder = Resolver::builder_with_config(config, sockets.clone());
     *builder.options_mut() = options;
     builder.build()
+}
+
+/// The sockets to DNS servers: Tokio's, as many as may be, and a note of those there could not be. What
+/// hickory makes of such an error depends on the other servers and on how often it has tried.
+#[derive(Clone)]
+struct Sockets {
+    tokio: TokioRuntimeProvider,
+    descriptors: Descriptors,
+    refused: Arc<Mutex<Refused>>,
+}
+
+/// The sockets that this machine had no room for.
+#[derive(Clone, Default)]
+struct Refused {
+    count: u64,
+    last: Option<Shortage>,
+}
+
+impl Sockets {
+    fn new(descriptors: Descriptors) -> Sockets {
+        Sockets {
+            tokio: TokioRuntimeProvider::default(),
+            descriptors,
+            refused: Arc::default(),
+        }
+    }
+
+    fn refused(&self) -> Refused {
+        let refused = self.refused.lock();
+        refused.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Of whichever look-up: what one meets, those beside it meet as well.
+    fn refused_since(&self, before: &Refused) -> Option<Shortage> {
+        let now = self.refused();
+        now.last.filter(|_| now.count != before.count)
+    }
+
+    fn noted<T>(&self, opened: io::Result<T>) -> io::Result<T> {
+        if let Some(shortage) = opened.as_ref().err().and_then(Shortage::of) {
+            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            refused.count += 1;
+            refused.last = Some(shortage);
+        }
+        opened
+    }
+}
+
+type Opening<T> = Pin<Box<dyn Send + Future<Output = io::Result<T>>>>;
+
+impl RuntimeProvider for Sockets {
+    type Handle = <TokioRuntimeProvider as RuntimeProvider>::Handle;
+    type Timer = <TokioRuntimeProvider as RuntimeProvider>::Timer;
+    type Udp = <TokioRuntimeProvider as RuntimeProvider>::Udp;
+    type Tcp = <TokioRuntimeProvider as RuntimeProvider>::Tcp;
+
+    fn create_handle(&self) -> Self::Handle {
+        self.tokio.create_handle()
+    }
+
+    fn connect_tcp(
+        &self,
+        server: SocketAddr,
+        local: Option<SocketAddr>,
+        timeout: Option<Duration>,
+    ) -> Opening<Self::Tcp> {
+        let (this, opening) = (self.clone(), self.tokio.connect_tcp(server, local, timeout));
+        Box::pin(async move {
+            let opened = opening.await;
+            this.noted(opened.and_then(|one| this.descriptors.check(&one.0).map(|()| one)))
+        })
+    }
+
+    fn bind_udp(&self, local: SocketAddr, server: SocketAddr) -> Opening<Self::Udp> {
+        let (this, opening) = (self.clone(), self.tokio.bind_udp(local, server));
+        Box::pin(async move {
+            let opened = opening.await;
+            this.noted(opened.and_then(|one| this.descriptors.check(&one).map(|()| one)))
+        })
+    }
 }
 
 fn name_server(address: SocketAddr) -> NameServerConfig {

@@ -40,6 +40,7 @@ use rustls::ClientConfig;
 use tokio::task::unconstrained;
 
 pub use judge::judge;
+pub use resolve::LOOKUPS_MAX;
 
 use address::{AddressRule, OwnAddresses};
 use connect::took_longer;
@@ -56,10 +57,11 @@ use crate::domain::id::ApplicationId;
 use crate::domain::message::Message;
 use crate::domain::profile::{Draft, Method};
 use crate::domain::retry::RetrySchedule;
+use crate::shortage::{Descriptors, Shortage};
 
 /// Idle connections per thread above which the clients are replaced at once: file descriptors are
 /// a limit of the process, and many endpoints are called only now and then.
-const IDLE_CONNECTIONS_MAX: usize = 1024;
+pub const IDLE_CONNECTIONS_MAX: usize = 1024;
 
 /// What the configuration says about sending; shared by all delivery threads.
 pub struct Settings {
@@ -80,6 +82,7 @@ pub struct Settings {
     dns_servers: Vec<SocketAddr>,
     answer_read_bytes: usize,
     answer_kept_bytes: usize,
+    descriptors: Descriptors,
 }
 
 impl Settings {
@@ -122,6 +125,7 @@ impl Settings {
             dns_servers: delivery.dns_servers.iter().map(|server| server.0).collect(),
             answer_read_bytes: limits.answer_read_bytes,
             answer_kept_bytes: limits.answer_kept_bytes,
+            descriptors: Descriptors::of_process(),
         })
     }
 
@@ -215,13 +219,14 @@ impl Sender {
     }
 
     /// One attempt. A reused connection that turns out closed is the one case in which the request
-    /// goes out twice, and the outcome says so.
+    /// goes out twice, and the outcome says so. The error is what this machine lacks for a connection:
+    /// nothing is known of the receiver then.
     pub async fn attempt(
         &self,
         endpoint: &Arc<Endpoint>,
         message: &Arc<Message>,
         attempt_number: u32,
-    ) -> Outcome {
+    ) -> Result<Outcome, Shortage> {
         let started_at = self.clock.now();
         let started = Instant::now();
         crate::watched::planned_panic("attempt", &message.event_type);
@@ -231,7 +236,7 @@ impl Sender {
         let mut outcome = match request {
             Ok(request) => {
                 let _in_flight = InFlight::of(&self.in_flight);
-                self.send(endpoint.application, request, started_at).await
+                self.send(endpoint.application, request, started_at).await?
             }
             Err(not_sendable) => {
                 let method = self.settings.method(endpoint);
@@ -251,7 +256,7 @@ impl Sender {
                 endpoint.id
             );
         }
-        outcome
+        Ok(outcome)
     }
 
     async fn send(
@@ -259,7 +264,7 @@ impl Sender {
         application: ApplicationId,
         request: Request,
         started_at: Timestamp,
-    ) -> Outcome {
+    ) -> Result<Outcome, Shortage> {
         let limit = request.timeout;
         let mut deadline = pin!(self.clock.sleep_until(started_at + limit));
         let answer = RefCell::new(None);
@@ -293,7 +298,15 @@ impl Sender {
                 Err(failure) => Some(failure),
             };
         };
-        Outcome {
+        if failure.is_some()
+            && let Some(shortage) = trace.shortage.get()
+        {
+            if shortage == Shortage::Files {
+                self.clients.close_idle();
+            }
+            return Err(shortage);
+        }
+        Ok(Outcome {
             method: request.method,
             url: request.url,
             started_at,
@@ -303,7 +316,7 @@ impl Sender {
             failure,
             sent_again,
             is_final: false,
-        }
+        })
     }
 }
 

@@ -17,11 +17,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::dns::Dns;
 use crate::domain::id::ApplicationId;
+use crate::shortage::Shortage;
 
 /// Look-ups of one application under way; its further ones wait.
 const LOOKUPS_PER_APPLICATION: usize = 16;
 /// Look-ups under way beside the first one of each application. Each takes a socket or two.
-const LOOKUPS_MAX: usize = 256;
+pub const LOOKUPS_MAX: usize = 256;
 /// Names remembered for one application; at about 200 bytes each.
 const NAMES_PER_APPLICATION: usize = 1024;
 /// Names remembered per thread.
@@ -40,6 +41,8 @@ pub enum NoAddress {
     Unknown,
     /// No DNS server answered in time, or those that did could not tell.
     Silent(Rc<str>),
+    /// This machine had no socket to ask with.
+    NotAsked(Shortage),
 }
 
 pub type Resolved = Result<Rc<[IpAddr]>, NoAddress>;
@@ -220,6 +223,8 @@ impl Inner {
                 known.good = None;
                 (Err(NoAddress::Unknown), self.keep)
             }
+            // It passes with the shortage, which says nothing about the name.
+            Err(lacking @ NoAddress::NotAsked(_)) => (known.good().ok_or(lacking), Duration::ZERO),
             Err(silent) => (known.good().ok_or(silent), SILENCE_KEPT),
         };
         known.running = None;

@@ -52,7 +52,7 @@ struct Generation {
 impl Clients {
     pub fn new(settings: Arc<Settings>, clock: Clock) -> Clients {
         let resolver = Rc::new(Resolver::new(
-            Dns::new(settings.dns_servers.clone()),
+            Dns::new(settings.dns_servers.clone(), settings.descriptors),
             settings.dns_cache,
             settings.connect_timeout,
         ));
@@ -77,6 +77,11 @@ impl Clients {
             true => generation.https.clone(),
             false => generation.http.clone(),
         }
+    }
+
+    /// Lets go of the connections that serve no request.
+    pub fn close_idle(&self) {
+        *self.current.borrow_mut() = None;
     }
 
     /// A pool's idle connections close when its client is gone and its last request has ended.

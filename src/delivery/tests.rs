@@ -199,7 +199,8 @@ trait Made {
 impl Made for Sender {
     async fn made(&self, endpoint: &Endpoint, message: &Message, number: u32) -> Outcome {
         let (endpoint, message) = (Arc::new(endpoint.clone()), Arc::new(message.clone()));
-        self.attempt(&endpoint, &message, number).await
+        let attempt = self.attempt(&endpoint, &message, number).await;
+        attempt.expect("this machine lacks nothing")
     }
 }
 

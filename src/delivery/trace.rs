@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::domain::attempt::{Failure, FailureKind, Timings};
 use crate::domain::id::ApplicationId;
+use crate::shortage::Shortage;
 
 tokio::task_local! {
     /// The exchange that the running task is busy with.
@@ -61,6 +62,8 @@ pub struct Trace {
     /// The final head of the answer, unfolded; where it did not come whole, its beginning.
     pub head: RefCell<Vec<u8>>,
     pub timings: Cell<Timings>,
+    /// What this machine lacks for a connection: then a failure is none of the receiver's.
+    pub shortage: Cell<Option<Shortage>>,
     sending_since: Cell<Option<Instant>>,
     failure: RefCell<Option<Failure>>,
 }
@@ -78,6 +81,7 @@ impl Trace {
             cut: Cell::new(false),
             head: RefCell::default(),
             timings: Cell::default(),
+            shortage: Cell::new(None),
             sending_since: Cell::new(None),
             failure: RefCell::default(),
         })

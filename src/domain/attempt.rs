@@ -38,6 +38,8 @@ pub enum FailureKind {
     NotSendable,
     /// The message expired before its turn came: no request was made.
     Expired,
+    /// A defect of postrider broke the attempt off.
+    InternalError,
 }
 
 impl FailureKind {
@@ -54,10 +56,11 @@ impl FailureKind {
             FailureKind::WrongAnswer => "wrong_answer",
             FailureKind::NotSendable => "not_sendable",
             FailureKind::Expired => "expired",
+            FailureKind::InternalError => "internal_error",
         }
     }
 
-    pub const ALL: [FailureKind; 10] = [
+    pub const ALL: [FailureKind; 11] = [
         FailureKind::AddressForbidden,
         FailureKind::Dns,
         FailureKind::ConnectionRefused,
@@ -68,6 +71,7 @@ impl FailureKind {
         FailureKind::WrongAnswer,
         FailureKind::NotSendable,
         FailureKind::Expired,
+        FailureKind::InternalError,
     ];
 }
 

@@ -75,6 +75,10 @@ pub struct Lane {
     late: Vec<Entry>,
     /// A message's payload was deleted since the read began: it may bring an older copy along.
     read_is_stale: bool,
+    /// A delivery was given back since the read began, which leaves it out: read once more.
+    read_is_short: bool,
+    /// Nothing is sent before this.
+    paused_until: Timestamp,
     /// Taken from the window, and the outcome is not yet durable.
     taken: HashSet<Place>,
     /// Of those, being sent now.
@@ -101,6 +105,8 @@ impl Lane {
             passed: HashSet::new(),
             late: Vec::new(),
             read_is_stale: false,
+            read_is_short: false,
+            paused_until: Timestamp(0),
             taken: HashSet::new(),
             in_flight: 0,
             hanging: false,
@@ -186,6 +192,10 @@ impl Lane {
 
     /// Takes in what a read gave; `whole` when it reached the queue's end.
     pub fn read(&mut self, mut entries: Vec<Entry>, whole: bool) {
+        if self.read_is_short {
+            self.read_failed();
+            return;
+        }
         self.reading = false;
         if std::mem::take(&mut self.read_is_stale) {
             entries.iter_mut().for_each(|entry| entry.message = None);
@@ -224,6 +234,7 @@ impl Lane {
     pub fn read_failed(&mut self) {
         self.reading = false;
         self.read_is_stale = false;
+        self.read_is_short = false;
         self.passed.clear();
         self.late.clear();
         // What came late is in the store, behind what is known: read from the beginning.
@@ -265,8 +276,10 @@ impl Lane {
         }
         match self.window.first_key_value() {
             None => Readiness::Waiting,
-            Some(((due, _), _)) if *due <= now => Readiness::Ready,
-            Some(((due, _), _)) => Readiness::At(*due),
+            Some(((due, _), _)) => match self.paused_until.max(*due) {
+                at if at <= now => Readiness::Ready,
+                at => Readiness::At(at),
+            },
         }
     }
 
@@ -303,12 +316,15 @@ impl Lane {
         }
     }
 
-    /// What was taken could not be sent: it is in the store as it was, and is read again. A read
-    /// that is under way keeps its notes; the next look at the store finds what it leaves out.
-    pub fn given_back(&mut self, at: &Place) {
+    /// What was taken could not be sent: it is in the store as it was, and is read again. Nothing of
+    /// the lane is sent before `paused_until`: its other deliveries lack the same.
+    pub fn given_back(&mut self, at: &Place, paused_until: Timestamp) {
         self.sent(false, false);
-        self.recorded(at);
-        if !self.reading {
+        self.taken.remove(at);
+        self.paused_until = paused_until;
+        if self.reading {
+            self.read_is_short = true;
+        } else {
             self.read_failed();
         }
     }
@@ -560,14 +576,16 @@ mod tests {
         let done = place(&lane.take().unwrap().delivery.key);
         lane.sent(false, true);
         lane.recorded(&done);
-        lane.given_back(&unreadable);
+        lane.given_back(&unreadable, Timestamp(20));
         // The store was read before all that.
         lane.read(vec![entry(1, 1), entry(2, 2)], true);
         assert_eq!(lane.readiness(Timestamp(9), &LIMITS), Readiness::Waiting);
-        // The next look finds what was given back.
-        lane.look_again();
+        // So it is read once more, which finds what was given back, and waits.
         assert!(lane.wants_read().is_some());
         lane.read(vec![entry(1, 1)], true);
+        let paused = Readiness::At(Timestamp(20));
+        assert_eq!(lane.readiness(Timestamp(9), &LIMITS), paused);
+        assert_eq!(lane.readiness(Timestamp(20), &LIMITS), Readiness::Ready);
         assert_eq!(lane.take().unwrap().delivery.key.due, Timestamp(1));
     }
 

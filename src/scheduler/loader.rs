@@ -3,9 +3,9 @@
 //! Reading blocks on the disk and a worker's thread must not, so workers send wishes to this
 //! thread and get what was read as events.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -20,9 +20,6 @@ use crate::watched;
 
 /// Payload bytes that travel with one read; the rest is read when it is sent.
 const READ_BYTES_MAX: usize = 256 << 10;
-
-/// How long after a failure the lanes are read again.
-const LANES_AGAIN: Duration = Duration::from_secs(1);
 
 pub enum Wish {
     /// The lanes that belong to this worker and in which something waits.
@@ -76,19 +73,7 @@ fn run(
         let tell = |event| drop(answer.send(event));
         match wish {
             Wish::Lanes { worker, workers } => {
-                let read = || {
-                    let read = watched::contained(|| lanes(store, worker, workers, &tell));
-                    read.unwrap_or(Err(Error::Defect))
-                };
-                while let Err(error) = read() {
-                    log::error!("the lanes could not be read: {error}");
-                    // A defect comes again with every try, or nobody waits for them any more.
-                    let is_defect = matches!(error, Error::Defect);
-                    if is_defect || answer.is_closed() || store.failure().is_some() {
-                        break;
-                    }
-                    std::thread::sleep(LANES_AGAIN);
-                }
+                lanes(store, worker, workers, &tell);
                 tell(WorkerEvent::LanesRead);
             }
             Wish::Stretch {
@@ -113,15 +98,45 @@ fn run(
     }
 }
 
-fn lanes(store: &Store, worker: usize, workers: usize, tell: &impl Fn(WorkerEvent)) -> Result<()> {
-    let mut after = None;
-    while let Some(lane) = store.next_lane(after)? {
+/// Tells the lanes of a worker in which something waits. Where that cannot be read, the next
+/// registered lane is told unseen, which then reads its own part, and the look goes on behind it: the
+/// damage of one lane keeps no other from its deliveries.
+fn lanes(store: &Store, worker: usize, workers: usize, tell: &impl Fn(WorkerEvent)) {
+    let tell_lane = |lane| {
         if super::worker_of(lane, workers) == worker {
             tell(WorkerEvent::Lane { lane });
         }
+    };
+    let mut registered = None;
+    let mut after = None;
+    loop {
+        let read = || {
+            let next = store.next_lane(after)?;
+            if let Some(lane) = next {
+                watched::planned_panic("lane", lane);
+            }
+            Ok(next)
+        };
+        let next = match watched::contained(read).unwrap_or(Err(Error::Defect)) {
+            Ok(next) => next,
+            Err(error) => {
+                if registered.is_none() {
+                    log::error!("the lanes could not all be read: {error}");
+                }
+                let registered = registered.get_or_insert_with(|| store.catalog().lanes());
+                registered
+                    .range((
+                        after.map_or(Bound::Unbounded, Bound::Excluded),
+                        Bound::Unbounded,
+                    ))
+                    .next()
+                    .copied()
+            }
+        };
+        let Some(lane) = next else { return };
+        tell_lane(lane);
         after = Some(lane);
     }
-    Ok(())
 }
 
 fn stretch(
@@ -132,6 +147,7 @@ fn stretch(
     behind: Option<Place>,
     limit: usize,
 ) -> Result<(Vec<Entry>, bool)> {
+    watched::planned_panic("lane", lane);
     let behind = behind.map(|(due, message)| DeliveryKey { lane, due, message });
     let deliveries = store.waiting(lane, behind, limit)?;
     let whole = deliveries.len() < limit;

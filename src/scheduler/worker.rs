@@ -41,8 +41,9 @@ const BEGUN_MAX: usize = 64;
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// How often the oldest overdue delivery is looked for, which walks all lanes.
 const OLDEST_EVERY: Duration = Duration::from_secs(1);
-/// How long a lane waits after a failed read before it is tried again.
-const READ_AGAIN: Duration = Duration::from_secs(1);
+/// How long a lane waits after a failed read, or after an attempt for which this machine lacks
+/// something, before it is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a commit changed for a lane.
 pub enum News {
@@ -76,6 +77,8 @@ pub enum WorkerEvent {
     },
     /// What attempts are made with from now on.
     Settings(Arc<delivery::Settings>),
+    /// This machine lacks what the attempt needs: it was none, and its slot is free.
+    PutOff(Delivery),
     /// An attempt has its answer, or none; its slot is free.
     Sent {
         lane: u64,
@@ -303,13 +306,16 @@ impl Worker {
                 match read {
                     Ok((entries, whole)) => self.lane(number).read(entries, whole),
                     Err(error) => {
-                        log::error!("lane {number} could not be read: {error}");
-                        if matches!(error, Error::Unreadable(_)) {
+                        // Tried again each second; damage is told once.
+                        let is_news = !matches!(error, Error::Unreadable(_)) || {
                             let reason = error.to_string();
-                            self.store.note_unreadable(number, None, &reason);
+                            self.store.note_unreadable(number, None, &reason)
+                        };
+                        if is_news {
+                            log::error!("lane {number} could not be read: {error}");
                         }
                         self.lane(number).read_failed();
-                        self.set_alarm(number, self.store.clock().now() + READ_AGAIN);
+                        self.set_alarm(number, self.store.clock().now() + TRY_AGAIN);
                         return;
                     }
                 }
@@ -323,6 +329,7 @@ impl Worker {
                 // With its rendered parts and connections; attempts under way hold the old one.
                 self.sender = Rc::new(Sender::new(settings, self.store.clock().clone()));
             }
+            WorkerEvent::PutOff(delivery) => self.give_back(delivery),
             WorkerEvent::Sent {
                 lane: number,
                 timed_out,
@@ -508,6 +515,10 @@ impl Worker {
                 let detail = loader::unreadable(&delivery);
                 self.not_readable(delivery, endpoint, error.to_string(), detail);
             }
+            (Err(Error::Unavailable { reason, .. }), _) => {
+                log::debug!("{} waits: {reason}", delivery.key.message);
+                self.give_back(delivery);
+            }
             (Err(error), _) => {
                 log::error!("{} could not be read: {error}", delivery.key.message);
                 self.give_back(delivery);
@@ -545,8 +556,10 @@ impl Worker {
         let number = delivery.key.lane;
         self.slots_used -= 1;
         self.shared.unrecorded[self.number].fetch_sub(1, Ordering::Relaxed);
-        self.lane(number).given_back(&lane::place(&delivery.key));
-        self.set_alarm(number, self.store.clock().now() + READ_AGAIN);
+        let again = self.store.clock().now() + TRY_AGAIN;
+        self.lane(number)
+            .given_back(&lane::place(&delivery.key), again);
+        self.set_alarm(number, again);
         self.unpark(number);
     }
 
@@ -575,11 +588,25 @@ impl Worker {
             let number = delivery.attempts + 1;
             let started_at = store.clock().now();
             let attempt = watched::contained_future(sender.attempt(&endpoint, &message, number));
-            let outcome = attempt.await.unwrap_or_else(|_| {
+            let attempted = attempt.await.unwrap_or_else(|_| {
                 let method = sender.settings().method(&endpoint);
-                Outcome::not_sent(&endpoint.url, method, started_at, broken_off())
+                Ok(Outcome::not_sent(
+                    &endpoint.url,
+                    method,
+                    started_at,
+                    broken_off(),
+                ))
             });
             shared.metrics.in_flight.dec();
+            let outcome = match attempted {
+                Ok(outcome) => outcome,
+                Err(shortage) => {
+                    shared.metrics.put_off(shortage, store.clock().now());
+                    // The worker lives for as long as anything is in flight.
+                    let _ = news.send(WorkerEvent::PutOff(delivery));
+                    return;
+                }
+            };
             let failing = store.clone();
             let finished = watched::contained(|| {
                 let ending = Ending {
@@ -626,8 +653,10 @@ impl Worker {
 /// endpoint's other deliveries do not wait for it.
 fn broken_off() -> Failure {
     Failure {
-        kind: FailureKind::NotSendable,
-        detail: "An error of the server broke the attempt off; its log says more.".to_owned(),
+        kind: FailureKind::InternalError,
+        detail: "An internal error of postrider broke the attempt off, which says nothing about the \
+                 receiver. Whether the request was sent is not known. The log of the server says more."
+            .to_owned(),
     }
 }
 

@@ -164,6 +164,11 @@ impl Catalog {
         self.lane(lane).map(|(_, endpoint)| endpoint)
     }
 
+    /// The lanes of all registered endpoints.
+    pub fn lanes(&self) -> BTreeSet<u64> {
+        self.lanes.keys().copied().collect()
+    }
+
     /// A lane's endpoint and the application that it belongs to.
     pub fn lane(&self, number: u64) -> Option<(&Arc<ApplicationEntry>, &Arc<Endpoint>)> {
         let (application, endpoint) = self.lanes.get(&number)?;

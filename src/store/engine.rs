@@ -17,6 +17,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::shortage::Shortage;
+
 /// The largest value, in bytes; longer records are split by `layout`.
 pub const VALUE_MAX: usize = 4096;
 
@@ -71,6 +73,18 @@ pub enum EngineError {
     Busy,
     #[error(transparent)]
     Io(#[from] std::io::Error),
+}
+
+impl EngineError {
+    /// What this machine lacked for it; nothing is damaged then.
+    pub fn shortage(&self) -> Option<Shortage> {
+        match self {
+            EngineError::Sled(sled::Error::Io(cause)) | EngineError::Io(cause) => {
+                Shortage::of(cause)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What sled says, for a person who does not know it.

@@ -341,7 +341,14 @@ impl Store {
         let _settled = self.inner.settled();
         match self.inner.live.range(Bound::Included(from), to).next() {
             None => Ok(None),
-            Some(item) => Ok(layout::parse_waiting_key(&item?.0).map(|key| key.lane)),
+            Some(item) => {
+                let damaged = RecordError::Damaged {
+                    kind: layout::WAITING,
+                    why: "its key is not one of a delivery",
+                };
+                let key = layout::parse_waiting_key(&item?.0).ok_or(damaged)?;
+                Ok(Some(key.lane))
+            }
         }
     }
 }

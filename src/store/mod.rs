@@ -898,6 +898,10 @@ impl From<layout::RecordError> for Error {
                     .to_owned(),
                 retry_after_seconds: 1,
             },
+            layout::RecordError::Engine(error) if error.shortage().is_some() => {
+                let reason = format!("a part of the history cannot be opened just now: {error}");
+                unavailable(&reason)
+            }
             damage => Error::Unreadable(Arc::new(damage)),
         }
     }
@@ -919,6 +923,17 @@ mod tests {
         config.store.min_free_bytes = 1;
         let metrics = Arc::new(Metrics::new());
         Store::open(Settings::from_config(&config), Clock::System, metrics).unwrap()
+    }
+
+    #[test]
+    fn a_slice_that_cannot_be_opened_for_want_of_descriptors_is_not_damaged() {
+        let of = |code| {
+            Error::from(engine::EngineError::Io(std::io::Error::from_raw_os_error(
+                code,
+            )))
+        };
+        assert!(matches!(of(libc::EMFILE), Error::Unavailable { .. }));
+        assert!(matches!(of(libc::EIO), Error::Unreadable(_)));
     }
 
     #[actix_web::test]

@@ -8,10 +8,11 @@ use serde_json::json;
 use crate::support::{Receiver, Server, assert_error};
 
 /// Families and their types.
-const FAMILIES: [(&str, &str); 14] = [
+const FAMILIES: [(&str, &str); 15] = [
     ("postrider_attempts", "counter"),
     ("postrider_attempts_in_flight", "gauge"),
     ("postrider_blob_files", "gauge"),
+    ("postrider_attempts_put_off", "counter"),
     ("postrider_build", "info"),
     ("postrider_commit_batch_size", "histogram"),
     ("postrider_commit_seconds", "histogram"),
@@ -111,7 +112,7 @@ async fn labels_do_not_grow_with_what_customers_do() {
     }
     let (after, text) = series().await;
     assert_eq!(after, before);
-    let expected = BTreeSet::from(["le", "outcome", "version"]);
+    let expected = BTreeSet::from(["lacking", "le", "outcome", "version"]);
     assert_eq!(label_names(&text), expected);
     assert!(!text.contains(&endpoint) && !text.contains("type-"));
 }

@@ -21,6 +21,7 @@ const failures = {
   wrong_answer: ['Wrong answer'],
   not_sendable: ['Not sent'],
   expired: ['Expired'],
+  internal_error: ['Internal error', 'This is not the receiver’s fault. The attempt is repeated by the schedule.'],
 };
 /** A failure in two words, and what to do: [words, sentence]. */
 export const sayFailure = (kind) => failures[kind] ?? [kind];

@@ -1,10 +1,15 @@
 use super::*;
+use crate::shortage::Descriptors;
 
 const ANN: ApplicationId = ApplicationId([1; 20]);
 const BOB: ApplicationId = ApplicationId([2; 20]);
 
 fn resolver(keep: Duration) -> Resolver {
-    Resolver::new(Dns::new(Vec::new()), keep, Duration::from_secs(5))
+    Resolver::new(
+        Dns::new(Vec::new(), Descriptors::of_process()),
+        keep,
+        Duration::from_secs(5),
+    )
 }
 
 fn minute() -> Resolver {
