@@ -785,6 +785,7 @@ pub fn variants(problems: &mut Vec<String>) -> BTreeSet<&'static str> {
         "07" WrongAnswer (),
         "08" NotSendable (),
         "09" Expired (),
+        "0a" InternalError (),
     });
     variants!(names, problems, Verdict {
         "00" Delivered (),
