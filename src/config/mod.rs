@@ -21,6 +21,7 @@ use crate::domain::id::OrganisationId;
 use crate::domain::jwt::{JwtSecret, SECRET_BYTES_GOOD, SECRET_BYTES_MIN};
 use crate::domain::profile::Profile;
 use crate::domain::retry::{RETRIES_MAX, RetrySchedule, WAIT_MAX, Waits};
+use crate::domain::url;
 
 mod origin;
 mod profiles;
@@ -536,7 +537,7 @@ impl Config {
         check(
             server.public_url.as_deref().is_none_or(is_base_url),
             "server.public_url",
-            "must be an http or https URL without query and fragment",
+            "must be an http or https URL without user name, query and fragment",
         );
         check(
             server.cors_origins.iter().all(|origin| is_origin(origin)),
@@ -865,10 +866,7 @@ impl Server {
 
 /// `*`, or `https://host:port`: what browsers send as `Origin`.
 fn is_origin(text: &str) -> bool {
-    text == "*"
-        || url::Url::parse(text).is_ok_and(|url| {
-            matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text
-        })
+    text == "*" || url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == text)
 }
 
 /// `#rrggbb`.
@@ -880,9 +878,9 @@ fn is_color(text: &str) -> bool {
 }
 
 fn is_base_url(text: &str) -> bool {
-    url::Url::parse(text).is_ok_and(|url| {
-        let plain = url.query().is_none() && url.fragment().is_none();
-        matches!(url.scheme(), "http" | "https") && url.host().is_some() && plain
+    url::parse(text).is_ok_and(|url| {
+        let is_anybodys = url.username().is_empty() && url.password().is_none();
+        is_anybodys && url.query().is_none() && url.fragment().is_none()
     })
 }
 
@@ -1446,6 +1444,21 @@ mod tests {
             ),
             ("limits", "batch_bytes = 1", "limits.batch_bytes"),
             (
+            (
+                "server",
+                "public_url = 'https://a{b}.test'",
+                "server.public_url",
+            ),
+            (
+                "server",
+                "public_url = 'https://a:b@c.test'",
+                "server.public_url",
+            ),
+            (
+                "console",
+                "frame_origins = ['https://a;b.test']",
+                "console.frame_origins",
+            ),
                 "limits",
                 "batch_messages_max = 0",
                 "limits.batch_messages_max",

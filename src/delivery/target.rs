@@ -4,11 +4,12 @@
 //! and port, begins with its path and ends with its query. Whether the host's addresses are allowed
 //! is decided at each connection.
 
+use ::url::{Position, Url};
 use actix_web::http::Uri;
 use actix_web::http::uri::PathAndQuery;
-use url::{Position, Url};
 
 use super::template::Fault;
+use crate::domain::url;
 
 /// Common servers refuse a request line that is longer.
 const URL_BYTES_MAX: usize = 8192;
@@ -24,28 +25,17 @@ pub struct Target {
 
 impl Target {
     /// The error is a sentence.
-    pub fn parse(url: &str) -> Result<Target, &'static str> {
-        let url = Url::parse(url).map_err(|_| "The URL is not one.")?;
-        let https = match url.scheme() {
-            "https" => true,
-            "http" => false,
-            _ => return Err("The URL is neither http nor https."),
-        };
-        let (Some(name), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
-            return Err("The URL has no host.");
-        };
+    pub fn parse(url: &str) -> Result<Target, String> {
+        let wrong = |problem: String| format!("The URL {problem}.");
+        let url = url::parse(url).map_err(wrong)?;
+        let uri = url::request_uri(&url).map_err(wrong)?;
+        let name = url.host_str().unwrap_or_default();
         let host = match url.port() {
             Some(port) => format!("{name}:{port}"),
             None => name.to_owned(),
         };
-        let uri = Uri::builder()
-            .scheme("http")
-            .authority(format!("{name}:{port}"))
-            .path_and_query(&url[Position::BeforePath..Position::AfterQuery])
-            .build()
-            .map_err(|_| "The URL has characters that cannot be sent.")?;
         Ok(Target {
-            https,
+            https: url.scheme() == "https",
             uri,
             host,
             url,

@@ -521,7 +521,12 @@ async fn what_cannot_be_sent_fails_with_a_sentence() {
     let sender = sender();
     for (endpoint, expected) in [
         (endpoint("nonsense"), "URL"),
-        (endpoint("ftp://example.com/"), "neither http nor https"),
+        (
+            endpoint("ftp://example.com/"),
+            "The URL must be http or https.",
+        ),
+        // It could be registered once.
+        (endpoint("http://a{b}.test/"), "The URL has a host with '{'"),
         (with_header("x y", "1"), "name of a header"),
         (with_header("x-secret", "hunter2\r\nx-more: 1"), "x-secret"),
         (without_secret, "no signing secret"),

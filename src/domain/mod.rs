@@ -22,3 +22,4 @@ pub mod profile;
 pub mod retry;
 pub mod secret;
 pub mod token;
+pub mod url;

@@ -67,4 +67,5 @@ mod throttle;
 mod tls;
 mod tokens;
 mod unknown_fields;
+mod urls;
 mod webhook_users;
