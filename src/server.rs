@@ -269,6 +269,7 @@ impl Server {
             preview: preview(&send_settings),
             reference: Arc::new(api::reference()),
             lanes: lane_watch(scheduler.lanes()),
+            sending: sending_watch(scheduler.lanes()),
             shares: Arc::new(api::Shares::new(answers_bytes)),
             visits: Arc::default(),
         });
@@ -381,6 +382,7 @@ impl Server {
             preview: preview(&send_settings),
             reference: old.reference.clone(),
             lanes: lane_watch(self.scheduler.lanes()),
+            sending: sending_watch(self.scheduler.lanes()),
             shares: old.shares.clone(),
             visits: old.visits.clone(),
         }));
@@ -499,6 +501,16 @@ fn lane_watch(lanes: scheduler::Lanes) -> api::LaneWatch {
                     (look.lane, now)
                 })
                 .collect()
+        })
+    })
+}
+
+fn sending_watch(lanes: scheduler::Lanes) -> api::SendingWatch {
+    Box::new(move |numbers, message| {
+        let lanes = lanes.clone();
+        Box::pin(async move {
+            let keys = lanes.sending(numbers, message).await;
+            keys.into_iter().collect()
         })
     })
 }

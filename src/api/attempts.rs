@@ -267,8 +267,8 @@ impl Filter {
     }
 }
 
-/// The contract's number of a status. No delivery of ours is being sent (3) rather than pending, and
-/// none is canceled (4), which only `expanded_statuses` would show: that changes nothing here.
+/// The contract's number of a status. Nothing is canceled (4), which only `expanded_statuses` would
+/// show: that changes nothing here.
 pub fn status_in(query: &mut Query<'_>) -> Option<u8> {
     query.flag("expanded_statuses", true);
     let statuses = [("0", 0), ("1", 1), ("2", 2), ("3", 3), ("4", 4)];

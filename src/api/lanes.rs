@@ -3,7 +3,7 @@
 //! The store tells which lanes have something waiting, how much and since when; the scheduler, which
 //! this module does not know, how they do just now.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,7 +22,8 @@ use super::operation::{Operation, Parameter};
 use super::page::Query;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
-use crate::domain::id::{ApplicationId, EndpointId};
+use crate::domain::id::{ApplicationId, EndpointId, MessageId};
+use crate::domain::message::DeliveryKey;
 use crate::error::Result;
 use crate::store::Store;
 
@@ -37,6 +38,14 @@ pub struct LaneNow {
 /// Tells how lanes, by their numbers, do just now; those in which nothing goes on may be left out.
 pub type LaneWatch =
     Box<dyn Fn(Arc<[u64]>) -> Pin<Box<dyn Future<Output = HashMap<u64, LaneNow>>>> + Send + Sync>;
+
+/// Returns the deliveries of these lanes, or those of one message at them, that are being sent just
+/// now.
+pub type SendingWatch = Box<
+    dyn Fn(Arc<[u64]>, Option<MessageId>) -> Pin<Box<dyn Future<Output = HashSet<DeliveryKey>>>>
+        + Send
+        + Sync,
+>;
 
 const LIMIT_MAX: usize = 100;
 const LIMIT_DEFAULT: usize = 50;

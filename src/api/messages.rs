@@ -291,6 +291,7 @@ pub fn is_wanted(message: &Message, event_types: Option<&[String]>, channel: Opt
 }
 
 /// As much of an application's messages and attempts as a caller may read.
+#[derive(Clone)]
 pub struct History {
     pub application: ApplicationId,
     /// Only what was sent to these endpoints; everything where absent.

@@ -82,7 +82,7 @@ mod visits;
 use access::{Action, Caller};
 use error::Failure;
 use extract::json;
-pub use lanes::{LaneNow, LaneWatch};
+pub use lanes::{LaneNow, LaneWatch, SendingWatch};
 use operation::{Content, Operation};
 pub use reference::Reference;
 pub use visits::Visits;
@@ -110,6 +110,7 @@ pub struct Context {
     pub preview: Preview,
     pub reference: Arc<Reference>,
     pub lanes: LaneWatch,
+    pub sending: SendingWatch,
     /// What each customer uses of what all share.
     pub shares: Arc<Shares>,
     /// Who is signed in in a browser.

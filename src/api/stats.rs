@@ -1,6 +1,7 @@
 //! An endpoint's statistics, from the hourly counters.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -32,7 +33,7 @@ struct EndpointStats {
     success: u64,
     /// That wait now, held ones included, whatever the stretch of time.
     pending: u64,
-    /// Always 0: what is being sent is pending until it ended.
+    /// That are being sent now, whatever the stretch of time.
     sending: u64,
     /// That ended with the last attempt of their schedule.
     fail: u64,
@@ -216,14 +217,18 @@ pub async fn stats(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    let (counts, pending) = counted(&request, &caller, &context, |store, endpoint| {
+    let lane = named(&context, &caller, &request, Action::ReadHistory)?.number;
+    let sending = (context.sending)(Arc::from([lane]), None).await.len() as u64;
+    let (counts, waiting) = counted(&request, &caller, &context, |store, endpoint| {
         store.waiting_in(endpoint.number)
     })
     .await?;
+    // What is being sent waits as well, until its outcome is stored.
+    let sending = sending.min(waiting);
     let stats = EndpointStats {
         success: counts.delivered,
-        pending,
-        sending: 0,
+        pending: waiting - sending,
+        sending,
         fail: counts.failed,
         canceled: 0,
     };

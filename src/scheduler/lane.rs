@@ -334,6 +334,11 @@ impl Lane {
         self.hanging
     }
 
+    /// The places of deliveries that were taken and whose outcome is not yet durable.
+    pub fn taken(&self) -> impl Iterator<Item = &Place> {
+        self.taken.iter()
+    }
+
     pub fn in_flight(&self) -> usize {
         self.in_flight
     }

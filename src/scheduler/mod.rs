@@ -15,6 +15,8 @@ use tokio::sync::{oneshot, watch};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::delivery;
+use crate::domain::id::MessageId;
+use crate::domain::message::DeliveryKey;
 use crate::store::{Event, Store};
 use crate::telemetry::{AttemptLog, Metrics};
 use crate::watched;
@@ -87,22 +89,40 @@ pub struct Lanes(Vec<UnboundedSender<WorkerEvent>>);
 impl Lanes {
     /// How these lanes do; those in which nothing goes on may be left out.
     pub async fn look(&self, lanes: Arc<[u64]>) -> Vec<LaneLook> {
-        let mut looks = Vec::new();
-        let asked: Vec<_> = self
-            .0
-            .iter()
+        self.ask(|answer| WorkerEvent::Look {
+            lanes: lanes.clone(),
+            answer,
+        })
+        .await
+    }
+
+    /// The deliveries of these lanes that are being sent, or whose outcome is not stored yet; only
+    /// those of a message where one is given.
+    pub async fn sending(&self, lanes: Arc<[u64]>, message: Option<MessageId>) -> Vec<DeliveryKey> {
+        self.ask(|answer| WorkerEvent::Sending {
+            lanes: lanes.clone(),
+            message,
+            answer,
+        })
+        .await
+    }
+
+    /// Asks all workers before it waits for the first.
+    async fn ask<T>(&self, question: impl Fn(oneshot::Sender<Vec<T>>) -> WorkerEvent) -> Vec<T> {
+        let each = self.0.iter();
+        let asked: Vec<_> = each
             .map(|worker| {
                 let (answer, answered) = oneshot::channel();
-                let lanes = lanes.clone();
-                drop(worker.send(WorkerEvent::Look { lanes, answer }));
+                drop(worker.send(question(answer)));
                 answered
             })
             .collect();
+        let mut answers = Vec::new();
         for answered in asked {
             // A worker that has stopped knows nothing more.
-            looks.extend(answered.await.unwrap_or_default());
+            answers.extend(answered.await.unwrap_or_default());
         }
-        looks
+        answers
     }
 }
 

@@ -67,6 +67,13 @@ pub enum WorkerEvent {
         lanes: Arc<[u64]>,
         answer: oneshot::Sender<Vec<LaneLook>>,
     },
+    /// Somebody wants to know which deliveries of these lanes, or of this message alone, are being
+    /// sent.
+    Sending {
+        lanes: Arc<[u64]>,
+        message: Option<MessageId>,
+        answer: oneshot::Sender<Vec<DeliveryKey>>,
+    },
     Read {
         lane: u64,
         read: Result<(Vec<Entry>, bool)>,
@@ -249,8 +256,32 @@ impl Worker {
         })
     }
 
+    fn sending(&self, number: u64, message: Option<MessageId>) -> Vec<DeliveryKey> {
+        let Some(lane) = self.lanes.get(&number) else {
+            return Vec::new();
+        };
+        let is_wanted = |id: MessageId| message.is_none_or(|wanted| wanted == id);
+        let places = lane.taken().filter(|(_, id)| is_wanted(*id));
+        places
+            .map(|&(due, message)| DeliveryKey {
+                lane: number,
+                due,
+                message,
+            })
+            .collect()
+    }
+
     fn take_in(&mut self, event: WorkerEvent) {
         match event {
+            WorkerEvent::Sending {
+                lanes,
+                message,
+                answer,
+            } => {
+                let each = lanes.iter();
+                let keys = each.flat_map(|number| self.sending(*number, message));
+                drop(answer.send(keys.collect()));
+            }
             WorkerEvent::Look { lanes, answer } => {
                 // Whoever asked may have gone away.
                 let looks = lanes.iter().filter_map(|number| self.look(*number));

@@ -5,7 +5,7 @@
 //! first the message's, after an attempt the one that its verdict names, and after a resend by
 //! hand the one in a note beside the queue. Everything here blocks on the disk.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::history::Walk;
@@ -26,6 +26,9 @@ pub struct DeliveryState {
     pub next_due: Option<Timestamp>,
     pub last: Option<Attempt>,
 }
+
+/// Of how many deleted endpoints a message tells, each with one attempt in memory.
+const DELETED_MAX: usize = 1000;
 
 /// How often the log is read again because the queue changed meanwhile.
 const READ_AGAIN_MAX: usize = 10;
@@ -51,6 +54,28 @@ impl Store {
         self.inner.deliveries(message, endpoints, &mut 0)
     }
 
+    /// The last attempts for a message at endpoints that have been deleted since, oldest endpoints
+    /// first; `endpoints` are those that the application has.
+    pub fn last_attempts_at_deleted(
+        &self,
+        message: &Message,
+        endpoints: &[Arc<Endpoint>],
+    ) -> Result<Vec<Attempt>> {
+        let known: HashSet<u64> = endpoints.iter().map(|endpoint| endpoint.number).collect();
+        let is_other = |lane: u64| !known.contains(&lane);
+        let found = self
+            .inner
+            .last_attempts_at(message, is_other, DELETED_MAX, &mut 0)?;
+        let catalog = self.catalog();
+        // One that was made meanwhile is not deleted.
+        let gone = found
+            .into_iter()
+            .filter(|(lane, _)| catalog.endpoint_by_number(*lane).is_none());
+        let mut attempts: Vec<Attempt> = gone.map(|(_, attempt)| attempt).collect();
+        attempts.sort_unstable_by_key(|attempt| attempt.endpoint);
+        Ok(attempts)
+    }
+
     /// Messages that were for an endpoint and that `keep` wants, with how their deliveries stand,
     /// where `keep_state` wants that; with their payloads or without.
     pub fn messages_of_endpoint(
@@ -59,7 +84,7 @@ impl Store {
         window: &Window<MessageId>,
         payloads: bool,
         keep: &mut dyn FnMut(&Message) -> bool,
-        keep_state: &mut dyn FnMut(&DeliveryState) -> bool,
+        keep_state: &mut dyn FnMut(MessageId, &DeliveryState) -> bool,
     ) -> Result<Stretch<(Arc<Message>, DeliveryState), MessageId>> {
         let application = endpoint.application;
         let prefix = layout::messages_prefix(application);
@@ -77,7 +102,7 @@ impl Store {
             let looked_at = &mut cost.looked_at;
             let states = self.inner.deliveries(&message, endpoints, looked_at)?;
             let state = states.into_iter().next().flatten();
-            let wanted = state.filter(|state| keep_state(state));
+            let wanted = state.filter(|state| keep_state(id, state));
             let Some(state) = wanted else {
                 return Ok((id, None));
             };
@@ -192,6 +217,18 @@ impl Inner {
         lanes: &[u64],
         looked_at: &mut usize,
     ) -> Result<HashMap<u64, Attempt>> {
+        let is_wanted = |lane: u64| lanes.contains(&lane);
+        self.last_attempts_at(message, is_wanted, lanes.len(), looked_at)
+    }
+
+    /// The newest attempt for this message at each lane that is wanted, of `max` lanes at most.
+    fn last_attempts_at(
+        &self,
+        message: &Message,
+        is_wanted: impl Fn(u64) -> bool,
+        max: usize,
+        looked_at: &mut usize,
+    ) -> Result<HashMap<u64, Attempt>> {
         let mut found: HashMap<u64, Attempt> = HashMap::new();
         let prefix = layout::attempts_of_message_prefix(message.id);
         let oldest = self.slices.at(message.id.time()).unwrap_or_default();
@@ -206,7 +243,7 @@ impl Inner {
                 *looked_at += 1;
                 let (key, value) = item?;
                 let (place, _) = layout::decode::<AttemptPlace>(&key, &value)?;
-                if found.contains_key(&place.lane) || !lanes.contains(&place.lane) {
+                if found.contains_key(&place.lane) || !is_wanted(place.lane) {
                     continue;
                 }
                 let key = layout::attempt_key(place.lane, AttemptId(layout::last_id(&key)));
@@ -214,7 +251,7 @@ impl Inner {
                 if let Some(record) = layout::get::<Attempt>(&engine, &key)? {
                     found.insert(place.lane, record.meta);
                 }
-                if found.len() == lanes.len() {
+                if found.len() >= max {
                     return Ok(found);
                 }
             }

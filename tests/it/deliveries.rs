@@ -6,7 +6,7 @@ use std::time::Duration;
 use awc::http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Receiver, Script, Server, assert_invalid, texts};
+use crate::support::{Receiver, Script, Server, assert_invalid, texts, wait_until};
 
 /// The member of each item of a list.
 fn all(list: &Value, name: &str) -> Vec<Value> {
@@ -131,6 +131,120 @@ async fn an_endpoints_messages_are_listed_with_how_each_stands() {
 
     let path = format!("/api/v1/app/app/endpoint/{endpoint}/msg?status=5");
     assert_invalid(&server.get(&path).await, &["query.status"]);
+}
+
+#[actix_web::test]
+async fn what_is_being_sent_is_shown_and_found_as_such() {
+    let receiver = Receiver::scripted([], Script::AtGate(200)).await;
+    let down = Receiver::scripted([], Script::Status(500)).await;
+    let mut server = Server::start().await;
+    server.leftovers_are_fine();
+    let endpoint = server.endpoint(&receiver).await;
+    server.advance(Duration::from_millis(10));
+    let retried = server.endpoint(&down).await;
+    let message = server.publish("a", json!({})).await;
+    wait_until("one is at the gate, one has failed", || {
+        receiver.count() == 1 && server.in_flight() == 1 && server.store().is_idle()
+    })
+    .await;
+    wait_until("the failure is stored", || {
+        down.count() == 1 && server.store().is_idle()
+    })
+    .await;
+
+    let list = destinations(&server, &message, "").await;
+    assert_eq!(texts(&list, "id"), [&*endpoint, &retried]);
+    assert_eq!(json!(all(&list, "status")), json!([3, 1]));
+    assert_eq!(texts(&list, "statusText"), ["sending", "pending"]);
+    assert_eq!(json!(all(&list, "deleted")), json!([false, false]));
+    let found = async |endpoint: &str, status: u8| {
+        let list = messages(&server, endpoint, &format!("?status={status}")).await;
+        let statuses = all(&list, "status");
+        assert!(statuses.iter().all(|one| *one == status), "{list}");
+        statuses.len()
+    };
+    for (endpoint, expected) in [(&endpoint, [0, 0, 0, 1]), (&retried, [0, 1, 0, 0])] {
+        for (status, expected) in (0..).zip(expected) {
+            assert_eq!(found(endpoint, status).await, expected, "status {status}");
+        }
+    }
+    let stats = format!("/api/v1/app/app/endpoint/{endpoint}/stats");
+    let sending = server.get(&stats).await.expect(200);
+    assert_eq!(
+        (&sending["sending"], &sending["pending"]),
+        (&json!(1), &json!(0))
+    );
+
+    // A disabled endpoint's delivery is held, but not while it is being sent.
+    server.set_disabled("app", &endpoint, true).await;
+    let list = destinations(&server, &message, "").await;
+    assert_eq!(list["data"][0]["status"], 3);
+    assert_eq!(list["data"][0]["held"], false);
+
+    receiver.open_gate();
+    server.settle().await;
+    let list = destinations(&server, &message, "").await;
+    assert_eq!(json!(all(&list, "status")), json!([0, 1]));
+    assert_eq!(found(&endpoint, 3).await, 0);
+    let done = server.get(&stats).await.expect(200);
+    assert_eq!((&done["sending"], &done["success"]), (&json!(0), &json!(1)));
+}
+
+#[actix_web::test]
+async fn an_endpoint_that_was_deleted_stays_among_a_messages_destinations() {
+    let ok = Receiver::ok().await;
+    let down = Receiver::scripted([], Script::Status(500)).await;
+    let mut server = Server::start().await;
+    // A deleted endpoint's delivery is taken away some time later.
+    server.leftovers_are_fine();
+    let delivered = server.endpoint(&ok).await;
+    server.advance(Duration::from_millis(10));
+    let there = server.endpoint(&ok).await;
+    server.advance(Duration::from_millis(10));
+    let retried = server.endpoint(&down).await;
+    let message = server.publish("a", json!({})).await;
+    server.settle().await;
+    for endpoint in [&delivered, &retried] {
+        let path = format!("/api/v1/app/app/endpoint/{endpoint}");
+        server.delete(&path).await.expect(204);
+    }
+    server.settle().await;
+
+    let list = destinations(&server, &message, "").await;
+    assert_eq!(texts(&list, "id"), [&*delivered, &there, &retried]);
+    assert_eq!(json!(all(&list, "deleted")), json!([true, false, true]));
+    assert_eq!(
+        json!(all(&list, "status")),
+        json!([0, 0, 2]),
+        "no retry comes"
+    );
+    assert_eq!(json!(all(&list, "disabled")), json!([true, false, true]));
+    let gone = &list["data"][2];
+    assert_eq!(
+        (&gone["nextAttempt"], &gone["url"]),
+        (&json!(null), &json!(down.url()))
+    );
+    // What the contract's model requires, for SDKs.
+    for name in [
+        "createdAt",
+        "description",
+        "id",
+        "statusText",
+        "updatedAt",
+        "url",
+    ] {
+        assert!(gone[name].is_string(), "{name} of {gone}");
+    }
+    let page = destinations(&server, &message, "?limit=2").await;
+    let iterator = page["iterator"].as_str().expect("there is more");
+    let rest = destinations(&server, &message, &format!("?iterator={iterator}")).await;
+    assert_eq!(texts(&rest, "id"), [&*retried]);
+
+    // Of others' messages nothing comes along.
+    let other = server.publish("a", json!({})).await;
+    server.settle().await;
+    let list = destinations(&server, &other, "").await;
+    assert_eq!(texts(&list, "id"), [&*there]);
 }
 
 #[actix_web::test]

@@ -1,7 +1,7 @@
 // One attempt: what became of it and why, the request and the answer, and the other attempts of its delivery.
 
 import { api, appPath, list, pagePath, path } from './api.js';
-import { Attempts, DeliveryState, Facts, Next, endpointName, firstCrumb, loadMessage, resend, sayAttempt, sayFailure, sayMs } from './history.js';
+import { Attempts, DeliveryState, Facts, Next, endpointName, firstCrumb, isUnderWay, loadMessage, resend, sayAttempt, sayFailure, sayMs } from './history.js';
 import { Button, Code, Copy, LinkTo, Loaded, Page, Status, Time, html, prettyJson, useLoad, useMay, useState } from './ui.js';
 
 const ofConnection = ['content-length', 'host', 'date', 'connection', 'transfer-encoding'];
@@ -34,10 +34,10 @@ export default function OneAttempt({ app, params: { msg, attempt: id } }) {
     const about = (what) => appPath(app, what);
     const [attempt, [message, payload]] = await Promise.all([api('GET', about(path`/msg/${msg}/attempt/${id}`), null, { signal }), loadMessage(app, msg, signal)]);
     const { data } = await list(about(path`/msg/${msg}/endpoint`), { limit: 250 }, { signal });
-    // Of an endpoint that was deleted there is no delivery.
-    const delivery = data.find((one) => one.id === attempt.endpointId);
+    // Nothing more happens at an endpoint that was deleted.
+    const delivery = data.find((one) => one.id === attempt.endpointId && !one.deleted);
     const all = delivery ? await list(about(path`/attempt/msg/${msg}`), { endpoint_id: delivery.id, limit: 50, with_content: false }, { signal }) : { data: [attempt] };
-    setEvery(delivery?.statusText === 'pending' ? 5000 : 0);
+    setEvery(isUnderWay(delivery) ? 5000 : 0);
     return { attempt, message, payload, delivery, all: all.data };
   }, [app, msg, id, every], { every });
   const { attempt, message, delivery, payload } = load.data ?? {};

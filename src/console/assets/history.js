@@ -33,8 +33,11 @@ export const Outcome = ({ of: { statusText, responseStatusCode: code, failure } 
 /** Which attempt it was and why it was made. */
 export const sayAttempt = ({ attempt, triggerType, test }) => `No. ${attempt}${triggerType ? ', by hand' : ''}${test ? ', test' : ''}`;
 
-/** A delivery's state: success, pending, held, fail. */
+/** A delivery's state: success, pending, sending, held, fail. */
 export const DeliveryState = ({ of: { statusText, held } }) => html`<${Status} of=${held ? 'held' : statusText} />`;
+
+/** Whether something of a delivery is still to come. */
+export const isUnderWay = (delivery) => ['pending', 'sending'].includes(delivery?.statusText);
 
 /** When a delivery is next attempted, where it is. */
 export const Next = ({ of: { nextAttempt: at, held } }) => (!at || held ? null : Date.parse(at) > Date.now() ? html`<${Time} at=${at} />` : 'now');

@@ -2,7 +2,7 @@
 
 import { api, appPath, list, pagePath, path } from './api.js';
 import { Payload } from './attempt.js';
-import { Attempts, DeliveryState, Facts, FormFinder, MessageFilters, Next, asked, findChannels, findEvents, loadMessage, noFilters, nothing, orNothing, resend } from './history.js';
+import { Attempts, DeliveryState, Facts, FormFinder, MessageFilters, Next, asked, findChannels, findEvents, isUnderWay, loadMessage, noFilters, nothing, orNothing, resend } from './history.js';
 import { FormDialog, words } from './operator.js';
 import { navigate, useQuery } from './router.js';
 import { Badge, Button, Empty, Field, LinkTo, Loaded, NotAllowed, Page, Pager, Table, Time, html, toast, useForm, useLoad, useMay, useState } from './ui.js';
@@ -79,14 +79,15 @@ function OneMessage({ app, id }) {
       list(appPath(app, path`/msg/${id}/endpoint`), { limit: 250 }, { signal }),
       list(appPath(app, path`/attempt/msg/${id}`), { limit: 100, with_content: false }, { signal }),
     ]);
-    setEvery(deliveries.data.some(({ statusText }) => statusText === 'pending') ? 5000 : 0);
+    setEvery(deliveries.data.some(isUnderWay) ? 5000 : 0);
     return { message, payload, deliveries: deliveries.data, attempts: attempts.data };
   }, [app, id, every], { every });
   const columns = [
-    { label: 'Endpoint', cell: (endpoint) => html`<${LinkTo} class="break" to=${pagePath(app, path`/endpoint/${endpoint.id}`)}>${endpoint.url}<//>${endpoint.description && html`<br /><span class="muted small">${endpoint.description}</span>`}` },
+    { label: 'Endpoint', cell: (endpoint) => (endpoint.deleted ? html`<span class="break">${endpoint.url}</span><br /><span class="muted small">Deleted</span>`
+      : html`<${LinkTo} class="break" to=${pagePath(app, path`/endpoint/${endpoint.id}`)}>${endpoint.url}<//>${endpoint.description && html`<br /><span class="muted small">${endpoint.description}</span>`}`) },
     { label: 'Delivery', cell: (delivery) => html`<${DeliveryState} of=${delivery} />` },
     { label: 'Next attempt', cell: (delivery) => html`<${Next} of=${delivery} />` },
-    may('sendAgain') && { label: '', class: 'end', cell: (endpoint) => html`<${Button} class="small" aria-label=${`Send again to ${endpoint.url}`} onClick=${() => resend(app, id, endpoint, load.reload)}>Send again<//>` },
+    may('sendAgain') && { label: '', class: 'end', cell: (endpoint) => !endpoint.deleted && html`<${Button} class="small" aria-label=${`Send again to ${endpoint.url}`} onClick=${() => resend(app, id, endpoint, load.reload)}>Send again<//>` },
   ].filter(Boolean);
   const { message } = load.data ?? {};
   return html`<${Page} title=${message?.eventType ?? 'Message'} app=${app} crumbs=${[['Messages', pagePath(app, '/messages')]]} badge=${message?.test && labels(['Test'])}>

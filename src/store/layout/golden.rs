@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use super::*;
 
 pub(in crate::store) mod rows;
+mod variants;
 
 /// A pinned record.
 pub(in crate::store) struct Row {
@@ -166,7 +167,7 @@ fn every_schema_of_every_struct_has_a_row() {
 #[test]
 fn variants_are_written_and_read_as_ever() {
     let mut problems = Vec::new();
-    let pinned = rows::variants(&mut problems);
+    let pinned = variants::all(&mut problems);
     assert!(
         problems.is_empty(),
         "the format changed.\n{}",

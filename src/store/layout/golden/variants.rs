@@ -1,0 +1,120 @@
+//! The variants of the enums that stand in records, and their bytes: an enum is known by its
+//! variants' places. See the module above.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::rows::{APPLICATION, AT, ENDPOINT, LATER, MESSAGE_ID, text};
+use super::*;
+use crate::domain::attempt::{FailureKind, Verdict};
+use crate::domain::job::{JobState, Matching, Replay, Which, Work};
+use crate::domain::message::DeliveryStatus;
+use crate::domain::profile::Method;
+use crate::domain::retry::Waits;
+use crate::domain::token::{Capability, Role};
+
+/// Checks every variant of an enum. One that has no row does not compile.
+macro_rules! variants {
+    ($names:ident, $problems:ident, $type:ident { $($hex:literal $variant:ident $fields:tt),* $(,)? }) => {{
+        let _has_all = |value: &$type| match value { $($type::$variant { .. } => ()),* };
+        $names.insert(stringify!($type));
+        $($problems.extend(check_variant($hex, &variants!(@ $type $variant $fields)));)*
+    }};
+    (@ $type:ident $variant:ident ()) => { $type::$variant };
+    (@ $type:ident $variant:ident { $($field:ident: $value:expr),* $(,)? }) => {
+        $type::$variant { $($field: $value),* }
+    };
+    (@ $type:ident $variant:ident ($($value:expr),*)) => { $type::$variant($($value),*) };
+}
+
+/// The enums that have rows here; what is wrong goes to `problems`.
+pub fn all(problems: &mut Vec<String>) -> BTreeSet<&'static str> {
+    let mut names = BTreeSet::new();
+    variants!(names, problems, Trigger { "00" Scheduled (), "01" Manual () });
+    variants!(names, problems, FailureKind {
+        "00" AddressForbidden (),
+        "01" Dns (),
+        "02" ConnectionRefused (),
+        "03" ConnectionFailed (),
+        "04" Tls (),
+        "05" Timeout (),
+        "06" BrokenAnswer (),
+        "07" WrongAnswer (),
+        "08" NotSendable (),
+        "09" Expired (),
+        "0a" InternalError (),
+    });
+    variants!(names, problems, Verdict {
+        "00" Delivered (),
+        "01 fd0068e5cf8b010000" RetryAt (AT),
+        "02" GiveUp (),
+        "03" DisableEndpoint (),
+    });
+    variants!(names, problems, Role {
+        "00" Owner (),
+        "01" Application (),
+        "02" Publisher (),
+        "03" WebhookAdmin (),
+        "04" WebhookUser (),
+    });
+    variants!(names, problems, Capability {
+        "00" ViewBase (),
+        "01" ViewEndpointSecret (),
+        "02" ManageEndpointSecret (),
+        "03" ManageTransformations (),
+        "04" CreateAttempts (),
+        "05" ManageEndpoint (),
+    });
+    variants!(names, problems, Method {
+        "00" Post (), "01" Put (), "02" Patch (), "03" Get (),
+    });
+    variants!(names, problems, Origin {
+        "00" Published (), "01" Test (), "02" TestOnce (),
+    });
+    variants!(names, problems, DeliveryStatus {
+        "00" Delivered (), "01" Pending (), "02" Held (), "03" Failed (),
+    });
+    variants!(names, problems, JobState {
+        "00" Running (),
+        "01" Finished (),
+        "02 0166" Failed (text("f")),
+        "03" Canceled (),
+    });
+    variants!(names, problems, Which {
+        "00" Failed (),
+        "01" Missing (),
+        "02 00 01 0163 00 00 00" Matching (Matching {
+            channel: Some(text("c")),
+            ..Matching::default()
+        }),
+    });
+    variants!(names, problems, Work {
+        "00 02*20 03*20 00 fd0068e5cf8b010000 fd6052e6cf8b010000" Replay (Replay {
+            application: APPLICATION,
+            endpoint: ENDPOINT,
+            which: Which::Failed,
+            since: AT,
+            until: LATER,
+        }),
+        "01 fd0068e5cf8b010000 fd6052e6cf8b010000 00" ApplicationUsage {
+            since: AT,
+            until: LATER,
+            applications: None,
+        },
+        "02" EventTypeUsage (),
+    });
+    variants!(names, problems, Waits {
+        "00 01 05 00" Listed (vec![Duration::from_secs(5)]),
+        "01 01 00 0000000000000040 03 00 04 00" Growing {
+            first: Duration::from_secs(1),
+            factor: 2.0,
+            max: Duration::from_secs(3),
+            give_up_after: Duration::from_secs(4),
+        },
+    });
+    variants!(names, problems, OnceAnswer {
+        "00 02*20 11e1a300 04*16" Message (APPLICATION, MESSAGE_ID),
+        "01 fb9401" Answered (404),
+    });
+    names
+}
