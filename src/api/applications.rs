@@ -236,6 +236,9 @@ pub fn creation(catalog: &Catalog, application: Application) -> Result<Change> {
     Ok(Change::PutApplication(application))
 }
 
+/// Leaves out applications with endpoints at the hosted service's page for trying webhooks out.
+const WITHOUT_PLAY: &str = "exclude_apps_with_svix_play_endpoints";
+
 /// This module's part of the API.
 pub fn operations() -> Vec<Operation> {
     vec![
@@ -253,6 +256,11 @@ pub fn operations() -> Vec<Operation> {
                     "exclude_apps_with_disabled_endpoints",
                     false,
                     "Leaves out those whose endpoints are all disabled.",
+                ),
+                Parameter::flag_without_effect(
+                    WITHOUT_PLAY,
+                    false,
+                    "There is no Svix Play, so no endpoint leads there.",
                 ),
                 search_parameter("Only those with this text in their name, uid or id."),
             ])
@@ -354,6 +362,7 @@ pub async fn list(
     let page = query.page::<ApplicationId>(&context.config.limits, false);
     let without_endpoints = !query.flag("exclude_apps_with_no_endpoints", false);
     let with_disabled_only = !query.flag("exclude_apps_with_disabled_endpoints", false);
+    query.flag(WITHOUT_PLAY, false);
     let search = query.search();
     query.problems.done()?;
     let catalog = context.store.catalog();

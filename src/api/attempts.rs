@@ -270,9 +270,19 @@ impl Filter {
 /// The contract's number of a status. Nothing is canceled (4), which only `expanded_statuses` would
 /// show: that changes nothing here.
 pub fn status_in(query: &mut Query<'_>) -> Option<u8> {
-    query.flag("expanded_statuses", true);
+    query.flag(EXPANDED_STATUSES, true);
     let statuses = [("0", 0), ("1", 1), ("2", 2), ("3", 3), ("4", 4)];
     query.choice("status", &statuses)
+}
+
+const EXPANDED_STATUSES: &str = "expanded_statuses";
+
+fn expanded_statuses() -> Parameter {
+    Parameter::flag_without_effect(
+        EXPANDED_STATUSES,
+        true,
+        "It shows the status 4, canceled, which no attempt has.",
+    )
 }
 
 /// Which messages a list is about.
@@ -313,11 +323,7 @@ pub fn filter_parameters() -> [Parameter; 4] {
         channel_parameter(),
         event_types_parameter(),
         tag_parameter(),
-        Parameter::flag(
-            "expanded_statuses",
-            true,
-            "Taken for compatibility and without effect: nothing has the status 4, canceled.",
-        ),
+        expanded_statuses(),
     ]
 }
 
@@ -346,6 +352,7 @@ pub fn operations() -> Vec<Operation> {
             web::to(get),
         )
         .summary("Show an attempt")
+        .parameters([expanded_statuses()])
         .answers::<AttemptOut>(200, "The attempt"),
         Operation::post(
             "/api/v1/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/resend",
@@ -580,6 +587,9 @@ pub async fn get(
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     let history = History::named(&context, &caller, &request)?;
+    let mut query = Query::of(&request);
+    query.flag(EXPANDED_STATUSES, true);
+    query.problems.done()?;
     let message = path_part(&request, "msg_id").to_owned();
     let not_found = || Error::NotFound("attempt");
     let id: AttemptId = path_part(&request, "attempt_id")

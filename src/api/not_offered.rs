@@ -6,9 +6,12 @@ use actix_web::{HttpResponse, web};
 use super::access::Caller;
 use super::error::Failure;
 
+/// What older SDKs ask of an application as a whole.
+const STATISTICS: &str = "these statistics; endpoints have their own";
+
 /// Beginnings of paths, and what is there elsewhere. What postrider does have below one of them is
 /// found first.
-const TABLE: [(&str, &str); 26] = [
+const TABLE: [(&str, &str); 38] = [
     (
         "/api/v1/app/{app_id}/autoconfig",
         "endpoints that configure themselves",
@@ -30,6 +33,20 @@ const TABLE: [(&str, &str); 26] = [
         "OAuth for endpoints",
     ),
     ("/api/v1/app/{app_id}/integration", "integrations"),
+    (
+        "/api/v1/app/{app_id}/endpoint/{endpoint_id}/msg/test-attempt",
+        "attempts without a message; `simulate` sends a test event",
+    ),
+    (
+        "/api/v1/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}/headers",
+        "the headers of an attempt by themselves; the attempt has them",
+    ),
+    (
+        "/api/v1/app/{app_id}/msg/{msg_id}/raw",
+        "the payload by itself; the message has it",
+    ),
+    ("/api/v1/app/{app_id}/stats", STATISTICS),
+    ("/api/v1/app/stats/usage", STATISTICS),
     ("/api/v1/app/{app_id}/events", "polling for messages"),
     ("/api/v1/app/{app_id}/poller", "polling for messages"),
     ("/api/v1/app/{app_id}/inbound", "receiving webhooks"),
@@ -38,6 +55,10 @@ const TABLE: [(&str, &str); 26] = [
     ("/api/v1/auth/stream", "streams"),
     ("/api/v1/auth/stream-logout", "streams"),
     ("/api/v1/auth/stream-portal-access", "streams"),
+    (
+        "/api/v1/auth/whoami",
+        "telling whose a token is; `/api/v1/session` tells what it may do",
+    ),
     ("/api/v1/broadcast", "messages to all applications at once"),
     ("/api/v1/connector", "connectors"),
     (
@@ -48,14 +69,32 @@ const TABLE: [(&str, &str); 26] = [
         "/api/v1/event-type/import/asyncapi",
         "importing AsyncAPI documents",
     ),
+    (
+        "/api/v1/event-type/export/openapi",
+        "exporting event types as a document",
+    ),
+    (
+        "/api/v1/event-type/schema/generate-example",
+        "making examples of schemas; event types have an `example`",
+    ),
+    (
+        "/api/v1/event-type/{event_type_name}/retry-schedule",
+        "retry schedules of event types; endpoints have `retry`",
+    ),
+    ("/api/v1/events", "polling for messages"),
     ("/api/v1/ingest", "receiving webhooks"),
     ("/api/v1/inbound", "receiving webhooks"),
     (
         "/api/v1/operational-webhook/connection",
         "connections of operational webhooks",
     ),
+    (
+        "/api/v1/msg/broadcast",
+        "messages to all applications at once",
+    ),
     ("/api/v1/sink", "streams"),
     ("/api/v1/source", "receiving webhooks"),
+    ("/api/v1/stats/app", STATISTICS),
     ("/api/v1/stream", "streams"),
     ("/api/v1/transformation-template", "transformations"),
     ("/ingest/api/v1", "receiving webhooks"),

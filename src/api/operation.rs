@@ -308,6 +308,16 @@ impl Parameter {
         let schema = json!({ "type": "boolean", "default": default });
         Parameter::query(name, says, schema)
     }
+
+    /// A flag that changes nothing here, and why.
+    pub fn flag_without_effect(
+        name: &'static str,
+        default: bool,
+        reason: &'static str,
+    ) -> Parameter {
+        let schema = json!({ "type": "boolean", "default": default, "x-without-effect": reason });
+        Parameter::query(name, "Taken for compatibility, and without effect.", schema)
+    }
 }
 
 /// The resources of these operations, those with the same path as one; `prefix` is taken off their

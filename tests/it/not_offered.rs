@@ -6,7 +6,7 @@ use crate::support::{Server, assert_error};
 
 /// What the newest official SDK calls beyond what postrider has, and some that older ones and the
 /// command line call.
-const CALLS: [(&str, &str); 83] = [
+const CALLS: [(&str, &str); 96] = [
     ("POST", "/api/v1/app/x/autoconfig"),
     ("DELETE", "/api/v1/app/x/autoconfig/x"),
     ("POST", "/api/v1/app/x/autoconfig/x/rotate"),
@@ -90,6 +90,19 @@ const CALLS: [(&str, &str); 83] = [
     ("POST", "/ingest/api/v1/source/x/token/rotate"),
     ("POST", "/api/v1/broadcast"),
     ("GET", "/api/v1/transformation-template"),
+    ("GET", "/api/v1/auth/whoami"),
+    ("GET", "/api/v1/app/stats/usage"),
+    ("GET", "/api/v1/app/x/stats"),
+    ("POST", "/api/v1/app/x/endpoint/x/msg/test-attempt"),
+    ("GET", "/api/v1/app/x/msg/x/raw"),
+    ("GET", "/api/v1/app/x/msg/x/attempt/x/headers"),
+    ("POST", "/api/v1/event-type/export/openapi"),
+    ("POST", "/api/v1/event-type/schema/generate-example"),
+    ("PUT", "/api/v1/event-type/x/retry-schedule"),
+    ("GET", "/api/v1/events"),
+    ("POST", "/api/v1/msg/broadcast"),
+    ("GET", "/api/v1/stats/app/x/attempt"),
+    ("GET", "/api/v1/stats/app/x/ep/x/attempt"),
 ];
 
 #[actix_web::test]

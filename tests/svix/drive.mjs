@@ -66,6 +66,33 @@ const requestsTo = (path, count = 1) =>
     return found.length >= count && found;
   });
 
+/**
+ * Every method of the SDK below an object, as `[name, class, method]`. The resources are what its getters
+ * answer with.
+ */
+function* methodsOf(object, at = []) {
+  const kind = Object.getPrototypeOf(object);
+  for (const [name, { get, value }] of Object.entries(Object.getOwnPropertyDescriptors(kind))) {
+    if (get) {
+      yield* methodsOf(object[name], [...at, name]);
+    } else if (name !== "constructor" && at.length > 0) {
+      yield [[...at, name].join("."), kind, value];
+    }
+  }
+}
+
+/** Names of the methods that were called with success. */
+const called = new Set();
+const methods = new Map();
+for (const [name, kind, method] of methodsOf(svix)) {
+  methods.set(name, method.length);
+  kind[name.split(".").at(-1)] = async function (...given) {
+    const answer = await method.apply(this, given);
+    called.add(name);
+    return answer;
+  };
+}
+
 /** The status that the call must fail with, and the body that the SDK parsed. */
 async function refused(promise) {
   const error = await promise.then(
@@ -215,6 +242,7 @@ const steps = {
     const changed = Buffer.concat([first.body, Buffer.from(" ")]);
     assert.throws(() => new Webhook(key).verify(changed, first.headers), WebhookVerificationError);
     assert.deepEqual(JSON.parse(first.body), { text: "Grüße", n: 1.5 });
+    assert.equal((await svix.endpoint.get(app, endpoint)).url, url("/publish"));
     await svix.endpoint.rotateSecret(app, endpoint, {});
     const rotated = (await svix.endpoint.getSecret(app, endpoint)).key;
     assert.notEqual(rotated, key);
@@ -251,6 +279,8 @@ const steps = {
     assert.deepEqual([again.status, again.code], [409, "conflict"]);
     await delivered(first);
     await api.expungeContent(app, first.id);
+    const { results } = await api.bulkExpungeContent(app, { ids: [first.id, "unheard-of"] });
+    assert.deepEqual(results, { [first.id]: "expunged", "unheard-of": "not-found" });
     const gone = await api.get(app, first.id, { withContent: true });
     assert.equal(gone.payload.n, undefined);
     const active = async (channel) =>
@@ -347,6 +377,7 @@ const steps = {
     const headers = { "X-One": "1" };
     const made = await api.create({ url: url("/operational"), uid: "ours", eventTypes, headers });
     assert.deepEqual((await api.list()).data, [made]);
+    assert.deepEqual(await api.get("ours"), made);
     const { app } = await customer("watched");
     const [request] = await requestsTo("/operational");
     const key = (await api.getSecret(made.id)).key;
@@ -395,6 +426,24 @@ const steps = {
       assert.deepEqual([error.status, error.code], [404, "not_offered"], `${call}`);
       assert.match(error.detail, /does not offer/, `${call}`);
     }
+  },
+
+  "every method of the SDK was called or is not offered": async () => {
+    assert(methods.size > 100, `${methods.size} methods`);
+    const leftOut = [];
+    // An id, and a body without fields but for the one list that the SDK itself wants.
+    const anything = Object.assign(Object("x"), { events: [] });
+    for (const [name, count] of methods) {
+      if (called.has(name)) continue;
+      const path = name.split(".");
+      const resource = path.slice(0, -1).reduce((at, part) => at[part], svix);
+      const outcome = await resource[path.at(-1)](...Array(count).fill(anything)).then(
+        () => "answered",
+        (error) => error.body?.code ?? `${error}`,
+      );
+      if (outcome !== "not_offered") leftOut.push(`${name}: ${outcome}`);
+    }
+    assert.deepEqual(leftOut, []);
   },
 };
 

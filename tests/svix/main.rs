@@ -4,7 +4,8 @@
 //! `drive.py` with the newest for Python, `drive.mjs` with the newest for JavaScript, `rust/` with
 //! the newest for Rust, and `older.py` with one of those that the contract was written for. The
 //! scripts have a receiver of their own and check what arrives there with the SDK's own
-//! `Webhook.verify`. They print a line a step.
+//! `Webhook.verify`. They print a line a step. `inputs.py` reads from the installed SDKs what they can
+//! send (`sdk.py`) and holds all of it against the server.
 //!
 //! `tests/svix/prepare` installs the SDKs under `target/svix`: skipped with a loud line where that
 //! was not done, a failure under `CI=true`.
@@ -38,6 +39,12 @@ fn the_newest_javascript_sdk_drives_every_resource() {
 #[test]
 fn the_newest_rust_sdk_drives_every_resource() {
     drive("rust", &["../svix-rust/debug/drive"], 2);
+}
+
+/// Every call, query option and field of all of them, read from what is installed.
+#[test]
+fn every_input_of_the_sdks_is_implemented_refused_or_ignored_with_a_reason() {
+    drive("inputs", &["venv/bin/python3", "inputs.py"], 0);
 }
 
 #[test]

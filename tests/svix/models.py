@@ -61,7 +61,8 @@ class Watch:
             filled.add(name)
             for inner in inner_types(field.annotation):
                 if issubclass(inner, enum.Enum):
-                    self.values.setdefault(inner, set()).add(value)
+                    taken = value.values() if isinstance(value, dict) else [value]
+                    self.values.setdefault(inner, set()).update(taken)
                 elif issubclass(inner, pydantic.BaseModel):
                     for one in value if isinstance(value, list) else [value]:
                         self.note(inner, one)
