@@ -251,7 +251,7 @@ Object.assign(steps, {
     await button(page, "Import OpenAPI").click();
     const text = dialog(page).getByLabel(/^Document/);
     await text.fill("openapi: [");
-    await button(dialog(page), "See what it would do").click();
+    await button(dialog(page), "Show the changes").click();
     await until("what is wrong with it", async () =>
       (await complaint(text)) || (await dialog(page).getByRole("alert").count()),
     );
@@ -262,7 +262,7 @@ Object.assign(steps, {
         webhooks: { "basket.forgotten": { post: { description: "Somebody left it" } } },
       }),
     );
-    await button(dialog(page), "See what it would do").click();
+    await button(dialog(page), "Show the changes").click();
     await dialog(page).getByText("basket.forgotten").waitFor();
     assert.equal((await owner.fetch("GET", "/event-type/basket.forgotten")).status, 404);
     await dialog(page).getByRole("button", { name: /^Import/ }).click();

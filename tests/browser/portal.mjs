@@ -587,7 +587,7 @@ await run({
     await owner.post(`${app.path}/msg/batch`, messages);
     await requestsTo("/replay", 30);
     await link(page, "Recover and replay").click();
-    await page.getByRole("radio", { name: /^Replay What was for it/ }).check();
+    await page.getByRole("radio", { name: /^Replay All messages/ }).check();
     await page.getByLabel("Events").fill("invoice.paid");
     await button(page, "Start").click();
     const row = page.getByRole("table", { name: /Replays/ }).getByRole("row").nth(1);

@@ -189,7 +189,7 @@ function Layout({ session, signOut }) {
     <div class=${`side ${open ? 'open' : ''}`} id="menu"><div>
       <nav aria-label="Main"><ul>${menu(session, pathname).map(([label, to, here]) => html`<li><a href=${to} aria-current=${here ? (pathname === to ? 'page' : 'true') : null}>${label}</a></li>`)}</ul></nav>
       <section class="who" aria-label="Account">
-        <p><strong>${session.isPortalLink ? 'Portal link' : session.name ?? 'Signed in'}</strong><br />${(session.applicationId && session.applications?.[0]?.name) || session.role.replace('_', ' ')}</p>
+        <p><strong>${session.isPortalLink ? 'Portal link' : session.name ?? 'Signed in'}</strong><br />${(session.applicationId && session.applications?.[0]?.name) || `Role: ${session.role.replace('_', ' ')}`}</p>
         <${Button} class="small" onClick=${signOut}>Sign out<//>
       </section>
     </div></div>

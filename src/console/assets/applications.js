@@ -50,7 +50,7 @@ function Edit({ app, onClose, done }) {
   };
   return html`<${FormDialog} title=${app ? `Edit ${app.name}` : 'Add application'} form=${form} onClose=${onClose} onSubmit=${save} submit=${app ? 'Save' : 'Add application'}>
     <${Field} label="Name" name="name" />
-    <${Field} label="UID" name="uid" optional spellcheck="false" hint="Your own id for it." />
+    <${Field} label="UID" name="uid" optional spellcheck="false" hint="Your own ID for it." />
     <${Field} label="Rate limit" name="throttleRate" type="number" min="1" optional hint="Messages a second, for all its endpoints together." />
     <${Field} label="Metadata" name="metadata" type="textarea" rows="3" optional spellcheck="false" hint="One name=value on each line." />
   <//>`;
@@ -84,7 +84,7 @@ function Portal({ app, onClose, done }) {
     <${Field} label="It allows" name="access" type="select" options=${[['all', 'Everything'], ['read', 'Looking only, without secrets'], ['some', 'Looking, and what is chosen here']]} />
     ${access === 'some' && html`<fieldset><legend>Allowed</legend>${capabilities.map(([key, label]) => html`<${Field} key=${key} type="checkbox" label=${label}
       value=${chosen.includes(key)} onInput=${(on) => form.set('chosen', on ? [...chosen, key] : chosen.filter((one) => one !== key))} />`)}</fieldset>`}
-    <${Field} label="Feature flags" name="flags" optional spellcheck="false" hint="Shows event types that have one of them, too." />
+    <${Field} label="Feature flags" name="flags" optional spellcheck="false" hint="The portal also shows event types that have one of these flags." />
     <p class="small row">Links given out before go on working. <${Button} class="small" onClick=${end}>End all links<//></p>
   <//>`;
 }

@@ -78,7 +78,7 @@ function sayTimings({ responseDurationMs, timings }) {
   return html`${sayMs(responseDurationMs)}${said.length > 0 && html` <span class="muted">(${said.join(', ')})</span>`}`;
 }
 
-const Headers = ({ of, label }) => Object.keys(of).length > 0 && html`<h3>${label}</h3><${Code} label=${label} text=${Object.entries(of).map((pair) => pair.join(': ')).join('\n')} />`;
+const Headers = ({ of, label }) => Object.keys(of).length > 0 && html`<h3>${label}</h3><div class="wrap"><${Code} label=${label} text=${Object.entries(of).map((pair) => pair.join(': ')).join('\n')} /></div>`;
 
 /** A body: JSON with line breaks or as it is. */
 export function Body({ text, label, level = 'h3' }) {

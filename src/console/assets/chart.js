@@ -6,6 +6,8 @@ import { html, useLayoutEffect, useRef, useState } from './vendor/preact-htm.js'
 
 const left = 52;
 const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 }).format;
+/** 250 ms, 1.5 s, 20K */
+const tick = (value, unit) => (unit === ' ms' && value >= 1000 ? `${short(value / 1000)} s` : short(value) + unit);
 const roundUp = (max) => {
   const unit = 10 ** Math.floor(Math.log10(max));
   return [1, 2, 2.5, 5, 10].find((n) => n * unit >= max) * unit;
@@ -21,7 +23,8 @@ function Chart({ title, summary, series, points, max, unit = '', height = 140, d
     setWidth(box.current.clientWidth);
     return () => seen.disconnect();
   }, []);
-  const top = roundUp(max > 0 && max < Infinity ? max : 1);
+  const isEmpty = !(max > 0 && max < Infinity);
+  const top = roundUp(isEmpty ? 1 : max);
   const step = Math.max(0, width - left) / points.length;
   const x = (i) => left + step * (i + 0.5);
   const y = (value) => height - (value / top) * height + 1;
@@ -31,7 +34,7 @@ function Chart({ title, summary, series, points, max, unit = '', height = 140, d
     <figcaption><h3>${title}</h3><ul class="legend">${series.map(([name, label]) => html`<li><svg viewBox="0 0 10 10" aria-hidden="true"><rect class=${name} y=${name.startsWith('c-line') ? 4 : 0} width="10" height=${name.startsWith('c-line') ? 2 : 10} /></svg>${label}</li>`)}</ul></figcaption>
     <p class="small muted">${summary}</p>
     <svg ref=${box} height=${height + 20} aria-hidden="true">${width > 0 && html`
-      ${[0, 0.5, 1].map((part) => html`<line class="c-axis" x1=${left} x2=${width} y1=${y(top * part)} y2=${y(top * part)} /><text x=${left - 6} y=${y(top * part) + 4} text-anchor="end">${short(top * part)}${part ? unit : ''}</text>`)}
+      ${[0, 0.5, 1].map((part) => html`<line class="c-axis" x1=${left} x2=${width} y1=${y(top * part)} y2=${y(top * part)} />${(!part || !isEmpty) && html`<text x=${left - 6} y=${y(top * part) + 4} text-anchor="end">${part ? tick(top * part, unit) : 0}</text>`}`)}
       ${draw({ x, y, step })}
       ${[[0, left, 'start'], [last >> 1, x(last >> 1), 'middle'], [last, width, 'end']].map(([i, at, anchor]) => (i > 0 || anchor === 'start') && html`<text x=${at} y=${height + 17} text-anchor=${anchor}>${points[i]?.label}</text>`)}`}
     </svg>
@@ -48,7 +51,7 @@ function Chart({ title, summary, series, points, max, unit = '', height = 140, d
 export function Bars({ points, names = ['Succeeded', 'Failed'], ...rest }) {
   const say = ({ success, fail }) => `${short(success)} ${names[0].toLowerCase()}, ${short(fail)} ${names[1].toLowerCase()}`;
   const sum = (key) => points.reduce((all, point) => all + point[key], 0);
-  return html`<${Chart} points=${points} max=${Math.max(1, ...points.map((p) => p.success + p.fail))}
+  return html`<${Chart} points=${points} max=${Math.max(2, ...points.map((p) => p.success + p.fail))}
     series=${[['c-success', names[0], 'success'], ['c-fail', names[1], 'fail']]} summary=${say({ success: sum('success'), fail: sum('fail') })} ...${rest}
     draw=${({ x, y, step }) => points.map((p, i) => {
       const wide = Math.min(28, Math.max(1, step * 0.72));
@@ -68,7 +71,7 @@ export function Line({ points, names, unit = '', ...rest }) {
   points.forEach((p, i) => (p.value == null ? runs.push([]) : runs.at(-1).push([i, p])));
   return html`<${Chart} ...${rest} points=${points} unit=${unit} max=${max}
     series=${[['c-line', names[0], 'value'], ...(names[1] ? [['c-band', names[1], 'high']] : [])]}
-    summary=${has.length ? `Last ${short(has.at(-1).value)}${unit}, at most ${short(max)}${unit}` : 'Nothing yet'}
+    summary=${has.length ? `Last ${tick(has.at(-1).value, unit)}, at most ${tick(max, unit)}` : 'Nothing yet'}
     draw=${({ x, y }) => runs.filter((run) => run.length).map((run) => {
       const to = (part, key) => part.map(([i, p]) => `${x(i).toFixed(1)} ${y(p[key] ?? p.value).toFixed(1)}`).join('L');
       return html`${names[1] && html`<path class="c-band" d=${`M${to(run, 'high')}L${to([...run].reverse(), 'value')}Z`} />`}

@@ -2,6 +2,7 @@
 // out of what is sent unless it was entered anew; an edit sends only what changed.
 
 import { api, appPath, list, listAll, pagePath, path, surface } from './api.js';
+import { endpointName } from './history.js';
 import {
   Button, Field, Form, Loaded, NotAllowed, Page, duration, html, labels, navigate, toast, useErrors, useForm, useId, useLayoutEffect, useLoad, useMay, useMemo, useRef, useSession, useState,
 } from './ui.js';
@@ -28,7 +29,7 @@ function Whole({ app, ep }) {
     return { endpoint, headers, profiles: profiles.data.filter(may), types, channels };
   }, [at]);
   const back = pagePath(app, ep && path`/endpoint/${ep}`);
-  const crumbs = [surface === 'portal' && ['Webhooks', pagePath(app)], ep && [load.data?.endpoint.url ?? 'Endpoint', back]].filter(Boolean);
+  const crumbs = [surface === 'portal' && ['Webhooks', pagePath(app)], ep && [endpointName(load.data?.endpoint), back]].filter(Boolean);
   return html`<${Page} title=${title(ep)} app=${app} crumbs=${crumbs}>
     <${Loaded} of=${load}>${(data) => html`<${Editor} ...${data} app=${app} at=${at} back=${back} />`}<//>
   <//>`;
@@ -217,7 +218,7 @@ function SecretField({ profile, isNew, set }) {
     setShown(true);
   };
   return html`<${Field} label=${labels.secret} name="secret" type=${shown ? 'text' : 'password'} class="mono" spellcheck=${false} optional autocomplete="new-password"
-    hint=${`${isNew ? 'What requests are signed with. Leave it empty to have one generated' : 'Needed where the present one does not fit the new profile, or the secret itself is sent to a new receiver; takes its place at once'}. It is ${profile?.secretHint ?? 'a text'}.`}
+    hint=${`${isNew ? 'Requests are signed with it. Leave it empty to have one generated' : 'Needed where the present one does not fit the new profile, or the secret itself is sent to a new receiver; takes its place at once'}. It is ${profile?.secretHint ?? 'a text'}.`}
     after=${html`<${Button} aria-pressed=${shown ? 'true' : 'false'} aria-label="Show the secret" onClick=${() => setShown(!shown)}>${shown ? 'Hide' : 'Show'}<//>
       ${profile?.secretForm !== 'ed25519' && html`<${Button} onClick=${generate}>Generate<//>`}`} />`;
 }
@@ -272,10 +273,10 @@ function Advanced({ form, profile }) {
   return html`<details class="card" open=${open || wrong}><summary><h2>Advanced</h2></summary><div class="stack">
     <${Field} label="Retries" name="retry" loc="" type="select" options=${[['', 'As the profile says'], ['list', 'Own waits'], ...(values.kept && !values.kept.delaysSeconds ? [['kept', 'As they are']] : [])]}
       hint=${values.retry !== 'list' && profile && `After ${sayRetry(values.retry ? values.kept : profile.retry)}.`} />
-    ${values.retry === 'list' && html`<${Field} label="Waits, in seconds" name="delays" loc="body.retry" placeholder="5, 300, 1800" hint="One retry after each, with commas between them." />`}
+    ${values.retry === 'list' && html`<${Field} label="Waits, in seconds" name="delays" loc="body.retry" placeholder="5, 300, 1800" hint="One retry after each, separated by commas." />`}
     <${Field} label="Timeout, in seconds" name="timeoutSeconds" type="number" min="1" optional hint=${profile && `The profile’s is ${profile.timeoutSeconds} s.`} />
-    <${Field} label="Throttle, in messages a second" name="throttleRate" type="number" min="1" optional hint="What is more than that waits." />
-    ${surface === 'console' && html`<${Field} label="UID" name="uid" optional hint="Your own id for it, usable wherever the API takes its id." />
+    <${Field} label="Throttle, in messages a second" name="throttleRate" type="number" min="1" optional hint="Messages beyond that rate wait." />
+    ${surface === 'console' && html`<${Field} label="UID" name="uid" optional hint="Your own ID for it, usable wherever the API takes its ID." />
       <${Pairs} legend="Metadata" hint="Whatever you want to find again here." name="metadata" locs=${['body.metadata']} add="Add Metadata" form=${form} />`}
   </div></details>`;
 }

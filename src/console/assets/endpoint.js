@@ -1,4 +1,4 @@
-// An endpoint: what it is, how it does, and the log of attempts at it.
+// An endpoint: its settings, its health, and the log of attempts at it.
 
 import { api, appPath, list, pagePath, path } from './api.js';
 import { Bars, Line } from './chart.js';
@@ -35,7 +35,7 @@ export default function EndpointOverview({ app, params: { ep } }) {
       <${Button} onClick=${() => change(!endpoint.disabled)}>${endpoint.disabled ? 'Enable' : 'Disable'}<//>
       <${Button} kind="danger" onClick=${remove}>Delete<//>`}>${() => html`
     <${Settings} endpoint=${endpoint} where=${where} />
-    <${Doing} where=${where} waiting=${health.data?.waiting} />
+    <${Health} where=${where} waiting=${health.data?.waiting} disabled=${endpoint.disabled} />
     <${Log} app=${app} ep=${ep} endpoint=${endpoint} />
   `}<//>`;
 }
@@ -58,7 +58,7 @@ function Settings({ endpoint, where }) {
     authentication.length > 0 && ['Authentication', authentication.map((line) => html`<div>${line}</div>`)],
     may('readSecrets') && (profile?.standardWebhooks || profile?.signatures?.length !== 0) && ['Signing secret', html`<${Secret} where=${where} />`],
     ['Time limit', `${limit ? duration(limit) : '–'}${throttleRate ? `, at most ${throttleRate} messages a second` : ''}`],
-    ['Id', html`<span class="mono">${endpoint.id}${endpoint.uid && ` · ${endpoint.uid}`}</span>`],
+    ['ID', html`<span class="mono">${endpoint.id}${endpoint.uid && ` · ${endpoint.uid}`}</span>`],
   ]} /></section>`;
 }
 
@@ -96,14 +96,14 @@ function pointsOf(series, hours, step) {
 
 const Stat = ({ label, value, says }) => html`<div class="stat"><dt>${label}</dt><dd>${value}</dd><dd class="small">${says}</dd></div>`;
 
-function Doing({ where, waiting }) {
+function Health({ where, waiting, disabled }) {
   const [query, setQuery] = useQuery({ range: '24h' });
   const week = query.range === '7d';
   const load = useLoad((signal) => {
     const since = new Date(Date.now() - (week ? 167 : 23) * HOUR).toISOString();
     return Promise.all([list(`${where}/attempt-series`, { since }, { signal }), api('GET', `${where}/stats`, null, { signal, query: { since } })]);
   }, [where, week], { every: 15000 });
-  return html`<section aria-labelledby="doing"><div class="spread section-head"><h2 id="doing">How it does</h2>
+  return html`<section aria-labelledby="doing"><div class="spread section-head"><h2 id="doing">Health</h2>
       <${Switch} label="Stretch of time" value=${query.range} options=${[['24h', 'Last 24 hours'], ['7d', 'Last 7 days']]} onChange=${(range) => setQuery({ ...query, range })} /></div>
     <${Loaded} of=${load}>${([series, stats]) => {
       const [unit, points] = pointsOf(series.data, week ? 168 : 24, week ? 6 : 1);
@@ -112,7 +112,7 @@ function Doing({ where, waiting }) {
       return html`<dl class="stats">
         <${Stat} label="Attempts that succeeded" value=${all ? `${success === all ? 100 : Math.min(99.9, (success / all) * 100).toFixed(1).replace('.0', '')} %` : '–'} says=${`${count(success)} of ${count(all)}`} />
         <${Stat} label="From due to answered" value=${sum('answered') ? sayMs(sum('sum') / sum('answered')) : '–'} says="on average, without the waits of retries" />
-        <${Stat} label="Waiting" value=${count(waiting ?? stats.pending)} says="messages to be sent or retried" />
+        <${Stat} label="Waiting" value=${count(waiting ?? stats.pending)} says=${disabled ? 'messages held until it is enabled' : 'messages to be sent or retried'} />
         <${Stat} label="Failed for good" value=${count(stats.fail)} says="after their last attempt" />
       </dl>
       <div class="split">
@@ -147,7 +147,7 @@ function Log({ app, ep, endpoint }) {
     <${Loaded} of=${log}>${(page) => html`
       ${page.data.length ? html`<${Attempts} app=${app} rows=${page.data} withMessage />`
     : isFiltered ? html`<${Empty} title="No such attempts"><p>${nothing(page)}</p><//>`
-      : html`<${Empty} title="Nothing was sent yet"><p>Attempts show here as soon as a message is sent to this endpoint.</p>${may('sendAgain') && html`<${LinkButton} kind="primary" to=${pagePath(app, path`/endpoint/${ep}/test`)}>Send a test<//>`}<//>`}
+      : html`<${Empty} title="Nothing was sent yet"><p>Attempts appear here as soon as a message is sent to this endpoint.</p>${may('sendAgain') && html`<${LinkButton} kind="primary" to=${pagePath(app, path`/endpoint/${ep}/test`)}>Send a test<//>`}<//>`}
       <${Pager} page=${page} query=${query} setQuery=${setQuery} label="Pages of attempts" />`}<//>
   </section>`;
 }

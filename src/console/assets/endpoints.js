@@ -31,7 +31,7 @@ export default function Endpoints({ app }) {
     <${Loaded} of=${endpoints}>${(page) => (page.data.length ? html`
       <${Table} caption="Endpoints" columns=${columns} rows=${page.data} />
       <${Pager} page=${page} query=${query} setQuery=${setQuery} />`
-      : filtered ? html`<${Empty} title="No webhook matches"><p>Nothing here has what you are looking for.</p><${Button} onClick=${() => setQuery({ search: '', status: '' })}>Show all webhooks<//><//>`
+      : filtered ? html`<${Empty} title="No webhook matches"><p>No webhook fits the search and the filter.</p><${Button} onClick=${() => setQuery({ search: '', status: '' })}>Show all webhooks<//><//>`
         : html`<${Empty} title="No webhooks yet"><p>A webhook is a URL of yours that gets a request whenever something happens.</p>${add}<//>`)}<//>
   <//>`;
 }
@@ -39,8 +39,8 @@ export default function Endpoints({ app }) {
 /** What an endpoint gets, in few words. */
 function Events({ eventTypes, channels }) {
   const [first, second, ...more] = eventTypes ?? [];
-  return html`<span>${eventTypes ? [first, second].filter(Boolean).join(', ') + (more.length ? ` and ${more.length} more` : '') : 'Everything'}</span>
-    ${channels && html`<div class="muted small">${channels.length === 1 ? channels[0] : `${channels.length} entities`}</div>`}`;
+  return html`<div>${eventTypes ? [first, second].filter(Boolean).join(', ') + (more.length ? ` and ${more.length} more` : '') : 'Everything'}
+    ${channels && html`<div class="muted small">${channels.length === 1 ? channels[0] : `${channels.length} entities`}</div>`}</div>`;
 }
 
 function Toggle({ app, endpoint: { id, url, disabled }, changed }) {

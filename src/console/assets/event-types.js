@@ -24,7 +24,7 @@ function All() {
     col('Event type', (type) => html`<a href=${pageOf(type.name)}>${type.name}</a><${Flags} of=${type} />`), col('Description', ({ description }) => description),
     col('Changed', ({ updatedAt }) => html`<${Time} at=${updatedAt} />`),
   ];
-  return html`<${Page} title="Event types" intro="What can happen, for receivers to choose from."
+  return html`<${Page} title="Event types" intro="The kinds of events that endpoints can receive."
       actions=${change && html`<${Button} onClick=${() => setOpen(() => Import)}>Import OpenAPI<//><${Button} kind="primary" onClick=${() => setOpen(() => Add)}>Add event type<//>`}>
     <div class="filters"><${Search} value=${search} label="Search event types" onSearch=${(text) => setQuery({ search: text })} />
       <${Field} label="Show archived" type="checkbox" value=${!!archived} onInput=${(on) => setQuery({ archived: on ? 'true' : '' })} /></div>
@@ -142,14 +142,14 @@ function Edit({ type, done }) {
   };
   return html`<${Form} form=${form} onSubmit=${save} check=${check}>
     <section class="card"><${Field} label="Description" name="description" />
-      <div class="split"><${Field} label="Group" name="groupName" optional spellcheck="false" /><${Field} label="Feature flags" name="featureFlags" optional spellcheck="false" hint="Portals without one of them do not show it." /></div>
-      <${Field} label="Channels" name="channels" type="textarea" rows="2" optional spellcheck="false" hint="Kinds of entities that forms offer, with blanks between them." /><${Field} label="Deprecated" name="deprecated" type="checkbox" /></section>
+      <div class="split"><${Field} label="Group" name="groupName" optional spellcheck="false" /><${Field} label="Feature flags" name="featureFlags" optional spellcheck="false" hint="Only portals with one of these flags show it." /></div>
+      <${Field} label="Channels" name="channels" type="textarea" rows="2" optional spellcheck="false" hint="Names of the entities that forms offer, separated by spaces." /><${Field} label="Deprecated" name="deprecated" type="checkbox" /></section>
     <section class="card"><div class="spread"><h2>Schema</h2><div class="row">
         ${version && html`<${Field} label="Version" hideLabel type="select" value=${version} onInput=${choose} options=${versions.map((key) => [key, `Version ${key}`])} />`}
         <${Button} class="small" onClick=${add}>Add version<//></div></div>
       ${version ? html`<${Json} key=${version} label=${`JSON Schema, version ${version}`} loc=${`body.schemas.${version}`} rows="14" value=${schemas[version]} onInput=${(text) => put(version, text)} judge=${lint}
         after=${html`<${Button} class="small" onClick=${() => put(version)}>Remove version<//>`} />` : html`<p class="muted">None. A schema tells receivers what to expect; messages are not held against it.</p>`}</section>
-    <section class="card"><h2>Example</h2><${Json} label="Example payload" loc="body.example" rows="8" value=${example} onInput=${(text) => set('example', text)} hint="Tests send it byte for byte." /></section>
+    <section class="card"><h2>Example</h2><${Json} label="Example payload" loc="body.example" rows="8" value=${example} onInput=${(text) => set('example', text)} hint="Tests send exactly this text." /></section>
   <//>`;
 }
 
@@ -174,15 +174,15 @@ function Import({ onClose, done }) {
     done();
   };
   if (plan) {
-    return html`<${Dialog} wide title="What the import would do" onClose=${() => setPlan(null)} foot=${html`<${Button} onClick=${() => setPlan(null)}>Back<//>
+    return html`<${Dialog} wide title="Changes of this import" onClose=${() => setPlan(null)} foot=${html`<${Button} onClick=${() => setPlan(null)}>Back<//>
         ${plan.length > 0 && html`<${Button} kind="primary" onClick=${() => apply().catch(setError)}>Import ${plan.length === 1 ? 'it' : `${plan.length} event types`}<//>`}`}>
       ${error && html`<${ErrorBox} error=${error} />`}
       <p>${plan.length ? `These are added, or changed where they exist; all others ${form.values.replaceAll ? 'are archived' : 'stay'}.` : 'Nothing: there are no webhooks in it, or nothing about them is new.'}</p>
       ${plan.length > 0 && html`<${Table} caption="Event types" rows=${plan} rowKey=${({ name }) => name} columns=${[
     col('Event type', (type) => html`<code>${type.name}</code><${Flags} of=${type} />`), col('Description', ({ description }) => description), col('Schema', ({ schemas }) => (schemas ? 'yes' : 'no'))]} />`}<//>`;
   }
-  return html`<${FormDialog} wide title="Import OpenAPI" form=${form} onClose=${onClose} submit="See what it would do" onSubmit=${async () => setPlan((await send(true)).data.to_modify)}>
-    <p>Makes event types of an OpenAPI document’s webhooks. Nothing is changed before you have seen what.</p>
+  return html`<${FormDialog} wide title="Import OpenAPI" form=${form} onClose=${onClose} submit="Show the changes" onSubmit=${async () => setPlan((await send(true)).data.to_modify)}>
+    <p>Creates event types from the webhooks of an OpenAPI document. You see the changes before they are made.</p>
     <${Field} label="File" type="file" loc="" value="" accept=".json,.yaml,.yml" onInput=${() => {}} onChange=${async (event) => form.set('specRaw', await event.target.files[0].text())} />
     <${Field} label="Document, JSON or YAML" name="specRaw" loc="" type="textarea" class="code-input" rows="10" spellcheck="false" />
     <${Field} label="Archive event types that are not in it" name="replaceAll" type="checkbox" /><//>`;

@@ -92,7 +92,7 @@ function Chosen({ value = '', onChosen, ...rest }) {
 export function MessageFilters({ query, setQuery, children }) {
   const [open] = useState(['event', 'channel', 'tag', 'after', 'before'].some((name) => query[name]));
   const to = (name) => (value) => setQuery({ [name]: value });
-  return html`<div class="filters"><${Search} label="Message id or event id" value=${query.search} onSearch=${to('search')} />${children}</div>
+  return html`<div class="filters"><${Search} label="Message ID or event ID" value=${query.search} onSearch=${to('search')} />${children}</div>
     <details class="filters-more" open=${open}><summary>More filters</summary><div class="fields">
       <${Chosen} label="Event" value=${query.event} find=${findEvents} onChosen=${to('event')} />
       <${Chosen} label="Channel or entity" value=${query.channel} find=${findChannels} onChosen=${to('channel')} />
@@ -112,7 +112,7 @@ export const orNothing = (error) => {
 };
 
 /** What a filtered list says that is empty. */
-export const nothing = (page) => (page.done ? 'Nothing that is kept fits the filters.' : 'None of what was looked through fits the filters; go on with “Next”.');
+export const nothing = (page) => (page.done ? 'Nothing in the log fits the filters.' : 'Nothing on this page fits the filters; “Next” searches on.');
 
 /* Attempts */
 

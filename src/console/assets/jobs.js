@@ -28,15 +28,15 @@ export default function Jobs() {
     col('Job', ({ task: kind, id }) => html`<span title=${id}>${tasks[kind] ?? kind}</span>`),
     col('For', ({ applicationId: app, applicationName, endpointId, endpointUrl }) => (!app || !applicationName ? html`<span class="muted">${app ? 'A deleted application' : 'All'}</span>`
       : html`<div>${endpointUrl ? html`<${EndpointLink} app=${app} id=${endpointId} url=${endpointUrl} />` : endpointId && html`<span class="muted">A deleted endpoint</span>`}<br /><${AppLink} id=${app} name=${applicationName} /></div>`)),
-    col('State', ({ state, reason }) => html`<div><${Status} of=${state} />${reason && html`<p class="small muted">${reason}</p>`}</div>`),
+    col('State', ({ state, reason }) => html`<div><${Status} of=${state} />${reason && html`<p class="small muted">${reason[0].toUpperCase() + reason.slice(1)}</p>`}</div>`),
     col('Progress', (job) => html`<div>${runs(job) && html`<progress aria-label=${`${tasks[job.task]}: progress`} value=${job.progress.fraction ?? null}></progress>`}
       <p class="small">${count(job.progress.done)} ${job.endpointId ? 'sent' : 'counted'}, ${count(job.progress.lookedAt)} looked at</p></div>`),
     col('Started', ({ createdAt }) => html`<${Time} at=${createdAt} />`),
     col('', (job) => runs(job) && act('Cancel', `${tasks[job.task]} ${job.id}`, () => cancel(job)), 'end'),
   ];
   const pick = (label, name, options) => html`<${Field} label=${label} type="select" value=${query[name]} options=${[['', 'All'], ...options]} onInput=${(value) => setQuery({ [name]: value })} />`;
-  return html`<${Page} title="Jobs" intro="Replays and counts in the background. What was sent shows in the attempts of its endpoint.">
+  return html`<${Page} title="Jobs" intro="Replays and counts that run in the background. The attempts of a replay are in its endpoint’s log.">
     <div class="filters">${pick('State', 'status', [['running', 'Running'], ['finished', 'Finished'], ['failed', 'Failed or canceled']])}${pick('Job', 'task', Object.entries(tasks))}</div>
-    <${Listing} of=${{ ...jobs, loading: false }} query=${query} setQuery=${setQuery} caption="Jobs" columns=${columns} empty=${['No jobs', 'What is recovered or replayed at an endpoint shows here.']} />
+    <${Listing} of=${{ ...jobs, loading: false }} query=${query} setQuery=${setQuery} caption="Jobs" columns=${columns} empty=${['No jobs', 'Recoveries and replays of endpoints appear here.']} />
   <//>`;
 }

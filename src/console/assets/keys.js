@@ -27,12 +27,13 @@ function Keys({ app }) {
   const ended = ({ expiresAt }) => expiresAt && Date.parse(expiresAt) <= Date.now();
   const columns = [
     { label: 'Name', cell: ({ name, madeByLink }) => html`<span>${name}</span>${madeByLink && html`<div class="muted small">Made through a link${madeByLink.sessionId && ` (${madeByLink.sessionId})`}</div>`}` },
-    { label: 'Endpoint', class: 'grow', cell: ({ accountEndpoint }) => accountEndpoint && html`<a class="break" href=${pagePath(app, path`/endpoint/${accountEndpoint.id}`)}>${accountEndpoint.url}</a>` },
+    // Keys of Ocrolus's API configure one each.
+    keys.data?.data.some(({ accountEndpoint }) => accountEndpoint) && { label: 'Endpoint', class: 'grow', cell: ({ accountEndpoint }) => accountEndpoint && html`<a class="break" href=${pagePath(app, path`/endpoint/${accountEndpoint.id}`)}>${accountEndpoint.url}</a>` },
     { label: 'Created', cell: ({ createdAt }) => html`<${Time} at=${createdAt} />` },
     { label: 'Last used', cell: ({ lastUsedAt }) => (lastUsedAt ? html`<${Time} at=${lastUsedAt} />` : html`<span class="muted">Never</span>`) },
     { label: 'Expires', cell: (key) => (key.expiresAt ? html`<span>${ended(key) && 'Expired '}<${Time} at=${key.expiresAt} /></span>` : html`<span class="muted">Never</span>`) },
     { label: '', class: 'end', cell: (key) => html`<${Button} kind="danger" class="small" aria-label=${`Revoke ${key.name}`} onClick=${() => revoke(key)}>Revoke<//>` },
-  ];
+  ].filter(Boolean);
   const create = html`<${Button} kind="primary" onClick=${() => setMaking(true)}>Create an API key<//>`;
   return html`<${Page} title="API keys" app=${app} tab="keys" actions=${create} intro="For programs that manage webhooks by the API. Send a key as “Authorization: Bearer KEY” or “Api-Key: KEY”.">
     <${Loaded} of=${keys}>${(page) => (page.data.length ? html`<${Table} caption="API keys" columns=${columns} rows=${page.data} /><${Pager} page=${page} query=${query} setQuery=${setQuery} />`

@@ -17,7 +17,7 @@ export default function Lanes() {
     col('Oldest due', ({ oldestDueAt }) => html`<${Time} at=${oldestDueAt} />`),
     col('Next attempt', ({ state, nextDueAt }) => (state === 'held' ? html`<span class="muted">–</span>` : Date.parse(nextDueAt) < Date.now() ? 'now' : html`<${Time} at=${nextDueAt} />`)),
   ];
-  return html`<${Page} title="Lanes" intro="Each endpoint has a lane of its own, so that none holds up another. Up to 100 that have work, the worst first; looked at every 5 seconds.">
+  return html`<${Page} title="Lanes" intro="Each endpoint has a lane of its own, so that none holds up another. This is a list of up to 100 lanes that have work, the worst first, refreshed every 5 seconds.">
     <${Listing} of=${{ ...lanes, loading: false }} caption="Lanes with work" columns=${columns} rowKey=${(lane) => lane.endpointId} empty=${['Nothing waits', 'All that was published has been sent.']} />
     ${lanes.data?.total > lanes.data?.data.length && html`<p class="muted">${count(lanes.data.total)} lanes have work.</p>`}
   <//>`;

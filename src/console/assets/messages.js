@@ -27,12 +27,12 @@ function Messages({ app }) {
     ...[['channels', 'Channels'], ['tags', 'Tags']].filter(([name]) => load.data?.data.some((row) => row[name])).map(([name, label]) => ({ label, cell: (row) => row[name]?.join(', ') })),
     { label: 'Published', cell: ({ timestamp }) => html`<${Time} at=${timestamp} />` },
   ];
-  return html`<${Page} title="Messages" app=${app} tab="messages" intro="What was published, newest first."
+  return html`<${Page} title="Messages" app=${app} tab="messages" intro="Published messages, newest first."
     actions=${html`${mayRead && html`<${Button} onClick=${load.reload}>Refresh<//>`}${may('publish') && html`<${Button} kind="primary" onClick=${() => setPublishing(true)}>Publish a message<//>`}`}>
     ${mayRead ? html`<${MessageFilters} query=${query} setQuery=${setQuery} />
     <${Loaded} of=${load}>${(page) => html`
       ${page.data.length ? html`<${Table} caption="Messages" columns=${columns} rows=${page.data} />`
-    : html`<${Empty} title=${isFiltered ? 'No such messages' : 'No messages yet'}><p>${isFiltered ? nothing(page) : 'Messages show here as soon as the first is published.'}</p><//>`}
+    : html`<${Empty} title=${isFiltered ? 'No such messages' : 'No messages yet'}><p>${isFiltered ? nothing(page) : 'Messages appear here as soon as the first is published.'}</p><//>`}
       <${Pager} page=${page} query=${query} setQuery=${setQuery} label="Pages of messages" />`}<//>` : html`<${NotAllowed} />`}
     ${publishing && html`<${Publish} app=${app} onClose=${() => setPublishing(false)} />`}
   <//>`;
@@ -65,8 +65,8 @@ function Publish({ app, onClose }) {
   return html`<${FormDialog} title="Publish a message" wide form=${form} onClose=${onClose} onSubmit=${publish} check=${check} submit="Publish">
     <${FormFinder} form=${form} label="Event" name="eventType" find=${findEvents} />
     <${Field} label="Payload" name="payload" type="textarea" rows="10" class="code-input" spellcheck=${false} />
-    <${FormFinder} form=${form} label="Channels" optional name="channels" find=${findChannels} hint="Up to five, with commas between them." />
-    <${Field} label="Event id" optional name="eventId" hint="Your own id for it." />
+    <${FormFinder} form=${form} label="Channels" optional name="channels" find=${findChannels} hint="Up to five, separated by commas." />
+    <${Field} label="Event ID" optional name="eventId" hint="Your own ID for it." />
   <//>`;
 }
 
@@ -94,8 +94,8 @@ function OneMessage({ app, id }) {
     <${Loaded} of=${load}>${({ payload, deliveries, attempts }) => html`
       <div class="split">
         <section class="card" aria-label="Facts"><${Facts} of=${[
-          ['Id', html`<span class="mono">${message.id}</span>`],
-          message.eventId && ['Event id', message.eventId],
+          ['ID', html`<span class="mono">${message.id}</span>`],
+          message.eventId && ['Event ID', message.eventId],
           ...[['Published', 'timestamp'], ['Deliver at', 'deliverAt'], ['Expires', 'expiresAt']].map(([label, name]) => message[name] && [label, html`<${Time} at=${message[name]} exact />`]),
           message.contentType && ['Content type', html`<span class="mono break">${message.contentType}</span>`],
           message.channels && ['Channels', labels(message.channels)],
@@ -105,8 +105,8 @@ function OneMessage({ app, id }) {
       </div>
       <div class="section-head"><h2>Deliveries</h2></div>
       ${deliveries.length ? html`<${Table} caption="Deliveries" columns=${columns} rows=${deliveries} />`
-    : html`<${Empty} title="For no endpoint"><p>No endpoint wanted this event when it was published.</p><//>`}
+    : html`<${Empty} title="No deliveries"><p>When the message was published, its event and channels matched no endpoint.</p><//>`}
       <div class="section-head"><h2>Attempts</h2></div>
-      ${attempts.length ? html`<${Attempts} app=${app} rows=${attempts} endpoints=${deliveries} />` : html`<p class="muted">None was made yet.</p>`}`}<//>
+      ${attempts.length ? html`<${Attempts} app=${app} rows=${attempts} endpoints=${deliveries} />` : html`<p class="muted">No attempt was made yet.</p>`}`}<//>
   <//>`;
 }

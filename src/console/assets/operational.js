@@ -26,7 +26,7 @@ export default function Operational() {
   const remove = (endpoint) => destroy('Delete', endpoint.url, `${endpoint.url} goes with its secret and is told nothing any more.`, () => api('DELETE', one(endpoint))).then((yes) => yes && done(`${endpoint.url} was deleted.`));
   const columns = [
     col('Endpoint', ({ url, description }) => html`<span class="break">${url}</span>${description && html`<br /><span class="small muted">${description}</span>`}`),
-    col('Told of', ({ eventTypes }) => (eventTypes ? html`<div>${eventTypes.map((name) => html`<div class="small">${name}</div>`)}</div>` : 'Everything')),
+    col('Events', ({ eventTypes }) => (eventTypes ? html`<div>${eventTypes.map((name) => html`<div class="small">${name}</div>`)}</div>` : 'Everything')),
     col('State', ({ disabled }) => html`<${Status} of=${disabled ? 'disabled' : 'enabled'} />`),
     col('', (endpoint) => html`<div class="row">${[['Edit', Edit], ['Secret', Secret], ['Attempts', Attempts]].map(([label, View]) => act(label, endpoint.url, () => setOpen([View, endpoint])))}${act('Delete', endpoint.url, () => remove(endpoint))}</div>`, 'end'),
   ];
@@ -46,9 +46,9 @@ function Edit({ endpoint, onClose, done }) {
   };
   return html`<${FormDialog} title=${endpoint ? 'Edit endpoint' : 'Add endpoint'} form=${form} onClose=${onClose} onSubmit=${save} submit=${endpoint ? 'Save' : 'Add endpoint'}>
     <${Field} label="URL" name="url" type="url" placeholder="https://" /><${Field} label="Description" name="description" optional />
-    <fieldset><legend>Told of <span class="muted">(everything, where none is chosen)</span></legend>${events.map(([name, text]) => html`<${Field} key=${name} type="checkbox" label=${text} hint=${name} loc=""
+    <fieldset><legend>Events <span class="muted">(all of them, where none is chosen)</span></legend>${events.map(([name, text]) => html`<${Field} key=${name} type="checkbox" label=${text} hint=${name} loc=""
       value=${eventTypes.includes(name)} onInput=${(on) => form.set('eventTypes', on ? [...eventTypes, name] : eventTypes.filter((other) => other !== name))} />`)}</fieldset>
-    <${Field} label="Disabled" name="disabled" type="checkbox" hint="What is for it waits." /><//>`;
+    <${Field} label="Disabled" name="disabled" type="checkbox" hint="Its messages wait until it is enabled." /><//>`;
 }
 
 function Secret({ endpoint, onClose }) {
@@ -56,7 +56,7 @@ function Secret({ endpoint, onClose }) {
   const show = (call) => call.then((answer) => setKey(answer.key), (error) => toast(error.message, 'bad'));
   const rotate = () => destroy('Rotate the secret of', endpoint.url, 'A new one is made. The old one stays valid beside it for a day.', () => api('POST', one(endpoint, '/secret/rotate'), {}).then((answer) => setKey(answer.key)));
   return html`<${Dialog} title=${`Secret of ${endpoint.url}`} onClose=${onClose} foot=${html`<${Button} onClick=${rotate}>Rotate<//><${Button} kind="primary" onClick=${onClose}>Done<//>`}>
-    ${key ? html`<div class="wrap"><${Code} text=${key} label="Secret" /></div>` : html`<p>What it is told is signed with this.</p><div><${Button} onClick=${() => show(api('GET', one(endpoint, '/secret')))}>Reveal<//></div>`}<//>`;
+    ${key ? html`<div class="wrap"><${Code} text=${key} label="Secret" /></div>` : html`<p>Its messages are signed with this secret.</p><div><${Button} onClick=${() => show(api('GET', one(endpoint, '/secret')))}>Reveal<//></div>`}<//>`;
 }
 
 function Attempts({ endpoint, onClose }) {

@@ -15,7 +15,7 @@ export default ({ params }) => html`<${params.name ? One : All} name=${params.na
 
 function All() {
   const profiles = useLoad((signal) => list('/profile', { limit: 250 }, { signal }), []);
-  return html`<${Page} title="Profiles" intro="What requests look like, how they are signed and which answers are a success. They are made in the settings.">
+  return html`<${Page} title="Profiles" intro="How requests look, how they are signed, and which answers count as success. Profiles are defined in config.toml.">
     <${Listing} of=${profiles} caption="Profiles" rowKey=${(one) => one.name} columns=${[
     col('Profile', (one) => html`<a href=${here + path`/${one.name}`}>${one.name}</a><${Default} of=${one} />`), col('Description', ({ description }) => description),
     col('Methods', ({ methods }) => methods.join(', ')), col('Success', ({ success }) => saySuccess(success))]} />

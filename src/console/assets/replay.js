@@ -6,9 +6,9 @@ import { words } from './operator.js';
 import { Button, Field, Form, Loaded, Status, Table, Time, announce, count, html, toast, useEffect, useForm, useLoad, useMay, useRef, useState } from './ui.js';
 
 const kinds = [
-  ['recover', 'Recover failed', 'What failed for good, after its last attempt.'],
-  ['replay-missing', 'Replay missing', 'What it would get today and was never for it: published before it was there, or before its filter was widened.'],
-  ['bulk-replay', 'Replay', 'What was for it, delivered or not, as far as the filters below fit.'],
+  ['recover', 'Recover failed', 'Messages whose last attempt failed.'],
+  ['replay-missing', 'Replay missing', 'Messages that match its filter today but were not for it when they were published: it did not exist yet, or its filter was narrower.'],
+  ['bulk-replay', 'Replay', 'All messages for it that fit the filters below, delivered or not.'],
 ];
 const tasks = { 'endpoint.recover': 'Recover failed', 'endpoint.replay': 'Replay missing', 'endpoint.bulk-replay': 'Replay' };
 const runs = ({ state }) => state === 'running' || state === 'paused';
@@ -16,7 +16,7 @@ const runs = ({ state }) => state === 'running' || state === 'paused';
 export default function Replay({ app, params: { ep } }) {
   const of = useEndpoint(app, ep);
   const [turn, setTurn] = useState(0);
-  return html`<${EndpointPage} app=${app} of=${of} ep=${ep} part="/replay" title="Recover and replay" intro="Sends many messages again, oldest first and a few at a time, so that what is published meanwhile does not wait for long.">
+  return html`<${EndpointPage} app=${app} of=${of} ep=${ep} part="/replay" title="Recover and replay" intro="Sends many messages again, oldest first and a few at a time, so that new messages do not wait behind them.">
     ${({ id }) => html`<${Begin} where=${appPath(app, path`/endpoint/${id}`)} then=${() => setTurn(turn + 1)} /><${Tasks} id=${id} turn=${turn} />`}<//>`;
 }
 
@@ -31,7 +31,7 @@ function Begin({ where, then }) {
     const number = (text) => (text ? +text : undefined);
     const filters = bulk && { eventTypes: words(eventTypes) ?? undefined, channel: channel || undefined, tag: tag || undefined, status: number(status), statusCodeClass: number(statusCodeClass) };
     await api('POST', `${where}/${kind}`, { since: asInstant(since), until: asInstant(until), ...filters });
-    toast('It has begun.');
+    toast('It has started.');
     then();
   };
   return html`<${Form} form=${form} guard=${false} submit="Start" onSubmit=${begin} check=${({ since }) => (since ? {} : { 'body.since': 'Enter from when on.' })}>
@@ -39,9 +39,9 @@ function Begin({ where, then }) {
       <${Choices} label="What to send" name="kind" form=${form} options=${kinds.filter(([kind]) => kind !== 'replay-missing' || may('sendMissing'))} />
       <div class="fields">
         <${Field} label="Published from" name="since" type="datetime-local" />
-        <${Field} label="Until" optional name="until" type="datetime-local" hint="Now, where nothing is entered." />
+        <${Field} label="Until" optional name="until" type="datetime-local" hint="Empty means now." />
         ${bulk && html`
-          <${FormFinder} form=${form} label="Events" optional name="eventTypes" find=${findEvents} hint="With commas between them." />
+          <${FormFinder} form=${form} label="Events" optional name="eventTypes" find=${findEvents} hint="Separated by commas." />
           <${FormFinder} form=${form} label="Channel or entity" optional name="channel" find=${findChannels} />
           <${Field} label="Tag" optional name="tag" />
           <${Field} label="Delivery" name="status" type="select" options=${[['', 'Any state'], ['0', 'Delivered'], ['1', 'Waiting'], ['2', 'Failed for good']]} />
@@ -80,9 +80,9 @@ function Tasks({ id, turn }) {
     { label: 'State', cell: ({ state, reason }) => html`<span><${Status} of=${state} />${reason && html`<br /><span class="muted small">${reason}</span>`}</span>` },
     { label: 'Progress', cell: (task) => html`<div class="progress">${runs(task) && html`<progress aria-label=${`Progress of ${tasks[task.task]}`} max="1" value=${task.progress.fraction ?? null}></progress>`}
       <span>${count(task.progress.done)} sent of ${count(task.progress.lookedAt)} looked at</span></div>` },
-    { label: 'Begun', cell: ({ createdAt }) => html`<${Time} at=${createdAt} />` },
+    { label: 'Started', cell: ({ createdAt }) => html`<${Time} at=${createdAt} />` },
     { label: '', class: 'end', cell: (task) => runs(task) && html`<${Button} class="small" aria-label=${`Cancel ${tasks[task.task]}`} onClick=${() => cancel(task)}>Cancel<//>` },
   ];
-  return html`<div class="section-head"><h2>Begun so far</h2></div>
+  return html`<div class="section-head"><h2>Started so far</h2></div>
     <${Loaded} of=${load}>${(all) => (all.length ? html`<${Table} caption="Replays of this endpoint" columns=${columns} rows=${all} />` : html`<p class="muted">None yet.</p>`)}<//>`;
 }

@@ -23,7 +23,7 @@ function Of({ app, endpoint }) {
     return schemeOf(profile, endpoint, { isPublicKey: secret?.key.startsWith('whpk_'), ownHeader: [...endpoint.authHeaderNames, ...headers.sensitive][0] });
   }, [where]);
   return html`<${Loaded} of=${load}>${(scheme) => (!scheme ? html`<${Empty} title="Requests are not signed">
-      <p>Nothing in requests of the profile ${endpoint.profile} tells them from anybody’s. Give the endpoint Basic authentication or a secret header, and the code that checks it shows here.</p>
+      <p>Nothing in requests of the profile ${endpoint.profile} proves where they come from. Give the endpoint Basic authentication or a secret header, and the code that checks it shows here.</p>
       ${may('changeEndpoints') && html`<${LinkButton} to=${pagePath(app, path`/endpoint/${endpoint.id}/edit`)}>Edit the endpoint<//>`}<//>`
     : !scheme.isClear ? html`<${Empty} title="No sample for this signature"><p>The header <code>${scheme.header}</code> is signed over what a receiver cannot see from the request alone.</p><//>`
       : html`<${Sample} scheme=${scheme} app=${app} endpoint=${endpoint} />`)}<//>`;

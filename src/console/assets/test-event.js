@@ -12,10 +12,10 @@ export default function SendTest({ app, params: { ep } }) {
   const of = useEndpoint(app, ep);
   const types = useLoad((signal) => listAll('/event-type', {}, { signal, max: 1000 }), []);
   return html`<${EndpointPage} app=${app} of=${of} ep=${ep} part="/test" title="Send a test"
-    intro="A test goes to this endpoint alone, whatever its events, signed and retried as any message, and marked as a test in the log.">${(endpoint) => html`
+    intro="A test goes to this endpoint alone, whatever events it receives. It is signed and retried like any message, and marked as a test in the log.">${(endpoint) => html`
     ${endpoint.disabled ? html`<${Empty} title="This endpoint is disabled"><p>Enable it to send a test.</p><${LinkButton} to=${pagePath(app, path`/endpoint/${ep}`)}>To the endpoint<//><//>`
     : html`<${Loaded} of=${types}>${(all) => (all.length ? html`<${Test} app=${app} endpoint=${endpoint} types=${all} />`
-      : html`<${Empty} title="There are no event types"><p>A test is of an event type; none is registered yet.</p><//>`)}<//>`}`}<//>`;
+      : html`<${Empty} title="There are no event types"><p>A test sends an event type’s example; no event type is registered yet.</p><//>`)}<//>`}`}<//>`;
 }
 
 /** An event type's example as it was registered. */
@@ -52,10 +52,10 @@ function Test({ app, endpoint, types }) {
       <${Field} label="Event" name="eventType" type="select" options=${types.map(({ name }) => [name, name])}
         hint=${example === null ? 'It has no example: write the payload yourself.' : types.find(({ name }) => name === values.eventType)?.description} />
       <${Field} label="Payload" name="payload" type="textarea" rows="14" class="code-input" spellcheck=${false}
-        hint=${problem && values.payload ? problem : html`JSON, sent as it stands here. ${example && values.payload !== example && html`<${Button} kind="quiet" class="small" onClick=${() => set('payload', example)}>Back to the example<//>`}`} />
-      <${FormFinder} form=${form} label="Channels" optional name="channels" find=${findChannels} hint="With commas between them." />
+        hint=${problem && values.payload ? problem : html`JSON, sent exactly as written here. ${example && values.payload !== example && html`<${Button} kind="quiet" class="small" onClick=${() => set('payload', example)}>Back to the example<//>`}`} />
+      <${FormFinder} form=${form} label="Channels" optional name="channels" find=${findChannels} hint="Separated by commas." />
     </div><//>
-    ${sent ? html`<${Result} key=${sent.id} app=${app} endpoint=${endpoint} message=${sent} />` : html`<section class="card" aria-label="Result"><h2>Result</h2><p class="muted">What the receiver answers shows here.</p></section>`}
+    ${sent ? html`<${Result} key=${sent.id} app=${app} endpoint=${endpoint} message=${sent} />` : html`<section class="card" aria-label="Result"><h2>Result</h2><p class="muted">The receiver’s answer appears here.</p></section>`}
   </div>`;
 }
 

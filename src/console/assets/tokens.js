@@ -37,7 +37,7 @@ function All() {
     col('Last used', used), col('Ends', ends),
     may('changeTokens') && col('', (token) => act('Revoke', token.name, () => revoke(token, tokens.reload)), 'end'),
   ].filter(Boolean);
-  return html`<${Page} title="Tokens" intro="Credentials of those who call the API or sign in here. What one allows is its role."
+  return html`<${Page} title="Tokens" intro="Credentials for calling the API and signing in here. The role says what each one allows."
       actions=${may('changeTokens') && html`<${Button} kind="primary" onClick=${() => setOpen(true)}>Create token<//>`}>
     <${Listing} of=${tokens} query=${query} setQuery=${setQuery} caption="Tokens" columns=${columns} empty=${['No tokens', 'There is no webhook user yet.']} />
     ${open && html`<${Create} onClose=${() => setOpen(false)} done=${tokens.reload} />`}
