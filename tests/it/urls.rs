@@ -7,8 +7,8 @@ use crate::support::{Dns, Receiver, Server, assert_invalid};
 /// Every character of ASCII, and some beyond, in each part of a URL is either refused or sent.
 #[actix_web::test]
 async fn what_is_registered_is_what_is_sent() {
-    let dns = Dns::start().await;
-    let address = dns.address.clone();
+    let dns = Dns::start();
+    let address = dns.address.to_string();
     let server = Server::start_with(move |config| {
         config.delivery.dns_servers = vec![address.try_into().expect("an address")];
     })
