@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use actix_web::http::Method;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -401,7 +400,6 @@ fn common_errors(operation: &Operation) -> Vec<(u16, &'static str)> {
         .any(|parameter| parameter.name == "idempotency-key");
     let has_body = is_once || !operation.takes.is_empty();
     let has_parameters = has_body || !operation.parameters.is_empty();
-    let changes = [Method::POST, Method::PUT, Method::PATCH].contains(&operation.method);
     let names_something = path_parts(operation.path).next().is_some();
     let closed = !operation.open;
     [
@@ -425,7 +423,7 @@ fn common_errors(operation: &Operation) -> Vec<(u16, &'static str)> {
             422,
             "Something is wrong with the request: everything, with its place",
         ),
-        (closed && changes, 429, "A limit has been reached"),
+        (closed, 429, "A limit has been reached"),
         (closed, 503, "The server cannot do this now"),
     ]
     .into_iter()

@@ -1,5 +1,6 @@
 use super::*;
 use crate::api::{BytesMax, ocrolus, operations};
+use actix_web::http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -29,8 +29,8 @@ use crate::error::{Error, Result};
 use crate::store::{Answered, Change};
 
 /// Flags are names, as event types are.
-const FEATURE_FLAG_MAX: usize = 256;
-const FEATURE_FLAGS_MAX: usize = 100;
+pub const FEATURE_FLAG_MAX: usize = 256;
+pub const FEATURE_FLAGS_MAX: usize = 100;
 
 /// Groups are named as event types are.
 pub const GROUP_NAME_MAX: usize = 256;

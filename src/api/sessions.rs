@@ -20,11 +20,11 @@ use super::access::{Action, Caller, Credential};
 use super::applications::{ApplicationIn, creation};
 use super::credential::hash_of;
 use super::error::Failure;
-use super::event_types::check_feature_flags;
+use super::event_types::{FEATURE_FLAG_MAX, FEATURE_FLAGS_MAX, check_feature_flags};
 use super::extract::{Body, json, no_content, path_part};
 use super::keys::keys;
 use super::operation::Operation;
-use super::rules::Problems;
+use super::rules::{NAME_PATTERN, Problems};
 use super::tokens::new_credential;
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, TokenId};
@@ -59,7 +59,10 @@ struct AppPortalAccessIn {
     #[schemars(with = "Option<Vec<CapabilityName>>")]
     capabilities: Option<Vec<String>>,
     /// Event types that have flags are shown by these alone.
-    #[schemars(length(max = 100))]
+    #[schemars(
+        length(max = FEATURE_FLAGS_MAX),
+        inner(length(min = 1, max = FEATURE_FLAG_MAX), regex(pattern = NAME_PATTERN))
+    )]
     feature_flags: Option<Vec<String>>,
     /// For how many seconds the link is good: 1 hour to 7 days, which is the default.
     #[schemars(range(min = 3600, max = 604_800))]

@@ -39,6 +39,23 @@ fn filled(path: &str) -> String {
     parts.collect::<Vec<_>>().join("/")
 }
 
+/// Reads are limited, too, so a client may see one of these anywhere.
+#[actix_web::test]
+async fn each_call_with_a_credential_may_be_answered_that_a_limit_is_reached() {
+    let server = Server::start().await;
+    let document = document(&server).await;
+    for (path, methods) in paths(&document) {
+        for method in methods {
+            let operation = &document["paths"][&path][method.to_ascii_lowercase()];
+            let is_open = operation["security"].as_array().is_some_and(Vec::is_empty);
+            for status in ["429", "503"] {
+                let is_there = operation["responses"].get(status).is_some();
+                assert!(is_open || is_there, "{method} {path} {status}");
+            }
+        }
+    }
+}
+
 #[actix_web::test]
 async fn each_path_takes_the_methods_of_the_document_and_no_other() {
     let server = Server::start().await;
