@@ -1444,7 +1444,6 @@ mod tests {
             ),
             ("limits", "batch_bytes = 1", "limits.batch_bytes"),
             (
-            (
                 "server",
                 "public_url = 'https://a{b}.test'",
                 "server.public_url",
@@ -1459,6 +1458,7 @@ mod tests {
                 "frame_origins = ['https://a;b.test']",
                 "console.frame_origins",
             ),
+            (
                 "limits",
                 "batch_messages_max = 0",
                 "limits.batch_messages_max",
