@@ -1,17 +1,21 @@
 //! One customer does its worst, and another's publishing, deliveries and pages are measured.
 //!
 //! The real binary runs with its usual settings, but for smaller limits of what waits, so that they
-//! can be filled in seconds. Each attack runs for [`MEASURED`] while the victim publishes, receives
-//! and reads twenty times a second. Each of its times stays within three times its quiet 99th
-//! percentile, or [`FLOOR`] where that is less, and the server's memory under [`MEMORY_MAX`]. All
-//! load is bounded and stops by itself.
+//! can be filled in seconds, and names that are not remembered for long, so that the victim's is
+//! looked up while it is measured. Each attack runs for [`MEASURED`] while the victim publishes,
+//! receives and reads twenty times a second. Each of its times stays within three times its quiet
+//! 99th percentile, or a floor where that is less, and the server's memory under [`MEMORY_MAX`].
+//! All load is bounded and stops by itself.
+//!
+//! `ATTACK` runs only the attacks whose names have this text, and `POSTRIDER_BINARY` measures another
+//! version without judging it: docs/testing.md says how, and what was found.
 #![cfg(target_os = "linux")]
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -20,23 +24,31 @@ use serde_json::{Value, json};
 mod process;
 
 use process::client::Connection;
+use process::dns::Dns;
 use process::receiver::{Receiver, Reply};
-use process::{Api, Launch, say, until};
+use process::{Api, Launch, other_binary, say, until};
 
 /// How long each attack is measured.
 const MEASURED: Duration = Duration::from_secs(6);
 /// Between two rounds of the victim.
 const ROUND: Duration = Duration::from_millis(50);
+/// How long the victim's message may take before it is given up.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(20);
 /// A time under attack is no failure below this, however quiet it was before: the attackers are threads
-/// of this test and share the machine's processors with the server (eight that read large pages as fast
-/// as they can made 37 ms of 2 on two processors). A debug build is slower at everything.
-const FLOOR: Duration = Duration::from_millis(if cfg!(debug_assertions) { 150 } else { 50 });
+/// of this test and share the machine's processors with the server.
+const FLOOR: Duration = Duration::from_millis(50);
+/// The same where others keep the processors and the disk busy, too, and for a debug build: there a
+/// single wait for the disk is a hundred times the server's own work. What this test is about took a
+/// second and more.
+const BUSY_FLOOR: Duration = Duration::from_millis(500);
 /// What the server's resident memory stays under: 64 MiB of the database's cache, the answers of the
-/// settings below, and room for what is being made.
-const MEMORY_MAX: u64 = 500 << 20;
+/// settings below, a thousand endpoints at work, and room for what is being made.
+const MEMORY_MAX: u64 = 600 << 20;
 const ANSWERS_BYTES: u64 = 128 << 20;
 
 const HELD_SHARE: u64 = 20_000;
+/// As many as one application may have.
+const SILENT_NAMES: usize = 1000;
 
 struct World {
     api: Api,
@@ -45,6 +57,8 @@ struct World {
     key: String,
     /// The attacker's portal link.
     link: String,
+    /// The attacker's endpoint, with a log of attempts.
+    endpoint: String,
 }
 
 /// What is measured.
@@ -57,23 +71,87 @@ struct Victim {
 
 /// Of publishing, from there to the receiver, and of a page.
 #[derive(Default)]
-struct Times([Vec<Duration>; 3]);
+struct Times {
+    each: [Vec<Duration>; 3],
+    /// What the victim was refused or never got.
+    failures: Vec<String>,
+}
 
 const WHAT: [&str; 3] = ["publish", "delivery", "page"];
 
+/// Zero where nothing was measured.
 fn quantile(times: &[Duration], per_cent: usize) -> Duration {
     let mut times = times.to_vec();
     times.sort_unstable();
-    times[(times.len() - 1) * per_cent / 100]
+    let at = times.len().saturating_sub(1) * per_cent / 100;
+    times.get(at).copied().unwrap_or_default()
 }
 
 impl Times {
     fn text(&self) -> String {
-        let each = WHAT.iter().zip(&self.0).map(|(what, times)| {
+        let each = WHAT.iter().zip(&self.each).map(|(what, times)| {
             let ms = |per_cent| quantile(times, per_cent).as_secs_f64() * 1e3;
             format!("{what} {:.1}/{:.1} ms", ms(50), ms(99))
         });
-        Vec::from_iter(each).join(", ")
+        let text = Vec::from_iter(each).join(", ");
+        match self.failures.len() {
+            0 => text,
+            failures => format!("{text}, {failures} failures"),
+        }
+    }
+}
+
+/// What the server and the machine were seen to do meanwhile.
+#[derive(Default)]
+struct Seen {
+    /// The most resident memory of the server, in bytes.
+    memory_most: u64,
+    /// Threads of the whole machine that ran or waited for a processor: their sum, and how often
+    /// they were counted.
+    runnable: (f64, f64),
+}
+
+impl Seen {
+    fn look(&mut self, server: u32) {
+        self.memory_most = self.memory_most.max(memory(server));
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let counts = load.split(' ').nth(3).and_then(|text| text.split_once('/'));
+        let running = counts.and_then(|(running, _)| running.parse().ok());
+        self.runnable.0 += running.unwrap_or(0.0);
+        self.runnable.1 += 1.0;
+    }
+
+    /// Whether others keep all processors busy.
+    fn is_busy(&self) -> bool {
+        let processors = std::thread::available_parallelism().map_or(1, |count| count.get());
+        self.runnable.0 / self.runnable.1.max(1.0) > processors as f64
+    }
+}
+
+/// The end of an attack, for its threads.
+#[derive(Default)]
+struct Stop {
+    came: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Stop {
+    fn comes(&self) {
+        *self.came.lock().expect("nobody panics") = true;
+        self.changed.notify_all();
+    }
+
+    fn has_come(&self) -> bool {
+        *self.came.lock().expect("nobody panics")
+    }
+
+    /// Paces the load: returns after this time, or when the end comes.
+    fn pause(&self, at_most: Duration) {
+        let came = self.came.lock().expect("nobody panics");
+        let waited = self
+            .changed
+            .wait_timeout_while(came, at_most, |came| !*came);
+        drop(waited.expect("nobody panics"));
     }
 }
 
@@ -84,12 +162,8 @@ fn token(api: &Api, application: &str) -> String {
 }
 
 fn application(api: &Api, uid: &str) {
-    api.call(
-        "POST",
-        "/api/v1/app",
-        &json!({ "name": uid, "uid": uid }),
-        201,
-    );
+    let body = json!({ "name": uid, "uid": uid });
+    api.call("POST", "/api/v1/app", &body, 201);
 }
 
 fn endpoint(api: &Api, application: &str, body: &Value) -> String {
@@ -100,12 +174,8 @@ fn endpoint(api: &Api, application: &str, body: &Value) -> String {
 
 fn publish(api: &Api, application: &str, payload: &Value) {
     let body = json!({ "eventType": "a", "payload": payload });
-    api.call(
-        "POST",
-        &format!("/api/v1/app/{application}/msg"),
-        &body,
-        202,
-    );
+    let path = format!("/api/v1/app/{application}/msg");
+    api.call("POST", &path, &body, 202);
 }
 
 impl World {
@@ -114,33 +184,78 @@ impl World {
         let mut times = Times::default();
         let mut publisher = self.api.connect().expect("the server takes a connection");
         let mut reader = Connection::open(self.api.address, &self.victim.key).expect("the same");
+        let pace = Stop::default();
         let end = Instant::now() + MEASURED;
         while Instant::now() < end {
             let round = Instant::now();
-            let number = self.victim.published.fetch_add(1, Ordering::Relaxed);
-            let body = json!({ "eventType": "a", "payload": { "n": number } }).to_string();
-            let answer = publisher.request("POST", "/api/v1/app/victim/msg", &body);
-            let answer = answer.expect("publishing is answered");
-            assert_eq!(
-                answer.status,
-                202,
-                "{}",
-                String::from_utf8_lossy(&answer.body)
-            );
-            times.0[0].push(round.elapsed());
-            let came = until(Duration::from_secs(20), || {
-                let received = self.victim.received.lock().expect("nobody panics");
-                received.get(&number).copied()
-            });
-            let came = came.expect("the message is delivered");
-            times.0[1].push(came.saturating_duration_since(round));
+            self.measure_message(&mut publisher, round, &mut times);
             let begun = Instant::now();
             let page = reader.request("GET", "/api/v1/app/victim/msg?limit=50", "");
-            assert_eq!(page.expect("the page is answered").status, 200);
-            times.0[2].push(begun.elapsed());
-            std::thread::sleep(ROUND.saturating_sub(round.elapsed()));
+            times.each[2].push(begun.elapsed());
+            match page.expect("the page is answered").status {
+                200 => {}
+                status => times.failures.push(format!("the page: {status}")),
+            }
+            pace.pause(ROUND.saturating_sub(round.elapsed()));
         }
         times
+    }
+
+    fn measure_message(&self, publisher: &mut Connection, round: Instant, times: &mut Times) {
+        let number = self.victim.published.fetch_add(1, Ordering::Relaxed);
+        let body = json!({ "eventType": "a", "payload": { "n": number } }).to_string();
+        let answer = publisher.request("POST", "/api/v1/app/victim/msg", &body);
+        let answer = answer.expect("publishing is answered");
+        let took = round.elapsed();
+        if answer.status != 202 {
+            let why = String::from_utf8_lossy(&answer.body).into_owned();
+            times.failures.push(format!("{} {why}", answer.status));
+            return;
+        }
+        times.each[0].push(took);
+        let came = until(DELIVERED_WITHIN, || {
+            let received = self.victim.received.lock().expect("nobody panics");
+            received.get(&number).copied()
+        });
+        let Some(came) = came else {
+            return times.failures.push("not delivered".to_owned());
+        };
+        times.each[1].push(came.saturating_duration_since(round));
+    }
+
+    /// What the victim gets while this runs, and what else was seen.
+    fn under(&self, attack: &Kind, server: u32) -> (Times, Seen) {
+        let stop = Stop::default();
+        let begun = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for number in 0..attack.threads {
+                let build = std::thread::Builder::new().stack_size(256 << 10);
+                let (stop, begun) = (&stop, &begun);
+                let run = move || {
+                    yield_to_the_server();
+                    begun.fetch_add(1, Ordering::Relaxed);
+                    while !stop.has_come() {
+                        (attack.once)(self, stop, number);
+                    }
+                };
+                build.spawn_scoped(scope, run).expect("a thread");
+            }
+            let watch = scope.spawn(|| {
+                let mut seen = Seen::default();
+                while !stop.has_come() {
+                    seen.look(server);
+                    stop.pause(Duration::from_millis(20));
+                }
+                seen
+            });
+            until(DELIVERED_WITHIN, || {
+                (begun.load(Ordering::Relaxed) == attack.threads).then_some(())
+            })
+            .expect("the attack begins");
+            let times = self.measure();
+            stop.comes();
+            (times, watch.join().expect("it only looks"))
+        })
     }
 }
 
@@ -152,32 +267,44 @@ fn memory(id: u32) -> u64 {
     kib.unwrap_or(0) << 10
 }
 
-fn pause() {
-    std::thread::sleep(Duration::from_millis(5));
+/// Attackers are on machines of their own: what this thread does itself comes after the server's work.
+fn yield_to_the_server() {
+    // SAFETY: it takes numbers only; 0 is the calling thread, and anybody may lower its priority.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 10) };
 }
 
+/// Being refused is what the server is for here; coming again at once is not.
+const AFTER_A_REFUSAL: Duration = Duration::from_millis(5);
+
 /// Asks with a credential, if there is one, and takes nothing of the answer until it is cut off.
-fn read_nothing(address: SocketAddr, credential: Option<&str>, path: &str, stop: &AtomicBool) {
+fn read_nothing(address: SocketAddr, credential: Option<&str>, path: &str, stop: &Stop) {
     let Ok(mut connection) = TcpStream::connect(address) else {
-        return pause();
+        return stop.pause(AFTER_A_REFUSAL);
     };
     let credential = credential.map_or(String::new(), |one| {
         format!("authorization: Bearer {one}\r\n")
     });
     let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n{credential}\r\n");
     let _ = connection.write_all(request.as_bytes());
-    while !stop.load(Ordering::Relaxed) {
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    stop.pause(2 * MEASURED);
 }
 
 /// Reads a whole answer.
-fn read_all(address: SocketAddr, credential: &str, path: &str) {
+fn read_all(address: SocketAddr, credential: &str, path: &str, stop: &Stop) {
     let answer = Connection::open(address, credential)
         .and_then(|mut connection| connection.request("GET", path, ""));
-    // Being refused is what the server is for here; coming again at once is not.
     if answer.map_or(true, |answer| answer.status >= 400) {
-        pause();
+        stop.pause(AFTER_A_REFUSAL);
+    }
+}
+
+/// Publishes, whether that is accepted or refused.
+fn press(world: &World, application: &str, stop: &Stop) {
+    let body = json!({ "eventType": "a", "payload": {} }).to_string();
+    let path = format!("/api/v1/app/{application}/msg");
+    let answer = world.api.request("POST", &path, &body);
+    if answer.map_or(true, |answer| answer.status >= 400) {
+        stop.pause(AFTER_A_REFUSAL);
     }
 }
 
@@ -218,95 +345,191 @@ fn endless_extensions() -> SocketAddr {
     address
 }
 
-type Attack = fn(&World, &AtomicBool);
+struct Kind {
+    name: &'static str,
+    /// How many run it at a time, again and again.
+    threads: usize,
+    /// Is given the number of its thread, from 0.
+    once: fn(&World, &Stop, usize),
+}
 
-/// One thread of an attack runs until `stop`; there are as many as the number says.
-const ATTACKS: [(&str, usize, Attack); 7] = [
-    ("slow readers of large pages", 60, |world, stop| {
-        let path = "/api/v1/app/attacker/msg?limit=250";
-        read_nothing(world.api.address, Some(&world.key), path, stop);
-    }),
-    ("slow readers without a credential", 400, |world, stop| {
-        read_nothing(world.api.address, None, "/openapi.json", stop);
-    }),
-    ("large pages", 8, |world, _| {
-        let path = "/api/v1/app/attacker/msg?limit=250";
-        read_all(world.api.address, &world.key, path);
-    }),
-    ("held deliveries", 4, |world, _| {
-        let body = json!({ "eventType": "a", "payload": {} }).to_string();
-        let path = "/api/v1/app/holder/msg";
-        let answer = world.api.request("POST", path, &body);
-        if answer.map_or(true, |answer| answer.status >= 400) {
-            pause();
-        }
-    }),
-    ("filtered lists", 64, |world, _| {
-        let path = "/api/v1/app/attacker/msg?event_types=nothing.like.it&with_content=false";
-        read_all(world.api.address, &world.key, path);
-    }),
-    ("sign-ins", 8, |world, _| {
-        sign_in(world.api.address, &world.link);
-        sign_in(world.api.address, "pr_guessed");
-    }),
+const QUIET: Kind = Kind {
+    name: "quiet",
+    threads: 0,
+    once: |_, _, _| {},
+};
+
+const ATTACKS: [Kind; 10] = [
+    Kind {
+        name: "slow readers of large pages",
+        threads: 60,
+        once: |world, stop, _| {
+            let path = "/api/v1/app/attacker/msg?limit=250";
+            read_nothing(world.api.address, Some(&world.key), path, stop);
+        },
+    },
+    Kind {
+        name: "slow readers without a credential",
+        threads: 400,
+        once: |world, stop, _| read_nothing(world.api.address, None, "/openapi.json", stop),
+    },
+    Kind {
+        name: "large pages",
+        threads: 8,
+        once: |world, stop, _| {
+            let path = "/api/v1/app/attacker/msg?limit=250";
+            read_all(world.api.address, &world.key, path, stop);
+        },
+    },
+    Kind {
+        name: "held deliveries",
+        threads: 4,
+        once: |world, stop, _| press(world, "holder", stop),
+    },
+    Kind {
+        name: "filtered lists of messages",
+        threads: 64,
+        once: |world, stop, _| {
+            let path = "/api/v1/app/attacker/msg?event_types=nothing.like.it&with_content=false";
+            read_all(world.api.address, &world.key, path, stop);
+        },
+    },
+    Kind {
+        name: "lists and statistics of all kinds",
+        threads: 64,
+        once: |world, stop, number| {
+            let (base, endpoint) = ("/api/v1/app/attacker", &world.endpoint);
+            let path = match number % 5 {
+                0 => format!("{base}/msg?tag=nothing&with_content=false"),
+                1 => format!("{base}/attempt/endpoint/{endpoint}?status=2&with_content=false"),
+                2 => format!("{base}/attempt/endpoint/{endpoint}?event_types=nothing.like.it"),
+                3 => format!("{base}/endpoint/{endpoint}/msg?status=2&with_content=false"),
+                _ => format!("{base}/endpoint/{endpoint}/attempt-series"),
+            };
+            read_all(world.api.address, &world.key, &path, stop);
+        },
+    },
+    Kind {
+        name: "sign-ins",
+        threads: 8,
+        once: |world, _, _| {
+            sign_in(world.api.address, &world.link);
+            sign_in(world.api.address, "pr_guessed");
+        },
+    },
+    Kind {
+        name: "sign-ins, and calls with guessed keys",
+        threads: 64,
+        once: |world, stop, number| match number % 4 {
+            0 => drop(sign_in(world.api.address, &world.link)),
+            1 => drop(sign_in(world.api.address, &world.key)),
+            2 => drop(sign_in(world.api.address, "pr_guessed")),
+            _ => {
+                let path = "/api/v1/app/victim/msg";
+                read_all(world.api.address, "pr_guessed", path, stop);
+            }
+        },
+    },
+    Kind {
+        name: "endpoints whose names nobody answers for",
+        threads: 1,
+        once: |world, stop, _| {
+            press(world, "silent", stop);
+            stop.pause(Duration::from_millis(100));
+        },
+    },
     // The last: its requests go on for as long as an attempt may take.
-    ("endless chunk extensions", 1, |world, _| {
-        publish(&world.api, "chunks", &json!({}));
-        std::thread::sleep(Duration::from_millis(50));
-    }),
+    Kind {
+        name: "endless chunk extensions",
+        threads: 1,
+        once: |world, stop, _| {
+            press(world, "chunks", stop);
+            stop.pause(Duration::from_millis(50));
+        },
+    },
 ];
 
-fn start() -> (World, process::Server, Vec<Receiver>, tempfile::TempDir) {
-    let directory = process::scratch();
-    let server = Launch::new(directory.path().join("data"))
+/// The settings, as far as another version may have them, and the server of names.
+fn launch(data: std::path::PathBuf) -> (Launch, Dns) {
+    let launch = Launch::new(data)
         .set("limits.waiting_max", 50_000)
+        .set("delivery.dns_cache_seconds", 1)
+        .set("store.min_free_bytes", 1);
+    if other_binary().is_some() {
+        return (launch, Dns::start_at("127.0.0.1:53"));
+    }
+    let dns = Dns::start();
+    let launch = launch
         .set("limits.held_max", 50_000)
         .set("limits.waiting_per_application_max", HELD_SHARE)
         .set("limits.answers_bytes", ANSWERS_BYTES)
-        .set("store.min_free_bytes", 1)
-        .start();
+        .set("delivery.dns_servers", dns.address);
+    (launch, dns)
+}
+
+/// What must live as long as the test.
+struct Kept {
+    server: process::Server,
+    _well: Receiver,
+    _dns: Dns,
+    _directory: tempfile::TempDir,
+}
+
+fn start() -> (World, Kept) {
+    let directory = process::scratch();
+    let (launch, dns) = launch(directory.path().join("data"));
+    let server = launch.start();
     let api = server.api.clone();
     let received: Arc<Mutex<HashMap<u64, Instant>>> = Arc::default();
     let noted = received.clone();
     let well = Receiver::start(move |request| {
         let payload: Value = serde_json::from_slice(request.body).unwrap_or_default();
-        if let Some(number) = payload["n"].as_u64() {
+        let number = payload["n"].as_u64();
+        let is_the_victims = number.is_some();
+        if let Some(number) = number {
             let now = Instant::now();
             noted.lock().expect("nobody panics").insert(number, now);
         }
-        Reply::Status(200)
+        // The victim's name is to be looked up again.
+        match is_the_victims {
+            true => Reply::StatusThenClose(200),
+            false => Reply::Status(200),
+        }
     });
-    for name in ["victim", "attacker", "holder", "chunks"] {
+    for name in ["victim", "attacker", "holder", "silent", "chunks"] {
         application(&api, name);
     }
-    endpoint(&api, "victim", &json!({ "url": well.url("/") }));
+    let port = well.address.port();
+    let by_name = format!("http://hook.victim.test:{port}/");
+    endpoint(&api, "victim", &json!({ "url": by_name }));
     for _ in 0..200 {
-        endpoint(
-            &api,
-            "holder",
-            &json!({ "url": well.url("/"), "disabled": true }),
-        );
+        let held = json!({ "url": well.url("/"), "disabled": true });
+        endpoint(&api, "holder", &held);
+    }
+    for number in 0..SILENT_NAMES {
+        let url = format!("http://{number}.silent.test:{port}/");
+        endpoint(&api, "silent", &json!({ "url": url }));
     }
     let chunks = format!("http://{}/", endless_extensions());
     endpoint(&api, "chunks", &json!({ "url": chunks }));
+    // It gets what is small.
+    let attacked = json!({ "url": well.url("/"), "filterTypes": ["b"] });
+    let attacked = endpoint(&api, "attacker", &attacked);
     // A page of the attacker's could have 60 MB, and its filters have much to look through.
     for _ in 0..60 {
         publish(&api, "attacker", &json!({ "text": "t".repeat(1_000_000) }));
     }
-    for _ in 0..20 {
-        let message = json!({ "eventType": "a", "payload": { "text": "small" } });
+    for number in 0..20 {
+        let event_type = if number % 2 == 0 { "a" } else { "b" };
+        let message = json!({ "eventType": event_type, "payload": { "text": "small" } });
         let batch = vec![message; 1000];
         api.call("POST", "/api/v1/app/attacker/msg/batch", &json!(batch), 202);
     }
     for _ in 0..60 {
         publish(&api, "attacker", &json!({ "text": "t".repeat(1_000_000) }));
     }
-    let link = api.call(
-        "POST",
-        "/api/v1/auth/app-portal-access/attacker",
-        &json!({}),
-        200,
-    );
+    let link = "/api/v1/auth/app-portal-access/attacker";
+    let link = api.call("POST", link, &json!({}), 200);
     let world = World {
         victim: Victim {
             key: token(&api, "victim"),
@@ -315,59 +538,74 @@ fn start() -> (World, process::Server, Vec<Receiver>, tempfile::TempDir) {
         },
         key: token(&api, "attacker"),
         link: link["token"].as_str().expect("a token").to_owned(),
+        endpoint: attacked,
         api,
     };
-    (world, server, vec![well], directory)
+    let kept = Kept {
+        server,
+        _well: well,
+        _dns: dns,
+        _directory: directory,
+    };
+    (world, kept)
+}
+
+fn figures(attack: &Kind, times: &Times, seen: &Seen) -> String {
+    format!(
+        "attack: {}: p50/p99 of {}; at most {} MiB",
+        attack.name,
+        times.text(),
+        seen.memory_most >> 20
+    )
+}
+
+/// Whether the browser with this answer's cookie is signed in.
+fn is_signed_in(address: SocketAddr, answer: &str) -> bool {
+    let mut lines = answer.lines();
+    let cookie = lines.find_map(|line| line.strip_prefix("set-cookie: "));
+    let cookie = cookie.and_then(|cookie| cookie.split(';').next());
+    let request = format!(
+        "GET /api/v1/session HTTP/1.1\r\nhost: x\r\nx-postrider-surface: portal\r\n\
+         connection: close\r\ncookie: {}\r\n\r\n",
+        cookie.expect("a cookie")
+    );
+    let mut connection = TcpStream::connect(address).expect("a connection");
+    connection.write_all(request.as_bytes()).expect("a request");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).expect("an answer");
+    answer.contains("\"signedIn\":true")
 }
 
 #[test]
 fn one_customers_worst_leaves_others_what_they_had() {
-    let (world, server, _receivers, _directory) = start();
-    let id = server.process.id();
+    let (world, kept) = start();
+    let id = kept.server.process.id();
     // Signed in all the while.
     let victim = sign_in(world.api.address, &world.victim.key).expect("an answer");
     assert_eq!(victim.0, 200, "{}", victim.1);
+    // What the preparations left to do is done with.
     world.measure();
-    let quiet = world.measure();
-    say(&format!(
-        "attack: quiet: p50/p99 of {}; {} MiB",
-        quiet.text(),
-        memory(id) >> 20
-    ));
+    let (quiet, seen) = world.under(&QUIET, id);
+    assert_eq!(quiet.failures, [""; 0]);
+    say(&figures(&QUIET, &quiet, &seen));
+    let is_busy = seen.is_busy();
+    if is_busy {
+        say(
+            "attack: others keep this machine's processors busy; the times are held against little",
+        );
+    }
+    let floor = match is_busy || cfg!(debug_assertions) {
+        true => BUSY_FLOOR,
+        false => FLOOR,
+    };
+    let only = std::env::var("ATTACK").unwrap_or_default();
     let mut problems = Vec::new();
-    for (name, threads, attack) in ATTACKS {
-        let stop = AtomicBool::new(false);
-        let (times, most) = std::thread::scope(|scope| {
-            for _ in 0..threads {
-                let build = std::thread::Builder::new().stack_size(256 << 10);
-                let run = || {
-                    while !stop.load(Ordering::Relaxed) {
-                        attack(&world, &stop);
-                    }
-                };
-                build.spawn_scoped(scope, run).expect("a thread");
-            }
-            let watch = scope.spawn(|| {
-                let mut most = 0;
-                while !stop.load(Ordering::Relaxed) {
-                    most = most.max(memory(id));
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-                most
-            });
-            // The attack has begun before it is measured.
-            std::thread::sleep(Duration::from_millis(500));
-            let times = world.measure();
-            stop.store(true, Ordering::Relaxed);
-            (times, watch.join().expect("it only looks"))
-        });
-        say(&format!(
-            "attack: {name}: p50/p99 of {}; at most {} MiB",
-            times.text(),
-            most >> 20
-        ));
-        for (what, (quiet, under)) in WHAT.iter().zip(quiet.0.iter().zip(&times.0)) {
-            let allowed = (3 * quantile(quiet, 99)).max(FLOOR);
+    for attack in ATTACKS.iter().filter(|one| one.name.contains(&only)) {
+        let name = attack.name;
+        let (times, seen) = world.under(attack, id);
+        say(&figures(attack, &times, &seen));
+        for (what, (quiet, under)) in WHAT.iter().zip(quiet.each.iter().zip(&times.each)) {
+            let allowed = (3 * quantile(quiet, 99)).max(floor);
             let found = quantile(under, 99);
             if found > allowed {
                 problems.push(format!(
@@ -375,32 +613,30 @@ fn one_customers_worst_leaves_others_what_they_had() {
                 ));
             }
         }
-        if most > MEMORY_MAX {
-            problems.push(format!("{name}: {} MiB of memory", most >> 20));
+        if let Some(first) = times.failures.first() {
+            let count = times.failures.len();
+            problems.push(format!("{name}: {count} failures, the first: {first}"));
+        }
+        if seen.memory_most > MEMORY_MAX {
+            let mib = seen.memory_most >> 20;
+            problems.push(format!("{name}: {mib} MiB of memory"));
         }
     }
+    if other_binary().is_some() {
+        return say("attack: another version was measured, and is not judged");
+    }
     assert_eq!(problems, [""; 0], "{}", world.api.log());
-    // What was held is what the customer may hold, and only it was refused.
-    let status = world.api.get("/api/v1/status");
-    let held = status["held"].as_u64().expect("a number");
+    if only.is_empty() {
+        // What was held is what the customer may hold, and only it was refused.
+        let status = world.api.get("/api/v1/status");
+        let held = status["held"].as_u64().expect("a number");
+        assert!(
+            (HELD_SHARE - 200..=HELD_SHARE + 10_000).contains(&held),
+            "{held}"
+        );
+    }
     assert!(
-        (HELD_SHARE - 200..=HELD_SHARE + 10_000).contains(&held),
-        "{held}"
+        is_signed_in(world.api.address, &victim.1),
+        "somebody's sign-ins ended the victim's"
     );
-    // Nobody's sign-ins ended the victim's.
-    let cookie = victim
-        .1
-        .lines()
-        .find_map(|line| line.strip_prefix("set-cookie: "));
-    let cookie = cookie.and_then(|cookie| cookie.split(';').next());
-    let request = format!(
-        "GET /api/v1/session HTTP/1.1\r\nhost: x\r\nx-postrider-surface: portal\r\n\
-         connection: close\r\ncookie: {}\r\n\r\n",
-        cookie.expect("a cookie")
-    );
-    let mut connection = TcpStream::connect(world.api.address).expect("a connection");
-    connection.write_all(request.as_bytes()).expect("a request");
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).expect("an answer");
-    assert!(answer.contains("\"signedIn\":true"), "{answer}");
 }

@@ -32,6 +32,8 @@ impl Request<'_> {
 
 pub enum Reply {
     Status(u16),
+    /// This status, and the end of the connection: the next request needs a new one.
+    StatusThenClose(u16),
     /// 200 with this text, as `text/plain`.
     Text(&'static str),
     After(Duration, u16),
@@ -87,6 +89,12 @@ async fn converse(
         buffer.drain(..length);
         let status = match reply {
             Reply::Status(status) => status,
+            Reply::StatusThenClose(status) => {
+                let answer = format!(
+                    "HTTP/1.1 {status} Answer\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+                );
+                return stream.write_all(answer.as_bytes()).await;
+            }
             Reply::Text(text) => {
                 let length = text.len();
                 let head = format!(
