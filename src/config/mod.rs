@@ -354,7 +354,7 @@ fn assemble(
         let (settings, of_file) = split(name, text)?;
         profiles::merge(of_file, &mut profiles);
         for (key, value) in read_toml(name, &settings)? {
-            match fit(&key, value, name, &defaults, |value, like| {
+            match fit_kind(&key, value, name, &defaults, |value, like| {
                 check_kind(value, like)
             }) {
                 Ok((key, value)) => problems.extend(layer(key, value, name)?),
@@ -371,7 +371,7 @@ fn assemble(
             problems.extend(layer(key, Value::from(ValueKind::Nil), &name)?);
             continue;
         }
-        match fit(&key, value, &name, &defaults, |value, like| {
+        match fit_kind(&key, value, &name, &defaults, |value, like| {
             parse_kind(value, like)
         }) {
             Ok((key, value)) => problems.extend(layer(key, value, &name)?),
@@ -385,6 +385,7 @@ fn assemble(
         .and_then(|layers| layers.try_deserialize())
         .map_err(|error| one_line(&error.to_string()))?;
     config.profiles = profiles;
+    config.fit_defaults(&mut sources);
     // Of what was wrong already there is only the default here, and nothing to say about it.
     let named = |problem: &str| problem.split(": ").next().unwrap_or_default().to_owned();
     let known: Vec<String> = problems.iter().map(|problem| named(problem)).collect();
@@ -408,6 +409,38 @@ fn assemble(
         sources,
     })
 }
+
+/// Fits one of two settings to the other, of which the first must not be more than the second.
+fn fit<T: Copy + PartialOrd + Default>(
+    (lower_key, lower): (&str, &mut T),
+    (upper_key, upper): (&str, &mut T),
+    sources: &mut BTreeMap<String, String>,
+) {
+    // What is out of range by itself is not followed.
+    if lower <= upper || *upper == T::default() {
+        return;
+    }
+    let is_set = |key: &str| {
+        sources
+            .get(key)
+            .is_some_and(|source| !source.starts_with(FITTED))
+    };
+    let (key, to) = match (is_set(lower_key), is_set(upper_key)) {
+        (false, true) => {
+            *lower = *upper;
+            (lower_key, upper_key)
+        }
+        (true, false) => {
+            *upper = *lower;
+            (upper_key, lower_key)
+        }
+        _ => return,
+    };
+    sources.insert(key.to_owned(), format!("{FITTED}{to}"));
+}
+
+/// Where a setting is from that was left at its default, and follows another.
+const FITTED: &str = "the default, to fit ";
 
 /// Why a value of the right kind is still none of this setting's type: an address, a network, a
 /// number that fits. Each is tried alone, so that all that are wrong are told.
@@ -482,6 +515,53 @@ impl Config {
             (true, false) => self.portal.profiles.clone(),
             (true, true) => vec![self.delivery.default_profile.clone()],
         }
+    }
+
+    /// Of two settings that bound each other, one that is left at its default follows the one that
+    /// was set, so that only two that were set can contradict each other.
+    fn fit_defaults(&mut self, sources: &mut BTreeMap<String, String>) {
+        let Config {
+            store,
+            delivery,
+            limits,
+            ..
+        } = self;
+        let mut hours = store.retention_days.saturating_mul(24);
+        fit(
+            ("store.slice_hours", &mut store.slice_hours),
+            ("store.retention_days", &mut hours),
+            sources,
+        );
+        store.retention_days = hours.div_ceil(24);
+        fit(
+            (
+                "delivery.connect_timeout_seconds",
+                &mut delivery.connect_timeout_seconds,
+            ),
+            (
+                "delivery.request_timeout_seconds",
+                &mut delivery.request_timeout_seconds,
+            ),
+            sources,
+        );
+        fit(
+            ("delivery.workers", &mut delivery.workers),
+            ("delivery.in_flight_max", &mut delivery.in_flight_max),
+            sources,
+        );
+        fit(
+            (
+                "delivery.in_flight_per_endpoint_max",
+                &mut delivery.in_flight_per_endpoint_max,
+            ),
+            ("delivery.in_flight_max", &mut delivery.in_flight_max),
+            sources,
+        );
+        fit(
+            ("limits.answer_kept_bytes", &mut limits.answer_kept_bytes),
+            ("limits.answer_read_bytes", &mut limits.answer_read_bytes),
+            sources,
+        );
     }
 
     fn allow_loopback_receivers(&mut self) {
@@ -776,23 +856,6 @@ impl Config {
             check(value >= 1, name, "must be at least 1");
         }
 
-        for (name, profile) in profiles {
-            // What is not kept of an answer cannot be compared.
-            let body = profile.success.body.as_deref().unwrap_or_default();
-            check(
-                body.is_empty() || body.len() + 2 <= limits.answer_kept_bytes,
-                &format!("profiles.{name}.success.body"),
-                "must be shorter by two bytes than limits.answer_kept_bytes",
-            );
-            check(
-                profile
-                    .timeout_seconds
-                    .is_none_or(|seconds| u64::from(seconds) >= delivery.connect_timeout_seconds),
-                &format!("profiles.{name}.timeout_seconds"),
-                "must not be shorter than delivery.connect_timeout_seconds",
-            );
-        }
-
         for (name, origins) in [
             ("console.frame_origins", &console.frame_origins),
             ("portal.frame_origins", &portal.frame_origins),
@@ -1011,7 +1074,7 @@ fn read_environment(
 
 /// Finds the default that `key` replaces and lets `convert` bring the value to its kind. The error
 /// names the key and where it came from.
-fn fit(
+fn fit_kind(
     key: &str,
     value: Value,
     source: &str,
@@ -1356,7 +1419,12 @@ mod tests {
             ("store", "path = ''", "store.path"),
             ("store", "cache_bytes = 0", "store.cache_bytes"),
             ("store", "retention_days = 0", "store.retention_days"),
-            ("store", "slice_hours = 721", "store.slice_hours"),
+            (
+                "store",
+                "slice_hours = 721\nretention_days = 30",
+                "store.slice_hours",
+            ),
+            ("store", "slice_hours = 900_000", "store.retention_days"),
             ("store", "slice_bytes = 1", "store.slice_bytes"),
             ("store", "export_minutes = 0", "store.export_minutes"),
             (
@@ -1376,6 +1444,21 @@ mod tests {
                 "auth.jwt_secret_file",
             ),
             ("server", "public_url = 'hooks'", "server.public_url"),
+            (
+                "server",
+                "public_url = 'https://a{b}.test'",
+                "server.public_url",
+            ),
+            (
+                "server",
+                "public_url = 'https://a:b@c.test'",
+                "server.public_url",
+            ),
+            (
+                "console",
+                "frame_origins = ['https://a;b.test']",
+                "console.frame_origins",
+            ),
             ("console", "frame_origins = ['*']", "console.frame_origins"),
             (
                 "portal",
@@ -1417,13 +1500,13 @@ mod tests {
             ),
             (
                 "delivery",
-                "connect_timeout_seconds = 16",
+                "connect_timeout_seconds = 16\nrequest_timeout_seconds = 15",
                 "delivery.connect_timeout_seconds",
             ),
             ("delivery", "workers = 0", "delivery.workers"),
             (
                 "delivery",
-                "in_flight_max = 63",
+                "in_flight_max = 63\nin_flight_per_endpoint_max = 64",
                 "delivery.in_flight_per_endpoint_max",
             ),
             (
@@ -1439,25 +1522,10 @@ mod tests {
             ("limits", "payload_bytes = 0", "limits.payload_bytes"),
             (
                 "limits",
-                "answer_kept_bytes = 65537",
+                "answer_kept_bytes = 65537\nanswer_read_bytes = 65536",
                 "limits.answer_kept_bytes",
             ),
             ("limits", "batch_bytes = 1", "limits.batch_bytes"),
-            (
-                "server",
-                "public_url = 'https://a{b}.test'",
-                "server.public_url",
-            ),
-            (
-                "server",
-                "public_url = 'https://a:b@c.test'",
-                "server.public_url",
-            ),
-            (
-                "console",
-                "frame_origins = ['https://a;b.test']",
-                "console.frame_origins",
-            ),
             (
                 "limits",
                 "batch_messages_max = 0",
@@ -1528,6 +1596,87 @@ mod tests {
         }
         let both = from_file("[server]\nworkers = 0\n[delivery]\njitter = 2\n").unwrap_err();
         assert_eq!(both.problems.len(), 2, "{both}");
+    }
+
+    /// Sets one of two settings that bound each other, and says what becomes of the other.
+    #[test]
+    fn what_was_left_at_its_default_follows_what_was_set() {
+        for (set, follows) in [
+            (
+                "delivery.request_timeout_seconds = 3",
+                "delivery.connect_timeout_seconds = 3",
+            ),
+            (
+                "delivery.connect_timeout_seconds = 20",
+                "delivery.request_timeout_seconds = 20",
+            ),
+            (
+                "delivery.in_flight_max = 10",
+                "delivery.in_flight_per_endpoint_max = 10",
+            ),
+            (
+                "delivery.in_flight_per_endpoint_max = 5000",
+                "delivery.in_flight_max = 5000",
+            ),
+            (
+                "limits.answer_read_bytes = 4096",
+                "limits.answer_kept_bytes = 4096",
+            ),
+            (
+                "limits.answer_kept_bytes = 100000",
+                "limits.answer_read_bytes = 100000",
+            ),
+            ("store.slice_hours = 721", "store.retention_days = 31"),
+        ] {
+            let (key, value) = follows.split_once(" = ").unwrap();
+            let (section, name) = key.split_once('.').unwrap();
+            let config = from_file(&format!("{set}\n")).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(config.tree()[section][name].to_string(), value, "{set}");
+            let (set_key, _) = set.split_once(" = ").unwrap();
+            let line = format!("{name} = {value} # from the default, to fit {set_key}\n");
+            let printed = printed(&format!("{set}\n"), false);
+            assert!(printed.contains(&line), "{printed}");
+            let error = from_file(&format!("{set}\n{key} = {}\n", before(key))).unwrap_err();
+            assert_eq!(error.problems.len(), 1, "{set}: {error}");
+        }
+        let three = from_environment(&[("POSTRIDER__DELIVERY__REQUEST_TIMEOUT_SECONDS", "3")]);
+        assert_eq!(three.unwrap().delivery.connect_timeout_seconds, 3);
+    }
+
+    /// The default of a setting.
+    fn before(key: &str) -> serde_json::Value {
+        let (section, name) = key.split_once('.').unwrap();
+        defaults().tree()[section][name].clone()
+    }
+
+    /// No setting that is at an end of its range contradicts what the others are by default.
+    #[test]
+    fn each_setting_alone_can_have_the_least_and_the_most_that_it_may() {
+        use crate::delivery::{Settings, address::OwnAddresses};
+        let mut tried = 0;
+        for (section, settings) in defaults().tree() {
+            for (name, value) in settings.as_object().into_iter().flatten() {
+                if !value.is_u64() {
+                    continue;
+                }
+                let with = |value: u64| from_file(&format!("[{section}]\n{name} = {value}\n"));
+                let least = (0..=17).chain([1 << 20]).find(|value| with(*value).is_ok());
+                let most = (0..45).rev().map(|bits| 1 << bits);
+                let most = most.chain([0]).find(|value| with(*value).is_ok());
+                for value in [least, most] {
+                    let value = value.unwrap_or_else(|| panic!("{section}.{name} has no range"));
+                    let sending =
+                        Settings::from_config(&with(value).unwrap(), &OwnAddresses::default());
+                    assert!(
+                        sending.is_ok(),
+                        "{section}.{name} = {value}: {}",
+                        sending.err().unwrap()
+                    );
+                    tried += 1;
+                }
+            }
+        }
+        assert!(tried > 60, "{tried}");
     }
 
     #[test]

@@ -306,13 +306,20 @@ impl Sender {
             }
             return Err(shortage);
         }
+        let mut answer = answer.into_inner();
+        if let Some(answer) = &mut answer
+            && answer.body.len() > self.settings.answer_kept_bytes
+        {
+            answer.body.truncate(self.settings.answer_kept_bytes);
+            answer.truncated = true;
+        }
         Ok(Outcome {
             method: request.method,
             url: request.url,
             started_at,
             timings: trace.timings.get(),
             request_headers: request.shown,
-            answer: answer.into_inner(),
+            answer,
             failure,
             sent_again,
             is_final: false,

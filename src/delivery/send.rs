@@ -167,6 +167,10 @@ pub async fn exchange(
         // None of these has a body, whatever its head says; after 101 another protocol follows.
         return Ok(());
     }
+    // What decides on success is read and held, however little the log keeps.
+    let compared = request.profile.settings.success.compared_bytes();
+    let read_max = settings.answer_read_bytes.max(compared);
+    let held_max = settings.answer_kept_bytes.max(compared);
     let mut read = 0;
     while let Some(chunk) = poll_fn(|cx| Pin::new(&mut response).poll_next(cx)).await {
         if chunk.is_err() && trace.cut.get() {
@@ -179,13 +183,13 @@ pub async fn exchange(
         let chunk = chunk.map_err(|_| broken_body(trace))?;
         read += chunk.len();
         if let Some(answer) = &mut *answer.borrow_mut() {
-            let room = settings.answer_kept_bytes - answer.body.len();
+            let room = held_max - answer.body.len();
             answer
                 .body
                 .extend_from_slice(&chunk[..chunk.len().min(room)]);
             answer.truncated = read > answer.body.len();
         }
-        if read > settings.answer_read_bytes {
+        if read > read_max {
             // Dropping the response closes the connection.
             return Ok(());
         }

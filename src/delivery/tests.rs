@@ -1568,6 +1568,37 @@ mod tls {
     }
 }
 
+#[actix_web::test]
+async fn an_answer_that_is_not_kept_decides_all_the_same() {
+    let mut config = config(|config| {
+        config["limits"]["answer_kept_bytes"] = json!(0);
+        config["delivery"]["default_profile"] = json!("picky");
+    });
+    let picky = toml::from_str("[success]\nstatus = ['200']\nbody = 'OK'\n").unwrap();
+    config.profiles.insert("picky".to_owned(), picky);
+    let settings = Settings::from_config(&config, &OwnAddresses::default()).unwrap();
+    let sender = Sender::new(Arc::new(settings), Clock::System);
+    for (body, fits) in [
+        ("OK", true),
+        ("OK\r\n", true),
+        ("OK, no", false),
+        ("no", false),
+    ] {
+        let length = body.len();
+        let text = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
+        let receiver = Receiver::answering(&text).await;
+        let outcome = sender.made(&endpoint(receiver.url()), &message(), 1).await;
+        assert_eq!(
+            outcome.failure.is_none(),
+            fits,
+            "{body}: {:?}",
+            outcome.failure
+        );
+        let answer = outcome.answer.unwrap();
+        assert!(answer.body.is_empty() && answer.truncated, "{body}");
+    }
+}
+
 #[test]
 fn an_unknown_profile_stops_the_start_with_its_name() {
     let config = config(|config| {

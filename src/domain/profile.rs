@@ -269,6 +269,11 @@ impl<'de> Deserialize<'de> for StatusSet {
 }
 
 impl Success {
+    /// How much of an answer's body decides: the expected one, a newline and one byte too many.
+    pub fn compared_bytes(&self) -> usize {
+        self.body.as_ref().map_or(0, |body| body.len() + 3)
+    }
+
     /// Why this answer is not a success; nothing where it is one. The body must have been kept
     /// as far as the rule's body is long.
     pub fn fault(&self, answer: &Answer) -> Option<String> {
@@ -330,6 +335,8 @@ impl Success {
 const HEADERS_MAX: usize = 64;
 const SIGNATURES_MAX: usize = 10;
 const TIMEOUT_SECONDS_MAX: u32 = 3600;
+/// That much of an answer is read in any case, and held while it is.
+const SUCCESS_BODY_BYTES_MAX: usize = 60_000;
 
 impl Profile {
     /// The names of the headers that this profile sets, in lower case.
@@ -440,6 +447,13 @@ impl Profile {
             rule.status.is_some() || rule.body.is_none(),
             "success.body",
             "needs success.status beside it",
+        );
+        check(
+            rule.body
+                .as_ref()
+                .is_none_or(|body| body.len() <= SUCCESS_BODY_BYTES_MAX),
+            "success.body",
+            "must have at most 60000 bytes",
         );
         check(
             rule.status.is_some() || rule.content_type.is_none(),
