@@ -926,21 +926,32 @@ async fn an_answer_without_end_is_cut_after_a_number_of_bytes() {
     }
 }
 
-/// A body that is always there when it is looked for does not keep the timer from being seen.
+/// A body that is always there when it is looked for does not keep the timer from being seen. No
+/// other limit is near, and time stands still until much of the body was taken: the attempt ends
+/// because of the time, and of nothing else.
 #[actix_web::test]
 async fn an_answer_without_pause_ends_in_time() {
+    const TAKEN_FIRST: usize = 32 << 20;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    let clock = Clock::manual(NOW);
+    let ticking = clock.clone();
     let flood = std::thread::spawn(move || {
         use std::io::{Read, Write};
         let (mut talk, _) = listener.accept().unwrap();
         let _ = talk.read(&mut [0; 4096]).unwrap();
         let mut written = talk.write(b"HTTP/1.1 200 OK\r\n\r\n");
-        while written.is_ok() {
+        let mut total = 0;
+        while let Ok(count) = written {
+            total += count;
+            if total > TAKEN_FIRST {
+                ticking.advance_to(NOW + Duration::from_secs(1));
+            }
             written = talk.write(&[b'x'; 256 << 10]);
         }
+        total
     });
-    let sender = sender_with(Clock::System, |config| {
+    let sender = sender_with(clock, |config| {
         config["limits"]["answer_read_bytes"] = json!(1_u64 << 50);
         config["delivery"]["request_timeout_seconds"] = json!(1);
         config["delivery"]["connect_timeout_seconds"] = json!(1);
@@ -948,11 +959,17 @@ async fn an_answer_without_pause_ends_in_time() {
     let endpoint = endpoint(format!("http://{address}/"));
     let message = message();
     let attempt = sender.made(&endpoint, &message, 1);
-    let outcome = unconstrained(tokio::time::timeout(Duration::from_secs(20), attempt)).await;
+    let outcome = unconstrained(tokio::time::timeout(Duration::from_secs(60), attempt)).await;
     let outcome = outcome.expect("it ends");
-    assert_eq!(failure_of(&outcome).0, FailureKind::Timeout);
+    assert_eq!(
+        failure_of(&outcome),
+        (
+            FailureKind::Timeout,
+            "Reading the answer's body took longer than 1 s."
+        )
+    );
     assert_eq!(status_of(&outcome), Some(200));
-    flood.join().unwrap();
+    assert!(flood.join().unwrap() > TAKEN_FIRST);
 }
 
 #[actix_web::test]
