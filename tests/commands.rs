@@ -135,3 +135,219 @@ fn the_log_names_no_token_file_that_a_restore_did_not_write() {
     process.terminate();
     process.wait(Duration::from_secs(30)).expect("it stops");
 }
+
+/// What a server does that a command should not wait for.
+#[derive(Clone, Copy, Debug)]
+enum Misbehaviour {
+    /// Takes the request and says nothing.
+    Silent,
+    /// Sends a byte of its head now and then.
+    DripsHead,
+    /// Sends a byte of its body now and then.
+    DripsBody,
+    /// Sends a body as fast as it is taken.
+    Floods,
+    /// Says that there are more pages, and what they hold is always new.
+    Lists,
+}
+
+/// A server on loopback that answers everything in this way; its address.
+fn misbehaving(how: Misbehaviour) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut talks = 0;
+        for talk in listener.incoming() {
+            let Ok(talk) = talk else { return };
+            talks += 1_000_000;
+            std::thread::spawn(move || answer_badly(talk, how, talks));
+        }
+    });
+    format!("http://{address}")
+}
+
+/// Ends when the other side has gone.
+fn answer_badly(mut talk: std::net::TcpStream, how: Misbehaviour, first: u64) -> Option<()> {
+    const PACE: Duration = Duration::from_millis(50);
+    let mut buffer = [0; 4096];
+    talk.read(&mut buffer).ok().filter(|count| *count > 0)?;
+    let long_body = "HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n";
+    match how {
+        Misbehaviour::Silent => while talk.read(&mut buffer).ok()? > 0 {},
+        Misbehaviour::DripsHead | Misbehaviour::DripsBody => {
+            let start = match how {
+                Misbehaviour::DripsHead => "HTTP/1.1 200 OK\r\nx: ",
+                _ => long_body,
+            };
+            talk.write_all(start.as_bytes()).ok()?;
+            talk.set_read_timeout(Some(PACE)).ok()?;
+            // Waits for the other side's end, for a moment each time.
+            while !matches!(talk.read(&mut buffer), Ok(0)) {
+                talk.write_all(b"x").ok()?;
+            }
+        }
+        Misbehaviour::Floods => {
+            let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+            talk.write_all(head.as_bytes()).ok()?;
+            let chunk = [b"10000\r\n", &[b' '; 0x10000][..], b"\r\n"].concat();
+            while talk.write_all(&chunk).is_ok() {}
+        }
+        Misbehaviour::Lists => {
+            for number in first.. {
+                let body = format!(
+                    r#"{{"data":[{{"id":"tok_{number}","name":"a{number}"}}],"done":false,"iterator":"{number}"}}"#
+                );
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                talk.write_all(format!("{head}{body}").as_bytes()).ok()?;
+                talk.read(&mut buffer).ok().filter(|count| *count > 0)?;
+            }
+        }
+    }
+    Some(())
+}
+
+#[test]
+fn commands_come_to_an_end_whatever_the_server_does() {
+    let directory = scratch();
+    let things = directory.path().join("things.toml");
+    std::fs::write(
+        &things,
+        "[[event_types]]\nname = \"invoice.paid\"\ndescription = \"Paid\"\n",
+    )
+    .unwrap();
+    let list: &[&str] = &["token", "list"];
+    let apply = ["apply", things.to_str().unwrap()];
+    for (how, expected) in [
+        (Misbehaviour::Silent, "did not answer within 1 s"),
+        (Misbehaviour::DripsHead, "did not answer within 1 s"),
+        (Misbehaviour::DripsBody, "did not answer within 1 s"),
+        (Misbehaviour::Floods, "broke off"),
+    ] {
+        let url = misbehaving(how);
+        // What a flood says is over long before it is taken.
+        let seconds = if matches!(how, Misbehaviour::Floods) {
+            "600"
+        } else {
+            "1"
+        };
+        let server = ["--token", "t", "--url", &url, "--timeout-seconds", seconds];
+        for command in [list, &apply] {
+            let output = run(&directory, &[command, &server[..]].concat());
+            let told = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{how:?} {command:?}: {told}");
+            assert!(told.contains(expected), "{how:?} {command:?}: {told}");
+        }
+    }
+}
+
+#[test]
+fn an_import_from_a_source_without_an_end_ends_and_says_so() {
+    let directory = scratch();
+    for how in [
+        Misbehaviour::Silent,
+        Misbehaviour::DripsBody,
+        Misbehaviour::Lists,
+    ] {
+        let url = misbehaving(how);
+        let import = [
+            "import",
+            "svix",
+            "--dry-run",
+            "--from",
+            &url,
+            "--from-token",
+            "t",
+        ];
+        let target = ["--token", "t", "--url", &url, "--time-limit-seconds", "1"];
+        let output = run(&directory, &[&import[..], &target].concat());
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{how:?}: {told}");
+        assert!(
+            told.ends_with(
+                "postrider: the import did not end within 1 s: run it again to go on where it was, \
+                 or give it longer with --time-limit-seconds\n"
+            ),
+            "{how:?}: {told}"
+        );
+    }
+}
+
+#[test]
+fn urls_of_servers_that_cannot_be_called_are_told_at_once() {
+    let directory = scratch();
+    for (url, expected) in [
+        ("a.test", "must be an absolute URL"),
+        ("http://a{b}.test", "has a host with '{'"),
+        ("http://u:p@a.test", "may not have a user name"),
+        ("http://a.test/?x", "may not have a query"),
+    ] {
+        let output = run(&directory, &["token", "list", "--token", "t", "--url", url]);
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains(&format!("--url {expected}")), "{told}");
+    }
+}
+
+/// Each request of a sender that never ends is answered, and forgotten.
+#[test]
+fn the_test_receiver_answers_bodies_without_an_end() {
+    let directory = scratch();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_postrider"));
+    command.args([
+        "sink",
+        "--listen",
+        "127.0.0.1:0",
+        "--quiet",
+        "--read-timeout-seconds",
+        "1",
+    ]);
+    command.current_dir(directory.path());
+    let mut sink = Sink(
+        command
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let mut told = std::io::BufReader::new(sink.0.stdout.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut told, &mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on http://").unwrap();
+    for (head, body, expected) in [
+        // It waits for the rest of the body.
+        ("content-length: 10", "x", "HTTP/1.1 408 "),
+        ("content-length: 100000000", "", "HTTP/1.1 4"),
+        ("content-length: 1", "x", "HTTP/1.1 200 "),
+    ] {
+        let mut talk = std::net::TcpStream::connect(address).unwrap();
+        talk.set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        write!(talk, "POST / HTTP/1.1\r\nhost: a\r\n{head}\r\n\r\n{body}").unwrap();
+        let mut answer = [0; 13];
+        talk.read_exact(&mut answer).unwrap();
+        let answer = text(&answer);
+        assert!(answer.starts_with(expected), "{head}: {answer}");
+    }
+    // One that sends without an end.
+    let mut talk = std::net::TcpStream::connect(address).unwrap();
+    talk.set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    talk.set_write_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    talk.write_all(head.as_bytes()).unwrap();
+    let chunk = [b"10000\r\n", &[b'x'; 0x10000][..], b"\r\n"].concat();
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while talk.write_all(&chunk).is_ok() {
+        assert!(std::time::Instant::now() < deadline, "it has no end");
+    }
+}
+
+/// Ended with the test.
+struct Sink(std::process::Child);
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

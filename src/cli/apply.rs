@@ -15,13 +15,16 @@ use url::Url;
 
 use self::file::{Fields, Thing};
 use super::client::{Answer, Connection};
-use super::{Failure, Result, say};
+use super::{Failure, Result, read_text, say};
 use crate::config::Config;
 use crate::domain::secret::{Secret, SecretForm};
 
 mod file;
 #[cfg(test)]
 mod shipped;
+
+/// Far above what describes the largest installation.
+const FILE_BYTES_MAX: u64 = 64 << 20;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -49,8 +52,7 @@ impl Arguments {
 
     fn read(&self) -> Result<Vec<Thing>> {
         let name = self.file.display();
-        let text = std::fs::read_to_string(&self.file)
-            .map_err(|error| Failure::failed(format!("cannot read {name}: {error}")))?;
+        let text = read_text(&self.file, FILE_BYTES_MAX).map_err(Failure::failed)?;
         file::parse(&text).map_err(|problems| {
             let problems = problems.join("; ");
             Failure::Failed(format!("{name}: {problems}; nothing was sent"))

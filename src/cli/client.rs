@@ -1,28 +1,32 @@
 //! Commands that call a running server over its API, like any other client.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::web::Bytes;
 use awc::http::{Method, StatusCode};
 use rustls::ClientConfig;
 use serde_json::{Value, json};
 
-use super::{Failure, Result, printable, say};
+use super::{Failure, Result, TOKEN_BYTES_MAX, printable, read_text, say};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::delivery;
 use crate::domain::token::Role;
-
-/// How long the server may take to answer.
-const TIMEOUT: Duration = Duration::from_secs(30);
+use crate::domain::url;
 
 /// Longest answer that is read; a page of tokens is below, whatever was granted to them.
 const ANSWER_MAX_BYTES: usize = 8 << 20;
 
 const PAGE: usize = 100;
+
+/// Pages of a list that are read at most, and for how long: a server that is broken, or another one
+/// than it should be, may have no last page.
+const PAGES_MAX: usize = 1_000;
+const LIST_TIME_MAX: Duration = Duration::from_secs(600);
 
 #[derive(clap::Args)]
 pub struct Connection {
@@ -36,6 +40,9 @@ pub struct Connection {
     /// An owner token [default: the file owner.token in the data directory]
     #[arg(long, env = "POSTRIDER_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// How long one answer may take, in seconds, to its last byte
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout_seconds: u64,
 }
 
 /// What the server answered, be it a success or a refusal.
@@ -129,12 +136,10 @@ impl Create {
 }
 
 pub fn list(connection: &Connection, config: &Config) -> Result {
-    let mut iterator: Option<String> = None;
+    let begun = Instant::now();
+    let mut places = Places::default();
+    let mut path = format!("/api/v1/token?limit={PAGE}");
     loop {
-        let path = match &iterator {
-            Some(place) => format!("/api/v1/token?limit={PAGE}&iterator={place}"),
-            None => format!("/api/v1/token?limit={PAGE}"),
-        };
         let page = connection.call(config, Method::GET, &path, None)?;
         for token in page["data"].as_array().into_iter().flatten() {
             say(&printable(&format!(
@@ -147,11 +152,42 @@ pub fn list(connection: &Connection, config: &Config) -> Result {
                 text(token, "name"),
             )))?;
         }
-        let next = page["iterator"].as_str().map(str::to_owned);
-        if page["done"].as_bool() != Some(false) || next.is_none() || next == iterator {
+        let Some(place) = places.next(&page)? else {
             return Ok(());
+        };
+        if begun.elapsed() > LIST_TIME_MAX {
+            let limit = LIST_TIME_MAX.as_secs();
+            let message = format!("the server's list of tokens did not end within {limit} s");
+            return Err(Failure::failed(message));
         }
-        iterator = next;
+        path = format!(
+            "/api/v1/token?limit={PAGE}&iterator={}",
+            name_in_path(&place)?
+        );
+    }
+}
+
+/// Where the pages of a list began that were read.
+#[derive(Default)]
+struct Places(HashSet<String>);
+
+impl Places {
+    /// Where the next page begins; none behind the last. The error is why there is no end.
+    fn next(&mut self, page: &Value) -> Result<Option<String>> {
+        let next = page["iterator"].as_str().map(str::to_owned);
+        let Some(place) = next.filter(|_| page["done"].as_bool() == Some(false)) else {
+            return Ok(None);
+        };
+        if page["data"].as_array().is_none_or(Vec::is_empty) || !self.0.insert(place.clone()) {
+            return Err(Failure::failed(
+                "the server's list of tokens does not come on, so it has no end",
+            ));
+        }
+        if self.0.len() >= PAGES_MAX {
+            let message = format!("the server's list of tokens has more than {PAGES_MAX} pages");
+            return Err(Failure::failed(message));
+        }
+        Ok(Some(place))
     }
 }
 
@@ -254,11 +290,12 @@ impl Connection {
         let base = self.base(config)?;
         let token = self.credential(config)?;
         let tls = self.tls(config)?;
-        actix_rt::System::new().block_on(async {
+        let limit = self.timeout();
+        let exchange = async {
             let client = awc::Client::builder()
-                .connector(awc::Connector::new().rustls_0_23(tls).timeout(TIMEOUT))
+                .connector(awc::Connector::new().rustls_0_23(tls).timeout(limit))
                 .disable_redirects()
-                .timeout(TIMEOUT)
+                .disable_timeout()
                 .finish();
             let request = client
                 .request(method, format!("{base}{path}"))
@@ -282,7 +319,16 @@ impl Connection {
                     Failure::failed(format!("the answer of {base} broke off: {error}"))
                 })?;
             Ok(Answer { status, body })
-        })
+        };
+        // To the last byte of the body: a limit of awc's own ends with the head.
+        let in_time = async { tokio::time::timeout(limit, exchange).await };
+        let answered = actix_rt::System::new().block_on(in_time);
+        answered.unwrap_or_else(|_| Err(too_slow(&base, limit)))
+    }
+
+    /// How long one answer may take.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_seconds)
     }
 
     /// Which certificates of the server are trusted.
@@ -305,12 +351,7 @@ impl Connection {
 
     fn base(&self, config: &Config) -> Result<String> {
         match &self.url {
-            Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
-                Ok(url.trim_end_matches('/').to_owned())
-            }
-            Some(_) => Err(Failure::Usage(
-                "--url must start with https:// or http://".to_owned(),
-            )),
+            Some(url) => server_url("--url", url),
             None => {
                 let mut address = config.server.listen;
                 if address.ip().is_unspecified() {
@@ -329,14 +370,36 @@ impl Connection {
             return Ok(token.trim().to_owned());
         }
         let path = config.store.path.join("owner.token");
-        match std::fs::read_to_string(&path) {
+        match read_text(&path, TOKEN_BYTES_MAX) {
             Ok(token) => Ok(token.trim().to_owned()),
-            Err(error) => Err(Failure::failed(format!(
-                "no --token, no POSTRIDER_TOKEN, and cannot read {}: {error}",
-                path.display()
+            Err(problem) => Err(Failure::failed(format!(
+                "no --token, no POSTRIDER_TOKEN, and {problem}"
             ))),
         }
     }
+}
+
+/// Why there is no answer, or not all of it.
+pub fn too_slow(base: &str, limit: Duration) -> Failure {
+    Failure::failed(format!(
+        "the server at {base} did not answer within {} s (--timeout-seconds)",
+        limit.as_secs_f64()
+    ))
+}
+
+/// A server's URL as a flag gives it, without a slash at the end.
+pub fn server_url(flag: &str, text: &str) -> Result<String> {
+    let usage = |problem: &str| Failure::Usage(format!("{flag} {problem}"));
+    let url = url::parse(text).map_err(|problem| usage(&problem))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(usage(
+            "may not have a user name; the token is given by itself",
+        ));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(usage("may not have a query or a fragment"));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
 }
 
 impl Answer {
@@ -396,6 +459,27 @@ mod tests {
         ] {
             assert_eq!(id_in_path(id).is_ok(), good, "{id}");
         }
+    }
+
+    #[test]
+    fn a_list_without_an_end_is_given_up() {
+        let page = |place: usize, items: usize| json!({ "data": vec![0; items], "done": false, "iterator": place.to_string() });
+        let mut places = Places::default();
+        assert_eq!(
+            places.next(&page(1, 1)).ok().flatten().as_deref(),
+            Some("1")
+        );
+        assert!(places.next(&page(2, 0)).is_err(), "nothing comes");
+        assert!(places.next(&page(1, 1)).is_err(), "it was here before");
+        let mut places = Places::default();
+        assert!((0..PAGES_MAX).any(|place| places.next(&page(place, 1)).is_err()));
+        let mut last = page(3, 1);
+        last["done"] = json!(true);
+        assert!(
+            Places::default()
+                .next(&last)
+                .is_ok_and(|next| next.is_none())
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use awc::http::Method;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -16,8 +17,8 @@ use serde_json::Value;
 use self::journal::{Journal, Kind};
 use self::remote::{Answered, Pages, Remote};
 use self::thing::{Fields, application, endpoint, event_type, shown_name};
-use super::client::Connection;
-use super::{Failure, Result, complain, printable, say};
+use super::client::{Connection, server_url};
+use super::{Failure, Result, TOKEN_BYTES_MAX, complain, printable, read_text, say};
 use crate::config::Config;
 
 mod journal;
@@ -64,6 +65,9 @@ pub struct Arguments {
     /// Only say what is there, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// How long all of it may take, in seconds; run again, it goes on where it was
+    #[arg(long, value_name = "N", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(1..))]
+    time_limit_seconds: u64,
 }
 
 impl Command {
@@ -81,9 +85,10 @@ impl Arguments {
             &self.source()?,
             &self.source_token()?,
             tls.clone(),
+            self.connection.timeout(),
         );
         let (url, token) = self.connection.server(config)?;
-        let target = Remote::new("target", &url, &token, tls);
+        let target = Remote::new("target", &url, &token, tls, self.connection.timeout());
         let journal = match self.dry_run {
             true => None,
             false => Some(Journal::open(&self.state, &source.base, &target.base)?),
@@ -95,7 +100,11 @@ impl Arguments {
             progress: Progress::new(),
             report: Report::default(),
         };
-        let ended = import.all().await;
+        // Each request and each list has limits of its own; many of them together may still be
+        // without an end.
+        let limit = Duration::from_secs(self.time_limit_seconds);
+        let ended = tokio::time::timeout(limit, import.all()).await;
+        let ended = ended.unwrap_or_else(|_| Err(self.out_of_time()));
         import.progress.finish();
         import.report.tell(self.dry_run)?;
         ended?;
@@ -107,23 +116,23 @@ impl Arguments {
         }
     }
 
+    fn out_of_time(&self) -> Failure {
+        let limit = self.time_limit_seconds;
+        Failure::failed(format!(
+            "the import did not end within {limit} s: run it again to go on where it was, or give it \
+             longer with --time-limit-seconds"
+        ))
+    }
+
     fn source(&self) -> Result<String> {
-        let url = self.from.trim_end_matches('/');
-        let url = url.strip_suffix("/api/v1").unwrap_or(url);
-        match url.starts_with("http://") || url.starts_with("https://") {
-            true => Ok(url.to_owned()),
-            false => Err(Failure::Usage(
-                "--from must start with https:// or http://".to_owned(),
-            )),
-        }
+        let url = server_url("--from", &self.from)?;
+        Ok(url.strip_suffix("/api/v1").unwrap_or(&url).to_owned())
     }
 
     fn source_token(&self) -> Result<String> {
         let token = match (&self.from_token, &self.from_token_file) {
             (Some(token), _) => token.clone(),
-            (None, Some(file)) => std::fs::read_to_string(file).map_err(|error| {
-                Failure::failed(format!("cannot read {}: {error}", file.display()))
-            })?,
+            (None, Some(file)) => read_text(file, TOKEN_BYTES_MAX).map_err(Failure::failed)?,
             (None, None) => {
                 return Err(Failure::Usage(
                     "--from-token, --from-token-file or POSTRIDER_FROM_TOKEN is missing".to_owned(),

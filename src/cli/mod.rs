@@ -8,7 +8,7 @@
 //! for, standard error one line that says what went wrong.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -214,6 +214,22 @@ fn say_counts(counts: &[(String, u64)]) -> Result {
     Ok(())
 }
 
+/// More than any token and the white space around it.
+const TOKEN_BYTES_MAX: u64 = 64 << 10;
+
+/// A file's text. The error says why there is none.
+fn read_text(path: &Path, bytes_max: u64) -> std::result::Result<String, String> {
+    let mut text = String::new();
+    let name = path.display();
+    let file = std::fs::File::open(path);
+    file.and_then(|file| file.take(bytes_max + 1).read_to_string(&mut text))
+        .map_err(|error| format!("cannot read {name}: {error}"))?;
+    match text.len() as u64 > bytes_max {
+        true => Err(format!("{name} has more than {bytes_max} bytes")),
+        false => Ok(text),
+    }
+}
+
 /// Prints a line. A reader that went away (`| head`) ends the command without a complaint.
 fn say(line: &str) -> Result {
     let mut out = io::stdout().lock();
@@ -293,6 +309,13 @@ mod tests {
             );
         }
         assert!(Arguments::try_parse_from(["postrider", "sevre"]).is_err());
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_not_read() {
+        let problem = read_text(Path::new("/dev/zero"), 1000).unwrap_err();
+        assert_eq!(problem, "/dev/zero has more than 1000 bytes");
+        assert!(read_text(Path::new("/nowhere"), 1000).is_err());
     }
 
     #[test]

@@ -5,16 +5,21 @@
 //! profile takes for success.
 
 use std::fmt::Write;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderMap;
 use actix_web::web::{self, Bytes};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use futures_core::Stream as _;
 
 use super::verify::{parse_secret, profile, verifier};
 use super::{Failure, Result, printable, say};
@@ -26,6 +31,16 @@ use crate::domain::profile::Success;
 
 /// Far above what a server sends; a longer body is answered with 413.
 const BODY_MAX_BYTES: usize = 64 << 20;
+
+/// Bodies of all requests that are being read; those beyond it are answered with 503.
+const BODIES_MAX_BYTES: usize = 256 << 20;
+
+/// How long is read on, and forgotten, after an answer to a body that was too long, so that the
+/// answer arrives.
+const LAST_READS: Duration = Duration::from_secs(1);
+
+/// Above what a server has in flight unless told otherwise.
+const CONNECTIONS_MAX: usize = 10_000;
 
 /// With --quiet, how often the counts are printed if they changed.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
@@ -67,6 +82,9 @@ pub struct Arguments {
     /// Never answer
     #[arg(long)]
     hang: bool,
+    /// How long a request's body may take to come, in seconds; then it is answered with 408
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    read_timeout_seconds: u64,
     /// Print counts only
     #[arg(long)]
     quiet: bool,
@@ -78,6 +96,8 @@ struct Receiver {
     check: Check,
     answer: Answer,
     counts: Arc<Counts>,
+    /// Bytes of bodies that are held.
+    held: AtomicUsize,
 }
 
 /// How signatures are checked.
@@ -158,17 +178,19 @@ impl Arguments {
             check,
             answer,
             counts: Arc::clone(&counts),
+            held: AtomicUsize::new(0),
         });
         let server = HttpServer::new(move || {
             App::new()
                 .app_data(receiver.clone())
-                .app_data(web::PayloadConfig::new(BODY_MAX_BYTES))
                 .default_service(web::to(receive))
         })
         // One thread, so that blocks are printed in the order in which requests came.
         .workers(1)
         // A request that hangs must not hold up the end.
         .shutdown_timeout(0)
+        .max_connections(CONNECTIONS_MAX)
+        .client_disconnect_timeout(LAST_READS)
         .bind(listen)
         .map_err(|error| Failure::failed(format!("cannot listen on {listen}: {error}")))?;
         for address in server.addrs() {
@@ -182,13 +204,25 @@ impl Arguments {
     }
 }
 
-async fn receive(request: HttpRequest, body: Bytes, receiver: web::Data<Receiver>) -> HttpResponse {
+async fn receive(
+    request: HttpRequest,
+    mut payload: web::Payload,
+    receiver: web::Data<Receiver>,
+) -> HttpResponse {
     let Receiver {
         arguments,
         check,
         answer,
         counts,
+        held,
     } = receiver.get_ref();
+    let mut room = Held { bytes: 0, of: held };
+    let limit = Duration::from_secs(arguments.read_timeout_seconds);
+    let body = match tokio::time::timeout(limit, read(&mut payload, &mut room)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(status)) => return unread(payload, status),
+        Err(_) => return unread(payload, StatusCode::REQUEST_TIMEOUT),
+    };
     let number = counts.received.fetch_add(1, Ordering::Relaxed) + 1;
     let now = Clock::System.now();
     let signature = check.signature(&request, &body, now);
@@ -216,6 +250,8 @@ async fn receive(request: HttpRequest, body: Bytes, receiver: web::Data<Receiver
             actix_rt::System::current().stop();
         }
     }
+    // Answers that wait hold no bodies.
+    drop((body, room));
     if arguments.hang {
         std::future::pending::<()>().await;
     }
@@ -225,6 +261,68 @@ async fn receive(request: HttpRequest, body: Bytes, receiver: web::Data<Receiver
     HttpResponse::build(status)
         .content_type(answer.content_type.as_str())
         .body(answer.body.clone())
+}
+
+/// The answer to a request whose body was not read to its end, and the end of its connection.
+fn unread(payload: web::Payload, status: StatusCode) -> HttpResponse {
+    let response = HttpResponse::build(status)
+        .force_close()
+        .message_body(Unread { _rest: payload });
+    let response = response.map(|response| response.map_into_boxed_body());
+    response.unwrap_or_else(|_| HttpResponse::new(status))
+}
+
+/// An empty body that holds the rest of the request's: actix reads on in a chunked one that nobody
+/// holds when it is answered, without an end, and closes the connection of one that is held.
+struct Unread {
+    _rest: web::Payload,
+}
+
+impl MessageBody for Unread {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(0)
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Bytes, Self::Error>>> {
+        Poll::Ready(None)
+    }
+}
+
+/// The bytes that a request's body takes of what all of them may.
+struct Held<'a> {
+    bytes: usize,
+    of: &'a AtomicUsize,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A request's body. The error is the status that says why it is not read.
+async fn read(
+    payload: &mut web::Payload,
+    room: &mut Held<'_>,
+) -> std::result::Result<Bytes, StatusCode> {
+    let mut body = web::BytesMut::new();
+    while let Some(chunk) = poll_fn(|cx| Pin::new(&mut *payload).poll_next(cx)).await {
+        let chunk = chunk.map_err(|_| StatusCode::BAD_REQUEST)?;
+        if body.len() + chunk.len() > BODY_MAX_BYTES {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        room.bytes += chunk.len();
+        if room.of.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len() > BODIES_MAX_BYTES {
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
 }
 
 impl Check {

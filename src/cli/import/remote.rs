@@ -1,6 +1,7 @@
 //! One of the two servers: requests that are tried again, and lists by pages.
 
 use std::collections::HashSet;
+use std::future::Future;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +14,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::super::client::refusal;
+use super::super::client::{refusal, too_slow};
 use super::super::{Failure, Result, printable};
 use super::thing::Fields;
-
-const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Items of one list that are read at most: ten times what the largest organisations have.
 const ITEMS_MAX: usize = 1_000_000;
@@ -49,6 +48,8 @@ pub struct Remote {
     pub base: String,
     token: String,
     client: awc::Client,
+    /// How long one answer may take, to its last byte.
+    timeout: Duration,
 }
 
 /// A list that is read by pages. A source that is broken, or not well-meaning, may have no last one.
@@ -72,18 +73,25 @@ struct List {
 }
 
 impl Remote {
-    pub fn new(name: &'static str, base: &str, token: &str, tls: Arc<ClientConfig>) -> Remote {
-        let connector = awc::Connector::new().rustls_0_23(tls).timeout(TIMEOUT);
+    pub fn new(
+        name: &'static str,
+        base: &str,
+        token: &str,
+        tls: Arc<ClientConfig>,
+        timeout: Duration,
+    ) -> Remote {
+        let connector = awc::Connector::new().rustls_0_23(tls).timeout(timeout);
         let client = awc::Client::builder()
             .connector(connector)
             .disable_redirects()
-            .timeout(TIMEOUT)
+            .disable_timeout()
             .finish();
         Remote {
             name,
             base: base.to_owned(),
             token: token.to_owned(),
             client,
+            timeout,
         }
     }
 
@@ -112,9 +120,8 @@ impl Remote {
         let mut tried = 0;
         loop {
             tried += 1;
-            let outcome = self
-                .try_once(&method, path, body.as_deref(), idempotency_key)
-                .await;
+            let once = self.try_once(&method, path, body.as_deref(), idempotency_key);
+            let outcome = self.in_time(once).await;
             let asked = match &outcome {
                 Ok(answer) if !answer.comes_later() => return outcome,
                 Ok(answer) => answer.retry_after,
@@ -125,6 +132,12 @@ impl Remote {
             }
             tokio::time::sleep(wait(tried, asked)).await;
         }
+    }
+
+    /// To the last byte of the body: a limit of awc's own ends with the head.
+    async fn in_time(&self, exchange: impl Future<Output = Result<Answered>>) -> Result<Answered> {
+        let answered = tokio::time::timeout(self.timeout, exchange).await;
+        answered.unwrap_or_else(|_| Err(too_slow(&self.base, self.timeout)))
     }
 
     async fn try_once(
@@ -326,6 +339,39 @@ mod tests {
             })
             .unwrap();
         assert_eq!(whole.path(), None);
+    }
+
+    /// A source that sends a byte now and then never comes to an end by itself.
+    #[actix_web::test]
+    async fn an_answer_that_drips_has_a_limit_of_time() {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let dripping = std::thread::spawn(move || {
+            let (mut talk, _) = listener.accept().unwrap();
+            let pace = Duration::from_millis(20);
+            talk.set_read_timeout(Some(pace)).unwrap();
+            let mut written = talk.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n");
+            while written.is_ok() {
+                // Nothing comes within the time, until the other side goes.
+                if matches!(talk.read(&mut [0; 4096]), Ok(0)) {
+                    return;
+                }
+                written = talk.write(b" ");
+            }
+        });
+        let tls = crate::delivery::tls::client_config("none", None).unwrap();
+        let limit = Duration::from_millis(300);
+        let remote = Remote::new("source", &base, "token", Arc::new(tls), limit);
+        let once = remote.try_once(&Method::GET, "/", None, None);
+        let Err(Failure::Failed(reason)) = remote.in_time(once).await else {
+            panic!("it has no end");
+        };
+        let expected =
+            format!("the server at {base} did not answer within 0.3 s (--timeout-seconds)");
+        assert_eq!(reason, expected);
+        drop(remote);
+        dripping.join().unwrap();
     }
 
     #[test]
