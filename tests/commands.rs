@@ -56,7 +56,7 @@ fn commands_reach_a_server_over_https_that_a_file_vouches_for() {
     std::fs::write(&file, certified.cert.pem()).unwrap();
     let certificate = CertificateDer::from(certified.cert.der().to_vec());
     let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()

@@ -8,7 +8,6 @@
 //! awc only learns that there is one.
 
 use std::cell::Cell;
-use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
@@ -21,7 +20,6 @@ use actix_service::Service;
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
 use actix_web::http::Uri;
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, CertificateError};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
@@ -29,6 +27,7 @@ use tokio_rustls::TlsConnector;
 use super::Settings;
 use super::resolve::{NoAddress, Resolver};
 use super::stream::{FRAMES_BYTES_MAX, OpenConnections, Stream, Transport};
+use super::tls_problem::tls_problem;
 use super::trace::{Phase, Trace, failure};
 use crate::clock::Clock;
 use crate::domain::attempt::{Failure, FailureKind, Timings};
@@ -350,61 +349,6 @@ pub fn took_longer(phase: Phase, limit: Duration) -> String {
     );
     sentence[..1].make_ascii_uppercase();
     sentence
-}
-
-/// What TLS found wrong, in plain words; `None` for an error that is not TLS's.
-pub fn tls_problem(error: &io::Error) -> Option<String> {
-    let inner: &(dyn Error + 'static) = error.get_ref()?;
-    let error = inner.downcast_ref::<rustls::Error>()?;
-    Some(match error {
-        rustls::Error::InvalidCertificate(problem) => certificate_problem(problem),
-        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
-            "The receiver wants a client certificate, and there is none.".to_owned()
-        }
-        rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
-            "The receiver found no TLS version, cipher or kind of certificate that both sides accept; \
-             a certificate with a P-521 key is not supported."
-                .to_owned()
-        }
-        rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
-            "The receiver does not speak HTTP/1.1 over TLS, and HTTP/2 is not offered.".to_owned()
-        }
-        rustls::Error::AlertReceived(alert) => {
-            format!("The receiver refused the TLS connection: {alert:?}.")
-        }
-        rustls::Error::InvalidMessage(_) => "The receiver does not speak TLS.".to_owned(),
-        rustls::Error::PeerIncompatible(_) => {
-            "The receiver speaks no version or cipher of TLS that is accepted.".to_owned()
-        }
-        other => format!("TLS failed: {other}."),
-    })
-}
-
-fn certificate_problem(problem: &CertificateError) -> String {
-    use CertificateError::*;
-    match problem {
-        Expired | ExpiredContext { .. } => "The receiver's certificate has expired.".to_owned(),
-        NotValidYet | NotValidYetContext { .. } => {
-            "The receiver's certificate is not valid yet.".to_owned()
-        }
-        NotValidForName | NotValidForNameContext { .. } => {
-            "The receiver's certificate is for another host.".to_owned()
-        }
-        UnknownIssuer => {
-            "The issuer of the receiver's certificate is unknown; the receiver may have left out \
-             an intermediate certificate."
-                .to_owned()
-        }
-        UnsupportedSignatureAlgorithmContext { .. }
-        | UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            "The receiver's certificate, or one that it depends on, has a key or signature of a kind \
-             that is not supported, such as P-521 or ECDSA with SHA-512; RSA, P-256, P-384 and \
-             Ed25519 are."
-                .to_owned()
-        }
-        Revoked => "The receiver's certificate has been revoked.".to_owned(),
-        other => format!("The receiver's certificate is not acceptable: {other}."),
-    }
 }
 
 #[cfg(test)]

@@ -39,6 +39,9 @@ pub struct Dns {
     files: RefCell<Files>,
 }
 
+/// The hosts and the resolver; the error is why there is none.
+type Current = (Rc<Hosts>, Result<Resolver<Sockets>, Rc<str>>);
+
 /// What was read of the system's files.
 struct Files {
     looked: Instant,
@@ -93,7 +96,7 @@ impl Dns {
 
     /// The hosts and the resolver as the system's files now have them. Two small local files are
     /// looked at once a second and read when they have changed: that is not worth a thread.
-    fn current(&self) -> Result<(Rc<Hosts>, Result<Resolver<Sockets>, Rc<str>>), NoAddress> {
+    fn current(&self) -> Result<Current, NoAddress> {
         let mut files = self.files.borrow_mut();
         if files.looked.elapsed() >= LOOK_EVERY {
             files.looked = Instant::now();

@@ -25,6 +25,7 @@ mod stream;
 pub mod target;
 pub mod template;
 pub mod tls;
+mod tls_problem;
 mod trace;
 pub mod verifier;
 

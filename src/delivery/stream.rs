@@ -21,8 +21,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::connect::tls_problem;
 use super::head::{self, HTTP, HTTP_MINOR_AT, Head, end_of_head};
+use super::tls_problem::tls_problem;
 use super::trace::{Phase, Trace, failure};
 use crate::domain::attempt::FailureKind;
 

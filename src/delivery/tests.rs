@@ -1326,7 +1326,7 @@ mod tls {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &authority.issuer).unwrap();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -1452,11 +1452,41 @@ mod tls {
         }
     }
 
+    /// Keys of P-521, and certificates that are signed with it: ecdsa-with-SHA512.
+    #[actix_web::test]
+    async fn a_certificate_with_a_key_of_p_521_is_accepted_and_so_is_one_signed_with_sha_512() {
+        let p_521 = || KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap();
+        let p_256 = || KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        for (case, authority_key, leaf_key) in [
+            ("both", p_521(), p_521()),
+            ("the chain", p_521(), p_256()),
+            ("the key", p_256(), p_521()),
+        ] {
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let own = params.self_signed(&authority_key).unwrap();
+            std::fs::write(file.path(), own.pem()).unwrap();
+            let issuer = Issuer::new(params, authority_key);
+            let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            let certificate = params.signed_by(&leaf_key, &issuer).unwrap();
+            let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(leaf_key.serialize_der()));
+            let receiver = receiver(acceptor_of(certificate.der().clone(), key), OK, 1).await;
+            let sender = sender_with(Clock::System, |config| {
+                config["delivery"]["extra_ca_file"] = json!(file.path());
+            });
+            let endpoint = endpoint(format!("https://localhost:{}/", receiver.address.port()));
+            let outcome = sender.made(&endpoint, &message(), 1).await;
+            assert_eq!(outcome.failure, None, "{case}");
+            assert_eq!(receiver.requests().len(), 1, "{case}");
+        }
+    }
+
     fn acceptor_of(
         certificate: CertificateDer<'static>,
         key: PrivateKeyDer<'static>,
     ) -> TlsAcceptor {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -1502,7 +1532,7 @@ mod tls {
         for certificate in CertificateDer::pem_file_iter(authority.file.path()).unwrap() {
             roots.add(certificate.unwrap()).unwrap();
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()
             .unwrap();

@@ -3,8 +3,10 @@
 //! Made once from the settings; the connector and the commands use it. Chains are checked by
 //! rustls. Beyond that, a certificate of the operator's own file is trusted for its own names.
 //!
-//! The provider is ring, which builds with a C compiler alone. It takes RSA, ECDSA with P-256 and
-//! P-384, and Ed25519. P-521 keys and ecdsa-with-SHA512 are refused, in plain words.
+//! The provider is AWS-LC, which takes what ring does and P-521 keys and ecdsa-with-SHA512 as well. On
+//! x86_64 and aarch64 Linux it builds with the C compiler that linking needs anyway, without CMake,
+//! assembler or bindgen. Measured against ring in a program of its own: a build takes 50 s of processor
+//! time more, the binary is 2.4 MB larger, and a full handshake takes as long or a tenth less.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,12 +21,25 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
+use rustls_native_certs::ErrorKind;
+
+use crate::shortage::Shortage;
+
 /// Trusts the system's certificates, or Mozilla's where the system has none, and those of an extra
 /// file; `name` is what errors call it.
 pub fn client_config(name: &str, extra_ca_file: Option<&Path>) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
-    // A store with an unreadable file in it is still a store.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    // A store with an unreadable file in it is still a store; one that could not be opened for want of a
+    // file descriptor is not an empty one.
+    let native = rustls_native_certs::load_native_certs();
+    for error in &native.errors {
+        if let ErrorKind::Io { inner, .. } = &error.kind
+            && Shortage::of(inner).is_some()
+        {
+            return Err(format!("the system's certificates cannot be read: {inner}"));
+        }
+    }
+    roots.add_parsable_certificates(native.certs);
     if roots.is_empty() {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
@@ -44,7 +59,7 @@ pub fn client_config(name: &str, extra_ca_file: Option<&Path>) -> Result<ClientC
                 .map_err(|error| problem(&error.to_string()))?;
         }
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
         .map_err(|error| format!("{name}: no certificate can be checked: {error}"))?;

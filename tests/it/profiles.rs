@@ -473,8 +473,8 @@ async fn a_preview_is_the_example_but_for_what_is_given() {
             ("x-github-event", r#""order.made""#),
         ],
     );
-    let mac = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, TEXT_SECRET.as_bytes());
-    let mac = ring::hmac::sign(&mac, br#"{"n":1.5}"#);
+    let mac = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, TEXT_SECRET.as_bytes());
+    let mac = aws_lc_rs::hmac::sign(&mac, br#"{"n":1.5}"#);
     let hex: String = mac
         .as_ref()
         .iter()

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
 use postrider::clock::Timestamp;
 use postrider::delivery::sign::{NotVerified, SignedHeaders, VerifyingKey};
-use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde_json::json;
 use sha2::Sha256;
 

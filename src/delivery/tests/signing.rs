@@ -135,12 +135,12 @@ fn an_ed25519_key_signs_the_content() {
     let request = request(profiles, endpoint_of("mine", key.expose()), BODY).unwrap_or_else(failed);
     let signature = sent(&request, "x-sign").unwrap().strip_prefix("v1a,");
     let signature = hex::decode(signature.unwrap()).unwrap();
-    let pair = ring::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
-    let public = ring::signature::KeyPair::public_key(&pair)
+    let pair = aws_lc_rs::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let public = aws_lc_rs::signature::KeyPair::public_key(&pair)
         .as_ref()
         .to_vec();
     let content = format!("1700000000.{BODY}");
-    let key = ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, public);
+    let key = aws_lc_rs::signature::UnparsedPublicKey::new(&aws_lc_rs::signature::ED25519, public);
     key.verify(content.as_bytes(), &signature).unwrap();
 }
 

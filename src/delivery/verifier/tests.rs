@@ -281,7 +281,7 @@ fn ed25519_takes_the_secret_and_its_public_key() {
          content = '{{ body }}'",
     );
     let secret = Secret::generate(SecretForm::Ed25519, [7; 32]);
-    let pair = ring::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let pair = aws_lc_rs::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
     let signature = STANDARD.encode(pair.sign(b"{}"));
     let request = with(&[("X-Sig", &signature)], "/", "{}");
     for text in [secret.expose(), &secret.readable()] {
