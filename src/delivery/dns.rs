@@ -39,13 +39,16 @@ pub struct Dns {
     files: RefCell<Files>,
 }
 
+/// The resolver, or why the system's files make none.
+type Opened = Result<Resolver<Sockets>, Rc<str>>;
+
 /// What was read of the system's files.
 struct Files {
     looked: Instant,
     changed: [Option<SystemTime>; 2],
     hosts: Rc<Hosts>,
     /// The error is why there is none.
-    resolver: Result<Resolver<Sockets>, Rc<str>>,
+    resolver: Opened,
     /// They were there and could not be opened.
     lacking: Option<Shortage>,
 }
@@ -93,7 +96,7 @@ impl Dns {
 
     /// The hosts and the resolver as the system's files now have them. Two small local files are
     /// looked at once a second and read when they have changed: that is not worth a thread.
-    fn current(&self) -> Result<(Rc<Hosts>, Result<Resolver<Sockets>, Rc<str>>), NoAddress> {
+    fn current(&self) -> Result<(Rc<Hosts>, Opened), NoAddress> {
         let mut files = self.files.borrow_mut();
         if files.looked.elapsed() >= LOOK_EVERY {
             files.looked = Instant::now();
