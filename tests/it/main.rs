@@ -35,6 +35,7 @@ mod lanes;
 mod large_answers;
 mod limits;
 mod messages;
+mod matching;
 mod metrics;
 mod not_offered;
 mod ocrolus;
