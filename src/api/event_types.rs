@@ -22,7 +22,7 @@ use super::rules::{
     check_channels, check_description, without_repeats,
 };
 use crate::clock::Timestamp;
-use crate::domain::event_type::{EventType, name_problem};
+use crate::domain::event_type::{EventType, name_problem, registered_name_problem};
 use crate::domain::id::OrganisationId;
 use crate::domain::{json_schema, payload};
 use crate::error::{Error, Result};
@@ -163,7 +163,7 @@ impl EventTypeIn {
 
     fn checked(mut self, mut problems: Problems, example_bytes_max: usize) -> Result<EventTypeIn> {
         if let Patch::Set(name) = &self.name {
-            let problem = name_problem(name, EVENT_TYPE_NAME_MAX);
+            let problem = registered_name_problem(name);
             problems.add_if(&["body", "name"], problem);
         }
         if let Patch::Set(description) = &self.description {
@@ -522,7 +522,7 @@ pub async fn put(
         .whole(false, example_bytes_max(&context))?;
     let name = path_part(&request, "event_type_name").to_owned();
     let mut problems = Problems::default();
-    let problem = name_problem(&name, EVENT_TYPE_NAME_MAX);
+    let problem = registered_name_problem(&name);
     problems.add_if(&["path", "event_type_name"], problem);
     check_same_name(&mut problems, &input, &name);
     problems.done()?;

@@ -7,6 +7,7 @@ mod addresses;
 mod applications;
 mod attempts;
 mod batch;
+mod colliding_ids;
 mod compatibility;
 mod console;
 mod cors;
