@@ -71,3 +71,4 @@ mod tokens;
 mod unknown_fields;
 mod urls;
 mod webhook_users;
+mod windows;
