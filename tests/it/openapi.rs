@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use awc::http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::{Server, assert_error};
+use crate::support::{Server, assert_error, assert_invalid};
 
 const NOBODY: [(&str, &str); 1] = [("authorization", "")];
 
@@ -161,4 +161,41 @@ async fn the_document_and_its_pages_are_for_everybody_and_are_not_sent_twice() {
         .call(Method::GET, "/docs/nothing", &NOBODY, None)
         .await;
     assert_error(&nowhere, 404, "not_found");
+}
+
+#[actix_web::test]
+async fn every_list_refuses_an_iterator_that_is_not_its_own() {
+    let mut server = Server::start().await;
+    server.leftovers_are_fine();
+    let document = document(&server).await;
+    server.application("app").await;
+    let endpoint = json!({ "url": "https://receiver.invalid/", "uid": "e", "disabled": true });
+    for path in [
+        "/api/v1/app/app/endpoint",
+        "/api/v1/operational-webhook/endpoint",
+    ] {
+        server.post(path, endpoint.clone()).await.expect(201);
+    }
+    let message = json!({ "eventType": "a", "eventId": "m", "payload": {}, "channels": ["x"] });
+    let message = server.post("/api/v1/app/app/msg", message).await;
+    message.expect(202);
+    let mut lists = 0;
+    for (path, _) in paths(&document) {
+        let parameters = document["paths"][&path]["get"]["parameters"].as_array();
+        let mut names = parameters.into_iter().flatten().map(|one| &one["name"]);
+        if !names.any(|name| name == "iterator") {
+            continue;
+        }
+        let path = path
+            .replace("{app_id}", "app")
+            .replace("{endpoint_id}", "e");
+        let path = path.replace("{msg_id}", "m");
+        server.get(&path).await.expect(200);
+        for wrong in ["no%20id", "-no%20id", "%C3%A9", "%3D%2F"] {
+            let answer = server.get(&format!("{path}?iterator={wrong}")).await;
+            assert_invalid(&answer, &["query.iterator"]);
+        }
+        lists += 1;
+    }
+    assert!(lists >= 15, "{lists}");
 }
