@@ -50,6 +50,9 @@ pub enum Error {
     /// More of something than there can be, for a request that is wrong in itself.
     #[error("{0}")]
     LimitReached(String),
+    /// A stretch of time that is longer than can be asked for.
+    #[error("{0}")]
+    InvalidRange(String),
     /// The caller may see it, and may not do it.
     #[error("{0}")]
     Forbidden(&'static str),

@@ -13,7 +13,7 @@ use super::access::{Action, Caller, FeatureFlags};
 use super::error::Failure;
 use super::extract::json;
 use super::operation::Operation;
-use super::page::{Listed, Query, page_parameters, shown};
+use super::page::{Listed, Name, Query, page_parameters, shown};
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -42,7 +42,7 @@ pub async fn list(
 ) -> Result<HttpResponse, Failure> {
     caller.may(Action::ReadEventTypes)?;
     let mut query = Query::of(&request);
-    let page = query.page::<String>(&context.config.limits, false);
+    let page = query.page::<Name>(&context.config.limits, false);
     query.problems.done()?;
     let catalog = context.store.catalog();
     let mut channels: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -54,7 +54,7 @@ pub async fn list(
             channels.entry(channel).or_default().push(&event_type.name);
         }
     }
-    let name = |channel: &(&&str, &Vec<&str>)| (*channel.0).to_owned();
+    let name = |channel: &(&&str, &Vec<&str>)| Name((*channel.0).to_owned());
     let stretch = page.of(channels.iter(), name);
     let listed = page.answer(stretch, name, |(name, event_types)| {
         shown(&ChannelOut { name, event_types })

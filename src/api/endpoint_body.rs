@@ -348,7 +348,9 @@ impl Checked {
                 check_method(&mut problems, endpoint, profile, named);
                 let changed = profile_name(endpoint, config) != profile_before;
                 check_offered(&mut problems, endpoint, config, changed, self.offered);
-                let (secret, form) = (self.secret.as_deref(), profile.secret_form());
+                let secret = self.secret.as_deref();
+                let made_up = config.delivery.default_signature_type;
+                let form = (profile.secret_form(), made_up);
                 settle_secrets(&mut problems, endpoint, secret, form, changed, now);
             }
             None if named.profile || named.method || self.secret.is_some() => {

@@ -15,7 +15,7 @@ use crate::domain::application::Application;
 use crate::domain::endpoint::{Endpoint, EndpointSecret};
 use crate::domain::id::EndpointId;
 use crate::domain::profile::{Method, Profile};
-use crate::domain::secret::{Secret, SecretForm};
+use crate::domain::secret::{Secret, SecretForm, SignatureType};
 use crate::error::{Error, Result};
 use crate::store::Catalog;
 use crate::store::catalog::ApplicationEntry;
@@ -180,7 +180,7 @@ pub fn settle_secrets(
     problems: &mut Problems,
     endpoint: &mut Endpoint,
     given: Option<&str>,
-    form: SecretForm,
+    (form, made_up): (SecretForm, SignatureType),
     profile_changed: bool,
     now: Timestamp,
 ) {
@@ -188,7 +188,10 @@ pub fn settle_secrets(
     let secret = match given.map(|text| Secret::parse(text, form)) {
         Some(Err(message)) => return problems.add(&["body", "secret"], message),
         Some(Ok(secret)) => Some(secret),
-        None if is_new => Some(Secret::generate(form, rand::random())),
+        None if is_new => {
+            let form = form.of_kind(made_up);
+            Some(Secret::generate(form, rand::random()))
+        }
         None => None,
     };
     match secret {

@@ -21,7 +21,7 @@ use super::operation::Operation;
 use super::rules::Problems;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::EndpointSecret;
-use crate::domain::secret::{Secret, SecretForm};
+use crate::domain::secret::{Secret, SecretForm, SignatureType};
 use crate::error::{Error, Result};
 
 /// How long a rotated secret stays valid where the caller does not say.
@@ -108,7 +108,8 @@ pub async fn get(
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct RotateIn {
-    /// The new secret; made up where absent. The endpoint's profile says which texts are taken.
+    /// The new secret; where absent, one is made up that is of the same kind as the newest. The
+    /// endpoint's profile says which texts are taken.
     key: Option<String>,
     /// How long requests are signed with the old one, too; a day where absent.
     #[schemars(range(max = GRACE_SECONDS_MAX))]
@@ -117,11 +118,11 @@ pub struct RotateIn {
 
 impl RotateIn {
     /// The new secret and how long the old ones stay valid.
-    fn checked(self, form: SecretForm) -> Result<(Secret, Duration)> {
+    fn checked(self, form: SecretForm, kind: SignatureType) -> Result<(Secret, Duration)> {
         let mut problems = Problems::default();
         let parse = |text| Secret::parse(text, form);
         let secret = match self.key.as_deref().map(parse) {
-            None => Some(Secret::generate(form, rand::random())),
+            None => Some(Secret::generate(form.of_kind(kind), rand::random())),
             Some(Ok(secret)) => Some(secret),
             Some(Err(message)) => {
                 problems.add(&["body", "key"], message);
@@ -148,7 +149,11 @@ pub async fn rotate(
     let action = Action::ChangeSecrets;
     let endpoint = named(&context, &caller, &request, action)?;
     let form = secret_form(&endpoint, &context.config)?;
-    let (secret, grace) = body.json_or_default::<RotateIn>()?.checked(form)?;
+    // Its receiver goes on verifying as it does.
+    let newest = endpoint.secrets.first().map(|newest| newest.secret.kind());
+    let kind = newest.unwrap_or(context.config.delivery.default_signature_type);
+    let rotation = body.json_or_default::<RotateIn>()?;
+    let (secret, grace) = rotation.checked(form, kind)?;
     let key = secret.readable();
     let now = context.store.clock().now();
     let config = Arc::clone(&context.config);
@@ -263,12 +268,14 @@ mod tests {
         let rotate = |text: &str| {
             serde_json::from_str::<RotateIn>(text)
                 .unwrap()
-                .checked(FORM)
+                .checked(FORM, SignatureType::Hmac)
         };
         let (_, grace) = rotate("{}").unwrap();
         assert_eq!(grace, Duration::from_secs(86_400));
         assert!(rotate(r#"{"gracePeriodSeconds":604800,"key":null}"#).is_ok());
         assert!(rotate(r#"{"gracePeriodSeconds":604801}"#).is_err());
         assert!(rotate(r#"{"key":"short"}"#).is_err());
+        let made_up = RotateIn::default().checked(FORM, SignatureType::Ed25519);
+        assert_eq!(made_up.unwrap().0.kind(), SignatureType::Ed25519);
     }
 }

@@ -91,6 +91,7 @@ impl Failure {
                     )
                 },
                 Error::LimitReached(_) => row(StatusCode::BAD_REQUEST, "limit_reached", error),
+                Error::InvalidRange(_) => row(StatusCode::BAD_REQUEST, "invalid_range", error),
                 Error::Forbidden(_) => row(StatusCode::FORBIDDEN, "forbidden", error),
                 Error::TooMany(_) => row(StatusCode::TOO_MANY_REQUESTS, "too_many", error),
                 Error::Unavailable {
@@ -295,6 +296,11 @@ mod tests {
                 Error::LimitReached("at most 5".into()).into(),
                 400,
                 "limit_reached",
+            ),
+            (
+                Error::InvalidRange("too long".into()).into(),
+                400,
+                "invalid_range",
             ),
             (Error::Forbidden("no").into(), 403, "forbidden"),
             (Error::TooMany("at most 5".into()).into(), 429, "too_many"),

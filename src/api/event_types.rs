@@ -16,13 +16,13 @@ use super::error::Failure;
 use super::extract::{Body, Patch, answered, json, no_content, once, path_part, respond, text};
 use super::fields::Shown;
 use super::operation::{BODY_BYTES_MAX, Operation, Parameter};
-use super::page::{Listed, Query, page_parameters, search_parameter, shown as shown_in_list};
+use super::page::{Listed, Name, Query, page_parameters, search_parameter, shown as shown_in_list};
 use super::rules::{
     CHANNEL_NAME_MAX, DESCRIPTION_BYTES_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems,
     check_channels, check_description, without_repeats,
 };
 use crate::clock::Timestamp;
-use crate::domain::event_type::{EventType, name_problem};
+use crate::domain::event_type::{EventType, name_problem, registered_name_problem};
 use crate::domain::id::OrganisationId;
 use crate::domain::{json_schema, payload};
 use crate::error::{Error, Result};
@@ -163,7 +163,7 @@ impl EventTypeIn {
 
     fn checked(mut self, mut problems: Problems, example_bytes_max: usize) -> Result<EventTypeIn> {
         if let Patch::Set(name) = &self.name {
-            let problem = name_problem(name, EVENT_TYPE_NAME_MAX);
+            let problem = registered_name_problem(name);
             problems.add_if(&["body", "name"], problem);
         }
         if let Patch::Set(description) = &self.description {
@@ -469,7 +469,7 @@ pub async fn list(
 ) -> Result<HttpResponse, Failure> {
     caller.may(Action::ReadEventTypes)?;
     let mut query = Query::of(&request);
-    let page = query.page::<String>(&context.config.limits, false);
+    let page = query.page::<Name>(&context.config.limits, false);
     let include_archived = query.flag("include_archived", false);
     let with_content = query.flag("with_content", false);
     let search = query.search();
@@ -485,10 +485,10 @@ pub async fn list(
         .filter(|event_type| found(event_type))
         .filter(|event_type| include_archived || !event_type.archived)
         .filter(|event_type| flags.show(event_type));
-    let stretch = page.of(event_types, |event_type| event_type.name.clone());
+    let stretch = page.of(event_types, |event_type| Name(event_type.name.clone()));
     let listed = page.answer(
         stretch,
-        |event_type| event_type.name.clone(),
+        |event_type| Name(event_type.name.clone()),
         |event_type| shown_in_list(&EventTypeOut::new(event_type, with_content)),
     );
     Ok(json(StatusCode::OK, &listed))
@@ -522,7 +522,7 @@ pub async fn put(
         .whole(false, example_bytes_max(&context))?;
     let name = path_part(&request, "event_type_name").to_owned();
     let mut problems = Problems::default();
-    let problem = name_problem(&name, EVENT_TYPE_NAME_MAX);
+    let problem = registered_name_problem(&name);
     problems.add_if(&["path", "event_type_name"], problem);
     check_same_name(&mut problems, &input, &name);
     problems.done()?;

@@ -10,8 +10,8 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::event_types::{GROUP_NAME_MAX, check_feature_flags, example_problem, schemas_problems};
-use super::rules::{EVENT_TYPE_NAME_MAX, Problems, check_description};
-use crate::domain::event_type::name_problem;
+use super::rules::{Problems, check_description};
+use crate::domain::event_type::{name_problem, registered_name_problem};
 
 /// More webhooks than this are no document of webhooks.
 const WEBHOOKS_MAX: usize = 1000;
@@ -169,8 +169,8 @@ impl<'a> Reader<'a> {
 
     /// The webhook's key; its `operationId` where only that can be a name.
     fn name(&mut self, key: &str, operation_id: Option<&str>) -> Option<String> {
-        let problem = name_problem(key, EVENT_TYPE_NAME_MAX);
-        let is_name = |id: &&str| name_problem(id, EVENT_TYPE_NAME_MAX).is_none();
+        let problem = registered_name_problem(key);
+        let is_name = |id: &&str| registered_name_problem(id).is_none();
         match (problem, operation_id.filter(is_name)) {
             (None, _) => Some(key.to_owned()),
             (Some(_), Some(id)) => Some(id.to_owned()),

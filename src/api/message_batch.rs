@@ -23,7 +23,7 @@ use super::applications::ApplicationIn;
 use super::error::{ErrorBody, Failure};
 use super::extract::{Body, answered, blocking, invalid_body, once_key, path_part, respond};
 use super::message_body::{Bounds, Checked, MessageIn, MessageOut, checked};
-use super::messages::{create_application, lanes, with_content_parameter};
+use super::messages::{Route, create_application, with_content_parameter};
 use super::operation::{Content, Operation, refuse_unknown_queries};
 use super::page::Query;
 use super::rules::wrong;
@@ -197,28 +197,19 @@ impl Unread {
         for message in judged {
             // The catalog is held for one message only: whoever changes it waits.
             let routed = message.and_then(|message| {
-                let organisation = self.caller.organisation;
-                let lanes = lanes(&store.catalog(), organisation, &entry, &message)?;
-                Ok((message, lanes))
+                let route = Route::matched(&store.catalog(), &entry, &message)?;
+                Ok((message, route))
             });
             refused.push(match routed {
                 Err(failure) => Some(failure),
-                Ok((mut message, lanes)) => {
+                Ok((mut message, route)) => {
                     let payload = message.payload.bytes(&self.body);
                     // What waits to be sent stays in memory, and must not keep the whole body there.
-                    let payload = match lanes.is_empty() || message.payload.is_raw() {
+                    let payload = match route.lanes.is_empty() || message.payload.is_raw() {
                         true => payload,
                         false => Bytes::copy_from_slice(&payload),
                     };
-                    let (organisation, application) =
-                        (self.caller.organisation, entry.application.id);
-                    messages.push(message.into_new(
-                        organisation,
-                        application,
-                        lanes,
-                        payload,
-                        None,
-                    ));
+                    messages.push(message.into_new(route, payload, None));
                     None
                 }
             });
@@ -259,7 +250,7 @@ fn show(
     let data = outcomes.iter().map(|outcome| match outcome {
         Ok(message) => ItemOut::Accepted {
             status: StatusCode::ACCEPTED.as_u16(),
-            message: MessageOut::with(message, with_content),
+            message: MessageOut::with(message, with_content).with_endpoints_matched(message),
         },
         Err(failure) => ItemOut::Refused {
             status: actix_web::ResponseError::status_code(failure).as_u16(),

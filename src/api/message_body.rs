@@ -17,13 +17,14 @@ use super::Context;
 use super::applications::ApplicationIn;
 use super::error::Failure;
 use super::extract::{Body, optional_text, text};
+use super::messages::Route;
 use super::rules::{
     CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, TAG_MAX, TAGS_PER_MESSAGE_MAX,
     check_channels, check_tags, check_uid, without_repeats,
 };
 use crate::clock::Timestamp;
 use crate::domain::event_type::name_problem;
-use crate::domain::id::{ApplicationId, MessageId, OrganisationId};
+use crate::domain::id::MessageId;
 use crate::domain::message::{Message, Origin};
 use crate::domain::payload;
 use crate::domain::profile::is_media_type;
@@ -343,24 +344,19 @@ fn check_retention(
 
 impl Checked<'_> {
     /// The message to accept; `payload` are the bytes of this one's.
-    pub fn into_new(
-        self,
-        organisation: OrganisationId,
-        application: ApplicationId,
-        lanes: Vec<u64>,
-        payload: Bytes,
-        once: Option<Once>,
-    ) -> NewMessage {
+    pub fn into_new(self, route: Route, payload: Bytes, once: Option<Once>) -> NewMessage {
+        let application = &route.application.application;
         NewMessage {
-            organisation,
-            application,
+            organisation: application.organisation,
+            application: application.id,
             event_type: self.event_type,
             event_id: self.event_id,
             channels: self.channels,
             is_raw: self.payload.is_raw(),
             content_type: self.content_type,
             payload,
-            lanes,
+            lanes: route.lanes,
+            matched_in: Some(route.application),
             once,
             origin: Origin::Published,
             tags: self.tags,
@@ -404,6 +400,10 @@ pub struct MessageOut<'a> {
     content_type: Option<&'a str>,
     /// The payload was deleted.
     payload_deleted: bool,
+    /// How many endpoints it is for, disabled ones included. Only in the answer to a publish or a
+    /// test event; a repeated one with the same `idempotency-key` has the same number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoints_matched: Option<u32>,
 }
 
 impl<'a> MessageOut<'a> {
@@ -424,6 +424,15 @@ impl<'a> MessageOut<'a> {
             raw_payload: None,
             content_type: message.content_type.as_deref(),
             payload_deleted: message.expunged,
+            endpoints_matched: None,
+        }
+    }
+
+    /// For its publisher: a reader may not know of all endpoints.
+    pub fn with_endpoints_matched(self, message: &Message) -> Self {
+        MessageOut {
+            endpoints_matched: message.endpoints_matched,
+            ..self
         }
     }
 
@@ -467,6 +476,7 @@ pub fn no_payload() -> &'static RawValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::id::ApplicationId;
     use crate::error::Error;
 
     /// 2023-11-14T22:13:20Z
@@ -602,6 +612,7 @@ mod tests {
             deliver_at: None,
             expires_at: None,
             expunged: false,
+            endpoints_matched: None,
         };
         let shown = serde_json::to_string(&MessageOut::with(&message, true)).unwrap();
         assert_eq!(

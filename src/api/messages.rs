@@ -36,32 +36,30 @@ use crate::store::{Catalog, Store, Stretch, Window};
 const NOT_FOUND: Error = Error::NotFound("message");
 
 /// Where a message goes.
-struct Route {
-    application: ApplicationId,
-    lanes: Vec<u64>,
+pub struct Route {
+    pub application: Arc<ApplicationEntry>,
+    pub lanes: Vec<u64>,
+}
+
+impl Route {
+    /// To the endpoints of the application that want the message.
+    pub fn matched(
+        catalog: &Catalog,
+        entry: &Arc<ApplicationEntry>,
+        message: &Checked<'_>,
+    ) -> Result<Route> {
+        let organisation = entry.application.organisation;
+        refuse_archived_type(catalog, organisation, &message.event_type)?;
+        Ok(Route {
+            application: entry.clone(),
+            lanes: entry.lanes_for(&message.event_type, &message.channels),
+        })
+    }
 }
 
 fn route(catalog: &Catalog, caller: &Caller, path: &str, message: &Checked<'_>) -> Result<Route> {
     let entry = caller.application(catalog, path, Action::Publish)?;
-    Ok(Route {
-        application: entry.application.id,
-        lanes: lanes(catalog, caller.organisation, entry, message)?,
-    })
-}
-
-/// The lanes of the endpoints that want the message.
-pub fn lanes(
-    catalog: &Catalog,
-    organisation: OrganisationId,
-    entry: &ApplicationEntry,
-    message: &Checked<'_>,
-) -> Result<Vec<u64>> {
-    refuse_archived_type(catalog, organisation, &message.event_type)?;
-    let wanting = entry
-        .endpoints
-        .iter()
-        .filter(|endpoint| endpoint.matches(&message.event_type, &message.channels));
-    Ok(wanting.map(|endpoint| endpoint.number).collect())
+    Route::matched(catalog, entry, message)
 }
 
 /// Event types that nobody registered are taken: registering is for documentation.
@@ -168,19 +166,14 @@ pub async fn create(
         Payload::Object(object) => Some(object),
         Payload::Raw(_) => None,
     };
-    let new = message.into_new(
-        caller.organisation,
-        route.application,
-        route.lanes,
-        bytes,
-        once,
-    );
+    let new = message.into_new(route, bytes, once);
     let accepted = context.store.accept_message(new).await?;
     // A repeated idempotency key has the same body, so this is the accepted message's payload.
     let answer = match published.filter(|_| with_content) {
         Some(object) => MessageOut::new(&accepted, object),
         None => MessageOut::with(&accepted, with_content),
     };
+    let answer = answer.with_endpoints_matched(&accepted);
     Ok(json(StatusCode::ACCEPTED, &answer))
 }
 
@@ -200,9 +193,13 @@ struct MessagePrecheckIn {
 
 /// Whether somebody listens.
 #[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 struct MessagePrecheckOut {
     /// An enabled endpoint would get it.
     active: bool,
+    // An addition to the contract.
+    /// How many endpoints it would be for, disabled ones included.
+    endpoints_matched: usize,
 }
 
 /// Whether anybody would get such a message now. One that could not be published is for nobody.
@@ -233,10 +230,19 @@ pub async fn precheck(
     let catalog = context.store.catalog();
     let entry = caller.application(&catalog, path, Action::Publish)?;
     let publishable = refuse_archived_type(&catalog, caller.organisation, &event_type).is_ok();
-    let would_get =
-        |endpoint: &Arc<Endpoint>| !endpoint.disabled && endpoint.matches(&event_type, &channels);
-    let active = publishable && entry.endpoints.iter().any(would_get);
-    Ok(json(StatusCode::OK, &MessagePrecheckOut { active }))
+    let wants = |endpoint: &&Arc<Endpoint>| endpoint.matches(&event_type, &channels);
+    let wanting = entry.endpoints.iter().filter(wants);
+    let answer = match publishable {
+        true => MessagePrecheckOut {
+            active: wanting.clone().any(|endpoint| !endpoint.disabled),
+            endpoints_matched: wanting.count(),
+        },
+        false => MessagePrecheckOut {
+            active: false,
+            endpoints_matched: 0,
+        },
+    };
+    Ok(json(StatusCode::OK, &answer))
 }
 
 /// Creates the application that came along with a message. One that has appeared in the meantime
@@ -399,6 +405,7 @@ mod tests {
             deliver_at: None,
             expires_at: None,
             expunged: false,
+            endpoints_matched: None,
         };
         let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
         for (types, channel, expected) in [

@@ -1,7 +1,7 @@
 //! What the contract's newest SDKs and its command line know and postrider does not do: answered
 //! so, to who has a credential, and not as a path that nobody has heard of.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpResponse, Route, guard, web};
 
 use super::access::Caller;
 use super::error::Failure;
@@ -100,29 +100,28 @@ const TABLE: [(&str, &str); 38] = [
     ("/ingest/api/v1", "receiving webhooks"),
 ];
 
-/// Paths that would be taken for a message's.
-const BESIDE_MESSAGES: [(&str, &str); 1] = [(
-    "/api/v1/app/{app_id}/msg/expunge-all-contents",
+/// Calls that would be taken for those of a message.
+const BESIDE_MESSAGES: (&str, &str) = (
+    "/api/v1/app/{app_id}/msg/expunge-all-contents{_slash:/?}",
     "expunging many messages at once",
-)];
+);
 
-/// To be installed before what has a message's id in its path.
+/// To be installed before what has a message's id in its path. Only its own method: a message may
+/// have this word for its `eventId`.
 pub fn routes_beside_messages(config: &mut web::ServiceConfig) {
-    install(config, &BESIDE_MESSAGES);
+    let (path, what) = BESIDE_MESSAGES;
+    let resource = web::resource(path).guard(guard::Post());
+    config.service(resource.route(refusal(what)));
 }
 
 /// To be installed behind all that is offered: the first route that fits counts.
 pub fn routes(config: &mut web::ServiceConfig) {
-    install(config, &TABLE);
+    for (path, what) in TABLE {
+        let with_rest = format!("{path}/{{rest:.*}}");
+        config.service(web::resource([path.to_owned(), with_rest]).route(refusal(what)));
+    }
 }
 
-fn install(config: &mut web::ServiceConfig, table: &'static [(&str, &str)]) {
-    for (path, what) in table {
-        let answer =
-            web::to(
-                move |_: Caller| async move { Err::<HttpResponse, _>(Failure::NotOffered(what)) },
-            );
-        let with_rest = format!("{path}/{{rest:.*}}");
-        config.service(web::resource([(*path).to_owned(), with_rest]).route(answer));
-    }
+fn refusal(what: &'static str) -> Route {
+    web::to(move |_: Caller| async move { Err::<HttpResponse, _>(Failure::NotOffered(what)) })
 }

@@ -323,30 +323,62 @@ impl Parameter {
 /// The resources of these operations, those with the same path as one; `prefix` is taken off their
 /// paths.
 pub fn resources(prefix: &str, operations: Vec<Operation>) -> Vec<Resource> {
+    let all: Vec<(&'static str, Method)> = operations
+        .iter()
+        .map(|one| (one.path, one.method.clone()))
+        .collect();
     let mut resources = Vec::new();
     let mut operations = operations.into_iter().peekable();
     while let Some(first) = operations.next() {
-        let path = first.path;
+        let first_path = first.path;
         let mut same = vec![first];
-        while let Some(next) = operations.next_if(|next| next.path == path) {
+        while let Some(next) = operations.next_if(|next| next.path == first_path) {
             same.push(next);
         }
-        let path = path
+        let path = first_path
             .strip_prefix(prefix)
             .expect("a surface's paths have its prefix");
-        resources.push(resource(path, same));
+        resources.push(resource(path, same, left_to_ids(&all, first_path)));
     }
     resources
 }
 
+/// The methods that a fixed path leaves to a path with an id in its place: `GET …/msg/batch` shows
+/// the message whose `eventId` is `batch`.
+fn left_to_ids(all: &[(&'static str, Method)], path: &str) -> Vec<Method> {
+    let own = |method: &Method| all.iter().any(|one| one.0 == path && one.1 == *method);
+    let others = all.iter().filter(|(other, _)| takes_as_id(other, path));
+    let methods = others.map(|(_, method)| method.clone());
+    methods.filter(|method| !own(method)).collect()
+}
+
+/// Whether the other path has an id where this one has a fixed word, and is the same elsewhere.
+fn takes_as_id(other: &str, path: &str) -> bool {
+    let is_id = |part: &str| part.starts_with('{');
+    let same_length = other.split('/').count() == path.split('/').count();
+    let mut pairs = other.split('/').zip(path.split('/'));
+    let fits = |(other, part): (&str, &str)| other == part || (is_id(other) && !is_id(part));
+    same_length && other != path && pairs.all(fits)
+}
+
 /// A path with its methods. HEAD goes where GET goes; any other method is answered with those
-/// there are.
-fn resource(path: &str, operations: Vec<Operation>) -> Resource {
-    let names: Vec<&str> = operations.iter().map(|one| one.method.as_str()).collect();
+/// there are, but for the methods that are left to a resource behind this one.
+fn resource(path: &str, operations: Vec<Operation>, left: Vec<Method>) -> Resource {
+    let own = operations.iter().map(|one| &one.method);
+    let names: Vec<&str> = own.chain(&left).map(Method::as_str).collect();
     let allowed = names.join(", ");
     let longest = operations.iter().map(|one| one.body_bytes_max).max();
     let mut resource = web::resource(format!("{path}{{_slash:/?}}"))
         .app_data(web::PayloadConfig::new(longest.unwrap_or(BODY_BYTES_MAX)));
+    if !left.is_empty() {
+        resource = resource.guard(guard::fn_guard(move |request| {
+            let method = match &request.head().method {
+                &Method::HEAD => &Method::GET,
+                method => method,
+            };
+            !left.contains(method)
+        }));
+    }
     for operation in operations {
         // What changes something is not to be refused when it is done.
         let is_ours = operation.is_ours() && operation.method == Method::GET;

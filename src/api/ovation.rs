@@ -485,7 +485,10 @@ fn new_endpoint(
         profile: Some(PROFILE.to_owned()),
         // The profile signs nothing; an endpoint that changes to another one has a secret by then.
         secrets: vec![EndpointSecret {
-            secret: Secret::generate(form, rand::random()),
+            secret: Secret::generate(
+                form.of_kind(config.delivery.default_signature_type),
+                rand::random(),
+            ),
             expires_at: None,
         }],
         ..blank(application, number, now)

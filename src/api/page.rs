@@ -6,7 +6,7 @@
 //! direction of reading.
 
 use std::borrow::Cow;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -337,6 +337,27 @@ impl From<&Limits> for PageMax {
             items: limits.list_page_max,
             bytes: limits.page_bytes,
         }
+    }
+}
+
+/// The name of an item in a list that goes by names.
+#[derive(Clone, Debug, PartialEq, PartialOrd)]
+pub struct Name(pub String);
+
+impl FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Name, String> {
+        match name_problem(text, EVENT_TYPE_NAME_MAX) {
+            None => Ok(Name(text.to_owned())),
+            Some(problem) => Err(problem),
+        }
+    }
+}
+
+impl Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

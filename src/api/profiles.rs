@@ -21,7 +21,7 @@ use super::error::Failure;
 use super::extract::{Body, json, path_part};
 use super::messages::CHANNELS_PER_MESSAGE_MAX;
 use super::operation::Operation;
-use super::page::{Listed, Query, page_parameters, shown};
+use super::page::{Listed, Name, Query, page_parameters, shown};
 use super::retry::Retry;
 use super::rules::{
     CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels, without_repeats,
@@ -328,12 +328,14 @@ pub async fn list(
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     let mut query = Query::of(&request);
-    let page = query.page::<String>(&context.config.limits, false);
+    let page = query.page::<Name>(&context.config.limits, false);
     query.problems.done()?;
-    let stretch = page.of(context.config.profiles.iter(), |(name, _)| (*name).clone());
+    let stretch = page.of(context.config.profiles.iter(), |(name, _)| {
+        Name((*name).clone())
+    });
     let listed = page.answer(
         stretch,
-        |(name, _)| (*name).clone(),
+        |(name, _)| Name((*name).clone()),
         |(name, profile)| shown(&ProfileOut::new(name, profile, &context)),
     );
     Ok(json(StatusCode::OK, &listed))

@@ -75,7 +75,8 @@ pub fn checked_stretch(
     until: Option<&str>,
     now: Timestamp,
 ) -> Stretch {
-    let mut instant = |name: &str, text: Option<&str>| match text.map(str::parse::<Timestamp>) {
+    // What was accepted has whole milliseconds: a bound between two is the same as the later one.
+    let mut instant = |name: &str, text: Option<&str>| match text.map(Timestamp::not_before) {
         None => None,
         Some(Ok(at)) => Some(at.clamp(IDS_BEGIN, IDS_END)),
         Some(Err(_)) => {

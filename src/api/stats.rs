@@ -19,10 +19,11 @@ use super::operation::{Operation, Parameter};
 use super::page::Query;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::{LaneHour, Store};
 
 const RANGE_MAX: Duration = Duration::from_secs(28 * 24 * 3600);
+const TOO_LONG: &str = "The stretch is longer than 28 days (`invalid_range`)";
 /// Clocks differ: `now - 28 days` by the caller's is not too much.
 const LEEWAY: Duration = Duration::from_secs(5 * 60);
 
@@ -158,6 +159,7 @@ pub fn operations() -> Vec<Operation> {
             "Those that ended within the hours of the stretch, at most 28 days, and those that \
              wait now. One that ended, was sent again and ended again counts twice.",
         )
+        .answers_nothing(400, TOO_LONG)
         .parameters(range_parameters())
         .answers::<EndpointStats>(200, "The counts"),
         Operation::get(
@@ -167,6 +169,7 @@ pub fn operations() -> Vec<Operation> {
         )
         .summary("Count the attempts at an endpoint")
         .description("Those within the hours of the stretch, at most 28 days.")
+        .answers_nothing(400, TOO_LONG)
         .parameters(range_parameters())
         .answers::<EndpointAttemptStats>(200, "The counts"),
         Operation::get(
@@ -176,6 +179,7 @@ pub fn operations() -> Vec<Operation> {
         )
         .summary("Count the attempts at an endpoint by the hour")
         .description("The hours of the stretch in which there were any, at most 28 days.")
+        .answers_nothing(400, TOO_LONG)
         .parameters(range_parameters())
         .answers::<AttemptSeries>(200, "The hours, oldest first"),
     ]
@@ -198,18 +202,20 @@ fn range_parameters() -> [Parameter; 2] {
 }
 
 /// `since` and `until`.
-fn range_in(query: &mut Query<'_>, now: Timestamp) -> (Timestamp, Timestamp) {
+fn range_in(mut query: Query<'_>, now: Timestamp) -> Result<(Timestamp, Timestamp)> {
     let (since, until) = (query.instant("since"), query.instant("until"));
     let until = until.unwrap_or(now);
     let since = since.unwrap_or_else(|| until.saturating_sub(RANGE_MAX));
     if since > until {
         let message = "must not lie after until";
         query.problems.add(&["query", "since"], message);
-    } else if until.since(since) > RANGE_MAX + LEEWAY {
-        let message = "must lie at most 28 days before until";
-        query.problems.add(&["query", "since"], message);
     }
-    (since, until)
+    query.problems.done()?;
+    if until.since(since) > RANGE_MAX + LEEWAY {
+        let message = "since must lie at most 28 days before until";
+        return Err(Error::InvalidRange(message.to_owned()));
+    }
+    Ok((since, until))
 }
 
 pub async fn stats(
@@ -287,9 +293,7 @@ async fn read_hours<T: Send + 'static>(
     read: impl FnOnce(&Store, &Endpoint, &BTreeMap<Timestamp, LaneHour>) -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let endpoint = named(context, caller, request, Action::ReadHistory)?;
-    let mut query = Query::of(request);
-    let (since, until) = range_in(&mut query, context.store.clock().now());
-    query.problems.done()?;
+    let (since, until) = range_in(Query::of(request), context.store.clock().now())?;
     let store = context.store.clone();
     reading(context, caller, move || {
         let hours = store.hours(endpoint.number, since, until)?;

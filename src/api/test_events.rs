@@ -283,7 +283,10 @@ pub async fn send_example(
         true => StatusCode::ACCEPTED,
         false => StatusCode::OK,
     };
-    Ok(json(status, &MessageOut::with(&message, true)))
+    Ok(json(
+        status,
+        &MessageOut::with(&message, true).with_endpoints_matched(&message),
+    ))
 }
 
 /// The same with fields of the example replaced, in channels, and with an id of the caller's own.
@@ -298,7 +301,7 @@ pub async fn simulate(
     let input = body.json::<SimulationIn<'_>>()?;
     let once = once(&request, &caller, &body)?;
     let message = send(&context, &endpoint, &flags, input, once).await?;
-    let answer = MessageOut::with(&message, true);
+    let answer = MessageOut::with(&message, true).with_endpoints_matched(&message);
     Ok(json(StatusCode::ACCEPTED, &answer))
 }
 
@@ -331,6 +334,7 @@ async fn send(
         is_raw: false,
         content_type: None,
         lanes: vec![endpoint.number],
+        matched_in: None,
         once,
         origin: Origin::Test,
         tags: Vec::new(),

@@ -21,6 +21,7 @@ use crate::domain::id::OrganisationId;
 use crate::domain::jwt::{JwtSecret, SECRET_BYTES_GOOD, SECRET_BYTES_MIN};
 use crate::domain::profile::Profile;
 use crate::domain::retry::{RETRIES_MAX, RetrySchedule, WAIT_MAX, Waits};
+use crate::domain::secret::SignatureType;
 use crate::domain::url;
 
 mod origin;
@@ -121,6 +122,8 @@ pub struct Delivery {
     pub extra_ca_file: Option<PathBuf>,
     /// The profile of endpoints that name none.
     pub default_profile: String,
+    /// The kind of secret that is made up for endpoints that come without one.
+    pub default_signature_type: SignatureType,
     pub retry_delays_seconds: Vec<u64>,
     pub jitter: f64,
     pub retry_after_max_seconds: u64,

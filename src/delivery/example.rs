@@ -51,6 +51,7 @@ pub fn attempt(profile: &Profile) -> Attempt {
         deliver_at: None,
         expires_at: None,
         expunged: false,
+        endpoints_matched: None,
     };
     let metadata = names
         .iter()

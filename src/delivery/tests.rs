@@ -262,6 +262,7 @@ fn message() -> Message {
         deliver_at: None,
         expires_at: None,
         expunged: false,
+        endpoints_matched: None,
     }
 }
 

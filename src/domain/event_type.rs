@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use super::id::OrganisationId;
+use super::id::{DOTS, OrganisationId, is_dots};
 use crate::clock::Timestamp;
 
 /// The longest name of an event type, and of what looks like one.
@@ -110,6 +110,12 @@ pub fn name_problem(text: &str, max: usize) -> Option<String> {
         return Some("may contain only letters, digits, '-', '_' and '.'".to_owned());
     }
     None
+}
+
+/// The rule for names of event types that are registered, and so stand in paths.
+pub fn registered_name_problem(text: &str) -> Option<String> {
+    let dots = || is_dots(text).then(|| DOTS.to_owned());
+    name_problem(text, NAME_MAX).or_else(dots)
 }
 
 #[cfg(test)]

@@ -169,6 +169,13 @@ id!(
     "qtask_"
 );
 
+/// Whether a text is a step in a path, which clients take out of URLs before they send them.
+pub fn is_dots(text: &str) -> bool {
+    matches!(text, "." | "..")
+}
+
+pub const DOTS: &str = "may not be '.' or '..', which have a meaning of their own in a path";
+
 /// Whether `text` can be a caller's own id: 1 to 256 of `a-z A-Z 0-9 - _ .`, and not in the form
 /// of an id that postrider gives, which would be ambiguous in a path.
 pub fn uid_problem(text: &str, prefix: &str) -> Option<&'static str> {
@@ -180,6 +187,9 @@ pub fn uid_problem(text: &str, prefix: &str) -> Option<&'static str> {
         .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     {
         return Some("may contain only letters, digits, '-', '_' and '.'");
+    }
+    if is_dots(text) {
+        return Some(DOTS);
     }
     if decode(prefix, text).is_ok() {
         return Some("must not look like an id that the server gives");

@@ -34,6 +34,9 @@ pub struct Message {
     pub expires_at: Option<Timestamp>,
     /// Its payload was deleted at a caller's wish; what is left of it is `{}`.
     pub expunged: bool,
+    /// How many endpoints it was for when it was accepted, held deliveries included. Unknown of
+    /// messages that an earlier version accepted.
+    pub endpoints_matched: Option<u32>,
 }
 
 impl Message {

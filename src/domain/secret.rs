@@ -42,6 +42,15 @@ pub enum SecretForm {
     },
 }
 
+/// The two kinds of keys of Standard Webhooks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignatureType {
+    #[default]
+    Hmac,
+    Ed25519,
+}
+
 /// What a secret signs with by Standard Webhooks.
 pub enum SigningKey {
     Hmac(Zeroizing<Vec<u8>>),
@@ -54,6 +63,15 @@ impl SecretForm {
         hex: false,
         header: false,
     };
+
+    /// The form of a secret that is made up: where both kinds of keys are taken, one of this kind.
+    pub fn of_kind(self, kind: SignatureType) -> SecretForm {
+        match (self, kind) {
+            (SecretForm::StandardWebhooks, SignatureType::Hmac) => SecretForm::Whsec,
+            (SecretForm::StandardWebhooks, SignatureType::Ed25519) => SecretForm::Ed25519,
+            (only_one, _) => only_one,
+        }
+    }
 }
 
 impl Secret {
@@ -83,6 +101,14 @@ impl Secret {
             SecretForm::Ed25519 => Secret(format!("{ED25519_PREFIX}{}", STANDARD.encode(bytes))),
             // 64 hex digits are base64, too.
             SecretForm::Text { .. } => Secret(hex::encode(bytes)),
+        }
+    }
+
+    /// Which kind of key it is, where it is one of Standard Webhooks.
+    pub fn kind(&self) -> SignatureType {
+        match self.0.starts_with(ED25519_PREFIX) {
+            true => SignatureType::Ed25519,
+            false => SignatureType::Hmac,
         }
     }
 

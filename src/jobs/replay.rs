@@ -175,6 +175,7 @@ mod tests {
             deliver_at: None,
             expires_at: None,
             expunged: false,
+            endpoints_matched: None,
         }
     }
 

@@ -86,6 +86,7 @@ mod tests {
             deliver_at: None,
             expires_at: None,
             expunged: false,
+            endpoints_matched: None,
         });
         let budget = Budget::new(2600);
         let first = budget.keep(message.clone());

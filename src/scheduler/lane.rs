@@ -510,6 +510,7 @@ mod tests {
                 deliver_at: None,
                 expires_at: None,
                 expunged: false,
+                endpoints_matched: None,
             };
             Entry {
                 message: budget.keep(Arc::new(message)),

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::queue::Command;
-use super::{Answered, EVENT_ID_UNIQUE, EventKeys, Inner, NewMessage, Once, Searched, Store};
+use super::{
+    Answered, Catalog, EVENT_ID_UNIQUE, EventKeys, Inner, NewMessage, Once, Searched, Store,
+};
 use crate::domain::message::Message;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What came of each message of a batch, to the answer for all of them. An error accepts nothing.
 pub type Show = Box<dyn FnOnce(Vec<Result<Arc<Message>>>) -> Result<Answered> + Send>;
@@ -46,6 +48,12 @@ impl NewBatch {
         lanes.sum()
     }
 
+    /// Matches its messages again where their application has changed.
+    pub(super) fn match_anew(&mut self, catalog: &Catalog) -> Result<()> {
+        let mut messages = self.messages.iter_mut();
+        messages.try_for_each(|one| one.match_anew(catalog))
+    }
+
     /// Whether there is room for all of it. It is of one application.
     pub(super) fn may_wait(&self, inner: &Inner) -> Result<()> {
         let Some(first) = self.messages.first() else {
@@ -57,6 +65,22 @@ impl NewBatch {
 }
 
 impl NewMessage {
+    /// Matches it again where its application has changed since it was matched, so that it goes to
+    /// the endpoints that there are when it is committed. What has not changed is the same object,
+    /// which costs one look.
+    pub(super) fn match_anew(&mut self, catalog: &Catalog) -> Result<()> {
+        let Some(matched_in) = &self.matched_in else {
+            return Ok(());
+        };
+        let current = catalog.application_by_id(self.application);
+        let current = current.ok_or(Error::NotFound("application"))?;
+        if !Arc::ptr_eq(matched_in, current) {
+            self.lanes = current.lanes_for(&self.event_type, &self.channels);
+            self.matched_in = Some(current.clone());
+        }
+        Ok(())
+    }
+
     /// Whether there is room for its deliveries.
     pub(super) fn may_wait(&self, inner: &Inner) -> Result<()> {
         let lanes = &self.lanes;

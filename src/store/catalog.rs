@@ -65,6 +65,13 @@ pub struct ApplicationEntry {
 }
 
 impl ApplicationEntry {
+    /// The lanes of the endpoints that want such a message; disabled ones are among them.
+    pub fn lanes_for(&self, event_type: &str, channels: &[String]) -> Vec<u64> {
+        let endpoints = self.endpoints.iter();
+        let wanting = endpoints.filter(|one| one.matches(event_type, channels));
+        wanting.map(|one| one.number).collect()
+    }
+
     /// By the server's id or the caller's own.
     pub fn endpoint(&self, id_or_uid: &str) -> Option<&Arc<Endpoint>> {
         match id_or_uid.parse::<EndpointId>() {

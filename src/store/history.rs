@@ -77,6 +77,7 @@ impl Inner {
             deliver_at: meta.deliver_at,
             expires_at: meta.expires_at,
             expunged: meta.expunged,
+            endpoints_matched: meta.endpoints_matched,
         }))
     }
 

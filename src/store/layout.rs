@@ -163,6 +163,7 @@ pub struct MessageMeta {
     pub expunged: bool,
     pub is_raw: bool,
     pub content_type: Option<String>,
+    pub endpoints_matched: Option<u32>,
 }
 
 /// When a delivery is due that waits for an attempt by hand: nothing else tells, once its message

@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::telemetry::Metrics;
 use crate::watched;
 use backlog::Backlog;
+use catalog::ApplicationEntry;
 use counters::Counters;
 use damage::Damage;
 use engine::Engine;
@@ -198,7 +199,7 @@ pub struct Answered {
     pub body: Vec<u8>,
 }
 
-/// A message to accept. `lanes` are the numbers of the endpoints that match it.
+/// A message to accept.
 pub struct NewMessage {
     pub organisation: OrganisationId,
     pub application: ApplicationId,
@@ -208,7 +209,11 @@ pub struct NewMessage {
     pub payload: actix_web::web::Bytes,
     pub is_raw: bool,
     pub content_type: Option<String>,
+    /// The numbers of the endpoints that it goes to.
     pub lanes: Vec<u64>,
+    /// The application in which the lanes were found by matching. Where it has changed by the time
+    /// of the commit, they are found anew. None where the endpoints were named.
+    pub matched_in: Option<Arc<ApplicationEntry>>,
     pub once: Option<Once>,
     pub origin: Origin,
     pub tags: Vec<String>,

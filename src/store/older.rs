@@ -455,13 +455,54 @@ impl From<MessageMeta2> for MessageMeta3 {
     }
 }
 
+/// `M`, schema 4: before it was kept how many endpoints matched.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+struct MessageMeta4 {
+    commit: u64,
+    accepted_at: Timestamp,
+    event_type: String,
+    event_id: Option<String>,
+    channels: Vec<String>,
+    origin: Origin,
+    tags: Vec<String>,
+    deliver_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    expunged: bool,
+    is_raw: bool,
+    content_type: Option<String>,
+}
+
+impl From<MessageMeta3> for MessageMeta4 {
+    fn from(old: MessageMeta3) -> MessageMeta4 {
+        MessageMeta4 {
+            commit: old.commit,
+            accepted_at: old.accepted_at,
+            event_type: old.event_type,
+            event_id: old.event_id,
+            channels: old.channels,
+            origin: old.origin,
+            tags: old.tags,
+            deliver_at: old.deliver_at,
+            expires_at: old.expires_at,
+            expunged: old.expunged,
+            is_raw: false,
+            content_type: None,
+        }
+    }
+}
+
 impl Kept for MessageMeta {
-    const SCHEMA: u16 = 4;
+    const SCHEMA: u16 = 5;
 
     fn read_older(schema: u16, bytes: &mut &[u8]) -> bincode::Result<MessageMeta> {
-        let old: MessageMeta3 = match schema {
-            1 => MessageMeta2::from(read_struct::<MessageMeta1>(bytes)?).into(),
-            2 => read_struct::<MessageMeta2>(bytes)?.into(),
+        let old: MessageMeta4 = match schema {
+            1 => {
+                let first = MessageMeta2::from(read_struct::<MessageMeta1>(bytes)?);
+                MessageMeta3::from(first).into()
+            }
+            2 => MessageMeta3::from(read_struct::<MessageMeta2>(bytes)?).into(),
+            3 => read_struct::<MessageMeta3>(bytes)?.into(),
             _ => read_struct(bytes)?,
         };
         Ok(MessageMeta {
@@ -475,8 +516,9 @@ impl Kept for MessageMeta {
             deliver_at: old.deliver_at,
             expires_at: old.expires_at,
             expunged: old.expunged,
-            is_raw: false,
-            content_type: None,
+            is_raw: old.is_raw,
+            content_type: old.content_type,
+            endpoints_matched: None,
         })
     }
 }

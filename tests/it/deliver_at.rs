@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Receiver, Server, assert_invalid};
+use crate::support::{Receiver, Server, as_read, assert_invalid};
 
 const MESSAGES: &str = "/api/v1/app/app/msg";
 const HOUR: Duration = Duration::from_secs(3600);
@@ -29,7 +29,7 @@ async fn nothing_is_sent_before_and_a_restart_changes_nothing() {
         server.advance(8 * HOUR - Duration::from_millis(1));
         server.settle().await;
         assert_eq!(receiver.count(), 0);
-        assert_eq!(server.get(&path).await.expect(200), message);
+        assert_eq!(server.get(&path).await.expect(200), as_read(&message));
         server = server.restart().await;
     }
     assert_eq!(

@@ -6,7 +6,7 @@ use awc::http::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Receiver, Server, assert_error, assert_invalid, assert_pages, keys, texts, together,
+    Receiver, Server, as_read, assert_error, assert_invalid, assert_pages, keys, texts, together,
 };
 
 const MESSAGES: &str = "/api/v1/app/app/msg";
@@ -46,7 +46,7 @@ async fn a_message_is_accepted_and_read_by_its_id_and_its_event_id() {
     let server = started().await;
     let least = json!({"eventType": "a.b", "payload": {}});
     let least = server.post(MESSAGES, least).await.expect(202);
-    assert_eq!(keys(&least), KEYS);
+    assert_eq!(keys(&as_read(&least)), KEYS);
     assert!(least["id"].as_str().unwrap().starts_with("msg_"));
     for absent in ["channels", "tags", "eventId", "deliverAt", "expiresAt"] {
         assert_eq!(least[absent], Value::Null);
@@ -57,7 +57,7 @@ async fn a_message_is_accepted_and_read_by_its_id_and_its_event_id() {
         "eventType": "a.b", "payload": {"k": [1, null]}, "eventId": "e-1", "channels": ["x", "y", "x"],
         "payloadRetentionHours": 720, "tags": ["t", "u", "t"], "transformationsParams": {"headers": null},
     });
-    let one = server.post(MESSAGES, all).await.expect(202);
+    let one = as_read(&server.post(MESSAGES, all).await.expect(202));
     assert_eq!(keys(&one), KEYS);
     assert_eq!(one["eventId"], "e-1");
     assert_eq!(one["channels"], json!(["x", "y"]));
@@ -376,7 +376,7 @@ async fn an_event_id_is_free_again_after_a_day() {
         let found = server.get(&format!("{MESSAGES}/e-1")).await.expect(200);
         assert_eq!(found["id"], again["id"], "the newest goes by the name");
         let old = format!("{MESSAGES}/{}", first["id"].as_str().unwrap());
-        assert_eq!(server.get(&old).await.expect(200), first);
+        assert_eq!(server.get(&old).await.expect(200), as_read(&first));
     }
 }
 
@@ -565,15 +565,16 @@ async fn a_precheck_tells_whether_anybody_would_get_it() {
         (json!({"eventType": "old"}), false),
     ] {
         let answer = server.post(path, body.clone()).await.expect(200);
-        assert_eq!(answer, json!({"active": active}), "{body}");
+        assert_eq!(answer["active"], active, "{body}");
     }
     server.set_disabled("app", &disabled, false).await;
     let answer = server.post(path, json!({"eventType": "b"})).await;
-    assert_eq!(answer.expect(200), json!({"active": true}));
+    assert_eq!(answer.expect(200)["active"], true);
     // One that wants everything would get it, and cannot: it cannot be published.
     server.endpoint_of("app", json!({"url": url})).await;
     let answer = server.post(path, json!({"eventType": "old"})).await;
-    assert_eq!(answer.expect(200), json!({"active": false}));
+    let nobody = json!({"active": false, "endpointsMatched": 0});
+    assert_eq!(answer.expect(200), nobody);
     let wrong = json!({"channels": []});
     let answer = server.post(path, wrong).await;
     assert_invalid(&answer, &["body.eventType", "body.channels"]);

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use awc::http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::{Server, assert_error};
+use crate::support::{Server, assert_error, assert_invalid};
 
 const NOBODY: [(&str, &str); 1] = [("authorization", "")];
 
@@ -56,21 +56,33 @@ async fn each_call_with_a_credential_may_be_answered_that_a_limit_is_reached() {
     }
 }
 
+/// Whether the other path has an id where this one has a word, and is the same elsewhere.
+pub fn takes_as_id(other: &str, path: &str) -> bool {
+    let (others, parts) = (other.split('/'), path.split('/'));
+    let fits = |(other, part): (&str, &str)| {
+        other == part || (other.starts_with('{') && !part.starts_with('{'))
+    };
+    other != path && others.clone().count() == parts.clone().count() && others.zip(parts).all(fits)
+}
+
 #[actix_web::test]
 async fn each_path_takes_the_methods_of_the_document_and_no_other() {
     let server = Server::start().await;
     let document = document(&server).await;
     assert!(paths(&document).len() > 20);
-    for (path, documented) in paths(&document) {
+    for (path, mut documented) in paths(&document) {
+        // `GET …/msg/batch` is that of the message whose own id is `batch`.
+        let others = paths(&document).into_iter();
+        let others = others.filter(|(other, _)| takes_as_id(other, &path));
+        documented.extend(others.flat_map(|(_, methods)| methods));
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
             let place = filled(&path);
             let as_method = Method::from_bytes(method.as_bytes()).unwrap();
             // Without a credential nothing is done; who is not known hears that the path is there.
             let answer = server.call(as_method, &place, &NOBODY, None).await;
             if documented.contains(method) {
-                let is_open = document["paths"][&path][method.to_ascii_lowercase()]["security"]
-                    .as_array()
-                    .is_some_and(Vec::is_empty);
+                let operation = &document["paths"][&path][method.to_ascii_lowercase()];
+                let is_open = operation["security"].as_array().is_some_and(Vec::is_empty);
                 match is_open {
                     true => assert!(!answer.text.contains("no such path"), "{method} {place}"),
                     false => assert_eq!(answer.status, 401, "{method} {place}: {}", answer.text),
@@ -149,4 +161,41 @@ async fn the_document_and_its_pages_are_for_everybody_and_are_not_sent_twice() {
         .call(Method::GET, "/docs/nothing", &NOBODY, None)
         .await;
     assert_error(&nowhere, 404, "not_found");
+}
+
+#[actix_web::test]
+async fn every_list_refuses_an_iterator_that_is_not_its_own() {
+    let mut server = Server::start().await;
+    server.leftovers_are_fine();
+    let document = document(&server).await;
+    server.application("app").await;
+    let endpoint = json!({ "url": "https://receiver.invalid/", "uid": "e", "disabled": true });
+    for path in [
+        "/api/v1/app/app/endpoint",
+        "/api/v1/operational-webhook/endpoint",
+    ] {
+        server.post(path, endpoint.clone()).await.expect(201);
+    }
+    let message = json!({ "eventType": "a", "eventId": "m", "payload": {}, "channels": ["x"] });
+    let message = server.post("/api/v1/app/app/msg", message).await;
+    message.expect(202);
+    let mut lists = 0;
+    for (path, _) in paths(&document) {
+        let parameters = document["paths"][&path]["get"]["parameters"].as_array();
+        let mut names = parameters.into_iter().flatten().map(|one| &one["name"]);
+        if !names.any(|name| name == "iterator") {
+            continue;
+        }
+        let path = path
+            .replace("{app_id}", "app")
+            .replace("{endpoint_id}", "e");
+        let path = path.replace("{msg_id}", "m");
+        server.get(&path).await.expect(200);
+        for wrong in ["no%20id", "-no%20id", "%C3%A9", "%3D%2F"] {
+            let answer = server.get(&format!("{path}?iterator={wrong}")).await;
+            assert_invalid(&answer, &["query.iterator"]);
+        }
+        lists += 1;
+    }
+    assert!(lists >= 15, "{lists}");
 }

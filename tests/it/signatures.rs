@@ -8,7 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
 use postrider::clock::Timestamp;
 use postrider::delivery::sign::{NotVerified, SignedHeaders, VerifyingKey};
-use serde_json::json;
+use postrider::domain::secret::SignatureType;
+use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::support::{Receiver, Request, Server};
@@ -180,4 +181,59 @@ async fn an_ed25519_endpoint_signs_so_that_its_public_key_verifies() {
     UnparsedPublicKey::new(&ED25519, pair.public_key())
         .verify(&content(headers, &request.body), &signature)
         .expect("the signature holds");
+}
+
+#[actix_web::test]
+async fn secrets_that_are_made_up_are_of_the_kind_that_is_set() {
+    for (kind, shown, signed) in [
+        (SignatureType::Hmac, "whsec_", "v1,"),
+        (SignatureType::Ed25519, "whpk_", "v1a,"),
+    ] {
+        let receiver = Receiver::ok().await;
+        let server =
+            Server::start_with(|config| config.delivery.default_signature_type = kind).await;
+        let secret = async |endpoint: &str| {
+            let path = format!("/api/v1/app/app/endpoint/{endpoint}/secret");
+            let secret = server.get(&path).await.expect(200);
+            secret["key"].as_str().expect("a secret").to_owned()
+        };
+        let rotate = async |endpoint: &str, body: Value| {
+            let path = format!("/api/v1/app/app/endpoint/{endpoint}/secret/rotate");
+            server.post(&path, body).await.expect(200);
+        };
+        let made = server.endpoint(&receiver).await;
+        assert!(secret(&made).await.starts_with(shown), "{kind:?}");
+        server.publish("a", json!({})).await;
+        server.settle().await;
+        let signature = receiver.requests()[0]
+            .header("webhook-signature")
+            .map(str::to_owned);
+        assert!(
+            signature.is_some_and(|text| text.starts_with(signed)),
+            "{kind:?}"
+        );
+        // Its receiver goes on verifying as it does.
+        rotate(&made, json!({})).await;
+        assert!(secret(&made).await.starts_with(shown), "{kind:?}");
+        let given = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        let own = json!({ "url": receiver.url(), "secret": given });
+        let own = server.endpoint_of("app", own).await;
+        assert_eq!(secret(&own).await, given);
+        rotate(&own, json!({})).await;
+        assert!(secret(&own).await.starts_with("whsec_"), "{kind:?}");
+        // A profile that takes one kind alone has that.
+        let github = json!({ "url": receiver.url(), "profile": "github" });
+        let github = server.endpoint_of("app", github).await;
+        let text = secret(&github).await;
+        assert!(!text.starts_with("wh"), "{kind:?}");
+        let platform = json!({ "url": receiver.url() });
+        let own = "/api/v1/operational-webhook/endpoint";
+        let platform = server.post(own, platform).await.expect(201)["id"].clone();
+        let path = format!("{own}/{}/secret", platform.as_str().expect("an id"));
+        let key = server.get(&path).await.expect(200)["key"].clone();
+        assert!(
+            key.as_str().is_some_and(|key| key.starts_with(shown)),
+            "{kind:?}"
+        );
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use postrider::clock::Timestamp;
 use serde_json::{Value, json};
 
-use crate::support::{Receiver, Script, Server, assert_invalid, wait_until};
+use crate::support::{Receiver, Script, Server, assert_error, assert_invalid, wait_until};
 
 async fn stats(server: &Server, endpoint: &str, what: &str, query: &str) -> Value {
     let path = format!("/api/v1/app/app/endpoint/{endpoint}/{what}{query}");
@@ -102,11 +102,16 @@ async fn the_stretch_is_of_whole_hours_and_at_most_28_days() {
     let (now, too_long) = (server.now(), server.now().saturating_sub(29 * day));
     for query in [
         format!("since={}&until={began}", at(1)),
-        format!("since={too_long}&until={now}"),
         "since=yesterday".to_owned(),
     ] {
         let answer = server.get(&format!("{path}?{query}")).await;
         assert_invalid(&answer, &["query.since"]);
+    }
+    for kind in ["stats", "attempt-stats", "attempt-series"] {
+        let path = format!("/api/v1/app/app/endpoint/{endpoint}/{kind}");
+        let query = format!("since={too_long}&until={now}");
+        let answer = server.get(&format!("{path}?{query}")).await;
+        assert_error(&answer, 400, "invalid_range");
     }
     // A caller's clock need not agree with ours.
     let about = now.saturating_sub(28 * day + Duration::from_secs(60));

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_path_to_error::Segment;
 
-use crate::domain::event_type::{NAME_MAX, name_problem};
+use crate::domain::event_type::registered_name_problem;
 use crate::domain::id::{ApplicationId, EndpointId, uid_problem};
 use crate::domain::payload;
 use crate::domain::profile::Method;
@@ -228,7 +228,7 @@ pub fn parse(text: &str) -> Result<Vec<Thing>, Vec<String>> {
     let mut names = Unique::default();
     for (index, event_type) in file.event_types.iter_mut().enumerate() {
         let place = format!("event_types.{index}");
-        problems.add_if(&place, "name", name_problem(&event_type.name, NAME_MAX));
+        problems.add_if(&place, "name", registered_name_problem(&event_type.name));
         problems.add_if(&place, "name", names.taken(&event_type.name, &place));
         let unknown = spell_out(&mut event_type.channels, &file.channel_sets);
         problems.add_if(&place, "channels", unknown);

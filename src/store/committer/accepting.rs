@@ -17,7 +17,7 @@ impl Committer {
     pub(super) fn stage_accept(
         &mut self,
         batch: &mut Batch,
-        message: NewMessage,
+        mut message: NewMessage,
         from_slice: u32,
         watcher: Option<Arc<Watcher>>,
         answer: Sender<Arc<Message>>,
@@ -44,9 +44,10 @@ impl Committer {
                 return Ok(Staged::More);
             }
         }
-        // Others may have taken the room since it was asked for.
-        if let Err(full) = message.may_wait(&self.inner) {
-            drop(answer.send(Err(full)));
+        // Endpoints may have come and gone, and others may have taken the room since it was asked for.
+        let matched = message.match_anew(&self.inner.catalog());
+        if let Err(refused) = matched.and_then(|()| message.may_wait(&self.inner)) {
+            drop(answer.send(Err(refused)));
             return Ok(Staged::More);
         }
         let once = message.once;
@@ -71,7 +72,7 @@ impl Committer {
     pub(super) fn stage_batch(
         &mut self,
         batch: &mut Batch,
-        new: Box<NewBatch>,
+        mut new: Box<NewBatch>,
         from_slices: Vec<u32>,
         once_from_slice: u32,
         answer: Sender<Answered>,
@@ -96,8 +97,9 @@ impl Committer {
             drop(answer.send(answered));
             return Ok(Staged::More);
         }
-        if let Err(full) = new.may_wait(&self.inner) {
-            drop(answer.send(Err(full)));
+        let matched = new.match_anew(&self.inner.catalog());
+        if let Err(refused) = matched.and_then(|()| new.may_wait(&self.inner)) {
+            drop(answer.send(Err(refused)));
             return Ok(Staged::More);
         }
         let NewBatch {
@@ -152,7 +154,15 @@ impl Committer {
     }
 
     /// Writes a message into history, and its deliveries into the queue.
-    pub(super) fn put_message(&mut self, batch: &mut Batch, message: NewMessage) -> Arc<Message> {
+    pub(super) fn put_message(
+        &mut self,
+        batch: &mut Batch,
+        mut message: NewMessage,
+    ) -> Arc<Message> {
+        // An endpoint that was named may be gone by now; those that matched are all there.
+        if message.matched_in.is_none() {
+            message.lanes.retain(|lane| self.is_there(*lane));
+        }
         let now = self.tick();
         let id = MessageId::in_order(now, self.next_in_step(now), rand::random());
         let commit = self.meta.commit + 1;
@@ -169,6 +179,7 @@ impl Committer {
             expunged: false,
             is_raw: message.is_raw,
             content_type: message.content_type,
+            endpoints_matched: u32::try_from(message.lanes.len()).ok(),
         };
         let key = layout::message_key(message.application, id);
         layout::put(&mut batch.slice, &key, &meta, &message.payload);
@@ -188,13 +199,10 @@ impl Committer {
             deliver_at: meta.deliver_at,
             expires_at: meta.expires_at,
             expunged: false,
+            endpoints_matched: meta.endpoints_matched,
         });
         let due = accepted.first_due();
         for lane in message.lanes {
-            // The endpoint was there when the message was matched and may be gone by now.
-            if !self.is_there(lane) {
-                continue;
-            }
             let delivery = Delivery {
                 key: DeliveryKey {
                     lane,

@@ -132,6 +132,7 @@ impl Committer {
             is_raw: false,
             content_type: None,
             lanes: told.lanes,
+            matched_in: None,
             once: None,
             origin: Origin::Published,
             tags: Vec::new(),

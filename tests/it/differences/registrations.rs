@@ -205,3 +205,47 @@ async fn d26_headers_with_keys_are_masked() {
         BTreeSet::from(["Client-Secret", "Session-Token", "X-Api-Key"])
     );
 }
+
+#[actix_web::test]
+async fn d41_an_endpoints_version_is_always_1() {
+    let server = server_with_an_endpoint().await;
+    let body = json!({ "url": NEVER_DIALLED, "version": 3 });
+    let made = server.post(ENDPOINTS, body).await.expect(201);
+    assert_eq!(made["version"], 1);
+    let path = format!("{ENDPOINTS}/ep");
+    let change = json!({ "description": "changed", "version": 2 });
+    let changed = server.patch(&path, change).await.expect(200);
+    assert_eq!(changed["version"], 1);
+    assert_eq!(server.get(&path).await.expect(200)["version"], 1);
+}
+
+#[actix_web::test]
+async fn d42_a_rotated_secret_stays_of_its_kind() {
+    let server = server_with_an_endpoint().await;
+    let key = format!("whsk_{}", STANDARD.encode([7; 32]));
+    let body = json!({ "url": NEVER_DIALLED, "uid": "pair", "secret": key });
+    server.post(ENDPOINTS, body).await.expect(201);
+    for (endpoint, kind) in [("pair", "whpk_"), ("ep", "whsec_")] {
+        let path = format!("{ENDPOINTS}/{endpoint}/secret");
+        let before = server.get(&path).await.expect(200)["key"].clone();
+        let rotated = server.post(&format!("{path}/rotate"), json!({})).await;
+        rotated.expect(200);
+        let after = server.get(&path).await.expect(200)["key"].clone();
+        assert_ne!(before, after);
+        assert!(
+            after.as_str().is_some_and(|key| key.starts_with(kind)),
+            "{after}"
+        );
+    }
+}
+
+#[actix_web::test]
+async fn d43_a_step_in_a_path_is_no_id() {
+    let server = server_with_an_endpoint().await;
+    for dots in [".", ".."] {
+        let message = with(message(), "eventId", json!(dots));
+        assert_invalid(&server.post(MESSAGES, message).await, &["body.eventId"]);
+        let application = json!({ "name": "N", "uid": dots });
+        assert_invalid(&server.post(APPS, application).await, &["body.uid"]);
+    }
+}

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use postrider::clock::Clock;
 use postrider::store::{self, OpenError, VerifyReport};
+use serde_json::Value;
 
 /// How long anything may take that takes milliseconds when all is well.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -75,4 +76,17 @@ pub async fn verify(settings: &store::Settings, clock: &Clock) -> VerifyReport {
     )
     .await;
     report.expect("the store opens")
+}
+
+/// A publish's answer as its message is read later: how many endpoints matched is not in that.
+pub fn as_read(published: &Value) -> Value {
+    let mut read = published.clone();
+    let matched = read
+        .as_object_mut()
+        .and_then(|read| read.remove("endpointsMatched"));
+    assert!(
+        matched.is_some_and(|matched| matched.is_u64()),
+        "{published}"
+    );
+    read
 }

@@ -160,6 +160,7 @@ pub fn message() -> MessageMeta {
         expunged: false,
         is_raw: false,
         content_type: None,
+        endpoints_matched: None,
     }
 }
 
@@ -622,6 +623,13 @@ fn of_messages() -> Vec<Row> {
         expunged: true,
         ..message()
     };
+    let fourth = MessageMeta {
+        commit: 300,
+        deliver_at: Some(LATEST),
+        is_raw: false,
+        content_type: Some(text("a/b")),
+        ..third.clone()
+    };
     vec![
         row(
             1,
@@ -656,12 +664,18 @@ fn of_messages() -> Vec<Row> {
             "b74d 0400 688110b4 3f000000 fb2c 01fd0068e5cf8b010000
              03612e6201017801016302010174 01fdc03ce7cf8b010000 01fd6052e6cf8b010000
              01000103612f627b226e223a312e31307d",
+            &fourth,
+            PAYLOAD,
+        ),
+        row(
+            5,
+            key(),
+            "b74d 0500 bbbc178f 43000000 fb2c 01fd0068e5cf8b010000
+             03612e6201017801016302010174 01fdc03ce7cf8b010000 01fd6052e6cf8b010000
+             01000103612f62 01fb2d01 7b226e223a312e31307d",
             &MessageMeta {
-                commit: 300,
-                deliver_at: Some(LATEST),
-                is_raw: false,
-                content_type: Some(text("a/b")),
-                ..third
+                endpoints_matched: Some(301),
+                ..fourth.clone()
             },
             PAYLOAD,
         ),
