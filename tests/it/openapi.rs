@@ -183,7 +183,8 @@ async fn every_list_refuses_an_iterator_that_is_not_its_own() {
     for (path, _) in paths(&document) {
         let parameters = document["paths"][&path]["get"]["parameters"].as_array();
         let mut names = parameters.into_iter().flatten().map(|one| &one["name"]);
-        if !names.any(|name| name == "iterator") {
+        // Other surfaces have errors of their own shape, and tests of their own.
+        if !path.starts_with("/api/v1/") || !names.any(|name| name == "iterator") {
             continue;
         }
         let path = path
