@@ -38,6 +38,10 @@ pub type Notify = Box<dyn FnOnce(Result<()>) + Send>;
 pub type Decide = Box<dyn FnOnce(&Catalog) -> Option<(Vec<Change>, Notify)> + Send>;
 pub type DecideOnce = Box<dyn FnOnce(&Catalog) -> Result<(Vec<Change>, Answered)> + Send>;
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a message is the usual command, and a box would be an allocation for each"
+)]
 pub enum Command {
     /// `from_slice`: slices before it were searched for the message's unique keys already.
     Accept {
