@@ -158,7 +158,11 @@ fn what_the_server_does_not_show_is_sent_again_and_said_so() {
 fn a_file_that_is_wrong_changes_nothing() {
     let (directory, server) = start();
     for (find, replace, place) in [
-        ("schemas", "scehmas", "event_types.1.scehmas: unknown field"),
+        (
+            "schemas",
+            "scehmas",
+            "event_types.1.scehmas: there is no such setting here",
+        ),
         (
             "minProperties\": 1",
             "minProperties\": ",
@@ -172,7 +176,7 @@ fn a_file_that_is_wrong_changes_nothing() {
         (
             "metadata = { plan = \"gold\" }",
             "metadata = { plan = 3 }",
-            "applications.0.metadata.plan: invalid type",
+            "applications.0.metadata.plan: must be text in quotes",
         ),
     ] {
         let text = FILE.replace(find, replace);

@@ -18,6 +18,7 @@ use super::operation::Operation;
 use super::rules::{Problems, wrong};
 use crate::domain::event_type::EventType;
 use crate::error::Result;
+use crate::misfit;
 use crate::store::{Catalog, Change};
 
 /// A document with everything that an API is described with, beside its webhooks.
@@ -197,7 +198,7 @@ fn parse(text: &str) -> Result<Value> {
         wrong(&["body", "specRaw"], short)
     };
     if text.trim_ascii_start().starts_with('{') {
-        return serde_json::from_str(text).map_err(|error| refused(error.to_string()));
+        return serde_json::from_str(text).map_err(|error| refused(misfit::not_json(&error)));
     }
     let mut options = serde_saphyr::Options::default();
     if let Some(budget) = &mut options.budget {

@@ -2,7 +2,7 @@
 //! the place of what is wrong in it, path and idempotency key.
 //!
 //! A body is UTF-8 JSON whatever its content type says. It is parsed once, fast; only where that
-//! fails it is parsed again by a deserializer that keeps track of where it is.
+//! fails it is read again by [`misfit::read`], which says what is wrong and where.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -17,7 +17,6 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload, web::Bytes
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_path_to_error::Segment;
 use sha2::{Digest, Sha256};
 
 use super::Context;
@@ -25,6 +24,7 @@ use super::access::Caller;
 use super::error::Failure;
 use super::fields::{self, Names};
 use crate::error::{Error, Invalid, Result};
+use crate::misfit::{self, Step};
 use crate::store::{Answered, Once};
 
 /// How long a body may take to arrive, however slowly it is sent: a connection is worth something.
@@ -84,20 +84,20 @@ impl Body {
             let is_json = serde_json::from_str::<IgnoredAny>(text);
             return Err(match is_json {
                 Ok(_) => invalid_body(Vec::new(), "must be a JSON object".to_owned(), "type_error"),
-                Err(error) => located::<IgnoredAny>(text, error),
+                Err(error) => broken_json(&error),
             });
         }
         serde_json::from_str(text).map_err(|error| {
             if !error.is_data() {
-                return located::<T>(text, error);
+                return broken_json(&error);
             }
             // What stands before the place where it stops being JSON is not the first problem.
             if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
-                return located::<IgnoredAny>(text, error);
+                return broken_json(&error);
             }
             let unknown = fields::unknown::<T>(text, Names::Known);
             match unknown.is_empty() {
-                true => located::<T>(text, error),
+                true => misfit::<T>(text),
                 false => Error::Invalid(unknown),
             }
         })
@@ -133,40 +133,32 @@ pub fn invalid_body(place: Vec<String>, message: String, kind: &'static str) -> 
     })
 }
 
-/// The error of a fast parse with its place, found by parsing again.
-fn located<'a, T: Deserialize<'a>>(text: &'a str, error: serde_json::Error) -> Error {
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let place = match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
-        Err(tracked) if error.is_data() => tracked
-            .path()
-            .iter()
-            .filter_map(|segment| match segment {
-                Segment::Seq { index } => Some(index.to_string()),
-                Segment::Map { key } => Some(key.clone()),
-                Segment::Enum { variant } => Some(variant.clone()),
-                Segment::Unknown => None,
-            })
-            .collect(),
-        // What is not JSON has a line and a column, which the message names.
-        _ => Vec::new(),
-    };
-    let kind = if error.is_data() {
-        "type_error"
-    } else {
-        "value_error.jsondecode"
-    };
-    invalid_body(place, without_value(error.to_string()), kind)
+fn broken_json(error: &serde_json::Error) -> Error {
+    invalid_body(
+        Vec::new(),
+        misfit::not_json(error),
+        "value_error.jsondecode",
+    )
 }
 
-/// What was expected and where, without the value in its place, which may be a secret.
-fn without_value(message: String) -> String {
-    let is_about_a_value = ["invalid type: ", "invalid value: "]
-        .iter()
-        .any(|start| message.starts_with(start));
-    match message.rsplit_once(", expected ") {
-        Some((_, expected)) if is_about_a_value => format!("must be {expected}"),
-        _ => message,
-    }
+/// What is wrong with a body that is JSON and no `T`, found by reading it again.
+fn misfit<'a, T: Deserialize<'a> + JsonSchema>(text: &'a str) -> Error {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let Err(mut misfit) = misfit::read::<T>(&mut json) else {
+        let message = "is not what is needed here".to_owned();
+        return invalid_body(Vec::new(), message, "type_error");
+    };
+    let (least, most) = fields::bounds::<T>(misfit.place());
+    misfit.narrow(least, most);
+    let place = misfit.place().iter().map(|step| match step {
+        Step::Key(key) => key.clone(),
+        Step::Index(index) => index.to_string(),
+    });
+    let kind = match misfit.is_missing() {
+        true => "missing",
+        false => "type_error",
+    };
+    invalid_body(place.collect(), misfit.to_string(), kind)
 }
 
 /// A field of a change: absent leaves what there is, null clears it.
@@ -455,7 +447,7 @@ mod tests {
         let secret = parse(r#"{"metadata":"s3cret, expected"}"#).unwrap_err();
         assert_eq!(
             secret.to_string(),
-            "body.metadata: must be a map at line 1 column 30"
+            "body.metadata: must be an object, not a string"
         );
         let latin = Body(Bytes::from_static(b"{\"rate\": 1, \"\xe9\": 2}"));
         assert!(latin.json::<Example>().is_err(), "it is not UTF-8");

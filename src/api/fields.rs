@@ -14,12 +14,10 @@ use serde_json::{Map, Value};
 
 use super::rules::wrong;
 use crate::error::{Invalid, Result};
+use crate::misfit::{Step, misspelled, not_known};
 
 /// Problems told of one body: its sender does not need thousands.
 const PROBLEMS_MAX: usize = 50;
-
-/// No known name is as long as this.
-const NAME_BYTES_MAX: usize = 64;
 
 /// Fields that promise something which postrider does not do, by the name of the body's schema. An
 /// answer that ignored one would be taken for the promise.
@@ -95,6 +93,40 @@ impl JsonSchema for Shown {
     }
 }
 
+/// The least and the most that the schema of `T` allows for the number at this place.
+pub fn bounds<T: JsonSchema>(place: &[Step]) -> (Option<i128>, Option<i128>) {
+    let root = schema::<T>();
+    let mut here = &root;
+    for step in place {
+        let below = match step {
+            Step::Key(key) => part(here, "properties").and_then(|fields| fields.get(key)),
+            Step::Index(_) => part(here, "items"),
+        };
+        let Some(below) = below else {
+            return (None, None);
+        };
+        here = below;
+    }
+    let bound = |name| part(here, name).and_then(Value::as_i64).map(i128::from);
+    (bound("minimum"), bound("maximum"))
+}
+
+/// A part of a schema, or of the one that it is instead of null.
+fn part<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
+    let choices = ["anyOf", "oneOf"].into_iter();
+    let mut choices = choices
+        .filter_map(|choice| schema.get(choice)?.as_array())
+        .flatten();
+    let own = schema.get(name);
+    own.or_else(|| choices.find_map(|choice| choice.get(name)))
+}
+
+fn schema<T: JsonSchema>() -> Value {
+    let settings = SchemaSettings::draft2020_12().for_deserialize();
+    let generator = settings.with(|settings| settings.inline_subschemas = true);
+    Schema::to_value(generator.into_generator().into_root_schema_for::<T>())
+}
+
 /// How strict a body is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Names {
@@ -110,70 +142,14 @@ pub fn unknown<T: JsonSchema>(text: &str, names: Names) -> Vec<Invalid> {
     let Ok(value) = serde_json::from_str::<Value>(text) else {
         return Vec::new();
     };
-    let settings = SchemaSettings::draft2020_12().for_deserialize();
-    let generator = settings.with(|settings| settings.inline_subschemas = true);
-    let schema = generator.into_generator().into_root_schema_for::<T>();
     let mut search = Search {
         schema_name: T::schema_name().into_owned(),
         names,
         place: Vec::new(),
         found: Vec::new(),
     };
-    search.look(&value, &Schema::to_value(schema));
+    search.look(&value, &schema::<T>());
     search.found
-}
-
-/// The known name that somebody meant who wrote `name`, where it is clear enough.
-pub fn misspelled<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    if name.len() > NAME_BYTES_MAX {
-        return None;
-    }
-    let plain = |name: &str| -> Vec<char> {
-        let letters = name.chars().filter(|c| !"-_".contains(*c));
-        letters.map(|c| c.to_ascii_lowercase()).collect()
-    };
-    let written = plain(name);
-    let rated = known.into_iter().filter_map(|one| {
-        let meant = plain(one);
-        let allowed = match meant.len().min(written.len()) {
-            0..4 => 0,
-            4..8 => 1,
-            _ => 2,
-        };
-        let distance = distance(&written, &meant);
-        (distance <= allowed).then_some((distance, one))
-    });
-    rated
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, one)| one)
-}
-
-/// How many letters must be put in, left out, replaced or swapped with their neighbour to make one
-/// of the other (optimal string alignment).
-fn distance(from: &[char], to: &[char]) -> usize {
-    let mut rows: Vec<Vec<usize>> = vec![(0..=to.len()).collect()];
-    for (i, a) in from.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, b) in to.iter().enumerate() {
-            let mut least = (rows[i][j] + usize::from(a != b))
-                .min(rows[i][j + 1] + 1)
-                .min(row[j] + 1);
-            if i > 0 && j > 0 && *a == to[j - 1] && from[i - 1] == *b {
-                least = least.min(rows[i - 1][j - 1] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[from.len()][to.len()]
-}
-
-/// That a field is not known, and which one may be meant.
-pub fn not_known(meant: Option<&str>) -> String {
-    match meant {
-        Some(meant) => format!("there is no such field here; did you mean {meant}?"),
-        None => "there is no such field here".to_owned(),
-    }
 }
 
 struct Search {
@@ -245,7 +221,7 @@ impl Search {
                 let message = "is set by the server and cannot be sent";
                 (message.to_owned(), "value_error.extra")
             }
-            None => (not_known(meant), "value_error.extra"),
+            None => (not_known("field", meant), "value_error.extra"),
         };
         let place = ["body"]
             .into_iter()
@@ -313,26 +289,5 @@ mod tests {
         let many: Vec<String> = (0..200).map(|n| format!("\"x{n}\":1")).collect();
         let many = format!("{{{}}}", many.join(","));
         assert_eq!(found(&many, Names::Known).len(), PROBLEMS_MAX);
-    }
-
-    #[test]
-    fn a_name_is_meant_where_it_is_close() {
-        let known = ["throttleRate", "url", "uid", "eventTypes", "requestHeaders"];
-        for (name, meant) in [
-            ("trottleRate", Some("throttleRate")),
-            ("throttle_rate", Some("throttleRate")),
-            ("ThrottleRate", Some("throttleRate")),
-            ("eventType", Some("eventTypes")),
-            ("evnetTypes", Some("eventTypes")),
-            ("request_headers", Some("requestHeaders")),
-            ("URL", Some("url")),
-            ("uri", None),
-            ("id", None),
-            ("surprise", None),
-            ("", None),
-        ] {
-            assert_eq!(misspelled(name, known), meant, "{name}");
-        }
-        assert_eq!(misspelled(&"x".repeat(1 << 20), known), None);
     }
 }

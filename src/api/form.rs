@@ -18,9 +18,9 @@ use futures_core::Stream;
 use percent_encoding::percent_decode;
 
 use super::extract::Body;
-use super::fields::{misspelled, not_known};
 use super::rules::{Problems, wrong};
 use crate::error::{Error, Result};
+use crate::misfit::{misspelled, not_known};
 
 /// More than any of our forms has, for those who send what we do not know.
 const FIELDS_MAX: usize = 32;
@@ -71,7 +71,7 @@ impl Form {
     pub fn refuse_misspelled(&self, problems: &mut Problems, known: &[&str]) {
         for name in self.values.keys() {
             if let Some(meant) = misspelled(name, known.iter().copied()) {
-                problems.add(&["body", name], not_known(Some(meant)));
+                problems.add(&["body", name], not_known("field", Some(meant)));
             }
         }
     }

@@ -29,6 +29,7 @@ use super::page::Query;
 use super::rules::wrong;
 use crate::domain::message::Message;
 use crate::error::{Error, Invalid, Result};
+use crate::misfit;
 use crate::store::{Answered, NewBatch, NewMessage, Once};
 
 /// Media types of a body with a message on each line.
@@ -323,9 +324,9 @@ fn lines(body: &[u8], max: usize) -> Items<'_> {
 }
 
 fn array(body: &[u8], max: usize) -> Result<Items<'_>> {
-    let not_json = |message| invalid_body(Vec::new(), message, "value_error.jsondecode");
+    let broken = |message| invalid_body(Vec::new(), message, "value_error.jsondecode");
     let text = std::str::from_utf8(body)
-        .map_err(|error| not_json(format!("is not UTF-8 from byte {}", error.valid_up_to())))?;
+        .map_err(|error| broken(format!("is not UTF-8 from byte {}", error.valid_up_to())))?;
     if !text.trim_ascii_start().starts_with('[') {
         let message = "must be a JSON array of messages, or have a message on each line";
         return Err(invalid_body(Vec::new(), message.to_owned(), "type_error"));
@@ -333,7 +334,7 @@ fn array(body: &[u8], max: usize) -> Result<Items<'_>> {
     let mut json = serde_json::Deserializer::from_str(text);
     let items = AtMost(max).deserialize(&mut json);
     let items = items.and_then(|items| json.end().map(|()| items));
-    items.map_err(|error| not_json(error.to_string()))
+    items.map_err(|error| broken(misfit::not_json(&error)))
 }
 
 /// Reads an array and keeps this many of its items at most.

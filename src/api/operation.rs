@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::error::Failure;
-use super::fields::misspelled;
 use super::rules::Problems;
+use crate::misfit::{misspelled, not_known};
 
 /// The longest body of what does not say otherwise.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -284,10 +284,8 @@ pub fn refuse_unknown_queries(query: &str, known: &[&str]) -> Result<(), Failure
     let mut problems = Problems::default();
     for (name, _) in form_urlencoded::parse(query.as_bytes()) {
         if !known.contains(&&*name) {
-            let message = match misspelled(&name, known.iter().copied()) {
-                Some(meant) => format!("there is no such parameter here; did you mean {meant}?"),
-                None => "there is no such parameter here".to_owned(),
-            };
+            let meant = misspelled(&name, known.iter().copied());
+            let message = not_known("parameter", meant);
             problems.add(&["query", &name], message);
         }
     }

@@ -25,7 +25,6 @@ use super::endpoint_origin::{Carried, ENTER_AGAIN};
 use super::endpoint_rules::{blank, check_url};
 use super::error::Failure;
 use super::extract::{Body, answered, json, once, path_part, respond};
-use super::fields::{misspelled, not_known};
 use super::operation::{Operation, Parameter};
 use super::page::{Query, shown as shown_in_list};
 use super::target::{Target, header_problems};
@@ -37,6 +36,7 @@ use crate::domain::id::OrganisationId;
 use crate::domain::profile::Profile;
 use crate::domain::secret::{Secret, SecretForm};
 use crate::error::{Error, Invalid, Result};
+use crate::misfit::{misspelled, not_known};
 use crate::store::catalog::ApplicationEntry;
 use crate::store::{Answered, Catalog, Change};
 
@@ -198,7 +198,7 @@ impl Draft {
         // What else a client of Ovation's sends, such as what it has read here, is left alone.
         for name in fields.keys() {
             if let Some(meant) = misspelled(name, FIELDS) {
-                errors.push(format!("{name}: {}", not_known(Some(meant))));
+                errors.push(format!("{name}: {}", not_known("field", Some(meant))));
             }
         }
     }

@@ -23,6 +23,7 @@ use crate::domain::profile::Profile;
 use crate::domain::retry::{RETRIES_MAX, RetrySchedule, WAIT_MAX, Waits};
 use crate::domain::secret::SignatureType;
 use crate::domain::url;
+use crate::misfit;
 
 mod origin;
 mod profiles;
@@ -449,13 +450,12 @@ const FITTED: &str = "the default, to fit ";
 /// number that fits. Each is tried alone, so that all that are wrong are told.
 fn misfit(defaults: &str, key: &str, value: &Value) -> Result<Option<String>, ConfigError> {
     let builder = config::Config::builder().add_source(toml_source(defaults));
-    let alone = set(builder, key, value.clone())?.build();
-    if alone
-        .and_then(|alone| alone.try_deserialize::<Config>())
-        .is_ok()
-    {
+    let alone = set(builder, key, value.clone())?
+        .build()
+        .map_err(|error| one_line(&error.to_string()))?;
+    let Err(misfit) = misfit::read::<Config>(alone) else {
         return Ok(None);
-    }
+    };
     let networks_of = [
         "delivery.danger_allow_private_addresses",
         "delivery.deny_addresses",
@@ -472,8 +472,7 @@ fn misfit(defaults: &str, key: &str, value: &Value) -> Result<Option<String>, Co
         (ValueKind::String(_), "server.listen" | "server.metrics_listen") => {
             "must be an address and a port such as '127.0.0.1:8071'".to_owned()
         }
-        (ValueKind::I64(_) | ValueKind::U64(_), _) => "is too large".to_owned(),
-        _ => "is not valid".to_owned(),
+        _ => format!("{misfit:#}"),
     };
     Ok(Some(rule))
 }
@@ -1750,7 +1749,7 @@ mod tests {
         for expected in [
             "server.workers: must be a whole number, not negative (from mine.toml)",
             "server.listen: must be an address and a port such as '127.0.0.1:8071' (from mine.toml)",
-            "store.slice_hours: is too large (from mine.toml)",
+            "store.slice_hours: must be a whole number from 0 to 4294967295, not 5000000000 (from mine.toml)",
             "delivery.danger_allow_private_addresses: must be networks such as '10.0.0.0/8', and has '10.0.0.0/33', 'lan' (from mine.toml)",
             "delivery.deny_addresses: must be networks such as '10.0.0.0/8', and has 'lan', '1.1.1.1' (from mine.toml)",
             "delivery.dns_servers: must be addresses such as '10.0.0.53' or '10.0.0.53:5353', and has 'dns', '[::1]:x' (from mine.toml)",
@@ -1768,6 +1767,50 @@ mod tests {
                 .any(|one| one.starts_with("profiles.mine.methods"))
         );
         assert_eq!(problems.len(), 9, "{problems:#?}");
+    }
+
+    #[test]
+    fn a_wrong_type_of_any_setting_is_told_with_setting_file_and_expectation() {
+        let (settings, _) = split("the defaults", DEFAULTS).unwrap();
+        let defaults = read_toml("the defaults", &settings).unwrap();
+        let mut sections: BTreeMap<String, String> = BTreeMap::new();
+        let optional = OPTIONAL.iter().map(|key| ((*key).to_owned(), "7"));
+        let known = defaults.iter().map(|(key, value)| {
+            let wrong = match value.kind {
+                ValueKind::String(_) => "7",
+                _ => "'abc'",
+            };
+            (key.clone(), wrong)
+        });
+        let all: BTreeMap<String, &str> = optional.chain(known).collect();
+        for (key, wrong) in &all {
+            let (section, name) = key.rsplit_once('.').unwrap();
+            *sections.entry(section.to_owned()).or_default() += &format!("{name} = {wrong}\n");
+        }
+        let sections = sections.iter();
+        let file: String = sections
+            .map(|(name, settings)| format!("[{name}]\n{settings}"))
+            .collect();
+        let problems = from_file(&file).unwrap_err().problems;
+        for key in all.keys() {
+            let told = problems.iter().any(|one| {
+                one.starts_with(&format!("{key}: must be ")) && one.contains("mine.toml")
+            });
+            assert!(told, "{key}: {problems:#?}");
+        }
+        for leak in [
+            "u16",
+            "u32",
+            "u64",
+            "usize",
+            "invalid type",
+            "struct",
+            "enum ",
+            "variant",
+            "serde",
+        ] {
+            assert!(!problems.join(" ").contains(leak), "{leak}: {problems:#?}");
+        }
     }
 
     #[test]

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_path_to_error::Segment;
 use toml::{Table, Value};
 
 use crate::domain::profile::{Profile, is_name};
+use crate::misfit::{self, Step};
 
 pub const SECTION: &str = "profiles";
 
@@ -43,34 +43,56 @@ pub fn parse(tables: Table) -> (BTreeMap<String, Profile>, Vec<String>) {
             ));
             continue;
         }
-        match serde_path_to_error::deserialize::<_, Profile>(table) {
-            Ok(profile) => {
-                let wrong = profile.problems();
-                problems.extend(
-                    wrong
-                        .into_iter()
-                        .map(|(key, reason)| format!("{SECTION}.{name}.{key}: {reason}")),
-                );
-                profiles.insert(name, profile);
-            }
-            Err(error) => {
-                let place: String = error
-                    .path()
-                    .iter()
-                    .map(|segment| match segment {
-                        Segment::Map { key } => format!(".{key}"),
-                        Segment::Seq { index } => format!(".{index}"),
-                        Segment::Enum { variant } => format!(".{variant}"),
-                        Segment::Unknown => String::new(),
-                    })
-                    .collect();
-                let reason = error.inner().to_string();
-                let reason = reason.lines().next().unwrap_or_default().to_owned();
-                problems.push(format!("{SECTION}.{name}{place}: {reason}"));
-            }
-        }
+        let mut misfits = Vec::new();
+        let profile = read(table, &mut misfits);
+        let wrong = profile.problems();
+        // A key that was wrong has its problem, and so has what depends on it.
+        let told = |place: &str| misfits.iter().any(|(key, _)| key.starts_with(place));
+        let follows = |reason: &str| misfits.iter().any(|(key, _)| reason.contains(key.as_str()));
+        let wrong: Vec<(String, String)> = wrong
+            .into_iter()
+            .map(|(key, reason)| (key.to_string(), reason.to_string()))
+            .filter(|(key, reason)| !told(key) && !follows(reason))
+            .collect();
+        let all = misfits.into_iter().chain(wrong);
+        problems.extend(all.map(|(key, reason)| match key.is_empty() {
+            true => format!("{SECTION}.{name}: {reason}"),
+            false => format!("{SECTION}.{name}.{key}: {reason}"),
+        }));
+        profiles.insert(name, profile);
     }
     (profiles, problems)
+}
+
+/// A profile without what is not of its type, which is noted.
+fn read(mut profile: Value, misfits: &mut Vec<(String, String)>) -> Profile {
+    loop {
+        let misfit = match misfit::read(profile.clone()) {
+            Ok(profile) => return profile,
+            Err(misfit) => misfit,
+        };
+        let place = misfit.place();
+        misfits.push((misfit::path(place), format!("{misfit:#}")));
+        // Within a list the places of the others would move, so it goes as a whole.
+        let list = place.iter().position(|step| matches!(step, Step::Index(_)));
+        let whole = match list {
+            Some(index) => &place[..index],
+            None => place,
+        };
+        if !remove(&mut profile, whole) {
+            return Profile::default();
+        }
+    }
+}
+
+fn remove(from: &mut Value, place: &[Step]) -> bool {
+    match (place, from) {
+        ([Step::Key(key)], Value::Table(table)) => table.remove(key).is_some(),
+        ([Step::Key(key), rest @ ..], Value::Table(table)) => {
+            table.get_mut(key).is_some_and(|value| remove(value, rest))
+        }
+        _ => false,
+    }
 }
 
 /// The profiles as a file has them.
@@ -114,23 +136,23 @@ mod tests {
         for (text, expected) in [
             (
                 "[profiles.okhi]\ntimeuot = 1\n",
-                "profiles.okhi.timeuot: unknown field `timeuot`",
+                "profiles.okhi.timeuot: there is no such setting here",
             ),
             (
                 "[profiles.okhi]\ntimeout_seconds = 'long'\n",
-                "profiles.okhi.timeout_seconds: invalid type",
+                "profiles.okhi.timeout_seconds: must be a whole number from 0 to 4294967295, not \"long\"",
             ),
             (
                 "[profiles.okhi]\ntimeout_seconds = -1\n",
-                "profiles.okhi.timeout_seconds: invalid value",
+                "profiles.okhi.timeout_seconds: must be a whole number from 0 to 4294967295, not -1",
             ),
             (
                 "[[profiles.a.signatures]]\nheader = 'x'\nalgorithm = 'md5'\n",
-                "profiles.a.signatures.0.algorithm",
+                "profiles.a.signatures[0].algorithm: must be one of ",
             ),
             (
                 "[[profiles.a.signatures]]\nalgorithm = 'static'\n",
-                "profiles.a.signatures.0: missing field `header`",
+                "profiles.a.signatures[0].header: is required",
             ),
             (
                 "[profiles.a.success]\nstatus = ['20x']\n",
@@ -141,7 +163,10 @@ mod tests {
                 "profiles.a.success.body: needs success.status",
             ),
             ("[profiles.'A b']\n", "profiles.A b: a profile's name"),
-            ("[profiles]\na = 1\n", "profiles.a: invalid type"),
+            (
+                "[profiles]\na = 1\n",
+                "profiles.a: must be a table, not a number",
+            ),
         ] {
             let problems = parsed(text).unwrap_err();
             assert!(
@@ -149,6 +174,32 @@ mod tests {
                 "{text}: {problems:?}"
             );
         }
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_a_profile_is_told_at_once() {
+        let problems = parsed(
+            "[profiles.okhi]\ntimeout_seconds = 'long'\nmethods = 'POST'\ntimeuot = 1\n\
+             [profiles.okhi.retry]\nfirst_seconds = 0\nfactor = 'two'\n\
+             [profiles.standard]\ntimeout_seconds = true\n",
+        );
+        let mut places: Vec<String> = problems
+            .unwrap_err()
+            .iter()
+            .map(|problem| problem.split(": ").next().unwrap().to_owned())
+            .collect();
+        places.sort();
+        assert_eq!(
+            places,
+            [
+                "profiles.okhi.methods",
+                "profiles.okhi.retry.factor",
+                "profiles.okhi.retry.first_seconds",
+                "profiles.okhi.timeout_seconds",
+                "profiles.okhi.timeuot",
+                "profiles.standard.timeout_seconds",
+            ]
+        );
     }
 
     #[test]

@@ -371,7 +371,7 @@ async fn a_body_of_another_shape_is_refused_and_changes_nothing() {
         ),
         (
             r#"{"webhookEndpoint":"#,
-            "body: EOF while parsing a value at line 1 column 19",
+            "body: the JSON ends too early, at line 1, column 19",
         ),
     ] {
         for (method, path) in [(Method::POST, WEBHOOKS), (Method::PUT, &one)] {

@@ -139,6 +139,149 @@ async fn no_body_has_a_field_that_is_not_known() {
     assert!(message.ends_with("did you mean eventId?"), "{message}");
 }
 
+/// The kinds of JSON that a field takes; none where it takes anything.
+fn kinds(schema: &Value, document: &Value) -> Vec<String> {
+    if let Some(name) = schema["$ref"].as_str() {
+        return kinds(document.pointer(&name[1..]).unwrap(), document);
+    }
+    for choice in ["anyOf", "oneOf", "allOf"] {
+        if let Some(all) = schema[choice].as_array() {
+            return all.iter().flat_map(|one| kinds(one, document)).collect();
+        }
+    }
+    match &schema["type"] {
+        Value::String(kind) => vec![kind.clone()],
+        Value::Array(all) => all
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// What a required field may hold.
+fn sample(name: &str, schema: &Value) -> Value {
+    match name {
+        "url" | "target_url" | "webhook_endpoint" => json!("http://a.test/"),
+        "since" | "until" => json!("2026-01-01T00:00:00Z"),
+        "role" => json!("owner"),
+        _ if schema["type"] == "object" || name == "payload" => json!({}),
+        _ if schema["type"] == "array" => json!([]),
+        _ => json!("a"),
+    }
+}
+
+/// For every field of every body in the document.
+#[actix_web::test]
+async fn a_wrong_type_is_told_in_plain_words() {
+    const LEAKS: [&str; 18] = [
+        "u8",
+        "u16",
+        "u32",
+        "u64",
+        "i64",
+        "usize",
+        "invalid type",
+        "invalid value",
+        "struct",
+        "enum ",
+        "at line",
+        "Option",
+        "variant",
+        "sled",
+        "serde",
+        "backtrace",
+        "bincode",
+        "untagged",
+    ];
+    let server = Server::start().await;
+    world(&server).await;
+    server
+        .post(
+            "/api/v1/event-type",
+            json!({ "name": "a", "description": "" }),
+        )
+        .await;
+    let document = server.get("/openapi.json").await.json();
+    let mut told = 0;
+    let mut bad = Vec::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let body = &operation["requestBody"]["content"]["application/json"]["schema"];
+            let body = match body["$ref"].as_str() {
+                Some(name) => document.pointer(&name[1..]).unwrap(),
+                None => body,
+            };
+            let Some(fields) = body["properties"].as_object() else {
+                continue;
+            };
+            let path = path
+                .replace("{app_id}", "app")
+                .replace("{endpoint_id}", "ep")
+                .replace("{event_type_name}", "a")
+                .replace("{name}", "standard");
+            // A sign-in says where; elsewhere this takes the credential out of a cookie.
+            let headers: &[(&str, &str)] = match path.ends_with("/session") {
+                true => &[("x-postrider-surface", "console")],
+                false => &[],
+            };
+            for (field, schema) in fields {
+                let kinds = kinds(schema, &document);
+                if kinds.is_empty() || schema.get("x-without-effect").is_some() {
+                    continue;
+                }
+                for (kind, wrong) in [
+                    ("string", json!("abc")),
+                    ("number", json!(7.5)),
+                    ("array", json!([[1]])),
+                    ("boolean", json!(true)),
+                    ("object", json!({ "zz": [1] })),
+                ] {
+                    // serde takes an array for a nested object, its fields in their order.
+                    let is_taken = kind == "array" && kinds.iter().any(|one| one == "object");
+                    if is_taken || kinds.iter().any(|one| one == kind) {
+                        continue;
+                    }
+                    let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+                    let mut sent = json!({ field: wrong });
+                    for name in body["required"].as_array().into_iter().flatten() {
+                        let name = name.as_str().unwrap();
+                        if name != field {
+                            sent[name] = sample(name, &fields[name]);
+                        }
+                    }
+                    let sent = sent.to_string();
+                    let answer = server
+                        .call(method.clone(), &path, headers, Some(sent.clone()))
+                        .await;
+                    let text = answer.json().to_string();
+                    let at = format!("{method} {path} {sent}: {} {text}", answer.status);
+                    if !(400..500).contains(&answer.status) {
+                        bad.push(at.clone());
+                        continue;
+                    }
+                    assert!(text.len() < 1000, "{at}");
+                    let message = text.replace(field.as_str(), "");
+                    for leak in LEAKS {
+                        if message.contains(leak) {
+                            bad.push(format!("{leak}: {at}"));
+                        }
+                    }
+                    if answer.status == 422 {
+                        if !text.contains(field.as_str()) {
+                            bad.push(at.clone());
+                        }
+                        told += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(bad.is_empty(), "{bad:#?}");
+    assert!(told > 200, "only {told} were told");
+}
+
 #[actix_web::test]
 async fn what_is_open_by_its_nature_stays_so() {
     let server = Server::start().await;

@@ -12,13 +12,15 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde::ser::{self, Serializer};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
-use serde_path_to_error::Segment;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use crate::domain::event_type::registered_name_problem;
 use crate::domain::id::{ApplicationId, EndpointId, uid_problem};
 use crate::domain::payload;
 use crate::domain::profile::Method;
 use crate::domain::retry::RetryRule;
+use crate::misfit::{self, Step};
 
 /// What a segment of a path may hold as it is.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
@@ -167,7 +169,7 @@ impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Json, D::Error> {
         let text = String::deserialize(deserializer)?;
         let json: Box<RawValue> = serde_json::from_str(&text)
-            .map_err(|error| de::Error::custom(format!("is not JSON: {error}")))?;
+            .map_err(|error| de::Error::custom(misfit::not_json(&error)))?;
         match payload::problem(json.get()) {
             None => Ok(Json(json)),
             Some(problem) => Err(de::Error::custom(problem)),
@@ -281,27 +283,46 @@ pub fn parse(text: &str) -> Result<Vec<Thing>, Vec<String>> {
 
 /// The first thing that the types do not allow is what the error names.
 fn read(text: &str) -> Result<File, String> {
-    let broken = |place: String, error: &toml::de::Error| {
+    let deserializer = toml::Deserializer::parse(text).map_err(|error| {
         let line = error.span().map(|span| line_at(text, span.start));
-        let line = line.map_or(String::new(), |line| format!(" (line {line})"));
         // The error's own rendering quotes the line, where a secret may stand.
-        format!("{place}{}{line}", error.message())
-    };
-    let deserializer =
-        toml::Deserializer::parse(text).map_err(|error| broken(String::new(), &error))?;
-    serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        let segments: Vec<String> = error
-            .path()
-            .iter()
-            .filter_map(|segment| match segment {
-                Segment::Map { key } => Some(key.clone()),
-                Segment::Seq { index } => Some(index.to_string()),
-                Segment::Enum { variant } => Some(variant.clone()),
-                Segment::Unknown => None,
-            })
-            .collect();
-        broken(format!("{}: ", segments.join(".")), error.inner())
+        format!("{}{}", error.message(), in_line(line))
+    })?;
+    misfit::read(deserializer).map_err(|misfit| {
+        let place = misfit.place();
+        let line = in_line(line_of(text, place));
+        let steps = place.iter().map(|step| match step {
+            Step::Key(key) => key.clone(),
+            Step::Index(index) => index.to_string(),
+        });
+        let place = steps.collect::<Vec<_>>().join(".");
+        format!("{place}: {misfit:#}{line}")
     })
+}
+
+fn in_line(line: Option<usize>) -> String {
+    line.map_or(String::new(), |line| format!(" (line {line})"))
+}
+
+/// Where the value stands, or the last of those around it that there is.
+fn line_of(text: &str, place: &[Step]) -> Option<usize> {
+    let table = DeTable::parse(text).ok()?;
+    let mut line = None;
+    let mut value: Option<&Spanned<DeValue<'_>>> = None;
+    for step in place {
+        let below = match (step, value.map(|value| value.get_ref())) {
+            (Step::Key(key), None) => table.get_ref().get(key.as_str()),
+            (Step::Key(key), Some(DeValue::Table(table))) => table.get(key.as_str()),
+            (Step::Index(index), Some(DeValue::Array(items))) => items.get(*index),
+            _ => None,
+        };
+        let Some(below) = below else {
+            break;
+        };
+        line = Some(line_at(text, below.span().start));
+        value = Some(below);
+    }
+    line
 }
 
 fn line_at(text: &str, place: usize) -> usize {
@@ -461,28 +482,28 @@ mod tests {
         for (text, expected) in [
             (
                 format!("{EVENT_TYPE}{EVENT_TYPE}exmaple = '{{}}'\n"),
-                "event_types.1.exmaple: unknown field `exmaple`",
+                "event_types.1.exmaple: there is no such setting here; did you mean example?",
             ),
             (
                 "[[event_types]]\nname = 'a'\n".to_owned(),
-                "event_types.0: missing field `description` (line 1)",
+                "event_types.0.description: is required (line 1)",
             ),
             (
                 format!("{EVENT_TYPE}deprecated = 'no'\n"),
-                "event_types.0.deprecated: invalid type",
+                "event_types.0.deprecated: must be true or false, not \"no\" (line 4)",
             ),
             (
                 format!("{EVENT_TYPE}channels = 3\n"),
-                "event_types.0.channels: invalid type: integer `3`, expected a list of channels, \
-                 or the name of one of channel_sets (line 4)",
+                "event_types.0.channels: must be a list of channels, or the name of one of \
+                 channel_sets, not a number (line 4)",
             ),
             (
                 format!("{EVENT_TYPE}channels = ['a', 3]\n"),
-                "event_types.0.channels.1: invalid type",
+                "event_types.0.channels.1: must be text in quotes, not a number",
             ),
             (
                 format!("{EVENT_TYPE}example = '{{'\n"),
-                "event_types.0.example: is not JSON: EOF while parsing an object at line 1 column 1",
+                "event_types.0.example: the JSON ends too early, at line 1, column 1 (line 4)",
             ),
             (
                 format!("{EVENT_TYPE}example = '[]'\n"),
@@ -490,17 +511,20 @@ mod tests {
             ),
             (
                 format!("{ENDPOINT}method = 'post'\n"),
-                "applications.0.endpoints.0.method: unknown variant `post`, expected one of `POST`",
+                "applications.0.endpoints.0.method: must be one of POST, ",
             ),
             (
                 format!("{ENDPOINT}retry = {{ delays = [1] }}\n"),
-                "applications.0.endpoints.0.retry.delays: unknown field",
+                "applications.0.endpoints.0.retry.delays: there is no such setting here",
             ),
             (
                 format!("{ENDPOINT}basic_auth = {{ username = 'u' }}\n"),
-                "applications.0.endpoints.0.basic_auth: missing field `password`",
+                "applications.0.endpoints.0.basic_auth.password: is required",
             ),
-            ("endpoints = []\n".to_owned(), "endpoints: unknown field"),
+            (
+                "endpoints = []\n".to_owned(),
+                "endpoints: there is no such setting here",
+            ),
             ("[[event_types]\n".to_owned(), "unclosed array table"),
         ] {
             let problems = problems(&text);
