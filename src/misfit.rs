@@ -76,7 +76,7 @@ enum Given {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Asked {
     Bool,
-    Whole { min: i128, max: i128 },
+    Whole { min: i64, max: u64 },
     Number,
     Text,
     List,
@@ -131,7 +131,7 @@ impl Misfit {
     }
 
     /// Says the narrower bounds that a number has by another rule.
-    pub fn narrow(&mut self, least: Option<i128>, most: Option<i128>) {
+    pub fn narrow(&mut self, least: Option<i64>, most: Option<u64>) {
         if let What::Value {
             asked: Some(Asked::Whole { min, max }),
             ..
@@ -276,18 +276,16 @@ impl fmt::Display for Misfit {
 
 impl Asked {
     fn show(self, in_toml: bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNSIGNED_MAX: i128 = u64::MAX as i128;
-        const SIGNED_MIN: i128 = i64::MIN as i128;
-        const SIGNED_MAX: i128 = i64::MAX as i128;
+        const SIGNED_MAX: u64 = i64::MAX as u64;
         match self {
             Asked::Bool => f.write_str("true or false"),
             Asked::Whole {
-                min: SIGNED_MIN,
+                min: i64::MIN,
                 max: SIGNED_MAX,
             } => f.write_str("a whole number"),
             Asked::Whole {
                 min,
-                max: SIGNED_MAX..=UNSIGNED_MAX,
+                max: SIGNED_MAX..,
             } => write!(f, "a whole number of {min} or more"),
             Asked::Whole { min, max } => write!(f, "a whole number from {min} to {max}"),
             Asked::Number => f.write_str("a number"),
@@ -404,7 +402,7 @@ macro_rules! asks {
     };
 }
 
-const fn whole(min: i128, max: i128) -> Option<Asked> {
+const fn whole(min: i64, max: u64) -> Option<Asked> {
     Some(Asked::Whole { min, max })
 }
 
@@ -414,14 +412,14 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Reader<'_, D> {
     asks! {
         deserialize_any: None;
         deserialize_bool: Some(Asked::Bool);
-        deserialize_i8: whole(i8::MIN as i128, i8::MAX as i128);
-        deserialize_i16: whole(i16::MIN as i128, i16::MAX as i128);
-        deserialize_i32: whole(i32::MIN as i128, i32::MAX as i128);
-        deserialize_i64: whole(i64::MIN as i128, i64::MAX as i128);
-        deserialize_u8: whole(0, u8::MAX as i128);
-        deserialize_u16: whole(0, u16::MAX as i128);
-        deserialize_u32: whole(0, u32::MAX as i128);
-        deserialize_u64: whole(0, u64::MAX as i128);
+        deserialize_i8: whole(i8::MIN as i64, i8::MAX as u64);
+        deserialize_i16: whole(i16::MIN as i64, i16::MAX as u64);
+        deserialize_i32: whole(i32::MIN as i64, i32::MAX as u64);
+        deserialize_i64: whole(i64::MIN, i64::MAX as u64);
+        deserialize_u8: whole(0, u8::MAX as u64);
+        deserialize_u16: whole(0, u16::MAX as u64);
+        deserialize_u32: whole(0, u32::MAX as u64);
+        deserialize_u64: whole(0, u64::MAX);
         deserialize_f32: Some(Asked::Number);
         deserialize_f64: Some(Asked::Number);
         deserialize_char: Some(Asked::Text);

@@ -94,7 +94,7 @@ impl JsonSchema for Shown {
 }
 
 /// The least and the most that the schema of `T` allows for the number at this place.
-pub fn bounds<T: JsonSchema>(place: &[Step]) -> (Option<i128>, Option<i128>) {
+pub fn bounds<T: JsonSchema>(place: &[Step]) -> (Option<i64>, Option<u64>) {
     let root = schema::<T>();
     let mut here = &root;
     for step in place {
@@ -107,8 +107,10 @@ pub fn bounds<T: JsonSchema>(place: &[Step]) -> (Option<i128>, Option<i128>) {
         };
         here = below;
     }
-    let bound = |name| part(here, name).and_then(Value::as_i64).map(i128::from);
-    (bound("minimum"), bound("maximum"))
+    (
+        part(here, "minimum").and_then(Value::as_i64),
+        part(here, "maximum").and_then(Value::as_u64),
+    )
 }
 
 /// A part of a schema, or of the one that it is instead of null.
