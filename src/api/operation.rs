@@ -360,10 +360,10 @@ fn takes_as_id(other: &str, path: &str) -> bool {
 }
 
 /// A path with its methods. HEAD goes where GET goes; any other method is answered with those
-/// there are, but for the methods that are left to a resource behind this one.
+/// there are, but for the methods that are left to a resource behind this one. Those are not named
+/// there: the document has them at that resource's path.
 fn resource(path: &str, operations: Vec<Operation>, left: Vec<Method>) -> Resource {
-    let own = operations.iter().map(|one| &one.method);
-    let names: Vec<&str> = own.chain(&left).map(Method::as_str).collect();
+    let names: Vec<&str> = operations.iter().map(|one| one.method.as_str()).collect();
     let allowed = names.join(", ");
     let longest = operations.iter().map(|one| one.body_bytes_max).max();
     let mut resource = web::resource(format!("{path}{{_slash:/?}}"))

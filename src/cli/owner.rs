@@ -22,13 +22,25 @@ pub fn become_owner_of(path: &Path) -> Result {
         return Ok(());
     };
     let (user, group) = (there.uid(), there.gid());
+    let shown = path.display();
     become_user(user, group).map_err(|error| {
-        let path = path.display();
         Failure::failed(format!(
-            "{path} belongs to user {user}, and this command, run as root, cannot become that user \
+            "{shown} belongs to user {user}, and this command, run as root, cannot become that user \
              ({error}): run it as that user"
         ))
-    })
+    })?;
+    // The directory of a unit with DynamicUser stands where only root gets: systemd mounts it for the
+    // unit.
+    match live.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(Failure::failed(format!(
+                "{shown} belongs to user {user}, who cannot reach it from here, as is the case for \
+                 the data directory of a systemd unit: run this command in the unit's place, with \
+                 `systemd-run` as docs/operations.md shows"
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn become_user(user: u32, group: u32) -> io::Result<()> {

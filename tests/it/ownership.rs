@@ -67,4 +67,13 @@ async fn commands_of_root_leave_the_files_to_their_owner() {
         });
         assert!(files > 3, "the store is there");
     }
+
+    // As the directory of a systemd unit with DynamicUser stands.
+    chown(directory.path(), Some(0), Some(0)).expect("root may");
+    let for_root = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(directory.path(), for_root).expect("root may");
+    let output = run(&data, &["verify-store"]);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(complaint.contains("systemd-run"), "{complaint}");
 }
