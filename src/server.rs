@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_rt::net::TcpStream;
-use actix_web::dev::ServerHandle;
+use actix_web::dev::{Extensions, ServerHandle};
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::middleware::DefaultHeaders;
 use actix_web::{App, HttpResponse, HttpServer, web};
@@ -295,12 +295,13 @@ impl Server {
                     async { answer.await.unwrap_or_else(|_| Err(api::defect())) }
                 })
                 .wrap_fn(api::send_in_pieces)
+                .wrap_fn(api::close_unread)
                 .configure(console::configure(pages.clone()))
                 .configure(api::configure(context.clone()))
         };
         let http = HttpServer::new(app)
             // Before `listen`, which takes what is there.
-            .on_connect(move |connection, _| cut_when_stalled(connection, stall))
+            .on_connect(move |connection, data| on_connect(connection, data, stall))
             .listen(listener)?
             .workers(workers)
             .max_connections(connections)
@@ -447,6 +448,11 @@ impl Server {
     }
 }
 
+fn on_connect(connection: &dyn Any, data: &mut Extensions, stall: Duration) {
+    cut_when_stalled(connection, stall);
+    data.insert(api::Unread::default());
+}
+
 /// Has the system end the connection when its reader has taken nothing for so long of what is being
 /// sent: neither actix-web nor a timer of ours sees that, since nothing happens.
 fn cut_when_stalled(connection: &dyn Any, after: Duration) {
@@ -523,16 +529,19 @@ fn serve_metrics(
     let address = listener.local_addr()?;
     let metrics = web::Data::from(metrics);
     let http = HttpServer::new(move || {
-        App::new().app_data(metrics.clone()).route(
-            "/metrics",
-            web::get().to(|metrics: web::Data<Metrics>| async move {
-                HttpResponse::Ok()
-                    .content_type(telemetry::METRICS_CONTENT_TYPE)
-                    .body(metrics.encode())
-            }),
-        )
+        App::new()
+            .wrap_fn(api::close_unread)
+            .app_data(metrics.clone())
+            .route(
+                "/metrics",
+                web::get().to(|metrics: web::Data<Metrics>| async move {
+                    HttpResponse::Ok()
+                        .content_type(telemetry::METRICS_CONTENT_TYPE)
+                        .body(metrics.encode())
+                }),
+            )
     })
-    .on_connect(move |connection, _| cut_when_stalled(connection, stall))
+    .on_connect(move |connection, data| on_connect(connection, data, stall))
     .listen(listener)?
     .workers(1)
     .max_connections(METRICS_CONNECTIONS_MAX)

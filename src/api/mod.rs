@@ -49,6 +49,7 @@ mod fields;
 mod form;
 mod guide;
 mod import_document;
+mod incoming;
 mod jobs;
 mod keys;
 mod lanes;
@@ -89,6 +90,7 @@ pub use visits::Visits;
 
 pub use cors::Cors;
 pub use fair::Shares;
+pub use incoming::{Unread, around as close_unread};
 pub use outgoing::{WRITE_BUFFER, around as send_in_pieces};
 
 /// Why a URL's host may not be sent to, where that can be told without asking the DNS. A quicker
