@@ -18,7 +18,7 @@ use super::endpoint_rules::{
     Named, check_headers, check_method, check_timeout, check_url, method_of, profile_name,
     profile_of, settle_secrets,
 };
-use super::extract::{Patch, answered, text};
+use super::extract::{Patch, answered, object_patch, text};
 use super::fields::Shown;
 use super::ovation;
 use super::retry::Retry;
@@ -97,6 +97,7 @@ pub struct EndpointIn {
     pub headers: Patch<BTreeMap<String, Option<String>>>,
     /// As `headers`; none of these values is shown again.
     pub auth_headers: Patch<BTreeMap<String, Option<String>>>,
+    #[serde(deserialize_with = "object_patch")]
     pub basic_auth: Patch<BasicAuthIn>,
     /// What requests look like, by the name of a wire profile; the server's default where null.
     pub profile: Patch<String>,
@@ -104,6 +105,7 @@ pub struct EndpointIn {
     #[schemars(extend("enum" = methods_and_null()))]
     pub method: Patch<String>,
     /// Its own schedule in place of the profile's.
+    #[serde(deserialize_with = "object_patch")]
     pub retry: Patch<Retry>,
     /// How long an attempt may take, in place of the profile's time.
     #[schemars(range(min = 1))]

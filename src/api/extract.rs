@@ -15,8 +15,8 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload, web::Bytes};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::de::{IgnoredAny, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, forward_to_deserialize_any};
 use sha2::{Digest, Sha256};
 
 use super::Context;
@@ -173,10 +173,49 @@ pub enum Patch<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
     /// Needs `#[serde(default)]` beside it, which is what an absent field becomes.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Option::deserialize(deserializer).map(|value| match value {
-            Some(value) => Patch::Set(value),
-            None => Patch::Null,
-        })
+        Option::deserialize(deserializer).map(Patch::given)
+    }
+}
+
+/// Reads a field that is an object or null.
+///
+/// What serde derives would take an array as the fields in their order.
+pub fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let value = Option::<Object<T>>::deserialize(deserializer)?;
+    Ok(value.map(|Object(value)| value))
+}
+
+/// The same for a change.
+pub fn object_patch<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Patch<T>, D::Error> {
+    object(deserializer).map(Patch::given)
+}
+
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
+        T::deserialize(AsMap(deserializer)).map(Object)
+    }
+}
+
+/// Whatever a type asks for, it is given a map.
+struct AsMap<D>(D);
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for AsMap<D> {
+    type Error = D::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_map(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier
+        ignored_any
     }
 }
 
@@ -195,6 +234,10 @@ impl<T: JsonSchema> JsonSchema for Patch<T> {
 }
 
 impl<T> Patch<T> {
+    fn given(value: Option<T>) -> Patch<T> {
+        value.map_or(Patch::Null, Patch::Set)
+    }
+
     pub fn as_set(&self) -> Option<&T> {
         match self {
             Patch::Set(value) => Some(value),

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use super::Context;
 use super::applications::ApplicationIn;
 use super::error::Failure;
-use super::extract::{Body, optional_text, text};
+use super::extract::{Body, object, optional_text, text};
 use super::messages::Route;
 use super::rules::{
     CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, TAG_MAX, TAGS_PER_MESSAGE_MAX,
@@ -82,6 +82,7 @@ pub struct MessageIn<'a> {
     #[schemars(range(min = 1, max = 2160), extend("x-without-effect" = "As payloadRetentionPeriod."))]
     payload_retention_hours: Option<i64>,
     /// The application to create where the one in the path does not exist.
+    #[serde(deserialize_with = "object")]
     application: Option<ApplicationIn>,
 }
 

@@ -7,6 +7,7 @@ import {
   atConsole,
   complaint,
   customer,
+  look,
   NARROW,
   open,
   owner,
@@ -106,6 +107,32 @@ Object.assign(steps, {
     await button(dialog(page), "Delete Stark & Sons").click();
     await row(page, "Stark & Sons").waitFor({ state: "detached" });
     assert.equal((await owner.fetch("GET", "/app/stark")).status, 404);
+  },
+
+  "endpoints: warnings of a saved one are shown until dismissed or left": async (step) => {
+    const app = await customer("Warned", "warned");
+    const page = await atConsole(step);
+    const warning = page.getByRole("status").filter({ hasText: "not registered" });
+    const says = "eventTypes[0]: invoice.piad is not registered";
+    await open(page, `/console/app/${app.id}/new?event=invoice.piad`);
+    await page.getByLabel("URL").fill(url("/warned"));
+    await button(page, "Save").click();
+    await warning.waitFor();
+    assert((await warning.innerText()).includes(says));
+    const [endpoint] = await app.endpoints();
+    assert.deepEqual(endpoint.eventTypes, ["invoice.piad"]);
+    await look(page, "console-endpoint-warned");
+    await button(warning, "Dismiss").click();
+    await warning.waitFor({ state: "detached" });
+    await link(page, "Edit").click();
+    await page.getByLabel("Description").fill("Changed");
+    await button(page, "Save").click();
+    await heading(page, "Changed").waitFor();
+    await warning.waitFor();
+    assert((await warning.innerText()).includes(says));
+    await page.reload();
+    await heading(page, "Changed").waitFor();
+    assert.equal(await warning.count(), 0);
   },
 
   "applications: a link to the portal, and the end of all of them": async (step) => {

@@ -238,9 +238,7 @@ async fn a_wrong_type_is_told_in_plain_words() {
                     ("boolean", json!(true)),
                     ("object", json!({ "zz": [1] })),
                 ] {
-                    // serde takes an array for a nested object, its fields in their order.
-                    let is_taken = kind == "array" && kinds.iter().any(|one| one == "object");
-                    if is_taken || kinds.iter().any(|one| one == kind) {
+                    if kinds.iter().any(|one| one == kind) {
                         continue;
                     }
                     let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();

@@ -4,7 +4,7 @@
 import { api, appPath, list, listAll, pagePath, path, surface } from './api.js';
 import { endpointName } from './history.js';
 import {
-  Button, Field, Form, Loaded, NotAllowed, Page, duration, html, labels, navigate, toast, useErrors, useForm, useId, useLayoutEffect, useLoad, useMay, useMemo, useRef, useSession, useState,
+  Button, Field, Form, Loaded, NotAllowed, Page, duration, html, labels, navigate, toast, useErrors, useForm, useId, useLayoutEffect, useLoad, useMay, useMemo, useRef, useSession, useState, warnAt,
 } from './ui.js';
 
 export default function EndpointForm({ app, params: { ep } }) {
@@ -119,7 +119,7 @@ const authHeadersChanged = (values, endpoint) => {
   return rows.length !== had.length || rows.some((row) => row.value || row.was !== 'auth' || !had.includes(row.name));
 };
 
-/** Sends only what is other than it was. */
+/** Sends only what is other than it was; gives what the API answers to it. */
 async function change(at, endpoint, was, values, moved) {
   const [before, body] = [bodyOf(was), bodyOf(values)];
   const { basicAuth } = body;
@@ -144,7 +144,7 @@ async function change(at, endpoint, was, values, moved) {
   if (some(headers.gone)) await api('PATCH', `${at}/headers`, { headers: headers.gone });
   const saved = some(body) ? await api('PATCH', at, body) : {};
   if (some(headers.set)) await api('PATCH', `${at}/headers`, { headers: headers.set });
-  return saved.warnings;
+  return saved;
 }
 
 function Editor({ app, at, back, endpoint, headers, profiles, types, channels }) {
@@ -155,11 +155,11 @@ function Editor({ app, at, back, endpoint, headers, profiles, types, channels })
   const newProfile = endpoint && values.profile !== initial.profile;
   const moved = mustEnterAgain(useSession(), endpoint, values.url.trim());
   const save = async () => {
-    const warnings = endpoint && await change(at, endpoint, initial, values, moved);
-    const saved = endpoint ?? await api('POST', appPath(app, '/endpoint'), createBody(values));
+    const saved = endpoint ? await change(at, endpoint, initial, values, moved) : await api('POST', appPath(app, '/endpoint'), createBody(values));
     toast(endpoint ? 'Saved' : 'Webhook added');
-    for (const warning of warnings ?? []) toast(warning, 'bad');
-    navigate(pagePath(app, path`/endpoint/${saved.id}`), { force: true, replace: !!endpoint });
+    const next = pagePath(app, path`/endpoint/${endpoint?.id ?? saved.id}`);
+    warnAt(next, saved.warnings);
+    navigate(next, { force: true, replace: !!endpoint });
   };
   const chooseProfile = (name) => {
     set('profile', name);

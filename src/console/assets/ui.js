@@ -153,6 +153,7 @@ export function Page({ title, crumbs = [], actions, intro, app, tab, badge, chil
       ${actions && html`<div class="actions">${actions}</div>`}
     </div>
     ${intro && html`<p class="intro">${intro}</p>`}
+    <${Warnings} />
     ${inConsole && tab && !applicationId && html`<${Tabs} label="Application" tabs=${appParts(may).map(([key, label, rest]) => [label, pagePath(app, rest), key === tab])} />`}
     ${children}
   </div>`;
@@ -298,6 +299,25 @@ export function Toasts() {
   }, []);
   return html`<div class="toasts" role="status" aria-live="polite">${all.map(({ id, text, kind }) => html`
     <p key=${id} class=${kind === 'hidden' ? 'visually-hidden' : `toast ${kind}`}>${text}</p>`)}</div>`;
+}
+
+let warned = null;
+/** Keeps warnings for the page at this address, which shows them when it is opened next. */
+export function warnAt(address, texts) {
+  warned = texts?.length ? { address, texts } : null;
+}
+
+/** The warnings that were kept for this page, until they are dismissed or it is left. */
+function Warnings() {
+  const [texts, setTexts] = useState([]);
+  // Filled after it is there, so that screen readers say it.
+  useEffect(() => {
+    if (warned?.address === location.pathname) setTexts(warned.texts);
+    warned = null;
+  }, []);
+  return html`<div role="status">${texts.length > 0 && html`<div class="notice warn">
+    ${texts.map((text) => html`<p>${text}</p>`)}
+    <${Button} class="small" onClick=${() => setTexts([])}>Dismiss<//></div>`}</div>`;
 }
 
 /* Dialogs */
