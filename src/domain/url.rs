@@ -18,9 +18,17 @@ pub fn parse(text: &str) -> Result<Url, String> {
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err("may not contain spaces or control characters".to_owned());
     }
+    if text.contains('\\') {
+        return Err("may not contain a backslash, which would count as a slash".to_owned());
+    }
     let url = Url::parse(text).map_err(|error| explained(error).to_owned())?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("must be http or https".to_owned());
+    }
+    // The parser would take what follows, whatever the number of slashes, for the host.
+    let after_scheme = text.get(url.scheme().len()..).unwrap_or_default();
+    if !matches!(after_scheme.as_bytes(), [b':', b'/', b'/', first, ..] if *first != b'/') {
+        return Err("must have a host, after two slashes".to_owned());
     }
     if let Some(Host::Domain(name)) = url.host() {
         check_name(name, url.scheme() == "https")?;
@@ -122,6 +130,10 @@ mod tests {
             ("http://[::x]/", "IPv6"),
             ("http://", "must have a host"),
             ("http:///", "must have a host"),
+            ("http:///a.test/", "must have a host"),
+            ("http:/a.test/", "must have a host"),
+            ("http:a.test/", "must have a host"),
+            ("http://a.test\\@b.test/", "backslash"),
             ("a.test", "absolute"),
             ("/in", "absolute"),
             ("ftp://a.test/", "http or https"),

@@ -250,6 +250,9 @@ pub fn open_files(settings: &Settings, clock: &Clock) -> Result<Files, OpenError
         source,
     };
     refuse_beside_another(path)?;
+    if !path.join("live").exists() {
+        refuse_in_the_remains_of_another(path)?;
+    }
     create_directory(path).map_err(io)?;
     create_directory(&path.join("slices")).map_err(io)?;
     let lock = lock(path)?;
@@ -286,6 +289,7 @@ pub fn open_files(settings: &Settings, clock: &Clock) -> Result<Files, OpenError
             reason: "its meta record is missing".to_owned(),
         }),
         None => {
+            refuse_in_the_remains_of_another(path)?;
             let now = clock.now();
             let id = settings
                 .default_organisation
@@ -458,6 +462,24 @@ fn refuse_beside_another(path: &Path) -> Result<(), OpenError> {
         "there is no store in {}, and one in the directory around it: set store.path = \"{}\"",
         path.display(),
         parent.display()
+    )))
+}
+
+/// Refuses to begin a store where parts of another are, as in a copy that is not whole: its export and
+/// its owner's token would be overwritten.
+fn refuse_in_the_remains_of_another(path: &Path) -> Result<(), OpenError> {
+    let has_slices =
+        std::fs::read_dir(path.join("slices")).is_ok_and(|mut all| all.next().is_some());
+    let left = match (has_slices, path.join(super::export::FILE_NAME).exists()) {
+        (true, _) => "slices of history",
+        (false, true) => super::export::FILE_NAME,
+        (false, false) => return Ok(()),
+    };
+    let path = path.display();
+    Err(OpenError::Unsafe(format!(
+        "{path} has {left} of a store, and the store's directory `live` is missing or empty: bring it \
+         back from a copy; or move {path} away and restore the registrations from its export.json with \
+         `postrider restore`, or begin anew"
     )))
 }
 
@@ -711,6 +733,30 @@ mod tests {
             .to_string();
         assert!(refused.contains("set store.path = \""), "{refused}");
         assert!(!inner.path.exists());
+    }
+
+    #[test]
+    fn no_store_begins_in_the_remains_of_another() {
+        for left in ["slices/00000001", "export.json"] {
+            let directory = tempfile::tempdir().unwrap();
+            let settings = settings(&directory.path().join("data"));
+            drop(open_files(&settings, &Clock::System).unwrap());
+            let token = std::fs::read(settings.path.join("owner.token")).unwrap();
+            std::fs::remove_dir_all(settings.path.join("live")).unwrap();
+            match left {
+                "export.json" => std::fs::write(settings.path.join(left), "{}").unwrap(),
+                slice => std::fs::create_dir_all(settings.path.join(slice)).unwrap(),
+            }
+            for empty in [false, true] {
+                if empty {
+                    std::fs::create_dir(settings.path.join("live")).unwrap();
+                }
+                let refused = open_files(&settings, &Clock::System).err().unwrap();
+                assert!(refused.to_string().contains("`live`"), "{refused}");
+            }
+            let kept = std::fs::read(settings.path.join("owner.token")).unwrap();
+            assert_eq!(kept, token);
+        }
     }
 
     #[test]
