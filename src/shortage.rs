@@ -126,14 +126,27 @@ impl Descriptors {
         Descriptors { end }
     }
 
+    /// Whether this thread has none left, whatever the limit is.
+    #[cfg(test)]
+    pub fn run_out(gone: bool) {
+        RUN_OUT.set(gone);
+    }
+
     /// An error as if the system had refused a socket whose number is too high.
     pub fn check(self, socket: &impl std::os::fd::AsRawFd) -> io::Result<()> {
         let number = u64::try_from(socket.as_raw_fd()).unwrap_or(u64::MAX);
+        #[cfg(test)]
+        let number = if RUN_OUT.get() { u64::MAX } else { number };
         match number < self.end {
             true => Ok(()),
             false => Err(io::Error::from_raw_os_error(libc::EMFILE)),
         }
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    static RUN_OUT: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 /// The shortage that opening a file meets at this moment. Listeners find out only by failing.

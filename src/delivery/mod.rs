@@ -221,7 +221,7 @@ impl Sender {
 
     /// One attempt. A reused connection that turns out closed is the one case in which the request
     /// goes out twice, and the outcome says so. The error is what this machine lacks for a connection:
-    /// nothing is known of the receiver then.
+    /// nothing went out then, and nothing is known of the receiver.
     pub async fn attempt(
         &self,
         endpoint: &Arc<Endpoint>,
@@ -271,7 +271,9 @@ impl Sender {
         let answer = RefCell::new(None);
         let mut trace = Trace::new(application, false);
         let mut sent_again = false;
-        let failure = loop {
+        // The failure of the first sending, where there is a second.
+        let mut found_closed = None;
+        let mut failure = loop {
             let client = self.clients.client(request.https, self.in_flight.get());
             let exchange = send::exchange(&client, &request, &self.settings, &trace, &answer);
             let result = tokio::select! {
@@ -284,9 +286,12 @@ impl Sender {
                     break Some(failure(FailureKind::Timeout, detail));
                 }
             };
-            if result.is_err() && trace.found_closed() {
+            if let Err(failure) = &result
+                && trace.found_closed()
+            {
                 // Whether the request was taken before the connection closed cannot be known.
                 // Receivers tell a repeated message by its id.
+                found_closed = Some(failure.clone());
                 sent_again = true;
                 trace = Trace::new(application, true);
                 continue;
@@ -305,7 +310,9 @@ impl Sender {
             if shortage == Shortage::Files {
                 self.clients.close_idle();
             }
-            return Err(shortage);
+            // A request that went out is an attempt, and its failure is all that is known of it.
+            failure = Some(found_closed.ok_or(shortage)?);
+            sent_again = false;
         }
         let mut answer = answer.into_inner();
         if let Some(answer) = &mut answer

@@ -133,7 +133,7 @@ impl Inner {
     ) -> Option<watch::Receiver<Option<Resolved>>> {
         let applications = self.applications.borrow();
         let name = applications.get(&application)?.names.get(name)?;
-        name.running.clone()
+        name.running().cloned()
     }
 
     /// Waits for a look-up of this name, which is begun where none is under way.
@@ -155,8 +155,11 @@ impl Inner {
         let answer = answer.wait_for(Option::is_some).await;
         match answer.as_deref() {
             Ok(Some(resolved)) => resolved.clone(),
-            // The look-up's task ended without an answer: the runtime is stopping.
-            _ => Err(NoAddress::Silent("the look-up was given up".into())),
+            // The look-up's task ended without an answer: the runtime is stopping, or it panicked.
+            _ => {
+                let given_up = || NoAddress::Silent("the look-up was given up".into());
+                self.good(application, name).ok_or_else(given_up)
+            }
         }
     }
 
@@ -273,7 +276,7 @@ impl Application {
         ends.sort_unstable();
         let limit = ends[ends.len() - keep - 1];
         self.names.retain(|_, name| {
-            name.running.is_some() || name.counts_until().is_some_and(|end| end > limit)
+            name.running().is_some() || name.counts_until().is_some_and(|end| end > limit)
         });
     }
 
@@ -287,6 +290,12 @@ impl Name {
     fn good(&self) -> Option<Rc<[IpAddr]>> {
         let (addresses, until) = self.good.as_ref()?;
         (Instant::now() < *until).then(|| addresses.clone())
+    }
+
+    /// The look-up under way. One whose task is gone without an answer, by a panic, is none.
+    fn running(&self) -> Option<&watch::Receiver<Option<Resolved>>> {
+        let running = self.running.as_ref();
+        running.filter(|running| running.has_changed().is_ok())
     }
 
     fn counts_until(&self) -> Option<Instant> {

@@ -1212,6 +1212,37 @@ async fn a_second_failure_in_the_same_attempt_is_final() {
 }
 
 #[actix_web::test]
+async fn a_request_that_went_out_is_an_attempt_though_no_second_connection_could_be_made() {
+    let receiver = Receiver::scripted(|mut talk, _| async move {
+        talk.request().await;
+        talk.say(OK).await;
+        talk.request().await;
+        Descriptors::run_out(true);
+    })
+    .await;
+    let sender = sender();
+    let endpoint = endpoint(receiver.url());
+    sender.made(&endpoint, &message(), 1).await;
+    let outcome = sender.made(&endpoint, &message(), 2).await;
+    assert_eq!(
+        failure_of(&outcome),
+        (
+            FailureKind::BrokenAnswer,
+            "The connection was closed before an answer came."
+        )
+    );
+    assert!(!outcome.sent_again, "once in all");
+    assert_eq!(receiver.requests().len(), 2);
+
+    // What has not left is put off.
+    let (endpoint, message) = (Arc::new(endpoint), Arc::new(message()));
+    let put_off = sender.attempt(&endpoint, &message, 3).await;
+    assert_eq!(put_off.unwrap_err(), Shortage::Files);
+    Descriptors::run_out(false);
+    assert_eq!(receiver.requests().len(), 2);
+}
+
+#[actix_web::test]
 async fn an_answer_that_breaks_on_a_reused_connection_is_not_sent_again() {
     let receiver = Receiver::scripted(|mut talk, _| async move {
         talk.request().await;

@@ -90,3 +90,41 @@ async fn the_last_addresses_serve_while_dns_is_silent() {
     // The silence is remembered.
     assert_eq!(resolver.resolve(ANN, "localhost").await, silent());
 }
+
+/// The name of a look-up whose task ended without an answer.
+fn given_up() -> Name {
+    let (task, answer) = watch::channel(None);
+    drop(task);
+    Name {
+        running: Some(answer),
+        ..Name::default()
+    }
+}
+
+#[actix_web::test]
+async fn a_look_up_that_ended_without_an_answer_is_begun_anew() {
+    let resolver = minute();
+    let set = |name: Name| {
+        let mut applications = resolver.inner.applications.borrow_mut();
+        let known = applications.entry(ANN).or_default();
+        known.names.insert("localhost".to_owned(), name);
+    };
+    set(given_up());
+    let found = resolver.resolve(ANN, "localhost").await.unwrap();
+    assert!(found.iter().all(IpAddr::is_loopback), "{found:?}");
+}
+
+#[test]
+fn a_look_up_that_ended_without_an_answer_is_forgotten() {
+    let mut known = Application::default();
+    let now = Instant::now();
+    for number in 0..4 {
+        let name = Name {
+            last: Some((Err(NoAddress::Unknown), now + Duration::from_secs(number))),
+            ..given_up()
+        };
+        known.names.insert(number.to_string(), name);
+    }
+    known.forget(1);
+    assert_eq!(known.names.keys().collect::<Vec<_>>(), ["3"]);
+}
