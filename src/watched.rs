@@ -72,7 +72,9 @@ fn forget(panic: Box<dyn Any + Send>) -> Panicked {
     Panicked
 }
 
-/// Logs panics as one line each, with thread and place, and notes one of an acceptor.
+/// Logs panics as one line each, with thread and place, and notes one of an acceptor. A text that was
+/// put together may quote what customers sent, as that of an index within a letter does, so that it
+/// is for the log of the level debug alone.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
@@ -81,13 +83,14 @@ pub fn log_panics() {
         if thread == ACCEPTOR {
             ACCEPTOR_PANICKED.store(true, Ordering::Relaxed);
         }
-        let payload = panic.payload();
-        let text = payload.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-        let reason = text.unwrap_or("no reason given");
-        match panic.location() {
-            Some(place) => log::error!("the thread {thread} panicked at {place}: {reason}"),
-            None => log::error!("the thread {thread} panicked: {reason}"),
+        let place = panic.location().map(|place| format!(" at {place}"));
+        let place = place.unwrap_or_default();
+        match panic.payload().downcast_ref::<&'static str>() {
+            Some(fixed) => log::error!("the thread {thread} panicked{place}: {fixed}"),
+            None => log::error!("the thread {thread} panicked{place}"),
+        }
+        if let Some(text) = panic.payload().downcast_ref::<String>() {
+            log::debug!("the thread {thread} panicked{place}: {text}");
         }
     }));
 }
@@ -103,7 +106,7 @@ pub fn planned_panic(place: &str, about: impl std::fmt::Display) {
         && planned_place == place
         && planned_about == about.to_string()
     {
-        panic!("planned at {place}");
+        panic!("planned at {place} for {about}");
     }
 }
 
