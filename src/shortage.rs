@@ -81,9 +81,9 @@ pub struct Shortages {
 impl Shortages {
     pub fn note(&self, shortage: Shortage, now: Timestamp) {
         let place = shortage as usize;
-        self.met[place].fetch_max(now.0, Ordering::Relaxed);
+        self.met[place].store(now.0, Ordering::Relaxed);
         let last = self.logged[place].load(Ordering::Relaxed);
-        let is_time = last == 0 || now.since(Timestamp(last)) >= LOGGED_EVERY;
+        let is_time = last == 0 || apart(now, Timestamp(last)) >= LOGGED_EVERY;
         // Whoever changes it first logs it.
         let takes = || {
             self.logged[place].compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed)
@@ -97,10 +97,15 @@ impl Shortages {
     pub fn current(&self, now: Timestamp) -> Vec<Shortage> {
         let is_current = |shortage: &Shortage| {
             let met = self.met[*shortage as usize].load(Ordering::Relaxed);
-            met != 0 && now.since(Timestamp(met)) < SHOWN
+            met != 0 && apart(now, Timestamp(met)) < SHOWN
         };
         Shortage::ALL.into_iter().filter(is_current).collect()
     }
+}
+
+/// Whichever is first: what a clock that was set back shows as the future is long past.
+fn apart(one: Timestamp, other: Timestamp) -> Duration {
+    one.since(other).max(other.since(one))
 }
 
 /// How many file descriptors deliveries may use.
@@ -190,6 +195,12 @@ mod tests {
         assert_eq!(shortages.current(at(5)), both);
         assert_eq!(shortages.current(at(6)), [Shortage::Files]);
         assert_eq!(shortages.current(at(8)), []);
+
+        // The clock is set back.
+        shortages.note(Shortage::Memory, at(3600));
+        assert_eq!(shortages.current(at(10)), []);
+        shortages.note(Shortage::Memory, at(10));
+        assert_eq!(shortages.current(at(11)), [Shortage::Memory]);
     }
 
     #[test]

@@ -270,14 +270,20 @@ fn known_addresses(hosts: &Hosts, name: &str) -> Vec<IpAddr> {
     found
 }
 
+/// Those of the newer protocol first. Half of the places are for each, and what one leaves is for the
+/// other.
 fn distinct(found: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
-    let mut addresses = Vec::new();
+    let (mut v6, mut v4) = (Vec::new(), Vec::new());
     for address in found {
-        if addresses.len() < ADDRESSES_MAX && !addresses.contains(&address) {
-            addresses.push(address);
+        let family = if address.is_ipv6() { &mut v6 } else { &mut v4 };
+        if family.len() < ADDRESSES_MAX && !family.contains(&address) {
+            family.push(address);
         }
     }
-    addresses
+    v6.truncate(ADDRESSES_MAX - v4.len().min(ADDRESSES_MAX / 2));
+    v4.truncate(ADDRESSES_MAX - v6.len());
+    v6.append(&mut v4);
+    v6
 }
 
 fn no_address(error: &NetError) -> NoAddress {
@@ -293,5 +299,29 @@ fn no_address(error: &NetError) -> NoAddress {
         // Not a name that DNS can carry.
         NetError::Proto(_) => NoAddress::Unknown,
         _ => NoAddress::Silent("the DNS servers could not be asked".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_family_takes_the_places_of_the_other() {
+        for (v6, v4, expected) in [
+            (0, 0, (0, 0)),
+            (2, 3, (2, 3)),
+            (20, 20, (8, 8)),
+            (20, 1, (15, 1)),
+            (1, 20, (1, 15)),
+            (20, 0, (16, 0)),
+        ] {
+            let v6 = (0..v6).map(|number| Ipv6Addr::from(number).into());
+            let v4 = (0..v4).map(|number| Ipv4Addr::from(number).into());
+            let found: Vec<IpAddr> = v6.chain(v4).collect();
+            let kept = distinct(found.iter().chain(&found).copied());
+            let of_v6 = kept.iter().filter(|ip| ip.is_ipv6()).count();
+            assert_eq!((of_v6, kept.len() - of_v6), expected);
+        }
     }
 }

@@ -249,8 +249,20 @@ impl Inner {
         }
         // Each application keeps its share, however many names another has.
         let share = NAMES_MAX / 2 / applications.len().max(1);
-        for known in applications.values_mut() {
-            known.forget(share);
+        match share {
+            // Where there are more applications than names to keep, those that count for longest.
+            0 => {
+                let ends = applications.values().flat_map(Application::ends).collect();
+                let limit = last_of_the_forgotten(ends, NAMES_MAX / 2);
+                if let Some(limit) = limit {
+                    let all = applications.values_mut();
+                    all.for_each(|known| known.forget_until(limit));
+                }
+            }
+            share => {
+                let all = applications.values_mut();
+                all.for_each(|known| known.forget(share));
+            }
         }
         applications.retain(|_, known| !known.is_idle());
     }
@@ -269,12 +281,17 @@ impl Default for Application {
 impl Application {
     /// Keeps this many names at most, those that count for longest, and those being looked up.
     fn forget(&mut self, keep: usize) {
-        let mut ends: Vec<Instant> = self.names.values().filter_map(Name::counts_until).collect();
-        if ends.len() <= keep {
-            return;
+        if let Some(limit) = last_of_the_forgotten(self.ends().collect(), keep) {
+            self.forget_until(limit);
         }
-        ends.sort_unstable();
-        let limit = ends[ends.len() - keep - 1];
+    }
+
+    /// Until when its names count.
+    fn ends(&self) -> impl Iterator<Item = Instant> {
+        self.names.values().filter_map(Name::counts_until)
+    }
+
+    fn forget_until(&mut self, limit: Instant) {
         self.names.retain(|_, name| {
             name.running().is_some() || name.counts_until().is_some_and(|end| end > limit)
         });
@@ -284,6 +301,14 @@ impl Application {
         // Whoever waits for a turn has a clone of the semaphore.
         self.names.is_empty() && Arc::strong_count(&self.turns) == 1
     }
+}
+
+/// The end of the last name that goes where this many are kept, those that end last; none where there
+/// are no more.
+fn last_of_the_forgotten(mut ends: Vec<Instant>, keep: usize) -> Option<Instant> {
+    let last = ends.len().checked_sub(keep + 1)?;
+    ends.sort_unstable();
+    Some(ends[last])
 }
 
 impl Name {

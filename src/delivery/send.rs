@@ -5,12 +5,12 @@
 //! closes no idle connection to a host that gets no further request, so the clients, and with
 //! them their pools, are replaced now and then.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::body::None as NoBody;
 use actix_web::http;
@@ -34,11 +34,16 @@ use crate::domain::profile::Method;
 /// Longer than any attempt: the limits of time are ours, not awc's.
 const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How often idle connections are closed for want of file descriptors, in the system's time.
+const CLOSED_EVERY: Duration = Duration::from_secs(1);
+
 pub struct Clients {
     settings: Arc<Settings>,
     clock: Clock,
     resolver: Rc<Resolver>,
     current: Rc<RefCell<Option<Generation>>>,
+    /// When a shortage last ended a generation.
+    closed: Cell<Option<Instant>>,
 }
 
 /// Two clients with a pool each, for a while.
@@ -61,6 +66,7 @@ impl Clients {
             clock,
             resolver,
             current: Rc::default(),
+            closed: Cell::new(None),
         }
     }
 
@@ -79,8 +85,14 @@ impl Clients {
         }
     }
 
-    /// Lets go of the connections that serve no request.
+    /// Lets go of the connections that serve no request, unless that was just done: of many attempts
+    /// that meet the same shortage the first frees what there is.
     pub fn close_idle(&self) {
+        let last = self.closed.get();
+        if last.is_some_and(|last| last.elapsed() < CLOSED_EVERY) {
+            return;
+        }
+        self.closed.set(Some(Instant::now()));
         *self.current.borrow_mut() = None;
     }
 

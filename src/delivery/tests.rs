@@ -1281,6 +1281,19 @@ async fn idle_connections_close_without_further_attempts() {
 }
 
 #[actix_web::test]
+async fn one_of_many_shortages_closes_the_idle_connections() {
+    let receiver = Receiver::answering(OK).await;
+    let sender = sender();
+    let endpoint = endpoint(receiver.url());
+    sender.made(&endpoint, &message(), 1).await;
+    sender.clients.close_idle();
+    assert_eq!(sender.clients.open_connections(), 0);
+    sender.made(&endpoint, &message(), 2).await;
+    sender.clients.close_idle();
+    assert_eq!(sender.clients.open_connections(), 1);
+}
+
+#[actix_web::test]
 async fn many_receivers_do_not_pile_up_connections() {
     let receiver_count = 40;
     let mut settings = Settings::from_config(&config(|_| {}), &OwnAddresses::default()).unwrap();

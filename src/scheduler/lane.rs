@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::budget::Kept;
 use super::throttle::{Rates, Throttle};
@@ -20,6 +21,10 @@ use crate::domain::message::{Delivery, DeliveryKey};
 pub const WINDOW_MAX: usize = 512;
 /// How many deliveries the first read of a lane asks for; later reads follow its pace.
 const FIRST_READ: usize = 32;
+
+/// How long a lane waits after a failed read, or after an attempt for which this machine lacks
+/// something, before it is tried again.
+pub const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// A place in a lane's queue.
 pub type Place = (Timestamp, MessageId);
@@ -245,6 +250,8 @@ impl Lane {
     /// Whether it may send now; a lane that must wait for its throttle keeps its turn until it is
     /// asked again.
     pub fn readiness(&mut self, now: Timestamp, limits: &LaneLimits) -> Readiness {
+        // A clock that was set back makes no pause longer.
+        self.paused_until = self.paused_until.min(now + TRY_AGAIN);
         let readiness = self.readiness_by_queue(now, limits);
         match &mut self.throttle {
             None => readiness,
@@ -317,11 +324,11 @@ impl Lane {
     }
 
     /// What was taken could not be sent: it is in the store as it was, and is read again. Nothing of
-    /// the lane is sent before `paused_until`: its other deliveries lack the same.
-    pub fn given_back(&mut self, at: &Place, paused_until: Timestamp) {
+    /// the lane is sent for a while: its other deliveries lack the same.
+    pub fn given_back(&mut self, at: &Place, now: Timestamp) {
         self.sent(false, false);
         self.taken.remove(at);
-        self.paused_until = paused_until;
+        self.paused_until = now + TRY_AGAIN;
         if self.reading {
             self.read_is_short = true;
         } else {
@@ -354,6 +361,12 @@ impl Lane {
             .as_ref()
             .filter(|endpoint| !endpoint.disabled)?;
         self.window.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// Its first delivery is due, and nothing but a rate keeps it from being sent.
+    pub fn has_only_its_rate_to_wait_for(&self, now: Timestamp) -> bool {
+        let due = self.first_due();
+        self.throttle.is_some() && due.is_some_and(|due| due.max(self.paused_until) <= now)
     }
 
     /// Takes note of a change of the endpoint, or of its end.
@@ -582,17 +595,59 @@ mod tests {
         let done = place(&lane.take().unwrap().delivery.key);
         lane.sent(false, true);
         lane.recorded(&done);
-        lane.given_back(&unreadable, Timestamp(20));
+        lane.given_back(&unreadable, Timestamp(0));
         // The store was read before all that.
         lane.read(vec![entry(1, 1), entry(2, 2)], true);
         assert_eq!(lane.readiness(Timestamp(9), &LIMITS), Readiness::Waiting);
         // So it is read once more, which finds what was given back, and waits.
         assert!(lane.wants_read().is_some());
         lane.read(vec![entry(1, 1)], true);
-        let paused = Readiness::At(Timestamp(20));
+        let again = Timestamp(0) + TRY_AGAIN;
+        let paused = Readiness::At(again);
         assert_eq!(lane.readiness(Timestamp(9), &LIMITS), paused);
-        assert_eq!(lane.readiness(Timestamp(20), &LIMITS), Readiness::Ready);
+        assert_eq!(lane.readiness(again, &LIMITS), Readiness::Ready);
         assert_eq!(lane.take().unwrap().delivery.key.due, Timestamp(1));
+    }
+
+    /// A lane with a rate, of which a delivery was given back and read again.
+    fn paused(now: Timestamp) -> Lane {
+        let mut lane = Lane::new(endpoint(), true);
+        let rates = Rates {
+            own: Some(1),
+            ..Rates::default()
+        };
+        lane.rates_changed(rates, Timestamp(0));
+        lane.stored(entry(1, 1));
+        let taken = place(&lane.take().unwrap().delivery.key);
+        lane.given_back(&taken, now);
+        assert!(lane.wants_read().is_some());
+        lane.read(vec![entry(1, 1)], true);
+        lane
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_no_pause_longer() {
+        let now = Timestamp::from_seconds(1_700_000_000);
+        let mut lane = paused(now);
+        let earlier = Timestamp::from_seconds(1_600_000_000);
+        let again = earlier + TRY_AGAIN;
+        let readiness = lane.readiness(earlier, &LIMITS);
+        assert_eq!(readiness, Readiness::At(again));
+        // Looks in between put nothing off.
+        let between = earlier + TRY_AGAIN / 2;
+        assert_eq!(lane.readiness(between, &LIMITS), Readiness::At(again));
+        assert_ne!(lane.readiness(again, &LIMITS), Readiness::Waiting);
+        assert!(lane.has_only_its_rate_to_wait_for(again));
+    }
+
+    #[test]
+    fn a_paused_lane_does_not_wait_for_its_rate() {
+        let now = Timestamp::from_seconds(1_700_000_000);
+        let mut lane = paused(now);
+        assert!(!lane.has_only_its_rate_to_wait_for(now));
+        assert!(lane.has_only_its_rate_to_wait_for(now + TRY_AGAIN));
+        lane.rates_changed(Rates::default(), now);
+        assert!(!lane.has_only_its_rate_to_wait_for(now + TRY_AGAIN));
     }
 
     /// What can happen to a lane and its queue in the store, in any order.
@@ -603,6 +658,7 @@ mod tests {
         FinishRead,
         Send,
         Record { retry: Option<u64> },
+        GiveBack,
         Cancel,
         Tell,
         LookAgain,
@@ -615,6 +671,7 @@ mod tests {
             Just(Step::FinishRead),
             Just(Step::Send),
             proptest::option::of(0u64..3).prop_map(|retry| Step::Record { retry }),
+            Just(Step::GiveBack),
             Just(Step::Cancel),
             Just(Step::Tell),
             Just(Step::LookAgain),
@@ -675,13 +732,16 @@ mod tests {
                         prop_assert!(store.contains(&at), "sent after it was done");
                         flying.push(at);
                         sent += 1;
-                        lane.sent(false, true);
+                    },
+                    Step::GiveBack => if let Some(at) = flying.pop() {
+                        lane.given_back(&at, Timestamp(0));
                     },
                     Step::Record { retry } => if let Some(at) = flying.pop() {
                         // The committer tells of one batch before it begins the next, so news of
                         // a delivery come before its outcome can be durable.
                         news.drain(..).for_each(|at| lane.stored(as_entry(at)));
                         store.remove(&at);
+                        lane.sent(false, true);
                         lane.recorded(&at);
                         if let Some(due) = retry {
                             let again = (Timestamp(due + at.0.0), at.1);

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::lane::{self, Entry, Lane, Readiness};
+use super::lane::{self, Entry, Lane, Readiness, TRY_AGAIN};
 use super::loader::{self, Loader, Wish};
 use super::throttle::Rates;
 use super::{LaneLook, Shared, Status};
@@ -41,9 +41,6 @@ const BEGUN_MAX: usize = 64;
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// How often the oldest overdue delivery is looked for, which walks all lanes.
 const OLDEST_EVERY: Duration = Duration::from_secs(1);
-/// How long a lane waits after a failed read, or after an attempt for which this machine lacks
-/// something, before it is tried again.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a commit changed for a lane.
 pub enum News {
@@ -246,13 +243,13 @@ impl Worker {
     fn look(&self, number: u64) -> Option<LaneLook> {
         let lane = self.lanes.get(&number)?;
         let now = self.store.clock().now();
-        // What is due and waits for its alarm waits for its turn at a rate.
-        let is_due = lane.first_due().is_some_and(|due| due <= now);
+        // What could go out now and waits for its alarm waits for its turn at a rate.
+        let throttled = lane.has_only_its_rate_to_wait_for(now);
         Some(LaneLook {
             lane: number,
             in_flight: lane.in_flight(),
             hanging: lane.is_hanging(),
-            throttled: is_due && self.alarm_of.contains_key(&number),
+            throttled: throttled && self.alarm_of.contains_key(&number),
         })
     }
 
@@ -587,10 +584,10 @@ impl Worker {
         let number = delivery.key.lane;
         self.slots_used -= 1;
         self.shared.unrecorded[self.number].fetch_sub(1, Ordering::Relaxed);
-        let again = self.store.clock().now() + TRY_AGAIN;
+        let now = self.store.clock().now();
         self.lane(number)
-            .given_back(&lane::place(&delivery.key), again);
-        self.set_alarm(number, again);
+            .given_back(&lane::place(&delivery.key), now);
+        self.set_alarm(number, now + TRY_AGAIN);
         self.unpark(number);
     }
 

@@ -128,3 +128,28 @@ fn a_look_up_that_ended_without_an_answer_is_forgotten() {
     known.forget(1);
     assert_eq!(known.names.keys().collect::<Vec<_>>(), ["3"]);
 }
+
+#[test]
+fn with_a_name_of_each_of_many_applications_half_are_kept() {
+    let resolver = minute();
+    let now = Instant::now();
+    let application = |number: usize| {
+        let mut id = [0; 20];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        ApplicationId(id)
+    };
+    for number in 0..NAMES_MAX {
+        let end = now + Duration::from_millis(number as u64);
+        let name = Name {
+            last: Some((Err(NoAddress::Unknown), end)),
+            ..Name::default()
+        };
+        let mut applications = resolver.inner.applications.borrow_mut();
+        let known = applications.entry(application(number)).or_default();
+        known.names.insert("localhost".to_owned(), name);
+    }
+    resolver.inner.make_room(application(NAMES_MAX));
+    let applications = resolver.inner.applications.borrow();
+    assert_eq!(applications.len(), NAMES_MAX / 2);
+    assert!(applications.contains_key(&application(NAMES_MAX / 2)));
+}
