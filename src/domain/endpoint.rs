@@ -128,9 +128,11 @@ impl Endpoint {
 }
 
 /// Words that name a secret wherever they stand in a header's name, in the plural, too, or with
-/// digits behind them, and also at the end of a word: `accesstoken`, `oauth2`.
-const SECRET_WORDS: [&str; 11] = [
+/// digits behind them, and also at either end of a word: `accesstoken`, `oauth2`, `authdata`.
+const SECRET_WORDS: [&str; 13] = [
     "auth",
+    "authn",
+    "authz",
     "authorization",
     "authorisation",
     "authentication",
@@ -141,6 +143,17 @@ const SECRET_WORDS: [&str; 11] = [
     "passwd",
     "passphrase",
     "credential",
+];
+
+/// What begins like one of these is none of them.
+const NO_SECRETS: [&str; 7] = [
+    "author",
+    "secretar",
+    "tokenid",
+    "tokenis",
+    "tokeniz",
+    "tokentype",
+    "tokenversion",
 ];
 
 /// Stand before `key` in one word; not every word that ends so is a key.
@@ -162,6 +175,9 @@ const KINDS_OF_KEYS: [&str; 15] = [
     "subscription",
 ];
 
+/// Make another word of `key`.
+const NO_KEYS: [&str; 4] = ["board", "note", "stone", "word"];
+
 /// At a name's end these say that a token or a key is only spoken of: `token_id`, `key-type`.
 const SPOKEN_OF: [&str; 4] = ["id", "ids", "type", "version"];
 
@@ -176,19 +192,29 @@ pub fn is_sensitive(name: &str) -> bool {
     words.iter().any(|word| {
         let word = word.trim_end_matches(|c: char| c.is_ascii_digit());
         let word = word.strip_suffix('s').unwrap_or(word);
-        let is_key = word
-            .strip_suffix("key")
-            .is_some_and(|kind| kind.is_empty() || names_a_key(kind));
-        match is_key || word == "token" {
+        match word == "token" || names_a_key(word) {
             true => !is_spoken_of,
-            false => SECRET_WORDS.iter().any(|secret| word.ends_with(secret)),
+            false => SECRET_WORDS
+                .iter()
+                .any(|secret| word.ends_with(secret) || begins_with(word, secret)),
         }
     })
 }
 
-/// Whether what stands before `key` in one word, such as `xapi`, ends with a kind of keys.
-fn names_a_key(kind: &str) -> bool {
-    KINDS_OF_KEYS.iter().any(|one| kind.ends_with(one))
+/// Whether a word is `key`, or has it behind a kind of keys: `xapikey`, `apikeyvalue`.
+fn names_a_key(word: &str) -> bool {
+    let is_key = |(at, key): (usize, &str)| {
+        let after = &word[at + key.len()..];
+        KINDS_OF_KEYS.iter().any(|kind| word[..at].ends_with(kind))
+            && !NO_KEYS.iter().any(|one| after.starts_with(one))
+            && !SPOKEN_OF.contains(&after)
+    };
+    word == "key" || word.match_indices("key").any(is_key)
+}
+
+fn begins_with(word: &str, secret: &str) -> bool {
+    let mut others = NO_SECRETS.iter().filter(|one| one.starts_with(secret));
+    word.starts_with(secret) && !others.any(|one| word.starts_with(one))
 }
 
 /// In small letters.
@@ -253,7 +279,25 @@ mod tests {
             ("x-auth-id", true),
             ("cookies", true),
             ("x-credentials", true),
+            ("X-Authz", true),
+            ("X-Authn", true),
+            ("xauthz", true),
+            ("authdata", true),
+            ("tokenvalue", true),
+            ("secretvalue", true),
+            ("apikeyvalue", true),
+            ("x-passwordhash", true),
+            ("authorizationdata", true),
             ("token_id", false),
+            ("tokenid", false),
+            ("tokentype", false),
+            ("apikeyid", false),
+            ("appkeynote", false),
+            ("authors", false),
+            ("authority", false),
+            ("secretariat", false),
+            ("tokenized", false),
+            ("keynote", false),
             ("X-Token-Id", false),
             ("tokenId", false),
             ("key-type", false),
