@@ -362,6 +362,38 @@ mod tests {
         }
     }
 
+    /// A header that says where the body ends, or not quite.
+    fn framing_line() -> impl Strategy<Value = String> {
+        let name = prop::sample::select(vec![
+            "Content-Length",
+            "content-length",
+            "Transfer-Encoding",
+            "Connection",
+            "Host",
+        ]);
+        let value = prop::sample::select(vec![
+            "",
+            "0",
+            "5",
+            "+5",
+            "-1",
+            "05",
+            "0x5",
+            "5, 5",
+            "18446744073709551615",
+            "18446744073709551616",
+            "chunked",
+            "Chunked",
+            "gzip, chunked",
+            "chunked, chunked",
+            "identity",
+            "close",
+            "Upgrade",
+        ]);
+        (name, "[ \t]{0,2}", value, "[ \t]{0,2}")
+            .prop_map(|(name, before, value, after)| format!("{name}:{before}{value}{after}\r\n"))
+    }
+
     proptest! {
         #[test]
         fn a_head_that_comes_in_pieces_ends_at_the_same_place(
@@ -414,9 +446,14 @@ mod tests {
         fn what_is_sound_here_is_sound_to_the_codec(
             text in "[aA:;, \t\r\n\u{1}é\"/(1-]{0,60}",
             folded in any::<bool>(),
+            minor in 0..2,
+            framing in prop::collection::vec(framing_line(), 0..3),
         ) {
             let fold = if folded { "\r\n " } else { "" };
-            let mut bytes = format!("HTTP/1.1 200 OK\r\nx: y{fold}\r\n{text}\r\n\r\n").into_bytes();
+            let mut bytes = format!(
+                "HTTP/1.{minor} 200 OK\r\nx: y{fold}\r\n{}{text}\r\n\r\n",
+                framing.concat()
+            ).into_bytes();
             let end = end_of_head(&bytes, 0).expect("it ends");
             bytes.truncate(end);
             unfold(&mut bytes);
