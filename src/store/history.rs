@@ -286,7 +286,8 @@ impl Store {
     }
 
     /// The first deliveries of a lane behind `after`, in due order, due or not; none that is not
-    /// durable yet. Blocks on the disk.
+    /// durable yet. Fewer than `limit` are all there are. A damaged one is told and left out: it holds
+    /// up no other. Blocks on the disk.
     pub fn waiting(
         &self,
         lane: u64,
@@ -300,16 +301,32 @@ impl Store {
         let to = Bound::Excluded(layout::lane_prefix(lane + 1));
         let mut deliveries = Vec::new();
         let _settled = self.inner.settled();
-        for item in self.inner.live.range(from, to).take(limit) {
-            let (key, value) = item?;
-            let (waiting, _) = layout::decode::<layout::Waiting>(&key, &value)?;
-            deliveries.extend(layout::parse_waiting_key(&key).map(|key| Delivery {
-                key,
-                attempts: waiting.attempts,
-                trigger: waiting.trigger,
-            }));
+        let mut records = self.inner.live.range(from, to);
+        while deliveries.len() < limit
+            && let Some(item) = records.next()
+        {
+            let (bytes, value) = item?;
+            let Some(key) = layout::parse_waiting_key(&bytes) else {
+                continue;
+            };
+            match layout::decode::<layout::Waiting>(&bytes, &value) {
+                Ok((waiting, _)) => deliveries.push(Delivery {
+                    key,
+                    attempts: waiting.attempts,
+                    trigger: waiting.trigger,
+                }),
+                Err(damage @ RecordError::Damaged { .. }) => self.note_damaged(&key, &damage),
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(deliveries)
+    }
+
+    fn note_damaged(&self, waiting: &DeliveryKey, damage: &RecordError) {
+        let DeliveryKey { lane, message, .. } = *waiting;
+        if self.note_unreadable(lane, Some(message), &damage.to_string()) {
+            log::error!("{message} waits in lane {lane}, is left out and not delivered: {damage}");
+        }
     }
 
     /// The lanes in which something waits, and when the first of it is or was due. A look at each of
@@ -542,19 +559,61 @@ mod tests {
 
     use crate::clock::{Clock, Timestamp};
     use crate::config;
-    use crate::store::{Settings, Store};
+    use crate::domain::attempt::Trigger;
+    use crate::domain::id::MessageId;
+    use crate::domain::message::DeliveryKey;
+    use crate::store::engine::Changes;
+    use crate::store::{Settings, Store, layout};
     use crate::telemetry::Metrics;
+
+    fn new_store(directory: &tempfile::TempDir) -> Store {
+        let mut config = config::load(None, config::Flags::default()).expect("the defaults");
+        config.store.path = directory.path().join("data");
+        let settings = Settings::from_config(&config);
+        let clock = Clock::manual(Timestamp(1_700_000_000_000));
+        Store::open(settings, clock, Arc::new(Metrics::new())).expect("a new store")
+    }
+
+    #[test]
+    fn a_damaged_delivery_is_told_and_holds_up_no_other() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let store = new_store(&directory);
+        let mut changes = Changes::default();
+        for number in 1..=4 {
+            let key = layout::waiting_key(&DeliveryKey {
+                lane: 1,
+                due: Timestamp(number.into()),
+                message: MessageId([number; 20]),
+            });
+            let waiting = layout::Waiting {
+                attempts: 0,
+                trigger: Trigger::Scheduled,
+            };
+            let mut record = layout::encode(&key, &waiting, &[]);
+            if number == 2 {
+                *record.last_mut().expect("it is not empty") ^= 1;
+            }
+            changes.put(&key, record);
+        }
+        store.inner.live.commit(changes).expect("it is written");
+        let read = |limit| {
+            let waiting = store.waiting(1, None, limit).expect("it can be read");
+            Vec::from_iter(waiting.iter().map(|one| one.key.due.0))
+        };
+        // As many as are asked for, so that nobody takes them for all.
+        assert_eq!(read(2), [1, 3]);
+        assert_eq!(read(9), [1, 3, 4]);
+        let told = store.unreadable();
+        let told = Vec::from_iter(told.iter().map(|one| (one.lane, one.message)));
+        assert_eq!(told, [(1, Some(MessageId([2; 20])))]);
+    }
 
     /// What a commit has written is there to be read before it is durable. A delivery that is read
     /// then would be sent before it was accepted, or taken for one without a message.
     #[test]
     fn the_queue_is_not_read_while_a_commit_is_under_way() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let mut config = config::load(None, config::Flags::default()).expect("the defaults");
-        config.store.path = directory.path().join("data");
-        let settings = Settings::from_config(&config);
-        let clock = Clock::manual(Timestamp(1_700_000_000_000));
-        let store = Store::open(settings, clock, Arc::new(Metrics::new())).expect("a new store");
+        let store = new_store(&directory);
         let (sender, read) = channel();
         std::thread::scope(|scope| {
             let under_way = store.inner.settled.write().expect("nobody panicked");
