@@ -387,6 +387,7 @@ struct Inner {
 }
 
 impl Inner {
+    /// See [`Store::catalog`].
     fn catalog(&self) -> RwLockReadGuard<'_, Catalog> {
         self.catalog.read().expect("no panic while it is held")
     }
@@ -582,7 +583,8 @@ impl Inner {
 }
 
 impl Store {
-    /// All registrations, as of the last commit. Do not hold it across an await.
+    /// All registrations, as of the last commit. Do not hold it across an await, and never take it
+    /// while it is held: the second taking waits for the committer, which waits for the first.
     pub fn catalog(&self) -> RwLockReadGuard<'_, Catalog> {
         self.inner.catalog()
     }
@@ -691,8 +693,7 @@ impl Store {
         once: Option<Once>,
     ) -> Result<()> {
         let lane = endpoint.number;
-        self.inner
-            .may_accept(message.application, 1, [lane].iter())?;
+        self.inner.may_accept_at(&endpoint, 1)?;
         let once = match once {
             None => None,
             Some(once) => match self.search_once(once).await? {
@@ -922,12 +923,15 @@ impl From<engine::EngineError> for Error {
 mod tests {
     use super::*;
 
-    fn opened(path: &std::path::Path) -> Store {
+    fn settings(path: &std::path::Path) -> Settings {
         let mut config = crate::config::load(None, Default::default()).unwrap();
         config.store.path = path.to_owned();
         config.store.min_free_bytes = 1;
-        let metrics = Arc::new(Metrics::new());
-        Store::open(Settings::from_config(&config), Clock::System, metrics).unwrap()
+        Settings::from_config(&config)
+    }
+
+    fn opened(path: &std::path::Path) -> Store {
+        Store::open(settings(path), Clock::System, Arc::new(Metrics::new())).unwrap()
     }
 
     #[test]
@@ -980,5 +984,34 @@ mod tests {
         let answer = store.change(|_| Ok((Vec::new(), ()))).await;
         assert!(matches!(answer, Err(Error::Storage(_))), "{answer:?}");
         assert_eq!(store.close(), Err(fault));
+    }
+
+    /// Whoever holds the catalog may ask for room, also where room is scarce and while the committer
+    /// waits to write.
+    #[test]
+    fn room_is_told_while_the_catalog_is_held_and_the_committer_waits_for_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut settings = settings(&directory.path().join("data"));
+        (settings.waiting_max, settings.held_max) = (0, 0);
+        let store = Store::open(settings, Clock::System, Arc::new(Metrics::new())).unwrap();
+        let (told, answer) = std::sync::mpsc::channel();
+        let asking = store.clone();
+        std::thread::spawn(move || {
+            let catalog = asking.catalog();
+            let writing = asking.clone();
+            let writer = std::thread::spawn(move || drop(writing.inner.catalog.write()));
+            // It waits: nobody else is let in.
+            while asking.inner.catalog.try_read().is_ok() {
+                std::thread::yield_now();
+            }
+            let room = asking.has_room(&layout::golden::rows::endpoint(), 1);
+            drop(catalog);
+            writer.join().unwrap();
+            told.send(room)
+        });
+        let room = answer.recv_timeout(Duration::from_secs(20));
+        let room = room.expect("an answer, since it waits for nobody");
+        assert!(matches!(room, Err(Error::TooMany(_))), "{room:?}");
+        store.close().unwrap();
     }
 }
