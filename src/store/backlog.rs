@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use super::catalog::Catalog;
 use super::{Inner, Settings, low_space, unavailable};
+use crate::domain::endpoint::Endpoint;
 use crate::domain::id::ApplicationId;
 use crate::error::{Error, Result};
 
@@ -169,6 +170,10 @@ impl Room {
         more: u64,
         split: impl FnOnce() -> Waits,
     ) -> Option<String> {
+        // What waits for nobody takes no room.
+        if more == 0 {
+            return None;
+        }
         if own.all() + more > self.application {
             return Some(format!(
                 "{} deliveries of application {application} wait, held ones included, of {} that \
@@ -201,17 +206,37 @@ impl Room {
 }
 
 impl Inner {
-    /// Whether deliveries of this application to these lanes may wait, beside what waits now.
+    /// Whether deliveries of this application to these lanes may wait, beside what waits now. Takes
+    /// the catalog, where room is scarce.
     pub fn may_accept<'a>(
         &self,
         application: ApplicationId,
         count: u64,
         lanes: impl Iterator<Item = &'a u64>,
     ) -> Result<()> {
+        self.may_wait(application, count, || self.split(lanes))
+    }
+
+    /// The same for deliveries to one endpoint. Takes no catalog: those who ask may hold it.
+    pub fn may_accept_at(&self, endpoint: &Endpoint, count: u64) -> Result<()> {
+        self.may_wait(endpoint.application, count, || {
+            let mut split = Waits::default();
+            *split.of(endpoint.disabled) = count;
+            split
+        })
+    }
+
+    fn may_wait(
+        &self,
+        application: ApplicationId,
+        count: u64,
+        split: impl FnOnce() -> Waits,
+    ) -> Result<()> {
         if self.low_space.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(unavailable(&low_space(&self.settings)));
         }
-        match self.refusal(&Room::of(&self.settings), application, count, lanes) {
+        let waits = self.backlog.with(application);
+        match Room::of(&self.settings).refusal(waits, application, count, split) {
             None => Ok(()),
             Some(refusal) => Err(Error::TooMany(refusal)),
         }
@@ -227,14 +252,16 @@ impl Inner {
         lanes: impl Iterator<Item = &'a u64>,
     ) -> Option<String> {
         let waits = self.backlog.with(application);
-        room.refusal(waits, application, count, || {
-            let catalog = self.catalog();
-            let mut split = Waits::default();
-            for lane in lanes {
-                *split.of(Lane::of(&catalog, *lane).held) += 1;
-            }
-            split
-        })
+        room.refusal(waits, application, count, || self.split(lanes))
+    }
+
+    fn split<'a>(&self, lanes: impl Iterator<Item = &'a u64>) -> Waits {
+        let catalog = self.catalog();
+        let mut split = Waits::default();
+        for lane in lanes {
+            *split.of(Lane::of(&catalog, *lane).held) += 1;
+        }
+        split
     }
 }
 
@@ -260,6 +287,8 @@ mod tests {
                 waits(1, 0),
                 Some("limits.waiting_per_application_max"),
             ),
+            // What goes to nobody takes no room, not even beyond the limit.
+            (waits(101, 51), waits(31, 0), waits(0, 0), None),
             // Held ones of others are in nobody's way …
             (waits(99, 50), waits(0, 0), waits(1, 0), None),
             (

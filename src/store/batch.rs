@@ -103,7 +103,10 @@ impl Store {
     /// leaves all of them or none, and answers with what the batch shows of it; with what it showed
     /// then, where its idempotency key was seen with the same body.
     pub async fn accept_batch(&self, batch: NewBatch) -> Result<Answered> {
-        batch.may_wait(&self.inner)?;
+        if let Err(refused) = batch.may_wait(&self.inner) {
+            let seen = self.seen_or(batch.once, refused).await?;
+            return seen.into_answered();
+        }
         let mut once_from_slice = self.newest_slice();
         if let Some(once) = batch.once {
             match self.search_once(once).await? {

@@ -331,6 +331,13 @@ impl Committer {
             Command::Expunge { what, answer } => self.stage_expunge(batch, what, answer),
             Command::KeepCounters => Ok(Staged::More),
             Command::DropSlice { number, answer } => {
+                let waiting = self.waiting.get(&number).copied().unwrap_or_default();
+                let change = batch.waiting.get(&number).copied().unwrap_or_default();
+                if waiting.saturating_add_signed(change) > 0 {
+                    let reason = "a delivery of the slice was put back into the queue just now";
+                    drop(answer.send(Err(Error::Conflict(reason.to_owned()))));
+                    return Ok(Staged::More);
+                }
                 batch.live.delete(&layout::slice_key(number));
                 batch.answers.push(Answer::Done(answer));
                 Ok(Staged::Enough)
@@ -506,7 +513,8 @@ impl Committer {
     fn remember(&self, batch: &mut Batch, once: &Once, answer: OnceAnswer, body: &[u8]) {
         let record = OnceRecord {
             commit: self.meta.commit + 1,
-            at: self.meta.last_time,
+            // The last time may be long ago: only what has an id of its time moves it.
+            at: self.inner.clock.now().max(self.meta.last_time),
             request: once.body,
             answer,
         };

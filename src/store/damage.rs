@@ -3,7 +3,7 @@
 //! A delivery whose message cannot be read is not dropped: its attempts fail by their schedule, each in
 //! the log. The operator is told here, by message and endpoint; health and the metrics have the count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
 
 use super::Store;
@@ -11,11 +11,22 @@ use crate::domain::id::MessageId;
 
 /// What is remembered by name; the rest is only counted.
 const NAMED_MAX: usize = 1_000;
+/// What is counted; each takes some 40 bytes.
+const COUNTED_MAX: usize = 100_000;
+
+/// A lane and a message, and none where the lane's queue itself cannot be read.
+type Place = (u64, Option<MessageId>);
 
 #[derive(Default)]
 pub struct Damage {
-    /// By lane and message, and none where the lane's queue itself cannot be read.
-    found: Mutex<BTreeMap<(u64, Option<MessageId>), String>>,
+    found: Mutex<Found>,
+}
+
+#[derive(Default)]
+struct Found {
+    /// With the reason.
+    named: BTreeMap<Place, String>,
+    counted: HashSet<Place>,
 }
 
 /// What waits and cannot be read.
@@ -26,31 +37,54 @@ pub struct Unreadable {
     pub reason: String,
 }
 
+impl Damage {
+    /// True the first time that something is noted, up to a number.
+    fn note(&self, place: Place, reason: &str) -> bool {
+        let mut found = self.found.lock().expect("no panic while it is held");
+        if found.counted.len() >= COUNTED_MAX || !found.counted.insert(place) {
+            return false;
+        }
+        if found.named.len() < NAMED_MAX {
+            found.named.insert(place, reason.to_owned());
+        }
+        true
+    }
+}
+
 impl Store {
     /// Notes that something that waits in a lane cannot be read; the first time it is counted, and
     /// true.
     pub fn note_unreadable(&self, lane: u64, message: Option<MessageId>, reason: &str) -> bool {
-        let found = &self.inner.damage.found;
-        let mut found = found.lock().expect("no panic while it is held");
-        if found.contains_key(&(lane, message)) {
-            return false;
+        let first = self.inner.damage.note((lane, message), reason);
+        if first {
+            self.inner.metrics.store_problems.inc();
         }
-        if found.len() < NAMED_MAX {
-            found.insert((lane, message), reason.to_owned());
-        }
-        self.inner.metrics.store_problems.inc();
-        true
+        first
     }
 
     /// What was noted since the start, the first thousand.
     pub fn unreadable(&self) -> Vec<Unreadable> {
         let found = &self.inner.damage.found;
         let found = found.lock().expect("no panic while it is held");
-        let one = |(place, reason): (&(u64, Option<MessageId>), &String)| Unreadable {
+        let one = |(place, reason): (&Place, &String)| Unreadable {
             lane: place.0,
             message: place.1,
             reason: reason.clone(),
         };
-        found.iter().map(one).collect()
+        found.named.iter().map(one).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_much_to_name_is_counted_once_all_the_same() {
+        let damage = Damage::default();
+        let noted = || (0..=1_000).filter(|lane| damage.note((*lane, None), "on purpose"));
+        assert_eq!(noted().count(), 1_001);
+        assert_eq!(noted().count(), 0);
+        assert_eq!(damage.found.lock().unwrap().named.len(), NAMED_MAX);
     }
 }

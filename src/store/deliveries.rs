@@ -55,13 +55,17 @@ impl Store {
     }
 
     /// The last attempts for a message at endpoints that have been deleted since, oldest endpoints
-    /// first; `endpoints` are those that the application has.
+    /// first. None of `endpoints`: they are told of already.
     pub fn last_attempts_at_deleted(
         &self,
         message: &Message,
         endpoints: &[Arc<Endpoint>],
     ) -> Result<Vec<Attempt>> {
-        let known: HashSet<u64> = endpoints.iter().map(|endpoint| endpoint.number).collect();
+        let mut known: HashSet<u64> = endpoints.iter().map(|endpoint| endpoint.number).collect();
+        // Those that the caller does not see are not deleted, and do not count.
+        if let Some(entry) = self.catalog().application_by_id(message.application) {
+            known.extend(entry.endpoints.iter().map(|endpoint| endpoint.number));
+        }
         let is_other = |lane: u64| !known.contains(&lane);
         let found = self
             .inner

@@ -76,6 +76,19 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Whether it may go another time, without anything being mended.
+    pub fn passes(&self) -> bool {
+        let is_full = match self {
+            EngineError::Busy => return true,
+            EngineError::Sled(sled::Error::Io(cause)) | EngineError::Io(cause) => {
+                use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+                matches!(cause.kind(), StorageFull | QuotaExceeded)
+            }
+            _ => false,
+        };
+        is_full || self.shortage().is_some()
+    }
+
     /// What this machine lacked for it; nothing is damaged then.
     pub fn shortage(&self) -> Option<Shortage> {
         match self {

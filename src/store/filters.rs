@@ -31,6 +31,11 @@ use super::{EVENT_ID_UNIQUE, Inner, Store};
 const MEMORY_MAX: usize = 64 << 20;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Where the disk is full or descriptors have run out.
+const SHORT_OF_PAUSE: Duration = Duration::from_secs(60);
+
+/// Keys.
+const STOP_ASKED_EVERY: usize = 1000;
 
 const FILE_NAME: &str = "keys";
 const MAGIC: &[u8; 8] = b"PRKEYS\x00\x01";
@@ -96,26 +101,17 @@ impl Filter {
     /// Makes the filter of a sealed slice; nothing where `stop` says so.
     fn of(slice: &Engine, stop: impl Fn() -> bool) -> Result<Option<Filter>, EngineError> {
         let mut count = 0;
-        for kind in [layout::EVENT_ID, layout::ONCE] {
-            for item in slice.prefix(&[kind]) {
-                item?;
-                count += 1;
-                if count % 1000 == 0 && stop() {
-                    return Ok(None);
-                }
-            }
+        if !each_key(slice, &stop, |_| count += 1)? {
+            return Ok(None);
         }
         let mut filter = Filter::with_room_for(count);
-        for kind in [layout::EVENT_ID, layout::ONCE] {
-            for item in slice.prefix(&[kind]) {
-                let (key, _) = item?;
-                if !layout::is_chunk(&key) {
-                    filter.add(KeyHash::of(&key));
-                }
+        let add = |key: &[u8]| {
+            if !layout::is_chunk(key) {
+                filter.add(KeyHash::of(key));
             }
-            if stop() {
-                return Ok(None);
-            }
+        };
+        if !each_key(slice, &stop, add)? {
+            return Ok(None);
         }
         for block in &mut filter.blocks {
             let crc = crc32fast::hash(&block[CRC_BYTES..]);
@@ -149,6 +145,26 @@ impl Filter {
         };
         (whole && !blocks.is_empty()).then(filter)
     }
+}
+
+/// Shows all keys of a slice that filters know; false where `stop`, which is asked now and then, said
+/// so.
+fn each_key(
+    slice: &Engine,
+    stop: impl Fn() -> bool,
+    mut show: impl FnMut(&[u8]),
+) -> Result<bool, EngineError> {
+    let mut count = 0;
+    for kind in [layout::EVENT_ID, layout::ONCE] {
+        for item in slice.prefix(&[kind]) {
+            show(&item?.0);
+            count += 1;
+            if count % STOP_ASKED_EVERY == 0 && stop() {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 fn header(sealed_at: u64, blocks: usize) -> Block {
@@ -263,7 +279,7 @@ impl Store {
 
 /// Gives every sealed slice its filter, the newest first, until the store is closed.
 pub fn run(inner: &Inner) {
-    // Damaged, or on a disk that is full: tried again at the next start.
+    // Damaged: tried again at the next start.
     let mut given_up = BTreeSet::new();
     loop {
         let mut pause = LOOK_EVERY;
@@ -290,6 +306,14 @@ pub fn run(inner: &Inner) {
                 Ok(None) => {}
                 Err(_) if !inner.slices.contains(number) => {}
                 Err(RecordError::Engine(EngineError::Busy)) => break,
+                Err(RecordError::Engine(error)) if error.passes() => {
+                    log::warn!(
+                        "the keys of slice {number} cannot be noted just now, and requests with an \
+                         idempotency key or an event id are slow until then: {error}"
+                    );
+                    pause = SHORT_OF_PAUSE;
+                    break;
+                }
                 Err(error) => {
                     log::warn!(
                         "requests with an idempotency key or an event id will be slow: the keys of \
@@ -377,6 +401,10 @@ mod tests {
         changes.put(b"Mother", vec![1]);
         slice.commit(changes).unwrap();
         assert!(Filter::of(&slice, || true).unwrap().is_none());
+        // It is asked all the while: 20 times for each of the two looks.
+        let asked = std::cell::Cell::new(0);
+        let stop = || asked.replace(asked.get() + 1) == 30;
+        assert!(Filter::of(&slice, stop).unwrap().is_none());
         let filter = Filter::of(&slice, || false).unwrap().expect("it is made");
         assert!(filter.bytes() < 20_000 * 9 / 2, "{}", filter.bytes());
         filter.write(&path, 9).unwrap();
@@ -398,6 +426,18 @@ mod tests {
         }
         std::fs::write(&file, &whole[..whole.len() - BLOCK_BYTES]).unwrap();
         assert!(Filter::read(&path, 9).is_none());
+    }
+
+    #[test]
+    fn a_shortage_passes_and_damage_does_not() {
+        let of = |code| EngineError::from(std::io::Error::from_raw_os_error(code));
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOSPC, libc::EDQUOT] {
+            let error = of(code);
+            assert!(error.passes(), "{error}");
+        }
+        for error in [of(libc::EIO), EngineError::Damaged("on purpose".to_owned())] {
+            assert!(!error.passes(), "{error}");
+        }
     }
 
     #[test]

@@ -28,7 +28,11 @@ impl Inner {
         if !self.slices.contains(number) {
             return Ok(None);
         }
-        Ok(Some(self.slices.get(number)?))
+        match self.slices.get(number) {
+            // It was dropped meanwhile.
+            Err(_) if !self.slices.contains(number) => Ok(None),
+            opened => Ok(Some(opened?)),
+        }
     }
 
     pub(super) fn slice_at(&self, time: Timestamp) -> Result<Option<Arc<Engine>>, RecordError> {
@@ -333,22 +337,23 @@ impl Store {
     /// them: blocks on the disk.
     pub fn lane_heads(&self) -> Result<Vec<(u64, Timestamp)>> {
         let to = Bound::Excluded(vec![layout::WAITING + 1]);
-        let mut from = layout::lane_prefix(0);
+        let mut from = Bound::Included(layout::lane_prefix(0));
         let mut heads = Vec::new();
         loop {
             // Let go for each, so that the committer never waits for all.
             let _settled = self.inner.settled();
-            let head = self
-                .inner
-                .live
-                .range(Bound::Included(from), to.clone())
-                .next();
-            let head = head.transpose()?;
-            let Some(head) = head.and_then(|(key, _)| layout::parse_waiting_key(&key)) else {
+            let head = self.inner.live.range(from, to.clone()).next();
+            let Some((key, _)) = head.transpose()? else {
                 return Ok(heads);
             };
-            heads.push((head.lane, head.due));
-            from = layout::lane_prefix(head.lane + 1);
+            from = match layout::parse_waiting_key(&key) {
+                Some(head) => {
+                    heads.push((head.lane, head.due));
+                    Bound::Included(layout::lane_prefix(head.lane + 1))
+                }
+                // Damage, which hides nothing behind it.
+                None => Bound::Excluded(key.to_vec()),
+            };
         }
     }
 

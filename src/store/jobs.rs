@@ -71,11 +71,10 @@ impl Store {
         self.inner.jobs_changed.subscribe()
     }
 
-    /// Whether `deliveries` more to this endpoint may wait now; why not, if not.
+    /// Whether `deliveries` more to this endpoint may wait now; why not, if not. The catalog may be
+    /// held meanwhile.
     pub fn has_room(&self, endpoint: &Endpoint, deliveries: u64) -> Result<()> {
-        let lane = std::iter::repeat_n(&endpoint.number, deliveries as usize);
-        self.inner
-            .may_accept(endpoint.application, deliveries, lane)
+        self.inner.may_accept_at(endpoint, deliveries)
     }
 
     /// How many of a lane's deliveries are due, those under way included; looks at `max` at most.

@@ -242,7 +242,11 @@ impl Inner {
                 continue;
             }
             let number = *number;
-            self.run(|answer| Command::DropSlice { number, answer })?;
+            match self.run(|answer| Command::DropSlice { number, answer }) {
+                // Something of it waits again: it was sent again by hand meanwhile.
+                Err(Error::Conflict(_)) => continue,
+                dropped => dropped?,
+            }
             self.slices.remove(number).map_err(Error::storage)?;
             log::info!("slice {number} was older than the retention time and is deleted");
         }

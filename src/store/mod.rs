@@ -5,6 +5,7 @@
 //! answer given after it survives a power cut. Reads of history block on the disk: call them off
 //! the reactor. Registrations are in memory and cost nothing to read.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock, RwLockReadGuard};
@@ -387,6 +388,7 @@ struct Inner {
 }
 
 impl Inner {
+    /// See [`Store::catalog`].
     fn catalog(&self) -> RwLockReadGuard<'_, Catalog> {
         self.catalog.read().expect("no panic while it is held")
     }
@@ -582,7 +584,8 @@ impl Inner {
 }
 
 impl Store {
-    /// All registrations, as of the last commit. Do not hold it across an await.
+    /// All registrations, as of the last commit. Do not hold it across an await, and never take it
+    /// while it is held: the second taking waits for the committer, which waits for the first.
     pub fn catalog(&self) -> RwLockReadGuard<'_, Catalog> {
         self.inner.catalog()
     }
@@ -652,19 +655,14 @@ impl Store {
         message: NewMessage,
         watcher: Option<Arc<Watcher>>,
     ) -> Result<Arc<Message>> {
-        message.may_wait(&self.inner)?;
+        if let Err(refused) = message.may_wait(&self.inner) {
+            let seen = self.seen_or(message.once, refused).await?;
+            return self.earlier(seen).await;
+        }
         let mut from_slice = self.newest_slice();
         if let Some(once) = message.once {
             match self.search_once(once).await? {
-                Searched::Found(seen) => {
-                    return match seen.answer {
-                        layout::OnceAnswer::Message(application, id) => self
-                            .read(move |inner| inner.message(application, id))
-                            .await?
-                            .ok_or(Error::NotFound("message")),
-                        layout::OnceAnswer::Answered(_) => Err(committer::other_request()),
-                    };
-                }
+                Searched::Found(seen) => return self.earlier(seen).await,
                 Searched::UpTo(slice) => from_slice = from_slice.min(slice),
             }
         }
@@ -682,6 +680,17 @@ impl Store {
         self.answered(answer).await
     }
 
+    /// The message that a request was answered with.
+    async fn earlier(&self, seen: Remembered) -> Result<Arc<Message>> {
+        match seen.answer {
+            layout::OnceAnswer::Message(application, id) => self
+                .read(move |inner| inner.message(application, id))
+                .await?
+                .ok_or(Error::NotFound("message")),
+            layout::OnceAnswer::Answered(_) => Err(committer::other_request()),
+        }
+    }
+
     /// Makes a delivery of this message to this endpoint due now, by hand: a waiting one is moved,
     /// and one that has ended begins anew.
     pub async fn resend(
@@ -691,8 +700,9 @@ impl Store {
         once: Option<Once>,
     ) -> Result<()> {
         let lane = endpoint.number;
-        self.inner
-            .may_accept(message.application, 1, [lane].iter())?;
+        if let Err(refused) = self.inner.may_accept_at(&endpoint, 1) {
+            return self.seen_or(once, refused).await.map(|_| ());
+        }
         let once = match once {
             None => None,
             Some(once) => match self.search_once(once).await? {
@@ -849,10 +859,26 @@ impl Store {
     /// Looks for an idempotency key in all slices but the newest, which the committer looks at.
     async fn search_once(&self, once: Once) -> Result<Searched> {
         let (oldest, newest) = self.inner.slices_within(ONCE_REMEMBERED);
+        let found = self.remembered_in(oldest..newest, once).await?;
+        Ok(found.map_or(Searched::UpTo(newest), Searched::Found))
+    }
+
+    /// What a request was answered with that would be refused now for want of room: whoever asks
+    /// again after an answer that got lost has what they wanted.
+    async fn seen_or(&self, once: Option<Once>, refused: Error) -> Result<Remembered> {
+        let Some(once) = once else {
+            return Err(refused);
+        };
+        let (oldest, newest) = self.inner.slices_within(ONCE_REMEMBERED);
+        let found = self.remembered_in(oldest..newest + 1, once).await?;
+        found.ok_or(refused)
+    }
+
+    async fn remembered_in(&self, slices: Range<u32>, once: Once) -> Result<Option<Remembered>> {
         let hash = [KeyHash::of(&layout::once_key(&once.key))];
-        let slices = self.inner.may_hold(oldest..newest, &hash);
+        let slices = self.inner.may_hold(slices, &hash);
         if slices.is_empty() {
-            return Ok(Searched::UpTo(newest));
+            return Ok(None);
         }
         self.read(move |inner| {
             for number in slices {
@@ -860,10 +886,10 @@ impl Store {
                     continue;
                 };
                 if let Some(seen) = inner.once_in(&engine, &once)? {
-                    return Ok(Searched::Found(seen?));
+                    return seen.map(Some);
                 }
             }
-            Ok(Searched::UpTo(newest))
+            Ok(None)
         })
         .await
     }
@@ -922,12 +948,15 @@ impl From<engine::EngineError> for Error {
 mod tests {
     use super::*;
 
-    fn opened(path: &std::path::Path) -> Store {
+    fn settings(path: &std::path::Path) -> Settings {
         let mut config = crate::config::load(None, Default::default()).unwrap();
         config.store.path = path.to_owned();
         config.store.min_free_bytes = 1;
-        let metrics = Arc::new(Metrics::new());
-        Store::open(Settings::from_config(&config), Clock::System, metrics).unwrap()
+        Settings::from_config(&config)
+    }
+
+    fn opened(path: &std::path::Path) -> Store {
+        Store::open(settings(path), Clock::System, Arc::new(Metrics::new())).unwrap()
     }
 
     #[test]
@@ -980,5 +1009,134 @@ mod tests {
         let answer = store.change(|_| Ok((Vec::new(), ()))).await;
         assert!(matches!(answer, Err(Error::Storage(_))), "{answer:?}");
         assert_eq!(store.close(), Err(fault));
+    }
+
+    /// Whoever holds the catalog may ask for room, also where room is scarce and while the committer
+    /// waits to write.
+    #[test]
+    fn room_is_told_while_the_catalog_is_held_and_the_committer_waits_for_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut settings = settings(&directory.path().join("data"));
+        (settings.waiting_max, settings.held_max) = (0, 0);
+        let store = Store::open(settings, Clock::System, Arc::new(Metrics::new())).unwrap();
+        let (told, answer) = std::sync::mpsc::channel();
+        let asking = store.clone();
+        std::thread::spawn(move || {
+            let catalog = asking.catalog();
+            let writing = asking.clone();
+            let writer = std::thread::spawn(move || drop(writing.inner.catalog.write()));
+            // It waits: nobody else is let in.
+            while asking.inner.catalog.try_read().is_ok() {
+                std::thread::yield_now();
+            }
+            let room = asking.has_room(&layout::golden::rows::endpoint(), 1);
+            drop(catalog);
+            writer.join().unwrap();
+            told.send(room)
+        });
+        let room = answer.recv_timeout(Duration::from_secs(20));
+        let room = room.expect("an answer, since it waits for nobody");
+        assert!(matches!(room, Err(Error::TooMany(_))), "{room:?}");
+        store.close().unwrap();
+    }
+
+    fn message_to(lanes: Vec<u64>) -> NewMessage {
+        NewMessage {
+            organisation: layout::golden::rows::ORGANISATION,
+            application: layout::golden::rows::APPLICATION,
+            event_type: "a".to_owned(),
+            event_id: None,
+            channels: Vec::new(),
+            payload: "{}".into(),
+            is_raw: false,
+            content_type: None,
+            lanes,
+            matched_in: None,
+            once: None,
+            origin: Origin::Published,
+            tags: Vec::new(),
+            deliver_at: None,
+            expires_at: None,
+        }
+    }
+
+    #[actix_web::test]
+    async fn an_answer_that_cannot_be_made_harms_nobody_else_and_publishes_nothing_twice() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = opened(&directory.path().join("data"));
+        let once = Once {
+            key: [1; 32],
+            body: [2; 32],
+        };
+        for _ in 0..2 {
+            let show: batch::Show = Box::new(|_| panic!("on purpose"));
+            let batch = NewBatch::new(vec![message_to(Vec::new())], Some(once), show);
+            let answered = store.accept_batch(batch).await.unwrap();
+            assert_eq!(answered.status, 500);
+            serde_json::from_slice::<serde_json::Value>(&answered.body).unwrap();
+        }
+        assert_eq!(store.health(), Ok(()));
+        assert_eq!(store.inner.metrics.accepted.get(), 1);
+        store.close().unwrap();
+    }
+
+    /// What is put back into the queue while the keeper is about to drop its slice is not lost.
+    #[actix_web::test]
+    async fn a_slice_in_which_something_waits_again_is_not_dropped() {
+        use layout::golden::rows;
+        let directory = tempfile::tempdir().unwrap();
+        let store = opened(&directory.path().join("data"));
+        let registered = |_: &Catalog| {
+            let changes = vec![
+                Change::PutApplication(rows::application()),
+                Change::PutEndpoint(rows::endpoint()),
+            ];
+            Ok((changes, ()))
+        };
+        store.change(registered).await.unwrap();
+        let message = store.accept_message(message_to(vec![rows::LANE])).await;
+        let message = message.unwrap();
+        let drop_slice = async |number| {
+            let (answer, dropped) = oneshot::channel();
+            store.offer(Command::DropSlice { number, answer }).unwrap();
+            dropped.await.unwrap()
+        };
+        let refused = drop_slice(1).await;
+        assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
+        let waits = DeliveryKey {
+            lane: rows::LANE,
+            due: message.first_due(),
+            message: message.id,
+        };
+        let (answer, taken) = oneshot::channel();
+        let deliveries = vec![waits];
+        store.offer(Command::Cancel { deliveries, answer }).unwrap();
+        taken.await.unwrap().unwrap();
+        assert_eq!(
+            drop_slice(1).await.map_err(|error| error.to_string()),
+            Ok(())
+        );
+        store.close().unwrap();
+    }
+
+    #[test]
+    fn a_damaged_key_in_the_queue_hides_no_lane_behind_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = opened(&directory.path().join("data"));
+        let mut changes = engine::Changes::default();
+        let key = |lane| DeliveryKey {
+            lane,
+            due: Timestamp(5),
+            message: layout::golden::rows::MESSAGE_ID,
+        };
+        for lane in [1, 3] {
+            changes.put(&layout::waiting_key(&key(lane)), Vec::new());
+        }
+        let damaged = [&layout::lane_prefix(2)[..], &[1, 2]].concat();
+        changes.put(&damaged, Vec::new());
+        store.inner.live.commit(changes).unwrap();
+        let due = Timestamp(5);
+        assert_eq!(store.lane_heads().unwrap(), [(1, due), (3, due)]);
+        store.close().unwrap();
     }
 }

@@ -457,7 +457,6 @@ impl From<MessageMeta2> for MessageMeta3 {
 
 /// `M`, schema 4: before it was kept how many endpoints matched.
 #[derive(Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize))]
 struct MessageMeta4 {
     commit: u64,
     accepted_at: Timestamp,

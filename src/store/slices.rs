@@ -101,7 +101,7 @@ impl Slices {
             .insert(number, record);
     }
 
-    /// Opens a slice, or creates it.
+    /// Opens a slice of the index, or creates it; an error where it is not there any more.
     pub fn get(&self, number: u32) -> Result<Arc<Engine>, EngineError> {
         let place = {
             let mut open = self.lock_open();
@@ -115,6 +115,10 @@ impl Slices {
         let mut engine = place.lock().expect("no panic while it is held");
         if let Some(engine) = &*engine {
             return Ok(engine.clone());
+        }
+        // Opening one that is being removed would make it anew.
+        if !self.contains(number) {
+            return Err(std::io::Error::from(std::io::ErrorKind::NotFound).into());
         }
         let opened = Arc::new(Engine::open(&self.path(number), self.cache_bytes)?);
         if let Some(sealed) = self.sealed(number) {
@@ -174,7 +178,11 @@ impl Slices {
             .write()
             .expect("no panic while it is held")
             .remove(&number);
-        self.lock_open().remove(&number);
+        let opened = self.lock_open().remove(&number);
+        let place = opened.map(|opened| opened.engine).unwrap_or_default();
+        // Who is opening it right now comes before, and who comes later finds that it is gone.
+        let mut engine = place.lock().expect("no panic while it is held");
+        *engine = None;
         match std::fs::remove_dir_all(self.path(number)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -266,6 +274,15 @@ mod tests {
         slices.close_unused(0, Duration::ZERO);
         slices.get(1).expect("it opens again");
         assert_eq!(slices.opened.get(), 4);
+    }
+
+    #[test]
+    fn what_was_removed_is_not_made_anew_by_who_comes_late() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let slices = slices(directory.path(), 2);
+        slices.remove(1).expect("it can be deleted");
+        assert!(slices.get(1).is_err());
+        assert!(!slices.path(1).exists());
     }
 
     /// Whoever reads while slices are closed all the time finds what is there.

@@ -215,6 +215,58 @@ async fn what_is_registered_is_registered_once() {
     assert_eq!(uids, ["app", "one"]);
 }
 
+/// A key is as old as its request, however long nothing was published before it.
+#[actix_web::test]
+async fn a_key_is_new_after_quiet_hours() {
+    let receiver = Receiver::ok().await;
+    let server = Server::start().await;
+    let message = server.send_to(&receiver, "a", json!({})).await;
+    let endpoints = "/api/v1/app/app/endpoint";
+    let endpoint = texts(&server.get(endpoints).await.json(), "id").remove(0);
+    server.settle().await;
+    server.advance(Duration::from_secs(13 * 3600));
+    let body = json!({ "url": "https://example.com/" });
+    let made = post(&server, endpoints, "k", &body).await.expect(201);
+    assert_eq!(post(&server, endpoints, "k", &body).await.expect(201), made);
+    let resend = format!("{MESSAGES}/{message}/endpoint/{endpoint}/resend");
+    for _ in 0..2 {
+        post(&server, &resend, "r", &json!({})).await.expect(202);
+        server.settle().await;
+    }
+    assert_eq!(receiver.count(), 2);
+}
+
+/// Whoever asks again because an answer got lost has what they wanted, whatever waits by then.
+#[actix_web::test]
+async fn a_request_that_was_taken_is_not_refused_for_want_of_room() {
+    let receiver = Receiver::ok().await;
+    let mut server = Server::start_with(|config| config.limits.held_max = 4).await;
+    server.leftovers_are_fine();
+    let endpoint = server.endpoint(&receiver).await;
+    server.set_disabled("app", &endpoint, true).await;
+    let batch = format!("{MESSAGES}/batch");
+    let two = json!([message(1), message(2)]);
+    let first = post(&server, MESSAGES, "k", &message(1)).await.expect(202);
+    let id = first["id"].as_str().expect("an id");
+    let resend = format!("{MESSAGES}/{id}/endpoint/{endpoint}/resend");
+    let resent = post(&server, &resend, "r", &json!({})).await.expect(202);
+    let both = post(&server, &batch, "b", &two).await.expect(202);
+    post(&server, MESSAGES, "l", &message(2)).await.expect(202);
+    // Now it is full.
+    for (path, key, body, answer) in [
+        (MESSAGES, "k", message(1), &first),
+        (&resend, "r", json!({}), &resent),
+        (&batch, "b", two, &both),
+    ] {
+        assert_eq!(&post(&server, path, key, &body).await.expect(202), answer);
+        let other = post(&server, path, "other", &body).await;
+        assert_error(&other, 429, "too_many");
+    }
+    let changed = post(&server, MESSAGES, "k", &message(2)).await;
+    assert_error(&changed, 409, "conflict");
+    assert_eq!(server.store().waiting_count(), 4);
+}
+
 #[actix_web::test]
 async fn a_resend_is_made_once() {
     let receiver = Receiver::ok().await;

@@ -13,6 +13,16 @@ use crate::store::watchers::Watcher;
 use crate::store::{Answered, NewBatch, NewMessage, Once, Remembered, layout};
 use crate::watched;
 
+/// The answer to a batch whose own could not be made. It is remembered like any other: the same request
+/// again must not publish anew.
+fn not_shown() -> Answered {
+    const BODY: &str = r#"{"code":"internal_error","detail":"The messages that could be accepted are accepted, and a defect of postrider kept it from telling which. The log says where."}"#;
+    Answered {
+        status: 500,
+        body: BODY.as_bytes().to_vec(),
+    }
+}
+
 impl Committer {
     pub(super) fn stage_accept(
         &mut self,
@@ -112,7 +122,9 @@ impl Committer {
         for (message, from_slice) in messages.into_iter().zip(from_slices) {
             results.push(self.stage_message(batch, message, from_slice)?);
         }
-        match show(results) {
+        // Too late for an error: what was staged is accepted, also where nothing can be shown of it.
+        let shown = watched::contained(|| show(results));
+        match shown.unwrap_or_else(|_| Ok(not_shown())) {
             Err(error) => drop(answer.send(Err(error))),
             Ok(answered) => {
                 if let Some(once) = &once {
