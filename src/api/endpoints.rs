@@ -513,6 +513,7 @@ pub async fn change(
     context
         .store
         .change(move |catalog| {
+            caller.still_holds(catalog, now)?;
             let entry = owner.entry(&caller, catalog, action)?.ok_or(NOT_FOUND)?;
             let existing = owner.endpoint(&caller, catalog, &id, action)?;
             let mut endpoint = (**existing).clone();

@@ -12,12 +12,9 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::rules::wrong;
+use super::rules::{PROBLEMS_MAX, wrong};
 use crate::error::{Invalid, Result};
 use crate::misfit::{Step, misspelled, not_known};
-
-/// Problems told of one body: its sender does not need thousands.
-const PROBLEMS_MAX: usize = 50;
 
 /// Fields that promise something which postrider does not do, by the name of the body's schema. An
 /// answer that ignored one would be taken for the promise.

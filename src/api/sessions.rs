@@ -282,6 +282,7 @@ async fn make_link(
     context
         .store
         .change(move |catalog| {
+            caller.still_holds(catalog, now)?;
             let mut changes = Vec::new();
             let application = found_or_made(catalog, &caller, &path, link.application, now)?;
             let (application, made) = application;

@@ -499,7 +499,7 @@ async fn an_unknown_parameter_is_refused_where_the_route_is_ours() {
 #[actix_web::test]
 async fn the_older_name_of_the_rate_is_taken_everywhere() {
     let server = Server::start().await;
-    let endpoint = world(&server).await;
+    world(&server).await;
     for (path, whole) in [
         ("/api/v1/app", json!({ "name": "n", "uid": "rated" })),
         (
@@ -547,7 +547,6 @@ async fn the_older_name_of_the_rate_is_taken_everywhere() {
             &["body.rateLimit"],
         );
     }
-    let _ = endpoint;
 }
 
 #[actix_web::test]
