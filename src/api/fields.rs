@@ -57,10 +57,10 @@ pub struct Shown {
 
 impl Shown {
     /// Refuses an id where something is made: it is not going to be that.
-    pub fn refuse(self) -> Result<()> {
+    pub fn refuse(self, place: &[&str]) -> Result<()> {
         let message = "is set by the server and cannot be sent; your own id is the uid";
         match self.is_given {
-            true => Err(wrong(&["body", "id"], message)),
+            true => Err(wrong(place, message)),
             false => Ok(()),
         }
     }

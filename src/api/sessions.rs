@@ -333,6 +333,7 @@ fn found_or_made(
     ) {
         (Ok(entry), _) => Ok((entry.application.id, None)),
         (Err(Error::NotFound(_)), Some(input)) if path.parse::<ApplicationId>().is_err() => {
+            input.id.refuse(&["body", "application", "id"])?;
             let application = input.into_application(caller.organisation, now);
             Ok((application.id, Some(creation(catalog, application)?)))
         }

@@ -129,6 +129,16 @@ async fn what_is_entered_again_or_cleared_goes_through() {
         assert_eq!((has_basic, headers), (true, vec!["X-Api-Key".to_owned()]));
         assert_eq!(auth_headers, ["X-Whatever"]);
         assert_eq!(secret, "s3cret-again");
+        // What was entered again is no news to who entered it, even where it is the same.
+        let same = json!({
+            "url": "https://third.test/", "secret": "s3cret-again",
+            "basicAuth": { "username": "ann", "password": "s3cret-2" },
+            "headers": { "X-Api-Key": "s3cret-2" }, "authHeaders": { "X-Whatever": "s3cret-2" },
+        });
+        let moved = by(&server, &portal, method.clone(), &path, same)
+            .await
+            .expect(200);
+        assert_eq!(moved.get("warnings"), None, "{moved}");
         let cleared = json!({
             "url": OLD, "secret": "s3cret-again", "basicAuth": null,
             "headers": { "X-Api-Key": null, "X-New": "n" }, "authHeaders": { "X-Whatever": null },
