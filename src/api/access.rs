@@ -122,7 +122,7 @@ enum Permit {
     Never,
 }
 
-/// The table of DESIGN: a row for each action, a column for each role.
+/// The table of docs/credentials.md: a row for each action, a column for each role.
 fn permit(role: Role, action: Action) -> Permit {
     use Permit::{Everywhere, Granted, Never, Own, Users};
     let column = match role {
@@ -272,6 +272,24 @@ impl Caller {
         match self.credential {
             Credential::Token(id) | Credential::Session(id, _) => catalog.token(id),
             Credential::Signed { .. } => None,
+        }
+    }
+
+    /// Whether what the caller showed is still good. A request is let in when its head arrives, and
+    /// the body may take a while: what makes a credential asks again where nothing races with it, or
+    /// a link that is ended meanwhile would leave something behind.
+    pub fn still_holds(&self, catalog: &Catalog, now: Timestamp) -> Result<()> {
+        let expires_at = match self.credential {
+            Credential::Signed { expires_at } => expires_at,
+            Credential::Token(_) | Credential::Session(..) => {
+                self.token(catalog)
+                    .ok_or(Error::Unauthenticated)?
+                    .expires_at
+            }
+        };
+        match expires_at.is_none_or(|end| end > now) {
+            true => Ok(()),
+            false => Err(Error::Unauthenticated),
         }
     }
 
@@ -574,7 +592,7 @@ impl FromRequest for FeatureFlags {
 #[cfg(test)]
 mod tests {
     use super::*;
-    /// DESIGN's table again, from the other side: what each role may do, and nothing else.
+    /// The table of docs/credentials.md again, from the other side: what each role may do, and nothing else.
     #[test]
     fn each_role_may_do_what_the_design_says_and_nothing_else() {
         use Action::*;

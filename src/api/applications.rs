@@ -45,7 +45,7 @@ pub struct ApplicationIn {
     /// The older name of `throttleRate`. Both can be given where they are the same.
     #[schemars(range(min = 1))]
     rate_limit: Patch<u16>,
-    id: Shown,
+    pub id: Shown,
     created_at: Shown,
     updated_at: Shown,
 }
@@ -330,7 +330,7 @@ pub async fn create(
     let get_if_exists = query.flag("get_if_exists", false);
     query.problems.done()?;
     let input = body.json::<ApplicationIn>()?;
-    input.id.refuse()?;
+    input.id.refuse(&["body", "id"])?;
     let input = input.checked()?;
     let once = once(&request, &caller, &body)?;
     let now = context.store.clock().now();
@@ -412,6 +412,7 @@ pub async fn put(
     let mut input = body.json::<ApplicationIn>()?.checked()?;
     let path_is_id = path.parse::<ApplicationId>().is_ok();
     let now = context.store.clock().now();
+    let id = input.id;
     if !path_is_id && input.uid.is_none() {
         input.uid = Some(path.clone());
     }
@@ -439,6 +440,7 @@ pub async fn put(
                         ApplicationId::PREFIX,
                     );
                     problems.done()?;
+                    id.refuse(&["body", "id"])?;
                     StatusCode::CREATED
                 }
                 Err(error) => return Err(error),

@@ -89,8 +89,9 @@ pub struct EndpointIn {
     #[schemars(range(min = 1))]
     pub rate_limit: Patch<u16>,
     /// What requests are signed with; the profile says which texts are taken. One is made up where
-    /// a new endpoint has none. A change to it ends the old one at once, and counts only with
-    /// another profile, or another origin that the secret itself is sent to: rotate it instead.
+    /// a new endpoint has none. A change to it ends the old one at once, and is taken only with
+    /// another profile, or another origin that the secret itself is sent to. Otherwise rotate it:
+    /// one that the endpoint does not have is a 422 here, and among the `warnings` of a `PUT`.
     pub secret: Patch<String>,
     /// Sent along with every request. A value whose name says that it is sensitive is not shown
     /// again. Replaced as a whole; null in place of a value keeps the one that is there.
@@ -110,7 +111,7 @@ pub struct EndpointIn {
     /// How long an attempt may take, in place of the profile's time.
     #[schemars(range(min = 1))]
     pub timeout_seconds: Patch<u32>,
-    pub id: Shown,
+    id: Shown,
     created_at: Shown,
     updated_at: Shown,
     version: Shown,
@@ -145,6 +146,8 @@ impl JsonSchema for WholeEndpointIn {
 /// A body, and what is wrong with its values by themselves.
 pub struct Checked {
     problems: Problems,
+    kind: Kind,
+    pub id: Shown,
     pub uid: Patch<String>,
     url: Option<Target>,
     description: Patch<String>,
@@ -260,6 +263,8 @@ impl EndpointIn {
         }
         Checked {
             problems,
+            kind,
+            id: self.id,
             uid: self.uid,
             url,
             description: self.description,
@@ -301,6 +306,7 @@ impl Checked {
             secret: self.secret.is_some(),
         };
         let mut problems = self.problems;
+        let mut warnings = Vec::new();
         if !self.keeps_secrets {
             carried.refuse(&mut problems, given);
             carried.forget(endpoint);
@@ -353,7 +359,13 @@ impl Checked {
                 let secret = self.secret.as_deref();
                 let made_up = config.delivery.default_signature_type;
                 let form = (profile.secret_form(), made_up);
-                settle_secrets(&mut problems, endpoint, secret, form, changed, now);
+                let taken = settle_secrets(&mut problems, endpoint, secret, form, changed, now);
+                match self.kind {
+                    _ if taken => {}
+                    Kind::Patch => problems.add(&["body", "secret"], ROTATE),
+                    // It may be sent again and again as it was when it made the endpoint.
+                    Kind::Whole => warnings.push(format!("secret {ROTATE}")),
+                }
             }
             None if named.profile || named.method || self.secret.is_some() => {
                 let message = "must be the name of a profile; GET /api/v1/profile lists them";
@@ -362,7 +374,10 @@ impl Checked {
             None => {}
         }
         problems.done()?;
-        Ok(carried.warnings(&before, endpoint))
+        if self.keeps_secrets {
+            warnings.extend(carried.warnings(&before, endpoint));
+        }
+        Ok(warnings)
     }
 
     fn carried(&self, endpoint: &Endpoint, config: &Config) -> Carried {
@@ -375,6 +390,9 @@ impl Checked {
         Carried::of(endpoint, url, config.profile(profile), config)
     }
 }
+
+const ROTATE: &str = "is another one than the endpoint has, and was not taken: \
+                      POST …/endpoint/{endpoint_id}/secret/rotate changes it";
 
 /// Replaces headers as a whole; one without a value keeps what it has, which callers may not see. Of
 /// those that were forgotten none is left to keep: they go.

@@ -175,7 +175,7 @@ pub fn check_headers(problems: &mut Problems, endpoint: &Endpoint, config: &Conf
 
 /// Gives a new endpoint its secret: the one that came along, or a generated one. An old endpoint
 /// takes one that came along only with another profile, which its own may not fit; otherwise a
-/// secret is changed by rotating it.
+/// secret is changed by rotating it, and false comes back where it is not the one that there is.
 pub fn settle_secrets(
     problems: &mut Problems,
     endpoint: &mut Endpoint,
@@ -183,10 +183,13 @@ pub fn settle_secrets(
     (form, made_up): (SecretForm, SignatureType),
     profile_changed: bool,
     now: Timestamp,
-) {
+) -> bool {
     let is_new = endpoint.secrets.is_empty();
     let secret = match given.map(|text| Secret::parse(text, form)) {
-        Some(Err(message)) => return problems.add(&["body", "secret"], message),
+        Some(Err(message)) => {
+            problems.add(&["body", "secret"], message);
+            return true;
+        }
         Some(Ok(secret)) => Some(secret),
         None if is_new => {
             let form = form.of_kind(made_up);
@@ -201,15 +204,17 @@ pub fn settle_secrets(
                 expires_at: None,
             }];
         }
-        _ if profile_changed && !endpoint.live_secrets(now).all(|secret| secret.fits(form)) => {
+        None if profile_changed && !endpoint.live_secrets(now).all(|secret| secret.fits(form)) => {
             let message = format!(
                 "takes other secrets than the endpoint has; send a fitting secret with it: {}",
                 secret_hint(form)
             );
             problems.add(&["body", "profile"], message);
         }
-        _ => {}
+        Some(secret) => return endpoint.secrets[0].secret == secret,
+        None => {}
     }
+    true
 }
 
 /// A new endpoint that wants everything, before the caller's body is applied to it. It has no

@@ -141,14 +141,15 @@ pub async fn create(
 ) -> Result<HttpResponse, Failure> {
     let owner = Owner::of(&request);
     owner.reachable(&context, &caller, Action::CreateEndpoints)?;
-    body.json::<EndpointIn>()?.id.refuse()?;
     let input = owner.input(&caller, &body, Kind::Whole, &context)?;
+    input.id.refuse(&["body", "id"])?;
     let once = once(&request, &caller, &body)?;
     let now = context.store.clock().now();
     let config = Arc::clone(&context.config);
     let answer = context
         .store
         .change_once(once, move |catalog| {
+            caller.still_holds(catalog, now)?;
             let (entry, made) =
                 owner.entry_for_new(&caller, catalog, Action::CreateEndpoints, now)?;
             let mut endpoint = owner.blank(&entry, catalog, now);
@@ -425,6 +426,7 @@ pub async fn put(
     let answer = context
         .store
         .change(move |catalog| {
+            caller.still_holds(catalog, now)?;
             let (entry, made) =
                 owner.entry_for_new(&caller, catalog, Action::ChangeEndpoints, now)?;
             let existing = entry.endpoint(&id);
@@ -434,6 +436,7 @@ pub async fn put(
                 None if path_is_id => return Err(NOT_FOUND),
                 None => {
                     owner.entry(&caller, catalog, Action::CreateEndpoints)?;
+                    input.id.refuse(&["body", "id"])?;
                     refuse_too_many(&entry, owner.endpoints_max(&config))?;
                     (owner.blank(&entry, catalog, now), StatusCode::CREATED)
                 }
@@ -513,6 +516,7 @@ pub async fn change(
     context
         .store
         .change(move |catalog| {
+            caller.still_holds(catalog, now)?;
             let entry = owner.entry(&caller, catalog, action)?.ok_or(NOT_FOUND)?;
             let existing = owner.endpoint(&caller, catalog, &id, action)?;
             let mut endpoint = (**existing).clone();

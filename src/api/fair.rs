@@ -54,6 +54,8 @@ struct Account {
 
 /// A turn to read: until it is dropped, which is when the read is over.
 pub struct Turn {
+    // While it is held the payer is not forgotten, and with it how many reads it has under way.
+    _account: Arc<Account>,
     _of_payer: OwnedSemaphorePermit,
     _of_all: OwnedSemaphorePermit,
 }
@@ -112,6 +114,7 @@ impl Shares {
             let of_payer = account.reads.clone().acquire_owned().await;
             let of_all = self.reads.clone().acquire_owned().await;
             Turn {
+                _account: account.clone(),
                 _of_payer: of_payer.expect("it is never closed"),
                 _of_all: of_all.expect("it is never closed"),
             }
@@ -261,6 +264,26 @@ mod tests {
         assert!(shares.hold(payer(4), 100).is_ok());
         let accepted = shares.hold_anyway(payer(1), 5_000);
         assert_eq!(accepted.bytes, 5_000);
+    }
+
+    #[tokio::test]
+    async fn who_reads_is_not_forgotten() {
+        let shares = Shares::new(1000);
+        let of_reader = payer(0xff);
+        let reads: Vec<_> = (0..READS_OF_ONE)
+            .map(|_| now(shares.turn(of_reader)).expect("a turn").unwrap())
+            .collect();
+        for number in 0..PAYERS_KEPT as u64 {
+            let mut id = [1; 20];
+            id[..8].copy_from_slice(&number.to_be_bytes());
+            drop(shares.hold(Payer::Token(TokenId(id)), 1).unwrap());
+        }
+        assert!(
+            now(shares.turn(of_reader)).is_none(),
+            "it has its reads already"
+        );
+        drop(reads);
+        assert!(now(shares.turn(of_reader)).is_some());
     }
 
     #[test]

@@ -12,12 +12,9 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::rules::wrong;
+use super::rules::{PROBLEMS_MAX, wrong};
 use crate::error::{Invalid, Result};
 use crate::misfit::{Step, misspelled, not_known};
-
-/// Problems told of one body: its sender does not need thousands.
-const PROBLEMS_MAX: usize = 50;
 
 /// Fields that promise something which postrider does not do, by the name of the body's schema. An
 /// answer that ignored one would be taken for the promise.
@@ -60,10 +57,10 @@ pub struct Shown {
 
 impl Shown {
     /// Refuses an id where something is made: it is not going to be that.
-    pub fn refuse(self) -> Result<()> {
+    pub fn refuse(self, place: &[&str]) -> Result<()> {
         let message = "is set by the server and cannot be sent; your own id is the uid";
         match self.is_given {
-            true => Err(wrong(&["body", "id"], message)),
+            true => Err(wrong(place, message)),
             false => Ok(()),
         }
     }

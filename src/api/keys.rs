@@ -204,6 +204,7 @@ pub async fn create(
     let token = context
         .store
         .change(move |catalog| {
+            caller.still_holds(catalog, now)?;
             let application = application(catalog, &caller, &path)?;
             if keys(catalog, application).count() >= KEYS_MAX {
                 return Err(Error::TooMany(format!(

@@ -249,6 +249,7 @@ pub async fn precheck(
 /// is as good.
 pub async fn create_application(store: &Store, caller: Caller, input: ApplicationIn) -> Result<()> {
     caller.may(Action::ChangeApplications)?;
+    input.id.refuse(&["body", "application", "id"])?;
     let now = store.clock().now();
     let application = input.into_application(caller.organisation, now);
     let created = store.change(move |catalog| Ok((vec![creation(catalog, application)?], ())));

@@ -228,8 +228,8 @@ impl Operation {
     }
 }
 
-/// Sections that the contract's clients do not know, and single operations of theirs that they do
-/// not. On all others, clients of another version may ask for what we have not heard of.
+/// Sections that the contract's clients do not know, and the single operation that takes a query and
+/// that they do not. On all others, clients of another version may ask for what we have not heard of.
 const OUR_SECTIONS: [&str; 6] = [
     "v1.token.",
     "v1.profile.",
@@ -238,19 +238,14 @@ const OUR_SECTIONS: [&str; 6] = [
     "v1.status.",
     "v1.session.",
 ];
-const OURS: [&str; 4] = [
-    "v1.message.create-batch",
-    "v1.endpoint.simulate",
-    "v1.endpoint.get-attempt-series",
-    "v1.background-task.cancel",
-];
+const OURS: &str = "v1.endpoint.get-attempt-series";
 
 impl Operation {
     fn is_ours(&self) -> bool {
         let in_section = OUR_SECTIONS
             .iter()
             .any(|section| self.id.starts_with(section));
-        in_section || OURS.contains(&self.id)
+        in_section || self.id == OURS
     }
 
     /// The parameters that a query may have.

@@ -223,7 +223,10 @@ impl Draft {
         errors.extend(self.errors);
         let authentication_headers = self.authentication_headers;
         let mut forgotten = stored.cloned();
-        if !caller.keeps_secrets() {
+        let mut kept = Carried::default();
+        if caller.keeps_secrets() {
+            kept = carried;
+        } else {
             let names = (
                 self.request_headers.is_some(),
                 authentication_headers.is_some(),
@@ -267,7 +270,7 @@ impl Draft {
             },
             request_headers,
             authentication_headers,
-            carried,
+            kept,
         })
     }
 
@@ -445,7 +448,8 @@ fn check_together(
 
 /// What an endpoint is to become: right for itself, and beside everything else.
 struct Webhook {
-    carried: Carried,
+    /// What goes along to another origin if it stays as it is.
+    kept: Carried,
     target: Target,
     event: String,
     basic_auth: BasicAuth,
@@ -467,7 +471,7 @@ impl Webhook {
         if let Some(headers) = self.authentication_headers {
             endpoint.auth_headers = headers;
         }
-        self.carried.warnings(&before, endpoint)
+        self.kept.warnings(&before, endpoint)
     }
 }
 

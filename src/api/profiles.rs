@@ -52,6 +52,8 @@ struct ProfileOut<'a> {
     secret_form: &'static str,
     /// The same in words, for those who choose one.
     secret_hint: &'static str,
+    /// Whether requests have the secret itself in them, so that another receiver needs another one.
+    sends_secret: bool,
     /// Those that an endpoint cannot have as its own, in lower case.
     header_names: Vec<String>,
     /// The headers of Standard Webhooks begin with this; null where there are none.
@@ -266,6 +268,7 @@ impl<'a> ProfileOut<'a> {
             methods: profile.methods.iter().copied().map(Method::name).collect(),
             secret_form: secret_form_word(form),
             secret_hint: secret_hint(form),
+            sends_secret: profile.sends_secret(),
             header_names: profile.header_names(),
             standard_webhooks: profile.standard_webhooks.as_deref(),
             signatures: profile.signatures.iter().map(SignatureOut::from).collect(),

@@ -32,6 +32,9 @@ pub const EVENT_TYPES_PER_ENDPOINT_MAX: usize = 1000;
 /// Names of event types and channels, and callers' own ids: letters, digits, and these.
 pub const NAME_PATTERN: &str = r"^[a-zA-Z0-9\-_.]+$";
 
+/// Problems told of one request: its sender does not need thousands.
+pub const PROBLEMS_MAX: usize = 50;
+
 /// What is wrong with a request, as found so far.
 #[derive(Debug, Default)]
 pub struct Problems(Vec<Invalid>);
@@ -58,6 +61,9 @@ impl Problems {
     }
 
     fn note(&mut self, place: &[&str], message: String, kind: &'static str) {
+        if self.0.len() == PROBLEMS_MAX {
+            return;
+        }
         self.0.push(Invalid {
             location: place.iter().map(|part| (*part).to_owned()).collect(),
             message,

@@ -282,6 +282,7 @@ async fn make_link(
     context
         .store
         .change(move |catalog| {
+            caller.still_holds(catalog, now)?;
             let mut changes = Vec::new();
             let application = found_or_made(catalog, &caller, &path, link.application, now)?;
             let (application, made) = application;
@@ -332,6 +333,7 @@ fn found_or_made(
     ) {
         (Ok(entry), _) => Ok((entry.application.id, None)),
         (Err(Error::NotFound(_)), Some(input)) if path.parse::<ApplicationId>().is_err() => {
+            input.id.refuse(&["body", "application", "id"])?;
             let application = input.into_application(caller.organisation, now);
             Ok((application.id, Some(creation(catalog, application)?)))
         }

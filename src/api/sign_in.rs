@@ -70,6 +70,8 @@ struct Visitor {
     applications: Option<Vec<ApplicationName>>,
     /// The profiles to choose from for an endpoint.
     profiles: Vec<String>,
+    /// How long API keys live at most that are made through this link; null where that has no limit.
+    api_key_days_max: Option<u32>,
     version: &'static str,
 }
 
@@ -121,7 +123,10 @@ impl Shown {
     fn visitor(self, context: &Context) -> Visitor {
         let caller = self.caller;
         let catalog = context.store.catalog();
+        let days_max = context.config.portal.api_key_days_max;
+        let days_max = self.capabilities.as_ref().map(|_| days_max);
         Visitor {
+            api_key_days_max: days_max.filter(|days| *days > 0),
             role: caller.role().name(),
             name: self.name,
             organisation_id: caller.organisation,

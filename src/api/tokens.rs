@@ -4,7 +4,7 @@
 //! role webhook_user see an endpoint, or make endpoints in an application; what is deleted takes its
 //! grants with it, whatever the record still holds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
@@ -395,11 +395,14 @@ pub async fn create(
     caller.may(Action::ChangeTokens)?;
     let now = context.store.clock().now();
     let input = body.json::<TokenIn>()?.checked(now)?;
+    // Uids are looked for in all applications: not where every other change waits for it.
+    let grants = existing(&context.store.catalog(), &caller, &input.endpoints)?;
     let credential = new_credential();
     let hash = Sha256::digest(credential.as_bytes()).into();
     let token = context
         .store
         .change(move |catalog| {
+            caller.still_holds(catalog, now)?;
             let token = Token {
                 id: TokenId::at(now),
                 organisation: caller.organisation,
@@ -409,7 +412,11 @@ pub async fn create(
                 hash,
                 created_at: now,
                 expires_at: input.expires_at,
-                grants: existing(catalog, &caller, &input.endpoints)?,
+                // An endpoint that was deleted meanwhile is none that anybody is granted.
+                grants: grants
+                    .into_iter()
+                    .filter(|id| catalog.endpoint(caller.organisation, *id).is_some())
+                    .collect(),
                 account_endpoint: None,
                 session: None,
                 last_used_at: None,
@@ -453,6 +460,18 @@ fn limited_to(
 /// The endpoint with this id, uid or number, whichever application of the organisation it belongs
 /// to. Uids are an application's own, so several may have one.
 fn endpoint<'a>(catalog: &'a Catalog, caller: &Caller, name: &str) -> Result<&'a Arc<Endpoint>> {
+    let applications = catalog.applications(caller.organisation);
+    let by_uid = applications.filter_map(|entry| entry.endpoint(name));
+    endpoint_among(catalog, caller, name, by_uid)
+}
+
+/// The same, with what there is by this uid.
+fn endpoint_among<'a>(
+    catalog: &'a Catalog,
+    caller: &Caller,
+    name: &str,
+    by_uid: impl Iterator<Item = &'a Arc<Endpoint>>,
+) -> Result<&'a Arc<Endpoint>> {
     let organisation = caller.organisation;
     let none = Error::NotFound("endpoint");
     if let Ok(id) = name.parse::<EndpointId>() {
@@ -465,10 +484,7 @@ fn endpoint<'a>(catalog: &'a Catalog, caller: &Caller, name: &str) -> Result<&'a
     let by_number = number
         .and_then(|number| catalog.endpoint_by_number(number))
         .filter(|endpoint| endpoint.organisation == organisation && !endpoint.is_operational());
-    let by_uid = catalog
-        .applications(organisation)
-        .filter_map(|entry| entry.endpoint(name))
-        .filter(|endpoint| by_number.is_none_or(|other| other.id != endpoint.id));
+    let by_uid = by_uid.filter(|endpoint| by_number.is_none_or(|other| other.id != endpoint.id));
     let mut found = by_uid.chain(by_number);
     match (found.next(), found.next()) {
         (Some(endpoint), None) => Ok(endpoint),
@@ -499,12 +515,25 @@ fn existing_applications(
     problems.done().map(|()| granted)
 }
 
-/// The names as a token's grants, if there is one endpoint with each of them.
+/// The names as a token's grants, if there is one endpoint with each of them. All endpoints are looked
+/// through once for their uids, not once for each name.
 fn existing(catalog: &Catalog, caller: &Caller, ids: &[String]) -> Result<BTreeSet<EndpointId>> {
+    let mut by_uid: HashMap<&str, Vec<&Arc<Endpoint>>> =
+        ids.iter().map(|id| (id.as_str(), Vec::new())).collect();
+    if !ids.is_empty() {
+        let applications = catalog.applications(caller.organisation);
+        for endpoint in applications.flat_map(|entry| &entry.endpoints) {
+            let uid = endpoint.uid.as_deref();
+            if let Some(found) = uid.and_then(|uid| by_uid.get_mut(uid)) {
+                found.push(endpoint);
+            }
+        }
+    }
     let mut problems = Problems::default();
     let mut grants = BTreeSet::new();
     for (index, id) in ids.iter().enumerate() {
-        match endpoint(catalog, caller, id) {
+        let of_uid = by_uid[id.as_str()].iter().copied();
+        match endpoint_among(catalog, caller, id, of_uid) {
             Ok(endpoint) => drop(grants.insert(endpoint.id)),
             Err(error) => {
                 let place = ["body", "endpointIds", &index.to_string()];

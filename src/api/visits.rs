@@ -37,7 +37,8 @@ const VISITS_MAX: usize = 10_000;
 const OF_CREDENTIAL_MAX: usize = 50;
 const OF_PAYER_MAX: usize = 500;
 
-/// Failed sign-ins in a minute; further ones are not told from what is right until it is over.
+/// Failed sign-ins in a minute; further ones that fail are answered 429 until it is over, and right ones
+/// still hold.
 const FAILURES_MAX: u64 = 100;
 const FAILURES_IN: Duration = Duration::from_secs(60);
 

@@ -1,11 +1,13 @@
 //! An application's API keys, and when tokens were last used.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use awc::http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Server, assert_error, assert_invalid};
+use crate::support::{Answer, DEADLINE, Server, assert_error, assert_invalid};
 
 const KEYS: &str = "/api/v1/app/app/token";
 
@@ -215,6 +217,75 @@ async fn a_key_that_a_link_made_ends_by_itself_and_with_expire_all() {
     let listed = server.get(KEYS).await.expect(200);
     let names: Vec<&Value> = listed["data"].as_array().expect("a list").iter().collect();
     assert!(names.iter().all(|key| key["name"] != "again"), "{listed}");
+}
+
+/// A request whose body is there but for its last byte, once its head has been let in: the server has
+/// said that it waits for the body.
+fn begun(server: &Server, token: &str, path: &str, body: &str) -> TcpStream {
+    let address = server.url("");
+    let address = address.trim_start_matches("http://");
+    let mut connection = TcpStream::connect(address).expect("the server listens");
+    connection.set_read_timeout(Some(DEADLINE)).expect("it may");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\
+         expect: 100-continue\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    connection.write_all(head.as_bytes()).expect("a head");
+    let mut answer = [0; 25];
+    connection.read_exact(&mut answer).expect("it goes on");
+    assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let most = &body.as_bytes()[..body.len() - 1];
+    connection.write_all(most).expect("most of a body");
+    connection
+}
+
+/// The status of the answer once the last byte is there, too.
+fn ended(mut connection: TcpStream) -> String {
+    connection.write_all(b"}").expect("the last byte");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).expect("an answer");
+    answer.split(' ').nth(1).expect("a status").to_owned()
+}
+
+#[actix_web::test]
+async fn what_is_ended_while_a_body_arrives_leaves_no_credential_behind() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let endpoint = server
+        .endpoint_of("app", json!({ "url": "https://a.test/in" }))
+        .await;
+    let secret = format!("/api/v1/app/app/endpoint/{endpoint}/secret");
+    let secret_before = server.get(&secret).await.expect(200);
+    let portal = link(&server, json!({})).await;
+    let owner = json!({ "name": "second", "role": "owner" });
+    let owner = server.post("/api/v1/token", owner).await.expect(201);
+    let (id, owner) = (&owner["id"], owner["token"].as_str().expect("shown once"));
+
+    let body = r#"{"name":"late"}"#;
+    let key = begun(&server, &portal, KEYS, body);
+    let rotation = begun(&server, &portal, &format!("{secret}/rotate"), "{}");
+    let token = r#"{"name":"late","role":"owner"}"#;
+    let token = begun(&server, owner, "/api/v1/token", token);
+    let access = "/api/v1/auth/app-portal-access/app";
+    let access = begun(&server, owner, access, r#"{"sessionId":"late"}"#);
+    server
+        .post("/api/v1/auth/app/app/expire-all", json!({}))
+        .await
+        .expect(204);
+    let id = id.as_str().expect("an id");
+    server
+        .delete(&format!("/api/v1/token/{id}"))
+        .await
+        .expect(204);
+    let statuses = [key, rotation, token, access].map(ended);
+    assert_eq!(statuses, ["401", "401", "401", "401"]);
+    let keys = server.get(KEYS).await.expect(200);
+    assert_eq!(keys["data"], json!([]));
+    let tokens = server.get("/api/v1/token").await.expect(200).to_string();
+    assert!(!tokens.contains("late"), "{tokens}");
+    assert_eq!(server.get(&secret).await.expect(200), secret_before);
 }
 
 #[actix_web::test]

@@ -172,7 +172,8 @@ async fn what_is_held_for_one_customer_stops_no_other() {
         tokio::task::yield_now().await;
     }
     assert_eq!(held_in(&server).await, expected);
-    server.post(MESSAGES, body.clone()).await;
+    // A message more would wait at nine endpoints.
+    assert_error(&server.post(MESSAGES, body).await, 429, "too_many");
     let mut server = server;
     server.leftovers_are_fine();
 }

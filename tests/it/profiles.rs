@@ -84,6 +84,7 @@ async fn profiles_are_listed_with_what_one_needs_to_choose() {
                 "retry",
                 "secretForm",
                 "secretHint",
+                "sendsSecret",
                 "signatures",
                 "standardWebhooks",
                 "success",
@@ -290,12 +291,21 @@ async fn a_new_profile_brings_a_secret_that_fits_where_the_old_one_does_not() {
     let url = path(&endpoint, "");
     let rotate = path(&endpoint, "/secret/rotate");
 
-    // Without a new profile a secret is checked and not taken: rotating is the way.
+    // Without a new profile another secret is checked and not taken: rotating is the way. A PUT may
+    // come again as it was when it made the endpoint.
+    let other = json!({ "secret": "another one" });
+    let put = server.put(&url, with(other.clone())).await.expect(200);
+    let warnings = put["warnings"].to_string();
+    assert!(warnings.contains("/secret/rotate changes it"), "{warnings}");
+    let refused = server.patch(&url, other).await;
+    assert_invalid(&refused, &["body.secret"]);
+    assert!(refused.text.contains("/secret/rotate"), "{}", refused.text);
     for body in [
-        json!({ "secret": "another one" }),
-        with(json!({ "secret": "another one" })),
+        json!({ "secret": TEXT_SECRET }),
+        with(json!({ "secret": TEXT_SECRET })),
     ] {
-        server.put(&url, with(body.clone())).await.expect(200);
+        let put = server.put(&url, with(body.clone())).await.expect(200);
+        assert_eq!(put.get("warnings"), None, "{put}");
         server.patch(&url, body).await.expect(200);
         assert_eq!(secret(&server, &endpoint).await, TEXT_SECRET);
     }

@@ -215,3 +215,20 @@ async fn what_cannot_be_kept_is_refused_by_name() {
         assert_eq!(message["payload"], json!({"n": 1}));
     }
 }
+
+#[actix_web::test]
+async fn of_very_many_problems_the_first_are_told() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let names = |value: serde_json::Value| -> serde_json::Map<String, Value> {
+        let names = (0..10_000).map(|index| (format!("x-{index}"), value.clone()));
+        names.collect()
+    };
+    let mut params = names(json!(1));
+    params.insert("headers".to_owned(), Value::Object(names(json!("v"))));
+    let body = json!({ "eventType": "a", "payload": {}, "transformationsParams": params });
+    let answer = server.post(MESSAGES, body).await;
+    assert_eq!(answer.status, 422);
+    let told = answer.json()["detail"].as_array().map(Vec::len);
+    assert_eq!(told, Some(50), "{} bytes", answer.text.len());
+}

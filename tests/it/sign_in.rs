@@ -269,6 +269,7 @@ async fn signing_out_of_the_portal_ends_its_link() {
     assert!(may(&session, "changeEndpoints") && may(&session, "ownKeys"));
     assert!(!may(&session, "publish"));
     assert_eq!(session["profiles"], json!(["standard"]));
+    assert_eq!(session["apiKeyDaysMax"], 365);
     assert_eq!(
         browser
             .call(Method::DELETE, SESSION, Value::Null)

@@ -322,12 +322,35 @@ async fn a_near_miss_says_what_may_be_meant() {
             json!({ "url": "http://a.test/", "id": "mine" }),
         ),
     ] {
-        let (_, message) = problem(&server.post(path, body).await, "body.id");
-        assert_eq!(
-            message,
-            "is set by the server and cannot be sent; your own id is the uid"
-        );
+        let refused = [
+            server.post(path, body.clone()).await,
+            server.put(&format!("{path}/fresh"), body).await,
+        ];
+        for answer in refused {
+            let (_, message) = problem(&answer, "body.id");
+            assert_eq!(
+                message,
+                "is set by the server and cannot be sent; your own id is the uid"
+            );
+        }
     }
+}
+
+#[actix_web::test]
+async fn an_application_beside_a_message_or_a_link_is_made_without_an_id() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let beside = |uid: &str| json!({ "name": "n", "uid": uid, "id": "mine" });
+    for (uid, status) in [("fresh", 422), ("app", 202)] {
+        let body = json!({ "eventType": "a", "payload": {}, "application": beside(uid) });
+        let answer = server.post(&format!("/api/v1/app/{uid}/msg"), body).await;
+        assert_eq!(answer.status, status, "{}", answer.text);
+        let body = json!({ "application": beside(uid) });
+        let path = format!("/api/v1/auth/app-portal-access/{uid}");
+        let answer = server.post(&path, body).await;
+        assert_eq!(answer.status == 200, status == 202, "{}", answer.text);
+    }
+    server.get("/api/v1/app/fresh").await.expect(404);
 }
 
 #[actix_web::test]
@@ -497,7 +520,7 @@ async fn an_unknown_parameter_is_refused_where_the_route_is_ours() {
 #[actix_web::test]
 async fn the_older_name_of_the_rate_is_taken_everywhere() {
     let server = Server::start().await;
-    let endpoint = world(&server).await;
+    world(&server).await;
     for (path, whole) in [
         ("/api/v1/app", json!({ "name": "n", "uid": "rated" })),
         (
@@ -545,7 +568,6 @@ async fn the_older_name_of_the_rate_is_taken_everywhere() {
             &["body.rateLimit"],
         );
     }
-    let _ = endpoint;
 }
 
 #[actix_web::test]

@@ -120,14 +120,14 @@ const authHeadersChanged = (values, endpoint) => {
 };
 
 /** Sends only what is other than it was; gives what the API answers to it. */
-async function change(at, endpoint, was, values, moved) {
+async function change(at, endpoint, was, values, moved, takesSecret) {
   const [before, body] = [bodyOf(was), bodyOf(values)];
   const { basicAuth } = body;
   for (const key of Object.keys(body)) if (JSON.stringify(body[key]) === JSON.stringify(before[key])) delete body[key];
   if (moved) body.basicAuth = basicAuth;
   delete body.authHeaders;
   if (authHeadersChanged(values, endpoint)) body.authHeaders = object(authRows(values));
-  if ((body.profile || moved) && values.secret) body.secret = values.secret;
+  if (takesSecret && values.secret) body.secret = values.secret;
   // Replacing headers would lose those whose values are not shown: where there are any, they change one by one,
   // what goes before the rest, as a name may move to the secret ones.
   const headers = { gone: {}, set: {} };
@@ -154,8 +154,10 @@ function Editor({ app, at, back, endpoint, headers, profiles, types, channels })
   const profile = profiles.find(({ name }) => name === values.profile);
   const newProfile = endpoint && values.profile !== initial.profile;
   const moved = mustEnterAgain(useSession(), endpoint, values.url.trim());
+  // Elsewhere a secret is rotated: what is entered here would not be taken.
+  const takesSecret = !endpoint || newProfile || (moved && profile?.sendsSecret);
   const save = async () => {
-    const saved = endpoint ? await change(at, endpoint, initial, values, moved) : await api('POST', appPath(app, '/endpoint'), createBody(values));
+    const saved = endpoint ? await change(at, endpoint, initial, values, moved, takesSecret) : await api('POST', appPath(app, '/endpoint'), createBody(values));
     toast(endpoint ? 'Saved' : 'Webhook added');
     const next = pagePath(app, path`/endpoint/${endpoint?.id ?? saved.id}`);
     warnAt(next, saved.warnings);
@@ -187,7 +189,7 @@ function Editor({ app, at, back, endpoint, headers, profiles, types, channels })
       ${choices.length > 1 && html`<${Field} label="Profile" name="profile" type="select" value=${values.profile} onInput=${chooseProfile} options=${choices} hint=${profile && html`<${ProfileHint} ...${profile} />`} />`}
       ${methods.length > 1 && html`<${Field} label="Method" name="method" type="select" value=${values.method || methods[0]} options=${methods.map((one) => [one, one])} />`}
       ${moved && html`<p class="notice">This is another receiver than before: enter what only the former one knew again.</p>`}
-      ${(!endpoint || newProfile || moved) && html`<${SecretField} profile=${profile} isNew=${!endpoint} set=${set} />`}
+      ${takesSecret && html`<${SecretField} profile=${profile} isNew=${!endpoint} set=${set} />`}
     </section>
     <section class="card"><h2>Events</h2><${Picker} label="Events" all=${labels.all_events} loc="body.eventTypes" items=${events} value=${values.eventTypes} onChange=${(next) => set('eventTypes', next)} /></section>
     ${entities.length > 0 && html`<section class="card"><h2>Entities</h2><p class="hint">The kinds of things that events are about.</p><${Picker} label="Entities" all=${labels.all_entities} loc="body.channels" columns items=${entities} value=${values.channels} onChange=${(next) => set('channels', next)} /></section>`}

@@ -1,10 +1,10 @@
 // The application's API keys: made here, shown once, revoked here.
 
-import { api, appPath, list, pagePath, path, surface } from './api.js';
+import { api, appPath, list, pagePath, path } from './api.js';
 import { act } from './history.js';
 import { FormDialog } from './operator.js';
 import { useQuery } from './router.js';
-import { Button, Copy, Dialog, Empty, Field, Loaded, NotAllowed, Page, Pager, Table, Time, html, useForm, useLoad, useMay, useState } from './ui.js';
+import { Button, Copy, Dialog, Empty, Field, Loaded, NotAllowed, Page, Pager, Table, Time, html, useForm, useLoad, useMay, useSession, useState } from './ui.js';
 
 export default function KeysPage({ app }) {
   const may = useMay();
@@ -46,14 +46,18 @@ function Keys({ app }) {
   <//>`;
 }
 
-// A key that a link makes lives no longer than the operator lets it.
-const days = [...(surface === 'portal' ? [['', 'As late as allowed']] : [['', 'Never'], ['365', 'In a year']]), ['30', 'In 30 days'], ['90', 'In 90 days']];
+/** When a key may end. One that a link makes lives no longer than the operator lets it. */
+const ends = (max) => [
+  ['', max ? `As late as allowed, in ${max} ${max === 1 ? 'day' : 'days'}` : 'Never'],
+  ...[['30', 'In 30 days'], ['90', 'In 90 days'], ['365', 'In a year']].filter(([days]) => !max || days < max),
+];
 
 function Create({ where, onClose, then }) {
   const form = useForm({ name: '', expires: '' });
+  const { apiKeyDaysMax } = useSession();
   const create = async ({ name, expires }) => then(await api('POST', where, { name: name.trim(), ...(expires && { expiresAt: new Date(Date.now() + expires * 86400000).toISOString() }) }));
   return html`<${FormDialog} title="Create an API key" form=${form} onClose=${onClose} onSubmit=${create} submit="Create" check=${({ name }) => (name.trim() ? {} : { 'body.name': 'Enter a name.' })}>
     <${Field} label="Name" name="name" autofocus hint="What will use it, such as “Billing service”." />
-    <${Field} label="Expires" name="expires" loc="body.expiresAt" type="select" options=${days} />
+    <${Field} label="Expires" name="expires" loc="body.expiresAt" type="select" options=${ends(apiKeyDaysMax)} />
   <//>`;
 }
