@@ -82,7 +82,7 @@ pub struct Lane {
     read_is_stale: bool,
     /// A delivery was given back since the read began, which leaves it out: read once more.
     read_is_short: bool,
-    /// Nothing is sent before this.
+    /// Nothing is sent or read before this.
     paused_until: Timestamp,
     /// Taken from the window, and the outcome is not yet durable.
     taken: HashSet<Place>,
@@ -282,6 +282,7 @@ impl Lane {
             return Readiness::Waiting;
         }
         match self.window.first_key_value() {
+            None if self.is_paused(now) => Readiness::At(self.paused_until),
             None => Readiness::Waiting,
             Some(((due, _), _)) => match self.paused_until.max(*due) {
                 at if at <= now => Readiness::Ready,
@@ -328,12 +329,21 @@ impl Lane {
     pub fn given_back(&mut self, at: &Place, now: Timestamp) {
         self.sent(false, false);
         self.taken.remove(at);
-        self.paused_until = now + TRY_AGAIN;
+        self.pause(now);
         if self.reading {
             self.read_is_short = true;
         } else {
             self.read_failed();
         }
+    }
+
+    /// Lets the lane rest, whatever the news of it are.
+    pub fn pause(&mut self, now: Timestamp) {
+        self.paused_until = now + TRY_AGAIN;
+    }
+
+    pub fn is_paused(&self, now: Timestamp) -> bool {
+        self.paused_until > now
     }
 
     /// Its last attempts timed out.
@@ -598,12 +608,12 @@ mod tests {
         lane.given_back(&unreadable, Timestamp(0));
         // The store was read before all that.
         lane.read(vec![entry(1, 1), entry(2, 2)], true);
-        assert_eq!(lane.readiness(Timestamp(9), &LIMITS), Readiness::Waiting);
+        let again = Timestamp(0) + TRY_AGAIN;
+        let paused = Readiness::At(again);
+        assert_eq!(lane.readiness(Timestamp(9), &LIMITS), paused);
         // So it is read once more, which finds what was given back, and waits.
         assert!(lane.wants_read().is_some());
         lane.read(vec![entry(1, 1)], true);
-        let again = Timestamp(0) + TRY_AGAIN;
-        let paused = Readiness::At(again);
         assert_eq!(lane.readiness(Timestamp(9), &LIMITS), paused);
         assert_eq!(lane.readiness(again, &LIMITS), Readiness::Ready);
         assert_eq!(lane.take().unwrap().delivery.key.due, Timestamp(1));
@@ -638,6 +648,24 @@ mod tests {
         assert_eq!(lane.readiness(between, &LIMITS), Readiness::At(again));
         assert_ne!(lane.readiness(again, &LIMITS), Readiness::Waiting);
         assert!(lane.has_only_its_rate_to_wait_for(again));
+    }
+
+    #[test]
+    fn a_lane_that_could_not_be_read_rests_though_there_are_news() {
+        let mut lane = Lane::new(endpoint(), false);
+        assert!(lane.wants_read().is_some());
+        lane.read_failed();
+        lane.pause(Timestamp(0));
+        lane.stored(entry(1, 1));
+        let again = Timestamp(0) + TRY_AGAIN;
+        assert!(lane.is_paused(Timestamp(9)));
+        assert_eq!(
+            lane.readiness(Timestamp(9), &LIMITS),
+            Readiness::At(again),
+            "its alarm stays"
+        );
+        assert!(!lane.is_paused(again));
+        assert!(lane.wants_read().is_some());
     }
 
     #[test]

@@ -342,8 +342,11 @@ impl Worker {
                         if is_news {
                             log::error!("lane {number} could not be read: {error}");
                         }
-                        self.lane(number).read_failed();
-                        self.set_alarm(number, self.store.clock().now() + TRY_AGAIN);
+                        let now = self.store.clock().now();
+                        let lane = self.lane(number);
+                        lane.read_failed();
+                        lane.pause(now);
+                        self.set_alarm(number, now + TRY_AGAIN);
                         return;
                     }
                 }
@@ -401,7 +404,9 @@ impl Worker {
         let Some(lane) = self.lanes.get_mut(&number) else {
             return;
         };
-        if let Some((behind, limit)) = lane.wants_read() {
+        if !lane.is_paused(now)
+            && let Some((behind, limit)) = lane.wants_read()
+        {
             let application = lane.endpoint.as_ref().map(|endpoint| endpoint.application);
             self.shared.reads[self.number].fetch_add(1, Ordering::Relaxed);
             self.loader.wish(
