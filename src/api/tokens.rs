@@ -618,12 +618,27 @@ fn webhook_user<'a>(catalog: &'a Catalog, caller: &Caller, id: &str) -> Result<&
     }
 }
 
-/// The token that a path names, and what stands in it as `granted`.
-fn grant_path(request: &HttpRequest, granted: &str) -> (String, String) {
-    (
-        path_part(request, "token_id").to_owned(),
-        path_part(request, granted).to_owned(),
-    )
+/// Changes the grants of the webhook user that the path names. `change` is shown what stands in the path
+/// as `named` and gives the token as it is to be, or nothing where it stays as it is.
+async fn change_grants(
+    request: &HttpRequest,
+    caller: Caller,
+    context: &Context,
+    named: &str,
+    change: impl FnOnce(&Catalog, &Caller, &Token, &str) -> Result<Option<Token>> + Send + 'static,
+) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ChangeGrants)?;
+    let token = path_part(request, "token_id").to_owned();
+    let id = path_part(request, named).to_owned();
+    context
+        .store
+        .change(move |catalog| {
+            let token = webhook_user(catalog, &caller, &token)?;
+            let changed = change(catalog, &caller, token, &id)?;
+            Ok((changed.map(Change::PutToken).into_iter().collect(), ()))
+        })
+        .await?;
+    Ok(no_content())
 }
 
 /// Lets a webhook user see an endpoint. Granting again changes nothing.
@@ -632,21 +647,14 @@ pub async fn grant(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ChangeGrants)?;
-    let (token, id) = grant_path(&request, "endpoint_id");
-    context
-        .store
-        .change(move |catalog| {
-            let token = webhook_user(catalog, &caller, &token)?;
-            let endpoint = endpoint(catalog, &caller, &id)?;
-            if token.grants.contains(&endpoint.id) {
-                return Ok((Vec::new(), ()));
-            }
-            let token = granted(catalog, token, endpoint.id)?;
-            Ok((vec![Change::PutToken(token)], ()))
-        })
-        .await?;
-    Ok(no_content())
+    let grant = |catalog: &Catalog, caller: &Caller, token: &Token, id: &str| {
+        let endpoint = endpoint(catalog, caller, id)?;
+        match token.grants.contains(&endpoint.id) {
+            true => Ok(None),
+            false => granted(catalog, token, endpoint.id).map(Some),
+        }
+    };
+    change_grants(&request, caller, &context, "endpoint_id", grant).await
 }
 
 /// Takes an endpoint from a webhook user's sight. What is not granted cannot be taken: as with
@@ -656,24 +664,19 @@ pub async fn revoke_grant(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ChangeGrants)?;
-    let (token, id) = grant_path(&request, "endpoint_id");
-    context
-        .store
-        .change(move |catalog| {
-            let mut token = webhook_user(catalog, &caller, &token)?.clone();
-            let is_gone = match endpoint(catalog, &caller, &id) {
-                Ok(endpoint) => token.grants.remove(&endpoint.id),
-                Err(Error::NotFound(_)) => false,
-                Err(other) => return Err(other),
-            };
-            match is_gone {
-                true => Ok((vec![Change::PutToken(token)], ())),
-                false => Err(Error::NotFound("grant")),
-            }
-        })
-        .await?;
-    Ok(no_content())
+    let revoke = |catalog: &Catalog, caller: &Caller, token: &Token, id: &str| {
+        let mut token = token.clone();
+        let is_gone = match endpoint(catalog, caller, id) {
+            Ok(endpoint) => token.grants.remove(&endpoint.id),
+            Err(Error::NotFound(_)) => false,
+            Err(other) => return Err(other),
+        };
+        match is_gone {
+            true => Ok(Some(token)),
+            false => Err(Error::NotFound("grant")),
+        }
+    };
+    change_grants(&request, caller, &context, "endpoint_id", revoke).await
 }
 
 /// Lets a webhook user make endpoints in an application. Granting again changes nothing.
@@ -682,29 +685,24 @@ pub async fn grant_application(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ChangeGrants)?;
-    let (token, id) = grant_path(&request, "app_id");
-    context
-        .store
-        .change(move |catalog| {
-            let mut token = webhook_user(catalog, &caller, &token)?.clone();
-            let entry = catalog.application(caller.organisation, &id);
-            let entry = entry.ok_or(Error::NotFound("application"))?;
-            let granted = token.applications.get_or_insert_default();
-            // Those that are gone make room: their ids never come back.
-            granted.retain(|id| catalog.application_by_id(*id).is_some());
-            if !granted.insert(entry.application.id) {
-                return Ok((Vec::new(), ()));
-            }
-            match granted.len() <= GRANTS_MAX {
-                true => Ok((vec![Change::PutToken(token)], ())),
-                false => Err(Error::TooMany(format!(
-                    "a webhook user is granted at most {GRANTS_MAX} applications"
-                ))),
-            }
-        })
-        .await?;
-    Ok(no_content())
+    let grant = |catalog: &Catalog, caller: &Caller, token: &Token, id: &str| {
+        let mut token = token.clone();
+        let entry = catalog.application(caller.organisation, id);
+        let entry = entry.ok_or(Error::NotFound("application"))?;
+        let granted = token.applications.get_or_insert_default();
+        // Those that are gone make room: their ids never come back.
+        granted.retain(|id| catalog.application_by_id(*id).is_some());
+        if !granted.insert(entry.application.id) {
+            return Ok(None);
+        }
+        match granted.len() <= GRANTS_MAX {
+            true => Ok(Some(token)),
+            false => Err(Error::TooMany(format!(
+                "a webhook user is granted at most {GRANTS_MAX} applications"
+            ))),
+        }
+    };
+    change_grants(&request, caller, &context, "app_id", grant).await
 }
 
 /// Ends that a webhook user makes endpoints in an application; it keeps those that it made.
@@ -713,21 +711,16 @@ pub async fn revoke_application(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ChangeGrants)?;
-    let (token, id) = grant_path(&request, "app_id");
-    context
-        .store
-        .change(move |catalog| {
-            let mut token = webhook_user(catalog, &caller, &token)?.clone();
-            let entry = catalog.application(caller.organisation, &id);
-            let granted = token.applications.get_or_insert_default();
-            match entry.is_some_and(|entry| granted.remove(&entry.application.id)) {
-                true => Ok((vec![Change::PutToken(token)], ())),
-                false => Err(Error::NotFound("grant")),
-            }
-        })
-        .await?;
-    Ok(no_content())
+    let revoke = |catalog: &Catalog, caller: &Caller, token: &Token, id: &str| {
+        let mut token = token.clone();
+        let entry = catalog.application(caller.organisation, id);
+        let granted = token.applications.get_or_insert_default();
+        match entry.is_some_and(|entry| granted.remove(&entry.application.id)) {
+            true => Ok(Some(token)),
+            false => Err(Error::NotFound("grant")),
+        }
+    };
+    change_grants(&request, caller, &context, "app_id", revoke).await
 }
 
 #[cfg(test)]
