@@ -106,7 +106,8 @@ pub struct AttemptOut<'a> {
     timings: TimingsOut,
     /// From the publication to the end of the answer, in milliseconds.
     latency_ms: u64,
-    /// The server was stopped before the outcome was stored, so the request was made once more.
+    /// A connection kept from before was found closed without an answer, so the request was made once
+    /// more, on a new one; the receiver may have got both.
     sent_again: bool,
     /// When the next attempt is due; null where there is none to come.
     #[serde(serialize_with = "optional_text")]
