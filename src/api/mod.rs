@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use actix_web::dev::{Extensions, ServiceRequest};
 use actix_web::http::StatusCode;
@@ -110,7 +110,7 @@ pub struct Context {
     /// By the profile's name, a request as it would be sent.
     pub example_requests: BTreeMap<String, serde_json::Value>,
     pub preview: Preview,
-    pub reference: Arc<Reference>,
+    pub reference: &'static Reference,
     pub lanes: LaneWatch,
     pub sending: SendingWatch,
     /// What each customer uses of what all share.
@@ -236,16 +236,20 @@ fn operations(bytes_max: BytesMax) -> Vec<Operation> {
     .collect()
 }
 
-/// What describes everything that is served.
-pub fn reference() -> Reference {
-    // How long a body may be is not part of it.
-    let bytes_max = BytesMax {
-        message: 0,
-        batch: 0,
-    };
-    let mut all = operations(bytes_max);
-    all.extend(ocrolus::operations());
-    Reference::new(&all)
+/// What describes everything that is served: the same for every server of the process, so it is made
+/// once.
+pub fn reference() -> &'static Reference {
+    static REFERENCE: LazyLock<Reference> = LazyLock::new(|| {
+        // How long a body may be is not part of it.
+        let bytes_max = BytesMax {
+            message: 0,
+            batch: 0,
+        };
+        let mut all = operations(bytes_max);
+        all.extend(ocrolus::operations());
+        Reference::new(&all)
+    });
+    &REFERENCE
 }
 
 fn own_operations() -> Vec<Operation> {

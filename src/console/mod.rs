@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use actix_web::{HttpRequest, HttpResponse, guard, web};
 
@@ -20,7 +21,16 @@ const LOGO_BYTES_MAX: u64 = 256 * 1024;
 
 const SHELL: &str = include_str!("assets/shell.html");
 
-/// Everything that is answered here, ready to be sent.
+/// By the path behind `/console/assets/`: the same for every server of the process.
+static ASSETS: LazyLock<BTreeMap<&'static str, Asset>> = LazyLock::new(|| {
+    let assets = assets::ALL.iter().map(|(name, bytes)| {
+        let content_type = content_type(name).unwrap_or("application/octet-stream");
+        (*name, Asset::new(content_type, *bytes))
+    });
+    assets.collect()
+});
+
+/// What else is answered here, ready to be sent.
 pub struct Pages {
     console: Asset,
     portal: Asset,
@@ -28,8 +38,6 @@ pub struct Pages {
     logo: Option<Asset>,
     /// What browsers ask for by themselves where no page names a picture.
     favicon: Asset,
-    /// By the path behind `/console/assets/`.
-    assets: BTreeMap<&'static str, Asset>,
 }
 
 impl Pages {
@@ -45,10 +53,7 @@ impl Pages {
         let logo_path = logo.as_ref().map_or("", |_| "/portal/logo");
         let labels: BTreeMap<&str, &str> = portal.labels.all().into_iter().collect();
         let labels = serde_json::to_string(&labels).expect("they are texts");
-        let assets = assets::ALL.iter().map(|(name, bytes)| {
-            let content_type = content_type(name).unwrap_or("application/octet-stream");
-            (*name, Asset::new(content_type, *bytes))
-        });
+        LazyLock::force(&ASSETS);
         Ok(Pages {
             console: shell(&Shell {
                 surface: "console",
@@ -74,7 +79,6 @@ impl Pages {
             ),
             logo,
             favicon: Asset::new("image/svg+xml", &include_bytes!("assets/icon.svg")[..]),
-            assets: assets.collect(),
         })
     }
 }
@@ -233,9 +237,9 @@ async fn portal_logo(request: HttpRequest, pages: web::Data<Pages>) -> HttpRespo
     answer(&request, pages.logo.as_ref())
 }
 
-async fn asset(request: HttpRequest, pages: web::Data<Pages>) -> HttpResponse {
+async fn asset(request: HttpRequest) -> HttpResponse {
     let name = request.match_info().get("name").unwrap_or_default();
-    answer(&request, pages.assets.get(name))
+    answer(&request, ASSETS.get(name))
 }
 
 fn answer(request: &HttpRequest, asset: Option<&Asset>) -> HttpResponse {
