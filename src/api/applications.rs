@@ -14,7 +14,9 @@ use super::error::Failure;
 use super::extract::{Body, Patch, answered, json, no_content, once, path_part, respond, text};
 use super::fields::Shown;
 use super::operation::{Operation, Parameter};
-use super::page::{Listed, Query, page_parameters, search_parameter, shown as shown_in_list};
+use super::page::{
+    Listed, Query, Search, page_parameters, search_parameter, shown as shown_in_list,
+};
 use super::rules::{
     NAME_BYTES_MAX, NAME_PATTERN, Problems, check_metadata, check_name, check_uid,
     checked_throttle_rate,
@@ -262,7 +264,9 @@ pub fn operations() -> Vec<Operation> {
                     false,
                     "There is no Svix Play, so no endpoint leads there.",
                 ),
-                search_parameter("Only those with this text in their name, uid or id."),
+                search_parameter(
+                    "Only those with this text in their name or uid, or with this id.",
+                ),
             ])
             .answers::<Listed<ApplicationOut>>(200, "A page of applications"),
         Operation::post("/api/v1/app", "v1.application.create", web::to(create))
@@ -367,10 +371,10 @@ pub async fn list(
     query.problems.done()?;
     let catalog = context.store.catalog();
     let found = |application: &Application| {
-        let id = application.id.to_string();
         let uid = application.uid.as_deref().unwrap_or_default();
-        let texts = [&*application.name, uid, &id];
-        search.as_ref().is_none_or(|search| search.is_in(texts))
+        let texts = [&*application.name, uid];
+        let is_it = |search: &Search| search.is_in(texts) || search.is_id(application.id);
+        search.as_ref().is_none_or(is_it)
     };
     let wanted = |entry: &&Arc<ApplicationEntry>| {
         let by_endpoints = match &entry.endpoints[..] {

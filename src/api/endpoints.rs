@@ -107,7 +107,9 @@ pub fn operations() -> Vec<Operation> {
 pub fn list_parameters() -> [Parameter; 3] {
     let status = value!({ "type": "string", "enum": ["enabled", "disabled"] });
     [
-        search_parameter("Only those with this text in their URL, description, uid or id."),
+        search_parameter(
+            "Only those with this text in their URL, description or uid, or with this id.",
+        ),
         Parameter::query(
             "status",
             "Only those that are enabled, or disabled.",
@@ -209,9 +211,8 @@ pub async fn list(
 }
 
 fn found(search: &Search, endpoint: &Endpoint) -> bool {
-    let id = endpoint.id.to_string();
     let uid = endpoint.uid.as_deref().unwrap_or_default();
-    search.is_in([&*endpoint.url, &*endpoint.description, uid, &id])
+    search.is_in([&*endpoint.url, &*endpoint.description, uid]) || search.is_id(endpoint.id)
 }
 
 /// How each of the endpoints does.

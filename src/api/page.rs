@@ -112,14 +112,30 @@ pub fn search_parameter(says: &'static str) -> Parameter {
     Parameter::query("search", says, schema)
 }
 
-/// A text that is looked for, whatever its case.
-pub struct Search(String);
+/// A text that is looked for, whatever its case; or an id, which is looked for as a whole, since a few
+/// letters are in some id by chance, and in the prefix of all.
+pub struct Search {
+    text: String,
+    lower: String,
+}
 
 impl Search {
+    fn new(text: &str) -> Search {
+        Search {
+            text: text.to_owned(),
+            lower: text.to_lowercase(),
+        }
+    }
+
     /// Whether it is in one of these.
     pub fn is_in<'a>(&self, texts: impl IntoIterator<Item = &'a str>) -> bool {
         let mut texts = texts.into_iter();
-        texts.any(|text| text.to_lowercase().contains(&self.0))
+        texts.any(|text| text.to_lowercase().contains(&self.lower))
+    }
+
+    /// Whether it is this id.
+    pub fn is_id(&self, id: impl Display) -> bool {
+        id.to_string() == self.text
     }
 }
 
@@ -206,7 +222,7 @@ impl<'a> Query<'a> {
             self.problems.add(&["query", "search"], message);
             return None;
         }
-        Some(Search(text.to_lowercase()))
+        Some(Search::new(&text))
     }
 
     pub fn instant(&mut self, name: &str) -> Option<Timestamp> {

@@ -859,6 +859,9 @@ async fn lists_are_searched_filtered_and_tell_how_each_endpoint_does() {
     assert_eq!(ids("search=CRM").await, [two.as_str()]);
     assert_eq!(ids(&format!("search={three}")).await, [three.as_str()]);
     assert_eq!(ids("search=nothing-like-it").await, [""; 0]);
+    // A few letters of an id are in others by chance.
+    let beginning = &three[..three.len() - 1];
+    assert_eq!(ids(&format!("search={beginning}")).await, [""; 0]);
     assert_eq!(ids("status=disabled").await, [three.as_str()]);
     assert_eq!(
         ids("status=enabled&search=127.0.0.1").await,
