@@ -28,6 +28,7 @@ mod access;
 mod applications;
 mod attempts;
 mod channels;
+mod client_address;
 mod cors;
 mod credential;
 mod deliveries;
