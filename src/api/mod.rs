@@ -71,6 +71,7 @@ mod reference;
 mod replays;
 mod retry;
 mod rules;
+mod scopes;
 mod sessions;
 mod sign_in;
 mod stats;
