@@ -56,6 +56,9 @@ pub enum Error {
     /// The caller may see it, and may not do it.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// The caller's role may do it, and its token lacks this scope.
+    #[error("this token lacks the scope {0}")]
+    LacksScope(&'static str),
     /// More than a stated limit allows; the sentence names the limit.
     #[error("{0}")]
     TooMany(String),

@@ -2,8 +2,9 @@
 //!
 //! [`Caller`] is an extractor: a request without a valid credential ends with 401 before its body
 //! is read. What a caller may not see answers 404, what it may see and not do 403; [`permit`] is
-//! the whole table, which a portal session's capabilities narrow ([`session_may`]). Grants are
-//! looked up in the catalog that a decision is made on, and not when the request comes in: one that
+//! the whole table, which a portal session's capabilities narrow ([`session_may`]), and so do the
+//! applications that a token is limited to ([`within_applications`]) and its scopes (`scopes`). Grants
+//! are looked up in the catalog that a decision is made on, and not when the request comes in: one that
 //! is taken away counts at once.
 
 use std::collections::BTreeSet;
@@ -15,17 +16,22 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use super::credential::{Proof, with_proof};
 use super::error::Failure;
 use super::fair::Payer;
+use super::scopes::{Scopes, scope_of};
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::EventType;
 use crate::domain::id::{ApplicationId, EndpointId, OrganisationId, TokenId};
 use crate::domain::job::Job;
+use crate::domain::scope::Scope;
 use crate::domain::token::{Capability, GRANTS_MAX, Role, Token};
 use crate::error::{Error, Result};
 use crate::store::catalog::ApplicationEntry;
 use crate::store::{Catalog, Change};
 
 const FORBIDDEN: Error = Error::Forbidden("this token may not do that");
+const LIMITED: Error = Error::Forbidden(
+    "this token is limited to some applications, and that concerns the whole organisation",
+);
 const NOT_GRANTED: Error =
     Error::Forbidden("this token was not granted the application, so it makes no endpoints there");
 
@@ -33,7 +39,8 @@ const NOT_GRANTED: Error =
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     ListApplications,
-    /// Create, update, delete.
+    CreateApplications,
+    /// Update, delete.
     ChangeApplications,
     ReadApplication,
     ReadEventTypes,
@@ -54,8 +61,10 @@ pub enum Action {
     ReadHistory,
     /// Background jobs.
     ReadJobs,
-    /// What all of the organisation used.
+    /// What all of the organisation used, which a background job counts.
     ReadUsage,
+    /// Cancel such a job.
+    CancelUsage,
     /// Delete what messages say and what was answered to attempts.
     Expunge,
     ReadTokens,
@@ -68,18 +77,25 @@ pub enum Action {
     ReadMetrics,
     /// How the server is, and what is wrong right now.
     ReadStatus,
-    /// The organisation's own endpoints, and everything about them.
+    /// The organisation's own endpoints, without their secrets.
+    ReadOwnEndpoints,
+    /// Change them, and read their secrets.
     OwnEndpoints,
-    /// An application's own tokens, its API keys: list, create, revoke.
+    /// List an application's own tokens, its API keys.
+    ReadKeys,
+    /// Create and revoke them.
     OwnKeys,
     /// What waits for whom.
     ReadLanes,
+    /// The profiles that there are, and how their requests look.
+    ReadProfiles,
 }
 
 impl Action {
     /// All of them, with the names by which pages are told what to show.
-    pub const ALL: [(Action, &str); 26] = [
+    pub const ALL: [(Action, &str); 31] = [
         (Action::ListApplications, "listApplications"),
+        (Action::CreateApplications, "createApplications"),
         (Action::ChangeApplications, "changeApplications"),
         (Action::ReadApplication, "readApplication"),
         (Action::ReadEventTypes, "readEventTypes"),
@@ -95,6 +111,7 @@ impl Action {
         (Action::ReadHistory, "readHistory"),
         (Action::ReadJobs, "readJobs"),
         (Action::ReadUsage, "readUsage"),
+        (Action::CancelUsage, "cancelUsage"),
         (Action::Expunge, "expunge"),
         (Action::ReadTokens, "readTokens"),
         (Action::ChangeTokens, "changeTokens"),
@@ -102,9 +119,12 @@ impl Action {
         (Action::ChangeSessions, "changeSessions"),
         (Action::ReadMetrics, "readMetrics"),
         (Action::ReadStatus, "readStatus"),
+        (Action::ReadOwnEndpoints, "readOwnEndpoints"),
         (Action::OwnEndpoints, "ownEndpoints"),
+        (Action::ReadKeys, "readKeys"),
         (Action::OwnKeys, "ownKeys"),
         (Action::ReadLanes, "readLanes"),
+        (Action::ReadProfiles, "readProfiles"),
     ];
 }
 
@@ -112,6 +132,8 @@ impl Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Permit {
     Everywhere,
+    /// Within the applications that the token is limited to.
+    Listed,
     /// Within the caller's own application.
     Own,
     /// The endpoints that were granted to the caller, with their applications, and what was sent to
@@ -131,37 +153,108 @@ fn permit(role: Role, action: Action) -> Permit {
         Role::WebhookAdmin => 2,
         Role::WebhookUser => 3,
         Role::Application => 4,
+        Role::Viewer => 5,
     };
     let row = match action {
-        //                            owner       publisher   admin       user        application
-        Action::ListApplications => [Everywhere, Never, Everywhere, Never, Never],
-        Action::ChangeApplications => [Everywhere, Never, Never, Never, Never],
-        Action::ReadApplication => [Everywhere, Everywhere, Everywhere, Granted, Own],
-        Action::ReadEventTypes => [Everywhere, Everywhere, Everywhere, Everywhere, Everywhere],
-        Action::ChangeEventTypes => [Everywhere, Never, Never, Never, Never],
-        Action::Publish => [Everywhere, Everywhere, Never, Never, Never],
-        Action::ReadEndpoints => [Everywhere, Never, Everywhere, Granted, Own],
-        Action::CreateEndpoints => [Everywhere, Never, Everywhere, Granted, Own],
-        Action::ChangeEndpoints => [Everywhere, Never, Everywhere, Granted, Own],
-        Action::ReadSecrets => [Everywhere, Never, Everywhere, Granted, Own],
-        Action::ChangeSecrets => [Everywhere, Never, Everywhere, Granted, Own],
-        Action::SendAgain => [Everywhere, Never, Everywhere, Granted, Own],
-        Action::SendMissing => [Everywhere, Never, Everywhere, Never, Own],
-        Action::ReadHistory => [Everywhere, Never, Everywhere, Granted, Own],
-        Action::ReadJobs => [Everywhere, Never, Everywhere, Granted, Own],
-        Action::ReadUsage => [Everywhere, Never, Never, Never, Never],
-        Action::Expunge => [Everywhere, Never, Never, Never, Never],
-        Action::ReadTokens => [Everywhere, Never, Users, Never, Never],
-        Action::ChangeTokens => [Everywhere, Never, Never, Never, Never],
-        Action::ChangeGrants => [Everywhere, Never, Users, Never, Never],
-        Action::ChangeSessions => [Everywhere, Never, Never, Never, Never],
-        Action::ReadMetrics => [Everywhere, Never, Never, Never, Never],
-        Action::ReadStatus => [Everywhere, Never, Never, Never, Never],
-        Action::OwnEndpoints => [Everywhere, Never, Never, Never, Never],
-        Action::OwnKeys => [Everywhere, Never, Never, Never, Own],
-        Action::ReadLanes => [Everywhere, Never, Everywhere, Never, Never],
+        //                            owner       publisher   admin       user        application viewer
+        Action::ListApplications => [Everywhere, Never, Everywhere, Never, Never, Everywhere],
+        Action::CreateApplications => [Everywhere, Never, Never, Never, Never, Never],
+        Action::ChangeApplications => [Everywhere, Never, Never, Never, Never, Never],
+        Action::ReadApplication => [Everywhere, Everywhere, Everywhere, Granted, Own, Everywhere],
+        Action::ReadEventTypes => [
+            Everywhere, Everywhere, Everywhere, Everywhere, Everywhere, Everywhere,
+        ],
+        Action::ChangeEventTypes => [Everywhere, Never, Never, Never, Never, Never],
+        Action::Publish => [Everywhere, Everywhere, Never, Never, Never, Never],
+        Action::ReadEndpoints => [Everywhere, Never, Everywhere, Granted, Own, Everywhere],
+        Action::CreateEndpoints => [Everywhere, Never, Everywhere, Granted, Own, Never],
+        Action::ChangeEndpoints => [Everywhere, Never, Everywhere, Granted, Own, Never],
+        Action::ReadSecrets => [Everywhere, Never, Everywhere, Granted, Own, Never],
+        Action::ChangeSecrets => [Everywhere, Never, Everywhere, Granted, Own, Never],
+        Action::SendAgain => [Everywhere, Never, Everywhere, Granted, Own, Never],
+        Action::SendMissing => [Everywhere, Never, Everywhere, Never, Own, Never],
+        Action::ReadHistory => [Everywhere, Never, Everywhere, Granted, Own, Everywhere],
+        Action::ReadJobs => [Everywhere, Never, Everywhere, Granted, Own, Everywhere],
+        Action::ReadUsage => [Everywhere, Never, Never, Never, Never, Everywhere],
+        Action::CancelUsage => [Everywhere, Never, Never, Never, Never, Never],
+        Action::Expunge => [Everywhere, Never, Never, Never, Never, Never],
+        Action::ReadTokens => [Everywhere, Never, Users, Never, Never, Everywhere],
+        Action::ChangeTokens => [Everywhere, Never, Never, Never, Never, Never],
+        Action::ChangeGrants => [Everywhere, Never, Users, Never, Never, Never],
+        Action::ChangeSessions => [Everywhere, Never, Never, Never, Never, Never],
+        Action::ReadMetrics => [Everywhere, Never, Never, Never, Never, Everywhere],
+        Action::ReadStatus => [Everywhere, Never, Never, Never, Never, Everywhere],
+        Action::ReadOwnEndpoints => [Everywhere, Never, Never, Never, Never, Everywhere],
+        Action::OwnEndpoints => [Everywhere, Never, Never, Never, Never, Never],
+        Action::ReadKeys => [Everywhere, Never, Never, Never, Own, Everywhere],
+        Action::OwnKeys => [Everywhere, Never, Never, Never, Own, Never],
+        Action::ReadLanes => [Everywhere, Never, Everywhere, Never, Never, Everywhere],
+        Action::ReadProfiles => [
+            Everywhere, Everywhere, Everywhere, Everywhere, Everywhere, Everywhere,
+        ],
     };
     row[column]
+}
+
+/// How far an action goes for a token that is limited to some applications, where its role may do it:
+/// what concerns all of the organisation is out of its reach.
+fn within_applications(action: Action) -> Permit {
+    match action {
+        Action::ListApplications
+        | Action::ChangeApplications
+        | Action::ReadApplication
+        | Action::Publish
+        | Action::ReadEndpoints
+        | Action::CreateEndpoints
+        | Action::ChangeEndpoints
+        | Action::ReadSecrets
+        | Action::ChangeSecrets
+        | Action::SendAgain
+        | Action::SendMissing
+        | Action::ReadHistory
+        | Action::ReadJobs
+        | Action::Expunge
+        | Action::ChangeSessions
+        | Action::ReadKeys
+        | Action::OwnKeys
+        | Action::ReadLanes => Permit::Listed,
+        // The same for every caller of the organisation, a customer's included.
+        Action::ReadEventTypes | Action::ReadProfiles => Permit::Everywhere,
+        Action::CreateApplications
+        | Action::ChangeEventTypes
+        | Action::ReadUsage
+        | Action::CancelUsage
+        | Action::ReadTokens
+        | Action::ChangeTokens
+        | Action::ChangeGrants
+        | Action::ReadMetrics
+        | Action::ReadStatus
+        | Action::ReadOwnEndpoints
+        | Action::OwnEndpoints => Permit::Never,
+    }
+}
+
+/// How far a token's role and its applications let it do this, whatever its scopes are.
+fn token_reach(role: Role, is_limited: bool, action: Action) -> Permit {
+    match permit(role, action) {
+        // An application's people make keys in the portal; a key makes no others.
+        _ if role == Role::Application && is_of_keys(action) => Permit::Never,
+        Permit::Never => Permit::Never,
+        _ if is_limited => within_applications(action),
+        permit => permit,
+    }
+}
+
+fn is_of_keys(action: Action) -> bool {
+    matches!(action, Action::ReadKeys | Action::OwnKeys)
+}
+
+/// The scopes that a token can use at all: those with something that its role and its applications
+/// let it do.
+pub fn usable_scopes(role: Role, is_limited: bool) -> Scopes {
+    let actions = Action::ALL.map(|(action, _)| action).into_iter();
+    let usable = actions.filter(|action| token_reach(role, is_limited, *action) != Permit::Never);
+    usable.map(scope_of).collect()
 }
 
 /// Whether a portal session with these capabilities may do what the role application may. Looking
@@ -174,7 +267,8 @@ fn session_may(capabilities: Capabilities, action: Action) -> bool {
         | Action::ReadEventTypes
         | Action::ReadEndpoints
         | Action::ReadHistory
-        | Action::ReadJobs => true,
+        | Action::ReadJobs
+        | Action::ReadProfiles => true,
         Action::CreateEndpoints | Action::ChangeEndpoints => has_one_of(&[ManageEndpoint]),
         Action::ReadSecrets => {
             has_one_of(&[ViewEndpointSecret, ManageEndpointSecret, ManageEndpoint])
@@ -182,12 +276,16 @@ fn session_may(capabilities: Capabilities, action: Action) -> bool {
         Action::ChangeSecrets => has_one_of(&[ManageEndpointSecret, ManageEndpoint]),
         Action::SendAgain | Action::SendMissing => has_one_of(&[CreateAttempts]),
         // A key may do all that the role may, so it is made by those only who may do so, too.
-        Action::OwnKeys => capabilities.has(ManageEndpoint) && capabilities.has(CreateAttempts),
+        Action::ReadKeys | Action::OwnKeys => {
+            capabilities.has(ManageEndpoint) && capabilities.has(CreateAttempts)
+        }
         Action::ListApplications
+        | Action::CreateApplications
         | Action::ChangeApplications
         | Action::ChangeEventTypes
         | Action::Publish
         | Action::ReadUsage
+        | Action::CancelUsage
         | Action::Expunge
         | Action::ReadTokens
         | Action::ChangeTokens
@@ -195,6 +293,7 @@ fn session_may(capabilities: Capabilities, action: Action) -> bool {
         | Action::ChangeSessions
         | Action::ReadMetrics
         | Action::ReadStatus
+        | Action::ReadOwnEndpoints
         | Action::OwnEndpoints
         | Action::ReadLanes => false,
     }
@@ -235,6 +334,10 @@ pub struct Caller {
     role: Role,
     /// The only application that the caller can see; all of the organisation where absent.
     application: Option<ApplicationId>,
+    /// It sees some applications only: those in its record.
+    is_limited: bool,
+    /// None for all that the role may.
+    scopes: Option<Scopes>,
 }
 
 impl Caller {
@@ -261,7 +364,7 @@ impl Caller {
     pub fn own_view(&self) -> Option<TokenId> {
         match self.credential {
             Credential::Session(id, _) => Some(id),
-            Credential::Token(id) if self.role == Role::WebhookUser => Some(id),
+            Credential::Token(id) if self.role == Role::WebhookUser || self.is_limited => Some(id),
             Credential::Token(_) | Credential::Signed { .. } => None,
         }
     }
@@ -293,18 +396,41 @@ impl Caller {
         }
     }
 
-    fn permit(&self, action: Action) -> Permit {
+    /// How far the caller may do this, scopes left aside. By this it is decided what exists for the
+    /// caller: a scope that is missing hides nothing.
+    fn reach(&self, action: Action) -> Permit {
         match self.credential {
             Credential::Session(_, capabilities) if !session_may(capabilities, action) => {
                 Permit::Never
             }
-            // An application's people make keys in the portal; a key makes no others.
-            Credential::Token(_) | Credential::Signed { .. }
-                if self.role == Role::Application && action == Action::OwnKeys =>
-            {
-                Permit::Never
+            Credential::Session(..) => permit(self.role, action),
+            Credential::Token(_) | Credential::Signed { .. } => {
+                token_reach(self.role, self.is_limited, action)
             }
-            _ => permit(self.role, action),
+        }
+    }
+
+    fn permit(&self, action: Action) -> Permit {
+        match self.lacks_scope(action) {
+            Some(_) => Permit::Never,
+            None => self.reach(action),
+        }
+    }
+
+    /// The scope without which the caller may not do what it could do otherwise.
+    fn lacks_scope(&self, action: Action) -> Option<Scope> {
+        let scope = scope_of(action);
+        let lacks = self.scopes.is_some_and(|scopes| !scopes.has(scope));
+        (lacks && self.reach(action) != Permit::Never).then_some(scope)
+    }
+
+    /// Why the caller may not do this.
+    fn refusal(&self, action: Action) -> Error {
+        let by_role = permit(self.role, action) != Permit::Never;
+        match self.lacks_scope(action) {
+            Some(scope) => Error::LacksScope(scope.name()),
+            None if self.is_limited && by_role => LIMITED,
+            None => FORBIDDEN,
         }
     }
 
@@ -328,7 +454,9 @@ impl Caller {
     pub fn may(&self, action: Action) -> Result<()> {
         match self.permit(action) {
             Permit::Everywhere | Permit::Users => Ok(()),
-            Permit::Own | Permit::Granted | Permit::Never => Err(FORBIDDEN),
+            Permit::Listed | Permit::Own | Permit::Granted | Permit::Never => {
+                Err(self.refusal(action))
+            }
         }
     }
 
@@ -347,12 +475,16 @@ impl Caller {
         id_or_uid: &str,
         action: Action,
     ) -> Result<&'a Arc<ApplicationEntry>> {
+        // Before anything is looked up: who lacks the scope does not learn what exists.
+        if let Some(scope) = self.lacks_scope(action) {
+            return Err(Error::LacksScope(scope.name()));
+        }
         let entry = catalog
             .application(self.organisation, id_or_uid)
             .filter(|entry| self.sees_application(catalog, entry))
             .ok_or(Error::NotFound("application"))?;
         match self.permit(action) {
-            Permit::Never => Err(FORBIDDEN),
+            Permit::Never => Err(self.refusal(action)),
             Permit::Granted
                 if action == Action::CreateEndpoints
                     && !self.is_granted(catalog, entry.application.id) =>
@@ -363,7 +495,7 @@ impl Caller {
         }
     }
 
-    fn sees_application(&self, catalog: &Catalog, entry: &ApplicationEntry) -> bool {
+    pub fn sees_application(&self, catalog: &Catalog, entry: &ApplicationEntry) -> bool {
         let id = entry.application.id;
         let is_user = self.role == Role::WebhookUser;
         match is_user && !self.is_granted(catalog, id) {
@@ -371,11 +503,12 @@ impl Caller {
                 let mut endpoints = entry.endpoints.iter();
                 endpoints.any(|endpoint| self.sees_endpoint(catalog, endpoint))
             }
-            false => self.sees(id),
+            false => self.sees(catalog, id),
         }
     }
 
-    /// Whether a webhook user may make endpoints in the application.
+    /// Whether the application is one of those in the token's record: in which a webhook user may make
+    /// endpoints, or to which another token is limited.
     pub fn is_granted(&self, catalog: &Catalog, application: ApplicationId) -> bool {
         let token = self.token(catalog);
         let granted = token.and_then(|token| token.applications.as_ref());
@@ -401,9 +534,9 @@ impl Caller {
     pub fn sees_endpoint(&self, catalog: &Catalog, endpoint: &Endpoint) -> bool {
         let within = endpoint.organisation == self.organisation;
         within
-            && match self.permit(Action::ReadEndpoints) {
+            && match self.reach(Action::ReadEndpoints) {
                 Permit::Everywhere => true,
-                Permit::Own => self.sees(endpoint.application),
+                Permit::Listed | Permit::Own => self.sees(catalog, endpoint.application),
                 Permit::Granted => self
                     .token(catalog)
                     .is_some_and(|token| token.grants.contains(&endpoint.id)),
@@ -418,7 +551,7 @@ impl Caller {
         catalog: &Catalog,
         entry: &ApplicationEntry,
     ) -> Option<Vec<Arc<Endpoint>>> {
-        if self.permit(Action::ReadHistory) != Permit::Granted {
+        if self.reach(Action::ReadHistory) != Permit::Granted {
             return None;
         }
         let endpoints = entry.endpoints.iter();
@@ -429,14 +562,13 @@ impl Caller {
     /// Whether the caller may do this with something of the organisation, whatever that is.
     pub fn may_with_some(&self, action: Action) -> Result<()> {
         match self.permit(action) {
-            Permit::Never => Err(FORBIDDEN),
+            Permit::Never => Err(self.refusal(action)),
             _ => Ok(()),
         }
     }
 
     /// The job with this id.
     pub fn job<'a>(&self, catalog: &'a Catalog, id: &str) -> Result<&'a Arc<Job>> {
-        self.may_with_some(Action::ReadJobs)?;
         id.parse()
             .ok()
             .and_then(|id| catalog.job(self.organisation, id))
@@ -448,11 +580,11 @@ impl Caller {
     pub fn sees_job(&self, catalog: &Catalog, job: &Job) -> bool {
         let within = job.organisation == self.organisation;
         within
-            && match self.permit(Action::ReadJobs) {
+            && match self.reach(Action::ReadJobs) {
                 Permit::Everywhere => true,
-                Permit::Own => job
+                Permit::Listed | Permit::Own => job
                     .replay()
-                    .is_some_and(|replay| self.sees(replay.application)),
+                    .is_some_and(|replay| self.sees(catalog, replay.application)),
                 Permit::Granted => job
                     .replay()
                     .and_then(|replay| catalog.endpoint(self.organisation, replay.endpoint))
@@ -466,16 +598,16 @@ impl Caller {
     pub fn sees_token(&self, token: &Token) -> bool {
         let within = token.organisation == self.organisation && token.session.is_none();
         within
-            && match self.permit(Action::ReadTokens) {
+            && match self.reach(Action::ReadTokens) {
                 Permit::Everywhere => true,
                 Permit::Users => token.role == Role::WebhookUser,
-                Permit::Own | Permit::Granted | Permit::Never => false,
+                Permit::Listed | Permit::Own | Permit::Granted | Permit::Never => false,
             }
     }
 
     /// What makes a new endpoint: the endpoint, and its grant to a caller that sees no others.
     pub fn creation(&self, catalog: &Catalog, endpoint: Endpoint) -> Result<Vec<Change>> {
-        let grant = match self.permit(Action::CreateEndpoints) {
+        let grant = match self.reach(Action::CreateEndpoints) {
             Permit::Granted => {
                 // A token that was revoked a moment ago must not come back.
                 let token = self.token(catalog).ok_or(Error::Unauthenticated)?;
@@ -487,9 +619,13 @@ impl Caller {
         Ok(made.chain(grant).collect())
     }
 
-    fn sees(&self, application: ApplicationId) -> bool {
+    fn sees(&self, catalog: &Catalog, application: ApplicationId) -> bool {
         match self.role {
-            Role::Owner | Role::Publisher | Role::WebhookAdmin | Role::WebhookUser => true,
+            Role::Owner
+            | Role::Publisher
+            | Role::WebhookAdmin
+            | Role::WebhookUser
+            | Role::Viewer => !self.is_limited || self.is_granted(catalog, application),
             Role::Application => self.application == Some(application),
         }
     }
@@ -504,6 +640,11 @@ impl Caller {
                 },
                 role: token.role,
                 application: token.application,
+                is_limited: token.is_limited(),
+                scopes: token
+                    .scopes
+                    .as_ref()
+                    .map(|scopes| scopes.iter().copied().collect()),
             },
             Proof::Signed(claims) => Caller {
                 organisation: claims.subject.organisation,
@@ -515,6 +656,8 @@ impl Caller {
                     None => Role::Owner,
                 },
                 application: claims.subject.application,
+                is_limited: false,
+                scopes: None,
             },
         }
     }
@@ -604,6 +747,7 @@ mod tests {
                 (ReadApplication, Everywhere),
                 (ReadEventTypes, Everywhere),
                 (Publish, Everywhere),
+                (ReadProfiles, Everywhere),
             ],
             Role::WebhookAdmin => vec![
                 (ListApplications, Everywhere),
@@ -621,6 +765,7 @@ mod tests {
                 (ReadTokens, Users),
                 (ChangeGrants, Users),
                 (ReadLanes, Everywhere),
+                (ReadProfiles, Everywhere),
             ],
             Role::WebhookUser => vec![
                 (ReadApplication, Granted),
@@ -633,6 +778,7 @@ mod tests {
                 (SendAgain, Granted),
                 (ReadHistory, Granted),
                 (ReadJobs, Granted),
+                (ReadProfiles, Everywhere),
             ],
             Role::Application => vec![
                 (ReadApplication, Own),
@@ -646,7 +792,25 @@ mod tests {
                 (SendMissing, Own),
                 (ReadHistory, Own),
                 (ReadJobs, Own),
+                (ReadKeys, Own),
                 (OwnKeys, Own),
+                (ReadProfiles, Everywhere),
+            ],
+            Role::Viewer => vec![
+                (ListApplications, Everywhere),
+                (ReadApplication, Everywhere),
+                (ReadEventTypes, Everywhere),
+                (ReadEndpoints, Everywhere),
+                (ReadHistory, Everywhere),
+                (ReadJobs, Everywhere),
+                (ReadUsage, Everywhere),
+                (ReadTokens, Everywhere),
+                (ReadMetrics, Everywhere),
+                (ReadStatus, Everywhere),
+                (ReadOwnEndpoints, Everywhere),
+                (ReadKeys, Everywhere),
+                (ReadLanes, Everywhere),
+                (ReadProfiles, Everywhere),
             ],
         };
         for role in Role::ALL {
@@ -658,18 +822,146 @@ mod tests {
         }
     }
 
+    fn caller(role: Role, is_limited: bool, scopes: Option<Scopes>) -> Caller {
+        Caller {
+            organisation: OrganisationId([1; 20]),
+            credential: Credential::Token(TokenId([1; 20])),
+            role,
+            application: None,
+            is_limited,
+            scopes,
+        }
+    }
+
+    #[test]
+    fn a_scope_lets_a_token_do_its_part_of_what_the_role_may_and_its_lack_is_named() {
+        let actions = Action::ALL.map(|(action, _)| action);
+        for (role, scope, action) in Role::ALL.into_iter().flat_map(|role| {
+            let scopes = Scope::ALL.into_iter();
+            scopes.flat_map(move |scope| actions.map(|action| (role, scope, action)))
+        }) {
+            let whole = caller(role, false, None);
+            let scoped = caller(role, false, Some(Scopes::from_iter([scope])));
+            let case = format!("{role:?} {scope:?} {action:?}");
+            assert_eq!(scoped.reach(action), whole.permit(action), "{case}");
+            let belongs = scope_of(action) == scope;
+            let expected = match belongs {
+                true => whole.permit(action),
+                false => Permit::Never,
+            };
+            assert_eq!(scoped.permit(action), expected, "{case}");
+            let lacks = scoped.lacks_scope(action).map(Scope::name);
+            let is_lacking = !belongs && whole.permit(action) != Permit::Never;
+            let expected = is_lacking.then_some(scope_of(action).name());
+            assert_eq!(lacks, expected, "{case}");
+            match (scoped.refusal(action), expected) {
+                (Error::LacksScope(scope), Some(expected)) => assert_eq!(scope, expected),
+                (Error::Forbidden(_), None) => {}
+                (other, _) => panic!("{case}: {other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_limited_to_applications_has_nothing_of_the_whole_organisation() {
+        use Action::*;
+        use Permit::{Everywhere, Listed, Never};
+        let beyond = [
+            CreateApplications,
+            ChangeEventTypes,
+            ReadUsage,
+            CancelUsage,
+            ReadTokens,
+            ChangeTokens,
+            ChangeGrants,
+            ReadMetrics,
+            ReadStatus,
+            ReadOwnEndpoints,
+            OwnEndpoints,
+        ];
+        for role in [
+            Role::Owner,
+            Role::Publisher,
+            Role::WebhookAdmin,
+            Role::Viewer,
+        ] {
+            let limited = caller(role, true, None);
+            for (action, _) in Action::ALL {
+                let expected = match permit(role, action) {
+                    Never => Never,
+                    _ if beyond.contains(&action) => Never,
+                    _ if [ReadEventTypes, ReadProfiles].contains(&action) => Everywhere,
+                    _ => Listed,
+                };
+                assert_eq!(limited.permit(action), expected, "{role:?} {action:?}");
+                let says_why = permit(role, action) != Never && expected == Never;
+                let refusal = limited.refusal(action).to_string();
+                if expected == Never {
+                    let found = refusal == LIMITED.to_string();
+                    assert_eq!(found, says_why, "{role:?} {action:?}: {refusal}");
+                }
+                // No application is known here, so that none is one of its own.
+                assert_eq!(limited.may(action).is_ok(), expected == Everywhere);
+            }
+        }
+    }
+
+    #[test]
+    fn a_scope_that_a_role_can_never_use_is_known() {
+        for (role, is_limited, expected) in [
+            (Role::Publisher, false, "publish, read"),
+            (
+                Role::Viewer,
+                false,
+                "read, tokens, status, operational_webhooks",
+            ),
+            (Role::Viewer, true, "read, tokens"),
+            (
+                Role::WebhookUser,
+                false,
+                "read, endpoints, secrets, replays",
+            ),
+            (
+                Role::Application,
+                false,
+                "read, endpoints, secrets, replays",
+            ),
+            (
+                Role::WebhookAdmin,
+                false,
+                "read, endpoints, secrets, replays, tokens",
+            ),
+            (
+                Role::WebhookAdmin,
+                true,
+                "read, endpoints, secrets, replays",
+            ),
+            (
+                Role::Owner,
+                true,
+                "publish, read, endpoints, secrets, replays, applications, expunge, tokens, portal",
+            ),
+        ] {
+            let usable = usable_scopes(role, is_limited).names();
+            assert_eq!(usable, expected, "{role:?} {is_limited}");
+        }
+        let all = usable_scopes(Role::Owner, false);
+        assert!(all.iter().eq(Scope::ALL));
+    }
+
     #[test]
     fn each_capability_lets_a_session_do_its_part_and_nothing_else() {
         use Action::*;
         use Capability::*;
-        const LOOKING: [Action; 5] = [
+        const LOOKING: [Action; 6] = [
             ReadApplication,
             ReadEventTypes,
             ReadEndpoints,
             ReadHistory,
             ReadJobs,
+            ReadProfiles,
         ];
-        const ROLE: [Action; 12] = [
+        const ROLE: [Action; 14] = [
             ReadApplication,
             ReadEventTypes,
             ReadEndpoints,
@@ -681,21 +973,30 @@ mod tests {
             ChangeSecrets,
             SendAgain,
             SendMissing,
+            ReadKeys,
             OwnKeys,
+            ReadProfiles,
         ];
-        const NEVER: [Action; 11] = [
+        const NEVER: [Action; 17] = [
             ListApplications,
+            CreateApplications,
             ChangeApplications,
             ChangeEventTypes,
             Publish,
             ReadUsage,
+            CancelUsage,
+            Expunge,
             ReadTokens,
             ChangeTokens,
             ChangeGrants,
             ChangeSessions,
             ReadMetrics,
             ReadStatus,
+            ReadOwnEndpoints,
+            OwnEndpoints,
+            ReadLanes,
         ];
+        assert_eq!(ROLE.len() + NEVER.len(), Action::ALL.len());
         for (capabilities, beside_looking) in [
             (vec![], vec![]),
             (vec![ViewBase], vec![]),
@@ -716,6 +1017,7 @@ mod tests {
                     ChangeSecrets,
                     SendAgain,
                     SendMissing,
+                    ReadKeys,
                     OwnKeys,
                 ],
             ),
@@ -726,6 +1028,8 @@ mod tests {
                 credential: Credential::Session(TokenId([1; 20]), (&set).into()),
                 role: Role::Application,
                 application: Some(ApplicationId([1; 20])),
+                is_limited: false,
+                scopes: None,
             };
             for action in ROLE.into_iter().chain(NEVER) {
                 let may = LOOKING.contains(&action) || beside_looking.contains(&action);

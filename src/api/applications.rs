@@ -329,7 +329,7 @@ pub async fn create(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ChangeApplications)?;
+    caller.may(Action::CreateApplications)?;
     let mut query = Query::of(&request);
     let get_if_exists = query.flag("get_if_exists", false);
     query.problems.done()?;
@@ -361,7 +361,7 @@ pub async fn list(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ListApplications)?;
+    caller.may_with_some(Action::ListApplications)?;
     let mut query = Query::of(&request);
     let page = query.page::<ApplicationId>(&context.config.limits, false);
     let without_endpoints = !query.flag("exclude_apps_with_no_endpoints", false);
@@ -381,7 +381,7 @@ pub async fn list(
             [] => without_endpoints,
             endpoints => with_disabled_only || endpoints.iter().any(|one| !one.disabled),
         };
-        by_endpoints && found(&entry.application)
+        by_endpoints && found(&entry.application) && caller.sees_application(&catalog, entry)
     };
     let applications = catalog.applications(caller.organisation).filter(wanted);
     let stretch = page.of(applications, |entry| entry.application.id);
@@ -434,7 +434,7 @@ pub async fn put(
                     StatusCode::OK
                 }
                 Err(Error::NotFound(_))
-                    if !path_is_id && caller.may(Action::ChangeApplications).is_ok() =>
+                    if !path_is_id && caller.may(Action::CreateApplications).is_ok() =>
                 {
                     let mut problems = Problems::default();
                     check_uid(

@@ -622,7 +622,7 @@ pub async fn resend(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     let endpoint = named(&context, &caller, &request, Action::SendAgain)?;
-    let history = History::named(&context, &caller, &request)?;
+    let history = History::named_for(&context, &caller, &request, Action::SendAgain)?;
     let once = once(&request, &caller, &body)?;
     let id = path_part(&request, "msg_id").to_owned();
     let store = context.store.clone();

@@ -254,7 +254,10 @@ impl Owner {
         match self {
             Owner::Application(id) => caller.application(catalog, id, action).map(Some),
             Owner::Organisation => {
-                caller.may(Action::OwnEndpoints)?;
+                caller.may(match action {
+                    Action::ReadEndpoints | Action::ReadHistory => Action::ReadOwnEndpoints,
+                    _ => Action::OwnEndpoints,
+                })?;
                 Ok(catalog.operational(caller.organisation))
             }
         }

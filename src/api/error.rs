@@ -92,7 +92,9 @@ impl Failure {
                 },
                 Error::LimitReached(_) => row(StatusCode::BAD_REQUEST, "limit_reached", error),
                 Error::InvalidRange(_) => row(StatusCode::BAD_REQUEST, "invalid_range", error),
-                Error::Forbidden(_) => row(StatusCode::FORBIDDEN, "forbidden", error),
+                Error::Forbidden(_) | Error::LacksScope(_) => {
+                    row(StatusCode::FORBIDDEN, "forbidden", error)
+                }
                 Error::TooMany(_) => row(StatusCode::TOO_MANY_REQUESTS, "too_many", error),
                 Error::Unavailable {
                     retry_after_seconds,
@@ -163,7 +165,14 @@ impl Failure {
             }),
             _ => {
                 let Row { code, detail, .. } = self.row();
-                ErrorBody::Other(OtherBody { code, detail })
+                ErrorBody::Other(OtherBody {
+                    code,
+                    detail,
+                    scope: match self {
+                        Failure::Of(Error::LacksScope(scope)) => Some(scope),
+                        _ => None,
+                    },
+                })
             }
         }
     }
@@ -225,6 +234,9 @@ pub struct OtherBody {
     code: &'static str,
     /// A sentence for people.
     detail: String,
+    /// The scope that the token lacks, where that is why it is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'static str>,
 }
 
 /// Everything that is wrong with a request.
@@ -303,6 +315,7 @@ mod tests {
                 "invalid_range",
             ),
             (Error::Forbidden("no").into(), 403, "forbidden"),
+            (Error::LacksScope("read").into(), 403, "forbidden"),
             (Error::TooMany("at most 5".into()).into(), 429, "too_many"),
             (Error::storage("disk on fire").into(), 503, "storage_failed"),
             (Error::Defect.into(), 500, "internal_error"),

@@ -320,6 +320,7 @@ async fn get(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
+    caller.may_with_some(Action::ReadJobs)?;
     let catalog = context.store.catalog();
     let job = caller.job(&catalog, path_part(&request, "task_id"))?;
     let shown = JobOut::shown(&context.store, &catalog, job);
@@ -331,17 +332,16 @@ async fn cancel(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    caller.may_with_some(Action::ReadJobs)?;
+    caller.may_with_some(Action::SendAgain)?;
     let id = path_part(&request, "task_id").to_owned();
     let now = context.store.clock().now();
     let answer = context
         .store
         .change(move |catalog| {
             let job = caller.job(catalog, &id)?;
-            caller.may_with_some(match job.replay() {
-                Some(_) => Action::SendAgain,
-                None => Action::ReadUsage,
-            })?;
+            if job.replay().is_none() {
+                caller.may(Action::CancelUsage)?;
+            }
             canceled(job, now)
         })
         .await?;

@@ -3,7 +3,6 @@
 //! They are tokens of the role application, as those of `/api/v1/token` are, seen from the one
 //! application: its people make and revoke them in the portal, and the operator in the console.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -153,8 +152,13 @@ pub fn keys(
 }
 
 /// The application that the path names.
-fn application(catalog: &Catalog, caller: &Caller, id_or_uid: &str) -> Result<ApplicationId> {
-    let entry = caller.application(catalog, id_or_uid, Action::OwnKeys)?;
+fn application(
+    catalog: &Catalog,
+    caller: &Caller,
+    id_or_uid: &str,
+    action: Action,
+) -> Result<ApplicationId> {
+    let entry = caller.application(catalog, id_or_uid, action)?;
     Ok(entry.application.id)
 }
 
@@ -164,7 +168,8 @@ pub async fn list(
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     let catalog = context.store.catalog();
-    let application = application(&catalog, &caller, path_part(&request, "app_id"))?;
+    let path = path_part(&request, "app_id");
+    let application = application(&catalog, &caller, path, Action::ReadKeys)?;
     let mut query = Query::of(&request);
     let page = query.page::<TokenId>(&context.config.limits, false);
     query.problems.done()?;
@@ -190,7 +195,7 @@ pub async fn create(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     let path = path_part(&request, "app_id").to_owned();
-    application(&context.store.catalog(), &caller, &path)?;
+    application(&context.store.catalog(), &caller, &path, Action::OwnKeys)?;
     let now = context.store.clock().now();
     let link = match caller.credential() {
         Credential::Session(link, _) => Some(link),
@@ -205,30 +210,20 @@ pub async fn create(
         .store
         .change(move |catalog| {
             caller.still_holds(catalog, now)?;
-            let application = application(catalog, &caller, &path)?;
+            let application = application(catalog, &caller, &path, Action::OwnKeys)?;
             if keys(catalog, application).count() >= KEYS_MAX {
                 return Err(Error::TooMany(format!(
                     "an application has at most {KEYS_MAX} API keys"
                 )));
             }
             let token = Token {
-                id: TokenId::at(now),
-                organisation: caller.organisation,
-                name,
-                role: Role::Application,
                 application: Some(application),
-                hash,
-                created_at: now,
                 expires_at,
-                grants: BTreeSet::new(),
-                account_endpoint: None,
-                session: None,
-                last_used_at: None,
-                applications: None,
                 made_by: link.map(|link| MadeByLink {
                     link,
                     session: session_name(catalog, link),
                 }),
+                ..Token::new(caller.organisation, Role::Application, name, hash, now)
             };
             Ok((vec![Change::PutToken(token.clone())], token))
         })
@@ -252,12 +247,12 @@ pub async fn delete(
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     let path = path_part(&request, "app_id").to_owned();
-    application(&context.store.catalog(), &caller, &path)?;
+    application(&context.store.catalog(), &caller, &path, Action::OwnKeys)?;
     let id = path_part(&request, "token_id").to_owned();
     context
         .store
         .change(move |catalog| {
-            let application = application(catalog, &caller, &path)?;
+            let application = application(catalog, &caller, &path, Action::OwnKeys)?;
             let key = id
                 .parse()
                 .ok()

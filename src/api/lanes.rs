@@ -115,7 +115,7 @@ struct Head {
 /// The lanes that have work and whose endpoints the caller sees: those that send first, by when they
 /// are due. Blocks on the disk.
 fn heads(store: &Store, caller: &Caller) -> Result<Vec<Head>> {
-    let sees_own = caller.may(Action::OwnEndpoints).is_ok();
+    let sees_own = caller.may(Action::ReadOwnEndpoints).is_ok();
     let all = store.lane_heads()?;
     let catalog = store.catalog();
     let seen = all.into_iter().filter_map(|(lane, due)| {
@@ -136,7 +136,7 @@ pub async fn list(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ReadLanes)?;
+    caller.may_with_some(Action::ReadLanes)?;
     let mut query = Query::of(&request);
     let limit = query
         .number("limit", 1..=LIMIT_MAX)

@@ -248,7 +248,7 @@ pub async fn precheck(
 /// Creates the application that came along with a message. One that has appeared in the meantime
 /// is as good.
 pub async fn create_application(store: &Store, caller: Caller, input: ApplicationIn) -> Result<()> {
-    caller.may(Action::ChangeApplications)?;
+    caller.may(Action::CreateApplications)?;
     input.id.refuse(&["body", "application", "id"])?;
     let now = store.clock().now();
     let application = input.into_application(caller.organisation, now);
@@ -308,9 +308,19 @@ pub struct History {
 impl History {
     /// That of the application in the path.
     pub fn named(context: &Context, caller: &Caller, request: &HttpRequest) -> Result<History> {
+        History::named_for(context, caller, request, Action::ReadHistory)
+    }
+
+    /// The same for something else to be done with what stands there.
+    pub fn named_for(
+        context: &Context,
+        caller: &Caller,
+        request: &HttpRequest,
+        action: Action,
+    ) -> Result<History> {
         let catalog = context.store.catalog();
         let path = path_part(request, "app_id");
-        let entry = caller.application(&catalog, path, Action::ReadHistory)?;
+        let entry = caller.application(&catalog, path, action)?;
         Ok(History {
             application: entry.application.id,
             endpoints: caller.limited_to(&catalog, entry),

@@ -20,7 +20,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use super::access::{Caller, Credential, FeatureFlags};
+use super::access::{Action, Caller, Credential, FeatureFlags};
 use super::endpoint_rules::{blank, refuse_too_many};
 use super::error::Failure;
 use super::extract::{Body, answered, json};
@@ -225,13 +225,14 @@ struct Account<'a> {
 }
 
 impl<'a> Account<'a> {
-    fn of(catalog: &'a Catalog, caller: &Caller) -> Result<Account<'a>> {
+    fn of(catalog: &'a Catalog, caller: &Caller, action: Action) -> Result<Account<'a>> {
         let (Role::Application, Credential::Token(id)) = (caller.role(), caller.credential())
         else {
             return Err(Error::Forbidden(
                 "only a token of the role application is an account",
             ));
         };
+        caller.may_with_some(action)?;
         // It may have been revoked since the request came in.
         let token = catalog.token(id).ok_or(Error::Unauthenticated)?;
         let entry = token
@@ -282,7 +283,7 @@ async fn configure(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     // Who has no account hears that before what is wrong with the body.
-    Account::of(&context.store.catalog(), &caller)?;
+    Account::of(&context.store.catalog(), &caller, Action::ChangeEndpoints)?;
     let mut problems = Problems::default();
     let input = SettingsIn::of(&request, &body, &mut problems).await?;
     let settings = input.checked(&context, &mut problems);
@@ -297,7 +298,7 @@ async fn configure(
     let details = context
         .store
         .change(move |catalog| {
-            let account = Account::of(catalog, &caller)?;
+            let account = Account::of(catalog, &caller, Action::ChangeEndpoints)?;
             let is_configured = account.endpoint.is_some();
             settings.check(catalog, caller.organisation, is_configured, &mut problems);
             if let Some(endpoint) = account.endpoint {
@@ -330,7 +331,7 @@ async fn deregister(context: &Context, caller: Caller) -> Result<HttpResponse, F
     let details = context
         .store
         .change(move |catalog| {
-            let account = Account::of(catalog, &caller)?;
+            let account = Account::of(catalog, &caller, Action::ChangeEndpoints)?;
             let endpoint = account.configured()?;
             let gone = Change::DeleteEndpoint(endpoint.application, endpoint.id);
             let details = Details {
@@ -345,7 +346,7 @@ async fn deregister(context: &Context, caller: Caller) -> Result<HttpResponse, F
 
 async fn details(caller: Caller, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
     let catalog = context.store.catalog();
-    let endpoint = Account::of(&catalog, &caller)?.configured()?;
+    let endpoint = Account::of(&catalog, &caller, Action::ReadEndpoints)?.configured()?;
     Ok(ok(Details::of(endpoint, &catalog)))
 }
 
@@ -371,7 +372,9 @@ impl Tried {
 async fn test(caller: Caller, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
     let endpoint = {
         let catalog = context.store.catalog();
-        Account::of(&catalog, &caller)?.configured()?.clone()
+        Account::of(&catalog, &caller, Action::SendAgain)?
+            .configured()?
+            .clone()
     };
     let tried = match endpoint.disabled {
         true => Tried::without_answer("The endpoint is disabled; nothing was sent.".to_owned()),
@@ -446,7 +449,7 @@ async fn rotate_secret(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
-    Account::of(&context.store.catalog(), &caller)?.configured()?;
+    Account::of(&context.store.catalog(), &caller, Action::ChangeSecrets)?.configured()?;
     let mut problems = Problems::default();
     let input = RotateIn::of(&request, &body, &mut problems).await?;
     let text = input.checked(problems)?;
@@ -455,7 +458,7 @@ async fn rotate_secret(
     let details = context
         .store
         .change(move |catalog| {
-            let account = Account::of(catalog, &caller)?;
+            let account = Account::of(catalog, &caller, Action::ChangeSecrets)?;
             let mut endpoint = account.configured()?.clone();
             // Its profile is this surface's unless somebody changed that elsewhere.
             let form = secret_form(&config, endpoint.profile.as_deref());

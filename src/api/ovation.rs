@@ -785,6 +785,7 @@ pub async fn create(
     let draft = Draft::read(&body, &context);
     let once = once(&request, &caller, &body)?;
     let template_id = path_part(&request, "template_id").to_owned();
+    refuse_forbidden(&context.store.catalog(), &caller, &template_id)?;
     let config = Arc::clone(&context.config);
     let now = context.store.clock().now();
     let answer = context
@@ -809,6 +810,15 @@ pub async fn create(
         })
         .await?;
     Ok(respond(answer))
+}
+
+/// Who may not make webhooks hears that, and not what somebody else was answered to the same idempotency
+/// key.
+fn refuse_forbidden(catalog: &Catalog, caller: &Caller, template_id: &str) -> Result<()> {
+    match template(caller, catalog, template_id, Action::CreateEndpoints) {
+        Ok(_) | Err(Error::NotFound(_)) => Ok(()),
+        Err(other) => Err(other),
+    }
 }
 
 /// Through a link to the portal only profiles come into being that the operator offers there.

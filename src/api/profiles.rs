@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::access::Caller;
+use super::access::{Action, Caller};
 use super::endpoint_body::methods_and_null;
 use super::endpoint_rules::{check_url, secret_hint};
 use super::error::Failure;
@@ -327,9 +327,10 @@ pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
 
 pub async fn list(
     request: HttpRequest,
-    _caller: Caller,
+    caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ReadProfiles)?;
     let mut query = Query::of(&request);
     let page = query.page::<Name>(&context.config.limits, false);
     query.problems.done()?;
@@ -346,9 +347,10 @@ pub async fn list(
 
 pub async fn get(
     request: HttpRequest,
-    _caller: Caller,
+    caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ReadProfiles)?;
     let (name, profile) = named(&request, &context)?;
     let shown = ProfileOut::new(name, profile, &context);
     Ok(json(StatusCode::OK, &shown))
@@ -364,10 +366,11 @@ fn named<'a>(request: &HttpRequest, context: &'a Context) -> Result<(&'a String,
 /// Shows the request that a profile would make of what is given.
 pub async fn preview(
     request: HttpRequest,
-    _caller: Caller,
+    caller: Caller,
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ReadProfiles)?;
     let (name, profile) = named(&request, &context)?;
     let input = body.json_or_default::<PreviewIn<'_>>()?;
     let max = context.config.limits.payload_bytes;

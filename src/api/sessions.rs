@@ -27,7 +27,7 @@ use super::operation::Operation;
 use super::rules::{NAME_PATTERN, Problems};
 use super::tokens::new_credential;
 use crate::clock::Timestamp;
-use crate::domain::id::{ApplicationId, TokenId};
+use crate::domain::id::ApplicationId;
 use crate::domain::jwt::LEEWAY;
 use crate::domain::token::{Capability, PortalSession, Revocation, Role, Token};
 use crate::error::{Error, Result};
@@ -288,21 +288,12 @@ async fn make_link(
             let (application, made) = application;
             changes.extend(made);
             changes.extend(room_for_another(catalog, application, now)?);
+            let name = "portal".to_owned();
             changes.push(Change::PutToken(Token {
-                id: TokenId::at(now),
-                organisation: caller.organisation,
-                name: "portal".to_owned(),
-                role: Role::Application,
                 application: Some(application),
-                hash,
-                created_at: now,
                 expires_at: Some(now + link.lasts),
-                grants: BTreeSet::new(),
-                account_endpoint: None,
                 session: Some(link.session),
-                last_used_at: None,
-                applications: None,
-                made_by: None,
+                ..Token::new(caller.organisation, Role::Application, name, hash, now)
             }));
             Ok((changes, ()))
         })
@@ -333,6 +324,7 @@ fn found_or_made(
     ) {
         (Ok(entry), _) => Ok((entry.application.id, None)),
         (Err(Error::NotFound(_)), Some(input)) if path.parse::<ApplicationId>().is_err() => {
+            caller.may(Action::CreateApplications)?;
             input.id.refuse(&["body", "application", "id"])?;
             let application = input.into_application(caller.organisation, now);
             Ok((application.id, Some(creation(catalog, application)?)))

@@ -404,22 +404,13 @@ pub async fn create(
         .change(move |catalog| {
             caller.still_holds(catalog, now)?;
             let token = Token {
-                id: TokenId::at(now),
-                organisation: caller.organisation,
                 application: limited_to(catalog, &caller, input.application.as_deref())?,
-                name: input.name,
-                role: input.role,
-                hash,
-                created_at: now,
                 expires_at: input.expires_at,
                 // An endpoint that was deleted meanwhile is none that anybody is granted.
                 grants: grants
                     .into_iter()
                     .filter(|id| catalog.endpoint(caller.organisation, *id).is_some())
                     .collect(),
-                account_endpoint: None,
-                session: None,
-                last_used_at: None,
                 applications: match input.role {
                     Role::WebhookUser => Some(existing_applications(
                         catalog,
@@ -428,7 +419,7 @@ pub async fn create(
                     )?),
                     _ => None,
                 },
-                made_by: None,
+                ..Token::new(caller.organisation, input.role, input.name, hash, now)
             };
             Ok((vec![Change::PutToken(token.clone())], token))
         })
@@ -796,22 +787,8 @@ mod tests {
 
     #[test]
     fn a_token_is_shown_without_text_and_hash() {
-        let token = Token {
-            id: TokenId::at(NOW),
-            organisation: crate::domain::id::OrganisationId([1; 20]),
-            name: "n".to_owned(),
-            role: Role::Owner,
-            application: None,
-            hash: [7; 32],
-            created_at: NOW,
-            expires_at: None,
-            grants: BTreeSet::new(),
-            account_endpoint: None,
-            session: None,
-            last_used_at: None,
-            applications: None,
-            made_by: None,
-        };
+        let organisation = crate::domain::id::OrganisationId([1; 20]);
+        let token = Token::new(organisation, Role::Owner, "n".to_owned(), [7; 32], NOW);
         let shown =
             |token: &Token| serde_json::to_value(TokenOut::new(&Catalog::default(), token, None));
         let body = shown(&token).unwrap();

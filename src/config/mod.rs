@@ -82,6 +82,18 @@ pub struct Server {
     pub public_url: Option<String>,
     /// Which origins browsers let call the API: `*` is any.
     pub cors_origins: Vec<String>,
+    /// Whose word counts for where a request comes from.
+    pub trusted_proxies: Vec<IpNet>,
+    pub client_address_header: ClientAddressHeader,
+}
+
+/// Where trusted proxies write the address of their client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientAddressHeader {
+    #[serde(rename = "X-Forwarded-For")]
+    XForwardedFor,
+    /// RFC 7239.
+    Forwarded,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -459,6 +471,7 @@ fn misfit(defaults: &str, key: &str, value: &Value) -> Result<Option<String>, Co
     let networks_of = [
         "delivery.danger_allow_private_addresses",
         "delivery.deny_addresses",
+        "server.trusted_proxies",
     ];
     let rule = match (&value.kind, key) {
         (ValueKind::Array(items), "delivery.dns_servers") => {
@@ -625,6 +638,14 @@ impl Config {
             server.cors_origins.iter().all(|origin| is_origin(origin)),
             "server.cors_origins",
             "must be '*' or origins such as 'https://example.com', without a slash at the end",
+        );
+        check(
+            server
+                .trusted_proxies
+                .iter()
+                .all(|one| one.prefix_len() > 0),
+            "server.trusted_proxies",
+            "must be the networks of your proxies: one that holds every address makes every client a proxy",
         );
 
         check(
@@ -1481,6 +1502,16 @@ mod tests {
                 "server",
                 "cors_origins = ['https://example.com/']",
                 "server.cors_origins",
+            ),
+            (
+                "server",
+                "trusted_proxies = ['0.0.0.0/0']",
+                "server.trusted_proxies",
+            ),
+            (
+                "server",
+                "client_address_header = 'X-Real-IP'",
+                "server.client_address_header",
             ),
             (
                 "delivery",

@@ -140,7 +140,7 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
     let mut value = json!({
         "server": {
             "listen": "127.0.0.1:0", "workers": 1, "drain_seconds": 1, "answer_stall_seconds": 30, "metrics_listen": null,
-            "cors_origins": []
+            "cors_origins": [], "trusted_proxies": [], "client_address_header": "X-Forwarded-For"
         },
         "store": {
             "path": "data", "cache_bytes": 1, "retention_days": 1, "min_free_bytes": 1,

@@ -20,6 +20,7 @@ pub mod organisation;
 pub mod payload;
 pub mod profile;
 pub mod retry;
+pub mod scope;
 pub mod secret;
 pub mod token;
 pub mod url;

@@ -1,15 +1,21 @@
 //! An API caller's credential, and what its role allows.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::id::{ApplicationId, EndpointId, OrganisationId, TokenId};
+use super::scope::Scope;
 use crate::clock::Timestamp;
 
 /// The most endpoints, and the most applications, that are granted to one token: all of them are in
 /// memory with it.
 pub const GRANTS_MAX: usize = 1000;
+
+/// The most networks that one token may be used from.
+pub const ALLOWED_IPS_MAX: usize = 64;
 
 /// What a caller may do. New roles are appended: the store knows them by their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -24,6 +30,8 @@ pub enum Role {
     WebhookAdmin,
     /// The endpoints that were granted to it, and those that it made in applications that were.
     WebhookUser,
+    /// Reads everything of the organisation but secrets, and changes nothing.
+    Viewer,
 }
 
 impl Role {
@@ -34,15 +42,17 @@ impl Role {
             Role::Publisher => "publisher",
             Role::WebhookAdmin => "webhook_admin",
             Role::WebhookUser => "webhook_user",
+            Role::Viewer => "viewer",
         }
     }
 
-    pub const ALL: [Role; 5] = [
+    pub const ALL: [Role; 6] = [
         Role::Owner,
         Role::Application,
         Role::Publisher,
         Role::WebhookAdmin,
         Role::WebhookUser,
+        Role::Viewer,
     ];
 }
 
@@ -82,13 +92,68 @@ pub struct Token {
     /// When it was last used, as far as that has been written down, which is now and then.
     #[serde(default)]
     pub last_used_at: Option<Timestamp>,
-    /// The applications in which a webhook user may make endpoints; other roles have no such set. A
-    /// record from before there was one has none either, until the start decides it.
+    /// For a webhook user the applications in which it may make endpoints; a record from before these
+    /// were granted has no set until the start decides it. For other roles the only applications that
+    /// it sees, or none for all of the organisation.
     #[serde(default)]
     pub applications: Option<BTreeSet<ApplicationId>>,
     /// The portal link through which it was made, which may have ended.
     #[serde(default)]
     pub made_by: Option<MadeByLink>,
+    /// For people: what it is for, who has it.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// The only groups of operations that it may do, within its role; none for all that the role may.
+    #[serde(default)]
+    pub scopes: Option<BTreeSet<Scope>>,
+    /// The only networks that it may be used from; empty for everywhere.
+    #[serde(default)]
+    pub allowed_ips: Vec<IpNet>,
+    /// The address that was noted with `last_used_at`.
+    #[serde(default)]
+    pub last_used_from: Option<IpAddr>,
+    /// For a portal link the end of the token that made it: keys that are made through the link end by
+    /// then, too. None where that token has no end.
+    #[serde(default)]
+    pub makes_until: Option<Timestamp>,
+}
+
+impl Token {
+    /// A token without any grant or limit, and without an end.
+    pub fn new(
+        organisation: OrganisationId,
+        role: Role,
+        name: String,
+        hash: [u8; 32],
+        now: Timestamp,
+    ) -> Token {
+        Token {
+            id: TokenId::at(now),
+            organisation,
+            name,
+            role,
+            application: None,
+            hash,
+            created_at: now,
+            expires_at: None,
+            grants: BTreeSet::new(),
+            account_endpoint: None,
+            session: None,
+            last_used_at: None,
+            applications: None,
+            made_by: None,
+            description: None,
+            scopes: None,
+            allowed_ips: Vec::new(),
+            last_used_from: None,
+            makes_until: None,
+        }
+    }
+
+    /// Whether it sees some applications of the organisation only, which its record names.
+    pub fn is_limited(&self) -> bool {
+        self.role != Role::WebhookUser && self.applications.is_some()
+    }
 }
 
 /// Where an API key comes from that a customer's people made in the portal.

@@ -17,7 +17,7 @@ use crate::domain::id::{ApplicationId, AttemptId, EndpointId, MessageId, Organis
 use crate::domain::message::Origin;
 use crate::domain::profile::Method;
 use crate::domain::retry::RetrySchedule;
-use crate::domain::token::{PortalSession, Role, Token};
+use crate::domain::token::{MadeByLink, PortalSession, Role, Token};
 
 /// `p`, schema 1: before profiles.
 #[derive(Deserialize)]
@@ -326,17 +326,28 @@ impl From<Token3> for Token4 {
     }
 }
 
-impl Kept for Token {
-    const SCHEMA: u16 = 5;
+/// `t`, schema 5: before scopes, networks and the other limits of a token.
+#[derive(Deserialize)]
+struct Token5 {
+    id: TokenId,
+    organisation: OrganisationId,
+    name: String,
+    role: Role,
+    application: Option<ApplicationId>,
+    hash: [u8; 32],
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    grants: BTreeSet<EndpointId>,
+    account_endpoint: Option<EndpointId>,
+    session: Option<PortalSession>,
+    last_used_at: Option<Timestamp>,
+    applications: Option<BTreeSet<ApplicationId>>,
+    made_by: Option<MadeByLink>,
+}
 
-    fn read_older(schema: u16, bytes: &mut &[u8]) -> bincode::Result<Token> {
-        let old: Token4 = match schema {
-            1 => Token3::from(Token2::from(read_struct::<Token1>(bytes)?)).into(),
-            2 => Token3::from(read_struct::<Token2>(bytes)?).into(),
-            3 => read_struct::<Token3>(bytes)?.into(),
-            _ => read_struct(bytes)?,
-        };
-        Ok(Token {
+impl From<Token4> for Token5 {
+    fn from(old: Token4) -> Token5 {
+        Token5 {
             id: old.id,
             organisation: old.organisation,
             name: old.name,
@@ -349,9 +360,43 @@ impl Kept for Token {
             account_endpoint: old.account_endpoint,
             session: old.session,
             last_used_at: old.last_used_at,
-            // Where its endpoints are is not known here: `open` decides.
             applications: None,
             made_by: None,
+        }
+    }
+}
+
+impl Kept for Token {
+    const SCHEMA: u16 = 6;
+
+    fn read_older(schema: u16, bytes: &mut &[u8]) -> bincode::Result<Token> {
+        let old: Token5 = match schema {
+            1 => {
+                let second = Token2::from(read_struct::<Token1>(bytes)?);
+                Token4::from(Token3::from(second)).into()
+            }
+            2 => Token4::from(Token3::from(read_struct::<Token2>(bytes)?)).into(),
+            3 => Token4::from(read_struct::<Token3>(bytes)?).into(),
+            4 => read_struct::<Token4>(bytes)?.into(),
+            _ => read_struct(bytes)?,
+        };
+        Ok(Token {
+            id: old.id,
+            expires_at: old.expires_at,
+            application: old.application,
+            grants: old.grants,
+            account_endpoint: old.account_endpoint,
+            session: old.session,
+            last_used_at: old.last_used_at,
+            applications: old.applications,
+            made_by: old.made_by,
+            ..Token::new(
+                old.organisation,
+                old.role,
+                old.name,
+                old.hash,
+                old.created_at,
+            )
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Opening a store, making a new one, and the first owner's token.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -411,22 +411,14 @@ fn owner_token(
     file.sync_all()?;
     std::fs::rename(&temporary, &file_path)?;
     engine::sync_directory(path)?;
-    Ok(Token {
-        id: TokenId::at(now),
+    let hash = sha2::Sha256::digest(&text).into();
+    Ok(Token::new(
         organisation,
-        name: "owner".to_owned(),
-        role: Role::Owner,
-        application: None,
-        hash: sha2::Sha256::digest(&text).into(),
-        created_at: now,
-        expires_at: None,
-        grants: BTreeSet::new(),
-        account_endpoint: None,
-        session: None,
-        last_used_at: None,
-        applications: None,
-        made_by: None,
-    })
+        Role::Owner,
+        "owner".to_owned(),
+        hash,
+        now,
+    ))
 }
 
 /// Makes a directory that others may not read, and its entry durable.

@@ -9,20 +9,23 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Receiver, Server, assert_error, assert_invalid, wait_until};
 
 /// In the order of the table's columns.
-const ROLES: [&str; 5] = [
+const ROLES: [&str; 6] = [
     "owner",
     "publisher",
     "webhook_admin",
     "webhook_user",
     "application",
+    "viewer",
 ];
 
 /// A route, a right body for it, and the status for each role. `{role}` is the role's own name,
 /// which the application, an event type and others are called by; the rest is in [`Place`].
-type Row = (&'static str, &'static str, Value, [u16; 5]);
+type Row = (&'static str, &'static str, Value, [u16; 6]);
 
-const ALL: [u16; 5] = [200; 5];
-const OWNERS: [u16; 5] = [200, 403, 403, 403, 403];
+const ALL: [u16; 6] = [200; 6];
+const OWNERS: [u16; 6] = [200, 403, 403, 403, 403, 403];
+/// What only owners change, and viewers look at.
+const LOOKED_AT: [u16; 6] = [200, 403, 403, 403, 403, 200];
 
 /// The routes of `src/api/mod.rs`, in an order in which one leaves what the next needs.
 fn table() -> Vec<Row> {
@@ -58,50 +61,56 @@ fn table() -> Vec<Row> {
     let publish = json!({"eventType": "a", "payload": {}});
     let described = json!({"description": "d"});
     let none = Value::Null;
-    // Each row:                       owner, publisher, admin, user, application.
+    // The viewer makes no endpoint of the organisation, so that there is none of its name to look at.
+    // Each row:                       owner, publisher, admin, user, application, viewer.
     vec![
         ("GET", "/api/v1/health", none.clone(), ALL),
-        ("GET", "/api/v1/health/ping", none.clone(), [204; 5]),
-        ("GET", "/metrics", none.clone(), OWNERS),
-        ("GET", "/api/v1/status", none.clone(), OWNERS),
+        ("GET", "/api/v1/health/ping", none.clone(), [204; 6]),
+        ("GET", "/metrics", none.clone(), LOOKED_AT),
+        ("GET", "/api/v1/status", none.clone(), LOOKED_AT),
         (
             "GET",
             "/api/v1/lane",
             none.clone(),
-            [200, 403, 200, 403, 403],
+            [200, 403, 200, 403, 403, 200],
         ),
         // Applications.
         (
             "GET",
             "/api/v1/app",
             none.clone(),
-            [200, 403, 200, 403, 403],
+            [200, 403, 200, 403, 403, 200],
         ),
         (
             "POST",
             "/api/v1/app",
             json!({"name": "n", "uid": "made-{role}"}),
-            [201, 403, 403, 403, 403],
+            [201, 403, 403, 403, 403, 403],
         ),
         ("GET", app, none.clone(), ALL),
-        ("PUT", app, named, [200, 403, 403, 403, 403]),
-        ("PATCH", app, json!({}), [200, 403, 403, 403, 403]),
+        ("PUT", app, named, [200, 403, 403, 403, 403, 403]),
+        ("PATCH", app, json!({}), [200, 403, 403, 403, 403, 403]),
         // Event types.
         ("GET", "/api/v1/event-type", none.clone(), ALL),
         (
             "POST",
             "/api/v1/event-type",
             json!({"name": "new-{role}", "description": ""}),
-            [201, 403, 403, 403, 403],
+            [201, 403, 403, 403, 403, 403],
         ),
         ("GET", event_type, none.clone(), ALL),
         (
             "PUT",
             event_type,
             described.clone(),
-            [200, 403, 403, 403, 403],
+            [200, 403, 403, 403, 403, 403],
         ),
-        ("PATCH", event_type, described, [200, 403, 403, 403, 403]),
+        (
+            "PATCH",
+            event_type,
+            described,
+            [200, 403, 403, 403, 403, 403],
+        ),
         ("GET", "/api/v1/channel", none.clone(), ALL),
         // Profiles and tests.
         ("GET", "/api/v1/profile", none.clone(), ALL),
@@ -111,193 +120,233 @@ fn table() -> Vec<Row> {
             "POST",
             "/api/v1/app/{role}/endpoint/{endpoint}/send-example",
             json!({"eventType": "made-{role}"}),
-            [200, 403, 200, 200, 200],
+            [200, 403, 200, 200, 200, 403],
         ),
         (
             "POST",
             "/api/v1/app/{role}/endpoint/{endpoint}/simulate",
             json!({"eventType": "made-{role}"}),
-            [202, 403, 202, 202, 202],
+            [202, 403, 202, 202, 202, 403],
         ),
         (
             "DELETE",
             event_type,
             none.clone(),
-            [204, 403, 403, 403, 403],
+            [204, 403, 403, 403, 403, 403],
         ),
         // Messages and attempts.
-        ("POST", messages, publish, [202, 202, 403, 403, 403]),
-        ("GET", messages, none.clone(), [200, 403, 200, 200, 200]),
+        ("POST", messages, publish, [202, 202, 403, 403, 403, 403]),
+        (
+            "GET",
+            messages,
+            none.clone(),
+            [200, 403, 200, 200, 200, 200],
+        ),
         (
             "POST",
             "/api/v1/app/{role}/msg/batch",
             json!([{"eventType": "a", "payload": {}}]),
-            [202, 202, 403, 403, 403],
+            [202, 202, 403, 403, 403, 403],
         ),
         (
             "POST",
             "/api/v1/app/{role}/msg/precheck/active",
             json!({"eventType": "a"}),
-            [200, 200, 403, 403, 403],
+            [200, 200, 403, 403, 403, 403],
         ),
         (
             "GET",
             "/api/v1/app/{role}/msg/{message}",
             none.clone(),
-            [200, 403, 200, 200, 200],
+            [200, 403, 200, 200, 200, 200],
         ),
         (
             "GET",
             "/api/v1/app/{role}/msg/{message}/attempt/{attempt}",
             none.clone(),
-            [200, 403, 200, 200, 200],
+            [200, 403, 200, 200, 200, 200],
         ),
         (
             "GET",
             "/api/v1/app/{role}/attempt/endpoint/{endpoint}",
             none.clone(),
-            [200, 403, 200, 200, 200],
+            [200, 403, 200, 200, 200, 200],
         ),
         (
             "GET",
             "/api/v1/app/{role}/attempt/msg/{message}",
             none.clone(),
-            [200, 403, 200, 200, 200],
+            [200, 403, 200, 200, 200, 200],
         ),
         (
             "GET",
             "/api/v1/app/{role}/msg/{message}/endpoint",
             none.clone(),
-            [200, 403, 200, 200, 200],
+            [200, 403, 200, 200, 200, 200],
         ),
         (
             "GET",
             "/api/v1/app/{role}/endpoint/{endpoint}/msg",
             none.clone(),
-            [200, 403, 200, 200, 200],
+            [200, 403, 200, 200, 200, 200],
         ),
         (
             "GET",
             "/api/v1/app/{role}/endpoint/{endpoint}/stats",
             none.clone(),
-            [200, 403, 200, 200, 200],
+            [200, 403, 200, 200, 200, 200],
         ),
         (
             "GET",
             "/api/v1/app/{role}/endpoint/{endpoint}/attempt-stats",
             none.clone(),
-            [200, 403, 200, 200, 200],
+            [200, 403, 200, 200, 200, 200],
         ),
-        ("POST", resend, json!({}), [202, 403, 202, 202, 202]),
+        ("POST", resend, json!({}), [202, 403, 202, 202, 202, 403]),
         // Replays and other jobs.
-        ("POST", recover, since.clone(), [202, 403, 202, 202, 202]),
-        ("POST", missing, since.clone(), [202, 403, 202, 403, 202]),
-        ("POST", bulk, since, [202, 403, 202, 202, 202]),
+        (
+            "POST",
+            recover,
+            since.clone(),
+            [202, 403, 202, 202, 202, 403],
+        ),
+        (
+            "POST",
+            missing,
+            since.clone(),
+            [202, 403, 202, 403, 202, 403],
+        ),
+        ("POST", bulk, since, [202, 403, 202, 202, 202, 403]),
         (
             "GET",
             "/api/v1/background-task",
             none.clone(),
-            [200, 403, 200, 200, 200],
+            [200, 403, 200, 200, 200, 200],
         ),
         (
             "GET",
             "/api/v1/background-task/{job}",
             none.clone(),
-            [200, 403, 200, 200, 200],
+            [200, 403, 200, 200, 200, 200],
         ),
         (
             "POST",
             "/api/v1/background-task/{job}/cancel",
             none.clone(),
-            [200, 403, 200, 200, 200],
+            [200, 403, 200, 200, 200, 403],
         ),
         (
             "POST",
             "/api/v1/stats/usage/app",
             json!({"since": "2024-01-01T00:00:00Z", "until": "2099-01-01T00:00:00Z"}),
-            [202, 403, 403, 403, 403],
+            [202, 403, 403, 403, 403, 202],
         ),
         (
             "PUT",
             "/api/v1/stats/usage/event-types",
             none.clone(),
-            [202, 403, 403, 403, 403],
+            [202, 403, 403, 403, 403, 202],
         ),
         (
             "DELETE",
             "/api/v1/app/{role}/msg/{message}/attempt/{attempt}/content",
             none.clone(),
-            [204, 403, 403, 403, 403],
+            [204, 403, 403, 403, 403, 403],
         ),
         (
             "DELETE",
             "/api/v1/app/{role}/msg/{message}/content",
             none.clone(),
-            [204, 403, 403, 403, 403],
+            [204, 403, 403, 403, 403, 403],
         ),
         // Endpoints.
-        ("GET", endpoints, none.clone(), [200, 403, 200, 200, 200]),
-        ("POST", endpoints, url.clone(), [201, 403, 201, 201, 201]),
-        ("GET", endpoint, none.clone(), [200, 403, 200, 200, 200]),
-        ("PUT", endpoint, url, [200, 403, 200, 200, 200]),
-        ("PATCH", endpoint, json!({}), [200, 403, 200, 200, 200]),
-        ("GET", headers, none.clone(), [200, 403, 200, 200, 200]),
+        (
+            "GET",
+            endpoints,
+            none.clone(),
+            [200, 403, 200, 200, 200, 200],
+        ),
+        (
+            "POST",
+            endpoints,
+            url.clone(),
+            [201, 403, 201, 201, 201, 403],
+        ),
+        (
+            "GET",
+            endpoint,
+            none.clone(),
+            [200, 403, 200, 200, 200, 200],
+        ),
+        ("PUT", endpoint, url, [200, 403, 200, 200, 200, 403]),
+        ("PATCH", endpoint, json!({}), [200, 403, 200, 200, 200, 403]),
+        ("GET", headers, none.clone(), [200, 403, 200, 200, 200, 200]),
         (
             "PUT",
             headers,
             no_headers.clone(),
-            [204, 403, 204, 204, 204],
+            [204, 403, 204, 204, 204, 403],
         ),
-        ("PATCH", headers, no_headers, [204, 403, 204, 204, 204]),
-        ("GET", secret, none.clone(), [200, 403, 200, 200, 200]),
-        ("POST", rotate, json!({}), [200, 403, 200, 200, 200]),
+        ("PATCH", headers, no_headers, [204, 403, 204, 204, 204, 403]),
+        ("GET", secret, none.clone(), [200, 403, 200, 200, 200, 403]),
+        ("POST", rotate, json!({}), [200, 403, 200, 200, 200, 403]),
         // Portal sessions.
         (
             "POST",
             "/api/v1/auth/app-portal-access/{role}",
             json!({}),
-            [200, 403, 403, 403, 403],
+            [200, 403, 403, 403, 403, 403],
         ),
         (
             "POST",
             "/api/v1/auth/app/{role}/expire-all",
             json!({}),
-            [204, 403, 403, 403, 403],
+            [204, 403, 403, 403, 403, 403],
         ),
-        ("POST", "/api/v1/auth/logout", none.clone(), [403; 5]),
+        ("POST", "/api/v1/auth/logout", none.clone(), [403; 6]),
         // The organisation's own endpoints, and the import of event types.
         (
             "POST",
             "/api/v1/event-type/import/openapi",
             json!({"spec": {"webhooks": {}}}),
-            [200, 403, 403, 403, 403],
+            [200, 403, 403, 403, 403, 403],
         ),
-        ("GET", own_endpoints, none.clone(), OWNERS),
+        ("GET", own_endpoints, none.clone(), LOOKED_AT),
         (
             "POST",
             own_endpoints,
             json!({"url": "{url}"}),
-            [201, 403, 403, 403, 403],
+            [201, 403, 403, 403, 403, 403],
         ),
         (
             "PUT",
             own_endpoint,
             json!({"url": "{url}"}),
-            [201, 403, 403, 403, 403],
+            [201, 403, 403, 403, 403, 403],
         ),
-        ("GET", own_endpoint, none.clone(), OWNERS),
-        ("GET", own_headers, none.clone(), OWNERS),
+        (
+            "GET",
+            own_endpoint,
+            none.clone(),
+            [200, 403, 403, 403, 403, 404],
+        ),
+        (
+            "GET",
+            own_headers,
+            none.clone(),
+            [200, 403, 403, 403, 403, 404],
+        ),
         (
             "PUT",
             own_headers,
             json!({"headers": {}}),
-            [204, 403, 403, 403, 403],
+            [204, 403, 403, 403, 403, 403],
         ),
         (
             "PATCH",
             own_headers,
             json!({"headers": {}}),
-            [204, 403, 403, 403, 403],
+            [204, 403, 403, 403, 403, 403],
         ),
         (
             "GET",
@@ -315,74 +364,84 @@ fn table() -> Vec<Row> {
             "GET",
             "/api/v1/operational-webhook/endpoint/own-{role}/attempt",
             none.clone(),
-            OWNERS,
+            [200, 403, 403, 403, 403, 404],
         ),
         (
             "DELETE",
             own_endpoint,
             none.clone(),
-            [204, 403, 403, 403, 403],
+            [204, 403, 403, 403, 403, 403],
         ),
         // Tokens and grants. An admin's are those of webhook users.
         (
             "GET",
             "/api/v1/token",
             none.clone(),
-            [200, 403, 200, 403, 403],
+            [200, 403, 200, 403, 403, 200],
         ),
         (
             "POST",
             "/api/v1/token",
             json!({"name": "t", "role": "webhook_user"}),
-            [201, 403, 403, 403, 403],
+            [201, 403, 403, 403, 403, 403],
         ),
-        ("PUT", grant, none.clone(), [204, 403, 204, 403, 403]),
+        ("PUT", grant, none.clone(), [204, 403, 204, 403, 403, 403]),
         (
             "GET",
             "/api/v1/token/{user}",
             none.clone(),
-            [200, 403, 200, 403, 403],
+            [200, 403, 200, 403, 403, 200],
         ),
-        ("DELETE", grant, none.clone(), [204, 403, 204, 403, 403]),
+        (
+            "DELETE",
+            grant,
+            none.clone(),
+            [204, 403, 204, 403, 403, 403],
+        ),
         (
             "PUT",
             grant_application,
             none.clone(),
-            [204, 403, 204, 403, 403],
+            [204, 403, 204, 403, 403, 403],
         ),
         (
             "DELETE",
             grant_application,
             none.clone(),
-            [204, 403, 204, 403, 403],
+            [204, 403, 204, 403, 403, 403],
         ),
         (
             "PUT",
             "/api/v1/token/{other}/endpoint/{endpoint}",
             none.clone(),
-            [409, 403, 404, 403, 403],
+            [409, 403, 404, 403, 403, 403],
         ),
         (
             "GET",
             "/api/v1/token/{other}",
             none.clone(),
-            [200, 403, 404, 403, 403],
+            [200, 403, 404, 403, 403, 200],
         ),
         (
             "DELETE",
             "/api/v1/token/{other}",
             none.clone(),
-            [204, 403, 403, 403, 403],
+            [204, 403, 403, 403, 403, 403],
         ),
         (
             "DELETE",
             "/api/v1/token/{user}",
             none.clone(),
-            [204, 403, 403, 403, 403],
+            [204, 403, 403, 403, 403, 403],
         ),
         // What is needed above goes at last.
-        ("DELETE", endpoint, none.clone(), [204, 403, 204, 204, 204]),
-        ("DELETE", app, none, [204, 403, 403, 403, 403]),
+        (
+            "DELETE",
+            endpoint,
+            none.clone(),
+            [204, 403, 204, 204, 204, 403],
+        ),
+        ("DELETE", app, none, [204, 403, 403, 403, 403, 403]),
     ]
 }
 

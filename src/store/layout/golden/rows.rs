@@ -1,7 +1,10 @@
 //! The rows: what stands on disk, and what it means. See the module above.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::*;
 use crate::domain::application::TokensEnding;
@@ -11,6 +14,7 @@ use crate::domain::job::{JobState, Matching, Progress, Replay, Which, Work};
 use crate::domain::message::DeliveryStatus;
 use crate::domain::profile::Method;
 use crate::domain::retry::{RetrySchedule, Waits};
+use crate::domain::scope::Scope;
 use crate::domain::secret::{Secret, SecretForm};
 use crate::domain::token::{Capability, MadeByLink, PortalSession, Role};
 
@@ -130,19 +134,9 @@ pub fn endpoint() -> Endpoint {
 pub fn token() -> Token {
     Token {
         id: TOKEN,
-        organisation: ORGANISATION,
-        name: text("t"),
-        role: Role::Application,
         application: Some(APPLICATION),
-        hash: HASH,
-        created_at: AT,
         expires_at: Some(LATER),
-        grants: BTreeSet::new(),
-        account_endpoint: None,
-        session: None,
-        last_used_at: None,
-        applications: None,
-        made_by: None,
+        ..Token::new(ORGANISATION, Role::Application, text("t"), HASH, AT)
     }
 }
 
@@ -386,6 +380,15 @@ fn of_tokens() -> Vec<Row> {
         last_used_at: Some(LATEST),
         ..third.clone()
     };
+    let fifth = Token {
+        applications: Some(BTreeSet::from([APPLICATION])),
+        made_by: Some(MadeByLink {
+            link: TokenId([0x0a; 20]),
+            session: Some(text("m")),
+        }),
+        ..full.clone()
+    };
+    let network = |network: &str| network.parse::<IpNet>().expect("a network");
     vec![
         row(
             1,
@@ -440,13 +443,34 @@ fn of_tokens() -> Vec<Row> {
             "b774 0500 82259c78 e1000000 06*20 01*20 01 740101 02*20 07*32 fd0068e5cf8b010000
              01fd6052e6cf8b010000 01 03*20 01 09*20 010101730100010462657461
              01fdc03ce7cf8b010000 0101 02*20 01 0a*20 01016d",
+            &fifth,
+            &[],
+        ),
+        row(
+            6,
+            key(),
+            "b774 0600 a874c7e1 11010000 06*20 01*20 01 740101 02*20 07*32 fd0068e5cf8b010000
+             01fd6052e6cf8b010000 01 03*20 01 09*20 010101730100010462657461
+             01fdc03ce7cf8b010000 0101 02*20 01 0a*20 01016d
+             010164 01020002 02 00c000020018 0120010db8 00*12 20 0100c0000207 01fd6052e6cf8b010000",
             &Token {
-                applications: Some(BTreeSet::from([APPLICATION])),
-                made_by: Some(MadeByLink {
-                    link: TokenId([0x0a; 20]),
-                    session: Some(text("m")),
-                }),
-                ..full
+                description: Some(text("d")),
+                scopes: Some(BTreeSet::from([Scope::Publish, Scope::Endpoints])),
+                allowed_ips: vec![network("192.0.2.0/24"), network("2001:db8::/32")],
+                last_used_from: Some(IpAddr::from([192, 0, 2, 7])),
+                makes_until: Some(LATER),
+                ..fifth.clone()
+            },
+            &[],
+        ),
+        row(
+            6,
+            key(),
+            "b774 0600 fc9caf7a 8f000000 06*20 01*20 01 740101 02*20 07*32 fd0068e5cf8b010000
+             01fd6052e6cf8b010000 00*9 010120010db8 00*11 07 00",
+            &Token {
+                last_used_from: Some("2001:db8::7".parse().expect("an address")),
+                ..token()
             },
             &[],
         ),

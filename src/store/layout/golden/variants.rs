@@ -11,6 +11,7 @@ use crate::domain::job::{JobState, Matching, Replay, Which, Work};
 use crate::domain::message::DeliveryStatus;
 use crate::domain::profile::Method;
 use crate::domain::retry::Waits;
+use crate::domain::scope::Scope;
 use crate::domain::token::{Capability, Role};
 
 /// Checks every variant of an enum. One that has no row does not compile.
@@ -56,6 +57,21 @@ pub fn all(problems: &mut Vec<String>) -> BTreeSet<&'static str> {
         "02" Publisher (),
         "03" WebhookAdmin (),
         "04" WebhookUser (),
+        "05" Viewer (),
+    });
+    variants!(names, problems, Scope {
+        "00" Publish (),
+        "01" Read (),
+        "02" Endpoints (),
+        "03" Secrets (),
+        "04" Replays (),
+        "05" Applications (),
+        "06" EventTypes (),
+        "07" Expunge (),
+        "08" Tokens (),
+        "09" Portal (),
+        "0a" Status (),
+        "0b" OperationalWebhooks (),
     });
     variants!(names, problems, Capability {
         "00" ViewBase (),
