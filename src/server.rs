@@ -397,6 +397,8 @@ impl Server {
         let now = self.store.clock().now();
         let age = oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64());
         self.metrics.oldest_due_seconds.set(age);
+        let waiting = self.scheduler.waiting_for_host();
+        self.metrics.waiting_for_host.set(waiting as i64);
         self.metrics.sample(now);
         // Listeners and the store do not tell what they lacked.
         if let Some(shortage) = shortage::probe() {
@@ -503,6 +505,7 @@ fn lane_watch(lanes: scheduler::Lanes) -> api::LaneWatch {
                         in_flight: look.in_flight,
                         hanging: look.hanging,
                         throttled: look.throttled,
+                        waits_for_host: look.waits_for_host,
                     };
                     (look.lane, now)
                 })

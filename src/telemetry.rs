@@ -54,6 +54,8 @@ pub struct Metrics {
     pub waiting: Gauge,
     /// Those of them that are held for disabled endpoints.
     pub held: Gauge,
+    /// Lanes that wait for a place at their host.
+    pub waiting_for_host: Gauge,
     /// How long the oldest delivery that is due has been due; 0 where none is.
     pub oldest_due_seconds: Gauge<f64, AtomicU64>,
     /// Changes in one commit.
@@ -102,6 +104,7 @@ impl Metrics {
             in_flight: Gauge::default(),
             waiting: Gauge::default(),
             held: Gauge::default(),
+            waiting_for_host: Gauge::default(),
             oldest_due_seconds: Gauge::default(),
             commit_batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
             commit_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
@@ -141,6 +144,11 @@ impl Metrics {
             "deliveries_held",
             "Those of them that are held because their endpoint is disabled",
             metrics.held.clone(),
+        );
+        registry.register(
+            "lanes_waiting_for_host",
+            "Endpoints that wait because their host has delivery.in_flight_per_host_max requests",
+            metrics.waiting_for_host.clone(),
         );
         registry.register(
             "oldest_due_seconds",

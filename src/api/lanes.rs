@@ -33,6 +33,7 @@ pub struct LaneNow {
     pub in_flight: usize,
     pub hanging: bool,
     pub throttled: bool,
+    pub waits_for_host: bool,
 }
 
 /// Tells how lanes, by their numbers, do just now; those in which nothing goes on may be left out.
@@ -84,9 +85,14 @@ struct LaneOut {
     in_flight: usize,
     /// Held, because the endpoint is disabled; hanging, where the last attempts timed out and one at a
     /// time is sent; sending; throttled, where something is due and waits for its turn at a rate;
-    /// else waiting.
-    #[schemars(extend("enum" = ["held", "hanging", "sending", "throttled", "waiting"]))]
+    /// host-busy, where it waits for a place at its host; else waiting.
+    #[schemars(extend(
+        "enum" = ["held", "hanging", "sending", "throttled", "host-busy", "waiting"]
+    ))]
     state: &'static str,
+    /// Something is due and waits because as many requests as may be, to endpoints of all
+    /// applications, are under way to the same host.
+    waits_for_host: bool,
 }
 
 /// This module's part of the API.
@@ -173,6 +179,7 @@ pub async fn list(
             next_due_at: head.due,
             in_flight: look.map_or(0, |look| look.in_flight),
             state: state(head.endpoint.disabled, look.copied().unwrap_or_default()),
+            waits_for_host: look.is_some_and(|look| look.waits_for_host),
         }
     });
     let data = data.collect();
@@ -187,6 +194,10 @@ fn state(disabled: bool, now: LaneNow) -> &'static str {
         LaneNow {
             throttled: true, ..
         } => "throttled",
+        LaneNow {
+            waits_for_host: true,
+            ..
+        } => "host-busy",
         LaneNow { .. } => "waiting",
     }
 }

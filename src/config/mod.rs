@@ -151,6 +151,8 @@ pub struct Delivery {
     pub workers: usize,
     pub in_flight_max: usize,
     pub in_flight_per_endpoint_max: usize,
+    /// To one receiving host, whoever's endpoints are there.
+    pub in_flight_per_host_max: usize,
     /// Sent with the outcome not yet durable, per endpoint.
     pub unrecorded_per_endpoint_max: usize,
 }
@@ -782,6 +784,11 @@ impl Config {
             delivery.in_flight_per_endpoint_max <= delivery.in_flight_max,
             "delivery.in_flight_per_endpoint_max",
             "must not be more than delivery.in_flight_max",
+        );
+        check(
+            delivery.in_flight_per_host_max >= 1,
+            "delivery.in_flight_per_host_max",
+            "must be at least 1",
         );
         check(
             delivery.unrecorded_per_endpoint_max >= 1,
@@ -1546,6 +1553,11 @@ mod tests {
                 "delivery",
                 "in_flight_per_endpoint_max = 0",
                 "delivery.in_flight_per_endpoint_max",
+            ),
+            (
+                "delivery",
+                "in_flight_per_host_max = 0",
+                "delivery.in_flight_per_host_max",
             ),
             (
                 "delivery",

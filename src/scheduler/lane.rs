@@ -10,8 +10,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::UnboundedSender;
+
 use super::budget::Kept;
+use super::hosts::{Host, Place as HostPlace};
 use super::throttle::{Rates, Throttle};
+use super::worker::WorkerEvent;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::MessageId;
@@ -64,7 +68,8 @@ pub enum Readiness {
     Ready,
     /// Its first delivery is due then, or its throttle lets it send then.
     At(Timestamp),
-    /// Something must happen first: an answer, a commit, a read, an endpoint enabled, a delivery.
+    /// Something must happen first: an answer, a commit, a read, an endpoint enabled, a delivery, a
+    /// place at its host.
     Waiting,
 }
 
@@ -95,6 +100,12 @@ pub struct Lane {
     pace: usize,
     /// Where the endpoint or its application has a rate.
     throttle: Option<Box<Throttle>>,
+    /// To which it sends; absent with the endpoint.
+    host: Option<Arc<Host>>,
+    /// It waits in its host's line for a place.
+    waits_for_host: bool,
+    /// What it got there, until its turn.
+    host_place: Option<HostPlace>,
     /// In the worker's round of ready lanes.
     pub queued: bool,
 }
@@ -117,6 +128,9 @@ impl Lane {
             hanging: false,
             pace: 0,
             throttle: None,
+            host: None,
+            waits_for_host: false,
+            host_place: None,
             queued: false,
         }
     }
@@ -247,12 +261,15 @@ impl Lane {
         self.end = End::Unread;
     }
 
-    /// Whether it may send now; a lane that must wait for its throttle keeps its turn until it is
-    /// asked again.
+    /// Whether it may send now, if its host has a place; a lane that must wait for its throttle keeps
+    /// its turn until it is asked again.
     pub fn readiness(&mut self, now: Timestamp, limits: &LaneLimits) -> Readiness {
         // A clock that was set back makes no pause longer.
         self.paused_until = self.paused_until.min(now + TRY_AGAIN);
-        let readiness = self.readiness_by_queue(now, limits);
+        let mut readiness = self.readiness_by_queue(now, limits);
+        if self.waits_for_host && readiness == Readiness::Ready {
+            readiness = Readiness::Waiting;
+        }
         match &mut self.throttle {
             None => readiness,
             Some(throttle) if readiness == Readiness::Ready => match throttle.free_at(now) {
@@ -392,6 +409,54 @@ impl Lane {
     /// Takes note of the rates of the endpoint and its application.
     pub fn rates_changed(&mut self, rates: Rates, now: Timestamp) {
         self.throttle = Throttle::changed(self.throttle.take(), rates, now);
+    }
+
+    /// Takes note of the host that it sends to, now or from now on.
+    pub fn host_changed(&mut self, host: Option<Arc<Host>>) {
+        let is_same = match (&self.host, &host) {
+            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+            _ => false,
+        };
+        if !is_same {
+            self.waits_for_host = false;
+            self.host_place = None;
+        }
+        self.host = host;
+    }
+
+    /// The place at its host that it was given, or one that is free there; else it waits in line.
+    /// Ask `readiness` first.
+    pub fn place_at_host(
+        &mut self,
+        number: u64,
+        worker: &UnboundedSender<WorkerEvent>,
+    ) -> Option<HostPlace> {
+        let given = self.host_place.take();
+        given.or_else(|| {
+            let (host, endpoint) = (self.host.as_ref()?, self.endpoint.as_ref()?);
+            let place = host.place(endpoint.application, number, worker);
+            self.waits_for_host = place.is_none();
+            place
+        })
+    }
+
+    /// Takes a place for which it has waited, to use at its turn; false where it did not.
+    pub fn host_place_came(&mut self, place: HostPlace) -> bool {
+        let is_mine = self.host.as_ref().is_some_and(|host| place.is_at(host));
+        let waited = is_mine && std::mem::take(&mut self.waits_for_host);
+        if waited {
+            self.host_place = Some(place);
+        }
+        waited
+    }
+
+    /// Lets others have the place at its host that it does not use now.
+    pub fn leave_host_place(&mut self) {
+        self.host_place = None;
+    }
+
+    pub fn waits_for_host(&self) -> bool {
+        self.waits_for_host
     }
 
     /// What comes next goes out at once or within a second or so.

@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::budget::Budget;
+use super::hosts::Place as HostPlace;
 use super::lane::{Entry, Place};
 use super::worker::WorkerEvent;
 use crate::domain::id::ApplicationId;
@@ -35,6 +36,8 @@ pub enum Wish {
     Message {
         application: ApplicationId,
         delivery: Delivery,
+        /// Travels with the message: the attempt begins when it is read.
+        place: HostPlace,
     },
 }
 
@@ -89,10 +92,15 @@ fn run(
             Wish::Message {
                 application,
                 delivery,
+                place,
             } => {
                 let read = || store.message(application, delivery.key.message);
                 let message = watched::contained(read).unwrap_or(Err(Error::Defect));
-                tell(WorkerEvent::Message { delivery, message });
+                tell(WorkerEvent::Message {
+                    delivery,
+                    message,
+                    place,
+                });
             }
         }
     }

@@ -26,6 +26,7 @@ use loader::Loader;
 use worker::{Counts, News, Worker, WorkerEvent};
 
 mod budget;
+mod hosts;
 mod lane;
 mod loader;
 mod throttle;
@@ -49,6 +50,7 @@ pub struct Shared {
     reads: Counts,
     budget: Arc<Budget>,
     throttles: throttle::Applications,
+    hosts: hosts::Hosts,
 }
 
 impl Shared {
@@ -80,6 +82,8 @@ pub struct LaneLook {
     pub hanging: bool,
     /// Something is due and waits for its turn at a rate.
     pub throttled: bool,
+    /// Something is due and waits for a place at the receiving host.
+    pub waits_for_host: bool,
 }
 
 /// Asks the workers how lanes do.
@@ -168,6 +172,7 @@ impl Scheduler {
             reads: counts(),
             budget: Budget::new(KEPT_BYTES_MAX),
             throttles: throttle::Applications::new(store.clock().now()),
+            hosts: hosts::Hosts::new(config.delivery.in_flight_per_host_max),
         });
         let (stop, _) = watch::channel(false);
         let loader = Loader::start(store.clone(), shared.budget.clone());
@@ -247,6 +252,11 @@ impl Scheduler {
 
     pub fn lanes(&self) -> Lanes {
         self.lanes.clone()
+    }
+
+    /// Lanes that wait for a place at their host.
+    pub fn waiting_for_host(&self) -> usize {
+        self.shared.hosts.waiting()
     }
 
     /// Attempts being sent now.

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
+use super::hosts::{Host, Place};
 use super::lane::{self, Entry, Lane, Readiness, TRY_AGAIN};
 use super::loader::{self, Loader, Wish};
 use super::throttle::Rates;
@@ -78,6 +79,12 @@ pub enum WorkerEvent {
     Message {
         delivery: Delivery,
         message: Result<Option<Arc<Message>>>,
+        place: Place,
+    },
+    /// A lane that waited for its host has a place there.
+    Place {
+        lane: u64,
+        place: Place,
     },
     /// What attempts are made with from now on.
     Settings(Arc<delivery::Settings>),
@@ -112,6 +119,8 @@ pub struct Worker {
     slots_used: usize,
     /// Messages on their way from the loader.
     loading: usize,
+    /// Lanes that stand in the line of a host, each of which is told its turn.
+    in_line: usize,
     handled: u64,
     oldest_due: Option<Timestamp>,
     oldest_looked: Timestamp,
@@ -142,6 +151,7 @@ impl Worker {
             lanes_read: false,
             slots_used: 0,
             loading: 0,
+            in_line: 0,
             handled: 0,
             oldest_due: None,
             oldest_looked: Timestamp(0),
@@ -224,7 +234,7 @@ impl Worker {
     }
 
     fn status(&self) -> Status {
-        let taken = self.slots_used > 0 || self.loading > 0;
+        let taken = self.slots_used > 0 || self.loading > 0 || self.in_line > 0;
         Status {
             handled: self.handled,
             quiet: self.lanes_read
@@ -250,6 +260,7 @@ impl Worker {
             in_flight: lane.in_flight(),
             hanging: lane.is_hanging(),
             throttled: throttled && self.alarm_of.contains_key(&number),
+            waits_for_host: lane.waits_for_host(),
         })
     }
 
@@ -302,11 +313,12 @@ impl Worker {
                         key.lane
                     }
                     News::Endpoint { lane } => {
-                        let (endpoint, rates) = registered(&self.store, &self.shared, lane);
+                        let registered = Registered::now(&self.store, &self.shared, lane);
                         let now = self.store.clock().now();
                         let known = self.lane(lane);
-                        known.endpoint_changed(endpoint);
-                        known.rates_changed(rates, now);
+                        known.endpoint_changed(registered.endpoint);
+                        known.rates_changed(registered.rates, now);
+                        known.host_changed(registered.host);
                         lane
                     }
                     News::Expunged { lane, message } => {
@@ -352,10 +364,18 @@ impl Worker {
                 }
                 self.look_at(number);
             }
-            WorkerEvent::Message { delivery, message } => {
+            WorkerEvent::Message {
+                delivery,
+                message,
+                place,
+            } => {
                 self.loading -= 1;
-                self.send_loaded(delivery, message);
+                self.send_loaded(delivery, message, place);
             }
+            WorkerEvent::Place {
+                lane: number,
+                place,
+            } => self.place_came(number, place),
             WorkerEvent::Settings(settings) => {
                 // With its rendered parts and connections; attempts under way hold the old one.
                 self.sender = Rc::new(Sender::new(settings, self.store.clock().clone()));
@@ -382,9 +402,10 @@ impl Worker {
     fn lane_of_which(&mut self, number: u64, known_empty: bool) -> &mut Lane {
         let (store, shared) = (&self.store, &self.shared);
         self.lanes.entry(number).or_insert_with(|| {
-            let (endpoint, rates) = registered(store, shared, number);
-            let mut lane = Lane::new(endpoint, known_empty);
-            lane.rates_changed(rates, store.clock().now());
+            let registered = Registered::now(store, shared, number);
+            let mut lane = Lane::new(registered.endpoint, known_empty);
+            lane.rates_changed(registered.rates, store.clock().now());
+            lane.host_changed(registered.host);
             lane
         })
     }
@@ -394,6 +415,25 @@ impl Worker {
         let now = self.store.clock().now();
         self.lanes.retain(|_, lane| !lane.is_forgettable(now));
         self.shared.throttles.forget_idle(now);
+        self.shared.hosts.forget_idle();
+    }
+
+    /// A lane's turn at its host has come. Where it cannot use it at once, the next one has it.
+    fn place_came(&mut self, number: u64, place: Place) {
+        self.in_line -= 1;
+        let waited = match self.lanes.get_mut(&number) {
+            Some(lane) => lane.host_place_came(place),
+            None => return,
+        };
+        if waited {
+            self.look_at(number);
+        }
+        let is_full = self.slots_used >= self.shared.slots;
+        if let Some(lane) = self.lanes.get_mut(&number)
+            && (is_full || !lane.queued)
+        {
+            lane.leave_host_place();
+        }
     }
 
     /// After anything about a lane changed: reads on, queues it for its turn, sets its alarm, or
@@ -495,13 +535,21 @@ impl Worker {
             };
             if lane.readiness(now, &limits) != Readiness::Ready {
                 lane.queued = false;
+                lane.leave_host_place();
                 self.look_at(number);
                 continue;
             }
             if reserved_only && lane.in_flight() > 0 {
+                lane.leave_host_place();
                 self.parked.push(number);
                 continue;
             }
+            let Some(place) = lane.place_at_host(number, &self.news) else {
+                lane.queued = false;
+                self.in_line += usize::from(lane.waits_for_host());
+                self.look_at(number);
+                continue;
+            };
             let endpoint = lane.endpoint.clone();
             let taken = lane.take();
             lane.queued = false;
@@ -511,15 +559,17 @@ impl Worker {
             if let (Some(entry), Some(endpoint)) = (taken, endpoint) {
                 begun += 1;
                 watched::planned_panic("worker", &endpoint.description);
-                self.begin(entry, endpoint);
+                self.begin(entry, endpoint, place);
             }
         }
         false
     }
 
-    fn begin(&mut self, entry: Entry, endpoint: Arc<Endpoint>) {
+    fn begin(&mut self, entry: Entry, endpoint: Arc<Endpoint>, place: Place) {
         match entry.message {
-            Some(message) => self.spawn_attempt(entry.delivery, endpoint, (*message).clone()),
+            Some(message) => {
+                self.spawn_attempt(entry.delivery, endpoint, (*message).clone(), place);
+            }
             None => {
                 self.loading += 1;
                 let application = endpoint.application;
@@ -528,6 +578,7 @@ impl Worker {
                     Wish::Message {
                         application,
                         delivery,
+                        place,
                     },
                     &self.news,
                 );
@@ -535,11 +586,18 @@ impl Worker {
         }
     }
 
-    fn send_loaded(&mut self, delivery: Delivery, message: Result<Option<Arc<Message>>>) {
+    fn send_loaded(
+        &mut self,
+        delivery: Delivery,
+        message: Result<Option<Arc<Message>>>,
+        place: Place,
+    ) {
         let number = delivery.key.lane;
         let endpoint = self.lane(number).endpoint.clone();
         match (message, endpoint) {
-            (Ok(Some(message)), Some(endpoint)) => self.spawn_attempt(delivery, endpoint, message),
+            (Ok(Some(message)), Some(endpoint)) => {
+                self.spawn_attempt(delivery, endpoint, message, place);
+            }
             (Ok(None), Some(endpoint)) => {
                 let why = loader::missing(&delivery);
                 self.not_readable(delivery, endpoint, why.clone(), why);
@@ -596,7 +654,13 @@ impl Worker {
         self.unpark(number);
     }
 
-    fn spawn_attempt(&self, delivery: Delivery, endpoint: Arc<Endpoint>, message: Arc<Message>) {
+    fn spawn_attempt(
+        &self,
+        delivery: Delivery,
+        endpoint: Arc<Endpoint>,
+        message: Arc<Message>,
+        place: Place,
+    ) {
         if message.expunged {
             let failure = Failure {
                 kind: FailureKind::NotSendable,
@@ -631,6 +695,7 @@ impl Worker {
                 ))
             });
             shared.metrics.in_flight.dec();
+            drop(place);
             let outcome = match attempted {
                 Ok(outcome) => outcome,
                 Err(shortage) => {
@@ -693,20 +758,34 @@ fn broken_off() -> Failure {
     }
 }
 
-/// The endpoint of a lane as of the last commit, and the rates that it and its application have.
-fn registered(store: &Store, shared: &Shared, lane: u64) -> (Option<Arc<Endpoint>>, Rates) {
-    let catalog = store.catalog();
-    let Some((entry, endpoint)) = catalog.lane(lane) else {
-        return (None, Rates::default());
-    };
-    let application = &entry.application;
-    let rates = shared.throttles.rates(
-        endpoint.throttle_rate,
-        application.id,
-        application.throttle_rate,
-        store.clock().now(),
-    );
-    (Some(endpoint.clone()), rates)
+/// What the catalog says of a lane as of the last commit.
+#[derive(Default)]
+struct Registered {
+    endpoint: Option<Arc<Endpoint>>,
+    /// Those of the endpoint and of its application.
+    rates: Rates,
+    host: Option<Arc<Host>>,
+}
+
+impl Registered {
+    fn now(store: &Store, shared: &Shared, lane: u64) -> Registered {
+        let catalog = store.catalog();
+        let Some((entry, endpoint)) = catalog.lane(lane) else {
+            return Registered::default();
+        };
+        let application = &entry.application;
+        let rates = shared.throttles.rates(
+            endpoint.throttle_rate,
+            application.id,
+            application.throttle_rate,
+            store.clock().now(),
+        );
+        Registered {
+            endpoint: Some(endpoint.clone()),
+            rates,
+            host: Some(shared.hosts.of_url(&endpoint.url)),
+        }
+    }
 }
 
 /// What the end of an attempt needs; the settings are those it was made with.

@@ -45,7 +45,11 @@ async fn hundreds_of_hanging_endpoints_leave_room_for_a_healthy_one() {
     const HANGING: usize = 500;
     raise_file_limit();
     let hanging = Receiver::scripted([], Script::Hang).await;
-    let mut server = Server::start_with(|config| config.delivery.in_flight_max = 800).await;
+    let mut server = Server::start_with(|config| {
+        config.delivery.in_flight_max = 800;
+        config.delivery.in_flight_per_host_max = 2 * HANGING;
+    })
+    .await;
     server.leftovers_are_fine();
     let healthy = register_healthy(&server).await;
     for _ in 0..HANGING {

@@ -27,6 +27,7 @@ mod expunge;
 mod fairness;
 mod health;
 mod held;
+mod hosts;
 mod idempotency;
 mod ioffice;
 mod jobs;

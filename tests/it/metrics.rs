@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{Receiver, Server, assert_error};
 
 /// Families and their types.
-const FAMILIES: [(&str, &str); 15] = [
+const FAMILIES: [(&str, &str); 16] = [
     ("postrider_attempts", "counter"),
     ("postrider_attempts_in_flight", "gauge"),
     ("postrider_blob_files", "gauge"),
@@ -18,6 +18,7 @@ const FAMILIES: [(&str, &str); 15] = [
     ("postrider_commit_seconds", "histogram"),
     ("postrider_deliveries_held", "gauge"),
     ("postrider_deliveries_waiting", "gauge"),
+    ("postrider_lanes_waiting_for_host", "gauge"),
     ("postrider_messages_accepted", "counter"),
     ("postrider_oldest_due_seconds", "gauge"),
     ("postrider_publish_to_receipt_seconds", "histogram"),

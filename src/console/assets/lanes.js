@@ -4,7 +4,7 @@ import { list } from './api.js';
 import { AppLink, EndpointLink, Listing, col } from './operator.js';
 import { Page, Status, Time, base, count, html, useLoad } from './ui.js';
 
-const because = { held: 'The endpoint is disabled', hanging: 'Time-outs: one at a time', throttled: 'At its rate limit' };
+const because = { held: 'The endpoint is disabled', hanging: 'Time-outs: one at a time', throttled: 'At its rate limit', 'host-busy': 'Many requests to its host' };
 
 export default function Lanes() {
   const lanes = useLoad((signal) => list('/lane', { limit: 100 }, { signal }), [], { every: 5000 });

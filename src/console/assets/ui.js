@@ -188,7 +188,7 @@ export const LinkTo = ({ to, children, ...rest }) => html`<a ...${rest} href=${t
 export const Badge = ({ kind, children, ...rest }) => html`<span ...${rest} class=${`badge ${kind ?? ''}`}>${children}</span>`;
 
 const states = {
-  good: 'healthy success delivered finished enabled ok', bad: 'failing fail failed critical', warn: 'warning held throttled hanging paused',
+  good: 'healthy success delivered finished enabled ok', bad: 'failing fail failed critical', warn: 'warning held throttled host-busy hanging paused',
   info: 'pending sending waiting running retrying',
 };
 const words = { success: 'Succeeded', fail: 'Failed' };
