@@ -155,6 +155,20 @@ fn what_the_server_does_not_show_is_sent_again_and_said_so() {
 }
 
 #[test]
+fn each_thing_that_may_not_be_meant_is_warned_of_also_where_nothing_changes() {
+    let (directory, server) = start();
+    let text = FILE.replace("[\"invoice.paid\"]", "[\"invoice.piad\"]");
+    let file = write(directory.path(), &text);
+    let warning = "warning:   endpoint acme/books: eventTypes[0]: invoice.piad is not registered\n";
+    for outcome in ["created  ", "unchanged"] {
+        let told = succeeds(apply(&server, &file));
+        let expected = format!("{warning}{outcome}  endpoint acme/books\n");
+        assert!(told.contains(&expected), "{told}");
+        assert_eq!(told.matches("warning:").count(), 1, "{told}");
+    }
+}
+
+#[test]
 fn a_file_that_is_wrong_changes_nothing() {
     let (directory, server) = start();
     for (find, replace, place) in [

@@ -493,8 +493,8 @@ pub struct EndpointOut<'a> {
     /// Those that are not sensitive.
     headers: BTreeMap<&'a str, &'a str>,
     auth_header_names: Vec<&'a str>,
-    /// Only in answers to a change: what to beware of after it, and what was taken and may not be
-    /// meant, such as a filter with an event type that nobody has registered.
+    /// Not in lists. What was taken and may not be meant, such as a filter with an event type that
+    /// nobody has registered; in answers to a change also what to beware of after it.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     #[schemars(default)]
     warnings: &'a [String],

@@ -395,8 +395,11 @@ pub async fn get(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    let endpoint = named(&context, &caller, &request, Action::ReadEndpoints)?;
-    let shown = shown(StatusCode::OK, &endpoint, &context.config, &[]);
+    let catalog = context.store.catalog();
+    let (owner, id) = endpoint_path(&request);
+    let endpoint = owner.endpoint(&caller, &catalog, &id, Action::ReadEndpoints)?;
+    let warnings = owner.warnings(&catalog, endpoint);
+    let shown = shown(StatusCode::OK, endpoint, &context.config, &warnings);
     Ok(respond(shown))
 }
 

@@ -156,13 +156,12 @@ impl Server<'_> {
         if let Some(before) = &before
             && unlike(before, &thing.body).is_empty()
         {
+            warn(thing, before)?;
             return Ok(Outcome::Unchanged(Vec::new()));
         }
         let body = spelled(&thing.body);
         let answer = succeeded(self.send(Method::PUT, &thing.path, Some(body))?)?;
-        for warning in warnings(&answer) {
-            tell(&format!("warning:   {}: {warning}", thing.title))?;
-        }
+        warn(thing, &fields(&answer)?)?;
         let Some(before) = before else {
             return Ok(Outcome::Created);
         };
@@ -224,12 +223,14 @@ fn fields(answer: &Answer) -> Result<Fields> {
         .map_err(|_| Failure::failed("the server's answer is not a JSON object"))
 }
 
-/// What the server says to beware of after a change.
-fn warnings(answer: &Answer) -> Vec<String> {
-    let answer = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
-    let warnings = answer["warnings"].as_array();
-    let texts = warnings.into_iter().flatten().filter_map(Value::as_str);
-    texts.map(str::to_owned).collect()
+/// Says what the server warns of in what it shows of the thing.
+fn warn(thing: &Thing, shown: &Fields) -> Result {
+    let warnings = shown.get("warnings").map(|warnings| warnings.get());
+    let warnings = warnings.and_then(|text| serde_json::from_str::<Vec<String>>(text).ok());
+    for warning in warnings.unwrap_or_default() {
+        tell(&format!("warning:   {}: {warning}", thing.title))?;
+    }
+    Ok(())
 }
 
 fn spelled(body: &Fields) -> String {
@@ -274,13 +275,13 @@ fn is_same_secret(shown: &str, wanted: &str) -> bool {
     shown == wanted || shown == readable
 }
 
-/// The fields that differ between two looks at the same thing.
+/// The fields that differ between two looks at the same thing, but for what is said about it.
 fn changes(before: &Fields, after: &Fields) -> Vec<String> {
     let names = before
         .keys()
         .chain(after.keys().filter(|name| !before.contains_key(*name)));
     names
-        .filter(|name| *name != "updatedAt")
+        .filter(|name| !matches!(name.as_str(), "updatedAt" | "warnings"))
         .filter(|name| {
             let value = |fields: &Fields| fields.get(*name).map(|value| value.get().to_owned());
             value(before) != value(after)
@@ -358,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_change_is_named_and_its_time_is_none() {
-        let before = fields(r#"{"a":1,"b":2,"updatedAt":"1"}"#);
+        let before = fields(r#"{"a":1,"b":2,"updatedAt":"1","warnings":["w"]}"#);
         let after = fields(r#"{"a":1,"c":2,"updatedAt":"2"}"#);
         assert_eq!(changes(&before, &after), ["b", "c"]);
         assert!(changes(&before, &fields(r#"{"a":1,"b":2,"updatedAt":"2"}"#)).is_empty());

@@ -7,9 +7,9 @@ use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::job::{Job, Matching, Replay, Which};
-use crate::domain::message::{DeliveryKey, DeliveryStatus, Message};
+use crate::domain::message::{DeliveryStatus, Message};
 use crate::error::{Error, Result};
-use crate::store::{DeliveryState, ReplayStep, SendAgain, Span};
+use crate::store::{DeliveryState, ReplaySend, ReplayStep, SendAgain, Span};
 
 pub const APPLICATION_DELETED: &str = "the application was deleted";
 pub const ENDPOINT_DELETED: &str = "the endpoint was deleted";
@@ -69,17 +69,16 @@ impl Runner {
             if !may_be_wanted(&replay.which, message, endpoint, now) {
                 return Ok(false);
             }
+            let log_end = self.store.log_end(message.id)?;
             let delivery = self.store.delivery(message, endpoint)?;
             let wanted = is_wanted(&replay.which, delivery.as_ref());
             if wanted {
-                let due = delivery.and_then(|delivery| delivery.next_due);
-                sends.push(SendAgain {
-                    message: message.id,
-                    waiting: due.map(|due| DeliveryKey {
-                        lane: endpoint.number,
-                        due,
-                        message: message.id,
-                    }),
+                let last = delivery
+                    .as_ref()
+                    .and_then(|delivery| delivery.last.as_ref());
+                sends.push(ReplaySend {
+                    send: SendAgain::new(message, log_end, last),
+                    looked_at,
                 });
             }
             Ok(wanted)

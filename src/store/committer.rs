@@ -24,7 +24,7 @@ use super::catalog::Change;
 use super::counters::{self, Place};
 use super::engine::{Changes, Engine, EngineError};
 use super::layout::{self, LaneHour, Meta, OnceAnswer, OnceRecord, SliceRecord};
-use super::queue::{Command, Notify, Sender};
+use super::queue::{Command, Notify, ResendAnswer, Sender};
 use super::slices;
 use super::{Answered, Event, EventKeys, Fault, Finished, Inner, KeyHash, Once};
 use crate::clock::Timestamp;
@@ -95,6 +95,12 @@ impl Batch {
         self.live.bytes() + self.slice.bytes()
     }
 
+    /// Whether it puts a delivery of this message into the lane, or takes one out.
+    fn touches(&self, lane: u64, message: MessageId) -> bool {
+        let mut touched = self.put.iter().chain(&self.taken);
+        touched.any(|key| key.message == message && key.lane == lane)
+    }
+
     /// How many puts and deletes it has.
     fn changes_count(&self) -> usize {
         self.live.count() + self.slice.count()
@@ -105,6 +111,7 @@ enum Answer {
     Accepted(Sender<Arc<Message>>, Arc<Message>),
     Answered(Sender<Answered>, Answered),
     Done(Sender<()>),
+    Resent(Sender<ResendAnswer>),
     Notify(Notify),
     Recorded(oneshot::Sender<Attempt>, Box<Attempt>),
 }
@@ -116,6 +123,7 @@ impl Answer {
             Answer::Accepted(sender, message) => drop(sender.send(result.map(|()| message))),
             Answer::Answered(sender, answered) => drop(sender.send(result.map(|()| answered))),
             Answer::Done(sender) => drop(sender.send(result)),
+            Answer::Resent(sender) => drop(sender.send(result.map(|()| ResendAnswer::Done))),
             Answer::Notify(notify) => notify(result),
             Answer::Recorded(watcher, attempt) => {
                 if result.is_ok() {
@@ -313,12 +321,7 @@ impl Committer {
                 Ok(Staged::Enough)
             }
             Command::Resend { resend, answer } => self.stage_resend(batch, resend, answer),
-            Command::Replay { step, answer } => {
-                self.stage_replay(batch, step)?;
-                batch.answers.push(Answer::Done(answer));
-                // What comes next looks at the job as it is then.
-                Ok(Staged::Enough)
-            }
+            Command::Replay { step, answer } => self.stage_replay(batch, step, answer),
             Command::Cancel { deliveries, answer } => {
                 for key in deliveries {
                     if self.take_out(batch, &key)?.is_some() {

@@ -6,10 +6,12 @@
 //! hand the one in a note beside the queue. Everything here blocks on the disk.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
-use super::history::Walk;
-use super::layout::{self, AttemptPlace, MessageMeta};
+use super::engine::Engine;
+use super::history::{Walk, end_of};
+use super::layout::{self, AttemptPlace, MessageMeta, RecordError};
 use super::{Inner, Store, Stretch, Window};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Verdict};
@@ -27,6 +29,56 @@ pub struct DeliveryState {
     pub last: Option<Attempt>,
 }
 
+/// How far the log of a message's attempts went when somebody looked at it.
+#[derive(Clone, Copy, Debug)]
+pub struct LogEnd {
+    /// The newest slice.
+    slice: u32,
+    /// The newest attempt in it.
+    newest: Option<AttemptId>,
+}
+
+/// A message that an endpoint is to get now, by hand, with what tells where its delivery waits, if it
+/// does.
+#[derive(Clone, Copy, Debug)]
+pub struct SendAgain {
+    pub message: MessageId,
+    dues: Dues,
+    /// Where an attempt follows in the log, its `dues` are not those any more.
+    log_end: LogEnd,
+}
+
+/// How a delivery that was looked for stands where nothing races with it.
+pub(super) enum Now {
+    Waits(DeliveryKey),
+    Ended,
+    /// Who looked for it saw it before its last attempt.
+    Moved,
+}
+
+/// When a delivery that waits may be due, by its message and by its last attempt.
+type Dues = [Option<Timestamp>; 2];
+
+fn dues(message: &Message, last: Option<&Attempt>) -> Dues {
+    let after_last = last.and_then(|last| match last.verdict {
+        Verdict::RetryAt(due) => Some(due),
+        Verdict::DisableEndpoint => Some(last.started_at),
+        Verdict::Delivered | Verdict::GiveUp => None,
+    });
+    [after_last, Some(message.first_due())]
+}
+
+impl SendAgain {
+    /// `last` is the message's last attempt at the endpoint, and was looked for after `log_end`.
+    pub fn new(message: &Message, log_end: LogEnd, last: Option<&Attempt>) -> SendAgain {
+        SendAgain {
+            message: message.id,
+            dues: dues(message, last),
+            log_end,
+        }
+    }
+}
+
 /// Of how many deleted endpoints a message tells, each with one attempt in memory.
 const DELETED_MAX: usize = 1000;
 
@@ -34,6 +86,11 @@ const DELETED_MAX: usize = 1000;
 const READ_AGAIN_MAX: usize = 10;
 
 impl Store {
+    /// To be asked before the delivery that is to be sent again.
+    pub fn log_end(&self, message: MessageId) -> Result<LogEnd> {
+        self.inner.log_end(message)
+    }
+
     /// Nothing where the message was never for this endpoint, or what it had was forgotten.
     pub fn delivery(
         &self,
@@ -135,7 +192,8 @@ impl Inner {
             waits.clear();
             for lane in &lanes {
                 *looked_at += 1;
-                if let Some(key) = self.where_it_waits(message, *lane, last.get(lane))? {
+                let dues = dues(message, last.get(lane));
+                if let Some(key) = self.where_it_waits(message.id, *lane, dues)? {
                     waits.insert(*lane, key.due);
                 }
             }
@@ -175,32 +233,18 @@ impl Inner {
         Ok(endpoints.iter().map(state).collect())
     }
 
-    /// Where a delivery of this message stands in the lane's queue, if it waits; `last` is its
-    /// last attempt.
-    pub(super) fn where_it_waits(
+    /// Where a delivery of this message stands in the lane's queue, if it waits.
+    fn where_it_waits(
         &self,
-        message: &Message,
+        message: MessageId,
         lane: u64,
-        last: Option<&Attempt>,
-    ) -> Result<Option<DeliveryKey>> {
-        let by_hand = layout::resent_key(message.id, lane);
+        dues: Dues,
+    ) -> Result<Option<DeliveryKey>, RecordError> {
+        let by_hand = layout::resent_key(message, lane);
         let by_hand = layout::get::<layout::Resent>(&self.live, &by_hand)?;
-        let after_last = last.and_then(|last| match last.verdict {
-            Verdict::RetryAt(due) => Some(due),
-            Verdict::DisableEndpoint => Some(last.started_at),
-            Verdict::Delivered | Verdict::GiveUp => None,
-        });
-        let candidates = [
-            by_hand.map(|record| record.meta.due),
-            after_last,
-            Some(message.first_due()),
-        ];
-        for due in candidates.into_iter().flatten() {
-            let key = DeliveryKey {
-                lane,
-                due,
-                message: message.id,
-            };
+        let by_hand = by_hand.map(|record| record.meta.due);
+        for due in [by_hand].into_iter().chain(dues).flatten() {
+            let key = DeliveryKey { lane, due, message };
             if self.live.contains(&layout::waiting_key(&key))? {
                 return Ok(Some(key));
             }
@@ -208,8 +252,57 @@ impl Inner {
         Ok(None)
     }
 
+    /// How far the log of this message goes now.
+    fn log_end(&self, message: MessageId) -> Result<LogEnd> {
+        let slice = self.slices.newest().map_or(0, |(number, _)| number);
+        let mut newest = None;
+        if let Some(engine) = self.slice(slice)? {
+            let prefix = layout::attempts_of_message_prefix(message);
+            let last = engine.prefix(&prefix).next_back().transpose()?;
+            newest = last.map(|(key, _)| AttemptId(layout::last_id(&key)));
+        }
+        Ok(LogEnd { slice, newest })
+    }
+
+    /// Where the delivery waits now, if it does; `newest` is the newest slice with its number. `Moved`
+    /// where it may have been attempted since it was looked for; a new slice does not tell, and counts
+    /// as an attempt.
+    pub(super) fn where_now(
+        &self,
+        (number, newest): (u32, &Engine),
+        sought: &SendAgain,
+        lane: u64,
+    ) -> Result<Now, RecordError> {
+        let end = sought.log_end;
+        if number != end.slice {
+            return Ok(Now::Moved);
+        }
+        let prefix = layout::attempts_of_message_prefix(sought.message);
+        let to = Bound::Excluded(end_of(&prefix));
+        let from = match end.newest {
+            Some(id) => Bound::Excluded(layout::attempt_of_message_key(sought.message, id)),
+            None => Bound::Included(prefix),
+        };
+        for item in newest.range(from, to) {
+            let (key, value) = item?;
+            let (place, _) = layout::decode::<AttemptPlace>(&key, &value)?;
+            if place.lane == lane {
+                return Ok(Now::Moved);
+            }
+        }
+        let waits = self.where_it_waits(sought.message, lane, sought.dues)?;
+        Ok(waits.map_or(Now::Ended, Now::Waits))
+    }
+
+    /// What sends this message again at this lane.
+    pub(super) fn look_for(&self, message: &Message, lane: u64) -> Result<SendAgain> {
+        let log_end = self.log_end(message.id)?;
+        let last = self.last_attempt(message, lane)?;
+        Ok(SendAgain::new(message, log_end, last.as_ref()))
+    }
+
     /// The newest attempt for this message at this lane.
-    pub(super) fn last_attempt(&self, message: &Message, lane: u64) -> Result<Option<Attempt>> {
+    fn last_attempt(&self, message: &Message, lane: u64) -> Result<Option<Attempt>> {
         let mut last = self.last_attempts(message, &[lane], &mut 0)?;
         Ok(last.remove(&lane))
     }

@@ -544,7 +544,7 @@ impl<'a, Id: Copy> Walk<'a, Id> {
 }
 
 /// The first key behind everything that starts with `prefix`, which does not end in `0xff` only.
-fn end_of(prefix: &[u8]) -> Vec<u8> {
+pub(super) fn end_of(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();
     while let Some(last) = end.last_mut() {
         if *last < 0xff {

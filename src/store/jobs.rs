@@ -7,19 +7,20 @@ use std::collections::BTreeSet;
 use tokio::sync::{oneshot, watch};
 
 use super::queue::Command;
-use super::{Inner, Store, Window, layout};
+use super::{Inner, SendAgain, Store, Window, layout};
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, JobId, MessageId, OrganisationId};
-use crate::domain::message::{DeliveryKey, Message};
+use crate::domain::message::Message;
 use crate::error::Result;
 
-/// One step of a replay: what is sent, and how far the job has come with it.
+/// One step of a replay: what is sent, and how far the job has come with it. Where one of them was
+/// attempted since it was looked for, the step ends before it, and the next begins there.
 pub struct ReplayStep {
     pub organisation: OrganisationId,
     pub job: JobId,
     pub lane: u64,
-    pub sends: Vec<SendAgain>,
+    pub sends: Vec<ReplaySend>,
     /// The last message that was dealt with; absent where there was none.
     pub behind: Option<MessageId>,
     pub looked_at: u64,
@@ -27,12 +28,12 @@ pub struct ReplayStep {
     pub over: bool,
 }
 
-/// A message to make due now, by hand.
+/// A message that a replay sends.
 #[derive(Clone, Copy, Debug)]
-pub struct SendAgain {
-    pub message: MessageId,
-    /// Where its delivery waited a moment ago; one that has ended begins anew.
-    pub waiting: Option<DeliveryKey>,
+pub struct ReplaySend {
+    pub send: SendAgain,
+    /// How many messages the step had looked at with this one.
+    pub looked_at: u64,
 }
 
 /// Messages of an application from one instant to before another, oldest first.

@@ -30,7 +30,7 @@ use damage::Damage;
 use engine::Engine;
 use filters::{Filters, KeyHash};
 use layout::Meta;
-use queue::{Command, Queue, Resend};
+use queue::{Command, Queue, Resend, ResendAnswer};
 use recount::Recount;
 use slices::Slices;
 use uses::Uses;
@@ -65,9 +65,9 @@ pub use batch::{NewBatch, Show};
 pub use catalog::{Catalog, Change};
 pub use counters::HOUR;
 pub use damage::Unreadable;
-pub use deliveries::DeliveryState;
+pub use deliveries::{DeliveryState, LogEnd, SendAgain};
 pub use export::{RestoreReport, restore};
-pub use jobs::{ReplayStep, SendAgain, Span};
+pub use jobs::{ReplaySend, ReplayStep, Span};
 pub use layout::LaneHour;
 pub use open::reset_owner;
 pub use verify::{VerifyReport, verify};
@@ -77,6 +77,9 @@ pub use watchers::FirstAttempt;
 const ONCE_REMEMBERED: Duration = Duration::from_secs(12 * 3600);
 /// How long an `eventId` is verified to be unique; the contract's "only up to a day".
 const EVENT_ID_UNIQUE: Duration = Duration::from_secs(24 * 3600);
+
+/// How often a resend looks anew for a delivery that was attempted before the committer came to it.
+const LOOK_AGAIN_MAX: usize = 10;
 
 /// How long the outcome of an attempt may wait for its commit.
 const RECORDED_WITHIN: Duration = Duration::from_secs(30);
@@ -710,25 +713,28 @@ impl Store {
                 Searched::UpTo(slice) => Some((once, slice)),
             },
         };
-        let sought = message.clone();
-        let waiting = self
-            .read(move |inner| {
-                let last = inner.last_attempt(&sought, lane)?;
-                inner.where_it_waits(&sought, lane, last.as_ref())
-            })
-            .await?;
-        let (sender, answer) = oneshot::channel();
-        let resend = Resend {
-            message,
-            lane,
-            waiting,
-            once,
-        };
-        self.offer(Command::Resend {
-            resend,
-            answer: sender,
-        })?;
-        self.answered(answer).await
+        for _ in 0..LOOK_AGAIN_MAX {
+            let sought = message.clone();
+            let send = self
+                .read(move |inner| inner.look_for(&sought, lane))
+                .await?;
+            let (sender, answer) = oneshot::channel();
+            let resend = Resend {
+                message: message.clone(),
+                lane,
+                send,
+                once,
+            };
+            self.offer(Command::Resend {
+                resend,
+                answer: sender,
+            })?;
+            match self.answered(answer).await? {
+                ResendAnswer::Done => return Ok(()),
+                ResendAnswer::Moved => {}
+            }
+        }
+        Err(unavailable("the delivery is being attempted all the time"))
     }
 
     /// Writes the attempt to the log and moves its delivery to what the verdict says. Its
@@ -956,7 +962,24 @@ mod tests {
     }
 
     fn opened(path: &std::path::Path) -> Store {
-        Store::open(settings(path), Clock::System, Arc::new(Metrics::new())).unwrap()
+        opened_with(path, Clock::System)
+    }
+
+    pub(in crate::store) fn opened_with(path: &std::path::Path, clock: Clock) -> Store {
+        Store::open(settings(path), clock, Arc::new(Metrics::new())).unwrap()
+    }
+
+    /// With the application and the endpoint of the golden rows.
+    pub(in crate::store) async fn register(store: &Store) {
+        use layout::golden::rows;
+        let registered = |_: &Catalog| {
+            let changes = vec![
+                Change::PutApplication(rows::application()),
+                Change::PutEndpoint(rows::endpoint()),
+            ];
+            Ok((changes, ()))
+        };
+        store.change(registered).await.unwrap();
     }
 
     #[test]
@@ -1040,7 +1063,7 @@ mod tests {
         store.close().unwrap();
     }
 
-    fn message_to(lanes: Vec<u64>) -> NewMessage {
+    pub(in crate::store) fn message_to(lanes: Vec<u64>) -> NewMessage {
         NewMessage {
             organisation: layout::golden::rows::ORGANISATION,
             application: layout::golden::rows::APPLICATION,
@@ -1086,14 +1109,7 @@ mod tests {
         use layout::golden::rows;
         let directory = tempfile::tempdir().unwrap();
         let store = opened(&directory.path().join("data"));
-        let registered = |_: &Catalog| {
-            let changes = vec![
-                Change::PutApplication(rows::application()),
-                Change::PutEndpoint(rows::endpoint()),
-            ];
-            Ok((changes, ()))
-        };
-        store.change(registered).await.unwrap();
+        register(&store).await;
         let message = store.accept_message(message_to(vec![rows::LANE])).await;
         let message = message.unwrap();
         let drop_slice = async |number| {

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::catalog::{Catalog, Change};
 use super::jobs::ReplayStep;
 use super::watchers::Watcher;
-use super::{Answered, Finished, NewBatch, NewMessage, Once};
+use super::{Answered, Finished, NewBatch, NewMessage, Once, SendAgain};
 use crate::domain::id::{ApplicationId, AttemptId, MessageId};
 use crate::domain::message::{DeliveryKey, Message};
 use crate::error::{Error, Result};
@@ -69,7 +69,7 @@ pub enum Command {
     },
     Resend {
         resend: Resend,
-        answer: Sender<()>,
+        answer: Sender<ResendAnswer>,
     },
     Replay {
         step: ReplayStep,
@@ -100,9 +100,16 @@ pub enum Command {
 pub struct Resend {
     pub message: Arc<Message>,
     pub lane: u64,
-    /// Where the delivery waited a moment ago.
-    pub waiting: Option<DeliveryKey>,
+    pub send: SendAgain,
     pub once: Option<(Once, u32)>,
+}
+
+/// What came of a resend.
+#[derive(Debug, PartialEq)]
+pub enum ResendAnswer {
+    Done,
+    /// Nothing: the delivery was attempted since it was looked for.
+    Moved,
 }
 
 /// What is to be deleted: a message's payload, or the content of an attempt's answer.
@@ -132,8 +139,8 @@ impl Command {
             Command::ChangeOnce { answer, .. } | Command::AcceptBatch { answer, .. } => {
                 drop(answer.send(Err(error)));
             }
-            Command::Resend { answer, .. }
-            | Command::Replay { answer, .. }
+            Command::Resend { answer, .. } => drop(answer.send(Err(error))),
+            Command::Replay { answer, .. }
             | Command::Cancel { answer, .. }
             | Command::Expunge { answer, .. }
             | Command::DropSlice { answer, .. } => drop(answer.send(Err(error))),

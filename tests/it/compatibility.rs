@@ -140,11 +140,12 @@ async fn a_filter_with_an_event_type_that_nobody_registered_is_taken_with_a_warn
         .await
         .expect(200);
     assert_eq!(patched["warnings"], warning);
-    // What is only shown is no change.
-    assert_eq!(server.get(one).await.expect(200).get("warnings"), None);
+    // It still is not, whoever looks at it later.
+    assert_eq!(server.get(one).await.expect(200)["warnings"], warning);
     let right = json!({ "eventTypes": ["invoice.paid"] });
     let patched = server.patch(one, right).await.expect(200);
     assert_eq!(patched.get("warnings"), None);
+    assert_eq!(server.get(one).await.expect(200).get("warnings"), None);
 }
 
 #[actix_web::test]

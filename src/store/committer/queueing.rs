@@ -3,23 +3,25 @@
 use std::sync::Arc;
 
 use super::{Answer, Batch, Committer, Staged};
+use crate::clock::Timestamp;
 use crate::domain::attempt::Trigger;
-use crate::domain::job::JobState;
+use crate::domain::job::{Job, JobState};
 use crate::domain::message::{Delivery, DeliveryKey, Message};
 use crate::error::{Error, Result};
 use crate::store::catalog::Change;
+use crate::store::deliveries::Now;
 use crate::store::engine::EngineError;
 use crate::store::jobs::ReplayStep;
 use crate::store::layout::OnceAnswer;
-use crate::store::queue::{Command, Expunged, Resend, Sender};
-use crate::store::{Event, expunge, layout};
+use crate::store::queue::{Command, Expunged, Resend, ResendAnswer, Sender};
+use crate::store::{Event, SendAgain, expunge, layout};
 
 impl Committer {
     pub(super) fn stage_resend(
         &mut self,
         batch: &mut Batch,
         resend: Resend,
-        answer: Sender<()>,
+        answer: Sender<ResendAnswer>,
     ) -> Result<Staged, layout::RecordError> {
         if !self.is_there(resend.lane) {
             drop(answer.send(Err(Error::NotFound("endpoint"))));
@@ -30,7 +32,7 @@ impl Committer {
                 return Ok(Staged::Later(Box::new(Command::Resend { resend, answer })));
             }
             if let Some(remembered) = self.remembered(once, *from_slice)? {
-                drop(answer.send(remembered.map(|_| ())));
+                drop(answer.send(remembered.map(|_| ResendAnswer::Done)));
                 return Ok(Staged::More);
             }
         }
@@ -45,33 +47,50 @@ impl Committer {
             drop(answer.send(Err(Error::Conflict(conflict.to_owned()))));
             return Ok(Staged::More);
         }
+        if batch.touches(resend.lane, resend.message.id) {
+            return Ok(Staged::Later(Box::new(Command::Resend { resend, answer })));
+        }
+        let due = self.tick();
+        if !self.send_now(batch, resend.lane, &resend.send, due)? {
+            drop(answer.send(Ok(ResendAnswer::Moved)));
+            return Ok(Staged::More);
+        }
         if let Some((once, _)) = &resend.once {
             self.remember(batch, once, OnceAnswer::Answered(202), b"{}");
         }
-        let attempts = match resend.waiting {
-            None => 0,
-            Some(key) => match self.take_out(batch, &key)? {
-                Some(waited) => {
-                    batch.events.push(Event::Gone(key));
-                    waited.attempts
-                }
-                None => 0,
-            },
+        batch.answers.push(Answer::Resent(answer));
+        Ok(Staged::More)
+    }
+
+    /// Makes a delivery due now: one that waits is moved, and one that has ended begins anew. Nothing
+    /// is done, and `false` returned, where it was attempted since it was looked for. The batch must
+    /// not touch it already.
+    fn send_now(
+        &self,
+        batch: &mut Batch,
+        lane: u64,
+        send: &SendAgain,
+        due: Timestamp,
+    ) -> Result<bool, layout::RecordError> {
+        let newest = (self.slice.number, &*self.slice.engine);
+        let waited = match self.inner.where_now(newest, send, lane)? {
+            Now::Moved => return Ok(false),
+            Now::Ended => None,
+            Now::Waits(key) => {
+                batch.events.push(Event::Gone(key));
+                self.take_out(batch, &key)?
+            }
         };
-        let key = DeliveryKey {
-            lane: resend.lane,
-            due: self.tick(),
-            message: resend.message.id,
-        };
+        let message = send.message;
         let delivery = Delivery {
-            key,
-            attempts,
+            key: DeliveryKey { lane, due, message },
+            attempts: waited.map_or(0, |waited| waited.attempts),
             trigger: Trigger::Manual,
         };
-        // Without the message: its payload may have been deleted since it was read.
+        // Its message is read when its turn comes: a job keeps no payloads in memory, and the payload
+        // of one that was resent may have been deleted since it was read.
         self.put_back(batch, delivery, None)?;
-        batch.answers.push(Answer::Done(answer));
-        Ok(Staged::More)
+        Ok(true)
     }
 
     /// Sends and says how far the job has come, in one commit. Where the job was canceled or its
@@ -80,47 +99,52 @@ impl Committer {
         &mut self,
         batch: &mut Batch,
         step: ReplayStep,
-    ) -> Result<(), layout::RecordError> {
+        answer: Sender<()>,
+    ) -> Result<Staged, layout::RecordError> {
+        let mut sends = step.sends.iter().map(|send| send.send.message);
+        if sends.any(|message| batch.touches(step.lane, message)) {
+            return Ok(Staged::Later(Box::new(Command::Replay { step, answer })));
+        }
         let job = self
             .inner
             .catalog()
             .job(step.organisation, step.job)
             .cloned();
-        let Some(job) = job.filter(|job| job.is_running() && self.is_there(step.lane)) else {
-            return Ok(());
-        };
-        let due = self.tick();
-        let sent = step.sends.len() as u64;
-        for send in step.sends {
-            let waited = match send.waiting {
-                None => None,
-                Some(key) => {
-                    let waited = self.take_out(batch, &key)?;
-                    batch
-                        .events
-                        .extend(waited.as_ref().map(|_| Event::Gone(key)));
-                    waited
-                }
-            };
-            let key = DeliveryKey {
-                lane: step.lane,
-                due,
-                message: send.message,
-            };
-            let delivery = Delivery {
-                key,
-                attempts: waited.map_or(0, |waited| waited.attempts),
-                trigger: Trigger::Manual,
-            };
-            // Its message is read when its turn comes: a job keeps no payloads in memory.
-            self.put_back(batch, delivery, None)?;
+        if let Some(job) = job.filter(|job| job.is_running() && self.is_there(step.lane)) {
+            self.stage_replay_step(batch, (*job).clone(), step)?;
         }
-        let mut job = (*job).clone();
+        batch.answers.push(Answer::Done(answer));
+        // What comes next looks at the job as it is then.
+        Ok(Staged::Enough)
+    }
+
+    fn stage_replay_step(
+        &mut self,
+        batch: &mut Batch,
+        mut job: Job,
+        step: ReplayStep,
+    ) -> Result<(), layout::RecordError> {
+        let due = self.tick();
+        let mut sent = 0;
+        while let Some(next) = step.sends.get(sent)
+            && self.send_now(batch, step.lane, &next.send, due)?
+        {
+            sent += 1;
+        }
+        let last = sent.checked_sub(1).map(|last| step.sends[last]);
+        let (behind, looked_at, over) = match sent == step.sends.len() {
+            true => (step.behind, step.looked_at, step.over),
+            false => (
+                last.map(|last| last.send.message),
+                last.map_or(0, |last| last.looked_at),
+                false,
+            ),
+        };
         job.updated_at = due;
-        job.behind = step.behind.or(job.behind);
-        job.progress.looked_at += step.looked_at;
-        job.progress.done += sent;
-        if step.over {
+        job.behind = behind.or(job.behind);
+        job.progress.looked_at += looked_at;
+        job.progress.done += sent as u64;
+        if over {
             job.state = JobState::Finished;
         }
         let changes = [Change::PutJob(job)];
@@ -226,5 +250,252 @@ impl Committer {
         batch.taken.insert(*key);
         *batch.waiting.entry(self.slice_of(key.message)).or_default() -= 1;
         Ok(Some(waited.meta))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::domain::attempt::{Failure, FailureKind, Outcome, Verdict};
+    use crate::domain::id::JobId;
+    use crate::domain::job::{Progress, Replay, Which, Work};
+    use crate::domain::profile::Method;
+    use crate::store::layout::golden::rows::{self, LANE};
+    use crate::store::tests::{message_to, opened_with, register};
+    use crate::store::{Catalog, Finished, ReplaySend, Store};
+
+    const START: Timestamp = Timestamp(1_700_000_000_000);
+
+    struct Fixture {
+        _directory: tempfile::TempDir,
+        clock: Clock,
+        store: Store,
+    }
+
+    impl Fixture {
+        async fn new() -> Fixture {
+            let directory = tempfile::tempdir().unwrap();
+            let clock = Clock::manual(START);
+            let store = opened_with(&directory.path().join("data"), clock.clone());
+            register(&store).await;
+            Fixture {
+                _directory: directory,
+                clock,
+                store,
+            }
+        }
+
+        fn later(&self) -> Timestamp {
+            self.clock
+                .advance_to(self.clock.now() + Duration::from_secs(1));
+            self.clock.now()
+        }
+
+        async fn publish(&self) -> Arc<Message> {
+            let message = self.store.accept_message(message_to(vec![LANE])).await;
+            message.unwrap()
+        }
+
+        fn look(&self, message: &Message) -> SendAgain {
+            self.store.inner.look_for(message, LANE).unwrap()
+        }
+
+        fn waiting(&self) -> Vec<Delivery> {
+            self.store.waiting(LANE, None, 10).unwrap()
+        }
+
+        /// Nothing of what was handed to the committer is left to do.
+        async fn settle(&self) {
+            self.store.change(|_| Ok((Vec::new(), ()))).await.unwrap();
+        }
+
+        /// The delivery that waits first is attempted.
+        async fn attempt(&self, verdict: Verdict) {
+            let delivery = self.waiting()[0];
+            let failure = Failure {
+                kind: FailureKind::NotSendable,
+                detail: String::new(),
+            };
+            let now = self.clock.now();
+            self.store.record_attempt(Finished {
+                delivery,
+                endpoint: Arc::new(rows::endpoint()),
+                number: delivery.attempts + 1,
+                outcome: Outcome::not_sent("http://a.test/", Method::Post, now, failure),
+                verdict,
+                test: false,
+                event_id: None,
+            });
+            self.settle().await;
+        }
+
+        async fn resend(&self, message: &Arc<Message>, send: SendAgain) -> ResendAnswer {
+            let (answer, answered) = oneshot::channel();
+            let resend = Resend {
+                message: message.clone(),
+                lane: LANE,
+                send,
+                once: None,
+            };
+            let command = Command::Resend { resend, answer };
+            self.store.offer(command).unwrap();
+            answered.await.unwrap().unwrap()
+        }
+    }
+
+    #[actix_web::test]
+    async fn a_resend_of_what_was_attempted_meanwhile_queues_no_second_delivery() {
+        let fixture = Fixture::new().await;
+        let message = fixture.publish().await;
+        for attempts in 1..4 {
+            let seen = fixture.look(&message);
+            let retry = fixture.later() + Duration::from_secs(60);
+            fixture.attempt(Verdict::RetryAt(retry)).await;
+            assert_eq!(fixture.resend(&message, seen).await, ResendAnswer::Moved);
+            let waiting = fixture.waiting();
+            assert_eq!(waiting.len(), 1);
+            assert_eq!((waiting[0].key.due, waiting[0].attempts), (retry, attempts));
+            // Looking again it finds it.
+            let endpoint = Arc::new(rows::endpoint());
+            let resent = fixture.store.resend(message.clone(), endpoint, None).await;
+            resent.unwrap();
+            let waiting = fixture.waiting();
+            assert_eq!(waiting.len(), 1);
+            assert_eq!(waiting[0].trigger, Trigger::Manual);
+            assert_eq!(waiting[0].key.due, fixture.clock.now());
+        }
+        fixture.store.close().unwrap();
+    }
+
+    #[actix_web::test]
+    async fn resends_that_both_saw_the_delivery_ended_queue_one() {
+        let fixture = Fixture::new().await;
+        let message = fixture.publish().await;
+        fixture.attempt(Verdict::Delivered).await;
+        assert_eq!(fixture.waiting(), []);
+        let (first, second) = (fixture.look(&message), fixture.look(&message));
+        for seen in [first, second] {
+            fixture.later();
+            assert_eq!(fixture.resend(&message, seen).await, ResendAnswer::Done);
+            assert_eq!(fixture.waiting().len(), 1);
+        }
+        // And one that comes when that was attempted, too, and is to be retried.
+        let retry = fixture.later() + Duration::from_secs(60);
+        fixture.attempt(Verdict::RetryAt(retry)).await;
+        assert_eq!(fixture.resend(&message, second).await, ResendAnswer::Moved);
+        assert_eq!(fixture.waiting().len(), 1);
+        fixture.store.close().unwrap();
+    }
+
+    #[actix_web::test]
+    async fn an_outcome_and_a_resend_in_one_batch_queue_one() {
+        let fixture = Fixture::new().await;
+        let message = fixture.publish().await;
+        let sent = [fixture.look(&message), fixture.look(&message)];
+        let answers = sent.map(|send| {
+            let (answer, answered) = oneshot::channel();
+            let message = message.clone();
+            let once = None;
+            let lane = LANE;
+            let resend = Resend {
+                message,
+                lane,
+                send,
+                once,
+            };
+            let command = Command::Resend { resend, answer };
+            (command, answered)
+        });
+        // What holds the committer up, so that both come in one batch.
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let (began, begins) = oneshot::channel();
+        let decide = Box::new(move |_: &Catalog| {
+            let _ = began.send(());
+            let _ = wait.recv();
+            None
+        });
+        fixture.store.offer(Command::Change { decide }).unwrap();
+        begins.await.unwrap();
+        let mut answered = Vec::new();
+        for (command, answer) in answers {
+            fixture.store.offer(command).unwrap();
+            answered.push(answer);
+        }
+        go.send(()).unwrap();
+        for answer in answered {
+            assert_eq!(answer.await.unwrap().unwrap(), ResendAnswer::Done);
+        }
+        assert_eq!(fixture.waiting().len(), 1);
+        fixture.store.close().unwrap();
+    }
+
+    #[actix_web::test]
+    async fn a_step_of_a_replay_ends_before_what_was_attempted_meanwhile() {
+        let fixture = Fixture::new().await;
+        let job = Job {
+            id: JobId::at(START),
+            organisation: rows::ORGANISATION,
+            work: Work::Replay(Replay {
+                application: rows::APPLICATION,
+                endpoint: rows::ENDPOINT,
+                which: Which::Missing,
+                since: START,
+                until: START,
+            }),
+            state: JobState::Running,
+            created_at: START,
+            updated_at: START,
+            behind: None,
+            progress: Progress::default(),
+            result: None,
+        };
+        let id = job.id;
+        let put = fixture
+            .store
+            .change(|_| Ok((vec![Change::PutJob(job)], ())));
+        put.await.unwrap();
+        let moved = fixture.publish().await;
+        fixture.later();
+        let still = fixture.publish().await;
+        let seen = [fixture.look(&still), fixture.look(&moved)];
+        let retry = fixture.later() + Duration::from_secs(60);
+        fixture.attempt(Verdict::RetryAt(retry)).await;
+        let sends = seen.into_iter().zip([3, 7]);
+        let step = |sends: Vec<ReplaySend>| ReplayStep {
+            organisation: rows::ORGANISATION,
+            job: id,
+            lane: LANE,
+            behind: sends.last().map(|last| last.send.message),
+            sends,
+            looked_at: 9,
+            over: true,
+        };
+        let sends = sends.map(|(send, looked_at)| ReplaySend { send, looked_at });
+        fixture.store.replay(step(sends.collect())).await.unwrap();
+        let now = || {
+            let catalog = fixture.store.catalog();
+            (**catalog.job(rows::ORGANISATION, id).unwrap()).clone()
+        };
+        let job = now();
+        assert_eq!(job.behind, Some(still.id));
+        assert_eq!((job.progress.looked_at, job.progress.done), (3, 1));
+        assert_eq!(job.state, JobState::Running);
+        let dues = |fixture: &Fixture| {
+            let waiting = fixture.waiting().into_iter();
+            waiting.map(|one| one.key.due).collect::<Vec<_>>()
+        };
+        assert_eq!(dues(&fixture), [fixture.clock.now(), retry]);
+        // The next begins there.
+        let send = fixture.look(&moved);
+        let again = step(vec![ReplaySend { send, looked_at: 4 }]);
+        fixture.store.replay(again).await.unwrap();
+        assert_eq!(now().state, JobState::Finished);
+        assert_eq!(dues(&fixture), [fixture.clock.now(); 2]);
+        fixture.store.close().unwrap();
     }
 }
