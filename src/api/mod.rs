@@ -32,6 +32,7 @@ mod client_address;
 mod cors;
 mod credential;
 mod deliveries;
+mod delivery_addresses;
 mod docs;
 mod document;
 mod endpoint_body;
@@ -223,6 +224,7 @@ fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         event_types::operations(),
         event_type_import::operations(),
         channels::operations(),
+        delivery_addresses::operations(),
         profiles::operations(bytes_max),
         tokens::operations(),
         keys::operations(),
@@ -433,6 +435,7 @@ mod tests {
             (Method::PUT, "/api/v1/stats/usage/event-types"),
             (Method::GET, "/api/v1/event-type"),
             (Method::GET, "/api/v1/channel"),
+            (Method::GET, "/api/v1/delivery-addresses"),
             (Method::DELETE, "/api/v1/event-type/x.y"),
             (Method::GET, "/api/v1/profile"),
             (Method::GET, "/api/v1/profile/standard"),

@@ -27,8 +27,10 @@ use crate::misfit;
 
 mod origin;
 mod profiles;
+mod source_address;
 
 pub use origin::Loaded;
+pub use source_address::SourceAddress;
 
 /// The commented file of the repository.
 pub const DEFAULTS: &str = include_str!("../../config.toml");
@@ -147,6 +149,8 @@ pub struct Delivery {
     pub dns_cache_seconds: u64,
     /// Asked in place of the system's servers, unless empty.
     pub dns_servers: Vec<DnsServer>,
+    /// From which requests come, for the firewalls of receivers.
+    pub source_addresses: Vec<SourceAddress>,
     /// Threads that send.
     pub workers: usize,
     pub in_flight_max: usize,
@@ -479,6 +483,13 @@ fn misfit(defaults: &str, key: &str, value: &Value) -> Result<Option<String>, Co
         (ValueKind::Array(items), "delivery.dns_servers") => {
             let wrong = texts_without(items, |text| DnsServer::try_from(text).is_ok());
             format!("must be addresses such as '10.0.0.53' or '10.0.0.53:5353', and has {wrong}")
+        }
+        (ValueKind::Array(items), "delivery.source_addresses") => {
+            let wrong = texts_without(items, |text| SourceAddress::try_from(text).is_ok());
+            format!(
+                "must be addresses such as '203.0.113.7' and networks such as '203.0.113.0/28', \
+                 and has {wrong}"
+            )
         }
         (ValueKind::Array(items), _) if networks_of.contains(&key) => {
             let wrong = texts_without(items, |text| text.parse::<IpNet>().is_ok());
@@ -1553,6 +1564,11 @@ mod tests {
                 "delivery",
                 "in_flight_per_endpoint_max = 0",
                 "delivery.in_flight_per_endpoint_max",
+            ),
+            (
+                "delivery",
+                "source_addresses = ['203.0.113.7', '203.0.113.7/8']",
+                "delivery.source_addresses",
             ),
             (
                 "delivery",

@@ -154,7 +154,8 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
             "default_signature_type": "hmac",
             "retry_delays_seconds": [5], "jitter": 0.0, "retry_after_max_seconds": 60,
             "request_timeout_seconds": 15, "connect_timeout_seconds": 5,
-            "idle_connection_seconds": 30, "dns_cache_seconds": 30, "dns_servers": [], "workers": 1,
+            "idle_connection_seconds": 30, "dns_cache_seconds": 30, "dns_servers": [],
+            "source_addresses": [], "workers": 1,
             "in_flight_max": 64, "in_flight_per_endpoint_max": 8,
             "in_flight_per_host_max": 64,
             "unrecorded_per_endpoint_max": 64

@@ -14,6 +14,7 @@ mod cors;
 mod deliver_at;
 mod deliveries;
 mod delivering;
+mod delivery_addresses;
 mod differences;
 mod dns;
 mod endpoint_fields;

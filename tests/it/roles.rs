@@ -114,6 +114,7 @@ fn table() -> Vec<Row> {
         ("GET", "/api/v1/channel", none.clone(), ALL),
         // Profiles and tests.
         ("GET", "/api/v1/profile", none.clone(), ALL),
+        ("GET", "/api/v1/delivery-addresses", none.clone(), ALL),
         ("GET", "/api/v1/profile/standard", none.clone(), ALL),
         ("POST", "/api/v1/profile/standard/preview", json!({}), ALL),
         (

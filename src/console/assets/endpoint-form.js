@@ -3,6 +3,7 @@
 
 import { api, appPath, list, listAll, pagePath, path, surface } from './api.js';
 import { endpointName } from './history.js';
+import { SourceAddresses } from './source-addresses.js';
 import {
   Button, Field, Form, Loaded, NotAllowed, Page, duration, html, labels, navigate, toast, useErrors, useForm, useId, useLayoutEffect, useLoad, useMay, useMemo, useRef, useSession, useState, warnAt,
 } from './ui.js';
@@ -185,6 +186,7 @@ function Editor({ app, at, back, endpoint, headers, profiles, types, channels })
   return html`<${Form} form=${form} onSubmit=${save} check=${(now) => check(now, endpoint, moved)} submit="Save" cancel=${back}>
     <section class="card"><h2>Endpoint</h2>
       <${Field} label=${labels.url} name="url" type="url" inputmode="url" required spellcheck=${false} hint="The payload URL: requests are sent to it." placeholder="https://example.com/webhooks" />
+      <${SourceAddresses} />
       <${Field} label="Description" name="description" optional />
       ${choices.length > 1 && html`<${Field} label="Profile" name="profile" type="select" value=${values.profile} onInput=${chooseProfile} options=${choices} hint=${profile && html`<${ProfileHint} ...${profile} />`} />`}
       ${methods.length > 1 && html`<${Field} label="Method" name="method" type="select" value=${values.method || methods[0]} options=${methods.map((one) => [one, one])} />`}

@@ -4,6 +4,7 @@ import { api, appPath, list, pagePath, path } from './api.js';
 import { Bars, Line } from './chart.js';
 import { Attempts, EndpointPage, Facts, MessageFilters, Switch, act, asked, classes, endpointName, noFilters, nothing, orNothing, sayMs, useEndpoint } from './history.js';
 import { navigate, useQuery } from './router.js';
+import { useSourceAddresses } from './source-addresses.js';
 import { Button, Copy, Empty, Field, LinkButton, Loaded, Pager, Status, announce, count, duration, html, labels, toast, useEffect, useLoad, useMay, useState } from './ui.js';
 
 const HOUR = 3600000;
@@ -45,6 +46,7 @@ const some = (names, all) => (names ? html`<span title=${names.join(', ')}>${nam
 function Settings({ endpoint, where }) {
   const may = useMay();
   const more = useLoad((signal) => Promise.all([api('GET', `${where}/headers`, null, { signal }), api('GET', path`/profile/${endpoint.profile}`, null, { signal }).catch(() => null)]), [endpoint]);
+  const addresses = useSourceAddresses();
   const [sent, profile] = more.data ?? [];
   const { basicAuth, headers, authHeaderNames, throttleRate } = endpoint;
   const limit = endpoint.timeoutSeconds ?? profile?.timeoutSeconds;
@@ -52,6 +54,7 @@ function Settings({ endpoint, where }) {
   const authentication = [basicAuth && `Basic, as ${basicAuth.username}`, hidden.length && `Headers not shown: ${hidden.join(', ')}`, ...Object.entries(headers).map((pair) => pair.join(': '))].filter(Boolean);
   return html`<section class="card" aria-label="Settings"><${Facts} of=${[
     ['URL', html`<span class="mono">${endpoint.url}</span> <${Copy} text=${endpoint.url} />`],
+    addresses.length > 0 && ['Requests come from', html`<span class="mono">${addresses.join(', ')}</span> <${Copy} text=${addresses.join('\n')} label="Copy addresses" />`],
     ['Events', some(endpoint.eventTypes, labels.all_events)],
     endpoint.channels && ['Entities', some(endpoint.channels)],
     ['Request', html`${endpoint.method ?? 'The profile is not configured any more'}, profile <strong>${endpoint.profile}</strong>${profile && html`<br /><span class="muted small">${profile.description}</span>`}`],
