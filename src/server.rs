@@ -39,6 +39,8 @@ use crate::watched;
 
 /// A publisher's connection stays open for this long between two requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// A connection is closed after this time without a request, also when a part of one has come.
+const IDLE_MAX: Duration = Duration::from_secs(KEEP_ALIVE.as_secs() + 10);
 /// How often gauges are brought up to date and the supervisor is told that we live.
 const PULSE: Duration = Duration::from_secs(1);
 /// How often the machine's own addresses are looked up.
@@ -72,6 +74,9 @@ pub struct Server {
     listening: Option<Listening>,
     /// What requests get; another after a reload.
     contexts: Arc<api::Contexts>,
+    /// How many each client has.
+    pub connections: Arc<api::Connections>,
+    failures: Arc<api::Failures>,
     drain: Duration,
 }
 
@@ -259,6 +264,11 @@ impl Server {
         let connections = (config.limits.connections_max / workers).max(1);
         let answers_bytes = config.limits.answers_bytes;
         let stall = Duration::from_secs(config.server.answer_stall_seconds);
+        let clock = store.clock();
+        let connections_of_each = api::Connections::new(&config, clock.clone(), metrics.clone());
+        let connections_of_each = Arc::new(connections_of_each);
+        let failures = api::Failures::new(&config, clock.clone(), metrics.clone());
+        let failures = Arc::new(failures);
         let context = web::Data::new(api::Context {
             store: store.clone(),
             addresses: address_check(&config, &own_addresses),
@@ -272,6 +282,7 @@ impl Server {
             sending: sending_watch(scheduler.lanes()),
             shares: Arc::new(api::Shares::new(answers_bytes)),
             visits: Arc::default(),
+            failures: failures.clone(),
         });
         let contexts = Arc::new(api::Contexts::new(context.clone()));
         let giving = contexts.clone();
@@ -295,13 +306,20 @@ impl Server {
                     async { answer.await.unwrap_or_else(|_| Err(api::defect())) }
                 })
                 .wrap_fn(api::send_in_pieces)
+                .wrap_fn(api::delay_guesses)
                 .wrap_fn(api::close_unread)
                 .configure(console::configure(pages.clone()))
                 .configure(api::configure(context.clone()))
         };
+        let counting = connections_of_each.clone();
         let http = HttpServer::new(app)
             // Before `listen`, which takes what is there.
-            .on_connect(move |connection, data| on_connect(connection, data, stall))
+            .on_connect(move |connection, data| {
+                on_connect(connection, data, stall);
+                if let Some(connection) = connection.downcast_ref() {
+                    counting.opened(connection, data, IDLE_MAX);
+                }
+            })
             .listen(listener)?
             .workers(workers)
             .max_connections(connections)
@@ -325,6 +343,8 @@ impl Server {
             http: handle,
             listening: Some(listening),
             contexts,
+            connections: connections_of_each,
+            failures,
             drain,
         })
     }
@@ -358,6 +378,7 @@ impl Server {
 
     /// Before the process ends for a failure: lets those who wait read that they are refused.
     async fn answer_the_last(&self) {
+        self.failures.stop();
         let answered = self.http.stop(true);
         if tokio::time::timeout(LAST_ANSWERS, answered).await.is_err() {
             log::warn!("some connections were still open when the process ended");
@@ -386,6 +407,7 @@ impl Server {
             sending: sending_watch(self.scheduler.lanes()),
             shares: old.shares.clone(),
             visits: old.visits.clone(),
+            failures: old.failures.clone(),
         }));
         self.scheduler.reload(&send_settings);
         Ok(())
@@ -400,6 +422,8 @@ impl Server {
         let waiting = self.scheduler.waiting_for_host();
         self.metrics.waiting_for_host.set(waiting as i64);
         self.metrics.sample(now);
+        self.failures.tell();
+        self.connections.tell();
         // Listeners and the store do not tell what they lacked.
         if let Some(shortage) = shortage::probe() {
             self.metrics.shortages.note(shortage, now);
@@ -430,8 +454,10 @@ impl Server {
                 log::warn!("{left} attempts did not end in time; they will be repeated");
             }
         };
+        let failures = &self.failures;
         let requests = async {
             let _ = refusing.await;
+            failures.stop();
             let stopped = http.stop(true);
             if tokio::time::timeout_at(deadline.max(Instant::now() + LAST_ANSWERS), stopped)
                 .await

@@ -75,6 +75,12 @@ pub struct Metrics {
     pub slices_opened: Counter,
     /// Signs of damage that were noticed since the start; must stay 0.
     pub store_problems: Gauge,
+    /// Requests without a valid credential.
+    pub auth_failures: Counter,
+    /// Those of them that were answered 429.
+    pub auth_failures_refused: Counter,
+    /// Connections that were closed since their address had too many.
+    pub connections_refused: Counter,
     /// Attempts that were not made for want of something of this machine, by what it lacked.
     put_off: [Counter; Shortage::ALL.len()],
     /// What this machine lacks just now.
@@ -115,6 +121,9 @@ impl Metrics {
             blob_files: Gauge::default(),
             slices_opened: Counter::default(),
             store_problems: Gauge::default(),
+            auth_failures: Counter::default(),
+            auth_failures_refused: Counter::default(),
+            connections_refused: Counter::default(),
             put_off: Shortage::ALL
                 .map(|shortage| put_off.get_or_create_owned(&[("lacking", shortage.name())])),
             shortages: Shortages::default(),
@@ -189,6 +198,21 @@ impl Metrics {
             "store_problems",
             "Signs of damage to the store noticed since the start; must be 0",
             metrics.store_problems.clone(),
+        );
+        registry.register(
+            "auth_failures",
+            "Requests without a valid credential",
+            metrics.auth_failures.clone(),
+        );
+        registry.register(
+            "auth_failures_refused",
+            "Those of them that were answered 429, after too many of an address or token prefix",
+            metrics.auth_failures_refused.clone(),
+        );
+        registry.register(
+            "connections_refused",
+            "Connections closed because their address had too many",
+            metrics.connections_refused.clone(),
         );
         registry.register(
             "attempts_put_off",

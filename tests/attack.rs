@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 #[path = "process/mod.rs"]
 mod process;
 
-use process::client::Connection;
+use process::client::{Connection, connect_from};
 use process::dns::Dns;
 use process::receiver::{Receiver, Reply};
 use process::{Api, Launch, other_binary, say, until};
@@ -45,6 +45,14 @@ const BUSY_FLOOR: Duration = Duration::from_millis(500);
 /// settings below, a thousand endpoints at work, and room for what is being made.
 const MEMORY_MAX: u64 = 600 << 20;
 const ANSWERS_BYTES: u64 = 128 << 20;
+
+/// The victim is at an address of its own, the attackers at 127.0.0.1.
+const VICTIMS_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+/// Connections that the server takes, and those that attackers leave idle: enough to take all of them, if
+/// one address could.
+const CONNECTIONS_MAX: usize = 4000;
+const IDLE_EACH: usize = 1000;
+const IDLERS: usize = 6;
 
 const HELD_SHARE: u64 = 20_000;
 /// As many as one application may have.
@@ -182,8 +190,11 @@ impl World {
     /// Publishes, receives and reads for a while.
     fn measure(&self) -> Times {
         let mut times = Times::default();
-        let mut publisher = self.api.connect().expect("the server takes a connection");
-        let mut reader = Connection::open(self.api.address, &self.victim.key).expect("the same");
+        let publisher = self.api.connect_from(VICTIMS_ADDRESS);
+        let mut publisher = publisher.expect("the server takes a connection");
+        let reader = connect_from(VICTIMS_ADDRESS, self.api.address);
+        let reader = reader.and_then(|stream| Connection::on(stream, &self.victim.key));
+        let mut reader = reader.expect("the same");
         let pace = Stop::default();
         let end = Instant::now() + MEASURED;
         while Instant::now() < end {
@@ -309,18 +320,45 @@ fn press(world: &World, application: &str, stop: &Stop) {
 }
 
 fn sign_in(address: SocketAddr, credential: &str) -> Option<(u16, String)> {
+    sign_in_on(TcpStream::connect(address).ok()?, credential)
+}
+
+fn sign_in_on(mut connection: TcpStream, credential: &str) -> Option<(u16, String)> {
     let body = json!({ "token": credential }).to_string();
     let request = format!(
         "POST /api/v1/session HTTP/1.1\r\nhost: x\r\nx-postrider-surface: portal\r\n\
          content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    let mut connection = TcpStream::connect(address).ok()?;
     connection.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
     connection.read_to_string(&mut answer).ok()?;
     let status = answer.split(' ').nth(1)?.parse().ok()?;
     Some((status, answer))
+}
+
+/// Opens connections and leaves each in the middle of its second request.
+fn leave_idle(address: SocketAddr, stop: &Stop) {
+    let mut idle = Vec::new();
+    while idle.len() < IDLE_EACH && !stop.has_come() {
+        let Ok(mut connection) = TcpStream::connect(address) else {
+            return stop.pause(AFTER_A_REFUSAL);
+        };
+        let requests = b"GET /api/v1/health/ping HTTP/1.1\r\nhost: x\r\n\r\nGET /";
+        if connection.write_all(requests).is_ok() {
+            idle.push(connection);
+        }
+        stop.pause(Duration::from_millis(1));
+    }
+    stop.pause(2 * MEASURED);
+}
+
+/// Tries a key that nobody else tries, on a connection of its own.
+fn guess(address: SocketAddr, stop: &Stop) {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let key = format!("pr_{number:07}{}", "x".repeat(36));
+    read_all(address, &key, "/api/v1/app/victim/msg", stop);
 }
 
 /// A receiver that answers each request with a chunk whose extension does not end.
@@ -353,13 +391,15 @@ struct Kind {
     once: fn(&World, &Stop, usize),
 }
 
+const IDLE_CONNECTIONS: &str = "idle connections";
+
 const QUIET: Kind = Kind {
     name: "quiet",
     threads: 0,
     once: |_, _, _| {},
 };
 
-const ATTACKS: [Kind; 10] = [
+const ATTACKS: [Kind; 12] = [
     Kind {
         name: "slow readers of large pages",
         threads: 60,
@@ -412,10 +452,20 @@ const ATTACKS: [Kind; 10] = [
     Kind {
         name: "sign-ins",
         threads: 8,
-        once: |world, _, _| {
-            sign_in(world.api.address, &world.link);
-            sign_in(world.api.address, "pr_guessed");
+        once: |world, _, number| match number % 2 {
+            0 => drop(sign_in(world.api.address, &world.link)),
+            _ => drop(sign_in(world.api.address, "pr_guessed")),
         },
+    },
+    Kind {
+        name: "guessed keys",
+        threads: 150,
+        once: |world, stop, _| guess(world.api.address, stop),
+    },
+    Kind {
+        name: IDLE_CONNECTIONS,
+        threads: IDLERS,
+        once: |world, stop, _| leave_idle(world.api.address, stop),
     },
     Kind {
         name: "sign-ins, and calls with guessed keys",
@@ -462,6 +512,7 @@ fn launch(data: std::path::PathBuf) -> (Launch, Dns) {
     let launch = launch
         .set("limits.held_max", 50_000)
         .set("limits.waiting_per_application_max", HELD_SHARE)
+        .set("limits.connections_max", CONNECTIONS_MAX)
         .set("limits.answers_bytes", ANSWERS_BYTES)
         .set("delivery.dns_servers", dns.address);
     (launch, dns)
@@ -559,6 +610,27 @@ fn figures(attack: &Kind, times: &Times, seen: &Seen) -> String {
     )
 }
 
+/// How many connections the server refused to addresses that have too many.
+fn refused_connections(api: &Api) -> u64 {
+    // From where it is not refused itself.
+    let connection = api.connect_from(VICTIMS_ADDRESS);
+    let metrics = connection.and_then(|mut one| one.request("GET", "/metrics", ""));
+    let metrics = metrics.expect("the metrics are answered").body;
+    let metrics = String::from_utf8(metrics).expect("they are text");
+    let mut lines = metrics.lines();
+    let count = lines.find_map(|line| line.strip_prefix("postrider_connections_refused_total "));
+    // Another version may count none.
+    count.map_or(0, |count| count.parse().expect("a number"))
+}
+
+/// Test and server have both ends of many connections. The server raises its limit by itself.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).expect("up to the maximum anybody may");
+}
+
 /// Whether the browser with this answer's cookie is signed in.
 fn is_signed_in(address: SocketAddr, answer: &str) -> bool {
     let mut lines = answer.lines();
@@ -578,6 +650,7 @@ fn is_signed_in(address: SocketAddr, answer: &str) -> bool {
 
 #[test]
 fn one_customers_worst_leaves_others_what_they_had() {
+    raise_file_limit();
     let (world, kept) = start();
     let id = kept.server.process.id();
     // Signed in all the while.
@@ -616,6 +689,18 @@ fn one_customers_worst_leaves_others_what_they_had() {
         if let Some(first) = times.failures.first() {
             let count = times.failures.len();
             problems.push(format!("{name}: {count} failures, the first: {first}"));
+        }
+        // Whatever others tried, a typing error is told for what it is.
+        let connection = connect_from(VICTIMS_ADDRESS, world.api.address);
+        let typed = connection
+            .ok()
+            .and_then(|one| sign_in_on(one, "pr_typing error"));
+        let status = typed.map(|(status, _)| status);
+        if status != Some(401) {
+            problems.push(format!("{name}: the victim's typing error is a {status:?}"));
+        }
+        if name == IDLE_CONNECTIONS && refused_connections(&world.api) == 0 {
+            problems.push(format!("{name}: none was refused, so nothing was tried"));
         }
         if seen.memory_most > MEMORY_MAX {
             let mib = seen.memory_most >> 20;

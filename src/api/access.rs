@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 
-use super::credential::{Proof, with_proof};
+use super::credential::{Proof, required};
 use super::error::Failure;
 use super::fair::Payer;
 use super::scopes::{Scopes, scope_of};
@@ -719,7 +719,7 @@ impl FromRequest for Caller {
     type Future = Ready<Result<Caller, Failure>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(with_proof(request, |proof| Caller::of(&proof)).map_err(Failure::Of))
+        ready(required(request, |proof| Caller::of(&proof)).map_err(Failure::Of))
     }
 }
 
@@ -728,7 +728,7 @@ impl FromRequest for FeatureFlags {
     type Future = Ready<Result<FeatureFlags, Failure>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(with_proof(request, FeatureFlags::of).map_err(Failure::Of))
+        ready(required(request, FeatureFlags::of).map_err(Failure::Of))
     }
 }
 

@@ -13,8 +13,8 @@ use actix_web::{HttpRequest, web};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::Context;
 use super::visits::{self, Surface};
+use super::{Context, failures};
 use crate::clock::Timestamp;
 use crate::domain::jwt::{Claims, JwtSecret};
 use crate::domain::token::Token;
@@ -42,6 +42,20 @@ pub fn with_proof<T>(request: &HttpRequest, then: impl FnOnce(Proof<'_>) -> T) -
     with_proof_of(&credential, context_of(request), then)
 }
 
+/// The same for what only the holder of a credential gets: a request without a valid one is a failure,
+/// which is counted (see `failures`).
+pub fn required<T>(request: &HttpRequest, then: impl FnOnce(Proof<'_>) -> T) -> Result<T> {
+    with_proof(request, then).map_err(|error| refused(request, error))
+}
+
+/// The error for a request whose credential is not valid.
+pub fn refused(request: &HttpRequest, error: Error) -> Error {
+    match request.app_data::<web::Data<Context>>() {
+        Some(context) => failures::refused(request, context, in_header(request.headers()), error),
+        None => error,
+    }
+}
+
 /// Does something with what stands behind a credential.
 pub fn with_proof_of<T>(
     credential: &str,
@@ -59,7 +73,7 @@ pub fn with_proof_of<T>(
 
 /// The SHA-256 of a request's credential, by which a signed token is revoked.
 pub fn hash_of(request: &HttpRequest) -> Result<[u8; 32]> {
-    let credential = credential(request).ok_or(Error::Unauthenticated)?;
+    let credential = credential(request).ok_or_else(|| refused(request, Error::Unauthenticated))?;
     Ok(Sha256::digest(credential.as_bytes()).into())
 }
 
@@ -69,10 +83,15 @@ fn context_of(request: &HttpRequest) -> &Context {
         .expect("configure() installs the context with the routes")
 }
 
+/// Whether a request shows a credential itself, valid or not.
+pub fn is_in_header(headers: &HeaderMap) -> bool {
+    headers.contains_key(AUTHORIZATION) || headers.contains_key(API_KEY)
+}
+
 /// The credential in a header; that of a visit where there is none.
 fn credential(request: &HttpRequest) -> Option<Shown<'_>> {
     let headers = request.headers();
-    if headers.contains_key(AUTHORIZATION) || headers.contains_key(API_KEY) {
+    if is_in_header(headers) {
         return in_header(headers).map(Shown::InHeader);
     }
     // Who sends none at all is told so without a context, too.

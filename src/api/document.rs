@@ -378,6 +378,10 @@ fn answers(operation: &Operation, schemas: &mut Schemas) -> Value {
         }
         match status {
             401 => answer["headers"] = header("WWW-Authenticate", "string", "Always `Bearer`."),
+            429 => {
+                let says = "In how many seconds to try again, where the limit is of a time.";
+                answer["headers"] = header("Retry-After", "integer", says);
+            }
             503 => {
                 let says = "In how many seconds to try again.";
                 answer["headers"] = header("Retry-After", "integer", says);
@@ -423,7 +427,11 @@ fn common_errors(operation: &Operation) -> Vec<(u16, &'static str)> {
             422,
             "Something is wrong with the request: everything, with its place",
         ),
-        (closed, 429, "A limit has been reached"),
+        (
+            closed,
+            429,
+            "A limit has been reached, or no credential is valid and too many were not",
+        ),
         (closed, 503, "The server cannot do this now"),
     ]
     .into_iter()

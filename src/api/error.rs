@@ -96,6 +96,13 @@ impl Failure {
                     row(StatusCode::FORBIDDEN, "forbidden", error)
                 }
                 Error::TooMany(_) => row(StatusCode::TOO_MANY_REQUESTS, "too_many", error),
+                Error::TooManyForNow {
+                    retry_after_seconds,
+                    ..
+                } => Row {
+                    header: Some((RETRY_AFTER, HeaderValue::from(*retry_after_seconds))),
+                    ..row(StatusCode::TOO_MANY_REQUESTS, "too_many", error)
+                },
                 Error::Unavailable {
                     retry_after_seconds,
                     ..
@@ -378,5 +385,12 @@ mod tests {
         assert_eq!(status, 503);
         assert_eq!(body["detail"], "the commit queue is full");
         assert_eq!(response.headers().get("retry-after").unwrap(), "3");
+        let too_many = Error::TooManyForNow {
+            reason: "3 within a minute".into(),
+            retry_after_seconds: 59,
+        };
+        let (status, body, response) = answer(too_many.into()).await;
+        assert_eq!((status, body["code"].as_str()), (429, Some("too_many")));
+        assert_eq!(response.headers().get("retry-after").unwrap(), "59");
     }
 }

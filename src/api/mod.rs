@@ -27,8 +27,10 @@ use crate::telemetry::Metrics;
 mod access;
 mod applications;
 mod attempts;
+mod by_address;
 mod channels;
 mod client_address;
+mod connections;
 mod cors;
 mod credential;
 mod deliveries;
@@ -46,6 +48,7 @@ mod event_type_import;
 mod event_types;
 mod expunge;
 mod extract;
+mod failures;
 mod fair;
 mod fields;
 mod form;
@@ -91,7 +94,9 @@ use operation::{Content, Operation};
 pub use reference::Reference;
 pub use visits::Visits;
 
+pub use connections::Connections;
 pub use cors::Cors;
+pub use failures::{Failures, around as delay_guesses};
 pub use fair::Shares;
 pub use incoming::{Unread, around as close_unread};
 pub use outgoing::{WRITE_BUFFER, around as send_in_pieces};
@@ -120,6 +125,8 @@ pub struct Context {
     pub shares: Arc<Shares>,
     /// Who is signed in in a browser.
     pub visits: Arc<Visits>,
+    /// Requests without a valid credential.
+    pub failures: Arc<Failures>,
 }
 
 /// The context that requests get. It is another one after the settings were read again; a request

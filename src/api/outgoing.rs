@@ -17,6 +17,7 @@ use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, ResponseError};
 
 use super::access::Caller;
+use super::connections::{UnderWay, Watched};
 use super::credential::with_proof;
 use super::error::Failure;
 use super::fair::Held;
@@ -31,6 +32,7 @@ pub const WRITE_BUFFER: usize = 16 << 10;
 pub struct Outgoing {
     rest: Bytes,
     _held: Option<Held>,
+    _under_way: Option<UnderWay>,
 }
 
 impl MessageBody for Outgoing {
@@ -60,6 +62,7 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
     B: MessageBody,
 {
+    let under_way = request.conn_data::<Watched>().map(Watched::request);
     let answering = service.call(request);
     async move {
         let answer = answering.await?;
@@ -79,7 +82,11 @@ where
         };
         let response = match held(&request, rest.len()) {
             Ok(held) => {
-                let body = Outgoing { rest, _held: held };
+                let body = Outgoing {
+                    rest,
+                    _held: held,
+                    _under_way: under_way,
+                };
                 response.set_body(EitherBody::left(EitherBody::right(body)))
             }
             Err(error) => Failure::Of(error).error_response().map_into_right_body(),

@@ -10,14 +10,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Context;
 use super::access::{Action, Caller, Credential};
-use super::credential::{Proof, is_plausible, with_proof, with_proof_of};
+use super::credential::{Proof, is_in_header, is_plausible, refused, with_proof, with_proof_of};
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, text};
 use super::operation::{Operation, Parameter};
 use super::rules::{Problems, wrong};
 use super::visits::{SURFACE, Surface};
+use super::{Context, failures};
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, OrganisationId};
 use crate::domain::token::{Capability, PortalSession, Role};
@@ -193,6 +193,10 @@ pub fn operations() -> Vec<Operation> {
             .summary("Show who is signed in")
             .parameters([surface()])
             .answers::<SessionOut>(200, "Who it is, or that it is nobody")
+            .answers_nothing(
+                429,
+                "A header has a credential that is not valid, and too many were not within a minute",
+            )
             .without_credential(),
         Operation::post("/api/v1/session", "v1.session.create", web::to(sign_in))
             .summary("Sign in to the console or the portal")
@@ -205,7 +209,10 @@ pub fn operations() -> Vec<Operation> {
             .takes::<SignInIn>()
             .answers::<SessionOut>(200, "Signed in")
             .answers_nothing(401, "There is no such credential")
-            .answers_nothing(429, "Too many sign-ins failed within a minute")
+            .answers_nothing(
+                429,
+                "There is no such credential, and too many failed within a minute",
+            )
             .answers_nothing(
                 403,
                 "It is not one for the portal, or no page of this server asks",
@@ -242,9 +249,19 @@ pub async fn get(
     if headers.contains_key(SURFACE) && Surface::of(headers).is_none() {
         return Err(no_surface().into());
     }
-    let visitor = with_proof(&request, Shown::of)
-        .ok()
-        .map(|shown| shown.visitor(&context));
+    let shown = match with_proof(&request, Shown::of) {
+        Ok(shown) => Some(shown),
+        Err(error) => match is_in_header(headers) {
+            // Keys could be guessed here, too.
+            true => match refused(&request, error) {
+                Error::Unauthenticated | Error::SecretForToken => None,
+                too_many => return Err(too_many.into()),
+            },
+            // Pages ask whether somebody is signed in.
+            false => None,
+        },
+    };
+    let visitor = shown.map(|shown| shown.visitor(&context));
     let shown = SessionOut {
         signed_in: visitor.is_some(),
         visitor,
@@ -271,15 +288,8 @@ pub async fn sign_in(
         true => with_proof_of(&credential, &context, Shown::of),
         false => Err(Error::Unauthenticated),
     };
-    let shown = match proven {
-        Err(Error::Unauthenticated) if !context.visits.failed(now) => {
-            return Err(Error::TooMany(
-                "too many sign-ins failed just now; try again in a minute".to_owned(),
-            )
-            .into());
-        }
-        proven => proven?,
-    };
+    let shown =
+        proven.map_err(|error| failures::refused(&request, &context, Some(&credential), error))?;
     let payer = shown.caller.payer();
     if surface == Surface::Portal && shown.caller.own_application().is_none() {
         return Err(Error::Forbidden(

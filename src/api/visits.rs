@@ -37,11 +37,6 @@ const VISITS_MAX: usize = 10_000;
 const OF_CREDENTIAL_MAX: usize = 50;
 const OF_PAYER_MAX: usize = 500;
 
-/// Failed sign-ins in a minute; further ones that fail are answered 429 until it is over, and right ones
-/// still hold.
-const FAILURES_MAX: u64 = 100;
-const FAILURES_IN: Duration = Duration::from_secs(60);
-
 /// Which pages a visit is to. Each has a cookie of its own: whoever operates the console can open a
 /// customer's portal beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,14 +88,6 @@ type All = HashMap<[u8; 32], Visit>;
 pub struct Visits {
     /// By the SHA-256 of the cookie.
     visits: Mutex<All>,
-    failures: Mutex<Failures>,
-}
-
-/// Sign-ins that failed in the minute that began then.
-#[derive(Default)]
-struct Failures {
-    since: Timestamp,
-    count: u64,
 }
 
 impl Visits {
@@ -133,28 +120,6 @@ impl Visits {
         }
         visits.insert(key_of(&cookie), visit);
         cookie
-    }
-
-    /// Notes that a sign-in failed, in the log too, once a minute; false where too many did.
-    pub fn failed(&self, now: Timestamp) -> bool {
-        let mut failures = self.failures.lock().expect("no panic while it is held");
-        if now.since(failures.since) >= FAILURES_IN || now < failures.since {
-            if failures.count > 1 {
-                let (count, since) = (failures.count, failures.since);
-                log::warn!(
-                    "{count} sign-ins with no valid credential in the minute from {since} on"
-                );
-            }
-            *failures = Failures {
-                since: now,
-                count: 0,
-            };
-            log::warn!(
-                "a sign-in had no valid credential; more within a minute are counted in one line"
-            );
-        }
-        failures.count += 1;
-        failures.count <= FAILURES_MAX
     }
 
     /// The credential of the visit that a request belongs to.
@@ -374,15 +339,5 @@ mod tests {
         visits.begin(Surface::Console, payer(99), "pr_late", at);
         assert_eq!(visits.lock().len(), VISITS_MAX);
         assert!(is_there(&visits, &owner) && !is_there(&visits, "0"));
-    }
-
-    #[test]
-    fn failed_sign_ins_have_a_limit_each_minute() {
-        let visits = Visits::default();
-        for _ in 0..FAILURES_MAX {
-            assert!(visits.failed(NOW));
-        }
-        assert!(!visits.failed(NOW + (FAILURES_IN - Duration::from_millis(1))));
-        assert!(visits.failed(NOW + FAILURES_IN));
     }
 }

@@ -195,6 +195,11 @@ pub struct Limits {
     /// Changes on their way to the disk; above it publishing gets 503.
     pub commit_queue_max: usize,
     pub connections_max: usize,
+    /// Of one client; further ones are closed.
+    pub connections_per_address_max: usize,
+    /// Requests without a valid credential; above it they get 429, as above the next one.
+    pub auth_failures_per_address_minute_max: u64,
+    pub auth_failures_per_token_prefix_minute_max: u64,
 }
 
 /// The pages for those who operate the server.
@@ -893,6 +898,18 @@ impl Config {
             ),
             ("limits.commit_queue_max", limits.commit_queue_max as u64),
             ("limits.connections_max", limits.connections_max as u64),
+            (
+                "limits.connections_per_address_max",
+                limits.connections_per_address_max as u64,
+            ),
+            (
+                "limits.auth_failures_per_address_minute_max",
+                limits.auth_failures_per_address_minute_max,
+            ),
+            (
+                "limits.auth_failures_per_token_prefix_minute_max",
+                limits.auth_failures_per_token_prefix_minute_max,
+            ),
         ] {
             check(value >= 1, name, "must be at least 1");
         }
@@ -1639,6 +1656,21 @@ mod tests {
             ),
             ("limits", "commit_queue_max = 0", "limits.commit_queue_max"),
             ("limits", "connections_max = 0", "limits.connections_max"),
+            (
+                "limits",
+                "connections_per_address_max = 0",
+                "limits.connections_per_address_max",
+            ),
+            (
+                "limits",
+                "auth_failures_per_address_minute_max = 0",
+                "limits.auth_failures_per_address_minute_max",
+            ),
+            (
+                "limits",
+                "auth_failures_per_token_prefix_minute_max = 0",
+                "limits.auth_failures_per_token_prefix_minute_max",
+            ),
             ("log", "level = 'inof'", "log.level"),
             (
                 "log",

@@ -169,7 +169,9 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
             "channels_per_endpoint_max": 500, "answer_read_bytes": 65536,
             "answer_kept_bytes": 8192, "list_page_max": 250, "page_bytes": 1000, "answers_bytes": 1000, "waiting_max": 1000, "held_max": 1000,
             "waiting_per_application_max": 1000,
-            "commit_queue_max": 100, "connections_max": 100, "endpoint_timeout_seconds_max": 60,
+            "commit_queue_max": 100, "connections_max": 100, "connections_per_address_max": 100,
+            "auth_failures_per_address_minute_max": 100,
+            "auth_failures_per_token_prefix_minute_max": 100, "endpoint_timeout_seconds_max": 60,
             "endpoint_retries_max": 50, "endpoint_retry_days_max": 7
         },
         "console": { "frame_origins": [] },

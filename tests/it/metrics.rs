@@ -8,14 +8,17 @@ use serde_json::json;
 use crate::support::{Receiver, Server, assert_error};
 
 /// Families and their types.
-const FAMILIES: [(&str, &str); 16] = [
+const FAMILIES: [(&str, &str); 19] = [
     ("postrider_attempts", "counter"),
     ("postrider_attempts_in_flight", "gauge"),
+    ("postrider_auth_failures", "counter"),
+    ("postrider_auth_failures_refused", "counter"),
     ("postrider_blob_files", "gauge"),
     ("postrider_attempts_put_off", "counter"),
     ("postrider_build", "info"),
     ("postrider_commit_batch_size", "histogram"),
     ("postrider_commit_seconds", "histogram"),
+    ("postrider_connections_refused", "counter"),
     ("postrider_deliveries_held", "gauge"),
     ("postrider_deliveries_waiting", "gauge"),
     ("postrider_lanes_waiting_for_host", "gauge"),

@@ -1,8 +1,10 @@
 //! The least HTTP/1.1 that talks to our own server: one request at a time on one connection.
 
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketType};
 
 /// Longer than any answer may take; a server that is silent for this long has failed.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -20,7 +22,11 @@ pub struct Connection {
 
 impl Connection {
     pub fn open(address: SocketAddr, token: &str) -> Result<Connection> {
-        let stream = TcpStream::connect_timeout(&address, ANSWER_WITHIN)?;
+        Connection::on(TcpStream::connect_timeout(&address, ANSWER_WITHIN)?, token)
+    }
+
+    /// The same on a stream that is there.
+    pub fn on(stream: TcpStream, token: &str) -> Result<Connection> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_WITHIN))?;
         stream.set_write_timeout(Some(ANSWER_WITHIN))?;
@@ -78,6 +84,14 @@ impl Connection {
         }
         Ok(line.trim_end().to_owned())
     }
+}
+
+/// Connects from this address, one of the machine's own.
+pub fn connect_from(from: Ipv4Addr, to: SocketAddr) -> Result<TcpStream> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    rustix::net::bind(&socket, &SocketAddrV4::new(from, 0))?;
+    rustix::net::connect(&socket, &to)?;
+    Ok(socket.into())
 }
 
 fn broken(what: &str) -> Error {

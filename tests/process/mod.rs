@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -26,7 +26,7 @@ pub mod dns;
 pub mod ledger;
 pub mod receiver;
 
-use client::{Answer, Connection};
+use client::{Answer, Connection, connect_from};
 
 /// How long a start may take before it counts as failed. Generous: a debug build on a busy machine
 /// with a store to recover.
@@ -285,6 +285,11 @@ pub struct Api {
 impl Api {
     pub fn connect(&self) -> std::io::Result<Connection> {
         Connection::open(self.address, &self.token)
+    }
+
+    /// A connection from this address, one of the machine's own.
+    pub fn connect_from(&self, from: Ipv4Addr) -> std::io::Result<Connection> {
+        Connection::on(connect_from(from, self.address)?, &self.token)
     }
 
     /// A request on a connection of its own.

@@ -1,7 +1,7 @@
 //! The server under test, with a temporary store and a manual clock, and a client for its API.
 
 use std::future::Future;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
@@ -190,6 +190,21 @@ impl Server {
     /// What the command line's server does every second.
     pub fn pulse(&self) {
         self.running().pulse();
+    }
+
+    pub fn metrics(&self) -> &postrider::telemetry::Metrics {
+        &self.running().metrics
+    }
+
+    /// How many connections the address has.
+    pub fn connections_of(&self, ip: IpAddr) -> usize {
+        self.running().connections.of(ip)
+    }
+
+    /// Reads the settings again, which are the same.
+    pub fn reload(&self) {
+        let reloaded = self.running().reload(&self.config);
+        reloaded.expect("they were good before");
     }
 
     pub fn in_flight(&self) -> usize {
