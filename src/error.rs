@@ -59,6 +59,12 @@ pub enum Error {
     /// More than a stated limit allows; the sentence names the limit.
     #[error("{0}")]
     TooMany(String),
+    /// The same where waiting helps. `retry_after_seconds` says when to come again.
+    #[error("{reason}")]
+    TooManyNow {
+        reason: String,
+        retry_after_seconds: u32,
+    },
     /// Nothing is wrong with the request, and it cannot be taken now. `retry_after_seconds` says
     /// when to come again.
     #[error("{reason}")]

@@ -257,7 +257,7 @@ impl Server {
         let drain = Duration::from_secs(config.server.drain_seconds);
         let workers = config.server.workers;
         let connections = (config.limits.connections_max / workers).max(1);
-        let answers_bytes = config.limits.answers_bytes;
+        let shares = api::Shares::start(&config.limits, &store, metrics.clone());
         let stall = Duration::from_secs(config.server.answer_stall_seconds);
         let context = web::Data::new(api::Context {
             store: store.clone(),
@@ -270,7 +270,7 @@ impl Server {
             reference: api::reference(),
             lanes: lane_watch(scheduler.lanes()),
             sending: sending_watch(scheduler.lanes()),
-            shares: Arc::new(api::Shares::new(answers_bytes)),
+            shares: Arc::new(shares),
             visits: Arc::default(),
         });
         let contexts = Arc::new(api::Contexts::new(context.clone()));

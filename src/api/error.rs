@@ -94,6 +94,13 @@ impl Failure {
                 Error::InvalidRange(_) => row(StatusCode::BAD_REQUEST, "invalid_range", error),
                 Error::Forbidden(_) => row(StatusCode::FORBIDDEN, "forbidden", error),
                 Error::TooMany(_) => row(StatusCode::TOO_MANY_REQUESTS, "too_many", error),
+                Error::TooManyNow {
+                    retry_after_seconds,
+                    ..
+                } => Row {
+                    header: Some((RETRY_AFTER, HeaderValue::from(*retry_after_seconds))),
+                    ..row(StatusCode::TOO_MANY_REQUESTS, "too_many", error)
+                },
                 Error::Unavailable {
                     retry_after_seconds,
                     ..
@@ -365,5 +372,12 @@ mod tests {
         assert_eq!(status, 503);
         assert_eq!(body["detail"], "the commit queue is full");
         assert_eq!(response.headers().get("retry-after").unwrap(), "3");
+        let too_often = Error::TooManyNow {
+            reason: "at most 5 a second".into(),
+            retry_after_seconds: 2,
+        };
+        let (status, body, response) = answer(too_often.into()).await;
+        assert_eq!((status, body["code"].as_str()), (429, Some("too_many")));
+        assert_eq!(response.headers().get("retry-after").unwrap(), "2");
     }
 }

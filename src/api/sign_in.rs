@@ -242,9 +242,13 @@ pub async fn get(
     if headers.contains_key(SURFACE) && Surface::of(headers).is_none() {
         return Err(no_surface().into());
     }
-    let visitor = with_proof(&request, Shown::of)
-        .ok()
-        .map(|shown| shown.visitor(&context));
+    let visitor = match with_proof(&request, Shown::of) {
+        Ok(shown) => {
+            shown.caller.admitted(&context)?;
+            Some(shown.visitor(&context))
+        }
+        Err(_) => None,
+    };
     let shown = SessionOut {
         signed_in: visitor.is_some(),
         visitor,
@@ -280,7 +284,7 @@ pub async fn sign_in(
         }
         proven => proven?,
     };
-    let payer = shown.caller.payer();
+    let payer = shown.caller.admitted(&context)?.payer();
     if surface == Surface::Portal && shown.caller.own_application().is_none() {
         return Err(Error::Forbidden(
             "the portal is one application's: its link or its API key opens it",

@@ -165,7 +165,11 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
             "endpoint_timeout_seconds_max": 60, "endpoint_retries_max": 50,
             "endpoint_retry_days_max": 7,
             "channels_per_endpoint_max": 500, "answer_read_bytes": 65536,
-            "answer_kept_bytes": 8192, "list_page_max": 250, "page_bytes": 1000, "answers_bytes": 1000, "waiting_max": 1000, "held_max": 1000,
+            "answer_kept_bytes": 8192, "list_page_max": 250, "page_bytes": 1000, "answers_bytes": 1000,
+            "answers_per_customer_bytes": 1000, "requests_per_customer_second_max": 0,
+            "requests_per_platform_token_second_max": 0, "requests_burst_seconds": 1,
+            "reads_per_customer_max": 2, "reads_waiting_per_customer_max": 64, "read_wait_seconds": 10,
+            "waiting_max": 1000, "held_max": 1000,
             "waiting_per_application_max": 1000,
             "commit_queue_max": 100, "connections_max": 100, "endpoint_timeout_seconds_max": 60,
             "endpoint_retries_max": 50, "endpoint_retry_days_max": 7
