@@ -62,9 +62,9 @@ pub enum Error {
     /// More than a stated limit allows; the sentence names the limit.
     #[error("{0}")]
     TooMany(String),
-    /// The same where the limit is of a stretch of time. `retry_after_seconds` says when to come again.
+    /// The same where waiting helps. `retry_after_seconds` says when to come again.
     #[error("{reason}")]
-    TooManyForNow {
+    TooManyNow {
         reason: String,
         retry_after_seconds: u32,
     },

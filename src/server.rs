@@ -262,7 +262,7 @@ impl Server {
         let drain = Duration::from_secs(config.server.drain_seconds);
         let workers = config.server.workers;
         let connections = (config.limits.connections_max / workers).max(1);
-        let answers_bytes = config.limits.answers_bytes;
+        let shares = api::Shares::start(&config.limits, &store, metrics.clone());
         let stall = Duration::from_secs(config.server.answer_stall_seconds);
         let clock = store.clock();
         let connections_of_each = api::Connections::new(&config, clock.clone(), metrics.clone());
@@ -280,7 +280,7 @@ impl Server {
             reference: api::reference(),
             lanes: lane_watch(scheduler.lanes()),
             sending: sending_watch(scheduler.lanes()),
-            shares: Arc::new(api::Shares::new(answers_bytes)),
+            shares: Arc::new(shares),
             visits: Arc::default(),
             failures: failures.clone(),
         });

@@ -85,6 +85,48 @@ pub struct Metrics {
     put_off: [Counter; Shortage::ALL.len()],
     /// What this machine lacks just now.
     pub shortages: Shortages,
+    /// Reads of history that wait for their turn, and those that are being made.
+    pub reads_waiting: Gauge,
+    pub reads_under_way: Gauge,
+    /// Of answers that are being sent.
+    pub answer_bytes: Gauge,
+    /// Requests that were refused, by the limit.
+    refused: [Counter; Limit::ALL.len()],
+}
+
+/// A limit of what one customer, or all, may take, beyond which requests are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    CustomerRequests,
+    PlatformRequests,
+    ReadsWaiting,
+    ReadWait,
+    CustomerAnswers,
+    Answers,
+}
+
+impl Limit {
+    /// In their order.
+    pub const ALL: [Limit; 6] = [
+        Limit::CustomerRequests,
+        Limit::PlatformRequests,
+        Limit::ReadsWaiting,
+        Limit::ReadWait,
+        Limit::CustomerAnswers,
+        Limit::Answers,
+    ];
+
+    /// The setting that says how much.
+    pub fn setting(self) -> &'static str {
+        match self {
+            Limit::CustomerRequests => "limits.requests_per_customer_second_max",
+            Limit::PlatformRequests => "limits.requests_per_platform_token_second_max",
+            Limit::ReadsWaiting => "limits.reads_waiting_per_customer_max",
+            Limit::ReadWait => "limits.read_wait_seconds",
+            Limit::CustomerAnswers => "limits.answers_per_customer_bytes",
+            Limit::Answers => "limits.answers_bytes",
+        }
+    }
 }
 
 impl Default for Metrics {
@@ -97,6 +139,7 @@ impl Metrics {
     pub fn new() -> Metrics {
         let outcomes: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
         let put_off: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
+        let refused: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
         let mut names = [DELIVERED; FailureKind::ALL.len() + 1];
         for kind in FailureKind::ALL {
             names[place(Some(kind))] = kind.name();
@@ -127,6 +170,11 @@ impl Metrics {
             put_off: Shortage::ALL
                 .map(|shortage| put_off.get_or_create_owned(&[("lacking", shortage.name())])),
             shortages: Shortages::default(),
+            reads_waiting: Gauge::default(),
+            reads_under_way: Gauge::default(),
+            answer_bytes: Gauge::default(),
+            refused: Limit::ALL
+                .map(|limit| refused.get_or_create_owned(&[("limit", limit.setting())])),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -220,6 +268,26 @@ impl Metrics {
             put_off,
         );
         registry.register(
+            "reads_waiting",
+            "Reads of history that wait for their turn",
+            metrics.reads_waiting.clone(),
+        );
+        registry.register(
+            "reads_under_way",
+            "Reads of history that are being made",
+            metrics.reads_under_way.clone(),
+        );
+        registry.register(
+            "answer_bytes",
+            "Memory of long answers that are being sent",
+            metrics.answer_bytes.clone(),
+        );
+        registry.register(
+            "requests_refused",
+            "Requests refused for what one customer or all took, by the limit",
+            refused,
+        );
+        registry.register(
             "build",
             "The running version",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
@@ -236,6 +304,11 @@ impl Metrics {
     pub fn put_off(&self, shortage: Shortage, now: Timestamp) {
         self.put_off[shortage as usize].inc();
         self.shortages.note(shortage, now);
+    }
+
+    /// Counts a request that this limit refused.
+    pub fn refused(&self, limit: Limit) {
+        self.refused[limit as usize].inc();
     }
 
     /// Takes a sample where the last is five seconds old; to be called more often than that.

@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 
-use super::credential::{Proof, required};
+use super::Context;
+use super::credential::{Proof, context_of, required};
 use super::error::Failure;
-use super::fair::Payer;
+use super::fair::{Holder, Payer};
 use super::scopes::{Scopes, scope_of};
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
@@ -352,6 +353,17 @@ impl Caller {
             (None, Credential::Token(id) | Credential::Session(id, _)) => Payer::Token(id),
             (None, Credential::Signed { .. }) => Payer::Organisation(self.organisation),
         }
+    }
+
+    /// Counts the request that the caller was found in; an error where there were too many.
+    pub fn admitted(self, context: &Context) -> Result<Caller> {
+        let holder = match self.role {
+            Role::Application | Role::WebhookUser => Holder::Customer,
+            Role::Owner | Role::Publisher | Role::WebhookAdmin | Role::Viewer => Holder::Platform,
+        };
+        let now = context.store.clock().now();
+        context.shares.admit(self.payer(), holder, now)?;
+        Ok(self)
     }
 
     /// Whether secrets stay with an endpoint that the caller gives another origin: those of the
@@ -719,7 +731,10 @@ impl FromRequest for Caller {
     type Future = Ready<Result<Caller, Failure>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(required(request, |proof| Caller::of(&proof)).map_err(Failure::Of))
+        let caller = required(request, |proof| Caller::of(&proof));
+        // A handler takes its caller once, so that each request counts once.
+        let admitted = caller.and_then(|caller| caller.admitted(context_of(request)));
+        ready(admitted.map_err(Failure::Of))
     }
 }
 

@@ -77,7 +77,7 @@ pub fn hash_of(request: &HttpRequest) -> Result<[u8; 32]> {
     Ok(Sha256::digest(credential.as_bytes()).into())
 }
 
-fn context_of(request: &HttpRequest) -> &Context {
+pub fn context_of(request: &HttpRequest) -> &Context {
     request
         .app_data::<web::Data<Context>>()
         .expect("configure() installs the context with the routes")

@@ -17,7 +17,7 @@ use super::endpoint_rules::{
     NOT_FOUND, blank, refuse_archived_types, refuse_taken_uid, refuse_too_many, unregistered_types,
 };
 use super::error::Failure;
-use super::extract::{Body, Patch, json, no_content, once, path_part, reading, respond};
+use super::extract::{Body, Patch, answered, no_content, once, path_part, reading, respond};
 use super::operation::{Operation, Parameter};
 use super::page::{
     Listed, Query, Search, page_parameters, search_parameter, shown as shown_in_list,
@@ -32,7 +32,7 @@ use crate::domain::id::EndpointId;
 use crate::domain::operational::{EVENT_TYPES, PROFILE};
 use crate::error::Result;
 use crate::store::catalog::ApplicationEntry;
-use crate::store::{Answered, Catalog, Change};
+use crate::store::{Answered, Catalog, Change, Store};
 
 /// This module's part of the API.
 pub fn operations() -> Vec<Operation> {
@@ -192,22 +192,27 @@ pub async fn list(
         };
         page.of(endpoints.filter(wanted).cloned(), |endpoint| endpoint.id)
     };
-    let health = match with_health {
-        true => health_of(&context, &caller, stretch.items.clone()).await?,
-        false => Vec::new(),
+    let (store, config) = (context.store.clone(), context.config.clone());
+    // With all their headers endpoints can be long.
+    let read = move || {
+        let health = match with_health {
+            true => health_of(&store, &stretch.items)?,
+            false => Vec::new(),
+        };
+        let mut healths = health.iter();
+        let listed = page.answer(
+            stretch,
+            |endpoint| endpoint.id,
+            |endpoint| {
+                shown_in_list(&ListedEndpoint {
+                    endpoint: EndpointOut::new(endpoint, &config),
+                    health: healths.next(),
+                })
+            },
+        );
+        Ok(answered(StatusCode::OK, &listed))
     };
-    let mut healths = health.iter();
-    let listed = page.answer(
-        stretch,
-        |endpoint| endpoint.id,
-        |endpoint| {
-            shown_in_list(&ListedEndpoint {
-                endpoint: EndpointOut::new(endpoint, &context.config),
-                health: healths.next(),
-            })
-        },
-    );
-    Ok(json(StatusCode::OK, &listed))
+    Ok(respond(reading(&context, &caller, read).await?))
 }
 
 fn found(search: &Search, endpoint: &Endpoint) -> bool {
@@ -215,18 +220,10 @@ fn found(search: &Search, endpoint: &Endpoint) -> bool {
     search.is_in([&*endpoint.url, &*endpoint.description, uid]) || search.is_id(endpoint.id)
 }
 
-/// How each of the endpoints does.
-async fn health_of(
-    context: &Context,
-    caller: &Caller,
-    endpoints: Vec<Arc<Endpoint>>,
-) -> Result<Vec<Health>> {
-    let store = context.store.clone();
-    reading(context, caller, move || {
-        let each = endpoints.iter();
-        each.map(|endpoint| Health::of(&store, endpoint)).collect()
-    })
-    .await
+/// How each of the endpoints does. Blocks on the disk.
+fn health_of(store: &Store, endpoints: &[Arc<Endpoint>]) -> Result<Vec<Health>> {
+    let each = endpoints.iter();
+    each.map(|endpoint| Health::of(store, endpoint)).collect()
 }
 
 /// Whose endpoints a request is about, by its path.

@@ -96,7 +96,7 @@ impl Failure {
                     row(StatusCode::FORBIDDEN, "forbidden", error)
                 }
                 Error::TooMany(_) => row(StatusCode::TOO_MANY_REQUESTS, "too_many", error),
-                Error::TooManyForNow {
+                Error::TooManyNow {
                     retry_after_seconds,
                     ..
                 } => Row {
@@ -385,12 +385,12 @@ mod tests {
         assert_eq!(status, 503);
         assert_eq!(body["detail"], "the commit queue is full");
         assert_eq!(response.headers().get("retry-after").unwrap(), "3");
-        let too_many = Error::TooManyForNow {
-            reason: "3 within a minute".into(),
-            retry_after_seconds: 59,
+        let too_often = Error::TooManyNow {
+            reason: "at most 5 a second".into(),
+            retry_after_seconds: 2,
         };
-        let (status, body, response) = answer(too_many.into()).await;
+        let (status, body, response) = answer(too_often.into()).await;
         assert_eq!((status, body["code"].as_str()), (429, Some("too_many")));
-        assert_eq!(response.headers().get("retry-after").unwrap(), "59");
+        assert_eq!(response.headers().get("retry-after").unwrap(), "2");
     }
 }

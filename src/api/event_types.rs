@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::Context;
 use super::access::{Action, Caller, FeatureFlags};
 use super::error::Failure;
-use super::extract::{Body, Patch, answered, json, no_content, once, path_part, respond, text};
+use super::extract::{Body, Patch, answered, no_content, once, path_part, reading, respond, text};
 use super::fields::Shown;
 use super::operation::{BODY_BYTES_MAX, Operation, Parameter};
 use super::page::{Listed, Name, Query, page_parameters, search_parameter, shown as shown_in_list};
@@ -474,24 +474,32 @@ pub async fn list(
     let with_content = query.flag("with_content", false);
     let search = query.search();
     query.problems.done()?;
-    let catalog = context.store.catalog();
     let found = |event_type: &EventType| {
         let group = event_type.group_name.as_deref().unwrap_or_default();
         let texts = [&*event_type.name, &*event_type.description, group];
         search.as_ref().is_none_or(|search| search.is_in(texts))
     };
-    let event_types = catalog
-        .event_types(caller.organisation)
-        .filter(|event_type| found(event_type))
-        .filter(|event_type| include_archived || !event_type.archived)
-        .filter(|event_type| flags.show(event_type));
-    let stretch = page.of(event_types, |event_type| Name(event_type.name.clone()));
-    let listed = page.answer(
-        stretch,
-        |event_type| Name(event_type.name.clone()),
-        |event_type| shown_in_list(&EventTypeOut::new(event_type, with_content)),
-    );
-    Ok(json(StatusCode::OK, &listed))
+    let stretch = {
+        let catalog = context.store.catalog();
+        let event_types = catalog
+            .event_types(caller.organisation)
+            .filter(|event_type| found(event_type))
+            .filter(|event_type| include_archived || !event_type.archived)
+            .filter(|event_type| flags.show(event_type));
+        page.of(event_types.cloned(), |event_type| {
+            Name(event_type.name.clone())
+        })
+    };
+    // With all their schemas they can be long.
+    let read = move || {
+        let listed = page.answer(
+            stretch,
+            |event_type| Name(event_type.name.clone()),
+            |event_type| shown_in_list(&EventTypeOut::new(event_type, with_content)),
+        );
+        Ok(answered(StatusCode::OK, &listed))
+    };
+    Ok(respond(reading(&context, &caller, read).await?))
 }
 
 pub async fn get(

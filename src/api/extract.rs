@@ -370,19 +370,15 @@ pub fn no_content() -> HttpResponse {
     HttpResponse::NoContent().finish()
 }
 
-/// Runs a read of history where it may block, when it is the caller's turn.
+/// Runs a read of history where it may block, when it is the caller's turn. Publishing and delivering
+/// never wait for one: the threads that read come after theirs.
 pub async fn reading<T: Send + 'static>(
     context: &Context,
     caller: &Caller,
     read: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let turn = context.shares.turn(caller.payer()).await?;
-    let read = move || {
-        let result = read();
-        drop(turn);
-        result
-    };
-    blocking(read).await
+    let now = context.store.clock().now();
+    context.shares.read(caller.payer(), now, read).await
 }
 
 /// Runs what takes long where it holds no request up.

@@ -280,7 +280,7 @@ impl Failures {
 }
 
 fn too_many(what: String, setting: &str, retry_after_seconds: u32) -> Error {
-    Error::TooManyForNow {
+    Error::TooManyNow {
         reason: format!(
             "{what} had no valid credential within a minute ({setting}), and this one has none \
              either; a valid one is taken at any time"
@@ -396,7 +396,7 @@ mod tests {
     /// What it was refused for, with the seconds to wait.
     fn why(refused: Option<(Error, Option<Late>)>) -> Option<(&'static str, u32)> {
         let (error, _) = refused?;
-        let Error::TooManyForNow {
+        let Error::TooManyNow {
             reason,
             retry_after_seconds,
         } = error

@@ -1,32 +1,34 @@
-//! What one customer may take of what all share: turns to read history, and memory for answers that
-//! are being sent.
+//! What one customer may take of what all share: requests, turns to read history, and memory for
+//! answers that are being sent.
 //!
-//! Reads of history block on the disk, so they run on threads of their own, a few at once. A
-//! [`Payer`] has some of these at most and its further reads wait in a queue of its own, so that many
-//! filtered lists of one customer leave processor and disk to others. An answer is in memory until
-//! its reader has taken it, so a payer's answers, and all together, have a limit in bytes; a reader
-//! that takes nothing is cut off by the system (see `server`).
+//! A [`Payer`] has a number of requests a second (see `rate`). Reads of history run on threads of
+//! their own, a few at once, of which a payer has some at most (see `reads`), so that many filtered
+//! lists of one customer leave processor and disk to others. An answer is in memory until its reader
+//! has taken it, so a payer's answers, and all together, have a limit in bytes; a reader that takes
+//! nothing is cut off by the system (see `server`). Every limit is a setting in `[limits]`, which its
+//! refusal names, and refusals are counted by it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
+use super::rate::{Bucket, Rate};
+use super::reads::{Bounds, NoTurn, Readers};
+use crate::clock::Timestamp;
+use crate::config::Limits;
 use crate::domain::id::{ApplicationId, OrganisationId, TokenId};
 use crate::error::{Error, Result};
+use crate::store::Store;
+use crate::telemetry::{Limit, Metrics};
 
-/// Reads at once of one payer.
-const READS_OF_ONE: usize = 2;
-/// Reads of one payer that wait for their turn; honest pages ask for a handful at once.
-const WAITING_MAX: usize = 64;
-/// A read that has waited for longer is refused.
-const WAIT_MAX: Duration = Duration::from_secs(10);
-/// The part of the memory for answers that is one payer's.
-const SHARE: usize = 8;
-/// Payers are forgotten, where nothing of theirs is left, when there are this many.
-const PAYERS_KEPT: usize = 1024;
+/// Locks for the payers, so that threads seldom wait for each other.
+const SHARDS: usize = 16;
+/// Payers of which nothing is left are forgotten when a shard has this many.
+const PAYERS_KEPT: usize = 64;
+
+/// How long a refusal for answers under way asks to wait, in seconds.
+const ANSWERS_RETRY_SECONDS: u32 = 5;
 
 /// Whose share a request uses up: the customer's, where the credential is bound to one, so that more
 /// keys and links bring no more; else the credential's.
@@ -38,32 +40,44 @@ pub enum Payer {
     Organisation(OrganisationId),
 }
 
+/// Who has a credential: that decides how many requests a second it may make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    Customer,
+    Platform,
+}
+
 pub struct Shares {
-    reads: Arc<Semaphore>,
-    payers: Mutex<HashMap<Payer, Arc<Account>>>,
-    bytes_max: usize,
+    requests_of_customer: Option<Rate>,
+    requests_of_platform: Option<Rate>,
+    limits: Limits,
+    readers: Readers,
+    payers: [Mutex<Payers>; SHARDS],
+    /// Of all answers that are being sent.
     bytes: Arc<AtomicUsize>,
+    metrics: Arc<Metrics>,
+}
+
+/// Those of one shard.
+#[derive(Default)]
+struct Payers {
+    accounts: HashMap<Payer, Arc<Account>>,
+    /// How many there are when those of which nothing is left are looked for next.
+    look_at: usize,
 }
 
 /// What a payer uses just now.
+#[derive(Default)]
 struct Account {
-    reads: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    requests: Bucket,
     bytes: AtomicUsize,
-}
-
-/// A turn to read: until it is dropped, which is when the read is over.
-pub struct Turn {
-    // While it is held the payer is not forgotten, and with it how many reads it has under way.
-    _account: Arc<Account>,
-    _of_payer: OwnedSemaphorePermit,
-    _of_all: OwnedSemaphorePermit,
 }
 
 /// The memory of an answer that is being sent; given back when it is dropped.
 pub struct Held {
     account: Arc<Account>,
     all: Arc<AtomicUsize>,
+    metrics: Arc<Metrics>,
     bytes: usize,
 }
 
@@ -71,66 +85,114 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.account.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         self.all.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-/// A place in a payer's queue.
-struct Waiting<'a>(&'a Account);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.answer_bytes.dec_by(self.bytes as i64);
     }
 }
 
 impl Shares {
-    /// `bytes_max` is for all answers that are being sent.
-    pub fn new(bytes_max: usize) -> Shares {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    /// A thread that ends by a panic ends the store with it.
+    pub fn start(limits: &Limits, store: &Store, metrics: Arc<Metrics>) -> Shares {
+        let store = store.clone();
+        Shares::new(limits, metrics, move |thread| store.thread_panicked(thread))
+    }
+
+    fn new(
+        limits: &Limits,
+        metrics: Arc<Metrics>,
+        failed: impl Fn(String) + Clone + Send + 'static,
+    ) -> Shares {
+        let burst = limits.requests_burst_seconds;
+        let bounds = Bounds {
+            reads: limits.reads_per_customer_max,
+            waiting: limits.reads_waiting_per_customer_max,
+            wait: Duration::from_secs(limits.read_wait_seconds),
+        };
         Shares {
-            reads: Arc::new(Semaphore::new((2 * cores).max(2 * READS_OF_ONE))),
-            payers: Mutex::default(),
-            bytes_max,
+            requests_of_customer: Rate::new(limits.requests_per_customer_second_max, burst),
+            requests_of_platform: Rate::new(limits.requests_per_platform_token_second_max, burst),
+            limits: limits.clone(),
+            readers: Readers::start(bounds, metrics.clone(), failed),
+            payers: Default::default(),
             bytes: Arc::default(),
+            metrics,
         }
     }
 
-    /// Waits for a turn to read.
-    pub async fn turn(&self, payer: Payer) -> Result<Turn> {
-        let account = self.account(payer);
-        if let Some(refusal) = self.refusal(&account, 1) {
+    /// Counts a request; an error where the payer has made too many.
+    pub fn admit(&self, payer: Payer, holder: Holder, now: Timestamp) -> Result<()> {
+        let rate = match holder {
+            Holder::Customer => self.requests_of_customer,
+            Holder::Platform => self.requests_of_platform,
+        };
+        // Where there is no limit nothing is looked up.
+        let Some(rate) = rate else { return Ok(()) };
+        let taken = self.account(payer, now).requests.take(rate, now);
+        taken.map_err(|wait| self.too_often(holder, wait))
+    }
+
+    fn too_often(&self, holder: Holder, wait: Duration) -> Error {
+        let (limit, whose, rate) = match holder {
+            Holder::Customer => (
+                Limit::CustomerRequests,
+                "customer",
+                self.limits.requests_per_customer_second_max,
+            ),
+            Holder::Platform => (
+                Limit::PlatformRequests,
+                "credential",
+                self.limits.requests_per_platform_token_second_max,
+            ),
+        };
+        let seconds = (wait.as_millis().div_ceil(1000) as u32).max(1);
+        self.refused(
+            limit,
+            seconds,
+            format!(
+                "this {whose} has made more than {rate} requests a second ({}); send fewer at a time",
+                limit.setting()
+            ),
+        )
+    }
+
+    /// Runs a read of history when it is the payer's turn.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        payer: Payer,
+        now: Timestamp,
+        read: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if let Some(refusal) = self.refusal(&self.account(payer, now), 1) {
             return Err(refusal);
         }
-        let before = account.waiting.fetch_add(1, Ordering::Relaxed);
-        let _waiting = Waiting(&account);
-        if before >= WAITING_MAX {
-            return Err(Error::TooMany(format!(
-                "{WAITING_MAX} reads of this customer or credential wait for their turn already; \
-                 send fewer at once"
-            )));
-        }
-        let turn = async {
-            // Its own turn first: so each payer has at most some in the queue of all.
-            let of_payer = account.reads.clone().acquire_owned().await;
-            let of_all = self.reads.clone().acquire_owned().await;
-            Turn {
-                _account: account.clone(),
-                _of_payer: of_payer.expect("it is never closed"),
-                _of_all: of_all.expect("it is never closed"),
+        match self.readers.run(payer, read).await {
+            Ok(result) => result,
+            Err(NoTurn::LineIsFull) => {
+                let (limit, waiting) = (
+                    Limit::ReadsWaiting,
+                    self.limits.reads_waiting_per_customer_max,
+                );
+                let reason = format!(
+                    "{waiting} reads of this customer or credential wait for their turn already \
+                     ({}); send fewer at once",
+                    limit.setting()
+                );
+                Err(self.refused(limit, 1, reason))
             }
-        };
-        tokio::time::timeout(WAIT_MAX, turn).await.map_err(|_| {
-            let seconds = WAIT_MAX.as_secs();
-            busy(format!(
-                "the read had no turn within {seconds} seconds: too many others read"
-            ))
-        })
+            Err(NoTurn::WaitedTooLong) => {
+                let (limit, seconds) = (Limit::ReadWait, self.limits.read_wait_seconds);
+                let reason = format!(
+                    "the read had no turn within {seconds} seconds ({}): too many read just now",
+                    limit.setting()
+                );
+                Err(self.unavailable(limit, reason))
+            }
+        }
     }
 
     /// Takes memory for an answer that nobody has begun to send; why not, where there is none left.
     /// One answer of a payer always has room.
-    pub fn hold(&self, payer: Payer, bytes: usize) -> Result<Held> {
-        let account = self.account(payer);
+    pub fn hold(&self, payer: Payer, bytes: usize, now: Timestamp) -> Result<Held> {
+        let account = self.account(payer, now);
         match self.refusal(&account, bytes) {
             Some(refusal) => Err(refusal),
             None => Ok(self.take(account, bytes)),
@@ -138,165 +200,252 @@ impl Shares {
     }
 
     /// The same for what must be answered, since it has happened.
-    pub fn hold_anyway(&self, payer: Payer, bytes: usize) -> Held {
-        self.take(self.account(payer), bytes)
+    pub fn hold_anyway(&self, payer: Payer, bytes: usize, now: Timestamp) -> Held {
+        self.take(self.account(payer, now), bytes)
     }
 
     fn take(&self, account: Arc<Account>, bytes: usize) -> Held {
         account.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.metrics.answer_bytes.inc_by(bytes as i64);
         Held {
             account,
             all: self.bytes.clone(),
+            metrics: self.metrics.clone(),
             bytes,
         }
     }
 
     fn refusal(&self, account: &Account, more: usize) -> Option<Error> {
         let own = account.bytes.load(Ordering::Relaxed);
-        let share = self.bytes_max / SHARE;
+        let share = self.limits.answers_per_customer_bytes;
         if own > 0 && own + more > share {
-            return Some(Error::TooMany(format!(
+            let limit = Limit::CustomerAnswers;
+            let reason = format!(
                 "{own} bytes of answers to this customer or credential are being sent, of {share} \
-                 that may (an eighth of limits.answers_bytes): read what was asked for first"
-            )));
+                 that may ({}): read what was asked for first",
+                limit.setting()
+            );
+            return Some(self.refused(limit, ANSWERS_RETRY_SECONDS, reason));
         }
         let all = self.bytes.load(Ordering::Relaxed);
-        (all > 0 && all + more > self.bytes_max).then(|| {
-            let max = self.bytes_max;
-            busy(format!(
-                "{all} bytes of answers are being sent, of {max} that may (limits.answers_bytes)"
-            ))
+        let max = self.limits.answers_bytes;
+        (all > 0 && all + more > max).then(|| {
+            let limit = Limit::Answers;
+            let reason = format!(
+                "{all} bytes of answers are being sent, of {max} that may ({})",
+                limit.setting()
+            );
+            self.unavailable(limit, reason)
         })
     }
 
-    fn account(&self, payer: Payer) -> Arc<Account> {
-        let mut payers = self.payers.lock().expect("no panic while it is held");
-        if let Some(account) = payers.get(&payer) {
+    /// Counts a refusal for what the payer itself does.
+    fn refused(&self, limit: Limit, retry_after_seconds: u32, reason: String) -> Error {
+        self.metrics.refused(limit);
+        Error::TooManyNow {
+            reason,
+            retry_after_seconds,
+        }
+    }
+
+    /// Counts a refusal for what all do together.
+    fn unavailable(&self, limit: Limit, reason: String) -> Error {
+        self.metrics.refused(limit);
+        Error::Unavailable {
+            reason,
+            retry_after_seconds: ANSWERS_RETRY_SECONDS,
+        }
+    }
+
+    fn account(&self, payer: Payer, now: Timestamp) -> Arc<Account> {
+        let mut payers = self.shard(payer);
+        if let Some(account) = payers.accounts.get(&payer) {
             return account.clone();
         }
-        if payers.len() >= PAYERS_KEPT {
-            payers.retain(|_, account| Arc::strong_count(account) > 1);
-        }
-        let account = Arc::new(Account {
-            reads: Arc::new(Semaphore::new(READS_OF_ONE)),
-            waiting: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-        });
-        payers.insert(payer, account.clone());
-        account
+        payers.make_room(now);
+        let account = payers.accounts.entry(payer).or_default();
+        account.clone()
+    }
+
+    fn shard(&self, payer: Payer) -> MutexGuard<'_, Payers> {
+        let (Payer::Application(ApplicationId(id))
+        | Payer::Token(TokenId(id))
+        | Payer::Organisation(OrganisationId(id))) = payer;
+        // The end of an id is random.
+        let [.., last] = id;
+        let shard = &self.payers[usize::from(last) % SHARDS];
+        shard.lock().expect("no panic while it is held")
     }
 }
 
-fn busy(reason: String) -> Error {
-    Error::Unavailable {
-        reason,
-        retry_after_seconds: 5,
+impl Payers {
+    /// Forgets those whose account is as it would be anew. Where few are, it is long until the next
+    /// look, so that a look costs each new payer little.
+    fn make_room(&mut self, now: Timestamp) {
+        if self.accounts.len() < self.look_at.max(PAYERS_KEPT) {
+            return;
+        }
+        self.accounts.retain(|_, account| {
+            let is_used = Arc::strong_count(account) > 1;
+            is_used || !account.requests.is_full(now)
+        });
+        self.look_at = 2 * self.accounts.len();
+        // What a flood of payers took is given back after it.
+        self.accounts.shrink_to(self.look_at.max(PAYERS_KEPT));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::Future;
-    use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
 
-    fn payer(number: u8) -> Payer {
-        Payer::Token(TokenId([number; 20]))
+    const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+    /// With the defaults, but for what the change does.
+    fn shares(change: impl FnOnce(&mut Limits)) -> Shares {
+        let mut limits = crate::config::load(Some("config.toml".as_ref()), Default::default())
+            .expect("it holds")
+            .limits;
+        change(&mut limits);
+        let metrics = Arc::new(Metrics::new());
+        Shares::new(&limits, metrics, |thread| panic!("{thread}"))
     }
 
-    /// What the future gives at once.
-    fn now<T>(future: impl Future<Output = T>) -> Option<T> {
-        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(value) => Some(value),
-            Poll::Pending => None,
-        }
+    fn answers_of_800(limits: &mut Limits) {
+        limits.answers_bytes = 800;
+        limits.answers_per_customer_bytes = 100;
     }
 
-    #[tokio::test]
-    async fn reads_of_one_leave_turns_to_others() {
-        let shares = Shares::new(1000);
-        let first = now(shares.turn(payer(1))).expect("a turn").unwrap();
-        let _second = now(shares.turn(payer(1))).expect("a turn").unwrap();
-        let mut waiting: Vec<_> = (0..WAITING_MAX)
-            .map(|_| Box::pin(shares.turn(payer(1))))
-            .collect();
-        let mut context = Context::from_waker(Waker::noop());
-        for one in &mut waiting {
-            assert!(one.as_mut().poll(&mut context).is_pending());
-        }
-        let refused = now(shares.turn(payer(1))).expect("an answer at once");
-        assert!(matches!(refused, Err(Error::TooMany(_))));
-        let other = now(shares.turn(payer(2))).expect("a turn, in spite of them");
-        assert!(other.is_ok());
-        drop(first);
-        let third = waiting[0].as_mut().poll(&mut context);
-        assert!(third.is_ready());
-        assert!(waiting[1].as_mut().poll(&mut context).is_pending());
-        // Who goes away takes nothing along.
-        drop(waiting);
-        assert_eq!(shares.account(payer(1)).waiting.load(Ordering::Relaxed), 0);
+    fn payer(number: u64) -> Payer {
+        let mut id = [1; 20];
+        id[12..].copy_from_slice(&number.to_be_bytes());
+        Payer::Token(TokenId(id))
+    }
+
+    fn known(shares: &Shares) -> usize {
+        let shards = shares.payers.iter();
+        shards
+            .map(|shard| shard.lock().unwrap().accounts.len())
+            .sum()
+    }
+
+    fn shown(shares: &Shares, limit: Limit) -> u64 {
+        let text = shares.metrics.encode();
+        let series = format!(
+            "postrider_requests_refused_total{{limit=\"{}\"}} ",
+            limit.setting()
+        );
+        let line = text.lines().find_map(|line| line.strip_prefix(&series));
+        line.expect("it is shown from the start").parse().unwrap()
     }
 
     #[test]
     fn answers_of_one_and_of_all_have_a_limit() {
-        let shares = Shares::new(800);
-        let large = shares.hold(payer(1), 500).expect("one answer has room");
+        let shares = shares(answers_of_800);
+        let hold = |number, bytes| shares.hold(payer(number), bytes, NOW);
+        let large = hold(1, 500).expect("one answer has room");
         assert!(matches!(
-            shares.hold(payer(1), 1),
-            Err(Error::TooMany(why)) if why.contains("limits.answers_bytes")
+            hold(1, 1),
+            Err(Error::TooManyNow { reason, retry_after_seconds: 1.. })
+                if reason.contains("limits.answers_per_customer_bytes")
         ));
+        let small: Vec<_> = (0..100).map(|_| hold(2, 1).unwrap()).collect();
+        assert!(hold(2, 1).is_err());
+        let _more = hold(3, 200).unwrap();
         assert!(matches!(
-            now(shares.turn(payer(1))),
-            Some(Err(Error::TooMany(_)))
+            hold(4, 1),
+            Err(Error::Unavailable { reason, .. }) if reason.contains("(limits.answers_bytes)")
         ));
-        let small: Vec<_> = (0..100)
-            .map(|_| shares.hold(payer(2), 1).unwrap())
-            .collect();
-        assert!(shares.hold(payer(2), 1).is_err());
-        let _more = shares.hold(payer(3), 200).unwrap();
-        assert!(matches!(
-            shares.hold(payer(4), 1),
-            Err(Error::Unavailable { reason, .. }) if reason.contains("limits.answers_bytes")
-        ));
+        assert_eq!(shown(&shares, Limit::CustomerAnswers), 2);
+        assert_eq!(shown(&shares, Limit::Answers), 1);
+        assert_eq!(shares.metrics.answer_bytes.get(), 800);
         drop((large, small));
-        assert!(shares.hold(payer(4), 100).is_ok());
-        let accepted = shares.hold_anyway(payer(1), 5_000);
+        assert!(hold(4, 100).is_ok());
+        let accepted = shares.hold_anyway(payer(1), 5_000, NOW);
         assert_eq!(accepted.bytes, 5_000);
     }
 
     #[tokio::test]
-    async fn who_reads_is_not_forgotten() {
-        let shares = Shares::new(1000);
-        let of_reader = payer(0xff);
-        let reads: Vec<_> = (0..READS_OF_ONE)
-            .map(|_| now(shares.turn(of_reader)).expect("a turn").unwrap())
-            .collect();
-        for number in 0..PAYERS_KEPT as u64 {
-            let mut id = [1; 20];
-            id[..8].copy_from_slice(&number.to_be_bytes());
-            drop(shares.hold(Payer::Token(TokenId(id)), 1).unwrap());
-        }
-        assert!(
-            now(shares.turn(of_reader)).is_none(),
-            "it has its reads already"
-        );
-        drop(reads);
-        assert!(now(shares.turn(of_reader)).is_some());
+    async fn who_takes_no_answers_reads_nothing_more() {
+        let shares = shares(answers_of_800);
+        let _held = shares.hold(payer(1), 100, NOW).unwrap();
+        let refused = shares.read(payer(1), NOW, || Ok(())).await;
+        assert!(matches!(refused, Err(Error::TooManyNow { .. })));
+        assert!(shares.read(payer(2), NOW, || Ok(())).await.is_ok());
     }
 
     #[test]
-    fn who_uses_nothing_is_forgotten() {
-        let shares = Shares::new(1000);
-        let held = shares.hold(payer(0), 1).unwrap();
-        for number in 0..PAYERS_KEPT {
-            let mut id = [1; 20];
-            id[..8].copy_from_slice(&(number as u64).to_be_bytes());
-            drop(shares.hold(Payer::Token(TokenId(id)), 1).unwrap());
+    fn requests_of_a_customer_and_of_the_platform_have_limits_of_their_own() {
+        let shares = shares(|limits| {
+            limits.requests_per_customer_second_max = 3;
+            limits.requests_per_platform_token_second_max = 5;
+            limits.requests_burst_seconds = 2;
+        });
+        for (holder, number, expected, setting) in [
+            (Holder::Customer, 1, 6, "requests_per_customer_second_max"),
+            (Holder::Customer, 2, 6, "requests_per_customer_second_max"),
+            (
+                Holder::Platform,
+                3,
+                10,
+                "requests_per_platform_token_second_max",
+            ),
+        ] {
+            for _ in 0..expected {
+                shares.admit(payer(number), holder, NOW).unwrap();
+            }
+            let refused = shares.admit(payer(number), holder, NOW);
+            assert!(matches!(
+                refused,
+                Err(Error::TooManyNow { reason, retry_after_seconds: 1 })
+                    if reason.contains(&format!("(limits.{setting})"))
+            ));
         }
-        let count = shares.payers.lock().unwrap().len();
-        assert_eq!(count, 2, "the one with an answer, and the newest");
+        assert_eq!(shown(&shares, Limit::CustomerRequests), 2);
+        assert_eq!(shown(&shares, Limit::PlatformRequests), 1);
+    }
+
+    #[test]
+    fn what_has_no_limit_is_not_even_looked_up() {
+        let shares = shares(|_| ());
+        for number in 0..10_000 {
+            shares.admit(payer(number), Holder::Platform, NOW).unwrap();
+        }
+        assert_eq!(known(&shares), 0);
+    }
+
+    #[test]
+    fn who_uses_something_is_not_forgotten_and_the_others_are() {
+        let shares = shares(|limits| {
+            limits.requests_per_customer_second_max = 1;
+            limits.requests_burst_seconds = 1;
+        });
+        let held = shares.hold(payer(0), 1, NOW).unwrap();
+        let admit = |number, now| shares.admit(payer(number), Holder::Customer, now);
+        admit(1, NOW).unwrap();
+        // Each of a flood is remembered for as long as it matters, ...
+        for number in 2..100_000 {
+            admit(number, NOW).unwrap();
+        }
+        assert_eq!(known(&shares), 100_000);
+        assert!(admit(1, NOW).is_err());
+        // ... and what is left of it goes as others come.
+        let later = NOW + Duration::from_secs(1);
+        for number in 100_000..400_000 {
+            let slowly = later + Duration::from_millis(10 * number);
+            admit(number, slowly).unwrap();
+        }
+        assert!(
+            known(&shares) < 3 * SHARDS * PAYERS_KEPT,
+            "{}",
+            known(&shares)
+        );
+        assert!(
+            shares.hold(payer(0), 1 << 30, later).is_err(),
+            "it still holds"
+        );
         drop(held);
+        assert!(shares.hold(payer(0), 1 << 30, later).is_ok());
     }
 }

@@ -385,11 +385,12 @@ pub async fn get(
     query.problems.done()?;
     let id = path_part(&request, "msg_id").to_owned();
     let store = context.store.clone();
-    let message = reading(&context, &caller, move || history.message(&store, &id)).await?;
-    Ok(json(
-        StatusCode::OK,
-        &MessageOut::with(&message, with_content),
-    ))
+    let read = move || {
+        let message = history.message(&store, &id)?;
+        let shown = MessageOut::with(&message, with_content);
+        Ok(answered(StatusCode::OK, &shown))
+    };
+    Ok(respond(reading(&context, &caller, read).await?))
 }
 
 #[cfg(test)]

@@ -71,6 +71,8 @@ mod outgoing;
 mod ovation;
 mod page;
 mod profiles;
+mod rate;
+mod reads;
 mod reference;
 mod replays;
 mod retry;

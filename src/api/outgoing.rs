@@ -25,12 +25,17 @@ use crate::error::Result;
 
 /// A connection's buffer has at most this and what it can hold itself ([`WRITE_BUFFER`]).
 const PIECE: usize = 16 << 10;
+/// After this much the other connections of the thread have a turn: a fast reader of a long answer would
+/// otherwise keep a thread from them for as long as the copying takes.
+const TURN: usize = 64 << 10;
 /// How much a connection buffers before it waits for its reader.
 pub const WRITE_BUFFER: usize = 16 << 10;
 
 /// The rest of a body that is whole in memory.
 pub struct Outgoing {
     rest: Bytes,
+    /// What is left of the turn.
+    turn: usize,
     _held: Option<Held>,
     _under_way: Option<UnderWay>,
 }
@@ -44,9 +49,15 @@ impl MessageBody for Outgoing {
 
     fn poll_next(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let piece = self.rest.len().min(PIECE);
+        if self.turn < piece {
+            self.turn = TURN;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.turn -= piece;
         let piece = (piece > 0).then(|| Ok(self.rest.split_to(piece)));
         Poll::Ready(piece)
     }
@@ -84,6 +95,7 @@ where
             Ok(held) => {
                 let body = Outgoing {
                     rest,
+                    turn: TURN,
                     _held: held,
                     _under_way: under_way,
                 };
@@ -103,9 +115,10 @@ fn held(request: &HttpRequest, bytes: usize) -> Result<Option<Held>> {
     let Ok(payer) = with_proof(request, |proof| Caller::of(&proof).payer()) else {
         return Ok(None);
     };
+    let now = context.store.clock().now();
     match [Method::GET, Method::HEAD].contains(request.method()) {
-        true => context.shares.hold(payer, bytes).map(Some),
+        true => context.shares.hold(payer, bytes, now).map(Some),
         // It has happened, and must be answered.
-        false => Ok(Some(context.shares.hold_anyway(payer, bytes))),
+        false => Ok(Some(context.shares.hold_anyway(payer, bytes, now))),
     }
 }

@@ -24,7 +24,7 @@ use super::access::{Action, Caller, Credential, FeatureFlags};
 use super::endpoint_origin::{Carried, ENTER_AGAIN};
 use super::endpoint_rules::{blank, check_url};
 use super::error::Failure;
-use super::extract::{Body, answered, json, once, path_part, respond};
+use super::extract::{Body, answered, once, path_part, reading, respond};
 use super::operation::{Operation, Parameter};
 use super::page::{Query, shown as shown_in_list};
 use super::target::{Target, header_problems};
@@ -742,24 +742,29 @@ pub async fn list(
     Taken(caller): Taken<Caller>,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Refused> {
-    let template_id = path_part(&request, "template_id");
-    let catalog = context.store.catalog();
-    let entry = template(&caller, &catalog, template_id, Action::ReadEndpoints)?;
+    let template_id = path_part(&request, "template_id").to_owned();
     let mut query = Query::of(&request);
     let page = query.rest(&context.config.limits);
-    query.problems.done()?;
-    let mut endpoints: Vec<_> = webhooks(&caller, &catalog, entry).collect();
-    endpoints.sort_by_key(|endpoint| endpoint.number);
-    let listed = page.answer(
-        page.of(endpoints.into_iter(), |endpoint| endpoint.number),
-        |endpoint| endpoint.number,
-        |endpoint| shown_in_list(&WebhookOut::new(endpoint, template_id)),
-    );
-    let all = All {
-        webhook_endpoints: listed.data,
-        iterator: listed.iterator.filter(|_| !listed.done),
+    let mut endpoints: Vec<Arc<Endpoint>> = {
+        let catalog = context.store.catalog();
+        let entry = template(&caller, &catalog, &template_id, Action::ReadEndpoints)?;
+        webhooks(&caller, &catalog, entry).cloned().collect()
     };
-    Ok(json(StatusCode::OK, &all))
+    query.problems.done()?;
+    let read = move || {
+        endpoints.sort_by_key(|endpoint| endpoint.number);
+        let listed = page.answer(
+            page.of(endpoints.into_iter(), |endpoint| endpoint.number),
+            |endpoint| endpoint.number,
+            |endpoint| shown_in_list(&WebhookOut::new(endpoint, &template_id)),
+        );
+        let all = All {
+            webhook_endpoints: listed.data,
+            iterator: listed.iterator.filter(|_| !listed.done),
+        };
+        Ok(answered(StatusCode::OK, &all))
+    };
+    Ok(respond(reading(&context, &caller, read).await?))
 }
 
 pub async fn get(

@@ -249,8 +249,11 @@ pub async fn get(
     if headers.contains_key(SURFACE) && Surface::of(headers).is_none() {
         return Err(no_surface().into());
     }
-    let shown = match with_proof(&request, Shown::of) {
-        Ok(shown) => Some(shown),
+    let visitor = match with_proof(&request, Shown::of) {
+        Ok(shown) => {
+            shown.caller.admitted(&context)?;
+            Some(shown.visitor(&context))
+        }
         Err(error) => match is_in_header(headers) {
             // Keys could be guessed here, too.
             true => match refused(&request, error) {
@@ -261,7 +264,6 @@ pub async fn get(
             false => None,
         },
     };
-    let visitor = shown.map(|shown| shown.visitor(&context));
     let shown = SessionOut {
         signed_in: visitor.is_some(),
         visitor,
@@ -290,7 +292,7 @@ pub async fn sign_in(
     };
     let shown =
         proven.map_err(|error| failures::refused(&request, &context, Some(&credential), error))?;
-    let payer = shown.caller.payer();
+    let payer = shown.caller.admitted(&context)?.payer();
     if surface == Surface::Portal && shown.caller.own_application().is_none() {
         return Err(Error::Forbidden(
             "the portal is one application's: its link or its API key opens it",

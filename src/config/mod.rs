@@ -186,6 +186,17 @@ pub struct Limits {
     pub page_bytes: usize,
     /// Of all answers that are being sent.
     pub answers_bytes: usize,
+    /// Of those to one customer.
+    pub answers_per_customer_bytes: usize,
+    /// Requests a second, on average, of a customer and of a credential of the platform; 0 for no limit.
+    pub requests_per_customer_second_max: u32,
+    pub requests_per_platform_token_second_max: u32,
+    /// How many seconds' worth may come at once.
+    pub requests_burst_seconds: u32,
+    /// Reads of history of one customer that are made at once, and that wait.
+    pub reads_per_customer_max: usize,
+    pub reads_waiting_per_customer_max: usize,
+    pub read_wait_seconds: u64,
     /// Deliveries that wait to be sent, in all; above it publishing gets 429, as above the next two.
     pub waiting_max: u64,
     /// Deliveries that are held for disabled endpoints, in all.
@@ -595,6 +606,14 @@ impl Config {
             ("limits.answer_read_bytes", &mut limits.answer_read_bytes),
             sources,
         );
+        fit(
+            (
+                "limits.answers_per_customer_bytes",
+                &mut limits.answers_per_customer_bytes,
+            ),
+            ("limits.answers_bytes", &mut limits.answers_bytes),
+            sources,
+        );
     }
 
     fn allow_loopback_receivers(&mut self) {
@@ -845,6 +864,48 @@ impl Config {
             "must not be more than limits.answer_read_bytes",
         );
         check(
+            limits.answers_per_customer_bytes <= limits.answers_bytes,
+            "limits.answers_per_customer_bytes",
+            "must not be more than limits.answers_bytes",
+        );
+        for (name, value) in [
+            (
+                "limits.requests_per_customer_second_max",
+                limits.requests_per_customer_second_max,
+            ),
+            (
+                "limits.requests_per_platform_token_second_max",
+                limits.requests_per_platform_token_second_max,
+            ),
+        ] {
+            check(
+                value <= 1_000_000,
+                name,
+                "must be 1 to 1000000, or 0 for no limit",
+            );
+        }
+        check(
+            (1..=60).contains(&limits.requests_burst_seconds),
+            "limits.requests_burst_seconds",
+            "must be 1 to 60",
+        );
+        // There are twice as many threads for reads.
+        check(
+            (1..=64).contains(&limits.reads_per_customer_max),
+            "limits.reads_per_customer_max",
+            "must be 1 to 64",
+        );
+        check(
+            (1..=10_000).contains(&limits.reads_waiting_per_customer_max),
+            "limits.reads_waiting_per_customer_max",
+            "must be 1 to 10000",
+        );
+        check(
+            (1..=300).contains(&limits.read_wait_seconds),
+            "limits.read_wait_seconds",
+            "must be 1 to 300",
+        );
+        check(
             (16..=65_536).contains(&limits.url_bytes),
             "limits.url_bytes",
             "must be 16 to 65536",
@@ -890,6 +951,10 @@ impl Config {
             ),
             ("limits.page_bytes", limits.page_bytes as u64),
             ("limits.answers_bytes", limits.answers_bytes as u64),
+            (
+                "limits.answers_per_customer_bytes",
+                limits.answers_per_customer_bytes as u64,
+            ),
             ("limits.waiting_max", limits.waiting_max),
             ("limits.held_max", limits.held_max),
             (
@@ -1644,6 +1709,41 @@ mod tests {
             ("limits", "page_bytes = 0", "limits.page_bytes"),
             ("limits", "answers_bytes = 0", "limits.answers_bytes"),
             (
+                "limits",
+                "answers_per_customer_bytes = 0",
+                "limits.answers_per_customer_bytes",
+            ),
+            (
+                "limits",
+                "requests_per_customer_second_max = 1_000_001",
+                "limits.requests_per_customer_second_max",
+            ),
+            (
+                "limits",
+                "requests_per_platform_token_second_max = 1_000_001",
+                "limits.requests_per_platform_token_second_max",
+            ),
+            (
+                "limits",
+                "requests_burst_seconds = 0",
+                "limits.requests_burst_seconds",
+            ),
+            (
+                "limits",
+                "reads_per_customer_max = 0",
+                "limits.reads_per_customer_max",
+            ),
+            (
+                "limits",
+                "reads_waiting_per_customer_max = 0",
+                "limits.reads_waiting_per_customer_max",
+            ),
+            (
+                "limits",
+                "read_wait_seconds = 0",
+                "limits.read_wait_seconds",
+            ),
+            (
                 "server",
                 "answer_stall_seconds = 0",
                 "server.answer_stall_seconds",
@@ -1718,6 +1818,14 @@ mod tests {
             (
                 "limits.answer_kept_bytes = 100000",
                 "limits.answer_read_bytes = 100000",
+            ),
+            (
+                "limits.answers_bytes = 1000000",
+                "limits.answers_per_customer_bytes = 1000000",
+            ),
+            (
+                "limits.answers_per_customer_bytes = 300000000",
+                "limits.answers_bytes = 300000000",
             ),
             ("store.slice_hours = 721", "store.retention_days = 31"),
         ] {

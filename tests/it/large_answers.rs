@@ -109,8 +109,8 @@ async fn readers_that_take_nothing_hold_their_share_and_are_cut_off() {
     let server = Server::start_with(|config| {
         config.server.answer_stall_seconds = 3;
         config.limits.page_bytes = 64 << 20;
-        // An eighth of it is more than one whole page below, and less than that and another short one.
-        config.limits.answers_bytes = 8 * (24 << 20);
+        // More than one whole page below, and less than that and another short one.
+        config.limits.answers_per_customer_bytes = 24 << 20;
     })
     .await;
     server.application("app").await;
@@ -137,7 +137,7 @@ async fn readers_that_take_nothing_hold_their_share_and_are_cut_off() {
     assert_eq!(answer.status, 429);
     assert_error(&answer, 429, "too_many");
     assert!(
-        answer.text.contains("limits.answers_bytes"),
+        answer.text.contains("limits.answers_per_customer_bytes"),
         "{}",
         answer.text
     );

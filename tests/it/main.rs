@@ -63,6 +63,7 @@ mod retention;
 mod retries;
 mod roles;
 mod sessions;
+mod shares;
 mod sign_in;
 mod signatures;
 mod soundness;

@@ -8,7 +8,8 @@ use serde_json::json;
 use crate::support::{Receiver, Server, assert_error};
 
 /// Families and their types.
-const FAMILIES: [(&str, &str); 19] = [
+const FAMILIES: [(&str, &str); 23] = [
+    ("postrider_answer_bytes", "gauge"),
     ("postrider_attempts", "counter"),
     ("postrider_attempts_in_flight", "gauge"),
     ("postrider_auth_failures", "counter"),
@@ -25,6 +26,9 @@ const FAMILIES: [(&str, &str); 19] = [
     ("postrider_messages_accepted", "counter"),
     ("postrider_oldest_due_seconds", "gauge"),
     ("postrider_publish_to_receipt_seconds", "histogram"),
+    ("postrider_reads_under_way", "gauge"),
+    ("postrider_reads_waiting", "gauge"),
+    ("postrider_requests_refused", "counter"),
     ("postrider_slices_opened", "counter"),
     ("postrider_store_bytes", "gauge"),
     ("postrider_store_problems", "gauge"),
@@ -116,7 +120,7 @@ async fn labels_do_not_grow_with_what_customers_do() {
     }
     let (after, text) = series().await;
     assert_eq!(after, before);
-    let expected = BTreeSet::from(["lacking", "le", "outcome", "version"]);
+    let expected = BTreeSet::from(["lacking", "le", "limit", "outcome", "version"]);
     assert_eq!(label_names(&text), expected);
     assert!(!text.contains(&endpoint) && !text.contains("type-"));
 }

@@ -10,11 +10,14 @@ export const surface = here;
 /** Where this surface's pages are. */
 export const base = `/${here}`;
 
-/** A refusal. `fields` has what is wrong by its place, {'body.url': 'must be https'}; status 0: no answer. */
+/**
+ * A refusal. `fields` has what is wrong by its place, {'body.url': 'must be https'}; status 0: no answer.
+ * `wait`: seconds after which the same may be answered (429 and 503), 0 where the server says nothing of it.
+ */
 export class ApiError extends Error {
-  constructor(status, code, detail, fields = {}) {
+  constructor(status, code, detail, fields = {}, wait = 0) {
     super(detail);
-    Object.assign(this, { status, code, detail, fields });
+    Object.assign(this, { status, code, detail, fields, wait });
   }
 }
 
@@ -58,8 +61,16 @@ export async function api(method, path, body, { signal, query, exact, text: asTe
   const fields = {};
   if (Array.isArray(detail)) for (const { loc, msg } of detail) fields[loc.join('.')] ??= msg;
   if (answer.status === 401 && !path.startsWith('/session')) sessionOver();
+  const wait = answer.status === 429 || answer.status === 503 ? Number(answer.headers.get('Retry-After')) || 0 : 0;
+  if (wait) throw new ApiError(answer.status, content?.code ?? 'error', sayWait(detail, wait), {}, wait);
   throw new ApiError(answer.status, content?.code ?? 'error', typeof detail === 'string' ? detail
     : Object.keys(fields).length ? 'Some of what was entered cannot be taken.' : `The server answered ${answer.status}.`, fields);
+}
+
+/** What of it concerns who reads it: a setting's name is for those who run the server. */
+function sayWait(detail, wait) {
+  const when = `Try again in ${wait === 1 ? 'a second' : `${wait} seconds`}.`;
+  return surface === 'console' && typeof detail === 'string' ? `${detail[0].toUpperCase()}${detail.slice(1)}. ${when}` : `The server is asked for too much just now. ${when}`;
 }
 
 function exactNumber(_key, value, context) {

@@ -96,16 +96,24 @@ function App() {
   const [session, setSession] = useState(undefined);
   const [ended, setEnded] = useState('');
   const [again, setAgain] = useState(false);
+  const [failed, setFailed] = useState(null);
+  const begin = () => {
+    setFailed(null);
+    start().then(setSession, (error) => {
+      // Whoever is signed in stays so: the server is busy, or away for a moment.
+      if (error.wait || error.status === 0) return setFailed(error);
+      linked = null;
+      setEnded(error instanceof ApiError && error.status === 401 ? 'This link has expired or was ended.' : error.message);
+      setSession(null);
+    });
+  };
   useEffect(() => {
     onSessionOver(() => {
       setEnded('Your session has ended.');
       if (document.querySelector('form.dirty')) setAgain(true); // What was entered stays behind a dialog.
       else setSession(null);
     });
-    start().then(setSession, (error) => {
-      setEnded(error instanceof ApiError && error.status === 401 ? 'This link has expired or was ended.' : error.message);
-      setSession(null);
-    });
+    begin();
   }, []);
   const signOut = async () => {
     if (isGuarded()) {
@@ -121,6 +129,7 @@ function App() {
     setSession(null);
     navigate(base, { replace: true, force: true });
   };
+  if (failed) return html`<main class="sign-in" id="main"><${Brand} /><${ErrorBox} error=${failed} retry=${begin} /></main>`;
   if (session === undefined) return html`<${Loading} />`;
   if (!session) return html`<${SignIn} told=${ended} onSignedIn=${setSession} />`;
   const signedInAgain = (next) => {
@@ -131,12 +140,19 @@ function App() {
     ${again && html`<${Dialog} title="Sign in again" onClose=${() => setAgain(false)} foot=""><p>${ended} What you entered is still here.</p><${Credential} onSignedIn=${signedInAgain} /><//>`}<//>`;
 }
 
+/** A link's token, until the server has taken it. */
+let linked = null;
 /** Who is signed in: by the token of a portal's link, which leaves the address at once, or by the cookie. */
 async function start() {
   const token = new URLSearchParams(location.hash.slice(1)).get('token');
   if (token) {
     history.replaceState(history.state, '', location.pathname + location.search);
-    return api('POST', '/session', { token });
+    linked = token;
+  }
+  if (linked) {
+    const session = await api('POST', '/session', { token: linked });
+    linked = null;
+    return session;
   }
   const session = await api('GET', '/session');
   return session.signedIn === false ? null : session;

@@ -45,7 +45,8 @@ export const brand = document.documentElement.dataset.name || 'postrider';
  * Loads something and keeps it: old data stays while it is loaded anew. Stops when the component goes.
  * @param {(signal: AbortSignal) => Promise<any>} load
  * @param {any[]} deps loads again when one of them changes
- * @param {{every?: number}} [options] every: milliseconds after which it is loaded again, while it is seen
+ * @param {{every?: number}} [options] every: milliseconds after which it is loaded again, while it is seen; after
+ *   errors twice as long for each, up to a minute, and never before the server wants to be asked again
  * @returns {{data: any, error: Error|null, loading: boolean, reload: () => void, set: (data: any) => void}}
  */
 export function useLoad(load, deps, { every } = {}) {
@@ -54,16 +55,19 @@ export function useLoad(load, deps, { every } = {}) {
   useEffect(() => {
     const abort = new AbortController();
     let timer;
+    let pause = every;
     const run = async () => {
       let next;
       try {
         next = { data: await load(abort.signal), error: null };
+        pause = every;
       } catch (error) {
         next = { error };
+        pause = Math.max(Math.min(2 * pause, 60000), every ?? 0, (error.wait ?? 0) * 1000);
       }
       if (abort.signal.aborted) return;
       setState((old) => ({ ...old, ...next, loading: false }));
-      if (every) timer = setTimeout(again, every);
+      if (every) timer = setTimeout(again, pause);
     };
     const again = () => (document.hidden ? document.addEventListener('visibilitychange', again, { once: true }) : run());
     setState((old) => ({ ...old, loading: true }));
