@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::access::{Action, Caller};
+use super::access::{Action, Caller, FeatureFlags};
 use super::endpoint_rules::{Named, check_headers, profile_name};
 use super::endpoints::{change, named};
 use super::error::Failure;
@@ -93,6 +93,7 @@ pub struct HeadersIn {
 pub async fn put(
     request: HttpRequest,
     caller: Caller,
+    flags: FeatureFlags,
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
@@ -102,7 +103,7 @@ pub async fn put(
         return Err(missing(&["body", "headers"]).into());
     };
     let config = Arc::clone(&context.config);
-    change(&request, &context, caller, action, move |endpoint| {
+    change(&request, &context, caller, flags, action, move |endpoint| {
         set_headers(endpoint, headers, &config)
     })
     .await?;
@@ -123,6 +124,7 @@ pub struct HeadersPatch {
 pub async fn patch(
     request: HttpRequest,
     caller: Caller,
+    flags: FeatureFlags,
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
@@ -137,7 +139,7 @@ pub async fn patch(
         changes.entry(name).or_insert(None);
     }
     let config = Arc::clone(&context.config);
-    change(&request, &context, caller, action, move |endpoint| {
+    change(&request, &context, caller, flags, action, move |endpoint| {
         let mut headers = endpoint.headers.clone();
         change_headers(&mut headers, changes);
         set_headers(endpoint, headers, &config)

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::Context;
+use super::access::FeatureFlags;
 use super::rules::Problems;
 use super::target::{Target, header_problems, target};
 use crate::clock::Timestamp;
@@ -259,9 +260,11 @@ pub fn refuse_taken_uid(entry: &ApplicationEntry, endpoint: &Endpoint) -> Result
     }
 }
 
-/// An archived event type takes no new filters; one that is in a filter already stays there.
+/// An archived event type takes no new filters; one that is in a filter already stays there. One that
+/// the caller's flags do not show is none that there is.
 pub fn refuse_archived_types(
     catalog: &Catalog,
+    flags: &FeatureFlags,
     before: Option<&[String]>,
     endpoint: &Endpoint,
 ) -> Result<()> {
@@ -271,7 +274,7 @@ pub fn refuse_archived_types(
         let is_archived = || {
             catalog
                 .event_type(endpoint.organisation, name)
-                .is_some_and(|event_type| event_type.archived)
+                .is_some_and(|event_type| event_type.archived && flags.show(event_type))
         };
         if is_new && is_archived() {
             let message = format!("the event type {name} is archived");
@@ -284,13 +287,18 @@ pub fn refuse_archived_types(
 /// More of one endpoint are not told.
 const WARNINGS_MAX: usize = 20;
 
-/// The event types of an endpoint's filter that nobody has registered. They are taken, as messages
-/// of such types are, but a misspelled one makes an endpoint that hears nothing.
-pub fn unregistered_types(catalog: &Catalog, endpoint: &Endpoint) -> Vec<String> {
+/// The event types of an endpoint's filter that nobody has registered, as far as the caller's flags
+/// tell. They are taken, as messages of such types are, but a misspelled one makes an endpoint that
+/// hears nothing.
+pub fn unregistered_types(
+    catalog: &Catalog,
+    flags: &FeatureFlags,
+    endpoint: &Endpoint,
+) -> Vec<String> {
     let names = endpoint.event_types.iter().flatten().enumerate();
     let unknown = names.filter(|(_, name)| {
         let known = catalog.event_type(endpoint.organisation, name);
-        known.is_none()
+        known.is_none_or(|known| !flags.show(known))
     });
     unknown
         .take(WARNINGS_MAX)

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::access::{Action, Caller};
+use super::access::{Action, Caller, FeatureFlags};
 use super::endpoint_rules::{NOT_FOUND, secret_form};
 use super::endpoints::{change, named};
 use super::error::Failure;
@@ -143,6 +143,7 @@ impl RotateIn {
 pub async fn rotate(
     request: HttpRequest,
     caller: Caller,
+    flags: FeatureFlags,
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
@@ -157,7 +158,7 @@ pub async fn rotate(
     let key = secret.readable();
     let now = context.store.clock().now();
     let config = Arc::clone(&context.config);
-    change(&request, &context, caller, action, move |endpoint| {
+    change(&request, &context, caller, flags, action, move |endpoint| {
         if secret_form(endpoint, &config)? != form {
             let message = "the endpoint's profile was changed at the same time; try again";
             return Err(Error::Conflict(message.to_owned()));

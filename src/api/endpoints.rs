@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::json as value;
 
 use super::Context;
-use super::access::{Action, Caller, Credential};
+use super::access::{Action, Caller, Credential, FeatureFlags};
 use super::endpoint_body::{Checked, EndpointIn, EndpointOut, Kind, WholeEndpointIn, reset, shown};
 use super::endpoint_rules::{
     NOT_FOUND, blank, refuse_archived_types, refuse_taken_uid, refuse_too_many, unregistered_types,
@@ -138,6 +138,7 @@ const UID_TAKEN: &str = "Another endpoint of the application has this uid";
 pub async fn create(
     request: HttpRequest,
     caller: Caller,
+    flags: FeatureFlags,
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
@@ -158,8 +159,8 @@ pub async fn create(
             let mut warnings = input.apply_to(&mut endpoint, &config, now)?;
             refuse_too_many(&entry, owner.endpoints_max(&config))?;
             refuse_taken_uid(&entry, &endpoint)?;
-            owner.refuse_types(catalog, None, &endpoint)?;
-            warnings.extend(owner.warnings(catalog, &endpoint));
+            owner.refuse_types(catalog, &flags, None, &endpoint)?;
+            warnings.extend(owner.warnings(catalog, &flags, &endpoint));
             let answer = shown(StatusCode::CREATED, &endpoint, &config, &warnings);
             let creation = caller.creation(catalog, endpoint)?;
             Ok((made.into_iter().chain(creation).collect(), answer))
@@ -337,9 +338,14 @@ impl Owner {
     }
 
     /// What was taken and may not be meant.
-    fn warnings(&self, catalog: &Catalog, endpoint: &Endpoint) -> Vec<String> {
+    fn warnings(
+        &self,
+        catalog: &Catalog,
+        flags: &FeatureFlags,
+        endpoint: &Endpoint,
+    ) -> Vec<String> {
         match self {
-            Owner::Application(_) => unregistered_types(catalog, endpoint),
+            Owner::Application(_) => unregistered_types(catalog, flags, endpoint),
             // Others than there are are refused.
             Owner::Organisation => Vec::new(),
         }
@@ -349,11 +355,12 @@ impl Owner {
     fn refuse_types(
         &self,
         catalog: &Catalog,
+        flags: &FeatureFlags,
         before: Option<&[String]>,
         endpoint: &Endpoint,
     ) -> Result<()> {
         match self {
-            Owner::Application(_) => refuse_archived_types(catalog, before, endpoint),
+            Owner::Application(_) => refuse_archived_types(catalog, flags, before, endpoint),
             Owner::Organisation => refuse_unknown_operational_types(endpoint),
         }
     }
@@ -406,6 +413,7 @@ pub async fn get(
 pub async fn put(
     request: HttpRequest,
     caller: Caller,
+    flags: FeatureFlags,
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
@@ -450,8 +458,8 @@ pub async fn put(
             endpoint.updated_at = now;
             refuse_taken_uid(&entry, &endpoint)?;
             let before = existing.and_then(|existing| existing.event_types.as_deref());
-            owner.refuse_types(catalog, before, &endpoint)?;
-            warnings.extend(owner.warnings(catalog, &endpoint));
+            owner.refuse_types(catalog, &flags, before, &endpoint)?;
+            warnings.extend(owner.warnings(catalog, &flags, &endpoint));
             let answer = shown(status, &endpoint, &config, &warnings);
             let changes = match existing {
                 Some(_) => vec![Change::PutEndpoint(endpoint)],
@@ -466,6 +474,7 @@ pub async fn put(
 pub async fn patch(
     request: HttpRequest,
     caller: Caller,
+    flags: FeatureFlags,
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
@@ -474,7 +483,7 @@ pub async fn patch(
     let config = Arc::clone(&context.config);
     let now = context.store.clock().now();
     let action = Action::ChangeEndpoints;
-    let answer = change(&request, &context, caller, action, move |endpoint| {
+    let answer = change(&request, &context, caller, flags, action, move |endpoint| {
         input.apply_to(endpoint, &config, now)
     })
     .await?;
@@ -511,6 +520,7 @@ pub async fn change(
     request: &HttpRequest,
     context: &Context,
     caller: Caller,
+    flags: FeatureFlags,
     action: Action,
     edit: impl FnOnce(&mut Endpoint) -> Result<Vec<String>> + Send + 'static,
 ) -> Result<Answered> {
@@ -527,8 +537,9 @@ pub async fn change(
             let mut warnings = edit(&mut endpoint)?;
             endpoint.updated_at = now;
             refuse_taken_uid(entry, &endpoint)?;
-            owner.refuse_types(catalog, existing.event_types.as_deref(), &endpoint)?;
-            warnings.extend(owner.warnings(catalog, &endpoint));
+            let before = existing.event_types.as_deref();
+            owner.refuse_types(catalog, &flags, before, &endpoint)?;
+            warnings.extend(owner.warnings(catalog, &flags, &endpoint));
             let answer = shown(StatusCode::OK, &endpoint, &config, &warnings);
             Ok((vec![Change::PutEndpoint(endpoint)], answer))
         })

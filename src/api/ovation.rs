@@ -788,9 +788,16 @@ pub async fn create(
     Taken(body): Taken<Body>,
 ) -> Result<HttpResponse, Refused> {
     let draft = Draft::read(&body, &context);
-    let once = once(&request, &caller, &body)?;
     let template_id = path_part(&request, "template_id").to_owned();
-    refuse_forbidden(&context.store.catalog(), &caller, &template_id)?;
+    let action = Action::CreateEndpoints;
+    let reached = template(&caller, &context.store.catalog(), &template_id, action).map(|_| ());
+    let once = match reached {
+        Ok(()) => once(&request, &caller, &body)?,
+        // Who does not see the template does not hear that somebody used the key there, or how that was
+        // answered: it is told below what is wrong, as without a key.
+        Err(Error::NotFound(_)) => None,
+        Err(refused) => return Err(refused.into()),
+    };
     let config = Arc::clone(&context.config);
     let now = context.store.clock().now();
     let answer = context
@@ -815,15 +822,6 @@ pub async fn create(
         })
         .await?;
     Ok(respond(answer))
-}
-
-/// Who may not make webhooks hears that, and not what somebody else was answered to the same idempotency
-/// key.
-fn refuse_forbidden(catalog: &Catalog, caller: &Caller, template_id: &str) -> Result<()> {
-    match template(caller, catalog, template_id, Action::CreateEndpoints) {
-        Ok(_) | Err(Error::NotFound(_)) => Ok(()),
-        Err(other) => Err(other),
-    }
 }
 
 /// Through a link to the portal only profiles come into being that the operator offers there.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use awc::http::Method;
 use postrider::clock::Timestamp;
+use postrider::config::Config;
 use postrider::domain::id::{ApplicationId, OrganisationId};
 use postrider::domain::jwt::{JwtSecret, Subject};
 use serde_json::{Value, json};
@@ -15,10 +16,19 @@ pub const OTHER: &str = "org_23rb8YdGqMT0qIzpgGwdXfHirMu";
 const HOUR: Duration = Duration::from_secs(3600);
 
 pub async fn start() -> Server {
-    Server::start_with(|config| config.auth.jwt_secret = Some(SECRET.to_owned().into())).await
+    start_with(|_| ()).await
 }
 
-fn signed(
+/// The same with other settings, too.
+pub async fn start_with(change: impl FnOnce(&mut Config)) -> Server {
+    Server::start_with(|config| {
+        config.auth.jwt_secret = Some(SECRET.to_owned().into());
+        change(config);
+    })
+    .await
+}
+
+pub fn signed(
     server: &Server,
     organisation: OrganisationId,
     application: Option<ApplicationId>,
@@ -44,7 +54,7 @@ pub async fn by(server: &Server, token: &str, method: Method, path: &str, body: 
 }
 
 /// The organisation of the tokens that the API made.
-fn own_organisation(server: &Server) -> OrganisationId {
+pub fn own_organisation(server: &Server) -> OrganisationId {
     let catalog = server.store().catalog();
     catalog.organisations().next().expect("there is one").id
 }

@@ -40,6 +40,7 @@ mod lanes;
 mod large_answers;
 mod limits;
 mod matching;
+mod matrix;
 mod messages;
 mod metrics;
 mod not_offered;

@@ -94,6 +94,47 @@ async fn by(server: &Server, token: &str, method: Method, path: &str, body: &Val
 }
 
 #[actix_web::test]
+async fn a_key_that_was_used_for_a_template_tells_nothing_to_who_does_not_see_it() {
+    let server = started().await;
+    server.application("other").await;
+    let key = [("idempotency-key", "used")];
+    let body = wrapped(least()).to_string();
+    let post = async |token: &str, path: &str, body: &str| {
+        let headers = [key[0], ("api-key", token)];
+        let body = Some(body.to_owned());
+        server.call(Method::POST, path, &headers, body).await
+    };
+    let made = post(&server.token, WEBHOOKS, &body).await.expect(201);
+    for (role, more) in [
+        ("application", json!({ "applicationId": "other" })),
+        ("publisher", json!({})),
+    ] {
+        let mut token = json!({ "name": role, "role": role });
+        token
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let token = server.post("/api/v1/token", token).await.expect(201);
+        let token = token["token"].as_str().expect("a text");
+        let nowhere = "/api/v3/project_templates/654/webhook_endpoints";
+        for body in [body.as_str(), "{}"] {
+            let answer = post(token, WEBHOOKS, body).await;
+            let absent = post(token, nowhere, body).await;
+            match role {
+                "application" => {
+                    assert_eq!(answer.status, 422);
+                    assert_eq!((answer.status, &answer.text), (absent.status, &absent.text));
+                    assert_eq!(answer.json()["errors"][0], "Project Template not found");
+                }
+                _ => assert_eq!(answer.status, 403, "{}", answer.text),
+            }
+        }
+    }
+    let again = post(&server.token, WEBHOOKS, &body).await.expect(201);
+    assert_eq!(again, made, "who made it is told again");
+}
+
+#[actix_web::test]
 async fn a_list_ends_where_a_page_has_its_bytes_and_goes_on_from_there() {
     let server = started_with(|config| config.limits.page_bytes = 10_000).await;
     let list = async |query: &str| server.get(&format!("{WEBHOOKS}{query}")).await;

@@ -226,6 +226,55 @@ async fn event_types_with_feature_flags_are_shown_to_who_has_one() {
     server.settle().await;
 }
 
+/// Whoever names one in a filter hears no more of it than of one that there is not.
+#[actix_web::test]
+async fn a_filter_tells_nothing_of_event_types_whose_flags_one_has_not() {
+    let server = Server::start().await;
+    server.application("app").await;
+    for (name, flags) in [("new", json!(["beta"])), ("old", json!(["beta"]))] {
+        let body = json!({ "name": name, "description": "", "featureFlags": flags });
+        server.post("/api/v1/event-type", body).await.expect(201);
+    }
+    server.delete("/api/v1/event-type/old").await.expect(204);
+    let with = link(&server, json!({"featureFlags": ["beta"]})).await;
+    let without = link(&server, json!({})).await;
+    let endpoints = "/api/v1/app/app/endpoint";
+    let uid = format!("{endpoints}/e");
+    for (token, sees) in [
+        (server.token.as_str(), true),
+        (&with, true),
+        (&without, false),
+    ] {
+        for (method, path) in [
+            (Method::POST, endpoints),
+            (Method::PUT, &uid),
+            (Method::PATCH, &uid),
+        ] {
+            let asked = async |name: &str| {
+                let mut body = json!({ "eventTypes": [name] });
+                if method != Method::PATCH {
+                    body["url"] = json!("https://receiver.invalid/");
+                }
+                by(&server, token, method.clone(), path, body).await
+            };
+            let unknown = asked("none").await.json()["warnings"].clone();
+            assert_eq!(unknown, json!(["eventTypes[0]: none is not registered"]));
+            let new = asked("new").await;
+            let old = asked("old").await;
+            if sees {
+                assert_eq!(new.json().get("warnings"), None, "{}", new.text);
+                assert_invalid(&old, &["body.eventTypes"]);
+            } else {
+                for (name, answer) in [("new", new), ("old", old)] {
+                    assert!(answer.status < 300, "{}", answer.text);
+                    let warning = format!("eventTypes[0]: {name} is not registered");
+                    assert_eq!(answer.json()["warnings"], json!([warning]));
+                }
+            }
+        }
+    }
+}
+
 #[actix_web::test]
 async fn a_session_is_logged_out_for_good_and_other_tokens_are_not() {
     let server = Server::start().await;

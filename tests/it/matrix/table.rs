@@ -1,0 +1,538 @@
+//! Which permission each operation needs, and who has it.
+//!
+//! **A new route** fails the matrix until it is entered here:
+//!
+//! 1. `OPERATIONS` gets a line: the operation's id and its [`Need`], at a place where what was done
+//!    by the lines before leaves what it needs. That order is the one in which each caller makes its
+//!    calls on what is its own. What takes something away goes into `LAST`.
+//! 2. [`body`] gets a line if the least body that the document's schema allows is not taken.
+//! 3. If the path has a part of a new name, or a query or body a field that names something,
+//!    `world::kind`, `world::kind_in_query` or [`named_in_bodies`] says of which kind it is. A new kind
+//!    is made in `world::Place`.
+//!
+//! **A new role** is a column of [`Need::roles`] and a caller in `callers.rs`.
+
+use serde_json::{Value, json};
+
+use super::callers::Role;
+
+/// What a call needs, in the words of docs/credentials.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Not even a credential.
+    Nothing,
+    /// Any credential that holds.
+    ACredential,
+    ListApplications,
+    ChangeApplications,
+    ReadApplication,
+    ReadEventTypes,
+    ChangeEventTypes,
+    Publish,
+    ReadEndpoints,
+    CreateEndpoints,
+    ChangeEndpoints,
+    ReadSecrets,
+    ChangeSecrets,
+    SendAgain,
+    SendMissing,
+    ReadHistory,
+    ReadJobs,
+    ReadUsage,
+    Expunge,
+    ReadTokens,
+    ChangeTokens,
+    ChangeGrants,
+    ChangeSessions,
+    ReadMetrics,
+    ReadStatus,
+    OwnEndpoints,
+    OwnKeys,
+    ReadLanes,
+    /// A token of the role application that is an account (Ocrolus).
+    Account,
+    /// A credential that can be given back: a portal session, or an application's signed token.
+    LogOut,
+}
+
+impl Need {
+    /// Whether an owner, a publisher, a webhook admin, a webhook user and an application have it: the
+    /// first table of docs/credentials.md.
+    fn roles(self) -> [bool; 5] {
+        let table = |row: [u8; 5]| row.map(|cell| cell == 1);
+        //                                     owner, publisher, admin, user, application
+        table(match self {
+            Need::Nothing | Need::ACredential | Need::ReadEventTypes => [1, 1, 1, 1, 1],
+            Need::ReadApplication => [1, 1, 1, 1, 1],
+            Need::Publish => [1, 1, 0, 0, 0],
+            Need::ListApplications | Need::ReadLanes => [1, 0, 1, 0, 0],
+            Need::ReadTokens | Need::ChangeGrants => [1, 0, 1, 0, 0],
+            Need::ReadEndpoints | Need::CreateEndpoints | Need::ChangeEndpoints => [1, 0, 1, 1, 1],
+            Need::ReadSecrets | Need::ChangeSecrets => [1, 0, 1, 1, 1],
+            Need::SendAgain | Need::ReadHistory | Need::ReadJobs => [1, 0, 1, 1, 1],
+            Need::SendMissing => [1, 0, 1, 0, 1],
+            Need::ChangeApplications | Need::ChangeEventTypes => [1, 0, 0, 0, 0],
+            Need::ReadUsage | Need::Expunge | Need::ChangeTokens => [1, 0, 0, 0, 0],
+            Need::ChangeSessions | Need::ReadMetrics | Need::ReadStatus => [1, 0, 0, 0, 0],
+            Need::OwnEndpoints => [1, 0, 0, 0, 0],
+            // Portal sessions only: a key makes no keys.
+            Need::OwnKeys => [1, 0, 0, 0, 0],
+            Need::Account => [0, 0, 0, 0, 1],
+            Need::LogOut => [0, 0, 0, 0, 0],
+        })
+    }
+
+    /// Whether a portal session with these capabilities has it: the table of capabilities.
+    fn sessions(self, capabilities: &[&str]) -> bool {
+        let has = |one: &str| capabilities.contains(&one);
+        let manages = has("ManageEndpoint");
+        match self {
+            Need::CreateEndpoints | Need::ChangeEndpoints => manages,
+            Need::ReadSecrets => {
+                manages || has("ViewEndpointSecret") || has("ManageEndpointSecret")
+            }
+            Need::ChangeSecrets => manages || has("ManageEndpointSecret"),
+            Need::SendAgain | Need::SendMissing => has("CreateAttempts"),
+            Need::OwnKeys => manages && has("CreateAttempts"),
+            Need::Account => false,
+            Need::LogOut => true,
+            other => other.roles()[4],
+        }
+    }
+
+    pub fn is_met_by(self, role: &Role) -> bool {
+        let [owner, publisher, admin, user, application] = self.roles();
+        match role {
+            Role::Owner => owner,
+            Role::Publisher => publisher,
+            Role::WebhookAdmin => admin,
+            Role::WebhookUser => user,
+            // It was granted an endpoint, and not the application to make others in.
+            Role::WebhookUserOfEndpoint => user && self != Need::CreateEndpoints,
+            Role::Application => application,
+            Role::SignedApplication => {
+                self == Need::LogOut || (application && self != Need::Account)
+            }
+            Role::Session(capabilities) => self.sessions(capabilities),
+            Role::Nobody => self == Need::Nothing,
+        }
+    }
+}
+
+/// The operations of the document, in an order in which one leaves what the next needs.
+pub const OPERATIONS: &[(&str, Need)] = &[
+    // The server itself.
+    ("v1.health.get", Need::Nothing),
+    ("v1.health.ping", Need::Nothing),
+    ("server.metrics", Need::ReadMetrics),
+    ("server.openapi", Need::Nothing),
+    ("server.docs", Need::Nothing),
+    ("server.docs-page", Need::Nothing),
+    ("server.docs-guide", Need::Nothing),
+    ("v1.status.get", Need::ReadStatus),
+    ("v1.lane.list", Need::ReadLanes),
+    ("v1.session.get", Need::Nothing),
+    // Applications.
+    ("v1.application.list", Need::ListApplications),
+    ("v1.application.create", Need::ChangeApplications),
+    ("v1.application.get", Need::ReadApplication),
+    ("v1.application.update", Need::ChangeApplications),
+    ("patch_application", Need::ChangeApplications),
+    // Event types.
+    ("v1.event-type.list", Need::ReadEventTypes),
+    ("v1.event-type.create", Need::ChangeEventTypes),
+    ("v1.event-type.get", Need::ReadEventTypes),
+    ("v1.event-type.update", Need::ChangeEventTypes),
+    ("patch_event_type", Need::ChangeEventTypes),
+    ("v1.event-type.import-openapi", Need::ChangeEventTypes),
+    ("v1.channel.list", Need::ReadEventTypes),
+    // Profiles and tests.
+    ("v1.profile.list", Need::ACredential),
+    ("v1.profile.get", Need::ACredential),
+    ("v1.profile.preview", Need::ACredential),
+    ("v1.endpoint.send-example", Need::SendAgain),
+    ("v1.endpoint.simulate", Need::SendAgain),
+    // Messages and attempts.
+    ("v1.message.create", Need::Publish),
+    ("v1.message.create-batch", Need::Publish),
+    ("v1.message.precheck", Need::Publish),
+    ("v1.message.list", Need::ReadHistory),
+    ("v1.message.get", Need::ReadHistory),
+    ("v1.message-attempt.get", Need::ReadHistory),
+    ("v1.message-attempt.list-by-endpoint", Need::ReadHistory),
+    ("v1.message-attempt.list-by-msg", Need::ReadHistory),
+    (
+        "v1.message-attempt.list-by-msg-deprecated",
+        Need::ReadHistory,
+    ),
+    (
+        "v1.message-attempt.list-by-endpoint-deprecated",
+        Need::ReadHistory,
+    ),
+    (
+        "v1.message-attempt.list-attempted-destinations",
+        Need::ReadHistory,
+    ),
+    (
+        "v1.message-attempt.list-attempted-messages",
+        Need::ReadHistory,
+    ),
+    ("v1.endpoint.get-stats", Need::ReadHistory),
+    ("v1.endpoint.get-attempt-stats", Need::ReadHistory),
+    ("v1.endpoint.get-attempt-series", Need::ReadHistory),
+    ("v1.message-attempt.resend", Need::SendAgain),
+    // Background tasks.
+    ("v1.endpoint.recover", Need::SendAgain),
+    ("v1.endpoint.replay-missing", Need::SendMissing),
+    ("v1.endpoint.bulk-replay", Need::SendAgain),
+    ("v1.background-task.list", Need::ReadJobs),
+    ("v1.background-task.get", Need::ReadJobs),
+    // This one was begun by sending again.
+    ("v1.background-task.cancel", Need::SendAgain),
+    ("v1.statistics.aggregate-app-stats", Need::ReadUsage),
+    ("v1.statistics.aggregate-event-types", Need::ReadUsage),
+    ("v1.message-attempt.expunge-content", Need::Expunge),
+    ("v1.message.bulk-expunge-contents", Need::Expunge),
+    ("v1.message.expunge-content", Need::Expunge),
+    // Endpoints.
+    ("v1.endpoint.list", Need::ReadEndpoints),
+    ("v1.endpoint.create", Need::CreateEndpoints),
+    ("v1.endpoint.get", Need::ReadEndpoints),
+    ("v1.endpoint.update", Need::ChangeEndpoints),
+    ("patch_endpoint", Need::ChangeEndpoints),
+    ("v1.endpoint.get-headers", Need::ReadEndpoints),
+    ("v1.endpoint.update-headers", Need::ChangeEndpoints),
+    ("v1.endpoint.patch-headers", Need::ChangeEndpoints),
+    ("v1.endpoint.get-secret", Need::ReadSecrets),
+    ("v1.endpoint.rotate-secret", Need::ChangeSecrets),
+    // Surfaces of other systems.
+    ("ovation.webhook-endpoint.list", Need::ReadEndpoints),
+    ("ovation.webhook-endpoint.create", Need::CreateEndpoints),
+    ("ovation.webhook-endpoint.get", Need::ReadEndpoints),
+    ("ovation.webhook-endpoint.update", Need::ChangeEndpoints),
+    ("ocrolus.webhook-endpoint.update", Need::Account),
+    ("ocrolus.webhook-endpoint.details", Need::Account),
+    ("ocrolus.webhook-endpoint.test", Need::Account),
+    ("ocrolus.webhook-secret.rotate", Need::Account),
+    // The organisation's own endpoints.
+    ("v1.operational-webhook.endpoint.list", Need::OwnEndpoints),
+    ("v1.operational-webhook.endpoint.create", Need::OwnEndpoints),
+    ("v1.operational-webhook.endpoint.get", Need::OwnEndpoints),
+    ("v1.operational-webhook.endpoint.update", Need::OwnEndpoints),
+    (
+        "v1.operational-webhook.endpoint.get-headers",
+        Need::OwnEndpoints,
+    ),
+    (
+        "v1.operational-webhook.endpoint.update-headers",
+        Need::OwnEndpoints,
+    ),
+    (
+        "v1.operational-webhook.endpoint.patch-headers",
+        Need::OwnEndpoints,
+    ),
+    (
+        "v1.operational-webhook.endpoint.get-secret",
+        Need::OwnEndpoints,
+    ),
+    (
+        "v1.operational-webhook.endpoint.rotate-secret",
+        Need::OwnEndpoints,
+    ),
+    (
+        "v1.operational-webhook.endpoint.list-attempts",
+        Need::OwnEndpoints,
+    ),
+    // Tokens and grants, an application's keys, and links to the portal.
+    ("v1.token.list", Need::ReadTokens),
+    ("v1.token.create", Need::ChangeTokens),
+    ("v1.token.get", Need::ReadTokens),
+    ("v1.token.grant", Need::ChangeGrants),
+    ("v1.token.revoke-grant", Need::ChangeGrants),
+    ("v1.token.grant-application", Need::ChangeGrants),
+    ("v1.token.revoke-application", Need::ChangeGrants),
+    ("v1.token.list-of-application", Need::OwnKeys),
+    ("v1.token.create-of-application", Need::OwnKeys),
+    ("v1.authentication.app-portal-access", Need::ChangeSessions),
+    ("v1.authentication.dashboard-access", Need::ChangeSessions),
+    ("v1.authentication.expire-all", Need::ChangeSessions),
+];
+
+/// Those that take away what the others need; the credential itself goes at last.
+pub const LAST: &[(&str, Need)] = &[
+    ("v1.token.delete-of-application", Need::OwnKeys),
+    ("v1.token.delete", Need::ChangeTokens),
+    ("v1.operational-webhook.endpoint.delete", Need::OwnEndpoints),
+    ("v1.event-type.delete", Need::ChangeEventTypes),
+    ("ovation.webhook-endpoint.delete", Need::ChangeEndpoints),
+    ("v1.endpoint.delete", Need::ChangeEndpoints),
+    ("v1.application.delete", Need::ChangeApplications),
+    ("logout_api_v1_auth_logout__post", Need::LogOut),
+    ("v1.session.create", Need::Nothing),
+    ("v1.session.delete", Need::Nothing),
+];
+
+/// A body that is taken, where the least one by the schema is not. In braces: what a place has of that
+/// kind, or one of its words (`world::Place`).
+pub fn body(id: &str) -> Option<Value> {
+    let webhook = json!({"webhookEndpoint": {
+        "target_url": "{url}", "event": "{event type}", "username": "u", "password": "p",
+    }});
+    Some(match id {
+        "v1.session.create" => json!({"token": "{owner}"}),
+        "v1.application.create" => json!({"name": "n", "uid": "made-{label}"}),
+        "v1.event-type.create" => json!({"name": "new-{label}", "description": ""}),
+        "v1.event-type.import-openapi" => json!({"spec": {"webhooks": {}}}),
+        "v1.endpoint.send-example" | "v1.endpoint.simulate" => json!({"eventType": "{event type}"}),
+        "v1.message.create-batch" => json!([{"eventType": "a", "payload": {}}]),
+        "v1.message.bulk-expunge-contents" => json!({"ids": ["{message}"]}),
+        "v1.endpoint.create" | "v1.endpoint.update" => json!({"url": "{url}"}),
+        "v1.operational-webhook.endpoint.create" | "v1.operational-webhook.endpoint.update" => {
+            json!({"url": "{url}"})
+        }
+        "ovation.webhook-endpoint.create" | "ovation.webhook-endpoint.update" => webhook,
+        "ocrolus.webhook-endpoint.update" => {
+            json!({"webhook_endpoint": "{url}", "events": ["{event type}"]})
+        }
+        "ocrolus.webhook-secret.rotate" => json!({"secret_key": "0123456789abcdef"}),
+        "v1.token.create" => json!({"name": "t", "role": "webhook_user"}),
+        _ => return None,
+    })
+}
+
+/// A field of a body that names something: the operation, the field, of which kind it is, and a body
+/// with `{it}` in its place.
+pub type Named = (&'static str, &'static str, &'static str, Value);
+
+pub fn named_in_bodies() -> Vec<Named> {
+    let url = "{url}";
+    let message = |id: &str| json!({"eventType": "a", "payload": {}, "eventId": id});
+    let user = |field: &str| json!({"name": "n", "role": "webhook_user", field: ["{it}"]});
+    let since = "2024-01-01T00:00:00Z";
+    let beside = json!({"name": "n", "uid": "{it}"});
+    vec![
+        (
+            "v1.token.create",
+            "applicationId",
+            "application",
+            json!({"name": "n", "role": "application", "applicationId": "{it}"}),
+        ),
+        (
+            "v1.token.create",
+            "applicationIds",
+            "application",
+            user("applicationIds"),
+        ),
+        (
+            "v1.token.create",
+            "endpointIds",
+            "endpoint",
+            user("endpointIds"),
+        ),
+        (
+            "v1.statistics.aggregate-app-stats",
+            "appIds",
+            "application",
+            json!({"since": since, "until": since, "appIds": ["{it}"]}),
+        ),
+        (
+            "v1.statistics.aggregate-app-stats",
+            "appIds",
+            "application",
+            json!({"since": since, "until": since, "appIds": ["{application}", "{it}"]}),
+        ),
+        (
+            "v1.message.bulk-expunge-contents",
+            "ids",
+            "message",
+            json!({"ids": ["{it}"]}),
+        ),
+        ("v1.message.create", "eventId", "message", message("{it}")),
+        (
+            "v1.message.create",
+            "application.uid",
+            "application",
+            json!({"eventType": "a", "payload": {}, "application": beside}),
+        ),
+        (
+            "v1.message.create-batch",
+            "eventId",
+            "message",
+            json!([message("{it}")]),
+        ),
+        (
+            "v1.message.create-batch",
+            "application.uid",
+            "application",
+            json!([{"eventType": "a", "payload": {}, "application": beside}]),
+        ),
+        (
+            "v1.endpoint.simulate",
+            "eventId",
+            "message",
+            json!({"eventType": "{event type}", "eventId": "{it}"}),
+        ),
+        (
+            "v1.application.create",
+            "uid",
+            "application",
+            beside.clone(),
+        ),
+        (
+            "v1.application.update",
+            "uid",
+            "application",
+            beside.clone(),
+        ),
+        (
+            "patch_application",
+            "uid",
+            "application",
+            json!({"uid": "{it}"}),
+        ),
+        (
+            "v1.endpoint.create",
+            "uid",
+            "endpoint",
+            json!({"url": url, "uid": "{it}"}),
+        ),
+        (
+            "v1.endpoint.update",
+            "uid",
+            "endpoint",
+            json!({"url": url, "uid": "{it}"}),
+        ),
+        ("patch_endpoint", "uid", "endpoint", json!({"uid": "{it}"})),
+        (
+            "v1.operational-webhook.endpoint.create",
+            "uid",
+            "own endpoint",
+            json!({"url": url, "uid": "{it}"}),
+        ),
+        (
+            "v1.operational-webhook.endpoint.update",
+            "uid",
+            "own endpoint",
+            json!({"url": url, "uid": "{it}"}),
+        ),
+        (
+            "v1.authentication.app-portal-access",
+            "sessionId",
+            "session",
+            json!({"sessionId": "{it}"}),
+        ),
+        (
+            "v1.authentication.app-portal-access",
+            "application.uid",
+            "application",
+            json!({"application": beside}),
+        ),
+        (
+            "v1.authentication.dashboard-access",
+            "sessionId",
+            "session",
+            json!({"sessionId": "{it}"}),
+        ),
+        (
+            "v1.authentication.dashboard-access",
+            "application.uid",
+            "application",
+            json!({"application": beside}),
+        ),
+        (
+            "v1.authentication.expire-all",
+            "sessionIds",
+            "session",
+            json!({"sessionIds": ["{it}"]}),
+        ),
+        // Event types: names, which are looked up all the same.
+        (
+            "v1.event-type.create",
+            "name",
+            "event type",
+            json!({"name": "{it}", "description": ""}),
+        ),
+        (
+            "v1.message.create",
+            "eventType",
+            "event type",
+            json!({"eventType": "{it}", "payload": {}}),
+        ),
+        (
+            "v1.message.precheck",
+            "eventType",
+            "event type",
+            json!({"eventType": "{it}"}),
+        ),
+        (
+            "v1.endpoint.send-example",
+            "eventType",
+            "event type",
+            json!({"eventType": "{it}"}),
+        ),
+        (
+            "v1.endpoint.simulate",
+            "eventType",
+            "event type",
+            json!({"eventType": "{it}"}),
+        ),
+        (
+            "v1.endpoint.bulk-replay",
+            "eventTypes",
+            "event type",
+            json!({"since": since, "eventTypes": ["{it}"]}),
+        ),
+        (
+            "v1.endpoint.create",
+            "eventTypes",
+            "event type",
+            json!({"url": url, "eventTypes": ["{it}"]}),
+        ),
+        (
+            "v1.endpoint.update",
+            "eventTypes",
+            "event type",
+            json!({"url": url, "eventTypes": ["{it}"]}),
+        ),
+        (
+            "patch_endpoint",
+            "eventTypes",
+            "event type",
+            json!({"eventTypes": ["{it}"]}),
+        ),
+        (
+            "ovation.webhook-endpoint.create",
+            "webhookEndpoint.event",
+            "event type",
+            json!({"webhookEndpoint": {"target_url": url, "event": "{it}", "username": "u", "password": "p"}}),
+        ),
+        (
+            "ovation.webhook-endpoint.update",
+            "webhookEndpoint.event",
+            "event type",
+            json!({"webhookEndpoint": {"target_url": url, "event": "{it}", "username": "u", "password": "p"}}),
+        ),
+        (
+            "ocrolus.webhook-endpoint.update",
+            "events",
+            "event type",
+            json!({"webhook_endpoint": url, "events": ["{it}"]}),
+        ),
+    ]
+}
+
+/// Paths that are answered and not documented, with names in them.
+pub const UNDOCUMENTED: [(&str, &str); 6] = [
+    ("GET", "/api/v1/app/{app_id}/integration"),
+    ("GET", "/api/v1/app/{app_id}/stats"),
+    ("POST", "/api/v1/app/{app_id}/msg/expunge-all-contents"),
+    ("GET", "/api/v1/app/{app_id}/msg/{msg_id}/raw"),
+    (
+        "GET",
+        "/api/v1/app/{app_id}/endpoint/{endpoint_id}/transformation",
+    ),
+    ("GET", "/api/v1/event-type/{event_type_name}/retry-schedule"),
+];
+
+/// Fields that look like the name of something and are none: what an answer had may be sent back.
+pub const NAME_NOTHING: [&str; 3] = ["id", "application.id", "webhookEndpoint.id"];
