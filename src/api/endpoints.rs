@@ -397,12 +397,13 @@ pub fn named(
 pub async fn get(
     request: HttpRequest,
     caller: Caller,
+    flags: FeatureFlags,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     let catalog = context.store.catalog();
     let (owner, id) = endpoint_path(&request);
     let endpoint = owner.endpoint(&caller, &catalog, &id, Action::ReadEndpoints)?;
-    let warnings = owner.warnings(&catalog, endpoint);
+    let warnings = owner.warnings(&catalog, &flags, endpoint);
     let shown = shown(StatusCode::OK, endpoint, &context.config, &warnings);
     Ok(respond(shown))
 }
