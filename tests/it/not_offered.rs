@@ -107,7 +107,12 @@ const CALLS: [(&str, &str); 96] = [
 
 #[actix_web::test]
 async fn what_is_not_offered_says_so_to_who_has_a_credential() {
-    let server = Server::start().await;
+    // Each of them is tried with a wrong credential, too.
+    let server = Server::start_with(|config| {
+        config.limits.auth_failures_per_address_minute_max = 1000;
+        config.limits.auth_failures_per_token_prefix_minute_max = 1000;
+    })
+    .await;
     server.application("x").await;
     for (method, path) in CALLS {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
