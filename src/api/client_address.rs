@@ -94,12 +94,15 @@ pub fn is_in(ip: IpAddr, networks: &[IpNet]) -> bool {
     networks.iter().any(|network| network.contains(&ip))
 }
 
+/// Reads the address in a hop.
+type ReadHop = fn(&str) -> Option<IpAddr>;
+
 /// The hops of a request from right to left; none in the place of what is no address.
 fn hops(
     headers: &HeaderMap,
     header: ClientAddressHeader,
 ) -> impl Iterator<Item = Option<IpAddr>> + '_ {
-    let (name, quotes, read): (HeaderName, bool, fn(&str) -> Option<IpAddr>) = match header {
+    let (name, quotes, read): (HeaderName, bool, ReadHop) = match header {
         ClientAddressHeader::XForwardedFor => (X_FORWARDED_FOR, false, address),
         ClientAddressHeader::Forwarded => (FORWARDED, true, address_of_element),
     };

@@ -333,3 +333,16 @@ async fn d18_a_deleted_payload_is_not_sent_again() {
     assert_eq!(receiver.count(), 1);
     assert!(server.nothing_is_due());
 }
+
+#[actix_web::test]
+async fn d44_many_requests_without_a_valid_credential_are_a_429() {
+    let server =
+        Server::start_with(|config| config.limits.auth_failures_per_token_prefix_minute_max = 1)
+            .await;
+    let guess = async || server.call_as("pr_wrong", Method::GET, APPS, None).await;
+    assert_error(&guess().await, 401, "authentication_failed");
+    let answer = guess().await;
+    assert_error(&answer, 429, "too_many");
+    assert_eq!(answer.header("retry-after"), Some("60"));
+    server.get(APPS).await.expect(200);
+}
