@@ -476,7 +476,7 @@ pub async fn list_by_endpoint(
             if about.wants_all() {
                 return true;
             }
-            match store.message(application, attempt.message) {
+            match store.message_without_payload(application, attempt.message) {
                 Ok(message) => message.is_some_and(|message| about.wants(&message)),
                 Err(error) => {
                     failed = Some(error);

@@ -153,23 +153,22 @@ impl Store {
         let endpoints = std::slice::from_ref(endpoint);
         within.run(&self.inner, &prefix, 0, |engine, key, first, cost| {
             let id = MessageId(layout::last_id(key));
-            let record = layout::read::<MessageMeta>(engine, key, first)?;
-            let message = self.inner.to_message(application, id, record);
+            let seen = self.inner.see(engine, application, key, first)?;
             let mut is_wanted =
                 |message: &Message| window.includes(message.accepted_at) && keep(message);
-            let Some(message) = message.filter(|message| is_wanted(message)) else {
+            let Some(seen) = seen.filter(|seen| is_wanted(&seen.message)) else {
                 return Ok((id, None));
             };
             let looked_at = &mut cost.looked_at;
-            let states = self.inner.deliveries(&message, endpoints, looked_at)?;
+            let states = self.inner.deliveries(&seen.message, endpoints, looked_at)?;
             let state = states.into_iter().next().flatten();
             let wanted = state.filter(|state| keep_state(id, state));
             let Some(state) = wanted else {
                 return Ok((id, None));
             };
-            let message = match payloads {
-                true => message,
-                false => message.without_payload(),
+            let message = self.inner.show(engine, key, first, seen, payloads)?;
+            let Some(message) = message else {
+                return Ok((id, None));
             };
             cost.bytes += message.payload.len() + state.last.as_ref().map_or(0, Attempt::bytes);
             Ok((id, Some((message, state))))

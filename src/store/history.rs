@@ -19,8 +19,20 @@ use crate::error::Result;
 
 /// Records that one call looks at before it returns what it has.
 const LOOKED_AT_MAX: usize = 10_000;
+/// Further values of a long record that are walked over one by one; of more the walk begins anew behind
+/// them, which costs as much as a few.
+const WALKED_OVER_MAX: usize = 8;
 /// And how many messages where each may need some reads more to tell whether it is wanted.
 const MESSAGES_MAX: usize = 500;
+
+type Payload = actix_web::web::Bytes;
+
+/// A message as far as it was read.
+pub(super) struct Seen {
+    pub message: Arc<Message>,
+    /// With its payload.
+    is_whole: bool,
+}
 
 impl Inner {
     /// An open slice; nothing where there is none of this number.
@@ -62,27 +74,81 @@ impl Inner {
         id: MessageId,
         record: layout::Record<MessageMeta>,
     ) -> Option<Arc<Message>> {
-        if !self.happened(record.meta.commit) {
-            return None;
-        }
         let meta = record.meta.clone();
-        Some(Arc::new(Message {
-            id,
-            application,
-            event_type: meta.event_type,
-            event_id: meta.event_id,
-            channels: meta.channels,
-            payload: record.into_raw(),
-            is_raw: meta.is_raw,
-            content_type: meta.content_type,
-            accepted_at: meta.accepted_at,
-            origin: meta.origin,
-            tags: meta.tags,
-            deliver_at: meta.deliver_at,
-            expires_at: meta.expires_at,
-            expunged: meta.expunged,
-            endpoints_matched: meta.endpoints_matched,
+        self.message_of(application, id, meta, || record.into_raw())
+    }
+
+    fn message_of(
+        &self,
+        application: ApplicationId,
+        id: MessageId,
+        meta: MessageMeta,
+        payload: impl FnOnce() -> Payload,
+    ) -> Option<Arc<Message>> {
+        self.happened(meta.commit).then(|| {
+            Arc::new(Message {
+                id,
+                application,
+                event_type: meta.event_type,
+                event_id: meta.event_id,
+                channels: meta.channels,
+                payload: payload(),
+                is_raw: meta.is_raw,
+                content_type: meta.content_type,
+                accepted_at: meta.accepted_at,
+                origin: meta.origin,
+                tags: meta.tags,
+                deliver_at: meta.deliver_at,
+                expires_at: meta.expires_at,
+                expunged: meta.expunged,
+                endpoints_matched: meta.endpoints_matched,
+            })
+        })
+    }
+
+    /// A message by the first value of its record: a list that does not want it, or does not show its
+    /// payload, reads no more of it.
+    pub(super) fn see(
+        &self,
+        engine: &Engine,
+        application: ApplicationId,
+        key: &[u8],
+        first: &super::engine::Bytes,
+    ) -> Result<Option<Seen>> {
+        let id = MessageId(layout::last_id(key));
+        if let Some(meta) = layout::at_a_glance::<MessageMeta>(key, first) {
+            let message = self.message_of(application, id, meta, Payload::new);
+            return Ok(message.map(|message| Seen {
+                message,
+                is_whole: false,
+            }));
+        }
+        let record = layout::read::<MessageMeta>(engine, key, first)?;
+        let message = self.to_message(application, id, record);
+        Ok(message.map(|message| Seen {
+            message,
+            is_whole: true,
         }))
+    }
+
+    /// The message with its payload or without.
+    pub(super) fn show(
+        &self,
+        engine: &Engine,
+        key: &[u8],
+        first: &super::engine::Bytes,
+        seen: Seen,
+        payloads: bool,
+    ) -> Result<Option<Arc<Message>>> {
+        let Seen { message, is_whole } = seen;
+        if !payloads {
+            return Ok(Some(message.without_payload()));
+        }
+        if is_whole {
+            return Ok(Some(message));
+        }
+        let record = layout::read::<MessageMeta>(engine, key, first)?;
+        Ok(self.to_message(message.application, message.id, record))
     }
 
     /// Whether an attempt for this message at one of these lanes is in the log, or waits there to
@@ -157,6 +223,23 @@ impl Store {
         self.inner.message(application, id)
     }
 
+    /// The same without its payload, which is not read where it is long. Blocks on the disk.
+    pub fn message_without_payload(
+        &self,
+        application: ApplicationId,
+        id: MessageId,
+    ) -> Result<Option<Arc<Message>>> {
+        let Some(engine) = self.inner.slice_at(id.time())? else {
+            return Ok(None);
+        };
+        let key = layout::message_key(application, id);
+        let Some(first) = engine.get(&key)? else {
+            return Ok(None);
+        };
+        let seen = self.inner.see(&engine, application, &key, &first)?;
+        Ok(seen.map(|seen| seen.message.without_payload()))
+    }
+
     /// The newest message of the application with this `eventId`. Blocks on the disk.
     pub fn message_by_event_id(
         &self,
@@ -199,29 +282,25 @@ impl Store {
         let within = Walk::of_messages(window);
         within.run(&self.inner, &prefix, 0, |engine, key, first, cost| {
             let id = MessageId(layout::last_id(key));
-            let record = layout::read::<MessageMeta>(engine, key, first)?;
-            let message = self.inner.to_message(application, id, record);
+            let seen = self.inner.see(engine, application, key, first)?;
             let mut is_wanted =
                 |message: &Message| window.includes(message.accepted_at) && keep(message);
-            let Some(message) = message.filter(|message| is_wanted(message)) else {
+            let Some(seen) = seen.filter(|seen| is_wanted(&seen.message)) else {
                 return Ok((id, None));
             };
             let sent = match lanes {
                 Some(lanes) => {
                     let looked_at = &mut cost.looked_at;
-                    self.inner.was_sent_to(&message, lanes, looked_at)?
+                    self.inner.was_sent_to(&seen.message, lanes, looked_at)?
                 }
                 None => true,
             };
             if !sent {
                 return Ok((id, None));
             }
-            let message = match payloads {
-                true => message,
-                false => message.without_payload(),
-            };
-            cost.bytes += message.payload.len();
-            Ok((id, Some(message)))
+            let message = self.inner.show(engine, key, first, seen, payloads)?;
+            cost.bytes += message.as_ref().map_or(0, |message| message.payload.len());
+            Ok((id, message))
         })
     }
 
@@ -469,14 +548,23 @@ impl<'a, Id: Copy> Walk<'a, Id> {
                 continue;
             };
             let (from, to) = self.bounds(prefix);
-            let mut range = engine.range(from, to);
-            let next = |range: &mut super::engine::Range| match self.window.newest_first {
+            let mut range = engine.range(from.clone(), to.clone());
+            let newest_first = self.window.newest_first;
+            let next = |range: &mut super::engine::Range| match newest_first {
                 true => range.next_back(),
                 false => range.next(),
             };
             while let Some(item) = next(&mut range) {
                 let (key, value) = item?;
                 if layout::is_chunk(&key) {
+                    let (record, number) = layout::record_of_chunk(&key);
+                    if newest_first && number > WALKED_OVER_MAX {
+                        let record = Bound::Included(record.to_vec());
+                        range = engine.range(from.clone(), record);
+                    } else if !newest_first && number == WALKED_OVER_MAX {
+                        let behind = Bound::Excluded(layout::behind_record(record));
+                        range = engine.range(behind, to.clone());
+                    }
                     continue;
                 }
                 let is_long = cost.bytes >= self.window.bytes && !items.is_empty();
@@ -534,9 +622,7 @@ impl<'a, Id: Copy> Walk<'a, Id> {
                 }
             } else if self.from.is_none_or(|from| behind >= from) {
                 // Excluded with its further chunks, which sort right behind it.
-                let mut last_chunk = key(&behind);
-                last_chunk.extend_from_slice(&[0, 0xff, 0xff]);
-                from = Bound::Excluded(last_chunk);
+                from = Bound::Excluded(layout::behind_record(&key(&behind)));
             }
         }
         (from, to)
@@ -565,10 +651,10 @@ mod tests {
     use crate::clock::{Clock, Timestamp};
     use crate::config;
     use crate::domain::attempt::Trigger;
-    use crate::domain::id::MessageId;
-    use crate::domain::message::DeliveryKey;
+    use crate::domain::id::{ApplicationId, MessageId};
+    use crate::domain::message::{DeliveryKey, Origin};
     use crate::store::engine::Changes;
-    use crate::store::{Settings, Store, layout};
+    use crate::store::{Settings, Store, Window, layout};
     use crate::telemetry::Metrics;
 
     fn new_store(directory: &tempfile::TempDir) -> Store {
@@ -611,6 +697,92 @@ mod tests {
         let told = store.unreadable();
         let told = Vec::from_iter(told.iter().map(|one| (one.lane, one.message)));
         assert_eq!(told, [(1, Some(MessageId([2; 20])))]);
+    }
+
+    /// With a part of each long payload missing, whoever reads one fails.
+    #[test]
+    fn a_list_reads_no_long_payload_that_it_does_not_show() {
+        const APPLICATION: ApplicationId = ApplicationId([7; 20]);
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let store = new_store(&directory);
+        let began = Timestamp(1_700_000_000_000);
+        let (mut changes, mut ids) = (Changes::default(), Vec::new());
+        for number in 0..9 {
+            let at = began + Duration::from_millis(4 * number);
+            let id = MessageId::first_at(at);
+            let meta = layout::MessageMeta {
+                commit: 0,
+                accepted_at: at,
+                event_type: ["short", "long"][number as usize % 2].to_owned(),
+                event_id: None,
+                channels: Vec::new(),
+                origin: Origin::Published,
+                tags: Vec::new(),
+                deliver_at: None,
+                expires_at: None,
+                expunged: false,
+                is_raw: false,
+                content_type: None,
+                endpoints_matched: None,
+            };
+            let key = layout::message_key(APPLICATION, id);
+            let bytes = if number % 2 == 0 { 5_000 } else { 90_000 };
+            layout::put(&mut changes, &key, &meta, &vec![b' '; bytes]);
+            if number % 2 == 1 {
+                // One of those that a walk over single values meets.
+                changes.delete(&[&key[..], &[0, 0, 5]].concat());
+            }
+            ids.push(id);
+        }
+        let (newest, _) = store.inner.slices.newest().expect("a slice");
+        let slice = store.inner.slice(newest).expect("it opens");
+        slice
+            .expect("it is there")
+            .commit(changes)
+            .expect("it is written");
+        let list = |newest_first, behind, payloads, wanted: Option<&str>| {
+            let window = Window {
+                limit: 3,
+                bytes: usize::MAX,
+                newest_first,
+                behind,
+                before: None,
+                after: None,
+            };
+            let keep = &mut |message: &crate::domain::message::Message| {
+                wanted.is_none_or(|wanted| message.event_type == wanted)
+            };
+            store.messages(APPLICATION, None, &window, payloads, keep)
+        };
+        for newest_first in [false, true] {
+            let mut in_order = ids.clone();
+            if newest_first {
+                in_order.reverse();
+            }
+            // All of them without payloads, and the short ones with theirs.
+            for (payloads, wanted, step) in [(false, None, 1), (true, Some("short"), 2)] {
+                let expected = in_order.iter().copied().step_by(step).collect::<Vec<_>>();
+                let (mut found, mut behind) = (Vec::new(), None);
+                loop {
+                    let stretch = list(newest_first, behind, payloads, wanted);
+                    let stretch = stretch.expect("it reads none of the others");
+                    for message in &stretch.items {
+                        let bytes = if payloads { 5_000 } else { 0 };
+                        assert_eq!(message.payload.len(), bytes);
+                        found.push(message.id);
+                    }
+                    behind = stretch.next;
+                    if behind.is_none() {
+                        break;
+                    }
+                }
+                assert_eq!(found, expected, "{newest_first} {wanted:?}");
+            }
+            assert!(list(newest_first, None, true, Some("long")).is_err());
+        }
+        let one = store.message_without_payload(APPLICATION, ids[1]);
+        assert_eq!(one.unwrap().unwrap().event_type, "long");
+        assert!(store.message(APPLICATION, ids[1]).is_err());
     }
 
     /// What a commit has written is there to be read before it is durable. A delivery that is read

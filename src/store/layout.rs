@@ -513,6 +513,40 @@ pub fn read<T: Kept + DeserializeOwned>(
     })
 }
 
+/// The struct of a record of more than one value, from the first value alone: nothing where the record
+/// is short, or the struct goes on in the next. The checksum is of the whole, so this is not held against
+/// it, but for the database's own of what it reads.
+pub fn at_a_glance<T: Kept + DeserializeOwned>(key: &[u8], first: &[u8]) -> Option<T> {
+    let is_one = is_long(first) && first[0] == MAGIC && first[1] == key[0];
+    let schema = is_one.then(|| u16::from_le_bytes([first[2], first[3]]))?;
+    let mut rest = &first[HEADER_BYTES..];
+    match schema == T::SCHEMA {
+        true => read_struct(&mut rest).ok(),
+        false => (schema < T::SCHEMA)
+            .then(|| T::read_older(schema, &mut rest).ok())
+            .flatten(),
+    }
+}
+
+/// Whether the record with this first value has others.
+pub fn is_long(first: &[u8]) -> bool {
+    chunks(first) > 1
+}
+
+/// Behind the record and all its values, and before the next.
+pub fn behind_record(key: &[u8]) -> Vec<u8> {
+    [key, &[0, 0xff, 0xff]].concat()
+}
+
+/// The record that this is a further value of, and the value's number.
+pub fn record_of_chunk(key: &[u8]) -> (&[u8], usize) {
+    let (record, number) = key.split_at(key.len() - 3);
+    (
+        record,
+        usize::from(u16::from_be_bytes([number[1], number[2]])),
+    )
+}
+
 fn whole(engine: &Engine, key: &[u8], first: &Bytes) -> Result<Vec<u8>, RecordError> {
     let chunks = chunks(first);
     let mut bytes = Vec::with_capacity(if chunks == 1 {
