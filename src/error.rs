@@ -59,6 +59,9 @@ pub enum Error {
     /// The caller's role may do it, and its token lacks this scope.
     #[error("this token lacks the scope {0}")]
     LacksScope(&'static str),
+    /// The caller's token may not be used from where the request comes; the sentence names the address.
+    #[error("{0}")]
+    ForbiddenAddress(String),
     /// More than a stated limit allows; the sentence names the limit.
     #[error("{0}")]
     TooMany(String),

@@ -88,7 +88,7 @@ pub enum Action {
     OwnKeys,
     /// What waits for whom.
     ReadLanes,
-    /// The profiles that there are, and how their requests look.
+    /// The profiles that there are, how their requests look and from where they come.
     ReadProfiles,
 }
 
@@ -378,6 +378,26 @@ impl Caller {
             Credential::Session(id, _) => Some(id),
             Credential::Token(id) if self.role == Role::WebhookUser || self.is_limited => Some(id),
             Credential::Token(_) | Credential::Signed { .. } => None,
+        }
+    }
+
+    /// The record behind the caller; none for signed tokens. A token that was revoked a moment ago is an
+    /// error.
+    pub fn record<'a>(&self, catalog: &'a Catalog) -> Result<Option<&'a Token>> {
+        match self.credential {
+            Credential::Signed { .. } => Ok(None),
+            Credential::Token(_) | Credential::Session(..) => match self.token(catalog) {
+                Some(token) => Ok(Some(token)),
+                None => Err(Error::Unauthenticated),
+            },
+        }
+    }
+
+    /// When a signed token ends.
+    pub fn signed_end(&self) -> Option<Timestamp> {
+        match self.credential {
+            Credential::Signed { expires_at } => expires_at,
+            Credential::Token(_) | Credential::Session(..) => None,
         }
     }
 

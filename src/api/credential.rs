@@ -13,6 +13,7 @@ use actix_web::{HttpRequest, web};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::token_limits::admit;
 use super::visits::{self, Surface};
 use super::{Context, failures};
 use crate::clock::Timestamp;
@@ -39,7 +40,7 @@ pub enum Proof<'a> {
 /// Does something with what stands behind a request's credential.
 pub fn with_proof<T>(request: &HttpRequest, then: impl FnOnce(Proof<'_>) -> T) -> Result<T> {
     let credential = credential(request).ok_or(Error::Unauthenticated)?;
-    with_proof_of(&credential, context_of(request), then)
+    with_proof_of(request, &credential, context_of(request), then)
 }
 
 /// The same for what only the holder of a credential gets: a request without a valid one is a failure,
@@ -56,8 +57,9 @@ pub fn refused(request: &HttpRequest, error: Error) -> Error {
     }
 }
 
-/// Does something with what stands behind a credential.
+/// Does something with what stands behind a credential that a request shows.
 pub fn with_proof_of<T>(
+    request: &HttpRequest,
     credential: &str,
     context: &Context,
     then: impl FnOnce(Proof<'_>) -> T,
@@ -66,7 +68,7 @@ pub fn with_proof_of<T>(
     let secret = context.config.auth.jwt_secret.as_ref();
     let proof = prove(&catalog, secret, credential, context.store.clock().now())?;
     if let Proof::Token(token) = &proof {
-        context.store.token_used(token.id);
+        admit(request, context, token)?;
     }
     Ok(then(proof))
 }

@@ -92,7 +92,7 @@ impl Failure {
                 },
                 Error::LimitReached(_) => row(StatusCode::BAD_REQUEST, "limit_reached", error),
                 Error::InvalidRange(_) => row(StatusCode::BAD_REQUEST, "invalid_range", error),
-                Error::Forbidden(_) | Error::LacksScope(_) => {
+                Error::Forbidden(_) | Error::LacksScope(_) | Error::ForbiddenAddress(_) => {
                     row(StatusCode::FORBIDDEN, "forbidden", error)
                 }
                 Error::TooMany(_) => row(StatusCode::TOO_MANY_REQUESTS, "too_many", error),

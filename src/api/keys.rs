@@ -3,10 +3,13 @@
 //! They are tokens of the role application, as those of `/api/v1/token` are, seen from the one
 //! application: its people make and revoke them in the portal, and the operator in the console.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -17,13 +20,19 @@ use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, path_part, text};
 use super::operation::Operation;
 use super::page::{Listed, Query, page_parameters, shown};
-use super::rules::{NAME_BYTES_MAX, Problems, check_name};
-use super::tokens::{AccountEndpoint, LinkOut, checked_end, new_credential};
+use super::rules::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, Problems, check_name};
+use super::token_limits::{
+    ScopeName, checked_description, checked_networks, checked_scopes, narrowed,
+};
+use super::tokens::{
+    AccountEndpoint, LinkOut, checked_end, network_texts, new_credential, scope_names,
+};
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, TokenId};
-use crate::domain::token::{MadeByLink, Role, Token};
+use crate::domain::scope::Scope;
+use crate::domain::token::{ALLOWED_IPS_MAX, MadeByLink, Role, Token};
 use crate::error::{Error, Result};
-use crate::store::{Catalog, Change};
+use crate::store::{Catalog, Change, LastUse};
 
 /// Of one application: all of them are in memory.
 const KEYS_MAX: usize = 100;
@@ -39,6 +48,15 @@ struct ApiKeyIn {
     /// link to the portal lives for portal.api_key_days_max at most, and as long where this is absent.
     #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
+    /// What it is for, for people.
+    #[schemars(length(max = DESCRIPTION_BYTES_MAX))]
+    description: Option<String>,
+    /// The only groups of operations that it may do; all that an API key may where absent.
+    #[schemars(with = "Option<Vec<ScopeName>>")]
+    scopes: Option<Vec<String>>,
+    /// The only networks or addresses that it may be used from; everywhere where absent.
+    #[schemars(length(max = ALLOWED_IPS_MAX))]
+    allowed_ips: Option<Vec<String>>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -62,10 +80,19 @@ struct ApiKeyOut<'a> {
     /// To the minute; null where it was not used yet.
     #[serde(serialize_with = "optional_text")]
     last_used_at: Option<Timestamp>,
+    /// The address that it was used from then; null where none was noted.
+    #[serde(serialize_with = "optional_text")]
+    last_used_from: Option<IpAddr>,
+    description: Option<&'a str>,
+    /// Null for all that an API key may.
+    #[schemars(with = "Option<Vec<ScopeName>>")]
+    scopes: Option<Vec<&'static str>>,
+    /// Null for everywhere.
+    allowed_ips: Option<Vec<String>>,
 }
 
 impl<'a> ApiKeyOut<'a> {
-    fn new(catalog: &Catalog, token: &'a Token, last_used_at: Option<Timestamp>) -> Self {
+    fn new(catalog: &Catalog, token: &'a Token, last_use: LastUse) -> Self {
         ApiKeyOut {
             id: token.id,
             token: None,
@@ -74,30 +101,55 @@ impl<'a> ApiKeyOut<'a> {
             made_by_link: LinkOut::of(token),
             created_at: token.created_at,
             expires_at: token.expires_at,
-            last_used_at,
+            last_used_at: last_use.at,
+            last_used_from: last_use.from,
+            description: token.description.as_deref(),
+            scopes: scope_names(token),
+            allowed_ips: network_texts(token),
         }
     }
 }
 
+/// A body that is right for itself.
+struct CheckedKey {
+    name: String,
+    expires_at: Option<Timestamp>,
+    /// For a key that a link makes.
+    latest_end: Option<Timestamp>,
+    description: Option<String>,
+    scopes: Option<BTreeSet<Scope>>,
+    allowed_ips: Vec<IpNet>,
+}
+
 impl ApiKeyIn {
-    /// Its name, and when it ends.
-    fn checked(self, now: Timestamp, days_max: Option<u32>) -> Result<(String, Option<Timestamp>)> {
+    /// What the key is to be, without what is not in the body.
+    fn checked(self, now: Timestamp, days_max: Option<u32>) -> Result<CheckedKey> {
         let mut problems = Problems::default();
         match &self.name {
             Some(name) => check_name(&mut problems, &["body", "name"], name),
             None => problems.missing(&["body", "name"]),
         }
-        let mut expires_at = checked_end(&mut problems, self.expires_at.as_deref(), now);
+        let mut latest_end = None;
+        let expires_at = checked_end(&mut problems, self.expires_at.as_deref(), now);
         if let Some(days) = days_max {
             let last = now + Duration::from_secs(u64::from(days) * 24 * 3600);
             if expires_at.is_some_and(|end| end > last) {
                 let message = format!("must be at most {days} days from now");
                 problems.add(&["body", "expiresAt"], message);
             }
-            expires_at = expires_at.or(Some(last));
+            latest_end = Some(last);
         }
+        let scopes = self.scopes.as_deref();
+        let key = CheckedKey {
+            name: self.name.unwrap_or_default(),
+            expires_at,
+            latest_end,
+            description: checked_description(&mut problems, self.description),
+            scopes: checked_scopes(&mut problems, scopes, Role::Application, false),
+            allowed_ips: checked_networks(&mut problems, self.allowed_ips.as_deref()),
+        };
         problems.done()?;
-        Ok((self.name.unwrap_or_default(), expires_at))
+        Ok(key)
     }
 }
 
@@ -124,7 +176,8 @@ pub fn operations() -> Vec<Operation> {
         .summary("Create an API key of an application")
         .description(
             "The credential is in this answer and nowhere after. Because it is a secret, an \
-             `idempotency-key` is not honoured here.",
+             `idempotency-key` is not honoured here. The key may no more than the token or link that \
+             makes it: scopes, networks and an end that are left out are those of its maker.",
         )
         .takes::<ApiKeyIn>()
         .answers::<ApiKeyOut>(201, "Created")
@@ -181,7 +234,7 @@ pub async fn list(
             shown(&ApiKeyOut::new(
                 &catalog,
                 token,
-                context.store.last_used(token),
+                context.store.last_use(token),
             ))
         },
     );
@@ -203,7 +256,7 @@ pub async fn create(
     };
     let days_max = context.config.portal.api_key_days_max;
     let days_max = link.and(Some(days_max)).filter(|days| *days > 0);
-    let (name, expires_at) = body.json::<ApiKeyIn>()?.checked(now, days_max)?;
+    let key = body.json::<ApiKeyIn>()?.checked(now, days_max)?;
     let credential = new_credential();
     let hash = Sha256::digest(credential.as_bytes()).into();
     let token = context
@@ -218,19 +271,27 @@ pub async fn create(
             }
             let token = Token {
                 application: Some(application),
-                expires_at,
+                expires_at: key.expires_at,
+                description: key.description,
+                scopes: key.scopes,
+                allowed_ips: key.allowed_ips,
                 made_by: link.map(|link| MadeByLink {
                     link,
                     session: session_name(catalog, link),
                 }),
-                ..Token::new(caller.organisation, Role::Application, name, hash, now)
+                ..Token::new(caller.organisation, Role::Application, key.name, hash, now)
             };
+            let mut token = narrowed(catalog, &caller, token)?;
+            if let Some(latest) = key.latest_end {
+                let end = token.expires_at.map_or(latest, |end| end.min(latest));
+                token.expires_at = Some(end);
+            }
             Ok((vec![Change::PutToken(token.clone())], token))
         })
         .await?;
     let shown = ApiKeyOut {
         token: Some(&credential),
-        ..ApiKeyOut::new(&context.store.catalog(), &token, None)
+        ..ApiKeyOut::new(&context.store.catalog(), &token, LastUse::default())
     };
     Ok(json(StatusCode::CREATED, &shown))
 }

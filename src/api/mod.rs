@@ -84,6 +84,7 @@ mod stats;
 mod status;
 mod target;
 mod test_events;
+mod token_limits;
 mod tokens;
 mod usage;
 mod visits;

@@ -25,6 +25,7 @@ use super::extract::{Body, json, no_content, path_part};
 use super::keys::keys;
 use super::operation::Operation;
 use super::rules::{NAME_PATTERN, Problems};
+use super::token_limits::narrowed_link;
 use super::tokens::new_credential;
 use crate::clock::Timestamp;
 use crate::domain::id::ApplicationId;
@@ -90,7 +91,8 @@ struct AppPortalAccessOut {
     /// The link, with the token behind its `#`, which browsers send nowhere.
     url: String,
     token: String,
-    /// What is amiss with the link; left out where nothing is.
+    /// What is amiss with the link, and how the token that made it narrows it; left out where nothing
+    /// is.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }
@@ -203,7 +205,9 @@ pub fn operations() -> Vec<Operation> {
         .description(
             "The link lets a customer's people see and change their application's endpoints \
              without an account of their own. Each call makes another link, with the same \
-             idempotency key too: the answer holds a credential and is kept nowhere.",
+             idempotency key too: the answer holds a credential and is kept nowhere. The link may no \
+             more than the token that makes it: it has its scopes and networks, and ends with it; \
+             `warnings` say so.",
         )
         .takes::<AppPortalAccessIn>()
         .answers::<AppPortalAccessOut>(200, "The link, and the token in it"),
@@ -279,7 +283,8 @@ async fn make_link(
     let now = context.store.clock().now();
     let token = new_credential();
     let hash = Sha256::digest(token.as_bytes()).into();
-    context
+    let mut warnings: Vec<String> = context.config.server.link_problem().into_iter().collect();
+    let limits = context
         .store
         .change(move |catalog| {
             caller.still_holds(catalog, now)?;
@@ -289,15 +294,18 @@ async fn make_link(
             changes.extend(made);
             changes.extend(room_for_another(catalog, application, now)?);
             let name = "portal".to_owned();
-            changes.push(Change::PutToken(Token {
+            let token = Token {
                 application: Some(application),
                 expires_at: Some(now + link.lasts),
                 session: Some(link.session),
                 ..Token::new(caller.organisation, Role::Application, name, hash, now)
-            }));
-            Ok((changes, ()))
+            };
+            let (token, limits) = narrowed_link(catalog, &caller, token)?;
+            changes.push(Change::PutToken(token));
+            Ok((changes, limits))
         })
         .await?;
+    warnings.extend(limits);
     let url = format!(
         "{}/portal#token={token}",
         context.config.server.public_url()
@@ -305,7 +313,7 @@ async fn make_link(
     let answer = AppPortalAccessOut {
         url,
         token,
-        warnings: context.config.server.link_problem().into_iter().collect(),
+        warnings,
     };
     Ok(json(StatusCode::OK, &answer))
 }

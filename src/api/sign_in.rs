@@ -287,7 +287,7 @@ pub async fn sign_in(
     let credential = zeroize::Zeroizing::new(credential.trim().to_owned());
     let now = context.store.clock().now();
     let proven = match is_plausible(&credential) {
-        true => with_proof_of(&credential, &context, Shown::of),
+        true => with_proof_of(&request, &credential, &context, Shown::of),
         false => Err(Error::Unauthenticated),
     };
     let shown =

@@ -5,12 +5,14 @@
 //! grants with it, whatever the record still holds.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -21,13 +23,17 @@ use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, path_part, text};
 use super::operation::Operation;
 use super::page::{Listed, Query, page_parameters, shown};
-use super::rules::{NAME_BYTES_MAX, Problems, check_name, wrong};
+use super::rules::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, Problems, check_name, wrong};
+use super::token_limits::{
+    ScopeName, checked_description, checked_networks, checked_scopes, narrowed,
+};
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, EndpointId, TokenId};
-use crate::domain::token::{GRANTS_MAX, Role, Token};
+use crate::domain::scope::Scope;
+use crate::domain::token::{ALLOWED_IPS_MAX, GRANTS_MAX, Role, Token};
 use crate::error::{Error, Result};
-use crate::store::{Catalog, Change};
+use crate::store::{Catalog, Change, LastUse};
 
 const NOT_FOUND: Error = Error::NotFound("token");
 
@@ -48,13 +54,25 @@ struct TokenIn {
     /// numbers; refused with any other role.
     #[schemars(length(max = GRANTS_MAX))]
     endpoint_ids: Option<Vec<String>>,
-    /// The ids or uids of the applications in which a webhook user may make endpoints; refused with
-    /// any other role.
+    /// The ids or uids of applications: those in which a webhook user may make endpoints, and the only
+    /// ones that exist for a token of another role; all of the organisation where absent. Refused
+    /// with the role application, which has `applicationId`.
     #[schemars(length(max = GRANTS_MAX))]
     application_ids: Option<Vec<String>>,
     /// When it stops being valid, in the future; never where absent.
     #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
+    /// What it is for, for people.
+    #[schemars(length(max = DESCRIPTION_BYTES_MAX))]
+    description: Option<String>,
+    /// The only groups of operations that it may do, within its role; all that the role may where
+    /// absent.
+    #[schemars(with = "Option<Vec<ScopeName>>")]
+    scopes: Option<Vec<String>>,
+    /// The only networks or addresses that it may be used from; everywhere where absent. Behind a
+    /// proxy they are its clients', if `server.trusted_proxies` names it.
+    #[schemars(length(max = ALLOWED_IPS_MAX))]
+    allowed_ips: Option<Vec<String>>,
 }
 
 /// A body that is right for itself; whether the application and the endpoints exist is for the
@@ -65,8 +83,12 @@ struct Checked {
     role: Role,
     application: Option<String>,
     endpoints: Vec<String>,
-    applications: Vec<String>,
+    /// Granted to a webhook user, or the only ones that another token sees.
+    applications: Option<Vec<String>>,
     expires_at: Option<Timestamp>,
+    description: Option<String>,
+    scopes: Option<BTreeSet<Scope>>,
+    allowed_ips: Vec<IpNet>,
 }
 
 impl TokenIn {
@@ -97,24 +119,26 @@ impl TokenIn {
             }
         }
         let endpoints = self.endpoint_ids.unwrap_or_default();
-        let applications = self.application_ids.unwrap_or_default();
+        if !endpoints.is_empty() && role.is_some_and(|role| role != Role::WebhookUser) {
+            let message = "only a token of the role webhook_user is granted any";
+            problems.add(&["body", "endpointIds"], message);
+        }
+        let applications = self.application_ids;
+        check_applications(&mut problems, role, applications.as_deref());
         for (field, ids) in [
-            ("endpointIds", &endpoints),
-            ("applicationIds", &applications),
+            ("endpointIds", Some(&endpoints)),
+            ("applicationIds", applications.as_ref()),
         ] {
-            match role {
-                Some(Role::WebhookUser) if ids.len() > GRANTS_MAX => {
-                    let message = format!("must have at most {GRANTS_MAX} items");
-                    problems.add(&["body", field], message);
-                }
-                Some(Role::WebhookUser) | None => {}
-                Some(_) if ids.is_empty() => {}
-                Some(_) => {
-                    let message = "only a token of the role webhook_user is granted any";
-                    problems.add(&["body", field], message);
-                }
+            if ids.is_some_and(|ids| ids.len() > GRANTS_MAX) {
+                let message = format!("must have at most {GRANTS_MAX} items");
+                problems.add(&["body", field], message);
             }
         }
+        let is_limited = role != Some(Role::WebhookUser) && applications.is_some();
+        let scopes = self.scopes.as_deref();
+        let scopes = role.and_then(|role| checked_scopes(&mut problems, scopes, role, is_limited));
+        let description = checked_description(&mut problems, self.description);
+        let allowed_ips = checked_networks(&mut problems, self.allowed_ips.as_deref());
         let expires_at = checked_end(&mut problems, self.expires_at.as_deref(), now);
         problems.done()?;
         Ok(Checked {
@@ -124,8 +148,24 @@ impl TokenIn {
             endpoints,
             applications,
             expires_at,
+            description,
+            scopes,
+            allowed_ips,
         })
     }
+}
+
+fn check_applications(problems: &mut Problems, role: Option<Role>, ids: Option<&[String]>) {
+    let message = match (role, ids) {
+        (Some(Role::Application), Some([_, ..])) => {
+            "a token of the role application is limited to one, by applicationId"
+        }
+        (Some(Role::WebhookUser | Role::Application) | None, _) | (_, None | Some([_, ..])) => {
+            return;
+        }
+        (Some(_), Some([])) => "must name at least one; leave it out for all of the organisation",
+    };
+    problems.add(&["body", "applicationIds"], message);
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -150,7 +190,8 @@ struct TokenOut<'a> {
     /// The same with where they belong.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoints: Option<Vec<GrantedEndpoint>>,
-    /// The applications in which a webhook user may make endpoints; other roles have no such list.
+    /// The applications in which a webhook user may make endpoints, and the only ones that exist for
+    /// another token; one that sees all of the organisation has no such list.
     #[serde(skip_serializing_if = "Option::is_none")]
     application_ids: Option<Vec<ApplicationId>>,
     /// The same with their names.
@@ -169,6 +210,27 @@ struct TokenOut<'a> {
     /// To the minute; null where it was not used yet.
     #[serde(serialize_with = "optional_text")]
     last_used_at: Option<Timestamp>,
+    /// The address that it was used from then; null where none was noted.
+    #[serde(serialize_with = "optional_text")]
+    last_used_from: Option<IpAddr>,
+    description: Option<&'a str>,
+    /// The only groups of operations that it may do; null for all that the role may.
+    #[schemars(with = "Option<Vec<ScopeName>>")]
+    scopes: Option<Vec<&'static str>>,
+    /// The only networks that it may be used from; null for everywhere.
+    allowed_ips: Option<Vec<String>>,
+}
+
+/// The names of the scopes that a token is limited to.
+pub fn scope_names(token: &Token) -> Option<Vec<&'static str>> {
+    let scopes = token.scopes.as_ref()?;
+    Some(scopes.iter().copied().map(Scope::name).collect())
+}
+
+/// The networks that a token is limited to.
+pub fn network_texts(token: &Token) -> Option<Vec<String>> {
+    let networks = &token.allowed_ips;
+    (!networks.is_empty()).then(|| networks.iter().map(IpNet::to_string).collect())
 }
 
 /// An endpoint that a webhook user sees.
@@ -183,7 +245,7 @@ struct GrantedEndpoint {
     application_name: String,
 }
 
-/// An application in which a webhook user may make endpoints.
+/// An application in which a webhook user may make endpoints, or that a token is limited to.
 #[derive(Serialize, JsonSchema)]
 struct GrantedApplication {
     #[serde(serialize_with = "text")]
@@ -235,7 +297,7 @@ fn name_of(catalog: &Catalog, application: ApplicationId) -> Option<String> {
 }
 
 impl<'a> TokenOut<'a> {
-    fn new(catalog: &Catalog, token: &'a Token, last_used_at: Option<Timestamp>) -> Self {
+    fn new(catalog: &Catalog, token: &'a Token, last_use: LastUse) -> Self {
         let grants = || {
             let ids = token.grants.iter();
             let existing = ids.filter_map(|id| catalog.endpoint(token.organisation, *id));
@@ -278,7 +340,11 @@ impl<'a> TokenOut<'a> {
             made_by_link: LinkOut::of(token),
             created_at: token.created_at,
             expires_at: token.expires_at,
-            last_used_at,
+            last_used_at: last_use.at,
+            last_used_from: last_use.from,
+            description: token.description.as_deref(),
+            scopes: scope_names(token),
+            allowed_ips: network_texts(token),
         }
     }
 }
@@ -322,7 +388,9 @@ pub fn operations() -> Vec<Operation> {
             .summary("Create a token")
             .description(
                 "The credential is in this answer and nowhere after. Because it is a secret, an \
-                 `idempotency-key` is not honoured here.",
+                 `idempotency-key` is not honoured here. The new token may no more than the one that \
+                 makes it: scopes, networks and an end that are left out are those of its maker, and \
+                 what goes beyond is refused.",
             )
             .takes::<TokenIn>()
             .answers::<TokenOut>(201, "Created"),
@@ -411,22 +479,23 @@ pub async fn create(
                     .into_iter()
                     .filter(|id| catalog.endpoint(caller.organisation, *id).is_some())
                     .collect(),
-                applications: match input.role {
-                    Role::WebhookUser => Some(existing_applications(
-                        catalog,
-                        &caller,
-                        &input.applications,
-                    )?),
-                    _ => None,
+                applications: match (input.role, &input.applications) {
+                    (Role::WebhookUser, None) => Some(BTreeSet::new()),
+                    (Role::Application, _) | (_, None) => None,
+                    (_, Some(ids)) => Some(existing_applications(catalog, &caller, ids)?),
                 },
+                description: input.description,
+                scopes: input.scopes,
+                allowed_ips: input.allowed_ips,
                 ..Token::new(caller.organisation, input.role, input.name, hash, now)
             };
+            let token = narrowed(catalog, &caller, token)?;
             Ok((vec![Change::PutToken(token.clone())], token))
         })
         .await?;
     let shown = TokenOut {
         token: Some(&credential),
-        ..TokenOut::new(&context.store.catalog(), &token, None)
+        ..TokenOut::new(&context.store.catalog(), &token, LastUse::default())
     };
     Ok(json(StatusCode::CREATED, &shown))
 }
@@ -551,8 +620,8 @@ pub async fn list(
         stretch,
         |token| token.id,
         |token| {
-            let last_used = context.store.last_used(token);
-            shown(&TokenOut::new(&catalog, token, last_used))
+            let last_use = context.store.last_use(token);
+            shown(&TokenOut::new(&catalog, token, last_use))
         },
     );
     Ok(json(StatusCode::OK, &listed))
@@ -576,7 +645,7 @@ pub async fn get(
     caller.may(Action::ReadTokens)?;
     let catalog = context.store.catalog();
     let token = found(&catalog, &caller, path_part(&request, "token_id"))?;
-    let shown = TokenOut::new(&catalog, token, context.store.last_used(token));
+    let shown = TokenOut::new(&catalog, token, context.store.last_use(token));
     Ok(json(StatusCode::OK, &shown))
 }
 
@@ -763,6 +832,23 @@ mod tests {
                 vec!["body.endpointIds"],
             ),
             (
+                r#"{"name":"n","role":"viewer","applicationIds":["a"],"scopes":["read"],
+                    "allowedIps":["192.0.2.7"],"description":"d"}"#,
+                vec![],
+            ),
+            (
+                r#"{"name":"n","role":"viewer","applicationIds":[],"scopes":[],"allowedIps":[]}"#,
+                vec!["body.applicationIds", "body.scopes", "body.allowedIps"],
+            ),
+            (
+                r#"{"name":"n","role":"application","applicationId":"c","applicationIds":["a"]}"#,
+                vec!["body.applicationIds"],
+            ),
+            (
+                r#"{"name":"n","role":"owner","applicationIds":["a"],"scopes":["read","status"]}"#,
+                vec!["body.scopes.1"],
+            ),
+            (
                 r#"{"name":"n","role":"king","applicationId":"c","endpointIds":["e"]}"#,
                 vec!["body.role"],
             ),
@@ -789,8 +875,13 @@ mod tests {
     fn a_token_is_shown_without_text_and_hash() {
         let organisation = crate::domain::id::OrganisationId([1; 20]);
         let token = Token::new(organisation, Role::Owner, "n".to_owned(), [7; 32], NOW);
-        let shown =
-            |token: &Token| serde_json::to_value(TokenOut::new(&Catalog::default(), token, None));
+        let shown = |token: &Token| {
+            serde_json::to_value(TokenOut::new(
+                &Catalog::default(),
+                token,
+                LastUse::default(),
+            ))
+        };
         let body = shown(&token).unwrap();
         assert_eq!(
             body,
@@ -798,6 +889,7 @@ mod tests {
                 "id": token.id.to_string(), "name": "n", "role": "owner", "applicationId": null,
                 "applicationName": null,
                 "createdAt": "2023-11-14T22:13:20.000Z", "expiresAt": null, "lastUsedAt": null,
+                "lastUsedFrom": null, "description": null, "scopes": null, "allowedIps": null,
             })
         );
         let user = Token {

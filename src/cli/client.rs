@@ -15,6 +15,7 @@ use super::{Failure, Result, TOKEN_BYTES_MAX, printable, read_text, say};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::delivery;
+use crate::domain::scope::Scope;
 use crate::domain::token::Role;
 use crate::domain::url;
 
@@ -61,8 +62,9 @@ pub struct Create {
     /// What it allows
     #[arg(long, value_parser = Role::ALL.map(Role::name), default_value = "owner")]
     role: String,
-    /// The application (id or uid) that a token of the role application is limited to, or one in which
-    /// a token of the role webhook_user makes endpoints; may be given repeatedly for that
+    /// An application (id or uid): the one of a token of the role application, one in which a token of
+    /// the role webhook_user makes endpoints, or one that a token of another role is limited to; may be
+    /// given repeatedly, but for the role application
     #[arg(long = "application", required_if_eq("role", "application"))]
     applications: Vec<String>,
     /// An endpoint (id, uid or number) that a token of the role webhook_user sees; may be given
@@ -72,6 +74,15 @@ pub struct Create {
     /// When it ends: 2026-01-31T08:00:00Z
     #[arg(long)]
     expires_at: Option<Timestamp>,
+    /// Who has it and for what, for people
+    #[arg(long)]
+    description: Option<String>,
+    /// A group of operations that it is limited to, within its role; may be given repeatedly
+    #[arg(long = "scope", value_parser = Scope::ALL.map(Scope::name))]
+    scopes: Vec<String>,
+    /// A network or an address that it may be used from, 192.0.2.0/24; may be given repeatedly
+    #[arg(long = "allowed-ip", value_name = "NETWORK")]
+    allowed_ips: Vec<String>,
 }
 
 #[derive(clap::Args)]
@@ -102,21 +113,26 @@ impl Create {
     pub fn run(&self, config: &Config) -> Result {
         let usage = |message: &str| Err(Failure::Usage(message.to_owned()));
         let is_user = self.role == Role::WebhookUser.name();
-        match self.applications.len() {
-            0 => {}
-            1 if self.role == Role::Application.name() => {}
-            _ if is_user => {}
-            1 => return usage("--application needs --role application or webhook_user"),
-            _ => return usage("--application may be repeated with --role webhook_user alone"),
+        let is_of_one = self.role == Role::Application.name();
+        if is_of_one && self.applications.len() > 1 {
+            return usage("a token of the role application has one --application");
         }
         if !self.endpoints.is_empty() && !is_user {
             return usage("--endpoint needs --role webhook_user");
         }
         let mut body = json!({ "name": self.name, "role": self.role });
         match self.applications.first() {
-            Some(_) if is_user => body["applicationIds"] = json!(self.applications),
-            Some(application) => body["applicationId"] = json!(application),
+            Some(application) if is_of_one => body["applicationId"] = json!(application),
+            Some(_) => body["applicationIds"] = json!(self.applications),
             None => {}
+        }
+        if let Some(description) = &self.description {
+            body["description"] = json!(description);
+        }
+        for (field, values) in [("scopes", &self.scopes), ("allowedIps", &self.allowed_ips)] {
+            if !values.is_empty() {
+                body[field] = json!(values);
+            }
         }
         if !self.endpoints.is_empty() {
             body["endpointIds"] = json!(self.endpoints);
@@ -142,15 +158,7 @@ pub fn list(connection: &Connection, config: &Config) -> Result {
     loop {
         let page = connection.call(config, Method::GET, &path, None)?;
         for token in page["data"].as_array().into_iter().flatten() {
-            say(&printable(&format!(
-                "{}  {:<13}  created {}  expires {}  {}  {}",
-                text(token, "id"),
-                text(token, "role"),
-                text(token, "createdAt"),
-                text(token, "expiresAt"),
-                text(token, "applicationId"),
-                text(token, "name"),
-            )))?;
+            say(&printable(&line(token)))?;
         }
         let Some(place) = places.next(&page)? else {
             return Ok(());
@@ -165,6 +173,40 @@ pub fn list(connection: &Connection, config: &Config) -> Result {
             name_in_path(&place)?
         );
     }
+}
+
+/// A token in one line; what limits it comes last, where there is something.
+fn line(token: &Value) -> String {
+    let mut line = format!(
+        "{}  {:<13}  created {}  expires {}  {}  {}",
+        text(token, "id"),
+        text(token, "role"),
+        text(token, "createdAt"),
+        text(token, "expiresAt"),
+        text(token, "applicationId"),
+        text(token, "name"),
+    );
+    for (label, field) in [
+        ("scopes", "scopes"),
+        ("applications", "applicationIds"),
+        ("from", "allowedIps"),
+    ] {
+        let values = token[field].as_array().into_iter().flatten();
+        let values: Vec<&str> = values.filter_map(Value::as_str).collect();
+        if !values.is_empty() {
+            line += &format!("  {label} {}", values.join(","));
+        }
+    }
+    if let Some(at) = token["lastUsedAt"].as_str() {
+        line += &format!("  used {at}");
+        if let Some(from) = token["lastUsedFrom"].as_str() {
+            line += &format!(" from {from}");
+        }
+    }
+    if let Some(description) = token["description"].as_str() {
+        line += &format!("  ({description})");
+    }
+    line
 }
 
 /// Where the pages of a list began that were read.
@@ -446,6 +488,20 @@ fn eprintln_quietly(line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tokens_line_ends_with_its_limits() {
+        let token = json!({
+            "id": "tok_1", "role": "owner", "createdAt": "C", "expiresAt": null, "name": "n",
+            "scopes": ["publish", "read"], "applicationIds": ["app_1"],
+            "allowedIps": ["192.0.2.0/24"], "lastUsedAt": "U", "lastUsedFrom": "192.0.2.7",
+            "description": "d",
+        });
+        let line = line(&token);
+        let limits = "  n  scopes publish,read  applications app_1  from 192.0.2.0/24  used U from \
+                      192.0.2.7  (d)";
+        assert!(line.ends_with(limits), "{line}");
+    }
 
     #[test]
     fn an_id_cannot_change_the_path_that_it_stands_in() {

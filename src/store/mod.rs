@@ -33,6 +33,7 @@ use layout::Meta;
 use queue::{Command, Queue, Resend, ResendAnswer};
 use recount::Recount;
 use slices::Slices;
+pub use uses::LastUse;
 use uses::Uses;
 use watchers::{Watcher, Watchers};
 

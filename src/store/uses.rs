@@ -1,11 +1,13 @@
-//! When tokens were last used.
+//! When tokens were last used, and from where.
 //!
 //! Noted in memory with each request, to the minute, and written down by the keeper: a request waits
-//! for nothing, and a crash costs what was noted last.
+//! for nothing, and a crash costs what was noted last. The address is that of the first request of the
+//! minute, so that the others need not look for theirs.
 
 use std::collections::HashMap;
-use std::sync::RwLock;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, RwLock};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -25,42 +27,77 @@ const WRITE_BATCH: usize = 500;
 
 #[derive(Default)]
 pub struct Uses {
-    /// Milliseconds. Tokens that are gone are forgotten when the others are written down.
-    last: RwLock<HashMap<TokenId, AtomicU64>>,
+    /// Tokens that are gone are forgotten when the others are written down.
+    last: RwLock<HashMap<TokenId, Noted>>,
+}
+
+struct Noted {
+    /// Milliseconds.
+    at: AtomicU64,
+    /// Taken once a minute, and for moments.
+    from: Mutex<IpAddr>,
+}
+
+/// When a token was last used, to the minute, and the address that was noted then.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LastUse {
+    pub at: Option<Timestamp>,
+    pub from: Option<IpAddr>,
+}
+
+impl LastUse {
+    fn written(token: &Token) -> LastUse {
+        LastUse {
+            at: token.last_used_at,
+            from: token.last_used_from,
+        }
+    }
 }
 
 impl Uses {
-    fn note(&self, token: TokenId, now: Timestamp) {
+    fn note(&self, token: TokenId, now: Timestamp, from: impl FnOnce() -> IpAddr) {
         let step = STEP.as_millis() as u64;
         let now = now.as_millis() / step * step;
         let last = self.last.read().expect("no panic while it is held");
         match last.get(&token) {
-            Some(last) if last.load(Ordering::Relaxed) >= now => {}
-            Some(last) => last.store(now, Ordering::Relaxed),
+            Some(noted) if noted.at.load(Ordering::Relaxed) >= now => {}
+            Some(noted) => {
+                *noted.from.lock().expect("no panic while it is held") = from();
+                noted.at.store(now, Ordering::Relaxed);
+            }
             None => {
                 drop(last);
+                let noted = Noted {
+                    at: now.into(),
+                    from: from().into(),
+                };
                 let mut last = self.last.write().expect("no panic while it is held");
-                last.insert(token, now.into());
+                last.insert(token, noted);
             }
         }
     }
 
-    fn last_of(&self, token: TokenId) -> Option<Timestamp> {
+    /// The last use that is known: noted, or written down before that.
+    fn last_of(&self, token: &Token) -> LastUse {
         let last = self.last.read().expect("no panic while it is held");
-        last.get(&token)
-            .map(|last| Timestamp(last.load(Ordering::Relaxed)))
+        let noted = last.get(&token.id).map(Noted::read);
+        let written = LastUse::written(token);
+        noted
+            .filter(|noted| noted.at >= written.at)
+            .unwrap_or(written)
     }
 
     /// What writes down uses that are later than what is written, as many as fit into a commit.
     fn changes(&self, catalog: &Catalog) -> Vec<Change> {
         let last = self.last.read().expect("no panic while it is held");
         last.iter()
-            .filter_map(|(id, last)| {
+            .filter_map(|(id, noted)| {
                 let token = catalog.token(*id)?;
-                let used = Some(Timestamp(last.load(Ordering::Relaxed)));
-                (used > token.last_used_at).then(|| {
+                let LastUse { at, from } = noted.read();
+                (at > token.last_used_at).then(|| {
                     Change::PutToken(Token {
-                        last_used_at: used,
+                        last_used_at: at,
+                        last_used_from: from,
                         ..(**token).clone()
                     })
                 })
@@ -75,16 +112,28 @@ impl Uses {
     }
 }
 
+impl Noted {
+    fn read(&self) -> LastUse {
+        LastUse {
+            at: Some(Timestamp(self.at.load(Ordering::Relaxed))),
+            from: Some(*self.from.lock().expect("no panic while it is held")),
+        }
+    }
+}
+
 impl Store {
-    /// Notes that a token was used now.
-    pub fn token_used(&self, token: TokenId) {
-        self.inner.uses.note(token, self.inner.clock.now());
+    /// Notes that a token was used now; `from` is asked for once a minute.
+    pub fn token_used(&self, token: TokenId, from: impl FnOnce() -> IpAddr) {
+        self.inner.uses.note(token, self.inner.clock.now(), from);
     }
 
-    /// When a token was last used, to the minute; not noted from before it was made.
-    pub fn last_used(&self, token: &Token) -> Option<Timestamp> {
-        let noted = self.inner.uses.last_of(token.id).max(token.last_used_at);
-        noted.map(|noted| noted.max(token.created_at))
+    /// The last use of a token; never from before it was made.
+    pub fn last_use(&self, token: &Token) -> LastUse {
+        let LastUse { at, from } = self.inner.uses.last_of(token);
+        LastUse {
+            at: at.map(|at| at.max(token.created_at)),
+            from,
+        }
     }
 
     /// Writes down when tokens were used; the keeper does this every minute. Blocks on the disk.

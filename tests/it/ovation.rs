@@ -853,13 +853,10 @@ async fn what_is_never_shown_is_in_no_answer_and_no_log() {
 
 /// A new token with this role; its id and text.
 async fn token(server: &Server, role: &str, application: Option<&str>) -> (String, String) {
-    let templates: &[&str] = if role == "webhook_user" {
-        &["456"]
-    } else {
-        &[]
-    };
-    let body = json!({ "name": "t", "role": role, "applicationId": application,
-        "applicationIds": templates });
+    let mut body = json!({ "name": "t", "role": role, "applicationId": application });
+    if role == "webhook_user" {
+        body["applicationIds"] = json!(["456"]);
+    }
     let made = server.post("/api/v1/token", body).await.expect(201);
     let text = |name: &str| made[name].as_str().unwrap().to_owned();
     (text("id"), text("token"))

@@ -8,15 +8,19 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Receiver, Server, assert_error, assert_invalid, assert_pages, keys};
 
 const TOKENS: &str = "/api/v1/token";
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 12] = [
+    "allowedIps",
     "applicationId",
     "applicationName",
     "createdAt",
+    "description",
     "expiresAt",
     "id",
     "lastUsedAt",
+    "lastUsedFrom",
     "name",
     "role",
+    "scopes",
 ];
 
 /// A call with this credential; a null body is none.

@@ -363,13 +363,6 @@ async fn what_promises_something_is_refused_as_not_offered() {
     let bulk = format!("{endpoint}/bulk-replay");
     for (path, body, name, value) in [
         (
-            "/api/v1/token",
-            token(),
-            "allowedIps",
-            json!(["10.0.0.0/8"]),
-        ),
-        ("/api/v1/token", token(), "scopes", json!(["read"])),
-        (
             "/api/v1/app/app/endpoint",
             json!({ "url": "http://a.test/" }),
             "filter",

@@ -663,8 +663,9 @@ async fn an_application_is_granted_and_taken_by_owners_and_admins() {
         "what it made stays its own"
     );
 
-    let owner = json!({"name": "o", "role": "owner", "applicationIds": ["app"]});
-    assert_invalid(&server.post(TOKENS, owner).await, &["body.applicationIds"]);
+    let mut one = json!({"name": "o", "role": "application", "applicationId": "app"});
+    one["applicationIds"] = json!(["app"]);
+    assert_invalid(&server.post(TOKENS, one).await, &["body.applicationIds"]);
     let gone = json!({"name": "o", "role": "webhook_user", "applicationIds": ["app", "no"]});
     assert_invalid(&server.post(TOKENS, gone).await, &["body.applicationIds.1"]);
     let owner = server

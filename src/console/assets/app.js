@@ -79,10 +79,10 @@ function menu({ may, applicationId, role }, pathname) {
     (may.includes('listApplications') || role === 'webhook_user') && entry('Applications', `${base}/applications`, `${base}/app`),
     may.includes('readEventTypes') && entry('Event types', `${base}/event-types`),
     may.includes('readTokens') && entry('Tokens', `${base}/tokens`),
-    entry('Profiles', `${base}/profiles`),
+    may.includes('readProfiles') && entry('Profiles', `${base}/profiles`),
     may.includes('readLanes') && entry('Lanes', `${base}/lanes`),
     may.includes('readJobs') && entry('Jobs', `${base}/jobs`),
-    may.includes('ownEndpoints') && entry('Operational webhooks', `${base}/operational`),
+    may.includes('readOwnEndpoints') && entry('Operational webhooks', `${base}/operational`),
   ].filter(Boolean);
 }
 

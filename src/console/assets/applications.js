@@ -25,12 +25,12 @@ export default function Applications({ session }) {
     col('Application', ({ id, uid, name }) => html`<a href=${pagePath(id)}>${name}</a><br /><code class="muted">${uid ?? id}</code>`),
     !own && col('Rate limit', ({ throttleRate }) => (throttleRate ? `${throttleRate}/s` : html`<span class="muted">None</span>`)),
     !own && col('Created', ({ createdAt }) => html`<${Time} at=${createdAt} />`),
-    may('changeApplications') && col('', (app) => html`<div class="row">
-      ${may('changeSessions') && act('Portal access', `for ${app.name}`, () => setOpen([Portal, app]))}${act('Edit', app.name, () => setOpen([Edit, app]))}${act('Delete', app.name, () => remove(app))}</div>`, 'end'),
+    (may('changeApplications') || may('changeSessions')) && col('', (app) => html`<div class="row">
+      ${may('changeSessions') && act('Portal access', `for ${app.name}`, () => setOpen([Portal, app]))}${may('changeApplications') && html`${act('Edit', app.name, () => setOpen([Edit, app]))}${act('Delete', app.name, () => remove(app))}`}</div>`, 'end'),
   ].filter(Boolean);
   const empty = search ? ['No application found', `None has “${search}” in its name, UID or ID.`] : ['No applications yet', own ? 'No endpoint was granted to you.' : 'Add one for each customer who shall receive webhooks.'];
   return html`<${Page} title="Applications" intro="Each is one of your customers, with endpoints, messages and keys of its own."
-      actions=${may('changeApplications') && html`<${Button} kind="primary" onClick=${() => setOpen([Edit])}>Add application<//>`}>
+      actions=${may('createApplications') && html`<${Button} kind="primary" onClick=${() => setOpen([Edit])}>Add application<//>`}>
     <div class="filters"><${Search} value=${search} label="Search by name, UID or ID" onSearch=${(text) => setQuery({ search: text })} /></div>
     <${Listing} of=${apps} query=${query} setQuery=${setQuery} caption="Applications" columns=${columns} empty=${empty} />
     ${open && html`<${open[0]} app=${open[1]} onClose=${close} done=${done} />`}

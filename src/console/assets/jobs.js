@@ -2,7 +2,7 @@
 
 import { api, list, path } from './api.js';
 import { AppLink, EndpointLink, Listing, act, col, destroy } from './operator.js';
-import { Field, Page, Status, Time, count, html, toast, useLoad, useQuery, useState } from './ui.js';
+import { Field, Page, Status, Time, count, html, toast, useLoad, useMay, useQuery, useState } from './ui.js';
 
 const tasks = {
   'endpoint.recover': 'Recover', 'endpoint.replay': 'Replay missing', 'endpoint.bulk-replay': 'Replay',
@@ -11,6 +11,7 @@ const tasks = {
 const runs = ({ state }) => state === 'running' || state === 'paused';
 
 export default function Jobs() {
+  const may = useMay();
   const [query, setQuery] = useQuery({ status: '', task: '' });
   const { status, task, iterator } = query;
   const [every, setEvery] = useState(30000);
@@ -32,8 +33,8 @@ export default function Jobs() {
     col('Progress', (job) => html`<div>${runs(job) && html`<progress aria-label=${`${tasks[job.task]}: progress`} value=${job.progress.fraction ?? null}></progress>`}
       <p class="small">${count(job.progress.done)} ${job.endpointId ? 'sent' : 'counted'}, ${count(job.progress.lookedAt)} looked at</p></div>`),
     col('Started', ({ createdAt }) => html`<${Time} at=${createdAt} />`),
-    col('', (job) => runs(job) && act('Cancel', `${tasks[job.task]} ${job.id}`, () => cancel(job)), 'end'),
-  ];
+    may('sendAgain') && col('', (job) => runs(job) && (job.endpointId || may('cancelUsage')) && act('Cancel', `${tasks[job.task]} ${job.id}`, () => cancel(job)), 'end'),
+  ].filter(Boolean);
   const pick = (label, name, options) => html`<${Field} label=${label} type="select" value=${query[name]} options=${[['', 'All'], ...options]} onInput=${(value) => setQuery({ [name]: value })} />`;
   return html`<${Page} title="Jobs" intro="Replays and counts that run in the background. The attempts of a replay are in its endpoint’s log.">
     <div class="filters">${pick('State', 'status', [['running', 'Running'], ['finished', 'Finished'], ['failed', 'Failed or canceled']])}${pick('Job', 'task', Object.entries(tasks))}</div>

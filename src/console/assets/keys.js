@@ -8,10 +8,10 @@ import { Button, Copy, Dialog, Empty, Field, Loaded, NotAllowed, Page, Pager, Ta
 
 export default function KeysPage({ app }) {
   const may = useMay();
-  return may('ownKeys') ? html`<${Keys} app=${app} />` : html`<${Page} title="API keys" app=${app} tab="keys"><${NotAllowed} /><//>`;
+  return may('readKeys') ? html`<${Keys} app=${app} change=${may('ownKeys')} />` : html`<${Page} title="API keys" app=${app} tab="keys"><${NotAllowed} /><//>`;
 }
 
-function Keys({ app }) {
+function Keys({ app, change }) {
   const where = appPath(app, '/token');
   const [query, setQuery] = useQuery();
   const keys = useLoad((signal) => list(where, { limit: 50, iterator: query.iterator }, { signal }), [where, query.iterator]);
@@ -26,15 +26,15 @@ function Keys({ app }) {
   }, `“${key.name}” is revoked.`, keys.reload);
   const ended = ({ expiresAt }) => expiresAt && Date.parse(expiresAt) <= Date.now();
   const columns = [
-    { label: 'Name', cell: ({ name, madeByLink }) => html`<span>${name}</span>${madeByLink && html`<div class="muted small">Made through a link${madeByLink.sessionId && ` (${madeByLink.sessionId})`}</div>`}` },
+    { label: 'Name', cell: ({ name, description, madeByLink }) => html`<span>${name}</span>${description && html`<div class="small">${description}</div>`}${madeByLink && html`<div class="muted small">Made through a link${madeByLink.sessionId && ` (${madeByLink.sessionId})`}</div>`}` },
     // Keys of Ocrolus's API configure one each.
     keys.data?.data.some(({ accountEndpoint }) => accountEndpoint) && { label: 'Endpoint', class: 'grow', cell: ({ accountEndpoint }) => accountEndpoint && html`<a class="break" href=${pagePath(app, path`/endpoint/${accountEndpoint.id}`)}>${accountEndpoint.url}</a>` },
     { label: 'Created', cell: ({ createdAt }) => html`<${Time} at=${createdAt} />` },
-    { label: 'Last used', cell: ({ lastUsedAt }) => (lastUsedAt ? html`<${Time} at=${lastUsedAt} />` : html`<span class="muted">Never</span>`) },
+    { label: 'Last used', cell: ({ lastUsedAt, lastUsedFrom }) => (lastUsedAt ? html`<div><${Time} at=${lastUsedAt} />${lastUsedFrom && html`<div class="muted small">from ${lastUsedFrom}</div>`}</div>` : html`<span class="muted">Never</span>`) },
     { label: 'Expires', cell: (key) => (key.expiresAt ? html`<span>${ended(key) && 'Expired '}<${Time} at=${key.expiresAt} /></span>` : html`<span class="muted">Never</span>`) },
-    { label: '', class: 'end', cell: (key) => html`<${Button} kind="danger" class="small" aria-label=${`Revoke ${key.name}`} onClick=${() => revoke(key)}>Revoke<//>` },
+    change && { label: '', class: 'end', cell: (key) => html`<${Button} kind="danger" class="small" aria-label=${`Revoke ${key.name}`} onClick=${() => revoke(key)}>Revoke<//>` },
   ].filter(Boolean);
-  const create = html`<${Button} kind="primary" onClick=${() => setMaking(true)}>Create an API key<//>`;
+  const create = change && html`<${Button} kind="primary" onClick=${() => setMaking(true)}>Create an API key<//>`;
   return html`<${Page} title="API keys" app=${app} tab="keys" actions=${create} intro="For programs that manage webhooks by the API. Send a key as “Authorization: Bearer KEY” or “Api-Key: KEY”.">
     <${Loaded} of=${keys}>${(page) => (page.data.length ? html`<${Table} caption="API keys" columns=${columns} rows=${page.data} /><${Pager} page=${page} query=${query} setQuery=${setQuery} />`
     : html`<${Empty} title="No API keys yet"><p>Create one for each program, so that each can be revoked alone.</p><//>`)}<//>
@@ -53,11 +53,12 @@ const ends = (max) => [
 ];
 
 function Create({ where, onClose, then }) {
-  const form = useForm({ name: '', expires: '' });
+  const form = useForm({ name: '', description: '', expires: '' });
   const { apiKeyDaysMax } = useSession();
-  const create = async ({ name, expires }) => then(await api('POST', where, { name: name.trim(), ...(expires && { expiresAt: new Date(Date.now() + expires * 86400000).toISOString() }) }));
+  const create = async ({ name, description, expires }) => then(await api('POST', where, { name: name.trim(), description: description.trim() || undefined, ...(expires && { expiresAt: new Date(Date.now() + expires * 86400000).toISOString() }) }));
   return html`<${FormDialog} title="Create an API key" form=${form} onClose=${onClose} onSubmit=${create} submit="Create" check=${({ name }) => (name.trim() ? {} : { 'body.name': 'Enter a name.' })}>
     <${Field} label="Name" name="name" autofocus hint="What will use it, such as “Billing service”." />
+    <${Field} label="Description" name="description" optional hint="Who looks after it, and where it runs." />
     <${Field} label="Expires" name="expires" loc="body.expiresAt" type="select" options=${ends(apiKeyDaysMax)} />
   <//>`;
 }

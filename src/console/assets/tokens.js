@@ -12,10 +12,30 @@ const roles = {
   publisher: ['Publisher', 'Publishes to every application and reads event types: for your backend.'],
   webhook_admin: ['Webhook admin', 'Every endpoint with its messages and attempts; grants endpoints to webhook users.'],
   webhook_user: ['Webhook user', 'The endpoints granted to it and those it makes in applications granted to it, with their messages and attempts.'],
+  viewer: ['Viewer', 'Looks at everything but secrets, and changes nothing.'],
   application: ['Application', 'One application’s endpoints, messages and attempts, as that customer.'],
 };
+/** What a token can be limited to: [name, what it allows, the roles besides owner that have something of it]. */
+const scopes = [
+  ['publish', 'Publish messages', 'publisher'],
+  ['read', 'Read applications, endpoints, messages and the rest, without secrets', 'publisher webhook_admin webhook_user viewer application'],
+  ['endpoints', 'Create, change and delete endpoints', 'webhook_admin webhook_user application'],
+  ['secrets', 'Read and rotate endpoints’ secrets', 'webhook_admin webhook_user application'],
+  ['replays', 'Send again, replay, send tests', 'webhook_admin webhook_user application'],
+  ['applications', 'Create, change and delete applications', ''],
+  ['event_types', 'Change event types', ''],
+  ['expunge', 'Delete payloads and answers', ''],
+  ['tokens', 'Tokens, API keys and grants', 'webhook_admin viewer'],
+  ['portal', 'Make and end links to the portal', ''],
+  ['status', 'Status and metrics', 'viewer'],
+  ['operational_webhooks', 'Operational webhooks', 'viewer'],
+];
+/** Those that concern the whole organisation, so that a token of some applications has nothing of them. */
+const ofAll = ['event_types', 'status', 'operational_webhooks'];
+const usable = (role, limited) => scopes.filter(([name, , has]) => (role === 'owner' || has.split(' ').includes(role)) && !(limited && (ofAll.includes(name) || (name === 'tokens' && role === 'webhook_admin'))));
+const lines = (text) => text.split(/[\s,]+/).filter(Boolean);
 const never = html`<span class="muted">Never</span>`;
-const used = ({ lastUsedAt }) => (lastUsedAt ? html`<${Time} at=${lastUsedAt} />` : never);
+const used = ({ lastUsedAt, lastUsedFrom }) => (lastUsedAt ? html`<span><${Time} at=${lastUsedAt} />${lastUsedFrom && html` <span class="muted small">from ${lastUsedFrom}</span>`}</span>` : never);
 const ends = ({ expiresAt }) => (expiresAt ? html`<${Time} at=${expiresAt} />${Date.parse(expiresAt) < Date.now() && html` <${Badge} kind="bad">Expired<//>`}` : never);
 const revoke = ({ id, name }, then) => destroy('Revoke', name, `Whoever uses the token ${name} is refused from now on. This cannot be undone.`, () => api('DELETE', path`/token/${id}`)).then((yes) => {
   if (!yes) return;
@@ -31,9 +51,9 @@ function All() {
   const [open, setOpen] = useState(false);
   const tokens = useLoad((signal) => list('/token', { limit: 50, iterator: query.iterator }, { signal }), [query.iterator]);
   const columns = [
-    col('Token', ({ id, name }) => html`<a href=${here + path`/${id}`}>${name}</a>`),
-    col('Role', ({ role }) => html`<span title=${roles[role][1]}>${roles[role][0]}</span>`),
-    col('For', ({ applicationId, applicationName, endpointIds }) => (applicationId ? html`<${AppLink} id=${applicationId} name=${applicationName} />` : html`<span class="muted">${endpointIds ? `Endpoints: ${endpointIds.length}` : 'All'}</span>`)),
+    col('Token', ({ id, name, description }) => html`<div><a href=${here + path`/${id}`}>${name}</a>${description && html`<div class="small muted">${description}</div>`}</div>`),
+    col('Role', ({ role, scopes: limits, allowedIps }) => html`<div><span title=${roles[role][1]}>${roles[role][0]}</span>${limits && html`<div class="small muted">${limits.join(', ')}</div>`}${allowedIps && html`<div class="small muted">from ${allowedIps.join(', ')}</div>`}</div>`),
+    col('For', ({ applicationId, applicationName, endpointIds, applications }) => (applicationId ? html`<${AppLink} id=${applicationId} name=${applicationName} />` : html`<span class="muted">${endpointIds ? `Endpoints: ${endpointIds.length}` : applications ? `Applications: ${applications.length}` : 'All'}</span>`)),
     col('Last used', used), col('Ends', ends),
     may('changeTokens') && col('', (token) => act('Revoke', token.name, () => revoke(token, tokens.reload)), 'end'),
   ].filter(Boolean);
@@ -45,11 +65,16 @@ function All() {
 }
 
 function Create({ onClose, done }) {
-  const form = useForm({ name: '', role: 'publisher', app: '', days: '' });
+  const form = useForm({ name: '', description: '', role: 'publisher', app: '', apps: '', scopes: [], networks: '', days: '' });
   const [made, setMade] = useState(null);
-  const { role, app } = form.values;
-  const create = async ({ name, days }) => {
-    setMade(await api('POST', '/token', { name, role, applicationId: role === 'application' ? app.trim() : undefined, expiresAt: days ? new Date(Date.now() + days * 864e5).toISOString() : undefined }));
+  const { role, app, apps, scopes: chosen, networks } = form.values;
+  const mayLimit = !['application', 'webhook_user'].includes(role); // A webhook user is granted applications later.
+  const limited = mayLimit && lines(apps).length > 0;
+  const offered = usable(role, limited);
+  const create = async ({ name, description, days }) => {
+    const names = offered.map(([scope]) => scope).filter((scope) => chosen.includes(scope));
+    setMade(await api('POST', '/token', { name, description: description.trim() || undefined, role, applicationId: role === 'application' ? app.trim() : undefined, applicationIds: limited ? lines(apps) : undefined,
+      scopes: names.length ? names : undefined, allowedIps: lines(networks).length ? lines(networks) : undefined, expiresAt: days ? new Date(Date.now() + days * 864e5).toISOString() : undefined }));
     done();
   };
   if (made) {
@@ -58,10 +83,17 @@ function Create({ onClose, done }) {
   }
   return html`<${FormDialog} title="Create token" form=${form} onClose=${onClose} onSubmit=${create} submit="Create token">
     <${Field} label="Name" name="name" hint="Who or what will use it." />
+    <${Field} label="Description" name="description" optional />
     <fieldset><legend>Role</legend><div class="choices one">${Object.entries(roles).map(([key, [label, text]]) => html`<label key=${key}>
       <input type="radio" name="role" checked=${role === key} onChange=${() => form.set('role', key)} /><span><strong>${label}</strong>${text}</span></label>`)}</div></fieldset>
     ${role === 'application' && html`<${Finder} label="Application" loc="body.applicationId" value=${app} onInput=${(text) => form.set('app', text)} find=${findApps} hint="Type a part of its name." />`}
     <${Field} label="Ends" name="days" type="select" options=${[['', 'Never'], ['1', 'In a day'], ['30', 'In 30 days'], ['90', 'In 90 days'], ['365', 'In a year']]} />
+    <details><summary>Limits</summary><div class="stack">
+      <fieldset><legend>Only these operations <span class="muted">(all of the role, where none is chosen)</span></legend>${offered.map(([name, text]) => html`<${Field} key=${name} type="checkbox" label=${text} loc=""
+        value=${chosen.includes(name)} onInput=${(on) => form.set('scopes', on ? [...chosen, name] : chosen.filter((other) => other !== name))} />`)}</fieldset>
+      ${mayLimit && html`<${Field} label="Only these applications" name="apps" loc="body.applicationIds" type="textarea" rows="2" optional spellcheck="false" hint="Their IDs or UIDs, one on each line." />`}
+      <${Field} label="Only from these networks" name="networks" loc="body.allowedIps" type="textarea" rows="2" optional spellcheck="false" hint="Such as 192.0.2.0/24, one on each line." />
+    </div></details>
   <//>`;
 }
 
@@ -76,6 +108,10 @@ function One({ id }) {
       <section class="card"><dl class="facts">${[['ID', html`<code>${id}</code>`], one.applicationId && ['Application', html`<${AppLink} id=${one.applicationId} name=${one.applicationName} />`],
     one.accountEndpoint && ['Its endpoint', html`<${EndpointLink} app=${one.applicationId} id=${one.accountEndpoint.id} url=${one.accountEndpoint.url} />`],
     one.madeByLink && ['Made through', `A link to the portal${one.madeByLink.sessionId ? ` (${one.madeByLink.sessionId})` : ''}`],
+    one.description && ['Description', one.description],
+    one.scopes && ['Only these operations', html`<ul class="plain">${scopes.filter(([key]) => one.scopes.includes(key)).map(([key, text]) => html`<li>${text} <code class="muted">${key}</code></li>`)}</ul>`],
+    role !== 'webhook_user' && one.applications && ['Only these applications', one.applications.length ? html`<ul class="plain">${one.applications.map((app) => html`<li><${AppLink} id=${app.id} name=${app.name} /></li>`)}</ul>` : 'None is left.'],
+    one.allowedIps && ['Only from', html`<ul class="plain">${one.allowedIps.map((network) => html`<li><code>${network}</code></li>`)}</ul>`],
     ['Created', html`<${Time} at=${one.createdAt} />`], ['Last used', used(one)], ['Ends', ends(one)]].filter(Boolean).map(([dt, dd]) => html`<dt>${dt}</dt><dd>${dd}</dd>`)}</dl></section>
       ${role === 'webhook_user' && html`<${Applications} token=${one} change=${may('changeGrants') && change} /><${Grants} token=${one} change=${may('changeGrants') && change} />`}</div>`}<//>
   <//>`;

@@ -124,7 +124,7 @@ export const forgetApp = () => names.clear();
 export const appParts = (may) => [
   ['webhooks', labels.menu, ''],
   ['messages', 'Messages', '/messages'],
-  may.includes('ownKeys') && ['keys', 'API keys', '/keys'],
+  may.includes('readKeys') && ['keys', 'API keys', '/keys'],
   ['events', 'Event catalogue', '/events'],
 ].filter(Boolean);
 

@@ -1,0 +1,391 @@
+//! The limits of a token beside its role: scopes, networks and an end.
+//!
+//! They are checked as a body names them, and then narrowed by those of the token that makes the new
+//! one: nothing that a token makes may do more than the token itself, may be used from elsewhere, or
+//! lives longer. A limit that the body leaves out is taken over from the maker; one that goes beyond the
+//! maker's is refused.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use actix_web::HttpRequest;
+use ipnet::{IpNet, Ipv4Net};
+use schemars::JsonSchema;
+
+use super::Context;
+use super::access::{Caller, usable_scopes};
+use super::client_address::{ClientAddress, is_in};
+use super::rules::{Problems, check_description, wrong};
+use super::scopes::Scopes;
+use crate::clock::Timestamp;
+use crate::domain::scope::Scope;
+use crate::domain::token::{ALLOWED_IPS_MAX, Role, Token};
+use crate::error::{Error, Result};
+use crate::store::Catalog;
+
+/// The names of scopes, for the document.
+#[derive(JsonSchema)]
+#[schemars(rename = "Scope", rename_all = "snake_case")]
+#[allow(dead_code, reason = "only its schema is used")]
+pub enum ScopeName {
+    Publish,
+    Read,
+    Endpoints,
+    Secrets,
+    Replays,
+    Applications,
+    EventTypes,
+    Expunge,
+    Tokens,
+    Portal,
+    Status,
+    OperationalWebhooks,
+}
+
+/// Lets a token be used from where a request comes, and notes that it was.
+pub fn admit(request: &HttpRequest, context: &Context, token: &Token) -> Result<()> {
+    if !token.allowed_ips.is_empty() {
+        let address = ClientAddress::of(request, context);
+        let ip = address.ip;
+        if address.is_proxy {
+            return Err(Error::ForbiddenAddress(format!(
+                "this token may be used from some networks only, and {ip}, a trusted proxy, did not \
+                 name its client"
+            )));
+        }
+        if !is_in(ip, &token.allowed_ips) {
+            return Err(Error::ForbiddenAddress(format!(
+                "this token may not be used from this address, {ip}"
+            )));
+        }
+    }
+    let from = || ClientAddress::of(request, context).ip;
+    context.store.token_used(token.id, from);
+    Ok(())
+}
+
+/// A description as it is kept: none where there is no text.
+pub fn checked_description(problems: &mut Problems, description: Option<String>) -> Option<String> {
+    let description = description.filter(|text| !text.is_empty())?;
+    check_description(problems, &["body", "description"], &description);
+    Some(description)
+}
+
+/// The scopes that a body names, for a token of this role.
+pub fn checked_scopes(
+    problems: &mut Problems,
+    names: Option<&[String]>,
+    role: Role,
+    is_limited: bool,
+) -> Option<BTreeSet<Scope>> {
+    let names = names?;
+    if names.is_empty() {
+        let message = "must name at least one; leave it out for all that the role may";
+        problems.add(&["body", "scopes"], message);
+    }
+    let usable = usable_scopes(role, is_limited);
+    let mut scopes = BTreeSet::new();
+    for (index, name) in names.iter().enumerate() {
+        let place = ["body", "scopes", &index.to_string()];
+        match name.parse::<Scope>() {
+            Ok(scope) if usable.has(scope) => drop(scopes.insert(scope)),
+            Ok(_) => {
+                let role = role.name();
+                let limited = match is_limited {
+                    true => " that is limited to some applications",
+                    false => "",
+                };
+                let usable = usable.names();
+                let message =
+                    format!("a token of the role {role}{limited} can never use it, only {usable}");
+                problems.add(&place, message);
+            }
+            Err(()) => {
+                let known = Scopes::from_iter(Scope::ALL).names();
+                problems.add(&place, format!("must be one of {known}"));
+            }
+        }
+    }
+    Some(scopes)
+}
+
+/// The networks that a body names.
+pub fn checked_networks(problems: &mut Problems, texts: Option<&[String]>) -> Vec<IpNet> {
+    let Some(texts) = texts else {
+        return Vec::new();
+    };
+    match texts.len() {
+        0 => problems.add(
+            &["body", "allowedIps"],
+            "must name at least one network; leave it out for everywhere",
+        ),
+        1..=ALLOWED_IPS_MAX => {}
+        _ => {
+            let message = format!("must have at most {ALLOWED_IPS_MAX} items");
+            problems.add(&["body", "allowedIps"], message);
+            return Vec::new();
+        }
+    }
+    let mut networks = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        match network(text) {
+            Ok(network) if networks.contains(&network) => {}
+            Ok(network) => networks.push(network),
+            Err(message) => {
+                problems.add(&["body", "allowedIps", &index.to_string()], message);
+            }
+        }
+    }
+    networks
+}
+
+/// A network, or an address alone. One of IPv4 in the form of IPv6 is one of IPv4.
+fn network(text: &str) -> Result<IpNet, String> {
+    let network = match text.parse::<IpAddr>() {
+        Ok(ip) => IpNet::from(ip),
+        Err(_) => text.parse::<IpNet>().map_err(|_| {
+            "must be a network such as 192.0.2.0/24, or an address such as 192.0.2.7".to_owned()
+        })?,
+    };
+    let network = match (network.addr().to_canonical(), network) {
+        (IpAddr::V4(ip), IpNet::V6(network)) if network.prefix_len() >= 96 => {
+            let network = Ipv4Net::new(ip, network.prefix_len() - 96);
+            IpNet::V4(network.expect("a prefix of at most 32 bits"))
+        }
+        _ => network,
+    };
+    let whole = network.trunc();
+    match whole == network {
+        true => Ok(network),
+        false => Err(format!(
+            "must not name an address within the network: {whole} is the network, and {} the address \
+             alone",
+            network.addr()
+        )),
+    }
+}
+
+/// What the caller hands on at most, as the catalog has it.
+struct Maker<'a> {
+    record: Option<&'a Token>,
+    ends: Option<Timestamp>,
+}
+
+impl<'a> Maker<'a> {
+    fn of(catalog: &'a Catalog, caller: &Caller) -> Result<Maker<'a>> {
+        let record = caller.record(catalog)?;
+        let ends = match record {
+            // Keys that are made through a link are bounded by who made the link; by the link they are
+            // ended with `expire-all`.
+            Some(link) if link.session.is_some() => link.makes_until,
+            Some(token) => token.expires_at,
+            None => caller.signed_end(),
+        };
+        Ok(Maker { record, ends })
+    }
+
+    fn networks(&self) -> &'a [IpNet] {
+        self.record.map_or(&[], |token| &token.allowed_ips)
+    }
+
+    fn scopes(&self) -> Option<Scopes> {
+        let scopes = self.record?.scopes.as_ref()?;
+        Some(scopes.iter().copied().collect())
+    }
+}
+
+/// The new token within the limits of the one that makes it.
+pub fn narrowed(catalog: &Catalog, caller: &Caller, mut token: Token) -> Result<Token> {
+    let maker = Maker::of(catalog, caller)?;
+    if let Some(end) = maker.ends {
+        if token.expires_at.is_some_and(|own| own > end) {
+            let message = format!("must be at most {end}, when the token ends that makes this one");
+            return Err(wrong(&["body", "expiresAt"], message));
+        }
+        token.expires_at = token.expires_at.or(Some(end));
+    }
+    narrow_networks(maker.networks(), &mut token)?;
+    if let Some(own) = maker.scopes() {
+        narrow_scopes(own, &mut token)?;
+    }
+    Ok(token)
+}
+
+fn narrow_networks(own: &[IpNet], token: &mut Token) -> Result<()> {
+    if own.is_empty() {
+        return Ok(());
+    }
+    let is_within = |network: &IpNet| own.iter().any(|own| own.contains(network));
+    let mut problems = Problems::default();
+    for (index, network) in token.allowed_ips.iter().enumerate() {
+        if !is_within(network) {
+            let place = ["body", "allowedIps", &index.to_string()];
+            let message = format!(
+                "is not within the networks of the token that makes this one: {}",
+                listed(own)
+            );
+            problems.add(&place, message);
+        }
+    }
+    problems.done()?;
+    if token.allowed_ips.is_empty() {
+        token.allowed_ips = own.to_vec();
+    }
+    Ok(())
+}
+
+fn narrow_scopes(own: Scopes, token: &mut Token) -> Result<()> {
+    let place = ["body", "scopes"];
+    match &token.scopes {
+        Some(asked) => {
+            let beyond: Scopes = asked
+                .iter()
+                .copied()
+                .filter(|scope| !own.has(*scope))
+                .collect();
+            match beyond.iter().next() {
+                None => Ok(()),
+                Some(_) => Err(wrong(
+                    &place,
+                    format!(
+                        "must be among those of the token that makes this one, {}: {} is not",
+                        own.names(),
+                        beyond.names()
+                    ),
+                )),
+            }
+        }
+        None => {
+            let usable = usable_scopes(token.role, token.is_limited());
+            let shared: BTreeSet<Scope> = own.iter().filter(|scope| usable.has(*scope)).collect();
+            match shared.is_empty() {
+                true => Err(wrong(
+                    &place,
+                    format!(
+                        "the token that makes this one has the scopes {}, and a token of the role {} \
+                         uses none of them",
+                        own.names(),
+                        token.role.name()
+                    ),
+                )),
+                false => {
+                    token.scopes = Some(shared);
+                    Ok(())
+                }
+            }
+        }
+    }
+}
+
+/// A link to the portal within the limits of the token that makes it, and what the platform should hear
+/// of that. A link that may not look is of no use.
+pub fn narrowed_link(
+    catalog: &Catalog,
+    caller: &Caller,
+    mut link: Token,
+) -> Result<(Token, Vec<String>)> {
+    let maker = Maker::of(catalog, caller)?;
+    let mut warnings = Vec::new();
+    if let Some(end) = maker.ends {
+        link.makes_until = Some(end);
+        if link.expires_at.is_none_or(|own| own > end) {
+            link.expires_at = Some(end);
+            warnings.push(format!(
+                "the link ends at {end}, with the token that made it"
+            ));
+        }
+    }
+    let networks = maker.networks();
+    if !networks.is_empty() {
+        link.allowed_ips = networks.to_vec();
+        let networks = listed(networks);
+        warnings.push(format!(
+            "the link opens only from {networks}, as the token that made it may be used from nowhere else"
+        ));
+    }
+    if let Some(own) = maker.scopes() {
+        if !own.has(Scope::Read) {
+            return Err(Error::LacksScope(Scope::Read.name()));
+        }
+        link.scopes = Some(own.iter().collect());
+    }
+    Ok((link, warnings))
+}
+
+fn listed(networks: &[IpNet]) -> String {
+    let texts: Vec<String> = networks.iter().map(IpNet::to_string).collect();
+    texts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_whole_and_an_address_stands_for_itself() {
+        for (text, expected) in [
+            ("192.0.2.0/24", Some("192.0.2.0/24")),
+            ("192.0.2.7", Some("192.0.2.7/32")),
+            ("2001:db8::/32", Some("2001:db8::/32")),
+            ("2001:db8::7", Some("2001:db8::7/128")),
+            ("::ffff:192.0.2.0/120", Some("192.0.2.0/24")),
+            ("::ffff:192.0.2.7", Some("192.0.2.7/32")),
+            ("0.0.0.0/0", Some("0.0.0.0/0")),
+            ("192.0.2.7/24", None),
+            ("192.0.2.0/33", None),
+            ("example.com", None),
+            ("192.0.2.7:80", None),
+            ("", None),
+        ] {
+            let found = network(text).ok().map(|network| network.to_string());
+            assert_eq!(found.as_deref(), expected, "{text}");
+        }
+        let message = network("192.0.2.7/24").unwrap_err();
+        assert!(message.contains("192.0.2.0/24 is the network"), "{message}");
+    }
+
+    #[test]
+    fn the_document_has_the_names_of_all_scopes() {
+        let schema = schemars::schema_for!(ScopeName);
+        let names = Scope::ALL.map(Scope::name);
+        assert_eq!(schema.get("enum"), Some(&serde_json::json!(names)));
+    }
+
+    #[test]
+    fn a_list_names_something_or_is_left_out() {
+        let many = vec!["192.0.2.7".to_owned(); ALLOWED_IPS_MAX + 1];
+        for (networks, places) in [
+            (None, vec![]),
+            (Some(&many[..2]), vec![]),
+            (Some(&many[..ALLOWED_IPS_MAX]), vec![]),
+            (Some(&many[..]), vec!["body.allowedIps"]),
+            (Some(&[]), vec!["body.allowedIps"]),
+        ] {
+            let mut problems = Problems::default();
+            let found = checked_networks(&mut problems, networks);
+            assert!(found.len() <= 1, "named twice, kept once");
+            assert_eq!(places_of(problems), places);
+        }
+        for (names, places) in [
+            (vec![], vec!["body.scopes"]),
+            (vec!["read", "publish", "read"], vec![]),
+            (
+                vec!["read", "write", "secrets"],
+                vec!["body.scopes.1", "body.scopes.2"],
+            ),
+        ] {
+            let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+            let mut problems = Problems::default();
+            checked_scopes(&mut problems, Some(&names), Role::Publisher, false);
+            assert_eq!(places_of(problems), places);
+        }
+    }
+
+    fn places_of(problems: Problems) -> Vec<String> {
+        match problems.done() {
+            Ok(()) => Vec::new(),
+            Err(Error::Invalid(all)) => all.iter().map(|one| one.location.join(".")).collect(),
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
