@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use super::access::Caller;
+use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::json;
 use super::operation::Operation;
@@ -41,9 +41,10 @@ pub fn operations() -> Vec<Operation> {
 
 pub async fn get(
     request: HttpRequest,
-    _caller: Caller,
+    caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ReadProfiles)?;
     Query::of(&request).problems.done()?;
     let stated = &context.config.delivery.source_addresses;
     let data = stated.iter().map(ToString::to_string).collect();

@@ -166,7 +166,5 @@ pub async fn attempt(
 
 /// What the caller may delete from, which the path names.
 fn named(context: &Context, caller: &Caller, request: &HttpRequest) -> Result<History> {
-    let application = path_part(request, "app_id");
-    caller.application(&context.store.catalog(), application, Action::Expunge)?;
-    History::named(context, caller, request)
+    History::named_for(context, caller, request, Action::Expunge)
 }
