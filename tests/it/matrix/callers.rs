@@ -1,11 +1,16 @@
 //! Who calls: somebody of each role, with each kind of credential.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use awc::http::Method;
 use postrider::domain::id::{ApplicationId, OrganisationId};
+use postrider::domain::token::{self as domain, Token};
+use postrider::store::Change;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
+use super::table::SCOPES;
 use super::world::{Place, Things};
 use crate::jwt;
 use crate::support::{Receiver, Server, together};
@@ -21,10 +26,20 @@ pub enum Role {
     WebhookUserOfEndpoint,
     Application,
     SignedApplication,
+    Viewer,
     /// A link to the portal, with these capabilities.
     Session(Vec<&'static str>),
     /// Without a credential that holds.
     Nobody,
+}
+
+/// What a token is limited to, beside its role.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// The only scope that it has.
+    pub scope: Option<&'static str>,
+    /// It is for its place's application alone.
+    pub is_of_application: bool,
 }
 
 pub type Headers = Vec<(&'static str, String)>;
@@ -32,6 +47,7 @@ pub type Headers = Vec<(&'static str, String)>;
 pub struct Caller {
     pub name: String,
     pub role: Role,
+    pub limits: Limits,
     /// The headers with the credential.
     pub credential: Headers,
     /// What is its own.
@@ -44,6 +60,7 @@ pub struct Caller {
 /// What is not the caller's, as far as it is not.
 pub struct Foreign {
     pub name: &'static str,
+    pub is_of_same_organisation: bool,
     pub things: Things,
     /// What no answer to the caller may have.
     pub hidden: Vec<String>,
@@ -59,6 +76,7 @@ impl Foreign {
         let names = names.filter(|name| name.len() > 8).cloned();
         Foreign {
             name,
+            is_of_same_organisation: true,
             hidden: names.chain(private.iter().cloned()).collect(),
             things,
         }
@@ -73,7 +91,10 @@ impl Foreign {
     fn place(name: &'static str, place: &Place) -> Foreign {
         let mut private = place.private.clone();
         private.extend([place.flagged.clone(), format!("second.{}", place.label)]);
-        Foreign::new(name, place.things.clone(), &private)
+        Foreign {
+            is_of_same_organisation: false,
+            ..Foreign::new(name, place.things.clone(), &private)
+        }
     }
 
     /// Another application of the same organisation, whose event types all know.
@@ -124,7 +145,7 @@ const SESSIONS: [&[&str]; 7] = [
 ];
 
 /// Who changes things has a place of its own.
-const CHANGE: [&str; 11] = [
+const CHANGE: [&str; 20] = [
     "owner",
     "owner at the console",
     "signed owner",
@@ -133,9 +154,27 @@ const CHANGE: [&str; 11] = [
     "webhook user of an endpoint",
     "application",
     "API key by link",
+    "owner with the scope endpoints",
+    "owner with the scope applications",
+    "owner with the scope event_types",
+    "owner with the scope expunge",
+    "owner with the scope tokens",
+    "owner with the scope portal",
+    "owner with the scope operational_webhooks",
+    "owner of an application",
+    "webhook admin of an application",
     "signed application",
     "session ManageEndpoint",
     "session ManageEndpoint CreateAttempts",
+];
+
+/// The places with an endpoint of the organisation's own.
+const OWN_ENDPOINT: [&str; 5] = [
+    "owner",
+    "signed-owner",
+    "owner-with-the-scope-operational_webhooks",
+    "quiet",
+    "theirs",
 ];
 
 impl World {
@@ -157,16 +196,8 @@ impl World {
             .map(|(owner, label)| Place::made(server, owner, label, receiver));
         let mut places = together(all).await;
         for place in &mut places {
-            if [
-                "owner",
-                "owner-at-the-console",
-                "signed-owner",
-                "quiet",
-                "neighbour",
-                "theirs",
-            ]
-            .contains(&place.label.as_str())
-            {
+            // An organisation has few of them. Who may not take one away shares that of the quiet place.
+            if OWN_ENDPOINT.contains(&place.label.as_str()) {
                 place.own_endpoint(server).await;
             }
         }
@@ -180,14 +211,15 @@ impl World {
                 .clone()
         };
         let quiet = Rc::new(named("quiet"));
-        let (neighbour, theirs) = (Rc::new(named("neighbour")), Rc::new(named("theirs")));
+        let with_own_endpoint = |label: &str| {
+            let mut place = named(label);
+            let own = quiet.things["own endpoint"].clone();
+            place.things.entry("own endpoint").or_insert(own);
+            Rc::new(place)
+        };
+        let (neighbour, theirs) = (with_own_endpoint("neighbour"), Rc::new(named("theirs")));
         let place_of = |name: &str| match CHANGE.contains(&name) {
-            true => {
-                let mut place = named(&name.replace(' ', "-"));
-                let own = quiet.things["own endpoint"].clone();
-                place.things.entry("own endpoint").or_insert(own);
-                Rc::new(place)
-            }
+            true => with_own_endpoint(&name.replace(' ', "-")),
             false => Rc::clone(&quiet),
         };
         let mut world = World {
@@ -215,6 +247,7 @@ impl World {
             ("webhook user", Role::WebhookUser),
             ("webhook user of an endpoint", Role::WebhookUserOfEndpoint),
             ("application", Role::Application),
+            ("viewer", Role::Viewer),
         ] {
             let things = place_of(name).things.clone();
             let application = &things["application"][0];
@@ -291,6 +324,29 @@ impl World {
             signed(own, Some(&application)),
             place,
         );
+        // Those that are limited to a scope, or to an application.
+        for scope in SCOPES {
+            let name = format!("owner with the scope {scope}");
+            let limits = Limits {
+                scope: Some(scope),
+                ..Limits::default()
+            };
+            self.add_limited(server, own, &name, Role::Owner, limits, place_of(&name))
+                .await;
+        }
+        for (name, role) in [
+            ("owner of an application", Role::Owner),
+            ("webhook admin of an application", Role::WebhookAdmin),
+            ("viewer of an application", Role::Viewer),
+            ("publisher of an application", Role::Publisher),
+        ] {
+            let limits = Limits {
+                is_of_application: true,
+                ..Limits::default()
+            };
+            self.add_limited(server, own, name, role, limits, place_of(name))
+                .await;
+        }
         // Those to whom everything is foreign.
         let nothing = token(json!({"name": "n", "role": "webhook_user"})).await;
         let quiet = place_of("");
@@ -331,7 +387,7 @@ impl World {
     fn add(&mut self, name: &str, role: Role, credential: String, place: Rc<Place>) {
         let mut foreign = vec![Foreign::place("another organisation", &self.theirs)];
         match role {
-            Role::Owner | Role::Publisher | Role::WebhookAdmin | Role::Nobody => {}
+            Role::Owner | Role::Publisher | Role::WebhookAdmin | Role::Viewer | Role::Nobody => {}
             Role::WebhookUser | Role::WebhookUserOfEndpoint => {
                 foreign.push(Foreign::application(&self.neighbour));
                 foreign.push(Foreign::ungranted(&place));
@@ -344,11 +400,49 @@ impl World {
         self.callers.push(Caller {
             name: name.to_owned(),
             role,
+            limits: Limits::default(),
             credential: bearer(&credential),
             place,
             has_nothing: false,
             foreign,
         });
+    }
+
+    async fn add_limited(
+        &mut self,
+        server: &Server,
+        organisation: OrganisationId,
+        name: &str,
+        role: Role,
+        limits: Limits,
+        place: Rc<Place>,
+    ) {
+        let kind = match role {
+            Role::Publisher => domain::Role::Publisher,
+            Role::WebhookAdmin => domain::Role::WebhookAdmin,
+            Role::Viewer => domain::Role::Viewer,
+            _ => domain::Role::Owner,
+        };
+        let credential = format!("pr_{}", name.replace(' ', "_"));
+        let hash = Sha256::digest(&credential).into();
+        let mut token = Token::new(organisation, kind, name.to_owned(), hash, server.now());
+        token.scopes = limits
+            .scope
+            .map(|scope| BTreeSet::from([scope.parse().expect("a scope")]));
+        if limits.is_of_application {
+            let application = place.things["application"][0].parse().expect("an id");
+            token.applications = Some(BTreeSet::from([application]));
+        }
+        let put = server
+            .store()
+            .change(move |_| Ok((vec![Change::PutToken(token)], ())));
+        put.await.expect("the store works");
+        self.add(name, role, credential, place);
+        let caller = self.callers.last_mut().expect("added just now");
+        caller.limits = limits;
+        if limits.is_of_application {
+            caller.foreign.push(Foreign::application(&self.neighbour));
+        }
     }
 
     fn add_without_own(&mut self, name: &str, role: Role, credential: String, also: Foreign) {

@@ -26,7 +26,7 @@ use serde_json::Value;
 use callers::{Caller, Foreign, Headers, Role, World, bearer};
 use document::Operation;
 use requests::{Call, Variant, told, with_path};
-use table::{LAST, NAME_NOTHING, Need, OPERATIONS, UNDOCUMENTED, body, named_in_bodies};
+use table::{LAST, May, NAME_NOTHING, Need, OPERATIONS, UNDOCUMENTED, body, named_in_bodies};
 use world::{Things, absent, kind, kind_in_query};
 
 use crate::jwt;
@@ -55,6 +55,10 @@ async fn no_call_tells_a_foreign_name_from_one_that_does_not_exist() {
     let mut server = jwt::start_with(|config| {
         // Links to the portal make webhooks by every interface.
         config.portal.profiles = ["standard", "ovation"].map(str::to_owned).to_vec();
+        // Some thousand requests a second, from one address, and some with credentials that do not hold.
+        config.limits.requests_per_customer_second_max = 0;
+        config.limits.auth_failures_per_address_minute_max = 1_000_000;
+        config.limits.auth_failures_per_token_prefix_minute_max = 1_000_000;
     })
     .await;
     server.leftovers_are_fine();
@@ -268,7 +272,7 @@ impl Matrix {
                     let these = if makes { &mut making } else { &mut pairs };
                     these.push((theirs, none));
                 }
-                if !matches!(caller.role, Role::Nobody) {
+                if !is_out_of_reach(caller, operation) {
                     pairs.extend(self.in_query(caller, operation, foreign));
                 }
             }
@@ -287,9 +291,6 @@ impl Matrix {
     }
 
     async fn in_bodies(&self, caller: &Caller) {
-        if matches!(caller.role, Role::Nobody) {
-            return;
-        }
         for pair in &self.in_body(caller) {
             self.compare_making(caller, pair).await;
         }
@@ -305,10 +306,10 @@ impl Matrix {
         let place = &caller.place;
         let never = absent(&foreign.things);
         let variants = Variant::all(operation, &place.things, &foreign.things);
-        let is_nobody = matches!(caller.role, Role::Nobody);
+        let is_out_of_reach = is_out_of_reach(caller, operation);
         let mut pairs = Vec::new();
         for (index, variant) in variants.into_iter().enumerate() {
-            if is_nobody && index > 0 {
+            if is_out_of_reach && index > 0 {
                 break;
             }
             let makes = operation.method == Method::PUT && variant.names_by_choice(operation);
@@ -387,9 +388,21 @@ impl Matrix {
         let mut pairs = Vec::new();
         for (id, field, kind, body) in named_in_bodies() {
             let operation = self.operation(id);
+            if is_out_of_reach(caller, operation) {
+                continue;
+            }
             for foreign in &caller.foreign {
                 // As above: so is an `eventId`.
                 if !foreign.is_apart() && ["uid", "eventId"].contains(&field) {
+                    continue;
+                }
+                // And a uid of an application that a token limited to others does not see.
+                let is_limited = caller.limits.is_of_application;
+                if is_limited
+                    && foreign.is_of_same_organisation
+                    && field == "uid"
+                    && kind == "application"
+                {
                     continue;
                 }
                 let Some(names) = foreign.things.get(kind) else {
@@ -532,10 +545,15 @@ impl Matrix {
                 continue;
             }
             let answer = self.seen(caller, &call).await;
-            let is_right = match (need.is_met_by(&caller.role), &caller.role) {
-                (true, _) => answer.status < 300,
-                (false, Role::Nobody) => answer.status == 401,
-                (false, _) => answer.status == 403,
+            let refused = |status: u16| answer.status == status;
+            let is_right = match need.is_met_by(&caller.role, caller.limits) {
+                May::Yes => answer.status < 300,
+                May::No if matches!(caller.role, Role::Nobody) => refused(401),
+                May::No => refused(403),
+                May::NotWithout(scope) => {
+                    let lacks = format!("lacks the scope {scope}");
+                    refused(403) && answer.text.contains(&lacks)
+                }
             };
             if !is_right {
                 self.fault(
@@ -563,4 +581,13 @@ impl Matrix {
             self.fault(caller, &call, &format!("{} {}", answer.status, answer.text));
         }
     }
+}
+
+/// Whether the caller has no credential that holds, or lacks the scope for this: it is refused before
+/// anything is looked at, so one request tells as much as all.
+fn is_out_of_reach(caller: &Caller, operation: &Operation) -> bool {
+    let mut table = OPERATIONS.iter().chain(LAST);
+    let need = table.find(|(id, _)| *id == operation.id);
+    let may = need.map(|(_, need)| need.is_met_by(&caller.role, caller.limits));
+    matches!(caller.role, Role::Nobody) || matches!(may, Some(May::NotWithout(_)))
 }

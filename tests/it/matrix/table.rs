@@ -10,24 +10,25 @@
 //!    `world::kind`, `world::kind_in_query` or [`named_in_bodies`] says of which kind it is. A new kind
 //!    is made in `world::Place`.
 //!
-//! **A new role** is a column of [`Need::roles`] and a caller in `callers.rs`.
+//! **A new role** is a column of [`Need::roles`] and a caller in `callers.rs`; a new scope is a name in
+//! `SCOPES`, and has what [`Need::scope`] says.
 
 use serde_json::{Value, json};
 
-use super::callers::Role;
+use super::callers::{Limits, Role};
 
 /// What a call needs, in the words of docs/credentials.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// Not even a credential.
     Nothing,
-    /// Any credential that holds.
-    ACredential,
     ListApplications,
+    CreateApplications,
     ChangeApplications,
     ReadApplication,
     ReadEventTypes,
     ChangeEventTypes,
+    ReadProfiles,
     Publish,
     ReadEndpoints,
     CreateEndpoints,
@@ -46,7 +47,9 @@ pub enum Need {
     ChangeSessions,
     ReadMetrics,
     ReadStatus,
+    ReadOwnEndpoints,
     OwnEndpoints,
+    ReadKeys,
     OwnKeys,
     ReadLanes,
     /// A token of the role application that is an account (Ocrolus).
@@ -55,31 +58,74 @@ pub enum Need {
     LogOut,
 }
 
+/// Whether a caller may do something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum May {
+    Yes,
+    No,
+    /// It could, but for a scope that its token lacks.
+    NotWithout(&'static str),
+}
+
 impl Need {
-    /// Whether an owner, a publisher, a webhook admin, a webhook user and an application have it: the
-    /// first table of docs/credentials.md.
-    fn roles(self) -> [bool; 5] {
-        let table = |row: [u8; 5]| row.map(|cell| cell == 1);
-        //                                     owner, publisher, admin, user, application
-        table(match self {
-            Need::Nothing | Need::ACredential | Need::ReadEventTypes => [1, 1, 1, 1, 1],
-            Need::ReadApplication => [1, 1, 1, 1, 1],
-            Need::Publish => [1, 1, 0, 0, 0],
-            Need::ListApplications | Need::ReadLanes => [1, 0, 1, 0, 0],
-            Need::ReadTokens | Need::ChangeGrants => [1, 0, 1, 0, 0],
-            Need::ReadEndpoints | Need::CreateEndpoints | Need::ChangeEndpoints => [1, 0, 1, 1, 1],
-            Need::ReadSecrets | Need::ChangeSecrets => [1, 0, 1, 1, 1],
-            Need::SendAgain | Need::ReadHistory | Need::ReadJobs => [1, 0, 1, 1, 1],
-            Need::SendMissing => [1, 0, 1, 0, 1],
-            Need::ChangeApplications | Need::ChangeEventTypes => [1, 0, 0, 0, 0],
-            Need::ReadUsage | Need::Expunge | Need::ChangeTokens => [1, 0, 0, 0, 0],
-            Need::ChangeSessions | Need::ReadMetrics | Need::ReadStatus => [1, 0, 0, 0, 0],
-            Need::OwnEndpoints => [1, 0, 0, 0, 0],
-            // Portal sessions only: a key makes no keys.
-            Need::OwnKeys => [1, 0, 0, 0, 0],
-            Need::Account => [0, 0, 0, 0, 1],
-            Need::LogOut => [0, 0, 0, 0, 0],
+    /// Whether these have it: an owner, a publisher, a webhook admin, a webhook user, an application, a
+    /// viewer. It is the first table of docs/credentials.md.
+    fn roles(self) -> [bool; 6] {
+        // owner, publisher, admin, user, application, viewer
+        let row = match self {
+            Need::Nothing | Need::ReadEventTypes | Need::ReadProfiles => [1, 1, 1, 1, 1, 1],
+            Need::ReadApplication => [1, 1, 1, 1, 1, 1],
+            Need::Publish => [1, 1, 0, 0, 0, 0],
+            Need::ListApplications | Need::ReadLanes | Need::ReadTokens => [1, 0, 1, 0, 0, 1],
+            Need::ChangeGrants => [1, 0, 1, 0, 0, 0],
+            Need::ReadEndpoints | Need::ReadHistory | Need::ReadJobs => [1, 0, 1, 1, 1, 1],
+            Need::CreateEndpoints | Need::ChangeEndpoints => [1, 0, 1, 1, 1, 0],
+            Need::ReadSecrets | Need::ChangeSecrets | Need::SendAgain => [1, 0, 1, 1, 1, 0],
+            Need::SendMissing => [1, 0, 1, 0, 1, 0],
+            Need::ReadUsage | Need::ReadMetrics | Need::ReadStatus => [1, 0, 0, 0, 0, 1],
+            // Keys are an application's in the portal only: a key makes no others.
+            Need::ReadOwnEndpoints | Need::ReadKeys => [1, 0, 0, 0, 0, 1],
+            Need::CreateApplications | Need::ChangeApplications => [1, 0, 0, 0, 0, 0],
+            Need::ChangeEventTypes | Need::Expunge | Need::ChangeTokens => [1, 0, 0, 0, 0, 0],
+            Need::ChangeSessions | Need::OwnEndpoints | Need::OwnKeys => [1, 0, 0, 0, 0, 0],
+            Need::Account => [0, 0, 0, 0, 1, 0],
+            Need::LogOut => [0, 0, 0, 0, 0, 0],
+        };
+        row.map(|cell| cell == 1)
+    }
+
+    /// The scope that it belongs to; none for what every credential may do, or none by its scopes.
+    fn scope(self) -> Option<&'static str> {
+        Some(match self {
+            Need::Nothing | Need::Account | Need::LogOut => return None,
+            Need::Publish => "publish",
+            Need::ListApplications | Need::ReadApplication | Need::ReadEventTypes => "read",
+            Need::ReadProfiles | Need::ReadEndpoints | Need::ReadHistory => "read",
+            Need::ReadJobs | Need::ReadUsage | Need::ReadLanes => "read",
+            Need::CreateEndpoints | Need::ChangeEndpoints => "endpoints",
+            Need::ReadSecrets | Need::ChangeSecrets => "secrets",
+            Need::SendAgain | Need::SendMissing => "replays",
+            Need::CreateApplications | Need::ChangeApplications => "applications",
+            Need::ChangeEventTypes => "event_types",
+            Need::Expunge => "expunge",
+            Need::ReadTokens | Need::ChangeTokens | Need::ChangeGrants => "tokens",
+            Need::ReadKeys | Need::OwnKeys => "tokens",
+            Need::ChangeSessions => "portal",
+            Need::ReadMetrics | Need::ReadStatus => "status",
+            Need::ReadOwnEndpoints | Need::OwnEndpoints => "operational_webhooks",
         })
+    }
+
+    /// Whether it concerns all of the organisation, which is out of reach of a token that is limited to
+    /// some applications.
+    fn is_of_organisation(self) -> bool {
+        match self {
+            Need::CreateApplications | Need::ChangeEventTypes | Need::ReadUsage => true,
+            Need::ReadTokens | Need::ChangeTokens | Need::ChangeGrants => true,
+            Need::ReadMetrics | Need::ReadStatus => true,
+            Need::ReadOwnEndpoints | Need::OwnEndpoints => true,
+            _ => false,
+        }
     }
 
     /// Whether a portal session with these capabilities has it: the table of capabilities.
@@ -93,16 +139,17 @@ impl Need {
             }
             Need::ChangeSecrets => manages || has("ManageEndpointSecret"),
             Need::SendAgain | Need::SendMissing => has("CreateAttempts"),
-            Need::OwnKeys => manages && has("CreateAttempts"),
+            Need::ReadKeys | Need::OwnKeys => manages && has("CreateAttempts"),
             Need::Account => false,
             Need::LogOut => true,
             other => other.roles()[4],
         }
     }
 
-    pub fn is_met_by(self, role: &Role) -> bool {
-        let [owner, publisher, admin, user, application] = self.roles();
-        match role {
+    /// Whether a caller of this role has it, whose token has these limits.
+    pub fn is_met_by(self, role: &Role, limits: Limits) -> May {
+        let [owner, publisher, admin, user, application, viewer] = self.roles();
+        let by_role = match role {
             Role::Owner => owner,
             Role::Publisher => publisher,
             Role::WebhookAdmin => admin,
@@ -113,11 +160,34 @@ impl Need {
             Role::SignedApplication => {
                 self == Need::LogOut || (application && self != Need::Account)
             }
+            Role::Viewer => viewer,
             Role::Session(capabilities) => self.sessions(capabilities),
             Role::Nobody => self == Need::Nothing,
+        };
+        match (by_role, limits.scope, self.scope()) {
+            (false, ..) => May::No,
+            _ if limits.is_of_application && self.is_of_organisation() => May::No,
+            (true, Some(has), Some(needs)) if has != needs => May::NotWithout(needs),
+            (true, ..) => May::Yes,
         }
     }
 }
+
+/// All scopes.
+pub const SCOPES: [&str; 12] = [
+    "publish",
+    "read",
+    "endpoints",
+    "secrets",
+    "replays",
+    "applications",
+    "event_types",
+    "expunge",
+    "tokens",
+    "portal",
+    "status",
+    "operational_webhooks",
+];
 
 /// The operations of the document, in an order in which one leaves what the next needs.
 pub const OPERATIONS: &[(&str, Need)] = &[
@@ -134,7 +204,7 @@ pub const OPERATIONS: &[(&str, Need)] = &[
     ("v1.session.get", Need::Nothing),
     // Applications.
     ("v1.application.list", Need::ListApplications),
-    ("v1.application.create", Need::ChangeApplications),
+    ("v1.application.create", Need::CreateApplications),
     ("v1.application.get", Need::ReadApplication),
     ("v1.application.update", Need::ChangeApplications),
     ("patch_application", Need::ChangeApplications),
@@ -147,9 +217,9 @@ pub const OPERATIONS: &[(&str, Need)] = &[
     ("v1.event-type.import-openapi", Need::ChangeEventTypes),
     ("v1.channel.list", Need::ReadEventTypes),
     // Profiles and tests.
-    ("v1.profile.list", Need::ACredential),
-    ("v1.profile.get", Need::ACredential),
-    ("v1.profile.preview", Need::ACredential),
+    ("v1.profile.list", Need::ReadProfiles),
+    ("v1.profile.get", Need::ReadProfiles),
+    ("v1.profile.preview", Need::ReadProfiles),
     ("v1.endpoint.send-example", Need::SendAgain),
     ("v1.endpoint.simulate", Need::SendAgain),
     // Messages and attempts.
@@ -195,6 +265,7 @@ pub const OPERATIONS: &[(&str, Need)] = &[
     ("v1.message.bulk-expunge-contents", Need::Expunge),
     ("v1.message.expunge-content", Need::Expunge),
     // Endpoints.
+    ("v1.endpoint.delivery-addresses", Need::ReadProfiles),
     ("v1.endpoint.list", Need::ReadEndpoints),
     ("v1.endpoint.create", Need::CreateEndpoints),
     ("v1.endpoint.get", Need::ReadEndpoints),
@@ -215,13 +286,19 @@ pub const OPERATIONS: &[(&str, Need)] = &[
     ("ocrolus.webhook-endpoint.test", Need::Account),
     ("ocrolus.webhook-secret.rotate", Need::Account),
     // The organisation's own endpoints.
-    ("v1.operational-webhook.endpoint.list", Need::OwnEndpoints),
+    (
+        "v1.operational-webhook.endpoint.list",
+        Need::ReadOwnEndpoints,
+    ),
     ("v1.operational-webhook.endpoint.create", Need::OwnEndpoints),
-    ("v1.operational-webhook.endpoint.get", Need::OwnEndpoints),
+    (
+        "v1.operational-webhook.endpoint.get",
+        Need::ReadOwnEndpoints,
+    ),
     ("v1.operational-webhook.endpoint.update", Need::OwnEndpoints),
     (
         "v1.operational-webhook.endpoint.get-headers",
-        Need::OwnEndpoints,
+        Need::ReadOwnEndpoints,
     ),
     (
         "v1.operational-webhook.endpoint.update-headers",
@@ -241,7 +318,7 @@ pub const OPERATIONS: &[(&str, Need)] = &[
     ),
     (
         "v1.operational-webhook.endpoint.list-attempts",
-        Need::OwnEndpoints,
+        Need::ReadOwnEndpoints,
     ),
     // Tokens and grants, an application's keys, and links to the portal.
     ("v1.token.list", Need::ReadTokens),
@@ -251,7 +328,7 @@ pub const OPERATIONS: &[(&str, Need)] = &[
     ("v1.token.revoke-grant", Need::ChangeGrants),
     ("v1.token.grant-application", Need::ChangeGrants),
     ("v1.token.revoke-application", Need::ChangeGrants),
-    ("v1.token.list-of-application", Need::OwnKeys),
+    ("v1.token.list-of-application", Need::ReadKeys),
     ("v1.token.create-of-application", Need::OwnKeys),
     ("v1.authentication.app-portal-access", Need::ChangeSessions),
     ("v1.authentication.dashboard-access", Need::ChangeSessions),
