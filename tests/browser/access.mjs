@@ -372,6 +372,30 @@ await run({
     assert.doesNotMatch((await controls(page)).join("\n"), /create token|new token|revoke$/i);
   },
 
+  "viewer: everything to look at, and nothing to change": async (step) => {
+    const made = await owner.post("/token", { name: "Auditor", role: "viewer" });
+    const page = await step.page();
+    await signIn(page, made.token);
+    const names = await navigation(page);
+    for (const name of ["Overview", "Applications", "Tokens", "Lanes", "Operational webhooks"]) {
+      assert(names.some((one) => one.includes(name)), `${name} in ${names}`);
+    }
+    const books = `/app/${acme.id}/endpoint/${endpoints.books.id}`;
+    const pages = ["", "/applications", "/event-types", "/tokens", "/lanes", "/jobs", "/operational"];
+    for (const path of [...pages, `/app/${acme.id}`, `/app/${acme.id}/messages`, `/app/${acme.id}/keys`, books]) {
+      await page.goto(`${SERVER_URL}/console${path}`);
+      await settled(page);
+      const offered = (await page.locator("button, a").allInnerTexts()).join("\n");
+      assert.doesNotMatch(
+        offered,
+        /^(add|create|delete|revoke|edit|cancel|import|publish|send|replay|recover|reveal|rotate|portal access)\b/im,
+        `${path}: ${offered}`,
+      );
+      assert.equal(await page.getByText("may not").count(), 0, path);
+    }
+    await page.getByText("Bookkeeping").first().waitFor();
+  },
+
   "publisher: event types and nothing of the customers": async (step) => {
     step.allow(403);
     const page = await step.page();

@@ -353,6 +353,39 @@ Object.assign(steps, {
     await dialog(page).getByRole("region", { name: "Token" }).waitFor();
   },
 
+  "tokens: limited to operations, applications and networks": async (step) => {
+    await seeded();
+    const page = await atConsole(step);
+    await open(page, "/console/tokens");
+    await button(page, "Create token").click();
+    await dialog(page).getByLabel("Name", { exact: true }).fill("Nightly job");
+    await dialog(page).getByLabel("Description").fill("Runs on the build machine");
+    await dialog(page).getByText("Limits").click();
+    // A publisher can use two scopes; one that was chosen and cannot be used any more is left out.
+    await dialog(page).getByRole("radio", { name: /^Owner/ }).check();
+    await dialog(page).getByLabel("Change event types").check();
+    await dialog(page).getByRole("radio", { name: /^Publisher/ }).check();
+    assert.equal(await dialog(page).getByRole("checkbox").count(), 2);
+    await dialog(page).getByLabel("Publish messages").check();
+    await dialog(page).getByLabel("Only these applications").fill("acme");
+    const networks = dialog(page).getByLabel("Only from these networks");
+    step.allow(422);
+    await networks.fill("192.0.2.7/24");
+    await button(dialog(page), "Create token").click();
+    await until("what is wrong with the network", () => complaint(networks));
+    await networks.fill("192.0.2.0/24");
+    await button(dialog(page), "Create token").click();
+    await dialog(page).getByRole("region", { name: "Token" }).waitFor();
+    await button(dialog(page), "I have copied it").click();
+    await row(page, "Nightly job").getByText("from 192.0.2.0/24").waitFor();
+    await link(page, "Nightly job").click();
+    for (const text of ["Runs on the build machine", "Publish messages", "192.0.2.0/24"]) {
+      await page.getByText(text).first().waitFor();
+    }
+    const made = (await owner.get("/token?limit=250")).data.find((one) => one.name === "Nightly job");
+    assert.deepEqual([made.scopes, made.allowedIps], [["publish"], ["192.0.2.0/24"]]);
+  },
+
   "profiles: each with what it does, and a preview while one types": async (step) => {
     step.allow(422);
     await seeded();
