@@ -101,8 +101,9 @@ function One({ id }) {
   const may = useMay();
   const token = useLoad((signal) => api('GET', path`/token/${id}`, null, { signal }), [id]);
   const { name, role } = token.data ?? {};
+  const limited = token.data && (token.data.scopes || token.data.allowedIps || (role !== 'webhook_user' && token.data.applications));
   const change = (method, granted, said, kind = 'endpoint') => api(method, path`/token/${id}/${kind}/${granted}`).then(() => toast(said), (error) => toast(error.message, 'bad')).then(token.reload);
-  return html`<${Page} title=${name ?? 'Token'} crumbs=${[['Tokens', here]]} badge=${role && html`<${Badge} kind="plain">${roles[role][0]}<//>`} intro=${role && roles[role][1]}
+  return html`<${Page} title=${name ?? 'Token'} crumbs=${[['Tokens', here]]} badge=${role && html`<${Badge} kind="plain">${roles[role][0]}<//>`} intro=${role && roles[role][1] + (limited ? ' Within the limits below.' : '')}
       actions=${role && may('changeTokens') && html`<${Button} kind="danger" onClick=${() => revoke(token.data, () => navigate(here))}>Revoke<//>`}>
     <${Loaded} of=${token}>${(one) => html`<div class="stack">
       <section class="card"><dl class="facts">${[['ID', html`<code>${id}</code>`], one.applicationId && ['Application', html`<${AppLink} id=${one.applicationId} name=${one.applicationName} />`],
