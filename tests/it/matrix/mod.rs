@@ -26,7 +26,10 @@ use serde_json::Value;
 use callers::{Caller, Foreign, Headers, Role, World, bearer};
 use document::Operation;
 use requests::{Call, Variant, told, with_path};
-use table::{LAST, May, NAME_NOTHING, Need, OPERATIONS, UNDOCUMENTED, body, named_in_bodies};
+use table::{
+    LAST, May, NAME_NOTHING, Need, OPERATIONS, UNDOCUMENTED, body, named_in_bodies,
+    too_little_to_hand_on,
+};
 use world::{Things, absent, kind, kind_in_query};
 
 use crate::jwt;
@@ -546,7 +549,8 @@ impl Matrix {
             }
             let answer = self.seen(caller, &call).await;
             let refused = |status: u16| answer.status == status;
-            let is_right = match need.is_met_by(&caller.role, caller.limits) {
+            let by_table = need.is_met_by(&caller.role, caller.limits);
+            let is_right = match too_little_to_hand_on(id, caller.limits).unwrap_or(by_table) {
                 May::Yes => answer.status < 300,
                 May::No if matches!(caller.role, Role::Nobody) => refused(401),
                 May::No => refused(403),
@@ -554,6 +558,7 @@ impl Matrix {
                     let lacks = format!("lacks the scope {scope}");
                     refused(403) && answer.text.contains(&lacks)
                 }
+                May::NothingToHandOn => refused(422) && answer.text.contains("uses none of them"),
             };
             if !is_right {
                 self.fault(

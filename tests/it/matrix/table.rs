@@ -65,6 +65,23 @@ pub enum May {
     No,
     /// It could, but for a scope that its token lacks.
     NotWithout(&'static str),
+    /// It may make tokens, and its own scope is of no use to this one: it has nothing to hand on.
+    NothingToHandOn,
+}
+
+/// What a caller with one scope may not do with it, since nothing that a token makes may do more than
+/// the token: a link may look, and these tokens use other scopes.
+pub fn too_little_to_hand_on(id: &str, limits: Limits) -> Option<May> {
+    match (limits.scope?, id) {
+        (
+            "portal",
+            "v1.authentication.app-portal-access" | "v1.authentication.dashboard-access",
+        ) => Some(May::NotWithout("read")),
+        ("tokens", "v1.token.create" | "v1.token.create-of-application") => {
+            Some(May::NothingToHandOn)
+        }
+        _ => None,
+    }
 }
 
 impl Need {
