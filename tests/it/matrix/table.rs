@@ -136,13 +136,14 @@ impl Need {
     /// Whether it concerns all of the organisation, which is out of reach of a token that is limited to
     /// some applications.
     fn is_of_organisation(self) -> bool {
-        match self {
-            Need::CreateApplications | Need::ChangeEventTypes | Need::ReadUsage => true,
-            Need::ReadTokens | Need::ChangeTokens | Need::ChangeGrants => true,
-            Need::ReadMetrics | Need::ReadStatus => true,
-            Need::ReadOwnEndpoints | Need::OwnEndpoints => true,
-            _ => false,
-        }
+        let changes = [Need::CreateApplications, Need::ChangeEventTypes];
+        let of_tokens = [Need::ReadTokens, Need::ChangeTokens, Need::ChangeGrants];
+        let of_the_server = [Need::ReadUsage, Need::ReadMetrics, Need::ReadStatus];
+        let of_its_own = [Need::ReadOwnEndpoints, Need::OwnEndpoints];
+        changes.contains(&self)
+            || of_tokens.contains(&self)
+            || of_the_server.contains(&self)
+            || of_its_own.contains(&self)
     }
 
     /// Whether a portal session with these capabilities has it: the table of capabilities.
