@@ -281,7 +281,7 @@ impl Server {
             lanes: lane_watch(scheduler.lanes()),
             sending: sending_watch(scheduler.lanes()),
             shares: Arc::new(shares),
-            visits: Arc::default(),
+            sign_ins: Arc::default(),
             failures: failures.clone(),
         });
         let contexts = Arc::new(api::Contexts::new(context.clone()));
@@ -406,7 +406,7 @@ impl Server {
             lanes: lane_watch(self.scheduler.lanes()),
             sending: sending_watch(self.scheduler.lanes()),
             shares: old.shares.clone(),
-            visits: old.visits.clone(),
+            sign_ins: old.sign_ins.clone(),
             failures: old.failures.clone(),
         }));
         self.scheduler.reload(&send_settings);

@@ -24,6 +24,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::domain::attempt::{FailureKind, Outcome, Verdict};
 use crate::domain::id::{EndpointId, MessageId};
+use crate::domain::visit::Surface;
 use crate::shortage::{Shortage, Shortages};
 use crate::watched;
 
@@ -92,6 +93,19 @@ pub struct Metrics {
     pub answer_bytes: Gauge,
     /// Requests that were refused, by the limit.
     refused: [Counter; Limit::ALL.len()],
+    /// Browsers that are signed in, by surface in the order of [`Surface::ALL`].
+    pub sessions: [Gauge; Surface::ALL.len()],
+    pub sign_ins: SignInCounters,
+}
+
+/// Sign-ins to the console and the portal, by what came of them.
+#[derive(Debug)]
+pub struct SignInCounters {
+    pub succeeded: Counter,
+    /// The credential was not valid.
+    pub failed: Counter,
+    /// The credential was valid and had signed in too often within a minute.
+    pub limited: Counter,
 }
 
 /// A limit of what one customer, or all, may take, beyond which requests are refused.
@@ -140,6 +154,9 @@ impl Metrics {
         let outcomes: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
         let put_off: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
         let refused: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
+        let sessions: Family<[(&'static str, &'static str); 1], Gauge> = Family::default();
+        let sign_ins: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
+        let sign_ins_with = |outcome| sign_ins.get_or_create_owned(&[("outcome", outcome)]);
         let mut names = [DELIVERED; FailureKind::ALL.len() + 1];
         for kind in FailureKind::ALL {
             names[place(Some(kind))] = kind.name();
@@ -175,6 +192,13 @@ impl Metrics {
             answer_bytes: Gauge::default(),
             refused: Limit::ALL
                 .map(|limit| refused.get_or_create_owned(&[("limit", limit.setting())])),
+            sessions: Surface::ALL
+                .map(|surface| sessions.get_or_create_owned(&[("surface", surface.name())])),
+            sign_ins: SignInCounters {
+                succeeded: sign_ins_with("succeeded"),
+                failed: sign_ins_with("failed"),
+                limited: sign_ins_with("limited"),
+            },
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -266,6 +290,12 @@ impl Metrics {
             "attempts_put_off",
             "Attempts not made yet for want of something of this machine, by what it lacked",
             put_off,
+        );
+        registry.register("sessions", "Browsers signed in, by surface", sessions);
+        registry.register(
+            "sign_ins",
+            "Sign-ins to the console and the portal, by outcome",
+            sign_ins,
         );
         registry.register(
             "reads_waiting",

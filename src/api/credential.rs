@@ -1,12 +1,10 @@
 //! Credentials: where a request carries one, and what stands behind it.
 //!
-//! It stands in a header, or the visit that a cookie names holds it: see `visits`.
+//! It stands in a header, or a visit stands for it, which a cookie names: see `visits`.
 //!
 //! A token of ours is found by its SHA-256, which is compared in constant time once more. What has
 //! the shape of a signed token (JWT) is one where `auth.jwt_secret` is set; no token of ours has a
 //! dot. Nothing here says what may be done: that is `access`.
-
-use std::ops::Deref;
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::{HttpRequest, web};
@@ -14,11 +12,12 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::token_limits::admit;
-use super::visits::{self, Surface};
+use super::visits::{self, Meant};
 use super::{Context, failures};
 use crate::clock::Timestamp;
 use crate::domain::jwt::{Claims, JwtSecret};
 use crate::domain::token::Token;
+use crate::domain::visit::SignedInWith;
 use crate::error::{Error, Result};
 use crate::store::Catalog;
 
@@ -39,8 +38,17 @@ pub enum Proof<'a> {
 
 /// Does something with what stands behind a request's credential.
 pub fn with_proof<T>(request: &HttpRequest, then: impl FnOnce(Proof<'_>) -> T) -> Result<T> {
-    let credential = credential(request).ok_or(Error::Unauthenticated)?;
-    with_proof_of(request, &credential, context_of(request), then)
+    let headers = request.headers();
+    let credential = shown(headers)?;
+    proven(
+        request,
+        context_of(request),
+        then,
+        |catalog, secret, now| match credential {
+            Some(credential) => prove(catalog, secret, credential, now),
+            None => prove_visit(catalog, secret, headers, now),
+        },
+    )
 }
 
 /// The same for what only the holder of a credential gets: a request without a valid one is a failure,
@@ -64,9 +72,20 @@ pub fn with_proof_of<T>(
     context: &Context,
     then: impl FnOnce(Proof<'_>) -> T,
 ) -> Result<T> {
+    proven(request, context, then, |catalog, secret, now| {
+        prove(catalog, secret, credential, now)
+    })
+}
+
+fn proven<T>(
+    request: &HttpRequest,
+    context: &Context,
+    then: impl FnOnce(Proof<'_>) -> T,
+    prove: impl for<'a> FnOnce(&'a Catalog, Option<&JwtSecret>, Timestamp) -> Result<Proof<'a>>,
+) -> Result<T> {
     let catalog = context.store.catalog();
     let secret = context.config.auth.jwt_secret.as_ref();
-    let proof = prove(&catalog, secret, credential, context.store.clock().now())?;
+    let proof = prove(&catalog, secret, context.store.clock().now())?;
     if let Proof::Token(token) = &proof {
         admit(request, context, token)?;
     }
@@ -75,8 +94,15 @@ pub fn with_proof_of<T>(
 
 /// The SHA-256 of a request's credential, by which a signed token is revoked.
 pub fn hash_of(request: &HttpRequest) -> Result<[u8; 32]> {
-    let credential = credential(request).ok_or_else(|| refused(request, Error::Unauthenticated))?;
-    Ok(Sha256::digest(credential.as_bytes()).into())
+    let headers = request.headers();
+    if let Some(credential) = shown(headers).map_err(|error| refused(request, error))? {
+        return Ok(Sha256::digest(credential.as_bytes()).into());
+    }
+    let context = context_of(request);
+    let catalog = context.store.catalog();
+    let entry = visits::visit_of(headers, &catalog, context.store.clock().now());
+    let entry = entry.ok_or_else(|| refused(request, Error::Unauthenticated))?;
+    Ok(entry.visit.credential)
 }
 
 pub fn context_of(request: &HttpRequest) -> &Context {
@@ -90,36 +116,38 @@ pub fn is_in_header(headers: &HeaderMap) -> bool {
     headers.contains_key(AUTHORIZATION) || headers.contains_key(API_KEY)
 }
 
-/// The credential in a header; that of a visit where there is none.
-fn credential(request: &HttpRequest) -> Option<Shown<'_>> {
-    let headers = request.headers();
+/// The credential in a header. None where a visit may stand for one; who sends none of the two is told so
+/// without a context, too.
+fn shown(headers: &HeaderMap) -> Result<Option<&str>> {
     if is_in_header(headers) {
-        return in_header(headers).map(Shown::InHeader);
+        return in_header(headers).map(Some).ok_or(Error::Unauthenticated);
     }
-    // Who sends none at all is told so without a context, too.
-    Surface::of(headers)?;
-    let context = context_of(request);
-    let visit = context
-        .visits
-        .credential(headers, context.store.clock().now())?;
-    Some(Shown::Kept(visit))
+    match Meant::of(headers) {
+        Some(_) => Ok(None),
+        None => Err(Error::Unauthenticated),
+    }
 }
 
-/// A credential's text, where it is.
-enum Shown<'a> {
-    InHeader(&'a str),
-    Kept(visits::Credential),
-}
-
-impl Deref for Shown<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        match self {
-            Shown::InHeader(text) => text,
-            Shown::Kept(text) => text,
+/// What stands behind the visit that a request belongs to.
+fn prove_visit<'a>(
+    catalog: &'a Catalog,
+    secret: Option<&JwtSecret>,
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> Result<Proof<'a>> {
+    let entry = visits::visit_of(headers, catalog, now).ok_or(Error::Unauthenticated)?;
+    let visit = &entry.visit;
+    let proof = match &visit.with {
+        SignedInWith::Token(id) => catalog.token(*id).map(|token| Proof::Token(token)),
+        SignedInWith::Signed { claims, seal } => {
+            let is_ours = |secret: &JwtSecret| secret.has_sealed(&visit.credential, seal);
+            let holds = secret.is_some_and(is_ours);
+            holds.then(|| Proof::Signed(claims.clone()))
         }
-    }
+    };
+    let proof = proof.ok_or(Error::Unauthenticated)?;
+    entry.seen(now);
+    Ok(proof)
 }
 
 /// The credential in `Authorization: Bearer T`, or in `Api-Key: T` where there is no
@@ -180,28 +208,8 @@ fn signed(
     now: Timestamp,
 ) -> Option<Claims> {
     let claims = secret.verify(credential, now)?;
-    let any_revoked = catalog.revocations().next().is_some();
-    if any_revoked
-        && catalog
-            .revocation(&Sha256::digest(credential).into())
-            .is_some()
-    {
-        return None;
-    }
-    let application = claims
-        .subject
-        .application
-        .and_then(|id| catalog.application_by_id(id));
-    let organisation = claims.subject.organisation;
-    if application.is_some_and(|entry| entry.application.organisation != organisation) {
-        // Whoever signed it took one organisation's application for another's.
-        return None;
-    }
-    let is_ended = application.is_some_and(|entry| {
-        let application = &entry.application;
-        !application.takes_token_issued_at(claims.issued_at, now)
-    });
-    (!is_ended).then_some(claims)
+    let hash = || Sha256::digest(credential).into();
+    catalog.takes_signed(&claims, hash, now).then_some(claims)
 }
 
 #[cfg(test)]

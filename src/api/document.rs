@@ -54,7 +54,7 @@ const TAGS: [(&str, &str); 19] = [
     ),
     (
         "session",
-        "Signing in to the console and the portal in a browser. Programs use tokens.",
+        "Signing in to the console and the portal in a browser, and who is signed in. Programs use tokens.",
     ),
     (
         "ovation",
@@ -69,7 +69,7 @@ const TAGS: [(&str, &str); 19] = [
 ];
 
 /// What the parts of paths name.
-const PATH_PARTS: [(&str, &str); 11] = [
+const PATH_PARTS: [(&str, &str); 12] = [
     ("app_id", "The application, by its id or uid."),
     (
         "endpoint_id",
@@ -80,6 +80,10 @@ const PATH_PARTS: [(&str, &str); 11] = [
     ("event_type_name", "The event type's name."),
     ("profile_name", "The profile's name."),
     ("token_id", "The token's id."),
+    (
+        "session_id",
+        "The session's id; its cookie is another thing.",
+    ),
     ("task_id", "The background task's id."),
     (
         "template_id",

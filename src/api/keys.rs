@@ -21,6 +21,7 @@ use super::extract::{Body, json, no_content, optional_text, path_part, text};
 use super::operation::Operation;
 use super::page::{Listed, Query, page_parameters, shown};
 use super::rules::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, Problems, check_name};
+use super::sessions::keys_end;
 use super::token_limits::{
     ScopeName, checked_description, checked_networks, checked_scopes, narrowed,
 };
@@ -45,7 +46,8 @@ struct ApiKeyIn {
     #[schemars(with = "String", length(min = 1, max = NAME_BYTES_MAX))]
     name: Option<String>,
     /// When it stops being valid, in the future; never where absent. A key that is made through a
-    /// link to the portal lives for portal.api_key_days_max at most, and as long where this is absent.
+    /// link to the portal lives for portal.api_key_days_max at most, and as long where this is absent; and
+    /// no longer than `expire-all` lets what was made through the link live.
     #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
     /// What it is for, for people.
@@ -269,15 +271,17 @@ pub async fn create(
                     "an application has at most {KEYS_MAX} API keys"
                 )));
             }
+            let made_through = link.and_then(|link| catalog.token(link));
+            let ends_with_link = made_through.and_then(|link| keys_end(catalog, link));
             let token = Token {
                 application: Some(application),
-                expires_at: key.expires_at,
+                expires_at: earlier(key.expires_at, ends_with_link),
                 description: key.description,
                 scopes: key.scopes,
                 allowed_ips: key.allowed_ips,
-                made_by: link.map(|link| MadeByLink {
-                    link,
-                    session: session_name(catalog, link),
+                made_by: made_through.map(|link| MadeByLink {
+                    link: link.id,
+                    session: link.session.as_ref().and_then(|session| session.id.clone()),
                 }),
                 ..Token::new(caller.organisation, Role::Application, key.name, hash, now)
             };
@@ -296,9 +300,12 @@ pub async fn create(
     Ok(json(StatusCode::CREATED, &shown))
 }
 
-/// The platform's own name for the session of a link.
-fn session_name(catalog: &Catalog, link: TokenId) -> Option<String> {
-    catalog.token(link)?.session.as_ref()?.id.clone()
+/// The earlier of two ends, of which none may be there.
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        _ => one.or(other),
+    }
 }
 
 /// Revokes a key: the next request with it is refused.

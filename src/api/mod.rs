@@ -80,6 +80,7 @@ mod rules;
 mod scopes;
 mod sessions;
 mod sign_in;
+mod signed_in;
 mod stats;
 mod status;
 mod target;
@@ -87,6 +88,7 @@ mod test_events;
 mod token_limits;
 mod tokens;
 mod usage;
+mod visit_limits;
 mod visits;
 
 use access::{Action, Caller};
@@ -95,7 +97,7 @@ use extract::json;
 pub use lanes::{LaneNow, LaneWatch, SendingWatch};
 use operation::{Content, Operation};
 pub use reference::Reference;
-pub use visits::Visits;
+pub use visit_limits::SignIns;
 
 pub use connections::Connections;
 pub use cors::Cors;
@@ -126,8 +128,8 @@ pub struct Context {
     pub sending: SendingWatch,
     /// What each customer uses of what all share.
     pub shares: Arc<Shares>,
-    /// Who is signed in in a browser.
-    pub visits: Arc<Visits>,
+    /// How often credentials signed in a browser in lately.
+    pub sign_ins: Arc<SignIns>,
     /// Requests without a valid credential.
     pub failures: Arc<Failures>,
 }
@@ -240,6 +242,7 @@ fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         keys::operations(),
         sessions::operations(),
         sign_in::operations(),
+        signed_in::operations(),
         status::operations(),
         ovation::operations(),
         own_operations(),

@@ -227,8 +227,9 @@ pub fn operations() -> Vec<Operation> {
         )
         .summary("End an application's portal sessions and signed tokens")
         .description(
-            "API keys that were made through a link end with it. Other tokens of `/api/v1/token` are \
-             not ended by this.",
+            "API keys that were made through a link end with it, and those that are made through it \
+             until then. Browsers that are signed in by one of these are signed out. Other tokens of \
+             `/api/v1/token` are not ended by this.",
         )
         .may_take::<ApplicationTokenExpireIn>()
         .answers_nothing(204, "They end, now or when it was asked for"),
@@ -379,14 +380,20 @@ pub async fn expire_all(
         .change(move |catalog| {
             let entry = caller.application(catalog, &path, Action::ChangeSessions)?;
             let mut application = entry.application.clone();
-            let sessions = catalog.sessions(application.id).map(|token| &**token);
+            let links = catalog.sessions(application.id).map(|token| &**token);
+            let links: Vec<&Token> = links
+                .filter(|token| is_chosen(token, chosen.as_ref()))
+                .collect();
             let made_by_links =
                 keys(catalog, application.id).filter(|token| token.made_by.is_some());
-            let mut changes: Vec<Change> = sessions
-                .chain(made_by_links)
+            let mut changes: Vec<Change> = made_by_links
                 .filter(|token| is_chosen(token, chosen.as_ref()))
+                .chain(links.iter().copied())
                 .filter_map(|token| ending(token, now, end))
                 .collect();
+            if end > now {
+                changes.extend(links.iter().map(|link| keys_ending(catalog, link, end)));
+            }
             if chosen.is_none() {
                 application.end_tokens(now, end);
                 changes.push(Change::PutApplication(application));
@@ -418,6 +425,21 @@ fn ending(token: &Token, now: Timestamp, end: Timestamp) -> Option<Change> {
             ..token.clone()
         })
     })
+}
+
+/// Notes that keys end at `end` that are made through this link until then, or earlier where that was
+/// said before. Nothing in the link tells its own end from one that was asked for.
+fn keys_ending(catalog: &Catalog, link: &Token, end: Timestamp) -> Change {
+    let until = keys_end(catalog, link).map_or(end, |before| before.min(end));
+    Change::PutRevocation(Revocation {
+        hash: link.hash,
+        until: Some(until),
+    })
+}
+
+/// When the keys end at the latest that are made through this link, where `expire-all` said so.
+pub fn keys_end(catalog: &Catalog, link: &Token) -> Option<Timestamp> {
+    catalog.revocation(&link.hash)?.until
 }
 
 pub async fn logout(

@@ -1,26 +1,32 @@
 //! Signing in to the console and the portal: `/api/v1/session`.
 //!
-//! A credential goes in, and the browser gets a cookie that stands for a visit (`visits`). Everything
-//! here wants the header that names the surface: a page of another origin can neither sign anybody
-//! in nor out.
+//! A credential goes in, and the browser gets a cookie that stands for a visit (`visits`), which is one
+//! change of the store. Everything here wants the header that names the surface: a page of another
+//! origin can neither sign anybody in nor out.
+
+use std::collections::HashSet;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::SET_COOKIE;
+use actix_web::http::header::{HeaderMap, SET_COOKIE, USER_AGENT};
 use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::access::{Action, Caller, Credential};
+use super::client_address::ClientAddress;
 use super::credential::{Proof, is_in_header, is_plausible, refused, with_proof, with_proof_of};
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, text};
 use super::operation::{Operation, Parameter};
 use super::rules::{Problems, wrong};
-use super::visits::{SURFACE, Surface};
+use super::visit_limits::room;
+use super::visits::{self, Meant, PORTALS_PER_BROWSER_MAX, SURFACE, SURFACE_PATTERN};
 use super::{Context, failures};
 use crate::clock::Timestamp;
-use crate::domain::id::{ApplicationId, OrganisationId};
+use crate::domain::id::{ApplicationId, OrganisationId, VisitId};
 use crate::domain::token::{Capability, PortalSession, Role};
+use crate::domain::visit::{SignedInWith, Surface, USER_AGENT_BYTES_MAX, Visit};
 use crate::error::{Error, Result};
 use crate::store::{Catalog, Change};
 
@@ -183,10 +189,9 @@ pub fn operations() -> Vec<Operation> {
     let surface = || Parameter {
         name: SURFACE,
         place: "header",
-        says: "Whose cookie is meant.",
-        schema: serde_json::json!({
-            "type": "string", "enum": Surface::ALL.map(Surface::name),
-        }),
+        says: "Whose cookie is meant: that of `console`, or that of an application's portal, \
+               `portal:app_…`. `portal` alone means the portal that this browser signed in to last.",
+        schema: serde_json::json!({ "type": "string", "pattern": SURFACE_PATTERN }),
     };
     vec![
         Operation::get("/api/v1/session", "v1.session.get", web::to(get))
@@ -202,8 +207,9 @@ pub fn operations() -> Vec<Operation> {
             .summary("Sign in to the console or the portal")
             .description(
                 "For the pages of this server: the answer sets a cookie that counts only with the \
-                 header beside it. The visit ends with the server, after 12 hours without a \
-                 request, and with the credential.",
+                 header beside it, one for the console and one for each application's portal. The \
+                 session ends after 12 hours without a request, with the credential, and by \
+                 `DELETE /api/v1/sessions/{session_id}`.",
             )
             .parameters([surface()])
             .takes::<SignInIn>()
@@ -211,7 +217,8 @@ pub fn operations() -> Vec<Operation> {
             .answers_nothing(401, "There is no such credential")
             .answers_nothing(
                 429,
-                "There is no such credential, and too many failed within a minute",
+                "Too many sign-ins within a minute: with this credential, with this customer's, or \
+                 without a valid one",
             )
             .answers_nothing(
                 403,
@@ -228,17 +235,20 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-/// The surface that is meant, named by a page of ours.
-fn surface(request: &HttpRequest) -> Result<Surface> {
+/// Whose cookie is meant, named by a page of ours.
+fn meant(request: &HttpRequest) -> Result<Meant> {
     let headers = request.headers();
-    if !super::visits::is_from_here(headers) {
+    if !visits::is_from_here(headers) {
         return Err(FOREIGN);
     }
-    Surface::of(headers).ok_or_else(no_surface)
+    Meant::of(headers).ok_or_else(no_surface)
 }
 
 fn no_surface() -> Error {
-    wrong(&["header", SURFACE], "must be console or portal")
+    wrong(
+        &["header", SURFACE],
+        "must be console, portal, or portal: with an application's id behind it",
+    )
 }
 
 pub async fn get(
@@ -246,7 +256,7 @@ pub async fn get(
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     let headers = request.headers();
-    if headers.contains_key(SURFACE) && Surface::of(headers).is_none() {
+    if headers.contains_key(SURFACE) && Meant::of(headers).is_none() {
         return Err(no_surface().into());
     }
     let visitor = match with_proof(&request, Shown::of) {
@@ -276,7 +286,7 @@ pub async fn sign_in(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
-    let surface = surface(&request)?;
+    let surface = meant(&request)?.surface();
     let input = body.json::<SignInIn>()?;
     let mut problems = Problems::default();
     if input.token.is_none() {
@@ -286,23 +296,26 @@ pub async fn sign_in(
     let credential = input.token.unwrap_or_default();
     let credential = zeroize::Zeroizing::new(credential.trim().to_owned());
     let now = context.store.clock().now();
-    let proven = match is_plausible(&credential) {
-        true => with_proof_of(&request, &credential, &context, Shown::of),
-        false => Err(Error::Unauthenticated),
+    let (shown, hash, with) = may_sign_in(&request, &context, surface, &credential, now)?;
+    let caller = shown.caller;
+    let (cookie, key) = visits::new_cookie();
+    let visit = Visit {
+        id: VisitId::at(now),
+        key,
+        surface,
+        organisation: caller.organisation,
+        application: caller.own_application(),
+        credential: hash,
+        with,
+        begun_at: now,
+        seen_at: now,
+        address: ClientAddress::of(&request, &context).ip,
+        user_agent: user_agent(request.headers()),
     };
-    let shown =
-        proven.map_err(|error| failures::refused(&request, &context, Some(&credential), error))?;
-    let payer = shown.caller.admitted(&context)?.payer();
-    if surface == Surface::Portal && shown.caller.own_application().is_none() {
-        return Err(Error::Forbidden(
-            "the portal is one application's: its link or its API key opens it",
-        )
-        .into());
-    }
+    let left = begin(&request, &context, visit, now).await?;
+    context.metrics.sign_ins.succeeded.inc();
+    let application = caller.own_application();
     let visitor = Some(shown.visitor(&context));
-    // Whoever was signed in here before is not any more.
-    context.visits.end(request.headers());
-    let cookie = context.visits.begin(surface, payer, &credential, now);
     let mut response = json(
         StatusCode::OK,
         &SessionOut {
@@ -310,38 +323,188 @@ pub async fn sign_in(
             visitor,
         },
     );
-    set_cookie(&mut response, &context, surface, Some(&cookie));
+    for application in left {
+        let name = visits::cookie_name(surface, Some(application));
+        set_cookie(&mut response, &context, surface, &name, None);
+    }
+    let name = visits::cookie_name(surface, application);
+    set_cookie(&mut response, &context, surface, &name, Some(&cookie));
     Ok(response)
+}
+
+/// Who shows this credential to sign in, if it is valid, fits the surface and was not shown too often;
+/// with its hash and what stands for it in a visit.
+fn may_sign_in(
+    request: &HttpRequest,
+    context: &Context,
+    surface: Surface,
+    credential: &str,
+    now: Timestamp,
+) -> Result<(Shown, [u8; 32], SignedInWith)> {
+    let metrics = &context.metrics.sign_ins;
+    let proven = match is_plausible(credential) {
+        true => with_proof_of(request, credential, context, |proof| {
+            let (hash, with) = signed_in_with(context, credential, &proof);
+            (Shown::of(proof), hash, with)
+        }),
+        false => Err(Error::Unauthenticated),
+    };
+    let (shown, hash, with) = proven.map_err(|error| {
+        metrics.failed.inc();
+        failures::refused(request, context, Some(credential), error)
+    })?;
+    let caller = shown.caller.admitted(context)?;
+    if surface == Surface::Portal && caller.own_application().is_none() {
+        return Err(Error::Forbidden(
+            "the portal is one application's: its link or its API key opens it",
+        ));
+    }
+    let limits = &context.config.limits;
+    context
+        .sign_ins
+        .admit(hash, caller.payer(), limits, now)
+        .inspect_err(|_| {
+            metrics.limited.inc();
+        })?;
+    Ok((shown, hash, with))
+}
+
+/// The hash of a credential, and what stands for it in a visit.
+fn signed_in_with(
+    context: &Context,
+    credential: &str,
+    proof: &Proof<'_>,
+) -> ([u8; 32], SignedInWith) {
+    let hash: [u8; 32] = Sha256::digest(credential).into();
+    let with = match proof {
+        Proof::Token(token) => SignedInWith::Token(token.id),
+        Proof::Signed(claims) => {
+            let secret = context.config.auth.jwt_secret.as_ref();
+            let secret = secret.expect("it proved this credential a moment ago");
+            SignedInWith::Signed {
+                claims: claims.clone(),
+                seal: secret.seal(&hash),
+            }
+        }
+    };
+    (hash, with)
+}
+
+/// What the browser calls itself, as far as it is printable and short.
+fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(USER_AGENT)?.to_str().ok()?.trim();
+    // Header values that are text are ASCII, so every place is between two characters.
+    let text = &text[..text.len().min(USER_AGENT_BYTES_MAX)];
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// Begins the visit, in the place of the one that this browser had under the same cookie. Returns the
+/// portals that the browser is signed out of because it has too many.
+async fn begin(
+    request: &HttpRequest,
+    context: &web::Data<Context>,
+    visit: Visit,
+    now: Timestamp,
+) -> Result<Vec<ApplicationId>> {
+    let headers = request.headers();
+    let (replaced, left) = {
+        let catalog = context.store.catalog();
+        match visit.surface {
+            Surface::Console => {
+                let old = visits::visit_of(headers, &catalog, now);
+                let old = old.map(|entry| entry.visit.key);
+                (old.into_iter().collect(), Vec::new())
+            }
+            Surface::Portal => replaced_portals(headers, &catalog, &visit),
+        }
+    };
+    let config = context.config.clone();
+    context
+        .store
+        .change(move |catalog| {
+            let mut changes = room(catalog, &visit, &replaced, &config.limits, now);
+            changes.push(Change::PutVisit(visit));
+            Ok((changes, ()))
+        })
+        .await?;
+    Ok(left)
+}
+
+/// The visits of this browser that end when this one begins, and the portals that it leaves with that:
+/// the oldest, so that a bounded number of cookies remains.
+fn replaced_portals(
+    headers: &HeaderMap,
+    catalog: &Catalog,
+    new: &Visit,
+) -> (HashSet<[u8; 32]>, Vec<ApplicationId>) {
+    let (same, others): (Vec<_>, Vec<_>) = visits::portals(headers, catalog)
+        .partition(|entry| entry.visit.application == new.application);
+    let mut replaced: HashSet<_> = same.iter().map(|entry| entry.visit.key).collect();
+    let begun = |application: ApplicationId| {
+        let mut of_it = others
+            .iter()
+            .filter(|entry| entry.visit.application == Some(application));
+        of_it.next().map(|entry| entry.visit.id)
+    };
+    let mut cookies: Vec<_> = visits::portal_cookies(headers)
+        .filter(|application| Some(*application) != new.application)
+        .map(|application| (begun(application), application))
+        .collect();
+    cookies.sort_unstable();
+    cookies.dedup();
+    let too_many = (cookies.len() + 1).saturating_sub(PORTALS_PER_BROWSER_MAX);
+    cookies.truncate(too_many);
+    let left: Vec<_> = cookies.into_iter().map(|(_, one)| one).collect();
+    let ended = others.iter().filter(|entry| {
+        let application = entry.visit.application;
+        application.is_some_and(|application| left.contains(&application))
+    });
+    replaced.extend(ended.map(|entry| entry.visit.key));
+    (replaced, left)
 }
 
 pub async fn sign_out(
     request: HttpRequest,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    let surface = surface(&request)?;
+    let meant = meant(&request)?;
     let link = with_proof(&request, |proof| match Caller::of(&proof).credential() {
         Credential::Session(id, _) => Some(id),
         Credential::Token(_) | Credential::Signed { .. } => None,
     });
-    context.visits.end(request.headers());
-    if let Ok(Some(id)) = link {
-        context
-            .store
-            .change(move |_| Ok((vec![Change::DeleteToken(id)], ())))
-            .await?;
+    let now = context.store.clock().now();
+    let visit = {
+        let catalog = context.store.catalog();
+        let entry = visits::visit_of(request.headers(), &catalog, now);
+        entry.map(|entry| (entry.visit.key, entry.visit.application))
+    };
+    let mut changes: Vec<Change> = Vec::new();
+    changes.extend(visit.map(|(key, _)| Change::DeleteVisit(key)));
+    changes.extend(link.ok().flatten().map(Change::DeleteToken));
+    if !changes.is_empty() {
+        context.store.change(move |_| Ok((changes, ()))).await?;
     }
+    let application = match meant {
+        Meant::Portal(application) => Some(application),
+        Meant::Console | Meant::AnyPortal => visit.and_then(|(_, application)| application),
+    };
     let mut response = no_content();
-    set_cookie(&mut response, &context, surface, None);
+    let surface = meant.surface();
+    if surface == Surface::Console || application.is_some() {
+        let name = visits::cookie_name(surface, application);
+        set_cookie(&mut response, &context, surface, &name, None);
+    }
     Ok(response)
 }
 
-/// Sets the surface's cookie, or takes it away. No script reads it, and only the API gets it. Inside a
-/// frame of another site browsers send it only if it says that it is for that (`SameSite=None`), is
-/// kept apart for that site (`Partitioned`), and the connection is secure.
+/// Sets a cookie, or takes it away. No script reads it, and only the API gets it. Inside a frame of
+/// another site browsers send it only if it says that it is for that (`SameSite=None`), is kept apart
+/// for that site (`Partitioned`), and the connection is secure.
 fn set_cookie(
     response: &mut HttpResponse,
     context: &Context,
     surface: Surface,
+    name: &str,
     value: Option<&str>,
 ) {
     let config = &context.config;
@@ -356,11 +519,8 @@ fn set_cookie(
         (false, true) => "SameSite=Strict; Secure",
         (false, false) => "SameSite=Strict",
     };
-    let cookie = format!(
-        "{}={}{ends}; Path=/api; HttpOnly; {place}",
-        surface.cookie(),
-        value.unwrap_or_default(),
-    );
+    let value = value.unwrap_or_default();
+    let cookie = format!("{name}={value}{ends}; Path=/api; HttpOnly; {place}");
     let cookie = cookie.parse().expect("all of it is plain ASCII");
-    response.headers_mut().insert(SET_COOKIE, cookie);
+    response.headers_mut().append(SET_COOKIE, cookie);
 }

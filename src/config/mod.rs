@@ -211,6 +211,14 @@ pub struct Limits {
     /// Requests without a valid credential; above it they get 429, as above the next one.
     pub auth_failures_per_address_minute_max: u64,
     pub auth_failures_per_token_prefix_minute_max: u64,
+    /// Browsers signed in to the console and the portal: with one credential, with one customer's links
+    /// and keys, and in all. One more ends the one that was idle for the longest.
+    pub sessions_per_credential_max: usize,
+    pub sessions_per_customer_max: usize,
+    pub sessions_max: usize,
+    /// Sign-ins within a minute; above it they get 429.
+    pub sign_ins_per_credential_minute_max: u64,
+    pub sign_ins_per_customer_minute_max: u64,
 }
 
 /// The pages for those who operate the server.
@@ -974,6 +982,23 @@ impl Config {
             (
                 "limits.auth_failures_per_token_prefix_minute_max",
                 limits.auth_failures_per_token_prefix_minute_max,
+            ),
+            (
+                "limits.sessions_per_credential_max",
+                limits.sessions_per_credential_max as u64,
+            ),
+            (
+                "limits.sessions_per_customer_max",
+                limits.sessions_per_customer_max as u64,
+            ),
+            ("limits.sessions_max", limits.sessions_max as u64),
+            (
+                "limits.sign_ins_per_credential_minute_max",
+                limits.sign_ins_per_credential_minute_max,
+            ),
+            (
+                "limits.sign_ins_per_customer_minute_max",
+                limits.sign_ins_per_customer_minute_max,
             ),
         ] {
             check(value >= 1, name, "must be at least 1");
@@ -1770,6 +1795,27 @@ mod tests {
                 "limits",
                 "auth_failures_per_token_prefix_minute_max = 0",
                 "limits.auth_failures_per_token_prefix_minute_max",
+            ),
+            (
+                "limits",
+                "sessions_per_credential_max = 0",
+                "limits.sessions_per_credential_max",
+            ),
+            (
+                "limits",
+                "sessions_per_customer_max = 0",
+                "limits.sessions_per_customer_max",
+            ),
+            ("limits", "sessions_max = 0", "limits.sessions_max"),
+            (
+                "limits",
+                "sign_ins_per_credential_minute_max = 0",
+                "limits.sign_ins_per_credential_minute_max",
+            ),
+            (
+                "limits",
+                "sign_ins_per_customer_minute_max = 0",
+                "limits.sign_ins_per_customer_minute_max",
             ),
             ("log", "level = 'inof'", "log.level"),
             (

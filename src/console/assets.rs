@@ -40,6 +40,7 @@ pub const ALL: &[(&str, &[u8])] = files![
     "samples.js",
     "scheme.js",
     "secret.js",
+    "sessions.js",
     "source-addresses.js",
     "style.css",
     "test-event.js",

@@ -160,24 +160,7 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
             "in_flight_per_host_max": 64,
             "unrecorded_per_endpoint_max": 64
         },
-        "limits": {
-            "payload_bytes": 1048576, "url_bytes": 2048, "header_value_bytes": 8192,
-            "batch_messages_max": 1000, "batch_bytes": 8388608, "batch_deliveries_max": 10000,
-            "headers_max": 64, "endpoints_per_application_max": 50,
-            "endpoint_timeout_seconds_max": 60, "endpoint_retries_max": 50,
-            "endpoint_retry_days_max": 7,
-            "channels_per_endpoint_max": 500, "answer_read_bytes": 65536,
-            "answer_kept_bytes": 8192, "list_page_max": 250, "page_bytes": 1000, "answers_bytes": 1000,
-            "answers_per_customer_bytes": 1000, "requests_per_customer_second_max": 0,
-            "requests_per_platform_token_second_max": 0, "requests_burst_seconds": 1,
-            "reads_per_customer_max": 2, "reads_waiting_per_customer_max": 64, "read_wait_seconds": 10,
-            "waiting_max": 1000, "held_max": 1000,
-            "waiting_per_application_max": 1000,
-            "commit_queue_max": 100, "connections_max": 100, "connections_per_address_max": 100,
-            "auth_failures_per_address_minute_max": 100,
-            "auth_failures_per_token_prefix_minute_max": 100, "endpoint_timeout_seconds_max": 60,
-            "endpoint_retries_max": 50, "endpoint_retry_days_max": 7
-        },
+        "limits": limits(),
         "console": { "frame_origins": [] },
         "portal": {
             "name": "Webhooks", "logo_file": null, "accent_color": "#000000",
@@ -193,6 +176,30 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
     let mut config: Config = serde_json::from_value(value).unwrap();
     config.profiles = shipped_profiles();
     config
+}
+
+/// Apart from the rest because the macro goes only so deep.
+fn limits() -> serde_json::Value {
+    json!({
+        "payload_bytes": 1048576, "url_bytes": 2048, "header_value_bytes": 8192,
+        "batch_messages_max": 1000, "batch_bytes": 8388608, "batch_deliveries_max": 10000,
+        "headers_max": 64, "endpoints_per_application_max": 50,
+        "endpoint_timeout_seconds_max": 60, "endpoint_retries_max": 50,
+        "endpoint_retry_days_max": 7,
+        "channels_per_endpoint_max": 500, "answer_read_bytes": 65536,
+        "answer_kept_bytes": 8192, "list_page_max": 250, "page_bytes": 1000, "answers_bytes": 1000,
+        "answers_per_customer_bytes": 1000, "requests_per_customer_second_max": 0,
+        "requests_per_platform_token_second_max": 0, "requests_burst_seconds": 1,
+        "reads_per_customer_max": 2, "reads_waiting_per_customer_max": 64, "read_wait_seconds": 10,
+        "waiting_max": 1000, "held_max": 1000,
+        "waiting_per_application_max": 1000,
+        "commit_queue_max": 100, "connections_max": 100, "connections_per_address_max": 100,
+        "auth_failures_per_address_minute_max": 100,
+        "auth_failures_per_token_prefix_minute_max": 100,
+        "sessions_per_credential_max": 50, "sessions_per_customer_max": 500,
+        "sessions_max": 1000, "sign_ins_per_credential_minute_max": 30,
+        "sign_ins_per_customer_minute_max": 300
+    })
 }
 
 fn shipped_profiles() -> BTreeMap<String, domain::Profile> {

@@ -164,6 +164,11 @@ id!(MessageId, "msg_");
 id!(AttemptId, "atmpt_");
 id!(TokenId, "tok_");
 id!(
+    /// A visit, which the API calls a session.
+    VisitId,
+    "sess_"
+);
+id!(
     /// A job, as the contract's background tasks are named.
     JobId,
     "qtask_"

@@ -48,20 +48,27 @@ impl fmt::Debug for JwtSecret {
 }
 
 /// Whose token it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
     pub organisation: OrganisationId,
     /// The token is this application's, else the organisation's owner's.
     pub application: Option<ApplicationId>,
 }
 
-/// What a token says that may be believed.
-#[derive(Clone, Debug, PartialEq)]
+/// What a token says that may be believed. It stands in records of visits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Claims {
     pub subject: Subject,
     pub issued_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
     pub feature_flags: BTreeSet<String>,
+}
+
+impl Claims {
+    /// Whether the token has come to its end.
+    pub fn have_ended(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end + LEEWAY <= now)
+    }
 }
 
 #[derive(Deserialize)]
@@ -106,6 +113,21 @@ impl JwtSecret {
 
     fn mac(&self) -> Hmac<Sha256> {
         Hmac::new_from_slice(self.0.as_bytes()).expect("HMAC takes keys of any length")
+    }
+
+    /// A proof that something with this hash was signed with this secret, which tells neither. No
+    /// signature of a token can be one: what a token signs has no colon.
+    pub fn seal(&self, hash: &[u8; 32]) -> [u8; 32] {
+        self.sealing(hash).finalize().into_bytes().into()
+    }
+
+    /// Whether the seal is this secret's, compared in constant time.
+    pub fn has_sealed(&self, hash: &[u8; 32], seal: &[u8; 32]) -> bool {
+        self.sealing(hash).verify_slice(seal).is_ok()
+    }
+
+    fn sealing(&self, hash: &[u8; 32]) -> Hmac<Sha256> {
+        self.mac().chain_update("visit:").chain_update(hash)
     }
 
     /// What the token says, if it was signed with this secret and `now` lies within its time.
@@ -167,9 +189,6 @@ fn instant(seconds: f64) -> Timestamp {
 impl Payload {
     fn claims(self, now: Timestamp) -> Option<Claims> {
         let expires_at = self.exp.map(instant);
-        if expires_at.is_some_and(|end| end + LEEWAY <= now) {
-            return None;
-        }
         if self.nbf.is_some_and(|begin| instant(begin) > now + LEEWAY) {
             return None;
         }
@@ -183,12 +202,13 @@ impl Payload {
                 application: None,
             },
         };
-        Some(Claims {
+        let claims = Claims {
             subject,
             issued_at: self.iat.map(instant),
             expires_at,
             feature_flags: self.feature_flags,
-        })
+        };
+        (!claims.have_ended(now)).then_some(claims)
     }
 }
 

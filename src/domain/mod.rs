@@ -24,3 +24,4 @@ pub mod scope;
 pub mod secret;
 pub mod token;
 pub mod url;
+pub mod visit;

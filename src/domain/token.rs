@@ -164,10 +164,12 @@ pub struct MadeByLink {
     pub session: Option<String>,
 }
 
-/// A signed token (JWT) that was logged out: refused until it would have ended by itself.
+/// A credential that was ended before its time, by its hash: a signed token (JWT) that was logged out,
+/// which is refused until it would have ended by itself; or a portal link that `expire-all` ends at a
+/// later time, with which the keys end that are made through it until then.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Revocation {
-    /// SHA-256 of the token's text.
+    /// SHA-256 of the credential's text.
     pub hash: [u8; 32],
     pub until: Option<Timestamp>,
 }

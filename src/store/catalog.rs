@@ -5,14 +5,17 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::visits::Visits;
 use crate::clock::Timestamp;
 use crate::domain::application::Application;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::EventType;
 use crate::domain::id::{ApplicationId, EndpointId, JobId, OrganisationId, TokenId};
 use crate::domain::job::Job;
+use crate::domain::jwt::Claims;
 use crate::domain::organisation::Organisation;
 use crate::domain::token::{Revocation, Token};
+use crate::domain::visit::Visit;
 
 /// One change of the registrations. Deleting an application deletes its endpoints with it.
 #[derive(Clone, Debug)]
@@ -34,9 +37,19 @@ pub enum Change {
     DeleteJob(JobId),
     PutRevocation(Revocation),
     DeleteRevocation([u8; 32]),
+    PutVisit(Visit),
+    DeleteVisit([u8; 32]),
 }
 
 impl Change {
+    /// Whether it changes what an export holds: neither work that goes on nor who is signed in does.
+    pub(super) fn is_exported(&self) -> bool {
+        !matches!(
+            self,
+            Change::PutJob(_) | Change::DeleteJob(_) | Change::PutVisit(_) | Change::DeleteVisit(_)
+        )
+    }
+
     /// Whose registration it puts.
     pub(super) fn owner(&self) -> Option<OrganisationId> {
         match self {
@@ -47,6 +60,8 @@ impl Change {
             Change::PutJob(one) => Some(one.organisation),
             Change::PutOrganisation(_)
             | Change::PutRevocation(_)
+            | Change::PutVisit(_)
+            | Change::DeleteVisit(_)
             | Change::DeleteApplication(_)
             | Change::DeleteEndpoint(..)
             | Change::DeleteEventType(..)
@@ -107,6 +122,7 @@ pub struct Catalog {
     sessions: BTreeSet<(ApplicationId, TokenId)>,
     jobs: BTreeMap<JobId, Arc<Job>>,
     revocations: HashMap<[u8; 32], Revocation>,
+    pub(super) visits: Visits,
     /// The highest endpoint number that was ever given.
     last_endpoint_number: u64,
 }
@@ -236,8 +252,8 @@ impl Catalog {
         sessions.filter_map(|(_, id)| self.tokens.get(id))
     }
 
-    /// What deletes the portal sessions and revocations that have come to their end, as many at a
-    /// time as fit into a commit.
+    /// What deletes the portal sessions, revocations and visits that have come to their end, as many
+    /// at a time as fit into a commit.
     pub(super) fn ended(&self, now: Timestamp, count_max: usize) -> Vec<Change> {
         let is_over = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
         let sessions = self.sessions.iter().filter_map(|(_, id)| {
@@ -247,7 +263,8 @@ impl Catalog {
         let revocations = self.revocations.values().filter_map(|revocation| {
             is_over(revocation.until).then_some(Change::DeleteRevocation(revocation.hash))
         });
-        sessions.chain(revocations).take(count_max).collect()
+        let ended = sessions.chain(revocations).chain(self.ended_visits(now));
+        ended.take(count_max).collect()
     }
 
     /// Of all organisations, sorted by id.
@@ -261,13 +278,33 @@ impl Catalog {
             .filter(|job| job.organisation == organisation)
     }
 
-    /// Of signed tokens, by the SHA-256 of their text.
+    /// Of signed tokens, and of links that end at a given time, by the SHA-256 of their text.
     pub fn revocation(&self, hash: &[u8; 32]) -> Option<&Revocation> {
         self.revocations.get(hash)
     }
 
     pub fn revocations(&self) -> impl Iterator<Item = &Revocation> {
         self.revocations.values()
+    }
+
+    /// Whether a signed token with these claims still counts: it was not logged out, its application
+    /// did not end it, and whoever signed it did not take one organisation's application for another's.
+    pub fn takes_signed(
+        &self,
+        claims: &Claims,
+        hash: impl FnOnce() -> [u8; 32],
+        now: Timestamp,
+    ) -> bool {
+        if !self.revocations.is_empty() && self.revocation(&hash()).is_some() {
+            return false;
+        }
+        let application = claims.subject.application;
+        let entry = application.and_then(|id| self.application_by_id(id));
+        entry.is_none_or(|entry| {
+            let application = &entry.application;
+            application.organisation == claims.subject.organisation
+                && application.takes_token_issued_at(claims.issued_at, now)
+        })
     }
 
     pub fn last_endpoint_number(&self) -> u64 {
@@ -287,7 +324,8 @@ impl Catalog {
             + self.event_types.len()
             + self.tokens.len()
             + self.jobs.len()
-            + self.revocations.len();
+            + self.revocations.len()
+            + self.visits.len();
         count as u64
     }
 
@@ -295,7 +333,7 @@ impl Catalog {
         self.len() == 0
     }
 
-    /// Everything there is but jobs, as the changes that would make it; parents before children.
+    /// Everything there is but jobs and visits, as the changes that would make it; parents before children.
     pub fn contents(&self) -> Vec<Change> {
         let organisations = self
             .organisations
@@ -374,6 +412,8 @@ impl Catalog {
             Change::DeleteRevocation(hash) => {
                 self.revocations.remove(&hash);
             }
+            Change::PutVisit(visit) => self.visits.put(visit),
+            Change::DeleteVisit(key) => self.visits.delete(&key),
             Change::DeleteToken(id) => {
                 if let Some(token) = self.tokens.remove(&id) {
                     self.token_hashes.remove(&token.hash);

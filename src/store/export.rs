@@ -95,6 +95,8 @@ fn registration(change: Change) -> Option<Registration> {
         Change::PutEndpoint(one) => Some(Registration::Endpoint(one)),
         Change::PutRevocation(one) => Some(Registration::Revocation(one)),
         Change::PutJob(_)
+        | Change::PutVisit(_)
+        | Change::DeleteVisit(_)
         | Change::DeleteJob(_)
         | Change::DeleteRevocation(_)
         | Change::DeleteApplication(_)

@@ -84,6 +84,7 @@ fn keep(inner: &Arc<Inner>) {
             last_prune = now;
             inner.forget_ended()?;
             inner.keep_uses()?;
+            inner.keep_visits()?;
             inner.prune()
         });
         if let Err(error) = kept {
@@ -99,7 +100,7 @@ impl Store {
         self.inner.prune()
     }
 
-    /// Forgets portal sessions and revocations that have come to their end; the keeper does this
+    /// Forgets portal sessions, revocations and visits that have come to their end; the keeper does this
     /// every minute. Blocks on the disk.
     pub fn forget_ended(&self) -> Result<()> {
         self.inner.forget_ended()

@@ -24,7 +24,8 @@
 //! | live | `p` application, endpoint | [`Endpoint`] |
 //! | live | `s` slice u32 | [`SliceRecord`] |
 //! | live | `j` job | [`Job`] |
-//! | live | `x` SHA-256 of a signed token | [`Revocation`] |
+//! | live | `x` SHA-256 of a token | [`Revocation`] |
+//! | live | `v` SHA-256 of a cookie | [`Visit`]: who is signed in |
 //! | live | `r` message, lane u64 | [`Resent`]: where a delivery waits that was made due by hand |
 //! | live | `q` lane u64, due u64 ms, message | [`Waiting`]: a delivery that waits |
 //! | slice | `m` | [`SliceMeta`] |
@@ -63,6 +64,7 @@ use crate::domain::job::Job;
 use crate::domain::message::{DeliveryKey, Origin};
 use crate::domain::organisation::Organisation;
 use crate::domain::token::{Revocation, Token};
+use crate::domain::visit::Visit;
 
 #[cfg(doc)]
 use super::engine;
@@ -84,6 +86,7 @@ pub const ENDPOINT: u8 = b'p';
 pub const SLICE: u8 = b's';
 pub const JOB: u8 = b'j';
 pub const REVOCATION: u8 = b'x';
+pub const VISIT: u8 = b'v';
 pub const RESENT: u8 = b'r';
 pub const WAITING: u8 = b'q';
 pub const MESSAGE: u8 = b'M';
@@ -247,6 +250,7 @@ kinds!(
     SLICE SliceRecord,
     JOB Job,
     REVOCATION Revocation,
+    VISIT Visit,
     RESENT Resent,
     WAITING Waiting,
     META SliceMeta,
@@ -285,6 +289,7 @@ first_schema!(
     Organisation,
     Job,
     Revocation,
+    Visit,
     Resent,
     SliceRecord,
     SliceMeta,
@@ -429,12 +434,14 @@ pub fn registration(change: &Change) -> (Vec<u8>, Option<Vec<u8>>) {
         Change::PutEndpoint(one) => there(endpoint_key(one.application, one.id), one),
         Change::PutJob(one) => there(job_key(one.id), one),
         Change::PutRevocation(one) => there(revocation_key(&one.hash), one),
+        Change::PutVisit(one) => there(visit_key(&one.key), one),
         Change::DeleteToken(id) => (token_key(*id), None),
         Change::DeleteEventType(organisation, name) => (event_type_key(*organisation, name), None),
         Change::DeleteApplication(id) => (application_key(*id), None),
         Change::DeleteEndpoint(application, id) => (endpoint_key(*application, *id), None),
         Change::DeleteJob(id) => (job_key(*id), None),
         Change::DeleteRevocation(hash) => (revocation_key(hash), None),
+        Change::DeleteVisit(key) => (visit_key(key), None),
     }
 }
 
@@ -575,7 +582,7 @@ pub fn is_chunk(key: &[u8]) -> bool {
         SLICE => 5,
         WAITING => 37,
         EVENT_ID => 37,
-        ONCE | REVOCATION => 33,
+        ONCE | REVOCATION | VISIT => 33,
         ATTEMPT => 29,
         LANE_HOUR => 17,
         _ => return false,
@@ -618,6 +625,10 @@ pub fn job_key(id: JobId) -> Vec<u8> {
 
 pub fn revocation_key(hash: &[u8; 32]) -> Vec<u8> {
     key(REVOCATION, &[hash])
+}
+
+pub fn visit_key(hash: &[u8; 32]) -> Vec<u8> {
+    key(VISIT, &[hash])
 }
 
 pub fn resent_key(message: MessageId, lane: u64) -> Vec<u8> {

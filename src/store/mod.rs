@@ -59,6 +59,7 @@ mod recount;
 mod slices;
 mod uses;
 mod verify;
+mod visits;
 mod watchers;
 
 pub use backlog::Waits;
@@ -72,6 +73,7 @@ pub use jobs::{ReplaySend, ReplayStep, Span};
 pub use layout::LaneHour;
 pub use open::reset_owner;
 pub use verify::{VerifyReport, verify};
+pub use visits::VisitEntry;
 pub use watchers::FirstAttempt;
 
 /// How long an idempotency key is remembered.
@@ -441,7 +443,10 @@ impl Inner {
         let mut orphans = Vec::new();
         let is_job = |change: &Change| matches!(change, Change::PutJob(_) | Change::DeleteJob(_));
         let jobs = changes.iter().any(is_job);
-        let only_jobs = changes.iter().all(is_job);
+        let is_visit =
+            |change: &Change| matches!(change, Change::PutVisit(_) | Change::DeleteVisit(_));
+        let visits = changes.iter().any(is_visit);
+        let is_exported = changes.iter().any(Change::is_exported);
         {
             let mut catalog = self.catalog.write().expect("no panic while it is held");
             for change in changes {
@@ -468,9 +473,11 @@ impl Inner {
                 }
                 catalog.apply(change);
             }
+            if visits {
+                self.show_visits(&catalog);
+            }
         }
-        // Jobs are not exported.
-        if !only_jobs {
+        if is_exported {
             self.catalog_version.fetch_add(1, Ordering::Relaxed);
         }
         lanes.extend(&orphans);

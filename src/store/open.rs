@@ -150,6 +150,7 @@ impl Store {
             _lock: files.lock,
         });
         inner.committed(&meta);
+        inner.show_visits(&inner.catalog());
         inner.look_at_space();
         let is_counted = recount::count_some(&inner).map_err(|error| damaged(error.into()))?;
         let committer =
@@ -627,6 +628,9 @@ fn read_catalog(live: &Engine) -> Result<Catalog, RecordError> {
     each(live, layout::JOB, |one| catalog.apply(Change::PutJob(one)))?;
     each(live, layout::REVOCATION, |one| {
         catalog.apply(Change::PutRevocation(one))
+    })?;
+    each(live, layout::VISIT, |one| {
+        catalog.apply(Change::PutVisit(one))
     })?;
     each(live, layout::ENDPOINT, |one| {
         catalog.apply(Change::PutEndpoint(one))

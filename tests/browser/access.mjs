@@ -21,7 +21,8 @@ const { acme, globex, endpoints, tokens } = await world();
 /** The session's cookie, as the browser keeps it. */
 async function cookie(page, surface = "console") {
   const cookies = await page.context().cookies(`${SERVER_URL}/api/v1/session`);
-  return cookies.find((one) => one.name === `postrider_${surface}`);
+  // A portal's is named after its application.
+  return cookies.find((one) => one.name.startsWith(`postrider_${surface}`));
 }
 
 /** A call with a cookie, from outside of any browser. */
@@ -175,7 +176,7 @@ await run({
     page.context().on("request", (request) => asked.push(request.url()));
     await openPortal(page, link);
     assert.equal(new URL(page.url()).hash, "");
-    assert.equal(new URL(page.url()).pathname, "/portal");
+    assert.equal(new URL(page.url()).pathname, `/portal/${acme.id}`);
     assert(!asked.some((one) => one.includes(link.token)), "the token is in a request's URL");
     assert.equal(await page.evaluate(() => history.length), 2, "about:blank and the portal");
     const { httpOnly, sameSite, secure } = await cookie(page, "portal");

@@ -3,8 +3,8 @@
 //! Each test starts servers of its own and lets a script drive the pages with Playwright's core
 //! package: `pages.mjs` looks at every page in both widths and themes, `portal.mjs` and
 //! `console.mjs` do what customers and operators do there, `systems.mjs` follows the documents of
-//! the five systems, `access.mjs` has sign-in, roles and frames, and `large.mjs` ten thousand
-//! endpoints and the clock. `lib.mjs` watches every page: what the browser complains of fails. The
+//! the five systems, `access.mjs` has sign-in, roles and frames, `sessions.mjs` who is signed in, over a
+//! restart too, and `large.mjs` ten thousand endpoints and the clock. `lib.mjs` watches every page: what the browser complains of fails. The
 //! scripts print a line a step, and leave screenshots in `target/browser`.
 //!
 //! `tests/browser/prepare` installs what they need there: skipped with a loud line where that was
@@ -85,6 +85,18 @@ fn everybody_sees_what_they_may_and_frames_are_refused() {
 }
 
 #[test]
+fn sessions_outlive_a_restart_and_portals_are_beside_each_other() {
+    drive("sessions", None, |place| {
+        let running = start(launch(place));
+        let address = running.servers[0].api.address;
+        Running {
+            again: Some(launch(place).set("server.listen", address)),
+            ..running
+        }
+    });
+}
+
+#[test]
 fn ten_thousand_endpoints_are_a_page_at_a_time() {
     drive("large", None, |place| {
         start(launch(place).set("limits.endpoints_per_application_max", 20_000))
@@ -121,6 +133,25 @@ fn system(name: &str) {
 struct Running {
     servers: Vec<Server>,
     variables: Vec<(String, String)>,
+    /// How the server is started again, where the script asks for that.
+    again: Option<Launch>,
+}
+
+impl Running {
+    /// Stops the server and starts it again, if the script has made a file that asks for it, and
+    /// removes that.
+    fn restart_if_asked(&mut self, place: &Path) {
+        let asked = place.join("restart");
+        let Some(launch) = self.again.as_ref().filter(|_| asked.exists()) else {
+            return;
+        };
+        let mut server = self.servers.remove(0);
+        server.process.terminate();
+        let status = server.process.wait(DONE_WITHIN);
+        assert!(status.is_some(), "the server stops");
+        self.servers.push(launch.start());
+        std::fs::remove_file(asked).expect("the script made it");
+    }
 }
 
 /// The settings of an operator who has made the portal their own.
@@ -134,6 +165,8 @@ fn launch(place: &Path) -> Launch {
         .set("portal.profiles", "standard,github,ocrolus,ioffice,okhi")
         // One retry soon, the next when nobody waits for it any more.
         .set("delivery.retry_delays_seconds", "1,3600")
+        // Each step signs in with the same token.
+        .set("limits.sign_ins_per_credential_minute_max", 1000)
 }
 
 fn start(launch: Launch) -> Running {
@@ -147,6 +180,7 @@ fn start(launch: Launch) -> Running {
             ("TOKEN".to_owned(), token(&server)),
         ],
         servers: vec![server],
+        again: None,
     }
 }
 
@@ -176,7 +210,7 @@ fn drive(script: &str, word: Option<&str>, start: impl FnOnce(&Path) -> Running)
         ),
     };
     let directory = scratch();
-    let running = start(directory.path());
+    let mut running = start(directory.path());
 
     let output = directory.path().join("output");
     let file = std::fs::File::create(&output).expect("a file in our directory");
@@ -197,6 +231,7 @@ fn drive(script: &str, word: Option<&str>, start: impl FnOnce(&Path) -> Running)
         .spawn()
         .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
     let status = until(DONE_WITHIN, || {
+        running.restart_if_asked(directory.path());
         driver.try_wait().expect("our child can be waited for")
     });
     if status.is_none() {

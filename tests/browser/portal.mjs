@@ -286,7 +286,7 @@ await run({
     await page.goBack();
     await button(dialog(page), "Stay").click();
     assert.equal(await field.inputValue(), "https://example.com/half");
-    assert.equal(new URL(page.url()).pathname, "/portal/new");
+    assert.equal(new URL(page.url()).pathname, `/portal/${app.id}/new`);
     // The browser's own question, in its own words.
     const asked = page.waitForEvent("dialog");
     const reloading = page.reload({ timeout: 3_000 }).catch(() => {});

@@ -250,6 +250,59 @@ fn ended(mut connection: TcpStream) -> String {
 }
 
 #[actix_web::test]
+async fn a_key_made_while_its_link_is_ending_ends_with_it_and_not_later() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let minute = Duration::from_secs(60);
+    let asked = link(&server, json!({ "sessionId": "ann" })).await;
+    let other = link(&server, json!({ "sessionId": "bob", "expiry": 3600 })).await;
+    let make = async |server: &Server, link: &str, body: Value| {
+        let made = as_token(server, link, Method::POST, KEYS, body).await;
+        made.expect(201)
+    };
+    let expire = "/api/v1/auth/app/app/expire-all";
+    let in_ten = json!({ "sessionIds": ["ann"], "expiry": 600 });
+    server.post(expire, in_ten).await.expect(204);
+    let end = server.now() + minute * 10;
+    server.advance(minute);
+    // A later end that is asked for again puts nothing off.
+    let in_twenty = json!({ "sessionIds": ["ann"], "expiry": 1200 });
+    server.post(expire, in_twenty).await.expect(204);
+    let server = server.restart().await;
+    let late = server.now() + minute * 60;
+    let soon = server.now() + minute;
+    for (body, expected) in [
+        (json!({ "name": "k" }), end),
+        (json!({ "name": "k", "expiresAt": late.to_string() }), end),
+        (json!({ "name": "k", "expiresAt": soon.to_string() }), soon),
+    ] {
+        let made = make(&server, &asked, body.clone()).await;
+        assert_eq!(made["expiresAt"], expected.to_string(), "{body}");
+    }
+    let made = make(&server, &asked, json!({ "name": "k" })).await;
+    let key = made["token"].as_str().expect("a text").to_owned();
+    // A link that ends by itself leaves its keys: nobody ended them.
+    let own = make(&server, &other, json!({ "name": "k" })).await;
+    let year = server.now() + minute * 60 * 24 * 365;
+    assert_eq!(own["expiresAt"], year.to_string());
+    server.advance(minute * 9);
+    let endpoints = "/api/v1/app/app/endpoint";
+    let refused = as_token(&server, &key, Method::GET, endpoints, Value::Null).await;
+    assert_error(&refused, 401, "authentication_failed");
+
+    // One that ends before that by itself, too: what it makes lives until then.
+    let all = json!({ "expiry": 7200 });
+    server.post(expire, all).await.expect(204);
+    let end = server.now() + minute * 120;
+    let made = make(&server, &other, json!({ "name": "k" })).await;
+    assert_eq!(made["expiresAt"], end.to_string());
+    server.advance(minute * 120);
+    server.forget_ended().await;
+    assert_eq!(server.store().catalog().revocations().count(), 0);
+    server.stop_and_verify().await;
+}
+
+#[actix_web::test]
 async fn what_is_ended_while_a_body_arrives_leaves_no_credential_behind() {
     let server = Server::start().await;
     server.application("app").await;

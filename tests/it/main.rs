@@ -67,6 +67,7 @@ mod sessions;
 mod shares;
 mod sign_in;
 mod signatures;
+mod signed_in;
 mod soundness;
 mod stats;
 mod status;

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{Receiver, Server, assert_error};
 
 /// Families and their types.
-const FAMILIES: [(&str, &str); 23] = [
+const FAMILIES: [(&str, &str); 25] = [
     ("postrider_answer_bytes", "gauge"),
     ("postrider_attempts", "counter"),
     ("postrider_attempts_in_flight", "gauge"),
@@ -29,6 +29,8 @@ const FAMILIES: [(&str, &str); 23] = [
     ("postrider_reads_under_way", "gauge"),
     ("postrider_reads_waiting", "gauge"),
     ("postrider_requests_refused", "counter"),
+    ("postrider_sessions", "gauge"),
+    ("postrider_sign_ins", "counter"),
     ("postrider_slices_opened", "counter"),
     ("postrider_store_bytes", "gauge"),
     ("postrider_store_problems", "gauge"),
@@ -120,7 +122,7 @@ async fn labels_do_not_grow_with_what_customers_do() {
     }
     let (after, text) = series().await;
     assert_eq!(after, before);
-    let expected = BTreeSet::from(["lacking", "le", "limit", "outcome", "version"]);
+    let expected = BTreeSet::from(["lacking", "le", "limit", "outcome", "surface", "version"]);
     assert_eq!(label_names(&text), expected);
     assert!(!text.contains(&endpoint) && !text.contains("type-"));
 }

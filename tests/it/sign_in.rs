@@ -215,7 +215,7 @@ async fn what_is_no_credential_or_not_one_for_the_portal_is_refused() {
 }
 
 #[actix_web::test]
-async fn a_visit_ends_with_its_token_with_idleness_and_with_the_server() {
+async fn a_visit_ends_with_its_token_and_with_idleness() {
     let server = Server::start().await;
     let made = token(&server, json!({ "name": "t", "role": "webhook_admin" })).await;
     let text = made["token"].as_str().expect("a text");
@@ -239,14 +239,6 @@ async fn a_visit_ends_with_its_token_with_idleness_and_with_the_server() {
     server.advance(HOUR * 12);
     assert_eq!(browser.session().await["signedIn"], false);
 
-    let cookie = sign_in(&server, "console", &server.token).await.cookie;
-    let server = server.restart().await;
-    let browser = Browser {
-        server: &server,
-        surface: "console",
-        cookie,
-    };
-    assert_eq!(browser.session().await["signedIn"], false);
     server.stop_and_verify().await;
 }
 
@@ -343,7 +335,11 @@ async fn the_cookie_is_for_the_api_alone_and_as_strict_as_it_can_be() {
             let cookie = answer.header("set-cookie").expect("a cookie");
             let (_, attributes) = cookie.split_once("; ").expect("attributes");
             assert_eq!(attributes, format!("Path=/api; HttpOnly; {expected}"));
-            assert!(cookie.starts_with(&format!("postrider_{surface}=")));
+            let name = cookie.split('=').next().expect("a name");
+            match surface {
+                "console" => assert_eq!(name, "postrider_console"),
+                _ => assert!(name.starts_with("postrider_portal_app_"), "{name}"),
+            }
         }
         server.stop_and_verify().await;
     }
@@ -397,7 +393,7 @@ async fn sign_ins_with_one_link_end_nobody_elses_visit() {
     let first = sign_in(&server, "portal", &token).await;
     // What one credential may have, and more.
     for _ in 0..60 {
-        server.advance(Duration::from_secs(1));
+        server.advance(Duration::from_secs(3));
         sign_in(&server, "portal", &token).await;
     }
     assert_eq!(first.session().await["signedIn"], false);

@@ -1,14 +1,27 @@
 // The way to the server. Every call goes to /api/v1 of this origin and names the surface, by which alone
-// the server looks at the session's cookie. Errors come as ApiError; a session that is over is told to
-// whoever asked by onSessionOver (the app, which then shows the sign-in page).
+// the server looks at the session's cookie. A portal has a cookie of its own for each application, so that
+// those of several customers work beside each other; which one is meant stands in the address. Errors come as
+// ApiError; a session that is over is told to whoever asked by onSessionOver (the app, which then shows the
+// sign-in page).
 
 const { surface: here } = document.documentElement.dataset;
 
 /** "console" or "portal". @type {string} */
 export const surface = here;
 
+/** The application whose portal this is, by the address; none on the console, and until somebody signed in. */
+export let portalOf = here === 'portal' ? /^\/portal\/(app_[0-9A-Za-z]{27})(?=\/|$)/.exec(location.pathname)?.[1] : undefined;
+
+const below = (application) => (application ? `/portal/${application}` : `/${here}`);
+
 /** Where this surface's pages are. */
-export const base = `/${here}`;
+export let base = below(portalOf);
+
+/** From now on this is the portal of that application. */
+export function bePortalOf(application) {
+  portalOf = application;
+  base = below(application);
+}
 
 /**
  * A refusal. `fields` has what is wrong by its place, {'body.url': 'must be https'}; status 0: no answer.
@@ -43,7 +56,7 @@ export async function api(method, path, body, { signal, query, exact, text: asTe
       method,
       signal,
       credentials: 'same-origin',
-      headers: { 'X-Postrider-Surface': surface, ...(body != null && { 'Content-Type': 'application/json' }) },
+      headers: { 'X-Postrider-Surface': portalOf ? `${surface}:${portalOf}` : surface, ...(body != null && { 'Content-Type': 'application/json' }) },
       body: body == null || typeof body === 'string' ? body : JSON.stringify(body),
     });
     text = await answer.text();
@@ -60,7 +73,7 @@ export async function api(method, path, body, { signal, query, exact, text: asTe
   const detail = content?.detail;
   const fields = {};
   if (Array.isArray(detail)) for (const { loc, msg } of detail) fields[loc.join('.')] ??= msg;
-  if (answer.status === 401 && !path.startsWith('/session')) sessionOver();
+  if (answer.status === 401 && path !== '/session') sessionOver();
   const wait = answer.status === 429 || answer.status === 503 ? Number(answer.headers.get('Retry-After')) || 0 : 0;
   if (wait) throw new ApiError(answer.status, content?.code ?? 'error', sayWait(detail, wait), {}, wait);
   throw new ApiError(answer.status, content?.code ?? 'error', typeof detail === 'string' ? detail
@@ -107,5 +120,5 @@ export async function listAll(where, query, { signal, max = 5000 } = {}) {
 /** The API's path of something of an application: appPath('acme', '/endpoint'). */
 export const appPath = (app, rest = '') => path`/app/${app}` + rest;
 
-/** The page of something of an application: '/portal/keys', '/console/app/acme/keys'. */
+/** The page of something of an application: '/portal/app_…/keys', '/console/app/acme/keys'. */
 export const pagePath = (app, rest = '') => (surface === 'portal' ? base + rest : base + appPath(app, rest));

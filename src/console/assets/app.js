@@ -2,13 +2,13 @@
 // page of the address. A page's module is loaded when it is first gone to, ./NAME.js by the tables below.
 // In both tables the first pattern that fits counts; ":x" is one part of the path, given as params.x.
 
-import { ApiError, api, base, onSessionOver, pagePath, surface } from './api.js';
+import { ApiError, api, base, bePortalOf, onSessionOver, pagePath, portalOf, surface } from './api.js';
 import {
   Button, Dialog, ErrorBox, Field, Form, LinkButton, Loading, Page, Session, Time, Toasts, appParts, brand, html, render, useEffect, useForm, useState,
 } from './ui.js';
 import { isGuarded, navigate, useLocation } from './router.js';
 
-/** Pages of one application: below /portal, and on the console below /console/app/:app. */
+/** Pages of one application: below /portal/APPLICATION, and on the console below /console/app/:app. */
 const ofApplication = [
   ['', 'endpoints'],
   ['/new', 'endpoint-form'],
@@ -39,10 +39,13 @@ const ofConsole = [
   ['/lanes', 'lanes'],
   ['/jobs', 'jobs'],
   ['/operational', 'operational'],
+  ['/sessions', 'sessions'],
   ['/jobs/:job', 'jobs'],
 ];
-const routes = (surface === 'portal' ? ofApplication : ofConsole).map(([pattern, name]) => [
-  new RegExp(`^${base}${pattern.replace(/:(\w+)/g, '(?<$1>[^/]+)')}/?$`), name,
+const ofPortal = [...ofApplication, ['/sessions', 'sessions']];
+/** Of addresses behind the base. */
+const routes = (surface === 'portal' ? ofPortal : ofConsole).map(([pattern, name]) => [
+  new RegExp(`^${pattern.replace(/:(\w+)/g, '(?<$1>[^/]+)')}/?$`), name,
 ]);
 
 function decoded(text) {
@@ -55,7 +58,7 @@ function decoded(text) {
 
 function match(pathname) {
   for (const [pattern, name] of routes) {
-    const found = pattern.exec(pathname);
+    const found = pattern.exec(pathname.slice(base.length));
     if (!found) continue;
     const params = Object.entries(found.groups ?? {}).map(([key, value]) => [key, decoded(value)]);
     return { name, params: Object.fromEntries(params) };
@@ -99,7 +102,7 @@ function App() {
   const [failed, setFailed] = useState(null);
   const begin = () => {
     setFailed(null);
-    start().then(setSession, (error) => {
+    start().then((found) => setSession(placed(found)), (error) => {
       // Whoever is signed in stays so: the server is busy, or away for a moment.
       if (error.wait || error.status === 0) return setFailed(error);
       linked = null;
@@ -131,9 +134,9 @@ function App() {
   };
   if (failed) return html`<main class="sign-in" id="main"><${Brand} /><${ErrorBox} error=${failed} retry=${begin} /></main>`;
   if (session === undefined) return html`<${Loading} />`;
-  if (!session) return html`<${SignIn} told=${ended} onSignedIn=${setSession} />`;
+  if (!session) return html`<${SignIn} told=${ended} onSignedIn=${(next) => setSession(placed(next))} />`;
   const signedInAgain = (next) => {
-    setSession(next);
+    setSession(placed(next));
     setAgain(false);
   };
   return html`<${Session.Provider} value=${session}><${Layout} session=${session} signOut=${signOut} />
@@ -156,6 +159,20 @@ async function start() {
   }
   const session = await api('GET', '/session');
   return session.signedIn === false ? null : session;
+}
+
+/**
+ * Lets the address of a portal name the application, so that a reload and a second tab keep it whatever other
+ * portals this browser is signed in to. What the address led to in another application's is not here.
+ */
+function placed(session) {
+  const application = session?.applicationId;
+  if (portal && application && application !== portalOf) {
+    const rest = portalOf ? '' : location.pathname.slice(base.length) + location.search;
+    bePortalOf(application);
+    history.replaceState(history.state, '', base + rest.replace(/^\/$/, ''));
+  }
+  return session;
 }
 
 const portal = surface === 'portal';
@@ -206,10 +223,11 @@ function Layout({ session, signOut }) {
       <nav aria-label="Main"><ul>${menu(session, pathname).map(([label, to, here]) => html`<li><a href=${to} aria-current=${here ? (pathname === to ? 'page' : 'true') : null}>${label}</a></li>`)}</ul></nav>
       <section class="who" aria-label="Account">
         <p><strong>${session.isPortalLink ? 'Portal link' : session.name ?? 'Signed in'}</strong><br />${(session.applicationId && session.applications?.[0]?.name) || `Role: ${session.role.replace('_', ' ')}`}</p>
+        <a href=${`${base}/sessions`} aria-current=${pathname === `${base}/sessions` ? 'page' : null}>Signed-in browsers</a>
         <${Button} class="small" onClick=${signOut}>Sign out<//>
       </section>
     </div></div>
-    <main id="main" tabindex="-1"><${Expiry} at=${session.expiresAt} />${!away && html`<${Current} session=${session} pathname=${pathname} />`}</main>
+    <main id="main" tabindex="-1"><${Expiry} at=${session.expiresAt} />${!away && html`<${Current} session=${session} pathname=${pathname} signOut=${signOut} />`}</main>
     <${Toasts} />`;
 }
 
@@ -227,7 +245,7 @@ function Expiry({ at }) {
 }
 
 /** The page of the address; the one before stays until this one's module is there. */
-function Current({ session, pathname }) {
+function Current({ session, pathname, signOut }) {
   const [shown, setShown] = useState(null);
   useEffect(() => {
     let left = false;
@@ -239,7 +257,7 @@ function Current({ session, pathname }) {
   }, [pathname]);
   if (!shown) return html`<${Loading} />`;
   const { View, params, error } = shown;
-  return html`<${View} key=${shown.pathname} session=${session} params=${params} error=${error} app=${params.app ?? session.applicationId} />`;
+  return html`<${View} key=${shown.pathname} session=${session} signOut=${signOut} params=${params} error=${error} app=${params.app ?? session.applicationId} />`;
 }
 
 const NotFound = () => html`<${Page} title="Page not found"><div class="empty"><p>There is no page at this address.</p><${LinkButton} to=${base}>Go to the first page<//></div><//>`;

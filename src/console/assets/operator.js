@@ -15,7 +15,8 @@ export const Listing = ({ of, query, setQuery, empty, ...rest }) => html`<${Load
 
 /** Asks before `run`, and names what goes: destroy('Delete', 'Acme', …). Gives a promise of whether it went. */
 export async function destroy(verb, name, text, run, cancel) {
-  const yes = await confirm({ title: `${verb} ${name}?`, text, action: `${verb} ${name}`, danger: true, run, cancel });
+  const what = `${verb} ${name}`.trim();
+  const yes = await confirm({ title: `${what}?`, text, action: what, danger: true, run, cancel });
   if (yes) document.querySelector('h1')?.focus(); // What had the focus may go.
   return yes;
 }

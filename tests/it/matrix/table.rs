@@ -56,6 +56,10 @@ pub enum Need {
     Account,
     /// A credential that can be given back: a portal session, or an application's signed token.
     LogOut,
+    /// Seeing where somebody signed in with this credential.
+    OwnSessions,
+    /// Seeing everybody who is signed in. To others a session that is not their own does not exist.
+    EndSession,
 }
 
 /// Whether a caller may do something.
@@ -91,7 +95,7 @@ impl Need {
         // owner, publisher, admin, user, application, viewer
         let row = match self {
             Need::Nothing | Need::ReadEventTypes | Need::ReadProfiles => [1, 1, 1, 1, 1, 1],
-            Need::ReadApplication => [1, 1, 1, 1, 1, 1],
+            Need::ReadApplication | Need::OwnSessions => [1, 1, 1, 1, 1, 1],
             Need::Publish => [1, 1, 0, 0, 0, 0],
             Need::ListApplications | Need::ReadLanes | Need::ReadTokens => [1, 0, 1, 0, 0, 1],
             Need::ChangeGrants => [1, 0, 1, 0, 0, 0],
@@ -105,6 +109,7 @@ impl Need {
             Need::CreateApplications | Need::ChangeApplications => [1, 0, 0, 0, 0, 0],
             Need::ChangeEventTypes | Need::Expunge | Need::ChangeTokens => [1, 0, 0, 0, 0, 0],
             Need::ChangeSessions | Need::OwnEndpoints | Need::OwnKeys => [1, 0, 0, 0, 0, 0],
+            Need::EndSession => [1, 0, 0, 0, 0, 0],
             Need::Account => [0, 0, 0, 0, 1, 0],
             Need::LogOut => [0, 0, 0, 0, 0, 0],
         };
@@ -114,7 +119,7 @@ impl Need {
     /// The scope that it belongs to; none for what every credential may do, or none by its scopes.
     fn scope(self) -> Option<&'static str> {
         Some(match self {
-            Need::Nothing | Need::Account | Need::LogOut => return None,
+            Need::Nothing | Need::Account | Need::LogOut | Need::OwnSessions => return None,
             Need::Publish => "publish",
             Need::ListApplications | Need::ReadApplication | Need::ReadEventTypes => "read",
             Need::ReadProfiles | Need::ReadEndpoints | Need::ReadHistory => "read",
@@ -126,7 +131,7 @@ impl Need {
             Need::ChangeEventTypes => "event_types",
             Need::Expunge => "expunge",
             Need::ReadTokens | Need::ChangeTokens | Need::ChangeGrants => "tokens",
-            Need::ReadKeys | Need::OwnKeys => "tokens",
+            Need::ReadKeys | Need::OwnKeys | Need::EndSession => "tokens",
             Need::ChangeSessions => "portal",
             Need::ReadMetrics | Need::ReadStatus => "status",
             Need::ReadOwnEndpoints | Need::OwnEndpoints => "operational_webhooks",
@@ -138,10 +143,12 @@ impl Need {
     fn is_of_organisation(self) -> bool {
         let changes = [Need::CreateApplications, Need::ChangeEventTypes];
         let of_tokens = [Need::ReadTokens, Need::ChangeTokens, Need::ChangeGrants];
+        let of_sessions = [Need::EndSession];
         let of_the_server = [Need::ReadUsage, Need::ReadMetrics, Need::ReadStatus];
         let of_its_own = [Need::ReadOwnEndpoints, Need::OwnEndpoints];
         changes.contains(&self)
             || of_tokens.contains(&self)
+            || of_sessions.contains(&self)
             || of_the_server.contains(&self)
             || of_its_own.contains(&self)
     }
@@ -220,6 +227,9 @@ pub const OPERATIONS: &[(&str, Need)] = &[
     ("v1.status.get", Need::ReadStatus),
     ("v1.lane.list", Need::ReadLanes),
     ("v1.session.get", Need::Nothing),
+    ("v1.session.list", Need::OwnSessions),
+    // But for the one that the request belongs to, of which each has its own here.
+    ("v1.session.expire-all", Need::OwnSessions),
     // Applications.
     ("v1.application.list", Need::ListApplications),
     ("v1.application.create", Need::CreateApplications),
@@ -355,6 +365,7 @@ pub const OPERATIONS: &[(&str, Need)] = &[
 
 /// Those that take away what the others need; the credential itself goes at last.
 pub const LAST: &[(&str, Need)] = &[
+    ("v1.session.delete-other", Need::EndSession),
     ("v1.token.delete-of-application", Need::OwnKeys),
     ("v1.token.delete", Need::ChangeTokens),
     ("v1.operational-webhook.endpoint.delete", Need::OwnEndpoints),
@@ -375,6 +386,7 @@ pub fn body(id: &str) -> Option<Value> {
     }});
     Some(match id {
         "v1.session.create" => json!({"token": "{owner}"}),
+        "v1.session.expire-all" => json!({"own": true}),
         "v1.application.create" => json!({"name": "n", "uid": "made-{label}"}),
         "v1.event-type.create" => json!({"name": "new-{label}", "description": ""}),
         "v1.event-type.import-openapi" => json!({"spec": {"webhooks": {}}}),

@@ -21,6 +21,7 @@ pub fn kind(path: &str, part: &str) -> &'static str {
         "event_type_name" => "event type",
         "token_id" if path.starts_with("/api/v1/app/") => "key",
         "token_id" => "token",
+        "session_id" => "visit",
         "task_id" => "job",
         "webhook_id" => "webhook",
         "profile_name" => "profile",
@@ -55,6 +56,7 @@ fn listed(path: &str) -> Option<&'static str> {
         Some(&"app") => "application",
         Some(&"token") if words.contains(&"app") => "key",
         Some(&"token") => "token",
+        Some(&"sessions") => "visit",
         Some(&"background-task") => "job",
         Some(&"webhook_endpoints") => return None,
         Some(&"event-type" | &"channel" | &"profile") => "event type",
@@ -162,6 +164,7 @@ impl Place {
         let key = by
             .post(&key, json!({"name": format!("key-of-{label}")}))
             .await;
+        let visit = Place::visit(&by, &application, &text(&key["token"])).await;
         let link = format!("/api/v1/auth/app-portal-access/{application}");
         let session = format!("session-of-{label}");
         let link = by.post(&link, json!({"sessionId": session})).await;
@@ -174,6 +177,7 @@ impl Place {
             ("token", vec![text(&user["id"])]),
             ("key", vec![text(&key["id"])]),
             ("session", vec![session]),
+            ("visit", vec![visit]),
             ("profile", vec!["standard".to_owned()]),
             ("page", vec!["application".to_owned()]),
             ("guide", vec!["profiles".to_owned()]),
@@ -234,6 +238,19 @@ impl Place {
             ("message", vec![text(&message["id"]), event_id]),
             ("job", vec![job]),
         ])
+    }
+
+    /// Somebody who is signed in to the portal, with a key of the application.
+    async fn visit(by: &Owner<'_>, application: &str, key: &str) -> String {
+        let surface = [("x-postrider-surface", "portal")];
+        let body = json!({"token": key}).to_string();
+        let path = "/api/v1/session";
+        let signed_in = by.0.call(Method::POST, path, &surface, Some(body)).await;
+        assert_eq!(signed_in.status, 200, "{}", signed_in.text);
+        let sessions = by.get("/api/v1/sessions?limit=250").await;
+        let mut sessions = sessions["data"].as_array().expect("a list").iter();
+        let own = sessions.find(|one| one["applicationId"] == application);
+        text(&own.expect("it is signed in")["id"])
     }
 
     /// Makes one of the organisation's own endpoints, of which there are few.

@@ -230,6 +230,13 @@ impl Server {
         forgotten.expect("no panic").expect("the store works");
     }
 
+    /// Writes down when sessions were last used, as the server itself does every minute.
+    pub async fn keep_visits(&self) {
+        let store = self.store().clone();
+        let kept = tokio::task::spawn_blocking(move || store.keep_visits()).await;
+        kept.expect("no panic").expect("the store works");
+    }
+
     pub fn config(&self) -> &Config {
         &self.config
     }

@@ -10,13 +10,16 @@ use super::*;
 use crate::domain::application::TokensEnding;
 use crate::domain::attempt::{Answer, Failure, FailureKind, Timings, Verdict};
 use crate::domain::endpoint::{BasicAuth, EndpointSecret};
+use crate::domain::id::VisitId;
 use crate::domain::job::{JobState, Matching, Progress, Replay, Which, Work};
+use crate::domain::jwt::{Claims, Subject};
 use crate::domain::message::DeliveryStatus;
 use crate::domain::profile::Method;
 use crate::domain::retry::{RetrySchedule, Waits};
 use crate::domain::scope::Scope;
 use crate::domain::secret::{Secret, SecretForm};
 use crate::domain::token::{Capability, MadeByLink, PortalSession, Role};
+use crate::domain::visit::{SignedInWith, Surface};
 
 pub const AT: Timestamp = Timestamp(1_700_000_000_000);
 pub const LATER: Timestamp = Timestamp(1_700_000_060_000);
@@ -39,6 +42,7 @@ pub fn all() -> Vec<Row> {
     let mut rows = of_registrations();
     rows.extend(of_endpoints());
     rows.extend(of_tokens());
+    rows.extend(of_visits());
     rows.extend(of_jobs());
     rows.extend(of_the_live_database());
     rows.extend(of_messages());
@@ -283,6 +287,46 @@ fn of_registrations() -> Vec<Row> {
             &[],
         ),
     ]
+}
+
+fn of_visits() -> Vec<Row> {
+    vec![row(
+        1,
+        ("76 07*32", visit_key(&HASH)),
+        "b776 0100 0a3493cb fc000000 09*20 07*32 01 01*20 01 02*20 0a*32 01 01*20 01 02*20 01
+             fd0068e5cf8b010000 01 fd6052e6cf8b010000 01 0462657461 0b*32 fd0068e5cf8b010000
+             fdc03ce7cf8b010000 00 c0000207 010162",
+        &Visit {
+            id: VisitId([9; 20]),
+            key: HASH,
+            surface: Surface::Portal,
+            organisation: ORGANISATION,
+            application: Some(APPLICATION),
+            credential: [10; 32],
+            with: SignedInWith::Signed {
+                claims: claims(),
+                seal: [11; 32],
+            },
+            begun_at: AT,
+            seen_at: LATEST,
+            address: "192.0.2.7".parse().expect("an address"),
+            user_agent: Some(text("b")),
+        },
+        &[],
+    )]
+}
+
+/// What a signed token says that somebody signed in with.
+pub fn claims() -> Claims {
+    Claims {
+        subject: Subject {
+            organisation: ORGANISATION,
+            application: Some(APPLICATION),
+        },
+        issued_at: Some(AT),
+        expires_at: Some(LATER),
+        feature_flags: BTreeSet::from([text("beta")]),
+    }
 }
 
 fn of_endpoints() -> Vec<Row> {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::rows::{APPLICATION, AT, ENDPOINT, LATER, MESSAGE_ID, text};
+use super::rows::{APPLICATION, AT, ENDPOINT, LATER, MESSAGE_ID, TOKEN, claims, text};
 use super::*;
 use crate::domain::attempt::{FailureKind, Verdict};
 use crate::domain::job::{JobState, Matching, Replay, Which, Work};
@@ -13,6 +13,7 @@ use crate::domain::profile::Method;
 use crate::domain::retry::Waits;
 use crate::domain::scope::Scope;
 use crate::domain::token::{Capability, Role};
+use crate::domain::visit::{SignedInWith, Surface};
 
 /// Checks every variant of an enum. One that has no row does not compile.
 macro_rules! variants {
@@ -72,6 +73,11 @@ pub fn all(problems: &mut Vec<String>) -> BTreeSet<&'static str> {
         "09" Portal (),
         "0a" Status (),
         "0b" OperationalWebhooks (),
+    });
+    variants!(names, problems, Surface { "00" Console (), "01" Portal () });
+    variants!(names, problems, SignedInWith {
+        "00 06*20" Token (TOKEN),
+        "01 01*20 01 02*20 01 fd0068e5cf8b010000 01 fd6052e6cf8b010000 01 0462657461 0b*32" Signed { claims: claims(), seal: [11; 32] },
     });
     variants!(names, problems, Capability {
         "00" ViewBase (),

@@ -1,0 +1,165 @@
+//! How many visits there are at most, and how often one may begin.
+//!
+//! All visits are in memory, and each begins with a change on the disk, so one credential, one
+//! customer and all together have limits. One visit more than the limit ends the one that was idle
+//! for the longest: of the same credential, of the same customer's links and keys, or, where there are
+//! too many in all, of whoever has the most. So nobody's sign-ins end the visit of somebody else who has
+//! few. More sign-ins within a minute than the limit are refused.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::fair::Payer;
+use crate::clock::Timestamp;
+use crate::config::Limits;
+use crate::domain::visit::{SignedInWith, Visit};
+use crate::error::{Error, Result};
+use crate::store::{Catalog, Change, VisitEntry};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Visits that are over and that one sign-in removes; the keeper removes the rest within a minute.
+const SWEPT_MAX: usize = 500;
+
+/// Whose share a visit takes: what [`super::access::Caller::payer`] is for its credential.
+fn payer(visit: &Visit) -> Payer {
+    match (visit.application, &visit.with) {
+        (Some(application), _) => Payer::Application(application),
+        (None, SignedInWith::Token(id)) => Payer::Token(*id),
+        (None, SignedInWith::Signed { .. }) => Payer::Organisation(visit.organisation),
+    }
+}
+
+/// Ends as many visits as must go before this one begins; `replaced` are those that it takes the place
+/// of in its browser.
+pub fn room(
+    catalog: &Catalog,
+    new: &Visit,
+    replaced: &HashSet<[u8; 32]>,
+    limits: &Limits,
+    now: Timestamp,
+) -> Vec<Change> {
+    let mut room = Room {
+        living: Vec::new(),
+        ended: replaced.iter().copied().collect(),
+    };
+    let mut swept = 0;
+    for entry in catalog.visits() {
+        if replaced.contains(&entry.visit.key) {
+            continue;
+        }
+        match catalog.is_over(entry, now) {
+            false => room.living.push(entry),
+            true if swept < SWEPT_MAX => {
+                swept += 1;
+                room.ended.push(entry.visit.key);
+            }
+            true => {}
+        }
+    }
+    let of = payer(new);
+    room.make(limits.sessions_per_credential_max, |visit| {
+        visit.credential == new.credential
+    });
+    room.make(limits.sessions_per_customer_max, |visit| payer(visit) == of);
+    while room.living.len() >= limits.sessions_max {
+        let most = room.who_has_most();
+        let left = room.living.iter();
+        let of_most = left.filter(|entry| Some(payer(&entry.visit)) == most);
+        let of_most = of_most.count();
+        // Whoever has the most may not have it after this.
+        let excess = room.living.len() + 1 - limits.sessions_max;
+        let going = excess.min(of_most.div_ceil(2));
+        room.make(of_most + 1 - going, |visit| Some(payer(visit)) == most);
+    }
+    room.ended.into_iter().map(Change::DeleteVisit).collect()
+}
+
+struct Room<'a> {
+    living: Vec<&'a VisitEntry>,
+    ended: Vec<[u8; 32]>,
+}
+
+impl Room<'_> {
+    /// Ends the longest idle of these visits until one more makes `max` of them.
+    fn make(&mut self, max: usize, is_one: impl Fn(&Visit) -> bool) {
+        let these = self.living.iter().filter(|entry| is_one(&entry.visit));
+        let mut these: Vec<_> = these
+            .map(|entry| (entry.seen_at(), entry.visit.id, entry.visit.key))
+            .collect();
+        let too_many = (these.len() + 1).saturating_sub(max);
+        if too_many == 0 {
+            return;
+        }
+        these.sort_unstable();
+        these.truncate(too_many);
+        let keys: HashSet<_> = these.into_iter().map(|(_, _, key)| key).collect();
+        self.living.retain(|entry| !keys.contains(&entry.visit.key));
+        self.ended.extend(keys);
+    }
+
+    fn who_has_most(&self) -> Option<Payer> {
+        let mut counts: HashMap<Payer, usize> = HashMap::new();
+        for entry in &self.living {
+            *counts.entry(payer(&entry.visit)).or_default() += 1;
+        }
+        let most = counts.into_iter().max_by_key(|(_, count)| *count);
+        most.map(|(payer, _)| payer)
+    }
+}
+
+/// Sign-ins that succeeded in the minute that is running.
+#[derive(Default)]
+pub struct SignIns(Mutex<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    since: Timestamp,
+    /// By the SHA-256 of the credential. A customer's limit bounds how many are here.
+    of_credential: HashMap<[u8; 32], u64>,
+    of_payer: HashMap<Payer, u64>,
+}
+
+impl SignIns {
+    /// Counts a sign-in with a valid credential; an error where there were too many of them.
+    pub fn admit(
+        &self,
+        credential: [u8; 32],
+        payer: Payer,
+        limits: &Limits,
+        now: Timestamp,
+    ) -> Result<()> {
+        let mut counts = self.0.lock().expect("no panic while it is held");
+        if now.since(counts.since) >= MINUTE || now < counts.since {
+            *counts = Counts {
+                since: now,
+                ..Counts::default()
+            };
+        }
+        for (count, max, whose, setting) in [
+            (
+                counts.of_payer.get(&payer),
+                limits.sign_ins_per_customer_minute_max,
+                "this customer's links and keys, or this credential,",
+                "limits.sign_ins_per_customer_minute_max",
+            ),
+            (
+                counts.of_credential.get(&credential),
+                limits.sign_ins_per_credential_minute_max,
+                "this credential",
+                "limits.sign_ins_per_credential_minute_max",
+            ),
+        ] {
+            if count.is_some_and(|count| *count >= max) {
+                return Err(Error::TooMany(format!(
+                    "{whose} signed in {max} times within a minute, which is the limit ({setting}); \
+                     try again in a minute"
+                )));
+            }
+        }
+        *counts.of_payer.entry(payer).or_default() += 1;
+        *counts.of_credential.entry(credential).or_default() += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! The visits in memory, with the time of their last request, which is written down now and then.
+//!
+//! Each request of a visit notes its time without a lock of its own; the keeper writes it down once
+//! it is minutes later than what is on disk. A restart therefore costs a visit some minutes of the hours
+//! that it may be idle, and a request waits for nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::catalog::{Catalog, Change};
+use super::queue::{Command, Notify};
+use super::{Inner, Store};
+use crate::clock::Timestamp;
+use crate::domain::id::VisitId;
+use crate::domain::visit::{IDLE_MAX, SignedInWith, Surface, Visit};
+use crate::error::Result;
+
+/// How far the time on disk may be behind.
+const WRITTEN_EVERY: Duration = Duration::from_secs(600);
+
+/// Visits whose last request is written down in one commit.
+const WRITE_BATCH: usize = 500;
+
+/// A visit as the store knows it now.
+#[derive(Debug)]
+pub struct VisitEntry {
+    pub visit: Visit,
+    /// Milliseconds.
+    seen_at: AtomicU64,
+}
+
+impl VisitEntry {
+    fn new(visit: Visit, seen_at: Timestamp) -> VisitEntry {
+        let seen_at = visit.seen_at.max(seen_at);
+        VisitEntry {
+            visit,
+            seen_at: seen_at.0.into(),
+        }
+    }
+
+    /// The time of the last request.
+    pub fn seen_at(&self) -> Timestamp {
+        Timestamp(self.seen_at.load(Ordering::Relaxed))
+    }
+
+    /// Notes a request.
+    pub fn seen(&self, now: Timestamp) {
+        self.seen_at.fetch_max(now.0, Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Visits {
+    by_id: BTreeMap<VisitId, Arc<VisitEntry>>,
+    by_key: HashMap<[u8; 32], VisitId>,
+    /// How many there are of each surface.
+    by_surface: [usize; Surface::ALL.len()],
+}
+
+impl Visits {
+    pub(super) fn put(&mut self, visit: Visit) {
+        let (id, key) = (visit.id, visit.key);
+        let seen_at = self.by_id.get(&id).map(|old| old.seen_at());
+        if seen_at.is_none() {
+            self.by_surface[visit.surface as usize] += 1;
+        }
+        let entry = VisitEntry::new(visit, seen_at.unwrap_or_default());
+        self.by_key.insert(key, id);
+        self.by_id.insert(id, Arc::new(entry));
+    }
+
+    pub(super) fn delete(&mut self, key: &[u8; 32]) {
+        let id = self.by_key.remove(key);
+        if let Some(entry) = id.and_then(|id| self.by_id.remove(&id)) {
+            self.by_surface[entry.visit.surface as usize] -= 1;
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    fn count(&self, surface: Surface) -> usize {
+        self.by_surface[surface as usize]
+    }
+}
+
+impl Catalog {
+    /// All visits, sorted by id, over or not.
+    pub fn visits(&self) -> impl DoubleEndedIterator<Item = &Arc<VisitEntry>> {
+        self.visits.by_id.values()
+    }
+
+    pub fn visit_by_id(&self, id: VisitId) -> Option<&Arc<VisitEntry>> {
+        self.visits.by_id.get(&id)
+    }
+
+    /// By the SHA-256 of the cookie.
+    pub fn visit(&self, key: &[u8; 32]) -> Option<&Arc<VisitEntry>> {
+        self.visits.by_id.get(self.visits.by_key.get(key)?)
+    }
+
+    /// Whether the visit has ended: nobody used it for long, or its credential has ended. The seal of a
+    /// signed token is not looked at, for which the secret is needed.
+    pub fn is_over(&self, entry: &VisitEntry, now: Timestamp) -> bool {
+        let visit = &entry.visit;
+        let has_ended = match &visit.with {
+            SignedInWith::Token(id) => self.token(*id).is_none_or(|token| {
+                let is_past = token.expires_at.is_some_and(|end| end <= now);
+                is_past || token.hash != visit.credential
+            }),
+            SignedInWith::Signed { claims, .. } => {
+                claims.have_ended(now) || !self.takes_signed(claims, || visit.credential, now)
+            }
+        };
+        has_ended || now.since(entry.seen_at()) >= IDLE_MAX
+    }
+
+    /// Deletes visits that are over.
+    pub(super) fn ended_visits(&self, now: Timestamp) -> impl Iterator<Item = Change> {
+        let over = self.visits().filter(move |entry| self.is_over(entry, now));
+        over.map(|entry| Change::DeleteVisit(entry.visit.key))
+    }
+
+    /// Writes down last requests that are much later than what is on disk, as many as fit into a
+    /// commit.
+    fn seen_visits(&self) -> Vec<Change> {
+        let late = self.visits().filter(|entry| {
+            let written = entry.visit.seen_at;
+            entry.seen_at().since(written) >= WRITTEN_EVERY
+        });
+        late.take(WRITE_BATCH)
+            .map(|entry| {
+                Change::PutVisit(Visit {
+                    seen_at: entry.seen_at(),
+                    ..entry.visit.clone()
+                })
+            })
+            .collect()
+    }
+}
+
+impl Store {
+    /// Writes down when visits were last used; the keeper does this every minute. Blocks on the disk.
+    pub fn keep_visits(&self) -> Result<()> {
+        self.inner.keep_visits()
+    }
+}
+
+impl Inner {
+    /// Brings the metrics up to date.
+    pub(super) fn show_visits(&self, catalog: &Catalog) {
+        for (surface, gauge) in Surface::ALL.into_iter().zip(&self.metrics.sessions) {
+            gauge.set(catalog.visits.count(surface) as i64);
+        }
+    }
+
+    pub(super) fn keep_visits(self: &Arc<Self>) -> Result<()> {
+        while !self.catalog().seen_visits().is_empty() {
+            self.run(|answer: oneshot::Sender<Result<()>>| Command::Change {
+                decide: Box::new(move |catalog| {
+                    let changes = catalog.seen_visits();
+                    let notify: Notify = Box::new(move |result| drop(answer.send(result)));
+                    Some((changes, notify))
+                }),
+            })?;
+        }
+        Ok(())
+    }
+}
