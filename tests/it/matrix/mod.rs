@@ -26,7 +26,10 @@ use serde_json::Value;
 use callers::{Caller, Foreign, Headers, Role, World, bearer};
 use document::Operation;
 use requests::{Call, Variant, told, with_path};
-use table::{LAST, May, NAME_NOTHING, Need, OPERATIONS, UNDOCUMENTED, body, named_in_bodies};
+use table::{
+    LAST, May, NAME_NOTHING, NOT_BY_ONE_SCOPE, Need, OPERATIONS, UNDOCUMENTED, body,
+    named_in_bodies,
+};
 use world::{Things, absent, kind, kind_in_query};
 
 use crate::jwt;
@@ -547,6 +550,13 @@ impl Matrix {
             let answer = self.seen(caller, &call).await;
             let refused = |status: u16| answer.status == status;
             let is_right = match need.is_met_by(&caller.role, caller.limits) {
+                May::Yes if caller.limits.scope.is_some() => {
+                    let mut refusals = NOT_BY_ONE_SCOPE.into_iter();
+                    match refusals.find(|(refused, ..)| refused == id) {
+                        Some((_, status, words)) => refused(status) && answer.text.contains(words),
+                        None => answer.status < 300,
+                    }
+                }
                 May::Yes => answer.status < 300,
                 May::No if matches!(caller.role, Role::Nobody) => refused(401),
                 May::No => refused(403),

@@ -189,6 +189,26 @@ pub const SCOPES: [&str; 12] = [
     "operational_webhooks",
 ];
 
+/// What a token makes may do no more than the token itself, so one with a single scope makes nothing by
+/// these: the operation, and the status and the words of its refusal (docs/credentials.md).
+pub const NOT_BY_ONE_SCOPE: [(&str, u16, &str); 3] = [
+    (
+        "v1.token.create-of-application",
+        422,
+        "the scopes tokens, and a token of the role application uses none of them",
+    ),
+    (
+        "v1.authentication.app-portal-access",
+        403,
+        "lacks the scope read",
+    ),
+    (
+        "v1.authentication.dashboard-access",
+        403,
+        "lacks the scope read",
+    ),
+];
+
 /// The operations of the document, in an order in which one leaves what the next needs.
 pub const OPERATIONS: &[(&str, Need)] = &[
     // The server itself.
@@ -372,7 +392,7 @@ pub fn body(id: &str) -> Option<Value> {
             json!({"webhook_endpoint": "{url}", "events": ["{event type}"]})
         }
         "ocrolus.webhook-secret.rotate" => json!({"secret_key": "0123456789abcdef"}),
-        "v1.token.create" => json!({"name": "t", "role": "webhook_user"}),
+        "v1.token.create" => json!({"name": "t", "role": "owner"}),
         _ => return None,
     })
 }
