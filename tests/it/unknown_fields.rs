@@ -357,7 +357,6 @@ async fn an_application_beside_a_message_or_a_link_is_made_without_an_id() {
 async fn what_promises_something_is_refused_as_not_offered() {
     let server = Server::start().await;
     let endpoint = world(&server).await;
-    let token = || json!({ "name": "t", "role": "owner" });
     let message = || json!({ "eventType": "a", "payload": {} });
     let replay = || json!({ "since": "2026-01-01T00:00:00Z" });
     let bulk = format!("{endpoint}/bulk-replay");

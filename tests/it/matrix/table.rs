@@ -119,13 +119,19 @@ impl Need {
     /// Whether it concerns all of the organisation, which is out of reach of a token that is limited to
     /// some applications.
     fn is_of_organisation(self) -> bool {
-        match self {
-            Need::CreateApplications | Need::ChangeEventTypes | Need::ReadUsage => true,
-            Need::ReadTokens | Need::ChangeTokens | Need::ChangeGrants => true,
-            Need::ReadMetrics | Need::ReadStatus => true,
-            Need::ReadOwnEndpoints | Need::OwnEndpoints => true,
-            _ => false,
-        }
+        matches!(
+            self,
+            Need::CreateApplications
+                | Need::ChangeEventTypes
+                | Need::ReadUsage
+                | Need::ReadTokens
+                | Need::ChangeTokens
+                | Need::ChangeGrants
+                | Need::ReadMetrics
+                | Need::ReadStatus
+                | Need::ReadOwnEndpoints
+                | Need::OwnEndpoints
+        )
     }
 
     /// Whether a portal session with these capabilities has it: the table of capabilities.
