@@ -27,8 +27,8 @@ use callers::{Caller, Foreign, Headers, Role, World, bearer};
 use document::Operation;
 use requests::{Call, Variant, told, with_path};
 use table::{
-    LAST, May, NAME_NOTHING, Need, OPERATIONS, UNDOCUMENTED, body, named_in_bodies,
-    too_little_to_hand_on,
+    LAST, May, NAME_NOTHING, NOT_BY_ONE_SCOPE, Need, OPERATIONS, UNDOCUMENTED, body,
+    named_in_bodies,
 };
 use world::{Things, absent, kind, kind_in_query};
 
@@ -551,8 +551,14 @@ impl Matrix {
             }
             let answer = self.seen(caller, &call).await;
             let refused = |status: u16| answer.status == status;
-            let by_table = need.is_met_by(&caller.role, caller.limits);
-            let is_right = match too_little_to_hand_on(id, caller.limits).unwrap_or(by_table) {
+            let is_right = match need.is_met_by(&caller.role, caller.limits) {
+                May::Yes if caller.limits.scope.is_some() => {
+                    let mut refusals = NOT_BY_ONE_SCOPE.into_iter();
+                    match refusals.find(|(refused, ..)| refused == id) {
+                        Some((_, status, words)) => refused(status) && answer.text.contains(words),
+                        None => answer.status < 300,
+                    }
+                }
                 May::Yes => answer.status < 300,
                 May::No if matches!(caller.role, Role::Nobody) => refused(401),
                 May::No | May::NotWithout(_) if *need == Need::EndSession => refused(404),
@@ -561,7 +567,6 @@ impl Matrix {
                     let lacks = format!("lacks the scope {scope}");
                     refused(403) && answer.text.contains(&lacks)
                 }
-                May::NothingToHandOn => refused(422) && answer.text.contains("uses none of them"),
             };
             if !is_right {
                 self.fault(

@@ -69,23 +69,6 @@ pub enum May {
     No,
     /// It could, but for a scope that its token lacks.
     NotWithout(&'static str),
-    /// It may make tokens, and its own scope is of no use to this one: it has nothing to hand on.
-    NothingToHandOn,
-}
-
-/// What a caller with one scope may not do with it, since nothing that a token makes may do more than
-/// the token: a link may look, and these tokens use other scopes.
-pub fn too_little_to_hand_on(id: &str, limits: Limits) -> Option<May> {
-    match (limits.scope?, id) {
-        (
-            "portal",
-            "v1.authentication.app-portal-access" | "v1.authentication.dashboard-access",
-        ) => Some(May::NotWithout("read")),
-        ("tokens", "v1.token.create" | "v1.token.create-of-application") => {
-            Some(May::NothingToHandOn)
-        }
-        _ => None,
-    }
 }
 
 impl Need {
@@ -141,16 +124,20 @@ impl Need {
     /// Whether it concerns all of the organisation, which is out of reach of a token that is limited to
     /// some applications.
     fn is_of_organisation(self) -> bool {
-        let changes = [Need::CreateApplications, Need::ChangeEventTypes];
-        let of_tokens = [Need::ReadTokens, Need::ChangeTokens, Need::ChangeGrants];
-        let of_sessions = [Need::EndSession];
-        let of_the_server = [Need::ReadUsage, Need::ReadMetrics, Need::ReadStatus];
-        let of_its_own = [Need::ReadOwnEndpoints, Need::OwnEndpoints];
-        changes.contains(&self)
-            || of_tokens.contains(&self)
-            || of_sessions.contains(&self)
-            || of_the_server.contains(&self)
-            || of_its_own.contains(&self)
+        matches!(
+            self,
+            Need::CreateApplications
+                | Need::ChangeEventTypes
+                | Need::ReadUsage
+                | Need::ReadTokens
+                | Need::ChangeTokens
+                | Need::ChangeGrants
+                | Need::EndSession
+                | Need::ReadMetrics
+                | Need::ReadStatus
+                | Need::ReadOwnEndpoints
+                | Need::OwnEndpoints
+        )
     }
 
     /// Whether a portal session with these capabilities has it: the table of capabilities.
@@ -212,6 +199,26 @@ pub const SCOPES: [&str; 12] = [
     "portal",
     "status",
     "operational_webhooks",
+];
+
+/// What a token makes may do no more than the token itself, so one with a single scope makes nothing by
+/// these: the operation, and the status and the words of its refusal (docs/credentials.md).
+pub const NOT_BY_ONE_SCOPE: [(&str, u16, &str); 3] = [
+    (
+        "v1.token.create-of-application",
+        422,
+        "the scopes tokens, and a token of the role application uses none of them",
+    ),
+    (
+        "v1.authentication.app-portal-access",
+        403,
+        "lacks the scope read",
+    ),
+    (
+        "v1.authentication.dashboard-access",
+        403,
+        "lacks the scope read",
+    ),
 ];
 
 /// The operations of the document, in an order in which one leaves what the next needs.
@@ -402,7 +409,7 @@ pub fn body(id: &str) -> Option<Value> {
             json!({"webhook_endpoint": "{url}", "events": ["{event type}"]})
         }
         "ocrolus.webhook-secret.rotate" => json!({"secret_key": "0123456789abcdef"}),
-        "v1.token.create" => json!({"name": "t", "role": "webhook_user"}),
+        "v1.token.create" => json!({"name": "t", "role": "owner"}),
         _ => return None,
     })
 }
