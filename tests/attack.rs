@@ -67,6 +67,8 @@ struct World {
     link: String,
     /// The attacker's endpoint, with a log of attempts.
     endpoint: String,
+    /// The key of an application whose endpoints have long headers.
+    long_key: String,
 }
 
 /// What is measured.
@@ -287,7 +289,8 @@ fn yield_to_the_server() {
 /// Being refused is what the server is for here; coming again at once is not.
 const AFTER_A_REFUSAL: Duration = Duration::from_millis(5);
 
-/// Asks with a credential, if there is one, and takes nothing of the answer until it is cut off.
+/// Asks with a credential, if there is one, for more than sockets hold, and takes nothing of it until it
+/// is cut off.
 fn read_nothing(address: SocketAddr, credential: Option<&str>, path: &str, stop: &Stop) {
     let Ok(mut connection) = TcpStream::connect(address) else {
         return stop.pause(AFTER_A_REFUSAL);
@@ -296,7 +299,7 @@ fn read_nothing(address: SocketAddr, credential: Option<&str>, path: &str, stop:
         format!("authorization: Bearer {one}\r\n")
     });
     let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n{credential}\r\n");
-    let _ = connection.write_all(request.as_bytes());
+    let _ = connection.write_all(request.repeat(4).as_bytes());
     stop.pause(2 * MEASURED);
 }
 
@@ -399,7 +402,7 @@ const QUIET: Kind = Kind {
     once: |_, _, _| {},
 };
 
-const ATTACKS: [Kind; 12] = [
+const ATTACKS: [Kind; 14] = [
     Kind {
         name: "slow readers of large pages",
         threads: 60,
@@ -422,13 +425,30 @@ const ATTACKS: [Kind; 12] = [
         },
     },
     Kind {
+        name: "long lists of endpoints",
+        threads: 8,
+        once: |world, stop, _| {
+            let path = "/api/v1/app/long/endpoint?limit=250";
+            read_all(world.api.address, &world.long_key, path, stop);
+        },
+    },
+    Kind {
+        name: "requests without end",
+        threads: 32,
+        once: |world, stop, _| {
+            let path = "/api/v1/app/attacker";
+            read_all(world.api.address, &world.key, path, stop);
+        },
+    },
+    Kind {
         name: "held deliveries",
         threads: 4,
         once: |world, stop, _| press(world, "holder", stop),
     },
     Kind {
         name: "filtered lists of messages",
-        threads: 64,
+        // More than may wait.
+        threads: 80,
         once: |world, stop, _| {
             let path = "/api/v1/app/attacker/msg?event_types=nothing.like.it&with_content=false";
             read_all(world.api.address, &world.key, path, stop);
@@ -547,7 +567,7 @@ fn start() -> (World, Kept) {
             false => Reply::Status(200),
         }
     });
-    for name in ["victim", "attacker", "holder", "silent", "chunks"] {
+    for name in ["victim", "attacker", "holder", "silent", "chunks", "long"] {
         application(&api, name);
     }
     let port = well.address.port();
@@ -563,6 +583,13 @@ fn start() -> (World, Kept) {
     }
     let chunks = format!("http://{}/", endless_extensions());
     endpoint(&api, "chunks", &json!({ "url": chunks }));
+    let headers: HashMap<String, String> = (0..30)
+        .map(|number| (format!("x-{number}"), "h".repeat(8000)))
+        .collect();
+    for _ in 0..20 {
+        let long = json!({ "url": well.url("/"), "headers": headers });
+        endpoint(&api, "long", &long);
+    }
     // It gets what is small.
     let attacked = json!({ "url": well.url("/"), "filterTypes": ["b"] });
     let attacked = endpoint(&api, "attacker", &attacked);
@@ -590,6 +617,7 @@ fn start() -> (World, Kept) {
         key: token(&api, "attacker"),
         link: link["token"].as_str().expect("a token").to_owned(),
         endpoint: attacked,
+        long_key: token(&api, "long"),
         api,
     };
     let kept = Kept {
@@ -610,17 +638,27 @@ fn figures(attack: &Kind, times: &Times, seen: &Seen) -> String {
     )
 }
 
-/// How many connections the server refused to addresses that have too many.
-fn refused_connections(api: &Api) -> u64 {
+/// A counter of the server; absent in versions that do not count it.
+fn counted(api: &Api, series: &str) -> Option<u64> {
     // From where it is not refused itself.
     let connection = api.connect_from(VICTIMS_ADDRESS);
     let metrics = connection.and_then(|mut one| one.request("GET", "/metrics", ""));
     let metrics = metrics.expect("the metrics are answered").body;
     let metrics = String::from_utf8(metrics).expect("they are text");
     let mut lines = metrics.lines();
-    let count = lines.find_map(|line| line.strip_prefix("postrider_connections_refused_total "));
-    // Another version may count none.
-    count.map_or(0, |count| count.parse().expect("a number"))
+    let count = lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+    Some(count.parse().expect("a number"))
+}
+
+/// How many connections the server refused to addresses that have too many.
+fn refused_connections(api: &Api) -> u64 {
+    counted(api, "postrider_connections_refused_total").unwrap_or(0)
+}
+
+/// How many requests this limit has refused.
+fn refused(api: &Api, limit: &str) -> u64 {
+    let series = format!("postrider_requests_refused_total{{limit=\"limits.{limit}\"}}");
+    counted(api, &series).expect("it is shown from the start")
 }
 
 /// Test and server have both ends of many connections. The server raises its limit by itself.
@@ -719,6 +757,15 @@ fn one_customers_worst_leaves_others_what_they_had() {
             (HELD_SHARE - 200..=HELD_SHARE + 10_000).contains(&held),
             "{held}"
         );
+        for limit in [
+            "requests_per_customer_second_max",
+            "reads_waiting_per_customer_max",
+            "answers_per_customer_bytes",
+        ] {
+            assert_ne!(refused(&world.api, limit), 0, "no attack met {limit}");
+        }
+        // They were met before what all share was used up.
+        assert_eq!(refused(&world.api, "answers_bytes"), 0);
     }
     assert!(
         is_signed_in(world.api.address, &victim.1),

@@ -371,7 +371,7 @@ pub fn no_content() -> HttpResponse {
 }
 
 /// Runs a read of history where it may block, when it is the caller's turn. Publishing and delivering
-/// never wait for one: the threads that read come after theirs.
+/// never wait for one.
 pub async fn reading<T: Send + 'static>(
     context: &Context,
     caller: &Caller,

@@ -1,8 +1,8 @@
 //! Turns to read history: the threads that read, and the queue before them.
 //!
 //! A read blocks on the disk and makes an answer that may be long, so it runs on one of a few threads
-//! that do nothing else. These come after the threads that accept, commit and send wherever
-//! processors are short. Each [`Payer`] has a line of its own, first come first served, and some of
+//! that do nothing else. (They have the priority of all others: a lower one made no difference to publishing
+//! that could be measured, and one that is interrupted may hold what the committer waits for.) Each [`Payer`] has a line of its own, first come first served, and some of
 //! its reads at most are under way at once. Payers take turns, one read a turn, so how long one of
 //! them waits depends on how many others read, and not on how much they ask for.
 
@@ -16,11 +16,6 @@ use super::fair::Payer;
 use crate::error::{Error, Result};
 use crate::telemetry::Metrics;
 use crate::watched;
-
-/// The priority of the threads that read: others with something to do get three times as much of a
-/// processor as one of these. A much lower one would let a read that was interrupted hold for long
-/// what the committer waits for.
-const NICENESS: i32 = 5;
 
 /// How much of it one payer may have.
 #[derive(Clone, Copy, Debug)]
@@ -72,15 +67,10 @@ impl Readers {
         // No payer can have all of them.
         for number in 0..(2 * cores).max(2 * bounds.reads) {
             let shared = shared.clone();
-            let run = move || {
-                yield_to_others();
-                shared.serve();
-            };
-            drop(watched::spawn(
-                &format!("reader-{number}"),
-                failed.clone(),
-                run,
-            ));
+            let name = format!("reader-{number}");
+            drop(watched::spawn(&name, failed.clone(), move || {
+                shared.serve()
+            }));
         }
         Readers { shared, bounds }
     }
@@ -190,15 +180,6 @@ impl Place<'_> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.leave();
-    }
-}
-
-/// Lowers the priority of the calling thread, as far as the system lets it.
-fn yield_to_others() {
-    // Elsewhere this is the whole process's.
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-        log::debug!("threads that read keep their priority: {error}");
     }
 }
 

@@ -108,6 +108,8 @@ fn ask_and_read_nothing(server: &Server, token: &str, path: &str) -> TcpStream {
 async fn readers_that_take_nothing_hold_their_share_and_are_cut_off() {
     let server = Server::start_with(|config| {
         config.server.answer_stall_seconds = 3;
+        // It asks again and again, and the clock stands still.
+        config.limits.requests_per_customer_second_max = 0;
         config.limits.page_bytes = 64 << 20;
         // More than one whole page below, and less than that and another short one.
         config.limits.answers_per_customer_bytes = 24 << 20;
