@@ -165,6 +165,9 @@ impl Inner {
             if self.live.contains(&layout::waiting_key(&first))? {
                 return Ok(true);
             }
+            if self.waits_before_its_time(message.id, *lane)? {
+                return Ok(true);
+            }
         }
         let prefix = layout::attempts_of_message_prefix(message.id);
         let oldest = self.slices.at(message.id.time()).unwrap_or_default();
