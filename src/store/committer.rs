@@ -331,7 +331,11 @@ impl Committer {
                 batch.answers.push(Answer::Done(answer));
                 Ok(Staged::More)
             }
-            Command::Expunge { what, answer } => self.stage_expunge(batch, what, answer),
+            Command::Expunge {
+                what,
+                content,
+                answer,
+            } => self.stage_expunge(batch, what, content, answer),
             Command::KeepCounters => Ok(Staged::More),
             Command::DropSlice { number, answer } => {
                 let waiting = self.waiting.get(&number).copied().unwrap_or_default();

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::store::catalog::Change;
 use crate::store::deliveries::Now;
 use crate::store::engine::EngineError;
+use crate::store::expunge::Content;
 use crate::store::jobs::ReplayStep;
 use crate::store::layout::OnceAnswer;
 use crate::store::queue::{Command, Expunged, Resend, ResendAnswer, Sender};
@@ -159,22 +160,19 @@ impl Committer {
         &mut self,
         batch: &mut Batch,
         what: Expunged,
+        content: Content,
         answer: Sender<()>,
     ) -> Result<Staged, layout::RecordError> {
-        match expunge::changes(&self.inner, what) {
-            Err(error) => drop(answer.send(Err(error))),
-            Ok((slice, changes)) => {
-                if !changes.is_empty() {
-                    slice.commit(changes)?;
-                }
-                if let Expunged::Payload(application, message) = what {
-                    let lanes = expunge::lanes(&self.inner.catalog(), application);
-                    let told = lanes.map(|lane| Event::Expunged { lane, message });
-                    batch.events.extend(told);
-                }
-                batch.answers.push(Answer::Done(answer));
-            }
+        if !content.delete(&self.inner)? {
+            drop(answer.send(Err(Error::NotFound("message"))));
+            return Ok(Staged::More);
         }
+        if let Expunged::Payload(application, message) = what {
+            let lanes = expunge::lanes(&self.inner.catalog(), application);
+            let told = lanes.map(|lane| Event::Expunged { lane, message });
+            batch.events.extend(told);
+        }
+        batch.answers.push(Answer::Done(answer));
         Ok(Staged::Enough)
     }
 
