@@ -80,15 +80,22 @@ impl Command {
 impl Arguments {
     async fn import(&self, config: &Config) -> Result {
         let tls = self.connection.tls(config)?;
+        let progress = Progress::new();
+        let teller = || {
+            let progress = progress.clone();
+            move |line: &str| progress.waits(line)
+        };
         let source = Remote::new(
             "source",
             &self.source()?,
             &self.source_token()?,
             tls.clone(),
             self.connection.timeout(),
+            teller(),
         );
         let (url, token) = self.connection.server(config)?;
-        let target = Remote::new("target", &url, &token, tls, self.connection.timeout());
+        let timeout = self.connection.timeout();
+        let target = Remote::new("target", &url, &token, tls, timeout, teller());
         let journal = match self.dry_run {
             true => None,
             false => Some(Journal::open(&self.state, &source.base, &target.base)?),
@@ -97,7 +104,7 @@ impl Arguments {
             source,
             target,
             journal,
-            progress: Progress::new(),
+            progress,
             report: Report::default(),
         };
         // Each request and each list has limits of its own; many of them together may still be
@@ -486,6 +493,7 @@ fn not_taken(part: &str, answer: &Answered) -> String {
 }
 
 /// A bar on a terminal, else a line now and then.
+#[derive(Clone)]
 struct Progress {
     bar: Option<ProgressBar>,
 }
@@ -512,6 +520,15 @@ impl Progress {
             }
             // That nobody reads it does not end the work in its middle.
             None => drop(say(&printable(title))),
+        }
+    }
+
+    /// Says, at once and beside the bar, that something is waited for.
+    fn waits(&self, line: &str) {
+        let say = || complain(&printable(line));
+        match &self.bar {
+            Some(bar) => bar.suspend(say),
+            None => say(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::hash::{Hash, Hasher};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ const ITEMS_MAX: usize = 1_000_000;
 
 /// Longest answer that is read: a page of event types with long schemas.
 const ANSWER_MAX_BYTES: usize = 64 << 20;
+
+/// How long an answer may take before it is said that it is waited for.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// How often a request is sent at most, and the waits between: 0.5 s, 1 s, … 30 s.
 const TRIES: u32 = 10;
@@ -50,6 +54,8 @@ pub struct Remote {
     client: awc::Client,
     /// How long one answer may take, to its last byte.
     timeout: Duration,
+    /// Where it says that it waits.
+    tell: Box<dyn Fn(&str)>,
 }
 
 /// A list that is read by pages. A source that is broken, or not well-meaning, may have no last one.
@@ -79,6 +85,7 @@ impl Remote {
         token: &str,
         tls: Arc<ClientConfig>,
         timeout: Duration,
+        tell: impl Fn(&str) + 'static,
     ) -> Remote {
         let connector = awc::Connector::new().rustls_0_23(tls).timeout(timeout);
         let client = awc::Client::builder()
@@ -92,6 +99,7 @@ impl Remote {
             token: token.to_owned(),
             client,
             timeout,
+            tell: Box::new(tell),
         }
     }
 
@@ -130,13 +138,46 @@ impl Remote {
             if tried == TRIES {
                 return outcome.and_then(Answered::succeeded);
             }
-            tokio::time::sleep(wait(tried, asked)).await;
+            let pause = wait(tried, asked);
+            (self.tell)(&self.waiting(&outcome, tried, pause));
+            tokio::time::sleep(pause).await;
         }
+    }
+
+    /// That a request is sent again, why, and how long that may go on.
+    fn waiting(&self, outcome: &Result<Answered>, tried: u32, pause: Duration) -> String {
+        let reason = match outcome {
+            Ok(answer) => format!("{}: {}", self.name, answer.reason()),
+            Err(Failure::Failed(reason)) => reason.clone(),
+            Err(_) => String::new(),
+        };
+        let left = TRIES - tried;
+        let pauses: Duration = (tried + 1..TRIES).map(|tried| wait(tried, None)).sum();
+        let at_most = pause + pauses + self.timeout * left;
+        format!(
+            "{reason}; asking again in {} s, and up to {left} times within {} s",
+            pause.as_secs_f64(),
+            at_most.as_secs_f64().ceil()
+        )
     }
 
     /// To the last byte of the body: a limit of awc's own ends with the head.
     async fn in_time(&self, exchange: impl Future<Output = Result<Answered>>) -> Result<Answered> {
-        let answered = tokio::time::timeout(self.timeout, exchange).await;
+        let mut exchange = pin!(exchange);
+        let quiet = QUIET.min(self.timeout);
+        if let Ok(answered) = tokio::time::timeout(quiet, &mut exchange).await {
+            return answered;
+        }
+        let left = self.timeout - quiet;
+        if !left.is_zero() {
+            let (name, base) = (self.name, &self.base);
+            let left = left.as_secs_f64();
+            (self.tell)(&format!(
+                "{name}: waiting for an answer of {base}, for {left} s more at most (Ctrl-C ends the \
+                 import; run again, it goes on where it was)"
+            ));
+        }
+        let answered = tokio::time::timeout(left, exchange).await;
         answered.unwrap_or_else(|_| Err(too_slow(&self.base, self.timeout)))
     }
 
@@ -362,7 +403,7 @@ mod tests {
         });
         let tls = crate::delivery::tls::client_config("none", None).unwrap();
         let limit = Duration::from_millis(300);
-        let remote = Remote::new("source", &base, "token", Arc::new(tls), limit);
+        let remote = Remote::new("source", &base, "token", Arc::new(tls), limit, |_| {});
         let once = remote.try_once(&Method::GET, "/", None, None);
         let Err(Failure::Failed(reason)) = remote.in_time(once).await else {
             panic!("it has no end");
