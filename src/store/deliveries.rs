@@ -344,13 +344,9 @@ impl Inner {
     ) -> Result<HashMap<u64, Attempt>> {
         let mut found: HashMap<u64, Attempt> = HashMap::new();
         let prefix = layout::attempts_of_message_prefix(message.id);
-        let oldest = self.slices.at(message.id.time()).unwrap_or_default();
-        let slices = self.slices.list().into_iter().map(|(number, _)| number);
-        for number in slices.rev().take_while(|number| *number >= oldest) {
+        for engine in self.slices_since(message.id.time()).rev() {
             *looked_at += 1;
-            let Some(engine) = self.slice(number)? else {
-                continue;
-            };
+            let engine = engine?;
             let mut places = engine.prefix(&prefix);
             while let Some(item) = places.next_back() {
                 *looked_at += 1;

@@ -176,6 +176,21 @@ impl Committer {
         Ok(Staged::Enough)
     }
 
+    pub(super) fn stage_cancel(
+        &self,
+        batch: &mut Batch,
+        deliveries: Vec<DeliveryKey>,
+        answer: Sender<()>,
+    ) -> Result<Staged, layout::RecordError> {
+        for key in deliveries {
+            if self.take_out(batch, &key)?.is_some() {
+                batch.events.push(Event::Gone(key));
+            }
+        }
+        batch.answers.push(Answer::Done(answer));
+        Ok(Staged::More)
+    }
+
     /// Puts a new delivery into its lane's queue.
     pub(super) fn put_in(
         &self,
