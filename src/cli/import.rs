@@ -15,9 +15,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use self::journal::{Journal, Kind};
-use self::remote::{Answered, Pages, Remote};
+use self::remote::{Answered, Remote};
 use self::thing::{Fields, application, endpoint, event_type, shown_name};
 use super::client::{Connection, server_url};
+use super::pages::{Pages, in_path};
 use super::{Failure, Result, TOKEN_BYTES_MAX, complain, printable, read_text, say};
 use crate::config::Config;
 
@@ -214,7 +215,7 @@ impl Import {
             return Ok(());
         }
         let title = format!("event type {name}");
-        let path = format!("/api/v1/event-type/{}", remote::in_path(&name));
+        let path = format!("/api/v1/event-type/{}", in_path(&name));
         let answer = self
             .target
             .send(Method::PUT, &path, Some(&event_type(found)), None)
@@ -248,7 +249,7 @@ impl Import {
             },
         };
         let refused_before = self.report.refused.count;
-        let list = format!("/api/v1/app/{}/endpoint?", remote::in_path(&id));
+        let list = format!("/api/v1/app/{}/endpoint?", in_path(&id));
         let mut list = Pages::of(list, PAGE);
         while let Some(page) = self.source.next_page(&mut list).await? {
             for found in &page {
@@ -278,8 +279,8 @@ impl Import {
         }
         let path = format!(
             "/api/v1/app/{}/endpoint/{}",
-            remote::in_path(application),
-            remote::in_path(&id)
+            in_path(application),
+            in_path(&id)
         );
         let mut body = endpoint(found);
         let headers = self.headers(&path, &title).await?;
@@ -423,7 +424,7 @@ impl Import {
         let known = self.journal.as_ref().and_then(|journal| journal.target(id));
         let uid = thing::text(found, "uid").ok();
         for name in [known.map(str::to_owned), uid].into_iter().flatten() {
-            let path = format!("{collection}/{}", remote::in_path(&name));
+            let path = format!("{collection}/{}", in_path(&name));
             let answer = self.target.send(Method::GET, &path, None, None).await?;
             if !answer.is_missing() {
                 let shown: Value = answer.succeeded()?.json()?;

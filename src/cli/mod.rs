@@ -27,6 +27,7 @@ mod client;
 mod import;
 mod jwt;
 mod owner;
+mod pages;
 mod sink;
 mod verify;
 

@@ -1,26 +1,21 @@
 //! One of the two servers: requests that are tried again, and lists by pages.
 
-use std::collections::HashSet;
 use std::future::Future;
-use std::hash::{Hash, Hasher};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web::Bytes;
 use awc::http::{Method, StatusCode, header};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::ClientConfig;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::super::client::{refusal, too_slow};
+use super::super::pages::Pages;
 use super::super::{Failure, Result, printable};
 use super::thing::Fields;
-
-/// Items of one list that are read at most: ten times what the largest organisations have.
-const ITEMS_MAX: usize = 1_000_000;
 
 /// Longest answer that is read: a page of event types with long schemas.
 const ANSWER_MAX_BYTES: usize = 64 << 20;
@@ -35,17 +30,6 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// The longest wait that a server may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
-const PATH_ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
-
-/// An id or a name as a segment of a path.
-pub fn in_path(name: &str) -> String {
-    utf8_percent_encode(name, PATH_ESCAPED).to_string()
-}
-
 pub struct Remote {
     /// What it is called in messages.
     name: &'static str,
@@ -56,19 +40,6 @@ pub struct Remote {
     timeout: Duration,
     /// Where it says that it waits.
     tell: Box<dyn Fn(&str)>,
-}
-
-/// A list that is read by pages. A source that is broken, or not well-meaning, may have no last one.
-pub struct Pages {
-    /// Ends where the next parameter begins.
-    path: String,
-    limit: usize,
-    /// Where the next page begins.
-    place: Option<String>,
-    is_over: bool,
-    /// What was read: the hashes of items and of places.
-    items: HashSet<u64>,
-    places: HashSet<u64>,
 }
 
 #[derive(Deserialize)]
@@ -110,9 +81,12 @@ impl Remote {
         };
         let answer = self.send(Method::GET, &path, None, None).await?;
         let page: List = answer.succeeded()?.json()?;
-        list.read(&page).map_err(|why| {
-            Failure::failed(format!("{}: the list {} {why}", self.name, list.path))
-        })?;
+        let names = page.data.iter().map(|item| {
+            let name = item.get("id").or_else(|| item.get("name"));
+            name.map_or("", |name| name.get())
+        });
+        list.read(names, page.iterator.as_deref(), page.done)
+            .map_err(|why| Failure::failed(format!("{}: the list {path} {why}", self.name)))?;
         Ok(Some(page.data))
     }
 
@@ -293,94 +267,9 @@ impl Answered {
     }
 }
 
-impl Pages {
-    pub fn of(path: String, limit: usize) -> Pages {
-        Pages {
-            path,
-            limit,
-            place: None,
-            is_over: false,
-            items: HashSet::new(),
-            places: HashSet::new(),
-        }
-    }
-
-    fn path(&self) -> Option<String> {
-        let Pages { path, limit, .. } = self;
-        let place = match &self.place {
-            Some(place) => format!("&iterator={}", in_path(place)),
-            None => String::new(),
-        };
-        (!self.is_over).then(|| format!("{path}limit={limit}{place}"))
-    }
-
-    /// Goes on behind this page. The error is why reading on would come to no end.
-    fn read(&mut self, page: &List) -> std::result::Result<(), String> {
-        let mut is_new = page.data.is_empty();
-        for item in &page.data {
-            let name = item.get("id").or_else(|| item.get("name"));
-            is_new |= self.items.insert(hash(name.map_or("", |name| name.get())));
-        }
-        let more = page.done == Some(false) && !page.data.is_empty();
-        self.place = page.iterator.clone().filter(|_| more);
-        self.is_over = self.place.is_none();
-        let Some(place) = &self.place else {
-            return Ok(());
-        };
-        if !is_new || !self.places.insert(hash(place)) {
-            return Err("comes back to what it had before, so it has no end".to_owned());
-        }
-        if self.items.len() > ITEMS_MAX {
-            return Err(format!("has more than {ITEMS_MAX} items"));
-        }
-        Ok(())
-    }
-}
-
-fn hash(text: &str) -> u64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_list_without_an_end_is_given_up() {
-        let page = |name: &str, place: &str| {
-            let item = Fields::from([(
-                "id".to_owned(),
-                super::super::thing::raw(&Value::from(name)),
-            )]);
-            List {
-                data: vec![item],
-                iterator: Some(place.to_owned()),
-                done: Some(false),
-            }
-        };
-        let list = || Pages::of("/a?".to_owned(), 1);
-        let mut same_place = list();
-        same_place.read(&page("a", "1")).unwrap();
-        assert_eq!(same_place.path().unwrap(), "/a?limit=1&iterator=1");
-        assert!(same_place.read(&page("b", "1")).is_err());
-        let mut same_items = list();
-        same_items.read(&page("a", "1")).unwrap();
-        assert!(same_items.read(&page("a", "2")).is_err());
-        let mut endless = list();
-        let ended =
-            (0..=ITEMS_MAX).find_map(|n| endless.read(&page(&n.to_string(), &n.to_string())).err());
-        assert!(ended.unwrap().contains("more than"));
-        let mut whole = list();
-        whole
-            .read(&List {
-                done: Some(true),
-                ..page("a", "1")
-            })
-            .unwrap();
-        assert_eq!(whole.path(), None);
-    }
 
     /// A source that sends a byte now and then never comes to an end by itself.
     #[actix_web::test]
@@ -452,11 +341,5 @@ mod tests {
         let invalid = r#"{"detail":[{"loc":["body","secret"],"msg":"no","type":"value_error"}]}"#;
         assert!(answer(422, invalid).is_about("secret"));
         assert!(!answer(422, invalid).is_about("headers"));
-    }
-
-    #[test]
-    fn a_name_stays_one_segment() {
-        assert_eq!(in_path("a/b?c%d"), "a%2Fb%3Fc%25d");
-        assert_eq!(in_path("app_2-x.y~"), "app_2-x.y~");
     }
 }
