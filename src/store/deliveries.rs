@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::engine::Engine;
 use super::history::{Walk, end_of};
-use super::layout::{self, AttemptPlace, MessageMeta, RecordError};
+use super::layout::{self, AttemptPlace, RecordError};
 use super::{Inner, Store, Stretch, Window};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Verdict};
