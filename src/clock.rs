@@ -175,6 +175,14 @@ impl Clock {
         self.sleep_until(self.now() + duration).await;
     }
 
+    /// Sets a manual clock, as an operator corrects one that is wrong: back, too. A system clock is
+    /// left alone.
+    pub fn set(&self, instant: Timestamp) {
+        if let Clock::Manual(now) = self {
+            now.send_replace(instant);
+        }
+    }
+
     /// Moves a manual clock forward; a system clock and an earlier instant are left alone.
     pub fn advance_to(&self, instant: Timestamp) {
         if let Clock::Manual(now) = self {
@@ -239,11 +247,13 @@ mod tests {
     }
 
     #[test]
-    fn a_manual_clock_only_moves_forward() {
+    fn a_manual_clock_only_moves_forward_unless_it_is_set() {
         let clock = Clock::manual(Timestamp(5));
         clock.advance_to(Timestamp(3));
         assert_eq!(clock.now(), Timestamp(5));
         clock.advance_to(Timestamp(9));
         assert_eq!(clock.now(), Timestamp(9));
+        clock.set(Timestamp(3));
+        assert_eq!(clock.now(), Timestamp(3));
     }
 }

@@ -49,6 +49,27 @@ fn check_names_the_file_of_each_value_and_leaves_out_the_defaults() {
 }
 
 #[test]
+fn each_mistake_in_the_settings_is_a_line_of_its_own() {
+    let directory = scratch();
+    let file = directory.path().join("mine.toml");
+    let wrong = "[delivery]\njitter = 2\n\n[server]\nworkers = 'a'\n";
+    std::fs::write(&file, wrong).unwrap();
+    let name = file.to_str().unwrap();
+    for command in [&["check", "--config", name][..], &["--config", name]] {
+        let refused = run(&directory, command);
+        assert_eq!(refused.status.code(), Some(1), "{command:?}");
+        let told = text(&refused.stderr);
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines.len(), 2, "{told}");
+        for setting in ["delivery.jitter", "server.workers"] {
+            let start = format!("postrider: {setting}: ");
+            let found = lines.iter().filter(|line| line.starts_with(&start));
+            assert_eq!(found.count(), 1, "{told}");
+        }
+    }
+}
+
+#[test]
 fn commands_reach_a_server_over_https_that_a_file_vouches_for() {
     let directory = scratch();
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();

@@ -5,6 +5,8 @@
 #[path = "process/mod.rs"]
 mod process;
 
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
@@ -47,11 +49,15 @@ impl Servers {
     }
 
     fn import(&self) -> Command {
+        self.import_from(&format!("http://{}", self.source.api.address))
+    }
+
+    fn import_from(&self, source: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_postrider"));
         let token = |server: &Server| std::fs::read_to_string(&server.token_path).expect("a token");
         command
             .args(["import", "svix"])
-            .args(["--from", &format!("http://{}", self.source.api.address)])
+            .args(["--from", source])
             .args(["--url", &format!("http://{}", self.target.api.address)])
             .env("POSTRIDER_FROM_TOKEN", token(&self.source).trim())
             .env("POSTRIDER_TOKEN", token(&self.target).trim())
@@ -326,6 +332,49 @@ fn what_the_target_does_not_take_is_named_and_the_rest_comes_over() {
     ));
     let endpoints = &servers.target.api.get("/api/v1/app/acme/endpoint")["data"];
     assert_eq!(endpoints.as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn a_source_that_says_nothing_is_waited_for_aloud_until_it_is_interrupted() {
+    let servers = Servers::start();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let from = format!("http://{}", silent.local_addr().expect("it has one"));
+    let mut import = servers
+        .import_from(&from)
+        .args(["--timeout-seconds", "3"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let (sender, lines) = mpsc::channel();
+    let errors = BufReader::new(import.stderr.take().expect("it is piped"));
+    std::thread::spawn(move || {
+        for line in errors.lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    let next = || {
+        let line = lines.recv_timeout(Duration::from_secs(60));
+        line.expect("it says what it does")
+    };
+    let told = next();
+    let expected =
+        format!("postrider: source: waiting for an answer of {from}, for 1 s more at most");
+    assert!(told.starts_with(&expected), "{told}");
+    let told = next();
+    assert!(told.contains("did not answer within 3 s"), "{told}");
+    assert!(
+        told.contains("asking again in 0.5 s, and up to 9 times within "),
+        "{told}"
+    );
+    let process = libc::pid_t::try_from(import.id()).expect("a pid");
+    // SAFETY: it is our child, which has not been waited for.
+    assert_eq!(unsafe { libc::kill(process, libc::SIGINT) }, 0);
+    let ended = until(Duration::from_secs(30), || {
+        import.try_wait().expect("it is ours")
+    });
+    let ended = ended.expect("it ends");
+    assert_eq!(ended.signal(), Some(libc::SIGINT));
+    drop(silent);
 }
 
 #[test]

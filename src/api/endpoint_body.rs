@@ -196,27 +196,33 @@ impl EndpointIn {
         problems.done()
     }
 
+    fn check_what_must_be(&self, problems: &mut Problems, kind: Kind) {
+        if kind == Kind::Whole {
+            if self.url.as_set().is_none() {
+                problems.missing(&["body", "url"]);
+            }
+            return;
+        }
+        for (field, is_null) in [
+            ("url", self.url == Patch::Null),
+            ("description", self.description == Patch::Null),
+            ("disabled", self.disabled == Patch::Null),
+            ("metadata", self.metadata == Patch::Null),
+        ] {
+            if is_null {
+                problems.add(&["body", field], "may not be null");
+            }
+        }
+    }
+
     pub fn checked(self, kind: Kind, context: &Context) -> Checked {
         let config = &context.config;
         let mut problems = Problems::default();
+        self.check_what_must_be(&mut problems, kind);
         let event_types = match self.event_types {
             Patch::Absent => self.filter_types,
             given => given,
         };
-        if kind == Kind::Patch {
-            for (field, is_null) in [
-                ("url", self.url == Patch::Null),
-                ("description", self.description == Patch::Null),
-                ("disabled", self.disabled == Patch::Null),
-                ("metadata", self.metadata == Patch::Null),
-            ] {
-                if is_null {
-                    problems.add(&["body", field], "may not be null");
-                }
-            }
-        } else if self.url.as_set().is_none() {
-            problems.missing(&["body", "url"]);
-        }
         if let Patch::Set(uid) = &self.uid {
             check_uid(&mut problems, &["body", "uid"], uid, EndpointId::PREFIX);
         }
@@ -235,26 +241,16 @@ impl EndpointIn {
         if let Patch::Set(metadata) = &self.metadata {
             check_metadata(&mut problems, &["body", "metadata"], metadata);
         }
-        let throttle_rate = match (kind, self.throttle_rate) {
-            (Kind::Whole, Patch::Null) => Patch::Absent,
-            (_, rate) => rate,
-        };
-        let older = match (kind, self.rate_limit) {
-            (Kind::Whole, Patch::Null) => Patch::Absent,
-            (_, rate) => rate,
-        };
-        let throttle_rate = checked_throttle_rate(&mut problems, &["body"], throttle_rate, older);
+        let (rate, older) = (self.throttle_rate, self.rate_limit);
+        let throttle_rate = checked_rate(&mut problems, kind, rate, older);
         let url = self.url.into_set().and_then(|url| {
             check_url(&url, context)
                 .map_err(|message| problems.add(&["body", "url"], message))
                 .ok()
         });
-        let method = self.method.and_then(|name| {
-            let found = Method::ALL.into_iter().find(|one| one.name() == name);
-            let message = "must be POST, PUT, PATCH or GET, whichever the profile allows";
-            problems.add_if(&["body", "method"], found.is_none().then_some(message));
-            found
-        });
+        let method = self
+            .method
+            .and_then(|name| known_method(&mut problems, &name));
         let retry = self
             .retry
             .and_then(|retry| retry.schedule(&mut problems, config));
@@ -298,13 +294,7 @@ impl Checked {
     ) -> Result<Vec<String>> {
         let carried = self.carried(endpoint, config);
         let before = endpoint.clone();
-        let given = Given {
-            basic_auth: self.basic_auth != Patch::Absent
-                || self.url.as_ref().is_some_and(Target::has_credentials),
-            headers: self.headers != Patch::Absent,
-            auth_headers: self.auth_headers != Patch::Absent,
-            secret: self.secret.is_some(),
-        };
+        let (given, named) = (self.given(), self.named());
         let mut problems = self.problems;
         let mut warnings = Vec::new();
         if !self.keeps_secrets {
@@ -313,12 +303,6 @@ impl Checked {
         } else if carried.secret && given.secret {
             endpoint.secrets.clear();
         }
-        let named = Named {
-            profile: self.profile != Patch::Absent,
-            method: self.method != Patch::Absent,
-            headers: self.headers != Patch::Absent,
-            auth_headers: self.auth_headers != Patch::Absent,
-        };
         let profile_before = profile_name(endpoint, config).to_owned();
 
         retarget(&mut problems, endpoint, self.url, self.basic_auth);
@@ -351,33 +335,37 @@ impl Checked {
             .apply_to_optional(&mut endpoint.timeout_seconds);
 
         check_headers(&mut problems, endpoint, config, named);
-        match profile_of(endpoint, config) {
-            Some(profile) => {
-                check_method(&mut problems, endpoint, profile, named);
-                let changed = profile_name(endpoint, config) != profile_before;
-                check_offered(&mut problems, endpoint, config, changed, self.offered);
-                let secret = self.secret.as_deref();
-                let made_up = config.delivery.default_signature_type;
-                let form = (profile.secret_form(), made_up);
-                let taken = settle_secrets(&mut problems, endpoint, secret, form, changed, now);
-                match self.kind {
-                    _ if taken => {}
-                    Kind::Patch => problems.add(&["body", "secret"], ROTATE),
-                    // It may be sent again and again as it was when it made the endpoint.
-                    Kind::Whole => warnings.push(format!("secret {ROTATE}")),
-                }
-            }
-            None if named.profile || named.method || self.secret.is_some() => {
-                let message = "must be the name of a profile; GET /api/v1/profile lists them";
-                problems.add(&["body", "profile"], message);
-            }
-            None => {}
-        }
+        let in_effect = InEffect {
+            kind: self.kind,
+            secret: self.secret,
+            offered: self.offered,
+            changed: profile_name(endpoint, config) != profile_before,
+        };
+        in_effect.settle(&mut problems, &mut warnings, endpoint, config, named, now);
         problems.done()?;
         if self.keeps_secrets {
             warnings.extend(carried.warnings(&before, endpoint));
         }
         Ok(warnings)
+    }
+
+    fn given(&self) -> Given {
+        Given {
+            basic_auth: self.basic_auth != Patch::Absent
+                || self.url.as_ref().is_some_and(Target::has_credentials),
+            headers: self.headers != Patch::Absent,
+            auth_headers: self.auth_headers != Patch::Absent,
+            secret: self.secret.is_some(),
+        }
+    }
+
+    fn named(&self) -> Named {
+        Named {
+            profile: self.profile != Patch::Absent,
+            method: self.method != Patch::Absent,
+            headers: self.headers != Patch::Absent,
+            auth_headers: self.auth_headers != Patch::Absent,
+        }
     }
 
     fn carried(&self, endpoint: &Endpoint, config: &Config) -> Carried {
@@ -389,6 +377,69 @@ impl Checked {
         let url = self.url.as_ref().map(|target| &target.url);
         Carried::of(endpoint, url, config.profile(profile), config)
     }
+}
+
+/// What the profile in effect has a say in.
+struct InEffect {
+    kind: Kind,
+    secret: Option<String>,
+    offered: Option<Vec<String>>,
+    /// It is another than before.
+    changed: bool,
+}
+
+impl InEffect {
+    /// Checks the method and the profile itself, and gives the endpoint the secret that it is to have.
+    fn settle(
+        self,
+        problems: &mut Problems,
+        warnings: &mut Vec<String>,
+        endpoint: &mut Endpoint,
+        config: &Config,
+        named: Named,
+        now: Timestamp,
+    ) {
+        let Some(profile) = profile_of(endpoint, config) else {
+            if named.profile || named.method || self.secret.is_some() {
+                let message = "must be the name of a profile; GET /api/v1/profile lists them";
+                problems.add(&["body", "profile"], message);
+            }
+            return;
+        };
+        check_method(problems, endpoint, profile, named);
+        check_offered(problems, endpoint, config, self.changed, self.offered);
+        let secret = self.secret.as_deref();
+        let made_up = config.delivery.default_signature_type;
+        let form = (profile.secret_form(), made_up);
+        let taken = settle_secrets(problems, endpoint, secret, form, self.changed, now);
+        match self.kind {
+            _ if taken => {}
+            Kind::Patch => problems.add(&["body", "secret"], ROTATE),
+            // It may be sent again and again as it was when it made the endpoint.
+            Kind::Whole => warnings.push(format!("secret {ROTATE}")),
+        }
+    }
+}
+
+/// Of the two names of the rate; null in a whole endpoint is as good as none.
+fn checked_rate(
+    problems: &mut Problems,
+    kind: Kind,
+    rate: Patch<u16>,
+    older: Patch<u16>,
+) -> Patch<u16> {
+    let given = |rate| match (kind, rate) {
+        (Kind::Whole, Patch::Null) => Patch::Absent,
+        (_, rate) => rate,
+    };
+    checked_throttle_rate(problems, &["body"], given(rate), given(older))
+}
+
+fn known_method(problems: &mut Problems, name: &str) -> Option<Method> {
+    let found = Method::ALL.into_iter().find(|one| one.name() == name);
+    let message = "must be POST, PUT, PATCH or GET, whichever the profile allows";
+    problems.add_if(&["body", "method"], found.is_none().then_some(message));
+    found
 }
 
 const ROTATE: &str = "is another one than the endpoint has, and was not taken: \
@@ -556,100 +607,4 @@ pub fn shown(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::endpoint_rules::blank;
-    use crate::config::{Flags, load};
-    use crate::domain::application::Application;
-    use crate::domain::endpoint::BasicAuth;
-    use crate::domain::id::{ApplicationId, OrganisationId};
-    use serde_json::{Value, json};
-
-    const NOW: Timestamp = Timestamp(1_700_000_000_000);
-
-    fn config() -> Config {
-        load(Some("config.toml".as_ref()), Flags::default()).expect("the defaults are valid")
-    }
-
-    fn endpoint() -> Endpoint {
-        let application = Application {
-            id: ApplicationId::at(NOW),
-            organisation: OrganisationId([1; 20]),
-            uid: None,
-            name: "One".to_owned(),
-            metadata: BTreeMap::new(),
-            throttle_rate: None,
-            created_at: NOW,
-            updated_at: NOW,
-            tokens_valid_from: None,
-            tokens_ending: None,
-        };
-        blank(&application, 7, NOW)
-    }
-
-    fn headers(name: &str, value: &str) -> BTreeMap<String, String> {
-        BTreeMap::from([(name.to_owned(), value.to_owned())])
-    }
-
-    #[test]
-    fn an_endpoint_is_shown_without_anything_secret() {
-        let mut endpoint = endpoint();
-        endpoint.url = "https://example.com/in".to_owned();
-        endpoint.event_types = Some(vec!["a".to_owned()]);
-        endpoint.basic_auth = Some(BasicAuth {
-            username: "zoe".to_owned(),
-            password: "s3cret-1".to_owned(),
-        });
-        endpoint.headers = headers("X-Token", "s3cret-2");
-        endpoint.headers.extend(headers("X-Plain", "p"));
-        endpoint.auth_headers = headers("X-Whatever", "s3cret-3");
-        endpoint.profile = Some("ioffice".to_owned());
-        let config = config();
-        let answer = shown(StatusCode::OK, &endpoint, &config, &[]);
-        let text = String::from_utf8(answer.body).unwrap();
-        for hidden in ["s3cret", "whsec_"] {
-            assert!(!text.contains(hidden), "{text}");
-        }
-        let body: Value = serde_json::from_str(&text).unwrap();
-        for (field, expected) in [
-            ("url", json!("https://example.com/in")),
-            ("eventTypes", json!(["a"])),
-            ("filterTypes", json!(["a"])),
-            ("channels", Value::Null),
-            ("basicAuth", json!({ "username": "zoe" })),
-            ("headers", json!({ "X-Plain": "p" })),
-            ("authHeaderNames", json!(["X-Whatever"])),
-            ("profile", json!("ioffice")),
-            ("method", json!("POST")),
-            ("retry", Value::Null),
-        ] {
-            assert_eq!(body[field], expected, "{field}");
-        }
-
-        // An operator may take a profile away.
-        endpoint.profile = Some("gone".to_owned());
-        let body = serde_json::to_value(EndpointOut::new(&endpoint, &config)).unwrap();
-        assert_eq!(
-            (&body["profile"], &body["method"]),
-            (&json!("gone"), &Value::Null)
-        );
-    }
-
-    #[test]
-    fn a_replacement_resets_what_the_contract_knows_and_leaves_the_rest() {
-        let mut endpoint = endpoint();
-        endpoint.description = "old".to_owned();
-        endpoint.disabled = true;
-        endpoint.throttle_rate = Some(4);
-        endpoint.headers = headers("X-One", "1");
-        endpoint.profile = Some("ioffice".to_owned());
-        endpoint.method = Some(Method::Get);
-        endpoint.timeout_seconds = Some(3);
-        let mut expected = endpoint.clone();
-        expected.description = String::new();
-        expected.disabled = false;
-        expected.throttle_rate = None;
-        reset(&mut endpoint);
-        assert_eq!(endpoint, expected);
-    }
-}
+mod tests;

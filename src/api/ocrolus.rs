@@ -298,6 +298,7 @@ async fn configure(
     let details = context
         .store
         .change(move |catalog| {
+            caller.still_holds(catalog, now)?;
             let account = Account::of(catalog, &caller, Action::ChangeEndpoints)?;
             let is_configured = account.endpoint.is_some();
             settings.check(catalog, caller.organisation, is_configured, &mut problems);
@@ -458,6 +459,7 @@ async fn rotate_secret(
     let details = context
         .store
         .change(move |catalog| {
+            caller.still_holds(catalog, now)?;
             let account = Account::of(catalog, &caller, Action::ChangeSecrets)?;
             let mut endpoint = account.configured()?.clone();
             // Its profile is this surface's unless somebody changed that elsewhere.

@@ -803,6 +803,7 @@ pub async fn create(
     let answer = context
         .store
         .change_once(once, move |catalog| {
+            caller.still_holds(catalog, now)?;
             let mut errors = Vec::new();
             let entry = noted(
                 template(&caller, catalog, &template_id, Action::CreateEndpoints),
@@ -862,6 +863,7 @@ pub async fn put(
     let answer = context
         .store
         .change(move |catalog| {
+            caller.still_holds(catalog, now)?;
             let mut errors = Vec::new();
             let stored = match noted(
                 template(&caller, catalog, &template_id, Action::ChangeEndpoints),

@@ -290,6 +290,7 @@ pub async fn get(caller: Caller, context: web::Data<Context>) -> Result<HttpResp
             space,
             free_bytes_min: context.config.store.min_free_bytes,
             damage: metrics.store_problems.get(),
+            unreadable_slices: context.store.unreadable_slices(),
             waits: context.store.waits(),
             waiting_max: limits.waiting_max,
             held_max: limits.held_max,
@@ -368,6 +369,8 @@ struct Process {
     free_bytes_min: u64,
     /// Signs of it since the start.
     damage: i64,
+    /// With the reasons.
+    unreadable_slices: Vec<(u32, String)>,
     waits: Waits,
     waiting_max: u64,
     held_max: u64,
@@ -409,6 +412,13 @@ impl Process {
                 "Damage to the store was noticed since the start, {} times; the log says where, and \
                  `postrider verify-store` looks at all of it.",
                 self.damage
+            );
+            problems.push(Problem::new(Critical, Kind::StoreDamaged, message));
+        }
+        for (number, reason) in self.unreadable_slices.iter().take(UNREADABLE_MAX) {
+            let message = format!(
+                "Slice {number} of the history cannot be read, so that requests with an idempotency key \
+                 or an event id that may be in it are refused until it is older than a day: {reason}."
             );
             problems.push(Problem::new(Critical, Kind::StoreDamaged, message));
         }
@@ -630,6 +640,7 @@ mod tests {
                 Process {
                     failure: Some("no disk".to_owned()),
                     damage: 2,
+                    unreadable_slices: vec![(3, "gone".to_owned())],
                     space: Space {
                         blob_files: 1,
                         ..Space::default()
@@ -641,6 +652,7 @@ mod tests {
                 },
                 vec![
                     (Critical, Kind::StoreFailed),
+                    (Critical, Kind::StoreDamaged),
                     (Critical, Kind::StoreDamaged),
                     (Critical, Kind::BlobFiles),
                     (Critical, Kind::FileDescriptors),

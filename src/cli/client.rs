@@ -1,6 +1,5 @@
 //! Commands that call a running server over its API, like any other client.
 
-use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use awc::http::{Method, StatusCode};
 use rustls::ClientConfig;
 use serde_json::{Value, json};
 
+use super::pages::Pages;
 use super::{Failure, Result, TOKEN_BYTES_MAX, printable, read_text, say};
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -24,9 +24,7 @@ const ANSWER_MAX_BYTES: usize = 8 << 20;
 
 const PAGE: usize = 100;
 
-/// Pages of a list that are read at most, and for how long: a server that is broken, or another one
-/// than it should be, may have no last page.
-const PAGES_MAX: usize = 1_000;
+/// For how long a list is read: one whose items are always new may have no last page.
 const LIST_TIME_MAX: Duration = Duration::from_secs(600);
 
 #[derive(clap::Args)]
@@ -153,26 +151,23 @@ impl Create {
 
 pub fn list(connection: &Connection, config: &Config) -> Result {
     let begun = Instant::now();
-    let mut places = Places::default();
-    let mut path = format!("/api/v1/token?limit={PAGE}");
-    loop {
-        let page = connection.call(config, Method::GET, &path, None)?;
-        for token in page["data"].as_array().into_iter().flatten() {
-            say(&printable(&line(token)))?;
-        }
-        let Some(place) = places.next(&page)? else {
-            return Ok(());
-        };
+    let mut list = Pages::of("/api/v1/token?".to_owned(), PAGE);
+    while let Some(path) = list.path() {
         if begun.elapsed() > LIST_TIME_MAX {
             let limit = LIST_TIME_MAX.as_secs();
             let message = format!("the server's list of tokens did not end within {limit} s");
             return Err(Failure::failed(message));
         }
-        path = format!(
-            "/api/v1/token?limit={PAGE}&iterator={}",
-            name_in_path(&place)?
-        );
+        let page = connection.call(config, Method::GET, &path, None)?;
+        let tokens = page["data"].as_array().map_or(&[][..], Vec::as_slice);
+        for token in tokens {
+            say(&printable(&line(token)))?;
+        }
+        let ids = tokens.iter().map(|token| text(token, "id"));
+        list.read(ids, page["iterator"].as_str(), page["done"].as_bool())
+            .map_err(|why| Failure::failed(format!("the server's list of tokens {why}")))?;
     }
+    Ok(())
 }
 
 /// A token in one line; what limits it comes last, where there is something.
@@ -207,30 +202,6 @@ fn line(token: &Value) -> String {
         line += &format!("  ({description})");
     }
     line
-}
-
-/// Where the pages of a list began that were read.
-#[derive(Default)]
-struct Places(HashSet<String>);
-
-impl Places {
-    /// Where the next page begins; none behind the last. The error is why there is no end.
-    fn next(&mut self, page: &Value) -> Result<Option<String>> {
-        let next = page["iterator"].as_str().map(str::to_owned);
-        let Some(place) = next.filter(|_| page["done"].as_bool() == Some(false)) else {
-            return Ok(None);
-        };
-        if page["data"].as_array().is_none_or(Vec::is_empty) || !self.0.insert(place.clone()) {
-            return Err(Failure::failed(
-                "the server's list of tokens does not come on, so it has no end",
-            ));
-        }
-        if self.0.len() >= PAGES_MAX {
-            let message = format!("the server's list of tokens has more than {PAGES_MAX} pages");
-            return Err(Failure::failed(message));
-        }
-        Ok(Some(place))
-    }
 }
 
 impl Revoke {
@@ -515,27 +486,6 @@ mod tests {
         ] {
             assert_eq!(id_in_path(id).is_ok(), good, "{id}");
         }
-    }
-
-    #[test]
-    fn a_list_without_an_end_is_given_up() {
-        let page = |place: usize, items: usize| json!({ "data": vec![0; items], "done": false, "iterator": place.to_string() });
-        let mut places = Places::default();
-        assert_eq!(
-            places.next(&page(1, 1)).ok().flatten().as_deref(),
-            Some("1")
-        );
-        assert!(places.next(&page(2, 0)).is_err(), "nothing comes");
-        assert!(places.next(&page(1, 1)).is_err(), "it was here before");
-        let mut places = Places::default();
-        assert!((0..PAGES_MAX).any(|place| places.next(&page(place, 1)).is_err()));
-        let mut last = page(3, 1);
-        last["done"] = json!(true);
-        assert!(
-            Places::default()
-                .next(&last)
-                .is_ok_and(|next| next.is_none())
-        );
     }
 
     #[test]

@@ -15,9 +15,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use self::journal::{Journal, Kind};
-use self::remote::{Answered, Pages, Remote};
+use self::remote::{Answered, Remote};
 use self::thing::{Fields, application, endpoint, event_type, shown_name};
 use super::client::{Connection, server_url};
+use super::pages::{Pages, in_path};
 use super::{Failure, Result, TOKEN_BYTES_MAX, complain, printable, read_text, say};
 use crate::config::Config;
 
@@ -80,15 +81,22 @@ impl Command {
 impl Arguments {
     async fn import(&self, config: &Config) -> Result {
         let tls = self.connection.tls(config)?;
+        let progress = Progress::new();
+        let teller = || {
+            let progress = progress.clone();
+            move |line: &str| progress.waits(line)
+        };
         let source = Remote::new(
             "source",
             &self.source()?,
             &self.source_token()?,
             tls.clone(),
             self.connection.timeout(),
+            teller(),
         );
         let (url, token) = self.connection.server(config)?;
-        let target = Remote::new("target", &url, &token, tls, self.connection.timeout());
+        let timeout = self.connection.timeout();
+        let target = Remote::new("target", &url, &token, tls, timeout, teller());
         let journal = match self.dry_run {
             true => None,
             false => Some(Journal::open(&self.state, &source.base, &target.base)?),
@@ -97,7 +105,7 @@ impl Arguments {
             source,
             target,
             journal,
-            progress: Progress::new(),
+            progress,
             report: Report::default(),
         };
         // Each request and each list has limits of its own; many of them together may still be
@@ -207,7 +215,7 @@ impl Import {
             return Ok(());
         }
         let title = format!("event type {name}");
-        let path = format!("/api/v1/event-type/{}", remote::in_path(&name));
+        let path = format!("/api/v1/event-type/{}", in_path(&name));
         let answer = self
             .target
             .send(Method::PUT, &path, Some(&event_type(found)), None)
@@ -241,7 +249,7 @@ impl Import {
             },
         };
         let refused_before = self.report.refused.count;
-        let list = format!("/api/v1/app/{}/endpoint?", remote::in_path(&id));
+        let list = format!("/api/v1/app/{}/endpoint?", in_path(&id));
         let mut list = Pages::of(list, PAGE);
         while let Some(page) = self.source.next_page(&mut list).await? {
             for found in &page {
@@ -271,8 +279,8 @@ impl Import {
         }
         let path = format!(
             "/api/v1/app/{}/endpoint/{}",
-            remote::in_path(application),
-            remote::in_path(&id)
+            in_path(application),
+            in_path(&id)
         );
         let mut body = endpoint(found);
         let headers = self.headers(&path, &title).await?;
@@ -416,7 +424,7 @@ impl Import {
         let known = self.journal.as_ref().and_then(|journal| journal.target(id));
         let uid = thing::text(found, "uid").ok();
         for name in [known.map(str::to_owned), uid].into_iter().flatten() {
-            let path = format!("{collection}/{}", remote::in_path(&name));
+            let path = format!("{collection}/{}", in_path(&name));
             let answer = self.target.send(Method::GET, &path, None, None).await?;
             if !answer.is_missing() {
                 let shown: Value = answer.succeeded()?.json()?;
@@ -486,6 +494,7 @@ fn not_taken(part: &str, answer: &Answered) -> String {
 }
 
 /// A bar on a terminal, else a line now and then.
+#[derive(Clone)]
 struct Progress {
     bar: Option<ProgressBar>,
 }
@@ -512,6 +521,15 @@ impl Progress {
             }
             // That nobody reads it does not end the work in its middle.
             None => drop(say(&printable(title))),
+        }
+    }
+
+    /// Says, at once and beside the bar, that something is waited for.
+    fn waits(&self, line: &str) {
+        let say = || complain(&printable(line));
+        match &self.bar {
+            Some(bar) => bar.suspend(say),
+            None => say(),
         }
     }
 

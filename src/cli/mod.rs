@@ -5,8 +5,9 @@
 //! the other `token` commands, `apply` and `import` are clients of a running server (`client`);
 //! `sink` and `verify` help to test receivers. Exit codes: 0 done, 1 failed, 2 wrong usage.
 //! Standard output carries what was asked
-//! for, standard error one line that says what went wrong.
+//! for, standard error one line that says what went wrong, or one for each mistake in the settings.
 
+use std::error::Error;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::clock::Clock;
-use crate::config::{self, Config, Flags};
+use crate::config::{self, Config, ConfigError, Flags};
 use crate::delivery::address::OwnAddresses;
 use crate::{delivery, server, store};
 
@@ -26,6 +27,7 @@ mod client;
 mod import;
 mod jwt;
 mod owner;
+mod pages;
 mod sink;
 mod verify;
 
@@ -104,6 +106,8 @@ enum TokenCommand {
 enum Failure {
     /// A sentence for standard error; exit code 1.
     Failed(String),
+    /// What is wrong with the settings, a line each; exit code 1.
+    Settings(ConfigError),
     /// The arguments make no sense; exit code 2.
     Usage(String),
     /// Whoever read our output has seen enough.
@@ -113,6 +117,21 @@ enum Failure {
 impl Failure {
     fn failed(reason: impl fmt::Display) -> Failure {
         Failure::Failed(reason.to_string())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Failure {
+        Failure::Settings(error)
+    }
+}
+
+impl From<Box<dyn Error>> for Failure {
+    fn from(error: Box<dyn Error>) -> Failure {
+        match error.downcast::<ConfigError>() {
+            Ok(wrong) => Failure::Settings(*wrong),
+            Err(other) => Failure::failed(other),
+        }
     }
 }
 
@@ -131,6 +150,10 @@ pub fn main() -> ExitCode {
             complain(&reason);
             ExitCode::from(1)
         }
+        Err(Failure::Settings(wrong)) => {
+            wrong.problems.iter().for_each(|problem| complain(problem));
+            ExitCode::from(1)
+        }
         Err(Failure::Usage(reason)) => {
             complain(&reason);
             ExitCode::from(2)
@@ -140,9 +163,9 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result {
     let flags = Flags { dev: arguments.dev };
-    let settings = || config::load(arguments.config.as_deref(), flags).map_err(Failure::failed);
+    let settings = || config::load(arguments.config.as_deref(), flags).map_err(Failure::from);
     match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => server::serve(arguments.config, flags).map_err(Failure::failed),
+        Command::Serve => server::serve(arguments.config, flags).map_err(Failure::from),
         Command::Check { all } => check(arguments.config.as_deref(), flags, all),
         Command::Token { command } => match command {
             TokenCommand::Create(create) => create.run(&settings()?),
@@ -169,9 +192,8 @@ fn run(arguments: Arguments) -> Result {
 }
 
 fn check(file: Option<&Path>, flags: Flags, all: bool) -> Result {
-    let loaded = config::load_with_sources(file, flags).map_err(Failure::failed)?;
-    delivery::Settings::from_config(&loaded.config, &OwnAddresses::default())
-        .map_err(Failure::failed)?;
+    let loaded = config::load_with_sources(file, flags)?;
+    delivery::Settings::from_config(&loaded.config, &OwnAddresses::default())?;
     let of_files = server::file_limit_problem(&loaded.config);
     for warning in loaded.warnings().into_iter().chain(of_files) {
         complain(&warning);

@@ -11,10 +11,8 @@ use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderMap;
 use actix_web::web::{self, Bytes};
@@ -23,6 +21,7 @@ use futures_core::Stream as _;
 
 use super::verify::{parse_secret, profile, verifier};
 use super::{Failure, Result, printable, say};
+use crate::api;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::delivery::sign::{SignedHeaders, VerifyingKey};
@@ -182,9 +181,11 @@ impl Arguments {
         });
         let server = HttpServer::new(move || {
             App::new()
+                .wrap_fn(api::close_unread)
                 .app_data(receiver.clone())
                 .default_service(web::to(receive))
         })
+        .on_connect(|_, data| drop(data.insert(api::Unread::default())))
         // One thread, so that blocks are printed in the order in which requests came.
         .workers(1)
         // A request that hangs must not hold up the end.
@@ -220,8 +221,8 @@ async fn receive(
     let limit = Duration::from_secs(arguments.read_timeout_seconds);
     let body = match tokio::time::timeout(limit, read(&mut payload, &mut room)).await {
         Ok(Ok(body)) => body,
-        Ok(Err(status)) => return unread(payload, status),
-        Err(_) => return unread(payload, StatusCode::REQUEST_TIMEOUT),
+        Ok(Err(status)) => return unread(status),
+        Err(_) => return unread(StatusCode::REQUEST_TIMEOUT),
     };
     let number = counts.received.fetch_add(1, Ordering::Relaxed) + 1;
     let now = Clock::System.now();
@@ -264,33 +265,8 @@ async fn receive(
 }
 
 /// The answer to a request whose body was not read to its end, and the end of its connection.
-fn unread(payload: web::Payload, status: StatusCode) -> HttpResponse {
-    let response = HttpResponse::build(status)
-        .force_close()
-        .message_body(Unread { _rest: payload });
-    let response = response.map(|response| response.map_into_boxed_body());
-    response.unwrap_or_else(|_| HttpResponse::new(status))
-}
-
-/// An empty body that holds the rest of the request's: actix reads on in a chunked one that nobody
-/// holds when it is answered, without an end, and closes the connection of one that is held.
-struct Unread {
-    _rest: web::Payload,
-}
-
-impl MessageBody for Unread {
-    type Error = std::convert::Infallible;
-
-    fn size(&self) -> BodySize {
-        BodySize::Sized(0)
-    }
-
-    fn poll_next(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<std::result::Result<Bytes, Self::Error>>> {
-        Poll::Ready(None)
-    }
+fn unread(status: StatusCode) -> HttpResponse {
+    HttpResponse::build(status).force_close().finish()
 }
 
 /// The bytes that a request's body takes of what all of them may.

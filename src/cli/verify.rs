@@ -173,7 +173,7 @@ fn read(what: &str, path: Option<&Path>) -> Result<Vec<u8>> {
 
 /// The profile for `--profile`.
 pub fn profile(name: &str, config: &Config) -> Result<Arc<Profile>> {
-    let profiles = delivery::profiles(config).map_err(Failure::failed)?;
+    let profiles = delivery::profiles(config)?;
     profiles.get(name).cloned().ok_or_else(|| {
         let names: Vec<&str> = profiles.keys().map(String::as_str).collect();
         let names = names.join(", ");

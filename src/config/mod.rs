@@ -320,7 +320,7 @@ pub struct Flags {
     pub dev: bool,
 }
 
-/// Everything that is wrong with the settings, in one line.
+/// Everything that is wrong with the settings; shown in one line.
 #[derive(Debug)]
 pub struct ConfigError {
     pub problems: Vec<String>,

@@ -11,27 +11,29 @@
 //! that waits and everything that comes is answered with it, and the server ends the process.
 
 mod accepting;
+mod changing;
 mod operational;
 mod queueing;
+mod recording;
+mod unique;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use super::catalog::Change;
-use super::counters::{self, Place};
+use super::counters::Place;
 use super::engine::{Changes, Engine, EngineError};
-use super::layout::{self, LaneHour, Meta, OnceAnswer, OnceRecord, SliceRecord};
+use super::layout::{self, LaneHour, Meta, SliceRecord};
 use super::queue::{Command, Notify, ResendAnswer, Sender};
 use super::slices;
-use super::{Answered, Event, EventKeys, Fault, Finished, Inner, KeyHash, Once};
+use super::{Answered, Event, Fault, Inner};
 use crate::clock::Timestamp;
-use crate::domain::attempt::{Attempt, Trigger, Verdict};
-use crate::domain::id::{AttemptId, ID_TIME_STEP_MS, MessageId, OrganisationId};
-use crate::domain::message::{Delivery, DeliveryKey, Message};
-use crate::domain::organisation::Organisation;
+use crate::domain::attempt::Attempt;
+use crate::domain::id::{ID_TIME_STEP_MS, MessageId};
+use crate::domain::message::{DeliveryKey, Message};
 use crate::error::{Error, Result};
 
 /// A batch ends when it has this many commands or bytes: enough to share a sync widely, little
@@ -270,176 +272,38 @@ impl Committer {
                 once_from_slice,
                 answer,
             } => self.stage_batch(batch, new, from_slices, once_from_slice, answer),
-            Command::Record { finished } => {
-                self.stage_record(batch, *finished)?;
-                Ok(if batch.changes.is_empty() {
-                    Staged::More
-                } else {
-                    Staged::Enough
-                })
-            }
-            Command::Change { decide } => {
-                let decided = decide(&self.inner.catalog());
-                if let Some((changes, notify)) = decided {
-                    self.stage_changes(batch, &changes)?;
-                    self.tell_of_changes(batch, &changes);
-                    batch.changes.extend(changes);
-                    batch.answers.push(Answer::Notify(notify));
-                }
-                Ok(Staged::Enough)
-            }
+            Command::Record { finished } => self.stage_record(batch, *finished),
+            Command::Change { decide } => self.stage_change(batch, decide),
             Command::ChangeOnce {
                 once,
                 from_slice,
                 decide,
                 answer,
-            } => {
-                match self.remembered(&once, from_slice)? {
-                    Some(remembered) => {
-                        let answered = remembered.and_then(super::Remembered::into_answered);
-                        drop(answer.send(answered));
-                    }
-                    None => {
-                        let decided = super::decided(decide, &self.inner.catalog());
-                        match decided {
-                            Err(error) => drop(answer.send(Err(error))),
-                            Ok((changes, answered)) => {
-                                self.stage_changes(batch, &changes)?;
-                                self.tell_of_changes(batch, &changes);
-                                batch.changes.extend(changes);
-                                self.remember(
-                                    batch,
-                                    &once,
-                                    OnceAnswer::Answered(answered.status),
-                                    &answered.body,
-                                );
-                                batch.answers.push(Answer::Answered(answer, answered));
-                            }
-                        }
-                    }
-                }
-                Ok(Staged::Enough)
-            }
+            } => self.stage_change_once(batch, once, from_slice, decide, answer),
             Command::Resend { resend, answer } => self.stage_resend(batch, resend, answer),
             Command::Replay { step, answer } => self.stage_replay(batch, step, answer),
-            Command::Cancel { deliveries, answer } => {
-                for key in deliveries {
-                    if self.take_out(batch, &key)?.is_some() {
-                        batch.events.push(Event::Gone(key));
-                    }
-                }
-                batch.answers.push(Answer::Done(answer));
-                Ok(Staged::More)
-            }
-            Command::Expunge { what, answer } => self.stage_expunge(batch, what, answer),
+            Command::Cancel { deliveries, answer } => self.stage_cancel(batch, deliveries, answer),
+            Command::Expunge {
+                what,
+                content,
+                answer,
+            } => self.stage_expunge(batch, what, content, answer),
             Command::KeepCounters => Ok(Staged::More),
-            Command::DropSlice { number, answer } => {
-                let waiting = self.waiting.get(&number).copied().unwrap_or_default();
-                let change = batch.waiting.get(&number).copied().unwrap_or_default();
-                if waiting.saturating_add_signed(change) > 0 {
-                    let reason = "a delivery of the slice was put back into the queue just now";
-                    drop(answer.send(Err(Error::Conflict(reason.to_owned()))));
-                    return Ok(Staged::More);
-                }
-                batch.live.delete(&layout::slice_key(number));
-                batch.answers.push(Answer::Done(answer));
-                Ok(Staged::Enough)
-            }
+            Command::DropSlice { number, answer } => Ok(self.stage_drop(batch, number, answer)),
         }
     }
 
-    fn stage_record(
-        &mut self,
-        batch: &mut Batch,
-        finished: Finished,
-    ) -> Result<(), layout::RecordError> {
-        let Finished {
-            delivery,
-            endpoint,
-            number,
-            outcome,
-            verdict,
-            test,
-            event_id,
-        } = finished;
-        let now = self.tick();
-        let id = AttemptId::in_order(now, self.next_in_step(now), rand::random());
-        let message = delivery.key.message;
-        let attempt = Attempt {
-            id,
-            application: endpoint.application,
-            message,
-            endpoint: endpoint.id,
-            number,
-            trigger: delivery.trigger,
-            started_at: outcome.started_at,
-            timings: outcome.timings,
-            url: outcome.url,
-            method: outcome.method.name().to_owned(),
-            request_headers: outcome.request_headers,
-            answer: outcome.answer,
-            failure: outcome.failure,
-            sent_again: outcome.sent_again,
-            verdict,
-            test,
-        };
-        let lane = delivery.key.lane;
-        layout::put(
-            &mut batch.slice,
-            &layout::attempt_key(lane, id),
-            &attempt,
-            &[],
-        );
-        let place = layout::AttemptPlace { lane };
-        layout::put(
-            &mut batch.slice,
-            &layout::attempt_of_message_key(message, id),
-            &place,
-            &[],
-        );
-        batch.attempts += 1;
-        let hour = (lane, counters::hour_of(now));
-        let counts = batch.counted.entry(hour).or_default();
-        counts.count(&attempt, delivery.key.due);
-        if let Some(watcher) = self.inner.watchers.take(message) {
-            let recorded = Answer::Recorded(watcher, Box::new(attempt.clone()));
-            batch.answers.push(recorded);
+    fn stage_drop(&self, batch: &mut Batch, number: u32, answer: Sender<()>) -> Staged {
+        let waiting = self.waiting.get(&number).copied().unwrap_or_default();
+        let change = batch.waiting.get(&number).copied().unwrap_or_default();
+        if waiting.saturating_add_signed(change) > 0 {
+            let reason = "a delivery of the slice was put back into the queue just now";
+            drop(answer.send(Err(Error::Conflict(reason.to_owned()))));
+            return Staged::More;
         }
-        // It may have been moved or cancelled while it was being sent; then only the log is left.
-        let waited = self.take_out(batch, &delivery.key)?.is_some();
-        batch.events.push(Event::Recorded(delivery.key));
-        let due = match verdict {
-            Verdict::Delivered | Verdict::GiveUp => None,
-            Verdict::RetryAt(due) => Some(due),
-            Verdict::DisableEndpoint => Some(attempt.started_at),
-        };
-        if let Some(due) = due.filter(|_| waited) {
-            let again = Delivery {
-                key: DeliveryKey {
-                    due,
-                    ..delivery.key
-                },
-                attempts: number,
-                trigger: Trigger::Scheduled,
-            };
-            self.put_back(batch, again, None)?;
-        }
-        if waited {
-            self.tell_of_attempt(batch, lane, &attempt, event_id.as_deref());
-        }
-        if verdict == Verdict::DisableEndpoint {
-            let current = self.inner.catalog().endpoint_by_number(lane).cloned();
-            if let Some(current) = current.filter(|current| !current.disabled) {
-                let mut disabled = (*current).clone();
-                disabled.disabled = true;
-                disabled.updated_at = self.meta.last_time;
-                self.tell_of_gone(batch, &disabled, &attempt);
-                let changes = [Change::PutEndpoint(disabled)];
-                self.stage_changes(batch, &changes)?;
-                batch.changes.extend(changes);
-            }
-        }
-        Ok(())
+        batch.live.delete(&layout::slice_key(number));
+        batch.answers.push(Answer::Done(answer));
+        Staged::Enough
     }
 
     fn is_there(&self, lane: u64) -> bool {
@@ -452,142 +316,6 @@ impl Committer {
             return self.slice.number;
         }
         self.inner.slices.at(time).unwrap_or(self.slice.number)
-    }
-
-    fn stage_changes(&self, batch: &mut Batch, changes: &[Change]) -> Result<(), EngineError> {
-        self.stage_new_organisations(batch, changes);
-        for change in changes {
-            match change {
-                Change::PutEndpoint(one) => {
-                    batch.endpoint_number = batch.endpoint_number.max(one.number);
-                }
-                Change::DeleteApplication(id) => {
-                    let entry = self.inner.catalog().application_by_id(*id).cloned();
-                    for endpoint in entry.iter().flat_map(|entry| &entry.endpoints) {
-                        self.delete(batch, &layout::endpoint_key(*id, endpoint.id))?;
-                    }
-                }
-                _ => {}
-            }
-            let (key, record) = layout::registration(change);
-            self.delete(batch, &key)?;
-            if let Some(record) = record {
-                layout::put_encoded(&mut batch.live, &key, record);
-                batch.registrations += 1;
-            }
-        }
-        Ok(())
-    }
-
-    /// A signed token may speak for an organisation that nobody has heard of: it comes into being
-    /// with what is first registered in it.
-    fn stage_new_organisations(&self, batch: &mut Batch, changes: &[Change]) {
-        let new: BTreeSet<OrganisationId> = {
-            let catalog = self.inner.catalog();
-            let owners = changes.iter().filter_map(Change::owner);
-            owners
-                .filter(|owner| catalog.organisation(*owner).is_none())
-                .collect()
-        };
-        for id in new {
-            let organisation = Organisation {
-                id,
-                name: id.to_string(),
-                created_at: self.inner.clock.now(),
-            };
-            layout::put(
-                &mut batch.live,
-                &layout::organisation_key(id),
-                &organisation,
-                &[],
-            );
-            batch.registrations += 1;
-            batch.changes.push(Change::PutOrganisation(organisation));
-        }
-    }
-
-    fn delete(&self, batch: &mut Batch, key: &[u8]) -> Result<(), EngineError> {
-        if layout::delete(&self.inner.live, &mut batch.live, key)? {
-            batch.registrations -= 1;
-        }
-        Ok(())
-    }
-
-    fn remember(&self, batch: &mut Batch, once: &Once, answer: OnceAnswer, body: &[u8]) {
-        let record = OnceRecord {
-            commit: self.meta.commit + 1,
-            // The last time may be long ago: only what has an id of its time moves it.
-            at: self.inner.clock.now().max(self.meta.last_time),
-            request: once.body,
-            answer,
-        };
-        let key = layout::once_key(&once.key);
-        layout::put(&mut batch.slice, &key, &record, body);
-        batch.unique.insert(key);
-    }
-
-    /// What an idempotency key was answered with, or that it came with another request then.
-    fn remembered(
-        &self,
-        once: &Once,
-        from_slice: u32,
-    ) -> Result<Option<Result<super::Remembered>>, layout::RecordError> {
-        let hash = [KeyHash::of(&layout::once_key(&once.key))];
-        for number in from_slice..=self.slice.number {
-            let seen = self.inner.slice_with(number, &hash).and_then(|slice| {
-                let seen = slice.map(|slice| self.inner.once_in(&slice, once));
-                Ok(seen.transpose()?.flatten())
-            });
-            match seen {
-                Ok(None) => {}
-                Ok(Some(seen)) => return Ok(Some(seen)),
-                Err(error) => return self.not_told(number, error).map(|error| Some(Err(error))),
-            }
-        }
-        Ok(None)
-    }
-
-    /// Why a message with this event id is not accepted, if it is not.
-    fn event_id_taken(
-        &self,
-        batch: &Batch,
-        event: &EventKeys,
-        from_slice: u32,
-    ) -> Result<Option<Error>, layout::RecordError> {
-        let conflict = || {
-            let conflict = "a message with this eventId was accepted within the last day";
-            Ok(Some(Error::Conflict(conflict.to_owned())))
-        };
-        if batch.unique.contains(&event.keys[0]) {
-            return conflict();
-        }
-        for number in from_slice..=self.slice.number {
-            let taken = self
-                .inner
-                .slice_with(number, &event.hashes)
-                .and_then(|slice| {
-                    let taken = slice.map(|slice| self.inner.event_id_taken_in(&slice, event));
-                    Ok(taken.transpose()?.unwrap_or(false))
-                });
-            match taken {
-                Ok(false) => {}
-                Ok(true) => return conflict(),
-                Err(error) => return self.not_told(number, error).map(Some),
-            }
-        }
-        Ok(None)
-    }
-
-    /// An older slice that cannot be read is no failure of the store, only of what asked for it.
-    fn not_told(
-        &self,
-        slice: u32,
-        error: layout::RecordError,
-    ) -> Result<Error, layout::RecordError> {
-        match slice == self.slice.number {
-            true => Err(error),
-            false => Ok(error.into()),
-        }
     }
 
     /// Begins a new slice when the current one is old or full.
@@ -614,42 +342,14 @@ impl Committer {
         Ok(())
     }
 
+    /// Makes a batch durable: history first, then the live database, which is the moment at which it has
+    /// happened. Then memory follows, and those who wait are answered.
     fn commit(&mut self, mut batch: Batch) -> Result<(), layout::RecordError> {
         let started = Instant::now();
         self.inner.commit_began();
         self.meta.commit += 1;
-        if !batch.slice.is_empty() {
-            let meta = &mut self.meta.slice;
-            meta.commit = self.meta.commit;
-            meta.messages += batch.messages;
-            meta.attempts += batch.attempts;
-            meta.bytes += batch.slice.bytes() as u64;
-            let key = [layout::META];
-            batch.slice.put(&key, layout::encode(&key, &*meta, &[]));
-            if !batch.counters.is_empty() {
-                self.inner.counters.write_begins();
-            }
-            self.slice.engine.commit(batch.slice)?;
-            if !batch.counters.is_empty() {
-                let now = self.inner.clock.now();
-                self.inner.counters.write_ended(&batch.counters, now);
-            }
-        }
-        for (slice, change) in batch.waiting {
-            let count = self.waiting.entry(slice).or_default();
-            *count = count.saturating_add_signed(change);
-        }
-        self.waiting.retain(|_, count| *count > 0);
-        self.meta.waiting = self
-            .waiting
-            .iter()
-            .map(|(slice, count)| (*slice, *count))
-            .collect();
-        self.meta.registrations = self
-            .meta
-            .registrations
-            .saturating_add_signed(batch.registrations);
-        self.meta.last_endpoint_number = self.meta.last_endpoint_number.max(batch.endpoint_number);
+        self.commit_history(&mut batch)?;
+        self.count_in_meta(&batch);
         layout::replace(
             &self.inner.live,
             &mut batch.live,
@@ -662,10 +362,55 @@ impl Committer {
             .write()
             .expect("no panic while it is held");
         let recount = self.inner.recount.commit();
-        self.inner.live.commit(batch.live)?;
+        self.inner.live.commit(std::mem::take(&mut batch.live))?;
         self.inner.committed(&self.meta);
         recount.done(&self.inner, &batch.put, &batch.taken);
         drop(settled);
+        self.has_happened(batch, started);
+        Ok(())
+    }
+
+    /// Writes what goes to the newest slice.
+    fn commit_history(&mut self, batch: &mut Batch) -> Result<(), EngineError> {
+        if batch.slice.is_empty() {
+            return Ok(());
+        }
+        let meta = &mut self.meta.slice;
+        meta.commit = self.meta.commit;
+        meta.messages += batch.messages;
+        meta.attempts += batch.attempts;
+        meta.bytes += batch.slice.bytes() as u64;
+        let key = [layout::META];
+        batch.slice.put(&key, layout::encode(&key, &*meta, &[]));
+        if !batch.counters.is_empty() {
+            self.inner.counters.write_begins();
+        }
+        self.slice.engine.commit(std::mem::take(&mut batch.slice))?;
+        if !batch.counters.is_empty() {
+            let now = self.inner.clock.now();
+            self.inner.counters.write_ended(&batch.counters, now);
+        }
+        Ok(())
+    }
+
+    /// Counts in the meta record what waits and what is registered.
+    fn count_in_meta(&mut self, batch: &Batch) {
+        for (slice, change) in &batch.waiting {
+            let count = self.waiting.entry(*slice).or_default();
+            *count = count.saturating_add_signed(*change);
+        }
+        self.waiting.retain(|_, count| *count > 0);
+        let meta = &mut self.meta;
+        let waiting = self.waiting.iter();
+        meta.waiting = waiting.map(|(slice, count)| (*slice, *count)).collect();
+        meta.registrations = meta
+            .registrations
+            .saturating_add_signed(batch.registrations);
+        meta.last_endpoint_number = meta.last_endpoint_number.max(batch.endpoint_number);
+    }
+
+    /// Takes a batch that is durable into memory, tells of it and answers.
+    fn has_happened(&self, batch: Batch, started: Instant) {
         if batch.untold > 0 {
             log::warn!(
                 "{} operational events were dropped: too much waits, or too little disk is free",
@@ -691,7 +436,6 @@ impl Committer {
             .answers
             .into_iter()
             .for_each(|answer| answer.give(Ok(())));
-        Ok(())
     }
 }
 

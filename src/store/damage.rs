@@ -2,11 +2,12 @@
 //!
 //! A delivery whose message cannot be read is not dropped: its attempts fail by their schedule, each in
 //! the log. The operator is told here, by message and endpoint; health and the metrics have the count.
+//! So it is with a slice that cannot be read, while requests with keys that it may have are refused.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
 
-use super::Store;
+use super::{Inner, Store};
 use crate::domain::id::MessageId;
 
 /// What is remembered by name; the rest is only counted.
@@ -27,6 +28,8 @@ struct Found {
     /// With the reason.
     named: BTreeMap<Place, String>,
     counted: HashSet<Place>,
+    /// By their numbers, with the reason.
+    slices: BTreeMap<u32, String>,
 }
 
 /// What waits and cannot be read.
@@ -51,7 +54,36 @@ impl Damage {
     }
 }
 
+impl Inner {
+    /// Notes, the first time, that a slice cannot be read in which a key is looked for.
+    pub(super) fn note_unreadable_slice(&self, number: u32, reason: &str) {
+        {
+            let mut found = self.damage.found.lock().expect("no panic while it is held");
+            if found.slices.contains_key(&number) {
+                return;
+            }
+            found.slices.insert(number, reason.to_owned());
+        }
+        self.metrics.store_problems.inc();
+        log::error!(
+            "slice {number} of the history cannot be read: requests with an idempotency key or an event \
+             id that may be in it are refused until it is older than a day: {reason}"
+        );
+    }
+}
+
 impl Store {
+    /// The slices that could not be read when a key was looked for, with the reasons; those that are
+    /// still kept.
+    pub fn unreadable_slices(&self) -> Vec<(u32, String)> {
+        let found = self.inner.damage.found.lock();
+        let found = found.expect("no panic while it is held");
+        let slices = found.slices.iter();
+        let kept = slices.filter(|(number, _)| self.inner.slices.contains(**number));
+        kept.map(|(number, reason)| (*number, reason.clone()))
+            .collect()
+    }
+
     /// Notes that something that waits in a lane cannot be read; the first time it is counted, and
     /// true.
     pub fn note_unreadable(&self, lane: u64, message: Option<MessageId>, reason: &str) -> bool {

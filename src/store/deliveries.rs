@@ -3,7 +3,7 @@
 //! No record says it, so that accepting and delivering write no more than they must: it follows
 //! from the queue and the log. A delivery that waits stands under its due time, and that is known:
 //! first the message's, after an attempt the one that its verdict names, and after a resend by
-//! hand the one in a note beside the queue. Everything here blocks on the disk.
+//! hand, or where the clock was set back, the one in a note beside the queue. Everything here blocks on the disk.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Bound;
@@ -239,16 +239,33 @@ impl Inner {
         lane: u64,
         dues: Dues,
     ) -> Result<Option<DeliveryKey>, RecordError> {
-        let by_hand = layout::resent_key(message, lane);
-        let by_hand = layout::get::<layout::Resent>(&self.live, &by_hand)?;
-        let by_hand = by_hand.map(|record| record.meta.due);
-        for due in [by_hand].into_iter().chain(dues).flatten() {
+        let noted = self.noted_due(message, lane)?;
+        for due in [noted].into_iter().chain(dues).flatten() {
             let key = DeliveryKey { lane, due, message };
             if self.live.contains(&layout::waiting_key(&key))? {
                 return Ok(Some(key));
             }
         }
         Ok(None)
+    }
+
+    /// When a delivery is due of which a note beside the queue says it; it may wait no more.
+    fn noted_due(&self, message: MessageId, lane: u64) -> Result<Option<Timestamp>, RecordError> {
+        let note = layout::resent_key(message, lane);
+        let note = layout::get::<layout::Resent>(&self.live, &note)?;
+        Ok(note.map(|record| record.meta.due))
+    }
+
+    /// Whether a delivery waits that is due before its message's id was made, since the clock was set
+    /// back.
+    pub(super) fn waits_before_its_time(&self, message: MessageId, lane: u64) -> Result<bool> {
+        match self.noted_due(message, lane)? {
+            Some(due) if due < message.time() => {
+                let key = DeliveryKey { lane, due, message };
+                Ok(self.live.contains(&layout::waiting_key(&key))?)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// How far the log of this message goes now.
@@ -327,13 +344,9 @@ impl Inner {
     ) -> Result<HashMap<u64, Attempt>> {
         let mut found: HashMap<u64, Attempt> = HashMap::new();
         let prefix = layout::attempts_of_message_prefix(message.id);
-        let oldest = self.slices.at(message.id.time()).unwrap_or_default();
-        let slices = self.slices.list().into_iter().map(|(number, _)| number);
-        for number in slices.rev().take_while(|number| *number >= oldest) {
+        for engine in self.slices_since(message.id.time()).rev() {
             *looked_at += 1;
-            let Some(engine) = self.slice(number)? else {
-                continue;
-            };
+            let engine = engine?;
             let mut places = engine.prefix(&prefix);
             while let Some(item) = places.next_back() {
                 *looked_at += 1;

@@ -11,6 +11,9 @@
 //! takes no more memory than that, and costs all others the reading of 64 bytes for each older
 //! slice of the day. A slice without a filter is opened, which is as right, and slow: what was just
 //! sealed is still open then, and after an update the filters are made anew in the background.
+//!
+//! Where a slice cannot be read, its filter still tells of nearly all keys that they are not in it, and
+//! requests with these go on. Without one, nobody can tell of any key: all are refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -233,6 +236,11 @@ impl Filters {
     }
 }
 
+/// Whether the slice may be read another time, without anything being mended.
+fn is_passing(error: &RecordError) -> bool {
+    matches!(error, RecordError::Engine(error) if error.passes())
+}
+
 impl Inner {
     /// Those of the slices that may hold one of the keys, by what is in memory.
     pub(super) fn may_hold(&self, slices: Range<u32>, keys: &[KeyHash]) -> Vec<u32> {
@@ -254,10 +262,31 @@ impl Inner {
             Err(None) => true,
             Err(Some(blocks)) => self.may_hold_by_file(number, blocks, *key).unwrap_or(true),
         };
-        match keys.iter().any(may) {
-            true => self.slice(number),
-            false => Ok(None),
+        if !keys.iter().any(may) {
+            return Ok(None);
         }
+        self.slice(number).or_else(|error| {
+            if is_passing(&error) {
+                return Err(error);
+            }
+            // Its file may be whole, and only not in memory yet.
+            match self.is_ruled_out_by_file(number, keys) {
+                true => Ok(None),
+                false => {
+                    self.note_unreadable_slice(number, &error.to_string());
+                    Err(error)
+                }
+            }
+        })
+    }
+
+    fn is_ruled_out_by_file(&self, number: u32, keys: &[KeyHash]) -> bool {
+        let slices = self.slices.list().into_iter();
+        let sealed = slices.filter(|(one, _)| *one == number);
+        let sealed = sealed.filter_map(|(_, record)| record.sealed).next();
+        let filter =
+            sealed.and_then(|sealed| Filter::read(&self.slices.path(number), sealed.commit));
+        filter.is_some_and(|filter| !keys.iter().any(|key| filter.may_hold(*key)))
     }
 
     /// None where the file does not tell.
@@ -315,10 +344,7 @@ pub fn run(inner: &Inner) {
                     break;
                 }
                 Err(error) => {
-                    log::warn!(
-                        "requests with an idempotency key or an event id will be slow: the keys of \
-                         slice {number} could not be noted: {error}"
-                    );
+                    inner.note_unreadable_slice(number, &error.to_string());
                     given_up.insert(number);
                 }
             }
@@ -426,6 +452,62 @@ mod tests {
         }
         std::fs::write(&file, &whole[..whole.len() - BLOCK_BYTES]).unwrap();
         assert!(Filter::read(&path, 9).is_none());
+    }
+
+    /// What cannot be told apart from what was accepted is refused, and nothing else.
+    #[actix_web::test]
+    async fn a_damaged_slice_refuses_only_keys_that_it_may_have() {
+        use crate::clock::{Clock, Timestamp};
+        use crate::error::Error;
+        use crate::store::tests::{message_to, opened_with, register};
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(Timestamp(1_700_000_000_000));
+        let store = opened_with(&directory.path().join("data"), clock.clone());
+        let inner = &store.inner;
+        register(&store).await;
+        let publish = async |event_id: Option<&str>| {
+            let mut message = message_to(Vec::new());
+            message.event_id = event_id.map(str::to_owned);
+            store.accept_message(message).await.map(|_| ())
+        };
+        publish(Some("old")).await.unwrap();
+        clock.advance_to(clock.now() + inner.settings.slice_age);
+        publish(None).await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !store.filters_are_ready() || inner.slices.is_open(1) {
+            assert!(Instant::now() < deadline);
+            inner.slices.close_unused(0, Duration::ZERO);
+            tokio::task::yield_now().await;
+        }
+        let path = inner.slices.path(1);
+        for entry in std::fs::read_dir(&path).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => std::fs::remove_dir_all(&path).unwrap(),
+                false if path.ends_with(FILE_NAME) => {}
+                false => std::fs::remove_file(&path).unwrap(),
+            }
+        }
+        assert_eq!(store.unreadable_slices(), []);
+        for _ in 0..2 {
+            publish(None).await.unwrap();
+            let refused = publish(Some("old")).await;
+            assert!(matches!(refused, Err(Error::Unreadable(_))), "{refused:?}");
+            assert_eq!(store.unreadable_slices().len(), 1);
+            assert_eq!(inner.metrics.store_problems.get(), 1);
+        }
+        publish(Some("new")).await.unwrap();
+        // The same where the filter is only in its file.
+        let other = [KeyHash::of(b"other")];
+        inner.filters.known.write().unwrap().clear();
+        assert!(inner.slice_with(1, &other).unwrap().is_none());
+        // Without it nobody knows.
+        std::fs::remove_file(path.join(FILE_NAME)).unwrap();
+        inner.filters.known.write().unwrap().clear();
+        assert!(inner.slice_with(1, &other).is_err());
+        publish(None).await.unwrap();
+        assert_eq!(inner.metrics.store_problems.get(), 1);
+        store.close().unwrap();
     }
 
     #[test]

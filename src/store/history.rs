@@ -47,6 +47,18 @@ impl Inner {
         }
     }
 
+    /// The slices that hold what belongs to something of this time, oldest first: they are opened one by
+    /// one, as they are asked for.
+    pub(super) fn slices_since(
+        &self,
+        time: Timestamp,
+    ) -> impl DoubleEndedIterator<Item = Result<Arc<Engine>, RecordError>> {
+        let oldest = self.slices.at(time).unwrap_or_default();
+        let slices = self.slices.list().into_iter().map(|(number, _)| number);
+        let slices = slices.filter(move |number| *number >= oldest);
+        slices.filter_map(|number| self.slice(number).transpose())
+    }
+
     pub(super) fn slice_at(&self, time: Timestamp) -> Result<Option<Arc<Engine>>, RecordError> {
         match self.slices.at(time) {
             Some(number) => self.slice(number),
@@ -165,16 +177,14 @@ impl Inner {
             if self.live.contains(&layout::waiting_key(&first))? {
                 return Ok(true);
             }
+            if self.waits_before_its_time(message.id, *lane)? {
+                return Ok(true);
+            }
         }
         let prefix = layout::attempts_of_message_prefix(message.id);
-        let oldest = self.slices.at(message.id.time()).unwrap_or_default();
-        let slices = self.slices.list().into_iter().map(|(number, _)| number);
-        for number in slices.filter(|number| *number >= oldest) {
+        for engine in self.slices_since(message.id.time()) {
             *looked_at += 1;
-            let Some(engine) = self.slice(number)? else {
-                continue;
-            };
-            for item in engine.prefix(&prefix) {
+            for item in engine?.prefix(&prefix) {
                 *looked_at += 1;
                 let (key, value) = item?;
                 let (place, _) = layout::decode::<layout::AttemptPlace>(&key, &value)?;

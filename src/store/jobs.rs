@@ -120,14 +120,9 @@ impl Store {
 impl Inner {
     fn destinations(&self, message: MessageId) -> Result<u64> {
         let prefix = layout::attempts_of_message_prefix(message);
-        let oldest = self.slices.at(message.time()).unwrap_or_default();
-        let slices = self.slices.list().into_iter().map(|(number, _)| number);
         let mut lanes = BTreeSet::new();
-        for number in slices.filter(|number| *number >= oldest) {
-            let Some(engine) = self.slice(number)? else {
-                continue;
-            };
-            for item in engine.prefix(&prefix) {
+        for engine in self.slices_since(message.time()) {
+            for item in engine?.prefix(&prefix) {
                 let (key, value) = item?;
                 let (place, _) = layout::decode::<layout::AttemptPlace>(&key, &value)?;
                 lanes.insert(place.lane);

@@ -26,7 +26,7 @@
 //! | live | `j` job | [`Job`] |
 //! | live | `x` SHA-256 of a token | [`Revocation`] |
 //! | live | `v` SHA-256 of a cookie | [`Visit`]: who is signed in |
-//! | live | `r` message, lane u64 | [`Resent`]: where a delivery waits that was made due by hand |
+//! | live | `r` message, lane u64 | [`Resent`]: where a delivery waits that was made due by hand, or while the clock was set back |
 //! | live | `q` lane u64, due u64 ms, message | [`Waiting`]: a delivery that waits |
 //! | slice | `m` | [`SliceMeta`] |
 //! | slice | `M` application, message | [`MessageMeta`], then the payload's bytes |
@@ -170,7 +170,8 @@ pub struct MessageMeta {
 }
 
 /// When a delivery is due that waits for an attempt by hand: nothing else tells, once its message
-/// was accepted long ago and before its attempt is in the log.
+/// was accepted long ago and before its attempt is in the log. And when one is due before the time in
+/// its message's id, which happens where the clock was set back.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Resent {
     pub due: Timestamp,

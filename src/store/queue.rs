@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::catalog::{Catalog, Change};
+use super::expunge::Content;
 use super::jobs::ReplayStep;
 use super::watchers::Watcher;
 use super::{Answered, Finished, NewBatch, NewMessage, Once, SendAgain};
@@ -86,6 +87,7 @@ pub enum Command {
     /// Delete what a message said, or what was answered to one of its attempts.
     Expunge {
         what: Expunged,
+        content: Content,
         answer: Sender<()>,
     },
     /// Write what was counted, though nothing else is to be written.

@@ -134,6 +134,12 @@ impl Slices {
         Ok(opened)
     }
 
+    #[cfg(test)]
+    pub fn is_open(&self, number: u32) -> bool {
+        let place = self.lock_open().get(&number).map(|one| one.engine.clone());
+        place.is_some_and(|place| place.lock().is_ok_and(|engine| engine.is_some()))
+    }
+
     fn sealed(&self, number: u32) -> Option<SliceMeta> {
         let index = self.index.read().expect("no panic while it is held");
         index.get(&number)?.sealed.clone()
@@ -145,7 +151,7 @@ impl Slices {
         self.close_unused(OPEN_MAX, IDLE);
     }
 
-    fn close_unused(&self, open_max: usize, idle: Duration) {
+    pub(super) fn close_unused(&self, open_max: usize, idle: Duration) {
         let newest = self.newest().map(|(number, _)| number);
         let mut by_age: Vec<_> = {
             let open = self.lock_open();

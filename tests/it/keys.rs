@@ -342,6 +342,55 @@ async fn what_is_ended_while_a_body_arrives_leaves_no_credential_behind() {
 }
 
 #[actix_web::test]
+async fn a_token_that_ends_while_a_body_arrives_changes_no_secret_of_another_surface() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let end = server.now() + Duration::from_secs(3600);
+    let account = json!({
+        "name": "a", "role": "application", "applicationId": "app", "expiresAt": end.to_string(),
+    });
+    let new = json!({ "name": "n", "role": "webhook_admin", "expiresAt": end.to_string() });
+    let token = async |body: Value| {
+        let made = server.post("/api/v1/token", body).await.expect(201);
+        made["token"].as_str().expect("shown once").to_owned()
+    };
+    let (account, admin) = (token(account).await, token(new).await);
+    let update = "/v1/account/settings/update/webhook_endpoint";
+    let body = json!({ "webhook_endpoint": "https://a.test/in" });
+    as_token(&server, &account, Method::POST, update, body.clone())
+        .await
+        .expect(200);
+    let endpoints = "/api/v1/app/app/endpoint";
+    let before = server.get(endpoints).await.expect(200);
+    let id = before["data"][0]["id"].as_str().expect("an id");
+    let secret = format!("{endpoints}/{id}/secret");
+    let secret_before = server.get(&secret).await.expect(200);
+
+    let rotate = "/v1/account/settings/webhook/rotate-secret";
+    let rotation = r#"{"secret_key":"0123456789abcdef"}"#;
+    let rotation = begun(&server, &account, rotate, rotation);
+    let update = begun(
+        &server,
+        &account,
+        update,
+        r#"{"webhook_endpoint":"https://b.test/"}"#,
+    );
+    let event_type = json!({ "name": "report_signed", "description": "" });
+    server
+        .post("/api/v1/event-type", event_type)
+        .await
+        .expect(201);
+    let webhooks = "/api/v3/project_templates/app/webhook_endpoints";
+    let made = r#"{"webhookEndpoint":{"target_url":"https://c.test/","event":"report_signed"}}"#;
+    let made = begun(&server, &admin, webhooks, made);
+    server.advance(Duration::from_secs(7200));
+    let statuses = [rotation, update, made].map(ended);
+    assert_eq!(statuses, ["401", "401", "401"]);
+    assert_eq!(server.get(endpoints).await.expect(200), before);
+    assert_eq!(server.get(&secret).await.expect(200), secret_before);
+}
+
+#[actix_web::test]
 async fn a_key_shows_the_endpoint_that_it_configured() {
     let server = Server::start().await;
     server.application("app").await;

@@ -1,28 +1,27 @@
 //! One of the two servers: requests that are tried again, and lists by pages.
 
-use std::collections::HashSet;
 use std::future::Future;
-use std::hash::{Hash, Hasher};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web::Bytes;
 use awc::http::{Method, StatusCode, header};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::ClientConfig;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::super::client::{refusal, too_slow};
+use super::super::pages::Pages;
 use super::super::{Failure, Result, printable};
 use super::thing::Fields;
 
-/// Items of one list that are read at most: ten times what the largest organisations have.
-const ITEMS_MAX: usize = 1_000_000;
-
 /// Longest answer that is read: a page of event types with long schemas.
 const ANSWER_MAX_BYTES: usize = 64 << 20;
+
+/// How long an answer may take before it is said that it is waited for.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// How often a request is sent at most, and the waits between: 0.5 s, 1 s, … 30 s.
 const TRIES: u32 = 10;
@@ -30,17 +29,6 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// The longest wait that a server may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
-
-const PATH_ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
-
-/// An id or a name as a segment of a path.
-pub fn in_path(name: &str) -> String {
-    utf8_percent_encode(name, PATH_ESCAPED).to_string()
-}
 
 pub struct Remote {
     /// What it is called in messages.
@@ -50,19 +38,8 @@ pub struct Remote {
     client: awc::Client,
     /// How long one answer may take, to its last byte.
     timeout: Duration,
-}
-
-/// A list that is read by pages. A source that is broken, or not well-meaning, may have no last one.
-pub struct Pages {
-    /// Ends where the next parameter begins.
-    path: String,
-    limit: usize,
-    /// Where the next page begins.
-    place: Option<String>,
-    is_over: bool,
-    /// What was read: the hashes of items and of places.
-    items: HashSet<u64>,
-    places: HashSet<u64>,
+    /// Where it says that it waits.
+    tell: Box<dyn Fn(&str)>,
 }
 
 #[derive(Deserialize)]
@@ -79,6 +56,7 @@ impl Remote {
         token: &str,
         tls: Arc<ClientConfig>,
         timeout: Duration,
+        tell: impl Fn(&str) + 'static,
     ) -> Remote {
         let connector = awc::Connector::new().rustls_0_23(tls).timeout(timeout);
         let client = awc::Client::builder()
@@ -92,6 +70,7 @@ impl Remote {
             token: token.to_owned(),
             client,
             timeout,
+            tell: Box::new(tell),
         }
     }
 
@@ -102,9 +81,12 @@ impl Remote {
         };
         let answer = self.send(Method::GET, &path, None, None).await?;
         let page: List = answer.succeeded()?.json()?;
-        list.read(&page).map_err(|why| {
-            Failure::failed(format!("{}: the list {} {why}", self.name, list.path))
-        })?;
+        let names = page.data.iter().map(|item| {
+            let name = item.get("id").or_else(|| item.get("name"));
+            name.map_or("", |name| name.get())
+        });
+        list.read(names, page.iterator.as_deref(), page.done)
+            .map_err(|why| Failure::failed(format!("{}: the list {path} {why}", self.name)))?;
         Ok(Some(page.data))
     }
 
@@ -130,13 +112,46 @@ impl Remote {
             if tried == TRIES {
                 return outcome.and_then(Answered::succeeded);
             }
-            tokio::time::sleep(wait(tried, asked)).await;
+            let pause = wait(tried, asked);
+            (self.tell)(&self.waiting(&outcome, tried, pause));
+            tokio::time::sleep(pause).await;
         }
+    }
+
+    /// That a request is sent again, why, and how long that may go on.
+    fn waiting(&self, outcome: &Result<Answered>, tried: u32, pause: Duration) -> String {
+        let reason = match outcome {
+            Ok(answer) => format!("{}: {}", self.name, answer.reason()),
+            Err(Failure::Failed(reason)) => reason.clone(),
+            Err(_) => String::new(),
+        };
+        let left = TRIES - tried;
+        let pauses: Duration = (tried + 1..TRIES).map(|tried| wait(tried, None)).sum();
+        let at_most = pause + pauses + self.timeout * left;
+        format!(
+            "{reason}; asking again in {} s, and up to {left} times within {} s",
+            pause.as_secs_f64(),
+            at_most.as_secs_f64().ceil()
+        )
     }
 
     /// To the last byte of the body: a limit of awc's own ends with the head.
     async fn in_time(&self, exchange: impl Future<Output = Result<Answered>>) -> Result<Answered> {
-        let answered = tokio::time::timeout(self.timeout, exchange).await;
+        let mut exchange = pin!(exchange);
+        let quiet = QUIET.min(self.timeout);
+        if let Ok(answered) = tokio::time::timeout(quiet, &mut exchange).await {
+            return answered;
+        }
+        let left = self.timeout - quiet;
+        if !left.is_zero() {
+            let (name, base) = (self.name, &self.base);
+            let left = left.as_secs_f64();
+            (self.tell)(&format!(
+                "{name}: waiting for an answer of {base}, for {left} s more at most (Ctrl-C ends the \
+                 import; run again, it goes on where it was)"
+            ));
+        }
+        let answered = tokio::time::timeout(left, exchange).await;
         answered.unwrap_or_else(|_| Err(too_slow(&self.base, self.timeout)))
     }
 
@@ -252,94 +267,9 @@ impl Answered {
     }
 }
 
-impl Pages {
-    pub fn of(path: String, limit: usize) -> Pages {
-        Pages {
-            path,
-            limit,
-            place: None,
-            is_over: false,
-            items: HashSet::new(),
-            places: HashSet::new(),
-        }
-    }
-
-    fn path(&self) -> Option<String> {
-        let Pages { path, limit, .. } = self;
-        let place = match &self.place {
-            Some(place) => format!("&iterator={}", in_path(place)),
-            None => String::new(),
-        };
-        (!self.is_over).then(|| format!("{path}limit={limit}{place}"))
-    }
-
-    /// Goes on behind this page. The error is why reading on would come to no end.
-    fn read(&mut self, page: &List) -> std::result::Result<(), String> {
-        let mut is_new = page.data.is_empty();
-        for item in &page.data {
-            let name = item.get("id").or_else(|| item.get("name"));
-            is_new |= self.items.insert(hash(name.map_or("", |name| name.get())));
-        }
-        let more = page.done == Some(false) && !page.data.is_empty();
-        self.place = page.iterator.clone().filter(|_| more);
-        self.is_over = self.place.is_none();
-        let Some(place) = &self.place else {
-            return Ok(());
-        };
-        if !is_new || !self.places.insert(hash(place)) {
-            return Err("comes back to what it had before, so it has no end".to_owned());
-        }
-        if self.items.len() > ITEMS_MAX {
-            return Err(format!("has more than {ITEMS_MAX} items"));
-        }
-        Ok(())
-    }
-}
-
-fn hash(text: &str) -> u64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_list_without_an_end_is_given_up() {
-        let page = |name: &str, place: &str| {
-            let item = Fields::from([(
-                "id".to_owned(),
-                super::super::thing::raw(&Value::from(name)),
-            )]);
-            List {
-                data: vec![item],
-                iterator: Some(place.to_owned()),
-                done: Some(false),
-            }
-        };
-        let list = || Pages::of("/a?".to_owned(), 1);
-        let mut same_place = list();
-        same_place.read(&page("a", "1")).unwrap();
-        assert_eq!(same_place.path().unwrap(), "/a?limit=1&iterator=1");
-        assert!(same_place.read(&page("b", "1")).is_err());
-        let mut same_items = list();
-        same_items.read(&page("a", "1")).unwrap();
-        assert!(same_items.read(&page("a", "2")).is_err());
-        let mut endless = list();
-        let ended =
-            (0..=ITEMS_MAX).find_map(|n| endless.read(&page(&n.to_string(), &n.to_string())).err());
-        assert!(ended.unwrap().contains("more than"));
-        let mut whole = list();
-        whole
-            .read(&List {
-                done: Some(true),
-                ..page("a", "1")
-            })
-            .unwrap();
-        assert_eq!(whole.path(), None);
-    }
 
     /// A source that sends a byte now and then never comes to an end by itself.
     #[actix_web::test]
@@ -362,7 +292,7 @@ mod tests {
         });
         let tls = crate::delivery::tls::client_config("none", None).unwrap();
         let limit = Duration::from_millis(300);
-        let remote = Remote::new("source", &base, "token", Arc::new(tls), limit);
+        let remote = Remote::new("source", &base, "token", Arc::new(tls), limit, |_| {});
         let once = remote.try_once(&Method::GET, "/", None, None);
         let Err(Failure::Failed(reason)) = remote.in_time(once).await else {
             panic!("it has no end");
@@ -411,11 +341,5 @@ mod tests {
         let invalid = r#"{"detail":[{"loc":["body","secret"],"msg":"no","type":"value_error"}]}"#;
         assert!(answer(422, invalid).is_about("secret"));
         assert!(!answer(422, invalid).is_about("headers"));
-    }
-
-    #[test]
-    fn a_name_stays_one_segment() {
-        assert_eq!(in_path("a/b?c%d"), "a%2Fb%3Fc%25d");
-        assert_eq!(in_path("app_2-x.y~"), "app_2-x.y~");
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Answer, BATCH_BYTES_MAX, BATCH_CHANGES_MAX, Batch, Committer, Staged, other_request};
+use crate::clock::Timestamp;
 use crate::domain::attempt::Trigger;
 use crate::domain::id::MessageId;
 use crate::domain::message::{Delivery, DeliveryKey, Message};
@@ -213,7 +214,7 @@ impl Committer {
             expunged: false,
             endpoints_matched: meta.endpoints_matched,
         });
-        let due = accepted.first_due();
+        let due = self.first_due(&accepted);
         for lane in message.lanes {
             let delivery = Delivery {
                 key: DeliveryKey {
@@ -227,5 +228,16 @@ impl Committer {
             self.put_in(batch, delivery, self.slice.number, Some(accepted.clone()));
         }
         accepted
+    }
+
+    /// When its deliveries are due, by the clock that they are attempted by: where that was set back,
+    /// this is before the time of the message's id, which never goes back.
+    fn first_due(&self, message: &Message) -> Timestamp {
+        let now = self.inner.clock.now();
+        let at_once = message.deliver_at.map_or(now, |at| at.max(now));
+        match at_once < message.id.time() {
+            true => at_once,
+            false => message.first_due(),
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::store::catalog::Change;
 use crate::store::deliveries::Now;
 use crate::store::engine::EngineError;
+use crate::store::expunge::Content;
 use crate::store::jobs::ReplayStep;
 use crate::store::layout::OnceAnswer;
 use crate::store::queue::{Command, Expunged, Resend, ResendAnswer, Sender};
@@ -50,7 +51,7 @@ impl Committer {
         if batch.touches(resend.lane, resend.message.id) {
             return Ok(Staged::Later(Box::new(Command::Resend { resend, answer })));
         }
-        let due = self.tick();
+        let due = self.inner.clock.now();
         if !self.send_now(batch, resend.lane, &resend.send, due)? {
             drop(answer.send(Ok(ResendAnswer::Moved)));
             return Ok(Staged::More);
@@ -124,7 +125,7 @@ impl Committer {
         mut job: Job,
         step: ReplayStep,
     ) -> Result<(), layout::RecordError> {
-        let due = self.tick();
+        let due = self.inner.clock.now();
         let mut sent = 0;
         while let Some(next) = step.sends.get(sent)
             && self.send_now(batch, step.lane, &next.send, due)?
@@ -140,7 +141,7 @@ impl Committer {
                 false,
             ),
         };
-        job.updated_at = due;
+        job.updated_at = self.tick();
         job.behind = behind.or(job.behind);
         job.progress.looked_at += looked_at;
         job.progress.done += sent as u64;
@@ -159,23 +160,35 @@ impl Committer {
         &mut self,
         batch: &mut Batch,
         what: Expunged,
+        content: Content,
         answer: Sender<()>,
     ) -> Result<Staged, layout::RecordError> {
-        match expunge::changes(&self.inner, what) {
-            Err(error) => drop(answer.send(Err(error))),
-            Ok((slice, changes)) => {
-                if !changes.is_empty() {
-                    slice.commit(changes)?;
-                }
-                if let Expunged::Payload(application, message) = what {
-                    let lanes = expunge::lanes(&self.inner.catalog(), application);
-                    let told = lanes.map(|lane| Event::Expunged { lane, message });
-                    batch.events.extend(told);
-                }
-                batch.answers.push(Answer::Done(answer));
+        if !content.delete(&self.inner)? {
+            drop(answer.send(Err(Error::NotFound("message"))));
+            return Ok(Staged::More);
+        }
+        if let Expunged::Payload(application, message) = what {
+            let lanes = expunge::lanes(&self.inner.catalog(), application);
+            let told = lanes.map(|lane| Event::Expunged { lane, message });
+            batch.events.extend(told);
+        }
+        batch.answers.push(Answer::Done(answer));
+        Ok(Staged::Enough)
+    }
+
+    pub(super) fn stage_cancel(
+        &self,
+        batch: &mut Batch,
+        deliveries: Vec<DeliveryKey>,
+        answer: Sender<()>,
+    ) -> Result<Staged, layout::RecordError> {
+        for key in deliveries {
+            if self.take_out(batch, &key)?.is_some() {
+                batch.events.push(Event::Gone(key));
             }
         }
-        Ok(Staged::Enough)
+        batch.answers.push(Answer::Done(answer));
+        Ok(Staged::More)
     }
 
     /// Puts a new delivery into its lane's queue.
@@ -192,7 +205,7 @@ impl Committer {
         };
         let key = layout::waiting_key(&delivery.key);
         batch.live.put(&key, layout::encode(&key, &waiting, &[]));
-        if delivery.trigger == Trigger::Manual {
+        if is_noted(&delivery.key, delivery.trigger) {
             let note = layout::resent_key(delivery.key.message, delivery.key.lane);
             let due = delivery.key.due;
             layout::put(&mut batch.live, &note, &layout::Resent { due }, &[]);
@@ -243,7 +256,7 @@ impl Committer {
             return Ok(None);
         };
         batch.live.delete(&bytes);
-        if waited.meta.trigger == Trigger::Manual {
+        if is_noted(key, waited.meta.trigger) {
             let note = layout::resent_key(key.message, key.lane);
             batch.live.delete(&note);
         }
@@ -251,6 +264,12 @@ impl Committer {
         *batch.waiting.entry(self.slice_of(key.message)).or_default() -= 1;
         Ok(Some(waited.meta))
     }
+}
+
+/// Whether a note beside the queue says where the delivery waits, because nothing else does: it was made
+/// due by hand, or the clock was set back before it was.
+fn is_noted(key: &DeliveryKey, trigger: Trigger) -> bool {
+    trigger == Trigger::Manual || key.due < key.message.time()
 }
 
 #[cfg(test)]
@@ -497,5 +516,58 @@ mod tests {
         assert_eq!(now().state, JobState::Finished);
         assert_eq!(dues(&fixture), [fixture.clock.now(); 2]);
         fixture.store.close().unwrap();
+    }
+
+    #[actix_web::test]
+    async fn where_the_clock_is_set_back_what_is_new_is_due_at_once_and_found() {
+        let fixture = Fixture::new().await;
+        let store = &fixture.store;
+        let before = fixture.publish().await;
+        fixture.attempt(Verdict::Delivered).await;
+        let back = fixture
+            .clock
+            .now()
+            .saturating_sub(Duration::from_secs(7200));
+        fixture.clock.set(back);
+        let endpoint = Arc::new(rows::endpoint());
+        let state = |message: &Message| store.delivery(message, &endpoint).unwrap();
+        let mut last = before.id;
+        let mut messages = Vec::new();
+        for _ in 0..3 {
+            let message = fixture.publish().await;
+            assert!(message.id > last, "ids go on");
+            assert_eq!(state(&message).unwrap().next_due, Some(back));
+            assert!(store.was_sent_to(&message, &[LANE]).unwrap());
+            last = message.id;
+            messages.push(message);
+        }
+        // What is to come later comes then, by the clock as it is now.
+        let later = back + Duration::from_secs(60);
+        let mut deferred = message_to(vec![LANE]);
+        deferred.deliver_at = Some(later);
+        let deferred = store.accept_message(deferred).await.unwrap();
+        assert_eq!(state(&deferred).unwrap().next_due, Some(later));
+        let dues = fixture.waiting();
+        let dues: Vec<Timestamp> = dues.iter().map(|one| one.key.due).collect();
+        assert_eq!(dues, [back, back, back, later]);
+
+        // A resend moves it, a retry is found, and an end leaves nothing behind.
+        let now = fixture.later();
+        let resent = store.resend(messages[2].clone(), endpoint.clone(), None);
+        resent.await.unwrap();
+        assert_eq!(state(&messages[2]).unwrap().next_due, Some(now));
+        assert_eq!(fixture.waiting().len(), 4);
+        let retry = now + Duration::from_secs(5);
+        fixture.attempt(Verdict::RetryAt(retry)).await;
+        assert_eq!(state(&messages[0]).unwrap().next_due, Some(retry));
+        for _ in 0..4 {
+            fixture.attempt(Verdict::Delivered).await;
+        }
+        assert_eq!(fixture.waiting(), []);
+        for message in messages.iter().chain([&deferred]) {
+            let note = layout::resent_key(message.id, LANE);
+            assert!(!store.inner.live.contains(&note).unwrap());
+        }
+        store.close().unwrap();
     }
 }

@@ -249,6 +249,11 @@ impl Server {
         self.clock.advance_to(self.clock.now() + duration);
     }
 
+    /// Sets the clock back, as somebody does who corrects it.
+    pub fn set_back(&self, duration: Duration) {
+        self.clock.set(self.clock.now().saturating_sub(duration));
+    }
+
     /// Waits until nothing is due, in flight or on its way to the disk.
     pub async fn settle(&self) {
         super::wait_until("the server to settle", || {

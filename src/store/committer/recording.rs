@@ -1,0 +1,133 @@
+//! What came of attempts: into the log, and where their deliveries go on to.
+
+use super::{Answer, Batch, Committer, Staged};
+use crate::clock::Timestamp;
+use crate::domain::attempt::{Attempt, Trigger, Verdict};
+use crate::domain::id::AttemptId;
+use crate::domain::message::{Delivery, DeliveryKey};
+use crate::store::catalog::Change;
+use crate::store::{Event, Finished, counters, layout};
+
+impl Committer {
+    pub(super) fn stage_record(
+        &mut self,
+        batch: &mut Batch,
+        finished: Finished,
+    ) -> Result<Staged, layout::RecordError> {
+        let now = self.tick();
+        let delivery = finished.delivery;
+        let (attempt, event_id) = self.attempt_of(finished, now);
+        self.log_attempt(batch, &attempt, &delivery.key, now);
+        let waited = self.move_on(batch, &delivery, &attempt)?;
+        if waited {
+            self.tell_of_attempt(batch, delivery.key.lane, &attempt, event_id.as_deref());
+        }
+        if attempt.verdict == Verdict::DisableEndpoint {
+            self.disable_endpoint(batch, delivery.key.lane, &attempt)?;
+        }
+        // Whatever comes next looks at the endpoint as it is then.
+        Ok(match batch.changes.is_empty() {
+            true => Staged::More,
+            false => Staged::Enough,
+        })
+    }
+
+    /// With the event id of its message, where that may be needed.
+    fn attempt_of(&mut self, finished: Finished, now: Timestamp) -> (Attempt, Option<String>) {
+        let Finished {
+            delivery,
+            endpoint,
+            number,
+            outcome,
+            verdict,
+            test,
+            event_id,
+        } = finished;
+        let attempt = Attempt {
+            id: AttemptId::in_order(now, self.next_in_step(now), rand::random()),
+            application: endpoint.application,
+            message: delivery.key.message,
+            endpoint: endpoint.id,
+            number,
+            trigger: delivery.trigger,
+            started_at: outcome.started_at,
+            timings: outcome.timings,
+            url: outcome.url,
+            method: outcome.method.name().to_owned(),
+            request_headers: outcome.request_headers,
+            answer: outcome.answer,
+            failure: outcome.failure,
+            sent_again: outcome.sent_again,
+            verdict,
+            test,
+        };
+        (attempt, event_id)
+    }
+
+    /// Writes it down, counts it, and has who watches for it told.
+    fn log_attempt(&self, batch: &mut Batch, attempt: &Attempt, of: &DeliveryKey, now: Timestamp) {
+        let lane = of.lane;
+        let key = layout::attempt_key(lane, attempt.id);
+        layout::put(&mut batch.slice, &key, attempt, &[]);
+        let key = layout::attempt_of_message_key(attempt.message, attempt.id);
+        let place = layout::AttemptPlace { lane };
+        layout::put(&mut batch.slice, &key, &place, &[]);
+        batch.attempts += 1;
+        let hour = (lane, counters::hour_of(now));
+        let counts = batch.counted.entry(hour).or_default();
+        counts.count(attempt, of.due);
+        if let Some(watcher) = self.inner.watchers.take(attempt.message) {
+            let recorded = Answer::Recorded(watcher, Box::new(attempt.clone()));
+            batch.answers.push(recorded);
+        }
+    }
+
+    /// Takes the delivery out of the queue, and puts it where the verdict says. False where it was moved
+    /// or cancelled while it was being sent; then only the log is left.
+    fn move_on(
+        &self,
+        batch: &mut Batch,
+        delivery: &Delivery,
+        attempt: &Attempt,
+    ) -> Result<bool, layout::RecordError> {
+        let waited = self.take_out(batch, &delivery.key)?.is_some();
+        batch.events.push(Event::Recorded(delivery.key));
+        let due = match attempt.verdict {
+            Verdict::Delivered | Verdict::GiveUp => None,
+            Verdict::RetryAt(due) => Some(due),
+            Verdict::DisableEndpoint => Some(attempt.started_at),
+        };
+        if let Some(due) = due.filter(|_| waited) {
+            let again = Delivery {
+                key: DeliveryKey {
+                    due,
+                    ..delivery.key
+                },
+                attempts: attempt.number,
+                trigger: Trigger::Scheduled,
+            };
+            self.put_back(batch, again, None)?;
+        }
+        Ok(waited)
+    }
+
+    fn disable_endpoint(
+        &mut self,
+        batch: &mut Batch,
+        lane: u64,
+        attempt: &Attempt,
+    ) -> Result<(), layout::RecordError> {
+        let current = self.inner.catalog().endpoint_by_number(lane).cloned();
+        let Some(current) = current.filter(|current| !current.disabled) else {
+            return Ok(());
+        };
+        let mut disabled = (*current).clone();
+        disabled.disabled = true;
+        disabled.updated_at = self.meta.last_time;
+        self.tell_of_gone(batch, &disabled, attempt);
+        let changes = [Change::PutEndpoint(disabled)];
+        self.stage_changes(batch, &changes)?;
+        batch.changes.extend(changes);
+        Ok(())
+    }
+}
