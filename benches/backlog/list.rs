@@ -219,6 +219,7 @@ fn register(store: &Store, at: Timestamp) -> (ApplicationId, Arc<Endpoint>) {
         retry: None,
         timeout_seconds: None,
         open_headers: Default::default(),
+        verification: None,
     };
     let id = application.id;
     let kept = endpoint.clone();

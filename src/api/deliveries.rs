@@ -136,6 +136,7 @@ fn deleted_endpoint(organisation: OrganisationId, last: &Attempt) -> Endpoint {
         retry: None,
         timeout_seconds: None,
         open_headers: BTreeSet::new(),
+        verification: None,
     }
 }
 

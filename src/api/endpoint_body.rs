@@ -18,6 +18,7 @@ use super::endpoint_rules::{
     Named, check_headers, check_method, check_timeout, check_url, method_of, profile_name,
     profile_of, settle_secrets,
 };
+use super::endpoint_verification::VerificationOut;
 use super::extract::{Patch, answered, object_patch, text};
 use super::fields::Shown;
 use super::ovation;
@@ -305,7 +306,14 @@ impl Checked {
         }
         let profile_before = profile_name(endpoint, config).to_owned();
 
-        retarget(&mut problems, endpoint, self.url, self.basic_auth);
+        let challenge_at = config.delivery.challenge_at(now);
+        retarget(
+            &mut problems,
+            endpoint,
+            self.url,
+            self.basic_auth,
+            challenge_at,
+        );
         self.uid.apply_to_optional(&mut endpoint.uid);
         self.description.apply_to(&mut endpoint.description);
         self.disabled.apply_to(&mut endpoint.disabled);
@@ -544,6 +552,10 @@ pub struct EndpointOut<'a> {
     /// Those that are not sensitive.
     headers: BTreeMap<&'a str, &'a str>,
     auth_header_names: Vec<&'a str>,
+    /// Only where the server verifies endpoints.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    verification: Option<VerificationOut<'a>>,
     /// Not in lists. What was taken and may not be meant, such as a filter with an event type that
     /// nobody has registered; in answers to a change also what to beware of after it.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
@@ -588,6 +600,7 @@ impl<'a> EndpointOut<'a> {
                 .map(|(name, value)| (name.as_str(), value.as_str()))
                 .collect(),
             auth_header_names: endpoint.auth_headers.keys().map(String::as_str).collect(),
+            verification: VerificationOut::of(endpoint, config),
             warnings: &[],
         }
     }

@@ -32,6 +32,15 @@ pub fn profile_of<'a>(endpoint: &Endpoint, config: &'a Config) -> Option<&'a Pro
     config.profile(endpoint.profile.as_deref())
 }
 
+/// Why nothing is sent to the endpoint just now, where that is so.
+pub fn held_because(endpoint: &Endpoint) -> Option<&'static str> {
+    match (endpoint.disabled, &endpoint.verification) {
+        (true, _) => Some("the endpoint is disabled"),
+        (false, Some(_)) => Some("the endpoint is not verified"),
+        (false, None) => None,
+    }
+}
+
 /// What the endpoint is called with; absent where only its profile could say and is not there.
 pub fn method_of(endpoint: &Endpoint, config: &Config) -> Option<Method> {
     endpoint
@@ -245,6 +254,7 @@ pub fn blank(application: &Application, number: u64, now: Timestamp) -> Endpoint
         retry: None,
         timeout_seconds: None,
         open_headers: Default::default(),
+        verification: None,
     }
 }
 

@@ -36,6 +36,7 @@ pub static GUIDES: &[Guide] = &guides! {
     "api", "Using the API";
     "profiles", "Endpoints, profiles";
     "behaviour", "How it behaves";
+    "verification", "Verifying endpoints";
     "credentials", "Credentials, roles";
     "console-and-portal", "Console and portal";
     "svix", "Coming from Svix";

@@ -13,6 +13,7 @@ use serde_json::{Value, json as value};
 
 use super::Context;
 use super::access::{Action, Caller};
+use super::endpoint_rules::held_because;
 use super::error::Failure;
 use super::extract::{answered, json, optional_text, path_part, respond, text};
 use super::operation::{Operation, Parameter};
@@ -196,9 +197,9 @@ impl<'a> JobOut<'a> {
 pub fn pause(store: &Store, catalog: &Catalog, job: &Job) -> Option<String> {
     let replay = job.replay()?;
     let endpoint = catalog.endpoint(job.organisation, replay.endpoint)?;
-    match endpoint.disabled {
-        true => Some("the endpoint is disabled".to_owned()),
-        false => store
+    match held_because(endpoint) {
+        Some(reason) => Some(reason.to_owned()),
+        None => store
             .has_room(endpoint, 1)
             .err()
             .map(|error| error.to_string()),

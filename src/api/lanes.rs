@@ -83,7 +83,7 @@ struct LaneOut {
     #[serde(serialize_with = "text")]
     next_due_at: Timestamp,
     in_flight: usize,
-    /// Held, because the endpoint is disabled; hanging, where the last attempts timed out and one at a
+    /// Held, because the endpoint is disabled or not verified; hanging, where the last attempts timed out and one at a
     /// time is sent; sending; throttled, where something is due and waits for its turn at a rate;
     /// host-busy, where it waits for a place at its host; else waiting.
     #[schemars(extend(
@@ -133,7 +133,7 @@ fn heads(store: &Store, caller: &Caller) -> Result<Vec<Head>> {
         })
     });
     let mut heads: Vec<Head> = seen.collect();
-    heads.sort_by_key(|head| (head.endpoint.disabled, head.due));
+    heads.sort_by_key(|head| (head.endpoint.is_held(), head.due));
     Ok(heads)
 }
 
@@ -178,7 +178,7 @@ pub async fn list(
             oldest_due_at: (head.due <= now).then_some(head.due),
             next_due_at: head.due,
             in_flight: look.map_or(0, |look| look.in_flight),
-            state: state(head.endpoint.disabled, look.copied().unwrap_or_default()),
+            state: state(head.endpoint.is_held(), look.copied().unwrap_or_default()),
             waits_for_host: look.is_some_and(|look| look.waits_for_host),
         }
     });
@@ -186,9 +186,9 @@ pub async fn list(
     Ok(json(StatusCode::OK, &LanesOut { data, total }))
 }
 
-fn state(disabled: bool, now: LaneNow) -> &'static str {
+fn state(held: bool, now: LaneNow) -> &'static str {
     match now {
-        _ if disabled => "held",
+        _ if held => "held",
         LaneNow { hanging: true, .. } => "hanging",
         LaneNow { in_flight: 1.., .. } => "sending",
         LaneNow {

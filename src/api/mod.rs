@@ -42,6 +42,7 @@ mod endpoint_headers;
 mod endpoint_origin;
 mod endpoint_rules;
 mod endpoint_secret;
+mod endpoint_verification;
 mod endpoints;
 mod error;
 mod event_type_import;
@@ -227,6 +228,7 @@ fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         endpoints::operations(),
         endpoint_headers::operations(),
         endpoint_secret::operations(),
+        endpoint_verification::operations(),
         operational::operations(),
         test_events::operations(),
         replays::operations(),
@@ -441,6 +443,7 @@ mod tests {
             (Method::POST, "/api/v1/app/a/endpoint/e/replay-missing/"),
             (Method::POST, "/api/v1/app/a/endpoint/e/bulk-replay"),
             (Method::GET, "/api/v1/background-task"),
+            (Method::POST, "/api/v1/app/a/endpoint/e/verify"),
             (Method::GET, "/api/v1/lane"),
             (Method::GET, "/api/v1/background-task/t"),
             (Method::POST, "/api/v1/background-task/t/cancel"),

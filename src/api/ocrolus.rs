@@ -318,7 +318,7 @@ async fn configure(
                     }
                 }
             };
-            settings.apply_to(&mut endpoint);
+            settings.apply_to(&mut endpoint, config.delivery.challenge_at(now));
             endpoint.updated_at = now;
             let details = Details::of(&endpoint, catalog);
             let kept = account.keeping(Some(endpoint.id));
@@ -377,9 +377,12 @@ async fn test(caller: Caller, context: web::Data<Context>) -> Result<HttpRespons
             .configured()?
             .clone()
     };
-    let tried = match endpoint.disabled {
-        true => Tried::without_answer("The endpoint is disabled; nothing was sent.".to_owned()),
-        false => try_out(&context, &endpoint).await?,
+    let unsent =
+        |why: &str| Tried::without_answer(format!("The endpoint is {why}; nothing was sent."));
+    let tried = match (endpoint.disabled, &endpoint.verification) {
+        (true, _) => unsent("disabled"),
+        (false, Some(_)) => unsent("not verified"),
+        (false, None) => try_out(&context, &endpoint).await?,
     };
     Ok(ok(tried))
 }

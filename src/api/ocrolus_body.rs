@@ -16,6 +16,7 @@ use super::form::Form;
 use super::ocrolus::ACCOUNT_FLAGS;
 use super::rules::{EVENT_TYPE_NAME_MAX, Problems, check_event_type_names, without_repeats};
 use super::target::Target;
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::endpoint::{BasicAuth, Endpoint};
 use crate::domain::event_type::name_problem;
@@ -239,9 +240,9 @@ impl Settings {
     }
 
     /// Whoever gives a URL wants requests there, so a disabled endpoint is enabled by it.
-    pub fn apply_to(self, endpoint: &mut Endpoint) {
+    pub fn apply_to(self, endpoint: &mut Endpoint, challenge_at: Option<Timestamp>) {
         if let Some(target) = self.target {
-            target.apply_to(endpoint);
+            target.apply_to(endpoint, challenge_at);
             endpoint.disabled = false;
         }
         if let Some(names) = self.events {

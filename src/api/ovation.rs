@@ -459,9 +459,9 @@ struct Webhook {
 
 impl Webhook {
     /// Returns what to beware of.
-    fn apply_to(self, endpoint: &mut Endpoint) -> Vec<String> {
+    fn apply_to(self, endpoint: &mut Endpoint, challenge_at: Option<Timestamp>) -> Vec<String> {
         let before = endpoint.clone();
-        self.target.apply_to(endpoint);
+        self.target.apply_to(endpoint, challenge_at);
         // After the URL: credentials in it give way to those that have a field of their own.
         endpoint.basic_auth = Some(self.basic_auth);
         endpoint.event_types = Some(vec![self.event]);
@@ -817,7 +817,7 @@ pub async fn create(
             refuse_too_many(entry, config.limits.endpoints_per_application_max)?;
             let number = catalog.next_endpoint_number();
             let mut endpoint = new_endpoint(&entry.application, number, &config, now);
-            webhook.apply_to(&mut endpoint);
+            webhook.apply_to(&mut endpoint, config.delivery.challenge_at(now));
             let answer = shown(StatusCode::CREATED, &endpoint, &template_id);
             Ok((caller.creation(catalog, endpoint)?, answer))
         })
@@ -878,7 +878,7 @@ pub async fn put(
                 return Err(invalid(errors));
             };
             let mut endpoint = before.clone();
-            let warnings = webhook.apply_to(&mut endpoint);
+            let warnings = webhook.apply_to(&mut endpoint, config.delivery.challenge_at(now));
             endpoint.updated_at = now;
             // The document has 201 for this, too.
             let answer = shown_with(StatusCode::CREATED, &endpoint, &template_id, &warnings);

@@ -487,7 +487,7 @@ impl<'a> Ours<'a> {
     /// A lane of the organisation that sends.
     fn lane(&self, lane: u64) -> Option<(&'a ApplicationEntry, &'a Endpoint)> {
         let (entry, endpoint) = self.catalog.lane(lane)?;
-        let sends = endpoint.organisation == self.organisation && !endpoint.disabled;
+        let sends = endpoint.organisation == self.organisation && !endpoint.is_held();
         sends.then_some((&**entry, &**endpoint))
     }
 

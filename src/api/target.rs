@@ -12,6 +12,7 @@ use url::Url;
 
 use super::extract::Patch;
 use super::rules::Problems;
+use crate::clock::Timestamp;
 use crate::domain::endpoint::{BasicAuth, Endpoint};
 use crate::domain::header::is_reserved;
 
@@ -37,13 +38,14 @@ impl Target {
     }
 
     /// Sets the URL, and the credentials that stood in it.
-    pub fn apply_to(self, endpoint: &mut Endpoint) {
+    pub fn apply_to(self, endpoint: &mut Endpoint, challenge_at: Option<Timestamp>) {
         // Nothing can be wrong where no credentials are given beside the URL.
         retarget(
             &mut Problems::default(),
             endpoint,
             Some(self),
             Patch::Absent,
+            challenge_at,
         );
     }
 }
@@ -63,19 +65,20 @@ pub struct BasicAuthIn {
     pub password: Option<String>,
 }
 
-/// Sets the URL and Basic authentication of an endpoint, as far as a change names them. What may not
+/// Sets the URL, to be challenged where that is due, and Basic authentication of an endpoint, as far as a change names them. What may not
 /// go along to another origin was taken away before: see `endpoint_origin`.
 pub fn retarget(
     problems: &mut Problems,
     endpoint: &mut Endpoint,
     target: Option<Target>,
     given: Patch<BasicAuthIn>,
+    challenge_at: Option<Timestamp>,
 ) {
     let kept = endpoint.basic_auth.take();
     let mut in_url = None;
     if let Some(target) = target {
         in_url = target.basic_auth;
-        endpoint.url = target.url.into();
+        endpoint.set_url(target.url.into(), challenge_at);
     }
     endpoint.basic_auth = match given {
         Patch::Absent => in_url.or(kept),
@@ -384,7 +387,7 @@ mod tests {
         let url = url.map(|url| target(url, 2048).expect("a good URL"));
         let given: Given = serde_json::from_str(given).expect("it has the right types");
         let mut problems = Problems::default();
-        retarget(&mut problems, &mut endpoint, url, given.basic_auth);
+        retarget(&mut problems, &mut endpoint, url, given.basic_auth, None);
         match problems.done() {
             Ok(()) => Ok(endpoint.basic_auth.map(|one| (one.username, one.password))),
             Err(Error::Invalid(all)) => Err(all.iter().map(|one| one.location.join(".")).collect()),

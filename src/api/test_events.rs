@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 
 use super::Context;
 use super::access::{Action, Caller, FeatureFlags};
+use super::endpoint_rules::held_because;
 use super::endpoints::named;
 use super::error::Failure;
 use super::extract::{Body, json, once};
@@ -258,7 +259,8 @@ pub fn operations() -> Vec<Operation> {
 
 const TEST: &str = "Sent to this endpoint whatever its filter. It is stored, signed, delivered and \
                     retried as any message is, and marked as a test wherever it is shown.";
-const DISABLED: &str = "The endpoint is disabled, or there is a message with this `eventId`";
+const DISABLED: &str =
+    "The endpoint is disabled or not verified, or there is a message with this `eventId`";
 
 /// Sends an event type's example to the endpoint.
 pub async fn send_example(
@@ -319,10 +321,10 @@ async fn send(
         flags,
         payload_bytes_max,
     )?;
-    if endpoint.disabled {
-        // It would be held, and tell nothing until the endpoint is enabled.
-        let conflict = "the endpoint is disabled; enable it to send a test";
-        return Err(Error::Conflict(conflict.to_owned()));
+    if let Some(reason) = held_because(endpoint) {
+        // It would be held, and tell nothing until then.
+        let conflict = format!("{reason}: a test could not be sent");
+        return Err(Error::Conflict(conflict));
     }
     let message = NewMessage {
         organisation: endpoint.organisation,

@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::delivery::sign::{SignedHeaders, VerifyingKey};
 use crate::delivery::verifier::{Captured, Verifier};
 use crate::domain::profile::Success;
+use crate::domain::verification;
 
 /// Far above what a server sends; a longer body is answered with 413.
 const BODY_MAX_BYTES: usize = 64 << 20;
@@ -239,6 +240,10 @@ async fn receive(
     } else {
         answer.status
     };
+    let challenge = match &signature {
+        Signature::Verifies | Signature::NotChecked(_) => challenge(&body),
+        Signature::DoesNotVerify(_) | Signature::Absent => None,
+    };
     if !arguments.quiet {
         let told = if arguments.hang {
             "none (--hang)".to_owned()
@@ -259,9 +264,21 @@ async fn receive(
     if arguments.delay_ms > 0 {
         actix_rt::time::sleep(Duration::from_millis(arguments.delay_ms)).await;
     }
+    if let Some(challenge) = challenge.filter(|_| status.is_success()) {
+        return HttpResponse::Ok()
+            .content_type("text/plain")
+            .body(challenge);
+    }
     HttpResponse::build(status)
         .content_type(answer.content_type.as_str())
         .body(answer.body.clone())
+}
+
+/// What a challenge of a server that verifies endpoints is answered with; nothing of other requests.
+fn challenge(body: &[u8]) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let is_challenge = body["type"] == verification::EVENT_TYPE;
+    is_challenge.then(|| body["challenge"].as_str().map(str::to_owned))?
 }
 
 /// The answer to a request whose body was not read to its end, and the end of its connection.
@@ -415,6 +432,19 @@ fn parse_status(text: &str) -> std::result::Result<StatusCode, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn challenges_are_answered_and_other_requests_are_not_taken_for_one() {
+        let sent = verification::body("abc", Timestamp(0));
+        for (body, expected) in [
+            (sent.as_str(), Some("abc")),
+            (r#"{"type":"invoice.paid","challenge":"abc"}"#, None),
+            (r#"{"type":"postrider.verification"}"#, None),
+            ("abc", None),
+        ] {
+            assert_eq!(challenge(body.as_bytes()).as_deref(), expected, "{body}");
+        }
+    }
     use crate::config;
     use crate::delivery::sign::NotVerified;
     use actix_web::test::TestRequest;

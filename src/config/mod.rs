@@ -17,6 +17,7 @@ use config::{Environment, File, FileFormat, FileSourceString, Source, Value, Val
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Timestamp;
 use crate::domain::id::OrganisationId;
 use crate::domain::jwt::{JwtSecret, SECRET_BYTES_GOOD, SECRET_BYTES_MIN};
 use crate::domain::profile::Profile;
@@ -139,6 +140,8 @@ pub struct Delivery {
     pub default_profile: String,
     /// The kind of secret that is made up for endpoints that come without one.
     pub default_signature_type: SignatureType,
+    /// What an endpoint must do before messages go to it.
+    pub verify_endpoints: VerifyEndpoints,
     pub retry_delays_seconds: Vec<u64>,
     pub jitter: f64,
     pub retry_after_max_seconds: u64,
@@ -288,6 +291,15 @@ pub struct Log {
     pub level: String,
     /// Lines about failed attempts per endpoint and minute; the rest is counted in one line.
     pub failures_per_endpoint_minute_max: u32,
+}
+
+/// How endpoints show that their owners want the traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerifyEndpoints {
+    Off,
+    /// They echo a challenge.
+    Challenge,
 }
 
 /// A DNS server: an address, with a port where that is not 53.
@@ -1114,6 +1126,11 @@ impl Auth {
 }
 
 impl Delivery {
+    /// When an endpoint that gets a URL now is challenged; absent where none is.
+    pub fn challenge_at(&self, now: Timestamp) -> Option<Timestamp> {
+        (self.verify_endpoints == VerifyEndpoints::Challenge).then_some(now)
+    }
+
     pub fn retry_schedule(&self) -> RetrySchedule {
         RetrySchedule {
             waits: Waits::Listed(

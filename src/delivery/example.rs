@@ -84,6 +84,7 @@ pub fn attempt(profile: &Profile) -> Attempt {
         retry: None,
         timeout_seconds: None,
         open_headers: Default::default(),
+        verification: None,
     };
     Attempt {
         message: Arc::new(message),

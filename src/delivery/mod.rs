@@ -260,6 +260,26 @@ impl Sender {
         Ok(outcome)
     }
 
+    /// The same for a challenge: its request carries the message's payload whatever the endpoint's
+    /// profile makes of messages. See `domain::verification`.
+    pub async fn challenge(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        message: &Arc<Message>,
+    ) -> Result<Outcome, Shortage> {
+        let started_at = self.clock.now();
+        match self.renderer.challenge(endpoint, message, started_at) {
+            Ok(request) => {
+                let _in_flight = InFlight::of(&self.in_flight);
+                self.send(endpoint.application, request, started_at).await
+            }
+            Err(failure) => {
+                let url = &endpoint.url;
+                Ok(Outcome::not_sent(url, Method::Post, started_at, failure))
+            }
+        }
+    }
+
     async fn send(
         &self,
         application: ApplicationId,

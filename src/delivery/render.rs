@@ -143,6 +143,24 @@ impl Renderer {
         })
     }
 
+    /// The request for a challenge. What is made for it is not kept: the endpoint changes with its
+    /// outcome.
+    pub fn challenge(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        message: &Arc<Message>,
+        now: Timestamp,
+    ) -> Result<Request, Failure> {
+        let prepared = Prepared::new(endpoint, &self.settings)?;
+        let scope = Scope::of_attempt(Attempt {
+            message: message.clone(),
+            endpoint: endpoint.clone(),
+            number: 1,
+            now,
+        });
+        prepared.challenge(message, now, scope)
+    }
+
     fn prepared(&self, endpoint: &Arc<Endpoint>) -> Result<Rc<Prepared>, Failure> {
         if let Some(prepared) = self.kept.borrow().get(&endpoint.number)
             && Arc::ptr_eq(&prepared.endpoint, endpoint)
@@ -233,14 +251,7 @@ impl Prepared {
             request.url.push_str(&self.endpoint.url);
         }
         let body = request.body.as_deref().unwrap_or_default();
-        if let Some(standard) = &self.profile.standard {
-            let id = message.id.to_string();
-            let signature = self.signer.sign(&id, now, body);
-            let timestamp = now.as_seconds().to_string();
-            headers.add(&standard.id, id, standard.is_sensitive)?;
-            headers.add(&standard.timestamp, timestamp, standard.is_sensitive)?;
-            headers.add(&standard.signature, signature, standard.is_sensitive)?;
-        }
+        self.add_standard_signature(&mut headers, message, body, now)?;
         let date = HttpDate::from(UNIX_EPOCH + Duration::from_secs(now.as_seconds()));
         headers.add(&DATE, date.to_string(), false)?;
         if self.method != Method::Get {
@@ -250,6 +261,60 @@ impl Prepared {
         request.headers = headers.sent;
         request.shown = headers.shown;
         Ok(request)
+    }
+
+    /// A POST of the payload as it is to the endpoint's own URL. It is signed as the profile signs,
+    /// but for signatures of what only messages have.
+    fn challenge(
+        &self,
+        message: &Message,
+        now: Timestamp,
+        scope: Scope,
+    ) -> Result<Request, Failure> {
+        self.check_secret(now)?;
+        let body = message.payload.clone();
+        let scope = scope.with_body(body.clone());
+        let mut headers = self.headers.with_room_for(8);
+        headers.replace(&CONTENT_TYPE, "application/json".to_owned())?;
+        self.add_standard_signature(&mut headers, message, &body, now)?;
+        let signatures = self.profile.signatures.iter().zip(&self.keys);
+        for (index, (signature, keys)) in signatures.enumerate() {
+            let value = self
+                .profile
+                .render_signature(index, keys, &scope, &body, now);
+            if let Ok(Some(value)) = value {
+                headers.add(&signature.header, value, signature.is_sensitive)?;
+            }
+        }
+        Ok(Request {
+            profile: self.profile.clone(),
+            timeout: self.timeout,
+            method: Method::Post,
+            url: self.endpoint.url.clone(),
+            https: self.target.https,
+            uri: self.target.uri.clone(),
+            headers: headers.sent,
+            body: Some(body),
+            shown: headers.shown,
+        })
+    }
+
+    fn add_standard_signature(
+        &self,
+        headers: &mut Headers,
+        message: &Message,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        if let Some(standard) = &self.profile.standard {
+            let id = message.id.to_string();
+            let signature = self.signer.sign(&id, now, body);
+            let timestamp = now.as_seconds().to_string();
+            headers.add(&standard.id, id, standard.is_sensitive)?;
+            headers.add(&standard.timestamp, timestamp, standard.is_sensitive)?;
+            headers.add(&standard.signature, signature, standard.is_sensitive)?;
+        }
+        Ok(())
     }
 
     /// Whether the newest of the live secrets can sign. Older ones that cannot are left out.

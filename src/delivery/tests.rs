@@ -151,7 +151,7 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
             "danger_allow_private_addresses": ["127.0.0.0/8"],
             "deny_addresses": [],
             "https_only": false, "extra_ca_file": null, "default_profile": "standard",
-            "default_signature_type": "hmac",
+            "default_signature_type": "hmac", "verify_endpoints": "off",
             "retry_delays_seconds": [5], "jitter": 0.0, "retry_after_max_seconds": 60,
             "request_timeout_seconds": 15, "connect_timeout_seconds": 5,
             "idle_connection_seconds": 30, "dns_cache_seconds": 30, "dns_servers": [],
@@ -259,6 +259,7 @@ fn endpoint(url: impl Into<String>) -> Endpoint {
         retry: None,
         timeout_seconds: None,
         open_headers: Default::default(),
+        verification: None,
     }
 }
 

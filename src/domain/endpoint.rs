@@ -9,6 +9,7 @@ use super::id::{ApplicationId, EndpointId, OrganisationId};
 use super::profile::Method;
 use super::retry::RetrySchedule;
 use super::secret::Secret;
+use super::verification::Verification;
 use crate::clock::Timestamp;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,6 +61,9 @@ pub struct Endpoint {
     /// sensitive: how a header was given decides, and not the profile that the endpoint has now.
     #[serde(default)]
     pub open_headers: BTreeSet<String>,
+    /// What it has come to where its URL must be verified first; until then its deliveries are held.
+    #[serde(default)]
+    pub verification: Option<Verification>,
 }
 
 /// A signing secret and how long it is used.
@@ -84,6 +88,23 @@ impl fmt::Debug for BasicAuth {
 }
 
 impl Endpoint {
+    /// Its deliveries wait until somebody enables it, or until its URL is verified.
+    pub fn is_held(&self) -> bool {
+        self.disabled || self.verification.is_some()
+    }
+
+    /// Sets the URL. Where `challenge_at` says when it is challenged, one that leads to another
+    /// place must be verified: another origin or path. A query may change.
+    pub fn set_url(&mut self, url: String, challenge_at: Option<Timestamp>) {
+        let leads = |url: &str| url.split(['?', '#']).next().map(str::to_owned);
+        if let Some(at) = challenge_at
+            && leads(&self.url) != leads(&url)
+        {
+            self.verification = Some(Verification::due(at));
+        }
+        self.url = url;
+    }
+
     /// Whether it is the platform's own.
     pub fn is_operational(&self) -> bool {
         self.application.is_operational(self.organisation)

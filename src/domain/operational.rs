@@ -136,6 +136,15 @@ impl<'a> Event<'a> {
         let Some(before) = before else {
             return vec![event("endpoint.created")];
         };
+        // That a challenge was sent, and whether it was echoed, is no change of a caller's.
+        let verified = Endpoint {
+            verification: endpoint.verification.clone(),
+            updated_at: endpoint.updated_at,
+            ..before.clone()
+        };
+        if before.verification != endpoint.verification && verified == *endpoint {
+            return Vec::new();
+        }
         let mut events = vec![event("endpoint.updated")];
         match (before.disabled, endpoint.disabled) {
             (false, true) => {

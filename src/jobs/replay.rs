@@ -31,7 +31,7 @@ impl Runner {
             Err(reason) => return self.fail(job, reason).await,
         };
         let has_room = || self.store.has_room(&endpoint, self.due_max as u64).is_ok();
-        if endpoint.disabled || !has_room() {
+        if endpoint.is_held() || !has_room() {
             return Ok(Turn::Waits);
         }
         let due = self.store.due(endpoint.number, self.due_max)?;

@@ -150,6 +150,22 @@ impl Host {
         None
     }
 
+    /// The same for what does not wait in line: nothing where no place is free.
+    pub fn place_now(self: &Arc<Host>, application: ApplicationId) -> Option<Place> {
+        let mut line = self.line();
+        let taken = line.taken;
+        let (own, is_first) = match line.shares.get(&application) {
+            Some(share) => (share.taken, share.waiting.is_empty()),
+            None => (0, true),
+        };
+        if !is_first || !self.has_place(taken, own) {
+            return None;
+        }
+        line.shares.entry(application).or_default().taken += 1;
+        line.taken += 1;
+        Some(self.place_of(application))
+    }
+
     fn place_of(self: &Arc<Host>, application: ApplicationId) -> Place {
         Place {
             host: Some(self.clone()),

@@ -192,7 +192,7 @@ impl Lane {
         let sendable = self
             .endpoint
             .as_ref()
-            .is_some_and(|endpoint| !endpoint.disabled);
+            .is_some_and(|endpoint| !endpoint.is_held());
         if self.reading || !sendable {
             return None;
         }
@@ -292,7 +292,7 @@ impl Lane {
         } else {
             limits.in_flight_max
         };
-        if endpoint.disabled
+        if endpoint.is_held()
             || self.in_flight >= in_flight_max
             || self.taken.len() >= limits.unrecorded_max
         {
@@ -386,7 +386,7 @@ impl Lane {
     pub fn first_due(&self) -> Option<Timestamp> {
         self.endpoint
             .as_ref()
-            .filter(|endpoint| !endpoint.disabled)?;
+            .filter(|endpoint| !endpoint.is_held())?;
         self.window.first_key_value().map(|((due, _), _)| *due)
     }
 
@@ -469,7 +469,7 @@ impl Lane {
     fn sends(&self) -> bool {
         self.endpoint
             .as_ref()
-            .is_some_and(|endpoint| !endpoint.disabled)
+            .is_some_and(|endpoint| !endpoint.is_held())
     }
 
     /// Nothing is lost when this lane is forgotten and made anew as known to be empty.
@@ -525,6 +525,7 @@ mod tests {
             retry: None,
             timeout_seconds: None,
             open_headers: Default::default(),
+            verification: None,
         }))
     }
 

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::Timestamp;
-use crate::config::Config;
+use crate::config::{Config, VerifyEndpoints};
 use crate::delivery;
 use crate::domain::id::MessageId;
 use crate::domain::message::DeliveryKey;
@@ -21,11 +21,13 @@ use crate::store::{Event, Store};
 use crate::telemetry::{AttemptLog, Metrics};
 use crate::watched;
 use budget::Budget;
+use challenges::{ChallengeEvent, Challenger};
 use lane::{Entry, LaneLimits};
 use loader::Loader;
 use worker::{Counts, News, Worker, WorkerEvent};
 
 mod budget;
+mod challenges;
 mod hosts;
 mod lane;
 mod loader;
@@ -135,6 +137,8 @@ pub struct Scheduler {
     shared: Arc<Shared>,
     told: Arc<Vec<AtomicU64>>,
     workers: Vec<(JoinHandle<()>, watch::Receiver<Status>)>,
+    /// Where endpoints are verified.
+    challenges: Option<UnboundedSender<ChallengeEvent>>,
     stop: watch::Sender<bool>,
     store: Store,
 }
@@ -192,12 +196,32 @@ impl Scheduler {
             handles.push((handle, status));
         }
         let lanes = Lanes(senders.clone());
-        attach(&store, senders, told.clone(), shared.budget.clone());
+        let challenges = match config.delivery.verify_endpoints {
+            VerifyEndpoints::Challenge => {
+                let (sender, events) = unbounded_channel();
+                start_challenger(&shared, &store, &send_settings, (&sender, events), &stop);
+                Some(sender)
+            }
+            VerifyEndpoints::Off => {
+                let store = store.clone();
+                actix_rt::spawn(async move { challenges::release_all(&store).await });
+                None
+            }
+        };
+        let waiting_room = shared.budget.clone();
+        attach(
+            &store,
+            senders,
+            told.clone(),
+            waiting_room,
+            challenges.clone(),
+        );
         Scheduler {
             lanes,
             shared,
             told,
             workers: handles,
+            challenges,
             stop,
             store,
         }
@@ -208,6 +232,9 @@ impl Scheduler {
         for worker in &self.lanes.0 {
             // A worker that has stopped sends nothing more.
             let _ = worker.send(WorkerEvent::Settings(settings.clone()));
+        }
+        if let Some(challenges) = &self.challenges {
+            let _ = challenges.send(ChallengeEvent::Settings(settings.clone()));
         }
     }
 
@@ -306,12 +333,40 @@ fn start_worker(
     (sender, status_seen, handle)
 }
 
+fn start_challenger(
+    shared: &Arc<Shared>,
+    store: &Store,
+    settings: &Arc<delivery::Settings>,
+    (sender, events): (
+        &UnboundedSender<ChallengeEvent>,
+        UnboundedReceiver<ChallengeEvent>,
+    ),
+    stop: &watch::Sender<bool>,
+) {
+    let (shared, store, settings) = (shared.clone(), store.clone(), settings.clone());
+    let (news, stop) = (sender.clone(), stop.subscribe());
+    let failing = store.clone();
+    // It ends by itself when it is told to stop, and nothing it does must be waited for.
+    watched::spawn(
+        "challenges",
+        move |thread| failing.thread_panicked(thread),
+        move || {
+            actix_rt::System::new().block_on(async move {
+                Challenger::new(shared, store, settings, news)
+                    .run(events, stop)
+                    .await;
+            });
+        },
+    );
+}
+
 /// From now on commits wake the workers whose lanes they concern.
 fn attach(
     store: &Store,
     senders: Vec<UnboundedSender<WorkerEvent>>,
     told: Arc<Vec<AtomicU64>>,
     budget: Arc<Budget>,
+    challenges: Option<UnboundedSender<ChallengeEvent>>,
 ) {
     store.attach(Box::new(move |event| {
         let lane = match &event {
@@ -328,7 +383,13 @@ fn attach(
             }
             Event::Gone(key) => News::Gone(key),
             Event::Recorded(key) => News::Recorded(key),
-            Event::Endpoint { lane } => News::Endpoint { lane },
+            Event::Endpoint { lane } => {
+                if let Some(challenges) = &challenges {
+                    // Nor does the thread that has stopped.
+                    let _ = challenges.send(ChallengeEvent::Endpoint(lane));
+                }
+                News::Endpoint { lane }
+            }
             Event::Expunged { lane, message } => News::Expunged { lane, message },
         };
         // A worker that has stopped for good needs no news.

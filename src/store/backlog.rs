@@ -63,7 +63,7 @@ impl Lane {
         Lane {
             count: 0,
             application: lane.map(|(entry, _)| entry.application.id),
-            held: lane.is_none_or(|(_, endpoint)| endpoint.disabled),
+            held: lane.is_none_or(|(_, endpoint)| endpoint.is_held()),
         }
     }
 }
@@ -221,7 +221,7 @@ impl Inner {
     pub fn may_accept_at(&self, endpoint: &Endpoint, count: u64) -> Result<()> {
         self.may_wait(endpoint.application, count, || {
             let mut split = Waits::default();
-            *split.of(endpoint.disabled) = count;
+            *split.of(endpoint.is_held()) = count;
             split
         })
     }

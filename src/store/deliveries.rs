@@ -215,7 +215,7 @@ impl Inner {
             let due = waits.get(&lane).copied();
             let last = last.remove(&lane);
             let status = match (due, &last) {
-                (Some(_), _) if endpoint.disabled => DeliveryStatus::Held,
+                (Some(_), _) if endpoint.is_held() => DeliveryStatus::Held,
                 (Some(_), _) => DeliveryStatus::Pending,
                 (None, Some(last)) if last.verdict == Verdict::Delivered => {
                     DeliveryStatus::Delivered

@@ -268,7 +268,7 @@ impl Inner {
     fn cancel_held(&self, horizon: Timestamp) -> Result<()> {
         let mut deliveries: Vec<DeliveryKey> = Vec::new();
         let mut lane = None;
-        let mut disabled = false;
+        let mut held = false;
         for item in self.live.prefix(&[layout::WAITING]) {
             let Some(key) = layout::parse_waiting_key(&item?.0) else {
                 continue;
@@ -276,9 +276,9 @@ impl Inner {
             if lane != Some(key.lane) {
                 lane = Some(key.lane);
                 let endpoint = self.catalog().endpoint_by_number(key.lane).cloned();
-                disabled = endpoint.is_none_or(|endpoint| endpoint.disabled);
+                held = endpoint.is_none_or(|endpoint| endpoint.is_held());
             }
-            if disabled && key.message.time() < horizon {
+            if held && key.message.time() < horizon {
                 deliveries.push(key);
             }
             if deliveries.len() >= CANCEL_BATCH {

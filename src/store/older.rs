@@ -97,18 +97,77 @@ impl From<Endpoint1> for Endpoint2 {
     }
 }
 
-impl Kept for Endpoint {
-    const SCHEMA: u16 = 3;
+/// `p`, schema 3: before endpoints were verified.
+#[derive(Deserialize)]
+struct Endpoint3 {
+    id: EndpointId,
+    number: u64,
+    organisation: OrganisationId,
+    application: ApplicationId,
+    uid: Option<String>,
+    url: String,
+    description: String,
+    disabled: bool,
+    event_types: Option<Vec<String>>,
+    channels: Option<Vec<String>>,
+    metadata: BTreeMap<String, String>,
+    throttle_rate: Option<u16>,
+    secrets: Vec<EndpointSecret>,
+    headers: BTreeMap<String, String>,
+    basic_auth: Option<BasicAuth>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    profile: Option<String>,
+    method: Option<Method>,
+    auth_headers: BTreeMap<String, String>,
+    retry: Option<RetrySchedule>,
+    timeout_seconds: Option<u32>,
+    open_headers: BTreeSet<String>,
+}
 
-    fn read_older(schema: u16, bytes: &mut &[u8]) -> bincode::Result<Endpoint> {
-        let old: Endpoint2 = match schema {
-            1 => read_struct::<Endpoint1>(bytes)?.into(),
-            _ => read_struct(bytes)?,
-        };
+impl From<Endpoint2> for Endpoint3 {
+    fn from(old: Endpoint2) -> Endpoint3 {
         // Until then the profile decided which headers Ovation's surface shows.
         let open_headers = match old.profile.as_deref() {
             Some("ovation") => old.headers.keys().cloned().collect(),
             _ => BTreeSet::new(),
+        };
+        Endpoint3 {
+            id: old.id,
+            number: old.number,
+            organisation: old.organisation,
+            application: old.application,
+            uid: old.uid,
+            url: old.url,
+            description: old.description,
+            disabled: old.disabled,
+            event_types: old.event_types,
+            channels: old.channels,
+            metadata: old.metadata,
+            throttle_rate: old.throttle_rate,
+            secrets: old.secrets,
+            headers: old.headers,
+            basic_auth: old.basic_auth,
+            created_at: old.created_at,
+            updated_at: old.updated_at,
+            profile: old.profile,
+            method: old.method,
+            auth_headers: old.auth_headers,
+            retry: old.retry,
+            timeout_seconds: old.timeout_seconds,
+            open_headers,
+        }
+    }
+}
+
+impl Kept for Endpoint {
+    const SCHEMA: u16 = 4;
+
+    fn read_older(schema: u16, bytes: &mut &[u8]) -> bincode::Result<Endpoint> {
+        let old: Endpoint3 = match schema {
+            1 => Endpoint2::from(read_struct::<Endpoint1>(bytes)?).into(),
+            2 => read_struct::<Endpoint2>(bytes)?.into(),
+            _ => read_struct(bytes)?,
         };
         Ok(Endpoint {
             id: old.id,
@@ -133,7 +192,8 @@ impl Kept for Endpoint {
             auth_headers: old.auth_headers,
             retry: old.retry,
             timeout_seconds: old.timeout_seconds,
-            open_headers,
+            open_headers: old.open_headers,
+            verification: None,
         })
     }
 }

@@ -78,6 +78,7 @@ mod token_limits;
 mod tokens;
 mod unknown_fields;
 mod urls;
+mod verification;
 mod viewer;
 mod webhook_users;
 mod windows;

@@ -124,6 +124,13 @@ fn table() -> Vec<Row> {
             [200, 403, 200, 200, 200, 403],
         ),
         (
+            // The server of this test verifies none, which those hear who may ask.
+            "POST",
+            "/api/v1/app/{role}/endpoint/{endpoint}/verify",
+            none.clone(),
+            [409, 403, 409, 409, 409, 403],
+        ),
+        (
             "POST",
             "/api/v1/app/{role}/endpoint/{endpoint}/simulate",
             json!({"eventType": "made-{role}"}),

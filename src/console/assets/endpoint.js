@@ -5,7 +5,7 @@ import { Bars, Line } from './chart.js';
 import { Attempts, EndpointPage, Facts, MessageFilters, Switch, act, asked, classes, endpointName, noFilters, nothing, orNothing, sayMs, useEndpoint } from './history.js';
 import { navigate, useQuery } from './router.js';
 import { useSourceAddresses } from './source-addresses.js';
-import { Button, Copy, Empty, Field, LinkButton, Loaded, Pager, Status, announce, count, duration, html, labels, toast, useEffect, useLoad, useMay, useState } from './ui.js';
+import { Button, Copy, Empty, Field, LinkButton, Loaded, Pager, Status, Time, announce, count, duration, html, labels, toast, useEffect, useLoad, useMay, useState } from './ui.js';
 
 const HOUR = 3600000;
 
@@ -35,10 +35,28 @@ export default function EndpointOverview({ app, params: { ep } }) {
       <${LinkButton} to=${pagePath(app, path`/endpoint/${ep}/edit`)}>Edit<//>
       <${Button} onClick=${() => change(!endpoint.disabled)}>${endpoint.disabled ? 'Enable' : 'Disable'}<//>
       <${Button} kind="danger" onClick=${remove}>Delete<//>`}>${() => html`
+    <${Verification} of=${endpoint.verification} where=${where} reload=${of.reload} />
     <${Settings} endpoint=${endpoint} where=${where} />
     <${Health} where=${where} waiting=${health.data?.waiting} disabled=${endpoint.disabled} />
     <${Log} app=${app} ep=${ep} endpoint=${endpoint} />
   `}<//>`;
+}
+
+/** What is missing until messages are sent; nothing where the endpoint is verified or need not be. */
+function Verification({ of, where, reload }) {
+  const may = useMay();
+  useEffect(() => {
+    if (of?.status !== 'pending') return undefined;
+    const again = setTimeout(reload, 5000);
+    return () => clearTimeout(again);
+  }, [of]);
+  if (!of || of.status === 'verified') return null;
+  const verify = () => api('POST', `${where}/verify`).then(() => { announce('A challenge is sent.'); setTimeout(reload, 1000); }, (error) => toast(error.message, 'bad'));
+  return html`<section class="card notice" aria-label="Verification"><h2>Not verified yet</h2>
+    <p>Messages are held until this URL has answered a challenge: a signed POST of <code>{"type": "postrider.verification", "challenge": "…"}</code>, to be answered with 200 and the text of <code>challenge</code>.</p>
+    ${of.lastError && html`<p>The last challenge, <${Time} at=${of.lastAttemptAt} />: ${of.lastError}</p>`}
+    ${of.nextAttemptAt && html`<p class="muted">The next one is sent by itself <${Time} at=${of.nextAttemptAt} />.</p>`}
+    ${may('sendAgain') && html`<${Button} onClick=${verify}>Send a challenge now<//>`}</section>`;
 }
 
 const some = (names, all) => (names ? html`<span title=${names.join(', ')}>${names.slice(0, 6).join(', ')}${names.length > 6 && `, and ${names.length - 6} more`}</span>` : all);

@@ -257,6 +257,7 @@ pub const OPERATIONS: &[(&str, Need)] = &[
     ("v1.profile.preview", Need::ReadProfiles),
     ("v1.endpoint.send-example", Need::SendAgain),
     ("v1.endpoint.simulate", Need::SendAgain),
+    ("v1.endpoint.verify", Need::SendAgain),
     // Messages and attempts.
     ("v1.message.create", Need::Publish),
     ("v1.message.create-batch", Need::Publish),

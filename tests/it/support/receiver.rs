@@ -28,6 +28,8 @@ pub enum Script {
     RawThenHang(Vec<u8>),
     /// Answers with this status once the receiver's gate is open.
     AtGate(u16),
+    /// Answers 200 with what stands in the request's body as `challenge`.
+    Echo,
     /// Answers 200 with a body of this many bytes, as far as the other side takes them.
     Endless(usize),
 }
@@ -231,6 +233,9 @@ async fn serve(
 ) {
     let mut buffer = Vec::new();
     while let Some(request) = read_request(&mut stream, &mut buffer, connection, &state).await {
+        let challenge = serde_json::from_slice::<serde_json::Value>(&request.body)
+            .ok()
+            .and_then(|body| Some(body["challenge"].as_str()?.to_owned()));
         let script = {
             let mut state = state.lock().unwrap();
             state.requests.push(request);
@@ -248,6 +253,11 @@ async fn serve(
                 return;
             }
             Script::Close => return,
+            Script::Echo => {
+                let text = challenge.unwrap_or_default();
+                let head = format!("HTTP/1.1 200 X\r\ncontent-length: {}\r\n\r\n", text.len());
+                stream.write_all(format!("{head}{text}").as_bytes()).await
+            }
             Script::Hang => return hang(&mut stream).await,
             Script::RawThenHang(bytes) => {
                 let _ = stream.write_all(&bytes).await;

@@ -19,6 +19,7 @@ use crate::domain::retry::{RetrySchedule, Waits};
 use crate::domain::scope::Scope;
 use crate::domain::secret::{Secret, SecretForm};
 use crate::domain::token::{Capability, MadeByLink, PortalSession, Role};
+use crate::domain::verification::Verification;
 use crate::domain::visit::{SignedInWith, Surface};
 
 pub const AT: Timestamp = Timestamp(1_700_000_000_000);
@@ -132,6 +133,7 @@ pub fn endpoint() -> Endpoint {
         retry: None,
         timeout_seconds: None,
         open_headers: BTreeSet::new(),
+        verification: None,
     }
 }
 
@@ -399,6 +401,27 @@ fn of_endpoints() -> Vec<Row> {
                 max: Duration::from_secs(3),
                 give_up_after: Duration::from_secs(4),
             }),
+            &[],
+        ),
+        row(
+            4,
+            key(),
+            "b770 0400 2463dd98 02010000 03*20 07 01*20 02*20
+             0105626f6f6b731668747470733a2f2f6578616d706c652e636f6d2f696e016401010103
+             612e620101016301016b017601fb2c01012677687365635f4d664b51397238474b597172
+             54776a55504438494c505a496f324c614c615377 01fd6052e6cf8b010000
+             0105582d4f6e6501310101750170 fd0068e5cf8b010000 fd6052e6cf8b010000
+             01076f766174696f6e0101010141017301 0001050000000000 0000e03f0109 0105582d4f6e65
+             01 02 01fdc03ce7cf8b010000 01fd6052e6cf8b010000 010165",
+            &Endpoint {
+                verification: Some(Verification {
+                    attempts: 2,
+                    next_at: Some(LATEST),
+                    last_at: Some(LATER),
+                    last_error: Some(text("e")),
+                }),
+                ..retried(Waits::Listed(vec![Duration::from_secs(5)]))
+            },
             &[],
         ),
     ]

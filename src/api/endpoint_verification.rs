@@ -1,0 +1,117 @@
+//! Whether an endpoint has shown that its owner wants the traffic: its `verification`, and
+//! `…/endpoint/{endpoint_id}/verify`. Additions to the contract.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Context;
+use super::access::{Action, Caller};
+use super::endpoint_rules::NOT_FOUND;
+use super::endpoints::named;
+use super::error::Failure;
+use super::extract::{json, optional_text};
+use super::operation::Operation;
+use crate::clock::Timestamp;
+use crate::config::{Config, VerifyEndpoints};
+use crate::domain::endpoint::Endpoint;
+use crate::error::Error;
+use crate::store::Change;
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VerificationOut<'a> {
+    /// Verified, so that messages are sent; pending, while challenges are sent by themselves; or
+    /// failed, where somebody must ask for one. What is published is held until it is verified.
+    #[schemars(extend("enum" = ["verified", "pending", "failed"]))]
+    status: &'static str,
+    /// Challenges that were not answered rightly since the URL was given or somebody asked.
+    attempts: u32,
+    #[serde(serialize_with = "optional_text")]
+    last_attempt_at: Option<Timestamp>,
+    #[serde(serialize_with = "optional_text")]
+    next_attempt_at: Option<Timestamp>,
+    /// Why the last challenge did not verify the endpoint, as a sentence.
+    last_error: Option<&'a str>,
+}
+
+impl<'a> VerificationOut<'a> {
+    pub fn of(endpoint: &'a Endpoint, config: &Config) -> Option<VerificationOut<'a>> {
+        if config.delivery.verify_endpoints == VerifyEndpoints::Off {
+            return None;
+        }
+        let Some(verification) = &endpoint.verification else {
+            return Some(VerificationOut {
+                status: "verified",
+                attempts: 0,
+                last_attempt_at: None,
+                next_attempt_at: None,
+                last_error: None,
+            });
+        };
+        let status = match verification.next_at {
+            Some(_) => "pending",
+            None => "failed",
+        };
+        Some(VerificationOut {
+            status,
+            attempts: verification.attempts,
+            last_attempt_at: verification.last_at,
+            next_attempt_at: verification.next_at,
+            last_error: verification.last_error.as_deref(),
+        })
+    }
+}
+
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::post(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}/verify",
+            "v1.endpoint.verify",
+            web::to(verify),
+        )
+        .summary("Challenge an endpoint to be verified")
+        .description(
+            "A challenge is sent soon after the answer: a signed POST of `{\"type\": \
+             \"postrider.verification\", \"timestamp\": …, \"challenge\": \"…\"}` to the endpoint's URL, \
+             which must be answered with 200 and the text of `challenge`. What came of it is the \
+             endpoint's `verification`. An application has 10 challenges in a minute; further ones \
+             wait. Nothing is sent to an endpoint that is verified already.",
+        )
+        .answers::<VerificationOut>(202, "The endpoint's `verification`")
+        .answers_nothing(409, "The endpoint is disabled, or the server verifies none"),
+    ]
+}
+
+pub async fn verify(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    let endpoint = named(&context, &caller, &request, Action::SendAgain)?;
+    if context.config.delivery.verify_endpoints == VerifyEndpoints::Off {
+        let conflict = "this server does not verify endpoints (delivery.verify_endpoints)";
+        return Err(Error::Conflict(conflict.to_owned()).into());
+    }
+    if endpoint.disabled {
+        let conflict = "the endpoint is disabled; enable it to have it challenged";
+        return Err(Error::Conflict(conflict.to_owned()).into());
+    }
+    let now = context.store.clock().now();
+    let number = endpoint.number;
+    let asked = context.store.change(move |catalog| {
+        caller.still_holds(catalog, now)?;
+        let current = catalog.endpoint_by_number(number).ok_or(NOT_FOUND)?;
+        let mut endpoint = (**current).clone();
+        let Some(verification) = &mut endpoint.verification else {
+            return Ok((Vec::new(), endpoint));
+        };
+        verification.ask_again(now);
+        Ok((vec![Change::PutEndpoint(endpoint.clone())], endpoint))
+    });
+    let endpoint = asked.await?;
+    let shown = VerificationOut::of(&endpoint, &context.config);
+    Ok(json(StatusCode::ACCEPTED, &shown))
+}

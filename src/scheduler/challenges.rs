@@ -1,0 +1,301 @@
+//! Challenges endpoints that are not verified (see `domain::verification`), on a thread of its own.
+//!
+//! What is due, and what came of it, is in the endpoints' records, so that a restart and normal
+//! running are the same path: the thread looks at the endpoints that a commit changed, and at all of
+//! them when it starts. A challenge takes a place at its host as an attempt does, and an application
+//! has a few in a minute, so that nobody can aim this server at a stranger by way of its challenges.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::Bytes;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::watch;
+
+use super::Shared;
+use crate::clock::{Clock, Timestamp};
+use crate::delivery::{self, Sender};
+use crate::domain::endpoint::Endpoint;
+use crate::domain::id::{ApplicationId, MessageId};
+use crate::domain::message::{Message, Origin};
+use crate::domain::verification::{self, EVENT_TYPE};
+use crate::store::{Change, Store};
+use crate::watched;
+
+/// Challenges under way, of all applications.
+const UNDER_WAY_MAX: usize = 32;
+/// Challenges of one application in a minute.
+const PER_MINUTE_MAX: usize = 10;
+const MINUTE: Duration = Duration::from_secs(60);
+/// How long a challenge waits that finds no place at its host, or for which this machine lacks
+/// something.
+const AGAIN: Duration = Duration::from_secs(5);
+/// Endpoints that one commit lets go where verification was turned off.
+const RELEASED_MAX: usize = 500;
+
+pub enum ChallengeEvent {
+    /// This lane's endpoint was made, changed or deleted.
+    Endpoint(u64),
+    /// What requests are made with from now on.
+    Settings(Arc<delivery::Settings>),
+    /// A challenge has ended; where it was not sent, it is tried again then.
+    Ended { lane: u64, again: Option<Timestamp> },
+}
+
+pub struct Challenger {
+    shared: Arc<Shared>,
+    store: Store,
+    clock: Clock,
+    sender: Rc<Sender>,
+    /// To itself, for challenges that end.
+    news: UnboundedSender<ChallengeEvent>,
+    /// When lanes are to be challenged.
+    alarms: BTreeSet<(Timestamp, u64)>,
+    alarm_of: HashMap<u64, Timestamp>,
+    under_way: HashSet<u64>,
+    /// When an application's challenges of the last minute were sent.
+    sent: HashMap<ApplicationId, VecDeque<Timestamp>>,
+}
+
+impl Challenger {
+    pub fn new(
+        shared: Arc<Shared>,
+        store: Store,
+        settings: Arc<delivery::Settings>,
+        news: UnboundedSender<ChallengeEvent>,
+    ) -> Challenger {
+        let clock = store.clock().clone();
+        Challenger {
+            shared,
+            sender: Rc::new(Sender::new(settings, clock.clone())),
+            clock,
+            store,
+            news,
+            alarms: BTreeSet::new(),
+            alarm_of: HashMap::new(),
+            under_way: HashSet::new(),
+            sent: HashMap::new(),
+        }
+    }
+
+    /// Runs until `stop` is true. Challenges under way are dropped then, and are sent again after
+    /// the next start.
+    pub async fn run(
+        mut self,
+        mut events: UnboundedReceiver<ChallengeEvent>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let lanes = self.store.catalog().lanes();
+        for lane in lanes {
+            self.look_at(lane);
+        }
+        while !*stop.borrow_and_update() {
+            self.begin_due();
+            let room = self.under_way.len() < UNDER_WAY_MAX;
+            let next = self.alarms.first().map(|(at, _)| *at).filter(|_| room);
+            let clock = self.clock.clone();
+            let alarm = async {
+                match next {
+                    Some(at) => clock.sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => self.take_in(event),
+                    None => return,
+                },
+                changed = stop.changed() => if changed.is_err() { return },
+                () = alarm => {}
+            }
+        }
+    }
+
+    fn take_in(&mut self, event: ChallengeEvent) {
+        match event {
+            ChallengeEvent::Endpoint(lane) => self.look_at(lane),
+            ChallengeEvent::Settings(settings) => {
+                self.sender = Rc::new(Sender::new(settings, self.clock.clone()));
+            }
+            ChallengeEvent::Ended { lane, again } => {
+                self.under_way.remove(&lane);
+                match again {
+                    Some(at) => self.set_alarm(lane, Some(at)),
+                    None => self.look_at(lane),
+                }
+            }
+        }
+    }
+
+    /// Sets the alarm of a lane by what its endpoint's record says.
+    fn look_at(&mut self, lane: u64) {
+        if self.under_way.contains(&lane) {
+            return;
+        }
+        let due = self
+            .challengeable(lane)
+            .and_then(|endpoint| endpoint.verification.as_ref()?.next_at);
+        self.set_alarm(lane, due);
+    }
+
+    /// The endpoint, where it is to be verified. A disabled one gets nothing at all.
+    fn challengeable(&self, lane: u64) -> Option<Arc<Endpoint>> {
+        let catalog = self.store.catalog();
+        let endpoint = catalog.endpoint_by_number(lane)?;
+        (endpoint.verification.is_some() && !endpoint.disabled).then(|| endpoint.clone())
+    }
+
+    fn set_alarm(&mut self, lane: u64, at: Option<Timestamp>) {
+        if let Some(before) = self.alarm_of.remove(&lane) {
+            self.alarms.remove(&(before, lane));
+        }
+        if let Some(at) = at {
+            self.alarm_of.insert(lane, at);
+            self.alarms.insert((at, lane));
+        }
+    }
+
+    fn begin_due(&mut self) {
+        let now = self.clock.now();
+        while self.under_way.len() < UNDER_WAY_MAX
+            && let Some((at, lane)) = self.alarms.first().copied()
+            && at <= now
+        {
+            self.set_alarm(lane, None);
+            // Whatever was changed since the alarm was set.
+            let Some(endpoint) = self.challengeable(lane) else {
+                continue;
+            };
+            if let Some(free_at) = self.free_at(endpoint.application, now) {
+                self.set_alarm(lane, Some(free_at));
+                continue;
+            }
+            let host = self.shared.hosts.of_url(&endpoint.url);
+            let Some(place) = host.place_now(endpoint.application) else {
+                self.set_alarm(lane, Some(now + AGAIN));
+                continue;
+            };
+            self.sent
+                .entry(endpoint.application)
+                .or_default()
+                .push_back(now);
+            self.under_way.insert(lane);
+            let challenge = challenge(self.store.clone(), self.sender.clone(), endpoint);
+            let news = self.news.clone();
+            let clock = self.clock.clone();
+            actix_rt::spawn(async move {
+                let ended = watched::contained_future(challenge).await;
+                drop(place);
+                // One that broke off says so in the log; its record is as it was.
+                let was_sent = ended.unwrap_or(false);
+                let again = (!was_sent).then(|| clock.now() + AGAIN);
+                // Nobody listens any more where the thread has stopped.
+                let _ = news.send(ChallengeEvent::Ended { lane, again });
+            });
+        }
+    }
+
+    /// When the application may be sent a challenge for, where that is not now.
+    fn free_at(&mut self, application: ApplicationId, now: Timestamp) -> Option<Timestamp> {
+        // A clock that was set back holds up nobody for longer than a minute.
+        let is_recent = |at: &Timestamp| *at <= now && now.since(*at) < MINUTE;
+        if self.sent.len() > UNDER_WAY_MAX {
+            self.sent.retain(|_, sent| sent.iter().any(is_recent));
+        }
+        let sent = self.sent.get_mut(&application)?;
+        sent.retain(is_recent);
+        let first = sent.front()?;
+        (sent.len() >= PER_MINUTE_MAX).then(|| *first + MINUTE)
+    }
+}
+
+/// Sends a challenge and keeps what came of it. False where nothing was sent or kept.
+async fn challenge(store: Store, sender: Rc<Sender>, endpoint: Arc<Endpoint>) -> bool {
+    let now = store.clock().now();
+    let challenge = hex::encode(rand::random::<[u8; 24]>());
+    let message = Message {
+        id: MessageId::at(now),
+        application: endpoint.application,
+        event_type: EVENT_TYPE.to_owned(),
+        event_id: None,
+        channels: Vec::new(),
+        payload: Bytes::from(verification::body(&challenge, now)),
+        is_raw: false,
+        content_type: None,
+        accepted_at: now,
+        origin: Origin::TestOnce,
+        tags: Vec::new(),
+        deliver_at: None,
+        expires_at: None,
+        expunged: false,
+        endpoints_matched: None,
+    };
+    let outcome = match sender.challenge(&endpoint, &Arc::new(message)).await {
+        Ok(outcome) => outcome,
+        Err(shortage) => {
+            log::warn!(
+                "the challenge of {} waits: this machine lacks {}",
+                endpoint.id,
+                shortage.name()
+            );
+            return false;
+        }
+    };
+    let problem = verification::problem(&outcome, &challenge);
+    match &problem {
+        None => log::info!("endpoint {} is verified", endpoint.id),
+        Some(problem) => log::info!("endpoint {} is not verified: {problem}", endpoint.id),
+    }
+    let kept = store.change(move |catalog| {
+        let current = catalog.endpoint_by_number(endpoint.number);
+        // Of another URL this says nothing, nor of an endpoint that is gone.
+        let current = current.filter(|current| current.url == endpoint.url);
+        let Some(mut changed) = current.map(|current| (**current).clone()) else {
+            return Ok((Vec::new(), ()));
+        };
+        match (problem, &mut changed.verification) {
+            (None, verification) => *verification = None,
+            (Some(problem), Some(verification)) => verification.failed(now, problem),
+            (Some(_), None) => return Ok((Vec::new(), ())),
+        }
+        Ok((vec![Change::PutEndpoint(changed)], ()))
+    });
+    kept.await.is_ok()
+}
+
+/// Where endpoints are not verified any more, lets go of what is held for those that were not.
+pub async fn release_all(store: &Store) {
+    loop {
+        let released = store.change(|catalog| {
+            let lanes = catalog.lanes();
+            let endpoints = lanes
+                .iter()
+                .filter_map(|lane| catalog.endpoint_by_number(*lane));
+            let unverified = endpoints.filter(|endpoint| endpoint.verification.is_some());
+            let changes: Vec<Change> = unverified
+                .take(RELEASED_MAX)
+                .map(|endpoint| {
+                    Change::PutEndpoint(Endpoint {
+                        verification: None,
+                        ..(**endpoint).clone()
+                    })
+                })
+                .collect();
+            let count = changes.len();
+            Ok((changes, count))
+        });
+        match released.await {
+            Ok(0) => return,
+            Ok(count) => log::info!(
+                "{count} endpoints that were not verified get their messages: \
+                 delivery.verify_endpoints is off"
+            ),
+            Err(error) => {
+                log::error!("endpoints that were not verified could not be let go: {error}");
+                return;
+            }
+        }
+    }
+}

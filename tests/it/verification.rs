@@ -1,0 +1,298 @@
+//! `delivery.verify_endpoints`: nothing but challenges goes to an endpoint until it echoes one.
+
+use std::time::Duration;
+
+use awc::http::Method;
+use postrider::config::{Config, VerifyEndpoints};
+use serde_json::{Value, json};
+
+use crate::support::{Receiver, Request, Script, Server, assert_error, wait_until};
+
+fn on(config: &mut Config) {
+    config.delivery.verify_endpoints = VerifyEndpoints::Challenge;
+}
+
+async fn start() -> Server {
+    Server::start_with(on).await
+}
+
+fn body(request: &Request) -> Value {
+    serde_json::from_slice(&request.body).expect("a body of JSON")
+}
+
+fn is_challenge(request: &Request) -> bool {
+    body(request)["type"] == "postrider.verification"
+}
+
+fn challenges(receiver: &Receiver) -> usize {
+    receiver
+        .requests()
+        .iter()
+        .filter(|one| is_challenge(one))
+        .count()
+}
+
+async fn endpoint_at(server: &Server, application: &str, url: &str) -> String {
+    server.endpoint_of(application, json!({ "url": url })).await
+}
+
+fn path(application: &str, endpoint: &str) -> String {
+    format!("/api/v1/app/{application}/endpoint/{endpoint}")
+}
+
+async fn verification(server: &Server, application: &str, endpoint: &str) -> Value {
+    let shown = server.get(&path(application, endpoint)).await.expect(200);
+    shown["verification"].clone()
+}
+
+/// Waits until the endpoint's verification has this status after so many attempts.
+async fn becomes(server: &Server, endpoint: &str, status: &str, attempts: u32) -> Value {
+    wait_until(&format!("{status} after {attempts} attempts"), || {
+        let catalog = server.store().catalog();
+        let mut lanes = catalog.lanes().into_iter();
+        let stored = lanes.find_map(|lane| {
+            let stored = catalog.endpoint_by_number(lane)?;
+            (stored.id.to_string() == endpoint).then(|| stored.clone())
+        });
+        let stored = stored.expect("the endpoint is there");
+        let found = match &stored.verification {
+            None => ("verified", 0),
+            Some(one) if one.next_at.is_some() => ("pending", one.attempts),
+            Some(one) => ("failed", one.attempts),
+        };
+        found == (status, attempts)
+    })
+    .await;
+    let found = verification(server, "app", endpoint).await;
+    assert_eq!(
+        (&found["status"], &found["attempts"]),
+        (&json!(status), &json!(attempts))
+    );
+    found
+}
+
+#[actix_web::test]
+async fn messages_are_held_until_a_challenge_is_echoed() {
+    let receiver = Receiver::scripted([Script::Status(200)], Script::Echo).await;
+    let server = start().await;
+    let endpoint = endpoint_at(&server, "app", &receiver.url()).await;
+    let message = server.publish("a", json!({ "n": 1 })).await;
+    let pending = becomes(&server, &endpoint, "pending", 1).await;
+    let error = pending["lastError"].as_str().expect("a sentence");
+    assert!(error.contains("is not the challenge"), "{error}");
+    assert_eq!(pending["lastAttemptAt"], server.now().to_string());
+    assert_eq!((receiver.count(), challenges(&receiver)), (1, 1));
+    let request = receiver.requests().remove(0);
+    assert_eq!(request.method, "POST");
+    assert!(request.header("webhook-signature").is_some());
+    assert_eq!(body(&request)["challenge"].as_str().map(str::len), Some(48));
+
+    // It is held, and so it is shown, and a test cannot be sent.
+    server.settle().await;
+    let lanes = server.get("/api/v1/lane").await.expect(200);
+    assert_eq!(lanes["data"][0]["state"], "held");
+    assert!(server.attempts(&message).await.is_empty());
+    let test = server
+        .post(
+            &format!("{}/send-example", path("app", &endpoint)),
+            json!({ "eventType": "svix.ping" }),
+        )
+        .await;
+    assert_error(&test, 409, "conflict");
+
+    server.advance(Duration::from_secs(10));
+    becomes(&server, &endpoint, "verified", 0).await;
+    receiver.received(3).await;
+    server.settle().await;
+    assert_eq!((receiver.count(), challenges(&receiver)), (3, 2));
+    assert_eq!(server.outcomes(&message).await, ["delivered"]);
+    assert_eq!(server.store().waiting_count(), 0);
+}
+
+#[actix_web::test]
+async fn challenges_are_repeated_a_few_times_and_then_on_demand() {
+    let receiver = Receiver::ok().await;
+    let mut server = start().await;
+    server.leftovers_are_fine();
+    let endpoint = endpoint_at(&server, "app", &receiver.url()).await;
+    server.publish("a", json!({ "n": 1 })).await;
+    becomes(&server, &endpoint, "pending", 1).await;
+    for (attempts, seconds) in [(2, 10), (3, 60), (4, 600)] {
+        server.advance(Duration::from_secs(seconds));
+        becomes(&server, &endpoint, "pending", attempts).await;
+    }
+    // What is known is on disk.
+    let mut server = server.restart().await;
+    server.leftovers_are_fine();
+    server.advance(Duration::from_secs(3600));
+    let failed = becomes(&server, &endpoint, "failed", 5).await;
+    assert_eq!(failed["nextAttemptAt"], Value::Null);
+    server.advance(Duration::from_secs(24 * 3600));
+    assert_eq!(receiver.count(), 5);
+
+    receiver.then(Script::Echo);
+    let verify = format!("{}/verify", path("app", &endpoint));
+    let asked = server.post(&verify, Value::Null).await.expect(202);
+    assert_eq!(asked["status"], "pending");
+    becomes(&server, &endpoint, "verified", 0).await;
+    receiver.received(7).await;
+    server.settle().await;
+    assert_eq!(challenges(&receiver), 6);
+    // There is nothing to ask for any more.
+    let asked = server.post(&verify, Value::Null).await.expect(202);
+    assert_eq!(asked["status"], "verified");
+    server.round_trip().await;
+    assert_eq!(challenges(&receiver), 6);
+}
+
+#[actix_web::test]
+async fn an_endpoint_that_leads_elsewhere_is_challenged_anew() {
+    let receiver = Receiver::scripted([], Script::Echo).await;
+    let server = start().await;
+    let endpoint = endpoint_at(&server, "app", &receiver.url()).await;
+    becomes(&server, &endpoint, "verified", 0).await;
+    let path = path("app", &endpoint);
+    let query = json!({ "url": format!("{}?a=1", receiver.url()), "description": "x" });
+    let same = server.patch(&path, query).await.expect(200);
+    assert_eq!(same["verification"]["status"], "verified");
+    let elsewhere = json!({ "url": format!("{}/other", receiver.url()) });
+    let moved = server.patch(&path, elsewhere).await.expect(200);
+    assert_eq!(moved["verification"]["status"], "pending");
+    becomes(&server, &endpoint, "verified", 0).await;
+    assert_eq!((receiver.count(), challenges(&receiver)), (2, 2));
+    assert_eq!(receiver.requests()[1].target, "/hook/other");
+    // A challenge is nothing that a caller did.
+    let shown = server.get(&path).await.expect(200);
+    assert_eq!(shown["updatedAt"], moved["updatedAt"]);
+}
+
+#[actix_web::test]
+async fn turning_it_on_concerns_no_endpoint_that_there_is_and_off_lets_all_go() {
+    let (old, new) = (Receiver::ok().await, Receiver::ok().await);
+    let server = Server::start().await;
+    let first = endpoint_at(&server, "app", &old.url()).await;
+    let shown = server.get(&path("app", &first)).await.expect(200);
+    assert_eq!(shown.get("verification"), None, "it is off");
+    let verify = format!("{}/verify", path("app", &first));
+    assert_error(&server.post(&verify, Value::Null).await, 409, "conflict");
+
+    let server = server.restart_with(on).await;
+    assert_eq!(
+        verification(&server, "app", &first).await["status"],
+        "verified"
+    );
+    let second = endpoint_at(&server, "app", &new.url()).await;
+    server.publish("a", json!({ "n": 1 })).await;
+    becomes(&server, &second, "pending", 1).await;
+    old.received(1).await;
+    server.settle().await;
+    assert_eq!((old.count(), challenges(&old)), (1, 0));
+    assert_eq!((new.count(), challenges(&new)), (1, 1));
+
+    let server = server
+        .restart_with(|config| config.delivery.verify_endpoints = VerifyEndpoints::Off)
+        .await;
+    new.received(2).await;
+    server.settle().await;
+    assert_eq!((new.count(), challenges(&new)), (2, 1));
+}
+
+#[actix_web::test]
+async fn a_customer_has_ten_challenges_in_a_minute_and_holds_up_no_other() {
+    let stranger = Receiver::ok().await;
+    let mut server = start().await;
+    server.leftovers_are_fine();
+    for _ in 0..25 {
+        endpoint_at(&server, "flood", &stranger.url()).await;
+    }
+    stranger.received(10).await;
+    let other = Receiver::scripted([], Script::Echo).await;
+    let honest = endpoint_at(&server, "app", &other.url()).await;
+    becomes(&server, &honest, "verified", 0).await;
+    assert_eq!(stranger.count(), 10);
+    server.advance(Duration::from_secs(60));
+    stranger.received(20).await;
+    let honest = endpoint_at(&server, "app", &other.url()).await;
+    becomes(&server, &honest, "verified", 0).await;
+    assert_eq!(stranger.count(), 20);
+}
+
+#[actix_web::test]
+async fn disabled_endpoints_get_no_challenge() {
+    let receiver = Receiver::scripted([], Script::Echo).await;
+    let server = start().await;
+    let disabled = json!({ "url": receiver.url(), "disabled": true });
+    let endpoint = server.endpoint_of("app", disabled).await;
+    let verify = format!("{}/verify", path("app", &endpoint));
+    assert_error(&server.post(&verify, Value::Null).await, 409, "conflict");
+    // A challenge that comes later has its turn behind it.
+    let other = endpoint_at(&server, "app", &format!("{}/other", receiver.url())).await;
+    becomes(&server, &other, "verified", 0).await;
+    let before = challenges(&receiver);
+    server.set_disabled("app", &endpoint, false).await;
+    becomes(&server, &endpoint, "verified", 0).await;
+    assert_eq!((before, challenges(&receiver)), (1, 2));
+    server.settle().await;
+}
+
+#[actix_web::test]
+async fn other_surfaces_make_no_exception() {
+    let receiver = Receiver::scripted([], Script::Echo).await;
+    let server = start().await;
+    for name in ["BOOK_VERIFIED", "report_signed"] {
+        let body = json!({ "name": name, "description": name });
+        server.post("/api/v1/event-type", body).await.expect(201);
+    }
+    server.application("456").await;
+    let token = json!({ "name": "t", "role": "application", "applicationId": "456" });
+    let token = server.post("/api/v1/token", token).await.expect(201);
+    let token = token["token"].as_str().expect("a text").to_owned();
+    let ocrolus = json!({
+        "webhook_endpoint": format!("{}/ocrolus", receiver.url()), "event": "BOOK_VERIFIED",
+    });
+    let path = "/v1/account/settings/update/webhook_endpoint";
+    let made = server
+        .call_as(&token, Method::POST, path, Some(ocrolus.to_string()))
+        .await;
+    made.expect(200);
+    receiver.received(1).await;
+    let ovation = json!({ "webhookEndpoint": {
+        "target_url": format!("{}/ovation", receiver.url()), "event": "report_signed",
+        "username": "someUser", "password": "somePassword",
+    } });
+    let path = "/api/v3/project_templates/456/webhook_endpoints";
+    server.post(path, ovation).await.expect(201);
+    let requests = receiver.received(2).await;
+    for (request, target) in requests.iter().zip(["/hook/ocrolus", "/hook/ovation"]) {
+        assert!(is_challenge(request), "{target}");
+        assert_eq!(request.target, target);
+    }
+}
+
+#[actix_web::test]
+async fn profiles_that_render_are_challenged_at_the_url_itself() {
+    let receiver = Receiver::scripted([], Script::Echo).await;
+    let server = start().await;
+    for (number, profile) in [
+        "ioffice", "github", "ovcode", "okhi", "ovation", "ocrolus", "svix",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let url = format!("{}/{profile}", receiver.url());
+        let input = json!({ "url": url, "profile": profile });
+        let endpoint = server.endpoint_of("app", input).await;
+        becomes(&server, &endpoint, "verified", 0).await;
+        let request = receiver.requests().remove(number);
+        assert_eq!(request.target, format!("/hook/{profile}"));
+        assert_eq!(request.method, "POST");
+        assert_eq!(request.header("content-type"), Some("application/json"));
+        let signed = match profile {
+            "github" => "x-hub-signature-256",
+            "svix" => "svix-signature",
+            _ => continue,
+        };
+        assert!(request.header(signed).is_some(), "{profile}");
+    }
+    wait_until("nothing else", || receiver.count() == 7).await;
+}
