@@ -341,7 +341,7 @@ pub fn refused(
     error
 }
 
-/// Answers by the service, and late where [`refused`] said so.
+/// Answers by the service, and late where `refused` said so.
 pub fn around<S, B>(
     request: ServiceRequest,
     service: &S,
