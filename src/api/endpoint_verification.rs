@@ -16,6 +16,7 @@ use super::operation::Operation;
 use crate::clock::Timestamp;
 use crate::config::{Config, VerifyEndpoints};
 use crate::domain::endpoint::Endpoint;
+use crate::domain::verification::Verification;
 use crate::error::Error;
 use crate::store::Change;
 
@@ -37,30 +38,30 @@ pub struct VerificationOut<'a> {
 }
 
 impl<'a> VerificationOut<'a> {
+    /// Nothing where the server verifies none.
     pub fn of(endpoint: &'a Endpoint, config: &Config) -> Option<VerificationOut<'a>> {
-        if config.delivery.verify_endpoints == VerifyEndpoints::Off {
-            return None;
+        match config.delivery.verify_endpoints {
+            VerifyEndpoints::Off => None,
+            VerifyEndpoints::Challenge => Some(endpoint.verification.as_ref().into()),
         }
-        let Some(verification) = &endpoint.verification else {
-            return Some(VerificationOut {
-                status: "verified",
-                attempts: 0,
-                last_attempt_at: None,
-                next_attempt_at: None,
-                last_error: None,
-            });
+    }
+}
+
+impl<'a> From<Option<&'a Verification>> for VerificationOut<'a> {
+    /// An endpoint of which nothing is kept is verified.
+    fn from(verification: Option<&'a Verification>) -> VerificationOut<'a> {
+        let status = match verification {
+            None => "verified",
+            Some(one) if one.next_at.is_some() => "pending",
+            Some(_) => "failed",
         };
-        let status = match verification.next_at {
-            Some(_) => "pending",
-            None => "failed",
-        };
-        Some(VerificationOut {
+        VerificationOut {
             status,
-            attempts: verification.attempts,
-            last_attempt_at: verification.last_at,
-            next_attempt_at: verification.next_at,
-            last_error: verification.last_error.as_deref(),
-        })
+            attempts: verification.map_or(0, |one| one.attempts),
+            last_attempt_at: verification.and_then(|one| one.last_at),
+            next_attempt_at: verification.and_then(|one| one.next_at),
+            last_error: verification.and_then(|one| one.last_error.as_deref()),
+        }
     }
 }
 
@@ -78,10 +79,11 @@ pub fn operations() -> Vec<Operation> {
              \"postrider.verification\", \"timestamp\": …, \"challenge\": \"…\"}` to the endpoint's URL, \
              which must be answered with 200 and the text of `challenge`. What came of it is the \
              endpoint's `verification`. An application has 10 challenges in a minute; further ones \
-             wait. Nothing is sent to an endpoint that is verified already.",
+             wait. Nothing is sent to an endpoint that is verified already, as all are where the \
+             server verifies none.",
         )
         .answers::<VerificationOut>(202, "The endpoint's `verification`")
-        .answers_nothing(409, "The endpoint is disabled, or the server verifies none"),
+        .answers_nothing(409, "The endpoint is not verified, and disabled"),
     ]
 }
 
@@ -91,11 +93,7 @@ pub async fn verify(
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     let endpoint = named(&context, &caller, &request, Action::SendAgain)?;
-    if context.config.delivery.verify_endpoints == VerifyEndpoints::Off {
-        let conflict = "this server does not verify endpoints (delivery.verify_endpoints)";
-        return Err(Error::Conflict(conflict.to_owned()).into());
-    }
-    if endpoint.disabled {
+    if endpoint.verification.is_some() && endpoint.disabled {
         let conflict = "the endpoint is disabled; enable it to have it challenged";
         return Err(Error::Conflict(conflict.to_owned()).into());
     }
@@ -112,6 +110,6 @@ pub async fn verify(
         Ok((vec![Change::PutEndpoint(endpoint.clone())], endpoint))
     });
     let endpoint = asked.await?;
-    let shown = VerificationOut::of(&endpoint, &context.config);
+    let shown = VerificationOut::from(endpoint.verification.as_ref());
     Ok(json(StatusCode::ACCEPTED, &shown))
 }
