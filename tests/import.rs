@@ -6,7 +6,7 @@
 mod process;
 
 use std::io::{BufRead, BufReader};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
@@ -339,12 +339,19 @@ fn a_source_that_says_nothing_is_waited_for_aloud_until_it_is_interrupted() {
     let servers = Servers::start();
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let from = format!("http://{}", silent.local_addr().expect("it has one"));
-    let mut import = servers
-        .import_from(&from)
+    let mut import = servers.import_from(&from);
+    import
         .args(["--timeout-seconds", "3"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary runs");
+        .stderr(Stdio::piped());
+    // What is started in the background by a script ignores the signal, and so does all that it starts.
+    // SAFETY: signal(2) may be called between fork and exec.
+    unsafe {
+        import.pre_exec(|| {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            Ok(())
+        });
+    }
+    let mut import = import.spawn().expect("the binary runs");
     let (sender, lines) = mpsc::channel();
     let errors = BufReader::new(import.stderr.take().expect("it is piped"));
     std::thread::spawn(move || {
