@@ -1,7 +1,8 @@
 //! Records as they were written by earlier versions, and what becomes of them when they are read.
 //!
 //! `layout` calls this for a record with a lower schema number. Nothing here is ever written; a
-//! struct here is never changed.
+//! struct here is never changed. A version that only added values holds the one before it: bincode writes
+//! a struct within a struct as its values alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,23 +45,7 @@ struct Endpoint1 {
 /// `p`, schema 2: before it was kept how headers were given.
 #[derive(Deserialize)]
 struct Endpoint2 {
-    id: EndpointId,
-    number: u64,
-    organisation: OrganisationId,
-    application: ApplicationId,
-    uid: Option<String>,
-    url: String,
-    description: String,
-    disabled: bool,
-    event_types: Option<Vec<String>>,
-    channels: Option<Vec<String>>,
-    metadata: BTreeMap<String, String>,
-    throttle_rate: Option<u16>,
-    secrets: Vec<EndpointSecret>,
-    headers: BTreeMap<String, String>,
-    basic_auth: Option<BasicAuth>,
-    created_at: Timestamp,
-    updated_at: Timestamp,
+    before: Endpoint1,
     profile: Option<String>,
     method: Option<Method>,
     auth_headers: BTreeMap<String, String>,
@@ -71,23 +56,7 @@ struct Endpoint2 {
 impl From<Endpoint1> for Endpoint2 {
     fn from(old: Endpoint1) -> Endpoint2 {
         Endpoint2 {
-            id: old.id,
-            number: old.number,
-            organisation: old.organisation,
-            application: old.application,
-            uid: old.uid,
-            url: old.url,
-            description: old.description,
-            disabled: old.disabled,
-            event_types: old.event_types,
-            channels: old.channels,
-            metadata: old.metadata,
-            throttle_rate: old.throttle_rate,
-            secrets: old.secrets,
-            headers: old.headers,
-            basic_auth: old.basic_auth,
-            created_at: old.created_at,
-            updated_at: old.updated_at,
+            before: old,
             profile: None,
             method: None,
             auth_headers: BTreeMap::new(),
@@ -100,28 +69,7 @@ impl From<Endpoint1> for Endpoint2 {
 /// `p`, schema 3: before endpoints were verified.
 #[derive(Deserialize)]
 struct Endpoint3 {
-    id: EndpointId,
-    number: u64,
-    organisation: OrganisationId,
-    application: ApplicationId,
-    uid: Option<String>,
-    url: String,
-    description: String,
-    disabled: bool,
-    event_types: Option<Vec<String>>,
-    channels: Option<Vec<String>>,
-    metadata: BTreeMap<String, String>,
-    throttle_rate: Option<u16>,
-    secrets: Vec<EndpointSecret>,
-    headers: BTreeMap<String, String>,
-    basic_auth: Option<BasicAuth>,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    profile: Option<String>,
-    method: Option<Method>,
-    auth_headers: BTreeMap<String, String>,
-    retry: Option<RetrySchedule>,
-    timeout_seconds: Option<u32>,
+    before: Endpoint2,
     open_headers: BTreeSet<String>,
 }
 
@@ -129,32 +77,11 @@ impl From<Endpoint2> for Endpoint3 {
     fn from(old: Endpoint2) -> Endpoint3 {
         // Until then the profile decided which headers Ovation's surface shows.
         let open_headers = match old.profile.as_deref() {
-            Some("ovation") => old.headers.keys().cloned().collect(),
+            Some("ovation") => old.before.headers.keys().cloned().collect(),
             _ => BTreeSet::new(),
         };
         Endpoint3 {
-            id: old.id,
-            number: old.number,
-            organisation: old.organisation,
-            application: old.application,
-            uid: old.uid,
-            url: old.url,
-            description: old.description,
-            disabled: old.disabled,
-            event_types: old.event_types,
-            channels: old.channels,
-            metadata: old.metadata,
-            throttle_rate: old.throttle_rate,
-            secrets: old.secrets,
-            headers: old.headers,
-            basic_auth: old.basic_auth,
-            created_at: old.created_at,
-            updated_at: old.updated_at,
-            profile: old.profile,
-            method: old.method,
-            auth_headers: old.auth_headers,
-            retry: old.retry,
-            timeout_seconds: old.timeout_seconds,
+            before: old,
             open_headers,
         }
     }
@@ -164,35 +91,37 @@ impl Kept for Endpoint {
     const SCHEMA: u16 = 4;
 
     fn read_older(schema: u16, bytes: &mut &[u8]) -> bincode::Result<Endpoint> {
-        let old: Endpoint3 = match schema {
+        let third: Endpoint3 = match schema {
             1 => Endpoint2::from(read_struct::<Endpoint1>(bytes)?).into(),
             2 => read_struct::<Endpoint2>(bytes)?.into(),
             _ => read_struct(bytes)?,
         };
+        let second = third.before;
+        let first = second.before;
         Ok(Endpoint {
-            id: old.id,
-            number: old.number,
-            organisation: old.organisation,
-            application: old.application,
-            uid: old.uid,
-            url: old.url,
-            description: old.description,
-            disabled: old.disabled,
-            event_types: old.event_types,
-            channels: old.channels,
-            metadata: old.metadata,
-            throttle_rate: old.throttle_rate,
-            secrets: old.secrets,
-            headers: old.headers,
-            basic_auth: old.basic_auth,
-            created_at: old.created_at,
-            updated_at: old.updated_at,
-            profile: old.profile,
-            method: old.method,
-            auth_headers: old.auth_headers,
-            retry: old.retry,
-            timeout_seconds: old.timeout_seconds,
-            open_headers: old.open_headers,
+            id: first.id,
+            number: first.number,
+            organisation: first.organisation,
+            application: first.application,
+            uid: first.uid,
+            url: first.url,
+            description: first.description,
+            disabled: first.disabled,
+            event_types: first.event_types,
+            channels: first.channels,
+            metadata: first.metadata,
+            throttle_rate: first.throttle_rate,
+            secrets: first.secrets,
+            headers: first.headers,
+            basic_auth: first.basic_auth,
+            created_at: first.created_at,
+            updated_at: first.updated_at,
+            profile: second.profile,
+            method: second.method,
+            auth_headers: second.auth_headers,
+            retry: second.retry,
+            timeout_seconds: second.timeout_seconds,
+            open_headers: third.open_headers,
             verification: None,
         })
     }
@@ -215,15 +144,7 @@ struct EventType1 {
 /// `e`, schema 2: before groups, and with one feature flag at most.
 #[derive(Deserialize)]
 struct EventType2 {
-    organisation: OrganisationId,
-    name: String,
-    description: String,
-    archived: bool,
-    deprecated: bool,
-    feature_flag: Option<String>,
-    schemas: Option<String>,
-    created_at: Timestamp,
-    updated_at: Timestamp,
+    before: EventType1,
     example: Option<String>,
     channels: Option<Vec<String>>,
 }
@@ -231,15 +152,7 @@ struct EventType2 {
 impl From<EventType1> for EventType2 {
     fn from(old: EventType1) -> EventType2 {
         EventType2 {
-            organisation: old.organisation,
-            name: old.name,
-            description: old.description,
-            archived: old.archived,
-            deprecated: old.deprecated,
-            feature_flag: old.feature_flag,
-            schemas: old.schemas,
-            created_at: old.created_at,
-            updated_at: old.updated_at,
+            before: old,
             example: None,
             channels: None,
         }
@@ -250,22 +163,23 @@ impl Kept for EventType {
     const SCHEMA: u16 = 3;
 
     fn read_older(schema: u16, bytes: &mut &[u8]) -> bincode::Result<EventType> {
-        let old: EventType2 = match schema {
+        let second: EventType2 = match schema {
             1 => read_struct::<EventType1>(bytes)?.into(),
             _ => read_struct(bytes)?,
         };
+        let first = second.before;
         Ok(EventType {
-            organisation: old.organisation,
-            name: old.name,
-            description: old.description,
-            archived: old.archived,
-            deprecated: old.deprecated,
-            feature_flags: old.feature_flag.into_iter().collect(),
-            schemas: old.schemas,
-            created_at: old.created_at,
-            updated_at: old.updated_at,
-            example: old.example,
-            channels: old.channels,
+            organisation: first.organisation,
+            name: first.name,
+            description: first.description,
+            archived: first.archived,
+            deprecated: first.deprecated,
+            feature_flags: first.feature_flag.into_iter().collect(),
+            schemas: first.schemas,
+            created_at: first.created_at,
+            updated_at: first.updated_at,
+            example: second.example,
+            channels: second.channels,
             group_name: None,
         })
     }
@@ -287,14 +201,7 @@ struct Token1 {
 /// `t`, schema 2: before portal sessions.
 #[derive(Deserialize)]
 struct Token2 {
-    id: TokenId,
-    organisation: OrganisationId,
-    name: String,
-    role: Role,
-    application: Option<ApplicationId>,
-    hash: [u8; 32],
-    created_at: Timestamp,
-    expires_at: Option<Timestamp>,
+    before: Token1,
     grants: BTreeSet<EndpointId>,
     account_endpoint: Option<EndpointId>,
 }
@@ -302,14 +209,7 @@ struct Token2 {
 impl From<Token1> for Token2 {
     fn from(old: Token1) -> Token2 {
         Token2 {
-            id: old.id,
-            organisation: old.organisation,
-            name: old.name,
-            role: old.role,
-            application: old.application,
-            hash: old.hash,
-            created_at: old.created_at,
-            expires_at: old.expires_at,
+            before: old,
             grants: BTreeSet::new(),
             account_endpoint: None,
         }
@@ -319,32 +219,14 @@ impl From<Token1> for Token2 {
 /// `t`, schema 3: before their last use was kept.
 #[derive(Deserialize)]
 struct Token3 {
-    id: TokenId,
-    organisation: OrganisationId,
-    name: String,
-    role: Role,
-    application: Option<ApplicationId>,
-    hash: [u8; 32],
-    created_at: Timestamp,
-    expires_at: Option<Timestamp>,
-    grants: BTreeSet<EndpointId>,
-    account_endpoint: Option<EndpointId>,
+    before: Token2,
     session: Option<PortalSession>,
 }
 
 impl From<Token2> for Token3 {
     fn from(old: Token2) -> Token3 {
         Token3 {
-            id: old.id,
-            organisation: old.organisation,
-            name: old.name,
-            role: old.role,
-            application: old.application,
-            hash: old.hash,
-            created_at: old.created_at,
-            expires_at: old.expires_at,
-            grants: old.grants,
-            account_endpoint: old.account_endpoint,
+            before: old,
             session: None,
         }
     }
@@ -353,34 +235,14 @@ impl From<Token2> for Token3 {
 /// `t`, schema 4: before applications were granted, and before it was kept how a key was made.
 #[derive(Deserialize)]
 struct Token4 {
-    id: TokenId,
-    organisation: OrganisationId,
-    name: String,
-    role: Role,
-    application: Option<ApplicationId>,
-    hash: [u8; 32],
-    created_at: Timestamp,
-    expires_at: Option<Timestamp>,
-    grants: BTreeSet<EndpointId>,
-    account_endpoint: Option<EndpointId>,
-    session: Option<PortalSession>,
+    before: Token3,
     last_used_at: Option<Timestamp>,
 }
 
 impl From<Token3> for Token4 {
     fn from(old: Token3) -> Token4 {
         Token4 {
-            id: old.id,
-            organisation: old.organisation,
-            name: old.name,
-            role: old.role,
-            application: old.application,
-            hash: old.hash,
-            created_at: old.created_at,
-            expires_at: old.expires_at,
-            grants: old.grants,
-            account_endpoint: old.account_endpoint,
-            session: old.session,
+            before: old,
             last_used_at: None,
         }
     }
@@ -389,18 +251,7 @@ impl From<Token3> for Token4 {
 /// `t`, schema 5: before scopes, networks and the other limits of a token.
 #[derive(Deserialize)]
 struct Token5 {
-    id: TokenId,
-    organisation: OrganisationId,
-    name: String,
-    role: Role,
-    application: Option<ApplicationId>,
-    hash: [u8; 32],
-    created_at: Timestamp,
-    expires_at: Option<Timestamp>,
-    grants: BTreeSet<EndpointId>,
-    account_endpoint: Option<EndpointId>,
-    session: Option<PortalSession>,
-    last_used_at: Option<Timestamp>,
+    before: Token4,
     applications: Option<BTreeSet<ApplicationId>>,
     made_by: Option<MadeByLink>,
 }
@@ -408,18 +259,7 @@ struct Token5 {
 impl From<Token4> for Token5 {
     fn from(old: Token4) -> Token5 {
         Token5 {
-            id: old.id,
-            organisation: old.organisation,
-            name: old.name,
-            role: old.role,
-            application: old.application,
-            hash: old.hash,
-            created_at: old.created_at,
-            expires_at: old.expires_at,
-            grants: old.grants,
-            account_endpoint: old.account_endpoint,
-            session: old.session,
-            last_used_at: old.last_used_at,
+            before: old,
             applications: None,
             made_by: None,
         }
@@ -430,7 +270,7 @@ impl Kept for Token {
     const SCHEMA: u16 = 6;
 
     fn read_older(schema: u16, bytes: &mut &[u8]) -> bincode::Result<Token> {
-        let old: Token5 = match schema {
+        let fifth: Token5 = match schema {
             1 => {
                 let second = Token2::from(read_struct::<Token1>(bytes)?);
                 Token4::from(Token3::from(second)).into()
@@ -440,22 +280,26 @@ impl Kept for Token {
             4 => read_struct::<Token4>(bytes)?.into(),
             _ => read_struct(bytes)?,
         };
+        let fourth = fifth.before;
+        let third = fourth.before;
+        let second = third.before;
+        let first = second.before;
         Ok(Token {
-            id: old.id,
-            expires_at: old.expires_at,
-            application: old.application,
-            grants: old.grants,
-            account_endpoint: old.account_endpoint,
-            session: old.session,
-            last_used_at: old.last_used_at,
-            applications: old.applications,
-            made_by: old.made_by,
+            id: first.id,
+            expires_at: first.expires_at,
+            application: first.application,
+            grants: second.grants,
+            account_endpoint: second.account_endpoint,
+            session: third.session,
+            last_used_at: fourth.last_used_at,
+            applications: fifth.applications,
+            made_by: fifth.made_by,
             ..Token::new(
-                old.organisation,
-                old.role,
-                old.name,
-                old.hash,
-                old.created_at,
+                first.organisation,
+                first.role,
+                first.name,
+                first.hash,
+                first.created_at,
             )
         })
     }
@@ -507,22 +351,14 @@ struct MessageMeta1 {
 /// `M`, schema 2: before tags, and instants to deliver at and to expire.
 #[derive(Deserialize)]
 struct MessageMeta2 {
-    commit: u64,
-    accepted_at: Timestamp,
-    event_type: String,
-    event_id: Option<String>,
-    channels: Vec<String>,
+    before: MessageMeta1,
     origin: Origin,
 }
 
 impl From<MessageMeta1> for MessageMeta2 {
     fn from(old: MessageMeta1) -> MessageMeta2 {
         MessageMeta2 {
-            commit: old.commit,
-            accepted_at: old.accepted_at,
-            event_type: old.event_type,
-            event_id: old.event_id,
-            channels: old.channels,
+            before: old,
             origin: Origin::Published,
         }
     }
@@ -531,12 +367,7 @@ impl From<MessageMeta1> for MessageMeta2 {
 /// `M`, schema 3: before raw payloads.
 #[derive(Deserialize)]
 struct MessageMeta3 {
-    commit: u64,
-    accepted_at: Timestamp,
-    event_type: String,
-    event_id: Option<String>,
-    channels: Vec<String>,
-    origin: Origin,
+    before: MessageMeta2,
     tags: Vec<String>,
     deliver_at: Option<Timestamp>,
     expires_at: Option<Timestamp>,
@@ -546,12 +377,7 @@ struct MessageMeta3 {
 impl From<MessageMeta2> for MessageMeta3 {
     fn from(old: MessageMeta2) -> MessageMeta3 {
         MessageMeta3 {
-            commit: old.commit,
-            accepted_at: old.accepted_at,
-            event_type: old.event_type,
-            event_id: old.event_id,
-            channels: old.channels,
-            origin: old.origin,
+            before: old,
             tags: Vec::new(),
             deliver_at: None,
             expires_at: None,
@@ -563,16 +389,7 @@ impl From<MessageMeta2> for MessageMeta3 {
 /// `M`, schema 4: before it was kept how many endpoints matched.
 #[derive(Deserialize)]
 struct MessageMeta4 {
-    commit: u64,
-    accepted_at: Timestamp,
-    event_type: String,
-    event_id: Option<String>,
-    channels: Vec<String>,
-    origin: Origin,
-    tags: Vec<String>,
-    deliver_at: Option<Timestamp>,
-    expires_at: Option<Timestamp>,
-    expunged: bool,
+    before: MessageMeta3,
     is_raw: bool,
     content_type: Option<String>,
 }
@@ -580,16 +397,7 @@ struct MessageMeta4 {
 impl From<MessageMeta3> for MessageMeta4 {
     fn from(old: MessageMeta3) -> MessageMeta4 {
         MessageMeta4 {
-            commit: old.commit,
-            accepted_at: old.accepted_at,
-            event_type: old.event_type,
-            event_id: old.event_id,
-            channels: old.channels,
-            origin: old.origin,
-            tags: old.tags,
-            deliver_at: old.deliver_at,
-            expires_at: old.expires_at,
-            expunged: old.expunged,
+            before: old,
             is_raw: false,
             content_type: None,
         }
@@ -600,7 +408,7 @@ impl Kept for MessageMeta {
     const SCHEMA: u16 = 5;
 
     fn read_older(schema: u16, bytes: &mut &[u8]) -> bincode::Result<MessageMeta> {
-        let old: MessageMeta4 = match schema {
+        let fourth: MessageMeta4 = match schema {
             1 => {
                 let first = MessageMeta2::from(read_struct::<MessageMeta1>(bytes)?);
                 MessageMeta3::from(first).into()
@@ -609,19 +417,22 @@ impl Kept for MessageMeta {
             3 => read_struct::<MessageMeta3>(bytes)?.into(),
             _ => read_struct(bytes)?,
         };
+        let third = fourth.before;
+        let second = third.before;
+        let first = second.before;
         Ok(MessageMeta {
-            commit: old.commit,
-            accepted_at: old.accepted_at,
-            event_type: old.event_type,
-            event_id: old.event_id,
-            channels: old.channels,
-            origin: old.origin,
-            tags: old.tags,
-            deliver_at: old.deliver_at,
-            expires_at: old.expires_at,
-            expunged: old.expunged,
-            is_raw: old.is_raw,
-            content_type: old.content_type,
+            commit: first.commit,
+            accepted_at: first.accepted_at,
+            event_type: first.event_type,
+            event_id: first.event_id,
+            channels: first.channels,
+            origin: second.origin,
+            tags: third.tags,
+            deliver_at: third.deliver_at,
+            expires_at: third.expires_at,
+            expunged: third.expunged,
+            is_raw: fourth.is_raw,
+            content_type: fourth.content_type,
             endpoints_matched: None,
         })
     }
