@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use super::Context;
 use crate::config::ClientAddressHeader;
+use crate::domain::network::is_in;
 
 /// No chain of proxies is this long; hops to the left of it are the client's own words.
 const HOPS_MAX: usize = 32;
@@ -86,12 +87,6 @@ pub fn counted_as(ip: IpAddr) -> IpAddr {
         }
         v4 => v4,
     }
-}
-
-/// Whether this is one of the networks.
-pub fn is_in(ip: IpAddr, networks: &[IpNet]) -> bool {
-    let ip = ip.to_canonical();
-    networks.iter().any(|network| network.contains(&ip))
 }
 
 /// Reads the address in a hop.

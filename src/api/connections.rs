@@ -26,9 +26,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::by_address::{ByAddress, Count};
-use super::client_address::{counted_as, is_in};
+use super::client_address::counted_as;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::domain::network::is_in;
 use crate::telemetry::Metrics;
 
 /// How many connections each client has.

@@ -6,18 +6,18 @@
 //! maker's is refused.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use actix_web::HttpRequest;
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use schemars::JsonSchema;
 
 use super::Context;
 use super::access::{Caller, usable_scopes};
-use super::client_address::{ClientAddress, is_in};
+use super::client_address::ClientAddress;
 use super::rules::{Problems, check_description, wrong};
 use super::scopes::Scopes;
 use crate::clock::Timestamp;
+use crate::domain::network;
 use crate::domain::scope::Scope;
 use crate::domain::token::{ALLOWED_IPS_MAX, Role, Token};
 use crate::error::{Error, Result};
@@ -25,22 +25,8 @@ use crate::store::Catalog;
 
 /// The names of scopes, for the document.
 #[derive(JsonSchema)]
-#[schemars(rename = "Scope", rename_all = "snake_case")]
-#[allow(dead_code, reason = "only its schema is used")]
-pub enum ScopeName {
-    Publish,
-    Read,
-    Endpoints,
-    Secrets,
-    Replays,
-    Applications,
-    EventTypes,
-    Expunge,
-    Tokens,
-    Portal,
-    Status,
-    OperationalWebhooks,
-}
+#[schemars(rename = "Scope", extend("enum" = Scope::ALL.map(Scope::name)))]
+pub struct ScopeName(#[allow(dead_code, reason = "only its schema is used")] String);
 
 /// Lets a token be used from where a request comes, and notes that it was.
 pub fn admit(request: &HttpRequest, context: &Context, token: &Token) -> Result<()> {
@@ -53,7 +39,7 @@ pub fn admit(request: &HttpRequest, context: &Context, token: &Token) -> Result<
                  name its client"
             )));
         }
-        if !is_in(ip, &token.allowed_ips) {
+        if !network::is_in(ip, &token.allowed_ips) {
             return Err(Error::ForbiddenAddress(format!(
                 "this token may not be used from this address, {ip}"
             )));
@@ -128,7 +114,7 @@ pub fn checked_networks(problems: &mut Problems, texts: Option<&[String]>) -> Ve
     }
     let mut networks = Vec::new();
     for (index, text) in texts.iter().enumerate() {
-        match network(text) {
+        match whole_network(text) {
             Ok(network) if networks.contains(&network) => {}
             Ok(network) => networks.push(network),
             Err(message) => {
@@ -139,21 +125,11 @@ pub fn checked_networks(problems: &mut Problems, texts: Option<&[String]>) -> Ve
     networks
 }
 
-/// A network, or an address alone. One of IPv4 in the form of IPv6 is one of IPv4.
-fn network(text: &str) -> Result<IpNet, String> {
-    let network = match text.parse::<IpAddr>() {
-        Ok(ip) => IpNet::from(ip),
-        Err(_) => text.parse::<IpNet>().map_err(|_| {
-            "must be a network such as 192.0.2.0/24, or an address such as 192.0.2.7".to_owned()
-        })?,
-    };
-    let network = match (network.addr().to_canonical(), network) {
-        (IpAddr::V4(ip), IpNet::V6(network)) if network.prefix_len() >= 96 => {
-            let network = Ipv4Net::new(ip, network.prefix_len() - 96);
-            IpNet::V4(network.expect("a prefix of at most 32 bits"))
-        }
-        _ => network,
-    };
+/// A whole network, or an address alone.
+fn whole_network(text: &str) -> Result<IpNet, String> {
+    let network = network::read(text).ok_or_else(|| {
+        "must be a network such as 192.0.2.0/24, or an address such as 192.0.2.7".to_owned()
+    })?;
     let whole = network.trunc();
     match whole == network {
         true => Ok(network),
@@ -337,10 +313,10 @@ mod tests {
             ("192.0.2.7:80", None),
             ("", None),
         ] {
-            let found = network(text).ok().map(|network| network.to_string());
+            let found = whole_network(text).ok().map(|network| network.to_string());
             assert_eq!(found.as_deref(), expected, "{text}");
         }
-        let message = network("192.0.2.7/24").unwrap_err();
+        let message = whole_network("192.0.2.7/24").unwrap_err();
         assert!(message.contains("192.0.2.0/24 is the network"), "{message}");
     }
 

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::domain::id::OrganisationId;
 use crate::domain::jwt::{JwtSecret, SECRET_BYTES_GOOD, SECRET_BYTES_MIN};
+use crate::domain::network::canonical;
 use crate::domain::profile::Profile;
 use crate::domain::retry::{RETRIES_MAX, RetrySchedule, WAIT_MAX, Waits};
 use crate::domain::secret::SignatureType;
@@ -700,7 +701,7 @@ impl Config {
             server
                 .trusted_proxies
                 .iter()
-                .all(|one| one.prefix_len() > 0),
+                .all(|one| canonical(*one).prefix_len() > 0),
             "server.trusted_proxies",
             "must be the networks of your proxies: one that holds every address makes every client a proxy",
         );
@@ -1648,6 +1649,11 @@ mod tests {
             (
                 "server",
                 "trusted_proxies = ['0.0.0.0/0']",
+                "server.trusted_proxies",
+            ),
+            (
+                "server",
+                "trusted_proxies = ['::ffff:0:0/96']",
                 "server.trusted_proxies",
             ),
             (

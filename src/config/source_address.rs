@@ -1,10 +1,11 @@
 //! An address, or a network of addresses, from which requests to receivers come.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+use crate::domain::network;
 
 /// Shown as it is written in firewalls: a single address without its prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,10 +16,8 @@ impl TryFrom<String> for SourceAddress {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let single = || text.parse::<IpAddr>().ok().map(IpNet::from);
-        let network = text.parse::<IpNet>().ok().or_else(single);
         // A firewall that is told 10.1.2.3/8 may take it for either.
-        let network = network.filter(|network| network.trunc() == *network);
+        let network = network::read(&text).filter(|network| network.trunc() == *network);
         network.map(SourceAddress).ok_or_else(|| {
             format!(
                 "'{text}' is neither an address nor a network, such as '203.0.113.7' or \

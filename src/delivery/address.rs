@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use url::{Host, Url};
 
 use crate::config::Delivery;
+use crate::domain::network::is_in;
 
 /// The addresses of this machine's interfaces, as they were found last. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -61,8 +62,8 @@ pub struct AddressRule {
 impl AddressRule {
     pub fn new(delivery: &Delivery, own: OwnAddresses) -> AddressRule {
         AddressRule {
-            deny: canonical(&delivery.deny_addresses),
-            allow: canonical(&delivery.danger_allow_private_addresses),
+            deny: delivery.deny_addresses.clone(),
+            allow: delivery.danger_allow_private_addresses.clone(),
             own,
         }
     }
@@ -70,11 +71,10 @@ impl AddressRule {
     pub fn allows(&self, ip: IpAddr) -> bool {
         // The kernel dials the IPv4 host when it is given an IPv4-mapped address.
         let ip = ip.to_canonical();
-        let listed = |list: &[IpNet]| list.iter().any(|network| network.contains(&ip));
-        if listed(&self.deny) {
+        if is_in(ip, &self.deny) {
             return false;
         }
-        listed(&self.allow)
+        is_in(ip, &self.allow)
             || !self.own.contains(ip)
                 && match ip {
                     IpAddr::V4(ip) => is_global_v4(ip),
@@ -94,20 +94,6 @@ impl AddressRule {
         };
         (!allowed).then(|| "must not lead to a private, local or reserved address".to_owned())
     }
-}
-
-/// Networks of IPv4-mapped addresses as the IPv4 networks that they are.
-fn canonical(networks: &[IpNet]) -> Vec<IpNet> {
-    let canonical = |network: &IpNet| {
-        let mapped = network.addr().to_canonical();
-        match (network, network.prefix_len().checked_sub(96)) {
-            (IpNet::V6(_), Some(length)) if mapped.is_ipv4() => {
-                IpNet::new(mapped, length).unwrap_or(*network)
-            }
-            _ => *network,
-        }
-    };
-    networks.iter().map(canonical).collect()
 }
 
 /// `localhost` and everything below it (RFC 6761, section 6.3).
@@ -173,9 +159,7 @@ mod tests {
     use super::*;
 
     fn networks(texts: &[&str]) -> Vec<IpNet> {
-        canonical(&Vec::from_iter(
-            texts.iter().map(|one| one.parse().unwrap()),
-        ))
+        texts.iter().map(|one| one.parse().unwrap()).collect()
     }
 
     fn rule(allow: &[&str]) -> AddressRule {

@@ -15,6 +15,7 @@ pub mod json_schema;
 pub mod jwt;
 pub mod merge;
 pub mod message;
+pub mod network;
 pub mod operational;
 pub mod organisation;
 pub mod payload;
