@@ -348,11 +348,11 @@ impl Caller {
 
     /// Whose share of what all use this request takes from.
     pub fn payer(&self) -> Payer {
-        match (self.application, self.credential) {
-            (Some(application), _) => Payer::Application(application),
-            (None, Credential::Token(id) | Credential::Session(id, _)) => Payer::Token(id),
-            (None, Credential::Signed { .. }) => Payer::Organisation(self.organisation),
-        }
+        let token = match self.credential {
+            Credential::Token(id) | Credential::Session(id, _) => Some(id),
+            Credential::Signed { .. } => None,
+        };
+        Payer::of(self.organisation, self.application, token)
     }
 
     /// Counts the request that the caller was found in; an error where there were too many.

@@ -40,6 +40,21 @@ pub enum Payer {
     Organisation(OrganisationId),
 }
 
+impl Payer {
+    /// Of a credential of the organisation: what it is bound to, and its record.
+    pub fn of(
+        organisation: OrganisationId,
+        application: Option<ApplicationId>,
+        token: Option<TokenId>,
+    ) -> Payer {
+        match (application, token) {
+            (Some(application), _) => Payer::Application(application),
+            (None, Some(id)) => Payer::Token(id),
+            (None, None) => Payer::Organisation(organisation),
+        }
+    }
+}
+
 /// Who has a credential: that decides how many requests a second it may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {

@@ -1,10 +1,11 @@
 //! Turns to read history: the threads that read, and the queue before them.
 //!
 //! A read blocks on the disk and makes an answer that may be long, so it runs on one of a few threads
-//! that do nothing else. (They have the priority of all others: a lower one made no difference to publishing
-//! that could be measured, and one that is interrupted may hold what the committer waits for.) Each [`Payer`] has a line of its own, first come first served, and some of
-//! its reads at most are under way at once. Payers take turns, one read a turn, so how long one of
-//! them waits depends on how many others read, and not on how much they ask for.
+//! that do nothing else. (They have the priority of all others: a lower one made no difference to
+//! publishing that could be measured, and one that is interrupted may hold what the committer waits
+//! for.) Each [`Payer`] has a line of its own, first come first served, and some of its reads at most are
+//! under way at once. Payers take turns, one read a turn, so how long one of them waits depends on how
+//! many others read, and not on how much they ask for.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

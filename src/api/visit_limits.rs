@@ -22,13 +22,13 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Visits that are over and that one sign-in removes; the keeper removes the rest within a minute.
 const SWEPT_MAX: usize = 500;
 
-/// Whose share a visit takes: what [`super::access::Caller::payer`] is for its credential.
+/// Whose share a visit takes.
 fn payer(visit: &Visit) -> Payer {
-    match (visit.application, &visit.with) {
-        (Some(application), _) => Payer::Application(application),
-        (None, SignedInWith::Token(id)) => Payer::Token(*id),
-        (None, SignedInWith::Signed { .. }) => Payer::Organisation(visit.organisation),
-    }
+    let token = match visit.with {
+        SignedInWith::Token(id) => Some(id),
+        SignedInWith::Signed { .. } => None,
+    };
+    Payer::of(visit.organisation, visit.application, token)
 }
 
 /// Ends as many visits as must go before this one begins; `replaced` are those that it takes the place

@@ -132,15 +132,11 @@ impl Host {
         worker: &UnboundedSender<WorkerEvent>,
     ) -> Option<Place> {
         let mut line = self.line();
-        let taken = line.taken;
-        let share = line.shares.entry(application).or_default();
-        // Whoever of the application came before goes first.
-        let is_first = share.waiting.is_empty();
-        if is_first && self.has_place(taken, share.taken) {
-            share.taken += 1;
-            line.taken += 1;
+        if self.take(&mut line, application) {
             return Some(self.place_of(application));
         }
+        let share = line.shares.entry(application).or_default();
+        let is_first = share.waiting.is_empty();
         let worker = worker.clone();
         share.waiting.push_back(Waiting { lane, worker });
         if is_first {
@@ -152,18 +148,21 @@ impl Host {
 
     /// The same for what does not wait in line: nothing where no place is free.
     pub fn place_now(self: &Arc<Host>, application: ApplicationId) -> Option<Place> {
-        let mut line = self.line();
-        let taken = line.taken;
-        let (own, is_first) = match line.shares.get(&application) {
-            Some(share) => (share.taken, share.waiting.is_empty()),
-            None => (0, true),
-        };
-        if !is_first || !self.has_place(taken, own) {
-            return None;
+        let is_taken = self.take(&mut self.line(), application);
+        is_taken.then(|| self.place_of(application))
+    }
+
+    /// Takes a place, if one is free; whoever of the application came before goes first.
+    fn take(&self, line: &mut Line, application: ApplicationId) -> bool {
+        let share = line.shares.get(&application);
+        let own = share.map_or(0, |share| share.taken);
+        let is_first = share.is_none_or(|share| share.waiting.is_empty());
+        let takes = is_first && self.has_place(line.taken, own);
+        if takes {
+            line.shares.entry(application).or_default().taken += 1;
+            line.taken += 1;
         }
-        line.shares.entry(application).or_default().taken += 1;
-        line.taken += 1;
-        Some(self.place_of(application))
+        takes
     }
 
     fn place_of(self: &Arc<Host>, application: ApplicationId) -> Place {
