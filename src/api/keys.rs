@@ -275,7 +275,7 @@ pub async fn create(
             let ends_with_link = made_through.and_then(|link| keys_end(catalog, link));
             let token = Token {
                 application: Some(application),
-                expires_at: earlier(key.expires_at, ends_with_link),
+                expires_at: key.expires_at,
                 description: key.description,
                 scopes: key.scopes,
                 allowed_ips: key.allowed_ips,
@@ -286,9 +286,8 @@ pub async fn create(
                 ..Token::new(caller.organisation, Role::Application, key.name, hash, now)
             };
             let mut token = narrowed(catalog, &caller, token)?;
-            if let Some(latest) = key.latest_end {
-                let end = token.expires_at.map_or(latest, |end| end.min(latest));
-                token.expires_at = Some(end);
+            for end in [ends_with_link, key.latest_end] {
+                token.expires_at = earlier(token.expires_at, end);
             }
             Ok((vec![Change::PutToken(token.clone())], token))
         })

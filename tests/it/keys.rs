@@ -250,6 +250,30 @@ fn ended(mut connection: TcpStream) -> String {
 }
 
 #[actix_web::test]
+async fn a_key_ends_with_who_made_its_link_where_expire_all_would_let_it_live_longer() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let minute = Duration::from_secs(60);
+    let end = server.now() + minute * 60;
+    let owner = json!({ "name": "n", "role": "owner", "expiresAt": end.to_string() });
+    let owner = server.post("/api/v1/token", owner).await.expect(201);
+    let owner = owner["token"].as_str().expect("a text");
+    let path = "/api/v1/auth/app-portal-access/app";
+    let link = as_token(&server, owner, Method::POST, path, json!({})).await;
+    let link = link.expect(200)["token"]
+        .as_str()
+        .expect("a text")
+        .to_owned();
+    let in_two_hours = json!({ "expiry": 7200 });
+    server
+        .post("/api/v1/auth/app/app/expire-all", in_two_hours)
+        .await
+        .expect(204);
+    let made = as_token(&server, &link, Method::POST, KEYS, json!({ "name": "k" })).await;
+    assert_eq!(made.expect(201)["expiresAt"], end.to_string());
+}
+
+#[actix_web::test]
 async fn a_key_made_while_its_link_is_ending_ends_with_it_and_not_later() {
     let server = Server::start().await;
     server.application("app").await;
