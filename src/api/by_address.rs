@@ -3,12 +3,10 @@
 //! Anybody can provoke these lines, so few addresses have one each; the others share a line.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
+use super::minute;
 use crate::clock::Timestamp;
 
-/// How much time a line is about.
-const PERIOD: Duration = Duration::from_secs(60);
 /// Addresses with a line of their own: the first ones of the period.
 const LINES_MAX: usize = 20;
 
@@ -36,8 +34,14 @@ pub struct ByAddress {
 }
 
 impl ByAddress {
-    /// Counts it. [`ByAddress::ended`] comes first, or it counts into a period that is over.
-    pub fn note(&mut self, address: Option<IpAddr>, is_refused: bool, now: Timestamp) {
+    /// Counts it; returns what [`ByAddress::ended`] does, for what came before.
+    pub fn note(
+        &mut self,
+        address: Option<IpAddr>,
+        is_refused: bool,
+        now: Timestamp,
+    ) -> Vec<(String, Count)> {
+        let ended = self.ended(now);
         if self.own.is_empty() {
             self.since = now;
         }
@@ -51,12 +55,12 @@ impl ByAddress {
             None => &mut self.others,
         };
         count.add(is_refused);
+        ended
     }
 
     /// What happened in the period, where it is over: who, and how often.
     pub fn ended(&mut self, now: Timestamp) -> Vec<(String, Count)> {
-        let is_over = now.since(self.since) >= PERIOD || now < self.since;
-        match is_over {
+        match minute::is_over(self.since, now) {
             true => self.end(),
             false => Vec::new(),
         }
@@ -94,20 +98,20 @@ mod tests {
         let mut by_address = ByAddress::default();
         let address = |number: u8| Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, number)));
         for number in 0..LINES_MAX as u8 + 5 {
-            by_address.note(address(number), number > 0, NOW);
-            by_address.note(address(number), false, NOW);
+            let _ = by_address.note(address(number), number > 0, NOW);
+            let _ = by_address.note(address(number), false, NOW);
         }
-        assert_eq!(by_address.ended(NOW + PERIOD / 2), []);
-        let lines = by_address.ended(NOW + PERIOD);
+        assert_eq!(by_address.ended(NOW + minute::MINUTE / 2), []);
+        let lines = by_address.ended(NOW + minute::MINUTE);
         assert_eq!(lines.len(), LINES_MAX + 1);
         let count = |all, refused| Count { all, refused };
         assert_eq!(lines[0], ("192.0.2.0".to_owned(), count(2, 0)));
         assert_eq!(lines[1], ("192.0.2.1".to_owned(), count(2, 1)));
         assert_eq!(lines[LINES_MAX], ("others".to_owned(), count(10, 5)));
-        assert_eq!(by_address.ended(NOW + 2 * PERIOD), []);
+        assert_eq!(by_address.ended(NOW + 2 * minute::MINUTE), []);
 
-        by_address.note(None, false, NOW);
-        by_address.note(Some("2001:db8::".parse().unwrap()), false, NOW);
+        let _ = by_address.note(None, false, NOW);
+        let _ = by_address.note(Some("2001:db8::".parse().unwrap()), false, NOW);
         let names = by_address.end().into_iter().map(|(name, _)| name);
         let names: Vec<_> = names.collect();
         assert_eq!(names, ["a proxy that named no client", "2001:db8::/64"]);

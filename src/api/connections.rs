@@ -111,8 +111,7 @@ impl Connections {
             });
         }
         let now = self.clock.now();
-        let lines = open.refused.ended(now);
-        open.refused.note(Some(address), true, now);
+        let lines = open.refused.note(Some(address), true, now);
         drop(open);
         tell(lines);
         self.metrics.connections_refused.inc();

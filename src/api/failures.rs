@@ -28,13 +28,12 @@ use tokio::sync::Semaphore;
 use super::Context;
 use super::by_address::{ByAddress, Count};
 use super::client_address::ClientAddress;
+use super::minute;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::error::Error;
 use crate::telemetry::Metrics;
 
-/// The limits are for this long, from the first failure on.
-const WINDOW: Duration = Duration::from_secs(60);
 /// Addresses that are remembered, and apart from these, beginnings of credentials.
 const KEPT_MAX: usize = 4096;
 /// The characters of a credential by which it is counted: the `pr_` of all tokens, and 42 bits of it.
@@ -90,14 +89,11 @@ struct Window {
 
 impl Window {
     fn is_over(&self, now: Timestamp) -> bool {
-        // A clock that was set back begins anew.
-        now.since(self.since) >= WINDOW || now < self.since
+        minute::is_over(self.since, now)
     }
 
-    /// Whole seconds until it is over.
     fn seconds_left(&self, now: Timestamp) -> u32 {
-        let left = (self.since + WINDOW).since(now);
-        left.as_millis().div_ceil(1000).max(1) as u32
+        minute::seconds_left(self.since, now)
     }
 }
 
@@ -210,14 +206,13 @@ impl Failures {
         let now = self.clock.now();
         let prefix = credential.map(|text| self.hashing.hash_one(beginning(text)));
         let mut counts = self.lock();
-        let lines = counts.for_log.ended(now);
         let over = |window: Option<Window>, max| window.filter(|window| window.count > max);
         let of_address = address.map(|address| counts.addresses.count(address, now));
         let of_address = over(of_address, self.per_address_max);
         let of_prefix = prefix.map(|prefix| counts.prefixes.count(prefix, now));
         let of_prefix = over(of_prefix, self.per_prefix_max);
         let is_refused = of_address.or(of_prefix).is_some();
-        counts.for_log.note(address, is_refused, now);
+        let lines = counts.for_log.note(address, is_refused, now);
         let late = match address {
             Some(address) if of_address.is_some() => Some(self.late(&mut counts, address)),
             _ => None,
@@ -422,7 +417,7 @@ mod tests {
         for _ in 0..10 {
             assert_eq!(why(failures.failed(None, None)), None, "a proxy is many");
         }
-        clock.advance_to(NOW + WINDOW);
+        clock.advance_to(NOW + minute::MINUTE);
         assert_eq!(why(failures.failed(address(1), None)), None);
     }
 
@@ -478,7 +473,7 @@ mod tests {
         }
         drop(counts);
         assert_eq!(why(failures.failed(address(0), None)), None, "forgotten");
-        clock.advance_to(NOW + WINDOW);
+        clock.advance_to(NOW + minute::MINUTE);
         failures.failed(address(1), None);
         assert_eq!(failures.lock().addresses.by_key.len(), 1);
     }

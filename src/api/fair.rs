@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::minute::whole_seconds;
 use super::rate::{Bucket, Rate};
 use super::reads::{Bounds, NoTurn, Readers};
 use crate::clock::Timestamp;
@@ -158,10 +159,9 @@ impl Shares {
                 self.limits.requests_per_platform_token_second_max,
             ),
         };
-        let seconds = (wait.as_millis().div_ceil(1000) as u32).max(1);
         self.refused(
             limit,
-            seconds,
+            whole_seconds(wait),
             format!(
                 "this {whose} has made more than {rate} requests a second ({}); send fewer at a time",
                 limit.setting()

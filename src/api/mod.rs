@@ -62,6 +62,7 @@ mod lanes;
 mod message_batch;
 mod message_body;
 mod messages;
+mod minute;
 mod not_offered;
 mod ocrolus;
 mod ocrolus_body;

@@ -8,16 +8,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
-use std::time::Duration;
 
 use super::fair::Payer;
+use super::minute;
 use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::domain::visit::{SignedInWith, Visit};
 use crate::error::{Error, Result};
 use crate::store::{Catalog, Change, VisitEntry};
-
-const MINUTE: Duration = Duration::from_secs(60);
 
 /// Visits that are over and that one sign-in removes; the keeper removes the rest within a minute.
 const SWEPT_MAX: usize = 500;
@@ -131,7 +129,7 @@ impl SignIns {
         now: Timestamp,
     ) -> Result<()> {
         let mut counts = self.0.lock().expect("no panic while it is held");
-        if now.since(counts.since) >= MINUTE || now < counts.since {
+        if minute::is_over(counts.since, now) {
             *counts = Counts {
                 since: now,
                 ..Counts::default()
@@ -152,10 +150,12 @@ impl SignIns {
             ),
         ] {
             if count.is_some_and(|count| *count >= max) {
-                return Err(Error::TooMany(format!(
-                    "{whose} signed in {max} times within a minute, which is the limit ({setting}); \
-                     try again in a minute"
-                )));
+                return Err(Error::TooManyNow {
+                    reason: format!(
+                        "{whose} signed in {max} times within a minute, which is the limit ({setting})"
+                    ),
+                    retry_after_seconds: minute::seconds_left(counts.since, now),
+                });
             }
         }
         *counts.of_payer.entry(payer).or_default() += 1;

@@ -537,6 +537,8 @@ async fn sign_ins_of_a_credential_and_of_a_customer_are_limited_by_the_minute() 
             .text
             .contains("limits.sign_ins_per_credential_minute_max")
     );
+    // A page that knows when to come again keeps the link till then.
+    assert_eq!(refused.header("retry-after"), Some("60"));
     sign_in("portal", &two).await.expect(200);
     let refused = sign_in("portal", &two).await;
     assert_error(&refused, 429, "too_many");
