@@ -5,7 +5,7 @@
 //! them when it starts. A challenge takes a place at its host as an attempt does, and an application
 //! has a few in a minute, so that nobody can aim this server at a stranger by way of its challenges.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +15,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
 
 use super::Shared;
+use super::alarms::Alarms;
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::{self, Sender};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, MessageId};
 use crate::domain::message::{Message, Origin};
 use crate::domain::verification::{self, EVENT_TYPE};
-use crate::store::{Change, Store};
+use crate::store::{Catalog, Change, Store};
 use crate::watched;
 
 /// Challenges under way, of all applications.
@@ -52,8 +53,7 @@ pub struct Challenger {
     /// To itself, for challenges that end.
     news: UnboundedSender<ChallengeEvent>,
     /// When lanes are to be challenged.
-    alarms: BTreeSet<(Timestamp, u64)>,
-    alarm_of: HashMap<u64, Timestamp>,
+    alarms: Alarms,
     under_way: HashSet<u64>,
     /// When an application's challenges of the last minute were sent.
     sent: HashMap<ApplicationId, VecDeque<Timestamp>>,
@@ -73,8 +73,7 @@ impl Challenger {
             clock,
             store,
             news,
-            alarms: BTreeSet::new(),
-            alarm_of: HashMap::new(),
+            alarms: Alarms::default(),
             under_way: HashSet::new(),
             sent: HashMap::new(),
         }
@@ -94,7 +93,7 @@ impl Challenger {
         while !*stop.borrow_and_update() {
             self.begin_due();
             let room = self.under_way.len() < UNDER_WAY_MAX;
-            let next = self.alarms.first().map(|(at, _)| *at).filter(|_| room);
+            let next = self.alarms.next().filter(|_| room);
             let clock = self.clock.clone();
             let alarm = async {
                 match next {
@@ -122,7 +121,7 @@ impl Challenger {
             ChallengeEvent::Ended { lane, again } => {
                 self.under_way.remove(&lane);
                 match again {
-                    Some(at) => self.set_alarm(lane, Some(at)),
+                    Some(at) => self.alarms.set(lane, at),
                     None => self.look_at(lane),
                 }
             }
@@ -137,7 +136,10 @@ impl Challenger {
         let due = self
             .challengeable(lane)
             .and_then(|endpoint| endpoint.verification.as_ref()?.next_at);
-        self.set_alarm(lane, due);
+        match due {
+            Some(at) => self.alarms.set(lane, at),
+            None => self.alarms.clear(lane),
+        }
     }
 
     /// The endpoint, where it is to be verified. A disabled one gets nothing at all.
@@ -147,34 +149,22 @@ impl Challenger {
         (endpoint.verification.is_some() && !endpoint.disabled).then(|| endpoint.clone())
     }
 
-    fn set_alarm(&mut self, lane: u64, at: Option<Timestamp>) {
-        if let Some(before) = self.alarm_of.remove(&lane) {
-            self.alarms.remove(&(before, lane));
-        }
-        if let Some(at) = at {
-            self.alarm_of.insert(lane, at);
-            self.alarms.insert((at, lane));
-        }
-    }
-
     fn begin_due(&mut self) {
         let now = self.clock.now();
         while self.under_way.len() < UNDER_WAY_MAX
-            && let Some((at, lane)) = self.alarms.first().copied()
-            && at <= now
+            && let Some(lane) = self.alarms.take_due(now)
         {
-            self.set_alarm(lane, None);
             // Whatever was changed since the alarm was set.
             let Some(endpoint) = self.challengeable(lane) else {
                 continue;
             };
             if let Some(free_at) = self.free_at(endpoint.application, now) {
-                self.set_alarm(lane, Some(free_at));
+                self.alarms.set(lane, free_at);
                 continue;
             }
             let host = self.shared.hosts.of_url(&endpoint.url);
             let Some(place) = host.place_now(endpoint.application) else {
-                self.set_alarm(lane, Some(now + AGAIN));
+                self.alarms.set(lane, now + AGAIN);
                 continue;
             };
             self.sent
@@ -267,27 +257,26 @@ async fn challenge(store: Store, sender: Rc<Sender>, endpoint: Arc<Endpoint>) ->
 
 /// Where endpoints are not verified any more, lets go of what is held for those that were not.
 pub async fn release_all(store: &Store) {
-    loop {
-        let released = store.change(|catalog| {
-            let lanes = catalog.lanes();
-            let endpoints = lanes
-                .iter()
-                .filter_map(|lane| catalog.endpoint_by_number(*lane));
-            let unverified = endpoints.filter(|endpoint| endpoint.verification.is_some());
-            let changes: Vec<Change> = unverified
-                .take(RELEASED_MAX)
-                .map(|endpoint| {
-                    Change::PutEndpoint(Endpoint {
-                        verification: None,
-                        ..(**endpoint).clone()
-                    })
+    let held: Vec<u64> = {
+        let catalog = store.catalog();
+        let is_one = |lane: &u64| unverified(&catalog, *lane).is_some();
+        catalog.lanes().into_iter().filter(is_one).collect()
+    };
+    for lanes in held.chunks(RELEASED_MAX) {
+        let lanes = lanes.to_vec();
+        let released = store.change(move |catalog| {
+            let endpoints = lanes.iter().filter_map(|lane| unverified(catalog, *lane));
+            let changes = endpoints.map(|endpoint| {
+                Change::PutEndpoint(Endpoint {
+                    verification: None,
+                    ..endpoint.clone()
                 })
-                .collect();
+            });
+            let changes: Vec<Change> = changes.collect();
             let count = changes.len();
             Ok((changes, count))
         });
         match released.await {
-            Ok(0) => return,
             Ok(count) => log::info!(
                 "{count} endpoints that were not verified get their messages: \
                  delivery.verify_endpoints is off"
@@ -298,4 +287,10 @@ pub async fn release_all(store: &Store) {
             }
         }
     }
+}
+
+/// The lane's endpoint, if it is not verified yet.
+fn unverified(catalog: &Catalog, lane: u64) -> Option<&Endpoint> {
+    let endpoint = catalog.endpoint_by_number(lane)?;
+    endpoint.verification.is_some().then_some(&**endpoint)
 }

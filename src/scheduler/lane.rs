@@ -189,11 +189,7 @@ impl Lane {
     /// What to read next, if it is time: everything behind a place, and how many.
     pub fn wants_read(&mut self) -> Option<(Option<Place>, usize)> {
         let low = self.window.len() * 2 < WINDOW_MAX.min(2 * (self.pace + 1));
-        let sendable = self
-            .endpoint
-            .as_ref()
-            .is_some_and(|endpoint| !endpoint.is_held());
-        if self.reading || !sendable {
+        if self.reading || !self.sends() {
             return None;
         }
         let behind = match self.end {
@@ -384,10 +380,8 @@ impl Lane {
 
     /// When the first delivery is or was due, in a lane that sends.
     pub fn first_due(&self) -> Option<Timestamp> {
-        self.endpoint
-            .as_ref()
-            .filter(|endpoint| !endpoint.is_held())?;
-        self.window.first_key_value().map(|((due, _), _)| *due)
+        let first = self.window.first_key_value().filter(|_| self.sends());
+        first.map(|((due, _), _)| *due)
     }
 
     /// Its first delivery is due, and nothing but a rate keeps it from being sent.

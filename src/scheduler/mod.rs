@@ -26,6 +26,7 @@ use lane::{Entry, LaneLimits};
 use loader::Loader;
 use worker::{Counts, News, Worker, WorkerEvent};
 
+mod alarms;
 mod budget;
 mod challenges;
 mod hosts;

@@ -5,7 +5,7 @@
 //! lanes with nothing in flight, so that endpoints that hang never hold them all. An attempt is a
 //! task of its own on this thread: send, judge, record, and tell the worker.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
+use super::alarms::Alarms;
 use super::hosts::{Host, Place};
 use super::lane::{self, Entry, Lane, Readiness, TRY_AGAIN};
 use super::loader::{self, Loader, Wish};
@@ -112,8 +113,7 @@ pub struct Worker {
     /// Ready lanes that must let others go first until slots are free again.
     parked: Vec<u64>,
     /// When lanes with nothing due now have something due.
-    alarms: BTreeSet<(Timestamp, u64)>,
-    alarm_of: HashMap<u64, Timestamp>,
+    alarms: Alarms,
     /// A lane that is not in `lanes` is known to be empty.
     lanes_read: bool,
     slots_used: usize,
@@ -146,8 +146,7 @@ impl Worker {
             lanes: HashMap::new(),
             ready: VecDeque::new(),
             parked: Vec::new(),
-            alarms: BTreeSet::new(),
-            alarm_of: HashMap::new(),
+            alarms: Alarms::default(),
             lanes_read: false,
             slots_used: 0,
             loading: 0,
@@ -184,7 +183,7 @@ impl Worker {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let next_due = self.alarms.first().map(|(due, _)| *due);
+            let next_due = self.alarms.next();
             let alarm = async {
                 match next_due.filter(|_| !stopping) {
                     Some(due) => clock.sleep_until(due).await,
@@ -243,7 +242,7 @@ impl Worker {
                 && self.parked.is_empty()
                 && self.shared.unrecorded[self.number].load(Ordering::Relaxed) == 0
                 && self.shared.reads[self.number].load(Ordering::Relaxed) == 0,
-            next_due: self.alarms.first().map(|(due, _)| *due),
+            next_due: self.alarms.next(),
             oldest_due: self.oldest_due,
             in_flight: self.slots_used,
         }
@@ -259,7 +258,7 @@ impl Worker {
             lane: number,
             in_flight: lane.in_flight(),
             hanging: lane.is_hanging(),
-            throttled: throttled && self.alarm_of.contains_key(&number),
+            throttled: throttled && self.alarms.is_set(number),
             waits_for_host: lane.waits_for_host(),
         })
     }
@@ -358,7 +357,7 @@ impl Worker {
                         let lane = self.lane(number);
                         lane.read_failed();
                         lane.pause(now);
-                        self.set_alarm(number, now + TRY_AGAIN);
+                        self.alarms.set(number, now + TRY_AGAIN);
                         return;
                     }
                 }
@@ -465,9 +464,9 @@ impl Worker {
                 self.ready.push_back(number);
             }
             Readiness::Ready => {}
-            Readiness::At(due) => self.set_alarm(number, due),
+            Readiness::At(due) => self.alarms.set(number, due),
             Readiness::Waiting => {
-                self.clear_alarm(number);
+                self.alarms.clear(number);
                 let lane = self.lanes.get(&number);
                 if lane.is_some_and(|lane| lane.is_forgettable(now)) {
                     self.lanes.remove(&number);
@@ -476,25 +475,8 @@ impl Worker {
         }
     }
 
-    fn set_alarm(&mut self, number: u64, due: Timestamp) {
-        if self.alarm_of.get(&number) != Some(&due) {
-            self.clear_alarm(number);
-            self.alarm_of.insert(number, due);
-            self.alarms.insert((due, number));
-        }
-    }
-
-    fn clear_alarm(&mut self, number: u64) {
-        if let Some(due) = self.alarm_of.remove(&number) {
-            self.alarms.remove(&(due, number));
-        }
-    }
-
     fn wake_due(&mut self, now: Timestamp) {
-        while let Some((due, number)) = self.alarms.first().copied().filter(|(due, _)| *due <= now)
-        {
-            self.alarms.remove(&(due, number));
-            self.alarm_of.remove(&number);
+        while let Some(number) = self.alarms.take_due(now) {
             self.look_at(number);
         }
     }
@@ -650,7 +632,7 @@ impl Worker {
         let now = self.store.clock().now();
         self.lane(number)
             .given_back(&lane::place(&delivery.key), now);
-        self.set_alarm(number, now + TRY_AGAIN);
+        self.alarms.set(number, now + TRY_AGAIN);
         self.unpark(number);
     }
 
