@@ -133,10 +133,10 @@ impl<'a> Iterator for FromTheRight<'a> {
         let rest = self.rest?;
         let mut quoted = false;
         let end = rest.char_indices().rev().find(|(index, character)| {
-            let before = rest[..*index].bytes().rev();
-            let backslashes = before.take_while(|byte| *byte == b'\\').count();
-            if *character == '"' && self.quotes && backslashes % 2 == 0 {
-                quoted = !quoted;
+            if *character == '"' && self.quotes {
+                let before = rest[..*index].bytes().rev();
+                let backslashes = before.take_while(|byte| *byte == b'\\').count();
+                quoted ^= backslashes % 2 == 0;
             }
             *character == self.at && !quoted
         });

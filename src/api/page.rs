@@ -134,8 +134,8 @@ impl Search {
     }
 
     /// Whether it is this id.
-    pub fn is_id(&self, id: impl Display) -> bool {
-        id.to_string() == self.text
+    pub fn is_id<T: FromStr + PartialEq>(&self, id: T) -> bool {
+        self.text.parse().is_ok_and(|text: T| text == id)
     }
 }
 

@@ -52,14 +52,13 @@ pub enum Meant {
 impl Meant {
     /// The one that a request names.
     pub fn of(headers: &HeaderMap) -> Option<Meant> {
-        match headers.get(SURFACE)?.to_str().ok()?.split_once(':') {
-            Some(("portal", application)) => application.parse().ok().map(Meant::Portal),
-            Some(_) => None,
-            None => match headers.get(SURFACE)?.to_str().ok()? {
-                "console" => Some(Meant::Console),
-                "portal" => Some(Meant::AnyPortal),
-                _ => None,
-            },
+        match headers.get(SURFACE)?.to_str().ok()? {
+            "console" => Some(Meant::Console),
+            "portal" => Some(Meant::AnyPortal),
+            other => {
+                let application = other.strip_prefix("portal:")?;
+                application.parse().ok().map(Meant::Portal)
+            }
         }
     }
 

@@ -137,12 +137,15 @@ impl<'a> Event<'a> {
             return vec![event("endpoint.created")];
         };
         // That a challenge was sent, and whether it was echoed, is no change of a caller's.
-        let verified = Endpoint {
-            verification: endpoint.verification.clone(),
-            updated_at: endpoint.updated_at,
-            ..before.clone()
+        let is_all = || {
+            let verified = Endpoint {
+                verification: endpoint.verification.clone(),
+                updated_at: endpoint.updated_at,
+                ..before.clone()
+            };
+            verified == *endpoint
         };
-        if before.verification != endpoint.verification && verified == *endpoint {
+        if before.verification != endpoint.verification && is_all() {
             return Vec::new();
         }
         let mut events = vec![event("endpoint.updated")];

@@ -281,9 +281,7 @@ impl Inner {
     }
 
     fn is_ruled_out_by_file(&self, number: u32, keys: &[KeyHash]) -> bool {
-        let slices = self.slices.list().into_iter();
-        let sealed = slices.filter(|(one, _)| *one == number);
-        let sealed = sealed.filter_map(|(_, record)| record.sealed).next();
+        let sealed = self.slices.sealed(number);
         let filter =
             sealed.and_then(|sealed| Filter::read(&self.slices.path(number), sealed.commit));
         filter.is_some_and(|filter| !keys.iter().any(|key| filter.may_hold(*key)))

@@ -370,12 +370,17 @@ pub fn decode<T: Kept + DeserializeOwned>(
         return Err(damaged("its checksum is wrong"));
     }
     let mut rest = &record[HEADER_BYTES..];
-    let meta = match schema == T::SCHEMA {
-        true => read_struct(&mut rest),
-        false => T::read_older(schema, &mut rest),
-    }
-    .map_err(|_| damaged("its content does not fit its kind"))?;
+    let meta =
+        read_meta(schema, &mut rest).map_err(|_| damaged("its content does not fit its kind"))?;
     Ok((meta, record.len() - rest.len()))
+}
+
+/// The struct of this version or of an older one, from the bytes that begin with it.
+fn read_meta<T: Kept + DeserializeOwned>(schema: u16, bytes: &mut &[u8]) -> bincode::Result<T> {
+    match schema == T::SCHEMA {
+        true => read_struct(bytes),
+        false => T::read_older(schema, bytes),
+    }
 }
 
 /// How many bytes follow the header, by the header.
@@ -528,12 +533,10 @@ pub fn at_a_glance<T: Kept + DeserializeOwned>(key: &[u8], first: &[u8]) -> Opti
     let is_one = is_long(first) && first[0] == MAGIC && first[1] == key[0];
     let schema = is_one.then(|| u16::from_le_bytes([first[2], first[3]]))?;
     let mut rest = &first[HEADER_BYTES..];
-    match schema == T::SCHEMA {
-        true => read_struct(&mut rest).ok(),
-        false => (schema < T::SCHEMA)
-            .then(|| T::read_older(schema, &mut rest).ok())
-            .flatten(),
+    if schema > T::SCHEMA {
+        return None;
     }
+    read_meta(schema, &mut rest).ok()
 }
 
 /// Whether the record with this first value has others.

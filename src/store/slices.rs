@@ -140,7 +140,7 @@ impl Slices {
         place.is_some_and(|place| place.lock().is_ok_and(|engine| engine.is_some()))
     }
 
-    fn sealed(&self, number: u32) -> Option<SliceMeta> {
+    pub(super) fn sealed(&self, number: u32) -> Option<SliceMeta> {
         let index = self.index.read().expect("no panic while it is held");
         index.get(&number)?.sealed.clone()
     }
