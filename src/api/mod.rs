@@ -72,6 +72,7 @@ mod operational;
 mod outgoing;
 mod ovation;
 mod page;
+mod permits;
 mod profiles;
 mod rate;
 mod reads;

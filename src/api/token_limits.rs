@@ -12,8 +12,9 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 
 use super::Context;
-use super::access::{Caller, usable_scopes};
+use super::access::Caller;
 use super::client_address::ClientAddress;
+use super::permits::usable_scopes;
 use super::rules::{Problems, check_description, wrong};
 use super::scopes::Scopes;
 use crate::clock::Timestamp;

@@ -1,0 +1,425 @@
+//! Which role may do what: the tables of docs/credentials.md.
+//!
+//! [`permit`] is the whole table. A portal session's capabilities narrow it ([`session_may`]), and so do
+//! the applications that a token is limited to ([`within_applications`]) and its scopes (`scopes`).
+
+use std::collections::BTreeSet;
+
+use super::scopes::{Scopes, scope_of};
+use crate::domain::token::{Capability, Role};
+
+/// What a request wants to do, as far as permission goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    ListApplications,
+    CreateApplications,
+    /// Update, delete.
+    ChangeApplications,
+    ReadApplication,
+    ReadEventTypes,
+    ChangeEventTypes,
+    Publish,
+    ReadEndpoints,
+    CreateEndpoints,
+    /// Update, delete.
+    ChangeEndpoints,
+    ReadSecrets,
+    /// Rotate.
+    ChangeSecrets,
+    /// Send a message to an endpoint again, replay many, send it a test.
+    SendAgain,
+    /// Send to an endpoint what was never for it.
+    SendMissing,
+    /// Messages and attempts.
+    ReadHistory,
+    /// Background jobs.
+    ReadJobs,
+    /// What all of the organisation used, which a background job counts.
+    ReadUsage,
+    /// Cancel such a job.
+    CancelUsage,
+    /// Delete what messages say and what was answered to attempts.
+    Expunge,
+    ReadTokens,
+    /// Create and revoke.
+    ChangeTokens,
+    /// Which endpoints a webhook user sees.
+    ChangeGrants,
+    /// Make links to the portal, and end what they gave.
+    ChangeSessions,
+    ReadMetrics,
+    /// How the server is, and what is wrong right now.
+    ReadStatus,
+    /// The organisation's own endpoints, without their secrets.
+    ReadOwnEndpoints,
+    /// Change them, and read their secrets.
+    OwnEndpoints,
+    /// List an application's own tokens, its API keys.
+    ReadKeys,
+    /// Create and revoke them.
+    OwnKeys,
+    /// What waits for whom.
+    ReadLanes,
+    /// The profiles that there are, how their requests look and from where they come.
+    ReadProfiles,
+}
+
+impl Action {
+    /// All of them, with the names by which pages are told what to show.
+    pub const ALL: [(Action, &str); 31] = [
+        (Action::ListApplications, "listApplications"),
+        (Action::CreateApplications, "createApplications"),
+        (Action::ChangeApplications, "changeApplications"),
+        (Action::ReadApplication, "readApplication"),
+        (Action::ReadEventTypes, "readEventTypes"),
+        (Action::ChangeEventTypes, "changeEventTypes"),
+        (Action::Publish, "publish"),
+        (Action::ReadEndpoints, "readEndpoints"),
+        (Action::CreateEndpoints, "createEndpoints"),
+        (Action::ChangeEndpoints, "changeEndpoints"),
+        (Action::ReadSecrets, "readSecrets"),
+        (Action::ChangeSecrets, "changeSecrets"),
+        (Action::SendAgain, "sendAgain"),
+        (Action::SendMissing, "sendMissing"),
+        (Action::ReadHistory, "readHistory"),
+        (Action::ReadJobs, "readJobs"),
+        (Action::ReadUsage, "readUsage"),
+        (Action::CancelUsage, "cancelUsage"),
+        (Action::Expunge, "expunge"),
+        (Action::ReadTokens, "readTokens"),
+        (Action::ChangeTokens, "changeTokens"),
+        (Action::ChangeGrants, "changeGrants"),
+        (Action::ChangeSessions, "changeSessions"),
+        (Action::ReadMetrics, "readMetrics"),
+        (Action::ReadStatus, "readStatus"),
+        (Action::ReadOwnEndpoints, "readOwnEndpoints"),
+        (Action::OwnEndpoints, "ownEndpoints"),
+        (Action::ReadKeys, "readKeys"),
+        (Action::OwnKeys, "ownKeys"),
+        (Action::ReadLanes, "readLanes"),
+        (Action::ReadProfiles, "readProfiles"),
+    ];
+}
+
+/// How far a role's permission goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permit {
+    Everywhere,
+    /// Within the applications that the token is limited to.
+    Listed,
+    /// Within the caller's own application.
+    Own,
+    /// The endpoints that were granted to the caller, with their applications, and what was sent to
+    /// them; new ones in applications that were granted.
+    Granted,
+    /// The tokens of webhook users.
+    Users,
+    Never,
+}
+
+/// The table of docs/credentials.md: a row for each action, a column for each role.
+pub fn permit(role: Role, action: Action) -> Permit {
+    use Permit::{Everywhere, Granted, Never, Own, Users};
+    let column = match role {
+        Role::Owner => 0,
+        Role::Publisher => 1,
+        Role::WebhookAdmin => 2,
+        Role::WebhookUser => 3,
+        Role::Application => 4,
+        Role::Viewer => 5,
+    };
+    let row = match action {
+        //                            owner       publisher   admin       user        application viewer
+        Action::ListApplications => [Everywhere, Never, Everywhere, Never, Never, Everywhere],
+        Action::CreateApplications => [Everywhere, Never, Never, Never, Never, Never],
+        Action::ChangeApplications => [Everywhere, Never, Never, Never, Never, Never],
+        Action::ReadApplication => [Everywhere, Everywhere, Everywhere, Granted, Own, Everywhere],
+        Action::ReadEventTypes => [
+            Everywhere, Everywhere, Everywhere, Everywhere, Everywhere, Everywhere,
+        ],
+        Action::ChangeEventTypes => [Everywhere, Never, Never, Never, Never, Never],
+        Action::Publish => [Everywhere, Everywhere, Never, Never, Never, Never],
+        Action::ReadEndpoints => [Everywhere, Never, Everywhere, Granted, Own, Everywhere],
+        Action::CreateEndpoints => [Everywhere, Never, Everywhere, Granted, Own, Never],
+        Action::ChangeEndpoints => [Everywhere, Never, Everywhere, Granted, Own, Never],
+        Action::ReadSecrets => [Everywhere, Never, Everywhere, Granted, Own, Never],
+        Action::ChangeSecrets => [Everywhere, Never, Everywhere, Granted, Own, Never],
+        Action::SendAgain => [Everywhere, Never, Everywhere, Granted, Own, Never],
+        Action::SendMissing => [Everywhere, Never, Everywhere, Never, Own, Never],
+        Action::ReadHistory => [Everywhere, Never, Everywhere, Granted, Own, Everywhere],
+        Action::ReadJobs => [Everywhere, Never, Everywhere, Granted, Own, Everywhere],
+        Action::ReadUsage => [Everywhere, Never, Never, Never, Never, Everywhere],
+        Action::CancelUsage => [Everywhere, Never, Never, Never, Never, Never],
+        Action::Expunge => [Everywhere, Never, Never, Never, Never, Never],
+        Action::ReadTokens => [Everywhere, Never, Users, Never, Never, Everywhere],
+        Action::ChangeTokens => [Everywhere, Never, Never, Never, Never, Never],
+        Action::ChangeGrants => [Everywhere, Never, Users, Never, Never, Never],
+        Action::ChangeSessions => [Everywhere, Never, Never, Never, Never, Never],
+        Action::ReadMetrics => [Everywhere, Never, Never, Never, Never, Everywhere],
+        Action::ReadStatus => [Everywhere, Never, Never, Never, Never, Everywhere],
+        Action::ReadOwnEndpoints => [Everywhere, Never, Never, Never, Never, Everywhere],
+        Action::OwnEndpoints => [Everywhere, Never, Never, Never, Never, Never],
+        Action::ReadKeys => [Everywhere, Never, Never, Never, Own, Everywhere],
+        Action::OwnKeys => [Everywhere, Never, Never, Never, Own, Never],
+        Action::ReadLanes => [Everywhere, Never, Everywhere, Never, Never, Everywhere],
+        Action::ReadProfiles => [
+            Everywhere, Everywhere, Everywhere, Everywhere, Everywhere, Everywhere,
+        ],
+    };
+    row[column]
+}
+
+/// How far an action goes for a token that is limited to some applications, where its role may do it:
+/// what concerns all of the organisation is out of its reach.
+pub fn within_applications(action: Action) -> Permit {
+    match action {
+        Action::ListApplications
+        | Action::ChangeApplications
+        | Action::ReadApplication
+        | Action::Publish
+        | Action::ReadEndpoints
+        | Action::CreateEndpoints
+        | Action::ChangeEndpoints
+        | Action::ReadSecrets
+        | Action::ChangeSecrets
+        | Action::SendAgain
+        | Action::SendMissing
+        | Action::ReadHistory
+        | Action::ReadJobs
+        | Action::Expunge
+        | Action::ChangeSessions
+        | Action::ReadKeys
+        | Action::OwnKeys
+        | Action::ReadLanes => Permit::Listed,
+        // The same for every caller of the organisation, a customer's included.
+        Action::ReadEventTypes | Action::ReadProfiles => Permit::Everywhere,
+        Action::CreateApplications
+        | Action::ChangeEventTypes
+        | Action::ReadUsage
+        | Action::CancelUsage
+        | Action::ReadTokens
+        | Action::ChangeTokens
+        | Action::ChangeGrants
+        | Action::ReadMetrics
+        | Action::ReadStatus
+        | Action::ReadOwnEndpoints
+        | Action::OwnEndpoints => Permit::Never,
+    }
+}
+
+/// How far a token's role and its applications let it do this, whatever its scopes are.
+pub fn token_reach(role: Role, is_limited: bool, action: Action) -> Permit {
+    match permit(role, action) {
+        // An application's people make keys in the portal; a key makes no others.
+        _ if role == Role::Application && is_of_keys(action) => Permit::Never,
+        Permit::Never => Permit::Never,
+        _ if is_limited => within_applications(action),
+        permit => permit,
+    }
+}
+
+pub fn is_of_keys(action: Action) -> bool {
+    matches!(action, Action::ReadKeys | Action::OwnKeys)
+}
+
+/// The scopes that a token can use at all: those with something that its role and its applications
+/// let it do.
+pub fn usable_scopes(role: Role, is_limited: bool) -> Scopes {
+    let actions = Action::ALL.map(|(action, _)| action).into_iter();
+    let usable = actions.filter(|action| token_reach(role, is_limited, *action) != Permit::Never);
+    usable.map(scope_of).collect()
+}
+
+/// Whether a portal session with these capabilities may do what the role application may. Looking
+/// at what is no secret is always in.
+pub fn session_may(capabilities: Capabilities, action: Action) -> bool {
+    use Capability::{CreateAttempts, ManageEndpoint, ManageEndpointSecret, ViewEndpointSecret};
+    let has_one_of = |these: &[Capability]| these.iter().any(|one| capabilities.has(*one));
+    match action {
+        Action::ReadApplication
+        | Action::ReadEventTypes
+        | Action::ReadEndpoints
+        | Action::ReadHistory
+        | Action::ReadJobs
+        | Action::ReadProfiles => true,
+        Action::CreateEndpoints | Action::ChangeEndpoints => has_one_of(&[ManageEndpoint]),
+        Action::ReadSecrets => {
+            has_one_of(&[ViewEndpointSecret, ManageEndpointSecret, ManageEndpoint])
+        }
+        Action::ChangeSecrets => has_one_of(&[ManageEndpointSecret, ManageEndpoint]),
+        Action::SendAgain | Action::SendMissing => has_one_of(&[CreateAttempts]),
+        // A key may do all that the role may, so it is made by those only who may do so, too.
+        Action::ReadKeys | Action::OwnKeys => {
+            capabilities.has(ManageEndpoint) && capabilities.has(CreateAttempts)
+        }
+        Action::ListApplications
+        | Action::CreateApplications
+        | Action::ChangeApplications
+        | Action::ChangeEventTypes
+        | Action::Publish
+        | Action::ReadUsage
+        | Action::CancelUsage
+        | Action::Expunge
+        | Action::ReadTokens
+        | Action::ChangeTokens
+        | Action::ChangeGrants
+        | Action::ChangeSessions
+        | Action::ReadMetrics
+        | Action::ReadStatus
+        | Action::ReadOwnEndpoints
+        | Action::OwnEndpoints
+        | Action::ReadLanes => false,
+    }
+}
+
+/// A set of capabilities that is copied with its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities(u8);
+
+impl Capabilities {
+    pub fn has(self, capability: Capability) -> bool {
+        self.0 & (1 << capability as u8) != 0
+    }
+}
+
+impl From<&BTreeSet<Capability>> for Capabilities {
+    fn from(set: &BTreeSet<Capability>) -> Capabilities {
+        Capabilities(set.iter().fold(0, |bits, one| bits | (1 << *one as u8)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::scope::Scope;
+
+    /// The table of docs/credentials.md again, from the other side: what each role may do, and nothing else.
+    #[test]
+    fn each_role_may_do_what_the_design_says_and_nothing_else() {
+        use Action::*;
+        use Permit::{Everywhere, Granted, Own, Users};
+        let actions = Action::ALL.map(|(action, _)| action);
+        let allowed = |role| match role {
+            Role::Owner => actions.map(|action| (action, Everywhere)).to_vec(),
+            Role::Publisher => vec![
+                (ReadApplication, Everywhere),
+                (ReadEventTypes, Everywhere),
+                (Publish, Everywhere),
+                (ReadProfiles, Everywhere),
+            ],
+            Role::WebhookAdmin => vec![
+                (ListApplications, Everywhere),
+                (ReadApplication, Everywhere),
+                (ReadEventTypes, Everywhere),
+                (ReadEndpoints, Everywhere),
+                (CreateEndpoints, Everywhere),
+                (ChangeEndpoints, Everywhere),
+                (ReadSecrets, Everywhere),
+                (ChangeSecrets, Everywhere),
+                (SendAgain, Everywhere),
+                (SendMissing, Everywhere),
+                (ReadHistory, Everywhere),
+                (ReadJobs, Everywhere),
+                (ReadTokens, Users),
+                (ChangeGrants, Users),
+                (ReadLanes, Everywhere),
+                (ReadProfiles, Everywhere),
+            ],
+            Role::WebhookUser => vec![
+                (ReadApplication, Granted),
+                (ReadEventTypes, Everywhere),
+                (ReadEndpoints, Granted),
+                (CreateEndpoints, Granted),
+                (ChangeEndpoints, Granted),
+                (ReadSecrets, Granted),
+                (ChangeSecrets, Granted),
+                (SendAgain, Granted),
+                (ReadHistory, Granted),
+                (ReadJobs, Granted),
+                (ReadProfiles, Everywhere),
+            ],
+            Role::Application => vec![
+                (ReadApplication, Own),
+                (ReadEventTypes, Everywhere),
+                (ReadEndpoints, Own),
+                (CreateEndpoints, Own),
+                (ChangeEndpoints, Own),
+                (ReadSecrets, Own),
+                (ChangeSecrets, Own),
+                (SendAgain, Own),
+                (SendMissing, Own),
+                (ReadHistory, Own),
+                (ReadJobs, Own),
+                (ReadKeys, Own),
+                (OwnKeys, Own),
+                (ReadProfiles, Everywhere),
+            ],
+            Role::Viewer => vec![
+                (ListApplications, Everywhere),
+                (ReadApplication, Everywhere),
+                (ReadEventTypes, Everywhere),
+                (ReadEndpoints, Everywhere),
+                (ReadHistory, Everywhere),
+                (ReadJobs, Everywhere),
+                (ReadUsage, Everywhere),
+                (ReadTokens, Everywhere),
+                (ReadMetrics, Everywhere),
+                (ReadStatus, Everywhere),
+                (ReadOwnEndpoints, Everywhere),
+                (ReadKeys, Everywhere),
+                (ReadLanes, Everywhere),
+                (ReadProfiles, Everywhere),
+            ],
+        };
+        for role in Role::ALL {
+            let found = actions
+                .map(|action| (action, permit(role, action)))
+                .into_iter()
+                .filter(|(_, permit)| *permit != Permit::Never);
+            assert_eq!(found.collect::<Vec<_>>(), allowed(role), "{role:?}");
+        }
+    }
+
+    #[test]
+    fn a_scope_that_a_role_can_never_use_is_known() {
+        for (role, is_limited, expected) in [
+            (Role::Publisher, false, "publish, read"),
+            (
+                Role::Viewer,
+                false,
+                "read, tokens, status, operational_webhooks",
+            ),
+            (Role::Viewer, true, "read, tokens"),
+            (
+                Role::WebhookUser,
+                false,
+                "read, endpoints, secrets, replays",
+            ),
+            (
+                Role::Application,
+                false,
+                "read, endpoints, secrets, replays",
+            ),
+            (
+                Role::WebhookAdmin,
+                false,
+                "read, endpoints, secrets, replays, tokens",
+            ),
+            (
+                Role::WebhookAdmin,
+                true,
+                "read, endpoints, secrets, replays",
+            ),
+            (
+                Role::Owner,
+                true,
+                "publish, read, endpoints, secrets, replays, applications, expunge, tokens, portal",
+            ),
+        ] {
+            let usable = usable_scopes(role, is_limited).names();
+            assert_eq!(usable, expected, "{role:?} {is_limited}");
+        }
+        let all = usable_scopes(Role::Owner, false);
+        assert!(all.iter().eq(Scope::ALL));
+    }
+}
