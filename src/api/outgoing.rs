@@ -23,19 +23,18 @@ use super::error::Failure;
 use super::fair::Held;
 use crate::error::Result;
 
-/// A connection's buffer has at most this and what it can hold itself ([`WRITE_BUFFER`]).
+/// A connection's buffer has at most this and what it can hold itself ([`WRITE_BUFFER`]). After each
+/// piece the other connections of the thread have a turn: a fast reader of a long answer would otherwise
+/// keep the thread from them for as long as the copying takes.
 const PIECE: usize = 16 << 10;
-/// After this much the other connections of the thread have a turn: a fast reader of a long answer would
-/// otherwise keep a thread from them for as long as the copying takes.
-const TURN: usize = 64 << 10;
 /// How much a connection buffers before it waits for its reader.
 pub const WRITE_BUFFER: usize = 16 << 10;
 
 /// The rest of a body that is whole in memory.
 pub struct Outgoing {
     rest: Bytes,
-    /// What is left of the turn.
-    turn: usize,
+    /// Whether others had a turn since the last piece.
+    has_yielded: bool,
     _held: Option<Held>,
     _under_way: Option<UnderWay>,
 }
@@ -52,14 +51,16 @@ impl MessageBody for Outgoing {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let piece = self.rest.len().min(PIECE);
-        if self.turn < piece {
-            self.turn = TURN;
+        if piece == 0 {
+            return Poll::Ready(None);
+        }
+        if !self.has_yielded {
+            self.has_yielded = true;
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.turn -= piece;
-        let piece = (piece > 0).then(|| Ok(self.rest.split_to(piece)));
-        Poll::Ready(piece)
+        self.has_yielded = false;
+        Poll::Ready(Some(Ok(self.rest.split_to(piece))))
     }
 }
 
@@ -95,7 +96,7 @@ where
             Ok(held) => {
                 let body = Outgoing {
                     rest,
-                    turn: TURN,
+                    has_yielded: true,
                     _held: held,
                     _under_way: under_way,
                 };
