@@ -471,7 +471,13 @@ impl Server {
         };
         tokio::join!(attempts, requests, self.jobs.stop());
         let store = self.store.clone();
-        tokio::task::spawn_blocking(move || store.close())
+        let closing = move || {
+            if let Err(error) = store.keep_last_seen() {
+                log::warn!("when credentials were used in the last minutes is lost: {error}");
+            }
+            store.close()
+        };
+        tokio::task::spawn_blocking(closing)
             .await
             .unwrap_or_else(|_| Err("closing the store panicked".to_owned()))?;
         log::info!("stopped; everything that was accepted is on disk");

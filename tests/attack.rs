@@ -532,6 +532,8 @@ fn launch(data: std::path::PathBuf) -> (Launch, Dns) {
     let launch = launch
         .set("limits.held_max", 50_000)
         .set("limits.waiting_per_application_max", HELD_SHARE)
+        // What one attacker on these processors can reach.
+        .set("limits.requests_per_customer_second_max", 200)
         .set("limits.connections_max", CONNECTIONS_MAX)
         .set("limits.answers_bytes", ANSWERS_BYTES)
         .set("delivery.dns_servers", dns.address);

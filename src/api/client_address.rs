@@ -90,7 +90,7 @@ pub fn counted_as(ip: IpAddr) -> IpAddr {
 }
 
 /// Reads the address in a hop.
-type ReadHop = fn(&str) -> Option<IpAddr>;
+type ReadHop = fn(&[u8]) -> Option<IpAddr>;
 
 /// The hops of a request from right to left; none in the place of what is no address.
 fn hops(
@@ -104,67 +104,69 @@ fn hops(
     // Lines of the same name are one list, in their order (RFC 9110, section 5.3).
     let lines: Vec<_> = headers.get_all(name).collect();
     let elements = lines.into_iter().rev().flat_map(move |line| {
-        let line = line.to_str().unwrap_or_default();
-        FromTheRight::new(line, ',', quotes)
+        FromTheRight::new(line.as_bytes(), b',', quotes)
     });
     elements.take(HOPS_MAX).map(read)
 }
 
-/// The parts of a text, the last one first. It is read from the right, so that nothing that the client
-/// wrote, such as a quote that never ends, reaches into what a proxy appended.
+/// The parts of a text, the last one first. It is read from the right, byte by byte, so that nothing that
+/// the client wrote, such as a quote that never ends or what is not ASCII, reaches into what a proxy
+/// appended.
 struct FromTheRight<'a> {
-    rest: Option<&'a str>,
-    at: char,
+    rest: Option<&'a [u8]>,
+    at: u8,
     /// Whether what stands in quotes is not looked into.
     quotes: bool,
 }
 
 impl<'a> FromTheRight<'a> {
-    fn new(text: &'a str, at: char, quotes: bool) -> FromTheRight<'a> {
+    fn new(text: &'a [u8], at: u8, quotes: bool) -> FromTheRight<'a> {
         let rest = Some(text);
         FromTheRight { rest, at, quotes }
     }
 }
 
 impl<'a> Iterator for FromTheRight<'a> {
-    type Item = &'a str;
+    type Item = &'a [u8];
 
-    fn next(&mut self) -> Option<&'a str> {
+    fn next(&mut self) -> Option<&'a [u8]> {
         let rest = self.rest?;
         let mut quoted = false;
-        let end = rest.char_indices().rev().find(|(index, character)| {
-            if *character == '"' && self.quotes {
-                let before = rest[..*index].bytes().rev();
-                let backslashes = before.take_while(|byte| *byte == b'\\').count();
+        let end = (0..rest.len()).rev().find(|index| {
+            if rest[*index] == b'"' && self.quotes {
+                let before = rest[..*index].iter().rev();
+                let backslashes = before.take_while(|byte| **byte == b'\\').count();
                 quoted ^= backslashes % 2 == 0;
             }
-            *character == self.at && !quoted
+            rest[*index] == self.at && !quoted
         });
         let (part, rest) = match end {
-            Some((index, at)) => (&rest[index + at.len_utf8()..], Some(&rest[..index])),
+            Some(index) => (&rest[index + 1..], Some(&rest[..index])),
             None => (rest, None),
         };
         self.rest = rest;
-        Some(part.trim())
+        Some(part.trim_ascii())
     }
 }
 
 /// The address in an element of `Forwarded`, `for=192.0.2.60;proto=http` (RFC 7239, section 4).
-fn address_of_element(element: &str) -> Option<IpAddr> {
-    let pairs = FromTheRight::new(element, ';', true);
-    let mut pairs = pairs.filter_map(|pair| pair.split_once('='));
-    let (_, node) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
-    let node = node.trim();
+fn address_of_element(element: &[u8]) -> Option<IpAddr> {
+    let mut pairs = FromTheRight::new(element, b';', true);
+    let node = pairs.find_map(|pair| {
+        let (name, value) = std::str::from_utf8(pair).ok()?.split_once('=')?;
+        let is_client = name.trim().eq_ignore_ascii_case("for");
+        is_client.then_some(value.trim())
+    })?;
     let unquoted = node
         .strip_prefix('"')
         .and_then(|node| node.strip_suffix('"'));
-    address(unquoted.unwrap_or(node))
+    address(unquoted.unwrap_or(node).as_bytes())
 }
 
 /// An address as proxies write it: `192.0.2.60`, `2001:db8::1`, `[2001:db8::1]`, each of them perhaps
 /// with a port.
-fn address(text: &str) -> Option<IpAddr> {
-    let text = text.trim();
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?.trim();
     let in_brackets = text
         .strip_prefix('[')
         .and_then(|text| text.strip_suffix(']'));
@@ -305,13 +307,16 @@ mod tests {
     proptest! {
         /// Whatever stands in the header, what a client writes before the proxy's hop changes nothing.
         #[test]
-        fn what_the_client_wrote_changes_nothing(words in "[ -~]{0,80}") {
+        fn what_the_client_wrote_changes_nothing(
+            words in prop::collection::vec(prop_oneof![b' '..=b'~', 0x80..=0xffu8], 0..80),
+        ) {
             for (header, name, hop) in [
                 (ClientAddressHeader::XForwardedFor, X_FORWARDED_FOR, "198.51.100.1"),
                 (ClientAddressHeader::Forwarded, FORWARDED, "for=\"198.51.100.1:80\";host=\"a\\\",b\""),
             ] {
-                let line = format!("{words}, {hop}");
-                let headers = headers(name, &[&line]);
+                let line = [&words, b", ".as_slice(), hop.as_bytes()].concat();
+                let mut headers = HeaderMap::new();
+                headers.append(name, HeaderValue::from_bytes(&line).unwrap());
                 let found = found("10.0.0.1", &headers, header);
                 prop_assert_eq!(found.ip, "198.51.100.1".parse::<IpAddr>().unwrap());
             }

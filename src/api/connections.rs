@@ -47,6 +47,9 @@ struct Open {
     refused: ByAddress,
 }
 
+/// Marks a connection that was told so and closed: a request that had come by then is not answered.
+pub struct Refused;
+
 /// One connection of a client; no longer counted when it is dropped, with the connection.
 struct Counted {
     connections: Arc<Connections>,
@@ -86,7 +89,11 @@ impl Connections {
         if !is_in(peer.ip(), &self.proxies) {
             match self.count(peer.ip()) {
                 Some(counted) => drop(data.insert(counted)),
-                None => return refuse(connection, self.max),
+                None => {
+                    refuse(connection, self.max);
+                    drop(data.insert(Refused));
+                    return;
+                }
             }
         }
         data.insert(Watched::begin(connection, peer, idle));

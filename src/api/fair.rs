@@ -86,7 +86,10 @@ struct Payers {
 #[derive(Default)]
 struct Account {
     requests: Bucket,
+    /// Of its answers that are being sent.
     bytes: AtomicUsize,
+    /// Of these, those to changes, which are refused beforehand or not at all.
+    bytes_of_changes: AtomicUsize,
 }
 
 /// The memory of an answer that is being sent; given back when it is dropped.
@@ -95,11 +98,16 @@ pub struct Held {
     all: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
     bytes: usize,
+    is_of_change: bool,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         self.account.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        if self.is_of_change {
+            let changes = &self.account.bytes_of_changes;
+            changes.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
         self.all.fetch_sub(self.bytes, Ordering::Relaxed);
         self.metrics.answer_bytes.dec_by(self.bytes as i64);
     }
@@ -134,16 +142,40 @@ impl Shares {
         }
     }
 
-    /// Counts a request; an error where the payer has made too many.
+    /// Counts a request; an error where the payer has made too many, or is a customer that makes changes
+    /// and takes no answers: those to changes cannot be refused once they are made.
     pub fn admit(&self, payer: Payer, holder: Holder, now: Timestamp) -> Result<()> {
         let rate = match holder {
             Holder::Customer => self.requests_of_customer,
             Holder::Platform => self.requests_of_platform,
         };
-        // Where there is no limit nothing is looked up.
-        let Some(rate) = rate else { return Ok(()) };
-        let taken = self.account(payer, now).requests.take(rate, now);
-        taken.map_err(|wait| self.too_often(holder, wait))
+        let share = self.limits.answers_per_customer_bytes;
+        let may_hold = holder == Holder::Customer && self.bytes.load(Ordering::Relaxed) >= share;
+        if rate.is_none() && !may_hold {
+            // Where there is no limit nothing is looked up.
+            return Ok(());
+        }
+        let account = self.account(payer, now);
+        if let Some(rate) = rate {
+            let taken = account.requests.take(rate, now);
+            taken.map_err(|wait| self.too_often(holder, wait))?;
+        }
+        let of_changes = account.bytes_of_changes.load(Ordering::Relaxed);
+        match may_hold && of_changes >= share {
+            true => Err(self.takes_no_answers(of_changes)),
+            false => Ok(()),
+        }
+    }
+
+    fn takes_no_answers(&self, own: usize) -> Error {
+        let limit = Limit::CustomerAnswers;
+        let reason = format!(
+            "{own} bytes of answers to this customer or credential are being sent, of {} that may \
+             ({}): read what was asked for first",
+            self.limits.answers_per_customer_bytes,
+            limit.setting()
+        );
+        self.refused(limit, ANSWERS_RETRY_SECONDS, reason)
     }
 
     fn too_often(&self, holder: Holder, wait: Duration) -> Error {
@@ -210,17 +242,21 @@ impl Shares {
         let account = self.account(payer, now);
         match self.refusal(&account, bytes) {
             Some(refusal) => Err(refusal),
-            None => Ok(self.take(account, bytes)),
+            None => Ok(self.take(account, bytes, false)),
         }
     }
 
-    /// The same for what must be answered, since it has happened.
+    /// The same for a change, which must be answered, since it has happened.
     pub fn hold_anyway(&self, payer: Payer, bytes: usize, now: Timestamp) -> Held {
-        self.take(self.account(payer, now), bytes)
+        self.take(self.account(payer, now), bytes, true)
     }
 
-    fn take(&self, account: Arc<Account>, bytes: usize) -> Held {
+    fn take(&self, account: Arc<Account>, bytes: usize, is_of_change: bool) -> Held {
         account.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if is_of_change {
+            let changes = &account.bytes_of_changes;
+            changes.fetch_add(bytes, Ordering::Relaxed);
+        }
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.metrics.answer_bytes.inc_by(bytes as i64);
         Held {
@@ -228,6 +264,7 @@ impl Shares {
             all: self.bytes.clone(),
             metrics: self.metrics.clone(),
             bytes,
+            is_of_change,
         }
     }
 
@@ -235,16 +272,14 @@ impl Shares {
         let own = account.bytes.load(Ordering::Relaxed);
         let share = self.limits.answers_per_customer_bytes;
         if own > 0 && own + more > share {
-            let limit = Limit::CustomerAnswers;
-            let reason = format!(
-                "{own} bytes of answers to this customer or credential are being sent, of {share} \
-                 that may ({}): read what was asked for first",
-                limit.setting()
-            );
-            return Some(self.refused(limit, ANSWERS_RETRY_SECONDS, reason));
+            return Some(self.takes_no_answers(own));
         }
         let all = self.bytes.load(Ordering::Relaxed);
-        let max = self.limits.answers_bytes;
+        // What is left at the end is for those to whom nothing is being sent.
+        let max = match own {
+            0 => self.limits.answers_bytes,
+            _ => self.limits.answers_bytes / 4 * 3,
+        };
         (all > 0 && all + more > max).then(|| {
             let limit = Limit::Answers;
             let reason = format!(
@@ -388,6 +423,27 @@ mod tests {
         let refused = shares.read(payer(1), NOW, || Ok(())).await;
         assert!(matches!(refused, Err(Error::TooManyNow { .. })));
         assert!(shares.read(payer(2), NOW, || Ok(())).await.is_ok());
+    }
+
+    #[test]
+    fn a_customer_that_takes_no_answers_to_its_changes_makes_no_more() {
+        let shares = shares(answers_of_800);
+        let admit = |number, holder| shares.admit(payer(number), holder, NOW);
+        let _pages = shares.hold(payer(1), 500, NOW).unwrap();
+        assert!(
+            admit(1, Holder::Customer).is_ok(),
+            "further pages are refused"
+        );
+        let held = shares.hold_anyway(payer(1), 100, NOW);
+        assert!(matches!(
+            admit(1, Holder::Customer),
+            Err(Error::TooManyNow { reason, .. }) if reason.contains("answers_per_customer_bytes")
+        ));
+        assert!(admit(2, Holder::Customer).is_ok());
+        let _platforms = shares.hold_anyway(payer(3), 500, NOW);
+        assert!(admit(3, Holder::Platform).is_ok(), "it publishes for all");
+        drop(held);
+        assert!(admit(1, Holder::Customer).is_ok());
     }
 
     #[test]

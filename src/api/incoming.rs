@@ -1,4 +1,5 @@
-//! How bodies come in that no handler reads to their end.
+//! What is not handled of what comes in: requests on connections that were refused, and bodies that no
+//! handler reads to their end.
 //!
 //! actix-web closes a connection whose request was answered before its body ended, except where the
 //! body is in chunks and nobody holds it any more: that one it reads to its end, however many bytes
@@ -18,6 +19,10 @@ use actix_web::error::PayloadError;
 use actix_web::http::header::TRANSFER_ENCODING;
 use actix_web::web::Bytes;
 use futures_core::Stream;
+
+use super::connections::Refused;
+use super::error::Failure;
+use crate::error::Error;
 
 /// How much of the rest is read, and for how long, before the connection is given up.
 const REST_BYTES_MAX: usize = 64 << 10;
@@ -68,7 +73,7 @@ impl Drop for Body {
     }
 }
 
-/// Answers by the service and keeps the rest of a body in chunks, where the connection has [`Unread`].
+/// Answers by the service, unless the connection is [`Refused`], and keeps the rest of a body in chunks, where the connection has [`Unread`].
 pub fn around<S, B>(
     mut request: ServiceRequest,
     service: &S,
@@ -76,6 +81,7 @@ pub fn around<S, B>(
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
 {
+    let is_refused = request.conn_data::<Refused>().is_some();
     let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
     let unread = request
         .conn_data::<Unread>()
@@ -90,8 +96,16 @@ where
             payload: Box::pin(body),
         });
     }
-    let answering = service.call(request);
+    let answering = (!is_refused).then(|| service.call(request));
     async move {
+        let Some(answering) = answering else {
+            // Nobody reads this; what counts is that nothing was done.
+            let gone = Error::Unavailable {
+                reason: "the connection was refused".to_owned(),
+                retry_after_seconds: 1,
+            };
+            return Err(Failure::Of(gone).into());
+        };
         let answer = answering.await;
         if let Some(unread) = unread {
             unread.read_short_rest().await;

@@ -5,10 +5,10 @@
 //! against the caller's share (see `fair`) until it is sent or the connection is gone; a read that
 //! would go beyond it is refused in place of its answer.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use actix_web::body::{BodySize, EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
@@ -27,20 +27,38 @@ use crate::error::Result;
 /// piece the other connections of the thread have a turn: a fast reader of a long answer would otherwise
 /// keep the thread from them for as long as the copying takes.
 const PIECE: usize = 16 << 10;
+/// A reader takes at least so many bytes a second on average, after some time to begin with: who takes a
+/// little now and then would otherwise hold an answer for hours.
+const PACE_MIN: u64 = 16 << 10;
+const UNHURRIED: Duration = Duration::from_secs(30);
 /// How much a connection buffers before it waits for its reader.
 pub const WRITE_BUFFER: usize = 16 << 10;
 
 /// The rest of a body that is whole in memory.
 pub struct Outgoing {
     rest: Bytes,
+    sent: u64,
+    begun: Instant,
     /// Whether others had a turn since the last piece.
     has_yielded: bool,
     _held: Option<Held>,
     _under_way: Option<UnderWay>,
 }
 
+/// Ends the connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer was taken more slowly than {PACE_MIN} bytes a second")]
+pub struct TooSlow;
+
+impl Outgoing {
+    fn is_too_slow(&self) -> bool {
+        let hurried = self.begun.elapsed().saturating_sub(UNHURRIED);
+        self.sent < hurried.as_secs() * PACE_MIN
+    }
+}
+
 impl MessageBody for Outgoing {
-    type Error = Infallible;
+    type Error = TooSlow;
 
     fn size(&self) -> BodySize {
         BodySize::Sized(self.rest.len() as u64)
@@ -60,6 +78,10 @@ impl MessageBody for Outgoing {
             return Poll::Pending;
         }
         self.has_yielded = false;
+        if self.is_too_slow() {
+            return Poll::Ready(Some(Err(TooSlow)));
+        }
+        self.sent += piece as u64;
         Poll::Ready(Some(Ok(self.rest.split_to(piece))))
     }
 }
@@ -96,6 +118,8 @@ where
             Ok(held) => {
                 let body = Outgoing {
                     rest,
+                    sent: 0,
+                    begun: Instant::now(),
                     has_yielded: true,
                     _held: held,
                     _under_way: under_way,
@@ -121,5 +145,32 @@ fn held(request: &HttpRequest, bytes: usize) -> Result<Option<Held>> {
         true => context.shares.hold(payer, bytes, now).map(Some),
         // It has happened, and must be answered.
         false => Ok(Some(context.shares.hold_anyway(payer, bytes, now))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_little_now_and_then_is_cut_off() {
+        let minute = Duration::from_secs(60);
+        for (taken_in, sent, is_too_slow) in [
+            (Duration::ZERO, 0, false),
+            (UNHURRIED, 0, false),
+            (minute, 29 * PACE_MIN, true),
+            (minute, 31 * PACE_MIN, false),
+            (60 * minute, 4 << 20, true),
+        ] {
+            let body = Outgoing {
+                rest: Bytes::new(),
+                sent,
+                begun: Instant::now().checked_sub(taken_in).expect("a time"),
+                has_yielded: true,
+                _held: None,
+                _under_way: None,
+            };
+            assert_eq!(body.is_too_slow(), is_too_slow, "{sent} bytes in {taken_in:?}");
+        }
     }
 }

@@ -315,6 +315,11 @@ fn values_out_of_range_and_contradictions_are_named() {
         ),
         (
             "server",
+            "trusted_proxies = ['10.0.0.7/8']",
+            "server.trusted_proxies",
+        ),
+        (
+            "server",
             "client_address_header = 'X-Real-IP'",
             "server.client_address_header",
         ),

@@ -208,7 +208,10 @@ impl Host {
             shares,
             round,
         } = &mut *line;
-        // Those with places are no more than there are places, so the search is short.
+        if *taken >= self.places_max {
+            return None;
+        }
+        // Only those with places are passed by, and they are no more than there are places.
         let at = round.iter().position(|application| {
             let own = shares.get(application).map_or(0, |share| share.taken);
             self.has_place(*taken, own)

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::queue::{Command, Notify};
+use super::visits::WRITTEN_EVERY;
 use super::{Fault, Inner, Space, Store, export, layout};
 use crate::clock::Timestamp;
 use crate::domain::message::DeliveryKey;
@@ -84,7 +85,7 @@ fn keep(inner: &Arc<Inner>) {
             last_prune = now;
             inner.forget_ended()?;
             inner.keep_uses()?;
-            inner.keep_visits()?;
+            inner.keep_visits(WRITTEN_EVERY)?;
             inner.prune()
         });
         if let Err(error) = kept {

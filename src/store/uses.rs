@@ -136,6 +136,12 @@ impl Store {
         }
     }
 
+    /// Writes down when tokens and visits were used last, before a stop. Blocks on the disk.
+    pub fn keep_last_seen(&self) -> Result<()> {
+        self.inner.keep_uses()?;
+        self.inner.keep_visits(Duration::from_millis(1))
+    }
+
     /// Writes down when tokens were used; the keeper does this every minute. Blocks on the disk.
     pub fn keep_uses(&self) -> Result<()> {
         self.inner.keep_uses()

@@ -20,7 +20,7 @@ use crate::domain::visit::{IDLE_MAX, SignedInWith, Surface, Visit};
 use crate::error::Result;
 
 /// How far the time on disk may be behind.
-const WRITTEN_EVERY: Duration = Duration::from_secs(600);
+pub(super) const WRITTEN_EVERY: Duration = Duration::from_secs(600);
 
 /// Visits whose last request is written down in one commit.
 const WRITE_BATCH: usize = 500;
@@ -126,12 +126,12 @@ impl Catalog {
         over.map(|entry| Change::DeleteVisit(entry.visit.key))
     }
 
-    /// Writes down last requests that are much later than what is on disk, as many as fit into a
+    /// Writes down last requests that are later than what is on disk by so much, as many as fit into a
     /// commit.
-    fn seen_visits(&self) -> Vec<Change> {
+    fn seen_visits(&self, by: Duration) -> Vec<Change> {
         let late = self.visits().filter(|entry| {
             let written = entry.visit.seen_at;
-            entry.seen_at().since(written) >= WRITTEN_EVERY
+            entry.seen_at().since(written) >= by
         });
         late.take(WRITE_BATCH)
             .map(|entry| {
@@ -147,7 +147,7 @@ impl Catalog {
 impl Store {
     /// Writes down when visits were last used; the keeper does this every minute. Blocks on the disk.
     pub fn keep_visits(&self) -> Result<()> {
-        self.inner.keep_visits()
+        self.inner.keep_visits(WRITTEN_EVERY)
     }
 }
 
@@ -159,11 +159,11 @@ impl Inner {
         }
     }
 
-    pub(super) fn keep_visits(self: &Arc<Self>) -> Result<()> {
-        while !self.catalog().seen_visits().is_empty() {
+    pub(super) fn keep_visits(self: &Arc<Self>, by: Duration) -> Result<()> {
+        while !self.catalog().seen_visits(by).is_empty() {
             self.run(|answer: oneshot::Sender<Result<()>>| Command::Change {
                 decide: Box::new(move |catalog| {
-                    let changes = catalog.seen_visits();
+                    let changes = catalog.seen_visits(by);
                     let notify: Notify = Box::new(move |result| drop(answer.send(result)));
                     Some((changes, notify))
                 }),

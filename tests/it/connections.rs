@@ -65,6 +65,22 @@ async fn one_address_has_so_many_and_the_others_and_proxies_are_not_touched() {
         assert!(answer.contains("limits.connections_per_address_max"));
     }
     assert_eq!(server.metrics().connections_refused.get(), 2);
+    // A request that comes with a refused connection is not done: its client asks again.
+    for number in 0..20 {
+        let mut refused = connect(&server, "127.0.0.2").await;
+        let body = format!("{{\"name\":\"refused {number}\"}}");
+        let request = format!(
+            "POST /api/v1/app HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            server.token,
+            body.len()
+        );
+        // It may be closed by then.
+        let _ = refused.write_all(request.as_bytes()).await;
+        let _ = timeout(DEADLINE, refused.read_to_end(&mut Vec::new())).await;
+    }
+    let made = server.get("/api/v1/app").await.expect(200);
+    assert_eq!(made["data"].as_array().map(Vec::len), Some(0));
     for connection in &mut own {
         assert!(is_served(connection).await);
     }

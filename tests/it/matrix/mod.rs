@@ -249,6 +249,8 @@ impl Matrix {
         requests: impl Future<Output = ()>,
     ) {
         let state = async || {
+            // What was sent meanwhile, by whomever, is over.
+            self.server.settle().await;
             let mut all = world.theirs.state(&self.server, true).await;
             all.extend(world.neighbour.state(&self.server, false).await);
             all
