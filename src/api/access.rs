@@ -383,7 +383,7 @@ impl Caller {
         }
     }
 
-    pub fn of(proof: &Proof<'_>) -> Caller {
+    pub fn of(proof: &Proof) -> Caller {
         match proof {
             Proof::Token(token) => Caller {
                 organisation: token.organisation,
@@ -452,7 +452,7 @@ impl FeatureFlags {
         }
     }
 
-    fn of(proof: Proof<'_>) -> FeatureFlags {
+    fn of(proof: &Proof) -> FeatureFlags {
         match proof {
             Proof::Token(token) if token.role == Role::Application => {
                 let session = token.session.as_ref();
@@ -460,7 +460,7 @@ impl FeatureFlags {
                 FeatureFlags::Only(flags.unwrap_or_default())
             }
             Proof::Signed(claims) if claims.subject.application.is_some() => {
-                FeatureFlags::Only(claims.feature_flags)
+                FeatureFlags::Only(claims.feature_flags.clone())
             }
             Proof::Token(_) | Proof::Signed(_) => FeatureFlags::All,
         }
@@ -472,7 +472,7 @@ impl FromRequest for Caller {
     type Future = Ready<Result<Caller, Failure>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let caller = required(request, |proof| Caller::of(&proof));
+        let caller = required(request).map(|proof| Caller::of(&proof));
         // A handler takes its caller once, so that each request counts once.
         let admitted = caller.and_then(|caller| caller.admitted(context_of(request)));
         ready(admitted.map_err(Failure::Of))
@@ -484,7 +484,8 @@ impl FromRequest for FeatureFlags {
     type Future = Ready<Result<FeatureFlags, Failure>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(required(request, FeatureFlags::of).map_err(Failure::Of))
+        let flags = required(request).map(|proof| FeatureFlags::of(&proof));
+        ready(flags.map_err(Failure::Of))
     }
 }
 

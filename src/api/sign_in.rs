@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::access::{Action, Caller, Credential};
 use super::client_address::ClientAddress;
-use super::credential::{Proof, is_in_header, is_plausible, refused, with_proof, with_proof_of};
+use super::credential::{Proof, is_in_header, is_plausible, proof, proof_of, refused};
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, text};
 use super::operation::{Operation, Parameter};
@@ -25,6 +25,7 @@ use super::visits::{self, Meant, PORTALS_PER_BROWSER_MAX, SURFACE, SURFACE_PATTE
 use super::{Context, failures};
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, OrganisationId, VisitId};
+use crate::domain::jwt::Claims;
 use crate::domain::token::{Capability, PortalSession, Role};
 use crate::domain::visit::{SignedInWith, Surface, USER_AGENT_BYTES_MAX, Visit};
 use crate::error::{Error, Result};
@@ -101,8 +102,8 @@ struct Shown {
 }
 
 impl Shown {
-    fn of(proof: Proof<'_>) -> Shown {
-        let caller = Caller::of(&proof);
+    fn of(proof: &Proof) -> Shown {
+        let caller = Caller::of(proof);
         match proof {
             Proof::Token(token) => {
                 let session = token.session.as_ref();
@@ -259,7 +260,7 @@ pub async fn get(
     if headers.contains_key(SURFACE) && Meant::of(headers).is_none() {
         return Err(no_surface().into());
     }
-    let visitor = match with_proof(&request, Shown::of) {
+    let visitor = match proof(&request).map(|proof| Shown::of(&proof)) {
         Ok(shown) => {
             shown.caller.admitted(&context)?;
             Some(shown.visitor(&context))
@@ -343,9 +344,9 @@ fn may_sign_in(
 ) -> Result<(Shown, [u8; 32], SignedInWith)> {
     let metrics = &context.metrics.sign_ins;
     let proven = match is_plausible(credential) {
-        true => with_proof_of(request, credential, context, |proof| {
+        true => proof_of(request, credential, context).map(|proof| {
             let (hash, with) = signed_in_with(context, credential, &proof);
-            (Shown::of(proof), hash, with)
+            (Shown::of(&proof), hash, with)
         }),
         false => Err(Error::Unauthenticated),
     };
@@ -370,11 +371,7 @@ fn may_sign_in(
 }
 
 /// The hash of a credential, and what stands for it in a visit.
-fn signed_in_with(
-    context: &Context,
-    credential: &str,
-    proof: &Proof<'_>,
-) -> ([u8; 32], SignedInWith) {
+fn signed_in_with(context: &Context, credential: &str, proof: &Proof) -> ([u8; 32], SignedInWith) {
     let hash: [u8; 32] = Sha256::digest(credential).into();
     let with = match proof {
         Proof::Token(token) => SignedInWith::Token(token.id),
@@ -382,7 +379,7 @@ fn signed_in_with(
             let secret = context.config.auth.jwt_secret.as_ref();
             let secret = secret.expect("it proved this credential a moment ago");
             SignedInWith::Signed {
-                claims: claims.clone(),
+                claims: Claims::clone(claims),
                 seal: secret.seal(&hash),
             }
         }
@@ -468,7 +465,7 @@ pub async fn sign_out(
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     let meant = meant(&request)?;
-    let link = with_proof(&request, |proof| match Caller::of(&proof).credential() {
+    let link = proof(&request).map(|proof| match Caller::of(&proof).credential() {
         Credential::Session(id, _) => Some(id),
         Credential::Token(_) | Credential::Signed { .. } => None,
     });
