@@ -340,7 +340,7 @@ pub async fn create(
     let now = context.store.clock().now();
     let answer = context
         .store
-        .change_once(once, move |catalog| {
+        .change_once(caller, once, move |catalog| {
             let existing = input
                 .uid
                 .as_ref()
@@ -422,7 +422,7 @@ pub async fn put(
     }
     let answer = context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let mut application = input.into_application(caller.organisation, now);
             let status = match caller.application(catalog, &path, Action::ChangeApplications) {
                 Ok(entry) => {
@@ -473,7 +473,7 @@ pub async fn patch(
     let now = context.store.clock().now();
     let answer = context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let entry = caller.application(catalog, &path, Action::ChangeApplications)?;
             let mut application = entry.application.clone();
             input.apply_to(&mut application);
@@ -495,7 +495,7 @@ pub async fn delete(
     let path = path_part(&request, "app_id").to_owned();
     context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let entry = caller.application(catalog, &path, Action::ChangeApplications)?;
             let id = entry.application.id;
             let tokens = catalog

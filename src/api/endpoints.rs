@@ -151,8 +151,7 @@ pub async fn create(
     let config = Arc::clone(&context.config);
     let answer = context
         .store
-        .change_once(once, move |catalog| {
-            caller.still_holds(catalog, now)?;
+        .change_once(caller, once, move |catalog| {
             let (entry, made) =
                 owner.entry_for_new(&caller, catalog, Action::CreateEndpoints, now)?;
             let mut endpoint = owner.blank(&entry, catalog, now);
@@ -438,8 +437,7 @@ pub async fn put(
     let config = Arc::clone(&context.config);
     let answer = context
         .store
-        .change(move |catalog| {
-            caller.still_holds(catalog, now)?;
+        .change(caller, move |catalog| {
             let (entry, made) =
                 owner.entry_for_new(&caller, catalog, Action::ChangeEndpoints, now)?;
             let existing = entry.endpoint(&id);
@@ -499,7 +497,7 @@ pub async fn delete(
     let (owner, id) = endpoint_path(&request);
     context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let endpoint = owner.endpoint(&caller, catalog, &id, Action::ChangeEndpoints)?;
             let change = Change::DeleteEndpoint(endpoint.application, endpoint.id);
             Ok((vec![change], ()))
@@ -530,8 +528,7 @@ pub async fn change(
     let config = Arc::clone(&context.config);
     context
         .store
-        .change(move |catalog| {
-            caller.still_holds(catalog, now)?;
+        .change(caller, move |catalog| {
             let entry = owner.entry(&caller, catalog, action)?.ok_or(NOT_FOUND)?;
             let existing = owner.endpoint(&caller, catalog, &id, action)?;
             let mut endpoint = (**existing).clone();

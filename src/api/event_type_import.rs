@@ -146,7 +146,7 @@ async fn import(
     let now = context.store.clock().now();
     let answer = context
         .store
-        .change_once(once, move |catalog| {
+        .change_once(caller, once, move |catalog| {
             let organisation = caller.organisation;
             let mut event_types: Vec<EventType> = webhooks
                 .into_iter()

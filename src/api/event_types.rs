@@ -440,7 +440,7 @@ pub async fn create(
     let now = context.store.clock().now();
     let answer = context
         .store
-        .change_once(once, move |catalog| {
+        .change_once(caller, once, move |catalog| {
             let name = input.name.as_set().cloned().unwrap_or_default();
             let existing = catalog.event_type(caller.organisation, &name);
             let mut event_type = blank(caller.organisation, name, now);
@@ -537,7 +537,7 @@ pub async fn put(
     let now = context.store.clock().now();
     let answer = context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let existing = catalog.event_type(caller.organisation, &name);
             let mut event_type = blank(caller.organisation, name.clone(), now);
             let status = match existing {
@@ -575,7 +575,7 @@ pub async fn patch(
     let now = context.store.clock().now();
     let answer = context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let existing = catalog.event_type(caller.organisation, &name);
             let mut event_type = (**existing.ok_or(NOT_FOUND)?).clone();
             input.apply_to(&mut event_type);
@@ -601,7 +601,7 @@ pub async fn delete(
     let now = context.store.clock().now();
     context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let existing = catalog.event_type(caller.organisation, &name);
             let mut event_type = (**existing.ok_or(NOT_FOUND)?).clone();
             if expunge {

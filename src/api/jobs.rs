@@ -338,7 +338,7 @@ async fn cancel(
     let now = context.store.clock().now();
     let answer = context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let job = caller.job(catalog, &id)?;
             if job.replay().is_none() {
                 caller.may(Action::CancelUsage)?;

@@ -263,8 +263,7 @@ pub async fn create(
     let hash = Sha256::digest(credential.as_bytes()).into();
     let token = context
         .store
-        .change(move |catalog| {
-            caller.still_holds(catalog, now)?;
+        .change(caller, move |catalog| {
             let application = application(catalog, &caller, &path, Action::OwnKeys)?;
             if keys(catalog, application).count() >= KEYS_MAX {
                 return Err(Error::TooMany(format!(
@@ -318,7 +317,7 @@ pub async fn delete(
     let id = path_part(&request, "token_id").to_owned();
     context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let application = application(catalog, &caller, &path, Action::OwnKeys)?;
             let key = id
                 .parse()

@@ -252,7 +252,8 @@ pub async fn create_application(store: &Store, caller: Caller, input: Applicatio
     input.id.refuse(&["body", "application", "id"])?;
     let now = store.clock().now();
     let application = input.into_application(caller.organisation, now);
-    let created = store.change(move |catalog| Ok((vec![creation(catalog, application)?], ())));
+    let made = move |catalog: &Catalog| Ok((vec![creation(catalog, application)?], ()));
+    let created = store.change(caller, made);
     match created.await {
         Err(Error::Conflict(_)) => Ok(()),
         result => result,

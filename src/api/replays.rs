@@ -267,7 +267,7 @@ async fn begun(
     let endpoint = path_part(request, "endpoint_id").to_owned();
     let answer = context
         .store
-        .change_once(once, move |catalog| {
+        .change_once(caller, once, move |catalog| {
             let endpoint = caller.endpoint(catalog, &application, &endpoint, action)?;
             let work = Work::Replay(Replay {
                 application: endpoint.application,

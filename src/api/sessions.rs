@@ -287,8 +287,7 @@ async fn make_link(
     let mut warnings: Vec<String> = context.config.server.link_problem().into_iter().collect();
     let limits = context
         .store
-        .change(move |catalog| {
-            caller.still_holds(catalog, now)?;
+        .change(caller, move |catalog| {
             let mut changes = Vec::new();
             let application = found_or_made(catalog, &caller, &path, link.application, now)?;
             let (application, made) = application;
@@ -377,7 +376,7 @@ pub async fn expire_all(
     let end = now + after;
     context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let entry = caller.application(catalog, &path, Action::ChangeSessions)?;
             let mut application = entry.application.clone();
             let links = catalog.sessions(application.id).map(|token| &**token);
@@ -449,7 +448,7 @@ pub async fn logout(
 ) -> Result<HttpResponse, Failure> {
     let change = match (caller.credential(), caller.role()) {
         (Credential::Session(id, _), _) => Change::DeleteToken(id),
-        (Credential::Signed { expires_at }, Role::Application) => {
+        (Credential::Signed { expires_at, .. }, Role::Application) => {
             Change::PutRevocation(Revocation {
                 hash: hash_of(&request)?,
                 // It would be taken a little beyond its end.
@@ -465,7 +464,7 @@ pub async fn logout(
     };
     context
         .store
-        .change(move |_| Ok((vec![change], ())))
+        .change(caller, move |_| Ok((vec![change], ())))
         .await?;
     Ok(no_content())
 }

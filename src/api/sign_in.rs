@@ -29,7 +29,7 @@ use crate::domain::jwt::Claims;
 use crate::domain::token::{Capability, PortalSession, Role};
 use crate::domain::visit::{SignedInWith, Surface, USER_AGENT_BYTES_MAX, Visit};
 use crate::error::{Error, Result};
-use crate::store::{Catalog, Change};
+use crate::store::{Catalog, Change, Itself};
 
 const FOREIGN: Error = Error::Forbidden("only a page of this server signs in and out");
 
@@ -313,7 +313,7 @@ pub async fn sign_in(
         address: ClientAddress::of(&request, &context).ip,
         user_agent: user_agent(request.headers()),
     };
-    let left = begin(&request, &context, visit, now).await?;
+    let left = begin(&request, &context, caller, visit, now).await?;
     context.metrics.sign_ins.succeeded.inc();
     let application = caller.own_application();
     let visitor = Some(shown.visitor(&context));
@@ -400,6 +400,7 @@ fn user_agent(headers: &HeaderMap) -> Option<String> {
 async fn begin(
     request: &HttpRequest,
     context: &web::Data<Context>,
+    caller: Caller,
     visit: Visit,
     now: Timestamp,
 ) -> Result<Vec<ApplicationId>> {
@@ -418,7 +419,7 @@ async fn begin(
     let config = context.config.clone();
     context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let mut changes = room(catalog, &visit, &replaced, &config.limits, now);
             changes.push(Change::PutVisit(visit));
             Ok((changes, ()))
@@ -479,7 +480,9 @@ pub async fn sign_out(
     changes.extend(visit.map(|(key, _)| Change::DeleteVisit(key)));
     changes.extend(link.ok().flatten().map(Change::DeleteToken));
     if !changes.is_empty() {
-        context.store.change(move |_| Ok((changes, ()))).await?;
+        // Whoever signs out may: what ended already has no need of it.
+        let ended = move |_: &Catalog| Ok((changes, ()));
+        context.store.change(Itself, ended).await?;
     }
     let application = match meant {
         Meant::Portal(application) => Some(application),

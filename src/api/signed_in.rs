@@ -202,8 +202,7 @@ pub async fn delete(
     let now = context.store.clock().now();
     context
         .store
-        .change(move |catalog| {
-            caller.still_holds(catalog, now)?;
+        .change(caller, move |catalog| {
             let found = id.and_then(|id| catalog.visit_by_id(id));
             let found = found.filter(|entry| sight.sees(&entry.visit));
             let found = found.filter(|entry| !catalog.is_over(entry, now));
@@ -234,8 +233,7 @@ pub async fn expire_all(
     loop {
         let ended = context
             .store
-            .change(move |catalog| {
-                caller.still_holds(catalog, now)?;
+            .change(caller, move |catalog| {
                 // Whoever signs in meanwhile does so after this, and stays.
                 let ending = catalog.visits().filter(|entry| {
                     let visit = &entry.visit;

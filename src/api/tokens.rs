@@ -469,8 +469,7 @@ pub async fn create(
     let hash = Sha256::digest(credential.as_bytes()).into();
     let token = context
         .store
-        .change(move |catalog| {
-            caller.still_holds(catalog, now)?;
+        .change(caller, move |catalog| {
             let token = Token {
                 application: limited_to(catalog, &caller, input.application.as_deref())?,
                 expires_at: input.expires_at,
@@ -659,7 +658,7 @@ pub async fn delete(
     let id = path_part(&request, "token_id").to_owned();
     context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let token = found(catalog, &caller, &id)?;
             Ok((vec![Change::DeleteToken(token.id)], ()))
         })
@@ -692,7 +691,7 @@ async fn change_grants(
     let id = path_part(request, named).to_owned();
     context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let token = webhook_user(catalog, &caller, &token)?;
             let changed = change(catalog, &caller, token, &id)?;
             Ok((changed.map(Change::PutToken).into_iter().collect(), ()))

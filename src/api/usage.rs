@@ -103,7 +103,7 @@ async fn applications(
     let once = once(&request, &caller, &body)?;
     let answer = context
         .store
-        .change_once(once, move |catalog| {
+        .change_once(caller, once, move |catalog| {
             let mut unresolved = Vec::new();
             let applications = input.app_ids.map(|ids| {
                 let mut found = std::collections::BTreeSet::new();
@@ -140,7 +140,7 @@ async fn event_types(caller: Caller, context: web::Data<Context>) -> Result<Http
     let now = context.store.clock().now();
     let job = context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let job = begin(catalog, caller.organisation, Work::EventTypeUsage, now)?;
             Ok((vec![Change::PutJob(job.clone())], job))
         })
