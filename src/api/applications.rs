@@ -270,6 +270,7 @@ pub fn operations() -> Vec<Operation> {
             ])
             .answers::<Listed<ApplicationOut>>(200, "A page of applications"),
         Operation::post("/api/v1/app", "v1.application.create", web::to(create))
+            .needs(Action::CreateApplications)
             .summary("Create an application")
             .description(
                 "An application is usually one customer of yours: it has endpoints, and messages \
@@ -293,6 +294,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.application.update",
             web::to(put),
         )
+        .needs(Action::ChangeApplications)
         .summary("Replace an application, or create it")
         .description(
             "Where the path names a uid that does not exist yet, an application is created with \
@@ -303,6 +305,7 @@ pub fn operations() -> Vec<Operation> {
         .answers::<ApplicationOut>(201, "Created")
         .answers_nothing(409, UID_TAKEN),
         Operation::patch("/api/v1/app/{app_id}", "patch_application", web::to(patch))
+            .needs(Action::ChangeApplications)
             .summary("Change an application")
             .takes::<ApplicationPatch>()
             .answers::<ApplicationOut>(200, "Changed")
@@ -312,6 +315,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.application.delete",
             web::to(delete),
         )
+        .needs(Action::ChangeApplications)
         .summary("Delete an application with its endpoints")
         .description(
             "Its endpoints and the tokens that are limited to it go with it. What was not \

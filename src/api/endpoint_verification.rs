@@ -72,7 +72,7 @@ pub fn operations() -> Vec<Operation> {
             "/api/v1/app/{app_id}/endpoint/{endpoint_id}/verify",
             "v1.endpoint.verify",
             web::to(verify),
-        )
+        ).needs(Action::SendAgain)
         .summary("Challenge an endpoint to be verified")
         .description(
             "A challenge is sent soon after the answer: a signed POST of `{\"type\": \

@@ -54,6 +54,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.endpoint.create",
             web::to(create),
         )
+        .needs(Action::CreateEndpoints)
         .summary("Register an endpoint")
         .description(
             "From now on, the application's messages that it takes are sent to it. An address that \
@@ -75,6 +76,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.endpoint.update",
             web::to(put),
         )
+        .needs(Action::ChangeEndpoints)
         .summary("Replace an endpoint, or register it")
         .description(
             "Where the path names a uid that does not exist yet, an endpoint is registered with \
@@ -89,6 +91,7 @@ pub fn operations() -> Vec<Operation> {
             "patch_endpoint",
             web::to(patch),
         )
+        .needs(Action::ChangeEndpoints)
         .summary("Change an endpoint")
         .takes::<EndpointIn>()
         .answers::<EndpointOut>(200, "Changed")
@@ -98,6 +101,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.endpoint.delete",
             web::to(delete),
         )
+        .needs(Action::ChangeEndpoints)
         .summary("Delete an endpoint")
         .description("What was not delivered to it yet is not sent any more.")
         .answers_nothing(204, "Deleted"),

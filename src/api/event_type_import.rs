@@ -100,6 +100,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.event-type.import-openapi",
             web::to(import),
         )
+        .needs(Action::ChangeEventTypes)
         .summary("Import event types from an OpenAPI document")
         .description(
             "Makes an event type of every webhook in `webhooks` or `x-webhooks`, or changes the \

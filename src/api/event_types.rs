@@ -376,6 +376,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.event-type.create",
             web::to(create),
         )
+        .needs(Action::ChangeEventTypes)
         .summary("Create an event type")
         .description("An archived one with this name is taken back into use.")
         .once()
@@ -395,6 +396,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.event-type.update",
             web::to(put),
         )
+        .needs(Action::ChangeEventTypes)
         .summary("Replace an event type, or create it")
         .takes::<EventTypeUpdate>()
         .answers::<EventTypeOut>(200, "Replaced")
@@ -405,6 +407,7 @@ pub fn operations() -> Vec<Operation> {
             "patch_event_type",
             web::to(patch),
         )
+        .needs(Action::ChangeEventTypes)
         .summary("Change an event type")
         .takes::<EventTypeIn>()
         .answers::<EventTypeOut>(200, "Changed")
@@ -414,6 +417,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.event-type.delete",
             web::to(delete),
         )
+        .needs(Action::ChangeEventTypes)
         .summary("Archive or delete an event type")
         .description("Filters of endpoints that name it stay as they are.")
         .parameters([Parameter::flag(

@@ -263,6 +263,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.background-task.cancel",
             web::to(cancel),
         )
+        .needs(Action::SendAgain)
         .summary("Cancel a background task")
         .description(
             "It sends nothing more from now on; what it has sent stays sent. Canceling it again \

@@ -174,7 +174,7 @@ pub fn operations() -> Vec<Operation> {
             "/api/v1/app/{app_id}/token",
             "v1.token.create-of-application",
             web::to(create),
-        )
+        ).needs(Action::OwnKeys)
         .summary("Create an API key of an application")
         .description(
             "The credential is in this answer and nowhere after. Because it is a secret, an \
@@ -188,7 +188,7 @@ pub fn operations() -> Vec<Operation> {
             "/api/v1/app/{app_id}/token/{token_id}",
             "v1.token.delete-of-application",
             web::to(delete),
-        )
+        ).needs(Action::OwnKeys)
         .summary("Revoke an API key of an application")
         .description("The next request with it is refused.")
         .answers_nothing(204, "Revoked"),

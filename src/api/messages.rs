@@ -90,6 +90,7 @@ pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
             "v1.message.create",
             web::to(create),
         )
+        .needs(Action::Publish)
         .summary("Publish a message")
         .description(
             "The message is stored before the answer is given, and is then sent to every endpoint \
@@ -124,6 +125,7 @@ pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
             "v1.message.precheck",
             web::to(precheck),
         )
+        .needs(Action::Publish)
         .summary("Ask whether a message would be sent to anybody")
         .takes::<MessagePrecheckIn>()
         .answers::<MessagePrecheckOut>(200, "Whether an enabled endpoint would get it"),

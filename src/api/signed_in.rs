@@ -13,7 +13,7 @@ use super::access::{Action, Caller};
 use super::credential::hash_of;
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, path_part, text};
-use super::operation::{Operation, Parameter};
+use super::operation::{Operation, Parameter, anybody};
 use super::page::{Listed, Query, page_parameters, shown};
 use super::visits;
 use crate::clock::Timestamp;
@@ -115,6 +115,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.session.expire-all",
             web::to(expire_all),
         )
+        .needs_to_be(anybody)
         .summary("Sign all other browsers out")
         .description(
             "All sessions that the caller can list end, but for the one that this request belongs \
@@ -127,6 +128,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.session.delete-other",
             web::to(delete),
         )
+        .needs_to_be(anybody)
         .summary("Sign a browser out")
         .description(
             "The session ends; the credential that it was begun with holds as before, and so does \
