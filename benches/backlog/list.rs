@@ -18,7 +18,7 @@ use postrider::domain::endpoint::Endpoint;
 use postrider::domain::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use postrider::domain::message::{Delivery, DeliveryKey};
 use postrider::domain::profile::Method;
-use postrider::store::{Change, Event, Finished, Settings, Store};
+use postrider::store::{Change, Event, Finished, Itself, Settings, Store};
 use postrider::telemetry::Metrics;
 use serde_json::Value;
 
@@ -223,7 +223,7 @@ fn register(store: &Store, at: Timestamp) -> (ApplicationId, Arc<Endpoint>) {
     };
     let id = application.id;
     let kept = endpoint.clone();
-    let changed = store.change(move |_| {
+    let changed = store.change(Itself, move |_| {
         let changes = vec![
             Change::PutApplication(application),
             Change::PutEndpoint(endpoint),

@@ -22,11 +22,12 @@ use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::EventType;
 use crate::domain::id::{ApplicationId, EndpointId, OrganisationId, TokenId};
 use crate::domain::job::Job;
+use crate::domain::jwt::LEEWAY;
 use crate::domain::scope::Scope;
 use crate::domain::token::{GRANTS_MAX, Role, Token};
 use crate::error::{Error, Result};
 use crate::store::catalog::ApplicationEntry;
-use crate::store::{Catalog, Change};
+use crate::store::{Author, Catalog, Change};
 
 pub use super::permits::Action;
 
@@ -45,7 +46,10 @@ pub enum Credential {
     /// What a portal link gave.
     Session(TokenId, Capabilities),
     /// A signed token (JWT), of which there is no record.
-    Signed { expires_at: Option<Timestamp> },
+    Signed {
+        issued_at: Option<Timestamp>,
+        expires_at: Option<Timestamp>,
+    },
 }
 
 /// Whose request this is.
@@ -117,7 +121,7 @@ impl Caller {
     /// When a signed token ends.
     pub fn signed_end(&self) -> Option<Timestamp> {
         match self.credential {
-            Credential::Signed { expires_at } => expires_at,
+            Credential::Signed { expires_at, .. } => expires_at,
             Credential::Token(_) | Credential::Session(..) => None,
         }
     }
@@ -128,24 +132,6 @@ impl Caller {
         match self.credential {
             Credential::Token(id) | Credential::Session(id, _) => catalog.token(id),
             Credential::Signed { .. } => None,
-        }
-    }
-
-    /// Whether what the caller showed is still good. A request is let in when its head arrives, and
-    /// the body may take a while: what makes a credential asks again where nothing races with it, or
-    /// a link that is ended meanwhile would leave something behind.
-    pub fn still_holds(&self, catalog: &Catalog, now: Timestamp) -> Result<()> {
-        let expires_at = match self.credential {
-            Credential::Signed { expires_at } => expires_at,
-            Credential::Token(_) | Credential::Session(..) => {
-                self.token(catalog)
-                    .ok_or(Error::Unauthenticated)?
-                    .expires_at
-            }
-        };
-        match expires_at.is_none_or(|end| end > now) {
-            true => Ok(()),
-            false => Err(Error::Unauthenticated),
         }
     }
 
@@ -383,7 +369,7 @@ impl Caller {
         }
     }
 
-    pub fn of(proof: &Proof<'_>) -> Caller {
+    pub fn of(proof: &Proof) -> Caller {
         match proof {
             Proof::Token(token) => Caller {
                 organisation: token.organisation,
@@ -402,6 +388,7 @@ impl Caller {
             Proof::Signed(claims) => Caller {
                 organisation: claims.subject.organisation,
                 credential: Credential::Signed {
+                    issued_at: claims.issued_at,
                     expires_at: claims.expires_at,
                 },
                 role: match claims.subject.application {
@@ -412,6 +399,30 @@ impl Caller {
                 is_limited: false,
                 scopes: None,
             },
+        }
+    }
+}
+
+impl Author for Caller {
+    fn still_holds(&self, catalog: &Catalog, now: Timestamp) -> Result<()> {
+        let holds = match self.credential {
+            Credential::Signed {
+                issued_at,
+                expires_at,
+            } => {
+                let entry = self
+                    .application
+                    .and_then(|id| catalog.application_by_id(id));
+                entry.is_none_or(|entry| entry.application.takes_token_issued_at(issued_at, now))
+                    && expires_at.is_none_or(|end| end + LEEWAY > now)
+            }
+            Credential::Token(_) | Credential::Session(..) => self
+                .token(catalog)
+                .is_some_and(|token| token.expires_at.is_none_or(|end| end > now)),
+        };
+        match holds {
+            true => Ok(()),
+            false => Err(Error::Unauthenticated),
         }
     }
 }
@@ -452,7 +463,7 @@ impl FeatureFlags {
         }
     }
 
-    fn of(proof: Proof<'_>) -> FeatureFlags {
+    fn of(proof: &Proof) -> FeatureFlags {
         match proof {
             Proof::Token(token) if token.role == Role::Application => {
                 let session = token.session.as_ref();
@@ -460,7 +471,7 @@ impl FeatureFlags {
                 FeatureFlags::Only(flags.unwrap_or_default())
             }
             Proof::Signed(claims) if claims.subject.application.is_some() => {
-                FeatureFlags::Only(claims.feature_flags)
+                FeatureFlags::Only(claims.feature_flags.clone())
             }
             Proof::Token(_) | Proof::Signed(_) => FeatureFlags::All,
         }
@@ -472,7 +483,7 @@ impl FromRequest for Caller {
     type Future = Ready<Result<Caller, Failure>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let caller = required(request, |proof| Caller::of(&proof));
+        let caller = required(request).map(|proof| Caller::of(&proof));
         // A handler takes its caller once, so that each request counts once.
         let admitted = caller.and_then(|caller| caller.admitted(context_of(request)));
         ready(admitted.map_err(Failure::Of))
@@ -484,7 +495,8 @@ impl FromRequest for FeatureFlags {
     type Future = Ready<Result<FeatureFlags, Failure>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(required(request, FeatureFlags::of).map_err(Failure::Of))
+        let flags = required(request).map(|proof| FeatureFlags::of(&proof));
+        ready(flags.map_err(Failure::Of))
     }
 }
 

@@ -270,6 +270,7 @@ pub fn operations() -> Vec<Operation> {
             ])
             .answers::<Listed<ApplicationOut>>(200, "A page of applications"),
         Operation::post("/api/v1/app", "v1.application.create", web::to(create))
+            .needs(Action::CreateApplications)
             .summary("Create an application")
             .description(
                 "An application is usually one customer of yours: it has endpoints, and messages \
@@ -293,6 +294,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.application.update",
             web::to(put),
         )
+        .needs(Action::ChangeApplications)
         .summary("Replace an application, or create it")
         .description(
             "Where the path names a uid that does not exist yet, an application is created with \
@@ -303,6 +305,7 @@ pub fn operations() -> Vec<Operation> {
         .answers::<ApplicationOut>(201, "Created")
         .answers_nothing(409, UID_TAKEN),
         Operation::patch("/api/v1/app/{app_id}", "patch_application", web::to(patch))
+            .needs(Action::ChangeApplications)
             .summary("Change an application")
             .takes::<ApplicationPatch>()
             .answers::<ApplicationOut>(200, "Changed")
@@ -312,6 +315,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.application.delete",
             web::to(delete),
         )
+        .needs(Action::ChangeApplications)
         .summary("Delete an application with its endpoints")
         .description(
             "Its endpoints and the tokens that are limited to it go with it. What was not \
@@ -340,7 +344,7 @@ pub async fn create(
     let now = context.store.clock().now();
     let answer = context
         .store
-        .change_once(once, move |catalog| {
+        .change_once(caller, once, move |catalog| {
             let existing = input
                 .uid
                 .as_ref()
@@ -422,7 +426,7 @@ pub async fn put(
     }
     let answer = context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let mut application = input.into_application(caller.organisation, now);
             let status = match caller.application(catalog, &path, Action::ChangeApplications) {
                 Ok(entry) => {
@@ -473,7 +477,7 @@ pub async fn patch(
     let now = context.store.clock().now();
     let answer = context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let entry = caller.application(catalog, &path, Action::ChangeApplications)?;
             let mut application = entry.application.clone();
             input.apply_to(&mut application);
@@ -495,7 +499,7 @@ pub async fn delete(
     let path = path_part(&request, "app_id").to_owned();
     context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let entry = caller.application(catalog, &path, Action::ChangeApplications)?;
             let id = entry.application.id;
             let tokens = catalog

@@ -360,6 +360,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.message-attempt.resend",
             web::to(resend),
         )
+        .needs(Action::SendAgain)
         .summary("Send a message again")
         .description(
             "Sends it to this endpoint now, whether it was delivered before or not. It is retried \

@@ -103,9 +103,10 @@ fn hops(
     };
     // Lines of the same name are one list, in their order (RFC 9110, section 5.3).
     let lines: Vec<_> = headers.get_all(name).collect();
-    let elements = lines.into_iter().rev().flat_map(move |line| {
-        FromTheRight::new(line.as_bytes(), b',', quotes)
-    });
+    let elements = lines
+        .into_iter()
+        .rev()
+        .flat_map(move |line| FromTheRight::new(line.as_bytes(), b',', quotes));
     elements.take(HOPS_MAX).map(read)
 }
 

@@ -6,8 +6,10 @@
 //! the shape of a signed token (JWT) is one where `auth.jwt_secret` is set; no token of ours has a
 //! dot. Nothing here says what may be done: that is `access`.
 
+use std::sync::Arc;
+
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
-use actix_web::{HttpRequest, web};
+use actix_web::{HttpMessage, HttpRequest, web};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -17,7 +19,7 @@ use super::{Context, failures};
 use crate::clock::Timestamp;
 use crate::domain::jwt::{Claims, JwtSecret};
 use crate::domain::token::Token;
-use crate::domain::visit::SignedInWith;
+use crate::domain::visit::{SignedInWith, Visit};
 use crate::error::{Error, Result};
 use crate::store::Catalog;
 
@@ -31,30 +33,39 @@ const SIGNED_BYTES_MAX: usize = 4096;
 const API_KEY: &str = "api-key";
 
 /// What a credential turned out to be.
-pub enum Proof<'a> {
-    Token(&'a Token),
-    Signed(Claims),
+#[derive(Clone)]
+pub enum Proof {
+    Token(Arc<Token>),
+    Signed(Arc<Claims>),
 }
 
-/// Does something with what stands behind a request's credential.
-pub fn with_proof<T>(request: &HttpRequest, then: impl FnOnce(Proof<'_>) -> T) -> Result<T> {
-    let headers = request.headers();
-    let credential = shown(headers)?;
-    proven(
-        request,
-        context_of(request),
-        then,
-        |catalog, secret, now| match credential {
-            Some(credential) => prove(catalog, secret, credential, now),
-            None => prove_visit(catalog, secret, headers, now),
-        },
-    )
+/// Returns the proof of a request's credential. It is proved where it is first asked for, and the proof is
+/// kept with the request: all who ask later get the same.
+pub fn proof(request: &HttpRequest) -> Result<Proof> {
+    kept(request, || {
+        let context = context_of(request);
+        match shown(request.headers())? {
+            Some(credential) => proof_of(request, credential, context),
+            None => proof_of_visit(request, context),
+        }
+    })
 }
 
 /// The same for what only the holder of a credential gets: a request without a valid one is a failure,
 /// which is counted (see `failures`).
-pub fn required<T>(request: &HttpRequest, then: impl FnOnce(Proof<'_>) -> T) -> Result<T> {
-    with_proof(request, then).map_err(|error| refused(request, error))
+pub fn required(request: &HttpRequest) -> Result<Proof> {
+    proof(request).map_err(|error| refused(request, error))
+}
+
+/// Returns the proof that the request has. Where it has none yet, one is made and kept.
+fn kept(request: &HttpRequest, prove: impl FnOnce() -> Result<Proof>) -> Result<Proof> {
+    let earlier = request.extensions().get::<Proof>().cloned();
+    if let Some(proof) = earlier {
+        return Ok(proof);
+    }
+    let proof = prove()?;
+    request.extensions_mut().insert(proof.clone());
+    Ok(proof)
 }
 
 /// The error for a request whose credential is not valid.
@@ -65,31 +76,32 @@ pub fn refused(request: &HttpRequest, error: Error) -> Error {
     }
 }
 
-/// Does something with what stands behind a credential that a request shows.
-pub fn with_proof_of<T>(
-    request: &HttpRequest,
-    credential: &str,
-    context: &Context,
-    then: impl FnOnce(Proof<'_>) -> T,
-) -> Result<T> {
-    proven(request, context, then, |catalog, secret, now| {
-        prove(catalog, secret, credential, now)
-    })
-}
-
-fn proven<T>(
-    request: &HttpRequest,
-    context: &Context,
-    then: impl FnOnce(Proof<'_>) -> T,
-    prove: impl for<'a> FnOnce(&'a Catalog, Option<&JwtSecret>, Timestamp) -> Result<Proof<'a>>,
-) -> Result<T> {
+/// Returns the proof of a credential that a request has, in a header or in its body.
+pub fn proof_of(request: &HttpRequest, credential: &str, context: &Context) -> Result<Proof> {
     let catalog = context.store.catalog();
     let secret = context.config.auth.jwt_secret.as_ref();
-    let proof = prove(&catalog, secret, context.store.clock().now())?;
+    let proof = prove(&catalog, secret, credential, context.store.clock().now())?;
+    admitted(request, context, proof)
+}
+
+/// Returns the proof of the credential that the visit stands for to which a request belongs.
+fn proof_of_visit(request: &HttpRequest, context: &Context) -> Result<Proof> {
+    let (catalog, now) = (context.store.catalog(), context.store.clock().now());
+    let entry = visits::visit_of(request.headers(), &catalog, now);
+    let entry = entry.ok_or(Error::Unauthenticated)?;
+    let secret = context.config.auth.jwt_secret.as_ref();
+    let proof = prove_visit(&catalog, secret, &entry.visit).ok_or(Error::Unauthenticated)?;
+    let proof = admitted(request, context, proof)?;
+    // A request from where the credential may not be used keeps no visit alive.
+    entry.seen(now);
+    Ok(proof)
+}
+
+fn admitted(request: &HttpRequest, context: &Context, proof: Proof) -> Result<Proof> {
     if let Proof::Token(token) = &proof {
         admit(request, context, token)?;
     }
-    Ok(then(proof))
+    Ok(proof)
 }
 
 /// The SHA-256 of a request's credential, by which a signed token is revoked.
@@ -128,26 +140,16 @@ fn shown(headers: &HeaderMap) -> Result<Option<&str>> {
     }
 }
 
-/// What stands behind the visit that a request belongs to.
-fn prove_visit<'a>(
-    catalog: &'a Catalog,
-    secret: Option<&JwtSecret>,
-    headers: &HeaderMap,
-    now: Timestamp,
-) -> Result<Proof<'a>> {
-    let entry = visits::visit_of(headers, catalog, now).ok_or(Error::Unauthenticated)?;
-    let visit = &entry.visit;
-    let proof = match &visit.with {
-        SignedInWith::Token(id) => catalog.token(*id).map(|token| Proof::Token(token)),
+/// What stands behind a visit.
+fn prove_visit(catalog: &Catalog, secret: Option<&JwtSecret>, visit: &Visit) -> Option<Proof> {
+    match &visit.with {
+        SignedInWith::Token(id) => catalog.token(*id).cloned().map(Proof::Token),
         SignedInWith::Signed { claims, seal } => {
             let is_ours = |secret: &JwtSecret| secret.has_sealed(&visit.credential, seal);
             let holds = secret.is_some_and(is_ours);
-            holds.then(|| Proof::Signed(claims.clone()))
+            holds.then(|| Proof::Signed(Arc::new(claims.clone())))
         }
-    };
-    let proof = proof.ok_or(Error::Unauthenticated)?;
-    entry.seen(now);
-    Ok(proof)
+    }
 }
 
 /// The credential in `Authorization: Bearer T`, or in `Api-Key: T` where there is no
@@ -172,17 +174,17 @@ fn bearer(header: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(credential)
 }
 
-fn prove<'a>(
-    catalog: &'a Catalog,
+fn prove(
+    catalog: &Catalog,
     secret: Option<&JwtSecret>,
     credential: &str,
     now: Timestamp,
-) -> Result<Proof<'a>> {
+) -> Result<Proof> {
     let proof = match secret {
         Some(secret) if credential.contains('.') => {
-            signed(catalog, secret, credential, now).map(Proof::Signed)
+            signed(catalog, secret, credential, now).map(|claims| Proof::Signed(Arc::new(claims)))
         }
-        _ => token(catalog, credential, now).map(Proof::Token),
+        _ => token(catalog, credential, now).cloned().map(Proof::Token),
     };
     proof.ok_or_else(|| match secret {
         Some(secret) if secret.is(credential) => Error::SecretForToken,
@@ -190,7 +192,7 @@ fn prove<'a>(
     })
 }
 
-fn token<'a>(catalog: &'a Catalog, credential: &str, now: Timestamp) -> Option<&'a Token> {
+fn token<'a>(catalog: &'a Catalog, credential: &str, now: Timestamp) -> Option<&'a Arc<Token>> {
     if credential.len() > TOKEN_BYTES_MAX {
         return None;
     }
@@ -217,7 +219,10 @@ mod tests {
     use super::*;
     use crate::domain::id::OrganisationId;
     use crate::domain::jwt::Subject;
+    use crate::domain::token::Role;
     use actix_web::http::header::{HeaderName, HeaderValue};
+    use actix_web::test::TestRequest;
+    use std::cell::Cell;
 
     #[test]
     fn a_credential_stands_in_one_of_two_headers_and_has_a_sane_length() {
@@ -251,6 +256,37 @@ mod tests {
             let case = format!("{authorization:?} {api_key:?}");
             assert_eq!(in_header(&headers), expected, "{case}");
         }
+    }
+
+    #[test]
+    fn a_credential_is_proved_once_a_request() {
+        let request = TestRequest::default().to_http_request();
+        let subject = Subject {
+            organisation: OrganisationId([1; 20]),
+            application: None,
+        };
+        let proofs = Cell::new(0);
+        let prove = || {
+            proofs.set(proofs.get() + 1);
+            let hash = [proofs.get(); 32];
+            let name = "t".to_owned();
+            let now = Timestamp::from_seconds(1_700_000_000);
+            let token = Token::new(subject.organisation, Role::Owner, name, hash, now);
+            Ok(Proof::Token(Arc::new(token)))
+        };
+        // What is not valid now may be so a moment later.
+        assert!(kept(&request, || Err(Error::Unauthenticated)).is_err());
+        for _ in 0..3 {
+            let Ok(Proof::Token(token)) = kept(&request, prove) else {
+                panic!("it was proved");
+            };
+            assert_eq!((token.hash, proofs.get()), ([1; 32], 1));
+        }
+        let other = TestRequest::default().to_http_request();
+        assert!(kept(&other, prove).is_ok());
+        assert_eq!(proofs.get(), 2);
+        // Whoever asks for it by a request gets the same.
+        assert!(matches!(proof(&request), Ok(Proof::Token(token)) if token.hash == [1; 32]));
     }
 
     #[test]

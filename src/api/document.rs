@@ -407,7 +407,7 @@ fn common_errors(operation: &Operation) -> Vec<(u16, &'static str)> {
         .iter()
         .any(|parameter| parameter.name == "idempotency-key");
     let has_body = is_once || !operation.takes.is_empty();
-    let has_parameters = has_body || !operation.parameters.is_empty();
+    let is_checked = has_body || !operation.parameters.is_empty() || operation.refuses_before();
     let names_something = path_parts(operation.path).next().is_some();
     let closed = !operation.open;
     [
@@ -427,7 +427,7 @@ fn common_errors(operation: &Operation) -> Vec<(u16, &'static str)> {
         ),
         (has_body, 413, "The body is too long"),
         (
-            has_parameters,
+            is_checked,
             422,
             "Something is wrong with the request: everything, with its place",
         ),

@@ -58,6 +58,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.endpoint.update-headers",
             web::to(put),
         )
+        .needs(Action::ChangeEndpoints)
         .summary("Replace the headers that are sent along")
         .takes::<HeadersIn>()
         .answers_nothing(204, "Replaced"),
@@ -66,6 +67,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.endpoint.patch-headers",
             web::to(patch),
         )
+        .needs(Action::ChangeEndpoints)
         .summary("Change some of the headers that are sent along")
         .takes::<HeadersPatch>()
         .answers_nothing(204, "Changed"),

@@ -78,6 +78,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.endpoint.rotate-secret",
             web::to(rotate),
         )
+        .needs(Action::ChangeSecrets)
         .summary("Rotate the signing secret")
         .description(
             "Requests are signed with the new secret and, for a while, with the old ones, too, so \

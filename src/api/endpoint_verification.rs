@@ -72,7 +72,7 @@ pub fn operations() -> Vec<Operation> {
             "/api/v1/app/{app_id}/endpoint/{endpoint_id}/verify",
             "v1.endpoint.verify",
             web::to(verify),
-        )
+        ).needs(Action::SendAgain)
         .summary("Challenge an endpoint to be verified")
         .description(
             "A challenge is sent soon after the answer: a signed POST of `{\"type\": \
@@ -99,8 +99,7 @@ pub async fn verify(
     }
     let now = context.store.clock().now();
     let number = endpoint.number;
-    let asked = context.store.change(move |catalog| {
-        caller.still_holds(catalog, now)?;
+    let asked = context.store.change(caller, move |catalog| {
         let current = catalog.endpoint_by_number(number).ok_or(NOT_FOUND)?;
         let mut endpoint = (**current).clone();
         let Some(verification) = &mut endpoint.verification else {

@@ -54,6 +54,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.endpoint.create",
             web::to(create),
         )
+        .needs(Action::CreateEndpoints)
         .summary("Register an endpoint")
         .description(
             "From now on, the application's messages that it takes are sent to it. An address that \
@@ -75,6 +76,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.endpoint.update",
             web::to(put),
         )
+        .needs(Action::ChangeEndpoints)
         .summary("Replace an endpoint, or register it")
         .description(
             "Where the path names a uid that does not exist yet, an endpoint is registered with \
@@ -89,6 +91,7 @@ pub fn operations() -> Vec<Operation> {
             "patch_endpoint",
             web::to(patch),
         )
+        .needs(Action::ChangeEndpoints)
         .summary("Change an endpoint")
         .takes::<EndpointIn>()
         .answers::<EndpointOut>(200, "Changed")
@@ -98,6 +101,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.endpoint.delete",
             web::to(delete),
         )
+        .needs(Action::ChangeEndpoints)
         .summary("Delete an endpoint")
         .description("What was not delivered to it yet is not sent any more.")
         .answers_nothing(204, "Deleted"),
@@ -151,8 +155,7 @@ pub async fn create(
     let config = Arc::clone(&context.config);
     let answer = context
         .store
-        .change_once(once, move |catalog| {
-            caller.still_holds(catalog, now)?;
+        .change_once(caller, once, move |catalog| {
             let (entry, made) =
                 owner.entry_for_new(&caller, catalog, Action::CreateEndpoints, now)?;
             let mut endpoint = owner.blank(&entry, catalog, now);
@@ -438,8 +441,7 @@ pub async fn put(
     let config = Arc::clone(&context.config);
     let answer = context
         .store
-        .change(move |catalog| {
-            caller.still_holds(catalog, now)?;
+        .change(caller, move |catalog| {
             let (entry, made) =
                 owner.entry_for_new(&caller, catalog, Action::ChangeEndpoints, now)?;
             let existing = entry.endpoint(&id);
@@ -499,7 +501,7 @@ pub async fn delete(
     let (owner, id) = endpoint_path(&request);
     context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let endpoint = owner.endpoint(&caller, catalog, &id, Action::ChangeEndpoints)?;
             let change = Change::DeleteEndpoint(endpoint.application, endpoint.id);
             Ok((vec![change], ()))
@@ -530,8 +532,7 @@ pub async fn change(
     let config = Arc::clone(&context.config);
     context
         .store
-        .change(move |catalog| {
-            caller.still_holds(catalog, now)?;
+        .change(caller, move |catalog| {
             let entry = owner.entry(&caller, catalog, action)?.ok_or(NOT_FOUND)?;
             let existing = owner.endpoint(&caller, catalog, &id, action)?;
             let mut endpoint = (**existing).clone();

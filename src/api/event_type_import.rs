@@ -100,6 +100,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.event-type.import-openapi",
             web::to(import),
         )
+        .needs(Action::ChangeEventTypes)
         .summary("Import event types from an OpenAPI document")
         .description(
             "Makes an event type of every webhook in `webhooks` or `x-webhooks`, or changes the \
@@ -146,7 +147,7 @@ async fn import(
     let now = context.store.clock().now();
     let answer = context
         .store
-        .change_once(once, move |catalog| {
+        .change_once(caller, once, move |catalog| {
             let organisation = caller.organisation;
             let mut event_types: Vec<EventType> = webhooks
                 .into_iter()

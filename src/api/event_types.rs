@@ -376,6 +376,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.event-type.create",
             web::to(create),
         )
+        .needs(Action::ChangeEventTypes)
         .summary("Create an event type")
         .description("An archived one with this name is taken back into use.")
         .once()
@@ -395,6 +396,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.event-type.update",
             web::to(put),
         )
+        .needs(Action::ChangeEventTypes)
         .summary("Replace an event type, or create it")
         .takes::<EventTypeUpdate>()
         .answers::<EventTypeOut>(200, "Replaced")
@@ -405,6 +407,7 @@ pub fn operations() -> Vec<Operation> {
             "patch_event_type",
             web::to(patch),
         )
+        .needs(Action::ChangeEventTypes)
         .summary("Change an event type")
         .takes::<EventTypeIn>()
         .answers::<EventTypeOut>(200, "Changed")
@@ -414,6 +417,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.event-type.delete",
             web::to(delete),
         )
+        .needs(Action::ChangeEventTypes)
         .summary("Archive or delete an event type")
         .description("Filters of endpoints that name it stay as they are.")
         .parameters([Parameter::flag(
@@ -440,7 +444,7 @@ pub async fn create(
     let now = context.store.clock().now();
     let answer = context
         .store
-        .change_once(once, move |catalog| {
+        .change_once(caller, once, move |catalog| {
             let name = input.name.as_set().cloned().unwrap_or_default();
             let existing = catalog.event_type(caller.organisation, &name);
             let mut event_type = blank(caller.organisation, name, now);
@@ -537,7 +541,7 @@ pub async fn put(
     let now = context.store.clock().now();
     let answer = context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let existing = catalog.event_type(caller.organisation, &name);
             let mut event_type = blank(caller.organisation, name.clone(), now);
             let status = match existing {
@@ -575,7 +579,7 @@ pub async fn patch(
     let now = context.store.clock().now();
     let answer = context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let existing = catalog.event_type(caller.organisation, &name);
             let mut event_type = (**existing.ok_or(NOT_FOUND)?).clone();
             input.apply_to(&mut event_type);
@@ -601,7 +605,7 @@ pub async fn delete(
     let now = context.store.clock().now();
     context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let existing = catalog.event_type(caller.organisation, &name);
             let mut event_type = (**existing.ok_or(NOT_FOUND)?).clone();
             if expunge {

@@ -24,6 +24,7 @@ pub fn bulk_operation() -> Operation {
         "v1.message.bulk-expunge-contents",
         web::to(messages),
     )
+    .needs(Action::Expunge)
     .summary("Delete the payloads of many messages")
     .description("Each as by its own call. What is not there is told beside the others.")
     .takes::<BulkExpungeIn>()
@@ -38,6 +39,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.message.expunge-content",
             web::to(message),
         )
+        .needs(Action::Expunge)
         .summary("Delete a message's payload")
         .description(
             "The message stays listed, with `{\"expired\":true}` in place of its payload. What \
@@ -50,6 +52,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.message-attempt.expunge-content",
             web::to(attempt),
         )
+        .needs(Action::Expunge)
         .summary("Delete what was answered to an attempt")
         .description("Its body reads `EXPUNGED` from then on, and its headers are gone.")
         .answers_nothing(204, "Deleted, and durable"),

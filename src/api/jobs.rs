@@ -263,6 +263,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.background-task.cancel",
             web::to(cancel),
         )
+        .needs(Action::SendAgain)
         .summary("Cancel a background task")
         .description(
             "It sends nothing more from now on; what it has sent stays sent. Canceling it again \
@@ -338,7 +339,7 @@ async fn cancel(
     let now = context.store.clock().now();
     let answer = context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let job = caller.job(catalog, &id)?;
             if job.replay().is_none() {
                 caller.may(Action::CancelUsage)?;

@@ -174,7 +174,7 @@ pub fn operations() -> Vec<Operation> {
             "/api/v1/app/{app_id}/token",
             "v1.token.create-of-application",
             web::to(create),
-        )
+        ).needs(Action::OwnKeys)
         .summary("Create an API key of an application")
         .description(
             "The credential is in this answer and nowhere after. Because it is a secret, an \
@@ -188,7 +188,7 @@ pub fn operations() -> Vec<Operation> {
             "/api/v1/app/{app_id}/token/{token_id}",
             "v1.token.delete-of-application",
             web::to(delete),
-        )
+        ).needs(Action::OwnKeys)
         .summary("Revoke an API key of an application")
         .description("The next request with it is refused.")
         .answers_nothing(204, "Revoked"),
@@ -263,8 +263,7 @@ pub async fn create(
     let hash = Sha256::digest(credential.as_bytes()).into();
     let token = context
         .store
-        .change(move |catalog| {
-            caller.still_holds(catalog, now)?;
+        .change(caller, move |catalog| {
             let application = application(catalog, &caller, &path, Action::OwnKeys)?;
             if keys(catalog, application).count() >= KEYS_MAX {
                 return Err(Error::TooMany(format!(
@@ -318,7 +317,7 @@ pub async fn delete(
     let id = path_part(&request, "token_id").to_owned();
     context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let application = application(catalog, &caller, &path, Action::OwnKeys)?;
             let key = id
                 .parse()

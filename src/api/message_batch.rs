@@ -24,7 +24,7 @@ use super::error::{ErrorBody, Failure};
 use super::extract::{Body, answered, blocking, invalid_body, once_key, path_part, respond};
 use super::message_body::{Bounds, Checked, MessageIn, MessageOut, checked};
 use super::messages::{Route, create_application, with_content_parameter};
-use super::operation::{Content, Operation, refuse_unknown_queries};
+use super::operation::{Content, Operation};
 use super::page::Query;
 use super::rules::wrong;
 use crate::domain::message::Message;
@@ -72,6 +72,7 @@ pub fn operation(body_bytes_max: usize) -> Operation {
         "v1.message.create-batch",
         web::to(create),
     )
+    .needs(Action::Publish)
     .summary("Publish many messages")
     .description(
         "A JSON array, or a message on each line (`application/x-ndjson`, `application/jsonl`, or \
@@ -102,7 +103,6 @@ pub async fn create(
     let mut query = Query::of(&request);
     let with_content = query.flag("with_content", false);
     query.problems.done()?;
-    refuse_unknown_queries(request.query_string(), &["with_content"])?;
     let batch = Unread {
         context: context.clone(),
         caller,

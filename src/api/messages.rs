@@ -90,6 +90,7 @@ pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
             "v1.message.create",
             web::to(create),
         )
+        .needs(Action::Publish)
         .summary("Publish a message")
         .description(
             "The message is stored before the answer is given, and is then sent to every endpoint \
@@ -124,6 +125,7 @@ pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
             "v1.message.precheck",
             web::to(precheck),
         )
+        .needs(Action::Publish)
         .summary("Ask whether a message would be sent to anybody")
         .takes::<MessagePrecheckIn>()
         .answers::<MessagePrecheckOut>(200, "Whether an enabled endpoint would get it"),
@@ -252,7 +254,8 @@ pub async fn create_application(store: &Store, caller: Caller, input: Applicatio
     input.id.refuse(&["body", "application", "id"])?;
     let now = store.clock().now();
     let application = input.into_application(caller.organisation, now);
-    let created = store.change(move |catalog| Ok((vec![creation(catalog, application)?], ())));
+    let made = move |catalog: &Catalog| Ok((vec![creation(catalog, application)?], ()));
+    let created = store.change(caller, made);
     match created.await {
         Err(Error::Conflict(_)) => Ok(()),
         result => result,

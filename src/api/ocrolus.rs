@@ -297,8 +297,7 @@ async fn configure(
     let now = context.store.clock().now();
     let details = context
         .store
-        .change(move |catalog| {
-            caller.still_holds(catalog, now)?;
+        .change(caller, move |catalog| {
             let account = Account::of(catalog, &caller, Action::ChangeEndpoints)?;
             let is_configured = account.endpoint.is_some();
             settings.check(catalog, caller.organisation, is_configured, &mut problems);
@@ -331,7 +330,7 @@ async fn configure(
 async fn deregister(context: &Context, caller: Caller) -> Result<HttpResponse, Failure> {
     let details = context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let account = Account::of(catalog, &caller, Action::ChangeEndpoints)?;
             let endpoint = account.configured()?;
             let gone = Change::DeleteEndpoint(endpoint.application, endpoint.id);
@@ -461,8 +460,7 @@ async fn rotate_secret(
     let config = context.clone();
     let details = context
         .store
-        .change(move |catalog| {
-            caller.still_holds(catalog, now)?;
+        .change(caller, move |catalog| {
             let account = Account::of(catalog, &caller, Action::ChangeSecrets)?;
             let mut endpoint = account.configured()?.clone();
             // Its profile is this surface's unless somebody changed that elsewhere.

@@ -10,13 +10,15 @@ use actix_web::body::BoxBody;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{HttpResponse, Resource, Route, guard, web};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, Resource, Route, guard, web};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
+use super::access::{Action, Caller};
 use super::error::Failure;
 use super::rules::Problems;
+use crate::error::{Error, Result};
 use crate::misfit::{misspelled, not_known};
 
 /// The longest body of what does not say otherwise.
@@ -40,6 +42,7 @@ pub struct Operation {
     pub errors: Option<Content>,
     /// No credential is needed.
     pub open: bool,
+    needs: Option<Needs>,
     body_bytes_max: usize,
     route: Route,
 }
@@ -107,6 +110,7 @@ impl Operation {
             answers: Vec::new(),
             errors: None,
             open: false,
+            needs: None,
             body_bytes_max: BODY_BYTES_MAX,
             route,
         }
@@ -216,6 +220,19 @@ impl Operation {
         self
     }
 
+    /// What a caller must be allowed to do, somewhere at least: who is not hears that before anything
+    /// that is wrong with the query. Said of everything that changes something.
+    pub fn needs(self, action: Action) -> Operation {
+        let needs = Some(Needs::Permission(action));
+        Operation { needs, ..self }
+    }
+
+    /// The same where it is no action that a role has.
+    pub fn needs_to_be(self, one: fn(&Caller) -> Result<()>) -> Operation {
+        let needs = Some(Needs::Caller(one));
+        Operation { needs, ..self }
+    }
+
     pub fn without_credential(self) -> Operation {
         Operation { open: true, ..self }
     }
@@ -229,7 +246,8 @@ impl Operation {
 }
 
 /// Sections that the contract's clients do not know, and the single operation that takes a query and
-/// that they do not. On all others, clients of another version may ask for what we have not heard of.
+/// that they do not. On all others that read, clients of another version may ask for what we have not heard
+/// of.
 const OUR_SECTIONS: [&str; 6] = [
     "v1.token.",
     "v1.profile.",
@@ -248,12 +266,66 @@ impl Operation {
         in_section || self.id == OURS
     }
 
+    /// Whether a query with a name that is not known is refused before anything is done: in the native API
+    /// by all that is no reading. Clients of other systems' surfaces may send along what is theirs.
+    pub fn refuses_before(&self) -> bool {
+        self.needs.is_some() || (self.open && self.method != Method::GET)
+    }
+
     /// The parameters that a query may have.
     fn query_names(&self) -> Vec<&'static str> {
         let parameters = self.parameters.iter();
         let in_query = parameters.filter(|parameter| parameter.place == "query");
         in_query.map(|parameter| parameter.name).collect()
     }
+}
+
+/// What a caller needs for an operation that changes something.
+#[derive(Clone, Copy)]
+enum Needs {
+    Permission(Action),
+    Caller(fn(&Caller) -> Result<()>),
+}
+
+impl Needs {
+    fn are_met_by(self, caller: &Caller) -> Result<()> {
+        match self {
+            Needs::Permission(action) => caller.may_with_some(action),
+            Needs::Caller(is_one) => is_one(caller),
+        }
+    }
+}
+
+/// Every caller, for [`Operation::needs_to_be`].
+pub fn anybody(_: &Caller) -> Result<()> {
+    Ok(())
+}
+
+/// The route that is taken in place of the operation's own by a query with a name that is not known: what
+/// changes something is refused before it is done. A missing permission comes first.
+fn refusing_route(operation: &Operation) -> Route {
+    let known: Rc<[&'static str]> = operation.query_names().into();
+    let needs = operation.needs;
+    let is_refused = {
+        let known = Rc::clone(&known);
+        move |request: &guard::GuardContext<'_>| {
+            let query = request.head().uri.query();
+            query.is_some_and(|query| refuse_unknown_queries(query, &known).is_err())
+        }
+    };
+    let route = web::method(operation.method.clone()).guard(guard::fn_guard(is_refused));
+    route.to(move |request: HttpRequest| {
+        let known = Rc::clone(&known);
+        async move {
+            if let Some(needs) = needs {
+                let caller = Caller::extract(&request).await?;
+                needs.are_met_by(&caller)?;
+            }
+            refuse_unknown_queries(request.query_string(), &known)?;
+            // The guard has let nothing else come here.
+            Err::<HttpResponse, Failure>(Error::Defect.into())
+        }
+    })
 }
 
 /// The route, which refuses a query with any other name in it.
@@ -267,7 +339,7 @@ fn only_known_queries(route: Route, known: Vec<&'static str>) -> Route {
                 let answer = next.call(request).await?;
                 // Whatever else is in the way comes first, a missing permission above all.
                 if answer.status().is_success() {
-                    refuse_unknown_queries(&query, &known)?;
+                    refuse_unknown_queries(&query, &known).map_err(Failure::Of)?;
                 }
                 Ok(answer)
             }
@@ -275,7 +347,7 @@ fn only_known_queries(route: Route, known: Vec<&'static str>) -> Route {
     ))
 }
 
-pub fn refuse_unknown_queries(query: &str, known: &[&str]) -> Result<(), Failure> {
+fn refuse_unknown_queries(query: &str, known: &[&str]) -> Result<()> {
     let mut problems = Problems::default();
     for (name, _) in form_urlencoded::parse(query.as_bytes()) {
         if !known.contains(&&*name) {
@@ -284,7 +356,7 @@ pub fn refuse_unknown_queries(query: &str, known: &[&str]) -> Result<(), Failure
             problems.add(&["query", &name], message);
         }
     }
-    Ok(problems.done()?)
+    problems.done()
 }
 
 impl Parameter {
@@ -373,8 +445,10 @@ fn resource(path: &str, operations: Vec<Operation>, left: Vec<Method>) -> Resour
         }));
     }
     for operation in operations {
-        // What changes something is not to be refused when it is done.
         let is_ours = operation.is_ours() && operation.method == Method::GET;
+        if operation.refuses_before() {
+            resource = resource.route(refusing_route(&operation));
+        }
         let known = operation.query_names();
         let route = match operation.method {
             Method::GET => operation

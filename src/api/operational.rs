@@ -10,6 +10,7 @@ use actix_web::web;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::json;
 
+use super::access::Action;
 use super::attempts::{self, AttemptOut};
 use super::endpoint_body::{EndpointOut, WholeEndpointIn};
 use super::endpoint_headers::{self, HeadersIn, HeadersOut, HeadersPatch};
@@ -68,6 +69,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.operational-webhook.endpoint.create",
             web::to(endpoints::create),
         )
+        .needs(Action::OwnEndpoints)
         .summary("Register an endpoint of your own")
         .description(
             "From now on it is sent a message for everything that happens to an endpoint of a \
@@ -90,6 +92,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.operational-webhook.endpoint.update",
             web::to(endpoints::put),
         )
+        .needs(Action::OwnEndpoints)
         .summary("Replace an endpoint of your own, or register it")
         .takes::<OperationalEndpointIn>()
         .answers::<EndpointOut>(200, "Replaced")
@@ -100,6 +103,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.operational-webhook.endpoint.delete",
             web::to(endpoints::delete),
         )
+        .needs(Action::OwnEndpoints)
         .summary("Delete an endpoint of your own")
         .answers_nothing(204, "Deleted"),
         Operation::get(
@@ -114,6 +118,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.operational-webhook.endpoint.rotate-secret",
             web::to(endpoint_secret::rotate),
         )
+        .needs(Action::OwnEndpoints)
         .summary("Rotate its signing secret")
         .may_take::<RotateIn>()
         .answers::<SecretOut>(200, "The new secret")
@@ -130,6 +135,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.operational-webhook.endpoint.update-headers",
             web::to(endpoint_headers::put),
         )
+        .needs(Action::OwnEndpoints)
         .summary("Replace the headers that are sent along to it")
         .takes::<HeadersIn>()
         .answers_nothing(204, "Replaced"),
@@ -138,6 +144,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.operational-webhook.endpoint.patch-headers",
             web::to(endpoint_headers::patch),
         )
+        .needs(Action::OwnEndpoints)
         .summary("Change some of the headers that are sent along to it")
         .takes::<HeadersPatch>()
         .answers_nothing(204, "Changed"),

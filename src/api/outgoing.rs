@@ -18,7 +18,7 @@ use actix_web::{HttpRequest, ResponseError};
 
 use super::access::Caller;
 use super::connections::{UnderWay, Watched};
-use super::credential::with_proof;
+use super::credential::proof;
 use super::error::Failure;
 use super::fair::Held;
 use crate::error::Result;
@@ -137,9 +137,10 @@ fn held(request: &HttpRequest, bytes: usize) -> Result<Option<Held>> {
     let Some(context) = request.app_data::<Data<super::Context>>() else {
         return Ok(None);
     };
-    let Ok(payer) = with_proof(request, |proof| Caller::of(&proof).payer()) else {
+    let Ok(proof) = proof(request) else {
         return Ok(None);
     };
+    let payer = Caller::of(&proof).payer();
     let now = context.store.clock().now();
     match [Method::GET, Method::HEAD].contains(request.method()) {
         true => context.shares.hold(payer, bytes, now).map(Some),
@@ -170,7 +171,11 @@ mod tests {
                 _held: None,
                 _under_way: None,
             };
-            assert_eq!(body.is_too_slow(), is_too_slow, "{sent} bytes in {taken_in:?}");
+            assert_eq!(
+                body.is_too_slow(),
+                is_too_slow,
+                "{sent} bytes in {taken_in:?}"
+            );
         }
     }
 }

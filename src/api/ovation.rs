@@ -802,8 +802,7 @@ pub async fn create(
     let now = context.store.clock().now();
     let answer = context
         .store
-        .change_once(once, move |catalog| {
-            caller.still_holds(catalog, now)?;
+        .change_once(caller, once, move |catalog| {
             let mut errors = Vec::new();
             let entry = noted(
                 template(&caller, catalog, &template_id, Action::CreateEndpoints),
@@ -862,8 +861,7 @@ pub async fn put(
     let now = context.store.clock().now();
     let answer = context
         .store
-        .change(move |catalog| {
-            caller.still_holds(catalog, now)?;
+        .change(caller, move |catalog| {
             let mut errors = Vec::new();
             let stored = match noted(
                 template(&caller, catalog, &template_id, Action::ChangeEndpoints),
@@ -896,7 +894,7 @@ pub async fn delete(
     let (template_id, id) = webhook_path(&request);
     let answer = context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let found = template(&caller, catalog, &template_id, Action::ChangeEndpoints)
                 .and_then(|entry| webhook(&caller, catalog, entry, &id));
             let mut errors = Vec::new();

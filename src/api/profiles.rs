@@ -313,6 +313,7 @@ pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
             "v1.profile.preview",
             web::to(preview),
         )
+        .needs(Action::ReadProfiles)
         .summary("Show a request of a wire profile")
         .description(
             "As it would be sent to an endpoint that has the profile. Nothing is sent and nothing \

@@ -165,6 +165,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.endpoint.recover",
             web::to(recover),
         )
+        .needs(Action::SendAgain)
         .summary("Send everything again that failed")
         .description(
             "Messages whose deliveries to the endpoint failed for good; what is still being \
@@ -179,6 +180,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.endpoint.replay-missing",
             web::to(replay_missing),
         )
+        .needs(Action::SendMissing)
         .summary("Send what the endpoint never got")
         .description(
             "Messages that the endpoint would get if they were published now, and that were never \
@@ -192,6 +194,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.endpoint.bulk-replay",
             web::to(bulk_replay),
         )
+        .needs(Action::SendAgain)
         .summary("Send messages again")
         .description(
             "Messages that were for the endpoint, delivered or not, as far as they meet all that \
@@ -267,7 +270,7 @@ async fn begun(
     let endpoint = path_part(request, "endpoint_id").to_owned();
     let answer = context
         .store
-        .change_once(once, move |catalog| {
+        .change_once(caller, once, move |catalog| {
             let endpoint = caller.endpoint(catalog, &application, &endpoint, action)?;
             let work = Work::Replay(Replay {
                 application: endpoint.application,

@@ -200,7 +200,7 @@ pub fn operations() -> Vec<Operation> {
             "/api/v1/auth/app-portal-access/{app_id}",
             "v1.authentication.app-portal-access",
             web::to(portal_access),
-        )
+        ).needs(Action::ChangeSessions)
         .summary("Make a link to the portal")
         .description(
             "The link lets a customer's people see and change their application's endpoints \
@@ -215,7 +215,7 @@ pub fn operations() -> Vec<Operation> {
             "/api/v1/auth/dashboard-access/{app_id}",
             "v1.authentication.dashboard-access",
             web::to(dashboard_access),
-        )
+        ).needs(Action::ChangeSessions)
         .summary("Make a link to the portal (older path)")
         .description("As `app-portal-access`, for older clients.")
         .may_take::<AppPortalAccessIn>()
@@ -224,7 +224,7 @@ pub fn operations() -> Vec<Operation> {
             "/api/v1/auth/app/{app_id}/expire-all",
             "v1.authentication.expire-all",
             web::to(expire_all),
-        )
+        ).needs(Action::ChangeSessions)
         .summary("End an application's portal sessions and signed tokens")
         .description(
             "API keys that were made through a link end with it, and those that are made through it \
@@ -237,7 +237,7 @@ pub fn operations() -> Vec<Operation> {
             "/api/v1/auth/logout",
             "logout_api_v1_auth_logout__post",
             web::to(logout),
-        )
+        ).needs_to_be(one_that_logs_out)
         .summary("End the portal session or signed token that this request carries")
         .description("403 for a token of `/api/v1/token`, and for a signed owner's.")
         .answers_nothing(204, "It is not valid any more"),
@@ -287,8 +287,7 @@ async fn make_link(
     let mut warnings: Vec<String> = context.config.server.link_problem().into_iter().collect();
     let limits = context
         .store
-        .change(move |catalog| {
-            caller.still_holds(catalog, now)?;
+        .change(caller, move |catalog| {
             let mut changes = Vec::new();
             let application = found_or_made(catalog, &caller, &path, link.application, now)?;
             let (application, made) = application;
@@ -377,7 +376,7 @@ pub async fn expire_all(
     let end = now + after;
     context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let entry = caller.application(catalog, &path, Action::ChangeSessions)?;
             let mut application = entry.application.clone();
             let links = catalog.sessions(application.id).map(|token| &**token);
@@ -442,30 +441,35 @@ pub fn keys_end(catalog: &Catalog, link: &Token) -> Option<Timestamp> {
     catalog.revocation(&link.hash)?.until
 }
 
+const NOT_LOGGED_OUT: Error =
+    Error::Forbidden("only a portal session and an application's signed token can be logged out");
+
+/// A caller whose credential can be given back.
+fn one_that_logs_out(caller: &Caller) -> Result<()> {
+    match (caller.credential(), caller.role()) {
+        (Credential::Session(..), _) | (Credential::Signed { .. }, Role::Application) => Ok(()),
+        (Credential::Signed { .. } | Credential::Token(_), _) => Err(NOT_LOGGED_OUT),
+    }
+}
+
 pub async fn logout(
     request: HttpRequest,
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    let change = match (caller.credential(), caller.role()) {
-        (Credential::Session(id, _), _) => Change::DeleteToken(id),
-        (Credential::Signed { expires_at }, Role::Application) => {
-            Change::PutRevocation(Revocation {
-                hash: hash_of(&request)?,
-                // It would be taken a little beyond its end.
-                until: expires_at.map(|end| end + LEEWAY),
-            })
-        }
-        (Credential::Signed { .. } | Credential::Token(_), _) => {
-            return Err(Error::Forbidden(
-                "only a portal session and an application's signed token can be logged out",
-            )
-            .into());
-        }
+    one_that_logs_out(&caller)?;
+    let change = match caller.credential() {
+        Credential::Session(id, _) => Change::DeleteToken(id),
+        Credential::Signed { expires_at, .. } => Change::PutRevocation(Revocation {
+            hash: hash_of(&request)?,
+            // It would be taken a little beyond its end.
+            until: expires_at.map(|end| end + LEEWAY),
+        }),
+        Credential::Token(_) => return Err(NOT_LOGGED_OUT.into()),
     };
     context
         .store
-        .change(move |_| Ok((vec![change], ())))
+        .change(caller, move |_| Ok((vec![change], ())))
         .await?;
     Ok(no_content())
 }

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::access::{Action, Caller, Credential};
 use super::client_address::ClientAddress;
-use super::credential::{Proof, is_in_header, is_plausible, refused, with_proof, with_proof_of};
+use super::credential::{Proof, is_in_header, is_plausible, proof, proof_of, refused};
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, text};
 use super::operation::{Operation, Parameter};
@@ -25,10 +25,11 @@ use super::visits::{self, Meant, PORTALS_PER_BROWSER_MAX, SURFACE, SURFACE_PATTE
 use super::{Context, failures};
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, OrganisationId, VisitId};
+use crate::domain::jwt::Claims;
 use crate::domain::token::{Capability, PortalSession, Role};
 use crate::domain::visit::{SignedInWith, Surface, USER_AGENT_BYTES_MAX, Visit};
 use crate::error::{Error, Result};
-use crate::store::{Catalog, Change};
+use crate::store::{Catalog, Change, Itself};
 
 const FOREIGN: Error = Error::Forbidden("only a page of this server signs in and out");
 
@@ -101,8 +102,8 @@ struct Shown {
 }
 
 impl Shown {
-    fn of(proof: Proof<'_>) -> Shown {
-        let caller = Caller::of(&proof);
+    fn of(proof: &Proof) -> Shown {
+        let caller = Caller::of(proof);
         match proof {
             Proof::Token(token) => {
                 let session = token.session.as_ref();
@@ -259,7 +260,7 @@ pub async fn get(
     if headers.contains_key(SURFACE) && Meant::of(headers).is_none() {
         return Err(no_surface().into());
     }
-    let visitor = match with_proof(&request, Shown::of) {
+    let visitor = match proof(&request).map(|proof| Shown::of(&proof)) {
         Ok(shown) => {
             shown.caller.admitted(&context)?;
             Some(shown.visitor(&context))
@@ -312,7 +313,7 @@ pub async fn sign_in(
         address: ClientAddress::of(&request, &context).ip,
         user_agent: user_agent(request.headers()),
     };
-    let left = begin(&request, &context, visit, now).await?;
+    let left = begin(&request, &context, caller, visit, now).await?;
     context.metrics.sign_ins.succeeded.inc();
     let application = caller.own_application();
     let visitor = Some(shown.visitor(&context));
@@ -343,9 +344,9 @@ fn may_sign_in(
 ) -> Result<(Shown, [u8; 32], SignedInWith)> {
     let metrics = &context.metrics.sign_ins;
     let proven = match is_plausible(credential) {
-        true => with_proof_of(request, credential, context, |proof| {
+        true => proof_of(request, credential, context).map(|proof| {
             let (hash, with) = signed_in_with(context, credential, &proof);
-            (Shown::of(proof), hash, with)
+            (Shown::of(&proof), hash, with)
         }),
         false => Err(Error::Unauthenticated),
     };
@@ -370,11 +371,7 @@ fn may_sign_in(
 }
 
 /// The hash of a credential, and what stands for it in a visit.
-fn signed_in_with(
-    context: &Context,
-    credential: &str,
-    proof: &Proof<'_>,
-) -> ([u8; 32], SignedInWith) {
+fn signed_in_with(context: &Context, credential: &str, proof: &Proof) -> ([u8; 32], SignedInWith) {
     let hash: [u8; 32] = Sha256::digest(credential).into();
     let with = match proof {
         Proof::Token(token) => SignedInWith::Token(token.id),
@@ -382,7 +379,7 @@ fn signed_in_with(
             let secret = context.config.auth.jwt_secret.as_ref();
             let secret = secret.expect("it proved this credential a moment ago");
             SignedInWith::Signed {
-                claims: claims.clone(),
+                claims: Claims::clone(claims),
                 seal: secret.seal(&hash),
             }
         }
@@ -403,6 +400,7 @@ fn user_agent(headers: &HeaderMap) -> Option<String> {
 async fn begin(
     request: &HttpRequest,
     context: &web::Data<Context>,
+    caller: Caller,
     visit: Visit,
     now: Timestamp,
 ) -> Result<Vec<ApplicationId>> {
@@ -421,7 +419,7 @@ async fn begin(
     let config = context.config.clone();
     context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let mut changes = room(catalog, &visit, &replaced, &config.limits, now);
             changes.push(Change::PutVisit(visit));
             Ok((changes, ()))
@@ -468,7 +466,7 @@ pub async fn sign_out(
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     let meant = meant(&request)?;
-    let link = with_proof(&request, |proof| match Caller::of(&proof).credential() {
+    let link = proof(&request).map(|proof| match Caller::of(&proof).credential() {
         Credential::Session(id, _) => Some(id),
         Credential::Token(_) | Credential::Signed { .. } => None,
     });
@@ -482,7 +480,9 @@ pub async fn sign_out(
     changes.extend(visit.map(|(key, _)| Change::DeleteVisit(key)));
     changes.extend(link.ok().flatten().map(Change::DeleteToken));
     if !changes.is_empty() {
-        context.store.change(move |_| Ok((changes, ()))).await?;
+        // Whoever signs out may: what ended already has no need of it.
+        let ended = move |_: &Catalog| Ok((changes, ()));
+        context.store.change(Itself, ended).await?;
     }
     let application = match meant {
         Meant::Portal(application) => Some(application),

@@ -13,7 +13,7 @@ use super::access::{Action, Caller};
 use super::credential::hash_of;
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, path_part, text};
-use super::operation::{Operation, Parameter};
+use super::operation::{Operation, Parameter, anybody};
 use super::page::{Listed, Query, page_parameters, shown};
 use super::visits;
 use crate::clock::Timestamp;
@@ -115,6 +115,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.session.expire-all",
             web::to(expire_all),
         )
+        .needs_to_be(anybody)
         .summary("Sign all other browsers out")
         .description(
             "All sessions that the caller can list end, but for the one that this request belongs \
@@ -127,6 +128,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.session.delete-other",
             web::to(delete),
         )
+        .needs_to_be(anybody)
         .summary("Sign a browser out")
         .description(
             "The session ends; the credential that it was begun with holds as before, and so does \
@@ -202,8 +204,7 @@ pub async fn delete(
     let now = context.store.clock().now();
     context
         .store
-        .change(move |catalog| {
-            caller.still_holds(catalog, now)?;
+        .change(caller, move |catalog| {
             let found = id.and_then(|id| catalog.visit_by_id(id));
             let found = found.filter(|entry| sight.sees(&entry.visit));
             let found = found.filter(|entry| !catalog.is_over(entry, now));
@@ -234,8 +235,7 @@ pub async fn expire_all(
     loop {
         let ended = context
             .store
-            .change(move |catalog| {
-                caller.still_holds(catalog, now)?;
+            .change(caller, move |catalog| {
                 // Whoever signs in meanwhile does so after this, and stays.
                 let ending = catalog.visits().filter(|entry| {
                     let visit = &entry.visit;

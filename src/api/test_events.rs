@@ -237,6 +237,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.endpoint.send-example",
             web::to(send_example),
         )
+        .needs(Action::SendAgain)
         .summary("Send an event type's example")
         .description(TEST)
         .once()
@@ -248,6 +249,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.endpoint.simulate",
             web::to(simulate),
         )
+        .needs(Action::SendAgain)
         .summary("Send an example with fields replaced")
         .description(TEST)
         .once()

@@ -384,7 +384,7 @@ pub fn operations() -> Vec<Operation> {
             .description("In the order in which they were created.")
             .parameters(page_parameters(false))
             .answers::<Listed<TokenOut>>(200, "A page of tokens"),
-        Operation::post("/api/v1/token", "v1.token.create", web::to(create))
+        Operation::post("/api/v1/token", "v1.token.create", web::to(create)).needs(Action::ChangeTokens)
             .summary("Create a token")
             .description(
                 "The credential is in this answer and nowhere after. Because it is a secret, an \
@@ -401,7 +401,7 @@ pub fn operations() -> Vec<Operation> {
             "/api/v1/token/{token_id}",
             "v1.token.delete",
             web::to(delete),
-        )
+        ).needs(Action::ChangeTokens)
         .summary("Revoke a token")
         .description("The next request with it is refused.")
         .answers_nothing(204, "Revoked"),
@@ -409,7 +409,7 @@ pub fn operations() -> Vec<Operation> {
             "/api/v1/token/{token_id}/endpoint/{endpoint_id}",
             "v1.token.grant",
             web::to(grant),
-        )
+        ).needs(Action::ChangeGrants)
         .summary("Grant an endpoint to a webhook user")
         .description(
             "The endpoint goes by its id, or by a uid or number that only one endpoint of the \
@@ -422,7 +422,7 @@ pub fn operations() -> Vec<Operation> {
             "/api/v1/token/{token_id}/endpoint/{endpoint_id}",
             "v1.token.revoke-grant",
             web::to(revoke_grant),
-        )
+        ).needs(Action::ChangeGrants)
         .summary("Take an endpoint from a webhook user")
         .answers_nothing(204, "Taken")
         .answers_nothing(409, NO_WEBHOOK_USER_OR_SEVERAL),
@@ -430,7 +430,7 @@ pub fn operations() -> Vec<Operation> {
             "/api/v1/token/{token_id}/application/{app_id}",
             "v1.token.grant-application",
             web::to(grant_application),
-        )
+        ).needs(Action::ChangeGrants)
         .summary("Grant an application to a webhook user")
         .description(
             "It may make endpoints there, which are granted to it; endpoints of others stay out of \
@@ -443,7 +443,7 @@ pub fn operations() -> Vec<Operation> {
             "/api/v1/token/{token_id}/application/{app_id}",
             "v1.token.revoke-application",
             web::to(revoke_application),
-        )
+        ).needs(Action::ChangeGrants)
         .summary("Take an application from a webhook user")
         .description("The endpoints that it made there stay granted to it.")
         .answers_nothing(204, "Taken")
@@ -469,8 +469,7 @@ pub async fn create(
     let hash = Sha256::digest(credential.as_bytes()).into();
     let token = context
         .store
-        .change(move |catalog| {
-            caller.still_holds(catalog, now)?;
+        .change(caller, move |catalog| {
             let token = Token {
                 application: limited_to(catalog, &caller, input.application.as_deref())?,
                 expires_at: input.expires_at,
@@ -659,7 +658,7 @@ pub async fn delete(
     let id = path_part(&request, "token_id").to_owned();
     context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let token = found(catalog, &caller, &id)?;
             Ok((vec![Change::DeleteToken(token.id)], ()))
         })
@@ -692,7 +691,7 @@ async fn change_grants(
     let id = path_part(request, named).to_owned();
     context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let token = webhook_user(catalog, &caller, &token)?;
             let changed = change(catalog, &caller, token, &id)?;
             Ok((changed.map(Change::PutToken).into_iter().collect(), ()))

@@ -51,7 +51,7 @@ pub fn operations() -> Vec<Operation> {
             "/api/v1/stats/usage/app",
             "v1.statistics.aggregate-app-stats",
             web::to(applications),
-        )
+        ).needs(Action::ReadUsage)
         .summary("Count what each application was sent")
         .description(
             "Begins a background task; its `data`, once it is over, is `{\"appStats\": [{\"appId\", \
@@ -65,7 +65,7 @@ pub fn operations() -> Vec<Operation> {
             "/api/v1/stats/usage/event-types",
             "v1.statistics.aggregate-event-types",
             web::to(event_types),
-        )
+        ).needs(Action::ReadUsage)
         .summary("List which event types endpoints ask for")
         .description(
             "Begins a background task; its `data`, once it is over, is `{\"event_types\": \
@@ -103,7 +103,7 @@ async fn applications(
     let once = once(&request, &caller, &body)?;
     let answer = context
         .store
-        .change_once(once, move |catalog| {
+        .change_once(caller, once, move |catalog| {
             let mut unresolved = Vec::new();
             let applications = input.app_ids.map(|ids| {
                 let mut found = std::collections::BTreeSet::new();
@@ -140,7 +140,7 @@ async fn event_types(caller: Caller, context: web::Data<Context>) -> Result<Http
     let now = context.store.clock().now();
     let job = context
         .store
-        .change(move |catalog| {
+        .change(caller, move |catalog| {
             let job = begin(catalog, caller.organisation, Work::EventTypeUsage, now)?;
             Ok((vec![Change::PutJob(job.clone())], job))
         })

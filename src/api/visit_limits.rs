@@ -17,9 +17,6 @@ use crate::domain::visit::{SignedInWith, Visit};
 use crate::error::{Error, Result};
 use crate::store::{Catalog, Change, VisitEntry};
 
-/// Visits that are over and that one sign-in removes; the keeper removes the rest within a minute.
-const SWEPT_MAX: usize = 500;
-
 /// Whose share a visit takes.
 fn payer(visit: &Visit) -> Payer {
     let token = match visit.with {
@@ -38,24 +35,14 @@ pub fn room(
     limits: &Limits,
     now: Timestamp,
 ) -> Vec<Change> {
+    // The keeper removes those that are over within a minute: they take nobody's place until then.
+    let living = catalog
+        .visits()
+        .filter(|entry| !replaced.contains(&entry.visit.key) && !catalog.is_over(entry, now));
     let mut room = Room {
-        living: Vec::new(),
+        living: living.map(|entry| &**entry).collect(),
         ended: replaced.iter().copied().collect(),
     };
-    let mut swept = 0;
-    for entry in catalog.visits() {
-        if replaced.contains(&entry.visit.key) {
-            continue;
-        }
-        match catalog.is_over(entry, now) {
-            false => room.living.push(entry),
-            true if swept < SWEPT_MAX => {
-                swept += 1;
-                room.ended.push(entry.visit.key);
-            }
-            true => {}
-        }
-    }
     let of = payer(new);
     room.make(limits.sessions_per_credential_max, |visit| {
         visit.credential == new.credential

@@ -62,12 +62,18 @@ impl Config {
             "server.trusted_proxies",
             "must be the networks of your proxies: one that holds every address makes every client a proxy",
         );
-        let not_trimmed = server.trusted_proxies.iter().find(|one| one.trunc() != **one);
+        let not_trimmed = server
+            .trusted_proxies
+            .iter()
+            .find(|one| one.trunc() != **one);
         if let Some(one) = not_trimmed {
             check(
                 false,
                 "server.trusted_proxies",
-                &format!("{one} has bits set beyond its prefix: '{}' is that network", one.trunc()),
+                &format!(
+                    "{one} has bits set beyond its prefix: '{}' is that network",
+                    one.trunc()
+                ),
             );
         }
 

@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::domain::id::JobId;
 use crate::domain::job::{self, Job, JobState, Progress, Work};
 use crate::error::Result;
-use crate::store::{Catalog, Change, Store};
+use crate::store::{Catalog, Change, Itself, Store};
 use crate::watched;
 use usage::Counting;
 
@@ -240,7 +240,7 @@ impl Runner {
         let (organisation, id) = (job.organisation, job.id);
         let now = self.store.clock().now();
         self.store
-            .change(move |catalog| {
+            .change(Itself, move |catalog| {
                 let job = catalog.job(organisation, id);
                 let changed = job.filter(|job| job.is_running()).map(|job| {
                     let mut job = (**job).clone();
@@ -271,7 +271,7 @@ impl Runner {
                 let changes = forgotten(catalog).into_iter().map(Change::DeleteJob);
                 Ok((changes.collect(), ()))
             };
-            if let Err(error) = self.store.change(deleted).await {
+            if let Err(error) = self.store.change(Itself, deleted).await {
                 log::warn!("jobs that are over were not forgotten: {error}");
             }
         }

@@ -22,7 +22,7 @@ use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, MessageId};
 use crate::domain::message::{Message, Origin};
 use crate::domain::verification::{self, EVENT_TYPE};
-use crate::store::{Catalog, Change, Store};
+use crate::store::{Catalog, Change, Itself, Store};
 use crate::watched;
 
 /// Challenges under way, of all applications.
@@ -238,7 +238,7 @@ async fn challenge(store: Store, sender: Rc<Sender>, endpoint: Arc<Endpoint>) ->
         None => log::info!("endpoint {} is verified", endpoint.id),
         Some(problem) => log::info!("endpoint {} is not verified: {problem}", endpoint.id),
     }
-    let kept = store.change(move |catalog| {
+    let kept = store.change(Itself, move |catalog| {
         let current = catalog.endpoint_by_number(endpoint.number);
         // Of another URL this says nothing, nor of an endpoint that is gone.
         let current = current.filter(|current| current.url == endpoint.url);
@@ -264,7 +264,7 @@ pub async fn release_all(store: &Store) {
     };
     for lanes in held.chunks(RELEASED_MAX) {
         let lanes = lanes.to_vec();
-        let released = store.change(move |catalog| {
+        let released = store.change(Itself, move |catalog| {
             let endpoints = lanes.iter().filter_map(|lane| unverified(catalog, *lane));
             let changes = endpoints.map(|endpoint| {
                 Change::PutEndpoint(Endpoint {

@@ -729,6 +729,25 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_that_rests_says_until_when() {
+        let again = Timestamp(9) + TRY_AGAIN;
+        let mut unread = Lane::new(endpoint(), false);
+        assert!(unread.wants_read().is_some());
+        unread.read_failed();
+        unread.pause(Timestamp(9));
+        let mut given_back = Lane::new(endpoint(), true);
+        given_back.stored(entry(1, 1));
+        let taken = place(&given_back.take().unwrap().delivery.key);
+        given_back.given_back(&taken, Timestamp(9));
+        for mut lane in [unread, given_back] {
+            let readiness = lane.readiness(Timestamp(9), &LIMITS);
+            assert_eq!(readiness, Readiness::At(again));
+            assert!(!lane.is_forgettable(again));
+            assert!(lane.wants_read().is_some(), "it is read when that is over");
+        }
+    }
+
+    #[test]
     fn a_paused_lane_does_not_wait_for_its_rate() {
         let now = Timestamp::from_seconds(1_700_000_000);
         let mut lane = paused(now);

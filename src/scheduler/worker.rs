@@ -17,7 +17,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::alarms::Alarms;
 use super::hosts::{Host, Place};
-use super::lane::{self, Entry, Lane, Readiness, TRY_AGAIN};
+use super::lane::{self, Entry, Lane, Readiness};
 use super::loader::{self, Loader, Wish};
 use super::throttle::Rates;
 use super::{LaneLook, Shared, Status};
@@ -280,6 +280,21 @@ impl Worker {
 
     fn take_in(&mut self, event: WorkerEvent) {
         match event {
+            WorkerEvent::Stored(news) => {
+                self.handled += 1;
+                let number = self.take_in_news(news);
+                self.look_at(number);
+            }
+            WorkerEvent::Lane { lane } => self.look_again(lane),
+            WorkerEvent::LanesRead => {
+                self.lanes_read = true;
+                self.forget_idle();
+            }
+            WorkerEvent::Look { lanes, answer } => {
+                // Whoever asked may have gone away.
+                let looks = lanes.iter().filter_map(|number| self.look(*number));
+                drop(answer.send(looks.collect()));
+            }
             WorkerEvent::Sending {
                 lanes,
                 message,
@@ -289,80 +304,7 @@ impl Worker {
                 let keys = each.flat_map(|number| self.sending(*number, message));
                 drop(answer.send(keys.collect()));
             }
-            WorkerEvent::Look { lanes, answer } => {
-                // Whoever asked may have gone away.
-                let looks = lanes.iter().filter_map(|number| self.look(*number));
-                drop(answer.send(looks.collect()));
-            }
-            WorkerEvent::Stored(news) => {
-                self.handled += 1;
-                let number = match news {
-                    News::Waiting(entry) => {
-                        let number = entry.delivery.key.lane;
-                        self.lane(number).stored(entry);
-                        number
-                    }
-                    News::Gone(key) => {
-                        self.lane(key.lane).gone(lane::place(&key));
-                        key.lane
-                    }
-                    News::Recorded(key) => {
-                        self.shared.unrecorded[self.number].fetch_sub(1, Ordering::Relaxed);
-                        self.lane(key.lane).recorded(&lane::place(&key));
-                        key.lane
-                    }
-                    News::Endpoint { lane } => {
-                        let registered = Registered::now(&self.store, &self.shared, lane);
-                        let now = self.store.clock().now();
-                        let known = self.lane(lane);
-                        known.endpoint_changed(registered.endpoint);
-                        known.rates_changed(registered.rates, now);
-                        known.host_changed(registered.host);
-                        lane
-                    }
-                    News::Expunged { lane, message } => {
-                        if let Some(known) = self.lanes.get_mut(&lane) {
-                            known.expunged(message);
-                        }
-                        lane
-                    }
-                };
-                self.look_at(number);
-            }
-            WorkerEvent::Lane { lane: number } => {
-                if self.store.catalog().endpoint_by_number(number).is_none() {
-                    self.store.forget_lane(number);
-                }
-                self.lane_of_which(number, false).look_again();
-                self.look_at(number);
-            }
-            WorkerEvent::LanesRead => {
-                self.lanes_read = true;
-                self.forget_idle();
-            }
-            WorkerEvent::Read { lane: number, read } => {
-                self.shared.reads[self.number].fetch_sub(1, Ordering::Relaxed);
-                match read {
-                    Ok((entries, whole)) => self.lane(number).read(entries, whole),
-                    Err(error) => {
-                        // Tried again each second; damage is told once.
-                        let is_news = !matches!(error, Error::Unreadable(_)) || {
-                            let reason = error.to_string();
-                            self.store.note_unreadable(number, None, &reason)
-                        };
-                        if is_news {
-                            log::error!("lane {number} could not be read: {error}");
-                        }
-                        let now = self.store.clock().now();
-                        let lane = self.lane(number);
-                        lane.read_failed();
-                        lane.pause(now);
-                        self.alarms.set(number, now + TRY_AGAIN);
-                        return;
-                    }
-                }
-                self.look_at(number);
-            }
+            WorkerEvent::Read { lane, read } => self.take_in_read(lane, read),
             WorkerEvent::Message {
                 delivery,
                 message,
@@ -371,10 +313,7 @@ impl Worker {
                 self.loading -= 1;
                 self.send_loaded(delivery, message, place);
             }
-            WorkerEvent::Place {
-                lane: number,
-                place,
-            } => self.place_came(number, place),
+            WorkerEvent::Place { lane, place } => self.place_came(lane, place),
             WorkerEvent::Settings(settings) => {
                 // With its rendered parts and connections; attempts under way hold the old one.
                 self.sender = Rc::new(Sender::new(settings, self.store.clock().clone()));
@@ -391,6 +330,70 @@ impl Worker {
                 self.unpark(number);
             }
         }
+    }
+
+    /// Tells a lane what a commit changed for it, and returns which lane that is.
+    fn take_in_news(&mut self, news: News) -> u64 {
+        match news {
+            News::Waiting(entry) => {
+                let number = entry.delivery.key.lane;
+                self.lane(number).stored(entry);
+                number
+            }
+            News::Gone(key) => {
+                self.lane(key.lane).gone(lane::place(&key));
+                key.lane
+            }
+            News::Recorded(key) => {
+                self.shared.unrecorded[self.number].fetch_sub(1, Ordering::Relaxed);
+                self.lane(key.lane).recorded(&lane::place(&key));
+                key.lane
+            }
+            News::Endpoint { lane: number } => {
+                let registered = Registered::now(&self.store, &self.shared, number);
+                let now = self.store.clock().now();
+                let lane = self.lane(number);
+                lane.endpoint_changed(registered.endpoint);
+                lane.rates_changed(registered.rates, now);
+                lane.host_changed(registered.host);
+                number
+            }
+            News::Expunged { lane, message } => {
+                if let Some(known) = self.lanes.get_mut(&lane) {
+                    known.expunged(message);
+                }
+                lane
+            }
+        }
+    }
+
+    /// Something waits in this lane by the store's word.
+    fn look_again(&mut self, number: u64) {
+        if self.store.catalog().endpoint_by_number(number).is_none() {
+            self.store.forget_lane(number);
+        }
+        self.lane_of_which(number, false).look_again();
+        self.look_at(number);
+    }
+
+    fn take_in_read(&mut self, number: u64, read: Result<(Vec<Entry>, bool)>) {
+        self.shared.reads[self.number].fetch_sub(1, Ordering::Relaxed);
+        match read {
+            Ok((entries, whole)) => self.lane(number).read(entries, whole),
+            Err(error) => {
+                // Tried again each second; damage is told once.
+                let is_news = !matches!(error, Error::Unreadable(_))
+                    || self.store.note_unreadable(number, None, &error.to_string());
+                if is_news {
+                    log::error!("lane {number} could not be read: {error}");
+                }
+                let now = self.store.clock().now();
+                let lane = self.lane(number);
+                lane.read_failed();
+                lane.pause(now);
+            }
+        }
+        self.look_at(number);
     }
 
     fn lane(&mut self, number: u64) -> &mut Lane {
@@ -632,7 +635,7 @@ impl Worker {
         let now = self.store.clock().now();
         self.lane(number)
             .given_back(&lane::place(&delivery.key), now);
-        self.alarms.set(number, now + TRY_AGAIN);
+        self.look_at(number);
         self.unpark(number);
     }
 
@@ -787,51 +790,11 @@ impl Ending<'_> {
         message: Option<&Message>,
         outcome: Outcome,
     ) {
-        let Ending {
-            shared,
-            settings,
-            store,
-            news,
-        } = self;
         let number = delivery.attempts + 1;
-        let now = store.clock().now();
-        let kind = outcome.failure.as_ref().map(|failure| failure.kind);
-        let mut verdict = judge(
-            &outcome,
-            number,
-            settings.retry_schedule(&endpoint),
-            now,
-            shared.retry_after_max,
-            message.and_then(|message| message.expires_at),
-            rand::random::<f64>(),
-        );
-        // Trying again would bring nothing.
-        let only_once = |message: &Message| message.origin == Origin::TestOnce || message.expunged;
-        if message.is_some_and(only_once) && verdict != Verdict::Delivered {
-            verdict = Verdict::GiveUp;
-        }
-        let lane = delivery.key.lane;
-        // The worker lives for as long as anything is in flight.
-        let timed_out = kind == Some(FailureKind::Timeout);
-        let _ = news.send(WorkerEvent::Sent {
-            lane,
-            timed_out,
-            succeeded: kind.is_none(),
-        });
-        shared.metrics.attempt(kind);
-        if let Some(message) = message
-            && verdict == Verdict::Delivered
-            && delivery.trigger == Trigger::Scheduled
-            && !message.origin.is_test()
-        {
-            let waited = outcome.started_at.since(message.first_due()).as_secs_f64();
-            let answered = f64::from(outcome.timings.first_byte_us.unwrap_or_default()) / 1e6;
-            let took = waited + answered;
-            shared.metrics.publish_to_receipt_seconds.observe(took);
-            if number == 1 {
-                shared.metrics.first_receipts.observe(took);
-            }
-        }
+        let now = self.store.clock().now();
+        let verdict = self.verdict(number, &endpoint, message, &outcome, now);
+        self.free_slot(delivery.key.lane, &outcome);
+        self.count(&delivery, message, &outcome, verdict);
         let test = message.is_some_and(|message| message.origin.is_test());
         let line = AttemptLine {
             message: delivery.key.message,
@@ -841,12 +804,12 @@ impl Ending<'_> {
             verdict,
             test,
         };
-        shared.log.record(now, &line);
+        self.shared.log.record(now, &line);
         let is_told_of = attempt_event(number, verdict).is_some();
         let event_id = message
             .filter(|_| is_told_of)
             .and_then(|message| message.event_id.clone());
-        let finished = Finished {
+        self.store.record_attempt(Finished {
             delivery,
             endpoint,
             number,
@@ -854,8 +817,67 @@ impl Ending<'_> {
             verdict,
             test,
             event_id,
-        };
-        store.record_attempt(finished);
+        });
+    }
+
+    fn verdict(
+        &self,
+        number: u32,
+        endpoint: &Endpoint,
+        message: Option<&Message>,
+        outcome: &Outcome,
+        now: Timestamp,
+    ) -> Verdict {
+        let verdict = judge(
+            outcome,
+            number,
+            self.settings.retry_schedule(endpoint),
+            now,
+            self.shared.retry_after_max,
+            message.and_then(|message| message.expires_at),
+            rand::random::<f64>(),
+        );
+        // Trying again would bring nothing.
+        let only_once = |message: &Message| message.origin == Origin::TestOnce || message.expunged;
+        match message.is_some_and(only_once) && verdict != Verdict::Delivered {
+            true => Verdict::GiveUp,
+            false => verdict,
+        }
+    }
+
+    fn free_slot(&self, lane: u64, outcome: &Outcome) {
+        let kind = outcome.failure.as_ref().map(|failure| failure.kind);
+        // The worker lives for as long as anything is in flight.
+        let _ = self.news.send(WorkerEvent::Sent {
+            lane,
+            timed_out: kind == Some(FailureKind::Timeout),
+            succeeded: kind.is_none(),
+        });
+    }
+
+    /// Counts the attempt, and of a delivered message how long that took since it was first due.
+    fn count(
+        &self,
+        delivery: &Delivery,
+        message: Option<&Message>,
+        outcome: &Outcome,
+        verdict: Verdict,
+    ) {
+        let metrics = &self.shared.metrics;
+        metrics.attempt(outcome.failure.as_ref().map(|failure| failure.kind));
+        if let Some(message) = message
+            && verdict == Verdict::Delivered
+            && delivery.trigger == Trigger::Scheduled
+            && !message.origin.is_test()
+        {
+            let waited = outcome.started_at.since(message.first_due()).as_secs_f64();
+            let answered = f64::from(outcome.timings.first_byte_us.unwrap_or_default()) / 1e6;
+            let took = waited + answered;
+            metrics.publish_to_receipt_seconds.observe(took);
+            if delivery.attempts == 0 {
+                metrics.first_receipts.observe(took);
+            }
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::queue::{Command, Notify};
 use super::visits::WRITTEN_EVERY;
-use super::{Fault, Inner, Space, Store, export, layout};
+use super::{Catalog, Change, Fault, Inner, Space, Store, export, layout};
 use crate::clock::Timestamp;
 use crate::domain::message::DeliveryKey;
 use crate::error::{Error, Result};
@@ -177,20 +177,26 @@ impl Inner {
         answer.blocking_recv().unwrap_or_else(|_| Err(stopping()))
     }
 
-    fn forget_ended(&self) -> Result<()> {
-        let now = self.clock.now();
-        loop {
-            if self.catalog().ended(now, 1).is_empty() {
-                return Ok(());
-            }
+    /// Commits these changes until none are left; `changes` gives as many as one commit takes.
+    pub(super) fn change_while(
+        &self,
+        changes: impl Fn(&Catalog) -> Vec<Change> + Clone + Send + 'static,
+    ) -> Result<()> {
+        while !changes(&self.catalog()).is_empty() {
+            let changes = changes.clone();
             self.run(|answer| Command::Change {
                 decide: Box::new(move |catalog| {
-                    let changes = catalog.ended(now, FORGET_BATCH);
                     let notify: Notify = Box::new(move |result| drop(answer.send(result)));
-                    Some((changes, notify))
+                    Some((changes(catalog), notify))
                 }),
             })?;
         }
+        Ok(())
+    }
+
+    fn forget_ended(&self) -> Result<()> {
+        let now = self.clock.now();
+        self.change_while(move |catalog| catalog.ended(now, FORGET_BATCH))
     }
 
     /// Forgets what waits for endpoints that were deleted.

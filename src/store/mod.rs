@@ -23,6 +23,7 @@ use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
 use crate::error::{Error, Result};
 use crate::telemetry::Metrics;
 use crate::watched;
+use author::by;
 use backlog::Backlog;
 use catalog::ApplicationEntry;
 use counters::Counters;
@@ -37,6 +38,7 @@ pub use uses::LastUse;
 use uses::Uses;
 use watchers::{Watcher, Watchers};
 
+mod author;
 mod backlog;
 mod batch;
 pub mod catalog;
@@ -62,6 +64,7 @@ mod verify;
 mod visits;
 mod watchers;
 
+pub use author::{Author, Itself};
 pub use backlog::Waits;
 pub use batch::{NewBatch, Show};
 pub use catalog::{Catalog, Change};
@@ -606,11 +609,14 @@ impl Store {
     }
 
     /// Decides on a change of registrations where nothing races with it, commits it, and returns
-    /// what was decided. An `Err` from `decide` changes nothing.
+    /// what was decided. An `Err` from `decide` changes nothing, and nothing is decided for an author
+    /// whose credential has ended.
     pub async fn change<T: Send + 'static>(
         &self,
+        author: impl Author,
         decide: impl FnOnce(&Catalog) -> Result<(Vec<Change>, T)> + Send + 'static,
     ) -> Result<T> {
+        let decide = by(author, self.inner.clock.now(), decide);
         let (sender, answer) = oneshot::channel();
         let decide = Box::new(move |catalog: &Catalog| match decided(decide, catalog) {
             Err(error) => {
@@ -631,12 +637,14 @@ impl Store {
     /// the earlier answer, or a conflict if it came with another body.
     pub async fn change_once(
         &self,
+        author: impl Author,
         once: Option<Once>,
         decide: impl FnOnce(&Catalog) -> Result<(Vec<Change>, Answered)> + Send + 'static,
     ) -> Result<Answered> {
         let Some(once) = once else {
-            return self.change(decide).await;
+            return self.change(author, decide).await;
         };
+        let decide = by(author, self.inner.clock.now(), decide);
         let from_slice = match self.search_once(once).await? {
             Searched::Found(seen) => {
                 return seen.into_answered();
@@ -987,7 +995,7 @@ mod tests {
             ];
             Ok((changes, ()))
         };
-        store.change(registered).await.unwrap();
+        store.change(Itself, registered).await.unwrap();
     }
 
     #[test]
@@ -1010,12 +1018,15 @@ mod tests {
             body: [2; 32],
         };
         let decided = store
-            .change_once(Some(once), |_| panic!("on purpose"))
+            .change_once(Itself, Some(once), |_| panic!("on purpose"))
             .await;
         assert!(matches!(decided, Err(Error::Defect)), "{decided:?}");
-        let decided = store.change::<()>(|_| panic!("on purpose")).await;
+        let decided = store.change::<()>(Itself, |_| panic!("on purpose")).await;
         assert!(matches!(decided, Err(Error::Defect)), "{decided:?}");
-        assert_eq!(store.change(|_| Ok((Vec::new(), 7))).await.unwrap(), 7);
+        assert_eq!(
+            store.change(Itself, |_| Ok((Vec::new(), 7))).await.unwrap(),
+            7
+        );
         assert_eq!(store.health(), Ok(()));
         store.close().unwrap();
     }
@@ -1031,13 +1042,13 @@ mod tests {
             .unwrap();
         // In the queue with it or behind it, before it is known or after.
         for _ in 0..3 {
-            let answer = store.change(|_| Ok((Vec::new(), ()))).await;
+            let answer = store.change(Itself, |_| Ok((Vec::new(), ()))).await;
             assert!(answer.is_err());
         }
         let fault = store.failed().await.to_string();
         assert!(fault.contains("store-committer panicked"), "{fault}");
         assert_eq!(store.health(), Err(fault.clone()));
-        let answer = store.change(|_| Ok((Vec::new(), ()))).await;
+        let answer = store.change(Itself, |_| Ok((Vec::new(), ()))).await;
         assert!(matches!(answer, Err(Error::Storage(_))), "{answer:?}");
         assert_eq!(store.close(), Err(fault));
     }

@@ -10,10 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, RwLock};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
 use super::catalog::{Catalog, Change};
-use super::queue::{Command, Notify};
 use super::{Inner, Store};
 use crate::clock::Timestamp;
 use crate::domain::id::TokenId;
@@ -151,16 +148,7 @@ impl Store {
 impl Inner {
     pub(super) fn keep_uses(self: &std::sync::Arc<Self>) -> Result<()> {
         self.uses.forget_gone(&self.catalog());
-        while !self.uses.changes(&self.catalog()).is_empty() {
-            let inner = self.clone();
-            self.run(|answer: oneshot::Sender<Result<()>>| Command::Change {
-                decide: Box::new(move |catalog| {
-                    let changes = inner.uses.changes(catalog);
-                    let notify: Notify = Box::new(move |result| drop(answer.send(result)));
-                    Some((changes, notify))
-                }),
-            })?;
-        }
-        Ok(())
+        let inner = self.clone();
+        self.change_while(move |catalog| inner.uses.changes(catalog))
     }
 }

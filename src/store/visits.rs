@@ -9,10 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
 use super::catalog::{Catalog, Change};
-use super::queue::{Command, Notify};
 use super::{Inner, Store};
 use crate::clock::Timestamp;
 use crate::domain::id::VisitId;
@@ -159,16 +156,7 @@ impl Inner {
         }
     }
 
-    pub(super) fn keep_visits(self: &Arc<Self>, by: Duration) -> Result<()> {
-        while !self.catalog().seen_visits(by).is_empty() {
-            self.run(|answer: oneshot::Sender<Result<()>>| Command::Change {
-                decide: Box::new(move |catalog| {
-                    let changes = catalog.seen_visits(by);
-                    let notify: Notify = Box::new(move |result| drop(answer.send(result)));
-                    Some((changes, notify))
-                }),
-            })?;
-        }
-        Ok(())
+    pub(super) fn keep_visits(&self, by: Duration) -> Result<()> {
+        self.change_while(move |catalog| catalog.seen_visits(by))
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use awc::http::Method;
 use serde_json::{Value, json};
 
+use crate::jwt;
 use crate::support::{Answer, DEADLINE, Server, assert_error, assert_invalid};
 
 const KEYS: &str = "/api/v1/app/app/token";
@@ -143,9 +144,7 @@ async fn when_a_token_was_last_used_is_told_to_the_minute_and_outlives_a_restart
     let used = last(&server).await;
     let used_at: postrider::clock::Timestamp = used.as_str().unwrap().parse().unwrap();
     assert!(now.since(used_at) < Duration::from_secs(60), "{used}");
-    let store = server.store().clone();
-    let kept = tokio::task::spawn_blocking(move || store.keep_uses()).await;
-    kept.expect("no panic").expect("it is written");
+    // A stop writes it down, too.
     let server = server.restart().await;
     assert_eq!(last(&server).await, used);
     server.stop_and_verify().await;
@@ -222,12 +221,16 @@ async fn a_key_that_a_link_made_ends_by_itself_and_with_expire_all() {
 /// A request whose body is there but for its last byte, once its head has been let in: the server has
 /// said that it waits for the body.
 fn begun(server: &Server, token: &str, path: &str, body: &str) -> TcpStream {
+    begun_by(server, token, "POST", path, body)
+}
+
+fn begun_by(server: &Server, token: &str, method: &str, path: &str, body: &str) -> TcpStream {
     let address = server.url("");
     let address = address.trim_start_matches("http://");
     let mut connection = TcpStream::connect(address).expect("the server listens");
     connection.set_read_timeout(Some(DEADLINE)).expect("it may");
     let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\
          expect: 100-continue\r\nconnection: close\r\n\r\n",
         body.len()
@@ -363,6 +366,115 @@ async fn what_is_ended_while_a_body_arrives_leaves_no_credential_behind() {
     let tokens = server.get("/api/v1/token").await.expect(200).to_string();
     assert!(!tokens.contains("late"), "{tokens}");
     assert_eq!(server.get(&secret).await.expect(200), secret_before);
+}
+
+/// Each kind of change that has a body, and of these each that once did not ask again.
+#[actix_web::test]
+async fn what_is_ended_while_a_body_arrives_changes_nothing() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let endpoint = json!({ "url": "https://a.test/in", "uid": "e" });
+    server.endpoint_of("app", endpoint).await;
+    let event_type = json!({ "name": "old", "description": "as it was" });
+    server
+        .post("/api/v1/event-type", event_type)
+        .await
+        .expect(201);
+    let owner = json!({ "name": "second", "role": "owner" });
+    let owner = server.post("/api/v1/token", owner).await.expect(201);
+    let token = owner["token"].as_str().expect("shown once");
+    let id = owner["id"].as_str().expect("an id");
+    let shown = async || {
+        let mut all = Vec::new();
+        for path in [
+            "/api/v1/app",
+            "/api/v1/event-type?include_archived=true&with_content=true",
+            "/api/v1/background-task",
+            "/api/v1/app/app/endpoint",
+            "/api/v1/app/app/endpoint/e/headers",
+        ] {
+            all.push(server.get(path).await.expect(200));
+        }
+        all
+    };
+    let before = shown().await;
+
+    let new = r#"{"name":"late","description":"late"}"#;
+    let described = r#"{"description":"late"}"#;
+    let begin = server.now().saturating_sub(Duration::from_secs(3600));
+    let since = format!(r#"{{"since":"{begin}"}}"#);
+    let usage = format!(r#"{{"since":"{begin}","until":"{}"}}"#, server.now());
+    let import = r#"{"spec":{"openapi":"3.1.0","webhooks":{"late":{"post":{}}}}}"#;
+    let endpoint = r#"{"url":"https://late.test/"}"#;
+    let changes = [
+        ("POST", "/api/v1/app", r#"{"name":"late"}"#),
+        ("PUT", "/api/v1/app/late", r#"{"name":"late"}"#),
+        ("PATCH", "/api/v1/app/app", r#"{"name":"late"}"#),
+        ("POST", "/api/v1/event-type", new),
+        ("PUT", "/api/v1/event-type/old", described),
+        ("PATCH", "/api/v1/event-type/old", described),
+        ("POST", "/api/v1/event-type/import/openapi", import),
+        ("POST", "/api/v1/app/app/endpoint", endpoint),
+        ("PUT", "/api/v1/app/app/endpoint/e", endpoint),
+        (
+            "PATCH",
+            "/api/v1/app/app/endpoint/e",
+            r#"{"disabled":true}"#,
+        ),
+        (
+            "PUT",
+            "/api/v1/app/app/endpoint/e/headers",
+            r#"{"headers":{"x-late":"1"}}"#,
+        ),
+        ("POST", "/api/v1/app/app/endpoint/e/recover", &since),
+        ("POST", "/api/v1/app/app/endpoint/e/replay-missing", &since),
+        ("POST", "/api/v1/app/app/endpoint/e/bulk-replay", &since),
+        ("POST", "/api/v1/stats/usage/app", &usage),
+        ("POST", "/api/v1/auth/app/app/expire-all", "{}"),
+    ];
+    let waiting: Vec<_> = changes
+        .map(|(method, path, body)| begun_by(&server, token, method, path, body))
+        .into();
+    server
+        .delete(&format!("/api/v1/token/{id}"))
+        .await
+        .expect(204);
+    for (connection, change) in waiting.into_iter().zip(changes) {
+        assert_eq!(ended(connection), "401", "{change:?}");
+    }
+    assert_eq!(shown().await, before);
+}
+
+#[actix_web::test]
+async fn a_signed_token_that_is_ended_while_a_body_arrives_changes_nothing() {
+    let server = jwt::start().await;
+    server.application("app").await;
+    let application = server.get("/api/v1/app/app").await.expect(200);
+    let application = application["id"].as_str().expect("an id");
+    let application = application.parse().expect("of an application");
+    let organisation = jwt::own_organisation(&server);
+    let hour = Duration::from_secs(3600);
+    let end = Some(server.now() + hour);
+    let signed = jwt::signed(&server, organisation, Some(application), end);
+    let endpoints = "/api/v1/app/app/endpoint";
+    let late = begun(&server, &signed, endpoints, r#"{"url":"https://a.test/"}"#);
+    server.advance(Duration::from_secs(1));
+    server
+        .post("/api/v1/auth/app/app/expire-all", json!({}))
+        .await
+        .expect(204);
+    assert_eq!(ended(late), "401");
+    let listed = server.get(endpoints).await.expect(200);
+    assert_eq!(listed["data"], json!([]));
+
+    // For a minute beyond its end it is let in, since clocks differ, and what is let in may do all.
+    let end = Some(server.now() + hour);
+    let signed = jwt::signed(&server, organisation, Some(application), end);
+    server.advance(hour + Duration::from_secs(30));
+    let body = json!({ "url": "https://a.test/" });
+    as_token(&server, &signed, Method::POST, endpoints, body)
+        .await
+        .expect(201);
 }
 
 #[actix_web::test]

@@ -509,6 +509,104 @@ async fn an_unknown_parameter_is_refused_where_the_route_is_ours() {
     }
 }
 
+/// What a viewer may do that is no GET.
+const OF_VIEWERS: [&str; 5] = [
+    "v1.profile.preview",
+    "v1.statistics.aggregate-app-stats",
+    "v1.statistics.aggregate-event-types",
+    "v1.session.expire-all",
+    "v1.session.delete-other",
+];
+
+#[actix_web::test]
+async fn no_change_has_a_parameter_that_is_not_known() {
+    let server = Server::start().await;
+    let viewer = json!({ "name": "v", "role": "viewer" });
+    let viewer = server.post("/api/v1/token", viewer).await.expect(201);
+    let viewer = viewer["token"].as_str().expect("shown once");
+    let document = server.get("/openapi.json").await.expect(200);
+    let paths = document["paths"].as_object().expect("paths");
+    let native = paths
+        .iter()
+        .filter(|(path, _)| path.starts_with("/api/v1/"));
+    let operations = native.flat_map(|(path, methods)| {
+        let methods = methods.as_object().expect("operations");
+        let changes = methods.iter().filter(|(method, _)| *method != "get");
+        changes.map(move |(method, operation)| (path, method, operation))
+    });
+    let mut changes = 0;
+    for (path, method, operation) in operations {
+        let mut path = format!("{path}?surprise=1");
+        while let Some((begin, rest)) = path.split_once('{') {
+            let (_, end) = rest.split_once('}').expect("a part of a path");
+            path = format!("{begin}x{end}");
+        }
+        let method: Method = method.to_uppercase().parse().expect("a method");
+        let id = operation["operationId"].as_str().expect("an id");
+        let is_open = operation["security"] == json!([]);
+        let by = |token| server.call_as(token, method.clone(), &path, None);
+        // Logging out is for a portal's people: see below.
+        if id != "logout_api_v1_auth_logout__post" {
+            let owned = server.call(method.clone(), &path, &[], None).await;
+            problem(&owned, "query.surprise");
+        }
+        let (strangers, viewers) = match (is_open, OF_VIEWERS.contains(&id)) {
+            (true, _) => (422, 422),
+            (false, true) => (401, 422),
+            (false, false) => (401, 403),
+        };
+        assert_eq!(by("pr_nobody").await.status, strangers, "{id}");
+        assert_eq!(by(viewer).await.status, viewers, "{id}");
+        changes += 1;
+    }
+    assert!(changes > 40, "{changes}");
+}
+
+#[actix_web::test]
+async fn a_change_with_an_unknown_parameter_is_not_made_and_with_a_known_one_it_is() {
+    let server = Server::start().await;
+    let application = json!({ "name": "n", "uid": "app" });
+    let misspelled = "/api/v1/app?get_if_exist=true";
+    let refused = server.post(misspelled, application.clone()).await;
+    let (_, message) = problem(&refused, "query.get_if_exist");
+    assert_eq!(
+        message,
+        "there is no such parameter here; did you mean get_if_exists?"
+    );
+    let listed = server.get("/api/v1/app").await.expect(200);
+    assert_eq!(listed["data"], json!([]));
+    let made = "/api/v1/app?get_if_exists=true";
+    server.post(made, application.clone()).await.expect(201);
+    server.post(made, application).await.expect(200);
+
+    let message = json!({ "eventType": "a.b", "payload": {} });
+    let published = "/api/v1/app/app/msg?with_content=false";
+    server.post(published, message).await.expect(202);
+    let event_type = json!({ "name": "a.b", "description": "" });
+    server
+        .post("/api/v1/event-type", event_type)
+        .await
+        .expect(201);
+    server
+        .delete("/api/v1/event-type/a.b?expunge=false&expunged=1")
+        .await
+        .expect(422);
+    server
+        .delete("/api/v1/event-type/a.b?expunge=true")
+        .await
+        .expect(204);
+
+    let link = "/api/v1/auth/app-portal-access/app";
+    let link = server.post(link, json!({})).await.expect(200);
+    let link = link["token"].as_str().expect("a token");
+    let log_out = async |token: &str, query: &str| {
+        let path = format!("/api/v1/auth/logout{query}");
+        server.call_as(token, Method::POST, &path, None).await
+    };
+    problem(&log_out(link, "?surprise=1").await, "query.surprise");
+    log_out(link, "").await.expect(204);
+}
+
 #[actix_web::test]
 async fn the_older_name_of_the_rate_is_taken_everywhere() {
     let server = Server::start().await;

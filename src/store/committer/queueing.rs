@@ -286,7 +286,7 @@ mod tests {
     use crate::domain::profile::Method;
     use crate::store::layout::golden::rows::{self, LANE};
     use crate::store::tests::{message_to, opened_with, register};
-    use crate::store::{Catalog, Finished, ReplaySend, Store};
+    use crate::store::{Catalog, Finished, Itself, ReplaySend, Store};
 
     const START: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -330,7 +330,10 @@ mod tests {
 
         /// Nothing of what was handed to the committer is left to do.
         async fn settle(&self) {
-            self.store.change(|_| Ok((Vec::new(), ()))).await.unwrap();
+            self.store
+                .change(Itself, |_| Ok((Vec::new(), ())))
+                .await
+                .unwrap();
         }
 
         /// The delivery that waits first is attempted.
@@ -476,7 +479,7 @@ mod tests {
         let id = job.id;
         let put = fixture
             .store
-            .change(|_| Ok((vec![Change::PutJob(job)], ())));
+            .change(Itself, |_| Ok((vec![Change::PutJob(job)], ())));
         put.await.unwrap();
         let moved = fixture.publish().await;
         fixture.later();

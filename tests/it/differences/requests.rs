@@ -74,6 +74,8 @@ async fn d4_a_parameter_that_cannot_be_read_is_told_by_its_place() {
     let path = format!("{MESSAGES}?before=yesterday");
     assert_invalid(&server.get(&path).await, &["query.before"]);
     server.get("/api/v1/app?unheard_of=1").await.expect(200);
+    let made = server.post("/api/v1/app?unheard_of=1", json!({ "name": "n" }));
+    assert_invalid(&made.await, &["query.unheard_of"]);
 }
 
 #[actix_web::test]

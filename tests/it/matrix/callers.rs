@@ -6,7 +6,7 @@ use std::rc::Rc;
 use awc::http::Method;
 use postrider::domain::id::{ApplicationId, OrganisationId};
 use postrider::domain::token::{self as domain, Token};
-use postrider::store::Change;
+use postrider::store::{Change, Itself};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -435,7 +435,7 @@ impl World {
         }
         let put = server
             .store()
-            .change(move |_| Ok((vec![Change::PutToken(token)], ())));
+            .change(Itself, move |_| Ok((vec![Change::PutToken(token)], ())));
         put.await.expect("the store works");
         self.add(name, role, credential, place);
         let caller = self.callers.last_mut().expect("added just now");
