@@ -87,10 +87,12 @@ impl Caller {
         Ok(self)
     }
 
-    /// Whether secrets stay with an endpoint that the caller gives another origin: those of the
-    /// platform's people do, who deal with everybody's.
-    pub fn keeps_secrets(&self) -> bool {
-        matches!(self.role, Role::Owner | Role::WebhookAdmin)
+    /// Whether secrets stay with an endpoint that the caller gives another origin. They do for the
+    /// platform's people, who may read them all (the action `reading`): a token without that scope
+    /// would have them sent to a host of its own.
+    pub fn keeps_secrets(&self, reading: Action) -> bool {
+        let deals_with_all = matches!(self.role, Role::Owner | Role::WebhookAdmin);
+        deals_with_all && self.lacks_scope(reading).is_none()
     }
 
     /// The token whose holder sees other things than others with the same role do.
