@@ -76,14 +76,18 @@ impl Caller {
         Payer::of(self.organisation, self.application, token)
     }
 
-    /// Counts the request that the caller was found in; an error where there were too many.
-    pub fn admitted(self, context: &Context) -> Result<Caller> {
-        let holder = match self.role {
+    /// Whether a customer calls, or the platform itself.
+    pub fn holder(&self) -> Holder {
+        match self.role {
             Role::Application | Role::WebhookUser => Holder::Customer,
             Role::Owner | Role::Publisher | Role::WebhookAdmin | Role::Viewer => Holder::Platform,
-        };
+        }
+    }
+
+    /// Counts the request that the caller was found in; an error where there were too many.
+    pub fn admitted(self, context: &Context) -> Result<Caller> {
         let now = context.store.clock().now();
-        context.shares.admit(self.payer(), holder, now)?;
+        context.shares.admit(self.payer(), self.holder(), now)?;
         Ok(self)
     }
 
