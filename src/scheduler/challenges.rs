@@ -3,7 +3,8 @@
 //! What is due, and what came of it, is in the endpoints' records, so that a restart and normal
 //! running are the same path: the thread looks at the endpoints that a commit changed, and at all of
 //! them when it starts. A challenge takes a place at its host as an attempt does, and an application
-//! has a few in a minute, so that nobody can aim this server at a stranger by way of its challenges.
+//! has a few in a minute, so that nobody can aim this server at a stranger by way of its challenges. An
+//! application has a part of the challenges under way, so that receivers that hang hold up no other.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
@@ -27,6 +28,8 @@ use crate::watched;
 
 /// Challenges under way, of all applications.
 const UNDER_WAY_MAX: usize = 32;
+/// Challenges of one application that are under way: receivers that hang leave places to others.
+const UNDER_WAY_PER_APPLICATION_MAX: usize = UNDER_WAY_MAX / 4;
 /// Challenges of one application in a minute.
 const PER_MINUTE_MAX: usize = 10;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -54,7 +57,10 @@ pub struct Challenger {
     news: UnboundedSender<ChallengeEvent>,
     /// When lanes are to be challenged.
     alarms: Alarms,
-    under_way: HashSet<u64>,
+    /// Lanes with a challenge under way.
+    under_way: HashMap<u64, ApplicationId>,
+    /// Lanes that wait until a challenge of their application ends, of which enough are under way.
+    waiting: HashMap<ApplicationId, HashSet<u64>>,
     /// When an application's challenges of the last minute were sent.
     sent: HashMap<ApplicationId, VecDeque<Timestamp>>,
 }
@@ -74,7 +80,8 @@ impl Challenger {
             store,
             news,
             alarms: Alarms::default(),
-            under_way: HashSet::new(),
+            under_way: HashMap::new(),
+            waiting: HashMap::new(),
             sent: HashMap::new(),
         }
     }
@@ -119,10 +126,14 @@ impl Challenger {
                 self.sender = Rc::new(Sender::new(settings, self.clock.clone()));
             }
             ChallengeEvent::Ended { lane, again } => {
-                self.under_way.remove(&lane);
+                let application = self.under_way.remove(&lane);
                 match again {
                     Some(at) => self.alarms.set(lane, at),
                     None => self.look_at(lane),
+                }
+                let waiting = application.and_then(|one| self.waiting.remove(&one));
+                for lane in waiting.into_iter().flatten() {
+                    self.look_at(lane);
                 }
             }
         }
@@ -130,7 +141,7 @@ impl Challenger {
 
     /// Sets the alarm of a lane by what its endpoint's record says.
     fn look_at(&mut self, lane: u64) {
-        if self.under_way.contains(&lane) {
+        if self.under_way.contains_key(&lane) {
             return;
         }
         let due = self
@@ -158,20 +169,23 @@ impl Challenger {
             let Some(endpoint) = self.challengeable(lane) else {
                 continue;
             };
-            if let Some(free_at) = self.free_at(endpoint.application, now) {
+            let application = endpoint.application;
+            if let Some(free_at) = self.free_at(application, now) {
                 self.alarms.set(lane, free_at);
                 continue;
             }
+            let of_application = self.under_way.values().filter(|one| **one == application);
+            if of_application.count() >= UNDER_WAY_PER_APPLICATION_MAX {
+                self.waiting.entry(application).or_default().insert(lane);
+                continue;
+            }
             let host = self.shared.hosts.of_url(&endpoint.url);
-            let Some(place) = host.place_now(endpoint.application) else {
+            let Some(place) = host.place_now(application) else {
                 self.alarms.set(lane, now + AGAIN);
                 continue;
             };
-            self.sent
-                .entry(endpoint.application)
-                .or_default()
-                .push_back(now);
-            self.under_way.insert(lane);
+            self.sent.entry(application).or_default().push_back(now);
+            self.under_way.insert(lane, application);
             let challenge = challenge(self.store.clone(), self.sender.clone(), endpoint);
             let news = self.news.clone();
             let clock = self.clock.clone();

@@ -219,6 +219,35 @@ async fn a_customer_has_ten_challenges_in_a_minute_and_holds_up_no_other() {
 }
 
 #[actix_web::test]
+async fn challenges_that_hang_end_soon_and_leave_places_to_other_customers() {
+    let hanging = Receiver::scripted([], Script::Hang).await;
+    let mut server = start().await;
+    server.leftovers_are_fine();
+    let slow = json!({ "url": hanging.url(), "timeoutSeconds": 60 });
+    for _ in 0..12 {
+        server.endpoint_of("flood", slow.clone()).await;
+    }
+    hanging.received(8).await;
+    // A challenge that comes later has its turn behind all that could be sent.
+    let other = Receiver::scripted([], Script::Echo).await;
+    let honest = endpoint_at(&server, "app", &other.url()).await;
+    becomes(&server, &honest, "verified", 0).await;
+    assert_eq!(hanging.count(), 8);
+    // Their places go to the next, as many as there may be in a minute.
+    server.advance(Duration::from_secs(15));
+    hanging.received(10).await;
+    server.advance(Duration::from_secs(15));
+    let tried = || {
+        let catalog = server.store().catalog();
+        let lanes = catalog.lanes().into_iter();
+        let endpoints = lanes.filter_map(|lane| catalog.endpoint_by_number(lane));
+        let verifications = endpoints.filter_map(|one| one.verification.as_ref());
+        verifications.filter(|one| one.attempts == 1).count()
+    };
+    wait_until("all that were sent to have ended", || tried() == 10).await;
+}
+
+#[actix_web::test]
 async fn disabled_endpoints_get_no_challenge() {
     let receiver = Receiver::scripted([], Script::Echo).await;
     let server = start().await;
