@@ -16,13 +16,14 @@ use super::queue::{Command, Notify};
 use super::{Inner, Store};
 use crate::clock::Timestamp;
 use crate::domain::id::VisitId;
+use crate::domain::jwt::JwtSecret;
 use crate::domain::visit::{IDLE_MAX, SignedInWith, Surface, Visit};
 use crate::error::Result;
 
 /// How far the time on disk may be behind.
 const WRITTEN_EVERY: Duration = Duration::from_secs(600);
 
-/// Visits whose last request is written down in one commit.
+/// Visits whose last request is written down, or that are forgotten, in one commit.
 const WRITE_BATCH: usize = 500;
 
 /// A visit as the store knows it now.
@@ -126,6 +127,19 @@ impl Catalog {
         over.map(|entry| Change::DeleteVisit(entry.visit.key))
     }
 
+    /// The keys of visits of signed tokens whose seal is not this secret's: since the secret was changed
+    /// they prove nothing, and never will.
+    fn unsealed_visits(&self, secret: Option<&JwtSecret>) -> Vec<[u8; 32]> {
+        let unsealed = self.visits().filter(|entry| match &entry.visit.with {
+            SignedInWith::Token(_) => false,
+            SignedInWith::Signed { seal, .. } => {
+                let credential = &entry.visit.credential;
+                !secret.is_some_and(|secret| secret.has_sealed(credential, seal))
+            }
+        });
+        unsealed.map(|entry| entry.visit.key).collect()
+    }
+
     /// Writes down last requests that are much later than what is on disk, as many as fit into a
     /// commit.
     fn seen_visits(&self) -> Vec<Change> {
@@ -157,6 +171,24 @@ impl Inner {
         for (surface, gauge) in Surface::ALL.into_iter().zip(&self.metrics.sessions) {
             gauge.set(catalog.visits.count(surface) as i64);
         }
+    }
+
+    /// Forgets the visits that a change of the secret has ended. The secret changes with a start alone.
+    pub(super) fn forget_unsealed_visits(&self) -> Result<()> {
+        let secret = self.settings.jwt_secret.as_ref();
+        let unsealed = self.catalog().unsealed_visits(secret);
+        for keys in unsealed.chunks(WRITE_BATCH) {
+            let keys = keys.to_vec();
+            self.run(|answer: oneshot::Sender<Result<()>>| Command::Change {
+                decide: Box::new(move |catalog| {
+                    let there = keys.into_iter().filter(|key| catalog.visit(key).is_some());
+                    let changes = there.map(Change::DeleteVisit).collect();
+                    let notify: Notify = Box::new(move |result| drop(answer.send(result)));
+                    Some((changes, notify))
+                }),
+            })?;
+        }
+        Ok(())
     }
 
     pub(super) fn keep_visits(self: &Arc<Self>) -> Result<()> {
