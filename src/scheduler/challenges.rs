@@ -23,6 +23,7 @@ use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, MessageId};
 use crate::domain::message::{Message, Origin};
 use crate::domain::verification::{self, EVENT_TYPE};
+use crate::error::Result;
 use crate::store::{Catalog, Change, Store};
 use crate::watched;
 
@@ -38,6 +39,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(5);
 /// Endpoints that one commit lets go where verification was turned off.
 const RELEASED_MAX: usize = 500;
+/// How long after a commit that failed the next one is tried.
+const RELEASE_AGAIN: Duration = Duration::from_secs(1);
 
 pub enum ChallengeEvent {
     /// This lane's endpoint was made, changed or deleted.
@@ -269,38 +272,52 @@ async fn challenge(store: Store, sender: Rc<Sender>, endpoint: Arc<Endpoint>) ->
     kept.await.is_ok()
 }
 
-/// Where endpoints are not verified any more, lets go of what is held for those that were not.
-pub async fn release_all(store: &Store) {
+/// Where endpoints are not verified any more, lets go of what is held for those that were not. What
+/// fails is tried again, until all are let go or `stop` is true.
+pub async fn release_all(store: Store, mut stop: watch::Receiver<bool>) {
     let held: Vec<u64> = {
         let catalog = store.catalog();
         let is_one = |lane: &u64| unverified(&catalog, *lane).is_some();
         catalog.lanes().into_iter().filter(is_one).collect()
     };
     for lanes in held.chunks(RELEASED_MAX) {
-        let lanes = lanes.to_vec();
-        let released = store.change(move |catalog| {
-            let endpoints = lanes.iter().filter_map(|lane| unverified(catalog, *lane));
-            let changes = endpoints.map(|endpoint| {
-                Change::PutEndpoint(Endpoint {
-                    verification: None,
-                    ..endpoint.clone()
-                })
-            });
-            let changes: Vec<Change> = changes.collect();
-            let count = changes.len();
-            Ok((changes, count))
-        });
-        match released.await {
-            Ok(count) => log::info!(
-                "{count} endpoints that were not verified get their messages: \
-                 delivery.verify_endpoints is off"
-            ),
-            Err(error) => {
-                log::error!("endpoints that were not verified could not be let go: {error}");
+        while let Err(error) = release(&store, lanes).await {
+            log::warn!(
+                "endpoints that were not verified could not be let go, which is tried again in \
+                 {} s: {error}",
+                RELEASE_AGAIN.as_secs()
+            );
+            tokio::select! {
+                () = tokio::time::sleep(RELEASE_AGAIN) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+            if *stop.borrow() {
                 return;
             }
         }
     }
+}
+
+/// Lets go of these lanes.
+async fn release(store: &Store, lanes: &[u64]) -> Result<()> {
+    let lanes = lanes.to_vec();
+    let released = store.change(move |catalog| {
+        let endpoints = lanes.iter().filter_map(|lane| unverified(catalog, *lane));
+        let changes = endpoints.map(|endpoint| {
+            Change::PutEndpoint(Endpoint {
+                verification: None,
+                ..endpoint.clone()
+            })
+        });
+        let changes: Vec<Change> = changes.collect();
+        let count = changes.len();
+        Ok((changes, count))
+    });
+    let count = released.await?;
+    log::info!(
+        "{count} endpoints that were not verified get their messages: delivery.verify_endpoints is off"
+    );
+    Ok(())
 }
 
 /// The lane's endpoint, if it is not verified yet.
