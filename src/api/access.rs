@@ -80,21 +80,27 @@ impl Caller {
         Payer::of(self.organisation, self.application, token)
     }
 
-    /// Counts the request that the caller was found in; an error where there were too many.
-    pub fn admitted(self, context: &Context) -> Result<Caller> {
-        let holder = match self.role {
+    /// Whether a customer calls, or the platform itself.
+    pub fn holder(&self) -> Holder {
+        match self.role {
             Role::Application | Role::WebhookUser => Holder::Customer,
             Role::Owner | Role::Publisher | Role::WebhookAdmin | Role::Viewer => Holder::Platform,
-        };
+        }
+    }
+
+    /// Counts the request that the caller was found in; an error where there were too many.
+    pub fn admitted(self, context: &Context) -> Result<Caller> {
         let now = context.store.clock().now();
-        context.shares.admit(self.payer(), holder, now)?;
+        context.shares.admit(self.payer(), self.holder(), now)?;
         Ok(self)
     }
 
-    /// Whether secrets stay with an endpoint that the caller gives another origin: those of the
-    /// platform's people do, who deal with everybody's.
-    pub fn keeps_secrets(&self) -> bool {
-        matches!(self.role, Role::Owner | Role::WebhookAdmin)
+    /// Whether secrets stay with an endpoint that the caller gives another origin. They do for the
+    /// platform's people, who may read them all (the action `reading`): a token without that scope
+    /// would have them sent to a host of its own.
+    pub fn keeps_secrets(&self, reading: Action) -> bool {
+        let deals_with_all = matches!(self.role, Role::Owner | Role::WebhookAdmin);
+        deals_with_all && self.lacks_scope(reading).is_none()
     }
 
     /// The token whose holder sees other things than others with the same role do.

@@ -1,8 +1,9 @@
 //! What browsers ask before a page of another origin may call the native API (CORS).
 //!
 //! A credential stands in a header that only the page itself can set; the cookie of a visit counts
-//! only beside a header that no page of another origin is let send. So any origin may call unless `server.cors_origins` says otherwise. A request without `Origin`, as
-//! all of those are that publish, costs one look at its headers.
+//! only beside a header that no page of another origin is let send. So any origin may call unless
+//! `server.cors_origins` says otherwise. A request without `Origin`, as all of those are that publish,
+//! costs one look at its headers.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -164,7 +164,7 @@ pub struct Checked {
     profile: Patch<String>,
     /// The profiles that may be chosen, where not all are.
     pub offered: Option<Vec<String>>,
-    /// The caller's secrets stay where the URL's origin changes: it deals with all of them anyway.
+    /// Secrets stay where the URL's origin changes: the caller may read all of them anyway.
     pub keeps_secrets: bool,
     method: Patch<Method>,
     retry: Patch<RetrySchedule>,

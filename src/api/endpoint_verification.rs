@@ -8,10 +8,8 @@ use serde::Serialize;
 
 use super::Context;
 use super::access::{Action, Caller};
-use super::endpoint_rules::NOT_FOUND;
-use super::endpoints::named;
 use super::error::Failure;
-use super::extract::{json, optional_text};
+use super::extract::{json, optional_text, path_part};
 use super::operation::Operation;
 use crate::clock::Timestamp;
 use crate::config::{Config, VerifyEndpoints};
@@ -92,19 +90,20 @@ pub async fn verify(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    let endpoint = named(&context, &caller, &request, Action::SendAgain)?;
-    if endpoint.verification.is_some() && endpoint.disabled {
-        let conflict = "the endpoint is disabled; enable it to have it challenged";
-        return Err(Error::Conflict(conflict.to_owned()).into());
-    }
+    let application = path_part(&request, "app_id").to_owned();
+    let id = path_part(&request, "endpoint_id").to_owned();
     let now = context.store.clock().now();
-    let number = endpoint.number;
     let asked = context.store.change(caller, move |catalog| {
-        let current = catalog.endpoint_by_number(number).ok_or(NOT_FOUND)?;
+        let current = caller.endpoint(catalog, &application, &id, Action::SendAgain)?;
         let mut endpoint = (**current).clone();
+        let is_disabled = endpoint.disabled;
         let Some(verification) = &mut endpoint.verification else {
             return Ok((Vec::new(), endpoint));
         };
+        if is_disabled {
+            let conflict = "the endpoint is disabled; enable it to have it challenged";
+            return Err(Error::Conflict(conflict.to_owned()));
+        }
         verification.ask_again(now);
         Ok((vec![Change::PutEndpoint(endpoint.clone())], endpoint))
     });

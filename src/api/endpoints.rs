@@ -317,7 +317,11 @@ impl Owner {
             input.refuse_not_operational()?;
         }
         let mut checked = input.checked(kind, context);
-        checked.keeps_secrets = caller.keeps_secrets();
+        checked.keeps_secrets = caller.keeps_secrets(match self {
+            Owner::Application(_) => Action::ReadSecrets,
+            // Who may change these may read their secrets.
+            Owner::Organisation => Action::OwnEndpoints,
+        });
         if let Credential::Session(..) = caller.credential() {
             checked.offered = Some(context.config.offered_profiles(true));
         }

@@ -325,8 +325,8 @@ pub fn once_key(request: &HttpRequest, caller: &Caller) -> Result<Option<[u8; 32
         path.as_bytes(),
         key.as_bytes(),
     ];
-    // Webhook users and portal sessions do not see the same things at a path, so none is given
-    // another's answer.
+    // Webhook users, portal sessions and tokens limited to applications do not see the same things at
+    // a path, so none is given another's answer.
     let own_view = caller.own_view();
     if let Some(token) = &own_view {
         scope.push(&token.0);

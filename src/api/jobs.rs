@@ -16,11 +16,14 @@ use super::access::{Action, Caller};
 use super::endpoint_rules::held_because;
 use super::error::Failure;
 use super::extract::{answered, json, optional_text, path_part, respond, text};
+use super::fair::Holder;
 use super::operation::{Operation, Parameter};
 use super::page::{Listed, Query, page_parameters, shown};
 use crate::clock::Timestamp;
-use crate::domain::id::{ApplicationId, EndpointId, JobId, OrganisationId};
-use crate::domain::job::{Job, JobState, RUNNING_MAX, Work};
+use crate::domain::id::{ApplicationId, EndpointId, JobId};
+use crate::domain::job::{
+    Job, JobState, RUNNING_FOR_CUSTOMERS_MAX, RUNNING_MAX, RUNNING_PER_APPLICATION_MAX, Work,
+};
 use crate::error::{Error, Result};
 use crate::store::{Answered, Catalog, Change, Store};
 
@@ -206,22 +209,35 @@ pub fn pause(store: &Store, catalog: &Catalog, job: &Job) -> Option<String> {
     }
 }
 
-/// A new job of the organisation, unless too many run.
-pub fn begin(
-    catalog: &Catalog,
-    organisation: OrganisationId,
-    work: Work,
-    now: Timestamp,
-) -> Result<Job> {
-    let ours = catalog
-        .jobs()
-        .filter(|job| job.organisation == organisation);
-    if ours.filter(|job| job.is_running()).count() >= RUNNING_MAX {
+/// A new job of the caller's organisation, unless too many run. A customer has a part of them, so that
+/// none of them takes the room of the others and of the platform.
+pub fn begin(catalog: &Catalog, caller: &Caller, work: Work, now: Timestamp) -> Result<Job> {
+    let job = Job::new(caller.organisation, work, now);
+    let application = |job: &Job| job.replay().map(|replay| replay.application);
+    let (mut all, mut of_application) = (0, 0);
+    for one in catalog.jobs().filter(|one| one.is_running()) {
+        if one.organisation == caller.organisation {
+            all += 1;
+            of_application += usize::from(application(one) == application(&job));
+        }
+    }
+    let is_customer = caller.holder() == Holder::Customer;
+    if is_customer && of_application >= RUNNING_PER_APPLICATION_MAX {
         return Err(Error::TooMany(format!(
-            "at most {RUNNING_MAX} background tasks of an organisation run at a time"
+            "at most {RUNNING_PER_APPLICATION_MAX} background tasks of an application run at a time: \
+             wait until one is over, or cancel one"
         )));
     }
-    Ok(Job::new(organisation, work, now))
+    let max = match is_customer {
+        true => RUNNING_FOR_CUSTOMERS_MAX,
+        false => RUNNING_MAX,
+    };
+    if all >= max {
+        return Err(Error::TooMany(format!(
+            "{max} background tasks of the organisation run already: try again when one is over"
+        )));
+    }
+    Ok(job)
 }
 
 /// This module's part of the API.
@@ -370,6 +386,7 @@ fn canceled(job: &Job, now: Timestamp) -> Result<(Vec<Change>, Answered)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::id::OrganisationId;
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
 

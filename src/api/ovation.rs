@@ -224,7 +224,7 @@ impl Draft {
         let authentication_headers = self.authentication_headers;
         let mut forgotten = stored.cloned();
         let mut kept = Carried::default();
-        if caller.keeps_secrets() {
+        if caller.keeps_secrets(Action::ReadSecrets) {
             kept = carried;
         } else {
             let names = (

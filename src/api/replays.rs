@@ -279,7 +279,7 @@ async fn begun(
                 since,
                 until,
             });
-            let job = begin(catalog, caller.organisation, work, now)?;
+            let job = begin(catalog, &caller, work, now)?;
             let answer = answered(StatusCode::ACCEPTED, &BegunOut::new(&job));
             Ok((vec![Change::PutJob(job)], answer))
         })

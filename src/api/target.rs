@@ -65,8 +65,9 @@ pub struct BasicAuthIn {
     pub password: Option<String>,
 }
 
-/// Sets the URL, to be challenged where that is due, and Basic authentication of an endpoint, as far as a change names them. What may not
-/// go along to another origin was taken away before: see `endpoint_origin`.
+/// Sets an endpoint's URL and Basic authentication, as far as a change names them. A URL that leads
+/// elsewhere is challenged at `challenge_at`, where one is given. Secrets that must not follow the URL to
+/// another origin were removed before: see `endpoint_origin`.
 pub fn retarget(
     problems: &mut Problems,
     endpoint: &mut Endpoint,

@@ -123,7 +123,7 @@ async fn applications(
                 until,
                 applications,
             };
-            let job = begin(catalog, caller.organisation, work, now)?;
+            let job = begin(catalog, &caller, work, now)?;
             let out = ApplicationUsageOut {
                 begun: BegunOut::new(&job),
                 unresolved_app_ids: unresolved,
@@ -141,7 +141,7 @@ async fn event_types(caller: Caller, context: web::Data<Context>) -> Result<Http
     let job = context
         .store
         .change(caller, move |catalog| {
-            let job = begin(catalog, caller.organisation, Work::EventTypeUsage, now)?;
+            let job = begin(catalog, &caller, Work::EventTypeUsage, now)?;
             Ok((vec![Change::PutJob(job.clone())], job))
         })
         .await?;

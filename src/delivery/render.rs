@@ -33,6 +33,7 @@ use crate::domain::endpoint::{BasicAuth, Endpoint, is_sensitive};
 use crate::domain::header::belongs_to_http;
 use crate::domain::message::Message;
 use crate::domain::profile::Method;
+use crate::domain::verification;
 
 pub const PRODUCT: &str = concat!("postrider/", env!("CARGO_PKG_VERSION"));
 
@@ -288,7 +289,7 @@ impl Prepared {
         }
         Ok(Request {
             profile: self.profile.clone(),
-            timeout: self.timeout,
+            timeout: self.timeout.min(verification::TIMEOUT_MAX),
             method: Method::Post,
             url: self.endpoint.url.clone(),
             https: self.target.https,

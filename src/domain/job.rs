@@ -164,6 +164,11 @@ impl Job {
 
 /// Jobs of an organisation that run at a time: each takes its turn, so more are no faster.
 pub const RUNNING_MAX: usize = 100;
+/// While so many run, customers begin none: a job of theirs may wait for ever, at an endpoint that is
+/// disabled, and the platform's own calls need room.
+pub const RUNNING_FOR_CUSTOMERS_MAX: usize = RUNNING_MAX - RUNNING_MAX / 4;
+/// While so many of one application run, its customer begins none.
+pub const RUNNING_PER_APPLICATION_MAX: usize = 10;
 /// Jobs of an organisation that are over and not forgotten: they are in memory.
 pub const KEPT_MAX: usize = 100;
 /// And how long they are kept.

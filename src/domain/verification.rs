@@ -15,6 +15,10 @@ use crate::clock::Timestamp;
 /// The `type` of a challenge's body.
 pub const EVENT_TYPE: &str = "postrider.verification";
 
+/// How long a challenge takes at most, whatever the endpoint's own time for an attempt is: places for
+/// challenges are few, and whoever knows the text answers at once.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(15);
+
 /// How long after a challenge that was not echoed the next one is sent; after the last one somebody
 /// must ask for it.
 const DELAYS: [Duration; 4] = [

@@ -3,7 +3,8 @@
 //! What is due, and what came of it, is in the endpoints' records, so that a restart and normal
 //! running are the same path: the thread looks at the endpoints that a commit changed, and at all of
 //! them when it starts. A challenge takes a place at its host as an attempt does, and an application
-//! has a few in a minute, so that nobody can aim this server at a stranger by way of its challenges.
+//! has a few in a minute, so that nobody can aim this server at a stranger by way of its challenges. An
+//! application has a part of the challenges under way, so that receivers that hang hold up no other.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
@@ -22,11 +23,14 @@ use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, MessageId};
 use crate::domain::message::{Message, Origin};
 use crate::domain::verification::{self, EVENT_TYPE};
+use crate::error::Result;
 use crate::store::{Catalog, Change, Itself, Store};
 use crate::watched;
 
 /// Challenges under way, of all applications.
 const UNDER_WAY_MAX: usize = 32;
+/// Challenges of one application that are under way: receivers that hang leave places to others.
+const UNDER_WAY_PER_APPLICATION_MAX: usize = UNDER_WAY_MAX / 4;
 /// Challenges of one application in a minute.
 const PER_MINUTE_MAX: usize = 10;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -35,6 +39,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(5);
 /// Endpoints that one commit lets go where verification was turned off.
 const RELEASED_MAX: usize = 500;
+/// How long after a commit that failed the next one is tried.
+const RELEASE_AGAIN: Duration = Duration::from_secs(1);
 
 pub enum ChallengeEvent {
     /// This lane's endpoint was made, changed or deleted.
@@ -54,7 +60,10 @@ pub struct Challenger {
     news: UnboundedSender<ChallengeEvent>,
     /// When lanes are to be challenged.
     alarms: Alarms,
-    under_way: HashSet<u64>,
+    /// Lanes with a challenge under way.
+    under_way: HashMap<u64, ApplicationId>,
+    /// Lanes that wait until a challenge of their application ends, of which enough are under way.
+    waiting: HashMap<ApplicationId, HashSet<u64>>,
     /// When an application's challenges of the last minute were sent.
     sent: HashMap<ApplicationId, VecDeque<Timestamp>>,
 }
@@ -74,7 +83,8 @@ impl Challenger {
             store,
             news,
             alarms: Alarms::default(),
-            under_way: HashSet::new(),
+            under_way: HashMap::new(),
+            waiting: HashMap::new(),
             sent: HashMap::new(),
         }
     }
@@ -119,10 +129,14 @@ impl Challenger {
                 self.sender = Rc::new(Sender::new(settings, self.clock.clone()));
             }
             ChallengeEvent::Ended { lane, again } => {
-                self.under_way.remove(&lane);
+                let application = self.under_way.remove(&lane);
                 match again {
                     Some(at) => self.alarms.set(lane, at),
                     None => self.look_at(lane),
+                }
+                let waiting = application.and_then(|one| self.waiting.remove(&one));
+                for lane in waiting.into_iter().flatten() {
+                    self.look_at(lane);
                 }
             }
         }
@@ -130,7 +144,7 @@ impl Challenger {
 
     /// Sets the alarm of a lane by what its endpoint's record says.
     fn look_at(&mut self, lane: u64) {
-        if self.under_way.contains(&lane) {
+        if self.under_way.contains_key(&lane) {
             return;
         }
         let due = self
@@ -158,20 +172,23 @@ impl Challenger {
             let Some(endpoint) = self.challengeable(lane) else {
                 continue;
             };
-            if let Some(free_at) = self.free_at(endpoint.application, now) {
+            let application = endpoint.application;
+            if let Some(free_at) = self.free_at(application, now) {
                 self.alarms.set(lane, free_at);
                 continue;
             }
+            let of_application = self.under_way.values().filter(|one| **one == application);
+            if of_application.count() >= UNDER_WAY_PER_APPLICATION_MAX {
+                self.waiting.entry(application).or_default().insert(lane);
+                continue;
+            }
             let host = self.shared.hosts.of_url(&endpoint.url);
-            let Some(place) = host.place_now(endpoint.application) else {
+            let Some(place) = host.place_now(application) else {
                 self.alarms.set(lane, now + AGAIN);
                 continue;
             };
-            self.sent
-                .entry(endpoint.application)
-                .or_default()
-                .push_back(now);
-            self.under_way.insert(lane);
+            self.sent.entry(application).or_default().push_back(now);
+            self.under_way.insert(lane, application);
             let challenge = challenge(self.store.clone(), self.sender.clone(), endpoint);
             let news = self.news.clone();
             let clock = self.clock.clone();
@@ -255,38 +272,52 @@ async fn challenge(store: Store, sender: Rc<Sender>, endpoint: Arc<Endpoint>) ->
     kept.await.is_ok()
 }
 
-/// Where endpoints are not verified any more, lets go of what is held for those that were not.
-pub async fn release_all(store: &Store) {
+/// Where endpoints are not verified any more, lets go of what is held for those that were not. What
+/// fails is tried again, until all are let go or `stop` is true.
+pub async fn release_all(store: Store, mut stop: watch::Receiver<bool>) {
     let held: Vec<u64> = {
         let catalog = store.catalog();
         let is_one = |lane: &u64| unverified(&catalog, *lane).is_some();
         catalog.lanes().into_iter().filter(is_one).collect()
     };
     for lanes in held.chunks(RELEASED_MAX) {
-        let lanes = lanes.to_vec();
-        let released = store.change(Itself, move |catalog| {
-            let endpoints = lanes.iter().filter_map(|lane| unverified(catalog, *lane));
-            let changes = endpoints.map(|endpoint| {
-                Change::PutEndpoint(Endpoint {
-                    verification: None,
-                    ..endpoint.clone()
-                })
-            });
-            let changes: Vec<Change> = changes.collect();
-            let count = changes.len();
-            Ok((changes, count))
-        });
-        match released.await {
-            Ok(count) => log::info!(
-                "{count} endpoints that were not verified get their messages: \
-                 delivery.verify_endpoints is off"
-            ),
-            Err(error) => {
-                log::error!("endpoints that were not verified could not be let go: {error}");
+        while let Err(error) = release(&store, lanes).await {
+            log::warn!(
+                "endpoints that were not verified could not be let go, which is tried again in \
+                 {} s: {error}",
+                RELEASE_AGAIN.as_secs()
+            );
+            tokio::select! {
+                () = tokio::time::sleep(RELEASE_AGAIN) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+            if *stop.borrow() {
                 return;
             }
         }
     }
+}
+
+/// Lets go of these lanes.
+async fn release(store: &Store, lanes: &[u64]) -> Result<()> {
+    let lanes = lanes.to_vec();
+    let released = store.change(Itself, move |catalog| {
+        let endpoints = lanes.iter().filter_map(|lane| unverified(catalog, *lane));
+        let changes = endpoints.map(|endpoint| {
+            Change::PutEndpoint(Endpoint {
+                verification: None,
+                ..endpoint.clone()
+            })
+        });
+        let changes: Vec<Change> = changes.collect();
+        let count = changes.len();
+        Ok((changes, count))
+    });
+    let count = released.await?;
+    log::info!(
+        "{count} endpoints that were not verified get their messages: delivery.verify_endpoints is off"
+    );
+    Ok(())
 }
 
 /// The lane's endpoint, if it is not verified yet.

@@ -140,6 +140,8 @@ pub struct Scheduler {
     workers: Vec<(JoinHandle<()>, watch::Receiver<Status>)>,
     /// Where endpoints are verified.
     challenges: Option<UnboundedSender<ChallengeEvent>>,
+    /// Where they are not: lets go of those that were not verified.
+    releasing: Option<tokio::task::JoinHandle<()>>,
     stop: watch::Sender<bool>,
     store: Store,
 }
@@ -197,16 +199,15 @@ impl Scheduler {
             handles.push((handle, status));
         }
         let lanes = Lanes(senders.clone());
-        let challenges = match config.delivery.verify_endpoints {
+        let (challenges, releasing) = match config.delivery.verify_endpoints {
             VerifyEndpoints::Challenge => {
                 let (sender, events) = unbounded_channel();
                 start_challenger(&shared, &store, &send_settings, (&sender, events), &stop);
-                Some(sender)
+                (Some(sender), None)
             }
             VerifyEndpoints::Off => {
-                let store = store.clone();
-                actix_rt::spawn(async move { challenges::release_all(&store).await });
-                None
+                let release = challenges::release_all(store.clone(), stop.subscribe());
+                (None, Some(actix_rt::spawn(release)))
             }
         };
         let waiting_room = shared.budget.clone();
@@ -223,6 +224,7 @@ impl Scheduler {
             told,
             workers: handles,
             challenges,
+            releasing,
             stop,
             store,
         }
@@ -245,6 +247,10 @@ impl Scheduler {
         for (_, status) in &mut self.workers {
             // A worker's status channel closes when it has ended.
             while status.changed().await.is_ok() {}
+        }
+        if let Some(releasing) = self.releasing.take() {
+            // A panic of it was logged.
+            let _ = releasing.await;
         }
     }
 

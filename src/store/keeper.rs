@@ -57,6 +57,7 @@ fn keep(inner: &Arc<Inner>) {
     let mut last_prune = inner.clock.now();
     let mut last_export = inner.clock.now();
     let mut exported_version = 0;
+    let mut seals_checked = false;
     loop {
         let closing = inner.sleep(LOOK_EVERY);
         let now = inner.clock.now();
@@ -79,6 +80,10 @@ fn keep(inner: &Arc<Inner>) {
             inner.queue.push(Command::KeepCounters);
         }
         let kept = inner.forget_orphans().and_then(|()| {
+            if !seals_checked {
+                inner.forget_unsealed_visits()?;
+                seals_checked = true;
+            }
             if now.since(last_prune) < PRUNE_EVERY {
                 return Ok(());
             }

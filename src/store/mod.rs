@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::domain::attempt::{Outcome, Verdict};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, MessageId, OrganisationId};
+use crate::domain::jwt::JwtSecret;
 use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
 use crate::error::{Error, Result};
 use crate::telemetry::Metrics;
@@ -105,6 +106,8 @@ pub struct Settings {
     pub waiting_per_application_max: u64,
     pub commit_queue_max: usize,
     pub default_organisation: Option<OrganisationId>,
+    /// What signed tokens are signed with.
+    pub jwt_secret: Option<JwtSecret>,
     /// How long after its start an attempt is in the log at the latest, unless the disk is slower
     /// than all patience.
     pub attempt_recorded_after: Duration,
@@ -138,6 +141,7 @@ impl Settings {
                 id.parse()
                     .expect("it was parsed when the settings were checked")
             }),
+            jwt_secret: auth.jwt_secret.clone(),
             attempt_recorded_after: config.attempt_time_max() + RECORDED_WITHIN,
         }
     }

@@ -713,6 +713,7 @@ mod tests {
             waiting_per_application_max: 1_000,
             commit_queue_max: 100,
             default_organisation: None,
+            jwt_secret: None,
             attempt_recorded_after: std::time::Duration::from_secs(60),
         }
     }

@@ -13,13 +13,14 @@ use super::catalog::{Catalog, Change};
 use super::{Inner, Store};
 use crate::clock::Timestamp;
 use crate::domain::id::VisitId;
+use crate::domain::jwt::JwtSecret;
 use crate::domain::visit::{IDLE_MAX, SignedInWith, Surface, Visit};
 use crate::error::Result;
 
 /// How far the time on disk may be behind.
 pub(super) const WRITTEN_EVERY: Duration = Duration::from_secs(600);
 
-/// Visits whose last request is written down in one commit.
+/// Visits whose last request is written down, or that are forgotten, in one commit.
 const WRITE_BATCH: usize = 500;
 
 /// A visit as the store knows it now.
@@ -123,6 +124,19 @@ impl Catalog {
         over.map(|entry| Change::DeleteVisit(entry.visit.key))
     }
 
+    /// The keys of visits of signed tokens whose seal is not this secret's: since the secret was changed
+    /// they prove nothing, and never will.
+    fn unsealed_visits(&self, secret: Option<&JwtSecret>) -> impl Iterator<Item = [u8; 32]> {
+        let unsealed = self.visits().filter(move |entry| match &entry.visit.with {
+            SignedInWith::Token(_) => false,
+            SignedInWith::Signed { seal, .. } => {
+                let credential = &entry.visit.credential;
+                !secret.is_some_and(|secret| secret.has_sealed(credential, seal))
+            }
+        });
+        unsealed.map(|entry| entry.visit.key)
+    }
+
     /// Writes down last requests that are later than what is on disk by so much, as many as fit into a
     /// commit.
     fn seen_visits(&self, by: Duration) -> Vec<Change> {
@@ -154,6 +168,15 @@ impl Inner {
         for (surface, gauge) in Surface::ALL.into_iter().zip(&self.metrics.sessions) {
             gauge.set(catalog.visits.count(surface) as i64);
         }
+    }
+
+    /// Forgets the visits that a change of the secret has ended. The secret changes with a start alone.
+    pub(super) fn forget_unsealed_visits(&self) -> Result<()> {
+        let secret = self.settings.jwt_secret.clone();
+        self.change_while(move |catalog| {
+            let unsealed = catalog.unsealed_visits(secret.as_ref()).take(WRITE_BATCH);
+            unsealed.map(Change::DeleteVisit).collect()
+        })
     }
 
     pub(super) fn keep_visits(&self, by: Duration) -> Result<()> {

@@ -170,6 +170,59 @@ async fn jobs_that_run_are_limited_and_those_over_are_forgotten() {
 }
 
 #[actix_web::test]
+async fn a_customer_s_jobs_take_no_room_of_others_and_of_the_platform() {
+    let receiver = Receiver::ok().await;
+    let server = Server::start().await;
+    let held = json!({ "url": receiver.url(), "disabled": true });
+    let begin = async |token: &str, application: &str, endpoint: &str| {
+        let path = format!("/api/v1/app/{application}/endpoint/{endpoint}/recover");
+        let body = json!({ "since": "2024-01-01T00:00:00Z" }).to_string();
+        let call = server.call_as(token, Method::POST, &path, Some(body));
+        call.await
+    };
+    let mut customers = Vec::new();
+    for number in 0..9 {
+        let application = format!("app{number}");
+        let endpoint = server.endpoint_of(&application, held.clone()).await;
+        let key = json!({ "name": "k", "role": "application", "applicationId": application });
+        let key = server.post("/api/v1/token", key).await.expect(201);
+        let key = key["token"].as_str().expect("a text").to_owned();
+        customers.push((application, endpoint, key));
+    }
+    let (first, endpoint, key) = &customers[0];
+    for _ in 0..10 {
+        begin(key, first, endpoint).await.expect(202);
+    }
+    let refused = begin(key, first, endpoint).await;
+    assert_error(&refused, 429, "too_many");
+    assert!(refused.text.contains("of an application"), "{refused:?}");
+    let user = json!({ "name": "u", "role": "webhook_user", "endpointIds": [endpoint] });
+    let user = server.post("/api/v1/token", user).await.expect(201);
+    let user = user["token"].as_str().expect("a text");
+    assert_error(&begin(user, first, endpoint).await, 429, "too_many");
+    // The platform may, there too, and so may other customers, but not all that is left.
+    begin(&server.token, first, endpoint).await.expect(202);
+    for count in 11..75 {
+        let (application, endpoint, key) = &customers[1 + (count - 11) / 10];
+        begin(key, application, endpoint).await.expect(202);
+    }
+    let (last, endpoint, key) = &customers[8];
+    let refused = begin(key, last, endpoint).await;
+    assert_error(&refused, 429, "too_many");
+    assert!(refused.text.contains("of the organisation"), "{refused:?}");
+    begin(&server.token, last, endpoint).await.expect(202);
+    for (application, endpoint, _) in &customers {
+        server.set_disabled(application, endpoint, false).await;
+    }
+    let running = || {
+        let catalog = server.store().catalog();
+        catalog.jobs().any(|job| job.is_running())
+    };
+    wait_until("all to be over", || !running()).await;
+    begin(key, last, endpoint).await.expect(202);
+}
+
+#[actix_web::test]
 async fn usage_counts_messages_and_where_they_went() {
     let receiver = Receiver::answering([500]).await;
     let server = Server::start().await;

@@ -44,14 +44,26 @@ async fn link(server: &Server) -> String {
     made["token"].as_str().expect("a text").to_owned()
 }
 
+/// A token of one of the platform's roles with these scopes.
+async fn scoped(server: &Server, role: &str, scopes: &[&str]) -> String {
+    token(
+        server,
+        json!({ "name": "s", "role": role, "scopes": scopes }),
+    )
+    .await
+}
+
 /// Those who are never shown what an endpoint of the application sends.
-async fn strangers(server: &Server, endpoint: &str) -> [(&'static str, String); 3] {
+async fn strangers(server: &Server, endpoint: &str) -> [(&'static str, String); 5] {
     let key = json!({ "name": "k", "role": "application", "applicationId": "app" });
     let user = json!({ "name": "u", "role": "webhook_user", "endpointIds": [endpoint] });
+    let scopes = ["endpoints", "read"];
     [
         ("link", link(server).await),
         ("key", token(server, key).await),
         ("user", token(server, user).await),
+        ("owner", scoped(server, "owner", &scopes).await),
+        ("admin", scoped(server, "webhook_admin", &scopes).await),
     ]
 }
 
@@ -166,7 +178,8 @@ async fn what_is_entered_again_or_cleared_goes_through() {
 async fn owners_and_admins_keep_secrets_and_are_warned() {
     let server = Server::start().await;
     let admin = token(&server, json!({ "name": "a", "role": "webhook_admin" })).await;
-    for token in [server.token.clone(), admin] {
+    let scoped_owner = scoped(&server, "owner", &["endpoints", "read", "secrets"]).await;
+    for token in [server.token.clone(), admin, scoped_owner] {
         for method in [Method::PATCH, Method::PUT] {
             let id = server.endpoint_of("app", whole()).await;
             let path = format!("{ENDPOINTS}/{id}");
@@ -206,6 +219,24 @@ async fn owners_and_admins_keep_secrets_and_are_warned() {
             assert_eq!(shown.expect(200).get("warnings"), None);
         }
     }
+}
+
+#[actix_web::test]
+async fn the_scope_for_the_organisations_own_endpoints_includes_their_secrets() {
+    let server = Server::start().await;
+    let token = scoped(&server, "owner", &["operational_webhooks"]).await;
+    let own = "/api/v1/operational-webhook/endpoint";
+    let body = json!({ "url": OLD, "headers": { "X-Api-Key": "s3cret" } });
+    let made = by(&server, &token, Method::POST, own, body).await;
+    let path = format!("{own}/{}", made.expect(201)["id"].as_str().expect("an id"));
+    let moved = json!({ "url": NEW });
+    let moved = by(&server, &token, Method::PUT, &path, moved).await;
+    let moved = moved.expect(200);
+    assert_eq!(
+        moved["warnings"].as_array().map(Vec::len),
+        Some(1),
+        "{moved}"
+    );
 }
 
 #[actix_web::test]
@@ -323,21 +354,18 @@ async fn ovations_surface_takes_no_secret_along_either() {
     let made = server.post(WEBHOOKS, body).await.expect(201);
     let path = format!("{WEBHOOKS}/{}", made["webhook_endpoint"]["id"]);
     let portal = link(&server).await;
-    let refused = by(
-        &server,
-        &portal,
-        Method::PUT,
-        &path,
-        ovation(NEW, json!({})),
-    )
-    .await;
-    assert_eq!(refused.status, 422, "{}", refused.text);
-    let error = format!("authenticationHeaders.api-id {ENTER_AGAIN}");
-    assert_eq!(
-        refused.json(),
-        json!({ "errors": [error] }),
-        "the open header is no secret"
-    );
+    let scoped = scoped(&server, "owner", &["endpoints"]).await;
+    for token in [&portal, &scoped] {
+        let moved = ovation(NEW, json!({}));
+        let refused = by(&server, token, Method::PUT, &path, moved).await;
+        assert_eq!(refused.status, 422, "{}", refused.text);
+        let error = format!("authenticationHeaders.api-id {ENTER_AGAIN}");
+        assert_eq!(
+            refused.json(),
+            json!({ "errors": [error] }),
+            "the open header is no secret"
+        );
+    }
     for headers in [json!(null), json!({ "api-id": "new" })] {
         let body = ovation(NEW, json!({ "authenticationHeaders": headers }));
         by(&server, &portal, Method::PUT, &path, body)

@@ -7,7 +7,7 @@ use awc::http::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::support::{Answer, Server, assert_error, assert_invalid};
+use crate::support::{Answer, Server, assert_error, assert_invalid, wait_until};
 
 const SESSION: &str = "/api/v1/session";
 const SESSIONS: &str = "/api/v1/sessions";
@@ -244,10 +244,19 @@ async fn a_signed_token_s_session_ends_with_its_secret_its_end_and_by_logout() {
         .restart_with(|config| config.auth.jwt_secret = Some(secret(SECOND)))
         .await;
     assert!(!owner.is_signed_in(&server, "console").await);
+    // It is forgotten, too, and takes nobody's place.
+    let is_forgotten = |server: &Server| server.store().catalog().visits().count() == 0;
+    wait_until("the session to be forgotten", || is_forgotten(&server)).await;
+    let stays = console(&server, &server.token).await;
+    let signed = secret(SECOND).sign(subject(None), now, None);
+    let ends = console(&server, &signed).await;
     let server = server
         .restart_with(|config| config.auth.jwt_secret = None)
         .await;
-    assert!(!owner.is_signed_in(&server, "console").await);
+    assert!(!ends.is_signed_in(&server, "console").await);
+    let count = |server: &Server| server.store().catalog().visits().count();
+    wait_until("the session to be forgotten", || count(&server) == 1).await;
+    assert!(stays.is_signed_in(&server, "console").await);
     server.stop_and_verify().await;
 }
 

@@ -1,12 +1,20 @@
 //! `delivery.verify_endpoints`: nothing but challenges goes to an endpoint until it echoes one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use awc::http::Method;
+use postrider::clock::Clock;
 use postrider::config::{Config, VerifyEndpoints};
+use postrider::delivery::{self, address::OwnAddresses};
+use postrider::error::Error;
+use postrider::scheduler::Scheduler;
+use postrider::store::{self, Catalog, Itself, OpenError, Store};
+use postrider::telemetry::Metrics;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
-use crate::support::{Receiver, Request, Script, Server, assert_error, wait_until};
+use crate::support::{Receiver, Request, Script, Server, assert_error, wait_for, wait_until};
 
 fn on(config: &mut Config) {
     config.delivery.verify_endpoints = VerifyEndpoints::Challenge;
@@ -198,6 +206,80 @@ async fn turning_it_on_concerns_no_endpoint_that_there_is_and_off_lets_all_go() 
     assert_eq!((new.count(), challenges(&new)), (2, 1));
 }
 
+/// The store of a server that was stopped, as soon as that has let go of it.
+async fn opened(config: &Config, clock: &Clock, metrics: &Arc<Metrics>) -> Store {
+    let open = || {
+        let settings = store::Settings::from_config(config);
+        match Store::open(settings, clock.clone(), metrics.clone()) {
+            Err(OpenError::Locked { .. }) => None,
+            opened => Some(opened.expect("the store opens")),
+        }
+    };
+    wait_for("the store to be free", open).await
+}
+
+#[actix_web::test]
+async fn what_could_not_be_let_go_at_once_is_let_go_soon() {
+    let receiver = Receiver::ok().await;
+    let server = start().await;
+    let endpoint = endpoint_at(&server, "app", &receiver.url()).await;
+    becomes(&server, &endpoint, "pending", 1).await;
+    let mut config = server.config().clone();
+    let clock = Clock::manual(server.now());
+    let directory = server.stopped().await;
+    config.delivery.verify_endpoints = VerifyEndpoints::Off;
+    config.limits.commit_queue_max = 1;
+    let metrics = Arc::new(Metrics::new());
+    let store = opened(&config, &clock, &metrics).await;
+
+    // A change that takes long, and one that waits behind it: there is room for no other.
+    let (begins, begun) = oneshot::channel();
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let change = {
+        let store = store.clone();
+        async move {
+            let decide = move |_: &Catalog| {
+                let _ = begins.send(());
+                let _ = gate.recv();
+                Ok((Vec::new(), ()))
+            };
+            store.change(Itself, decide).await
+        }
+    };
+    let long = actix_web::rt::spawn(change);
+    begun.await.expect("it begins");
+    let waiting = {
+        let store = store.clone();
+        async move { store.change(Itself, |_| Ok((Vec::new(), ()))).await }
+    };
+    let waiting = actix_web::rt::spawn(waiting);
+    tokio::task::yield_now().await;
+    let full = store.change(Itself, |_| Ok((Vec::new(), ()))).await;
+    assert!(matches!(full, Err(Error::Unavailable { .. })), "{full:?}");
+    let settings = delivery::Settings::from_config(&config, &OwnAddresses::default());
+    let settings = Arc::new(settings.expect("they are good"));
+    let mut scheduler = Scheduler::start(store.clone(), &config, settings, metrics);
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    open.send(()).expect("it waits");
+    long.await.expect("no panic").expect("it is committed");
+    waiting.await.expect("no panic").expect("it is committed");
+    let held = || {
+        let catalog = store.catalog();
+        let mut lanes = catalog.lanes().into_iter();
+        lanes.any(|lane| {
+            let endpoint = catalog.endpoint_by_number(lane);
+            endpoint.is_some_and(|endpoint| endpoint.verification.is_some())
+        })
+    };
+    wait_until("the endpoint to be let go", || !held()).await;
+    scheduler.drain().await;
+    let closed = tokio::task::spawn_blocking(move || store.close()).await;
+    closed.expect("no panic").expect("a clean end");
+    drop(directory);
+}
+
 #[actix_web::test]
 async fn a_customer_has_ten_challenges_in_a_minute_and_holds_up_no_other() {
     let stranger = Receiver::ok().await;
@@ -216,6 +298,35 @@ async fn a_customer_has_ten_challenges_in_a_minute_and_holds_up_no_other() {
     let honest = endpoint_at(&server, "app", &other.url()).await;
     becomes(&server, &honest, "verified", 0).await;
     assert_eq!(stranger.count(), 20);
+}
+
+#[actix_web::test]
+async fn challenges_that_hang_end_soon_and_leave_places_to_other_customers() {
+    let hanging = Receiver::scripted([], Script::Hang).await;
+    let mut server = start().await;
+    server.leftovers_are_fine();
+    let slow = json!({ "url": hanging.url(), "timeoutSeconds": 60 });
+    for _ in 0..12 {
+        server.endpoint_of("flood", slow.clone()).await;
+    }
+    hanging.received(8).await;
+    // A challenge that comes later has its turn behind all that could be sent.
+    let other = Receiver::scripted([], Script::Echo).await;
+    let honest = endpoint_at(&server, "app", &other.url()).await;
+    becomes(&server, &honest, "verified", 0).await;
+    assert_eq!(hanging.count(), 8);
+    // Their places go to the next, as many as there may be in a minute.
+    server.advance(Duration::from_secs(15));
+    hanging.received(10).await;
+    server.advance(Duration::from_secs(15));
+    let tried = || {
+        let catalog = server.store().catalog();
+        let lanes = catalog.lanes().into_iter();
+        let endpoints = lanes.filter_map(|lane| catalog.endpoint_by_number(lane));
+        let verifications = endpoints.filter_map(|one| one.verification.as_ref());
+        verifications.filter(|one| one.attempts == 1).count()
+    };
+    wait_until("all that were sent to have ended", || tried() == 10).await;
 }
 
 #[actix_web::test]

@@ -71,10 +71,11 @@ function Create({ onClose, done }) {
   const mayLimit = !['application', 'webhook_user'].includes(role); // A webhook user is granted applications later.
   const limited = mayLimit && lines(apps).length > 0;
   const offered = usable(role, limited);
+  // What was chosen stays, for the server to refuse: a token without it could be broader than was meant.
+  const shown = scopes.filter((one) => offered.includes(one) || chosen.includes(one[0]));
   const create = async ({ name, description, days }) => {
-    const names = offered.map(([scope]) => scope).filter((scope) => chosen.includes(scope));
     setMade(await api('POST', '/token', { name, description: description.trim() || undefined, role, applicationId: role === 'application' ? app.trim() : undefined, applicationIds: limited ? lines(apps) : undefined,
-      scopes: names.length ? names : undefined, allowedIps: lines(networks).length ? lines(networks) : undefined, expiresAt: days ? new Date(Date.now() + days * 864e5).toISOString() : undefined }));
+      scopes: chosen.length ? chosen : undefined, allowedIps: lines(networks).length ? lines(networks) : undefined, expiresAt: days ? new Date(Date.now() + days * 864e5).toISOString() : undefined }));
     done();
   };
   if (made) {
@@ -89,7 +90,7 @@ function Create({ onClose, done }) {
     ${role === 'application' && html`<${Finder} label="Application" loc="body.applicationId" value=${app} onInput=${(text) => form.set('app', text)} find=${findApps} hint="Type a part of its name." />`}
     <${Field} label="Ends" name="days" type="select" options=${[['', 'Never'], ['1', 'In a day'], ['30', 'In 30 days'], ['90', 'In 90 days'], ['365', 'In a year']]} />
     <details><summary>Limits</summary><div class="stack">
-      <fieldset><legend>Only these operations <span class="muted">(all of the role, where none is chosen)</span></legend>${offered.map(([name, text]) => html`<${Field} key=${name} type="checkbox" label=${text} loc=""
+      <fieldset><legend>Only these operations <span class="muted">(all of the role, where none is chosen)</span></legend>${shown.map(([name, text]) => html`<${Field} key=${name} type="checkbox" label=${text} loc=${`body.scopes.${chosen.indexOf(name)}`}
         value=${chosen.includes(name)} onInput=${(on) => form.set('scopes', on ? [...chosen, name] : chosen.filter((other) => other !== name))} />`)}</fieldset>
       ${mayLimit && html`<${Field} label="Only these applications" name="apps" loc="body.applicationIds" type="textarea" rows="2" optional spellcheck="false" hint="Their IDs or UIDs, one on each line." />`}
       <${Field} label="Only from these networks" name="networks" loc="body.allowedIps" type="textarea" rows="2" optional spellcheck="false" hint="Such as 192.0.2.0/24, one on each line." />
