@@ -22,7 +22,7 @@ use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::EventType;
 use crate::domain::id::{ApplicationId, EndpointId, OrganisationId, TokenId};
 use crate::domain::job::Job;
-use crate::domain::jwt::LEEWAY;
+use crate::domain::jwt::{Claims, Subject};
 use crate::domain::scope::Scope;
 use crate::domain::token::{GRANTS_MAX, Role, Token};
 use crate::error::{Error, Result};
@@ -45,10 +45,12 @@ pub enum Credential {
     Token(TokenId),
     /// What a portal link gave.
     Session(TokenId, Capabilities),
-    /// A signed token (JWT), of which there is no record.
+    /// A signed token (JWT), of which there is no record: what it says of its time, and the SHA-256 of its
+    /// text.
     Signed {
         issued_at: Option<Timestamp>,
         expires_at: Option<Timestamp>,
+        hash: [u8; 32],
     },
 }
 
@@ -391,11 +393,12 @@ impl Caller {
                     .as_ref()
                     .map(|scopes| scopes.iter().copied().collect()),
             },
-            Proof::Signed(claims) => Caller {
+            Proof::Signed(claims, hash) => Caller {
                 organisation: claims.subject.organisation,
                 credential: Credential::Signed {
                     issued_at: claims.issued_at,
                     expires_at: claims.expires_at,
+                    hash: *hash,
                 },
                 role: match claims.subject.application {
                     Some(_) => Role::Application,
@@ -412,15 +415,22 @@ impl Caller {
 impl Author for Caller {
     fn still_holds(&self, catalog: &Catalog, now: Timestamp) -> Result<()> {
         let holds = match self.credential {
+            // The same rule as the one by which it was let in.
             Credential::Signed {
                 issued_at,
                 expires_at,
+                hash,
             } => {
-                let entry = self
-                    .application
-                    .and_then(|id| catalog.application_by_id(id));
-                entry.is_none_or(|entry| entry.application.takes_token_issued_at(issued_at, now))
-                    && expires_at.is_none_or(|end| end + LEEWAY > now)
+                let claims = Claims {
+                    subject: Subject {
+                        organisation: self.organisation,
+                        application: self.application,
+                    },
+                    issued_at,
+                    expires_at,
+                    feature_flags: BTreeSet::new(),
+                };
+                !claims.have_ended(now) && catalog.takes_signed(&claims, || hash, now)
             }
             Credential::Token(_) | Credential::Session(..) => self
                 .token(catalog)
@@ -476,10 +486,10 @@ impl FeatureFlags {
                 let flags = session.map(|session| session.feature_flags.clone());
                 FeatureFlags::Only(flags.unwrap_or_default())
             }
-            Proof::Signed(claims) if claims.subject.application.is_some() => {
+            Proof::Signed(claims, _) if claims.subject.application.is_some() => {
                 FeatureFlags::Only(claims.feature_flags.clone())
             }
-            Proof::Token(_) | Proof::Signed(_) => FeatureFlags::All,
+            Proof::Token(_) | Proof::Signed(..) => FeatureFlags::All,
         }
     }
 }

@@ -36,7 +36,8 @@ const API_KEY: &str = "api-key";
 #[derive(Clone)]
 pub enum Proof {
     Token(Arc<Token>),
-    Signed(Arc<Claims>),
+    /// With the SHA-256 of its text, by which it is revoked.
+    Signed(Arc<Claims>, [u8; 32]),
 }
 
 /// Returns the proof of a request's credential. It is proved where it is first asked for, and the proof is
@@ -147,7 +148,7 @@ fn prove_visit(catalog: &Catalog, secret: Option<&JwtSecret>, visit: &Visit) -> 
         SignedInWith::Signed { claims, seal } => {
             let is_ours = |secret: &JwtSecret| secret.has_sealed(&visit.credential, seal);
             let holds = secret.is_some_and(is_ours);
-            holds.then(|| Proof::Signed(Arc::new(claims.clone())))
+            holds.then(|| Proof::Signed(Arc::new(claims.clone()), visit.credential))
         }
     }
 }
@@ -181,9 +182,8 @@ fn prove(
     now: Timestamp,
 ) -> Result<Proof> {
     let proof = match secret {
-        Some(secret) if credential.contains('.') => {
-            signed(catalog, secret, credential, now).map(|claims| Proof::Signed(Arc::new(claims)))
-        }
+        Some(secret) if credential.contains('.') => signed(catalog, secret, credential, now)
+            .map(|(claims, hash)| Proof::Signed(Arc::new(claims), hash)),
         _ => token(catalog, credential, now).cloned().map(Proof::Token),
     };
     proof.ok_or_else(|| match secret {
@@ -208,10 +208,11 @@ fn signed(
     secret: &JwtSecret,
     credential: &str,
     now: Timestamp,
-) -> Option<Claims> {
+) -> Option<(Claims, [u8; 32])> {
     let claims = secret.verify(credential, now)?;
-    let hash = || Sha256::digest(credential).into();
-    catalog.takes_signed(&claims, hash, now).then_some(claims)
+    let hash = Sha256::digest(credential).into();
+    let holds = catalog.takes_signed(&claims, || hash, now);
+    holds.then_some((claims, hash))
 }
 
 #[cfg(test)]

@@ -18,7 +18,6 @@ use sha2::{Digest, Sha256};
 use super::Context;
 use super::access::{Action, Caller, Credential};
 use super::applications::{ApplicationIn, creation};
-use super::credential::hash_of;
 use super::error::Failure;
 use super::event_types::{FEATURE_FLAG_MAX, FEATURE_FLAGS_MAX, check_feature_flags};
 use super::extract::{Body, json, no_content, path_part};
@@ -452,16 +451,14 @@ fn one_that_logs_out(caller: &Caller) -> Result<()> {
     }
 }
 
-pub async fn logout(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
+pub async fn logout(caller: Caller, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
     one_that_logs_out(&caller)?;
     let change = match caller.credential() {
         Credential::Session(id, _) => Change::DeleteToken(id),
-        Credential::Signed { expires_at, .. } => Change::PutRevocation(Revocation {
-            hash: hash_of(&request)?,
+        Credential::Signed {
+            expires_at, hash, ..
+        } => Change::PutRevocation(Revocation {
+            hash,
             // It would be taken a little beyond its end.
             until: expires_at.map(|end| end + LEEWAY),
         }),

@@ -118,7 +118,7 @@ impl Shown {
                     expires_at: token.expires_at,
                 }
             }
-            Proof::Signed(claims) => Shown {
+            Proof::Signed(claims, _) => Shown {
                 caller,
                 name: None,
                 capabilities: None,
@@ -375,7 +375,7 @@ fn signed_in_with(context: &Context, credential: &str, proof: &Proof) -> ([u8; 3
     let hash: [u8; 32] = Sha256::digest(credential).into();
     let with = match proof {
         Proof::Token(token) => SignedInWith::Token(token.id),
-        Proof::Signed(claims) => {
+        Proof::Signed(claims, _) => {
             let secret = context.config.auth.jwt_secret.as_ref();
             let secret = secret.expect("it proved this credential a moment ago");
             SignedInWith::Signed {

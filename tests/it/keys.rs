@@ -527,6 +527,27 @@ async fn a_token_that_ends_while_a_body_arrives_changes_no_secret_of_another_sur
 }
 
 #[actix_web::test]
+async fn a_signed_token_that_is_logged_out_while_a_body_arrives_changes_nothing() {
+    let server = jwt::start().await;
+    server.application("app").await;
+    let application = server.get("/api/v1/app/app").await.expect(200);
+    let application = application["id"].as_str().expect("an id");
+    let application = application.parse().expect("of an application");
+    let organisation = jwt::own_organisation(&server);
+    let end = Some(server.now() + Duration::from_secs(3600));
+    let signed = jwt::signed(&server, organisation, Some(application), end);
+    let endpoints = "/api/v1/app/app/endpoint";
+    let late = begun(&server, &signed, endpoints, r#"{"url":"https://a.test/"}"#);
+    let logout = "/api/v1/auth/logout";
+    as_token(&server, &signed, Method::POST, logout, Value::Null)
+        .await
+        .expect(204);
+    assert_eq!(ended(late), "401");
+    let listed = server.get(endpoints).await.expect(200);
+    assert_eq!(listed["data"], json!([]));
+}
+
+#[actix_web::test]
 async fn a_key_shows_the_endpoint_that_it_configured() {
     let server = Server::start().await;
     server.application("app").await;
