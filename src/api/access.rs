@@ -197,6 +197,11 @@ impl Caller {
         self.role
     }
 
+    /// What the caller's token is limited to; none for all that the role may.
+    pub fn scopes(&self) -> Option<Scopes> {
+        self.scopes
+    }
+
     /// Whether the caller may do this in the organisation; with tokens, as far as it sees them.
     pub fn may(&self, action: Action) -> Result<()> {
         match self.permit(action) {

@@ -20,6 +20,7 @@ use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, text};
 use super::operation::{Operation, Parameter};
 use super::rules::{Problems, wrong};
+use super::token_limits::TokenRole;
 use super::visit_limits::room;
 use super::visits::{self, Meant, PORTALS_PER_BROWSER_MAX, SURFACE, SURFACE_PATTERN};
 use super::{Context, failures};
@@ -79,6 +80,11 @@ struct Visitor {
     profiles: Vec<String>,
     /// How long API keys live at most that are made through this link; null where that has no limit.
     api_key_days_max: Option<u32>,
+    /// The addresses that requests to endpoints come from, as the operator states them.
+    source_addresses: Vec<String>,
+    /// The roles of tokens that it may create, with the scopes that each can be limited to; null where
+    /// it creates none.
+    token_roles: Option<Vec<TokenRole>>,
     version: &'static str,
 }
 
@@ -132,8 +138,12 @@ impl Shown {
         let catalog = context.store.catalog();
         let days_max = context.config.portal.api_key_days_max;
         let days_max = self.capabilities.as_ref().map(|_| days_max);
+        let addresses = &context.config.delivery.source_addresses;
+        let makes_tokens = caller.may(Action::ChangeTokens).is_ok();
         Visitor {
             api_key_days_max: days_max.filter(|days| *days > 0),
+            source_addresses: addresses.iter().map(ToString::to_string).collect(),
+            token_roles: makes_tokens.then(|| TokenRole::offered_to(&caller)),
             role: caller.role().name(),
             name: self.name,
             organisation_id: caller.organisation,

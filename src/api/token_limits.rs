@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use actix_web::HttpRequest;
 use ipnet::IpNet;
 use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::Context;
 use super::access::Caller;
@@ -28,6 +29,37 @@ use crate::store::Catalog;
 #[derive(JsonSchema)]
 #[schemars(rename = "Scope", extend("enum" = Scope::ALL.map(Scope::name)))]
 pub struct ScopeName(#[allow(dead_code, reason = "only its schema is used")] String);
+
+/// A role, and the scopes that a token of it can be limited to.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenRole {
+    #[schemars(extend("enum" = Role::ALL.map(Role::name)))]
+    role: &'static str,
+    #[schemars(with = "Vec<ScopeName>")]
+    scopes: Vec<&'static str>,
+    /// The same for a token that is limited to some applications, too.
+    #[schemars(with = "Vec<ScopeName>")]
+    scopes_within_applications: Vec<&'static str>,
+}
+
+impl TokenRole {
+    /// Those that a caller may give the tokens that it makes: what it makes has no scope beyond its own.
+    pub fn offered_to(caller: &Caller) -> Vec<TokenRole> {
+        let own = |scope: &Scope| caller.scopes().is_none_or(|own| own.has(*scope));
+        let names = |role, is_limited| {
+            let usable = usable_scopes(role, is_limited);
+            let offered = usable.iter().filter(own);
+            offered.map(Scope::name).collect::<Vec<_>>()
+        };
+        let roles = Role::ALL.into_iter().map(|role| TokenRole {
+            role: role.name(),
+            scopes: names(role, false),
+            scopes_within_applications: names(role, true),
+        });
+        roles.filter(|role| !role.scopes.is_empty()).collect()
+    }
+}
 
 /// Lets a token be used from where a request comes, and notes that it was.
 pub fn admit(request: &HttpRequest, context: &Context, token: &Token) -> Result<()> {

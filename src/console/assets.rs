@@ -41,7 +41,6 @@ pub const ALL: &[(&str, &[u8])] = files![
     "scheme.js",
     "secret.js",
     "sessions.js",
-    "source-addresses.js",
     "style.css",
     "test-event.js",
     "tokens.js",
@@ -49,4 +48,5 @@ pub const ALL: &[(&str, &[u8])] = files![
     "vendor/LICENSE-htm",
     "vendor/LICENSE-preact",
     "vendor/preact-htm.js",
+    "verification.js",
 ];

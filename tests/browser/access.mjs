@@ -382,19 +382,35 @@ await run({
       assert(names.some((one) => one.includes(name)), `${name} in ${names}`);
     }
     const books = `/app/${acme.id}/endpoint/${endpoints.books.id}`;
-    const pages = ["", "/applications", "/event-types", "/tokens", "/lanes", "/jobs", "/operational"];
-    for (const path of [...pages, `/app/${acme.id}`, `/app/${acme.id}/messages`, `/app/${acme.id}/keys`, books]) {
+    const [message] = (await owner.get(`${acme.path}/msg?limit=1`)).data;
+    const pages = [
+      ...["", "/applications", "/event-types", "/event-types/invoice.paid", "/tokens", "/profiles"],
+      ...["/profiles/standard", "/lanes", "/jobs", "/operational", "/sessions"],
+      ...Object.values(tokens).map(({ id }) => `/tokens/${id}`),
+      ...["", "/messages", `/message/${message.id}`, "/keys", "/events"].map(
+        (part) => `/app/${acme.id}${part}`,
+      ),
+      ...["", "/samples"].map((part) => books + part),
+    ];
+    // A request that is refused would be a complaint of the browser's.
+    for (const path of pages) {
       await page.goto(`${SERVER_URL}/console${path}`);
       await settled(page);
       const offered = (await page.locator("button, a").allInnerTexts()).join("\n");
       assert.doesNotMatch(
         offered,
-        /^(add|create|delete|revoke|edit|cancel|import|publish|send|replay|recover|reveal|rotate|portal access)\b/im,
+        /^(add|archive|create|delete|disable|edit|enable|cancel|grant|import|publish|revoke|save|send|sign everybody|replay|recover|reveal|rotate|portal access|take back)\b/im,
         `${path}: ${offered}`,
       );
       assert.equal(await page.getByText("may not").count(), 0, path);
     }
+    await page.goto(`${SERVER_URL}/console${books}`);
     await page.getByText("Bookkeeping").first().waitFor();
+    // What it may not open says so.
+    for (const path of [`${books}/edit`, `${books}/test`, `/app/${acme.id}/new`]) {
+      await page.goto(`${SERVER_URL}/console${path}`);
+      await page.getByText("What you are signed in with does not allow this.").waitFor();
+    }
   },
 
   "publisher: event types and nothing of the customers": async (step) => {

@@ -374,12 +374,14 @@ Object.assign(steps, {
     await until("what is wrong with the scope", () => complaint(eventTypes));
     await eventTypes.uncheck();
     assert.equal(await checkboxes.count(), 2);
+    await look(page, "console-create-token-limits", { twice: true });
     await dialog(page).getByLabel("Publish messages").check();
     await dialog(page).getByLabel("Only these applications").fill("acme");
     const networks = dialog(page).getByLabel("Only from these networks");
-    await networks.fill("192.0.2.7/24");
+    await networks.fill("192.0.2.0/24\n192.0.2.7/24");
     await button(dialog(page), "Create token").click();
-    await until("what is wrong with the network", () => complaint(networks));
+    const wrong = await until("what is wrong with the network", () => complaint(networks));
+    assert.match(wrong, /192\.0\.2\.7\/24: must/);
     await networks.fill("192.0.2.0/24");
     await button(dialog(page), "Create token").click();
     await dialog(page).getByRole("region", { name: "Token" }).waitFor();

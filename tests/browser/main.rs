@@ -4,7 +4,8 @@
 //! package: `pages.mjs` looks at every page in both widths and themes, `portal.mjs` and
 //! `console.mjs` do what customers and operators do there, `systems.mjs` follows the documents of
 //! the five systems, `access.mjs` has sign-in, roles and frames, `sessions.mjs` who is signed in, over a
-//! restart too, and `large.mjs` ten thousand endpoints and the clock. `lib.mjs` watches every page: what the browser complains of fails. The
+//! restart too, `verification.mjs` endpoints that are not verified, `limits.mjs` refusals for a while, and
+//! `large.mjs` ten thousand endpoints and the clock. `lib.mjs` watches every page: what the browser complains of fails. The
 //! scripts print a line a step, and leave screenshots in `target/browser`.
 //!
 //! `tests/browser/prepare` installs what they need there: skipped with a loud line where that was
@@ -93,6 +94,34 @@ fn sessions_outlive_a_restart_and_portals_are_beside_each_other() {
             again: Some(launch(place).set("server.listen", address)),
             ..running
         }
+    });
+}
+
+#[test]
+fn unverified_endpoints_say_so_and_addresses_of_requests_are_shown() {
+    drive("verification", None, |place| {
+        let addresses = "203.0.113.7,198.51.100.0/28,2001:db8:dddd:eeee:ffff:1111:2222:3333";
+        let mut running = start(
+            launch(place)
+                .set("delivery.verify_endpoints", "challenge")
+                .set("delivery.source_addresses", addresses),
+        );
+        let addresses = ("SOURCE_ADDRESSES".to_owned(), addresses.to_owned());
+        running.variables.push(addresses);
+        running
+    });
+}
+
+#[test]
+fn pages_say_when_the_server_refuses_for_a_while_and_recover() {
+    drive("limits", None, |place| {
+        start(
+            launch(place)
+                .set("limits.requests_per_customer_second_max", 10)
+                .set("limits.requests_burst_seconds", 2)
+                .set("limits.auth_failures_per_address_minute_max", 2)
+                .set("limits.sign_ins_per_credential_minute_max", 3),
+        )
     });
 }
 

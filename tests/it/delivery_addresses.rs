@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::support::{Receiver, Server, assert_error};
 
 const PATH: &str = "/api/v1/delivery-addresses";
+const SESSION: &str = "/api/v1/session";
 
 #[actix_web::test]
 async fn whoever_has_a_credential_reads_what_the_operator_states() {
@@ -36,6 +37,12 @@ async fn whoever_has_a_credential_reads_what_the_operator_states() {
             shown.expect(200),
             json!({ "data": ["203.0.113.7", "198.51.100.0/28", "2001:db8::/64"] })
         );
+        // The pages are told with the rest of what they need.
+        let session = server.call_as(&token, Method::GET, SESSION, None).await;
+        assert_eq!(
+            session.expect(200)["sourceAddresses"],
+            json!(["203.0.113.7", "198.51.100.0/28", "2001:db8::/64"])
+        );
     }
     let nobody = server.call_as("", Method::GET, PATH, None).await;
     assert_error(&nobody, 401, "authentication_failed");
@@ -45,4 +52,6 @@ async fn whoever_has_a_credential_reads_what_the_operator_states() {
 async fn nothing_is_stated_by_default() {
     let server = Server::start().await;
     assert_eq!(server.get(PATH).await.expect(200), json!({ "data": [] }));
+    let session = server.get(SESSION).await.expect(200);
+    assert_eq!(session["sourceAddresses"], json!([]));
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use awc::http::Method;
 use postrider::domain::jwt::{JwtSecret, Subject};
+use postrider::domain::scope::Scope;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Receiver, Server, assert_error, assert_invalid, texts};
@@ -233,6 +234,63 @@ async fn a_scope_that_is_unknown_or_of_no_use_to_the_role_is_refused_with_the_re
         let answer = server.post(TOKENS, body).await;
         assert_invalid(&answer, &[place]);
         assert!(answer.text.contains(says), "{says}: {}", answer.text);
+    }
+}
+
+/// The `tokenRoles` of the session of a token.
+async fn offered(server: &Server, token: &str) -> Value {
+    get(server, token, "/api/v1/session").await.expect(200)["tokenRoles"].clone()
+}
+
+#[actix_web::test]
+async fn a_session_tells_which_scopes_the_roles_can_be_limited_to() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let roles = offered(&server, &server.token).await;
+    let roles = roles.as_array().expect("a list");
+    assert_eq!(roles.len(), 6);
+    for role in roles {
+        let name = &role["role"];
+        let mut body = json!({"role": name});
+        let mut kinds = vec![("scopes", Value::Null)];
+        match name.as_str().expect("a name") {
+            "application" => body["applicationId"] = json!("app"),
+            "webhook_user" => {}
+            _ => kinds.push(("scopesWithinApplications", json!(["app"]))),
+        }
+        for (kind, applications) in kinds {
+            body["applicationIds"] = applications;
+            let told = role[kind].as_array().expect("a list");
+            for scope in Scope::ALL.map(Scope::name) {
+                body["scopes"] = json!([scope]);
+                body["name"] = json!("t");
+                let status = server.post(TOKENS, body.clone()).await.status;
+                let expected = if told.contains(&json!(scope)) {
+                    201
+                } else {
+                    422
+                };
+                assert_eq!(status, expected, "{body}");
+            }
+        }
+    }
+    // What a token lacks itself it hands to none.
+    let narrow = json!({"role": "owner", "scopes": ["tokens", "publish", "status"]});
+    let narrow = offered(&server, &token(&server, narrow).await).await;
+    let publisher = json!({"role": "publisher", "scopes": ["publish"],
+        "scopesWithinApplications": ["publish"]});
+    assert!(
+        narrow.as_array().expect("a list").contains(&publisher),
+        "{narrow}"
+    );
+    let told = narrow.to_string();
+    assert!(
+        !told.contains("read") && !told.contains("webhook_user"),
+        "{told}"
+    );
+    for role in ["viewer", "webhook_admin"] {
+        let other = token(&server, json!({"role": role})).await;
+        assert_eq!(offered(&server, &other).await, Value::Null, "{role}");
     }
 }
 

@@ -25,14 +25,18 @@ export function bePortalOf(application) {
 
 /**
  * A refusal. `fields` has what is wrong by its place, {'body.url': 'must be https'}; status 0: no answer.
- * `wait`: seconds after which the same may be answered (429 and 503), 0 where the server says nothing of it.
+ * `wait`: seconds after which the same may be answered (429 and 503), 0 where the server says nothing of it;
+ * `reason` is the message without them.
  */
 export class ApiError extends Error {
-  constructor(status, code, detail, fields = {}, wait = 0) {
-    super(detail);
-    Object.assign(this, { status, code, detail, fields, wait });
+  constructor(status, code, reason, fields = {}, wait = 0) {
+    super(wait ? `${reason} ${sayWait('Try again', wait)}` : reason);
+    Object.assign(this, { status, code, reason, fields, wait });
   }
 }
+
+/** "Try again in 5 seconds." */
+export const sayWait = (what, seconds) => `${what} in ${seconds === 1 ? 'a second' : `${seconds} seconds`}.`;
 
 let sessionOver = () => {};
 /** Sets what is called when the server no longer knows the session. */
@@ -75,15 +79,16 @@ export async function api(method, path, body, { signal, query, exact, text: asTe
   if (Array.isArray(detail)) for (const { loc, msg } of detail) fields[loc.join('.')] ??= msg;
   if (answer.status === 401 && path !== '/session') sessionOver();
   const wait = answer.status === 429 || answer.status === 503 ? Number(answer.headers.get('Retry-After')) || 0 : 0;
-  if (wait) throw new ApiError(answer.status, content?.code ?? 'error', sayWait(detail, wait), {}, wait);
-  throw new ApiError(answer.status, content?.code ?? 'error', typeof detail === 'string' ? detail
-    : Object.keys(fields).length ? 'Some of what was entered cannot be taken.' : `The server answered ${answer.status}.`, fields);
+  const reason = (wait && busy(answer.status, method === 'POST' && path === '/session'))
+    || (detail && typeof detail === 'string' ? `${detail[0].toUpperCase()}${detail.slice(1).replace(/\.$/, '')}.`
+      : Object.keys(fields).length ? 'Some of what was entered cannot be taken.' : `The server answered ${answer.status}.`);
+  throw new ApiError(answer.status, content?.code ?? 'error', reason, fields, wait);
 }
 
-/** What of it concerns who reads it: a setting's name is for those who run the server. */
-function sayWait(detail, wait) {
-  const when = `Try again in ${wait === 1 ? 'a second' : `${wait} seconds`}.`;
-  return surface === 'console' && typeof detail === 'string' ? `${detail[0].toUpperCase()}${detail.slice(1)}. ${when}` : `The server is asked for too much just now. ${when}`;
+/** Why the server refuses for a while; nothing where its own words, with the names of settings, are for the reader. */
+function busy(status, isSignIn) {
+  if (status === 429 && isSignIn) return 'There were too many attempts to sign in.';
+  return surface === 'portal' && (status === 429 ? 'There were too many requests at once.' : 'The server is busy.');
 }
 
 function exactNumber(_key, value, context) {

@@ -104,6 +104,7 @@ function App() {
     setFailed(null);
     start().then((found) => setSession(placed(found)), (error) => {
       // Whoever is signed in stays so: the server is busy, or away for a moment.
+      if (error.wait) setTimeout(begin, error.wait * 1000);
       if (error.wait || error.status === 0) return setFailed(error);
       linked = null;
       setEnded(error instanceof ApiError && error.status === 401 ? 'This link has expired or was ended.' : error.message);
@@ -132,7 +133,7 @@ function App() {
     setSession(null);
     navigate(base, { replace: true, force: true });
   };
-  if (failed) return html`<main class="sign-in" id="main"><${Brand} /><${ErrorBox} error=${failed} retry=${begin} /></main>`;
+  if (failed) return html`<main class="sign-in" id="main"><${Brand} /><h1>${failed.wait ? 'One moment' : 'No answer'}</h1><${ErrorBox} error=${failed} retry=${begin} /></main>`;
   if (session === undefined) return html`<${Loading} />`;
   if (!session) return html`<${SignIn} told=${ended} onSignedIn=${(next) => setSession(placed(next))} />`;
   const signedInAgain = (next) => {

@@ -28,7 +28,7 @@ export default function Applications({ session }) {
     (may('changeApplications') || may('changeSessions')) && col('', (app) => html`<div class="row">
       ${may('changeSessions') && act('Portal access', `for ${app.name}`, () => setOpen([Portal, app]))}${may('changeApplications') && html`${act('Edit', app.name, () => setOpen([Edit, app]))}${act('Delete', app.name, () => remove(app))}`}</div>`, 'end'),
   ].filter(Boolean);
-  const empty = search ? ['No application found', `None has “${search}” in its name, UID or ID.`] : ['No applications yet', own ? 'No endpoint was granted to you.' : 'Add one for each customer who shall receive webhooks.'];
+  const empty = search ? ['No application found', `None has “${search}” in its name, UID or ID.`] : ['No applications yet', own ? 'No endpoint was granted to you.' : may('createApplications') ? 'Add one for each customer who shall receive webhooks.' : 'Nobody receives webhooks yet.'];
   return html`<${Page} title="Applications" intro="Each is one of your customers, with endpoints, messages and keys of its own."
       actions=${may('createApplications') && html`<${Button} kind="primary" onClick=${() => setOpen([Edit])}>Add application<//>`}>
     <div class="filters"><${Search} value=${search} label="Search by name, UID or ID" onSearch=${(text) => setQuery({ search: text })} /></div>

@@ -3,9 +3,8 @@
 
 import { api, appPath, list, listAll, pagePath, path, surface } from './api.js';
 import { endpointName } from './history.js';
-import { SourceAddresses } from './source-addresses.js';
 import {
-  Button, Field, Form, Loaded, NotAllowed, Page, duration, html, labels, navigate, toast, useErrors, useForm, useId, useLayoutEffect, useLoad, useMay, useMemo, useRef, useSession, useState, warnAt,
+  Addresses, Button, Field, Form, Loaded, NotAllowed, Page, duration, html, labels, navigate, toast, useErrors, useForm, useId, useLayoutEffect, useLoad, useMay, useMemo, useRef, useSession, useState, warnAt,
 } from './ui.js';
 
 export default function EndpointForm({ app, params: { ep } }) {
@@ -154,7 +153,9 @@ function Editor({ app, at, back, endpoint, headers, profiles, types, channels })
   const { values, set } = form;
   const profile = profiles.find(({ name }) => name === values.profile);
   const newProfile = endpoint && values.profile !== initial.profile;
-  const moved = mustEnterAgain(useSession(), endpoint, values.url.trim());
+  const session = useSession();
+  const addresses = session.sourceAddresses;
+  const moved = mustEnterAgain(session, endpoint, values.url.trim());
   // Elsewhere a secret is rotated: what is entered here would not be taken.
   const takesSecret = !endpoint || newProfile || (moved && profile?.sendsSecret);
   const save = async () => {
@@ -185,8 +186,7 @@ function Editor({ app, at, back, endpoint, headers, profiles, types, channels })
   if (!profiles.some(({ name }) => name === initial.profile)) choices.push([initial.profile, `${initial.profile} (not set up any more)`]);
   return html`<${Form} form=${form} onSubmit=${save} check=${(now) => check(now, endpoint, moved)} submit="Save" cancel=${back}>
     <section class="card"><h2>Endpoint</h2>
-      <${Field} label=${labels.url} name="url" type="url" inputmode="url" required spellcheck=${false} hint="The payload URL: requests are sent to it." placeholder="https://example.com/webhooks" />
-      <${SourceAddresses} />
+      <${Field} label=${labels.url} name="url" type="url" inputmode="url" required spellcheck=${false} hint=${html`The payload URL: requests are sent to it.${addresses.length > 0 && html` They come from <${Addresses} of=${addresses} end="." />`}`} placeholder="https://example.com/webhooks" />
       <${Field} label="Description" name="description" optional />
       ${choices.length > 1 && html`<${Field} label="Profile" name="profile" type="select" value=${values.profile} onInput=${chooseProfile} options=${choices} hint=${profile && html`<${ProfileHint} ...${profile} />`} />`}
       ${methods.length > 1 && html`<${Field} label="Method" name="method" type="select" value=${values.method || methods[0]} options=${methods.map((one) => [one, one])} />`}

@@ -4,8 +4,8 @@ import { api, appPath, list, pagePath, path } from './api.js';
 import { Bars, Line } from './chart.js';
 import { Attempts, EndpointPage, Facts, MessageFilters, Switch, act, asked, classes, endpointName, noFilters, nothing, orNothing, sayMs, useEndpoint } from './history.js';
 import { navigate, useQuery } from './router.js';
-import { useSourceAddresses } from './source-addresses.js';
-import { Button, Copy, Empty, Field, LinkButton, Loaded, Pager, Status, Time, announce, count, duration, html, labels, toast, useEffect, useLoad, useMay, useState } from './ui.js';
+import { Addresses, Button, Copy, Empty, Field, LinkButton, Loaded, Pager, Status, announce, count, duration, endpointState, html, isUnverified, labels, toast, useEffect, useLoad, useMay, useSession, useState } from './ui.js';
+import { Verification } from './verification.js';
 
 const HOUR = 3600000;
 
@@ -15,11 +15,12 @@ export default function EndpointOverview({ app, params: { ep } }) {
   const endpoint = of.data;
   const where = appPath(app, path`/endpoint/${ep}`);
   const health = useLoad(async (signal) => endpoint && (await list(appPath(app, '/endpoint'), { with_health: true, search: endpoint.id, limit: 1 }, { signal })).data[0]?.health, [endpoint], { every: 15000 });
-  const state = endpoint?.disabled ? 'disabled' : health.data?.state;
+  const state = endpoint && endpointState(endpoint, health.data);
   const name = endpointName(endpoint);
   const change = (disabled) => act({
     title: disabled ? 'Disable this endpoint?' : 'Enable this endpoint?',
-    text: disabled ? `Nothing more is sent to “${name}” until it is enabled again; what is published meanwhile is held for it.` : `What is held for “${name}” is sent now, and what is published from now on.`,
+    text: disabled ? `Nothing more is sent to “${name}” until it is enabled again; what is published meanwhile is held for it.`
+      : isUnverified(endpoint) ? `A challenge is sent to “${name}” now. What is held for it is sent once it is verified.` : `What is held for “${name}” is sent now, and what is published from now on.`,
     action: disabled ? 'Disable' : 'Enable',
     run: () => api('PATCH', where, { disabled }),
   }, `The endpoint is ${disabled ? 'disabled' : 'enabled'}.`, of.reload);
@@ -35,36 +36,25 @@ export default function EndpointOverview({ app, params: { ep } }) {
       <${LinkButton} to=${pagePath(app, path`/endpoint/${ep}/edit`)}>Edit<//>
       <${Button} onClick=${() => change(!endpoint.disabled)}>${endpoint.disabled ? 'Enable' : 'Disable'}<//>
       <${Button} kind="danger" onClick=${remove}>Delete<//>`}>${() => html`
-    <${Verification} of=${endpoint.verification} where=${where} reload=${of.reload} />
+    <${Verification} endpoint=${endpoint} where=${where} reload=${of.reload} />
     <${Settings} endpoint=${endpoint} where=${where} />
-    <${Health} where=${where} waiting=${health.data?.waiting} disabled=${endpoint.disabled} />
+    <${Health} where=${where} waiting=${health.data?.waiting} held=${endpoint.disabled ? 'enabled' : isUnverified(endpoint) && 'verified'} />
     <${Log} app=${app} ep=${ep} endpoint=${endpoint} />
   `}<//>`;
 }
 
-/** What is missing until messages are sent; nothing where the endpoint is verified or need not be. */
-function Verification({ of, where, reload }) {
-  const may = useMay();
-  useEffect(() => {
-    if (of?.status !== 'pending') return undefined;
-    const again = setTimeout(reload, 5000);
-    return () => clearTimeout(again);
-  }, [of]);
-  if (!of || of.status === 'verified') return null;
-  const verify = () => api('POST', `${where}/verify`).then(() => { announce('A challenge is sent.'); setTimeout(reload, 1000); }, (error) => toast(error.message, 'bad'));
-  return html`<section class="card notice" aria-label="Verification"><h2>Not verified yet</h2>
-    <p>Messages are held until this URL has answered a challenge: a signed POST of <code>{"type": "postrider.verification", "challenge": "…"}</code>, to be answered with 200 and the text of <code>challenge</code>.</p>
-    ${of.lastError && html`<p>The last challenge, <${Time} at=${of.lastAttemptAt} />: ${of.lastError}</p>`}
-    ${of.nextAttemptAt && html`<p class="muted">The next one is sent by itself <${Time} at=${of.nextAttemptAt} />.</p>`}
-    ${may('sendAgain') && html`<${Button} onClick=${verify}>Send a challenge now<//>`}</section>`;
-}
+/** A profile that is not configured any more is none. */
+const orNull = (error) => {
+  if (error.status !== 404) throw error;
+  return null;
+};
 
 const some = (names, all) => (names ? html`<span title=${names.join(', ')}>${names.slice(0, 6).join(', ')}${names.length > 6 && `, and ${names.length - 6} more`}</span>` : all);
 
 function Settings({ endpoint, where }) {
   const may = useMay();
-  const more = useLoad((signal) => Promise.all([api('GET', `${where}/headers`, null, { signal }), api('GET', path`/profile/${endpoint.profile}`, null, { signal }).catch(() => null)]), [endpoint]);
-  const addresses = useSourceAddresses();
+  const more = useLoad((signal) => Promise.all([api('GET', `${where}/headers`, null, { signal }), api('GET', path`/profile/${endpoint.profile}`, null, { signal }).catch(orNull)]), [endpoint]);
+  const addresses = useSession().sourceAddresses;
   const [sent, profile] = more.data ?? [];
   const { basicAuth, headers, authHeaderNames, throttleRate } = endpoint;
   const limit = endpoint.timeoutSeconds ?? profile?.timeoutSeconds;
@@ -72,7 +62,7 @@ function Settings({ endpoint, where }) {
   const authentication = [basicAuth && `Basic, as ${basicAuth.username}`, hidden.length && `Headers not shown: ${hidden.join(', ')}`, ...Object.entries(headers).map((pair) => pair.join(': '))].filter(Boolean);
   return html`<section class="card" aria-label="Settings"><${Facts} of=${[
     ['URL', html`<span class="mono">${endpoint.url}</span> <${Copy} text=${endpoint.url} />`],
-    addresses.length > 0 && ['Requests come from', html`<span class="mono">${addresses.join(', ')}</span> <${Copy} text=${addresses.join('\n')} label="Copy addresses" />`],
+    addresses.length > 0 && ['Requests come from', html`<${Addresses} of=${addresses} /> <${Copy} text=${addresses.join('\n')} label=${addresses.length > 1 ? 'Copy addresses' : 'Copy address'} />`],
     ['Events', some(endpoint.eventTypes, labels.all_events)],
     endpoint.channels && ['Entities', some(endpoint.channels)],
     ['Request', html`${endpoint.method ?? 'The profile is not configured any more'}, profile <strong>${endpoint.profile}</strong>${profile && html`<br /><span class="muted small">${profile.description}</span>`}`],
@@ -117,7 +107,8 @@ function pointsOf(series, hours, step) {
 
 const Stat = ({ label, value, says }) => html`<div class="stat"><dt>${label}</dt><dd>${value}</dd><dd class="small">${says}</dd></div>`;
 
-function Health({ where, waiting, disabled }) {
+/** `held`: after what the messages that wait are sent, 'enabled' or 'verified'. */
+function Health({ where, waiting, held }) {
   const [query, setQuery] = useQuery({ range: '24h' });
   const week = query.range === '7d';
   const load = useLoad((signal) => {
@@ -133,7 +124,7 @@ function Health({ where, waiting, disabled }) {
       return html`<dl class="stats">
         <${Stat} label="Attempts that succeeded" value=${all ? `${success === all ? 100 : Math.min(99.9, (success / all) * 100).toFixed(1).replace('.0', '')} %` : '–'} says=${`${count(success)} of ${count(all)}`} />
         <${Stat} label="From due to answered" value=${sum('answered') ? sayMs(sum('sum') / sum('answered')) : '–'} says="on average, without the waits of retries" />
-        <${Stat} label="Waiting" value=${count(waiting ?? stats.pending)} says=${disabled ? 'messages held until it is enabled' : 'messages to be sent or retried'} />
+        <${Stat} label="Waiting" value=${count(waiting ?? stats.pending)} says=${held ? `messages held until it is ${held}` : 'messages to be sent or retried'} />
         <${Stat} label="Failed for good" value=${count(stats.fail)} says="after their last attempt" />
       </dl>
       <div class="split">
@@ -168,7 +159,7 @@ function Log({ app, ep, endpoint }) {
     <${Loaded} of=${log}>${(page) => html`
       ${page.data.length ? html`<${Attempts} app=${app} rows=${page.data} withMessage />`
     : isFiltered ? html`<${Empty} title="No such attempts"><p>${nothing(page)}</p><//>`
-      : html`<${Empty} title="Nothing was sent yet"><p>Attempts appear here as soon as a message is sent to this endpoint.</p>${may('sendAgain') && html`<${LinkButton} kind="primary" to=${pagePath(app, path`/endpoint/${ep}/test`)}>Send a test<//>`}<//>`}
+      : html`<${Empty} title="Nothing was sent yet"><p>Attempts appear here as soon as a message is sent to this endpoint.</p>${may('sendAgain') && !isUnverified(endpoint) && html`<${LinkButton} kind="primary" to=${pagePath(app, path`/endpoint/${ep}/test`)}>Send a test<//>`}<//>`}
       <${Pager} page=${page} query=${query} setQuery=${setQuery} label="Pages of attempts" />`}<//>
   </section>`;
 }

@@ -1,7 +1,7 @@
 // "Webhooks": an application's endpoints with their health, searched and filtered on the server.
 
 import { api, appPath, list, pagePath, path } from './api.js';
-import { Button, Empty, LinkButton, Loaded, Page, Pager, Search, Status, Table, count, html, labels, toast, useLoad, useMay, useQuery, useSession, useState } from './ui.js';
+import { Button, Empty, LinkButton, Loaded, Page, Pager, Search, Status, Table, count, endpointState, html, isUnverified, labels, toast, useLoad, useMay, useQuery, useSession, useState } from './ui.js';
 import { Rate } from './chart.js';
 
 export default function Endpoints({ app }) {
@@ -16,7 +16,7 @@ export default function Endpoints({ app }) {
   const columns = [
     { label: 'Endpoint', class: 'grow', cell: (ep) => html`<a class="break" href=${pagePath(app, path`/endpoint/${ep.id}`)}>${ep.url}</a>${ep.description && html`<div class="muted small">${ep.description}</div>`}` },
     { label: 'Events', class: 'words', cell: Events },
-    { label: 'State', cell: (ep) => html`<${Status} of=${ep.health?.state ?? (ep.disabled ? 'disabled' : 'enabled')} />` },
+    { label: 'State', cell: (ep) => html`<${Status} of=${endpointState(ep, ep.health) ?? 'enabled'} />` },
     { label: 'Last 24 hours', cell: ({ health }) => health && html`<${Rate} ...${health} />` },
     { label: 'Waiting', class: 'num', cell: ({ health }) => health && count(health.waiting) },
     may('changeEndpoints') && { label: '', class: 'end', cell: (ep) => html`<${Toggle} app=${app} endpoint=${ep} changed=${endpoints.reload} />` },
@@ -43,13 +43,14 @@ function Events({ eventTypes, channels }) {
     ${channels && html`<div class="muted small">${channels.length === 1 ? channels[0] : `${channels.length} entities`}</div>`}</div>`;
 }
 
-function Toggle({ app, endpoint: { id, url, disabled }, changed }) {
+function Toggle({ app, endpoint, changed }) {
+  const { id, url, disabled } = endpoint;
   const [busy, setBusy] = useState(false);
   const toggle = async () => {
     setBusy(true);
     try {
       await api('PATCH', appPath(app, path`/endpoint/${id}`), { disabled: !disabled });
-      toast(disabled ? 'Enabled. What was held is sent now.' : 'Disabled. What comes in is held until it is enabled.');
+      toast(!disabled ? 'Disabled. What comes in is held until it is enabled.' : isUnverified(endpoint) ? 'Enabled. A challenge is sent now.' : 'Enabled. What was held is sent now.');
       changed();
     } catch (error) {
       toast(error.message, 'bad');

@@ -31,7 +31,7 @@ function All() {
     <${Loaded} of=${types}>${(page) => (page.data.length ? html`<div class="stack even">${groups(page.data).map(([group, rows], _, all) => html`<section key=${group}>
         ${(group || all.length > 1) && html`<h2>${group || 'Without a group'}</h2>`}<${Table} caption=${group || 'Event types'} columns=${columns} rows=${rows} rowKey=${({ name }) => name} /></section>`)}</div>
       <${Pager} page=${page} query=${query} setQuery=${setQuery} />`
-    : html`<${Empty} title="No event types"><p>${search ? `None has “${search}” in its name.` : 'Add one for each kind of event, or import them from an OpenAPI document.'}</p><//>`)}<//>
+    : html`<${Empty} title="No event types"><p>${search ? `None has “${search}” in its name.` : change ? 'Add one for each kind of event, or import them from an OpenAPI document.' : 'None is registered yet.'}</p><//>`)}<//>
     ${Open && html`<${Open} onClose=${() => setOpen(null)} done=${types.reload} />`}
   <//>`;
 }

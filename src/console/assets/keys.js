@@ -37,7 +37,7 @@ function Keys({ app, change }) {
   const create = change && html`<${Button} kind="primary" onClick=${() => setMaking(true)}>Create an API key<//>`;
   return html`<${Page} title="API keys" app=${app} tab="keys" actions=${create} intro="For programs that manage webhooks by the API. Send a key as “Authorization: Bearer KEY” or “Api-Key: KEY”.">
     <${Loaded} of=${keys}>${(page) => (page.data.length ? html`<${Table} caption="API keys" columns=${columns} rows=${page.data} /><${Pager} page=${page} query=${query} setQuery=${setQuery} />`
-    : html`<${Empty} title="No API keys yet"><p>Create one for each program, so that each can be revoked alone.</p><//>`)}<//>
+    : html`<${Empty} title="No API keys yet"><p>${change ? 'Create one for each program, so that each can be revoked alone.' : 'Programs of this application have none.'}</p><//>`)}<//>
     ${making && html`<${Create} where=${where} onClose=${() => setMaking(false)} then=${(key) => { setMaking(false); setMade(key); keys.reload(); }} />`}
     ${made && html`<${Dialog} title=${`The API key “${made.name}”`} onClose=${() => setMade(null)} foot=${html`<${Button} kind="primary" onClick=${() => setMade(null)}>I have stored it<//>`}>
       <p><strong>Copy it now.</strong> It is shown this once and cannot be shown again.</p>

@@ -3,7 +3,7 @@
 import { api, list, path } from './api.js';
 import { Outcome } from './history.js';
 import { FormDialog, Listing, act, col, destroy } from './operator.js';
-import { Button, Code, Dialog, Field, Page, Status, Time, html, toast, useForm, useLoad, useMay, useQuery, useState } from './ui.js';
+import { Button, Code, Dialog, Field, Page, Status, Time, endpointState, html, toast, useForm, useLoad, useMay, useQuery, useState } from './ui.js';
 
 const all = '/operational-webhook/endpoint';
 const one = (endpoint, rest = '') => all + path`/${endpoint.id}` + rest;
@@ -26,14 +26,15 @@ export default function Operational() {
   };
   const remove = (endpoint) => destroy('Delete', endpoint.url, `${endpoint.url} goes with its secret and is told nothing any more.`, () => api('DELETE', one(endpoint))).then((yes) => yes && done(`${endpoint.url} was deleted.`));
   const columns = [
-    col('Endpoint', ({ url, description }) => html`<span class="break">${url}</span>${description && html`<br /><span class="small muted">${description}</span>`}`),
-    col('Events', ({ eventTypes }) => (eventTypes ? html`<div>${eventTypes.map((name) => html`<div class="small">${name}</div>`)}</div>` : 'Everything')),
-    col('State', ({ disabled }) => html`<${Status} of=${disabled ? 'disabled' : 'enabled'} />`),
+    col('Endpoint', ({ url, description, verification }) => html`<span class="break">${url}</span>${description && html`<br /><span class="small muted">${description}</span>`}
+      ${verification?.lastError && html`<div class="small">The last challenge failed. ${verification.lastError}</div>`}`),
+    col('Events', ({ eventTypes }) => (eventTypes ? html`<div>${eventTypes.map((name) => html`<div class="small">${name}</div>`)}</div>` : 'Everything'), 'words'),
+    col('State', (endpoint) => html`<${Status} of=${endpointState(endpoint) ?? 'enabled'} />`),
     col('', (endpoint) => html`<div class="row">${[...(change ? [['Edit', Edit], ['Secret', Secret]] : []), ['Attempts', Attempts]].map(([label, View]) => act(label, endpoint.url, () => setOpen([View, endpoint])))}${change && act('Delete', endpoint.url, () => remove(endpoint))}</div>`, 'end'),
   ];
   return html`<${Page} title="Operational webhooks" intro="Endpoints of your own, which are told what happens to your customers’ endpoints and deliveries. Signed as Standard Webhooks."
       actions=${change && html`<${Button} kind="primary" onClick=${() => setOpen([Edit])}>Add endpoint<//>`}>
-    <${Listing} of=${endpoints} query=${query} setQuery=${setQuery} caption="Operational webhooks" columns=${columns} empty=${['No endpoints', 'Add one to hear, for example, when a customer’s endpoint is disabled.']} />
+    <${Listing} of=${endpoints} query=${query} setQuery=${setQuery} caption="Operational webhooks" columns=${columns} empty=${['No endpoints', change ? 'Add one to hear, for example, when a customer’s endpoint is disabled.' : 'Nobody is told what happens to your customers’ endpoints.']} />
     ${open && html`<${open[0]} endpoint=${open[1]} onClose=${close} done=${done} />`}
   <//>`;
 }

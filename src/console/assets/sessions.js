@@ -42,7 +42,7 @@ export default function Sessions({ session, signOut }) {
   const columns = [
     col('Browser', ({ userAgent, current }) => html`<span class="row tight"><span title=${userAgent}>${sayBrowser(userAgent)}</span>${current && html`<${Badge} kind="plain">This browser<//>`}</span>`),
     !own && col('Signed in with', (one) => html`<${With} of=${one} />`, 'words'),
-    col('Address', ({ address }) => html`<span class="mono break">${address}</span>`),
+    col('Address', ({ address }) => html`<span class="mono break">${address}</span>`, 'words'),
     col('Since', ({ begunAt }) => html`<${Time} at=${begunAt} />`),
     col('Last seen', ({ seenAt }) => html`<${Time} at=${seenAt} />`),
     col('', (one) => !one.current && act('Sign out', said(one), () => end(one)), 'end'),

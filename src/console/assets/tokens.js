@@ -3,7 +3,7 @@
 import { api, appPath, list, path } from './api.js';
 import { AppLink, EndpointLink, Finder, FormDialog, Listing, act, col, destroy, findApps } from './operator.js';
 import {
-  Badge, Button, Code, Dialog, Field, LinkButton, Loaded, Page, Search, Table, Time, base, html, navigate, toast, useForm, useLoad, useMay, useQuery, useState,
+  Addresses, Badge, Button, Code, Dialog, Field, LinkButton, Loaded, Page, Search, Table, Time, base, html, navigate, toast, useForm, useLoad, useMay, useQuery, useSession, useState,
 } from './ui.js';
 
 const here = `${base}/tokens`;
@@ -15,28 +15,26 @@ const roles = {
   viewer: ['Viewer', 'Looks at everything but secrets, and changes nothing.'],
   application: ['Application', 'One application’s endpoints, messages and attempts, as that customer.'],
 };
-/** What a token can be limited to: [name, what it allows, the roles besides owner that have something of it]. */
-const scopes = [
-  ['publish', 'Publish messages', 'publisher'],
-  ['read', 'Read applications, endpoints, messages and the rest, without secrets', 'publisher webhook_admin webhook_user viewer application'],
-  ['endpoints', 'Create, change and delete endpoints', 'webhook_admin webhook_user application'],
-  ['secrets', 'Read and rotate endpoints’ secrets', 'webhook_admin webhook_user application'],
-  ['replays', 'Send again, replay, send tests', 'webhook_admin webhook_user application'],
-  ['applications', 'Create, change and delete applications', ''],
-  ['event_types', 'Change event types', ''],
-  ['expunge', 'Delete payloads and answers', ''],
-  ['tokens', 'Tokens, API keys and grants', 'webhook_admin viewer'],
-  ['portal', 'Make and end links to the portal', ''],
-  ['status', 'Status and metrics', 'viewer'],
-  ['operational_webhooks', 'Operational webhooks', 'viewer'],
-];
-/** Those that concern the whole organisation, so that a token of some applications has nothing of them. */
-const ofAll = ['event_types', 'status', 'operational_webhooks'];
-const usable = (role, limited) => scopes.filter(([name, , has]) => (role === 'owner' || has.split(' ').includes(role)) && !(limited && (ofAll.includes(name) || (name === 'tokens' && role === 'webhook_admin'))));
+/** What a token can be limited to, as people say it. Which of them a role can use, the session tells. */
+const scopes = {
+  publish: 'Publish messages',
+  read: 'Read applications, endpoints, messages and the rest, without secrets',
+  endpoints: 'Create, change and delete endpoints',
+  secrets: 'Read and rotate endpoints’ secrets',
+  replays: 'Send again, replay, send tests',
+  applications: 'Create, change and delete applications',
+  event_types: 'Change event types',
+  expunge: 'Delete payloads and answers',
+  tokens: 'Tokens, API keys and grants',
+  portal: 'Make and end links to the portal',
+  status: 'Status and metrics',
+  operational_webhooks: 'Operational webhooks',
+};
 const lines = (text) => text.split(/[\s,]+/).filter(Boolean);
+const number = (n, what) => `${n} ${what}${n === 1 ? '' : 's'}`;
 const never = html`<span class="muted">Never</span>`;
-const used = ({ lastUsedAt, lastUsedFrom }) => (lastUsedAt ? html`<span><${Time} at=${lastUsedAt} />${lastUsedFrom && html` <span class="muted small">from ${lastUsedFrom}</span>`}</span>` : never);
-const ends = ({ expiresAt }) => (expiresAt ? html`<${Time} at=${expiresAt} />${Date.parse(expiresAt) < Date.now() && html` <${Badge} kind="bad">Expired<//>`}` : never);
+const used = ({ lastUsedAt, lastUsedFrom }) => (lastUsedAt ? html`<div><${Time} at=${lastUsedAt} />${lastUsedFrom && html`<div class=${`muted small ${lastUsedFrom.includes(':') ? '' : 'nowrap'}`}>from ${lastUsedFrom}</div>`}</div>` : never);
+const ends = ({ expiresAt }) => (expiresAt ? html`<span><${Time} at=${expiresAt} />${Date.parse(expiresAt) < Date.now() && html` <${Badge} kind="bad">Expired<//>`}</span>` : never);
 const revoke = ({ id, name }, then) => destroy('Revoke', name, `Whoever uses the token ${name} is refused from now on. This cannot be undone.`, () => api('DELETE', path`/token/${id}`)).then((yes) => {
   if (!yes) return;
   toast(`${name} was revoked.`);
@@ -52,8 +50,8 @@ function All() {
   const tokens = useLoad((signal) => list('/token', { limit: 50, iterator: query.iterator }, { signal }), [query.iterator]);
   const columns = [
     col('Token', ({ id, name, description }) => html`<div><a href=${here + path`/${id}`}>${name}</a>${description && html`<div class="small muted">${description}</div>`}</div>`),
-    col('Role', ({ role, scopes: limits, allowedIps }) => html`<div><span title=${roles[role][1]}>${roles[role][0]}</span>${limits && html`<div class="small muted">${limits.join(', ')}</div>`}${allowedIps && html`<div class="small muted">from ${allowedIps.join(', ')}</div>`}</div>`),
-    col('For', ({ applicationId, applicationName, endpointIds, applications }) => (applicationId ? html`<${AppLink} id=${applicationId} name=${applicationName} />` : html`<span class="muted">${endpointIds ? `Endpoints: ${endpointIds.length}` : applications ? `Applications: ${applications.length}` : 'All'}</span>`)),
+    col('Role', ({ role, scopes: limits, allowedIps }) => html`<div><span title=${roles[role][1]}>${roles[role][0]}</span>${limits && html`<div class="small muted">${limits.join(', ')}</div>`}${allowedIps && html`<div class="small muted">from <${Addresses} of=${allowedIps} /></div>`}</div>`, 'words'),
+    col('For', ({ applicationId, applicationName, endpointIds, applications }) => (applicationId ? html`<${AppLink} id=${applicationId} name=${applicationName} />` : html`<div class="muted nowrap">${[applications && number(applications.length, 'application'), endpointIds && number(endpointIds.length, 'endpoint')].filter(Boolean).map((one) => html`<div>${one}</div>`)}${!applications && !endpointIds && 'All'}</div>`)),
     col('Last used', used), col('Ends', ends),
     may('changeTokens') && col('', (token) => act('Revoke', token.name, () => revoke(token, tokens.reload)), 'end'),
   ].filter(Boolean);
@@ -64,17 +62,27 @@ function All() {
   <//>`;
 }
 
+/** Makes a token. Of a list's lines the one is named that is wrong. */
+const post = (body) => api('POST', '/token', body).catch((error) => {
+  for (const [place, wrong] of Object.entries(error.fields ?? {})) {
+    const [, list, at] = /^body\.(allowedIps|applicationIds)\.(\d+)$/.exec(place) ?? [];
+    if (list) error.fields[place] = `${body[list][at]}: ${wrong}`;
+  }
+  throw error;
+});
+
 function Create({ onClose, done }) {
-  const form = useForm({ name: '', description: '', role: 'publisher', app: '', apps: '', scopes: [], networks: '', days: '' });
+  const { tokenRoles } = useSession();
+  const form = useForm({ name: '', description: '', role: (tokenRoles.find(({ role }) => role === 'publisher') ?? tokenRoles[0]).role, app: '', apps: '', scopes: [], networks: '', days: '' });
   const [made, setMade] = useState(null);
   const { role, app, apps, scopes: chosen, networks } = form.values;
   const mayLimit = !['application', 'webhook_user'].includes(role); // A webhook user is granted applications later.
   const limited = mayLimit && lines(apps).length > 0;
-  const offered = usable(role, limited);
+  const offered = tokenRoles.find((one) => one.role === role)[limited ? 'scopesWithinApplications' : 'scopes'];
   // What was chosen stays, for the server to refuse: a token without it could be broader than was meant.
-  const shown = scopes.filter((one) => offered.includes(one) || chosen.includes(one[0]));
+  const shown = [...offered, ...chosen.filter((one) => !offered.includes(one))];
   const create = async ({ name, description, days }) => {
-    setMade(await api('POST', '/token', { name, description: description.trim() || undefined, role, applicationId: role === 'application' ? app.trim() : undefined, applicationIds: limited ? lines(apps) : undefined,
+    setMade(await post({ name, description: description.trim() || undefined, role, applicationId: role === 'application' ? app.trim() : undefined, applicationIds: limited ? lines(apps) : undefined,
       scopes: chosen.length ? chosen : undefined, allowedIps: lines(networks).length ? lines(networks) : undefined, expiresAt: days ? new Date(Date.now() + days * 864e5).toISOString() : undefined }));
     done();
   };
@@ -85,15 +93,15 @@ function Create({ onClose, done }) {
   return html`<${FormDialog} title="Create token" form=${form} onClose=${onClose} onSubmit=${create} submit="Create token">
     <${Field} label="Name" name="name" hint="Who or what will use it." />
     <${Field} label="Description" name="description" optional />
-    <fieldset><legend>Role</legend><div class="choices one">${Object.entries(roles).map(([key, [label, text]]) => html`<label key=${key}>
+    <fieldset><legend>Role</legend><div class="choices one">${tokenRoles.map(({ role: key }) => [key, ...roles[key]]).map(([key, label, text]) => html`<label key=${key}>
       <input type="radio" name="role" checked=${role === key} onChange=${() => form.set('role', key)} /><span><strong>${label}</strong>${text}</span></label>`)}</div></fieldset>
     ${role === 'application' && html`<${Finder} label="Application" loc="body.applicationId" value=${app} onInput=${(text) => form.set('app', text)} find=${findApps} hint="Type a part of its name." />`}
-    <${Field} label="Ends" name="days" type="select" options=${[['', 'Never'], ['1', 'In a day'], ['30', 'In 30 days'], ['90', 'In 90 days'], ['365', 'In a year']]} />
+    <${Field} label="Ends" name="days" loc="body.expiresAt" type="select" options=${[['', 'Never'], ['1', 'In a day'], ['30', 'In 30 days'], ['90', 'In 90 days'], ['365', 'In a year']]} />
     <details><summary>Limits</summary><div class="stack">
-      <fieldset><legend>Only these operations <span class="muted">(all of the role, where none is chosen)</span></legend>${shown.map(([name, text]) => html`<${Field} key=${name} type="checkbox" label=${text} loc=${`body.scopes.${chosen.indexOf(name)}`}
+      <fieldset class="plain"><legend>Only these operations</legend><p class="hint">Choose none to allow all that the role may do.</p>${shown.map((name) => html`<${Field} key=${name} type="checkbox" label=${scopes[name] ?? name} loc=${`body.scopes.${chosen.indexOf(name)}`}
         value=${chosen.includes(name)} onInput=${(on) => form.set('scopes', on ? [...chosen, name] : chosen.filter((other) => other !== name))} />`)}</fieldset>
       ${mayLimit && html`<${Field} label="Only these applications" name="apps" loc="body.applicationIds" type="textarea" rows="2" optional spellcheck="false" hint="Their IDs or UIDs, one on each line." />`}
-      <${Field} label="Only from these networks" name="networks" loc="body.allowedIps" type="textarea" rows="2" optional spellcheck="false" hint="Such as 192.0.2.0/24, one on each line." />
+      <${Field} label="Only from these networks" name="networks" loc="body.allowedIps" type="textarea" rows="2" optional spellcheck="false" hint="Such as 192.0.2.0/24 or 192.0.2.7, one on each line." />
     </div></details>
   <//>`;
 }
@@ -111,7 +119,7 @@ function One({ id }) {
     one.accountEndpoint && ['Its endpoint', html`<${EndpointLink} app=${one.applicationId} id=${one.accountEndpoint.id} url=${one.accountEndpoint.url} />`],
     one.madeByLink && ['Made through', `A link to the portal${one.madeByLink.sessionId ? ` (${one.madeByLink.sessionId})` : ''}`],
     one.description && ['Description', one.description],
-    one.scopes && ['Only these operations', html`<ul class="plain">${scopes.filter(([key]) => one.scopes.includes(key)).map(([key, text]) => html`<li>${text} <code class="muted">${key}</code></li>`)}</ul>`],
+    one.scopes && ['Only these operations', html`<ul class="plain">${one.scopes.map((key) => html`<li>${scopes[key]} <code class="muted">${key}</code></li>`)}</ul>`],
     role !== 'webhook_user' && one.applications && ['Only these applications', one.applications.length ? html`<ul class="plain">${one.applications.map((app) => html`<li><${AppLink} id=${app.id} name=${app.name} /></li>`)}</ul>` : 'None is left.'],
     one.allowedIps && ['Only from', html`<ul class="plain">${one.allowedIps.map((network) => html`<li><code>${network}</code></li>`)}</ul>`],
     ['Created', html`<${Time} at=${one.createdAt} />`], ['Last used', used(one)], ['Ends', ends(one)]].filter(Boolean).map(([dt, dd]) => html`<dt>${dt}</dt><dd>${dd}</dd>`)}</dl></section>

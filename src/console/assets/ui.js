@@ -12,7 +12,7 @@
 // What the classes look like is in style.css, at its head.
 
 import { createContext, html, render, useContext, useEffect, useLayoutEffect, useMemo, useRef, useState } from './vendor/preact-htm.js';
-import { api, appPath, base, pagePath, path, surface } from './api.js';
+import { api, appPath, base, pagePath, path, sayWait, surface } from './api.js';
 import { hasMoved, navigate, setGuard, useQuery } from './router.js';
 
 export { createContext, html, render, useContext, useEffect, useLayoutEffect, useMemo, useRef, useState };
@@ -46,7 +46,8 @@ export const brand = document.documentElement.dataset.name || 'postrider';
  * @param {(signal: AbortSignal) => Promise<any>} load
  * @param {any[]} deps loads again when one of them changes
  * @param {{every?: number}} [options] every: milliseconds after which it is loaded again, while it is seen; after
- *   errors twice as long for each, up to a minute, and never before the server wants to be asked again
+ *   errors twice as long for each, up to a minute, and never before the server wants to be asked again; what
+ *   the server refuses for a while is loaded again after that, also without it
  * @returns {{data: any, error: Error|null, loading: boolean, reload: () => void, set: (data: any) => void}}
  */
 export function useLoad(load, deps, { every } = {}) {
@@ -63,11 +64,12 @@ export function useLoad(load, deps, { every } = {}) {
         pause = every;
       } catch (error) {
         next = { error };
-        pause = Math.max(Math.min(2 * pause, 60000), every ?? 0, (error.wait ?? 0) * 1000);
+        const wait = (error.wait ?? 0) * 1000;
+        pause = every ? Math.max(Math.min(2 * pause, 60000), every, wait) : wait;
       }
       if (abort.signal.aborted) return;
       setState((old) => ({ ...old, ...next, loading: false }));
-      if (every) timer = setTimeout(again, pause);
+      if (pause) timer = setTimeout(again, pause);
     };
     const again = () => (document.hidden ? document.addEventListener('visibilitychange', again, { once: true }) : run());
     setState((old) => ({ ...old, loading: true }));
@@ -81,7 +83,7 @@ export function useLoad(load, deps, { every } = {}) {
   return { ...state, reload: () => setTurn((n) => n + 1), set: (data) => setState((old) => ({ ...old, data })) };
 }
 
-/** Shows what useLoad gave: loading (not before 150 ms), the error with "Try again", or children(data). */
+/** Shows what useLoad gave: loading (not before 150 ms), the error with "Try again" where it is not loaded again by itself, or children(data). */
 export function Loaded({ of, children }) {
   const { data, error, loading, reload } = of;
   if (data === undefined) return error ? html`<${ErrorBox} error=${error} retry=${reload} />` : html`<${Loading} />`;
@@ -91,9 +93,10 @@ export function Loaded({ of, children }) {
 
 export const Loading = () => html`<p class="loading" role="status"><span class="spinner" aria-hidden="true"></span> Loading…</p>`;
 
-export const ErrorBox = ({ error, retry }) => html`<div class="notice bad" role="alert">
-  <p>${error.status === 404 ? 'This does not exist (any more), or you may not see it.' : error.message}</p>
-  ${retry && html`<${Button} onClick=${retry}>Try again<//>`}
+/** An error; retry: what "Try again" does, or what happens by itself where the server says when. */
+export const ErrorBox = ({ error, retry }) => html`<div class=${`notice ${retry && error.wait ? 'warn' : 'bad'}`} role="alert">
+  <p>${error.status === 404 ? 'This does not exist (any more), or you may not see it.' : retry && error.wait ? `${error.reason} ${sayWait('This page asks again', error.wait)}` : error.message}</p>
+  ${retry && !error.wait && html`<${Button} onClick=${retry}>Try again<//>`}
 </div>`;
 
 /** What a list shows that has nothing: what it would show, and what to do next (children). */
@@ -192,15 +195,19 @@ export const LinkTo = ({ to, children, ...rest }) => html`<a ...${rest} href=${t
 export const Badge = ({ kind, children, ...rest }) => html`<span ...${rest} class=${`badge ${kind ?? ''}`}>${children}</span>`;
 
 const states = {
-  good: 'healthy success delivered finished enabled ok', bad: 'failing fail failed critical', warn: 'warning held throttled host-busy hanging paused',
+  good: 'healthy success delivered finished enabled ok', bad: 'failing fail failed critical', warn: 'warning held unverified throttled host-busy hanging paused',
   info: 'pending sending waiting running retrying',
 };
-const words = { success: 'Succeeded', fail: 'Failed' };
+const words = { success: 'Succeeded', fail: 'Failed', unverified: 'Not verified' };
 /** The badge of a state that the API names: healthy, failing, success, pending, held, … */
 export function Status({ of }) {
   const kind = Object.keys(states).find((key) => states[key].split(' ').includes(of));
   return html`<${Badge} kind=${kind}>${words[of] ?? of[0].toUpperCase() + of.slice(1)}<//>`;
 }
+/** Whether the endpoint's messages are held until its URL answers a challenge. */
+export const isUnverified = ({ verification }) => !!verification && verification.status !== 'verified';
+/** An endpoint's state for its badge: first what holds its messages, then its health, where that is known. */
+export const endpointState = (endpoint, health) => (endpoint.disabled ? 'disabled' : isUnverified(endpoint) ? 'unverified' : health?.state);
 
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto', style: 'short' });
 const exactly = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'long' });
@@ -235,6 +242,9 @@ export function Time({ at, exact }) {
 export const count = new Intl.NumberFormat('en').format;
 /** "90 s", "5 min", "2 h": a length of time. */
 export const duration = (s) => (s < 120 ? `${s} s` : s < 7200 ? `${+(s / 60).toFixed(1)} min` : s < 172800 ? `${+(s / 3600).toFixed(1)} h` : `${+(s / 86400).toFixed(1)} d`);
+
+/** Addresses and networks, none of which is broken over two lines where it need not be. end: what stands behind the last. */
+export const Addresses = ({ of, end }) => of.map((one, i) => html`<span class="whole"><span class="mono">${one}</span>${i < of.length - 1 ? ',' : end}</span> `);
 
 /** A button that copies; text: what, or a function that gives (a promise of) it. */
 export function Copy({ text, label = 'Copy', kind = 'quiet' }) {
