@@ -44,10 +44,9 @@ pub enum Proof {
 /// kept with the request: all who ask later get the same.
 pub fn proof(request: &HttpRequest) -> Result<Proof> {
     kept(request, || {
-        let context = context_of(request);
         match shown(request.headers())? {
-            Some(credential) => proof_of(request, credential, context),
-            None => proof_of_visit(request, context),
+            Some(credential) => proof_of(request, credential, context_of(request)),
+            None => proof_of_visit(request, context_of(request)),
         }
     })
 }
