@@ -43,11 +43,9 @@ pub enum Proof {
 /// Returns the proof of a request's credential. It is proved where it is first asked for, and the proof is
 /// kept with the request: all who ask later get the same.
 pub fn proof(request: &HttpRequest) -> Result<Proof> {
-    kept(request, || {
-        match shown(request.headers())? {
-            Some(credential) => proof_of(request, credential, context_of(request)),
-            None => proof_of_visit(request, context_of(request)),
-        }
+    kept(request, || match shown(request.headers())? {
+        Some(credential) => proof_of(request, credential, context_of(request)),
+        None => proof_of_visit(request, context_of(request)),
     })
 }
 

@@ -67,7 +67,8 @@ async fn old_slices_vanish_from_the_disk_and_newer_ones_stay() {
     let server = start().await;
     server.endpoint(&receiver).await;
     let messages = publish_hourly(&server, 4).await;
-    assert_eq!(slices(&server), [1, 2, 3, 4]);
+    // The store may have begun the fourth by itself, to write down when the owner came last.
+    assert_eq!(slices_up_to(&server, 3), [1, 2, 3]);
     server.prune().await;
     assert_eq!(slices(&server), [1, 2, 3, 4], "nothing is a day old");
 
@@ -111,7 +112,7 @@ async fn the_server_prunes_by_itself() {
     let server = start().await;
     server.endpoint(&receiver).await;
     publish_hourly(&server, 2).await;
-    assert_eq!(slices(&server), [1, 2]);
+    assert_eq!(slices_up_to(&server, 2), [1, 2]);
     server.advance(30 * HOUR);
     let gone = || slices_up_to(&server, 2) == [2];
     wait_until("slice 1 to be gone", gone).await;
@@ -195,7 +196,7 @@ async fn directories_of_unknown_slices_are_deleted_at_the_start() {
         .await;
     assert_eq!(slices(&server), [1, 2, 3]);
     let more = publish_hourly(&server, 1).await;
-    assert_eq!(slices(&server), [1, 2, 3, 4]);
+    assert_eq!(slices_up_to(&server, 3), [1, 2, 3]);
     for message in messages.iter().chain(&more) {
         assert_eq!(status_of(&server, message).await, 200);
     }

@@ -485,18 +485,23 @@ impl Matrix {
     async fn take_back(&self, caller: &Caller, call: &Call<'_>, answer: &Answer) {
         let operation = call.operation;
         let made = answer.json();
+        // An event type is archived otherwise, and its name stays taken.
+        let wholly = match operation.path.contains("/event-type") {
+            true => "?expunge=true",
+            false => "",
+        };
         let (path, method, body) = match (&operation.method, answer.status) {
             (&Method::POST, 201) => {
                 let name = made["id"].as_str().or(made["name"].as_str());
                 let Some(name) = name else { return };
                 (
-                    format!("{}/{name}?expunge=true", call.path),
+                    format!("{}/{name}{wholly}", call.path),
                     Method::DELETE,
                     None,
                 )
             }
             (&Method::PUT, 201) if operation.path.starts_with("/api/v1/") => {
-                (format!("{}?expunge=true", call.path), Method::DELETE, None)
+                (format!("{}{wholly}", call.path), Method::DELETE, None)
             }
             (&Method::PUT | &Method::PATCH, 200)
                 if operation.fields.iter().any(|field| field == "uid") =>
