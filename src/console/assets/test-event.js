@@ -39,7 +39,10 @@ function Test({ app, endpoint, types }) {
       const text = found ? prettyJson(JSON.stringify(found)) : '{\n  \n}';
       setExample(found ? text : null);
       set('payload', text);
-    }, (error) => toast(error.message, 'bad'));
+    }, (error) => {
+      setExample('');
+      toast(error.message, 'bad');
+    });
     return () => { left = true; };
   }, [values.eventType]);
   const send = async () => {
@@ -51,7 +54,7 @@ function Test({ app, endpoint, types }) {
     <${Form} form=${form} guard=${false} submit="Send the test" onSubmit=${send} check=${() => (problem ? { 'body.payload': problem } : {})}><div class="card">
       <${Field} label="Event" name="eventType" type="select" options=${types.map(({ name }) => [name, name])}
         hint=${example === null ? 'It has no example: write the payload yourself.' : types.find(({ name }) => name === values.eventType)?.description} />
-      <${Field} label="Payload" name="payload" type="textarea" rows="14" class="code-input" spellcheck=${false}
+      <${Field} label="Payload" name="payload" type="textarea" rows="14" class="code-input" spellcheck=${false} aria-busy=${example === undefined ? 'true' : null}
         hint=${problem && values.payload ? problem : html`JSON, sent exactly as written here. ${example && values.payload !== example && html`<${Button} kind="quiet" class="small" onClick=${() => set('payload', example)}>Back to the example<//>`}`} />
       <${FormFinder} form=${form} label="Channels" optional name="channels" find=${findChannels} hint="Separated by commas." />
     </div><//>

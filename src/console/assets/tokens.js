@@ -93,7 +93,7 @@ function Create({ onClose, done }) {
   return html`<${FormDialog} title="Create token" form=${form} onClose=${onClose} onSubmit=${create} submit="Create token">
     <${Field} label="Name" name="name" hint="Who or what will use it." />
     <${Field} label="Description" name="description" optional />
-    <fieldset><legend>Role</legend><div class="choices one">${tokenRoles.map(({ role: key }) => [key, ...roles[key]]).map(([key, label, text]) => html`<label key=${key}>
+    <fieldset><legend>Role</legend><div class="choices one">${Object.entries(roles).filter(([key]) => tokenRoles.some((one) => one.role === key)).map(([key, [label, text]]) => html`<label key=${key}>
       <input type="radio" name="role" checked=${role === key} onChange=${() => form.set('role', key)} /><span><strong>${label}</strong>${text}</span></label>`)}</div></fieldset>
     ${role === 'application' && html`<${Finder} label="Application" loc="body.applicationId" value=${app} onInput=${(text) => form.set('app', text)} find=${findApps} hint="Type a part of its name." />`}
     <${Field} label="Ends" name="days" loc="body.expiresAt" type="select" options=${[['', 'Never'], ['1', 'In a day'], ['30', 'In 30 days'], ['90', 'In 90 days'], ['365', 'In a year']]} />
