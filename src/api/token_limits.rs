@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::Context;
 use super::access::Caller;
 use super::client_address::ClientAddress;
-use super::permits::usable_scopes;
+use super::permits::{in_want_of, usable_scopes};
 use super::rules::{Problems, check_description, wrong};
 use super::scopes::Scopes;
 use crate::clock::Timestamp;
@@ -300,6 +300,19 @@ pub fn narrowed_link(
         if !own.has(Scope::Read) {
             return Err(Error::LacksScope(Scope::Read.name()));
         }
+        warnings.extend(link.session.iter().flat_map(|session| {
+            let missing = Scope::ALL.into_iter().filter(move |scope| !own.has(*scope));
+            missing.filter_map(|scope| {
+                let lacking = in_want_of(scope, &session.capabilities).join(", ");
+                let scope = scope.name();
+                (!lacking.is_empty()).then(|| {
+                    format!(
+                        "the link lacks the scope {scope}, as the token that made it does, so what \
+                         {lacking} would allow by that scope is refused"
+                    )
+                })
+            })
+        }));
         link.scopes = Some(own.iter().collect());
     }
     Ok((link, warnings))
