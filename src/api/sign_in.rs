@@ -429,14 +429,15 @@ async fn begin(
         }
     };
     let config = context.config.clone();
-    context
+    let crowded_out = context
         .store
         .change(caller, move |catalog| {
-            let mut changes = room(catalog, &visit, &replaced, &config.limits, now);
+            let (mut changes, crowded_out) = room(catalog, &visit, &replaced, &config.limits, now);
             changes.push(Change::PutVisit(visit));
-            Ok((changes, ()))
+            Ok((changes, crowded_out))
         })
         .await?;
+    context.metrics.sessions_crowded_out.inc_by(crowded_out);
     Ok(left)
 }
 
