@@ -95,6 +95,8 @@ pub struct Metrics {
     refused: [Counter; Limit::ALL.len()],
     /// Browsers that are signed in, by surface in the order of [`Surface::ALL`].
     pub sessions: [Gauge; Surface::ALL.len()],
+    /// Those that were signed out because somebody signed in and a limit of sessions was reached.
+    pub sessions_crowded_out: Counter,
     pub sign_ins: SignInCounters,
 }
 
@@ -194,6 +196,7 @@ impl Metrics {
                 .map(|limit| refused.get_or_create_owned(&[("limit", limit.setting())])),
             sessions: Surface::ALL
                 .map(|surface| sessions.get_or_create_owned(&[("surface", surface.name())])),
+            sessions_crowded_out: Counter::default(),
             sign_ins: SignInCounters {
                 succeeded: sign_ins_with("succeeded"),
                 failed: sign_ins_with("failed"),
@@ -292,6 +295,11 @@ impl Metrics {
             put_off,
         );
         registry.register("sessions", "Browsers signed in, by surface", sessions);
+        registry.register(
+            "sessions_crowded_out",
+            "Browsers signed out because one more signed in than a limit allows",
+            metrics.sessions_crowded_out.clone(),
+        );
         registry.register(
             "sign_ins",
             "Sign-ins to the console and the portal, by outcome",

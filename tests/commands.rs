@@ -123,6 +123,28 @@ fn commands_reach_a_server_over_https_that_a_file_vouches_for() {
 }
 
 #[test]
+fn what_is_missing_or_misspelled_is_said_with_what_would_do() {
+    let directory = scratch();
+    for (arguments, expected) in [
+        (
+            &["token", "create", "--name", "n", "--expires-at", "tomorrow"][..],
+            "a date and time such as 2026-01-31T08:00:00Z",
+        ),
+        (&["token", "grant", "tok_x"], "--application"),
+        (&["token", "revoke-grant", "tok_x"], "--application"),
+        (
+            &["token", "grant", "tok_x", "ep_x", "--application", "a"],
+            "cannot be used with",
+        ),
+    ] {
+        let output = run(&directory, arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let told = text(&output.stderr);
+        assert!(told.contains(expected), "{arguments:?}: {told}");
+    }
+}
+
+#[test]
 fn the_log_names_no_token_file_that_a_restore_did_not_write() {
     let directory = scratch();
     let old = directory.path().join("old");

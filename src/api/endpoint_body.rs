@@ -33,6 +33,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::endpoint::{Endpoint, is_sensitive};
 use crate::domain::id::EndpointId;
+use crate::domain::operational::PROFILE;
 use crate::domain::profile::Method;
 use crate::domain::retry::RetrySchedule;
 use crate::error::Result;
@@ -117,6 +118,7 @@ pub struct EndpointIn {
     updated_at: Shown,
     version: Shown,
     auth_header_names: Shown,
+    verification: Shown,
     warnings: Shown,
 }
 
@@ -181,13 +183,15 @@ pub enum Kind {
 
 impl EndpointIn {
     /// Refuses what one of the organisation's own endpoints does not have: it is a standard one, and
-    /// gets what happens to any application.
+    /// gets what happens to any application. What it shows can be sent back.
     pub fn refuse_not_operational(&self) -> Result<()> {
         let mut problems = Problems::default();
+        let is_other =
+            |given: &Patch<String>, own: &str| given.as_set().is_some_and(|it| it != own);
         for (field, is_given) in [
             ("channels", self.channels.as_set().is_some()),
-            ("profile", self.profile.as_set().is_some()),
-            ("method", self.method.as_set().is_some()),
+            ("profile", is_other(&self.profile, PROFILE)),
+            ("method", is_other(&self.method, Method::Post.name())),
         ] {
             if is_given {
                 let message = "an endpoint for operational webhooks has none";

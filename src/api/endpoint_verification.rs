@@ -1,5 +1,6 @@
 //! Whether an endpoint has shown that its owner wants the traffic: its `verification`, and
-//! `…/endpoint/{endpoint_id}/verify`. Additions to the contract.
+//! `…/endpoint/{endpoint_id}/verify`, of an application's endpoints and of the organisation's own. Additions
+//! to the contract.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -8,8 +9,9 @@ use serde::Serialize;
 
 use super::Context;
 use super::access::{Action, Caller};
+use super::endpoints::{Owner, named};
 use super::error::Failure;
-use super::extract::{json, optional_text, path_part};
+use super::extract::{Body, json, optional_text, path_part};
 use super::operation::Operation;
 use crate::clock::Timestamp;
 use crate::config::{Config, VerifyEndpoints};
@@ -66,35 +68,49 @@ impl<'a> From<Option<&'a Verification>> for VerificationOut<'a> {
 /// This module's part of the API.
 pub fn operations() -> Vec<Operation> {
     vec![
-        Operation::post(
+        challenging(
             "/api/v1/app/{app_id}/endpoint/{endpoint_id}/verify",
             "v1.endpoint.verify",
-            web::to(verify),
-        ).needs(Action::SendAgain)
-        .summary("Challenge an endpoint to be verified")
+        )
+        .needs(Action::SendAgain)
+        .summary("Challenge an endpoint to be verified"),
+        challenging(
+            "/api/v1/operational-webhook/endpoint/{endpoint_id}/verify",
+            "v1.operational-webhook.endpoint.verify",
+        )
+        .needs(Action::OwnEndpoints)
+        .summary("Challenge an endpoint of your own to be verified"),
+    ]
+}
+
+fn challenging(path: &'static str, id: &'static str) -> Operation {
+    Operation::post(path, id, web::to(verify))
         .description(
             "A challenge is sent soon after the answer: a signed POST of `{\"type\": \
              \"postrider.verification\", \"timestamp\": …, \"challenge\": \"…\"}` to the endpoint's URL, \
-             which must be answered with 200 and the text of `challenge`. What came of it is the \
-             endpoint's `verification`. An application has 10 challenges in a minute; further ones \
-             wait. Nothing is sent to an endpoint that is verified already, as all are where the \
-             server verifies none.",
+             which must be answered with 200 and the text of `challenge`, or with 200 and \
+             `{\"challenge\": \"…\"}`. What came of it is the endpoint's `verification`. An application, \
+             as your own endpoints together, has 10 challenges in a minute; further ones wait. Nothing \
+             is sent to an endpoint that is verified already, as all are where the server verifies \
+             none.",
         )
         .answers::<VerificationOut>(202, "The endpoint's `verification`")
-        .answers_nothing(409, "The endpoint is not verified, and disabled"),
-    ]
+        .answers_nothing(409, "The endpoint is not verified, and disabled")
 }
 
 pub async fn verify(
     request: HttpRequest,
     caller: Caller,
     context: web::Data<Context>,
+    body: Body,
 ) -> Result<HttpResponse, Failure> {
-    let application = path_part(&request, "app_id").to_owned();
+    named(&context, &caller, &request, Action::SendAgain)?;
+    body.nothing()?;
+    let owner = Owner::of(&request);
     let id = path_part(&request, "endpoint_id").to_owned();
     let now = context.store.clock().now();
     let asked = context.store.change(caller, move |catalog| {
-        let current = caller.endpoint(catalog, &application, &id, Action::SendAgain)?;
+        let current = owner.endpoint(&caller, catalog, &id, Action::SendAgain)?;
         let mut endpoint = (**current).clone();
         let is_disabled = endpoint.disabled;
         let Some(verification) = &mut endpoint.verification else {

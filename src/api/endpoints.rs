@@ -283,7 +283,8 @@ impl Owner {
         Ok((Arc::new(entry), Some(Change::PutApplication(application))))
     }
 
-    fn endpoint<'a>(
+    /// The endpoint with this id or uid, for a caller that may do this with it.
+    pub fn endpoint<'a>(
         &self,
         caller: &Caller,
         catalog: &'a Catalog,

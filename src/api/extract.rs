@@ -121,6 +121,18 @@ impl Body {
             false => self.json(),
         }
     }
+
+    /// Refuses a body with anything in it, where a request says all by its path: none, null and an empty
+    /// object are as good as each other.
+    pub fn nothing(&self) -> Result<()> {
+        #[derive(Default, Deserialize, JsonSchema)]
+        #[serde(default, deny_unknown_fields)]
+        struct Nothing {}
+        match self.0.trim_ascii() {
+            b"null" => Ok(()),
+            _ => self.json_or_default::<Nothing>().map(|Nothing {}| ()),
+        }
+    }
 }
 
 pub fn invalid_body(place: Vec<String>, message: String, kind: &'static str) -> Error {

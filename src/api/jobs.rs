@@ -15,7 +15,7 @@ use super::Context;
 use super::access::{Action, Caller};
 use super::endpoint_rules::held_because;
 use super::error::Failure;
-use super::extract::{answered, json, optional_text, path_part, respond, text};
+use super::extract::{Body, answered, json, optional_text, path_part, respond, text};
 use super::fair::Holder;
 use super::operation::{Operation, Parameter};
 use super::page::{Listed, Query, page_parameters, shown};
@@ -349,8 +349,10 @@ async fn cancel(
     request: HttpRequest,
     caller: Caller,
     context: web::Data<Context>,
+    body: Body,
 ) -> Result<HttpResponse, Failure> {
     caller.may_with_some(Action::SendAgain)?;
+    body.nothing()?;
     let id = path_part(&request, "task_id").to_owned();
     let now = context.store.clock().now();
     let answer = context

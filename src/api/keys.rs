@@ -82,7 +82,8 @@ struct ApiKeyOut<'a> {
     /// To the minute; null where it was not used yet.
     #[serde(serialize_with = "optional_text")]
     last_used_at: Option<Timestamp>,
-    /// The address that it was used from then; null where none was noted.
+    /// The address that it was used from then: of a trusted proxy that named no client the proxy's own.
+    /// Null where none was noted.
     #[serde(serialize_with = "optional_text")]
     last_used_from: Option<IpAddr>,
     description: Option<&'a str>,

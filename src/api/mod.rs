@@ -440,6 +440,10 @@ mod tests {
                 Method::GET,
                 "/api/v1/operational-webhook/endpoint/e/attempt",
             ),
+            (
+                Method::POST,
+                "/api/v1/operational-webhook/endpoint/e/verify",
+            ),
             (Method::POST, "/api/v1/event-type/import/openapi"),
             (Method::POST, "/api/v1/app/a/endpoint/e/recover"),
             (Method::POST, "/api/v1/app/a/endpoint/e/replay-missing/"),

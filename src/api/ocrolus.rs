@@ -229,7 +229,8 @@ impl<'a> Account<'a> {
         let (Role::Application, Credential::Token(id)) = (caller.role(), caller.credential())
         else {
             return Err(Error::Forbidden(
-                "only a token of the role application is an account",
+                "an account is an API key of an application, or another token of the role application: a \
+                 link to the portal and a signed token are none",
             ));
         };
         caller.may_with_some(action)?;

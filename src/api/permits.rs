@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::scopes::{Scopes, scope_of};
+use crate::domain::scope::Scope;
 use crate::domain::token::{Capability, Role};
 
 /// What a request wants to do, as far as permission goes.
@@ -272,6 +273,38 @@ pub fn session_may(capabilities: Capabilities, action: Action) -> bool {
     }
 }
 
+/// The scope without which a capability is of no use; none for one that allows nothing.
+pub fn scope_of_capability(capability: Capability) -> Option<Scope> {
+    match capability {
+        Capability::ViewBase => Some(Scope::Read),
+        Capability::ViewEndpointSecret | Capability::ManageEndpointSecret => Some(Scope::Secrets),
+        Capability::CreateAttempts => Some(Scope::Replays),
+        Capability::ManageEndpoint => Some(Scope::Endpoints),
+        Capability::ManageTransformations => None,
+    }
+}
+
+/// What a link with these capabilities lacks for want of this scope: those of them that allow something
+/// in it, and API keys, which two of them allow together.
+pub fn in_want_of(scope: Scope, capabilities: &BTreeSet<Capability>) -> Vec<&'static str> {
+    let actions = || Action::ALL.into_iter().map(|(action, _)| action);
+    let in_scope = |action: &Action| scope_of(*action) == scope;
+    let nothing = Capabilities::from(&BTreeSet::new());
+    let given_by = |set: &BTreeSet<Capability>| {
+        let set = Capabilities::from(set);
+        let mut given = actions().filter(in_scope);
+        given.any(move |action| session_may(set, action) && !session_may(nothing, action))
+    };
+    let of_one = capabilities
+        .iter()
+        .filter(|one| given_by(&BTreeSet::from([**one])));
+    let mut lacking: Vec<_> = of_one.copied().map(Capability::name).collect();
+    if lacking.is_empty() && given_by(capabilities) {
+        lacking.push("API keys");
+    }
+    lacking
+}
+
 /// A set of capabilities that is copied with its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities(u8);
@@ -291,7 +324,6 @@ impl From<&BTreeSet<Capability>> for Capabilities {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::scope::Scope;
 
     /// The table of docs/credentials.md again, from the other side: what each role may do, and nothing else.
     #[test]
@@ -377,6 +409,39 @@ mod tests {
                 .into_iter()
                 .filter(|(_, permit)| *permit != Permit::Never);
             assert_eq!(found.collect::<Vec<_>>(), allowed(role), "{role:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_link_lacks_for_want_of_a_scope_is_named() {
+        let all: BTreeSet<_> = Capability::ALL.into_iter().collect();
+        let secrets = [
+            "ViewEndpointSecret",
+            "ManageEndpointSecret",
+            "ManageEndpoint",
+        ];
+        let expected = |scope| -> &[&str] {
+            match scope {
+                Scope::Secrets => &secrets,
+                Scope::Replays => &["CreateAttempts"],
+                Scope::Endpoints => &["ManageEndpoint"],
+                Scope::Tokens => &["API keys"],
+                _ => &[],
+            }
+        };
+        for scope in Scope::ALL {
+            assert_eq!(in_want_of(scope, &all), expected(scope), "{scope:?}");
+            let looking = BTreeSet::from([Capability::ViewBase]);
+            assert!(in_want_of(scope, &looking).is_empty(), "{scope:?}");
+        }
+        // A capability has some use where there is the scope that it goes by.
+        for capability in Capability::ALL {
+            let one = BTreeSet::from([capability]);
+            if let Some(scope) = scope_of_capability(capability)
+                && capability != Capability::ViewBase
+            {
+                assert!(!in_want_of(scope, &one).is_empty(), "{capability:?}");
+            }
         }
     }
 

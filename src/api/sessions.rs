@@ -103,9 +103,8 @@ struct ApplicationTokenExpireIn {
     /// In how many seconds they end: 0, the default, to 7 days.
     #[schemars(range(min = 0, max = 604_800))]
     expiry: Option<i64>,
-    /// Only sessions that were made with one of these ids; all, and signed tokens, where absent or
-    /// empty.
-    #[schemars(length(max = 1000))]
+    /// Only sessions that were made with one of these ids; all, and signed tokens, where absent.
+    #[schemars(length(min = 1, max = 1000))]
     session_ids: Option<Vec<String>>,
 }
 
@@ -180,14 +179,21 @@ impl ApplicationTokenExpireIn {
         if !(0..=WEEK_SECONDS).contains(&expiry) {
             problems.add(&["body", "expiry"], format!("must be 0 to {WEEK_SECONDS}"));
         }
-        let ids = self.session_ids.unwrap_or_default();
-        if ids.len() > SESSION_IDS_MAX {
-            let message = format!("must have at most {SESSION_IDS_MAX} items");
-            problems.add(&["body", "sessionIds"], message);
+        let ids = self.session_ids;
+        match ids.as_ref().map_or(1, Vec::len) {
+            // Whoever found no session to end must not end all of them.
+            0 => problems.add(
+                &["body", "sessionIds"],
+                "must name at least one; leave it out to end all",
+            ),
+            1..=SESSION_IDS_MAX => {}
+            _ => {
+                let message = format!("must have at most {SESSION_IDS_MAX} items");
+                problems.add(&["body", "sessionIds"], message);
+            }
         }
         problems.done()?;
-        let ids: BTreeSet<String> = ids.into_iter().collect();
-        let chosen = (!ids.is_empty()).then_some(ids);
+        let chosen = ids.map(|ids| ids.into_iter().collect());
         Ok((Duration::from_secs(expiry.unsigned_abs()), chosen))
     }
 }
@@ -527,6 +533,8 @@ mod tests {
             (r#"{"expiry":604800,"sessionIds":["s"]}"#, vec![]),
             (r#"{"expiry":604801}"#, vec!["body.expiry"]),
             (r#"{"expiry":-1}"#, vec!["body.expiry"]),
+            (r#"{"sessionIds":[]}"#, vec!["body.sessionIds"]),
+            (r#"{"sessionIds":null}"#, vec![]),
         ] {
             let input: ApplicationTokenExpireIn = serde_json::from_str(text).unwrap();
             assert_eq!(places(input.checked()), expected, "{text}");

@@ -19,6 +19,7 @@ use super::credential::{Proof, is_in_header, is_plausible, proof, proof_of, refu
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, text};
 use super::operation::{Operation, Parameter};
+use super::permits::scope_of_capability;
 use super::rules::{Problems, wrong};
 use super::token_limits::TokenRole;
 use super::visit_limits::room;
@@ -68,7 +69,7 @@ struct Visitor {
     application_id: Option<ApplicationId>,
     /// It came by a link to the portal.
     is_portal_link: bool,
-    /// What that link allows.
+    /// What that link allows, as far as its scopes let it.
     capabilities: Option<Vec<&'static str>>,
     #[serde(serialize_with = "optional_text")]
     expires_at: Option<Timestamp>,
@@ -114,8 +115,9 @@ impl Shown {
             Proof::Token(token) => {
                 let session = token.session.as_ref();
                 let names = |session: &PortalSession| {
-                    let all = session.capabilities.iter();
-                    all.copied().map(Capability::name).collect()
+                    let all = session.capabilities.iter().copied();
+                    let working = all.filter(|one| token.lets(scope_of_capability(*one)));
+                    working.map(Capability::name).collect()
                 };
                 Shown {
                     caller,
@@ -427,14 +429,15 @@ async fn begin(
         }
     };
     let config = context.config.clone();
-    context
+    let crowded_out = context
         .store
         .change(caller, move |catalog| {
-            let mut changes = room(catalog, &visit, &replaced, &config.limits, now);
+            let (mut changes, crowded_out) = room(catalog, &visit, &replaced, &config.limits, now);
             changes.push(Change::PutVisit(visit));
-            Ok((changes, ()))
+            Ok((changes, crowded_out))
         })
         .await?;
+    context.metrics.sessions_crowded_out.inc_by(crowded_out);
     Ok(left)
 }
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::Context;
 use super::access::Caller;
 use super::client_address::ClientAddress;
-use super::permits::usable_scopes;
+use super::permits::{in_want_of, usable_scopes};
 use super::rules::{Problems, check_description, wrong};
 use super::scopes::Scopes;
 use crate::clock::Timestamp;
@@ -147,7 +147,7 @@ pub fn checked_networks(problems: &mut Problems, texts: Option<&[String]>) -> Ve
     }
     let mut networks = Vec::new();
     for (index, text) in texts.iter().enumerate() {
-        match whole_network(text) {
+        match network::read(text) {
             Ok(network) if networks.contains(&network) => {}
             Ok(network) => networks.push(network),
             Err(message) => {
@@ -156,22 +156,6 @@ pub fn checked_networks(problems: &mut Problems, texts: Option<&[String]>) -> Ve
         }
     }
     networks
-}
-
-/// A whole network, or an address alone.
-fn whole_network(text: &str) -> Result<IpNet, String> {
-    let network = network::read(text).ok_or_else(|| {
-        "must be a network such as 192.0.2.0/24, or an address such as 192.0.2.7".to_owned()
-    })?;
-    let whole = network.trunc();
-    match whole == network {
-        true => Ok(network),
-        false => Err(format!(
-            "must not name an address within the network: {whole} is the network, and {} the address \
-             alone",
-            network.addr()
-        )),
-    }
 }
 
 /// What the caller hands on at most, as the catalog has it.
@@ -316,6 +300,19 @@ pub fn narrowed_link(
         if !own.has(Scope::Read) {
             return Err(Error::LacksScope(Scope::Read.name()));
         }
+        warnings.extend(link.session.iter().flat_map(|session| {
+            let missing = Scope::ALL.into_iter().filter(move |scope| !own.has(*scope));
+            missing.filter_map(|scope| {
+                let lacking = in_want_of(scope, &session.capabilities).join(", ");
+                let scope = scope.name();
+                (!lacking.is_empty()).then(|| {
+                    format!(
+                        "the link lacks the scope {scope}, as the token that made it does, so what \
+                         {lacking} would allow by that scope is refused"
+                    )
+                })
+            })
+        }));
         link.scopes = Some(own.iter().collect());
     }
     Ok((link, warnings))
@@ -329,29 +326,6 @@ fn listed(networks: &[IpNet]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_network_is_whole_and_an_address_stands_for_itself() {
-        for (text, expected) in [
-            ("192.0.2.0/24", Some("192.0.2.0/24")),
-            ("192.0.2.7", Some("192.0.2.7/32")),
-            ("2001:db8::/32", Some("2001:db8::/32")),
-            ("2001:db8::7", Some("2001:db8::7/128")),
-            ("::ffff:192.0.2.0/120", Some("192.0.2.0/24")),
-            ("::ffff:192.0.2.7", Some("192.0.2.7/32")),
-            ("0.0.0.0/0", Some("0.0.0.0/0")),
-            ("192.0.2.7/24", None),
-            ("192.0.2.0/33", None),
-            ("example.com", None),
-            ("192.0.2.7:80", None),
-            ("", None),
-        ] {
-            let found = whole_network(text).ok().map(|network| network.to_string());
-            assert_eq!(found.as_deref(), expected, "{text}");
-        }
-        let message = whole_network("192.0.2.7/24").unwrap_err();
-        assert!(message.contains("192.0.2.0/24 is the network"), "{message}");
-    }
 
     #[test]
     fn the_document_has_the_names_of_all_scopes() {

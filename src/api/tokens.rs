@@ -210,7 +210,8 @@ struct TokenOut<'a> {
     /// To the minute; null where it was not used yet.
     #[serde(serialize_with = "optional_text")]
     last_used_at: Option<Timestamp>,
-    /// The address that it was used from then; null where none was noted.
+    /// The address that it was used from then: of a trusted proxy that named no client the proxy's own.
+    /// Null where none was noted.
     #[serde(serialize_with = "optional_text")]
     last_used_from: Option<IpAddr>,
     description: Option<&'a str>,
@@ -667,32 +668,53 @@ pub async fn delete(
 }
 
 /// The webhook user whose grants the path names.
-fn webhook_user<'a>(catalog: &'a Catalog, caller: &Caller, id: &str) -> Result<&'a Token> {
+fn webhook_user<'a>(
+    catalog: &'a Catalog,
+    caller: &Caller,
+    id: &str,
+    of: Granted,
+) -> Result<&'a Token> {
     let token = found(catalog, caller, id)?;
+    let role = token.role.name();
+    let things = match of {
+        Granted::Endpoint => "endpoints",
+        Granted::Application => "applications",
+    };
     match token.role {
         Role::WebhookUser => Ok(token),
-        _ => Err(Error::Conflict(
-            "only a token of the role webhook_user is granted endpoints".to_owned(),
-        )),
+        _ => Err(Error::Conflict(format!(
+            "only a token of the role webhook_user is granted {things}, and this one's role is {role}"
+        ))),
     }
 }
 
-/// Changes the grants of the webhook user that the path names. `change` is shown what stands in the path
-/// as `named` and gives the token as it is to be, or nothing where it stays as it is.
+/// What a path grants.
+#[derive(Clone, Copy)]
+enum Granted {
+    Endpoint,
+    Application,
+}
+
+/// Changes the grants of the webhook user that the path names. `change` is shown the name of the endpoint or
+/// application in the path and gives the token as it is to be, or nothing where it stays as it is.
 async fn change_grants(
     request: &HttpRequest,
     caller: Caller,
     context: &Context,
-    named: &str,
+    of: Granted,
     change: impl FnOnce(&Catalog, &Caller, &Token, &str) -> Result<Option<Token>> + Send + 'static,
 ) -> Result<HttpResponse, Failure> {
     caller.may(Action::ChangeGrants)?;
     let token = path_part(request, "token_id").to_owned();
-    let id = path_part(request, named).to_owned();
+    let part = match of {
+        Granted::Endpoint => "endpoint_id",
+        Granted::Application => "app_id",
+    };
+    let id = path_part(request, part).to_owned();
     context
         .store
         .change(caller, move |catalog| {
-            let token = webhook_user(catalog, &caller, &token)?;
+            let token = webhook_user(catalog, &caller, &token, of)?;
             let changed = change(catalog, &caller, token, &id)?;
             Ok((changed.map(Change::PutToken).into_iter().collect(), ()))
         })
@@ -705,7 +727,10 @@ pub async fn grant(
     request: HttpRequest,
     caller: Caller,
     context: web::Data<Context>,
+    body: Body,
 ) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ChangeGrants)?;
+    body.nothing()?;
     let grant = |catalog: &Catalog, caller: &Caller, token: &Token, id: &str| {
         let endpoint = endpoint(catalog, caller, id)?;
         match token.grants.contains(&endpoint.id) {
@@ -713,7 +738,7 @@ pub async fn grant(
             false => granted(catalog, token, endpoint.id).map(Some),
         }
     };
-    change_grants(&request, caller, &context, "endpoint_id", grant).await
+    change_grants(&request, caller, &context, Granted::Endpoint, grant).await
 }
 
 /// Takes an endpoint from a webhook user's sight. What is not granted cannot be taken: as with
@@ -735,7 +760,7 @@ pub async fn revoke_grant(
             false => Err(Error::NotFound("grant")),
         }
     };
-    change_grants(&request, caller, &context, "endpoint_id", revoke).await
+    change_grants(&request, caller, &context, Granted::Endpoint, revoke).await
 }
 
 /// Lets a webhook user make endpoints in an application. Granting again changes nothing.
@@ -743,7 +768,10 @@ pub async fn grant_application(
     request: HttpRequest,
     caller: Caller,
     context: web::Data<Context>,
+    body: Body,
 ) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ChangeGrants)?;
+    body.nothing()?;
     let grant = |catalog: &Catalog, caller: &Caller, token: &Token, id: &str| {
         let mut token = token.clone();
         let entry = catalog.application(caller.organisation, id);
@@ -761,7 +789,7 @@ pub async fn grant_application(
             ))),
         }
     };
-    change_grants(&request, caller, &context, "app_id", grant).await
+    change_grants(&request, caller, &context, Granted::Application, grant).await
 }
 
 /// Ends that a webhook user makes endpoints in an application; it keeps those that it made.
@@ -779,7 +807,7 @@ pub async fn revoke_application(
             false => Err(Error::NotFound("grant")),
         }
     };
-    change_grants(&request, caller, &context, "app_id", revoke).await
+    change_grants(&request, caller, &context, Granted::Application, revoke).await
 }
 
 #[cfg(test)]

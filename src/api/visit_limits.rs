@@ -26,21 +26,22 @@ fn payer(visit: &Visit) -> Payer {
     Payer::of(visit.organisation, visit.application, token)
 }
 
-/// Ends as many visits as must go before this one begins; `replaced` are those that it takes the place
-/// of in its browser.
+/// Ends as many visits as must go before this one begins, and tells how many of them a limit ended;
+/// `replaced` are those that it takes the place of in its browser.
 pub fn room(
     catalog: &Catalog,
     new: &Visit,
     replaced: &HashSet<[u8; 32]>,
     limits: &Limits,
     now: Timestamp,
-) -> Vec<Change> {
+) -> (Vec<Change>, u64) {
     // The keeper removes those that are over within a minute: they take nobody's place until then.
     let living = catalog
         .visits()
         .filter(|entry| !replaced.contains(&entry.visit.key) && !catalog.is_over(entry, now));
     let mut room = Room {
         living: living.map(|entry| &**entry).collect(),
+        crowded_out: 0,
         ended: replaced.iter().copied().collect(),
     };
     let of = payer(new);
@@ -58,12 +59,15 @@ pub fn room(
         let going = excess.min(of_most.div_ceil(2));
         room.make(of_most + 1 - going, |visit| Some(payer(visit)) == most);
     }
-    room.ended.into_iter().map(Change::DeleteVisit).collect()
+    let ended = room.ended.into_iter().map(Change::DeleteVisit);
+    (ended.collect(), room.crowded_out)
 }
 
 struct Room<'a> {
     living: Vec<&'a VisitEntry>,
     ended: Vec<[u8; 32]>,
+    /// Those of them that lived.
+    crowded_out: u64,
 }
 
 impl Room<'_> {
@@ -81,6 +85,7 @@ impl Room<'_> {
         these.truncate(too_many);
         let keys: HashSet<_> = these.into_iter().map(|(_, _, key)| key).collect();
         self.living.retain(|entry| !keys.contains(&entry.visit.key));
+        self.crowded_out += keys.len() as u64;
         self.ended.extend(keys);
     }
 

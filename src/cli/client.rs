@@ -70,7 +70,7 @@ pub struct Create {
     #[arg(long = "endpoint")]
     endpoints: Vec<String>,
     /// When it ends: 2026-01-31T08:00:00Z
-    #[arg(long)]
+    #[arg(long, value_parser = instant)]
     expires_at: Option<Timestamp>,
     /// Who has it and for what, for people
     #[arg(long)]
@@ -93,16 +93,16 @@ pub struct Revoke {
 
 /// One grant; which command it stands under says whether it is given or taken.
 #[derive(clap::Args)]
+#[command(group = clap::ArgGroup::new("granted").required(true).args(["endpoint", "application"]))]
 pub struct Grant {
     #[command(flatten)]
     connection: Connection,
     /// The id of a token of the role webhook_user, tok_…
     token_id: String,
     /// The endpoint's id, uid or number
-    #[arg(required_unless_present = "application")]
     endpoint: Option<String>,
     /// An application (id or uid) in which the token makes endpoints, in place of an endpoint
-    #[arg(long, conflicts_with = "endpoint")]
+    #[arg(long)]
     application: Option<String>,
 }
 
@@ -254,6 +254,11 @@ impl Grant {
         };
         self.connection.call(config, method, &path, None)
     }
+}
+
+fn instant(text: &str) -> std::result::Result<Timestamp, String> {
+    let wrong = |_| "must be a date and time such as 2026-01-31T08:00:00Z".to_owned();
+    text.parse().map_err(wrong)
 }
 
 /// An id goes into a path as it is, so it must not be able to change it.

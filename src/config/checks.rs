@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// What a challenge is echoed in, with room for space around it.
+const ECHO_BYTES_MIN: usize = 256;
+
 impl Config {
     /// Each as `section.key: what it must be`.
     pub(super) fn problems(&self) -> Vec<String> {
@@ -58,24 +61,10 @@ impl Config {
             server
                 .trusted_proxies
                 .iter()
-                .all(|one| canonical(*one).prefix_len() > 0),
+                .all(|one| one.prefix_len() > 0),
             "server.trusted_proxies",
             "must be the networks of your proxies: one that holds every address makes every client a proxy",
         );
-        let not_trimmed = server
-            .trusted_proxies
-            .iter()
-            .find(|one| one.trunc() != **one);
-        if let Some(one) = not_trimmed {
-            check(
-                false,
-                "server.trusted_proxies",
-                &format!(
-                    "{one} has bits set beyond its prefix: '{}' is that network",
-                    one.trunc()
-                ),
-            );
-        }
 
         check(
             !store.path.as_os_str().is_empty(),
@@ -254,6 +243,19 @@ impl Config {
             limits.answer_kept_bytes <= limits.answer_read_bytes,
             "limits.answer_kept_bytes",
             "must not be more than limits.answer_read_bytes",
+        );
+        check(
+            !delivery.source_addresses.iter().any(|one| one.holds_all()),
+            "delivery.source_addresses",
+            "must be the addresses that your requests come from: a network that holds every address \
+             tells a firewall to let everybody in",
+        );
+        check(
+            delivery.verify_endpoints == VerifyEndpoints::Off
+                || limits.answer_kept_bytes >= ECHO_BYTES_MIN,
+            "limits.answer_kept_bytes",
+            "must be at least 256 where delivery.verify_endpoints is \"challenge\": of an answer to a \
+             challenge no more is kept",
         );
         check(
             limits.answers_per_customer_bytes <= limits.answers_bytes,
@@ -435,6 +437,70 @@ impl Config {
             "must be error, warn, info, debug, trace or off, with 'target=level' for parts",
         );
         problems
+    }
+}
+
+impl Config {
+    /// Each limit that another one, which is met first, leaves without effect.
+    pub(super) fn void_limits(&self) -> Vec<String> {
+        let Config {
+            delivery, limits, ..
+        } = self;
+        let pairs = [
+            (
+                "delivery.in_flight_per_host_max",
+                delivery.in_flight_per_host_max as u64,
+                "delivery.in_flight_max",
+                delivery.in_flight_max as u64,
+            ),
+            (
+                "delivery.in_flight_per_endpoint_max",
+                delivery.in_flight_per_endpoint_max as u64,
+                "delivery.in_flight_per_host_max",
+                delivery.in_flight_per_host_max as u64,
+            ),
+            (
+                "limits.waiting_per_application_max",
+                limits.waiting_per_application_max,
+                "limits.waiting_max and limits.held_max together",
+                limits.waiting_max.saturating_add(limits.held_max),
+            ),
+            (
+                "limits.connections_per_address_max",
+                limits.connections_per_address_max as u64,
+                "limits.connections_max",
+                limits.connections_max as u64,
+            ),
+            (
+                "limits.sessions_per_credential_max",
+                limits.sessions_per_credential_max as u64,
+                "limits.sessions_per_customer_max",
+                limits.sessions_per_customer_max as u64,
+            ),
+            (
+                "limits.sessions_per_credential_max",
+                limits.sessions_per_credential_max as u64,
+                "limits.sessions_max",
+                limits.sessions_max as u64,
+            ),
+            (
+                "limits.sessions_per_customer_max",
+                limits.sessions_per_customer_max as u64,
+                "limits.sessions_max",
+                limits.sessions_max as u64,
+            ),
+            (
+                "limits.sign_ins_per_credential_minute_max",
+                limits.sign_ins_per_credential_minute_max,
+                "limits.sign_ins_per_customer_minute_max",
+                limits.sign_ins_per_customer_minute_max,
+            ),
+        ];
+        let void = pairs.into_iter().filter(|(_, one, _, other)| one > other);
+        void.map(|(name, one, other_name, other)| {
+            format!("{name}: limits nothing, as {one} is more than {other_name} ({other})")
+        })
+        .collect()
     }
 }
 

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::domain::id::OrganisationId;
 use crate::domain::jwt::{JwtSecret, SECRET_BYTES_GOOD, SECRET_BYTES_MIN};
-use crate::domain::network::canonical;
+use crate::domain::network;
 use crate::domain::profile::Profile;
 use crate::domain::retry::{RETRIES_MAX, RetrySchedule, WAIT_MAX, Waits};
 use crate::domain::secret::SignatureType;
@@ -94,6 +94,7 @@ pub struct Server {
     /// Which origins browsers let call the API: `*` is any.
     pub cors_origins: Vec<String>,
     /// Whose word counts for where a request comes from.
+    #[serde(deserialize_with = "values::networks")]
     pub trusted_proxies: Vec<IpNet>,
     pub client_address_header: ClientAddressHeader,
 }
@@ -139,8 +140,10 @@ pub struct Auth {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Delivery {
+    #[serde(deserialize_with = "values::networks")]
     pub danger_allow_private_addresses: Vec<IpNet>,
     /// Never reached, whatever is allowed.
+    #[serde(deserialize_with = "values::networks")]
     pub deny_addresses: Vec<IpNet>,
     pub https_only: bool,
     pub extra_ca_file: Option<PathBuf>,
@@ -524,7 +527,7 @@ impl Config {
                  forged by whoever has one and guesses long enough"
             )
         });
-        short.into_iter().collect()
+        short.into_iter().chain(self.void_limits()).collect()
     }
 
     /// The profile of an endpoint that names this one, or none; absent where it is not configured.

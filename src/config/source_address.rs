@@ -16,14 +16,15 @@ impl TryFrom<String> for SourceAddress {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        // A firewall that is told 10.1.2.3/8 may take it for either.
-        let network = network::read(&text).filter(|network| network.trunc() == *network);
-        network.map(SourceAddress).ok_or_else(|| {
-            format!(
-                "'{text}' is neither an address nor a network, such as '203.0.113.7' or \
-                 '203.0.113.0/28'"
-            )
-        })
+        let network = network::read(&text).map_err(|message| format!("'{text}' {message}"))?;
+        Ok(SourceAddress(network))
+    }
+}
+
+impl SourceAddress {
+    /// Whether it tells a firewall to let everybody in.
+    pub fn holds_all(self) -> bool {
+        self.0.prefix_len() == 0
     }
 }
 

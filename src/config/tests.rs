@@ -349,6 +349,11 @@ fn values_out_of_range_and_contradictions_are_named() {
         ("delivery", "workers = 0", "delivery.workers"),
         (
             "delivery",
+            "verify_endpoints = 'challenge'\n[limits]\nanswer_kept_bytes = 100",
+            "limits.answer_kept_bytes",
+        ),
+        (
+            "delivery",
             "in_flight_max = 63\nin_flight_per_endpoint_max = 64",
             "delivery.in_flight_per_endpoint_max",
         ),
@@ -360,6 +365,16 @@ fn values_out_of_range_and_contradictions_are_named() {
         (
             "delivery",
             "source_addresses = ['203.0.113.7', '203.0.113.7/8']",
+            "delivery.source_addresses",
+        ),
+        (
+            "delivery",
+            "source_addresses = ['203.0.113.7', '0.0.0.0/0']",
+            "delivery.source_addresses",
+        ),
+        (
+            "delivery",
+            "source_addresses = ['::/0']",
             "delivery.source_addresses",
         ),
         (
@@ -672,7 +687,7 @@ fn everything_that_is_wrong_is_told_at_once_in_plain_words() {
         "[server]\nworkers = true\nlisten = 'here'\n\
          [store]\nretention_days = 0\nslice_hours = 5_000_000_000\n\
          [delivery]\ndanger_allow_private_addresses = ['10.0.0.0/33', '10.0.0.0/8', 'lan']\n\
-         deny_addresses = ['lan', '1.1.1.1']\ndns_servers = ['1.1.1.1', 'dns', '[::1]:x']\n\
+         deny_addresses = ['lan', '1.1.1.1', '1.1.1.1/8']\ndns_servers = ['1.1.1.1', 'dns', '[::1]:x']\n\
          jitter = 2\n[profiles.mine]\nmethods = ['GO']\n",
     );
     let problems = error.unwrap_err().problems;
@@ -680,8 +695,8 @@ fn everything_that_is_wrong_is_told_at_once_in_plain_words() {
         "server.workers: must be a whole number, not negative (from mine.toml)",
         "server.listen: must be an address and a port such as '127.0.0.1:8071' (from mine.toml)",
         "store.slice_hours: must be a whole number from 0 to 4294967295, not 5000000000 (from mine.toml)",
-        "delivery.danger_allow_private_addresses: must be networks such as '10.0.0.0/8', and has '10.0.0.0/33', 'lan' (from mine.toml)",
-        "delivery.deny_addresses: must be networks such as '10.0.0.0/8', and has 'lan', '1.1.1.1' (from mine.toml)",
+        "delivery.danger_allow_private_addresses: '10.0.0.0/33' must be a network such as 192.0.2.0/24, or an address such as 192.0.2.7; 'lan' must be a network such as 192.0.2.0/24, or an address such as 192.0.2.7 (from mine.toml)",
+        "delivery.deny_addresses: 'lan' must be a network such as 192.0.2.0/24, or an address such as 192.0.2.7; '1.1.1.1/8' must not name an address within the network: 1.0.0.0/8 is the network, and 1.1.1.1 the address alone (from mine.toml)",
         "delivery.dns_servers: must be addresses such as '10.0.0.53' or '10.0.0.53:5353', and has 'dns', '[::1]:x' (from mine.toml)",
         "store.retention_days: must be 1 to 36500 (from mine.toml)",
         "delivery.jitter: must be 0 to 1 (from mine.toml)",
@@ -778,6 +793,101 @@ fn a_secret_that_everybody_can_read_is_told() {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         let loaded = load_with_sources(Some(&path), Flags::default()).unwrap();
         assert_eq!(loaded.warnings().len(), warnings, "{mode:o}");
+    }
+}
+
+#[test]
+fn networks_are_named_alike_in_every_setting() {
+    for (section, name) in [
+        ("server", "trusted_proxies"),
+        ("delivery", "danger_allow_private_addresses"),
+        ("delivery", "deny_addresses"),
+        ("delivery", "source_addresses"),
+    ] {
+        let read = |text: &str| from_file(&format!("[{section}]\n{name} = ['{text}']\n"));
+        for text in [
+            "10.0.0.7",
+            "10.0.0.7/32",
+            "10.0.0.0/8",
+            "fd00::7",
+            "fd00::/8",
+        ] {
+            assert!(read(text).is_ok(), "{name} {text}");
+        }
+        for text in [
+            "10.0.0.7/8",
+            "010.0.0.1",
+            "010.0.0.0/8",
+            "10.0.0.7/33",
+            "lan",
+        ] {
+            let problem = read(text).unwrap_err().to_string();
+            let expected = format!("{section}.{name}: '{text}' must");
+            assert!(problem.starts_with(&expected), "{problem}");
+        }
+    }
+    let file = "[server]\ntrusted_proxies = ['10.0.0.7']\n";
+    let expected = ["10.0.0.7/32".parse().unwrap()];
+    assert_eq!(from_file(file).unwrap().server.trusted_proxies, expected);
+}
+
+#[test]
+fn a_limit_that_another_makes_void_is_told() {
+    assert_eq!(defaults().warnings(), Vec::<String>::new());
+    for (section, settings, void) in [
+        (
+            "limits",
+            "connections_max = 500",
+            "limits.connections_per_address_max",
+        ),
+        (
+            "limits",
+            "sessions_per_credential_max = 501",
+            "limits.sessions_per_credential_max",
+        ),
+        (
+            "limits",
+            "sessions_max = 400",
+            "limits.sessions_per_customer_max",
+        ),
+        (
+            "limits",
+            "sessions_per_credential_max = 30_000\nsessions_per_customer_max = 30_000\nsessions_max = 30_000",
+            "",
+        ),
+        (
+            "limits",
+            "sign_ins_per_credential_minute_max = 301",
+            "limits.sign_ins_per_credential_minute_max",
+        ),
+        (
+            "limits",
+            "waiting_per_application_max = 10_000_001",
+            "limits.waiting_per_application_max",
+        ),
+        (
+            "delivery",
+            "in_flight_per_host_max = 4097",
+            "delivery.in_flight_per_host_max",
+        ),
+        (
+            "delivery",
+            "in_flight_per_host_max = 63",
+            "delivery.in_flight_per_endpoint_max",
+        ),
+    ] {
+        let warnings = from_file(&format!("[{section}]\n{settings}\n"))
+            .unwrap()
+            .warnings();
+        let names: Vec<&str> = warnings
+            .iter()
+            .filter_map(|warning| Some(warning.split_once(": limits nothing")?.0))
+            .collect();
+        let expected: Vec<&str> = Some(void)
+            .filter(|void| !void.is_empty())
+            .into_iter()
+            .collect();
+        assert_eq!(names, expected, "{settings}");
     }
 }
 

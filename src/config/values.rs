@@ -1,5 +1,8 @@
 //! The values of a file, of the environment and of the defaults, and of which kind each must be.
 
+use serde::Deserializer;
+use serde::de::Error as _;
+
 use super::*;
 
 pub(super) type Layers = config::ConfigBuilder<config::builder::DefaultState>;
@@ -189,6 +192,7 @@ pub(super) fn misfit(
     let networks_of = [
         "delivery.danger_allow_private_addresses",
         "delivery.deny_addresses",
+        "delivery.source_addresses",
         "server.trusted_proxies",
     ];
     let rule = match (&value.kind, key) {
@@ -196,16 +200,13 @@ pub(super) fn misfit(
             let wrong = texts_without(items, |text| DnsServer::try_from(text).is_ok());
             format!("must be addresses such as '10.0.0.53' or '10.0.0.53:5353', and has {wrong}")
         }
-        (ValueKind::Array(items), "delivery.source_addresses") => {
-            let wrong = texts_without(items, |text| SourceAddress::try_from(text).is_ok());
-            format!(
-                "must be addresses such as '203.0.113.7' and networks such as '203.0.113.0/28', \
-                 and has {wrong}"
-            )
-        }
         (ValueKind::Array(items), _) if networks_of.contains(&key) => {
-            let wrong = texts_without(items, |text| text.parse::<IpNet>().is_ok());
-            format!("must be networks such as '10.0.0.0/8', and has {wrong}")
+            let texts = items.iter().map(ToString::to_string);
+            let wrong = texts.filter_map(|text| {
+                let message = network::read(&text).err()?;
+                Some(format!("'{text}' {message}"))
+            });
+            wrong.collect::<Vec<_>>().join("; ")
         }
         (ValueKind::String(_), "server.listen" | "server.metrics_listen") => {
             "must be an address and a port such as '127.0.0.1:8071'".to_owned()
@@ -213,6 +214,13 @@ pub(super) fn misfit(
         _ => format!("{misfit:#}"),
     };
     Ok(Some(rule))
+}
+
+/// Reads a list of networks and addresses.
+pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let each = texts.iter().map(|text| network::read(text));
+    each.collect::<Result<_, _>>().map_err(D::Error::custom)
 }
 
 /// The elements of a list that do not fit, each in quotation marks.

@@ -119,6 +119,13 @@ pub struct Token {
 }
 
 impl Token {
+    /// Whether its scopes leave it what belongs to this one.
+    pub fn lets(&self, scope: Option<Scope>) -> bool {
+        let own = self.scopes.as_ref();
+        own.zip(scope)
+            .is_none_or(|(own, scope)| own.contains(&scope))
+    }
+
     /// A token without any grant or limit, and without an end.
     pub fn new(
         organisation: OrganisationId,

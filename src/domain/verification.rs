@@ -4,10 +4,11 @@
 //! them was echoed. A challenge is a request with a random text; who answers with that text has read
 //! it and knows what it is for. Pure: what is sent, and when, is `scheduler::challenges`' to say.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::attempt::Outcome;
 use crate::clock::Timestamp;
@@ -81,22 +82,38 @@ pub fn problem(outcome: &Outcome, challenge: &str) -> Option<String> {
         let detail = failure.map_or("no answer came", |failure| &failure.detail);
         return Some(detail.to_owned());
     };
-    if !(200..300).contains(&answer.status) {
+    if answer.status != 200 {
         return Some(format!(
             "The answer's status is {}, and 200 with the challenge was expected.",
             answer.status
         ));
     }
-    let text = String::from_utf8_lossy(&answer.body);
-    let is_echo = text.trim() == challenge || text.trim() == format!("\"{challenge}\"") || {
-        let expected = json!({ "challenge": challenge });
-        serde_json::from_str::<Value>(&text).is_ok_and(|value| value == expected)
-    };
+    let is_echo = !answer.truncated
+        && (is_line(&answer.body, challenge) || is_object_with(&answer.body, challenge));
     (!is_echo).then(|| {
         "The answer's body is not the challenge: it must be the text of the body's \"challenge\", \
          alone or as {\"challenge\": \"…\"}."
             .to_owned()
     })
+}
+
+/// The text alone; what prints lines ends it with a line break.
+fn is_line(body: &[u8], challenge: &str) -> bool {
+    let line = body.strip_suffix(b"\n").unwrap_or(body);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    line == challenge.as_bytes()
+}
+
+/// An object with this one field, named once.
+fn is_object_with(body: &[u8], challenge: &str) -> bool {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Echo<'a> {
+        challenge: Cow<'a, str>,
+    }
+    // serde would read an array as the fields in their order.
+    body.trim_ascii_start().starts_with(b"{")
+        && serde_json::from_slice::<Echo<'_>>(body).is_ok_and(|echo| echo.challenge == challenge)
 }
 
 #[cfg(test)]
@@ -126,9 +143,20 @@ mod tests {
         let whole = body("abc", Timestamp(0));
         for (status, text, is_echo) in [
             (200, "abc", true),
-            (202, " abc\r\n", true),
-            (200, "\"abc\"", true),
+            (200, "abc\n", true),
+            (200, "abc\r\n", true),
             (200, r#"{ "challenge": "abc" }"#, true),
+            (200, "{\"challenge\":\"\\u0061bc\"}\r\n", true),
+            (201, "abc", false),
+            (202, r#"{"challenge":"abc"}"#, false),
+            (200, " abc", false),
+            (200, "abc\n\n", false),
+            (200, "\"abc\"", false),
+            (200, r#"["abc"]"#, false),
+            (200, r#"[{"challenge":"abc"}]"#, false),
+            (200, r#"{"challenge":"x","challenge":"abc"}"#, false),
+            (200, r#"{"challenge":"abc","challenge":"abc"}"#, false),
+            (200, r#"{"challenge":"abc"} {}"#, false),
             (200, "", false),
             (200, "abcd", false),
             (200, "ok: abc", false),
@@ -141,6 +169,11 @@ mod tests {
             let problem = problem(&outcome(status, text), "abc");
             assert_eq!(problem.is_none(), is_echo, "{status} {text}");
         }
+        let mut cut = outcome(200, "abc");
+        if let Some(answer) = &mut cut.answer {
+            answer.truncated = true;
+        }
+        assert!(problem(&cut, "abc").is_some(), "more came behind it");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{Receiver, Server, assert_error};
 
 /// Families and their types.
-const FAMILIES: [(&str, &str); 25] = [
+const FAMILIES: [(&str, &str); 26] = [
     ("postrider_answer_bytes", "gauge"),
     ("postrider_attempts", "counter"),
     ("postrider_attempts_in_flight", "gauge"),
@@ -30,6 +30,7 @@ const FAMILIES: [(&str, &str); 25] = [
     ("postrider_reads_waiting", "gauge"),
     ("postrider_requests_refused", "counter"),
     ("postrider_sessions", "gauge"),
+    ("postrider_sessions_crowded_out", "counter"),
     ("postrider_sign_ins", "counter"),
     ("postrider_slices_opened", "counter"),
     ("postrider_store_bytes", "gauge"),

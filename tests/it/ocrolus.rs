@@ -471,6 +471,15 @@ async fn every_error_has_this_systems_shape() {
             assert_refused(&answer, 403, &["role application"]);
         }
     }
+    server.application("app").await;
+    let link = server.post("/api/v1/auth/app-portal-access/app", json!({}));
+    let link = link.await.expect(200);
+    let link = format!("Bearer {}", link["token"].as_str().expect("a text"));
+    for (method, path) in &calls {
+        let headers = [("authorization", link.as_str())];
+        let answer = server.call(method.clone(), path, &headers, None).await;
+        assert_refused(&answer, 403, &["a link to the portal"]);
+    }
     let unknown = account.get(&server, "/v1/account/settings/webhooks").await;
     assert_refused(&unknown, 404, &["no such path"]);
     let wrong_method = account.get(&server, CONFIGURE).await;

@@ -369,6 +369,12 @@ fn table() -> Vec<Row> {
             OWNERS,
         ),
         (
+            "POST",
+            "/api/v1/operational-webhook/endpoint/own-{role}/verify",
+            none.clone(),
+            [202, 403, 403, 403, 403, 403],
+        ),
+        (
             "GET",
             "/api/v1/operational-webhook/endpoint/own-{role}/attempt",
             none.clone(),

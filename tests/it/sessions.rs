@@ -340,6 +340,12 @@ async fn expire_all_ends_sessions_by_id_at_once_or_later_and_no_token() {
     // A body is not needed.
     server.call(Method::POST, path, &[], None).await.expect(204);
     assert_eq!(sees_its_application(&server, &three).await, 401);
+    let four = link(&server, json!({})).await;
+    assert_invalid(
+        &server.post(path, json!({"sessionIds": []})).await,
+        &["body.sessionIds"],
+    );
+    assert_eq!(sees_its_application(&server, &four).await, 200);
     assert_invalid(
         &server.post(path, json!({"expiry": -1})).await,
         &["body.expiry"],

@@ -591,6 +591,12 @@ async fn one_session_too_many_ends_the_idlest_of_the_same_customer() {
         browser.sign_in(&server, surface, token).await.expect(200);
         browser
     };
+    let ended = async || {
+        let metrics = server.get("/metrics").await.text;
+        let name = "postrider_sessions_crowded_out_total ";
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        line.expect("the counter").to_owned()
+    };
     let owner = sign_in("console", &server.token).await;
     let one = link_of(&server, "app", json!({})).await;
     let two = link_of(&server, "app", json!({})).await;
@@ -598,7 +604,9 @@ async fn one_session_too_many_ends_the_idlest_of_the_same_customer() {
     let second = sign_in("portal", &one).await;
     server.advance(Duration::from_secs(1));
     assert!(first.is_signed_in(&server, &portal).await, "it was seen");
+    assert_eq!(ended().await, "0");
     let third = sign_in("portal", &one).await;
+    assert_eq!(ended().await, "1");
     assert!(!second.is_signed_in(&server, &portal).await);
     let fourth = sign_in("portal", &two).await;
     for browser in [&first, &third, &fourth] {
@@ -616,6 +624,7 @@ async fn one_session_too_many_ends_the_idlest_of_the_same_customer() {
     assert!(fourth.is_signed_in(&server, &portal).await);
     assert!(fifth.is_signed_in(&server, &portal).await);
     assert_eq!(server.store().catalog().visits().count(), 5);
+    assert_eq!(ended().await, "3");
     server.stop_and_verify().await;
 }
 

@@ -702,6 +702,27 @@ async fn a_link_may_no_more_than_the_token_that_makes_it() {
         warnings.contains("opens only from 127.0.0.1/32"),
         "{warnings}"
     );
+    for (scope, lacking) in [
+        (
+            "secrets",
+            "ViewEndpointSecret, ManageEndpointSecret, ManageEndpoint",
+        ),
+        ("replays", "CreateAttempts"),
+    ] {
+        let expected = format!(
+            "the link lacks the scope {scope}, as the token that made it does, so what {lacking} would"
+        );
+        assert!(warnings.contains(&expected), "{warnings}");
+    }
+    assert_eq!(warnings.matches("lacks the scope").count(), 2, "{warnings}");
+    let shown = get(&server, &text(&link), "/api/v1/session").await;
+    assert_eq!(
+        shown.expect(200)["capabilities"],
+        json!(["ViewBase", "ManageTransformations", "ManageEndpoint"])
+    );
+    let looking = json!({"readOnly": true});
+    let looking = post(&server, &maker, access, looking).await.expect(200);
+    assert!(!looking["warnings"].to_string().contains("lacks the scope"));
     let link = text(&link);
     let path = format!("/api/v1/app/app/endpoint/{endpoint}");
     assert_eq!(

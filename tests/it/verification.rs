@@ -53,8 +53,18 @@ async fn verification(server: &Server, application: &str, endpoint: &str) -> Val
     shown["verification"].clone()
 }
 
-/// Waits until the endpoint's verification has this status after so many attempts.
+/// Waits until the endpoint's verification has this status after so many attempts, and shows it.
 async fn becomes(server: &Server, endpoint: &str, status: &str, attempts: u32) -> Value {
+    is_stored(server, endpoint, status, attempts).await;
+    let found = verification(server, "app", endpoint).await;
+    assert_eq!(
+        (&found["status"], &found["attempts"]),
+        (&json!(status), &json!(attempts))
+    );
+    found
+}
+
+async fn is_stored(server: &Server, endpoint: &str, status: &str, attempts: u32) {
     wait_until(&format!("{status} after {attempts} attempts"), || {
         let catalog = server.store().catalog();
         let mut lanes = catalog.lanes().into_iter();
@@ -71,12 +81,6 @@ async fn becomes(server: &Server, endpoint: &str, status: &str, attempts: u32) -
         found == (status, attempts)
     })
     .await;
-    let found = verification(server, "app", endpoint).await;
-    assert_eq!(
-        (&found["status"], &found["attempts"]),
-        (&json!(status), &json!(attempts))
-    );
-    found
 }
 
 #[actix_web::test]
@@ -140,17 +144,63 @@ async fn challenges_are_repeated_a_few_times_and_then_on_demand() {
 
     receiver.then(Script::Echo);
     let verify = format!("{}/verify", path("app", &endpoint));
-    let asked = server.post(&verify, Value::Null).await.expect(202);
+    let asked = server.post(&verify, json!({})).await.expect(202);
     assert_eq!(asked["status"], "pending");
     becomes(&server, &endpoint, "verified", 0).await;
     receiver.received(7).await;
     server.settle().await;
     assert_eq!(challenges(&receiver), 6);
     // There is nothing to ask for any more.
-    let asked = server.post(&verify, Value::Null).await.expect(202);
+    let asked = server.post(&verify, json!({})).await.expect(202);
     assert_eq!(asked["status"], "verified");
     server.round_trip().await;
     assert_eq!(challenges(&receiver), 6);
+}
+
+#[actix_web::test]
+async fn own_endpoints_are_challenged_and_can_be_asked_for_it() {
+    const OWN: &str = "/api/v1/operational-webhook/endpoint";
+    let receiver = Receiver::scripted([Script::Status(200)], Script::Echo).await;
+    let server = start().await;
+    let made = server.post(OWN, json!({ "url": receiver.url() })).await;
+    let made = made.expect(201);
+    assert_eq!(made["verification"]["status"], "pending");
+    let endpoint = made["id"].as_str().expect("an id");
+    is_stored(&server, endpoint, "pending", 1).await;
+    let verify = format!("{OWN}/{endpoint}/verify");
+    let asked = server.call(Method::POST, &verify, &[], None).await;
+    assert_eq!(asked.expect(202)["status"], "pending");
+    is_stored(&server, endpoint, "verified", 0).await;
+    assert_eq!((receiver.count(), challenges(&receiver)), (2, 2));
+    let nowhere = format!("{OWN}/nothing/verify");
+    let nowhere = server.call(Method::POST, &nowhere, &[], None).await;
+    assert_error(&nowhere, 404, "not_found");
+}
+
+#[actix_web::test]
+async fn what_an_endpoint_shows_of_it_can_be_sent_back() {
+    let receiver = Receiver::scripted([], Script::Echo).await;
+    let server = start().await;
+    let endpoint = endpoint_at(&server, "app", &receiver.url()).await;
+    becomes(&server, &endpoint, "verified", 0).await;
+    let own = "/api/v1/operational-webhook/endpoint";
+    let made = server.post(own, json!({ "url": receiver.url() })).await;
+    let made = made.expect(201);
+    let own_endpoint = made["id"].as_str().expect("an id");
+    is_stored(&server, own_endpoint, "verified", 0).await;
+    let mut shown = server.get(&path("app", &endpoint)).await.expect(200);
+    assert_eq!(shown["verification"]["status"], "verified");
+    let put = server.put(&path("app", &endpoint), shown.clone()).await;
+    assert_eq!(put.expect(200)["verification"], shown["verification"]);
+    // Nobody sets it by that.
+    shown["url"] = json!(format!("{}/other", receiver.url()));
+    let moved = server.patch(&path("app", &endpoint), shown).await;
+    assert_eq!(moved.expect(200)["verification"]["status"], "pending");
+    becomes(&server, &endpoint, "verified", 0).await;
+    let shown = server.get(&format!("{own}/{own_endpoint}")).await;
+    let shown = shown.expect(200);
+    let put = server.put(&format!("{own}/{own_endpoint}"), shown).await;
+    put.expect(200);
 }
 
 #[actix_web::test]
@@ -182,7 +232,7 @@ async fn turning_it_on_concerns_no_endpoint_that_there_is_and_off_lets_all_go() 
     let shown = server.get(&path("app", &first)).await.expect(200);
     assert_eq!(shown.get("verification"), None, "it is off");
     let verify = format!("{}/verify", path("app", &first));
-    let asked = server.post(&verify, Value::Null).await.expect(202);
+    let asked = server.post(&verify, json!({})).await.expect(202);
     assert_eq!(asked["status"], "verified");
 
     let server = server.restart_with(on).await;
@@ -336,7 +386,7 @@ async fn disabled_endpoints_get_no_challenge() {
     let disabled = json!({ "url": receiver.url(), "disabled": true });
     let endpoint = server.endpoint_of("app", disabled).await;
     let verify = format!("{}/verify", path("app", &endpoint));
-    assert_error(&server.post(&verify, Value::Null).await, 409, "conflict");
+    assert_error(&server.post(&verify, json!({})).await, 409, "conflict");
     // A challenge that comes later has its turn behind it.
     let other = endpoint_at(&server, "app", &format!("{}/other", receiver.url())).await;
     becomes(&server, &other, "verified", 0).await;

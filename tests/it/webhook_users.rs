@@ -450,6 +450,16 @@ async fn a_grant_is_given_and_taken_by_owners_and_admins() {
             assert_error(&answer, status, code);
         }
     }
+    for (kind, name, things) in [
+        ("endpoint", endpoint.as_str(), "endpoints"),
+        ("application", "app", "applications"),
+    ] {
+        let path = format!("{TOKENS}/{}/{kind}/{name}", id(&admin));
+        let answer = server.call(Method::PUT, &path, &[], None).await;
+        assert_error(&answer, 409, "conflict");
+        let expected = format!("is granted {things}, and this one's role is webhook_admin");
+        assert!(answer.text.contains(&expected), "{}", answer.text);
+    }
 }
 
 #[actix_web::test]

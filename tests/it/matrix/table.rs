@@ -352,6 +352,7 @@ pub const OPERATIONS: &[(&str, Need)] = &[
         "v1.operational-webhook.endpoint.rotate-secret",
         Need::OwnEndpoints,
     ),
+    ("v1.operational-webhook.endpoint.verify", Need::OwnEndpoints),
     (
         "v1.operational-webhook.endpoint.list-attempts",
         Need::ReadOwnEndpoints,
