@@ -20,6 +20,7 @@ use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::domain::id::{ApplicationId, OrganisationId, TokenId};
 use crate::error::{Error, Result};
+use crate::lock::locked;
 use crate::store::Store;
 use crate::telemetry::{Limit, Metrics};
 
@@ -325,7 +326,7 @@ impl Shares {
         // The end of an id is random.
         let [.., last] = id;
         let shard = &self.payers[usize::from(last) % SHARDS];
-        shard.lock().expect("no panic while it is held")
+        locked(shard.lock())
     }
 }
 

@@ -8,13 +8,14 @@
 //! many others read, and not on how much they ask for.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::fair::Payer;
 use crate::error::{Error, Result};
+use crate::lock::locked;
 use crate::telemetry::Metrics;
 use crate::watched;
 
@@ -137,7 +138,7 @@ impl Shared {
                     return;
                 }
                 let waited = self.changed.wait(queue);
-                queue = waited.unwrap_or_else(PoisonError::into_inner);
+                queue = locked(waited);
                 continue;
             };
             self.show(&queue);
@@ -155,7 +156,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue<Read>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(self.queue.lock())
     }
 }
 

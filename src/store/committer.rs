@@ -35,6 +35,7 @@ use crate::domain::attempt::Attempt;
 use crate::domain::id::{ID_TIME_STEP_MS, MessageId};
 use crate::domain::message::{DeliveryKey, Message};
 use crate::error::{Error, Result};
+use crate::lock::locked;
 
 /// A batch ends when it has this many commands or bytes: enough to share a sync widely, little
 /// enough that the first in it does not wait long.
@@ -356,11 +357,7 @@ impl Committer {
             &[layout::META],
             &self.meta,
         )?;
-        let settled = self
-            .inner
-            .settled
-            .write()
-            .expect("no panic while it is held");
+        let settled = locked(self.inner.settled.write());
         let recount = self.inner.recount.commit();
         self.inner.live.commit(std::mem::take(&mut batch.live))?;
         self.inner.committed(&self.meta);

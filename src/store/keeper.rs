@@ -18,6 +18,7 @@ use super::{Catalog, Change, Fault, Inner, Space, Store, export, layout};
 use crate::clock::Timestamp;
 use crate::domain::message::DeliveryKey;
 use crate::error::{Error, Result};
+use crate::lock::locked;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
@@ -38,10 +39,7 @@ pub fn spawn(inner: Arc<Inner>) -> JoinHandle<()> {
 
 fn watch(inner: &Inner) {
     while !inner.sleep(LOOK_EVERY / 2) {
-        let began = *inner
-            .commit_began
-            .lock()
-            .expect("no panic while it is held");
+        let began = *locked(inner.commit_began.lock());
         let timeout = inner.settings.commit_timeout;
         if began.is_some_and(|began| began.elapsed() > timeout) {
             inner.fail(Fault::Storage(format!(
@@ -114,11 +112,7 @@ impl Store {
 
     /// Forgets the deliveries of a lane whose endpoint does not exist any more.
     pub fn forget_lane(&self, lane: u64) {
-        self.inner
-            .orphans
-            .lock()
-            .expect("no panic while it is held")
-            .push(lane);
+        locked(self.inner.orphans.lock()).push(lane);
     }
 }
 
@@ -167,7 +161,7 @@ impl Inner {
         let bytes = space.live_bytes + space.slices_bytes;
         self.metrics.store_bytes.set(bytes as i64);
         self.metrics.blob_files.set(space.blob_files as i64);
-        *self.space.lock().expect("no panic while it is held") = space;
+        *locked(self.space.lock()) = space;
     }
 
     pub(super) fn run(
@@ -207,12 +201,7 @@ impl Inner {
     /// Forgets what waits for endpoints that were deleted.
     fn forget_orphans(&self) -> Result<()> {
         loop {
-            let lane = self
-                .orphans
-                .lock()
-                .expect("no panic while it is held")
-                .last()
-                .copied();
+            let lane = locked(self.orphans.lock()).last().copied();
             let Some(lane) = lane else { return Ok(()) };
             loop {
                 let mut deliveries = Vec::new();
@@ -228,10 +217,7 @@ impl Inner {
                 }
                 self.run(|answer| Command::Cancel { deliveries, answer })?;
             }
-            self.orphans
-                .lock()
-                .expect("no panic while it is held")
-                .retain(|one| *one != lane);
+            locked(self.orphans.lock()).retain(|one| *one != lane);
         }
     }
 
@@ -267,10 +253,7 @@ impl Inner {
     }
 
     fn waits_in(&self, slice: u32) -> bool {
-        let waiting = self
-            .waiting_by_slice
-            .lock()
-            .expect("no panic while it is held");
+        let waiting = locked(self.waiting_by_slice.lock());
         waiting
             .iter()
             .any(|(number, count)| *number == slice && *count > 0)

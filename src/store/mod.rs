@@ -22,6 +22,7 @@ use crate::domain::id::{ApplicationId, MessageId, OrganisationId};
 use crate::domain::jwt::JwtSecret;
 use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
 use crate::error::{Error, Result};
+use crate::lock::locked;
 use crate::telemetry::Metrics;
 use crate::watched;
 use author::by;
@@ -403,7 +404,7 @@ struct Inner {
 impl Inner {
     /// See [`Store::catalog`].
     fn catalog(&self) -> RwLockReadGuard<'_, Catalog> {
-        self.catalog.read().expect("no panic while it is held")
+        locked(self.catalog.read())
     }
 
     fn tell(&self, event: Event) {
@@ -414,7 +415,7 @@ impl Inner {
 
     /// For as long as this is held, the live database holds only what is durable.
     fn settled(&self) -> RwLockReadGuard<'_, ()> {
-        self.settled.read().expect("no panic while it is held")
+        locked(self.settled.read())
     }
 
     fn waiting(&self) -> u64 {
@@ -422,7 +423,7 @@ impl Inner {
     }
 
     fn commit_began(&self) {
-        *self.commit_began.lock().expect("no panic while it is held") = Some(Instant::now());
+        *locked(self.commit_began.lock()) = Some(Instant::now());
     }
 
     fn committed(&self, meta: &Meta) {
@@ -430,11 +431,8 @@ impl Inner {
         let waiting = meta.waiting.iter().map(|(_, count)| count).sum();
         self.waiting.store(waiting, Ordering::Relaxed);
         self.metrics.waiting.set(waiting as i64);
-        self.waiting_by_slice
-            .lock()
-            .expect("no panic while it is held")
-            .clone_from(&meta.waiting);
-        *self.commit_began.lock().expect("no panic while it is held") = None;
+        locked(self.waiting_by_slice.lock()).clone_from(&meta.waiting);
+        *locked(self.commit_began.lock()) = None;
     }
 
     fn show_held(&self) {
@@ -455,7 +453,7 @@ impl Inner {
         let visits = changes.iter().any(is_visit);
         let is_exported = changes.iter().any(Change::is_exported);
         {
-            let mut catalog = self.catalog.write().expect("no panic while it is held");
+            let mut catalog = locked(self.catalog.write());
             for change in changes {
                 match &change {
                     Change::PutEndpoint(endpoint) => lanes.push(endpoint.number),
@@ -490,10 +488,7 @@ impl Inner {
         lanes.extend(&orphans);
         self.backlog.sort_anew(&self.catalog(), &lanes);
         self.show_held();
-        self.orphans
-            .lock()
-            .expect("no panic while it is held")
-            .extend(orphans);
+        locked(self.orphans.lock()).extend(orphans);
         lanes
             .into_iter()
             .for_each(|lane| self.tell(Event::Endpoint { lane }));
@@ -786,7 +781,7 @@ impl Store {
 
     /// What the store takes on disk, at most a second or so old.
     pub fn space(&self) -> Space {
-        *self.inner.space.lock().expect("no panic while it is held")
+        *locked(self.inner.space.lock())
     }
 
     /// Whose owner runs the server: the one that came with the store, or the default of the settings.
@@ -839,7 +834,7 @@ impl Store {
     pub fn close(&self) -> Result<(), String> {
         self.inner.queue.close();
         self.inner.closed.send_replace(true);
-        let threads = std::mem::take(&mut *self.threads.lock().expect("no panic while it is held"));
+        let threads = std::mem::take(&mut *locked(self.threads.lock()));
         for thread in threads {
             thread.join().expect("their panics are caught");
         }

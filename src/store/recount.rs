@@ -11,11 +11,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::engine::EngineError;
 use super::{Fault, Inner, layout};
 use crate::domain::message::DeliveryKey;
+use crate::lock::locked;
 
 /// Keys counted under the lock that a commit needs.
 const STRETCH: usize = 500;
@@ -62,7 +63,7 @@ impl Recount {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Progress>> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(self.progress.lock())
     }
 }
 
