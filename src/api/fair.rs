@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::lock::locked;
 use crate::store::Store;
 use crate::telemetry::{Limit, Metrics};
+use crate::watched::Threads;
 
 /// Locks for the payers, so that threads seldom wait for each other.
 const SHARDS: usize = 16;
@@ -117,13 +118,15 @@ impl Drop for Held {
 impl Shares {
     /// A thread that ends by a panic ends the store with it.
     pub fn start(limits: &Limits, store: &Store, metrics: Arc<Metrics>) -> Shares {
-        let store = store.clone();
-        Shares::new(limits, metrics, move |thread| store.thread_panicked(thread))
+        let failing = store.clone();
+        let failed = move |thread| failing.thread_panicked(thread);
+        Shares::new(limits, metrics, store.threads(), failed)
     }
 
     fn new(
         limits: &Limits,
         metrics: Arc<Metrics>,
+        threads: &Threads,
         failed: impl Fn(String) + Clone + Send + 'static,
     ) -> Shares {
         let burst = limits.requests_burst_seconds;
@@ -136,7 +139,7 @@ impl Shares {
             requests_of_customer: Rate::new(limits.requests_per_customer_second_max, burst),
             requests_of_platform: Rate::new(limits.requests_per_platform_token_second_max, burst),
             limits: limits.clone(),
-            readers: Readers::start(bounds, metrics.clone(), failed),
+            readers: Readers::start(bounds, metrics.clone(), threads, failed),
             payers: Default::default(),
             bytes: Arc::default(),
             metrics,
@@ -350,6 +353,7 @@ impl Payers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -360,7 +364,8 @@ mod tests {
             .limits;
         change(&mut limits);
         let metrics = Arc::new(Metrics::new());
-        Shares::new(&limits, metrics, |thread| panic!("{thread}"))
+        let threads = Threads::new(Clock::System);
+        Shares::new(&limits, metrics, &threads, |thread| panic!("{thread}"))
     }
 
     fn answers_of_800(limits: &mut Limits) {

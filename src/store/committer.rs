@@ -36,6 +36,7 @@ use crate::domain::id::{ID_TIME_STEP_MS, MessageId};
 use crate::domain::message::{DeliveryKey, Message};
 use crate::error::{Error, Result};
 use crate::lock::locked;
+use crate::watched;
 
 /// A batch ends when it has this many commands or bytes: enough to share a sync widely, little
 /// enough that the first in it does not wait long.
@@ -172,7 +173,7 @@ impl Committer {
         let mut pending: VecDeque<Command> = VecDeque::new();
         loop {
             if pending.is_empty() {
-                pending = self.inner.queue.take();
+                pending = watched::idle_while(|| self.inner.queue.take());
                 if pending.is_empty() {
                     break;
                 }

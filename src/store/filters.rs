@@ -30,6 +30,7 @@ use super::engine::{self, Engine, EngineError};
 use super::layout::{self, RecordError};
 use super::{EVENT_ID_UNIQUE, Inner, Store};
 use crate::lock::locked;
+use crate::watched;
 
 /// What the filters in memory may take.
 const MEMORY_MAX: usize = 64 << 20;
@@ -339,11 +340,13 @@ pub fn run(inner: &Inner) {
                         "the keys of slice {number} cannot be noted just now, and requests with an \
                          idempotency key or an event id are slow until then: {error}"
                     );
+                    watched::note_error(error);
                     pause = SHORT_OF_PAUSE;
                     break;
                 }
                 Err(error) => {
                     inner.note_unreadable_slice(number, &error.to_string());
+                    watched::note_error(format_args!("slice {number}: {error}"));
                     given_up.insert(number);
                 }
             }

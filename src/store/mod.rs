@@ -24,7 +24,7 @@ use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
 use crate::error::{Error, Result};
 use crate::lock::locked;
 use crate::telemetry::Metrics;
-use crate::watched;
+use crate::watched::{self, Kind, Threads};
 use author::by;
 use backlog::Backlog;
 use catalog::ApplicationEntry;
@@ -347,7 +347,8 @@ type Listener = Box<dyn Fn(Event) + Send + Sync>;
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
-    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    /// Of the store's own threads.
+    handles: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
 /// What the committer, the keeper and all callers share.
@@ -355,6 +356,8 @@ struct Inner {
     settings: Settings,
     clock: Clock,
     metrics: Arc<Metrics>,
+    /// All of the server's, whose panic is this store's failure.
+    threads: Threads,
     live: Engine,
     slices: Slices,
     catalog: RwLock<Catalog>,
@@ -500,6 +503,7 @@ impl Inner {
     /// Notes why the process must end: from now on nothing is accepted, and all that waits for the
     /// committer is answered.
     fn fail(&self, fault: Fault) {
+        watched::note_error(&fault);
         let first = self.failure.send_if_modified(|failure| {
             let first = failure.is_none();
             if first {
@@ -512,6 +516,13 @@ impl Inner {
             self.queue.abandon(|| Error::storage(fault.clone()));
             self.watchers.abandon();
         }
+    }
+
+    /// Starts a thread whose panic is the store's failure.
+    fn spawn(self: &Arc<Self>, kind: Kind, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+        let failing = self.clone();
+        let failed = move |thread| failing.fail(Fault::Panicked(thread));
+        self.threads.spawn(kind, failed, run)
     }
 
     /// Whether what a slice says was committed: its number is durable in the live database and
@@ -803,6 +814,16 @@ impl Store {
         fault.unwrap_or_else(|| Fault::Storage("the store is gone".to_owned()))
     }
 
+    /// Starts a thread without which the process is of no use: its panic is the store's failure.
+    pub fn spawn(&self, kind: Kind, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+        self.inner.spawn(kind, run)
+    }
+
+    /// The threads of the server.
+    pub fn threads(&self) -> &Threads {
+        &self.inner.threads
+    }
+
     /// A thread without which the process is of no use has panicked: takes nothing more.
     pub fn thread_panicked(&self, thread: String) {
         self.inner.fail(Fault::Panicked(thread));
@@ -834,8 +855,8 @@ impl Store {
     pub fn close(&self) -> Result<(), String> {
         self.inner.queue.close();
         self.inner.closed.send_replace(true);
-        let threads = std::mem::take(&mut *locked(self.threads.lock()));
-        for thread in threads {
+        let handles = std::mem::take(&mut *locked(self.handles.lock()));
+        for thread in handles {
             thread.join().expect("their panics are caught");
         }
         match &*self.inner.failure.borrow() {
@@ -1046,10 +1067,18 @@ mod tests {
         }
         let fault = store.failed().await.to_string();
         assert!(fault.contains("store-committer panicked"), "{fault}");
+        let committer = || {
+            let threads = store.threads().list().into_iter();
+            let mut named = threads.filter(|thread| thread.name == "store-committer");
+            named.next().expect("it is listed")
+        };
+        let error = committer().last_error.expect("it is its error, too");
+        assert_eq!(error.message, fault);
         assert_eq!(store.health(), Err(fault.clone()));
         let answer = store.change(Itself, |_| Ok((Vec::new(), ()))).await;
         assert!(matches!(answer, Err(Error::Storage(_))), "{answer:?}");
         assert_eq!(store.close(), Err(fault));
+        assert_eq!(committer().state, watched::State::Ended);
     }
 
     /// Whoever holds the catalog may ask for room, also where room is scarce and while the committer
