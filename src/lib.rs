@@ -18,6 +18,7 @@ mod asset;
 pub mod clock;
 pub mod config;
 pub mod error;
+mod lock;
 mod misfit;
 mod shortage;
 pub mod telemetry;

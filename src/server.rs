@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_rt::net::TcpStream;
@@ -36,7 +37,7 @@ use crate::scheduler::{self, Scheduler};
 use crate::shortage;
 use crate::store::{self, Store};
 use crate::telemetry::{self, Metrics};
-use crate::watched;
+use crate::watched::{self, Kind, Thread};
 
 /// A publisher's connection stays open for this long between two requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -48,6 +49,8 @@ const PULSE: Duration = Duration::from_secs(1);
 const OWN_ADDRESSES_EVERY: Duration = Duration::from_secs(30);
 /// How long the process outlives a failure, for the answers to those who wait.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// How long it goes on before that, so that whoever asks for health now hears of the failure.
+const FAILURE_TOLD: Duration = Duration::from_millis(500);
 /// How much of a stop's time is for requests, when attempts take all of it.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
@@ -125,7 +128,7 @@ async fn serve_until_signalled(config: Config, origin: Origin) -> Result<(), Box
     let mut current = config.clone();
     let mut server = Server::start(config, listener, Clock::System)?;
     if let Some(listener) = metrics_listener {
-        serve_metrics(listener, server.metrics.clone(), stall)?;
+        serve_metrics(listener, &server, stall)?;
     }
     match owner_token.exists() {
         true => log::info!("the owner's token is in {}", owner_token.display()),
@@ -140,7 +143,6 @@ async fn serve_until_signalled(config: Config, origin: Origin) -> Result<(), Box
         log::warn!("{problem}");
     }
     log::info!("listening on http://{}", server.address);
-    watched::planned_acceptor_panic();
     notify(&[NotifyState::Ready]);
 
     let mut listening = server.listening.take();
@@ -243,7 +245,7 @@ impl Server {
     ) -> Result<Server, Box<dyn Error>> {
         let metrics = Arc::new(Metrics::new());
         let own_addresses = OwnAddresses::default();
-        find_own_addresses(&own_addresses);
+        let _ = find_own_addresses(&own_addresses);
         let send_settings = Arc::new(delivery::Settings::from_config(&config, &own_addresses)?);
         let pages = web::Data::new(console::Pages::new(&config)?);
         let store = Store::open(
@@ -251,6 +253,9 @@ impl Server {
             clock,
             metrics.clone(),
         )?;
+        let threads = store.threads().clone();
+        let main = threads.add(Kind::Main);
+        threads.add(Kind::Acceptor);
         let scheduler = Scheduler::start(
             store.clone(),
             &config,
@@ -290,7 +295,11 @@ impl Server {
         let contexts = Arc::new(api::Contexts::new(context.clone()));
         let giving = contexts.clone();
         let cors = api::Cors::new(&context.config.server.cors_origins);
+        let started = Arc::new(AtomicUsize::new(0));
         let app = move || {
+            // This runs in each of actix's threads as it starts; one that panicked is started again.
+            let number = started.fetch_add(1, Ordering::Relaxed) % workers;
+            threads.add_current(Kind::Http(number));
             let (cors, contexts) = (cors.clone(), giving.clone());
             let seen = Rc::new(api::ContextSeen::default());
             App::new()
@@ -314,13 +323,20 @@ impl Server {
                 .configure(console::configure(pages.clone()))
                 .configure(api::configure(context.clone()))
         };
-        let counting = connections_of_each.clone();
+        let (counting, failing) = (connections_of_each.clone(), store.clone());
         let http = HttpServer::new(app)
             // Before `listen`, which takes what is there.
             .on_connect(move |connection, data| {
-                on_connect(connection, data, stall);
-                if let Some(connection) = connection.downcast_ref() {
-                    counting.opened(connection, data, IDLE_MAX);
+                let limited = watched::contained(|| {
+                    watched::planned_thread_panic();
+                    on_connect(connection, data, stall);
+                    if let Some(connection) = connection.downcast_ref() {
+                        counting.opened(connection, data, IDLE_MAX);
+                    }
+                });
+                // The connection would be without its limits, and the next one, too.
+                if limited.is_err() {
+                    failing.thread_panicked("a thread that answers requests".to_owned());
                 }
             })
             .listen(listener)?
@@ -332,7 +348,7 @@ impl Server {
             .disable_signals()
             .run();
         let handle = http.handle();
-        let finding = keep_finding(own_addresses.clone(), store.clock().clone());
+        let finding = keep_finding(own_addresses.clone(), store.clock().clone(), main);
         let finding = actix_rt::spawn(finding);
         let listening = actix_rt::spawn(http);
         Ok(Server {
@@ -365,22 +381,36 @@ impl Server {
             let mut ticks = tokio::time::interval(PULSE);
             loop {
                 ticks.tick().await;
-                self.pulse();
-                if watched::acceptor_panicked() {
-                    break;
+                let beat = watched::contained(|| {
+                    watched::planned_panic("thread", "main");
+                    self.pulse();
+                });
+                if beat.is_err() {
+                    self.store.thread_panicked("the thread main".to_owned());
                 }
+                watched::planned_acceptor_panic();
                 notify(&[NotifyState::Watchdog]);
             }
         };
+        let accepting = async {
+            watched::acceptor_panicked().await;
+            // Connections that are open hear of it from health.
+            let name = "a thread that accepts connections";
+            self.store.thread_panicked(name.to_owned());
+            std::future::pending().await
+        };
         tokio::select! {
             fault = self.store.failed() => fault.to_string(),
+            reason = accepting => reason,
             () = listening => "the API's listener ended by itself".to_owned(),
-            () = pulse => "a thread that accepts connections panicked".to_owned(),
+            reason = pulse => reason,
         }
     }
 
-    /// Before the process ends for a failure: lets those who wait read that they are refused.
+    /// Before the process ends for a failure: health says why for a moment, and those who wait read that
+    /// they are refused.
     async fn answer_the_last(&self) {
+        tokio::time::sleep(FAILURE_TOLD).await;
         self.failures.stop();
         let answered = self.http.stop(true);
         if tokio::time::timeout(LAST_ANSWERS, answered).await.is_err() {
@@ -521,18 +551,20 @@ fn cut_when_stalled(connection: &TcpStream, after: Duration) {
 }
 
 /// Not being able to look is told; the addresses from before still count.
-fn find_own_addresses(own: &OwnAddresses) {
-    if let Err(problem) = own.find() {
-        log::warn!("{problem}");
-    }
+fn find_own_addresses(own: &OwnAddresses) -> Result<(), String> {
+    own.find().inspect_err(|problem| log::warn!("{problem}"))
 }
 
-async fn keep_finding(own: OwnAddresses, clock: Clock) {
+/// A panic ends one look, and the next one comes.
+async fn keep_finding(own: OwnAddresses, clock: Clock, main: Arc<Thread>) {
     loop {
         clock.sleep(OWN_ADDRESSES_EVERY).await;
         let own = own.clone();
         // Interfaces are read from the kernel, which may take its time.
-        let _ = tokio::task::spawn_blocking(move || find_own_addresses(&own)).await;
+        let found = tokio::task::spawn_blocking(move || find_own_addresses(&own)).await;
+        if let Err(problem) = found.unwrap_or_else(|panic| Err(panic.to_string())) {
+            main.note_error(problem);
+        }
     }
 }
 
@@ -577,14 +609,12 @@ fn sending_watch(lanes: scheduler::Lanes) -> api::SendingWatch {
     })
 }
 
-fn serve_metrics(
-    listener: TcpListener,
-    metrics: Arc<Metrics>,
-    stall: Duration,
-) -> std::io::Result<()> {
+fn serve_metrics(listener: TcpListener, server: &Server, stall: Duration) -> std::io::Result<()> {
     let address = listener.local_addr()?;
-    let metrics = web::Data::from(metrics);
+    let metrics = web::Data::from(server.metrics.clone());
+    let threads = server.store.threads().clone();
     let http = HttpServer::new(move || {
+        threads.add_current(Kind::MetricsHttp);
         App::new()
             .wrap_fn(api::close_unread)
             .app_data(metrics.clone())

@@ -9,7 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Mutex, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::text;
@@ -25,6 +25,7 @@ use crate::config;
 use crate::domain::attempt::{FailureKind, Outcome, Verdict};
 use crate::domain::id::{EndpointId, MessageId};
 use crate::domain::visit::Surface;
+use crate::lock::locked;
 use crate::shortage::{Shortage, Shortages};
 use crate::watched;
 
@@ -351,7 +352,7 @@ impl Metrics {
 
     /// Takes a sample where the last is five seconds old; to be called more often than that.
     pub fn sample(&self, now: Timestamp) {
-        let mut samples = self.samples.lock().expect("no panic while it is held");
+        let mut samples = locked(self.samples.lock());
         if !samples.is_due(now) {
             return;
         }
@@ -369,7 +370,7 @@ impl Metrics {
 
     /// What happened in the last half an hour, oldest first.
     pub fn samples(&self) -> Vec<Sample> {
-        let samples = self.samples.lock().expect("no panic while it is held");
+        let samples = locked(self.samples.lock());
         samples.ring.iter().copied().collect()
     }
 
@@ -510,10 +511,7 @@ pub fn set_log_level(settings: &config::Log) {
     let Some(current) = LOGGER.get() else { return };
     let new = logger(settings);
     log::set_max_level(new.filter());
-    *current
-        .inner
-        .write()
-        .unwrap_or_else(PoisonError::into_inner) = new;
+    *locked(current.inner.write()) = new;
 }
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
@@ -527,12 +525,12 @@ struct Logger {
 
 impl log::Log for Logger {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let inner = locked(self.inner.read());
         inner.enabled(metadata)
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let inner = locked(self.inner.read());
         let metadata = record.metadata();
         let (repeated, level, what) = if is_of_a_request(metadata) {
             let what = "a request was not valid HTTP";
@@ -545,7 +543,7 @@ impl log::Log for Logger {
             return;
         };
         let more = {
-            let mut repeated = repeated.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut repeated = locked(repeated.lock());
             repeated.admit(Instant::now())
         };
         let Some(more) = more else { return };
@@ -675,10 +673,7 @@ impl AttemptLog {
     pub fn record(&self, now: Timestamp, line: &AttemptLine<'_>) {
         let failed = line.outcome.failure.is_some();
         let (suppressed, shown) = {
-            let mut limiter = self
-                .limiter
-                .lock()
-                .expect("nothing panics while it holds the lock");
+            let mut limiter = locked(self.limiter.lock());
             let suppressed = limiter.begin_minute(now);
             (suppressed, !failed || limiter.admits(line.endpoint))
         };

@@ -1,55 +1,55 @@
 //! What a panic means: the end of the process, or of one piece of work.
 //!
-//! Every thread that is held for as long as the server runs starts with [`spawn`]: a panic in it is
-//! told to whoever can end the process, since nothing would do its work any more. Work that holds
+//! Every thread that is held for as long as the server runs starts with [`Threads::spawn`]: a panic in
+//! it is told to whoever can end the process, since nothing would do its work any more. Work that holds
 //! no state of others (a request, an attempt, a read, a decision about a change) runs under
 //! [`contained`] or [`contained_future`] instead: the panic is the end of that work alone, so that
 //! a message that provokes one cannot end the process again and again. The threads of actix that
 //! accept connections are started by actix, which looks at them only at a stop; [`acceptor_panicked`]
-//! says when one of them is gone. A leaf.
+//! says when one of them is gone. Those that answer requests are started by actix, too, and run nothing of
+//! ours that is not contained but `on_connect`, whose panic `server` tells. sled's threads are its own:
+//! their panic is an error of the call that waits for them. [`Threads`] lists them all. Of ours this knows `clock` and `lock`
+//! alone.
 
 use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
-use std::thread::JoinHandle;
+
+use tokio::sync::Notify;
+
+mod threads;
+
+pub use threads::{
+    Kind, LastError, Look, State, Thread, Threads, idle, idle_during, idle_while, note_error,
+    planned_thread_panic, working,
+};
 
 /// The name of actix's threads that accept connections.
 const ACCEPTOR: &str = "actix-server acceptor";
 
-static ACCEPTOR_PANICKED: AtomicBool = AtomicBool::new(false);
+/// What a thread notes as its error when a panic ended some of its work.
+const CONTAINED: &str = "a panic ended one piece of work; the server's log says where";
 
-/// Whether a thread that accepts connections has panicked: the process would go on, healthy in its
+static ACCEPTOR_PANICKED: Notify = Notify::const_new();
+
+/// Returns once a thread that accepts connections has panicked: the process would go on, healthy in its
 /// own eyes, and take no connection any more.
-pub fn acceptor_panicked() -> bool {
-    ACCEPTOR_PANICKED.load(Ordering::Relaxed)
+pub async fn acceptor_panicked() {
+    ACCEPTOR_PANICKED.notified().await;
 }
 
 /// The work ended in a panic. The log says where: the message may quote what customers sent.
 #[derive(Debug)]
 pub struct Panicked;
 
-/// Starts a thread and tells `failed` its name, should it panic. Joining it never fails.
-pub fn spawn(
-    name: &str,
-    failed: impl FnOnce(String) + Send + 'static,
-    run: impl FnOnce() + Send + 'static,
-) -> JoinHandle<()> {
-    let known_as = format!("the thread {name}");
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(move || {
-            if contained(run).is_err() {
-                failed(known_as);
-            }
-        })
-        .expect("the system has room for a thread at start")
-}
-
 /// Runs work whose panic concerns nobody else.
 pub fn contained<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
+    caught(work).inspect_err(|Panicked| note_error(CONTAINED))
+}
+
+fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(work)).map_err(forget)
 }
 
@@ -58,9 +58,9 @@ pub async fn contained_future<T>(work: impl Future<Output = T>) -> Result<T, Pan
     let mut work = pin!(work);
     std::future::poll_fn(|context| {
         let work: Pin<&mut _> = work.as_mut();
-        match catch_unwind(AssertUnwindSafe(|| work.poll(context))) {
+        match contained(|| work.poll(context)) {
             Ok(poll) => poll.map(Ok),
-            Err(panic) => Poll::Ready(Err(forget(panic))),
+            Err(panicked) => Poll::Ready(Err(panicked)),
         }
     })
     .await
@@ -77,11 +77,13 @@ fn forget(panic: Box<dyn Any + Send>) -> Panicked {
 /// is for the log of the level debug alone.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let thread = std::thread::current();
-        let thread = thread.name().unwrap_or("without a name");
+        let current = std::thread::current();
+        let listed = threads::current_name();
+        let thread = listed.as_deref().or(current.name());
+        let thread = thread.unwrap_or("without a name");
         // Nothing contains a panic there.
         if thread == ACCEPTOR {
-            ACCEPTOR_PANICKED.store(true, Ordering::Relaxed);
+            ACCEPTOR_PANICKED.notify_one();
         }
         let place = panic.location().map(|place| format!(" at {place}"));
         let place = place.unwrap_or_default();
@@ -96,24 +98,34 @@ pub fn log_panics() {
 }
 
 /// Panics where a test has planned it: `POSTRIDER_PANIC` names the place and what it is about, as
-/// `commit:invoice.paid`. Release builds have none of it.
+/// `commit:invoice.paid`. Where `POSTRIDER_PANIC_WHEN` names a file, not before that is there. Release
+/// builds have none of it.
 #[cfg(debug_assertions)]
 pub fn planned_panic(place: &str, about: impl std::fmt::Display) {
-    static PLANNED: std::sync::LazyLock<Option<String>> =
-        std::sync::LazyLock::new(|| std::env::var("POSTRIDER_PANIC").ok());
-    if let Some(planned) = &*PLANNED
-        && let Some((planned_place, planned_about)) = planned.split_once(':')
-        && planned_place == place
-        && planned_about == about.to_string()
-    {
+    if is_planned(place, &about) {
         panic!("planned at {place} for {about}");
     }
+}
+
+#[cfg(debug_assertions)]
+fn is_planned(place: &str, about: &impl std::fmt::Display) -> bool {
+    use std::sync::LazyLock;
+    static PLANNED: LazyLock<Option<String>> =
+        LazyLock::new(|| std::env::var("POSTRIDER_PANIC").ok());
+    static WHEN: LazyLock<Option<std::ffi::OsString>> =
+        LazyLock::new(|| std::env::var_os("POSTRIDER_PANIC_WHEN"));
+    let planned = PLANNED.as_deref().and_then(|text| text.split_once(':'));
+    planned.is_some_and(|(planned, what)| planned == place && what == about.to_string())
+        && (WHEN.as_ref()).is_none_or(|file| std::path::Path::new(file).exists())
 }
 
 /// Starts a thread that is named as actix's acceptors are and panics, where a test has planned it.
 #[cfg(debug_assertions)]
 pub fn planned_acceptor_panic() {
-    drop(spawn(ACCEPTOR, drop, || planned_panic("acceptor", "any")));
+    if is_planned("thread", &ACCEPTOR) {
+        let thread = std::thread::Builder::new().name(ACCEPTOR.to_owned());
+        drop(thread.spawn(|| planned_panic("thread", ACCEPTOR)));
+    }
 }
 
 #[cfg(not(debug_assertions))]
@@ -127,18 +139,6 @@ pub fn planned_panic(_place: &str, _about: impl std::fmt::Display) {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::channel;
-
-    #[test]
-    fn a_threads_panic_is_told_by_its_name_and_a_clean_end_is_not() {
-        let (told, heard) = channel();
-        let quiet = told.clone();
-        let clean = spawn("clean", move |name| quiet.send(name).unwrap(), || {});
-        clean.join().unwrap();
-        let broken = spawn("broken", move |name| told.send(name).unwrap(), || panic!());
-        broken.join().unwrap();
-        assert_eq!(Vec::from_iter(heard), ["the thread broken"]);
-    }
 
     #[actix_web::test]
     async fn a_panic_behind_an_await_is_contained() {

@@ -82,22 +82,106 @@ fn a_panic_of_a_delivery_thread_ends_the_process() {
     ends_by_itself(server, "delivery-0");
 }
 
-/// actix starts that thread; the test panics in one of the same name.
+/// All but the one that counts at a start. In place of actix's thread that accepts connections, another of
+/// the same name panics.
+const THREADS: [&str; 12] = [
+    "actix-server acceptor",
+    "challenges",
+    "delivery-0",
+    "http-0",
+    "jobs",
+    "loader",
+    "main",
+    "reader-0",
+    "store-committer",
+    "store-filters",
+    "store-keeper",
+    "store-watchdog",
+];
+
 #[test]
-fn a_panic_of_the_thread_that_accepts_connections_ends_the_process() {
+fn a_panic_of_any_thread_is_told_by_health_and_ends_the_process() {
+    for thread in THREADS {
+        let directory = scratch();
+        let now = directory.path().join("now");
+        let server = Launch::new(directory.path().join("data"))
+            .set("server.workers", 1)
+            .set("delivery.verify_endpoints", "challenge")
+            .env("POSTRIDER_PANIC", format!("thread:{thread}"))
+            .env("POSTRIDER_PANIC_WHEN", now.display())
+            .start();
+        let api = &server.api;
+        let mut open = api.connect().unwrap();
+        let mut health = || {
+            let answer = open.request("GET", "/api/v1/health", "");
+            answer.unwrap_or_else(|error| panic!("{thread}: {error}\n{}", server.process.log()))
+        };
+        assert_eq!(health().status, 200, "{thread}");
+        std::fs::write(&now, "").unwrap();
+        give_work(api);
+        let told = std::thread::scope(|scope| {
+            // Each reader has its turn; the read that this one should have made has no answer.
+            let read = || api.request("GET", "/api/v1/app/app/msg", "").is_ok();
+            scope.spawn(move || thread == "reader-0" && (0..1000).all(|_| read()));
+            // The loader looks at lanes every 15 s.
+            until(3 * SOON, || {
+                Some(health()).filter(|answer| answer.status != 200)
+            })
+        });
+        let told = told.unwrap_or_else(|| panic!("{thread} goes on"));
+        let text = String::from_utf8(told.body).unwrap();
+        assert_eq!(told.status, 503, "{text}");
+        let name = match thread {
+            "actix-server acceptor" => "a thread that accepts connections",
+            "http-0" => "a thread that answers requests",
+            name => name,
+        };
+        assert!(
+            text.contains(&format!("{name} panicked")),
+            "{thread}: {text}"
+        );
+        ends_by_itself(server, thread);
+    }
+}
+
+/// Changes, which may be refused.
+fn give_work(api: &Api) {
+    let body = json!({ "name": "app", "uid": "app" }).to_string();
+    let _ = api.request("PUT", "/api/v1/app/app", &body);
+    let body = json!({ "url": "http://receiver.invalid/", "uid": "ep" }).to_string();
+    let _ = api.request("PUT", "/api/v1/app/app/endpoint/ep", &body);
+}
+
+#[test]
+fn a_panic_of_the_count_at_a_start_ends_the_process() {
+    let directory = scratch();
+    let mut server = start(&directory, "");
+    server.api.get("/api/v1/health");
+    server.process.kill();
+    let server = start(&directory, "thread:store-recount");
+    ends_by_itself(server, "store-recount");
+}
+
+#[test]
+fn threads_have_in_the_system_the_names_that_the_status_lists() {
     let directory = scratch();
     let server = start(&directory, "");
-    // By then it is there.
-    server.api.get("/api/v1/health");
+    let status = server.api.get("/api/v1/status");
     let tasks = std::fs::read_dir(format!("/proc/{}/task", server.process.id())).unwrap();
     let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
-    // Linux keeps 15 bytes of a name.
-    let is_acceptor = |name: &String| name.trim_end() == &"actix-server acceptor"[..15];
-    assert!(names.flatten().any(|name| is_acceptor(&name)));
-    drop(server);
-
-    let server = start(&directory, "acceptor:any");
-    ends_by_itself(server, "actix-server acceptor");
+    let names: Vec<String> = names
+        .map(|name| name.unwrap().trim_end().to_owned())
+        .collect();
+    for thread in status["threads"].as_array().unwrap() {
+        let name = thread["name"].as_str().unwrap();
+        // Linux keeps 15 bytes of a name; that of the first thread is the program's.
+        let name = if name == "main" {
+            "postrider"
+        } else {
+            &name[..name.len().min(15)]
+        };
+        assert!(names.iter().any(|one| one == name), "{name}: {names:?}");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use actix_rt::net::TcpStream;
@@ -30,6 +30,7 @@ use super::client_address::counted_as;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::network::is_in;
+use crate::lock::locked;
 use crate::telemetry::Metrics;
 
 /// How many connections each client has.
@@ -132,8 +133,7 @@ impl Connections {
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
-        // Nothing that can panic happens between two changes that belong together.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(self.open.lock())
     }
 }
 

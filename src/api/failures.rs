@@ -16,7 +16,7 @@ use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use actix_web::body::MessageBody;
@@ -32,6 +32,7 @@ use super::minute;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::error::Error;
+use crate::lock::locked;
 use crate::telemetry::Metrics;
 
 /// Addresses that are remembered, and apart from these, beginnings of credentials.
@@ -269,8 +270,7 @@ impl Failures {
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
-        // Nothing that can panic happens between two changes that belong together.
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(self.counts.lock())
     }
 }
 

@@ -20,8 +20,10 @@ use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::domain::id::{ApplicationId, OrganisationId, TokenId};
 use crate::error::{Error, Result};
+use crate::lock::locked;
 use crate::store::Store;
 use crate::telemetry::{Limit, Metrics};
+use crate::watched::Threads;
 
 /// Locks for the payers, so that threads seldom wait for each other.
 const SHARDS: usize = 16;
@@ -116,13 +118,15 @@ impl Drop for Held {
 impl Shares {
     /// A thread that ends by a panic ends the store with it.
     pub fn start(limits: &Limits, store: &Store, metrics: Arc<Metrics>) -> Shares {
-        let store = store.clone();
-        Shares::new(limits, metrics, move |thread| store.thread_panicked(thread))
+        let failing = store.clone();
+        let failed = move |thread| failing.thread_panicked(thread);
+        Shares::new(limits, metrics, store.threads(), failed)
     }
 
     fn new(
         limits: &Limits,
         metrics: Arc<Metrics>,
+        threads: &Threads,
         failed: impl Fn(String) + Clone + Send + 'static,
     ) -> Shares {
         let burst = limits.requests_burst_seconds;
@@ -135,7 +139,7 @@ impl Shares {
             requests_of_customer: Rate::new(limits.requests_per_customer_second_max, burst),
             requests_of_platform: Rate::new(limits.requests_per_platform_token_second_max, burst),
             limits: limits.clone(),
-            readers: Readers::start(bounds, metrics.clone(), failed),
+            readers: Readers::start(bounds, metrics.clone(), threads, failed),
             payers: Default::default(),
             bytes: Arc::default(),
             metrics,
@@ -325,7 +329,7 @@ impl Shares {
         // The end of an id is random.
         let [.., last] = id;
         let shard = &self.payers[usize::from(last) % SHARDS];
-        shard.lock().expect("no panic while it is held")
+        locked(shard.lock())
     }
 }
 
@@ -349,6 +353,7 @@ impl Payers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -359,7 +364,8 @@ mod tests {
             .limits;
         change(&mut limits);
         let metrics = Arc::new(Metrics::new());
-        Shares::new(&limits, metrics, |thread| panic!("{thread}"))
+        let threads = Threads::new(Clock::System);
+        Shares::new(&limits, metrics, &threads, |thread| panic!("{thread}"))
     }
 
     fn answers_of_800(limits: &mut Limits) {

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use actix_web::dev::{Extensions, ServiceRequest};
 use actix_web::http::StatusCode;
@@ -21,6 +21,7 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::profile::Draft;
+use crate::lock::locked;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
@@ -158,12 +159,12 @@ impl Contexts {
     }
 
     pub fn current(&self) -> web::Data<Context> {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = locked(self.current.lock());
         current.clone()
     }
 
     pub fn replace(&self, context: web::Data<Context>) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = locked(self.current.lock());
         *current = context;
         self.version.fetch_add(1, Ordering::Release);
     }

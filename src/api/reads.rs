@@ -8,15 +8,16 @@
 //! many others read, and not on how much they ask for.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::fair::Payer;
 use crate::error::{Error, Result};
+use crate::lock::locked;
 use crate::telemetry::Metrics;
-use crate::watched;
+use crate::watched::{self, Kind, Threads};
 
 /// How much of it one payer may have.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +58,7 @@ impl Readers {
     pub fn start(
         bounds: Bounds,
         metrics: Arc<Metrics>,
+        threads: &Threads,
         failed: impl Fn(String) + Clone + Send + 'static,
     ) -> Readers {
         let shared = Arc::new(Shared {
@@ -68,10 +70,8 @@ impl Readers {
         // No payer can have all of them.
         for number in 0..(2 * cores).max(2 * bounds.reads) {
             let shared = shared.clone();
-            let name = format!("reader-{number}");
-            drop(watched::spawn(&name, failed.clone(), move || {
-                shared.serve()
-            }));
+            let serve = move || shared.serve();
+            drop(threads.spawn(Kind::Reader(number), failed.clone(), serve));
         }
         Readers { shared, bounds }
     }
@@ -87,6 +87,9 @@ impl Readers {
             payer,
             Box::new(move || {
                 let result = watched::contained(read).unwrap_or(Err(Error::Defect));
+                if let Err(error @ (Error::Unreadable(_) | Error::Storage(_))) = &result {
+                    watched::note_error(error);
+                }
                 let _ = answer.send(result);
             }),
         )?;
@@ -136,8 +139,8 @@ impl Shared {
                 if queue.is_closed {
                     return;
                 }
-                let waited = self.changed.wait(queue);
-                queue = waited.unwrap_or_else(PoisonError::into_inner);
+                let waited = watched::idle_while(|| self.changed.wait(queue));
+                queue = locked(waited);
                 continue;
             };
             self.show(&queue);
@@ -155,7 +158,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue<Read>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(self.queue.lock())
     }
 }
 
@@ -309,6 +312,7 @@ impl<R> Queue<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
     use crate::domain::id::TokenId;
     use rand::rngs::StdRng;
     use rand::{Rng, SeedableRng};
@@ -504,7 +508,9 @@ mod tests {
             ..BOUNDS
         };
         let metrics = Arc::new(Metrics::new());
-        let readers = Readers::start(bounds, metrics.clone(), |thread| panic!("{thread}"));
+        let threads = Threads::new(Clock::System);
+        let failed = |thread| panic!("{thread}");
+        let readers = Readers::start(bounds, metrics.clone(), &threads, failed);
         let panicking = readers.run::<()>(payer(1), || panic!("on purpose")).await;
         assert!(matches!(panicking, Ok(Err(Error::Defect))));
         assert_eq!(readers.run(payer(1), || Ok(7)).await.unwrap().unwrap(), 7);

@@ -26,6 +26,9 @@ use crate::shortage::Shortage;
 use crate::store::catalog::ApplicationEntry;
 use crate::store::{Catalog, Space, Unreadable, Waits};
 use crate::telemetry::Sample;
+use threads::ThreadOut;
+
+mod threads;
 
 /// A lane whose first delivery has been due for longer is late.
 const LATE: Duration = Duration::from_secs(5 * 60);
@@ -62,6 +65,9 @@ struct StatusOut {
     /// One for every five seconds of the last half an hour, oldest first. None for other
     /// organisations than the first.
     samples: Vec<SampleOut>,
+    /// The threads of the server, in the order in which they started. None for other organisations than
+    /// the first.
+    threads: Vec<ThreadOut>,
     /// The worst first.
     problems: Vec<Problem>,
 }
@@ -264,7 +270,7 @@ pub fn operations() -> Vec<Operation> {
             .description(
                 "Applications, endpoints and background tasks are those of the caller's \
                  organisation. What is the whole process's is told to the owner of the first \
-                 organisation alone: the store, samples, and the deliveries of all.",
+                 organisation alone: the store, samples, threads, and the deliveries of all.",
             )
             .answers::<StatusOut>(200, "The status"),
     ]
@@ -345,10 +351,19 @@ pub async fn get(caller: Caller, context: web::Data<Context>) -> Result<HttpResp
             true => metrics.samples().into_iter().map(SampleOut::from).collect(),
             false => Vec::new(),
         },
+        threads: match is_first {
+            true => list_threads(&context),
+            false => Vec::new(),
+        },
         problems,
     };
     drop(catalog);
     Ok(json(StatusCode::OK, &status))
+}
+
+fn list_threads(context: &Context) -> Vec<ThreadOut> {
+    let threads = context.store.threads().list().into_iter();
+    threads.map(ThreadOut::from).collect()
 }
 
 /// How bad it is that `count` of at most `max` wait; nothing below half.

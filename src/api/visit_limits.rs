@@ -15,6 +15,7 @@ use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::domain::visit::{SignedInWith, Visit};
 use crate::error::{Error, Result};
+use crate::lock::locked;
 use crate::store::{Catalog, Change, VisitEntry};
 
 /// Whose share a visit takes.
@@ -120,7 +121,7 @@ impl SignIns {
         limits: &Limits,
         now: Timestamp,
     ) -> Result<()> {
-        let mut counts = self.0.lock().expect("no panic while it is held");
+        let mut counts = locked(self.0.lock());
         if minute::is_over(counts.since, now) {
             *counts = Counts {
                 since: now,

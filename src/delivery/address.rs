@@ -15,6 +15,7 @@ use url::{Host, Url};
 
 use crate::config::Delivery;
 use crate::domain::network::is_in;
+use crate::lock::locked;
 
 /// The addresses of this machine's interfaces, as they were found last. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -40,15 +41,13 @@ impl OwnAddresses {
     /// Takes these for the machine's addresses.
     pub fn set(&self, addresses: impl IntoIterator<Item = IpAddr>) {
         let addresses = addresses.into_iter().map(|ip| ip.to_canonical()).collect();
-        *self.0.write().expect(NOT_POISONED) = addresses;
+        *locked(self.0.write()) = addresses;
     }
 
     fn contains(&self, ip: IpAddr) -> bool {
-        self.0.read().expect(NOT_POISONED).contains(&ip)
+        locked(self.0.read()).contains(&ip)
     }
 }
-
-const NOT_POISONED: &str = "nothing panics while it holds the lock";
 
 /// Global unicast without this machine's own addresses, what the operator allows on top, and never
 /// what the operator denies.

@@ -9,7 +9,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use hickory_resolver::config::{
@@ -23,6 +23,7 @@ use hickory_resolver::{Hosts, Resolver, system_conf};
 
 use super::address::is_localhost;
 use super::resolve::{NoAddress, Resolved};
+use crate::lock::locked;
 use crate::shortage::{Descriptors, Shortage};
 
 /// Addresses of one name that are ever tried.
@@ -187,8 +188,7 @@ impl Sockets {
     }
 
     fn refused(&self) -> Refused {
-        let refused = self.refused.lock();
-        refused.unwrap_or_else(PoisonError::into_inner).clone()
+        locked(self.refused.lock()).clone()
     }
 
     /// Of whichever look-up: what one meets, those beside it meet as well.
@@ -199,7 +199,7 @@ impl Sockets {
 
     fn noted<T>(&self, opened: io::Result<T>) -> io::Result<T> {
         if let Some(shortage) = opened.as_ref().err().and_then(Shortage::of) {
-            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut refused = locked(self.refused.lock());
             refused.count += 1;
             refused.last = Some(shortage);
         }

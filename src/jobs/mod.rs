@@ -23,7 +23,7 @@ use crate::domain::id::JobId;
 use crate::domain::job::{self, Job, JobState, Progress, Work};
 use crate::error::Result;
 use crate::store::{Catalog, Change, Itself, Store};
-use crate::watched;
+use crate::watched::{self, Kind};
 use usage::Counting;
 
 mod replay;
@@ -70,12 +70,8 @@ impl Jobs {
             .enable_time()
             .build()
             .expect("the system has room for a thread at start");
-        let failing = runner.store.clone();
-        let thread = watched::spawn(
-            "jobs",
-            move |thread| failing.thread_panicked(thread),
-            move || runtime.block_on(runner.run()),
-        );
+        let store = runner.store.clone();
+        let thread = store.spawn(Kind::Jobs, move || runtime.block_on(runner.run()));
         Jobs {
             stop,
             thread: Some(thread),
@@ -131,11 +127,14 @@ impl Runner {
         while !*stopping.borrow() {
             changed.borrow_and_update(); // Before we look: a commit in between is not missed.
             let pause = self.round().await;
-            tokio::select! {
-                _ = tokio::time::sleep(pause) => {}
-                _ = changed.changed() => {}
-                _ = stopping.changed() => {}
-            }
+            watched::idle_during(async {
+                tokio::select! {
+                    _ = tokio::time::sleep(pause) => {}
+                    _ = changed.changed() => {}
+                    _ = stopping.changed() => {}
+                }
+            })
+            .await;
         }
     }
 
@@ -167,10 +166,12 @@ impl Runner {
                 }
             };
             let turn = turn.unwrap_or_else(|error| {
-                log::warn!(
+                let error = format!(
                     "job {} stopped early and goes on in a moment: {error}",
                     job.id
                 );
+                log::warn!("{error}");
+                watched::note_error(error);
                 Turn::Waits
             });
             match turn {
@@ -272,7 +273,9 @@ impl Runner {
                 Ok((changes.collect(), ()))
             };
             if let Err(error) = self.store.change(Itself, deleted).await {
-                log::warn!("jobs that are over were not forgotten: {error}");
+                let error = format!("jobs that are over were not forgotten: {error}");
+                log::warn!("{error}");
+                watched::note_error(error);
             }
         }
     }

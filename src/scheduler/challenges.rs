@@ -101,6 +101,7 @@ impl Challenger {
             self.look_at(lane);
         }
         while !*stop.borrow_and_update() {
+            watched::working();
             self.begin_due();
             let room = self.under_way.len() < UNDER_WAY_MAX;
             let next = self.alarms.next().filter(|_| room);
@@ -111,6 +112,9 @@ impl Challenger {
                     None => std::future::pending().await,
                 }
             };
+            if self.under_way.is_empty() {
+                watched::idle();
+            }
             tokio::select! {
                 event = events.recv() => match event {
                     Some(event) => self.take_in(event),
@@ -242,11 +246,13 @@ async fn challenge(store: Store, sender: Rc<Sender>, endpoint: Arc<Endpoint>) ->
     let outcome = match sender.challenge(&endpoint, &Arc::new(message)).await {
         Ok(outcome) => outcome,
         Err(shortage) => {
-            log::warn!(
+            let lack = format!(
                 "the challenge of {} waits: this machine lacks {}",
                 endpoint.id,
                 shortage.name()
             );
+            log::warn!("{lack}");
+            watched::note_error(lack);
             return false;
         }
     };
@@ -269,7 +275,11 @@ async fn challenge(store: Store, sender: Rc<Sender>, endpoint: Arc<Endpoint>) ->
         }
         Ok((vec![Change::PutEndpoint(changed)], ()))
     });
-    kept.await.is_ok()
+    let kept = kept.await;
+    if let Err(error) = &kept {
+        watched::note_error(error);
+    }
+    kept.is_ok()
 }
 
 /// Where endpoints are not verified any more, lets go of what is held for those that were not. What

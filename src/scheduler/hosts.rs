@@ -18,6 +18,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::worker::WorkerEvent;
 use crate::domain::id::ApplicationId;
+use crate::lock::locked;
 
 /// All hosts to which something may be sent soon.
 pub struct Hosts {
@@ -38,7 +39,7 @@ impl Hosts {
     /// The host of an endpoint's URL. What a profile makes of the URL has the same one.
     pub fn of_url(&self, url: &str) -> Arc<Host> {
         let name = host_name(url);
-        let mut hosts = self.hosts.lock().expect("no panic while it is held");
+        let mut hosts = locked(self.hosts.lock());
         if let Some(host) = hosts.get(&name) {
             return host.clone();
         }
@@ -53,7 +54,7 @@ impl Hosts {
 
     /// Forgets hosts that no lane and no attempt refers to.
     pub fn forget_idle(&self) {
-        let mut hosts = self.hosts.lock().expect("no panic while it is held");
+        let mut hosts = locked(self.hosts.lock());
         hosts.retain(|_, host| Arc::strong_count(host) > 1);
     }
 
@@ -173,7 +174,7 @@ impl Host {
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().expect("no panic while it is held")
+        locked(self.line.lock())
     }
 
     /// Whether an application that has `own` of the places that are taken may have one more.

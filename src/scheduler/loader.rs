@@ -17,7 +17,7 @@ use crate::domain::id::ApplicationId;
 use crate::domain::message::{Delivery, DeliveryKey};
 use crate::error::{Error, Result};
 use crate::store::Store;
-use crate::watched;
+use crate::watched::{self, Kind};
 
 /// Payload bytes that travel with one read; the rest is read when it is sent.
 const READ_BYTES_MAX: usize = 256 << 10;
@@ -51,12 +51,8 @@ impl Loader {
     pub fn start(store: Store, budget: Arc<Budget>) -> Loader {
         let (wishes, received) = channel();
         // It ends by itself when the last worker has dropped its way to it.
-        let failing = store.clone();
-        watched::spawn(
-            "loader",
-            move |thread| failing.thread_panicked(thread),
-            move || run(&store, &budget, &received),
-        );
+        let reading = store.clone();
+        store.spawn(Kind::Loader, move || run(&reading, &budget, &received));
         Loader { wishes }
     }
 
@@ -71,7 +67,7 @@ fn run(
     budget: &Arc<Budget>,
     wishes: &Receiver<(Wish, UnboundedSender<WorkerEvent>)>,
 ) {
-    while let Ok((wish, answer)) = wishes.recv() {
+    while let Ok((wish, answer)) = watched::idle_while(|| wishes.recv()) {
         // A worker that has stopped needs no answer.
         let tell = |event| drop(answer.send(event));
         match wish {
@@ -87,6 +83,9 @@ fn run(
             } => {
                 let read = || stretch(store, budget, lane, application, behind, limit);
                 let read = watched::contained(read).unwrap_or(Err(Error::Defect));
+                if let Err(error) = &read {
+                    watched::note_error(error);
+                }
                 tell(WorkerEvent::Read { lane, read });
             }
             Wish::Message {
@@ -96,6 +95,9 @@ fn run(
             } => {
                 let read = || store.message(application, delivery.key.message);
                 let message = watched::contained(read).unwrap_or(Err(Error::Defect));
+                if let Err(error) = &message {
+                    watched::note_error(error);
+                }
                 tell(WorkerEvent::Message {
                     delivery,
                     message,
@@ -130,6 +132,7 @@ fn lanes(store: &Store, worker: usize, workers: usize, tell: &impl Fn(WorkerEven
             Err(error) => {
                 if registered.is_none() {
                     log::error!("the lanes could not all be read: {error}");
+                    watched::note_error(error);
                 }
                 let registered = registered.get_or_insert_with(|| store.catalog().lanes());
                 registered

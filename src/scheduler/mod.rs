@@ -19,7 +19,7 @@ use crate::domain::id::MessageId;
 use crate::domain::message::DeliveryKey;
 use crate::store::{Event, Store};
 use crate::telemetry::{AttemptLog, Metrics};
-use crate::watched;
+use crate::watched::Kind;
 use budget::Budget;
 use challenges::{ChallengeEvent, Challenger};
 use lane::{Entry, LaneLimits};
@@ -325,18 +325,14 @@ fn start_worker(
     let (shared, store, loader) = (shared.clone(), store.clone(), loader.clone());
     let news = sender.clone();
     let send_settings = send_settings.clone();
-    let failing = store.clone();
-    let handle = watched::spawn(
-        &format!("delivery-{number}"),
-        move |thread| failing.thread_panicked(thread),
-        move || {
-            actix_rt::System::new().block_on(async move {
-                Worker::new(number, shared, store, loader, send_settings, news)
-                    .run(events, status, stop)
-                    .await;
-            });
-        },
-    );
+    let sending = store.clone();
+    let handle = store.spawn(Kind::Delivery(number), move || {
+        actix_rt::System::new().block_on(async move {
+            Worker::new(number, shared, sending, loader, send_settings, news)
+                .run(events, status, stop)
+                .await;
+        });
+    });
     (sender, status_seen, handle)
 }
 
@@ -352,19 +348,15 @@ fn start_challenger(
 ) {
     let (shared, store, settings) = (shared.clone(), store.clone(), settings.clone());
     let (news, stop) = (sender.clone(), stop.subscribe());
-    let failing = store.clone();
+    let challenged = store.clone();
     // It ends by itself when it is told to stop, and nothing it does must be waited for.
-    watched::spawn(
-        "challenges",
-        move |thread| failing.thread_panicked(thread),
-        move || {
-            actix_rt::System::new().block_on(async move {
-                Challenger::new(shared, store, settings, news)
-                    .run(events, stop)
-                    .await;
-            });
-        },
-    );
+    store.spawn(Kind::Challenges, move || {
+        actix_rt::System::new().block_on(async move {
+            Challenger::new(shared, challenged, settings, news)
+                .run(events, stop)
+                .await;
+        });
+    });
 }
 
 /// From now on commits wake the workers whose lanes they concern.

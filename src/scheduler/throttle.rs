@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::domain::id::ApplicationId;
+use crate::lock::locked;
 
 /// What one message takes out of a bucket, which gains its rate in each millisecond: so nothing is
 /// ever rounded.
@@ -115,7 +116,7 @@ impl Turns {
 
 impl SharedBucket {
     fn turns(&self) -> MutexGuard<'_, Turns> {
-        self.0.lock().expect("no panic while it is held")
+        locked(self.0.lock())
     }
 
     fn set_rate(&self, rate: u16, now: Timestamp) {
@@ -320,7 +321,7 @@ impl Applications {
     }
 
     fn bucket(&self, application: ApplicationId, rate: u16, now: Timestamp) -> Arc<SharedBucket> {
-        let mut buckets = self.buckets.lock().expect("no panic while it is held");
+        let mut buckets = locked(self.buckets.lock());
         let new = || {
             let bucket = Bucket::new(rate, self.since);
             Arc::new(SharedBucket(Mutex::new(Turns {
@@ -336,7 +337,7 @@ impl Applications {
 
     /// Forgets the buckets that no lane has a part in and that are full, as new ones are.
     pub fn forget_idle(&self, now: Timestamp) {
-        let mut buckets = self.buckets.lock().expect("no panic while it is held");
+        let mut buckets = locked(self.buckets.lock());
         buckets.retain(|_, bucket| Arc::strong_count(bucket) > 1 || !bucket.is_full(now));
     }
 }

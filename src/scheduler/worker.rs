@@ -168,6 +168,7 @@ impl Worker {
         let mut look_again = tokio::time::interval(LOOK_AGAIN);
         look_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            watched::working();
             let stopping = *stop.borrow_and_update();
             let more = !stopping && {
                 self.wake_due(clock.now());
@@ -190,6 +191,9 @@ impl Worker {
                     None => std::future::pending().await,
                 }
             };
+            if self.slots_used == 0 {
+                watched::idle();
+            }
             tokio::select! {
                 biased;
                 event = events.recv() => {
@@ -385,7 +389,9 @@ impl Worker {
                 let is_news = !matches!(error, Error::Unreadable(_))
                     || self.store.note_unreadable(number, None, &error.to_string());
                 if is_news {
-                    log::error!("lane {number} could not be read: {error}");
+                    let error = format!("lane {number} could not be read: {error}");
+                    log::error!("{error}");
+                    watched::note_error(error);
                 }
                 let now = self.store.clock().now();
                 let lane = self.lane(number);
@@ -596,7 +602,9 @@ impl Worker {
                 self.give_back(delivery);
             }
             (Err(error), _) => {
-                log::error!("{} could not be read: {error}", delivery.key.message);
+                let error = format!("{} could not be read: {error}", delivery.key.message);
+                log::error!("{error}");
+                watched::note_error(error);
                 self.give_back(delivery);
             }
             (Ok(_), None) => self.give_back(delivery),
@@ -615,10 +623,12 @@ impl Worker {
         let message = delivery.key.message;
         let lane = delivery.key.lane;
         if self.store.note_unreadable(lane, Some(message), &reason) {
-            log::error!(
+            let error = format!(
                 "{message} waits for {} and cannot be read: {reason}",
                 endpoint.id
             );
+            log::error!("{error}");
+            watched::note_error(error);
         }
         let failure = Failure {
             kind: FailureKind::NotSendable,

@@ -15,6 +15,7 @@ use super::{Inner, Settings, low_space, unavailable};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::ApplicationId;
 use crate::error::{Error, Result};
+use crate::lock::locked;
 
 /// Deliveries that wait: some to be sent, some held because their endpoint is disabled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,7 +140,7 @@ impl Backlog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().expect("no panic while it is held")
+        locked(self.counts.lock())
     }
 }
 

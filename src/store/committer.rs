@@ -35,6 +35,8 @@ use crate::domain::attempt::Attempt;
 use crate::domain::id::{ID_TIME_STEP_MS, MessageId};
 use crate::domain::message::{DeliveryKey, Message};
 use crate::error::{Error, Result};
+use crate::lock::locked;
+use crate::watched;
 
 /// A batch ends when it has this many commands or bytes: enough to share a sync widely, little
 /// enough that the first in it does not wait long.
@@ -171,7 +173,7 @@ impl Committer {
         let mut pending: VecDeque<Command> = VecDeque::new();
         loop {
             if pending.is_empty() {
-                pending = self.inner.queue.take();
+                pending = watched::idle_while(|| self.inner.queue.take());
                 if pending.is_empty() {
                     break;
                 }
@@ -356,11 +358,7 @@ impl Committer {
             &[layout::META],
             &self.meta,
         )?;
-        let settled = self
-            .inner
-            .settled
-            .write()
-            .expect("no panic while it is held");
+        let settled = locked(self.inner.settled.write());
         let recount = self.inner.recount.commit();
         self.inner.live.commit(std::mem::take(&mut batch.live))?;
         self.inner.committed(&self.meta);

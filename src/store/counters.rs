@@ -18,6 +18,7 @@ use super::{Inner, Store};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Verdict};
 use crate::error::Result;
+use crate::lock::locked;
 
 pub const HOUR: Duration = Duration::from_secs(3600);
 const HOUR_MS: u64 = 3_600_000;
@@ -146,7 +147,7 @@ impl Recent {
 
 impl Counters {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no panic while it is held")
+        locked(self.state.lock())
     }
 
     /// Adds what a commit has counted.

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 
 use super::{Inner, Store};
 use crate::domain::id::MessageId;
+use crate::lock::locked;
 
 /// What is remembered by name; the rest is only counted.
 const NAMED_MAX: usize = 1_000;
@@ -43,7 +44,7 @@ pub struct Unreadable {
 impl Damage {
     /// True the first time that something is noted, up to a number.
     fn note(&self, place: Place, reason: &str) -> bool {
-        let mut found = self.found.lock().expect("no panic while it is held");
+        let mut found = locked(self.found.lock());
         if found.counted.len() >= COUNTED_MAX || !found.counted.insert(place) {
             return false;
         }
@@ -58,7 +59,7 @@ impl Inner {
     /// Notes, the first time, that a slice cannot be read in which a key is looked for.
     pub(super) fn note_unreadable_slice(&self, number: u32, reason: &str) {
         {
-            let mut found = self.damage.found.lock().expect("no panic while it is held");
+            let mut found = locked(self.damage.found.lock());
             if found.slices.contains_key(&number) {
                 return;
             }
@@ -76,8 +77,7 @@ impl Store {
     /// The slices that could not be read when a key was looked for, with the reasons; those that are
     /// still kept.
     pub fn unreadable_slices(&self) -> Vec<(u32, String)> {
-        let found = self.inner.damage.found.lock();
-        let found = found.expect("no panic while it is held");
+        let found = locked(self.inner.damage.found.lock());
         let slices = found.slices.iter();
         let kept = slices.filter(|(number, _)| self.inner.slices.contains(**number));
         kept.map(|(number, reason)| (*number, reason.clone()))
@@ -97,7 +97,7 @@ impl Store {
     /// What was noted since the start, the first thousand.
     pub fn unreadable(&self) -> Vec<Unreadable> {
         let found = &self.inner.damage.found;
-        let found = found.lock().expect("no panic while it is held");
+        let found = locked(found.lock());
         let one = |(place, reason): (&Place, &String)| Unreadable {
             lane: place.0,
             message: place.1,

@@ -29,6 +29,8 @@ use sha2::Digest;
 use super::engine::{self, Engine, EngineError};
 use super::layout::{self, RecordError};
 use super::{EVENT_ID_UNIQUE, Inner, Store};
+use crate::lock::locked;
+use crate::watched;
 
 /// What the filters in memory may take.
 const MEMORY_MAX: usize = 64 << 20;
@@ -204,7 +206,7 @@ impl Filters {
     /// Whether the slice may hold the key, by what is in memory; where that does not tell, how many
     /// blocks its file has, if it has one.
     fn by_memory(&self, slice: u32, key: KeyHash) -> Result<bool, Option<usize>> {
-        let known = self.known.read().expect("no panic while it is held");
+        let known = locked(self.known.read());
         match known.get(&slice) {
             Some(Known::InMemory(filter)) => Ok(filter.may_hold(key)),
             Some(Known::InFile(blocks)) => Err(Some(*blocks)),
@@ -213,14 +215,14 @@ impl Filters {
     }
 
     fn is_known(&self, slice: u32) -> bool {
-        let known = self.known.read().expect("no panic while it is held");
+        let known = locked(self.known.read());
         known.contains_key(&slice)
     }
 
     /// Takes in a filter, of which the file is there. Those of slices before `recent` do not stay
     /// in memory, nor do the oldest where it is too much in all.
     fn take_in(&self, slice: u32, filter: Filter, recent: u32, exists: impl Fn(u32) -> bool) {
-        let mut known = self.known.write().expect("no panic while it is held");
+        let mut known = locked(self.known.write());
         known.insert(slice, Known::InMemory(filter));
         known.retain(|slice, _| exists(*slice));
         let mut left = MEMORY_MAX;
@@ -338,11 +340,13 @@ pub fn run(inner: &Inner) {
                         "the keys of slice {number} cannot be noted just now, and requests with an \
                          idempotency key or an event id are slow until then: {error}"
                     );
+                    watched::note_error(error);
                     pause = SHORT_OF_PAUSE;
                     break;
                 }
                 Err(error) => {
                     inner.note_unreadable_slice(number, &error.to_string());
+                    watched::note_error(format_args!("slice {number}: {error}"));
                     given_up.insert(number);
                 }
             }

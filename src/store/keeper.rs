@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -18,6 +17,8 @@ use super::{Catalog, Change, Fault, Inner, Space, Store, export, layout};
 use crate::clock::Timestamp;
 use crate::domain::message::DeliveryKey;
 use crate::error::{Error, Result};
+use crate::lock::locked;
+use crate::watched;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
@@ -26,22 +27,10 @@ const CANCEL_BATCH: usize = 500;
 /// Credentials forgotten in one commit.
 const FORGET_BATCH: usize = 500;
 
-pub fn spawn(inner: Arc<Inner>) -> JoinHandle<()> {
-    let keeper = inner.clone();
-    super::open::spawn("store-keeper", &inner, move || {
-        let watched = keeper.clone();
-        let watchdog = super::open::spawn("store-watchdog", &keeper, move || watch(&watched));
-        keep(&keeper);
-        watchdog.join().expect("its panics are caught");
-    })
-}
-
-fn watch(inner: &Inner) {
+/// Looks at the running commit until the store is closed.
+pub fn watch(inner: &Inner) {
     while !inner.sleep(LOOK_EVERY / 2) {
-        let began = *inner
-            .commit_began
-            .lock()
-            .expect("no panic while it is held");
+        let began = *locked(inner.commit_began.lock());
         let timeout = inner.settings.commit_timeout;
         if began.is_some_and(|began| began.elapsed() > timeout) {
             inner.fail(Fault::Storage(format!(
@@ -53,7 +42,8 @@ fn watch(inner: &Inner) {
     }
 }
 
-fn keep(inner: &Arc<Inner>) {
+/// Keeps house until the store is closed.
+pub fn keep(inner: &Arc<Inner>) {
     let mut last_prune = inner.clock.now();
     let mut last_export = inner.clock.now();
     let mut exported_version = 0;
@@ -69,7 +59,11 @@ fn keep(inner: &Arc<Inner>) {
             if version != exported_version {
                 match export::write(inner) {
                     Ok(()) => exported_version = version,
-                    Err(error) => log::error!("the registrations were not exported: {error}"),
+                    Err(error) => {
+                        let error = format!("the registrations were not exported: {error}");
+                        log::error!("{error}");
+                        watched::note_error(error);
+                    }
                 }
             }
         }
@@ -95,6 +89,7 @@ fn keep(inner: &Arc<Inner>) {
         });
         if let Err(error) = kept {
             log::warn!("housekeeping stopped early and will be tried again: {error}");
+            watched::note_error(error);
         }
     }
 }
@@ -114,17 +109,17 @@ impl Store {
 
     /// Forgets the deliveries of a lane whose endpoint does not exist any more.
     pub fn forget_lane(&self, lane: u64) {
-        self.inner
-            .orphans
-            .lock()
-            .expect("no panic while it is held")
-            .push(lane);
+        locked(self.inner.orphans.lock()).push(lane);
     }
 }
 
 impl Inner {
-    /// Waits; true when the store is being closed.
+    /// Waits, as a thread without work; true when the store is being closed.
     pub(super) fn sleep(&self, duration: Duration) -> bool {
+        watched::idle_while(|| self.sleep_or_close(duration))
+    }
+
+    fn sleep_or_close(&self, duration: Duration) -> bool {
         let deadline = Instant::now() + duration;
         while !*self.closed.borrow() {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -162,12 +157,16 @@ impl Inner {
                     }
                 }
             }
-            Err(error) => log::warn!("cannot tell the free space at {}: {error}", path.display()),
+            Err(error) => {
+                let error = format!("cannot tell the free space at {}: {error}", path.display());
+                log::warn!("{error}");
+                watched::note_error(error);
+            }
         }
         let bytes = space.live_bytes + space.slices_bytes;
         self.metrics.store_bytes.set(bytes as i64);
         self.metrics.blob_files.set(space.blob_files as i64);
-        *self.space.lock().expect("no panic while it is held") = space;
+        *locked(self.space.lock()) = space;
     }
 
     pub(super) fn run(
@@ -207,12 +206,7 @@ impl Inner {
     /// Forgets what waits for endpoints that were deleted.
     fn forget_orphans(&self) -> Result<()> {
         loop {
-            let lane = self
-                .orphans
-                .lock()
-                .expect("no panic while it is held")
-                .last()
-                .copied();
+            let lane = locked(self.orphans.lock()).last().copied();
             let Some(lane) = lane else { return Ok(()) };
             loop {
                 let mut deliveries = Vec::new();
@@ -228,10 +222,7 @@ impl Inner {
                 }
                 self.run(|answer| Command::Cancel { deliveries, answer })?;
             }
-            self.orphans
-                .lock()
-                .expect("no panic while it is held")
-                .retain(|one| *one != lane);
+            locked(self.orphans.lock()).retain(|one| *one != lane);
         }
     }
 
@@ -267,10 +258,7 @@ impl Inner {
     }
 
     fn waits_in(&self, slice: u32) -> bool {
-        let waiting = self
-            .waiting_by_slice
-            .lock()
-            .expect("no panic while it is held");
+        let waiting = locked(self.waiting_by_slice.lock());
         waiting
             .iter()
             .any(|(number, count)| *number == slice && *count > 0)

@@ -22,8 +22,9 @@ use crate::domain::id::{ApplicationId, MessageId, OrganisationId};
 use crate::domain::jwt::JwtSecret;
 use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
 use crate::error::{Error, Result};
+use crate::lock::locked;
 use crate::telemetry::Metrics;
-use crate::watched;
+use crate::watched::{self, Kind, Threads};
 use author::by;
 use backlog::Backlog;
 use catalog::ApplicationEntry;
@@ -346,7 +347,8 @@ type Listener = Box<dyn Fn(Event) + Send + Sync>;
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
-    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    /// Of the store's own threads.
+    handles: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
 /// What the committer, the keeper and all callers share.
@@ -354,6 +356,8 @@ struct Inner {
     settings: Settings,
     clock: Clock,
     metrics: Arc<Metrics>,
+    /// All of the server's, whose panic is this store's failure.
+    threads: Threads,
     live: Engine,
     slices: Slices,
     catalog: RwLock<Catalog>,
@@ -403,7 +407,7 @@ struct Inner {
 impl Inner {
     /// See [`Store::catalog`].
     fn catalog(&self) -> RwLockReadGuard<'_, Catalog> {
-        self.catalog.read().expect("no panic while it is held")
+        locked(self.catalog.read())
     }
 
     fn tell(&self, event: Event) {
@@ -414,7 +418,7 @@ impl Inner {
 
     /// For as long as this is held, the live database holds only what is durable.
     fn settled(&self) -> RwLockReadGuard<'_, ()> {
-        self.settled.read().expect("no panic while it is held")
+        locked(self.settled.read())
     }
 
     fn waiting(&self) -> u64 {
@@ -422,7 +426,7 @@ impl Inner {
     }
 
     fn commit_began(&self) {
-        *self.commit_began.lock().expect("no panic while it is held") = Some(Instant::now());
+        *locked(self.commit_began.lock()) = Some(Instant::now());
     }
 
     fn committed(&self, meta: &Meta) {
@@ -430,11 +434,8 @@ impl Inner {
         let waiting = meta.waiting.iter().map(|(_, count)| count).sum();
         self.waiting.store(waiting, Ordering::Relaxed);
         self.metrics.waiting.set(waiting as i64);
-        self.waiting_by_slice
-            .lock()
-            .expect("no panic while it is held")
-            .clone_from(&meta.waiting);
-        *self.commit_began.lock().expect("no panic while it is held") = None;
+        locked(self.waiting_by_slice.lock()).clone_from(&meta.waiting);
+        *locked(self.commit_began.lock()) = None;
     }
 
     fn show_held(&self) {
@@ -455,7 +456,7 @@ impl Inner {
         let visits = changes.iter().any(is_visit);
         let is_exported = changes.iter().any(Change::is_exported);
         {
-            let mut catalog = self.catalog.write().expect("no panic while it is held");
+            let mut catalog = locked(self.catalog.write());
             for change in changes {
                 match &change {
                     Change::PutEndpoint(endpoint) => lanes.push(endpoint.number),
@@ -490,10 +491,7 @@ impl Inner {
         lanes.extend(&orphans);
         self.backlog.sort_anew(&self.catalog(), &lanes);
         self.show_held();
-        self.orphans
-            .lock()
-            .expect("no panic while it is held")
-            .extend(orphans);
+        locked(self.orphans.lock()).extend(orphans);
         lanes
             .into_iter()
             .for_each(|lane| self.tell(Event::Endpoint { lane }));
@@ -505,6 +503,7 @@ impl Inner {
     /// Notes why the process must end: from now on nothing is accepted, and all that waits for the
     /// committer is answered.
     fn fail(&self, fault: Fault) {
+        watched::note_error(&fault);
         let first = self.failure.send_if_modified(|failure| {
             let first = failure.is_none();
             if first {
@@ -517,6 +516,13 @@ impl Inner {
             self.queue.abandon(|| Error::storage(fault.clone()));
             self.watchers.abandon();
         }
+    }
+
+    /// Starts a thread whose panic is the store's failure.
+    fn spawn(self: &Arc<Self>, kind: Kind, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+        let failing = self.clone();
+        let failed = move |thread| failing.fail(Fault::Panicked(thread));
+        self.threads.spawn(kind, failed, run)
     }
 
     /// Whether what a slice says was committed: its number is durable in the live database and
@@ -786,7 +792,7 @@ impl Store {
 
     /// What the store takes on disk, at most a second or so old.
     pub fn space(&self) -> Space {
-        *self.inner.space.lock().expect("no panic while it is held")
+        *locked(self.inner.space.lock())
     }
 
     /// Whose owner runs the server: the one that came with the store, or the default of the settings.
@@ -806,6 +812,16 @@ impl Store {
         let failed = failure.wait_for(Option::is_some).await;
         let fault = failed.ok().and_then(|fault| fault.clone());
         fault.unwrap_or_else(|| Fault::Storage("the store is gone".to_owned()))
+    }
+
+    /// Starts a thread without which the process is of no use: its panic is the store's failure.
+    pub fn spawn(&self, kind: Kind, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+        self.inner.spawn(kind, run)
+    }
+
+    /// The threads of the server.
+    pub fn threads(&self) -> &Threads {
+        &self.inner.threads
     }
 
     /// A thread without which the process is of no use has panicked: takes nothing more.
@@ -839,8 +855,8 @@ impl Store {
     pub fn close(&self) -> Result<(), String> {
         self.inner.queue.close();
         self.inner.closed.send_replace(true);
-        let threads = std::mem::take(&mut *self.threads.lock().expect("no panic while it is held"));
-        for thread in threads {
+        let handles = std::mem::take(&mut *locked(self.handles.lock()));
+        for thread in handles {
             thread.join().expect("their panics are caught");
         }
         match &*self.inner.failure.borrow() {
@@ -1051,10 +1067,18 @@ mod tests {
         }
         let fault = store.failed().await.to_string();
         assert!(fault.contains("store-committer panicked"), "{fault}");
+        let committer = || {
+            let threads = store.threads().list().into_iter();
+            let mut named = threads.filter(|thread| thread.name == "store-committer");
+            named.next().expect("it is listed")
+        };
+        let error = committer().last_error.expect("it is its error, too");
+        assert_eq!(error.message, fault);
         assert_eq!(store.health(), Err(fault.clone()));
         let answer = store.change(Itself, |_| Ok((Vec::new(), ()))).await;
         assert!(matches!(answer, Err(Error::Storage(_))), "{answer:?}");
         assert_eq!(store.close(), Err(fault));
+        assert_eq!(committer().state, watched::State::Ended);
     }
 
     /// Whoever holds the catalog may ask for room, also where room is scarce and while the committer

@@ -22,13 +22,13 @@ use super::layout::{self, FORMAT, Meta, RecordError, SliceMeta, SliceRecord};
 use super::queue::Queue;
 use super::recount::{self, Recount, StoppedAt};
 use super::slices::{self, Slices};
-use super::{Fault, Inner, OpenError, Settings, Store, filters, keeper};
+use super::{Inner, OpenError, Settings, Store, filters, keeper};
 use crate::clock::{Clock, Timestamp};
 use crate::domain::id::{ID_TIME_STEP_MS, OrganisationId, TokenId};
 use crate::domain::organisation::Organisation;
 use crate::domain::token::{Role, Token};
 use crate::telemetry::Metrics;
-use crate::watched;
+use crate::watched::{Kind, Threads};
 
 /// How far commit numbers jump after a process died: further than any that it can have used in a
 /// slice beyond the last that the live database has.
@@ -120,6 +120,7 @@ impl Store {
         let inner = Arc::new(Inner {
             slices,
             settings,
+            threads: Threads::new(clock.clone()),
             clock,
             metrics,
             live: files.live,
@@ -155,22 +156,21 @@ impl Store {
         let is_counted = recount::count_some(&inner).map_err(|error| damaged(error.into()))?;
         let committer =
             Committer::new(inner.clone(), meta).map_err(|error| damaged(error.into()))?;
-        let mut threads = vec![spawn("store-committer", &inner, move || committer.run())];
-        threads.push(keeper::spawn(inner.clone()));
+        let mut handles = vec![inner.spawn(Kind::Committer, move || committer.run())];
+        let kept = inner.clone();
+        handles.push(inner.spawn(Kind::Keeper, move || keeper::keep(&kept)));
+        let guarded = inner.clone();
+        handles.push(inner.spawn(Kind::Watchdog, move || keeper::watch(&guarded)));
         let filtered = inner.clone();
-        threads.push(spawn("store-filters", &inner, move || {
-            filters::run(&filtered)
-        }));
+        handles.push(inner.spawn(Kind::Filters, move || filters::run(&filtered)));
         // A long queue is counted beside normal running.
         if stopped_at.is_some() || !is_counted {
             let counted = inner.clone();
-            threads.push(spawn("store-recount", &inner, move || {
-                recount::run(&counted)
-            }));
+            handles.push(inner.spawn(Kind::Recount, move || recount::run(&counted)));
         }
         Ok(Store {
             inner,
-            threads: Arc::new(Mutex::new(threads)),
+            handles: Arc::new(Mutex::new(handles)),
         })
     }
 }
@@ -220,20 +220,6 @@ fn may_go_on(slices: &Slices, meta: &mut Meta, metrics: &Metrics) -> bool {
             false
         }
     }
-}
-
-/// Starts a thread of the store, whose panic is the store's failure.
-pub fn spawn(
-    name: &str,
-    inner: &Arc<Inner>,
-    run: impl FnOnce() + Send + 'static,
-) -> std::thread::JoinHandle<()> {
-    let failing = inner.clone();
-    watched::spawn(
-        name,
-        move |thread| failing.fail(Fault::Panicked(thread)),
-        run,
-    )
 }
 
 /// Opens the files of a store, making them where there are none.

@@ -4,7 +4,7 @@
 //! their own that is never full: the lanes bound it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -17,6 +17,7 @@ use super::{Answered, Finished, NewBatch, NewMessage, Once, SendAgain};
 use crate::domain::id::{ApplicationId, AttemptId, MessageId};
 use crate::domain::message::{DeliveryKey, Message};
 use crate::error::{Error, Result};
+use crate::lock::locked;
 
 /// A batch has at most this many commands of each kind: enough to share a sync widely, little
 /// enough that the first in it does not wait long.
@@ -197,8 +198,7 @@ impl Queue {
     /// Takes nothing more and answers all that waits: nobody will commit it.
     pub fn abandon(&self, error: impl Fn() -> Error) {
         let commands: Vec<Command> = {
-            // After a panic of whoever held it, too: what waits must not wait for ever.
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = locked(self.state.lock());
             state.closing = true;
             let outcomes = std::mem::take(&mut state.outcomes);
             let intake = std::mem::take(&mut state.intake);
@@ -227,7 +227,7 @@ impl Queue {
         let mut state = self.lock();
         state.busy = false;
         while state.intake.is_empty() && state.outcomes.is_empty() && !state.closing {
-            state = self.filled.wait(state).expect("no panic while it is held");
+            state = locked(self.filled.wait(state));
         }
         let deadline = Instant::now() + OUTCOMES_WAIT;
         while state.intake.is_empty() && state.outcomes.len() < OUTCOMES_ENOUGH && !state.closing {
@@ -236,7 +236,7 @@ impl Queue {
                 break;
             }
             let waited = self.filled.wait_timeout(state, left);
-            state = waited.expect("no panic while it is held").0;
+            state = locked(waited).0;
         }
         let outcomes = state.outcomes.len().min(TAKEN_MAX);
         let mut taken: VecDeque<Command> = state.outcomes.drain(..outcomes).collect();
@@ -250,6 +250,6 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().expect("no panic while it is held")
+        locked(self.state.lock())
     }
 }

@@ -11,11 +11,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::engine::EngineError;
 use super::{Fault, Inner, layout};
 use crate::domain::message::DeliveryKey;
+use crate::lock::locked;
+use crate::watched;
 
 /// Keys counted under the lock that a commit needs.
 const STRETCH: usize = 500;
@@ -62,7 +64,7 @@ impl Recount {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Progress>> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(self.progress.lock())
     }
 }
 
@@ -128,17 +130,20 @@ fn compare_with_slice(inner: &Inner, stopped_at: StoppedAt) {
             // than those that the jump at the start passed over.
             if ahead > stopped_at.commit + 1 && ahead <= inner.first_commit {
                 inner.metrics.store_problems.inc();
-                log::error!(
+                let damage = format!(
                     "the live database ends at commit {}, and slice {} at {ahead}: accepted \
                      messages were lost to damage; run `postrider verify-store`",
-                    stopped_at.commit,
-                    stopped_at.slice
+                    stopped_at.commit, stopped_at.slice
                 );
+                log::error!("{damage}");
+                watched::note_error(damage);
             }
         }
         Err(error) => {
             inner.metrics.store_problems.inc();
-            log::error!("slice {} could not be read: {error}", stopped_at.slice);
+            let error = format!("slice {} could not be read: {error}", stopped_at.slice);
+            log::error!("{error}");
+            watched::note_error(error);
         }
     }
 }
@@ -183,10 +188,12 @@ fn count_stretch(inner: &Inner) -> Result<bool, EngineError> {
         );
     } else {
         inner.metrics.store_problems.inc();
-        log::error!(
+        let damage = format!(
             "{seen} deliveries wait and there should be {expected}: the store was damaged; stop \
              the server and run `postrider verify-store`"
         );
+        log::error!("{damage}");
+        watched::note_error(damage);
     }
     *guard = None;
     Ok(true)

@@ -14,6 +14,7 @@ use prometheus_client::metrics::counter::Counter;
 use super::engine::{Changes, Engine, EngineError};
 use super::layout::{self, Meta, SliceMeta, SliceRecord};
 use crate::clock::Timestamp;
+use crate::lock::locked;
 
 /// How long a slice that nobody reads stays open.
 const IDLE: Duration = Duration::from_secs(30);
@@ -57,7 +58,7 @@ impl Slices {
 
     /// All slices, oldest first.
     pub fn list(&self) -> Vec<(u32, SliceRecord)> {
-        let index = self.index.read().expect("no panic while it is held");
+        let index = locked(self.index.read());
         index
             .iter()
             .map(|(number, record)| (*number, record.clone()))
@@ -65,7 +66,7 @@ impl Slices {
     }
 
     pub fn newest(&self) -> Option<(u32, SliceRecord)> {
-        let index = self.index.read().expect("no panic while it is held");
+        let index = locked(self.index.read());
         index
             .last_key_value()
             .map(|(number, record)| (*number, record.clone()))
@@ -73,20 +74,17 @@ impl Slices {
 
     /// The number of the oldest slice; 0 where there is none.
     pub fn oldest(&self) -> u32 {
-        let index = self.index.read().expect("no panic while it is held");
+        let index = locked(self.index.read());
         index.first_key_value().map_or(0, |(number, _)| *number)
     }
 
     pub fn contains(&self, number: u32) -> bool {
-        self.index
-            .read()
-            .expect("no panic while it is held")
-            .contains_key(&number)
+        locked(self.index.read()).contains_key(&number)
     }
 
     /// The slice that holds what has this time in its id.
     pub fn at(&self, time: Timestamp) -> Option<u32> {
-        let index = self.index.read().expect("no panic while it is held");
+        let index = locked(self.index.read());
         index
             .iter()
             .rev()
@@ -95,10 +93,7 @@ impl Slices {
     }
 
     pub fn add(&self, number: u32, record: SliceRecord) {
-        self.index
-            .write()
-            .expect("no panic while it is held")
-            .insert(number, record);
+        locked(self.index.write()).insert(number, record);
     }
 
     /// Opens a slice of the index, or creates it; an error where it is not there any more.
@@ -112,7 +107,7 @@ impl Slices {
             opened.used = Instant::now();
             opened.engine.clone()
         };
-        let mut engine = place.lock().expect("no panic while it is held");
+        let mut engine = locked(place.lock());
         if let Some(engine) = &*engine {
             return Ok(engine.clone());
         }
@@ -141,7 +136,7 @@ impl Slices {
     }
 
     pub(super) fn sealed(&self, number: u32) -> Option<SliceMeta> {
-        let index = self.index.read().expect("no panic while it is held");
+        let index = locked(self.index.read());
         index.get(&number)?.sealed.clone()
     }
 
@@ -180,14 +175,11 @@ impl Slices {
 
     /// Forgets a slice and deletes its files. Its catalogue entry is gone already, durably.
     pub fn remove(&self, number: u32) -> std::io::Result<()> {
-        self.index
-            .write()
-            .expect("no panic while it is held")
-            .remove(&number);
+        locked(self.index.write()).remove(&number);
         let opened = self.lock_open().remove(&number);
         let place = opened.map(|opened| opened.engine).unwrap_or_default();
         // Who is opening it right now comes before, and who comes later finds that it is gone.
-        let mut engine = place.lock().expect("no panic while it is held");
+        let mut engine = locked(place.lock());
         *engine = None;
         match std::fs::remove_dir_all(self.path(number)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
@@ -206,7 +198,7 @@ impl Slices {
     }
 
     fn lock_open(&self) -> MutexGuard<'_, HashMap<u32, Opened>> {
-        self.open.lock().expect("no panic while it is held")
+        locked(self.open.lock())
     }
 }
 

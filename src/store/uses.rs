@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::domain::id::TokenId;
 use crate::domain::token::Token;
 use crate::error::Result;
+use crate::lock::locked;
 
 const STEP: Duration = Duration::from_secs(60);
 
@@ -55,11 +56,11 @@ impl Uses {
     fn note(&self, token: TokenId, now: Timestamp, from: impl FnOnce() -> IpAddr) {
         let step = STEP.as_millis() as u64;
         let now = now.as_millis() / step * step;
-        let last = self.last.read().expect("no panic while it is held");
+        let last = locked(self.last.read());
         match last.get(&token) {
             Some(noted) if noted.at.load(Ordering::Relaxed) >= now => {}
             Some(noted) => {
-                *noted.from.lock().expect("no panic while it is held") = from();
+                *locked(noted.from.lock()) = from();
                 noted.at.store(now, Ordering::Relaxed);
             }
             None => {
@@ -68,7 +69,7 @@ impl Uses {
                     at: now.into(),
                     from: from().into(),
                 };
-                let mut last = self.last.write().expect("no panic while it is held");
+                let mut last = locked(self.last.write());
                 last.insert(token, noted);
             }
         }
@@ -76,7 +77,7 @@ impl Uses {
 
     /// The last use that is known: noted, or written down before that.
     fn last_of(&self, token: &Token) -> LastUse {
-        let last = self.last.read().expect("no panic while it is held");
+        let last = locked(self.last.read());
         let noted = last.get(&token.id).map(Noted::read);
         let written = LastUse::written(token);
         noted
@@ -86,7 +87,7 @@ impl Uses {
 
     /// What writes down uses that are later than what is written, as many as fit into a commit.
     fn changes(&self, catalog: &Catalog) -> Vec<Change> {
-        let last = self.last.read().expect("no panic while it is held");
+        let last = locked(self.last.read());
         last.iter()
             .filter_map(|(id, noted)| {
                 let token = catalog.token(*id)?;
@@ -104,7 +105,7 @@ impl Uses {
     }
 
     fn forget_gone(&self, catalog: &Catalog) {
-        let mut last = self.last.write().expect("no panic while it is held");
+        let mut last = locked(self.last.write());
         last.retain(|id, _| catalog.token(*id).is_some());
     }
 }
@@ -113,7 +114,7 @@ impl Noted {
     fn read(&self) -> LastUse {
         LastUse {
             at: Some(Timestamp(self.at.load(Ordering::Relaxed))),
-            from: Some(*self.from.lock().expect("no panic while it is held")),
+            from: Some(*locked(self.from.lock())),
         }
     }
 }

@@ -15,6 +15,7 @@ use super::{NewMessage, Store};
 use crate::domain::attempt::Attempt;
 use crate::domain::id::MessageId;
 use crate::error::{Error, Result};
+use crate::lock::locked;
 
 /// How many may wait at a time: all are looked through for each attempt that is recorded, and each
 /// is a request that keeps its connection.
@@ -71,14 +72,14 @@ impl Watchers {
             return None;
         }
         let watcher = self.remove(|watcher| watcher.message.get() == Some(&message))?;
-        let mut attempt = watcher.attempt.lock().expect("no panic while it is held");
+        let mut attempt = locked(watcher.attempt.lock());
         attempt.take()
     }
 
     /// Ends all watches: no attempt will be recorded any more.
     pub fn abandon(&self) {
         for watcher in self.lock().iter() {
-            drop(watcher.attempt.lock().map(|mut attempt| attempt.take()));
+            drop(locked(watcher.attempt.lock()).take());
         }
     }
 
@@ -91,7 +92,7 @@ impl Watchers {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Watcher>>> {
-        self.waiting.lock().expect("no panic while it is held")
+        locked(self.waiting.lock())
     }
 }
 

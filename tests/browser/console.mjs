@@ -44,6 +44,8 @@ const steps = {
     await page.getByText("All is well").waitFor();
     assert((await page.getByRole("figure").count()) >= 2, "charts of throughput and latency");
     for (const name of ["Store", "Registrations", "Server"]) await heading(page, name, 2).waitFor();
+    await page.getByText("Threads", { exact: true }).click();
+    await page.getByText("writes every change to the disk").waitFor();
     const text = await page.getByRole("main").innerText();
     assert.match(text, /Queue\s+[\d.]+ (bytes|[KMG]iB)/);
     assert.match(text, /Free\s+[\d.]+ [KMGT]iB/);

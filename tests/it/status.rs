@@ -1,12 +1,14 @@
 //! `/api/v1/status`: how the server is, and what is wrong right now.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use awc::http::Method;
 use serde_json::{Value, json};
 
+use postrider::config::VerifyEndpoints;
+
 use crate::jwt;
-use crate::support::{Receiver, Script, Server, keys};
+use crate::support::{DEADLINE, Receiver, Script, Server, keys, wait_until};
 
 const STATUS: &str = "/api/v1/status";
 const MINUTE: Duration = Duration::from_secs(60);
@@ -56,6 +58,124 @@ async fn a_new_server_is_well_and_says_what_it_has() {
     assert_eq!(private["severity"], "warning");
     let message = private["message"].as_str().expect("a sentence");
     assert!(message.contains("127.0.0.0/8"), "{message}");
+}
+
+/// The threads with their names; of those that read only the first.
+async fn threads(server: &Server) -> Vec<(String, Value)> {
+    let status = status(server).await;
+    let all = status["threads"].as_array().expect("a list").iter();
+    let named = all.map(|one| {
+        (
+            one["name"].as_str().expect("a name").to_owned(),
+            one.clone(),
+        )
+    });
+    named
+        .filter(|(name, _)| name == "reader-0" || !name.starts_with("reader-"))
+        .collect()
+}
+
+async fn thread(server: &Server, name: &str) -> Value {
+    let mut threads = threads(server).await.into_iter();
+    let (_, thread) = threads.find(|(one, _)| one == name).expect("it is listed");
+    thread
+}
+
+/// The thread, once this holds of it.
+async fn until(server: &Server, name: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let thread = thread(server, name).await;
+        if holds(&thread) {
+            return thread;
+        }
+        assert!(Instant::now() < deadline, "{thread}");
+    }
+}
+
+#[actix_web::test]
+async fn every_thread_is_listed_with_what_it_does() {
+    let server = Server::start_with(|config| {
+        config.server.workers = 2;
+        config.delivery.workers = 2;
+        config.delivery.verify_endpoints = VerifyEndpoints::Challenge;
+    })
+    .await;
+    let threads = threads(&server).await;
+    let mut names: Vec<&str> = threads.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    let expected = [
+        "actix-server acceptor",
+        "challenges",
+        "delivery-0",
+        "delivery-1",
+        "http-0",
+        "http-1",
+        "jobs",
+        "loader",
+        "main",
+        "reader-0",
+        "store-committer",
+        "store-filters",
+        "store-keeper",
+        "store-watchdog",
+    ];
+    assert_eq!(names, expected);
+    for (name, thread) in &threads {
+        let reports = !(name == "main" || name.starts_with("actix") || name.starts_with("http"));
+        let state = thread["state"].as_str().expect("a state");
+        match reports {
+            true => assert!(["idle", "working"].contains(&state), "{thread}"),
+            false => assert_eq!(state, "running", "{thread}"),
+        }
+        assert!(thread["does"].as_str().is_some_and(|does| !does.is_empty()));
+        assert_eq!(thread["since"], server.now().to_string());
+        assert_eq!(
+            (&thread["lastError"], &thread["errors"]),
+            (&Value::Null, &json!(0))
+        );
+    }
+}
+
+#[actix_web::test]
+async fn a_delivery_thread_works_while_an_attempt_is_under_way_and_is_idle_then() {
+    let receiver = Receiver::scripted([Script::AtGate(200)], Script::Status(200)).await;
+    let server = Server::start().await;
+    server.endpoint(&receiver).await;
+    server.advance(MINUTE);
+    let published_at = server.now();
+    server.publish("a", json!({})).await;
+    wait_until("the request", || receiver.begun() == 1).await;
+    // Less than an attempt may take.
+    server.advance(Duration::from_secs(1));
+    let working = thread(&server, "delivery-0").await;
+    assert_eq!(working["state"], "working");
+    assert_eq!(working["since"], published_at.to_string());
+    receiver.open_gate();
+    server.settle().await;
+    let idle = until(&server, "delivery-0", |thread| thread["state"] == "idle").await;
+    assert_eq!(idle["since"], server.now().to_string());
+}
+
+#[actix_web::test]
+async fn an_error_of_the_keeper_is_listed_as_its_last() {
+    let server = Server::start().await;
+    // In the way of the export.
+    let file = server.config().store.path.join("export.json");
+    std::fs::create_dir(&file).expect("there was none yet");
+    server.application("app").await;
+    server.advance(MINUTE * server.config().store.export_minutes);
+    let keeper = until(&server, "store-keeper", |thread| thread["errors"] != 0).await;
+    let error = &keeper["lastError"];
+    let message = error["message"].as_str().expect("a sentence");
+    assert!(
+        message.starts_with("the registrations were not exported: "),
+        "{message}"
+    );
+    assert_eq!(error["at"], server.now().to_string());
+    assert_eq!(keeper["errors"], 1);
+    std::fs::remove_dir(&file).expect("it is empty");
+    server.get("/api/v1/health").await.expect(200);
 }
 
 #[actix_web::test]
@@ -210,6 +330,7 @@ async fn another_organisation_sees_its_own_things_alone() {
     assert_eq!(problems(&ours, "endpoint_failing").len(), 1);
     assert_eq!(theirs["problems"], json!([]));
     assert_eq!(theirs["samples"], json!([]));
+    assert_eq!(theirs["threads"], json!([]));
     for field in ["waiting", "inFlight", "oldestDueSeconds", "store"] {
         assert_eq!(theirs[field], Value::Null, "{field}");
         assert_ne!(ours[field], Value::Null, "{field}");

@@ -15,7 +15,7 @@ export default function Overview() {
   const status = useLoad((signal) => api('GET', '/status', null, { signal }), [], { every: 5000 });
   // What is the whole server's is told to the owner of its first organisation alone.
   return html`<${Page} title="Overview"><${Loaded} of=${{ ...status, loading: false }}>${(now) => html`<div class="stack">
-    <${Problems} of=${now} />${now.waiting != null && html`<${Numbers} of=${now} /><${Charts} samples=${now.samples} />`}<${Facts} of=${now} /></div>`}<//><//>`;
+    <${Problems} of=${now} />${now.waiting != null && html`<${Numbers} of=${now} /><${Charts} samples=${now.samples} />`}<${Facts} of=${now} />${now.threads.length > 0 && html`<${Threads} of=${now.threads} />`}</div>`}<//><//>`;
 }
 
 const List = ({ of }) => html`<ul class="plain problems">${of.map((one) => html`<li key=${one.kind + (one.endpointId ?? one.taskId)}>
@@ -72,4 +72,11 @@ function Facts({ of: { store, registrations: has, version, startedAt, now } }) {
     ${store && card('Store', [['Queue', bytes(store.liveBytes)], ['History', `${bytes(store.slicesBytes)} in ${count(store.slices)} ${store.slices === 1 ? 'slice' : 'slices'}`], ['Kept since', html`<${Time} at=${store.oldestAt} />`], ['Free', store.freeBytes == null ? '–' : bytes(store.freeBytes)]])}
     ${card('Registrations', [['Applications', link(has.applications, '/applications')], ['Endpoints', count(has.endpoints)], ['Event types', link(has.eventTypes, '/event-types')], ['Tokens', link(has.tokens, '/tokens')]])}
     ${card('Server', [['Version', version], ['Started', html`<${Time} at=${startedAt} />`], ['Up for', duration(Math.round((Date.parse(now) - Date.parse(startedAt)) / 1000))]])}</div>`;
+}
+
+/** What each thread does, and what went wrong in it last. */
+function Threads({ of }) {
+  const error = ({ errors, lastError: { message, at } }) => html`<p class="break">${errors === 1 ? 'One error' : `${count(errors)} errors, the last`} <${Time} at=${at} />: ${message}</p>`;
+  return html`<details class="card"><summary><h2>Threads</h2></summary><dl class="facts">${of.map((one) => html`<dt>${one.name}</dt>
+    <dd>${one.state} since <${Time} at=${one.since} />, <span class="muted">${one.does}</span>${one.lastError && error(one)}</dd>`)}</dl></details>`;
 }
