@@ -92,7 +92,7 @@ impl Connections {
                 Some(counted) => drop(data.insert(counted)),
                 None => {
                     refuse(connection, self.max);
-                    drop(data.insert(Refused));
+                    data.insert(Refused);
                     return;
                 }
             }
