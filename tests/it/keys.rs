@@ -368,6 +368,38 @@ async fn what_is_ended_while_a_body_arrives_leaves_no_credential_behind() {
     assert_eq!(server.get(&secret).await.expect(200), secret_before);
 }
 
+/// The proof of a credential is kept for its request alone.
+#[actix_web::test]
+async fn each_request_of_a_connection_has_its_own_credential_proved() {
+    let server = Server::start().await;
+    let viewer = json!({ "name": "v", "role": "viewer" });
+    let viewer = server.post("/api/v1/token", viewer).await.expect(201);
+    let token = viewer["token"].as_str().expect("shown once");
+    let request = |credential: &str, last: &str| {
+        format!("GET /api/v1/token HTTP/1.1\r\nhost: x\r\n{credential}connection: {last}\r\n\r\n")
+    };
+    let valid = format!("authorization: Bearer {token}\r\n");
+    let address = server.url("");
+    let address = address.trim_start_matches("http://");
+    let mut connection = TcpStream::connect(address).expect("the server listens");
+    connection.set_read_timeout(Some(DEADLINE)).expect("it may");
+    let requests = [
+        request(&valid, "keep-alive"),
+        request("", "keep-alive"),
+        request(&valid, "keep-alive"),
+        request("authorization: Bearer pr_nobody\r\n", "close"),
+    ];
+    let all = requests.concat();
+    connection.write_all(all.as_bytes()).expect("requests");
+    let mut answers = String::new();
+    connection.read_to_string(&mut answers).expect("answers");
+    let lines = answers
+        .split("HTTP/1.1 ")
+        .skip(1)
+        .map(|answer| &answer[..3]);
+    assert_eq!(Vec::from_iter(lines), ["200", "401", "200", "401"]);
+}
+
 /// Each kind of change that has a body, and of these each that once did not ask again.
 #[actix_web::test]
 async fn what_is_ended_while_a_body_arrives_changes_nothing() {
