@@ -111,7 +111,7 @@ fn invalid(sentences: Vec<String>) -> Error {
     let problem = |message| Invalid {
         location: Vec::new(),
         message,
-        kind: "value_error",
+        kind: "value_error".into(),
     };
     Error::Invalid(sentences.into_iter().map(problem).collect())
 }

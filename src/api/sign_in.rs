@@ -13,9 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::access::{Action, Caller, Credential};
+use super::access::{Action, Caller, Credential, Proof};
 use super::client_address::ClientAddress;
-use super::credential::{Proof, is_in_header, is_plausible, proof, proof_of, refused};
+use super::credential::{is_in_header, is_plausible, proof, proof_of, refused};
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, text};
 use super::operation::{Operation, Parameter};

@@ -128,6 +128,14 @@ pub struct Catalog {
 }
 
 impl Catalog {
+    /// What these changes make of nothing.
+    #[cfg(test)]
+    pub fn of(changes: impl IntoIterator<Item = Change>) -> Catalog {
+        let mut catalog = Catalog::default();
+        changes.into_iter().for_each(|change| catalog.apply(change));
+        catalog
+    }
+
     pub fn organisations(&self) -> impl Iterator<Item = &Organisation> {
         self.organisations.values()
     }
