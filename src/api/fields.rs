@@ -50,6 +50,10 @@ impl Shown {
     pub fn refuse(self, place: &[&str]) -> Result<()> {
         refuse_given_id(self.is_given, place)
     }
+
+    pub fn is_given(self) -> bool {
+        self.is_given
+    }
 }
 
 impl<'de> Deserialize<'de> for Shown {

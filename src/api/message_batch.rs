@@ -114,7 +114,7 @@ pub async fn create(
     let read = match batch.read().await? {
         Found::Batch(read) => read,
         Found::NoApplication(application) => {
-            create_application(&context.store, caller, *application).await?;
+            create_application(&context, caller, *application).await?;
             match batch.read().await? {
                 Found::Batch(read) => read,
                 Found::NoApplication(_) => return Err(Error::NotFound("application").into()),

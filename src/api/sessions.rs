@@ -17,7 +17,8 @@ use sha2::{Digest, Sha256};
 
 use super::Context;
 use super::access::{Action, Caller, Credential};
-use super::applications::{ApplicationIn, creation};
+use super::applications::ApplicationIn;
+use super::credential::hash_of;
 use super::error::Failure;
 use super::event_types::{FEATURE_FLAG_MAX, FEATURE_FLAGS_MAX, check_feature_flags};
 use super::extract::{Body, json, no_content, path_part};
@@ -31,6 +32,7 @@ use crate::domain::id::ApplicationId;
 use crate::domain::jwt::LEEWAY;
 use crate::domain::token::{Capability, PortalSession, Revocation, Role, Token};
 use crate::error::{Error, Result};
+use crate::rules::applications::creation;
 use crate::store::{Catalog, Change};
 
 /// How long a link is good for, in seconds.
@@ -339,7 +341,9 @@ fn found_or_made(
         (Err(Error::NotFound(_)), Some(input)) if path.parse::<ApplicationId>().is_err() => {
             caller.may(Action::CreateApplications)?;
             input.id.refuse(&["body", "application", "id"])?;
-            let application = input.into_application(caller.organisation, now);
+            let application = input
+                .into_new()
+                .into_application(caller.organisation, now);
             Ok((application.id, Some(creation(catalog, application)?)))
         }
         (Err(error), _) => Err(error),

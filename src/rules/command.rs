@@ -6,6 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::applications::{
+    ChangeApplication, CreateApplication, DeleteApplication, ReplaceApplication,
+};
 use super::caller::Caller;
 use super::event_types::{
     ChangeEventType, CreateEventType, DeleteEventType, ImportEventTypes, ReplaceEventType,
@@ -57,6 +60,10 @@ commands! {
     ChangeEventType,
     DeleteEventType,
     ImportEventTypes,
+    CreateApplication,
+    ReplaceApplication,
+    ChangeApplication,
+    DeleteApplication,
 }
 
 /// A command with its giver, as one machine hands it to another.

@@ -11,6 +11,7 @@
 //! room imports `domain`, `clock`, `config`, `error` and of the store the catalog, which a test holds it
 //! to, so that each decision can be tested by a table of catalogs and commands.
 
+pub mod applications;
 pub mod caller;
 pub mod checks;
 pub mod command;
