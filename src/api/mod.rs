@@ -22,7 +22,9 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::profile::Draft;
 use crate::lock::locked;
-use crate::rules::{caller as access, checks as rules, permits, scopes};
+use crate::rules::{
+    caller as access, checks as rules, endpoint_checks as endpoint_rules, permits, scopes, target,
+};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
@@ -42,9 +44,8 @@ mod docs;
 mod document;
 mod endpoint_body;
 mod endpoint_headers;
-mod endpoint_origin;
-mod endpoint_rules;
 mod endpoint_secret;
+mod endpoint_url;
 mod endpoint_verification;
 mod endpoints;
 mod error;
@@ -86,7 +87,6 @@ mod sign_in;
 mod signed_in;
 mod stats;
 mod status;
-mod target;
 mod test_events;
 mod token_limits;
 mod tokens;

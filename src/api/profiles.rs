@@ -16,7 +16,8 @@ use serde_json::value::RawValue;
 
 use super::access::{Action, Caller};
 use super::endpoint_body::methods_and_null;
-use super::endpoint_rules::{check_url, secret_hint};
+use super::endpoint_rules::secret_hint;
+use super::endpoint_url::check_url;
 use super::error::Failure;
 use super::extract::{Body, json, path_part};
 use super::messages::CHANNELS_PER_MESSAGE_MAX;

@@ -10,9 +10,16 @@ use super::applications::{
     ChangeApplication, CreateApplication, DeleteApplication, ReplaceApplication,
 };
 use super::caller::Caller;
+use super::endpoints::{
+    AskForChallenge, ChangeEndpoint, ChangeHeaders, CreateEndpoint, DeleteEndpoint,
+    ReplaceEndpoint, SetHeaders,
+};
 use super::event_types::{
     ChangeEventType, CreateEventType, DeleteEventType, ImportEventTypes, ReplaceEventType,
 };
+use super::ocrolus::{ConfigureAccount, DeregisterAccount, RotateAccountSecret};
+use super::ovation::{ChangeWebhook, CreateWebhook, DeleteWebhook};
+use super::rotation::RotateSecret;
 use super::{Command, Decided, View, decide};
 
 /// The version of what is written now, and the only one that is read.
@@ -64,6 +71,20 @@ commands! {
     ReplaceApplication,
     ChangeApplication,
     DeleteApplication,
+    CreateEndpoint,
+    ReplaceEndpoint,
+    ChangeEndpoint,
+    SetHeaders,
+    ChangeHeaders,
+    RotateSecret,
+    DeleteEndpoint,
+    AskForChallenge,
+    CreateWebhook,
+    ChangeWebhook,
+    DeleteWebhook,
+    ConfigureAccount,
+    DeregisterAccount,
+    RotateAccountSecret,
 }
 
 /// A command with its giver, as one machine hands it to another.

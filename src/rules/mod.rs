@@ -15,10 +15,18 @@ pub mod applications;
 pub mod caller;
 pub mod checks;
 pub mod command;
+pub mod endpoint_checks;
+pub mod endpoint_edit;
+pub mod endpoints;
 pub mod event_types;
+pub mod ocrolus;
+pub mod origin;
+pub mod ovation;
 pub mod patch;
 pub mod permits;
+pub mod rotation;
 pub mod scopes;
+pub mod target;
 
 #[cfg(test)]
 mod tests;

@@ -382,7 +382,7 @@ impl Catalog {
     }
 
     /// Applies a committed change.
-    pub(super) fn apply(&mut self, change: Change) {
+    pub(crate) fn apply(&mut self, change: Change) {
         match change {
             Change::PutOrganisation(organisation) => {
                 self.organisations.insert(organisation.id, organisation);
