@@ -17,9 +17,14 @@ use super::endpoints::{
 use super::event_types::{
     ChangeEventType, CreateEventType, DeleteEventType, ImportEventTypes, ReplaceEventType,
 };
+use super::keys::{CreateKey, DeleteKey};
+use super::links::{CreateLink, ExpireSessions, LogOut};
 use super::ocrolus::{ConfigureAccount, DeregisterAccount, RotateAccountSecret};
 use super::ovation::{ChangeWebhook, CreateWebhook, DeleteWebhook};
 use super::rotation::RotateSecret;
+use super::tokens::{
+    CreateToken, DeleteToken, GrantApplication, GrantEndpoint, RevokeApplication, RevokeEndpoint,
+};
 use super::{Command, Decided, View, decide};
 
 /// The version of what is written now, and the only one that is read.
@@ -85,6 +90,17 @@ commands! {
     ConfigureAccount,
     DeregisterAccount,
     RotateAccountSecret,
+    CreateToken,
+    DeleteToken,
+    GrantEndpoint,
+    RevokeEndpoint,
+    GrantApplication,
+    RevokeApplication,
+    CreateKey,
+    DeleteKey,
+    CreateLink,
+    ExpireSessions,
+    LogOut,
 }
 
 /// A command with its giver, as one machine hands it to another.

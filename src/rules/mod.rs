@@ -19,6 +19,9 @@ pub mod endpoint_checks;
 pub mod endpoint_edit;
 pub mod endpoints;
 pub mod event_types;
+pub mod keys;
+pub mod links;
+pub mod narrowing;
 pub mod ocrolus;
 pub mod origin;
 pub mod ovation;
@@ -27,6 +30,7 @@ pub mod permits;
 pub mod rotation;
 pub mod scopes;
 pub mod target;
+pub mod tokens;
 
 #[cfg(test)]
 mod tests;
