@@ -17,6 +17,7 @@ use super::endpoints::{
 use super::event_types::{
     ChangeEventType, CreateEventType, DeleteEventType, ImportEventTypes, ReplaceEventType,
 };
+use super::jobs::{BeginReplay, CancelJob, CountApplications, CountEventTypes};
 use super::keys::{CreateKey, DeleteKey};
 use super::links::{CreateLink, ExpireSessions, LogOut};
 use super::ocrolus::{ConfigureAccount, DeregisterAccount, RotateAccountSecret};
@@ -25,6 +26,7 @@ use super::rotation::RotateSecret;
 use super::tokens::{
     CreateToken, DeleteToken, GrantApplication, GrantEndpoint, RevokeApplication, RevokeEndpoint,
 };
+use super::visits::{EndVisit, EndVisits};
 use super::{Command, Decided, View, decide};
 
 /// The version of what is written now, and the only one that is read.
@@ -101,6 +103,12 @@ commands! {
     CreateLink,
     ExpireSessions,
     LogOut,
+    BeginReplay,
+    CountApplications,
+    CountEventTypes,
+    CancelJob,
+    EndVisit,
+    EndVisits,
 }
 
 /// A command with its giver, as one machine hands it to another.

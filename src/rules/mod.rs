@@ -19,6 +19,7 @@ pub mod endpoint_checks;
 pub mod endpoint_edit;
 pub mod endpoints;
 pub mod event_types;
+pub mod jobs;
 pub mod keys;
 pub mod links;
 pub mod narrowing;
@@ -31,6 +32,7 @@ pub mod rotation;
 pub mod scopes;
 pub mod target;
 pub mod tokens;
+pub mod visits;
 
 #[cfg(test)]
 mod tests;
