@@ -9,17 +9,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::{Body, Patch, answered, json, no_content, once, path_part, respond, text};
 use super::fields::Shown;
 use super::operation::{Operation, Parameter};
 use super::page::{
     Listed, Query, Search, page_parameters, search_parameter, shown as shown_in_list,
-};
-use super::rules::{
-    NAME_BYTES_MAX, NAME_PATTERN, Problems, check_metadata, check_name, check_uid,
-    checked_throttle_rate,
 };
 use crate::clock::Timestamp;
 use crate::domain::application::Application;
@@ -29,6 +24,11 @@ use crate::rules::Saved;
 use crate::rules::applications::{
     ApplicationEdit, ChangeApplication, CreateApplication, DeleteApplication, NewApplication,
     ReplaceApplication,
+};
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::{
+    NAME_BYTES_MAX, NAME_PATTERN, Problems, check_metadata, check_name, check_uid,
+    checked_throttle_rate,
 };
 use crate::store::Answered;
 use crate::store::catalog::ApplicationEntry;

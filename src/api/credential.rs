@@ -4,7 +4,7 @@
 //!
 //! A token of ours is found by its SHA-256, which is compared in constant time once more. What has
 //! the shape of a signed token (JWT) is one where `auth.jwt_secret` is set; no token of ours has a
-//! dot. Nothing here says what may be done: that is `access`.
+//! dot. Nothing here says what may be done: that is `rules::caller`.
 
 use std::sync::Arc;
 

@@ -18,11 +18,6 @@ use super::endpoint_verification::VerificationOut;
 use super::extract::{Patch, answered, object_patch, text};
 use super::fields::Shown;
 use super::retry::Retry;
-use super::rules::{
-    CHANNEL_NAME_MAX, DESCRIPTION_BYTES_MAX, EVENT_TYPE_NAME_MAX, EVENT_TYPES_PER_ENDPOINT_MAX,
-    NAME_PATTERN, Problems, check_channels, check_description, check_event_type_names,
-    check_metadata, check_uid, checked_throttle_rate, without_repeats,
-};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::endpoint::{Endpoint, is_sensitive};
@@ -30,6 +25,11 @@ use crate::domain::id::EndpointId;
 use crate::domain::operational::PROFILE;
 use crate::domain::profile::Method;
 use crate::error::Result;
+use crate::rules::checks::{
+    CHANNEL_NAME_MAX, DESCRIPTION_BYTES_MAX, EVENT_TYPE_NAME_MAX, EVENT_TYPES_PER_ENDPOINT_MAX,
+    NAME_PATTERN, Problems, check_channels, check_description, check_event_type_names,
+    check_metadata, check_uid, checked_throttle_rate, without_repeats,
+};
 use crate::rules::endpoint_checks::{check_timeout, method_of, profile_name};
 use crate::rules::endpoint_edit::{EndpointEdit, Kind};
 use crate::rules::target::GivenBasicAuth;

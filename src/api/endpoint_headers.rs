@@ -11,13 +11,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::access::{Action, Caller, FeatureFlags};
 use super::endpoints::{named, place};
 use super::error::Failure;
 use super::extract::{Body, json, no_content};
 use super::operation::Operation;
-use super::rules::missing;
 use crate::domain::endpoint::is_sensitive;
+use crate::rules::caller::{Action, Caller, FeatureFlags};
+use crate::rules::checks::missing;
 use crate::rules::endpoints::{ChangeHeaders, SetHeaders};
 
 /// What is sent along with every request, beside what the profile and the authentication need.

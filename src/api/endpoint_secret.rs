@@ -8,8 +8,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::access::{Action, Caller, FeatureFlags};
-use super::endpoint_rules::{NOT_FOUND, secret_form};
 use super::endpoints::{named, place};
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text};
@@ -17,6 +15,8 @@ use super::older_clients;
 use super::operation::Operation;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::EndpointSecret;
+use crate::rules::caller::{Action, Caller, FeatureFlags};
+use crate::rules::endpoint_checks::{NOT_FOUND, secret_form};
 use crate::rules::rotation::{GRACE_SECONDS_MAX, RotateSecret};
 
 /// What requests are signed with.

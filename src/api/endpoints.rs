@@ -11,7 +11,6 @@ use serde::Serialize;
 use serde_json::json as value;
 
 use super::Context;
-use super::access::{Action, Caller, FeatureFlags};
 use super::endpoint_body::{EndpointIn, EndpointOut, WholeEndpointIn, shown};
 use super::error::Failure;
 use super::extract::{Body, answered, no_content, once, path_part, reading, respond};
@@ -19,13 +18,14 @@ use super::operation::{Operation, Parameter};
 use super::page::{
     Listed, Query, Search, page_parameters, search_parameter, shown as shown_in_list,
 };
-use super::rules::refuse_given_id;
 use super::stats::Health;
 use crate::config::Config;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::EndpointId;
 use crate::error::Result;
 use crate::rules::Saved;
+use crate::rules::caller::{Action, Caller, FeatureFlags};
+use crate::rules::checks::refuse_given_id;
 use crate::rules::endpoint_edit::{EndpointEdit, Kind};
 use crate::rules::endpoints::{
     ChangeEndpoint, Changed, CreateEndpoint, DeleteEndpoint, Owner, Place, ReplaceEndpoint,

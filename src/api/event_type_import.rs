@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Context;
-use super::access::{Action, Caller};
 use super::error::Failure;
 use super::event_types::example_bytes_max;
 use super::extract::{Body, answered, once, reading, respond};
 use super::import_document::{Webhook, webhooks};
 use super::operation::Operation;
-use super::rules::{Problems, wrong};
 use crate::error::Result;
 use crate::misfit;
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::{Problems, wrong};
 use crate::rules::event_types::{Described, ImportEventTypes};
 
 /// A document with everything that an API is described with, beside its webhooks.

@@ -11,21 +11,21 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Context;
-use super::access::{Action, Caller, FeatureFlags};
 use super::error::Failure;
 use super::extract::{Body, Patch, answered, no_content, once, path_part, reading, respond, text};
 use super::fields::Shown;
 use super::operation::{BODY_BYTES_MAX, Operation, Parameter};
 use super::page::{Listed, Name, Query, page_parameters, search_parameter, shown as shown_in_list};
-use super::rules::{
-    CHANNEL_NAME_MAX, DESCRIPTION_BYTES_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems,
-    check_channels, check_description, without_repeats,
-};
 use crate::clock::Timestamp;
 use crate::domain::event_type::{EventType, name_problem, registered_name_problem};
 use crate::domain::{json_schema, payload};
 use crate::error::Result;
 use crate::rules::Saved;
+use crate::rules::caller::{Action, Caller, FeatureFlags};
+use crate::rules::checks::{
+    CHANNEL_NAME_MAX, DESCRIPTION_BYTES_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems,
+    check_channels, check_description, without_repeats,
+};
 use crate::rules::event_types::{
     ChangeEventType, CreateEventType, DeleteEventType, EventTypeEdit, NOT_FOUND, ReplaceEventType,
 };

@@ -20,11 +20,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, forward_to_deseria
 use sha2::{Digest, Sha256};
 
 use super::Context;
-use super::access::Caller;
 use super::error::Failure;
 use super::fields::{self, Names};
 use crate::error::{Error, Invalid, Result};
 use crate::misfit::{self, Step};
+use crate::rules::caller::Caller;
 pub use crate::rules::patch::Patch;
 use crate::store::{Answered, Once};
 

@@ -12,9 +12,9 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::rules::{PROBLEMS_MAX, refuse_given_id};
 use crate::error::{Invalid, Result};
 use crate::misfit::{Step, misspelled, not_known};
+use crate::rules::checks::{PROBLEMS_MAX, refuse_given_id};
 
 /// Fields that promise something which postrider does not do, by the name of the body's schema. An
 /// answer that ignored one would be taken for the promise.

@@ -12,8 +12,6 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json as value};
 
 use super::Context;
-use super::access::{Action, Caller};
-use super::endpoint_rules::held_because;
 use super::error::Failure;
 use super::extract::{Body, json, optional_text, path_part, text};
 use super::operation::{Operation, Parameter};
@@ -22,6 +20,8 @@ use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, EndpointId, JobId};
 use crate::domain::job::{Job, JobState};
 use crate::error::Result;
+use crate::rules::caller::{Action, Caller};
+use crate::rules::endpoint_checks::held_because;
 use crate::rules::jobs::CancelJob;
 use crate::store::{Catalog, Store};
 

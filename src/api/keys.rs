@@ -15,12 +15,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Context;
-use super::access::{Action, Caller, Credential};
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, path_part, text};
 use super::operation::Operation;
 use super::page::{Listed, Query, page_parameters, shown};
-use super::rules::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, Problems, check_name};
 use super::token_limits::{ScopeName, checked_description, checked_networks, checked_scopes};
 use super::tokens::{
     AccountEndpoint, LinkOut, checked_end, network_texts, new_credential, scope_names,
@@ -30,6 +28,8 @@ use crate::domain::id::{ApplicationId, TokenId};
 use crate::domain::scope::Scope;
 use crate::domain::token::{ALLOWED_IPS_MAX, Role, Token};
 use crate::error::Result;
+use crate::rules::caller::{Action, Caller, Credential};
+use crate::rules::checks::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, Problems, check_name};
 use crate::rules::keys::{CreateKey, DeleteKey, keys};
 use crate::store::{Catalog, LastUse};
 

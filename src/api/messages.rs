@@ -10,7 +10,6 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::access::{Action, Caller};
 use super::applications::ApplicationIn;
 use super::error::Failure;
 use super::extract::{Body, answered, json, once, path_part, reading, respond};
@@ -21,9 +20,6 @@ use super::page::{
     Listed, Query, channel_parameter, event_types_parameter, page_parameters,
     shown as shown_in_list, tag_parameter, time_parameters,
 };
-use super::rules::{
-    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels, wrong,
-};
 use super::{BytesMax, Context, expunge, message_batch};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::name_problem;
@@ -31,6 +27,10 @@ use crate::domain::id::{ApplicationId, EndpointId, MessageId, OrganisationId};
 use crate::domain::message::Message;
 use crate::error::{Error, Result};
 use crate::rules::applications::CreateApplication;
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::{
+    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels, wrong,
+};
 use crate::store::catalog::ApplicationEntry;
 use crate::store::{Catalog, Store, Stretch, Window};
 

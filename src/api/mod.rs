@@ -22,9 +22,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::profile::Draft;
 use crate::lock::locked;
-use crate::rules::{
-    caller as access, checks as rules, endpoint_checks as endpoint_rules, permits, scopes, target,
-};
+use crate::rules::caller::{Action, Caller};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
@@ -94,7 +92,6 @@ mod usage;
 mod visit_limits;
 mod visits;
 
-use access::{Action, Caller};
 use error::Failure;
 use extract::json;
 pub use lanes::{LaneNow, LaneWatch, SendingWatch};

@@ -18,15 +18,15 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::{Body, answered, json};
 use super::ocrolus_body::{RotateIn, SettingsIn};
 use super::operation::{Content, Operation, resources};
-use super::rules::Problems;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::message::Origin;
 use crate::error::{Error, Result};
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::Problems;
 use crate::rules::ocrolus::{
     Account, AccountEndpoint, ConfigureAccount, DeregisterAccount, RotateAccountSecret,
 };

@@ -12,9 +12,9 @@ use super::Context;
 use super::endpoint_url::check_url;
 use super::extract::{Body, Patch};
 use super::form::Form;
-use super::rules::{Problems, check_event_type_names, without_repeats};
 use crate::domain::endpoint::BasicAuth;
 use crate::error::Result;
+use crate::rules::checks::{Problems, check_event_type_names, without_repeats};
 use crate::rules::ocrolus::Settings;
 
 const SECRET_CHARACTERS: std::ops::RangeInclusive<usize> = 16..=128;

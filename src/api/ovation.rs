@@ -20,7 +20,6 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json as value};
 
 use super::Context;
-use super::access::{Action, Caller, FeatureFlags};
 use super::endpoint_url::check_url;
 use super::error::Failure;
 use super::extract::{Body, answered, once, path_part, reading, respond};
@@ -29,6 +28,7 @@ use super::page::{Query, shown as shown_in_list};
 use crate::domain::endpoint::Endpoint;
 use crate::error::{Error, Invalid, Result};
 use crate::misfit::{misspelled, not_known};
+use crate::rules::caller::{Action, Caller, FeatureFlags};
 use crate::rules::endpoints::Changed;
 use crate::rules::ovation::{
     CREDENTIAL_BYTES_MAX, ChangeWebhook, CreateWebhook, DeleteWebhook, MASK, WebhookDraft,

@@ -9,19 +9,19 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Context;
-use super::access::{Action, Caller};
 use super::endpoints::named;
 use super::error::Failure;
 use super::extract::{Body, answered, once, path_part, respond};
 use super::jobs::BegunOut;
 use super::operation::Operation;
-use super::rules::{CHANNEL_NAME_MAX, Problems, check_event_type_names};
 use crate::clock::Timestamp;
 use crate::domain::event_type::name_problem;
 use crate::domain::id::{IDS_BEGIN, IDS_END};
 use crate::domain::job::{Job, Matching, Which};
 use crate::domain::message::DeliveryStatus;
 use crate::error::Result;
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::{CHANNEL_NAME_MAX, Problems, check_event_type_names};
 use crate::rules::jobs::BeginReplay;
 
 const TAG_BYTES_MAX: usize = 256;

@@ -16,16 +16,16 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Context;
-use super::access::{Action, Caller};
 use super::applications::ApplicationIn;
 use super::error::Failure;
 use super::event_types::{FEATURE_FLAG_MAX, FEATURE_FLAGS_MAX, check_feature_flags};
 use super::extract::{Body, json, no_content, path_part};
 use super::operation::Operation;
-use super::rules::{NAME_PATTERN, Problems};
 use super::tokens::new_credential;
 use crate::domain::token::{Capability, PortalSession};
 use crate::error::Result;
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::{NAME_PATTERN, Problems};
 use crate::rules::links::{CreateLink, ExpireSessions, LogOut, one_that_logs_out};
 
 /// How long a link is good for, in seconds.

@@ -9,7 +9,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::access::{Action, Caller};
 use super::credential::hash_of;
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, path_part, text};
@@ -21,6 +20,7 @@ use crate::domain::id::{ApplicationId, VisitId};
 use crate::domain::token::Token;
 use crate::domain::visit::{SignedInWith, Surface};
 use crate::error::Result;
+use crate::rules::caller::{Action, Caller};
 use crate::rules::visits::{EndVisit, EndVisits, Sight};
 use crate::store::{Catalog, VisitEntry};
 

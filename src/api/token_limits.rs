@@ -11,15 +11,15 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use super::access::Caller;
 use super::client_address::ClientAddress;
-use super::permits::usable_scopes;
-use super::rules::{Problems, check_description};
-use super::scopes::Scopes;
 use crate::domain::network;
 use crate::domain::scope::Scope;
 use crate::domain::token::{ALLOWED_IPS_MAX, Role, Token};
 use crate::error::{Error, Result};
+use crate::rules::caller::Caller;
+use crate::rules::checks::{Problems, check_description};
+use crate::rules::permits::usable_scopes;
+use crate::rules::scopes::Scopes;
 
 /// The names of scopes, for the document.
 #[derive(JsonSchema)]

@@ -18,12 +18,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Context;
-use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, path_part, text};
 use super::operation::Operation;
 use super::page::{Listed, Query, page_parameters, shown};
-use super::rules::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, Problems, check_name};
 use super::token_limits::{ScopeName, checked_description, checked_networks, checked_scopes};
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
@@ -31,6 +29,8 @@ use crate::domain::id::{ApplicationId, EndpointId, TokenId};
 use crate::domain::scope::Scope;
 use crate::domain::token::{ALLOWED_IPS_MAX, GRANTS_MAX, Role, Token};
 use crate::error::Result;
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, Problems, check_name};
 use crate::rules::tokens::{
     CreateToken, DeleteToken, GrantApplication, GrantEndpoint, RevokeApplication, RevokeEndpoint,
     endpoint_among, found,

@@ -6,13 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::{Body, answered, json, once, respond};
 use super::jobs::BegunOut;
 use super::operation::Operation;
 use super::replays::checked_stretch;
-use super::rules::Problems;
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::Problems;
 use crate::rules::jobs::{CountApplications, CountBegun, CountEventTypes};
 
 /// They are kept with the job, and its result has a bound, too.

@@ -10,8 +10,8 @@ use super::permits::Action;
 use super::{Command, Decided, View};
 use crate::clock::Timestamp;
 use crate::domain::job::{
-    Job, JobState, RUNNING_FOR_CUSTOMERS_MAX, RUNNING_MAX, RUNNING_PER_APPLICATION_MAX, Replay, Which,
-    Work,
+    Job, JobState, RUNNING_FOR_CUSTOMERS_MAX, RUNNING_MAX, RUNNING_PER_APPLICATION_MAX, Replay,
+    Which, Work,
 };
 use crate::error::{Error, Result};
 use crate::store::catalog::Change;
@@ -287,7 +287,11 @@ mod tests {
             let refused = outcome(&example.decide_as(&caller, begin()));
             assert!(refused.contains(expected), "{refused}");
             assert_eq!(refused.is_empty(), expected.is_empty(), "{refused}");
-            assert_eq!(outcome(&example.decide(begin())), "", "the platform has room");
+            assert_eq!(
+                outcome(&example.decide(begin())),
+                "",
+                "the platform has room"
+            );
         }
     }
 
