@@ -3,17 +3,20 @@
 //! Inner layers return these meanings; `api/error.rs` alone turns one into a status. A receiver's
 //! failure is not an error: it is an outcome that the attempt log records. A leaf.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// One thing that is wrong with what a caller sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invalid {
     /// Where: `["body", "url"]`, `["query", "limit"]`, `["body", "channels", "2"]`.
     pub location: Vec<String>,
     /// What, as a sentence for the caller.
     pub message: String,
     /// The kind of problem, as the API shows it: `value_error`, `missing`, `type_error`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
 }
 
 impl Invalid {
@@ -26,7 +29,7 @@ impl Invalid {
                 .map(str::to_owned)
                 .collect(),
             message: message.into(),
-            kind: "value_error",
+            kind: "value_error".into(),
         }
     }
 }

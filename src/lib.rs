@@ -6,6 +6,8 @@
 //! ARCHITECTURE.md walks through a message's way and names the invariants.
 
 pub mod api;
+pub mod rules;
+
 pub mod domain;
 pub mod store;
 

@@ -9,7 +9,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::{Body, Patch, answered, json, no_content, once, path_part, respond, text};
 use super::fields::Shown;
@@ -17,16 +16,22 @@ use super::operation::{Operation, Parameter};
 use super::page::{
     Listed, Query, Search, page_parameters, search_parameter, shown as shown_in_list,
 };
-use super::rules::{
+use crate::clock::Timestamp;
+use crate::domain::application::Application;
+use crate::domain::id::ApplicationId;
+use crate::error::Result;
+use crate::rules::Saved;
+use crate::rules::applications::{
+    ApplicationEdit, ChangeApplication, CreateApplication, DeleteApplication, NewApplication,
+    ReplaceApplication,
+};
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::{
     NAME_BYTES_MAX, NAME_PATTERN, Problems, check_metadata, check_name, check_uid,
     checked_throttle_rate,
 };
-use crate::clock::Timestamp;
-use crate::domain::application::Application;
-use crate::domain::id::{ApplicationId, OrganisationId};
-use crate::error::{Error, Result};
+use crate::store::Answered;
 use crate::store::catalog::ApplicationEntry;
-use crate::store::{Answered, Catalog, Change};
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -108,19 +113,14 @@ impl ApplicationIn {
         self.throttle_rate(&mut Problems::default(), &[])
     }
 
-    /// What was checked, as a new application.
-    pub fn into_application(self, organisation: OrganisationId, now: Timestamp) -> Application {
-        Application {
-            id: ApplicationId::at(now),
-            organisation,
+    /// What was checked, for a new application.
+    pub fn into_new(self) -> NewApplication {
+        NewApplication {
             throttle_rate: self.checked_rate(),
             uid: self.uid,
             name: self.name.unwrap_or_default(),
             metadata: self.metadata.unwrap_or_default(),
-            created_at: now,
-            updated_at: now,
-            tokens_valid_from: None,
-            tokens_ending: None,
+            id_is_given: self.id.is_given(),
         }
     }
 }
@@ -175,12 +175,14 @@ impl ApplicationPatch {
         Ok(self)
     }
 
-    fn apply_to(self, application: &mut Application) {
-        self.name.apply_to(&mut application.name);
-        self.uid.apply_to_optional(&mut application.uid);
-        self.metadata.apply_to(&mut application.metadata);
-        self.throttle_rate
-            .apply_to_optional(&mut application.throttle_rate);
+    /// What was checked.
+    fn into_edit(self) -> ApplicationEdit {
+        ApplicationEdit {
+            name: self.name,
+            uid: self.uid,
+            metadata: self.metadata,
+            throttle_rate: self.throttle_rate,
+        }
     }
 }
 
@@ -219,23 +221,11 @@ fn shown(status: StatusCode, application: &Application) -> Answered {
     answered(status, &ApplicationOut::from(application))
 }
 
-/// A uid is an application's own in its organisation.
-fn refuse_taken_uid(catalog: &Catalog, application: &Application) -> Result<()> {
-    let Some(uid) = &application.uid else {
-        return Ok(());
-    };
-    match catalog.application(application.organisation, uid) {
-        Some(other) if other.application.id != application.id => Err(Error::Conflict(
-            "an application with this uid exists already".to_owned(),
-        )),
-        _ => Ok(()),
+fn saved(saved: Saved<Application>) -> Answered {
+    match saved {
+        Saved::New(made) => shown(StatusCode::CREATED, &made),
+        Saved::Old(application) => shown(StatusCode::OK, &application),
     }
-}
-
-/// A new application in the catalog, as long as its uid is free.
-pub fn creation(catalog: &Catalog, application: Application) -> Result<Change> {
-    refuse_taken_uid(catalog, &application)?;
-    Ok(Change::PutApplication(application))
 }
 
 /// Leaves out applications with endpoints at the hosted service's page for trying webhooks out.
@@ -341,23 +331,13 @@ pub async fn create(
     input.id.refuse(&["body", "id"])?;
     let input = input.checked()?;
     let once = once(&request, &caller, &body)?;
-    let now = context.store.clock().now();
-    let answer = context
-        .store
-        .change_once(caller, once, move |catalog| {
-            let existing = input
-                .uid
-                .as_ref()
-                .and_then(|uid| catalog.application(caller.organisation, uid));
-            if let (true, Some(existing)) = (get_if_exists, existing) {
-                return Ok((Vec::new(), shown(StatusCode::OK, &existing.application)));
-            }
-            let application = input.into_application(caller.organisation, now);
-            let answer = shown(StatusCode::CREATED, &application);
-            Ok((vec![creation(catalog, application)?], answer))
-        })
-        .await?;
-    Ok(respond(answer))
+    let command = CreateApplication {
+        application: input.into_new(),
+        get_if_exists,
+    };
+    Ok(respond(
+        context.decide_once(once, caller, command, saved).await?,
+    ))
 }
 
 pub async fn list(
@@ -417,48 +397,9 @@ pub async fn put(
 ) -> Result<HttpResponse, Failure> {
     let path = path_part(&request, "app_id").to_owned();
     caller.may_in(&context.store.catalog(), &path, Action::ChangeApplications)?;
-    let mut input = body.json::<ApplicationIn>()?.checked()?;
-    let path_is_id = path.parse::<ApplicationId>().is_ok();
-    let now = context.store.clock().now();
-    let id = input.id;
-    if !path_is_id && input.uid.is_none() {
-        input.uid = Some(path.clone());
-    }
-    let answer = context
-        .store
-        .change(caller, move |catalog| {
-            let mut application = input.into_application(caller.organisation, now);
-            let status = match caller.application(catalog, &path, Action::ChangeApplications) {
-                Ok(entry) => {
-                    application.id = entry.application.id;
-                    application.created_at = entry.application.created_at;
-                    // What ended must not come back with a new name.
-                    application.tokens_valid_from = entry.application.tokens_valid_from;
-                    application.tokens_ending = entry.application.tokens_ending;
-                    StatusCode::OK
-                }
-                Err(Error::NotFound(_))
-                    if !path_is_id && caller.may(Action::CreateApplications).is_ok() =>
-                {
-                    let mut problems = Problems::default();
-                    check_uid(
-                        &mut problems,
-                        &["path", "app_id"],
-                        &path,
-                        ApplicationId::PREFIX,
-                    );
-                    problems.done()?;
-                    id.refuse(&["body", "id"])?;
-                    StatusCode::CREATED
-                }
-                Err(error) => return Err(error),
-            };
-            refuse_taken_uid(catalog, &application)?;
-            let answer = shown(status, &application);
-            Ok((vec![Change::PutApplication(application)], answer))
-        })
-        .await?;
-    Ok(respond(answer))
+    let application = body.json::<ApplicationIn>()?.checked()?.into_new();
+    let command = ReplaceApplication { path, application };
+    Ok(respond(saved(context.decide(caller, command).await?)))
 }
 
 pub async fn patch(
@@ -473,21 +414,12 @@ pub async fn patch(
         Action::ChangeApplications,
     )?;
     let input = body.json::<ApplicationPatch>()?.checked()?;
-    let path = path_part(&request, "app_id").to_owned();
-    let now = context.store.clock().now();
-    let answer = context
-        .store
-        .change(caller, move |catalog| {
-            let entry = caller.application(catalog, &path, Action::ChangeApplications)?;
-            let mut application = entry.application.clone();
-            input.apply_to(&mut application);
-            application.updated_at = now;
-            refuse_taken_uid(catalog, &application)?;
-            let answer = shown(StatusCode::OK, &application);
-            Ok((vec![Change::PutApplication(application)], answer))
-        })
-        .await?;
-    Ok(respond(answer))
+    let command = ChangeApplication {
+        path: path_part(&request, "app_id").to_owned(),
+        edit: input.into_edit(),
+    };
+    let changed = context.decide(caller, command).await?;
+    Ok(respond(shown(StatusCode::OK, &changed)))
 }
 
 /// Deletes an application with its endpoints and the tokens that were limited to it.
@@ -497,25 +429,15 @@ pub async fn delete(
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     let path = path_part(&request, "app_id").to_owned();
-    context
-        .store
-        .change(caller, move |catalog| {
-            let entry = caller.application(catalog, &path, Action::ChangeApplications)?;
-            let id = entry.application.id;
-            let tokens = catalog
-                .tokens()
-                .filter(|token| token.application == Some(id))
-                .map(|token| Change::DeleteToken(token.id));
-            let changes = tokens.chain([Change::DeleteApplication(id)]).collect();
-            Ok((changes, ()))
-        })
-        .await?;
+    context.decide(caller, DeleteApplication { path }).await?;
     Ok(no_content())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::id::OrganisationId;
+    use crate::error::Error;
 
     fn application() -> Application {
         let input: ApplicationIn = serde_json::from_str(
@@ -525,6 +447,7 @@ mod tests {
         input
             .checked()
             .unwrap()
+            .into_new()
             .into_application(OrganisationId([1; 20]), Timestamp(1_700_000_000_000))
     }
 
@@ -548,7 +471,11 @@ mod tests {
         let mut application = application();
         let patch: ApplicationPatch =
             serde_json::from_str(r#"{"throttleRate":null,"name":"Two"}"#).unwrap();
-        patch.checked().unwrap().apply_to(&mut application);
+        patch
+            .checked()
+            .unwrap()
+            .into_edit()
+            .apply_to(&mut application);
         assert_eq!(application.name, "Two");
         assert_eq!(application.throttle_rate, None);
         assert_eq!(application.uid.as_deref(), Some("one"));

@@ -14,7 +14,6 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Context;
-use super::access::{Action, Caller};
 use super::endpoints::named;
 use super::error::Failure;
 use super::extract::{
@@ -32,6 +31,7 @@ use crate::domain::endpoint::is_sensitive;
 use crate::domain::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::domain::message::Message;
 use crate::error::{Error, Result};
+use crate::rules::caller::{Action, Caller};
 use crate::store::{Answered, Store, Stretch};
 
 /// What stands where a sensitive value was.

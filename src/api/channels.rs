@@ -9,11 +9,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use super::access::{Action, Caller, FeatureFlags};
 use super::error::Failure;
 use super::extract::json;
 use super::operation::Operation;
 use super::page::{Listed, Name, Query, page_parameters, shown};
+use crate::rules::caller::{Action, Caller, FeatureFlags};
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -4,7 +4,7 @@
 //!
 //! A token of ours is found by its SHA-256, which is compared in constant time once more. What has
 //! the shape of a signed token (JWT) is one where `auth.jwt_secret` is set; no token of ours has a
-//! dot. Nothing here says what may be done: that is `access`.
+//! dot. Nothing here says what may be done: that is `rules::caller`.
 
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ use crate::domain::jwt::{Claims, JwtSecret};
 use crate::domain::token::Token;
 use crate::domain::visit::{SignedInWith, Visit};
 use crate::error::{Error, Result};
+use crate::rules::caller::Proof;
 use crate::store::Catalog;
 
 /// No token of ours is near this; longer ones are not hashed.
@@ -31,14 +32,6 @@ const SIGNED_BYTES_MAX: usize = 4096;
 
 /// The other header that a credential may stand in.
 const API_KEY: &str = "api-key";
-
-/// What a credential turned out to be.
-#[derive(Clone)]
-pub enum Proof {
-    Token(Arc<Token>),
-    /// With the SHA-256 of its text, by which it is revoked.
-    Signed(Arc<Claims>, [u8; 32]),
-}
 
 /// Returns the proof of a request's credential. It is proved where it is first asked for, and the proof is
 /// kept with the request: all who ask later get the same.

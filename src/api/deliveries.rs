@@ -14,7 +14,6 @@ use serde::Serialize;
 use serde_json::json as value;
 
 use super::Context;
-use super::access::{Action, Caller};
 use super::attempts::{MessageFilter, filter_parameters, status_in};
 use super::endpoint_body::EndpointOut;
 use super::endpoints::named;
@@ -28,6 +27,7 @@ use crate::domain::attempt::{Attempt, Verdict};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{EndpointId, MessageId, OrganisationId};
 use crate::domain::message::{DeliveryKey, DeliveryStatus};
+use crate::rules::caller::{Action, Caller};
 use crate::store::DeliveryState;
 
 /// A delivery's part of what is listed.

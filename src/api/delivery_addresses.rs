@@ -9,11 +9,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::json;
 use super::operation::Operation;
 use super::page::Query;
+use crate::rules::caller::{Action, Caller};
 
 #[derive(Serialize, JsonSchema)]
 struct DeliveryAddressesOut {

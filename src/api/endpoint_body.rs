@@ -2,7 +2,7 @@
 //!
 //! A body is checked in two steps, which tell of everything that is wrong at once: for itself where
 //! the request is handled ([`EndpointIn::checked`]), and against the endpoint that it would make
-//! where nothing races with it ([`Checked::apply_to`]). Credentials never come back: passwords,
+//! where nothing races with it ([`EndpointEdit`]). Credentials never come back: passwords,
 //! secrets, and the values of authentication headers and of sensitive ones.
 
 use std::borrow::Cow;
@@ -13,30 +13,26 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::endpoint_origin::{Carried, Given};
-use super::endpoint_rules::{
-    Named, check_headers, check_method, check_timeout, check_url, method_of, profile_name,
-    profile_of, settle_secrets,
-};
+use super::endpoint_url::check_url;
 use super::endpoint_verification::VerificationOut;
 use super::extract::{Patch, answered, object_patch, text};
 use super::fields::Shown;
-use super::ovation;
 use super::retry::Retry;
-use super::rules::{
-    CHANNEL_NAME_MAX, DESCRIPTION_BYTES_MAX, EVENT_TYPE_NAME_MAX, EVENT_TYPES_PER_ENDPOINT_MAX,
-    NAME_PATTERN, Problems, check_channels, check_description, check_event_type_names,
-    check_metadata, check_uid, checked_throttle_rate, without_repeats,
-};
-use super::target::{BasicAuthIn, Target, retarget};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::endpoint::{Endpoint, is_sensitive};
 use crate::domain::id::EndpointId;
 use crate::domain::operational::PROFILE;
 use crate::domain::profile::Method;
-use crate::domain::retry::RetrySchedule;
 use crate::error::Result;
+use crate::rules::checks::{
+    CHANNEL_NAME_MAX, DESCRIPTION_BYTES_MAX, EVENT_TYPE_NAME_MAX, EVENT_TYPES_PER_ENDPOINT_MAX,
+    NAME_PATTERN, Problems, check_channels, check_description, check_event_type_names,
+    check_metadata, check_uid, checked_throttle_rate, without_repeats,
+};
+use crate::rules::endpoint_checks::{check_timeout, method_of, profile_name};
+use crate::rules::endpoint_edit::{EndpointEdit, Kind};
+use crate::rules::target::GivenBasicAuth;
 use crate::store::Answered;
 
 /// A body of create, replace and patch: the difference is in what absent and null mean. What the
@@ -127,6 +123,30 @@ pub fn methods_and_null() -> Vec<Option<&'static str>> {
     names.chain([None]).collect()
 }
 
+/// Basic authentication as a caller gives it.
+#[derive(Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(
+    extend("required" = ["username"]),
+    description = "Sent with every request. It belongs to the URL's origin: see the URL."
+)]
+pub struct BasicAuthIn {
+    /// Without a colon.
+    #[schemars(with = "String")]
+    username: Option<String>,
+    /// Where absent, the one that is there for this user name stays.
+    password: Option<String>,
+}
+
+impl From<BasicAuthIn> for GivenBasicAuth {
+    fn from(given: BasicAuthIn) -> GivenBasicAuth {
+        GivenBasicAuth {
+            username: given.username,
+            password: given.password,
+        }
+    }
+}
+
 /// [`EndpointIn`] where a URL is needed, for the document.
 pub struct WholeEndpointIn;
 
@@ -144,41 +164,6 @@ impl JsonSchema for WholeEndpointIn {
         schema.insert("description".to_owned(), description.into());
         schema
     }
-}
-
-/// A body, and what is wrong with its values by themselves.
-pub struct Checked {
-    problems: Problems,
-    kind: Kind,
-    pub id: Shown,
-    pub uid: Patch<String>,
-    url: Option<Target>,
-    description: Patch<String>,
-    disabled: Patch<bool>,
-    event_types: Patch<Vec<String>>,
-    channels: Patch<Vec<String>>,
-    metadata: Patch<BTreeMap<String, String>>,
-    throttle_rate: Patch<u16>,
-    secret: Option<String>,
-    headers: Patch<BTreeMap<String, Option<String>>>,
-    auth_headers: Patch<BTreeMap<String, Option<String>>>,
-    basic_auth: Patch<BasicAuthIn>,
-    profile: Patch<String>,
-    /// The profiles that may be chosen, where not all are.
-    pub offered: Option<Vec<String>>,
-    /// Secrets stay where the URL's origin changes: the caller may read all of them anyway.
-    pub keeps_secrets: bool,
-    method: Patch<Method>,
-    retry: Patch<RetrySchedule>,
-    timeout_seconds: Patch<u32>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Create or replace: null is as good as absent, and a URL is needed.
-    Whole,
-    /// Null clears, and some fields cannot be cleared.
-    Patch,
 }
 
 impl EndpointIn {
@@ -220,7 +205,7 @@ impl EndpointIn {
         }
     }
 
-    pub fn checked(self, kind: Kind, context: &Context) -> Checked {
+    pub fn checked(self, kind: Kind, context: &Context) -> EndpointEdit {
         let config = &context.config;
         let mut problems = Problems::default();
         self.check_what_must_be(&mut problems, kind);
@@ -262,10 +247,10 @@ impl EndpointIn {
         if let Patch::Set(seconds) = self.timeout_seconds {
             check_timeout(&mut problems, seconds, &config.limits);
         }
-        Checked {
+        EndpointEdit {
             problems,
             kind,
-            id: self.id,
+            id_is_given: self.id.is_given(),
             uid: self.uid,
             url,
             description: self.description,
@@ -277,158 +262,11 @@ impl EndpointIn {
             secret: self.secret.into_set(),
             headers: self.headers,
             auth_headers: self.auth_headers,
-            basic_auth: self.basic_auth,
+            basic_auth: self.basic_auth.map(GivenBasicAuth::from),
             profile: self.profile,
-            offered: None,
-            keeps_secrets: false,
             method,
             retry,
             timeout_seconds: self.timeout_seconds,
-        }
-    }
-}
-
-impl Checked {
-    /// Changes what the body names and tells what to beware of, or says everything that is wrong;
-    /// the endpoint is of no use then.
-    pub fn apply_to(
-        self,
-        endpoint: &mut Endpoint,
-        config: &Config,
-        now: Timestamp,
-    ) -> Result<Vec<String>> {
-        let carried = self.carried(endpoint, config);
-        let before = endpoint.clone();
-        let (given, named) = (self.given(), self.named());
-        let mut problems = self.problems;
-        let mut warnings = Vec::new();
-        if !self.keeps_secrets {
-            carried.refuse(&mut problems, given);
-            carried.forget(endpoint);
-        } else if carried.secret && given.secret {
-            endpoint.secrets.clear();
-        }
-        let profile_before = profile_name(endpoint, config).to_owned();
-
-        let challenge_at = config.delivery.challenge_at(now);
-        retarget(
-            &mut problems,
-            endpoint,
-            self.url,
-            self.basic_auth,
-            challenge_at,
-        );
-        self.uid.apply_to_optional(&mut endpoint.uid);
-        self.description.apply_to(&mut endpoint.description);
-        self.disabled.apply_to(&mut endpoint.disabled);
-        self.event_types
-            .apply_to_optional(&mut endpoint.event_types);
-        self.channels.apply_to_optional(&mut endpoint.channels);
-        self.metadata.apply_to(&mut endpoint.metadata);
-        self.throttle_rate
-            .apply_to_optional(&mut endpoint.throttle_rate);
-        let mut headers = endpoint.headers.clone();
-        let (given, carried_ones) = (self.headers, &carried.headers);
-        replace_headers(&mut problems, "headers", given, &mut headers, carried_ones);
-        let auth_headers = &mut endpoint.auth_headers;
-        let (given, carried_ones) = (self.auth_headers, &carried.auth_headers);
-        replace_headers(
-            &mut problems,
-            "authHeaders",
-            given,
-            auth_headers,
-            carried_ones,
-        );
-        self.profile.apply_to_optional(&mut endpoint.profile);
-        endpoint.set_headers(headers, profile_name(endpoint, config) == ovation::PROFILE);
-        self.method.apply_to_optional(&mut endpoint.method);
-        self.retry.apply_to_optional(&mut endpoint.retry);
-        self.timeout_seconds
-            .apply_to_optional(&mut endpoint.timeout_seconds);
-
-        check_headers(&mut problems, endpoint, config, named);
-        let in_effect = InEffect {
-            kind: self.kind,
-            secret: self.secret,
-            offered: self.offered,
-            changed: profile_name(endpoint, config) != profile_before,
-        };
-        in_effect.settle(&mut problems, &mut warnings, endpoint, config, named, now);
-        problems.done()?;
-        if self.keeps_secrets {
-            warnings.extend(carried.warnings(&before, endpoint));
-        }
-        Ok(warnings)
-    }
-
-    fn given(&self) -> Given {
-        Given {
-            basic_auth: self.basic_auth != Patch::Absent
-                || self.url.as_ref().is_some_and(Target::has_credentials),
-            headers: self.headers != Patch::Absent,
-            auth_headers: self.auth_headers != Patch::Absent,
-            secret: self.secret.is_some(),
-        }
-    }
-
-    fn named(&self) -> Named {
-        Named {
-            profile: self.profile != Patch::Absent,
-            method: self.method != Patch::Absent,
-            headers: self.headers != Patch::Absent,
-            auth_headers: self.auth_headers != Patch::Absent,
-        }
-    }
-
-    fn carried(&self, endpoint: &Endpoint, config: &Config) -> Carried {
-        let profile = match &self.profile {
-            Patch::Absent => endpoint.profile.as_deref(),
-            Patch::Null => None,
-            Patch::Set(name) => Some(name.as_str()),
-        };
-        let url = self.url.as_ref().map(|target| &target.url);
-        Carried::of(endpoint, url, config.profile(profile), config)
-    }
-}
-
-/// What the profile in effect has a say in.
-struct InEffect {
-    kind: Kind,
-    secret: Option<String>,
-    offered: Option<Vec<String>>,
-    /// It is another than before.
-    changed: bool,
-}
-
-impl InEffect {
-    /// Checks the method and the profile itself, and gives the endpoint the secret that it is to have.
-    fn settle(
-        self,
-        problems: &mut Problems,
-        warnings: &mut Vec<String>,
-        endpoint: &mut Endpoint,
-        config: &Config,
-        named: Named,
-        now: Timestamp,
-    ) {
-        let Some(profile) = profile_of(endpoint, config) else {
-            if named.profile || named.method || self.secret.is_some() {
-                let message = "must be the name of a profile; GET /api/v1/profile lists them";
-                problems.add(&["body", "profile"], message);
-            }
-            return;
-        };
-        check_method(problems, endpoint, profile, named);
-        check_offered(problems, endpoint, config, self.changed, self.offered);
-        let secret = self.secret.as_deref();
-        let made_up = config.delivery.default_signature_type;
-        let form = (profile.secret_form(), made_up);
-        let taken = settle_secrets(problems, endpoint, secret, form, self.changed, now);
-        match self.kind {
-            _ if taken => {}
-            Kind::Patch => problems.add(&["body", "secret"], ROTATE),
-            // It may be sent again and again as it was when it made the endpoint.
-            Kind::Whole => warnings.push(format!("secret {ROTATE}")),
         }
     }
 }
@@ -452,69 +290,6 @@ fn known_method(problems: &mut Problems, name: &str) -> Option<Method> {
     let message = "must be POST, PUT, PATCH or GET, whichever the profile allows";
     problems.add_if(&["body", "method"], found.is_none().then_some(message));
     found
-}
-
-const ROTATE: &str = "is another one than the endpoint has, and was not taken: \
-                      POST …/endpoint/{endpoint_id}/secret/rotate changes it";
-
-/// Replaces headers as a whole; one without a value keeps what it has, which callers may not see. Of
-/// those that were forgotten none is left to keep: they go.
-fn replace_headers(
-    problems: &mut Problems,
-    field: &str,
-    named: Patch<BTreeMap<String, Option<String>>>,
-    headers: &mut BTreeMap<String, String>,
-    forgotten: &[String],
-) {
-    let named = match named {
-        Patch::Absent => return,
-        Patch::Null => BTreeMap::new(),
-        Patch::Set(named) => named,
-    };
-    let mut before = std::mem::take(headers);
-    for (name, value) in named {
-        match value.or_else(|| before.remove(&name)) {
-            Some(value) => drop(headers.insert(name, value)),
-            None if forgotten.iter().any(|one| one.eq_ignore_ascii_case(&name)) => {}
-            None => {
-                let message = "needs a value: there is none to keep";
-                problems.add(&["body", field, &name], message);
-            }
-        }
-    }
-}
-
-/// A profile that a portal's visitor chooses is one that the operator offers there. What the endpoint
-/// has already, and the default, may stay.
-fn check_offered(
-    problems: &mut Problems,
-    endpoint: &Endpoint,
-    config: &Config,
-    changed: bool,
-    offered: Option<Vec<String>>,
-) {
-    let Some(offered) = offered.filter(|_| changed && endpoint.profile.is_some()) else {
-        return;
-    };
-    if !offered
-        .iter()
-        .any(|one| one == profile_name(endpoint, config))
-    {
-        let message = format!("must be one of {}", offered.join(", "));
-        problems.add(&["body", "profile"], message);
-    }
-}
-
-/// What a replacement resets before it is applied: what the contract knows. All else is left,
-/// because a client that does not know it would not send it.
-pub fn reset(endpoint: &mut Endpoint) {
-    endpoint.uid = None;
-    endpoint.description = String::new();
-    endpoint.disabled = false;
-    endpoint.event_types = None;
-    endpoint.channels = None;
-    endpoint.metadata = BTreeMap::new();
-    endpoint.throttle_rate = None;
 }
 
 /// An endpoint, without anything secret.

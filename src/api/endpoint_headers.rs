@@ -4,7 +4,6 @@
 //! among them: they are set where the endpoint is.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -12,17 +11,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::access::{Action, Caller, FeatureFlags};
-use super::endpoint_rules::{Named, check_headers, profile_name};
-use super::endpoints::{change, named};
+use super::endpoints::{named, place};
 use super::error::Failure;
 use super::extract::{Body, json, no_content};
 use super::operation::Operation;
-use super::ovation;
-use super::rules::{Problems, missing};
-use crate::config::Config;
-use crate::domain::endpoint::{Endpoint, is_sensitive};
-use crate::error::Result;
+use crate::domain::endpoint::is_sensitive;
+use crate::rules::caller::{Action, Caller, FeatureFlags};
+use crate::rules::checks::missing;
+use crate::rules::endpoints::{ChangeHeaders, SetHeaders};
 
 /// What is sent along with every request, beside what the profile and the authentication need.
 #[derive(Serialize, JsonSchema)]
@@ -104,11 +100,10 @@ pub async fn put(
     let Some(headers) = body.json::<HeadersIn>()?.headers else {
         return Err(missing(&["body", "headers"]).into());
     };
-    let config = Arc::clone(&context.config);
-    change(&request, &context, caller, flags, action, move |endpoint| {
-        set_headers(endpoint, headers, &config)
-    })
-    .await?;
+    let place = place(&request, flags);
+    context
+        .decide(caller, SetHeaders { place, headers })
+        .await?;
     Ok(no_content())
 }
 
@@ -133,73 +128,24 @@ pub async fn patch(
     let action = Action::ChangeEndpoints;
     named(&context, &caller, &request, action)?;
     let input = body.json::<HeadersPatch>()?;
-    let Some(mut changes) = input.headers else {
+    let Some(mut headers) = input.headers else {
         return Err(missing(&["body", "headers"]).into());
     };
     for name in input.delete_headers.unwrap_or_default() {
         // One that is given a value too is replaced.
-        changes.entry(name).or_insert(None);
+        headers.entry(name).or_insert(None);
     }
-    let config = Arc::clone(&context.config);
-    change(&request, &context, caller, flags, action, move |endpoint| {
-        let mut headers = endpoint.headers.clone();
-        change_headers(&mut headers, changes);
-        set_headers(endpoint, headers, &config)
-    })
-    .await?;
-    Ok(no_content())
-}
-
-fn set_headers(
-    endpoint: &mut Endpoint,
-    headers: BTreeMap<String, String>,
-    config: &Config,
-) -> Result<Vec<String>> {
-    let open = profile_name(endpoint, config) == ovation::PROFILE;
-    endpoint.set_headers(headers, open);
-    let mut problems = Problems::default();
-    let named = Named {
-        headers: true,
-        ..Named::default()
+    let command = ChangeHeaders {
+        place: place(&request, flags),
+        headers,
     };
-    check_headers(&mut problems, endpoint, config, named);
-    problems.done().map(|()| Vec::new())
-}
-
-/// Sets and removes headers by name, whatever its case.
-fn change_headers(
-    headers: &mut BTreeMap<String, String>,
-    changes: BTreeMap<String, Option<String>>,
-) {
-    let names: Vec<&String> = changes.keys().collect();
-    headers.retain(|name, _| {
-        !names
-            .iter()
-            .any(|changed| changed.eq_ignore_ascii_case(name))
-    });
-    for (name, value) in changes {
-        if let Some(value) = value {
-            headers.insert(name, value);
-        }
-    }
+    context.decide(caller, command).await?;
+    Ok(no_content())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn headers_change_by_name_whatever_its_case() {
-        let mut headers = BTreeMap::from([
-            ("X-One".to_owned(), "1".to_owned()),
-            ("X-Two".to_owned(), "2".to_owned()),
-            ("X-Three".to_owned(), "3".to_owned()),
-        ]);
-        let changes = serde_json::from_str(r#"{"x-one":"new","X-TWO":null}"#).unwrap();
-        change_headers(&mut headers, changes);
-        let left: Vec<_> = headers.iter().map(|(k, v)| (&k[..], &v[..])).collect();
-        assert_eq!(left, [("X-Three", "3"), ("x-one", "new")]);
-    }
 
     #[test]
     fn sensitive_headers_are_shown_by_name_only() {

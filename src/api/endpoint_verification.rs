@@ -8,17 +8,16 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use super::access::{Action, Caller};
-use super::endpoints::{Owner, named};
+use super::endpoints::{endpoint_path, named};
 use super::error::Failure;
-use super::extract::{Body, json, optional_text, path_part};
+use super::extract::{Body, json, optional_text};
 use super::operation::Operation;
 use crate::clock::Timestamp;
 use crate::config::{Config, VerifyEndpoints};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::verification::Verification;
-use crate::error::Error;
-use crate::store::Change;
+use crate::rules::caller::{Action, Caller};
+use crate::rules::endpoints::AskForChallenge;
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -106,24 +105,9 @@ pub async fn verify(
 ) -> Result<HttpResponse, Failure> {
     named(&context, &caller, &request, Action::SendAgain)?;
     body.nothing()?;
-    let owner = Owner::of(&request);
-    let id = path_part(&request, "endpoint_id").to_owned();
-    let now = context.store.clock().now();
-    let asked = context.store.change(caller, move |catalog| {
-        let current = owner.endpoint(&caller, catalog, &id, Action::SendAgain)?;
-        let mut endpoint = (**current).clone();
-        let is_disabled = endpoint.disabled;
-        let Some(verification) = &mut endpoint.verification else {
-            return Ok((Vec::new(), endpoint));
-        };
-        if is_disabled {
-            let conflict = "the endpoint is disabled; enable it to have it challenged";
-            return Err(Error::Conflict(conflict.to_owned()));
-        }
-        verification.ask_again(now);
-        Ok((vec![Change::PutEndpoint(endpoint.clone())], endpoint))
-    });
-    let endpoint = asked.await?;
-    let shown = VerificationOut::from(endpoint.verification.as_ref());
+    let (owner, endpoint) = endpoint_path(&request);
+    let ask = AskForChallenge { owner, endpoint };
+    let verification = context.decide(caller, ask).await?;
+    let shown = VerificationOut::from(verification.as_ref());
     Ok(json(StatusCode::ACCEPTED, &shown))
 }

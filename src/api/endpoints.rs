@@ -1,6 +1,6 @@
 //! Endpoints: `/api/v1/app/{app_id}/endpoint`.
 //!
-//! What a body may say is in `endpoint_body`, what holds for every endpoint in `endpoint_rules`.
+//! What a body may say is in `endpoint_body`, what becomes of it in `rules::endpoints`.
 
 use std::sync::Arc;
 
@@ -11,28 +11,26 @@ use serde::Serialize;
 use serde_json::json as value;
 
 use super::Context;
-use super::access::{Action, Caller, Credential, FeatureFlags};
-use super::endpoint_body::{Checked, EndpointIn, EndpointOut, Kind, WholeEndpointIn, reset, shown};
-use super::endpoint_rules::{
-    NOT_FOUND, blank, refuse_archived_types, refuse_taken_uid, refuse_too_many, unregistered_types,
-};
+use super::endpoint_body::{EndpointIn, EndpointOut, WholeEndpointIn, shown};
 use super::error::Failure;
-use super::extract::{Body, Patch, answered, no_content, once, path_part, reading, respond};
+use super::extract::{Body, answered, no_content, once, path_part, reading, respond};
 use super::operation::{Operation, Parameter};
 use super::page::{
     Listed, Query, Search, page_parameters, search_parameter, shown as shown_in_list,
 };
-use super::rules::{Problems, check_uid};
 use super::stats::Health;
-use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::domain::application::Application;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::EndpointId;
-use crate::domain::operational::{EVENT_TYPES, PROFILE};
 use crate::error::Result;
-use crate::store::catalog::ApplicationEntry;
-use crate::store::{Answered, Catalog, Change, Store};
+use crate::rules::Saved;
+use crate::rules::caller::{Action, Caller, FeatureFlags};
+use crate::rules::checks::refuse_given_id;
+use crate::rules::endpoint_edit::{EndpointEdit, Kind};
+use crate::rules::endpoints::{
+    ChangeEndpoint, Changed, CreateEndpoint, DeleteEndpoint, Owner, Place, ReplaceEndpoint,
+};
+use crate::store::{Answered, Store};
 
 /// This module's part of the API.
 pub fn operations() -> Vec<Operation> {
@@ -146,30 +144,17 @@ pub async fn create(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
-    let owner = Owner::of(&request);
-    owner.reachable(&context, &caller, Action::CreateEndpoints)?;
-    let input = owner.input(&caller, &body, Kind::Whole, &context)?;
-    input.id.refuse(&["body", "id"])?;
+    let owner = owner(&request);
+    reachable(&owner, &context, &caller, Action::CreateEndpoints)?;
+    let edit = edit(&owner, &body, Kind::Whole, &context)?;
+    refuse_given_id(edit.id_is_given, &["body", "id"])?;
     let once = once(&request, &caller, &body)?;
-    let now = context.store.clock().now();
     let config = Arc::clone(&context.config);
-    let answer = context
-        .store
-        .change_once(caller, once, move |catalog| {
-            let (entry, made) =
-                owner.entry_for_new(&caller, catalog, Action::CreateEndpoints, now)?;
-            let mut endpoint = owner.blank(&entry, catalog, now);
-            let mut warnings = input.apply_to(&mut endpoint, &config, now)?;
-            refuse_too_many(&entry, owner.endpoints_max(&config))?;
-            refuse_taken_uid(&entry, &endpoint)?;
-            owner.refuse_types(catalog, &flags, None, &endpoint)?;
-            warnings.extend(owner.warnings(catalog, &flags, &endpoint));
-            let answer = shown(StatusCode::CREATED, &endpoint, &config, &warnings);
-            let creation = caller.creation(catalog, endpoint)?;
-            Ok((made.into_iter().chain(creation).collect(), answer))
-        })
-        .await?;
-    Ok(respond(answer))
+    let shown = move |made: Changed| changed(StatusCode::CREATED, &made, &config);
+    let command = CreateEndpoint { owner, edit, flags };
+    Ok(respond(
+        context.decide_once(once, caller, command, shown).await?,
+    ))
 }
 
 pub async fn list(
@@ -177,7 +162,7 @@ pub async fn list(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    let owner = Owner::of(&request);
+    let owner = owner(&request);
     owner.entry(&caller, &context.store.catalog(), Action::ReadEndpoints)?;
     let mut query = Query::of(&request);
     let page = query.page::<EndpointId>(&context.config.limits, true);
@@ -231,161 +216,25 @@ fn health_of(store: &Store, endpoints: &[Arc<Endpoint>]) -> Result<Vec<Health>> 
 }
 
 /// Whose endpoints a request is about, by its path.
-pub enum Owner {
-    Application(String),
-    /// The organisation itself: its own endpoints, for operational events.
-    Organisation,
-}
-
-impl Owner {
-    pub fn of(request: &HttpRequest) -> Owner {
-        match request.match_info().get("app_id") {
-            Some(application) => Owner::Application(application.to_owned()),
-            None => Owner::Organisation,
-        }
-    }
-
-    /// What the endpoints stand under; an organisation has none before its first.
-    fn entry<'a>(
-        &self,
-        caller: &Caller,
-        catalog: &'a Catalog,
-        action: Action,
-    ) -> Result<Option<&'a Arc<ApplicationEntry>>> {
-        match self {
-            Owner::Application(id) => caller.application(catalog, id, action).map(Some),
-            Owner::Organisation => {
-                caller.may(match action {
-                    Action::ReadEndpoints | Action::ReadHistory => Action::ReadOwnEndpoints,
-                    _ => Action::OwnEndpoints,
-                })?;
-                Ok(catalog.operational(caller.organisation))
-            }
-        }
-    }
-
-    /// The same for a new endpoint, and the change that makes it first, where needed.
-    fn entry_for_new(
-        &self,
-        caller: &Caller,
-        catalog: &Catalog,
-        action: Action,
-        now: Timestamp,
-    ) -> Result<(Arc<ApplicationEntry>, Option<Change>)> {
-        if let Some(entry) = self.entry(caller, catalog, action)? {
-            return Ok((Arc::clone(entry), None));
-        }
-        let application = Application::operational(caller.organisation, now);
-        let entry = ApplicationEntry {
-            application: application.clone(),
-            endpoints: Vec::new(),
-        };
-        Ok((Arc::new(entry), Some(Change::PutApplication(application))))
-    }
-
-    /// The endpoint with this id or uid, for a caller that may do this with it.
-    pub fn endpoint<'a>(
-        &self,
-        caller: &Caller,
-        catalog: &'a Catalog,
-        id: &str,
-        action: Action,
-    ) -> Result<&'a Arc<Endpoint>> {
-        match self {
-            Owner::Application(application) => caller.endpoint(catalog, application, id, action),
-            Owner::Organisation => self
-                .entry(caller, catalog, action)?
-                .and_then(|entry| entry.endpoint(id))
-                .ok_or(NOT_FOUND),
-        }
-    }
-
-    /// Who may not deal with these endpoints hears that before what is wrong with the body.
-    fn reachable(&self, context: &Context, caller: &Caller, action: Action) -> Result<()> {
-        let catalog = context.store.catalog();
-        self.entry(caller, &catalog, action).map(|_| ())
-    }
-
-    fn input(
-        &self,
-        caller: &Caller,
-        body: &Body,
-        kind: Kind,
-        context: &Context,
-    ) -> Result<Checked> {
-        let input = body.json::<EndpointIn>()?;
-        if let Owner::Organisation = self {
-            input.refuse_not_operational()?;
-        }
-        let mut checked = input.checked(kind, context);
-        checked.keeps_secrets = caller.keeps_secrets(match self {
-            Owner::Application(_) => Action::ReadSecrets,
-            // Who may change these may read their secrets.
-            Owner::Organisation => Action::OwnEndpoints,
-        });
-        if let Credential::Session(..) = caller.credential() {
-            checked.offered = Some(context.config.offered_profiles(true));
-        }
-        Ok(checked)
-    }
-
-    fn blank(&self, entry: &ApplicationEntry, catalog: &Catalog, now: Timestamp) -> Endpoint {
-        let mut endpoint = blank(&entry.application, catalog.next_endpoint_number(), now);
-        if let Owner::Organisation = self {
-            // Whatever the server's default is for its customers.
-            endpoint.profile = Some(PROFILE.to_owned());
-        }
-        endpoint
-    }
-
-    fn endpoints_max(&self, config: &Config) -> usize {
-        match self {
-            Owner::Application(_) => config.limits.endpoints_per_application_max,
-            Owner::Organisation => OWN_ENDPOINTS_MAX,
-        }
-    }
-
-    /// What was taken and may not be meant.
-    fn warnings(
-        &self,
-        catalog: &Catalog,
-        flags: &FeatureFlags,
-        endpoint: &Endpoint,
-    ) -> Vec<String> {
-        match self {
-            Owner::Application(_) => unregistered_types(catalog, flags, endpoint),
-            // Others than there are are refused.
-            Owner::Organisation => Vec::new(),
-        }
-    }
-
-    /// A filter names what there is: of applications, event types that are not archived.
-    fn refuse_types(
-        &self,
-        catalog: &Catalog,
-        flags: &FeatureFlags,
-        before: Option<&[String]>,
-        endpoint: &Endpoint,
-    ) -> Result<()> {
-        match self {
-            Owner::Application(_) => refuse_archived_types(catalog, flags, before, endpoint),
-            Owner::Organisation => refuse_unknown_operational_types(endpoint),
-        }
+fn owner(request: &HttpRequest) -> Owner {
+    match request.match_info().get("app_id") {
+        Some(application) => Owner::Application(application.to_owned()),
+        None => Owner::Organisation,
     }
 }
 
-/// Whatever happens to an endpoint becomes a message for each of them at once, and so does the end
-/// of an application with all its endpoints.
-const OWN_ENDPOINTS_MAX: usize = 10;
+/// Who may not deal with these endpoints hears that before what is wrong with the body.
+fn reachable(owner: &Owner, context: &Context, caller: &Caller, action: Action) -> Result<()> {
+    let catalog = context.store.catalog();
+    owner.entry(caller, &catalog, action).map(|_| ())
+}
 
-fn refuse_unknown_operational_types(endpoint: &Endpoint) -> Result<()> {
-    let mut problems = Problems::default();
-    let names = endpoint.event_types.iter().flatten().enumerate();
-    for (index, name) in names.filter(|(_, name)| !EVENT_TYPES.contains(&name.as_str())) {
-        let message = format!("{name} is none of {}", EVENT_TYPES.join(", "));
-        problems.add(&["body", "eventTypes", &index.to_string()], message);
+fn edit(owner: &Owner, body: &Body, kind: Kind, context: &Context) -> Result<EndpointEdit> {
+    let input = body.json::<EndpointIn>()?;
+    if let Owner::Organisation = owner {
+        input.refuse_not_operational()?;
     }
-    problems.done()
+    Ok(input.checked(kind, context))
 }
 
 /// The endpoint that the path names, for a caller that may do this with it.
@@ -397,7 +246,7 @@ pub fn named(
 ) -> Result<Arc<Endpoint>> {
     let catalog = context.store.catalog();
     let id = path_part(request, "endpoint_id");
-    Owner::of(request)
+    owner(request)
         .endpoint(caller, &catalog, id, action)
         .cloned()
 }
@@ -416,9 +265,6 @@ pub async fn get(
     Ok(respond(shown))
 }
 
-/// Replaces an endpoint, or creates one with the uid in the path. A uid that the path names and
-/// the body does not stays: the same request can come again. A uid that belongs to an endpoint
-/// which the caller cannot see is taken, as it is when it stands in a body: that much shows.
 pub async fn put(
     request: HttpRequest,
     caller: Caller,
@@ -426,57 +272,18 @@ pub async fn put(
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
-    let owner = Owner::of(&request);
-    owner.reachable(&context, &caller, Action::ChangeEndpoints)?;
-    let mut input = owner.input(&caller, &body, Kind::Whole, &context)?;
-    let id = path_part(&request, "endpoint_id").to_owned();
-    let path_is_id = id.parse::<EndpointId>().is_ok();
-    if !path_is_id && input.uid.as_set().is_none() {
-        let mut problems = Problems::default();
-        check_uid(
-            &mut problems,
-            &["path", "endpoint_id"],
-            &id,
-            EndpointId::PREFIX,
-        );
-        problems.done()?;
-        input.uid = Patch::Set(id.clone());
-    }
-    let now = context.store.clock().now();
-    let config = Arc::clone(&context.config);
-    let answer = context
-        .store
-        .change(caller, move |catalog| {
-            let (entry, made) =
-                owner.entry_for_new(&caller, catalog, Action::ChangeEndpoints, now)?;
-            let existing = entry.endpoint(&id);
-            let existing = existing.filter(|existing| caller.sees_endpoint(catalog, existing));
-            let (mut endpoint, status) = match existing {
-                Some(existing) => ((**existing).clone(), StatusCode::OK),
-                None if path_is_id => return Err(NOT_FOUND),
-                None => {
-                    owner.entry(&caller, catalog, Action::CreateEndpoints)?;
-                    input.id.refuse(&["body", "id"])?;
-                    refuse_too_many(&entry, owner.endpoints_max(&config))?;
-                    (owner.blank(&entry, catalog, now), StatusCode::CREATED)
-                }
-            };
-            reset(&mut endpoint);
-            let mut warnings = input.apply_to(&mut endpoint, &config, now)?;
-            endpoint.updated_at = now;
-            refuse_taken_uid(&entry, &endpoint)?;
-            let before = existing.and_then(|existing| existing.event_types.as_deref());
-            owner.refuse_types(catalog, &flags, before, &endpoint)?;
-            warnings.extend(owner.warnings(catalog, &flags, &endpoint));
-            let answer = shown(status, &endpoint, &config, &warnings);
-            let changes = match existing {
-                Some(_) => vec![Change::PutEndpoint(endpoint)],
-                None => caller.creation(catalog, endpoint)?,
-            };
-            Ok((made.into_iter().chain(changes).collect(), answer))
-        })
-        .await?;
-    Ok(respond(answer))
+    let owner = owner(&request);
+    reachable(&owner, &context, &caller, Action::ChangeEndpoints)?;
+    let command = ReplaceEndpoint {
+        edit: edit(&owner, &body, Kind::Whole, &context)?,
+        owner,
+        path: path_part(&request, "endpoint_id").to_owned(),
+        flags,
+    };
+    Ok(respond(match context.decide(caller, command).await? {
+        Saved::New(made) => changed(StatusCode::CREATED, &made, &context.config),
+        Saved::Old(replaced) => changed(StatusCode::OK, &replaced, &context.config),
+    }))
 }
 
 pub async fn patch(
@@ -487,15 +294,11 @@ pub async fn patch(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     named(&context, &caller, &request, Action::ChangeEndpoints)?;
-    let input = Owner::of(&request).input(&caller, &body, Kind::Patch, &context)?;
-    let config = Arc::clone(&context.config);
-    let now = context.store.clock().now();
-    let action = Action::ChangeEndpoints;
-    let answer = change(&request, &context, caller, flags, action, move |endpoint| {
-        input.apply_to(endpoint, &config, now)
-    })
-    .await?;
-    Ok(respond(answer))
+    let place = place(&request, flags);
+    let edit = edit(&place.owner, &body, Kind::Patch, &context)?;
+    let done = context.decide(caller, ChangeEndpoint { place, edit });
+    let shown = changed(StatusCode::OK, &done.await?, &context.config);
+    Ok(respond(shown))
 }
 
 pub async fn delete(
@@ -503,52 +306,28 @@ pub async fn delete(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    let (owner, id) = endpoint_path(&request);
+    let (owner, endpoint) = endpoint_path(&request);
     context
-        .store
-        .change(caller, move |catalog| {
-            let endpoint = owner.endpoint(&caller, catalog, &id, Action::ChangeEndpoints)?;
-            let change = Change::DeleteEndpoint(endpoint.application, endpoint.id);
-            Ok((vec![change], ()))
-        })
+        .decide(caller, DeleteEndpoint { owner, endpoint })
         .await?;
     Ok(no_content())
 }
 
-fn endpoint_path(request: &HttpRequest) -> (Owner, String) {
-    (
-        Owner::of(request),
-        path_part(request, "endpoint_id").to_owned(),
-    )
+pub fn endpoint_path(request: &HttpRequest) -> (Owner, String) {
+    (owner(request), path_part(request, "endpoint_id").to_owned())
 }
 
-/// Changes the endpoint that the path names, where nothing races with it, and shows it with what the
-/// edit warns of.
-pub async fn change(
-    request: &HttpRequest,
-    context: &Context,
-    caller: Caller,
-    flags: FeatureFlags,
-    action: Action,
-    edit: impl FnOnce(&mut Endpoint) -> Result<Vec<String>> + Send + 'static,
-) -> Result<Answered> {
-    let (owner, id) = endpoint_path(request);
-    let now = context.store.clock().now();
-    let config = Arc::clone(&context.config);
-    context
-        .store
-        .change(caller, move |catalog| {
-            let entry = owner.entry(&caller, catalog, action)?.ok_or(NOT_FOUND)?;
-            let existing = owner.endpoint(&caller, catalog, &id, action)?;
-            let mut endpoint = (**existing).clone();
-            let mut warnings = edit(&mut endpoint)?;
-            endpoint.updated_at = now;
-            refuse_taken_uid(entry, &endpoint)?;
-            let before = existing.event_types.as_deref();
-            owner.refuse_types(catalog, &flags, before, &endpoint)?;
-            warnings.extend(owner.warnings(catalog, &flags, &endpoint));
-            let answer = shown(StatusCode::OK, &endpoint, &config, &warnings);
-            Ok((vec![Change::PutEndpoint(endpoint)], answer))
-        })
-        .await
+/// The endpoint that the path names, for a command.
+pub fn place(request: &HttpRequest, flags: FeatureFlags) -> Place {
+    let (owner, endpoint) = endpoint_path(request);
+    Place {
+        owner,
+        endpoint,
+        flags,
+    }
+}
+
+/// An endpoint after a change, with what the change warns of.
+fn changed(status: StatusCode, changed: &Changed, config: &Config) -> Answered {
+    shown(status, &changed.endpoint, config, &changed.warnings)
 }

@@ -204,7 +204,7 @@ impl Failure {
                 vec![Invalid {
                     location: of(&[]),
                     message: detail,
-                    kind: code,
+                    kind: code.into(),
                 }]
             }
         }
@@ -270,7 +270,7 @@ impl<'a> From<&'a Invalid> for InvalidItem<'a> {
         InvalidItem {
             loc: &problem.location,
             msg: &problem.message,
-            kind: problem.kind,
+            kind: &problem.kind,
         }
     }
 }
@@ -359,7 +359,7 @@ mod tests {
                 Invalid {
                     location: vec!["query".into(), "limit".into()],
                     message: "must be a number".into(),
-                    kind: "type_error",
+                    kind: "type_error".into(),
                 },
             ])
             .into(),

@@ -9,17 +9,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Context;
-use super::access::{Action, Caller};
 use super::error::Failure;
-use super::event_types::{blank, example_bytes_max};
+use super::event_types::example_bytes_max;
 use super::extract::{Body, answered, once, reading, respond};
 use super::import_document::{Webhook, webhooks};
 use super::operation::Operation;
-use super::rules::{Problems, wrong};
-use crate::domain::event_type::EventType;
 use crate::error::Result;
 use crate::misfit;
-use crate::store::{Catalog, Change};
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::{Problems, wrong};
+use crate::rules::event_types::{Described, ImportEventTypes};
 
 /// A document with everything that an API is described with, beside its webhooks.
 const BODY_BYTES_MAX: usize = 2 << 20;
@@ -144,39 +143,20 @@ async fn import(
         };
         return Ok(respond(answered(StatusCode::OK, &ImportOut { data })));
     }
-    let now = context.store.clock().now();
-    let answer = context
-        .store
-        .change_once(caller, once, move |catalog| {
-            let organisation = caller.organisation;
-            let mut event_types: Vec<EventType> = webhooks
-                .into_iter()
-                .map(|webhook| {
-                    let existing = catalog.event_type(organisation, &webhook.name);
-                    let mut event_type = match existing {
-                        Some(existing) => (**existing).clone(),
-                        None => blank(organisation, webhook.name.clone(), now),
-                    };
-                    event_type.updated_at = now;
-                    take_over(&mut event_type, webhook);
-                    event_type
-                })
-                .collect();
-            if replace_all {
-                let mut others = archived_others(catalog, &event_types, organisation);
-                others.iter_mut().for_each(|one| one.updated_at = now);
-                event_types.append(&mut others);
-            }
-            let data = ImportOutData {
-                modified: event_types.iter().map(|one| one.name.as_str()).collect(),
-                to_modify: None,
-            };
-            let answer = answered(StatusCode::OK, &ImportOut { data });
-            let changes = event_types.into_iter().map(Change::PutEventType);
-            Ok((changes.collect(), answer))
-        })
-        .await?;
-    Ok(respond(answer))
+    let command = ImportEventTypes {
+        event_types: webhooks.into_iter().map(Webhook::into_described).collect(),
+        replace_all,
+    };
+    let shown = |names: Vec<String>| {
+        let data = ImportOutData {
+            modified: names.iter().map(String::as_str).collect(),
+            to_modify: None,
+        };
+        answered(StatusCode::OK, &ImportOut { data })
+    };
+    Ok(respond(
+        context.decide_once(once, caller, command, shown).await?,
+    ))
 }
 
 /// Which field the document came in, and what it says.
@@ -212,35 +192,17 @@ fn parse(text: &str) -> Result<Value> {
     serde_saphyr::from_str_with_options(text, options).map_err(|error| refused(error.to_string()))
 }
 
-/// The document describes it anew; what it has no word for stays.
-fn take_over(event_type: &mut EventType, webhook: Webhook) {
-    event_type.archived = false;
-    event_type.description = webhook.description;
-    event_type.deprecated = webhook.deprecated;
-    event_type.feature_flags = webhook.feature_flags;
-    event_type.group_name = webhook.group_name;
-    event_type.schemas = webhook
-        .schema
-        .map(|schema| json!({ "1": schema }).to_string());
-    if let Some(example) = webhook.example {
-        event_type.example = Some(example.to_string());
+impl Webhook {
+    fn into_described(self) -> Described {
+        let schemas = self.schema.map(|schema| json!({ "1": schema }).to_string());
+        Described {
+            name: self.name,
+            description: self.description,
+            deprecated: self.deprecated,
+            feature_flags: self.feature_flags,
+            group_name: self.group_name,
+            schemas,
+            example: self.example.map(|example| example.to_string()),
+        }
     }
-}
-
-/// The event types in use that are not among these, archived.
-fn archived_others(
-    catalog: &Catalog,
-    these: &[EventType],
-    organisation: crate::domain::id::OrganisationId,
-) -> Vec<EventType> {
-    let names: std::collections::HashSet<&str> =
-        these.iter().map(|one| one.name.as_str()).collect();
-    catalog
-        .event_types(organisation)
-        .filter(|one| !one.archived && !names.contains(one.name.as_str()))
-        .map(|one| EventType {
-            archived: true,
-            ..(**one).clone()
-        })
-        .collect()
 }

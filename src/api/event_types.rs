@@ -11,22 +11,25 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Context;
-use super::access::{Action, Caller, FeatureFlags};
 use super::error::Failure;
 use super::extract::{Body, Patch, answered, no_content, once, path_part, reading, respond, text};
 use super::fields::Shown;
 use super::operation::{BODY_BYTES_MAX, Operation, Parameter};
 use super::page::{Listed, Name, Query, page_parameters, search_parameter, shown as shown_in_list};
-use super::rules::{
+use crate::clock::Timestamp;
+use crate::domain::event_type::{EventType, name_problem, registered_name_problem};
+use crate::domain::{json_schema, payload};
+use crate::error::Result;
+use crate::rules::Saved;
+use crate::rules::caller::{Action, Caller, FeatureFlags};
+use crate::rules::checks::{
     CHANNEL_NAME_MAX, DESCRIPTION_BYTES_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems,
     check_channels, check_description, without_repeats,
 };
-use crate::clock::Timestamp;
-use crate::domain::event_type::{EventType, name_problem, registered_name_problem};
-use crate::domain::id::OrganisationId;
-use crate::domain::{json_schema, payload};
-use crate::error::{Error, Result};
-use crate::store::{Answered, Change};
+use crate::rules::event_types::{
+    ChangeEventType, CreateEventType, DeleteEventType, EventTypeEdit, NOT_FOUND, ReplaceEventType,
+};
+use crate::store::Answered;
 
 /// Flags are names, as event types are.
 pub const FEATURE_FLAG_MAX: usize = 256;
@@ -47,8 +50,6 @@ const CHANNELS_BYTES_MAX: usize = CHANNELS_PER_EVENT_TYPE_MAX * (CHANNEL_NAME_MA
 
 /// A body has room for all that it had before examples and channels.
 const EVENT_TYPE_BYTES_MAX: usize = BODY_BYTES_MAX + EXAMPLE_BYTES_MAX + CHANNELS_BYTES_MAX;
-
-const NOT_FOUND: Error = Error::NotFound("event type");
 
 /// A body of create, replace and patch: the difference is in what absent and null mean.
 #[derive(Default, Deserialize, JsonSchema)]
@@ -206,23 +207,22 @@ impl EventTypeIn {
         Ok(self)
     }
 
-    fn apply_to(self, event_type: &mut EventType) {
-        self.description.apply_to(&mut event_type.description);
-        self.archived.apply_to(&mut event_type.archived);
-        self.deprecated.apply_to(&mut event_type.deprecated);
-        self.feature_flag
-            .map(|flag| vec![flag])
-            .apply_to(&mut event_type.feature_flags);
-        self.feature_flags.apply_to(&mut event_type.feature_flags);
-        self.group_name
-            .apply_to_optional(&mut event_type.group_name);
-        self.schemas
-            .map(|schemas| schemas.get().to_owned())
-            .apply_to_optional(&mut event_type.schemas);
-        self.example
-            .map(|example| example.get().to_owned())
-            .apply_to_optional(&mut event_type.example);
-        self.channels.apply_to_optional(&mut event_type.channels);
+    /// What the body says, once it was checked.
+    fn into_edit(self) -> EventTypeEdit {
+        let json = |text: Patch<Box<RawValue>>| text.map(|text| text.get().to_owned());
+        EventTypeEdit {
+            description: self.description,
+            archived: self.archived,
+            deprecated: self.deprecated,
+            feature_flags: match self.feature_flags {
+                Patch::Absent => self.feature_flag.map(|flag| vec![flag]),
+                flags => flags,
+            },
+            group_name: self.group_name,
+            schemas: json(self.schemas),
+            example: json(self.example),
+            channels: self.channels,
+        }
     }
 }
 
@@ -279,23 +279,6 @@ pub fn example_problem(example: &str, bytes_max: usize) -> Option<String> {
 
 pub fn example_bytes_max(context: &Context) -> usize {
     EXAMPLE_BYTES_MAX.min(context.config.limits.payload_bytes)
-}
-
-pub fn blank(organisation: OrganisationId, name: String, now: Timestamp) -> EventType {
-    EventType {
-        organisation,
-        name,
-        description: String::new(),
-        archived: false,
-        deprecated: false,
-        feature_flags: Vec::new(),
-        schemas: None,
-        created_at: now,
-        updated_at: now,
-        example: None,
-        channels: None,
-        group_name: None,
-    }
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -441,28 +424,14 @@ pub async fn create(
         .json::<EventTypeIn>()?
         .whole(true, example_bytes_max(&context))?;
     let once = once(&request, &caller, &body)?;
-    let now = context.store.clock().now();
-    let answer = context
-        .store
-        .change_once(caller, once, move |catalog| {
-            let name = input.name.as_set().cloned().unwrap_or_default();
-            let existing = catalog.event_type(caller.organisation, &name);
-            let mut event_type = blank(caller.organisation, name, now);
-            match existing {
-                Some(existing) if !existing.archived => {
-                    return Err(Error::Conflict(
-                        "an event type with this name exists already".to_owned(),
-                    ));
-                }
-                Some(archived) => event_type.created_at = archived.created_at,
-                None => {}
-            }
-            input.apply_to(&mut event_type);
-            let answer = shown(StatusCode::CREATED, &event_type);
-            Ok((vec![Change::PutEventType(event_type)], answer))
-        })
-        .await?;
-    Ok(respond(answer))
+    let command = CreateEventType {
+        name: input.name.as_set().cloned().unwrap_or_default(),
+        edit: input.into_edit(),
+    };
+    let shown = |made: EventType| shown(StatusCode::CREATED, &made);
+    Ok(respond(
+        context.decide_once(once, caller, command, shown).await?,
+    ))
 }
 
 pub async fn list(
@@ -538,28 +507,12 @@ pub async fn put(
     problems.add_if(&["path", "event_type_name"], problem);
     check_same_name(&mut problems, &input, &name);
     problems.done()?;
-    let now = context.store.clock().now();
-    let answer = context
-        .store
-        .change(caller, move |catalog| {
-            let existing = catalog.event_type(caller.organisation, &name);
-            let mut event_type = blank(caller.organisation, name.clone(), now);
-            let status = match existing {
-                Some(existing) => {
-                    event_type.created_at = existing.created_at;
-                    // A client that does not know these leaves them as they were.
-                    event_type.example.clone_from(&existing.example);
-                    event_type.channels.clone_from(&existing.channels);
-                    StatusCode::OK
-                }
-                None => StatusCode::CREATED,
-            };
-            input.apply_to(&mut event_type);
-            let answer = shown(status, &event_type);
-            Ok((vec![Change::PutEventType(event_type)], answer))
-        })
-        .await?;
-    Ok(respond(answer))
+    let edit = input.into_edit();
+    let saved = context.decide(caller, ReplaceEventType { name, edit });
+    Ok(respond(match saved.await? {
+        Saved::New(made) => shown(StatusCode::CREATED, &made),
+        Saved::Old(replaced) => shown(StatusCode::OK, &replaced),
+    }))
 }
 
 pub async fn patch(
@@ -576,19 +529,9 @@ pub async fn patch(
     let mut problems = Problems::default();
     check_same_name(&mut problems, &input, &name);
     problems.done()?;
-    let now = context.store.clock().now();
-    let answer = context
-        .store
-        .change(caller, move |catalog| {
-            let existing = catalog.event_type(caller.organisation, &name);
-            let mut event_type = (**existing.ok_or(NOT_FOUND)?).clone();
-            input.apply_to(&mut event_type);
-            event_type.updated_at = now;
-            let answer = shown(StatusCode::OK, &event_type);
-            Ok((vec![Change::PutEventType(event_type)], answer))
-        })
-        .await?;
-    Ok(respond(answer))
+    let edit = input.into_edit();
+    let changed = context.decide(caller, ChangeEventType { name, edit });
+    Ok(respond(shown(StatusCode::OK, &changed.await?)))
 }
 
 /// Archives an event type; with `expunge=true` it is gone. Filters that name it stay.
@@ -602,20 +545,8 @@ pub async fn delete(
     let expunge = query.flag("expunge", false);
     query.problems.done()?;
     let name = path_part(&request, "event_type_name").to_owned();
-    let now = context.store.clock().now();
     context
-        .store
-        .change(caller, move |catalog| {
-            let existing = catalog.event_type(caller.organisation, &name);
-            let mut event_type = (**existing.ok_or(NOT_FOUND)?).clone();
-            if expunge {
-                let change = Change::DeleteEventType(caller.organisation, name);
-                return Ok((vec![change], ()));
-            }
-            event_type.archived = true;
-            event_type.updated_at = now;
-            Ok((vec![Change::PutEventType(event_type)], ()))
-        })
+        .decide(caller, DeleteEventType { name, expunge })
         .await?;
     Ok(no_content())
 }
@@ -623,6 +554,9 @@ pub async fn delete(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::id::OrganisationId;
+    use crate::error::Error;
+    use crate::rules::event_types::blank;
 
     fn input(text: &str) -> EventTypeIn {
         serde_json::from_str(text).unwrap()
@@ -649,6 +583,7 @@ mod tests {
         input(&text)
             .whole(false, 100)
             .unwrap()
+            .into_edit()
             .apply_to(&mut event_type);
         let shown = String::from_utf8(shown(StatusCode::OK, &event_type).body).unwrap();
         assert!(shown.contains(schemas), "{shown}");
@@ -670,7 +605,7 @@ mod tests {
             assert_eq!(checked.is_ok(), good, "{example}");
             let Ok(checked) = checked else { continue };
             let mut event_type = blank(OrganisationId([1; 20]), "a.b".to_owned(), Timestamp(0));
-            checked.apply_to(&mut event_type);
+            checked.into_edit().apply_to(&mut event_type);
             let shown = String::from_utf8(shown(StatusCode::OK, &event_type).body).unwrap();
             assert!(shown.contains(&example), "{shown}");
         }
@@ -689,5 +624,22 @@ mod tests {
                 .whole(true, 100)
                 .is_err()
         );
+    }
+
+    #[test]
+    fn the_older_flag_counts_where_the_newer_ones_are_absent() {
+        for (text, expected) in [
+            ("{}", Patch::Absent),
+            (r#"{"featureFlag":"a"}"#, Patch::Set(vec!["a".to_owned()])),
+            (r#"{"featureFlag":null}"#, Patch::Null),
+            (r#"{"featureFlag":"a","featureFlags":null}"#, Patch::Null),
+            (
+                r#"{"featureFlag":null,"featureFlags":["b"]}"#,
+                Patch::Set(vec!["b".to_owned()]),
+            ),
+        ] {
+            let edit = input(text).patch(100).unwrap().into_edit();
+            assert_eq!(edit.feature_flags, expected, "{text}");
+        }
     }
 }

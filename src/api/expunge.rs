@@ -8,14 +8,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::{Body, json, no_content, path_part, reading};
 use super::messages::History;
 use super::operation::Operation;
-use super::rules::{missing, wrong};
 use crate::domain::id::AttemptId;
 use crate::error::{Error, Result};
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::{missing, wrong};
 
 /// Comes before a message of that name.
 pub fn bulk_operation() -> Operation {

@@ -20,11 +20,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, forward_to_deseria
 use sha2::{Digest, Sha256};
 
 use super::Context;
-use super::access::Caller;
 use super::error::Failure;
 use super::fields::{self, Names};
 use crate::error::{Error, Invalid, Result};
 use crate::misfit::{self, Step};
+use crate::rules::caller::Caller;
+pub use crate::rules::patch::Patch;
 use crate::store::{Answered, Once};
 
 /// How long a body may take to arrive, however slowly it is sent: a connection is worth something.
@@ -141,7 +142,7 @@ pub fn invalid_body(place: Vec<String>, message: String, kind: &'static str) -> 
     Error::invalid(Invalid {
         location,
         message,
-        kind,
+        kind: kind.into(),
     })
 }
 
@@ -171,22 +172,6 @@ fn misfit<'a, T: Deserialize<'a> + JsonSchema>(text: &'a str) -> Error {
         false => "type_error",
     };
     invalid_body(place.collect(), misfit.to_string(), kind)
-}
-
-/// A field of a change: absent leaves what there is, null clears it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Patch<T> {
-    #[default]
-    Absent,
-    Null,
-    Set(T),
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
-    /// Needs `#[serde(default)]` beside it, which is what an absent field becomes.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Option::deserialize(deserializer).map(Patch::given)
-    }
 }
 
 /// Reads a field that is an object or null.
@@ -245,63 +230,6 @@ impl<T: JsonSchema> JsonSchema for Patch<T> {
     }
 }
 
-impl<T> Patch<T> {
-    fn given(value: Option<T>) -> Patch<T> {
-        value.map_or(Patch::Null, Patch::Set)
-    }
-
-    pub fn as_set(&self) -> Option<&T> {
-        match self {
-            Patch::Set(value) => Some(value),
-            Patch::Absent | Patch::Null => None,
-        }
-    }
-
-    pub fn into_set(self) -> Option<T> {
-        match self {
-            Patch::Set(value) => Some(value),
-            Patch::Absent | Patch::Null => None,
-        }
-    }
-
-    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Patch<U> {
-        match self {
-            Patch::Absent => Patch::Absent,
-            Patch::Null => Patch::Null,
-            Patch::Set(value) => Patch::Set(change(value)),
-        }
-    }
-
-    /// The same where a value may turn out to be none, which was noted elsewhere.
-    pub fn and_then<U>(self, change: impl FnOnce(T) -> Option<U>) -> Patch<U> {
-        match self {
-            Patch::Absent => Patch::Absent,
-            Patch::Null => Patch::Null,
-            Patch::Set(value) => change(value).map_or(Patch::Absent, Patch::Set),
-        }
-    }
-
-    /// Where a field can be cleared.
-    pub fn apply_to_optional(self, field: &mut Option<T>) {
-        match self {
-            Patch::Absent => {}
-            Patch::Null => *field = None,
-            Patch::Set(value) => *field = Some(value),
-        }
-    }
-}
-
-impl<T: Default> Patch<T> {
-    /// Where clearing means the default.
-    pub fn apply_to(self, field: &mut T) {
-        match self {
-            Patch::Absent => {}
-            Patch::Null => *field = T::default(),
-            Patch::Set(value) => *field = value,
-        }
-    }
-}
-
 /// A named part of the path, as given.
 pub fn path_part<'a>(request: &'a HttpRequest, name: &str) -> &'a str {
     request
@@ -327,7 +255,7 @@ pub fn once_key(request: &HttpRequest, caller: &Caller) -> Result<Option<[u8; 32
         return Err(Error::invalid(Invalid {
             location: vec!["header".to_owned(), "idempotency-key".to_owned()],
             message: format!("must have 1 to {IDEMPOTENCY_KEY_BYTES_MAX} characters"),
-            kind: "value_error",
+            kind: "value_error".into(),
         }));
     }
     let path = request.path().trim_end_matches('/');
@@ -452,20 +380,6 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_sets_clears_or_leaves() {
-        for (patch, optional, plain) in [
-            (Patch::Absent, Some(1), 1),
-            (Patch::Null, None, 0),
-            (Patch::Set(2), Some(2), 2),
-        ] {
-            let (mut first, mut second) = (Some(1), 1);
-            patch.clone().apply_to_optional(&mut first);
-            patch.apply_to(&mut second);
-            assert_eq!((first, second), (optional, plain));
-        }
-    }
-
-    #[test]
     fn wrong_bodies_say_where_they_are_wrong() {
         for (text, location, kind) in [
             ("", vec!["body"], "missing"),
@@ -490,7 +404,7 @@ mod tests {
                 panic!("{text} was taken");
             };
             assert_eq!(
-                (problems[0].location.clone(), problems[0].kind),
+                (problems[0].location.clone(), &*problems[0].kind),
                 (location.into_iter().map(str::to_owned).collect(), kind),
                 "{text}"
             );

@@ -12,9 +12,9 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::rules::{PROBLEMS_MAX, wrong};
 use crate::error::{Invalid, Result};
 use crate::misfit::{Step, misspelled, not_known};
+use crate::rules::checks::{PROBLEMS_MAX, refuse_given_id};
 
 /// Fields that promise something which postrider does not do, by the name of the body's schema. An
 /// answer that ignored one would be taken for the promise.
@@ -48,11 +48,11 @@ pub struct Shown {
 impl Shown {
     /// Refuses an id where something is made: it is not going to be that.
     pub fn refuse(self, place: &[&str]) -> Result<()> {
-        let message = "is set by the server and cannot be sent; your own id is the uid";
-        match self.is_given {
-            true => Err(wrong(place, message)),
-            false => Ok(()),
-        }
+        refuse_given_id(self.is_given, place)
+    }
+
+    pub fn is_given(self) -> bool {
+        self.is_given
     }
 }
 
@@ -218,7 +218,7 @@ impl Search {
         self.found.push(Invalid {
             location: place.chain([name]).map(str::to_owned).collect(),
             message,
-            kind,
+            kind: kind.into(),
         });
     }
 }

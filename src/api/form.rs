@@ -18,9 +18,9 @@ use futures_core::Stream;
 use percent_encoding::percent_decode;
 
 use super::extract::Body;
-use super::rules::{Problems, wrong};
 use crate::error::{Error, Result};
 use crate::misfit::{misspelled, not_known};
+use crate::rules::checks::{Problems, wrong};
 
 /// More than any of our forms has, for those who send what we do not know.
 const FIELDS_MAX: usize = 32;

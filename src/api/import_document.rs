@@ -10,8 +10,8 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::event_types::{GROUP_NAME_MAX, check_feature_flags, example_problem, schemas_problems};
-use super::rules::{Problems, check_description};
 use crate::domain::event_type::{name_problem, registered_name_problem};
+use crate::rules::checks::{Problems, check_description};
 
 /// More webhooks than this are no document of webhooks.
 const WEBHOOKS_MAX: usize = 1000;

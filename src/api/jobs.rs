@@ -12,20 +12,18 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json as value};
 
 use super::Context;
-use super::access::{Action, Caller};
-use super::endpoint_rules::held_because;
 use super::error::Failure;
-use super::extract::{Body, answered, json, optional_text, path_part, respond, text};
-use super::fair::Holder;
+use super::extract::{Body, json, optional_text, path_part, text};
 use super::operation::{Operation, Parameter};
 use super::page::{Listed, Query, page_parameters, shown};
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, EndpointId, JobId};
-use crate::domain::job::{
-    Job, JobState, RUNNING_FOR_CUSTOMERS_MAX, RUNNING_MAX, RUNNING_PER_APPLICATION_MAX, Work,
-};
-use crate::error::{Error, Result};
-use crate::store::{Answered, Catalog, Change, Store};
+use crate::domain::job::{Job, JobState};
+use crate::error::Result;
+use crate::rules::caller::{Action, Caller};
+use crate::rules::endpoint_checks::held_because;
+use crate::rules::jobs::CancelJob;
+use crate::store::{Catalog, Store};
 
 /// Of a job, as far as the contract goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -209,37 +207,6 @@ pub fn pause(store: &Store, catalog: &Catalog, job: &Job) -> Option<String> {
     }
 }
 
-/// A new job of the caller's organisation, unless too many run. A customer has a part of them, so that
-/// none of them takes the room of the others and of the platform.
-pub fn begin(catalog: &Catalog, caller: &Caller, work: Work, now: Timestamp) -> Result<Job> {
-    let job = Job::new(caller.organisation, work, now);
-    let application = |job: &Job| job.replay().map(|replay| replay.application);
-    let (mut all, mut of_application) = (0, 0);
-    for one in catalog.jobs().filter(|one| one.is_running()) {
-        if one.organisation == caller.organisation {
-            all += 1;
-            of_application += usize::from(application(one) == application(&job));
-        }
-    }
-    let is_customer = caller.holder() == Holder::Customer;
-    if is_customer && of_application >= RUNNING_PER_APPLICATION_MAX {
-        return Err(Error::TooMany(format!(
-            "at most {RUNNING_PER_APPLICATION_MAX} background tasks of an application run at a time: \
-             wait until one is over, or cancel one"
-        )));
-    }
-    let max = match is_customer {
-        true => RUNNING_FOR_CUSTOMERS_MAX,
-        false => RUNNING_MAX,
-    };
-    if all >= max {
-        return Err(Error::TooMany(format!(
-            "{max} background tasks of the organisation run already: try again when one is over"
-        )));
-    }
-    Ok(job)
-}
-
 /// This module's part of the API.
 pub fn operations() -> Vec<Operation> {
     vec![
@@ -353,42 +320,16 @@ async fn cancel(
 ) -> Result<HttpResponse, Failure> {
     caller.may_with_some(Action::SendAgain)?;
     body.nothing()?;
-    let id = path_part(&request, "task_id").to_owned();
-    let now = context.store.clock().now();
-    let answer = context
-        .store
-        .change(caller, move |catalog| {
-            let job = caller.job(catalog, &id)?;
-            if job.replay().is_none() {
-                caller.may(Action::CancelUsage)?;
-            }
-            canceled(job, now)
-        })
-        .await?;
-    Ok(respond(answer))
-}
-
-fn canceled(job: &Job, now: Timestamp) -> Result<(Vec<Change>, Answered)> {
-    let shown = |job: &Job| answered(StatusCode::OK, &JobOut::new(job, None));
-    match job.state {
-        JobState::Canceled => Ok((Vec::new(), shown(job))),
-        JobState::Finished | JobState::Failed(_) => Err(Error::Conflict(
-            "the background task is over already".to_owned(),
-        )),
-        JobState::Running => {
-            let mut job = job.clone();
-            job.state = JobState::Canceled;
-            job.updated_at = now;
-            let answer = shown(&job);
-            Ok((vec![Change::PutJob(job)], answer))
-        }
-    }
+    let job = path_part(&request, "task_id").to_owned();
+    let canceled = context.decide(caller, CancelJob { job }).await?;
+    Ok(json(StatusCode::OK, &JobOut::new(&canceled, None)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::id::OrganisationId;
+    use crate::domain::job::Work;
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -441,13 +382,5 @@ mod tests {
         assert_eq!(shown(&job, None)["data"], value!({}));
         job.result = Some(r#"{"appStats":[]}"#.to_owned());
         assert_eq!(shown(&job, None)["data"], value!({ "appStats": [] }));
-    }
-
-    #[test]
-    fn only_what_runs_is_canceled() {
-        let after = |state| canceled(&job(state), NOW).map(|(changes, _)| changes.len());
-        assert!(matches!(after(JobState::Running), Ok(1)));
-        assert!(matches!(after(JobState::Canceled), Ok(0)));
-        assert!(matches!(after(JobState::Finished), Err(Error::Conflict(_))));
     }
 }

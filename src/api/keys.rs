@@ -15,28 +15,23 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Context;
-use super::access::{Action, Caller, Credential};
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, path_part, text};
 use super::operation::Operation;
 use super::page::{Listed, Query, page_parameters, shown};
-use super::rules::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, Problems, check_name};
-use super::sessions::keys_end;
-use super::token_limits::{
-    ScopeName, checked_description, checked_networks, checked_scopes, narrowed,
-};
+use super::token_limits::{ScopeName, checked_description, checked_networks, checked_scopes};
 use super::tokens::{
     AccountEndpoint, LinkOut, checked_end, network_texts, new_credential, scope_names,
 };
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, TokenId};
 use crate::domain::scope::Scope;
-use crate::domain::token::{ALLOWED_IPS_MAX, MadeByLink, Role, Token};
-use crate::error::{Error, Result};
-use crate::store::{Catalog, Change, LastUse};
-
-/// Of one application: all of them are in memory.
-const KEYS_MAX: usize = 100;
+use crate::domain::token::{ALLOWED_IPS_MAX, Role, Token};
+use crate::error::Result;
+use crate::rules::caller::{Action, Caller, Credential};
+use crate::rules::checks::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, Problems, check_name};
+use crate::rules::keys::{CreateKey, DeleteKey, keys};
+use crate::store::{Catalog, LastUse};
 
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -196,17 +191,6 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-/// The keys of the application, oldest first.
-pub fn keys(
-    catalog: &Catalog,
-    application: ApplicationId,
-) -> impl DoubleEndedIterator<Item = &Token> {
-    catalog.tokens().map(|token| &**token).filter(move |token| {
-        let is_key = token.role == Role::Application && token.session.is_none();
-        is_key && token.application == Some(application)
-    })
-}
-
 /// The application that the path names.
 fn application(
     catalog: &Catalog,
@@ -253,58 +237,28 @@ pub async fn create(
     let path = path_part(&request, "app_id").to_owned();
     application(&context.store.catalog(), &caller, &path, Action::OwnKeys)?;
     let now = context.store.clock().now();
-    let link = match caller.credential() {
-        Credential::Session(link, _) => Some(link),
-        Credential::Token(_) | Credential::Signed { .. } => None,
-    };
+    let is_link = matches!(caller.credential(), Credential::Session(..));
     let days_max = context.config.portal.api_key_days_max;
-    let days_max = link.and(Some(days_max)).filter(|days| *days > 0);
+    let days_max = (is_link && days_max > 0).then_some(days_max);
     let key = body.json::<ApiKeyIn>()?.checked(now, days_max)?;
     let credential = new_credential();
     let hash = Sha256::digest(credential.as_bytes()).into();
-    let token = context
-        .store
-        .change(caller, move |catalog| {
-            let application = application(catalog, &caller, &path, Action::OwnKeys)?;
-            if keys(catalog, application).count() >= KEYS_MAX {
-                return Err(Error::TooMany(format!(
-                    "an application has at most {KEYS_MAX} API keys"
-                )));
-            }
-            let made_through = link.and_then(|link| catalog.token(link));
-            let ends_with_link = made_through.and_then(|link| keys_end(catalog, link));
-            let token = Token {
-                application: Some(application),
-                expires_at: key.expires_at,
-                description: key.description,
-                scopes: key.scopes,
-                allowed_ips: key.allowed_ips,
-                made_by: made_through.map(|link| MadeByLink {
-                    link: link.id,
-                    session: link.session.as_ref().and_then(|session| session.id.clone()),
-                }),
-                ..Token::new(caller.organisation, Role::Application, key.name, hash, now)
-            };
-            let mut token = narrowed(catalog, &caller, token)?;
-            for end in [ends_with_link, key.latest_end] {
-                token.expires_at = earlier(token.expires_at, end);
-            }
-            Ok((vec![Change::PutToken(token.clone())], token))
-        })
-        .await?;
+    let command = CreateKey {
+        application: path,
+        hash,
+        name: key.name,
+        expires_at: key.expires_at,
+        latest_end: key.latest_end,
+        description: key.description,
+        scopes: key.scopes,
+        allowed_ips: key.allowed_ips,
+    };
+    let token = context.decide(caller, command).await?;
     let shown = ApiKeyOut {
         token: Some(&credential),
         ..ApiKeyOut::new(&context.store.catalog(), &token, LastUse::default())
     };
     Ok(json(StatusCode::CREATED, &shown))
-}
-
-/// The earlier of two ends, of which none may be there.
-fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        _ => one.or(other),
-    }
 }
 
 /// Revokes a key: the next request with it is refused.
@@ -315,18 +269,10 @@ pub async fn delete(
 ) -> Result<HttpResponse, Failure> {
     let path = path_part(&request, "app_id").to_owned();
     application(&context.store.catalog(), &caller, &path, Action::OwnKeys)?;
-    let id = path_part(&request, "token_id").to_owned();
-    context
-        .store
-        .change(caller, move |catalog| {
-            let application = application(catalog, &caller, &path, Action::OwnKeys)?;
-            let key = id
-                .parse()
-                .ok()
-                .and_then(|id| keys(catalog, application).find(|token| token.id == id))
-                .ok_or(Error::NotFound("API key"))?;
-            Ok((vec![Change::DeleteToken(key.id)], ()))
-        })
-        .await?;
+    let command = DeleteKey {
+        application: path,
+        key: path_part(&request, "token_id").to_owned(),
+    };
+    context.decide(caller, command).await?;
     Ok(no_content())
 }

@@ -15,7 +15,6 @@ use serde::Serialize;
 use serde_json::json as value;
 
 use super::Context;
-use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::{json, optional_text, reading, text};
 use super::operation::{Operation, Parameter};
@@ -25,6 +24,7 @@ use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, EndpointId, MessageId};
 use crate::domain::message::DeliveryKey;
 use crate::error::Result;
+use crate::rules::caller::{Action, Caller};
 use crate::store::Store;
 
 /// How a lane does just now.

@@ -18,7 +18,6 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::Context;
-use super::access::{Action, Caller};
 use super::applications::ApplicationIn;
 use super::error::{ErrorBody, Failure};
 use super::extract::{Body, answered, blocking, invalid_body, once_key, path_part, respond};
@@ -26,10 +25,11 @@ use super::message_body::{Bounds, Checked, MessageIn, MessageOut, checked};
 use super::messages::{Route, create_application, with_content_parameter};
 use super::operation::{Content, Operation};
 use super::page::Query;
-use super::rules::wrong;
 use crate::domain::message::Message;
 use crate::error::{Error, Invalid, Result};
 use crate::misfit;
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::wrong;
 use crate::store::{Answered, NewBatch, NewMessage, Once};
 
 /// Media types of a body with a message on each line.
@@ -114,7 +114,7 @@ pub async fn create(
     let read = match batch.read().await? {
         Found::Batch(read) => read,
         Found::NoApplication(application) => {
-            create_application(&context.store, caller, *application).await?;
+            create_application(&context, caller, *application).await?;
             match batch.read().await? {
                 Found::Batch(read) => read,
                 Found::NoApplication(_) => return Err(Error::NotFound("application").into()),

@@ -18,10 +18,6 @@ use super::applications::ApplicationIn;
 use super::error::Failure;
 use super::extract::{Body, object, optional_text, text};
 use super::messages::Route;
-use super::rules::{
-    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, TAG_MAX, TAGS_PER_MESSAGE_MAX,
-    check_channels, check_tags, check_uid, without_repeats,
-};
 use crate::clock::Timestamp;
 use crate::domain::event_type::name_problem;
 use crate::domain::id::MessageId;
@@ -29,6 +25,10 @@ use crate::domain::message::{Message, Origin};
 use crate::domain::payload;
 use crate::domain::profile::is_media_type;
 use crate::error::Result;
+use crate::rules::checks::{
+    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, TAG_MAX, TAGS_PER_MESSAGE_MAX,
+    check_channels, check_tags, check_uid, without_repeats,
+};
 use crate::store::{NewMessage, Once};
 
 pub const CHANNELS_PER_MESSAGE_MAX: usize = 5;

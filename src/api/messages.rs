@@ -10,8 +10,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::access::{Action, Caller};
-use super::applications::{ApplicationIn, creation};
+use super::applications::ApplicationIn;
 use super::error::Failure;
 use super::extract::{Body, answered, json, once, path_part, reading, respond};
 use super::message_body::{Bounds, Checked, MessageIn, Payload, checked};
@@ -21,15 +20,17 @@ use super::page::{
     Listed, Query, channel_parameter, event_types_parameter, page_parameters,
     shown as shown_in_list, tag_parameter, time_parameters,
 };
-use super::rules::{
-    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels, wrong,
-};
 use super::{BytesMax, Context, expunge, message_batch};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::name_problem;
 use crate::domain::id::{ApplicationId, EndpointId, MessageId, OrganisationId};
 use crate::domain::message::Message;
 use crate::error::{Error, Result};
+use crate::rules::applications::CreateApplication;
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::{
+    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels, wrong,
+};
 use crate::store::catalog::ApplicationEntry;
 use crate::store::{Catalog, Store, Stretch, Window};
 
@@ -158,7 +159,7 @@ pub async fn create(
     let first = route(&context.store.catalog(), &caller, path, &message);
     let route = match (first, message.application.take()) {
         (Err(Error::NotFound(_)), Some(application)) => {
-            create_application(&context.store, caller, application).await?;
+            create_application(&context, caller, application).await?;
             route(&context.store.catalog(), &caller, path, &message)?
         }
         (route, _) => route?,
@@ -249,17 +250,18 @@ pub async fn precheck(
 
 /// Creates the application that came along with a message. One that has appeared in the meantime
 /// is as good.
-pub async fn create_application(store: &Store, caller: Caller, input: ApplicationIn) -> Result<()> {
+pub async fn create_application(
+    context: &Context,
+    caller: Caller,
+    input: ApplicationIn,
+) -> Result<()> {
     caller.may(Action::CreateApplications)?;
     input.id.refuse(&["body", "application", "id"])?;
-    let now = store.clock().now();
-    let application = input.into_application(caller.organisation, now);
-    let made = move |catalog: &Catalog| Ok((vec![creation(catalog, application)?], ()));
-    let created = store.change(caller, made);
-    match created.await {
-        Err(Error::Conflict(_)) => Ok(()),
-        result => result,
-    }
+    let command = CreateApplication {
+        application: input.into_new(),
+        get_if_exists: true,
+    };
+    context.decide(caller, command).await.map(|_| ())
 }
 
 pub async fn list(

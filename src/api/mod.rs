@@ -2,7 +2,7 @@
 //! surfaces of other systems, `ovation` and `ocrolus`; and `/metrics`.
 //!
 //! The server installs [`configure`] and nothing else of this module. Handlers are thin: they
-//! check what came in, hand a decision to the store, and show what it says. Every path works with
+//! check what came in, hand a command to the writer, and show what was decided. Every path works with
 //! and without a slash at its end; unknown paths and methods are answered in the same shape as
 //! other errors. Nothing here knows how things are stored or sent.
 
@@ -22,27 +22,28 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::profile::Draft;
 use crate::lock::locked;
+use crate::rules::caller::{Action, Caller};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
-mod access;
 mod applications;
 mod attempts;
 mod by_address;
+mod caller;
 mod channels;
 mod client_address;
 mod connections;
 mod cors;
 mod credential;
+mod decide;
 mod deliveries;
 mod delivery_addresses;
 mod docs;
 mod document;
 mod endpoint_body;
 mod endpoint_headers;
-mod endpoint_origin;
-mod endpoint_rules;
 mod endpoint_secret;
+mod endpoint_url;
 mod endpoint_verification;
 mod endpoints;
 mod error;
@@ -73,21 +74,17 @@ mod operational;
 mod outgoing;
 mod ovation;
 mod page;
-mod permits;
 mod profiles;
 mod rate;
 mod reads;
 mod reference;
 mod replays;
 mod retry;
-mod rules;
-mod scopes;
 mod sessions;
 mod sign_in;
 mod signed_in;
 mod stats;
 mod status;
-mod target;
 mod test_events;
 mod token_limits;
 mod tokens;
@@ -95,7 +92,6 @@ mod usage;
 mod visit_limits;
 mod visits;
 
-use access::{Action, Caller};
 use error::Failure;
 use extract::json;
 pub use lanes::{LaneNow, LaneWatch, SendingWatch};

@@ -3,8 +3,8 @@
 
 use actix_web::{HttpResponse, Route, guard, web};
 
-use super::access::Caller;
 use super::error::Failure;
+use crate::rules::caller::Caller;
 
 /// What older SDKs ask of an application as a whole.
 const STATISTICS: &str = "these statistics; endpoints have their own";

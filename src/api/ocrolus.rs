@@ -6,8 +6,6 @@
 //! multipart or urlencoded forms, or JSON. Answers and errors have this system's shape; which
 //! status an error has is said in `error` alone. Neither credentials nor secrets are ever shown.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -20,24 +18,19 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use super::access::{Action, Caller, Credential, FeatureFlags};
-use super::endpoint_rules::{blank, refuse_too_many};
 use super::error::Failure;
 use super::extract::{Body, answered, json};
 use super::ocrolus_body::{RotateIn, SettingsIn};
 use super::operation::{Content, Operation, resources};
-use super::rules::{Problems, wrong};
-use crate::domain::endpoint::{Endpoint, EndpointSecret};
-use crate::domain::id::EndpointId;
+use crate::domain::endpoint::Endpoint;
 use crate::domain::message::Origin;
-use crate::domain::secret::{Secret, SecretForm};
-use crate::domain::token::{Role, Token};
 use crate::error::{Error, Result};
-use crate::store::catalog::ApplicationEntry;
-use crate::store::{Catalog, Change, NewMessage};
-
-/// What the requests of endpoints made here look like.
-const PROFILE: &str = "ocrolus";
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::Problems;
+use crate::rules::ocrolus::{
+    Account, AccountEndpoint, ConfigureAccount, DeregisterAccount, RotateAccountSecret,
+};
+use crate::store::NewMessage;
 
 const PREFIX: &str = "/v1/account/settings";
 
@@ -51,11 +44,6 @@ const TEST_EVENT_TYPE: &str = "test";
 
 /// How much longer than the endpoint may take a test waits: for its turn and for the disk.
 const TEST_PATIENCE: Duration = Duration::from_secs(5);
-
-/// An account is a customer's, and has no feature flags.
-pub const ACCOUNT_FLAGS: FeatureFlags = FeatureFlags::Only(BTreeSet::new());
-
-const NOT_CONFIGURED: Error = Error::NotFound("webhook endpoint");
 
 /// This surface's operations.
 pub fn operations() -> Vec<Operation> {
@@ -201,79 +189,13 @@ struct Details {
     events: Vec<String>,
 }
 
-impl Details {
-    /// An endpoint that names no events receives all there are.
-    fn of(endpoint: &Endpoint, catalog: &Catalog) -> Details {
-        let all = || {
-            let known = catalog.event_types(endpoint.organisation);
-            let current =
-                known.filter(|event_type| !event_type.archived && ACCOUNT_FLAGS.show(event_type));
-            current.map(|event_type| event_type.name.clone()).collect()
-        };
+impl From<AccountEndpoint> for Details {
+    fn from(endpoint: AccountEndpoint) -> Details {
         Details {
-            webhook_endpoint: endpoint.url.clone(),
-            events: endpoint.event_types.clone().unwrap_or_else(all),
+            webhook_endpoint: endpoint.url,
+            events: endpoint.events,
         }
     }
-}
-
-/// A token with its application, and its endpoint if it has one.
-struct Account<'a> {
-    token: &'a Token,
-    entry: &'a ApplicationEntry,
-    endpoint: Option<&'a Endpoint>,
-}
-
-impl<'a> Account<'a> {
-    fn of(catalog: &'a Catalog, caller: &Caller, action: Action) -> Result<Account<'a>> {
-        let (Role::Application, Credential::Token(id)) = (caller.role(), caller.credential())
-        else {
-            return Err(Error::Forbidden(
-                "an account is an API key of an application, or another token of the role application: a \
-                 link to the portal and a signed token are none",
-            ));
-        };
-        caller.may_with_some(action)?;
-        // It may have been revoked since the request came in.
-        let token = catalog.token(id).ok_or(Error::Unauthenticated)?;
-        let entry = token
-            .application
-            .and_then(|id| catalog.application_by_id(id))
-            .ok_or(Error::NotFound("application"))?;
-        let endpoint = token
-            .account_endpoint
-            .and_then(|id| entry.endpoint_by_id(id));
-        Ok(Account {
-            token,
-            entry,
-            endpoint: endpoint.map(|endpoint| &**endpoint),
-        })
-    }
-
-    fn configured(&self) -> Result<&'a Endpoint> {
-        self.endpoint.ok_or(NOT_CONFIGURED)
-    }
-
-    /// The change that makes this endpoint the account's, or takes it away.
-    fn keeping(&self, endpoint: Option<EndpointId>) -> Change {
-        Change::PutToken(Token {
-            account_endpoint: endpoint,
-            ..self.token.clone()
-        })
-    }
-}
-
-fn newest(secret: Secret) -> EndpointSecret {
-    EndpointSecret {
-        secret,
-        expires_at: None,
-    }
-}
-
-/// What a profile's secrets look like.
-fn secret_form(context: &Context, profile: Option<&str>) -> SecretForm {
-    let profile = context.config.profile(profile);
-    profile.map_or(SecretForm::TEXT, |profile| profile.secret_form())
 }
 
 /// Configures the account's endpoint, changes it, or takes it away.
@@ -290,65 +212,19 @@ async fn configure(
     let settings = input.checked(&context, &mut problems);
     if settings.deregisters() {
         problems.done()?;
-        return deregister(&context, caller).await;
+        let gone = context.decide(caller, DeregisterAccount {});
+        return Ok(ok(Details::from(gone.await?)));
     }
-    let secret = Secret::generate(secret_form(&context, Some(PROFILE)), rand::random());
-    let config = Arc::clone(&context.config);
-    let endpoints_max = config.limits.endpoints_per_application_max;
-    let now = context.store.clock().now();
-    let details = context
-        .store
-        .change(caller, move |catalog| {
-            let account = Account::of(catalog, &caller, Action::ChangeEndpoints)?;
-            let is_configured = account.endpoint.is_some();
-            settings.check(catalog, caller.organisation, is_configured, &mut problems);
-            if let Some(endpoint) = account.endpoint {
-                settings.check_origin(endpoint, &config, &mut problems);
-            }
-            problems.done()?;
-            let mut endpoint = match account.endpoint {
-                Some(endpoint) => endpoint.clone(),
-                None => {
-                    refuse_too_many(account.entry, endpoints_max)?;
-                    let number = catalog.next_endpoint_number();
-                    Endpoint {
-                        profile: Some(PROFILE.to_owned()),
-                        secrets: vec![newest(secret)],
-                        ..blank(&account.entry.application, number, now)
-                    }
-                }
-            };
-            settings.apply_to(&mut endpoint, config.delivery.challenge_at(now));
-            endpoint.updated_at = now;
-            let details = Details::of(&endpoint, catalog);
-            let kept = account.keeping(Some(endpoint.id));
-            Ok((vec![Change::PutEndpoint(endpoint), kept], details))
-        })
-        .await?;
-    Ok(ok(details))
-}
-
-async fn deregister(context: &Context, caller: Caller) -> Result<HttpResponse, Failure> {
-    let details = context
-        .store
-        .change(caller, move |catalog| {
-            let account = Account::of(catalog, &caller, Action::ChangeEndpoints)?;
-            let endpoint = account.configured()?;
-            let gone = Change::DeleteEndpoint(endpoint.application, endpoint.id);
-            let details = Details {
-                webhook_endpoint: endpoint.url.clone(),
-                events: Vec::new(),
-            };
-            Ok((vec![gone, account.keeping(None)], details))
-        })
-        .await?;
-    Ok(ok(details))
+    let configure = ConfigureAccount { settings, problems };
+    let configured = context.decide(caller, configure).await?;
+    Ok(ok(Details::from(configured)))
 }
 
 async fn details(caller: Caller, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
     let catalog = context.store.catalog();
     let endpoint = Account::of(&catalog, &caller, Action::ReadEndpoints)?.configured()?;
-    Ok(ok(Details::of(endpoint, &catalog)))
+    let shown = AccountEndpoint::of(endpoint, &catalog);
+    Ok(ok(Details::from(shown)))
 }
 
 /// What came of a test.
@@ -456,23 +332,7 @@ async fn rotate_secret(
     Account::of(&context.store.catalog(), &caller, Action::ChangeSecrets)?.configured()?;
     let mut problems = Problems::default();
     let input = RotateIn::of(&request, &body, &mut problems).await?;
-    let text = input.checked(problems)?;
-    let now = context.store.clock().now();
-    let config = context.clone();
-    let details = context
-        .store
-        .change(caller, move |catalog| {
-            let account = Account::of(catalog, &caller, Action::ChangeSecrets)?;
-            let mut endpoint = account.configured()?.clone();
-            // Its profile is this surface's unless somebody changed that elsewhere.
-            let form = secret_form(&config, endpoint.profile.as_deref());
-            let secret = Secret::parse(&text, form)
-                .map_err(|message| wrong(&["body", "secret_key"], message))?;
-            endpoint.secrets = vec![newest(secret)];
-            endpoint.updated_at = now;
-            let details = Details::of(&endpoint, catalog);
-            Ok((vec![Change::PutEndpoint(endpoint)], details))
-        })
-        .await?;
-    Ok(ok(details))
+    let secret = input.checked(problems)?;
+    let rotated = context.decide(caller, RotateAccountSecret { secret });
+    Ok(ok(Details::from(rotated.await?)))
 }

@@ -9,20 +9,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Context;
-use super::endpoint_origin::Carried;
-use super::endpoint_rules::check_url;
+use super::endpoint_url::check_url;
 use super::extract::{Body, Patch};
 use super::form::Form;
-use super::ocrolus::ACCOUNT_FLAGS;
-use super::rules::{EVENT_TYPE_NAME_MAX, Problems, check_event_type_names, without_repeats};
-use super::target::Target;
-use crate::clock::Timestamp;
-use crate::config::Config;
-use crate::domain::endpoint::{BasicAuth, Endpoint};
-use crate::domain::event_type::name_problem;
-use crate::domain::id::OrganisationId;
+use crate::domain::endpoint::BasicAuth;
 use crate::error::Result;
-use crate::store::Catalog;
+use crate::rules::checks::{Problems, check_event_type_names, without_repeats};
+use crate::rules::ocrolus::Settings;
 
 const SECRET_CHARACTERS: std::ops::RangeInclusive<usize> = 16..=128;
 
@@ -168,87 +161,6 @@ fn check_credentials(
             Patch::Absent
         }
         (false, _) => Patch::Set(BasicAuth { username, password }),
-    }
-}
-
-/// What an account asks for its endpoint.
-pub struct Settings {
-    url_given: bool,
-    /// Absent where no URL was given, or a wrong one.
-    target: Option<Target>,
-    /// An empty list takes the endpoint away.
-    events: Option<Vec<String>>,
-    credentials: Patch<BasicAuth>,
-}
-
-impl Settings {
-    pub fn deregisters(&self) -> bool {
-        self.events.as_ref().is_some_and(Vec::is_empty)
-    }
-
-    /// What only the catalogue and the account can tell.
-    pub fn check(
-        &self,
-        catalog: &Catalog,
-        organisation: OrganisationId,
-        is_configured: bool,
-        problems: &mut Problems,
-    ) {
-        if !self.url_given && !is_configured {
-            problems.missing(&["body", "webhook_endpoint"]);
-        }
-        let well_formed = |name: &&String| name_problem(name, EVENT_TYPE_NAME_MAX).is_none();
-        for name in self.events.iter().flatten().filter(well_formed) {
-            let known = catalog.event_type(organisation, name);
-            match known.filter(|event_type| ACCOUNT_FLAGS.show(event_type)) {
-                None => {
-                    let message = format!("there is no event type {name}");
-                    problems.add(&["body", "event"], message);
-                }
-                Some(event_type) if event_type.archived => {
-                    let message = format!("the event type {name} is archived");
-                    problems.add(&["body", "event"], message);
-                }
-                Some(_) => {}
-            }
-        }
-    }
-
-    /// What the account may not take along to another origin: it is never shown it.
-    pub fn check_origin(&self, endpoint: &Endpoint, config: &Config, problems: &mut Problems) {
-        let url = self.target.as_ref().map(|target| &target.url);
-        let profile = config.profile(endpoint.profile.as_deref());
-        let carried = Carried::of(endpoint, url, profile, config);
-        let has_new = self.target.as_ref().is_some_and(Target::has_credentials)
-            || self.credentials != Patch::Absent;
-        if carried.basic_auth && !has_new {
-            let message = "was given for the former URL, as was the password: enter both again, or send \
-                           them empty to clear them";
-            problems.add(&["body", "username"], message);
-        }
-        let headers = carried.headers.iter().map(|name| format!("headers.{name}"));
-        let auth_headers = carried.auth_headers.iter();
-        let auth_headers = auth_headers.map(|name| format!("authHeaders.{name}"));
-        let secret = carried.secret.then(|| "secret".to_owned());
-        for name in headers.chain(auth_headers).chain(secret) {
-            let message = format!(
-                "is another receiver than {name} was given for: change the URL in the native API, \
-                 which takes it anew"
-            );
-            problems.add(&["body", "webhook_endpoint"], message);
-        }
-    }
-
-    /// Whoever gives a URL wants requests there, so a disabled endpoint is enabled by it.
-    pub fn apply_to(self, endpoint: &mut Endpoint, challenge_at: Option<Timestamp>) {
-        if let Some(target) = self.target {
-            target.apply_to(endpoint, challenge_at);
-            endpoint.disabled = false;
-        }
-        if let Some(names) = self.events {
-            endpoint.event_types = Some(names);
-        }
-        self.credentials.apply_to_optional(&mut endpoint.basic_auth);
     }
 }
 

@@ -15,11 +15,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::access::{Action, Caller};
 use super::error::Failure;
-use super::rules::Problems;
 use crate::error::{Error, Result};
 use crate::misfit::{misspelled, not_known};
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::Problems;
 
 /// The longest body of what does not say otherwise.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;

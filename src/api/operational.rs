@@ -10,7 +10,6 @@ use actix_web::web;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::json;
 
-use super::access::Action;
 use super::attempts::{self, AttemptOut};
 use super::endpoint_body::{EndpointOut, WholeEndpointIn};
 use super::endpoint_headers::{self, HeadersIn, HeadersOut, HeadersPatch};
@@ -19,6 +18,7 @@ use super::endpoints;
 use super::operation::Operation;
 use super::page::{Listed, page_parameters};
 use crate::domain::operational::EVENT_TYPES;
+use crate::rules::caller::Action;
 
 const UID_TAKEN: &str = "Another of these endpoints has this uid";
 

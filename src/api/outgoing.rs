@@ -16,12 +16,12 @@ use actix_web::http::Method;
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, ResponseError};
 
-use super::access::Caller;
 use super::connections::{UnderWay, Watched};
 use super::credential::proof;
 use super::error::Failure;
 use super::fair::Held;
 use crate::error::Result;
+use crate::rules::caller::Caller;
 
 /// A connection's buffer has at most this and what it can hold itself ([`WRITE_BUFFER`]). After each
 /// piece the other connections of the thread have a turn: a fast reader of a long answer would otherwise

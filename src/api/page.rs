@@ -18,11 +18,13 @@ use serde_json::value::{RawValue, to_raw_value};
 use url::form_urlencoded;
 
 use super::operation::Parameter;
-use super::rules::{CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, TAG_MAX};
 use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::domain::event_type::name_problem;
 use crate::domain::id::{IDS_BEGIN, IDS_END};
+use crate::rules::checks::{
+    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, TAG_MAX,
+};
 use crate::store::{Stretch, Window};
 
 /// What is looked for is compared with everything in a list.

@@ -14,20 +14,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::access::{Action, Caller};
 use super::endpoint_body::methods_and_null;
-use super::endpoint_rules::{check_url, secret_hint};
+use super::endpoint_url::check_url;
 use super::error::Failure;
 use super::extract::{Body, json, path_part};
 use super::messages::CHANNELS_PER_MESSAGE_MAX;
 use super::operation::Operation;
 use super::page::{Listed, Name, Query, page_parameters, shown};
 use super::retry::Retry;
-use super::rules::{
-    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels, without_repeats,
-    wrong,
-};
-use super::target::{Target, header_problems};
 use super::{BytesMax, Context};
 use crate::domain::event_type::name_problem;
 use crate::domain::payload;
@@ -36,6 +30,13 @@ use crate::domain::profile::{
 };
 use crate::domain::secret::{Secret, SecretForm};
 use crate::error::{Error, Result};
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::{
+    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels, without_repeats,
+    wrong,
+};
+use crate::rules::endpoint_checks::secret_hint;
+use crate::rules::target::{Target, header_problems};
 
 /// What requests look like to the endpoints that have this profile, and which answers are a success.
 #[derive(Serialize, JsonSchema)]

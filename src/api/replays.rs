@@ -9,20 +9,20 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Context;
-use super::access::{Action, Caller};
 use super::endpoints::named;
 use super::error::Failure;
 use super::extract::{Body, answered, once, path_part, respond};
-use super::jobs::{BegunOut, begin};
+use super::jobs::BegunOut;
 use super::operation::Operation;
-use super::rules::{CHANNEL_NAME_MAX, Problems, check_event_type_names};
 use crate::clock::Timestamp;
 use crate::domain::event_type::name_problem;
 use crate::domain::id::{IDS_BEGIN, IDS_END};
-use crate::domain::job::{Matching, Replay, Which, Work};
+use crate::domain::job::{Job, Matching, Which};
 use crate::domain::message::DeliveryStatus;
 use crate::error::Result;
-use crate::store::Change;
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::{CHANNEL_NAME_MAX, Problems, check_event_type_names};
+use crate::rules::jobs::BeginReplay;
 
 const TAG_BYTES_MAX: usize = 256;
 
@@ -268,23 +268,17 @@ async fn begun(
     let once = once(request, &caller, body)?;
     let application = path_part(request, "app_id").to_owned();
     let endpoint = path_part(request, "endpoint_id").to_owned();
-    let answer = context
-        .store
-        .change_once(caller, once, move |catalog| {
-            let endpoint = caller.endpoint(catalog, &application, &endpoint, action)?;
-            let work = Work::Replay(Replay {
-                application: endpoint.application,
-                endpoint: endpoint.id,
-                which,
-                since,
-                until,
-            });
-            let job = begin(catalog, &caller, work, now)?;
-            let answer = answered(StatusCode::ACCEPTED, &BegunOut::new(&job));
-            Ok((vec![Change::PutJob(job)], answer))
-        })
-        .await?;
-    Ok(respond(answer))
+    let command = BeginReplay {
+        application,
+        endpoint,
+        which,
+        since,
+        until,
+    };
+    let shown = |begun: Job| answered(StatusCode::ACCEPTED, &BegunOut::new(&begun));
+    Ok(respond(
+        context.decide_once(once, caller, command, shown).await?,
+    ))
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::rules::Problems;
 use crate::config::Config;
 use crate::domain::retry::{RetryRule, RetrySchedule, Waits};
+use crate::rules::checks::Problems;
 
 /// When failed attempts are repeated: either `delaysSeconds`, or the other fields, which make waits
 /// that grow. What is shown can be sent back.

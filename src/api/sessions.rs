@@ -16,29 +16,21 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Context;
-use super::access::{Action, Caller, Credential};
-use super::applications::{ApplicationIn, creation};
+use super::applications::ApplicationIn;
 use super::error::Failure;
 use super::event_types::{FEATURE_FLAG_MAX, FEATURE_FLAGS_MAX, check_feature_flags};
 use super::extract::{Body, json, no_content, path_part};
-use super::keys::keys;
 use super::operation::Operation;
-use super::rules::{NAME_PATTERN, Problems};
-use super::token_limits::narrowed_link;
 use super::tokens::new_credential;
-use crate::clock::Timestamp;
-use crate::domain::id::ApplicationId;
-use crate::domain::jwt::LEEWAY;
-use crate::domain::token::{Capability, PortalSession, Revocation, Role, Token};
-use crate::error::{Error, Result};
-use crate::store::{Catalog, Change};
+use crate::domain::token::{Capability, PortalSession};
+use crate::error::Result;
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::{NAME_PATTERN, Problems};
+use crate::rules::links::{CreateLink, ExpireSessions, LogOut, one_that_logs_out};
 
 /// How long a link is good for, in seconds.
 const EXPIRY_SECONDS: std::ops::RangeInclusive<i64> = 3600..=WEEK_SECONDS;
 const WEEK_SECONDS: i64 = 7 * 24 * 3600;
-
-/// Sessions of one application at a time: all of them are in memory.
-const SESSIONS_MAX: usize = 1000;
 
 /// The longest session id, in bytes.
 const NAME_BYTES_MAX: usize = 256;
@@ -286,31 +278,16 @@ async fn make_link(
 ) -> Result<HttpResponse, Failure> {
     let path = path_part(request, "app_id").to_owned();
     let link = input.checked(&path)?;
-    let now = context.store.clock().now();
     let token = new_credential();
-    let hash = Sha256::digest(token.as_bytes()).into();
+    let command = CreateLink {
+        path,
+        application: link.application.map(ApplicationIn::into_new),
+        hash: Sha256::digest(token.as_bytes()).into(),
+        lasts: link.lasts,
+        session: link.session,
+    };
     let mut warnings: Vec<String> = context.config.server.link_problem().into_iter().collect();
-    let limits = context
-        .store
-        .change(caller, move |catalog| {
-            let mut changes = Vec::new();
-            let application = found_or_made(catalog, &caller, &path, link.application, now)?;
-            let (application, made) = application;
-            changes.extend(made);
-            changes.extend(room_for_another(catalog, application, now)?);
-            let name = "portal".to_owned();
-            let token = Token {
-                application: Some(application),
-                expires_at: Some(now + link.lasts),
-                session: Some(link.session),
-                ..Token::new(caller.organisation, Role::Application, name, hash, now)
-            };
-            let (token, limits) = narrowed_link(catalog, &caller, token)?;
-            changes.push(Change::PutToken(token));
-            Ok((changes, limits))
-        })
-        .await?;
-    warnings.extend(limits);
+    warnings.extend(context.decide(caller, command).await?);
     let url = format!(
         "{}/portal#token={token}",
         context.config.server.public_url()
@@ -323,50 +300,6 @@ async fn make_link(
     Ok(json(StatusCode::OK, &answer))
 }
 
-/// The application in the path, or the one that came along where there is none.
-fn found_or_made(
-    catalog: &Catalog,
-    caller: &Caller,
-    path: &str,
-    input: Option<ApplicationIn>,
-    now: Timestamp,
-) -> Result<(ApplicationId, Option<Change>)> {
-    match (
-        caller.application(catalog, path, Action::ChangeSessions),
-        input,
-    ) {
-        (Ok(entry), _) => Ok((entry.application.id, None)),
-        (Err(Error::NotFound(_)), Some(input)) if path.parse::<ApplicationId>().is_err() => {
-            caller.may(Action::CreateApplications)?;
-            input.id.refuse(&["body", "application", "id"])?;
-            let application = input.into_application(caller.organisation, now);
-            Ok((application.id, Some(creation(catalog, application)?)))
-        }
-        (Err(error), _) => Err(error),
-    }
-}
-
-/// What takes away sessions that have ended, where the others leave room for one more.
-fn room_for_another(
-    catalog: &Catalog,
-    application: ApplicationId,
-    now: Timestamp,
-) -> Result<Vec<Change>> {
-    let is_over = |token: &Token| token.expires_at.is_some_and(|end| end <= now);
-    let sessions = catalog.sessions(application);
-    let (ended, live): (Vec<_>, Vec<_>) = sessions.partition(|token| is_over(token));
-    match live.len() < SESSIONS_MAX {
-        true => Ok(ended
-            .iter()
-            .map(|token| Change::DeleteToken(token.id))
-            .collect()),
-        false => Err(Error::TooMany(format!(
-            "an application has at most {SESSIONS_MAX} portal sessions; they end by themselves, \
-             or by expire-all"
-        ))),
-    }
-}
-
 pub async fn expire_all(
     request: HttpRequest,
     caller: Caller,
@@ -377,109 +310,24 @@ pub async fn expire_all(
     caller.may_in(&context.store.catalog(), &path, Action::ChangeSessions)?;
     let input = body.json_or_default::<ApplicationTokenExpireIn>()?;
     let (after, chosen) = input.checked()?;
-    let now = context.store.clock().now();
-    let end = now + after;
-    context
-        .store
-        .change(caller, move |catalog| {
-            let entry = caller.application(catalog, &path, Action::ChangeSessions)?;
-            let mut application = entry.application.clone();
-            let links = catalog.sessions(application.id).map(|token| &**token);
-            let links: Vec<&Token> = links
-                .filter(|token| is_chosen(token, chosen.as_ref()))
-                .collect();
-            let made_by_links =
-                keys(catalog, application.id).filter(|token| token.made_by.is_some());
-            let mut changes: Vec<Change> = made_by_links
-                .filter(|token| is_chosen(token, chosen.as_ref()))
-                .chain(links.iter().copied())
-                .filter_map(|token| ending(token, now, end))
-                .collect();
-            if end > now {
-                changes.extend(links.iter().map(|link| keys_ending(catalog, link, end)));
-            }
-            if chosen.is_none() {
-                application.end_tokens(now, end);
-                changes.push(Change::PutApplication(application));
-            }
-            Ok((changes, ()))
-        })
-        .await?;
+    let command = ExpireSessions {
+        application: path,
+        after,
+        chosen,
+    };
+    context.decide(caller, command).await?;
     Ok(no_content())
 }
 
-fn is_chosen(token: &Token, chosen: Option<&BTreeSet<String>>) -> bool {
-    let own = token
-        .session
-        .as_ref()
-        .and_then(|session| session.id.as_ref());
-    let id = own.or_else(|| token.made_by.as_ref()?.session.as_ref());
-    chosen.is_none_or(|chosen| id.is_some_and(|id| chosen.contains(id)))
-}
-
-/// What makes the token end at `end`; nothing where it ends before that by itself.
-fn ending(token: &Token, now: Timestamp, end: Timestamp) -> Option<Change> {
-    if end <= now {
-        return Some(Change::DeleteToken(token.id));
-    }
-    let lives_longer = token.expires_at.is_none_or(|own| own > end);
-    lives_longer.then(|| {
-        Change::PutToken(Token {
-            expires_at: Some(end),
-            ..token.clone()
-        })
-    })
-}
-
-/// Notes that keys end at `end` that are made through this link until then, or earlier where that was
-/// said before. Nothing in the link tells its own end from one that was asked for.
-fn keys_ending(catalog: &Catalog, link: &Token, end: Timestamp) -> Change {
-    let until = keys_end(catalog, link).map_or(end, |before| before.min(end));
-    Change::PutRevocation(Revocation {
-        hash: link.hash,
-        until: Some(until),
-    })
-}
-
-/// When the keys end at the latest that are made through this link, where `expire-all` said so.
-pub fn keys_end(catalog: &Catalog, link: &Token) -> Option<Timestamp> {
-    catalog.revocation(&link.hash)?.until
-}
-
-const NOT_LOGGED_OUT: Error =
-    Error::Forbidden("only a portal session and an application's signed token can be logged out");
-
-/// A caller whose credential can be given back.
-fn one_that_logs_out(caller: &Caller) -> Result<()> {
-    match (caller.credential(), caller.role()) {
-        (Credential::Session(..), _) | (Credential::Signed { .. }, Role::Application) => Ok(()),
-        (Credential::Signed { .. } | Credential::Token(_), _) => Err(NOT_LOGGED_OUT),
-    }
-}
-
 pub async fn logout(caller: Caller, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
-    one_that_logs_out(&caller)?;
-    let change = match caller.credential() {
-        Credential::Session(id, _) => Change::DeleteToken(id),
-        Credential::Signed {
-            expires_at, hash, ..
-        } => Change::PutRevocation(Revocation {
-            hash,
-            // It would be taken a little beyond its end.
-            until: expires_at.map(|end| end + LEEWAY),
-        }),
-        Credential::Token(_) => return Err(NOT_LOGGED_OUT.into()),
-    };
-    context
-        .store
-        .change(caller, move |_| Ok((vec![change], ())))
-        .await?;
+    context.decide(caller, LogOut {}).await?;
     Ok(no_content())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     fn places<T>(checked: Result<T>) -> Vec<String> {
         match checked {

@@ -13,14 +13,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::access::{Action, Caller, Credential};
 use super::client_address::ClientAddress;
-use super::credential::{Proof, is_in_header, is_plausible, proof, proof_of, refused};
+use super::credential::{is_in_header, is_plausible, proof, proof_of, refused};
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, text};
 use super::operation::{Operation, Parameter};
-use super::permits::scope_of_capability;
-use super::rules::{Problems, wrong};
 use super::token_limits::TokenRole;
 use super::visit_limits::room;
 use super::visits::{self, Meant, PORTALS_PER_BROWSER_MAX, SURFACE, SURFACE_PATTERN};
@@ -31,6 +28,9 @@ use crate::domain::jwt::Claims;
 use crate::domain::token::{Capability, PortalSession, Role};
 use crate::domain::visit::{SignedInWith, Surface, USER_AGENT_BYTES_MAX, Visit};
 use crate::error::{Error, Result};
+use crate::rules::caller::{Action, Caller, Credential, Proof};
+use crate::rules::checks::{Problems, wrong};
+use crate::rules::permits::scope_of_capability;
 use crate::store::{Catalog, Change, Itself};
 
 const FOREIGN: Error = Error::Forbidden("only a page of this server signs in and out");

@@ -9,7 +9,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::access::{Action, Caller};
 use super::credential::hash_of;
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, path_part, text};
@@ -17,14 +16,13 @@ use super::operation::{Operation, Parameter, anybody};
 use super::page::{Listed, Query, page_parameters, shown};
 use super::visits;
 use crate::clock::Timestamp;
-use crate::domain::id::{ApplicationId, OrganisationId, VisitId};
+use crate::domain::id::{ApplicationId, VisitId};
 use crate::domain::token::Token;
-use crate::domain::visit::{SignedInWith, Surface, Visit};
-use crate::error::{Error, Result};
-use crate::store::{Catalog, Change, VisitEntry};
-
-/// Sessions that end in one commit.
-const END_BATCH: usize = 500;
+use crate::domain::visit::{SignedInWith, Surface};
+use crate::error::Result;
+use crate::rules::caller::{Action, Caller};
+use crate::rules::visits::{EndVisit, EndVisits, Sight};
+use crate::store::{Catalog, VisitEntry};
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -66,30 +64,16 @@ struct SessionsExpireIn {
     own: Option<bool>,
 }
 
-/// Which sessions a caller deals with.
-#[derive(Clone, Copy)]
-struct Sight {
-    organisation: OrganisationId,
-    /// Only those of this credential.
-    credential: Option<[u8; 32]>,
-}
-
-impl Sight {
-    fn of(request: &HttpRequest, caller: &Caller, own: bool) -> Result<Sight> {
-        let sees_all = !own && caller.may(Action::ChangeTokens).is_ok();
-        Ok(Sight {
-            organisation: caller.organisation,
-            credential: match sees_all {
-                true => None,
-                false => Some(hash_of(request)?),
-            },
-        })
-    }
-
-    fn sees(&self, visit: &Visit) -> bool {
-        let is_own = |credential: [u8; 32]| credential == visit.credential;
-        visit.organisation == self.organisation && self.credential.is_none_or(is_own)
-    }
+/// Which sessions the caller sees.
+fn sight(request: &HttpRequest, caller: &Caller, own: bool) -> Result<Sight> {
+    let sees_all = !own && caller.may(Action::ChangeTokens).is_ok();
+    Ok(Sight {
+        organisation: caller.organisation,
+        credential: match sees_all {
+            true => None,
+            false => Some(hash_of(request)?),
+        },
+    })
 }
 
 /// This module's part of the API.
@@ -147,7 +131,7 @@ pub async fn list(
     let page = query.page::<VisitId>(&context.config.limits, true);
     let own = query.flag("own", false);
     query.problems.done()?;
-    let sight = Sight::of(&request, &caller, own)?;
+    let sight = sight(&request, &caller, own)?;
     let now = context.store.clock().now();
     let catalog = context.store.catalog();
     let current = visits::visit_of(request.headers(), &catalog, now);
@@ -199,19 +183,9 @@ pub async fn delete(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    let sight = Sight::of(&request, &caller, false)?;
-    let id = path_part(&request, "session_id").parse::<VisitId>().ok();
-    let now = context.store.clock().now();
-    context
-        .store
-        .change(caller, move |catalog| {
-            let found = id.and_then(|id| catalog.visit_by_id(id));
-            let found = found.filter(|entry| sight.sees(&entry.visit));
-            let found = found.filter(|entry| !catalog.is_over(entry, now));
-            let entry = found.ok_or(Error::NotFound("session"))?;
-            Ok((vec![Change::DeleteVisit(entry.visit.key)], ()))
-        })
-        .await?;
+    let sight = sight(&request, &caller, false)?;
+    let visit = path_part(&request, "session_id").parse::<VisitId>().ok();
+    context.decide(caller, EndVisit { sight, visit }).await?;
     Ok(no_content())
 }
 
@@ -222,7 +196,7 @@ pub async fn expire_all(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     let input = body.json_or_default::<SessionsExpireIn>()?;
-    let sight = Sight::of(&request, &caller, input.own == Some(true))?;
+    let sight = sight(&request, &caller, input.own == Some(true))?;
     let now = context.store.clock().now();
     let spared = match input.current {
         Some(true) => None,
@@ -232,23 +206,11 @@ pub async fn expire_all(
             current.map(|entry| entry.visit.id)
         }
     };
-    loop {
-        let ended = context
-            .store
-            .change(caller, move |catalog| {
-                // Whoever signs in meanwhile does so after this, and stays.
-                let ending = catalog.visits().filter(|entry| {
-                    let visit = &entry.visit;
-                    sight.sees(visit) && Some(visit.id) != spared && visit.begun_at <= now
-                });
-                let ending = ending.map(|entry| Change::DeleteVisit(entry.visit.key));
-                let changes: Vec<Change> = ending.take(END_BATCH).collect();
-                let count = changes.len();
-                Ok((changes, count))
-            })
-            .await?;
-        if ended < END_BATCH {
-            return Ok(no_content());
-        }
-    }
+    let command = EndVisits {
+        sight,
+        spared,
+        begun_by: now,
+    };
+    while context.decide(caller, command).await? {}
+    Ok(no_content())
 }

@@ -11,7 +11,6 @@ use serde::Serialize;
 use serde_json::json as value;
 
 use super::Context;
-use super::access::{Action, Caller};
 use super::endpoints::named;
 use super::error::Failure;
 use super::extract::{json, reading, text};
@@ -20,6 +19,7 @@ use super::page::Query;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::error::{Error, Result};
+use crate::rules::caller::{Action, Caller};
 use crate::store::{LaneHour, Store};
 
 const RANGE_MAX: Duration = Duration::from_secs(28 * 24 * 3600);

@@ -13,7 +13,6 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::{json, optional_text, reading, text};
 use super::jobs::pause;
@@ -22,6 +21,7 @@ use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, EndpointId, JobId, OrganisationId};
 use crate::domain::job::{Job, JobState};
+use crate::rules::caller::{Action, Caller};
 use crate::shortage::Shortage;
 use crate::store::catalog::ApplicationEntry;
 use crate::store::{Catalog, Space, Unreadable, Waits};

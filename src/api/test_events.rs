@@ -15,24 +15,24 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Context;
-use super::access::{Action, Caller, FeatureFlags};
-use super::endpoint_rules::held_because;
 use super::endpoints::named;
 use super::error::Failure;
 use super::extract::{Body, json, once};
 use super::messages::{CHANNELS_PER_MESSAGE_MAX, MessageOut};
 use super::older_clients;
 use super::operation::Operation;
-use super::rules::{
-    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels, check_uid,
-    without_repeats,
-};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::{EventType, name_problem};
 use crate::domain::id::{MessageId, OrganisationId};
 use crate::domain::message::{Message, Origin};
 use crate::domain::{merge, payload};
 use crate::error::{Error, Result};
+use crate::rules::caller::{Action, Caller, FeatureFlags};
+use crate::rules::checks::{
+    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels, check_uid,
+    without_repeats,
+};
+use crate::rules::endpoint_checks::held_because;
 use crate::store::{Catalog, NewMessage, Once};
 
 #[derive(Default, Deserialize, JsonSchema)]

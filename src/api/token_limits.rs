@@ -1,9 +1,7 @@
 //! The limits of a token beside its role: scopes, networks and an end.
 //!
-//! They are checked as a body names them, and then narrowed by those of the token that makes the new
-//! one: nothing that a token makes may do more than the token itself, may be used from elsewhere, or
-//! lives longer. A limit that the body leaves out is taken over from the maker; one that goes beyond the
-//! maker's is refused.
+//! They are checked here as a body names them, and narrowed by those of the token that makes the new one
+//! where that is decided (`rules::narrowing`).
 
 use std::collections::BTreeSet;
 
@@ -13,17 +11,15 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use super::access::Caller;
 use super::client_address::ClientAddress;
-use super::permits::{in_want_of, usable_scopes};
-use super::rules::{Problems, check_description, wrong};
-use super::scopes::Scopes;
-use crate::clock::Timestamp;
 use crate::domain::network;
 use crate::domain::scope::Scope;
 use crate::domain::token::{ALLOWED_IPS_MAX, Role, Token};
 use crate::error::{Error, Result};
-use crate::store::Catalog;
+use crate::rules::caller::Caller;
+use crate::rules::checks::{Problems, check_description};
+use crate::rules::permits::usable_scopes;
+use crate::rules::scopes::Scopes;
 
 /// The names of scopes, for the document.
 #[derive(JsonSchema)]
@@ -156,171 +152,6 @@ pub fn checked_networks(problems: &mut Problems, texts: Option<&[String]>) -> Ve
         }
     }
     networks
-}
-
-/// What the caller hands on at most, as the catalog has it.
-struct Maker<'a> {
-    record: Option<&'a Token>,
-    ends: Option<Timestamp>,
-}
-
-impl<'a> Maker<'a> {
-    fn of(catalog: &'a Catalog, caller: &Caller) -> Result<Maker<'a>> {
-        let record = caller.record(catalog)?;
-        let ends = match record {
-            // Keys that are made through a link are bounded by who made the link; by the link they are
-            // ended with `expire-all`.
-            Some(link) if link.session.is_some() => link.makes_until,
-            Some(token) => token.expires_at,
-            None => caller.signed_end(),
-        };
-        Ok(Maker { record, ends })
-    }
-
-    fn networks(&self) -> &'a [IpNet] {
-        self.record.map_or(&[], |token| &token.allowed_ips)
-    }
-
-    fn scopes(&self) -> Option<Scopes> {
-        let scopes = self.record?.scopes.as_ref()?;
-        Some(scopes.iter().copied().collect())
-    }
-}
-
-/// The new token within the limits of the one that makes it.
-pub fn narrowed(catalog: &Catalog, caller: &Caller, mut token: Token) -> Result<Token> {
-    let maker = Maker::of(catalog, caller)?;
-    if let Some(end) = maker.ends {
-        if token.expires_at.is_some_and(|own| own > end) {
-            let message = format!("must be at most {end}, when the token ends that makes this one");
-            return Err(wrong(&["body", "expiresAt"], message));
-        }
-        token.expires_at = token.expires_at.or(Some(end));
-    }
-    narrow_networks(maker.networks(), &mut token)?;
-    if let Some(own) = maker.scopes() {
-        narrow_scopes(own, &mut token)?;
-    }
-    Ok(token)
-}
-
-fn narrow_networks(own: &[IpNet], token: &mut Token) -> Result<()> {
-    if own.is_empty() {
-        return Ok(());
-    }
-    let is_within = |network: &IpNet| own.iter().any(|own| own.contains(network));
-    let mut problems = Problems::default();
-    for (index, network) in token.allowed_ips.iter().enumerate() {
-        if !is_within(network) {
-            let place = ["body", "allowedIps", &index.to_string()];
-            let message = format!(
-                "is not within the networks of the token that makes this one: {}",
-                listed(own)
-            );
-            problems.add(&place, message);
-        }
-    }
-    problems.done()?;
-    if token.allowed_ips.is_empty() {
-        token.allowed_ips = own.to_vec();
-    }
-    Ok(())
-}
-
-fn narrow_scopes(own: Scopes, token: &mut Token) -> Result<()> {
-    let place = ["body", "scopes"];
-    match &token.scopes {
-        Some(asked) => {
-            let beyond: Scopes = asked
-                .iter()
-                .copied()
-                .filter(|scope| !own.has(*scope))
-                .collect();
-            match beyond.iter().next() {
-                None => Ok(()),
-                Some(_) => Err(wrong(
-                    &place,
-                    format!(
-                        "must be among those of the token that makes this one, {}: {} is not",
-                        own.names(),
-                        beyond.names()
-                    ),
-                )),
-            }
-        }
-        None => {
-            let usable = usable_scopes(token.role, token.is_limited());
-            let shared: BTreeSet<Scope> = own.iter().filter(|scope| usable.has(*scope)).collect();
-            match shared.is_empty() {
-                true => Err(wrong(
-                    &place,
-                    format!(
-                        "the token that makes this one has the scopes {}, and a token of the role {} \
-                         uses none of them",
-                        own.names(),
-                        token.role.name()
-                    ),
-                )),
-                false => {
-                    token.scopes = Some(shared);
-                    Ok(())
-                }
-            }
-        }
-    }
-}
-
-/// A link to the portal within the limits of the token that makes it, and what the platform should hear
-/// of that. A link that may not look is of no use.
-pub fn narrowed_link(
-    catalog: &Catalog,
-    caller: &Caller,
-    mut link: Token,
-) -> Result<(Token, Vec<String>)> {
-    let maker = Maker::of(catalog, caller)?;
-    let mut warnings = Vec::new();
-    if let Some(end) = maker.ends {
-        link.makes_until = Some(end);
-        if link.expires_at.is_none_or(|own| own > end) {
-            link.expires_at = Some(end);
-            warnings.push(format!(
-                "the link ends at {end}, with the token that made it"
-            ));
-        }
-    }
-    let networks = maker.networks();
-    if !networks.is_empty() {
-        link.allowed_ips = networks.to_vec();
-        let networks = listed(networks);
-        warnings.push(format!(
-            "the link opens only from {networks}, as the token that made it may be used from nowhere else"
-        ));
-    }
-    if let Some(own) = maker.scopes() {
-        if !own.has(Scope::Read) {
-            return Err(Error::LacksScope(Scope::Read.name()));
-        }
-        warnings.extend(link.session.iter().flat_map(|session| {
-            let missing = Scope::ALL.into_iter().filter(move |scope| !own.has(*scope));
-            missing.filter_map(|scope| {
-                let lacking = in_want_of(scope, &session.capabilities).join(", ");
-                let scope = scope.name();
-                (!lacking.is_empty()).then(|| {
-                    format!(
-                        "the link lacks the scope {scope}, as the token that made it does, so what \
-                         {lacking} would allow by that scope is refused"
-                    )
-                })
-            })
-        }));
-        link.scopes = Some(own.iter().collect());
-    }
-    Ok((link, warnings))
-}
-
-fn listed(networks: &[IpNet]) -> String {
-    let texts: Vec<String> = networks.iter().map(IpNet::to_string).collect();
-    texts.join(", ")
 }
 
 #[cfg(test)]

@@ -18,24 +18,24 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Context;
-use super::access::{Action, Caller, granted};
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, path_part, text};
 use super::operation::Operation;
 use super::page::{Listed, Query, page_parameters, shown};
-use super::rules::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, Problems, check_name, wrong};
-use super::token_limits::{
-    ScopeName, checked_description, checked_networks, checked_scopes, narrowed,
-};
+use super::token_limits::{ScopeName, checked_description, checked_networks, checked_scopes};
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, EndpointId, TokenId};
 use crate::domain::scope::Scope;
 use crate::domain::token::{ALLOWED_IPS_MAX, GRANTS_MAX, Role, Token};
-use crate::error::{Error, Result};
-use crate::store::{Catalog, Change, LastUse};
-
-const NOT_FOUND: Error = Error::NotFound("token");
+use crate::error::Result;
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, Problems, check_name};
+use crate::rules::tokens::{
+    CreateToken, DeleteToken, GrantApplication, GrantEndpoint, RevokeApplication, RevokeEndpoint,
+    endpoint_among, found,
+};
+use crate::store::{Catalog, LastUse};
 
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -468,111 +468,24 @@ pub async fn create(
     let grants = existing(&context.store.catalog(), &caller, &input.endpoints)?;
     let credential = new_credential();
     let hash = Sha256::digest(credential.as_bytes()).into();
-    let token = context
-        .store
-        .change(caller, move |catalog| {
-            let token = Token {
-                application: limited_to(catalog, &caller, input.application.as_deref())?,
-                expires_at: input.expires_at,
-                // An endpoint that was deleted meanwhile is none that anybody is granted.
-                grants: grants
-                    .into_iter()
-                    .filter(|id| catalog.endpoint(caller.organisation, *id).is_some())
-                    .collect(),
-                applications: match (input.role, &input.applications) {
-                    (Role::WebhookUser, None) => Some(BTreeSet::new()),
-                    (Role::Application, _) | (_, None) => None,
-                    (_, Some(ids)) => Some(existing_applications(catalog, &caller, ids)?),
-                },
-                description: input.description,
-                scopes: input.scopes,
-                allowed_ips: input.allowed_ips,
-                ..Token::new(caller.organisation, input.role, input.name, hash, now)
-            };
-            let token = narrowed(catalog, &caller, token)?;
-            Ok((vec![Change::PutToken(token.clone())], token))
-        })
-        .await?;
+    let command = CreateToken {
+        hash,
+        name: input.name,
+        role: input.role,
+        application: input.application,
+        grants,
+        applications: input.applications,
+        expires_at: input.expires_at,
+        description: input.description,
+        scopes: input.scopes,
+        allowed_ips: input.allowed_ips,
+    };
+    let token = context.decide(caller, command).await?;
     let shown = TokenOut {
         token: Some(&credential),
         ..TokenOut::new(&context.store.catalog(), &token, LastUse::default())
     };
     Ok(json(StatusCode::CREATED, &shown))
-}
-
-fn limited_to(
-    catalog: &Catalog,
-    caller: &Caller,
-    application: Option<&str>,
-) -> Result<Option<ApplicationId>> {
-    let Some(application) = application else {
-        return Ok(None);
-    };
-    match catalog.application(caller.organisation, application) {
-        Some(entry) => Ok(Some(entry.application.id)),
-        None => Err(wrong(
-            &["body", "applicationId"],
-            "there is no such application",
-        )),
-    }
-}
-
-/// The endpoint with this id, uid or number, whichever application of the organisation it belongs
-/// to. Uids are an application's own, so several may have one.
-fn endpoint<'a>(catalog: &'a Catalog, caller: &Caller, name: &str) -> Result<&'a Arc<Endpoint>> {
-    let applications = catalog.applications(caller.organisation);
-    let by_uid = applications.filter_map(|entry| entry.endpoint(name));
-    endpoint_among(catalog, caller, name, by_uid)
-}
-
-/// The same, with what there is by this uid.
-fn endpoint_among<'a>(
-    catalog: &'a Catalog,
-    caller: &Caller,
-    name: &str,
-    by_uid: impl Iterator<Item = &'a Arc<Endpoint>>,
-) -> Result<&'a Arc<Endpoint>> {
-    let organisation = caller.organisation;
-    let none = Error::NotFound("endpoint");
-    if let Ok(id) = name.parse::<EndpointId>() {
-        return catalog.endpoint(organisation, id).ok_or(none);
-    }
-    let number = name
-        .parse::<u64>()
-        .ok()
-        .filter(|number| number.to_string() == name);
-    let by_number = number
-        .and_then(|number| catalog.endpoint_by_number(number))
-        .filter(|endpoint| endpoint.organisation == organisation && !endpoint.is_operational());
-    let by_uid = by_uid.filter(|endpoint| by_number.is_none_or(|other| other.id != endpoint.id));
-    let mut found = by_uid.chain(by_number);
-    match (found.next(), found.next()) {
-        (Some(endpoint), None) => Ok(endpoint),
-        (None, _) => Err(none),
-        (Some(_), Some(_)) => Err(Error::Conflict(format!(
-            "several endpoints go by {name}; name the one that is meant by its id"
-        ))),
-    }
-}
-
-/// The ids as a token's granted applications, if there are applications with all of them.
-fn existing_applications(
-    catalog: &Catalog,
-    caller: &Caller,
-    ids: &[String],
-) -> Result<BTreeSet<ApplicationId>> {
-    let mut problems = Problems::default();
-    let mut granted = BTreeSet::new();
-    for (index, id) in ids.iter().enumerate() {
-        match catalog.application(caller.organisation, id) {
-            Some(entry) => drop(granted.insert(entry.application.id)),
-            None => {
-                let place = ["body", "applicationIds", &index.to_string()];
-                problems.add(&place, "there is no application with this id or uid");
-            }
-        }
-    }
-    problems.done().map(|()| granted)
 }
 
 /// The names as a token's grants, if there is one endpoint with each of them. All endpoints are looked
@@ -627,16 +540,6 @@ pub async fn list(
     Ok(json(StatusCode::OK, &listed))
 }
 
-/// The token with this id, for a caller that sees it.
-fn found<'a>(catalog: &'a Catalog, caller: &Caller, id: &str) -> Result<&'a Token> {
-    let id: TokenId = id.parse().map_err(|_| NOT_FOUND)?;
-    catalog
-        .token(id)
-        .map(|token| &**token)
-        .filter(|token| caller.sees_token(token))
-        .ok_or(NOT_FOUND)
-}
-
 pub async fn get(
     request: HttpRequest,
     caller: Caller,
@@ -656,69 +559,8 @@ pub async fn delete(
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     caller.may(Action::ChangeTokens)?;
-    let id = path_part(&request, "token_id").to_owned();
-    context
-        .store
-        .change(caller, move |catalog| {
-            let token = found(catalog, &caller, &id)?;
-            Ok((vec![Change::DeleteToken(token.id)], ()))
-        })
-        .await?;
-    Ok(no_content())
-}
-
-/// The webhook user whose grants the path names.
-fn webhook_user<'a>(
-    catalog: &'a Catalog,
-    caller: &Caller,
-    id: &str,
-    of: Granted,
-) -> Result<&'a Token> {
-    let token = found(catalog, caller, id)?;
-    let role = token.role.name();
-    let things = match of {
-        Granted::Endpoint => "endpoints",
-        Granted::Application => "applications",
-    };
-    match token.role {
-        Role::WebhookUser => Ok(token),
-        _ => Err(Error::Conflict(format!(
-            "only a token of the role webhook_user is granted {things}, and this one's role is {role}"
-        ))),
-    }
-}
-
-/// What a path grants.
-#[derive(Clone, Copy)]
-enum Granted {
-    Endpoint,
-    Application,
-}
-
-/// Changes the grants of the webhook user that the path names. `change` is shown the name of the endpoint or
-/// application in the path and gives the token as it is to be, or nothing where it stays as it is.
-async fn change_grants(
-    request: &HttpRequest,
-    caller: Caller,
-    context: &Context,
-    of: Granted,
-    change: impl FnOnce(&Catalog, &Caller, &Token, &str) -> Result<Option<Token>> + Send + 'static,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ChangeGrants)?;
-    let token = path_part(request, "token_id").to_owned();
-    let part = match of {
-        Granted::Endpoint => "endpoint_id",
-        Granted::Application => "app_id",
-    };
-    let id = path_part(request, part).to_owned();
-    context
-        .store
-        .change(caller, move |catalog| {
-            let token = webhook_user(catalog, &caller, &token, of)?;
-            let changed = change(catalog, &caller, token, &id)?;
-            Ok((changed.map(Change::PutToken).into_iter().collect(), ()))
-        })
-        .await?;
+    let token = path_part(&request, "token_id").to_owned();
+    context.decide(caller, DeleteToken { token }).await?;
     Ok(no_content())
 }
 
@@ -731,14 +573,12 @@ pub async fn grant(
 ) -> Result<HttpResponse, Failure> {
     caller.may(Action::ChangeGrants)?;
     body.nothing()?;
-    let grant = |catalog: &Catalog, caller: &Caller, token: &Token, id: &str| {
-        let endpoint = endpoint(catalog, caller, id)?;
-        match token.grants.contains(&endpoint.id) {
-            true => Ok(None),
-            false => granted(catalog, token, endpoint.id).map(Some),
-        }
+    let command = GrantEndpoint {
+        token: path_part(&request, "token_id").to_owned(),
+        endpoint: path_part(&request, "endpoint_id").to_owned(),
     };
-    change_grants(&request, caller, &context, Granted::Endpoint, grant).await
+    context.decide(caller, command).await?;
+    Ok(no_content())
 }
 
 /// Takes an endpoint from a webhook user's sight. What is not granted cannot be taken: as with
@@ -748,19 +588,13 @@ pub async fn revoke_grant(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    let revoke = |catalog: &Catalog, caller: &Caller, token: &Token, id: &str| {
-        let mut token = token.clone();
-        let is_gone = match endpoint(catalog, caller, id) {
-            Ok(endpoint) => token.grants.remove(&endpoint.id),
-            Err(Error::NotFound(_)) => false,
-            Err(other) => return Err(other),
-        };
-        match is_gone {
-            true => Ok(Some(token)),
-            false => Err(Error::NotFound("grant")),
-        }
+    caller.may(Action::ChangeGrants)?;
+    let command = RevokeEndpoint {
+        token: path_part(&request, "token_id").to_owned(),
+        endpoint: path_part(&request, "endpoint_id").to_owned(),
     };
-    change_grants(&request, caller, &context, Granted::Endpoint, revoke).await
+    context.decide(caller, command).await?;
+    Ok(no_content())
 }
 
 /// Lets a webhook user make endpoints in an application. Granting again changes nothing.
@@ -772,24 +606,12 @@ pub async fn grant_application(
 ) -> Result<HttpResponse, Failure> {
     caller.may(Action::ChangeGrants)?;
     body.nothing()?;
-    let grant = |catalog: &Catalog, caller: &Caller, token: &Token, id: &str| {
-        let mut token = token.clone();
-        let entry = catalog.application(caller.organisation, id);
-        let entry = entry.ok_or(Error::NotFound("application"))?;
-        let granted = token.applications.get_or_insert_default();
-        // Those that are gone make room: their ids never come back.
-        granted.retain(|id| catalog.application_by_id(*id).is_some());
-        if !granted.insert(entry.application.id) {
-            return Ok(None);
-        }
-        match granted.len() <= GRANTS_MAX {
-            true => Ok(Some(token)),
-            false => Err(Error::TooMany(format!(
-                "a webhook user is granted at most {GRANTS_MAX} applications"
-            ))),
-        }
+    let command = GrantApplication {
+        token: path_part(&request, "token_id").to_owned(),
+        application: path_part(&request, "app_id").to_owned(),
     };
-    change_grants(&request, caller, &context, Granted::Application, grant).await
+    context.decide(caller, command).await?;
+    Ok(no_content())
 }
 
 /// Ends that a webhook user makes endpoints in an application; it keeps those that it made.
@@ -798,21 +620,19 @@ pub async fn revoke_application(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    let revoke = |catalog: &Catalog, caller: &Caller, token: &Token, id: &str| {
-        let mut token = token.clone();
-        let entry = catalog.application(caller.organisation, id);
-        let granted = token.applications.get_or_insert_default();
-        match entry.is_some_and(|entry| granted.remove(&entry.application.id)) {
-            true => Ok(Some(token)),
-            false => Err(Error::NotFound("grant")),
-        }
+    caller.may(Action::ChangeGrants)?;
+    let command = RevokeApplication {
+        token: path_part(&request, "token_id").to_owned(),
+        application: path_part(&request, "app_id").to_owned(),
     };
-    change_grants(&request, caller, &context, Granted::Application, revoke).await
+    context.decide(caller, command).await?;
+    Ok(no_content())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
 

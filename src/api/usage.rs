@@ -6,16 +6,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::access::{Action, Caller};
 use super::error::Failure;
 use super::extract::{Body, answered, json, once, respond};
-use super::jobs::{BegunOut, begin};
+use super::jobs::BegunOut;
 use super::operation::Operation;
 use super::replays::checked_stretch;
-use super::rules::{Problems, wrong};
-use crate::domain::job::Work;
-use crate::error::Result;
-use crate::store::Change;
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::Problems;
+use crate::rules::jobs::{CountApplications, CountBegun, CountEventTypes};
 
 /// They are kept with the job, and its result has a bound, too.
 const APPLICATIONS_MAX: usize = 1000;
@@ -101,49 +99,25 @@ async fn applications(
     }
     problems.done()?;
     let once = once(&request, &caller, &body)?;
-    let answer = context
-        .store
-        .change_once(caller, once, move |catalog| {
-            let mut unresolved = Vec::new();
-            let applications = input.app_ids.map(|ids| {
-                let mut found = std::collections::BTreeSet::new();
-                for id in ids {
-                    match catalog.application(caller.organisation, &id) {
-                        Some(entry) => drop(found.insert(entry.application.id)),
-                        None => unresolved.push(id),
-                    }
-                }
-                Vec::from_iter(found)
-            });
-            if applications.as_ref().is_some_and(Vec::is_empty) {
-                return Err(wrong(&["body", "appIds"], "names no application"));
-            }
-            let work = Work::ApplicationUsage {
-                since,
-                until,
-                applications,
-            };
-            let job = begin(catalog, &caller, work, now)?;
-            let out = ApplicationUsageOut {
-                begun: BegunOut::new(&job),
-                unresolved_app_ids: unresolved,
-            };
-            let answer = answered(StatusCode::ACCEPTED, &out);
-            Ok((vec![Change::PutJob(job)], answer))
-        })
-        .await?;
-    Ok(respond(answer))
+    let command = CountApplications {
+        since,
+        until,
+        applications: input.app_ids,
+    };
+    let shown = |begun: CountBegun| {
+        let out = ApplicationUsageOut {
+            begun: BegunOut::new(&begun.job),
+            unresolved_app_ids: begun.unresolved,
+        };
+        answered(StatusCode::ACCEPTED, &out)
+    };
+    Ok(respond(
+        context.decide_once(once, caller, command, shown).await?,
+    ))
 }
 
 async fn event_types(caller: Caller, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
     caller.may(Action::ReadUsage)?;
-    let now = context.store.clock().now();
-    let job = context
-        .store
-        .change(caller, move |catalog| {
-            let job = begin(catalog, &caller, Work::EventTypeUsage, now)?;
-            Ok((vec![Change::PutJob(job.clone())], job))
-        })
-        .await?;
+    let job = context.decide(caller, CountEventTypes {}).await?;
     Ok(json(StatusCode::ACCEPTED, &BegunOut::new(&job)))
 }

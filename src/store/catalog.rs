@@ -128,6 +128,14 @@ pub struct Catalog {
 }
 
 impl Catalog {
+    /// What these changes make of nothing.
+    #[cfg(test)]
+    pub fn of(changes: impl IntoIterator<Item = Change>) -> Catalog {
+        let mut catalog = Catalog::default();
+        changes.into_iter().for_each(|change| catalog.apply(change));
+        catalog
+    }
+
     pub fn organisations(&self) -> impl Iterator<Item = &Organisation> {
         self.organisations.values()
     }
@@ -374,7 +382,7 @@ impl Catalog {
     }
 
     /// Applies a committed change.
-    pub(super) fn apply(&mut self, change: Change) {
+    pub(crate) fn apply(&mut self, change: Change) {
         match change {
             Change::PutOrganisation(organisation) => {
                 self.organisations.insert(organisation.id, organisation);

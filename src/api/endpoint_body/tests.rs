@@ -1,11 +1,11 @@
 //! What a body makes of an endpoint.
 
 use super::*;
-use crate::api::endpoint_rules::blank;
 use crate::config::{Flags, load};
 use crate::domain::application::Application;
 use crate::domain::endpoint::BasicAuth;
 use crate::domain::id::{ApplicationId, OrganisationId};
+use crate::rules::endpoint_checks::blank;
 use serde_json::{Value, json};
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -76,22 +76,4 @@ fn an_endpoint_is_shown_without_anything_secret() {
         (&body["profile"], &body["method"]),
         (&json!("gone"), &Value::Null)
     );
-}
-
-#[test]
-fn a_replacement_resets_what_the_contract_knows_and_leaves_the_rest() {
-    let mut endpoint = endpoint();
-    endpoint.description = "old".to_owned();
-    endpoint.disabled = true;
-    endpoint.throttle_rate = Some(4);
-    endpoint.headers = headers("X-One", "1");
-    endpoint.profile = Some("ioffice".to_owned());
-    endpoint.method = Some(Method::Get);
-    endpoint.timeout_seconds = Some(3);
-    let mut expected = endpoint.clone();
-    expected.description = String::new();
-    expected.disabled = false;
-    expected.throttle_rate = None;
-    reset(&mut endpoint);
-    assert_eq!(endpoint, expected);
 }

@@ -6,12 +6,11 @@
 use std::collections::{BTreeMap, HashSet};
 
 use percent_encoding::percent_decode_str;
-use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::extract::Patch;
-use super::rules::Problems;
+use super::checks::Problems;
+use super::patch::Patch;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::{BasicAuth, Endpoint};
 use crate::domain::header::is_reserved;
@@ -22,8 +21,9 @@ const HEADER_NAME_BYTES_MAX: usize = 256;
 const BASIC_AUTH_BYTES_MAX: usize = 2048;
 
 /// An endpoint's URL without credentials, and the credentials that stood in it.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Target {
+    #[serde(with = "as_text")]
     pub url: Url,
     basic_auth: Option<BasicAuth>,
 }
@@ -50,16 +50,24 @@ impl Target {
     }
 }
 
+/// A URL, whose own crate is built without serde.
+mod as_text {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+    use url::Url;
+
+    pub fn serialize<S: Serializer>(url: &Url, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(url.as_str())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
 /// Basic authentication as a caller gives it.
-#[derive(Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(
-    extend("required" = ["username"]),
-    description = "Sent with every request. It belongs to the URL's origin: see the URL."
-)]
-pub struct BasicAuthIn {
-    /// Without a colon.
-    #[schemars(with = "String")]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct GivenBasicAuth {
     pub username: Option<String>,
     /// Where absent, the one that is there for this user name stays.
     pub password: Option<String>,
@@ -67,12 +75,12 @@ pub struct BasicAuthIn {
 
 /// Sets an endpoint's URL and Basic authentication, as far as a change names them. A URL that leads
 /// elsewhere is challenged at `challenge_at`, where one is given. Secrets that must not follow the URL to
-/// another origin were removed before: see `endpoint_origin`.
+/// another origin were removed before: see `origin`.
 pub fn retarget(
     problems: &mut Problems,
     endpoint: &mut Endpoint,
     target: Option<Target>,
-    given: Patch<BasicAuthIn>,
+    given: Patch<GivenBasicAuth>,
     challenge_at: Option<Timestamp>,
 ) {
     let kept = endpoint.basic_auth.take();
@@ -98,7 +106,7 @@ pub fn retarget(
 /// The credentials that were given, with the password from `known` where it is not named.
 fn basic_auth(
     problems: &mut Problems,
-    given: BasicAuthIn,
+    given: GivenBasicAuth,
     known: Option<&BasicAuth>,
 ) -> Option<BasicAuth> {
     let Some(username) = given.username else {
@@ -229,11 +237,11 @@ fn value_problem(value: &str, bytes_max: usize) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::endpoint_rules::blank;
     use crate::clock::Timestamp;
     use crate::domain::application::Application;
     use crate::domain::id::{ApplicationId, OrganisationId};
     use crate::error::Error;
+    use crate::rules::endpoint_checks::blank;
     use actix_web::http::header::{HeaderName, HeaderValue};
     use proptest::prelude::*;
 
@@ -364,7 +372,7 @@ mod tests {
         #[serde(rename_all = "camelCase")]
         struct Given {
             #[serde(default)]
-            basic_auth: Patch<BasicAuthIn>,
+            basic_auth: Patch<GivenBasicAuth>,
         }
         let now = Timestamp(1_700_000_000_000);
         let application = Application {

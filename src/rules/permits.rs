@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::scopes::{Scopes, scope_of};
 use crate::domain::scope::Scope;
 use crate::domain::token::{Capability, Role};
@@ -306,7 +308,7 @@ pub fn in_want_of(scope: Scope, capabilities: &BTreeSet<Capability>) -> Vec<&'st
 }
 
 /// A set of capabilities that is copied with its caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities(u8);
 
 impl Capabilities {

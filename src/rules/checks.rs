@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use super::extract::Patch;
+use serde::{Deserialize, Serialize};
+
+use super::patch::Patch;
 pub use crate::domain::event_type::NAME_MAX as EVENT_TYPE_NAME_MAX;
 use crate::domain::event_type::name_problem;
 use crate::domain::id::uid_problem;
@@ -36,7 +38,7 @@ pub const NAME_PATTERN: &str = r"^[a-zA-Z0-9\-_.]+$";
 pub const PROBLEMS_MAX: usize = 50;
 
 /// What is wrong with a request, as found so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Problems(Vec<Invalid>);
 
 impl Problems {
@@ -67,7 +69,7 @@ impl Problems {
         self.0.push(Invalid {
             location: place.iter().map(|part| (*part).to_owned()).collect(),
             message,
-            kind,
+            kind: kind.into(),
         });
     }
 
@@ -92,6 +94,15 @@ pub fn wrong(place: &[&str], message: impl Into<String>) -> Error {
     let mut problems = Problems::default();
     problems.add(place, message);
     Error::Invalid(problems.0)
+}
+
+/// Refuses a body with an id where something is made: the server gives it another one.
+pub fn refuse_given_id(is_given: bool, place: &[&str]) -> Result<()> {
+    let message = "is set by the server and cannot be sent; your own id is the uid";
+    match is_given {
+        true => Err(wrong(place, message)),
+        false => Ok(()),
+    }
 }
 
 /// A name for people: not empty, not endless, no control characters.

@@ -4,7 +4,9 @@
 //! that what is in its scopes; a refusal names the scope that is missing. The names are in
 //! docs/credentials.md.
 
-use super::access::Action;
+use serde::{Deserialize, Serialize};
+
+use super::permits::Action;
 use crate::domain::scope::Scope;
 
 /// The scope that an action belongs to.
@@ -38,7 +40,7 @@ pub fn scope_of(action: Action) -> Scope {
 }
 
 /// A set of scopes that is copied with its caller.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scopes(u16);
 
 impl Scopes {

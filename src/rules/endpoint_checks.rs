@@ -1,25 +1,23 @@
 //! What holds for endpoints, whichever surface they are made and changed through.
 //!
-//! Pure: handlers check a body's values with these, and what an endpoint has become where nothing
-//! races with it. Much of it hangs on the endpoint's profile, which an operator may have taken out
+//! Handlers check a body's values with these, and decisions what an endpoint has become. Much of it hangs on the endpoint's profile, which an operator may have taken out
 //! of the settings since: such an endpoint can be shown and deleted, and given another profile.
 
 use std::collections::BTreeMap;
 
-use super::Context;
-use super::access::FeatureFlags;
-use super::rules::Problems;
-use super::target::{Target, header_problems, target};
+use super::View;
+use super::caller::FeatureFlags;
+use super::checks::Problems;
+use super::target::header_problems;
 use crate::clock::Timestamp;
 use crate::config::{Config, Limits};
 use crate::domain::application::Application;
 use crate::domain::endpoint::{Endpoint, EndpointSecret};
 use crate::domain::id::EndpointId;
 use crate::domain::profile::{Method, Profile};
-use crate::domain::secret::{Secret, SecretForm, SignatureType};
+use crate::domain::secret::{Secret, SecretForm};
 use crate::error::{Error, Result};
-use crate::store::Catalog;
-use crate::store::catalog::ApplicationEntry;
+use crate::store::catalog::{ApplicationEntry, Catalog};
 
 pub const NOT_FOUND: Error = Error::NotFound("endpoint");
 
@@ -77,17 +75,6 @@ pub fn secret_hint(form: SecretForm) -> &'static str {
             (false, false, true) => "any text of 8 to 256 ASCII characters",
             (false, false, false) => "any text of 8 to 256 bytes",
         },
-    }
-}
-
-pub fn check_url(text: &str, context: &Context) -> Result<Target, String> {
-    let target = target(text, context.config.limits.url_bytes)?;
-    if context.config.delivery.https_only && target.url.scheme() != "https" {
-        return Err("must be https".to_owned());
-    }
-    match (context.addresses)(&target.url) {
-        Some(problem) => Err(problem),
-        None => Ok(target),
     }
 }
 
@@ -190,9 +177,9 @@ pub fn settle_secrets(
     problems: &mut Problems,
     endpoint: &mut Endpoint,
     given: Option<&str>,
-    (form, made_up): (SecretForm, SignatureType),
+    form: SecretForm,
     profile_changed: bool,
-    now: Timestamp,
+    view: &View<'_>,
 ) -> bool {
     let is_new = endpoint.secrets.is_empty();
     let secret = match given.map(|text| Secret::parse(text, form)) {
@@ -202,8 +189,8 @@ pub fn settle_secrets(
         }
         Some(Ok(secret)) => Some(secret),
         None if is_new => {
-            let form = form.of_kind(made_up);
-            Some(Secret::generate(form, rand::random()))
+            let kind = view.settings.delivery.default_signature_type;
+            Some(Secret::generate(form.of_kind(kind), view.random))
         }
         None => None,
     };
@@ -214,7 +201,11 @@ pub fn settle_secrets(
                 expires_at: None,
             }];
         }
-        None if profile_changed && !endpoint.live_secrets(now).all(|secret| secret.fits(form)) => {
+        None if profile_changed
+            && !endpoint
+                .live_secrets(view.now)
+                .all(|secret| secret.fits(form)) =>
+        {
             let message = format!(
                 "takes other secrets than the endpoint has; send a fitting secret with it: {}",
                 secret_hint(form)

@@ -8,7 +8,7 @@
 
 use url::Url;
 
-use super::rules::Problems;
+use super::checks::Problems;
 use crate::config::Config;
 use crate::domain::endpoint::{Endpoint, is_sensitive};
 use crate::domain::profile::Profile;

@@ -1,20 +1,15 @@
 //! Who calls, and what they may do.
 //!
-//! [`Caller`] is an extractor: a request without a valid credential ends with 401 before its body
-//! is read. What a caller may not see answers 404, what it may see and not do 403; which role may do what
-//! is said in `permits`. Grants are looked up in the catalog that a decision is made on, and not when the
-//! request comes in: one that is taken away counts at once.
+//! A caller is part of every command that one gives. Something that a caller may not see is not found;
+//! something that it may see and not change is forbidden; which role may do what is said in `permits`.
+//! Grants are looked up in the catalog that a decision is made on, and not when the request comes in:
+//! one that is taken away counts at once.
 
 use std::collections::BTreeSet;
-use std::future::{Ready, ready};
 use std::sync::Arc;
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload};
+use serde::{Deserialize, Serialize};
 
-use super::Context;
-use super::credential::{Proof, context_of, required};
-use super::error::Failure;
-use super::fair::{Holder, Payer};
 use super::permits::{Capabilities, Permit, permit, session_may, token_reach};
 use super::scopes::{Scopes, scope_of};
 use crate::clock::Timestamp;
@@ -26,8 +21,7 @@ use crate::domain::jwt::{Claims, Subject};
 use crate::domain::scope::Scope;
 use crate::domain::token::{GRANTS_MAX, Role, Token};
 use crate::error::{Error, Result};
-use crate::store::catalog::ApplicationEntry;
-use crate::store::{Author, Catalog, Change};
+use crate::store::catalog::{ApplicationEntry, Catalog, Change};
 
 pub use super::permits::Action;
 
@@ -38,8 +32,16 @@ const LIMITED: Error = Error::Forbidden(
 const NOT_GRANTED: Error =
     Error::Forbidden("this token was not granted the application, so it makes no endpoints there");
 
+/// What a credential turned out to be.
+#[derive(Clone)]
+pub enum Proof {
+    Token(Arc<Token>),
+    /// With the SHA-256 of its text, by which it is revoked.
+    Signed(Arc<Claims>, [u8; 32]),
+}
+
 /// What a caller showed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Credential {
     /// A token that the API made.
     Token(TokenId),
@@ -55,7 +57,7 @@ pub enum Credential {
 }
 
 /// Whose request this is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Caller {
     pub organisation: OrganisationId,
     credential: Credential,
@@ -73,28 +75,12 @@ impl Caller {
         self.credential
     }
 
-    /// Whose share of what all use this request takes from.
-    pub fn payer(&self) -> Payer {
-        let token = match self.credential {
-            Credential::Token(id) | Credential::Session(id, _) => Some(id),
-            Credential::Signed { .. } => None,
-        };
-        Payer::of(self.organisation, self.application, token)
-    }
-
-    /// Whether a customer calls, or the platform itself.
-    pub fn holder(&self) -> Holder {
+    /// Whether a customer calls, and not the platform itself.
+    pub fn is_customer(&self) -> bool {
         match self.role {
-            Role::Application | Role::WebhookUser => Holder::Customer,
-            Role::Owner | Role::Publisher | Role::WebhookAdmin | Role::Viewer => Holder::Platform,
+            Role::Application | Role::WebhookUser => true,
+            Role::Owner | Role::Publisher | Role::WebhookAdmin | Role::Viewer => false,
         }
-    }
-
-    /// Counts the request that the caller was found in; an error where there were too many.
-    pub fn admitted(self, context: &Context) -> Result<Caller> {
-        let now = context.store.clock().now();
-        context.shares.admit(self.payer(), self.holder(), now)?;
-        Ok(self)
     }
 
     /// Whether secrets stay with an endpoint that the caller gives another origin. They do for the
@@ -417,8 +403,9 @@ impl Caller {
     }
 }
 
-impl Author for Caller {
-    fn still_holds(&self, catalog: &Catalog, now: Timestamp) -> Result<()> {
+impl Caller {
+    /// Whether what the caller showed is still good.
+    pub fn still_holds(&self, catalog: &Catalog, now: Timestamp) -> Result<()> {
         let holds = match self.credential {
             // The same rule as the one by which it was let in.
             Credential::Signed {
@@ -465,7 +452,7 @@ pub fn granted(catalog: &Catalog, token: &Token, endpoint: EndpointId) -> Result
 }
 
 /// Which event types a caller sees: those with feature flags only by having one of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FeatureFlags {
     /// The platform's own people and machines.
     All,
@@ -484,7 +471,7 @@ impl FeatureFlags {
         }
     }
 
-    fn of(proof: &Proof) -> FeatureFlags {
+    pub fn of(proof: &Proof) -> FeatureFlags {
         match proof {
             Proof::Token(token) if token.role == Role::Application => {
                 let session = token.session.as_ref();
@@ -496,28 +483,6 @@ impl FeatureFlags {
             }
             Proof::Token(_) | Proof::Signed(..) => FeatureFlags::All,
         }
-    }
-}
-
-impl FromRequest for Caller {
-    type Error = Failure;
-    type Future = Ready<Result<Caller, Failure>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let caller = required(request).map(|proof| Caller::of(&proof));
-        // A handler takes its caller once, so that each request counts once.
-        let admitted = caller.and_then(|caller| caller.admitted(context_of(request)));
-        ready(admitted.map_err(Failure::Of))
-    }
-}
-
-impl FromRequest for FeatureFlags {
-    type Error = Failure;
-    type Future = Ready<Result<FeatureFlags, Failure>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let flags = required(request).map(|proof| FeatureFlags::of(&proof));
-        ready(flags.map_err(Failure::Of))
     }
 }
 

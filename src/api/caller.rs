@@ -1,0 +1,67 @@
+//! Takes the caller from a request, and says whose share of the server it uses.
+//!
+//! A request without a valid credential ends with 401 before its body is read. What a caller may do is
+//! decided in `rules::caller`.
+
+use std::future::{Ready, ready};
+
+use actix_web::{FromRequest, HttpRequest, dev::Payload};
+
+use super::Context;
+use super::credential::{context_of, required};
+use super::error::Failure;
+use super::fair::{Holder, Payer};
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::rules::caller::{Caller, Credential, FeatureFlags};
+use crate::store::{Author, Catalog};
+
+impl Caller {
+    /// Whose share of what all use this request takes from.
+    pub fn payer(&self) -> Payer {
+        let token = match self.credential() {
+            Credential::Token(id) | Credential::Session(id, _) => Some(id),
+            Credential::Signed { .. } => None,
+        };
+        Payer::of(self.organisation, self.own_application(), token)
+    }
+
+    /// Counts the request that the caller was found in; an error where there were too many.
+    pub fn admitted(self, context: &Context) -> Result<Caller> {
+        let holder = match self.is_customer() {
+            true => Holder::Customer,
+            false => Holder::Platform,
+        };
+        let now = context.store.clock().now();
+        context.shares.admit(self.payer(), holder, now)?;
+        Ok(self)
+    }
+}
+
+impl Author for Caller {
+    fn still_holds(&self, catalog: &Catalog, now: Timestamp) -> Result<()> {
+        Caller::still_holds(self, catalog, now)
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = Failure;
+    type Future = Ready<Result<Caller, Failure>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let caller = required(request).map(|proof| Caller::of(&proof));
+        // A handler takes its caller once, so that each request counts once.
+        let admitted = caller.and_then(|caller| caller.admitted(context_of(request)));
+        ready(admitted.map_err(Failure::Of))
+    }
+}
+
+impl FromRequest for FeatureFlags {
+    type Error = Failure;
+    type Future = Ready<Result<FeatureFlags, Failure>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let flags = required(request).map(|proof| FeatureFlags::of(&proof));
+        ready(flags.map_err(Failure::Of))
+    }
+}

@@ -1,0 +1,289 @@
+//! An endpoint's change as data, and what it makes of the endpoint.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::View;
+use super::caller::{Caller, Credential};
+use super::checks::Problems;
+use super::endpoint_checks::{
+    Named, check_headers, check_method, profile_name, profile_of, settle_secrets,
+};
+use super::origin::{Carried, Given};
+use super::ovation::PROFILE;
+use super::patch::Patch;
+use super::permits::Action;
+use super::target::{GivenBasicAuth, Target, retarget};
+use crate::config::Config;
+use crate::domain::endpoint::Endpoint;
+use crate::domain::profile::Method;
+use crate::domain::retry::RetrySchedule;
+use crate::error::Result;
+
+/// What a body says about an endpoint, and what is wrong with its values by themselves.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct EndpointEdit {
+    pub problems: Problems,
+    pub kind: Kind,
+    /// An id came along, which no new endpoint can have.
+    pub id_is_given: bool,
+    #[serde(default, skip_serializing_if = "Patch::is_absent")]
+    pub uid: Patch<String>,
+    pub url: Option<Target>,
+    #[serde(default, skip_serializing_if = "Patch::is_absent")]
+    pub description: Patch<String>,
+    #[serde(default, skip_serializing_if = "Patch::is_absent")]
+    pub disabled: Patch<bool>,
+    #[serde(default, skip_serializing_if = "Patch::is_absent")]
+    pub event_types: Patch<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Patch::is_absent")]
+    pub channels: Patch<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Patch::is_absent")]
+    pub metadata: Patch<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Patch::is_absent")]
+    pub throttle_rate: Patch<u16>,
+    pub secret: Option<String>,
+    #[serde(default, skip_serializing_if = "Patch::is_absent")]
+    pub headers: Patch<BTreeMap<String, Option<String>>>,
+    #[serde(default, skip_serializing_if = "Patch::is_absent")]
+    pub auth_headers: Patch<BTreeMap<String, Option<String>>>,
+    #[serde(default, skip_serializing_if = "Patch::is_absent")]
+    pub basic_auth: Patch<GivenBasicAuth>,
+    #[serde(default, skip_serializing_if = "Patch::is_absent")]
+    pub profile: Patch<String>,
+    #[serde(default, skip_serializing_if = "Patch::is_absent")]
+    pub method: Patch<Method>,
+    #[serde(default, skip_serializing_if = "Patch::is_absent")]
+    pub retry: Patch<RetrySchedule>,
+    #[serde(default, skip_serializing_if = "Patch::is_absent")]
+    pub timeout_seconds: Patch<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// Create or replace: null is as good as absent, and a URL is needed.
+    Whole,
+    /// Null clears, and some fields cannot be cleared.
+    Patch,
+}
+
+impl EndpointEdit {
+    /// Changes what the body names and tells what to beware of, or says everything that is wrong;
+    /// the endpoint is of no use then.
+    pub fn apply_to(
+        self,
+        endpoint: &mut Endpoint,
+        caller: &Caller,
+        view: &View<'_>,
+    ) -> Result<Vec<String>> {
+        let config = view.settings;
+        let carried = self.carried(endpoint, config);
+        let before = endpoint.clone();
+        let (given, named) = (self.given(), self.named());
+        let mut problems = self.problems;
+        let mut warnings = Vec::new();
+        let keeps_secrets = caller.keeps_secrets(match endpoint.is_operational() {
+            false => Action::ReadSecrets,
+            // Who may change these may read their secrets.
+            true => Action::OwnEndpoints,
+        });
+        if !keeps_secrets {
+            carried.refuse(&mut problems, given);
+            carried.forget(endpoint);
+        } else if carried.secret && given.secret {
+            endpoint.secrets.clear();
+        }
+        let profile_before = profile_name(endpoint, config).to_owned();
+
+        let challenge_at = config.delivery.challenge_at(view.now);
+        retarget(
+            &mut problems,
+            endpoint,
+            self.url,
+            self.basic_auth,
+            challenge_at,
+        );
+        self.uid.apply_to_optional(&mut endpoint.uid);
+        self.description.apply_to(&mut endpoint.description);
+        self.disabled.apply_to(&mut endpoint.disabled);
+        self.event_types
+            .apply_to_optional(&mut endpoint.event_types);
+        self.channels.apply_to_optional(&mut endpoint.channels);
+        self.metadata.apply_to(&mut endpoint.metadata);
+        self.throttle_rate
+            .apply_to_optional(&mut endpoint.throttle_rate);
+        let mut headers = endpoint.headers.clone();
+        let (given, carried_ones) = (self.headers, &carried.headers);
+        replace_headers(&mut problems, "headers", given, &mut headers, carried_ones);
+        let auth_headers = &mut endpoint.auth_headers;
+        let (given, carried_ones) = (self.auth_headers, &carried.auth_headers);
+        replace_headers(
+            &mut problems,
+            "authHeaders",
+            given,
+            auth_headers,
+            carried_ones,
+        );
+        self.profile.apply_to_optional(&mut endpoint.profile);
+        endpoint.set_headers(headers, profile_name(endpoint, config) == PROFILE);
+        self.method.apply_to_optional(&mut endpoint.method);
+        self.retry.apply_to_optional(&mut endpoint.retry);
+        self.timeout_seconds
+            .apply_to_optional(&mut endpoint.timeout_seconds);
+
+        check_headers(&mut problems, endpoint, config, named);
+        let in_effect = InEffect {
+            kind: self.kind,
+            secret: self.secret,
+            offered: offered(caller, view),
+            changed: profile_name(endpoint, config) != profile_before,
+        };
+        in_effect.settle(&mut problems, &mut warnings, endpoint, named, view);
+        problems.done()?;
+        if keeps_secrets {
+            warnings.extend(carried.warnings(&before, endpoint));
+        }
+        Ok(warnings)
+    }
+
+    fn given(&self) -> Given {
+        Given {
+            basic_auth: self.basic_auth != Patch::Absent
+                || self.url.as_ref().is_some_and(Target::has_credentials),
+            headers: self.headers != Patch::Absent,
+            auth_headers: self.auth_headers != Patch::Absent,
+            secret: self.secret.is_some(),
+        }
+    }
+
+    fn named(&self) -> Named {
+        Named {
+            profile: self.profile != Patch::Absent,
+            method: self.method != Patch::Absent,
+            headers: self.headers != Patch::Absent,
+            auth_headers: self.auth_headers != Patch::Absent,
+        }
+    }
+
+    fn carried(&self, endpoint: &Endpoint, config: &Config) -> Carried {
+        let profile = match &self.profile {
+            Patch::Absent => endpoint.profile.as_deref(),
+            Patch::Null => None,
+            Patch::Set(name) => Some(name.as_str()),
+        };
+        let url = self.url.as_ref().map(|target| &target.url);
+        Carried::of(endpoint, url, config.profile(profile), config)
+    }
+}
+
+/// What the profile in effect has a say in.
+struct InEffect {
+    kind: Kind,
+    secret: Option<String>,
+    /// The profiles that may be chosen, where not all are.
+    offered: Option<Vec<String>>,
+    /// It is another than before.
+    changed: bool,
+}
+
+impl InEffect {
+    /// Checks the method and the profile itself, and gives the endpoint the secret that it is to have.
+    fn settle(
+        self,
+        problems: &mut Problems,
+        warnings: &mut Vec<String>,
+        endpoint: &mut Endpoint,
+        named: Named,
+        view: &View<'_>,
+    ) {
+        let config = view.settings;
+        let Some(profile) = profile_of(endpoint, config) else {
+            if named.profile || named.method || self.secret.is_some() {
+                let message = "must be the name of a profile; GET /api/v1/profile lists them";
+                problems.add(&["body", "profile"], message);
+            }
+            return;
+        };
+        check_method(problems, endpoint, profile, named);
+        check_offered(problems, endpoint, config, self.changed, self.offered);
+        let secret = self.secret.as_deref();
+        let form = profile.secret_form();
+        let taken = settle_secrets(problems, endpoint, secret, form, self.changed, view);
+        match self.kind {
+            _ if taken => {}
+            Kind::Patch => problems.add(&["body", "secret"], ROTATE),
+            // It may be sent again and again as it was when it made the endpoint.
+            Kind::Whole => warnings.push(format!("secret {ROTATE}")),
+        }
+    }
+}
+
+const ROTATE: &str = "is another one than the endpoint has, and was not taken: \
+                      POST …/endpoint/{endpoint_id}/secret/rotate changes it";
+
+/// Replaces headers as a whole; one without a value keeps what it has, which callers may not see. Of
+/// those that were forgotten none is left to keep: they go.
+fn replace_headers(
+    problems: &mut Problems,
+    field: &str,
+    named: Patch<BTreeMap<String, Option<String>>>,
+    headers: &mut BTreeMap<String, String>,
+    forgotten: &[String],
+) {
+    let named = match named {
+        Patch::Absent => return,
+        Patch::Null => BTreeMap::new(),
+        Patch::Set(named) => named,
+    };
+    let mut before = std::mem::take(headers);
+    for (name, value) in named {
+        match value.or_else(|| before.remove(&name)) {
+            Some(value) => drop(headers.insert(name, value)),
+            None if forgotten.iter().any(|one| one.eq_ignore_ascii_case(&name)) => {}
+            None => {
+                let message = "needs a value: there is none to keep";
+                problems.add(&["body", field, &name], message);
+            }
+        }
+    }
+}
+
+/// Through a link to the portal, only profiles are chosen that the operator offers there.
+fn offered(caller: &Caller, view: &View<'_>) -> Option<Vec<String>> {
+    let is_session = matches!(caller.credential(), Credential::Session(..));
+    is_session.then(|| view.settings.offered_profiles(true))
+}
+
+/// A profile that a portal's visitor chooses is one that the operator offers there. What the endpoint
+/// has already, and the default, may stay.
+fn check_offered(
+    problems: &mut Problems,
+    endpoint: &Endpoint,
+    config: &Config,
+    changed: bool,
+    offered: Option<Vec<String>>,
+) {
+    let Some(offered) = offered.filter(|_| changed && endpoint.profile.is_some()) else {
+        return;
+    };
+    if !offered
+        .iter()
+        .any(|one| one == profile_name(endpoint, config))
+    {
+        let message = format!("must be one of {}", offered.join(", "));
+        problems.add(&["body", "profile"], message);
+    }
+}
+
+/// What a replacement resets before it is applied: what the contract knows. All else is left,
+/// because a client that does not know it would not send it.
+pub fn reset(endpoint: &mut Endpoint) {
+    endpoint.uid = None;
+    endpoint.description = String::new();
+    endpoint.disabled = false;
+    endpoint.event_types = None;
+    endpoint.channels = None;
+    endpoint.metadata = BTreeMap::new();
+    endpoint.throttle_rate = None;
+}

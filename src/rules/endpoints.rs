@@ -1,0 +1,429 @@
+//! Endpoints of the native API: made, replaced, changed, deleted, and asked to be verified.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::caller::{Caller, FeatureFlags};
+use super::checks::{Problems, check_uid, refuse_given_id};
+use super::endpoint_checks::{
+    NOT_FOUND, Named, blank, check_headers, profile_name, refuse_archived_types, refuse_taken_uid,
+    refuse_too_many, unregistered_types,
+};
+use super::endpoint_edit::{EndpointEdit, reset};
+use super::ovation;
+use super::patch::Patch;
+use super::permits::Action;
+use super::{Command, Decided, Saved, View};
+use crate::config::Config;
+use crate::domain::application::Application;
+use crate::domain::endpoint::Endpoint;
+use crate::domain::id::EndpointId;
+use crate::domain::operational::{EVENT_TYPES, PROFILE};
+use crate::domain::verification::Verification;
+use crate::error::{Error, Result};
+use crate::store::catalog::{ApplicationEntry, Catalog, Change};
+
+/// Whatever happens to an endpoint becomes a message for each of them at once, and so does the end
+/// of an application with all its endpoints.
+const OWN_ENDPOINTS_MAX: usize = 10;
+
+/// Whose endpoints a command is about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Owner {
+    /// By its id or uid.
+    Application(String),
+    /// The organisation itself: its own endpoints, for operational events.
+    Organisation,
+}
+
+impl Owner {
+    /// What the endpoints stand under; an organisation has none before its first.
+    pub fn entry<'a>(
+        &self,
+        caller: &Caller,
+        catalog: &'a Catalog,
+        action: Action,
+    ) -> Result<Option<&'a Arc<ApplicationEntry>>> {
+        match self {
+            Owner::Application(id) => caller.application(catalog, id, action).map(Some),
+            Owner::Organisation => {
+                caller.may(match action {
+                    Action::ReadEndpoints | Action::ReadHistory => Action::ReadOwnEndpoints,
+                    _ => Action::OwnEndpoints,
+                })?;
+                Ok(catalog.operational(caller.organisation))
+            }
+        }
+    }
+
+    /// The same for a new endpoint, and the change that makes it first, where needed.
+    fn entry_for_new(
+        &self,
+        caller: &Caller,
+        view: &View<'_>,
+        action: Action,
+    ) -> Result<(Arc<ApplicationEntry>, Option<Change>)> {
+        if let Some(entry) = self.entry(caller, view.catalog, action)? {
+            return Ok((Arc::clone(entry), None));
+        }
+        let application = Application::operational(caller.organisation, view.now);
+        let entry = ApplicationEntry {
+            application: application.clone(),
+            endpoints: Vec::new(),
+        };
+        Ok((Arc::new(entry), Some(Change::PutApplication(application))))
+    }
+
+    /// The endpoint with this id or uid.
+    pub fn endpoint<'a>(
+        &self,
+        caller: &Caller,
+        catalog: &'a Catalog,
+        id: &str,
+        action: Action,
+    ) -> Result<&'a Arc<Endpoint>> {
+        match self {
+            Owner::Application(application) => caller.endpoint(catalog, application, id, action),
+            Owner::Organisation => self
+                .entry(caller, catalog, action)?
+                .and_then(|entry| entry.endpoint(id))
+                .ok_or(NOT_FOUND),
+        }
+    }
+
+    fn blank(&self, entry: &ApplicationEntry, view: &View<'_>) -> Endpoint {
+        let number = view.catalog.next_endpoint_number();
+        let mut endpoint = blank(&entry.application, number, view.now);
+        if let Owner::Organisation = self {
+            // Whatever the server's default is for its customers.
+            endpoint.profile = Some(PROFILE.to_owned());
+        }
+        endpoint
+    }
+
+    fn endpoints_max(&self, settings: &Config) -> usize {
+        match self {
+            Owner::Application(_) => settings.limits.endpoints_per_application_max,
+            Owner::Organisation => OWN_ENDPOINTS_MAX,
+        }
+    }
+
+    /// What was taken and may not be meant.
+    pub fn warnings(
+        &self,
+        catalog: &Catalog,
+        flags: &FeatureFlags,
+        endpoint: &Endpoint,
+    ) -> Vec<String> {
+        match self {
+            Owner::Application(_) => unregistered_types(catalog, flags, endpoint),
+            // Others than there are are refused.
+            Owner::Organisation => Vec::new(),
+        }
+    }
+
+    /// A filter names what there is: of applications, event types that are not archived.
+    fn refuse_types(
+        &self,
+        catalog: &Catalog,
+        flags: &FeatureFlags,
+        before: Option<&[String]>,
+        endpoint: &Endpoint,
+    ) -> Result<()> {
+        match self {
+            Owner::Application(_) => refuse_archived_types(catalog, flags, before, endpoint),
+            Owner::Organisation => refuse_unknown_operational_types(endpoint),
+        }
+    }
+}
+
+fn refuse_unknown_operational_types(endpoint: &Endpoint) -> Result<()> {
+    let mut problems = Problems::default();
+    let names = endpoint.event_types.iter().flatten().enumerate();
+    for (index, name) in names.filter(|(_, name)| !EVENT_TYPES.contains(&name.as_str())) {
+        let message = format!("{name} is none of {}", EVENT_TYPES.join(", "));
+        problems.add(&["body", "eventTypes", &index.to_string()], message);
+    }
+    problems.done()
+}
+
+/// An endpoint after a change, and what to beware of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Changed {
+    pub endpoint: Endpoint,
+    pub warnings: Vec<String>,
+}
+
+/// Makes an endpoint.
+#[derive(Serialize, Deserialize)]
+pub struct CreateEndpoint {
+    pub owner: Owner,
+    pub edit: EndpointEdit,
+    /// Which event types the caller knows.
+    pub flags: FeatureFlags,
+}
+
+impl Command for CreateEndpoint {
+    type Answer = Changed;
+
+    fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<Changed> {
+        let CreateEndpoint { owner, edit, flags } = self;
+        let (entry, made) = owner.entry_for_new(caller, view, Action::CreateEndpoints)?;
+        let mut endpoint = owner.blank(&entry, view);
+        let mut warnings = edit.apply_to(&mut endpoint, caller, view)?;
+        refuse_too_many(&entry, owner.endpoints_max(view.settings))?;
+        refuse_taken_uid(&entry, &endpoint)?;
+        owner.refuse_types(view.catalog, &flags, None, &endpoint)?;
+        warnings.extend(owner.warnings(view.catalog, &flags, &endpoint));
+        let creation = caller.creation(view.catalog, endpoint.clone())?;
+        let changes = made.into_iter().chain(creation).collect();
+        Ok((changes, Changed { endpoint, warnings }))
+    }
+}
+
+/// Replaces an endpoint, or makes one with the uid in the path. A uid that the path names and the edit
+/// does not stays: the same command can come again. A uid that belongs to an endpoint which the caller
+/// cannot see is taken, as it is when it stands in a body: that much shows.
+#[derive(Serialize, Deserialize)]
+pub struct ReplaceEndpoint {
+    pub owner: Owner,
+    /// An id or a uid.
+    pub path: String,
+    pub edit: EndpointEdit,
+    pub flags: FeatureFlags,
+}
+
+impl Command for ReplaceEndpoint {
+    type Answer = Saved<Changed>;
+
+    fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<Saved<Changed>> {
+        let ReplaceEndpoint {
+            owner,
+            path,
+            mut edit,
+            flags,
+        } = self;
+        let path_is_id = path.parse::<EndpointId>().is_ok();
+        if !path_is_id && edit.uid.as_set().is_none() {
+            let mut problems = Problems::default();
+            let place = ["path", "endpoint_id"];
+            check_uid(&mut problems, &place, &path, EndpointId::PREFIX);
+            problems.done()?;
+            edit.uid = Patch::Set(path.clone());
+        }
+        let (entry, made) = owner.entry_for_new(caller, view, Action::ChangeEndpoints)?;
+        let existing = entry.endpoint(&path);
+        let existing = existing.filter(|existing| caller.sees_endpoint(view.catalog, existing));
+        let mut endpoint = match existing {
+            Some(existing) => (**existing).clone(),
+            None if path_is_id => return Err(NOT_FOUND),
+            None => {
+                owner.entry(caller, view.catalog, Action::CreateEndpoints)?;
+                refuse_given_id(edit.id_is_given, &["body", "id"])?;
+                refuse_too_many(&entry, owner.endpoints_max(view.settings))?;
+                owner.blank(&entry, view)
+            }
+        };
+        reset(&mut endpoint);
+        let mut warnings = edit.apply_to(&mut endpoint, caller, view)?;
+        endpoint.updated_at = view.now;
+        refuse_taken_uid(&entry, &endpoint)?;
+        let before = existing.and_then(|existing| existing.event_types.as_deref());
+        owner.refuse_types(view.catalog, &flags, before, &endpoint)?;
+        warnings.extend(owner.warnings(view.catalog, &flags, &endpoint));
+        let changes = match existing {
+            Some(_) => vec![Change::PutEndpoint(endpoint.clone())],
+            None => caller.creation(view.catalog, endpoint.clone())?,
+        };
+        let changed = Changed { endpoint, warnings };
+        let saved = match existing {
+            Some(_) => Saved::Old(changed),
+            None => Saved::New(changed),
+        };
+        Ok((made.into_iter().chain(changes).collect(), saved))
+    }
+}
+
+/// The endpoint that a command changes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Place {
+    pub owner: Owner,
+    /// Its id or uid.
+    pub endpoint: String,
+    /// Which event types the caller knows.
+    pub flags: FeatureFlags,
+}
+
+impl Place {
+    /// Changes the endpoint by an edit that tells what to beware of.
+    pub fn changed(
+        &self,
+        caller: &Caller,
+        view: &View<'_>,
+        action: Action,
+        edit: impl FnOnce(&mut Endpoint) -> Result<Vec<String>>,
+    ) -> Decided<Changed> {
+        let owner = &self.owner;
+        let entry = owner.entry(caller, view.catalog, action)?;
+        let entry = entry.ok_or(NOT_FOUND)?;
+        let existing = owner.endpoint(caller, view.catalog, &self.endpoint, action)?;
+        let mut endpoint = (**existing).clone();
+        let mut warnings = edit(&mut endpoint)?;
+        endpoint.updated_at = view.now;
+        refuse_taken_uid(entry, &endpoint)?;
+        let before = existing.event_types.as_deref();
+        owner.refuse_types(view.catalog, &self.flags, before, &endpoint)?;
+        warnings.extend(owner.warnings(view.catalog, &self.flags, &endpoint));
+        let change = Change::PutEndpoint(endpoint.clone());
+        Ok((vec![change], Changed { endpoint, warnings }))
+    }
+}
+
+/// Changes what the edit names.
+#[derive(Serialize, Deserialize)]
+pub struct ChangeEndpoint {
+    pub place: Place,
+    pub edit: EndpointEdit,
+}
+
+impl Command for ChangeEndpoint {
+    type Answer = Changed;
+
+    fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<Changed> {
+        let edit = self.edit;
+        let edit = |endpoint: &mut Endpoint| edit.apply_to(endpoint, caller, view);
+        self.place
+            .changed(caller, view, Action::ChangeEndpoints, edit)
+    }
+}
+
+/// Replaces the headers that are sent along.
+#[derive(Serialize, Deserialize)]
+pub struct SetHeaders {
+    pub place: Place,
+    pub headers: BTreeMap<String, String>,
+}
+
+impl Command for SetHeaders {
+    type Answer = Changed;
+
+    fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<Changed> {
+        let headers = self.headers;
+        let edit = |endpoint: &mut Endpoint| set_headers(endpoint, headers, view.settings);
+        self.place
+            .changed(caller, view, Action::ChangeEndpoints, edit)
+    }
+}
+
+/// Sets some of the headers that are sent along; one without a value goes.
+#[derive(Serialize, Deserialize)]
+pub struct ChangeHeaders {
+    pub place: Place,
+    pub headers: BTreeMap<String, Option<String>>,
+}
+
+impl Command for ChangeHeaders {
+    type Answer = Changed;
+
+    fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<Changed> {
+        let changes = self.headers;
+        let edit = |endpoint: &mut Endpoint| {
+            let mut headers = endpoint.headers.clone();
+            change_headers(&mut headers, changes);
+            set_headers(endpoint, headers, view.settings)
+        };
+        self.place
+            .changed(caller, view, Action::ChangeEndpoints, edit)
+    }
+}
+
+fn set_headers(
+    endpoint: &mut Endpoint,
+    headers: BTreeMap<String, String>,
+    settings: &Config,
+) -> Result<Vec<String>> {
+    let open = profile_name(endpoint, settings) == ovation::PROFILE;
+    endpoint.set_headers(headers, open);
+    let mut problems = Problems::default();
+    let named = Named {
+        headers: true,
+        ..Named::default()
+    };
+    check_headers(&mut problems, endpoint, settings, named);
+    problems.done().map(|()| Vec::new())
+}
+
+/// Sets and removes headers by name, whatever its case.
+fn change_headers(
+    headers: &mut BTreeMap<String, String>,
+    changes: BTreeMap<String, Option<String>>,
+) {
+    let names: Vec<&String> = changes.keys().collect();
+    headers.retain(|name, _| {
+        !names
+            .iter()
+            .any(|changed| changed.eq_ignore_ascii_case(name))
+    });
+    for (name, value) in changes {
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// Deletes an endpoint.
+#[derive(Serialize, Deserialize)]
+pub struct DeleteEndpoint {
+    pub owner: Owner,
+    /// Its id or uid.
+    pub endpoint: String,
+}
+
+impl Command for DeleteEndpoint {
+    type Answer = ();
+
+    fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<()> {
+        let action = Action::ChangeEndpoints;
+        let found = self
+            .owner
+            .endpoint(caller, view.catalog, &self.endpoint, action)?;
+        let change = Change::DeleteEndpoint(found.application, found.id);
+        Ok((vec![change], ()))
+    }
+}
+
+/// Has an endpoint challenged that is not verified.
+#[derive(Serialize, Deserialize)]
+pub struct AskForChallenge {
+    pub owner: Owner,
+    /// Its id or uid.
+    pub endpoint: String,
+}
+
+impl Command for AskForChallenge {
+    /// None for an endpoint that is verified, of which nothing is asked.
+    type Answer = Option<Verification>;
+
+    fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<Option<Verification>> {
+        let action = Action::SendAgain;
+        let found = self
+            .owner
+            .endpoint(caller, view.catalog, &self.endpoint, action)?;
+        let mut endpoint = (**found).clone();
+        let Some(verification) = &mut endpoint.verification else {
+            return Ok((Vec::new(), None));
+        };
+        if endpoint.disabled {
+            let conflict = "the endpoint is disabled; enable it to have it challenged";
+            return Err(Error::Conflict(conflict.to_owned()));
+        }
+        verification.ask_again(view.now);
+        let asked = verification.clone();
+        Ok((vec![Change::PutEndpoint(endpoint)], Some(asked)))
+    }
+}
+
+#[cfg(test)]
+mod tests;
