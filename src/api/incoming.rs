@@ -73,7 +73,8 @@ impl Drop for Body {
     }
 }
 
-/// Answers by the service, unless the connection is [`Refused`], and keeps the rest of a body in chunks, where the connection has [`Unread`].
+/// Answers by the service, unless the connection was refused (see `connections`), and keeps the rest of a
+/// body in chunks, where the connection has [`Unread`].
 pub fn around<S, B>(
     mut request: ServiceRequest,
     service: &S,
