@@ -547,7 +547,13 @@ impl log::Log for Logger {
             repeated.admit(Instant::now())
         };
         let Some(more) = more else { return };
-        let said = format!("{what}: {}", record.args());
+        let said = match format!("{what}: {}", record.args()) {
+            // What the reason was only `api::outgoing` knows.
+            said if said.contains("Response payload stream error") => {
+                "an answer was broken off, since its reader took it too slowly".to_owned()
+            }
+            said => said,
+        };
         let text = match more {
             0 => said,
             more => format!("{said}; and {more} more since the last such line"),

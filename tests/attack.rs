@@ -1,7 +1,7 @@
 //! One customer does its worst, and another's publishing, deliveries and pages are measured.
 //!
-//! The real binary runs with its usual settings, but for smaller limits of what waits, so that they
-//! can be filled in seconds, and names that are not remembered for long, so that the victim's is
+//! The real binary runs with its usual settings, but for smaller limits of what waits and of requests a
+//! second, so that they can be met in seconds, and names that are not remembered for long, so that the victim's is
 //! looked up while it is measured. Each attack runs for [`MEASURED`] while the victim publishes,
 //! receives and reads twenty times a second. Each of its times stays within three times its quiet
 //! 99th percentile, or a floor where that is less, and the server's memory under [`MEMORY_MAX`].

@@ -166,22 +166,27 @@ fn a_panic_of_the_count_at_a_start_ends_the_process() {
 fn threads_have_in_the_system_the_names_that_the_status_lists() {
     let directory = scratch();
     let server = start(&directory, "");
-    let status = server.api.get("/api/v1/status");
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.process.id())).unwrap();
-    let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
-    let names: Vec<String> = names
-        .map(|name| name.unwrap().trim_end().to_owned())
-        .collect();
-    for thread in status["threads"].as_array().unwrap() {
-        let name = thread["name"].as_str().unwrap();
-        // Linux keeps 15 bytes of a name; that of the first thread is the program's.
-        let name = if name == "main" {
-            "postrider"
-        } else {
-            &name[..name.len().min(15)]
-        };
-        assert!(names.iter().any(|one| one == name), "{name}: {names:?}");
-    }
+    let tasks = format!("/proc/{}/task", server.process.id());
+    // A thread has its name once it runs, and one of a pool may be gone before it is looked at.
+    let missing = || {
+        let tasks = std::fs::read_dir(&tasks).unwrap();
+        let names = tasks.filter_map(|task| {
+            let name = std::fs::read_to_string(task.ok()?.path().join("comm"));
+            Some(name.ok()?.trim_end().to_owned())
+        });
+        let names: Vec<String> = names.collect();
+        let status = server.api.get("/api/v1/status");
+        let listed = status["threads"].as_array().unwrap().iter();
+        let listed = listed.map(|thread| match thread["name"].as_str().unwrap() {
+            // Linux keeps 15 bytes of a name; that of the first thread is the program's.
+            "main" => "postrider".to_owned(),
+            name => name[..name.len().min(15)].to_owned(),
+        });
+        let missing: Vec<String> = listed.filter(|name| !names.contains(name)).collect();
+        missing
+    };
+    let all_are_there = until(SOON, || missing().is_empty().then_some(()));
+    assert!(all_are_there.is_some(), "{:?}", missing());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::future::{Ready, ready};
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 
 use super::Context;
-use super::credential::{context_of, required};
+use super::credential::{context_of, required, visit_used};
 use super::error::Failure;
 use super::fair::{Holder, Payer};
 use crate::clock::Timestamp;
@@ -49,7 +49,13 @@ impl FromRequest for Caller {
     type Future = Ready<Result<Caller, Failure>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let caller = required(request).map(|proof| Caller::of(&proof));
+        let caller = required(request).map(|proof| {
+            let caller = Caller::of(&proof);
+            match visit_used(request) {
+                Some(key) => caller.by_visit(key),
+                None => caller,
+            }
+        });
         // A handler takes its caller once, so that each request counts once.
         let admitted = caller.and_then(|caller| caller.admitted(context_of(request)));
         ready(admitted.map_err(Failure::Of))

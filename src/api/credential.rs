@@ -85,7 +85,17 @@ fn proof_of_visit(request: &HttpRequest, context: &Context) -> Result<Proof> {
     let proof = admitted(request, context, proof)?;
     // A request from where the credential may not be used keeps no visit alive.
     entry.seen(now);
+    request.extensions_mut().insert(ByVisit(entry.visit.key));
     Ok(proof)
+}
+
+/// A request's credential was proved by the visit with this key.
+struct ByVisit([u8; 32]);
+
+/// The key of the visit that stood for a request's credential, once that was proved.
+pub fn visit_used(request: &HttpRequest) -> Option<[u8; 32]> {
+    let extensions = request.extensions();
+    extensions.get::<ByVisit>().map(|ByVisit(key)| *key)
 }
 
 fn admitted(request: &HttpRequest, context: &Context, proof: Proof) -> Result<Proof> {

@@ -287,7 +287,11 @@ impl Shares {
         (all > 0 && all + more > max).then(|| {
             let limit = Limit::Answers;
             let reason = format!(
-                "{all} bytes of answers are being sent, of {max} that may ({})",
+                "{all} bytes of answers are being sent, of {max} that may{} ({})",
+                match own {
+                    0 => "",
+                    _ => " to those to whom something is being sent already",
+                },
                 limit.setting()
             );
             self.unavailable(limit, reason)

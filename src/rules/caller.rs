@@ -1,6 +1,6 @@
 //! Who calls, and what they may do.
 //!
-//! A caller is part of every command that one gives. Something that a caller may not see is not found;
+//! Every command is given by one. Something that a caller may not see is not found;
 //! something that it may see and not change is forbidden; which role may do what is said in `permits`.
 //! Grants are looked up in the catalog that a decision is made on, and not when the request comes in:
 //! one that is taken away counts at once.
@@ -68,9 +68,24 @@ pub struct Caller {
     is_limited: bool,
     /// None for all that the role may.
     scopes: Option<Scopes>,
+    /// The key of the visit that stands for the credential, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    visit: Option<[u8; 32]>,
 }
 
 impl Caller {
+    /// The same by way of a visit: a caller only for as long as that lasts.
+    pub fn by_visit(self, key: [u8; 32]) -> Caller {
+        Caller {
+            visit: Some(key),
+            ..self
+        }
+    }
+
+    pub fn visit(&self) -> Option<[u8; 32]> {
+        self.visit
+    }
+
     pub fn credential(&self) -> Credential {
         self.credential
     }
@@ -383,6 +398,7 @@ impl Caller {
                     .scopes
                     .as_ref()
                     .map(|scopes| scopes.iter().copied().collect()),
+                visit: None,
             },
             Proof::Signed(claims, hash) => Caller {
                 organisation: claims.subject.organisation,
@@ -398,36 +414,40 @@ impl Caller {
                 application: claims.subject.application,
                 is_limited: false,
                 scopes: None,
+                visit: None,
             },
         }
     }
-}
 
-impl Caller {
     /// Whether what the caller showed is still good.
     pub fn still_holds(&self, catalog: &Catalog, now: Timestamp) -> Result<()> {
-        let holds = match self.credential {
-            // The same rule as the one by which it was let in.
-            Credential::Signed {
-                issued_at,
-                expires_at,
-                hash,
-            } => {
-                let claims = Claims {
-                    subject: Subject {
-                        organisation: self.organisation,
-                        application: self.application,
-                    },
+        let is_there = |key| {
+            let entry = catalog.visit(key);
+            entry.is_some_and(|entry| !catalog.is_over(entry, now))
+        };
+        let holds = self.visit.as_ref().is_none_or(is_there)
+            && match self.credential {
+                // The same rule as the one by which it was let in.
+                Credential::Signed {
                     issued_at,
                     expires_at,
-                    feature_flags: BTreeSet::new(),
-                };
-                !claims.have_ended(now) && catalog.takes_signed(&claims, || hash, now)
-            }
-            Credential::Token(_) | Credential::Session(..) => self
-                .token(catalog)
-                .is_some_and(|token| token.expires_at.is_none_or(|end| end > now)),
-        };
+                    hash,
+                } => {
+                    let claims = Claims {
+                        subject: Subject {
+                            organisation: self.organisation,
+                            application: self.application,
+                        },
+                        issued_at,
+                        expires_at,
+                        feature_flags: BTreeSet::new(),
+                    };
+                    !claims.have_ended(now) && catalog.takes_signed(&claims, || hash, now)
+                }
+                Credential::Token(_) | Credential::Session(..) => self
+                    .token(catalog)
+                    .is_some_and(|token| token.expires_at.is_none_or(|end| end > now)),
+            };
         match holds {
             true => Ok(()),
             false => Err(Error::Unauthenticated),
@@ -499,6 +519,7 @@ mod tests {
             application: None,
             is_limited,
             scopes,
+            visit: None,
         }
     }
 
@@ -656,6 +677,7 @@ mod tests {
                 application: Some(ApplicationId([1; 20])),
                 is_limited: false,
                 scopes: None,
+                visit: None,
             };
             for action in ROLE.into_iter().chain(NEVER) {
                 let may = LOOKING.contains(&action) || beside_looking.contains(&action);

@@ -82,7 +82,7 @@ impl Command for CreateKey {
                 view.now,
             )
         };
-        let mut token = narrowed(catalog, caller, token)?;
+        let mut token = narrowed(view, caller, token)?;
         for end in [ends_with_link, self.latest_end] {
             token.expires_at = earlier(token.expires_at, end);
         }

@@ -55,7 +55,7 @@ impl Command for CreateLink {
                 view.now,
             )
         };
-        let (token, limits) = narrowed_link(view.catalog, caller, token)?;
+        let (token, limits) = narrowed_link(view, caller, token)?;
         changes.push(Change::PutToken(token));
         Ok((changes, limits))
     }

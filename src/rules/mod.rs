@@ -2,8 +2,8 @@
 //! what the thing becomes.
 //!
 //! A [`Command`] says what a caller wants, as plain data. [`decide`] looks at the registrations and
-//! returns the changes to commit and an answer, or an error that says why nothing changes. The store
-//! calls it on the writer's thread, where nothing races with it; `api` checks a body's values by
+//! returns the changes to commit and an answer, or an error that says why nothing changes. That happens
+//! on the writer's thread, where nothing races with it; `api` checks a body's values by
 //! themselves before that, and makes an HTTP answer of the command's answer after it.
 //!
 //! Everything here is pure: no HTTP, nothing that waits, no disk. What varies comes in with the

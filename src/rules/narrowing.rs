@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
+use super::View;
 use super::caller::Caller;
 use super::checks::{Problems, wrong};
 use super::permits::{in_want_of, usable_scopes};
@@ -16,7 +17,6 @@ use crate::clock::Timestamp;
 use crate::domain::scope::Scope;
 use crate::domain::token::Token;
 use crate::error::{Error, Result};
-use crate::store::catalog::Catalog;
 
 /// What the caller hands on at most, as the catalog has it.
 struct Maker<'a> {
@@ -25,8 +25,8 @@ struct Maker<'a> {
 }
 
 impl<'a> Maker<'a> {
-    fn of(catalog: &'a Catalog, caller: &Caller) -> Result<Maker<'a>> {
-        let record = caller.record(catalog)?;
+    fn of(view: &View<'a>, caller: &Caller) -> Result<Maker<'a>> {
+        let record = caller.record(view.catalog)?;
         let ends = match record {
             // Keys that are made through a link are bounded by who made the link; by the link they are
             // ended with `expire-all`.
@@ -34,6 +34,10 @@ impl<'a> Maker<'a> {
             Some(token) => token.expires_at,
             None => caller.signed_end(),
         };
+        // A signed token is let in for a little while after its end, and what it made would be over.
+        if ends.is_some_and(|end| end <= view.now) {
+            return Err(Error::Unauthenticated);
+        }
         Ok(Maker { record, ends })
     }
 
@@ -48,8 +52,8 @@ impl<'a> Maker<'a> {
 }
 
 /// The new token within the limits of the one that makes it.
-pub fn narrowed(catalog: &Catalog, caller: &Caller, mut token: Token) -> Result<Token> {
-    let maker = Maker::of(catalog, caller)?;
+pub fn narrowed(view: &View<'_>, caller: &Caller, mut token: Token) -> Result<Token> {
+    let maker = Maker::of(view, caller)?;
     if let Some(end) = maker.ends {
         if token.expires_at.is_some_and(|own| own > end) {
             let message = format!("must be at most {end}, when the token ends that makes this one");
@@ -133,11 +137,11 @@ fn narrow_scopes(own: Scopes, token: &mut Token) -> Result<()> {
 /// A link to the portal within the limits of the token that makes it, and what the platform should hear
 /// of that. A link that may not look is of no use.
 pub fn narrowed_link(
-    catalog: &Catalog,
+    view: &View<'_>,
     caller: &Caller,
     mut link: Token,
 ) -> Result<(Token, Vec<String>)> {
-    let maker = Maker::of(catalog, caller)?;
+    let maker = Maker::of(view, caller)?;
     let mut warnings = Vec::new();
     if let Some(end) = maker.ends {
         link.makes_until = Some(end);

@@ -77,7 +77,7 @@ impl Command for CreateToken {
             allowed_ips: self.allowed_ips,
             ..Token::new(organisation, self.role, self.name, self.hash, view.now)
         };
-        let token = narrowed(catalog, caller, token)?;
+        let token = narrowed(view, caller, token)?;
         Ok((vec![Change::PutToken(token.clone())], token))
     }
 }

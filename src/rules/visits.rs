@@ -61,16 +61,19 @@ impl Command for EndVisits {
     /// Whether there may be more.
     type Answer = bool;
 
-    fn decide(self, _: &Caller, view: &View<'_>) -> Decided<bool> {
+    fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<bool> {
         let ending = view.catalog.visits().filter(|entry| {
             let visit = &entry.visit;
             let is_meant = Some(visit.id) != self.spared && visit.begun_at <= self.begun_by;
             is_meant && self.sight.sees(visit)
         });
-        let ending = ending.map(|entry| Change::DeleteVisit(entry.visit.key));
-        let changes: Vec<Change> = ending.take(END_BATCH).collect();
-        let is_full = changes.len() == END_BATCH;
-        Ok((changes, is_full))
+        let ending = ending.map(|entry| entry.visit.key);
+        // The caller's own ends last: after it the caller may end no more.
+        let (own, others): (Vec<_>, Vec<_>) = ending.partition(|key| Some(*key) == caller.visit());
+        let has_more = others.len() >= END_BATCH;
+        let own = own.into_iter().filter(|_| !has_more);
+        let keys = others.into_iter().take(END_BATCH).chain(own);
+        Ok((keys.map(Change::DeleteVisit).collect(), has_more))
     }
 }
 
@@ -155,6 +158,30 @@ mod tests {
             };
             let (changes, more) = example.decide(command).unwrap();
             assert_eq!((changes.len(), more), (ended, is_full));
+        }
+    }
+
+    #[test]
+    fn the_callers_own_visit_ends_last_and_the_caller_with_it() {
+        for (count, ended) in [(3, 4), (499, 500), (500, 500)] {
+            let (mut example, own) = example(count);
+            let caller = example.owner().by_visit(own.key);
+            let command = EndVisits {
+                sight: sight(None),
+                spared: None,
+                begun_by: NOW,
+            };
+            let (changes, more) = example.decide_as(&caller, command).unwrap();
+            assert_eq!((changes.len(), more), (ended, count == 500));
+            changes
+                .into_iter()
+                .for_each(|change| example.happened(change));
+            let again = example.decide_as(&caller, command);
+            let expected = match more {
+                true => "",
+                false => "authentication failed",
+            };
+            assert_eq!(outcome(&again), expected, "{count}");
         }
     }
 }

@@ -299,10 +299,8 @@ pub async fn release_all(store: Store, mut stop: watch::Receiver<bool>) {
             );
             tokio::select! {
                 () = tokio::time::sleep(RELEASE_AGAIN) => {}
-                _ = stop.wait_for(|stop| *stop) => {}
-            }
-            if *stop.borrow() {
-                return;
+                // Also where nobody is left who could say so.
+                _ = stop.wait_for(|stop| *stop) => return,
             }
         }
     }

@@ -1,11 +1,11 @@
 //! Who a change of registrations is made for.
 //!
-//! Every change names its author, so that none can forget to ask: a request is let in when its head
+//! Every change through [`super::Store::change`] names its author, so that none can forget to ask: a request is let in when its head
 //! arrives, and its body, a read or the queue of the committer may take a while. A credential that was
 //! ended meanwhile must not leave anything behind.
 
 use super::{Catalog, Change};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
 
 pub trait Author: Send + 'static {
@@ -25,11 +25,11 @@ impl Author for Itself {
 /// The decision, made only if its author may still change anything.
 pub(super) fn by<T>(
     author: impl Author,
-    now: Timestamp,
+    clock: Clock,
     decide: impl FnOnce(&Catalog) -> Result<(Vec<Change>, T)> + Send + 'static,
 ) -> impl FnOnce(&Catalog) -> Result<(Vec<Change>, T)> + Send + 'static {
     move |catalog| {
-        author.still_holds(catalog, now)?;
+        author.still_holds(catalog, clock.now())?;
         decide(catalog)
     }
 }

@@ -626,7 +626,7 @@ impl Store {
         author: impl Author,
         decide: impl FnOnce(&Catalog) -> Result<(Vec<Change>, T)> + Send + 'static,
     ) -> Result<T> {
-        let decide = by(author, self.inner.clock.now(), decide);
+        let decide = by(author, self.inner.clock.clone(), decide);
         let (sender, answer) = oneshot::channel();
         let decide = Box::new(move |catalog: &Catalog| match decided(decide, catalog) {
             Err(error) => {
@@ -654,7 +654,7 @@ impl Store {
         let Some(once) = once else {
             return self.change(author, decide).await;
         };
-        let decide = by(author, self.inner.clock.now(), decide);
+        let decide = by(author, self.inner.clock.clone(), decide);
         let from_slice = match self.search_once(once).await? {
             Searched::Found(seen) => {
                 return seen.into_answered();

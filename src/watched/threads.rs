@@ -252,6 +252,8 @@ impl Threads {
         run: impl FnOnce() + Send + 'static,
     ) -> JoinHandle<()> {
         let thread = self.add(kind);
+        // It may be a while until it runs.
+        thread.enter(State::Working);
         std::thread::Builder::new()
             .name(thread.name.clone())
             .spawn(move || {

@@ -225,12 +225,24 @@ fn begun(server: &Server, token: &str, path: &str, body: &str) -> TcpStream {
 }
 
 fn begun_by(server: &Server, token: &str, method: &str, path: &str, body: &str) -> TcpStream {
+    let credential = format!("authorization: Bearer {token}");
+    begun_with(server, &credential, method, path, body)
+}
+
+/// The same with these headers for a credential.
+fn begun_with(
+    server: &Server,
+    credential: &str,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> TcpStream {
     let address = server.url("");
     let address = address.trim_start_matches("http://");
     let mut connection = TcpStream::connect(address).expect("the server listens");
     connection.set_read_timeout(Some(DEADLINE)).expect("it may");
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+        "{method} {path} HTTP/1.1\r\nhost: x\r\n{credential}\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\
          expect: 100-continue\r\nconnection: close\r\n\r\n",
         body.len()
@@ -507,6 +519,35 @@ async fn a_signed_token_that_is_ended_while_a_body_arrives_changes_nothing() {
     as_token(&server, &signed, Method::POST, endpoints, body)
         .await
         .expect(201);
+    // What would end with it, though, would be over at once.
+    let key = as_token(&server, &signed, Method::POST, KEYS, json!({ "name": "k" })).await;
+    assert_error(&key, 401, "authentication_failed");
+}
+
+#[actix_web::test]
+async fn a_browser_that_is_signed_out_while_a_body_arrives_changes_nothing() {
+    let server = Server::start().await;
+    let surface = ("x-postrider-surface", "console");
+    let credential = json!({ "token": server.token }).to_string();
+    let signed_in = server
+        .call(
+            Method::POST,
+            "/api/v1/session",
+            &[surface],
+            Some(credential),
+        )
+        .await;
+    let cookie = signed_in.header("set-cookie").expect("a cookie");
+    let cookie = cookie.split(';').next().expect("its value");
+    let browser = format!("x-postrider-surface: console\r\ncookie: {cookie}");
+    let body = r#"{"name":"x","role":"owner"}"#;
+    let in_time = begun_with(&server, &browser, "POST", "/api/v1/token", body);
+    assert_eq!(ended(in_time), "201");
+    let late = begun_with(&server, &browser, "POST", "/api/v1/token", body);
+    let all = json!({ "current": true });
+    let end = server.post("/api/v1/sessions/expire-all", all).await;
+    end.expect(204);
+    assert_eq!(ended(late), "401");
 }
 
 #[actix_web::test]

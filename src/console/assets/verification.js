@@ -13,7 +13,7 @@ function Unverified({ endpoint, where, reload }) {
   const may = useMay();
   const id = useId();
   const notice = useRef();
-  const load = useLoad(async (signal) => (await api('GET', where, null, { signal })).verification, [endpoint], { every: 2000 });
+  const load = useLoad(async (signal) => (await api('GET', where, null, { signal })).verification, [endpoint], { every: endpoint.disabled ? undefined : 2000 });
   const { status, lastAttemptAt, lastError, nextAttemptAt } = load.data ?? endpoint.verification;
   useEffect(() => {
     if (status !== 'verified') return;
