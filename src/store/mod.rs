@@ -401,7 +401,7 @@ struct Inner {
     damage: Damage,
     uses: Uses,
     /// Held for as long as the store is open.
-    _lock: std::fs::File,
+    _lock: open::Lock,
 }
 
 impl Inner {

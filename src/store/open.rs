@@ -46,7 +46,7 @@ pub struct Files {
     pub meta: Meta,
     pub catalog: Catalog,
     pub slices: BTreeMap<u32, SliceRecord>,
-    pub lock: File,
+    pub lock: Lock,
 }
 
 impl Store {
@@ -508,7 +508,17 @@ fn hide_tree(path: &Path, hidden: &mut usize) {
     }
 }
 
-fn lock(path: &Path) -> Result<File, OpenError> {
+/// Says that this process has the store open, until it is dropped.
+pub struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child process that is just being started has it open, too.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+fn lock(path: &Path) -> Result<Lock, OpenError> {
     let lock_path = path.join("lock");
     let io = |source| OpenError::Io {
         path: lock_path.clone(),
@@ -522,7 +532,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         .open(&lock_path)
         .map_err(io)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked {
             path: path.to_owned(),
         }),

@@ -519,9 +519,13 @@ async fn a_signed_token_that_is_ended_while_a_body_arrives_changes_nothing() {
     as_token(&server, &signed, Method::POST, endpoints, body)
         .await
         .expect(201);
-    // What would end with it, though, would be over at once.
-    let key = as_token(&server, &signed, Method::POST, KEYS, json!({ "name": "k" })).await;
-    assert_error(&key, 401, "authentication_failed");
+    // A token that would end with the one that makes it would be over at once, though.
+    let end = Some(server.now() + hour);
+    let signed = jwt::signed(&server, organisation, None, end);
+    server.advance(hour + Duration::from_secs(30));
+    let body = json!({ "name": "n", "role": "viewer" });
+    let token = as_token(&server, &signed, Method::POST, "/api/v1/token", body).await;
+    assert_error(&token, 401, "authentication_failed");
 }
 
 #[actix_web::test]
