@@ -149,6 +149,16 @@ impl Server {
     /// Stops the server; returns the directory with its data. What waits is still there.
     pub async fn stopped(mut self) -> TempDir {
         self.stop().await;
+        let lock = self.config.store.path.join("lock");
+        super::wait_until(
+            "the threads of the stopped server to let go of the store",
+            || {
+                let file = std::fs::File::open(&lock).expect("it stays there");
+                let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+                rustix::fs::flock(&file, exclusive).is_ok()
+            },
+        )
+        .await;
         self.directory.take().expect("it was not taken before")
     }
 
