@@ -6,10 +6,10 @@
 //! [`contained`] or [`contained_future`] instead: the panic is the end of that work alone, so that
 //! a message that provokes one cannot end the process again and again. The threads of actix that
 //! accept connections are started by actix, which looks at them only at a stop; [`acceptor_panicked`]
-//! says when one of them is gone. Those that answer requests are started by actix, too, and run nothing of
-//! ours that is not contained but `on_connect`, whose panic `server` tells. sled's threads are its own:
-//! their panic is an error of the call that waits for them. [`Threads`] lists them all. Of ours this knows `clock` and `lock`
-//! alone.
+//! says when one of them is gone. Those that answer requests are started by actix, too: handlers are
+//! contained, what stands around them ends its connection, and a panic of `on_connect` `server` tells.
+//! [`Threads`] lists all of these. The threads of sled and of pools are not listed: a panic of theirs is an
+//! error of the call that waits for them. Of ours this knows `clock` and `lock` alone.
 
 use std::any::Any;
 use std::future::Future;

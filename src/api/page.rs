@@ -2,8 +2,8 @@
 //!
 //! An answer is `{"data", "iterator", "prevIterator", "done"}`. `iterator` is the id of the last
 //! item and reads on; `prevIterator` is `-` and the id of the first, and reads back. A name that
-//! begins with `-` itself has `=` before it where it reads on. Either way the items stand in the list's own order, and `done` says that there is nothing further in the
-//! direction of reading.
+//! begins with `-` itself has `=` before it where it reads on. Either way the items stand in the list's
+//! own order, and `done` says that there is nothing further in the direction of reading.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};

@@ -3,8 +3,9 @@
 //! A link holds a token of the role application with a session: it ends by itself, may be limited
 //! to some capabilities, and shows event types by its feature flags. `expire-all` and `logout` end
 //! sessions early, and signed tokens (JWT) of an application and the API keys that were made through
-//! links with them; other tokens that the API made are ended where they were made. What is answered holds a credential, so none of it is kept for a
-//! repeated idempotency key: a repeated request makes another link.
+//! links with them; other tokens that the API made are ended where they were made. What is answered holds
+//! a credential, so none of it is kept for a repeated idempotency key: a repeated request makes another
+//! link.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! What holds for endpoints, whichever surface they are made and changed through.
 //!
-//! Handlers check a body's values with these, and decisions what an endpoint has become. Much of it hangs on the endpoint's profile, which an operator may have taken out
-//! of the settings since: such an endpoint can be shown and deleted, and given another profile.
+//! Handlers check a body's values with these, and decisions what an endpoint has become. Much of it
+//! hangs on the endpoint's profile, which an operator may have taken out of the settings since: such an
+//! endpoint can be shown and deleted, and given another profile.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Every decision about registrations: whether the caller may, the name is free, there is room, and
+//! Decisions about registrations that a caller asks for: whether the caller may, the name is free, there is room, and
 //! what the thing becomes.
 //!
 //! A [`Command`] says what a caller wants, as plain data. [`decide`] looks at the registrations and
