@@ -201,6 +201,8 @@ async fn what_an_endpoint_shows_of_it_can_be_sent_back() {
     let shown = shown.expect(200);
     let put = server.put(&format!("{own}/{own_endpoint}"), shown).await;
     put.expect(200);
+    // The own endpoint is told of the changes.
+    server.settle().await;
 }
 
 #[actix_web::test]
