@@ -25,9 +25,9 @@ impl Context {
         command: C,
         shown: impl FnOnce(C::Answer) -> Answered + Send + 'static,
     ) -> Result<Answered> {
-        if once.is_none() {
+        let Some(once) = once else {
             return self.decide(caller, command).await.map(shown);
-        }
+        };
         let decide = self.decision(caller, command);
         let decide = move |catalog: &Catalog| {
             let (changes, answer) = decide(catalog)?;

@@ -643,17 +643,14 @@ impl Store {
         self.answered(answer).await
     }
 
-    /// The same for a request that may carry an idempotency key: a key seen within 12 hours gets
-    /// the earlier answer, or a conflict if it came with another body.
+    /// The same for a request with an idempotency key: a key seen within 12 hours gets the earlier
+    /// answer, or a conflict if it came with another body.
     pub async fn change_once(
         &self,
         author: impl Author,
-        once: Option<Once>,
+        once: Once,
         decide: impl FnOnce(&Catalog) -> Result<(Vec<Change>, Answered)> + Send + 'static,
     ) -> Result<Answered> {
-        let Some(once) = once else {
-            return self.change(author, decide).await;
-        };
         let decide = by(author, self.inner.clock.clone(), decide);
         let from_slice = match self.search_once(once).await? {
             Searched::Found(seen) => {
@@ -1038,7 +1035,7 @@ mod tests {
             body: [2; 32],
         };
         let decided = store
-            .change_once(Itself, Some(once), |_| panic!("on purpose"))
+            .change_once(Itself, once, |_| panic!("on purpose"))
             .await;
         assert!(matches!(decided, Err(Error::Defect)), "{decided:?}");
         let decided = store.change::<()>(Itself, |_| panic!("on purpose")).await;
