@@ -105,19 +105,6 @@ fn admitted(request: &HttpRequest, context: &Context, proof: Proof) -> Result<Pr
     Ok(proof)
 }
 
-/// The SHA-256 of a request's credential, by which a signed token is revoked.
-pub fn hash_of(request: &HttpRequest) -> Result<[u8; 32]> {
-    let headers = request.headers();
-    if let Some(credential) = shown(headers).map_err(|error| refused(request, error))? {
-        return Ok(Sha256::digest(credential.as_bytes()).into());
-    }
-    let context = context_of(request);
-    let catalog = context.store.catalog();
-    let entry = visits::visit_of(headers, &catalog, context.store.clock().now());
-    let entry = entry.ok_or_else(|| refused(request, Error::Unauthenticated))?;
-    Ok(entry.visit.credential)
-}
-
 pub fn context_of(request: &HttpRequest) -> &Context {
     request
         .app_data::<web::Data<Context>>()

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::credential::hash_of;
+use super::credential::required;
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, path_part, text};
 use super::operation::{Operation, Parameter, anybody};
@@ -71,7 +71,7 @@ fn sight(request: &HttpRequest, caller: &Caller, own: bool) -> Result<Sight> {
         organisation: caller.organisation,
         credential: match sees_all {
             true => None,
-            false => Some(hash_of(request)?),
+            false => Some(required(request)?.hash()),
         },
     })
 }

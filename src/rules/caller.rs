@@ -40,6 +40,16 @@ pub enum Proof {
     Signed(Arc<Claims>, [u8; 32]),
 }
 
+impl Proof {
+    /// The SHA-256 of the credential's text.
+    pub fn hash(&self) -> [u8; 32] {
+        match self {
+            Proof::Token(token) => token.hash,
+            Proof::Signed(_, hash) => *hash,
+        }
+    }
+}
+
 /// What a caller showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Credential {
