@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Config, assemble, profiles};
+use serde_json::Value as Json;
+
+use super::layers::{ENVIRONMENT_PREFIX, assemble};
+use super::{Config, profiles};
 
 /// Settings and how they came about.
 pub struct Loaded {
     pub config: Config,
     /// The file that was read.
     pub file: Option<PathBuf>,
-    /// By `section.key`, who set what is not left at its default: a file, or a variable's name.
+    /// By `section.name`, the source of each value that is not left at its default: a file, a variable, a
+    /// flag, or the setting that it follows.
     pub sources: BTreeMap<String, String>,
 }
 
@@ -28,7 +32,7 @@ impl Loaded {
         let variables: Vec<&str> = self
             .sources
             .values()
-            .filter(|source| source.starts_with(super::ENVIRONMENT_PREFIX))
+            .filter(|source| source.starts_with(ENVIRONMENT_PREFIX))
             .map(String::as_str)
             .collect();
         match variables.is_empty() {
@@ -78,25 +82,25 @@ impl Loaded {
         let defaults_tree = defaults.tree();
         for (section, settings) in self.config.tree() {
             let mut lines = String::new();
-            for (key, value) in settings.as_object().into_iter().flatten() {
-                let source = self.sources.get(&format!("{section}.{key}"));
-                let differs = defaults_tree[&section][key] != *value;
-                if value.is_null() || !(all || differs) {
-                    continue;
+            // Text, numbers, truth values and lists of them are written alike in JSON and TOML.
+            let mut line = |name: &str, value: &Json, default: &Json| {
+                if value.is_null() || !(all || value != default) {
+                    return;
                 }
-                // Text, numbers, truth values and lists of them are written alike in JSON and TOML.
-                if let Some(inner) = value.as_object() {
-                    for (name, value) in inner {
-                        lines.push_str(&format!("{key}.{name} = {value}\n"));
-                    }
-                    continue;
-                }
-                lines.push_str(&format!("{key} = {value}"));
-                let by_flag = differs.then_some("--dev");
-                if let Some(source) = source.map(String::as_str).or(by_flag) {
+                lines.push_str(&format!("{name} = {value}"));
+                if let Some(source) = self.sources.get(&format!("{section}.{name}")) {
                     lines.push_str(&format!(" # from {source}"));
                 }
                 lines.push('\n');
+            };
+            for (key, value) in settings.as_object().into_iter().flatten() {
+                let default = &defaults_tree[&section][key];
+                match value.as_object() {
+                    Some(inner) => inner.iter().for_each(|(name, value)| {
+                        line(&format!("{key}.{name}"), value, &default[name]);
+                    }),
+                    None => line(key, value, default),
+                }
             }
             if section == "auth"
                 && let Some(source) = self.sources.get("auth.jwt_secret")
@@ -123,9 +127,9 @@ impl Loaded {
 
 impl Config {
     /// The settings by section, without profiles and secrets.
-    pub(super) fn tree(&self) -> serde_json::Map<String, serde_json::Value> {
+    pub(super) fn tree(&self) -> serde_json::Map<String, Json> {
         match serde_json::to_value(self) {
-            Ok(serde_json::Value::Object(sections)) => sections,
+            Ok(Json::Object(sections)) => sections,
             _ => unreachable!("settings are sections of plain values"),
         }
     }
@@ -137,8 +141,11 @@ impl Config {
         next.profiles = read.profiles.clone();
         next.delivery.extra_ca_file = read.delivery.extra_ca_file.clone();
         next.log.level = read.log.level.clone();
-        // What stays may contradict what is new.
-        let problems = next.problems();
+        // A setting that stays may contradict a new one.
+        let contradictions = next.contradictions();
+        let problems: Vec<String> = contradictions
+            .map(|(between, what)| format!("{}: {what}", between[0]))
+            .collect();
         if !problems.is_empty() {
             return Err(super::ConfigError { problems });
         }

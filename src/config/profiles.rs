@@ -1,50 +1,33 @@
-//! The profiles among the settings: read from TOML, a user's merged over the built-in ones, and
-//! printed again.
+//! The profiles among the settings: read, and printed again.
 //!
-//! Unlike other settings they have names of their own and nest, so they are kept apart from the
-//! first to the last step, and cannot be given in the environment.
+//! Unlike other settings they have names of their own and nest, so they have a type that judges them
+//! in place of a table of rules, and cannot be given in the environment. A user's are merged over
+//! the built-in ones by the `config` crate: tables merge, lists are replaced.
 
 use std::collections::BTreeMap;
 
-use toml::{Table, Value};
+use config::{Map, Value, ValueKind};
 
 use crate::domain::profile::{Profile, is_name};
 use crate::misfit::{self, Step};
 
 pub const SECTION: &str = "profiles";
 
-/// Takes the profiles out of a file's tables; the error names what is none.
-pub fn take_out(file: &mut Table) -> Result<Table, String> {
-    match file.remove(SECTION) {
-        None => Ok(Table::new()),
-        Some(Value::Table(profiles)) => Ok(profiles),
-        Some(_) => Err(format!("{SECTION}: must be a section")),
-    }
-}
-
-/// Tables merge, anything else is replaced.
-pub fn merge(over: Table, into: &mut Table) {
-    for (key, value) in over {
-        match (into.get_mut(&key), value) {
-            (Some(Value::Table(below)), Value::Table(above)) => merge(above, below),
-            (_, value) => drop(into.insert(key, value)),
-        }
-    }
-}
-
-/// The profiles by name, and everything that is wrong with them by itself.
-pub fn parse(tables: Table) -> (BTreeMap<String, Profile>, Vec<String>) {
+/// The profiles by name, and everything that is wrong with them by itself: the place, and the reason.
+pub fn parse(tables: Map<String, Value>) -> (BTreeMap<String, Profile>, Vec<(String, String)>) {
     let mut profiles = BTreeMap::new();
     let mut problems = Vec::new();
-    for (name, table) in tables {
+    for (name, table) in tables.into_iter().collect::<BTreeMap<_, _>>() {
+        let place = format!("{SECTION}.{name}");
         if !is_name(&name) {
-            problems.push(format!(
-                "{SECTION}.{name}: a profile's name has 1 to 64 of a-z, 0-9, '-' and '_'"
-            ));
+            let rule = "a profile's name has 1 to 64 of a-z, 0-9, '-' and '_'";
+            problems.push((place, rule.to_owned()));
             continue;
         }
         let mut misfits = Vec::new();
         let profile = read(table, &mut misfits);
+        // The crate's tables have no order.
+        misfits.sort();
         let wrong = profile.problems();
         // A key that was wrong has its problem, and so has what depends on it.
         let told = |place: &str| misfits.iter().any(|(key, _)| key.starts_with(place));
@@ -56,8 +39,8 @@ pub fn parse(tables: Table) -> (BTreeMap<String, Profile>, Vec<String>) {
             .collect();
         let all = misfits.into_iter().chain(wrong);
         problems.extend(all.map(|(key, reason)| match key.is_empty() {
-            true => format!("{SECTION}.{name}: {reason}"),
-            false => format!("{SECTION}.{name}.{key}: {reason}"),
+            true => (place.clone(), reason),
+            false => (format!("{place}.{key}"), reason),
         }));
         profiles.insert(name, profile);
     }
@@ -86,9 +69,9 @@ fn read(mut profile: Value, misfits: &mut Vec<(String, String)>) -> Profile {
 }
 
 fn remove(from: &mut Value, place: &[Step]) -> bool {
-    match (place, from) {
-        ([Step::Key(key)], Value::Table(table)) => table.remove(key).is_some(),
-        ([Step::Key(key), rest @ ..], Value::Table(table)) => {
+    match (place, &mut from.kind) {
+        ([Step::Key(key)], ValueKind::Table(table)) => table.remove(key).is_some(),
+        ([Step::Key(key), rest @ ..], ValueKind::Table(table)) => {
             table.get_mut(key).is_some_and(|value| remove(value, rest))
         }
         _ => false,
@@ -106,13 +89,15 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Result<BTreeMap<String, Profile>, Vec<String>> {
-        let mut file: Table = crate::config::DEFAULTS.parse().unwrap();
-        let mut profiles = take_out(&mut file).unwrap();
-        let mut over: Table = text.parse().unwrap();
-        merge(take_out(&mut over).unwrap(), &mut profiles);
-        match parse(profiles) {
+        let file = |text| config::File::from_str(text, config::FileFormat::Toml);
+        let layers = config::Config::builder().add_source(file(crate::config::DEFAULTS));
+        let layers = layers.add_source(file(text)).build().unwrap();
+        match parse(layers.get_table(SECTION).unwrap()) {
             (profiles, problems) if problems.is_empty() => Ok(profiles),
-            (_, problems) => Err(problems),
+            (_, problems) => Err(problems
+                .into_iter()
+                .map(|(place, reason)| format!("{place}: {reason}"))
+                .collect()),
         }
     }
 

@@ -21,13 +21,6 @@ impl TryFrom<String> for SourceAddress {
     }
 }
 
-impl SourceAddress {
-    /// Whether it tells a firewall to let everybody in.
-    pub fn holds_all(self) -> bool {
-        self.0.prefix_len() == 0
-    }
-}
-
 impl From<SourceAddress> for String {
     fn from(address: SourceAddress) -> String {
         address.to_string()

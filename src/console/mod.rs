@@ -51,8 +51,7 @@ impl Pages {
             .transpose()
             .map_err(|problem| format!("portal.logo_file: {problem}"))?;
         let logo_path = logo.as_ref().map_or("", |_| "/portal/logo");
-        let labels: BTreeMap<&str, &str> = portal.labels.all().into_iter().collect();
-        let labels = serde_json::to_string(&labels).expect("they are texts");
+        let labels = serde_json::to_string(&portal.labels).expect("they are texts");
         LazyLock::force(&ASSETS);
         Ok(Pages {
             console: shell(&Shell {
