@@ -11,7 +11,8 @@ use config::{Environment, File, FileFormat, FileSourceString, Map, Source, Value
 use ipnet::IpNet;
 
 use super::setting::shown;
-use super::{Config, ConfigError, DEFAULTS, Loaded, between, find, profiles};
+use super::{Config, ConfigError, DEFAULTS, Loaded, all, between, find, profiles};
+use crate::misfit::misspelled;
 
 /// Where a file is looked for when none is named; the first that exists is read.
 const FILES: [&str; 2] = ["./config.toml", "/etc/postrider/config.toml"];
@@ -117,12 +118,18 @@ fn toml_source(text: &str) -> File<FileSourceString, FileFormat> {
 
 fn of_file(name: &str, text: &str) -> Result<Map<String, Value>, ConfigError> {
     toml_source(text).collect().map_err(|error| {
-        // The crate does not say where a number is too large; the parser does.
-        let error = match text.parse::<toml::Table>() {
-            Err(error) => error.to_string(),
-            Ok(_) => error.to_string(),
-        };
-        ConfigError::from(format!("{name}: {}", one_line(&error)))
+        let error = one_line(&error.to_string());
+        if error.starts_with("TOML parse error") {
+            return format!("{name}: {error}").into();
+        }
+        // The crate reads numbers itself, and does not say where one is too large; the parser does.
+        let place = text
+            .parse::<toml::Table>()
+            .err()
+            .map(|error| error.to_string());
+        let place = place.as_deref().and_then(|error| error.lines().next());
+        let place = place.map(|place| format!("{place}: ")).unwrap_or_default();
+        format!("{name}: {place}the number is too large").into()
     })
 }
 
@@ -165,7 +172,7 @@ fn sift(
             (None, kind) if name == profiles::SECTION => {
                 Some(format!("must be a section, is {}", shown(kind)))
             }
-            (None, _) => Some("unknown setting".to_owned()),
+            (None, _) => Some(unknown(&name)),
         };
         match problem {
             Some(what) => problems.add(&name, &what, Some(&origin)),
@@ -173,6 +180,18 @@ fn sift(
         }
     }
     Ok(kept.build()?)
+}
+
+fn unknown(name: &str) -> String {
+    let of_profile = name.strip_prefix(profiles::SECTION);
+    if of_profile.is_some_and(|rest| rest.starts_with('.')) {
+        return "profiles can only be set in a file".to_owned();
+    }
+    let known: Vec<String> = all().map(|(name, _)| name).collect();
+    match misspelled(name, known.iter().map(String::as_str)) {
+        Some(meant) => format!("unknown setting; did you mean {meant}?"),
+        None => "unknown setting".to_owned(),
+    }
 }
 
 /// The values of all sections. The profiles stay whole: their names are the user's.

@@ -85,6 +85,15 @@ fn find(name: &str) -> Option<&'static Setting> {
     settings.iter().find(|setting| setting.name == name)
 }
 
+/// Every setting with its whole name.
+fn all() -> impl Iterator<Item = (String, &'static Setting)> {
+    SECTIONS.iter().flat_map(|(section, settings)| {
+        let named =
+            move |setting: &'static Setting| (format!("{section}.{}", setting.name), setting);
+        settings.iter().map(named)
+    })
+}
+
 /// Everything that is wrong with the settings; shown in one line.
 #[derive(Debug)]
 pub struct ConfigError {

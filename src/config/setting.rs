@@ -185,7 +185,7 @@ impl Rule {
                 };
                 match number {
                     Some(number) if (*least..=*most).contains(&number) => return None,
-                    Some(_) => format!("must be {least} to {most}"),
+                    Some(number) => return Some(format!("must be {least} to {most}, is {number}")),
                     None => format!("must be a number, {least} to {most}"),
                 }
             }
@@ -299,9 +299,11 @@ impl Bounds {
         let Bounds { least, most } = self;
         let larger = |bound: u64| match bound {
             0 => String::new(),
-            _ if name.ends_with("_bytes") && bound % MIB == 0 => format!(" ({} MiB)", bound / MIB),
+            _ if name.ends_with("_bytes") && bound.is_multiple_of(MIB) => {
+                format!(" ({} MiB)", bound / MIB)
+            }
             DAY_SECONDS if name.ends_with("_seconds") => " (1 day)".to_owned(),
-            _ if name.ends_with("_seconds") && bound % DAY_SECONDS == 0 => {
+            _ if name.ends_with("_seconds") && bound.is_multiple_of(DAY_SECONDS) => {
                 format!(" ({} days)", bound / DAY_SECONDS)
             }
             _ => String::new(),

@@ -38,15 +38,6 @@ fn defaults() -> Config {
     assembled(None, HashMap::new(), Flags::default()).expect("the defaults are valid")
 }
 
-/// Every setting with its whole name.
-fn all() -> impl Iterator<Item = (String, &'static Setting)> {
-    SECTIONS.iter().flat_map(|(section, settings)| {
-        let named =
-            move |setting: &'static Setting| (format!("{section}.{}", setting.name), setting);
-        settings.iter().map(named)
-    })
-}
-
 #[test]
 fn the_defaults_are_what_others_rely_on() {
     let config = defaults();

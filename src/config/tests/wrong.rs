@@ -133,8 +133,8 @@ portal.labels.nothing = 'x' -> unknown setting
 log.level = 'inof' -> must be error, warn, info, debug, trace or off, with 'target=level' for parts, is "inof"
 log.level = 'info,postrider::delivery=loud' -> must be error, warn, info, debug, trace or off, with 'target=level' for parts, is "info,postrider::delivery=loud"
 log.failures_per_endpoint_minute_max = -1 -> must be 0 to 4294967295, is -1
-server.litsen = '[::1]:1' -> unknown setting
-sever.listen = '[::1]:1' -> unknown setting
+server.litsen = '[::1]:1' -> unknown setting; did you mean server.listen?
+sever.listen = '[::1]:1' -> unknown setting; did you mean server.listen?
 listen = 1 -> unknown setting
 server = 1 -> unknown setting
 portal.labels = 'x' -> unknown setting
@@ -155,12 +155,12 @@ fn each_wrong_value_is_told_with_setting_bound_value_and_source() {
 #[test]
 fn a_file_that_is_not_toml_is_told_with_its_place() {
     for (file, place) in [
-        ("[server]\nworkers = 1\ndrain = \n", "line 3, column 9"),
+        ("[server]\nworkers = 1\ndrain = \n", "line 3, column 9: "),
         (
             "[server]\nworkers = 99999999999999999999\n",
-            "line 2, column 11",
+            "line 2, column 11: the number is too large",
         ),
-        ("[server]\n[server]\n", "line 2, column 2"),
+        ("[server]\n[server]\n", "line 2, column 2: "),
     ] {
         let problem = from_file(file).unwrap_err().to_string();
         let expected = format!("mine.toml: TOML parse error at {place}");
@@ -172,7 +172,11 @@ fn a_file_that_is_not_toml_is_told_with_its_place() {
 #[test]
 fn a_wrong_variable_is_told_by_its_name() {
     for (variable, value, expected) in [
-        ("SERVER__LITSEN", "x", "server.litsen: unknown setting"),
+        (
+            "SERVER__LITSEN",
+            "x",
+            "server.litsen: unknown setting; did you mean server.listen?",
+        ),
         ("SERVER", "x", "server: unknown setting"),
         (
             "SERVER__LISTEN__PORT",
@@ -183,7 +187,7 @@ fn a_wrong_variable_is_told_by_its_name() {
         (
             "PROFILES__OKHI__TIMEOUT_SECONDS",
             "1",
-            "profiles.okhi.timeout_seconds: unknown setting",
+            "profiles.okhi.timeout_seconds: profiles can only be set in a file",
         ),
         (
             "SERVER__WORKERS",
