@@ -22,7 +22,7 @@ use super::applications::ApplicationIn;
 use super::error::{ErrorBody, Failure};
 use super::extract::{Body, answered, blocking, invalid_body, once_key, path_part, respond};
 use super::message_body::{Bounds, Checked, MessageIn, MessageOut, checked};
-use super::messages::{Route, create_application, with_content_parameter};
+use super::messages::{create_application, with_content_parameter};
 use super::operation::{Content, Operation};
 use super::page::Query;
 use crate::domain::message::Message;
@@ -30,6 +30,7 @@ use crate::error::{Error, Invalid, Result};
 use crate::misfit;
 use crate::rules::caller::{Action, Caller};
 use crate::rules::checks::wrong;
+use crate::rules::matching::matched;
 use crate::store::{Answered, NewBatch, NewMessage, Once};
 
 /// Media types of a body with a message on each line.
@@ -181,36 +182,41 @@ impl Unread {
         let bounds = Bounds::of(&self.context, &self.path);
         let mut judged: Vec<Result<Checked<'_>, Failure>> =
             items.iter().map(|item| checked(item, &bounds)).collect();
-        let entry = self
+        let application = self
             .caller
             .application(&store.catalog(), &self.path, Action::Publish)
-            .cloned();
-        let entry = match entry {
+            .map(|entry| entry.application.id);
+        let application = match application {
             Err(Error::NotFound(what)) => {
                 let mut messages = judged.iter_mut().flatten();
                 let application = messages.find_map(|message| message.application.take());
                 let application = application.ok_or(Error::NotFound(what))?;
                 return Ok(Found::NoApplication(Box::new(application)));
             }
-            entry => entry?,
+            found => found?,
         };
         let (mut messages, mut refused) = (Vec::new(), Vec::new());
         for message in judged {
             // The catalog is held for one message only: whoever changes it waits.
-            let routed = message.and_then(|message| {
-                let route = Route::matched(&store.catalog(), &entry, &message)?;
-                Ok((message, route))
+            let matched = message.and_then(|message| {
+                let Checked {
+                    event_type,
+                    channels,
+                    ..
+                } = &message;
+                let matched = matched(&store.catalog(), application, event_type, channels)?;
+                Ok((message, matched))
             });
-            refused.push(match routed {
+            refused.push(match matched {
                 Err(failure) => Some(failure),
-                Ok((mut message, route)) => {
+                Ok((mut message, matched)) => {
                     let payload = message.payload.bytes(&self.body);
                     // What waits to be sent stays in memory, and must not keep the whole body there.
-                    let payload = match route.lanes.is_empty() || message.payload.is_raw() {
+                    let payload = match matched.lanes.is_empty() || message.payload.is_raw() {
                         true => payload,
                         false => Bytes::copy_from_slice(&payload),
                     };
-                    messages.push(message.into_new(route, payload, None));
+                    messages.push(message.into_new(matched, payload, None));
                     None
                 }
             });

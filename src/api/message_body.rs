@@ -17,7 +17,6 @@ use super::Context;
 use super::applications::ApplicationIn;
 use super::error::Failure;
 use super::extract::{Body, object, optional_text, text};
-use super::messages::Route;
 use crate::clock::Timestamp;
 use crate::domain::event_type::name_problem;
 use crate::domain::id::MessageId;
@@ -29,6 +28,7 @@ use crate::rules::checks::{
     CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, TAG_MAX, TAGS_PER_MESSAGE_MAX,
     check_channels, check_tags, check_uid, without_repeats,
 };
+use crate::rules::matching::Matched;
 use crate::store::{NewMessage, Once};
 
 pub const CHANNELS_PER_MESSAGE_MAX: usize = 5;
@@ -345,19 +345,18 @@ fn check_retention(
 
 impl Checked<'_> {
     /// The message to accept; `payload` are the bytes of this one's.
-    pub fn into_new(self, route: Route, payload: Bytes, once: Option<Once>) -> NewMessage {
-        let application = &route.application.application;
+    pub fn into_new(self, matched: Matched, payload: Bytes, once: Option<Once>) -> NewMessage {
         NewMessage {
-            organisation: application.organisation,
-            application: application.id,
+            organisation: matched.organisation,
+            application: matched.application,
             event_type: self.event_type,
             event_id: self.event_id,
             channels: self.channels,
             is_raw: self.payload.is_raw(),
             content_type: self.content_type,
             payload,
-            lanes: route.lanes,
-            matched_in: Some(route.application),
+            lanes: matched.lanes,
+            matched_as_of: Some(matched.as_of),
             once,
             origin: Origin::Published,
             tags: self.tags,

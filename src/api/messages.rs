@@ -23,59 +23,29 @@ use super::page::{
 use super::{BytesMax, Context, expunge, message_batch};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::name_problem;
-use crate::domain::id::{ApplicationId, EndpointId, MessageId, OrganisationId};
+use crate::domain::id::{ApplicationId, EndpointId, MessageId};
 use crate::domain::message::Message;
 use crate::error::{Error, Result};
 use crate::rules::applications::CreateApplication;
 use crate::rules::caller::{Action, Caller};
 use crate::rules::checks::{
-    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels, wrong,
+    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels,
 };
-use crate::store::catalog::ApplicationEntry;
+use crate::rules::matching::{Matched, matched, refuse_archived_type};
 use crate::store::{Catalog, Store, Stretch, Window};
 
 const NOT_FOUND: Error = Error::NotFound("message");
 
-/// Where a message goes.
-pub struct Route {
-    pub application: Arc<ApplicationEntry>,
-    pub lanes: Vec<u64>,
-}
-
-impl Route {
-    /// To the endpoints of the application that want the message.
-    pub fn matched(
-        catalog: &Catalog,
-        entry: &Arc<ApplicationEntry>,
-        message: &Checked<'_>,
-    ) -> Result<Route> {
-        let organisation = entry.application.organisation;
-        refuse_archived_type(catalog, organisation, &message.event_type)?;
-        Ok(Route {
-            application: entry.clone(),
-            lanes: entry.lanes_for(&message.event_type, &message.channels),
-        })
-    }
-}
-
-fn route(catalog: &Catalog, caller: &Caller, path: &str, message: &Checked<'_>) -> Result<Route> {
-    let entry = caller.application(catalog, path, Action::Publish)?;
-    Route::matched(catalog, entry, message)
-}
-
-/// Event types that nobody registered are taken: registering is for documentation.
-fn refuse_archived_type(
+/// Matches the message against the endpoints of the application in the path.
+fn matched_in(
     catalog: &Catalog,
-    organisation: OrganisationId,
-    event_type: &str,
-) -> Result<()> {
-    match catalog.event_type(organisation, event_type) {
-        Some(known) if known.archived => Err(wrong(
-            &["body", "eventType"],
-            format!("the event type {event_type} is archived"),
-        )),
-        _ => Ok(()),
-    }
+    caller: &Caller,
+    path: &str,
+    message: &Checked<'_>,
+) -> Result<Matched> {
+    let entry = caller.application(catalog, path, Action::Publish)?;
+    let application = entry.application.id;
+    matched(catalog, application, &message.event_type, &message.channels)
 }
 
 pub fn with_content_parameter(default: bool) -> Parameter {
@@ -156,20 +126,20 @@ pub async fn create(
     query.problems.done()?;
     let mut message = checked(&body, &Bounds::of(&context, path))?;
     let once = once(&request, &caller, &body)?;
-    let first = route(&context.store.catalog(), &caller, path, &message);
-    let route = match (first, message.application.take()) {
+    let first = matched_in(&context.store.catalog(), &caller, path, &message);
+    let matched = match (first, message.application.take()) {
         (Err(Error::NotFound(_)), Some(application)) => {
             create_application(&context, caller, application).await?;
-            route(&context.store.catalog(), &caller, path, &message)?
+            matched_in(&context.store.catalog(), &caller, path, &message)?
         }
-        (route, _) => route?,
+        (first, _) => first?,
     };
     let bytes = message.payload.bytes(&body.0);
     let published = match message.payload {
         Payload::Object(object) => Some(object),
         Payload::Raw(_) => None,
     };
-    let new = message.into_new(route, bytes, once);
+    let new = message.into_new(matched, bytes, once);
     let accepted = context.store.accept_message(new).await?;
     // A repeated idempotency key has the same body, so this is the accepted message's payload.
     let answer = match published.filter(|_| with_content) {

@@ -279,7 +279,7 @@ async fn try_out(context: &Context, endpoint: &Endpoint) -> Result<Tried> {
             is_raw: false,
             content_type: None,
             lanes: vec![endpoint.number],
-            matched_in: None,
+            matched_as_of: None,
             once: None,
             origin: Origin::TestOnce,
             tags: Vec::new(),

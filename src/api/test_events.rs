@@ -338,7 +338,7 @@ async fn send(
         is_raw: false,
         content_type: None,
         lanes: vec![endpoint.number],
-        matched_in: None,
+        matched_as_of: None,
         once,
         origin: Origin::Test,
         tags: Vec::new(),

@@ -72,6 +72,7 @@ impl Owner {
         let entry = ApplicationEntry {
             application: application.clone(),
             endpoints: Vec::new(),
+            as_of: 0,
         };
         Ok((Arc::new(entry), Some(Change::PutApplication(application))))
     }

@@ -22,6 +22,7 @@ pub mod event_types;
 pub mod jobs;
 pub mod keys;
 pub mod links;
+pub mod matching;
 pub mod narrowing;
 pub mod ocrolus;
 pub mod origin;

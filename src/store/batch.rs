@@ -3,6 +3,7 @@
 //! Which of them can be accepted is known only where nothing races, so the answer is made there,
 //! by the caller's function, and remembered under the request's idempotency key as it is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -13,6 +14,7 @@ use super::{
 };
 use crate::domain::message::Message;
 use crate::error::{Error, Result};
+use crate::rules::matching::matched_since;
 
 /// What came of each message of a batch, to the answer for all of them. An error accepts nothing.
 pub type Show = Box<dyn FnOnce(Vec<Result<Arc<Message>>>) -> Result<Answered> + Send>;
@@ -48,10 +50,18 @@ impl NewBatch {
         lanes.sum()
     }
 
-    /// Matches its messages again where their application has changed.
-    pub(super) fn match_anew(&mut self, catalog: &Catalog) -> Result<()> {
-        let mut messages = self.messages.iter_mut();
-        messages.try_for_each(|one| one.match_anew(catalog))
+    /// Matches its messages again where they may be for others now. Returns why some of them are
+    /// refused, by their places; without their application all of them are.
+    pub(super) fn match_anew(&mut self, catalog: &Catalog) -> Result<BTreeMap<usize, Error>> {
+        let mut refused = BTreeMap::new();
+        for (place, message) in self.messages.iter_mut().enumerate() {
+            match message.match_anew(catalog) {
+                Ok(()) => {}
+                Err(gone @ Error::NotFound(_)) => return Err(gone),
+                Err(error) => drop(refused.insert(place, error)),
+            }
+        }
+        Ok(refused)
     }
 
     /// Whether there is room for all of it. It is of one application.
@@ -65,18 +75,23 @@ impl NewBatch {
 }
 
 impl NewMessage {
-    /// Matches it again where its application has changed since it was matched, so that it goes to
-    /// the endpoints that there are when it is committed. What has not changed is the same object,
-    /// which costs one look.
+    /// Matches it again where what decides it has changed since, so that it goes to the endpoints
+    /// that there are when it is committed.
     pub(super) fn match_anew(&mut self, catalog: &Catalog) -> Result<()> {
-        let Some(matched_in) = &self.matched_in else {
+        let Some(as_of) = self.matched_as_of else {
             return Ok(());
         };
-        let current = catalog.application_by_id(self.application);
-        let current = current.ok_or(Error::NotFound("application"))?;
-        if !Arc::ptr_eq(matched_in, current) {
-            self.lanes = current.lanes_for(&self.event_type, &self.channels);
-            self.matched_in = Some(current.clone());
+        let application = self.application;
+        let anew = matched_since(
+            as_of,
+            catalog,
+            application,
+            &self.event_type,
+            &self.channels,
+        )?;
+        if let Some(anew) = anew {
+            self.lanes = anew.lanes;
+            self.matched_as_of = Some(anew.as_of);
         }
         Ok(())
     }

@@ -77,16 +77,11 @@ impl Change {
 pub struct ApplicationEntry {
     pub application: Application,
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// The catalog's number after the last change of the application or of one of its endpoints.
+    pub as_of: u64,
 }
 
 impl ApplicationEntry {
-    /// The lanes of the endpoints that want such a message; disabled ones are among them.
-    pub fn lanes_for(&self, event_type: &str, channels: &[String]) -> Vec<u64> {
-        let endpoints = self.endpoints.iter();
-        let wanting = endpoints.filter(|one| one.matches(event_type, channels));
-        wanting.map(|one| one.number).collect()
-    }
-
     /// By the server's id or the caller's own.
     pub fn endpoint(&self, id_or_uid: &str) -> Option<&Arc<Endpoint>> {
         match id_or_uid.parse::<EndpointId>() {
@@ -125,6 +120,10 @@ pub struct Catalog {
     pub(super) visits: Visits,
     /// The highest endpoint number that was ever given.
     last_endpoint_number: u64,
+    /// Counts the changes since the start.
+    number: u64,
+    /// The number after the last change of one of an organisation's event types.
+    event_types_as_of: HashMap<OrganisationId, u64>,
 }
 
 impl Catalog {
@@ -134,6 +133,17 @@ impl Catalog {
         let mut catalog = Catalog::default();
         changes.into_iter().for_each(|change| catalog.apply(change));
         catalog
+    }
+
+    /// A number that grows with each change. It begins anew with each start.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The number after the last change of one of the organisation's event types.
+    pub fn event_types_as_of(&self, organisation: OrganisationId) -> u64 {
+        let as_of = self.event_types_as_of.get(&organisation);
+        as_of.copied().unwrap_or_default()
     }
 
     pub fn organisations(&self) -> impl Iterator<Item = &Organisation> {
@@ -383,6 +393,7 @@ impl Catalog {
 
     /// Applies a committed change.
     pub(crate) fn apply(&mut self, change: Change) {
+        self.number += 1;
         match change {
             Change::PutOrganisation(organisation) => {
                 self.organisations.insert(organisation.id, organisation);
@@ -393,9 +404,11 @@ impl Catalog {
             Change::DeleteEndpoint(application, id) => self.delete_endpoint(application, id),
             Change::PutEventType(event_type) => {
                 let key = (event_type.organisation, event_type.name.clone());
+                self.event_types_as_of.insert(key.0, self.number);
                 self.event_types.insert(key, Arc::new(event_type));
             }
             Change::DeleteEventType(organisation, name) => {
+                self.event_types_as_of.insert(organisation, self.number);
                 self.event_types.remove(&(organisation, name));
             }
             Change::PutToken(token) => {
@@ -452,6 +465,7 @@ impl Catalog {
             Arc::new(ApplicationEntry {
                 application,
                 endpoints,
+                as_of: self.number,
             }),
         );
     }
@@ -482,6 +496,7 @@ impl Catalog {
             .insert(endpoint.number, (endpoint.application, endpoint.id));
         self.endpoint_lanes.insert(endpoint.id, endpoint.number);
         let entry = Arc::make_mut(entry);
+        entry.as_of = self.number;
         match entry
             .endpoints
             .binary_search_by_key(&endpoint.id, |one| one.id)
@@ -499,6 +514,7 @@ impl Catalog {
             return;
         };
         let entry = Arc::make_mut(entry);
+        entry.as_of = self.number;
         if let Ok(place) = entry.endpoints.binary_search_by_key(&id, |one| one.id) {
             let endpoint = entry.endpoints.remove(place);
             self.lanes.remove(&endpoint.number);

@@ -27,7 +27,6 @@ use crate::telemetry::Metrics;
 use crate::watched::{self, Kind, Threads};
 use author::by;
 use backlog::Backlog;
-use catalog::ApplicationEntry;
 use counters::Counters;
 use damage::Damage;
 use engine::Engine;
@@ -226,9 +225,9 @@ pub struct NewMessage {
     pub content_type: Option<String>,
     /// The numbers of the endpoints that it goes to.
     pub lanes: Vec<u64>,
-    /// The application in which the lanes were found by matching. Where it has changed by the time
-    /// of the commit, they are found anew. None where the endpoints were named.
-    pub matched_in: Option<Arc<ApplicationEntry>>,
+    /// The number of the catalog in which the lanes were found by matching. Where they may be others by
+    /// the time of the commit, they are found anew. None where the endpoints were named.
+    pub matched_as_of: Option<u64>,
     pub once: Option<Once>,
     pub origin: Origin,
     pub tags: Vec<String>,
@@ -1118,7 +1117,7 @@ mod tests {
             is_raw: false,
             content_type: None,
             lanes,
-            matched_in: None,
+            matched_as_of: None,
             once: None,
             origin: Origin::Published,
             tags: Vec::new(),

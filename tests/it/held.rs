@@ -192,7 +192,7 @@ async fn a_message_accepted_for_an_endpoint_that_is_just_gone_waits_for_nothing(
             is_raw: false,
             content_type: None,
             lanes: vec![known.number],
-            matched_in: None,
+            matched_as_of: None,
             origin: postrider::domain::message::Origin::Published,
             once: None,
             tags: Vec::new(),

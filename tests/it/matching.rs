@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_web::web::Bytes;
 use awc::http::Method;
 use postrider::domain::message::{Message, Origin};
-use postrider::store::catalog::ApplicationEntry;
+use postrider::rules::matching;
 use postrider::store::{Answered, NewBatch, NewMessage};
 use serde_json::{Value, json};
 
@@ -103,27 +103,25 @@ async fn a_repeated_publish_has_the_same_number_after_a_restart() {
     assert_eq!(publish(&server).await, first);
 }
 
-fn entry(server: &Server) -> Arc<ApplicationEntry> {
+/// A message as the API makes one, matched against the endpoints that there are now.
+fn matched(server: &Server) -> NewMessage {
     let catalog = server.store().catalog();
     let organisation = catalog.organisations().next().expect("the default one").id;
     let entry = catalog.application(organisation, "app");
-    entry.expect("it was made").clone()
-}
-
-/// A message as the API makes one, matched against the endpoints that there are now.
-fn matched(server: &Server) -> NewMessage {
-    let entry = entry(server);
+    let application = entry.expect("it was made").application.id;
+    let matched = matching::matched(&catalog, application, "a", &[]);
+    let matched = matched.expect("nothing is archived");
     NewMessage {
-        organisation: entry.application.organisation,
-        application: entry.application.id,
+        organisation,
+        application,
         event_type: "a".to_owned(),
         event_id: None,
         channels: Vec::new(),
         payload: Bytes::from_static(b"{}"),
         is_raw: false,
         content_type: None,
-        lanes: entry.lanes_for("a", &[]),
-        matched_in: Some(entry),
+        lanes: matched.lanes,
+        matched_as_of: Some(matched.as_of),
         once: None,
         origin: Origin::Published,
         tags: Vec::new(),
@@ -217,4 +215,49 @@ async fn what_changes_between_matching_and_commit_counts() {
         assert!(refused.contains("application"), "{refused}");
         assert_error(&server.get(MESSAGES).await, 404, "not_found");
     }
+}
+
+#[actix_web::test]
+async fn a_type_that_is_archived_between_matching_and_commit_takes_no_message() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let types = "/api/v1/event-type";
+    let body = json!({ "name": "a", "description": "" });
+    server.post(types, body).await.expect(201);
+    let archive = async |archived: bool| {
+        let body = json!({ "archived": archived });
+        let path = format!("{types}/a");
+        server.patch(&path, body).await.expect(200);
+    };
+    let archived = "body.eventType: the event type a is archived";
+    let new = matched(&server);
+    archive(true).await;
+    let refused = server.store().accept_message(new).await;
+    assert_eq!(refused.expect_err("it is archived").to_string(), archived);
+
+    // Of a batch the others are accepted all the same.
+    archive(false).await;
+    let other = NewMessage {
+        event_type: "b".to_owned(),
+        ..matched(&server)
+    };
+    let messages = vec![matched(&server), other, matched(&server)];
+    archive(true).await;
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let show = move |results: Vec<postrider::error::Result<Arc<Message>>>| {
+        let text = |result: postrider::error::Result<Arc<Message>>| match result {
+            Ok(message) => message.event_type.clone(),
+            Err(error) => error.to_string(),
+        };
+        drop(sender.send(results.into_iter().map(text).collect::<Vec<_>>()));
+        Ok(Answered {
+            status: 202,
+            body: Vec::new(),
+        })
+    };
+    let batch = NewBatch::new(messages, None, Box::new(show));
+    server.store().accept_batch(batch).await.expect("an answer");
+    assert_eq!(receiver.recv().unwrap(), [archived, "b", archived]);
+    let stored = server.get(MESSAGES).await.expect(200);
+    assert_eq!(stored["data"].as_array().map(Vec::len), Some(1));
 }

@@ -165,7 +165,7 @@ async fn a_test_that_is_made_once_is_not_tried_again() {
             is_raw: false,
             content_type: None,
             lanes: vec![endpoint.number],
-            matched_in: None,
+            matched_as_of: None,
             once: None,
             origin: Origin::TestOnce,
             tags: Vec::new(),

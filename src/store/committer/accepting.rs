@@ -109,10 +109,14 @@ impl Committer {
             return Ok(Staged::More);
         }
         let matched = new.match_anew(&self.inner.catalog());
-        if let Err(refused) = matched.and_then(|()| new.may_wait(&self.inner)) {
-            drop(answer.send(Err(refused)));
-            return Ok(Staged::More);
-        }
+        let mut refused =
+            match matched.and_then(|refused| new.may_wait(&self.inner).map(|()| refused)) {
+                Ok(refused) => refused,
+                Err(error) => {
+                    drop(answer.send(Err(error)));
+                    return Ok(Staged::More);
+                }
+            };
         let NewBatch {
             once,
             messages,
@@ -120,8 +124,11 @@ impl Committer {
             ..
         } = *new;
         let mut results = Vec::with_capacity(messages.len());
-        for (message, from_slice) in messages.into_iter().zip(from_slices) {
-            results.push(self.stage_message(batch, message, from_slice)?);
+        for (place, (message, from_slice)) in messages.into_iter().zip(from_slices).enumerate() {
+            results.push(match refused.remove(&place) {
+                Some(error) => Err(error),
+                None => self.stage_message(batch, message, from_slice)?,
+            });
         }
         // Too late for an error: what was staged is accepted, also where nothing can be shown of it.
         let shown = watched::contained(|| show(results));
@@ -173,7 +180,7 @@ impl Committer {
         mut message: NewMessage,
     ) -> Arc<Message> {
         // An endpoint that was named may be gone by now; those that matched are all there.
-        if message.matched_in.is_none() {
+        if message.matched_as_of.is_none() {
             message.lanes.retain(|lane| self.is_there(*lane));
         }
         let now = self.tick();

@@ -132,7 +132,7 @@ impl Committer {
             is_raw: false,
             content_type: None,
             lanes: told.lanes,
-            matched_in: None,
+            matched_as_of: None,
             once: None,
             origin: Origin::Published,
             tags: Vec::new(),

@@ -208,7 +208,7 @@ async fn an_event_id_of_the_version_before_counts_in_its_own_application() {
         is_raw: false,
         content_type: None,
         lanes: Vec::new(),
-        matched_in: None,
+        matched_as_of: None,
         once: None,
         origin: Origin::Published,
         tags: Vec::new(),
