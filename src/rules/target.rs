@@ -4,6 +4,7 @@
 //! rule, which is applied once more at each connection.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
@@ -21,11 +22,18 @@ const HEADER_NAME_BYTES_MAX: usize = 256;
 const BASIC_AUTH_BYTES_MAX: usize = 2048;
 
 /// An endpoint's URL without credentials, and the credentials that stood in it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Target {
     #[serde(with = "as_text")]
     pub url: Url,
     basic_auth: Option<BasicAuth>,
+}
+
+/// Prints the origin alone: a path or a query may hold a key.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Target({}…)", self.url.origin().ascii_serialization())
+    }
 }
 
 impl Target {
@@ -239,11 +247,54 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::domain::application::Application;
+    use crate::domain::endpoint::EndpointSecret;
     use crate::domain::id::{ApplicationId, OrganisationId};
+    use crate::domain::secret::{Secret, SecretForm};
     use crate::error::Error;
     use crate::rules::endpoint_checks::blank;
+    use crate::rules::tests::{Example, NOW};
+    use crate::store::catalog::Change;
     use actix_web::http::header::{HeaderName, HeaderValue};
     use proptest::prelude::*;
+
+    #[test]
+    fn nothing_that_a_customer_keeps_secret_prints() {
+        let kept_back = |name: &str| (name.to_owned(), "kept-back".to_owned());
+        let basic_auth = BasicAuth {
+            username: "kept-back".to_owned(),
+            password: "kept-back".to_owned(),
+        };
+        let url = "https://hooks.example.com:8443/kept-back?key=kept-back";
+        let mut endpoint = Endpoint {
+            url: url.to_owned(),
+            description: "kept-back".to_owned(),
+            metadata: BTreeMap::from([kept_back("note")]),
+            secrets: vec![EndpointSecret {
+                secret: Secret::parse("kept-back", SecretForm::TEXT).unwrap(),
+                expires_at: None,
+            }],
+            basic_auth: Some(basic_auth.clone()),
+            auth_headers: BTreeMap::from([kept_back("authorization")]),
+            ..blank(&Example::application(), 7, NOW)
+        };
+        endpoint.set_headers(BTreeMap::from([kept_back("X-Plain")]), true);
+        let target = Target {
+            url: url.parse().unwrap(),
+            basic_auth: Some(basic_auth),
+        };
+        let printed = format!("{:?} {target:?}", Change::PutEndpoint(endpoint));
+        assert!(!printed.contains("kept-back"), "{printed}");
+        // What helps to find it does.
+        let origin = "https://hooks.example.com:8443";
+        for (shown, times) in [
+            (origin, 2),
+            ("X-Plain", 1),
+            ("authorization", 1),
+            ("number: 7", 1),
+        ] {
+            assert_eq!(printed.matches(shown).count(), times, "{shown}: {printed}");
+        }
+    }
 
     #[test]
     fn urls_are_absolute_and_without_surprises() {
