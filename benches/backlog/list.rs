@@ -18,7 +18,9 @@ use postrider::domain::endpoint::Endpoint;
 use postrider::domain::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use postrider::domain::message::{Delivery, DeliveryKey};
 use postrider::domain::profile::Method;
-use postrider::store::{Change, Event, Finished, Itself, Settings, Store};
+use postrider::rules::Decided;
+use postrider::rules::decision::Decision;
+use postrider::store::{Catalog, Change, Event, Finished, Settings, Store};
 use postrider::telemetry::Metrics;
 use serde_json::Value;
 
@@ -223,17 +225,25 @@ fn register(store: &Store, at: Timestamp) -> (ApplicationId, Arc<Endpoint>) {
     };
     let id = application.id;
     let kept = endpoint.clone();
-    let changed = store.change(Itself, move |_| {
-        let changes = vec![
-            Change::PutApplication(application),
-            Change::PutEndpoint(endpoint),
-        ];
-        Ok((changes, ()))
-    });
+    let changes = vec![
+        Change::PutApplication(application),
+        Change::PutEndpoint(endpoint),
+    ];
+    let changed = store.change(Registered(changes));
     actix_rt::System::new()
         .block_on(changed)
         .expect("the store takes it");
     (id, Arc::new(kept))
+}
+
+struct Registered(Vec<Change>);
+
+impl Decision for Registered {
+    type Answer = ();
+
+    fn decide(self, _: &Catalog, _: Timestamp) -> Decided<()> {
+        Ok((self.0, ()))
+    }
 }
 
 fn finished(endpoint: &Arc<Endpoint>, at: Timestamp, number: u64) -> Finished {

@@ -11,10 +11,8 @@ use super::Context;
 use super::credential::{context_of, required, visit_used};
 use super::error::Failure;
 use super::fair::{Holder, Payer};
-use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::rules::caller::{Caller, Credential, FeatureFlags};
-use crate::store::{Author, Catalog};
 
 impl Caller {
     /// Whose share of what all use this request takes from.
@@ -35,12 +33,6 @@ impl Caller {
         let now = context.store.clock().now();
         context.shares.admit(self.payer(), holder, now)?;
         Ok(self)
-    }
-}
-
-impl Author for Caller {
-    fn still_holds(&self, catalog: &Catalog, now: Timestamp) -> Result<()> {
-        Caller::still_holds(self, catalog, now)
     }
 }
 

@@ -33,30 +33,7 @@ const PAYERS_KEPT: usize = 64;
 /// How long a refusal for answers under way asks to wait, in seconds.
 const ANSWERS_RETRY_SECONDS: u32 = 5;
 
-/// Whose share a request uses up: the customer's, where the credential is bound to one, so that more
-/// keys and links bring no more; else the credential's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Payer {
-    Application(ApplicationId),
-    Token(TokenId),
-    /// Signed tokens of the organisation itself have no record.
-    Organisation(OrganisationId),
-}
-
-impl Payer {
-    /// Of a credential of the organisation: what it is bound to, and its record.
-    pub fn of(
-        organisation: OrganisationId,
-        application: Option<ApplicationId>,
-        token: Option<TokenId>,
-    ) -> Payer {
-        match (application, token) {
-            (Some(application), _) => Payer::Application(application),
-            (None, Some(id)) => Payer::Token(id),
-            (None, None) => Payer::Organisation(organisation),
-        }
-    }
-}
+pub use crate::rules::payer::Payer;
 
 /// Who has a credential: that decides how many requests a second it may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

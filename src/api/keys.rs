@@ -112,8 +112,6 @@ impl<'a> ApiKeyOut<'a> {
 struct CheckedKey {
     name: String,
     expires_at: Option<Timestamp>,
-    /// For a key that a link makes.
-    latest_end: Option<Timestamp>,
     description: Option<String>,
     scopes: Option<BTreeSet<Scope>>,
     allowed_ips: Vec<IpNet>,
@@ -127,7 +125,6 @@ impl ApiKeyIn {
             Some(name) => check_name(&mut problems, &["body", "name"], name),
             None => problems.missing(&["body", "name"]),
         }
-        let mut latest_end = None;
         let expires_at = checked_end(&mut problems, self.expires_at.as_deref(), now);
         if let Some(days) = days_max {
             let last = now + Duration::from_secs(u64::from(days) * 24 * 3600);
@@ -135,13 +132,11 @@ impl ApiKeyIn {
                 let message = format!("must be at most {days} days from now");
                 problems.add(&["body", "expiresAt"], message);
             }
-            latest_end = Some(last);
         }
         let scopes = self.scopes.as_deref();
         let key = CheckedKey {
             name: self.name.unwrap_or_default(),
             expires_at,
-            latest_end,
             description: checked_description(&mut problems, self.description),
             scopes: checked_scopes(&mut problems, scopes, Role::Application, false),
             allowed_ips: checked_networks(&mut problems, self.allowed_ips.as_deref()),
@@ -248,7 +243,6 @@ pub async fn create(
         hash,
         name: key.name,
         expires_at: key.expires_at,
-        latest_end: key.latest_end,
         description: key.description,
         scopes: key.scopes,
         allowed_ips: key.allowed_ips,

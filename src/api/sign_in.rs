@@ -4,7 +4,7 @@
 //! change of the store. Everything here wants the header that names the surface: a page of another
 //! origin can neither sign anybody in nor out.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderMap, SET_COOKIE, USER_AGENT};
@@ -19,19 +19,20 @@ use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, text};
 use super::operation::{Operation, Parameter};
 use super::token_limits::TokenRole;
-use super::visit_limits::room;
 use super::visits::{self, Meant, PORTALS_PER_BROWSER_MAX, SURFACE, SURFACE_PATTERN};
 use super::{Context, failures};
 use crate::clock::Timestamp;
-use crate::domain::id::{ApplicationId, OrganisationId, VisitId};
+use crate::domain::id::{ApplicationId, OrganisationId};
 use crate::domain::jwt::Claims;
 use crate::domain::token::{Capability, PortalSession, Role};
-use crate::domain::visit::{SignedInWith, Surface, USER_AGENT_BYTES_MAX, Visit};
+use crate::domain::visit::{SignedInWith, Surface, USER_AGENT_BYTES_MAX};
 use crate::error::{Error, Result};
 use crate::rules::caller::{Action, Caller, Credential, Proof};
 use crate::rules::checks::{Problems, wrong};
+use crate::rules::decision::Itself;
 use crate::rules::permits::scope_of_capability;
-use crate::store::{Catalog, Change, Itself};
+use crate::rules::visits::{BeginVisit, SignOut};
+use crate::store::Catalog;
 
 const FOREIGN: Error = Error::Forbidden("only a page of this server signs in and out");
 
@@ -309,25 +310,22 @@ pub async fn sign_in(
     let credential = input.token.unwrap_or_default();
     let credential = zeroize::Zeroizing::new(credential.trim().to_owned());
     let now = context.store.clock().now();
-    let (shown, hash, with) = may_sign_in(&request, &context, surface, &credential, now)?;
+    let (shown, with) = may_sign_in(&request, &context, surface, &credential, now)?;
     let caller = shown.caller;
     let (cookie, key) = visits::new_cookie();
-    let visit = Visit {
-        id: VisitId::at(now),
+    let application = caller.own_application();
+    let (replaced, left) = replaced(&request, &context, surface, application, now);
+    let begin = BeginVisit {
         key,
         surface,
-        organisation: caller.organisation,
-        application: caller.own_application(),
-        credential: hash,
         with,
-        begun_at: now,
-        seen_at: now,
         address: ClientAddress::of(&request, &context).ip,
         user_agent: user_agent(request.headers()),
+        replaced,
     };
-    let left = begin(&request, &context, caller, visit, now).await?;
+    let crowded_out = context.decide(caller, begin).await?;
+    context.metrics.sessions_crowded_out.inc_by(crowded_out);
     context.metrics.sign_ins.succeeded.inc();
-    let application = caller.own_application();
     let visitor = Some(shown.visitor(&context));
     let mut response = json(
         StatusCode::OK,
@@ -346,14 +344,14 @@ pub async fn sign_in(
 }
 
 /// Who shows this credential to sign in, if it is valid, fits the surface and was not shown too often;
-/// with its hash and what stands for it in a visit.
+/// with what stands for it in a visit.
 fn may_sign_in(
     request: &HttpRequest,
     context: &Context,
     surface: Surface,
     credential: &str,
     now: Timestamp,
-) -> Result<(Shown, [u8; 32], SignedInWith)> {
+) -> Result<(Shown, SignedInWith)> {
     let metrics = &context.metrics.sign_ins;
     let proven = match is_plausible(credential) {
         true => proof_of(request, credential, context).map(|proof| {
@@ -379,7 +377,7 @@ fn may_sign_in(
         .inspect_err(|_| {
             metrics.limited.inc();
         })?;
-    Ok((shown, hash, with))
+    Ok((shown, with))
 }
 
 /// The hash of a credential, and what stands for it in a visit.
@@ -407,50 +405,34 @@ fn user_agent(headers: &HeaderMap) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// Begins the visit, in the place of the one that this browser had under the same cookie. Returns the
-/// portals that the browser is signed out of because it has too many.
-async fn begin(
+/// The visits of this browser that end when a new one begins, and the portals that it leaves with that.
+fn replaced(
     request: &HttpRequest,
-    context: &web::Data<Context>,
-    caller: Caller,
-    visit: Visit,
+    context: &Context,
+    surface: Surface,
+    application: Option<ApplicationId>,
     now: Timestamp,
-) -> Result<Vec<ApplicationId>> {
-    let headers = request.headers();
-    let (replaced, left) = {
-        let catalog = context.store.catalog();
-        match visit.surface {
-            Surface::Console => {
-                let old = visits::visit_of(headers, &catalog, now);
-                let old = old.map(|entry| entry.visit.key);
-                (old.into_iter().collect(), Vec::new())
-            }
-            Surface::Portal => replaced_portals(headers, &catalog, &visit),
+) -> (BTreeSet<[u8; 32]>, Vec<ApplicationId>) {
+    let (headers, catalog) = (request.headers(), context.store.catalog());
+    match surface {
+        Surface::Console => {
+            let old = visits::visit_of(headers, &catalog, now);
+            let old = old.map(|entry| entry.visit.key);
+            (old.into_iter().collect(), Vec::new())
         }
-    };
-    let config = context.config.clone();
-    let crowded_out = context
-        .store
-        .change(caller, move |catalog| {
-            let (mut changes, crowded_out) = room(catalog, &visit, &replaced, &config.limits, now);
-            changes.push(Change::PutVisit(visit));
-            Ok((changes, crowded_out))
-        })
-        .await?;
-    context.metrics.sessions_crowded_out.inc_by(crowded_out);
-    Ok(left)
+        Surface::Portal => replaced_portals(headers, &catalog, application),
+    }
 }
 
-/// The visits of this browser that end when this one begins, and the portals that it leaves with that:
-/// the oldest, so that a bounded number of cookies remains.
+/// The same of portals: it leaves the oldest, so that a bounded number of cookies remains.
 fn replaced_portals(
     headers: &HeaderMap,
     catalog: &Catalog,
-    new: &Visit,
-) -> (HashSet<[u8; 32]>, Vec<ApplicationId>) {
-    let (same, others): (Vec<_>, Vec<_>) = visits::portals(headers, catalog)
-        .partition(|entry| entry.visit.application == new.application);
-    let mut replaced: HashSet<_> = same.iter().map(|entry| entry.visit.key).collect();
+    new: Option<ApplicationId>,
+) -> (BTreeSet<[u8; 32]>, Vec<ApplicationId>) {
+    let (same, others): (Vec<_>, Vec<_>) =
+        visits::portals(headers, catalog).partition(|entry| entry.visit.application == new);
+    let mut replaced: BTreeSet<_> = same.iter().map(|entry| entry.visit.key).collect();
     let begun = |application: ApplicationId| {
         let mut of_it = others
             .iter()
@@ -458,7 +440,7 @@ fn replaced_portals(
         of_it.next().map(|entry| entry.visit.id)
     };
     let mut cookies: Vec<_> = visits::portal_cookies(headers)
-        .filter(|application| Some(*application) != new.application)
+        .filter(|application| Some(*application) != new)
         .map(|application| (begun(application), application))
         .collect();
     cookies.sort_unstable();
@@ -489,13 +471,12 @@ pub async fn sign_out(
         let entry = visits::visit_of(request.headers(), &catalog, now);
         entry.map(|entry| (entry.visit.key, entry.visit.application))
     };
-    let mut changes: Vec<Change> = Vec::new();
-    changes.extend(visit.map(|(key, _)| Change::DeleteVisit(key)));
-    changes.extend(link.ok().flatten().map(Change::DeleteToken));
-    if !changes.is_empty() {
-        // Whoever signs out may: what ended already has no need of it.
-        let ended = move |_: &Catalog| Ok((changes, ()));
-        context.store.change(Itself, ended).await?;
+    let ended = SignOut {
+        visit: visit.map(|(key, _)| key),
+        link: link.ok().flatten(),
+    };
+    if ended.visit.is_some() || ended.link.is_some() {
+        context.store.change(Itself(ended)).await?;
     }
     let application = match meant {
         Meant::Portal(application) => Some(application),

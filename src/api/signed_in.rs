@@ -9,7 +9,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::credential::required;
 use super::error::Failure;
 use super::extract::{Body, json, no_content, optional_text, path_part, text};
 use super::operation::{Operation, Parameter, anybody};
@@ -20,7 +19,7 @@ use crate::domain::id::{ApplicationId, VisitId};
 use crate::domain::token::Token;
 use crate::domain::visit::{SignedInWith, Surface};
 use crate::error::Result;
-use crate::rules::caller::{Action, Caller};
+use crate::rules::caller::Caller;
 use crate::rules::visits::{EndVisit, EndVisits, Sight};
 use crate::store::{Catalog, VisitEntry};
 
@@ -62,18 +61,6 @@ struct SessionsExpireIn {
     current: Option<bool>,
     /// Only sessions that were begun with the same credential as this request shows.
     own: Option<bool>,
-}
-
-/// Which sessions the caller sees.
-fn sight(request: &HttpRequest, caller: &Caller, own: bool) -> Result<Sight> {
-    let sees_all = !own && caller.may(Action::ChangeTokens).is_ok();
-    Ok(Sight {
-        organisation: caller.organisation,
-        credential: match sees_all {
-            true => None,
-            false => Some(required(request)?.hash()),
-        },
-    })
 }
 
 /// This module's part of the API.
@@ -131,9 +118,9 @@ pub async fn list(
     let page = query.page::<VisitId>(&context.config.limits, true);
     let own = query.flag("own", false);
     query.problems.done()?;
-    let sight = sight(&request, &caller, own)?;
     let now = context.store.clock().now();
     let catalog = context.store.catalog();
+    let sight = Sight::of(&caller, &catalog, own)?;
     let current = visits::visit_of(request.headers(), &catalog, now);
     let current = current.map(|entry| entry.visit.id);
     let seen = catalog
@@ -183,9 +170,8 @@ pub async fn delete(
     caller: Caller,
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
-    let sight = sight(&request, &caller, false)?;
     let visit = path_part(&request, "session_id").parse::<VisitId>().ok();
-    context.decide(caller, EndVisit { sight, visit }).await?;
+    context.decide(caller, EndVisit { visit }).await?;
     Ok(no_content())
 }
 
@@ -196,7 +182,6 @@ pub async fn expire_all(
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     let input = body.json_or_default::<SessionsExpireIn>()?;
-    let sight = sight(&request, &caller, input.own == Some(true))?;
     let now = context.store.clock().now();
     let spared = match input.current {
         Some(true) => None,
@@ -207,7 +192,7 @@ pub async fn expire_all(
         }
     };
     let command = EndVisits {
-        sight,
+        own: input.own == Some(true),
         spared,
         begun_by: now,
     };

@@ -20,9 +20,12 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::domain::id::JobId;
-use crate::domain::job::{self, Job, JobState, Progress, Work};
+use crate::domain::job::{Job, JobState, Progress, Work};
 use crate::error::Result;
-use crate::store::{Catalog, Change, Itself, Store};
+use crate::rules::OwnCommand;
+use crate::rules::decision::Itself;
+use crate::rules::jobs::{EndJob, ForgetJobs, NoteProgress};
+use crate::store::Store;
 use crate::watched::{self, Kind};
 use usage::Counting;
 
@@ -217,41 +220,39 @@ impl Runner {
 
     /// Ends a job with what it found out.
     async fn found(&self, job: &Job, result: String, progress: Progress) -> Result<Turn> {
-        let state = usage::problem(&result).map_or(JobState::Finished, JobState::Failed);
-        let finished = state == JobState::Finished;
-        self.change(job, move |job| {
-            job.state = state;
-            job.progress = progress;
-            job.result = finished.then_some(result);
+        let problem = usage::problem(&result);
+        self.change(EndJob {
+            organisation: job.organisation,
+            job: job.id,
+            result: problem.is_none().then_some(result),
+            state: problem.map_or(JobState::Finished, JobState::Failed),
+            progress: Some(progress),
         })
         .await
     }
 
     async fn fail(&self, job: &Job, reason: &str) -> Result<Turn> {
-        let state = JobState::Failed(reason.to_owned());
-        self.change(job, |job| job.state = state).await
+        self.change(EndJob {
+            organisation: job.organisation,
+            job: job.id,
+            result: None,
+            state: JobState::Failed(reason.to_owned()),
+            progress: None,
+        })
+        .await
     }
 
-    /// Changes a job, should it still be running.
-    async fn change(
-        &self,
-        job: &Job,
-        change: impl FnOnce(&mut Job) + Send + 'static,
-    ) -> Result<Turn> {
-        let (organisation, id) = (job.organisation, job.id);
-        let now = self.store.clock().now();
-        self.store
-            .change(Itself, move |catalog| {
-                let job = catalog.job(organisation, id);
-                let changed = job.filter(|job| job.is_running()).map(|job| {
-                    let mut job = (**job).clone();
-                    change(&mut job);
-                    job.updated_at = now;
-                    Change::PutJob(job)
-                });
-                Ok((Vec::from_iter(changed), ()))
-            })
-            .await?;
+    async fn note(&self, job: &Job, progress: Progress) -> Result<Turn> {
+        self.change(NoteProgress {
+            organisation: job.organisation,
+            job: job.id,
+            progress,
+        })
+        .await
+    }
+
+    async fn change(&self, command: impl OwnCommand<Answer = ()>) -> Result<Turn> {
+        self.store.change(Itself(command)).await?;
         Ok(Turn::Went)
     }
 
@@ -262,21 +263,11 @@ impl Runner {
         }
         self.forgot = Instant::now();
         let now = self.store.clock().now();
-        let forgotten = move |catalog: &Catalog| {
-            let jobs = catalog.jobs().map(|job| &**job);
-            job::forgotten(jobs, job::KEPT_MAX, now)
-        };
-        let some = !forgotten(&self.store.catalog()).is_empty();
-        if some {
-            let deleted = move |catalog: &Catalog| {
-                let changes = forgotten(catalog).into_iter().map(Change::DeleteJob);
-                Ok((changes.collect(), ()))
-            };
-            if let Err(error) = self.store.change(Itself, deleted).await {
-                let error = format!("jobs that are over were not forgotten: {error}");
-                log::warn!("{error}");
-                watched::note_error(error);
-            }
+        let is_due = !ForgetJobs::due(&self.store.catalog(), now).is_empty();
+        if is_due && let Err(error) = self.change(ForgetJobs {}).await {
+            let error = format!("jobs that are over were not forgotten: {error}");
+            log::warn!("{error}");
+            watched::note_error(error);
         }
     }
 }

@@ -131,7 +131,7 @@ impl Runner {
         if counting.told.elapsed() >= TELL_EVERY {
             counting.told = Instant::now();
             let progress = counting.progress;
-            self.change(job, move |job| job.progress = progress).await?;
+            self.note(job, progress).await?;
         }
         Ok(Turn::Went)
     }

@@ -125,6 +125,17 @@ impl Caller {
         }
     }
 
+    /// The SHA-256 of the credential's text.
+    pub fn credential_hash(&self, catalog: &Catalog) -> Result<[u8; 32]> {
+        match self.credential {
+            Credential::Signed { hash, .. } => Ok(hash),
+            Credential::Token(_) | Credential::Session(..) => {
+                let token = self.token(catalog).ok_or(Error::Unauthenticated)?;
+                Ok(token.hash)
+            }
+        }
+    }
+
     /// The record behind the caller; none for signed tokens. A token that was revoked a moment ago is an
     /// error.
     pub fn record<'a>(&self, catalog: &'a Catalog) -> Result<Option<&'a Token>> {

@@ -10,6 +10,7 @@ use super::applications::{
     ChangeApplication, CreateApplication, DeleteApplication, ReplaceApplication,
 };
 use super::caller::Caller;
+use super::challenges::{KeepChallenge, ReleaseUnverified};
 use super::endpoints::{
     AskForChallenge, ChangeEndpoint, ChangeHeaders, CreateEndpoint, DeleteEndpoint,
     ReplaceEndpoint, SetHeaders,
@@ -17,7 +18,9 @@ use super::endpoints::{
 use super::event_types::{
     ChangeEventType, CreateEventType, DeleteEventType, ImportEventTypes, ReplaceEventType,
 };
-use super::jobs::{BeginReplay, CancelJob, CountApplications, CountEventTypes};
+use super::jobs::{
+    BeginReplay, CancelJob, CountApplications, CountEventTypes, EndJob, ForgetJobs, NoteProgress,
+};
 use super::keys::{CreateKey, DeleteKey};
 use super::links::{CreateLink, ExpireSessions, LogOut};
 use super::ocrolus::{ConfigureAccount, DeregisterAccount, RotateAccountSecret};
@@ -26,18 +29,24 @@ use super::rotation::RotateSecret;
 use super::tokens::{
     CreateToken, DeleteToken, GrantApplication, GrantEndpoint, RevokeApplication, RevokeEndpoint,
 };
-use super::visits::{EndVisit, EndVisits};
-use super::{Command, Decided, View, decide};
+use super::upkeep::{ForgetEnded, ForgetVisits, KeepSeen, KeepUses};
+use super::visits::{BeginVisit, EndVisit, EndVisits, SignOut};
+use super::{Command, Decided, OwnCommand, View, decide};
+use crate::clock::Timestamp;
+use crate::store::catalog::Catalog;
 
 /// The version of what is written now, and the only one that is read.
 pub const VERSION: u16 = 1;
 
 macro_rules! commands {
-    ($($name:ident),* $(,)?) => {
+    (
+        $any:ident, $answer:ident, $kind:ident($one:ident: $of_one:ty, $other:ident: $of_other:ty),
+        [$($name:ident),* $(,)?]
+    ) => {
         #[derive(Serialize, Deserialize)]
         #[serde(tag = "command", content = "with")]
         #[allow(clippy::large_enum_variant, reason = "few exist at a time")]
-        pub enum AnyCommand {
+        pub enum $any {
             $($name($name)),*
         }
 
@@ -45,23 +54,28 @@ macro_rules! commands {
         #[derive(Serialize, Deserialize)]
         #[serde(tag = "answer", content = "with")]
         #[allow(clippy::large_enum_variant, reason = "few exist at a time")]
-        pub enum AnyAnswer {
-            $($name(<$name as Command>::Answer)),*
+        pub enum $answer {
+            $($name(<$name as $kind>::Answer)),*
         }
 
-        $(impl From<$name> for AnyCommand {
-            fn from(command: $name) -> AnyCommand {
-                AnyCommand::$name(command)
+        $(impl From<$name> for $any {
+            fn from(command: $name) -> $any {
+                $any::$name(command)
             }
         })*
 
-        impl AnyCommand {
+        impl $any {
             pub const NAMES: &[&str] = &[$(stringify!($name)),*];
+        }
 
-            fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<AnyAnswer> {
+        impl $kind for $any {
+            type Answer = $answer;
+
+            fn decide(self, $one: $of_one, $other: $of_other) -> Decided<$answer> {
                 match self {
-                    $(AnyCommand::$name(command) => decide(command, caller, view)
-                        .map(|(changes, answer)| (changes, AnyAnswer::$name(answer)))),*
+                    $($any::$name(command) => command
+                        .decide($one, $other)
+                        .map(|(changes, answer)| (changes, $answer::$name(answer)))),*
                 }
             }
         }
@@ -69,46 +83,64 @@ macro_rules! commands {
 }
 
 commands! {
-    CreateEventType,
-    ReplaceEventType,
-    ChangeEventType,
-    DeleteEventType,
-    ImportEventTypes,
-    CreateApplication,
-    ReplaceApplication,
-    ChangeApplication,
-    DeleteApplication,
-    CreateEndpoint,
-    ReplaceEndpoint,
-    ChangeEndpoint,
-    SetHeaders,
-    ChangeHeaders,
-    RotateSecret,
-    DeleteEndpoint,
-    AskForChallenge,
-    CreateWebhook,
-    ChangeWebhook,
-    DeleteWebhook,
-    ConfigureAccount,
-    DeregisterAccount,
-    RotateAccountSecret,
-    CreateToken,
-    DeleteToken,
-    GrantEndpoint,
-    RevokeEndpoint,
-    GrantApplication,
-    RevokeApplication,
-    CreateKey,
-    DeleteKey,
-    CreateLink,
-    ExpireSessions,
-    LogOut,
-    BeginReplay,
-    CountApplications,
-    CountEventTypes,
-    CancelJob,
-    EndVisit,
-    EndVisits,
+    AnyCommand, AnyAnswer, Command(caller: &Caller, view: &View<'_>), [
+        CreateEventType,
+        ReplaceEventType,
+        ChangeEventType,
+        DeleteEventType,
+        ImportEventTypes,
+        CreateApplication,
+        ReplaceApplication,
+        ChangeApplication,
+        DeleteApplication,
+        CreateEndpoint,
+        ReplaceEndpoint,
+        ChangeEndpoint,
+        SetHeaders,
+        ChangeHeaders,
+        RotateSecret,
+        DeleteEndpoint,
+        AskForChallenge,
+        CreateWebhook,
+        ChangeWebhook,
+        DeleteWebhook,
+        ConfigureAccount,
+        DeregisterAccount,
+        RotateAccountSecret,
+        CreateToken,
+        DeleteToken,
+        GrantEndpoint,
+        RevokeEndpoint,
+        GrantApplication,
+        RevokeApplication,
+        CreateKey,
+        DeleteKey,
+        CreateLink,
+        ExpireSessions,
+        LogOut,
+        BeginReplay,
+        CountApplications,
+        CountEventTypes,
+        CancelJob,
+        BeginVisit,
+        EndVisit,
+        EndVisits,
+    ]
+}
+
+commands! {
+    AnyOwnCommand, AnyOwnAnswer, OwnCommand(catalog: &Catalog, now: Timestamp), [
+        KeepChallenge,
+        ReleaseUnverified,
+        NoteProgress,
+        EndJob,
+        ForgetJobs,
+        SignOut,
+        ForgetEnded,
+        ForgetVisits,
+        KeepSeen,
+        KeepUses,
+    ]
 }
 
 /// A command with its giver, as one machine hands it to another.
@@ -151,7 +183,7 @@ impl Given {
     }
 
     pub fn decide(self, view: &View<'_>) -> Decided<AnyAnswer> {
-        self.command.decide(&self.caller, view)
+        decide(self.command, &self.caller, view)
     }
 }
 

@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 use super::caller::Caller;
 use super::checks::wrong;
 use super::permits::Action;
-use super::{Command, Decided, View};
+use super::{Command, Decided, OwnCommand, View};
 use crate::clock::Timestamp;
+use crate::domain::id::{JobId, OrganisationId};
 use crate::domain::job::{
-    Job, JobState, RUNNING_FOR_CUSTOMERS_MAX, RUNNING_MAX, RUNNING_PER_APPLICATION_MAX, Replay,
-    Which, Work,
+    Job, JobState, KEPT_MAX, Progress, RUNNING_FOR_CUSTOMERS_MAX, RUNNING_MAX,
+    RUNNING_PER_APPLICATION_MAX, Replay, Which, Work, forgotten,
 };
 use crate::error::{Error, Result};
-use crate::store::catalog::Change;
+use crate::store::catalog::{Catalog, Change};
 
 /// A new job of the caller's organisation, unless too many run. A customer has a part of them, so that
 /// none of them takes the room of the others and of the platform.
@@ -173,6 +174,86 @@ impl Command for CancelJob {
                 Ok((vec![Change::PutJob(job.clone())], job))
             }
         }
+    }
+}
+
+/// The job as it is after a change, should it still be running.
+fn changed(
+    catalog: &Catalog,
+    now: Timestamp,
+    (organisation, id): (OrganisationId, JobId),
+    change: impl FnOnce(&mut Job),
+) -> Decided<()> {
+    let running = catalog.job(organisation, id);
+    let changed = running.filter(|job| job.is_running()).map(|job| {
+        let mut job = (**job).clone();
+        change(&mut job);
+        job.updated_at = now;
+        Change::PutJob(job)
+    });
+    Ok((Vec::from_iter(changed), ()))
+}
+
+/// Notes how far a job has come that sends nothing.
+#[derive(Serialize, Deserialize)]
+pub struct NoteProgress {
+    pub organisation: OrganisationId,
+    pub job: JobId,
+    pub progress: Progress,
+}
+
+impl OwnCommand for NoteProgress {
+    type Answer = ();
+
+    fn decide(self, catalog: &Catalog, now: Timestamp) -> Decided<()> {
+        changed(catalog, now, (self.organisation, self.job), |job| {
+            job.progress = self.progress;
+        })
+    }
+}
+
+/// Ends a job that is running.
+#[derive(Serialize, Deserialize)]
+pub struct EndJob {
+    pub organisation: OrganisationId,
+    pub job: JobId,
+    pub state: JobState,
+    /// As it was where absent.
+    pub progress: Option<Progress>,
+    /// What it found out, as JSON text.
+    pub result: Option<String>,
+}
+
+impl OwnCommand for EndJob {
+    type Answer = ();
+
+    fn decide(self, catalog: &Catalog, now: Timestamp) -> Decided<()> {
+        changed(catalog, now, (self.organisation, self.job), |job| {
+            job.state = self.state;
+            job.progress = self.progress.unwrap_or(job.progress);
+            job.result = self.result;
+        })
+    }
+}
+
+/// Forgets jobs that have been over for long, or are too many.
+#[derive(Serialize, Deserialize)]
+pub struct ForgetJobs {}
+
+impl ForgetJobs {
+    /// The jobs that would be forgotten.
+    pub fn due(catalog: &Catalog, now: Timestamp) -> Vec<JobId> {
+        let jobs = catalog.jobs().map(|job| &**job);
+        forgotten(jobs, KEPT_MAX, now)
+    }
+}
+
+impl OwnCommand for ForgetJobs {
+    type Answer = ();
+
+    fn decide(self, catalog: &Catalog, now: Timestamp) -> Decided<()> {
+        let due = ForgetJobs::due(catalog, now).into_iter();
+        Ok((due.map(Change::DeleteJob).collect(), ()))
     }
 }
 
@@ -348,6 +429,76 @@ mod tests {
                 assert_eq!(changes.len(), changed);
                 assert_eq!(after.state, JobState::Canceled);
             }
+        }
+    }
+
+    #[test]
+    fn only_a_job_that_runs_comes_further_or_ends() {
+        let progress = Progress {
+            looked_at: 3,
+            done: 2,
+        };
+        for (state, counts) in [
+            (JobState::Running, true),
+            (JobState::Canceled, false),
+            (JobState::Finished, false),
+        ] {
+            let job = job(state);
+            let example = Example::with([Change::PutJob(job.clone())]);
+            let catalog = &example.catalog;
+            let later = Timestamp(NOW.0 + 1);
+            let note = NoteProgress {
+                organisation: job.organisation,
+                job: job.id,
+                progress,
+            };
+            let end = EndJob {
+                organisation: job.organisation,
+                job: job.id,
+                state: JobState::Finished,
+                progress: None,
+                result: Some("{}".to_owned()),
+            };
+            let noted = note.decide(catalog, later).unwrap().0;
+            let ended = end.decide(catalog, later).unwrap().0;
+            if !counts {
+                assert!(noted.is_empty() && ended.is_empty());
+                continue;
+            }
+            let updated = Job {
+                updated_at: later,
+                ..job
+            };
+            let expected = Job {
+                progress,
+                ..updated.clone()
+            };
+            assert!(matches!(&noted[..], [Change::PutJob(job)] if *job == expected));
+            let expected = Job {
+                state: JobState::Finished,
+                result: Some("{}".to_owned()),
+                ..updated
+            };
+            assert!(matches!(&ended[..], [Change::PutJob(job)] if *job == expected));
+        }
+    }
+
+    #[test]
+    fn jobs_that_were_over_for_long_are_forgotten() {
+        let long_ago = Timestamp(NOW.0 - 100 * 24 * 3600 * 1000);
+        let old = |state| Job {
+            updated_at: long_ago,
+            id: JobId([7; 20]),
+            ..job(state)
+        };
+        for (job, expected) in [
+            (old(JobState::Finished), 1),
+            (old(JobState::Running), 0),
+            (job(JobState::Finished), 0),
+        ] {
+            let example = Example::with([Change::PutJob(job)]);
+            let (changes, ()) = ForgetJobs {}.decide(&example.catalog, NOW).unwrap();
+            assert_eq!(changes.len(), expected);
         }
     }
 }

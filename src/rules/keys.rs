@@ -1,6 +1,7 @@
 //! An application's API keys, which its own people make and revoke.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -40,8 +41,6 @@ pub struct CreateKey {
     pub hash: [u8; 32],
     pub name: String,
     pub expires_at: Option<Timestamp>,
-    /// For a key that a link makes.
-    pub latest_end: Option<Timestamp>,
     pub description: Option<String>,
     pub scopes: Option<BTreeSet<Scope>>,
     pub allowed_ips: Vec<IpNet>,
@@ -83,11 +82,18 @@ impl Command for CreateKey {
             )
         };
         let mut token = narrowed(view, caller, token)?;
-        for end in [ends_with_link, self.latest_end] {
+        for end in [ends_with_link, latest_end(caller, view)] {
             token.expires_at = earlier(token.expires_at, end);
         }
         Ok((vec![Change::PutToken(token.clone())], token))
     }
+}
+
+/// When a key that a link makes ends at the latest.
+fn latest_end(caller: &Caller, view: &View<'_>) -> Option<Timestamp> {
+    let days = view.settings.portal.api_key_days_max;
+    let is_link = matches!(caller.credential(), Credential::Session(..));
+    (is_link && days > 0).then(|| view.now + Duration::from_secs(u64::from(days) * 24 * 3600))
 }
 
 /// The earlier of two ends, of which none may be there.
@@ -133,7 +139,6 @@ mod tests {
             hash: [5; 32],
             name: "key".to_owned(),
             expires_at: None,
-            latest_end: None,
             description: None,
             scopes: None,
             allowed_ips: Vec::new(),
@@ -160,6 +165,7 @@ mod tests {
     #[test]
     fn a_key_ends_with_what_it_was_made_through() {
         let later = Timestamp(END.0 + 1000);
+        let in_a_day = Timestamp(NOW.0 + 24 * 3600 * 1000);
         let link = Token {
             expires_at: Some(later),
             session: Some(PortalSession {
@@ -173,21 +179,22 @@ mod tests {
             hash: link.hash,
             until: Some(END),
         };
-        for (was_ended, asked, latest_end, expected) in [
-            (false, None, None, None),
-            (false, Some(later), None, Some(later)),
-            (false, None, Some(later), Some(later)),
-            (true, None, None, Some(END)),
-            (true, Some(later), Some(later), Some(END)),
+        for (was_ended, asked, days_max, expected) in [
+            (false, None, 0, None),
+            (false, Some(later), 0, Some(later)),
+            (false, None, 1, Some(in_a_day)),
+            (false, Some(later), 1, Some(later)),
+            (true, None, 0, Some(END)),
+            (true, Some(later), 1, Some(END)),
         ] {
             let mut example = example();
+            example.settings.portal.api_key_days_max = days_max;
             example.happened(Change::PutToken(link.clone()));
             if was_ended {
                 example.happened(Change::PutRevocation(ends_keys.clone()));
             }
             let command = CreateKey {
                 expires_at: asked,
-                latest_end,
                 ..create()
             };
             let caller = Example::caller(&link);
@@ -200,8 +207,11 @@ mod tests {
                 (link.id, Some("zoe".to_owned()))
             );
         }
-        let (_, made) = example().decide(create()).unwrap();
+        let mut example = example();
+        example.settings.portal.api_key_days_max = 1;
+        let (_, made) = example.decide(create()).unwrap();
         assert_eq!(made.made_by, None, "an owner made it");
+        assert_eq!(made.expires_at, None);
     }
 
     #[test]

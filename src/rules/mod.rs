@@ -1,10 +1,11 @@
-//! Decisions about registrations that a caller asks for: whether the caller may, the name is free, there is room, and
-//! what the thing becomes.
+//! Decisions about registrations: whether the caller may, the name is free, there is room, and what the
+//! thing becomes; and which endpoints a message is for.
 //!
-//! A [`Command`] says what a caller wants, as plain data. [`decide`] looks at the registrations and
-//! returns the changes to commit and an answer, or an error that says why nothing changes. That happens
-//! on the writer's thread, where nothing races with it; `api` checks a body's values by
-//! themselves before that, and makes an HTTP answer of the command's answer after it.
+//! A [`Command`] says what a caller wants, as plain data. [`decide`], which every command goes through,
+//! looks at the registrations and returns the changes to commit and an answer, or an error that says why
+//! nothing changes. That happens on the writer's thread, where nothing races with it; `api` checks a
+//! body's values by themselves before that, and makes an HTTP answer of the command's answer after it. An
+//! [`OwnCommand`] is the server's own, which nobody asks for.
 //!
 //! Everything here is pure: no HTTP, nothing that waits, no disk. What varies comes in with the
 //! [`View`]: registrations, settings, the time, and chance for secrets. Ids alone are drawn here. The
@@ -13,8 +14,10 @@
 
 pub mod applications;
 pub mod caller;
+pub mod challenges;
 pub mod checks;
 pub mod command;
+pub mod decision;
 pub mod endpoint_checks;
 pub mod endpoint_edit;
 pub mod endpoints;
@@ -28,11 +31,14 @@ pub mod ocrolus;
 pub mod origin;
 pub mod ovation;
 pub mod patch;
+pub mod payer;
 pub mod permits;
 pub mod rotation;
 pub mod scopes;
 pub mod target;
 pub mod tokens;
+pub mod upkeep;
+pub mod visit_limits;
 pub mod visits;
 
 #[cfg(test)]
@@ -46,7 +52,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::store::catalog::{Catalog, Change};
 use caller::Caller;
-use command::AnyCommand;
+use command::{AnyCommand, AnyOwnCommand};
 
 /// What a decision is made on.
 pub struct View<'a> {
@@ -67,7 +73,15 @@ pub trait Command: Into<AnyCommand> + Serialize + DeserializeOwned + Send + 'sta
     fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<Self::Answer>;
 }
 
-/// Decides on a command, should the caller's credential still be good: a request is let in when its head
+/// What the server itself wants of the registrations: its jobs, its challenges and its housekeeping. Each
+/// is listed in [`command`], too.
+pub trait OwnCommand: Into<AnyOwnCommand> + Serialize + DeserializeOwned + Send + 'static {
+    type Answer: Serialize + DeserializeOwned + Send + 'static;
+
+    fn decide(self, catalog: &Catalog, now: Timestamp) -> Decided<Self::Answer>;
+}
+
+/// Decides on a caller's command, should the caller's credential still be good: a request is let in when its head
 /// arrives, and its body may take a while.
 pub fn decide<C: Command>(command: C, caller: &Caller, view: &View<'_>) -> Decided<C::Answer> {
     caller.still_holds(view.catalog, view.now)?;

@@ -1,37 +1,115 @@
-//! Who is signed in in a browser, and ending that.
+//! Who is signed in in a browser: beginning and ending that.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
-use super::{Command, Decided, View};
+use super::permits::Action;
+use super::visit_limits::room;
+use super::{Command, Decided, OwnCommand, View};
 use crate::clock::Timestamp;
-use crate::domain::id::{OrganisationId, VisitId};
-use crate::domain::visit::Visit;
-use crate::error::Error;
-use crate::store::catalog::Change;
+use crate::domain::id::{OrganisationId, TokenId, VisitId};
+use crate::domain::visit::{SignedInWith, Surface, Visit};
+use crate::error::{Error, Result};
+use crate::store::catalog::{Catalog, Change};
 
 /// Visits that end in one commit.
 const END_BATCH: usize = 500;
 
+/// Begins a visit of the caller, in the place of others of the same browser.
+#[derive(Serialize, Deserialize)]
+pub struct BeginVisit {
+    /// SHA-256 of the cookie, which only the browser has.
+    pub key: [u8; 32],
+    pub surface: Surface,
+    /// How the credential is proved anew.
+    pub with: SignedInWith,
+    /// Where the sign-in comes from.
+    pub address: IpAddr,
+    pub user_agent: Option<String>,
+    /// The keys of the browser's visits that end with that.
+    pub replaced: BTreeSet<[u8; 32]>,
+}
+
+impl Command for BeginVisit {
+    /// How many visits a limit ended.
+    type Answer = u64;
+
+    fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<u64> {
+        let visit = Visit {
+            id: VisitId::at(view.now),
+            key: self.key,
+            surface: self.surface,
+            organisation: caller.organisation,
+            application: caller.own_application(),
+            credential: caller.credential_hash(view.catalog)?,
+            with: self.with,
+            begun_at: view.now,
+            seen_at: view.now,
+            address: self.address,
+            user_agent: self.user_agent,
+        };
+        let limits = &view.settings.limits;
+        let (mut changes, crowded_out) =
+            room(view.catalog, &visit, &self.replaced, limits, view.now);
+        changes.push(Change::PutVisit(visit));
+        Ok((changes, crowded_out))
+    }
+}
+
+/// Signs a browser out: ends its visit, and the link that it shows. Whoever signs out may, and what ended
+/// already has no need of it.
+#[derive(Serialize, Deserialize)]
+pub struct SignOut {
+    /// The key of the visit.
+    pub visit: Option<[u8; 32]>,
+    pub link: Option<TokenId>,
+}
+
+impl OwnCommand for SignOut {
+    type Answer = ();
+
+    fn decide(self, catalog: &Catalog, _: Timestamp) -> Decided<()> {
+        let visit = self.visit.filter(|key| catalog.visit(key).is_some());
+        let link = self.link.filter(|id| catalog.token(*id).is_some());
+        let visit = visit.map(Change::DeleteVisit).into_iter();
+        Ok((visit.chain(link.map(Change::DeleteToken)).collect(), ()))
+    }
+}
+
 /// Which visits exist as far as a caller can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sight {
-    pub organisation: OrganisationId,
+    organisation: OrganisationId,
     /// Only those of the credential with this hash.
-    pub credential: Option<[u8; 32]>,
+    credential: Option<[u8; 32]>,
 }
 
 impl Sight {
+    /// Who may revoke tokens sees all visits of the organisation, and everybody else, or who asks for
+    /// their `own`, those that were begun with the caller's credential.
+    pub fn of(caller: &Caller, catalog: &Catalog, own: bool) -> Result<Sight> {
+        let sees_all = !own && caller.may(Action::ChangeTokens).is_ok();
+        Ok(Sight {
+            organisation: caller.organisation,
+            credential: match sees_all {
+                true => None,
+                false => Some(caller.credential_hash(catalog)?),
+            },
+        })
+    }
+
     pub fn sees(&self, visit: &Visit) -> bool {
         let is_own = |credential: [u8; 32]| credential == visit.credential;
         visit.organisation == self.organisation && self.credential.is_none_or(is_own)
     }
 }
 
-/// Ends a visit.
+/// Ends a visit that the caller sees.
 #[derive(Serialize, Deserialize)]
 pub struct EndVisit {
-    pub sight: Sight,
     /// None for what is no id at all.
     pub visit: Option<VisitId>,
 }
@@ -39,19 +117,22 @@ pub struct EndVisit {
 impl Command for EndVisit {
     type Answer = ();
 
-    fn decide(self, _: &Caller, view: &View<'_>) -> Decided<()> {
+    fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<()> {
+        let sight = Sight::of(caller, view.catalog, false)?;
         let found = self.visit.and_then(|id| view.catalog.visit_by_id(id));
-        let found = found.filter(|entry| self.sight.sees(&entry.visit));
+        let found = found.filter(|entry| sight.sees(&entry.visit));
         let found = found.filter(|entry| !view.catalog.is_over(entry, view.now));
         let entry = found.ok_or(Error::NotFound("session"))?;
         Ok((vec![Change::DeleteVisit(entry.visit.key)], ()))
     }
 }
 
-/// Ends many visits, as many as fit into a commit: given again until there are no more.
+/// Ends many visits that the caller sees, as many as fit into a commit: given again until there are no
+/// more.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub struct EndVisits {
-    pub sight: Sight,
+    /// Only those that were begun with the caller's credential.
+    pub own: bool,
     pub spared: Option<VisitId>,
     /// Whoever signs in later stays.
     pub begun_by: Timestamp,
@@ -62,10 +143,11 @@ impl Command for EndVisits {
     type Answer = bool;
 
     fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<bool> {
+        let sight = Sight::of(caller, view.catalog, self.own)?;
         let ending = view.catalog.visits().filter(|entry| {
             let visit = &entry.visit;
             let is_meant = Some(visit.id) != self.spared && visit.begun_at <= self.begun_by;
-            is_meant && self.sight.sees(visit)
+            is_meant && sight.sees(visit)
         });
         let ending = ending.map(|entry| entry.visit.key);
         // The caller's own ends last: after it the caller may end no more.
@@ -81,10 +163,12 @@ impl Command for EndVisits {
 mod tests {
     use super::*;
     use crate::domain::token::{Role, Token};
-    use crate::domain::visit::{SignedInWith, Surface};
+    use crate::domain::visit::{IDLE_MAX, SignedInWith, Surface};
     use crate::rules::tests::{Example, NOW, outcome};
 
-    fn visit(number: u32, credential: u8, token: &Token) -> Visit {
+    const COUNT_MAX: usize = 3;
+
+    fn visit(number: u32, token: &Token) -> Visit {
         let mut key = [0; 32];
         key[..4].copy_from_slice(&number.to_be_bytes());
         Visit {
@@ -93,7 +177,7 @@ mod tests {
             surface: Surface::Console,
             organisation: Example::ORGANISATION,
             application: None,
-            credential: [credential; 32],
+            credential: token.hash,
             with: SignedInWith::Token(token.id),
             begun_at: NOW,
             seen_at: NOW,
@@ -102,61 +186,136 @@ mod tests {
         }
     }
 
-    fn sight(credential: Option<u8>) -> Sight {
-        Sight {
-            organisation: Example::ORGANISATION,
-            credential: credential.map(|byte| [byte; 32]),
+    fn token(role: Role, hash: u8) -> Token {
+        let name = role.name().to_owned();
+        Token::new(Example::ORGANISATION, role, name, [hash; 32], NOW)
+    }
+
+    /// Somebody who sees their own visits only, with so many, and one more of an owner.
+    fn example(count: u32) -> (Example, Caller, Visit) {
+        let (viewer, owner) = (token(Role::Viewer, 11), token(Role::Owner, 12));
+        let other = visit(u32::MAX, &owner);
+        let visits = (0..count).map(|number| visit(number, &viewer));
+        let visits: Vec<Visit> = visits.chain([other.clone()]).collect();
+        let caller = Example::caller(&viewer);
+        let tokens = [viewer, owner].map(Change::PutToken);
+        let visits = visits.into_iter().map(Change::PutVisit);
+        (
+            Example::with(tokens.into_iter().chain(visits)),
+            caller,
+            other,
+        )
+    }
+
+    #[test]
+    fn a_visit_begins_in_the_place_of_others_and_limits_end_the_longest_idle() {
+        let viewer = token(Role::Viewer, 11);
+        let idle = |number: u32, seconds: u64| Visit {
+            seen_at: Timestamp(NOW.0 - seconds * 1000),
+            ..visit(number, &viewer)
+        };
+        let over = IDLE_MAX.as_secs();
+        for (others, replaced, ended, crowded_out) in [
+            (vec![], vec![], vec![], 0),
+            (vec![idle(1, 5), idle(2, 9)], vec![], vec![], 0),
+            (vec![idle(1, 5), idle(2, 9), idle(3, 7)], vec![], vec![2], 1),
+            (
+                vec![idle(1, 5), idle(2, 9), idle(3, 7)],
+                vec![1],
+                vec![1],
+                0,
+            ),
+            // What is over takes nobody's place.
+            (
+                vec![idle(1, 5), idle(2, over), idle(3, 7)],
+                vec![],
+                vec![],
+                0,
+            ),
+        ] {
+            let changes = others.into_iter().map(Change::PutVisit);
+            let mut example = Example::with([Change::PutToken(viewer.clone())]);
+            changes.for_each(|change| example.happened(change));
+            example.settings.limits.sessions_per_credential_max = COUNT_MAX;
+            let replaced = replaced
+                .into_iter()
+                .map(|number| visit(number, &viewer).key);
+            let begin = BeginVisit {
+                key: [9; 32],
+                surface: Surface::Console,
+                with: SignedInWith::Token(viewer.id),
+                address: [127, 0, 0, 1].into(),
+                user_agent: None,
+                replaced: replaced.collect(),
+            };
+            let caller = Example::caller(&viewer);
+            let (mut changes, count) = example.decide_as(&caller, begin).unwrap();
+            assert_eq!(count, crowded_out);
+            let Some(Change::PutVisit(begun)) = changes.pop() else {
+                panic!("{changes:?}");
+            };
+            assert_eq!((begun.key, begun.credential), ([9; 32], viewer.hash));
+            let keys = changes.iter().map(|change| match change {
+                Change::DeleteVisit(key) => u32::from_be_bytes([key[0], key[1], key[2], key[3]]),
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(Vec::from_iter(keys), ended);
         }
     }
 
-    /// Visits with the credential 11, and one more with 12.
-    fn example(count: u32) -> (Example, Visit) {
-        let token = |hash: u8| {
-            let name = "viewer".to_owned();
-            Token::new(Example::ORGANISATION, Role::Viewer, name, [hash; 32], NOW)
-        };
-        let (first, second) = (token(11), token(12));
-        let other = visit(u32::MAX, 12, &second);
-        let visits = (0..count).map(|number| visit(number, 11, &first));
-        let visits: Vec<Visit> = visits.chain([other.clone()]).collect();
-        let tokens = [first, second].map(Change::PutToken);
-        let visits = visits.into_iter().map(Change::PutVisit);
-        (Example::with(tokens.into_iter().chain(visits)), other)
+    #[test]
+    fn a_browser_is_signed_out_of_what_is_there() {
+        let (example, _, visit) = example(0);
+        let link = token(Role::Application, 13);
+        let mut catalog = example.catalog;
+        catalog.apply(Change::PutToken(link.clone()));
+        for (visit, link, expected) in [
+            (Some(visit.key), Some(link.id), 2),
+            (Some([0; 32]), Some(link.id), 1),
+            (Some(visit.key), None, 1),
+            (None, Some(TokenId([9; 20])), 0),
+        ] {
+            let (changes, ()) = SignOut { visit, link }.decide(&catalog, NOW).unwrap();
+            assert_eq!(changes.len(), expected);
+        }
     }
 
     #[test]
     fn one_ends_what_one_sees() {
-        let (example, other) = example(1);
+        let (example, viewer, other) = example(1);
+        let own = VisitId::in_order(NOW, 0, [0; 11]);
         let none = "session not found";
-        for (credential, visit, expected) in [
-            (None, Some(other.id), ""),
-            (Some(12), Some(other.id), ""),
-            (Some(11), Some(other.id), none),
-            (None, Some(VisitId([8; 20])), none),
-            (None, None, none),
+        for (caller, visit, expected) in [
+            (example.owner(), Some(other.id), ""),
+            (example.owner(), Some(own), ""),
+            (viewer, Some(own), ""),
+            (viewer, Some(other.id), none),
+            (example.owner(), Some(VisitId([8; 20])), none),
+            (example.owner(), None, none),
         ] {
-            let sight = sight(credential);
-            let decided = example.decide(EndVisit { sight, visit });
+            let decided = example.decide_as(&caller, EndVisit { visit });
             assert_eq!(outcome(&decided), expected);
         }
     }
 
     #[test]
     fn many_end_in_batches_and_whoever_comes_later_stays() {
-        for (count, credential, spares, begun_by, ended, is_full) in [
-            (3, None, false, NOW, 4, false),
-            (3, None, true, NOW, 3, false),
-            (3, Some(12), false, NOW, 1, false),
-            (3, None, false, Timestamp(NOW.0 - 1), 0, false),
-            (600, Some(11), false, NOW, 500, true),
+        for (count, is_viewer, own, spares, begun_by, ended, is_full) in [
+            (3, false, false, false, NOW, 4, false),
+            (3, false, false, true, NOW, 3, false),
+            (3, true, false, false, NOW, 3, false),
+            (3, false, true, false, NOW, 0, false),
+            (3, false, false, false, Timestamp(NOW.0 - 1), 0, false),
+            (600, true, true, false, NOW, 500, true),
         ] {
-            let (example, other) = example(count);
+            let (example, viewer, other) = example(count);
             let command = EndVisits {
-                sight: sight(credential),
+                own,
                 spared: spares.then_some(other.id),
                 begun_by,
             };
-            let (changes, more) = example.decide(command).unwrap();
+            let caller = if is_viewer { viewer } else { example.owner() };
+            let (changes, more) = example.decide_as(&caller, command).unwrap();
             assert_eq!((changes.len(), more), (ended, is_full));
         }
     }
@@ -164,10 +323,10 @@ mod tests {
     #[test]
     fn the_callers_own_visit_ends_last_and_the_caller_with_it() {
         for (count, ended) in [(3, 4), (499, 500), (500, 500)] {
-            let (mut example, own) = example(count);
+            let (mut example, _, own) = example(count);
             let caller = example.owner().by_visit(own.key);
             let command = EndVisits {
-                sight: sight(None),
+                own: false,
                 spared: None,
                 begun_by: NOW,
             };

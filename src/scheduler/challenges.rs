@@ -24,7 +24,9 @@ use crate::domain::id::{ApplicationId, MessageId};
 use crate::domain::message::{Message, Origin};
 use crate::domain::verification::{self, EVENT_TYPE};
 use crate::error::Result;
-use crate::store::{Catalog, Change, Itself, Store};
+use crate::rules::challenges::{KeepChallenge, ReleaseUnverified, unverified};
+use crate::rules::decision::Itself;
+use crate::store::Store;
 use crate::watched;
 
 /// Challenges under way, of all applications.
@@ -261,21 +263,13 @@ async fn challenge(store: Store, sender: Rc<Sender>, endpoint: Arc<Endpoint>) ->
         None => log::info!("endpoint {} is verified", endpoint.id),
         Some(problem) => log::info!("endpoint {} is not verified: {problem}", endpoint.id),
     }
-    let kept = store.change(Itself, move |catalog| {
-        let current = catalog.endpoint_by_number(endpoint.number);
-        // Of another URL this says nothing, nor of an endpoint that is gone.
-        let current = current.filter(|current| current.url == endpoint.url);
-        let Some(mut changed) = current.map(|current| (**current).clone()) else {
-            return Ok((Vec::new(), ()));
-        };
-        match (problem, &mut changed.verification) {
-            (None, verification) => *verification = None,
-            (Some(problem), Some(verification)) => verification.failed(now, problem),
-            (Some(_), None) => return Ok((Vec::new(), ())),
-        }
-        Ok((vec![Change::PutEndpoint(changed)], ()))
-    });
-    let kept = kept.await;
+    let keep = KeepChallenge {
+        lane: endpoint.number,
+        url: endpoint.url.clone(),
+        sent_at: now,
+        problem,
+    };
+    let kept = store.change(Itself(keep)).await;
     if let Err(error) = &kept {
         watched::note_error(error);
     }
@@ -309,27 +303,9 @@ pub async fn release_all(store: Store, mut stop: watch::Receiver<bool>) {
 /// Lets go of these lanes.
 async fn release(store: &Store, lanes: &[u64]) -> Result<()> {
     let lanes = lanes.to_vec();
-    let released = store.change(Itself, move |catalog| {
-        let endpoints = lanes.iter().filter_map(|lane| unverified(catalog, *lane));
-        let changes = endpoints.map(|endpoint| {
-            Change::PutEndpoint(Endpoint {
-                verification: None,
-                ..endpoint.clone()
-            })
-        });
-        let changes: Vec<Change> = changes.collect();
-        let count = changes.len();
-        Ok((changes, count))
-    });
-    let count = released.await?;
+    let count = store.change(Itself(ReleaseUnverified { lanes })).await?;
     log::info!(
         "{count} endpoints that were not verified get their messages: delivery.verify_endpoints is off"
     );
     Ok(())
-}
-
-/// The lane's endpoint, if it is not verified yet.
-fn unverified(catalog: &Catalog, lane: u64) -> Option<&Endpoint> {
-    let endpoint = catalog.endpoint_by_number(lane)?;
-    endpoint.verification.is_some().then_some(&**endpoint)
 }

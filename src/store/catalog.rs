@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+pub use super::visits::VisitEntry;
 use super::visits::Visits;
 use crate::clock::Timestamp;
 use crate::domain::application::Application;
@@ -270,19 +271,10 @@ impl Catalog {
         sessions.filter_map(|(_, id)| self.tokens.get(id))
     }
 
-    /// What deletes the portal sessions, revocations and visits that have come to their end, as many
-    /// at a time as fit into a commit.
-    pub(super) fn ended(&self, now: Timestamp, count_max: usize) -> Vec<Change> {
-        let is_over = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
-        let sessions = self.sessions.iter().filter_map(|(_, id)| {
-            let token = self.tokens.get(id)?;
-            is_over(token.expires_at).then_some(Change::DeleteToken(*id))
-        });
-        let revocations = self.revocations.values().filter_map(|revocation| {
-            is_over(revocation.until).then_some(Change::DeleteRevocation(revocation.hash))
-        });
-        let ended = sessions.chain(revocations).chain(self.ended_visits(now));
-        ended.take(count_max).collect()
+    /// The same of all applications.
+    pub fn all_sessions(&self) -> impl Iterator<Item = &Arc<Token>> {
+        let sessions = self.sessions.iter();
+        sessions.filter_map(|(_, id)| self.tokens.get(id))
     }
 
     /// Of all organisations, sorted by id.

@@ -11,21 +11,22 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::queue::{Command, Notify};
+use super::queue::Command;
 use super::visits::WRITTEN_EVERY;
-use super::{Catalog, Change, Fault, Inner, Space, Store, export, layout};
+use super::{Catalog, Fault, Inner, Space, Store, deciding, export, layout};
 use crate::clock::Timestamp;
 use crate::domain::message::DeliveryKey;
 use crate::error::{Error, Result};
 use crate::lock::locked;
+use crate::rules::OwnCommand;
+use crate::rules::decision::Itself;
+use crate::rules::upkeep::ForgetEnded;
 use crate::watched;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// Deliveries forgotten in one commit.
 const CANCEL_BATCH: usize = 500;
-/// Credentials forgotten in one commit.
-const FORGET_BATCH: usize = 500;
 
 /// Looks at the running commit until the store is closed.
 pub fn watch(inner: &Inner) {
@@ -181,26 +182,27 @@ impl Inner {
         answer.blocking_recv().unwrap_or_else(|_| Err(stopping()))
     }
 
-    /// Commits these changes until none are left; `changes` gives as many as one commit takes.
-    pub(super) fn change_while(
+    /// Gives the committer commands until nothing is left to do; `next` makes one of as much as one
+    /// commit takes.
+    pub(super) fn change_while<C: OwnCommand<Answer = ()>>(
         &self,
-        changes: impl Fn(&Catalog) -> Vec<Change> + Clone + Send + 'static,
+        next: impl Fn(&Catalog) -> Option<C>,
     ) -> Result<()> {
-        while !changes(&self.catalog()).is_empty() {
-            let changes = changes.clone();
+        loop {
+            // The catalog is let go of before the committer is waited for.
+            let command = next(&self.catalog());
+            let Some(command) = command else {
+                return Ok(());
+            };
             self.run(|answer| Command::Change {
-                decide: Box::new(move |catalog| {
-                    let notify: Notify = Box::new(move |result| drop(answer.send(result)));
-                    Some((changes(catalog), notify))
-                }),
+                decide: deciding(Itself(command), answer),
             })?;
         }
-        Ok(())
     }
 
     fn forget_ended(&self) -> Result<()> {
         let now = self.clock.now();
-        self.change_while(move |catalog| catalog.ended(now, FORGET_BATCH))
+        self.change_while(|catalog| ForgetEnded::is_due(catalog, now).then_some(ForgetEnded {}))
     }
 
     /// Forgets what waits for endpoints that were deleted.

@@ -23,9 +23,9 @@ use crate::domain::jwt::JwtSecret;
 use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
 use crate::error::{Error, Result};
 use crate::lock::locked;
+use crate::rules::decision::Decision;
 use crate::telemetry::Metrics;
 use crate::watched::{self, Kind, Threads};
-use author::by;
 use backlog::Backlog;
 use counters::Counters;
 use damage::Damage;
@@ -39,7 +39,6 @@ pub use uses::LastUse;
 use uses::Uses;
 use watchers::{Watcher, Watchers};
 
-mod author;
 mod backlog;
 mod batch;
 pub mod catalog;
@@ -65,7 +64,6 @@ mod verify;
 mod visits;
 mod watchers;
 
-pub use author::{Author, Itself};
 pub use backlog::Waits;
 pub use batch::{NewBatch, Show};
 pub use catalog::{Catalog, Change};
@@ -618,39 +616,23 @@ impl Store {
     }
 
     /// Decides on a change of registrations where nothing races with it, commits it, and returns
-    /// what was decided. An `Err` from `decide` changes nothing, and nothing is decided for an author
-    /// whose credential has ended.
-    pub async fn change<T: Send + 'static>(
-        &self,
-        author: impl Author,
-        decide: impl FnOnce(&Catalog) -> Result<(Vec<Change>, T)> + Send + 'static,
-    ) -> Result<T> {
-        let decide = by(author, self.inner.clock.clone(), decide);
+    /// what was decided. An error changes nothing.
+    pub async fn change<D: Decision>(&self, decision: D) -> Result<D::Answer> {
         let (sender, answer) = oneshot::channel();
-        let decide = Box::new(move |catalog: &Catalog| match decided(decide, catalog) {
-            Err(error) => {
-                drop(sender.send(Err(error)));
-                None
-            }
-            Ok((changes, value)) => {
-                let notify: Box<dyn FnOnce(Result<()>) + Send> =
-                    Box::new(move |result| drop(sender.send(result.map(|()| value))));
-                Some((changes, notify))
-            }
-        });
+        let decide = deciding(decision, sender);
         self.offer(Command::Change { decide })?;
         self.answered(answer).await
     }
 
     /// The same for a request with an idempotency key: a key seen within 12 hours gets the earlier
-    /// answer, or a conflict if it came with another body.
-    pub async fn change_once(
+    /// answer, or a conflict if it came with another body. What `shown` makes of the decision is kept in
+    /// the same commit, so it is made there.
+    pub async fn change_once<D: Decision>(
         &self,
-        author: impl Author,
+        decision: D,
         once: Once,
-        decide: impl FnOnce(&Catalog) -> Result<(Vec<Change>, Answered)> + Send + 'static,
+        shown: impl FnOnce(D::Answer) -> Answered + Send + 'static,
     ) -> Result<Answered> {
-        let decide = by(author, self.inner.clock.clone(), decide);
         let from_slice = match self.search_once(once).await? {
             Searched::Found(seen) => {
                 return seen.into_answered();
@@ -658,7 +640,12 @@ impl Store {
             Searched::UpTo(slice) => slice,
         };
         let (sender, answer) = oneshot::channel();
-        let decide = Box::new(decide);
+        let decide = Box::new(move |catalog: &Catalog, now: Timestamp| {
+            decided(|| {
+                let (changes, answer) = decision.decide(catalog, now)?;
+                Ok((changes, shown(answer)))
+            })
+        });
         self.offer(Command::ChangeOnce {
             once,
             from_slice,
@@ -939,10 +926,27 @@ enum Searched {
     UpTo(u32),
 }
 
-/// What a caller decides about a change. It only reads, on the committer's thread: a defect in it is
-/// answered to this caller and harms nobody else.
-fn decided<T>(decide: impl FnOnce(&Catalog) -> Result<T>, catalog: &Catalog) -> Result<T> {
-    watched::contained(|| decide(catalog)).unwrap_or(Err(Error::Defect))
+/// What the committer runs to decide on a change and to answer.
+fn deciding<D: Decision>(decision: D, answer: queue::Sender<D::Answer>) -> queue::Decide {
+    Box::new(move |catalog: &Catalog, now: Timestamp| {
+        match decided(|| decision.decide(catalog, now)) {
+            Err(error) => {
+                drop(answer.send(Err(error)));
+                None
+            }
+            Ok((changes, value)) => {
+                let notify: queue::Notify =
+                    Box::new(move |result| drop(answer.send(result.map(|()| value))));
+                Some((changes, notify))
+            }
+        }
+    })
+}
+
+/// What is decided about a change. A decision only reads, on the committer's thread: a defect in it is
+/// answered to whoever asked and harms nobody else.
+fn decided<T>(decide: impl FnOnce() -> Result<T>) -> Result<T> {
+    watched::contained(decide).unwrap_or(Err(Error::Defect))
 }
 
 fn low_space(settings: &Settings) -> String {
@@ -985,6 +989,7 @@ impl From<engine::EngineError> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::decision::Planned;
 
     fn settings(path: &std::path::Path) -> Settings {
         let mut config = crate::config::load(None, Default::default()).unwrap();
@@ -1011,7 +1016,7 @@ mod tests {
             ];
             Ok((changes, ()))
         };
-        store.change(Itself, registered).await.unwrap();
+        store.change(Planned(registered)).await.unwrap();
     }
 
     #[test]
@@ -1027,6 +1032,12 @@ mod tests {
 
     #[actix_web::test]
     async fn a_decision_that_panics_harms_nobody_else() {
+        fn panics(_: &Catalog) -> Result<(Vec<Change>, ())> {
+            panic!("on purpose")
+        }
+        fn not_reached() -> Answered {
+            panic!("there is nothing to show")
+        }
         let directory = tempfile::tempdir().unwrap();
         let store = opened(&directory.path().join("data"));
         let once = Once {
@@ -1034,15 +1045,16 @@ mod tests {
             body: [2; 32],
         };
         let decided = store
-            .change_once(Itself, once, |_| panic!("on purpose"))
+            .change_once(Planned(panics), once, |()| not_reached())
             .await;
         assert!(matches!(decided, Err(Error::Defect)), "{decided:?}");
-        let decided = store.change::<()>(Itself, |_| panic!("on purpose")).await;
+        let decided = store.change(Planned(panics)).await;
         assert!(matches!(decided, Err(Error::Defect)), "{decided:?}");
-        assert_eq!(
-            store.change(Itself, |_| Ok((Vec::new(), 7))).await.unwrap(),
-            7
-        );
+        let nothing = |_: &Catalog| Ok((Vec::new(), 7));
+        let shown = |_: i32| -> Answered { panic!("on purpose") };
+        let decided = store.change_once(Planned(nothing), once, shown).await;
+        assert!(matches!(decided, Err(Error::Defect)), "{decided:?}");
+        assert_eq!(store.change(Planned(nothing)).await.unwrap(), 7);
         assert_eq!(store.health(), Ok(()));
         store.close().unwrap();
     }
@@ -1053,12 +1065,14 @@ mod tests {
         let store = opened(&directory.path().join("data"));
         store
             .offer(Command::Change {
-                decide: Box::new(|_| Some((Vec::new(), Box::new(|_| panic!("on purpose"))))),
+                decide: Box::new(|_, _| Some((Vec::new(), Box::new(|_| panic!("on purpose"))))),
             })
             .unwrap();
         // In the queue with it or behind it, before it is known or after.
         for _ in 0..3 {
-            let answer = store.change(Itself, |_| Ok((Vec::new(), ()))).await;
+            let answer = store
+                .change(Planned(|_: &Catalog| Ok((Vec::new(), ()))))
+                .await;
             assert!(answer.is_err());
         }
         let fault = store.failed().await.to_string();
@@ -1071,7 +1085,9 @@ mod tests {
         let error = committer().last_error.expect("it is its error, too");
         assert_eq!(error.message, fault);
         assert_eq!(store.health(), Err(fault.clone()));
-        let answer = store.change(Itself, |_| Ok((Vec::new(), ()))).await;
+        let answer = store
+            .change(Planned(|_: &Catalog| Ok((Vec::new(), ()))))
+            .await;
         assert!(matches!(answer, Err(Error::Storage(_))), "{answer:?}");
         assert_eq!(store.close(), Err(fault));
         assert_eq!(committer().state, watched::State::Ended);

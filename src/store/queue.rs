@@ -14,6 +14,7 @@ use super::expunge::Content;
 use super::jobs::ReplayStep;
 use super::watchers::Watcher;
 use super::{Answered, Finished, NewBatch, NewMessage, Once, SendAgain};
+use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, AttemptId, MessageId};
 use crate::domain::message::{DeliveryKey, Message};
 use crate::error::{Error, Result};
@@ -37,8 +38,9 @@ pub type Sender<T> = oneshot::Sender<Result<T>>;
 /// Called once the change is durable, or will never be.
 pub type Notify = Box<dyn FnOnce(Result<()>) + Send>;
 /// Returns nothing where the decision was an error, which it has then delivered itself.
-pub type Decide = Box<dyn FnOnce(&Catalog) -> Option<(Vec<Change>, Notify)> + Send>;
-pub type DecideOnce = Box<dyn FnOnce(&Catalog) -> Result<(Vec<Change>, Answered)> + Send>;
+pub type Decide = Box<dyn FnOnce(&Catalog, Timestamp) -> Option<(Vec<Change>, Notify)> + Send>;
+pub type DecideOnce =
+    Box<dyn FnOnce(&Catalog, Timestamp) -> Result<(Vec<Change>, Answered)> + Send>;
 
 #[allow(
     clippy::large_enum_variant,

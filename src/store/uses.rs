@@ -10,18 +10,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, RwLock};
 use std::time::Duration;
 
-use super::catalog::{Catalog, Change};
+use super::catalog::Catalog;
 use super::{Inner, Store};
 use crate::clock::Timestamp;
 use crate::domain::id::TokenId;
 use crate::domain::token::Token;
 use crate::error::Result;
 use crate::lock::locked;
+use crate::rules::upkeep::{BATCH, KeepUses, TokenUse};
 
 const STEP: Duration = Duration::from_secs(60);
-
-/// Tokens whose use is written down in one commit.
-const WRITE_BATCH: usize = 500;
 
 #[derive(Default)]
 pub struct Uses {
@@ -78,30 +76,33 @@ impl Uses {
     /// The last use that is known: noted, or written down before that.
     fn last_of(&self, token: &Token) -> LastUse {
         let last = locked(self.last.read());
-        let noted = last.get(&token.id).map(Noted::read);
+        let noted = last.get(&token.id).map(|noted| {
+            let (at, from) = noted.read();
+            LastUse {
+                at: Some(at),
+                from: Some(from),
+            }
+        });
         let written = LastUse::written(token);
         noted
             .filter(|noted| noted.at >= written.at)
             .unwrap_or(written)
     }
 
-    /// What writes down uses that are later than what is written, as many as fit into a commit.
-    fn changes(&self, catalog: &Catalog) -> Vec<Change> {
+    /// Uses that are later than what is written, as many as fit into a commit.
+    fn unwritten(&self, catalog: &Catalog) -> Vec<TokenUse> {
         let last = locked(self.last.read());
-        last.iter()
-            .filter_map(|(id, noted)| {
-                let token = catalog.token(*id)?;
-                let LastUse { at, from } = noted.read();
-                (at > token.last_used_at).then(|| {
-                    Change::PutToken(Token {
-                        last_used_at: at,
-                        last_used_from: from,
-                        ..(**token).clone()
-                    })
-                })
-            })
-            .take(WRITE_BATCH)
-            .collect()
+        let later = last.iter().filter_map(|(id, noted)| {
+            let token = catalog.token(*id)?;
+            let (at, from) = noted.read();
+            let noted = TokenUse {
+                token: *id,
+                at,
+                from,
+            };
+            (Some(at) > token.last_used_at).then_some(noted)
+        });
+        later.take(BATCH).collect()
     }
 
     fn forget_gone(&self, catalog: &Catalog) {
@@ -111,11 +112,9 @@ impl Uses {
 }
 
 impl Noted {
-    fn read(&self) -> LastUse {
-        LastUse {
-            at: Some(Timestamp(self.at.load(Ordering::Relaxed))),
-            from: Some(*locked(self.from.lock())),
-        }
+    fn read(&self) -> (Timestamp, IpAddr) {
+        let at = Timestamp(self.at.load(Ordering::Relaxed));
+        (at, *locked(self.from.lock()))
     }
 }
 
@@ -147,9 +146,11 @@ impl Store {
 }
 
 impl Inner {
-    pub(super) fn keep_uses(self: &std::sync::Arc<Self>) -> Result<()> {
+    pub(super) fn keep_uses(&self) -> Result<()> {
         self.uses.forget_gone(&self.catalog());
-        let inner = self.clone();
-        self.change_while(move |catalog| inner.uses.changes(catalog))
+        self.change_while(|catalog| {
+            let uses = self.uses.unwritten(catalog);
+            (!uses.is_empty()).then_some(KeepUses { uses })
+        })
     }
 }

@@ -9,19 +9,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::catalog::{Catalog, Change};
+use super::catalog::Catalog;
 use super::{Inner, Store};
 use crate::clock::Timestamp;
 use crate::domain::id::VisitId;
 use crate::domain::jwt::JwtSecret;
 use crate::domain::visit::{IDLE_MAX, SignedInWith, Surface, Visit};
 use crate::error::Result;
+use crate::rules::upkeep::{BATCH, ForgetVisits, KeepSeen, Seen};
 
 /// How far the time on disk may be behind.
 pub(super) const WRITTEN_EVERY: Duration = Duration::from_secs(600);
-
-/// Visits whose last request is written down, or that are forgotten, in one commit.
-const WRITE_BATCH: usize = 500;
 
 /// A visit as the store knows it now.
 #[derive(Debug)]
@@ -118,12 +116,6 @@ impl Catalog {
         has_ended || now.since(entry.seen_at()) >= IDLE_MAX
     }
 
-    /// Deletes visits that are over.
-    pub(super) fn ended_visits(&self, now: Timestamp) -> impl Iterator<Item = Change> {
-        let over = self.visits().filter(move |entry| self.is_over(entry, now));
-        over.map(|entry| Change::DeleteVisit(entry.visit.key))
-    }
-
     /// The keys of visits of signed tokens whose seal is not this secret's: since the secret was changed
     /// they prove nothing, and never will.
     fn unsealed_visits(&self, secret: Option<&JwtSecret>) -> impl Iterator<Item = [u8; 32]> {
@@ -137,21 +129,14 @@ impl Catalog {
         unsealed.map(|entry| entry.visit.key)
     }
 
-    /// Writes down last requests that are later than what is on disk by so much, as many as fit into a
-    /// commit.
-    fn seen_visits(&self, by: Duration) -> Vec<Change> {
-        let late = self.visits().filter(|entry| {
-            let written = entry.visit.seen_at;
-            entry.seen_at().since(written) >= by
-        });
-        late.take(WRITE_BATCH)
-            .map(|entry| {
-                Change::PutVisit(Visit {
-                    seen_at: entry.seen_at(),
-                    ..entry.visit.clone()
-                })
-            })
-            .collect()
+    /// Last requests that are later than what is on disk by so much.
+    fn seen_visits(&self, by: Duration) -> impl Iterator<Item = Seen> {
+        let entries = self.visits().map(|entry| (entry, entry.seen_at()));
+        let late = entries.filter(move |(entry, at)| at.since(entry.visit.seen_at) >= by);
+        late.map(|(entry, at)| Seen {
+            visit: entry.visit.id,
+            at,
+        })
     }
 }
 
@@ -172,14 +157,18 @@ impl Inner {
 
     /// Forgets the visits that a change of the secret has ended. The secret changes with a start alone.
     pub(super) fn forget_unsealed_visits(&self) -> Result<()> {
-        let secret = self.settings.jwt_secret.clone();
-        self.change_while(move |catalog| {
-            let unsealed = catalog.unsealed_visits(secret.as_ref()).take(WRITE_BATCH);
-            unsealed.map(Change::DeleteVisit).collect()
+        let secret = self.settings.jwt_secret.as_ref();
+        self.change_while(|catalog| {
+            let keys = catalog.unsealed_visits(secret).take(BATCH);
+            let keys: Vec<_> = keys.collect();
+            (!keys.is_empty()).then_some(ForgetVisits { keys })
         })
     }
 
     pub(super) fn keep_visits(&self, by: Duration) -> Result<()> {
-        self.change_while(move |catalog| catalog.seen_visits(by))
+        self.change_while(|catalog| {
+            let seen: Vec<_> = catalog.seen_visits(by).take(BATCH).collect();
+            (!seen.is_empty()).then_some(KeepSeen { seen })
+        })
     }
 }

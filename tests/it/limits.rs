@@ -6,7 +6,7 @@ use std::time::Duration;
 use awc::http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Receiver, Script, Server, assert_error, wait_until};
+use crate::support::{Planned, Receiver, Script, Server, assert_error, wait_until};
 
 const MESSAGES: &str = "/api/v1/app/app/msg";
 
@@ -227,13 +227,13 @@ async fn a_full_commit_queue_sends_publishers_away_for_a_moment() {
     let store = server.store().clone();
     let change = tokio::task::spawn_local(async move {
         store
-            .change(postrider::store::Itself, move |_| {
+            .change(Planned(move |_: &postrider::store::Catalog| {
                 begun.send(()).expect("the test listens");
                 told_to
                     .recv_timeout(Duration::from_secs(20))
                     .expect("the test goes on");
                 Ok((Vec::new(), ()))
-            })
+            }))
             .await
     });
     wait_until("the committer to be busy", || has_begun.try_recv().is_ok()).await;

@@ -9,12 +9,14 @@ use postrider::config::{Config, VerifyEndpoints};
 use postrider::delivery::{self, address::OwnAddresses};
 use postrider::error::Error;
 use postrider::scheduler::Scheduler;
-use postrider::store::{self, Catalog, Itself, OpenError, Store};
+use postrider::store::{self, Catalog, OpenError, Store};
 use postrider::telemetry::Metrics;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::support::{Receiver, Request, Script, Server, assert_error, wait_for, wait_until};
+use crate::support::{
+    Planned, Receiver, Request, Script, Server, assert_error, wait_for, wait_until,
+};
 
 fn on(config: &mut Config) {
     config.delivery.verify_endpoints = VerifyEndpoints::Challenge;
@@ -295,18 +297,24 @@ async fn what_could_not_be_let_go_at_once_is_let_go_soon() {
                 let _ = gate.recv();
                 Ok((Vec::new(), ()))
             };
-            store.change(Itself, decide).await
+            store.change(Planned(decide)).await
         }
     };
     let long = actix_web::rt::spawn(change);
     begun.await.expect("it begins");
     let waiting = {
         let store = store.clone();
-        async move { store.change(Itself, |_| Ok((Vec::new(), ()))).await }
+        async move {
+            store
+                .change(Planned(|_: &Catalog| Ok((Vec::new(), ()))))
+                .await
+        }
     };
     let waiting = actix_web::rt::spawn(waiting);
     tokio::task::yield_now().await;
-    let full = store.change(Itself, |_| Ok((Vec::new(), ()))).await;
+    let full = store
+        .change(Planned(|_: &Catalog| Ok((Vec::new(), ()))))
+        .await;
     assert!(matches!(full, Err(Error::Unavailable { .. })), "{full:?}");
     let settings = delivery::Settings::from_config(&config, &OwnAddresses::default());
     let settings = Arc::new(settings.expect("they are good"));

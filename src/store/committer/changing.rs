@@ -9,7 +9,7 @@ use crate::store::catalog::Change;
 use crate::store::engine::EngineError;
 use crate::store::layout::OnceAnswer;
 use crate::store::queue::{Decide, DecideOnce, Sender};
-use crate::store::{Answered, Once, Remembered, decided, layout};
+use crate::store::{Answered, Once, Remembered, layout};
 
 impl Committer {
     pub(super) fn stage_change(
@@ -17,7 +17,7 @@ impl Committer {
         batch: &mut Batch,
         decide: Decide,
     ) -> Result<Staged, layout::RecordError> {
-        let decided = decide(&self.inner.catalog());
+        let decided = decide(&self.inner.catalog(), self.inner.clock.now());
         if let Some((changes, notify)) = decided {
             self.stage_decided(batch, changes)?;
             batch.answers.push(Answer::Notify(notify));
@@ -38,7 +38,7 @@ impl Committer {
             drop(answer.send(answered));
             return Ok(Staged::Enough);
         }
-        let decided = decided(decide, &self.inner.catalog());
+        let decided = decide(&self.inner.catalog(), self.inner.clock.now());
         match decided {
             Err(error) => drop(answer.send(Err(error))),
             Ok((changes, answered)) => {

@@ -284,9 +284,10 @@ mod tests {
     use crate::domain::id::JobId;
     use crate::domain::job::{Progress, Replay, Which, Work};
     use crate::domain::profile::Method;
+    use crate::rules::decision::Planned;
     use crate::store::layout::golden::rows::{self, LANE};
     use crate::store::tests::{message_to, opened_with, register};
-    use crate::store::{Catalog, Finished, Itself, ReplaySend, Store};
+    use crate::store::{Catalog, Finished, ReplaySend, Store};
 
     const START: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -331,7 +332,7 @@ mod tests {
         /// Nothing of what was handed to the committer is left to do.
         async fn settle(&self) {
             self.store
-                .change(Itself, |_| Ok((Vec::new(), ())))
+                .change(Planned(|_: &Catalog| Ok((Vec::new(), ()))))
                 .await
                 .unwrap();
         }
@@ -436,7 +437,7 @@ mod tests {
         // What holds the committer up, so that both come in one batch.
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let (began, begins) = oneshot::channel();
-        let decide = Box::new(move |_: &Catalog| {
+        let decide = Box::new(move |_: &Catalog, _| {
             let _ = began.send(());
             let _ = wait.recv();
             None
@@ -479,7 +480,7 @@ mod tests {
         let id = job.id;
         let put = fixture
             .store
-            .change(Itself, |_| Ok((vec![Change::PutJob(job)], ())));
+            .change(Planned(|_: &Catalog| Ok((vec![Change::PutJob(job)], ()))));
         put.await.unwrap();
         let moved = fixture.publish().await;
         fixture.later();

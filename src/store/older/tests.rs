@@ -11,13 +11,14 @@ use crate::config;
 use crate::domain::message::DeliveryKey;
 use crate::domain::organisation::Organisation;
 use crate::error::Error;
+use crate::rules::decision::Planned;
 use crate::store::engine::{Changes, Engine};
 use crate::store::layout::golden::rows::{
     self, APPLICATION, AT, ATTEMPT_ID, ENDPOINT, LANE, LATER, MESSAGE_ID, ORGANISATION, PAYLOAD,
     TOKEN,
 };
 use crate::store::layout::{self, AttemptPlace, SliceMeta, Waiting, golden};
-use crate::store::{Change, Itself, NewMessage, OpenError, Settings, Store, export, open, verify};
+use crate::store::{Change, NewMessage, OpenError, Settings, Store, export, open, verify};
 use crate::telemetry::Metrics;
 
 /// An export of the registrations of the first schema, as it was written then.
@@ -174,7 +175,7 @@ async fn a_store_of_the_version_before_opens_and_is_written_on() {
         ];
         Ok((changes, ()))
     };
-    opened.change(Itself, again).await.expect("it is written");
+    opened.change(Planned(again)).await.expect("it is written");
     opened.close().expect("a clean close");
     drop(opened);
     let report = once_free(|| verify(&settings, &Clock::manual(LATER)));
@@ -231,7 +232,7 @@ async fn an_event_id_of_the_version_before_counts_in_its_own_application() {
         Ok((vec![Change::PutApplication(application)], ()))
     };
     opened
-        .change(Itself, register)
+        .change(Planned(register))
         .await
         .expect("it is written");
     let by_event_id = |application| opened.message_by_event_id(application, "x");
@@ -315,7 +316,7 @@ fn a_webhook_user_from_before_is_granted_the_applications_of_its_endpoints_for_g
         |_: &crate::store::Catalog| Ok((vec![Change::DeleteEndpoint(APPLICATION, ENDPOINT)], ()));
     let runtime = actix_rt::System::new();
     runtime
-        .block_on(opened.change(Itself, delete))
+        .block_on(opened.change(Planned(delete)))
         .expect("it is deleted");
     opened.close().expect("a clean close");
     drop(opened);

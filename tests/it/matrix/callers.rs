@@ -6,14 +6,14 @@ use std::rc::Rc;
 use awc::http::Method;
 use postrider::domain::id::{ApplicationId, OrganisationId};
 use postrider::domain::token::{self as domain, Token};
-use postrider::store::{Change, Itself};
+use postrider::store::{Catalog, Change};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::table::SCOPES;
 use super::world::{Place, Things};
 use crate::jwt;
-use crate::support::{Receiver, Server, together};
+use crate::support::{Planned, Receiver, Server, together};
 
 #[derive(Clone, Debug)]
 pub enum Role {
@@ -433,9 +433,9 @@ impl World {
             let application = place.things["application"][0].parse().expect("an id");
             token.applications = Some(BTreeSet::from([application]));
         }
-        let put = server
-            .store()
-            .change(Itself, move |_| Ok((vec![Change::PutToken(token)], ())));
+        let put = server.store().change(Planned(move |_: &Catalog| {
+            Ok((vec![Change::PutToken(token)], ()))
+        }));
         put.await.expect("the store works");
         self.add(name, role, credential, place);
         let caller = self.callers.last_mut().expect("added just now");

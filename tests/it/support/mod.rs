@@ -5,12 +5,14 @@ mod contract;
 #[path = "../../process/dns.rs"]
 mod dns;
 mod example;
+mod planned;
 mod receiver;
 mod server;
 
 pub use contract::{assert_error, assert_invalid, assert_pages, keys, texts};
 pub use dns::{Dns, UNUSED};
 pub use example::Example;
+pub use planned::Planned;
 pub use receiver::{Receiver, Request, Script};
 pub use server::{Answer, Server, copy_directory};
 
