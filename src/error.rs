@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// One thing that is wrong with what a caller sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Invalid {
     /// Where: `["body", "url"]`, `["query", "limit"]`, `["body", "channels", "2"]`.
     pub location: Vec<String>,
@@ -34,11 +35,12 @@ impl Invalid {
     }
 }
 
-#[derive(Clone, Debug, thiserror::Error)]
+/// Plain data, but for what the disk says: an answer to a command of another machine can be one.
+#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum Error {
     /// The named thing does not exist, or the caller may not know that it does.
     #[error("{0} not found")]
-    NotFound(&'static str),
+    NotFound(Cow<'static, str>),
     /// Something unique exists already, or a request contradicts an earlier one.
     #[error("{0}")]
     Conflict(String),
@@ -58,10 +60,10 @@ pub enum Error {
     InvalidRange(String),
     /// The caller may see it, and may not do it.
     #[error("{0}")]
-    Forbidden(&'static str),
+    Forbidden(Cow<'static, str>),
     /// The caller's role may do it, and its token lacks this scope.
     #[error("this token lacks the scope {0}")]
-    LacksScope(&'static str),
+    LacksScope(Cow<'static, str>),
     /// The caller's token may not be used from where the request comes; the sentence names the address.
     #[error("{0}")]
     ForbiddenAddress(String),
@@ -86,13 +88,27 @@ pub enum Error {
     Defect,
     /// A part of the history is damaged or missing. The rest goes on.
     #[error("history cannot be read: {0}")]
+    #[serde(skip)]
     Unreadable(Arc<dyn std::error::Error + Send + Sync>),
     /// The store failed. It takes nothing more until the process starts again.
     #[error("storage failed: {0}")]
+    #[serde(skip)]
     Storage(Arc<dyn std::error::Error + Send + Sync>),
 }
 
 impl Error {
+    pub const fn not_found(what: &'static str) -> Error {
+        Error::NotFound(Cow::Borrowed(what))
+    }
+
+    pub const fn forbidden(why: &'static str) -> Error {
+        Error::Forbidden(Cow::Borrowed(why))
+    }
+
+    pub const fn lacks_scope(scope: &'static str) -> Error {
+        Error::LacksScope(Cow::Borrowed(scope))
+    }
+
     pub fn invalid(problem: Invalid) -> Error {
         Error::Invalid(vec![problem])
     }

@@ -593,7 +593,7 @@ pub async fn get(
     query.flag(EXPANDED_STATUSES, true);
     query.problems.done()?;
     let message = path_part(&request, "msg_id").to_owned();
-    let not_found = || Error::NotFound("attempt");
+    let not_found = || Error::not_found("attempt");
     let id: AttemptId = path_part(&request, "attempt_id")
         .parse()
         .map_err(|_| not_found())?;

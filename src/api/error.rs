@@ -5,6 +5,7 @@
 //! `{"code", "detail"}`; 422 is `{"detail": [{"loc", "msg", "type"}]}`. The cause of a storage
 //! failure goes to the log and never to the caller.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use actix_web::http::StatusCode;
@@ -176,7 +177,7 @@ impl Failure {
                     code,
                     detail,
                     scope: match self {
-                        Failure::Of(Error::LacksScope(scope)) => Some(scope),
+                        Failure::Of(Error::LacksScope(scope)) => Some(scope.clone()),
                         _ => None,
                     },
                 })
@@ -243,7 +244,7 @@ pub struct OtherBody {
     detail: String,
     /// The scope that the token lacks, where that is why it is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
-    scope: Option<&'static str>,
+    scope: Option<Cow<'static, str>>,
 }
 
 /// Everything that is wrong with a request.
@@ -303,7 +304,7 @@ mod tests {
     #[actix_web::test]
     async fn each_error_has_its_status_and_code() {
         for (failure, status, code) in [
-            (Error::NotFound("message").into(), 404, "not_found"),
+            (Error::not_found("message").into(), 404, "not_found"),
             (
                 Error::Conflict("uid is taken".into()).into(),
                 409,
@@ -321,8 +322,8 @@ mod tests {
                 400,
                 "invalid_range",
             ),
-            (Error::Forbidden("no").into(), 403, "forbidden"),
-            (Error::LacksScope("read").into(), 403, "forbidden"),
+            (Error::forbidden("no").into(), 403, "forbidden"),
+            (Error::lacks_scope("read").into(), 403, "forbidden"),
             (Error::TooMany("at most 5".into()).into(), 429, "too_many"),
             (Error::storage("disk on fire").into(), 503, "storage_failed"),
             (Error::Defect.into(), 500, "internal_error"),

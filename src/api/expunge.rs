@@ -133,7 +133,7 @@ pub async fn messages(
     for (id, message) in found {
         let expunged = match message {
             Some(message) => context.store.expunge_payload(application, message).await,
-            None => Err(Error::NotFound("message")),
+            None => Err(Error::not_found("message")),
         };
         let became = match expunged {
             Ok(()) => Became::Expunged,
@@ -151,7 +151,7 @@ pub async fn attempt(
     context: web::Data<Context>,
 ) -> Result<HttpResponse, Failure> {
     let history = named(&context, &caller, &request)?;
-    let not_found = || Error::NotFound("attempt");
+    let not_found = || Error::not_found("attempt");
     let id: AttemptId = path_part(&request, "attempt_id")
         .parse()
         .map_err(|_| not_found())?;

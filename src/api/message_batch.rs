@@ -118,7 +118,7 @@ pub async fn create(
             create_application(&context, caller, *application).await?;
             match batch.read().await? {
                 Found::Batch(read) => read,
-                Found::NoApplication(_) => return Err(Error::NotFound("application").into()),
+                Found::NoApplication(_) => return Err(Error::not_found("application").into()),
             }
         }
     };

@@ -34,7 +34,7 @@ use crate::rules::checks::{
 use crate::rules::matching::{Matched, matched, refuse_archived_type};
 use crate::store::{Catalog, Store, Stretch, Window};
 
-const NOT_FOUND: Error = Error::NotFound("message");
+const NOT_FOUND: Error = Error::not_found("message");
 
 /// Matches the message against the endpoints of the application in the path.
 fn matched_in(

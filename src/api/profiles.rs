@@ -362,7 +362,7 @@ fn named<'a>(request: &HttpRequest, context: &'a Context) -> Result<(&'a String,
     let profiles = &context.config.profiles;
     profiles
         .get_key_value(path_part(request, "profile_name"))
-        .ok_or(Error::NotFound("profile"))
+        .ok_or(Error::not_found("profile"))
 }
 
 /// Shows the request that a profile would make of what is given.

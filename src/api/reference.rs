@@ -86,5 +86,5 @@ async fn openapi(request: HttpRequest, context: web::Data<Context>) -> HttpRespo
 async fn page(request: HttpRequest, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
     let path = request.path().trim_end_matches('/');
     let page = context.reference.pages.get(path);
-    Ok(page.ok_or(Error::NotFound("page"))?.answer(&request))
+    Ok(page.ok_or(Error::not_found("page"))?.answer(&request))
 }

@@ -34,7 +34,7 @@ use crate::rules::permits::scope_of_capability;
 use crate::rules::visits::{BeginVisit, SignOut};
 use crate::store::Catalog;
 
-const FOREIGN: Error = Error::Forbidden("only a page of this server signs in and out");
+const FOREIGN: Error = Error::forbidden("only a page of this server signs in and out");
 
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -366,7 +366,7 @@ fn may_sign_in(
     })?;
     let caller = shown.caller.admitted(context)?;
     if surface == Surface::Portal && caller.own_application().is_none() {
-        return Err(Error::Forbidden(
+        return Err(Error::forbidden(
             "the portal is one application's: its link or its API key opens it",
         ));
     }

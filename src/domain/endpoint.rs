@@ -76,6 +76,7 @@ pub struct EndpointSecret {
 
 /// Credentials for HTTP Basic authentication at the receiver.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BasicAuth {
     pub username: String,
     pub password: String,

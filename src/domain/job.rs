@@ -67,6 +67,7 @@ pub enum Which {
 
 /// What a message and its delivery must be like; what is absent does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Matching {
     pub event_types: Option<Vec<String>>,
     pub channel: Option<String>,
@@ -87,6 +88,7 @@ pub enum JobState {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Progress {
     /// Messages looked at.
     pub looked_at: u64,

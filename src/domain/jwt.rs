@@ -49,6 +49,7 @@ impl fmt::Debug for JwtSecret {
 
 /// Whose token it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Subject {
     pub organisation: OrganisationId,
     /// The token is this application's, else the organisation's owner's.
@@ -57,6 +58,7 @@ pub struct Subject {
 
 /// What a token says that may be believed. It stands in records of visits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Claims {
     pub subject: Subject,
     pub issued_at: Option<Timestamp>,

@@ -12,6 +12,7 @@ pub const WAIT_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 pub const RETRIES_MAX: u32 = 1000;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RetrySchedule {
     pub waits: Waits,
     /// Each wait is spread evenly over `wait × (1 ± jitter)`; 0 to 1.
@@ -21,6 +22,7 @@ pub struct RetrySchedule {
 /// The waits after the first, second, … failed attempt; after the last one the delivery is given
 /// up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Waits {
     Listed(Vec<Duration>),
     /// `first`, and each further one `factor` times the one before, up to `max`, for as long as

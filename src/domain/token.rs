@@ -183,6 +183,7 @@ pub struct Revocation {
 
 /// A visit of a customer's people to the portal, by a link that the platform gave them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PortalSession {
     /// The platform's own name for it; ends sessions selectively.
     pub id: Option<String>,

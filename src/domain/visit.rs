@@ -39,6 +39,7 @@ impl Surface {
 
 /// The credential that somebody signed in with, by reference.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum SignedInWith {
     /// A token of the store, portal links among them.
     Token(TokenId),

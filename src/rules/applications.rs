@@ -17,6 +17,7 @@ use crate::store::catalog::{Catalog, Change};
 
 /// An application to be made, whose values were checked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NewApplication {
     pub name: String,
     pub uid: Option<String>,
@@ -45,6 +46,7 @@ impl NewApplication {
 
 /// A change of an application, whose values were checked.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[serde(default)]
 pub struct ApplicationEdit {
     #[serde(skip_serializing_if = "Patch::is_absent")]
@@ -88,6 +90,7 @@ pub fn creation(catalog: &Catalog, application: Application) -> Result<Change> {
 
 /// Makes an application, or finds the one that has its uid already.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CreateApplication {
     pub application: NewApplication,
     pub get_if_exists: bool,
@@ -112,6 +115,7 @@ impl Command for CreateApplication {
 
 /// Makes the application in the path what is said, or one with the uid in the path.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ReplaceApplication {
     /// An id or a uid.
     pub path: String,
@@ -162,6 +166,7 @@ impl Command for ReplaceApplication {
 
 /// Changes what the edit names.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ChangeApplication {
     /// An id or a uid.
     pub path: String,
@@ -183,6 +188,7 @@ impl Command for ChangeApplication {
 
 /// Deletes an application with its endpoints and the tokens that were limited to it.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DeleteApplication {
     /// An id or a uid.
     pub path: String,

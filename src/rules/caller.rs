@@ -25,12 +25,12 @@ use crate::store::catalog::{ApplicationEntry, Catalog, Change};
 
 pub use super::permits::Action;
 
-const FORBIDDEN: Error = Error::Forbidden("this token may not do that");
-const LIMITED: Error = Error::Forbidden(
+const FORBIDDEN: Error = Error::forbidden("this token may not do that");
+const LIMITED: Error = Error::forbidden(
     "this token is limited to some applications, and that concerns the whole organisation",
 );
 const NOT_GRANTED: Error =
-    Error::Forbidden("this token was not granted the application, so it makes no endpoints there");
+    Error::forbidden("this token was not granted the application, so it makes no endpoints there");
 
 /// What a credential turned out to be.
 #[derive(Clone)]
@@ -52,6 +52,7 @@ impl Proof {
 
 /// What a caller showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Credential {
     /// A token that the API made.
     Token(TokenId),
@@ -68,6 +69,7 @@ pub enum Credential {
 
 /// Whose request this is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Caller {
     pub organisation: OrganisationId,
     credential: Credential,
@@ -197,7 +199,7 @@ impl Caller {
     fn refusal(&self, action: Action) -> Error {
         let by_role = permit(self.role, action) != Permit::Never;
         match self.lacks_scope(action) {
-            Some(scope) => Error::LacksScope(scope.name()),
+            Some(scope) => Error::lacks_scope(scope.name()),
             None if self.is_limited && by_role => LIMITED,
             None => FORBIDDEN,
         }
@@ -251,12 +253,12 @@ impl Caller {
     ) -> Result<&'a Arc<ApplicationEntry>> {
         // Before anything is looked up: who lacks the scope does not learn what exists.
         if let Some(scope) = self.lacks_scope(action) {
-            return Err(Error::LacksScope(scope.name()));
+            return Err(Error::lacks_scope(scope.name()));
         }
         let entry = catalog
             .application(self.organisation, id_or_uid)
             .filter(|entry| self.sees_application(catalog, entry))
-            .ok_or(Error::NotFound("application"))?;
+            .ok_or(Error::not_found("application"))?;
         match self.permit(action) {
             Permit::Never => Err(self.refusal(action)),
             Permit::Granted
@@ -301,7 +303,7 @@ impl Caller {
         entry
             .endpoint(id_or_uid)
             .filter(|endpoint| self.sees_endpoint(catalog, endpoint))
-            .ok_or(Error::NotFound("endpoint"))
+            .ok_or(Error::not_found("endpoint"))
     }
 
     /// Whether the endpoint, and what was sent to it, exists as far as the caller can tell.
@@ -347,7 +349,7 @@ impl Caller {
             .ok()
             .and_then(|id| catalog.job(self.organisation, id))
             .filter(|job| self.sees_job(catalog, job))
-            .ok_or(Error::NotFound("background task"))
+            .ok_or(Error::not_found("background task"))
     }
 
     /// Whether the job exists as far as the caller can tell.

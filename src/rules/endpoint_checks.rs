@@ -20,7 +20,7 @@ use crate::domain::secret::{Secret, SecretForm};
 use crate::error::{Error, Result};
 use crate::store::catalog::{ApplicationEntry, Catalog};
 
-pub const NOT_FOUND: Error = Error::NotFound("endpoint");
+pub const NOT_FOUND: Error = Error::not_found("endpoint");
 
 pub fn profile_name<'a>(endpoint: &'a Endpoint, config: &'a Config) -> &'a str {
     let default = &config.delivery.default_profile;

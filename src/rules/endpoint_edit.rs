@@ -23,6 +23,7 @@ use crate::error::Result;
 
 /// What a body says about an endpoint, and what is wrong with its values by themselves.
 #[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EndpointEdit {
     pub problems: Problems,
     pub kind: Kind,

@@ -159,6 +159,7 @@ pub struct Changed {
 
 /// Makes an endpoint.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CreateEndpoint {
     pub owner: Owner,
     pub edit: EndpointEdit,
@@ -188,6 +189,7 @@ impl Command for CreateEndpoint {
 /// does not stays: the same command can come again. A uid that belongs to an endpoint which the caller
 /// cannot see is taken, as it is when it stands in a body: that much shows.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ReplaceEndpoint {
     pub owner: Owner,
     /// An id or a uid.
@@ -249,6 +251,7 @@ impl Command for ReplaceEndpoint {
 
 /// The endpoint that a command changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Place {
     pub owner: Owner,
     /// Its id or uid.
@@ -284,6 +287,7 @@ impl Place {
 
 /// Changes what the edit names.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ChangeEndpoint {
     pub place: Place,
     pub edit: EndpointEdit,
@@ -302,6 +306,7 @@ impl Command for ChangeEndpoint {
 
 /// Replaces the headers that are sent along.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SetHeaders {
     pub place: Place,
     pub headers: BTreeMap<String, String>,
@@ -320,6 +325,7 @@ impl Command for SetHeaders {
 
 /// Sets some of the headers that are sent along; one without a value goes.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ChangeHeaders {
     pub place: Place,
     pub headers: BTreeMap<String, Option<String>>,
@@ -376,6 +382,7 @@ fn change_headers(
 
 /// Deletes an endpoint.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DeleteEndpoint {
     pub owner: Owner,
     /// Its id or uid.
@@ -397,6 +404,7 @@ impl Command for DeleteEndpoint {
 
 /// Has an endpoint challenged that is not verified.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AskForChallenge {
     pub owner: Owner,
     /// Its id or uid.

@@ -14,10 +14,11 @@ use crate::domain::id::OrganisationId;
 use crate::error::Error;
 use crate::store::catalog::Change;
 
-pub const NOT_FOUND: Error = Error::NotFound("event type");
+pub const NOT_FOUND: Error = Error::not_found("event type");
 
 /// A change of an event type, whose values were checked.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[serde(default)]
 pub struct EventTypeEdit {
     #[serde(skip_serializing_if = "Patch::is_absent")]
@@ -73,6 +74,7 @@ pub fn blank(organisation: OrganisationId, name: String, now: Timestamp) -> Even
 
 /// Makes an event type, or takes an archived one back into use with what the edit says.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CreateEventType {
     pub name: String,
     pub edit: EventTypeEdit,
@@ -101,6 +103,7 @@ impl Command for CreateEventType {
 
 /// Makes the event type what the edit says, whether there is one or not.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ReplaceEventType {
     pub name: String,
     pub edit: EventTypeEdit,
@@ -131,6 +134,7 @@ impl Command for ReplaceEventType {
 
 /// Changes what the edit names.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ChangeEventType {
     pub name: String,
     pub edit: EventTypeEdit,
@@ -151,6 +155,7 @@ impl Command for ChangeEventType {
 
 /// Archives an event type, or takes it away altogether. Filters that name it stay.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DeleteEventType {
     pub name: String,
     pub expunge: bool,
@@ -177,6 +182,7 @@ impl Command for DeleteEventType {
 
 /// An event type as a document describes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Described {
     pub name: String,
     pub description: String,
@@ -204,6 +210,7 @@ impl Described {
 
 /// Makes or changes all event types of a document.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ImportEventTypes {
     pub event_types: Vec<Described>,
     /// The others are archived.

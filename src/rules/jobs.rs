@@ -49,6 +49,7 @@ fn begin(view: &View<'_>, caller: &Caller, work: Work) -> Result<Job> {
 
 /// Begins to send messages to an endpoint again.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BeginReplay {
     /// An id or uid, as the endpoint.
     pub application: String,
@@ -88,6 +89,7 @@ impl Command for BeginReplay {
 
 /// Begins to count what applications were sent.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CountApplications {
     pub since: Timestamp,
     pub until: Timestamp,
@@ -135,6 +137,7 @@ impl Command for CountApplications {
 
 /// Begins to list which event types endpoints ask for.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CountEventTypes {}
 
 impl Command for CountEventTypes {
@@ -149,6 +152,7 @@ impl Command for CountEventTypes {
 
 /// Stops a job; what it has sent stays sent. Canceling it again changes nothing.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CancelJob {
     pub job: String,
 }
@@ -196,6 +200,7 @@ fn changed(
 
 /// Notes how far a job has come that sends nothing.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NoteProgress {
     pub organisation: OrganisationId,
     pub job: JobId,
@@ -214,6 +219,7 @@ impl OwnCommand for NoteProgress {
 
 /// Ends a job that is running.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EndJob {
     pub organisation: OrganisationId,
     pub job: JobId,
@@ -238,6 +244,7 @@ impl OwnCommand for EndJob {
 
 /// Forgets jobs that have been over for long, or are too many.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ForgetJobs {}
 
 impl ForgetJobs {

@@ -34,6 +34,7 @@ pub fn keys(
 
 /// Makes a key, whose text only its maker knows.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CreateKey {
     /// The application's id or uid.
     pub application: String,
@@ -106,6 +107,7 @@ fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp
 
 /// Revokes a key.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DeleteKey {
     /// The application's id or uid.
     pub application: String,
@@ -120,7 +122,7 @@ impl Command for DeleteKey {
         let id = self.key.parse().ok();
         let mut keys = keys(view.catalog, entry.application.id);
         let key = id.and_then(|id| keys.find(|token| token.id == id));
-        let key = key.ok_or(Error::NotFound("API key"))?;
+        let key = key.ok_or(Error::not_found("API key"))?;
         Ok((vec![Change::DeleteToken(key.id)], ()))
     }
 }

@@ -24,6 +24,7 @@ const SESSIONS_MAX: usize = 1000;
 
 /// Makes a link, and first its application where that came along and does not exist.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CreateLink {
     /// The application's id or uid.
     pub path: String,
@@ -101,6 +102,7 @@ fn room_for_another(view: &View<'_>, application: ApplicationId) -> Result<Vec<C
 
 /// Ends an application's sessions, the keys that were made through them, and its signed tokens.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ExpireSessions {
     /// The application's id or uid.
     pub application: String,
@@ -175,7 +177,7 @@ pub fn keys_end(catalog: &Catalog, link: &Token) -> Option<Timestamp> {
 }
 
 const NOT_LOGGED_OUT: Error =
-    Error::Forbidden("only a portal session and an application's signed token can be logged out");
+    Error::forbidden("only a portal session and an application's signed token can be logged out");
 
 /// A caller whose credential can be given back.
 pub fn one_that_logs_out(caller: &Caller) -> Result<()> {
@@ -187,6 +189,7 @@ pub fn one_that_logs_out(caller: &Caller) -> Result<()> {
 
 /// Ends the credential that the caller showed.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LogOut {}
 
 impl Command for LogOut {

@@ -28,7 +28,7 @@ pub fn matched(
     channels: &[String],
 ) -> Result<Matched> {
     let entry = catalog.application_by_id(application);
-    let entry = entry.ok_or(Error::NotFound("application"))?;
+    let entry = entry.ok_or(Error::not_found("application"))?;
     let organisation = entry.application.organisation;
     refuse_archived_type(catalog, organisation, event_type)?;
     let endpoints = entry.endpoints.iter();

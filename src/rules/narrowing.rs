@@ -162,7 +162,7 @@ pub fn narrowed_link(
     }
     if let Some(own) = maker.scopes() {
         if !own.has(Scope::Read) {
-            return Err(Error::LacksScope(Scope::Read.name()));
+            return Err(Error::lacks_scope(Scope::Read.name()));
         }
         warnings.extend(link.session.iter().flat_map(|session| {
             let missing = Scope::ALL.into_iter().filter(move |scope| !own.has(*scope));

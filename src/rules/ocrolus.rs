@@ -29,7 +29,7 @@ const PROFILE: &str = "ocrolus";
 /// An account is a customer's, and has no feature flags.
 pub const ACCOUNT_FLAGS: FeatureFlags = FeatureFlags::Only(BTreeSet::new());
 
-const NOT_CONFIGURED: Error = Error::NotFound("webhook endpoint");
+const NOT_CONFIGURED: Error = Error::not_found("webhook endpoint");
 
 /// An account's endpoint, as far as it is shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,7 +65,7 @@ impl<'a> Account<'a> {
     pub fn of(catalog: &'a Catalog, caller: &Caller, action: Action) -> Result<Account<'a>> {
         let (Role::Application, Credential::Token(id)) = (caller.role(), caller.credential())
         else {
-            return Err(Error::Forbidden(
+            return Err(Error::forbidden(
                 "an account is an API key of an application, or another token of the role application: a \
                  link to the portal and a signed token are none",
             ));
@@ -76,7 +76,7 @@ impl<'a> Account<'a> {
         let entry = token
             .application
             .and_then(|id| catalog.application_by_id(id))
-            .ok_or(Error::NotFound("application"))?;
+            .ok_or(Error::not_found("application"))?;
         let endpoint = token
             .account_endpoint
             .and_then(|id| entry.endpoint_by_id(id));
@@ -102,6 +102,7 @@ impl<'a> Account<'a> {
 
 /// Makes the account's endpoint, or changes it.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ConfigureAccount {
     pub settings: Settings,
     /// What is wrong with the settings by themselves.
@@ -152,6 +153,7 @@ fn new_endpoint(entry: &ApplicationEntry, view: &View<'_>) -> Endpoint {
 
 /// Takes the account's endpoint away.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DeregisterAccount {}
 
 impl Command for DeregisterAccount {
@@ -172,6 +174,7 @@ impl Command for DeregisterAccount {
 
 /// Signs with this secret from now on, and with no other: a request carries one signature.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RotateAccountSecret {
     pub secret: String,
 }
@@ -208,6 +211,7 @@ fn secret_form(settings: &Config, profile: Option<&str>) -> SecretForm {
 
 /// What an account asks for its endpoint.
 #[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Settings {
     pub url_given: bool,
     /// Absent where no URL was given, or a wrong one.

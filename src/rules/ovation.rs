@@ -34,8 +34,8 @@ pub const MASK: &str = "***";
 /// Of a user name and of a password: more than any real one has, and both fit into a header.
 pub const CREDENTIAL_BYTES_MAX: usize = 1024;
 
-const NO_TEMPLATE: Error = Error::NotFound("Project Template");
-const NO_WEBHOOK: Error = Error::NotFound("Webhook Endpoint");
+const NO_TEMPLATE: Error = Error::not_found("Project Template");
+const NO_WEBHOOK: Error = Error::not_found("Webhook Endpoint");
 
 /// The sentences as one error.
 pub fn invalid(sentences: Vec<String>) -> Error {
@@ -49,6 +49,7 @@ pub fn invalid(sentences: Vec<String>) -> Error {
 
 /// What a body says, as far as it can be read, and what is wrong with it by itself.
 #[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WebhookDraft {
     pub target: Option<Target>,
     pub event: Option<String>,
@@ -63,6 +64,7 @@ pub struct WebhookDraft {
 
 /// Makes a webhook.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CreateWebhook {
     /// The project template's id or uid.
     pub template: String,
@@ -100,6 +102,7 @@ impl Command for CreateWebhook {
 /// Changes what the body has fields for, and leaves the rest: an endpoint that was made elsewhere may have
 /// more.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ChangeWebhook {
     /// The project template's id or uid.
     pub template: String,
@@ -140,6 +143,7 @@ impl Command for ChangeWebhook {
 
 /// Deletes a webhook.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DeleteWebhook {
     /// The project template's id or uid.
     pub template: String,

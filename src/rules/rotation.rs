@@ -24,6 +24,7 @@ const LIVE_SECRETS_MAX: usize = 10;
 
 /// Signs with another secret from now on, and for a while with the old ones, too.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RotateSecret {
     pub place: Place,
     /// The new secret; where absent, one is made up that is of the same kind as the newest.

@@ -23,6 +23,7 @@ const BASIC_AUTH_BYTES_MAX: usize = 2048;
 
 /// An endpoint's URL without credentials, and the credentials that stood in it.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Target {
     #[serde(with = "as_text")]
     pub url: Url,
@@ -75,6 +76,7 @@ mod as_text {
 
 /// Basic authentication as a caller gives it.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GivenBasicAuth {
     pub username: Option<String>,
     /// Where absent, the one that is there for this user name stays.

@@ -19,8 +19,8 @@ use crate::domain::token::{GRANTS_MAX, Role, Token};
 use crate::error::{Error, Result};
 use crate::store::catalog::{Catalog, Change};
 
-pub const NOT_FOUND: Error = Error::NotFound("token");
-const NO_GRANT: Error = Error::NotFound("grant");
+pub const NOT_FOUND: Error = Error::not_found("token");
+const NO_GRANT: Error = Error::not_found("grant");
 
 /// The token with this id, for a caller that sees it.
 pub fn found<'a>(catalog: &'a Catalog, caller: &Caller, id: &str) -> Result<&'a Token> {
@@ -34,6 +34,7 @@ pub fn found<'a>(catalog: &'a Catalog, caller: &Caller, id: &str) -> Result<&'a 
 
 /// Makes a token, whose text only its maker knows.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CreateToken {
     /// The SHA-256 of the text.
     pub hash: [u8; 32],
@@ -121,6 +122,7 @@ fn existing_applications(
 
 /// Revokes a token.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DeleteToken {
     pub token: String,
 }
@@ -169,7 +171,7 @@ pub fn endpoint_among<'a>(
     by_uid: impl Iterator<Item = &'a Arc<Endpoint>>,
 ) -> Result<&'a Arc<Endpoint>> {
     let organisation = caller.organisation;
-    let none = Error::NotFound("endpoint");
+    let none = Error::not_found("endpoint");
     if let Ok(id) = name.parse::<EndpointId>() {
         return catalog.endpoint(organisation, id).ok_or(none);
     }
@@ -193,6 +195,7 @@ pub fn endpoint_among<'a>(
 
 /// Lets a webhook user see an endpoint. Granting again changes nothing.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GrantEndpoint {
     pub token: String,
     /// An id, uid or number.
@@ -216,6 +219,7 @@ impl Command for GrantEndpoint {
 /// Takes an endpoint from a webhook user's sight. What is not granted cannot be taken: as with
 /// everything else that is deleted, the second time there is nothing.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RevokeEndpoint {
     pub token: String,
     /// An id, uid or number.
@@ -241,6 +245,7 @@ impl Command for RevokeEndpoint {
 
 /// Lets a webhook user make endpoints in an application. Granting again changes nothing.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GrantApplication {
     pub token: String,
     /// An id or uid.
@@ -254,7 +259,7 @@ impl Command for GrantApplication {
         let catalog = view.catalog;
         let mut token = webhook_user(catalog, caller, &self.token, "applications")?.clone();
         let entry = catalog.application(caller.organisation, &self.application);
-        let entry = entry.ok_or(Error::NotFound("application"))?;
+        let entry = entry.ok_or(Error::not_found("application"))?;
         let granted = token.applications.get_or_insert_default();
         // Those that are gone make room: their ids never come back.
         granted.retain(|id| catalog.application_by_id(*id).is_some());
@@ -272,6 +277,7 @@ impl Command for GrantApplication {
 
 /// Ends that a webhook user makes endpoints in an application; it keeps those that it made.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RevokeApplication {
     pub token: String,
     /// An id or uid.

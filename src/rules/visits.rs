@@ -20,6 +20,7 @@ const END_BATCH: usize = 500;
 
 /// Begins a visit of the caller, in the place of others of the same browser.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BeginVisit {
     /// SHA-256 of the cookie, which only the browser has.
     pub key: [u8; 32],
@@ -62,6 +63,7 @@ impl Command for BeginVisit {
 /// Signs a browser out: ends its visit, and the link that it shows. Whoever signs out may, and what ended
 /// already has no need of it.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SignOut {
     /// The key of the visit.
     pub visit: Option<[u8; 32]>,
@@ -109,6 +111,7 @@ impl Sight {
 
 /// Ends a visit that the caller sees.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EndVisit {
     /// None for what is no id at all.
     pub visit: Option<VisitId>,
@@ -122,7 +125,7 @@ impl Command for EndVisit {
         let found = self.visit.and_then(|id| view.catalog.visit_by_id(id));
         let found = found.filter(|entry| sight.sees(&entry.visit));
         let found = found.filter(|entry| !view.catalog.is_over(entry, view.now));
-        let entry = found.ok_or(Error::NotFound("session"))?;
+        let entry = found.ok_or(Error::not_found("session"))?;
         Ok((vec![Change::DeleteVisit(entry.visit.key)], ()))
     }
 }
@@ -130,6 +133,7 @@ impl Command for EndVisit {
 /// Ends many visits that the caller sees, as many as fit into a commit: given again until there are no
 /// more.
 #[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EndVisits {
     /// Only those that were begun with the caller's credential.
     pub own: bool,

@@ -17,8 +17,8 @@ use crate::domain::attempt::Attempt;
 use crate::domain::id::{ApplicationId, AttemptId, MessageId};
 use crate::error::{Error, Result};
 
-const NO_MESSAGE: Error = Error::NotFound("message");
-const NO_ATTEMPT: Error = Error::NotFound("attempt");
+const NO_MESSAGE: Error = Error::not_found("message");
+const NO_ATTEMPT: Error = Error::not_found("attempt");
 
 /// What stands where an answer's body was.
 const EXPUNGED: &[u8] = b"EXPUNGED";

@@ -698,7 +698,7 @@ impl Store {
             layout::OnceAnswer::Message(application, id) => self
                 .read(move |inner| inner.message(application, id))
                 .await?
-                .ok_or(Error::NotFound("message")),
+                .ok_or(Error::not_found("message")),
             layout::OnceAnswer::Answered(_) => Err(committer::other_request()),
         }
     }

@@ -47,7 +47,7 @@ impl Committer {
                 let earlier = remembered.and_then(|seen| match seen.answer {
                     OnceAnswer::Message(application, id) => {
                         let earlier = self.inner.message(application, id)?;
-                        earlier.ok_or(Error::NotFound("message"))
+                        earlier.ok_or(Error::not_found("message"))
                     }
                     OnceAnswer::Answered(_) => Err(other_request()),
                 });

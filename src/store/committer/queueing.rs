@@ -25,7 +25,7 @@ impl Committer {
         answer: Sender<ResendAnswer>,
     ) -> Result<Staged, layout::RecordError> {
         if !self.is_there(resend.lane) {
-            drop(answer.send(Err(Error::NotFound("endpoint"))));
+            drop(answer.send(Err(Error::not_found("endpoint"))));
             return Ok(Staged::More);
         }
         if let Some((once, from_slice)) = &resend.once {
@@ -164,7 +164,7 @@ impl Committer {
         answer: Sender<()>,
     ) -> Result<Staged, layout::RecordError> {
         if !content.delete(&self.inner)? {
-            drop(answer.send(Err(Error::NotFound("message"))));
+            drop(answer.send(Err(Error::not_found("message"))));
             return Ok(Staged::More);
         }
         if let Expunged::Payload(application, message) = what {
