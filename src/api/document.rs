@@ -84,7 +84,7 @@ const PATH_PARTS: [(&str, &str); 12] = [
         "session_id",
         "The session's id; its cookie is another thing.",
     ),
-    ("task_id", "The background task's id."),
+    ("task_id", "The background job's id."),
     (
         "template_id",
         "The project template: an application, by its uid or id.",

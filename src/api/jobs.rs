@@ -215,7 +215,7 @@ pub fn operations() -> Vec<Operation> {
             "v1.background-task.list",
             web::to(list),
         )
-        .summary("List background tasks")
+        .summary("List background jobs")
         .description(
             "Those of the last 90 days that the caller may see: all that run, and the newest 100 \
              of the organisation that are over.",
@@ -233,21 +233,21 @@ pub fn operations() -> Vec<Operation> {
                 value!({ "type": "string", "enum": TASKS.map(|(name, _)| name) }),
             ),
         ])
-        .answers::<Listed<JobOut>>(200, "A page of background tasks"),
+        .answers::<Listed<JobOut>>(200, "A page of background jobs"),
         Operation::get(
             "/api/v1/background-task/{task_id}",
             "v1.background-task.get",
             web::to(get),
         )
-        .summary("Show a background task")
-        .answers::<JobOut>(200, "The background task, with how far it has come"),
+        .summary("Show a background job")
+        .answers::<JobOut>(200, "The background job, with how far it has come"),
         Operation::post(
             "/api/v1/background-task/{task_id}/cancel",
             "v1.background-task.cancel",
             web::to(cancel),
         )
         .needs(Action::SendAgain)
-        .summary("Cancel a background task")
+        .summary("Cancel a background job")
         .description(
             "It sends nothing more from now on; what it has sent stays sent. Canceling it again \
              changes nothing.",

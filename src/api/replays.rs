@@ -158,7 +158,7 @@ impl BulkReplayIn {
 
 /// This module's part of the API.
 pub fn operations() -> Vec<Operation> {
-    let answer = "A background task was begun";
+    let answer = "A background job was begun";
     vec![
         Operation::post(
             "/api/v1/app/{app_id}/endpoint/{endpoint_id}/recover",

@@ -268,7 +268,7 @@ pub fn operations() -> Vec<Operation> {
         Operation::get("/api/v1/status", "v1.status.get", web::to(get))
             .summary("How the server is and what is wrong right now")
             .description(
-                "Applications, endpoints and background tasks are those of the caller's \
+                "Applications, endpoints and background jobs are those of the caller's \
                  organisation. What is the whole process's is told to the owner of the first \
                  organisation alone: the store, samples, threads, and the deliveries of all.",
             )

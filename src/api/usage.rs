@@ -52,13 +52,13 @@ pub fn operations() -> Vec<Operation> {
         ).needs(Action::ReadUsage)
         .summary("Count what each application was sent")
         .description(
-            "Begins a background task; its `data`, once it is over, is `{\"appStats\": [{\"appId\", \
+            "Begins a background job; its `data`, once it is over, is `{\"appStats\": [{\"appId\", \
              \"appUid\", \"messageDestinations\", \"messages\"}]}`: how many messages were \
              accepted, and at how many endpoints they were attempted, each message for itself.",
         )
         .once()
         .takes::<ApplicationUsageIn>()
-        .answers::<ApplicationUsageOut>(202, "A background task was begun"),
+        .answers::<ApplicationUsageOut>(202, "A background job was begun"),
         Operation::put(
             "/api/v1/stats/usage/event-types",
             "v1.statistics.aggregate-event-types",
@@ -66,11 +66,11 @@ pub fn operations() -> Vec<Operation> {
         ).needs(Action::ReadUsage)
         .summary("List which event types endpoints ask for")
         .description(
-            "Begins a background task; its `data`, once it is over, is `{\"event_types\": \
+            "Begins a background job; its `data`, once it is over, is `{\"event_types\": \
              [{\"appId\", \"explicitlySubscribedEventTypes\", \"hasCatchAllEndpoint\"}]}`, with \
              all applications of the organisation.",
         )
-        .answers::<BegunOut>(202, "A background task was begun"),
+        .answers::<BegunOut>(202, "A background job was begun"),
     ]
 }
 

@@ -349,7 +349,7 @@ impl Caller {
             .ok()
             .and_then(|id| catalog.job(self.organisation, id))
             .filter(|job| self.sees_job(catalog, job))
-            .ok_or(Error::not_found("background task"))
+            .ok_or(Error::not_found("background job"))
     }
 
     /// Whether the job exists as far as the caller can tell.

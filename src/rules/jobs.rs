@@ -31,7 +31,7 @@ fn begin(view: &View<'_>, caller: &Caller, work: Work) -> Result<Job> {
     }
     if caller.is_customer() && of_application >= RUNNING_PER_APPLICATION_MAX {
         return Err(Error::TooMany(format!(
-            "at most {RUNNING_PER_APPLICATION_MAX} background tasks of an application run at a time: \
+            "at most {RUNNING_PER_APPLICATION_MAX} background jobs of an application run at a time: \
              wait until one is over, or cancel one"
         )));
     }
@@ -41,7 +41,7 @@ fn begin(view: &View<'_>, caller: &Caller, work: Work) -> Result<Job> {
     };
     if all >= max {
         return Err(Error::TooMany(format!(
-            "{max} background tasks of the organisation run already: try again when one is over"
+            "{max} background jobs of the organisation run already: try again when one is over"
         )));
     }
     Ok(job)
@@ -170,7 +170,7 @@ impl Command for CancelJob {
         match job.state {
             JobState::Canceled => Ok((Vec::new(), job)),
             JobState::Finished | JobState::Failed(_) => Err(Error::Conflict(
-                "the background task is over already".to_owned(),
+                "the background job is over already".to_owned(),
             )),
             JobState::Running => {
                 job.state = JobState::Canceled;
@@ -413,7 +413,7 @@ mod tests {
 
     #[test]
     fn only_what_runs_is_canceled() {
-        let over = "the background task is over already";
+        let over = "the background job is over already";
         for (state, expected, changed) in [
             (JobState::Running, "", 1),
             (JobState::Canceled, "", 0),
@@ -427,7 +427,7 @@ mod tests {
             };
             assert_eq!(
                 outcome(&example.decide(cancel())),
-                "background task not found"
+                "background job not found"
             );
             example.happened(Change::PutJob(job.clone()));
             let decided = example.decide(cancel());

@@ -72,7 +72,7 @@ impl Kind {
             Kind::Loader => "reads the queue and messages for deliveries",
             Kind::Delivery(_) => "sends messages to endpoints",
             Kind::Challenges => "verifies endpoints",
-            Kind::Jobs => "runs background tasks, as replays",
+            Kind::Jobs => "runs background jobs, as replays",
         }
     }
 }

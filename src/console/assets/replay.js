@@ -1,4 +1,4 @@
-// Sends many messages to an endpoint again, by a background task whose progress is shown.
+// Sends many messages to an endpoint again, by a background job whose progress is shown.
 
 import { api, appPath, list, path } from './api.js';
 import { Choices, EndpointPage, FormFinder, act, asInstant, classes, findChannels, findEvents, useEndpoint } from './history.js';
@@ -10,14 +10,14 @@ const kinds = [
   ['replay-missing', 'Replay missing', 'Messages that match its filter today but were not for it when they were published: it did not exist yet, or its filter was narrower.'],
   ['bulk-replay', 'Replay', 'All messages for it that fit the filters below, delivered or not.'],
 ];
-const tasks = { 'endpoint.recover': 'Recover failed', 'endpoint.replay': 'Replay missing', 'endpoint.bulk-replay': 'Replay' };
+const titles = { 'endpoint.recover': 'Recover failed', 'endpoint.replay': 'Replay missing', 'endpoint.bulk-replay': 'Replay' };
 const runs = ({ state }) => state === 'running' || state === 'paused';
 
 export default function Replay({ app, params: { ep } }) {
   const of = useEndpoint(app, ep);
   const [turn, setTurn] = useState(0);
   return html`<${EndpointPage} app=${app} of=${of} ep=${ep} part="/replay" title="Recover and replay" intro="Sends many messages again, oldest first and a few at a time, so that new messages do not wait behind them.">
-    ${({ id }) => html`<${Begin} where=${appPath(app, path`/endpoint/${id}`)} then=${() => setTurn(turn + 1)} /><${Tasks} id=${id} turn=${turn} />`}<//>`;
+    ${({ id }) => html`<${Begin} where=${appPath(app, path`/endpoint/${id}`)} then=${() => setTurn(turn + 1)} /><${Jobs} id=${id} turn=${turn} />`}<//>`;
 }
 
 /** A time as a datetime-local input has it. */
@@ -51,8 +51,8 @@ function Begin({ where, then }) {
   <//>`;
 }
 
-/** This endpoint's tasks; says when one is over. */
-function Tasks({ id, turn }) {
+/** This endpoint's jobs; says when one is over. */
+function Jobs({ id, turn }) {
   const [every, setEvery] = useState(0);
   const running = useRef(new Set());
   const load = useLoad(async (signal) => {
@@ -62,26 +62,26 @@ function Tasks({ id, turn }) {
     return own;
   }, [id, turn, every], { every });
   useEffect(() => {
-    for (const task of load.data ?? []) {
-      if (runs(task)) running.current.add(task.id);
-      else if (running.current.delete(task.id)) announce(`${tasks[task.task]}: ${task.state}, ${task.progress.done} messages sent.`);
+    for (const job of load.data ?? []) {
+      if (runs(job)) running.current.add(job.id);
+      else if (running.current.delete(job.id)) announce(`${titles[job.task]}: ${job.state}, ${job.progress.done} messages sent.`);
     }
   }, [load.data]);
-  const cancel = (task) => act({
-    title: `Cancel “${tasks[task.task]}”?`,
-    text: `It sends nothing more. What it has sent (${count(task.progress.done)} messages) stays sent.`,
-    action: `Cancel “${tasks[task.task]}”`,
+  const cancel = (job) => act({
+    title: `Cancel “${titles[job.task]}”?`,
+    text: `It sends nothing more. What it has sent (${count(job.progress.done)} messages) stays sent.`,
+    action: `Cancel “${titles[job.task]}”`,
     cancel: 'Let it run',
     danger: true,
-    run: () => api('POST', path`/background-task/${task.id}/cancel`),
+    run: () => api('POST', path`/background-task/${job.id}/cancel`),
   }, 'It is canceled.', load.reload);
   const columns = [
-    { label: 'What', cell: ({ task }) => tasks[task] },
+    { label: 'What', cell: ({ task }) => titles[task] },
     { label: 'State', cell: ({ state, reason }) => html`<span><${Status} of=${state} />${reason && html`<br /><span class="muted small">${reason}</span>`}</span>` },
-    { label: 'Progress', cell: (task) => html`<div class="progress">${runs(task) && html`<progress aria-label=${`Progress of ${tasks[task.task]}`} max="1" value=${task.progress.fraction ?? null}></progress>`}
-      <span>${count(task.progress.done)} sent of ${count(task.progress.lookedAt)} looked at</span></div>` },
+    { label: 'Progress', cell: (job) => html`<div class="progress">${runs(job) && html`<progress aria-label=${`Progress of ${titles[job.task]}`} max="1" value=${job.progress.fraction ?? null}></progress>`}
+      <span>${count(job.progress.done)} sent of ${count(job.progress.lookedAt)} looked at</span></div>` },
     { label: 'Started', cell: ({ createdAt }) => html`<${Time} at=${createdAt} />` },
-    { label: '', class: 'end', cell: (task) => runs(task) && html`<${Button} class="small" aria-label=${`Cancel ${tasks[task.task]}`} onClick=${() => cancel(task)}>Cancel<//>` },
+    { label: '', class: 'end', cell: (job) => runs(job) && html`<${Button} class="small" aria-label=${`Cancel ${titles[job.task]}`} onClick=${() => cancel(job)}>Cancel<//>` },
   ];
   return html`<div class="section-head"><h2>Started so far</h2></div>
     <${Loaded} of=${load}>${(all) => (all.length ? html`<${Table} caption="Replays of this endpoint" columns=${columns} rows=${all} />` : html`<p class="muted">None yet.</p>`)}<//>`;

@@ -287,7 +287,7 @@ pub const OPERATIONS: &[(&str, Need)] = &[
     ("v1.endpoint.get-attempt-stats", Need::ReadHistory),
     ("v1.endpoint.get-attempt-series", Need::ReadHistory),
     ("v1.message-attempt.resend", Need::SendAgain),
-    // Background tasks.
+    // Background jobs.
     ("v1.endpoint.recover", Need::SendAgain),
     ("v1.endpoint.replay-missing", Need::SendMissing),
     ("v1.endpoint.bulk-replay", Need::SendAgain),
