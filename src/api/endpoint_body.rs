@@ -31,7 +31,7 @@ use crate::rules::checks::{
     check_metadata, check_uid, checked_throttle_rate, without_repeats,
 };
 use crate::rules::endpoint_checks::{check_timeout, method_of, profile_name};
-use crate::rules::endpoint_edit::{EndpointEdit, Kind};
+use crate::rules::endpoint_edit::{EditKind, EndpointEdit};
 use crate::rules::target::GivenBasicAuth;
 use crate::store::Answered;
 
@@ -186,8 +186,8 @@ impl EndpointIn {
         problems.done()
     }
 
-    fn check_what_must_be(&self, problems: &mut Problems, kind: Kind) {
-        if kind == Kind::Whole {
+    fn check_what_must_be(&self, problems: &mut Problems, kind: EditKind) {
+        if kind == EditKind::Whole {
             if self.url.as_set().is_none() {
                 problems.missing(&["body", "url"]);
             }
@@ -205,7 +205,7 @@ impl EndpointIn {
         }
     }
 
-    pub fn checked(self, kind: Kind, context: &Context) -> EndpointEdit {
+    pub fn checked(self, kind: EditKind, context: &Context) -> EndpointEdit {
         let config = &context.config;
         let mut problems = Problems::default();
         self.check_what_must_be(&mut problems, kind);
@@ -274,12 +274,12 @@ impl EndpointIn {
 /// Of the two names of the rate; null in a whole endpoint is as good as none.
 fn checked_rate(
     problems: &mut Problems,
-    kind: Kind,
+    kind: EditKind,
     rate: Patch<u16>,
     older: Patch<u16>,
 ) -> Patch<u16> {
     let given = |rate| match (kind, rate) {
-        (Kind::Whole, Patch::Null) => Patch::Absent,
+        (EditKind::Whole, Patch::Null) => Patch::Absent,
         (_, rate) => rate,
     };
     checked_throttle_rate(problems, &["body"], given(rate), given(older))

@@ -26,9 +26,9 @@ use crate::error::Result;
 use crate::rules::Saved;
 use crate::rules::caller::{Action, Caller, FeatureFlags};
 use crate::rules::checks::refuse_given_id;
-use crate::rules::endpoint_edit::{EndpointEdit, Kind};
+use crate::rules::endpoint_edit::{EditKind, EndpointEdit};
 use crate::rules::endpoints::{
-    ChangeEndpoint, Changed, CreateEndpoint, DeleteEndpoint, Owner, Place, ReplaceEndpoint,
+    ChangeEndpoint, Changed, CreateEndpoint, DeleteEndpoint, EndpointPlace, Owner, ReplaceEndpoint,
 };
 use crate::store::{Answered, Store};
 
@@ -146,7 +146,7 @@ pub async fn create(
 ) -> Result<HttpResponse, Failure> {
     let owner = owner(&request);
     reachable(&owner, &context, &caller, Action::CreateEndpoints)?;
-    let edit = edit(&owner, &body, Kind::Whole, &context)?;
+    let edit = edit(&owner, &body, EditKind::Whole, &context)?;
     refuse_given_id(edit.id_is_given, &["body", "id"])?;
     let once = once(&request, &caller, &body)?;
     let config = Arc::clone(&context.config);
@@ -229,7 +229,7 @@ fn reachable(owner: &Owner, context: &Context, caller: &Caller, action: Action) 
     owner.entry(caller, &catalog, action).map(|_| ())
 }
 
-fn edit(owner: &Owner, body: &Body, kind: Kind, context: &Context) -> Result<EndpointEdit> {
+fn edit(owner: &Owner, body: &Body, kind: EditKind, context: &Context) -> Result<EndpointEdit> {
     let input = body.json::<EndpointIn>()?;
     if let Owner::Organisation = owner {
         input.refuse_not_operational()?;
@@ -275,7 +275,7 @@ pub async fn put(
     let owner = owner(&request);
     reachable(&owner, &context, &caller, Action::ChangeEndpoints)?;
     let command = ReplaceEndpoint {
-        edit: edit(&owner, &body, Kind::Whole, &context)?,
+        edit: edit(&owner, &body, EditKind::Whole, &context)?,
         owner,
         path: path_part(&request, "endpoint_id").to_owned(),
         flags,
@@ -295,7 +295,7 @@ pub async fn patch(
 ) -> Result<HttpResponse, Failure> {
     named(&context, &caller, &request, Action::ChangeEndpoints)?;
     let place = place(&request, flags);
-    let edit = edit(&place.owner, &body, Kind::Patch, &context)?;
+    let edit = edit(&place.owner, &body, EditKind::Patch, &context)?;
     let done = context.decide(caller, ChangeEndpoint { place, edit });
     let shown = changed(StatusCode::OK, &done.await?, &context.config);
     Ok(respond(shown))
@@ -318,9 +318,9 @@ pub fn endpoint_path(request: &HttpRequest) -> (Owner, String) {
 }
 
 /// The endpoint that the path names, for a command.
-pub fn place(request: &HttpRequest, flags: FeatureFlags) -> Place {
+pub fn place(request: &HttpRequest, flags: FeatureFlags) -> EndpointPlace {
     let (owner, endpoint) = endpoint_path(request);
-    Place {
+    EndpointPlace {
         owner,
         endpoint,
         flags,

@@ -15,7 +15,7 @@ use super::form::Form;
 use crate::domain::endpoint::BasicAuth;
 use crate::error::Result;
 use crate::rules::checks::{Problems, check_event_type_names, without_repeats};
-use crate::rules::ocrolus::Settings;
+use crate::rules::ocrolus::AccountSettings;
 
 const SECRET_CHARACTERS: std::ops::RangeInclusive<usize> = 16..=128;
 
@@ -104,7 +104,7 @@ impl SettingsIn {
     }
 
     /// The values, as far as they are right for themselves.
-    pub fn checked(self, context: &Context, problems: &mut Problems) -> Settings {
+    pub fn checked(self, context: &Context, problems: &mut Problems) -> AccountSettings {
         if self.event.is_some() && self.events.is_some() {
             problems.add(
                 &["body", "events"],
@@ -122,7 +122,7 @@ impl SettingsIn {
                 .map_err(|message| problems.add(&["body", "webhook_endpoint"], message))
                 .ok()
         });
-        Settings {
+        AccountSettings {
             url_given,
             target,
             events,

@@ -36,7 +36,7 @@ use crate::rules::checks::{
     wrong,
 };
 use crate::rules::endpoint_checks::secret_hint;
-use crate::rules::target::{Target, header_problems};
+use crate::rules::target::{EndpointUrl, header_problems};
 
 /// What requests look like to the endpoints that have this profile, and which answers are a success.
 #[derive(Serialize, JsonSchema)]
@@ -165,7 +165,7 @@ impl PreviewIn<'_> {
             }
         }
         problems.done()?;
-        let (url, basic_auth) = target.map(Target::into_parts).unzip();
+        let (url, basic_auth) = target.map(EndpointUrl::into_parts).unzip();
         Ok(Draft {
             url,
             basic_auth: basic_auth.flatten(),

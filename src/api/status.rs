@@ -24,7 +24,7 @@ use crate::domain::job::{Job, JobState};
 use crate::rules::caller::{Action, Caller};
 use crate::shortage::Shortage;
 use crate::store::catalog::ApplicationEntry;
-use crate::store::{Catalog, Space, Unreadable, Waits};
+use crate::store::{Catalog, Space, Unreadable, WaitingCounts};
 use crate::telemetry::Sample;
 use threads::ThreadOut;
 
@@ -386,7 +386,7 @@ struct Process {
     damage: i64,
     /// With the reasons.
     unreadable_slices: Vec<(u32, String)>,
-    waits: Waits,
+    waits: WaitingCounts,
     waiting_max: u64,
     held_max: u64,
     private_addresses: Vec<String>,
@@ -558,7 +558,7 @@ impl<'a> Ours<'a> {
     }
 
     /// By how much waits of each application that has much, which is `share` at most.
-    fn large(&self, large: Vec<(ApplicationId, Waits)>, share: u64) -> Vec<Problem> {
+    fn large(&self, large: Vec<(ApplicationId, WaitingCounts)>, share: u64) -> Vec<Problem> {
         let ours = large.into_iter().filter_map(|(application, waits)| {
             let entry = self.catalog.application_by_id(application)?;
             let severity = severity_of(waits.all(), share)?;
@@ -634,7 +634,7 @@ mod tests {
             ..Process::default()
         };
         let waits = |to_send, held| Process {
-            waits: Waits { to_send, held },
+            waits: WaitingCounts { to_send, held },
             waiting_max: 100,
             held_max: 100,
             ..Process::default()

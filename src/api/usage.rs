@@ -49,7 +49,8 @@ pub fn operations() -> Vec<Operation> {
             "/api/v1/stats/usage/app",
             "v1.statistics.aggregate-app-stats",
             web::to(applications),
-        ).needs(Action::ReadUsage)
+        )
+        .needs(Action::ReadUsage)
         .summary("Count what each application was sent")
         .description(
             "Begins a background job; its `data`, once it is over, is `{\"appStats\": [{\"appId\", \
@@ -63,7 +64,8 @@ pub fn operations() -> Vec<Operation> {
             "/api/v1/stats/usage/event-types",
             "v1.statistics.aggregate-event-types",
             web::to(event_types),
-        ).needs(Action::ReadUsage)
+        )
+        .needs(Action::ReadUsage)
         .summary("List which event types endpoints ask for")
         .description(
             "Begins a background job; its `data`, once it is over, is `{\"event_types\": \

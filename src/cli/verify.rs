@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{Failure, Result, capture, printable, say};
 use crate::config::Config;
 use crate::delivery;
-use crate::delivery::profile::Profile;
+use crate::delivery::profile::CompiledProfile;
 use crate::delivery::sign::{SignedHeaders, VerifyingKey};
 use crate::delivery::verifier::{Captured, Verifier};
 
@@ -82,7 +82,7 @@ impl Arguments {
         say("the signature is valid")
     }
 
-    fn verify_by(&self, profile: &Arc<Profile>) -> Result {
+    fn verify_by(&self, profile: &Arc<CompiledProfile>) -> Result {
         let secret = match profile.signs() {
             true => Some(self.required_secret()?),
             false => None,
@@ -102,7 +102,7 @@ impl Arguments {
         }
     }
 
-    fn captured(&self, profile: &Profile) -> Result<Captured> {
+    fn captured(&self, profile: &CompiledProfile) -> Result<Captured> {
         let mut headers = self.standard_headers(profile)?;
         for text in &self.headers {
             let header = capture::header(text.as_bytes());
@@ -130,7 +130,7 @@ impl Arguments {
     }
 
     /// Those that have flags of their own.
-    fn standard_headers(&self, profile: &Profile) -> Result<Vec<(String, Vec<u8>)>> {
+    fn standard_headers(&self, profile: &CompiledProfile) -> Result<Vec<(String, Vec<u8>)>> {
         let flags = [
             ("id", &self.id),
             ("timestamp", &self.timestamp),
@@ -172,7 +172,7 @@ fn read(what: &str, path: Option<&Path>) -> Result<Vec<u8>> {
 }
 
 /// The profile for `--profile`.
-pub fn profile(name: &str, config: &Config) -> Result<Arc<Profile>> {
+pub fn profile(name: &str, config: &Config) -> Result<Arc<CompiledProfile>> {
     let profiles = delivery::profiles(config)?;
     profiles.get(name).cloned().ok_or_else(|| {
         let names: Vec<&str> = profiles.keys().map(String::as_str).collect();
@@ -183,7 +183,7 @@ pub fn profile(name: &str, config: &Config) -> Result<Arc<Profile>> {
     })
 }
 
-pub fn verifier(profile: &Arc<Profile>, secret: Option<&str>) -> Result<Verifier> {
+pub fn verifier(profile: &Arc<CompiledProfile>, secret: Option<&str>) -> Result<Verifier> {
     Verifier::new(profile.clone(), secret)
         .map_err(|error| Failure::Usage(format!("--secret: {error}")))
 }

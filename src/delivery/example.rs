@@ -10,9 +10,9 @@ use actix_web::web::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::Settings;
-use super::profile::{Profile, Unrendered};
+use super::profile::{CompiledProfile, Unrendered};
 use super::render::{MASK, NotSendable, Prepared};
-use super::scope::{Attempt, EXAMPLE, Scope};
+use super::scope::{EXAMPLE, ScopedAttempt, TemplateScope};
 use super::target::Target;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::{Endpoint, EndpointSecret};
@@ -30,7 +30,7 @@ const SECRET: &str = "example-secret";
 const SECRET_BYTES: &[u8; 32] = b"an example's secret, 32 bytes ok";
 
 /// An attempt by this profile, which has never been made.
-pub fn attempt(profile: &Profile) -> Attempt {
+pub fn attempt(profile: &CompiledProfile) -> ScopedAttempt {
     let names: Vec<String> = profile
         .templates()
         .flat_map(|(_, template)| template.names().map(str::to_owned).collect::<Vec<_>>())
@@ -86,7 +86,7 @@ pub fn attempt(profile: &Profile) -> Attempt {
         open_headers: Default::default(),
         verification: None,
     };
-    Attempt {
+    ScopedAttempt {
         message: Arc::new(message),
         endpoint: Arc::new(endpoint),
         number: 1,
@@ -95,7 +95,7 @@ pub fn attempt(profile: &Profile) -> Attempt {
 }
 
 /// What everybody can see to be none.
-fn secret(profile: &Profile) -> Secret {
+fn secret(profile: &CompiledProfile) -> Secret {
     let form = profile.settings.secret_form();
     Secret::parse(SECRET, form).unwrap_or_else(|_| Secret::generate(form, *SECRET_BYTES))
 }
@@ -155,20 +155,26 @@ fn insert(object: &mut Map<String, Value>, path: &str, value: Value) {
 
 /// What no message could be rendered with: keys with the reason. Whatever else goes wrong in the
 /// example may be the example's.
-pub fn problems(profile: &Profile) -> Vec<(String, String)> {
+pub fn problems(profile: &CompiledProfile) -> Vec<(String, String)> {
     let whole = attempt(profile);
     // With nothing in it, so that the other branches of conditions are tried, too.
     let mut message = (*whole.message).clone();
     message.payload = Bytes::from_static(b"{}");
-    let empty = Attempt {
+    let empty = ScopedAttempt {
         message: Arc::new(message),
         endpoint: whole.endpoint.clone(),
         ..whole
     };
     let mut problems = Vec::new();
     for (payload, scope) in [
-        (whole.message.payload.clone(), Scope::of_example(whole)),
-        (empty.message.payload.clone(), Scope::of_attempt(empty)),
+        (
+            whole.message.payload.clone(),
+            TemplateScope::of_example(whole),
+        ),
+        (
+            empty.message.payload.clone(),
+            TemplateScope::of_attempt(empty),
+        ),
     ] {
         for Unrendered { key, fault } in unrendered(profile, &scope, &payload) {
             let problem = (key, fault.to_string());
@@ -181,7 +187,11 @@ pub fn problems(profile: &Profile) -> Vec<(String, String)> {
 }
 
 /// Every part of the request that cannot be made.
-fn unrendered(profile: &Profile, scope: &Scope, payload: &Bytes) -> Vec<Unrendered> {
+fn unrendered(
+    profile: &CompiledProfile,
+    scope: &TemplateScope,
+    payload: &Bytes,
+) -> Vec<Unrendered> {
     let mut faults = Vec::new();
     let body = profile.render_body(scope, payload);
     let body = body.map_err(|fault| faults.push(fault)).unwrap_or_default();
@@ -203,14 +213,14 @@ fn unrendered(profile: &Profile, scope: &Scope, payload: &Bytes) -> Vec<Unrender
 }
 
 /// The example's request, as it would be sent; none where the example is not enough for it.
-pub fn request(profile: &Profile, settings: &Settings) -> Option<Value> {
+pub fn request(profile: &CompiledProfile, settings: &Settings) -> Option<Value> {
     draft_request(profile, settings, Draft::default()).ok()
 }
 
 /// The request of an attempt that has these things in place of the example's. The error says why it
 /// cannot be made. Nothing that a caller brought as a secret is shown.
 pub fn draft_request(
-    profile: &Profile,
+    profile: &CompiledProfile,
     settings: &Settings,
     draft: Draft,
 ) -> Result<Value, String> {
@@ -223,8 +233,8 @@ pub fn draft_request(
         .map_err(NotSendable::from)
         .and_then(|prepared| {
             prepared.request(&message, NOW, || match is_own_payload {
-                true => Scope::of_attempt(attempt),
-                false => Scope::of_example(attempt),
+                true => TemplateScope::of_attempt(attempt),
+                false => TemplateScope::of_example(attempt),
             })
         })
         .map_err(|not_sendable| not_sendable.failure.detail)?;
@@ -252,7 +262,7 @@ pub fn draft_request(
     }))
 }
 
-fn drafted(example: Attempt, draft: Draft) -> Attempt {
+fn drafted(example: ScopedAttempt, draft: Draft) -> ScopedAttempt {
     let mut message = (*example.message).clone();
     let mut endpoint = (*example.endpoint).clone();
     message.event_type = draft.event_type.unwrap_or(message.event_type);
@@ -268,7 +278,7 @@ fn drafted(example: Attempt, draft: Draft) -> Attempt {
             expires_at: None,
         }];
     }
-    Attempt {
+    ScopedAttempt {
         message: Arc::new(message),
         endpoint: Arc::new(endpoint),
         ..example

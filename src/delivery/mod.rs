@@ -45,7 +45,7 @@ pub use resolve::LOOKUPS_MAX;
 
 use address::{AddressRule, OwnAddresses};
 use connect::took_longer;
-use profile::Profile;
+use profile::CompiledProfile;
 use render::{NotSendable, Renderer, Request};
 use send::Clients;
 use trace::{TRACE, Trace, failure, microseconds};
@@ -68,7 +68,7 @@ pub const IDLE_CONNECTIONS_MAX: usize = 1024;
 pub struct Settings {
     address_rule: AddressRule,
     /// By name.
-    profiles: BTreeMap<String, Arc<Profile>>,
+    profiles: BTreeMap<String, Arc<CompiledProfile>>,
     default_profile: String,
     /// Where neither an endpoint nor its profile has one.
     retry_schedule: RetrySchedule,
@@ -165,13 +165,13 @@ impl Settings {
     }
 
     /// The error is the name of a profile that is not configured.
-    fn profile<'a>(&'a self, endpoint: &'a Endpoint) -> Result<&'a Arc<Profile>, &'a str> {
+    fn profile<'a>(&'a self, endpoint: &'a Endpoint) -> Result<&'a Arc<CompiledProfile>, &'a str> {
         let name = endpoint.profile.as_deref();
         let name = name.unwrap_or(&self.default_profile);
         self.profiles.get(name).ok_or(name)
     }
 
-    fn timeout(&self, endpoint: &Endpoint, profile: &Profile) -> Duration {
+    fn timeout(&self, endpoint: &Endpoint, profile: &CompiledProfile) -> Duration {
         let own = endpoint.timeout_seconds;
         let own = own.map(|seconds| Duration::from_secs(seconds.into()));
         own.or(profile.timeout).unwrap_or(self.request_timeout)
@@ -179,11 +179,11 @@ impl Settings {
 }
 
 /// The profiles of the settings, compiled; or everything that is wrong with them.
-pub fn profiles(config: &Config) -> Result<BTreeMap<String, Arc<Profile>>, ConfigError> {
+pub fn profiles(config: &Config) -> Result<BTreeMap<String, Arc<CompiledProfile>>, ConfigError> {
     let mut compiled = BTreeMap::new();
     let mut problems = Vec::new();
     for (name, settings) in &config.profiles {
-        match Profile::compile(name, settings, &config.limits, config.delivery.jitter) {
+        match CompiledProfile::compile(name, settings, &config.limits, config.delivery.jitter) {
             Ok(profile) => drop(compiled.insert(name.clone(), Arc::new(profile))),
             Err(wrong) => problems.extend(wrong),
         }

@@ -14,10 +14,10 @@ use serde::de::IgnoredAny;
 
 use super::escape::{Escape, is_visible};
 use super::example;
-use super::scope::{self, Scope, VARIABLES};
-use super::signature::{Keys, Signature};
+use super::scope::{self, TemplateScope, VARIABLES};
+use super::signature::{CompiledSignature, Keys};
 use super::target::Target;
-use super::template::{FUNCTIONS, Fault, Template};
+use super::template::{FUNCTIONS, Template, TemplateFault};
 use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::domain::attempt::{Failure, FailureKind};
@@ -26,7 +26,7 @@ use crate::domain::profile::{self as domain, Algorithm, BodyRule, Method};
 use crate::domain::retry::RetrySchedule;
 
 #[derive(Debug)]
-pub struct Profile {
+pub struct CompiledProfile {
     pub name: String,
     pub settings: domain::Profile,
     pub standard: Option<StandardHeaders>,
@@ -34,7 +34,7 @@ pub struct Profile {
     pub url: Option<Template>,
     pub body: Option<Template>,
     pub headers: Vec<Header>,
-    pub signatures: Vec<Signature>,
+    pub signatures: Vec<CompiledSignature>,
     pub timeout: Option<Duration>,
     pub retry: Option<RetrySchedule>,
     payload_bytes: usize,
@@ -64,11 +64,11 @@ pub struct Header {
 pub struct Unrendered {
     /// Of the profile: `url`, `headers.x-one`, `signatures.0.content`.
     pub key: String,
-    pub fault: Fault,
+    pub fault: TemplateFault,
 }
 
 impl Unrendered {
-    fn at(key: impl Into<String>) -> impl FnOnce(Fault) -> Unrendered {
+    fn at(key: impl Into<String>) -> impl FnOnce(TemplateFault) -> Unrendered {
         |fault| Unrendered {
             key: key.into(),
             fault,
@@ -86,7 +86,7 @@ impl From<Unrendered> for Failure {
     }
 }
 
-impl Profile {
+impl CompiledProfile {
     /// The errors are everything that is wrong, a line each: `profiles.NAME.KEY: reason`. `jitter`
     /// is what counts where the profile's retries have none.
     pub fn compile(
@@ -94,7 +94,7 @@ impl Profile {
         settings: &domain::Profile,
         limits: &Limits,
         jitter: f64,
-    ) -> Result<Profile, Vec<String>> {
+    ) -> Result<CompiledProfile, Vec<String>> {
         let mut compiler = Compiler {
             settings,
             payload_bytes: limits.payload_bytes,
@@ -142,7 +142,7 @@ impl Profile {
             None
         });
         let mut problems = compiler.problems;
-        let profile = Profile {
+        let profile = CompiledProfile {
             name: name.to_owned(),
             settings: settings.clone(),
             standard,
@@ -222,7 +222,11 @@ impl Profile {
     }
 
     /// The body of a request that has one.
-    pub fn render_body(&self, scope: &Scope, published: &Bytes) -> Result<Bytes, Unrendered> {
+    pub fn render_body(
+        &self,
+        scope: &TemplateScope,
+        published: &Bytes,
+    ) -> Result<Bytes, Unrendered> {
         let Some(template) = &self.body else {
             return Ok(published.clone());
         };
@@ -230,7 +234,7 @@ impl Profile {
             let is_json = body_escape(&self.settings.content_type) == Escape::Json;
             match is_json && serde_json::from_str::<IgnoredAny>(&text).is_err() {
                 false => Ok(Bytes::from(text)),
-                true => Err(template.wrote(Fault::permanent(
+                true => Err(template.wrote(TemplateFault::permanent(
                     "what it makes is not JSON; every value is written as JSON, text in quotes",
                 ))),
             }
@@ -241,7 +245,7 @@ impl Profile {
     /// The URL as text and as what is sent, where the profile has its own.
     pub fn render_url(
         &self,
-        scope: &Scope,
+        scope: &TemplateScope,
         target: &Target,
     ) -> Result<Option<(String, Uri)>, Unrendered> {
         let Some(template) = &self.url else {
@@ -261,7 +265,7 @@ impl Profile {
 
     pub fn render_headers(
         &self,
-        scope: &Scope,
+        scope: &TemplateScope,
     ) -> impl Iterator<Item = Result<(&Header, String), Unrendered>> {
         self.headers.iter().map(|header| {
             let value = self.header_value(&header.template, scope);
@@ -276,7 +280,7 @@ impl Profile {
         &self,
         index: usize,
         keys: &Keys,
-        scope: &Scope,
+        scope: &TemplateScope,
         body: &[u8],
         now: Timestamp,
     ) -> Result<Option<String>, Unrendered> {
@@ -295,11 +299,15 @@ impl Profile {
         }
     }
 
-    fn header_value(&self, template: &Template, scope: &Scope) -> Result<String, Fault> {
+    fn header_value(
+        &self,
+        template: &Template,
+        scope: &TemplateScope,
+    ) -> Result<String, TemplateFault> {
         let value = template.render(scope, self.header_value_bytes)?;
         match value.bytes().all(is_visible) {
             true => Ok(value),
-            false => Err(template.wrote(Fault::permanent(
+            false => Err(template.wrote(TemplateFault::permanent(
                 "the value has characters that a header cannot carry",
             ))),
         }
@@ -345,7 +353,11 @@ impl Compiler<'_> {
         self.template("url", below, Escape::Url)
     }
 
-    fn signature(&mut self, index: usize, settings: &domain::Signature) -> Option<Signature> {
+    fn signature(
+        &mut self,
+        index: usize,
+        settings: &domain::Signature,
+    ) -> Option<CompiledSignature> {
         let mut template = |part: &str, source: &Option<String>, escape| {
             let key = format!("signatures.{index}.{part}");
             let template = self.template(&key, source.as_ref()?, escape)?;
@@ -358,7 +370,7 @@ impl Compiler<'_> {
         let format = template("format", &settings.format, Escape::Header);
         let header = self.header_name(&format!("signatures.{index}.header"), &settings.header)?;
         let is_static = settings.algorithm == Algorithm::Static;
-        Some(Signature {
+        Some(CompiledSignature {
             settings: settings.clone(),
             is_sensitive: is_static || is_sensitive(header.as_str()),
             header,

@@ -21,8 +21,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Settings;
-use super::profile::{Profile, Unrendered};
-use super::scope::{Attempt, Scope};
+use super::profile::{CompiledProfile, Unrendered};
+use super::scope::{ScopedAttempt, TemplateScope};
 use super::sign::Signer;
 use super::signature::Keys;
 use super::target::Target;
@@ -46,7 +46,7 @@ pub const MASK: &str = "***";
 /// A request, ready to be sent.
 pub struct Request {
     /// By which its answer is judged.
-    pub profile: Arc<Profile>,
+    pub profile: Arc<CompiledProfile>,
     pub timeout: Duration,
     pub method: Method,
     /// As the log shows it.
@@ -97,7 +97,7 @@ pub struct Prepared {
     /// What it was made from. An endpoint that has changed is another one in memory, so what is kept
     /// can never be older than the endpoint.
     endpoint: Arc<Endpoint>,
-    profile: Arc<Profile>,
+    profile: Arc<CompiledProfile>,
     is_templated: bool,
     timeout: Duration,
     method: Method,
@@ -135,7 +135,7 @@ impl Renderer {
         now: Timestamp,
     ) -> Result<Request, NotSendable> {
         self.prepared(endpoint)?.request(message, now, || {
-            Scope::of_attempt(Attempt {
+            TemplateScope::of_attempt(ScopedAttempt {
                 message: message.clone(),
                 endpoint: endpoint.clone(),
                 number: attempt_number,
@@ -153,7 +153,7 @@ impl Renderer {
         now: Timestamp,
     ) -> Result<Request, Failure> {
         let prepared = Prepared::new(endpoint, &self.settings)?;
-        let scope = Scope::of_attempt(Attempt {
+        let scope = TemplateScope::of_attempt(ScopedAttempt {
             message: message.clone(),
             endpoint: endpoint.clone(),
             number: 1,
@@ -223,7 +223,7 @@ impl Prepared {
         &self,
         message: &Message,
         now: Timestamp,
-        scope: impl FnOnce() -> Scope,
+        scope: impl FnOnce() -> TemplateScope,
     ) -> Result<Request, NotSendable> {
         self.check_secret(now)?;
         let mut request = Request {
@@ -270,7 +270,7 @@ impl Prepared {
         &self,
         message: &Message,
         now: Timestamp,
-        scope: Scope,
+        scope: TemplateScope,
     ) -> Result<Request, Failure> {
         self.check_secret(now)?;
         let body = message.payload.clone();
@@ -340,7 +340,7 @@ impl Prepared {
     /// Everything that the profile has beyond the headers of Standard Webhooks.
     fn render_templates(
         &self,
-        mut scope: Scope,
+        mut scope: TemplateScope,
         request: &mut Request,
         headers: &mut Headers,
         now: Timestamp,
@@ -371,7 +371,7 @@ impl Prepared {
 /// The headers that do not depend on the message, in the order of their names.
 fn common_headers(
     endpoint: &Endpoint,
-    profile: &Profile,
+    profile: &CompiledProfile,
     target: &Target,
     has_body: bool,
 ) -> Result<Headers, Failure> {

@@ -1,7 +1,7 @@
 //! What templates may name: the message, the endpoint, the attempt, the time, the payload, the body.
 //!
-//! A [`Scope`] is made by `profile` for an attempt, for an example, or from values that somebody
-//! found in a captured request ([`Scope::of_bindings`]). Nothing in it is built before a template
+//! A [`TemplateScope`] is made by `profile` for an attempt, for an example, or from values that somebody
+//! found in a captured request ([`TemplateScope::of_bindings`]). Nothing in it is built before a template
 //! asks for it, and no secret can be asked for. The names are those that `config.toml` documents.
 
 use std::collections::BTreeMap;
@@ -44,14 +44,14 @@ pub fn fields(variable: &str) -> Option<&'static [&'static str]> {
 
 /// What one rendering may name. Cheap to clone and to extend; a payload is parsed once for all.
 #[derive(Clone)]
-pub struct Scope {
+pub struct TemplateScope {
     facts: Value,
     body: Option<Bytes>,
     signature: Option<Value>,
 }
 
 /// What an attempt is made of.
-pub struct Attempt {
+pub struct ScopedAttempt {
     pub message: Arc<Message>,
     pub endpoint: Arc<Endpoint>,
     /// 1 for the first.
@@ -59,18 +59,18 @@ pub struct Attempt {
     pub now: Timestamp,
 }
 
-impl Scope {
-    pub fn of_attempt(attempt: Attempt) -> Scope {
-        Scope::of_facts(Facts {
+impl TemplateScope {
+    pub fn of_attempt(attempt: ScopedAttempt) -> TemplateScope {
+        TemplateScope::of_facts(Facts {
             attempt,
             payload: OnceLock::new(),
         })
     }
 
     /// In which every field of the payload has a text: its own, or an example.
-    pub fn of_example(attempt: Attempt) -> Scope {
+    pub fn of_example(attempt: ScopedAttempt) -> TemplateScope {
         let known = payload::value(&attempt.message.payload);
-        Scope::of_facts(Facts {
+        TemplateScope::of_facts(Facts {
             attempt,
             payload: OnceLock::from(Value::from_object(Example { known })),
         })
@@ -79,8 +79,11 @@ impl Scope {
     /// From texts by what they stand for (`message.id`, `timestamp`, `payload.invoice.id`), as they
     /// can be found where a captured request has literally what a template placed there. Fields
     /// of the payload that are not among them are looked up in `payload`, where there is one.
-    pub fn of_bindings(bindings: BTreeMap<String, String>, payload: Option<&Bytes>) -> Scope {
-        Scope {
+    pub fn of_bindings(
+        bindings: BTreeMap<String, String>,
+        payload: Option<&Bytes>,
+    ) -> TemplateScope {
+        TemplateScope {
             facts: Value::from_object(Bound {
                 texts: Arc::new(bindings),
                 path: String::new(),
@@ -91,8 +94,8 @@ impl Scope {
         }
     }
 
-    fn of_facts(facts: Facts) -> Scope {
-        Scope {
+    fn of_facts(facts: Facts) -> TemplateScope {
+        TemplateScope {
             facts: Value::from_object(facts),
             body: None,
             signature: None,
@@ -100,15 +103,15 @@ impl Scope {
     }
 
     /// With the body as it is sent.
-    pub fn with_body(&self, body: Bytes) -> Scope {
-        Scope {
+    pub fn with_body(&self, body: Bytes) -> TemplateScope {
+        TemplateScope {
             body: Some(body),
             ..self.clone()
         }
     }
 
-    pub fn with_signature(&self, signature: &str) -> Scope {
-        Scope {
+    pub fn with_signature(&self, signature: &str) -> TemplateScope {
+        TemplateScope {
             signature: Some(Value::from(signature)),
             ..self.clone()
         }
@@ -155,7 +158,7 @@ macro_rules! named_fields {
     };
 }
 
-impl Scope {
+impl TemplateScope {
     fn field(&self, name: &str) -> Option<Value> {
         match name {
             "body" => Some(Value::from_object(Body(self.body.clone()?))),
@@ -165,10 +168,10 @@ impl Scope {
     }
 }
 
-named_fields!(Scope, &VARIABLES);
+named_fields!(TemplateScope, &VARIABLES);
 
 struct Facts {
-    attempt: Attempt,
+    attempt: ScopedAttempt,
     payload: OnceLock<Value>,
 }
 
@@ -359,7 +362,7 @@ mod tests {
     use super::super::template::Template;
     use super::*;
 
-    fn rendered(scope: &Scope, source: &str) -> Result<String, String> {
+    fn rendered(scope: &TemplateScope, source: &str) -> Result<String, String> {
         let template = Template::compile(source, Escape::Text, 1024)?;
         let rendered = template.render(scope, 1024);
         rendered.map_err(|fault| fault.to_string())
@@ -378,8 +381,8 @@ mod tests {
             .map(|(path, text)| (path.to_owned(), text.to_owned()))
             .collect();
         let body = Bytes::from_static(br#"{"entityId": 26, "kind": "A", "deep": {"other": 1.10}}"#);
-        let without_body = Scope::of_bindings(bindings.clone(), None);
-        let with_body = Scope::of_bindings(bindings, Some(&body)).with_body(body.clone());
+        let without_body = TemplateScope::of_bindings(bindings.clone(), None);
+        let with_body = TemplateScope::of_bindings(bindings, Some(&body)).with_body(body.clone());
         let source =
             "{{ timestamp }}.{{ message.id }}:{{ payload.entityId }}:{{ payload.deep.er }}";
         for scope in [&without_body, &with_body] {

@@ -17,8 +17,8 @@ use sha2::{Sha256, Sha512};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::scope::Scope;
-use super::template::{Fault, Template};
+use super::scope::TemplateScope;
+use super::template::{Template, TemplateFault};
 use crate::clock::Timestamp;
 use crate::domain::endpoint::EndpointSecret;
 use crate::domain::profile::{self, Algorithm, Encoding, KeyEncoding};
@@ -26,7 +26,7 @@ use crate::domain::secret::{Secret, SigningKey};
 
 /// A compiled signature of a profile.
 #[derive(Debug)]
-pub struct Signature {
+pub struct CompiledSignature {
     pub settings: profile::Signature,
     pub header: HeaderName,
     /// Its value is never shown.
@@ -50,7 +50,7 @@ enum Key {
     Static(Secret),
 }
 
-impl Signature {
+impl CompiledSignature {
     /// Secrets that are no keys of this signature are left out.
     pub fn keys<'a>(&self, secrets: impl IntoIterator<Item = &'a EndpointSecret>) -> Keys {
         let key = |one: &EndpointSecret| {
@@ -69,10 +69,10 @@ impl Signature {
     pub fn sign(
         &self,
         keys: &Keys,
-        scope: &Scope,
+        scope: &TemplateScope,
         body: &[u8],
         now: Timestamp,
-    ) -> Result<String, Fault> {
+    ) -> Result<String, TemplateFault> {
         let separator = self.settings.separator.as_deref();
         let prefix = self.settings.prefix.as_deref().unwrap_or_default();
         let live = keys
@@ -106,10 +106,10 @@ impl Signature {
     pub fn verifies(
         &self,
         secret: &Known,
-        scope: &Scope,
+        scope: &TemplateScope,
         body: &[u8],
         value: &str,
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, TemplateFault> {
         let key = match secret {
             Known::Public(_) => None,
             Known::Secret(secret) => {
@@ -167,15 +167,15 @@ impl Signature {
 
     fn write_content(
         &self,
-        scope: &Scope,
+        scope: &TemplateScope,
         body: &[u8],
         writer: &mut dyn io::Write,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), TemplateFault> {
         match &self.content {
             Some(template) => template.render_to(scope, writer),
             None => {
                 let written = writer.write_all(body);
-                written.map_err(|_| Fault::unfit("the body cannot be signed"))
+                written.map_err(|_| TemplateFault::unfit("the body cannot be signed"))
             }
         }
     }
@@ -194,7 +194,7 @@ enum Signed<'a> {
     Text(&'a str),
 }
 
-type Content<'a> = &'a dyn Fn(&mut dyn io::Write) -> Result<(), Fault>;
+type Content<'a> = &'a dyn Fn(&mut dyn io::Write) -> Result<(), TemplateFault>;
 
 impl Key {
     /// None where the secret is not one that this algorithm can sign with.
@@ -211,7 +211,7 @@ impl Key {
         })
     }
 
-    fn sign(&self, content: Content<'_>) -> Result<Signed<'_>, Fault> {
+    fn sign(&self, content: Content<'_>) -> Result<Signed<'_>, TemplateFault> {
         Ok(match self {
             Key::HmacSha1(keyed) => Signed::Bytes(mac(keyed, content)?),
             Key::HmacSha256(keyed) => Signed::Bytes(mac(keyed, content)?),
@@ -244,7 +244,7 @@ fn keyed<M: hmac::digest::KeyInit + Mac>(key: &[u8]) -> M {
     <M as Mac>::new_from_slice(key).expect("HMAC takes a key of any length")
 }
 
-fn mac<M: Mac + Clone>(keyed: &M, content: Content<'_>) -> Result<Vec<u8>, Fault> {
+fn mac<M: Mac + Clone>(keyed: &M, content: Content<'_>) -> Result<Vec<u8>, TemplateFault> {
     let mut updates = Updates(keyed.clone());
     content(&mut updates)?;
     Ok(updates.0.finalize().into_bytes().to_vec())

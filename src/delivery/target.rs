@@ -8,7 +8,7 @@ use ::url::{Position, Url};
 use actix_web::http::Uri;
 use actix_web::http::uri::PathAndQuery;
 
-use super::template::Fault;
+use super::template::TemplateFault;
 use crate::domain::url;
 
 /// Common servers refuse a request line that is longer.
@@ -43,7 +43,7 @@ impl Target {
     }
 
     /// The URL with `below` behind its path, as text and as what is sent.
-    pub fn extended(&self, below: &str) -> Result<(String, Uri), Fault> {
+    pub fn extended(&self, below: &str) -> Result<(String, Uri), TemplateFault> {
         let (scheme, host) = (self.url.scheme(), &self.host);
         let path = self.url.path();
         let path = path.strip_suffix('/').unwrap_or(path);
@@ -59,17 +59,17 @@ impl Target {
         }
         if text.len() > URL_BYTES_MAX {
             let fault = format!("the URL is longer than {URL_BYTES_MAX} bytes");
-            return Err(Fault::unfit(fault));
+            return Err(TemplateFault::unfit(fault));
         }
-        let url = Url::parse(&text).map_err(|_| Fault::permanent("the URL is not one"))?;
+        let url = Url::parse(&text).map_err(|_| TemplateFault::permanent("the URL is not one"))?;
         // What the URL's own rules would change, such as dot segments, may be more than it seems.
         if url.as_str() != text {
-            return Err(Fault::permanent(
+            return Err(TemplateFault::permanent(
                 "the URL has dot segments or characters that must be percent-encoded",
             ));
         }
         if url.fragment().is_some() {
-            return Err(Fault::permanent("the URL has a fragment"));
+            return Err(TemplateFault::permanent("the URL has a fragment"));
         }
         let origin = |url: &Url| {
             (
@@ -78,9 +78,9 @@ impl Target {
             )
         };
         if url.scheme() != scheme || origin(&url) != origin(&self.url) || has_credentials(&url) {
-            return Err(Fault::permanent("the URL leads to another host"));
+            return Err(TemplateFault::permanent("the URL leads to another host"));
         }
-        let wrong = || Fault::permanent("the URL has characters that cannot be sent");
+        let wrong = || TemplateFault::permanent("the URL has characters that cannot be sent");
         let path_and_query = &url[Position::BeforePath..];
         let mut parts = self.uri.clone().into_parts();
         parts.path_and_query = Some(PathAndQuery::try_from(path_and_query).map_err(|_| wrong())?);

@@ -3,7 +3,7 @@
 //! `profile` compiles them at the start and renders them for each attempt. A template is text for
 //! one place of a request, and the place says how a value is written there (`escape`). Templates
 //! reach nothing but their scope, and each ends: it has a budget of steps and a limit of bytes. What
-//! goes wrong is a [`Fault`], which names the place in the template and never a value.
+//! goes wrong is a [`TemplateFault`], which names the place in the template and never a value.
 //!
 //! Most templates are nothing but text and names, `{{ timestamp }}.{{ body }}`. These are kept as
 //! [`Part`]s and written straight, several times faster than by minijinja's machine, and the text
@@ -20,7 +20,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
 
 use super::escape::{Escape, Unfit, header_text, write_value};
-use super::scope::{Scope, VARIABLES};
+use super::scope::{TemplateScope, VARIABLES};
 
 /// Steps that any template may take. One more for each byte of the largest payload comes on top,
 /// because printing a body or an object takes a quarter of a step for each of its bytes.
@@ -55,33 +55,33 @@ pub const FUNCTIONS: [&str; 3] = ["range", "dict", "namespace"];
 
 /// Why a template cannot be rendered: a sentence without its end, such as "`payload.id` is null".
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct TemplateFault {
     text: String,
     /// No message could make it right.
     pub permanent: bool,
 }
 
-impl Fault {
+impl TemplateFault {
     /// One that every message meets.
-    pub fn permanent(text: impl Into<String>) -> Fault {
+    pub fn permanent(text: impl Into<String>) -> TemplateFault {
         let text = text.into();
-        Fault {
+        TemplateFault {
             text,
             permanent: true,
         }
     }
 
     /// One that is this message's, as far as can be known.
-    pub fn unfit(text: impl Into<String>) -> Fault {
+    pub fn unfit(text: impl Into<String>) -> TemplateFault {
         let text = text.into();
-        Fault {
+        TemplateFault {
             text,
             permanent: false,
         }
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for TemplateFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
@@ -137,18 +137,22 @@ impl Template {
     }
 
     /// The text, of so many bytes at most.
-    pub fn render(&self, scope: &Scope, bytes_max: usize) -> Result<String, Fault> {
+    pub fn render(&self, scope: &TemplateScope, bytes_max: usize) -> Result<String, TemplateFault> {
         let mut text = Limited {
             bytes: Vec::with_capacity(64),
             bytes_max,
         };
         self.render_to(scope, &mut text)?;
         // Templates write text only.
-        String::from_utf8(text.bytes).map_err(|_| Fault::permanent("it is not UTF-8"))
+        String::from_utf8(text.bytes).map_err(|_| TemplateFault::permanent("it is not UTF-8"))
     }
 
     /// Writes the text as it comes. Nothing is copied in between, and a body least of all.
-    pub fn render_to(&self, scope: &Scope, writer: impl io::Write) -> Result<(), Fault> {
+    pub fn render_to(
+        &self,
+        scope: &TemplateScope,
+        writer: impl io::Write,
+    ) -> Result<(), TemplateFault> {
         if let Some(parts) = &self.parts {
             return self.write_parts(parts, scope, &mut Sink(writer));
         }
@@ -165,9 +169,9 @@ impl Template {
     fn write_parts(
         &self,
         parts: &[Part],
-        scope: &Scope,
+        scope: &TemplateScope,
         out: &mut impl fmt::Write,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), TemplateFault> {
         for part in parts {
             match part {
                 Part::Text(text) => out
@@ -183,7 +187,7 @@ impl Template {
     }
 
     /// A fault of what it wrote: certain only where it writes the same whatever the values are.
-    pub fn wrote(&self, mut fault: Fault) -> Fault {
+    pub fn wrote(&self, mut fault: TemplateFault) -> TemplateFault {
         fault.permanent &= !self.source.contains("{%");
         fault
     }
@@ -200,13 +204,13 @@ impl Template {
 }
 
 /// The sentence for an error in this expression.
-fn fault(error: &Error, expression: Option<&str>) -> Fault {
+fn fault(error: &Error, expression: Option<&str>) -> TemplateFault {
     let known = error.source().and_then(|source| source.downcast_ref());
     let predicate: Cow<'static, str> = match (error.kind(), known) {
         (_, Some(unfit)) => Unfit::predicate(*unfit).into(),
         (ErrorKind::UndefinedError, _) => "is undefined".into(),
-        (ErrorKind::OutOfFuel, _) => return Fault::unfit("it takes too many steps"),
-        (ErrorKind::WriteFailure, _) => return Fault::unfit("it becomes too long"),
+        (ErrorKind::OutOfFuel, _) => return TemplateFault::unfit("it takes too many steps"),
+        (ErrorKind::WriteFailure, _) => return TemplateFault::unfit("it becomes too long"),
         (kind, _) if is_permanent(kind) => format!("has an {kind}").into(),
         (kind, _) => format!("cannot be evaluated ({kind})").into(),
     };
@@ -220,7 +224,7 @@ fn fault(error: &Error, expression: Option<&str>) -> Fault {
         }
         None => format!("a value {predicate}"),
     };
-    Fault {
+    TemplateFault {
         text,
         permanent: is_permanent(error.kind()),
     }

@@ -2,7 +2,7 @@
 //!
 //! The command line calls it, for a request that somebody kept and for those that `sink` receives.
 //! A request is taken apart with the templates that made it: what the headers and the URL have where
-//! a template has a name is bound to the name ([`Scope::of_bindings`]), and with that the signed
+//! a template has a name is bound to the name ([`TemplateScope::of_bindings`]), and with that the signed
 //! content is rendered again. What a request has in two places must be the same in both. A template
 //! with more than text and names in it cannot be taken apart; it is rendered and compared, where
 //! everything that it names is known. Pure; what is told has values of the request in it and never
@@ -18,8 +18,8 @@ use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 use serde::de::IgnoredAny;
 
-use super::profile::Profile;
-use super::scope::Scope;
+use super::profile::CompiledProfile;
+use super::scope::TemplateScope;
 use super::sign::{SignedHeaders, VerifyingKey, check_age};
 use super::signature::Known;
 use super::template::{FUNCTIONS, Part, Template};
@@ -40,7 +40,7 @@ pub struct Captured {
 
 /// Verifies requests by one profile, with one secret.
 pub struct Verifier {
-    profile: Arc<Profile>,
+    profile: Arc<CompiledProfile>,
     /// None where nothing is signed, or the secret is not known.
     secret: Option<Known>,
     standard: Option<VerifyingKey>,
@@ -50,7 +50,7 @@ impl Verifier {
     /// The secret must be one of the profile's form, or the public key of an ed25519 one; the error
     /// is a predicate that does not repeat it. Without one, signatures are not looked at. Where the
     /// profile has none, neither is the secret.
-    pub fn new(profile: Arc<Profile>, secret: Option<&str>) -> Result<Verifier, String> {
+    pub fn new(profile: Arc<CompiledProfile>, secret: Option<&str>) -> Result<Verifier, String> {
         let mut verifier = Verifier {
             profile,
             secret: None,
@@ -75,7 +75,7 @@ impl Verifier {
         Ok(verifier)
     }
 
-    pub fn profile(&self) -> &Profile {
+    pub fn profile(&self) -> &CompiledProfile {
         &self.profile
     }
 
@@ -113,7 +113,7 @@ impl Verifier {
 
 /// One request under examination.
 struct Checking<'a> {
-    profile: &'a Profile,
+    profile: &'a CompiledProfile,
     request: &'a Captured,
     /// By the name: the text and where it was found first.
     bindings: BTreeMap<String, (String, String)>,
@@ -346,12 +346,12 @@ impl<'a> Checking<'a> {
     }
 
     /// What the payload says is what counts, if there is one.
-    fn scope(&self, has_body: bool, payload: Option<&Bytes>) -> Scope {
+    fn scope(&self, has_body: bool, payload: Option<&Bytes>) -> TemplateScope {
         let bindings = self.bindings.iter();
         let bindings = bindings
             .filter(|(name, _)| payload.is_none() || !is_of_payload(name))
             .map(|(name, (text, _))| (name.clone(), text.clone()));
-        let scope = Scope::of_bindings(bindings.collect(), payload);
+        let scope = TemplateScope::of_bindings(bindings.collect(), payload);
         match has_body {
             true => scope.with_body(self.request.body.clone()),
             false => scope,
@@ -360,7 +360,7 @@ impl<'a> Checking<'a> {
 
     /// Renders headers and the URL again and compares, as far as that can tell something that was
     /// not bound from the very same place.
-    fn rendered(&mut self, found: &Found<'_>, scope: &Scope, has_payload: bool) {
+    fn rendered(&mut self, found: &Found<'_>, scope: &TemplateScope, has_payload: bool) {
         let tells = |template: &Template| {
             let is_known = |name: &str| {
                 FUNCTIONS.contains(&name)
@@ -412,7 +412,7 @@ impl<'a> Checking<'a> {
         found: &Found<'_>,
         secret: &Known,
         standard: Option<&VerifyingKey>,
-        scope: &Scope,
+        scope: &TemplateScope,
     ) {
         let body = &self.request.body;
         if let (Some(names), Some(key)) = (&self.profile.standard, standard) {

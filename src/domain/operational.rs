@@ -31,7 +31,7 @@ pub const EVENT_TYPES: [&str; 8] = [
 
 /// An event: serialised, it is the payload.
 #[derive(Debug, Serialize)]
-pub struct Event<'a> {
+pub struct OperationalEvent<'a> {
     #[serde(rename = "type")]
     pub name: &'static str,
     data: Data<'a>,
@@ -92,14 +92,14 @@ fn instant<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok
     }
 }
 
-impl<'a> Event<'a> {
+impl<'a> OperationalEvent<'a> {
     /// One of the names that begin with `endpoint.`.
     fn of_endpoint(
         name: &'static str,
         application: &'a Application,
         endpoint: &'a Endpoint,
-    ) -> Event<'a> {
-        Event {
+    ) -> OperationalEvent<'a> {
+        OperationalEvent {
             name,
             data: Data::Endpoint(EndpointData {
                 app_id: application.id,
@@ -112,13 +112,17 @@ impl<'a> Event<'a> {
         }
     }
 
-    pub fn deleted(application: &'a Application, endpoint: &'a Endpoint) -> Event<'a> {
-        Event::of_endpoint("endpoint.deleted", application, endpoint)
+    pub fn deleted(application: &'a Application, endpoint: &'a Endpoint) -> OperationalEvent<'a> {
+        OperationalEvent::of_endpoint("endpoint.deleted", application, endpoint)
     }
 
     /// Disabled because its receiver said that it is gone, in an attempt at this time.
-    pub fn gone(application: &'a Application, endpoint: &'a Endpoint, at: Timestamp) -> Event<'a> {
-        let mut event = Event::of_endpoint("endpoint.disabled", application, endpoint);
+    pub fn gone(
+        application: &'a Application,
+        endpoint: &'a Endpoint,
+        at: Timestamp,
+    ) -> OperationalEvent<'a> {
+        let mut event = OperationalEvent::of_endpoint("endpoint.disabled", application, endpoint);
         if let Data::Endpoint(data) = &mut event.data {
             data.fail_since = Some(at);
             data.trigger = Some("automatic");
@@ -131,8 +135,8 @@ impl<'a> Event<'a> {
         application: &'a Application,
         before: Option<&Endpoint>,
         endpoint: &'a Endpoint,
-    ) -> Vec<Event<'a>> {
-        let event = |name| Event::of_endpoint(name, application, endpoint);
+    ) -> Vec<OperationalEvent<'a>> {
+        let event = |name| OperationalEvent::of_endpoint(name, application, endpoint);
         let Some(before) = before else {
             return vec![event("endpoint.created")];
         };
@@ -169,10 +173,10 @@ impl<'a> Event<'a> {
         endpoint: &'a Endpoint,
         attempt: &Attempt,
         event_id: Option<&'a str>,
-    ) -> Option<Event<'a>> {
+    ) -> Option<OperationalEvent<'a>> {
         let name = attempt_event(attempt.number, attempt.verdict)?;
         let answer = attempt.answer.as_ref();
-        Some(Event {
+        Some(OperationalEvent {
             name,
             data: Data::Attempt(AttemptData {
                 app_id: application.id,

@@ -10,11 +10,11 @@ use super::checks::Problems;
 use super::endpoint_checks::{
     Named, check_headers, check_method, profile_name, profile_of, settle_secrets,
 };
-use super::origin::{Carried, Given};
+use super::origin::{Carried, GivenSecrets};
 use super::ovation::PROFILE;
 use super::patch::Patch;
 use super::permits::Action;
-use super::target::{GivenBasicAuth, Target, retarget};
+use super::target::{EndpointUrl, GivenBasicAuth, retarget};
 use crate::config::Config;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::profile::Method;
@@ -26,12 +26,12 @@ use crate::error::Result;
 #[serde(deny_unknown_fields)]
 pub struct EndpointEdit {
     pub problems: Problems,
-    pub kind: Kind,
+    pub kind: EditKind,
     /// An id came along, which no new endpoint can have.
     pub id_is_given: bool,
     #[serde(default, skip_serializing_if = "Patch::is_absent")]
     pub uid: Patch<String>,
-    pub url: Option<Target>,
+    pub url: Option<EndpointUrl>,
     #[serde(default, skip_serializing_if = "Patch::is_absent")]
     pub description: Patch<String>,
     #[serde(default, skip_serializing_if = "Patch::is_absent")]
@@ -62,7 +62,7 @@ pub struct EndpointEdit {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kind {
+pub enum EditKind {
     /// Create or replace: null is as good as absent, and a URL is needed.
     Whole,
     /// Null clears, and some fields cannot be cleared.
@@ -148,10 +148,10 @@ impl EndpointEdit {
         Ok(warnings)
     }
 
-    fn given(&self) -> Given {
-        Given {
+    fn given(&self) -> GivenSecrets {
+        GivenSecrets {
             basic_auth: self.basic_auth != Patch::Absent
-                || self.url.as_ref().is_some_and(Target::has_credentials),
+                || self.url.as_ref().is_some_and(EndpointUrl::has_credentials),
             headers: self.headers != Patch::Absent,
             auth_headers: self.auth_headers != Patch::Absent,
             secret: self.secret.is_some(),
@@ -180,7 +180,7 @@ impl EndpointEdit {
 
 /// What the profile in effect has a say in.
 struct InEffect {
-    kind: Kind,
+    kind: EditKind,
     secret: Option<String>,
     /// The profiles that may be chosen, where not all are.
     offered: Option<Vec<String>>,
@@ -213,9 +213,9 @@ impl InEffect {
         let taken = settle_secrets(problems, endpoint, secret, form, self.changed, view);
         match self.kind {
             _ if taken => {}
-            Kind::Patch => problems.add(&["body", "secret"], ROTATE),
+            EditKind::Patch => problems.add(&["body", "secret"], ROTATE),
             // It may be sent again and again as it was when it made the endpoint.
-            Kind::Whole => warnings.push(format!("secret {ROTATE}")),
+            EditKind::Whole => warnings.push(format!("secret {ROTATE}")),
         }
     }
 }

@@ -252,7 +252,7 @@ impl Command for ReplaceEndpoint {
 /// The endpoint that a command changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Place {
+pub struct EndpointPlace {
     pub owner: Owner,
     /// Its id or uid.
     pub endpoint: String,
@@ -260,7 +260,7 @@ pub struct Place {
     pub flags: FeatureFlags,
 }
 
-impl Place {
+impl EndpointPlace {
     /// Changes the endpoint by an edit that tells what to beware of.
     pub fn changed(
         &self,
@@ -289,7 +289,7 @@ impl Place {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeEndpoint {
-    pub place: Place,
+    pub place: EndpointPlace,
     pub edit: EndpointEdit,
 }
 
@@ -308,7 +308,7 @@ impl Command for ChangeEndpoint {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetHeaders {
-    pub place: Place,
+    pub place: EndpointPlace,
     pub headers: BTreeMap<String, String>,
 }
 
@@ -327,7 +327,7 @@ impl Command for SetHeaders {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeHeaders {
-    pub place: Place,
+    pub place: EndpointPlace,
     pub headers: BTreeMap<String, Option<String>>,
 }
 

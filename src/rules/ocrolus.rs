@@ -11,7 +11,7 @@ use super::endpoint_checks::{blank, refuse_too_many};
 use super::origin::Carried;
 use super::patch::Patch;
 use super::permits::Action;
-use super::target::Target;
+use super::target::EndpointUrl;
 use super::{Command, Decided, View};
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -104,7 +104,7 @@ impl<'a> Account<'a> {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigureAccount {
-    pub settings: Settings,
+    pub settings: AccountSettings,
     /// What is wrong with the settings by themselves.
     pub problems: Problems,
 }
@@ -212,17 +212,17 @@ fn secret_form(settings: &Config, profile: Option<&str>) -> SecretForm {
 /// What an account asks for its endpoint.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct AccountSettings {
     pub url_given: bool,
     /// Absent where no URL was given, or a wrong one.
-    pub target: Option<Target>,
+    pub target: Option<EndpointUrl>,
     /// An empty list takes the endpoint away.
     pub events: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Patch::is_absent")]
     pub credentials: Patch<BasicAuth>,
 }
 
-impl Settings {
+impl AccountSettings {
     pub fn deregisters(&self) -> bool {
         self.events.as_ref().is_some_and(Vec::is_empty)
     }
@@ -260,7 +260,10 @@ impl Settings {
         let url = self.target.as_ref().map(|target| &target.url);
         let profile = config.profile(endpoint.profile.as_deref());
         let carried = Carried::of(endpoint, url, profile, config);
-        let has_new = self.target.as_ref().is_some_and(Target::has_credentials)
+        let has_new = self
+            .target
+            .as_ref()
+            .is_some_and(EndpointUrl::has_credentials)
             || self.credentials != Patch::Absent;
         if carried.basic_auth && !has_new {
             let message = "was given for the former URL, as was the password: enter both again, or send \
@@ -326,7 +329,7 @@ mod tests {
     fn configure(url: Option<&str>, events: &[&str]) -> ConfigureAccount {
         let events = events.iter().map(|name| (*name).to_owned());
         ConfigureAccount {
-            settings: Settings {
+            settings: AccountSettings {
                 url_given: url.is_some(),
                 target: url.map(|url| target(url, 100).unwrap()),
                 events: Some(events.collect()),

@@ -29,7 +29,7 @@ pub struct Carried {
 
 /// Which of them a change names itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Given {
+pub struct GivenSecrets {
     pub basic_auth: bool,
     pub headers: bool,
     pub auth_headers: bool,
@@ -64,7 +64,7 @@ impl Carried {
     }
 
     /// Notes each that the change does not name.
-    pub fn refuse(&self, problems: &mut Problems, given: Given) {
+    pub fn refuse(&self, problems: &mut Problems, given: GivenSecrets) {
         if self.basic_auth && !given.basic_auth {
             problems.add(&["body", "basicAuth"], ENTER_AGAIN);
         }

@@ -13,7 +13,7 @@ use super::endpoint_checks::blank;
 use super::endpoints::Changed;
 use super::origin::{Carried, ENTER_AGAIN};
 use super::permits::Action;
-use super::target::{Target, header_problems};
+use super::target::{EndpointUrl, header_problems};
 use super::{Command, Decided, View};
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -51,7 +51,7 @@ pub fn invalid(sentences: Vec<String>) -> Error {
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookDraft {
-    pub target: Option<Target>,
+    pub target: Option<EndpointUrl>,
     pub event: Option<String>,
     pub username: Option<String>,
     pub password: Option<String>,
@@ -378,7 +378,7 @@ fn check_together(
 struct Webhook {
     /// What goes along to another origin if it stays as it is.
     kept: Carried,
-    target: Target,
+    target: EndpointUrl,
     event: String,
     basic_auth: BasicAuth,
     request_headers: Option<BTreeMap<String, String>>,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::caller::Caller;
 use super::checks::Problems;
 use super::endpoint_checks::secret_form;
-use super::endpoints::{Changed, Place};
+use super::endpoints::{Changed, EndpointPlace};
 use super::permits::Action;
 use super::{Command, Decided, View};
 use crate::clock::Timestamp;
@@ -26,7 +26,7 @@ const LIVE_SECRETS_MAX: usize = 10;
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RotateSecret {
-    pub place: Place,
+    pub place: EndpointPlace,
     /// The new secret; where absent, one is made up that is of the same kind as the newest.
     pub key: Option<String>,
     pub grace_period_seconds: Option<u32>,

@@ -24,20 +24,24 @@ const BASIC_AUTH_BYTES_MAX: usize = 2048;
 /// An endpoint's URL without credentials, and the credentials that stood in it.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Target {
+pub struct EndpointUrl {
     #[serde(with = "as_text")]
     pub url: Url,
     basic_auth: Option<BasicAuth>,
 }
 
 /// Prints the origin alone: a path or a query may hold a key.
-impl fmt::Debug for Target {
+impl fmt::Debug for EndpointUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Target({}…)", self.url.origin().ascii_serialization())
+        write!(
+            f,
+            "EndpointUrl({}…)",
+            self.url.origin().ascii_serialization()
+        )
     }
 }
 
-impl Target {
+impl EndpointUrl {
     pub fn has_credentials(&self) -> bool {
         self.basic_auth.is_some()
     }
@@ -89,7 +93,7 @@ pub struct GivenBasicAuth {
 pub fn retarget(
     problems: &mut Problems,
     endpoint: &mut Endpoint,
-    target: Option<Target>,
+    target: Option<EndpointUrl>,
     given: Patch<GivenBasicAuth>,
     challenge_at: Option<Timestamp>,
 ) {
@@ -155,7 +159,7 @@ fn check_credential(problems: &mut Problems, field: &str, text: &str) {
 }
 
 /// Takes an absolute http(s) URL. The error is a sentence for the caller.
-pub fn target(text: &str, bytes_max: usize) -> Result<Target, String> {
+pub fn target(text: &str, bytes_max: usize) -> Result<EndpointUrl, String> {
     if text.len() > bytes_max {
         return Err(format!("must have at most {bytes_max} bytes"));
     }
@@ -170,7 +174,7 @@ pub fn target(text: &str, bytes_max: usize) -> Result<Target, String> {
     if url.as_str().len() > bytes_max {
         return Err(format!("must have at most {bytes_max} bytes when encoded"));
     }
-    Ok(Target { url, basic_auth })
+    Ok(EndpointUrl { url, basic_auth })
 }
 
 fn credentials(url: &Url) -> Result<Option<BasicAuth>, String> {
@@ -280,7 +284,7 @@ mod tests {
             ..blank(&Example::application(), 7, NOW)
         };
         endpoint.set_headers(BTreeMap::from([kept_back("X-Plain")]), true);
-        let target = Target {
+        let target = EndpointUrl {
             url: url.parse().unwrap(),
             basic_auth: Some(basic_auth),
         };

@@ -71,7 +71,7 @@ impl OwnCommand for ForgetVisits {
 /// The last request of a visit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Seen {
+pub struct VisitSeen {
     pub visit: VisitId,
     pub at: Timestamp,
 }
@@ -80,14 +80,14 @@ pub struct Seen {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeepSeen {
-    pub seen: Vec<Seen>,
+    pub seen: Vec<VisitSeen>,
 }
 
 impl OwnCommand for KeepSeen {
     type Answer = ();
 
     fn decide(self, catalog: &Catalog, _: Timestamp) -> Decided<()> {
-        let changes = self.seen.into_iter().filter_map(|Seen { visit, at }| {
+        let changes = self.seen.into_iter().filter_map(|VisitSeen { visit, at }| {
             let entry = catalog.visit_by_id(visit)?;
             (at > entry.visit.seen_at).then(|| {
                 Change::PutVisit(Visit {
@@ -275,7 +275,7 @@ mod tests {
             (visit.id, BEFORE, 0),
             (VisitId([9; 20]), NOW, 0),
         ] {
-            let seen = vec![Seen { visit, at }];
+            let seen = vec![VisitSeen { visit, at }];
             let (changes, ()) = KeepSeen { seen }.decide(catalog, NOW).unwrap();
             let written = changes
                 .iter()

@@ -27,11 +27,11 @@ impl Budget {
     }
 
     /// Keeps the message while the budget lasts.
-    pub fn keep(self: &Arc<Budget>, message: Arc<Message>) -> Option<Kept> {
+    pub fn keep(self: &Arc<Budget>, message: Arc<Message>) -> Option<KeptMessage> {
         let bytes = message.payload.len() + MESSAGE_BYTES;
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
         // Made first, so that what was added is taken off again in either case.
-        let kept = Kept {
+        let kept = KeptMessage {
             message,
             bytes,
             budget: self.clone(),
@@ -42,13 +42,13 @@ impl Budget {
 
 /// A message that counts against the budget for as long as this exists.
 #[derive(Debug)]
-pub struct Kept {
+pub struct KeptMessage {
     message: Arc<Message>,
     bytes: usize,
     budget: Arc<Budget>,
 }
 
-impl Deref for Kept {
+impl Deref for KeptMessage {
     type Target = Arc<Message>;
 
     fn deref(&self) -> &Arc<Message> {
@@ -56,7 +56,7 @@ impl Deref for Kept {
     }
 }
 
-impl Drop for Kept {
+impl Drop for KeptMessage {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }

@@ -103,13 +103,13 @@ struct Waiting {
 }
 
 /// A right to one attempt at a host; given back when it is dropped.
-pub struct Place {
+pub struct HostPlace {
     /// Absent where it was given back already.
     host: Option<Arc<Host>>,
     application: ApplicationId,
 }
 
-impl Drop for Place {
+impl Drop for HostPlace {
     fn drop(&mut self) {
         if let Some(host) = self.host.take() {
             host.give_back(self.application);
@@ -117,7 +117,7 @@ impl Drop for Place {
     }
 }
 
-impl Place {
+impl HostPlace {
     pub fn is_at(&self, host: &Arc<Host>) -> bool {
         self.host.as_ref().is_some_and(|one| Arc::ptr_eq(one, host))
     }
@@ -131,7 +131,7 @@ impl Host {
         application: ApplicationId,
         lane: u64,
         worker: &UnboundedSender<WorkerEvent>,
-    ) -> Option<Place> {
+    ) -> Option<HostPlace> {
         let mut line = self.line();
         if self.take(&mut line, application) {
             return Some(self.place_of(application));
@@ -148,7 +148,7 @@ impl Host {
     }
 
     /// The same for what does not wait in line: nothing where no place is free.
-    pub fn place_now(self: &Arc<Host>, application: ApplicationId) -> Option<Place> {
+    pub fn place_now(self: &Arc<Host>, application: ApplicationId) -> Option<HostPlace> {
         let is_taken = self.take(&mut self.line(), application);
         is_taken.then(|| self.place_of(application))
     }
@@ -166,8 +166,8 @@ impl Host {
         takes
     }
 
-    fn place_of(self: &Arc<Host>, application: ApplicationId) -> Place {
-        Place {
+    fn place_of(self: &Arc<Host>, application: ApplicationId) -> HostPlace {
+        HostPlace {
             host: Some(self.clone()),
             application,
         }
@@ -262,7 +262,7 @@ mod tests {
     }
 
     /// The next lane that was told that it has a place, with the place.
-    fn told(worker: &mut UnboundedReceiver<WorkerEvent>) -> Option<(u64, Place)> {
+    fn told(worker: &mut UnboundedReceiver<WorkerEvent>) -> Option<(u64, HostPlace)> {
         match worker.try_recv() {
             Ok(WorkerEvent::Place { lane, place }) => Some((lane, place)),
             _ => None,
@@ -301,7 +301,7 @@ mod tests {
     fn one_application_leaves_a_quarter_to_others_which_take_turns_with_it() {
         let (hosts, host) = host();
         let (worker, mut events) = unbounded_channel();
-        let mut greedy: Vec<Option<Place>> = (0..20)
+        let mut greedy: Vec<Option<HostPlace>> = (0..20)
             .map(|lane| host.place(application(1), lane, &worker))
             .filter(Option::is_some)
             .collect();
@@ -377,7 +377,7 @@ mod tests {
             let (second, second_events) = unbounded_channel();
             let workers = [first, second];
             let mut events = [first_events, second_events];
-            let mut attempts: Vec<Place> = Vec::new();
+            let mut attempts: Vec<HostPlace> = Vec::new();
             let mut in_line: Vec<u64> = Vec::new();
             let settle = (0..2000).map(|n| match n % 3 {
                 0 => Step::End { at: 0 },

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::budget::Kept;
-use super::hosts::{Host, Place as HostPlace};
+use super::budget::KeptMessage;
+use super::hosts::{Host, HostPlace};
 use super::throttle::{Rates, Throttle};
 use super::worker::WorkerEvent;
 use crate::clock::Timestamp;
@@ -41,7 +41,7 @@ pub fn place(key: &DeliveryKey) -> Place {
 #[derive(Debug)]
 pub struct Entry {
     pub delivery: Delivery,
-    pub message: Option<Kept>,
+    pub message: Option<KeptMessage>,
 }
 
 /// How far the window reaches.

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::budget::Budget;
-use super::hosts::Place as HostPlace;
+use super::hosts::HostPlace;
 use super::lane::{Entry, Place};
 use super::worker::WorkerEvent;
 use crate::domain::id::ApplicationId;

@@ -65,7 +65,7 @@ impl Shared {
 
 /// A worker's state, as of its last look around.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Status {
+pub struct WorkerStatus {
     /// Events from the store that it has taken in.
     pub handled: u64,
     /// Nothing is due, in flight, being read or being recorded.
@@ -137,7 +137,7 @@ pub struct Scheduler {
     lanes: Lanes,
     shared: Arc<Shared>,
     told: Arc<Vec<AtomicU64>>,
-    workers: Vec<(JoinHandle<()>, watch::Receiver<Status>)>,
+    workers: Vec<(JoinHandle<()>, watch::Receiver<WorkerStatus>)>,
     /// Where endpoints are verified.
     challenges: Option<UnboundedSender<ChallengeEvent>>,
     /// Where they are not: lets go of those that were not verified.
@@ -317,11 +317,11 @@ fn start_worker(
     stop: watch::Receiver<bool>,
 ) -> (
     UnboundedSender<WorkerEvent>,
-    watch::Receiver<Status>,
+    watch::Receiver<WorkerStatus>,
     JoinHandle<()>,
 ) {
     let (sender, events) = unbounded_channel();
-    let (status, status_seen) = watch::channel(Status::default());
+    let (status, status_seen) = watch::channel(WorkerStatus::default());
     let (shared, store, loader) = (shared.clone(), store.clone(), loader.clone());
     let news = sender.clone();
     let send_settings = send_settings.clone();

@@ -16,11 +16,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::alarms::Alarms;
-use super::hosts::{Host, Place};
+use super::hosts::{Host, HostPlace};
 use super::lane::{self, Entry, Lane, Readiness};
 use super::loader::{self, Loader, Wish};
 use super::throttle::Rates;
-use super::{LaneLook, Shared, Status};
+use super::{LaneLook, Shared, WorkerStatus};
 use crate::clock::Timestamp;
 use crate::delivery::{self, Sender, judge};
 use crate::domain::attempt::{Failure, FailureKind, Outcome, Trigger, Verdict};
@@ -80,12 +80,12 @@ pub enum WorkerEvent {
     Message {
         delivery: Delivery,
         message: Result<Option<Arc<Message>>>,
-        place: Place,
+        place: HostPlace,
     },
     /// A lane that waited for its host has a place there.
     Place {
         lane: u64,
-        place: Place,
+        place: HostPlace,
     },
     /// What attempts are made with from now on.
     Settings(Arc<delivery::Settings>),
@@ -161,7 +161,7 @@ impl Worker {
     pub async fn run(
         mut self,
         mut events: UnboundedReceiver<WorkerEvent>,
-        status: watch::Sender<Status>,
+        status: watch::Sender<WorkerStatus>,
         mut stop: watch::Receiver<bool>,
     ) {
         let clock = self.store.clock().clone();
@@ -236,9 +236,9 @@ impl Worker {
         self.slots_used == 0 && self.lanes.values().all(|lane| lane.unrecorded() == 0)
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> WorkerStatus {
         let taken = self.slots_used > 0 || self.loading > 0 || self.in_line > 0;
-        Status {
+        WorkerStatus {
             handled: self.handled,
             quiet: self.lanes_read
                 && !taken
@@ -427,7 +427,7 @@ impl Worker {
     }
 
     /// A lane's turn at its host has come. Where it cannot use it at once, the next one has it.
-    fn place_came(&mut self, number: u64, place: Place) {
+    fn place_came(&mut self, number: u64, place: HostPlace) {
         self.in_line -= 1;
         let waited = match self.lanes.get_mut(&number) {
             Some(lane) => lane.host_place_came(place),
@@ -556,7 +556,7 @@ impl Worker {
         false
     }
 
-    fn begin(&mut self, entry: Entry, endpoint: Arc<Endpoint>, place: Place) {
+    fn begin(&mut self, entry: Entry, endpoint: Arc<Endpoint>, place: HostPlace) {
         match entry.message {
             Some(message) => {
                 self.spawn_attempt(entry.delivery, endpoint, (*message).clone(), place);
@@ -581,7 +581,7 @@ impl Worker {
         &mut self,
         delivery: Delivery,
         message: Result<Option<Arc<Message>>>,
-        place: Place,
+        place: HostPlace,
     ) {
         let number = delivery.key.lane;
         let endpoint = self.lane(number).endpoint.clone();
@@ -654,7 +654,7 @@ impl Worker {
         delivery: Delivery,
         endpoint: Arc<Endpoint>,
         message: Arc<Message>,
-        place: Place,
+        place: HostPlace,
     ) {
         if message.expunged {
             let failure = Failure {

@@ -19,12 +19,12 @@ use crate::lock::locked;
 
 /// Deliveries that wait: some to be sent, some held because their endpoint is disabled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Waits {
+pub struct WaitingCounts {
     pub to_send: u64,
     pub held: u64,
 }
 
-impl Waits {
+impl WaitingCounts {
     pub fn all(self) -> u64 {
         self.to_send + self.held
     }
@@ -44,8 +44,8 @@ pub struct Backlog {
 
 #[derive(Debug, Default)]
 struct Counts {
-    all: Waits,
-    applications: HashMap<ApplicationId, Waits>,
+    all: WaitingCounts,
+    applications: HashMap<ApplicationId, WaitingCounts>,
     lanes: HashMap<u64, Lane>,
 }
 
@@ -118,19 +118,19 @@ impl Backlog {
         }
     }
 
-    pub fn all(&self) -> Waits {
+    pub fn all(&self) -> WaitingCounts {
         self.lock().all
     }
 
     /// Of all, and of the application.
-    fn with(&self, application: ApplicationId) -> (Waits, Waits) {
+    fn with(&self, application: ApplicationId) -> (WaitingCounts, WaitingCounts) {
         let counts = self.lock();
         let own = counts.applications.get(&application);
         (counts.all, own.copied().unwrap_or_default())
     }
 
     /// The applications of which at least this many deliveries wait.
-    pub fn large(&self, min: u64) -> Vec<(ApplicationId, Waits)> {
+    pub fn large(&self, min: u64) -> Vec<(ApplicationId, WaitingCounts)> {
         let counts = self.lock();
         let large = counts.applications.iter();
         large
@@ -166,10 +166,10 @@ impl Room {
     /// matters, which of them would be held.
     fn refusal(
         &self,
-        (all, own): (Waits, Waits),
+        (all, own): (WaitingCounts, WaitingCounts),
         application: ApplicationId,
         more: u64,
-        split: impl FnOnce() -> Waits,
+        split: impl FnOnce() -> WaitingCounts,
     ) -> Option<String> {
         // What waits for nobody takes no room.
         if more == 0 {
@@ -221,7 +221,7 @@ impl Inner {
     /// The same for deliveries to one endpoint. Takes no catalog: those who ask may hold it.
     pub fn may_accept_at(&self, endpoint: &Endpoint, count: u64) -> Result<()> {
         self.may_wait(endpoint.application, count, || {
-            let mut split = Waits::default();
+            let mut split = WaitingCounts::default();
             *split.of(endpoint.is_held()) = count;
             split
         })
@@ -231,7 +231,7 @@ impl Inner {
         &self,
         application: ApplicationId,
         count: u64,
-        split: impl FnOnce() -> Waits,
+        split: impl FnOnce() -> WaitingCounts,
     ) -> Result<()> {
         if self.low_space.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(unavailable(&low_space(&self.settings)));
@@ -256,9 +256,9 @@ impl Inner {
         room.refusal(waits, application, count, || self.split(lanes))
     }
 
-    fn split<'a>(&self, lanes: impl Iterator<Item = &'a u64>) -> Waits {
+    fn split<'a>(&self, lanes: impl Iterator<Item = &'a u64>) -> WaitingCounts {
         let catalog = self.catalog();
-        let mut split = Waits::default();
+        let mut split = WaitingCounts::default();
         for lane in lanes {
             *split.of(Lane::of(&catalog, *lane).held) += 1;
         }
@@ -277,7 +277,7 @@ mod tests {
             held: 50,
             application: 30,
         };
-        let waits = |to_send, held| Waits { to_send, held };
+        let waits = |to_send, held| WaitingCounts { to_send, held };
         let application = ApplicationId([1; 20]);
         for (all, own, more, expected) in [
             (waits(0, 0), waits(0, 0), waits(30, 0), None),
@@ -321,7 +321,7 @@ mod tests {
         let backlog = Backlog::default();
         let catalog = Catalog::default();
         backlog.count(&catalog, [(1, 1), (2, 1), (1, 1)].into_iter());
-        let held = |held| Waits { to_send: 0, held };
+        let held = |held| WaitingCounts { to_send: 0, held };
         assert_eq!(backlog.all(), held(3));
         backlog.sort_anew(&catalog, &[1, 2, 3]);
         backlog.count(&catalog, [(1, -2), (2, -1)].into_iter());

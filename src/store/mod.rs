@@ -64,7 +64,7 @@ mod verify;
 mod visits;
 mod watchers;
 
-pub use backlog::Waits;
+pub use backlog::WaitingCounts;
 pub use batch::{NewBatch, Show};
 pub use catalog::{Catalog, Change};
 pub use counters::HOUR;
@@ -824,12 +824,12 @@ impl Store {
 
     /// How many wait to be sent and how many are held; for the first seconds after a start less
     /// than all, while a long queue is counted.
-    pub fn waits(&self) -> Waits {
+    pub fn waits(&self) -> WaitingCounts {
         self.inner.backlog.all()
     }
 
     /// The applications of which at least this many deliveries wait.
-    pub fn large_backlogs(&self, min: u64) -> Vec<(ApplicationId, Waits)> {
+    pub fn large_backlogs(&self, min: u64) -> Vec<(ApplicationId, WaitingCounts)> {
         self.inner.backlog.large(min)
     }
 

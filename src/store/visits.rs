@@ -16,7 +16,7 @@ use crate::domain::id::VisitId;
 use crate::domain::jwt::JwtSecret;
 use crate::domain::visit::{IDLE_MAX, SignedInWith, Surface, Visit};
 use crate::error::Result;
-use crate::rules::upkeep::{BATCH, ForgetVisits, KeepSeen, Seen};
+use crate::rules::upkeep::{BATCH, ForgetVisits, KeepSeen, VisitSeen};
 
 /// How far the time on disk may be behind.
 pub(super) const WRITTEN_EVERY: Duration = Duration::from_secs(600);
@@ -130,10 +130,10 @@ impl Catalog {
     }
 
     /// Last requests that are later than what is on disk by so much.
-    fn seen_visits(&self, by: Duration) -> impl Iterator<Item = Seen> {
+    fn seen_visits(&self, by: Duration) -> impl Iterator<Item = VisitSeen> {
         let entries = self.visits().map(|entry| (entry, entry.seen_at()));
         let late = entries.filter(move |(entry, at)| at.since(entry.visit.seen_at) >= by);
-        late.map(|(entry, at)| Seen {
+        late.map(|(entry, at)| VisitSeen {
             visit: entry.visit.id,
             at,
         })

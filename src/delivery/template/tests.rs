@@ -14,10 +14,11 @@ const PAYLOAD: &str = r#"{
     "null": null, "list": [1, 1.10,  "x"], "object": {"b": 1,  "a": 1.10}
 }"#;
 
-fn scope() -> Scope {
+fn scope() -> TemplateScope {
     let bindings = BTreeMap::from([("timestamp".to_owned(), "1614265330".to_owned())]);
     let payload = Bytes::from_static(PAYLOAD.as_bytes());
-    Scope::of_bindings(bindings, Some(&payload)).with_body(Bytes::from_static(b"{\"a\": 1}"))
+    TemplateScope::of_bindings(bindings, Some(&payload))
+        .with_body(Bytes::from_static(b"{\"a\": 1}"))
 }
 
 fn rendered(source: &str, escape: Escape) -> Result<String, String> {
@@ -211,7 +212,7 @@ fn no_fault_tells_a_value() {
     ] {
         let template = Template::compile(source, Escape::Header, 1024).unwrap();
         let payload = Bytes::from_static(b"{\"secret\": \"hunter2\\n\"}");
-        let scope = Scope::of_bindings(BTreeMap::new(), Some(&payload));
+        let scope = TemplateScope::of_bindings(BTreeMap::new(), Some(&payload));
         let fault = template.render(&scope, 1024).unwrap_err().to_string();
         assert!(!fault.contains("hunter2"), "{source}: {fault}");
     }
@@ -396,12 +397,12 @@ proptest! {
                 continue;
             };
             let payload = serde_json::json!({ "value": value.clone() }).to_string();
-            let scope = Scope::of_bindings(BTreeMap::new(), Some(&Bytes::from(payload)));
+            let scope = TemplateScope::of_bindings(BTreeMap::new(), Some(&Bytes::from(payload)));
             let _ = template.render(&scope, 1024);
         }
         let between = "{{ payload.value }}";
         let payload = serde_json::json!({ "value": value.clone() }).to_string();
-        let scope = Scope::of_bindings(BTreeMap::new(), Some(&Bytes::from(payload)));
+        let scope = TemplateScope::of_bindings(BTreeMap::new(), Some(&Bytes::from(payload)));
         let header = Template::compile(between, Escape::Header, 1024).unwrap();
         if let Ok(text) = header.render(&scope, 1024) {
             prop_assert!(text.bytes().all(is_visible));

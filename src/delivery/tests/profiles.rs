@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::delivery::render::{Prepared, Request};
-use crate::delivery::scope::{Attempt, Scope};
+use crate::delivery::scope::{ScopedAttempt, TemplateScope};
 use crate::domain::attempt::Failure;
 use crate::domain::retry::{RetrySchedule, Waits};
 
@@ -54,7 +54,7 @@ pub fn request_at(
     let (endpoint, message) = (Arc::new(endpoint), Arc::new(message));
     let prepared = Prepared::new(&endpoint, settings)?;
     let request = prepared.request(&message, now, || {
-        Scope::of_attempt(Attempt {
+        TemplateScope::of_attempt(ScopedAttempt {
             message: message.clone(),
             endpoint: endpoint.clone(),
             number: 2,
@@ -558,7 +558,7 @@ fn what_rendering_costs() {
             let started = Instant::now();
             for number in 0..ROUNDS {
                 let request = prepared.request(&message, NOW, || {
-                    Scope::of_attempt(Attempt {
+                    TemplateScope::of_attempt(ScopedAttempt {
                         message: message.clone(),
                         endpoint: endpoint.clone(),
                         number,

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::super::example::{self, NOW};
 use super::super::render::Prepared;
-use super::super::scope::Attempt;
+use super::super::scope::ScopedAttempt;
 use super::*;
 use crate::config::{Config, Flags, Limits, load};
 use crate::delivery::Settings;
@@ -17,8 +17,8 @@ fn config() -> Config {
 }
 
 /// A request by the profile, with its secret.
-fn request(settings: &Settings, profile: &Profile, method: Method) -> (Captured, String) {
-    let Attempt {
+fn request(settings: &Settings, profile: &CompiledProfile, method: Method) -> (Captured, String) {
+    let ScopedAttempt {
         message, endpoint, ..
     } = example::attempt(profile);
     let mut endpoint = (*endpoint).clone();
@@ -33,14 +33,14 @@ fn sent(
     endpoint: crate::domain::endpoint::Endpoint,
 ) -> Captured {
     let endpoint = Arc::new(endpoint);
-    let attempt = Attempt {
+    let attempt = ScopedAttempt {
         message: message.clone(),
         endpoint: endpoint.clone(),
         number: 1,
         now: NOW,
     };
     let prepared = Prepared::new(&endpoint, settings).unwrap();
-    let request = prepared.request(&message, NOW, || Scope::of_attempt(attempt));
+    let request = prepared.request(&message, NOW, || TemplateScope::of_attempt(attempt));
     let request = request.unwrap();
     Captured {
         method: Some(request.method.name().to_owned()),
@@ -54,14 +54,14 @@ fn sent(
     }
 }
 
-fn verifier(profile: &Arc<Profile>, secret: &str) -> Verifier {
+fn verifier(profile: &Arc<CompiledProfile>, secret: &str) -> Verifier {
     Verifier::new(profile.clone(), Some(secret)).unwrap()
 }
 
-fn compiled(toml: &str) -> Arc<Profile> {
+fn compiled(toml: &str) -> Arc<CompiledProfile> {
     let settings: domain::Profile = toml::from_str(toml).unwrap();
     let limits: Limits = config().limits;
-    Arc::new(Profile::compile("own", &settings, &limits, 0.0).unwrap())
+    Arc::new(CompiledProfile::compile("own", &settings, &limits, 0.0).unwrap())
 }
 
 /// What no change of can be told: nothing signs it, and nothing else says the same.
@@ -368,7 +368,7 @@ proptest! {
         ],
     ) {
         thread_local! {
-            static PROFILES: Vec<Arc<Profile>> =
+            static PROFILES: Vec<Arc<CompiledProfile>> =
                 crate::delivery::profiles(&config()).unwrap().into_values().collect();
         }
         PROFILES.with(|profiles| for profile in profiles {

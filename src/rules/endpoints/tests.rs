@@ -6,7 +6,7 @@ use crate::domain::id::ApplicationId;
 use crate::domain::profile::Method;
 use crate::domain::token::{Role, Token};
 use crate::error::Invalid;
-use crate::rules::endpoint_edit::Kind;
+use crate::rules::endpoint_edit::EditKind;
 use crate::rules::event_types::blank as event_type;
 use crate::rules::target::target;
 use crate::rules::tests::{Example, NOW, outcome};
@@ -17,7 +17,7 @@ fn owner() -> Owner {
     Owner::Application("one".to_owned())
 }
 
-fn edit(kind: Kind) -> EndpointEdit {
+fn edit(kind: EditKind) -> EndpointEdit {
     EndpointEdit {
         problems: Problems::default(),
         kind,
@@ -44,7 +44,7 @@ fn edit(kind: Kind) -> EndpointEdit {
 fn whole() -> EndpointEdit {
     EndpointEdit {
         url: Some(target("https://example.com/in", 100).unwrap()),
-        ..edit(Kind::Whole)
+        ..edit(EditKind::Whole)
     }
 }
 
@@ -69,8 +69,8 @@ fn replace(path: &str, edit: EndpointEdit) -> ReplaceEndpoint {
     }
 }
 
-fn place(endpoint: &str) -> Place {
-    Place {
+fn place(endpoint: &str) -> EndpointPlace {
+    EndpointPlace {
         owner: owner(),
         endpoint: endpoint.to_owned(),
         flags: FeatureFlags::All,
@@ -244,7 +244,7 @@ fn a_change_keeps_an_archived_type_and_takes_no_new_one() {
             place: place(&id),
             edit: EndpointEdit {
                 event_types: after,
-                ..edit(Kind::Patch)
+                ..edit(EditKind::Patch)
             },
         };
         assert_eq!(outcome(&example.decide(change)), expected);

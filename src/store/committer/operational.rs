@@ -14,7 +14,7 @@ use crate::domain::attempt::Attempt;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, OrganisationId};
 use crate::domain::message::Origin;
-use crate::domain::operational::{Event, attempt_event};
+use crate::domain::operational::{OperationalEvent, attempt_event};
 use crate::store::NewMessage;
 use crate::store::backlog::Room;
 use crate::store::catalog::{Catalog, Change};
@@ -29,7 +29,11 @@ struct Told {
 
 impl Told {
     /// Nothing where nobody wants it.
-    fn of(catalog: &Catalog, organisation: OrganisationId, event: &Event<'_>) -> Option<Told> {
+    fn of(
+        catalog: &Catalog,
+        organisation: OrganisationId,
+        event: &OperationalEvent<'_>,
+    ) -> Option<Told> {
         let own = catalog.operational(organisation)?;
         let wants = |one: &&std::sync::Arc<Endpoint>| one.matches(event.name, &[]);
         let lanes = own.endpoints.iter().filter(wants).map(|one| one.number);
@@ -71,7 +75,7 @@ impl Committer {
             let endpoint = catalog.endpoint_by_number(lane);
             endpoint.and_then(|endpoint| {
                 let application = told_of(&catalog, endpoint)?;
-                let event = Event::of_attempt(application, endpoint, attempt, event_id)?;
+                let event = OperationalEvent::of_attempt(application, endpoint, attempt, event_id)?;
                 Told::of(&catalog, endpoint.organisation, &event)
             })
         };
@@ -90,7 +94,7 @@ impl Committer {
         let told = {
             let catalog = self.inner.catalog();
             told_of(&catalog, endpoint).and_then(|application| {
-                let event = Event::gone(application, endpoint, attempt.started_at);
+                let event = OperationalEvent::gone(application, endpoint, attempt.started_at);
                 Told::of(&catalog, endpoint.organisation, &event)
             })
         };
@@ -162,7 +166,7 @@ fn told_of_changes(catalog: &Catalog, changes: &[Change]) -> Vec<Told> {
                     continue;
                 };
                 let before = catalog.endpoint_by_number(endpoint.number);
-                let events = Event::put(application, before.map(|one| &**one), endpoint);
+                let events = OperationalEvent::put(application, before.map(|one| &**one), endpoint);
                 let organisation = endpoint.organisation;
                 let of = |event| Told::of(catalog, organisation, event);
                 told.extend(events.iter().filter_map(of));
@@ -185,7 +189,7 @@ fn told_of_changes(catalog: &Catalog, changes: &[Change]) -> Vec<Told> {
 
 fn told_of_deletion(catalog: &Catalog, endpoint: &Endpoint) -> Option<Told> {
     let application = told_of(catalog, endpoint)?;
-    let event = Event::deleted(application, endpoint);
+    let event = OperationalEvent::deleted(application, endpoint);
     Told::of(catalog, endpoint.organisation, &event)
 }
 
