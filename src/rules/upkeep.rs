@@ -17,15 +17,19 @@ use crate::store::catalog::{Catalog, Change};
 /// Changes of one commit.
 pub const BATCH: usize = 500;
 
-/// Forgets portal sessions, revocations and visits that have come to their end.
+/// Forgets portal sessions, revocations and visits that had come to their end by then. The time is the
+/// keeper's own: a clock that is set back meanwhile must not have it ask for ever.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ForgetEnded {}
+pub struct ForgetEnded {
+    pub by: Timestamp,
+}
 
 impl ForgetEnded {
-    /// Whether there is anything to forget.
-    pub fn is_due(catalog: &Catalog, now: Timestamp) -> bool {
-        ended(catalog, now).next().is_some()
+    /// The command, where there is anything to forget.
+    pub fn due(catalog: &Catalog, now: Timestamp) -> Option<ForgetEnded> {
+        let mut ended = ended(catalog, now);
+        ended.next().map(|_| ForgetEnded { by: now })
     }
 }
 
@@ -46,8 +50,8 @@ fn ended(catalog: &Catalog, now: Timestamp) -> impl Iterator<Item = Change> {
 impl OwnCommand for ForgetEnded {
     type Answer = ();
 
-    fn decide(self, catalog: &Catalog, now: Timestamp) -> Decided<()> {
-        Ok((ended(catalog, now).take(BATCH).collect(), ()))
+    fn decide(self, catalog: &Catalog, _: Timestamp) -> Decided<()> {
+        Ok((ended(catalog, self.by).take(BATCH).collect(), ()))
     }
 }
 
@@ -211,8 +215,9 @@ mod tests {
             Change::PutVisit(of_nobody.clone()),
         ]);
         let mut catalog = example.catalog;
-        assert!(ForgetEnded::is_due(&catalog, NOW));
-        let (changes, ()) = ForgetEnded {}.decide(&catalog, NOW).unwrap();
+        let forget = ForgetEnded::due(&catalog, NOW).expect("something has ended");
+        // The clock was set back since.
+        let (changes, ()) = forget.decide(&catalog, BEFORE).unwrap();
         match &changes[..] {
             [
                 Change::DeleteToken(token),
@@ -225,8 +230,8 @@ mod tests {
             other => panic!("{other:?}"),
         }
         changes.into_iter().for_each(|change| catalog.apply(change));
-        assert!(!ForgetEnded::is_due(&catalog, NOW));
-        assert!(ForgetEnded::is_due(&catalog, AFTER));
+        assert!(ForgetEnded::due(&catalog, NOW).is_none());
+        assert!(ForgetEnded::due(&catalog, AFTER).is_some());
     }
 
     #[test]
@@ -237,7 +242,8 @@ mod tests {
             Change::PutToken(link)
         });
         let example = Example::with(links);
-        let (changes, ()) = ForgetEnded {}.decide(&example.catalog, NOW).unwrap();
+        let forget = ForgetEnded { by: NOW };
+        let (changes, ()) = forget.decide(&example.catalog, NOW).unwrap();
         assert_eq!(changes.len(), BATCH);
     }
 

@@ -202,7 +202,7 @@ impl Inner {
 
     fn forget_ended(&self) -> Result<()> {
         let now = self.clock.now();
-        self.change_while(|catalog| ForgetEnded::is_due(catalog, now).then_some(ForgetEnded {}))
+        self.change_while(|catalog| ForgetEnded::due(catalog, now))
     }
 
     /// Forgets what waits for endpoints that were deleted.
