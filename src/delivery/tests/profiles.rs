@@ -571,3 +571,15 @@ fn what_rendering_costs() {
         }
     }
 }
+
+#[test]
+fn an_unknown_profile_stops_the_start_with_its_name() {
+    let config = config(|config| {
+        config["delivery"]["default_profile"] = json!("slak");
+    });
+    let error = Settings::from_config(&config, &OwnAddresses::default())
+        .map(|_| ())
+        .unwrap_err()
+        .to_string();
+    assert!(error.starts_with("delivery.default_profile: "), "{error}");
+}
