@@ -1,0 +1,22 @@
+//! Logging and metrics: what an operator sees of a running server.
+//!
+//! The command line calls [`init_logging`] once; the store, the scheduler and the API count on the
+//! fields of [`Metrics`], and `/metrics` shows [`Metrics::encode`]; the scheduler passes every
+//! finished attempt to [`AttemptLog`]. Labels take values from fixed lists only and the log of
+//! attempts is limited per endpoint and minute, so that neither memory nor output grows with what
+//! customers or receivers do. Payloads, secrets and tokens are never among what is logged.
+
+mod attempt_log;
+mod latencies;
+mod logger;
+mod metrics;
+mod samples;
+
+pub use attempt_log::{AttemptLine, AttemptLog};
+pub use latencies::Latencies;
+pub use logger::{init_logging, set_log_level};
+pub use metrics::{Limit, METRICS_CONTENT_TYPE, Metrics, SignInCounters};
+pub use samples::Sample;
+
+/// How an attempt that succeeded is named where failures go by [`FailureKind::name`].
+const DELIVERED: &str = "delivered";
