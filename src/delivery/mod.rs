@@ -31,8 +31,9 @@ pub mod verifier;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,7 +53,7 @@ use trace::{TRACE, Trace, failure, microseconds};
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, ConfigError};
-use crate::domain::attempt::{FailureKind, Outcome};
+use crate::domain::attempt::{Answer, Failure, FailureKind, Outcome};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::ApplicationId;
 use crate::domain::message::Message;
@@ -286,43 +287,34 @@ impl Sender {
         request: Request,
         started_at: Timestamp,
     ) -> Result<Outcome, Shortage> {
-        let limit = request.timeout;
-        let mut deadline = pin!(self.clock.sleep_until(started_at + limit));
+        let mut deadline = pin!(self.clock.sleep_until(started_at + request.timeout));
         let answer = RefCell::new(None);
         let mut trace = Trace::new(application, false);
         let mut sent_again = false;
         // The failure of the first sending, where there is a second.
         let mut found_closed = None;
         let mut failure = loop {
-            let client = self.clients.client(request.https, self.in_flight.get());
-            let exchange = send::exchange(&client, &request, &self.settings, &trace, &answer);
-            let result = tokio::select! {
-                biased;
-                result = TRACE.scope(Rc::clone(&trace), exchange) => result,
-                // Outside of the budget of cooperation: an answer that comes without a pause uses it
-                // up in each turn, and a timer within it would never be looked at.
-                () = unconstrained(&mut deadline) => {
-                    let detail = took_longer(trace.phase.get(), limit);
+            let once = self.send_once(&request, &trace, &answer, deadline.as_mut());
+            match once.await {
+                Some(Err(failure)) if trace.found_closed() => {
+                    // Whether the request was taken before the connection closed cannot be known.
+                    // Receivers tell a repeated message by its id.
+                    found_closed = Some(failure);
+                    sent_again = true;
+                    trace = Trace::new(application, true);
+                }
+                Some(Err(failure)) => break Some(failure),
+                Some(Ok(())) => {
+                    let answer = answer.borrow();
+                    let success = &request.profile.settings.success;
+                    let fault = answer.as_ref().and_then(|answer| success.fault(answer));
+                    break fault.map(|fault| failure(FailureKind::WrongAnswer, fault));
+                }
+                None => {
+                    let detail = took_longer(trace.phase.get(), request.timeout);
                     break Some(failure(FailureKind::Timeout, detail));
                 }
-            };
-            if let Err(failure) = &result
-                && trace.found_closed()
-            {
-                // Whether the request was taken before the connection closed cannot be known.
-                // Receivers tell a repeated message by its id.
-                found_closed = Some(failure.clone());
-                sent_again = true;
-                trace = Trace::new(application, true);
-                continue;
             }
-            break match result {
-                Ok(()) => answer.borrow().as_ref().and_then(|answer| {
-                    let fault = request.profile.settings.success.fault(answer)?;
-                    Some(failure(FailureKind::WrongAnswer, fault))
-                }),
-                Err(failure) => Some(failure),
-            };
         };
         if failure.is_some()
             && let Some(shortage) = trace.shortage.get()
@@ -352,6 +344,25 @@ impl Sender {
             sent_again,
             is_final: false,
         })
+    }
+
+    /// One exchange of the request and its answer; none where the deadline ended it.
+    async fn send_once(
+        &self,
+        request: &Request,
+        trace: &Rc<Trace>,
+        answer: &RefCell<Option<Answer>>,
+        deadline: Pin<&mut impl Future<Output = ()>>,
+    ) -> Option<Result<(), Failure>> {
+        let client = self.clients.client(request.https, self.in_flight.get());
+        let exchange = send::exchange(&client, request, &self.settings, trace, answer);
+        tokio::select! {
+            biased;
+            result = TRACE.scope(Rc::clone(trace), exchange) => Some(result),
+            // Outside of the budget of cooperation: an answer that comes without a pause uses it
+            // up in each turn, and a timer within it would never be looked at.
+            () = unconstrained(deadline) => None,
+        }
     }
 }
 

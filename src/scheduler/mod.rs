@@ -57,6 +57,28 @@ pub struct Shared {
 }
 
 impl Shared {
+    fn new(config: &Config, now: Timestamp, metrics: Arc<Metrics>) -> Shared {
+        let delivery = &config.delivery;
+        let workers = delivery.workers;
+        let counts = || Counts::from_iter((0..workers).map(|_| AtomicUsize::new(0)));
+        Shared {
+            workers,
+            slots: (delivery.in_flight_max / workers).max(1),
+            limits: LaneLimits {
+                in_flight_max: delivery.in_flight_per_endpoint_max,
+                unrecorded_max: delivery.unrecorded_per_endpoint_max,
+            },
+            retry_after_max: Duration::from_secs(delivery.retry_after_max_seconds),
+            metrics,
+            log: AttemptLog::new(&config.log),
+            unrecorded: counts(),
+            reads: counts(),
+            budget: Budget::new(KEPT_BYTES_MAX),
+            throttles: throttle::Applications::new(now),
+            hosts: hosts::Hosts::new(delivery.in_flight_per_host_max),
+        }
+    }
+
     /// The slots that any lane may use; the rest is for lanes with none in flight.
     fn open_slots(&self) -> usize {
         (self.slots - self.slots / 4).max(1)
@@ -160,27 +182,7 @@ impl Scheduler {
         metrics: Arc<Metrics>,
     ) -> Scheduler {
         let workers = config.delivery.workers;
-        let counts = || {
-            (0..workers)
-                .map(|_| AtomicUsize::new(0))
-                .collect::<Counts>()
-        };
-        let shared = Arc::new(Shared {
-            workers,
-            slots: (config.delivery.in_flight_max / workers).max(1),
-            limits: LaneLimits {
-                in_flight_max: config.delivery.in_flight_per_endpoint_max,
-                unrecorded_max: config.delivery.unrecorded_per_endpoint_max,
-            },
-            retry_after_max: Duration::from_secs(config.delivery.retry_after_max_seconds),
-            metrics,
-            log: AttemptLog::new(&config.log),
-            unrecorded: counts(),
-            reads: counts(),
-            budget: Budget::new(KEPT_BYTES_MAX),
-            throttles: throttle::Applications::new(store.clock().now()),
-            hosts: hosts::Hosts::new(config.delivery.in_flight_per_host_max),
-        });
+        let shared = Arc::new(Shared::new(config, store.clock().now(), metrics));
         let (stop, _) = watch::channel(false);
         let loader = Loader::start(store.clone(), shared.budget.clone());
         let told: Arc<Vec<AtomicU64>> = Arc::new((0..workers).map(|_| AtomicU64::new(0)).collect());
