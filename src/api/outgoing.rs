@@ -5,23 +5,27 @@
 //! against the caller's share (see `fair`) until it is sent or the connection is gone; a read that
 //! would go beyond it is refused in place of its answer.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::body::{BodySize, EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, ResponseError};
+use prometheus_client::metrics::counter::Counter;
 
 use super::connections::{UnderWay, Watched};
 use super::credential::proof;
 use super::error::Failure;
 use super::fair::Held;
+use crate::clock::{Clock, Stopwatch};
 use crate::error::Result;
 use crate::rules::caller::Caller;
+use crate::telemetry::SLOW_READERS;
 
 /// A connection's buffer has at most this and what it can hold itself ([`WRITE_BUFFER`]). After each
 /// piece the other connections of the thread have a turn: a fast reader of a long answer would otherwise
@@ -38,17 +42,14 @@ pub const WRITE_BUFFER: usize = 16 << 10;
 pub struct Outgoing {
     rest: Bytes,
     sent: u64,
-    begun: Instant,
+    begun: Stopwatch,
+    /// Counts readers that were cut off.
+    cut_off: Counter,
     /// Whether others had a turn since the last piece.
     has_yielded: bool,
     _held: Option<Held>,
     _under_way: Option<UnderWay>,
 }
-
-/// Ends the connection.
-#[derive(Debug, thiserror::Error)]
-#[error("the answer was taken more slowly than {PACE_MIN} bytes a second")]
-pub struct TooSlow;
 
 impl Outgoing {
     fn is_too_slow(&self) -> bool {
@@ -58,7 +59,7 @@ impl Outgoing {
 }
 
 impl MessageBody for Outgoing {
-    type Error = TooSlow;
+    type Error = Infallible;
 
     fn size(&self) -> BodySize {
         BodySize::Sized(self.rest.len() as u64)
@@ -79,7 +80,13 @@ impl MessageBody for Outgoing {
         }
         self.has_yielded = false;
         if self.is_too_slow() {
-            return Poll::Ready(Some(Err(TooSlow)));
+            self.cut_off.inc();
+            log::info!(
+                target: SLOW_READERS,
+                "an answer was broken off: its reader took less than {PACE_MIN} bytes a second"
+            );
+            // The head announced more, so actix closes the connection.
+            return Poll::Ready(None);
         }
         self.sent += piece as u64;
         Poll::Ready(Some(Ok(self.rest.split_to(piece))))
@@ -114,12 +121,16 @@ where
                 return Ok(ServiceResponse::new(request, response));
             }
         };
-        let response = match held(&request, rest.len()) {
+        let context = request.app_data::<Data<super::Context>>();
+        let response = match held(&request, context, rest.len()) {
             Ok(held) => {
+                let clock = context.map_or(&Clock::System, |context| context.store.clock());
+                let cut_off = context.map(|context| context.metrics.slow_readers_cut_off.clone());
                 let body = Outgoing {
                     rest,
                     sent: 0,
-                    begun: Instant::now(),
+                    begun: clock.stopwatch(),
+                    cut_off: cut_off.unwrap_or_default(),
                     has_yielded: true,
                     _held: held,
                     _under_way: under_way,
@@ -133,8 +144,12 @@ where
 }
 
 /// Memory of the caller's share; none for what needs no credential, which is the same for all.
-fn held(request: &HttpRequest, bytes: usize) -> Result<Option<Held>> {
-    let Some(context) = request.app_data::<Data<super::Context>>() else {
+fn held(
+    request: &HttpRequest,
+    context: Option<&Data<super::Context>>,
+    bytes: usize,
+) -> Result<Option<Held>> {
+    let Some(context) = context else {
         return Ok(None);
     };
     let Ok(proof) = proof(request) else {
@@ -152,6 +167,7 @@ fn held(request: &HttpRequest, bytes: usize) -> Result<Option<Held>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
 
     #[test]
     fn who_takes_little_now_and_then_is_cut_off() {
@@ -163,14 +179,17 @@ mod tests {
             (minute, 31 * PACE_MIN, false),
             (60 * minute, 4 << 20, true),
         ] {
+            let clock = Clock::manual(Timestamp(0));
             let body = Outgoing {
                 rest: Bytes::new(),
                 sent,
-                begun: Instant::now().checked_sub(taken_in).expect("a time"),
+                begun: clock.stopwatch(),
+                cut_off: Counter::default(),
                 has_yielded: true,
                 _held: None,
                 _under_way: None,
             };
+            clock.advance_to(Timestamp(0) + taken_in);
             assert_eq!(
                 body.is_too_slow(),
                 is_too_slow,

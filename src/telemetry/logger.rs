@@ -9,6 +9,9 @@ use crate::config;
 use crate::lock::locked;
 use crate::watched;
 
+/// The target of records about readers that were cut off, of which one a minute is shown.
+pub const SLOW_READERS: &str = "postrider::slow_readers";
+
 /// Libraries that tell more than an operator wants, unless a filter names them.
 const QUIET: [&str; 5] = ["actix_server", "actix_http", "mio", "rustls", "sled"];
 
@@ -20,6 +23,7 @@ pub fn init_logging(settings: &config::Log) {
         inner: RwLock::new(logger(settings)),
         malformed: Mutex::default(),
         not_accepted: Mutex::default(),
+        slow_readers: Mutex::default(),
     });
     // A second logger in one process can only be a test's.
     let _ = log::set_logger(logger);
@@ -42,6 +46,7 @@ struct Logger {
     inner: RwLock<env_logger::Logger>,
     malformed: Mutex<Repeated>,
     not_accepted: Mutex<Repeated>,
+    slow_readers: Mutex<Repeated>,
 }
 
 impl log::Log for Logger {
@@ -54,11 +59,13 @@ impl log::Log for Logger {
         let inner = locked(self.inner.read());
         let metadata = record.metadata();
         let (repeated, level, what) = if is_of_a_request(metadata) {
-            let what = "a request was not valid HTTP";
+            let what = "a request was not valid HTTP: ";
             (&self.malformed, log::Level::Info, what)
         } else if is_of_accepting(metadata) {
-            let what = "a connection could not be accepted, and is tried again";
+            let what = "a connection could not be accepted, and is tried again: ";
             (&self.not_accepted, log::Level::Error, what)
+        } else if metadata.target() == SLOW_READERS {
+            (&self.slow_readers, metadata.level(), "")
         } else {
             inner.log(record);
             return;
@@ -68,13 +75,7 @@ impl log::Log for Logger {
             repeated.admit(Instant::now())
         };
         let Some(more) = more else { return };
-        let said = match format!("{what}: {}", record.args()) {
-            // What the reason was only `api::outgoing` knows.
-            said if said.contains("Response payload stream error") => {
-                "an answer was broken off, since its reader took it too slowly".to_owned()
-            }
-            said => said,
-        };
+        let said = format!("{what}{}", record.args());
         let text = match more {
             0 => said,
             more => format!("{said}; and {more} more since the last such line"),

@@ -4,12 +4,13 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::text;
+use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 use super::DELIVERED;
 use super::latencies::Latencies;
@@ -20,65 +21,45 @@ use crate::domain::visit::Surface;
 use crate::lock::locked;
 use crate::shortage::{Shortage, Shortages};
 
-/// What [`Metrics::encode`] writes.
+/// The media type of [`Metrics::encode`].
 pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The counters of one server. Shared by reference; counting takes an atomic addition, and a
-/// histogram a short lock.
+/// histogram a short lock. [`Metrics::new`] has a sentence about each.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// Messages that were answered with a 2xx.
     pub accepted: Counter,
     /// The first for delivered, then one for each kind of failure in its order.
     attempts: [Counter; FailureKind::ALL.len() + 1],
-    /// Requests under way.
     pub in_flight: Gauge,
-    /// Deliveries that wait, due or not.
     pub waiting: Gauge,
-    /// Those of them that are held for disabled endpoints.
     pub held: Gauge,
-    /// Lanes that wait for a place at their host.
     pub waiting_for_host: Gauge,
-    /// How long the oldest delivery that is due has been due; 0 where none is.
     pub oldest_due_seconds: Gauge<f64, AtomicU64>,
-    /// Changes in one commit.
     pub commit_batch_size: Histogram,
-    /// From the first write of a commit until it is on disk.
     pub commit_seconds: Histogram,
-    /// From a publish accepted until the first byte of the answer of the attempt that delivered it.
     pub publish_to_receipt_seconds: Histogram,
     /// The same of deliveries that needed one attempt, for [`Metrics::samples`].
     pub first_receipts: Latencies,
     samples: Mutex<Samples>,
-    /// What the data directory takes on disk.
     pub store_bytes: Gauge,
-    /// Files that the database would not make durable; anything but 0 is a defect.
     pub blob_files: Gauge,
-    /// How often a slice of history was opened.
     pub slices_opened: Counter,
-    /// Signs of damage that were noticed since the start; must stay 0.
     pub store_problems: Gauge,
-    /// Requests without a valid credential.
     pub auth_failures: Counter,
-    /// Those of them that were answered 429.
     pub auth_failures_refused: Counter,
-    /// Connections that were closed since their address had too many.
     pub connections_refused: Counter,
-    /// Attempts that were not made for want of something of this machine, by what it lacked.
     put_off: [Counter; Shortage::ALL.len()],
-    /// What this machine lacks just now.
+    /// The current shortages of this machine, for status and health.
     pub shortages: Shortages,
-    /// Reads of history that wait for their turn, and those that are being made.
     pub reads_waiting: Gauge,
     pub reads_under_way: Gauge,
-    /// Of answers that are being sent.
     pub answer_bytes: Gauge,
-    /// Requests that were refused, by the limit.
+    pub slow_readers_cut_off: Counter,
     refused: [Counter; Limit::ALL.len()],
-    /// Browsers that are signed in, by surface in the order of [`Surface::ALL`].
+    /// In the order of [`Surface::ALL`].
     pub sessions: [Gauge; Surface::ALL.len()],
-    /// Those that were signed out because somebody signed in and a limit of sessions was reached.
     pub sessions_crowded_out: Counter,
     pub sign_ins: SignInCounters,
 }
@@ -135,185 +116,146 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// All metrics with their names and help, in the order in which `/metrics` shows them.
     pub fn new() -> Metrics {
-        let outcomes: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
-        let put_off: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
-        let refused: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
-        let sessions: Family<[(&'static str, &'static str); 1], Gauge> = Family::default();
-        let sign_ins: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
-        let sign_ins_with = |outcome| sign_ins.get_or_create_owned(&[("outcome", outcome)]);
-        let mut names = [DELIVERED; FailureKind::ALL.len() + 1];
-        for kind in FailureKind::ALL {
-            names[place(Some(kind))] = kind.name();
-        }
-        let mut metrics = Metrics {
-            registry: Registry::with_prefix("postrider"),
-            accepted: Counter::default(),
-            // Made here, so that each shows as 0 before its first attempt and counting looks
-            // nothing up.
-            attempts: names.map(|name| outcomes.get_or_create_owned(&[("outcome", name)])),
-            in_flight: Gauge::default(),
-            waiting: Gauge::default(),
-            held: Gauge::default(),
-            waiting_for_host: Gauge::default(),
-            oldest_due_seconds: Gauge::default(),
-            commit_batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
-            commit_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
-            publish_to_receipt_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 21)),
+        let mut registry = Registry::with_prefix("postrider");
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The running version", version);
+        Metrics {
+            accepted: shown(&mut registry, "messages_accepted", "Messages accepted"),
+            attempts: labelled(
+                &mut registry,
+                "attempts",
+                "Attempts finished, by outcome: delivered or the kind of failure",
+                "outcome",
+                outcomes(),
+            ),
+            in_flight: shown(
+                &mut registry,
+                "attempts_in_flight",
+                "Requests to receivers under way",
+            ),
+            waiting: shown(
+                &mut registry,
+                "deliveries_waiting",
+                "Deliveries that wait for their next attempt, due or not",
+            ),
+            held: shown(
+                &mut registry,
+                "deliveries_held",
+                "Those of them that are held because their endpoint is disabled",
+            ),
+            waiting_for_host: shown(
+                &mut registry,
+                "lanes_waiting_for_host",
+                "Endpoints that wait because their host has delivery.in_flight_per_host_max requests",
+            ),
+            oldest_due_seconds: shown(
+                &mut registry,
+                "oldest_due_seconds",
+                "How long the oldest due delivery has been due, 0 if none is",
+            ),
+            commit_batch_size: histogram(
+                &mut registry,
+                "commit_batch_size",
+                "Changes made durable by one commit",
+                Histogram::new(exponential_buckets(1.0, 2.0, 13)),
+            ),
+            commit_seconds: histogram(
+                &mut registry,
+                "commit_seconds",
+                "Time to make one commit durable",
+                Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
+            ),
+            publish_to_receipt_seconds: histogram(
+                &mut registry,
+                "publish_to_receipt_seconds",
+                "Time from accepting a message to the first byte of the answer that delivered it",
+                Histogram::new(exponential_buckets(0.001, 2.0, 21)),
+            ),
+            store_bytes: shown(&mut registry, "store_bytes", "Size of the data directory"),
+            blob_files: shown(
+                &mut registry,
+                "blob_files",
+                "Database files that are not made durable; must be 0",
+            ),
+            slices_opened: shown(
+                &mut registry,
+                "slices_opened",
+                "Slices of history opened, for reading or writing",
+            ),
+            store_problems: shown(
+                &mut registry,
+                "store_problems",
+                "Signs of damage to the store noticed since the start; must be 0",
+            ),
+            auth_failures: shown(
+                &mut registry,
+                "auth_failures",
+                "Requests without a valid credential",
+            ),
+            auth_failures_refused: shown(
+                &mut registry,
+                "auth_failures_refused",
+                "Those of them that were answered 429, after too many of an address or token prefix",
+            ),
+            connections_refused: shown(
+                &mut registry,
+                "connections_refused",
+                "Connections closed because their address had too many",
+            ),
+            put_off: labelled(
+                &mut registry,
+                "attempts_put_off",
+                "Attempts not made yet for want of something of this machine, by what it lacked",
+                "lacking",
+                Shortage::ALL.map(Shortage::name),
+            ),
+            sessions: labelled(
+                &mut registry,
+                "sessions",
+                "Browsers signed in, by surface",
+                "surface",
+                Surface::ALL.map(Surface::name),
+            ),
+            sessions_crowded_out: shown(
+                &mut registry,
+                "sessions_crowded_out",
+                "Browsers signed out because one more signed in than a limit allows",
+            ),
+            sign_ins: SignInCounters::shown(&mut registry),
+            reads_waiting: shown(
+                &mut registry,
+                "reads_waiting",
+                "Reads of history that wait for their turn",
+            ),
+            reads_under_way: shown(
+                &mut registry,
+                "reads_under_way",
+                "Reads of history that are being made",
+            ),
+            answer_bytes: shown(
+                &mut registry,
+                "answer_bytes",
+                "Memory of long answers that are being sent",
+            ),
+            slow_readers_cut_off: shown(
+                &mut registry,
+                "slow_readers_cut_off",
+                "Answers broken off because their reader took too little a second",
+            ),
+            refused: labelled(
+                &mut registry,
+                "requests_refused",
+                "Requests refused for what one customer or all took, by the limit",
+                "limit",
+                Limit::ALL.map(Limit::setting),
+            ),
             first_receipts: Latencies::default(),
             samples: Mutex::default(),
-            store_bytes: Gauge::default(),
-            blob_files: Gauge::default(),
-            slices_opened: Counter::default(),
-            store_problems: Gauge::default(),
-            auth_failures: Counter::default(),
-            auth_failures_refused: Counter::default(),
-            connections_refused: Counter::default(),
-            put_off: Shortage::ALL
-                .map(|shortage| put_off.get_or_create_owned(&[("lacking", shortage.name())])),
             shortages: Shortages::default(),
-            reads_waiting: Gauge::default(),
-            reads_under_way: Gauge::default(),
-            answer_bytes: Gauge::default(),
-            refused: Limit::ALL
-                .map(|limit| refused.get_or_create_owned(&[("limit", limit.setting())])),
-            sessions: Surface::ALL
-                .map(|surface| sessions.get_or_create_owned(&[("surface", surface.name())])),
-            sessions_crowded_out: Counter::default(),
-            sign_ins: SignInCounters {
-                succeeded: sign_ins_with("succeeded"),
-                failed: sign_ins_with("failed"),
-                limited: sign_ins_with("limited"),
-            },
-        };
-        let registry = &mut metrics.registry;
-        registry.register(
-            "messages_accepted",
-            "Messages accepted",
-            metrics.accepted.clone(),
-        );
-        registry.register(
-            "attempts",
-            "Attempts finished, by outcome: delivered or the kind of failure",
-            outcomes,
-        );
-        registry.register(
-            "attempts_in_flight",
-            "Requests to receivers under way",
-            metrics.in_flight.clone(),
-        );
-        registry.register(
-            "deliveries_waiting",
-            "Deliveries that wait for their next attempt, due or not",
-            metrics.waiting.clone(),
-        );
-        registry.register(
-            "deliveries_held",
-            "Those of them that are held because their endpoint is disabled",
-            metrics.held.clone(),
-        );
-        registry.register(
-            "lanes_waiting_for_host",
-            "Endpoints that wait because their host has delivery.in_flight_per_host_max requests",
-            metrics.waiting_for_host.clone(),
-        );
-        registry.register(
-            "oldest_due_seconds",
-            "How long the oldest due delivery has been due, 0 if none is",
-            metrics.oldest_due_seconds.clone(),
-        );
-        registry.register(
-            "commit_batch_size",
-            "Changes made durable by one commit",
-            metrics.commit_batch_size.clone(),
-        );
-        registry.register(
-            "commit_seconds",
-            "Time to make one commit durable",
-            metrics.commit_seconds.clone(),
-        );
-        registry.register(
-            "publish_to_receipt_seconds",
-            "Time from accepting a message to the first byte of the answer that delivered it",
-            metrics.publish_to_receipt_seconds.clone(),
-        );
-        registry.register(
-            "store_bytes",
-            "Size of the data directory",
-            metrics.store_bytes.clone(),
-        );
-        registry.register(
-            "blob_files",
-            "Database files that are not made durable; must be 0",
-            metrics.blob_files.clone(),
-        );
-        registry.register(
-            "slices_opened",
-            "Slices of history opened, for reading or writing",
-            metrics.slices_opened.clone(),
-        );
-        registry.register(
-            "store_problems",
-            "Signs of damage to the store noticed since the start; must be 0",
-            metrics.store_problems.clone(),
-        );
-        registry.register(
-            "auth_failures",
-            "Requests without a valid credential",
-            metrics.auth_failures.clone(),
-        );
-        registry.register(
-            "auth_failures_refused",
-            "Those of them that were answered 429, after too many of an address or token prefix",
-            metrics.auth_failures_refused.clone(),
-        );
-        registry.register(
-            "connections_refused",
-            "Connections closed because their address had too many",
-            metrics.connections_refused.clone(),
-        );
-        registry.register(
-            "attempts_put_off",
-            "Attempts not made yet for want of something of this machine, by what it lacked",
-            put_off,
-        );
-        registry.register("sessions", "Browsers signed in, by surface", sessions);
-        registry.register(
-            "sessions_crowded_out",
-            "Browsers signed out because one more signed in than a limit allows",
-            metrics.sessions_crowded_out.clone(),
-        );
-        registry.register(
-            "sign_ins",
-            "Sign-ins to the console and the portal, by outcome",
-            sign_ins,
-        );
-        registry.register(
-            "reads_waiting",
-            "Reads of history that wait for their turn",
-            metrics.reads_waiting.clone(),
-        );
-        registry.register(
-            "reads_under_way",
-            "Reads of history that are being made",
-            metrics.reads_under_way.clone(),
-        );
-        registry.register(
-            "answer_bytes",
-            "Memory of long answers that are being sent",
-            metrics.answer_bytes.clone(),
-        );
-        registry.register(
-            "requests_refused",
-            "Requests refused for what one customer or all took, by the limit",
-            refused,
-        );
-        registry.register(
-            "build",
-            "The running version",
-            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
-        );
-        metrics
+            registry,
+        }
     }
 
     /// Counts a finished attempt; `None` is a success.
@@ -364,7 +306,62 @@ impl Metrics {
     }
 }
 
-/// Where an outcome's counter stands.
+impl SignInCounters {
+    fn shown(registry: &mut Registry) -> SignInCounters {
+        let [succeeded, failed, limited] = labelled(
+            registry,
+            "sign_ins",
+            "Sign-ins to the console and the portal, by outcome",
+            "outcome",
+            ["succeeded", "failed", "limited"],
+        );
+        SignInCounters {
+            succeeded,
+            failed,
+            limited,
+        }
+    }
+}
+
+/// A counter or gauge that `/metrics` shows.
+fn shown<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn histogram(registry: &mut Registry, name: &str, help: &str, histogram: Histogram) -> Histogram {
+    registry.register(name, help, histogram.clone());
+    histogram
+}
+
+/// A counter or gauge for each of the label's values. All of them exist from the start, so that each
+/// shows as 0 before the first event and counting looks nothing up.
+fn labelled<M, const N: usize>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    label: &'static str,
+    values: [&'static str; N],
+) -> [M; N]
+where
+    M: Metric + TypedMetric + Clone + Default,
+{
+    let family: Family<[(&'static str, &'static str); 1], M> = Family::default();
+    registry.register(name, help, family.clone());
+    values.map(|value| family.get_or_create_owned(&[(label, value)]))
+}
+
+/// The values of the label `outcome`, each at its counter's [`place`].
+fn outcomes() -> [&'static str; FailureKind::ALL.len() + 1] {
+    let mut names = [DELIVERED; FailureKind::ALL.len() + 1];
+    for kind in FailureKind::ALL {
+        names[place(Some(kind))] = kind.name();
+    }
+    names
+}
+
+/// The index of an outcome's counter.
 fn place(failure: Option<FailureKind>) -> usize {
     failure.map_or(0, |kind| kind as usize + 1)
 }
