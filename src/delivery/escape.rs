@@ -1,4 +1,4 @@
-//! How what a template prints is written at its place.
+//! How a template's values are written at their place.
 //!
 //! `template` calls [`write_value`] for every value that any template prints, so that no payload can
 //! leave its place: a value in a URL stays one segment, one in a header has no line break, one in
@@ -15,7 +15,7 @@ use super::payload::{Json, Number};
 use super::scope::{Body, Example};
 use crate::domain::payload::DEPTH_MAX;
 
-/// What stands for itself in a URL (RFC 3986, section 2.3).
+/// All characters but those that stand for themselves in a URL (RFC 3986, section 2.3).
 const URL_ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -35,7 +35,7 @@ pub enum Escape {
     Json,
 }
 
-/// Writes what a template prints; marks of safety that a value may have do not count.
+/// Writes a value that a template prints. A mark of safety on the value does not count.
 pub fn write_value(out: &mut impl fmt::Write, value: &Value, escape: Escape) -> Result<(), Error> {
     match escape {
         Escape::Json => write_json(out, value, 0),

@@ -1,10 +1,10 @@
-//! One HTTP attempt to one endpoint: render, sign, send, and say what came of it.
+//! One HTTP attempt to one endpoint: render, sign, send, and return the outcome.
 //!
-//! The scheduler's threads hold a [`Sender`] each and call [`Sender::attempt`], which always ends
-//! in an `Outcome`, at the latest when the request's timeout is over, and [`judge`] on what came
-//! of it. Nothing here knows the store. What holds for every request that leaves: it goes to an
-//! address that the rule allows, it is signed over the bytes that are sent, no redirect is
-//! followed, and what is read of an answer has a limit in bytes and in time.
+//! The scheduler's threads hold a [`Sender`] each. They call [`Sender::attempt`], which returns an
+//! `Outcome` at the latest when the request's timeout is over, and then [`judge`] on the outcome.
+//! Nothing here knows the store. Every request that leaves goes to an address that the rule allows and
+//! is signed over the bytes that are sent. No redirect is followed, and an answer is read up to a limit
+//! in bytes and in time.
 
 pub mod address;
 mod connect;
@@ -65,7 +65,7 @@ use crate::shortage::{Descriptors, Shortage};
 /// a limit of the process, and many endpoints are called only now and then.
 pub const IDLE_CONNECTIONS_MAX: usize = 1024;
 
-/// What the configuration says about sending; shared by all delivery threads.
+/// The settings of sending; shared by all delivery threads.
 pub struct Settings {
     address_rule: AddressRule,
     /// By name.
@@ -89,8 +89,7 @@ pub struct Settings {
 
 impl Settings {
     /// Compiles the profiles and reads the certificates that are trusted; `own` are the machine's
-    /// addresses, which no endpoint reaches. The error has everything that is wrong, with the names
-    /// of the settings.
+    /// addresses, which no endpoint reaches. The error lists all problems with the names of the settings.
     pub fn from_config(config: &Config, own: &OwnAddresses) -> Result<Settings, ConfigError> {
         let Config {
             delivery, limits, ..
@@ -139,7 +138,7 @@ impl Settings {
         own.unwrap_or(&self.retry_schedule)
     }
 
-    /// What the endpoint is called with.
+    /// The method of the endpoint's requests.
     pub fn method(&self, endpoint: &Endpoint) -> Method {
         match self.profile(endpoint) {
             Ok(profile) => profile.method(endpoint.method),
@@ -179,7 +178,7 @@ impl Settings {
     }
 }
 
-/// The profiles of the settings, compiled; or everything that is wrong with them.
+/// The profiles of the settings, compiled; or all problems of them.
 pub fn profiles(config: &Config) -> Result<BTreeMap<String, Arc<Profile>>, ConfigError> {
     let mut compiled = BTreeMap::new();
     let mut problems = Vec::new();
@@ -215,14 +214,14 @@ impl Sender {
         }
     }
 
-    /// What its requests are made with.
+    /// The settings of its requests.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
     /// One attempt. A reused connection that turns out closed is the one case in which the request
-    /// goes out twice, and the outcome says so. The error is what this machine lacks for a connection:
-    /// nothing went out then, and nothing is known of the receiver.
+    /// goes out twice, and the outcome says so. The error is a shortage of this machine that prevented a
+    /// connection: nothing went out then, and nothing is known of the receiver.
     pub async fn attempt(
         &self,
         endpoint: &Arc<Endpoint>,
@@ -261,8 +260,8 @@ impl Sender {
         Ok(outcome)
     }
 
-    /// The same for a challenge: its request carries the message's payload whatever the endpoint's
-    /// profile makes of messages. See `domain::verification`.
+    /// The same for a challenge. Its request carries the message's payload unchanged, without the
+    /// templates of the endpoint's profile. See `domain::verification`.
     pub async fn challenge(
         &self,
         endpoint: &Arc<Endpoint>,

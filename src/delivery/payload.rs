@@ -2,7 +2,7 @@
 //!
 //! `scope` makes a value of a message's payload when a template first names it. An object or a list
 //! is a [`Json`], which keeps its published text and learns of its members at the first look;
-//! nothing else of the payload is parsed. What it cannot be taken apart without being changed is
+//! nothing else of the payload is parsed. Values that would be changed by taking them apart are
 //! passed on as published: an object or a list in a JSON body, and a number such as 1.10.
 
 use std::borrow::Cow;
@@ -210,7 +210,7 @@ impl fmt::Debug for Number {
     }
 }
 
-/// The text was taken for JSON when it was published, so what is not is damage.
+/// The text was accepted as JSON when it was published, so text that is no JSON is damage.
 fn value_of(text: &Bytes) -> Value {
     let value = match text.first() {
         Some(b'{' | b'[') => Some(Value::from_object(Json {

@@ -206,7 +206,7 @@ impl Inner {
         answer
     }
 
-    /// Notes a look-up's answer; returns what it means for those who wait.
+    /// Notes a look-up's answer; returns the result for those who wait.
     fn ended(&self, application: ApplicationId, name: &str, found: Resolved) -> Resolved {
         let mut applications = self.applications.borrow_mut();
         let known = applications

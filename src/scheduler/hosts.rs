@@ -36,7 +36,7 @@ impl Hosts {
         }
     }
 
-    /// The host of an endpoint's URL. What a profile makes of the URL has the same one.
+    /// The host of an endpoint's URL. A profile may extend the URL, but cannot change its host.
     pub fn of_url(&self, url: &str) -> Arc<Host> {
         let name = host_name(url);
         let mut hosts = locked(self.hosts.lock());
@@ -64,8 +64,8 @@ impl Hosts {
     }
 }
 
-/// The host in small letters, without the port and the final point of a full name. A URL that cannot
-/// be read is sent nowhere, so whatever it counts as does no harm.
+/// The host in small letters, without the port and the final point of a full name. A URL that cannot be
+/// read counts as the empty name, which does no harm: nothing is sent to it.
 fn host_name(url: &str) -> String {
     let url = url::Url::parse(url).ok();
     let name = url.as_ref().and_then(url::Url::host_str);
@@ -147,7 +147,7 @@ impl Host {
         None
     }
 
-    /// The same for what does not wait in line: nothing where no place is free.
+    /// A place for a caller that does not wait in line; none where no place is free.
     pub fn place_now(self: &Arc<Host>, application: ApplicationId) -> Option<Place> {
         let is_taken = self.take(&mut self.line(), application);
         is_taken.then(|| self.place_of(application))

@@ -1,10 +1,10 @@
 //! One endpoint's queue and limits, in memory. Pure: no I/O, no time of its own.
 //!
 //! The store holds the whole queue; a lane holds a *window* of it, the deliveries that are due
-//! first. Everything at or before the window's end is known here; what lies behind it is read when
-//! the window runs low. The worker tells the lane what was stored, read, sent and recorded, and
-//! asks it what to send next. It relies on news in the order of commits: that a delivery was
-//! stored is told before its outcome is durable.
+//! first. Everything at or before the window's end is known here; deliveries behind it are read when
+//! the window runs low. The worker tells the lane of deliveries that were stored, read, sent and
+//! recorded, and asks it for the next one to send. The lane relies on news in the order of commits: a
+//! delivery is reported as stored before its outcome is durable.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -78,8 +78,8 @@ pub struct Lane {
     pub endpoint: Option<Arc<Endpoint>>,
     window: BTreeMap<Place, Entry>,
     end: End,
-    /// A read is under way; `passed` collects what it may show although it is gone, and `late`
-    /// what it may have missed.
+    /// A read is under way. `passed` collects deliveries that it may show although they are gone, and
+    /// `late` those that it may have missed.
     reading: bool,
     passed: HashSet<Place>,
     late: Vec<Entry>,
@@ -100,11 +100,11 @@ pub struct Lane {
     pace: usize,
     /// Where the endpoint or its application has a rate.
     throttle: Option<Box<Throttle>>,
-    /// To which it sends; absent with the endpoint.
+    /// The host that it sends to; absent with the endpoint.
     host: Option<Arc<Host>>,
     /// It waits in its host's line for a place.
     waits_for_host: bool,
-    /// What it got there, until its turn.
+    /// The place that it got there, until its turn.
     host_place: Option<HostPlace>,
     /// In the worker's round of ready lanes.
     pub queued: bool,
@@ -142,7 +142,7 @@ impl Lane {
             entry.message = None;
         }
         let at = place(&entry.delivery.key);
-        // What was there and passed may come back to the same place.
+        // A delivery that passed may come back to the same place.
         self.passed.remove(&at);
         let known = match self.end {
             End::Whole => true,
@@ -164,7 +164,7 @@ impl Lane {
         }
     }
 
-    /// The message's payload was deleted: what is sent of it is what the store has now.
+    /// The message's payload was deleted, so the message is read from the store again before it is sent.
     pub fn expunged(&mut self, message: MessageId) {
         let entries = self.window.values_mut().chain(&mut self.late);
         entries
@@ -186,7 +186,7 @@ impl Lane {
         }
     }
 
-    /// What to read next, if it is time: everything behind a place, and how many.
+    /// The next read, if it is time for one: the place behind which to read, and the number of deliveries.
     pub fn wants_read(&mut self) -> Option<(Option<Place>, usize)> {
         let low = self.window.len() * 2 < WINDOW_MAX.min(2 * (self.pace + 1));
         if self.reading || !self.sends() {
@@ -205,7 +205,7 @@ impl Lane {
         Some((behind, limit))
     }
 
-    /// Takes in what a read gave; `whole` when it reached the queue's end.
+    /// Takes in the result of a read; `whole` when it reached the queue's end.
     pub fn read(&mut self, mut entries: Vec<Entry>, whole: bool) {
         if self.read_is_short {
             self.read_failed();
@@ -237,8 +237,8 @@ impl Lane {
         }
     }
 
-    /// Something waits by the store's word: where this lane is at rest, it reads its queue anew.
-    /// What the window holds stays; a second reading of it changes nothing.
+    /// The store reports that something waits: a lane at rest reads its queue anew. Deliveries in the
+    /// window stay there, since reading them a second time changes nothing.
     pub fn look_again(&mut self) {
         if self.taken.is_empty() && !self.reading {
             self.end = End::Unread;
@@ -252,7 +252,7 @@ impl Lane {
         self.read_is_short = false;
         self.passed.clear();
         self.late.clear();
-        // What came late is in the store, behind what is known: read from the beginning.
+        // Late deliveries are in the store, behind the known ones, so it is read from the beginning.
         self.window.clear();
         self.end = End::Unread;
     }
@@ -337,8 +337,8 @@ impl Lane {
         }
     }
 
-    /// What was taken could not be sent: it is in the store as it was, and is read again. Nothing of
-    /// the lane is sent for a while: its other deliveries lack the same.
+    /// A delivery was taken and could not be sent. It is unchanged in the store and is read again. The lane
+    /// sends nothing for a while, because its other deliveries lack the same.
     pub fn given_back(&mut self, at: &Place, now: Timestamp) {
         self.sent(false, false);
         self.taken.remove(at);
@@ -350,7 +350,7 @@ impl Lane {
         }
     }
 
-    /// Lets the lane rest, whatever the news of it are.
+    /// Lets the lane rest; news of it do not end the rest.
     pub fn pause(&mut self, now: Timestamp) {
         self.paused_until = now + TRY_AGAIN;
     }
@@ -453,7 +453,7 @@ impl Lane {
         self.waits_for_host
     }
 
-    /// What comes next goes out at once or within a second or so.
+    /// A delivery that is stored now goes out at once or within a second or so.
     fn sends_soon(&self) -> bool {
         let throttle = self.throttle.as_ref();
         let throttled = throttle.is_some_and(|one| self.window.len() >= one.a_seconds_worth());
@@ -671,7 +671,7 @@ mod tests {
         let again = Timestamp(0) + TRY_AGAIN;
         let paused = Readiness::At(again);
         assert_eq!(lane.readiness(Timestamp(9), &LIMITS), paused);
-        // So it is read once more, which finds what was given back, and waits.
+        // So it is read once more, which finds the delivery that was given back, and waits.
         assert!(lane.wants_read().is_some());
         lane.read(vec![entry(1, 1)], true);
         assert_eq!(lane.readiness(Timestamp(9), &LIMITS), paused);
@@ -757,7 +757,7 @@ mod tests {
         assert!(!lane.has_only_its_rate_to_wait_for(now + TRY_AGAIN));
     }
 
-    /// What can happen to a lane and its queue in the store, in any order.
+    /// Everything that can happen to a lane and its queue in the store, in any order.
     #[derive(Clone, Debug)]
     enum Step {
         Store { due: u64, told_late: bool },
@@ -786,8 +786,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the order of commits, reads and news of them: every stored delivery is sent,
-        /// and none is in flight twice.
+        /// In any order of commits, reads and news of them, every stored delivery is sent and none is in
+        /// flight twice.
         #[test]
         fn everything_stored_is_sent_once(steps in proptest::collection::vec(step(), 0..120)) {
             let limits = LaneLimits { in_flight_max: 1000, unrecorded_max: 1000 };
@@ -857,7 +857,7 @@ mod tests {
                         }
                     },
                     Step::Cancel => {
-                        // The store tells what was stored before it tells what was cancelled.
+                        // The store reports stored deliveries before canceled ones.
                         news.drain(..).for_each(|at| lane.stored(as_entry(at)));
                         let waiting = store.iter().copied().find(|at| !flying.contains(at));
                         if let Some(at) = waiting {

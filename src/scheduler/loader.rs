@@ -1,7 +1,7 @@
 //! Reads for the workers: stretches of a lane's queue, and messages.
 //!
-//! Reading blocks on the disk and a worker's thread must not, so workers send wishes to this
-//! thread and get what was read as events.
+//! Reading blocks on the disk and a worker's thread must not, so workers send wishes to this thread and
+//! get the results as events.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const READ_BYTES_MAX: usize = 256 << 10;
 pub enum Wish {
     /// The lanes that belong to this worker and in which something waits.
     Lanes { worker: usize, workers: usize },
-    /// A stretch of a lane's queue, with the messages of what is due.
+    /// A stretch of a lane's queue, with the messages of the deliveries that are due.
     Stretch {
         lane: u64,
         application: Option<ApplicationId>,
@@ -182,14 +182,14 @@ fn stretch(
     Ok((entries, whole))
 }
 
-/// What stands in for a message that is not there: nothing that was accepted is ever missing
-/// while it waits, so this is damage, and the log says so.
+/// A sentence about a delivery whose message is not in the store. An accepted message is never missing
+/// while a delivery of it waits, so this is damage, and the log says so.
 pub fn missing(delivery: &Delivery) -> String {
     let message = delivery.key.message;
     format!("{message} waits and its message is not in the store")
 }
 
-/// What the log of attempts says of a message that cannot be read; the server's log says why.
+/// A sentence about a delivery whose message cannot be read; the server's log says why.
 pub fn unreadable(delivery: &Delivery) -> String {
     let message = delivery.key.message;
     format!("{message} cannot be read from the store; no request was made")

@@ -1,8 +1,8 @@
 //! Decides when each delivery is attempted, and hands it to a delivery actor.
 //!
 //! `server` starts it with the store; from then on commits wake it. Endpoints are spread over the
-//! workers by their number, and each worker is a thread of its own. What is in memory is a cache
-//! of the store: a restart and normal running are the same path.
+//! workers by their number, and each worker is a thread of its own. The scheduler's memory is a cache of
+//! the store: a restart and normal running are the same path.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -38,7 +38,7 @@ mod worker;
 /// Payloads in memory beside those that are being sent.
 const KEPT_BYTES_MAX: usize = 32 << 20;
 
-/// What all workers and their attempts share.
+/// The state that all workers and their attempts share.
 pub struct Shared {
     workers: usize,
     /// Attempts in flight at most, for one worker.
@@ -174,7 +174,7 @@ fn worker_of(lane: u64, workers: usize) -> usize {
 }
 
 impl Scheduler {
-    /// Starts the workers; deliveries begin as soon as they have found what is due.
+    /// Starts the workers; each begins to deliver as soon as it has found due deliveries.
     pub fn start(
         store: Store,
         config: &Config,
@@ -232,7 +232,7 @@ impl Scheduler {
         }
     }
 
-    /// Attempts that begin from now on are made with these; those under way end with what they have.
+    /// Gives these settings to attempts that begin from now on; those under way keep theirs.
     pub fn reload(&self, settings: &Arc<delivery::Settings>) {
         for worker in &self.lanes.0 {
             // A worker that has stopped sends nothing more.
@@ -243,7 +243,7 @@ impl Scheduler {
         }
     }
 
-    /// Stops sending; returns once what was in flight has ended and its outcomes are durable.
+    /// Stops sending; returns once the attempts in flight have ended and their outcomes are durable.
     pub async fn drain(&mut self) {
         self.stop.send_replace(true);
         for (_, status) in &mut self.workers {
@@ -265,8 +265,8 @@ impl Scheduler {
             let awake = status.next_due.is_none_or(|due| due > now);
             awake && status.quiet && status.handled == self.told[number].load(Ordering::Acquire)
         };
-        // The order matters: what the committer finishes after the first look makes a worker
-        // unquiet before the second.
+        // The order matters: a commit that ends after the first look makes a worker unquiet before
+        // the second.
         self.store.is_idle() && (0..self.shared.workers).all(quiet) && self.store.is_idle()
     }
 

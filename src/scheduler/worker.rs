@@ -44,7 +44,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// How often the oldest overdue delivery is looked for, which walks all lanes.
 const OLDEST_EVERY: Duration = Duration::from_secs(1);
 
-/// What a commit changed for a lane.
+/// A commit's change of a lane.
 pub enum News {
     Waiting(Entry),
     Gone(DeliveryKey),
@@ -87,9 +87,9 @@ pub enum WorkerEvent {
         lane: u64,
         place: Place,
     },
-    /// What attempts are made with from now on.
+    /// The settings of attempts from now on.
     Settings(Arc<delivery::Settings>),
-    /// This machine lacks what the attempt needs: it was none, and its slot is free.
+    /// No attempt was made, for want of something of this machine. Its slot is free.
     PutOff(Delivery),
     /// An attempt has its answer, or none; its slot is free.
     Sent {
@@ -256,7 +256,7 @@ impl Worker {
     fn look(&self, number: u64) -> Option<LaneLook> {
         let lane = self.lanes.get(&number)?;
         let now = self.store.clock().now();
-        // What could go out now and waits for its alarm waits for its turn at a rate.
+        // A lane that could send now and waits for its alarm waits for its turn at a rate.
         let throttled = lane.has_only_its_rate_to_wait_for(now);
         Some(LaneLook {
             lane: number,
@@ -336,7 +336,7 @@ impl Worker {
         }
     }
 
-    /// Tells a lane what a commit changed for it, and returns which lane that is.
+    /// Gives a lane the news of a commit, and returns the lane's number.
     fn take_in_news(&mut self, news: News) -> u64 {
         match news {
             News::Waiting(entry) => {
@@ -517,8 +517,8 @@ impl Worker {
             let Some(number) = self.ready.pop_front() else {
                 return false;
             };
-            // Looked at anew for each: `look_at` queues what came due meanwhile, and an older
-            // time here would put it back for ever.
+            // Read anew for each: `look_at` queues lanes that became due meanwhile, and an older time here
+            // would put them back for ever.
             let now = self.store.clock().now();
             let reserved_only = self.slots_used >= self.shared.open_slots();
             let Some(lane) = self.lanes.get_mut(&number) else {
@@ -711,7 +711,7 @@ impl Worker {
                 ending.finish(delivery, endpoint, Some(&message), outcome);
             });
             if finished.is_err() {
-                // Nobody will ever hear what came of it, so its lane would wait for ever.
+                // The outcome is lost, so the lane would wait for ever.
                 failing.thread_panicked("the end of an attempt".to_owned());
             }
         });
@@ -727,7 +727,7 @@ impl Worker {
     ) {
         let now = self.store.clock().now();
         let method = self.sender.settings().method(&endpoint);
-        // What is gone does not come back: neither a payload that was deleted nor an expired message.
+        // With the message in hand, its payload was deleted or it has expired: neither comes back.
         let outcome = Outcome {
             is_final: message.is_some(),
             ..Outcome::not_sent(&endpoint.url, method, now, failure)
@@ -742,8 +742,8 @@ impl Worker {
     }
 }
 
-/// What is recorded of an attempt that panicked: the message may go another way next time, and the
-/// endpoint's other deliveries do not wait for it.
+/// The failure of an attempt that panicked. It is recorded like any other: the next attempt may go
+/// another way, and the endpoint's other deliveries do not wait for it.
 fn broken_off() -> Failure {
     Failure {
         kind: FailureKind::InternalError,
@@ -753,7 +753,7 @@ fn broken_off() -> Failure {
     }
 }
 
-/// What the catalog says of a lane as of the last commit.
+/// A lane's registrations as of the last commit.
 #[derive(Default)]
 struct Registered {
     endpoint: Option<Arc<Endpoint>>,
@@ -783,7 +783,7 @@ impl Registered {
     }
 }
 
-/// What the end of an attempt needs; the settings are those it was made with.
+/// Everything that the end of an attempt needs; the settings are those that it was made with.
 struct Ending<'a> {
     shared: &'a Shared,
     settings: &'a delivery::Settings,

@@ -11,12 +11,12 @@ use crate::watched::Thread;
 /// How often the machine's own addresses are looked up.
 const OWN_ADDRESSES_EVERY: Duration = Duration::from_secs(30);
 
-/// Not being able to look is told; the addresses from before still count.
+/// Looks up the machine's own addresses. A failure is logged, and the addresses from before still count.
 pub fn find_own(own: &OwnAddresses) -> Result<(), String> {
     own.find().inspect_err(|problem| log::warn!("{problem}"))
 }
 
-/// A panic ends one look, and the next one comes.
+/// Looks them up again and again. A panic ends one look only.
 pub async fn keep_finding(own: OwnAddresses, clock: Clock, main: Arc<Thread>) {
     loop {
         clock.sleep(OWN_ADDRESSES_EVERY).await;
@@ -29,8 +29,8 @@ pub async fn keep_finding(own: OwnAddresses, clock: Clock, main: Arc<Thread>) {
     }
 }
 
-/// Says which private addresses endpoints may reach, each once: those of `--dev` in a warning of
-/// their own.
+/// Warns of the private addresses that endpoints may reach. Those of `--dev` have a warning of their
+/// own.
 pub fn warn_of_private_receivers(config: &Config, flags: Flags) {
     if flags.dev {
         log::warn!(

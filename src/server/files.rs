@@ -10,7 +10,7 @@ use crate::delivery;
 /// for a moment.
 const FILES_BESIDE: usize = 256;
 
-/// Connections in and out are files; take as many as the system allows.
+/// Raises the soft limit of open files to the hard one. Connections in and out are files.
 pub fn raise_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -19,8 +19,8 @@ pub fn raise_limit() {
     }
 }
 
-/// Says that this process may open fewer files than the settings can make it need, with what to
-/// change. A start raises its limit to the hard one, which is what counts.
+/// A warning where this process may open fewer files than the settings can make it need, with advice.
+/// It compares with the hard limit, because a start raises the soft one to it.
 pub fn file_limit_problem(config: &Config) -> Option<String> {
     let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let needed = needed(config);
@@ -35,8 +35,8 @@ pub fn file_limit_problem(config: &Config) -> Option<String> {
     })
 }
 
-/// The most files that are open at once: connections in and out, idle ones and look-ups of each
-/// delivery thread, and the databases with what else a process has open.
+/// The most files that are open at once: connections in and out, idle connections and look-ups of each
+/// delivery thread, and [`FILES_BESIDE`].
 fn needed(config: &Config) -> u64 {
     let Config {
         delivery, limits, ..

@@ -59,16 +59,16 @@ pub struct Server {
     pub scheduler: Scheduler,
     jobs: Jobs,
     pub metrics: Arc<Metrics>,
-    /// The machine's, which endpoints do not reach.
+    /// The machine's addresses, which endpoints cannot reach.
     pub own_addresses: OwnAddresses,
-    /// Finds them anew now and then.
+    /// Looks up the machine's addresses again and again.
     finding: JoinHandle<()>,
     http: ServerHandle,
     /// Ends with the listener: by a stop, or by itself.
     listening: Option<Listening>,
-    /// What requests get; another after a reload.
+    /// The context that requests get; a reload replaces it.
     contexts: Arc<api::Contexts>,
-    /// How many each client has.
+    /// The number of connections of each client.
     pub connections: Arc<api::Connections>,
     failures: Arc<api::Failures>,
     drain: Duration,
@@ -146,7 +146,7 @@ async fn serve_until_signalled(config: Config, origin: Origin) -> Result<(), Box
     notify(&[NotifyState::Stopping]);
     if let Some(reason) = failure {
         server.answer_the_last().await;
-        // Whatever hangs or is broken in there must not keep the supervisor from starting anew.
+        // No orderly stop: a part that hangs or is broken must not keep the supervisor from starting anew.
         return Err(reason.into());
     }
     log::info!("stopping; a second signal ends the process at once");
@@ -157,8 +157,8 @@ async fn serve_until_signalled(config: Config, origin: Origin) -> Result<(), Box
     }
 }
 
-/// Reads the settings again and takes over what needs no restart. Where anything is wrong, nothing
-/// changes.
+/// Reads the settings again and takes over those that need no restart. An error in any of them changes
+/// nothing.
 fn reload(server: &Server, current: &mut Config, origin: &Origin) {
     let read = config::load_with_sources(origin.file.as_deref(), origin.flags);
     let reloaded = read.and_then(|loaded| {
@@ -292,7 +292,7 @@ impl Server {
         }
     }
 
-    /// Brings up to date what is shown and not counted as it happens.
+    /// Brings the gauges up to date that are not counted as it happens, and logs the minutes that are over.
     pub fn pulse(&self) {
         let oldest = self.scheduler.oldest_due();
         let now = self.store.clock().now();
@@ -303,7 +303,7 @@ impl Server {
         self.metrics.sample(now);
         self.failures.tell();
         self.connections.tell();
-        // Listeners and the store do not tell what they lacked.
+        // Listeners and the store do not report a shortage, so it is looked for.
         if let Some(shortage) = shortage::probe() {
             self.metrics.shortages.note(shortage, now);
         }
@@ -335,8 +335,8 @@ impl Server {
         }
     }
 
-    /// Begins no further attempt and lets those in flight end for as long as `drain_seconds`. What is
-    /// published meanwhile is accepted, for the next start to send; only the last moments of that
+    /// Begins no further attempt and lets those in flight end for as long as `drain_seconds`. Messages that
+    /// are published meanwhile are accepted, and the next start sends them; only the last moments of that
     /// time are for the requests under way. Then makes everything durable and closes the store.
     pub async fn stop(&mut self) -> Result<(), String> {
         self.finding.abort();

@@ -1,4 +1,4 @@
-//! Limits of a connection that the system keeps for us.
+//! The system's options for a client's connection.
 
 use std::any::Any;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use crate::api;
 /// How much of an answer the system holds for a connection before it can be sent, in bytes.
 const UNSENT_MAX: u32 = 128 << 10;
 
+/// Sets the options of a new connection; `stall` is the longest time without a byte taken of an answer.
 pub fn prepare(connection: &dyn Any, data: &mut Extensions, stall: Duration) {
     if let Some(connection) = connection.downcast_ref() {
         cut_when_stalled(connection, stall);
@@ -38,8 +39,8 @@ fn limit_unsent(connection: &TcpStream) {
     }
 }
 
-/// Has the system end the connection when its reader has taken nothing for so long of what is being
-/// sent: neither actix-web nor a timer of ours sees that, since nothing happens.
+/// Has the system end the connection when its reader takes nothing of an answer for this long. Neither
+/// actix-web nor a timer of ours would notice, since nothing happens on the connection.
 fn cut_when_stalled(connection: &TcpStream, after: Duration) {
     let milliseconds = u32::try_from(after.as_millis()).unwrap_or(u32::MAX);
     if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(connection, milliseconds) {

@@ -10,10 +10,10 @@ use crate::domain::attempt::{Outcome, Verdict};
 use crate::domain::id::{EndpointId, MessageId};
 use crate::lock::locked;
 
-/// What the log calls the source of the lines about attempts, for filters.
+/// The target of the lines about attempts, for filters of the log.
 const ATTEMPT_TARGET: &str = "postrider::attempt";
 
-/// What the log says about one attempt.
+/// One attempt, as a line of the log.
 pub struct AttemptLine<'a> {
     pub message: MessageId,
     pub endpoint: EndpointId,

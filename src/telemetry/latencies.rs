@@ -28,12 +28,12 @@ impl Latencies {
 }
 
 fn latency_bucket(ms: f64) -> usize {
-    // What is no number above zero becomes 0, and what is beyond the last stays there.
+    // A NaN or a negative number becomes 0, and a number beyond the last bucket goes there.
     let steps = (ms / LATENCY_FIRST_MS).log(LATENCY_STEP).ceil();
     (steps as usize).min(LATENCY_BUCKETS - 1)
 }
 
-/// What this part of them did not exceed, to within an eighth: the middle of its bucket.
+/// The quantile at `part` (0.5 for the median) in milliseconds, to within an eighth: the middle of its bucket.
 pub(super) fn latency_ms(counts: &[u64; LATENCY_BUCKETS], part: f64) -> Option<f64> {
     let all: u64 = counts.iter().sum();
     let wanted = ((all as f64 * part).ceil() as u64).max(1);

@@ -41,7 +41,8 @@ pub fn set_log_level(settings: &config::Log) {
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
-/// The process's logger: its filter can be replaced, and what strangers can provoke is counted.
+/// The process's logger. Its filter can be replaced, and of records that strangers can provoke one a
+/// minute is shown and the rest counted.
 struct Logger {
     inner: RwLock<env_logger::Logger>,
     malformed: Mutex<Repeated>,
@@ -92,7 +93,7 @@ impl log::Log for Logger {
     fn flush(&self) {}
 }
 
-/// actix reports as an error of the server whatever is wrong with a request.
+/// actix reports every fault of a request as an error of the server.
 fn is_of_a_request(metadata: &log::Metadata<'_>) -> bool {
     metadata.level() == log::Level::Error && metadata.target().starts_with("actix_http::h1")
 }
@@ -169,7 +170,7 @@ fn syslog_priority(level: log::Level) -> u8 {
     }
 }
 
-/// What others wrote may contain line breaks; as records of their own they would be forgeries.
+/// Text of strangers may contain line breaks, and each line would look like a record of ours.
 fn on_one_line(text: &str) -> String {
     text.replace('\n', "\\n").replace('\r', "\\r")
 }

@@ -64,7 +64,7 @@ pub struct Metrics {
     pub sign_ins: SignInCounters,
 }
 
-/// Sign-ins to the console and the portal, by what came of them.
+/// Sign-ins to the console and the portal, by outcome.
 #[derive(Debug)]
 pub struct SignInCounters {
     pub succeeded: Counter,
@@ -74,7 +74,7 @@ pub struct SignInCounters {
     pub limited: Counter,
 }
 
-/// A limit of what one customer, or all, may take, beyond which requests are refused.
+/// A limit for one customer, or for all together, beyond which requests are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     CustomerRequests,
@@ -292,7 +292,7 @@ impl Metrics {
         );
     }
 
-    /// What happened in the last half an hour, oldest first.
+    /// The samples of the last half an hour, oldest first.
     pub fn samples(&self) -> Vec<Sample> {
         let samples = locked(self.samples.lock());
         samples.ring.iter().copied().collect()

@@ -1,10 +1,10 @@
-//! Logging and metrics: what an operator sees of a running server.
+//! Logging and metrics, for the operator of a running server.
 //!
 //! The command line calls [`init_logging`] once; the store, the scheduler and the API count on the
 //! fields of [`Metrics`], and `/metrics` shows [`Metrics::encode`]; the scheduler passes every
 //! finished attempt to [`AttemptLog`]. Labels take values from fixed lists only and the log of
-//! attempts is limited per endpoint and minute, so that neither memory nor output grows with what
-//! customers or receivers do. Payloads, secrets and tokens are never among what is logged.
+//! attempts is limited per endpoint and minute, so that neither customers nor receivers can make
+//! memory or output grow. Payloads, secrets and tokens are never logged.
 
 mod attempt_log;
 mod latencies;
@@ -18,5 +18,5 @@ pub use logger::{SLOW_READERS, init_logging, set_log_level};
 pub use metrics::{Limit, METRICS_CONTENT_TYPE, Metrics, SignInCounters};
 pub use samples::Sample;
 
-/// How an attempt that succeeded is named where failures go by [`FailureKind::name`].
+/// The name of a successful attempt's outcome; a failure's is [`FailureKind::name`].
 const DELIVERED: &str = "delivered";

@@ -1,4 +1,4 @@
-//! What happened lately, in steps of some seconds, for the pages of the console.
+//! Counts of the last half an hour, in steps of five seconds, for the pages of the console.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,7 +11,7 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 /// Half an hour of them.
 pub(super) const SAMPLES_MAX: usize = 360;
 
-/// What happened since the sample before.
+/// The counts since the sample before.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
     pub at: Timestamp,
@@ -20,15 +20,15 @@ pub struct Sample {
     /// Attempts.
     pub delivered: u64,
     pub failed: u64,
-    /// From publish to receipt, of what was delivered at the first attempt: the median, and what 95
-    /// of 100 did not exceed. None where nothing was.
+    /// The time from publish to receipt of messages delivered at the first attempt: the median and the
+    /// 95th percentile. None where there was no such message.
     pub latency_ms: Option<(f64, f64)>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Samples {
     pub(super) ring: VecDeque<Sample>,
-    /// Up to when things were counted, and what there was by then.
+    /// When the last sample was taken, and the totals then.
     last: Option<(Timestamp, Totals)>,
 }
 

@@ -31,7 +31,7 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
 pub struct Remote {
-    /// What it is called in messages.
+    /// Its name in messages.
     name: &'static str,
     pub base: String,
     token: String,
@@ -235,7 +235,7 @@ impl Answered {
         self.status == StatusCode::NOT_FOUND
     }
 
-    /// Whether what is wrong is a field of the body.
+    /// Whether the refusal is about this field of the body.
     pub fn is_about(&self, field: &str) -> bool {
         let answer: Value = serde_json::from_slice(&self.body).unwrap_or(Value::Null);
         let problems = answer["detail"].as_array();

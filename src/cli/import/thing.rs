@@ -58,7 +58,7 @@ pub fn event_type(found: &Fields) -> Fields {
     body
 }
 
-/// What is null or not there is left out.
+/// A body of these fields. Those that are null or absent are left out.
 fn body(found: &Fields, names: &[(&str, &str)]) -> Fields {
     let given = |name: &str| found.get(name).filter(|value| value.get() != "null");
     names

@@ -164,7 +164,7 @@ async fn a_folded_header_is_taken_for_one_line() {
     assert_eq!(status_of(&outcome), Some(410));
 }
 
-/// The frames of a body have no limit in awc's codec. What is read of them is bounded, and as with a
+/// The frames of a body have no limit in awc's codec. The bytes read of them are bounded, and as with a
 /// long body the status decides.
 #[actix_web::test]
 async fn an_answer_without_end_is_cut_after_a_number_of_bytes() {

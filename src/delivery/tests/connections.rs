@@ -127,7 +127,7 @@ async fn a_request_that_went_out_is_an_attempt_though_no_second_connection_could
     assert!(!outcome.sent_again, "once in all");
     assert_eq!(receiver.requests().len(), 2);
 
-    // What has not left is put off.
+    // A request that has not left is put off.
     let (endpoint, message) = (Arc::new(endpoint), Arc::new(message()));
     let put_off = sender.attempt(&endpoint, &message, 3).await;
     assert_eq!(put_off.unwrap_err(), Shortage::Files);

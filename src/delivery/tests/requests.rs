@@ -76,7 +76,7 @@ async fn a_success_carries_the_whole_exchange() {
         assert_eq!(header(request, name), [value], "{name} in {request}");
     }
 
-    // The log shows exactly what was sent, but for the secrets.
+    // The log shows the request exactly as sent, but for the secrets.
     let (head, _) = request.split_once("\r\n\r\n").unwrap();
     let mut sent: Vec<String> = head.lines().skip(1).map(str::to_owned).collect();
     let mut shown: Vec<String> = outcome
