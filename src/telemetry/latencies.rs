@@ -1,4 +1,8 @@
 //! Counts of how long things took, and their quantiles.
+//!
+//! By hand and not by hdrhistogram: its histograms need a lock or a recorder for each thread, while
+//! delivery threads count here with one atomic addition. 128 buckets of a fixed ratio take 1 KiB and are
+//! exact enough for the console's chart.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
