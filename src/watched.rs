@@ -1,9 +1,9 @@
 //! Panics: one ends the process, or one piece of work.
 //!
-//! Every thread that is held for as long as the server runs starts with [`Threads::spawn`]: a panic in
-//! it is told to whoever can end the process, since nothing would do its work any more. Work that holds
-//! no state of others (a request, an attempt, a read, a decision about a change) runs under
-//! [`contained`] or [`contained_future`] instead: the panic is the end of that work alone, so that
+//! Every thread that is held for as long as the server runs starts with [`Threads::spawn`]: a callback
+//! reports a panic in it and so ends the process, because nothing would do the thread's work any more.
+//! Work that holds no state of others (a request, an attempt, a read, a decision about a change) runs
+//! under [`contained`] or [`contained_future`] instead: the panic is the end of that work alone, so that
 //! a message that provokes one cannot end the process again and again. The threads of actix that
 //! accept connections are started by actix, which looks at them only at a stop; [`acceptor_panicked`]
 //! says when one of them is gone. Those that answer requests are started by actix, too: a panic of a

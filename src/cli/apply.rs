@@ -150,7 +150,7 @@ struct Server<'a> {
 }
 
 impl Server<'_> {
-    /// Makes the server have the thing as the file has it.
+    /// Brings the server's thing to the state in the file.
     fn bring_about(&self, thing: &Thing) -> Result<Outcome> {
         let before = self.look(thing)?;
         if let Some(before) = &before
@@ -169,7 +169,7 @@ impl Server<'_> {
         if let Some(secret) = thing.body.get("secret")
             && unlike(&after, &thing.body).contains(&"secret".to_owned())
         {
-            // As whoever holds the old one expects: it stays valid for a while.
+            // The old secret stays valid for a while, as its receiver expects.
             let path = format!("{}/secret/rotate", thing.path);
             let body = format!("{{\"key\":{secret}}}");
             succeeded(self.send(Method::POST, &path, Some(body))?)?;
@@ -262,7 +262,7 @@ fn is_like(name: &str, shown: &str, wanted: &RawValue) -> bool {
     }
 }
 
-/// A URL as the server shows it; one that is none is left for the server to refuse.
+/// A URL as the server shows it; an invalid one is left for the server to refuse.
 fn normal_url(url: &str) -> String {
     Url::parse(url).map_or(url.to_owned(), String::from)
 }

@@ -91,7 +91,7 @@ pub struct Revoke {
     id: String,
 }
 
-/// One grant; which command it stands under says whether it is given or taken.
+/// One grant, to be given or taken by the command.
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("granted").required(true).args(["endpoint", "application"]))]
 pub struct Grant {
@@ -397,7 +397,7 @@ impl Connection {
     }
 }
 
-/// Why there is no answer, or not all of it.
+/// The failure of a request whose answer did not come, or not whole.
 pub fn too_slow(base: &str, limit: Duration) -> Failure {
     Failure::failed(format!(
         "the server at {base} did not answer within {} s (--timeout-seconds)",

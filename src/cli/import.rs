@@ -32,7 +32,7 @@ const PAGE: usize = 250;
 /// Event types come with their schemas, which may be long.
 const PAGE_WITH_CONTENT: usize = 25;
 
-/// Notices that are told by themselves; beyond that they are counted.
+/// Notices that are printed one by one; further ones are counted.
 const NOTICES_MAX: usize = 1_000;
 
 #[derive(clap::Subcommand)]

@@ -210,7 +210,7 @@ pub fn configure(
     }
 }
 
-/// Whoever opens the address alone wants to see something.
+/// The bare address leads to the console.
 async fn first() -> HttpResponse {
     let to = (actix_web::http::header::LOCATION, "/console");
     HttpResponse::Found().insert_header(to).finish()

@@ -174,8 +174,8 @@ impl Connector {
             }
         };
         if allowed.is_empty() {
-            // A name that leads into this network must look like one that does not exist: whoever
-            // registers endpoints could otherwise find out which names there are.
+            // A name that leads into this network must look like one that does not exist. Otherwise
+            // customers could find out by their endpoints which names there are.
             log::debug!("{host} has only addresses that are not allowed");
             return Err(failure(FailureKind::Dns, NO_PUBLIC_ADDRESS));
         }
@@ -254,8 +254,8 @@ async fn dial_one(
 /// two reasons. All local ports towards this address and port are taken: that is ours, and passes. Or
 /// there is no address to connect from: an IPv6 address with a route to it where no interface has an
 /// IPv6 address, ::1 where IPv6 is off. That is as lasting as having no route (ENETUNREACH, of both
-/// families), and is told as a failed attempt. UDP chooses by the same rules from ports of its own and
-/// sends nothing, so that it tells the two apart.
+/// families), and is recorded as a failed attempt. UDP chooses by the same rules from ports of its own and
+/// sends nothing, so it can distinguish the two.
 fn has_source(ip: IpAddr) -> bool {
     let local = match ip {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),

@@ -40,7 +40,7 @@ pub struct Dns {
     files: RefCell<Files>,
 }
 
-/// The hosts and the resolver; the error is why there is none.
+/// The hosts and the resolver; the error says why there is no resolver.
 type Current = (Rc<Hosts>, Result<Resolver<Sockets>, Rc<str>>);
 
 /// The contents of the system's files.
@@ -50,7 +50,7 @@ struct Files {
     hosts: Rc<Hosts>,
     /// The error is why there is none.
     resolver: Result<Resolver<Sockets>, Rc<str>>,
-    /// They were there and could not be opened.
+    /// The shortage that kept a file that exists from being opened.
     lacking: Option<Shortage>,
 }
 
@@ -70,7 +70,7 @@ impl Dns {
         let refused = self.sockets.refused();
         let found = self.ask(name, limit).await;
         match self.sockets.refused_since(&refused) {
-            // A part of the question was not asked, and the rest of the answer is not all of it.
+            // A part of the question was not asked, so the answer may lack addresses.
             Some(shortage) => Err(NoAddress::NotAsked(shortage)),
             None => found,
         }

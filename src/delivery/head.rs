@@ -199,12 +199,12 @@ fn fault_of_framing(head: &[u8]) -> Option<String> {
     }
 }
 
-/// May stand in a value or a status line (RFC 9110, section 5.5).
+/// Whether a value or a status line may have this byte (RFC 9110, section 5.5).
 fn is_text(byte: &u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
 
-/// May stand in a header's name (RFC 9110, section 5.6.2).
+/// Whether a header's name may have this byte (RFC 9110, section 5.6.2).
 fn is_of_token(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
 }

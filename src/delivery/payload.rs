@@ -46,8 +46,8 @@ struct Member {
     value: OnceLock<Value>,
 }
 
-/// A number whose text is not the one that it would be written with again. It prints as published
-/// and is no number to calculate with.
+/// A number whose text would change if it were parsed and written again. It prints as published, and
+/// templates cannot calculate with it.
 pub struct Number(Box<str>);
 
 impl Json {
@@ -90,7 +90,7 @@ impl Json {
         Members::Object(members)
     }
 
-    /// Where a part of the text stands in it.
+    /// The range of a part of the text.
     fn place_of(&self, part: &str) -> Range<usize> {
         let start = part.as_ptr().addr() - self.text.as_ptr().addr();
         start..start + part.len()
@@ -178,7 +178,7 @@ impl<'de> Deserialize<'de> for Entries<'de> {
     }
 }
 
-/// Borrowed where the text has it as it is.
+/// An object's key; borrowed where the text has it without escapes.
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 

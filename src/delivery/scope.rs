@@ -32,7 +32,7 @@ const MESSAGE: &[&str] = &["id", "event_type", "event_id", "channels", "accepted
 const ENDPOINT: &[&str] = &["url", "id", "uid", "number", "metadata"];
 const ATTEMPT: &[&str] = &["number"];
 
-/// The fields of a variable; none where they are not ours to know, or there are none.
+/// The fields of a variable; none where it has no fields, or where the publisher chose them.
 pub fn fields(variable: &str) -> Option<&'static [&'static str]> {
     match variable {
         "message" => Some(MESSAGE),
@@ -130,7 +130,7 @@ impl Scope {
     }
 }
 
-/// An object whose fields are known by name, and which tells no more of itself.
+/// An object with named fields, which templates cannot enumerate.
 macro_rules! named_fields {
     ($type:ty, $fields:expr) => {
         impl Object for $type {
@@ -314,7 +314,7 @@ impl fmt::Debug for Example {
 /// A node of a tree whose leaves were bound to texts.
 struct Bound {
     texts: Arc<BTreeMap<String, String>>,
-    /// Where it stands, with a point behind; empty at the root.
+    /// Its path with a point behind; empty at the root.
     path: String,
     /// At the root the payload, below `payload` its value at that place.
     below: Option<Value>,

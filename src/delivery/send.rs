@@ -168,7 +168,7 @@ pub async fn exchange(
     let sending = match (&request.body, request.method) {
         (Some(body), _) => call.send_body(body.clone()),
         (None, Method::Get) => call.send_body(NoBody::new()),
-        // Where a body could be, that there is none is said.
+        // These methods may have a body, so its absence is stated: `content-length: 0`.
         (None, _) => call.send_body(Bytes::new()),
     };
     let sent = sending.await;

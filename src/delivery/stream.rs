@@ -298,8 +298,8 @@ impl AsyncRead for Stream {
     }
 }
 
-/// A failure to send is not reported, because the receiver may have answered before it closed:
-/// reading tells, and finds the same end where there is no answer.
+/// A failure to send is not reported, because the receiver may have answered before it closed. Reading
+/// finds the answer, or else the same end of the connection.
 impl AsyncWrite for Stream {
     fn poll_write(
         self: Pin<&mut Self>,
@@ -421,7 +421,7 @@ mod tests {
         (stream, far)
     }
 
-    /// Whether a pool that looks at the idle connection for another exchange is told that it ended.
+    /// Whether a pool that checks the idle connection for another exchange learns that it ended.
     async fn is_refused(stream: &mut Stream, fresh_only: bool) -> bool {
         let mut buffer = [0; 2];
         let look = TRACE.scope(

@@ -125,7 +125,7 @@ impl Template {
         self.names.iter().map(String::as_str)
     }
 
-    /// Whether it names this variable, or a field of it.
+    /// Whether the template names this variable, or a field of it.
     pub fn uses(&self, variable: &str) -> bool {
         self.names()
             .any(|name| name.split('.').next() == Some(variable))
@@ -136,7 +136,7 @@ impl Template {
         self.parts.as_deref()
     }
 
-    /// The text, of so many bytes at most.
+    /// Renders the text, of `bytes_max` bytes at most.
     pub fn render(&self, scope: &Scope, bytes_max: usize) -> Result<String, Fault> {
         let mut text = Limited {
             bytes: Vec::with_capacity(64),

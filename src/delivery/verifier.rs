@@ -201,7 +201,7 @@ impl<'a> Checking<'a> {
         found
     }
 
-    /// A header's text. Tells where there is none.
+    /// A header's text. Reports a problem where the request does not have it exactly once, as text.
     fn header(&mut self, name: &'a HeaderName, found: &mut Found<'a>) -> Option<&'a str> {
         let request = self.request;
         let mut values = request

@@ -38,7 +38,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// How long a challenge waits that finds no place at its host, or for which this machine lacks
 /// something.
 const AGAIN: Duration = Duration::from_secs(5);
-/// Endpoints that one commit lets go where verification was turned off.
+/// Endpoints whose deliveries one commit releases where verification was turned off.
 const RELEASED_MAX: usize = 500;
 /// How long after a commit that failed the next one is tried.
 const RELEASE_AGAIN: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! How many attempts are under way to one receiving host, whoever's endpoints are there.
+//! The attempts under way to each receiving host, of all applications together.
 //!
 //! A host has a fixed number of *places*, and an attempt holds one from its turn until its end. The
 //! last quarter of a host's places goes only to applications without an attempt there, as the last
@@ -96,7 +96,7 @@ struct Share {
     waiting: VecDeque<Waiting>,
 }
 
-/// A lane that waits for a place, and the worker that is told.
+/// A lane that waits for a place, and its worker, which gets the event.
 struct Waiting {
     lane: u64,
     worker: UnboundedSender<WorkerEvent>,
@@ -124,8 +124,8 @@ impl Place {
 }
 
 impl Host {
-    /// Takes a place for an attempt. Where there is none, the lane waits in line, and its worker is
-    /// told [`WorkerEvent::Place`] when it has one. A lane that waits already must not ask again.
+    /// Takes a place for an attempt. Where none is free, the lane waits in line, and its worker gets
+    /// [`WorkerEvent::Place`] when there is one. A lane that waits already must not ask again.
     pub fn place(
         self: &Arc<Host>,
         application: ApplicationId,
@@ -153,7 +153,7 @@ impl Host {
         is_taken.then(|| self.place_of(application))
     }
 
-    /// Takes a place, if one is free; whoever of the application came before goes first.
+    /// Takes a place, if one is free and no other lane of the application came before.
     fn take(&self, line: &mut Line, application: ApplicationId) -> bool {
         let share = line.shares.get(&application);
         let own = share.map_or(0, |share| share.taken);

@@ -703,7 +703,7 @@ mod tests {
         let again = earlier + TRY_AGAIN;
         let readiness = lane.readiness(earlier, &LIMITS);
         assert_eq!(readiness, Readiness::At(again));
-        // Looks in between put nothing off.
+        // Looks in between do not postpone it.
         let between = earlier + TRY_AGAIN / 2;
         assert_eq!(lane.readiness(between, &LIMITS), Readiness::At(again));
         assert_ne!(lane.readiness(again, &LIMITS), Readiness::Waiting);

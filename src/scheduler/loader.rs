@@ -108,9 +108,9 @@ fn run(
     }
 }
 
-/// Tells the lanes of a worker in which something waits. Where that cannot be read, the next
-/// registered lane is told unseen, which then reads its own part, and the look goes on behind it: the
-/// damage of one lane keeps no other from its deliveries.
+/// Reports the lanes of a worker in which something waits. Where a place cannot be read, the next
+/// registered lane is reported without a look, so that it reads its own part, and the search goes on
+/// behind it. So the damage of one lane keeps no other from its deliveries.
 fn lanes(store: &Store, worker: usize, workers: usize, tell: &impl Fn(WorkerEvent)) {
     let tell_lane = |lane| {
         if super::worker_of(lane, workers) == worker {
@@ -168,8 +168,8 @@ fn stretch(
     for delivery in deliveries {
         let wanted = delivery.key.due <= now && bytes < READ_BYTES_MAX;
         let message = match application.filter(|_| wanted) {
-            // One that cannot be read is none of the others' business: it is told when its own turn
-            // has come.
+            // A message that cannot be read does not stop the others. It is reported when its own
+            // turn has come.
             Some(application) => store
                 .message(application, delivery.key.message)
                 .unwrap_or_default(),

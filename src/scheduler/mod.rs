@@ -160,9 +160,9 @@ pub struct Scheduler {
     shared: Arc<Shared>,
     told: Arc<Vec<AtomicU64>>,
     workers: Vec<(JoinHandle<()>, watch::Receiver<Status>)>,
-    /// Where endpoints are verified.
+    /// Present where endpoints are verified.
     challenges: Option<UnboundedSender<ChallengeEvent>>,
-    /// Where they are not: lets go of those that were not verified.
+    /// Present where endpoints are not verified: releases the deliveries held for want of it.
     releasing: Option<tokio::task::JoinHandle<()>>,
     stop: watch::Sender<bool>,
     store: Store,
@@ -351,7 +351,7 @@ fn start_challenger(
     let (shared, store, settings) = (shared.clone(), store.clone(), settings.clone());
     let (news, stop) = (sender.clone(), stop.subscribe());
     let challenged = store.clone();
-    // It ends by itself when it is told to stop, and nothing it does must be waited for.
+    // It ends by itself at `stop`, and none of its work must be waited for.
     store.spawn(Kind::Challenges, move || {
         actix_rt::System::new().block_on(async move {
             Challenger::new(shared, challenged, settings, news)

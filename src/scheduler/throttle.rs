@@ -58,7 +58,7 @@ impl Bucket {
         self.at = now;
     }
 
-    /// When there is enough for so many messages, if none is sent before.
+    /// When the bucket has enough for this many messages, if none is sent before.
     fn has_at(&self, messages: i64) -> Timestamp {
         let missing = (messages * MESSAGE - self.level).max(0);
         let milliseconds = missing.unsigned_abs().div_ceil(self.rate.unsigned_abs());
@@ -127,15 +127,15 @@ impl SharedBucket {
         }
     }
 
-    /// The lane's turn as it stands, or a new one behind all others.
+    /// The lane's turn that it holds, or a new one behind all others.
     fn turn(&self, held: Option<Turn>, now: Timestamp) -> Turn {
         let mut turns = self.turns();
         turns.look(now);
         if let Some(held) = held
             && held.round == turns.round
         {
-            // No more are promised than those of now, whoever else stood before this one; and
-            // those that were not used in time may come together: then the bucket decides.
+            // A turn never lies behind all turns that are promised now, even where others were given
+            // back before it. Turns that were not used in time may come together: then the bucket decides.
             let last = turns.bucket.has_at(turns.promised);
             let at = held.at.min(last).max(turns.bucket.has_at(1));
             return Turn { at, ..held };
@@ -147,8 +147,8 @@ impl SharedBucket {
         }
     }
 
-    /// Where two workers find the last message's worth at the same instant, both send and the
-    /// bucket owes one: whoever comes next waits for it.
+    /// Where two workers find the last message's worth at the same instant, both send and the bucket
+    /// owes one: the next lane waits for it.
     fn spend(&self, held: Option<Turn>) {
         let mut turns = self.turns();
         turns.bucket.take();
@@ -589,7 +589,7 @@ mod tests {
             }
         }
 
-        /// No turn lies further off than all promised before it, and whoever waits gets it.
+        /// No turn lies further off than all promised before it, and every lane that waits gets its turn.
         #[test]
         fn everybody_who_waits_is_served_in_time(
             rate in 1u16..200,

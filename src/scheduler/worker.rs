@@ -119,7 +119,7 @@ pub struct Worker {
     slots_used: usize,
     /// Messages on their way from the loader.
     loading: usize,
-    /// Lanes that stand in the line of a host, each of which is told its turn.
+    /// Lanes in the line of a host; each gets an event at its turn.
     in_line: usize,
     handled: u64,
     oldest_due: Option<Timestamp>,
@@ -385,7 +385,7 @@ impl Worker {
         match read {
             Ok((entries, whole)) => self.lane(number).read(entries, whole),
             Err(error) => {
-                // Tried again each second; damage is told once.
+                // Tried again each second; damage is reported once.
                 let is_news = !matches!(error, Error::Unreadable(_))
                     || self.store.note_unreadable(number, None, &error.to_string());
                 if is_news {
@@ -426,7 +426,7 @@ impl Worker {
         self.shared.hosts.forget_idle();
     }
 
-    /// A lane's turn at its host has come. Where it cannot use it at once, the next one has it.
+    /// A lane's turn at its host has come. If the lane cannot use it at once, the next lane gets it.
     fn place_came(&mut self, number: u64, place: Place) {
         self.in_line -= 1;
         let waited = match self.lanes.get_mut(&number) {

@@ -41,13 +41,13 @@ use crate::store::{self, Store};
 use crate::telemetry::{self, Metrics};
 use crate::watched::{self, Kind};
 
-/// How often gauges are brought up to date and the supervisor is told that we live.
+/// How often gauges are brought up to date and the supervisor gets a sign of life.
 const PULSE: Duration = Duration::from_secs(1);
-/// How long the process outlives a failure, for the answers to those who wait.
+/// How long the process outlives a failure, for answers to requests under way.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-/// How long it goes on before that, so that whoever asks for health now hears of the failure.
+/// How long it goes on before that, so that a request for health now still reports the failure.
 const FAILURE_TOLD: Duration = Duration::from_millis(500);
-/// How much of a stop's time is for requests, when attempts take all of it.
+/// The part of a stop's time that is left for requests, when attempts take all of it.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
 type Listening = JoinHandle<std::io::Result<()>>;
@@ -309,8 +309,8 @@ impl Server {
         }
     }
 
-    /// Requests and attempts that begin from now on go by these settings, as far as those can change
-    /// without a restart. An error changes nothing.
+    /// Applies these settings to requests and attempts that begin from now on, as far as the settings can
+    /// change without a restart. An error changes nothing.
     pub fn reload(&self, config: &Config) -> Result<(), ConfigError> {
         let send_settings = delivery::Settings::from_config(config, &self.own_addresses)?;
         let send_settings = Arc::new(send_settings);

@@ -32,13 +32,13 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
 /// A JSON object's fields as they are spelled.
 pub type Fields = BTreeMap<String, Box<RawValue>>;
 
-/// Something that the server is to have.
+/// A registration that the server is to have.
 pub struct Thing {
-    /// Where it stands in the file: `applications.0.endpoints.2`.
+    /// Its place in the file: `applications.0.endpoints.2`.
     pub place: String,
     /// Its name for people: `endpoint acme/books`.
     pub title: String,
-    /// Where the API has it.
+    /// Its path in the API.
     pub path: String,
     /// The wanted state: the body of its PUT.
     pub body: Fields,
@@ -285,7 +285,7 @@ pub fn parse(text: &str) -> Result<Vec<Thing>, Vec<String>> {
 fn read(text: &str) -> Result<File, String> {
     let deserializer = toml::Deserializer::parse(text).map_err(|error| {
         let line = error.span().map(|span| line_at(text, span.start));
-        // The error's own rendering quotes the line, where a secret may stand.
+        // The error's own rendering quotes the line, which may have a secret.
         format!("{}{}", error.message(), in_line(line))
     })?;
     misfit::read(deserializer).map_err(|misfit| {
@@ -304,7 +304,7 @@ fn in_line(line: Option<usize>) -> String {
     line.map_or(String::new(), |line| format!(" (line {line})"))
 }
 
-/// Where the value stands, or the last of those around it that there is.
+/// The line of the value, or of the innermost table around it that exists.
 fn line_of(text: &str, place: &[Step]) -> Option<usize> {
     let table = DeTable::parse(text).ok()?;
     let mut line = None;

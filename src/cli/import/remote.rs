@@ -201,7 +201,7 @@ impl Remote {
     }
 }
 
-/// How long to wait after so many tries.
+/// How long to wait after this many tries.
 fn wait(tried: u32, asked: Option<Duration>) -> Duration {
     let own = FIRST_WAIT
         .saturating_mul(1 << (tried - 1).min(10))
@@ -225,8 +225,8 @@ impl Answered {
             || self.status.is_server_error() && self.status != StatusCode::NOT_IMPLEMENTED
     }
 
-    /// The server has understood it, and will not: others may fare better. A credential that is
-    /// not taken is none of these.
+    /// Whether the server has understood the request and refuses it; other requests may succeed. A refused
+    /// credential does not count.
     pub fn refused(&self) -> bool {
         !self.status.is_success() && self.status != StatusCode::UNAUTHORIZED && !self.comes_later()
     }
