@@ -9,7 +9,7 @@ use crate::config;
 use crate::lock::locked;
 use crate::watched;
 
-/// The target of records about readers that were cut off, of which one a minute is shown.
+/// The target of records about readers that were cut off. One a minute is shown, as of `postrider::http`.
 pub const SLOW_READERS: &str = "postrider::slow_readers";
 
 /// Libraries that tell more than an operator wants, unless a filter names them.
