@@ -9,14 +9,13 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::body::{BodySize, EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, ResponseError};
-use prometheus_client::metrics::counter::Counter;
 
 use super::connections::{UnderWay, Watched};
 use super::credential::proof;
@@ -25,7 +24,7 @@ use super::fair::Held;
 use crate::clock::{Clock, Stopwatch};
 use crate::error::Result;
 use crate::rules::caller::Caller;
-use crate::telemetry::SLOW_READERS;
+use crate::telemetry::{CutOff, SLOW_READERS};
 
 /// A connection's buffer has at most this and what it can hold itself ([`WRITE_BUFFER`]). After each
 /// piece the other connections of the thread have a turn: a fast reader of a long answer would otherwise
@@ -43,8 +42,11 @@ pub struct Outgoing {
     rest: Bytes,
     sent: u64,
     begun: Stopwatch,
-    /// Counts readers that were cut off.
-    cut_off: Counter,
+    /// When the last piece went to the connection, in the system's time.
+    sent_at: Instant,
+    /// The system ends a connection whose reader takes nothing for this long (see `server`).
+    stall: Duration,
+    cut_off: CutOff,
     /// Whether others had a turn since the last piece.
     has_yielded: bool,
     _held: Option<Held>,
@@ -80,16 +82,33 @@ impl MessageBody for Outgoing {
         }
         self.has_yielded = false;
         if self.is_too_slow() {
-            self.cut_off.inc();
+            self.cut_off.pace.inc();
             log::info!(
                 target: SLOW_READERS,
                 "an answer was broken off: its reader took less than {PACE_MIN} bytes a second"
             );
+            self.rest.clear();
             // The head announced more, so actix closes the connection.
             return Poll::Ready(None);
         }
         self.sent += piece as u64;
+        self.sent_at = Instant::now();
         Poll::Ready(Some(Ok(self.rest.split_to(piece))))
+    }
+}
+
+/// An error of a connection ends its answer without a word. One that comes this long after the last
+/// piece is the system's limit, or a reader that went away after it took nothing for as long.
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if !self.rest.is_empty() && self.sent_at.elapsed() >= self.stall {
+            self.cut_off.stalled.inc();
+            log::info!(
+                target: SLOW_READERS,
+                "an answer was broken off: its reader took nothing for {} s",
+                self.stall.as_secs()
+            );
+        }
     }
 }
 
@@ -126,10 +145,13 @@ where
             Ok(held) => {
                 let clock = context.map_or(&Clock::System, |context| context.store.clock());
                 let cut_off = context.map(|context| context.metrics.slow_readers_cut_off.clone());
+                let stall = context.map(|context| context.config.server.answer_stall_seconds);
                 let body = Outgoing {
                     rest,
                     sent: 0,
                     begun: clock.stopwatch(),
+                    sent_at: Instant::now(),
+                    stall: stall.map_or(Duration::MAX, Duration::from_secs),
                     cut_off: cut_off.unwrap_or_default(),
                     has_yielded: true,
                     _held: held,
@@ -184,7 +206,9 @@ mod tests {
                 rest: Bytes::new(),
                 sent,
                 begun: clock.stopwatch(),
-                cut_off: Counter::default(),
+                sent_at: Instant::now(),
+                stall: Duration::MAX,
+                cut_off: CutOff::default(),
                 has_yielded: true,
                 _held: None,
                 _under_way: None,

@@ -56,7 +56,7 @@ pub struct Metrics {
     pub reads_waiting: Gauge,
     pub reads_under_way: Gauge,
     pub answer_bytes: Gauge,
-    pub slow_readers_cut_off: Counter,
+    pub slow_readers_cut_off: CutOff,
     refused: [Counter; Limit::ALL.len()],
     /// In the order of [`Surface::ALL`].
     pub sessions: [Gauge; Surface::ALL.len()],
@@ -72,6 +72,15 @@ pub struct SignInCounters {
     pub failed: Counter,
     /// The credential was valid and had signed in too often within a minute.
     pub limited: Counter,
+}
+
+/// Answers that were broken off because of their readers.
+#[derive(Clone, Debug, Default)]
+pub struct CutOff {
+    /// The reader took too little a second.
+    pub pace: Counter,
+    /// The reader took nothing for too long.
+    pub stalled: Counter,
 }
 
 /// A limit for one customer, or for all together, beyond which requests are refused.
@@ -239,11 +248,7 @@ impl Metrics {
                 "answer_bytes",
                 "Memory of long answers that are being sent",
             ),
-            slow_readers_cut_off: shown(
-                &mut registry,
-                "slow_readers_cut_off",
-                "Answers broken off because their reader took too little a second",
-            ),
+            slow_readers_cut_off: CutOff::shown(&mut registry),
             refused: labelled(
                 &mut registry,
                 "requests_refused",
@@ -320,6 +325,19 @@ impl SignInCounters {
             failed,
             limited,
         }
+    }
+}
+
+impl CutOff {
+    fn shown(registry: &mut Registry) -> CutOff {
+        let [pace, stalled] = labelled(
+            registry,
+            "slow_readers_cut_off",
+            "Answers broken off because their reader took too little a second, or nothing for too long",
+            "reason",
+            ["pace", "stalled"],
+        );
+        CutOff { pace, stalled }
     }
 }
 

@@ -15,7 +15,7 @@ mod samples;
 pub use attempt_log::{AttemptLine, AttemptLog};
 pub use latencies::Latencies;
 pub use logger::{SLOW_READERS, init_logging, set_log_level};
-pub use metrics::{Limit, METRICS_CONTENT_TYPE, Metrics, SignInCounters};
+pub use metrics::{CutOff, Limit, METRICS_CONTENT_TYPE, Metrics, SignInCounters};
 pub use samples::Sample;
 
 /// The name of a successful attempt's outcome; a failure's is [`FailureKind::name`].

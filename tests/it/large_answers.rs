@@ -164,6 +164,8 @@ async fn readers_that_take_nothing_hold_their_share_until_they_are_gone() {
         server.metrics().answer_bytes.get() == 0
     })
     .await;
+    let cut_off = &server.metrics().slow_readers_cut_off;
+    assert_eq!(cut_off.stalled.get(), 0, "it went away by itself");
     assert_eq!(list().await.status, 200);
 }
 
@@ -175,6 +177,8 @@ async fn a_reader_that_takes_nothing_is_cut_off() {
         server.metrics().answer_bytes.get() == 0
     })
     .await;
+    let cut_off = &server.metrics().slow_readers_cut_off;
+    assert_eq!((cut_off.stalled.get(), cut_off.pace.get()), (1, 0));
     let mut answer = Vec::new();
     // Whether that is an end or an error is the system's to say.
     let _ = reader.read_to_end(&mut answer);
@@ -185,7 +189,7 @@ async fn a_reader_that_takes_nothing_is_cut_off() {
 #[actix_web::test]
 async fn a_reader_that_takes_too_little_a_second_is_cut_off_and_counted() {
     let (server, key) = with_a_large_page(|_| ()).await;
-    let cut_off = || server.metrics().slow_readers_cut_off.get();
+    let cut_off = || server.metrics().slow_readers_cut_off.pace.get();
     let mut reader = ask_and_read_nothing(&server, &key, &format!("{MESSAGES}?limit=250")).await;
     assert_eq!(cut_off(), 0);
     // An answer of 24 MB may take 25 minutes.

@@ -124,7 +124,9 @@ async fn labels_do_not_grow_with_what_customers_do() {
     }
     let (after, text) = series().await;
     assert_eq!(after, before);
-    let expected = BTreeSet::from(["lacking", "le", "limit", "outcome", "surface", "version"]);
+    let expected = BTreeSet::from([
+        "lacking", "le", "limit", "outcome", "reason", "surface", "version",
+    ]);
     assert_eq!(label_names(&text), expected);
     assert!(!text.contains(&endpoint) && !text.contains("type-"));
 }
