@@ -1,7 +1,7 @@
-//! What is served as it is: pages, scripts, pictures.
+//! Files that are served as they are: pages, scripts, pictures.
 //!
-//! Each is made once, at the start, with its compressed form where that is shorter. A browser that
-//! has it is told that it is the same still.
+//! Each is made once, at the start, with its compressed form where that is shorter. A browser that has
+//! the current version is told so, and gets no body.
 
 use std::io::Write;
 
@@ -21,7 +21,7 @@ pub struct Asset {
     body: Bytes,
     gzip: Option<Bytes>,
     etag: String,
-    /// What a page may load; absent where it is no page.
+    /// The Content-Security-Policy of a page; absent where it is no page.
     policy: Option<String>,
 }
 
@@ -58,7 +58,7 @@ impl Asset {
         &self.body
     }
 
-    /// How much goes to a browser that takes what is compressed.
+    /// The bytes that a browser gets which accepts compression.
     #[cfg(test)]
     pub fn bytes_sent(&self) -> usize {
         self.gzip.as_ref().unwrap_or(&self.body).len()
@@ -75,7 +75,7 @@ impl Asset {
             is_gzip && words.next() != Some("q=0")
         });
         let gzip = self.gzip.as_ref().filter(|_| takes_gzip);
-        // Of what comes in two forms, neither is the other byte for byte.
+        // The two forms differ byte for byte, so the compressed one has a weak tag.
         let etag = match gzip {
             Some(_) => format!("W/{}", self.etag),
             None => self.etag.clone(),
@@ -85,7 +85,7 @@ impl Asset {
             false => StatusCode::OK,
         };
         let mut response = HttpResponse::build(status);
-        // What is kept is asked for again each time, and changes with the server's version only.
+        // Browsers ask each time whether their copy is current; it changes with the server's version only.
         response
             .insert_header((ETAG, etag))
             .insert_header((CACHE_CONTROL, "no-cache"))

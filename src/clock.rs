@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -149,6 +149,14 @@ impl Clock {
         }
     }
 
+    /// Begins to measure how long something takes.
+    pub fn stopwatch(&self) -> Stopwatch {
+        match self {
+            Clock::System => Stopwatch::System(Instant::now()),
+            Clock::Manual(_) => Stopwatch::Manual(self.clone(), self.now()),
+        }
+    }
+
     /// Returns once the clock has reached `instant`.
     pub async fn sleep_until(&self, instant: Timestamp) {
         match self {
@@ -191,6 +199,22 @@ impl Clock {
                 *now = instant.max(*now);
                 later
             });
+        }
+    }
+}
+
+/// The time since its beginning. A correction of the system's clock does not change it.
+#[derive(Debug)]
+pub enum Stopwatch {
+    System(Instant),
+    Manual(Clock, Timestamp),
+}
+
+impl Stopwatch {
+    pub fn elapsed(&self) -> Duration {
+        match self {
+            Stopwatch::System(begun) => begun.elapsed(),
+            Stopwatch::Manual(clock, begun) => clock.now().since(*begun),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What this process or machine has run out of, where a connection or a file needs it.
+//! Shortages of this process or machine: of file descriptors, of memory for sockets, of local ports.
 //!
 //! A shortage is never a receiver's failure: the scheduler puts the delivery off without an attempt.
-//! What is noted here is logged once a minute and shown in status and health until it has passed. A
-//! leaf.
+//! A shortage that is noted here is logged once a minute and shown in status and health until it has
+//! passed. A leaf.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::clock::Timestamp;
 
-/// How long a shortage is shown after it was last met. What waits for it is tried again each second.
+/// How long a shortage is shown after it was last met. Deliveries that it stopped are tried again each second.
 const SHOWN: Duration = Duration::from_secs(5);
 /// How often a shortage that lasts is logged.
 const LOGGED_EVERY: Duration = Duration::from_secs(60);
@@ -41,8 +41,8 @@ impl Shortage {
         }
     }
 
-    /// The shortage behind an error of the system, whatever was being opened. A lack of ports has an
-    /// error with a second meaning and is recognised where connections are made.
+    /// The shortage behind an error of the system. A lack of ports has an error with a second meaning, so
+    /// it is recognised where connections are made.
     pub fn of(error: &io::Error) -> Option<Shortage> {
         match error.raw_os_error()? {
             libc::EMFILE | libc::ENFILE => Some(Shortage::Files),
@@ -51,7 +51,7 @@ impl Shortage {
         }
     }
 
-    /// What is the matter and what to do, as sentences for the operator.
+    /// The problem and its remedy, as sentences for the operator.
     pub fn sentence(self) -> &'static str {
         match self {
             Shortage::Files => {
@@ -103,7 +103,7 @@ impl Shortages {
     }
 }
 
-/// Whichever is first: what a clock that was set back shows as the future is long past.
+/// The time between two instants, in either order: after a clock was set back, an old one lies in the future.
 fn apart(one: Timestamp, other: Timestamp) -> Duration {
     one.since(other).max(other.since(one))
 }
@@ -131,7 +131,7 @@ impl Descriptors {
         Descriptors { end }
     }
 
-    /// Whether this thread has none left, whatever the limit is.
+    /// Pretends that this thread has no descriptor left, or that it has.
     #[cfg(test)]
     pub fn run_out(gone: bool) {
         RUN_OUT.set(gone);

@@ -1,13 +1,13 @@
-//! What a panic means: the end of the process, or of one piece of work.
+//! Panics: one ends the process, or one piece of work.
 //!
-//! Every thread that is held for as long as the server runs starts with [`Threads::spawn`]: a panic in
-//! it is told to whoever can end the process, since nothing would do its work any more. Work that holds
-//! no state of others (a request, an attempt, a read, a decision about a change) runs under
-//! [`contained`] or [`contained_future`] instead: the panic is the end of that work alone, so that
+//! Every thread that is held for as long as the server runs starts with [`Threads::spawn`]: a callback
+//! reports a panic in it and so ends the process, because nothing would do the thread's work any more.
+//! Work that holds no state of others (a request, an attempt, a read, a decision about a change) runs
+//! under [`contained`] or [`contained_future`] instead: the panic is the end of that work alone, so that
 //! a message that provokes one cannot end the process again and again. The threads of actix that
 //! accept connections are started by actix, which looks at them only at a stop; [`acceptor_panicked`]
-//! says when one of them is gone. Those that answer requests are started by actix, too: handlers are
-//! contained, what stands around them ends its connection, and a panic of `on_connect` `server` tells.
+//! says when one of them is gone. Those that answer requests are started by actix, too: a panic of a
+//! handler is contained, one around it ends its connection, and one of `on_connect` is reported by `server`.
 //! [`Threads`] lists all of these. The threads of sled and of pools are not listed: a panic of theirs is an
 //! error of the call that waits for them. Of ours this knows `clock` and `lock` alone.
 
@@ -29,7 +29,7 @@ pub use threads::{
 /// The name of actix's threads that accept connections.
 const ACCEPTOR: &str = "actix-server acceptor";
 
-/// What a thread notes as its error when a panic ended some of its work.
+/// The error that a thread notes when a panic ended some of its work.
 const CONTAINED: &str = "a panic ended one piece of work; the server's log says where";
 
 static ACCEPTOR_PANICKED: Notify = Notify::const_new();
@@ -40,7 +40,8 @@ pub async fn acceptor_panicked() {
     ACCEPTOR_PANICKED.notified().await;
 }
 
-/// The work ended in a panic. The log says where: the message may quote what customers sent.
+/// The work ended in a panic. The log says where; the panic's text is not kept, because it may quote a
+/// customer's data.
 #[derive(Debug)]
 pub struct Panicked;
 
@@ -66,15 +67,15 @@ pub async fn contained_future<T>(work: impl Future<Output = T>) -> Result<T, Pan
     .await
 }
 
-/// The panic hook has logged it. Dropping what a panic carries may panic itself.
+/// The panic hook has logged it. The payload is not dropped, because that may panic itself.
 fn forget(panic: Box<dyn Any + Send>) -> Panicked {
     std::mem::forget(panic);
     Panicked
 }
 
-/// Logs panics as one line each, with thread and place, and notes one of an acceptor. A text that was
-/// put together may quote what customers sent, as that of an index within a letter does, so that it
-/// is for the log of the level debug alone.
+/// Logs each panic as one line with thread and place, and notes a panic of an acceptor. A text that was
+/// put together may quote a customer's data, as the message about an index within a letter does, so it
+/// is logged at the level debug only.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let current = std::thread::current();
@@ -97,9 +98,9 @@ pub fn log_panics() {
     }));
 }
 
-/// Panics where a test has planned it: `POSTRIDER_PANIC` names the place and what it is about, as
-/// `commit:invoice.paid`. Where `POSTRIDER_PANIC_WHEN` names a file, not before that is there. Release
-/// builds have none of it.
+/// Panics where a test has planned it: `POSTRIDER_PANIC` names the place and its subject, as
+/// `commit:invoice.paid`. Where `POSTRIDER_PANIC_WHEN` names a file, the panic waits until that exists.
+/// Release builds have none of it.
 #[cfg(debug_assertions)]
 pub fn planned_panic(place: &str, about: impl std::fmt::Display) {
     if is_planned(place, &about) {

@@ -5,6 +5,7 @@
 //! against the caller's share (see `fair`) until it is sent or the connection is gone; a read that
 //! would go beyond it is refused in place of its answer.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -20,8 +21,10 @@ use super::connections::{UnderWay, Watched};
 use super::credential::proof;
 use super::error::Failure;
 use super::fair::Held;
+use crate::clock::{Clock, Stopwatch};
 use crate::error::Result;
 use crate::rules::caller::Caller;
+use crate::telemetry::{CutOff, SLOW_READERS};
 
 /// A connection's buffer has at most this and what it can hold itself ([`WRITE_BUFFER`]). After each
 /// piece the other connections of the thread have a turn: a fast reader of a long answer would otherwise
@@ -38,17 +41,17 @@ pub const WRITE_BUFFER: usize = 16 << 10;
 pub struct Outgoing {
     rest: Bytes,
     sent: u64,
-    begun: Instant,
+    begun: Stopwatch,
+    /// When the last piece went to the connection, in the system's time.
+    sent_at: Instant,
+    /// The system ends a connection whose reader takes nothing for this long (see `server`).
+    stall: Duration,
+    cut_off: CutOff,
     /// Whether others had a turn since the last piece.
     has_yielded: bool,
     _held: Option<Held>,
     _under_way: Option<UnderWay>,
 }
-
-/// Ends the connection.
-#[derive(Debug, thiserror::Error)]
-#[error("the answer was taken more slowly than {PACE_MIN} bytes a second")]
-pub struct TooSlow;
 
 impl Outgoing {
     fn is_too_slow(&self) -> bool {
@@ -58,7 +61,7 @@ impl Outgoing {
 }
 
 impl MessageBody for Outgoing {
-    type Error = TooSlow;
+    type Error = Infallible;
 
     fn size(&self) -> BodySize {
         BodySize::Sized(self.rest.len() as u64)
@@ -79,10 +82,33 @@ impl MessageBody for Outgoing {
         }
         self.has_yielded = false;
         if self.is_too_slow() {
-            return Poll::Ready(Some(Err(TooSlow)));
+            self.cut_off.pace.inc();
+            log::info!(
+                target: SLOW_READERS,
+                "an answer was broken off: its reader took less than {PACE_MIN} bytes a second"
+            );
+            self.rest.clear();
+            // The head announced more, so actix closes the connection.
+            return Poll::Ready(None);
         }
         self.sent += piece as u64;
+        self.sent_at = Instant::now();
         Poll::Ready(Some(Ok(self.rest.split_to(piece))))
+    }
+}
+
+/// An error of a connection ends its answer without a word. One that comes this long after the last
+/// piece is the system's limit, or a reader that went away after it took nothing for as long.
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if !self.rest.is_empty() && self.sent_at.elapsed() >= self.stall {
+            self.cut_off.stalled.inc();
+            log::info!(
+                target: SLOW_READERS,
+                "an answer was broken off: its reader took nothing for {} s",
+                self.stall.as_secs()
+            );
+        }
     }
 }
 
@@ -114,12 +140,19 @@ where
                 return Ok(ServiceResponse::new(request, response));
             }
         };
-        let response = match held(&request, rest.len()) {
+        let context = request.app_data::<Data<super::Context>>();
+        let response = match held(&request, context, rest.len()) {
             Ok(held) => {
+                let clock = context.map_or(&Clock::System, |context| context.store.clock());
+                let cut_off = context.map(|context| context.metrics.slow_readers_cut_off.clone());
+                let stall = context.map(|context| context.config.server.answer_stall_seconds);
                 let body = Outgoing {
                     rest,
                     sent: 0,
-                    begun: Instant::now(),
+                    begun: clock.stopwatch(),
+                    sent_at: Instant::now(),
+                    stall: stall.map_or(Duration::MAX, Duration::from_secs),
+                    cut_off: cut_off.unwrap_or_default(),
                     has_yielded: true,
                     _held: held,
                     _under_way: under_way,
@@ -133,8 +166,12 @@ where
 }
 
 /// Memory of the caller's share; none for what needs no credential, which is the same for all.
-fn held(request: &HttpRequest, bytes: usize) -> Result<Option<Held>> {
-    let Some(context) = request.app_data::<Data<super::Context>>() else {
+fn held(
+    request: &HttpRequest,
+    context: Option<&Data<super::Context>>,
+    bytes: usize,
+) -> Result<Option<Held>> {
+    let Some(context) = context else {
         return Ok(None);
     };
     let Ok(proof) = proof(request) else {
@@ -152,6 +189,7 @@ fn held(request: &HttpRequest, bytes: usize) -> Result<Option<Held>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
 
     #[test]
     fn who_takes_little_now_and_then_is_cut_off() {
@@ -163,14 +201,19 @@ mod tests {
             (minute, 31 * PACE_MIN, false),
             (60 * minute, 4 << 20, true),
         ] {
+            let clock = Clock::manual(Timestamp(0));
             let body = Outgoing {
                 rest: Bytes::new(),
                 sent,
-                begun: Instant::now().checked_sub(taken_in).expect("a time"),
+                begun: clock.stopwatch(),
+                sent_at: Instant::now(),
+                stall: Duration::MAX,
+                cut_off: CutOff::default(),
                 has_yielded: true,
                 _held: None,
                 _under_way: None,
             };
+            clock.advance_to(Timestamp(0) + taken_in);
             assert_eq!(
                 body.is_too_slow(),
                 is_too_slow,

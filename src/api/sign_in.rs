@@ -493,7 +493,9 @@ pub async fn sign_out(
 
 /// Sets a cookie, or takes it away. No script reads it, and only the API gets it. Inside a frame of
 /// another site browsers send it only if it says that it is for that (`SameSite=None`), is kept apart
-/// for that site (`Partitioned`), and the connection is secure.
+/// for that site (`Partitioned`), and the connection is secure. By hand: name and value are plain ASCII
+/// without a character that needs escaping, and the crate `cookie` that actix-web has (0.16) does not
+/// know `Partitioned`.
 fn set_cookie(
     response: &mut HttpResponse,
     context: &Context,

@@ -152,6 +152,9 @@ fn named<'a>(
         })
 }
 
+/// The names and values of a request's cookies (RFC 6265, section 4.2.1), without an allocation. By
+/// hand: the crate `cookie` splits the same list into values of its own, and taking names and texts out
+/// of them again is longer than this.
 fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     headers
         .get_all(COOKIE)

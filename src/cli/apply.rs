@@ -1,9 +1,9 @@
-//! `apply`: gives a running server what a file says, as a client of its API.
+//! `apply`: brings the registrations of a file to a running server, as a client of its API.
 //!
 //! The file is read and checked before anything is sent. Then each thing is read from the server
 //! and written only where the two differ, so that applying a file again changes nothing. Things
-//! that the file does not name are left alone: nothing is deleted. The first refusal stops it;
-//! what is printed until then is done.
+//! that the file does not name are left alone: nothing is deleted. The first refusal stops it; the
+//! changes printed until then are made.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ mod file;
 #[cfg(test)]
 mod shipped;
 
-/// Far above what describes the largest installation.
+/// Far above a file that describes the largest installation.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
 #[derive(clap::Args)]
@@ -78,7 +78,7 @@ fn tell(line: &str) -> Result {
     }
 }
 
-/// What became of a thing.
+/// The change made to a thing.
 enum Outcome {
     Created,
     /// The fields that are not as they were.
@@ -150,7 +150,7 @@ struct Server<'a> {
 }
 
 impl Server<'_> {
-    /// Makes the server have the thing as the file has it.
+    /// Brings the server's thing to the state in the file.
     fn bring_about(&self, thing: &Thing) -> Result<Outcome> {
         let before = self.look(thing)?;
         if let Some(before) = &before
@@ -169,7 +169,7 @@ impl Server<'_> {
         if let Some(secret) = thing.body.get("secret")
             && unlike(&after, &thing.body).contains(&"secret".to_owned())
         {
-            // As whoever holds the old one expects: it stays valid for a while.
+            // The old secret stays valid for a while, as its receiver expects.
             let path = format!("{}/secret/rotate", thing.path);
             let body = format!("{{\"key\":{secret}}}");
             succeeded(self.send(Method::POST, &path, Some(body))?)?;
@@ -182,7 +182,7 @@ impl Server<'_> {
         }
     }
 
-    /// What the server shows of the thing, as far as the file names it; none where it has none.
+    /// The server's view of the thing, as far as the file names it; none where the server does not have it.
     fn look(&self, thing: &Thing) -> Result<Option<Fields>> {
         let answer = self.send(Method::GET, &thing.path, None)?;
         if answer.status == StatusCode::NOT_FOUND {
@@ -223,7 +223,7 @@ fn fields(answer: &Answer) -> Result<Fields> {
         .map_err(|_| Failure::failed("the server's answer is not a JSON object"))
 }
 
-/// Says what the server warns of in what it shows of the thing.
+/// Prints the server's warnings about the thing.
 fn warn(thing: &Thing, shown: &Fields) -> Result {
     let warnings = shown.get("warnings").map(|warnings| warnings.get());
     let warnings = warnings.and_then(|text| serde_json::from_str::<Vec<String>>(text).ok());
@@ -262,7 +262,7 @@ fn is_like(name: &str, shown: &str, wanted: &RawValue) -> bool {
     }
 }
 
-/// A URL as the server shows it; one that is none is left for the server to refuse.
+/// A URL as the server shows it; an invalid one is left for the server to refuse.
 fn normal_url(url: &str) -> String {
     Url::parse(url).map_or(url.to_owned(), String::from)
 }
@@ -275,7 +275,7 @@ fn is_same_secret(shown: &str, wanted: &str) -> bool {
     shown == wanted || shown == readable
 }
 
-/// The fields that differ between two looks at the same thing, but for what is said about it.
+/// The fields that differ between two looks at the same thing, but for warnings and the time of the change.
 fn changes(before: &Fields, after: &Fields) -> Vec<String> {
     let names = before
         .keys()

@@ -1,6 +1,6 @@
 //! A captured HTTP/1.1 request as text → its parts.
 //!
-//! For `verify --request`: what a proxy, a log or `nc` kept, with line ends of either kind. Pure.
+//! For `verify --request`: a request that a proxy, a log or `nc` kept, with line ends of either kind. Pure.
 
 use actix_web::web::Bytes;
 

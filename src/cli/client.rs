@@ -19,7 +19,7 @@ use crate::domain::scope::Scope;
 use crate::domain::token::Role;
 use crate::domain::url;
 
-/// Longest answer that is read; a page of tokens is below, whatever was granted to them.
+/// Longest answer that is read; a page of tokens is shorter even where each has all its grants.
 const ANSWER_MAX_BYTES: usize = 8 << 20;
 
 const PAGE: usize = 100;
@@ -44,7 +44,7 @@ pub struct Connection {
     timeout_seconds: u64,
 }
 
-/// What the server answered, be it a success or a refusal.
+/// The server's answer, a success or a refusal.
 pub struct Answer {
     pub status: StatusCode,
     pub body: Bytes,
@@ -54,10 +54,10 @@ pub struct Answer {
 pub struct Create {
     #[command(flatten)]
     connection: Connection,
-    /// What the token is for
+    /// The purpose of the token
     #[arg(long)]
     name: String,
-    /// What it allows
+    /// Its role
     #[arg(long, value_parser = Role::ALL.map(Role::name), default_value = "owner")]
     role: String,
     /// An application (id or uid): the one of a token of the role application, one in which a token of
@@ -72,7 +72,7 @@ pub struct Create {
     /// When it ends: 2026-01-31T08:00:00Z
     #[arg(long, value_parser = instant)]
     expires_at: Option<Timestamp>,
-    /// Who has it and for what, for people
+    /// Its holder and use, for people
     #[arg(long)]
     description: Option<String>,
     /// A group of operations that it is limited to, within its role; may be given repeatedly
@@ -91,7 +91,7 @@ pub struct Revoke {
     id: String,
 }
 
-/// One grant; which command it stands under says whether it is given or taken.
+/// One grant, to be given or taken by the command.
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("granted").required(true).args(["endpoint", "application"]))]
 pub struct Grant {
@@ -170,7 +170,7 @@ pub fn list(connection: &Connection, config: &Config) -> Result {
     Ok(())
 }
 
-/// A token in one line; what limits it comes last, where there is something.
+/// A token in one line; its limits, if it has any, come last.
 fn line(token: &Value) -> String {
     let mut line = format!(
         "{}  {:<13}  created {}  expires {}  {}  {}",
@@ -297,7 +297,7 @@ impl Connection {
         }
     }
 
-    /// One request with a JSON text as its body, and whatever the server answers.
+    /// Sends one request with a JSON text as its body; returns any answer of the server.
     pub fn request(
         &self,
         config: &Config,
@@ -362,7 +362,7 @@ impl Connection {
             .map_err(Failure::failed)
     }
 
-    /// Where the server is, and what to say who we are.
+    /// The server's URL, and the credential for it.
     pub fn server(&self, config: &Config) -> Result<(String, String)> {
         Ok((self.base(config)?, self.credential(config)?))
     }
@@ -397,7 +397,7 @@ impl Connection {
     }
 }
 
-/// Why there is no answer, or not all of it.
+/// The failure of a request whose answer did not come, or not whole.
 pub fn too_slow(base: &str, limit: Duration) -> Failure {
     Failure::failed(format!(
         "the server at {base} did not answer within {} s (--timeout-seconds)",
@@ -421,14 +421,14 @@ pub fn server_url(flag: &str, text: &str) -> Result<String> {
 }
 
 impl Answer {
-    /// The sentence for whoever asked for what was refused.
+    /// The refusal, as a sentence for the user.
     pub fn refusal(&self) -> String {
         let answer = serde_json::from_slice(&self.body).unwrap_or(Value::Null);
         refusal(self.status, &answer)
     }
 }
 
-/// What the server said about a request that it did not carry out.
+/// The server's reason for a refusal, as a sentence.
 pub fn refusal(status: StatusCode, answer: &Value) -> String {
     let detail = match &answer["detail"] {
         Value::String(text) => text.clone(),
@@ -455,7 +455,7 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or("-")
 }
 
-/// For what accompanies the output; nobody may be listening.
+/// Prints a remark beside the output; a closed standard error changes nothing.
 fn eprintln_quietly(line: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{line}");

@@ -1,10 +1,10 @@
 //! `import svix`: copies the registrations of a running Svix-compatible server into a running
 //! postrider, as a client of both.
 //!
-//! Event types first, then each application with its endpoints, their secrets and headers. What
-//! has come over is in a [`journal`], so an import that was interrupted goes on where it was, and
-//! one that ended brings over again what the source has, onto the same things. Nothing is ever
-//! deleted. What a source does not show, such as sensitive headers, is named at the end.
+//! Event types first, then each application with its endpoints, their secrets and headers. A
+//! [`journal`] lists the things that have come over, so an import that was interrupted goes on where it
+//! was, and one that ended brings over the source's current state again, onto the same things. Nothing
+//! is ever deleted. Values that a source does not show, such as sensitive headers, are named at the end.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ const PAGE: usize = 250;
 /// Event types come with their schemas, which may be long.
 const PAGE_WITH_CONTENT: usize = 25;
 
-/// Notices that are told by themselves; beyond that they are counted.
+/// Notices that are printed one by one; further ones are counted.
 const NOTICES_MAX: usize = 1_000;
 
 #[derive(clap::Subcommand)]
@@ -46,7 +46,7 @@ pub struct Arguments {
     /// The server to copy from, such as https://api.eu.svix.com
     #[arg(long, value_name = "URL")]
     from: String,
-    /// A token for all of what is to be copied
+    /// A token that reads everything to be copied
     #[arg(
         long,
         value_name = "TOKEN",
@@ -60,10 +60,10 @@ pub struct Arguments {
     from_token_file: Option<PathBuf>,
     #[command(flatten)]
     connection: Connection,
-    /// Where to note what has come over, for going on after an interruption
+    /// The file that notes the copied things, for going on after an interruption
     #[arg(long, value_name = "FILE", default_value = "postrider-import.state")]
     state: PathBuf,
-    /// Only say what is there, and change nothing
+    /// Only list what would be copied, and change nothing
     #[arg(long)]
     dry_run: bool,
     /// How long all of it may take, in seconds; run again, it goes on where it was
@@ -160,7 +160,7 @@ struct Import {
     report: Report,
 }
 
-/// What a body was sent for.
+/// The result of sending a body.
 enum Came {
     /// The target's id.
     Over(String),
@@ -347,8 +347,8 @@ impl Import {
         Ok(shown["key"].as_str().map(str::to_owned))
     }
 
-    /// Makes the target have it: onto what came over before or has the same uid, or as a new one.
-    /// `endpoint` is its title where it is one.
+    /// Brings the thing to the target: onto the one that came over before or has the same uid, or as a new
+    /// one. `endpoint` is its title where it is one.
     async fn bring(
         &mut self,
         kind: Kind,
@@ -374,7 +374,7 @@ impl Import {
             (body.remove("headers"), secret)
         });
         let answer = loop {
-            // What is gone since it came over would come back by its key as it was then.
+            // A thing that was deleted since it came over would come back by its key as it was then.
             let journal = self.journal.as_ref().filter(|_| existing.is_none());
             let journal = journal.filter(|journal| journal.target(&id).is_none());
             let key = journal.map(|journal| journal.key(&id, &body));
@@ -385,7 +385,7 @@ impl Import {
             if !answer.refused() {
                 break answer.succeeded()?;
             }
-            // The rest of it may come over without what the target does not take.
+            // The rest may come over without the part that the target refuses.
             let part = ["secret", "headers"]
                 .into_iter()
                 .find(|part| body.contains_key(*part) && answer.is_about(part));
@@ -414,7 +414,7 @@ impl Import {
         Ok(Came::Over(target))
     }
 
-    /// The target's id of what came over before or has the same uid, if it is still there.
+    /// The target's id of the thing that came over before or has the same uid, if it is still there.
     async fn existing(
         &mut self,
         id: &str,

@@ -4,8 +4,8 @@
 //! `verify-store` and `restore` work on the settings and on a data directory that no server uses;
 //! the other `token` commands, `apply` and `import` are clients of a running server (`client`);
 //! `sink` and `verify` help to test receivers. Exit codes: 0 done, 1 failed, 2 wrong usage.
-//! Standard output carries what was asked
-//! for, standard error one line that says what went wrong, or one for each mistake in the settings.
+//! Standard output carries the result, and standard error one line about the failure, or one for each
+//! mistake in the settings.
 
 use std::error::Error;
 use std::fmt;
@@ -106,7 +106,7 @@ enum TokenCommand {
 enum Failure {
     /// A sentence for standard error; exit code 1.
     Failed(String),
-    /// What is wrong with the settings, a line each; exit code 1.
+    /// The problems of the settings, a line each; exit code 1.
     Settings(ConfigError),
     /// The arguments make no sense; exit code 2.
     Usage(String),
@@ -138,7 +138,7 @@ impl From<Box<dyn Error>> for Failure {
 type Result<T = ()> = std::result::Result<T, Failure>;
 
 pub fn main() -> ExitCode {
-    // What is written holds secrets: nobody else reads it, whatever directory it lies in.
+    // Files that we write hold secrets: nobody else may read them, in any directory.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -262,12 +262,12 @@ fn say(line: &str) -> Result {
     }
 }
 
-/// Says on standard error what went wrong; a closed one changes nothing.
+/// Prints the failure on standard error; a closed one changes nothing.
 fn complain(reason: &str) {
     let _ = writeln!(io::stderr(), "postrider: {}", one_line(reason));
 }
 
-/// What clap says about the arguments: help as it is, mistakes as one line.
+/// Prints clap's answer to the arguments: help as it is, mistakes as one line.
 fn explain(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     match error.kind() {
@@ -280,7 +280,7 @@ fn explain(error: &clap::Error) -> ExitCode {
             ExitCode::from(2)
         }
         _ => {
-            // The first paragraph is the mistake, what follows is the usage.
+            // The first paragraph is the mistake, the rest is the usage.
             let mistake = text.split("\n\n").next().unwrap_or_default();
             let mistake = mistake.strip_prefix("error: ").unwrap_or(mistake);
             complain(&format!("{mistake} (see --help)"));

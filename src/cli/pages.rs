@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// Items of one list that are read at most: ten times what the largest organisations have.
+/// Items of one list that are read at most: ten times as many as the largest organisations have.
 const ITEMS_MAX: usize = 1_000_000;
 
 const PATH_ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
@@ -28,7 +28,7 @@ pub struct Pages {
     /// Where the next page begins.
     place: Option<String>,
     is_over: bool,
-    /// What was read: the hashes of items and of places.
+    /// The hashes of the items and of the places that were read.
     items: HashSet<u64>,
     places: HashSet<u64>,
 }
@@ -55,8 +55,8 @@ impl Pages {
         (!self.is_over).then(|| format!("{path}limit={limit}{place}"))
     }
 
-    /// Goes on behind a page with these items, by their names, and with what it says of the next. The
-    /// error is why reading on would come to no end.
+    /// Takes in a page: the names of its items, and its word on the next page. The error says why reading
+    /// on would come to no end.
     pub fn read<'a>(
         &mut self,
         names: impl IntoIterator<Item = &'a str>,

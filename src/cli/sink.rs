@@ -1,8 +1,8 @@
 //! `sink`: a test receiver that prints the requests it gets and can misbehave on request.
 //!
 //! For trying things out and for tests by hand: it keeps nothing, and listens on loopback unless
-//! told otherwise. With a profile it checks what the profile says of requests, and answers what the
-//! profile takes for success.
+//! told otherwise. With a profile it checks that requests are as the profile makes them, and gives an
+//! answer that the profile takes for success.
 
 use std::fmt::Write;
 use std::future::poll_fn;
@@ -29,7 +29,7 @@ use crate::delivery::verifier::{Captured, Verifier};
 use crate::domain::profile::Success;
 use crate::domain::verification;
 
-/// Far above what a server sends; a longer body is answered with 413.
+/// Far above a body that a server sends; a longer one is answered with 413.
 const BODY_MAX_BYTES: usize = 64 << 20;
 
 /// Bodies of all requests that are being read; those beyond it are answered with 503.
@@ -39,7 +39,7 @@ const BODIES_MAX_BYTES: usize = 256 << 20;
 /// answer arrives.
 const LAST_READS: Duration = Duration::from_secs(1);
 
-/// Above what a server has in flight unless told otherwise.
+/// Above the number of requests that a server has in flight by default.
 const CONNECTIONS_MAX: usize = 10_000;
 
 /// With --quiet, how often the counts are printed if they changed.
@@ -60,7 +60,7 @@ pub struct Arguments {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:9000")]
     listen: SocketAddr,
-    /// What requests should look like, and what is answered [default: signatures by Standard
+    /// The profile of the requests, which also gives the answer [default: signatures by Standard
     /// Webhooks, and 200]
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
@@ -90,7 +90,7 @@ pub struct Arguments {
     quiet: bool,
 }
 
-/// What every request is answered from.
+/// The settings and counts that every request is answered from.
 struct Receiver {
     arguments: Arguments,
     check: Check,
@@ -108,7 +108,7 @@ enum Check {
     Profile(Verifier),
 }
 
-/// What is answered when nothing is to go wrong.
+/// The answer to a request that is not made to fail.
 #[derive(Debug, PartialEq)]
 struct Answer {
     status: StatusCode,
@@ -116,7 +116,7 @@ struct Answer {
     body: String,
 }
 
-/// What was received so far.
+/// The counts of received requests.
 #[derive(Default)]
 struct Counts {
     received: AtomicU64,
@@ -146,7 +146,7 @@ impl Arguments {
         actix_rt::System::new().block_on(self.serve(check))
     }
 
-    /// As told; what nothing is told of is what the profile takes for success.
+    /// The answer by the arguments; where they say nothing, one that the profile takes for success.
     fn answer(&self, success: &Success) -> Answer {
         let statuses = success.status.as_ref();
         let first = statuses
@@ -274,7 +274,7 @@ async fn receive(
         .body(answer.body.clone())
 }
 
-/// What a challenge of a server that verifies endpoints is answered with; nothing of other requests.
+/// The answer to a challenge of a server that verifies endpoints; none for other requests.
 fn challenge(body: &[u8]) -> Option<String> {
     let body: serde_json::Value = serde_json::from_slice(body).ok()?;
     let is_challenge = body["type"] == verification::EVENT_TYPE;
@@ -286,7 +286,7 @@ fn unread(status: StatusCode) -> HttpResponse {
     HttpResponse::build(status).force_close().finish()
 }
 
-/// The bytes that a request's body takes of what all of them may.
+/// The bytes of a request's body, of those that all bodies together may take.
 struct Held<'a> {
     bytes: usize,
     of: &'a AtomicUsize,

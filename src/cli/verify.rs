@@ -22,7 +22,7 @@ pub struct Arguments {
     /// The endpoint's secret, or its public key (whpk_…) [required if requests are signed]
     #[arg(long, env = "POSTRIDER_SECRET", hide_env_values = true)]
     secret: Option<String>,
-    /// What the request should look like [default: the signature is by Standard Webhooks]
+    /// The profile of the request [default: a signature by Standard Webhooks]
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
     /// The request's webhook-id header

@@ -1,10 +1,10 @@
 //! The pages for people: `/console` for those who run the server, `/portal` for the platform's customers.
 //!
-//! Both are the same small application in the browser, which calls the API as any other client does
-//! and is told by it what may be shown. Here are only its files, which are part of the binary, and
-//! the page that loads them; nothing here knows what is stored. A page may load nothing but from
-//! here, runs no script that is not a file of ours, and stands in a frame only where the settings
-//! say so.
+//! Both are the same small application in the browser. It calls the API as any other client does, and
+//! the API tells it which parts its user may see. This module has only the files of the application,
+//! which are part of the binary, and the page that loads them; it does not know the store. A page
+//! loads nothing from elsewhere, runs no script that is not a file of ours, and may be framed only
+//! where the settings allow it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,13 +30,13 @@ static ASSETS: LazyLock<BTreeMap<&'static str, Asset>> = LazyLock::new(|| {
     assets.collect()
 });
 
-/// What else is answered here, ready to be sent.
+/// The answers beside the files of the application, ready to be sent.
 pub struct Pages {
     console: Asset,
     portal: Asset,
     theme: Asset,
     logo: Option<Asset>,
-    /// What browsers ask for by themselves where no page names a picture.
+    /// The picture that browsers ask for where a page names none.
     favicon: Asset,
 }
 
@@ -82,7 +82,7 @@ impl Pages {
     }
 }
 
-/// What is filled into the page that loads everything else.
+/// The values of the placeholders in the page that loads everything else.
 struct Shell<'a> {
     surface: &'a str,
     name: &'a str,
@@ -101,7 +101,7 @@ fn shell(shell: &Shell) -> Asset {
         ("{{surface}}", shell.surface.to_owned()),
         ("{{logo}}", shell.logo.to_owned()),
         ("{{theme}}", shell.theme.to_owned()),
-        // What may look like a place is escaped so that it is none.
+        // Braces in these texts are escaped, so that no text looks like a placeholder.
         ("{{title}}", escape(shell.title)),
         ("{{labels}}", escape(shell.labels)),
         ("{{name}}", escape(shell.name)),
@@ -115,7 +115,7 @@ fn shell(shell: &Shell) -> Asset {
     )
 }
 
-/// What a page may load and where it may stand.
+/// The Content-Security-Policy of the pages: they load only our files, and only these origins frame them.
 fn policy(frame_origins: &[String]) -> String {
     let ancestors = match frame_origins.is_empty() {
         true => "'none'".to_owned(),
@@ -188,7 +188,7 @@ fn picture_type(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// All routes. What is below a surface and no file is a place in its application.
+/// All routes. A path below a surface that is no file is a place in its application.
 pub fn configure(
     pages: web::Data<Pages>,
 ) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
@@ -210,7 +210,7 @@ pub fn configure(
     }
 }
 
-/// Whoever opens the address alone wants to see something.
+/// The bare address leads to the console.
 async fn first() -> HttpResponse {
     let to = (actix_web::http::header::LOCATION, "/console");
     HttpResponse::Found().insert_header(to).finish()
@@ -252,7 +252,7 @@ fn answer(request: &HttpRequest, asset: Option<&Asset>) -> HttpResponse {
 mod tests {
     use super::*;
 
-    /// What is in the folder, folders in it included.
+    /// All files of the folder and of the folders in it.
     fn files(folder: &Path, found: &mut Vec<String>) {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/console/assets");
         for entry in std::fs::read_dir(folder).unwrap() {

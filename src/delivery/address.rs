@@ -4,8 +4,8 @@
 //! network can reach: loopback, private networks, a cloud's metadata service, and services that
 //! listen at this machine's public addresses behind its firewall. The rule is asked at the
 //! connection itself, after the name was resolved, about exactly the addresses that are dialled
-//! (`connect.rs`); what it says about a URL when an endpoint is created is only a quicker answer.
-//! Nothing here resolves or connects. Whoever is refused is not told which of the rules it was.
+//! (`connect.rs`); the check of a URL when an endpoint is created is only a quicker answer. Nothing
+//! here resolves or connects. A refusal does not tell which of the rules it was.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, RwLock};
@@ -49,8 +49,8 @@ impl OwnAddresses {
     }
 }
 
-/// Global unicast without this machine's own addresses, what the operator allows on top, and never
-/// what the operator denies.
+/// Global unicast without this machine's own addresses, and the networks that the operator allows on
+/// top, but none that the operator denies.
 #[derive(Clone, Debug, Default)]
 pub struct AddressRule {
     deny: Vec<IpNet>,
@@ -81,7 +81,7 @@ impl AddressRule {
                 }
     }
 
-    /// What is wrong with this URL's host, as far as that can be told without resolving it.
+    /// The problem with this URL's host, as far as one can be found without resolving it.
     pub fn url_problem(&self, url: &Url) -> Option<String> {
         let allowed = match url.host()? {
             Host::Ipv4(ip) => self.allows(ip.into()),

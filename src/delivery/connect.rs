@@ -1,11 +1,10 @@
 //! From a host's name to a connection that may carry a request: resolve, check every address,
 //! dial, shake hands.
 //!
-//! It is the connector that awc's pools call. What awc is given is always `http://host:port`; the
-//! TLS of `https` endpoints is made here, so that the stream wrapper stands above it and its
-//! errors are known as what they are. No address is dialled that the rule does not allow, and
-//! nothing comes between the check and the dialling. Failures are noted in the exchange's trace;
-//! awc only learns that there is one.
+//! It is the connector that awc's pools call. awc is always given `http://host:port`; the TLS of `https`
+//! endpoints is made here, so that the stream wrapper stands above it and its errors are known as
+//! errors of TLS. No address is dialled that the rule does not allow, and nothing comes between the
+//! check and the dialling. Failures are noted in the exchange's trace; awc only learns that there is one.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -89,7 +88,7 @@ impl Connector {
         }
     }
 
-    /// What comes of it, within the limit of a connection.
+    /// The future's result, within the limit of a connection.
     async fn in_time<T>(
         &self,
         trace: &Trace,
@@ -175,8 +174,8 @@ impl Connector {
             }
         };
         if allowed.is_empty() {
-            // A name that leads into this network must look like one that does not exist: whoever
-            // registers endpoints could otherwise find out which names there are.
+            // A name that leads into this network must look like one that does not exist. Otherwise
+            // customers could find out by their endpoints which names there are.
             log::debug!("{host} has only addresses that are not allowed");
             return Err(failure(FailureKind::Dns, NO_PUBLIC_ADDRESS));
         }
@@ -185,9 +184,8 @@ impl Connector {
 }
 
 /// Connects to the address that answers first (RFC 8305): the families take turns, and while one
-/// does not answer the next is tried beside it. Where this machine lacked something for any of them,
-/// that is noted at once and stays unless another connects: what the receiver would have done is not
-/// known.
+/// does not answer the next is tried beside it. A shortage of this machine for any of them is noted at
+/// once and stays unless another connects: nothing is known of the receiver then.
 async fn dial(
     addresses: &[IpAddr],
     port: u16,
@@ -227,7 +225,7 @@ async fn dial(
     }
 }
 
-/// A connection to one address, or why there is none and what this machine lacked for it.
+/// A connection to one address; else the error, and the shortage of this machine behind it, if any.
 async fn dial_one(
     ip: IpAddr,
     port: u16,
@@ -256,8 +254,8 @@ async fn dial_one(
 /// two reasons. All local ports towards this address and port are taken: that is ours, and passes. Or
 /// there is no address to connect from: an IPv6 address with a route to it where no interface has an
 /// IPv6 address, ::1 where IPv6 is off. That is as lasting as having no route (ENETUNREACH, of both
-/// families), and is told as a failed attempt. UDP chooses by the same rules from ports of its own and
-/// sends nothing, so that it tells the two apart.
+/// families), and is recorded as a failed attempt. UDP chooses by the same rules from ports of its own and
+/// sends nothing, so it can distinguish the two.
 fn has_source(ip: IpAddr) -> bool {
     let local = match ip {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -281,8 +279,8 @@ fn interleaved(addresses: &[IpAddr]) -> Vec<IpAddr> {
     mixed
 }
 
-/// Which of two failures to tell: that this machine has no way to one family of addresses says
-/// less than what came of the other.
+/// The more telling of two failures: that this machine has no way to one family of addresses says
+/// less than the failure of the other.
 fn telling(before: io::Error, now: io::Error) -> io::Error {
     let says_little = |error: &io::Error| {
         matches!(
@@ -296,7 +294,7 @@ fn telling(before: io::Error, now: io::Error) -> io::Error {
     }
 }
 
-/// What comes of it, unless it takes longer.
+/// The future's result, unless it takes longer.
 async fn within<T>(clock: &Clock, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     let deadline = clock.now() + limit;
     tokio::select! {

@@ -1,4 +1,4 @@
-//! What the system and DNS know of a name: `/etc/hosts` first, then the DNS servers.
+//! The addresses of a name: from `/etc/hosts` first, then from the DNS servers.
 //!
 //! No thread waits for an answer, so a server that never answers costs a socket and nothing else.
 //! The files are read again when they have changed.
@@ -40,17 +40,17 @@ pub struct Dns {
     files: RefCell<Files>,
 }
 
-/// The hosts and the resolver; the error is why there is none.
+/// The hosts and the resolver; the error says why there is no resolver.
 type Current = (Rc<Hosts>, Result<Resolver<Sockets>, Rc<str>>);
 
-/// What was read of the system's files.
+/// The contents of the system's files.
 struct Files {
     looked: Instant,
     changed: [Option<SystemTime>; 2],
     hosts: Rc<Hosts>,
     /// The error is why there is none.
     resolver: Result<Resolver<Sockets>, Rc<str>>,
-    /// They were there and could not be opened.
+    /// The shortage that kept a file that exists from being opened.
     lacking: Option<Shortage>,
 }
 
@@ -70,7 +70,7 @@ impl Dns {
         let refused = self.sockets.refused();
         let found = self.ask(name, limit).await;
         match self.sockets.refused_since(&refused) {
-            // A part of the question was not asked, and the rest of the answer is not all of it.
+            // A part of the question was not asked, so the answer may lack addresses.
             Some(shortage) => Err(NoAddress::NotAsked(shortage)),
             None => found,
         }
@@ -162,8 +162,8 @@ fn resolver(servers: &[SocketAddr], sockets: &Sockets) -> Result<Resolver<Socket
     builder.build()
 }
 
-/// The sockets to DNS servers: Tokio's, as many as may be, and a note of those there could not be. What
-/// hickory makes of such an error depends on the other servers and on how often it has tried.
+/// The sockets to DNS servers: Tokio's, as many as may be, and a note of those that could not be made.
+/// hickory's own report of such an error depends on the other servers and on the number of its tries.
 #[derive(Clone)]
 struct Sockets {
     tokio: TokioRuntimeProvider,
@@ -191,7 +191,7 @@ impl Sockets {
         locked(self.refused.lock()).clone()
     }
 
-    /// Of whichever look-up: what one meets, those beside it meet as well.
+    /// The shortage that any look-up met since: one that meets it means that those beside it meet it, too.
     fn refused_since(&self, before: &Refused) -> Option<Shortage> {
         let now = self.refused();
         now.last.filter(|_| now.count != before.count)
@@ -270,8 +270,8 @@ fn known_addresses(hosts: &Hosts, name: &str) -> Vec<IpAddr> {
     found
 }
 
-/// Those of the newer protocol first. Half of the places are for each, and what one leaves is for the
-/// other.
+/// The addresses of the newer protocol first. Half of the places are for each protocol, and the other
+/// takes the places that one leaves.
 fn distinct(found: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
     let (mut v6, mut v4) = (Vec::new(), Vec::new());
     for address in found {

@@ -1,4 +1,4 @@
-//! How what a template prints is written at its place.
+//! How a template's values are written at their place.
 //!
 //! `template` calls [`write_value`] for every value that any template prints, so that no payload can
 //! leave its place: a value in a URL stays one segment, one in a header has no line break, one in
@@ -15,7 +15,7 @@ use super::payload::{Json, Number};
 use super::scope::{Body, Example};
 use crate::domain::payload::DEPTH_MAX;
 
-/// What stands for itself in a URL (RFC 3986, section 2.3).
+/// All characters but those that stand for themselves in a URL (RFC 3986, section 2.3).
 const URL_ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -35,7 +35,7 @@ pub enum Escape {
     Json,
 }
 
-/// Writes what a template prints; marks of safety that a value may have do not count.
+/// Writes a value that a template prints. A mark of safety on the value does not count.
 pub fn write_value(out: &mut impl fmt::Write, value: &Value, escape: Escape) -> Result<(), Error> {
     match escape {
         Escape::Json => write_json(out, value, 0),
@@ -55,7 +55,7 @@ pub fn write_value(out: &mut impl fmt::Write, value: &Value, escape: Escape) -> 
     }
 }
 
-/// Whether it may stand in a header's value, as far as such values are safe everywhere.
+/// Whether every receiver takes this byte in a header's value.
 pub fn is_visible(byte: u8) -> bool {
     (b' '..=b'~').contains(&byte)
 }
@@ -76,13 +76,13 @@ pub fn header_text(value: &Value) -> Result<String, Unfit> {
     })
 }
 
-/// Also null of a payload's example, which stands in a type of its own.
+/// Whether a value is null; a null of an example's payload is wrapped in a type of its own.
 fn is_null(value: &Value) -> bool {
     let example = value.downcast_object_ref::<Example>();
     value.is_none() || example.is_some_and(|example| example.value().is_none())
 }
 
-/// Why a value cannot stand where it is printed; the predicate of a sentence.
+/// The reason that a value does not fit its place, as the predicate of a sentence.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("a value {0}")]
 pub struct Unfit(&'static str);
@@ -129,7 +129,7 @@ fn plain_text(value: &Value) -> Option<Cow<'_, str>> {
     text(&example).map(|text| text.into_owned().into()).ok()
 }
 
-/// Published objects and lists stand as published, however they got here.
+/// Writes a value as JSON; published objects and lists are written as published.
 fn write_json(out: &mut impl fmt::Write, value: &Value, depth: usize) -> Result<(), Error> {
     if depth > DEPTH_MAX {
         return Err(Unfit("nests too deeply").into());

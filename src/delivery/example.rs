@@ -1,7 +1,7 @@
 //! A request that could have been: for trying a profile when it is compiled, and for showing it.
 //!
-//! The message, the endpoint and the time are always the same, but for what a draft has in their
-//! place. The example's payload has every field that the profile's templates name.
+//! The message, the endpoint and the time are always the same, unless a draft has its own. The
+//! example's payload has every field that the profile's templates name.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -94,13 +94,13 @@ pub fn attempt(profile: &CompiledProfile) -> ScopedAttempt {
     }
 }
 
-/// What everybody can see to be none.
+/// A secret that everybody can see is none.
 fn secret(profile: &CompiledProfile) -> Secret {
     let form = profile.settings.secret_form();
     Secret::parse(SECRET, form).unwrap_or_else(|_| Secret::generate(form, *SECRET_BYTES))
 }
 
-/// Has what the templates name of it; something common where they name nothing.
+/// A payload with the fields that the templates name; with common ones where they name none.
 fn payload(names: &[String]) -> Value {
     let mut payload = Map::new();
     for path in names
@@ -153,8 +153,8 @@ fn insert(object: &mut Map<String, Value>, path: &str, value: Value) {
     }
 }
 
-/// What no message could be rendered with: keys with the reason. Whatever else goes wrong in the
-/// example may be the example's.
+/// The problems that every message would have: keys with the reason. Any other problem of the example
+/// may be due to the example alone.
 pub fn problems(profile: &CompiledProfile) -> Vec<(String, String)> {
     let whole = attempt(profile);
     // With nothing in it, so that the other branches of conditions are tried, too.
@@ -225,7 +225,7 @@ pub fn draft_request(
     draft: Draft,
 ) -> Result<Value, String> {
     let is_own_secret = draft.secret.is_some();
-    // An example's field has a text whatever it is named; a payload that was given is as it is.
+    // Each field of an example is a text, whatever its name; a given payload stays as it is.
     let is_own_payload = draft.payload.is_some();
     let attempt = drafted(attempt(profile), draft);
     let message = attempt.message.clone();

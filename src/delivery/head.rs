@@ -1,4 +1,4 @@
-//! The head of an answer, as bytes: where it ends, what frames the body, and what is wrong with it.
+//! The head of an answer, as bytes: its end, the framing of the body, and its faults.
 //!
 //! The stream below awc reads it before awc's codec does, since the codec refuses a folded header,
 //! says of an unsound head only that it is one, and panics at a name of 64 KiB. Pure.
@@ -80,7 +80,7 @@ pub fn sound_headers(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         .filter_map(name_and_value)
 }
 
-/// What has to be known of a head before awc's codec reads it.
+/// The facts about a head that are needed before awc's codec reads it.
 pub struct Head {
     pub status: Option<u16>,
     http_1_0: bool,
@@ -118,8 +118,8 @@ impl Head {
     }
 }
 
-/// What is wrong with a head that has been unfolded, in a sentence that quotes nothing of it: a
-/// value may be a secret.
+/// The fault of a head that has been unfolded, in a sentence that quotes nothing of it: a value may be
+/// a secret.
 pub fn fault(head: &[u8]) -> Option<String> {
     let status_line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let status_line = status_line.strip_suffix(b"\r").unwrap_or(status_line);
@@ -165,8 +165,8 @@ fn fault_of_line(line: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// What is wrong with the headers that say how long the body is. A second one is a way to make two
-/// readers see two answers (RFC 9112, section 11.2), so even an equal one is not taken.
+/// The fault of the headers that give the body's length. A second one is a way to make two readers see
+/// two answers (RFC 9112, section 11.2), so even an equal one is not taken.
 fn fault_of_framing(head: &[u8]) -> Option<String> {
     let values = |wanted: &'static [u8]| {
         lines(head)
@@ -199,12 +199,12 @@ fn fault_of_framing(head: &[u8]) -> Option<String> {
     }
 }
 
-/// May stand in a value or a status line (RFC 9110, section 5.5).
+/// Whether a value or a status line may have this byte (RFC 9110, section 5.5).
 fn is_text(byte: &u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
 
-/// May stand in a header's name (RFC 9110, section 5.6.2).
+/// Whether a header's name may have this byte (RFC 9110, section 5.6.2).
 fn is_of_token(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
 }

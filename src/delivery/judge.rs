@@ -1,4 +1,4 @@
-//! What an attempt's outcome means for its delivery.
+//! From an attempt's outcome to the verdict on its delivery.
 //!
 //! Called by the worker after every attempt. Pure: time and randomness come in as arguments. A
 //! success delivers, 410 disables the endpoint, anything else is retried while the schedule lasts and
@@ -51,7 +51,7 @@ pub fn judge(
 }
 
 /// How long from `now` the answer asks to be left alone: `Retry-After` in seconds or as a date
-/// (RFC 9110, section 10.2.3). What is neither is as good as absent.
+/// (RFC 9110, section 10.2.3). Any other value is as good as absent.
 fn retry_after(answer: &Answer, now: Timestamp) -> Option<Duration> {
     let (_, value) = answer
         .headers

@@ -1,10 +1,10 @@
-//! One HTTP attempt to one endpoint: render, sign, send, and say what came of it.
+//! One HTTP attempt to one endpoint: render, sign, send, and return the outcome.
 //!
-//! The scheduler's threads hold a [`Sender`] each and call [`Sender::attempt`], which always ends
-//! in an `Outcome`, at the latest when the request's timeout is over, and [`judge`] on what came
-//! of it. Nothing here knows the store. What holds for every request that leaves: it goes to an
-//! address that the rule allows, it is signed over the bytes that are sent, no redirect is
-//! followed, and what is read of an answer has a limit in bytes and in time.
+//! The scheduler's threads hold a [`Sender`] each. They call [`Sender::attempt`], which returns an
+//! `Outcome` at the latest when the request's timeout is over, and then [`judge`] on the outcome.
+//! Nothing here knows the store. Every request that leaves goes to an address that the rule allows and
+//! is signed over the bytes that are sent. No redirect is followed, and an answer is read up to a limit
+//! in bytes and in time.
 
 pub mod address;
 mod connect;
@@ -31,8 +31,9 @@ pub mod verifier;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,7 +53,7 @@ use trace::{TRACE, Trace, failure, microseconds};
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, ConfigError};
-use crate::domain::attempt::{FailureKind, Outcome};
+use crate::domain::attempt::{Answer, Failure, FailureKind, Outcome};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::ApplicationId;
 use crate::domain::message::Message;
@@ -64,7 +65,7 @@ use crate::shortage::{Descriptors, Shortage};
 /// a limit of the process, and many endpoints are called only now and then.
 pub const IDLE_CONNECTIONS_MAX: usize = 1024;
 
-/// What the configuration says about sending; shared by all delivery threads.
+/// The settings of sending; shared by all delivery threads.
 pub struct Settings {
     address_rule: AddressRule,
     /// By name.
@@ -88,8 +89,7 @@ pub struct Settings {
 
 impl Settings {
     /// Compiles the profiles and reads the certificates that are trusted; `own` are the machine's
-    /// addresses, which no endpoint reaches. The error has everything that is wrong, with the names
-    /// of the settings.
+    /// addresses, which no endpoint reaches. The error lists all problems with the names of the settings.
     pub fn from_config(config: &Config, own: &OwnAddresses) -> Result<Settings, ConfigError> {
         let Config {
             delivery, limits, ..
@@ -138,7 +138,7 @@ impl Settings {
         own.unwrap_or(&self.retry_schedule)
     }
 
-    /// What the endpoint is called with.
+    /// The method of the endpoint's requests.
     pub fn method(&self, endpoint: &Endpoint) -> Method {
         match self.profile(endpoint) {
             Ok(profile) => profile.method(endpoint.method),
@@ -178,7 +178,7 @@ impl Settings {
     }
 }
 
-/// The profiles of the settings, compiled; or everything that is wrong with them.
+/// The profiles of the settings, compiled; or all problems of them.
 pub fn profiles(config: &Config) -> Result<BTreeMap<String, Arc<CompiledProfile>>, ConfigError> {
     let mut compiled = BTreeMap::new();
     let mut problems = Vec::new();
@@ -214,14 +214,14 @@ impl Sender {
         }
     }
 
-    /// What its requests are made with.
+    /// The settings of its requests.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
     /// One attempt. A reused connection that turns out closed is the one case in which the request
-    /// goes out twice, and the outcome says so. The error is what this machine lacks for a connection:
-    /// nothing went out then, and nothing is known of the receiver.
+    /// goes out twice, and the outcome says so. The error is a shortage of this machine that prevented a
+    /// connection: nothing went out then, and nothing is known of the receiver.
     pub async fn attempt(
         &self,
         endpoint: &Arc<Endpoint>,
@@ -260,8 +260,8 @@ impl Sender {
         Ok(outcome)
     }
 
-    /// The same for a challenge: its request carries the message's payload whatever the endpoint's
-    /// profile makes of messages. See `domain::verification`.
+    /// The same for a challenge. Its request carries the message's payload unchanged, without the
+    /// templates of the endpoint's profile. See `domain::verification`.
     pub async fn challenge(
         &self,
         endpoint: &Arc<Endpoint>,
@@ -286,43 +286,34 @@ impl Sender {
         request: Request,
         started_at: Timestamp,
     ) -> Result<Outcome, Shortage> {
-        let limit = request.timeout;
-        let mut deadline = pin!(self.clock.sleep_until(started_at + limit));
+        let mut deadline = pin!(self.clock.sleep_until(started_at + request.timeout));
         let answer = RefCell::new(None);
         let mut trace = Trace::new(application, false);
         let mut sent_again = false;
         // The failure of the first sending, where there is a second.
         let mut found_closed = None;
         let mut failure = loop {
-            let client = self.clients.client(request.https, self.in_flight.get());
-            let exchange = send::exchange(&client, &request, &self.settings, &trace, &answer);
-            let result = tokio::select! {
-                biased;
-                result = TRACE.scope(Rc::clone(&trace), exchange) => result,
-                // Outside of the budget of cooperation: an answer that comes without a pause uses it
-                // up in each turn, and a timer within it would never be looked at.
-                () = unconstrained(&mut deadline) => {
-                    let detail = took_longer(trace.phase.get(), limit);
+            let once = self.send_once(&request, &trace, &answer, deadline.as_mut());
+            match once.await {
+                Some(Err(failure)) if trace.found_closed() => {
+                    // Whether the request was taken before the connection closed cannot be known.
+                    // Receivers tell a repeated message by its id.
+                    found_closed = Some(failure);
+                    sent_again = true;
+                    trace = Trace::new(application, true);
+                }
+                Some(Err(failure)) => break Some(failure),
+                Some(Ok(())) => {
+                    let answer = answer.borrow();
+                    let success = &request.profile.settings.success;
+                    let fault = answer.as_ref().and_then(|answer| success.fault(answer));
+                    break fault.map(|fault| failure(FailureKind::WrongAnswer, fault));
+                }
+                None => {
+                    let detail = took_longer(trace.phase.get(), request.timeout);
                     break Some(failure(FailureKind::Timeout, detail));
                 }
-            };
-            if let Err(failure) = &result
-                && trace.found_closed()
-            {
-                // Whether the request was taken before the connection closed cannot be known.
-                // Receivers tell a repeated message by its id.
-                found_closed = Some(failure.clone());
-                sent_again = true;
-                trace = Trace::new(application, true);
-                continue;
             }
-            break match result {
-                Ok(()) => answer.borrow().as_ref().and_then(|answer| {
-                    let fault = request.profile.settings.success.fault(answer)?;
-                    Some(failure(FailureKind::WrongAnswer, fault))
-                }),
-                Err(failure) => Some(failure),
-            };
         };
         if failure.is_some()
             && let Some(shortage) = trace.shortage.get()
@@ -352,6 +343,25 @@ impl Sender {
             sent_again,
             is_final: false,
         })
+    }
+
+    /// One exchange of the request and its answer; none where the deadline ended it.
+    async fn send_once(
+        &self,
+        request: &Request,
+        trace: &Rc<Trace>,
+        answer: &RefCell<Option<Answer>>,
+        deadline: Pin<&mut impl Future<Output = ()>>,
+    ) -> Option<Result<(), Failure>> {
+        let client = self.clients.client(request.https, self.in_flight.get());
+        let exchange = send::exchange(&client, request, &self.settings, trace, answer);
+        tokio::select! {
+            biased;
+            result = TRACE.scope(Rc::clone(trace), exchange) => Some(result),
+            // Outside of the budget of cooperation: an answer that comes without a pause uses it
+            // up in each turn, and a timer within it would never be looked at.
+            () = unconstrained(deadline) => None,
+        }
     }
 }
 

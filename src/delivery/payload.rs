@@ -2,7 +2,7 @@
 //!
 //! `scope` makes a value of a message's payload when a template first names it. An object or a list
 //! is a [`Json`], which keeps its published text and learns of its members at the first look;
-//! nothing else of the payload is parsed. What it cannot be taken apart without being changed is
+//! nothing else of the payload is parsed. Values that would be changed by taking them apart are
 //! passed on as published: an object or a list in a JSON body, and a number such as 1.10.
 
 use std::borrow::Cow;
@@ -46,8 +46,8 @@ struct Member {
     value: OnceLock<Value>,
 }
 
-/// A number whose text is not the one that it would be written with again. It prints as published
-/// and is no number to calculate with.
+/// A number whose text would change if it were parsed and written again. It prints as published, and
+/// templates cannot calculate with it.
 pub struct Number(Box<str>);
 
 impl Json {
@@ -90,7 +90,7 @@ impl Json {
         Members::Object(members)
     }
 
-    /// Where a part of the text stands in it.
+    /// The range of a part of the text.
     fn place_of(&self, part: &str) -> Range<usize> {
         let start = part.as_ptr().addr() - self.text.as_ptr().addr();
         start..start + part.len()
@@ -178,7 +178,7 @@ impl<'de> Deserialize<'de> for Entries<'de> {
     }
 }
 
-/// Borrowed where the text has it as it is.
+/// An object's key; borrowed where the text has it without escapes.
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -210,7 +210,7 @@ impl fmt::Debug for Number {
     }
 }
 
-/// The text was taken for JSON when it was published, so what is not is damage.
+/// The text was accepted as JSON when it was published, so text that is no JSON is damage.
 fn value_of(text: &Bytes) -> Value {
     let value = match text.first() {
         Some(b'{' | b'[') => Some(Value::from_object(Json {

@@ -1,9 +1,8 @@
 //! Profiles, compiled: every template parsed and tried once, and the rest in the form it is used in.
 //!
-//! `Settings::from_config` compiles all of them, so that what is wrong with one stops the start and
-//! `postrider check` with the profile's name and the key. `render` asks a profile for the parts of
-//! each request; the command line takes its templates to look at requests from the receiver's side.
-//! Pure.
+//! `Settings::from_config` compiles all of them, so that a fault in one stops the start and `postrider
+//! check` with the profile's name and the key. `render` asks a profile for the parts of each request;
+//! the command line uses its templates to look at requests from the receiver's side. Pure.
 
 use std::time::Duration;
 
@@ -30,7 +29,7 @@ pub struct CompiledProfile {
     pub name: String,
     pub settings: domain::Profile,
     pub standard: Option<StandardHeaders>,
-    /// Of what follows the endpoint's URL.
+    /// Of the part that follows the endpoint's URL.
     pub url: Option<Template>,
     pub body: Option<Template>,
     pub headers: Vec<Header>,
@@ -87,8 +86,8 @@ impl From<Unrendered> for Failure {
 }
 
 impl CompiledProfile {
-    /// The errors are everything that is wrong, a line each: `profiles.NAME.KEY: reason`. `jitter`
-    /// is what counts where the profile's retries have none.
+    /// The errors list all problems, a line each: `profiles.NAME.KEY: reason`. `jitter` counts where the
+    /// profile's retries have none of their own.
     pub fn compile(
         name: &str,
         settings: &domain::Profile,
@@ -242,7 +241,7 @@ impl CompiledProfile {
         rendered.map_err(Unrendered::at("body_template"))
     }
 
-    /// The URL as text and as what is sent, where the profile has its own.
+    /// The URL as text and as it is sent, where the profile has its own.
     pub fn render_url(
         &self,
         scope: &TemplateScope,
@@ -325,7 +324,7 @@ fn body_escape(content_type: &str) -> Escape {
     }
 }
 
-/// Compiles the parts of a profile and collects what is wrong.
+/// Compiles the parts of a profile and collects their problems.
 struct Compiler<'a> {
     settings: &'a domain::Profile,
     payload_bytes: usize,
@@ -396,7 +395,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// What is wrong with a template's naming this.
+    /// The problem with this name in a template, if there is one.
     fn misnamed(&self, key: &str, name: &str) -> Option<String> {
         let (variable, path) = name.split_once('.').unwrap_or((name, ""));
         let field = path.split('.').next().unwrap_or_default();
@@ -445,7 +444,7 @@ fn listed<'a>(names: impl IntoIterator<Item = &'a &'a str>) -> String {
     }
 }
 
-/// What follows `{{ endpoint.url }}` at the beginning of a template.
+/// The rest of a template behind `{{ endpoint.url }}`, where it begins with that.
 fn behind_endpoint_url(source: &str) -> Option<&str> {
     let inner = source.strip_prefix("{{")?.trim_start();
     let inner = inner.strip_prefix("endpoint.url")?.trim_start();

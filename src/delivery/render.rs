@@ -1,9 +1,8 @@
 //! An endpoint, a message and a profile → the request that is sent.
 //!
-//! `Sender` calls it for each attempt. This is the hot path: what an endpoint's requests have in
-//! common is made once and kept for the next one, for as long as the endpoint stays as it was, and
-//! a profile that has only the headers of Standard Webhooks renders no template. Pure, but for that
-//! memory.
+//! `Sender` calls it for each attempt. This is the hot path: the parts that all requests of an endpoint
+//! have in common are made once and kept until the endpoint changes, and a profile that has only the
+//! headers of Standard Webhooks renders no template. Pure, but for that memory.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -40,7 +39,7 @@ pub const PRODUCT: &str = concat!("postrider/", env!("CARGO_PKG_VERSION"));
 /// Endpoints whose common part is kept; at one to two KiB each.
 const ENDPOINTS_KEPT: usize = 4096;
 
-/// What is shown in place of a secret.
+/// Shown in place of a secret.
 pub const MASK: &str = "***";
 
 /// A request, ready to be sent.
@@ -92,9 +91,9 @@ pub struct Renderer {
     kept: RefCell<HashMap<u64, Rc<Prepared>>>,
 }
 
-/// What an endpoint's requests have in common.
+/// The parts that all requests of an endpoint have in common.
 pub struct Prepared {
-    /// What it was made from. An endpoint that has changed is another one in memory, so what is kept
+    /// The endpoint that it was made from. A changed endpoint is another one in memory, so these parts
     /// can never be older than the endpoint.
     endpoint: Arc<Endpoint>,
     profile: Arc<CompiledProfile>,
@@ -144,7 +143,7 @@ impl Renderer {
         })
     }
 
-    /// The request for a challenge. What is made for it is not kept: the endpoint changes with its
+    /// The request for a challenge. Its parts are not kept, because the endpoint changes with the
     /// outcome.
     pub fn challenge(
         &self,
@@ -241,7 +240,7 @@ impl Prepared {
         if self.is_templated {
             self.render_templates(scope(), &mut request, &mut headers, now)?;
         }
-        // The publisher's word on the published bytes, if these are what is sent.
+        // The publisher's content type belongs to the published bytes, if these are sent.
         if let Some(content_type) = &message.content_type
             && self.has_body
             && !self.profile.makes_body()
@@ -264,8 +263,8 @@ impl Prepared {
         Ok(request)
     }
 
-    /// A POST of the payload as it is to the endpoint's own URL. It is signed as the profile signs,
-    /// but for signatures of what only messages have.
+    /// A POST of the payload as it is to the endpoint's own URL. It has the profile's signatures, but for
+    /// those of values that only messages have.
     fn challenge(
         &self,
         message: &Message,

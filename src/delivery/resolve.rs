@@ -2,9 +2,9 @@
 //!
 //! One per delivery thread. Everything is kept per application, so that no customer's names wait
 //! for another's: an application may always have one look-up under way, and further ones share a
-//! pool of which each gets a part. Several attempts that need the same name share one look-up, and
-//! its answer, also that there is none, is kept for `dns_cache_seconds`. While DNS is silent, the
-//! addresses of the last look-up that succeeded go on serving (RFC 8767).
+//! pool of which each gets a part. Several attempts that need the same name share one look-up. Its
+//! answer, also that the name has no address, is kept for `dns_cache_seconds`. While DNS is silent, the
+//! addresses of the last look-up that succeeded are still used (RFC 8767).
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -206,7 +206,7 @@ impl Inner {
         answer
     }
 
-    /// Notes a look-up's answer; returns what it means for those who wait.
+    /// Notes a look-up's answer; returns the result for those who wait.
     fn ended(&self, application: ApplicationId, name: &str, found: Resolved) -> Resolved {
         let mut applications = self.applications.borrow_mut();
         let known = applications
@@ -298,13 +298,13 @@ impl Application {
     }
 
     fn is_idle(&self) -> bool {
-        // Whoever waits for a turn has a clone of the semaphore.
+        // Each task that waits for a turn has a clone of the semaphore.
         self.names.is_empty() && Arc::strong_count(&self.turns) == 1
     }
 }
 
-/// The end of the last name that goes where this many are kept, those that end last; none where there
-/// are no more.
+/// When the last of the forgotten names ends, if the `keep` names that end last are kept; none where no
+/// name is forgotten.
 fn last_of_the_forgotten(mut ends: Vec<Instant>, keep: usize) -> Option<Instant> {
     let last = ends.len().checked_sub(keep + 1)?;
     ends.sort_unstable();
@@ -317,7 +317,7 @@ impl Name {
         (Instant::now() < *until).then(|| addresses.clone())
     }
 
-    /// The look-up under way. One whose task is gone without an answer, by a panic, is none.
+    /// The look-up under way. One whose task panicked does not count.
     fn running(&self) -> Option<&watch::Receiver<Option<Resolved>>> {
         let running = self.running.as_ref();
         running.filter(|running| running.has_changed().is_ok())

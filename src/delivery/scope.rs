@@ -1,4 +1,4 @@
-//! What templates may name: the message, the endpoint, the attempt, the time, the payload, the body.
+//! The names that templates may use: message, endpoint, attempt, time, payload, body.
 //!
 //! A [`TemplateScope`] is made by `profile` for an attempt, for an example, or from values that somebody
 //! found in a captured request ([`TemplateScope::of_bindings`]). Nothing in it is built before a template
@@ -32,7 +32,7 @@ const MESSAGE: &[&str] = &["id", "event_type", "event_id", "channels", "accepted
 const ENDPOINT: &[&str] = &["url", "id", "uid", "number", "metadata"];
 const ATTEMPT: &[&str] = &["number"];
 
-/// The fields of a variable; none where they are not ours to know, or there are none.
+/// The fields of a variable; none where it has no fields, or where the publisher chose them.
 pub fn fields(variable: &str) -> Option<&'static [&'static str]> {
     match variable {
         "message" => Some(MESSAGE),
@@ -42,7 +42,7 @@ pub fn fields(variable: &str) -> Option<&'static [&'static str]> {
     }
 }
 
-/// What one rendering may name. Cheap to clone and to extend; a payload is parsed once for all.
+/// The values of one rendering. Cheap to clone and to extend; a payload is parsed once for all.
 #[derive(Clone)]
 pub struct TemplateScope {
     facts: Value,
@@ -50,7 +50,7 @@ pub struct TemplateScope {
     signature: Option<Value>,
 }
 
-/// What an attempt is made of.
+/// The parts of an attempt.
 pub struct ScopedAttempt {
     pub message: Arc<Message>,
     pub endpoint: Arc<Endpoint>,
@@ -76,9 +76,9 @@ impl TemplateScope {
         })
     }
 
-    /// From texts by what they stand for (`message.id`, `timestamp`, `payload.invoice.id`), as they
-    /// can be found where a captured request has literally what a template placed there. Fields
-    /// of the payload that are not among them are looked up in `payload`, where there is one.
+    /// A scope from texts by their names (`message.id`, `timestamp`, `payload.invoice.id`). They are found
+    /// in a captured request, where a template wrote them literally. Fields of the payload that are not
+    /// among them are looked up in `payload`, where there is one.
     pub fn of_bindings(
         bindings: BTreeMap<String, String>,
         payload: Option<&Bytes>,
@@ -117,8 +117,8 @@ impl TemplateScope {
         }
     }
 
-    /// What a template's name stands for: `payload.invoice.id`. Undefined where it is nothing, and an
-    /// error where something would have to be below that.
+    /// The value of a template's name, such as `payload.invoice.id`. Undefined where there is none, and an
+    /// error where a further part of the name follows an undefined one.
     pub fn lookup(&self, name: &str) -> Result<Value, Error> {
         let mut words = name.split('.');
         let variable = words.next().and_then(|variable| self.field(variable));
@@ -133,7 +133,7 @@ impl TemplateScope {
     }
 }
 
-/// An object whose fields are known by name, and which tells no more of itself.
+/// An object with named fields, which templates cannot enumerate.
 macro_rules! named_fields {
     ($type:ty, $fields:expr) => {
         impl Object for $type {
@@ -276,12 +276,12 @@ impl fmt::Debug for Body {
     }
 }
 
-/// A part of an example's payload: what it is known to be, and an example where it is not.
+/// A part of an example's payload: its value where that is known, else an example.
 pub struct Example {
     known: Value,
 }
 
-/// What stands for a field of a payload that nobody knows.
+/// Stands for a field of a payload that nobody knows.
 pub const EXAMPLE: &str = "example";
 
 impl Example {
@@ -317,9 +317,9 @@ impl fmt::Debug for Example {
 /// A node of a tree whose leaves were bound to texts.
 struct Bound {
     texts: Arc<BTreeMap<String, String>>,
-    /// Where it stands, with a point behind; empty at the root.
+    /// Its path with a point behind; empty at the root.
     path: String,
-    /// At the root the payload, below `payload` what it has there.
+    /// At the root the payload, below `payload` its value at that place.
     below: Option<Value>,
 }
 

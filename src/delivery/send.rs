@@ -85,8 +85,8 @@ impl Clients {
         }
     }
 
-    /// Lets go of the connections that serve no request, unless that was just done: of many attempts
-    /// that meet the same shortage the first frees what there is.
+    /// Closes the connections that serve no request, unless that was just done: of many attempts that meet
+    /// the same shortage the first frees all there are.
     pub fn close_idle(&self) {
         let last = self.closed.get();
         if last.is_some_and(|last| last.elapsed() < CLOSED_EVERY) {
@@ -168,7 +168,7 @@ pub async fn exchange(
     let sending = match (&request.body, request.method) {
         (Some(body), _) => call.send_body(body.clone()),
         (None, Method::Get) => call.send_body(NoBody::new()),
-        // Where a body could be, that there is none is said.
+        // These methods may have a body, so its absence is stated: `content-length: 0`.
         (None, _) => call.send_body(Bytes::new()),
     };
     let sent = sending.await;
@@ -179,7 +179,7 @@ pub async fn exchange(
         // None of these has a body, whatever its head says; after 101 another protocol follows.
         return Ok(());
     }
-    // What decides on success is read and held, however little the log keeps.
+    // The bytes that decide on success are read and held, however little the log keeps.
     let compared = request.profile.settings.success.compared_bytes();
     let read_max = settings.answer_read_bytes.max(compared);
     let held_max = settings.answer_kept_bytes.max(compared);

@@ -125,7 +125,7 @@ pub fn check_age(timestamp: &str, now: Timestamp) -> Result<(), NotVerified> {
     Ok(())
 }
 
-/// What a receiver needs to know of an endpoint's secret.
+/// The part of an endpoint's secret that its receiver needs.
 pub enum VerifyingKey {
     Hmac(Hmac<Sha256>),
     Ed25519(Vec<u8>),
@@ -172,7 +172,7 @@ impl VerifyingKey {
             timestamp,
             signature,
         } = headers;
-        // The header's own text is signed, not what it parses to.
+        // The header's own text is signed, not its parsed value.
         let start = format!("{id}.{timestamp}.");
         let matches = signature.split_ascii_whitespace().any(|one| {
             one.split_once(',')

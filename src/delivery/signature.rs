@@ -1,9 +1,9 @@
 //! The headers by which a receiver knows the sender, other than those of Standard Webhooks.
 //!
 //! `profile` compiles them; `render` prepares an endpoint's secrets as [`Keys`] once and signs each
-//! attempt. What is signed is written into the MAC as its template renders, with no copy of the
-//! body. `verifier` compares the signatures of a captured request. Pure, and no secret leaves in
-//! an error.
+//! attempt. The signed content is written into the MAC as its template renders, with no copy of the
+//! body. `verifier` compares the signatures of a captured request. Pure, and no secret leaves in an
+//! error.
 
 use std::io;
 
@@ -31,7 +31,7 @@ pub struct CompiledSignature {
     pub header: HeaderName,
     /// Its value is never shown.
     pub is_sensitive: bool,
-    /// Of what is signed; the body's bytes where absent.
+    /// Of the signed content; the body's bytes where absent.
     pub content: Option<Template>,
     /// Of the header's value; the signature alone where absent.
     pub format: Option<Template>,
@@ -64,8 +64,8 @@ impl CompiledSignature {
         Keys(secrets.into_iter().filter_map(key).collect())
     }
 
-    /// `{{ signature }}`: what the keys that are live at this time sign, each with the prefix. It is
-    /// the newest key's alone where the scheme has no separator, and empty where none is live.
+    /// `{{ signature }}`: the signatures of the keys that are live at this time, each with the prefix.
+    /// Where the scheme has no separator it is the newest key's alone; where no key is live it is empty.
     pub fn sign(
         &self,
         keys: &Keys,
@@ -101,8 +101,8 @@ impl CompiledSignature {
         Ok(value)
     }
 
-    /// Whether one of the signatures in `value`, which is what `sign` gives, is made with this
-    /// secret. Compares in constant time.
+    /// Whether one of the signatures in `value`, in the form that `sign` returns, is made with this secret.
+    /// Compares in constant time.
     pub fn verifies(
         &self,
         secret: &Known,
@@ -181,14 +181,14 @@ impl CompiledSignature {
     }
 }
 
-/// What a receiver knows of an endpoint's secret.
+/// The part of an endpoint's secret that a receiver knows.
 pub enum Known {
     Secret(Secret),
     /// The public half of an ed25519 one.
     Public(Vec<u8>),
 }
 
-/// What a key makes of a content.
+/// A key's signature of a content.
 enum Signed<'a> {
     Bytes(Vec<u8>),
     Text(&'a str),

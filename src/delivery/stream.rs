@@ -1,11 +1,11 @@
-//! The connection as awc sees it: bytes in the clear, whatever is below.
+//! The connection as awc sees it: bytes in the clear, also where TLS is below.
 //!
-//! It stands between awc's HTTP/1 codec and the socket (or TLS) and does what the codec does not.
+//! It stands between awc's HTTP/1 codec and the socket (or TLS) and makes up for the codec's gaps.
 //! Unsolicited interim answers (100, 102, 103 …) are left out, which awc would take for the final
 //! answer. A body without a stated length lasts until the connection ends, which awc knows for
 //! HTTP/1.0 only. Folded headers are unfolded, and an unsound head fails with the place that is
-//! unsound. An answer given before the whole request was taken is read. What follows the head is
-//! counted as it comes, because the frames of a body (sizes and extensions of chunks, trailers) have
+//! unsound. An answer given before the whole request was taken is read. The bytes behind the head are
+//! counted as they come, because the frames of a body (sizes and extensions of chunks, trailers) have
 //! no limit in the codec. And it notes in the exchange's [`Trace`] whether the connection was reused
 //! and how far the answer came.
 
@@ -65,18 +65,18 @@ pub struct Stream {
     awaiting_head: bool,
     interim_heads: usize,
     interim_bytes: usize,
-    /// What was read in search of the final head; what follows that head is handed on from here.
+    /// The bytes read in search of the final head; those behind the head are handed on from here.
     held: Vec<u8>,
     /// How much of `held` holds no end of a head.
     searched: usize,
-    /// What came after the final head, frames and all, and how much of that is read.
+    /// The bytes that came after the final head, frames included, and the most that are read of them.
     after_head: usize,
     after_head_max: usize,
     open: OpenConnections,
 }
 
 impl Stream {
-    /// Of an answer, `after_head_max` bytes are read beyond its head, and what one more read brings.
+    /// Of an answer, `after_head_max` bytes are read beyond its head, and as many as one more read brings.
     pub fn new(transport: Transport, open: OpenConnections, after_head_max: usize) -> Stream {
         open.0.set(open.0.get() + 1);
         Stream {
@@ -137,7 +137,7 @@ impl Stream {
         Poll::Ready(Ok(written))
     }
 
-    /// Reads from below; what comes is counted, and an end is noted.
+    /// Reads from below, counts the bytes, and notes an end.
     fn read_below(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.after_head > self.after_head_max {
             self.broken = true;
@@ -298,8 +298,8 @@ impl AsyncRead for Stream {
     }
 }
 
-/// A failure to send is not reported, because the receiver may have answered before it closed:
-/// reading tells, and finds the same end where there is no answer.
+/// A failure to send is not reported, because the receiver may have answered before it closed. Reading
+/// finds the answer, or else the same end of the connection.
 impl AsyncWrite for Stream {
     fn poll_write(
         self: Pin<&mut Self>,
@@ -374,8 +374,8 @@ impl Drop for Stream {
 }
 
 /// Writes to `first_lines` the head of a request up to its `host`, with that as the first header
-/// (RFC 9110, section 7.2): awc writes headers in the order of its hash map. It is as long as what it
-/// replaces, and empty where nothing is to be replaced.
+/// (RFC 9110, section 7.2): awc writes headers in the order of its hash map. It is as long as the bytes
+/// that it replaces, and empty where nothing is to be replaced.
 fn put_host_first(head: &[u8], first_lines: &mut Vec<u8>) {
     const HOST: &[u8] = b"host:";
     first_lines.clear();
@@ -421,7 +421,7 @@ mod tests {
         (stream, far)
     }
 
-    /// Whether a pool that looks at the idle connection for another exchange is told that it ended.
+    /// Whether a pool that checks the idle connection for another exchange learns that it ended.
     async fn is_refused(stream: &mut Stream, fresh_only: bool) -> bool {
         let mut buffer = [0; 2];
         let look = TRACE.scope(

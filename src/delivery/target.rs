@@ -1,8 +1,8 @@
 //! Where a request goes: the endpoint's URL, or one that a profile makes of it.
 //!
-//! Pure. Whatever a template says, what [`Target::extended`] gives has the endpoint's scheme, host
-//! and port, begins with its path and ends with its query. Whether the host's addresses are allowed
-//! is decided at each connection.
+//! Pure. No template can change the endpoint's scheme, host or port: the URL of [`Target::extended`]
+//! has them, begins with the endpoint's path and ends with its query. Whether the host's addresses are
+//! allowed is decided at each connection.
 
 use ::url::{Position, Url};
 use actix_web::http::Uri;
@@ -42,12 +42,12 @@ impl Target {
         })
     }
 
-    /// The URL with `below` behind its path, as text and as what is sent.
+    /// The URL with `below` behind its path, as text and as it is sent.
     pub fn extended(&self, below: &str) -> Result<(String, Uri), TemplateFault> {
         let (scheme, host) = (self.url.scheme(), &self.host);
         let path = self.url.path();
         let path = path.strip_suffix('/').unwrap_or(path);
-        // What follows the host is always a path, so that nothing can lengthen the host.
+        // Behind the host there is always a path, so that nothing can lengthen the host.
         let slash = match path.is_empty() && !below.starts_with('/') {
             true => "/",
             false => "",
@@ -62,7 +62,7 @@ impl Target {
             return Err(TemplateFault::unfit(fault));
         }
         let url = Url::parse(&text).map_err(|_| TemplateFault::permanent("the URL is not one"))?;
-        // What the URL's own rules would change, such as dot segments, may be more than it seems.
+        // A text that the URL's own rules would change, such as dot segments, may be more than it seems.
         if url.as_str() != text {
             return Err(TemplateFault::permanent(
                 "the URL has dot segments or characters that must be percent-encoded",
@@ -102,7 +102,7 @@ mod tests {
         let target = Target::parse(url).unwrap_or_else(|why| panic!("{url}: {why}"));
         match target.extended(below) {
             Ok((text, uri)) => {
-                // What is sent is what is shown.
+                // The URL that is sent is the one that is shown.
                 assert!(
                     text.ends_with(uri.path_and_query().unwrap().as_str()),
                     "{text}"
@@ -130,7 +130,7 @@ mod tests {
             ("https://a.test/in?k=v", "?y=1", "https://a.test/in?y=1&k=v"),
             ("https://a.test/in?", "/x", "https://a.test/in/x?"),
             ("http://[::1]:80/", "/x", "http://[::1]/x"),
-            // Without a path, it begins with what follows.
+            // Without a path, the template's text begins it.
             ("https://a.test", ".b.test", "https://a.test/.b.test"),
             ("https://a.test", "@b.test", "https://a.test/@b.test"),
             ("https://a.test", ":81/", "https://a.test/:81/"),

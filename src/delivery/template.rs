@@ -2,8 +2,8 @@
 //!
 //! `profile` compiles them at the start and renders them for each attempt. A template is text for
 //! one place of a request, and the place says how a value is written there (`escape`). Templates
-//! reach nothing but their scope, and each ends: it has a budget of steps and a limit of bytes. What
-//! goes wrong is a [`TemplateFault`], which names the place in the template and never a value.
+//! reach nothing but their scope, and each ends: it has a budget of steps and a limit of bytes. An
+//! error is a [`Fault`], which names the place in the template and never a value.
 //!
 //! Most templates are nothing but text and names, `{{ timestamp }}.{{ body }}`. These are kept as
 //! [`Part`]s and written straight, several times faster than by minijinja's machine, and the text
@@ -40,7 +40,7 @@ pub struct Template {
     names: BTreeSet<String>,
 }
 
-/// What a template without conditions, filters and the like is made of.
+/// A part of a template without conditions, filters and the like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
     Text(String),
@@ -50,7 +50,7 @@ pub enum Part {
 
 const NAME: &str = "template";
 
-/// What templates may call.
+/// The functions that templates may call.
 pub const FUNCTIONS: [&str; 3] = ["range", "dict", "namespace"];
 
 /// Why a template cannot be rendered: a sentence without its end, such as "`payload.id` is null".
@@ -125,18 +125,18 @@ impl Template {
         self.names.iter().map(String::as_str)
     }
 
-    /// Whether it names this variable, or a field of it.
+    /// Whether the template names this variable, or a field of it.
     pub fn uses(&self, variable: &str) -> bool {
         self.names()
             .any(|name| name.split('.').next() == Some(variable))
     }
 
-    /// What it is made of, where it is nothing but text and names.
+    /// Its parts, where it is nothing but text and names.
     pub fn parts(&self) -> Option<&[Part]> {
         self.parts.as_deref()
     }
 
-    /// The text, of so many bytes at most.
+    /// Renders the text, of `bytes_max` bytes at most.
     pub fn render(&self, scope: &TemplateScope, bytes_max: usize) -> Result<String, TemplateFault> {
         let mut text = Limited {
             bytes: Vec::with_capacity(64),
@@ -186,7 +186,7 @@ impl Template {
         Ok(())
     }
 
-    /// A fault of what it wrote: certain only where it writes the same whatever the values are.
+    /// A fault of its output: permanent only where the values do not change the output.
     pub fn wrote(&self, mut fault: TemplateFault) -> TemplateFault {
         fault.permanent &= !self.source.contains("{%");
         fault
@@ -230,8 +230,8 @@ fn fault(error: &Error, expression: Option<&str>) -> TemplateFault {
     }
 }
 
-/// Whether an error is the template's own, whatever the message. Details of errors are not told:
-/// they may have values in them.
+/// Whether an error is the template's own, so that every message meets it. Details of errors are not
+/// told: they may have values in them.
 fn is_permanent(kind: ErrorKind) -> bool {
     matches!(
         kind,
@@ -287,8 +287,8 @@ impl fmt::Debug for Template {
     }
 }
 
-/// What all templates have in common: minijinja's own filters, tests and functions without those
-/// that would pass a value on unescaped or show more than was asked for.
+/// The environment of all templates: minijinja's own filters, tests and functions without those that
+/// would pass a value on unescaped or show more than was asked for.
 static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     for name in ["safe", "escape", "e"] {
@@ -302,7 +302,7 @@ static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_debug(false);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
-    // What is signed is what is written, to the last newline.
+    // The signed bytes are the written bytes, to the last newline.
     if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
         environment.set_syntax(syntax);
     }

@@ -3,7 +3,7 @@
 //! Made once from the settings; the connector and the commands use it. Chains are checked by
 //! rustls. Beyond that, a certificate of the operator's own file is trusted for its own names.
 //!
-//! The provider is AWS-LC, which takes what ring does and P-521 keys and ecdsa-with-SHA512 as well. On
+//! The provider is AWS-LC, which takes all that ring takes, and P-521 keys and ecdsa-with-SHA512. On
 //! x86_64 and aarch64 Linux it builds with the C compiler that linking needs anyway, without CMake,
 //! assembler or bindgen. Measured against ring in a program of its own: a build takes 50 s of processor
 //! time more, the binary is 2.4 MB larger, and a full handshake takes as long or a tenth less.
@@ -26,7 +26,7 @@ use rustls_native_certs::ErrorKind;
 use crate::shortage::Shortage;
 
 /// Trusts the system's certificates, or Mozilla's where the system has none, and those of an extra
-/// file; `name` is what errors call it.
+/// file; `name` is its name in errors.
 pub fn client_config(name: &str, extra_ca_file: Option<&Path>) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     // A store with an unreadable file in it is still a store; one that could not be opened for want of a

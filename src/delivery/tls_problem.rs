@@ -1,4 +1,4 @@
-//! What TLS found wrong with a receiver, in plain words.
+//! TLS's complaints about a receiver, in plain words.
 //!
 //! The connector and the stream below awc ask. A sentence has no names of a library and no numbers of
 //! an algorithm; where there is none for a refusal, the log at the level debug has the library's words.
@@ -43,7 +43,7 @@ fn sentence(error: &rustls::Error) -> String {
 
 const NO_HTTP_1: &str = "The receiver does not speak HTTP/1.1 over TLS, and HTTP/2 is not offered.";
 
-/// What a receiver said when it ended the handshake (RFC 8446, section 6).
+/// The reason that a receiver gave for ending the handshake (RFC 8446, section 6).
 fn refusal(alert: AlertDescription) -> String {
     use AlertDescription::*;
     let sentence = match alert {

@@ -1,4 +1,4 @@
-//! What one exchange (a request and its answer on one connection) went through.
+//! The trace of one exchange: a request and its answer on one connection.
 //!
 //! awc's errors do not say whether a connection was reused, how far the exchange came or why a
 //! connection failed, so the connector and the stream below awc note it here as it happens, and no
@@ -62,7 +62,7 @@ pub struct Trace {
     /// The final head of the answer, unfolded; where it did not come whole, its beginning.
     pub head: RefCell<Vec<u8>>,
     pub timings: Cell<Timings>,
-    /// What this machine lacks for a connection: then a failure is none of the receiver's.
+    /// A shortage of this machine that prevented a connection; the failure is not the receiver's then.
     pub shortage: Cell<Option<Shortage>>,
     sending_since: Cell<Option<Instant>>,
     failure: RefCell<Option<Failure>>,
@@ -92,7 +92,7 @@ impl Trace {
         TRACE.try_with(Rc::clone).ok()
     }
 
-    /// Keeps the first failure: what follows it are its consequences.
+    /// Keeps the first failure; later ones are its consequences.
     pub fn fail(&self, failure: Failure) {
         self.failure.borrow_mut().get_or_insert(failure);
     }

@@ -1,12 +1,12 @@
-//! The receiver's side of a profile: what is wrong with a captured request.
+//! The receiver's side of a profile: the problems of a captured request.
 //!
 //! The command line calls it, for a request that somebody kept and for those that `sink` receives.
-//! A request is taken apart with the templates that made it: what the headers and the URL have where
-//! a template has a name is bound to the name ([`TemplateScope::of_bindings`]), and with that the signed
-//! content is rendered again. What a request has in two places must be the same in both. A template
-//! with more than text and names in it cannot be taken apart; it is rendered and compared, where
-//! everything that it names is known. Pure; what is told has values of the request in it and never
-//! the secret.
+//! A request is taken apart with the templates that made it: the text of a header or the URL at the
+//! place of a name is bound to the name ([`Scope::of_bindings`]), and with these bindings the signed
+//! content is rendered again. A value that a request has in two places must be the same in both. A
+//! template with more than text and names in it cannot be taken apart; it is rendered and compared,
+//! where everything that it names is known. Pure; problems quote values of the request, never the
+//! secret.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -84,8 +84,8 @@ impl Verifier {
         self.secret.is_some()
     }
 
-    /// Everything that is wrong, a sentence without its end each; nothing if the request is what
-    /// the profile makes. A timestamp's age is judged where the time is given.
+    /// All problems, each a sentence without its full stop; none if the request is as the profile makes
+    /// it. A timestamp's age is judged where the time is given.
     pub fn problems(&self, request: &Captured, now: Option<Timestamp>) -> Vec<String> {
         let mut checking = Checking {
             profile: &self.profile,
@@ -120,7 +120,7 @@ struct Checking<'a> {
     problems: Vec<String>,
 }
 
-/// The profile's headers as they came; what is missing or no text has been told.
+/// The profile's headers as they came. Headers that are missing or no text have been reported.
 #[derive(Default)]
 struct Found<'a> {
     values: BTreeMap<&'a str, &'a str>,
@@ -201,7 +201,7 @@ impl<'a> Checking<'a> {
         found
     }
 
-    /// A header's text. Tells where there is none.
+    /// A header's text. Reports a problem where the request does not have it exactly once, as text.
     fn header(&mut self, name: &'a HeaderName, found: &mut Found<'a>) -> Option<&'a str> {
         let request = self.request;
         let mut values = request
@@ -222,7 +222,7 @@ impl<'a> Checking<'a> {
         None
     }
 
-    /// Binds what a header has where its template has names; gives what `signature` stands for.
+    /// Binds the parts of a header's text to the names in its template; returns the part of `signature`.
     fn take_apart(
         &mut self,
         name: &HeaderName,
@@ -248,7 +248,7 @@ impl<'a> Checking<'a> {
         signature
     }
 
-    /// What is found twice must be the same.
+    /// Binds a text to a name; one that is found twice must be the same.
     fn bind(&mut self, place: &str, name: &str, text: String) {
         match self.bindings.get(name) {
             Some((first, _)) if *first == text => {}
@@ -263,8 +263,8 @@ impl<'a> Checking<'a> {
         }
     }
 
-    /// Takes the end of the path apart, and the beginning of the query where the template has one.
-    /// What stands before and behind is the endpoint's URL.
+    /// Takes the end of the path apart, and the beginning of the query where the template has one. The text
+    /// before and behind is the endpoint's URL.
     fn url(&mut self, has_body: bool) {
         let Some((start, path, query)) = self.request.url.as_deref().map(divided) else {
             return;
@@ -295,7 +295,7 @@ impl<'a> Checking<'a> {
             }),
         };
         let (Some((before, in_path)), Some((in_query, query))) = (below, behind) else {
-            // With a body, what should be there is known and told later.
+            // With a body, the expected text is known, and a difference is reported later.
             if !has_body {
                 let source = template.source();
                 self.problem(format!("the URL does not end in the form {source}"));
@@ -331,7 +331,7 @@ impl<'a> Checking<'a> {
         self.bind("the URL", "endpoint.url", format!("{start}{path}{query}"));
     }
 
-    /// The body, if it is what was published.
+    /// The body, if it is the published payload.
     fn payload(&mut self, has_body: bool) -> Option<Bytes> {
         if !has_body || self.profile.settings.body != BodyRule::Published {
             return None;
@@ -345,7 +345,8 @@ impl<'a> Checking<'a> {
         Some(body.clone())
     }
 
-    /// What the payload says is what counts, if there is one.
+    /// The scope to render again with. Where there is a payload, its own values count in place of those
+    /// bound elsewhere.
     fn scope(&self, has_body: bool, payload: Option<&Bytes>) -> TemplateScope {
         let bindings = self.bindings.iter();
         let bindings = bindings
@@ -461,8 +462,8 @@ fn separable(template: &Template) -> Option<&[Part]> {
     (!parts.windows(2).any(touch)).then_some(parts)
 }
 
-/// What the text has in the place of each name, and what follows the last part. A value ends where
-/// the text behind its name first comes, or with the last of the characters that it may have.
+/// The text at the place of each name, and the text behind the last part. A value ends where the text
+/// behind its name first comes, or with the last of the characters that it may have.
 fn matched<'p, 't>(
     parts: &'p [Part],
     text: &'t str,
@@ -493,7 +494,7 @@ fn matched<'p, 't>(
     Some((bound, rest))
 }
 
-/// What a value in a URL is written with.
+/// Whether a value in a URL may be written with this byte.
 fn is_url_value(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte)
 }

@@ -12,7 +12,7 @@ pub struct Alarms {
 }
 
 impl Alarms {
-    /// In the place of the one that the lane has.
+    /// Sets the lane's alarm, in place of the one that it has.
     pub fn set(&mut self, lane: u64, at: Timestamp) {
         if self.of.get(&lane) != Some(&at) {
             self.clear(lane);

@@ -1,7 +1,8 @@
-//! How many bytes of payload may be in memory only because they might be sent soon.
+//! A budget of payload bytes that are in memory only because they might be sent soon.
 //!
-//! A message that was just accepted travels along to its lanes, which saves reading it back. What
-//! does not fit the budget travels without: it is on disk and is read when its turn comes.
+//! A message that was just accepted travels along to its lanes, which saves reading it back. A delivery
+//! whose message does not fit the budget travels without it; the message is read from disk when the
+//! delivery's turn comes.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::domain::message::Message;
 
-/// What a message takes beside its payload, roughly.
+/// The memory of a message beside its payload, roughly.
 const MESSAGE_BYTES: usize = 256;
 
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl Budget {
     pub fn keep(self: &Arc<Budget>, message: Arc<Message>) -> Option<KeptMessage> {
         let bytes = message.payload.len() + MESSAGE_BYTES;
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        // Made first, so that what was added is taken off again in either case.
+        // Made first, so that the bytes are taken off again in either case.
         let kept = KeptMessage {
             message,
             bytes,

@@ -1,10 +1,11 @@
 //! Challenges endpoints that are not verified (see `domain::verification`), on a thread of its own.
 //!
-//! What is due, and what came of it, is in the endpoints' records, so that a restart and normal
-//! running are the same path: the thread looks at the endpoints that a commit changed, and at all of
-//! them when it starts. A challenge takes a place at its host as an attempt does, and an application
-//! has a few in a minute, so that nobody can aim this server at a stranger by way of its challenges. An
-//! application has a part of the challenges under way, so that receivers that hang hold up no other.
+//! The due times and the outcomes of challenges are in the endpoints' records, so that a restart and
+//! normal running are the same path: the thread looks at the endpoints that a commit changed, and at
+//! all of them when it starts. A challenge takes a place at its host as an attempt does, and an
+//! application has a few in a minute, so that nobody can aim this server at a stranger by way of its
+//! challenges. An application has a part of the challenges under way, so that receivers that hang hold
+//! up no other.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
@@ -39,7 +40,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// How long a challenge waits that finds no place at its host, or for which this machine lacks
 /// something.
 const AGAIN: Duration = Duration::from_secs(5);
-/// Endpoints that one commit lets go where verification was turned off.
+/// Endpoints whose deliveries one commit releases where verification was turned off.
 const RELEASED_MAX: usize = 500;
 /// How long after a commit that failed the next one is tried.
 const RELEASE_AGAIN: Duration = Duration::from_secs(1);
@@ -47,7 +48,7 @@ const RELEASE_AGAIN: Duration = Duration::from_secs(1);
 pub enum ChallengeEvent {
     /// This lane's endpoint was made, changed or deleted.
     Endpoint(u64),
-    /// What requests are made with from now on.
+    /// The settings of requests from now on.
     Settings(Arc<delivery::Settings>),
     /// A challenge has ended; where it was not sent, it is tried again then.
     Ended { lane: u64, again: Option<Timestamp> },
@@ -148,7 +149,7 @@ impl Challenger {
         }
     }
 
-    /// Sets the alarm of a lane by what its endpoint's record says.
+    /// Sets the alarm of a lane by its endpoint's record.
     fn look_at(&mut self, lane: u64) {
         if self.under_way.contains_key(&lane) {
             return;
@@ -174,7 +175,7 @@ impl Challenger {
         while self.under_way.len() < UNDER_WAY_MAX
             && let Some(lane) = self.alarms.take_due(now)
         {
-            // Whatever was changed since the alarm was set.
+            // The endpoint may have changed since the alarm was set.
             let Some(endpoint) = self.challengeable(lane) else {
                 continue;
             };
@@ -224,7 +225,7 @@ impl Challenger {
     }
 }
 
-/// Sends a challenge and keeps what came of it. False where nothing was sent or kept.
+/// Sends a challenge and stores its outcome. False where nothing was sent or stored.
 async fn challenge(store: Store, sender: Rc<Sender>, endpoint: Arc<Endpoint>) -> bool {
     let now = store.clock().now();
     let challenge = hex::encode(rand::random::<[u8; 24]>());
@@ -276,8 +277,8 @@ async fn challenge(store: Store, sender: Rc<Sender>, endpoint: Arc<Endpoint>) ->
     kept.is_ok()
 }
 
-/// Where endpoints are not verified any more, lets go of what is held for those that were not. What
-/// fails is tried again, until all are let go or `stop` is true.
+/// Releases the deliveries of endpoints that were never verified, where endpoints need no verification
+/// any more. Failures are tried again, until all are released or `stop` is true.
 pub async fn release_all(store: Store, mut stop: watch::Receiver<bool>) {
     let held: Vec<u64> = {
         let catalog = store.catalog();

@@ -1,4 +1,4 @@
-//! How many attempts are under way to one receiving host, whoever's endpoints are there.
+//! The attempts under way to each receiving host, of all applications together.
 //!
 //! A host has a fixed number of *places*, and an attempt holds one from its turn until its end. The
 //! last quarter of a host's places goes only to applications without an attempt there, as the last
@@ -36,7 +36,7 @@ impl Hosts {
         }
     }
 
-    /// The host of an endpoint's URL. What a profile makes of the URL has the same one.
+    /// The host of an endpoint's URL. A profile may extend the URL, but cannot change its host.
     pub fn of_url(&self, url: &str) -> Arc<Host> {
         let name = host_name(url);
         let mut hosts = locked(self.hosts.lock());
@@ -64,8 +64,8 @@ impl Hosts {
     }
 }
 
-/// The host in small letters, without the port and the final point of a full name. A URL that cannot
-/// be read is sent nowhere, so whatever it counts as does no harm.
+/// The host in small letters, without the port and the final point of a full name. A URL that cannot be
+/// read counts as the empty name, which does no harm: nothing is sent to it.
 fn host_name(url: &str) -> String {
     let url = url::Url::parse(url).ok();
     let name = url.as_ref().and_then(url::Url::host_str);
@@ -96,7 +96,7 @@ struct Share {
     waiting: VecDeque<Waiting>,
 }
 
-/// A lane that waits for a place, and the worker that is told.
+/// A lane that waits for a place, and its worker, which gets the event.
 struct Waiting {
     lane: u64,
     worker: UnboundedSender<WorkerEvent>,
@@ -124,8 +124,8 @@ impl HostPlace {
 }
 
 impl Host {
-    /// Takes a place for an attempt. Where there is none, the lane waits in line, and its worker is
-    /// told [`WorkerEvent::Place`] when it has one. A lane that waits already must not ask again.
+    /// Takes a place for an attempt. Where none is free, the lane waits in line, and its worker gets
+    /// [`WorkerEvent::Place`] when there is one. A lane that waits already must not ask again.
     pub fn place(
         self: &Arc<Host>,
         application: ApplicationId,
@@ -147,13 +147,13 @@ impl Host {
         None
     }
 
-    /// The same for what does not wait in line: nothing where no place is free.
+    /// A place for a caller that does not wait in line; none where no place is free.
     pub fn place_now(self: &Arc<Host>, application: ApplicationId) -> Option<HostPlace> {
         let is_taken = self.take(&mut self.line(), application);
         is_taken.then(|| self.place_of(application))
     }
 
-    /// Takes a place, if one is free; whoever of the application came before goes first.
+    /// Takes a place, if one is free and no other lane of the application came before.
     fn take(&self, line: &mut Line, application: ApplicationId) -> bool {
         let share = line.shares.get(&application);
         let own = share.map_or(0, |share| share.taken);

@@ -1,10 +1,10 @@
 //! One endpoint's queue and limits, in memory. Pure: no I/O, no time of its own.
 //!
 //! The store holds the whole queue; a lane holds a *window* of it, the deliveries that are due
-//! first. Everything at or before the window's end is known here; what lies behind it is read when
-//! the window runs low. The worker tells the lane what was stored, read, sent and recorded, and
-//! asks it what to send next. It relies on news in the order of commits: that a delivery was
-//! stored is told before its outcome is durable.
+//! first. Everything at or before the window's end is known here; deliveries behind it are read when
+//! the window runs low. The worker tells the lane of deliveries that were stored, read, sent and
+//! recorded, and asks it for the next one to send. The lane relies on news in the order of commits: a
+//! delivery is reported as stored before its outcome is durable.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -78,8 +78,8 @@ pub struct Lane {
     pub endpoint: Option<Arc<Endpoint>>,
     window: BTreeMap<Place, Entry>,
     end: End,
-    /// A read is under way; `passed` collects what it may show although it is gone, and `late`
-    /// what it may have missed.
+    /// A read is under way. `passed` collects deliveries that it may show although they are gone, and
+    /// `late` those that it may have missed.
     reading: bool,
     passed: HashSet<Place>,
     late: Vec<Entry>,
@@ -100,11 +100,11 @@ pub struct Lane {
     pace: usize,
     /// Where the endpoint or its application has a rate.
     throttle: Option<Box<Throttle>>,
-    /// To which it sends; absent with the endpoint.
+    /// The host that it sends to; absent with the endpoint.
     host: Option<Arc<Host>>,
     /// It waits in its host's line for a place.
     waits_for_host: bool,
-    /// What it got there, until its turn.
+    /// The place that it got there, until its turn.
     host_place: Option<HostPlace>,
     /// In the worker's round of ready lanes.
     pub queued: bool,
@@ -142,7 +142,7 @@ impl Lane {
             entry.message = None;
         }
         let at = place(&entry.delivery.key);
-        // What was there and passed may come back to the same place.
+        // A delivery that passed may come back to the same place.
         self.passed.remove(&at);
         let known = match self.end {
             End::Whole => true,
@@ -164,7 +164,7 @@ impl Lane {
         }
     }
 
-    /// The message's payload was deleted: what is sent of it is what the store has now.
+    /// The message's payload was deleted, so the message is read from the store again before it is sent.
     pub fn expunged(&mut self, message: MessageId) {
         let entries = self.window.values_mut().chain(&mut self.late);
         entries
@@ -186,7 +186,7 @@ impl Lane {
         }
     }
 
-    /// What to read next, if it is time: everything behind a place, and how many.
+    /// The next read, if it is time for one: the place behind which to read, and the number of deliveries.
     pub fn wants_read(&mut self) -> Option<(Option<Place>, usize)> {
         let low = self.window.len() * 2 < WINDOW_MAX.min(2 * (self.pace + 1));
         if self.reading || !self.sends() {
@@ -205,7 +205,7 @@ impl Lane {
         Some((behind, limit))
     }
 
-    /// Takes in what a read gave; `whole` when it reached the queue's end.
+    /// Takes in the result of a read; `whole` when it reached the queue's end.
     pub fn read(&mut self, mut entries: Vec<Entry>, whole: bool) {
         if self.read_is_short {
             self.read_failed();
@@ -237,8 +237,8 @@ impl Lane {
         }
     }
 
-    /// Something waits by the store's word: where this lane is at rest, it reads its queue anew.
-    /// What the window holds stays; a second reading of it changes nothing.
+    /// The store reports that something waits: a lane at rest reads its queue anew. Deliveries in the
+    /// window stay there, since reading them a second time changes nothing.
     pub fn look_again(&mut self) {
         if self.taken.is_empty() && !self.reading {
             self.end = End::Unread;
@@ -252,7 +252,7 @@ impl Lane {
         self.read_is_short = false;
         self.passed.clear();
         self.late.clear();
-        // What came late is in the store, behind what is known: read from the beginning.
+        // Late deliveries are in the store, behind the known ones, so it is read from the beginning.
         self.window.clear();
         self.end = End::Unread;
     }
@@ -337,8 +337,8 @@ impl Lane {
         }
     }
 
-    /// What was taken could not be sent: it is in the store as it was, and is read again. Nothing of
-    /// the lane is sent for a while: its other deliveries lack the same.
+    /// A delivery was taken and could not be sent. It is unchanged in the store and is read again. The lane
+    /// sends nothing for a while, because its other deliveries lack the same.
     pub fn given_back(&mut self, at: &Place, now: Timestamp) {
         self.sent(false, false);
         self.taken.remove(at);
@@ -350,7 +350,7 @@ impl Lane {
         }
     }
 
-    /// Lets the lane rest, whatever the news of it are.
+    /// Lets the lane rest; news of it do not end the rest.
     pub fn pause(&mut self, now: Timestamp) {
         self.paused_until = now + TRY_AGAIN;
     }
@@ -453,7 +453,7 @@ impl Lane {
         self.waits_for_host
     }
 
-    /// What comes next goes out at once or within a second or so.
+    /// A delivery that is stored now goes out at once or within a second or so.
     fn sends_soon(&self) -> bool {
         let throttle = self.throttle.as_ref();
         let throttled = throttle.is_some_and(|one| self.window.len() >= one.a_seconds_worth());
@@ -481,393 +481,4 @@ impl Lane {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::attempt::Trigger;
-    use crate::domain::id::{ApplicationId, EndpointId, OrganisationId};
-    use crate::domain::message::Message;
-    use proptest::prelude::*;
-    use std::collections::BTreeSet;
-
-    const LIMITS: LaneLimits = LaneLimits {
-        in_flight_max: 2,
-        unrecorded_max: 3,
-    };
-
-    fn endpoint() -> Option<Arc<Endpoint>> {
-        Some(Arc::new(Endpoint {
-            id: EndpointId([1; 20]),
-            number: 1,
-            organisation: OrganisationId([1; 20]),
-            application: ApplicationId([1; 20]),
-            uid: None,
-            url: "http://127.0.0.1/".to_owned(),
-            description: String::new(),
-            disabled: false,
-            event_types: None,
-            channels: None,
-            metadata: Default::default(),
-            throttle_rate: None,
-            secrets: Vec::new(),
-            headers: Default::default(),
-            basic_auth: None,
-            created_at: Timestamp(0),
-            updated_at: Timestamp(0),
-            profile: None,
-            method: None,
-            auth_headers: BTreeMap::new(),
-            retry: None,
-            timeout_seconds: None,
-            open_headers: Default::default(),
-            verification: None,
-        }))
-    }
-
-    fn entry(due: u64, message: u8) -> Entry {
-        let key = DeliveryKey {
-            lane: 1,
-            due: Timestamp(due),
-            message: MessageId([message; 20]),
-        };
-        Entry {
-            delivery: Delivery {
-                key,
-                attempts: 0,
-                trigger: Trigger::Scheduled,
-            },
-            message: None,
-        }
-    }
-
-    #[test]
-    fn deliveries_leave_in_due_order_up_to_the_cap() {
-        let mut lane = Lane::new(endpoint(), true);
-        for (due, message) in [(30, 3), (10, 1), (20, 2)] {
-            lane.stored(entry(due, message));
-        }
-        assert_eq!(
-            lane.readiness(Timestamp(5), &LIMITS),
-            Readiness::At(Timestamp(10))
-        );
-        let now = Timestamp(25);
-        for expected in [10, 20] {
-            assert_eq!(lane.readiness(now, &LIMITS), Readiness::Ready);
-            assert_eq!(lane.take().unwrap().delivery.key.due, Timestamp(expected));
-        }
-        assert_eq!(
-            lane.readiness(Timestamp(99), &LIMITS),
-            Readiness::Waiting,
-            "two in flight"
-        );
-        lane.sent(false, true);
-        assert_eq!(lane.readiness(Timestamp(99), &LIMITS), Readiness::Ready);
-        lane.take();
-        lane.sent(false, true);
-        lane.sent(false, true);
-        lane.stored(entry(40, 4));
-        assert_eq!(
-            lane.readiness(Timestamp(99), &LIMITS),
-            Readiness::Waiting,
-            "3 unrecorded"
-        );
-        lane.recorded(&(Timestamp(10), MessageId([1; 20])));
-        assert_eq!(lane.readiness(Timestamp(99), &LIMITS), Readiness::Ready);
-    }
-
-    #[test]
-    fn a_copy_of_a_deleted_payload_is_not_kept_nor_read() {
-        let budget = super::super::budget::Budget::new(1 << 20);
-        let with_message = |due, number| {
-            let message = Message {
-                id: MessageId([number; 20]),
-                application: ApplicationId([1; 20]),
-                event_type: String::new(),
-                event_id: None,
-                channels: Vec::new(),
-                payload: Default::default(),
-                is_raw: false,
-                content_type: None,
-                accepted_at: Timestamp(0),
-                origin: Default::default(),
-                tags: Vec::new(),
-                deliver_at: None,
-                expires_at: None,
-                expunged: false,
-                endpoints_matched: None,
-            };
-            Entry {
-                message: budget.keep(Arc::new(message)),
-                ..entry(due, number)
-            }
-        };
-        let mut lane = Lane::new(endpoint(), true);
-        lane.stored(with_message(1, 1));
-        lane.stored(with_message(2, 2));
-        lane.look_again();
-        assert!(lane.wants_read().is_some());
-        lane.stored(with_message(3, 3));
-        lane.expunged(MessageId([1; 20]));
-        lane.expunged(MessageId([3; 20]));
-        // Read before they were deleted.
-        lane.read(vec![with_message(1, 1), with_message(2, 2)], true);
-        for (number, kept) in [(1, false), (2, false), (3, false)] {
-            let taken = lane.take().expect("three are there");
-            assert_eq!(taken.delivery.key.message, MessageId([number; 20]));
-            assert_eq!(taken.message.is_some(), kept, "{number}");
-        }
-        lane.stored(with_message(4, 4));
-        lane.stored(with_message(5, 5));
-        lane.expunged(MessageId([4; 20]));
-        assert!(lane.take().expect("it is there").message.is_none());
-        assert!(lane.take().expect("it is there").message.is_some());
-    }
-
-    #[test]
-    fn a_hanging_lane_keeps_one_slot_until_a_success() {
-        let mut lane = Lane::new(endpoint(), true);
-        (1..9).for_each(|message| lane.stored(entry(1, message)));
-        let limits = LaneLimits {
-            in_flight_max: 2,
-            unrecorded_max: 99,
-        };
-        lane.take();
-        lane.take();
-        lane.sent(true, false);
-        assert_eq!(lane.readiness(Timestamp(9), &limits), Readiness::Waiting);
-        lane.sent(true, false);
-        lane.take();
-        assert_eq!(lane.readiness(Timestamp(9), &limits), Readiness::Waiting);
-        lane.sent(false, true);
-        lane.take();
-        assert_eq!(lane.readiness(Timestamp(9), &limits), Readiness::Ready);
-    }
-
-    #[test]
-    fn a_disabled_or_deleted_endpoint_gets_nothing() {
-        let mut disabled = (*endpoint().unwrap()).clone();
-        disabled.disabled = true;
-        for endpoint in [None, Some(Arc::new(disabled))] {
-            let mut lane = Lane::new(endpoint, true);
-            lane.stored(entry(1, 1));
-            assert_eq!(lane.readiness(Timestamp(9), &LIMITS), Readiness::Waiting);
-            assert_eq!(lane.wants_read(), None);
-        }
-    }
-
-    #[test]
-    fn what_is_given_back_during_a_read_does_not_bring_back_what_is_done() {
-        let mut lane = Lane::new(endpoint(), true);
-        lane.stored(entry(1, 1));
-        lane.stored(entry(2, 2));
-        lane.look_again();
-        assert!(lane.wants_read().is_some());
-        let unreadable = place(&lane.take().unwrap().delivery.key);
-        let done = place(&lane.take().unwrap().delivery.key);
-        lane.sent(false, true);
-        lane.recorded(&done);
-        lane.given_back(&unreadable, Timestamp(0));
-        // The store was read before all that.
-        lane.read(vec![entry(1, 1), entry(2, 2)], true);
-        let again = Timestamp(0) + TRY_AGAIN;
-        let paused = Readiness::At(again);
-        assert_eq!(lane.readiness(Timestamp(9), &LIMITS), paused);
-        // So it is read once more, which finds what was given back, and waits.
-        assert!(lane.wants_read().is_some());
-        lane.read(vec![entry(1, 1)], true);
-        assert_eq!(lane.readiness(Timestamp(9), &LIMITS), paused);
-        assert_eq!(lane.readiness(again, &LIMITS), Readiness::Ready);
-        assert_eq!(lane.take().unwrap().delivery.key.due, Timestamp(1));
-    }
-
-    /// A lane with a rate, of which a delivery was given back and read again.
-    fn paused(now: Timestamp) -> Lane {
-        let mut lane = Lane::new(endpoint(), true);
-        let rates = Rates {
-            own: Some(1),
-            ..Rates::default()
-        };
-        lane.rates_changed(rates, Timestamp(0));
-        lane.stored(entry(1, 1));
-        let taken = place(&lane.take().unwrap().delivery.key);
-        lane.given_back(&taken, now);
-        assert!(lane.wants_read().is_some());
-        lane.read(vec![entry(1, 1)], true);
-        lane
-    }
-
-    #[test]
-    fn a_clock_that_is_set_back_makes_no_pause_longer() {
-        let now = Timestamp::from_seconds(1_700_000_000);
-        let mut lane = paused(now);
-        let earlier = Timestamp::from_seconds(1_600_000_000);
-        let again = earlier + TRY_AGAIN;
-        let readiness = lane.readiness(earlier, &LIMITS);
-        assert_eq!(readiness, Readiness::At(again));
-        // Looks in between put nothing off.
-        let between = earlier + TRY_AGAIN / 2;
-        assert_eq!(lane.readiness(between, &LIMITS), Readiness::At(again));
-        assert_ne!(lane.readiness(again, &LIMITS), Readiness::Waiting);
-        assert!(lane.has_only_its_rate_to_wait_for(again));
-    }
-
-    #[test]
-    fn a_lane_that_could_not_be_read_rests_though_there_are_news() {
-        let mut lane = Lane::new(endpoint(), false);
-        assert!(lane.wants_read().is_some());
-        lane.read_failed();
-        lane.pause(Timestamp(0));
-        lane.stored(entry(1, 1));
-        let again = Timestamp(0) + TRY_AGAIN;
-        assert!(lane.is_paused(Timestamp(9)));
-        assert_eq!(
-            lane.readiness(Timestamp(9), &LIMITS),
-            Readiness::At(again),
-            "its alarm stays"
-        );
-        assert!(!lane.is_paused(again));
-        assert!(lane.wants_read().is_some());
-    }
-
-    #[test]
-    fn a_lane_that_rests_says_until_when() {
-        let again = Timestamp(9) + TRY_AGAIN;
-        let mut unread = Lane::new(endpoint(), false);
-        assert!(unread.wants_read().is_some());
-        unread.read_failed();
-        unread.pause(Timestamp(9));
-        let mut given_back = Lane::new(endpoint(), true);
-        given_back.stored(entry(1, 1));
-        let taken = place(&given_back.take().unwrap().delivery.key);
-        given_back.given_back(&taken, Timestamp(9));
-        for mut lane in [unread, given_back] {
-            let readiness = lane.readiness(Timestamp(9), &LIMITS);
-            assert_eq!(readiness, Readiness::At(again));
-            assert!(!lane.is_forgettable(again));
-            assert!(lane.wants_read().is_some(), "it is read when that is over");
-        }
-    }
-
-    #[test]
-    fn a_paused_lane_does_not_wait_for_its_rate() {
-        let now = Timestamp::from_seconds(1_700_000_000);
-        let mut lane = paused(now);
-        assert!(!lane.has_only_its_rate_to_wait_for(now));
-        assert!(lane.has_only_its_rate_to_wait_for(now + TRY_AGAIN));
-        lane.rates_changed(Rates::default(), now);
-        assert!(!lane.has_only_its_rate_to_wait_for(now + TRY_AGAIN));
-    }
-
-    /// What can happen to a lane and its queue in the store, in any order.
-    #[derive(Clone, Debug)]
-    enum Step {
-        Store { due: u64, told_late: bool },
-        StartRead,
-        FinishRead,
-        Send,
-        Record { retry: Option<u64> },
-        GiveBack,
-        Cancel,
-        Tell,
-        LookAgain,
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            (0u64..50, any::<bool>()).prop_map(|(due, told_late)| Step::Store { due, told_late }),
-            Just(Step::StartRead),
-            Just(Step::FinishRead),
-            Just(Step::Send),
-            proptest::option::of(0u64..3).prop_map(|retry| Step::Record { retry }),
-            Just(Step::GiveBack),
-            Just(Step::Cancel),
-            Just(Step::Tell),
-            Just(Step::LookAgain),
-        ]
-    }
-
-    proptest! {
-        /// Whatever the order of commits, reads and news of them: every stored delivery is sent,
-        /// and none is in flight twice.
-        #[test]
-        fn everything_stored_is_sent_once(steps in proptest::collection::vec(step(), 0..120)) {
-            let limits = LaneLimits { in_flight_max: 1000, unrecorded_max: 1000 };
-            let mut lane = Lane::new(endpoint(), false);
-            let mut store: BTreeSet<Place> = BTreeSet::new();
-            let mut news: Vec<Place> = Vec::new();
-            let mut snapshot: Option<(Vec<Place>, bool)> = None;
-            let mut flying: Vec<Place> = Vec::new();
-            let mut stored = 0u8;
-            let mut sent = 0;
-            let as_entry = |at: Place| {
-                let key = DeliveryKey { lane: 1, due: at.0, message: at.1 };
-                let delivery = Delivery { key, attempts: 0, trigger: Trigger::Scheduled };
-                Entry { delivery, message: None }
-            };
-            let mut settle = Vec::new();
-            for _ in 0..400 {
-                settle.extend([
-                    Step::Tell, Step::FinishRead, Step::StartRead, Step::FinishRead, Step::Send,
-                    Step::Record { retry: None },
-                ]);
-            }
-            for step in steps.into_iter().chain(settle) {
-                match step {
-                    Step::Store { due, told_late } => {
-                        stored += 1;
-                        let at = (Timestamp(due), MessageId([stored; 20]));
-                        store.insert(at);
-                        if told_late { news.push(at) } else {
-                            news.drain(..).for_each(|at| lane.stored(as_entry(at)));
-                            lane.stored(as_entry(at));
-                        }
-                    }
-                    Step::LookAgain => lane.look_again(),
-                    Step::Tell => news.drain(..).for_each(|at| lane.stored(as_entry(at))),
-                    Step::StartRead => if let Some((behind, limit)) = lane.wants_read() {
-                        let found: Vec<Place> = store.iter().copied()
-                            .filter(|at| behind.is_none_or(|behind| *at > behind))
-                            .take(limit).collect();
-                        let whole = found.len() < limit;
-                        snapshot = Some((found, whole));
-                    },
-                    Step::FinishRead => if let Some((found, whole)) = snapshot.take() {
-                        lane.read(found.into_iter().map(as_entry).collect(), whole);
-                    },
-                    Step::Send => if lane.readiness(Timestamp(1000), &limits) == Readiness::Ready {
-                        let at = place(&lane.take().unwrap().delivery.key);
-                        prop_assert!(!flying.contains(&at), "in flight twice");
-                        prop_assert!(store.contains(&at), "sent after it was done");
-                        flying.push(at);
-                        sent += 1;
-                    },
-                    Step::GiveBack => if let Some(at) = flying.pop() {
-                        lane.given_back(&at, Timestamp(0));
-                    },
-                    Step::Record { retry } => if let Some(at) = flying.pop() {
-                        // The committer tells of one batch before it begins the next, so news of
-                        // a delivery come before its outcome can be durable.
-                        news.drain(..).for_each(|at| lane.stored(as_entry(at)));
-                        store.remove(&at);
-                        lane.sent(false, true);
-                        lane.recorded(&at);
-                        if let Some(due) = retry {
-                            let again = (Timestamp(due + at.0.0), at.1);
-                            store.insert(again);
-                            lane.stored(as_entry(again));
-                        }
-                    },
-                    Step::Cancel => {
-                        // The store tells what was stored before it tells what was cancelled.
-                        news.drain(..).for_each(|at| lane.stored(as_entry(at)));
-                        let waiting = store.iter().copied().find(|at| !flying.contains(at));
-                        if let Some(at) = waiting {
-                            store.remove(&at);
-                            lane.gone(at);
-                        }
-                    }
-                }
-            }
-            prop_assert!(store.is_empty(), "{} of {stored} left, {sent} sent", store.len());
-        }
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! Reads for the workers: stretches of a lane's queue, and messages.
 //!
-//! Reading blocks on the disk and a worker's thread must not, so workers send wishes to this
-//! thread and get what was read as events.
+//! Reading blocks on the disk and a worker's thread must not, so workers send wishes to this thread and
+//! get the results as events.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const READ_BYTES_MAX: usize = 256 << 10;
 pub enum Wish {
     /// The lanes that belong to this worker and in which something waits.
     Lanes { worker: usize, workers: usize },
-    /// A stretch of a lane's queue, with the messages of what is due.
+    /// A stretch of a lane's queue, with the messages of the deliveries that are due.
     Stretch {
         lane: u64,
         application: Option<ApplicationId>,
@@ -108,9 +108,9 @@ fn run(
     }
 }
 
-/// Tells the lanes of a worker in which something waits. Where that cannot be read, the next
-/// registered lane is told unseen, which then reads its own part, and the look goes on behind it: the
-/// damage of one lane keeps no other from its deliveries.
+/// Reports the lanes of a worker in which something waits. Where a place cannot be read, the next
+/// registered lane is reported without a look, so that it reads its own part, and the search goes on
+/// behind it. So the damage of one lane keeps no other from its deliveries.
 fn lanes(store: &Store, worker: usize, workers: usize, tell: &impl Fn(WorkerEvent)) {
     let tell_lane = |lane| {
         if super::worker_of(lane, workers) == worker {
@@ -168,8 +168,8 @@ fn stretch(
     for delivery in deliveries {
         let wanted = delivery.key.due <= now && bytes < READ_BYTES_MAX;
         let message = match application.filter(|_| wanted) {
-            // One that cannot be read is none of the others' business: it is told when its own turn
-            // has come.
+            // A message that cannot be read does not stop the others. It is reported when its own
+            // turn has come.
             Some(application) => store
                 .message(application, delivery.key.message)
                 .unwrap_or_default(),
@@ -182,14 +182,14 @@ fn stretch(
     Ok((entries, whole))
 }
 
-/// What stands in for a message that is not there: nothing that was accepted is ever missing
-/// while it waits, so this is damage, and the log says so.
+/// A sentence about a delivery whose message is not in the store. An accepted message is never missing
+/// while a delivery of it waits, so this is damage, and the log says so.
 pub fn missing(delivery: &Delivery) -> String {
     let message = delivery.key.message;
     format!("{message} waits and its message is not in the store")
 }
 
-/// What the log of attempts says of a message that cannot be read; the server's log says why.
+/// A sentence about a delivery whose message cannot be read; the server's log says why.
 pub fn unreadable(delivery: &Delivery) -> String {
     let message = delivery.key.message;
     format!("{message} cannot be read from the store; no request was made")

@@ -1,8 +1,8 @@
 //! Decides when each delivery is attempted, and hands it to a delivery actor.
 //!
 //! `server` starts it with the store; from then on commits wake it. Endpoints are spread over the
-//! workers by their number, and each worker is a thread of its own. What is in memory is a cache
-//! of the store: a restart and normal running are the same path.
+//! workers by their number, and each worker is a thread of its own. The scheduler's memory is a cache of
+//! the store: a restart and normal running are the same path.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -38,7 +38,7 @@ mod worker;
 /// Payloads in memory beside those that are being sent.
 const KEPT_BYTES_MAX: usize = 32 << 20;
 
-/// What all workers and their attempts share.
+/// The state that all workers and their attempts share.
 pub struct Shared {
     workers: usize,
     /// Attempts in flight at most, for one worker.
@@ -57,6 +57,28 @@ pub struct Shared {
 }
 
 impl Shared {
+    fn new(config: &Config, now: Timestamp, metrics: Arc<Metrics>) -> Shared {
+        let delivery = &config.delivery;
+        let workers = delivery.workers;
+        let counts = || Counts::from_iter((0..workers).map(|_| AtomicUsize::new(0)));
+        Shared {
+            workers,
+            slots: (delivery.in_flight_max / workers).max(1),
+            limits: LaneLimits {
+                in_flight_max: delivery.in_flight_per_endpoint_max,
+                unrecorded_max: delivery.unrecorded_per_endpoint_max,
+            },
+            retry_after_max: Duration::from_secs(delivery.retry_after_max_seconds),
+            metrics,
+            log: AttemptLog::new(&config.log),
+            unrecorded: counts(),
+            reads: counts(),
+            budget: Budget::new(KEPT_BYTES_MAX),
+            throttles: throttle::Applications::new(now),
+            hosts: hosts::Hosts::new(delivery.in_flight_per_host_max),
+        }
+    }
+
     /// The slots that any lane may use; the rest is for lanes with none in flight.
     fn open_slots(&self) -> usize {
         (self.slots - self.slots / 4).max(1)
@@ -138,9 +160,9 @@ pub struct Scheduler {
     shared: Arc<Shared>,
     told: Arc<Vec<AtomicU64>>,
     workers: Vec<(JoinHandle<()>, watch::Receiver<WorkerStatus>)>,
-    /// Where endpoints are verified.
+    /// Present where endpoints are verified.
     challenges: Option<UnboundedSender<ChallengeEvent>>,
-    /// Where they are not: lets go of those that were not verified.
+    /// Present where endpoints are not verified: releases the deliveries held for want of it.
     releasing: Option<tokio::task::JoinHandle<()>>,
     stop: watch::Sender<bool>,
     store: Store,
@@ -152,7 +174,7 @@ fn worker_of(lane: u64, workers: usize) -> usize {
 }
 
 impl Scheduler {
-    /// Starts the workers; deliveries begin as soon as they have found what is due.
+    /// Starts the workers; each begins to deliver as soon as it has found due deliveries.
     pub fn start(
         store: Store,
         config: &Config,
@@ -160,27 +182,7 @@ impl Scheduler {
         metrics: Arc<Metrics>,
     ) -> Scheduler {
         let workers = config.delivery.workers;
-        let counts = || {
-            (0..workers)
-                .map(|_| AtomicUsize::new(0))
-                .collect::<Counts>()
-        };
-        let shared = Arc::new(Shared {
-            workers,
-            slots: (config.delivery.in_flight_max / workers).max(1),
-            limits: LaneLimits {
-                in_flight_max: config.delivery.in_flight_per_endpoint_max,
-                unrecorded_max: config.delivery.unrecorded_per_endpoint_max,
-            },
-            retry_after_max: Duration::from_secs(config.delivery.retry_after_max_seconds),
-            metrics,
-            log: AttemptLog::new(&config.log),
-            unrecorded: counts(),
-            reads: counts(),
-            budget: Budget::new(KEPT_BYTES_MAX),
-            throttles: throttle::Applications::new(store.clock().now()),
-            hosts: hosts::Hosts::new(config.delivery.in_flight_per_host_max),
-        });
+        let shared = Arc::new(Shared::new(config, store.clock().now(), metrics));
         let (stop, _) = watch::channel(false);
         let loader = Loader::start(store.clone(), shared.budget.clone());
         let told: Arc<Vec<AtomicU64>> = Arc::new((0..workers).map(|_| AtomicU64::new(0)).collect());
@@ -230,7 +232,7 @@ impl Scheduler {
         }
     }
 
-    /// Attempts that begin from now on are made with these; those under way end with what they have.
+    /// Gives these settings to attempts that begin from now on; those under way keep theirs.
     pub fn reload(&self, settings: &Arc<delivery::Settings>) {
         for worker in &self.lanes.0 {
             // A worker that has stopped sends nothing more.
@@ -241,7 +243,7 @@ impl Scheduler {
         }
     }
 
-    /// Stops sending; returns once what was in flight has ended and its outcomes are durable.
+    /// Stops sending; returns once the attempts in flight have ended and their outcomes are durable.
     pub async fn drain(&mut self) {
         self.stop.send_replace(true);
         for (_, status) in &mut self.workers {
@@ -263,8 +265,8 @@ impl Scheduler {
             let awake = status.next_due.is_none_or(|due| due > now);
             awake && status.quiet && status.handled == self.told[number].load(Ordering::Acquire)
         };
-        // The order matters: what the committer finishes after the first look makes a worker
-        // unquiet before the second.
+        // The order matters: a commit that ends after the first look makes a worker unquiet before
+        // the second.
         self.store.is_idle() && (0..self.shared.workers).all(quiet) && self.store.is_idle()
     }
 
@@ -349,7 +351,7 @@ fn start_challenger(
     let (shared, store, settings) = (shared.clone(), store.clone(), settings.clone());
     let (news, stop) = (sender.clone(), stop.subscribe());
     let challenged = store.clone();
-    // It ends by itself when it is told to stop, and nothing it does must be waited for.
+    // It ends by itself at `stop`, and none of its work must be waited for.
     store.spawn(Kind::Challenges, move || {
         actix_rt::System::new().block_on(async move {
             Challenger::new(shared, challenged, settings, news)

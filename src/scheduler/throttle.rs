@@ -1,8 +1,8 @@
-//! How many messages a second an endpoint gets, or all endpoints of an application together.
+//! Rates: the messages a second of an endpoint, or of all endpoints of an application together.
 //!
-//! Pure: time is an argument. A lane asks when it may send and takes note of what it sent; every
-//! attempt counts, retries and resends too, since that is what the receiver sees. A full bucket is
-//! a second's worth, so any second sees at most twice the rate and the long run at most the rate.
+//! Pure: time is an argument. A lane asks when it may send and reports each attempt; retries and
+//! resends count too, since the receiver sees them. A full bucket is a second's worth, so any second
+//! sees at most twice the rate and the long run at most the rate.
 //! An application's bucket is shared by lanes of all workers. A lane that must wait for it is
 //! promised a turn, one at a time and behind all others that wait: a sibling with a backlog gets
 //! every other turn at most. Lanes without a rate have nothing of this and take no lock.
@@ -15,11 +15,11 @@ use crate::clock::Timestamp;
 use crate::domain::id::ApplicationId;
 use crate::lock::locked;
 
-/// What one message takes out of a bucket, which gains its rate in each millisecond: so nothing is
-/// ever rounded.
+/// The units that one message takes out of a bucket. A bucket gains as many units in a millisecond as
+/// its rate has messages a second, so nothing is ever rounded.
 const MESSAGE: i64 = 1000;
 
-/// What may be sent now, by a rate and what was sent before.
+/// The messages that may be sent now, by a rate and by the messages sent before.
 #[derive(Debug)]
 struct Bucket {
     /// Messages a second.
@@ -38,7 +38,7 @@ impl Bucket {
         }
     }
 
-    /// What was sent under the old rate stays sent.
+    /// Changes the rate; messages sent under the old one still count.
     fn set_rate(&mut self, rate: u16, now: Timestamp) {
         self.refill(now);
         self.rate = i64::from(rate).max(1);
@@ -58,7 +58,7 @@ impl Bucket {
         self.at = now;
     }
 
-    /// When there is enough for so many messages, if none is sent before.
+    /// When the bucket has enough for this many messages, if none is sent before.
     fn has_at(&self, messages: i64) -> Timestamp {
         let missing = (messages * MESSAGE - self.level).max(0);
         let milliseconds = missing.unsigned_abs().div_ceil(self.rate.unsigned_abs());
@@ -127,15 +127,15 @@ impl SharedBucket {
         }
     }
 
-    /// The lane's turn as it stands, or a new one behind all others.
+    /// The lane's turn that it holds, or a new one behind all others.
     fn turn(&self, held: Option<Turn>, now: Timestamp) -> Turn {
         let mut turns = self.turns();
         turns.look(now);
         if let Some(held) = held
             && held.round == turns.round
         {
-            // No more are promised than those of now, whoever else stood before this one; and
-            // those that were not used in time may come together: then the bucket decides.
+            // A turn never lies behind all turns that are promised now, even where others were given
+            // back before it. Turns that were not used in time may come together: then the bucket decides.
             let last = turns.bucket.has_at(turns.promised);
             let at = held.at.min(last).max(turns.bucket.has_at(1));
             return Turn { at, ..held };
@@ -147,8 +147,8 @@ impl SharedBucket {
         }
     }
 
-    /// Where two workers find the last message's worth at the same instant, both send and the
-    /// bucket owes one: whoever comes next waits for it.
+    /// Where two workers find the last message's worth at the same instant, both send and the bucket
+    /// owes one: the next lane waits for it.
     fn spend(&self, held: Option<Turn>) {
         let mut turns = self.turns();
         turns.bucket.take();
@@ -189,7 +189,7 @@ impl Drop for Share {
     }
 }
 
-/// What throttles one lane.
+/// The throttle of one lane.
 #[derive(Debug, Default)]
 pub struct Throttle {
     own: Option<Bucket>,
@@ -201,13 +201,13 @@ pub struct Throttle {
 pub struct Rates {
     pub own: Option<u16>,
     pub application: Option<(u16, Arc<SharedBucket>)>,
-    /// When the process began to send: what was sent before is not known, so nothing is left of
-    /// that second's worth.
+    /// When the process began to send. Messages sent before are not known, so a bucket begins empty at
+    /// this time.
     pub since: Timestamp,
 }
 
 impl Throttle {
-    /// What throttles a lane from now on; what it has sent so far stays counted.
+    /// The throttle of a lane from now on; messages that it has sent so far stay counted.
     pub fn changed(
         old: Option<Box<Throttle>>,
         rates: Rates,
@@ -247,7 +247,7 @@ impl Throttle {
             own.refill(now);
             let free_at = own.has_at(1);
             if free_at > now {
-                // Its siblings need not wait for what it cannot use yet.
+                // Its siblings need not wait for a turn that it cannot use yet.
                 self.step_back();
                 return free_at;
             }
@@ -284,8 +284,7 @@ impl Throttle {
         own.unwrap_or(usize::MAX).min(shared.unwrap_or(usize::MAX))
     }
 
-    /// Nothing of what the lane has sent counts any more; its application's bucket is kept by
-    /// itself.
+    /// No message of the lane counts any more. Its application's bucket is kept apart.
     pub fn is_forgettable(&self, now: Timestamp) -> bool {
         self.own.as_ref().is_none_or(|own| own.is_full(now))
     }
@@ -305,7 +304,7 @@ impl Applications {
         }
     }
 
-    /// The rates of a lane, by what its endpoint and its application say.
+    /// The rates of a lane, by its endpoint's rate and its application's.
     pub fn rates(
         &self,
         own: Option<u16>,
@@ -548,8 +547,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever asks and steps back in whatever order, lanes come and go and the clock is
-        /// corrected: any second sees at most twice the rate, any longer time the rate and a burst.
+        /// Lanes ask and step back in any order, lanes come and go, and the clock is corrected: any second
+        /// sees at most twice the rate, and any longer time the rate and a burst.
         #[test]
         fn no_sequence_beats_the_rates(
             steps in proptest::collection::vec(step(), 1..200),
@@ -590,7 +589,7 @@ mod tests {
             }
         }
 
-        /// No turn lies further off than all promised before it, and whoever waits gets it.
+        /// No turn lies further off than all promised before it, and every lane that waits gets its turn.
         #[test]
         fn everybody_who_waits_is_served_in_time(
             rate in 1u16..200,

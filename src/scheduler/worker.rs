@@ -3,7 +3,10 @@
 //! It wakes for a commit, an answer, a read, or the next due time; then lanes that are ready take
 //! turns, one delivery a turn, while there are slots. The last quarter of the slots goes only to
 //! lanes with nothing in flight, so that endpoints that hang never hold them all. An attempt is a
-//! task of its own on this thread: send, judge, record, and tell the worker.
+//! task of its own on this thread (`sending`): send, judge, record, and tell the worker (`ending`).
+
+mod ending;
+mod sending;
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -18,33 +21,27 @@ use tokio::time::MissedTickBehavior;
 use super::alarms::Alarms;
 use super::hosts::{Host, HostPlace};
 use super::lane::{self, Entry, Lane, Readiness};
-use super::loader::{self, Loader, Wish};
+use super::loader::{Loader, Wish};
 use super::throttle::Rates;
 use super::{LaneLook, Shared, WorkerStatus};
 use crate::clock::Timestamp;
-use crate::delivery::{self, Sender, judge};
-use crate::domain::attempt::{Failure, FailureKind, Outcome, Trigger, Verdict};
+use crate::delivery::{self, Sender};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::MessageId;
-use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
-use crate::domain::operational::attempt_event;
+use crate::domain::message::{Delivery, DeliveryKey, Message};
 use crate::error::{Error, Result};
-use crate::store::{Finished, Store};
-use crate::telemetry::AttemptLine;
+use crate::store::Store;
 use crate::watched;
 
 /// News that are taken in before lanes get their turns again.
 const NEWS_MAX: usize = 256;
-/// Attempts that are begun before news are taken in and those that run get on: a fresh delivery
-/// never waits for more than this and a turn of each ready lane.
-const BEGUN_MAX: usize = 64;
 /// How often the store is looked at unasked, in the system's time: should anything that waits have
 /// escaped a worker's notice, it is found then rather than at the next start.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// How often the oldest overdue delivery is looked for, which walks all lanes.
 const OLDEST_EVERY: Duration = Duration::from_secs(1);
 
-/// What a commit changed for a lane.
+/// A commit's change of a lane.
 pub enum News {
     Waiting(Entry),
     Gone(DeliveryKey),
@@ -87,9 +84,9 @@ pub enum WorkerEvent {
         lane: u64,
         place: HostPlace,
     },
-    /// What attempts are made with from now on.
+    /// The settings of attempts from now on.
     Settings(Arc<delivery::Settings>),
-    /// This machine lacks what the attempt needs: it was none, and its slot is free.
+    /// No attempt was made, for want of something of this machine. Its slot is free.
     PutOff(Delivery),
     /// An attempt has its answer, or none; its slot is free.
     Sent {
@@ -119,7 +116,7 @@ pub struct Worker {
     slots_used: usize,
     /// Messages on their way from the loader.
     loading: usize,
-    /// Lanes that stand in the line of a host, each of which is told its turn.
+    /// Lanes in the line of a host; each gets an event at its turn.
     in_line: usize,
     handled: u64,
     oldest_due: Option<Timestamp>,
@@ -256,7 +253,7 @@ impl Worker {
     fn look(&self, number: u64) -> Option<LaneLook> {
         let lane = self.lanes.get(&number)?;
         let now = self.store.clock().now();
-        // What could go out now and waits for its alarm waits for its turn at a rate.
+        // A lane that could send now and waits for its alarm waits for its turn at a rate.
         let throttled = lane.has_only_its_rate_to_wait_for(now);
         Some(LaneLook {
             lane: number,
@@ -336,7 +333,7 @@ impl Worker {
         }
     }
 
-    /// Tells a lane what a commit changed for it, and returns which lane that is.
+    /// Gives a lane the news of a commit, and returns the lane's number.
     fn take_in_news(&mut self, news: News) -> u64 {
         match news {
             News::Waiting(entry) => {
@@ -385,7 +382,7 @@ impl Worker {
         match read {
             Ok((entries, whole)) => self.lane(number).read(entries, whole),
             Err(error) => {
-                // Tried again each second; damage is told once.
+                // Tried again each second; damage is reported once.
                 let is_news = !matches!(error, Error::Unreadable(_))
                     || self.store.note_unreadable(number, None, &error.to_string());
                 if is_news {
@@ -426,7 +423,7 @@ impl Worker {
         self.shared.hosts.forget_idle();
     }
 
-    /// A lane's turn at its host has come. Where it cannot use it at once, the next one has it.
+    /// A lane's turn at its host has come. If the lane cannot use it at once, the next lane gets it.
     fn place_came(&mut self, number: u64, place: HostPlace) {
         self.in_line -= 1;
         let waited = match self.lanes.get_mut(&number) {
@@ -504,256 +501,9 @@ impl Worker {
             self.ready.push_back(self.parked.swap_remove(place));
         }
     }
-
-    /// Gives ready lanes their turns while there are slots; true when it is only time for
-    /// something else.
-    fn send_some(&mut self) -> bool {
-        let limits = self.shared.limits;
-        let mut begun = 0;
-        while self.slots_used < self.shared.slots {
-            if begun == BEGUN_MAX {
-                return true;
-            }
-            let Some(number) = self.ready.pop_front() else {
-                return false;
-            };
-            // Looked at anew for each: `look_at` queues what came due meanwhile, and an older
-            // time here would put it back for ever.
-            let now = self.store.clock().now();
-            let reserved_only = self.slots_used >= self.shared.open_slots();
-            let Some(lane) = self.lanes.get_mut(&number) else {
-                continue;
-            };
-            if lane.readiness(now, &limits) != Readiness::Ready {
-                lane.queued = false;
-                lane.leave_host_place();
-                self.look_at(number);
-                continue;
-            }
-            if reserved_only && lane.in_flight() > 0 {
-                lane.leave_host_place();
-                self.parked.push(number);
-                continue;
-            }
-            let Some(place) = lane.place_at_host(number, &self.news) else {
-                lane.queued = false;
-                self.in_line += usize::from(lane.waits_for_host());
-                self.look_at(number);
-                continue;
-            };
-            let endpoint = lane.endpoint.clone();
-            let taken = lane.take();
-            lane.queued = false;
-            self.slots_used += 1;
-            self.shared.unrecorded[self.number].fetch_add(1, Ordering::Relaxed);
-            self.look_at(number);
-            if let (Some(entry), Some(endpoint)) = (taken, endpoint) {
-                begun += 1;
-                watched::planned_panic("worker", &endpoint.description);
-                self.begin(entry, endpoint, place);
-            }
-        }
-        false
-    }
-
-    fn begin(&mut self, entry: Entry, endpoint: Arc<Endpoint>, place: HostPlace) {
-        match entry.message {
-            Some(message) => {
-                self.spawn_attempt(entry.delivery, endpoint, (*message).clone(), place);
-            }
-            None => {
-                self.loading += 1;
-                let application = endpoint.application;
-                let delivery = entry.delivery;
-                self.loader.wish(
-                    Wish::Message {
-                        application,
-                        delivery,
-                        place,
-                    },
-                    &self.news,
-                );
-            }
-        }
-    }
-
-    fn send_loaded(
-        &mut self,
-        delivery: Delivery,
-        message: Result<Option<Arc<Message>>>,
-        place: HostPlace,
-    ) {
-        let number = delivery.key.lane;
-        let endpoint = self.lane(number).endpoint.clone();
-        match (message, endpoint) {
-            (Ok(Some(message)), Some(endpoint)) => {
-                self.spawn_attempt(delivery, endpoint, message, place);
-            }
-            (Ok(None), Some(endpoint)) => {
-                let why = loader::missing(&delivery);
-                self.not_readable(delivery, endpoint, why.clone(), why);
-            }
-            (Err(error @ Error::Unreadable(_)), Some(endpoint)) => {
-                let detail = loader::unreadable(&delivery);
-                self.not_readable(delivery, endpoint, error.to_string(), detail);
-            }
-            (Err(Error::Unavailable { reason, .. }), _) => {
-                log::debug!("{} waits: {reason}", delivery.key.message);
-                self.give_back(delivery);
-            }
-            (Err(error), _) => {
-                let error = format!("{} could not be read: {error}", delivery.key.message);
-                log::error!("{error}");
-                watched::note_error(error);
-                self.give_back(delivery);
-            }
-            (Ok(_), None) => self.give_back(delivery),
-        }
-    }
-
-    /// Its message is damaged or gone. The delivery is not dropped: its attempts go on by their
-    /// schedule, each in the log, so that a slice that was put back is found.
-    fn not_readable(
-        &self,
-        delivery: Delivery,
-        endpoint: Arc<Endpoint>,
-        reason: String,
-        detail: String,
-    ) {
-        let message = delivery.key.message;
-        let lane = delivery.key.lane;
-        if self.store.note_unreadable(lane, Some(message), &reason) {
-            let error = format!(
-                "{message} waits for {} and cannot be read: {reason}",
-                endpoint.id
-            );
-            log::error!("{error}");
-            watched::note_error(error);
-        }
-        let failure = Failure {
-            kind: FailureKind::NotSendable,
-            detail,
-        };
-        self.record_not_sent(delivery, endpoint, None, failure);
-    }
-
-    /// Ends a delivery that was taken and not sent: it stays in the store as it was.
-    fn give_back(&mut self, delivery: Delivery) {
-        let number = delivery.key.lane;
-        self.slots_used -= 1;
-        self.shared.unrecorded[self.number].fetch_sub(1, Ordering::Relaxed);
-        let now = self.store.clock().now();
-        self.lane(number)
-            .given_back(&lane::place(&delivery.key), now);
-        self.look_at(number);
-        self.unpark(number);
-    }
-
-    fn spawn_attempt(
-        &self,
-        delivery: Delivery,
-        endpoint: Arc<Endpoint>,
-        message: Arc<Message>,
-        place: HostPlace,
-    ) {
-        if message.expunged {
-            let failure = Failure {
-                kind: FailureKind::NotSendable,
-                detail: "Its payload was deleted; no request was made.".to_owned(),
-            };
-            self.record_not_sent(delivery, endpoint, Some(&message), failure);
-            return;
-        }
-        let end = message.expires_at;
-        if let Some(end) = end.filter(|_| message.is_expired(self.store.clock().now())) {
-            let failure = Failure {
-                kind: FailureKind::Expired,
-                detail: format!("the message expired at {end}; no request was made"),
-            };
-            self.record_not_sent(delivery, endpoint, Some(&message), failure);
-            return;
-        }
-        let (sender, store) = (self.sender.clone(), self.store.clone());
-        let (shared, news) = (self.shared.clone(), self.news.clone());
-        shared.metrics.in_flight.inc();
-        actix_rt::spawn(async move {
-            let number = delivery.attempts + 1;
-            let started_at = store.clock().now();
-            let attempt = watched::contained_future(sender.attempt(&endpoint, &message, number));
-            let attempted = attempt.await.unwrap_or_else(|_| {
-                let method = sender.settings().method(&endpoint);
-                Ok(Outcome::not_sent(
-                    &endpoint.url,
-                    method,
-                    started_at,
-                    broken_off(),
-                ))
-            });
-            shared.metrics.in_flight.dec();
-            drop(place);
-            let outcome = match attempted {
-                Ok(outcome) => outcome,
-                Err(shortage) => {
-                    shared.metrics.put_off(shortage, store.clock().now());
-                    // The worker lives for as long as anything is in flight.
-                    let _ = news.send(WorkerEvent::PutOff(delivery));
-                    return;
-                }
-            };
-            let failing = store.clone();
-            let finished = watched::contained(|| {
-                let ending = Ending {
-                    shared: &shared,
-                    settings: sender.settings(),
-                    store: &store,
-                    news: &news,
-                };
-                ending.finish(delivery, endpoint, Some(&message), outcome);
-            });
-            if finished.is_err() {
-                // Nobody will ever hear what came of it, so its lane would wait for ever.
-                failing.thread_panicked("the end of an attempt".to_owned());
-            }
-        });
-    }
-
-    /// An attempt without a request: its outcome is known already.
-    fn record_not_sent(
-        &self,
-        delivery: Delivery,
-        endpoint: Arc<Endpoint>,
-        message: Option<&Message>,
-        failure: Failure,
-    ) {
-        let now = self.store.clock().now();
-        let method = self.sender.settings().method(&endpoint);
-        // What is gone does not come back: neither a payload that was deleted nor an expired message.
-        let outcome = Outcome {
-            is_final: message.is_some(),
-            ..Outcome::not_sent(&endpoint.url, method, now, failure)
-        };
-        let ending = Ending {
-            shared: &self.shared,
-            settings: self.sender.settings(),
-            store: &self.store,
-            news: &self.news,
-        };
-        ending.finish(delivery, endpoint, message, outcome);
-    }
 }
 
-/// What is recorded of an attempt that panicked: the message may go another way next time, and the
-/// endpoint's other deliveries do not wait for it.
-fn broken_off() -> Failure {
-    Failure {
-        kind: FailureKind::InternalError,
-        detail: "An internal error of postrider broke the attempt off, which says nothing about the \
-                 receiver. Whether the request was sent is not known. The log of the server says more."
-            .to_owned(),
-    }
-}
-
-/// What the catalog says of a lane as of the last commit.
+/// A lane's registrations as of the last commit.
 #[derive(Default)]
 struct Registered {
     endpoint: Option<Arc<Endpoint>>,
@@ -779,114 +529,6 @@ impl Registered {
             endpoint: Some(endpoint.clone()),
             rates,
             host: Some(shared.hosts.of_url(&endpoint.url)),
-        }
-    }
-}
-
-/// What the end of an attempt needs; the settings are those it was made with.
-struct Ending<'a> {
-    shared: &'a Shared,
-    settings: &'a delivery::Settings,
-    store: &'a Store,
-    news: &'a UnboundedSender<WorkerEvent>,
-}
-
-impl Ending<'_> {
-    /// Judges an outcome, frees the attempt's slot, and makes the outcome durable.
-    fn finish(
-        &self,
-        delivery: Delivery,
-        endpoint: Arc<Endpoint>,
-        message: Option<&Message>,
-        outcome: Outcome,
-    ) {
-        let number = delivery.attempts + 1;
-        let now = self.store.clock().now();
-        let verdict = self.verdict(number, &endpoint, message, &outcome, now);
-        self.free_slot(delivery.key.lane, &outcome);
-        self.count(&delivery, message, &outcome, verdict);
-        let test = message.is_some_and(|message| message.origin.is_test());
-        let line = AttemptLine {
-            message: delivery.key.message,
-            endpoint: endpoint.id,
-            number,
-            outcome: &outcome,
-            verdict,
-            test,
-        };
-        self.shared.log.record(now, &line);
-        let is_told_of = attempt_event(number, verdict).is_some();
-        let event_id = message
-            .filter(|_| is_told_of)
-            .and_then(|message| message.event_id.clone());
-        self.store.record_attempt(Finished {
-            delivery,
-            endpoint,
-            number,
-            outcome,
-            verdict,
-            test,
-            event_id,
-        });
-    }
-
-    fn verdict(
-        &self,
-        number: u32,
-        endpoint: &Endpoint,
-        message: Option<&Message>,
-        outcome: &Outcome,
-        now: Timestamp,
-    ) -> Verdict {
-        let verdict = judge(
-            outcome,
-            number,
-            self.settings.retry_schedule(endpoint),
-            now,
-            self.shared.retry_after_max,
-            message.and_then(|message| message.expires_at),
-            rand::random::<f64>(),
-        );
-        // Trying again would bring nothing.
-        let only_once = |message: &Message| message.origin == Origin::TestOnce || message.expunged;
-        match message.is_some_and(only_once) && verdict != Verdict::Delivered {
-            true => Verdict::GiveUp,
-            false => verdict,
-        }
-    }
-
-    fn free_slot(&self, lane: u64, outcome: &Outcome) {
-        let kind = outcome.failure.as_ref().map(|failure| failure.kind);
-        // The worker lives for as long as anything is in flight.
-        let _ = self.news.send(WorkerEvent::Sent {
-            lane,
-            timed_out: kind == Some(FailureKind::Timeout),
-            succeeded: kind.is_none(),
-        });
-    }
-
-    /// Counts the attempt, and of a delivered message how long that took since it was first due.
-    fn count(
-        &self,
-        delivery: &Delivery,
-        message: Option<&Message>,
-        outcome: &Outcome,
-        verdict: Verdict,
-    ) {
-        let metrics = &self.shared.metrics;
-        metrics.attempt(outcome.failure.as_ref().map(|failure| failure.kind));
-        if let Some(message) = message
-            && verdict == Verdict::Delivered
-            && delivery.trigger == Trigger::Scheduled
-            && !message.origin.is_test()
-        {
-            let waited = outcome.started_at.since(message.first_due()).as_secs_f64();
-            let answered = f64::from(outcome.timings.first_byte_us.unwrap_or_default()) / 1e6;
-            let took = waited + answered;
-            metrics.publish_to_receipt_seconds.observe(took);
-            if delivery.attempts == 0 {
-                metrics.first_receipts.observe(took);
-            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The list of a server's threads: what each is for, whether it works or waits, and its last error.
+//! The list of a server's threads: the purpose of each, whether it works or waits, and its last error.
 //!
 //! A thread reports for itself, by functions that find its entry in a thread-local variable. That
 //! costs an atomic load where nothing changes, and the time of day where something does.
@@ -77,7 +77,7 @@ impl Kind {
     }
 }
 
-/// What a thread does now.
+/// Whether a thread works, waits or has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// It does not report when it works and when it waits.

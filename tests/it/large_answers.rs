@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use awc::http::Method;
 use postrider::config::Config;
@@ -163,6 +164,8 @@ async fn readers_that_take_nothing_hold_their_share_until_they_are_gone() {
         server.metrics().answer_bytes.get() == 0
     })
     .await;
+    let cut_off = &server.metrics().slow_readers_cut_off;
+    assert_eq!(cut_off.stalled.get(), 0, "it went away by itself");
     assert_eq!(list().await.status, 200);
 }
 
@@ -174,9 +177,35 @@ async fn a_reader_that_takes_nothing_is_cut_off() {
         server.metrics().answer_bytes.get() == 0
     })
     .await;
+    let cut_off = &server.metrics().slow_readers_cut_off;
+    assert_eq!((cut_off.stalled.get(), cut_off.pace.get()), (1, 0));
     let mut answer = Vec::new();
     // Whether that is an end or an error is the system's to say.
     let _ = reader.read_to_end(&mut answer);
     assert!(answer.starts_with(b"HTTP/1.1 200 "));
     assert!(answer.len() < 24_000_000, "{} bytes came", answer.len());
+}
+
+#[actix_web::test]
+async fn a_reader_that_takes_too_little_a_second_is_cut_off_and_counted() {
+    let (server, key) = with_a_large_page(|_| ()).await;
+    let cut_off = || server.metrics().slow_readers_cut_off.pace.get();
+    let mut reader = ask_and_read_nothing(&server, &key, &format!("{MESSAGES}?limit=250")).await;
+    assert_eq!(cut_off(), 0);
+    // An answer of 24 MB may take 25 minutes.
+    server.advance(Duration::from_secs(3600));
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut answer = Vec::new();
+        // The system may report the end as an error.
+        let _ = reader.read_to_end(&mut answer);
+        answer
+    });
+    let answer = reading.await.expect("no panic");
+    assert!(answer.starts_with(b"HTTP/1.1 200 "));
+    assert!(answer.len() < 24_000_000, "{} bytes came", answer.len());
+    assert_eq!(cut_off(), 1);
+    let short = format!("{MESSAGES}?limit=1");
+    let list = server.call_as(&key, Method::GET, &short, None).await;
+    assert_eq!(list.status, 200);
+    assert_eq!(cut_off(), 1, "a reader that takes all is not counted");
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{Receiver, Server, assert_error};
 
 /// Families and their types.
-const FAMILIES: [(&str, &str); 26] = [
+const FAMILIES: [(&str, &str); 27] = [
     ("postrider_answer_bytes", "gauge"),
     ("postrider_attempts", "counter"),
     ("postrider_attempts_in_flight", "gauge"),
@@ -33,6 +33,7 @@ const FAMILIES: [(&str, &str); 26] = [
     ("postrider_sessions_crowded_out", "counter"),
     ("postrider_sign_ins", "counter"),
     ("postrider_slices_opened", "counter"),
+    ("postrider_slow_readers_cut_off", "counter"),
     ("postrider_store_bytes", "gauge"),
     ("postrider_store_problems", "gauge"),
 ];
@@ -123,7 +124,9 @@ async fn labels_do_not_grow_with_what_customers_do() {
     }
     let (after, text) = series().await;
     assert_eq!(after, before);
-    let expected = BTreeSet::from(["lacking", "le", "limit", "outcome", "surface", "version"]);
+    let expected = BTreeSet::from([
+        "lacking", "le", "limit", "outcome", "reason", "surface", "version",
+    ]);
     assert_eq!(label_names(&text), expected);
     assert!(!text.contains(&endpoint) && !text.contains("type-"));
 }

@@ -1,8 +1,8 @@
 //! The file that `apply` reads: event types, applications and endpoints, in TOML.
 //!
-//! Pure. [`parse`] reads and checks the file as a whole, so that nothing is sent of one that is
-//! wrong, and gives what the server is to have in the order in which it is to have it. What only
-//! the server can judge, such as whether a URL is allowed, is left to it.
+//! Pure. [`parse`] reads and checks the file as a whole, so that nothing of a faulty one is sent. It
+//! returns the things in the order in which the server is to get them. Checks that only the server can
+//! make, such as whether a URL is allowed, are left to it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -22,7 +22,7 @@ use crate::domain::profile::Method;
 use crate::domain::retry::RetryRule;
 use crate::misfit::{self, Step};
 
-/// What a segment of a path may hold as it is.
+/// The characters that a segment of a path may not hold as they are.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -32,15 +32,15 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
 /// A JSON object's fields as they are spelled.
 pub type Fields = BTreeMap<String, Box<RawValue>>;
 
-/// Something that the server is to have.
+/// A registration that the server is to have.
 pub struct Thing {
-    /// Where it stands in the file: `applications.0.endpoints.2`.
+    /// Its place in the file: `applications.0.endpoints.2`.
     pub place: String,
     /// Its name for people: `endpoint acme/books`.
     pub title: String,
-    /// Where the API has it.
+    /// Its path in the API.
     pub path: String,
-    /// What it is to be: the body of its PUT.
+    /// The wanted state: the body of its PUT.
     pub body: Fields,
 }
 
@@ -81,9 +81,9 @@ struct Application {
     endpoints: Vec<Endpoint>,
 }
 
-/// What is left out gets its default, but for what `profile` begins: that stays as it is, as with
-/// every PUT that does not name it. The server shows what is in effect there, which does not tell
-/// whether it was set.
+/// A field that is left out gets its default, but for `profile` and the fields below it: these stay as
+/// they are, as with every PUT that does not name them. The server shows the value in effect there, from
+/// which nobody can tell whether it was set.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all(serialize = "camelCase"))]
 struct Endpoint {
@@ -221,8 +221,8 @@ impl Serialize for Channels {
     }
 }
 
-/// What the server is to have: event types before the applications, and each of these before its
-/// endpoints. Or what is wrong with the file, with the places.
+/// The things of the file: event types before the applications, and each of these before its endpoints.
+/// The errors are the file's problems with their places.
 pub fn parse(text: &str) -> Result<Vec<Thing>, Vec<String>> {
     let mut file = read(text).map_err(|problem| vec![problem])?;
     let mut problems = Problems::default();
@@ -281,11 +281,11 @@ pub fn parse(text: &str) -> Result<Vec<Thing>, Vec<String>> {
     }
 }
 
-/// The first thing that the types do not allow is what the error names.
+/// The error names the first value that the types do not allow.
 fn read(text: &str) -> Result<File, String> {
     let deserializer = toml::Deserializer::parse(text).map_err(|error| {
         let line = error.span().map(|span| line_at(text, span.start));
-        // The error's own rendering quotes the line, where a secret may stand.
+        // The error's own rendering quotes the line, which may have a secret.
         format!("{}{}", error.message(), in_line(line))
     })?;
     misfit::read(deserializer).map_err(|misfit| {
@@ -304,7 +304,7 @@ fn in_line(line: Option<usize>) -> String {
     line.map_or(String::new(), |line| format!(" (line {line})"))
 }
 
-/// Where the value stands, or the last of those around it that there is.
+/// The line of the value, or of the innermost table around it that exists.
 fn line_of(text: &str, place: &[Step]) -> Option<usize> {
     let table = DeTable::parse(text).ok()?;
     let mut line = None;

@@ -1,4 +1,4 @@
-//! The files of `examples/`: they are taken, and they say what the documents of those systems say.
+//! The files of `examples/`: they are accepted, and they agree with the documents of those systems.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ fn the_shipped_catalogues_are_whole() {
             let is_one = |thing: &&Thing| thing.title.starts_with(kind);
             things.iter().filter(is_one).count()
         };
-        // What `examples/try` relies on.
+        // `examples/try` relies on it.
         assert_eq!((count("application"), count("endpoint")), (1, 1), "{name}");
         let events: Vec<&Thing> = things
             .iter()

@@ -1,4 +1,4 @@
-//! What has come over, in a file of lines that only grows.
+//! The things that have come over, in a file of lines that only grows.
 //!
 //! A line is on disk before the next thing is sent. The first one names both servers, so that a
 //! file is not taken for another pair, and a number of this journal's own: keys of requests are
@@ -193,7 +193,7 @@ fn read(file: &File) -> std::io::Result<Option<(Vec<Line>, u64)>> {
         match line {
             _ if length == 0 => break,
             Ok(line) if !cut_off => {
-                // The first line says what it is.
+                // The first line, and no other, names the import.
                 if lines.is_empty() != matches!(line, Line::Import { .. }) {
                     return Ok(None);
                 }

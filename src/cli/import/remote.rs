@@ -31,7 +31,7 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
 pub struct Remote {
-    /// What it is called in messages.
+    /// Its name in messages.
     name: &'static str,
     pub base: String,
     token: String,
@@ -201,7 +201,7 @@ impl Remote {
     }
 }
 
-/// How long to wait after so many tries.
+/// How long to wait after this many tries.
 fn wait(tried: u32, asked: Option<Duration>) -> Duration {
     let own = FIRST_WAIT
         .saturating_mul(1 << (tried - 1).min(10))
@@ -225,8 +225,8 @@ impl Answered {
             || self.status.is_server_error() && self.status != StatusCode::NOT_IMPLEMENTED
     }
 
-    /// The server has understood it, and will not: others may fare better. A credential that is
-    /// not taken is none of these.
+    /// Whether the server has understood the request and refuses it; other requests may succeed. A refused
+    /// credential does not count.
     pub fn refused(&self) -> bool {
         !self.status.is_success() && self.status != StatusCode::UNAUTHORIZED && !self.comes_later()
     }
@@ -235,7 +235,7 @@ impl Answered {
         self.status == StatusCode::NOT_FOUND
     }
 
-    /// Whether what is wrong is a field of the body.
+    /// Whether the refusal is about this field of the body.
     pub fn is_about(&self, field: &str) -> bool {
         let answer: Value = serde_json::from_slice(&self.body).unwrap_or(Value::Null);
         let problems = answer["detail"].as_array();

@@ -58,7 +58,7 @@ pub fn event_type(found: &Fields) -> Fields {
     body
 }
 
-/// What is null or not there is left out.
+/// A body of these fields. Those that are null or absent are left out.
 fn body(found: &Fields, names: &[(&str, &str)]) -> Fields {
     let given = |name: &str| found.get(name).filter(|value| value.get() != "null");
     names
@@ -80,7 +80,7 @@ pub fn text(found: &Fields, field: &str) -> Result<String> {
         .map_err(|_| Failure::failed(format!("source: an item of a list has no {field}")))
 }
 
-/// How a thing is told of: its uid, or else its id.
+/// A thing's name in messages: its uid, or else its id.
 pub fn shown_name(found: &Fields) -> String {
     let name = text(found, "uid").or_else(|_| text(found, "id"));
     name.unwrap_or_default()

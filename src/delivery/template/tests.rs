@@ -1,4 +1,4 @@
-//! What templates write, refuse and tell.
+//! Templates: their output, their refusals, their errors.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What requests by a profile look like, without sending them; and which profiles are refused.
+//! Requests by a profile, without sending them, and the profiles that are refused.
 
 use proptest::prelude::*;
 
@@ -352,7 +352,7 @@ fn a_body_is_made_of_json_values() {
         shown(&made, "content-length"),
         Some(expected.len().to_string().as_str())
     );
-    // What is signed is what is sent.
+    // The signed bytes are the sent bytes.
     let published = "[mine]\n[[mine.signatures]]\nheader = 'x-sign'\nalgorithm = 'hmac-sha256'\n";
     let same = request(published, endpoint_of("mine", "a-secret"), expected).unwrap_or_else(failed);
     assert_eq!(sent(&made, "x-sign"), sent(&same, "x-sign"));
@@ -570,4 +570,16 @@ fn what_rendering_costs() {
             println!("{name}: {:?} a request", started.elapsed() / ROUNDS);
         }
     }
+}
+
+#[test]
+fn an_unknown_profile_stops_the_start_with_its_name() {
+    let config = config(|config| {
+        config["delivery"]["default_profile"] = json!("slak");
+    });
+    let error = Settings::from_config(&config, &OwnAddresses::default())
+        .map(|_| ())
+        .unwrap_err()
+        .to_string();
+    assert!(error.starts_with("delivery.default_profile: "), "{error}");
 }

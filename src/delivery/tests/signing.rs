@@ -1,4 +1,4 @@
-//! How a profile's requests are signed, with which secrets, and what is shown of them.
+//! How a profile's requests are signed, with which secrets, and how the log shows the signatures.
 
 use super::profiles::{
     body, detail, endpoint_of, failed, message_with, request, request_at, secret_until, sent,

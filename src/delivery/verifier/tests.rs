@@ -64,7 +64,7 @@ fn compiled(toml: &str) -> Arc<CompiledProfile> {
     Arc::new(CompiledProfile::compile("own", &settings, &limits, 0.0).unwrap())
 }
 
-/// What no change of can be told: nothing signs it, and nothing else says the same.
+/// Headers whose change goes unnoticed: nothing signs them, and nothing else has the same value.
 fn is_free(profile: &str, header: &str) -> bool {
     match profile {
         "github" => header.starts_with("x-github-"),

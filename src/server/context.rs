@@ -1,0 +1,103 @@
+//! The context of requests, with closures in place of the modules that the API does not know.
+
+use std::sync::Arc;
+
+use actix_web::web;
+
+use crate::api;
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::delivery;
+use crate::delivery::address::{AddressRule, OwnAddresses};
+use crate::scheduler;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+
+/// The parts of a context that a reload of the settings leaves as they are.
+pub struct Lasting {
+    pub store: Store,
+    pub metrics: Arc<Metrics>,
+    pub started_at: Timestamp,
+    pub shares: Arc<api::Shares>,
+    pub sign_ins: Arc<api::SignIns>,
+    pub failures: Arc<api::Failures>,
+}
+
+impl Lasting {
+    pub fn of(context: &api::Context) -> Lasting {
+        Lasting {
+            store: context.store.clone(),
+            metrics: context.metrics.clone(),
+            started_at: context.started_at,
+            shares: context.shares.clone(),
+            sign_ins: context.sign_ins.clone(),
+            failures: context.failures.clone(),
+        }
+    }
+
+    /// The context by these settings.
+    pub fn with(
+        self,
+        config: Config,
+        send_settings: &Arc<delivery::Settings>,
+        own_addresses: &OwnAddresses,
+        lanes: scheduler::Lanes,
+    ) -> web::Data<api::Context> {
+        web::Data::new(api::Context {
+            addresses: address_check(&config, own_addresses),
+            config: Arc::new(config),
+            example_requests: send_settings.example_requests(),
+            preview: preview(send_settings),
+            reference: api::reference(),
+            lanes: lane_watch(lanes.clone()),
+            sending: sending_watch(lanes),
+            store: self.store,
+            metrics: self.metrics,
+            started_at: self.started_at,
+            shares: self.shares,
+            sign_ins: self.sign_ins,
+            failures: self.failures,
+        })
+    }
+}
+
+fn address_check(config: &Config, own: &OwnAddresses) -> api::AddressCheck {
+    let rule = AddressRule::new(&config.delivery, own.clone());
+    Box::new(move |url| rule.url_problem(url))
+}
+
+fn preview(settings: &Arc<delivery::Settings>) -> api::Preview {
+    let settings = settings.clone();
+    Box::new(move |profile, draft| settings.preview(profile, draft))
+}
+
+/// The current state of lanes, in the API's words.
+fn lane_watch(lanes: scheduler::Lanes) -> api::LaneWatch {
+    Box::new(move |numbers| {
+        let lanes = lanes.clone();
+        Box::pin(async move {
+            let looks = lanes.look(numbers).await.into_iter();
+            looks
+                .map(|look| {
+                    let now = api::LaneNow {
+                        in_flight: look.in_flight,
+                        hanging: look.hanging,
+                        throttled: look.throttled,
+                        waits_for_host: look.waits_for_host,
+                    };
+                    (look.lane, now)
+                })
+                .collect()
+        })
+    })
+}
+
+fn sending_watch(lanes: scheduler::Lanes) -> api::SendingWatch {
+    Box::new(move |numbers, message| {
+        let lanes = lanes.clone();
+        Box::pin(async move {
+            let keys = lanes.sending(numbers, message).await;
+            keys.into_iter().collect()
+        })
+    })
+}
