@@ -9,6 +9,7 @@ pub mod api;
 pub mod rules;
 
 pub mod domain;
+pub mod journal;
 pub mod store;
 
 pub mod jobs;

@@ -1,0 +1,118 @@
+//! Erasing: overwriting the bytes of parts in place.
+//!
+//! The record that names the erased parts is durable before the first byte is overwritten, and the
+//! overwriting is durable before the next record is appended. So only the last record's erasures can
+//! be unfinished, and a start does those again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::error::{JournalError, Result, told};
+use super::files::{DataFile, Directory, write_all};
+use super::reader::{Shared, extent_at};
+use super::record::{PartName, erased};
+use super::segment::Segment;
+use super::walk::{Found, PartPlace, Walk};
+
+/// Bytes that are to be overwritten.
+pub struct Overwrite {
+    pub name: PartName,
+    segment: Arc<Segment>,
+    offset: u64,
+    bytes: u64,
+}
+
+/// Finds the bytes of parts by their places; those in segments that were removed are left out.
+pub fn locate(shared: &Shared, places: &[PartPlace]) -> Result<Vec<Overwrite>> {
+    let mut found = Vec::with_capacity(places.len());
+    for place in places {
+        let Some(segment) = shared.segment(place.segment) else {
+            continue;
+        };
+        let extent = segment.reading(&*shared.files, |file| {
+            extent_at(&segment, file, place.offset.into(), place.part)
+        })?;
+        found.push(Overwrite {
+            name: PartName {
+                position: extent.position,
+                part: place.part,
+            },
+            segment,
+            offset: extent.offset,
+            bytes: extent.bytes,
+        });
+    }
+    Ok(found)
+}
+
+/// Finds the bytes of parts by their names; those in segments that were removed are left out.
+pub fn find(shared: &Shared, names: &[PartName]) -> Result<Vec<Overwrite>> {
+    let mut by_segment: BTreeMap<u64, (Arc<Segment>, BTreeSet<PartName>)> = BTreeMap::new();
+    for name in names {
+        if let Some(segment) = shared.segment_at(name.position) {
+            let (_, names) = by_segment
+                .entry(segment.number)
+                .or_insert((segment, BTreeSet::new()));
+            names.insert(*name);
+        }
+    }
+    let mut found = Vec::with_capacity(names.len());
+    for (segment, names) in by_segment.values() {
+        segment.reading(&*shared.files, |file| {
+            find_in(segment, file, names, &mut found)
+        })?;
+    }
+    Ok(found)
+}
+
+fn find_in(
+    segment: &Arc<Segment>,
+    file: &dyn DataFile,
+    names: &BTreeSet<PartName>,
+    found: &mut Vec<Overwrite>,
+) -> Result<()> {
+    let last = names.last().map_or(0, |name| name.position);
+    let mut walk = Walk::new(segment.clone());
+    while walk.tip.position <= last {
+        let record = match walk.next(file)? {
+            Found::Record(record) => record,
+            // The others were in segments behind this one that were removed.
+            Found::End => return Ok(()),
+            Found::Nothing(nothing) => return Err(walk.damage(nothing.reason)),
+        };
+        let position = record.head.position;
+        for (part, row) in (0..).zip(&record.parts) {
+            let name = PartName { position, part };
+            if names.contains(&name) {
+                found.push(Overwrite {
+                    name,
+                    segment: segment.clone(),
+                    offset: record.offset + row.offset,
+                    bytes: row.stored_bytes(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Overwrites the bytes and syncs them; what was removed meanwhile is left out.
+pub fn overwrite(files: &dyn Directory, overwrites: &[Overwrite]) -> Result<()> {
+    let mut unsynced: BTreeMap<u64, (&str, Arc<dyn DataFile>)> = BTreeMap::new();
+    for one in overwrites {
+        let segment = &one.segment;
+        let erased = erased(one.bytes as usize, &segment.salt);
+        let overwritten = segment.overwriting(files, |file| {
+            write_all(file, &erased, one.offset).map_err(told(&segment.name, "erasing"))
+        });
+        match overwritten {
+            Ok(file) => unsynced.insert(segment.number, (&segment.name, file)),
+            Err(JournalError::Removed { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+    }
+    for (name, file) in unsynced.values() {
+        file.sync().map_err(told(name, "syncing"))?;
+    }
+    Ok(())
+}

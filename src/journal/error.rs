@@ -1,0 +1,62 @@
+//! Errors of the journal.
+
+use std::io;
+
+/// Bytes of a file of the journal that do not check.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file} is damaged at byte {offset}{}: {reason}", in_words(.position))]
+pub struct DamagedFile {
+    pub file: String,
+    /// The record that is damaged or missing, where it is known.
+    pub position: Option<u64>,
+    /// From the beginning of the file.
+    pub offset: u64,
+    pub reason: &'static str,
+}
+
+fn in_words(position: &Option<u64>) -> String {
+    position.map_or_else(String::new, |position| format!(", position {position}"))
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error(transparent)]
+    Damaged(#[from] DamagedFile),
+    /// Records are known of that no file has.
+    #[error("the journal ends or has a gap at position {position}: {reason}")]
+    Missing { position: u64, reason: &'static str },
+    /// The segment is not kept any more.
+    #[error("segment {segment} of the journal was removed")]
+    Removed { segment: u64 },
+    #[error("{file} was written by a newer postrider: version {version} is needed")]
+    Newer { file: String, version: u32 },
+    #[error("{file} belongs to stream {found:016x}, not to {expected:016x}")]
+    OtherStream {
+        file: String,
+        found: u64,
+        expected: u64,
+    },
+    #[error("a record of {bytes} bytes does not fit into a segment; at most {max} do")]
+    TooLong { bytes: u64, max: u64 },
+    /// A write or sync failed before: what is on disk is not known until the next start.
+    #[error("the journal takes nothing more after a failed write; restart postrider")]
+    Failed,
+    #[error("{file}: {doing} failed: {cause}")]
+    Io {
+        file: String,
+        doing: &'static str,
+        #[source]
+        cause: io::Error,
+    },
+}
+
+pub type Result<T> = std::result::Result<T, JournalError>;
+
+/// Adds the file and the call to an error of the system.
+pub fn told(file: &str, doing: &'static str) -> impl FnOnce(io::Error) -> JournalError {
+    move |cause| JournalError::Io {
+        file: file.to_owned(),
+        doing,
+        cause,
+    }
+}

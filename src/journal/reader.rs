@@ -1,0 +1,228 @@
+//! Reading: a part by its place, and stretches of records by position.
+//!
+//! A [`Reader`] is a handle for any thread. It sees records that are durable, and nothing after.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+
+use super::error::{JournalError, Result, told};
+use super::files::{DataFile, Directory, read_all};
+use super::record::{Body, HEAD_BYTES, Head, PartRow, PartState};
+use super::segment::Segment;
+use super::walk::{Found, PartPlace, Record, Walk, read_part};
+use crate::lock::locked;
+
+/// A part as read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    Whole(Vec<u8>),
+    Erased,
+}
+
+/// The state that the journal and its readers share.
+pub struct Shared {
+    pub files: Arc<dyn Directory>,
+    /// By number; the last is the open one. Locked for look-ups only, never while a file is used.
+    pub segments: RwLock<BTreeMap<u64, Arc<Segment>>>,
+    /// The position after the last durable record.
+    pub next: AtomicU64,
+}
+
+impl Shared {
+    pub fn segment(&self, number: u64) -> Option<Arc<Segment>> {
+        let segments = locked(self.segments.read());
+        segments.get(&number).cloned()
+    }
+
+    /// The newest segment that begins at or before this position.
+    pub fn segment_at(&self, position: u64) -> Option<Arc<Segment>> {
+        let segments = locked(self.segments.read());
+        let mut newest_first = segments.values().rev();
+        newest_first
+            .find(|segment| segment.begin.position <= position)
+            .cloned()
+    }
+
+    pub fn all_segments(&self) -> Vec<Arc<Segment>> {
+        let segments = locked(self.segments.read());
+        segments.values().cloned().collect()
+    }
+}
+
+#[derive(Clone)]
+pub struct Reader {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Reader {
+    /// The position after the last durable record.
+    pub fn next_position(&self) -> u64 {
+        self.shared.next.load(Ordering::Acquire)
+    }
+
+    /// The segments there are, by number; the last is the open one.
+    pub fn segments(&self) -> Vec<Arc<Segment>> {
+        self.shared.all_segments()
+    }
+
+    /// Reads one part: two reads, of the record's table and of the part.
+    ///
+    /// # Errors
+    /// `Removed` if the segment is not kept any more, `Damaged` if the part or the way to it is.
+    pub fn part(&self, place: PartPlace) -> Result<Part> {
+        let segment = self.shared.segment(place.segment);
+        let segment = segment.ok_or(JournalError::Removed {
+            segment: place.segment,
+        })?;
+        segment.reading(&*self.shared.files, |file| {
+            part_at(&segment, file, place.offset.into(), place.part)
+        })
+    }
+
+    /// The durable records from this position on, in order. It can be asked again after its end was
+    /// reached: it goes on with what was appended meanwhile.
+    ///
+    /// # Errors
+    /// `Missing` if no segment has the position.
+    pub fn records(&self, position: u64) -> Result<Records> {
+        let segment = self.shared.segment_at(position);
+        let segment = segment.ok_or(JournalError::Missing {
+            position,
+            reason: "no segment begins before it",
+        })?;
+        Ok(Records {
+            file: None,
+            walk: Walk::new(segment),
+            reader: self.clone(),
+            position,
+        })
+    }
+}
+
+fn part_at(segment: &Segment, file: &dyn DataFile, offset: u64, part: u32) -> Result<Part> {
+    let (head, row) = row_at(segment, file, offset, part)?;
+    let damage = |reason| segment.damage(head.position, offset, reason);
+    if let Some(row) = row {
+        let (mut stored, state) = read_part(segment, file, offset, &row)?;
+        if state == PartState::Whole {
+            stored.truncate(row.bytes as usize);
+            return Ok(Part::Whole(stored));
+        }
+    }
+    // Erased or damaged: the row itself may be wrong, which only the body's checksum tells.
+    let body = body_at(segment, file, offset, &head)?;
+    let row = &body.parts[part as usize];
+    match read_part(segment, file, offset, row)? {
+        (_, PartState::Erased) => Ok(Part::Erased),
+        _ => Err(damage("the checksum of a part is wrong")),
+    }
+}
+
+/// The head of the record at `offset`, and the row of its part as far as it makes sense.
+fn row_at(
+    segment: &Segment,
+    file: &dyn DataFile,
+    offset: u64,
+    part: u32,
+) -> Result<(Head, Option<PartRow>)> {
+    let bytes = Head::bytes_to_row(part);
+    let unknown = |reason| segment.damage_at(offset, reason);
+    if offset.saturating_add(bytes) > segment.bytes {
+        return Err(unknown("a part is looked for beyond the end of the file"));
+    }
+    let mut rows = vec![0; bytes as usize];
+    read_all(file, &mut rows, offset).map_err(told(&segment.name, "reading"))?;
+    let head = Head::decode(&rows, &segment.salt)
+        .map_err(|_| unknown("a part is looked for where no record begins"))?;
+    if part >= head.parts || offset + head.record_bytes() > segment.bytes {
+        return Err(unknown(
+            "a part is looked for that the record does not have",
+        ));
+    }
+    let row = head.row_unchecked(&rows[HEAD_BYTES..]);
+    Ok((head, row))
+}
+
+fn body_at(segment: &Segment, file: &dyn DataFile, offset: u64, head: &Head) -> Result<Body> {
+    let mut body = vec![0; head.body_bytes() as usize];
+    read_all(file, &mut body, offset + HEAD_BYTES as u64)
+        .map_err(told(&segment.name, "reading"))?;
+    Body::decode(head, &body).ok_or_else(|| {
+        let reason = "the checksum of the record's effects is wrong";
+        segment.damage(head.position, offset, reason)
+    })
+}
+
+/// Where a part's bytes and blind stand in a segment's file.
+pub struct Extent {
+    /// The record's position.
+    pub position: u64,
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+/// The extent of a part of the record at `offset`, checked by the body's checksum.
+pub fn extent_at(segment: &Segment, file: &dyn DataFile, offset: u64, part: u32) -> Result<Extent> {
+    let (head, _) = row_at(segment, file, offset, part)?;
+    let body = body_at(segment, file, offset, &head)?;
+    let row = &body.parts[part as usize];
+    Ok(Extent {
+        position: head.position,
+        offset: offset + row.offset,
+        bytes: row.stored_bytes(),
+    })
+}
+
+/// A stretch of records; see [`Reader::records`].
+pub struct Records {
+    reader: Reader,
+    walk: Walk,
+    file: Option<Arc<dyn DataFile>>,
+    /// The next position to hand out.
+    position: u64,
+}
+
+impl Records {
+    /// The next durable record, `None` after the last.
+    pub fn next_record(&mut self) -> Result<Option<Record>> {
+        while self.position < self.reader.next_position() {
+            if let Found::Record(record) = self.step()?
+                && record.head.position == self.position
+            {
+                self.position += 1;
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    fn step(&mut self) -> Result<Found> {
+        let files = &*self.reader.shared.files;
+        let segment = self.walk.segment.clone();
+        let (walk, kept) = (&mut self.walk, &mut self.file);
+        let found = segment.reading_kept(files, kept, |file| walk.next(file))?;
+        match &found {
+            Found::Record(_) => {}
+            Found::Nothing(nothing) => return Err(self.walk.damage(nothing.reason)),
+            Found::End => self.go_on(segment.number + 1)?,
+        }
+        Ok(found)
+    }
+
+    fn go_on(&mut self, number: u64) -> Result<()> {
+        let tip = self.walk.tip;
+        let segment = self.reader.shared.segment(number);
+        let segment = segment.ok_or(JournalError::Missing {
+            position: tip.position,
+            reason: "the segment that begins with it is not there",
+        })?;
+        if segment.begin != tip {
+            let reason = "the segment does not continue the one before";
+            return Err(segment.damage(tip.position, 0, reason));
+        }
+        self.walk = Walk::new(segment);
+        self.file = None;
+        Ok(())
+    }
+}

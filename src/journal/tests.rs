@@ -1,0 +1,303 @@
+//! The journal on real files, and cases that the simulation meets too rarely.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tempfile::TempDir;
+
+use super::append::{Journal, Known, Opened, Sizes};
+use super::error::{JournalError, Result};
+use super::files::Disk;
+use super::reader::Part;
+use super::record::{RecordDraft, Tip};
+use super::segment::{HEADER_BYTES, Segment, name_of};
+use super::walk::PartPlace;
+
+const SIZES: Sizes = Sizes {
+    segment_bytes: 16 << 10,
+    free_bytes_min: 0,
+};
+const KNOWN: Known = Known {
+    stream: 5,
+    begin: Tip {
+        position: 1,
+        chain: 0,
+    },
+    applied: 0,
+    newest: 0,
+};
+
+fn open(path: &Path, known: Known) -> Result<(Journal, Opened)> {
+    let files = Arc::new(Disk::new(path.to_owned()));
+    Journal::open(files, SIZES, &known, StdRng::seed_from_u64(1))
+}
+
+fn refused(path: &Path, known: Known) -> String {
+    match open(path, known) {
+        Ok(_) => panic!("the journal was opened"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Appends a record with one part.
+fn append(journal: &mut Journal, effects: &[u8], part: &[u8]) -> PartPlace {
+    let draft = RecordDraft {
+        effects,
+        parts: &[part],
+        ..RecordDraft::default()
+    };
+    journal.append(&draft, &[]).unwrap().place(0)
+}
+
+/// A journal of several segments in a directory; the places of its records' parts by number.
+fn filled(records: u8) -> (TempDir, Vec<PartPlace>) {
+    let directory = TempDir::new().unwrap();
+    let (mut journal, _) = open(directory.path(), KNOWN).unwrap();
+    let places = (0..records)
+        .map(|number| append(&mut journal, &[number], &[number; 3_000]))
+        .collect();
+    (directory, places)
+}
+
+#[test]
+fn records_and_parts_are_read_again_from_files() {
+    let (directory, places) = filled(20);
+    let (mut journal, opened) = open(directory.path(), KNOWN).unwrap();
+    assert_eq!(opened.zeroed_bytes, 0);
+    let reader = journal.reader();
+    assert!(reader.segments().len() > 4);
+    let mut records = reader.records(3).unwrap();
+    for number in 2..20 {
+        let record = records.next_record().unwrap().unwrap();
+        assert_eq!(record.effects, [number]);
+        assert_eq!(record.place(0), places[usize::from(number)]);
+    }
+    assert!(records.next_record().unwrap().is_none());
+    append(&mut journal, b"one more", b"");
+    let record = records.next_record().unwrap().unwrap();
+    assert_eq!(record.effects, b"one more");
+    assert_eq!(reader.part(places[4]).unwrap(), Part::Whole(vec![4; 3_000]));
+}
+
+#[test]
+fn erased_bytes_are_in_no_file() {
+    let (directory, places) = filled(9);
+    let (mut journal, _) = open(directory.path(), KNOWN).unwrap();
+    let reader = journal.reader();
+    journal
+        .append(&RecordDraft::default(), &places[2..4])
+        .unwrap();
+    for number in 0..9 {
+        let has_bytes = std::fs::read_dir(directory.path()).unwrap().any(|entry| {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            bytes.windows(100).any(|window| window == [number; 100])
+        });
+        let is_erased = (2..4).contains(&number);
+        // Zeros are everywhere.
+        assert_eq!(has_bytes, !is_erased || number == 0, "{number}");
+        let part = reader.part(places[usize::from(number)]).unwrap();
+        assert_eq!(part == Part::Erased, is_erased);
+    }
+}
+
+#[test]
+fn a_record_that_is_known_elsewhere_is_never_cut_off() {
+    let (directory, places) = filled(3);
+    let file = directory.path().join(name_of(0));
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[places[2].offset as usize + 200] ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+    let newest = 3;
+    let told = refused(directory.path(), Known { newest, ..KNOWN });
+    assert!(told.contains("position 3"), "{told}");
+    assert_eq!(std::fs::read(&file).unwrap(), bytes, "nothing was changed");
+    let (journal, opened) = open(directory.path(), KNOWN).unwrap();
+    assert_eq!(journal.tip().position, 3);
+    assert!(opened.zeroed_bytes >= 3_000);
+    let behind = &std::fs::read(&file).unwrap()[places[2].offset as usize..];
+    assert!(behind.iter().all(|byte| *byte == 0), "the rest is zeroed");
+}
+
+#[test]
+fn damage_before_the_last_record_is_told_with_file_and_position() {
+    let (directory, places) = filled(3);
+    let file = directory.path().join(name_of(0));
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[places[1].offset as usize + 30] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let told = refused(directory.path(), KNOWN);
+    let expected = format!(
+        "{} is damaged at byte {}, position 2: no record begins here",
+        name_of(0),
+        places[1].offset
+    );
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_missing_segment_is_told_unless_a_checkpoint_has_its_records() {
+    let (directory, _) = filled(20);
+    std::fs::remove_file(directory.path().join(name_of(1))).unwrap();
+    let told = refused(directory.path(), KNOWN);
+    assert!(told.contains("position 1"), "{told}");
+    let (journal, _) = open(
+        directory.path(),
+        Known {
+            applied: 9,
+            ..KNOWN
+        },
+    )
+    .unwrap();
+    assert_eq!(journal.tip().position, 21);
+    let mut records = journal.reader().records(1).unwrap();
+    let gap = loop {
+        match records.next_record() {
+            Ok(record) => assert!(record.is_some()),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(gap, JournalError::Missing { .. }), "{gap}");
+}
+
+#[test]
+fn a_lost_newest_segment_is_missed_by_the_end_mark_before_it() {
+    let (directory, _) = filled(20);
+    let (journal, _) = open(directory.path(), KNOWN).unwrap();
+    let newest = journal.reader().segments().pop().unwrap();
+    drop(journal);
+    std::fs::remove_file(directory.path().join(&newest.name)).unwrap();
+    let told = refused(directory.path(), KNOWN);
+    assert!(told.contains("is not there"), "{told}");
+}
+
+#[test]
+fn another_stream_and_a_newer_format_are_named() {
+    let (directory, _) = filled(1);
+    let other = refused(directory.path(), Known { stream: 6, ..KNOWN });
+    assert!(other.ends_with("belongs to stream 0000000000000005, not to 0000000000000006"));
+    let file = directory.path().join(name_of(0));
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[8] = 2;
+    bytes[12..16].fill(0);
+    let crc = crc32fast::hash(&bytes[..HEADER_BYTES]);
+    bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(&file, bytes).unwrap();
+    let newer = refused(directory.path(), KNOWN);
+    assert!(newer.contains("version 2 is needed"), "{newer}");
+}
+
+#[test]
+fn a_place_that_is_none_is_an_error_and_takes_no_memory() {
+    let (directory, places) = filled(3);
+    let (journal, _) = open(directory.path(), KNOWN).unwrap();
+    let reader = journal.reader();
+    let first = places[0];
+    let none = |place| reader.part(place).unwrap_err().to_string();
+    let beyond = none(PartPlace {
+        part: u32::MAX,
+        ..first
+    });
+    assert!(beyond.contains("beyond the end of the file"), "{beyond}");
+    let no_part = none(PartPlace { part: 1, ..first });
+    assert!(no_part.contains("does not have"), "{no_part}");
+    let no_record = none(PartPlace {
+        offset: first.offset + 1,
+        ..first
+    });
+    assert!(no_record.contains("no record begins"), "{no_record}");
+    let removed = none(PartPlace {
+        segment: 99,
+        ..first
+    });
+    assert_eq!(removed, "segment 99 of the journal was removed");
+}
+
+#[test]
+fn segments_are_begun_in_zeroed_files_and_in_removed_ones() {
+    let (directory, _) = filled(4);
+    let (mut journal, _) = open(directory.path(), KNOWN).unwrap();
+    let mut zeroing = journal.zeroing();
+    while zeroing.step().unwrap() {}
+    let names = |suffix: &str| {
+        let entries = std::fs::read_dir(directory.path()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(suffix)).count()
+    };
+    assert_eq!((names(".spare"), names(".zeroing")), (2, 0));
+    let before = names(".segment");
+    for _ in 0..12 {
+        append(&mut journal, b"", &[7; 3_000]);
+    }
+    assert_eq!(names(".spare"), 0);
+    let last = journal.tip().position - 1;
+    let removed = journal
+        .remove_segments(last, |segment| segment.number < 3)
+        .unwrap();
+    assert_eq!((removed, names(".spare")), (3, 2));
+    let salt = |journal: &Journal| journal.reader().segments().pop().unwrap().salt;
+    let old_salt = salt(&journal);
+    for _ in 0..12 {
+        append(&mut journal, b"", &[8; 3_000]);
+    }
+    assert!(names(".segment") > before);
+    assert_ne!(salt(&journal), old_salt);
+}
+
+#[test]
+fn a_record_that_is_longer_than_a_segment_gets_one_of_its_own() {
+    let directory = TempDir::new().unwrap();
+    let (mut journal, _) = open(directory.path(), KNOWN).unwrap();
+    let usual = u64::from(SIZES.segment_bytes);
+    let fits = (usual - Segment::bytes_for(0)) as usize - super::record::HEAD_BYTES;
+    let lengths = [fits, fits + 1, 5 * fits, 1];
+    for length in lengths {
+        append_effects(&mut journal, &vec![7; length]);
+    }
+    let bytes = |applied| {
+        let known = Known { applied, ..KNOWN };
+        let (journal, _) = open(directory.path(), known).unwrap();
+        let segments = journal.reader().segments();
+        Vec::from_iter(segments.iter().map(|segment| segment.bytes))
+    };
+    let long = Segment::bytes_for((5 * fits + super::record::HEAD_BYTES) as u64);
+    assert_eq!(bytes(0), [usual, usual + 1, long, usual]);
+    drop(journal);
+    let (mut journal, _) = open(directory.path(), KNOWN).unwrap();
+    let mut records = journal.reader().records(1).unwrap();
+    for length in lengths {
+        let record = records.next_record().unwrap().unwrap();
+        assert_eq!(record.effects.len(), length);
+    }
+    // Only files of the usual length are used again.
+    assert_eq!(journal.remove_segments(4, |_| true).unwrap(), 3);
+    append_effects(&mut journal, &vec![7; fits]);
+    drop(journal);
+    assert_eq!(bytes(4), [usual, usual]);
+}
+
+fn append_effects(journal: &mut Journal, effects: &[u8]) {
+    let draft = RecordDraft {
+        effects,
+        ..RecordDraft::default()
+    };
+    journal.append(&draft, &[]).unwrap();
+}
+
+/// These bytes are on disks. A change of the format is a new one beside this.
+#[test]
+fn header_and_end_mark_of_format_1_stay_as_they_are() {
+    let tip = Tip {
+        position: 7,
+        chain: 0x0102_0304_0506_0708,
+    };
+    let segment = Segment::new(0xABCD, 3, tip, 65_536, *b"salt of the file");
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let mut golden = include_str!("format_1.hex").lines();
+    let header = segment.encode_header();
+    assert_eq!(Some(&*hex(&header[..72])), golden.next());
+    assert_eq!(header[72..], [0; HEADER_BYTES - 72]);
+    assert_eq!(Some(&*hex(&segment.encode_end(tip))), golden.next());
+    assert_eq!(segment.name, "0000000000000003.segment");
+}
