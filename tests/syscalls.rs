@@ -35,15 +35,13 @@ fn with_nothing_else_going_on_no_write_is_unsynced_when_a_202_goes_out() {
     let answers = accepted(&calls);
     assert_eq!(answers.len(), 20, "each message is answered with a 202");
     for answer in &answers {
-        for database in [Database::Live, Database::Slice] {
-            assert_eq!(last_write_synced(&calls, database, answer), Ok(()));
-        }
+        assert_eq!(last_write_synced(&calls, answer), Ok(()));
     }
     check_trace(&calls, &answers);
 }
 
 #[test]
-fn under_load_each_message_is_synced_in_both_databases_before_its_202() {
+fn under_load_each_message_is_synced_in_the_journal_before_its_202() {
     if !can_run("syscalls", missing()) {
         return;
     }
@@ -56,9 +54,7 @@ fn under_load_each_message_is_synced_in_both_databases_before_its_202() {
     let answers = accepted(&calls);
     assert_eq!(answers.len(), 8 * 15, "each message is answered with a 202");
     for answer in &answers {
-        for database in [Database::Live, Database::Slice] {
-            assert_eq!(own_write_synced(&calls, database, answer), Ok(()));
-        }
+        assert_eq!(own_write_synced(&calls, answer), Ok(()));
     }
     check_trace(&calls, &answers);
 }
@@ -81,9 +77,7 @@ fn a_sync_that_fails_is_never_answered_with_a_202_and_ends_the_process() {
     let answers = accepted(&calls);
     assert!(answers.len() > 10, "only {} 202s: no proof", answers.len());
     for answer in &answers {
-        for database in [Database::Live, Database::Slice] {
-            assert_eq!(own_write_synced(&calls, database, answer), Ok(()));
-        }
+        assert_eq!(own_write_synced(&calls, answer), Ok(()));
         // What was on disk in time may still be on its way out.
         let in_time = answer.received < first_failure.started;
         assert!(in_time, "{} came after a sync had failed", answer.marker);
@@ -100,7 +94,7 @@ fn check_trace(calls: &[Call], answers: &[Accepted]) {
     assert!(blob.is_none(), "blob files are never synced: {blob:?}");
     // A file whose directory entry is not on disk is lost with its bytes.
     let first_answer = answers.iter().map(|answer| answer.answered).min();
-    for directory in ["/live>", "/slices>"] {
+    for directory in ["/live>", "/slices>", "/journal>"] {
         assert!(
             calls.iter().any(|call| call.is_sync()
                 && call.arguments.trim_end_matches(')').ends_with(directory)
@@ -295,21 +289,13 @@ fn split_result(text: &str) -> (&str, Option<i64>) {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Database {
-    Live,
-    Slice,
-}
-
-impl Database {
-    fn holds(self, call: &Call) -> bool {
-        let file = Path::new(call.file().trim_end_matches('>'));
-        let directory = match self {
-            Database::Live => "live",
-            Database::Slice => "slices",
-        };
-        file.ends_with("db") && file.components().any(|part| part.as_os_str() == directory)
-    }
+/// Whether a call concerns a segment of the journal.
+fn is_of_journal(call: &Call) -> bool {
+    let file = Path::new(call.file().trim_end_matches('>'));
+    let mut parts = file.components();
+    file.extension()
+        .is_some_and(|end| end == "segment" || end == "spare")
+        && parts.any(|part| part.as_os_str() == "journal")
 }
 
 /// A message's way through the trace: when the server had its request, and when it answered.
@@ -353,28 +339,28 @@ fn accepted(calls: &[Call]) -> Vec<Accepted> {
 }
 
 /// Where nothing but this message was written: the last write before its 202 was synced before it.
-fn last_write_synced(calls: &[Call], database: Database, of: &Accepted) -> Result<(), String> {
+fn last_write_synced(calls: &[Call], of: &Accepted) -> Result<(), String> {
     let write = calls
         .iter()
-        .filter(|call| call.is_write() && database.holds(call))
+        .filter(|call| call.is_write() && is_of_journal(call))
         .rfind(|call| call.started > of.received && call.started < of.answered)
-        .ok_or_else(|| format!("{}: nothing was written to {database:?}", of.marker))?;
+        .ok_or_else(|| format!("{}: nothing was written to the journal", of.marker))?;
     synced_before(calls, write, of.answered)
         .then_some(())
-        .ok_or_else(|| format!("{}: {database:?} was not synced before the 202", of.marker))
+        .ok_or_else(|| format!("{}: the journal was not synced before the 202", of.marker))
 }
 
-/// Where others write at the same time: between request and 202 there is a write, in the slice the
-/// one with this message's bytes, and a sync that began after it.
-fn own_write_synced(calls: &[Call], database: Database, of: &Accepted) -> Result<(), String> {
+/// Where others write at the same time: between request and 202 there is the write with this message's
+/// bytes, and a sync that began after it.
+fn own_write_synced(calls: &[Call], of: &Accepted) -> Result<(), String> {
     calls
         .iter()
-        .filter(|call| call.is_write() && database.holds(call))
+        .filter(|call| call.is_write() && is_of_journal(call))
         .filter(|call| call.started > of.received && call.started < of.answered)
-        .filter(|call| database == Database::Live || call.arguments.contains(&of.marker))
+        .filter(|call| call.arguments.contains(&of.marker))
         .any(|write| synced_before(calls, write, of.answered))
         .then_some(())
-        .ok_or_else(|| format!("{}: {database:?} was not synced before the 202", of.marker))
+        .ok_or_else(|| format!("{}: the journal was not synced before the 202", of.marker))
 }
 
 fn synced_before(calls: &[Call], write: &Call, limit: usize) -> bool {
@@ -391,8 +377,8 @@ fn the_proof_tells_a_synced_trace_from_an_unsynced_one() {
     let received = r#"7 recvfrom(9<socket:[5]>, "POST /m\r\n\r\nmarker-000-000-end", 8192, 0, NULL, NULL) = 80"#;
     let answered =
         r#"7 sendto(9<socket:[5]>, "HTTP/1.1 202 Accepted\r\n\r\n", 25, 0, NULL, 0) = 25"#;
-    let write = r#"8 pwrite64(4</d/live/db>, "marker-000-000-end", 8, 0) = 8"#;
-    let sync = "8 fdatasync(4</d/live/db>)          = 0";
+    let write = r#"8 pwrite64(4</d/journal/0.segment>, "marker-000-000-end", 8, 0) = 8"#;
+    let sync = "8 fdatasync(4</d/journal/0.segment>)          = 0";
     let cases: [(&str, &[&str], bool); 8] = [
         ("in order", &[received, write, sync, answered], true),
         ("never", &[received, write, answered], false),
@@ -404,7 +390,7 @@ fn the_proof_tells_a_synced_trace_from_an_unsynced_one() {
             &[
                 received,
                 write,
-                "8 fdatasync(4</d/live/db>) = -1 EIO (Input/output error)",
+                "8 fdatasync(4</d/journal/0.segment>) = -1 EIO (Input/output error)",
                 answered,
             ],
             false,
@@ -424,7 +410,7 @@ fn the_proof_tells_a_synced_trace_from_an_unsynced_one() {
             &[
                 received,
                 write,
-                "8 fdatasync(4</d/live/db> <unfinished ...>",
+                "8 fdatasync(4</d/journal/0.segment> <unfinished ...>",
                 answered,
                 "8 <... fdatasync resumed>) = 0",
             ],
@@ -436,7 +422,7 @@ fn the_proof_tells_a_synced_trace_from_an_unsynced_one() {
         let answers = accepted(&calls);
         assert_eq!(answers.len(), 1, "{name}");
         for proof in [last_write_synced, own_write_synced] {
-            let verdict = proof(&calls, Database::Live, &answers[0]);
+            let verdict = proof(&calls, &answers[0]);
             assert_eq!(verdict.is_ok(), expected, "{name}: {verdict:?}");
         }
     }

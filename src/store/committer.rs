@@ -1,10 +1,9 @@
 //! The one writer: takes changes from a bounded queue, makes each batch durable, then answers.
 //!
 //! A batch forms while the disk works on the one before it, so the cost of a sync is shared by all
-//! who wait. Within a batch history goes to its slice first and is synced, then the live database:
-//! its commit is the moment at which the batch has happened. A process that dies in between leaves
-//! records in a slice whose commit number the live database never reached; they were never
-//! answered, and the next start declares those numbers dead.
+//! who wait. All that a batch changes is one record of the journal, and its append is the moment at which
+//! the batch has happened. Then the databases follow, history before the queue that points into it,
+//! without a sync of their own: see `checkpoint`.
 //!
 //! What must be unique is decided here, where nothing races. Outcomes of attempts have a queue of
 //! their own that is never full: the lanes bound it. The first storage error is final: everything
@@ -19,23 +18,26 @@ mod unique;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use super::catalog::Change;
+use super::checkpoint::{Ends, Since};
 use super::counters::Place;
 use super::engine::{Changes, Engine, EngineError};
-use super::layout::{self, LaneHour, Meta, SliceRecord};
+use super::expunge::OfSlice;
+use super::layout::{self, Checkpoint, LaneHour, Meta, SliceRecord};
 use super::queue::{Command, Notify, ResendAnswer, Sender};
 use super::slices;
-use super::{Answered, Event, Fault, Inner};
+use super::{Answered, Event, Fault, Inner, effects};
 use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
 use crate::domain::id::{ID_TIME_STEP_MS, MessageId};
 use crate::domain::message::{DeliveryKey, Message};
 use crate::error::{Error, Result};
-use crate::lock::locked;
+use crate::journal::{Journal, JournalError, RecordDraft};
 use crate::watched;
 
 /// A batch ends when it has this many commands or bytes: enough to share a sync widely, little
@@ -49,6 +51,14 @@ const BATCH_CHANGES_MAX: usize = 4096;
 /// The committer's own state; it lives on the committer's thread.
 pub struct Committer {
     inner: Arc<Inner>,
+    journal: Journal,
+    /// Which journal it is.
+    stream: u64,
+    /// The content of the record that is being appended; kept for its memory.
+    effects: Vec<u8>,
+    since: Since,
+    /// The position before which segments of the journal were removed.
+    removed_to: u64,
     meta: Meta,
     /// Deliveries that wait, by the slice of their message.
     waiting: BTreeMap<u32, u64>,
@@ -67,7 +77,10 @@ struct CurrentSlice {
 #[derive(Default)]
 struct Batch {
     live: Changes,
+    /// Of the newest slice …
     slice: Changes,
+    /// … and of others, made after those.
+    of_slices: Vec<OfSlice>,
     commands: usize,
     changes: Vec<Change>,
     events: Vec<Event>,
@@ -147,7 +160,12 @@ enum Staged {
 }
 
 impl Committer {
-    pub fn new(inner: Arc<Inner>, meta: Meta) -> Result<Committer, EngineError> {
+    pub fn new(
+        inner: Arc<Inner>,
+        meta: Meta,
+        journal: Journal,
+        stream: u64,
+    ) -> Result<Committer, EngineError> {
         let (number, record) = inner
             .slices
             .newest()
@@ -159,8 +177,14 @@ impl Committer {
             record,
             engine,
         };
+        let removed_to = journal.tip().position - 1;
         Ok(Committer {
             inner,
+            journal,
+            stream,
+            effects: Vec::new(),
+            since: Since::default(),
+            removed_to,
             meta,
             waiting,
             slice,
@@ -170,6 +194,8 @@ impl Committer {
 
     /// Runs until the queue is closed and empty, then marks the store as cleanly closed.
     pub fn run(mut self) {
+        let inner = self.inner.clone();
+        let _ends = Ends(&inner.checkpoints);
         let mut pending: VecDeque<Command> = VecDeque::new();
         loop {
             if pending.is_empty() {
@@ -187,17 +213,47 @@ impl Committer {
                 return;
             }
         }
-        if let Err(error) = self.keep_all_counters().and_then(|()| {
-            self.meta.clean = true;
-            self.commit(Batch::default())
-        }) {
+        if let Err(error) = self.close() {
             let reason = format!("the last commit failed: {error}");
             self.inner.fail(Fault::Storage(reason));
         }
     }
 
+    /// Marks the store as cleanly closed, and brings all of it into the databases.
+    fn close(&mut self) -> Result<(), CommitError> {
+        self.keep_all_counters()?;
+        self.meta.clean = true;
+        self.meta.format = layout::FORMAT_AT_REST;
+        self.commit(Batch::default())?;
+        let now_at = self.checkpoint();
+        if self.inner.checkpoint_now(&mut self.since, now_at) {
+            self.remove_segments()?;
+        }
+        Ok(())
+    }
+
+    /// How far the databases have the journal once all that was applied is on disk.
+    fn checkpoint(&self) -> Checkpoint {
+        let tip = self.journal.tip();
+        Checkpoint {
+            stream: self.stream,
+            position: tip.position - 1,
+            chain: tip.chain,
+        }
+    }
+
+    /// Lets those segments go that the databases have all of, on disk.
+    fn remove_segments(&mut self) -> Result<(), JournalError> {
+        let done = self.inner.checkpoints.done();
+        if done > self.removed_to {
+            self.journal.remove_segments(done, |_| true)?;
+            self.removed_to = done;
+        }
+        Ok(())
+    }
+
     /// Stages commands until the batch is full or must end, and commits it.
-    fn commit_some(&mut self, pending: &mut VecDeque<Command>) -> Result<(), layout::RecordError> {
+    fn commit_some(&mut self, pending: &mut VecDeque<Command>) -> Result<(), CommitError> {
         let mut batch = Batch::default();
         self.roll_slice(&mut batch)?;
         if self.inner.counters.is_due(self.inner.clock.now()) {
@@ -229,7 +285,7 @@ impl Committer {
         Ok(())
     }
 
-    fn keep_all_counters(&mut self) -> Result<(), layout::RecordError> {
+    fn keep_all_counters(&mut self) -> Result<(), CommitError> {
         while !self.inner.counters.is_empty() {
             let mut batch = Batch::default();
             self.stage_counters(&mut batch)?;
@@ -335,6 +391,7 @@ impl Committer {
         let (number, record) =
             slices::begin(&inner.live, &inner.slices, &mut self.meta, &mut batch.live)?;
         let engine = inner.slices.get(number)?;
+        self.since.has_old_slices = true;
         log::info!("history goes on in slice {number}");
         self.slice = CurrentSlice {
             number,
@@ -344,54 +401,87 @@ impl Committer {
         Ok(())
     }
 
-    /// Makes a batch durable: history first, then the live database, which is the moment at which it has
-    /// happened. Then memory follows, and those who wait are answered.
-    fn commit(&mut self, mut batch: Batch) -> Result<(), layout::RecordError> {
+    /// Makes a batch durable, which is the moment at which it has happened. Then the databases and memory
+    /// follow, and those who wait are answered.
+    fn commit(&mut self, mut batch: Batch) -> Result<(), CommitError> {
         let started = Instant::now();
         self.inner.commit_began();
         self.meta.commit += 1;
-        self.commit_history(&mut batch)?;
-        self.count_in_meta(&batch);
-        layout::replace(
-            &self.inner.live,
-            &mut batch.live,
-            &[layout::META],
-            &self.meta,
-        )?;
-        let settled = locked(self.inner.settled.write());
+        self.stage_meta(&mut batch)?;
+        self.append(&batch)?;
+        self.inner.commit.store(self.meta.commit, Ordering::Release);
+        self.apply_history(&mut batch)?;
         let recount = self.inner.recount.commit();
-        self.inner.live.commit(std::mem::take(&mut batch.live))?;
+        let live = std::mem::take(&mut batch.live);
+        self.inner.live.apply(live, layout::is_never_put_twice);
         self.inner.committed(&self.meta);
         recount.done(&self.inner, &batch.put, &batch.taken);
-        drop(settled);
         self.has_happened(batch, started);
-        Ok(())
+        let now_at = self.checkpoint();
+        self.inner.checkpoint_if_due(&mut self.since, now_at);
+        Ok(self.remove_segments()?)
     }
 
-    /// Writes what goes to the newest slice.
-    fn commit_history(&mut self, batch: &mut Batch) -> Result<(), EngineError> {
-        if batch.slice.is_empty() {
-            return Ok(());
+    /// Counts in the records of the store and of the newest slice what the batch brings.
+    fn stage_meta(&mut self, batch: &mut Batch) -> Result<(), EngineError> {
+        self.count_in_meta(batch);
+        if !batch.slice.is_empty() {
+            let meta = &mut self.meta.slice;
+            meta.commit = self.meta.commit;
+            meta.messages += batch.messages;
+            meta.attempts += batch.attempts;
+            meta.bytes += batch.slice.bytes() as u64;
+            let key = [layout::META];
+            batch.slice.put(&key, layout::encode(&key, &*meta, &[]));
         }
-        let meta = &mut self.meta.slice;
-        meta.commit = self.meta.commit;
-        meta.messages += batch.messages;
-        meta.attempts += batch.attempts;
-        meta.bytes += batch.slice.bytes() as u64;
         let key = [layout::META];
-        batch.slice.put(&key, layout::encode(&key, &*meta, &[]));
-        if !batch.counters.is_empty() {
-            self.inner.counters.write_begins();
+        layout::replace(&self.inner.live, &mut batch.live, &key, &self.meta)?;
+        Ok(())
+    }
+
+    fn append(&mut self, batch: &Batch) -> Result<(), JournalError> {
+        let newest = Some((self.slice.number, &batch.slice));
+        let newest = newest.filter(|(_, changes)| !changes.is_empty());
+        let others = batch.of_slices.iter();
+        let others = others.map(|one| (one.number, &one.changes));
+        let history = Vec::from_iter(newest.into_iter().chain(others));
+        effects::encode(history.into_iter(), &batch.live, &mut self.effects);
+        let draft = RecordDraft {
+            time_ms: self.inner.clock.now().0,
+            effects: &self.effects,
+            ..RecordDraft::default()
+        };
+        let appended = self.journal.append(&draft, &[])?;
+        self.since.journal_bytes += appended.bytes;
+        Ok(())
+    }
+
+    /// Makes the durable changes of history in its slices.
+    fn apply_history(&mut self, batch: &mut Batch) -> Result<(), EngineError> {
+        if !batch.slice.is_empty() {
+            if !batch.counters.is_empty() {
+                self.inner.counters.write_begins();
+            }
+            self.slice.engine.apply(std::mem::take(&mut batch.slice))?;
+            self.since.wrote_to(&self.slice.engine);
+            if !batch.counters.is_empty() {
+                let now = self.inner.clock.now();
+                self.inner.counters.write_ended(&batch.counters, now);
+            }
         }
-        self.slice.engine.commit(std::mem::take(&mut batch.slice))?;
-        if !batch.counters.is_empty() {
-            let now = self.inner.clock.now();
-            self.inner.counters.write_ended(&batch.counters, now);
+        for one in batch.of_slices.drain(..) {
+            self.since.wrote_to(&one.engine);
+            self.since.has_old_slices = true;
+            match one.engine.apply(one.changes) {
+                // It was dropped meanwhile.
+                Err(_) if !self.inner.slices.contains(one.number) => {}
+                applied => applied?,
+            }
         }
         Ok(())
     }
 
-    /// Counts in the meta record what waits and what is registered.
+    /// Counts what waits and what is registered.
     fn count_in_meta(&mut self, batch: &Batch) {
         for (slice, change) in &batch.waiting {
             let count = self.waiting.entry(*slice).or_default();
@@ -434,6 +524,21 @@ impl Committer {
             .answers
             .into_iter()
             .for_each(|answer| answer.give(Ok(())));
+    }
+}
+
+/// Why a commit failed.
+#[derive(Debug, thiserror::Error)]
+enum CommitError {
+    #[error(transparent)]
+    Record(#[from] layout::RecordError),
+    #[error("the journal: {0}")]
+    Journal(#[from] JournalError),
+}
+
+impl From<EngineError> for CommitError {
+    fn from(error: EngineError) -> CommitError {
+        layout::RecordError::from(error).into()
     }
 }
 

@@ -1,5 +1,7 @@
-//! The only file that knows sled: an ordered map of bytes on disk that is changed in atomic,
-//! durable steps.
+//! The only file that knows sled: an ordered map of bytes on disk.
+//!
+//! Changes are made one by one with [`Engine::apply`], which promises nothing about the disk, and are
+//! durable when [`Engine::flush`] returns. Between the two the journal is what keeps them.
 //!
 //! The verbs are few, so that another ordered key-value engine could stand here. What makes
 //! sled 0.34 keep its word when the power fails is here too, and is not optional:
@@ -7,7 +9,7 @@
 //!   brings its own function of that name which calls `fdatasync`; sled's calls end there.
 //! - A sled page above 128 KiB goes to a file of its own that is never synced. A leaf has at most
 //!   16 items, so no value here exceeds [`VALUE_MAX`].
-//! - `flush_async` can deadlock and is never called; one thread writes, with blocking `flush`.
+//! - `flush_async` can deadlock and is never called, but for the blocking `flush`.
 //! - sled answers damage with a panic as often as with an error, so opening and reading catch it.
 
 use std::ffi::c_uint;
@@ -15,6 +17,7 @@ use std::fs::File;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::shortage::Shortage;
@@ -118,40 +121,53 @@ fn in_plain_words(error: &sled::Error) -> String {
 
 const MAKES_NO_SENSE: &str = "what one of its files holds makes no sense";
 
-/// Puts and deletes that happen all or none.
-#[derive(Default)]
+/// A put, or a delete where there is no value.
+pub type Entry = (Vec<u8>, Option<Vec<u8>>);
+
+/// Puts and deletes, in order: of two with the same key the later one counts.
+#[derive(Clone, Default)]
 pub struct Changes {
-    batch: sled::Batch,
-    count: usize,
+    entries: Vec<Entry>,
     bytes: usize,
 }
 
 impl Changes {
     pub fn put(&mut self, key: &[u8], value: Vec<u8>) {
         debug_assert!(value.len() <= VALUE_MAX, "a value of {} bytes", value.len());
-        self.count += 1;
         self.bytes += key.len() + value.len();
-        self.batch.insert(key, value);
+        self.entries.push((key.to_vec(), Some(value)));
     }
 
     pub fn delete(&mut self, key: &[u8]) {
-        self.count += 1;
-        self.batch.remove(key);
+        self.entries.push((key.to_vec(), None));
     }
 
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.entries.is_empty()
     }
 
     /// How many puts and deletes there are.
     pub fn count(&self) -> usize {
-        self.count
+        self.entries.len()
     }
 
     /// What the puts add up to, keys included.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    pub fn into_entries(self) -> Vec<Entry> {
+        self.entries
+    }
+}
+
+/// A map that records are read from.
+pub trait Values {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
 }
 
 /// One open database.
@@ -203,21 +219,54 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Makes the changes, all or none; they are on disk when this returns.
+    /// Makes the changes, all or none; they are on disk when this returns. For a store that nobody
+    /// else uses: readers wait meanwhile.
     pub fn commit(&self, changes: Changes) -> Result<(), EngineError> {
-        caught(|| Ok(self.db.apply_batch(changes.batch)?))?;
+        let mut batch = sled::Batch::default();
+        for (key, value) in changes.entries {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        caught(|| Ok(self.db.apply_batch(batch)?))?;
         self.flush()
     }
 
-    fn flush(&self) -> Result<(), EngineError> {
+    /// Puts a value; on disk after the next [`Engine::flush`].
+    pub fn put(&self, key: &[u8], value: impl Into<Bytes>) -> Result<(), EngineError> {
         caught(|| {
-            self.db.flush()?;
+            self.db.insert(key, value)?;
             Ok(())
         })
     }
 
-    pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        caught(|| Ok(self.db.get(key)?))
+    /// Deletes a key; on disk after the next [`Engine::flush`].
+    pub fn delete(&self, key: &[u8]) -> Result<(), EngineError> {
+        caught(|| {
+            self.db.remove(key)?;
+            Ok(())
+        })
+    }
+
+    /// Makes changes that are durable elsewhere, one by one: readers see some before others. They are
+    /// on disk after the next [`Engine::flush`].
+    pub fn apply(&self, changes: Changes) -> Result<(), EngineError> {
+        changes
+            .entries
+            .into_iter()
+            .try_for_each(|(key, value)| match value {
+                Some(value) => self.put(&key, value),
+                None => self.delete(&key),
+            })
+    }
+
+    /// Makes durable what was changed before this was called, by other threads too.
+    pub fn flush(&self) -> Result<(), EngineError> {
+        caught(|| {
+            self.db.flush()?;
+            Ok(())
+        })
     }
 
     pub fn contains(&self, key: &[u8]) -> Result<bool, EngineError> {
@@ -261,6 +310,18 @@ impl Engine {
             Some(parent) => sync_directory(parent),
             None => Ok(()),
         }
+    }
+}
+
+impl Values for Engine {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        caught(|| Ok(self.db.get(key)?))
+    }
+}
+
+impl<T: Values> Values for Arc<T> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        (**self).get(key)
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::catalog::Change;
-use super::{Inner, OpenError, Settings, engine, layout, open};
+use super::{Inner, OpenError, Settings, engine, open};
 use crate::clock::{Clock, Timestamp};
 use crate::domain::application::Application;
 use crate::domain::endpoint::Endpoint;
@@ -21,6 +21,9 @@ use crate::domain::organisation::Organisation;
 use crate::domain::token::{Revocation, Token};
 
 pub const FILE_NAME: &str = "export.json";
+
+/// The number of this file's format.
+const FORMAT: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
 struct Export {
@@ -57,7 +60,7 @@ pub fn write(inner: &Inner) -> std::io::Result<()> {
     let export = {
         let catalog = inner.catalog();
         Export {
-            format: layout::FORMAT,
+            format: FORMAT,
             exported_at: inner.clock.now(),
             last_endpoint_number: catalog.last_endpoint_number(),
             registrations: catalog
@@ -122,14 +125,15 @@ pub fn restore(
             path: from.to_owned(),
             reason: format!("it is not an export: {error}"),
         })?;
-    if export.format > layout::FORMAT {
+    if export.format > FORMAT {
         return Err(OpenError::Newer {
             path: from.to_owned(),
             found: export.format,
-            known: layout::FORMAT,
+            known: FORMAT,
         });
     }
-    if path.join("live").exists() || path.join("slices").exists() {
+    let holds_one = |part: &&str| path.join(part).exists();
+    if ["live", "slices", "journal"].iter().any(holds_one) {
         return Err(OpenError::Unsafe(format!(
             "{} holds a store already; move it away first",
             path.display()

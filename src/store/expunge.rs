@@ -2,13 +2,14 @@
 //!
 //! The record is replaced in its slice by one without the content. sled writes what is new behind
 //! what is old and reuses a stretch of its file later: the deleted bytes cannot be read through the
-//! store any more, and stay in the file until it is rewritten there or the slice goes.
+//! store any more, and stay in the file until it is rewritten there or the slice goes. In the journal
+//! they stay until the file of their segment is written over.
 
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::engine::{Changes, Engine, EngineError};
+use super::engine::{Changes, Engine};
 use super::layout::{self, MessageMeta, RecordError};
 use super::queue::{Command, Expunged};
 use super::{Catalog, Inner, Store};
@@ -79,20 +80,22 @@ impl Content {
         }))
     }
 
-    /// On the committer's thread. False where the slice was dropped meanwhile, and the content with it.
-    pub(super) fn delete(self, inner: &Inner) -> Result<bool, EngineError> {
-        if !inner.slices.contains(self.number) {
-            return Ok(false);
-        }
-        if self.changes.is_empty() {
-            return Ok(true);
-        }
-        match self.slice.commit(self.changes) {
-            Ok(()) => Ok(true),
-            Err(_) if !inner.slices.contains(self.number) => Ok(false),
-            Err(error) => Err(error),
-        }
+    /// The changes that delete it; nothing where the slice was dropped meanwhile, and the content with
+    /// it. On the committer's thread.
+    pub(super) fn into_changes(self, inner: &Inner) -> Option<OfSlice> {
+        inner.slices.contains(self.number).then_some(OfSlice {
+            number: self.number,
+            engine: self.slice,
+            changes: self.changes,
+        })
     }
+}
+
+/// Changes of an older slice than the one that is written on, or of the same.
+pub struct OfSlice {
+    pub number: u32,
+    pub engine: Arc<Engine>,
+    pub changes: Changes,
 }
 
 /// The lanes that may have a copy of the message in memory.

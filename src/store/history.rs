@@ -8,7 +8,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::engine::Engine;
+use super::engine::{Engine, Values};
 use super::layout::{self, MessageMeta, RecordError};
 use super::{EventKeys, Inner, Store, Stretch, Window};
 use crate::clock::Timestamp;
@@ -393,7 +393,6 @@ impl Store {
         };
         let to = Bound::Excluded(layout::lane_prefix(lane + 1));
         let mut deliveries = Vec::new();
-        let _settled = self.inner.settled();
         let mut records = self.inner.live.range(from, to);
         while deliveries.len() < limit
             && let Some(item) = records.next()
@@ -430,7 +429,6 @@ impl Store {
         let mut heads = Vec::new();
         loop {
             // Let go for each, so that the committer never waits for all.
-            let _settled = self.inner.settled();
             let head = self.inner.live.range(from, to.clone()).next();
             let Some((key, _)) = head.transpose()? else {
                 return Ok(heads);
@@ -450,7 +448,6 @@ impl Store {
     pub fn next_lane(&self, after: Option<u64>) -> Result<Option<u64>> {
         let from = layout::lane_prefix(after.map_or(0, |lane| lane + 1));
         let to = Bound::Excluded(vec![layout::WAITING + 1]);
-        let _settled = self.inner.settled();
         match self.inner.live.range(Bound::Included(from), to).next() {
             None => Ok(None),
             Some(item) => {
@@ -655,7 +652,6 @@ pub(super) fn end_of(prefix: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::mpsc::{RecvTimeoutError, channel};
     use std::time::Duration;
 
     use crate::clock::{Clock, Timestamp};
@@ -696,7 +692,12 @@ mod tests {
             }
             changes.put(&key, record);
         }
-        store.inner.live.commit(changes).expect("it is written");
+        store
+            .inner
+            .live
+            .engine()
+            .commit(changes)
+            .expect("it is written");
         let read = |limit| {
             let waiting = store.waiting(1, None, limit).expect("it can be read");
             Vec::from_iter(waiting.iter().map(|one| one.key.due.0))
@@ -793,27 +794,5 @@ mod tests {
         let one = store.message_without_payload(APPLICATION, ids[1]);
         assert_eq!(one.unwrap().unwrap().event_type, "long");
         assert!(store.message(APPLICATION, ids[1]).is_err());
-    }
-
-    /// What a commit has written is there to be read before it is durable. A delivery that is read
-    /// then would be sent before it was accepted, or taken for one without a message.
-    #[test]
-    fn the_queue_is_not_read_while_a_commit_is_under_way() {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let store = new_store(&directory);
-        let (sender, read) = channel();
-        std::thread::scope(|scope| {
-            let under_way = store.inner.settled.write().expect("nobody panicked");
-            let (store, of_lane, of_lanes) = (&store, sender.clone(), sender);
-            scope.spawn(move || of_lane.send(store.waiting(1, None, 10).is_ok()));
-            scope.spawn(move || of_lanes.send(store.next_lane(None).is_ok()));
-            assert_eq!(
-                read.recv_timeout(Duration::from_millis(100)).map(|_| ()),
-                Err(RecvTimeoutError::Timeout)
-            );
-            drop(under_way);
-        });
-        assert_eq!(Vec::from_iter(read), [true, true]);
-        store.close().expect("a clean close");
     }
 }

@@ -23,7 +23,7 @@ use crate::rules::decision::Itself;
 use crate::rules::upkeep::ForgetEnded;
 use crate::watched;
 
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// Deliveries forgotten in one commit.
 const CANCEL_BATCH: usize = 500;
@@ -136,12 +136,12 @@ impl Inner {
         let path = &self.settings.path;
         let slices = self.slices.list();
         let mut space = Space {
-            live_bytes: self.live.size_bytes(),
+            live_bytes: self.live.engine().size_bytes(),
             slices_bytes: self.slices.size_bytes(),
             slices: slices.len(),
             oldest_at: slices.first().map(|(_, record)| record.first),
             free_bytes: None,
-            blob_files: self.live.blob_files(),
+            blob_files: self.live.engine().blob_files(),
         };
         match rustix::fs::statvfs(path) {
             Ok(stat) => {
@@ -164,7 +164,8 @@ impl Inner {
                 watched::note_error(error);
             }
         }
-        let bytes = space.live_bytes + space.slices_bytes;
+        let journal_bytes = super::slices::directory_bytes(&path.join("journal"));
+        let bytes = space.live_bytes + space.slices_bytes + journal_bytes;
         self.metrics.store_bytes.set(bytes as i64);
         self.metrics.blob_files.set(space.blob_files as i64);
         *locked(self.space.lock()) = space;

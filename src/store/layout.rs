@@ -5,6 +5,7 @@
 //! | path | what |
 //! |---|---|
 //! | `live/` | registrations and everything that waits |
+//! | `journal/` | what was committed and is not in the databases yet; see `journal` and `effects` |
 //! | `slices/NNNNNNNN/` | messages and attempts of a stretch of time |
 //! | `slices/NNNNNNNN/keys` | which keys a sealed slice may hold; can be made anew; see `filters` |
 //! | `export.json` | the registrations, written now and then; see `export` |
@@ -17,6 +18,7 @@
 //! | database | key | record |
 //! |---|---|---|
 //! | live | `m` | [`Meta`]: format, last commit, counts |
+//! | live | `k` | [`Checkpoint`]: how far the databases have the journal |
 //! | live | `o` organisation | [`Organisation`] |
 //! | live | `t` token | [`Token`] |
 //! | live | `e` organisation, name | [`EventType`] |
@@ -50,7 +52,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::catalog::Change;
-use super::engine::{Bytes, Changes, Engine, EngineError, VALUE_MAX};
+use super::engine::{Bytes, Changes, EngineError, VALUE_MAX, Values};
 use crate::clock::Timestamp;
 use crate::domain::application::Application;
 use crate::domain::attempt::{Attempt, Trigger};
@@ -70,7 +72,10 @@ use crate::domain::visit::Visit;
 use super::engine;
 
 /// The number of this format as a whole; a store with a higher one is refused.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+/// The number that a store has after a clean stop: the databases have all of the journal then, and the
+/// version before, which knows of none, goes on with them.
+pub const FORMAT_AT_REST: u32 = 1;
 
 const MAGIC: u8 = 0xB7;
 const HEADER_BYTES: usize = 12;
@@ -78,6 +83,7 @@ const HEADER_BYTES: usize = 12;
 const RECORD_MAX: usize = 64 << 20;
 
 pub const META: u8 = b'm';
+pub const CHECKPOINT: u8 = b'k';
 pub const ORGANISATION: u8 = b'o';
 pub const TOKEN: u8 = b't';
 pub const EVENT_TYPE: u8 = b'e';
@@ -117,6 +123,16 @@ pub struct Meta {
     /// Commit numbers (first, last) that ended in a slice and not here, because the process died
     /// between the two. What bears such a number does not exist.
     pub dead_commits: Vec<(u64, u64)>,
+}
+
+/// How far the databases have the journal: everything up to this position is on disk in them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Which journal.
+    pub stream: u64,
+    pub position: u64,
+    /// Of the record at that position.
+    pub chain: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -243,6 +259,7 @@ macro_rules! kinds {
 
 kinds!(
     META Meta,
+    CHECKPOINT Checkpoint,
     ORGANISATION Organisation,
     TOKEN Token,
     EVENT_TYPE EventType,
@@ -287,6 +304,7 @@ macro_rules! first_schema {
 
 first_schema!(
     Meta,
+    Checkpoint,
     Organisation,
     Job,
     Revocation,
@@ -452,7 +470,11 @@ pub fn registration(change: &Change) -> (Vec<u8>, Option<Vec<u8>>) {
 }
 
 /// Deletes a record that may be long; false if there was none.
-pub fn delete(engine: &Engine, changes: &mut Changes, key: &[u8]) -> Result<bool, EngineError> {
+pub fn delete(
+    engine: &impl Values,
+    changes: &mut Changes,
+    key: &[u8],
+) -> Result<bool, EngineError> {
     let Some(first) = engine.get(key)? else {
         return Ok(false);
     };
@@ -465,7 +487,7 @@ pub fn delete(engine: &Engine, changes: &mut Changes, key: &[u8]) -> Result<bool
 
 /// Puts a record in the place of an older one that may have been longer; false if there was none.
 pub fn replace<T: Kept>(
-    engine: &Engine,
+    engine: &impl Values,
     changes: &mut Changes,
     key: &[u8],
     meta: &T,
@@ -475,7 +497,7 @@ pub fn replace<T: Kept>(
 
 /// The same with raw bytes behind the struct.
 pub fn replace_with<T: Kept>(
-    engine: &Engine,
+    engine: &impl Values,
     changes: &mut Changes,
     key: &[u8],
     meta: &T,
@@ -502,7 +524,7 @@ impl<T> Record<T> {
 
 /// Reads the record under `key`.
 pub fn get<T: Kept + DeserializeOwned>(
-    engine: &Engine,
+    engine: &impl Values,
     key: &[u8],
 ) -> Result<Option<Record<T>>, RecordError> {
     let Some(first) = engine.get(key)? else {
@@ -513,7 +535,7 @@ pub fn get<T: Kept + DeserializeOwned>(
 
 /// Reads the record whose first value is at hand, as a range gives it.
 pub fn read<T: Kept + DeserializeOwned>(
-    engine: &Engine,
+    engine: &impl Values,
     key: &[u8],
     first: &Bytes,
 ) -> Result<Record<T>, RecordError> {
@@ -558,7 +580,7 @@ pub fn record_of_chunk(key: &[u8]) -> (&[u8], usize) {
     )
 }
 
-fn whole(engine: &Engine, key: &[u8], first: &Bytes) -> Result<Vec<u8>, RecordError> {
+fn whole(engine: &impl Values, key: &[u8], first: &Bytes) -> Result<Vec<u8>, RecordError> {
     let chunks = chunks(first);
     let mut bytes = Vec::with_capacity(if chunks == 1 {
         first.len()
@@ -574,11 +596,17 @@ fn whole(engine: &Engine, key: &[u8], first: &Bytes) -> Result<Vec<u8>, RecordEr
     Ok(bytes)
 }
 
+/// Whether a key of this kind, once put, is not put again before it was deleted: the committer sees
+/// to that for deliveries.
+pub fn is_never_put_twice(key: &[u8]) -> bool {
+    key.first() == Some(&WAITING)
+}
+
 /// How long a key of this kind is, so that a range can tell a record from the further chunks of
 /// the one before. Event types end with a name, which has no zero byte.
 pub fn is_chunk(key: &[u8]) -> bool {
     let length = match key[0] {
-        META => 1,
+        META | CHECKPOINT => 1,
         ORGANISATION | TOKEN | APPLICATION | JOB => 21,
         RESENT => 29,
         EVENT_TYPE => return key[21..].contains(&0),
@@ -715,7 +743,10 @@ pub fn next_slice_first(last: Timestamp) -> Timestamp {
 }
 
 /// What is wrong with a slice that should have come at least as far as `expected`, if anything is.
-pub fn slice_problem(slice: &Engine, expected: &SliceMeta) -> Result<Option<String>, RecordError> {
+pub fn slice_problem(
+    slice: &impl Values,
+    expected: &SliceMeta,
+) -> Result<Option<String>, RecordError> {
     let found = get::<SliceMeta>(slice, &[META])?
         .map(|record| record.meta)
         .unwrap_or_default();
@@ -763,6 +794,7 @@ pub(super) mod golden;
 
 #[cfg(test)]
 mod tests {
+    use super::super::engine::Engine;
     use super::*;
     use proptest::prelude::*;
 

@@ -27,11 +27,13 @@ use crate::rules::decision::Decision;
 use crate::telemetry::Metrics;
 use crate::watched::{self, Kind, Threads};
 use backlog::Backlog;
+use checkpoint::Checkpoints;
 use counters::Counters;
 use damage::Damage;
 use engine::Engine;
 use filters::{Filters, KeyHash};
 use layout::Meta;
+use live::Live;
 use queue::{Command, Queue, Resend, ResendAnswer};
 use recount::Recount;
 use slices::Slices;
@@ -42,10 +44,12 @@ use watchers::{Watcher, Watchers};
 mod backlog;
 mod batch;
 pub mod catalog;
+mod checkpoint;
 mod committer;
 mod counters;
 mod damage;
 mod deliveries;
+mod effects;
 mod engine;
 mod export;
 mod expunge;
@@ -54,10 +58,12 @@ mod history;
 mod jobs;
 mod keeper;
 mod layout;
+mod live;
 mod older;
 mod open;
 mod queue;
 mod recount;
+mod replay;
 mod slices;
 mod uses;
 mod verify;
@@ -83,6 +89,9 @@ const ONCE_REMEMBERED: Duration = Duration::from_secs(12 * 3600);
 /// How long an `eventId` is verified to be unique; the contract's "only up to a day".
 const EVENT_ID_UNIQUE: Duration = Duration::from_secs(24 * 3600);
 
+/// The length of the journal's files.
+const SEGMENT_BYTES: u32 = 64 << 20;
+
 /// How often a resend looks anew for a delivery that was attempted before the committer came to it.
 const LOOK_AGAIN_MAX: usize = 10;
 
@@ -97,6 +106,8 @@ pub struct Settings {
     pub min_free_bytes: u64,
     pub slice_age: Duration,
     pub slice_bytes: u64,
+    /// Of a file of the journal.
+    pub segment_bytes: u32,
     pub export_every: Duration,
     pub commit_timeout: Duration,
     pub waiting_max: u64,
@@ -129,6 +140,7 @@ impl Settings {
             min_free_bytes: store.min_free_bytes,
             slice_age: Duration::from_secs(u64::from(store.slice_hours) * HOUR),
             slice_bytes: store.slice_bytes,
+            segment_bytes: SEGMENT_BYTES,
             export_every: Duration::from_secs(u64::from(store.export_minutes) * MINUTE),
             commit_timeout: Duration::from_secs(store.commit_timeout_seconds),
             waiting_max: limits.waiting_max,
@@ -355,7 +367,8 @@ struct Inner {
     metrics: Arc<Metrics>,
     /// All of the server's, whose panic is this store's failure.
     threads: Threads,
-    live: Engine,
+    live: Live,
+    checkpoints: Checkpoints,
     slices: Slices,
     catalog: RwLock<Catalog>,
     queue: Queue,
@@ -365,7 +378,7 @@ struct Inner {
     dead_commits: Vec<(u64, u64)>,
     /// The last commit before those of this process.
     first_commit: u64,
-    /// The last commit that is durable; records in slices may be ahead of it for a moment.
+    /// The last commit that is durable.
     commit: AtomicU64,
     /// Deliveries that wait, in all and by the slice of their message.
     waiting: AtomicU64,
@@ -387,9 +400,6 @@ struct Inner {
     closed: watch::Sender<bool>,
     /// Told of commits in which a job changed.
     jobs_changed: watch::Sender<()>,
-    /// Held by the committer while it changes the live database and until that is durable: what is
-    /// read from there under it is what would be there after a power cut.
-    settled: RwLock<()>,
     /// The count of the queue that a start makes.
     recount: Recount,
     /// What happened lately, for statistics.
@@ -413,11 +423,6 @@ impl Inner {
         }
     }
 
-    /// For as long as this is held, the live database holds only what is durable.
-    fn settled(&self) -> RwLockReadGuard<'_, ()> {
-        locked(self.settled.read())
-    }
-
     fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
     }
@@ -427,11 +432,14 @@ impl Inner {
     }
 
     fn committed(&self, meta: &Meta) {
-        self.commit.store(meta.commit, Ordering::Release);
         let waiting = meta.waiting.iter().map(|(_, count)| count).sum();
         self.waiting.store(waiting, Ordering::Relaxed);
         self.metrics.waiting.set(waiting as i64);
         locked(self.waiting_by_slice.lock()).clone_from(&meta.waiting);
+        self.commit_ended();
+    }
+
+    fn commit_ended(&self) {
         *locked(self.commit_began.lock()) = None;
     }
 
@@ -1209,7 +1217,7 @@ mod tests {
         }
         let damaged = [&layout::lane_prefix(2)[..], &[1, 2]].concat();
         changes.put(&damaged, Vec::new());
-        store.inner.live.commit(changes).unwrap();
+        store.inner.live.engine().commit(changes).unwrap();
         let due = Timestamp(5);
         assert_eq!(store.lane_heads().unwrap(), [(1, due), (3, due)]);
         store.close().unwrap();

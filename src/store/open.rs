@@ -16,11 +16,14 @@ use sha2::Digest;
 use tokio::sync::watch;
 
 use super::catalog::{Catalog, Change};
+use super::checkpoint;
 use super::committer::Committer;
 use super::engine::{self, Changes, Engine, EngineError};
 use super::layout::{self, FORMAT, Meta, RecordError, SliceMeta, SliceRecord};
+use super::live::Live;
 use super::queue::Queue;
 use super::recount::{self, Recount, StoppedAt};
+use super::replay::{self, Replayed};
 use super::slices::{self, Slices};
 use super::{Inner, OpenError, Settings, Store, filters, keeper};
 use crate::clock::{Clock, Timestamp};
@@ -40,9 +43,10 @@ const DEAD_COMMITS_MAX: usize = 150;
 /// open one that is larger than this: how long it takes does not depend on what is kept.
 const OPENED_SLICE_BYTES_MAX: u64 = 32 << 20;
 
-/// A store's files, opened and locked, before anything runs.
+/// A store's files, opened and locked, before anything runs. The databases have all of the journal.
 pub struct Files {
     pub live: Engine,
+    pub journal: Replayed,
     pub meta: Meta,
     pub catalog: Catalog,
     pub slices: BTreeMap<u32, SliceRecord>,
@@ -77,19 +81,11 @@ impl Store {
                 slice: newest,
                 commit: files.meta.commit,
             });
-            let first_dead = files.meta.commit + 1;
-            files.meta.commit += COMMIT_JUMP;
-            files
-                .meta
-                .dead_commits
-                .push((first_dead, files.meta.commit));
-            let too_many = files
-                .meta
-                .dead_commits
-                .len()
-                .saturating_sub(DEAD_COMMITS_MAX);
-            files.meta.dead_commits.drain(..too_many);
+            if files.meta.format < FORMAT {
+                declare_commits_dead(&mut files.meta);
+            }
         }
+        files.meta.format = FORMAT;
         files.meta.clean = false;
         files.meta.commit += 1;
         let slices_path = path.join("slices");
@@ -123,7 +119,8 @@ impl Store {
             threads: Threads::new(clock.clone()),
             clock,
             metrics,
-            live: files.live,
+            live: Live::new(files.live),
+            checkpoints: Default::default(),
             catalog: RwLock::new(files.catalog),
             queue: Queue::default(),
             watchers: Default::default(),
@@ -142,7 +139,6 @@ impl Store {
             failure: watch::channel(None).0,
             closed: watch::channel(false).0,
             jobs_changed: watch::channel(()).0,
-            settled: RwLock::new(()),
             recount: Recount::due(stopped_at),
             counters: Default::default(),
             filters: Default::default(),
@@ -154,9 +150,16 @@ impl Store {
         inner.show_visits(&inner.catalog());
         inner.look_at_space();
         let is_counted = recount::count_some(&inner).map_err(|error| damaged(error.into()))?;
-        let committer =
-            Committer::new(inner.clone(), meta).map_err(|error| damaged(error.into()))?;
+        let Replayed { journal, stream } = files.journal;
+        let zeroing = journal.zeroing();
+        let committer = Committer::new(inner.clone(), meta, journal, stream)
+            .map_err(|error| damaged(error.into()))?;
         let mut handles = vec![inner.spawn(Kind::Committer, move || committer.run())];
+        let checkpointed = inner.clone();
+        handles.push(inner.spawn(Kind::Checkpoints, move || checkpoint::run(&checkpointed)));
+        let supplied = inner.clone();
+        let make_spares = move || checkpoint::make_spares(&supplied, zeroing);
+        handles.push(inner.spawn(Kind::Spares, make_spares));
         let kept = inner.clone();
         handles.push(inner.spawn(Kind::Keeper, move || keeper::keep(&kept)));
         let guarded = inner.clone();
@@ -173,6 +176,17 @@ impl Store {
             handles: Arc::new(Mutex::new(handles)),
         })
     }
+}
+
+/// A version without a journal wrote history first and then the live database. What a process that died
+/// between the two left in a slice bears a number that the live database never reached: it does not
+/// exist, and no later commit bears it.
+fn declare_commits_dead(meta: &mut Meta) {
+    let first_dead = meta.commit + 1;
+    meta.commit += COMMIT_JUMP;
+    meta.dead_commits.push((first_dead, meta.commit));
+    let too_many = meta.dead_commits.len().saturating_sub(DEAD_COMMITS_MAX);
+    meta.dead_commits.drain(..too_many);
 }
 
 /// The webhook users from before applications were granted, each with those in which it has an
@@ -253,7 +267,14 @@ pub fn open_files(settings: &Settings, clock: &Clock) -> Result<Files, OpenError
             found: record.meta.format,
             known: FORMAT,
         }),
-        Some(record) => {
+        Some(_) => {
+            let journal = replay::open(settings, &live)?;
+            // What was replayed has a newer one.
+            let record = layout::get::<Meta>(&live, &[layout::META]).map_err(damaged)?;
+            let record = record.ok_or_else(|| OpenError::Damaged {
+                path: path.clone(),
+                reason: "its meta record is missing".to_owned(),
+            })?;
             let mut catalog = read_catalog(&live).map_err(damaged)?;
             catalog.reserve_endpoint_numbers(record.meta.last_endpoint_number);
             let slices = read_slices(&live).map_err(damaged)?;
@@ -265,6 +286,7 @@ pub fn open_files(settings: &Settings, clock: &Clock) -> Result<Files, OpenError
             }
             Ok(Files {
                 live,
+                journal,
                 meta: record.meta,
                 catalog,
                 slices,
@@ -298,6 +320,7 @@ pub fn open_files(settings: &Settings, clock: &Clock) -> Result<Files, OpenError
                 .into_iter()
                 .for_each(|change| catalog.apply(change));
             Ok(Files {
+                journal: replay::open(settings, &live)?,
                 live,
                 meta,
                 catalog,
@@ -447,12 +470,14 @@ fn refuse_beside_another(path: &Path) -> Result<(), OpenError> {
 /// Refuses to begin a store where parts of another are, as in a copy that is not whole: its export and
 /// its owner's token would be overwritten.
 fn refuse_in_the_remains_of_another(path: &Path) -> Result<(), OpenError> {
-    let has_slices =
-        std::fs::read_dir(path.join("slices")).is_ok_and(|mut all| all.next().is_some());
-    let left = match (has_slices, path.join(super::export::FILE_NAME).exists()) {
-        (true, _) => "slices of history",
-        (false, true) => super::export::FILE_NAME,
-        (false, false) => return Ok(()),
+    let has_some =
+        |name| std::fs::read_dir(path.join(name)).is_ok_and(|mut all| all.next().is_some());
+    let has_export = path.join(super::export::FILE_NAME).exists();
+    let left = match (has_some("slices"), has_some("journal"), has_export) {
+        (true, ..) => "slices of history",
+        (_, true, _) => "the journal",
+        (_, _, true) => super::export::FILE_NAME,
+        (false, false, false) => return Ok(()),
     };
     let path = path.display();
     Err(OpenError::Unsafe(format!(
@@ -469,6 +494,7 @@ fn hide_from_others(path: &Path) {
     for name in [
         "lock",
         "live",
+        "journal",
         "slices",
         "owner.token",
         super::export::FILE_NAME,
@@ -702,6 +728,7 @@ mod tests {
             min_free_bytes: 1,
             slice_age: Duration::from_secs(3_600),
             slice_bytes: 1 << 20,
+            segment_bytes: 1 << 20,
             export_every: Duration::from_secs(900),
             commit_timeout: Duration::from_secs(30),
             waiting_max: 1_000,
@@ -730,13 +757,19 @@ mod tests {
 
     #[test]
     fn no_store_begins_in_the_remains_of_another() {
-        for left in ["slices/00000001", "export.json"] {
+        for left in ["slices/00000001", "export.json", "journal"] {
             let directory = tempfile::tempdir().unwrap();
             let settings = settings(&directory.path().join("data"));
             drop(open_files(&settings, &Clock::System).unwrap());
             let token = std::fs::read(settings.path.join("owner.token")).unwrap();
             std::fs::remove_dir_all(settings.path.join("live")).unwrap();
+            let journal = settings.path.join("journal");
             match left {
+                "journal" => assert!(journal.exists()),
+                _ => std::fs::remove_dir_all(journal).unwrap(),
+            }
+            match left {
+                "journal" => {}
                 "export.json" => std::fs::write(settings.path.join(left), "{}").unwrap(),
                 slice => std::fs::create_dir_all(settings.path.join(slice)).unwrap(),
             }
@@ -780,7 +813,7 @@ mod tests {
         );
         let line = error.to_string();
         assert!(
-            line.contains("newer postrider (format 2") && !line.contains('\n'),
+            line.contains("newer postrider (format 3") && !line.contains('\n'),
             "{line}"
         );
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 
-use super::engine::{Changes, Engine, EngineError};
+use super::engine::{Changes, Engine, EngineError, Values};
 use super::layout::{self, Meta, SliceMeta, SliceRecord};
 use crate::clock::Timestamp;
 use crate::lock::locked;
@@ -53,7 +53,7 @@ impl Slices {
     }
 
     pub fn path(&self, number: u32) -> PathBuf {
-        self.directory.join(format!("{number:08}"))
+        path_in(&self.directory, number)
     }
 
     /// All slices, oldest first.
@@ -202,11 +202,16 @@ impl Slices {
     }
 }
 
+/// The directory of a slice's database.
+pub fn path_in(slices: &Path, number: u32) -> PathBuf {
+    slices.join(format!("{number:08}"))
+}
+
 /// Lets history go on in a new slice, once `changes` are committed: the newest is sealed at what it
 /// has come to, and ids from `meta.last_time` on belong to the new one. Its files are made when it
 /// is opened.
 pub fn begin(
-    live: &Engine,
+    live: &impl Values,
     slices: &Slices,
     meta: &mut Meta,
     changes: &mut Changes,
@@ -224,7 +229,8 @@ pub fn begin(
     Ok((number, record))
 }
 
-fn directory_bytes(path: &Path) -> u64 {
+/// The bytes of a directory's files.
+pub fn directory_bytes(path: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(path) else {
         return 0;
     };

@@ -37,6 +37,8 @@ pub struct Metrics {
     pub held: Gauge,
     pub waiting_for_host: Gauge,
     pub oldest_due_seconds: Gauge<f64, AtomicU64>,
+    pub journal_ahead_bytes: Gauge,
+    pub checkpoints: Counter,
     pub commit_batch_size: Histogram,
     pub commit_seconds: Histogram,
     pub publish_to_receipt_seconds: Histogram,
@@ -163,6 +165,16 @@ impl Metrics {
                 &mut registry,
                 "oldest_due_seconds",
                 "How long the oldest due delivery has been due, 0 if none is",
+            ),
+            journal_ahead_bytes: shown(
+                &mut registry,
+                "journal_ahead_bytes",
+                "Bytes committed to the journal that are not in the databases yet",
+            ),
+            checkpoints: shown(
+                &mut registry,
+                "checkpoints",
+                "How often the databases were brought up to the journal",
             ),
             commit_batch_size: histogram(
                 &mut registry,

@@ -276,32 +276,46 @@ async fn the_largest_batch_is_one_commit() {
     assert_eq!(ids.len(), 1_000);
     assert_eq!(server.store().waiting_count(), 10_000);
 
-    // A process that died between its two syncs left the slice alone: nothing of it is there.
-    let after = copy_of(&server).await;
-    let live = before.path().join("data/live");
-    std::fs::remove_dir_all(after.path().join("data/live")).expect("it is there");
-    copy_directory(&live, &after.path().join("data/live"));
-    let halfway = Server::start_on(after, &server).await;
-    assert_eq!(halfway.store().waiting_count(), 0);
-    let list = halfway.get(MESSAGES).await.expect(200);
+    // A process that died while it appended the record left a part of that: nothing of it is there.
+    let databases_of_before = async |server: &Server| {
+        let copy = copy_of(server).await;
+        for database in ["data/live", "data/slices"] {
+            let (from, to) = (before.path().join(database), copy.path().join(database));
+            std::fs::remove_dir_all(&to).expect("it is there");
+            copy_directory(&from, &to);
+        }
+        copy
+    };
+    let torn = databases_of_before(&server).await;
+    tear_last_record(&torn.path().join("data/journal"));
+    let without = Server::start_on(torn, &server).await;
+    assert_eq!(without.store().waiting_count(), 0);
+    let list = without.get(MESSAGES).await.expect(200);
     assert_eq!(list["data"], json!([]));
-    halfway.stop_and_verify().await;
+    without.stop_and_verify().await;
 
-    // One that died later has all.
-    let mut whole = server.after_a_crash().await;
-    assert_eq!(whole.store().waiting_count(), 10_000);
-    for id in [ids.first(), ids.last()] {
-        let path = format!("{MESSAGES}/{}", id.expect("an id"));
-        whole.get(&path).await.expect(200);
+    // One that died later has all, whether the databases have it or not.
+    let behind = databases_of_before(&server).await;
+    let behind = Server::start_on(behind, &server).await;
+    for mut whole in [behind, server.after_a_crash().await] {
+        assert_eq!(whole.store().waiting_count(), 10_000);
+        for id in [ids.first(), ids.last()] {
+            let path = format!("{MESSAGES}/{}", id.expect("an id"));
+            whole.get(&path).await.expect(200);
+        }
+        whole.leftovers_are_fine();
+        has_a_thousand_messages(whole).await;
     }
-    whole.leftovers_are_fine();
-    let counts = whole.stop_and_verify().await;
+    let mut server = server;
+    server.leftovers_are_fine();
+}
+
+async fn has_a_thousand_messages(server: Server) {
+    let counts = server.stop_and_verify().await;
     assert!(
         counts.contains(&("messages".to_owned(), 1_000)),
         "{counts:?}"
     );
-    let mut server = server;
-    server.leftovers_are_fine();
 }
 
 /// What is on the disk now, with nothing on its way there.
@@ -397,4 +411,17 @@ async fn messages_of_a_batch_are_put_off_and_expire_as_others_do() {
     assert_eq!(receiver.count(), 2);
     let list = server.get(&format!("{MESSAGES}?tag=t")).await.expect(200);
     assert_eq!(texts(&list, "id"), [id(&answer["data"][0])]);
+}
+
+/// Overwrites the last bytes that were written to a journal of one segment.
+fn tear_last_record(journal: &std::path::Path) {
+    let entries = std::fs::read_dir(journal).expect("it can be listed");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let is_segment =
+        |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "segment");
+    let segment = paths.filter(is_segment).max().expect("a segment");
+    let mut bytes = std::fs::read(&segment).expect("it can be read");
+    let end = bytes.iter().rposition(|byte| *byte != 0).expect("a record");
+    bytes[end - 100..=end].fill(0);
+    std::fs::write(&segment, bytes).expect("it can be written");
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{Receiver, Server, assert_error};
 
 /// Families and their types.
-const FAMILIES: [(&str, &str); 27] = [
+const FAMILIES: [(&str, &str); 29] = [
     ("postrider_answer_bytes", "gauge"),
     ("postrider_attempts", "counter"),
     ("postrider_attempts_in_flight", "gauge"),
@@ -18,6 +18,8 @@ const FAMILIES: [(&str, &str); 27] = [
     ("postrider_attempts_put_off", "counter"),
     ("postrider_build", "info"),
     ("postrider_commit_batch_size", "histogram"),
+    ("postrider_journal_ahead_bytes", "gauge"),
+    ("postrider_checkpoints", "counter"),
     ("postrider_commit_seconds", "histogram"),
     ("postrider_connections_refused", "counter"),
     ("postrider_deliveries_held", "gauge"),

@@ -107,6 +107,7 @@ async fn every_thread_is_listed_with_what_it_does() {
     let expected = [
         "actix-server acceptor",
         "challenges",
+        "checkpoints",
         "delivery-0",
         "delivery-1",
         "http-0",
@@ -118,6 +119,7 @@ async fn every_thread_is_listed_with_what_it_does() {
         "store-committer",
         "store-filters",
         "store-keeper",
+        "store-spares",
         "store-watchdog",
     ];
     assert_eq!(names, expected);

@@ -163,10 +163,11 @@ impl Committer {
         content: Content,
         answer: Sender<()>,
     ) -> Result<Staged, layout::RecordError> {
-        if !content.delete(&self.inner)? {
+        let Some(deletes) = content.into_changes(&self.inner) else {
             drop(answer.send(Err(Error::not_found("message"))));
             return Ok(Staged::More);
-        }
+        };
+        batch.of_slices.push(deletes);
         if let Expunged::Payload(application, message) = what {
             let lanes = expunge::lanes(&self.inner.catalog(), application);
             let told = lanes.map(|lane| Event::Expunged { lane, message });

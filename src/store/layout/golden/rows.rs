@@ -636,6 +636,17 @@ fn of_the_live_database() -> Vec<Row> {
         ),
         row(
             1,
+            ("6b", vec![CHECKPOINT]),
+            "b76b 0100 af2cdb63 15000000 fd8877665544332211 fb2c01 fd00ffeeddccbbaa99",
+            &Checkpoint {
+                stream: 0x1122_3344_5566_7788,
+                position: 300,
+                chain: 0x99aa_bbcc_ddee_ff00,
+            },
+            &[],
+        ),
+        row(
+            1,
             ("6d", vec![META]),
             "b76d 0100 b1f4c714 0a000000 fb2c010203fc70110100",
             &slice_meta,

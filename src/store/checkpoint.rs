@@ -1,0 +1,184 @@
+//! Checkpoints: what the journal alone had is brought into the databases, on disk, so that its
+//! segments can go.
+//!
+//! The committer decides when, between two commits, and takes the overlay of the live database aside. A
+//! thread of its own then moves it into the database, flushes this and the slices that were written
+//! to, writes down the position, flushes again, and drops the overlay. Commits go on meanwhile, until
+//! what they add has reached its bound, too: then they wait.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use super::engine::{Engine, EngineError};
+use super::layout::Checkpoint;
+use super::{Fault, Inner, replay};
+use crate::lock::locked;
+use crate::watched;
+
+/// Bytes of the journal, or of the overlay, after which the next checkpoint begins: few enough that a
+/// start after a crash applies them within half a second.
+const BYTES: u64 = 8 << 20;
+/// And at which commits wait for the checkpoint that is under way.
+const BYTES_MAX: u64 = 64 << 20;
+
+/// The checkpoint that is to be made, and the last that was.
+#[derive(Default)]
+pub struct Checkpoints {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    due: Option<Arc<Due>>,
+    /// The position of the last one that is on disk.
+    done: u64,
+    /// No other is made: the store is closed, or one failed.
+    is_over: bool,
+}
+
+/// A checkpoint whose overlay was taken aside.
+struct Due {
+    checkpoint: Checkpoint,
+    /// The slices that were written to since the one before.
+    slices: Vec<Arc<Engine>>,
+}
+
+/// What the committer has added since the last checkpoint began.
+#[derive(Default)]
+pub struct Since {
+    pub journal_bytes: u64,
+    slices: Vec<Arc<Engine>>,
+    /// A slice was written to that is not the newest any more: it stays open until the next checkpoint.
+    pub has_old_slices: bool,
+}
+
+impl Since {
+    pub fn wrote_to(&mut self, slice: &Arc<Engine>) {
+        if !self.slices.iter().any(|one| Arc::ptr_eq(one, slice)) {
+            self.slices.push(slice.clone());
+        }
+    }
+}
+
+impl Inner {
+    /// Begins a checkpoint where enough was committed since the last, and waits where it is too much.
+    /// On the committer's thread, between two commits.
+    pub(super) fn checkpoint_if_due(&self, since: &mut Since, now_at: Checkpoint) {
+        let bytes = since.journal_bytes.max(self.live.overlay_bytes() as u64);
+        self.metrics.journal_ahead_bytes.set(bytes as i64);
+        if bytes < BYTES && !since.has_old_slices {
+            return;
+        }
+        let state = self.checkpoints.state();
+        if state.due.is_some() && bytes < BYTES_MAX {
+            return;
+        }
+        // A disk that hangs is noticed here, too.
+        self.commit_began();
+        drop(self.checkpoints.when_idle(state));
+        self.commit_ended();
+        self.begin_checkpoint(since, now_at);
+    }
+
+    /// Begins a checkpoint and waits for its end. False where it failed.
+    pub(super) fn checkpoint_now(&self, since: &mut Since, now_at: Checkpoint) -> bool {
+        drop(self.checkpoints.when_idle(self.checkpoints.state()));
+        self.begin_checkpoint(since, now_at);
+        let state = self.checkpoints.when_idle(self.checkpoints.state());
+        state.done == now_at.position
+    }
+
+    fn begin_checkpoint(&self, since: &mut Since, checkpoint: Checkpoint) {
+        let mut state = self.checkpoints.state();
+        if state.is_over {
+            return;
+        }
+        self.live.take_aside();
+        let slices = std::mem::take(since).slices;
+        state.due = Some(Arc::new(Due { checkpoint, slices }));
+        self.checkpoints.changed.notify_all();
+    }
+
+    fn make_checkpoint(&self, due: &Due) -> Result<(), EngineError> {
+        let live = self.live.engine();
+        self.live.move_aside_into_engine()?;
+        for slice in &due.slices {
+            slice.flush()?;
+        }
+        live.flush()?;
+        replay::put_checkpoint(live, &due.checkpoint)?;
+        live.flush()?;
+        self.live.drop_aside();
+        self.metrics.checkpoints.inc();
+        Ok(())
+    }
+}
+
+impl Checkpoints {
+    /// The position up to which the databases have the journal, on disk, as far as this process
+    /// brought it there.
+    pub fn done(&self) -> u64 {
+        self.state().done
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        locked(self.state.lock())
+    }
+
+    fn when_idle<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let is_busy = |state: &mut State| state.due.is_some() && !state.is_over;
+        locked(self.changed.wait_while(state, is_busy))
+    }
+}
+
+/// Makes checkpoints as they fall due, until the store is closed.
+pub fn run(inner: &Inner) {
+    let checkpoints = &inner.checkpoints;
+    let _ends = Ends(checkpoints);
+    loop {
+        let state = checkpoints.state();
+        let nothing_due = |state: &mut State| state.due.is_none() && !state.is_over;
+        let state =
+            watched::idle_while(|| locked(checkpoints.changed.wait_while(state, nothing_due)));
+        // It stays due until it is made.
+        let Some(due) = state.due.clone() else { return };
+        drop(state);
+        if let Err(error) = inner.make_checkpoint(&due) {
+            inner.fail(Fault::Storage(format!("a checkpoint failed: {error}")));
+            return;
+        }
+        let mut state = checkpoints.state();
+        state.due = None;
+        state.done = due.checkpoint.position;
+        drop(state);
+        checkpoints.changed.notify_all();
+    }
+}
+
+/// Ends checkpoints when it is dropped, as the thread that holds it ends, in a panic too: nobody waits
+/// for one that nobody makes.
+pub struct Ends<'a>(pub &'a Checkpoints);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.state().is_over = true;
+        self.0.changed.notify_all();
+    }
+}
+
+/// Makes files for the journal's next segments ready, until the store is closed.
+pub fn make_spares(inner: &Inner, mut zeroing: crate::journal::Zeroing) {
+    while !*inner.closed.borrow() {
+        match zeroing.step() {
+            Ok(true) => {}
+            Ok(false) => {
+                inner.sleep(super::keeper::LOOK_EVERY / 4);
+            }
+            Err(error) => {
+                log::warn!("no file was made ready for the journal: {error}");
+                watched::note_error(error);
+                inner.sleep(super::keeper::LOOK_EVERY * 10);
+            }
+        }
+    }
+}

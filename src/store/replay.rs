@@ -1,0 +1,458 @@
+//! Opening the journal of a store, and bringing the databases up to its end.
+//!
+//! What was committed after the last checkpoint is in the journal for certain, and in the databases as
+//! far as they happened to write it. Applying it again, from the checkpoint on, gives the same state,
+//! however often a start is broken off.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::effects;
+use super::engine::{Changes, Engine, EngineError};
+use super::layout::{self, Checkpoint, Meta, RecordError};
+use super::open::{create_directory, open_engine, to_open_error};
+use super::{OpenError, Settings, slices};
+use crate::journal::{Disk, Journal, JournalError, Known, Sizes, Tip};
+
+/// A store's journal, all of which the databases have.
+pub struct Replayed {
+    pub journal: Journal,
+    pub stream: u64,
+}
+
+/// Opens the journal of a store whose databases nobody uses yet, and applies the records behind the
+/// last checkpoint.
+pub fn open(settings: &Settings, live: &Engine) -> Result<Replayed, OpenError> {
+    let path = settings.path.join("journal");
+    create_directory(&path).map_err(|source| OpenError::Io {
+        path: path.clone(),
+        source,
+    })?;
+    let damaged = |error| to_open_error(&settings.path, error);
+    let checkpoint = layout::get::<Checkpoint>(live, &[layout::CHECKPOINT]).map_err(damaged)?;
+    let has_segments = has_segments(&path)?;
+    let checkpoint = match checkpoint {
+        Some(record) => record.meta,
+        None if has_segments => {
+            return Err(OpenError::Unsafe(format!(
+                "{} has segments, and the database {} knows of none: they belong to another copy \
+                 of this store. Bring both back from the same copy",
+                path.display(),
+                settings.path.join("live").display()
+            )));
+        }
+        None => begin(live).map_err(|error| damaged(error.into()))?,
+    };
+    if !has_segments && checkpoint.position > 0 {
+        allow_without_segments(live, &path).map_err(|error| error.unwrap_or_else(damaged))?;
+    }
+    let (journal, opened) = open_files(settings, &path, &checkpoint)?;
+    for error in &opened.damaged {
+        log::warn!(
+            "{}: {error}; nothing in it is needed any more",
+            path.display()
+        );
+    }
+    let mut replayed = Replayed {
+        journal,
+        stream: checkpoint.stream,
+    };
+    replay(&mut replayed, settings, live, checkpoint.position)?;
+    Ok(replayed)
+}
+
+fn has_segments(path: &Path) -> Result<bool, OpenError> {
+    let io = |source| OpenError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    for entry in std::fs::read_dir(path).map_err(io)? {
+        let name = entry.map_err(io)?.file_name();
+        if Path::new(&name)
+            .extension()
+            .is_some_and(|end| end == "segment")
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Begins the journal of a store that has none.
+fn begin(live: &Engine) -> Result<Checkpoint, EngineError> {
+    let checkpoint = Checkpoint {
+        stream: rand::random(),
+        position: 0,
+        chain: 0,
+    };
+    write_checkpoint(live, &checkpoint)?;
+    Ok(checkpoint)
+}
+
+/// Writes down how far the databases have the journal. They are to be flushed before this is called,
+/// and once more after it.
+pub fn put_checkpoint(live: &Engine, checkpoint: &Checkpoint) -> Result<(), EngineError> {
+    let key = [layout::CHECKPOINT];
+    live.put(&key, layout::encode(&key, checkpoint, &[]))
+}
+
+fn write_checkpoint(live: &Engine, checkpoint: &Checkpoint) -> Result<(), EngineError> {
+    live.flush()?;
+    put_checkpoint(live, checkpoint)?;
+    live.flush()
+}
+
+/// Nothing is lost with the segments of a store that was closed cleanly.
+fn allow_without_segments(
+    live: &Engine,
+    path: &Path,
+) -> Result<(), Result<OpenError, RecordError>> {
+    let meta = layout::get::<Meta>(live, &[layout::META]).map_err(Err)?;
+    if meta.is_some_and(|record| record.meta.clean) {
+        log::warn!(
+            "{} has no segments; going on with a new one",
+            path.display()
+        );
+        return Ok(());
+    }
+    Err(Ok(OpenError::Damaged {
+        path: path.to_owned(),
+        reason: "its segments are missing, and the last process did not close the store: what it \
+                 accepted last is not in the databases"
+            .to_owned(),
+    }))
+}
+
+fn open_files(
+    settings: &Settings,
+    path: &Path,
+    checkpoint: &Checkpoint,
+) -> Result<(Journal, crate::journal::Opened), OpenError> {
+    let known = Known {
+        stream: checkpoint.stream,
+        begin: Tip {
+            position: checkpoint.position + 1,
+            chain: checkpoint.chain,
+        },
+        applied: checkpoint.position,
+        newest: checkpoint.position,
+    };
+    let sizes = Sizes {
+        segment_bytes: settings.segment_bytes,
+        free_bytes_min: settings.min_free_bytes,
+    };
+    let files = Arc::new(Disk::new(path.to_owned()));
+    Journal::open(files, sizes, &known, StdRng::from_os_rng())
+        .map_err(|error| journal_error(path, error))
+}
+
+fn journal_error(path: &Path, error: JournalError) -> OpenError {
+    let path = path.to_owned();
+    match error {
+        JournalError::Io { cause, file, .. } => OpenError::Io {
+            path: path.join(file),
+            source: cause,
+        },
+        JournalError::Newer { version, .. } => OpenError::Newer {
+            path,
+            found: version,
+            known: 1,
+        },
+        other => OpenError::Damaged {
+            path,
+            reason: other.to_string(),
+        },
+    }
+}
+
+/// Applies the records behind `applied` and writes down that the databases have them.
+fn replay(
+    replayed: &mut Replayed,
+    settings: &Settings,
+    live: &Engine,
+    applied: u64,
+) -> Result<(), OpenError> {
+    let tip = replayed.journal.tip();
+    if tip.position == applied + 1 {
+        return Ok(());
+    }
+    let path = settings.path.join("journal");
+    let mut databases = Databases {
+        settings,
+        live,
+        latest: BTreeMap::new(),
+        slices: HashMap::new(),
+    };
+    let reader = replayed.journal.reader();
+    let records = reader.records(applied + 1);
+    let mut records = records.map_err(|error| journal_error(&path, error))?;
+    while let Some(record) = records
+        .next_record()
+        .map_err(|error| journal_error(&path, error))?
+    {
+        let effects = effects::decode(&record.effects).map_err(|error| OpenError::Damaged {
+            path: path.clone(),
+            reason: format!("the record at position {}: {error}", record.head.position),
+        })?;
+        databases.take_in(effects)?;
+    }
+    databases.settle()?;
+    let checkpoint = Checkpoint {
+        stream: replayed.stream,
+        position: tip.position - 1,
+        chain: tip.chain,
+    };
+    write_checkpoint(live, &checkpoint)
+        .map_err(|error| to_open_error(&settings.path, error.into()))?;
+    log::info!(
+        "{} commits of the journal were not in the databases for certain, and are now",
+        checkpoint.position - applied
+    );
+    let removed = replayed
+        .journal
+        .remove_segments(checkpoint.position, |_| true);
+    removed.map_err(|error| journal_error(&path, error))?;
+    Ok(())
+}
+
+/// The databases that records are applied to.
+struct Databases<'a> {
+    settings: &'a Settings,
+    live: &'a Engine,
+    /// The newest value of each key of the live database: many are put and deleted again.
+    latest: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    slices: HashMap<u32, Engine>,
+}
+
+impl Databases<'_> {
+    fn take_in(&mut self, effects: effects::Effects) -> Result<(), OpenError> {
+        for (number, changes) in effects.history {
+            self.apply_to_slice(number, changes)?;
+        }
+        self.latest.extend(effects.live.into_entries());
+        Ok(())
+    }
+
+    fn apply_to_slice(&mut self, number: u32, changes: Changes) -> Result<(), OpenError> {
+        let path = slices::path_in(&self.settings.path.join("slices"), number);
+        if !self.slices.contains_key(&number) {
+            let slice = open_engine(&path, self.settings.cache_bytes / 4, &path)?;
+            self.slices.insert(number, slice);
+        }
+        let applied = self.slices[&number].apply(changes);
+        applied.map_err(|error| to_open_error(&path, error.into()))
+    }
+
+    /// Makes it all durable.
+    fn settle(self) -> Result<(), OpenError> {
+        for (number, slice) in &self.slices {
+            let path = slices::path_in(&self.settings.path.join("slices"), *number);
+            slice
+                .flush()
+                .map_err(|error| to_open_error(&path, error.into()))?;
+        }
+        let applied = self
+            .latest
+            .into_iter()
+            .try_for_each(|(key, value)| match value {
+                Some(value) => self.live.put(&key, value),
+                None => self.live.delete(&key),
+            });
+        applied
+            .and_then(|()| self.live.flush())
+            .map_err(|error| to_open_error(&self.settings.path, error.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, Timestamp};
+    use crate::domain::id::MessageId;
+    use crate::domain::message::{DeliveryKey, Origin};
+    use crate::store::engine::Values;
+    use crate::store::layout::golden::rows::{APPLICATION, LANE};
+    use crate::store::open::open_files as open_store;
+    use crate::store::tests::{message_to, opened_with, register};
+    use crate::store::{Settings, Store};
+
+    const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+    /// A store in which a message waits.
+    async fn with_a_message(path: &Path) -> (Store, DeliveryKey) {
+        let store = opened_with(path, Clock::manual(NOW));
+        register(&store).await;
+        let message = store.accept_message(message_to(vec![LANE])).await.unwrap();
+        let waits = DeliveryKey {
+            lane: LANE,
+            due: message.first_due(),
+            message: message.id,
+        };
+        (store, waits)
+    }
+
+    fn settings_of(store: &Store) -> Settings {
+        store.inner.settings.clone()
+    }
+
+    /// Closes it; its files can be opened again when this returns.
+    fn close(store: Store) {
+        store.close().unwrap();
+        let path = store.inner.settings.path.join("live");
+        drop(store);
+        drop(Engine::open(&path, 1 << 20).unwrap());
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let to = to.join(entry.file_name());
+            match entry.file_type().unwrap().is_dir() {
+                true => copy(&entry.path(), &to),
+                false => drop(std::fs::copy(entry.path(), to).unwrap()),
+            }
+        }
+    }
+
+    fn segments(settings: &Settings) -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(settings.path.join("journal")).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths
+            .filter(|path| path.extension().is_some_and(|end| end == "segment"))
+            .collect()
+    }
+
+    /// The version before knows of no journal, and of no format but 1.
+    #[actix_web::test]
+    async fn after_a_clean_stop_the_databases_have_it_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, waits) = with_a_message(&directory.path().join("data")).await;
+        let settings = settings_of(&store);
+        close(store);
+        let live = Engine::open(&settings.path.join("live"), 1 << 20).unwrap();
+        let meta = layout::get::<Meta>(&live, &[layout::META]).unwrap();
+        let meta = meta.unwrap().meta;
+        assert_eq!((meta.format, meta.clean), (layout::FORMAT_AT_REST, true));
+        assert!(live.get(&layout::waiting_key(&waits)).unwrap().is_some());
+        let slice = slices::path_in(&settings.path.join("slices"), 1);
+        let slice = Engine::open(&slice, 1 << 20).unwrap();
+        let key = layout::message_key(APPLICATION, waits.message);
+        assert!(slice.get(&key).unwrap().is_some());
+    }
+
+    /// While a process runs, and after it was killed, a version without a journal would miss records.
+    #[actix_web::test]
+    async fn a_store_in_use_is_refused_by_the_version_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = with_a_message(&directory.path().join("data")).await;
+        let crashed = directory.path().join("crashed");
+        copy(&store.inner.settings.path, &crashed);
+        close(store);
+        let live = Engine::open(&crashed.join("live"), 1 << 20).unwrap();
+        let meta = layout::get::<Meta>(&live, &[layout::META]).unwrap();
+        assert_eq!(meta.unwrap().meta.format, layout::FORMAT);
+    }
+
+    /// Its two databases were synced one after the other: the slice may be ahead.
+    #[actix_web::test]
+    async fn what_a_process_without_a_journal_left_half_written_never_happened() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, waits) = with_a_message(&directory.path().join("data")).await;
+        let settings = settings_of(&store);
+        close(store);
+        let half = MessageId::first_at(NOW + std::time::Duration::from_secs(1));
+        {
+            let files = open_store(&settings, &Clock::manual(NOW)).unwrap();
+            let mut meta = files.meta.clone();
+            meta.clean = false;
+            let mut changes = Changes::default();
+            layout::replace(&files.live, &mut changes, &[layout::META], &meta).unwrap();
+            files.live.commit(changes).unwrap();
+            let slice = slices::path_in(&settings.path.join("slices"), 1);
+            let slice = Engine::open(&slice, 1 << 20).unwrap();
+            let record = layout::MessageMeta {
+                commit: meta.commit + 1,
+                accepted_at: half.time(),
+                event_type: "a".to_owned(),
+                event_id: None,
+                channels: Vec::new(),
+                origin: Origin::Published,
+                tags: Vec::new(),
+                deliver_at: None,
+                expires_at: None,
+                expunged: false,
+                is_raw: false,
+                content_type: None,
+                endpoints_matched: None,
+            };
+            let mut changes = Changes::default();
+            let key = layout::message_key(APPLICATION, half);
+            layout::put(&mut changes, &key, &record, b"{}");
+            slice.commit(changes).unwrap();
+        }
+        drop(Engine::open(&settings.path.join("live"), 1 << 20).unwrap());
+        let store = opened_with(&settings.path, Clock::manual(NOW));
+        for _ in 0..3 {
+            store.accept_message(message_to(vec![LANE])).await.unwrap();
+        }
+        assert!(store.message(APPLICATION, half).unwrap().is_none());
+        assert!(store.message(APPLICATION, waits.message).unwrap().is_some());
+        close(store);
+    }
+
+    #[actix_web::test]
+    async fn a_journal_without_its_segments_is_missed_unless_the_databases_have_it_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = with_a_message(&directory.path().join("data")).await;
+        let mut crashed = settings_of(&store);
+        crashed.path = directory.path().join("crashed");
+        copy(&store.inner.settings.path, &crashed.path);
+        let closed = settings_of(&store);
+        close(store);
+        for path in segments(&closed) {
+            std::fs::remove_file(path).unwrap();
+        }
+        let store = opened_with(&closed.path, Clock::manual(NOW));
+        assert_eq!(store.waiting_count(), 1);
+        store.accept_message(message_to(vec![LANE])).await.unwrap();
+        close(store);
+        let store = opened_with(&closed.path, Clock::manual(NOW));
+        assert_eq!(store.waiting_count(), 2);
+        close(store);
+
+        // A checkpoint that is behind a record tells that one is missing.
+        drop(open_store(&crashed, &Clock::manual(NOW)).unwrap());
+        for path in segments(&crashed) {
+            std::fs::remove_file(path).unwrap();
+        }
+        let refused = open_again(&crashed);
+        assert!(refused.contains("segments are missing"), "{refused}");
+    }
+
+    /// As soon as sled's threads have let go of its files.
+    fn open_again(settings: &Settings) -> String {
+        drop(Engine::open(&settings.path.join("live"), 1 << 20).unwrap());
+        let opened = open_store(settings, &Clock::manual(NOW));
+        opened.err().expect("it is refused").to_string()
+    }
+
+    #[actix_web::test]
+    async fn segments_of_another_copy_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = with_a_message(&directory.path().join("data")).await;
+        let settings = settings_of(&store);
+        close(store);
+        let mut changes = Changes::default();
+        changes.delete(&[layout::CHECKPOINT]);
+        let live = Engine::open(&settings.path.join("live"), 1 << 20).unwrap();
+        live.commit(changes).unwrap();
+        drop(live);
+        let refused = open_again(&settings);
+        assert!(refused.contains("another copy of this store"), "{refused}");
+    }
+}
