@@ -33,7 +33,7 @@ use table::{
 use world::{Things, absent, kind, kind_in_query};
 
 use crate::jwt;
-use crate::support::{Answer, Receiver, Server, together};
+use crate::support::{Answer, Receiver, Server, together, wait_until};
 
 /// Requests that are under way at a time.
 const AT_A_TIME: usize = 16;
@@ -241,6 +241,11 @@ impl Matrix {
         least.map(|least| fill(&least.to_string()))
     }
 
+    fn no_job_runs(&self) -> bool {
+        let catalog = self.server.store().catalog();
+        !catalog.jobs().any(|job| job.is_running())
+    }
+
     /// Makes a caller's requests, and looks at what is foreign before and after.
     async fn unchanged_by(
         &self,
@@ -249,7 +254,8 @@ impl Matrix {
         requests: impl Future<Output = ()>,
     ) {
         let state = async || {
-            // What was sent meanwhile, by whomever, is over.
+            // What was sent meanwhile, by whomever, is over, and what jobs send.
+            wait_until("jobs to end", || self.no_job_runs()).await;
             self.server.settle().await;
             let mut all = world.theirs.state(&self.server, true).await;
             all.extend(world.neighbour.state(&self.server, false).await);
