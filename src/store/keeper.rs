@@ -43,10 +43,10 @@ pub fn watch(inner: &Inner) {
     }
 }
 
-/// Keeps house until the store is closed.
-pub fn keep(inner: &Arc<Inner>) {
-    let mut last_prune = inner.clock.now();
-    let mut last_export = inner.clock.now();
+/// Keeps house until the store is closed, by the time at which it was opened: the thread may begin later.
+pub fn keep(inner: &Arc<Inner>, opened_at: Timestamp) {
+    let mut last_prune = opened_at;
+    let mut last_export = opened_at;
     let mut exported_version = 0;
     let mut seals_checked = false;
     loop {

@@ -160,8 +160,9 @@ impl Store {
         let supplied = inner.clone();
         let make_spares = move || checkpoint::make_spares(&supplied, zeroing);
         handles.push(inner.spawn(Kind::Spares, make_spares));
-        let kept = inner.clone();
-        handles.push(inner.spawn(Kind::Keeper, move || keeper::keep(&kept)));
+        let (kept, opened_at) = (inner.clone(), inner.clock.now());
+        let keep = move || keeper::keep(&kept, opened_at);
+        handles.push(inner.spawn(Kind::Keeper, keep));
         let guarded = inner.clone();
         handles.push(inner.spawn(Kind::Watchdog, move || keeper::watch(&guarded)));
         let filtered = inner.clone();
