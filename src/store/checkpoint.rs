@@ -9,6 +9,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use super::engine::{Engine, EngineError};
+use super::keeper::LOOK_EVERY;
 use super::layout::Checkpoint;
 use super::{Fault, Inner, replay};
 use crate::lock::locked;
@@ -138,10 +139,21 @@ pub fn run(inner: &Inner) {
     loop {
         let state = checkpoints.state();
         let nothing_due = |state: &mut State| state.due.is_none() && !state.is_over;
-        let state =
-            watched::idle_while(|| locked(checkpoints.changed.wait_while(state, nothing_due)));
+        // It looks now and then unasked, so that one that is gone is noticed.
+        let wait = || {
+            let waited = checkpoints
+                .changed
+                .wait_timeout_while(state, LOOK_EVERY, nothing_due);
+            locked(waited).0
+        };
+        let state = watched::idle_while(wait);
         // It stays due until it is made.
-        let Some(due) = state.due.clone() else { return };
+        let Some(due) = state.due.clone() else {
+            if state.is_over {
+                return;
+            }
+            continue;
+        };
         drop(state);
         if let Err(error) = inner.make_checkpoint(&due) {
             inner.fail(Fault::Storage(format!("a checkpoint failed: {error}")));
@@ -172,12 +184,12 @@ pub fn make_spares(inner: &Inner, mut zeroing: crate::journal::Zeroing) {
         match zeroing.step() {
             Ok(true) => {}
             Ok(false) => {
-                inner.sleep(super::keeper::LOOK_EVERY / 4);
+                inner.sleep(LOOK_EVERY / 4);
             }
             Err(error) => {
                 log::warn!("no file was made ready for the journal: {error}");
                 watched::note_error(error);
-                inner.sleep(super::keeper::LOOK_EVERY * 10);
+                inner.sleep(LOOK_EVERY * 10);
             }
         }
     }
