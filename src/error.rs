@@ -1,6 +1,6 @@
 //! What went wrong, without HTTP in it.
 //!
-//! Inner layers return these meanings; `api/error.rs` alone turns one into a status. A receiver's
+//! Inner layers return these meanings; `api/kit/error.rs` alone turns one into a status. A receiver's
 //! failure is not an error: it is an outcome that the attempt log records. A leaf.
 
 use std::borrow::Cow;

@@ -6,180 +6,31 @@
 //! and without a slash at its end; unknown paths and methods are answered in the same shape as
 //! other errors. Nothing here knows how things are stored or sent.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::LazyLock;
 
-use actix_web::dev::{Extensions, ServiceRequest};
-use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
-use schemars::JsonSchema;
-use serde::Serialize;
 
-use crate::clock::Timestamp;
-use crate::config::Config;
-use crate::domain::profile::Draft;
-use crate::lock::locked;
-use crate::rules::caller::{Action, Caller};
-use crate::store::Store;
-use crate::telemetry::Metrics;
-
-mod applications;
-mod attempts;
-mod by_address;
-mod caller;
-mod channels;
-mod client_address;
-mod connections;
-mod cors;
-mod credential;
-mod decide;
-mod deliveries;
-mod delivery_addresses;
-mod docs;
-mod document;
-mod endpoint_body;
-mod endpoint_headers;
-mod endpoint_secret;
-mod endpoint_url;
-mod endpoint_verification;
-mod endpoints;
-mod error;
-mod event_type_import;
-mod event_types;
-mod expunge;
-mod extract;
-mod failures;
-mod fair;
-mod fields;
-mod form;
-mod guide;
-mod import_document;
-mod incoming;
-mod jobs;
-mod keys;
-mod lanes;
-mod message_batch;
-mod message_body;
-mod messages;
-mod minute;
-mod not_offered;
-mod ocrolus;
-mod ocrolus_body;
-mod older_clients;
-mod operation;
-mod operational;
-mod outgoing;
-mod ovation;
-mod page;
-mod profiles;
-mod rate;
-mod reads;
+mod access;
+mod foreign;
+mod kit;
+mod native;
 mod reference;
-mod replays;
-mod retry;
-mod sessions;
-mod sign_in;
-mod signed_in;
-mod stats;
-mod status;
-mod test_events;
-mod token_limits;
-mod tokens;
-mod usage;
-mod visit_limits;
-mod visits;
 
-use error::Failure;
-use extract::json;
-pub use lanes::{LaneNow, LaneWatch, SendingWatch};
-use operation::{Content, Operation};
+pub use access::failures::{Failures, around as delay_guesses};
+pub use access::visit_limits::SignIns;
+use foreign::{ocrolus, ovation};
+pub use kit::connections::Connections;
+pub use kit::context::{
+    AddressCheck, Context, ContextSeen, Contexts, LaneNow, LaneWatch, Preview, SendingWatch,
+};
+pub use kit::cors::Cors;
+use kit::error::Failure;
+pub use kit::fair::Shares;
+pub use kit::incoming::{Unread, around as close_unread};
+use kit::operation::{self, BytesMax, Operation};
+pub use kit::outgoing::{WRITE_BUFFER, around as send_in_pieces};
+use native::not_offered;
 pub use reference::Reference;
-pub use visit_limits::SignIns;
-
-pub use connections::Connections;
-pub use cors::Cors;
-pub use failures::{Failures, around as delay_guesses};
-pub use fair::Shares;
-pub use incoming::{Unread, around as close_unread};
-pub use outgoing::{WRITE_BUFFER, around as send_in_pieces};
-
-/// Why a URL's host may not be sent to, where that can be told without asking the DNS. A quicker
-/// answer only: what counts is the check at each connection.
-pub type AddressCheck = Box<dyn Fn(&url::Url) -> Option<String> + Send + Sync>;
-
-/// The request that the profile with this name makes of a draft, or why it makes none.
-pub type Preview = Box<dyn Fn(&str, Draft) -> Result<serde_json::Value, String> + Send + Sync>;
-
-/// What handlers work with.
-pub struct Context {
-    pub store: Store,
-    pub config: Arc<Config>,
-    pub addresses: AddressCheck,
-    pub metrics: Arc<Metrics>,
-    pub started_at: Timestamp,
-    /// By the profile's name, a request as it would be sent.
-    pub example_requests: BTreeMap<String, serde_json::Value>,
-    pub preview: Preview,
-    pub reference: &'static Reference,
-    pub lanes: LaneWatch,
-    pub sending: SendingWatch,
-    /// What each customer uses of what all share.
-    pub shares: Arc<Shares>,
-    /// How often credentials signed in a browser in lately.
-    pub sign_ins: Arc<SignIns>,
-    /// Requests without a valid credential.
-    pub failures: Arc<Failures>,
-}
-
-/// The context that requests get. It is another one after the settings were read again; a request
-/// keeps the one that it began with.
-pub struct Contexts {
-    /// Counts up with each replacement, so that a request only looks at a number.
-    version: AtomicU64,
-    current: Mutex<web::Data<Context>>,
-}
-
-/// One thread's copy of what [`Contexts`] has.
-#[derive(Default)]
-pub struct ContextSeen(RefCell<(u64, Rc<Extensions>)>);
-
-impl Contexts {
-    pub fn new(first: web::Data<Context>) -> Contexts {
-        Contexts {
-            version: AtomicU64::new(0),
-            current: Mutex::new(first),
-        }
-    }
-
-    pub fn current(&self) -> web::Data<Context> {
-        let current = locked(self.current.lock());
-        current.clone()
-    }
-
-    pub fn replace(&self, context: web::Data<Context>) {
-        let mut current = locked(self.current.lock());
-        *current = context;
-        self.version.fetch_add(1, Ordering::Release);
-    }
-
-    /// Gives the request the current context; the first is there by [`configure`].
-    pub fn give(&self, seen: &ContextSeen, request: &mut ServiceRequest) {
-        let version = self.version.load(Ordering::Acquire);
-        if version == 0 {
-            return;
-        }
-        let mut seen = seen.0.borrow_mut();
-        if seen.0 != version {
-            let mut extensions = Extensions::new();
-            extensions.insert(self.current());
-            *seen = (version, Rc::new(extensions));
-        }
-        request.add_data_container(seen.1.clone());
-    }
-}
 
 /// How many bytes of a request's body a byte of a payload may take: a raw one stands there as a
 /// JSON string, in which quotes and letters beyond ASCII are written with escapes.
@@ -208,45 +59,12 @@ pub fn defect() -> actix_web::Error {
     Failure::from(crate::error::Error::Defect).into()
 }
 
-/// The longest bodies of what may have longer ones than others.
-#[derive(Clone, Copy)]
-struct BytesMax {
-    message: usize,
-    batch: usize,
-}
-
 /// Everything that is served, in the order in which routes are tried: publishing comes first.
 fn operations(bytes_max: BytesMax) -> Vec<Operation> {
     [
-        messages::operations(bytes_max),
-        attempts::operations(),
-        deliveries::operations(),
-        stats::operations(),
-        expunge::operations(),
-        applications::operations(),
-        endpoints::operations(),
-        endpoint_headers::operations(),
-        endpoint_secret::operations(),
-        endpoint_verification::operations(),
-        operational::operations(),
-        test_events::operations(),
-        replays::operations(),
-        jobs::operations(),
-        lanes::operations(),
-        usage::operations(),
-        event_types::operations(),
-        event_type_import::operations(),
-        channels::operations(),
-        delivery_addresses::operations(),
-        profiles::operations(bytes_max),
-        tokens::operations(),
-        keys::operations(),
-        sessions::operations(),
-        sign_in::operations(),
-        signed_in::operations(),
-        status::operations(),
+        native::operations(bytes_max),
+        access::operations(),
         ovation::operations(),
-        own_operations(),
         reference::operations(),
     ]
     .into_iter()
@@ -270,27 +88,6 @@ pub fn reference() -> &'static Reference {
     &REFERENCE
 }
 
-fn own_operations() -> Vec<Operation> {
-    vec![
-        Operation::get("/api/v1/health", "v1.health.get", web::to(health))
-            .summary("Whether messages can be accepted")
-            .description("For load balancers.")
-            .answers::<Healthy>(200, "They can")
-            .answers_nothing(503, "They cannot, for the reason given")
-            .without_credential(),
-        Operation::get("/api/v1/health/ping", "v1.health.ping", web::to(ping))
-            .summary("Whether the process answers at all")
-            .answers_nothing(204, "It does")
-            .without_credential(),
-        Operation::get("/metrics", "server.metrics", web::to(metrics))
-            .summary("Metrics for Prometheus")
-            .description("In the OpenMetrics text format.")
-            .answers_content(200, "The metrics", Some(Content::text(METRICS_TYPE))),
-    ]
-}
-
-const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 fn routes(config: &mut web::ServiceConfig, bytes_max: BytesMax) {
     config
         .app_data(web::PayloadConfig::new(operation::BODY_BYTES_MAX))
@@ -304,54 +101,6 @@ fn routes(config: &mut web::ServiceConfig, bytes_max: BytesMax) {
     }
     config.service(ocrolus::routes());
     not_offered::routes(config);
-}
-
-#[derive(Serialize, JsonSchema)]
-struct Healthy {
-    /// Always `ok`.
-    status: &'static str,
-    /// Absent where nothing is wrong: damage was found in the store, which `GET /api/v1/status` names, or
-    /// the machine lacks something that deliveries wait for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<String>,
-}
-
-/// Whether messages can be accepted. Load balancers ask, without a credential.
-async fn health(context: web::Data<Context>) -> Result<HttpResponse, Failure> {
-    match context.store.health() {
-        Ok(()) => {
-            let damage = context.metrics.store_problems.get();
-            let damage = (damage > 0).then(|| {
-                format!(
-                    "damage to the store was noticed, {damage} times; GET /api/v1/status names it"
-                )
-            });
-            let now = context.store.clock().now();
-            let lacking = context.metrics.shortages.current(now).into_iter();
-            let lacking = lacking.map(|shortage| shortage.sentence().to_owned());
-            let problems: Vec<String> = damage.into_iter().chain(lacking).collect();
-            let problem = (!problems.is_empty()).then(|| problems.join(" "));
-            let status = "ok";
-            Ok(json(StatusCode::OK, &Healthy { status, problem }))
-        }
-        Err(reason) => Err(crate::error::Error::Unavailable {
-            reason,
-            retry_after_seconds: 1,
-        }
-        .into()),
-    }
-}
-
-/// Whether the process answers at all.
-async fn ping() -> HttpResponse {
-    extract::no_content()
-}
-
-async fn metrics(caller: Caller, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ReadMetrics)?;
-    Ok(HttpResponse::Ok()
-        .content_type(METRICS_TYPE)
-        .body(context.metrics.encode()))
 }
 
 #[cfg(test)]

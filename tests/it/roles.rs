@@ -27,7 +27,7 @@ const OWNERS: [u16; 6] = [200, 403, 403, 403, 403, 403];
 /// What only owners change, and viewers look at.
 const LOOKED_AT: [u16; 6] = [200, 403, 403, 403, 403, 200];
 
-/// The routes of `src/api/mod.rs`, in an order in which one leaves what the next needs.
+/// The routes of `src/api`, in an order in which one leaves what the next needs.
 fn table() -> Vec<Row> {
     let app = "/api/v1/app/{role}";
     let (endpoint, endpoints) = (

@@ -1,0 +1,65 @@
+//! Takes the caller from a request, and says whose share of the server it uses.
+//!
+//! A request without a valid credential ends with 401 before its body is read. What a caller may do is
+//! decided in `rules::caller`.
+
+use std::future::{Ready, ready};
+
+use actix_web::{FromRequest, HttpRequest, dev::Payload};
+
+use super::credential::{required, visit_used};
+use crate::api::kit::context::{Context, context_of};
+use crate::api::kit::error::Failure;
+use crate::api::kit::fair::{Holder, Payer};
+use crate::error::Result;
+use crate::rules::caller::{Caller, Credential, FeatureFlags};
+
+impl Caller {
+    /// Whose share of what all use this request takes from.
+    pub fn payer(&self) -> Payer {
+        let token = match self.credential() {
+            Credential::Token(id) | Credential::Session(id, _) => Some(id),
+            Credential::Signed { .. } => None,
+        };
+        Payer::of(self.organisation, self.own_application(), token)
+    }
+
+    /// Counts the request that the caller was found in; an error where there were too many.
+    pub fn admitted(self, context: &Context) -> Result<Caller> {
+        let holder = match self.is_customer() {
+            true => Holder::Customer,
+            false => Holder::Platform,
+        };
+        let now = context.store.clock().now();
+        context.shares.admit(self.payer(), holder, now)?;
+        Ok(self)
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = Failure;
+    type Future = Ready<Result<Caller, Failure>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let caller = required(request).map(|proof| {
+            let caller = Caller::of(&proof);
+            match visit_used(request) {
+                Some(key) => caller.by_visit(key),
+                None => caller,
+            }
+        });
+        // A handler takes its caller once, so that each request counts once.
+        let admitted = caller.and_then(|caller| caller.admitted(context_of(request)));
+        ready(admitted.map_err(Failure::Of))
+    }
+}
+
+impl FromRequest for FeatureFlags {
+    type Error = Failure;
+    type Future = Ready<Result<FeatureFlags, Failure>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let flags = required(request).map(|proof| FeatureFlags::of(&proof));
+        ready(flags.map_err(Failure::Of))
+    }
+}

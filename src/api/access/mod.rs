@@ -1,0 +1,22 @@
+//! Who calls: credentials and how they are proved, the limits of a token, visits of browsers, and
+//! requests without a valid credential.
+//!
+//! What a caller may do is decided in `rules`.
+
+use crate::api::kit::operation::Operation;
+
+pub mod caller;
+pub mod credential;
+pub mod failures;
+pub mod sign_in;
+pub mod signed_in;
+pub mod token_limits;
+pub mod visit_limits;
+pub mod visits;
+
+/// Signing in and out, and who is signed in.
+pub fn operations() -> Vec<Operation> {
+    let mut operations = sign_in::operations();
+    operations.extend(signed_in::operations());
+    operations
+}

@@ -1,0 +1,127 @@
+//! What handlers work with, and how it is replaced when the settings are read again.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use actix_web::dev::{Extensions, ServiceRequest};
+use actix_web::{HttpRequest, web};
+
+use super::fair::Shares;
+use crate::api::access::failures::Failures;
+use crate::api::access::visit_limits::SignIns;
+use crate::api::reference::Reference;
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::domain::id::MessageId;
+use crate::domain::message::DeliveryKey;
+use crate::domain::profile::Draft;
+use crate::lock::locked;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+
+/// Why a URL's host may not be sent to, where that can be told without asking the DNS. A quicker
+/// answer only: what counts is the check at each connection.
+pub type AddressCheck = Box<dyn Fn(&url::Url) -> Option<String> + Send + Sync>;
+
+/// The request that the profile with this name makes of a draft, or why it makes none.
+pub type Preview = Box<dyn Fn(&str, Draft) -> Result<serde_json::Value, String> + Send + Sync>;
+
+/// How a lane does just now.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LaneNow {
+    pub in_flight: usize,
+    pub hanging: bool,
+    pub throttled: bool,
+    pub waits_for_host: bool,
+}
+
+/// Tells how lanes, by their numbers, do just now; those in which nothing goes on may be left out.
+pub type LaneWatch =
+    Box<dyn Fn(Arc<[u64]>) -> Pin<Box<dyn Future<Output = HashMap<u64, LaneNow>>>> + Send + Sync>;
+
+/// Returns the deliveries of these lanes, or those of one message at them, that are being sent just
+/// now.
+pub type SendingWatch = Box<
+    dyn Fn(Arc<[u64]>, Option<MessageId>) -> Pin<Box<dyn Future<Output = HashSet<DeliveryKey>>>>
+        + Send
+        + Sync,
+>;
+
+/// What handlers work with.
+pub struct Context {
+    pub store: Store,
+    pub config: Arc<Config>,
+    pub addresses: AddressCheck,
+    pub metrics: Arc<Metrics>,
+    pub started_at: Timestamp,
+    /// By the profile's name, a request as it would be sent.
+    pub example_requests: BTreeMap<String, serde_json::Value>,
+    pub preview: Preview,
+    pub reference: &'static Reference,
+    pub lanes: LaneWatch,
+    pub sending: SendingWatch,
+    /// What each customer uses of what all share.
+    pub shares: Arc<Shares>,
+    /// How often credentials signed in a browser in lately.
+    pub sign_ins: Arc<SignIns>,
+    /// Requests without a valid credential.
+    pub failures: Arc<Failures>,
+}
+
+/// The context that requests get. It is another one after the settings were read again; a request
+/// keeps the one that it began with.
+pub struct Contexts {
+    /// Counts up with each replacement, so that a request only looks at a number.
+    version: AtomicU64,
+    current: Mutex<web::Data<Context>>,
+}
+
+/// One thread's copy of what [`Contexts`] has.
+#[derive(Default)]
+pub struct ContextSeen(RefCell<(u64, Rc<Extensions>)>);
+
+impl Contexts {
+    pub fn new(first: web::Data<Context>) -> Contexts {
+        Contexts {
+            version: AtomicU64::new(0),
+            current: Mutex::new(first),
+        }
+    }
+
+    pub fn current(&self) -> web::Data<Context> {
+        let current = locked(self.current.lock());
+        current.clone()
+    }
+
+    pub fn replace(&self, context: web::Data<Context>) {
+        let mut current = locked(self.current.lock());
+        *current = context;
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Gives the request the current context; the first is there by [`configure`].
+    pub fn give(&self, seen: &ContextSeen, request: &mut ServiceRequest) {
+        let version = self.version.load(Ordering::Acquire);
+        if version == 0 {
+            return;
+        }
+        let mut seen = seen.0.borrow_mut();
+        if seen.0 != version {
+            let mut extensions = Extensions::new();
+            extensions.insert(self.current());
+            *seen = (version, Rc::new(extensions));
+        }
+        request.add_data_container(seen.1.clone());
+    }
+}
+
+pub fn context_of(request: &HttpRequest) -> &Context {
+    request
+        .app_data::<web::Data<Context>>()
+        .expect("configure() installs the context with the routes")
+}

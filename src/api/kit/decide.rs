@@ -1,0 +1,43 @@
+//! Hands a command to the writer, and makes an HTTP answer of what was decided.
+
+use std::sync::Arc;
+
+use super::context::Context;
+use crate::error::Result;
+use crate::rules::Command;
+use crate::rules::caller::Caller;
+use crate::rules::decision::Asked;
+use crate::store::{Answered, Once};
+
+impl Context {
+    /// Decides on the command where nothing races with it, and returns what was decided once it is on
+    /// disk.
+    pub async fn decide<C: Command>(&self, caller: Caller, command: C) -> Result<C::Answer> {
+        self.store.change(self.asked(caller, command)).await
+    }
+
+    /// The same for a request that may carry an idempotency key. The answer to one that does is kept
+    /// with the change, so `shown` makes it on the writer's thread.
+    pub async fn decide_once<C: Command>(
+        &self,
+        once: Option<Once>,
+        caller: Caller,
+        command: C,
+        shown: impl FnOnce(C::Answer) -> Answered + Send + 'static,
+    ) -> Result<Answered> {
+        let asked = self.asked(caller, command);
+        match once {
+            Some(once) => self.store.change_once(asked, once, shown).await,
+            None => self.store.change(asked).await.map(shown),
+        }
+    }
+
+    fn asked<C: Command>(&self, caller: Caller, command: C) -> Asked<C> {
+        Asked {
+            caller,
+            command,
+            settings: Arc::clone(&self.config),
+            random: rand::random(),
+        }
+    }
+}

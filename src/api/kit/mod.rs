@@ -1,0 +1,25 @@
+//! The toolkit of every surface: what handlers take from a request, how they hand a command to the
+//! writer, how they answer and how they list; and the limits that hold before a handler runs.
+//!
+//! Nothing here knows a resource, or how a credential is proved.
+
+pub mod by_address;
+pub mod client_address;
+pub mod connections;
+pub mod context;
+pub mod cors;
+pub mod decide;
+pub mod document;
+pub mod endpoint_url;
+pub mod error;
+pub mod extract;
+pub mod fair;
+pub mod fields;
+pub mod form;
+pub mod incoming;
+pub mod minute;
+pub mod operation;
+pub mod outgoing;
+pub mod page;
+pub mod rate;
+pub mod reads;

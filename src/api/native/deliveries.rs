@@ -1,0 +1,302 @@
+//! How deliveries stand: of a message to the endpoints, and of messages to an endpoint.
+//!
+//! The store says how a delivery stands, but not whether it is being sent: that is the scheduler's to
+//! tell, and is asked before the store is read. A delivery counts as being sent if it waits at the very
+//! place that the scheduler named, so that one which has ended since is not shown as such.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json as value;
+
+use super::attempts::{MessageFilter, filter_parameters, status_in};
+use super::endpoint_body::EndpointOut;
+use super::endpoints::named;
+use super::messages::{History, MessageOut};
+use crate::api::kit::context::Context;
+use crate::api::kit::error::Failure;
+use crate::api::kit::extract::{answered, optional_text, path_part, reading, respond};
+use crate::api::kit::operation::{Operation, Parameter};
+use crate::api::kit::page::{Listed, Query, page_parameters, shown, time_parameters};
+use crate::clock::Timestamp;
+use crate::domain::attempt::{Attempt, Verdict};
+use crate::domain::endpoint::Endpoint;
+use crate::domain::id::{EndpointId, MessageId, OrganisationId};
+use crate::domain::message::{DeliveryKey, DeliveryStatus};
+use crate::rules::caller::{Action, Caller};
+use crate::store::DeliveryState;
+
+/// A delivery's part of what is listed.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct StateOut {
+    /// 0: success, 1: pending, 2: fail, 3: being sent at the moment.
+    #[schemars(extend("enum" = [0, 1, 2, 3]))]
+    status: u8,
+    #[schemars(extend("enum" = ["success", "pending", "fail", "sending"]))]
+    status_text: &'static str,
+    /// When the next attempt is or was due; null where no other attempt will be made.
+    #[serde(serialize_with = "optional_text")]
+    next_attempt: Option<Timestamp>,
+    // An addition to the contract.
+    /// It is pending and waits for the endpoint to be enabled.
+    held: bool,
+}
+
+impl StateOut {
+    fn new(state: &DeliveryState, is_being_sent: bool) -> StateOut {
+        let (status, status_text) = match state.status {
+            _ if is_being_sent => (3, "sending"),
+            DeliveryStatus::Delivered => (0, "success"),
+            DeliveryStatus::Pending | DeliveryStatus::Held => (1, "pending"),
+            DeliveryStatus::Failed => (2, "fail"),
+        };
+        StateOut {
+            status,
+            status_text,
+            next_attempt: state.next_due,
+            held: state.status == DeliveryStatus::Held && !is_being_sent,
+        }
+    }
+
+    /// How a delivery stands, where `sending` has those that are being sent.
+    fn of(
+        state: &DeliveryState,
+        lane: u64,
+        message: MessageId,
+        sending: &HashSet<DeliveryKey>,
+    ) -> StateOut {
+        let place = state.next_due.map(|due| DeliveryKey { lane, due, message });
+        let is_being_sent = place.is_some_and(|place| sending.contains(&place));
+        StateOut::new(state, is_being_sent)
+    }
+
+    /// How a delivery to an endpoint that was deleted ended: nothing is sent to it any more.
+    fn at_deleted(last: &Attempt) -> StateOut {
+        let status = match last.verdict {
+            Verdict::Delivered => DeliveryStatus::Delivered,
+            _ => DeliveryStatus::Failed,
+        };
+        let state = DeliveryState {
+            status,
+            next_due: None,
+            last: None,
+        };
+        StateOut::new(&state, false)
+    }
+}
+
+/// An endpoint that a message was for, and how its delivery stands.
+#[derive(Serialize, JsonSchema)]
+struct MessageEndpointOut<'a> {
+    #[serde(flatten)]
+    endpoint: EndpointOut<'a>,
+    #[serde(flatten)]
+    state: &'a StateOut,
+    // An addition to the contract.
+    /// The endpoint was deleted: what is left of it is its id, and its URL as of the last attempt.
+    deleted: bool,
+}
+
+/// A destination of a message; the endpoint may have been deleted.
+struct Destination {
+    endpoint: Arc<Endpoint>,
+    deleted: bool,
+    state: StateOut,
+}
+
+/// As much of a deleted endpoint as the log of attempts tells.
+fn deleted_endpoint(organisation: OrganisationId, last: &Attempt) -> Endpoint {
+    let created_at = last.endpoint.time();
+    Endpoint {
+        id: last.endpoint,
+        number: 0,
+        organisation,
+        application: last.application,
+        uid: None,
+        url: last.url.clone(),
+        description: String::new(),
+        disabled: true,
+        event_types: None,
+        channels: None,
+        metadata: BTreeMap::new(),
+        throttle_rate: None,
+        secrets: Vec::new(),
+        headers: BTreeMap::new(),
+        basic_auth: None,
+        created_at,
+        updated_at: created_at,
+        profile: None,
+        method: None,
+        auth_headers: BTreeMap::new(),
+        retry: None,
+        timeout_seconds: None,
+        open_headers: BTreeSet::new(),
+        verification: None,
+    }
+}
+
+/// A message that was for an endpoint, and how its delivery stands.
+#[derive(Serialize, JsonSchema)]
+struct EndpointMessageOut<'a> {
+    #[serde(flatten)]
+    message: MessageOut<'a>,
+    #[serde(flatten)]
+    state: StateOut,
+}
+
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get(
+            "/api/v1/app/{app_id}/msg/{msg_id}/endpoint",
+            "v1.message-attempt.list-attempted-destinations",
+            web::to(list_endpoints),
+        )
+        .summary("List the endpoints that a message was for")
+        .description(
+            "With how each delivery stands. The message is named by its id or its `eventId`. An \
+             endpoint that was deleted stays in the list if an attempt was made at it: with \
+             `deleted`, disabled, and without its settings.",
+        )
+        .parameters(page_parameters(false))
+        .answers::<Listed<MessageEndpointOut>>(200, "A page of endpoints"),
+        Operation::get(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}/msg",
+            "v1.message-attempt.list-attempted-messages",
+            web::to(list_messages),
+        )
+        .summary("List the messages that were for an endpoint")
+        .description(
+            "With how each delivery stands: the newest first, unless `order` says otherwise.",
+        )
+        .parameters(page_parameters(true))
+        .parameters(time_parameters())
+        .parameters([
+            Parameter::query(
+                "status",
+                "Only those with this status: 0 for success, 1 for pending, held ones included, 2 \
+                 for fail, 3 for being sent at the moment. None has 4.",
+                value!({ "type": "integer", "enum": [0, 1, 2, 3, 4] }),
+            ),
+            Parameter::flag("with_content", true, "Whether payloads are shown."),
+        ])
+        .parameters(filter_parameters())
+        .answers::<Listed<EndpointMessageOut>>(200, "A page of messages"),
+    ]
+}
+
+pub async fn list_endpoints(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    let history = History::named(&context, &caller, &request)?;
+    let mut query = Query::of(&request);
+    let page = query.page::<EndpointId>(&context.config.limits, false);
+    query.problems.done()?;
+    let endpoints: Vec<Arc<Endpoint>> = {
+        let catalog = context.store.catalog();
+        let entry = catalog.application_by_id(history.application);
+        let all = entry.iter().flat_map(|entry| &entry.endpoints);
+        all.filter(|endpoint| history.includes(endpoint.id))
+            .cloned()
+            .collect()
+    };
+    let id = path_part(&request, "msg_id").to_owned();
+    let store = context.store.clone();
+    let find = {
+        let (history, store) = (history.clone(), store.clone());
+        move || history.message(&store, &id)
+    };
+    let message = reading(&context, &caller, find).await?;
+    let lanes = endpoints.iter().map(|endpoint| endpoint.number).collect();
+    let sending = (context.sending)(lanes, Some(message.id)).await;
+    let config = context.config.clone();
+    let organisation = caller.organisation;
+    let read = move || {
+        let mut destinations = Vec::new();
+        for last in store.last_attempts_at_deleted(&message, &endpoints)? {
+            if history.includes(last.endpoint) {
+                destinations.push(Destination {
+                    endpoint: Arc::new(deleted_endpoint(organisation, &last)),
+                    deleted: true,
+                    state: StateOut::at_deleted(&last),
+                });
+            }
+        }
+        let states = store.deliveries(&message, &endpoints)?;
+        for (endpoint, state) in endpoints.into_iter().zip(states) {
+            let Some(state) = state else { continue };
+            destinations.push(Destination {
+                state: StateOut::of(&state, endpoint.number, message.id, &sending),
+                endpoint,
+                deleted: false,
+            });
+        }
+        destinations.sort_by_key(|one| one.endpoint.id);
+        let stretch = page.of(destinations.into_iter(), |one| one.endpoint.id);
+        let listed = page.answer(
+            stretch,
+            |one| one.endpoint.id,
+            |one| {
+                shown(&MessageEndpointOut {
+                    endpoint: EndpointOut::new(&one.endpoint, &config),
+                    state: &one.state,
+                    deleted: one.deleted,
+                })
+            },
+        );
+        Ok(answered(StatusCode::OK, &listed))
+    };
+    Ok(respond(reading(&context, &caller, read).await?))
+}
+
+pub async fn list_messages(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    let endpoint = named(&context, &caller, &request, Action::ReadHistory)?;
+    let mut query = Query::of(&request);
+    let page = query.page::<MessageId>(&context.config.limits, true);
+    let (before, after) = query.time_bounds();
+    let with_content = query.flag("with_content", true);
+    let status = status_in(&mut query);
+    let about = MessageFilter::of(&mut query);
+    query.problems.done()?;
+    let window = page.window(before, after);
+    let store = context.store.clone();
+    let lane = endpoint.number;
+    let sending = (context.sending)(Arc::from([lane]), None).await;
+    let read = move || {
+        let state_out = |message: MessageId, state: &DeliveryState| {
+            StateOut::of(state, lane, message, &sending)
+        };
+        let stretch = store.messages_of_endpoint(
+            &endpoint,
+            &window,
+            with_content,
+            &mut |message| about.wants(message),
+            &mut |message, state| {
+                status.is_none_or(|status| status == state_out(message, state).status)
+            },
+        )?;
+        let listed = page.answer(
+            stretch,
+            |(message, _)| message.id,
+            |(message, state)| {
+                shown(&EndpointMessageOut {
+                    message: MessageOut::with(message, with_content),
+                    state: state_out(message.id, state),
+                })
+            },
+        );
+        Ok(answered(StatusCode::OK, &listed))
+    };
+    Ok(respond(reading(&context, &caller, read).await?))
+}

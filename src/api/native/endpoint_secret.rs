@@ -1,0 +1,128 @@
+//! An endpoint's signing secret: `/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret`.
+//!
+//! Which texts are secrets is the profile's to say. An ed25519 secret is shown as its public key.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::endpoints::{named, place};
+use super::older_clients;
+use crate::api::kit::context::Context;
+use crate::api::kit::error::Failure;
+use crate::api::kit::extract::{Body, json, no_content, optional_text};
+use crate::api::kit::operation::Operation;
+use crate::clock::Timestamp;
+use crate::domain::endpoint::EndpointSecret;
+use crate::rules::caller::{Action, Caller, FeatureFlags};
+use crate::rules::endpoint_checks::{NOT_FOUND, secret_form};
+use crate::rules::rotation::{GRACE_SECONDS_MAX, RotateSecret};
+
+/// What requests are signed with.
+#[derive(Serialize, JsonSchema)]
+pub struct SecretOut {
+    /// Of an ed25519 key, the public part.
+    key: String,
+    /// The older ones that requests are signed with, too, until they end.
+    previous: Vec<PreviousSecret>,
+}
+
+/// A secret that was rotated and is still valid.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviousSecret {
+    #[serde(serialize_with = "optional_text")]
+    expires_at: Option<Timestamp>,
+}
+
+impl SecretOut {
+    /// The newest of an endpoint's secrets, and the others as of now.
+    fn of(secrets: &[EndpointSecret], now: Timestamp) -> Option<SecretOut> {
+        let (newest, older) = secrets.split_first()?;
+        let is_valid = |one: &&EndpointSecret| one.expires_at.is_none_or(|end| end > now);
+        let previous = older.iter().filter(is_valid).map(|one| PreviousSecret {
+            expires_at: one.expires_at,
+        });
+        Some(SecretOut {
+            key: newest.secret.readable(),
+            previous: previous.collect(),
+        })
+    }
+}
+
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret",
+            "v1.endpoint.get-secret",
+            web::to(get),
+        )
+        .summary("Show the signing secret")
+        .answers::<SecretOut>(200, "The newest secret"),
+        Operation::post(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret/rotate",
+            "v1.endpoint.rotate-secret",
+            web::to(rotate),
+        )
+        .needs(Action::ChangeSecrets)
+        .summary("Rotate the signing secret")
+        .description(
+            "Requests are signed with the new secret and, for a while, with the old ones, too, so \
+             that receivers have time to learn the new one.",
+        )
+        .may_take::<RotateIn>()
+        .answers::<SecretOut>(200, "The new secret")
+        .answers_nothing(204, "Rotated; to clients that know no other answer")
+        .answers_nothing(409, "The endpoint's profile is not configured any more")
+        .answers_nothing(400, "Too many secrets are valid at the same time"),
+    ]
+}
+
+pub async fn get(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    let endpoint = named(&context, &caller, &request, Action::ReadSecrets)?;
+    let now = context.store.clock().now();
+    let shown = SecretOut::of(&endpoint.secrets, now).ok_or(NOT_FOUND)?;
+    Ok(json(StatusCode::OK, &shown))
+}
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct RotateIn {
+    /// The new secret; where absent, one is made up that is of the same kind as the newest. The
+    /// endpoint's profile says which texts are taken.
+    key: Option<String>,
+    /// How long requests are signed with the old one, too; a day where absent.
+    #[schemars(range(max = GRACE_SECONDS_MAX))]
+    grace_period_seconds: Option<u32>,
+}
+
+pub async fn rotate(
+    request: HttpRequest,
+    caller: Caller,
+    flags: FeatureFlags,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    let action = Action::ChangeSecrets;
+    let endpoint = named(&context, &caller, &request, action)?;
+    secret_form(&endpoint, &context.config)?;
+    let rotation = body.json_or_default::<RotateIn>()?;
+    let command = RotateSecret {
+        place: place(&request, flags),
+        key: rotation.key,
+        grace_period_seconds: rotation.grace_period_seconds,
+    };
+    let secrets = context.decide(caller, command).await?.endpoint.secrets;
+    if older_clients::is_strict(&request) {
+        return Ok(no_content());
+    }
+    let now = context.store.clock().now();
+    let shown = SecretOut::of(&secrets, now).ok_or(NOT_FOUND)?;
+    Ok(json(StatusCode::OK, &shown))
+}

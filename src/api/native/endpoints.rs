@@ -1,0 +1,333 @@
+//! Endpoints: `/api/v1/app/{app_id}/endpoint`.
+//!
+//! What a body may say is in `endpoint_body`, what becomes of it in `rules::endpoints`.
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json as value;
+
+use super::endpoint_body::{EndpointIn, EndpointOut, WholeEndpointIn, shown};
+use super::stats::Health;
+use crate::api::kit::context::Context;
+use crate::api::kit::error::Failure;
+use crate::api::kit::extract::{Body, answered, no_content, once, path_part, reading, respond};
+use crate::api::kit::operation::{Operation, Parameter};
+use crate::api::kit::page::{
+    Listed, Query, Search, page_parameters, search_parameter, shown as shown_in_list,
+};
+use crate::config::Config;
+use crate::domain::endpoint::Endpoint;
+use crate::domain::id::EndpointId;
+use crate::error::Result;
+use crate::rules::Saved;
+use crate::rules::caller::{Action, Caller, FeatureFlags};
+use crate::rules::checks::refuse_given_id;
+use crate::rules::endpoint_edit::{EditKind, EndpointEdit};
+use crate::rules::endpoints::{
+    ChangeEndpoint, Changed, CreateEndpoint, DeleteEndpoint, EndpointPlace, Owner, ReplaceEndpoint,
+};
+use crate::store::{Answered, Store};
+
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get(
+            "/api/v1/app/{app_id}/endpoint",
+            "v1.endpoint.list",
+            web::to(list),
+        )
+        .summary("List endpoints")
+        .description(
+            "Those that the caller may see, the newest first unless `order` says otherwise.",
+        )
+        .parameters(page_parameters(true))
+        .parameters(list_parameters())
+        .answers::<Listed<ListedEndpoint>>(200, "A page of endpoints"),
+        Operation::post(
+            "/api/v1/app/{app_id}/endpoint",
+            "v1.endpoint.create",
+            web::to(create),
+        )
+        .needs(Action::CreateEndpoints)
+        .summary("Register an endpoint")
+        .description(
+            "From now on, the application's messages that it takes are sent to it. An address that \
+             may not be sent to is refused here where that can be told.",
+        )
+        .once()
+        .takes::<WholeEndpointIn>()
+        .answers::<EndpointOut>(201, "Registered")
+        .answers_nothing(409, UID_TAKEN),
+        Operation::get(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}",
+            "v1.endpoint.get",
+            web::to(get),
+        )
+        .summary("Show an endpoint")
+        .answers::<EndpointOut>(200, "The endpoint"),
+        Operation::put(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}",
+            "v1.endpoint.update",
+            web::to(put),
+        )
+        .needs(Action::ChangeEndpoints)
+        .summary("Replace an endpoint, or register it")
+        .description(
+            "Where the path names a uid that does not exist yet, an endpoint is registered with \
+             it. A uid in the path and not in the body stays.",
+        )
+        .takes::<WholeEndpointIn>()
+        .answers::<EndpointOut>(200, "Replaced")
+        .answers::<EndpointOut>(201, "Registered")
+        .answers_nothing(409, UID_TAKEN),
+        Operation::patch(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}",
+            "patch_endpoint",
+            web::to(patch),
+        )
+        .needs(Action::ChangeEndpoints)
+        .summary("Change an endpoint")
+        .takes::<EndpointIn>()
+        .answers::<EndpointOut>(200, "Changed")
+        .answers_nothing(409, UID_TAKEN),
+        Operation::delete(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}",
+            "v1.endpoint.delete",
+            web::to(delete),
+        )
+        .needs(Action::ChangeEndpoints)
+        .summary("Delete an endpoint")
+        .description("What was not delivered to it yet is not sent any more.")
+        .answers_nothing(204, "Deleted"),
+    ]
+}
+
+pub fn list_parameters() -> [Parameter; 3] {
+    let status = value!({ "type": "string", "enum": ["enabled", "disabled"] });
+    [
+        search_parameter(
+            "Only those with this text in their URL, description or uid, or with this id.",
+        ),
+        Parameter::query(
+            "status",
+            "Only those that are enabled, or disabled.",
+            status,
+        ),
+        Parameter::flag(
+            "with_health",
+            false,
+            "Whether to tell how each of them does.",
+        ),
+    ]
+}
+
+/// An endpoint in a list.
+#[derive(Serialize, JsonSchema)]
+pub struct ListedEndpoint<'a> {
+    #[serde(flatten)]
+    endpoint: EndpointOut<'a>,
+    /// Only where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<&'a Health>,
+}
+
+const UID_TAKEN: &str = "Another endpoint of the application has this uid";
+
+pub async fn create(
+    request: HttpRequest,
+    caller: Caller,
+    flags: FeatureFlags,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    let owner = owner(&request);
+    reachable(&owner, &context, &caller, Action::CreateEndpoints)?;
+    let edit = edit(&owner, &body, EditKind::Whole, &context)?;
+    refuse_given_id(edit.id_is_given, &["body", "id"])?;
+    let once = once(&request, &caller, &body)?;
+    let config = Arc::clone(&context.config);
+    let shown = move |made: Changed| changed(StatusCode::CREATED, &made, &config);
+    let command = CreateEndpoint { owner, edit, flags };
+    Ok(respond(
+        context.decide_once(once, caller, command, shown).await?,
+    ))
+}
+
+pub async fn list(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    let owner = owner(&request);
+    owner.entry(&caller, &context.store.catalog(), Action::ReadEndpoints)?;
+    let mut query = Query::of(&request);
+    let page = query.page::<EndpointId>(&context.config.limits, true);
+    let search = query.search();
+    let disabled = query.choice("status", &[("enabled", false), ("disabled", true)]);
+    let with_health = query.flag("with_health", false);
+    query.problems.done()?;
+    let stretch = {
+        let catalog = context.store.catalog();
+        let entry = owner.entry(&caller, &catalog, Action::ReadEndpoints)?;
+        let endpoints = entry.map_or(&[][..], |entry| &entry.endpoints).iter();
+        let wanted = |endpoint: &&Arc<Endpoint>| {
+            let searched = search.as_ref().is_none_or(|search| found(search, endpoint));
+            let has_status = disabled.is_none_or(|disabled| endpoint.disabled == disabled);
+            has_status && searched && caller.sees_endpoint(&catalog, endpoint)
+        };
+        page.of(endpoints.filter(wanted).cloned(), |endpoint| endpoint.id)
+    };
+    let (store, config) = (context.store.clone(), context.config.clone());
+    // With all their headers endpoints can be long.
+    let read = move || {
+        let health = match with_health {
+            true => health_of(&store, &stretch.items)?,
+            false => Vec::new(),
+        };
+        let mut healths = health.iter();
+        let listed = page.answer(
+            stretch,
+            |endpoint| endpoint.id,
+            |endpoint| {
+                shown_in_list(&ListedEndpoint {
+                    endpoint: EndpointOut::new(endpoint, &config),
+                    health: healths.next(),
+                })
+            },
+        );
+        Ok(answered(StatusCode::OK, &listed))
+    };
+    Ok(respond(reading(&context, &caller, read).await?))
+}
+
+fn found(search: &Search, endpoint: &Endpoint) -> bool {
+    let uid = endpoint.uid.as_deref().unwrap_or_default();
+    search.is_in([&*endpoint.url, &*endpoint.description, uid]) || search.is_id(endpoint.id)
+}
+
+/// How each of the endpoints does. Blocks on the disk.
+fn health_of(store: &Store, endpoints: &[Arc<Endpoint>]) -> Result<Vec<Health>> {
+    let each = endpoints.iter();
+    each.map(|endpoint| Health::of(store, endpoint)).collect()
+}
+
+/// Whose endpoints a request is about, by its path.
+fn owner(request: &HttpRequest) -> Owner {
+    match request.match_info().get("app_id") {
+        Some(application) => Owner::Application(application.to_owned()),
+        None => Owner::Organisation,
+    }
+}
+
+/// Who may not deal with these endpoints hears that before what is wrong with the body.
+fn reachable(owner: &Owner, context: &Context, caller: &Caller, action: Action) -> Result<()> {
+    let catalog = context.store.catalog();
+    owner.entry(caller, &catalog, action).map(|_| ())
+}
+
+fn edit(owner: &Owner, body: &Body, kind: EditKind, context: &Context) -> Result<EndpointEdit> {
+    let input = body.json::<EndpointIn>()?;
+    if let Owner::Organisation = owner {
+        input.refuse_not_operational()?;
+    }
+    Ok(input.checked(kind, context))
+}
+
+/// The endpoint that the path names, for a caller that may do this with it.
+pub fn named(
+    context: &Context,
+    caller: &Caller,
+    request: &HttpRequest,
+    action: Action,
+) -> Result<Arc<Endpoint>> {
+    let catalog = context.store.catalog();
+    let id = path_part(request, "endpoint_id");
+    owner(request)
+        .endpoint(caller, &catalog, id, action)
+        .cloned()
+}
+
+pub async fn get(
+    request: HttpRequest,
+    caller: Caller,
+    flags: FeatureFlags,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    let catalog = context.store.catalog();
+    let (owner, id) = endpoint_path(&request);
+    let endpoint = owner.endpoint(&caller, &catalog, &id, Action::ReadEndpoints)?;
+    let warnings = owner.warnings(&catalog, &flags, endpoint);
+    let shown = shown(StatusCode::OK, endpoint, &context.config, &warnings);
+    Ok(respond(shown))
+}
+
+pub async fn put(
+    request: HttpRequest,
+    caller: Caller,
+    flags: FeatureFlags,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    let owner = owner(&request);
+    reachable(&owner, &context, &caller, Action::ChangeEndpoints)?;
+    let command = ReplaceEndpoint {
+        edit: edit(&owner, &body, EditKind::Whole, &context)?,
+        owner,
+        path: path_part(&request, "endpoint_id").to_owned(),
+        flags,
+    };
+    Ok(respond(match context.decide(caller, command).await? {
+        Saved::New(made) => changed(StatusCode::CREATED, &made, &context.config),
+        Saved::Old(replaced) => changed(StatusCode::OK, &replaced, &context.config),
+    }))
+}
+
+pub async fn patch(
+    request: HttpRequest,
+    caller: Caller,
+    flags: FeatureFlags,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    named(&context, &caller, &request, Action::ChangeEndpoints)?;
+    let place = place(&request, flags);
+    let edit = edit(&place.owner, &body, EditKind::Patch, &context)?;
+    let done = context.decide(caller, ChangeEndpoint { place, edit });
+    let shown = changed(StatusCode::OK, &done.await?, &context.config);
+    Ok(respond(shown))
+}
+
+pub async fn delete(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    let (owner, endpoint) = endpoint_path(&request);
+    context
+        .decide(caller, DeleteEndpoint { owner, endpoint })
+        .await?;
+    Ok(no_content())
+}
+
+pub fn endpoint_path(request: &HttpRequest) -> (Owner, String) {
+    (owner(request), path_part(request, "endpoint_id").to_owned())
+}
+
+/// The endpoint that the path names, for a command.
+pub fn place(request: &HttpRequest, flags: FeatureFlags) -> EndpointPlace {
+    let (owner, endpoint) = endpoint_path(request);
+    EndpointPlace {
+        owner,
+        endpoint,
+        flags,
+    }
+}
+
+/// An endpoint after a change, with what the change warns of.
+fn changed(status: StatusCode, changed: &Changed, config: &Config) -> Answered {
+    shown(status, &changed.endpoint, config, &changed.warnings)
+}

@@ -1,0 +1,386 @@
+//! Background jobs, which the contract calls background tasks: `/api/v1/background-task`.
+//!
+//! They are begun elsewhere (`replays`, `usage`); here they are seen and canceled. The contract has
+//! three statuses: a job that waits reads as running and a canceled one as failed, and `state` says
+//! more.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json as value};
+
+use crate::api::kit::context::Context;
+use crate::api::kit::error::Failure;
+use crate::api::kit::extract::{Body, json, optional_text, path_part, text};
+use crate::api::kit::operation::{Operation, Parameter};
+use crate::api::kit::page::{Listed, Query, page_parameters, shown};
+use crate::clock::Timestamp;
+use crate::domain::id::{ApplicationId, EndpointId, JobId};
+use crate::domain::job::{Job, JobState};
+use crate::error::Result;
+use crate::rules::caller::{Action, Caller};
+use crate::rules::endpoint_checks::held_because;
+use crate::rules::jobs::CancelJob;
+use crate::store::{Catalog, Store};
+
+/// Of a job, as far as the contract goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Running,
+    Finished,
+    Failed,
+}
+
+impl Status {
+    fn of(job: &Job) -> Status {
+        match job.state {
+            JobState::Running => Status::Running,
+            JobState::Finished => Status::Finished,
+            JobState::Failed(_) | JobState::Canceled => Status::Failed,
+        }
+    }
+}
+
+/// What the contract has for jobs, those that postrider has none of left out.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "it describes a text")]
+pub enum Task {
+    #[serde(rename = "endpoint.recover")]
+    Recover,
+    #[serde(rename = "endpoint.replay")]
+    ReplayMissing,
+    #[serde(rename = "endpoint.bulk-replay")]
+    BulkReplay,
+    #[serde(rename = "application.stats")]
+    ApplicationUsage,
+    #[serde(rename = "event-type.aggregate")]
+    EventTypeUsage,
+}
+
+/// Answered where a job was begun.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BegunOut {
+    #[serde(serialize_with = "text")]
+    id: JobId,
+    status: Status,
+    #[schemars(with = "Task")]
+    task: &'static str,
+    #[serde(serialize_with = "text")]
+    updated_at: Timestamp,
+}
+
+impl BegunOut {
+    pub fn new(job: &Job) -> BegunOut {
+        BegunOut {
+            id: job.id,
+            status: Status::of(job),
+            task: job.work.name(),
+            updated_at: job.updated_at,
+        }
+    }
+}
+
+/// The status in more detail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Running,
+    /// It goes on when what `reason` says is over.
+    Paused,
+    Finished,
+    Failed,
+    /// What it had sent by then stays sent.
+    Canceled,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct JobOut<'a> {
+    #[serde(flatten)]
+    begun: BegunOut,
+    /// What came of it: `messagesSent` of a replay; what was counted, once that is over.
+    #[schemars(with = "serde_json::Map<String, Value>")]
+    data: Data<'a>,
+    // From here on: additions to the contract.
+    #[serde(serialize_with = "text")]
+    created_at: Timestamp,
+    state: State,
+    /// Why it is paused or has failed.
+    reason: Option<String>,
+    progress: ProgressOut,
+    #[serde(serialize_with = "optional_text")]
+    application_id: Option<ApplicationId>,
+    /// Null where the application is gone by now.
+    application_name: Option<String>,
+    #[serde(serialize_with = "optional_text")]
+    endpoint_id: Option<EndpointId>,
+    /// Null where the endpoint is gone by now.
+    endpoint_url: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Data<'a> {
+    Made(Value),
+    Kept(&'a RawValue),
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ProgressOut {
+    /// Messages.
+    looked_at: u64,
+    /// Of those, sent again or counted.
+    done: u64,
+    /// How much of the stretch of time is behind it, from 0 to 1; null where that cannot be told.
+    fraction: Option<f64>,
+}
+
+impl<'a> JobOut<'a> {
+    /// `pause` is why a running job waits, where it does.
+    fn new(job: &'a Job, pause: Option<String>) -> Self {
+        let kept = job
+            .result
+            .as_deref()
+            .and_then(|text| serde_json::from_str::<&RawValue>(text).ok());
+        let replay = job.replay();
+        let data = match (kept, replay) {
+            (Some(kept), _) => Data::Kept(kept),
+            (None, Some(_)) => Data::Made(value!({ "messagesSent": job.progress.done })),
+            (None, None) => Data::Made(value!({})),
+        };
+        let (state, reason) = match (&job.state, pause) {
+            (JobState::Running, None) => (State::Running, None),
+            (JobState::Running, Some(pause)) => (State::Paused, Some(pause)),
+            (JobState::Finished, _) => (State::Finished, None),
+            (JobState::Failed(reason), _) => (State::Failed, Some(reason.clone())),
+            (JobState::Canceled, _) => (State::Canceled, None),
+        };
+        JobOut {
+            begun: BegunOut::new(job),
+            data,
+            created_at: job.created_at,
+            state,
+            reason,
+            progress: ProgressOut {
+                looked_at: job.progress.looked_at,
+                done: job.progress.done,
+                fraction: None,
+            },
+            application_id: replay.map(|replay| replay.application),
+            application_name: None,
+            endpoint_id: replay.map(|replay| replay.endpoint),
+            endpoint_url: None,
+        }
+    }
+
+    fn shown(store: &Store, catalog: &Catalog, job: &'a Job) -> Self {
+        let replay = job.replay();
+        let application = replay.and_then(|replay| catalog.application_by_id(replay.application));
+        let application = application.map(|entry| &entry.application);
+        let endpoint =
+            replay.and_then(|replay| catalog.endpoint(job.organisation, replay.endpoint));
+        let mut out = JobOut::new(job, pause(store, catalog, job));
+        // There are no messages from before it.
+        let first = application.map_or(Timestamp(0), |application| application.created_at);
+        out.progress.fraction = job.fraction(first);
+        out.application_name = application.map(|application| application.name.clone());
+        out.endpoint_url = endpoint.map(|endpoint| endpoint.url.clone());
+        out
+    }
+}
+
+/// Why a job does not go on just now.
+pub fn pause(store: &Store, catalog: &Catalog, job: &Job) -> Option<String> {
+    let replay = job.replay()?;
+    let endpoint = catalog.endpoint(job.organisation, replay.endpoint)?;
+    match held_because(endpoint) {
+        Some(reason) => Some(reason.to_owned()),
+        None => store
+            .has_room(endpoint, 1)
+            .err()
+            .map(|error| error.to_string()),
+    }
+}
+
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get(
+            "/api/v1/background-task",
+            "v1.background-task.list",
+            web::to(list),
+        )
+        .summary("List background jobs")
+        .description(
+            "Those of the last 90 days that the caller may see: all that run, and the newest 100 \
+             of the organisation that are over.",
+        )
+        .parameters(page_parameters(true))
+        .parameters([
+            Parameter::query(
+                "status",
+                "Only those with this status.",
+                value!({ "type": "string", "enum": ["running", "finished", "failed"] }),
+            ),
+            Parameter::query(
+                "task",
+                "Only those of this kind.",
+                value!({ "type": "string", "enum": TASKS.map(|(name, _)| name) }),
+            ),
+        ])
+        .answers::<Listed<JobOut>>(200, "A page of background jobs"),
+        Operation::get(
+            "/api/v1/background-task/{task_id}",
+            "v1.background-task.get",
+            web::to(get),
+        )
+        .summary("Show a background job")
+        .answers::<JobOut>(200, "The background job, with how far it has come"),
+        Operation::post(
+            "/api/v1/background-task/{task_id}/cancel",
+            "v1.background-task.cancel",
+            web::to(cancel),
+        )
+        .needs(Action::SendAgain)
+        .summary("Cancel a background job")
+        .description(
+            "It sends nothing more from now on; what it has sent stays sent. Canceling it again \
+             changes nothing.",
+        )
+        .answers::<JobOut>(200, "It is canceled")
+        .answers_nothing(409, "It is over already"),
+    ]
+}
+
+/// The contract's kinds; those of which postrider has none can be asked for.
+const TASKS: [(&str, &str); 8] = [
+    ("endpoint.replay", "endpoint.replay"),
+    ("endpoint.recover", "endpoint.recover"),
+    ("application.stats", "application.stats"),
+    ("message.broadcast", "message.broadcast"),
+    ("sdk.generate", "sdk.generate"),
+    ("event-type.aggregate", "event-type.aggregate"),
+    ("application.purge_content", "application.purge_content"),
+    ("endpoint.bulk-replay", "endpoint.bulk-replay"),
+];
+
+async fn list(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    caller.may_with_some(Action::ReadJobs)?;
+    let mut query = Query::of(&request);
+    let page = query.page::<JobId>(&context.config.limits, true);
+    let statuses = [
+        ("running", Status::Running),
+        ("finished", Status::Finished),
+        ("failed", Status::Failed),
+    ];
+    let status = query.choice("status", &statuses);
+    let task = query.choice("task", &TASKS);
+    query.problems.done()?;
+    let catalog = context.store.catalog();
+    let wanted = catalog
+        .jobs()
+        .filter(|job| status.is_none_or(|status| status == Status::of(job)))
+        .filter(|job| task.is_none_or(|task| task == job.work.name()))
+        .filter(|job| caller.sees_job(&catalog, job));
+    let stretch = page.of(wanted, |job| job.id);
+    let listed = page.answer(
+        stretch,
+        |job| job.id,
+        |job| shown(&JobOut::shown(&context.store, &catalog, job)),
+    );
+    Ok(json(StatusCode::OK, &listed))
+}
+
+async fn get(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    caller.may_with_some(Action::ReadJobs)?;
+    let catalog = context.store.catalog();
+    let job = caller.job(&catalog, path_part(&request, "task_id"))?;
+    let shown = JobOut::shown(&context.store, &catalog, job);
+    Ok(json(StatusCode::OK, &shown))
+}
+
+async fn cancel(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    caller.may_with_some(Action::SendAgain)?;
+    body.nothing()?;
+    let job = path_part(&request, "task_id").to_owned();
+    let canceled = context.decide(caller, CancelJob { job }).await?;
+    Ok(json(StatusCode::OK, &JobOut::new(&canceled, None)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::OrganisationId;
+    use crate::domain::job::Work;
+
+    const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+    fn job(state: JobState) -> Job {
+        Job {
+            state,
+            ..Job::new(OrganisationId::at(NOW), Work::EventTypeUsage, NOW)
+        }
+    }
+
+    fn shown(job: &Job, pause: Option<&str>) -> Value {
+        serde_json::to_value(JobOut::new(job, pause.map(str::to_owned))).unwrap()
+    }
+
+    #[test]
+    fn a_state_reads_as_one_of_the_contracts_statuses() {
+        let failed = JobState::Failed("it broke".to_owned());
+        for (state, pause, expected) in [
+            (
+                JobState::Running,
+                None,
+                value!(["running", "running", null]),
+            ),
+            (
+                JobState::Running,
+                Some("disabled"),
+                value!(["running", "paused", "disabled"]),
+            ),
+            (
+                JobState::Finished,
+                Some("disabled"),
+                value!(["finished", "finished", null]),
+            ),
+            (failed, None, value!(["failed", "failed", "it broke"])),
+            (
+                JobState::Canceled,
+                None,
+                value!(["failed", "canceled", null]),
+            ),
+        ] {
+            let shown = shown(&job(state), pause);
+            let found = value!([shown["status"], shown["state"], shown["reason"]]);
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn data_is_an_object_whatever_there_is() {
+        let mut job = job(JobState::Finished);
+        assert_eq!(shown(&job, None)["data"], value!({}));
+        job.result = Some(r#"{"appStats":[]}"#.to_owned());
+        assert_eq!(shown(&job, None)["data"], value!({ "appStats": [] }));
+    }
+}

@@ -1,0 +1,178 @@
+//! Lanes with work: `/api/v1/lane`.
+//!
+//! The store tells which lanes have something waiting, how much and since when; the scheduler, which
+//! this module does not know, how they do just now.
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json as value;
+
+use crate::api::kit::context::{Context, LaneNow};
+use crate::api::kit::error::Failure;
+use crate::api::kit::extract::{json, optional_text, reading, text};
+use crate::api::kit::operation::{Operation, Parameter};
+use crate::api::kit::page::Query;
+use crate::clock::Timestamp;
+use crate::domain::endpoint::Endpoint;
+use crate::domain::id::{ApplicationId, EndpointId};
+use crate::error::Result;
+use crate::rules::caller::{Action, Caller};
+use crate::store::Store;
+
+const LIMIT_MAX: usize = 100;
+const LIMIT_DEFAULT: usize = 50;
+
+/// Further than this, what waits is not counted.
+const COUNTED_MAX: usize = 10_000;
+
+#[derive(Serialize, JsonSchema)]
+struct LanesOut {
+    data: Vec<LaneOut>,
+    /// How many lanes have work in all.
+    total: usize,
+}
+
+/// An endpoint's queue.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct LaneOut {
+    /// Null for the organisation's own endpoints, which owners alone see.
+    #[serde(serialize_with = "optional_text")]
+    application_id: Option<ApplicationId>,
+    application_name: Option<String>,
+    #[serde(serialize_with = "text")]
+    endpoint_id: EndpointId,
+    url: String,
+    /// Deliveries that wait, due or not, and those that are being sent.
+    waiting: u64,
+    /// There are more than that: counting ends there.
+    waiting_is_more: bool,
+    /// When the first was due, where that is past.
+    #[serde(serialize_with = "optional_text")]
+    oldest_due_at: Option<Timestamp>,
+    /// When the first is or was due.
+    #[serde(serialize_with = "text")]
+    next_due_at: Timestamp,
+    in_flight: usize,
+    /// Held, because the endpoint is disabled or not verified; hanging, where the last attempts timed out and one at a
+    /// time is sent; sending; throttled, where something is due and waits for its turn at a rate;
+    /// host-busy, where it waits for a place at its host; else waiting.
+    #[schemars(extend(
+        "enum" = ["held", "hanging", "sending", "throttled", "host-busy", "waiting"]
+    ))]
+    state: &'static str,
+    /// Something is due and waits because as many requests as may be, to endpoints of all
+    /// applications, are under way to the same host.
+    waits_for_host: bool,
+}
+
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    let limit = value!({
+        "type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT,
+    });
+    vec![
+        Operation::get("/api/v1/lane", "v1.lane.list", web::to(list))
+            .summary("List the lanes that have work")
+            .description(
+                "Each endpoint has a lane, so that none holds up another. Those whose first \
+                 delivery has been due for the longest come first, held ones last.",
+            )
+            .parameters([Parameter::query("limit", "How many are shown.", limit)])
+            .answers::<LanesOut>(200, "The lanes"),
+    ]
+}
+
+/// A lane with work, and when its first delivery is or was due.
+struct Head {
+    endpoint: Arc<Endpoint>,
+    due: Timestamp,
+}
+
+/// The lanes that have work and whose endpoints the caller sees: those that send first, by when they
+/// are due. Blocks on the disk.
+fn heads(store: &Store, caller: &Caller) -> Result<Vec<Head>> {
+    let sees_own = caller.may(Action::ReadOwnEndpoints).is_ok();
+    let all = store.lane_heads()?;
+    let catalog = store.catalog();
+    let seen = all.into_iter().filter_map(|(lane, due)| {
+        let endpoint = catalog.endpoint_by_number(lane)?;
+        let sees = caller.sees_endpoint(&catalog, endpoint);
+        (sees && (sees_own || !endpoint.is_operational())).then(|| Head {
+            endpoint: endpoint.clone(),
+            due,
+        })
+    });
+    let mut heads: Vec<Head> = seen.collect();
+    heads.sort_by_key(|head| (head.endpoint.is_held(), head.due));
+    Ok(heads)
+}
+
+pub async fn list(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+) -> Result<HttpResponse, Failure> {
+    caller.may_with_some(Action::ReadLanes)?;
+    let mut query = Query::of(&request);
+    let limit = query
+        .number("limit", 1..=LIMIT_MAX)
+        .unwrap_or(LIMIT_DEFAULT);
+    query.problems.done()?;
+    let store = context.store.clone();
+    let (heads, total) = reading(&context, &caller, move || {
+        let mut heads = heads(&store, &caller)?;
+        let total = heads.len();
+        heads.truncate(limit);
+        let counted = heads.into_iter().map(|head| {
+            let waiting = store.waiting_in_at_most(head.endpoint.number, COUNTED_MAX + 1)?;
+            Ok((head, waiting))
+        });
+        Ok((counted.collect::<Result<Vec<_>>>()?, total))
+    })
+    .await?;
+    let numbers = heads.iter().map(|(head, _)| head.endpoint.number).collect();
+    let looks = (context.lanes)(numbers).await;
+    let now = context.store.clock().now();
+    let catalog = context.store.catalog();
+    let data = heads.iter().map(|(head, waiting)| {
+        let look = looks.get(&head.endpoint.number);
+        let entry = catalog.application_by_id(head.endpoint.application);
+        let entry = entry.filter(|_| !head.endpoint.is_operational());
+        LaneOut {
+            application_id: entry.map(|one| one.application.id),
+            application_name: entry.map(|one| one.application.name.clone()),
+            endpoint_id: head.endpoint.id,
+            url: head.endpoint.url.clone(),
+            waiting: (*waiting).min(COUNTED_MAX as u64),
+            waiting_is_more: *waiting > COUNTED_MAX as u64,
+            oldest_due_at: (head.due <= now).then_some(head.due),
+            next_due_at: head.due,
+            in_flight: look.map_or(0, |look| look.in_flight),
+            state: state(head.endpoint.is_held(), look.copied().unwrap_or_default()),
+            waits_for_host: look.is_some_and(|look| look.waits_for_host),
+        }
+    });
+    let data = data.collect();
+    Ok(json(StatusCode::OK, &LanesOut { data, total }))
+}
+
+fn state(held: bool, now: LaneNow) -> &'static str {
+    match now {
+        _ if held => "held",
+        LaneNow { hanging: true, .. } => "hanging",
+        LaneNow { in_flight: 1.., .. } => "sending",
+        LaneNow {
+            throttled: true, ..
+        } => "throttled",
+        LaneNow {
+            waits_for_host: true,
+            ..
+        } => "host-busy",
+        LaneNow { .. } => "waiting",
+    }
+}

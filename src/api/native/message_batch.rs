@@ -1,0 +1,502 @@
+//! Many messages in one request: `/api/v1/app/{app_id}/msg/batch`. An addition to the contract.
+//!
+//! The body is a JSON array, or has a message on each line. Each message is judged as if it had
+//! come alone, and those that can be accepted are, with one commit: a crash leaves all of them or
+//! none. A body is long enough to take a reactor's time, so it is read on a thread that may block.
+
+use std::fmt;
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::web::Bytes;
+use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use super::applications::ApplicationIn;
+use super::message_body::{Bounds, Checked, MessageIn, MessageOut, checked};
+use super::messages::{create_application, with_content_parameter};
+use crate::api::kit::context::Context;
+use crate::api::kit::error::{ErrorBody, Failure};
+use crate::api::kit::extract::{
+    Body, answered, blocking, invalid_body, once_key, path_part, respond,
+};
+use crate::api::kit::operation::{Content, Operation};
+use crate::api::kit::page::Query;
+use crate::domain::message::Message;
+use crate::error::{Error, Invalid, Result};
+use crate::misfit;
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::wrong;
+use crate::rules::matching::matched;
+use crate::store::{Answered, NewBatch, NewMessage, Once};
+
+/// Media types of a body with a message on each line.
+const LINES: [&str; 3] = [
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonl",
+];
+
+/// What came of a batch, in the order of its messages.
+#[derive(Serialize, JsonSchema)]
+struct BatchOut<'a> {
+    data: Vec<ItemOut<'a>>,
+    accepted: usize,
+    refused: usize,
+}
+
+/// The status and the body that the message would have been answered with alone.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+enum ItemOut<'a> {
+    Accepted {
+        status: u16,
+        message: MessageOut<'a>,
+    },
+    Refused {
+        status: u16,
+        error: ErrorBody<'a>,
+    },
+}
+
+/// This module's part of the API.
+pub fn operation(body_bytes_max: usize) -> Operation {
+    let lines = Content {
+        media_type: LINES[0],
+        ..Content::json::<MessageIn<'_>>()
+    };
+    Operation::post(
+        "/api/v1/app/{app_id}/msg/batch",
+        "v1.message.create-batch",
+        web::to(create),
+    )
+    .needs(Action::Publish)
+    .summary("Publish many messages")
+    .description(
+        "A JSON array, or a message on each line (`application/x-ndjson`, `application/jsonl`, or \
+         any body that begins with `{`). Each is judged as if it had come alone; those that can be \
+         accepted are, all of them or none should the server die. The answer is 202 where any is \
+         accepted, and lists what came of each; where none is, it is a 422 that names what is \
+         wrong with each at `body` and its number, from 0. How many messages, bytes and deliveries \
+         a batch may have are settings of the server (413 beyond); where its deliveries find no \
+         room, it is refused as a whole (429).",
+    )
+    .parameters([with_content_parameter(false)])
+    .once()
+    .takes::<Vec<MessageIn<'_>>>()
+    .takes_content(lines)
+    .body_bytes_max(body_bytes_max)
+    .answers::<BatchOut<'_>>(202, "At least one is accepted, and durable")
+    .answers_nothing(409, "The `idempotency-key` was used with another body")
+}
+
+pub async fn create(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    let path = path_part(&request, "app_id");
+    caller.may_in(&context.store.catalog(), path, Action::Publish)?;
+    let mut query = Query::of(&request);
+    let with_content = query.flag("with_content", false);
+    query.problems.done()?;
+    let batch = Unread {
+        context: context.clone(),
+        caller,
+        path: path.to_owned(),
+        is_lines: is_lines(&request, &body),
+        once_key: once_key(&request, &caller)?,
+        body: body.0,
+    };
+    let read = match batch.read().await? {
+        Found::Batch(read) => read,
+        Found::NoApplication(application) => {
+            create_application(&context, caller, *application).await?;
+            match batch.read().await? {
+                Found::Batch(read) => read,
+                Found::NoApplication(_) => return Err(Error::not_found("application").into()),
+            }
+        }
+    };
+    let Read {
+        messages,
+        refused,
+        once,
+    } = read;
+    if messages.is_empty() && once.is_none() {
+        return Err(show(refused, Vec::new(), with_content)
+            .expect_err("nothing is accepted")
+            .into());
+    }
+    let show = Box::new(move |results| show(refused, results, with_content));
+    let new = NewBatch::new(messages, once, show);
+    let max = context.config.limits.batch_deliveries_max;
+    if new.deliveries() > max as u64 {
+        return Err(Failure::TooLarge(format!(
+            "it would make {} deliveries, and a batch makes at most {max} \
+             (limits.batch_deliveries_max): publish it in smaller parts",
+            new.deliveries()
+        )));
+    }
+    let answered = context.store.accept_batch(new).await?;
+    Ok(respond(answered))
+}
+
+/// A request whose body is yet to be looked at.
+#[derive(Clone)]
+struct Unread {
+    context: web::Data<Context>,
+    caller: Caller,
+    path: String,
+    body: Bytes,
+    is_lines: bool,
+    once_key: Option<[u8; 32]>,
+}
+
+struct Read {
+    messages: Vec<NewMessage>,
+    /// For each item of the body why it is refused; absent where it is the next of `messages`.
+    refused: Vec<Option<Failure>>,
+    once: Option<Once>,
+}
+
+enum Found {
+    Batch(Read),
+    /// The application does not exist, and a message came along with this one to create.
+    NoApplication(Box<ApplicationIn>),
+}
+
+impl Unread {
+    async fn read(&self) -> Result<Found, Failure> {
+        let unread = self.clone();
+        blocking(move || Ok(unread.read_now())).await?
+    }
+
+    fn read_now(&self) -> Result<Found, Failure> {
+        let (store, limits) = (&self.context.store, &self.context.config.limits);
+        let items = items(&self.body, self.is_lines, limits.batch_messages_max)?;
+        let bounds = Bounds::of(&self.context, &self.path);
+        let mut judged: Vec<Result<Checked<'_>, Failure>> =
+            items.iter().map(|item| checked(item, &bounds)).collect();
+        let application = self
+            .caller
+            .application(&store.catalog(), &self.path, Action::Publish)
+            .map(|entry| entry.application.id);
+        let application = match application {
+            Err(Error::NotFound(what)) => {
+                let mut messages = judged.iter_mut().flatten();
+                let application = messages.find_map(|message| message.application.take());
+                let application = application.ok_or(Error::NotFound(what))?;
+                return Ok(Found::NoApplication(Box::new(application)));
+            }
+            found => found?,
+        };
+        let (mut messages, mut refused) = (Vec::new(), Vec::new());
+        for message in judged {
+            // The catalog is held for one message only: whoever changes it waits.
+            let matched = message.and_then(|message| {
+                let Checked {
+                    event_type,
+                    channels,
+                    ..
+                } = &message;
+                let matched = matched(&store.catalog(), application, event_type, channels)?;
+                Ok((message, matched))
+            });
+            refused.push(match matched {
+                Err(failure) => Some(failure),
+                Ok((mut message, matched)) => {
+                    let payload = message.payload.bytes(&self.body);
+                    // What waits to be sent stays in memory, and must not keep the whole body there.
+                    let payload = match matched.lanes.is_empty() || message.payload.is_raw() {
+                        true => payload,
+                        false => Bytes::copy_from_slice(&payload),
+                    };
+                    messages.push(message.into_new(matched, payload, None));
+                    None
+                }
+            });
+        }
+        let once = self.once_key.map(|key| Once {
+            key,
+            body: Sha256::digest(&self.body).into(),
+        });
+        Ok(Found::Batch(Read {
+            messages,
+            refused,
+            once,
+        }))
+    }
+}
+
+/// The answer for the whole batch; an error where nothing of it is accepted.
+fn show(
+    refused: Vec<Option<Failure>>,
+    results: Vec<Result<Arc<Message>>>,
+    with_content: bool,
+) -> Result<Answered> {
+    let mut results = results.into_iter();
+    let outcomes: Vec<Result<Arc<Message>, Failure>> = refused
+        .into_iter()
+        .map(|refused| match refused {
+            Some(failure) => Err(failure),
+            None => results
+                .next()
+                .expect("each message that was not refused has a result")
+                .map_err(Failure::Of),
+        })
+        .collect();
+    let accepted = outcomes.iter().flatten().count();
+    if accepted == 0 {
+        return Err(Error::Invalid(problems(&outcomes)));
+    }
+    let data = outcomes.iter().map(|outcome| match outcome {
+        Ok(message) => ItemOut::Accepted {
+            status: StatusCode::ACCEPTED.as_u16(),
+            message: MessageOut::with(message, with_content).with_endpoints_matched(message),
+        },
+        Err(failure) => ItemOut::Refused {
+            status: actix_web::ResponseError::status_code(failure).as_u16(),
+            error: failure.body(),
+        },
+    });
+    let out = BatchOut {
+        data: data.collect(),
+        accepted,
+        refused: outcomes.len() - accepted,
+    };
+    Ok(answered(StatusCode::ACCEPTED, &out))
+}
+
+/// What is wrong with each message, at its number.
+fn problems(outcomes: &[Result<Arc<Message>, Failure>]) -> Vec<Invalid> {
+    let failures = outcomes.iter().enumerate();
+    failures
+        .filter_map(|(number, outcome)| Some((number, outcome.as_ref().err()?)))
+        .flat_map(|(number, failure)| failure.problems_at(&["body", &number.to_string()]))
+        .collect()
+}
+
+fn is_lines(request: &HttpRequest, body: &Body) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let media_type = content_type.and_then(|value| value.split(';').next());
+    let by_type = media_type
+        .map(str::trim)
+        .is_some_and(|name| LINES.iter().any(|one| one.eq_ignore_ascii_case(name)));
+    by_type || body.0.trim_ascii_start().starts_with(b"{")
+}
+
+/// The messages in the body, each as it stands there; they are not looked into.
+fn items(body: &Bytes, is_lines: bool, max: usize) -> Result<Vec<Body>, Failure> {
+    let found = match is_lines {
+        true => lines(body, max),
+        false => array(body, max)?,
+    };
+    match found {
+        Items { items, .. } if items.is_empty() => {
+            Err(wrong(&["body"], format!("must have 1 to {max} messages")).into())
+        }
+        Items { more: true, .. } => Err(Failure::TooLarge(format!(
+            "a batch has at most {max} messages (limits.batch_messages_max)"
+        ))),
+        Items { items, .. } => Ok(items
+            .into_iter()
+            .map(|item| Body(body.slice_ref(item)))
+            .collect()),
+    }
+}
+
+/// The first items of a body.
+struct Items<'a> {
+    items: Vec<&'a [u8]>,
+    /// There are more than were wanted.
+    more: bool,
+}
+
+fn lines(body: &[u8], max: usize) -> Items<'_> {
+    let mut lines = body
+        .split(|byte| *byte == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty());
+    Items {
+        items: lines.by_ref().take(max).collect(),
+        more: lines.next().is_some(),
+    }
+}
+
+fn array(body: &[u8], max: usize) -> Result<Items<'_>> {
+    let broken = |message| invalid_body(Vec::new(), message, "value_error.jsondecode");
+    let text = std::str::from_utf8(body)
+        .map_err(|error| broken(format!("is not UTF-8 from byte {}", error.valid_up_to())))?;
+    if !text.trim_ascii_start().starts_with('[') {
+        let message = "must be a JSON array of messages, or have a message on each line";
+        return Err(invalid_body(Vec::new(), message.to_owned(), "type_error"));
+    }
+    let mut json = serde_json::Deserializer::from_str(text);
+    let items = AtMost(max).deserialize(&mut json);
+    let items = items.and_then(|items| json.end().map(|()| items));
+    items.map_err(|error| broken(misfit::not_json(&error)))
+}
+
+/// Reads an array and keeps this many of its items at most.
+struct AtMost(usize);
+
+impl<'de> DeserializeSeed<'de> for AtMost {
+    type Value = Items<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Items<'de>, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for AtMost {
+    type Value = Items<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Items<'de>, A::Error> {
+        let mut items = Vec::new();
+        while items.len() < self.0 {
+            let Some(item) = array.next_element::<&'de RawValue>()? else {
+                return Ok(Items { items, more: false });
+            };
+            items.push(item.get().as_bytes());
+        }
+        let mut more = false;
+        while array.next_element::<IgnoredAny>()?.is_some() {
+            more = true;
+        }
+        Ok(Items { items, more })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn texts(body: &str, is_lines: bool, max: usize) -> Result<Vec<String>, u16> {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        match items(&body, is_lines, max) {
+            Ok(items) => Ok(items
+                .iter()
+                .map(|item| String::from_utf8(item.0.to_vec()).unwrap())
+                .collect()),
+            Err(failure) => Err(actix_web::ResponseError::status_code(&failure).as_u16()),
+        }
+    }
+
+    #[test]
+    fn arrays_and_lines_are_taken_apart_within_their_limit() {
+        let list = |items: &[&str]| Ok(items.iter().map(|one| (*one).to_owned()).collect());
+        for (body, is_lines, expected) in [
+            (" [ {\"a\": 1} ,2]\n", false, list(&["{\"a\": 1}", "2"])),
+            ("[]", false, Err(422)),
+            ("", false, Err(422)),
+            ("7", false, Err(422)),
+            ("[1,2,3]", false, list(&["1", "2", "3"])),
+            ("[1,2,3,4]", false, Err(413)),
+            ("[1,2,3,x]", false, Err(422)),
+            ("[1,]", false, Err(422)),
+            ("[1] 2", false, Err(422)),
+            ("[1", false, Err(422)),
+            (
+                "{\"a\":1}\n\n \r\n{\"b\": [ ]}\r\n",
+                true,
+                list(&["{\"a\":1}", "{\"b\": [ ]}"]),
+            ),
+            // What is wrong with a line is that line's.
+            ("{\n}", true, list(&["{", "}"])),
+            ("1\n2\n3\n\n", true, list(&["1", "2", "3"])),
+            ("1\n2\n3\n4", true, Err(413)),
+            (" \n", true, Err(422)),
+        ] {
+            assert_eq!(texts(body, is_lines, 3), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn lines_are_told_by_their_media_type_or_by_how_they_begin() {
+        for (content_type, body, expected) in [
+            ("application/json", "[{}]", false),
+            ("application/json", " {}", true),
+            ("application/x-ndjson", "", true),
+            ("Application/JSONL; charset=utf-8", "[", true),
+            ("text/plain", "\n[", false),
+        ] {
+            let request = actix_web::test::TestRequest::post();
+            let request = request.insert_header((CONTENT_TYPE, content_type));
+            let body = Body(Bytes::from(body));
+            let found = is_lines(&request.to_http_request(), &body);
+            assert_eq!(found, expected, "{content_type}");
+        }
+    }
+
+    fn bounds() -> Bounds<'static> {
+        Bounds {
+            application: "app",
+            now: crate::clock::Timestamp(1_700_000_000_000),
+            ahead_max: std::time::Duration::from_secs(86_400),
+            payload_bytes_max: 100,
+        }
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        use serde_json::{Value, json};
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i32>().prop_map(Value::from),
+            "\\PC{0,8}".prop_map(Value::from),
+            Just(json!({"eventType": "a", "payload": {"x": "\n[{,"}})),
+        ];
+        leaf.prop_recursive(3, 12, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map("[a-z\\n\"]{0,3}", inner, 0..4)
+                    .prop_map(|map| Value::from(serde_json::Map::from_iter(map))),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn an_array_and_its_lines_are_the_same_items(
+            values in proptest::collection::vec(json(), 1..8),
+            space in "[ \\t\\r\\n]{0,3}",
+        ) {
+            let texts_of = Vec::from_iter(values.iter().map(ToString::to_string));
+            let array = format!("{space}[{space}{}{space}]{space}", texts_of.join(&format!("{space},{space}")));
+            let lines = texts_of.join(&format!("{space}\n{space}")) + &space;
+            prop_assert_eq!(texts(&array, false, 8), Ok(texts_of.clone()));
+            prop_assert_eq!(texts(&lines, true, 8), Ok(texts_of));
+        }
+
+        #[test]
+        fn any_body_is_taken_or_refused_without_panic(
+            bytes in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..200),
+                "[\\[\\]{}\",:a0\\\\u\\n ]{0,60}".prop_map(String::into_bytes),
+                r#"(\[|\{|\{"eventType":"a","payload":\{\}\}|,|\n|\]){0,12}"#.prop_map(String::into_bytes),
+            ],
+            is_lines: bool,
+            max in 1usize..5,
+        ) {
+            let body = Bytes::from(bytes);
+            if let Ok(items) = items(&body, is_lines, max) {
+                prop_assert!((1..=max).contains(&items.len()));
+                for item in &items {
+                    let _ = checked(item, &bounds());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,628 @@
+//! Messages as the API takes and shows them.
+//!
+//! A body is parsed once; the payload stays a slice of the bytes that came in, and is shown from
+//! the bytes that are kept.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actix_web::web::Bytes;
+use schemars::JsonSchema;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::applications::ApplicationIn;
+use crate::api::kit::context::Context;
+use crate::api::kit::error::Failure;
+use crate::api::kit::extract::{Body, object, optional_text, text};
+use crate::clock::Timestamp;
+use crate::domain::event_type::name_problem;
+use crate::domain::id::MessageId;
+use crate::domain::message::{Message, Origin};
+use crate::domain::payload;
+use crate::domain::profile::is_media_type;
+use crate::error::Result;
+use crate::rules::checks::{
+    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, TAG_MAX, TAGS_PER_MESSAGE_MAX,
+    check_channels, check_tags, check_uid, without_repeats,
+};
+use crate::rules::matching::Matched;
+use crate::store::{NewMessage, Once};
+
+pub const CHANNELS_PER_MESSAGE_MAX: usize = 5;
+
+/// The longest retention that the contract lets a message ask for, in days and in hours.
+const RETENTION_DAYS: std::ops::RangeInclusive<i64> = 5..=90;
+const RETENTION_HOURS: std::ops::RangeInclusive<i64> = 1..=90 * 24;
+
+/// A message to publish.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[schemars(extend("required" = ["eventType", "payload"]))]
+pub struct MessageIn<'a> {
+    /// What happened, such as `invoice.paid`. It need not be registered, and may not be archived.
+    #[schemars(with = "String", length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))]
+    event_type: Option<String>,
+    /// Your own id for the message, by which it can be found again; unique in the application
+    /// for a day.
+    #[schemars(length(min = 1, max = 256), regex(pattern = NAME_PATTERN))]
+    event_id: Option<String>,
+    /// What the message is about, for endpoints that take only some channels.
+    #[schemars(
+        length(min = 1, max = CHANNELS_PER_MESSAGE_MAX),
+        inner(length(min = 1, max = CHANNEL_NAME_MAX), regex(pattern = NAME_PATTERN))
+    )]
+    channels: Option<Vec<String>>,
+    /// Words to find it again by in lists.
+    #[schemars(
+        length(min = 1, max = TAGS_PER_MESSAGE_MAX),
+        inner(length(min = 1, max = TAG_MAX), regex(pattern = NAME_PATTERN))
+    )]
+    tags: Option<Vec<String>>,
+    /// What is sent, byte for byte as it stands here.
+    #[serde(borrow)]
+    #[schemars(with = "BTreeMap<String, Value>")]
+    payload: Option<&'a RawValue>,
+    /// A text to send in place of `payload`, and its media type.
+    transformations_params: Option<RawIn>,
+    /// When it is first attempted; at once where this is past. At most as far ahead as messages
+    /// are kept.
+    #[schemars(with = "Option<Timestamp>")]
+    deliver_at: Option<String>,
+    /// From then on nothing of it is sent. It lies after now and after `deliverAt`.
+    #[schemars(with = "Option<Timestamp>")]
+    expires_at: Option<String>,
+    /// In days. Taken where it is at least as long as payloads are kept here, which is the
+    /// operator's setting, and without effect; refused where it is shorter.
+    #[schemars(range(min = 5, max = 90), extend("x-without-effect" = "It asks for a payload to be kept no longer than this. Payloads are kept for `store.retention_days`, so a time of at least that asks for nothing more; a shorter one is refused."))]
+    payload_retention_period: Option<i64>,
+    /// The same in hours. Cannot be given together with it.
+    #[schemars(range(min = 1, max = 2160), extend("x-without-effect" = "As payloadRetentionPeriod."))]
+    payload_retention_hours: Option<i64>,
+    /// The application to create where the one in the path does not exist.
+    #[serde(deserialize_with = "object")]
+    application: Option<ApplicationIn>,
+}
+
+/// A payload that need not be JSON. The contract's name for it is older than its use.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RawIn {
+    /// The text that is sent and signed, as it is, in place of the message's `payload`.
+    raw_payload: Option<String>,
+    /// The `content-type` of the requests, in place of the profile's and the endpoint's. There is no
+    /// other header to set.
+    #[schemars(with = "Option<BTreeMap<String, String>>")]
+    headers: Option<BTreeMap<String, Option<String>>>,
+    #[serde(flatten)]
+    #[schemars(skip)]
+    others: BTreeMap<String, IgnoredAny>,
+}
+
+/// The longest `content-type` of a message.
+const CONTENT_TYPE_BYTES_MAX: usize = 256;
+
+impl RawIn {
+    /// The content type, where there is one.
+    fn checked(&self, problems: &mut Problems) -> Option<String> {
+        const NOT_OFFERED: &str = "postrider does not offer this; leave it out";
+        const PLACE: [&str; 2] = ["body", "transformationsParams"];
+        for name in self.others.keys() {
+            problems.not_offered(&[PLACE[0], PLACE[1], name], NOT_OFFERED);
+        }
+        let mut content_type = None;
+        for (name, value) in self.headers.iter().flatten() {
+            let place = [PLACE[0], PLACE[1], "headers", name];
+            match value {
+                _ if !name.eq_ignore_ascii_case("content-type") => {
+                    problems.not_offered(&place, NOT_OFFERED);
+                }
+                Some(value) if value.len() > CONTENT_TYPE_BYTES_MAX || !is_media_type(value) => {
+                    let message = format!(
+                        "must be a media type such as text/xml; charset=utf-8, of at most \
+                         {CONTENT_TYPE_BYTES_MAX} bytes"
+                    );
+                    problems.add(&place, message);
+                }
+                value => content_type.clone_from(value),
+            }
+        }
+        content_type
+    }
+}
+
+/// What a message's body is checked against.
+#[derive(Clone, Copy)]
+pub struct Bounds<'a> {
+    /// The application in the path.
+    pub application: &'a str,
+    pub now: Timestamp,
+    /// How far ahead a message may be published.
+    pub ahead_max: Duration,
+    pub payload_bytes_max: usize,
+}
+
+impl<'a> Bounds<'a> {
+    pub fn of(context: &Context, application: &'a str) -> Bounds<'a> {
+        let retention_days = u64::from(context.config.store.retention_days);
+        Bounds {
+            application,
+            now: context.store.clock().now(),
+            ahead_max: Duration::from_secs(retention_days * 24 * 3600),
+            payload_bytes_max: context.config.limits.payload_bytes,
+        }
+    }
+}
+
+/// A message as it is to be stored, before it is known for which endpoints.
+pub struct Checked<'a> {
+    pub event_type: String,
+    pub event_id: Option<String>,
+    pub channels: Vec<String>,
+    pub tags: Vec<String>,
+    pub deliver_at: Option<Timestamp>,
+    pub expires_at: Option<Timestamp>,
+    pub payload: Payload<'a>,
+    pub content_type: Option<String>,
+    pub application: Option<ApplicationIn>,
+}
+
+/// A message's payload as it was published.
+pub enum Payload<'a> {
+    /// An object, as it stands in the request's body.
+    Object(&'a RawValue),
+    /// A text that may be anything.
+    Raw(String),
+}
+
+impl Payload<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Payload::Object(object) => object.get().len(),
+            Payload::Raw(text) => text.len(),
+        }
+    }
+
+    pub fn is_raw(&self) -> bool {
+        matches!(self, Payload::Raw(_))
+    }
+
+    /// The bytes to keep; those of an object share the memory of the body that it came in.
+    pub fn bytes(&mut self, body: &Bytes) -> Bytes {
+        match self {
+            Payload::Object(object) => body.slice_ref(object.get().as_bytes()),
+            Payload::Raw(text) => Bytes::from(std::mem::take(text)),
+        }
+    }
+}
+
+/// The message in a body, or all that is wrong with it.
+pub fn checked<'a>(body: &'a Body, bounds: &Bounds<'_>) -> Result<Checked<'a>, Failure> {
+    let message = body.json::<MessageIn<'_>>()?.checked(bounds)?;
+    let max = bounds.payload_bytes_max;
+    match message.payload.len() <= max {
+        true => Ok(message),
+        false => Err(Failure::TooLarge(format!(
+            "a payload has at most {max} bytes"
+        ))),
+    }
+}
+
+impl<'a> MessageIn<'a> {
+    fn checked(self, bounds: &Bounds<'_>) -> Result<Checked<'a>> {
+        let mut problems = Problems::default();
+        match &self.event_type {
+            Some(name) => {
+                let problem = name_problem(name, EVENT_TYPE_NAME_MAX);
+                problems.add_if(&["body", "eventType"], problem);
+            }
+            None => problems.missing(&["body", "eventType"]),
+        }
+        if let Some(id) = &self.event_id {
+            check_uid(&mut problems, &["body", "eventId"], id, MessageId::PREFIX);
+        }
+        let channels = self.channels.map(without_repeats);
+        if let Some(channels) = &channels {
+            let max = CHANNELS_PER_MESSAGE_MAX;
+            check_channels(&mut problems, &["body", "channels"], channels, max);
+        }
+        let tags = self.tags.map(without_repeats);
+        if let Some(tags) = &tags {
+            check_tags(&mut problems, &["body", "tags"], tags);
+        }
+        match self.payload {
+            Some(payload) => {
+                problems.add_if(&["body", "payload"], payload::problem(payload.get()));
+            }
+            None => problems.missing(&["body", "payload"]),
+        }
+        let raw = self.transformations_params.unwrap_or_default();
+        let content_type = raw.checked(&mut problems);
+        let deliver_at = instant(&mut problems, "deliverAt", self.deliver_at.as_deref());
+        let expires_at = instant(&mut problems, "expiresAt", self.expires_at.as_deref());
+        check_times(&mut problems, bounds, deliver_at, expires_at);
+        check_retention(
+            &mut problems,
+            bounds,
+            self.payload_retention_period,
+            self.payload_retention_hours,
+        );
+        if let Some(application) = &self.application {
+            application.check_beside(&mut problems, bounds.application);
+        }
+        problems.done()?;
+        const CHECKED: &str = "its absence is a problem that was noted";
+        Ok(Checked {
+            event_type: self.event_type.expect(CHECKED),
+            event_id: self.event_id,
+            channels: channels.unwrap_or_default(),
+            tags: tags.unwrap_or_default(),
+            deliver_at,
+            expires_at,
+            payload: match raw.raw_payload {
+                Some(text) => Payload::Raw(text),
+                None => Payload::Object(self.payload.expect(CHECKED)),
+            },
+            content_type,
+            application: self.application,
+        })
+    }
+}
+
+fn instant(problems: &mut Problems, name: &str, given: Option<&str>) -> Option<Timestamp> {
+    match given?.parse() {
+        Ok(instant) => Some(instant),
+        Err(_) => {
+            let message = "must be an RFC 3339 date and time, such as 2026-01-31T08:15:30Z";
+            problems.add(&["body", name], message);
+            None
+        }
+    }
+}
+
+fn check_times(
+    problems: &mut Problems,
+    bounds: &Bounds<'_>,
+    deliver_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+) {
+    if deliver_at.is_some_and(|at| at > bounds.now + bounds.ahead_max) {
+        let days = bounds.ahead_max.as_secs() / (24 * 3600);
+        let message = format!(
+            "must be at most {days} days ahead (store.retention_days), as long as it is kept"
+        );
+        problems.add(&["body", "deliverAt"], message);
+    }
+    if let Some(end) = expires_at {
+        if end <= bounds.now {
+            problems.add(&["body", "expiresAt"], "must not be past");
+        } else if deliver_at.is_some_and(|at| end <= at) {
+            problems.add(&["body", "expiresAt"], "must lie after deliverAt");
+        }
+    }
+}
+
+/// A payload that is to be gone sooner than the operator's setting has it would be kept against a
+/// promise; how long it is kept beyond what it asks for promises nothing.
+fn check_retention(
+    problems: &mut Problems,
+    bounds: &Bounds<'_>,
+    days: Option<i64>,
+    hours: Option<i64>,
+) {
+    let kept_hours = i64::try_from(bounds.ahead_max.as_secs() / 3600).unwrap_or(i64::MAX);
+    for (field, least, asked) in [
+        (
+            "payloadRetentionPeriod",
+            RETENTION_DAYS.start() * 24,
+            days.map(|days| days.saturating_mul(24)),
+        ),
+        ("payloadRetentionHours", *RETENTION_HOURS.start(), hours),
+    ] {
+        // What is out of range is told below.
+        if asked.is_some_and(|asked| least <= asked && asked < kept_hours) {
+            let message = format!(
+                "postrider does not offer a retention of a single message's payload; payloads are \
+                 kept for {} days (store.retention_days). Delete one by DELETE …/msg/ID/content",
+                kept_hours / 24
+            );
+            problems.not_offered(&["body", field], message);
+        }
+    }
+    if days.is_some_and(|days| !RETENTION_DAYS.contains(&days)) {
+        problems.add(&["body", "payloadRetentionPeriod"], "must be 5 to 90");
+    }
+    if hours.is_some_and(|hours| !RETENTION_HOURS.contains(&hours)) {
+        problems.add(&["body", "payloadRetentionHours"], "must be 1 to 2160");
+    }
+    if days.is_some() && hours.is_some() {
+        let message = "cannot be given together with payloadRetentionPeriod";
+        problems.add(&["body", "payloadRetentionHours"], message);
+    }
+}
+
+impl Checked<'_> {
+    /// The message to accept; `payload` are the bytes of this one's.
+    pub fn into_new(self, matched: Matched, payload: Bytes, once: Option<Once>) -> NewMessage {
+        NewMessage {
+            organisation: matched.organisation,
+            application: matched.application,
+            event_type: self.event_type,
+            event_id: self.event_id,
+            channels: self.channels,
+            is_raw: self.payload.is_raw(),
+            content_type: self.content_type,
+            payload,
+            lanes: matched.lanes,
+            matched_as_of: Some(matched.as_of),
+            once,
+            origin: Origin::Published,
+            tags: self.tags,
+            deliver_at: self.deliver_at,
+            expires_at: self.expires_at,
+        }
+    }
+}
+
+/// A message as it was accepted.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageOut<'a> {
+    #[serde(serialize_with = "text")]
+    id: MessageId,
+    event_type: &'a str,
+    /// Your own id for it.
+    event_id: Option<&'a str>,
+    channels: Option<&'a [String]>,
+    tags: Option<&'a [String]>,
+    /// An empty object where it was not asked for, or is not a JSON object: then it is in `rawPayload`.
+    /// `{"expired":true}` where it was deleted.
+    #[schemars(with = "BTreeMap<String, Value>")]
+    payload: &'a RawValue,
+    /// When it was accepted.
+    #[serde(serialize_with = "text")]
+    timestamp: Timestamp,
+    /// When it was to be attempted first, where that was said.
+    #[serde(serialize_with = "optional_text")]
+    deliver_at: Option<Timestamp>,
+    // Additions to the contract.
+    /// From then on nothing of it is sent.
+    #[serde(serialize_with = "optional_text")]
+    expires_at: Option<Timestamp>,
+    /// It was sent to try an endpoint out.
+    test: bool,
+    /// The payload byte for byte, where it was published as a raw text that `payload` does not show
+    /// exactly: one that is not a JSON object, or has space around it.
+    raw_payload: Option<&'a str>,
+    /// The `content-type` that was published with it.
+    content_type: Option<&'a str>,
+    /// The payload was deleted.
+    payload_deleted: bool,
+    /// How many endpoints it is for, disabled ones included. Only in the answer to a publish or a
+    /// test event; a repeated one with the same `idempotency-key` has the same number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoints_matched: Option<u32>,
+}
+
+impl<'a> MessageOut<'a> {
+    /// `payload` stands for that of a message whose payload is an object, or is not to be shown.
+    pub fn new(message: &'a Message, payload: &'a RawValue) -> Self {
+        let some = |names: &'a [String]| Some(names).filter(|names| !names.is_empty());
+        MessageOut {
+            id: message.id,
+            event_type: &message.event_type,
+            event_id: message.event_id.as_deref(),
+            channels: some(&message.channels),
+            tags: some(&message.tags),
+            payload,
+            timestamp: message.accepted_at,
+            deliver_at: message.deliver_at,
+            expires_at: message.expires_at,
+            test: message.origin.is_test(),
+            raw_payload: None,
+            content_type: message.content_type.as_deref(),
+            payload_deleted: message.expunged,
+            endpoints_matched: None,
+        }
+    }
+
+    /// For its publisher: a reader may not know of all endpoints.
+    pub fn with_endpoints_matched(self, message: &Message) -> Self {
+        MessageOut {
+            endpoints_matched: message.endpoints_matched,
+            ..self
+        }
+    }
+
+    pub fn with(message: &'a Message, with_content: bool) -> Self {
+        let payload: Option<&'a RawValue> = match with_content {
+            true if message.expunged => Some(deleted_payload()),
+            true if message.is_raw => return MessageOut::with_raw(message),
+            true => serde_json::from_slice(&message.payload).ok(),
+            false => None,
+        };
+        MessageOut::new(message, payload.unwrap_or_else(|| no_payload()))
+    }
+}
+
+impl<'a> MessageOut<'a> {
+    /// A raw payload that is an object is shown as every object is; whatever that does not show
+    /// exactly is shown as the text that it is.
+    fn with_raw(message: &'a Message) -> Self {
+        let object =
+            payload::object(&message.payload).and_then(|text| serde_json::from_str(text).ok());
+        let object: Option<&'a RawValue> = object;
+        let is_exact = object.is_some_and(|object| object.get().len() == message.payload.len());
+        let raw_payload = (!is_exact).then(|| std::str::from_utf8(&message.payload).ok());
+        MessageOut {
+            raw_payload: raw_payload.flatten(),
+            ..MessageOut::new(message, object.unwrap_or_else(|| no_payload()))
+        }
+    }
+}
+
+/// What stands in for a payload that was asked for and was deleted, as the Svix server has it.
+fn deleted_payload() -> &'static RawValue {
+    serde_json::from_str(r#"{"expired":true}"#).expect("this is JSON")
+}
+
+/// What stands in for a payload that was not asked for.
+pub fn no_payload() -> &'static RawValue {
+    serde_json::from_str("{}").expect("an empty object is JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::ApplicationId;
+    use crate::error::Error;
+
+    /// 2023-11-14T22:13:20Z
+    const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+    fn bounds() -> Bounds<'static> {
+        Bounds {
+            application: "customer",
+            now: NOW,
+            ahead_max: Duration::from_secs(30 * 24 * 3600),
+            payload_bytes_max: 1 << 20,
+        }
+    }
+
+    fn check(text: &str) -> Result<Vec<String>> {
+        let body = Body(Bytes::copy_from_slice(text.as_bytes()));
+        let result = body
+            .json::<MessageIn<'_>>()
+            .and_then(|message| message.checked(&bounds()));
+        match result {
+            Ok(_) => Ok(Vec::new()),
+            Err(Error::Invalid(all)) => Ok(all.iter().map(|one| one.location.join(".")).collect()),
+            Err(other) => Err(other),
+        }
+    }
+
+    #[test]
+    fn messages_are_checked_whole() {
+        for (text, expected) in [
+            (r#"{"eventType":"a.b","payload":{}}"#, vec![]),
+            (
+                r#"{"eventType":"a.b","payload":{},"channels":["x"],"eventId":"e-1","payloadRetentionPeriod":90}"#,
+                vec![],
+            ),
+            ("{}", vec!["body.eventType", "body.payload"]),
+            (
+                r#"{"eventType":"a b","payload":[],"channels":[],"eventId":"","payloadRetentionPeriod":4}"#,
+                vec![
+                    "body.eventType",
+                    "body.eventId",
+                    "body.channels",
+                    "body.payload",
+                    "body.payloadRetentionPeriod",
+                ],
+            ),
+            (
+                r#"{"eventType":"a","payload":"text"}"#,
+                vec!["body.payload"],
+            ),
+            (
+                r#"{"eventType":"a","payload":{"x":"\ud800"}}"#,
+                vec!["body.payload"],
+            ),
+            (r#"{"eventType":"a","payload":null}"#, vec!["body.payload"]),
+            (
+                r#"{"eventType":"a","payload":{},"channels":["1","2","3","4","5","6"]}"#,
+                vec!["body.channels"],
+            ),
+            (r#"{"eventType":7,"payload":{}}"#, vec!["body.eventType"]),
+            (
+                r#"{"eventType":"a","payload":{},"channels":["ok",1]}"#,
+                vec!["body.channels.1"],
+            ),
+            (r#"{"eventType":"a","payload":{"x":01}}"#, vec!["body"]),
+            (
+                r#"{"eventType":"a","payload":{},"application":{"name":"N","uid":"customer"}}"#,
+                vec![],
+            ),
+            (
+                r#"{"eventType":"a","payload":{},"application":{"name":"N","uid":"other"}}"#,
+                vec!["body.application.uid"],
+            ),
+            (
+                r#"{"eventType":"a","payload":{},"application":{}}"#,
+                vec!["body.application.name", "body.application.uid"],
+            ),
+            (
+                r#"{"eventType":"a","payload":{},"tags":["t"],"deliverAt":"2023-11-14T22:13:21Z","expiresAt":"2023-11-14T22:13:22Z","payloadRetentionHours":2160}"#,
+                vec![],
+            ),
+            (
+                r#"{"eventType":"a","payload":{},"deliverAt":"2023-12-14T22:13:20Z"}"#,
+                vec![],
+            ),
+            (
+                r#"{"eventType":"a","payload":{},"tags":[],"deliverAt":"2023-12-14T22:13:20.001Z","expiresAt":"2023-11-14T22:13:20Z"}"#,
+                vec!["body.tags", "body.deliverAt", "body.expiresAt"],
+            ),
+            (
+                r#"{"eventType":"a","payload":{},"deliverAt":"now","expiresAt":"2023-11-14","payloadRetentionHours":2161}"#,
+                vec![
+                    "body.deliverAt",
+                    "body.expiresAt",
+                    "body.payloadRetentionHours",
+                ],
+            ),
+            (
+                r#"{"eventType":"a","payload":{},"deliverAt":"2023-11-14T22:13:22Z","expiresAt":"2023-11-14T22:13:22Z"}"#,
+                vec!["body.expiresAt"],
+            ),
+        ] {
+            assert_eq!(check(text).unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_payload_deeper_than_any_stack_is_refused_and_not_followed() {
+        let deep = format!(
+            r#"{{"eventType":"a","payload":{{"a":{}{}}}}}"#,
+            "[".repeat(100_000),
+            "]".repeat(100_000)
+        );
+        assert_eq!(check(&deep).unwrap(), ["body.payload"]);
+        let elsewhere = deep.replace("payload", "ignored");
+        assert!(!check(&elsewhere).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_payload_is_shown_as_it_was_published() {
+        let payload = r#"{"b": 1.10,"a":"\u00e9" , "n":12345678901234567890123}"#;
+        let message = Message {
+            id: MessageId::at(Timestamp(1_700_000_000_000)),
+            application: ApplicationId::at(Timestamp(1_700_000_000_000)),
+            event_type: "a.b".to_owned(),
+            event_id: None,
+            channels: Vec::new(),
+            payload: Bytes::from(payload),
+            is_raw: false,
+            content_type: None,
+            accepted_at: Timestamp(1_700_000_000_250),
+            origin: Origin::Published,
+            tags: Vec::new(),
+            deliver_at: None,
+            expires_at: None,
+            expunged: false,
+            endpoints_matched: None,
+        };
+        let shown = serde_json::to_string(&MessageOut::with(&message, true)).unwrap();
+        assert_eq!(
+            shown,
+            format!(
+                r#"{{"id":"{}","eventType":"a.b","eventId":null,"channels":null,"tags":null,"payload":{payload},"timestamp":"2023-11-14T22:13:20.250Z","deliverAt":null,"expiresAt":null,"test":false,"rawPayload":null,"contentType":null,"payloadDeleted":false}}"#,
+                message.id
+            )
+        );
+        let short = serde_json::to_value(MessageOut::with(&message, false)).unwrap();
+        assert_eq!(short["payload"], serde_json::json!({}));
+    }
+}

@@ -1,0 +1,72 @@
+//! The native API, `/api/v1`: a file for each resource, or a few for one with much to it.
+
+use crate::api::kit::operation::{BytesMax, Operation};
+
+mod applications;
+mod attempts;
+mod channels;
+mod deliveries;
+mod delivery_addresses;
+mod endpoint_body;
+mod endpoint_headers;
+mod endpoint_secret;
+mod endpoint_verification;
+mod endpoints;
+mod event_type_import;
+mod event_types;
+mod expunge;
+mod health;
+mod import_document;
+mod jobs;
+mod keys;
+mod lanes;
+mod links;
+mod message_batch;
+mod message_body;
+mod messages;
+pub mod not_offered;
+mod older_clients;
+mod operational;
+mod profiles;
+mod replays;
+mod retry;
+mod stats;
+mod status;
+mod test_events;
+mod tokens;
+mod usage;
+
+/// All of its operations, in the order in which routes are tried: publishing comes first.
+pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
+    [
+        messages::operations(bytes_max),
+        attempts::operations(),
+        deliveries::operations(),
+        stats::operations(),
+        expunge::operations(),
+        applications::operations(),
+        endpoints::operations(),
+        endpoint_headers::operations(),
+        endpoint_secret::operations(),
+        endpoint_verification::operations(),
+        operational::operations(),
+        test_events::operations(),
+        replays::operations(),
+        jobs::operations(),
+        lanes::operations(),
+        usage::operations(),
+        event_types::operations(),
+        event_type_import::operations(),
+        channels::operations(),
+        delivery_addresses::operations(),
+        profiles::operations(bytes_max),
+        tokens::operations(),
+        keys::operations(),
+        links::operations(),
+        status::operations(),
+        health::operations(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,399 @@
+//! Test events: an event type's example as a message to one endpoint, whatever its filter.
+//!
+//! `send-example` is the contract's; `simulate` is an addition, where fields of the example are
+//! replaced. Both are stored, signed, delivered and retried as any message is, and marked as tests
+//! wherever the message or an attempt for it is shown.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::endpoints::named;
+use super::messages::{CHANNELS_PER_MESSAGE_MAX, MessageOut};
+use super::older_clients;
+use crate::api::kit::context::Context;
+use crate::api::kit::error::Failure;
+use crate::api::kit::extract::{Body, json, once};
+use crate::api::kit::operation::Operation;
+use crate::domain::endpoint::Endpoint;
+use crate::domain::event_type::{EventType, name_problem};
+use crate::domain::id::{MessageId, OrganisationId};
+use crate::domain::message::{Message, Origin};
+use crate::domain::{merge, payload};
+use crate::error::{Error, Result};
+use crate::rules::caller::{Action, Caller, FeatureFlags};
+use crate::rules::checks::{
+    CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels, check_uid,
+    without_repeats,
+};
+use crate::rules::endpoint_checks::held_because;
+use crate::store::{Catalog, NewMessage, Once};
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[schemars(rename = "EventExampleIn", extend("required" = ["eventType"]))]
+struct ExampleIn<'a> {
+    /// The event type whose example is sent.
+    #[schemars(with = "String", length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))]
+    event_type: Option<String>,
+    /// Which one of the examples in the event type's schema, counted from 0. Without effect where
+    /// the event type has an `example` of its own.
+    example_index: Option<usize>,
+    /// Sent in place of the example, byte for byte; the event type needs none then.
+    #[serde(borrow)]
+    #[schemars(with = "Option<BTreeMap<String, Value>>")]
+    payload: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[schemars(extend("required" = ["eventType"]))]
+struct SimulationIn<'a> {
+    /// The event type whose example is sent.
+    #[schemars(with = "String", length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))]
+    event_type: Option<String>,
+    /// Merged into the example (RFC 7396): null takes a field away.
+    #[serde(borrow)]
+    #[schemars(with = "Option<BTreeMap<String, Value>>")]
+    overrides: Option<&'a RawValue>,
+    /// Sent in place of the example, byte for byte; the event type needs none then.
+    #[serde(borrow)]
+    #[schemars(with = "Option<BTreeMap<String, Value>>")]
+    payload: Option<&'a RawValue>,
+    /// As a published message's.
+    #[schemars(
+        length(min = 1, max = CHANNELS_PER_MESSAGE_MAX),
+        inner(length(min = 1, max = CHANNEL_NAME_MAX), regex(pattern = NAME_PATTERN))
+    )]
+    channels: Option<Vec<String>>,
+    /// Your own id for the message.
+    #[schemars(length(min = 1, max = 256), regex(pattern = NAME_PATTERN))]
+    event_id: Option<String>,
+    /// Of `send-example`.
+    #[serde(skip)]
+    example_index: usize,
+}
+
+/// The contract's event type for trying an endpoint out, which need not be registered.
+const PING: &str = "svix.ping";
+const PING_PAYLOAD: &str = r#"{"success":true}"#;
+
+/// A test as it is to be sent.
+#[derive(Debug)]
+struct Test {
+    event_type: String,
+    event_id: Option<String>,
+    channels: Vec<String>,
+    payload: String,
+}
+
+impl SimulationIn<'_> {
+    fn checked(
+        self,
+        catalog: &Catalog,
+        organisation: OrganisationId,
+        flags: &FeatureFlags,
+        payload_bytes_max: usize,
+    ) -> Result<Test> {
+        let mut problems = Problems::default();
+        let payload = self.payload(
+            &mut problems,
+            catalog,
+            organisation,
+            flags,
+            payload_bytes_max,
+        );
+        let channels = self.channels.map(without_repeats);
+        if let Some(channels) = &channels {
+            let max = CHANNELS_PER_MESSAGE_MAX;
+            check_channels(&mut problems, &["body", "channels"], channels, max);
+        }
+        if let Some(id) = &self.event_id {
+            check_uid(&mut problems, &["body", "eventId"], id, MessageId::PREFIX);
+        }
+        problems.done()?;
+        const CHECKED: &str = "its absence is a problem that was noted";
+        Ok(Test {
+            event_type: self.event_type.expect(CHECKED),
+            event_id: self.event_id,
+            channels: channels.unwrap_or_default(),
+            payload: payload.expect(CHECKED),
+        })
+    }
+
+    /// What is sent: the payload given, or the example with what replaces parts of it.
+    fn payload(
+        &self,
+        problems: &mut Problems,
+        catalog: &Catalog,
+        organisation: OrganisationId,
+        flags: &FeatureFlags,
+        bytes_max: usize,
+    ) -> Option<String> {
+        let mut ping = None;
+        let known = match &self.event_type {
+            Some(name) if name == PING && catalog.event_type(organisation, PING).is_none() => {
+                ping = Some(PING_PAYLOAD);
+                None
+            }
+            Some(name) => known_type(catalog, organisation, flags, name)
+                .map_err(|problem| problems.add(&["body", "eventType"], problem))
+                .ok(),
+            None => {
+                problems.missing(&["body", "eventType"]);
+                None
+            }
+        };
+        if let Some(payload) = self.payload.map(RawValue::get) {
+            if self.overrides.is_some() {
+                let message = "has nothing to change where there is a payload";
+                problems.add(&["body", "overrides"], message);
+            }
+            let problem = match payload.len() <= bytes_max {
+                true => payload::problem(payload).map(|problem| problem.to_string()),
+                false => Some(format!("must have at most {bytes_max} bytes")),
+            };
+            problems.add_if(&["body", "payload"], problem);
+            return Some(payload.to_owned());
+        }
+        let example = ping.or_else(|| {
+            let known = known?;
+            example_of(known, self.example_index)
+                .map_err(|(place, problem)| problems.add(&["body", place], problem))
+                .ok()
+        });
+        let overrides = self.overrides.map_or("{}", RawValue::get);
+        if let Some(problem) = payload::problem(overrides) {
+            problems.add(&["body", "overrides"], problem);
+            return None;
+        }
+        let place = match self.overrides {
+            Some(_) => "overrides",
+            None => "eventType",
+        };
+        result_of(merge::merged(example?, overrides), bytes_max)
+            .map_err(|problem| problems.add(&["body", place], problem))
+            .ok()
+    }
+}
+
+/// The event type with this name, where it may be sent.
+fn known_type<'a>(
+    catalog: &'a Catalog,
+    organisation: OrganisationId,
+    flags: &FeatureFlags,
+    name: &str,
+) -> Result<&'a EventType, String> {
+    if let Some(problem) = name_problem(name, EVENT_TYPE_NAME_MAX) {
+        return Err(problem);
+    }
+    let known = catalog.event_type(organisation, name);
+    match known.filter(|known| flags.show(known)) {
+        None => Err(format!("there is no event type {name}")),
+        Some(known) if known.archived => Err(format!("the event type {name} is archived")),
+        Some(known) => Ok(known),
+    }
+}
+
+/// An event type's example, or where it is wrong and what is in the way.
+fn example_of(known: &EventType, index: usize) -> Result<&str, (&'static str, String)> {
+    let name = &known.name;
+    match (known.example_at(index), known.example()) {
+        (Some(example), _) => Ok(example),
+        (None, None) => Err(("eventType", format!("the event type {name} has no example"))),
+        (None, Some(_)) => {
+            let problem = format!("the event type {name} has no example {index}");
+            Err(("exampleIndex", problem))
+        }
+    }
+}
+
+/// What came of merging, where that may be sent.
+fn result_of(merged: serde_json::Result<String>, bytes_max: usize) -> Result<String, String> {
+    let merged = merged.map_err(|error| error.to_string())?;
+    if merged.len() > bytes_max {
+        return Err(format!(
+            "the payload would have {} bytes, and at most {bytes_max} are allowed",
+            merged.len()
+        ));
+    }
+    match payload::problem(&merged) {
+        None => Ok(merged),
+        Some(problem) => Err(format!("the payload that results {problem}")),
+    }
+}
+
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::post(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}/send-example",
+            "v1.endpoint.send-example",
+            web::to(send_example),
+        )
+        .needs(Action::SendAgain)
+        .summary("Send an event type's example")
+        .description(TEST)
+        .once()
+        .takes::<ExampleIn>()
+        .answers::<MessageOut>(200, "Accepted, and durable")
+        .answers_nothing(409, DISABLED),
+        Operation::post(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}/simulate",
+            "v1.endpoint.simulate",
+            web::to(simulate),
+        )
+        .needs(Action::SendAgain)
+        .summary("Send an example with fields replaced")
+        .description(TEST)
+        .once()
+        .takes::<SimulationIn>()
+        .answers::<MessageOut>(202, "Accepted, and durable")
+        .answers_nothing(409, DISABLED),
+    ]
+}
+
+const TEST: &str = "Sent to this endpoint whatever its filter. It is stored, signed, delivered and \
+                    retried as any message is, and marked as a test wherever it is shown.";
+const DISABLED: &str =
+    "The endpoint is disabled or not verified, or there is a message with this `eventId`";
+
+/// Sends an event type's example to the endpoint.
+pub async fn send_example(
+    request: HttpRequest,
+    caller: Caller,
+    flags: FeatureFlags,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    let endpoint = named(&context, &caller, &request, Action::SendAgain)?;
+    let example = body.json::<ExampleIn<'_>>()?;
+    let input = SimulationIn {
+        event_type: example.event_type,
+        example_index: example.example_index.unwrap_or_default(),
+        payload: example.payload,
+        ..SimulationIn::default()
+    };
+    let once = once(&request, &caller, &body)?;
+    let message = send(&context, &endpoint, &flags, input, once).await?;
+    // Accepting is 202 elsewhere; here the contract says 200.
+    let status = match older_clients::is_strict(&request) {
+        true => StatusCode::ACCEPTED,
+        false => StatusCode::OK,
+    };
+    Ok(json(
+        status,
+        &MessageOut::with(&message, true).with_endpoints_matched(&message),
+    ))
+}
+
+/// The same with fields of the example replaced, in channels, and with an id of the caller's own.
+pub async fn simulate(
+    request: HttpRequest,
+    caller: Caller,
+    flags: FeatureFlags,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    let endpoint = named(&context, &caller, &request, Action::SendAgain)?;
+    let input = body.json::<SimulationIn<'_>>()?;
+    let once = once(&request, &caller, &body)?;
+    let message = send(&context, &endpoint, &flags, input, once).await?;
+    let answer = MessageOut::with(&message, true).with_endpoints_matched(&message);
+    Ok(json(StatusCode::ACCEPTED, &answer))
+}
+
+async fn send(
+    context: &Context,
+    endpoint: &Endpoint,
+    flags: &FeatureFlags,
+    input: SimulationIn<'_>,
+    once: Option<Once>,
+) -> Result<Arc<Message>> {
+    let payload_bytes_max = context.config.limits.payload_bytes;
+    let test = input.checked(
+        &context.store.catalog(),
+        endpoint.organisation,
+        flags,
+        payload_bytes_max,
+    )?;
+    if let Some(reason) = held_because(endpoint) {
+        // It would be held, and tell nothing until then.
+        let conflict = format!("{reason}: a test could not be sent");
+        return Err(Error::Conflict(conflict));
+    }
+    let message = NewMessage {
+        organisation: endpoint.organisation,
+        application: endpoint.application,
+        event_type: test.event_type,
+        event_id: test.event_id,
+        channels: test.channels,
+        payload: test.payload.into(),
+        is_raw: false,
+        content_type: None,
+        lanes: vec![endpoint.number],
+        matched_as_of: None,
+        once,
+        origin: Origin::Test,
+        tags: Vec::new(),
+        deliver_at: None,
+        expires_at: None,
+    };
+    context.store.accept_message(message).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(text: &str, payload_bytes_max: usize) -> Vec<String> {
+        let input: SimulationIn<'_> = serde_json::from_str(text).unwrap();
+        let organisation = OrganisationId([1; 20]);
+        let (catalog, flags) = (Catalog::default(), FeatureFlags::All);
+        match input.checked(&catalog, organisation, &flags, payload_bytes_max) {
+            Ok(_) => Vec::new(),
+            Err(Error::Invalid(all)) => all.iter().map(|one| one.location.join(".")).collect(),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn everything_wrong_with_a_test_is_told_at_once() {
+        for (text, expected) in [
+            ("{}", vec!["body.eventType"]),
+            (r#"{"eventType":"a b"}"#, vec!["body.eventType"]),
+            (
+                r#"{"eventType":"nobody.registered.this"}"#,
+                vec!["body.eventType"],
+            ),
+            (
+                r#"{"overrides":[],"channels":[],"eventId":"no id"}"#,
+                vec![
+                    "body.eventType",
+                    "body.overrides",
+                    "body.channels",
+                    "body.eventId",
+                ],
+            ),
+            (
+                r#"{"overrides":{"a":"\ud800"},"channels":["1","2","3","4","5","6"]}"#,
+                vec!["body.eventType", "body.overrides", "body.channels"],
+            ),
+        ] {
+            assert_eq!(places(text, 1000), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_result_has_the_limits_of_a_payload() {
+        assert_eq!(result_of(Ok("{}".to_owned()), 2).as_deref(), Ok("{}"));
+        assert!(result_of(Ok(r#"{"a":1}"#.to_owned()), 6).is_err());
+        assert!(result_of(merge::merged("{}", "[]"), 100).is_err());
+    }
+}

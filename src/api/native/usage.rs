@@ -1,0 +1,125 @@
+//! What an organisation used: `/api/v1/stats/usage`. Each call begins a background job that counts.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::jobs::BegunOut;
+use super::replays::checked_stretch;
+use crate::api::kit::context::Context;
+use crate::api::kit::error::Failure;
+use crate::api::kit::extract::{Body, answered, json, once, respond};
+use crate::api::kit::operation::Operation;
+use crate::rules::caller::{Action, Caller};
+use crate::rules::checks::Problems;
+use crate::rules::jobs::{CountApplications, CountBegun, CountEventTypes};
+
+/// They are kept with the job, and its result has a bound, too.
+const APPLICATIONS_MAX: usize = 1000;
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[schemars(extend("required" = ["since", "until"]))]
+struct ApplicationUsageIn {
+    /// Only messages accepted from then on …
+    #[schemars(with = "crate::clock::Timestamp")]
+    since: Option<String>,
+    /// … and before then.
+    #[schemars(with = "crate::clock::Timestamp")]
+    until: Option<String>,
+    /// Ids or uids; all of the organisation where absent.
+    #[schemars(length(max = APPLICATIONS_MAX))]
+    app_ids: Option<Vec<String>>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ApplicationUsageOut {
+    #[serde(flatten)]
+    begun: BegunOut,
+    /// Those of `appIds` that there are not; the others are counted.
+    unresolved_app_ids: Vec<String>,
+}
+
+/// This module's part of the API.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::post(
+            "/api/v1/stats/usage/app",
+            "v1.statistics.aggregate-app-stats",
+            web::to(applications),
+        )
+        .needs(Action::ReadUsage)
+        .summary("Count what each application was sent")
+        .description(
+            "Begins a background job; its `data`, once it is over, is `{\"appStats\": [{\"appId\", \
+             \"appUid\", \"messageDestinations\", \"messages\"}]}`: how many messages were \
+             accepted, and at how many endpoints they were attempted, each message for itself.",
+        )
+        .once()
+        .takes::<ApplicationUsageIn>()
+        .answers::<ApplicationUsageOut>(202, "A background job was begun"),
+        Operation::put(
+            "/api/v1/stats/usage/event-types",
+            "v1.statistics.aggregate-event-types",
+            web::to(event_types),
+        )
+        .needs(Action::ReadUsage)
+        .summary("List which event types endpoints ask for")
+        .description(
+            "Begins a background job; its `data`, once it is over, is `{\"event_types\": \
+             [{\"appId\", \"explicitlySubscribedEventTypes\", \"hasCatchAllEndpoint\"}]}`, with \
+             all applications of the organisation.",
+        )
+        .answers::<BegunOut>(202, "A background job was begun"),
+    ]
+}
+
+async fn applications(
+    request: HttpRequest,
+    caller: Caller,
+    context: web::Data<Context>,
+    body: Body,
+) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ReadUsage)?;
+    let input: ApplicationUsageIn = body.json()?;
+    let now = context.store.clock().now();
+    let mut problems = Problems::default();
+    let (since, until) = (input.since.as_deref(), input.until.as_deref());
+    let (since, until) = checked_stretch(&mut problems, since, until, now);
+    if input.until.is_none() {
+        problems.missing(&["body", "until"]);
+    }
+    if input
+        .app_ids
+        .as_ref()
+        .is_some_and(|ids| ids.len() > APPLICATIONS_MAX)
+    {
+        let message = format!("must have at most {APPLICATIONS_MAX} items");
+        problems.add(&["body", "appIds"], message);
+    }
+    problems.done()?;
+    let once = once(&request, &caller, &body)?;
+    let command = CountApplications {
+        since,
+        until,
+        applications: input.app_ids,
+    };
+    let shown = |begun: CountBegun| {
+        let out = ApplicationUsageOut {
+            begun: BegunOut::new(&begun.job),
+            unresolved_app_ids: begun.unresolved,
+        };
+        answered(StatusCode::ACCEPTED, &out)
+    };
+    Ok(respond(
+        context.decide_once(once, caller, command, shown).await?,
+    ))
+}
+
+async fn event_types(caller: Caller, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
+    caller.may(Action::ReadUsage)?;
+    let job = context.decide(caller, CountEventTypes {}).await?;
+    Ok(json(StatusCode::ACCEPTED, &BegunOut::new(&job)))
+}
