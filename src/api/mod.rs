@@ -6,7 +6,7 @@
 //! and without a slash at its end; unknown paths and methods are answered in the same shape as
 //! other errors. Nothing here knows how things are stored or sent.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use actix_web::{HttpResponse, web};
 
@@ -15,9 +15,11 @@ mod foreign;
 mod kit;
 mod native;
 mod reference;
+#[cfg(test)]
+mod walls;
 
 pub use access::failures::{Failures, around as delay_guesses};
-pub use access::visit_limits::SignIns;
+use access::visit_limits::SignIns;
 use foreign::{ocrolus, ovation};
 pub use kit::connections::Connections;
 pub use kit::context::{
@@ -30,7 +32,7 @@ pub use kit::incoming::{Unread, around as close_unread};
 use kit::operation::{self, BytesMax, Operation};
 pub use kit::outgoing::{WRITE_BUFFER, around as send_in_pieces};
 use native::not_offered;
-pub use reference::Reference;
+use reference::Reference;
 
 /// How many bytes of a request's body a byte of a payload may take: a raw one stands there as a
 /// JSON string, in which quotes and letters beyond ASCII are written with escapes.
@@ -39,17 +41,26 @@ const ESCAPED_BYTES_MAX: usize = 3;
 /// What a message's body may have beside its payload.
 const MESSAGE_ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 
-/// All routes, with what they need.
+/// All routes, with what they need. The context may be replaced later; the rest is one for the life of
+/// the server.
 pub fn configure(
     context: web::Data<Context>,
+    failures: Arc<Failures>,
 ) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
     let limits = &context.config.limits;
     let bytes_max = BytesMax {
         message: limits.payload_bytes * ESCAPED_BYTES_MAX + MESSAGE_ENVELOPE_BYTES_MAX,
         batch: limits.batch_bytes,
     };
+    let failures = web::Data::from(failures);
+    let sign_ins = web::Data::new(SignIns::default());
+    let reference = web::Data::new(reference());
     move |config: &mut web::ServiceConfig| {
-        config.app_data(context.clone());
+        config
+            .app_data(context.clone())
+            .app_data(failures.clone())
+            .app_data(sign_ins.clone())
+            .app_data(reference.clone());
         routes(config, bytes_max);
     }
 }
@@ -74,7 +85,7 @@ fn operations(bytes_max: BytesMax) -> Vec<Operation> {
 
 /// What describes everything that is served: the same for every server of the process, so it is made
 /// once.
-pub fn reference() -> &'static Reference {
+fn reference() -> &'static Reference {
     static REFERENCE: LazyLock<Reference> = LazyLock::new(|| {
         // How long a body may be is not part of it.
         let bytes_max = BytesMax {

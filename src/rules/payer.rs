@@ -1,5 +1,6 @@
 //! Who is charged for what is shared.
 
+use super::caller::{Caller, Credential};
 use crate::domain::id::{ApplicationId, OrganisationId, TokenId};
 
 /// Whose share a request uses up: the customer's, where the credential is bound to one, so that more
@@ -24,5 +25,16 @@ impl Payer {
             (None, Some(id)) => Payer::Token(id),
             (None, None) => Payer::Organisation(organisation),
         }
+    }
+}
+
+impl Caller {
+    /// Whose share of what all use this request takes from.
+    pub fn payer(&self) -> Payer {
+        let token = match self.credential() {
+            Credential::Token(id) | Credential::Session(id, _) => Some(id),
+            Credential::Signed { .. } => None,
+        };
+        Payer::of(self.organisation, self.own_application(), token)
     }
 }

@@ -19,8 +19,6 @@ pub struct Lasting {
     pub metrics: Arc<Metrics>,
     pub started_at: Timestamp,
     pub shares: Arc<api::Shares>,
-    pub sign_ins: Arc<api::SignIns>,
-    pub failures: Arc<api::Failures>,
 }
 
 impl Lasting {
@@ -30,8 +28,6 @@ impl Lasting {
             metrics: context.metrics.clone(),
             started_at: context.started_at,
             shares: context.shares.clone(),
-            sign_ins: context.sign_ins.clone(),
-            failures: context.failures.clone(),
         }
     }
 
@@ -48,15 +44,12 @@ impl Lasting {
             config: Arc::new(config),
             example_requests: send_settings.example_requests(),
             preview: preview(send_settings),
-            reference: api::reference(),
             lanes: lane_watch(lanes.clone()),
             sending: sending_watch(lanes),
             store: self.store,
             metrics: self.metrics,
             started_at: self.started_at,
             shares: self.shares,
-            sign_ins: self.sign_ins,
-            failures: self.failures,
         })
     }
 }

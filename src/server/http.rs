@@ -29,6 +29,7 @@ pub fn serve_api(
     listener: TcpListener,
     contexts: Arc<api::Contexts>,
     connections: Arc<api::Connections>,
+    routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     pages: web::Data<console::Pages>,
 ) -> std::io::Result<Listening> {
     let context = contexts.current();
@@ -62,7 +63,7 @@ pub fn serve_api(
             .wrap_fn(api::delay_guesses)
             .wrap_fn(api::close_unread)
             .configure(console::configure(pages.clone()))
-            .configure(api::configure(context.clone()))
+            .configure(routes.clone())
     };
     let stall = Duration::from_secs(config.server.answer_stall_seconds);
     let http = HttpServer::new(app)

@@ -229,12 +229,17 @@ impl Server {
             metrics: metrics.clone(),
             started_at: clock.now(),
             shares: Arc::new(shares),
-            sign_ins: Arc::default(),
-            failures: failures.clone(),
         };
         let context = lasting.with(config, &send_settings, &own_addresses, scheduler.lanes());
         let contexts = Arc::new(api::Contexts::new(context));
-        let http = http::serve_api(listener, contexts.clone(), connections.clone(), pages)?;
+        let routes = api::configure(contexts.current(), failures.clone());
+        let http = http::serve_api(
+            listener,
+            contexts.clone(),
+            connections.clone(),
+            routes,
+            pages,
+        )?;
         let finding = addresses::keep_finding(own_addresses.clone(), clock, main);
         Ok(Server {
             address,

@@ -10,20 +10,11 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use super::credential::{required, visit_used};
 use crate::api::kit::context::{Context, context_of};
 use crate::api::kit::error::Failure;
-use crate::api::kit::fair::{Holder, Payer};
+use crate::api::kit::fair::Holder;
 use crate::error::Result;
-use crate::rules::caller::{Caller, Credential, FeatureFlags};
+use crate::rules::caller::{Caller, FeatureFlags};
 
 impl Caller {
-    /// Whose share of what all use this request takes from.
-    pub fn payer(&self) -> Payer {
-        let token = match self.credential() {
-            Credential::Token(id) | Credential::Session(id, _) => Some(id),
-            Credential::Signed { .. } => None,
-        };
-        Payer::of(self.organisation, self.own_application(), token)
-    }
-
     /// Counts the request that the caller was found in; an error where there were too many.
     pub fn admitted(self, context: &Context) -> Result<Caller> {
         let holder = match self.is_customer() {

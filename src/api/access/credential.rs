@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
-use actix_web::{HttpMessage, HttpRequest, web};
+use actix_web::{HttpMessage, HttpRequest};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -62,10 +62,7 @@ fn kept(request: &HttpRequest, prove: impl FnOnce() -> Result<Proof>) -> Result<
 
 /// The error for a request whose credential is not valid.
 pub fn refused(request: &HttpRequest, error: Error) -> Error {
-    match request.app_data::<web::Data<Context>>() {
-        Some(context) => failures::refused(request, context, in_header(request.headers()), error),
-        None => error,
-    }
+    failures::refused(request, in_header(request.headers()), error)
 }
 
 /// Returns the proof of a credential that a request has, in a header or in its body.

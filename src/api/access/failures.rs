@@ -22,12 +22,13 @@ use std::time::Duration;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::http::{ConnectionType, StatusCode};
+use actix_web::web::Data;
 use actix_web::{HttpMessage, HttpRequest};
 use tokio::sync::Semaphore;
 
 use crate::api::kit::by_address::{ByAddress, Count};
 use crate::api::kit::client_address::ClientAddress;
-use crate::api::kit::context::Context;
+use crate::api::kit::context::context_of;
 use crate::api::kit::minute;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
@@ -308,20 +309,19 @@ fn tell(lines: Vec<(String, Count)>) {
 
 /// The error with which a request is refused that has no valid credential: this one, or a 429 where too
 /// many failed. Other errors stay what they are.
-pub fn refused(
-    request: &HttpRequest,
-    context: &Context,
-    credential: Option<&str>,
-    error: Error,
-) -> Error {
+pub fn refused(request: &HttpRequest, credential: Option<&str>, error: Error) -> Error {
     if !matches!(error, Error::Unauthenticated | Error::SecretForToken) {
         return error;
     }
     if let Some(Refused(before)) = request.extensions().get::<Refused>() {
         return before.clone();
     }
-    let address = ClientAddress::of(request, context).counted_as();
-    let refused = context.failures.failed(address, credential);
+    // A test of the routes alone counts nothing.
+    let Some(failures) = request.app_data::<Data<Failures>>() else {
+        return error;
+    };
+    let address = ClientAddress::of(request, context_of(request)).counted_as();
+    let refused = failures.failed(address, credential);
     let mut extensions = request.extensions_mut();
     let error = match refused {
         None => error,

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::credential::{is_in_header, is_plausible, proof, proof_of, refused};
 use super::failures;
 use super::token_limits::TokenRole;
+use super::visit_limits::SignIns;
 use super::visits::{self, Meant, PORTALS_PER_BROWSER_MAX, SURFACE, SURFACE_PATTERN};
 use crate::api::kit::client_address::ClientAddress;
 use crate::api::kit::context::Context;
@@ -299,6 +300,7 @@ pub async fn get(
 pub async fn sign_in(
     request: HttpRequest,
     context: web::Data<Context>,
+    sign_ins: web::Data<SignIns>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
     let surface = meant(&request)?.surface();
@@ -311,8 +313,13 @@ pub async fn sign_in(
     let credential = input.token.unwrap_or_default();
     let credential = zeroize::Zeroizing::new(credential.trim().to_owned());
     let now = context.store.clock().now();
-    let (shown, with) = may_sign_in(&request, &context, surface, &credential, now)?;
+    let (shown, hash, with) = may_sign_in(&request, &context, surface, &credential)?;
     let caller = shown.caller;
+    sign_ins
+        .admit(hash, caller.payer(), &context.config.limits, now)
+        .inspect_err(|_| {
+            context.metrics.sign_ins.limited.inc();
+        })?;
     let (cookie, key) = visits::new_cookie();
     let application = caller.own_application();
     let (replaced, left) = replaced(&request, &context, surface, application, now);
@@ -344,15 +351,14 @@ pub async fn sign_in(
     Ok(response)
 }
 
-/// Who shows this credential to sign in, if it is valid, fits the surface and was not shown too often;
-/// with what stands for it in a visit.
+/// Who shows this credential to sign in, if it is valid and fits the surface; with its hash, and with
+/// what stands for it in a visit.
 fn may_sign_in(
     request: &HttpRequest,
     context: &Context,
     surface: Surface,
     credential: &str,
-    now: Timestamp,
-) -> Result<(Shown, SignedInWith)> {
+) -> Result<(Shown, [u8; 32], SignedInWith)> {
     let metrics = &context.metrics.sign_ins;
     let proven = match is_plausible(credential) {
         true => proof_of(request, credential, context).map(|proof| {
@@ -363,7 +369,7 @@ fn may_sign_in(
     };
     let (shown, hash, with) = proven.map_err(|error| {
         metrics.failed.inc();
-        failures::refused(request, context, Some(credential), error)
+        failures::refused(request, Some(credential), error)
     })?;
     let caller = shown.caller.admitted(context)?;
     if surface == Surface::Portal && caller.own_application().is_none() {
@@ -371,14 +377,7 @@ fn may_sign_in(
             "the portal is one application's: its link or its API key opens it",
         ));
     }
-    let limits = &context.config.limits;
-    context
-        .sign_ins
-        .admit(hash, caller.payer(), limits, now)
-        .inspect_err(|_| {
-            metrics.limited.inc();
-        })?;
-    Ok((shown, with))
+    Ok((shown, hash, with))
 }
 
 /// The hash of a credential, and what stands for it in a visit.

@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use crate::api::kit::fair::Payer;
 use crate::api::kit::minute;
 use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::error::{Error, Result};
 use crate::lock::locked;
+use crate::rules::payer::Payer;
 
 /// Sign-ins that succeeded in the minute that is running.
 #[derive(Default)]

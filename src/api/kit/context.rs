@@ -12,9 +12,6 @@ use actix_web::dev::{Extensions, ServiceRequest};
 use actix_web::{HttpRequest, web};
 
 use super::fair::Shares;
-use crate::api::access::failures::Failures;
-use crate::api::access::visit_limits::SignIns;
-use crate::api::reference::Reference;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::id::MessageId;
@@ -62,15 +59,10 @@ pub struct Context {
     /// By the profile's name, a request as it would be sent.
     pub example_requests: BTreeMap<String, serde_json::Value>,
     pub preview: Preview,
-    pub reference: &'static Reference,
     pub lanes: LaneWatch,
     pub sending: SendingWatch,
     /// What each customer uses of what all share.
     pub shares: Arc<Shares>,
-    /// How often credentials signed in a browser in lately.
-    pub sign_ins: Arc<SignIns>,
-    /// Requests without a valid credential.
-    pub failures: Arc<Failures>,
 }
 
 /// The context that requests get. It is another one after the settings were read again; a request
@@ -120,6 +112,7 @@ impl Contexts {
     }
 }
 
+/// The context that a request was given.
 pub fn context_of(request: &HttpRequest) -> &Context {
     request
         .app_data::<web::Data<Context>>()

@@ -21,6 +21,7 @@ use crate::config::Limits;
 use crate::domain::id::{ApplicationId, OrganisationId, TokenId};
 use crate::error::{Error, Result};
 use crate::lock::locked;
+use crate::rules::payer::Payer;
 use crate::store::Store;
 use crate::telemetry::{Limit, Metrics};
 use crate::watched::Threads;
@@ -32,8 +33,6 @@ const PAYERS_KEPT: usize = 64;
 
 /// How long a refusal for answers under way asks to wait, in seconds.
 const ANSWERS_RETRY_SECONDS: u32 = 5;
-
-pub use crate::rules::payer::Payer;
 
 /// Who has a credential: that decides how many requests a second it may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,15 +15,14 @@ use actix_web::body::{BodySize, EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::web::{Bytes, Data};
-use actix_web::{HttpRequest, ResponseError};
+use actix_web::{HttpMessage, HttpRequest, ResponseError};
 
 use super::connections::{UnderWay, Watched};
 use super::error::Failure;
 use super::fair::Held;
-use crate::api::access::credential::proof;
 use crate::clock::{Clock, Stopwatch};
 use crate::error::Result;
-use crate::rules::caller::Caller;
+use crate::rules::caller::{Caller, Proof};
 use crate::telemetry::{CutOff, SLOW_READERS};
 
 /// A connection's buffer has at most this and what it can hold itself ([`WRITE_BUFFER`]). After each
@@ -165,7 +164,8 @@ where
     }
 }
 
-/// Memory of the caller's share; none for what needs no credential, which is the same for all.
+/// Memory of the caller's share, whose proof is kept with the request; none for what needed no
+/// credential, which is the same for all.
 fn held(
     request: &HttpRequest,
     context: Option<&Data<super::context::Context>>,
@@ -174,10 +174,13 @@ fn held(
     let Some(context) = context else {
         return Ok(None);
     };
-    let Ok(proof) = proof(request) else {
+    let payer = request
+        .extensions()
+        .get::<Proof>()
+        .map(|proof| Caller::of(proof).payer());
+    let Some(payer) = payer else {
         return Ok(None);
     };
-    let payer = Caller::of(&proof).payer();
     let now = context.store.clock().now();
     match [Method::GET, Method::HEAD].contains(request.method()) {
         true => context.shares.hold(payer, bytes, now).map(Some),

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::fair::Payer;
 use crate::error::{Error, Result};
 use crate::lock::locked;
+use crate::rules::payer::Payer;
 use crate::telemetry::Metrics;
 use crate::watched::{self, Kind, Threads};
 

@@ -342,6 +342,18 @@ pub async fn create(
     ))
 }
 
+/// Creates the application that came along with a message. One that has appeared in the meantime
+/// is as good.
+pub async fn create_beside(context: &Context, caller: Caller, input: ApplicationIn) -> Result<()> {
+    caller.may(Action::CreateApplications)?;
+    input.id.refuse(&["body", "application", "id"])?;
+    let command = CreateApplication {
+        application: input.into_new(),
+        get_if_exists: true,
+    };
+    context.decide(caller, command).await.map(|_| ())
+}
+
 pub async fn list(
     request: HttpRequest,
     caller: Caller,

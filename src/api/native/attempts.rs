@@ -13,8 +13,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
-use super::endpoints::named;
-use super::messages::{History, MessageOut, is_wanted};
+use super::endpoint_path::named;
+use super::history::{History, is_wanted};
+use super::message_body::MessageOut;
 use crate::api::kit::context::Context;
 use crate::api::kit::error::Failure;
 use crate::api::kit::extract::{

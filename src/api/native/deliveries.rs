@@ -15,8 +15,9 @@ use serde_json::json as value;
 
 use super::attempts::{MessageFilter, filter_parameters, status_in};
 use super::endpoint_body::EndpointOut;
-use super::endpoints::named;
-use super::messages::{History, MessageOut};
+use super::endpoint_path::named;
+use super::history::History;
+use super::message_body::MessageOut;
 use crate::api::kit::context::Context;
 use crate::api::kit::error::Failure;
 use crate::api::kit::extract::{answered, optional_text, path_part, reading, respond};

@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::endpoints::{named, place};
+use super::endpoint_path::{named, place};
 use super::older_clients;
 use crate::api::kit::context::Context;
 use crate::api::kit::error::Failure;

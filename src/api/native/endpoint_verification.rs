@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::endpoints::{endpoint_path, named};
+use super::endpoint_path::{endpoint_path, named};
 use crate::api::kit::context::Context;
 use crate::api::kit::error::Failure;
 use crate::api::kit::extract::{Body, json, optional_text};

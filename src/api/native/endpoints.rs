@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::json as value;
 
 use super::endpoint_body::{EndpointIn, EndpointOut, WholeEndpointIn, shown};
+use super::endpoint_path::{endpoint_path, named, owner, place};
 use super::stats::Health;
 use crate::api::kit::context::Context;
 use crate::api::kit::error::Failure;
@@ -28,7 +29,7 @@ use crate::rules::caller::{Action, Caller, FeatureFlags};
 use crate::rules::checks::refuse_given_id;
 use crate::rules::endpoint_edit::{EditKind, EndpointEdit};
 use crate::rules::endpoints::{
-    ChangeEndpoint, Changed, CreateEndpoint, DeleteEndpoint, EndpointPlace, Owner, ReplaceEndpoint,
+    ChangeEndpoint, Changed, CreateEndpoint, DeleteEndpoint, Owner, ReplaceEndpoint,
 };
 use crate::store::{Answered, Store};
 
@@ -215,14 +216,6 @@ fn health_of(store: &Store, endpoints: &[Arc<Endpoint>]) -> Result<Vec<Health>> 
     each.map(|endpoint| Health::of(store, endpoint)).collect()
 }
 
-/// Whose endpoints a request is about, by its path.
-fn owner(request: &HttpRequest) -> Owner {
-    match request.match_info().get("app_id") {
-        Some(application) => Owner::Application(application.to_owned()),
-        None => Owner::Organisation,
-    }
-}
-
 /// Who may not deal with these endpoints hears that before what is wrong with the body.
 fn reachable(owner: &Owner, context: &Context, caller: &Caller, action: Action) -> Result<()> {
     let catalog = context.store.catalog();
@@ -235,20 +228,6 @@ fn edit(owner: &Owner, body: &Body, kind: EditKind, context: &Context) -> Result
         input.refuse_not_operational()?;
     }
     Ok(input.checked(kind, context))
-}
-
-/// The endpoint that the path names, for a caller that may do this with it.
-pub fn named(
-    context: &Context,
-    caller: &Caller,
-    request: &HttpRequest,
-    action: Action,
-) -> Result<Arc<Endpoint>> {
-    let catalog = context.store.catalog();
-    let id = path_part(request, "endpoint_id");
-    owner(request)
-        .endpoint(caller, &catalog, id, action)
-        .cloned()
 }
 
 pub async fn get(
@@ -311,20 +290,6 @@ pub async fn delete(
         .decide(caller, DeleteEndpoint { owner, endpoint })
         .await?;
     Ok(no_content())
-}
-
-pub fn endpoint_path(request: &HttpRequest) -> (Owner, String) {
-    (owner(request), path_part(request, "endpoint_id").to_owned())
-}
-
-/// The endpoint that the path names, for a command.
-pub fn place(request: &HttpRequest, flags: FeatureFlags) -> EndpointPlace {
-    let (owner, endpoint) = endpoint_path(request);
-    EndpointPlace {
-        owner,
-        endpoint,
-        flags,
-    }
 }
 
 /// An endpoint after a change, with what the change warns of.

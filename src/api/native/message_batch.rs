@@ -17,9 +17,10 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::applications::ApplicationIn;
-use super::message_body::{Bounds, Checked, MessageIn, MessageOut, checked};
-use super::messages::{create_application, with_content_parameter};
+use super::applications::{ApplicationIn, create_beside};
+use super::message_body::{
+    Bounds, Checked, MessageIn, MessageOut, checked, with_content_parameter,
+};
 use crate::api::kit::context::Context;
 use crate::api::kit::error::{ErrorBody, Failure};
 use crate::api::kit::extract::{
@@ -117,7 +118,7 @@ pub async fn create(
     let read = match batch.read().await? {
         Found::Batch(read) => read,
         Found::NoApplication(application) => {
-            create_application(&context, caller, *application).await?;
+            create_beside(&context, caller, *application).await?;
             match batch.read().await? {
                 Found::Batch(read) => read,
                 Found::NoApplication(_) => return Err(Error::not_found("application").into()),

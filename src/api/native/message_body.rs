@@ -17,6 +17,7 @@ use super::applications::ApplicationIn;
 use crate::api::kit::context::Context;
 use crate::api::kit::error::Failure;
 use crate::api::kit::extract::{Body, object, optional_text, text};
+use crate::api::kit::operation::Parameter;
 use crate::clock::Timestamp;
 use crate::domain::event_type::name_problem;
 use crate::domain::id::MessageId;
@@ -461,6 +462,12 @@ impl<'a> MessageOut<'a> {
             ..MessageOut::new(message, object.unwrap_or_else(|| no_payload()))
         }
     }
+}
+
+/// Whether payloads are asked for.
+pub fn with_content_parameter(default: bool) -> Parameter {
+    let says = "Whether payloads are shown; where not, an empty object stands in their place.";
+    Parameter::flag("with_content", default, says)
 }
 
 /// What stands in for a payload that was asked for and was deleted, as the Svix server has it.

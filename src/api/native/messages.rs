@@ -10,34 +10,32 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::applications::ApplicationIn;
+use super::applications::create_beside;
 use super::expunge;
+use super::history::{History, is_wanted};
 use super::message_batch;
-use super::message_body::{Bounds, Checked, MessageIn, Payload, checked};
-pub use super::message_body::{CHANNELS_PER_MESSAGE_MAX, MessageOut};
+use super::message_body::{
+    Bounds, CHANNELS_PER_MESSAGE_MAX, Checked, MessageIn, MessageOut, Payload, checked,
+    with_content_parameter,
+};
 use crate::api::kit::context::Context;
 use crate::api::kit::error::Failure;
 use crate::api::kit::extract::{Body, answered, json, once, path_part, reading, respond};
-use crate::api::kit::operation::BytesMax;
-use crate::api::kit::operation::{Operation, Parameter};
+use crate::api::kit::operation::{BytesMax, Operation};
 use crate::api::kit::page::{
     Listed, Query, channel_parameter, event_types_parameter, page_parameters,
     shown as shown_in_list, tag_parameter, time_parameters,
 };
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::name_problem;
-use crate::domain::id::{ApplicationId, EndpointId, MessageId};
-use crate::domain::message::Message;
+use crate::domain::id::MessageId;
 use crate::error::{Error, Result};
-use crate::rules::applications::CreateApplication;
 use crate::rules::caller::{Action, Caller};
 use crate::rules::checks::{
     CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels,
 };
 use crate::rules::matching::{Matched, matched, refuse_archived_type};
-use crate::store::{Catalog, Store, Stretch, Window};
-
-const NOT_FOUND: Error = Error::not_found("message");
+use crate::store::Catalog;
 
 /// Matches the message against the endpoints of the application in the path.
 fn matched_in(
@@ -49,11 +47,6 @@ fn matched_in(
     let entry = caller.application(catalog, path, Action::Publish)?;
     let application = entry.application.id;
     matched(catalog, application, &message.event_type, &message.channels)
-}
-
-pub fn with_content_parameter(default: bool) -> Parameter {
-    let says = "Whether payloads are shown; where not, an empty object stands in their place.";
-    Parameter::flag("with_content", default, says)
 }
 
 /// This module's part of the API. A batch comes before a message of that name.
@@ -132,7 +125,7 @@ pub async fn create(
     let first = matched_in(&context.store.catalog(), &caller, path, &message);
     let matched = match (first, message.application.take()) {
         (Err(Error::NotFound(_)), Some(application)) => {
-            create_application(&context, caller, application).await?;
+            create_beside(&context, caller, application).await?;
             matched_in(&context.store.catalog(), &caller, path, &message)?
         }
         (first, _) => first?,
@@ -221,22 +214,6 @@ pub async fn precheck(
     Ok(json(StatusCode::OK, &answer))
 }
 
-/// Creates the application that came along with a message. One that has appeared in the meantime
-/// is as good.
-pub async fn create_application(
-    context: &Context,
-    caller: Caller,
-    input: ApplicationIn,
-) -> Result<()> {
-    caller.may(Action::CreateApplications)?;
-    input.id.refuse(&["body", "application", "id"])?;
-    let command = CreateApplication {
-        application: input.into_new(),
-        get_if_exists: true,
-    };
-    context.decide(caller, command).await.map(|_| ())
-}
-
 pub async fn list(
     request: HttpRequest,
     caller: Caller,
@@ -268,90 +245,6 @@ pub async fn list(
     Ok(respond(reading(&context, &caller, read).await?))
 }
 
-/// Whether a message has one of these event types and this channel, as far as they are given.
-pub fn is_wanted(message: &Message, event_types: Option<&[String]>, channel: Option<&str>) -> bool {
-    let type_fits = event_types.is_none_or(|names| names.contains(&message.event_type));
-    let channel_fits = channel.is_none_or(|name| message.channels.iter().any(|one| one == name));
-    type_fits && channel_fits
-}
-
-/// As much of an application's messages and attempts as a caller may read.
-#[derive(Clone)]
-pub struct History {
-    pub application: ApplicationId,
-    /// Only what was sent to these endpoints; everything where absent.
-    endpoints: Option<Vec<Arc<Endpoint>>>,
-}
-
-impl History {
-    /// That of the application in the path.
-    pub fn named(context: &Context, caller: &Caller, request: &HttpRequest) -> Result<History> {
-        History::named_for(context, caller, request, Action::ReadHistory)
-    }
-
-    /// The same for something else to be done with what stands there.
-    pub fn named_for(
-        context: &Context,
-        caller: &Caller,
-        request: &HttpRequest,
-        action: Action,
-    ) -> Result<History> {
-        let catalog = context.store.catalog();
-        let path = path_part(request, "app_id");
-        let entry = caller.application(&catalog, path, action)?;
-        Ok(History {
-            application: entry.application.id,
-            endpoints: caller.limited_to(&catalog, entry),
-        })
-    }
-
-    /// Whether attempts at this endpoint are part of it.
-    pub fn includes(&self, endpoint: EndpointId) -> bool {
-        self.endpoints
-            .as_ref()
-            .is_none_or(|endpoints| endpoints.iter().any(|one| one.id == endpoint))
-    }
-
-    fn lanes(&self) -> Option<Vec<u64>> {
-        let endpoints = self.endpoints.as_ref()?;
-        Some(endpoints.iter().map(|endpoint| endpoint.number).collect())
-    }
-
-    /// The message by its id or its `eventId`. Blocks on the disk.
-    pub fn message(&self, store: &Store, id: &str) -> Result<Arc<Message>> {
-        let message = match id.parse::<MessageId>() {
-            Ok(id) => store.message(self.application, id)?,
-            Err(_) => store.message_by_event_id(self.application, id)?,
-        };
-        let message = message.ok_or(NOT_FOUND)?;
-        match self.lanes() {
-            Some(lanes) if !store.was_sent_to(&message, &lanes)? => Err(NOT_FOUND),
-            _ => Ok(message),
-        }
-    }
-
-    /// Blocks on the disk.
-    fn messages(
-        &self,
-        store: &Store,
-        window: &Window<MessageId>,
-        payloads: bool,
-        keep: &mut dyn FnMut(&Message) -> bool,
-    ) -> Result<Stretch<Arc<Message>, MessageId>> {
-        match self.lanes() {
-            // Nothing was sent to no endpoint, and looking for it would take long.
-            Some(lanes) if lanes.is_empty() => Ok(Stretch {
-                items: Vec::new(),
-                next: None,
-            }),
-            lanes => {
-                let lanes = lanes.as_deref();
-                store.messages(self.application, lanes, window, payloads, keep)
-            }
-        }
-    }
-}
-
 pub async fn get(
     request: HttpRequest,
     caller: Caller,
@@ -369,42 +262,4 @@ pub async fn get(
         Ok(answered(StatusCode::OK, &shown))
     };
     Ok(respond(reading(&context, &caller, read).await?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::Timestamp;
-    use crate::domain::message::Origin;
-    use actix_web::web::Bytes;
-
-    #[test]
-    fn filters_want_what_they_name() {
-        let message = Message {
-            id: MessageId::at(Timestamp(0)),
-            application: ApplicationId::at(Timestamp(0)),
-            event_type: "a".to_owned(),
-            event_id: None,
-            channels: vec!["x".to_owned()],
-            payload: Bytes::new(),
-            is_raw: false,
-            content_type: None,
-            accepted_at: Timestamp(0),
-            origin: Origin::Published,
-            tags: Vec::new(),
-            deliver_at: None,
-            expires_at: None,
-            expunged: false,
-            endpoints_matched: None,
-        };
-        let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-        for (types, channel, expected) in [
-            (None, None, true),
-            (Some(names(&["b", "a"])), Some("x"), true),
-            (Some(names(&["b"])), None, false),
-            (None, Some("y"), false),
-        ] {
-            assert_eq!(is_wanted(&message, types.as_deref(), channel), expected);
-        }
-    }
 }

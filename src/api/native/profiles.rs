@@ -15,7 +15,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::endpoint_body::methods_and_null;
-use super::messages::CHANNELS_PER_MESSAGE_MAX;
+use super::message_body::CHANNELS_PER_MESSAGE_MAX;
 use super::retry::Retry;
 use crate::api::kit::context::Context;
 use crate::api::kit::endpoint_url::check_url;

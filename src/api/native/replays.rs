@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::endpoints::named;
+use super::endpoint_path::named;
 use super::jobs::BegunOut;
 use crate::api::kit::context::Context;
 use crate::api::kit::error::Failure;

@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::endpoints::named;
-use super::messages::{CHANNELS_PER_MESSAGE_MAX, MessageOut};
+use super::endpoint_path::named;
+use super::message_body::{CHANNELS_PER_MESSAGE_MAX, MessageOut};
 use super::older_clients;
 use crate::api::kit::context::Context;
 use crate::api::kit::error::Failure;

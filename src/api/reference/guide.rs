@@ -6,7 +6,7 @@
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd, html};
 
-use super::docs::escape;
+use super::html::escape;
 
 /// A page of `docs/`.
 pub struct Guide {

@@ -8,7 +8,6 @@ use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::Value;
 
-use crate::api::kit::context::Context;
 use crate::api::kit::document::document;
 use crate::api::kit::error::Failure;
 use crate::api::kit::operation::{Content, Operation};
@@ -17,6 +16,7 @@ use crate::error::Error;
 
 mod docs;
 mod guide;
+mod html;
 
 /// Everything that is answered here, ready to be sent.
 pub struct Reference {
@@ -43,6 +43,9 @@ impl Reference {
         }
     }
 }
+
+/// It is made once for every server of the process.
+type Served = web::Data<&'static Reference>;
 
 const HTML: &str = "text/html; charset=utf-8";
 
@@ -76,8 +79,8 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-async fn openapi(request: HttpRequest, context: web::Data<Context>) -> HttpResponse {
-    let mut response = context.reference.document.answer(&request);
+async fn openapi(request: HttpRequest, reference: Served) -> HttpResponse {
+    let mut response = reference.document.answer(&request);
     // There is nothing in it that a page of another origin could not have.
     let anyone = HeaderValue::from_static("*");
     let headers = response.headers_mut();
@@ -85,8 +88,8 @@ async fn openapi(request: HttpRequest, context: web::Data<Context>) -> HttpRespo
     response
 }
 
-async fn page(request: HttpRequest, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
+async fn page(request: HttpRequest, reference: Served) -> Result<HttpResponse, Failure> {
     let path = request.path().trim_end_matches('/');
-    let page = context.reference.pages.get(path);
+    let page = reference.pages.get(path);
     Ok(page.ok_or(Error::not_found("page"))?.answer(&request))
 }
