@@ -59,7 +59,9 @@ fn within_a_folder_no_imports_go_in_a_circle() {
         while let Some(last) = imports.iter().find(|(_, all)| all.is_empty()) {
             let last = last.0.clone();
             imports.remove(&last);
-            imports.values_mut().for_each(|all| drop(all.remove(&last)));
+            imports.values_mut().for_each(|all| {
+                all.remove(&last);
+            });
         }
         assert!(
             imports.is_empty(),

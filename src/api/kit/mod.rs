@@ -21,5 +21,6 @@ pub mod minute;
 pub mod operation;
 pub mod outgoing;
 pub mod page;
+pub mod query;
 pub mod rate;
 pub mod reads;

@@ -15,9 +15,8 @@ use crate::api::kit::extract::{
 };
 use crate::api::kit::fields::Shown;
 use crate::api::kit::operation::{Operation, Parameter};
-use crate::api::kit::page::{
-    Listed, Query, Search, page_parameters, search_parameter, shown as shown_in_list,
-};
+use crate::api::kit::page::{Listed, page_parameters, shown as shown_in_list};
+use crate::api::kit::query::{Query, Search, search_parameter};
 use crate::clock::Timestamp;
 use crate::domain::application::Application;
 use crate::domain::id::ApplicationId;

@@ -22,9 +22,9 @@ use crate::api::kit::extract::{
     Body, answered, json, once, optional_text, path_part, reading, respond, text,
 };
 use crate::api::kit::operation::{Operation, Parameter};
-use crate::api::kit::page::{
-    Listed, Page, Query, channel_parameter, event_types_parameter, page_parameters, shown,
-    tag_parameter, time_parameters,
+use crate::api::kit::page::{Listed, Page, page_parameters, shown};
+use crate::api::kit::query::{
+    Query, channel_parameter, event_types_parameter, tag_parameter, time_parameters,
 };
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Failure as FailedHow, FailureKind, Trigger};

@@ -12,7 +12,8 @@ use crate::api::kit::context::Context;
 use crate::api::kit::error::Failure;
 use crate::api::kit::extract::json;
 use crate::api::kit::operation::Operation;
-use crate::api::kit::page::{Listed, Name, Query, page_parameters, shown};
+use crate::api::kit::page::{Listed, Name, page_parameters, shown};
+use crate::api::kit::query::Query;
 use crate::rules::caller::{Action, Caller, FeatureFlags};
 
 #[derive(Serialize, JsonSchema)]

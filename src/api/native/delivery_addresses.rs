@@ -12,7 +12,7 @@ use crate::api::kit::context::Context;
 use crate::api::kit::error::Failure;
 use crate::api::kit::extract::json;
 use crate::api::kit::operation::Operation;
-use crate::api::kit::page::Query;
+use crate::api::kit::query::Query;
 use crate::rules::caller::{Action, Caller};
 
 #[derive(Serialize, JsonSchema)]

@@ -17,9 +17,8 @@ use crate::api::kit::context::Context;
 use crate::api::kit::error::Failure;
 use crate::api::kit::extract::{Body, answered, no_content, once, path_part, reading, respond};
 use crate::api::kit::operation::{Operation, Parameter};
-use crate::api::kit::page::{
-    Listed, Query, Search, page_parameters, search_parameter, shown as shown_in_list,
-};
+use crate::api::kit::page::{Listed, page_parameters, shown as shown_in_list};
+use crate::api::kit::query::{Query, Search, search_parameter};
 use crate::config::Config;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::EndpointId;

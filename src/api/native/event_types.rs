@@ -17,9 +17,8 @@ use crate::api::kit::extract::{
 };
 use crate::api::kit::fields::Shown;
 use crate::api::kit::operation::{BODY_BYTES_MAX, Operation, Parameter};
-use crate::api::kit::page::{
-    Listed, Name, Query, page_parameters, search_parameter, shown as shown_in_list,
-};
+use crate::api::kit::page::{Listed, Name, page_parameters, shown as shown_in_list};
+use crate::api::kit::query::{Query, search_parameter};
 use crate::clock::Timestamp;
 use crate::domain::event_type::{EventType, name_problem, registered_name_problem};
 use crate::domain::{json_schema, payload};

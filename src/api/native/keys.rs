@@ -14,9 +14,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::tokens::{
-    AccountEndpoint, LinkOut, checked_end, network_texts, new_credential, scope_names,
-};
+use super::token_body::{AccountEndpoint, LinkOut, checked_end, network_texts, scope_names};
+use super::tokens::new_credential;
 use crate::api::access::token_limits::{
     ScopeName, checked_description, checked_networks, checked_scopes,
 };
@@ -24,7 +23,8 @@ use crate::api::kit::context::Context;
 use crate::api::kit::error::Failure;
 use crate::api::kit::extract::{Body, json, no_content, optional_text, path_part, text};
 use crate::api::kit::operation::Operation;
-use crate::api::kit::page::{Listed, Query, page_parameters, shown};
+use crate::api::kit::page::{Listed, page_parameters, shown};
+use crate::api::kit::query::Query;
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, TokenId};
 use crate::domain::scope::Scope;

@@ -15,7 +15,7 @@ use crate::api::kit::context::{Context, LaneNow};
 use crate::api::kit::error::Failure;
 use crate::api::kit::extract::{json, optional_text, reading, text};
 use crate::api::kit::operation::{Operation, Parameter};
-use crate::api::kit::page::Query;
+use crate::api::kit::query::Query;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, EndpointId};

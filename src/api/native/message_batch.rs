@@ -27,7 +27,7 @@ use crate::api::kit::extract::{
     Body, answered, blocking, invalid_body, once_key, path_part, respond,
 };
 use crate::api::kit::operation::{Content, Operation};
-use crate::api::kit::page::Query;
+use crate::api::kit::query::Query;
 use crate::domain::message::Message;
 use crate::error::{Error, Invalid, Result};
 use crate::misfit;

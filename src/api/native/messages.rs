@@ -22,9 +22,9 @@ use crate::api::kit::context::Context;
 use crate::api::kit::error::Failure;
 use crate::api::kit::extract::{Body, answered, json, once, path_part, reading, respond};
 use crate::api::kit::operation::{BytesMax, Operation};
-use crate::api::kit::page::{
-    Listed, Query, channel_parameter, event_types_parameter, page_parameters,
-    shown as shown_in_list, tag_parameter, time_parameters,
+use crate::api::kit::page::{Listed, page_parameters, shown as shown_in_list};
+use crate::api::kit::query::{
+    Query, channel_parameter, event_types_parameter, tag_parameter, time_parameters,
 };
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::name_problem;

@@ -16,6 +16,7 @@ mod endpoints;
 mod event_type_import;
 mod event_types;
 mod expunge;
+mod grants;
 mod health;
 mod history;
 mod import_document;
@@ -35,6 +36,7 @@ mod retry;
 mod stats;
 mod status;
 mod test_events;
+mod token_body;
 mod tokens;
 mod usage;
 
@@ -63,6 +65,7 @@ pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         delivery_addresses::operations(),
         profiles::operations(bytes_max),
         tokens::operations(),
+        grants::operations(),
         keys::operations(),
         links::operations(),
         status::operations(),

@@ -23,7 +23,8 @@ use crate::api::kit::error::Failure;
 use crate::api::kit::extract::{Body, json, path_part};
 use crate::api::kit::operation::BytesMax;
 use crate::api::kit::operation::Operation;
-use crate::api::kit::page::{Listed, Name, Query, page_parameters, shown};
+use crate::api::kit::page::{Listed, Name, page_parameters, shown};
+use crate::api::kit::query::Query;
 use crate::domain::event_type::name_problem;
 use crate::domain::payload;
 use crate::domain::profile::{

@@ -15,7 +15,7 @@ use crate::api::kit::context::Context;
 use crate::api::kit::error::Failure;
 use crate::api::kit::extract::{json, reading, text};
 use crate::api::kit::operation::{Operation, Parameter};
-use crate::api::kit::page::Query;
+use crate::api::kit::query::Query;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::error::{Error, Result};
