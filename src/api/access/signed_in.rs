@@ -3,7 +3,6 @@
 //! Who may revoke tokens sees the sessions of the whole organisation; everybody else sees those that
 //! were begun with the same credential as this request shows: of a link to the portal its own.
 
-use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::visits;
 use crate::api::kit::context::Context;
 use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{Body, json, no_content, optional_text, path_part, text};
+use crate::api::kit::extract::{Body, no_content, optional_text, path_part, respond, text};
 use crate::api::kit::operation::{Operation, Parameter, anybody};
 use crate::api::kit::page::{Listed, page_parameters, shown};
 use crate::api::kit::query::Query;
@@ -127,13 +126,12 @@ pub async fn list(
     let seen = catalog
         .visits()
         .filter(|entry| sight.sees(&entry.visit) && !catalog.is_over(entry, now));
-    let stretch = page.of(seen, |entry| entry.visit.id);
-    let listed = page.answer(
-        stretch,
+    let listed = page.list(
+        seen,
         |entry| entry.visit.id,
         |entry| shown(&out(&catalog, entry, current)),
     );
-    Ok(json(StatusCode::OK, &listed))
+    Ok(respond(listed))
 }
 
 fn out<'a>(

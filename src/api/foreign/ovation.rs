@@ -414,7 +414,7 @@ pub async fn list(
     query.problems.done()?;
     let read = move || {
         endpoints.sort_by_key(|endpoint| endpoint.number);
-        let listed = page.answer(
+        let listed = page.listed(
             page.of(endpoints.into_iter(), |endpoint| endpoint.number),
             |endpoint| endpoint.number,
             |endpoint| shown_in_list(&WebhookOut::new(endpoint, &template_id)),

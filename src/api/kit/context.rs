@@ -113,8 +113,8 @@ impl Contexts {
 }
 
 /// The context that a request was given.
-pub fn context_of(request: &HttpRequest) -> &Context {
+pub fn context_of(request: &HttpRequest) -> &web::Data<Context> {
     request
-        .app_data::<web::Data<Context>>()
+        .app_data()
         .expect("configure() installs the context with the routes")
 }

@@ -2,12 +2,22 @@
 
 use std::sync::Arc;
 
+use actix_web::http::StatusCode;
+
 use super::context::Context;
 use crate::error::Result;
-use crate::rules::Command;
 use crate::rules::caller::Caller;
 use crate::rules::decision::Asked;
+use crate::rules::{Command, Saved};
 use crate::store::{Answered, Once};
+
+/// Shows what a command made (201) or found (200).
+pub fn saved<T>(saved: Saved<T>, shown: impl FnOnce(StatusCode, &T) -> Answered) -> Answered {
+    match saved {
+        Saved::New(made) => shown(StatusCode::CREATED, &made),
+        Saved::Old(found) => shown(StatusCode::OK, &found),
+    }
+}
 
 impl Context {
     /// Decides on the command where nothing races with it, and returns what was decided once it is on

@@ -4,6 +4,7 @@
 //! Nothing here knows a resource, or how a credential is proved.
 
 pub mod by_address;
+pub mod call;
 pub mod client_address;
 pub mod connections;
 pub mod context;

@@ -8,18 +8,19 @@
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
+use actix_web::http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::extract::answered;
 use super::operation::Parameter;
 use super::query::Query;
 use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::domain::event_type::name_problem;
 use crate::rules::checks::EVENT_TYPE_NAME_MAX;
-use crate::store::{Stretch, Window};
+use crate::store::{Answered, Stretch, Window};
 
 /// How many items a page has where the query does not say.
 const LIMIT_DEFAULT: usize = 50;
@@ -35,18 +36,18 @@ pub fn page_parameters(descending: bool) -> [Parameter; 3] {
         Parameter::query(
             "limit",
             "How many items the page has at most. The server may be set up for fewer than 250.",
-            json!({ "type": "integer", "minimum": 1, "maximum": 250, "default": LIMIT_DEFAULT }),
+            serde_json::json!({ "type": "integer", "minimum": 1, "maximum": 250, "default": LIMIT_DEFAULT }),
         ),
         Parameter::query(
             "iterator",
             "`iterator` or `prevIterator` of the page before, to read on or back.",
-            json!({ "type": "string" }),
+            serde_json::json!({ "type": "string" }),
         ),
         Parameter::query(
             "order",
             "The order of the items, oldest first or newest first; names, where a list is of \
              names, by the alphabet.",
-            json!({ "type": "string", "enum": ["ascending", "descending"], "default": order }),
+            serde_json::json!({ "type": "string", "enum": ["ascending", "descending"], "default": order }),
         ),
     ]
 }
@@ -221,9 +222,29 @@ impl<Id: Display + Clone + PartialOrd> Page<Id> {
         self.descending != self.backwards
     }
 
-    /// What was read, as the API answers it: as much of it as a page may have. `show` makes an item's
+    /// The answer with this page of a list that is in memory, in ascending order. `show` makes an item's
     /// JSON of it, with [`shown`].
+    pub fn list<T>(
+        &self,
+        ascending: impl DoubleEndedIterator<Item = T>,
+        id: impl Fn(&T) -> Id,
+        show: impl FnMut(&T) -> Box<RawValue>,
+    ) -> Answered {
+        self.answer(self.of(ascending, &id), id, show)
+    }
+
+    /// The answer with what was read.
     pub fn answer<T>(
+        &self,
+        stretch: Stretch<T, Id>,
+        id: impl Fn(&T) -> Id,
+        show: impl FnMut(&T) -> Box<RawValue>,
+    ) -> Answered {
+        answered(StatusCode::OK, &self.listed(stretch, id, show))
+    }
+
+    /// What was read, as the API lists it: as much of it as a page may have.
+    pub fn listed<T>(
         &self,
         stretch: Stretch<T, Id>,
         id: impl Fn(&T) -> Id,
@@ -301,7 +322,7 @@ mod tests {
         let page: Page<u32> = query.page(250, false);
         query.problems.done().expect("the query is right");
         let stretch = page.of(items.iter().copied(), |id| *id);
-        numbers(page.answer(stretch, |id| *id, shown))
+        numbers(page.listed(stretch, |id| *id, shown))
     }
 
     fn numbers(listed: Listed<Box<RawValue>>) -> Listed<u32> {
@@ -341,7 +362,7 @@ mod tests {
             let mut query = Query::parse(text);
             let page: Page<u32> = query.page(PageMax { items: 250, bytes }, false);
             let stretch = page.of([8, 10, 11, 12].into_iter(), |id| *id);
-            let page = numbers(page.answer(stretch, |id| *id, shown));
+            let page = numbers(page.listed(stretch, |id| *id, shown));
             assert_eq!(page.data, data, "{bytes} {text}");
             assert_eq!(page.iterator.as_deref(), Some(iterator), "{bytes} {text}");
             assert_eq!(
@@ -400,7 +421,7 @@ mod tests {
             items: vec![9],
             next: Some(4),
         };
-        let listed = page.answer(stretch, |id| *id, shown);
+        let listed = page.listed(stretch, |id| *id, shown);
         assert_eq!(listed.iterator.as_deref(), Some("4"));
         assert_eq!(listed.prev_iterator.as_deref(), Some("-9"));
         assert!(!listed.done);

@@ -4,29 +4,26 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{
-    Body, Patch, answered, json, no_content, once, path_part, respond, text,
-};
+use crate::api::kit::call::{Call, Reply};
+use crate::api::kit::decide::saved;
+use crate::api::kit::extract::{Body, Patch, answered, respond, text};
 use crate::api::kit::fields::Shown;
 use crate::api::kit::operation::{Operation, Parameter};
 use crate::api::kit::page::{Listed, page_parameters, shown as shown_in_list};
-use crate::api::kit::query::{Query, Search, search_parameter};
+use crate::api::kit::query::{Search, search_parameter};
 use crate::clock::Timestamp;
 use crate::domain::application::Application;
 use crate::domain::id::ApplicationId;
 use crate::error::Result;
-use crate::rules::Saved;
 use crate::rules::applications::{
     ApplicationEdit, ChangeApplication, CreateApplication, DeleteApplication, NewApplication,
     ReplaceApplication,
 };
-use crate::rules::caller::{Action, Caller};
+use crate::rules::caller::Action;
 use crate::rules::checks::{
     NAME_BYTES_MAX, NAME_PATTERN, Problems, check_metadata, check_name, check_uid,
     checked_throttle_rate,
@@ -222,13 +219,6 @@ fn shown(status: StatusCode, application: &Application) -> Answered {
     answered(status, &ApplicationOut::from(application))
 }
 
-fn saved(saved: Saved<Application>) -> Answered {
-    match saved {
-        Saved::New(made) => shown(StatusCode::CREATED, &made),
-        Saved::Old(application) => shown(StatusCode::OK, &application),
-    }
-}
-
 /// Leaves out applications with endpoints at the hosted service's page for trying webhooks out.
 const WITHOUT_PLAY: &str = "exclude_apps_with_svix_play_endpoints";
 
@@ -318,55 +308,45 @@ pub fn operations() -> Vec<Operation> {
 
 const UID_TAKEN: &str = "Another application has this uid";
 
-pub async fn create(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::CreateApplications)?;
-    let mut query = Query::of(&request);
+pub async fn create(call: Call, body: Body) -> Reply {
+    call.caller.may(Action::CreateApplications)?;
+    let mut query = call.query();
     let get_if_exists = query.flag("get_if_exists", false);
     query.problems.done()?;
     let input = body.json::<ApplicationIn>()?;
     input.id.refuse(&["body", "id"])?;
     let input = input.checked()?;
-    let once = once(&request, &caller, &body)?;
     let command = CreateApplication {
         application: input.into_new(),
         get_if_exists,
     };
-    Ok(respond(
-        context.decide_once(once, caller, command, saved).await?,
-    ))
+    let once = call.once(&body)?;
+    let shown = |made| saved(made, shown);
+    call.show_once(once, command, shown).await
 }
 
 /// Creates the application that came along with a message. One that has appeared in the meantime
 /// is as good.
-pub async fn create_beside(context: &Context, caller: Caller, input: ApplicationIn) -> Result<()> {
-    caller.may(Action::CreateApplications)?;
+pub async fn create_beside(call: &Call, input: ApplicationIn) -> Result<()> {
+    call.caller.may(Action::CreateApplications)?;
     input.id.refuse(&["body", "application", "id"])?;
     let command = CreateApplication {
         application: input.into_new(),
         get_if_exists: true,
     };
-    context.decide(caller, command).await.map(|_| ())
+    call.decide(command).await.map(|_| ())
 }
 
-pub async fn list(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    caller.may_with_some(Action::ListApplications)?;
-    let mut query = Query::of(&request);
-    let page = query.page::<ApplicationId>(&context.config.limits, false);
+pub async fn list(call: Call) -> Reply {
+    call.caller.may_with_some(Action::ListApplications)?;
+    let mut query = call.query();
+    let page = query.page::<ApplicationId>(&call.context.config.limits, false);
     let without_endpoints = !query.flag("exclude_apps_with_no_endpoints", false);
     let with_disabled_only = !query.flag("exclude_apps_with_disabled_endpoints", false);
     query.flag(WITHOUT_PLAY, false);
     let search = query.search();
     query.problems.done()?;
-    let catalog = context.store.catalog();
+    let catalog = call.catalog();
     let found = |application: &Application| {
         let uid = application.uid.as_deref().unwrap_or_default();
         let texts = [&*application.name, uid];
@@ -378,72 +358,56 @@ pub async fn list(
             [] => without_endpoints,
             endpoints => with_disabled_only || endpoints.iter().any(|one| !one.disabled),
         };
-        by_endpoints && found(&entry.application) && caller.sees_application(&catalog, entry)
+        by_endpoints && found(&entry.application) && call.caller.sees_application(&catalog, entry)
     };
-    let applications = catalog.applications(caller.organisation).filter(wanted);
-    let stretch = page.of(applications, |entry| entry.application.id);
-    let id = |entry: &&Arc<ApplicationEntry>| entry.application.id;
-    let listed = page.answer(stretch, id, |entry| {
-        shown_in_list(&ApplicationOut::from(&entry.application))
-    });
-    Ok(json(StatusCode::OK, &listed))
+    let applications = catalog
+        .applications(call.caller.organisation)
+        .filter(wanted);
+    let listed = page.list(
+        applications,
+        |entry| entry.application.id,
+        |entry| shown_in_list(&ApplicationOut::from(&entry.application)),
+    );
+    Ok(respond(listed))
 }
 
-pub async fn get(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    let catalog = context.store.catalog();
-    let path = path_part(&request, "app_id");
+pub async fn get(call: Call) -> Reply {
+    let catalog = call.catalog();
+    let (caller, path) = (call.caller, call.path("app_id"));
     let entry = caller.application(&catalog, path, Action::ReadApplication)?;
     Ok(respond(shown(StatusCode::OK, &entry.application)))
 }
 
 /// Replaces an application, or creates one with the uid in the path. A uid that the path names
 /// and the body does not stays: the same request can come again.
-pub async fn put(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    let path = path_part(&request, "app_id").to_owned();
-    caller.may_in(&context.store.catalog(), &path, Action::ChangeApplications)?;
+pub async fn put(call: Call, body: Body) -> Reply {
+    let path = call.path("app_id").to_owned();
+    call.caller
+        .may_in(&call.catalog(), &path, Action::ChangeApplications)?;
     let application = body.json::<ApplicationIn>()?.checked()?.into_new();
     let command = ReplaceApplication { path, application };
-    Ok(respond(saved(context.decide(caller, command).await?)))
+    call.show(command, |made| saved(made, shown)).await
 }
 
-pub async fn patch(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    caller.application(
-        &context.store.catalog(),
-        path_part(&request, "app_id"),
+pub async fn patch(call: Call, body: Body) -> Reply {
+    call.caller.application(
+        &call.catalog(),
+        call.path("app_id"),
         Action::ChangeApplications,
     )?;
     let input = body.json::<ApplicationPatch>()?.checked()?;
     let command = ChangeApplication {
-        path: path_part(&request, "app_id").to_owned(),
+        path: call.path("app_id").to_owned(),
         edit: input.into_edit(),
     };
-    let changed = context.decide(caller, command).await?;
-    Ok(respond(shown(StatusCode::OK, &changed)))
+    let shown = |changed| shown(StatusCode::OK, &changed);
+    call.show(command, shown).await
 }
 
 /// Deletes an application with its endpoints and the tokens that were limited to it.
-pub async fn delete(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    let path = path_part(&request, "app_id").to_owned();
-    context.decide(caller, DeleteApplication { path }).await?;
-    Ok(no_content())
+pub async fn delete(call: Call) -> Reply {
+    let path = call.path("app_id").to_owned();
+    call.done(DeleteApplication { path }).await
 }
 
 #[cfg(test)]

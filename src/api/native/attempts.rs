@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -16,11 +16,8 @@ use serde_json::json;
 use super::endpoint_path::named;
 use super::history::{History, is_wanted};
 use super::message_body::MessageOut;
-use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{
-    Body, answered, json, once, optional_text, path_part, reading, respond, text,
-};
+use crate::api::kit::call::{Call, Reply};
+use crate::api::kit::extract::{Body, json, optional_text, text};
 use crate::api::kit::operation::{Operation, Parameter};
 use crate::api::kit::page::{Listed, Page, page_parameters, shown};
 use crate::api::kit::query::{
@@ -32,7 +29,7 @@ use crate::domain::endpoint::is_sensitive;
 use crate::domain::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::domain::message::Message;
 use crate::error::{Error, Result};
-use crate::rules::caller::{Action, Caller};
+use crate::rules::caller::Action;
 use crate::store::{Answered, Store, Stretch};
 
 /// What stands where a sensitive value was.
@@ -452,15 +449,11 @@ pub fn list_parameters() -> Vec<Parameter> {
     parameters
 }
 
-pub async fn list_by_endpoint(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    let endpoint = named(&context, &caller, &request, Action::ReadHistory)?;
+pub async fn list_by_endpoint(call: Call) -> Reply {
+    let endpoint = named(&call, Action::ReadHistory)?;
     let (application, lane) = (endpoint.application, endpoint.number);
-    let mut query = Query::of(&request);
-    let page = query.page::<AttemptId>(&context.config.limits, true);
+    let mut query = call.query();
+    let page = query.page::<AttemptId>(&call.context.config.limits, true);
     let (before, after) = query.time_bounds();
     let with_content = query.flag("with_content", true);
     let with_message = query.flag("with_msg", false);
@@ -468,7 +461,7 @@ pub async fn list_by_endpoint(
     let about = MessageFilter::of(&mut query);
     query.problems.done()?;
     let window = page.window(before, after);
-    let store = context.store.clone();
+    let store = call.context.store.clone();
     let read = move || {
         let mut failed = None;
         let stretch = store.attempts_of_endpoint(lane, &window, &mut |attempt| {
@@ -490,7 +483,7 @@ pub async fn list_by_endpoint(
         let stretch = with_messages(&store, application, stretch, with_message, window.bytes)?;
         Ok(answered_page(&page, stretch, with_content))
     };
-    Ok(respond(reading(&context, &caller, read).await?))
+    call.read(read).await
 }
 
 fn answered_page(
@@ -498,12 +491,11 @@ fn answered_page(
     stretch: Stretch<Listing, AttemptId>,
     with_content: bool,
 ) -> Answered {
-    let listed = page.answer(
+    page.answer(
         stretch,
         |(attempt, _)| attempt.id,
         |listing| shown(&AttemptOut::with_message(listing, with_content)),
-    );
-    answered(StatusCode::OK, &listed)
+    )
 }
 
 /// Adds the messages, each read once, until the page has too many bytes. Blocks on the disk.
@@ -537,34 +529,29 @@ fn with_messages(
     Ok(Stretch { items, next })
 }
 
-pub async fn list_by_message(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    let history = History::named(&context, &caller, &request)?;
-    let mut query = Query::of(&request);
-    let page = query.page::<AttemptId>(&context.config.limits, true);
+pub async fn list_by_message(call: Call) -> Reply {
+    let history = History::named(&call)?;
+    let mut query = call.query();
+    let page = query.page::<AttemptId>(&call.context.config.limits, true);
     let (before, after) = query.time_bounds();
     let with_content = query.flag("with_content", true);
     let with_message = query.flag("with_msg", false);
     let mut filter = filter_in(&mut query);
     let about = MessageFilter::of(&mut query);
-    let in_path = request.match_info().get("endpoint_id");
+    let in_path = call.request.match_info().get("endpoint_id");
     let endpoint = in_path
         .or_else(|| query.get("endpoint_id"))
         .map(str::to_owned);
     query.problems.done()?;
     if let Some(endpoint) = endpoint {
-        let catalog = context.store.catalog();
-        let application = path_part(&request, "app_id");
-        let action = Action::ReadHistory;
-        let endpoint = caller.endpoint(&catalog, application, &endpoint, action)?;
+        let catalog = call.catalog();
+        let (caller, application) = (call.caller, call.path("app_id"));
+        let endpoint = caller.endpoint(&catalog, application, &endpoint, Action::ReadHistory)?;
         filter.endpoint = Some(endpoint.id);
     }
-    let id = path_part(&request, "msg_id").to_owned();
+    let id = call.path("msg_id").to_owned();
     let window = page.window(before, after);
-    let store = context.store.clone();
+    let store = call.context.store.clone();
     let read = move || {
         let message = history.message(&store, &id)?;
         if !about.wants(&message) {
@@ -581,33 +568,27 @@ pub async fn list_by_message(
         let stretch = with_messages(&store, application, stretch, with_message, window.bytes)?;
         Ok(answered_page(&page, stretch, with_content))
     };
-    Ok(respond(reading(&context, &caller, read).await?))
+    call.read(read).await
 }
 
-pub async fn get(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    let history = History::named(&context, &caller, &request)?;
-    let mut query = Query::of(&request);
+pub async fn get(call: Call) -> Reply {
+    let history = History::named(&call)?;
+    let mut query = call.query();
     query.flag(EXPANDED_STATUSES, true);
     query.problems.done()?;
-    let message = path_part(&request, "msg_id").to_owned();
+    let message = call.path("msg_id").to_owned();
     let not_found = || Error::not_found("attempt");
-    let id: AttemptId = path_part(&request, "attempt_id")
-        .parse()
-        .map_err(|_| not_found())?;
-    let store = context.store.clone();
-    let attempt = reading(&context, &caller, move || {
+    let id: AttemptId = call.path("attempt_id").parse().map_err(|_| not_found())?;
+    let store = call.context.store.clone();
+    let read = move || {
         let message = history.message(&store, &message)?;
         let attempt = store.attempt(message.id, id)?;
         attempt
             .filter(|attempt| attempt.application == history.application)
             .filter(|attempt| history.includes(attempt.endpoint))
             .ok_or_else(not_found)
-    })
-    .await?;
+    };
+    let attempt = call.reading(read).await?;
     Ok(json(StatusCode::OK, &AttemptOut::new(&attempt, true)))
 }
 
@@ -617,19 +598,14 @@ struct Empty {}
 
 /// Sends a message to an endpoint once more, now. It must be one that the caller may read: what was
 /// never sent to an endpoint of a webhook user is not to be had by sending it there.
-pub async fn resend(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    let endpoint = named(&context, &caller, &request, Action::SendAgain)?;
-    let history = History::named_for(&context, &caller, &request, Action::SendAgain)?;
-    let once = once(&request, &caller, &body)?;
-    let id = path_part(&request, "msg_id").to_owned();
-    let store = context.store.clone();
-    let message = reading(&context, &caller, move || history.message(&store, &id)).await?;
-    context.store.resend(message, endpoint, once).await?;
+pub async fn resend(call: Call, body: Body) -> Reply {
+    let endpoint = named(&call, Action::SendAgain)?;
+    let history = History::named_for(&call, Action::SendAgain)?;
+    let once = call.once(&body)?;
+    let id = call.path("msg_id").to_owned();
+    let store = call.context.store.clone();
+    let message = call.reading(move || history.message(&store, &id)).await?;
+    call.context.store.resend(message, endpoint, once).await?;
     Ok(json(StatusCode::ACCEPTED, &Empty {}))
 }
 

@@ -3,18 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
-use crate::api::kit::extract::json;
+use crate::api::kit::call::{Call, Reply};
+use crate::api::kit::extract::respond;
 use crate::api::kit::operation::Operation;
 use crate::api::kit::page::{Listed, Name, page_parameters, shown};
-use crate::api::kit::query::Query;
-use crate::rules::caller::{Action, Caller, FeatureFlags};
+use crate::rules::caller::{Action, FeatureFlags};
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -35,19 +32,14 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-pub async fn list(
-    request: HttpRequest,
-    caller: Caller,
-    flags: FeatureFlags,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ReadEventTypes)?;
-    let mut query = Query::of(&request);
-    let page = query.page::<Name>(&context.config.limits, false);
+pub async fn list(call: Call, flags: FeatureFlags) -> Reply {
+    call.caller.may(Action::ReadEventTypes)?;
+    let mut query = call.query();
+    let page = query.page::<Name>(&call.context.config.limits, false);
     query.problems.done()?;
-    let catalog = context.store.catalog();
+    let catalog = call.catalog();
     let mut channels: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for event_type in catalog.event_types(caller.organisation) {
+    for event_type in catalog.event_types(call.caller.organisation) {
         if event_type.archived || !flags.show(event_type) {
             continue;
         }
@@ -55,10 +47,10 @@ pub async fn list(
             channels.entry(channel).or_default().push(&event_type.name);
         }
     }
-    let name = |channel: &(&&str, &Vec<&str>)| Name((*channel.0).to_owned());
-    let stretch = page.of(channels.iter(), name);
-    let listed = page.answer(stretch, name, |(name, event_types)| {
-        shown(&ChannelOut { name, event_types })
-    });
-    Ok(json(StatusCode::OK, &listed))
+    let listed = page.list(
+        channels.iter(),
+        |(name, _)| Name((**name).to_owned()),
+        |(name, event_types)| shown(&ChannelOut { name, event_types }),
+    );
+    Ok(respond(listed))
 }

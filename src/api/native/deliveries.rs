@@ -7,8 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json as value;
@@ -18,18 +17,17 @@ use super::endpoint_body::EndpointOut;
 use super::endpoint_path::named;
 use super::history::History;
 use super::message_body::MessageOut;
-use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{answered, optional_text, path_part, reading, respond};
+use crate::api::kit::call::{Call, Reply};
+use crate::api::kit::extract::optional_text;
 use crate::api::kit::operation::{Operation, Parameter};
 use crate::api::kit::page::{Listed, page_parameters, shown};
-use crate::api::kit::query::{Query, time_parameters};
+use crate::api::kit::query::time_parameters;
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Verdict};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{EndpointId, MessageId, OrganisationId};
 use crate::domain::message::{DeliveryKey, DeliveryStatus};
-use crate::rules::caller::{Action, Caller};
+use crate::rules::caller::Action;
 use crate::store::DeliveryState;
 
 /// A delivery's part of what is listed.
@@ -192,34 +190,30 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-pub async fn list_endpoints(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    let history = History::named(&context, &caller, &request)?;
-    let mut query = Query::of(&request);
-    let page = query.page::<EndpointId>(&context.config.limits, false);
+pub async fn list_endpoints(call: Call) -> Reply {
+    let history = History::named(&call)?;
+    let mut query = call.query();
+    let page = query.page::<EndpointId>(&call.context.config.limits, false);
     query.problems.done()?;
     let endpoints: Vec<Arc<Endpoint>> = {
-        let catalog = context.store.catalog();
+        let catalog = call.catalog();
         let entry = catalog.application_by_id(history.application);
         let all = entry.iter().flat_map(|entry| &entry.endpoints);
         all.filter(|endpoint| history.includes(endpoint.id))
             .cloned()
             .collect()
     };
-    let id = path_part(&request, "msg_id").to_owned();
-    let store = context.store.clone();
+    let id = call.path("msg_id").to_owned();
+    let store = call.context.store.clone();
     let find = {
         let (history, store) = (history.clone(), store.clone());
         move || history.message(&store, &id)
     };
-    let message = reading(&context, &caller, find).await?;
+    let message = call.reading(find).await?;
     let lanes = endpoints.iter().map(|endpoint| endpoint.number).collect();
-    let sending = (context.sending)(lanes, Some(message.id)).await;
-    let config = context.config.clone();
-    let organisation = caller.organisation;
+    let sending = (call.context.sending)(lanes, Some(message.id)).await;
+    let config = call.context.config.clone();
+    let organisation = call.caller.organisation;
     let read = move || {
         let mut destinations = Vec::new();
         for last in store.last_attempts_at_deleted(&message, &endpoints)? {
@@ -241,9 +235,8 @@ pub async fn list_endpoints(
             });
         }
         destinations.sort_by_key(|one| one.endpoint.id);
-        let stretch = page.of(destinations.into_iter(), |one| one.endpoint.id);
-        let listed = page.answer(
-            stretch,
+        Ok(page.list(
+            destinations.into_iter(),
             |one| one.endpoint.id,
             |one| {
                 shown(&MessageEndpointOut {
@@ -252,29 +245,24 @@ pub async fn list_endpoints(
                     deleted: one.deleted,
                 })
             },
-        );
-        Ok(answered(StatusCode::OK, &listed))
+        ))
     };
-    Ok(respond(reading(&context, &caller, read).await?))
+    call.read(read).await
 }
 
-pub async fn list_messages(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    let endpoint = named(&context, &caller, &request, Action::ReadHistory)?;
-    let mut query = Query::of(&request);
-    let page = query.page::<MessageId>(&context.config.limits, true);
+pub async fn list_messages(call: Call) -> Reply {
+    let endpoint = named(&call, Action::ReadHistory)?;
+    let mut query = call.query();
+    let page = query.page::<MessageId>(&call.context.config.limits, true);
     let (before, after) = query.time_bounds();
     let with_content = query.flag("with_content", true);
     let status = status_in(&mut query);
     let about = MessageFilter::of(&mut query);
     query.problems.done()?;
     let window = page.window(before, after);
-    let store = context.store.clone();
+    let store = call.context.store.clone();
     let lane = endpoint.number;
-    let sending = (context.sending)(Arc::from([lane]), None).await;
+    let sending = (call.context.sending)(Arc::from([lane]), None).await;
     let read = move || {
         let state_out = |message: MessageId, state: &DeliveryState| {
             StateOut::of(state, lane, message, &sending)
@@ -288,7 +276,7 @@ pub async fn list_messages(
                 status.is_none_or(|status| status == state_out(message, state).status)
             },
         )?;
-        let listed = page.answer(
+        Ok(page.answer(
             stretch,
             |(message, _)| message.id,
             |(message, state)| {
@@ -297,8 +285,7 @@ pub async fn list_messages(
                     state: state_out(message.id, state),
                 })
             },
-        );
-        Ok(answered(StatusCode::OK, &listed))
+        ))
     };
-    Ok(respond(reading(&context, &caller, read).await?))
+    call.read(read).await
 }

@@ -4,16 +4,14 @@
 //! machine does not know. An addition to the contract; anyone with a valid credential reads it.
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
+use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::extract::json;
 use crate::api::kit::operation::Operation;
-use crate::api::kit::query::Query;
-use crate::rules::caller::{Action, Caller};
+use crate::rules::caller::Action;
 
 #[derive(Serialize, JsonSchema)]
 struct DeliveryAddressesOut {
@@ -39,14 +37,10 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-pub async fn get(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ReadProfiles)?;
-    Query::of(&request).problems.done()?;
-    let stated = &context.config.delivery.source_addresses;
+pub async fn get(call: Call) -> Reply {
+    call.caller.may(Action::ReadProfiles)?;
+    call.query().problems.done()?;
+    let stated = &call.context.config.delivery.source_addresses;
     let data = stated.iter().map(ToString::to_string).collect();
     Ok(json(StatusCode::OK, &DeliveryAddressesOut { data }))
 }

@@ -6,17 +6,16 @@
 use std::collections::BTreeMap;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint_path::{named, place};
-use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{Body, json, no_content};
+use crate::api::kit::call::{Call, Reply};
+use crate::api::kit::extract::{Body, json};
 use crate::api::kit::operation::Operation;
 use crate::domain::endpoint::is_sensitive;
-use crate::rules::caller::{Action, Caller, FeatureFlags};
+use crate::rules::caller::{Action, FeatureFlags};
 use crate::rules::checks::missing;
 use crate::rules::endpoints::{ChangeHeaders, SetHeaders};
 
@@ -70,12 +69,8 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-pub async fn get(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    let endpoint = named(&context, &caller, &request, Action::ReadEndpoints)?;
+pub async fn get(call: Call) -> Reply {
+    let endpoint = named(&call, Action::ReadEndpoints)?;
     Ok(json(StatusCode::OK, &headers_out(&endpoint.headers)))
 }
 
@@ -88,23 +83,14 @@ pub struct HeadersIn {
     headers: Option<BTreeMap<String, String>>,
 }
 
-pub async fn put(
-    request: HttpRequest,
-    caller: Caller,
-    flags: FeatureFlags,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
+pub async fn put(call: Call, flags: FeatureFlags, body: Body) -> Reply {
     let action = Action::ChangeEndpoints;
-    named(&context, &caller, &request, action)?;
+    named(&call, action)?;
     let Some(headers) = body.json::<HeadersIn>()?.headers else {
         return Err(missing(&["body", "headers"]).into());
     };
-    let place = place(&request, flags);
-    context
-        .decide(caller, SetHeaders { place, headers })
-        .await?;
-    Ok(no_content())
+    let place = place(&call, flags);
+    call.done(SetHeaders { place, headers }).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -118,15 +104,9 @@ pub struct HeadersPatch {
     delete_headers: Option<Vec<String>>,
 }
 
-pub async fn patch(
-    request: HttpRequest,
-    caller: Caller,
-    flags: FeatureFlags,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
+pub async fn patch(call: Call, flags: FeatureFlags, body: Body) -> Reply {
     let action = Action::ChangeEndpoints;
-    named(&context, &caller, &request, action)?;
+    named(&call, action)?;
     let input = body.json::<HeadersPatch>()?;
     let Some(mut headers) = input.headers else {
         return Err(missing(&["body", "headers"]).into());
@@ -136,11 +116,10 @@ pub async fn patch(
         headers.entry(name).or_insert(None);
     }
     let command = ChangeHeaders {
-        place: place(&request, flags),
+        place: place(&call, flags),
         headers,
     };
-    context.decide(caller, command).await?;
-    Ok(no_content())
+    call.done(command).await
 }
 
 #[cfg(test)]

@@ -3,19 +3,18 @@
 //! Which texts are secrets is the profile's to say. An ed25519 secret is shown as its public key.
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint_path::{named, place};
 use super::older_clients;
-use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
+use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::extract::{Body, json, no_content, optional_text};
 use crate::api::kit::operation::Operation;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::EndpointSecret;
-use crate::rules::caller::{Action, Caller, FeatureFlags};
+use crate::rules::caller::{Action, FeatureFlags};
 use crate::rules::endpoint_checks::{NOT_FOUND, secret_form};
 use crate::rules::rotation::{GRACE_SECONDS_MAX, RotateSecret};
 
@@ -80,13 +79,9 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-pub async fn get(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    let endpoint = named(&context, &caller, &request, Action::ReadSecrets)?;
-    let now = context.store.clock().now();
+pub async fn get(call: Call) -> Reply {
+    let endpoint = named(&call, Action::ReadSecrets)?;
+    let now = call.now();
     let shown = SecretOut::of(&endpoint.secrets, now).ok_or(NOT_FOUND)?;
     Ok(json(StatusCode::OK, &shown))
 }
@@ -102,27 +97,21 @@ pub struct RotateIn {
     grace_period_seconds: Option<u32>,
 }
 
-pub async fn rotate(
-    request: HttpRequest,
-    caller: Caller,
-    flags: FeatureFlags,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
+pub async fn rotate(call: Call, flags: FeatureFlags, body: Body) -> Reply {
     let action = Action::ChangeSecrets;
-    let endpoint = named(&context, &caller, &request, action)?;
-    secret_form(&endpoint, &context.config)?;
+    let endpoint = named(&call, action)?;
+    secret_form(&endpoint, &call.context.config)?;
     let rotation = body.json_or_default::<RotateIn>()?;
     let command = RotateSecret {
-        place: place(&request, flags),
+        place: place(&call, flags),
         key: rotation.key,
         grace_period_seconds: rotation.grace_period_seconds,
     };
-    let secrets = context.decide(caller, command).await?.endpoint.secrets;
-    if older_clients::is_strict(&request) {
+    let secrets = call.decide(command).await?.endpoint.secrets;
+    if older_clients::is_strict(&call.request) {
         return Ok(no_content());
     }
-    let now = context.store.clock().now();
+    let now = call.now();
     let shown = SecretOut::of(&secrets, now).ok_or(NOT_FOUND)?;
     Ok(json(StatusCode::OK, &shown))
 }

@@ -3,20 +3,19 @@
 //! to the contract.
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::endpoint_path::{endpoint_path, named};
-use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
+use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::extract::{Body, json, optional_text};
 use crate::api::kit::operation::Operation;
 use crate::clock::Timestamp;
 use crate::config::{Config, VerifyEndpoints};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::verification::Verification;
-use crate::rules::caller::{Action, Caller};
+use crate::rules::caller::Action;
 use crate::rules::endpoints::AskForChallenge;
 
 #[derive(Serialize, JsonSchema)]
@@ -97,17 +96,12 @@ fn challenging(path: &'static str, id: &'static str) -> Operation {
         .answers_nothing(409, "The endpoint is not verified, and disabled")
 }
 
-pub async fn verify(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    named(&context, &caller, &request, Action::SendAgain)?;
+pub async fn verify(call: Call, body: Body) -> Reply {
+    named(&call, Action::SendAgain)?;
     body.nothing()?;
-    let (owner, endpoint) = endpoint_path(&request);
+    let (owner, endpoint) = endpoint_path(&call);
     let ask = AskForChallenge { owner, endpoint };
-    let verification = context.decide(caller, ask).await?;
+    let verification = call.decide(ask).await?;
     let shown = VerificationOut::from(verification.as_ref());
     Ok(json(StatusCode::ACCEPTED, &shown))
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json as value;
@@ -13,18 +13,18 @@ use serde_json::json as value;
 use super::endpoint_body::{EndpointIn, EndpointOut, WholeEndpointIn, shown};
 use super::endpoint_path::{endpoint_path, named, owner, place};
 use super::stats::Health;
+use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{Body, answered, no_content, once, path_part, reading, respond};
+use crate::api::kit::decide::saved;
+use crate::api::kit::extract::{Body, respond};
 use crate::api::kit::operation::{Operation, Parameter};
 use crate::api::kit::page::{Listed, page_parameters, shown as shown_in_list};
-use crate::api::kit::query::{Query, Search, search_parameter};
+use crate::api::kit::query::{Search, search_parameter};
 use crate::config::Config;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::EndpointId;
 use crate::error::Result;
-use crate::rules::Saved;
-use crate::rules::caller::{Action, Caller, FeatureFlags};
+use crate::rules::caller::{Action, FeatureFlags};
 use crate::rules::checks::refuse_given_id;
 use crate::rules::endpoint_edit::{EditKind, EndpointEdit};
 use crate::rules::endpoints::{
@@ -137,51 +137,38 @@ pub struct ListedEndpoint<'a> {
 
 const UID_TAKEN: &str = "Another endpoint of the application has this uid";
 
-pub async fn create(
-    request: HttpRequest,
-    caller: Caller,
-    flags: FeatureFlags,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    let owner = owner(&request);
-    reachable(&owner, &context, &caller, Action::CreateEndpoints)?;
-    let edit = edit(&owner, &body, EditKind::Whole, &context)?;
+pub async fn create(call: Call, flags: FeatureFlags, body: Body) -> Reply {
+    let owner = owner(&call);
+    reachable(&owner, &call, Action::CreateEndpoints)?;
+    let edit = edit(&owner, &body, EditKind::Whole, &call.context)?;
     refuse_given_id(edit.id_is_given, &["body", "id"])?;
-    let once = once(&request, &caller, &body)?;
-    let config = Arc::clone(&context.config);
+    let config = Arc::clone(&call.context.config);
     let shown = move |made: Changed| changed(StatusCode::CREATED, &made, &config);
     let command = CreateEndpoint { owner, edit, flags };
-    Ok(respond(
-        context.decide_once(once, caller, command, shown).await?,
-    ))
+    call.show_once(call.once(&body)?, command, shown).await
 }
 
-pub async fn list(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    let owner = owner(&request);
-    owner.entry(&caller, &context.store.catalog(), Action::ReadEndpoints)?;
-    let mut query = Query::of(&request);
-    let page = query.page::<EndpointId>(&context.config.limits, true);
+pub async fn list(call: Call) -> Reply {
+    let owner = owner(&call);
+    owner.entry(&call.caller, &call.catalog(), Action::ReadEndpoints)?;
+    let mut query = call.query();
+    let page = query.page::<EndpointId>(&call.context.config.limits, true);
     let search = query.search();
     let disabled = query.choice("status", &[("enabled", false), ("disabled", true)]);
     let with_health = query.flag("with_health", false);
     query.problems.done()?;
     let stretch = {
-        let catalog = context.store.catalog();
-        let entry = owner.entry(&caller, &catalog, Action::ReadEndpoints)?;
+        let catalog = call.catalog();
+        let entry = owner.entry(&call.caller, &catalog, Action::ReadEndpoints)?;
         let endpoints = entry.map_or(&[][..], |entry| &entry.endpoints).iter();
         let wanted = |endpoint: &&Arc<Endpoint>| {
             let searched = search.as_ref().is_none_or(|search| found(search, endpoint));
             let has_status = disabled.is_none_or(|disabled| endpoint.disabled == disabled);
-            has_status && searched && caller.sees_endpoint(&catalog, endpoint)
+            has_status && searched && call.caller.sees_endpoint(&catalog, endpoint)
         };
         page.of(endpoints.filter(wanted).cloned(), |endpoint| endpoint.id)
     };
-    let (store, config) = (context.store.clone(), context.config.clone());
+    let (store, config) = (call.context.store.clone(), call.context.config.clone());
     // With all their headers endpoints can be long.
     let read = move || {
         let health = match with_health {
@@ -189,7 +176,7 @@ pub async fn list(
             false => Vec::new(),
         };
         let mut healths = health.iter();
-        let listed = page.answer(
+        Ok(page.answer(
             stretch,
             |endpoint| endpoint.id,
             |endpoint| {
@@ -198,10 +185,9 @@ pub async fn list(
                     health: healths.next(),
                 })
             },
-        );
-        Ok(answered(StatusCode::OK, &listed))
+        ))
     };
-    Ok(respond(reading(&context, &caller, read).await?))
+    call.read(read).await
 }
 
 fn found(search: &Search, endpoint: &Endpoint) -> bool {
@@ -216,9 +202,9 @@ fn health_of(store: &Store, endpoints: &[Arc<Endpoint>]) -> Result<Vec<Health>> 
 }
 
 /// Who may not deal with these endpoints hears that before what is wrong with the body.
-fn reachable(owner: &Owner, context: &Context, caller: &Caller, action: Action) -> Result<()> {
-    let catalog = context.store.catalog();
-    owner.entry(caller, &catalog, action).map(|_| ())
+fn reachable(owner: &Owner, call: &Call, action: Action) -> Result<()> {
+    let catalog = call.catalog();
+    owner.entry(&call.caller, &catalog, action).map(|_| ())
 }
 
 fn edit(owner: &Owner, body: &Body, kind: EditKind, context: &Context) -> Result<EndpointEdit> {
@@ -229,66 +215,40 @@ fn edit(owner: &Owner, body: &Body, kind: EditKind, context: &Context) -> Result
     Ok(input.checked(kind, context))
 }
 
-pub async fn get(
-    request: HttpRequest,
-    caller: Caller,
-    flags: FeatureFlags,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    let catalog = context.store.catalog();
-    let (owner, id) = endpoint_path(&request);
-    let endpoint = owner.endpoint(&caller, &catalog, &id, Action::ReadEndpoints)?;
+pub async fn get(call: Call, flags: FeatureFlags) -> Reply {
+    let catalog = call.catalog();
+    let (owner, id) = endpoint_path(&call);
+    let endpoint = owner.endpoint(&call.caller, &catalog, &id, Action::ReadEndpoints)?;
     let warnings = owner.warnings(&catalog, &flags, endpoint);
-    let shown = shown(StatusCode::OK, endpoint, &context.config, &warnings);
+    let shown = shown(StatusCode::OK, endpoint, &call.context.config, &warnings);
     Ok(respond(shown))
 }
 
-pub async fn put(
-    request: HttpRequest,
-    caller: Caller,
-    flags: FeatureFlags,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    let owner = owner(&request);
-    reachable(&owner, &context, &caller, Action::ChangeEndpoints)?;
+pub async fn put(call: Call, flags: FeatureFlags, body: Body) -> Reply {
+    let owner = owner(&call);
+    reachable(&owner, &call, Action::ChangeEndpoints)?;
     let command = ReplaceEndpoint {
-        edit: edit(&owner, &body, EditKind::Whole, &context)?,
+        edit: edit(&owner, &body, EditKind::Whole, &call.context)?,
         owner,
-        path: path_part(&request, "endpoint_id").to_owned(),
+        path: call.path("endpoint_id").to_owned(),
         flags,
     };
-    Ok(respond(match context.decide(caller, command).await? {
-        Saved::New(made) => changed(StatusCode::CREATED, &made, &context.config),
-        Saved::Old(replaced) => changed(StatusCode::OK, &replaced, &context.config),
-    }))
+    let config = &call.context.config;
+    let shown = |status, made: &Changed| changed(status, made, config);
+    call.show(command, |endpoint| saved(endpoint, shown)).await
 }
 
-pub async fn patch(
-    request: HttpRequest,
-    caller: Caller,
-    flags: FeatureFlags,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    named(&context, &caller, &request, Action::ChangeEndpoints)?;
-    let place = place(&request, flags);
-    let edit = edit(&place.owner, &body, EditKind::Patch, &context)?;
-    let done = context.decide(caller, ChangeEndpoint { place, edit });
-    let shown = changed(StatusCode::OK, &done.await?, &context.config);
-    Ok(respond(shown))
+pub async fn patch(call: Call, flags: FeatureFlags, body: Body) -> Reply {
+    named(&call, Action::ChangeEndpoints)?;
+    let place = place(&call, flags);
+    let edit = edit(&place.owner, &body, EditKind::Patch, &call.context)?;
+    let shown = |done| changed(StatusCode::OK, &done, &call.context.config);
+    call.show(ChangeEndpoint { place, edit }, shown).await
 }
 
-pub async fn delete(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    let (owner, endpoint) = endpoint_path(&request);
-    context
-        .decide(caller, DeleteEndpoint { owner, endpoint })
-        .await?;
-    Ok(no_content())
+pub async fn delete(call: Call) -> Reply {
+    let (owner, endpoint) = endpoint_path(&call);
+    call.done(DeleteEndpoint { owner, endpoint }).await
 }
 
 /// An endpoint after a change, with what the change warns of.

@@ -3,20 +3,19 @@
 //! What a document says is in `import_document`. All of an import is one change.
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::event_types::example_bytes_max;
 use super::import_document::{Webhook, webhooks};
-use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{Body, answered, once, reading, respond};
+use crate::api::kit::call::{Call, Reply};
+use crate::api::kit::extract::{Body, answered, respond};
 use crate::api::kit::operation::Operation;
 use crate::error::Result;
 use crate::misfit;
-use crate::rules::caller::{Action, Caller};
+use crate::rules::caller::Action;
 use crate::rules::checks::{Problems, wrong};
 use crate::rules::event_types::{Described, ImportEventTypes};
 
@@ -116,16 +115,11 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-async fn import(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ChangeEventTypes)?;
-    let once = once(&request, &caller, &body)?;
-    let example_max = example_bytes_max(&context);
-    let (input, webhooks) = reading(&context, &caller, move || {
+async fn import(call: Call, body: Body) -> Reply {
+    call.caller.may(Action::ChangeEventTypes)?;
+    let once = call.once(&body)?;
+    let example_max = example_bytes_max(&call.context);
+    let read = move || {
         let input = body.json::<ImportIn>()?;
         let (place, document) = document(&input)?;
         let mut problems = Problems::default();
@@ -133,8 +127,8 @@ async fn import(
         let webhooks = webhooks(&document, &mut problems, &place, example_max);
         problems.done()?;
         Ok((input, webhooks))
-    })
-    .await?;
+    };
+    let (input, webhooks) = call.reading(read).await?;
     let replace_all = input.replace_all == Some(true);
     if input.dry_run == Some(true) {
         let data = ImportOutData {
@@ -154,9 +148,7 @@ async fn import(
         };
         answered(StatusCode::OK, &ImportOut { data })
     };
-    Ok(respond(
-        context.decide_once(once, caller, command, shown).await?,
-    ))
+    call.show_once(once, command, shown).await
 }
 
 /// Which field the document came in, and what it says.

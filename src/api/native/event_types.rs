@@ -4,27 +4,25 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{
-    Body, Patch, answered, no_content, once, path_part, reading, respond, text,
-};
+use crate::api::kit::decide::saved;
+use crate::api::kit::extract::{Body, Patch, answered, respond, text};
 use crate::api::kit::fields::Shown;
 use crate::api::kit::operation::{BODY_BYTES_MAX, Operation, Parameter};
 use crate::api::kit::page::{Listed, Name, page_parameters, shown as shown_in_list};
-use crate::api::kit::query::{Query, search_parameter};
+use crate::api::kit::query::search_parameter;
 use crate::clock::Timestamp;
 use crate::domain::event_type::{EventType, name_problem, registered_name_problem};
 use crate::domain::{json_schema, payload};
 use crate::error::Result;
-use crate::rules::Saved;
-use crate::rules::caller::{Action, Caller, FeatureFlags};
+use crate::rules::caller::{Action, FeatureFlags};
 use crate::rules::checks::{
     CHANNEL_NAME_MAX, DESCRIPTION_BYTES_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems,
     check_channels, check_description, without_repeats,
@@ -416,36 +414,23 @@ pub fn operations() -> Vec<Operation> {
 }
 
 /// Creates an event type, or takes an archived one back into use with what the body says.
-pub async fn create(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ChangeEventTypes)?;
+pub async fn create(call: Call, body: Body) -> Reply {
+    call.caller.may(Action::ChangeEventTypes)?;
     let input = body
         .json::<EventTypeIn>()?
-        .whole(true, example_bytes_max(&context))?;
-    let once = once(&request, &caller, &body)?;
+        .whole(true, example_bytes_max(&call.context))?;
     let command = CreateEventType {
         name: input.name.as_set().cloned().unwrap_or_default(),
         edit: input.into_edit(),
     };
     let shown = |made: EventType| shown(StatusCode::CREATED, &made);
-    Ok(respond(
-        context.decide_once(once, caller, command, shown).await?,
-    ))
+    call.show_once(call.once(&body)?, command, shown).await
 }
 
-pub async fn list(
-    request: HttpRequest,
-    caller: Caller,
-    flags: FeatureFlags,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ReadEventTypes)?;
-    let mut query = Query::of(&request);
-    let page = query.page::<Name>(&context.config.limits, false);
+pub async fn list(call: Call, flags: FeatureFlags) -> Reply {
+    call.caller.may(Action::ReadEventTypes)?;
+    let mut query = call.query();
+    let page = query.page::<Name>(&call.context.config.limits, false);
     let include_archived = query.flag("include_archived", false);
     let with_content = query.flag("with_content", false);
     let search = query.search();
@@ -456,9 +441,9 @@ pub async fn list(
         search.as_ref().is_none_or(|search| search.is_in(texts))
     };
     let stretch = {
-        let catalog = context.store.catalog();
+        let catalog = call.catalog();
         let event_types = catalog
-            .event_types(caller.organisation)
+            .event_types(call.caller.organisation)
             .filter(|event_type| found(event_type))
             .filter(|event_type| include_archived || !event_type.archived)
             .filter(|event_type| flags.show(event_type));
@@ -468,90 +453,65 @@ pub async fn list(
     };
     // With all their schemas they can be long.
     let read = move || {
-        let listed = page.answer(
+        Ok(page.answer(
             stretch,
             |event_type| Name(event_type.name.clone()),
             |event_type| shown_in_list(&EventTypeOut::new(event_type, with_content)),
-        );
-        Ok(answered(StatusCode::OK, &listed))
+        ))
     };
-    Ok(respond(reading(&context, &caller, read).await?))
+    call.read(read).await
 }
 
-pub async fn get(
-    request: HttpRequest,
-    caller: Caller,
-    flags: FeatureFlags,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ReadEventTypes)?;
-    let catalog = context.store.catalog();
-    let name = path_part(&request, "event_type_name");
+pub async fn get(call: Call, flags: FeatureFlags) -> Reply {
+    call.caller.may(Action::ReadEventTypes)?;
+    let catalog = call.catalog();
+    let name = call.path("event_type_name");
     let event_type = catalog
-        .event_type(caller.organisation, name)
+        .event_type(call.caller.organisation, name)
         .filter(|event_type| flags.show(event_type))
         .ok_or(NOT_FOUND)?;
     Ok(respond(shown(StatusCode::OK, event_type)))
 }
 
-pub async fn put(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ChangeEventTypes)?;
+pub async fn put(call: Call, body: Body) -> Reply {
+    call.caller.may(Action::ChangeEventTypes)?;
     let input = body
         .json::<EventTypeIn>()?
-        .whole(false, example_bytes_max(&context))?;
-    let name = path_part(&request, "event_type_name").to_owned();
+        .whole(false, example_bytes_max(&call.context))?;
+    let name = call.path("event_type_name").to_owned();
     let mut problems = Problems::default();
     let problem = registered_name_problem(&name);
     problems.add_if(&["path", "event_type_name"], problem);
     check_same_name(&mut problems, &input, &name);
     problems.done()?;
     let edit = input.into_edit();
-    let saved = context.decide(caller, ReplaceEventType { name, edit });
-    Ok(respond(match saved.await? {
-        Saved::New(made) => shown(StatusCode::CREATED, &made),
-        Saved::Old(replaced) => shown(StatusCode::OK, &replaced),
-    }))
+    let command = ReplaceEventType { name, edit };
+    call.show(command, |made| saved(made, shown)).await
 }
 
-pub async fn patch(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ChangeEventTypes)?;
+pub async fn patch(call: Call, body: Body) -> Reply {
+    call.caller.may(Action::ChangeEventTypes)?;
     let input = body
         .json::<EventTypeIn>()?
-        .patch(example_bytes_max(&context))?;
-    let name = path_part(&request, "event_type_name").to_owned();
+        .patch(example_bytes_max(&call.context))?;
+    let name = call.path("event_type_name").to_owned();
     let mut problems = Problems::default();
     check_same_name(&mut problems, &input, &name);
     problems.done()?;
     let edit = input.into_edit();
-    let changed = context.decide(caller, ChangeEventType { name, edit });
-    Ok(respond(shown(StatusCode::OK, &changed.await?)))
+    let command = ChangeEventType { name, edit };
+    let shown = |changed| shown(StatusCode::OK, &changed);
+    call.show(command, shown).await
 }
 
 /// Archives an event type; with `expunge=true` it is gone. Filters that name it stay.
-pub async fn delete(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ChangeEventTypes)?;
-    let mut query = Query::of(&request);
+pub async fn delete(call: Call) -> Reply {
+    call.caller.may(Action::ChangeEventTypes)?;
+    let mut query = call.query();
     let expunge = query.flag("expunge", false);
     query.problems.done()?;
-    let name = path_part(&request, "event_type_name").to_owned();
-    context
-        .decide(caller, DeleteEventType { name, expunge })
-        .await?;
-    Ok(no_content())
+    let name = call.path("event_type_name").to_owned();
+    call.done(DeleteEventType { name, expunge }).await
 }
 
 #[cfg(test)]

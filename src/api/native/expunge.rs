@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::history::History;
-use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{Body, json, no_content, path_part, reading};
+use crate::api::kit::call::{Call, Reply};
+use crate::api::kit::extract::{Body, json, no_content};
 use crate::api::kit::operation::Operation;
 use crate::domain::id::AttemptId;
 use crate::error::{Error, Result};
-use crate::rules::caller::{Action, Caller};
+use crate::rules::caller::Action;
 use crate::rules::checks::{missing, wrong};
 
 /// Comes before a message of that name.
@@ -59,17 +58,13 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-pub async fn message(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    let history = named(&context, &caller, &request)?;
+pub async fn message(call: Call) -> Reply {
+    let history = History::named_for(&call, Action::Expunge)?;
     let application = history.application;
-    let id = path_part(&request, "msg_id").to_owned();
-    let store = context.store.clone();
-    let message = reading(&context, &caller, move || history.message(&store, &id)).await?;
-    context
+    let id = call.path("msg_id").to_owned();
+    let store = call.context.store.clone();
+    let message = call.reading(move || history.message(&store, &id)).await?;
+    call.context
         .store
         .expunge_payload(application, message.id)
         .await?;
@@ -104,13 +99,8 @@ enum Became {
 }
 
 /// Deletes the payloads of the messages that there are.
-pub async fn messages(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    let history = named(&context, &caller, &request)?;
+pub async fn messages(call: Call, body: Body) -> Reply {
+    let history = History::named_for(&call, Action::Expunge)?;
     let application = history.application;
     let Some(ids) = body.json::<BulkExpungeIn>()?.ids else {
         return Err(missing(&["body", "ids"]).into());
@@ -119,20 +109,25 @@ pub async fn messages(
         let message = format!("must have at most {IDS_MAX} items");
         return Err(wrong(&["body", "ids"], message).into());
     }
-    let store = context.store.clone();
-    let found = reading(&context, &caller, move || {
+    let store = call.context.store.clone();
+    let read = move || {
         let find = |id: String| match history.message(&store, &id) {
             Ok(message) => Ok((id, Some(message.id))),
             Err(Error::NotFound(_)) => Ok((id, None)),
             Err(error) => Err(error),
         };
         ids.into_iter().map(find).collect::<Result<Vec<_>>>()
-    })
-    .await?;
+    };
+    let found = call.reading(read).await?;
     let mut results = BTreeMap::new();
     for (id, message) in found {
         let expunged = match message {
-            Some(message) => context.store.expunge_payload(application, message).await,
+            Some(message) => {
+                call.context
+                    .store
+                    .expunge_payload(application, message)
+                    .await
+            }
             None => Err(Error::not_found("message")),
         };
         let became = match expunged {
@@ -145,29 +140,18 @@ pub async fn messages(
     Ok(json(StatusCode::OK, &BulkExpungeOut { results }))
 }
 
-pub async fn attempt(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    let history = named(&context, &caller, &request)?;
+pub async fn attempt(call: Call) -> Reply {
+    let history = History::named_for(&call, Action::Expunge)?;
     let not_found = || Error::not_found("attempt");
-    let id: AttemptId = path_part(&request, "attempt_id")
-        .parse()
-        .map_err(|_| not_found())?;
-    let message = path_part(&request, "msg_id").to_owned();
-    let store = context.store.clone();
-    let message = reading(&context, &caller, move || {
+    let id: AttemptId = call.path("attempt_id").parse().map_err(|_| not_found())?;
+    let message = call.path("msg_id").to_owned();
+    let store = call.context.store.clone();
+    let read = move || {
         let message = history.message(&store, &message)?;
         let found = store.attempt(message.id, id)?;
         found.map(|_| message).ok_or_else(not_found)
-    })
-    .await?;
-    context.store.expunge_answer(message.id, id).await?;
+    };
+    let message = call.reading(read).await?;
+    call.context.store.expunge_answer(message.id, id).await?;
     Ok(no_content())
-}
-
-/// What the caller may delete from, which the path names.
-fn named(context: &Context, caller: &Caller, request: &HttpRequest) -> Result<History> {
-    History::named_for(context, caller, request, Action::Expunge)
 }

@@ -3,13 +3,12 @@
 //! A grant lets a token of the role webhook_user see an endpoint, or make endpoints in an application;
 //! what is deleted takes its grants with it, whatever the record still holds.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 
-use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{Body, no_content, path_part};
+use crate::api::kit::call::{Call, Reply};
+use crate::api::kit::extract::Body;
 use crate::api::kit::operation::Operation;
-use crate::rules::caller::{Action, Caller};
+use crate::rules::caller::Action;
 use crate::rules::tokens::{GrantApplication, GrantEndpoint, RevokeApplication, RevokeEndpoint};
 
 /// This module's part of the API.
@@ -70,66 +69,44 @@ const NO_WEBHOOK_USER_OR_SEVERAL: &str =
     "The token's role is not webhook_user, or several endpoints have this uid or number";
 
 /// Lets a webhook user see an endpoint. Granting again changes nothing.
-pub async fn grant(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ChangeGrants)?;
+pub async fn grant(call: Call, body: Body) -> Reply {
+    call.caller.may(Action::ChangeGrants)?;
     body.nothing()?;
     let command = GrantEndpoint {
-        token: path_part(&request, "token_id").to_owned(),
-        endpoint: path_part(&request, "endpoint_id").to_owned(),
+        token: call.path("token_id").to_owned(),
+        endpoint: call.path("endpoint_id").to_owned(),
     };
-    context.decide(caller, command).await?;
-    Ok(no_content())
+    call.done(command).await
 }
 
 /// Takes an endpoint from a webhook user's sight. What is not granted cannot be taken: as with
 /// everything else that is deleted, the second time there is nothing.
-pub async fn revoke_grant(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ChangeGrants)?;
+pub async fn revoke_grant(call: Call) -> Reply {
+    call.caller.may(Action::ChangeGrants)?;
     let command = RevokeEndpoint {
-        token: path_part(&request, "token_id").to_owned(),
-        endpoint: path_part(&request, "endpoint_id").to_owned(),
+        token: call.path("token_id").to_owned(),
+        endpoint: call.path("endpoint_id").to_owned(),
     };
-    context.decide(caller, command).await?;
-    Ok(no_content())
+    call.done(command).await
 }
 
 /// Lets a webhook user make endpoints in an application. Granting again changes nothing.
-pub async fn grant_application(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ChangeGrants)?;
+pub async fn grant_application(call: Call, body: Body) -> Reply {
+    call.caller.may(Action::ChangeGrants)?;
     body.nothing()?;
     let command = GrantApplication {
-        token: path_part(&request, "token_id").to_owned(),
-        application: path_part(&request, "app_id").to_owned(),
+        token: call.path("token_id").to_owned(),
+        application: call.path("app_id").to_owned(),
     };
-    context.decide(caller, command).await?;
-    Ok(no_content())
+    call.done(command).await
 }
 
 /// Ends that a webhook user makes endpoints in an application; it keeps those that it made.
-pub async fn revoke_application(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ChangeGrants)?;
+pub async fn revoke_application(call: Call) -> Reply {
+    call.caller.may(Action::ChangeGrants)?;
     let command = RevokeApplication {
-        token: path_part(&request, "token_id").to_owned(),
-        application: path_part(&request, "app_id").to_owned(),
+        token: call.path("token_id").to_owned(),
+        application: call.path("app_id").to_owned(),
     };
-    context.decide(caller, command).await?;
-    Ok(no_content())
+    call.done(command).await
 }

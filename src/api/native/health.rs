@@ -5,11 +5,12 @@ use actix_web::{HttpResponse, web};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::context::Context;
 use crate::api::kit::error::Failure;
 use crate::api::kit::extract::{json, no_content};
 use crate::api::kit::operation::{Content, Operation};
-use crate::rules::caller::{Action, Caller};
+use crate::rules::caller::Action;
 
 /// This module's part of the API.
 pub fn operations() -> Vec<Operation> {
@@ -74,9 +75,9 @@ async fn ping() -> HttpResponse {
     no_content()
 }
 
-async fn metrics(caller: Caller, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ReadMetrics)?;
+async fn metrics(call: Call) -> Reply {
+    call.caller.may(Action::ReadMetrics)?;
     Ok(HttpResponse::Ok()
         .content_type(METRICS_TYPE)
-        .body(context.metrics.encode()))
+        .body(call.context.metrics.encode()))
 }

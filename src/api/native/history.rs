@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use actix_web::HttpRequest;
-
-use crate::api::kit::context::Context;
-use crate::api::kit::extract::path_part;
+use crate::api::kit::call::Call;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, EndpointId, MessageId};
 use crate::domain::message::Message;
 use crate::error::{Error, Result};
-use crate::rules::caller::{Action, Caller};
+use crate::rules::caller::Action;
 use crate::store::{Store, Stretch, Window};
 
 const NOT_FOUND: Error = Error::not_found("message");
@@ -25,23 +22,17 @@ pub struct History {
 
 impl History {
     /// That of the application in the path.
-    pub fn named(context: &Context, caller: &Caller, request: &HttpRequest) -> Result<History> {
-        History::named_for(context, caller, request, Action::ReadHistory)
+    pub fn named(call: &Call) -> Result<History> {
+        History::named_for(call, Action::ReadHistory)
     }
 
     /// The same for something else to be done with what stands there.
-    pub fn named_for(
-        context: &Context,
-        caller: &Caller,
-        request: &HttpRequest,
-        action: Action,
-    ) -> Result<History> {
-        let catalog = context.store.catalog();
-        let path = path_part(request, "app_id");
-        let entry = caller.application(&catalog, path, action)?;
+    pub fn named_for(call: &Call, action: Action) -> Result<History> {
+        let catalog = call.catalog();
+        let entry = (call.caller).application(&catalog, call.path("app_id"), action)?;
         Ok(History {
             application: entry.application.id,
-            endpoints: caller.limited_to(&catalog, entry),
+            endpoints: call.caller.limited_to(&catalog, entry),
         })
     }
 

@@ -5,23 +5,20 @@
 //! more.
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json as value};
 
-use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{Body, json, optional_text, path_part, text};
+use crate::api::kit::call::{Call, Reply};
+use crate::api::kit::extract::{Body, json, optional_text, respond, text};
 use crate::api::kit::operation::{Operation, Parameter};
 use crate::api::kit::page::{Listed, page_parameters, shown};
-use crate::api::kit::query::Query;
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, EndpointId, JobId};
 use crate::domain::job::{Job, JobState};
-use crate::error::Result;
-use crate::rules::caller::{Action, Caller};
+use crate::rules::caller::Action;
 use crate::rules::endpoint_checks::held_because;
 use crate::rules::jobs::CancelJob;
 use crate::store::{Catalog, Store};
@@ -270,14 +267,10 @@ const TASKS: [(&str, &str); 8] = [
     ("endpoint.bulk-replay", "endpoint.bulk-replay"),
 ];
 
-async fn list(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    caller.may_with_some(Action::ReadJobs)?;
-    let mut query = Query::of(&request);
-    let page = query.page::<JobId>(&context.config.limits, true);
+async fn list(call: Call) -> Reply {
+    call.caller.may_with_some(Action::ReadJobs)?;
+    let mut query = call.query();
+    let page = query.page::<JobId>(&call.context.config.limits, true);
     let statuses = [
         ("running", Status::Running),
         ("finished", Status::Finished),
@@ -286,43 +279,33 @@ async fn list(
     let status = query.choice("status", &statuses);
     let task = query.choice("task", &TASKS);
     query.problems.done()?;
-    let catalog = context.store.catalog();
+    let catalog = call.catalog();
     let wanted = catalog
         .jobs()
         .filter(|job| status.is_none_or(|status| status == Status::of(job)))
         .filter(|job| task.is_none_or(|task| task == job.work.name()))
-        .filter(|job| caller.sees_job(&catalog, job));
-    let stretch = page.of(wanted, |job| job.id);
-    let listed = page.answer(
-        stretch,
+        .filter(|job| call.caller.sees_job(&catalog, job));
+    let listed = page.list(
+        wanted,
         |job| job.id,
-        |job| shown(&JobOut::shown(&context.store, &catalog, job)),
+        |job| shown(&JobOut::shown(&call.context.store, &catalog, job)),
     );
-    Ok(json(StatusCode::OK, &listed))
+    Ok(respond(listed))
 }
 
-async fn get(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    caller.may_with_some(Action::ReadJobs)?;
-    let catalog = context.store.catalog();
-    let job = caller.job(&catalog, path_part(&request, "task_id"))?;
-    let shown = JobOut::shown(&context.store, &catalog, job);
+async fn get(call: Call) -> Reply {
+    call.caller.may_with_some(Action::ReadJobs)?;
+    let catalog = call.catalog();
+    let job = call.caller.job(&catalog, call.path("task_id"))?;
+    let shown = JobOut::shown(&call.context.store, &catalog, job);
     Ok(json(StatusCode::OK, &shown))
 }
 
-async fn cancel(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    caller.may_with_some(Action::SendAgain)?;
+async fn cancel(call: Call, body: Body) -> Reply {
+    call.caller.may_with_some(Action::SendAgain)?;
     body.nothing()?;
-    let job = path_part(&request, "task_id").to_owned();
-    let canceled = context.decide(caller, CancelJob { job }).await?;
+    let job = call.path("task_id").to_owned();
+    let canceled = call.decide(CancelJob { job }).await?;
     Ok(json(StatusCode::OK, &JobOut::new(&canceled, None)))
 }
 

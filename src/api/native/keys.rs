@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,12 +19,10 @@ use super::tokens::new_credential;
 use crate::api::access::token_limits::{
     ScopeName, checked_description, checked_networks, checked_scopes,
 };
-use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{Body, json, no_content, optional_text, path_part, text};
+use crate::api::kit::call::{Call, Reply};
+use crate::api::kit::extract::{Body, json, optional_text, respond, text};
 use crate::api::kit::operation::Operation;
 use crate::api::kit::page::{Listed, page_parameters, shown};
-use crate::api::kit::query::Query;
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, TokenId};
 use crate::domain::scope::Scope;
@@ -199,43 +197,30 @@ fn application(
     Ok(entry.application.id)
 }
 
-pub async fn list(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    let catalog = context.store.catalog();
-    let path = path_part(&request, "app_id");
-    let application = application(&catalog, &caller, path, Action::ReadKeys)?;
-    let mut query = Query::of(&request);
-    let page = query.page::<TokenId>(&context.config.limits, false);
+pub async fn list(call: Call) -> Reply {
+    let catalog = call.catalog();
+    let path = call.path("app_id");
+    let application = application(&catalog, &call.caller, path, Action::ReadKeys)?;
+    let mut query = call.query();
+    let page = query.page::<TokenId>(&call.context.config.limits, false);
     query.problems.done()?;
-    let stretch = page.of(keys(&catalog, application), |token| token.id);
-    let listed = page.answer(
-        stretch,
+    let listed = page.list(
+        keys(&catalog, application),
         |token| token.id,
         |token| {
-            shown(&ApiKeyOut::new(
-                &catalog,
-                token,
-                context.store.last_use(token),
-            ))
+            let last_use = call.context.store.last_use(token);
+            shown(&ApiKeyOut::new(&catalog, token, last_use))
         },
     );
-    Ok(json(StatusCode::OK, &listed))
+    Ok(respond(listed))
 }
 
-pub async fn create(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    let path = path_part(&request, "app_id").to_owned();
-    application(&context.store.catalog(), &caller, &path, Action::OwnKeys)?;
-    let now = context.store.clock().now();
-    let is_link = matches!(caller.credential(), Credential::Session(..));
-    let days_max = context.config.portal.api_key_days_max;
+pub async fn create(call: Call, body: Body) -> Reply {
+    let path = call.path("app_id").to_owned();
+    application(&call.catalog(), &call.caller, &path, Action::OwnKeys)?;
+    let now = call.now();
+    let is_link = matches!(call.caller.credential(), Credential::Session(..));
+    let days_max = call.context.config.portal.api_key_days_max;
     let days_max = (is_link && days_max > 0).then_some(days_max);
     let key = body.json::<ApiKeyIn>()?.checked(now, days_max)?;
     let credential = new_credential();
@@ -249,26 +234,21 @@ pub async fn create(
         scopes: key.scopes,
         allowed_ips: key.allowed_ips,
     };
-    let token = context.decide(caller, command).await?;
+    let token = call.decide(command).await?;
     let shown = ApiKeyOut {
         token: Some(&credential),
-        ..ApiKeyOut::new(&context.store.catalog(), &token, LastUse::default())
+        ..ApiKeyOut::new(&call.catalog(), &token, LastUse::default())
     };
     Ok(json(StatusCode::CREATED, &shown))
 }
 
 /// Revokes a key: the next request with it is refused.
-pub async fn delete(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    let path = path_part(&request, "app_id").to_owned();
-    application(&context.store.catalog(), &caller, &path, Action::OwnKeys)?;
+pub async fn delete(call: Call) -> Reply {
+    let path = call.path("app_id").to_owned();
+    application(&call.catalog(), &call.caller, &path, Action::OwnKeys)?;
     let command = DeleteKey {
         application: path,
-        key: path_part(&request, "token_id").to_owned(),
+        key: call.path("token_id").to_owned(),
     };
-    context.decide(caller, command).await?;
-    Ok(no_content())
+    call.done(command).await
 }

@@ -6,16 +6,15 @@
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json as value;
 
-use crate::api::kit::context::{Context, LaneNow};
-use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{json, optional_text, reading, text};
+use crate::api::kit::call::{Call, Reply};
+use crate::api::kit::context::LaneNow;
+use crate::api::kit::extract::{json, optional_text, text};
 use crate::api::kit::operation::{Operation, Parameter};
-use crate::api::kit::query::Query;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, EndpointId};
@@ -112,20 +111,16 @@ fn heads(store: &Store, caller: &Caller) -> Result<Vec<Head>> {
     Ok(heads)
 }
 
-pub async fn list(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    caller.may_with_some(Action::ReadLanes)?;
-    let mut query = Query::of(&request);
+pub async fn list(call: Call) -> Reply {
+    call.caller.may_with_some(Action::ReadLanes)?;
+    let mut query = call.query();
     let limit = query
         .number("limit", 1..=LIMIT_MAX)
         .unwrap_or(LIMIT_DEFAULT);
     query.problems.done()?;
-    let store = context.store.clone();
-    let (heads, total) = reading(&context, &caller, move || {
-        let mut heads = heads(&store, &caller)?;
+    let store = call.context.store.clone();
+    let read = move || {
+        let mut heads = heads(&store, &call.caller)?;
         let total = heads.len();
         heads.truncate(limit);
         let counted = heads.into_iter().map(|head| {
@@ -133,12 +128,12 @@ pub async fn list(
             Ok((head, waiting))
         });
         Ok((counted.collect::<Result<Vec<_>>>()?, total))
-    })
-    .await?;
+    };
+    let (heads, total) = call.reading(read).await?;
     let numbers = heads.iter().map(|(head, _)| head.endpoint.number).collect();
-    let looks = (context.lanes)(numbers).await;
-    let now = context.store.clock().now();
-    let catalog = context.store.catalog();
+    let looks = (call.context.lanes)(numbers).await;
+    let now = call.now();
+    let catalog = call.catalog();
     let data = heads.iter().map(|(head, waiting)| {
         let look = looks.get(&head.endpoint.number);
         let entry = catalog.application_by_id(head.endpoint.application);

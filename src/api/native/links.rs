@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -19,13 +19,12 @@ use sha2::{Digest, Sha256};
 use super::applications::ApplicationIn;
 use super::event_types::{FEATURE_FLAG_MAX, FEATURE_FLAGS_MAX, check_feature_flags};
 use super::tokens::new_credential;
-use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{Body, json, no_content, path_part};
+use crate::api::kit::call::{Call, Reply};
+use crate::api::kit::extract::{Body, json};
 use crate::api::kit::operation::Operation;
 use crate::domain::token::{Capability, PortalSession};
 use crate::error::Result;
-use crate::rules::caller::{Action, Caller};
+use crate::rules::caller::Action;
 use crate::rules::checks::{NAME_PATTERN, Problems};
 use crate::rules::links::{CreateLink, ExpireSessions, LogOut, one_that_logs_out};
 
@@ -242,42 +241,26 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-pub async fn portal_access(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    may_make_link(&request, &caller, &context)?;
+pub async fn portal_access(call: Call, body: Body) -> Reply {
+    may_make_link(&call)?;
     let input = body.json::<AppPortalAccessIn>()?;
-    make_link(&request, caller, &context, input).await
+    make_link(&call, input).await
 }
 
 /// The same by the older name, which took no body.
-pub async fn dashboard_access(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    may_make_link(&request, &caller, &context)?;
+pub async fn dashboard_access(call: Call, body: Body) -> Reply {
+    may_make_link(&call)?;
     let input = body.json_or_default::<AppPortalAccessIn>()?;
-    make_link(&request, caller, &context, input).await
+    make_link(&call, input).await
 }
 
 /// Who may not make links hears that before what is wrong with the body.
-fn may_make_link(request: &HttpRequest, caller: &Caller, context: &Context) -> Result<()> {
-    let path = path_part(request, "app_id");
-    caller.may_in(&context.store.catalog(), path, Action::ChangeSessions)
+fn may_make_link(call: &Call) -> Result<()> {
+    (call.caller).may_in(&call.catalog(), call.path("app_id"), Action::ChangeSessions)
 }
 
-async fn make_link(
-    request: &HttpRequest,
-    caller: Caller,
-    context: &Context,
-    input: AppPortalAccessIn,
-) -> Result<HttpResponse, Failure> {
-    let path = path_part(request, "app_id").to_owned();
+async fn make_link(call: &Call, input: AppPortalAccessIn) -> Reply {
+    let path = call.path("app_id").to_owned();
     let link = input.checked(&path)?;
     let token = new_credential();
     let command = CreateLink {
@@ -287,12 +270,10 @@ async fn make_link(
         lasts: link.lasts,
         session: link.session,
     };
-    let mut warnings: Vec<String> = context.config.server.link_problem().into_iter().collect();
-    warnings.extend(context.decide(caller, command).await?);
-    let url = format!(
-        "{}/portal#token={token}",
-        context.config.server.public_url()
-    );
+    let server = &call.context.config.server;
+    let mut warnings: Vec<String> = server.link_problem().into_iter().collect();
+    warnings.extend(call.decide(command).await?);
+    let url = format!("{}/portal#token={token}", server.public_url());
     let answer = AppPortalAccessOut {
         url,
         token,
@@ -301,14 +282,10 @@ async fn make_link(
     Ok(json(StatusCode::OK, &answer))
 }
 
-pub async fn expire_all(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    let path = path_part(&request, "app_id").to_owned();
-    caller.may_in(&context.store.catalog(), &path, Action::ChangeSessions)?;
+pub async fn expire_all(call: Call, body: Body) -> Reply {
+    let path = call.path("app_id").to_owned();
+    call.caller
+        .may_in(&call.catalog(), &path, Action::ChangeSessions)?;
     let input = body.json_or_default::<ApplicationTokenExpireIn>()?;
     let (after, chosen) = input.checked()?;
     let command = ExpireSessions {
@@ -316,13 +293,11 @@ pub async fn expire_all(
         after,
         chosen,
     };
-    context.decide(caller, command).await?;
-    Ok(no_content())
+    call.done(command).await
 }
 
-pub async fn logout(caller: Caller, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
-    context.decide(caller, LogOut {}).await?;
-    Ok(no_content())
+pub async fn logout(call: Call) -> Reply {
+    call.done(LogOut {}).await
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::Bytes;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, web};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
@@ -21,13 +21,11 @@ use super::applications::{ApplicationIn, create_beside};
 use super::message_body::{
     Bounds, Checked, MessageIn, MessageOut, checked, with_content_parameter,
 };
+use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::context::Context;
 use crate::api::kit::error::{ErrorBody, Failure};
-use crate::api::kit::extract::{
-    Body, answered, blocking, invalid_body, once_key, path_part, respond,
-};
+use crate::api::kit::extract::{Body, answered, blocking, invalid_body, once_key, respond};
 use crate::api::kit::operation::{Content, Operation};
-use crate::api::kit::query::Query;
 use crate::domain::message::Message;
 use crate::error::{Error, Invalid, Result};
 use crate::misfit;
@@ -96,29 +94,24 @@ pub fn operation(body_bytes_max: usize) -> Operation {
     .answers_nothing(409, "The `idempotency-key` was used with another body")
 }
 
-pub async fn create(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    let path = path_part(&request, "app_id");
-    caller.may_in(&context.store.catalog(), path, Action::Publish)?;
-    let mut query = Query::of(&request);
+pub async fn create(call: Call, body: Body) -> Reply {
+    let path = call.path("app_id");
+    call.caller.may_in(&call.catalog(), path, Action::Publish)?;
+    let mut query = call.query();
     let with_content = query.flag("with_content", false);
     query.problems.done()?;
     let batch = Unread {
-        context: context.clone(),
-        caller,
+        context: call.context.clone(),
+        caller: call.caller,
         path: path.to_owned(),
-        is_lines: is_lines(&request, &body),
-        once_key: once_key(&request, &caller)?,
+        is_lines: is_lines(&call.request, &body),
+        once_key: once_key(&call.request, &call.caller)?,
         body: body.0,
     };
     let read = match batch.read().await? {
         Found::Batch(read) => read,
         Found::NoApplication(application) => {
-            create_beside(&context, caller, *application).await?;
+            create_beside(&call, *application).await?;
             match batch.read().await? {
                 Found::Batch(read) => read,
                 Found::NoApplication(_) => return Err(Error::not_found("application").into()),
@@ -137,7 +130,7 @@ pub async fn create(
     }
     let show = Box::new(move |results| show(refused, results, with_content));
     let new = NewBatch::new(messages, once, show);
-    let max = context.config.limits.batch_deliveries_max;
+    let max = call.context.config.limits.batch_deliveries_max;
     if new.deliveries() > max as u64 {
         return Err(Failure::TooLarge(format!(
             "it would make {} deliveries, and a batch makes at most {max} \
@@ -145,7 +138,7 @@ pub async fn create(
             new.deliveries()
         )));
     }
-    let answered = context.store.accept_batch(new).await?;
+    let answered = call.context.store.accept_batch(new).await?;
     Ok(respond(answered))
 }
 

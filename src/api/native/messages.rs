@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,13 +18,12 @@ use super::message_body::{
     Bounds, CHANNELS_PER_MESSAGE_MAX, Checked, MessageIn, MessageOut, Payload, checked,
     with_content_parameter,
 };
-use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{Body, answered, json, once, path_part, reading, respond};
+use crate::api::kit::call::{Call, Reply};
+use crate::api::kit::extract::{Body, answered, json};
 use crate::api::kit::operation::{BytesMax, Operation};
 use crate::api::kit::page::{Listed, page_parameters, shown as shown_in_list};
 use crate::api::kit::query::{
-    Query, channel_parameter, event_types_parameter, tag_parameter, time_parameters,
+    channel_parameter, event_types_parameter, tag_parameter, time_parameters,
 };
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::name_problem;
@@ -109,24 +108,19 @@ pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
     ]
 }
 
-pub async fn create(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    let path = path_part(&request, "app_id");
-    caller.may_in(&context.store.catalog(), path, Action::Publish)?;
-    let mut query = Query::of(&request);
+pub async fn create(call: Call, body: Body) -> Reply {
+    let path = call.path("app_id");
+    call.caller.may_in(&call.catalog(), path, Action::Publish)?;
+    let mut query = call.query();
     let with_content = query.flag("with_content", true);
     query.problems.done()?;
-    let mut message = checked(&body, &Bounds::of(&context, path))?;
-    let once = once(&request, &caller, &body)?;
-    let first = matched_in(&context.store.catalog(), &caller, path, &message);
+    let mut message = checked(&body, &Bounds::of(&call.context, path))?;
+    let once = call.once(&body)?;
+    let first = matched_in(&call.catalog(), &call.caller, path, &message);
     let matched = match (first, message.application.take()) {
         (Err(Error::NotFound(_)), Some(application)) => {
-            create_beside(&context, caller, application).await?;
-            matched_in(&context.store.catalog(), &caller, path, &message)?
+            create_beside(&call, application).await?;
+            matched_in(&call.catalog(), &call.caller, path, &message)?
         }
         (first, _) => first?,
     };
@@ -136,7 +130,7 @@ pub async fn create(
         Payload::Raw(_) => None,
     };
     let new = message.into_new(matched, bytes, once);
-    let accepted = context.store.accept_message(new).await?;
+    let accepted = call.context.store.accept_message(new).await?;
     // A repeated idempotency key has the same body, so this is the accepted message's payload.
     let answer = match published.filter(|_| with_content) {
         Some(object) => MessageOut::new(&accepted, object),
@@ -172,14 +166,9 @@ struct MessagePrecheckOut {
 }
 
 /// Whether anybody would get such a message now. One that could not be published is for nobody.
-pub async fn precheck(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    let path = path_part(&request, "app_id");
-    caller.may_in(&context.store.catalog(), path, Action::Publish)?;
+pub async fn precheck(call: Call, body: Body) -> Reply {
+    let path = call.path("app_id");
+    call.caller.may_in(&call.catalog(), path, Action::Publish)?;
     let input = body.json::<MessagePrecheckIn>()?;
     let mut problems = Problems::default();
     match &input.event_type {
@@ -196,9 +185,9 @@ pub async fn precheck(
     problems.done()?;
     let event_type = input.event_type.unwrap_or_default();
     let channels = input.channels.unwrap_or_default();
-    let catalog = context.store.catalog();
-    let entry = caller.application(&catalog, path, Action::Publish)?;
-    let publishable = refuse_archived_type(&catalog, caller.organisation, &event_type).is_ok();
+    let catalog = call.catalog();
+    let entry = call.caller.application(&catalog, path, Action::Publish)?;
+    let publishable = refuse_archived_type(&catalog, call.caller.organisation, &event_type).is_ok();
     let wants = |endpoint: &&Arc<Endpoint>| endpoint.matches(&event_type, &channels);
     let wanting = entry.endpoints.iter().filter(wants);
     let answer = match publishable {
@@ -214,14 +203,10 @@ pub async fn precheck(
     Ok(json(StatusCode::OK, &answer))
 }
 
-pub async fn list(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    let history = History::named(&context, &caller, &request)?;
-    let mut query = Query::of(&request);
-    let page = query.page::<MessageId>(&context.config.limits, true);
+pub async fn list(call: Call) -> Reply {
+    let history = History::named(&call)?;
+    let mut query = call.query();
+    let page = query.page::<MessageId>(&call.context.config.limits, true);
     let (before, after) = query.time_bounds();
     let with_content = query.flag("with_content", true);
     let channel = query.channel();
@@ -229,37 +214,32 @@ pub async fn list(
     let event_types = query.event_types();
     query.problems.done()?;
     let window = page.window(before, after);
-    let store = context.store.clone();
+    let store = call.context.store.clone();
     let read = move || {
         let stretch = history.messages(&store, &window, with_content, &mut |message| {
             is_wanted(message, event_types.as_deref(), channel.as_deref())
                 && tag.as_ref().is_none_or(|tag| message.tags.contains(tag))
         })?;
-        let listed = page.answer(
+        Ok(page.answer(
             stretch,
             |message| message.id,
             |message| shown_in_list(&MessageOut::with(message, with_content)),
-        );
-        Ok(answered(StatusCode::OK, &listed))
+        ))
     };
-    Ok(respond(reading(&context, &caller, read).await?))
+    call.read(read).await
 }
 
-pub async fn get(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    let history = History::named(&context, &caller, &request)?;
-    let mut query = Query::of(&request);
+pub async fn get(call: Call) -> Reply {
+    let history = History::named(&call)?;
+    let mut query = call.query();
     let with_content = query.flag("with_content", true);
     query.problems.done()?;
-    let id = path_part(&request, "msg_id").to_owned();
-    let store = context.store.clone();
+    let id = call.path("msg_id").to_owned();
+    let store = call.context.store.clone();
     let read = move || {
         let message = history.message(&store, &id)?;
         let shown = MessageOut::with(&message, with_content);
         Ok(answered(StatusCode::OK, &shown))
     };
-    Ok(respond(reading(&context, &caller, read).await?))
+    call.read(read).await
 }

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use actix_web::http::StatusCode;
+use actix_web::web;
 use actix_web::web::Bytes;
-use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,14 +17,14 @@ use serde_json::value::RawValue;
 use super::endpoint_body::methods_and_null;
 use super::message_body::CHANNELS_PER_MESSAGE_MAX;
 use super::retry::Retry;
+use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::context::Context;
 use crate::api::kit::endpoint_url::check_url;
 use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{Body, json, path_part};
+use crate::api::kit::extract::{Body, json, respond};
 use crate::api::kit::operation::BytesMax;
 use crate::api::kit::operation::Operation;
 use crate::api::kit::page::{Listed, Name, page_parameters, shown};
-use crate::api::kit::query::Query;
 use crate::domain::event_type::name_problem;
 use crate::domain::payload;
 use crate::domain::profile::{
@@ -32,7 +32,7 @@ use crate::domain::profile::{
 };
 use crate::domain::secret::{Secret, SecretForm};
 use crate::error::{Error, Result};
-use crate::rules::caller::{Action, Caller};
+use crate::rules::caller::Action;
 use crate::rules::checks::{
     CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels, without_repeats,
     wrong,
@@ -329,55 +329,39 @@ pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
     ]
 }
 
-pub async fn list(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ReadProfiles)?;
-    let mut query = Query::of(&request);
-    let page = query.page::<Name>(&context.config.limits, false);
+pub async fn list(call: Call) -> Reply {
+    call.caller.may(Action::ReadProfiles)?;
+    let mut query = call.query();
+    let page = query.page::<Name>(&call.context.config.limits, false);
     query.problems.done()?;
-    let stretch = page.of(context.config.profiles.iter(), |(name, _)| {
-        Name((*name).clone())
-    });
-    let listed = page.answer(
-        stretch,
+    let listed = page.list(
+        call.context.config.profiles.iter(),
         |(name, _)| Name((*name).clone()),
-        |(name, profile)| shown(&ProfileOut::new(name, profile, &context)),
+        |(name, profile)| shown(&ProfileOut::new(name, profile, &call.context)),
     );
-    Ok(json(StatusCode::OK, &listed))
+    Ok(respond(listed))
 }
 
-pub async fn get(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ReadProfiles)?;
-    let (name, profile) = named(&request, &context)?;
-    let shown = ProfileOut::new(name, profile, &context);
+pub async fn get(call: Call) -> Reply {
+    call.caller.may(Action::ReadProfiles)?;
+    let (name, profile) = named(&call)?;
+    let shown = ProfileOut::new(name, profile, &call.context);
     Ok(json(StatusCode::OK, &shown))
 }
 
-fn named<'a>(request: &HttpRequest, context: &'a Context) -> Result<(&'a String, &'a Profile)> {
-    let profiles = &context.config.profiles;
+fn named(call: &Call) -> Result<(&String, &Profile)> {
+    let profiles = &call.context.config.profiles;
     profiles
-        .get_key_value(path_part(request, "profile_name"))
+        .get_key_value(call.path("profile_name"))
         .ok_or(Error::not_found("profile"))
 }
 
 /// Shows the request that a profile would make of what is given.
-pub async fn preview(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ReadProfiles)?;
-    let (name, profile) = named(&request, &context)?;
+pub async fn preview(call: Call, body: Body) -> Reply {
+    call.caller.may(Action::ReadProfiles)?;
+    let (name, profile) = named(&call)?;
     let input = body.json_or_default::<PreviewIn<'_>>()?;
-    let max = context.config.limits.payload_bytes;
+    let max = call.context.config.limits.payload_bytes;
     if input
         .payload
         .is_some_and(|payload| payload.get().len() > max)
@@ -385,8 +369,9 @@ pub async fn preview(
         let limit = format!("a payload has at most {max} bytes");
         return Err(Failure::TooLarge(limit));
     }
-    let draft = input.checked(profile, &context)?;
+    let draft = input.checked(profile, &call.context)?;
     // What can still be in the way is what templates make of the payload.
-    let shown = (context.preview)(name, draft).map_err(|why| wrong(&["body", "payload"], why))?;
+    let shown =
+        (call.context.preview)(name, draft).map_err(|why| wrong(&["body", "payload"], why))?;
     Ok(json(StatusCode::OK, &shown))
 }

@@ -4,15 +4,14 @@
 //! never got, `bulk-replay` for whatever of what it got is asked for.
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::endpoint_path::named;
 use super::jobs::BegunOut;
-use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{Body, answered, once, path_part, respond};
+use crate::api::kit::call::{Call, Reply};
+use crate::api::kit::extract::{Body, answered};
 use crate::api::kit::operation::Operation;
 use crate::clock::Timestamp;
 use crate::domain::event_type::name_problem;
@@ -20,7 +19,7 @@ use crate::domain::id::{IDS_BEGIN, IDS_END};
 use crate::domain::job::{Job, Matching, Which};
 use crate::domain::message::DeliveryStatus;
 use crate::error::Result;
-use crate::rules::caller::{Action, Caller};
+use crate::rules::caller::Action;
 use crate::rules::checks::{CHANNEL_NAME_MAX, Problems, check_event_type_names};
 use crate::rules::jobs::BeginReplay;
 
@@ -206,79 +205,48 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-async fn recover(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
+async fn recover(call: Call, body: Body) -> Reply {
     let which = |body: &Body, now| {
         let stretch = body.json::<ReplayIn>()?.checked(now)?;
         Ok((stretch, Which::Failed))
     };
-    begun(&request, caller, &context, &body, Action::SendAgain, which).await
+    begun(&call, &body, Action::SendAgain, which).await
 }
 
 /// What was never for an endpoint of a webhook user is not to be had by sending it there.
-async fn replay_missing(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
+async fn replay_missing(call: Call, body: Body) -> Reply {
     let which = |body: &Body, now| {
         let stretch = body.json::<ReplayIn>()?.checked(now)?;
         Ok((stretch, Which::Missing))
     };
-    begun(
-        &request,
-        caller,
-        &context,
-        &body,
-        Action::SendMissing,
-        which,
-    )
-    .await
+    begun(&call, &body, Action::SendMissing, which).await
 }
 
-async fn bulk_replay(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
+async fn bulk_replay(call: Call, body: Body) -> Reply {
     let which = |body: &Body, now| {
         let (stretch, matching) = body.json::<BulkReplayIn>()?.checked(now)?;
         Ok((stretch, Which::Matching(matching)))
     };
-    begun(&request, caller, &context, &body, Action::SendAgain, which).await
+    begun(&call, &body, Action::SendAgain, which).await
 }
 
 async fn begun(
-    request: &HttpRequest,
-    caller: Caller,
-    context: &Context,
+    call: &Call,
     body: &Body,
     action: Action,
     which: impl FnOnce(&Body, Timestamp) -> Result<(Stretch, Which)>,
-) -> Result<HttpResponse, Failure> {
-    named(context, &caller, request, action)?;
-    let now = context.store.clock().now();
-    let ((since, until), which) = which(body, now)?;
-    let once = once(request, &caller, body)?;
-    let application = path_part(request, "app_id").to_owned();
-    let endpoint = path_part(request, "endpoint_id").to_owned();
+) -> Reply {
+    named(call, action)?;
+    let ((since, until), which) = which(body, call.now())?;
     let command = BeginReplay {
-        application,
-        endpoint,
+        application: call.path("app_id").to_owned(),
+        endpoint: call.path("endpoint_id").to_owned(),
         which,
         since,
         until,
     };
     let shown = |begun: Job| answered(StatusCode::ACCEPTED, &BegunOut::new(&begun));
-    Ok(respond(
-        context.decide_once(once, caller, command, shown).await?,
-    ))
+    call.show_once(call.once(body)?, command, shown).await
 }
 
 #[cfg(test)]

@@ -5,21 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json as value;
 
 use super::endpoint_path::named;
-use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{json, reading, text};
+use crate::api::kit::call::{Call, Reply};
+use crate::api::kit::extract::{json, text};
 use crate::api::kit::operation::{Operation, Parameter};
 use crate::api::kit::query::Query;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::error::{Error, Result};
-use crate::rules::caller::{Action, Caller};
+use crate::rules::caller::Action;
 use crate::store::{LaneHour, Store};
 
 const RANGE_MAX: Duration = Duration::from_secs(28 * 24 * 3600);
@@ -218,17 +217,11 @@ fn range_in(mut query: Query<'_>, now: Timestamp) -> Result<(Timestamp, Timestam
     Ok((since, until))
 }
 
-pub async fn stats(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    let lane = named(&context, &caller, &request, Action::ReadHistory)?.number;
-    let sending = (context.sending)(Arc::from([lane]), None).await.len() as u64;
-    let (counts, waiting) = counted(&request, &caller, &context, |store, endpoint| {
-        store.waiting_in(endpoint.number)
-    })
-    .await?;
+pub async fn stats(call: Call) -> Reply {
+    let lane = named(&call, Action::ReadHistory)?.number;
+    let sending = (call.context.sending)(Arc::from([lane]), None).await.len() as u64;
+    let (counts, waiting) =
+        counted(&call, |store, endpoint| store.waiting_in(endpoint.number)).await?;
     // What is being sent waits as well, until its outcome is stored.
     let sending = sending.min(waiting);
     let stats = EndpointStats {
@@ -241,12 +234,8 @@ pub async fn stats(
     Ok(json(StatusCode::OK, &stats))
 }
 
-pub async fn attempt_stats(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    let (counts, ()) = counted(&request, &caller, &context, |_, _| Ok(())).await?;
+pub async fn attempt_stats(call: Call) -> Reply {
+    let (counts, ()) = counted(&call, |_, _| Ok(())).await?;
     let stats = EndpointAttemptStats {
         success: counts.attempts_succeeded,
         fail: counts.attempts_failed,
@@ -255,12 +244,8 @@ pub async fn attempt_stats(
     Ok(json(StatusCode::OK, &stats))
 }
 
-pub async fn attempt_series(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    let series = read_hours(&request, &caller, &context, |_, _, hours| {
+pub async fn attempt_series(call: Call) -> Reply {
+    let series = read_hours(&call, |_, _, hours| {
         let hours = hours.iter();
         Ok(hours
             .map(|(at, counts)| AttemptHour::new(*at, counts))
@@ -272,12 +257,10 @@ pub async fn attempt_series(
 
 /// The counts of the endpoint and the stretch that a request names, and what else is to be read.
 async fn counted<T: Send + 'static>(
-    request: &HttpRequest,
-    caller: &Caller,
-    context: &Context,
+    call: &Call,
     read: impl FnOnce(&Store, &Endpoint) -> Result<T> + Send + 'static,
 ) -> Result<(LaneHour, T)> {
-    read_hours(request, caller, context, |store, endpoint, hours| {
+    read_hours(call, |store, endpoint, hours| {
         let mut sum = LaneHour::default();
         hours.values().for_each(|counts| sum.add(counts));
         Ok((sum, read(store, endpoint)?))
@@ -287,15 +270,13 @@ async fn counted<T: Send + 'static>(
 
 /// Reads the hours of the endpoint and the stretch that a request names.
 async fn read_hours<T: Send + 'static>(
-    request: &HttpRequest,
-    caller: &Caller,
-    context: &Context,
+    call: &Call,
     read: impl FnOnce(&Store, &Endpoint, &BTreeMap<Timestamp, LaneHour>) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let endpoint = named(context, caller, request, Action::ReadHistory)?;
-    let (since, until) = range_in(Query::of(request), context.store.clock().now())?;
-    let store = context.store.clone();
-    reading(context, caller, move || {
+    let endpoint = named(call, Action::ReadHistory)?;
+    let (since, until) = range_in(call.query(), call.now())?;
+    let store = call.context.store.clone();
+    call.reading(move || {
         let hours = store.hours(endpoint.number, since, until)?;
         read(&store, &endpoint, &hours)
     })

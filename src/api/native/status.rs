@@ -8,20 +8,20 @@
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, web};
+use actix_web::web;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::jobs::pause;
+use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{json, optional_text, reading, text};
+use crate::api::kit::extract::{json, optional_text, text};
 use crate::api::kit::operation::Operation;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, EndpointId, JobId, OrganisationId};
 use crate::domain::job::{Job, JobState};
-use crate::rules::caller::{Action, Caller};
+use crate::rules::caller::Action;
 use crate::shortage::Shortage;
 use crate::store::catalog::ApplicationEntry;
 use crate::store::{Catalog, Space, Unreadable, WaitingCounts};
@@ -276,10 +276,11 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-pub async fn get(caller: Caller, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
+pub async fn get(call: Call) -> Reply {
+    let (caller, context) = (call.caller, &call.context);
     caller.may(Action::ReadStatus)?;
     let store = context.store.clone();
-    let heads = reading(&context, &caller, move || store.lane_heads()).await?;
+    let heads = call.reading(move || store.lane_heads()).await?;
     let now = context.store.clock().now();
     let failing = context.store.failing_lanes();
     let health = context.store.health();
@@ -352,7 +353,7 @@ pub async fn get(caller: Caller, context: web::Data<Context>) -> Result<HttpResp
             false => Vec::new(),
         },
         threads: match is_first {
-            true => list_threads(&context),
+            true => list_threads(context),
             false => Vec::new(),
         },
         problems,

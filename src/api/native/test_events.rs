@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -17,9 +17,9 @@ use serde_json::value::RawValue;
 use super::endpoint_path::named;
 use super::message_body::{CHANNELS_PER_MESSAGE_MAX, MessageOut};
 use super::older_clients;
+use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{Body, json, once};
+use crate::api::kit::extract::{Body, json};
 use crate::api::kit::operation::Operation;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::{EventType, name_problem};
@@ -27,7 +27,7 @@ use crate::domain::id::{MessageId, OrganisationId};
 use crate::domain::message::{Message, Origin};
 use crate::domain::{merge, payload};
 use crate::error::{Error, Result};
-use crate::rules::caller::{Action, Caller, FeatureFlags};
+use crate::rules::caller::{Action, FeatureFlags};
 use crate::rules::checks::{
     CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels, check_uid,
     without_repeats,
@@ -265,14 +265,8 @@ const DISABLED: &str =
     "The endpoint is disabled or not verified, or there is a message with this `eventId`";
 
 /// Sends an event type's example to the endpoint.
-pub async fn send_example(
-    request: HttpRequest,
-    caller: Caller,
-    flags: FeatureFlags,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    let endpoint = named(&context, &caller, &request, Action::SendAgain)?;
+pub async fn send_example(call: Call, flags: FeatureFlags, body: Body) -> Reply {
+    let endpoint = named(&call, Action::SendAgain)?;
     let example = body.json::<ExampleIn<'_>>()?;
     let input = SimulationIn {
         event_type: example.event_type,
@@ -280,10 +274,10 @@ pub async fn send_example(
         payload: example.payload,
         ..SimulationIn::default()
     };
-    let once = once(&request, &caller, &body)?;
-    let message = send(&context, &endpoint, &flags, input, once).await?;
+    let once = call.once(&body)?;
+    let message = send(&call.context, &endpoint, &flags, input, once).await?;
     // Accepting is 202 elsewhere; here the contract says 200.
-    let status = match older_clients::is_strict(&request) {
+    let status = match older_clients::is_strict(&call.request) {
         true => StatusCode::ACCEPTED,
         false => StatusCode::OK,
     };
@@ -294,17 +288,11 @@ pub async fn send_example(
 }
 
 /// The same with fields of the example replaced, in channels, and with an id of the caller's own.
-pub async fn simulate(
-    request: HttpRequest,
-    caller: Caller,
-    flags: FeatureFlags,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    let endpoint = named(&context, &caller, &request, Action::SendAgain)?;
+pub async fn simulate(call: Call, flags: FeatureFlags, body: Body) -> Reply {
+    let endpoint = named(&call, Action::SendAgain)?;
     let input = body.json::<SimulationIn<'_>>()?;
-    let once = once(&request, &caller, &body)?;
-    let message = send(&context, &endpoint, &flags, input, once).await?;
+    let once = call.once(&body)?;
+    let message = send(&call.context, &endpoint, &flags, input, once).await?;
     let answer = MessageOut::with(&message, true).with_endpoints_matched(&message);
     Ok(json(StatusCode::ACCEPTED, &answer))
 }

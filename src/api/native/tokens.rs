@@ -6,18 +6,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
 use super::token_body::{TokenIn, TokenOut};
-use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{Body, json, no_content, path_part};
+use crate::api::kit::call::{Call, Reply};
+use crate::api::kit::extract::{Body, json, respond};
 use crate::api::kit::operation::Operation;
 use crate::api::kit::page::{Listed, page_parameters, shown};
-use crate::api::kit::query::Query;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{EndpointId, TokenId};
 use crate::error::Result;
@@ -64,16 +62,12 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-pub async fn create(
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ChangeTokens)?;
-    let now = context.store.clock().now();
+pub async fn create(call: Call, body: Body) -> Reply {
+    call.caller.may(Action::ChangeTokens)?;
+    let now = call.now();
     let input = body.json::<TokenIn>()?.checked(now)?;
     // Uids are looked for in all applications: not where every other change waits for it.
-    let grants = existing(&context.store.catalog(), &caller, &input.endpoints)?;
+    let grants = existing(&call.catalog(), &call.caller, &input.endpoints)?;
     let credential = new_credential();
     let hash = Sha256::digest(credential.as_bytes()).into();
     let command = CreateToken {
@@ -88,8 +82,8 @@ pub async fn create(
         scopes: input.scopes,
         allowed_ips: input.allowed_ips,
     };
-    let token = context.decide(caller, command).await?;
-    let catalog = context.store.catalog();
+    let token = call.decide(command).await?;
+    let catalog = call.catalog();
     let shown = TokenOut::created(&catalog, &token, &credential);
     Ok(json(StatusCode::CREATED, &shown))
 }
@@ -123,51 +117,39 @@ fn existing(catalog: &Catalog, caller: &Caller, ids: &[String]) -> Result<BTreeS
     problems.done().map(|()| grants)
 }
 
-pub async fn list(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ReadTokens)?;
-    let mut query = Query::of(&request);
-    let page = query.page::<TokenId>(&context.config.limits, false);
+pub async fn list(call: Call) -> Reply {
+    call.caller.may(Action::ReadTokens)?;
+    let mut query = call.query();
+    let page = query.page::<TokenId>(&call.context.config.limits, false);
     query.problems.done()?;
-    let catalog = context.store.catalog();
-    let seen = catalog.tokens().filter(|token| caller.sees_token(token));
-    let stretch = page.of(seen, |token| token.id);
-    let listed = page.answer(
-        stretch,
+    let catalog = call.catalog();
+    let seen = catalog
+        .tokens()
+        .filter(|token| call.caller.sees_token(token));
+    let listed = page.list(
+        seen,
         |token| token.id,
         |token| {
-            let last_use = context.store.last_use(token);
+            let last_use = call.context.store.last_use(token);
             shown(&TokenOut::new(&catalog, token, last_use))
         },
     );
-    Ok(json(StatusCode::OK, &listed))
+    Ok(respond(listed))
 }
 
-pub async fn get(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ReadTokens)?;
-    let catalog = context.store.catalog();
-    let token = found(&catalog, &caller, path_part(&request, "token_id"))?;
-    let shown = TokenOut::new(&catalog, token, context.store.last_use(token));
+pub async fn get(call: Call) -> Reply {
+    call.caller.may(Action::ReadTokens)?;
+    let catalog = call.catalog();
+    let token = found(&catalog, &call.caller, call.path("token_id"))?;
+    let shown = TokenOut::new(&catalog, token, call.context.store.last_use(token));
     Ok(json(StatusCode::OK, &shown))
 }
 
 /// Revokes a token: the next request with it is refused.
-pub async fn delete(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ChangeTokens)?;
-    let token = path_part(&request, "token_id").to_owned();
-    context.decide(caller, DeleteToken { token }).await?;
-    Ok(no_content())
+pub async fn delete(call: Call) -> Reply {
+    call.caller.may(Action::ChangeTokens)?;
+    let token = call.path("token_id").to_owned();
+    call.done(DeleteToken { token }).await
 }
 
 #[cfg(test)]

@@ -1,17 +1,16 @@
 //! What an organisation used: `/api/v1/stats/usage`. Each call begins a background job that counts.
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::jobs::BegunOut;
 use super::replays::checked_stretch;
-use crate::api::kit::context::Context;
-use crate::api::kit::error::Failure;
-use crate::api::kit::extract::{Body, answered, json, once, respond};
+use crate::api::kit::call::{Call, Reply};
+use crate::api::kit::extract::{Body, answered, json};
 use crate::api::kit::operation::Operation;
-use crate::rules::caller::{Action, Caller};
+use crate::rules::caller::Action;
 use crate::rules::checks::Problems;
 use crate::rules::jobs::{CountApplications, CountBegun, CountEventTypes};
 
@@ -76,15 +75,10 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-async fn applications(
-    request: HttpRequest,
-    caller: Caller,
-    context: web::Data<Context>,
-    body: Body,
-) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ReadUsage)?;
+async fn applications(call: Call, body: Body) -> Reply {
+    call.caller.may(Action::ReadUsage)?;
     let input: ApplicationUsageIn = body.json()?;
-    let now = context.store.clock().now();
+    let now = call.now();
     let mut problems = Problems::default();
     let (since, until) = (input.since.as_deref(), input.until.as_deref());
     let (since, until) = checked_stretch(&mut problems, since, until, now);
@@ -100,7 +94,6 @@ async fn applications(
         problems.add(&["body", "appIds"], message);
     }
     problems.done()?;
-    let once = once(&request, &caller, &body)?;
     let command = CountApplications {
         since,
         until,
@@ -113,13 +106,11 @@ async fn applications(
         };
         answered(StatusCode::ACCEPTED, &out)
     };
-    Ok(respond(
-        context.decide_once(once, caller, command, shown).await?,
-    ))
+    call.show_once(call.once(&body)?, command, shown).await
 }
 
-async fn event_types(caller: Caller, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
-    caller.may(Action::ReadUsage)?;
-    let job = context.decide(caller, CountEventTypes {}).await?;
+async fn event_types(call: Call) -> Reply {
+    call.caller.may(Action::ReadUsage)?;
+    let job = call.decide(CountEventTypes {}).await?;
     Ok(json(StatusCode::ACCEPTED, &BegunOut::new(&job)))
 }
