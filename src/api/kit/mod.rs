@@ -1,7 +1,7 @@
 //! The toolkit of every surface: what handlers take from a request, how they hand a command to the
 //! writer, how they answer and how they list; and the limits that hold before a handler runs.
 //!
-//! Nothing here knows a resource, or how a credential is proved.
+//! Nothing here knows how a credential is proved, or what a resource looks like.
 
 pub mod by_address;
 pub mod call;
