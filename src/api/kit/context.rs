@@ -96,7 +96,7 @@ impl Contexts {
         self.version.fetch_add(1, Ordering::Release);
     }
 
-    /// Gives the request the current context; the first is there by [`configure`].
+    /// Gives the request the current context; the first is there by [`crate::api::configure`].
     pub fn give(&self, seen: &ContextSeen, request: &mut ServiceRequest) {
         let version = self.version.load(Ordering::Acquire);
         if version == 0 {
