@@ -3,7 +3,7 @@
 //! `profile` compiles them at the start and renders them for each attempt. A template is text for
 //! one place of a request, and the place says how a value is written there (`escape`). Templates
 //! reach nothing but their scope, and each ends: it has a budget of steps and a limit of bytes. An
-//! error is a [`Fault`], which names the place in the template and never a value.
+//! error is a [`TemplateFault`], which names the place in the template and never a value.
 //!
 //! Most templates are nothing but text and names, `{{ timestamp }}.{{ body }}`. These are kept as
 //! [`Part`]s and written straight, several times faster than by minijinja's machine, and the text

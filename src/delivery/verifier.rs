@@ -2,7 +2,7 @@
 //!
 //! The command line calls it, for a request that somebody kept and for those that `sink` receives.
 //! A request is taken apart with the templates that made it: the text of a header or the URL at the
-//! place of a name is bound to the name ([`Scope::of_bindings`]), and with these bindings the signed
+//! place of a name is bound to the name ([`TemplateScope::of_bindings`]), and with these bindings the signed
 //! content is rendered again. A value that a request has in two places must be the same in both. A
 //! template with more than text and names in it cannot be taken apart; it is rendered and compared,
 //! where everything that it names is known. Pure; problems quote values of the request, never the

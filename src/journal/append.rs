@@ -187,6 +187,9 @@ impl Journal {
             offset: self.open.offset as u32,
         };
         self.open.offset += bytes;
+        if self.open.offset > self.open.segment.bytes / 4 {
+            self.spares.want();
+        }
         self.tip = Tip {
             position: self.tip.position + 1,
             chain,

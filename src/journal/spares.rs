@@ -10,6 +10,7 @@
 //! the first is removed, of the second used.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::error::{Result, told};
@@ -25,6 +26,9 @@ pub struct Spares {
     segment_bytes: u64,
     /// What stays free on the disk when a spare is made or kept.
     free_bytes_min: u64,
+    /// So much was appended that another segment will follow: until then none is made ready, and a store
+    /// in which little happens takes little space.
+    is_wanted: AtomicBool,
     ready: Mutex<Ready>,
 }
 
@@ -67,6 +71,7 @@ impl Spares {
             files,
             segment_bytes,
             free_bytes_min,
+            is_wanted: AtomicBool::new(false),
             ready: Mutex::new(ready),
         })
     }
@@ -106,6 +111,11 @@ impl Spares {
     /// Takes in a file of this name, made durable by the caller.
     pub fn give(&self, name: String) {
         self.ready().names.push_back(name);
+    }
+
+    /// Lets spares be made from now on.
+    pub fn want(&self) {
+        self.is_wanted.store(true, Ordering::Relaxed);
     }
 
     fn wants_more(&self) -> bool {
@@ -168,7 +178,8 @@ impl Zeroing {
     fn try_step(&mut self) -> Result<bool> {
         let spares = &self.spares;
         let Some(work) = &mut self.work else {
-            if !spares.wants_more() || !spares.has_space(spares.segment_bytes) {
+            let is_wanted = spares.is_wanted.load(Ordering::Relaxed) && spares.wants_more();
+            if !is_wanted || !spares.has_space(spares.segment_bytes) {
                 return Ok(false);
             }
             spares.ready().is_zeroing = true;

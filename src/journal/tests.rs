@@ -219,6 +219,11 @@ fn segments_are_begun_in_zeroed_files_and_in_removed_ones() {
     let (directory, _) = filled(4);
     let (mut journal, _) = open(directory.path(), KNOWN).unwrap();
     let mut zeroing = journal.zeroing();
+    assert!(
+        !zeroing.step().unwrap(),
+        "none is wanted before a quarter of a segment is used"
+    );
+    journal.spares.want();
     while zeroing.step().unwrap() {}
     let names = |suffix: &str| {
         let entries = std::fs::read_dir(directory.path()).unwrap();
