@@ -43,19 +43,24 @@
 //! bincode of the struct (varint), then raw bytes. A record longer than [`engine::VALUE_MAX`] goes
 //! on under its key with `0x00` and a chunk number u16 appended.
 //!
-//! Every struct here is frozen with its schema number ([`Kept::SCHEMA`]). A change of one means: a
-//! copy of the old struct in `older`, a new schema number, and a conversion when it is read; only
-//! the newest is written. `golden` pins the bytes of each schema of each struct.
-
-use bincode::Options;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+//! The structs are [`record`]'s, each frozen with its schema number ([`Kept::SCHEMA`]); `golden` pins
+//! the bytes of each schema of each. From a change of registrations to what stands on disk and back
+//! lead [`registration`] and [`change`].
 
 use super::catalog::Change;
 use super::engine::{Bytes, Changes, EngineError, VALUE_MAX, Values};
+pub use super::record::attempt::AttemptPlace;
+pub use super::record::checkpoint::Checkpoint;
+pub use super::record::lane_hour::LaneHour;
+pub use super::record::message::MessageMeta;
+pub use super::record::meta::Meta;
+pub use super::record::slice::{SliceMeta, SliceRecord};
+pub use super::record::unique::{EventIdRecord, OnceAnswer, OnceRecord};
+pub use super::record::waiting::{Resent, Waiting};
+use super::record::{self, Kept, Misfit, RECORD_MAX};
 use crate::clock::Timestamp;
 use crate::domain::application::Application;
-use crate::domain::attempt::{Attempt, Trigger};
+use crate::domain::attempt::Attempt;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::EventType;
 use crate::domain::id::{
@@ -63,7 +68,7 @@ use crate::domain::id::{
     TokenId,
 };
 use crate::domain::job::Job;
-use crate::domain::message::{DeliveryKey, Origin};
+use crate::domain::message::DeliveryKey;
 use crate::domain::organisation::Organisation;
 use crate::domain::token::{Revocation, Token};
 use crate::domain::visit::Visit;
@@ -79,8 +84,6 @@ pub const FORMAT_AT_REST: u32 = 1;
 
 const MAGIC: u8 = 0xB7;
 const HEADER_BYTES: usize = 12;
-/// The longest record: a message's payload and its meta, with room to spare.
-const RECORD_MAX: usize = 64 << 20;
 
 pub const META: u8 = b'm';
 pub const CHECKPOINT: u8 = b'k';
@@ -102,144 +105,19 @@ pub const ATTEMPT: u8 = b'A';
 pub const ATTEMPT_OF_MESSAGE: u8 = b'T';
 pub const LANE_HOUR: u8 = b'C';
 
-/// Written with every commit: the live database's word on what happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Meta {
-    pub format: u32,
-    /// The number of the last commit; a record in a slice with a higher one was never answered.
-    pub commit: u64,
-    /// The last process closed the store.
-    pub clean: bool,
-    /// Registrations of all kinds.
-    pub registrations: u64,
-    /// Deliveries that wait, by the slice that holds their message.
-    pub waiting: Vec<(u32, u64)>,
-    /// The highest endpoint number that was ever given.
-    pub last_endpoint_number: u64,
-    /// The time of the newest id.
-    pub last_time: Timestamp,
-    /// The newest slice, so that a start need not open it to know how full it is.
-    pub slice: SliceMeta,
-    /// Commit numbers (first, last) that ended in a slice and not here, because the process died
-    /// between the two. What bears such a number does not exist.
-    pub dead_commits: Vec<(u64, u64)>,
-}
+/// The kinds of registrations, in an order in which they can be read: endpoints after what owns them.
+pub const REGISTRATIONS: [u8; 8] = [
+    ORGANISATION,
+    TOKEN,
+    EVENT_TYPE,
+    APPLICATION,
+    JOB,
+    REVOCATION,
+    VISIT,
+    ENDPOINT,
+];
 
-/// How far the databases have the journal: everything up to this position is on disk in them.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Checkpoint {
-    /// Which journal.
-    pub stream: u64,
-    pub position: u64,
-    /// Of the record at that position.
-    pub chain: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SliceRecord {
-    /// No id in this slice has an earlier time, and every id in the slice before has one.
-    pub first: Timestamp,
-    /// How far the slice had come when the next one began; it has come at least that far. sled
-    /// can go back to an older state of a damaged file without a word: this tells.
-    pub sealed: Option<SliceMeta>,
-}
-
-impl SliceRecord {
-    pub fn beginning(first: Timestamp) -> SliceRecord {
-        SliceRecord {
-            first,
-            sealed: None,
-        }
-    }
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct SliceMeta {
-    pub commit: u64,
-    pub messages: u64,
-    pub attempts: u64,
-    /// Bytes put so far; what decides when the slice is full.
-    pub bytes: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Waiting {
-    pub attempts: u32,
-    pub trigger: Trigger,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MessageMeta {
-    pub commit: u64,
-    pub accepted_at: Timestamp,
-    pub event_type: String,
-    pub event_id: Option<String>,
-    pub channels: Vec<String>,
-    pub origin: Origin,
-    pub tags: Vec<String>,
-    pub deliver_at: Option<Timestamp>,
-    pub expires_at: Option<Timestamp>,
-    pub expunged: bool,
-    pub is_raw: bool,
-    pub content_type: Option<String>,
-    pub endpoints_matched: Option<u32>,
-}
-
-/// When a delivery is due that waits for an attempt by hand: nothing else tells, once its message
-/// was accepted long ago and before its attempt is in the log. And when one is due before the time in
-/// its message's id, which happens where the clock was set back.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Resent {
-    pub due: Timestamp,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EventIdRecord {
-    pub commit: u64,
-    pub application: ApplicationId,
-    pub message: MessageId,
-}
-
-/// What a request with an idempotency key was answered with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct OnceRecord {
-    pub commit: u64,
-    pub at: Timestamp,
-    /// SHA-256 of the request's body.
-    pub request: [u8; 32],
-    pub answer: OnceAnswer,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum OnceAnswer {
-    /// The accepted message; the answer is made from it again.
-    Message(ApplicationId, MessageId),
-    /// A status, with the body in the record's raw bytes.
-    Answered(u16),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AttemptPlace {
-    pub lane: u64,
-}
-
-/// What happened at a lane in an hour, as far as this slice was there for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LaneHour {
-    pub attempts_succeeded: u64,
-    pub attempts_failed: u64,
-    /// Deliveries that ended: with a success …
-    pub delivered: u64,
-    /// … or with the last attempt of their schedule.
-    pub failed: u64,
-    /// Attempts that had an answer, and how long these took in all and at most, in microseconds, from
-    /// when they were due.
-    pub answered: u64,
-    pub answer_us_sum: u64,
-    pub answer_us_max: u64,
-}
-
-/// A struct that is in the list of all that stand in records.
+/// A value that is in the list of all that stand in records.
 pub trait Listed {
     /// The letter that its keys begin with.
     const KIND: u8;
@@ -251,7 +129,7 @@ macro_rules! kinds {
             const KIND: u8 = $letter;
         })*
 
-        /// The structs with the schema that is written of each.
+        /// The values with the schema that is written of each.
         #[cfg(test)]
         const KINDS: &[(&str, u16)] = &[$((stringify!($kind), $kind::SCHEMA)),*];
     };
@@ -280,45 +158,6 @@ kinds!(
     LANE_HOUR LaneHour,
 );
 
-/// A struct that stands in records.
-pub trait Kept: Listed + Serialize + Sized {
-    /// The schema that is written; every lower one can be read.
-    const SCHEMA: u16;
-
-    /// Reads the struct of an older schema; `bytes` is left behind it.
-    fn read_older(schema: u16, bytes: &mut &[u8]) -> bincode::Result<Self>;
-}
-
-/// Structs that are as they were first written.
-macro_rules! first_schema {
-    ($($kind:ty),*) => {$(
-        impl Kept for $kind {
-            const SCHEMA: u16 = 1;
-
-            fn read_older(_: u16, _: &mut &[u8]) -> bincode::Result<Self> {
-                Err(bincode::ErrorKind::Custom("there is no older schema".to_owned()).into())
-            }
-        }
-    )*};
-}
-
-first_schema!(
-    Meta,
-    Checkpoint,
-    Organisation,
-    Job,
-    Revocation,
-    Visit,
-    Resent,
-    SliceRecord,
-    SliceMeta,
-    Waiting,
-    EventIdRecord,
-    OnceRecord,
-    AttemptPlace,
-    LaneHour
-);
-
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     #[error("a record of kind '{}' was written by a newer version (schema {schema})", *.kind as char)]
@@ -329,18 +168,6 @@ pub enum RecordError {
     Engine(#[from] EngineError),
 }
 
-/// Reads one struct; `bytes` is left behind it.
-pub fn read_struct<T: DeserializeOwned>(bytes: &mut &[u8]) -> bincode::Result<T> {
-    format().deserialize_from(bytes)
-}
-
-fn format() -> impl Options {
-    bincode::options()
-        .with_varint_encoding()
-        .allow_trailing_bytes()
-        .with_limit(RECORD_MAX as u64)
-}
-
 /// The bytes of a record under `key`.
 pub fn encode<T: Kept>(key: &[u8], meta: &T, raw: &[u8]) -> Vec<u8> {
     debug_assert_eq!(key[0], T::KIND, "a record under another kind's key");
@@ -348,9 +175,7 @@ pub fn encode<T: Kept>(key: &[u8], meta: &T, raw: &[u8]) -> Vec<u8> {
     record.extend_from_slice(&[MAGIC, key[0]]);
     record.extend_from_slice(&T::SCHEMA.to_le_bytes());
     record.extend_from_slice(&[0; 8]);
-    format()
-        .serialize_into(&mut record, meta)
-        .expect("a struct of ours can be serialised");
+    record::write(meta, &mut record);
     record.extend_from_slice(raw);
     let length = (record.len() - HEADER_BYTES) as u32;
     record[8..HEADER_BYTES].copy_from_slice(&length.to_le_bytes());
@@ -368,10 +193,7 @@ fn checksum(key: &[u8], record: &[u8]) -> u32 {
 }
 
 /// The struct and where the raw bytes begin in a whole record.
-pub fn decode<T: Kept + DeserializeOwned>(
-    key: &[u8],
-    record: &[u8],
-) -> Result<(T, usize), RecordError> {
+pub fn decode<T: Kept>(key: &[u8], record: &[u8]) -> Result<(T, usize), RecordError> {
     let kind = key.first().copied().unwrap_or(b'?');
     let damaged = |why| RecordError::Damaged { kind, why };
     if record.len() < HEADER_BYTES || record[0] != MAGIC || record[1] != kind {
@@ -388,17 +210,8 @@ pub fn decode<T: Kept + DeserializeOwned>(
         return Err(damaged("its checksum is wrong"));
     }
     let mut rest = &record[HEADER_BYTES..];
-    let meta =
-        read_meta(schema, &mut rest).map_err(|_| damaged("its content does not fit its kind"))?;
+    let meta = record::read(schema, &mut rest).map_err(|Misfit(why)| damaged(why))?;
     Ok((meta, record.len() - rest.len()))
-}
-
-/// The struct of this version or of an older one, from the bytes that begin with it.
-fn read_meta<T: Kept + DeserializeOwned>(schema: u16, bytes: &mut &[u8]) -> bincode::Result<T> {
-    match schema == T::SCHEMA {
-        true => read_struct(bytes),
-        false => T::read_older(schema, bytes),
-    }
 }
 
 /// How many bytes follow the header, by the header.
@@ -469,6 +282,39 @@ pub fn registration(change: &Change) -> (Vec<u8>, Option<Vec<u8>>) {
     }
 }
 
+/// The change that put a registration there, from its whole record; none where the key is not a
+/// registration's.
+pub fn change(key: &[u8], record: &[u8]) -> Result<Option<Change>, RecordError> {
+    fn there<T: Kept>(
+        key: &[u8],
+        record: &[u8],
+        put: fn(T) -> Change,
+    ) -> Result<Option<Change>, RecordError> {
+        let (one, _) = decode(key, record)?;
+        Ok(Some(put(one)))
+    }
+    match key.first() {
+        Some(&ORGANISATION) => there(key, record, Change::PutOrganisation),
+        Some(&TOKEN) => there(key, record, Change::PutToken),
+        Some(&EVENT_TYPE) => there(key, record, Change::PutEventType),
+        Some(&APPLICATION) => there(key, record, Change::PutApplication),
+        Some(&ENDPOINT) => there(key, record, Change::PutEndpoint),
+        Some(&JOB) => there(key, record, Change::PutJob),
+        Some(&REVOCATION) => there(key, record, Change::PutRevocation),
+        Some(&VISIT) => there(key, record, Change::PutVisit),
+        _ => Ok(None),
+    }
+}
+
+/// The same from the record's first value, as a range gives it.
+pub fn read_change(
+    engine: &impl Values,
+    key: &[u8],
+    first: &Bytes,
+) -> Result<Option<Change>, RecordError> {
+    change(key, &whole(engine, key, first)?)
+}
+
 /// Deletes a record that may be long; false if there was none.
 pub fn delete(
     engine: &impl Values,
@@ -523,10 +369,7 @@ impl<T> Record<T> {
 }
 
 /// Reads the record under `key`.
-pub fn get<T: Kept + DeserializeOwned>(
-    engine: &impl Values,
-    key: &[u8],
-) -> Result<Option<Record<T>>, RecordError> {
+pub fn get<T: Kept>(engine: &impl Values, key: &[u8]) -> Result<Option<Record<T>>, RecordError> {
     let Some(first) = engine.get(key)? else {
         return Ok(None);
     };
@@ -534,7 +377,7 @@ pub fn get<T: Kept + DeserializeOwned>(
 }
 
 /// Reads the record whose first value is at hand, as a range gives it.
-pub fn read<T: Kept + DeserializeOwned>(
+pub fn read<T: Kept>(
     engine: &impl Values,
     key: &[u8],
     first: &Bytes,
@@ -551,14 +394,14 @@ pub fn read<T: Kept + DeserializeOwned>(
 /// The struct of a record of more than one value, from the first value alone: nothing where the record
 /// is short, or the struct goes on in the next. The checksum is of the whole, so this is not held against
 /// it, but for the database's own of what it reads.
-pub fn at_a_glance<T: Kept + DeserializeOwned>(key: &[u8], first: &[u8]) -> Option<T> {
+pub fn at_a_glance<T: Kept>(key: &[u8], first: &[u8]) -> Option<T> {
     let is_one = is_long(first) && first[0] == MAGIC && first[1] == key[0];
     let schema = is_one.then(|| u16::from_le_bytes([first[2], first[3]]))?;
     let mut rest = &first[HEADER_BYTES..];
     if schema > T::SCHEMA {
         return None;
     }
-    read_meta(schema, &mut rest).ok()
+    record::read(schema, &mut rest).ok()
 }
 
 /// Whether the record with this first value has others.
@@ -855,6 +698,52 @@ mod tests {
                 schema: 2
             })
         ));
+    }
+
+    #[test]
+    fn a_change_of_registrations_leads_to_its_record_and_back() {
+        let mut kinds = Vec::new();
+        for row in golden::rows::all() {
+            let Some(put) = change(&row.key, &row.record).unwrap() else {
+                continue;
+            };
+            kinds.push(row.key[0]);
+            let (key, record) = registration(&put);
+            assert_eq!(key, row.key);
+            let record = record.expect("it is put");
+            // Older schemas are written as the newest.
+            let again = change(&key, &record).unwrap();
+            assert_eq!(format!("{again:?}"), format!("{:?}", Some(put)));
+        }
+        kinds.sort();
+        kinds.dedup();
+        let mut expected = REGISTRATIONS;
+        expected.sort();
+        assert_eq!(kinds, expected);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let row = golden::rows::pinned("Token", 6);
+        let network = [0, 192, 0, 2, 0, 24];
+        let at = row.record.windows(6).position(|six| six == network);
+        let mut record = row.record;
+        record[at.expect("it is there") + 5] = 33;
+        let crc = checksum(&row.key, &record);
+        record[4..8].copy_from_slice(&crc.to_le_bytes());
+        let why = decode::<Token>(&row.key, &record).unwrap_err();
+        assert_eq!(
+            why.to_string(),
+            "a record of kind 't' is damaged: the prefix of a network is longer than its address"
+        );
+        record[2] = 0;
+        let crc = checksum(&row.key, &record);
+        record[4..8].copy_from_slice(&crc.to_le_bytes());
+        let why = decode::<Token>(&row.key, &record).unwrap_err();
+        assert_eq!(
+            why.to_string(),
+            "a record of kind 't' is damaged: there is no schema 0"
+        );
     }
 
     proptest! {

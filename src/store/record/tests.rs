@@ -1,14 +1,18 @@
 //! A store and an export as earlier versions wrote them. The records themselves are pinned in
 //! `layout::golden`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::*;
 use crate::clock::Clock;
 use crate::config;
-use crate::domain::message::DeliveryKey;
+use crate::domain::application::Application;
+use crate::domain::attempt::Trigger;
+use crate::domain::event_type::EventType;
+use crate::domain::id::ApplicationId;
+use crate::domain::message::{DeliveryKey, Origin};
 use crate::domain::organisation::Organisation;
 use crate::error::Error;
 use crate::rules::decision::Planned;
