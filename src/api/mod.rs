@@ -89,6 +89,7 @@ mod test_events;
 mod token_limits;
 mod tokens;
 mod usage;
+mod value_schemas;
 mod visit_limits;
 mod visits;
 

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 
 use actix_web::http::StatusCode;
-use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -172,9 +171,7 @@ impl PreviewIn<'_> {
             method,
             secret,
             event_type: self.event_type,
-            payload: self
-                .payload
-                .map(|payload| Bytes::copy_from_slice(payload.get().as_bytes())),
+            payload: self.payload.map(|payload| payload.get().to_owned().into()),
             channels,
             headers,
         })

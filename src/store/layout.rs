@@ -70,6 +70,7 @@ use crate::domain::id::{
 use crate::domain::job::Job;
 use crate::domain::message::DeliveryKey;
 use crate::domain::organisation::Organisation;
+use crate::domain::payload::PayloadBytes;
 use crate::domain::token::{Revocation, Token};
 use crate::domain::visit::Visit;
 
@@ -362,9 +363,14 @@ pub struct Record<T> {
 }
 
 impl<T> Record<T> {
-    /// The raw bytes, without a copy.
-    pub fn into_raw(self) -> actix_web::web::Bytes {
-        actix_web::web::Bytes::from(self.bytes).slice(self.raw_at..)
+    /// The raw bytes behind the struct.
+    pub fn raw(&self) -> &[u8] {
+        &self.bytes[self.raw_at..]
+    }
+
+    /// The same as a message's payload, without a copy.
+    pub fn into_payload(self) -> PayloadBytes {
+        PayloadBytes::behind(self.bytes, self.raw_at)
     }
 }
 
@@ -676,7 +682,8 @@ mod tests {
             engine.commit(changes).unwrap();
             let record: Record<SliceRecord> = get(&engine, &key).unwrap().unwrap();
             assert_eq!(record.meta.first, Timestamp(7));
-            assert_eq!(record.into_raw(), raw);
+            assert_eq!(record.raw(), raw);
+            assert_eq!(record.into_payload()[..], raw);
         }
         assert_eq!(engine.prefix(&[SLICE]).count(), 1);
     }
