@@ -400,12 +400,8 @@ impl Store {
             let Some(key) = layout::parse_waiting_key(&bytes) else {
                 continue;
             };
-            match layout::decode::<layout::Waiting>(&bytes, &value) {
-                Ok((waiting, _)) => deliveries.push(Delivery {
-                    key,
-                    attempts: waiting.attempts,
-                    trigger: waiting.trigger,
-                }),
+            match layout::delivery(&bytes, &value) {
+                Ok(delivery) => deliveries.push(delivery),
                 Err(damage @ RecordError::Damaged { .. }) => self.note_damaged(&key, &damage),
                 Err(error) => return Err(error.into()),
             }

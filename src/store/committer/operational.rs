@@ -6,7 +6,6 @@
 
 use std::sync::atomic::Ordering;
 
-
 use super::{Batch, Committer};
 use crate::domain::application::Application;
 use crate::domain::attempt::Attempt;

@@ -19,6 +19,7 @@ use serde::Serialize;
 use super::*;
 use crate::domain::attempt::Trigger;
 use crate::domain::message::Origin;
+use crate::store::record::{self, Misfit};
 
 pub(in crate::store) mod rows;
 mod variants;
