@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::catalog::Change;
-use super::record::Misfit;
+use super::record::NotARecord;
 use super::record::application::Application2;
 use super::record::endpoint::Endpoint4;
 use super::record::event_type::EventType3;
@@ -110,7 +110,7 @@ fn registration(change: &Change) -> Option<Registration<'_>> {
 }
 
 /// The place of the kind among those that a report counts, and the change that puts it there.
-fn read(registration: Registration<'_>) -> Result<(usize, Change), Misfit> {
+fn read(registration: Registration<'_>) -> Result<(usize, Change), NotARecord> {
     Ok(match registration {
         Registration::Organisation(one) => (0, Change::PutOrganisation(one.into())),
         Registration::Token(one) => (1, Change::PutToken(one.try_into()?)),
@@ -156,7 +156,8 @@ pub fn restore(
     let mut counts = [0; 6];
     let mut contents = Vec::with_capacity(export.registrations.len());
     for registration in export.registrations {
-        let (kind, change) = read(registration).map_err(|Misfit(why)| not_one(why.to_owned()))?;
+        let (kind, change) =
+            read(registration).map_err(|NotARecord(why)| not_one(why.to_owned()))?;
         counts[kind] += 1;
         contents.push(change);
     }

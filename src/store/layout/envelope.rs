@@ -7,7 +7,7 @@
 
 use crate::domain::payload::PayloadBytes;
 use crate::store::engine::{Bytes, Changes, EngineError, VALUE_MAX, Values};
-use crate::store::record::{self, Kept, Misfit, RECORD_MAX};
+use crate::store::record::{self, Kept, NotARecord, RECORD_MAX};
 
 const MAGIC: u8 = 0xB7;
 const HEADER_BYTES: usize = 12;
@@ -64,7 +64,7 @@ pub fn decode<T: Kept>(key: &[u8], record: &[u8]) -> Result<(T, usize), RecordEr
         return Err(damaged("its checksum is wrong"));
     }
     let mut rest = &record[HEADER_BYTES..];
-    let meta = record::read(schema, &mut rest).map_err(|Misfit(why)| damaged(why))?;
+    let meta = record::read(schema, &mut rest).map_err(|NotARecord(why)| damaged(why))?;
     Ok((meta, record.len() - rest.len()))
 }
 

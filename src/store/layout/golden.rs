@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::*;
 use crate::domain::attempt::Trigger;
 use crate::domain::message::Origin;
-use crate::store::record::{self, Misfit};
+use crate::store::record::{self, NotARecord};
 
 pub(in crate::store) mod rows;
 mod variants;
@@ -189,7 +189,7 @@ fn check_variant<T: Debug + PartialEq>(
     pinned: &str,
     value: &T,
     record: impl Serialize,
-    read: impl Fn(&[u8]) -> Result<T, Misfit>,
+    read: impl Fn(&[u8]) -> Result<T, NotARecord>,
 ) -> Option<String> {
     let pinned = bytes(pinned);
     let what = format!("{value:?}");

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::values::Id;
-use super::{Kept, Misfit, read_struct};
+use super::{Kept, NotARecord, read_struct};
 use crate::clock::Timestamp;
 use crate::domain::application::{Application, TokensEnding};
 use crate::domain::id::{ApplicationId, OrganisationId};
@@ -108,7 +108,7 @@ impl Kept for Application {
     const SCHEMA: u16 = 2;
     type Record<'a> = Application2<'a>;
 
-    fn read(schema: u16, bytes: &mut &[u8]) -> Result<Application, Misfit> {
+    fn read(schema: u16, bytes: &mut &[u8]) -> Result<Application, NotARecord> {
         let newest: Application2<'_> = match schema {
             1 => read_struct::<Application1>(bytes)?.into(),
             _ => read_struct(bytes)?,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::values::{Id, byte_slice, mirrored};
 use super::waiting::Trigger1;
-use super::{Kept, Misfit, read_struct};
+use super::{Kept, NotARecord, read_struct};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Answer, Attempt, Failure, FailureKind, Timings, Trigger, Verdict};
 use crate::domain::id::{ApplicationId, AttemptId, EndpointId, MessageId};
@@ -266,7 +266,7 @@ impl Kept for Attempt {
     const SCHEMA: u16 = 2;
     type Record<'a> = Attempt2<'a>;
 
-    fn read(schema: u16, bytes: &mut &[u8]) -> Result<Attempt, Misfit> {
+    fn read(schema: u16, bytes: &mut &[u8]) -> Result<Attempt, NotARecord> {
         let newest: Attempt2<'_> = match schema {
             1 => read_struct::<Attempt1>(bytes)?.into(),
             _ => read_struct(bytes)?,
@@ -279,7 +279,7 @@ impl Kept for AttemptPlace {
     const SCHEMA: u16 = 1;
     type Record<'a> = &'a AttemptPlace;
 
-    fn read(_: u16, bytes: &mut &[u8]) -> Result<AttemptPlace, Misfit> {
+    fn read(_: u16, bytes: &mut &[u8]) -> Result<AttemptPlace, NotARecord> {
         Ok(read_struct(bytes)?)
     }
 }

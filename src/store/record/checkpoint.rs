@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kept, Misfit, read_struct};
+use super::{Kept, NotARecord, read_struct};
 
 /// How far the databases have the journal: everything up to this position is on disk in them. Numbers
 /// alone, so it is its own record, of schema 1.
@@ -19,7 +19,7 @@ impl Kept for Checkpoint {
     const SCHEMA: u16 = 1;
     type Record<'a> = &'a Checkpoint;
 
-    fn read(_: u16, bytes: &mut &[u8]) -> Result<Checkpoint, Misfit> {
+    fn read(_: u16, bytes: &mut &[u8]) -> Result<Checkpoint, NotARecord> {
         Ok(read_struct(bytes)?)
     }
 }

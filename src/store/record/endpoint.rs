@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::values::{Duration1, Id, mirrored};
-use super::{Kept, Misfit, read_struct};
+use super::{Kept, NotARecord, read_struct};
 use crate::clock::Timestamp;
 use crate::domain::endpoint::{BasicAuth, Endpoint, EndpointSecret};
 use crate::domain::id::{ApplicationId, EndpointId, OrganisationId};
@@ -226,9 +226,9 @@ impl<'a> From<&'a Endpoint> for Endpoint4<'a> {
 }
 
 impl TryFrom<Endpoint4<'_>> for Endpoint {
-    type Error = Misfit;
+    type Error = NotARecord;
 
-    fn try_from(record: Endpoint4<'_>) -> Result<Endpoint, Misfit> {
+    fn try_from(record: Endpoint4<'_>) -> Result<Endpoint, NotARecord> {
         let secrets = record.secrets.into_iter().map(EndpointSecret::from);
         let retry = record.retry.map(RetrySchedule::try_from).transpose()?;
         Ok(Endpoint {
@@ -306,9 +306,9 @@ impl From<&RetrySchedule> for RetrySchedule1 {
 }
 
 impl TryFrom<RetrySchedule1> for RetrySchedule {
-    type Error = Misfit;
+    type Error = NotARecord;
 
-    fn try_from(record: RetrySchedule1) -> Result<RetrySchedule, Misfit> {
+    fn try_from(record: RetrySchedule1) -> Result<RetrySchedule, NotARecord> {
         Ok(RetrySchedule {
             waits: Waits::try_from(record.waits)?,
             jitter: record.jitter,
@@ -336,9 +336,9 @@ impl From<&Waits> for Waits1 {
 }
 
 impl TryFrom<Waits1> for Waits {
-    type Error = Misfit;
+    type Error = NotARecord;
 
-    fn try_from(record: Waits1) -> Result<Waits, Misfit> {
+    fn try_from(record: Waits1) -> Result<Waits, NotARecord> {
         Ok(match record {
             Waits1::Listed(waits) => {
                 let waits = waits.into_iter().map(Duration::try_from);
@@ -385,7 +385,7 @@ impl Kept for Endpoint {
     const SCHEMA: u16 = 4;
     type Record<'a> = Endpoint4<'a>;
 
-    fn read(schema: u16, bytes: &mut &[u8]) -> Result<Endpoint, Misfit> {
+    fn read(schema: u16, bytes: &mut &[u8]) -> Result<Endpoint, NotARecord> {
         let newest: Endpoint4<'_> = match schema {
             1 => {
                 let second = Endpoint2::from(read_struct::<Endpoint1>(bytes)?);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::values::Id;
-use super::{Kept, Misfit, read_struct};
+use super::{Kept, NotARecord, read_struct};
 use crate::clock::Timestamp;
 use crate::domain::event_type::EventType;
 use crate::domain::id::OrganisationId;
@@ -152,7 +152,7 @@ impl Kept for EventType {
     const SCHEMA: u16 = 3;
     type Record<'a> = EventType3<'a>;
 
-    fn read(schema: u16, bytes: &mut &[u8]) -> Result<EventType, Misfit> {
+    fn read(schema: u16, bytes: &mut &[u8]) -> Result<EventType, NotARecord> {
         let newest: EventType3<'_> = match schema {
             1 => EventType2::from(read_struct::<EventType1>(bytes)?).into(),
             2 => read_struct::<EventType2>(bytes)?.into(),

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::values::{Id, mirrored};
-use super::{Kept, Misfit, read_struct};
+use super::{Kept, NotARecord, read_struct};
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, EndpointId, JobId, MessageId, OrganisationId};
 use crate::domain::job::{Job, JobState, Matching, Progress, Replay, Which, Work};
@@ -249,7 +249,7 @@ impl Kept for Job {
     const SCHEMA: u16 = 1;
     type Record<'a> = Job1<'a>;
 
-    fn read(_: u16, bytes: &mut &[u8]) -> Result<Job, Misfit> {
+    fn read(_: u16, bytes: &mut &[u8]) -> Result<Job, NotARecord> {
         Ok(read_struct::<Job1<'_>>(bytes)?.into())
     }
 }

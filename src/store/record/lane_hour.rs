@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kept, Misfit, read_struct};
+use super::{Kept, NotARecord, read_struct};
 
 /// What happened at a lane in an hour, as far as this slice was there for it. Numbers alone, so it is
 /// its own record, of schema 1.
@@ -25,7 +25,7 @@ impl Kept for LaneHour {
     const SCHEMA: u16 = 1;
     type Record<'a> = &'a LaneHour;
 
-    fn read(_: u16, bytes: &mut &[u8]) -> Result<LaneHour, Misfit> {
+    fn read(_: u16, bytes: &mut &[u8]) -> Result<LaneHour, NotARecord> {
         Ok(read_struct(bytes)?)
     }
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::values::mirrored;
-use super::{Kept, Misfit, read_struct};
+use super::{Kept, NotARecord, read_struct};
 use crate::clock::Timestamp;
 use crate::domain::message::Origin;
 
@@ -182,7 +182,7 @@ impl Kept for MessageMeta {
     const SCHEMA: u16 = 5;
     type Record<'a> = Message5<'a>;
 
-    fn read(schema: u16, bytes: &mut &[u8]) -> Result<MessageMeta, Misfit> {
+    fn read(schema: u16, bytes: &mut &[u8]) -> Result<MessageMeta, NotARecord> {
         let newest: Message5<'_> = match schema {
             1 => {
                 let second = Message2::from(read_struct::<Message1>(bytes)?);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::slice::SliceMeta;
-use super::{Kept, Misfit, read_struct};
+use super::{Kept, NotARecord, read_struct};
 use crate::clock::Timestamp;
 
 /// Written with every commit: the live database's word on what happened.
@@ -81,7 +81,7 @@ impl Kept for Meta {
     const SCHEMA: u16 = 1;
     type Record<'a> = Meta1<'a>;
 
-    fn read(_: u16, bytes: &mut &[u8]) -> Result<Meta, Misfit> {
+    fn read(_: u16, bytes: &mut &[u8]) -> Result<Meta, NotARecord> {
         Ok(read_struct::<Meta1<'_>>(bytes)?.into())
     }
 }

@@ -56,16 +56,16 @@ pub trait Kept: Listed + Sized {
 
     /// Reads the record of this schema, which is at most [`Kept::SCHEMA`], and makes the value of it.
     /// `bytes` is left behind the record.
-    fn read(schema: u16, bytes: &mut &[u8]) -> Result<Self, Misfit>;
+    fn read(schema: u16, bytes: &mut &[u8]) -> Result<Self, NotARecord>;
 }
 
 /// Says why bytes with a good checksum are not a record of their kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Misfit(pub &'static str);
+pub struct NotARecord(pub &'static str);
 
-impl From<bincode::Error> for Misfit {
-    fn from(_: bincode::Error) -> Misfit {
-        Misfit("its content does not fit its kind")
+impl From<bincode::Error> for NotARecord {
+    fn from(_: bincode::Error) -> NotARecord {
+        NotARecord("its content does not fit its kind")
     }
 }
 
@@ -77,9 +77,9 @@ pub fn write<T: Kept>(value: &T, bytes: &mut Vec<u8>) {
 }
 
 /// Reads the record of a value in any schema up to the newest; `bytes` is left behind it.
-pub fn read<T: Kept>(schema: u16, bytes: &mut &[u8]) -> Result<T, Misfit> {
+pub fn read<T: Kept>(schema: u16, bytes: &mut &[u8]) -> Result<T, NotARecord> {
     match schema {
-        0 => Err(Misfit("there is no schema 0")),
+        0 => Err(NotARecord("there is no schema 0")),
         _ => T::read(schema, bytes),
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::values::Id;
-use super::{Kept, Misfit, read_struct};
+use super::{Kept, NotARecord, read_struct};
 use crate::clock::Timestamp;
 use crate::domain::id::OrganisationId;
 use crate::domain::organisation::Organisation;
@@ -42,7 +42,7 @@ impl Kept for Organisation {
     const SCHEMA: u16 = 1;
     type Record<'a> = Organisation1<'a>;
 
-    fn read(_: u16, bytes: &mut &[u8]) -> Result<Organisation, Misfit> {
+    fn read(_: u16, bytes: &mut &[u8]) -> Result<Organisation, NotARecord> {
         Ok(read_struct::<Organisation1<'_>>(bytes)?.into())
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kept, Misfit, read_struct};
+use super::{Kept, NotARecord, read_struct};
 use crate::clock::Timestamp;
 use crate::domain::token::Revocation;
 
@@ -35,7 +35,7 @@ impl Kept for Revocation {
     const SCHEMA: u16 = 1;
     type Record<'a> = Revocation1;
 
-    fn read(_: u16, bytes: &mut &[u8]) -> Result<Revocation, Misfit> {
+    fn read(_: u16, bytes: &mut &[u8]) -> Result<Revocation, NotARecord> {
         Ok(read_struct::<Revocation1>(bytes)?.into())
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kept, Misfit, read_struct};
+use super::{Kept, NotARecord, read_struct};
 use crate::clock::Timestamp;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -64,7 +64,7 @@ impl Kept for SliceRecord {
     const SCHEMA: u16 = 1;
     type Record<'a> = Slice1<'a>;
 
-    fn read(_: u16, bytes: &mut &[u8]) -> Result<SliceRecord, Misfit> {
+    fn read(_: u16, bytes: &mut &[u8]) -> Result<SliceRecord, NotARecord> {
         Ok(read_struct::<Slice1<'_>>(bytes)?.into())
     }
 }
@@ -73,7 +73,7 @@ impl Kept for SliceMeta {
     const SCHEMA: u16 = 1;
     type Record<'a> = &'a SliceMeta;
 
-    fn read(_: u16, bytes: &mut &[u8]) -> Result<SliceMeta, Misfit> {
+    fn read(_: u16, bytes: &mut &[u8]) -> Result<SliceMeta, NotARecord> {
         Ok(read_struct(bytes)?)
     }
 }

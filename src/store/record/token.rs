@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::values::{Address, Id, Network, mirrored};
-use super::{Kept, Misfit, read_struct};
+use super::{Kept, NotARecord, read_struct};
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, EndpointId, OrganisationId, TokenId};
 use crate::domain::scope::Scope;
@@ -242,9 +242,9 @@ impl<'a> From<&'a Token> for Token6<'a> {
 }
 
 impl TryFrom<Token6<'_>> for Token {
-    type Error = Misfit;
+    type Error = NotARecord;
 
-    fn try_from(record: Token6<'_>) -> Result<Token, Misfit> {
+    fn try_from(record: Token6<'_>) -> Result<Token, NotARecord> {
         let networks = record.allowed_ips.into_iter().map(IpNet::try_from);
         let scopes = record.scopes;
         Ok(Token {
@@ -316,7 +316,7 @@ impl Kept for Token {
     const SCHEMA: u16 = 6;
     type Record<'a> = Token6<'a>;
 
-    fn read(schema: u16, bytes: &mut &[u8]) -> Result<Token, Misfit> {
+    fn read(schema: u16, bytes: &mut &[u8]) -> Result<Token, NotARecord> {
         let newest: Token6<'_> = match schema {
             1 => {
                 let second = Token2::from(read_struct::<Token1>(bytes)?);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::values::Id;
-use super::{Kept, Misfit, read_struct};
+use super::{Kept, NotARecord, read_struct};
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, MessageId};
 
@@ -79,7 +79,7 @@ impl Kept for EventIdRecord {
     const SCHEMA: u16 = 1;
     type Record<'a> = EventId1;
 
-    fn read(_: u16, bytes: &mut &[u8]) -> Result<EventIdRecord, Misfit> {
+    fn read(_: u16, bytes: &mut &[u8]) -> Result<EventIdRecord, NotARecord> {
         Ok(read_struct::<EventId1>(bytes)?.into())
     }
 }
@@ -132,7 +132,7 @@ impl Kept for OnceRecord {
     const SCHEMA: u16 = 1;
     type Record<'a> = Once1;
 
-    fn read(_: u16, bytes: &mut &[u8]) -> Result<OnceRecord, Misfit> {
+    fn read(_: u16, bytes: &mut &[u8]) -> Result<OnceRecord, NotARecord> {
         Ok(read_struct::<Once1>(bytes)?.into())
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-use super::Misfit;
+use super::NotARecord;
 use crate::domain::id::{
     ApplicationId, AttemptId, EndpointId, JobId, MessageId, OrganisationId, TokenId, VisitId,
 };
@@ -125,14 +125,14 @@ impl From<&IpNet> for Network {
 }
 
 impl TryFrom<Network> for IpNet {
-    type Error = Misfit;
+    type Error = NotARecord;
 
-    fn try_from(network: Network) -> Result<IpNet, Misfit> {
+    fn try_from(network: Network) -> Result<IpNet, NotARecord> {
         let network = match network.0 {
             Prefix::V4(octets, length) => Ipv4Net::new(octets.into(), length).map(IpNet::V4),
             Prefix::V6(octets, length) => Ipv6Net::new(octets.into(), length).map(IpNet::V6),
         };
-        network.map_err(|_| Misfit("the prefix of a network is longer than its address"))
+        network.map_err(|_| NotARecord("the prefix of a network is longer than its address"))
     }
 }
 
@@ -141,7 +141,7 @@ impl Serialize for Network {
         if !serializer.is_human_readable() {
             return self.0.serialize(serializer);
         }
-        let network = IpNet::try_from(*self).map_err(|Misfit(why)| ser::Error::custom(why))?;
+        let network = IpNet::try_from(*self).map_err(|NotARecord(why)| ser::Error::custom(why))?;
         serializer.collect_str(&network)
     }
 }
@@ -174,12 +174,12 @@ impl From<&Duration> for Duration1 {
 }
 
 impl TryFrom<Duration1> for Duration {
-    type Error = Misfit;
+    type Error = NotARecord;
 
-    fn try_from(span: Duration1) -> Result<Duration, Misfit> {
+    fn try_from(span: Duration1) -> Result<Duration, NotARecord> {
         match span.nanos {
             0..1_000_000_000 => Ok(Duration::new(span.secs, span.nanos)),
-            _ => Err(Misfit(
+            _ => Err(NotARecord(
                 "a stretch of time has more nanoseconds than a second",
             )),
         }
@@ -246,3 +246,48 @@ macro_rules! mirrored {
 }
 
 pub(super) use mirrored;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_value_of_the_domain_is_is_refused() {
+        let network = |prefix| IpNet::try_from(Network(prefix)).map(|network| network.to_string());
+        assert_eq!(
+            network(Prefix::V4([192, 0, 2, 0], 24)).as_deref(),
+            Ok("192.0.2.0/24")
+        );
+        let too_long = NotARecord("the prefix of a network is longer than its address");
+        assert_eq!(network(Prefix::V4([192, 0, 2, 0], 33)), Err(too_long));
+        assert_eq!(network(Prefix::V6([0; 16], 129)), Err(too_long));
+
+        let duration = |nanos| Duration::try_from(Duration1 { secs: 1, nanos });
+        assert_eq!(duration(999_999_999), Ok(Duration::new(1, 999_999_999)));
+        assert!(duration(1_000_000_000).is_err());
+    }
+
+    #[test]
+    fn an_export_has_texts_for_what_a_record_has_bytes_for() {
+        let id: Id<TokenId> = Id(TokenId([6; 20]));
+        let text = format!("\"{}\"", id.0);
+        assert_eq!(serde_json::to_string(&id).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Id<TokenId>>(&text).unwrap(), id);
+        // Another kind's id is none of this kind.
+        assert!(serde_json::from_str::<Id<JobId>>(&text).is_err());
+
+        for (text, is_network) in [
+            (r#""2001:db8::/32""#, true),
+            (r#""192.0.2.7""#, false),
+            (r#""192.0.2.0/33""#, false),
+        ] {
+            let read = serde_json::from_str::<Network>(text);
+            assert_eq!(read.is_ok(), is_network, "{text}");
+            if let Ok(network) = read {
+                assert_eq!(serde_json::to_string(&network).unwrap(), text);
+            }
+        }
+        let address: Address = serde_json::from_str(r#""2001:db8::7""#).unwrap();
+        assert_eq!(serde_json::to_string(&address).unwrap(), r#""2001:db8::7""#);
+    }
+}

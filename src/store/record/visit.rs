@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::values::{Address, Id, mirrored};
-use super::{Kept, Misfit, read_struct};
+use super::{Kept, NotARecord, read_struct};
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, OrganisationId, TokenId, VisitId};
 use crate::domain::jwt::{Claims, Subject};
@@ -144,7 +144,7 @@ impl Kept for Visit {
     const SCHEMA: u16 = 1;
     type Record<'a> = Visit1<'a>;
 
-    fn read(_: u16, bytes: &mut &[u8]) -> Result<Visit, Misfit> {
+    fn read(_: u16, bytes: &mut &[u8]) -> Result<Visit, NotARecord> {
         Ok(read_struct::<Visit1<'_>>(bytes)?.into())
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::values::mirrored;
-use super::{Kept, Misfit, read_struct};
+use super::{Kept, NotARecord, read_struct};
 use crate::clock::Timestamp;
 use crate::domain::attempt::Trigger;
 
@@ -60,7 +60,7 @@ impl Kept for Waiting {
     const SCHEMA: u16 = 1;
     type Record<'a> = Waiting1;
 
-    fn read(_: u16, bytes: &mut &[u8]) -> Result<Waiting, Misfit> {
+    fn read(_: u16, bytes: &mut &[u8]) -> Result<Waiting, NotARecord> {
         Ok(read_struct::<Waiting1>(bytes)?.into())
     }
 }
@@ -83,7 +83,7 @@ impl Kept for Resent {
     const SCHEMA: u16 = 1;
     type Record<'a> = Resent1;
 
-    fn read(_: u16, bytes: &mut &[u8]) -> Result<Resent, Misfit> {
+    fn read(_: u16, bytes: &mut &[u8]) -> Result<Resent, NotARecord> {
         Ok(read_struct::<Resent1>(bytes)?.into())
     }
 }

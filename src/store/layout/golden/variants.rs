@@ -28,7 +28,7 @@ macro_rules! variants {
     ($names:ident, $problems:ident, $type:ident as $record:ident { $($hex:literal $variant:ident $fields:tt),* $(,)? }) => {{
         let _has_all = |value: &$type| match value { $($type::$variant { .. } => ()),* };
         $names.insert(stringify!($record));
-        let read = |mut bytes: &[u8]| -> Result<$type, Misfit> {
+        let read = |mut bytes: &[u8]| -> Result<$type, NotARecord> {
             let record = record::read_struct::<$record>(&mut bytes)?;
             Ok($type::try_from(record).expect("it fits"))
         };
