@@ -48,7 +48,7 @@ pub enum SignedInWith {
     Signed { claims: Claims, seal: [u8; 32] },
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Visit {
     pub id: VisitId,
     /// SHA-256 of the cookie; the cookie itself is kept nowhere.
