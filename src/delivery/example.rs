@@ -42,7 +42,7 @@ pub fn attempt(profile: &CompiledProfile) -> ScopedAttempt {
         event_type: "invoice.paid".to_owned(),
         event_id: Some("invoice-25".to_owned()),
         channels: vec!["invoices".to_owned()],
-        payload: Bytes::from(payload(&names).to_string()),
+        payload: payload(&names).to_string().into(),
         is_raw: false,
         content_type: None,
         accepted_at: NOW,
@@ -159,7 +159,7 @@ pub fn problems(profile: &CompiledProfile) -> Vec<(String, String)> {
     let whole = attempt(profile);
     // With nothing in it, so that the other branches of conditions are tried, too.
     let mut message = (*whole.message).clone();
-    message.payload = Bytes::from_static(b"{}");
+    message.payload = "{}".into();
     let empty = ScopedAttempt {
         message: Arc::new(message),
         endpoint: whole.endpoint.clone(),
@@ -176,7 +176,7 @@ pub fn problems(profile: &CompiledProfile) -> Vec<(String, String)> {
             TemplateScope::of_attempt(empty),
         ),
     ] {
-        for Unrendered { key, fault } in unrendered(profile, &scope, &payload) {
+        for Unrendered { key, fault } in unrendered(profile, &scope, &payload.into()) {
             let problem = (key, fault.to_string());
             if fault.permanent && !problems.contains(&problem) {
                 problems.push(problem);

@@ -233,7 +233,7 @@ impl Prepared {
             https: self.target.https,
             uri: self.target.uri.clone(),
             headers: HeaderMap::new(),
-            body: self.has_body.then(|| message.payload.clone()),
+            body: self.has_body.then(|| message.payload.clone().into()),
             shown: Vec::new(),
         };
         let mut headers = self.headers.with_room_for(8);
@@ -272,7 +272,7 @@ impl Prepared {
         scope: TemplateScope,
     ) -> Result<Request, Failure> {
         self.check_secret(now)?;
-        let body = message.payload.clone();
+        let body = Bytes::from(message.payload.clone());
         let scope = scope.with_body(body.clone());
         let mut headers = self.headers.with_room_for(8);
         headers.replace(&CONTENT_TYPE, "application/json".to_owned())?;

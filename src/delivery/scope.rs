@@ -69,7 +69,7 @@ impl TemplateScope {
 
     /// In which every field of the payload has a text: its own, or an example.
     pub fn of_example(attempt: ScopedAttempt) -> TemplateScope {
-        let known = payload::value(&attempt.message.payload);
+        let known = payload::value(&Bytes::from(attempt.message.payload.clone()));
         TemplateScope::of_facts(Facts {
             attempt,
             payload: OnceLock::from(Value::from_object(Example { known })),
@@ -186,7 +186,10 @@ impl Facts {
             "payload" => {
                 let message = &attempt.message;
                 let parse = || match message.json() {
-                    Some(json) => payload::value(&message.payload.slice_ref(json)),
+                    Some(json) => {
+                        let published = Bytes::from(message.payload.clone());
+                        payload::value(&published.slice_ref(json))
+                    }
                     None => Value::UNDEFINED,
                 };
                 self.payload.get_or_init(parse).clone()

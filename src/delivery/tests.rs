@@ -276,7 +276,7 @@ fn message() -> Message {
         event_type: "invoice.paid".to_owned(),
         event_id: None,
         channels: Vec::new(),
-        payload: actix_web::web::Bytes::from_static(BODY.as_bytes()),
+        payload: BODY.into(),
         is_raw: false,
         content_type: None,
         accepted_at: NOW,

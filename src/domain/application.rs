@@ -20,10 +20,8 @@ pub struct Application {
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     /// Signed tokens (JWT) of this application that were issued before are not valid any more.
-    #[serde(default)]
     pub tokens_valid_from: Option<Timestamp>,
     /// Those that will not be, from an instant on.
-    #[serde(default)]
     pub tokens_ending: Option<TokensEnding>,
 }
 

@@ -1,13 +1,11 @@
 //! One HTTP request made for a delivery, what came of it, and what that means.
 
-use serde::{Deserialize, Serialize};
-
 use super::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use super::profile::Method;
 use crate::clock::Timestamp;
 
 /// Why an attempt was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Trigger {
     /// By the schedule: the first attempt and its retries.
     Scheduled,
@@ -15,8 +13,8 @@ pub enum Trigger {
     Manual,
 }
 
-/// How an attempt failed. New kinds are appended: the store knows them by their place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// How an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FailureKind {
     /// The address rule forbids every address of the endpoint's host.
     AddressForbidden,
@@ -43,7 +41,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// The kind as the API, the log and the metrics name it.
+    /// The kind's name, the same wherever it is shown.
     pub fn name(self) -> &'static str {
         match self {
             FailureKind::AddressForbidden => "address_forbidden",
@@ -75,7 +73,7 @@ impl FailureKind {
     ];
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub kind: FailureKind,
     /// A sentence for the log's reader; never holds a secret.
@@ -83,13 +81,12 @@ pub struct Failure {
 }
 
 /// What the receiver answered, as far as it was read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
     /// In the order they came; values that are not text are shown lossily.
     pub headers: Vec<(String, String)>,
     /// The beginning of the body, up to the size that is kept.
-    #[serde(with = "serde_bytes_as_slice")]
     pub body: Vec<u8>,
     /// The body was longer than what is kept.
     pub truncated: bool,
@@ -97,7 +94,7 @@ pub struct Answer {
 
 /// How long the parts of an attempt took, in microseconds; absent where a part was not reached or
 /// a connection was reused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timings {
     pub dns_us: Option<u32>,
     pub connect_us: Option<u32>,
@@ -144,7 +141,7 @@ impl Outcome {
 }
 
 /// What an outcome means for its delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Delivered,
     RetryAt(Timestamp),
@@ -154,7 +151,7 @@ pub enum Verdict {
 }
 
 /// An attempt as the log keeps it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
     pub id: AttemptId,
     pub application: ApplicationId,
@@ -197,32 +194,5 @@ impl Attempt {
             Verdict::RetryAt(due) => Some(due),
             Verdict::Delivered | Verdict::GiveUp | Verdict::DisableEndpoint => None,
         }
-    }
-}
-
-/// serde would hand a `Vec<u8>` to bincode element by element; as a byte slice it is one copy.
-mod serde_bytes_as_slice {
-    use serde::{Deserializer, Serializer, de};
-    use std::fmt;
-
-    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(bytes)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        struct Bytes;
-        impl<'de> de::Visitor<'de> for Bytes {
-            type Value = Vec<u8>;
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("bytes")
-            }
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-                Ok(bytes.to_vec())
-            }
-            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
-                Ok(bytes)
-            }
-        }
-        deserializer.deserialize_byte_buf(Bytes)
     }
 }

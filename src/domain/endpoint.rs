@@ -42,27 +42,20 @@ pub struct Endpoint {
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     /// What its requests look like; the server's default profile where absent.
-    #[serde(default)]
     pub profile: Option<String>,
     /// One of its profile's methods; the first of them where absent.
-    #[serde(default)]
     pub method: Option<Method>,
     /// Sent as `headers` are, and never shown.
-    #[serde(default)]
     pub auth_headers: BTreeMap<String, String>,
     /// In place of its profile's.
-    #[serde(default)]
     pub retry: Option<RetrySchedule>,
     /// The time for one attempt, in place of its profile's.
-    #[serde(default)]
     pub timeout_seconds: Option<u32>,
     /// Names of `headers` that were given as Ovation's `requestHeaders`, whose values that API
     /// shows whatever their names are. The others stay hidden there, too, if their names are
     /// sensitive: how a header was given decides, and not the profile that the endpoint has now.
-    #[serde(default)]
     pub open_headers: BTreeSet<String>,
     /// What it has come to where its URL must be verified first; until then its deliveries are held.
-    #[serde(default)]
     pub verification: Option<Verification>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::id::{DOTS, OrganisationId, is_dots};
@@ -20,45 +20,18 @@ pub struct EventType {
     pub archived: bool,
     pub deprecated: bool,
     /// Portal sessions see it where they have one of these flags; everybody where there are none.
-    #[serde(
-        default,
-        alias = "feature_flag",
-        deserialize_with = "feature_flags_of_any_age"
-    )]
     pub feature_flags: Vec<String>,
     /// JSON text of the object that maps a version to a JSON schema.
     pub schemas: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     /// JSON text of a payload as it would be published: what tests send.
-    #[serde(default)]
     pub example: Option<String>,
     /// The channels that messages of this type come in, such as kinds of entities, for forms to
     /// offer. Nothing is refused by it.
-    #[serde(default)]
     pub channels: Option<Vec<String>>,
     /// What it is listed under.
-    #[serde(default)]
     pub group_name: Option<String>,
-}
-
-/// Exports once had one flag or none in the place of the list.
-fn feature_flags_of_any_age<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum AnyAge {
-        Flags(Vec<String>),
-        Flag(Option<String>),
-    }
-    if !deserializer.is_human_readable() {
-        return Vec::deserialize(deserializer);
-    }
-    Ok(match AnyAge::deserialize(deserializer)? {
-        AnyAge::Flags(flags) => flags,
-        AnyAge::Flag(flag) => flag.into_iter().collect(),
-    })
 }
 
 impl EventType {

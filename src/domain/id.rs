@@ -4,11 +4,9 @@
 //! KSUID's time), both as bytes in the store and as text in the API, so an id is a page cursor and
 //! tells which slice holds its record.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use svix_ksuid::{KsuidLike, KsuidMs};
 
@@ -61,42 +59,16 @@ macro_rules! id {
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub [u8; ID_BYTES]);
 
-        /// As text where people read it, as 20 bytes in records.
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                if serializer.is_human_readable() {
-                    serializer.collect_str(self)
-                } else {
-                    self.0.serialize(serializer)
-                }
+                serializer.collect_str(self)
             }
         }
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                if deserializer.is_human_readable() {
-                    let text = String::deserialize(deserializer)?;
-                    text.parse().map_err(serde::de::Error::custom)
-                } else {
-                    <[u8; ID_BYTES]>::deserialize(deserializer).map($name)
-                }
-            }
-        }
-
-        impl JsonSchema for $name {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({
-                    "type": "string",
-                    "pattern": concat!("^", $prefix, "[0-9A-Za-z]{27}$"),
-                })
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
             }
         }
 
@@ -163,16 +135,8 @@ id!(EndpointId, "ep_");
 id!(MessageId, "msg_");
 id!(AttemptId, "atmpt_");
 id!(TokenId, "tok_");
-id!(
-    /// A visit, which the API calls a session.
-    VisitId,
-    "sess_"
-);
-id!(
-    /// A job, as the contract's background tasks are named.
-    JobId,
-    "qtask_"
-);
+id!(VisitId, "sess_");
+id!(JobId, "qtask_");
 
 /// Whether a text is a step in a path, which clients take out of URLs before they send them.
 pub fn is_dots(text: &str) -> bool {

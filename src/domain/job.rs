@@ -27,7 +27,7 @@ pub struct Job {
     pub result: Option<String>,
 }
 
-/// What a job does. New ones are appended: the store knows them by their place.
+/// What a job does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Work {
     Replay(Replay),
@@ -97,7 +97,7 @@ pub struct Progress {
 }
 
 impl Work {
-    /// As people call it.
+    /// Its name for people.
     pub fn title(&self) -> &'static str {
         match self {
             Work::Replay(replay) => match replay.which {
@@ -105,19 +105,6 @@ impl Work {
                 Which::Missing | Which::Matching(_) => "replay",
             },
             Work::ApplicationUsage { .. } | Work::EventTypeUsage => "count",
-        }
-    }
-
-    /// As the contract names it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Work::Replay(replay) => match replay.which {
-                Which::Failed => "endpoint.recover",
-                Which::Missing => "endpoint.replay",
-                Which::Matching(_) => "endpoint.bulk-replay",
-            },
-            Work::ApplicationUsage { .. } => "application.stats",
-            Work::EventTypeUsage => "event-type.aggregate",
         }
     }
 }

@@ -56,7 +56,7 @@ pub struct Subject {
     pub application: Option<ApplicationId>,
 }
 
-/// What a token says that may be believed. It stands in records of visits.
+/// What a token says that may be believed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claims {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attempt::Trigger;
 use super::id::{ApplicationId, MessageId};
-use super::payload;
+use super::payload::{self, PayloadBytes};
 use crate::clock::Timestamp;
 
 /// A message as it was accepted. Cheap to clone: the payload is shared.
@@ -19,7 +19,7 @@ pub struct Message {
     pub event_id: Option<String>,
     pub channels: Vec<String>,
     /// The published bytes, which are signed and sent: a JSON object, or any text where `is_raw`.
-    pub payload: actix_web::web::Bytes,
+    pub payload: PayloadBytes,
     /// The payload was published as text to send as it is, and may not be JSON.
     pub is_raw: bool,
     /// The `content-type` of its requests, where the publisher said it.
@@ -43,7 +43,7 @@ impl Message {
     /// The same, for a list that does not show it.
     pub fn without_payload(self: Arc<Message>) -> Arc<Message> {
         let mut message = Arc::unwrap_or_clone(self);
-        message.payload = actix_web::web::Bytes::new();
+        message.payload = PayloadBytes::default();
         Arc::new(message)
     }
 
@@ -67,8 +67,8 @@ impl Message {
     }
 }
 
-/// Where a message comes from. New ones are appended: the store knows them by their place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a message comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
     /// A publisher.
     #[default]
@@ -109,7 +109,7 @@ pub struct Delivery {
 
 /// Where a waiting delivery stands: its lane (the endpoint's number), when it is due, and which
 /// message it is. Sorted by lane, then by due time: a lane's queue is a range of these.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeliveryKey {
     pub lane: u64,
     pub due: Timestamp,

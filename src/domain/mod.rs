@@ -1,8 +1,9 @@
 //! The nouns and the rules: values in, values out.
 //!
 //! Nothing here does I/O, asks for the time or draws a random number; what varies is an argument.
-//! Types that derive `Serialize` are what the store's records hold (see `store/layout.rs`): their
-//! fields are frozen with the record's schema number.
+//! A type derives `Serialize` where it stands in a command of `rules` or its answer, in the settings, or
+//! in a payload. What the store writes are records of its own (`store::record`), and what the API
+//! shows are bodies of its own.
 
 pub mod application;
 pub mod attempt;
@@ -27,3 +28,6 @@ pub mod token;
 pub mod url;
 pub mod verification;
 pub mod visit;
+
+#[cfg(test)]
+mod walls;

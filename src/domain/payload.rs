@@ -1,11 +1,74 @@
-//! What a payload must be: a JSON object that every receiver's parser can read, or a raw text.
+//! A payload: its bytes, which are kept and sent as they were published, and what they must be: a JSON
+//! object that every receiver's parser can read, or a raw text.
 //!
-//! The bytes are kept and sent as they were published, so nothing here changes them.
+//! Nothing here changes the bytes.
 
+use std::fmt;
+use std::ops::Deref;
+
+use bytes::Bytes;
 use serde_json::value::RawValue;
 
 /// The deepest nesting that is taken; common parsers stop there or soon after.
 pub const DEPTH_MAX: usize = 128;
+
+/// The bytes of a payload. A clone shares them, and the type does not print them.
+///
+/// This alone knows in which type they are shared: the one that the HTTP server and the HTTP client
+/// hand over and take, so that a payload is nowhere copied on its way.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct PayloadBytes(Bytes);
+
+impl PayloadBytes {
+    /// The bytes from a place on, without a copy.
+    pub fn behind(bytes: Vec<u8>, at: usize) -> PayloadBytes {
+        PayloadBytes(Bytes::from(bytes).slice(at..))
+    }
+}
+
+impl Deref for PayloadBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Bytes> for PayloadBytes {
+    fn from(bytes: Bytes) -> PayloadBytes {
+        PayloadBytes(bytes)
+    }
+}
+
+impl From<PayloadBytes> for Bytes {
+    fn from(payload: PayloadBytes) -> Bytes {
+        payload.0
+    }
+}
+
+impl From<Vec<u8>> for PayloadBytes {
+    fn from(bytes: Vec<u8>) -> PayloadBytes {
+        PayloadBytes(bytes.into())
+    }
+}
+
+impl From<String> for PayloadBytes {
+    fn from(text: String) -> PayloadBytes {
+        PayloadBytes(text.into())
+    }
+}
+
+impl From<&'static str> for PayloadBytes {
+    fn from(text: &'static str) -> PayloadBytes {
+        PayloadBytes(text.into())
+    }
+}
+
+impl fmt::Debug for PayloadBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PayloadBytes({} bytes)", self.0.len())
+    }
+}
 
 /// What is wrong with `json`, which a JSON parser has already found to be grammatical: that it is
 /// not an object, that it nests too deeply, or that a string escapes half a surrogate pair.

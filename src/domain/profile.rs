@@ -8,16 +8,16 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use actix_web::web::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::attempt::Answer;
 use super::endpoint::BasicAuth;
 use super::header;
+use super::payload::PayloadBytes;
 use super::retry::RetryRule;
 use super::secret::{Secret, SecretForm};
 
-/// What an endpoint may be called with. New ones are appended: the store knows them by their place.
+/// What an endpoint may be called with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Method {
@@ -81,7 +81,7 @@ pub struct Draft {
     pub method: Option<Method>,
     pub secret: Option<Secret>,
     pub event_type: Option<String>,
-    pub payload: Option<Bytes>,
+    pub payload: Option<PayloadBytes>,
     pub channels: Option<Vec<String>>,
     /// The endpoint's own.
     pub headers: BTreeMap<String, String>,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A group of operations. New ones are appended: the store knows them by their place.
+/// A group of operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Scope {
     Publish,

@@ -17,7 +17,7 @@ pub const GRANTS_MAX: usize = 1000;
 /// The most networks that one token may be used from.
 pub const ALLOWED_IPS_MAX: usize = 64;
 
-/// What a caller may do. New roles are appended: the store knows them by their place.
+/// What a caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Role {
     /// Everything in the organisation.
@@ -80,41 +80,30 @@ pub struct Token {
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
     /// The endpoints that a webhook user may see. One may be gone by now: its id never comes back.
-    #[serde(default)]
     pub grants: BTreeSet<EndpointId>,
     /// The one endpoint that this token configures where a token is an account of its own (the
     /// surface `/v1/account/settings`). It may be gone by now.
-    #[serde(default)]
     pub account_endpoint: Option<EndpointId>,
     /// What a portal link gives; other tokens have none.
-    #[serde(default)]
     pub session: Option<PortalSession>,
     /// When it was last used, as far as that has been written down, which is now and then.
-    #[serde(default)]
     pub last_used_at: Option<Timestamp>,
     /// For a webhook user the applications in which it may make endpoints; a record from before these
     /// were granted has no set until the start decides it. For other roles the only applications that
     /// it sees, or none for all of the organisation.
-    #[serde(default)]
     pub applications: Option<BTreeSet<ApplicationId>>,
     /// The portal link through which it was made, which may have ended.
-    #[serde(default)]
     pub made_by: Option<MadeByLink>,
     /// For people: what it is for, who has it.
-    #[serde(default)]
     pub description: Option<String>,
     /// The only groups of operations that it may do, within its role; none for all that the role may.
-    #[serde(default)]
     pub scopes: Option<BTreeSet<Scope>>,
     /// The only networks that it may be used from; empty for everywhere.
-    #[serde(default)]
     pub allowed_ips: Vec<IpNet>,
     /// The address that was noted with `last_used_at`.
-    #[serde(default)]
     pub last_used_from: Option<IpAddr>,
     /// For a portal link the end of the token that made it: keys that are made through the link end by
     /// then, too. None where that token has no end.
-    #[serde(default)]
     pub makes_until: Option<Timestamp>,
 }
 
@@ -174,7 +163,7 @@ pub struct MadeByLink {
 /// A credential that was ended before its time, by its hash: a signed token (JWT) that was logged out,
 /// which is refused until it would have ended by itself; or a portal link that `expire-all` ends at a
 /// later time, with which the keys end that are made through it until then.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Revocation {
     /// SHA-256 of the credential's text.
     pub hash: [u8; 32],
@@ -201,7 +190,7 @@ impl Capability {
         Capability::ManageEndpoint,
     ];
 
-    /// The contract's word for it.
+    /// The capability's name.
     pub fn name(self) -> &'static str {
         match self {
             Capability::ViewBase => "ViewBase",
@@ -214,7 +203,7 @@ impl Capability {
     }
 }
 
-/// What a portal session may do. New ones are appended: the store knows them by their place.
+/// What a portal session may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Capability {
     /// Look at everything but secrets.

@@ -4,7 +4,7 @@
 //! and what the command line calls are judged here alike, so that what is registered can be sent.
 //! Where it leads, and whether that address is allowed, is judged at each connection.
 
-use actix_web::http::Uri;
+use http::Uri;
 use url::{Host, ParseError, Position, Url};
 
 /// RFC 1035, section 2.3.4.

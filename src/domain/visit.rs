@@ -19,7 +19,7 @@ pub const IDLE_MAX: Duration = Duration::from_secs(12 * 3600);
 /// The longest text of a browser's name that is kept, in bytes.
 pub const USER_AGENT_BYTES_MAX: usize = 256;
 
-/// The pages that a visit is to. New ones are appended: the store knows them by their place.
+/// The pages that a visit is to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Surface {
     Console,
@@ -48,7 +48,7 @@ pub enum SignedInWith {
     Signed { claims: Claims, seal: [u8; 32] },
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Visit {
     pub id: VisitId,
     /// SHA-256 of the cookie; the cookie itself is kept nowhere.

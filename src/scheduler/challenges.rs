@@ -12,7 +12,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::web::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
 
@@ -235,7 +234,7 @@ async fn challenge(store: Store, sender: Rc<Sender>, endpoint: Arc<Endpoint>) ->
         event_type: EVENT_TYPE.to_owned(),
         event_id: None,
         channels: Vec::new(),
-        payload: Bytes::from(verification::body(&challenge, now)),
+        payload: verification::body(&challenge, now).into(),
         is_raw: false,
         content_type: None,
         accepted_at: now,

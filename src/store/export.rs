@@ -12,13 +12,15 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::catalog::Change;
+use super::record::NotARecord;
+use super::record::application::Application2;
+use super::record::endpoint::Endpoint4;
+use super::record::event_type::EventType3;
+use super::record::organisation::Organisation1;
+use super::record::revocation::Revocation1;
+use super::record::token::Token6;
 use super::{Inner, OpenError, Settings, engine, open};
 use crate::clock::{Clock, Timestamp};
-use crate::domain::application::Application;
-use crate::domain::endpoint::Endpoint;
-use crate::domain::event_type::EventType;
-use crate::domain::organisation::Organisation;
-use crate::domain::token::{Revocation, Token};
 
 pub const FILE_NAME: &str = "export.json";
 
@@ -26,26 +28,27 @@ pub const FILE_NAME: &str = "export.json";
 const FORMAT: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
-struct Export {
+struct Export<'a> {
     format: u32,
-    exported_at: Timestamp,
+    exported_at: u64,
     last_endpoint_number: u64,
-    registrations: Vec<Registration>,
+    registrations: Vec<Registration<'a>>,
 }
 
+/// A registration by its newest record.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(
     clippy::large_enum_variant,
     reason = "most of them are endpoints, and all are written one after the other"
 )]
-enum Registration {
-    Organisation(Organisation),
-    Token(Token),
-    EventType(EventType),
-    Application(Application),
-    Endpoint(Endpoint),
-    Revocation(Revocation),
+enum Registration<'a> {
+    Organisation(Organisation1<'a>),
+    Token(Token6<'a>),
+    EventType(EventType3<'a>),
+    Application(Application2<'a>),
+    Endpoint(Endpoint4<'a>),
+    Revocation(Revocation1),
 }
 
 /// What a restore brought back.
@@ -57,18 +60,15 @@ pub struct RestoreReport {
 }
 
 pub fn write(inner: &Inner) -> std::io::Result<()> {
-    let export = {
+    let (contents, last_endpoint_number) = {
         let catalog = inner.catalog();
-        Export {
-            format: FORMAT,
-            exported_at: inner.clock.now(),
-            last_endpoint_number: catalog.last_endpoint_number(),
-            registrations: catalog
-                .contents()
-                .into_iter()
-                .filter_map(registration)
-                .collect(),
-        }
+        (catalog.contents(), catalog.last_endpoint_number())
+    };
+    let export = Export {
+        format: FORMAT,
+        exported_at: inner.clock.now().0,
+        last_endpoint_number,
+        registrations: contents.iter().filter_map(registration).collect(),
     };
     let path = &inner.settings.path;
     let temporary = path.join("export.json.new");
@@ -89,14 +89,14 @@ pub fn write(inner: &Inner) -> std::io::Result<()> {
     engine::sync_directory(path)
 }
 
-fn registration(change: Change) -> Option<Registration> {
+fn registration(change: &Change) -> Option<Registration<'_>> {
     match change {
-        Change::PutOrganisation(one) => Some(Registration::Organisation(one)),
-        Change::PutToken(one) => Some(Registration::Token(one)),
-        Change::PutEventType(one) => Some(Registration::EventType(one)),
-        Change::PutApplication(one) => Some(Registration::Application(one)),
-        Change::PutEndpoint(one) => Some(Registration::Endpoint(one)),
-        Change::PutRevocation(one) => Some(Registration::Revocation(one)),
+        Change::PutOrganisation(one) => Some(Registration::Organisation(one.into())),
+        Change::PutToken(one) => Some(Registration::Token(one.into())),
+        Change::PutEventType(one) => Some(Registration::EventType(one.into())),
+        Change::PutApplication(one) => Some(Registration::Application(one.into())),
+        Change::PutEndpoint(one) => Some(Registration::Endpoint(one.into())),
+        Change::PutRevocation(one) => Some(Registration::Revocation(one.into())),
         Change::PutJob(_)
         | Change::PutVisit(_)
         | Change::DeleteVisit(_)
@@ -107,6 +107,18 @@ fn registration(change: Change) -> Option<Registration> {
         | Change::DeleteEventType(..)
         | Change::DeleteToken(_) => None,
     }
+}
+
+/// The place of the kind among those that a report counts, and the change that puts it there.
+fn read(registration: Registration<'_>) -> Result<(usize, Change), NotARecord> {
+    Ok(match registration {
+        Registration::Organisation(one) => (0, Change::PutOrganisation(one.into())),
+        Registration::Token(one) => (1, Change::PutToken(one.try_into()?)),
+        Registration::EventType(one) => (2, Change::PutEventType(one.into())),
+        Registration::Application(one) => (3, Change::PutApplication(one.into())),
+        Registration::Endpoint(one) => (4, Change::PutEndpoint(one.try_into()?)),
+        Registration::Revocation(one) => (5, Change::PutRevocation(one.into())),
+    })
 }
 
 /// Starts a new store from an export; there must be none at the settings' path.
@@ -120,11 +132,13 @@ pub fn restore(
         path: from.to_owned(),
         source,
     };
-    let export: Export = serde_json::from_reader(BufReader::new(File::open(from).map_err(io)?))
-        .map_err(|error| OpenError::Damaged {
-            path: from.to_owned(),
-            reason: format!("it is not an export: {error}"),
-        })?;
+    let not_one = |why: String| OpenError::Damaged {
+        path: from.to_owned(),
+        reason: format!("it is not an export: {why}"),
+    };
+    let file = BufReader::new(File::open(from).map_err(io)?);
+    let export: Export<'_> =
+        serde_json::from_reader(file).map_err(|error| not_one(error.to_string()))?;
     if export.format > FORMAT {
         return Err(OpenError::Newer {
             path: from.to_owned(),
@@ -142,14 +156,8 @@ pub fn restore(
     let mut counts = [0; 6];
     let mut contents = Vec::with_capacity(export.registrations.len());
     for registration in export.registrations {
-        let (kind, change) = match registration {
-            Registration::Organisation(one) => (0, Change::PutOrganisation(one)),
-            Registration::Token(one) => (1, Change::PutToken(one)),
-            Registration::EventType(one) => (2, Change::PutEventType(one)),
-            Registration::Application(one) => (3, Change::PutApplication(one)),
-            Registration::Endpoint(one) => (4, Change::PutEndpoint(one)),
-            Registration::Revocation(one) => (5, Change::PutRevocation(one)),
-        };
+        let (kind, change) =
+            read(registration).map_err(|NotARecord(why)| not_one(why.to_owned()))?;
         counts[kind] += 1;
         contents.push(change);
     }
@@ -171,11 +179,48 @@ pub fn restore(
         "revoked tokens",
     ];
     Ok(RestoreReport {
-        exported_at: export.exported_at,
+        exported_at: Timestamp(export.exported_at),
         counts: names
             .iter()
             .map(|name| (*name).to_owned())
             .zip(counts)
             .collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::layout::{self, golden::rows};
+
+    /// A registration of each kind, with everything that it can have.
+    fn exported() -> Vec<Change> {
+        let rows = [
+            rows::pinned("Organisation", 1),
+            rows::pinned("Token", 6),
+            rows::pinned("EventType", 3),
+            rows::pinned("Application", 2),
+            rows::pinned("Endpoint", 4),
+            rows::pinned("Revocation", 1),
+        ];
+        let changes = rows.map(|row| layout::change(&row.key, &row.record));
+        let changes = changes.into_iter();
+        changes
+            .map(|change| change.unwrap().expect("it is one"))
+            .collect()
+    }
+
+    #[test]
+    fn registrations_are_written_and_read_as_ever() {
+        let golden = include_str!("export.golden");
+        let lines: Vec<&str> = golden.lines().collect();
+        let changes = exported();
+        assert_eq!(lines.len(), changes.len());
+        for (line, change) in lines.into_iter().zip(&changes) {
+            let written = serde_json::to_string(&registration(change)).unwrap();
+            assert_eq!(written, line);
+            let (_, again) = read(serde_json::from_str(line).unwrap()).unwrap();
+            assert_eq!(format!("{again:?}"), format!("{change:?}"));
+        }
+    }
 }

@@ -15,6 +15,7 @@ use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
 use crate::domain::id::{ApplicationId, AttemptId, ID_TIME_STEP_MS, IDS_END, MessageId};
 use crate::domain::message::{Delivery, DeliveryKey, Message};
+use crate::domain::payload::PayloadBytes;
 use crate::error::Result;
 
 /// Records that one call looks at before it returns what it has.
@@ -24,8 +25,6 @@ const LOOKED_AT_MAX: usize = 10_000;
 const WALKED_OVER_MAX: usize = 8;
 /// And how many messages where each may need some reads more to tell whether it is wanted.
 const MESSAGES_MAX: usize = 500;
-
-type Payload = actix_web::web::Bytes;
 
 /// A message as far as it was read.
 pub(super) struct Seen {
@@ -87,7 +86,7 @@ impl Inner {
         record: layout::Record<MessageMeta>,
     ) -> Option<Arc<Message>> {
         let meta = record.meta.clone();
-        self.message_of(application, id, meta, || record.into_raw())
+        self.message_of(application, id, meta, || record.into_payload())
     }
 
     fn message_of(
@@ -95,7 +94,7 @@ impl Inner {
         application: ApplicationId,
         id: MessageId,
         meta: MessageMeta,
-        payload: impl FnOnce() -> Payload,
+        payload: impl FnOnce() -> PayloadBytes,
     ) -> Option<Arc<Message>> {
         self.happened(meta.commit).then(|| {
             Arc::new(Message {
@@ -129,7 +128,7 @@ impl Inner {
     ) -> Result<Option<Seen>> {
         let id = MessageId(layout::last_id(key));
         if let Some(meta) = layout::at_a_glance::<MessageMeta>(key, first) {
-            let message = self.message_of(application, id, meta, Payload::new);
+            let message = self.message_of(application, id, meta, PayloadBytes::default);
             return Ok(message.map(|message| Seen {
                 message,
                 is_whole: false,
@@ -401,12 +400,8 @@ impl Store {
             let Some(key) = layout::parse_waiting_key(&bytes) else {
                 continue;
             };
-            match layout::decode::<layout::Waiting>(&bytes, &value) {
-                Ok((waiting, _)) => deliveries.push(Delivery {
-                    key,
-                    attempts: waiting.attempts,
-                    trigger: waiting.trigger,
-                }),
+            match layout::delivery(&bytes, &value) {
+                Ok(delivery) => deliveries.push(delivery),
                 Err(damage @ RecordError::Damaged { .. }) => self.note_damaged(&key, &damage),
                 Err(error) => return Err(error.into()),
             }

@@ -38,24 +38,31 @@
 //! | slice | `T` message, attempt | [`AttemptPlace`]: which lane the attempt stands under |
 //! | slice | `C` lane u64, hours since 1970 u64 | [`LaneHour`]: what happened at a lane in an hour |
 //!
-//! A record is an envelope: magic `0xB7`, kind (the key's letter), schema u16 LE, crc32 u32 LE over
-//! the key and all of the record but the crc, length u32 LE of all that follows the length; then the
-//! bincode of the struct (varint), then raw bytes. A record longer than [`engine::VALUE_MAX`] goes
-//! on under its key with `0x00` and a chunk number u16 appended.
-//!
-//! Every struct here is frozen with its schema number ([`Kept::SCHEMA`]). A change of one means: a
-//! copy of the old struct in `older`, a new schema number, and a conversion when it is read; only
-//! the newest is written. `golden` pins the bytes of each schema of each struct.
-
-use bincode::Options;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+//! A record stands in an envelope ([`envelope`]) with its kind, which is the key's letter, its schema
+//! and a checksum; raw bytes may follow the struct. The structs are those of [`record`](super::record), each frozen with its
+//! schema number ([`Kept::SCHEMA`]); `golden` pins the bytes of each schema of each. [`registration`]
+//! and [`change`] lead from a change of registrations to what stands on disk and back, [`waiting`] and
+//! [`delivery`] from a delivery in the queue.
 
 use super::catalog::Change;
-use super::engine::{Bytes, Changes, EngineError, VALUE_MAX, Values};
+use super::engine::{Bytes, Values};
+pub use envelope::{
+    Record, RecordError, at_a_glance, behind_record, decode, delete, encode, get, put, put_encoded,
+    read, record_of_chunk, replace, replace_with,
+};
+
+use super::record::Kept;
+pub use super::record::attempt::AttemptPlace;
+pub use super::record::checkpoint::Checkpoint;
+pub use super::record::lane_hour::LaneHour;
+pub use super::record::message::MessageMeta;
+pub use super::record::meta::Meta;
+pub use super::record::slice::{SliceMeta, SliceRecord};
+pub use super::record::unique::{EventIdRecord, OnceAnswer, OnceRecord};
+pub use super::record::waiting::{Resent, Waiting};
 use crate::clock::Timestamp;
 use crate::domain::application::Application;
-use crate::domain::attempt::{Attempt, Trigger};
+use crate::domain::attempt::Attempt;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::EventType;
 use crate::domain::id::{
@@ -63,24 +70,18 @@ use crate::domain::id::{
     TokenId,
 };
 use crate::domain::job::Job;
-use crate::domain::message::{DeliveryKey, Origin};
+use crate::domain::message::{Delivery, DeliveryKey};
 use crate::domain::organisation::Organisation;
 use crate::domain::token::{Revocation, Token};
 use crate::domain::visit::Visit;
 
-#[cfg(doc)]
-use super::engine;
+mod envelope;
 
 /// The number of this format as a whole; a store with a higher one is refused.
 pub const FORMAT: u32 = 2;
 /// The number that a store has after a clean stop: the databases have all of the journal then, and the
 /// version before, which knows of none, goes on with them.
 pub const FORMAT_AT_REST: u32 = 1;
-
-const MAGIC: u8 = 0xB7;
-const HEADER_BYTES: usize = 12;
-/// The longest record: a message's payload and its meta, with room to spare.
-const RECORD_MAX: usize = 64 << 20;
 
 pub const META: u8 = b'm';
 pub const CHECKPOINT: u8 = b'k';
@@ -102,144 +103,19 @@ pub const ATTEMPT: u8 = b'A';
 pub const ATTEMPT_OF_MESSAGE: u8 = b'T';
 pub const LANE_HOUR: u8 = b'C';
 
-/// Written with every commit: the live database's word on what happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Meta {
-    pub format: u32,
-    /// The number of the last commit; a record in a slice with a higher one was never answered.
-    pub commit: u64,
-    /// The last process closed the store.
-    pub clean: bool,
-    /// Registrations of all kinds.
-    pub registrations: u64,
-    /// Deliveries that wait, by the slice that holds their message.
-    pub waiting: Vec<(u32, u64)>,
-    /// The highest endpoint number that was ever given.
-    pub last_endpoint_number: u64,
-    /// The time of the newest id.
-    pub last_time: Timestamp,
-    /// The newest slice, so that a start need not open it to know how full it is.
-    pub slice: SliceMeta,
-    /// Commit numbers (first, last) that ended in a slice and not here, because the process died
-    /// between the two. What bears such a number does not exist.
-    pub dead_commits: Vec<(u64, u64)>,
-}
+/// The kinds of registrations, in an order in which they can be read: endpoints after what owns them.
+pub const REGISTRATIONS: [u8; 8] = [
+    ORGANISATION,
+    TOKEN,
+    EVENT_TYPE,
+    APPLICATION,
+    JOB,
+    REVOCATION,
+    VISIT,
+    ENDPOINT,
+];
 
-/// How far the databases have the journal: everything up to this position is on disk in them.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Checkpoint {
-    /// Which journal.
-    pub stream: u64,
-    pub position: u64,
-    /// Of the record at that position.
-    pub chain: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SliceRecord {
-    /// No id in this slice has an earlier time, and every id in the slice before has one.
-    pub first: Timestamp,
-    /// How far the slice had come when the next one began; it has come at least that far. sled
-    /// can go back to an older state of a damaged file without a word: this tells.
-    pub sealed: Option<SliceMeta>,
-}
-
-impl SliceRecord {
-    pub fn beginning(first: Timestamp) -> SliceRecord {
-        SliceRecord {
-            first,
-            sealed: None,
-        }
-    }
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct SliceMeta {
-    pub commit: u64,
-    pub messages: u64,
-    pub attempts: u64,
-    /// Bytes put so far; what decides when the slice is full.
-    pub bytes: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Waiting {
-    pub attempts: u32,
-    pub trigger: Trigger,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MessageMeta {
-    pub commit: u64,
-    pub accepted_at: Timestamp,
-    pub event_type: String,
-    pub event_id: Option<String>,
-    pub channels: Vec<String>,
-    pub origin: Origin,
-    pub tags: Vec<String>,
-    pub deliver_at: Option<Timestamp>,
-    pub expires_at: Option<Timestamp>,
-    pub expunged: bool,
-    pub is_raw: bool,
-    pub content_type: Option<String>,
-    pub endpoints_matched: Option<u32>,
-}
-
-/// When a delivery is due that waits for an attempt by hand: nothing else tells, once its message
-/// was accepted long ago and before its attempt is in the log. And when one is due before the time in
-/// its message's id, which happens where the clock was set back.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Resent {
-    pub due: Timestamp,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EventIdRecord {
-    pub commit: u64,
-    pub application: ApplicationId,
-    pub message: MessageId,
-}
-
-/// What a request with an idempotency key was answered with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct OnceRecord {
-    pub commit: u64,
-    pub at: Timestamp,
-    /// SHA-256 of the request's body.
-    pub request: [u8; 32],
-    pub answer: OnceAnswer,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum OnceAnswer {
-    /// The accepted message; the answer is made from it again.
-    Message(ApplicationId, MessageId),
-    /// A status, with the body in the record's raw bytes.
-    Answered(u16),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AttemptPlace {
-    pub lane: u64,
-}
-
-/// What happened at a lane in an hour, as far as this slice was there for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LaneHour {
-    pub attempts_succeeded: u64,
-    pub attempts_failed: u64,
-    /// Deliveries that ended: with a success …
-    pub delivered: u64,
-    /// … or with the last attempt of their schedule.
-    pub failed: u64,
-    /// Attempts that had an answer, and how long these took in all and at most, in microseconds, from
-    /// when they were due.
-    pub answered: u64,
-    pub answer_us_sum: u64,
-    pub answer_us_max: u64,
-}
-
-/// A struct that is in the list of all that stand in records.
+/// A value that is in the list of all that stand in records.
 pub trait Listed {
     /// The letter that its keys begin with.
     const KIND: u8;
@@ -251,7 +127,7 @@ macro_rules! kinds {
             const KIND: u8 = $letter;
         })*
 
-        /// The structs with the schema that is written of each.
+        /// The values with the schema that is written of each.
         #[cfg(test)]
         const KINDS: &[(&str, u16)] = &[$((stringify!($kind), $kind::SCHEMA)),*];
     };
@@ -280,169 +156,6 @@ kinds!(
     LANE_HOUR LaneHour,
 );
 
-/// A struct that stands in records.
-pub trait Kept: Listed + Serialize + Sized {
-    /// The schema that is written; every lower one can be read.
-    const SCHEMA: u16;
-
-    /// Reads the struct of an older schema; `bytes` is left behind it.
-    fn read_older(schema: u16, bytes: &mut &[u8]) -> bincode::Result<Self>;
-}
-
-/// Structs that are as they were first written.
-macro_rules! first_schema {
-    ($($kind:ty),*) => {$(
-        impl Kept for $kind {
-            const SCHEMA: u16 = 1;
-
-            fn read_older(_: u16, _: &mut &[u8]) -> bincode::Result<Self> {
-                Err(bincode::ErrorKind::Custom("there is no older schema".to_owned()).into())
-            }
-        }
-    )*};
-}
-
-first_schema!(
-    Meta,
-    Checkpoint,
-    Organisation,
-    Job,
-    Revocation,
-    Visit,
-    Resent,
-    SliceRecord,
-    SliceMeta,
-    Waiting,
-    EventIdRecord,
-    OnceRecord,
-    AttemptPlace,
-    LaneHour
-);
-
-#[derive(Debug, thiserror::Error)]
-pub enum RecordError {
-    #[error("a record of kind '{}' was written by a newer version (schema {schema})", *.kind as char)]
-    Newer { kind: u8, schema: u16 },
-    #[error("a record of kind '{}' is damaged: {why}", *.kind as char)]
-    Damaged { kind: u8, why: &'static str },
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-}
-
-/// Reads one struct; `bytes` is left behind it.
-pub fn read_struct<T: DeserializeOwned>(bytes: &mut &[u8]) -> bincode::Result<T> {
-    format().deserialize_from(bytes)
-}
-
-fn format() -> impl Options {
-    bincode::options()
-        .with_varint_encoding()
-        .allow_trailing_bytes()
-        .with_limit(RECORD_MAX as u64)
-}
-
-/// The bytes of a record under `key`.
-pub fn encode<T: Kept>(key: &[u8], meta: &T, raw: &[u8]) -> Vec<u8> {
-    debug_assert_eq!(key[0], T::KIND, "a record under another kind's key");
-    let mut record = Vec::with_capacity(HEADER_BYTES + 160 + raw.len());
-    record.extend_from_slice(&[MAGIC, key[0]]);
-    record.extend_from_slice(&T::SCHEMA.to_le_bytes());
-    record.extend_from_slice(&[0; 8]);
-    format()
-        .serialize_into(&mut record, meta)
-        .expect("a struct of ours can be serialised");
-    record.extend_from_slice(raw);
-    let length = (record.len() - HEADER_BYTES) as u32;
-    record[8..HEADER_BYTES].copy_from_slice(&length.to_le_bytes());
-    let crc = checksum(key, &record);
-    record[4..8].copy_from_slice(&crc.to_le_bytes());
-    record
-}
-
-fn checksum(key: &[u8], record: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(key);
-    hasher.update(&record[..4]);
-    hasher.update(&record[8..]);
-    hasher.finalize()
-}
-
-/// The struct and where the raw bytes begin in a whole record.
-pub fn decode<T: Kept + DeserializeOwned>(
-    key: &[u8],
-    record: &[u8],
-) -> Result<(T, usize), RecordError> {
-    let kind = key.first().copied().unwrap_or(b'?');
-    let damaged = |why| RecordError::Damaged { kind, why };
-    if record.len() < HEADER_BYTES || record[0] != MAGIC || record[1] != kind {
-        return Err(damaged("it does not begin as one"));
-    }
-    let schema = u16::from_le_bytes([record[2], record[3]]);
-    if schema > T::SCHEMA {
-        return Err(RecordError::Newer { kind, schema });
-    }
-    if record.len() - HEADER_BYTES != announced(record) {
-        return Err(damaged("its length is wrong"));
-    }
-    if checksum(key, record).to_le_bytes() != record[4..8] {
-        return Err(damaged("its checksum is wrong"));
-    }
-    let mut rest = &record[HEADER_BYTES..];
-    let meta =
-        read_meta(schema, &mut rest).map_err(|_| damaged("its content does not fit its kind"))?;
-    Ok((meta, record.len() - rest.len()))
-}
-
-/// The struct of this version or of an older one, from the bytes that begin with it.
-fn read_meta<T: Kept + DeserializeOwned>(schema: u16, bytes: &mut &[u8]) -> bincode::Result<T> {
-    match schema == T::SCHEMA {
-        true => read_struct(bytes),
-        false => T::read_older(schema, bytes),
-    }
-}
-
-/// How many bytes follow the header, by the header.
-fn announced(record: &[u8]) -> usize {
-    u32::from_le_bytes([record[8], record[9], record[10], record[11]]) as usize
-}
-
-/// How many values a record with this first value takes.
-fn chunks(first: &[u8]) -> usize {
-    if first.len() < HEADER_BYTES {
-        return 1;
-    }
-    (HEADER_BYTES + announced(first).min(RECORD_MAX))
-        .div_ceil(VALUE_MAX)
-        .max(1)
-}
-
-fn chunk_key(key: &[u8], number: usize) -> Vec<u8> {
-    let mut chunk = Vec::with_capacity(key.len() + 3);
-    chunk.extend_from_slice(key);
-    chunk.push(0);
-    chunk.extend_from_slice(&(number as u16).to_be_bytes());
-    chunk
-}
-
-/// Puts a record that is not there yet.
-pub fn put<T: Kept>(changes: &mut Changes, key: &[u8], meta: &T, raw: &[u8]) {
-    put_encoded(changes, key, encode(key, meta, raw));
-}
-
-/// The same for a record whose bytes are at hand.
-pub fn put_encoded(changes: &mut Changes, key: &[u8], record: Vec<u8>) {
-    if record.len() <= VALUE_MAX {
-        changes.put(key, record);
-        return;
-    }
-    for (number, chunk) in record.chunks(VALUE_MAX).enumerate() {
-        match number {
-            0 => changes.put(key, chunk.to_vec()),
-            _ => changes.put(&chunk_key(key, number), chunk.to_vec()),
-        }
-    }
-}
-
 /// The key that a change of registrations concerns, and the record to stand there; none where it
 /// is deleted.
 pub fn registration(change: &Change) -> (Vec<u8>, Option<Vec<u8>>) {
@@ -469,131 +182,62 @@ pub fn registration(change: &Change) -> (Vec<u8>, Option<Vec<u8>>) {
     }
 }
 
-/// Deletes a record that may be long; false if there was none.
-pub fn delete(
-    engine: &impl Values,
-    changes: &mut Changes,
-    key: &[u8],
-) -> Result<bool, EngineError> {
-    let Some(first) = engine.get(key)? else {
-        return Ok(false);
-    };
-    changes.delete(key);
-    for number in 1..chunks(&first) {
-        changes.delete(&chunk_key(key, number));
+/// The change that put a registration there, from its whole record; none where the key is not a
+/// registration's.
+pub fn change(key: &[u8], record: &[u8]) -> Result<Option<Change>, RecordError> {
+    fn there<T: Kept>(
+        key: &[u8],
+        record: &[u8],
+        put: fn(T) -> Change,
+    ) -> Result<Option<Change>, RecordError> {
+        let (one, _) = decode(key, record)?;
+        Ok(Some(put(one)))
     }
-    Ok(true)
-}
-
-/// Puts a record in the place of an older one that may have been longer; false if there was none.
-pub fn replace<T: Kept>(
-    engine: &impl Values,
-    changes: &mut Changes,
-    key: &[u8],
-    meta: &T,
-) -> Result<bool, EngineError> {
-    replace_with(engine, changes, key, meta, &[])
-}
-
-/// The same with raw bytes behind the struct.
-pub fn replace_with<T: Kept>(
-    engine: &impl Values,
-    changes: &mut Changes,
-    key: &[u8],
-    meta: &T,
-    raw: &[u8],
-) -> Result<bool, EngineError> {
-    let replaced = delete(engine, changes, key)?;
-    put(changes, key, meta, raw);
-    Ok(replaced)
-}
-
-/// A whole record as read: the struct, and the raw bytes behind it.
-pub struct Record<T> {
-    pub meta: T,
-    bytes: Vec<u8>,
-    raw_at: usize,
-}
-
-impl<T> Record<T> {
-    /// The raw bytes, without a copy.
-    pub fn into_raw(self) -> actix_web::web::Bytes {
-        actix_web::web::Bytes::from(self.bytes).slice(self.raw_at..)
+    match key.first() {
+        Some(&ORGANISATION) => there(key, record, Change::PutOrganisation),
+        Some(&TOKEN) => there(key, record, Change::PutToken),
+        Some(&EVENT_TYPE) => there(key, record, Change::PutEventType),
+        Some(&APPLICATION) => there(key, record, Change::PutApplication),
+        Some(&ENDPOINT) => there(key, record, Change::PutEndpoint),
+        Some(&JOB) => there(key, record, Change::PutJob),
+        Some(&REVOCATION) => there(key, record, Change::PutRevocation),
+        Some(&VISIT) => there(key, record, Change::PutVisit),
+        _ => Ok(None),
     }
 }
 
-/// Reads the record under `key`.
-pub fn get<T: Kept + DeserializeOwned>(
-    engine: &impl Values,
-    key: &[u8],
-) -> Result<Option<Record<T>>, RecordError> {
-    let Some(first) = engine.get(key)? else {
-        return Ok(None);
-    };
-    read(engine, key, &first).map(Some)
-}
-
-/// Reads the record whose first value is at hand, as a range gives it.
-pub fn read<T: Kept + DeserializeOwned>(
+/// The same from the record's first value, as a range gives it.
+pub fn read_change(
     engine: &impl Values,
     key: &[u8],
     first: &Bytes,
-) -> Result<Record<T>, RecordError> {
-    let bytes = whole(engine, key, first)?;
-    let (meta, raw_at) = decode(key, &bytes)?;
-    Ok(Record {
-        meta,
-        bytes,
-        raw_at,
+) -> Result<Option<Change>, RecordError> {
+    change(key, &envelope::whole(engine, key, first)?)
+}
+
+/// The key and the record of a delivery that waits.
+pub fn waiting(delivery: &Delivery) -> (Vec<u8>, Vec<u8>) {
+    let key = waiting_key(&delivery.key);
+    let waiting = Waiting {
+        attempts: delivery.attempts,
+        trigger: delivery.trigger,
+    };
+    let record = encode(&key, &waiting, &[]);
+    (key, record)
+}
+
+/// The delivery that waits with this key and record.
+pub fn delivery(key: &[u8], record: &[u8]) -> Result<Delivery, RecordError> {
+    let place = parse_waiting_key(key).ok_or(RecordError::Damaged {
+        kind: WAITING,
+        why: "its key is not one of a delivery",
+    })?;
+    let (waiting, _) = decode::<Waiting>(key, record)?;
+    Ok(Delivery {
+        key: place,
+        attempts: waiting.attempts,
+        trigger: waiting.trigger,
     })
-}
-
-/// The struct of a record of more than one value, from the first value alone: nothing where the record
-/// is short, or the struct goes on in the next. The checksum is of the whole, so this is not held against
-/// it, but for the database's own of what it reads.
-pub fn at_a_glance<T: Kept + DeserializeOwned>(key: &[u8], first: &[u8]) -> Option<T> {
-    let is_one = is_long(first) && first[0] == MAGIC && first[1] == key[0];
-    let schema = is_one.then(|| u16::from_le_bytes([first[2], first[3]]))?;
-    let mut rest = &first[HEADER_BYTES..];
-    if schema > T::SCHEMA {
-        return None;
-    }
-    read_meta(schema, &mut rest).ok()
-}
-
-/// Whether the record with this first value has others.
-pub fn is_long(first: &[u8]) -> bool {
-    chunks(first) > 1
-}
-
-/// Behind the record and all its values, and before the next.
-pub fn behind_record(key: &[u8]) -> Vec<u8> {
-    [key, &[0, 0xff, 0xff]].concat()
-}
-
-/// The record that this is a further value of, and the value's number.
-pub fn record_of_chunk(key: &[u8]) -> (&[u8], usize) {
-    let (record, number) = key.split_at(key.len() - 3);
-    (
-        record,
-        usize::from(u16::from_be_bytes([number[1], number[2]])),
-    )
-}
-
-fn whole(engine: &impl Values, key: &[u8], first: &Bytes) -> Result<Vec<u8>, RecordError> {
-    let chunks = chunks(first);
-    let mut bytes = Vec::with_capacity(if chunks == 1 {
-        first.len()
-    } else {
-        chunks * VALUE_MAX
-    });
-    bytes.extend_from_slice(first);
-    for number in 1..chunks {
-        let chunk = engine.get(&chunk_key(key, number))?;
-        let why = "a part of it is missing";
-        bytes.extend_from_slice(&chunk.ok_or(RecordError::Damaged { kind: key[0], why })?);
-    }
-    Ok(bytes)
 }
 
 /// Whether a key of this kind, once put, is not put again before it was deleted: the committer sees
@@ -794,88 +438,46 @@ pub(super) mod golden;
 
 #[cfg(test)]
 mod tests {
-    use super::super::engine::Engine;
     use super::*;
-    use proptest::prelude::*;
-
-    fn event_key() -> Vec<u8> {
-        let [key, _] = event_id_keys(OrganisationId([2; 20]), ApplicationId([1; 20]), "x");
-        key
-    }
-
-    fn engine() -> (tempfile::TempDir, Engine) {
-        let dir = tempfile::tempdir().unwrap();
-        let engine = Engine::open(&dir.path().join("db"), 1 << 20).unwrap();
-        (dir, engine)
-    }
+    use crate::domain::attempt::Trigger;
 
     #[test]
-    fn records_of_any_length_read_back_and_a_shorter_one_leaves_no_chunk() {
-        let (_dir, engine) = engine();
-        let key = slice_key(1);
-        for length in [
-            0,
-            1,
-            VALUE_MAX,
-            3 * VALUE_MAX - HEADER_BYTES - 2,
-            1_000_000,
-            10,
-        ] {
-            let raw: Vec<u8> = (0..length).map(|at| at as u8).collect();
-            let mut changes = Changes::default();
-            delete(&engine, &mut changes, &key).unwrap();
-            put(
-                &mut changes,
-                &key,
-                &SliceRecord::beginning(Timestamp(7)),
-                &raw,
-            );
-            engine.commit(changes).unwrap();
-            let record: Record<SliceRecord> = get(&engine, &key).unwrap().unwrap();
-            assert_eq!(record.meta.first, Timestamp(7));
-            assert_eq!(record.into_raw(), raw);
-        }
-        assert_eq!(engine.prefix(&[SLICE]).count(), 1);
-    }
-
-    #[test]
-    fn a_newer_schema_and_a_wrong_place_are_named() {
-        let key = slice_key(1);
-        let mut record = encode(&key, &SliceRecord::beginning(Timestamp(7)), &[]);
-        assert!(decode::<SliceRecord>(&key, &record).is_ok());
-        assert!(matches!(
-            decode::<SliceRecord>(&slice_key(2), &record),
-            Err(RecordError::Damaged { .. })
-        ));
-        record[2] = 2;
-        assert!(matches!(
-            decode::<SliceRecord>(&key, &record),
-            Err(RecordError::Newer {
-                kind: SLICE,
-                schema: 2
-            })
-        ));
-    }
-
-    proptest! {
-        #[test]
-        fn no_flipped_bit_goes_unnoticed(byte in 0usize..60, bit in 0u8..8) {
-            let key = event_key();
-            let meta = EventIdRecord {
-                commit: 9,
-                application: ApplicationId([3; 20]),
-                message: MessageId([4; 20]),
+    fn a_change_of_registrations_leads_to_its_record_and_back() {
+        let mut kinds = Vec::new();
+        for row in golden::rows::all() {
+            let Some(put) = change(&row.key, &row.record).unwrap() else {
+                continue;
             };
-            let mut record = encode(&key, &meta, b"0123456789");
-            let byte = byte % record.len();
-            record[byte] ^= 1 << bit;
-            prop_assert!(decode::<EventIdRecord>(&key, &record).is_err());
+            kinds.push(row.key[0]);
+            let (key, record) = registration(&put);
+            assert_eq!(key, row.key);
+            let record = record.expect("it is put");
+            // Older schemas are written as the newest.
+            let again = change(&key, &record).unwrap();
+            assert_eq!(format!("{again:?}"), format!("{:?}", Some(put)));
         }
+        kinds.sort();
+        kinds.dedup();
+        let mut expected = REGISTRATIONS;
+        expected.sort();
+        assert_eq!(kinds, expected);
+    }
 
-        #[test]
-        fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let key = slice_key(1);
-            prop_assert!(decode::<SliceRecord>(&key, &bytes).is_err());
-        }
+    #[test]
+    fn a_delivery_leads_to_its_record_and_back() {
+        let waits = Delivery {
+            key: DeliveryKey {
+                lane: 258,
+                due: golden::rows::AT,
+                message: golden::rows::MESSAGE_ID,
+            },
+            attempts: 3,
+            trigger: Trigger::Manual,
+        };
+        let (key, record) = waiting(&waits);
+        let pinned = golden::rows::pinned("Waiting", 1);
+        assert_eq!((&key, &record), (&pinned.key, &pinned.record));
+        assert_eq!(delivery(&key, &record).unwrap(), waits);
+        assert!(delivery(&key[1..], &record).is_err());
     }
 }

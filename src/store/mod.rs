@@ -21,6 +21,7 @@ use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, MessageId, OrganisationId};
 use crate::domain::jwt::JwtSecret;
 use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
+use crate::domain::payload::PayloadBytes;
 use crate::error::{Error, Result};
 use crate::lock::locked;
 use crate::rules::decision::Decision;
@@ -59,9 +60,9 @@ mod jobs;
 mod keeper;
 mod layout;
 mod live;
-mod older;
 mod open;
 mod queue;
+mod record;
 mod recount;
 mod replay;
 mod slices;
@@ -230,7 +231,7 @@ pub struct NewMessage {
     pub event_type: String,
     pub event_id: Option<String>,
     pub channels: Vec<String>,
-    pub payload: actix_web::web::Bytes,
+    pub payload: PayloadBytes,
     pub is_raw: bool,
     pub content_type: Option<String>,
     /// The numbers of the endpoints that it goes to.
@@ -571,7 +572,7 @@ impl Inner {
         let answer = seen.answer.clone();
         Ok(Some(Ok(Remembered {
             answer,
-            body: record.into_raw().to_vec(),
+            body: record.raw().to_vec(),
         })))
     }
 

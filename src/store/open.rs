@@ -636,43 +636,17 @@ fn io_cause(error: engine::SledError) -> Result<std::io::Error, engine::SledErro
 
 fn read_catalog(live: &Engine) -> Result<Catalog, RecordError> {
     let mut catalog = Catalog::default();
-    each(live, layout::ORGANISATION, |one| {
-        catalog.apply(Change::PutOrganisation(one))
-    })?;
-    each(live, layout::TOKEN, |one| {
-        catalog.apply(Change::PutToken(one))
-    })?;
-    each(live, layout::EVENT_TYPE, |one| {
-        catalog.apply(Change::PutEventType(one))
-    })?;
-    each(live, layout::APPLICATION, |one| {
-        catalog.apply(Change::PutApplication(one))
-    })?;
-    each(live, layout::JOB, |one| catalog.apply(Change::PutJob(one)))?;
-    each(live, layout::REVOCATION, |one| {
-        catalog.apply(Change::PutRevocation(one))
-    })?;
-    each(live, layout::VISIT, |one| {
-        catalog.apply(Change::PutVisit(one))
-    })?;
-    each(live, layout::ENDPOINT, |one| {
-        catalog.apply(Change::PutEndpoint(one))
-    })?;
-    Ok(catalog)
-}
-
-fn each<T: layout::Kept + serde::de::DeserializeOwned>(
-    live: &Engine,
-    kind: u8,
-    mut take: impl FnMut(T),
-) -> Result<(), RecordError> {
-    for item in live.prefix(&[kind]) {
-        let (key, value) = item?;
-        if !layout::is_chunk(&key) {
-            take(layout::read::<T>(live, &key, &value)?.meta);
+    for kind in layout::REGISTRATIONS {
+        for item in live.prefix(&[kind]) {
+            let (key, value) = item?;
+            if !layout::is_chunk(&key)
+                && let Some(change) = layout::read_change(live, &key, &value)?
+            {
+                catalog.apply(change);
+            }
         }
     }
-    Ok(())
+    Ok(catalog)
 }
 
 fn read_slices(live: &Engine) -> Result<BTreeMap<u32, SliceRecord>, RecordError> {

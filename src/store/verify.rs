@@ -9,6 +9,7 @@ use super::{OpenError, Settings, open};
 use crate::clock::Clock;
 use crate::domain::attempt::Attempt;
 use crate::domain::id::MessageId;
+use crate::domain::message::Delivery;
 
 /// Problems that are listed one by one; the rest is counted.
 const PROBLEMS_MAX: usize = 100;
@@ -64,16 +65,11 @@ pub fn verify(settings: &Settings, clock: &Clock) -> Result<VerifyReport, OpenEr
         slice.map_or(0, |(number, _)| *number)
     };
     for item in files.live.prefix(&[layout::WAITING]) {
-        let checked = item.map_err(RecordError::from).and_then(|(key, value)| {
-            layout::decode::<layout::Waiting>(&key, &value)?;
-            let why = "its key is none";
-            layout::parse_waiting_key(&key).ok_or(RecordError::Damaged {
-                kind: layout::WAITING,
-                why,
-            })
-        });
+        let checked = item
+            .map_err(RecordError::from)
+            .and_then(|(key, value)| layout::delivery(&key, &value));
         match checked {
-            Ok(key) => {
+            Ok(Delivery { key, .. }) => {
                 waiting
                     .entry(slice_of(key.message))
                     .or_default()

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use actix_web::web::Bytes;
 use postrider::store::NewMessage;
 use serde_json::{Value, json};
 
@@ -188,7 +187,7 @@ async fn a_message_accepted_for_an_endpoint_that_is_just_gone_waits_for_nothing(
             event_type: "invoice.paid".to_owned(),
             event_id: None,
             channels: Vec::new(),
-            payload: Bytes::from_static(b"{}"),
+            payload: "{}".into(),
             is_raw: false,
             content_type: None,
             lanes: vec![known.number],

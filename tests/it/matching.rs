@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actix_web::web::Bytes;
 use awc::http::Method;
 use postrider::domain::message::{Message, Origin};
 use postrider::rules::matching;
@@ -117,7 +116,7 @@ fn matched(server: &Server) -> NewMessage {
         event_type: "a".to_owned(),
         event_id: None,
         channels: Vec::new(),
-        payload: Bytes::from_static(b"{}"),
+        payload: "{}".into(),
         is_raw: false,
         content_type: None,
         lanes: matched.lanes,

@@ -4,7 +4,6 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
-use actix_web::web::Bytes;
 use postrider::clock::{Clock, Timestamp};
 use postrider::config::{self, Config, Flags};
 use postrider::domain::message::Origin;
@@ -161,7 +160,7 @@ async fn a_test_that_is_made_once_is_not_tried_again() {
             event_type: "invoice.paid".to_owned(),
             event_id: None,
             channels: Vec::new(),
-            payload: Bytes::from_static(b"{}"),
+            payload: "{}".into(),
             is_raw: false,
             content_type: None,
             lanes: vec![endpoint.number],

@@ -12,7 +12,6 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::middleware::{Next, from_fn};
-use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, Scope, web};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -275,7 +274,7 @@ async fn try_out(context: &Context, endpoint: &Endpoint) -> Result<Tried> {
             event_type: TEST_EVENT_TYPE.to_owned(),
             event_id: None,
             channels: Vec::new(),
-            payload: Bytes::from_static(TEST_PAYLOAD.as_bytes()),
+            payload: TEST_PAYLOAD.into(),
             is_raw: false,
             content_type: None,
             lanes: vec![endpoint.number],

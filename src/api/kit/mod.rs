@@ -25,3 +25,4 @@ pub mod page;
 pub mod query;
 pub mod rate;
 pub mod reads;
+mod value_schemas;

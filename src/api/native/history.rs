@@ -95,7 +95,6 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::domain::message::Origin;
-    use actix_web::web::Bytes;
 
     #[test]
     fn filters_want_what_they_name() {
@@ -105,7 +104,7 @@ mod tests {
             event_type: "a".to_owned(),
             event_id: None,
             channels: vec!["x".to_owned()],
-            payload: Bytes::new(),
+            payload: Default::default(),
             is_raw: false,
             content_type: None,
             accepted_at: Timestamp(0),

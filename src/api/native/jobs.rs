@@ -17,7 +17,7 @@ use crate::api::kit::operation::{Operation, Parameter};
 use crate::api::kit::page::{Listed, page_parameters, shown};
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, EndpointId, JobId};
-use crate::domain::job::{Job, JobState};
+use crate::domain::job::{Job, JobState, Which, Work};
 use crate::rules::caller::Action;
 use crate::rules::endpoint_checks::held_because;
 use crate::rules::jobs::CancelJob;
@@ -58,6 +58,19 @@ pub enum Task {
     EventTypeUsage,
 }
 
+/// The task that a job is.
+fn task_of(work: &Work) -> &'static str {
+    match work {
+        Work::Replay(replay) => match replay.which {
+            Which::Failed => "endpoint.recover",
+            Which::Missing => "endpoint.replay",
+            Which::Matching(_) => "endpoint.bulk-replay",
+        },
+        Work::ApplicationUsage { .. } => "application.stats",
+        Work::EventTypeUsage => "event-type.aggregate",
+    }
+}
+
 /// Answered where a job was begun.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -76,7 +89,7 @@ impl BegunOut {
         BegunOut {
             id: job.id,
             status: Status::of(job),
-            task: job.work.name(),
+            task: task_of(&job.work),
             updated_at: job.updated_at,
         }
     }
@@ -283,7 +296,7 @@ async fn list(call: Call) -> Reply {
     let wanted = catalog
         .jobs()
         .filter(|job| status.is_none_or(|status| status == Status::of(job)))
-        .filter(|job| task.is_none_or(|task| task == job.work.name()))
+        .filter(|job| task.is_none_or(|task| task == task_of(&job.work)))
         .filter(|job| call.caller.sees_job(&catalog, job));
     let listed = page.list(
         wanted,

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use actix_web::http::StatusCode;
 use actix_web::web;
-use actix_web::web::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -174,9 +173,7 @@ impl PreviewIn<'_> {
             method,
             secret,
             event_type: self.event_type,
-            payload: self
-                .payload
-                .map(|payload| Bytes::copy_from_slice(payload.get().as_bytes())),
+            payload: self.payload.map(|payload| payload.get().to_owned().into()),
             channels,
             headers,
         })

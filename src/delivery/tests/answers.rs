@@ -366,7 +366,7 @@ async fn an_answer_before_the_whole_request_was_taken_is_read() {
     .await;
     let sender = sender();
     let big = Message {
-        payload: actix_web::web::Bytes::from(vec![b' '; 30 * 1024 * 1024]),
+        payload: vec![b' '; 30 * 1024 * 1024].into(),
         is_raw: false,
         content_type: None,
         ..message()

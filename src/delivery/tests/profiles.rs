@@ -37,7 +37,7 @@ pub fn secret_until(text: &str, expires_at: Option<Timestamp>) -> EndpointSecret
 
 pub fn message_with(payload: impl Into<String>) -> Message {
     Message {
-        payload: actix_web::web::Bytes::from(payload.into()),
+        payload: payload.into().into(),
         is_raw: false,
         content_type: None,
         channels: vec!["Agreement".to_owned()],

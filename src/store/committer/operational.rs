@@ -6,8 +6,6 @@
 
 use std::sync::atomic::Ordering;
 
-use actix_web::web::Bytes;
-
 use super::{Batch, Committer};
 use crate::domain::application::Application;
 use crate::domain::attempt::Attempt;
@@ -15,6 +13,7 @@ use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, OrganisationId};
 use crate::domain::message::Origin;
 use crate::domain::operational::{OperationalEvent, attempt_event};
+use crate::domain::payload::PayloadBytes;
 use crate::store::NewMessage;
 use crate::store::backlog::Room;
 use crate::store::catalog::{Catalog, Change};
@@ -23,7 +22,7 @@ use crate::store::catalog::{Catalog, Change};
 struct Told {
     organisation: OrganisationId,
     name: &'static str,
-    payload: Bytes,
+    payload: PayloadBytes,
     lanes: Vec<u64>,
 }
 

@@ -200,12 +200,8 @@ impl Committer {
         slice: u32,
         message: Option<Arc<Message>>,
     ) {
-        let waiting = layout::Waiting {
-            attempts: delivery.attempts,
-            trigger: delivery.trigger,
-        };
-        let key = layout::waiting_key(&delivery.key);
-        batch.live.put(&key, layout::encode(&key, &waiting, &[]));
+        let (key, record) = layout::waiting(&delivery);
+        batch.live.put(&key, record);
         if is_noted(&delivery.key, delivery.trigger) {
             let note = layout::resent_key(delivery.key.message, delivery.key.lane);
             let due = delivery.key.due;

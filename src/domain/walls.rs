@@ -1,0 +1,55 @@
+//! The walls of the room: it knows nothing of what stands around it.
+
+use std::fs;
+use std::path::Path;
+
+/// Where this room may look.
+const IMPORTS: [&str; 2] = ["clock::", "domain::"];
+
+/// What none of it is about: HTTP's server and client, the API's document, the store's format and
+/// database, and waiting.
+const STRANGE: [&str; 12] = [
+    "actix",
+    "awc",
+    "schemars",
+    "JsonSchema",
+    "bincode",
+    "is_human_readable",
+    "sled",
+    "tokio",
+    "async ",
+    ".await",
+    "std::fs",
+    "#[serde(alias",
+];
+
+#[test]
+fn the_room_knows_no_http_no_schemas_no_store_and_nothing_that_waits() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/domain");
+    let mut count = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name == "walls.rs" {
+            continue;
+        }
+        count += 1;
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let code = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        for (number, line) in code.enumerate() {
+            let place = format!("{name}, line {number} of code");
+            let mut imports = line.split("crate::").skip(1);
+            let strange = imports.find(|path| !IMPORTS.iter().any(|one| path.starts_with(one)));
+            assert_eq!(strange, None, "{place}");
+            let strange = STRANGE.iter().find(|word| line.contains(*word));
+            assert_eq!(strange, None, "{place}");
+            // The type of shared bytes has one place.
+            let is_shared = line.contains("bytes::Bytes");
+            assert!(!is_shared || name == "payload.rs", "{place}");
+        }
+    }
+    assert!(count > 20, "the sources have moved");
+}
