@@ -463,14 +463,14 @@ impl Committer {
                 self.inner.counters.write_begins();
             }
             self.slice.engine.apply(std::mem::take(&mut batch.slice))?;
-            self.since.wrote_to(&self.slice.engine);
+            self.since.wrote_to(self.slice.number, &self.slice.engine);
             if !batch.counters.is_empty() {
                 let now = self.inner.clock.now();
                 self.inner.counters.write_ended(&batch.counters, now);
             }
         }
         for one in batch.of_slices.drain(..) {
-            self.since.wrote_to(&one.engine);
+            self.since.wrote_to(one.number, &one.engine);
             self.since.has_old_slices = true;
             match one.engine.apply(one.changes) {
                 // It was dropped meanwhile.
