@@ -269,6 +269,10 @@ fn wrong(items: &[Value], fits: impl Fn(&ValueKind) -> bool) -> Option<String> {
 /// A value as a message shows it.
 pub(super) fn shown(value: &ValueKind) -> String {
     match value {
+        // A URL with a name and a password in it is refused, and is not to be in a log.
+        ValueKind::String(text) if text.contains('@') && text.contains("://") => {
+            "a URL with '@', which is not shown".to_owned()
+        }
         ValueKind::String(text) if text.chars().count() > SHOWN_CHARS_MAX => {
             let start: String = text.chars().take(SHOWN_CHARS_MAX).collect();
             format!("{start:?}…")

@@ -58,7 +58,11 @@ impl NewBatch {
             match message.match_anew(catalog) {
                 Ok(()) => {}
                 Err(gone @ Error::NotFound(_)) => return Err(gone),
-                Err(error) => drop(refused.insert(place, error)),
+                Err(error) => {
+                    // It takes no room.
+                    message.lanes.clear();
+                    refused.insert(place, error);
+                }
             }
         }
         Ok(refused)

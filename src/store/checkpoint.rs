@@ -125,6 +125,10 @@ impl Checkpoints {
         self.state().done
     }
 
+    pub fn is_idle(&self) -> bool {
+        self.state().due.is_none()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         locked(self.state.lock())
     }

@@ -59,6 +59,8 @@ pub struct Committer {
     since: Since,
     /// The position before which segments of the journal were removed.
     removed_to: u64,
+    /// Slices that were dropped: what comes for one of them later is too late.
+    dropped: HashSet<u32>,
     meta: Meta,
     /// Deliveries that wait, by the slice of their message.
     waiting: BTreeMap<u32, u64>,
@@ -185,6 +187,7 @@ impl Committer {
             effects: Vec::new(),
             since: Since::default(),
             removed_to,
+            dropped: HashSet::new(),
             meta,
             waiting,
             slice,
@@ -222,6 +225,11 @@ impl Committer {
     /// Marks the store as cleanly closed, and brings all of it into the databases.
     fn close(&mut self) -> Result<(), CommitError> {
         self.keep_all_counters()?;
+        // Before a record says that the databases have it all, they do.
+        let now_at = self.checkpoint();
+        if !self.inner.checkpoint_now(&mut self.since, now_at) {
+            return Ok(());
+        }
         self.meta.clean = true;
         self.meta.format = layout::FORMAT_AT_REST;
         self.commit(Batch::default())?;
@@ -351,7 +359,7 @@ impl Committer {
         }
     }
 
-    fn stage_drop(&self, batch: &mut Batch, number: u32, answer: Sender<()>) -> Staged {
+    fn stage_drop(&mut self, batch: &mut Batch, number: u32, answer: Sender<()>) -> Staged {
         let waiting = self.waiting.get(&number).copied().unwrap_or_default();
         let change = batch.waiting.get(&number).copied().unwrap_or_default();
         if waiting.saturating_add_signed(change) > 0 {
@@ -360,6 +368,7 @@ impl Committer {
             return Staged::More;
         }
         batch.live.delete(&layout::slice_key(number));
+        self.dropped.insert(number);
         batch.answers.push(Answer::Done(answer));
         Staged::Enough
     }

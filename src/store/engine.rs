@@ -12,6 +12,7 @@
 //! - `flush_async` can deadlock and is never called, but for the blocking `flush`.
 //! - sled answers damage with a panic as often as with an error, so opening and reading catch it.
 
+use std::collections::HashMap;
 use std::ffi::c_uint;
 use std::fs::File;
 use std::ops::Bound;
@@ -249,16 +250,44 @@ impl Engine {
         })
     }
 
-    /// Makes changes that are durable elsewhere, one by one: readers see some before others. They are
-    /// on disk after the next [`Engine::flush`].
+    /// Makes changes that are durable elsewhere, one by one: readers see some before others. Each key is
+    /// changed once, and deletes come last, so that a record that is replaced is never gone. They are on
+    /// disk after the next [`Engine::flush`].
     pub fn apply(&self, changes: Changes) -> Result<(), EngineError> {
-        changes
+        let is_delete = |entry: &Entry| entry.1.is_none();
+        if !changes.entries.iter().any(is_delete) {
+            let mut entries = changes.entries.into_iter();
+            return entries.try_for_each(|(key, value)| self.change(&key, value));
+        }
+        let last: HashMap<&[u8], usize> = changes
             .entries
-            .into_iter()
-            .try_for_each(|(key, value)| match value {
-                Some(value) => self.put(&key, value),
-                None => self.delete(&key),
-            })
+            .iter()
+            .enumerate()
+            .map(|(place, (key, _))| (key.as_slice(), place))
+            .collect();
+        for deletes in [false, true] {
+            for (place, entry) in changes.entries.iter().enumerate() {
+                if is_delete(entry) == deletes && last[entry.0.as_slice()] == place {
+                    self.change(&entry.0, entry.1.clone())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn change(&self, key: &[u8], value: Option<Vec<u8>>) -> Result<(), EngineError> {
+        match value {
+            Some(value) => self.put(key, value),
+            None => self.delete(key),
+        }
+    }
+
+    /// Flushes, and syncs its files once more. After a start this engine takes all that it read for
+    /// durable, and puts that change nothing write nothing: the disk may lack what a process that was
+    /// killed had written and not synced.
+    pub fn flush_and_sync(&self) -> Result<(), EngineError> {
+        self.flush()?;
+        Ok(self.sync_new_files()?)
     }
 
     /// Makes durable what was changed before this was called, by other threads too.

@@ -20,6 +20,8 @@ use crate::lock::locked;
 
 /// Memory that an entry takes beside its key and value, roughly.
 const ENTRY_BYTES: usize = 100;
+/// What a deleted key counts: ranges walk over it again and again until the next checkpoint.
+const TOMBSTONE_BYTES: usize = 900;
 /// How many entries of an overlay a range takes at a time.
 const STRETCH: usize = 32;
 
@@ -183,7 +185,7 @@ impl Live {
 }
 
 fn cost(key: &[u8], value: Option<&Bytes>) -> usize {
-    key.len() + value.map_or(0, |value| value.len()) + ENTRY_BYTES
+    key.len() + value.map_or(TOMBSTONE_BYTES, |value| value.len()) + ENTRY_BYTES
 }
 
 impl Values for Live {

@@ -821,9 +821,9 @@ impl Store {
         self.inner.fail(Fault::Panicked(thread));
     }
 
-    /// Nothing is queued and nothing is being committed.
+    /// Nothing is queued, nothing is being committed, and no checkpoint is being made.
     pub fn is_idle(&self) -> bool {
-        self.inner.queue.is_idle()
+        self.inner.queue.is_idle() && self.inner.checkpoints.is_idle()
     }
 
     /// How many deliveries wait, held ones included.

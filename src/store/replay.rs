@@ -12,7 +12,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::effects;
-use super::engine::{Changes, Engine, EngineError};
+use super::engine::{Changes, Engine, EngineError, Values};
 use super::layout::{self, Checkpoint, Meta, RecordError};
 use super::open::{create_directory, open_engine, to_open_error};
 use super::{OpenError, Settings, slices};
@@ -112,7 +112,8 @@ fn allow_without_segments(
     path: &Path,
 ) -> Result<(), Result<OpenError, RecordError>> {
     let meta = layout::get::<Meta>(live, &[layout::META]).map_err(Err)?;
-    if meta.is_some_and(|record| record.meta.clean) {
+    let is_at_rest = |meta: &Meta| meta.clean && meta.format <= layout::FORMAT_AT_REST;
+    if meta.is_some_and(|record| is_at_rest(&record.meta)) {
         log::warn!(
             "{} has no segments; going on with a new one",
             path.display()
@@ -187,6 +188,7 @@ fn replay(
         latest: BTreeMap::new(),
         slices: HashMap::new(),
     };
+    let mut stretch = Vec::new();
     let reader = replayed.journal.reader();
     let records = reader.records(applied + 1);
     let mut records = records.map_err(|error| journal_error(&path, error))?;
@@ -198,8 +200,9 @@ fn replay(
             path: path.clone(),
             reason: format!("the record at position {}: {error}", record.head.position),
         })?;
-        databases.take_in(effects)?;
+        stretch.push(effects);
     }
+    databases.take_in(stretch)?;
     databases.settle()?;
     let checkpoint = Checkpoint {
         stream: replayed.stream,
@@ -229,17 +232,42 @@ struct Databases<'a> {
 }
 
 impl Databases<'_> {
-    fn take_in(&mut self, effects: effects::Effects) -> Result<(), OpenError> {
-        for (number, changes) in effects.history {
-            self.apply_to_slice(number, changes)?;
+    /// Applies a stretch of records: history first, as far as its slices are still there at the end.
+    fn take_in(&mut self, stretch: Vec<effects::Effects>) -> Result<(), OpenError> {
+        let mut history = Vec::new();
+        for effects in stretch {
+            history.extend(effects.history);
+            self.latest.extend(effects.live.into_entries());
         }
-        self.latest.extend(effects.live.into_entries());
+        for (number, changes) in history {
+            if self.is_kept(number)? {
+                self.apply_to_slice(number, changes)?;
+            }
+        }
         Ok(())
+    }
+
+    /// Whether no record drops the slice, whose files may be gone then, or half gone.
+    fn is_kept(&self, number: u32) -> Result<bool, OpenError> {
+        let key = layout::slice_key(number);
+        if let Some(latest) = self.latest.get(&key) {
+            return Ok(latest.is_some());
+        }
+        let found = self.live.get(&key);
+        let found = found.map_err(|error| to_open_error(&self.settings.path, error.into()))?;
+        Ok(found.is_some())
     }
 
     fn apply_to_slice(&mut self, number: u32, changes: Changes) -> Result<(), OpenError> {
         let path = slices::path_in(&self.settings.path.join("slices"), number);
         if !self.slices.contains_key(&number) {
+            // Its directory was durable before the first record of it.
+            if !path.is_dir() {
+                return Err(OpenError::Damaged {
+                    path,
+                    reason: "the files of this slice are missing".to_owned(),
+                });
+            }
             let slice = open_engine(&path, self.settings.cache_bytes / 4, &path)?;
             self.slices.insert(number, slice);
         }
@@ -247,24 +275,26 @@ impl Databases<'_> {
         applied.map_err(|error| to_open_error(&path, error.into()))
     }
 
-    /// Makes it all durable.
-    fn settle(self) -> Result<(), OpenError> {
+    /// Makes it all durable; the record that may say that the store was closed comes last.
+    fn settle(mut self) -> Result<(), OpenError> {
         for (number, slice) in &self.slices {
             let path = slices::path_in(&self.settings.path.join("slices"), *number);
             slice
-                .flush()
+                .flush_and_sync()
                 .map_err(|error| to_open_error(&path, error.into()))?;
         }
-        let applied = self
-            .latest
-            .into_iter()
-            .try_for_each(|(key, value)| match value {
-                Some(value) => self.live.put(&key, value),
-                None => self.live.delete(&key),
-            });
-        applied
-            .and_then(|()| self.live.flush())
-            .map_err(|error| to_open_error(&self.settings.path, error.into()))
+        let meta = self.latest.remove(&vec![layout::META]).flatten();
+        let mut latest = self.latest.into_iter();
+        let applied = latest.try_for_each(|(key, value)| match value {
+            Some(value) => self.live.put(&key, value),
+            None => self.live.delete(&key),
+        });
+        let settled = applied.and_then(|()| self.live.flush_and_sync());
+        let settled = settled.and_then(|()| match meta {
+            Some(meta) => self.live.put(&[layout::META], meta),
+            None => Ok(()),
+        });
+        settled.map_err(|error| to_open_error(&self.settings.path, error.into()))
     }
 }
 
@@ -274,7 +304,6 @@ mod tests {
     use crate::clock::{Clock, Timestamp};
     use crate::domain::id::MessageId;
     use crate::domain::message::{DeliveryKey, Origin};
-    use crate::store::engine::Values;
     use crate::store::layout::golden::rows::{APPLICATION, LANE};
     use crate::store::open::open_files as open_store;
     use crate::store::tests::{message_to, opened_with, register};
@@ -454,5 +483,49 @@ mod tests {
         drop(live);
         let refused = open_again(&settings);
         assert!(refused.contains("another copy of this store"), "{refused}");
+    }
+
+    #[actix_web::test]
+    async fn a_slice_whose_files_are_missing_is_told_and_not_made_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = with_a_message(&directory.path().join("data")).await;
+        let mut crashed = settings_of(&store);
+        crashed.path = directory.path().join("crashed");
+        copy(&store.inner.settings.path, &crashed.path);
+        close(store);
+        let slice = slices::path_in(&crashed.path.join("slices"), 1);
+        std::fs::remove_dir_all(&slice).unwrap();
+        let refused = open_again(&crashed);
+        assert!(
+            refused.contains("files of this slice are missing"),
+            "{refused}"
+        );
+        assert!(!slice.exists());
+    }
+
+    /// Its files may be gone, or half gone.
+    #[actix_web::test]
+    async fn what_comes_before_the_end_of_a_slice_is_not_applied_to_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, waits) = with_a_message(&directory.path().join("data")).await;
+        let settings = settings_of(&store);
+        close(store);
+        let mut files = open_store(&settings, &Clock::manual(NOW)).unwrap();
+        let mut history = Changes::default();
+        history.put(b"M", vec![1]);
+        let (mut live, mut content) = (Changes::default(), Vec::new());
+        live.delete(&layout::slice_key(7));
+        effects::encode([(7, &history)].into_iter(), &live, &mut content);
+        let draft = crate::journal::RecordDraft {
+            effects: &content,
+            ..Default::default()
+        };
+        files.journal.journal.append(&draft, &[]).unwrap();
+        drop(files);
+        drop(Engine::open(&settings.path.join("live"), 1 << 20).unwrap());
+        let store = opened_with(&settings.path, Clock::manual(NOW));
+        assert!(!slices::path_in(&settings.path.join("slices"), 7).exists());
+        assert!(store.message(APPLICATION, waits.message).unwrap().is_some());
+        close(store);
     }
 }

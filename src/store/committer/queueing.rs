@@ -163,7 +163,9 @@ impl Committer {
         content: Content,
         answer: Sender<()>,
     ) -> Result<Staged, layout::RecordError> {
-        let Some(deletes) = content.into_changes(&self.inner) else {
+        let deletes = content.into_changes(&self.inner);
+        let deletes = deletes.filter(|one| !self.dropped.contains(&one.number));
+        let Some(deletes) = deletes else {
             drop(answer.send(Err(Error::not_found("message"))));
             return Ok(Staged::More);
         };

@@ -102,7 +102,8 @@ pub fn put_encoded(changes: &mut Changes, key: &[u8], record: Vec<u8>) {
         changes.put(key, record);
         return;
     }
-    for (number, chunk) in record.chunks(VALUE_MAX).enumerate() {
+    // The first one last: whoever finds it finds the others.
+    for (number, chunk) in record.chunks(VALUE_MAX).enumerate().rev() {
         match number {
             0 => changes.put(key, chunk.to_vec()),
             _ => changes.put(&chunk_key(key, number), chunk.to_vec()),
