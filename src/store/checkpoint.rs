@@ -100,7 +100,6 @@ impl Inner {
     }
 
     fn make_checkpoint(&self, due: &Due) -> Result<(), EngineError> {
-        let live = self.live.engine();
         self.live.move_aside_into_engine()?;
         for (number, slice) in &due.slices {
             match slice.flush() {
@@ -109,9 +108,7 @@ impl Inner {
                 flushed => flushed?,
             }
         }
-        live.flush()?;
-        replay::put_checkpoint(live, &due.checkpoint)?;
-        live.flush()?;
+        replay::write_checkpoint(self.live.engine(), &due.checkpoint)?;
         self.live.drop_aside();
         self.metrics.checkpoints.inc();
         Ok(())

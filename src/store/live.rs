@@ -212,8 +212,8 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// The key of the next entry.
-    fn peek(&mut self) -> Option<&[u8]> {
+    /// Reads on where nothing is left of the last stretch.
+    fn fill(&mut self) {
         if self.stretch.is_empty() && !self.is_over && !is_empty(&self.from, &self.to) {
             let (from, to) = (as_slice(&self.from), as_slice(&self.to));
             self.stretch = self.overlay.stretch(from, to);
@@ -222,11 +222,11 @@ impl Cursor {
                 self.from = Bound::Excluded(last.clone());
             }
         }
-        self.stretch.front().map(|(key, _)| key.as_slice())
     }
 
-    fn take(&mut self) -> Option<Option<Bytes>> {
-        self.stretch.pop_front().map(|(_, value)| value)
+    /// The key of the next entry, of a cursor that is filled.
+    fn key(&self) -> Option<&[u8]> {
+        self.stretch.front().map(|(key, _)| key.as_slice())
     }
 }
 
@@ -260,32 +260,27 @@ impl Iterator for Range {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let Range { overlays, stored } = self;
-            if matches!(stored.peek(), Some(Err(_))) {
-                return stored.next();
-            }
-            let keys = overlays
-                .iter_mut()
-                .filter_map(|cursor| Some(cursor.peek()?.to_vec()));
-            let in_overlays = keys.min();
-            let stored_key = stored.peek().and_then(|item| item.as_ref().ok());
-            let Some(next) = in_overlays else {
+            overlays.iter_mut().for_each(Cursor::fill);
+            let filled = overlays.iter_mut().filter(|one| one.key().is_some());
+            // Of equal keys the first, which has the newest value.
+            let first = filled.min_by(|one, other| one.key().cmp(&other.key()));
+            let Some(first) = first else {
                 return stored.next();
             };
-            match stored_key {
-                Some((key, _)) if key.as_ref() < next.as_slice() => return stored.next(),
-                Some((key, _)) if key.as_ref() == next.as_slice() => drop(stored.next()),
+            match stored.peek() {
+                Some(Err(_)) => return stored.next(),
+                Some(Ok((key, _))) if Some(key.as_ref()) < first.key() => return stored.next(),
+                Some(Ok((key, _))) if Some(key.as_ref()) == first.key() => drop(stored.next()),
                 _ => {}
             }
-            // The first that has the key has its newest value.
-            let mut value = None;
-            for cursor in overlays.iter_mut() {
-                if cursor.peek() == Some(next.as_slice()) {
-                    let taken = cursor.take();
-                    value = value.or(taken);
+            let (key, value) = first.stretch.pop_front()?;
+            for older in overlays.iter_mut() {
+                if older.key() == Some(key.as_slice()) {
+                    older.stretch.pop_front();
                 }
             }
-            if let Some(Some(value)) = value {
-                return Some(Ok((next.into(), value)));
+            if let Some(value) = value {
+                return Some(Ok((key.into(), value)));
             }
         }
     }

@@ -93,16 +93,12 @@ fn begin(live: &Engine) -> Result<Checkpoint, EngineError> {
     Ok(checkpoint)
 }
 
-/// Writes down how far the databases have the journal. They are to be flushed before this is called,
-/// and once more after it.
-pub fn put_checkpoint(live: &Engine, checkpoint: &Checkpoint) -> Result<(), EngineError> {
-    let key = [layout::CHECKPOINT];
-    live.put(&key, layout::encode(&key, checkpoint, &[]))
-}
-
-fn write_checkpoint(live: &Engine, checkpoint: &Checkpoint) -> Result<(), EngineError> {
+/// Writes down how far the databases have the journal: the slices are on disk, and the live database is
+/// when this returns.
+pub fn write_checkpoint(live: &Engine, checkpoint: &Checkpoint) -> Result<(), EngineError> {
     live.flush()?;
-    put_checkpoint(live, checkpoint)?;
+    let key = [layout::CHECKPOINT];
+    live.put(&key, layout::encode(&key, checkpoint, &[]))?;
     live.flush()
 }
 
