@@ -203,10 +203,9 @@ pub fn make_spares(inner: &Inner, mut zeroing: crate::journal::Zeroing) {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::*;
     use crate::clock::{Clock, Timestamp};
     use crate::store::layout::golden::rows::{APPLICATION, LANE};
-    use crate::store::tests::{message_to, opened_with, register};
+    use crate::store::tests::{copy_directory, let_go, message_to, opened_with, register};
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -234,36 +233,19 @@ mod tests {
         assert!(inner.checkpoints.done() > 1);
         // All that a stop has not brought into the databases by itself.
         let crashed = directory.path().join("crashed");
-        copy(&path, &crashed);
+        copy_directory(&path, &crashed);
         drop(inner);
         store.close().unwrap();
         drop(store);
         for path in [crashed, path] {
-            let store = opened_again(&path).await;
+            let_go(&path);
+            let store = opened_with(&path, Clock::manual(NOW));
             assert_eq!(store.waiting_count(), ids.len() as u64);
             for id in &ids {
                 let message = store.message(APPLICATION, *id).unwrap().unwrap();
                 assert_eq!(message.payload.len(), payload.len());
             }
             store.close().unwrap();
-        }
-    }
-
-    /// As soon as sled's threads have let go of its files.
-    async fn opened_again(path: &std::path::Path) -> crate::store::Store {
-        drop(Engine::open(&path.join("live"), 1 << 20).unwrap());
-        opened_with(path, Clock::manual(NOW))
-    }
-
-    fn copy(from: &std::path::Path, to: &std::path::Path) {
-        std::fs::create_dir_all(to).unwrap();
-        for entry in std::fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            let to = to.join(entry.file_name());
-            match entry.file_type().unwrap().is_dir() {
-                true => copy(&entry.path(), &to),
-                false => drop(std::fs::copy(entry.path(), to).unwrap()),
-            }
         }
     }
 }

@@ -19,7 +19,7 @@ use super::record::event_type::EventType3;
 use super::record::organisation::Organisation1;
 use super::record::revocation::Revocation1;
 use super::record::token::Token6;
-use super::{Inner, OpenError, Settings, engine, open};
+use super::{Inner, OpenError, Settings, directory, engine, open};
 use crate::clock::{Clock, Timestamp};
 
 pub const FILE_NAME: &str = "export.json";
@@ -162,7 +162,7 @@ pub fn restore(
         contents.push(change);
     }
     for directory in [path.clone(), path.join("slices")] {
-        open::create_directory(&directory).map_err(|source| OpenError::Io {
+        directory::create_directory(&directory).map_err(|source| OpenError::Io {
             path: directory,
             source,
         })?;

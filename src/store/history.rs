@@ -653,7 +653,7 @@ mod tests {
     use crate::config;
     use crate::domain::attempt::Trigger;
     use crate::domain::id::{ApplicationId, MessageId};
-    use crate::domain::message::{DeliveryKey, Origin};
+    use crate::domain::message::DeliveryKey;
     use crate::store::engine::Changes;
     use crate::store::{Settings, Store, Window, layout};
     use crate::telemetry::Metrics;
@@ -720,16 +720,7 @@ mod tests {
                 commit: 0,
                 accepted_at: at,
                 event_type: ["short", "long"][number as usize % 2].to_owned(),
-                event_id: None,
-                channels: Vec::new(),
-                origin: Origin::Published,
-                tags: Vec::new(),
-                deliver_at: None,
-                expires_at: None,
-                expunged: false,
-                is_raw: false,
-                content_type: None,
-                endpoints_matched: None,
+                ..layout::golden::rows::message()
             };
             let key = layout::message_key(APPLICATION, id);
             let bytes = if number % 2 == 0 { 5_000 } else { 90_000 };

@@ -5,21 +5,18 @@
 //! answer given after it survives a power cut. Reads of history block on the disk: call them off
 //! the reactor. Registrations are in memory and cost nothing to read.
 
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::Config;
 use crate::domain::attempt::{Outcome, Verdict};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, MessageId, OrganisationId};
-use crate::domain::jwt::JwtSecret;
 use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
 use crate::domain::payload::PayloadBytes;
 use crate::error::{Error, Result};
@@ -31,7 +28,6 @@ use backlog::Backlog;
 use checkpoint::Checkpoints;
 use counters::Counters;
 use damage::Damage;
-use engine::Engine;
 use filters::{Filters, KeyHash};
 use layout::Meta;
 use live::Live;
@@ -50,6 +46,7 @@ mod committer;
 mod counters;
 mod damage;
 mod deliveries;
+mod directory;
 mod effects;
 mod engine;
 mod export;
@@ -61,11 +58,14 @@ mod keeper;
 mod layout;
 mod live;
 mod open;
+mod owner;
 mod queue;
 mod record;
 mod recount;
 mod replay;
+mod settings;
 mod slices;
+mod unique;
 mod uses;
 mod verify;
 mod visits;
@@ -80,83 +80,16 @@ pub use deliveries::{DeliveryState, LogEnd, SendAgain};
 pub use export::{RestoreReport, restore};
 pub use jobs::{ReplaySend, ReplayStep, Span};
 pub use layout::LaneHour;
-pub use open::reset_owner;
+pub use owner::reset_owner;
+pub use settings::Settings;
+pub use unique::Once;
+use unique::{EVENT_ID_UNIQUE, EventKeys, Remembered, Searched};
 pub use verify::{VerifyReport, verify};
 pub use visits::VisitEntry;
 pub use watchers::FirstAttempt;
 
-/// How long an idempotency key is remembered.
-const ONCE_REMEMBERED: Duration = Duration::from_secs(12 * 3600);
-/// How long an `eventId` is verified to be unique; the contract's "only up to a day".
-const EVENT_ID_UNIQUE: Duration = Duration::from_secs(24 * 3600);
-
-/// The length of the journal's files.
-const SEGMENT_BYTES: u32 = 64 << 20;
-
 /// How often a resend looks anew for a delivery that was attempted before the committer came to it.
 const LOOK_AGAIN_MAX: usize = 10;
-
-/// How long the outcome of an attempt may wait for its commit.
-const RECORDED_WITHIN: Duration = Duration::from_secs(30);
-
-#[derive(Clone)]
-pub struct Settings {
-    pub path: PathBuf,
-    pub cache_bytes: u64,
-    pub retention: Duration,
-    pub min_free_bytes: u64,
-    pub slice_age: Duration,
-    pub slice_bytes: u64,
-    /// Of a file of the journal.
-    pub segment_bytes: u32,
-    pub export_every: Duration,
-    pub commit_timeout: Duration,
-    pub waiting_max: u64,
-    pub held_max: u64,
-    pub waiting_per_application_max: u64,
-    pub commit_queue_max: usize,
-    pub default_organisation: Option<OrganisationId>,
-    /// What signed tokens are signed with.
-    pub jwt_secret: Option<JwtSecret>,
-    /// How long after its start an attempt is in the log at the latest, unless the disk is slower
-    /// than all patience.
-    pub attempt_recorded_after: Duration,
-}
-
-impl Settings {
-    pub fn from_config(config: &Config) -> Settings {
-        const MINUTE: u64 = 60;
-        const HOUR: u64 = 60 * MINUTE;
-        let Config {
-            store,
-            limits,
-            auth,
-            ..
-        } = config;
-        let organisation = auth.default_organisation.as_deref();
-        Settings {
-            path: store.path.clone(),
-            cache_bytes: store.cache_bytes,
-            retention: Duration::from_secs(u64::from(store.retention_days) * 24 * HOUR),
-            min_free_bytes: store.min_free_bytes,
-            slice_age: Duration::from_secs(u64::from(store.slice_hours) * HOUR),
-            slice_bytes: store.slice_bytes,
-            segment_bytes: SEGMENT_BYTES,
-            export_every: Duration::from_secs(u64::from(store.export_minutes) * MINUTE),
-            commit_timeout: Duration::from_secs(store.commit_timeout_seconds),
-            waiting_max: limits.waiting_max,
-            held_max: limits.held_max,
-            waiting_per_application_max: limits.waiting_per_application_max,
-            commit_queue_max: limits.commit_queue_max,
-            default_organisation: organisation.map(|id| {
-                id.parse()
-                    .expect("it was parsed when the settings were checked")
-            }),
-            jwt_secret: auth.jwt_secret.clone(),
-            attempt_recorded_after: config.attempt_time_max() + RECORDED_WITHIN,
-        }
-    }
-}
 
 /// What the store takes on disk, and what is left there.
 #[derive(Clone, Copy, Debug, Default)]
@@ -207,14 +140,6 @@ pub enum Fault {
     /// A thread without which nothing works; the text is its name.
     #[error("{0} panicked; the server's log says where")]
     Panicked(String),
-}
-
-/// The caller's wish that a request happens once: both are SHA-256, of the key in its scope
-/// (organisation, method, path) and of the request's body.
-#[derive(Clone, Copy, Debug)]
-pub struct Once {
-    pub key: [u8; 32],
-    pub body: [u8; 32],
 }
 
 /// What a request was answered with; kept where the request came with an idempotency key.
@@ -312,46 +237,6 @@ pub enum Event {
     Endpoint { lane: u64 },
 }
 
-/// An idempotency key's earlier answer.
-struct Remembered {
-    answer: layout::OnceAnswer,
-    body: Vec<u8>,
-}
-
-impl Remembered {
-    /// For a request that is not answered with one message.
-    fn into_answered(self) -> Result<Answered> {
-        match self.answer {
-            layout::OnceAnswer::Answered(status) => Ok(Answered {
-                status,
-                body: self.body,
-            }),
-            layout::OnceAnswer::Message(..) => Err(committer::other_request()),
-        }
-    }
-}
-
-/// Where the store notes that an event id was used in an application.
-#[derive(Clone)]
-struct EventKeys {
-    application: ApplicationId,
-    /// The newest way to write it down first; see [`layout::event_id_keys`].
-    keys: [Vec<u8>; 2],
-    hashes: [KeyHash; 2],
-}
-
-impl EventKeys {
-    fn new(organisation: OrganisationId, application: ApplicationId, event_id: &str) -> EventKeys {
-        let keys = layout::event_id_keys(organisation, application, event_id);
-        let hashes = [KeyHash::of(&keys[0]), KeyHash::of(&keys[1])];
-        EventKeys {
-            application,
-            keys,
-            hashes,
-        }
-    }
-}
-
 type Listener = Box<dyn Fn(Event) + Send + Sync>;
 
 #[derive(Clone)]
@@ -409,7 +294,7 @@ struct Inner {
     damage: Damage,
     uses: Uses,
     /// Held for as long as the store is open.
-    _lock: open::Lock,
+    _lock: directory::Lock,
 }
 
 impl Inner {
@@ -547,69 +432,6 @@ impl Inner {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
-    }
-
-    /// What an idempotency key was answered with by this slice's word.
-    fn once_in(
-        &self,
-        engine: &Engine,
-        once: &Once,
-    ) -> Result<Option<Result<Remembered>>, layout::RecordError> {
-        let key = layout::once_key(&once.key);
-        let Some(record) = layout::get::<layout::OnceRecord>(engine, &key)? else {
-            return Ok(None);
-        };
-        let seen = &record.meta;
-        let age = self.clock.now().since(seen.at);
-        // A key of the batch being built is not there yet, so a commit ahead of ours is dead.
-        if !self.happened(seen.commit) || age > ONCE_REMEMBERED {
-            return Ok(None);
-        }
-        if seen.request != once.body {
-            let conflict = "this idempotency key was used for a request with another body";
-            return Ok(Some(Err(Error::Conflict(conflict.to_owned()))));
-        }
-        let answer = seen.answer.clone();
-        Ok(Some(Ok(Remembered {
-            answer,
-            body: record.raw().to_vec(),
-        })))
-    }
-
-    /// The message that has this event id, by this slice's word.
-    fn event_id_in(
-        &self,
-        engine: &Engine,
-        event: &EventKeys,
-    ) -> Result<Option<MessageId>, layout::RecordError> {
-        for key in &event.keys {
-            let record = layout::get::<layout::EventIdRecord>(engine, key)?;
-            let found = record.map(|record| record.meta).filter(|found| {
-                found.application == event.application && self.happened(found.commit)
-            });
-            if let Some(found) = found {
-                return Ok(Some(found.message));
-            }
-        }
-        Ok(None)
-    }
-
-    fn event_id_taken_in(
-        &self,
-        engine: &Engine,
-        event: &EventKeys,
-    ) -> Result<bool, layout::RecordError> {
-        let message = self.event_id_in(engine, event)?;
-        let age = |message: MessageId| self.clock.now().since(message.time());
-        Ok(message.is_some_and(|message| age(message) <= EVENT_ID_UNIQUE))
-    }
-
-    /// The slices that reach into the stretch of time that ends now.
-    fn slices_within(&self, stretch: Duration) -> (u32, u32) {
-        let newest = self.slices.newest().map_or(0, |(number, _)| number);
-        let began = self.clock.now().saturating_sub(stretch);
-        let oldest = self.slices.at(began).unwrap_or(self.slices.oldest());
-        (oldest.min(newest), newest)
     }
 }
 
@@ -889,50 +711,6 @@ impl Store {
         let read = tokio::task::spawn_blocking(move || read(&inner)).await;
         read.unwrap_or(Err(Error::Defect))
     }
-
-    /// Looks for an idempotency key in all slices but the newest, which the committer looks at.
-    async fn search_once(&self, once: Once) -> Result<Searched> {
-        let (oldest, newest) = self.inner.slices_within(ONCE_REMEMBERED);
-        let found = self.remembered_in(oldest..newest, once).await?;
-        Ok(found.map_or(Searched::UpTo(newest), Searched::Found))
-    }
-
-    /// What a request was answered with that would be refused now for want of room: whoever asks
-    /// again after an answer that got lost has what they wanted.
-    async fn seen_or(&self, once: Option<Once>, refused: Error) -> Result<Remembered> {
-        let Some(once) = once else {
-            return Err(refused);
-        };
-        let (oldest, newest) = self.inner.slices_within(ONCE_REMEMBERED);
-        let found = self.remembered_in(oldest..newest + 1, once).await?;
-        found.ok_or(refused)
-    }
-
-    async fn remembered_in(&self, slices: Range<u32>, once: Once) -> Result<Option<Remembered>> {
-        let hash = [KeyHash::of(&layout::once_key(&once.key))];
-        let slices = self.inner.may_hold(slices, &hash);
-        if slices.is_empty() {
-            return Ok(None);
-        }
-        self.read(move |inner| {
-            for number in slices {
-                let Some(engine) = inner.slice_with(number, &hash)? else {
-                    continue;
-                };
-                if let Some(seen) = inner.once_in(&engine, &once)? {
-                    return seen.map(Some);
-                }
-            }
-            Ok(None)
-        })
-        .await
-    }
-}
-
-enum Searched {
-    Found(Remembered),
-    /// In no slice before this one.
-    UpTo(u32),
 }
 
 /// What the committer runs to decide on a change and to answer.
@@ -996,231 +774,4 @@ impl From<engine::EngineError> for Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rules::decision::Planned;
-
-    fn settings(path: &std::path::Path) -> Settings {
-        let mut config = crate::config::load(None, Default::default()).unwrap();
-        config.store.path = path.to_owned();
-        config.store.min_free_bytes = 1;
-        Settings::from_config(&config)
-    }
-
-    fn opened(path: &std::path::Path) -> Store {
-        opened_with(path, Clock::System)
-    }
-
-    pub(in crate::store) fn opened_with(path: &std::path::Path, clock: Clock) -> Store {
-        Store::open(settings(path), clock, Arc::new(Metrics::new())).unwrap()
-    }
-
-    /// With the application and the endpoint of the golden rows.
-    pub(in crate::store) async fn register(store: &Store) {
-        use layout::golden::rows;
-        let registered = |_: &Catalog| {
-            let changes = vec![
-                Change::PutApplication(rows::application()),
-                Change::PutEndpoint(rows::endpoint()),
-            ];
-            Ok((changes, ()))
-        };
-        store.change(Planned(registered)).await.unwrap();
-    }
-
-    #[test]
-    fn a_slice_that_cannot_be_opened_for_want_of_descriptors_is_not_damaged() {
-        let of = |code| {
-            Error::from(engine::EngineError::Io(std::io::Error::from_raw_os_error(
-                code,
-            )))
-        };
-        assert!(matches!(of(libc::EMFILE), Error::Unavailable { .. }));
-        assert!(matches!(of(libc::EIO), Error::Unreadable(_)));
-    }
-
-    #[actix_web::test]
-    async fn a_decision_that_panics_harms_nobody_else() {
-        fn panics(_: &Catalog) -> Result<(Vec<Change>, ())> {
-            panic!("on purpose")
-        }
-        fn not_reached() -> Answered {
-            panic!("there is nothing to show")
-        }
-        let directory = tempfile::tempdir().unwrap();
-        let store = opened(&directory.path().join("data"));
-        let once = Once {
-            key: [1; 32],
-            body: [2; 32],
-        };
-        let decided = store
-            .change_once(Planned(panics), once, |()| not_reached())
-            .await;
-        assert!(matches!(decided, Err(Error::Defect)), "{decided:?}");
-        let decided = store.change(Planned(panics)).await;
-        assert!(matches!(decided, Err(Error::Defect)), "{decided:?}");
-        let nothing = |_: &Catalog| Ok((Vec::new(), 7));
-        let shown = |_: i32| -> Answered { panic!("on purpose") };
-        let decided = store.change_once(Planned(nothing), once, shown).await;
-        assert!(matches!(decided, Err(Error::Defect)), "{decided:?}");
-        assert_eq!(store.change(Planned(nothing)).await.unwrap(), 7);
-        assert_eq!(store.health(), Ok(()));
-        store.close().unwrap();
-    }
-
-    #[actix_web::test]
-    async fn a_panic_of_the_committer_is_said_and_all_who_wait_are_answered() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = opened(&directory.path().join("data"));
-        store
-            .offer(Command::Change {
-                decide: Box::new(|_, _| Some((Vec::new(), Box::new(|_| panic!("on purpose"))))),
-            })
-            .unwrap();
-        // In the queue with it or behind it, before it is known or after.
-        for _ in 0..3 {
-            let answer = store
-                .change(Planned(|_: &Catalog| Ok((Vec::new(), ()))))
-                .await;
-            assert!(answer.is_err());
-        }
-        let fault = store.failed().await.to_string();
-        assert!(fault.contains("store-committer panicked"), "{fault}");
-        let committer = || {
-            let threads = store.threads().list().into_iter();
-            let mut named = threads.filter(|thread| thread.name == "store-committer");
-            named.next().expect("it is listed")
-        };
-        let error = committer().last_error.expect("it is its error, too");
-        assert_eq!(error.message, fault);
-        assert_eq!(store.health(), Err(fault.clone()));
-        let answer = store
-            .change(Planned(|_: &Catalog| Ok((Vec::new(), ()))))
-            .await;
-        assert!(matches!(answer, Err(Error::Storage(_))), "{answer:?}");
-        assert_eq!(store.close(), Err(fault));
-        assert_eq!(committer().state, watched::State::Ended);
-    }
-
-    /// Whoever holds the catalog may ask for room, also where room is scarce and while the committer
-    /// waits to write.
-    #[test]
-    fn room_is_told_while_the_catalog_is_held_and_the_committer_waits_for_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut settings = settings(&directory.path().join("data"));
-        (settings.waiting_max, settings.held_max) = (0, 0);
-        let store = Store::open(settings, Clock::System, Arc::new(Metrics::new())).unwrap();
-        let (told, answer) = std::sync::mpsc::channel();
-        let asking = store.clone();
-        std::thread::spawn(move || {
-            let catalog = asking.catalog();
-            let writing = asking.clone();
-            let writer = std::thread::spawn(move || drop(writing.inner.catalog.write()));
-            // It waits: nobody else is let in.
-            while asking.inner.catalog.try_read().is_ok() {
-                std::thread::yield_now();
-            }
-            let room = asking.has_room(&layout::golden::rows::endpoint(), 1);
-            drop(catalog);
-            writer.join().unwrap();
-            told.send(room)
-        });
-        let room = answer.recv_timeout(Duration::from_secs(20));
-        let room = room.expect("an answer, since it waits for nobody");
-        assert!(matches!(room, Err(Error::TooMany(_))), "{room:?}");
-        store.close().unwrap();
-    }
-
-    pub(in crate::store) fn message_to(lanes: Vec<u64>) -> NewMessage {
-        NewMessage {
-            organisation: layout::golden::rows::ORGANISATION,
-            application: layout::golden::rows::APPLICATION,
-            event_type: "a".to_owned(),
-            event_id: None,
-            channels: Vec::new(),
-            payload: "{}".into(),
-            is_raw: false,
-            content_type: None,
-            lanes,
-            matched_as_of: None,
-            once: None,
-            origin: Origin::Published,
-            tags: Vec::new(),
-            deliver_at: None,
-            expires_at: None,
-        }
-    }
-
-    #[actix_web::test]
-    async fn an_answer_that_cannot_be_made_harms_nobody_else_and_publishes_nothing_twice() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = opened(&directory.path().join("data"));
-        let once = Once {
-            key: [1; 32],
-            body: [2; 32],
-        };
-        for _ in 0..2 {
-            let show: batch::Show = Box::new(|_| panic!("on purpose"));
-            let batch = NewBatch::new(vec![message_to(Vec::new())], Some(once), show);
-            let answered = store.accept_batch(batch).await.unwrap();
-            assert_eq!(answered.status, 500);
-            serde_json::from_slice::<serde_json::Value>(&answered.body).unwrap();
-        }
-        assert_eq!(store.health(), Ok(()));
-        assert_eq!(store.inner.metrics.accepted.get(), 1);
-        store.close().unwrap();
-    }
-
-    /// What is put back into the queue while the keeper is about to drop its slice is not lost.
-    #[actix_web::test]
-    async fn a_slice_in_which_something_waits_again_is_not_dropped() {
-        use layout::golden::rows;
-        let directory = tempfile::tempdir().unwrap();
-        let store = opened(&directory.path().join("data"));
-        register(&store).await;
-        let message = store.accept_message(message_to(vec![rows::LANE])).await;
-        let message = message.unwrap();
-        let drop_slice = async |number| {
-            let (answer, dropped) = oneshot::channel();
-            store.offer(Command::DropSlice { number, answer }).unwrap();
-            dropped.await.unwrap()
-        };
-        let refused = drop_slice(1).await;
-        assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
-        let waits = DeliveryKey {
-            lane: rows::LANE,
-            due: message.first_due(),
-            message: message.id,
-        };
-        let (answer, taken) = oneshot::channel();
-        let deliveries = vec![waits];
-        store.offer(Command::Cancel { deliveries, answer }).unwrap();
-        taken.await.unwrap().unwrap();
-        assert_eq!(
-            drop_slice(1).await.map_err(|error| error.to_string()),
-            Ok(())
-        );
-        store.close().unwrap();
-    }
-
-    #[test]
-    fn a_damaged_key_in_the_queue_hides_no_lane_behind_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = opened(&directory.path().join("data"));
-        let mut changes = engine::Changes::default();
-        let key = |lane| DeliveryKey {
-            lane,
-            due: Timestamp(5),
-            message: layout::golden::rows::MESSAGE_ID,
-        };
-        for lane in [1, 3] {
-            changes.put(&layout::waiting_key(&key(lane)), Vec::new());
-        }
-        let damaged = [&layout::lane_prefix(2)[..], &[1, 2]].concat();
-        changes.put(&damaged, Vec::new());
-        store.inner.live.engine().commit(changes).unwrap();
-        let due = Timestamp(5);
-        assert_eq!(store.lane_heads().unwrap(), [(1, due), (3, due)]);
-        store.close().unwrap();
-    }
-}
+mod tests;

@@ -1,33 +1,32 @@
-//! Opening a store, making a new one, and the first owner's token.
+//! Opening a store, and making a new one.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, Once, OnceLock, RwLock};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rustix::fs::FlockOperation;
-use sha2::Digest;
 use tokio::sync::watch;
 
 use super::catalog::{Catalog, Change};
 use super::checkpoint;
 use super::committer::Committer;
+use super::directory::{
+    Lock, create_directory, hide_from_others, lock, refuse_beside_another,
+    refuse_in_the_remains_of_another,
+};
 use super::engine::{self, Changes, Engine, EngineError};
 use super::layout::{self, FORMAT, Meta, RecordError, SliceMeta, SliceRecord};
 use super::live::Live;
+use super::owner::owner_token;
 use super::queue::Queue;
 use super::recount::{self, Recount, StoppedAt};
 use super::replay::{self, Replayed};
 use super::slices::{self, Slices};
 use super::{Inner, OpenError, Settings, Store, filters, keeper};
 use crate::clock::{Clock, Timestamp};
-use crate::domain::id::{ID_TIME_STEP_MS, OrganisationId, TokenId};
+use crate::domain::id::{ID_TIME_STEP_MS, OrganisationId};
 use crate::domain::organisation::Organisation;
 use crate::domain::token::{Role, Token};
 use crate::telemetry::Metrics;
@@ -362,209 +361,6 @@ pub fn create(
     }
     live.commit(changes)?;
     Ok((meta, BTreeMap::from([(1, slice)])))
-}
-
-/// Makes a new owner token, in place of all of the first organisation, and writes it to its file.
-/// The server must be stopped. Returns the file's path.
-pub fn reset_owner(settings: &Settings, clock: &Clock) -> Result<PathBuf, OpenError> {
-    let mut files = open_files(settings, clock)?;
-    let path = &settings.path;
-    let io = |source| OpenError::Io {
-        path: path.clone(),
-        source,
-    };
-    let first = files.catalog.first_organisation();
-    let organisation = first.map(|one| one.id);
-    let organisation = organisation.ok_or_else(|| OpenError::Damaged {
-        path: path.clone(),
-        reason: "it has no organisation".to_owned(),
-    })?;
-    let of_owner =
-        |token: &&Arc<Token>| token.role == Role::Owner && token.organisation == organisation;
-    let old: Vec<TokenId> = files
-        .catalog
-        .tokens()
-        .filter(of_owner)
-        .map(|token| token.id)
-        .collect();
-    let owner = owner_token(path, organisation, clock.now()).map_err(io)?;
-    let mut changes = Changes::default();
-    for id in &old {
-        changes.delete(&layout::token_key(*id));
-    }
-    layout::put(&mut changes, &layout::token_key(owner.id), &owner, &[]);
-    files.meta.registrations = files.meta.registrations + 1 - old.len() as u64;
-    layout::replace(&files.live, &mut changes, &[layout::META], &files.meta)
-        .and_then(|_| files.live.commit(changes))
-        .map_err(|error| to_open_error(path, error.into()))?;
-    Ok(path.join("owner.token"))
-}
-
-/// A new owner token, whose text only the file `owner.token` holds, readable by its owner alone.
-fn owner_token(
-    path: &Path,
-    organisation: OrganisationId,
-    now: Timestamp,
-) -> std::io::Result<Token> {
-    let text = format!("pr_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
-    let file_path = path.join("owner.token");
-    let temporary = path.join("owner.token.new");
-    match std::fs::remove_file(&temporary) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    writeln!(file, "{text}")?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, &file_path)?;
-    engine::sync_directory(path)?;
-    let hash = sha2::Sha256::digest(&text).into();
-    Ok(Token::new(
-        organisation,
-        Role::Owner,
-        "owner".to_owned(),
-        hash,
-        now,
-    ))
-}
-
-/// Makes a directory that others may not read, and its entry durable.
-pub fn create_directory(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    if path.is_dir() {
-        return Ok(());
-    }
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)?;
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => engine::sync_directory(parent),
-        _ => engine::sync_directory(Path::new(".")),
-    }
-}
-
-/// Refuses to begin a store within another one, as where the unit of systemd, whose working directory
-/// is the store, no longer says where that is: accepted messages would seem to be gone.
-fn refuse_beside_another(path: &Path) -> Result<(), OpenError> {
-    let begins = !path.join("live").exists();
-    let parent = match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-        None => return Ok(()),
-    };
-    if !begins || !parent.join("live").exists() || !parent.join("slices").exists() {
-        return Ok(());
-    }
-    let parent = parent.canonicalize().unwrap_or_else(|_| parent.to_owned());
-    Err(OpenError::Unsafe(format!(
-        "there is no store in {}, and one in the directory around it: set store.path = \"{}\"",
-        path.display(),
-        parent.display()
-    )))
-}
-
-/// Refuses to begin a store where parts of another are, as in a copy that is not whole: its export and
-/// its owner's token would be overwritten.
-fn refuse_in_the_remains_of_another(path: &Path) -> Result<(), OpenError> {
-    let has_some =
-        |name| std::fs::read_dir(path.join(name)).is_ok_and(|mut all| all.next().is_some());
-    let has_export = path.join(super::export::FILE_NAME).exists();
-    let left = match (has_some("slices"), has_some("journal"), has_export) {
-        (true, ..) => "slices of history",
-        (_, true, _) => "the journal",
-        (_, _, true) => super::export::FILE_NAME,
-        (false, false, false) => return Ok(()),
-    };
-    let path = path.display();
-    Err(OpenError::Unsafe(format!(
-        "{path} has {left} of a store, and the store's directory `live` is missing or empty: bring it \
-         back from a copy; or move {path} away and restore the registrations from its export.json with \
-         `postrider restore`, or begin anew"
-    )))
-}
-
-/// Takes from others what an earlier version, or a copy, let them read: there are secrets in it.
-/// Only our own entries: the directory may have been there before.
-fn hide_from_others(path: &Path) {
-    let mut hidden = 0;
-    for name in [
-        "lock",
-        "live",
-        "journal",
-        "slices",
-        "owner.token",
-        super::export::FILE_NAME,
-    ] {
-        hide_tree(&path.join(name), &mut hidden);
-    }
-    if hidden > 0 {
-        log::warn!(
-            "{hidden} files or directories in {} could be read by other users of this machine; \
-             they cannot any more. If you do not trust them all, change the secrets",
-            path.display()
-        );
-    }
-}
-
-fn hide_tree(path: &Path, hidden: &mut usize) {
-    let Ok(metadata) = std::fs::symlink_metadata(path) else {
-        return;
-    };
-    if metadata.is_symlink() {
-        return;
-    }
-    let mode = metadata.permissions().mode();
-    if mode & 0o077 != 0 {
-        let narrow = std::fs::Permissions::from_mode(mode & 0o7700);
-        match std::fs::set_permissions(path, narrow) {
-            Ok(()) => *hidden += 1,
-            Err(error) => log::warn!(
-                "others can read {}, and that could not be changed: {error}",
-                path.display()
-            ),
-        }
-    }
-    if metadata.is_dir() {
-        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-        entries.for_each(|entry| hide_tree(&entry.path(), hidden));
-    }
-}
-
-/// Says that this process has the store open, until it is dropped.
-pub struct Lock(File);
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // Closing the file is not enough: a child process that is just being started has it open, too.
-        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
-    }
-}
-
-fn lock(path: &Path) -> Result<Lock, OpenError> {
-    let lock_path = path.join("lock");
-    let io = |source| OpenError::Io {
-        path: lock_path.clone(),
-        source,
-    };
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&lock_path)
-        .map_err(io)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Lock(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked {
-            path: path.to_owned(),
-        }),
-        Err(error) => Err(io(error.into())),
-    }
 }
 
 /// Opens a database without the noise of a panic: damage is one clear line.

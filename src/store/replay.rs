@@ -11,10 +11,11 @@ use std::sync::Arc;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+use super::directory::create_directory;
 use super::effects;
 use super::engine::{Changes, Engine, EngineError, Values};
 use super::layout::{self, Checkpoint, Meta, RecordError};
-use super::open::{create_directory, open_engine, to_open_error};
+use super::open::{open_engine, to_open_error};
 use super::{OpenError, Settings, slices};
 use crate::journal::{Disk, Journal, JournalError, Known, Sizes, Tip};
 
@@ -299,10 +300,10 @@ mod tests {
     use super::*;
     use crate::clock::{Clock, Timestamp};
     use crate::domain::id::MessageId;
-    use crate::domain::message::{DeliveryKey, Origin};
-    use crate::store::layout::golden::rows::{APPLICATION, LANE};
+    use crate::domain::message::DeliveryKey;
+    use crate::store::layout::golden::rows::{APPLICATION, LANE, message};
     use crate::store::open::open_files as open_store;
-    use crate::store::tests::{message_to, opened_with, register};
+    use crate::store::tests::{copy_directory, let_go, message_to, opened_with, register};
     use crate::store::{Settings, Store};
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -327,21 +328,9 @@ mod tests {
     /// Closes it; its files can be opened again when this returns.
     fn close(store: Store) {
         store.close().unwrap();
-        let path = store.inner.settings.path.join("live");
+        let path = store.inner.settings.path.clone();
         drop(store);
-        drop(Engine::open(&path, 1 << 20).unwrap());
-    }
-
-    fn copy(from: &Path, to: &Path) {
-        std::fs::create_dir_all(to).unwrap();
-        for entry in std::fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            let to = to.join(entry.file_name());
-            match entry.file_type().unwrap().is_dir() {
-                true => copy(&entry.path(), &to),
-                false => drop(std::fs::copy(entry.path(), to).unwrap()),
-            }
-        }
+        let_go(&path);
     }
 
     fn segments(settings: &Settings) -> Vec<std::path::PathBuf> {
@@ -376,7 +365,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (store, _) = with_a_message(&directory.path().join("data")).await;
         let crashed = directory.path().join("crashed");
-        copy(&store.inner.settings.path, &crashed);
+        copy_directory(&store.inner.settings.path, &crashed);
         close(store);
         let live = Engine::open(&crashed.join("live"), 1 << 20).unwrap();
         let meta = layout::get::<Meta>(&live, &[layout::META]).unwrap();
@@ -403,24 +392,14 @@ mod tests {
             let record = layout::MessageMeta {
                 commit: meta.commit + 1,
                 accepted_at: half.time(),
-                event_type: "a".to_owned(),
-                event_id: None,
-                channels: Vec::new(),
-                origin: Origin::Published,
-                tags: Vec::new(),
-                deliver_at: None,
-                expires_at: None,
-                expunged: false,
-                is_raw: false,
-                content_type: None,
-                endpoints_matched: None,
+                ..message()
             };
             let mut changes = Changes::default();
             let key = layout::message_key(APPLICATION, half);
             layout::put(&mut changes, &key, &record, b"{}");
             slice.commit(changes).unwrap();
         }
-        drop(Engine::open(&settings.path.join("live"), 1 << 20).unwrap());
+        let_go(&settings.path);
         let store = opened_with(&settings.path, Clock::manual(NOW));
         for _ in 0..3 {
             store.accept_message(message_to(vec![LANE])).await.unwrap();
@@ -436,7 +415,7 @@ mod tests {
         let (store, _) = with_a_message(&directory.path().join("data")).await;
         let mut crashed = settings_of(&store);
         crashed.path = directory.path().join("crashed");
-        copy(&store.inner.settings.path, &crashed.path);
+        copy_directory(&store.inner.settings.path, &crashed.path);
         let closed = settings_of(&store);
         close(store);
         for path in segments(&closed) {
@@ -461,7 +440,7 @@ mod tests {
 
     /// As soon as sled's threads have let go of its files.
     fn open_again(settings: &Settings) -> String {
-        drop(Engine::open(&settings.path.join("live"), 1 << 20).unwrap());
+        let_go(&settings.path);
         let opened = open_store(settings, &Clock::manual(NOW));
         opened.err().expect("it is refused").to_string()
     }
@@ -487,7 +466,7 @@ mod tests {
         let (store, _) = with_a_message(&directory.path().join("data")).await;
         let mut crashed = settings_of(&store);
         crashed.path = directory.path().join("crashed");
-        copy(&store.inner.settings.path, &crashed.path);
+        copy_directory(&store.inner.settings.path, &crashed.path);
         close(store);
         let slice = slices::path_in(&crashed.path.join("slices"), 1);
         std::fs::remove_dir_all(&slice).unwrap();
@@ -518,7 +497,7 @@ mod tests {
         };
         files.journal.journal.append(&draft, &[]).unwrap();
         drop(files);
-        drop(Engine::open(&settings.path.join("live"), 1 << 20).unwrap());
+        let_go(&settings.path);
         let store = opened_with(&settings.path, Clock::manual(NOW));
         assert!(!slices::path_in(&settings.path.join("slices"), 7).exists());
         assert!(store.message(APPLICATION, waits.message).unwrap().is_some());

@@ -1,0 +1,73 @@
+//! Settings of the store, from those of the server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::domain::id::OrganisationId;
+use crate::domain::jwt::JwtSecret;
+
+/// The length of the journal's files.
+const SEGMENT_BYTES: u32 = 64 << 20;
+
+/// How long the outcome of an attempt may wait for its commit.
+const RECORDED_WITHIN: Duration = Duration::from_secs(30);
+
+#[derive(Clone)]
+pub struct Settings {
+    pub path: PathBuf,
+    pub cache_bytes: u64,
+    pub retention: Duration,
+    pub min_free_bytes: u64,
+    pub slice_age: Duration,
+    pub slice_bytes: u64,
+    /// Of a file of the journal.
+    pub segment_bytes: u32,
+    pub export_every: Duration,
+    pub commit_timeout: Duration,
+    pub waiting_max: u64,
+    pub held_max: u64,
+    pub waiting_per_application_max: u64,
+    pub commit_queue_max: usize,
+    pub default_organisation: Option<OrganisationId>,
+    /// What signed tokens are signed with.
+    pub jwt_secret: Option<JwtSecret>,
+    /// How long after its start an attempt is in the log at the latest, unless the disk is slower
+    /// than all patience.
+    pub attempt_recorded_after: Duration,
+}
+
+impl Settings {
+    pub fn from_config(config: &Config) -> Settings {
+        const MINUTE: u64 = 60;
+        const HOUR: u64 = 60 * MINUTE;
+        let Config {
+            store,
+            limits,
+            auth,
+            ..
+        } = config;
+        let organisation = auth.default_organisation.as_deref();
+        Settings {
+            path: store.path.clone(),
+            cache_bytes: store.cache_bytes,
+            retention: Duration::from_secs(u64::from(store.retention_days) * 24 * HOUR),
+            min_free_bytes: store.min_free_bytes,
+            slice_age: Duration::from_secs(u64::from(store.slice_hours) * HOUR),
+            slice_bytes: store.slice_bytes,
+            segment_bytes: SEGMENT_BYTES,
+            export_every: Duration::from_secs(u64::from(store.export_minutes) * MINUTE),
+            commit_timeout: Duration::from_secs(store.commit_timeout_seconds),
+            waiting_max: limits.waiting_max,
+            held_max: limits.held_max,
+            waiting_per_application_max: limits.waiting_per_application_max,
+            commit_queue_max: limits.commit_queue_max,
+            default_organisation: organisation.map(|id| {
+                id.parse()
+                    .expect("it was parsed when the settings were checked")
+            }),
+            jwt_secret: auth.jwt_secret.clone(),
+            attempt_recorded_after: config.attempt_time_max() + RECORDED_WITHIN,
+        }
+    }
+}

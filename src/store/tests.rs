@@ -1,0 +1,250 @@
+//! The store as a whole, and what tests of its parts share.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::rules::decision::Planned;
+
+fn settings(path: &Path) -> Settings {
+    let mut config = crate::config::load(None, Default::default()).unwrap();
+    config.store.path = path.to_owned();
+    config.store.min_free_bytes = 1;
+    Settings::from_config(&config)
+}
+
+fn opened(path: &Path) -> Store {
+    opened_with(path, Clock::System)
+}
+
+pub(in crate::store) fn opened_with(path: &Path, clock: Clock) -> Store {
+    Store::open(settings(path), clock, Arc::new(Metrics::new())).unwrap()
+}
+
+/// Waits until sled's threads have let go of a store's files: they can be opened again.
+pub(in crate::store) fn let_go(path: &Path) {
+    let live = path.join("live");
+    drop(engine::Engine::open(&live, 1 << 20).unwrap());
+}
+
+/// Copies the files of a store on which nothing is being written.
+pub(in crate::store) fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_directory(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+/// With the application and the endpoint of the golden rows.
+pub(in crate::store) async fn register(store: &Store) {
+    use layout::golden::rows;
+    let registered = |_: &Catalog| {
+        let changes = vec![
+            Change::PutApplication(rows::application()),
+            Change::PutEndpoint(rows::endpoint()),
+        ];
+        Ok((changes, ()))
+    };
+    store.change(Planned(registered)).await.unwrap();
+}
+
+#[test]
+fn a_slice_that_cannot_be_opened_for_want_of_descriptors_is_not_damaged() {
+    let of = |code| {
+        Error::from(engine::EngineError::Io(std::io::Error::from_raw_os_error(
+            code,
+        )))
+    };
+    assert!(matches!(of(libc::EMFILE), Error::Unavailable { .. }));
+    assert!(matches!(of(libc::EIO), Error::Unreadable(_)));
+}
+
+#[actix_web::test]
+async fn a_decision_that_panics_harms_nobody_else() {
+    fn panics(_: &Catalog) -> Result<(Vec<Change>, ())> {
+        panic!("on purpose")
+    }
+    fn not_reached() -> Answered {
+        panic!("there is nothing to show")
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let store = opened(&directory.path().join("data"));
+    let once = Once {
+        key: [1; 32],
+        body: [2; 32],
+    };
+    let decided = store
+        .change_once(Planned(panics), once, |()| not_reached())
+        .await;
+    assert!(matches!(decided, Err(Error::Defect)), "{decided:?}");
+    let decided = store.change(Planned(panics)).await;
+    assert!(matches!(decided, Err(Error::Defect)), "{decided:?}");
+    let nothing = |_: &Catalog| Ok((Vec::new(), 7));
+    let shown = |_: i32| -> Answered { panic!("on purpose") };
+    let decided = store.change_once(Planned(nothing), once, shown).await;
+    assert!(matches!(decided, Err(Error::Defect)), "{decided:?}");
+    assert_eq!(store.change(Planned(nothing)).await.unwrap(), 7);
+    assert_eq!(store.health(), Ok(()));
+    store.close().unwrap();
+}
+
+#[actix_web::test]
+async fn a_panic_of_the_committer_is_said_and_all_who_wait_are_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = opened(&directory.path().join("data"));
+    store
+        .offer(Command::Change {
+            decide: Box::new(|_, _| Some((Vec::new(), Box::new(|_| panic!("on purpose"))))),
+        })
+        .unwrap();
+    // In the queue with it or behind it, before it is known or after.
+    for _ in 0..3 {
+        let answer = store
+            .change(Planned(|_: &Catalog| Ok((Vec::new(), ()))))
+            .await;
+        assert!(answer.is_err());
+    }
+    let fault = store.failed().await.to_string();
+    assert!(fault.contains("store-committer panicked"), "{fault}");
+    let committer = || {
+        let threads = store.threads().list().into_iter();
+        let mut named = threads.filter(|thread| thread.name == "store-committer");
+        named.next().expect("it is listed")
+    };
+    let error = committer().last_error.expect("it is its error, too");
+    assert_eq!(error.message, fault);
+    assert_eq!(store.health(), Err(fault.clone()));
+    let answer = store
+        .change(Planned(|_: &Catalog| Ok((Vec::new(), ()))))
+        .await;
+    assert!(matches!(answer, Err(Error::Storage(_))), "{answer:?}");
+    assert_eq!(store.close(), Err(fault));
+    assert_eq!(committer().state, watched::State::Ended);
+}
+
+/// Whoever holds the catalog may ask for room, also where room is scarce and while the committer
+/// waits to write.
+#[test]
+fn room_is_told_while_the_catalog_is_held_and_the_committer_waits_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut settings = settings(&directory.path().join("data"));
+    (settings.waiting_max, settings.held_max) = (0, 0);
+    let store = Store::open(settings, Clock::System, Arc::new(Metrics::new())).unwrap();
+    let (told, answer) = std::sync::mpsc::channel();
+    let asking = store.clone();
+    std::thread::spawn(move || {
+        let catalog = asking.catalog();
+        let writing = asking.clone();
+        let writer = std::thread::spawn(move || drop(writing.inner.catalog.write()));
+        // It waits: nobody else is let in.
+        while asking.inner.catalog.try_read().is_ok() {
+            std::thread::yield_now();
+        }
+        let room = asking.has_room(&layout::golden::rows::endpoint(), 1);
+        drop(catalog);
+        writer.join().unwrap();
+        told.send(room)
+    });
+    let room = answer.recv_timeout(Duration::from_secs(20));
+    let room = room.expect("an answer, since it waits for nobody");
+    assert!(matches!(room, Err(Error::TooMany(_))), "{room:?}");
+    store.close().unwrap();
+}
+
+pub(in crate::store) fn message_to(lanes: Vec<u64>) -> NewMessage {
+    NewMessage {
+        organisation: layout::golden::rows::ORGANISATION,
+        application: layout::golden::rows::APPLICATION,
+        event_type: "a".to_owned(),
+        event_id: None,
+        channels: Vec::new(),
+        payload: "{}".into(),
+        is_raw: false,
+        content_type: None,
+        lanes,
+        matched_as_of: None,
+        once: None,
+        origin: Origin::Published,
+        tags: Vec::new(),
+        deliver_at: None,
+        expires_at: None,
+    }
+}
+
+#[actix_web::test]
+async fn an_answer_that_cannot_be_made_harms_nobody_else_and_publishes_nothing_twice() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = opened(&directory.path().join("data"));
+    let once = Once {
+        key: [1; 32],
+        body: [2; 32],
+    };
+    for _ in 0..2 {
+        let show: batch::Show = Box::new(|_| panic!("on purpose"));
+        let batch = NewBatch::new(vec![message_to(Vec::new())], Some(once), show);
+        let answered = store.accept_batch(batch).await.unwrap();
+        assert_eq!(answered.status, 500);
+        serde_json::from_slice::<serde_json::Value>(&answered.body).unwrap();
+    }
+    assert_eq!(store.health(), Ok(()));
+    assert_eq!(store.inner.metrics.accepted.get(), 1);
+    store.close().unwrap();
+}
+
+/// What is put back into the queue while the keeper is about to drop its slice is not lost.
+#[actix_web::test]
+async fn a_slice_in_which_something_waits_again_is_not_dropped() {
+    use layout::golden::rows;
+    let directory = tempfile::tempdir().unwrap();
+    let store = opened(&directory.path().join("data"));
+    register(&store).await;
+    let message = store.accept_message(message_to(vec![rows::LANE])).await;
+    let message = message.unwrap();
+    let drop_slice = async |number| {
+        let (answer, dropped) = oneshot::channel();
+        store.offer(Command::DropSlice { number, answer }).unwrap();
+        dropped.await.unwrap()
+    };
+    let refused = drop_slice(1).await;
+    assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
+    let waits = DeliveryKey {
+        lane: rows::LANE,
+        due: message.first_due(),
+        message: message.id,
+    };
+    let (answer, taken) = oneshot::channel();
+    let deliveries = vec![waits];
+    store.offer(Command::Cancel { deliveries, answer }).unwrap();
+    taken.await.unwrap().unwrap();
+    assert_eq!(
+        drop_slice(1).await.map_err(|error| error.to_string()),
+        Ok(())
+    );
+    store.close().unwrap();
+}
+
+#[test]
+fn a_damaged_key_in_the_queue_hides_no_lane_behind_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = opened(&directory.path().join("data"));
+    let mut changes = engine::Changes::default();
+    let key = |lane| DeliveryKey {
+        lane,
+        due: Timestamp(5),
+        message: layout::golden::rows::MESSAGE_ID,
+    };
+    for lane in [1, 3] {
+        changes.put(&layout::waiting_key(&key(lane)), Vec::new());
+    }
+    let damaged = [&layout::lane_prefix(2)[..], &[1, 2]].concat();
+    changes.put(&damaged, Vec::new());
+    store.inner.live.engine().commit(changes).unwrap();
+    let due = Timestamp(5);
+    assert_eq!(store.lane_heads().unwrap(), [(1, due), (3, due)]);
+    store.close().unwrap();
+}
