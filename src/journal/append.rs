@@ -19,6 +19,8 @@ use super::spares::{Spares, Zeroing};
 use super::walk::PartPlace;
 use crate::lock::locked;
 
+/// Memory that is kept for the next record, once one was longer.
+const BUFFER_BYTES_KEPT: usize = 8 << 20;
 /// How many of the newest segments' files stay open for readers.
 const OPEN_FILES: u64 = 16;
 
@@ -122,6 +124,11 @@ impl Journal {
         Ok(appended)
     }
 
+    /// Which stream of records this is.
+    pub fn stream(&self) -> u64 {
+        self.stream
+    }
+
     /// The place that the next record gets.
     pub fn tip(&self) -> Tip {
         self.tip
@@ -179,6 +186,8 @@ impl Journal {
             .map_err(told(name, "writing"))
             .and_then(|()| self.open.file.sync().map_err(told(name, "syncing")));
         let bytes = self.buffer.len() as u64;
+        self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_BYTES_KEPT);
         self.note_failure(written)?;
         let appended = Appended {
             position: self.tip.position,

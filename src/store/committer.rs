@@ -28,10 +28,10 @@ use super::checkpoint::{Ends, Since};
 use super::counters::Place;
 use super::engine::{Changes, Engine, EngineError};
 use super::expunge::OfSlice;
-use super::layout::{self, Checkpoint, LaneHour, Meta, SliceRecord};
+use super::layout::{self, LaneHour, Meta, SliceRecord};
 use super::queue::{Command, Notify, ResendAnswer, Sender};
 use super::slices;
-use super::{Answered, Event, Fault, Inner, effects};
+use super::{Answered, Event, Fault, Inner, effects, replay};
 use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
 use crate::domain::id::{ID_TIME_STEP_MS, MessageId};
@@ -52,8 +52,6 @@ const BATCH_CHANGES_MAX: usize = 4096;
 pub struct Committer {
     inner: Arc<Inner>,
     journal: Journal,
-    /// Which journal it is.
-    stream: u64,
     /// The content of the record that is being appended; kept for its memory.
     effects: Vec<u8>,
     since: Since,
@@ -162,12 +160,7 @@ enum Staged {
 }
 
 impl Committer {
-    pub fn new(
-        inner: Arc<Inner>,
-        meta: Meta,
-        journal: Journal,
-        stream: u64,
-    ) -> Result<Committer, EngineError> {
+    pub fn new(inner: Arc<Inner>, meta: Meta, journal: Journal) -> Result<Committer, EngineError> {
         let (number, record) = inner
             .slices
             .newest()
@@ -183,7 +176,6 @@ impl Committer {
         Ok(Committer {
             inner,
             journal,
-            stream,
             effects: Vec::new(),
             since: Since::default(),
             removed_to,
@@ -226,28 +218,18 @@ impl Committer {
     fn close(&mut self) -> Result<(), CommitError> {
         self.keep_all_counters()?;
         // Before a record says that the databases have it all, they do.
-        let now_at = self.checkpoint();
+        let now_at = replay::checkpoint_at(&self.journal);
         if !self.inner.checkpoint_now(&mut self.since, now_at) {
             return Ok(());
         }
         self.meta.clean = true;
         self.meta.format = layout::FORMAT_AT_REST;
         self.commit(Batch::default())?;
-        let now_at = self.checkpoint();
+        let now_at = replay::checkpoint_at(&self.journal);
         if self.inner.checkpoint_now(&mut self.since, now_at) {
             self.remove_segments()?;
         }
         Ok(())
-    }
-
-    /// How far the databases have the journal once all that was applied is on disk.
-    fn checkpoint(&self) -> Checkpoint {
-        let tip = self.journal.tip();
-        Checkpoint {
-            stream: self.stream,
-            position: tip.position - 1,
-            chain: tip.chain,
-        }
     }
 
     /// Lets those segments go that the databases have all of, on disk.
@@ -426,7 +408,7 @@ impl Committer {
         self.inner.committed(&self.meta);
         recount.done(&self.inner, &batch.put, &batch.taken);
         self.has_happened(batch, started);
-        let now_at = self.checkpoint();
+        let now_at = replay::checkpoint_at(&self.journal);
         self.inner.checkpoint_if_due(&mut self.since, now_at);
         Ok(self.remove_segments()?)
     }
@@ -461,6 +443,8 @@ impl Committer {
             ..RecordDraft::default()
         };
         let appended = self.journal.append(&draft, &[])?;
+        self.effects.clear();
+        self.effects.shrink_to(2 * BATCH_BYTES_MAX);
         self.since.journal_bytes += appended.bytes;
         Ok(())
     }

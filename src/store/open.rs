@@ -22,13 +22,14 @@ use super::live::Live;
 use super::owner::owner_token;
 use super::queue::Queue;
 use super::recount::{self, Recount, StoppedAt};
-use super::replay::{self, Replayed};
+use super::replay;
 use super::slices::{self, Slices};
 use super::{Inner, OpenError, Settings, Store, filters, keeper};
 use crate::clock::{Clock, Timestamp};
 use crate::domain::id::{ID_TIME_STEP_MS, OrganisationId};
 use crate::domain::organisation::Organisation;
 use crate::domain::token::{Role, Token};
+use crate::journal::Journal;
 use crate::telemetry::Metrics;
 use crate::watched::{Kind, Threads};
 
@@ -45,7 +46,7 @@ const OPENED_SLICE_BYTES_MAX: u64 = 32 << 20;
 /// A store's files, opened and locked, before anything runs. The databases have all of the journal.
 pub struct Files {
     pub live: Engine,
-    pub journal: Replayed,
+    pub journal: Journal,
     pub meta: Meta,
     pub catalog: Catalog,
     pub slices: BTreeMap<u32, SliceRecord>,
@@ -149,9 +150,8 @@ impl Store {
         inner.show_visits(&inner.catalog());
         inner.look_at_space();
         let is_counted = recount::count_some(&inner).map_err(|error| damaged(error.into()))?;
-        let Replayed { journal, stream } = files.journal;
-        let zeroing = journal.zeroing();
-        let committer = Committer::new(inner.clone(), meta, journal, stream)
+        let zeroing = files.journal.zeroing();
+        let committer = Committer::new(inner.clone(), meta, files.journal)
             .map_err(|error| damaged(error.into()))?;
         let mut handles = vec![inner.spawn(Kind::Committer, move || committer.run())];
         let checkpointed = inner.clone();

@@ -19,15 +19,9 @@ use super::open::{open_engine, to_open_error};
 use super::{OpenError, Settings, slices};
 use crate::journal::{Disk, Journal, JournalError, Known, Sizes, Tip};
 
-/// A store's journal, all of which the databases have.
-pub struct Replayed {
-    pub journal: Journal,
-    pub stream: u64,
-}
-
 /// Opens the journal of a store whose databases nobody uses yet, and applies the records behind the
 /// last checkpoint.
-pub fn open(settings: &Settings, live: &Engine) -> Result<Replayed, OpenError> {
+pub fn open(settings: &Settings, live: &Engine) -> Result<Journal, OpenError> {
     let path = settings.path.join("journal");
     create_directory(&path).map_err(|source| OpenError::Io {
         path: path.clone(),
@@ -51,19 +45,15 @@ pub fn open(settings: &Settings, live: &Engine) -> Result<Replayed, OpenError> {
     if !has_segments && checkpoint.position > 0 {
         allow_without_segments(live, &path).map_err(|error| error.unwrap_or_else(damaged))?;
     }
-    let (journal, opened) = open_files(settings, &path, &checkpoint)?;
+    let (mut journal, opened) = open_files(settings, &path, &checkpoint)?;
     for error in &opened.damaged {
         log::warn!(
             "{}: {error}; nothing in it is needed any more",
             path.display()
         );
     }
-    let mut replayed = Replayed {
-        journal,
-        stream: checkpoint.stream,
-    };
-    replay(&mut replayed, settings, live, checkpoint.position)?;
-    Ok(replayed)
+    replay(&mut journal, settings, live, checkpoint.position)?;
+    Ok(journal)
 }
 
 fn has_segments(path: &Path) -> Result<bool, OpenError> {
@@ -92,6 +82,16 @@ fn begin(live: &Engine) -> Result<Checkpoint, EngineError> {
     };
     write_checkpoint(live, &checkpoint)?;
     Ok(checkpoint)
+}
+
+/// A checkpoint at the end of the journal.
+pub fn checkpoint_at(journal: &Journal) -> Checkpoint {
+    let tip = journal.tip();
+    Checkpoint {
+        stream: journal.stream(),
+        position: tip.position - 1,
+        chain: tip.chain,
+    }
 }
 
 /// Writes down how far the databases have the journal: the slices are on disk, and the live database is
@@ -169,13 +169,13 @@ fn journal_error(path: &Path, error: JournalError) -> OpenError {
 
 /// Applies the records behind `applied` and writes down that the databases have them.
 fn replay(
-    replayed: &mut Replayed,
+    journal: &mut Journal,
     settings: &Settings,
     live: &Engine,
     applied: u64,
 ) -> Result<(), OpenError> {
-    let tip = replayed.journal.tip();
-    if tip.position == applied + 1 {
+    let checkpoint = checkpoint_at(journal);
+    if checkpoint.position == applied {
         return Ok(());
     }
     let path = settings.path.join("journal");
@@ -186,7 +186,7 @@ fn replay(
         slices: HashMap::new(),
     };
     let mut stretch = Vec::new();
-    let reader = replayed.journal.reader();
+    let reader = journal.reader();
     let records = reader.records(applied + 1);
     let mut records = records.map_err(|error| journal_error(&path, error))?;
     while let Some(record) = records
@@ -201,20 +201,13 @@ fn replay(
     }
     databases.take_in(stretch)?;
     databases.settle()?;
-    let checkpoint = Checkpoint {
-        stream: replayed.stream,
-        position: tip.position - 1,
-        chain: tip.chain,
-    };
     write_checkpoint(live, &checkpoint)
         .map_err(|error| to_open_error(&settings.path, error.into()))?;
     log::info!(
         "{} commits of the journal were not in the databases for certain, and are now",
         checkpoint.position - applied
     );
-    let removed = replayed
-        .journal
-        .remove_segments(checkpoint.position, |_| true);
+    let removed = journal.remove_segments(checkpoint.position, |_| true);
     removed.map_err(|error| journal_error(&path, error))?;
     Ok(())
 }
@@ -495,7 +488,7 @@ mod tests {
             effects: &content,
             ..Default::default()
         };
-        files.journal.journal.append(&draft, &[]).unwrap();
+        files.journal.append(&draft, &[]).unwrap();
         drop(files);
         let_go(&settings.path);
         let store = opened_with(&settings.path, Clock::manual(NOW));
