@@ -648,6 +648,13 @@ impl Store {
         self.inner.queue.is_idle() && self.inner.checkpoints.is_idle()
     }
 
+    /// The last commit and the position of the last checkpoint: where both are as they were, nothing was
+    /// written.
+    pub fn written(&self) -> (u64, u64) {
+        let commit = self.inner.commit.load(Ordering::Acquire);
+        (commit, self.inner.checkpoints.done())
+    }
+
     /// How many deliveries wait, held ones included.
     pub fn waiting_count(&self) -> u64 {
         self.inner.waiting()

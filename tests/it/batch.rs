@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Answer, Receiver, Server, assert_error, assert_invalid, copy_directory, keys, texts, together,
-    wait_until,
 };
 
 const MESSAGES: &str = "/api/v1/app/app/msg";
@@ -258,7 +257,7 @@ async fn the_largest_batch_is_one_commit() {
         let endpoint = server.endpoint(&receiver).await;
         server.set_disabled("app", &endpoint, true).await;
     }
-    let before = copy_of(&server).await;
+    let before = server.copied().await;
     let pad = "x".repeat(8_000);
     let batch = (0..1_000)
         .map(|number| json!({ "eventType": "a", "payload": { "n": number, "pad": pad } }));
@@ -278,7 +277,7 @@ async fn the_largest_batch_is_one_commit() {
 
     // A process that died while it appended the record left a part of that: nothing of it is there.
     let databases_of_before = async |server: &Server| {
-        let copy = copy_of(server).await;
+        let copy = server.copied().await;
         for database in ["data/live", "data/slices"] {
             let (from, to) = (before.path().join(database), copy.path().join(database));
             std::fs::remove_dir_all(&to).expect("it is there");
@@ -316,14 +315,6 @@ async fn has_a_thousand_messages(server: Server) {
         counts.contains(&("messages".to_owned(), 1_000)),
         "{counts:?}"
     );
-}
-
-/// What is on the disk now, with nothing on its way there.
-async fn copy_of(server: &Server) -> tempfile::TempDir {
-    wait_until("the store to be idle", || server.store().is_idle()).await;
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    copy_directory(&server.config().store.path, &directory.path().join("data"));
-    directory
 }
 
 #[actix_web::test]

@@ -236,17 +236,12 @@ async fn damage_in_history_is_named() {
 /// Runs `more` and takes a copy of the data as if the process had died before anything of it reached the
 /// live database.
 async fn died_before_a_checkpoint(server: &Server, more: impl AsyncFnOnce(&Server)) -> TempDir {
-    let idle = || async { wait_until("the store to be idle", || server.store().is_idle()).await };
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let data = directory.path().join("data");
-    let path = &server.config().store.path;
-    idle().await;
-    copy_directory(&path.join("live"), &directory.path().join("live"));
+    let before = server.copied().await;
     more(server).await;
-    idle().await;
-    copy_directory(path, &data);
-    std::fs::remove_dir_all(data.join("live")).expect("it was copied");
-    std::fs::rename(directory.path().join("live"), data.join("live")).expect("it was copied");
+    let directory = server.copied().await;
+    let live = directory.path().join("data/live");
+    std::fs::remove_dir_all(&live).expect("it was copied");
+    std::fs::rename(before.path().join("data/live"), live).expect("it was copied");
     directory
 }
 

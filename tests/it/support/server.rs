@@ -137,13 +137,23 @@ impl Server {
         again
     }
 
-    /// What a start finds after this process died now: a server on a copy of the data. Nothing may
-    /// be on its way to the disk. This server stays as it is; the copy has a clock of its own.
+    /// What a start finds after this process died now: a server on a copy of the data. This server stays
+    /// as it is; the copy has a clock of its own.
     pub async fn after_a_crash(&self) -> Server {
-        super::wait_until("the store to be idle", || self.store().is_idle()).await;
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        copy_directory(&self.config.store.path, &directory.path().join("data"));
-        Server::start_on(directory, self).await
+        Server::start_on(self.copied().await, self).await
+    }
+
+    /// A copy of the data as it was at one moment. The store's own threads write when they like, so it is
+    /// taken until nothing was written meanwhile.
+    pub async fn copied(&self) -> TempDir {
+        let copy = || {
+            let before = self.store().is_idle().then(|| self.store().written())?;
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            try_copy(&self.config.store.path, &directory.path().join("data")).ok()?;
+            let is_same = self.store().is_idle() && self.store().written() == before;
+            is_same.then_some(directory)
+        };
+        super::wait_for("the store to be idle while it is copied", copy).await
     }
 
     /// Stops the server; returns the directory with its data. What waits is still there.
@@ -534,13 +544,18 @@ impl Drop for Server {
 }
 
 pub fn copy_directory(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a directory can be made");
-    for entry in std::fs::read_dir(from).expect("it is a directory") {
-        let entry = entry.expect("it can be read");
+    try_copy(from, to).expect("it can be copied");
+}
+
+fn try_copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
         let to = to.join(entry.file_name());
-        match entry.file_type().expect("it has a type").is_dir() {
-            true => copy_directory(&entry.path(), &to),
-            false => drop(std::fs::copy(entry.path(), to).expect("it can be copied")),
+        match entry.file_type()?.is_dir() {
+            true => try_copy(&entry.path(), &to)?,
+            false => drop(std::fs::copy(entry.path(), to)?),
         }
     }
+    Ok(())
 }
