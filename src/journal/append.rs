@@ -21,6 +21,8 @@ use crate::lock::locked;
 
 /// Memory that is kept for the next record, once one was longer.
 const BUFFER_BYTES_KEPT: usize = 8 << 20;
+/// Of file systems: less is not given back.
+const BLOCK_BYTES: u64 = 4096;
 /// How many of the newest segments' files stay open for readers.
 const OPEN_FILES: u64 = 16;
 
@@ -124,6 +126,24 @@ impl Journal {
         Ok(appended)
     }
 
+    /// Begins a new segment, where the open one has a record: what comes from now on is removed by
+    /// itself. What is left of the old one is given back to the file system.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn begin_segment(&mut self) -> Result<()> {
+        self.refuse_if_failed()?;
+        if self.open.segment.begin == self.tip {
+            return Ok(());
+        }
+        let ended = (self.open.file.clone(), self.open.offset + END_BYTES as u64);
+        self.roll(0)?;
+        let (file, end) = ended;
+        // Nothing depends on it, and where it cannot be done, the space is there as before.
+        let _ = file.give_back(end.next_multiple_of(BLOCK_BYTES));
+        Ok(())
+    }
+
     /// Which stream of records this is.
     pub fn stream(&self) -> u64 {
         self.stream
@@ -132,6 +152,12 @@ impl Journal {
     /// The place that the next record gets.
     pub fn tip(&self) -> Tip {
         self.tip
+    }
+
+    /// The segment that is appended to, and the position of the next record: it stands there, or begins
+    /// the next segment where it does not fit.
+    pub fn next(&self) -> (u64, u64) {
+        (self.open.segment.number, self.tip.position)
     }
 
     /// Whether a write or sync failed, after which the process has to end.
@@ -150,21 +176,22 @@ impl Journal {
         Zeroing::new(self.spares.clone())
     }
 
-    /// Removes the segments that `may_go` names. Only segments that lie before `applied`, the
-    /// position up to which a durable checkpoint has everything, are asked for; the open one never
-    /// is. Answers how many were removed.
+    /// Removes the segments of which `may_go` says so, by the segment and the position at which the
+    /// next one begins. Only segments that lie before `applied`, the position up to which a durable checkpoint has everything, are
+    /// asked for; the open one never is. Answers how many were removed.
     pub fn remove_segments(
         &mut self,
         applied: u64,
-        may_go: impl Fn(&Segment) -> bool,
+        may_go: impl Fn(&Segment, u64) -> bool,
     ) -> Result<usize> {
         self.refuse_if_failed()?;
         let segments = self.shared.all_segments();
         let mut removed = 0;
         for pair in segments.windows(2) {
             // The next one that is left begins at or behind this one's end.
-            let is_applied = pair[1].begin.position <= applied.saturating_add(1);
-            if is_applied && may_go(&pair[0]) {
+            let end = pair[1].begin.position;
+            let is_applied = end <= applied.saturating_add(1);
+            if is_applied && may_go(&pair[0], end) {
                 let result = self.remove(&pair[0]);
                 self.note_failure(result)?;
                 removed += 1;
@@ -243,6 +270,9 @@ impl Journal {
         let files = &*self.shared.files;
         let name = &segment.name;
         let spare = self.spares.name_for_used(segment.bytes);
+        // Its end may have been given back.
+        let is_whole = |file: Arc<dyn DataFile>| file.reserve(segment.bytes);
+        let spare = spare.filter(|_| files.open(name).and_then(is_whole).is_ok());
         segment.removing(|| {
             match &spare {
                 Some(spare) => files.rename(name, spare).map_err(told(name, "renaming"))?,

@@ -34,6 +34,9 @@ pub trait DataFile: Send + Sync {
     /// Makes the file `bytes` long; what was not written reads as zeros. Takes the space on disk
     /// where the file system can.
     fn reserve(&self, bytes: u64) -> io::Result<()>;
+    /// Gives the space of the file from `offset` to its end back, where the file system can; that reads
+    /// as zeros then, or as before.
+    fn give_back(&self, offset: u64) -> io::Result<()>;
     /// Writes a beginning of `bytes` at `offset`; answers how many.
     fn write_some(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
     /// Reads into a beginning of `bytes` from `offset`; answers how many, 0 at the end of the file.
@@ -132,6 +135,20 @@ impl DataFile for File {
         match rustix::fs::fallocate(self, FallocateFlags::empty(), 0, bytes) {
             // A file system that cannot reserve: the space is taken when it is written.
             Err(rustix::io::Errno::OPNOTSUPP) => self.set_len(bytes),
+            other => Ok(other?),
+        }
+    }
+
+    fn give_back(&self, offset: u64) -> io::Result<()> {
+        let Some(bytes) = DataFile::bytes(self)?
+            .checked_sub(offset)
+            .filter(|left| *left > 0)
+        else {
+            return Ok(());
+        };
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(self, flags, offset, bytes) {
+            Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
             other => Ok(other?),
         }
     }

@@ -6,12 +6,17 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
+use super::erase;
 use super::error::{JournalError, Result, told};
 use super::files::{DataFile, Directory, read_all};
-use super::record::{Body, HEAD_BYTES, Head, PartRow, PartState};
+use super::record::{Body, HEAD_BYTES, Head, PartRow, PartState, erased};
 use super::segment::Segment;
 use super::walk::{Found, PartPlace, Record, Walk, read_part};
 use crate::lock::locked;
+
+/// How many of a part's bytes tell whether it was erased: what it is overwritten with repeats itself
+/// after 16, and nobody can guess it.
+const ERASED_LOOK_BYTES: u64 = 16;
 
 /// A part as read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,13 +76,80 @@ impl Reader {
     /// # Errors
     /// `Removed` if the segment is not kept any more, `Damaged` if the part or the way to it is.
     pub fn part(&self, place: PartPlace) -> Result<Part> {
+        self.reading(place, |segment, file| {
+            part_at(segment, file, place.offset.into(), place.part)
+        })
+    }
+
+    /// Reads `count` parts of one record that follow each other: two reads, of the table and of all
+    /// their bytes.
+    ///
+    /// # Errors
+    /// As [`Reader::part`].
+    pub fn parts(&self, first: PartPlace, count: u32) -> Result<Vec<Part>> {
+        self.reading(first, |segment, file| {
+            let rows = rows_at(segment, file, first, count)?;
+            let read = read_together(segment, file, &rows, u64::from(first.offset), |row| {
+                row.stored_bytes()
+            })?;
+            let parts = (first.part..).zip(rows.iter().zip(read));
+            parts
+                .map(
+                    |(part, (row, stored))| match row.judge(&stored, &segment.salt) {
+                        PartState::Whole => Ok(whole(stored, row)),
+                        _ => part_at(segment, file, first.offset.into(), part),
+                    },
+                )
+                .collect()
+        })
+    }
+
+    /// Reads one part, and tells whether the one behind it was erased, of which it reads no more than
+    /// some bytes: two reads.
+    ///
+    /// # Errors
+    /// As [`Reader::part`]. Damage of the part behind is not noticed.
+    pub fn part_before(&self, place: PartPlace) -> Result<(Part, bool)> {
+        self.reading(place, |segment, file| {
+            let rows = rows_at(segment, file, place, 2)?;
+            let [row, behind] = rows[..] else {
+                unreachable!("as many rows as were asked for")
+            };
+            let looked_at = |one: &PartRow| match one.offset == row.offset {
+                true => one.stored_bytes(),
+                false => one.stored_bytes().min(ERASED_LOOK_BYTES),
+            };
+            let read = read_together(segment, file, &rows, u64::from(place.offset), looked_at)?;
+            let [stored, beginning] = &read[..] else {
+                unreachable!("as many parts as rows")
+            };
+            let seems_erased = *beginning == erased(beginning.len(), &segment.salt);
+            // A short one that only looks like it is told by its checksum.
+            let is_whole = behind.stored_bytes() <= ERASED_LOOK_BYTES
+                && behind.judge(beginning, &segment.salt) == PartState::Whole;
+            let part = match row.judge(stored, &segment.salt) {
+                PartState::Whole => whole(stored.clone(), &row),
+                _ => part_at(segment, file, place.offset.into(), place.part)?,
+            };
+            Ok((part, seems_erased && !is_whole))
+        })
+    }
+
+    /// Whether parts can be found, to be erased; those in segments that were removed are none to find.
+    pub fn can_erase(&self, places: &[PartPlace]) -> Result<()> {
+        erase::locate(&self.shared, places).map(drop)
+    }
+
+    fn reading<T>(
+        &self,
+        place: PartPlace,
+        read: impl FnOnce(&Segment, &dyn DataFile) -> Result<T>,
+    ) -> Result<T> {
         let segment = self.shared.segment(place.segment);
         let segment = segment.ok_or(JournalError::Removed {
             segment: place.segment,
         })?;
-        segment.reading(&*self.shared.files, |file| {
-            part_at(&segment, file, place.offset.into(), place.part)
-        })
+        segment.reading(&*self.shared.files, |file| read(&segment, file))
     }
 
     /// The durable records from this position on, in order. It can be asked again after its end was
@@ -142,6 +214,64 @@ fn row_at(
     }
     let row = head.row_unchecked(&rows[HEAD_BYTES..]);
     Ok((head, row))
+}
+
+/// The rows of `count` parts from this one on, as far as they make sense.
+fn rows_at(
+    segment: &Segment,
+    file: &dyn DataFile,
+    first: PartPlace,
+    count: u32,
+) -> Result<Vec<PartRow>> {
+    let offset = u64::from(first.offset);
+    let unknown = |reason| segment.damage_at(offset, reason);
+    let no_such = || unknown("a part is looked for that the record does not have");
+    let last = first.part.checked_add(count.saturating_sub(1));
+    let bytes = Head::bytes_to_row(last.ok_or_else(no_such)?);
+    if offset.saturating_add(bytes) > segment.bytes {
+        return Err(unknown("a part is looked for beyond the end of the file"));
+    }
+    let mut rows = vec![0; bytes as usize];
+    read_all(file, &mut rows, offset).map_err(told(&segment.name, "reading"))?;
+    let head = Head::decode(&rows, &segment.salt)
+        .map_err(|_| unknown("a part is looked for where no record begins"))?;
+    let known = u64::from(first.part) + u64::from(count) <= u64::from(head.parts);
+    if !known || offset + head.record_bytes() > segment.bytes {
+        return Err(no_such());
+    }
+    if let Some(rows) = head.rows_unchecked(&rows[HEAD_BYTES..]) {
+        return Ok(rows[first.part as usize..].to_vec());
+    }
+    // The table is damaged: the body's checksum says so.
+    let body = body_at(segment, file, offset, &head)?;
+    Ok(body.parts[first.part as usize..][..count as usize].to_vec())
+}
+
+/// The beginnings of parts that follow each other, of each so many bytes as `wanted` says, with one
+/// read.
+fn read_together(
+    segment: &Segment,
+    file: &dyn DataFile,
+    rows: &[PartRow],
+    record: u64,
+    wanted: impl Fn(&PartRow) -> u64,
+) -> Result<Vec<Vec<u8>>> {
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+        return Ok(Vec::new());
+    };
+    let end = last.offset + wanted(last);
+    let mut bytes = vec![0; (end - first.offset) as usize];
+    read_all(file, &mut bytes, record + first.offset).map_err(told(&segment.name, "reading"))?;
+    let stretch = |row: &PartRow| {
+        let from = (row.offset - first.offset) as usize;
+        bytes[from..from + wanted(row) as usize].to_vec()
+    };
+    Ok(rows.iter().map(stretch).collect())
+}
+
+fn whole(mut stored: Vec<u8>, row: &PartRow) -> Part {
+    stored.truncate(row.bytes as usize);
+    Part::Whole(stored)
 }
 
 fn body_at(segment: &Segment, file: &dyn DataFile, offset: u64, head: &Head) -> Result<Body> {

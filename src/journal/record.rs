@@ -197,8 +197,14 @@ impl Head {
     /// The last of the given rows. They are not checked by the body's CRC: the part's own CRC has to
     /// be right. None if the rows are not those of a record with this head.
     pub fn row_unchecked(&self, rows: &[u8]) -> Option<PartRow> {
+        let rows = self.rows_unchecked(rows)?;
+        rows.last().copied()
+    }
+
+    /// All of the given rows; as [`Head::row_unchecked`].
+    pub fn rows_unchecked(&self, rows: &[u8]) -> Option<Vec<PartRow>> {
         let first = HEAD_BYTES as u64 + self.body_bytes();
-        decode_rows(rows, first, self.record_bytes()).and_then(|rows| rows.last().copied())
+        decode_rows(rows, first, self.record_bytes())
     }
 }
 

@@ -238,7 +238,7 @@ fn segments_are_begun_in_zeroed_files_and_in_removed_ones() {
     assert_eq!(names(".spare"), 0);
     let last = journal.tip().position - 1;
     let removed = journal
-        .remove_segments(last, |segment| segment.number < 3)
+        .remove_segments(last, |segment, _| segment.number < 3)
         .unwrap();
     assert_eq!((removed, names(".spare")), (3, 2));
     let salt = |journal: &Journal| journal.reader().segments().pop().unwrap().salt;
@@ -276,7 +276,7 @@ fn a_record_that_is_longer_than_a_segment_gets_one_of_its_own() {
         assert_eq!(record.effects.len(), length);
     }
     // Only files of the usual length are used again.
-    assert_eq!(journal.remove_segments(4, |_| true).unwrap(), 3);
+    assert_eq!(journal.remove_segments(4, |_, _| true).unwrap(), 3);
     append_effects(&mut journal, &vec![7; fits]);
     drop(journal);
     assert_eq!(bytes(4), [usual, usual]);

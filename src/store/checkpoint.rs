@@ -41,7 +41,7 @@ struct State {
 /// A checkpoint whose overlay was taken aside.
 struct Due {
     checkpoint: Checkpoint,
-    /// The slices that were written to since the one before, by their numbers.
+    /// The databases of history that were written to since the one before, by the numbers of their slices.
     slices: BTreeMap<u32, Arc<Engine>>,
 }
 
@@ -50,8 +50,8 @@ struct Due {
 pub struct Since {
     pub journal_bytes: u64,
     slices: BTreeMap<u32, Arc<Engine>>,
-    /// A slice was written to that is not the newest any more: it stays open until the next checkpoint.
-    pub has_old_slices: bool,
+    /// A database of history was written to: it stays open until the next checkpoint.
+    pub has_databases: bool,
 }
 
 impl Since {
@@ -66,7 +66,7 @@ impl Inner {
     pub(super) fn checkpoint_if_due(&self, since: &mut Since, now_at: Checkpoint) {
         let bytes = since.journal_bytes.max(self.live.overlay_bytes() as u64);
         self.metrics.journal_ahead_bytes.set(bytes as i64);
-        if bytes < BYTES && !since.has_old_slices {
+        if bytes < BYTES && !since.has_databases {
             return;
         }
         let state = self.checkpoints.state();

@@ -25,28 +25,34 @@ use tokio::sync::oneshot;
 
 use super::catalog::Change;
 use super::checkpoint::{Ends, Since};
-use super::counters::Place;
-use super::engine::{Changes, Engine, EngineError};
-use super::expunge::OfSlice;
-use super::layout::{self, LaneHour, Meta, SliceRecord};
-use super::queue::{Command, Notify, ResendAnswer, Sender};
+use super::effects::{self, Entry, LaneAndHour};
+use super::engine::{Changes, EngineError};
+use super::expunge::{Lately, OfDatabase};
+use super::index::OpenIndex;
+use super::layout::{self, LaneHour, Meta, RecordError, SliceRecord};
+use super::queue::{Command, ExpungeAnswer, Notify, ResendAnswer, Sender};
+use super::slice::{self, Slice};
 use super::slices;
-use super::{Answered, Event, Fault, Inner, effects, replay};
+use super::{Answered, Event, Fault, Inner, replay};
 use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
 use crate::domain::id::{ID_TIME_STEP_MS, MessageId};
 use crate::domain::message::{DeliveryKey, Message};
+use crate::domain::payload::PayloadBytes;
 use crate::error::{Error, Result};
-use crate::journal::{Journal, JournalError, RecordDraft};
+use crate::journal::{Journal, JournalError, PartPlace, RecordDraft};
 use crate::watched;
 
 /// A batch ends when it has this many commands or bytes: enough to share a sync widely, little
 /// enough that the first in it does not wait long.
 const BATCH_COMMANDS_MAX: usize = 1000;
 const BATCH_BYTES_MAX: usize = 4 << 20;
-/// And when it has this many puts and deletes: for each, sled keeps an outdated copy of a tree node
-/// in memory until the whole batch is applied.
+/// And when it has this many puts and deletes, and entries of history.
 const BATCH_CHANGES_MAX: usize = 4096;
+/// A slice is full with this many keys: its index is in memory until it is sealed, some 100 bytes each.
+const SLICE_KEYS_MAX: usize = 400_000;
+/// And when it has begun so many segments: a place in it counts them in two bytes.
+const SLICE_SEGMENTS_MAX: u64 = 60_000;
 
 /// The committer's own state; it lives on the committer's thread.
 pub struct Committer {
@@ -59,6 +65,7 @@ pub struct Committer {
     removed_to: u64,
     /// Slices that were dropped: what comes for one of them later is too late.
     dropped: HashSet<u32>,
+    erased: Lately,
     meta: Meta,
     /// Deliveries that wait, by the slice of their message.
     waiting: BTreeMap<u32, u64>,
@@ -67,20 +74,63 @@ pub struct Committer {
     in_step: (u64, u32),
 }
 
+/// The slice that is written on.
 struct CurrentSlice {
     number: u32,
     record: SliceRecord,
-    engine: Arc<Engine>,
+    /// The segment of the journal in which it begins.
+    segment: u64,
+    index: Arc<OpenIndex>,
+    /// The same for readers.
+    slice: Arc<Slice>,
+}
+
+/// A part of the record that is made.
+enum PartBytes {
+    Record(Vec<u8>),
+    Payload(PayloadBytes),
+}
+
+impl PartBytes {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            PartBytes::Record(bytes) => bytes,
+            PartBytes::Payload(bytes) => bytes,
+        }
+    }
+}
+
+/// What a batch adds to the newest slice.
+#[derive(Default)]
+struct History {
+    entries: Vec<Entry>,
+    /// Those of the entries, in their order.
+    parts: Vec<PartBytes>,
+    bytes: usize,
+}
+
+impl History {
+    fn add(&mut self, keys: Vec<Vec<u8>>, parts: impl IntoIterator<Item = PartBytes>) {
+        let before = self.parts.len();
+        self.parts.extend(parts);
+        let added = &self.parts[before..];
+        self.bytes += added.iter().map(|part| part.bytes().len()).sum::<usize>();
+        self.bytes += keys.iter().map(Vec::len).sum::<usize>();
+        let parts = added.len() as u32;
+        self.entries.push(Entry { keys, parts });
+    }
 }
 
 /// One step from the state on disk to the next.
 #[derive(Default)]
 struct Batch {
     live: Changes,
-    /// Of the newest slice …
-    slice: Changes,
-    /// … and of others, made after those.
-    of_slices: Vec<OfSlice>,
+    /// What comes into the newest slice …
+    history: History,
+    /// … what is changed in databases of older ones, …
+    of_databases: Vec<OfDatabase>,
+    /// … and parts of earlier records that are erased.
+    erased: Vec<PartPlace>,
     commands: usize,
     changes: Vec<Change>,
     events: Vec<Event>,
@@ -97,10 +147,8 @@ struct Batch {
     attempts: u64,
     /// Operational events that there was no room for.
     untold: u64,
-    /// What its attempts add to the statistics …
-    counted: HashMap<Place, LaneHour>,
-    /// … and which counters of earlier batches it takes along to the disk.
-    counters: Vec<Place>,
+    /// What its attempts add to the statistics.
+    counted: HashMap<LaneAndHour, LaneHour>,
     /// How this batch changes the number of registrations.
     registrations: i64,
     /// The highest endpoint number in this batch.
@@ -109,7 +157,7 @@ struct Batch {
 
 impl Batch {
     fn bytes(&self) -> usize {
-        self.live.bytes() + self.slice.bytes()
+        self.live.bytes() + self.history.bytes
     }
 
     /// Whether it puts a delivery of this message into the lane, or takes one out.
@@ -118,9 +166,9 @@ impl Batch {
         touched.any(|key| key.message == message && key.lane == lane)
     }
 
-    /// How many puts and deletes it has.
+    /// How many puts and deletes it has, and entries of history.
     fn changes_count(&self) -> usize {
-        self.live.count() + self.slice.count()
+        self.live.count() + self.history.entries.len()
     }
 }
 
@@ -129,6 +177,7 @@ enum Answer {
     Answered(Sender<Answered>, Answered),
     Done(Sender<()>),
     Resent(Sender<ResendAnswer>),
+    Expunged(Sender<ExpungeAnswer>),
     Notify(Notify),
     Recorded(oneshot::Sender<Attempt>, Box<Attempt>),
 }
@@ -141,6 +190,7 @@ impl Answer {
             Answer::Answered(sender, answered) => drop(sender.send(result.map(|()| answered))),
             Answer::Done(sender) => drop(sender.send(result)),
             Answer::Resent(sender) => drop(sender.send(result.map(|()| ResendAnswer::Done))),
+            Answer::Expunged(sender) => drop(sender.send(result.map(|()| ExpungeAnswer::Done))),
             Answer::Notify(notify) => notify(result),
             Answer::Recorded(watcher, attempt) => {
                 if result.is_ok() {
@@ -160,18 +210,16 @@ enum Staged {
 }
 
 impl Committer {
-    pub fn new(inner: Arc<Inner>, meta: Meta, journal: Journal) -> Result<Committer, EngineError> {
-        let (number, record) = inner
-            .slices
-            .newest()
-            .expect("a store has a slice from its start");
-        let engine = inner.slices.get(number)?;
+    /// `slice` is the newest one, to be written on.
+    pub fn new(
+        inner: Arc<Inner>,
+        meta: Meta,
+        journal: Journal,
+        slice: (u32, SliceRecord),
+    ) -> Result<Committer, RecordError> {
+        let (number, record) = slice;
         let waiting = meta.waiting.iter().copied().collect();
-        let slice = CurrentSlice {
-            number,
-            record,
-            engine,
-        };
+        let slice = CurrentSlice::of(&inner, number, record)?;
         let removed_to = journal.tip().position - 1;
         Ok(Committer {
             inner,
@@ -180,6 +228,7 @@ impl Committer {
             since: Since::default(),
             removed_to,
             dropped: HashSet::new(),
+            erased: Lately::default(),
             meta,
             waiting,
             slice,
@@ -216,14 +265,12 @@ impl Committer {
 
     /// Marks the store as cleanly closed, and brings all of it into the databases.
     fn close(&mut self) -> Result<(), CommitError> {
-        self.keep_all_counters()?;
         // Before a record says that the databases have it all, they do.
         let now_at = replay::checkpoint_at(&self.journal);
         if !self.inner.checkpoint_now(&mut self.since, now_at) {
             return Ok(());
         }
         self.meta.clean = true;
-        self.meta.format = layout::FORMAT_AT_REST;
         self.commit(Batch::default())?;
         let now_at = replay::checkpoint_at(&self.journal);
         if self.inner.checkpoint_now(&mut self.since, now_at) {
@@ -232,11 +279,11 @@ impl Committer {
         Ok(())
     }
 
-    /// Lets those segments go that the databases have all of, on disk.
+    /// Lets those segments go that no slice is in, and that the live database has all of, on disk.
     fn remove_segments(&mut self) -> Result<(), JournalError> {
         let done = self.inner.checkpoints.done();
         if done > self.removed_to {
-            self.journal.remove_segments(done, |_| true)?;
+            remove_segments(&mut self.journal, &self.inner.slices.stretches(), done)?;
             self.removed_to = done;
         }
         Ok(())
@@ -246,9 +293,6 @@ impl Committer {
     fn commit_some(&mut self, pending: &mut VecDeque<Command>) -> Result<(), CommitError> {
         let mut batch = Batch::default();
         self.roll_slice(&mut batch)?;
-        if self.inner.counters.is_due(self.inner.clock.now()) {
-            self.stage_counters(&mut batch)?;
-        }
         while let Some(command) = pending.pop_front() {
             batch.commands += 1;
             match self.stage(&mut batch, command)? {
@@ -267,21 +311,6 @@ impl Committer {
             }
         }
         self.commit(batch)
-    }
-
-    fn stage_counters(&mut self, batch: &mut Batch) -> Result<(), layout::RecordError> {
-        let counters = &self.inner.counters;
-        batch.counters = counters.stage(&self.slice.engine, &mut batch.slice)?;
-        Ok(())
-    }
-
-    fn keep_all_counters(&mut self) -> Result<(), CommitError> {
-        while !self.inner.counters.is_empty() {
-            let mut batch = Batch::default();
-            self.stage_counters(&mut batch)?;
-            self.commit(batch)?;
-        }
-        Ok(())
     }
 
     /// The time for new ids: never before the newest slice's beginning, and never going back,
@@ -336,7 +365,6 @@ impl Committer {
                 content,
                 answer,
             } => self.stage_expunge(batch, what, content, answer),
-            Command::KeepCounters => Ok(Staged::More),
             Command::DropSlice { number, answer } => Ok(self.stage_drop(batch, number, answer)),
         }
     }
@@ -368,40 +396,49 @@ impl Committer {
     }
 
     /// Begins a new slice when the current one is old or full.
-    fn roll_slice(&mut self, batch: &mut Batch) -> Result<(), EngineError> {
+    fn roll_slice(&mut self, batch: &mut Batch) -> Result<(), RecordError> {
         let settings = &self.inner.settings;
         let age = self.inner.clock.now().since(self.slice.record.first);
-        let is_full = self.meta.slice.bytes >= settings.slice_bytes;
+        let (segment, _) = self.journal.next();
+        let is_full = self.meta.slice.bytes >= settings.slice_bytes
+            || self.slice.index.len() >= SLICE_KEYS_MAX
+            || segment - self.slice.segment >= SLICE_SEGMENTS_MAX;
         if self.meta.slice.bytes == 0 || (!is_full && age < settings.slice_age) {
             return Ok(());
+        }
+        if !is_full {
+            // By its age: retention takes it by itself, and what it leaves free of its last segment is
+            // little against a whole one.
+            self.journal.begin_segment()?;
         }
         self.tick();
         let inner = &self.inner;
         // Before anybody can know of the new slice and open it.
-        inner.discard_slice_files(self.slice.number + 1)?;
-        let (number, record) =
-            slices::begin(&inner.live, &inner.slices, &mut self.meta, &mut batch.live)?;
-        let engine = inner.slices.get(number)?;
-        self.since.has_old_slices = true;
+        inner
+            .discard_slice_files(self.slice.number + 1)
+            .map_err(EngineError::from)?;
+        let (number, record) = slices::begin(
+            &inner.live,
+            &inner.slices,
+            &mut self.meta,
+            &mut batch.live,
+            self.journal.next(),
+        )?;
         log::info!("history goes on in slice {number}");
-        self.slice = CurrentSlice {
-            number,
-            record,
-            engine,
-        };
+        self.slice = CurrentSlice::of(inner, number, record)?;
         Ok(())
     }
 
-    /// Makes a batch durable, which is the moment at which it has happened. Then the databases and memory
-    /// follow, and those who wait are answered.
+    /// Makes a batch durable, which is the moment at which it has happened. Then indexes, databases and
+    /// memory follow, and those who wait are answered.
     fn commit(&mut self, mut batch: Batch) -> Result<(), CommitError> {
         let started = Instant::now();
         self.inner.commit_began();
         self.meta.commit += 1;
         self.stage_meta(&mut batch)?;
-        self.append(&batch)?;
+        let first_part = self.append(&batch)?;
         self.inner.commit.store(self.meta.commit, Ordering::Release);
-        self.apply_history(&mut batch)?;
+        self.apply_history(&mut batch, first_part)?;
         let recount = self.inner.recount.commit();
         let live = std::mem::take(&mut batch.live);
         self.inner.live.apply(live, layout::is_never_put_twice);
@@ -413,58 +450,57 @@ impl Committer {
         Ok(self.remove_segments()?)
     }
 
-    /// Counts in the records of the store and of the newest slice what the batch brings.
+    /// Counts in the record of the store what the batch brings.
     fn stage_meta(&mut self, batch: &mut Batch) -> Result<(), EngineError> {
         self.count_in_meta(batch);
-        if !batch.slice.is_empty() {
+        if !batch.history.entries.is_empty() {
             let meta = &mut self.meta.slice;
             meta.commit = self.meta.commit;
             meta.messages += batch.messages;
             meta.attempts += batch.attempts;
-            meta.bytes += batch.slice.bytes() as u64;
-            let key = [layout::META];
-            batch.slice.put(&key, layout::encode(&key, &*meta, &[]));
+            meta.bytes += batch.history.bytes as u64;
         }
         let key = [layout::META];
         layout::replace(&self.inner.live, &mut batch.live, &key, &self.meta)?;
         Ok(())
     }
 
-    fn append(&mut self, batch: &Batch) -> Result<(), JournalError> {
-        let newest = Some((self.slice.number, &batch.slice));
-        let newest = newest.filter(|(_, changes)| !changes.is_empty());
-        let others = batch.of_slices.iter();
-        let others = others.map(|one| (one.number, &one.changes));
-        let history = Vec::from_iter(newest.into_iter().chain(others));
-        effects::encode(history.into_iter(), &batch.live, &mut self.effects);
+    /// Answers where the record's first part stands.
+    fn append(&mut self, batch: &Batch) -> Result<PartPlace, JournalError> {
+        let databases = batch.of_databases.iter();
+        let databases = databases.map(|one| (one.number, &one.changes));
+        let counted = batch
+            .counted
+            .iter()
+            .map(|(place, counts)| (*place, *counts));
+        let History { entries, parts, .. } = &batch.history;
+        effects::encode(databases, &batch.live, entries, counted, &mut self.effects);
+        let parts: Vec<&[u8]> = parts.iter().map(PartBytes::bytes).collect();
         let draft = RecordDraft {
             time_ms: self.inner.clock.now().0,
             effects: &self.effects,
+            parts: &parts,
             ..RecordDraft::default()
         };
-        let appended = self.journal.append(&draft, &[])?;
+        let appended = self.journal.append(&draft, &batch.erased)?;
         self.effects.clear();
         self.effects.shrink_to(2 * BATCH_BYTES_MAX);
         self.since.journal_bytes += appended.bytes;
-        Ok(())
+        Ok(appended.place(0))
     }
 
-    /// Makes the durable changes of history in its slices.
-    fn apply_history(&mut self, batch: &mut Batch) -> Result<(), EngineError> {
-        if !batch.slice.is_empty() {
-            if !batch.counters.is_empty() {
-                self.inner.counters.write_begins();
-            }
-            self.slice.engine.apply(std::mem::take(&mut batch.slice))?;
-            self.since.wrote_to(self.slice.number, &self.slice.engine);
-            if !batch.counters.is_empty() {
-                let now = self.inner.clock.now();
-                self.inner.counters.write_ended(&batch.counters, now);
-            }
-        }
-        for one in batch.of_slices.drain(..) {
+    /// Shows what is durable of history to readers.
+    fn apply_history(&mut self, batch: &mut Batch, first: PartPlace) -> Result<(), EngineError> {
+        let entries = std::mem::take(&mut batch.history).entries;
+        let places = slice::places(first, self.slice.segment, entries);
+        let counted = batch
+            .counted
+            .iter()
+            .map(|(place, counts)| (*place, *counts));
+        self.slice.index.add(places, counted);
+        for one in batch.of_databases.drain(..) {
             self.since.wrote_to(one.number, &one.engine);
-            self.since.has_old_slices = true;
+            self.since.has_databases = true;
             match one.engine.apply(one.changes) {
                 // It was dropped meanwhile.
                 Err(_) if !self.inner.slices.contains(one.number) => {}
@@ -498,8 +534,7 @@ impl Committer {
                 batch.untold
             );
         }
-        let now = self.inner.clock.now();
-        self.inner.counters.add(batch.counted, now);
+        self.inner.counters.add(&batch.counted);
         let metrics = &self.inner.metrics;
         metrics.accepted.inc_by(batch.messages);
         if batch.commands > 0 {
@@ -518,6 +553,39 @@ impl Committer {
             .into_iter()
             .for_each(|answer| answer.give(Ok(())));
     }
+}
+
+impl CurrentSlice {
+    fn of(inner: &Inner, number: u32, record: SliceRecord) -> Result<CurrentSlice, RecordError> {
+        let slice = inner.slices.get(number)?;
+        let Slice::Journal(in_journal) = &*slice else {
+            unreachable!("what is written on is in the journal")
+        };
+        let index = in_journal.in_memory().expect("it is not sealed").clone();
+        let stretch = record.stretch.expect("so is its record");
+        Ok(CurrentSlice {
+            number,
+            record,
+            segment: stretch.segment,
+            index,
+            slice,
+        })
+    }
+}
+
+/// Lets those segments go that the live database has all of, on disk, up to `applied`, and that are in
+/// none of the stretches.
+pub fn remove_segments(
+    journal: &mut Journal,
+    stretches: &[(u64, u64)],
+    applied: u64,
+) -> Result<usize, JournalError> {
+    journal.remove_segments(applied, |segment, end| {
+        let begin = segment.begin.position;
+        !stretches
+            .iter()
+            .any(|(from, to)| *from < end && begin < *to)
+    })
 }
 
 /// Why a commit failed.

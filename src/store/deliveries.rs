@@ -6,12 +6,11 @@
 //! hand, or where the clock was set back, the one in a note beside the queue. Everything here blocks on the disk.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::Bound;
 use std::sync::Arc;
 
-use super::engine::Engine;
-use super::history::{Walk, end_of};
-use super::layout::{self, AttemptPlace, RecordError};
+use super::history::Walk;
+use super::layout::{self, RecordError};
+use super::slice::Slice;
 use super::{Inner, Store, Stretch, Window};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Verdict};
@@ -60,12 +59,15 @@ pub(super) enum Now {
 type Dues = [Option<Timestamp>; 2];
 
 fn dues(message: &Message, last: Option<&Attempt>) -> Dues {
-    let after_last = last.and_then(|last| match last.verdict {
+    [last.and_then(due_after), Some(message.first_due())]
+}
+
+fn due_after(last: &Attempt) -> Option<Timestamp> {
+    match last.verdict {
         Verdict::RetryAt(due) => Some(due),
         Verdict::DisableEndpoint => Some(last.started_at),
         Verdict::Delivered | Verdict::GiveUp => None,
-    });
-    [after_last, Some(message.first_due())]
+    }
 }
 
 impl SendAgain {
@@ -151,9 +153,9 @@ impl Store {
         let prefix = layout::messages_prefix(application);
         let within = Walk::of_messages(window);
         let endpoints = std::slice::from_ref(endpoint);
-        within.run(&self.inner, &prefix, 0, |engine, key, first, cost| {
+        within.run(&self.inner, &prefix, 0, |slice, key, found, cost| {
             let id = MessageId(layout::last_id(key));
-            let seen = self.inner.see(engine, application, key, first)?;
+            let seen = self.inner.see(slice, application, key, found)?;
             let mut is_wanted =
                 |message: &Message| window.includes(message.accepted_at) && keep(message);
             let Some(seen) = seen.filter(|seen| is_wanted(&seen.message)) else {
@@ -166,7 +168,7 @@ impl Store {
             let Some(state) = wanted else {
                 return Ok((id, None));
             };
-            let message = self.inner.show(engine, key, first, seen, payloads)?;
+            let message = self.inner.show(slice, key, found, seen, payloads)?;
             let Some(message) = message else {
                 return Ok((id, None));
             };
@@ -269,44 +271,59 @@ impl Inner {
     }
 
     /// How far the log of this message goes now.
-    fn log_end(&self, message: MessageId) -> Result<LogEnd> {
-        let slice = self.slices.newest().map_or(0, |(number, _)| number);
+    pub(super) fn log_end(&self, message: MessageId) -> Result<LogEnd> {
+        let number = self.slices.newest().map_or(0, |(number, _)| number);
         let mut newest = None;
-        if let Some(engine) = self.slice(slice)? {
-            let prefix = layout::attempts_of_message_prefix(message);
-            let last = engine.prefix(&prefix).next_back().transpose()?;
-            newest = last.map(|(key, _)| AttemptId(layout::last_id(&key)));
+        if let Some(slice) = self.slice(number)? {
+            let mut attempts = slice.attempts_of_message(message, None);
+            let last = attempts.next_back().transpose()?;
+            newest = last.map(|found| found.id);
         }
+        let slice = number;
         Ok(LogEnd { slice, newest })
     }
 
+    /// Whether the message's log went on behind its end of then; `newest` is the newest slice with its
+    /// number. A new slice does not tell, and counts as if it had.
+    pub(super) fn went_on(
+        &self,
+        (number, newest): (u32, &Slice),
+        message: MessageId,
+        end: &LogEnd,
+    ) -> Result<bool, RecordError> {
+        let mut attempts = newest.attempts_of_message(message, end.newest);
+        Ok(number != end.slice || attempts.next().transpose()?.is_some())
+    }
+
     /// Where the delivery waits now, if it does; `newest` is the newest slice with its number. `Moved`
-    /// where it may have been attempted since it was looked for; a new slice does not tell, and counts
-    /// as an attempt.
+    /// where a new one was begun since it was looked for, and so the last attempt may be in another. An
+    /// attempt that was made since is followed to where it put the delivery, or is `Moved`, too.
     pub(super) fn where_now(
         &self,
-        (number, newest): (u32, &Engine),
+        (number, newest): (u32, &Slice),
         sought: &SendAgain,
         lane: u64,
+        is_followed: bool,
     ) -> Result<Now, RecordError> {
-        let end = sought.log_end;
-        if number != end.slice {
+        if number != sought.log_end.slice {
             return Ok(Now::Moved);
         }
-        let prefix = layout::attempts_of_message_prefix(sought.message);
-        let to = Bound::Excluded(end_of(&prefix));
-        let from = match end.newest {
-            Some(id) => Bound::Excluded(layout::attempt_of_message_key(sought.message, id)),
-            None => Bound::Included(prefix),
+        let mut since = newest.attempts_of_message(sought.message, sought.log_end.newest);
+        let last = loop {
+            match since.next_back().transpose()? {
+                Some(found) if found.lane != lane => {}
+                found => break found,
+            }
         };
-        for item in newest.range(from, to) {
-            let (key, value) = item?;
-            let (place, _) = layout::decode::<AttemptPlace>(&key, &value)?;
-            if place.lane == lane {
+        let mut dues = sought.dues;
+        if let Some(last) = last {
+            if !is_followed {
                 return Ok(Now::Moved);
             }
+            let last = newest.attempt_without_content(&last)?;
+            dues[0] = last.as_ref().and_then(due_after);
         }
-        let waits = self.where_it_waits(sought.message, lane, sought.dues)?;
+        let waits = self.where_it_waits(sought.message, lane, dues)?;
         Ok(waits.map_or(Now::Ended, Now::Waits))
     }
 
@@ -343,22 +360,18 @@ impl Inner {
         looked_at: &mut usize,
     ) -> Result<HashMap<u64, Attempt>> {
         let mut found: HashMap<u64, Attempt> = HashMap::new();
-        let prefix = layout::attempts_of_message_prefix(message.id);
-        for engine in self.slices_since(message.id.time()).rev() {
+        for slice in self.slices_since(message.id.time()).rev() {
             *looked_at += 1;
-            let engine = engine?;
-            let mut places = engine.prefix(&prefix);
-            while let Some(item) = places.next_back() {
+            let slice = slice?;
+            let mut attempts = slice.attempts_of_message(message.id, None);
+            while let Some(next) = attempts.next_back() {
                 *looked_at += 1;
-                let (key, value) = item?;
-                let (place, _) = layout::decode::<AttemptPlace>(&key, &value)?;
-                if found.contains_key(&place.lane) || !is_wanted(place.lane) {
+                let next = next?;
+                if found.contains_key(&next.lane) || !is_wanted(next.lane) {
                     continue;
                 }
-                let key = layout::attempt_key(place.lane, AttemptId(layout::last_id(&key)));
-                // One of a commit that never happened has a place and may have no attempt.
-                if let Some(record) = layout::get::<Attempt>(&engine, &key)? {
-                    found.insert(place.lane, record.meta);
+                if let Some(attempt) = slice.attempt_of_message(&next)? {
+                    found.insert(next.lane, attempt);
                 }
                 if found.len() >= max {
                     return Ok(found);

@@ -143,10 +143,6 @@ impl Changes {
         self.entries.push((key.to_vec(), None));
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// How many puts and deletes there are.
     pub fn count(&self) -> usize {
         self.entries.len()
@@ -298,10 +294,6 @@ impl Engine {
         })
     }
 
-    pub fn contains(&self, key: &[u8]) -> Result<bool, EngineError> {
-        caught(|| Ok(self.db.contains_key(key)?))
-    }
-
     /// Keys and values between two bounds, in order; from either end. Not a snapshot: what is
     /// changed meanwhile may be seen or not.
     pub fn range(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Range {
@@ -425,7 +417,7 @@ mod tests {
         let engine = Engine::open(&path, 1 << 20).unwrap();
         assert_eq!(engine.prefix(&[]).count(), 20 * 50 - 19);
         assert_eq!(engine.get(&[3, 7]).unwrap().unwrap(), vec![7; VALUE_MAX]);
-        assert!(!engine.contains(&[3, 0]).unwrap());
+        assert!(engine.get(&[3, 0]).unwrap().is_none());
         let last = engine
             .range(Bound::Unbounded, Bound::Excluded(vec![5]))
             .next_back();

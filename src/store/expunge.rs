@@ -1,32 +1,36 @@
-//! Deleting what a message said, or what was answered to an attempt, and keeping that they were.
+//! Erasing what a message said, or what was answered to an attempt, and keeping that they were.
 //!
-//! The record is replaced in its slice by one without the content. sled writes what is new behind
-//! what is old and reuses a stretch of its file later: the deleted bytes cannot be read through the
-//! store any more, and stay in the file until it is rewritten there or the slice goes. In the journal
-//! they stay until the file of their segment is written over.
+//! In the journal the bytes are overwritten where they stand, before the caller is answered. With a
+//! message's payload goes what was made of it: the URLs, headers and answers of its attempts. In a
+//! database of history, from before that was in the journal, the record is replaced by one without the
+//! content: sled writes what is new behind what is old, so the erased bytes cannot be read through the
+//! store any more, and stay in its file until it is rewritten there or the slice goes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::deliveries::LogEnd;
 use super::engine::{Changes, Engine};
-use super::layout::{self, MessageMeta, RecordError};
-use super::queue::{Command, Expunged};
-use super::{Catalog, Inner, Store};
+use super::index::Place;
+use super::layout::{self, AnswerContent, MessageMeta, RequestContent};
+use super::queue::{Command, ExpungeAnswer, Expunged};
+use super::slice::{AttemptFound, Found, Slice};
+use super::{Catalog, Inner, LOOK_AGAIN_MAX, Store, unavailable};
 use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
 use crate::domain::id::{ApplicationId, AttemptId, MessageId};
 use crate::error::{Error, Result};
+use crate::journal::PartPlace;
 
 const NO_MESSAGE: Error = Error::not_found("message");
 const NO_ATTEMPT: Error = Error::not_found("attempt");
 
-/// What stands where an answer's body was.
-const EXPUNGED: &[u8] = b"EXPUNGED";
-
 impl Store {
-    /// Deletes a message's payload, and what waits of it will not be sent any more. An attempt
-    /// that is under way goes on.
+    /// Erases a message's payload and what was made of it, and what waits of it will not be sent any
+    /// more. An attempt that is under way goes on, and is logged without its content.
     pub async fn expunge_payload(
         &self,
         application: ApplicationId,
@@ -35,67 +39,68 @@ impl Store {
         self.expunge(Expunged::Payload(application, message)).await
     }
 
-    /// Deletes the body and the headers of what was answered to an attempt.
+    /// Erases the body and the headers of what was answered to an attempt.
     pub async fn expunge_answer(&self, message: MessageId, attempt: AttemptId) -> Result<()> {
         self.expunge(Expunged::Answer(message, attempt)).await
     }
 
-    /// The slice, which may be an old one, is opened and read here: the committer, whom all changes
-    /// wait for, only writes. Nothing else changes these records, and two that expunge one make the same
-    /// of it.
+    /// Slices, which may be old ones, are opened and read here: the committer, whom all changes wait
+    /// for, only writes.
     async fn expunge(&self, what: Expunged) -> Result<()> {
-        let find = move |inner: &Inner| match what {
-            Expunged::Payload(application, message) => payload(inner, application, message),
-            Expunged::Answer(message, attempt) => answer(inner, message, attempt),
-        };
-        let content = self.read(find).await?;
-        let (sender, answer) = oneshot::channel();
-        self.offer(Command::Expunge {
-            what,
-            content,
-            answer: sender,
-        })?;
-        self.answered(answer).await
+        for _ in 0..LOOK_AGAIN_MAX {
+            let find = move |inner: &Inner| match what {
+                Expunged::Payload(application, message) => payload(inner, application, message),
+                Expunged::Answer(message, attempt) => answer(inner, message, attempt),
+            };
+            let content = self.read(find).await?;
+            let (sender, answer) = oneshot::channel();
+            self.offer(Command::Expunge {
+                what,
+                content,
+                answer: sender,
+            })?;
+            match self.answered(answer).await? {
+                ExpungeAnswer::Done => return Ok(()),
+                ExpungeAnswer::Moved => {}
+            }
+        }
+        Err(unavailable("the message is being attempted all the time"))
     }
 }
 
-/// Where content is that is to be deleted.
+/// Where content stands that is to be erased.
 pub struct Content {
-    number: u32,
-    slice: Arc<Engine>,
-    /// What deletes it there; nothing where that was done before.
-    changes: Changes,
+    /// The slice that has it; where it goes, the content is gone.
+    pub number: u32,
+    pub parts: Vec<PartPlace>,
+    pub databases: Vec<OfDatabase>,
+    /// How far the message's log went before it was looked through.
+    pub log_end: LogEnd,
 }
 
-impl Content {
-    fn at(inner: &Inner, time: Timestamp) -> Result<Option<Content>, RecordError> {
-        let Some(number) = inner.slices.at(time) else {
-            return Ok(None);
-        };
-        let slice = inner.slice(number)?;
-        Ok(slice.map(|slice| Content {
-            number,
-            slice,
-            changes: Changes::default(),
-        }))
-    }
-
-    /// The changes that delete it; nothing where the slice was dropped meanwhile, and the content with
-    /// it. On the committer's thread.
-    pub(super) fn into_changes(self, inner: &Inner) -> Option<OfSlice> {
-        inner.slices.contains(self.number).then_some(OfSlice {
-            number: self.number,
-            engine: self.slice,
-            changes: self.changes,
-        })
-    }
-}
-
-/// Changes of an older slice than the one that is written on, or of the same.
-pub struct OfSlice {
+/// Changes of a database of history.
+pub struct OfDatabase {
     pub number: u32,
     pub engine: Arc<Engine>,
     pub changes: Changes,
+}
+
+/// Messages that were erased lately: attempts for them may be under way.
+#[derive(Default)]
+pub struct Lately {
+    erased: HashMap<MessageId, Timestamp>,
+}
+
+impl Lately {
+    pub fn has(&self, message: MessageId) -> bool {
+        self.erased.contains_key(&message)
+    }
+
+    /// Notes one, and forgets those that are older than an attempt may take.
+    pub fn note(&mut self, message: MessageId, now: Timestamp, longest: Duration) {
+        self.erased.retain(|_, at| now.since(*at) <= longest);
+        self.erased.insert(message, now);
+    }
 }
 
 /// The lanes that may have a copy of the message in memory.
@@ -106,35 +111,143 @@ pub fn lanes(catalog: &Catalog, application: ApplicationId) -> impl Iterator<Ite
     lanes.into_iter()
 }
 
-fn payload(inner: &Inner, application: ApplicationId, message: MessageId) -> Result<Content> {
-    let mut content = Content::at(inner, message.time())?.ok_or(NO_MESSAGE)?;
-    let Content { slice, changes, .. } = &mut content;
-    let key = layout::message_key(application, message);
-    let record = layout::get::<MessageMeta>(slice, &key)?.ok_or(NO_MESSAGE)?;
-    let mut meta = record.meta;
-    if !meta.expunged {
-        meta.expunged = true;
-        meta.is_raw = false;
-        layout::replace_with(slice, changes, &key, &meta, b"{}")?;
+impl Content {
+    fn new(number: u32, log_end: LogEnd) -> Content {
+        Content {
+            number,
+            parts: Vec::new(),
+            databases: Vec::new(),
+            log_end,
+        }
     }
-    Ok(content)
+
+    /// Erases a part behind the record at a place.
+    fn erase(&mut self, slice: &Slice, record: Place, behind: u16) {
+        let part = record.part + behind;
+        self.parts.extend(slice.part(Place { part, ..record }));
+    }
+
+    /// Changes an attempt in a database.
+    fn change(
+        &mut self,
+        number: u32,
+        engine: &Arc<Engine>,
+        change: impl FnOnce(&Engine, &mut Changes) -> Result<()>,
+    ) -> Result<()> {
+        let mut changes = Changes::default();
+        change(engine, &mut changes)?;
+        let engine = engine.clone();
+        self.databases.push(OfDatabase {
+            number,
+            engine,
+            changes,
+        });
+        Ok(())
+    }
+
+    fn checked(self, inner: &Inner) -> Result<Content> {
+        // Where a part cannot be found, the caller is told, and not the committer.
+        let found = inner.slices.reader().can_erase(&self.parts);
+        found.map_err(layout::RecordError::from)?;
+        Ok(self)
+    }
+}
+
+fn payload(inner: &Inner, application: ApplicationId, message: MessageId) -> Result<Content> {
+    let log_end = inner.log_end(message)?;
+    let number = inner.slices.at(message.time()).ok_or(NO_MESSAGE)?;
+    let slice = inner.slice(number)?.ok_or(NO_MESSAGE)?;
+    let key = layout::message_key(application, message);
+    let mut content = Content::new(number, log_end);
+    match (slice.get(&key)?.ok_or(NO_MESSAGE)?, &*slice) {
+        (Found::Place(record), _) => content.erase(&slice, record, 1),
+        (Found::Value(_), Slice::Database(engine)) => {
+            content.change(number, engine, |engine, changes| {
+                expunge_message(engine, changes, &key)
+            })?;
+        }
+        _ => return Err(NO_MESSAGE),
+    }
+    for number in inner.numbers_since(message.time()) {
+        let Some(slice) = inner.slice(number)? else {
+            continue;
+        };
+        for found in slice.attempts_of_message(message, None) {
+            let found = found?;
+            content.erase_attempt(number, &slice, &found, true)?;
+        }
+    }
+    content.checked(inner)
+}
+
+fn expunge_message(engine: &Engine, changes: &mut Changes, key: &[u8]) -> Result<()> {
+    let record = layout::get::<MessageMeta>(engine, key)?.ok_or(NO_MESSAGE)?;
+    let mut meta = record.meta;
+    meta.expunged = true;
+    meta.is_raw = false;
+    layout::replace_with(engine, changes, key, &meta, b"{}")?;
+    Ok(())
 }
 
 fn answer(inner: &Inner, message: MessageId, attempt: AttemptId) -> Result<Content> {
-    let mut content = Content::at(inner, attempt.time())?.ok_or(NO_ATTEMPT)?;
-    let Content { slice, changes, .. } = &mut content;
-    let place = layout::attempt_of_message_key(message, attempt);
-    let place = layout::get::<layout::AttemptPlace>(slice, &place)?.ok_or(NO_ATTEMPT)?;
-    let key = layout::attempt_key(place.meta.lane, attempt);
-    let record = layout::get::<Attempt>(slice, &key)?.ok_or(NO_ATTEMPT)?;
-    let mut record = record.meta;
-    if let Some(answer) = &mut record.answer {
-        answer.body = EXPUNGED.to_vec();
-        answer.headers = Vec::new();
-        answer.truncated = false;
-        layout::replace(slice, changes, &key, &record)?;
+    let log_end = inner.log_end(message)?;
+    let number = inner.slices.at(attempt.time()).ok_or(NO_ATTEMPT)?;
+    let slice = inner.slice(number)?.ok_or(NO_ATTEMPT)?;
+    let found = slice.attempt_by_id(message, attempt)?.ok_or(NO_ATTEMPT)?;
+    let mut content = Content::new(number, log_end);
+    content.erase_attempt(number, &slice, &found, false)?;
+    content.checked(inner)
+}
+
+impl Content {
+    /// Erases what was answered to an attempt, and what was sent where that is wanted, too.
+    fn erase_attempt(
+        &mut self,
+        number: u32,
+        slice: &Slice,
+        found: &AttemptFound,
+        with_request: bool,
+    ) -> Result<()> {
+        match (slice, &found.found) {
+            (Slice::Database(engine), _) => {
+                let key = layout::attempt_key(found.lane, found.id);
+                self.change(number, engine, |engine, changes| {
+                    expunge_attempt(engine, changes, &key, with_request)
+                })
+            }
+            (Slice::Journal(_), Found::Place(record)) => {
+                if with_request {
+                    self.erase(slice, *record, 1);
+                }
+                self.erase(slice, *record, 2);
+                Ok(())
+            }
+            _ => unreachable!("what was found is of this slice"),
+        }
     }
-    Ok(content)
+}
+
+fn expunge_attempt(
+    engine: &Engine,
+    changes: &mut Changes,
+    key: &[u8],
+    with_request: bool,
+) -> Result<()> {
+    let Some(record) = layout::get::<Attempt>(engine, key)? else {
+        return Ok(());
+    };
+    let mut attempt = record.meta;
+    let (request, _) = layout::take_content(&mut attempt);
+    let request = match with_request {
+        true => RequestContent::erased(),
+        false => request,
+    };
+    layout::put_content(&mut attempt, request, AnswerContent::erased());
+    if let Some(answer) = &mut attempt.answer {
+        answer.truncated = false;
+    }
+    layout::replace(engine, changes, key, &attempt)?;
+    Ok(())
 }
 
 #[cfg(test)]

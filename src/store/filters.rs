@@ -26,8 +26,9 @@ use std::time::{Duration, Instant};
 
 use sha2::Digest;
 
-use super::engine::{self, Engine, EngineError};
-use super::layout::{self, RecordError};
+use super::engine::{self, EngineError};
+use super::layout::RecordError;
+use super::slice::Slice;
 use super::{EVENT_ID_UNIQUE, Inner, Store};
 use crate::lock::locked;
 use crate::watched;
@@ -38,9 +39,6 @@ const MEMORY_MAX: usize = 64 << 20;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Where the disk is full or descriptors have run out.
 const SHORT_OF_PAUSE: Duration = Duration::from_secs(60);
-
-/// Keys.
-const STOP_ASKED_EVERY: usize = 1000;
 
 const FILE_NAME: &str = "keys";
 const MAGIC: &[u8; 8] = b"PRKEYS\x00\x01";
@@ -104,18 +102,13 @@ impl Filter {
     }
 
     /// Makes the filter of a sealed slice; nothing where `stop` says so.
-    fn of(slice: &Engine, stop: impl Fn() -> bool) -> Result<Option<Filter>, EngineError> {
+    fn of(slice: &Slice, stop: impl Fn() -> bool) -> Result<Option<Filter>, RecordError> {
         let mut count = 0;
-        if !each_key(slice, &stop, |_| count += 1)? {
+        if !slice.each_unique_key(&stop, |_| count += 1)? {
             return Ok(None);
         }
         let mut filter = Filter::with_room_for(count);
-        let add = |key: &[u8]| {
-            if !layout::is_chunk(key) {
-                filter.add(KeyHash::of(key));
-            }
-        };
-        if !each_key(slice, &stop, add)? {
+        if !slice.each_unique_key(&stop, |key| filter.add(KeyHash::of(key)))? {
             return Ok(None);
         }
         for block in &mut filter.blocks {
@@ -150,26 +143,6 @@ impl Filter {
         };
         (whole && !blocks.is_empty()).then(filter)
     }
-}
-
-/// Shows all keys of a slice that filters know; false where `stop`, which is asked now and then, said
-/// so.
-fn each_key(
-    slice: &Engine,
-    stop: impl Fn() -> bool,
-    mut show: impl FnMut(&[u8]),
-) -> Result<bool, EngineError> {
-    let mut count = 0;
-    for kind in [layout::EVENT_ID, layout::ONCE] {
-        for item in slice.prefix(&[kind]) {
-            show(&item?.0);
-            count += 1;
-            if count % STOP_ASKED_EVERY == 0 && stop() {
-                return Ok(false);
-            }
-        }
-    }
-    Ok(true)
 }
 
 fn header(sealed_at: u64, blocks: usize) -> Block {
@@ -238,11 +211,6 @@ impl Filters {
     }
 }
 
-/// Whether the slice may be read another time, without anything being mended.
-fn is_passing(error: &RecordError) -> bool {
-    matches!(error, RecordError::Engine(error) if error.passes())
-}
-
 impl Inner {
     /// Those of the slices that may hold one of the keys, by what is in memory.
     pub(super) fn may_hold(&self, slices: Range<u32>, keys: &[KeyHash]) -> Vec<u32> {
@@ -258,7 +226,7 @@ impl Inner {
         &self,
         number: u32,
         keys: &[KeyHash],
-    ) -> Result<Option<Arc<Engine>>, RecordError> {
+    ) -> Result<Option<Arc<Slice>>, RecordError> {
         let may = |key: &KeyHash| match self.filters.by_memory(number, *key) {
             Ok(may) => may,
             Err(None) => true,
@@ -268,7 +236,7 @@ impl Inner {
             return Ok(None);
         }
         self.slice(number).or_else(|error| {
-            if is_passing(&error) {
+            if error.passes() {
                 return Err(error);
             }
             // Its file may be whole, and only not in memory yet.
@@ -335,7 +303,7 @@ pub fn run(inner: &Inner) {
                 Ok(None) => {}
                 Err(_) if !inner.slices.contains(number) => {}
                 Err(RecordError::Engine(EngineError::Busy)) => break,
-                Err(RecordError::Engine(error)) if error.passes() => {
+                Err(error) if error.passes() => {
                     log::warn!(
                         "the keys of slice {number} cannot be noted just now, and requests with an \
                          idempotency key or an event id are slow until then: {error}"
@@ -378,6 +346,10 @@ fn make(
     path: &Path,
     sealed_at: u64,
 ) -> Result<Option<Filter>, RecordError> {
+    if !inner.slices.contains(number) {
+        return Ok(None);
+    }
+    inner.slices.keep_index(number)?;
     let Some(slice) = inner.slice(number)? else {
         return Ok(None);
     };
@@ -391,7 +363,7 @@ fn make(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::engine::Changes;
+    use crate::store::engine::{Changes, Engine};
     use crate::store::layout::golden::assert_bytes;
 
     fn key(kind: u8, number: u32) -> Vec<u8> {
@@ -407,6 +379,7 @@ mod tests {
         let mut changes = Changes::default();
         changes.put(&key(b'E', 1), vec![1]);
         slice.commit(changes).unwrap();
+        let slice = Slice::Database(Arc::new(slice));
         let filter = Filter::of(&slice, || false).unwrap().expect("it is made");
         filter.write(&path, 258).unwrap();
         let file = std::fs::read(path.join(FILE_NAME)).unwrap();
@@ -428,6 +401,7 @@ mod tests {
         }
         changes.put(b"Mother", vec![1]);
         slice.commit(changes).unwrap();
+        let slice = Slice::Database(Arc::new(slice));
         assert!(Filter::of(&slice, || true).unwrap().is_none());
         // It is asked all the while: 20 times for each of the two looks.
         let asked = std::cell::Cell::new(0);
@@ -482,14 +456,9 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let path = inner.slices.path(1);
-        for entry in std::fs::read_dir(&path).unwrap() {
-            let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => std::fs::remove_dir_all(&path).unwrap(),
-                false if path.ends_with(FILE_NAME) => {}
-                false => std::fs::remove_file(&path).unwrap(),
-            }
-        }
+        // Neither its index nor what that could be made of.
+        std::fs::remove_file(path.join("index")).unwrap();
+        crate::store::tests::damage_segments(&inner.settings.path);
         assert_eq!(store.unreadable_slices(), []);
         for _ in 0..2 {
             publish(None).await.unwrap();

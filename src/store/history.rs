@@ -8,21 +8,17 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::engine::{Engine, Values};
-use super::layout::{self, MessageMeta, RecordError};
+use super::layout::{self, RecordError};
+use super::slice::{AttemptFound, Found, Items, MessageRead, Slice};
 use super::{EventKeys, Inner, Store, Stretch, Window};
 use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
 use crate::domain::id::{ApplicationId, AttemptId, ID_TIME_STEP_MS, IDS_END, MessageId};
 use crate::domain::message::{Delivery, DeliveryKey, Message};
-use crate::domain::payload::PayloadBytes;
 use crate::error::Result;
 
 /// Records that one call looks at before it returns what it has.
 const LOOKED_AT_MAX: usize = 10_000;
-/// Further values of a long record that are walked over one by one; of more the walk begins anew behind
-/// them, which costs as much as a few.
-const WALKED_OVER_MAX: usize = 8;
 /// And how many messages where each may need some reads more to tell whether it is wanted.
 const MESSAGES_MAX: usize = 500;
 
@@ -35,7 +31,7 @@ pub(super) struct Seen {
 
 impl Inner {
     /// An open slice; nothing where there is none of this number.
-    pub(super) fn slice(&self, number: u32) -> Result<Option<Arc<Engine>>, RecordError> {
+    pub(super) fn slice(&self, number: u32) -> Result<Option<Arc<Slice>>, RecordError> {
         if !self.slices.contains(number) {
             return Ok(None);
         }
@@ -46,19 +42,26 @@ impl Inner {
         }
     }
 
-    /// The slices that hold what belongs to something of this time, oldest first: they are opened one by
-    /// one, as they are asked for.
+    /// The numbers of the slices that hold what belongs to something of this time, oldest first.
+    pub(super) fn numbers_since(
+        &self,
+        time: Timestamp,
+    ) -> impl DoubleEndedIterator<Item = u32> + use<> {
+        let oldest = self.slices.at(time).unwrap_or_default();
+        let slices = self.slices.list().into_iter().map(|(number, _)| number);
+        slices.filter(move |number| *number >= oldest)
+    }
+
+    /// The slices themselves: they are opened one by one, as they are asked for.
     pub(super) fn slices_since(
         &self,
         time: Timestamp,
-    ) -> impl DoubleEndedIterator<Item = Result<Arc<Engine>, RecordError>> {
-        let oldest = self.slices.at(time).unwrap_or_default();
-        let slices = self.slices.list().into_iter().map(|(number, _)| number);
-        let slices = slices.filter(move |number| *number >= oldest);
-        slices.filter_map(|number| self.slice(number).transpose())
+    ) -> impl DoubleEndedIterator<Item = Result<Arc<Slice>, RecordError>> {
+        let numbers = self.numbers_since(time);
+        numbers.filter_map(|number| self.slice(number).transpose())
     }
 
-    pub(super) fn slice_at(&self, time: Timestamp) -> Result<Option<Arc<Engine>>, RecordError> {
+    pub(super) fn slice_at(&self, time: Timestamp) -> Result<Option<Arc<Slice>>, RecordError> {
         match self.slices.at(time) {
             Some(number) => self.slice(number),
             None => Ok(None),
@@ -70,32 +73,25 @@ impl Inner {
         application: ApplicationId,
         id: MessageId,
     ) -> Result<Option<Arc<Message>>> {
-        let Some(engine) = self.slice_at(id.time())? else {
+        let Some(slice) = self.slice_at(id.time())? else {
             return Ok(None);
         };
         let key = layout::message_key(application, id);
-        let record = layout::get::<MessageMeta>(&engine, &key)?;
-        Ok(record.and_then(|record| self.to_message(application, id, record)))
+        let Some(found) = slice.get(&key)? else {
+            return Ok(None);
+        };
+        let read = slice.message(&key, &found)?;
+        Ok(read.and_then(|read| self.message_of(application, id, read)))
     }
 
     /// Nothing where the record's commit never happened.
-    pub(super) fn to_message(
-        &self,
-        application: ApplicationId,
-        id: MessageId,
-        record: layout::Record<MessageMeta>,
-    ) -> Option<Arc<Message>> {
-        let meta = record.meta.clone();
-        self.message_of(application, id, meta, || record.into_payload())
-    }
-
     fn message_of(
         &self,
         application: ApplicationId,
         id: MessageId,
-        meta: MessageMeta,
-        payload: impl FnOnce() -> PayloadBytes,
+        read: MessageRead,
     ) -> Option<Arc<Message>> {
+        let MessageRead { meta, payload } = read;
         self.happened(meta.commit).then(|| {
             Arc::new(Message {
                 id,
@@ -103,7 +99,7 @@ impl Inner {
                 event_type: meta.event_type,
                 event_id: meta.event_id,
                 channels: meta.channels,
-                payload: payload(),
+                payload: payload.unwrap_or_default(),
                 is_raw: meta.is_raw,
                 content_type: meta.content_type,
                 accepted_at: meta.accepted_at,
@@ -117,37 +113,30 @@ impl Inner {
         })
     }
 
-    /// A message by the first value of its record: a list that does not want it, or does not show its
-    /// payload, reads no more of it.
+    /// A message without its payload, unless that costs nothing: a list that does not want the message,
+    /// or does not show its payload, reads no more of it.
     pub(super) fn see(
         &self,
-        engine: &Engine,
+        slice: &Slice,
         application: ApplicationId,
         key: &[u8],
-        first: &super::engine::Bytes,
+        found: &Found,
     ) -> Result<Option<Seen>> {
         let id = MessageId(layout::last_id(key));
-        if let Some(meta) = layout::at_a_glance::<MessageMeta>(key, first) {
-            let message = self.message_of(application, id, meta, PayloadBytes::default);
-            return Ok(message.map(|message| Seen {
-                message,
-                is_whole: false,
-            }));
-        }
-        let record = layout::read::<MessageMeta>(engine, key, first)?;
-        let message = self.to_message(application, id, record);
-        Ok(message.map(|message| Seen {
-            message,
-            is_whole: true,
-        }))
+        let Some(read) = slice.message_without_payload(key, found)? else {
+            return Ok(None);
+        };
+        let is_whole = read.payload.is_some();
+        let message = self.message_of(application, id, read);
+        Ok(message.map(|message| Seen { message, is_whole }))
     }
 
     /// The message with its payload or without.
     pub(super) fn show(
         &self,
-        engine: &Engine,
+        slice: &Slice,
         key: &[u8],
-        first: &super::engine::Bytes,
+        found: &Found,
         seen: Seen,
         payloads: bool,
     ) -> Result<Option<Arc<Message>>> {
@@ -158,8 +147,8 @@ impl Inner {
         if is_whole {
             return Ok(Some(message));
         }
-        let record = layout::read::<MessageMeta>(engine, key, first)?;
-        Ok(self.to_message(message.application, message.id, record))
+        let read = slice.message(key, found)?;
+        Ok(read.and_then(|read| self.message_of(message.application, message.id, read)))
     }
 
     /// Whether an attempt for this message at one of these lanes is in the log, or waits there to
@@ -180,14 +169,11 @@ impl Inner {
                 return Ok(true);
             }
         }
-        let prefix = layout::attempts_of_message_prefix(message.id);
-        for engine in self.slices_since(message.id.time()) {
+        for slice in self.slices_since(message.id.time()) {
             *looked_at += 1;
-            for item in engine?.prefix(&prefix) {
+            for found in slice?.attempts_of_message(message.id, None) {
                 *looked_at += 1;
-                let (key, value) = item?;
-                let (place, _) = layout::decode::<layout::AttemptPlace>(&key, &value)?;
-                if lanes.contains(&place.lane) {
+                if lanes.contains(&found?.lane) {
                     return Ok(true);
                 }
             }
@@ -205,19 +191,14 @@ impl Inner {
         let within = Walk::of_attempts(self, window);
         // No attempt is older than its message.
         let oldest = self.slices.at(message.time()).unwrap_or_default();
-        within.run(self, &prefix, oldest, |engine, key, _, cost| {
-            let id = AttemptId(layout::last_id(key));
-            let place = layout::get::<layout::AttemptPlace>(engine, key)?;
-            let Some(place) = place else {
-                return Ok((id, None));
-            };
-            let key = layout::attempt_key(place.meta.lane, id);
-            let attempt = layout::get::<Attempt>(engine, &key)?.map(|record| record.meta);
+        within.run(self, &prefix, oldest, |slice, key, found, cost| {
+            let found = AttemptFound::of(key, found)?;
+            let attempt = slice.attempt_of_message(&found)?;
             let is_wanted =
                 |attempt: &Attempt| window.includes(attempt.started_at) && keep(attempt);
             let attempt = attempt.filter(is_wanted);
             cost.bytes += attempt.as_ref().map_or(0, Attempt::bytes);
-            Ok((id, attempt))
+            Ok((found.id, attempt))
         })
     }
 }
@@ -238,14 +219,14 @@ impl Store {
         application: ApplicationId,
         id: MessageId,
     ) -> Result<Option<Arc<Message>>> {
-        let Some(engine) = self.inner.slice_at(id.time())? else {
+        let Some(slice) = self.inner.slice_at(id.time())? else {
             return Ok(None);
         };
         let key = layout::message_key(application, id);
-        let Some(first) = engine.get(&key)? else {
+        let Some(found) = slice.get(&key)? else {
             return Ok(None);
         };
-        let seen = self.inner.see(&engine, application, &key, &first)?;
+        let seen = self.inner.see(&slice, application, &key, &found)?;
         Ok(seen.map(|seen| seen.message.without_payload()))
     }
 
@@ -261,10 +242,10 @@ impl Store {
         };
         let event = EventKeys::new(organisation, application, event_id);
         for (number, _) in self.inner.slices.list().into_iter().rev() {
-            let Some(engine) = self.inner.slice_with(number, &event.hashes)? else {
+            let Some(slice) = self.inner.slice_with(number, &event.hashes)? else {
                 continue;
             };
-            if let Some(found) = self.inner.event_id_in(&engine, &event)? {
+            if let Some(found) = self.inner.event_id_in(&slice, &event)? {
                 return self.inner.message(application, found);
             }
         }
@@ -289,9 +270,9 @@ impl Store {
     ) -> Result<Stretch<Arc<Message>, MessageId>> {
         let prefix = layout::messages_prefix(application);
         let within = Walk::of_messages(window);
-        within.run(&self.inner, &prefix, 0, |engine, key, first, cost| {
+        within.run(&self.inner, &prefix, 0, |slice, key, found, cost| {
             let id = MessageId(layout::last_id(key));
-            let seen = self.inner.see(engine, application, key, first)?;
+            let seen = self.inner.see(slice, application, key, found)?;
             let mut is_wanted =
                 |message: &Message| window.includes(message.accepted_at) && keep(message);
             let Some(seen) = seen.filter(|seen| is_wanted(&seen.message)) else {
@@ -307,7 +288,7 @@ impl Store {
             if !sent {
                 return Ok((id, None));
             }
-            let message = self.inner.show(engine, key, first, seen, payloads)?;
+            let message = self.inner.show(slice, key, found, seen, payloads)?;
             cost.bytes += message.as_ref().map_or(0, |message| message.payload.len());
             Ok((id, message))
         })
@@ -323,11 +304,12 @@ impl Store {
     ) -> Result<Stretch<(), MessageId>> {
         let prefix = layout::messages_prefix(application);
         let within = Walk::of_messages(window);
-        within.run(&self.inner, &prefix, 0, |engine, key, first, cost| {
+        within.run(&self.inner, &prefix, 0, |slice, key, found, cost| {
             cost.looked_at += LOOKED_AT_MAX / MESSAGES_MAX - 1;
             let id = MessageId(layout::last_id(key));
-            let record = layout::read::<MessageMeta>(engine, key, first)?;
-            let wanted = match self.inner.to_message(application, id, record) {
+            let read = slice.message(key, found)?;
+            let message = read.and_then(|read| self.inner.message_of(application, id, read));
+            let wanted = match message {
                 Some(message) if window.includes(message.accepted_at) => visit(&message)?,
                 _ => false,
             };
@@ -337,15 +319,13 @@ impl Store {
 
     /// Blocks on the disk.
     pub fn attempt(&self, message: MessageId, id: AttemptId) -> Result<Option<Attempt>> {
-        let Some(engine) = self.inner.slice_at(id.time())? else {
+        let Some(slice) = self.inner.slice_at(id.time())? else {
             return Ok(None);
         };
-        let key = layout::attempt_of_message_key(message, id);
-        let Some(place) = layout::get::<layout::AttemptPlace>(&engine, &key)? else {
-            return Ok(None);
-        };
-        let key = layout::attempt_key(place.meta.lane, id);
-        Ok(layout::get::<Attempt>(&engine, &key)?.map(|record| record.meta))
+        match slice.attempt_by_id(message, id)? {
+            Some(found) => Ok(slice.attempt_of_message(&found)?),
+            None => Ok(None),
+        }
     }
 
     /// Attempts at an endpoint that `keep` wants. Blocks on the disk.
@@ -357,11 +337,11 @@ impl Store {
     ) -> Result<Stretch<Attempt, AttemptId>> {
         let prefix = layout::attempts_prefix(lane);
         let within = Walk::of_attempts(&self.inner, window);
-        within.run(&self.inner, &prefix, 0, |engine, key, first, cost| {
+        within.run(&self.inner, &prefix, 0, |slice, key, found, cost| {
             let id = AttemptId(layout::last_id(key));
-            let attempt = layout::read::<Attempt>(engine, key, first)?.meta;
-            let attempt = Some(attempt)
-                .filter(|attempt| window.includes(attempt.started_at) && keep(attempt));
+            let attempt = slice.attempt(key, found)?;
+            let attempt =
+                attempt.filter(|attempt| window.includes(attempt.started_at) && keep(attempt));
             cost.bytes += attempt.as_ref().map_or(0, Attempt::bytes);
             Ok((id, attempt))
         })
@@ -535,47 +515,31 @@ impl<'a, Id: Copy> Walk<'a, Id> {
         inner: &Inner,
         prefix: &[u8],
         oldest_slice: u32,
-        mut look: impl FnMut(
-            &Engine,
-            &[u8],
-            &super::engine::Bytes,
-            &mut Cost,
-        ) -> Result<(Id, Option<T>)>,
+        mut look: impl FnMut(&Slice, &[u8], &Found, &mut Cost) -> Result<(Id, Option<T>)>,
     ) -> Result<Stretch<T, Id>> {
         let mut items = Vec::new();
         let mut cost = Cost::default();
         let mut last = None;
         for number in self.slices(inner, oldest_slice) {
-            let Some(engine) = inner.slice(number)? else {
+            let Some(slice) = inner.slice(number)? else {
                 continue;
             };
             let (from, to) = self.bounds(prefix);
-            let mut range = engine.range(from.clone(), to.clone());
+            let mut range = slice.range(from, to);
             let newest_first = self.window.newest_first;
-            let next = |range: &mut super::engine::Range| match newest_first {
+            let next = |range: &mut Items| match newest_first {
                 true => range.next_back(),
                 false => range.next(),
             };
             while let Some(item) = next(&mut range) {
-                let (key, value) = item?;
-                if layout::is_chunk(&key) {
-                    let (record, number) = layout::record_of_chunk(&key);
-                    if newest_first && number > WALKED_OVER_MAX {
-                        let record = Bound::Included(record.to_vec());
-                        range = engine.range(from.clone(), record);
-                    } else if !newest_first && number == WALKED_OVER_MAX {
-                        let behind = Bound::Excluded(layout::behind_record(record));
-                        range = engine.range(behind, to.clone());
-                    }
-                    continue;
-                }
+                let (key, found) = item?;
                 let is_long = cost.bytes >= self.window.bytes && !items.is_empty();
                 let is_full = items.len() == self.window.limit || is_long;
                 if is_full || cost.looked_at >= LOOKED_AT_MAX {
                     return Ok(Stretch { items, next: last });
                 }
                 cost.looked_at += 1;
-                let (id, wanted) = look(&engine, &key, &value, &mut cost)?;
+                let (id, wanted) = look(&slice, &key, &found, &mut cost)?;
                 last = Some(id);
                 items.extend(wanted);
             }
@@ -623,8 +587,8 @@ impl<'a, Id: Copy> Walk<'a, Id> {
                     to = Bound::Excluded(key(&behind));
                 }
             } else if self.from.is_none_or(|from| behind >= from) {
-                // Excluded with its further chunks, which sort right behind it.
-                from = Bound::Excluded(layout::behind_record(&key(&behind)));
+                // Excluded with what sorts right behind it: further values of a long record, a lane.
+                from = Bound::Excluded([&key(&behind)[..], &[0xff; 9]].concat());
             }
         }
         (from, to)
@@ -654,16 +618,43 @@ mod tests {
     use crate::domain::attempt::Trigger;
     use crate::domain::id::{ApplicationId, MessageId};
     use crate::domain::message::DeliveryKey;
-    use crate::store::engine::Changes;
+    use crate::store::engine::{Changes, Engine};
+    use crate::store::layout::SliceRecord;
+    use crate::store::tests::let_go;
     use crate::store::{Settings, Store, Window, layout};
     use crate::telemetry::Metrics;
 
     fn new_store(directory: &tempfile::TempDir) -> Store {
+        new_store_at(directory, Timestamp(1_700_000_000_000))
+    }
+
+    fn new_store_at(directory: &tempfile::TempDir, now: Timestamp) -> Store {
         let mut config = config::load(None, config::Flags::default()).expect("the defaults");
         config.store.path = directory.path().join("data");
         let settings = Settings::from_config(&config);
-        let clock = Clock::manual(Timestamp(1_700_000_000_000));
+        let clock = Clock::manual(now);
         Store::open(settings, clock, Arc::new(Metrics::new())).expect("a new store")
+    }
+
+    /// A store of which all history is in a database.
+    fn with_database(directory: &tempfile::TempDir, history: Changes) -> Store {
+        let store = new_store(directory);
+        store.close().expect("it closes");
+        drop(store);
+        let path = directory.path().join("data");
+        let_go(&path);
+        let live = Engine::open(&path.join("live"), 1 << 20).expect("it opens");
+        let record = SliceRecord::beginning(Timestamp(1_600_000_000_000), None);
+        let mut changes = Changes::default();
+        layout::put(&mut changes, &layout::slice_key(1), &record, &[]);
+        live.commit(changes).expect("room");
+        let slice = path.join("slices").join("00000001");
+        let slice = Engine::open(&slice, 1 << 20).expect("it opens");
+        slice.commit(history).expect("room");
+        drop((live, slice));
+        let_go(&path);
+        // What comes now comes into a slice of its own.
+        new_store_at(directory, Timestamp(1_700_000_100_000))
     }
 
     #[test]
@@ -709,8 +700,6 @@ mod tests {
     #[test]
     fn a_list_reads_no_long_payload_that_it_does_not_show() {
         const APPLICATION: ApplicationId = ApplicationId([7; 20]);
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let store = new_store(&directory);
         let began = Timestamp(1_700_000_000_000);
         let (mut changes, mut ids) = (Changes::default(), Vec::new());
         for number in 0..9 {
@@ -731,12 +720,8 @@ mod tests {
             }
             ids.push(id);
         }
-        let (newest, _) = store.inner.slices.newest().expect("a slice");
-        let slice = store.inner.slice(newest).expect("it opens");
-        slice
-            .expect("it is there")
-            .commit(changes)
-            .expect("it is written");
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let store = with_database(&directory, changes);
         let list = |newest_first, behind, payloads, wanted: Option<&str>| {
             let window = Window {
                 limit: 3,

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use tokio::sync::{oneshot, watch};
 
 use super::queue::Command;
-use super::{Inner, SendAgain, Store, Window, layout};
+use super::{Inner, SendAgain, Store, Window};
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, JobId, MessageId, OrganisationId};
@@ -119,13 +119,10 @@ impl Store {
 
 impl Inner {
     fn destinations(&self, message: MessageId) -> Result<u64> {
-        let prefix = layout::attempts_of_message_prefix(message);
         let mut lanes = BTreeSet::new();
-        for engine in self.slices_since(message.time()) {
-            for item in engine?.prefix(&prefix) {
-                let (key, value) = item?;
-                let (place, _) = layout::decode::<layout::AttemptPlace>(&key, &value)?;
-                lanes.insert(place.lane);
+        for slice in self.slices_since(message.time()) {
+            for found in slice?.attempts_of_message(message, None) {
+                lanes.insert(found?.lane);
             }
         }
         Ok(lanes.len() as u64)

@@ -71,9 +71,6 @@ pub fn keep(inner: &Arc<Inner>, opened_at: Timestamp) {
         if closing {
             return;
         }
-        if inner.counters.is_due(now) {
-            inner.queue.push(Command::KeepCounters);
-        }
         let kept = inner.forget_orphans().and_then(|()| {
             if !seals_checked {
                 inner.forget_unsealed_visits()?;
@@ -137,7 +134,8 @@ impl Inner {
         let slices = self.slices.list();
         let mut space = Space {
             live_bytes: self.live.engine().size_bytes(),
-            slices_bytes: self.slices.size_bytes(),
+            slices_bytes: self.slices.size_bytes()
+                + super::slices::directory_bytes(&path.join("journal")),
             slices: slices.len(),
             oldest_at: slices.first().map(|(_, record)| record.first),
             free_bytes: None,
@@ -164,8 +162,7 @@ impl Inner {
                 watched::note_error(error);
             }
         }
-        let journal_bytes = super::slices::directory_bytes(&path.join("journal"));
-        let bytes = space.live_bytes + space.slices_bytes + journal_bytes;
+        let bytes = space.live_bytes + space.slices_bytes;
         self.metrics.store_bytes.set(bytes as i64);
         self.metrics.blob_files.set(space.blob_files as i64);
         *locked(self.space.lock()) = space;

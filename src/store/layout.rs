@@ -1,13 +1,14 @@
 //! What is on disk: the format's specification.
 //!
-//! A store is a directory with one live database, a database for each slice of history, and files:
+//! A store is a directory with one live database, a journal, and files:
 //!
 //! | path | what |
 //! |---|---|
 //! | `live/` | registrations and everything that waits |
-//! | `journal/` | what was committed and is not in the databases yet; see `journal` and `effects` |
-//! | `slices/NNNNNNNN/` | messages and attempts of a stretch of time |
-//! | `slices/NNNNNNNN/keys` | which keys a sealed slice may hold; can be made anew; see `filters` |
+//! | `journal/` | all that was committed, in the order it was: messages and attempts, as long as they are kept, and what is not in the live database yet; see `journal` and `effects` |
+//! | `slices/NNNNNNNN/index` | where in the journal the messages and attempts of a stretch of time stand; can be made again; see `index` |
+//! | `slices/NNNNNNNN/keys` | which keys a sealed slice may hold; can be made again; see `filters` |
+//! | `slices/NNNNNNNN/` | written before history was in the journal: a database of messages and attempts |
 //! | `export.json` | the registrations, written now and then; see `export` |
 //! | `owner.token` | the first owner's credential |
 //! | `lock` | held while a process has the store open |
@@ -15,7 +16,7 @@
 //! Keys begin with a letter for the kind. Numbers are big-endian so that keys sort as what they
 //! mean; ids are their 20 bytes.
 //!
-//! | database | key | record |
+//! | in | key | record |
 //! |---|---|---|
 //! | live | `m` | [`Meta`]: format, last commit, counts |
 //! | live | `k` | [`Checkpoint`]: how far the databases have the journal |
@@ -30,6 +31,11 @@
 //! | live | `v` SHA-256 of a cookie | [`Visit`]: who is signed in |
 //! | live | `r` message, lane u64 | [`Resent`]: where a delivery waits that was made due by hand, or while the clock was set back |
 //! | live | `q` lane u64, due u64 ms, message | [`Waiting`]: a delivery that waits |
+//! | journal | `M` application, message | [`MessageMeta`], and the payload as a part of its own |
+//! | journal | `E` application, SHA-256 of the event id (16 bytes), message | leads to the message |
+//! | journal | `I` SHA-256 of the idempotency key in its scope | [`OnceRecord`], then the answer's body |
+//! | journal | `A` lane u64, attempt | [`Attempt`] without [`RequestContent`] (`Q`) and [`AnswerContent`] (`W`), which are parts of their own |
+//! | journal | `T` message, attempt, lane u64 | leads to the attempt |
 //! | slice | `m` | [`SliceMeta`] |
 //! | slice | `M` application, message | [`MessageMeta`], then the payload's bytes |
 //! | slice | `E` application, SHA-256 of the event id (16 bytes) | [`EventIdRecord`]; before, under the organisation |
@@ -37,6 +43,9 @@
 //! | slice | `A` lane u64, attempt | [`Attempt`] |
 //! | slice | `T` message, attempt | [`AttemptPlace`]: which lane the attempt stands under |
 //! | slice | `C` lane u64, hours since 1970 u64 | [`LaneHour`]: what happened at a lane in an hour |
+//!
+//! "Slice" in the first column is a database of history; nothing comes into these any more, and
+//! retention takes them one by one.
 //!
 //! A record stands in an envelope ([`envelope`]) with its kind, which is the key's letter, its schema
 //! and a checksum; raw bytes may follow the struct. The structs are those of [`record`](super::record), each frozen with its
@@ -47,17 +56,18 @@
 use super::catalog::Change;
 use super::engine::{Bytes, Values};
 pub use envelope::{
-    Record, RecordError, at_a_glance, behind_record, decode, delete, encode, get, put, put_encoded,
-    read, record_of_chunk, replace, replace_with,
+    RecordError, at_a_glance, behind_record, decode, delete, encode, get, put, put_encoded, read,
+    record_of_chunk, replace, replace_with,
 };
 
 use super::record::Kept;
 pub use super::record::attempt::AttemptPlace;
 pub use super::record::checkpoint::Checkpoint;
+pub use super::record::content::{AnswerContent, RequestContent, put_content, take_content};
 pub use super::record::lane_hour::LaneHour;
 pub use super::record::message::MessageMeta;
 pub use super::record::meta::Meta;
-pub use super::record::slice::{SliceMeta, SliceRecord};
+pub use super::record::slice::{SliceMeta, SliceRecord, Stretch};
 pub use super::record::unique::{EventIdRecord, OnceAnswer, OnceRecord};
 pub use super::record::waiting::{Resent, Waiting};
 use crate::clock::Timestamp;
@@ -78,10 +88,10 @@ use crate::domain::visit::Visit;
 mod envelope;
 
 /// The number of this format as a whole; a store with a higher one is refused.
-pub const FORMAT: u32 = 2;
-/// The number that a store has after a clean stop: the databases have all of the journal then, and the
-/// version before, which knows of none, goes on with them.
-pub const FORMAT_AT_REST: u32 = 1;
+pub const FORMAT: u32 = 3;
+/// History was in databases of its own, and there was no journal, or all of it was in the databases. It
+/// was 2 while the version before this one ran, and after it was killed.
+pub const FORMAT_OF_SLICES: u32 = 1;
 
 pub const META: u8 = b'm';
 pub const CHECKPOINT: u8 = b'k';
@@ -102,6 +112,11 @@ pub const ONCE: u8 = b'I';
 pub const ATTEMPT: u8 = b'A';
 pub const ATTEMPT_OF_MESSAGE: u8 = b'T';
 pub const LANE_HOUR: u8 = b'C';
+pub const REQUEST: u8 = b'Q';
+pub const ANSWER: u8 = b'W';
+
+/// How long a key is under which an event id is looked up.
+pub const EVENT_ID_KEY_BYTES: usize = 37;
 
 /// The kinds of registrations, in an order in which they can be read: endpoints after what owns them.
 pub const REGISTRATIONS: [u8; 8] = [
@@ -152,6 +167,8 @@ kinds!(
     EVENT_ID EventIdRecord,
     ONCE OnceRecord,
     ATTEMPT Attempt,
+    REQUEST RequestContent,
+    ANSWER AnswerContent,
     ATTEMPT_OF_MESSAGE AttemptPlace,
     LANE_HOUR LaneHour,
 );
@@ -257,9 +274,9 @@ pub fn is_chunk(key: &[u8]) -> bool {
         ENDPOINT | MESSAGE | ATTEMPT_OF_MESSAGE => 41,
         SLICE => 5,
         WAITING => 37,
-        EVENT_ID => 37,
+        EVENT_ID => EVENT_ID_KEY_BYTES,
         ONCE | REVOCATION | VISIT => 33,
-        ATTEMPT => 29,
+        ATTEMPT | REQUEST | ANSWER => 29,
         LANE_HOUR => 17,
         _ => return false,
     };
@@ -364,6 +381,31 @@ pub fn attempts_prefix(lane: u64) -> Vec<u8> {
 
 pub fn attempt_of_message_key(message: MessageId, id: AttemptId) -> Vec<u8> {
     key(ATTEMPT_OF_MESSAGE, &[&message.0, &id.0])
+}
+
+/// Where an attempt in the journal is found by its message.
+pub fn attempt_of_message_at(message: MessageId, id: AttemptId, lane: u64) -> Vec<u8> {
+    key(
+        ATTEMPT_OF_MESSAGE,
+        &[&message.0, &id.0, &lane.to_be_bytes()],
+    )
+}
+
+/// The attempt and its lane that such a key names.
+pub fn parse_attempt_of_message(key: &[u8]) -> Option<(AttemptId, u64)> {
+    let (rest, lane) = key.split_last_chunk::<8>()?;
+    let id = AttemptId(*rest.last_chunk::<20>()?);
+    (key.len() == 49).then_some((id, u64::from_be_bytes(*lane)))
+}
+
+/// Where a message in the journal is found by its event id.
+pub fn event_id_at(event_id_key: &[u8], message: MessageId) -> Vec<u8> {
+    [event_id_key, &message.0].concat()
+}
+
+/// The key of the other parts of an attempt.
+pub fn content_key(kind: u8, attempt_key: &[u8]) -> Vec<u8> {
+    [&[kind], &attempt_key[1..]].concat()
 }
 
 pub fn attempts_of_message_prefix(message: MessageId) -> Vec<u8> {

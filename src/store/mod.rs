@@ -53,6 +53,7 @@ mod export;
 mod expunge;
 mod filters;
 mod history;
+mod index;
 mod jobs;
 mod keeper;
 mod layout;
@@ -64,6 +65,7 @@ mod record;
 mod recount;
 mod replay;
 mod settings;
+mod slice;
 mod slices;
 mod unique;
 mod uses;
@@ -262,8 +264,6 @@ struct Inner {
     listener: OnceLock<Listener>,
     /// What bears a commit number in one of these never happened.
     dead_commits: Vec<(u64, u64)>,
-    /// The last commit before those of this process.
-    first_commit: u64,
     /// The last commit that is durable.
     commit: AtomicU64,
     /// Deliveries that wait, in all and by the slice of their message.
@@ -602,6 +602,12 @@ impl Store {
             return Err(low_space(&self.inner.settings));
         }
         Ok(())
+    }
+
+    /// The numbers of the slices of history that are kept, oldest first.
+    pub fn slices(&self) -> Vec<u32> {
+        let slices = self.inner.slices.list().into_iter();
+        slices.map(|(number, _)| number).collect()
     }
 
     /// What the store takes on disk, at most a second or so old.

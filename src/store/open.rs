@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, Once, OnceLock, RwLock};
 
@@ -11,25 +11,26 @@ use tokio::sync::watch;
 
 use super::catalog::{Catalog, Change};
 use super::checkpoint;
-use super::committer::Committer;
+use super::committer::{self, Committer};
 use super::directory::{
     Lock, create_directory, hide_from_others, lock, refuse_beside_another,
     refuse_in_the_remains_of_another,
 };
+use super::effects;
 use super::engine::{self, Changes, Engine, EngineError};
-use super::layout::{self, FORMAT, Meta, RecordError, SliceMeta, SliceRecord};
+use super::layout::{self, FORMAT, Meta, RecordError, SliceMeta, SliceRecord, Stretch};
 use super::live::Live;
 use super::owner::owner_token;
 use super::queue::Queue;
-use super::recount::{self, Recount, StoppedAt};
+use super::recount::{self, Recount};
 use super::replay;
-use super::slices::{self, Slices};
+use super::slices::{self, OfJournal, Slices};
 use super::{Inner, OpenError, Settings, Store, filters, keeper};
 use crate::clock::{Clock, Timestamp};
 use crate::domain::id::{ID_TIME_STEP_MS, OrganisationId};
 use crate::domain::organisation::Organisation;
 use crate::domain::token::{Role, Token};
-use crate::journal::Journal;
+use crate::journal::{Journal, RecordDraft};
 use crate::telemetry::Metrics;
 use crate::watched::{Kind, Threads};
 
@@ -39,12 +40,13 @@ const COMMIT_JUMP: u64 = 1_000_000;
 /// Dead stretches are forgotten, oldest first, beyond this many: no slice is kept that long.
 const DEAD_COMMITS_MAX: usize = 150;
 
-/// Opening a database takes time and memory by its size, so a start begins a new slice rather than
-/// open one that is larger than this: how long it takes does not depend on what is kept.
-const OPENED_SLICE_BYTES_MAX: u64 = 32 << 20;
+/// A start makes the index of the newest slice again from the journal, and begins a new slice rather than
+/// do so with one that is larger than this: how long it takes does not depend on what is kept.
+const READ_AGAIN_BYTES_MAX: u64 = 32 << 20;
 
 /// A store's files, opened and locked, before anything runs. The databases have all of the journal.
 pub struct Files {
+    path: PathBuf,
     pub live: Engine,
     pub journal: Journal,
     pub meta: Meta,
@@ -63,8 +65,8 @@ impl Store {
         let mut files = open_files(&settings, &clock)?;
         let path = settings.path.clone();
         let damaged = |error: RecordError| to_open_error(&path, error);
-        let mut stopped_at = None;
-        if !files.meta.clean {
+        let is_after_a_crash = !files.meta.clean;
+        if is_after_a_crash {
             log::warn!("the last process did not close the store; going on from its last commit");
             let registrations = files.catalog.len();
             if registrations != files.meta.registrations {
@@ -76,12 +78,7 @@ impl Store {
                     ),
                 });
             }
-            let newest = files.slices.keys().next_back().copied().unwrap_or_default();
-            stopped_at = Some(StoppedAt {
-                slice: newest,
-                commit: files.meta.commit,
-            });
-            if files.meta.format < FORMAT {
+            if files.meta.format <= layout::FORMAT_OF_SLICES {
                 declare_commits_dead(&mut files.meta);
             }
         }
@@ -95,7 +92,12 @@ impl Store {
         })?;
         let cache_bytes = settings.cache_bytes / 4;
         let opened = metrics.slices_opened.clone();
-        let slices = Slices::new(slices_path, cache_bytes, files.slices, opened);
+        let of_journal = OfJournal {
+            stream: files.journal.stream(),
+            reader: files.journal.reader(),
+        };
+        let of_then = std::mem::take(&mut files.slices);
+        let slices = Slices::new(slices_path, cache_bytes, of_journal, of_then, opened);
         let mut changes = Changes::default();
         for token in undecided_users(&files.catalog) {
             let key = layout::token_key(token.id);
@@ -103,13 +105,21 @@ impl Store {
                 .map_err(|error| damaged(error.into()))?;
             files.catalog.apply(Change::PutToken(token));
         }
-        if !may_go_on(&slices, &mut files.meta, &metrics) {
-            files.meta.last_time = files.meta.last_time.max(clock.now());
-            slices::begin(&files.live, &slices, &mut files.meta, &mut changes)
-                .map_err(|error| damaged(error.into()))?;
-        }
+        let newest = match slices.newest() {
+            Some((number, record)) if may_go_on(&record, &files.meta) => (number, record),
+            _ => {
+                files.meta.last_time = files.meta.last_time.max(clock.now());
+                let next = files.journal.next();
+                slices::begin(&files.live, &slices, &mut files.meta, &mut changes, next)
+                    .map_err(|error| damaged(error.into()))?
+            }
+        };
         layout::replace(&files.live, &mut changes, &[layout::META], &files.meta)
-            .and_then(|_| files.live.commit(changes))
+            .map_err(|error| damaged(error.into()))?;
+        files.commit(changes, clock.now())?;
+        let journal = &mut files.journal;
+        let done = journal.tip().position - 1;
+        committer::remove_segments(journal, &slices.stretches(), done)
             .map_err(|error| damaged(error.into()))?;
 
         let meta = files.meta;
@@ -126,7 +136,6 @@ impl Store {
             watchers: Default::default(),
             listener: OnceLock::new(),
             dead_commits: meta.dead_commits.clone(),
-            first_commit: meta.commit,
             commit: AtomicU64::new(meta.commit),
             waiting: AtomicU64::new(0),
             waiting_by_slice: Mutex::default(),
@@ -139,7 +148,7 @@ impl Store {
             failure: watch::channel(None).0,
             closed: watch::channel(false).0,
             jobs_changed: watch::channel(()).0,
-            recount: Recount::due(stopped_at),
+            recount: Recount::due(is_after_a_crash),
             counters: Default::default(),
             filters: Default::default(),
             damage: Default::default(),
@@ -151,8 +160,8 @@ impl Store {
         inner.look_at_space();
         let is_counted = recount::count_some(&inner).map_err(|error| damaged(error.into()))?;
         let zeroing = files.journal.zeroing();
-        let committer = Committer::new(inner.clone(), meta, files.journal)
-            .map_err(|error| damaged(error.into()))?;
+        let committer =
+            Committer::new(inner.clone(), meta, files.journal, newest).map_err(damaged)?;
         let mut handles = vec![inner.spawn(Kind::Committer, move || committer.run())];
         let checkpointed = inner.clone();
         handles.push(inner.spawn(Kind::Checkpoints, move || checkpoint::run(&checkpointed)));
@@ -167,7 +176,7 @@ impl Store {
         let filtered = inner.clone();
         handles.push(inner.spawn(Kind::Filters, move || filters::run(&filtered)));
         // A long queue is counted beside normal running.
-        if stopped_at.is_some() || !is_counted {
+        if is_after_a_crash || !is_counted {
             let counted = inner.clone();
             handles.push(inner.spawn(Kind::Recount, move || recount::run(&counted)));
         }
@@ -207,32 +216,31 @@ fn undecided_users(catalog: &Catalog) -> Vec<Token> {
     decided.collect()
 }
 
-/// Whether the newest slice can be written on: small enough to open at a start, and as far as it
-/// should be. One that is damaged is left as it is, for `verify-store`. What a commit has left there
-/// that never happened is counted from now on: the counts are of what lies in the slice.
-fn may_go_on(slices: &Slices, meta: &mut Meta, metrics: &Metrics) -> bool {
-    let Some((newest, _)) = slices.newest() else {
-        return false;
-    };
-    if meta.slice.bytes > OPENED_SLICE_BYTES_MAX {
-        return false;
-    }
-    let opened = slices.get(newest).map_err(RecordError::from);
-    let problem = opened.and_then(|slice| {
-        let problem = layout::slice_problem(&slice, &meta.slice)?;
-        let found = layout::get::<SliceMeta>(&slice, &[layout::META])?;
-        if let (None, Some(found)) = (&problem, found) {
-            meta.slice = found.meta;
-        }
-        Ok(problem)
-    });
-    match problem.unwrap_or_else(|error| Some(error.to_string())) {
-        None => true,
-        Some(problem) => {
-            metrics.store_problems.inc();
-            log::error!("slice {newest} is damaged: {problem}; run `postrider verify-store`");
-            false
-        }
+/// Whether the newest slice can be written on: a stretch of the journal, of which the index can be made
+/// at a start.
+fn may_go_on(newest: &SliceRecord, meta: &Meta) -> bool {
+    newest.stretch.is_some() && meta.slice.bytes <= READ_AGAIN_BYTES_MAX
+}
+
+impl Files {
+    /// Makes changes of the live database before anything runs: in the journal, and in the database.
+    pub fn commit(&mut self, changes: Changes, now: Timestamp) -> Result<(), OpenError> {
+        let path = self.path.join("journal");
+        let mut content = Vec::new();
+        let none = [].into_iter();
+        effects::encode(none, &changes, &[], [].into_iter(), &mut content);
+        let draft = RecordDraft {
+            time_ms: now.0,
+            effects: &content,
+            ..RecordDraft::default()
+        };
+        let appended = self.journal.append(&draft, &[]);
+        appended.map_err(|error| replay::journal_error(&path, error))?;
+        let committed = self.live.commit(changes);
+        committed.map_err(|error| to_open_error(&self.path, error.into()))?;
+        let checkpoint = replay::checkpoint_at(&self.journal);
+        replay::write_checkpoint(&self.live, &checkpoint)
+            .map_err(|error| to_open_error(&self.path, error.into()))
     }
 }
 
@@ -285,6 +293,7 @@ pub fn open_files(settings: &Settings, clock: &Clock) -> Result<Files, OpenError
                 });
             }
             Ok(Files {
+                path: path.clone(),
                 live,
                 journal,
                 meta: record.meta,
@@ -320,6 +329,7 @@ pub fn open_files(settings: &Settings, clock: &Clock) -> Result<Files, OpenError
                 .into_iter()
                 .for_each(|change| catalog.apply(change));
             Ok(Files {
+                path: path.clone(),
                 journal: replay::open(settings, &live)?,
                 live,
                 meta,
@@ -331,6 +341,13 @@ pub fn open_files(settings: &Settings, clock: &Clock) -> Result<Files, OpenError
     }
 }
 
+/// The stretch of the first slice of a new store.
+const FIRST_STRETCH: Stretch = Stretch {
+    segment: 0,
+    from: 1,
+    to: None,
+};
+
 /// Fills an empty live database.
 pub fn create(
     live: &Engine,
@@ -339,7 +356,7 @@ pub fn create(
     now: Timestamp,
 ) -> Result<(Meta, BTreeMap<u32, SliceRecord>), EngineError> {
     let first = Timestamp(now.0 / ID_TIME_STEP_MS * ID_TIME_STEP_MS);
-    let slice = SliceRecord::beginning(first);
+    let slice = SliceRecord::beginning(first, Some(FIRST_STRETCH));
     let meta = Meta {
         format: FORMAT,
         commit: 0,
@@ -584,7 +601,7 @@ mod tests {
         );
         let line = error.to_string();
         assert!(
-            line.contains("newer postrider (format 3") && !line.contains('\n'),
+            line.contains("newer postrider (format 4") && !line.contains('\n'),
             "{line}"
         );
     }

@@ -48,8 +48,8 @@ pub fn reset_owner(settings: &Settings, clock: &Clock) -> Result<PathBuf, OpenEr
     layout::put(&mut changes, &layout::token_key(owner.id), &owner, &[]);
     files.meta.registrations = files.meta.registrations + 1 - old.len() as u64;
     layout::replace(&files.live, &mut changes, &[layout::META], &files.meta)
-        .and_then(|_| files.live.commit(changes))
         .map_err(|error| to_open_error(path, error.into()))?;
+    files.commit(changes, clock.now())?;
     Ok(path.join("owner.token"))
 }
 

@@ -91,10 +91,8 @@ pub enum Command {
     Expunge {
         what: Expunged,
         content: Content,
-        answer: Sender<()>,
+        answer: Sender<ExpungeAnswer>,
     },
-    /// Write what was counted, though nothing else is to be written.
-    KeepCounters,
     /// Take the slice out of the catalogue of slices; its files are deleted after that.
     DropSlice {
         number: u32,
@@ -113,7 +111,16 @@ pub struct Resend {
 #[derive(Debug, PartialEq)]
 pub enum ResendAnswer {
     Done,
-    /// Nothing: the delivery was attempted since it was looked for.
+    /// Nothing: a slice was begun since the delivery was looked for, and its last attempt may be in the one
+    /// before.
+    Moved,
+}
+
+/// What came of an erasure.
+#[derive(Debug, PartialEq)]
+pub enum ExpungeAnswer {
+    Done,
+    /// Nothing: more was logged since its content was looked for.
     Moved,
 }
 
@@ -140,14 +147,13 @@ impl Command {
             // Dropping the decision closes its channel, which its caller reads as unavailable.
             Command::Change { decide } => drop(decide),
             Command::Record { finished } => drop(finished),
-            Command::KeepCounters => {}
             Command::ChangeOnce { answer, .. } | Command::AcceptBatch { answer, .. } => {
                 drop(answer.send(Err(error)));
             }
             Command::Resend { answer, .. } => drop(answer.send(Err(error))),
+            Command::Expunge { answer, .. } => drop(answer.send(Err(error))),
             Command::Replay { answer, .. }
             | Command::Cancel { answer, .. }
-            | Command::Expunge { answer, .. }
             | Command::DropSlice { answer, .. } => drop(answer.send(Err(error))),
         }
     }

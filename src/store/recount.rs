@@ -2,8 +2,7 @@
 //!
 //! The counts are in memory only (see `backlog`). They are compared with the meta record, which says
 //! how many deliveries wait: sled can lose records when its file was damaged, or go back to an older
-//! state, without an error. A slice is never more than one commit ahead of the live database, so
-//! one that is tells of a live database that went back.
+//! state, without an error.
 //!
 //! A short queue is counted before the store is open, a long one on a thread of its own while the
 //! server runs: a million deliveries take a second or two, and nobody should wait for it. Changes go
@@ -26,15 +25,8 @@ const AT_ONCE: usize = 20;
 
 pub struct Recount {
     progress: Mutex<Option<Progress>>,
-    stopped_at: Option<StoppedAt>,
-}
-
-/// Where the process stopped, by the live database's word.
-#[derive(Clone, Copy)]
-pub struct StoppedAt {
-    /// The slice that was the newest.
-    pub slice: u32,
-    pub commit: u64,
+    /// The last process did not close the store.
+    is_after_a_crash: bool,
 }
 
 #[derive(Default)]
@@ -49,11 +41,11 @@ pub struct Commit<'a> {
 }
 
 impl Recount {
-    /// A count that is to be made; `stopped_at` where the last stop was not clean.
-    pub fn due(stopped_at: Option<StoppedAt>) -> Recount {
+    /// A count that is to be made.
+    pub fn due(is_after_a_crash: bool) -> Recount {
         Recount {
             progress: Mutex::new(Some(Progress::default())),
-            stopped_at,
+            is_after_a_crash,
         }
     }
 
@@ -100,9 +92,6 @@ pub fn count_some(inner: &Inner) -> Result<bool, EngineError> {
 
 /// Counts until done or until the store is closed, and says so loudly if some are missing.
 pub fn run(inner: &Inner) {
-    if let Some(stopped_at) = inner.recount.stopped_at {
-        compare_with_slice(inner, stopped_at);
-    }
     while !*inner.closed.borrow() {
         match count_stretch(inner) {
             Ok(false) => {}
@@ -113,37 +102,6 @@ pub fn run(inner: &Inner) {
                 )));
                 return;
             }
-        }
-    }
-}
-
-fn compare_with_slice(inner: &Inner, stopped_at: StoppedAt) {
-    let slice = inner.slice(stopped_at.slice);
-    let found = slice.and_then(|slice| match slice {
-        Some(slice) => layout::get::<layout::SliceMeta>(&slice, &[layout::META]),
-        None => Ok(None),
-    });
-    match found {
-        Ok(found) => {
-            let ahead = found.map_or(0, |record| record.meta.commit);
-            // The server goes on writing while this looks; what it writes bears later numbers
-            // than those that the jump at the start passed over.
-            if ahead > stopped_at.commit + 1 && ahead <= inner.first_commit {
-                inner.metrics.store_problems.inc();
-                let damage = format!(
-                    "the live database ends at commit {}, and slice {} at {ahead}: accepted \
-                     messages were lost to damage; run `postrider verify-store`",
-                    stopped_at.commit, stopped_at.slice
-                );
-                log::error!("{damage}");
-                watched::note_error(damage);
-            }
-        }
-        Err(error) => {
-            inner.metrics.store_problems.inc();
-            let error = format!("slice {} could not be read: {error}", stopped_at.slice);
-            log::error!("{error}");
-            watched::note_error(error);
         }
     }
 }
@@ -178,9 +136,9 @@ fn count_stretch(inner: &Inner) -> Result<bool, EngineError> {
     }
     let (seen, expected) = (inner.backlog.all().all(), inner.waiting());
     if seen == expected {
-        let level = match inner.recount.stopped_at {
-            Some(_) => log::Level::Info,
-            None => log::Level::Debug,
+        let level = match inner.recount.is_after_a_crash {
+            true => log::Level::Info,
+            false => log::Level::Debug,
         };
         log::log!(
             level,

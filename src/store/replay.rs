@@ -45,14 +45,14 @@ pub fn open(settings: &Settings, live: &Engine) -> Result<Journal, OpenError> {
     if !has_segments && checkpoint.position > 0 {
         allow_without_segments(live, &path).map_err(|error| error.unwrap_or_else(damaged))?;
     }
-    let (mut journal, opened) = open_files(settings, &path, &checkpoint)?;
+    let (journal, opened) = open_files(settings, &path, &checkpoint)?;
     for error in &opened.damaged {
         log::warn!(
             "{}: {error}; nothing in it is needed any more",
             path.display()
         );
     }
-    replay(&mut journal, settings, live, checkpoint.position)?;
+    replay(&journal, settings, live, checkpoint.position)?;
     Ok(journal)
 }
 
@@ -109,7 +109,8 @@ fn allow_without_segments(
     path: &Path,
 ) -> Result<(), Result<OpenError, RecordError>> {
     let meta = layout::get::<Meta>(live, &[layout::META]).map_err(Err)?;
-    let is_at_rest = |meta: &Meta| meta.clean && meta.format <= layout::FORMAT_AT_REST;
+    // History was in databases then; now it would be lost.
+    let is_at_rest = |meta: &Meta| meta.clean && meta.format <= layout::FORMAT_OF_SLICES;
     if meta.is_some_and(|record| is_at_rest(&record.meta)) {
         log::warn!(
             "{} has no segments; going on with a new one",
@@ -119,9 +120,10 @@ fn allow_without_segments(
     }
     Err(Ok(OpenError::Damaged {
         path: path.to_owned(),
-        reason: "its segments are missing, and the last process did not close the store: what it \
-                 accepted last is not in the databases"
-            .to_owned(),
+        reason:
+            "its segments are missing: the messages and attempts that are kept are in them, and \
+                 what was accepted last. Bring them back from the same copy as the rest"
+                .to_owned(),
     }))
 }
 
@@ -148,7 +150,7 @@ fn open_files(
         .map_err(|error| journal_error(path, error))
 }
 
-fn journal_error(path: &Path, error: JournalError) -> OpenError {
+pub fn journal_error(path: &Path, error: JournalError) -> OpenError {
     let path = path.to_owned();
     match error {
         JournalError::Io { cause, file, .. } => OpenError::Io {
@@ -169,7 +171,7 @@ fn journal_error(path: &Path, error: JournalError) -> OpenError {
 
 /// Applies the records behind `applied` and writes down that the databases have them.
 fn replay(
-    journal: &mut Journal,
+    journal: &Journal,
     settings: &Settings,
     live: &Engine,
     applied: u64,
@@ -207,8 +209,6 @@ fn replay(
         "{} commits of the journal were not in the databases for certain, and are now",
         checkpoint.position - applied
     );
-    let removed = journal.remove_segments(checkpoint.position, |_| true);
-    removed.map_err(|error| journal_error(&path, error))?;
     Ok(())
 }
 
@@ -226,7 +226,7 @@ impl Databases<'_> {
     fn take_in(&mut self, stretch: Vec<effects::Effects>) -> Result<(), OpenError> {
         let mut history = Vec::new();
         for effects in stretch {
-            history.extend(effects.history);
+            history.extend(effects.databases);
             self.latest.extend(effects.live.into_entries());
         }
         for (number, changes) in history {
@@ -334,9 +334,8 @@ mod tests {
             .collect()
     }
 
-    /// The version before knows of no journal, and of no format but 1.
     #[actix_web::test]
-    async fn after_a_clean_stop_the_databases_have_it_all() {
+    async fn after_a_clean_stop_the_live_database_has_all_that_it_is_to_have() {
         let directory = tempfile::tempdir().unwrap();
         let (store, waits) = with_a_message(&directory.path().join("data")).await;
         let settings = settings_of(&store);
@@ -344,12 +343,8 @@ mod tests {
         let live = Engine::open(&settings.path.join("live"), 1 << 20).unwrap();
         let meta = layout::get::<Meta>(&live, &[layout::META]).unwrap();
         let meta = meta.unwrap().meta;
-        assert_eq!((meta.format, meta.clean), (layout::FORMAT_AT_REST, true));
+        assert_eq!((meta.format, meta.clean), (layout::FORMAT, true));
         assert!(live.get(&layout::waiting_key(&waits)).unwrap().is_some());
-        let slice = slices::path_in(&settings.path.join("slices"), 1);
-        let slice = Engine::open(&slice, 1 << 20).unwrap();
-        let key = layout::message_key(APPLICATION, waits.message);
-        assert!(slice.get(&key).unwrap().is_some());
     }
 
     /// While a process runs, and after it was killed, a version without a journal would miss records.
@@ -402,33 +397,45 @@ mod tests {
         close(store);
     }
 
+    /// History is in them, however cleanly the store was closed.
     #[actix_web::test]
-    async fn a_journal_without_its_segments_is_missed_unless_the_databases_have_it_all() {
+    async fn a_journal_without_its_segments_is_missed() {
         let directory = tempfile::tempdir().unwrap();
         let (store, _) = with_a_message(&directory.path().join("data")).await;
-        let mut crashed = settings_of(&store);
-        crashed.path = directory.path().join("crashed");
-        copy_directory(&store.inner.settings.path, &crashed.path);
-        let closed = settings_of(&store);
+        let settings = settings_of(&store);
         close(store);
-        for path in segments(&closed) {
+        for path in segments(&settings) {
             std::fs::remove_file(path).unwrap();
         }
-        let store = opened_with(&closed.path, Clock::manual(NOW));
+        let refused = open_again(&settings);
+        assert!(refused.contains("segments are missing"), "{refused}");
+
+        // Of the version before, the databases had it all.
+        make_old(&settings, 1);
+        let store = opened_with(&settings.path, Clock::manual(NOW));
         assert_eq!(store.waiting_count(), 1);
         store.accept_message(message_to(vec![LANE])).await.unwrap();
         close(store);
-        let store = opened_with(&closed.path, Clock::manual(NOW));
+        let store = opened_with(&settings.path, Clock::manual(NOW));
         assert_eq!(store.waiting_count(), 2);
         close(store);
+    }
 
-        // A checkpoint that is behind a record tells that one is missing.
-        drop(open_store(&crashed, &Clock::manual(NOW)).unwrap());
-        for path in segments(&crashed) {
-            std::fs::remove_file(path).unwrap();
-        }
-        let refused = open_again(&crashed);
-        assert!(refused.contains("segments are missing"), "{refused}");
+    /// Makes of a store that was closed one of which history is in databases, with a slice of this number.
+    fn make_old(settings: &Settings, slice: u32) {
+        let live = Engine::open(&settings.path.join("live"), 1 << 20).unwrap();
+        let meta = layout::get::<Meta>(&live, &[layout::META]).unwrap();
+        let mut meta = meta.unwrap().meta;
+        meta.format = layout::FORMAT_OF_SLICES;
+        meta.slice = Default::default();
+        let record = layout::SliceRecord::beginning(NOW, None);
+        let mut changes = Changes::default();
+        layout::delete(&live, &mut changes, &layout::slice_key(1)).unwrap();
+        layout::put(&mut changes, &layout::slice_key(slice), &record, &[]);
+        layout::replace(&live, &mut changes, &[layout::META], &meta).unwrap();
+        live.commit(changes).unwrap();
+        drop(live);
+        let_go(&settings.path);
     }
 
     /// As soon as sled's threads have let go of its files.
@@ -453,22 +460,38 @@ mod tests {
         assert!(refused.contains("another copy of this store"), "{refused}");
     }
 
+    /// The record of a commit that changed a database of history, and whose changes of the live database
+    /// are these.
+    fn append_change(settings: &Settings, slice: u32, live: &Changes) {
+        let mut files = open_store(settings, &Clock::manual(NOW)).unwrap();
+        let mut history = Changes::default();
+        history.put(b"M", vec![1]);
+        let mut content = Vec::new();
+        let databases = [(slice, &history)].into_iter();
+        effects::encode(databases, live, &[], [].into_iter(), &mut content);
+        let draft = crate::journal::RecordDraft {
+            effects: &content,
+            ..Default::default()
+        };
+        files.journal.append(&draft, &[]).unwrap();
+        drop(files);
+        let_go(&settings.path);
+    }
+
     #[actix_web::test]
     async fn a_slice_whose_files_are_missing_is_told_and_not_made_anew() {
         let directory = tempfile::tempdir().unwrap();
         let (store, _) = with_a_message(&directory.path().join("data")).await;
-        let mut crashed = settings_of(&store);
-        crashed.path = directory.path().join("crashed");
-        copy_directory(&store.inner.settings.path, &crashed.path);
+        let settings = settings_of(&store);
         close(store);
-        let slice = slices::path_in(&crashed.path.join("slices"), 1);
-        std::fs::remove_dir_all(&slice).unwrap();
-        let refused = open_again(&crashed);
+        make_old(&settings, 7);
+        append_change(&settings, 7, &Changes::default());
+        let refused = open_again(&settings);
         assert!(
             refused.contains("files of this slice are missing"),
             "{refused}"
         );
-        assert!(!slice.exists());
+        assert!(!slices::path_in(&settings.path.join("slices"), 7).exists());
     }
 
     /// Its files may be gone, or half gone.
@@ -478,19 +501,9 @@ mod tests {
         let (store, waits) = with_a_message(&directory.path().join("data")).await;
         let settings = settings_of(&store);
         close(store);
-        let mut files = open_store(&settings, &Clock::manual(NOW)).unwrap();
-        let mut history = Changes::default();
-        history.put(b"M", vec![1]);
-        let (mut live, mut content) = (Changes::default(), Vec::new());
+        let mut live = Changes::default();
         live.delete(&layout::slice_key(7));
-        effects::encode([(7, &history)].into_iter(), &live, &mut content);
-        let draft = crate::journal::RecordDraft {
-            effects: &content,
-            ..Default::default()
-        };
-        files.journal.append(&draft, &[]).unwrap();
-        drop(files);
-        let_go(&settings.path);
+        append_change(&settings, 7, &live);
         let store = opened_with(&settings.path, Clock::manual(NOW));
         assert!(!slices::path_in(&settings.path.join("slices"), 7).exists());
         assert!(store.message(APPLICATION, waits.message).unwrap().is_some());

@@ -1,4 +1,4 @@
-//! Where history stands: a database for each stretch of time, opened when it is asked for.
+//! Where history stands: a slice for each stretch of time, opened when it is asked for.
 //!
 //! The committer writes to the newest slice; readers open older ones on demand, and those that
 //! nobody asked for in a while are closed again, so that what is kept costs nothing. A slice is
@@ -12,27 +12,38 @@ use std::time::{Duration, Instant};
 use prometheus_client::metrics::counter::Counter;
 
 use super::engine::{Changes, Engine, EngineError, Values};
-use super::layout::{self, Meta, SliceMeta, SliceRecord};
+use super::index::{IndexOf, OpenIndex};
+use super::layout::{self, Meta, RecordError, SliceMeta, SliceRecord, Stretch};
+use super::slice::{self, InJournal, Slice};
 use crate::clock::Timestamp;
+use crate::journal::Reader;
 use crate::lock::locked;
 
 /// How long a slice that nobody reads stays open.
 const IDLE: Duration = Duration::from_secs(30);
-/// Open slices beside the newest; each takes about 40 bytes for every item in it.
-const OPEN_MAX: usize = 4;
+/// Open slices beside the newest. A database takes some 40 bytes for every item in it, the file of an
+/// index some 15 bytes for every 4 KiB of it.
+const OPEN_MAX: usize = 8;
 
 pub struct Slices {
     directory: PathBuf,
     cache_bytes: u64,
+    journal: OfJournal,
     index: RwLock<BTreeMap<u32, SliceRecord>>,
     open: Mutex<HashMap<u32, Opened>>,
     /// Counts up.
     opened: Counter,
 }
 
+/// The journal that slices are stretches of.
+pub struct OfJournal {
+    pub stream: u64,
+    pub reader: Reader,
+}
+
 struct Opened {
     /// Its own lock, so that opening one slice does not hold up readers of the others.
-    engine: Arc<Mutex<Option<Arc<Engine>>>>,
+    slice: Arc<Mutex<Option<Arc<Slice>>>>,
     used: Instant,
 }
 
@@ -40,12 +51,14 @@ impl Slices {
     pub fn new(
         directory: PathBuf,
         cache_bytes: u64,
+        journal: OfJournal,
         index: BTreeMap<u32, SliceRecord>,
         opened: Counter,
     ) -> Slices {
         Slices {
             directory,
             cache_bytes,
+            journal,
             index: RwLock::new(index),
             open: Mutex::default(),
             opened,
@@ -54,6 +67,10 @@ impl Slices {
 
     pub fn path(&self, number: u32) -> PathBuf {
         path_in(&self.directory, number)
+    }
+
+    pub fn reader(&self) -> &Reader {
+        &self.journal.reader
     }
 
     /// All slices, oldest first.
@@ -92,52 +109,149 @@ impl Slices {
             .map(|(number, _)| *number)
     }
 
-    pub fn add(&self, number: u32, record: SliceRecord) {
+    fn add(&self, number: u32, record: SliceRecord) {
         locked(self.index.write()).insert(number, record);
     }
 
-    /// Opens a slice of the index, or creates it; an error where it is not there any more.
-    pub fn get(&self, number: u32) -> Result<Arc<Engine>, EngineError> {
-        let place = {
-            let mut open = self.lock_open();
-            let opened = open.entry(number).or_insert_with(|| Opened {
-                engine: Arc::default(),
-                used: Instant::now(),
-            });
-            opened.used = Instant::now();
-            opened.engine.clone()
-        };
-        let mut engine = locked(place.lock());
-        if let Some(engine) = &*engine {
-            return Ok(engine.clone());
+    /// Opens a slice; an error where it is not there any more.
+    pub fn get(&self, number: u32) -> Result<Arc<Slice>, RecordError> {
+        let place = self.place(number);
+        let mut slice = locked(place.lock());
+        if let Some(slice) = &*slice {
+            return Ok(slice.clone());
         }
         // Opening one that is being removed would make it anew.
-        if !self.contains(number) {
-            return Err(std::io::Error::from(std::io::ErrorKind::NotFound).into());
+        let Some(record) = self.record(number) else {
+            return Err(not_there());
+        };
+        let opened = Arc::new(match record.stretch {
+            None => Slice::Database(self.open_database(number, record.sealed)?),
+            Some(stretch) => Slice::Journal(self.open_stretch(number, stretch)?),
+        });
+        self.opened.inc();
+        *slice = Some(opened.clone());
+        Ok(opened)
+    }
+
+    fn open_database(
+        &self,
+        number: u32,
+        sealed: Option<SliceMeta>,
+    ) -> Result<Arc<Engine>, RecordError> {
+        let path = self.path(number);
+        // One that is missing is not made anew, but for one that nothing came into.
+        if !path.is_dir() && sealed.as_ref().is_some_and(|sealed| sealed.bytes > 0) {
+            return Err(
+                EngineError::Damaged(format!("slice {number}: its files are missing")).into(),
+            );
         }
-        let opened = Arc::new(Engine::open(&self.path(number), self.cache_bytes)?);
-        if let Some(sealed) = self.sealed(number) {
+        let opened = Arc::new(Engine::open(&path, self.cache_bytes)?);
+        if let Some(sealed) = sealed {
             let problem = layout::slice_problem(&opened, &sealed);
             if let Some(problem) = problem.unwrap_or_else(|error| Some(error.to_string())) {
-                return Err(EngineError::Damaged(format!(
-                    "slice {number} is damaged: {problem}"
-                )));
+                let damage = format!("slice {number} is damaged: {problem}");
+                return Err(EngineError::Damaged(damage).into());
             }
         }
-        self.opened.inc();
-        *engine = Some(opened.clone());
         Ok(opened)
+    }
+
+    fn open_stretch(&self, number: u32, stretch: Stretch) -> Result<InJournal, RecordError> {
+        let reader = &self.journal.reader;
+        let Some(to) = stretch.to else {
+            let index = Arc::new(slice::index_of(stretch, reader)?);
+            return Ok(InJournal::open(stretch, index, reader.clone()));
+        };
+        let of = self.index_of(number, stretch, to);
+        let path = self.index_path(number);
+        let (opened, not_believed) = InJournal::sealed(&path, &of, stretch, reader)?;
+        if let Some(damage) = not_believed {
+            log::warn!("slice {number} is read by the journal, and its index made again: {damage}");
+        }
+        Ok(opened)
+    }
+
+    fn index_of(&self, number: u32, stretch: Stretch, to: u64) -> IndexOf {
+        IndexOf {
+            stream: self.journal.stream,
+            slice: number,
+            from: stretch.from,
+            to,
+        }
+    }
+
+    fn index_path(&self, number: u32) -> PathBuf {
+        self.path(number).join("index")
+    }
+
+    fn place(&self, number: u32) -> Arc<Mutex<Option<Arc<Slice>>>> {
+        let mut open = self.lock_open();
+        let opened = open.entry(number).or_insert_with(|| Opened {
+            slice: Arc::default(),
+            used: Instant::now(),
+        });
+        opened.used = Instant::now();
+        opened.slice.clone()
+    }
+
+    /// Takes in a slice that nothing came into yet.
+    fn add_empty(&self, number: u32, record: SliceRecord, stretch: Stretch) {
+        let index = Arc::new(OpenIndex::default());
+        let slice = InJournal::open(stretch, index, self.journal.reader.clone());
+        *locked(self.place(number).lock()) = Some(Arc::new(Slice::Journal(slice)));
+        self.add(number, record);
+    }
+
+    /// Makes the index file of a sealed slice whose index is in memory. It is read by it when it is
+    /// opened next, which is what the caller does.
+    pub fn keep_index(&self, number: u32) -> Result<(), RecordError> {
+        let opened = self.get(number)?;
+        let Slice::Journal(slice) = &*opened else {
+            return Ok(());
+        };
+        let stretch = self.record(number).and_then(|record| record.stretch);
+        let Some((index, stretch)) = slice.in_memory().zip(stretch) else {
+            return Ok(());
+        };
+        let Some(to) = stretch.to else {
+            return Ok(());
+        };
+        let directory = self.path(number);
+        match std::fs::create_dir(&directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(EngineError::from(error).into());
+            }
+            _ => super::engine::sync_directory(&self.directory).map_err(EngineError::from)?,
+        }
+        let of = self.index_of(number, stretch, to);
+        let written = index.write(&self.index_path(number), &of);
+        written.map_err(EngineError::from)?;
+        let place = self.place(number);
+        *locked(place.lock()) = None;
+        Ok(())
     }
 
     #[cfg(test)]
     pub fn is_open(&self, number: u32) -> bool {
-        let place = self.lock_open().get(&number).map(|one| one.engine.clone());
-        place.is_some_and(|place| place.lock().is_ok_and(|engine| engine.is_some()))
+        let place = self.lock_open().get(&number).map(|one| one.slice.clone());
+        place.is_some_and(|place| place.lock().is_ok_and(|slice| slice.is_some()))
     }
 
     pub(super) fn sealed(&self, number: u32) -> Option<SliceMeta> {
+        self.record(number)?.sealed
+    }
+
+    fn record(&self, number: u32) -> Option<SliceRecord> {
+        locked(self.index.read()).get(&number).cloned()
+    }
+
+    /// The stretches of the journal that slices are, by the positions from and to.
+    pub fn stretches(&self) -> Vec<(u64, u64)> {
         let index = locked(self.index.read());
-        index.get(&number)?.sealed.clone()
+        let stretches = index.values().filter_map(|record| record.stretch);
+        stretches
+            .map(|stretch| (stretch.from, stretch.to.unwrap_or(u64::MAX)))
+            .collect()
     }
 
     /// Closes what has not been used for a while, never the newest; called now and then. What
@@ -151,11 +265,11 @@ impl Slices {
         let mut by_age: Vec<_> = {
             let open = self.lock_open();
             let old = open.iter().filter(|(number, _)| Some(**number) != newest);
-            old.map(|(number, opened)| (opened.used, *number, opened.engine.clone()))
+            old.map(|(number, opened)| (opened.used, *number, opened.slice.clone()))
                 .collect()
         };
         // One that is being opened right now is being used.
-        by_age.retain(|(_, _, place)| place.try_lock().is_ok_and(|engine| engine.is_some()));
+        by_age.retain(|(_, _, place)| place.try_lock().is_ok_and(|slice| slice.is_some()));
         by_age.sort_unstable_by_key(|(used, number, _)| (*used, *number));
         let too_many = by_age.len().saturating_sub(open_max);
         for (at, (used, _, place)) in by_age.into_iter().enumerate() {
@@ -163,12 +277,10 @@ impl Slices {
                 continue;
             }
             // Closed under the lock that who opens it waits for.
-            if let Ok(mut engine) = place.try_lock()
-                && engine
-                    .as_ref()
-                    .is_some_and(|engine| Arc::strong_count(engine) == 1)
+            if let Ok(mut slice) = place.try_lock()
+                && slice.as_ref().is_some_and(is_idle)
             {
-                *engine = None;
+                *slice = None;
             }
         }
     }
@@ -177,10 +289,10 @@ impl Slices {
     pub fn remove(&self, number: u32) -> std::io::Result<()> {
         locked(self.index.write()).remove(&number);
         let opened = self.lock_open().remove(&number);
-        let place = opened.map(|opened| opened.engine).unwrap_or_default();
+        let place = opened.map(|opened| opened.slice).unwrap_or_default();
         // Who is opening it right now comes before, and who comes later finds that it is gone.
-        let mut engine = locked(place.lock());
-        *engine = None;
+        let mut slice = locked(place.lock());
+        *slice = None;
         match std::fs::remove_dir_all(self.path(number)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -202,30 +314,54 @@ impl Slices {
     }
 }
 
-/// The directory of a slice's database.
+/// Whether nobody reads it right now: a database that is being read could not be opened again until
+/// they are done.
+fn is_idle(slice: &Arc<Slice>) -> bool {
+    let database = match &**slice {
+        Slice::Database(engine) => Arc::strong_count(engine),
+        Slice::Journal(_) => 1,
+    };
+    Arc::strong_count(slice) == 1 && database == 1
+}
+
+fn not_there() -> RecordError {
+    EngineError::from(std::io::Error::from(std::io::ErrorKind::NotFound)).into()
+}
+
+/// The directory of a slice.
 pub fn path_in(slices: &Path, number: u32) -> PathBuf {
     slices.join(format!("{number:08}"))
 }
 
 /// Lets history go on in a new slice, once `changes` are committed: the newest is sealed at what it
-/// has come to, and ids from `meta.last_time` on belong to the new one. Its files are made when it
-/// is opened.
+/// has come to, and ids from `meta.last_time` on belong to the new one. `next` is where the journal goes
+/// on: its segment, and the position of the next record.
 pub fn begin(
     live: &impl Values,
     slices: &Slices,
     meta: &mut Meta,
     changes: &mut Changes,
+    next: (u64, u64),
 ) -> Result<(u32, SliceRecord), EngineError> {
+    let (segment, position) = next;
     let newest = slices.newest();
     let number = newest.as_ref().map_or(1, |(number, _)| number + 1);
     if let Some((newest, mut record)) = newest {
         record.sealed = Some(std::mem::take(&mut meta.slice));
+        if let Some(stretch) = &mut record.stretch {
+            stretch.to = Some(position);
+        }
         layout::replace(live, changes, &layout::slice_key(newest), &record)?;
         slices.add(newest, record);
     }
-    let record = SliceRecord::beginning(layout::next_slice_first(meta.last_time));
+    let stretch = Stretch {
+        segment,
+        from: position,
+        to: None,
+    };
+    let record = SliceRecord::beginning(layout::next_slice_first(meta.last_time), Some(stretch));
     layout::put(changes, &layout::slice_key(number), &record, &[]);
-    slices.add(number, record.clone());
+    slices.add_empty(number, record.clone(), stretch);
     Ok((number, record))
 }
 
@@ -250,16 +386,54 @@ pub fn directory_bytes(path: &Path) -> u64 {
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use super::*;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
 
+    use super::*;
+    use crate::journal::{Disk, Journal, Known, Sizes, Tip};
+    use crate::store::slice::Found;
+
+    fn journal(directory: &Path) -> Journal {
+        let known = Known {
+            stream: 1,
+            begin: Tip {
+                position: 1,
+                chain: 0,
+            },
+            applied: 0,
+            newest: 0,
+        };
+        let sizes = Sizes {
+            segment_bytes: 1 << 20,
+            free_bytes_min: 0,
+        };
+        let path = directory.join("journal");
+        std::fs::create_dir(&path).expect("room");
+        let random = StdRng::seed_from_u64(1);
+        let opened = Journal::open(Arc::new(Disk::new(path)), sizes, &known, random);
+        opened.expect("a new journal").0
+    }
+
+    /// Slices that are databases, each with its number in it.
     fn slices(directory: &Path, count: u32) -> Slices {
-        let first = |number| (number, SliceRecord::beginning(Timestamp(u64::from(number))));
+        let first = |number| {
+            let at = Timestamp(u64::from(number));
+            (number, SliceRecord::beginning(at, None))
+        };
         let index = BTreeMap::from_iter((1..=count).map(first));
-        let slices = Slices::new(directory.to_owned(), 1 << 20, index, Counter::default());
+        let of_journal = OfJournal {
+            stream: 1,
+            reader: journal(directory).reader(),
+        };
+        let opened = Counter::default();
+        let slices = Slices::new(directory.to_owned(), 1 << 20, of_journal, index, opened);
         for number in 1..=count {
             let mut changes = Changes::default();
             changes.put(b"number", number.to_be_bytes().to_vec());
-            let engine = slices.get(number).expect("a new slice");
+            let slice = slices.get(number).expect("a new slice");
+            let Slice::Database(engine) = &*slice else {
+                panic!("it is a database")
+            };
             engine.commit(changes).expect("room");
         }
         slices
@@ -309,7 +483,9 @@ mod tests {
                         let number = (round + reader) % 4 + 1;
                         let engine = slices.get(number).map_err(|error| error.to_string());
                         let found = engine.expect("it opens").get(b"number");
-                        let found = found.expect("it reads").expect("it is there");
+                        let Ok(Some(Found::Value(found))) = found else {
+                            panic!("it is not there")
+                        };
                         assert_eq!(found.as_ref(), number.to_be_bytes());
                     }
                 })

@@ -40,6 +40,18 @@ pub(in crate::store) fn copy_directory(from: &Path, to: &Path) {
     }
 }
 
+/// Overwrites what the journal of a store has, but for the headers of its files.
+pub(in crate::store) fn damage_segments(path: &Path) {
+    use std::os::unix::fs::FileExt;
+    for entry in std::fs::read_dir(path.join("journal")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|end| end == "segment") {
+            let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+            file.write_all_at(&[0xaa; 4096], 4096).unwrap();
+        }
+    }
+}
+
 /// With the application and the endpoint of the golden rows.
 pub(in crate::store) async fn register(store: &Store) {
     use layout::golden::rows;

@@ -6,8 +6,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::engine::Engine;
 use super::filters::KeyHash;
+use super::slice::Slice;
 use super::{Answered, Inner, Store, committer, layout};
 use crate::domain::id::{ApplicationId, MessageId, OrganisationId};
 use crate::error::{Error, Result};
@@ -79,14 +79,13 @@ impl Inner {
     /// What an idempotency key was answered with by this slice's word.
     pub(super) fn once_in(
         &self,
-        engine: &Engine,
+        slice: &Slice,
         once: &Once,
     ) -> Result<Option<Result<Remembered>>, layout::RecordError> {
         let key = layout::once_key(&once.key);
-        let Some(record) = layout::get::<layout::OnceRecord>(engine, &key)? else {
+        let Some((seen, body)) = slice.once(&key)? else {
             return Ok(None);
         };
-        let seen = &record.meta;
         let age = self.clock.now().since(seen.at);
         // A key of the batch being built is not there yet, so a commit ahead of ours is dead.
         if !self.happened(seen.commit) || age > ONCE_REMEMBERED {
@@ -96,22 +95,18 @@ impl Inner {
             let conflict = "this idempotency key was used for a request with another body";
             return Ok(Some(Err(Error::Conflict(conflict.to_owned()))));
         }
-        let answer = seen.answer.clone();
-        Ok(Some(Ok(Remembered {
-            answer,
-            body: record.raw().to_vec(),
-        })))
+        let answer = seen.answer;
+        Ok(Some(Ok(Remembered { answer, body })))
     }
 
     /// The message that has this event id, by this slice's word.
     pub(super) fn event_id_in(
         &self,
-        engine: &Engine,
+        slice: &Slice,
         event: &EventKeys,
     ) -> Result<Option<MessageId>, layout::RecordError> {
         for key in &event.keys {
-            let record = layout::get::<layout::EventIdRecord>(engine, key)?;
-            let found = record.map(|record| record.meta).filter(|found| {
+            let found = slice.event_id(key, event.application)?.filter(|found| {
                 found.application == event.application && self.happened(found.commit)
             });
             if let Some(found) = found {
@@ -123,10 +118,10 @@ impl Inner {
 
     pub(super) fn event_id_taken_in(
         &self,
-        engine: &Engine,
+        slice: &Slice,
         event: &EventKeys,
     ) -> Result<bool, layout::RecordError> {
-        let message = self.event_id_in(engine, event)?;
+        let message = self.event_id_in(slice, event)?;
         let age = |message: MessageId| self.clock.now().since(message.time());
         Ok(message.is_some_and(|message| age(message) <= EVENT_ID_UNIQUE))
     }

@@ -1,15 +1,22 @@
 //! A look at every record of a store that no server uses: `postrider verify-store`.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::engine::Engine;
 use super::filters::{Filter, KeyHash};
-use super::layout::{self, RecordError};
-use super::{OpenError, Settings, open};
+use super::index::{IndexError, IndexFile, IndexOf, OpenIndex};
+use super::layout::{self, RecordError, SliceMeta, Stretch};
+use super::open::Files;
+use super::slice::{self, InJournal, Slice};
+use super::{OpenError, Settings, open, slices};
 use crate::clock::Clock;
 use crate::domain::attempt::Attempt;
 use crate::domain::id::MessageId;
 use crate::domain::message::Delivery;
+use crate::journal::Journal;
 
 /// Problems that are listed one by one; the rest is counted.
 const PROBLEMS_MAX: usize = 100;
@@ -29,6 +36,12 @@ impl VerifyReport {
             PROBLEMS_MAX => self.problems.push("… and more".to_owned()),
             _ => {}
         }
+    }
+
+    fn unknown_keys(&mut self, slice: u32, count: u64) {
+        self.problem(format!(
+            "slice {slice}: its file `keys` does not know {count} of its keys; delete that file"
+        ));
     }
 }
 
@@ -106,52 +119,28 @@ pub fn verify(settings: &Settings, clock: &Clock) -> Result<VerifyReport, OpenEr
         sealed.map_or(0, |sealed| sealed.commit)
     };
     for (number, record) in &files.slices {
-        let slice_path = path.join("slices").join(format!("{number:08}"));
-        if !slice_path.is_dir() {
-            // A new slice is named before the first message makes its files.
-            let newest = files.slices.keys().next_back() == Some(number);
-            if newest && files.meta.slice.bytes == 0 {
-                continue;
-            }
-            report.problem(format!("slice {number}: its files are missing"));
-            continue;
-        }
-        match open::open_engine(&slice_path, settings.cache_bytes / 4, &slice_path) {
-            Ok(slice) => {
-                let sealed = record.sealed.as_ref();
-                let expected = sealed.unwrap_or(&files.meta.slice);
-                match layout::slice_problem(&slice, expected) {
-                    Ok(None) => {}
-                    Ok(Some(problem)) => report.problem(format!("slice {number}: {problem}")),
-                    Err(error) => report.problem(format!("slice {number}: {error}")),
-                }
-                let filter = sealed.and_then(|sealed| Filter::read(&slice_path, sealed.commit));
-                let filter = filter.as_ref();
-                let commits = Commits {
-                    dead: &files.meta.dead_commits,
-                    last: files.meta.commit,
-                    before: sealed_at(number.wrapping_sub(1)),
+        let before = sealed_at(number.wrapping_sub(1));
+        let slice = match record.stretch {
+            Some(stretch) => {
+                let of = OfStretch {
+                    number: *number,
+                    stretch,
+                    path: path.join("slices").join(format!("{number:08}")),
+                    expected: record.sealed.as_ref().unwrap_or(&files.meta.slice),
                 };
-                let ends_at =
-                    check_slice(*number, &slice, filter, &commits, &mut totals, &mut report);
-                if ends_at > files.meta.commit + 1 {
-                    report.problem(format!(
-                        "live: it ends at commit {}, and slice {number} at {ends_at}: it went \
-                         back to an older state",
-                        files.meta.commit
-                    ));
-                }
-                let deliveries = waiting.get(number).map_or(&[][..], Vec::as_slice);
-                for (lane, message) in deliveries {
-                    let endpoint = files.catalog.endpoint_by_number(*lane);
-                    let Some(endpoint) = endpoint else { continue };
-                    let key = layout::message_key(endpoint.application, *message);
-                    if !slice.contains(&key).unwrap_or(false) {
-                        report.problem(format!("{message} waits for an endpoint and is not there"));
-                    }
-                }
+                check_stretch(&files.journal, &of, &mut totals, &mut report)
             }
-            Err(error) => report.problem(format!("slice {number}: {error}")),
+            None => check_database(&files, settings, *number, before, &mut totals, &mut report),
+        };
+        let Some(slice) = slice else { continue };
+        let deliveries = waiting.get(number).map_or(&[][..], Vec::as_slice);
+        for (lane, message) in deliveries {
+            let endpoint = files.catalog.endpoint_by_number(*lane);
+            let Some(endpoint) = endpoint else { continue };
+            let key = layout::message_key(endpoint.application, *message);
+            if !slice.contains(&key).unwrap_or(false) {
+                report.problem(format!("{message} waits for an endpoint and is not there"));
+            }
         }
     }
     report
@@ -163,9 +152,10 @@ pub fn verify(settings: &Settings, clock: &Clock) -> Result<VerifyReport, OpenEr
         let kind = "messages that were never answered".to_owned();
         report.counts.push((kind, totals.dead));
     }
-    report
-        .counts
-        .push(("hours of statistics".to_owned(), totals.hours));
+    if totals.hours > 0 {
+        let kind = "hours of statistics in databases of history".to_owned();
+        report.counts.push((kind, totals.hours));
+    }
     Ok(report)
 }
 
@@ -201,8 +191,175 @@ impl Commits<'_> {
     }
 }
 
-/// Reads all of a slice; returns the commit it ends at.
-fn check_slice(
+/// A slice that is a stretch of the journal.
+struct OfStretch<'a> {
+    number: u32,
+    stretch: Stretch,
+    /// The directory of its files.
+    path: PathBuf,
+    expected: &'a SliceMeta,
+}
+
+/// Reads all that came into a slice, and holds its index against it, both ways.
+fn check_stretch(
+    journal: &Journal,
+    of: &OfStretch,
+    totals: &mut Totals,
+    report: &mut VerifyReport,
+) -> Option<Slice> {
+    let number = of.number;
+    let reader = journal.reader();
+    let made = match slice::index_of(of.stretch, &reader) {
+        Ok(made) => Arc::new(made),
+        Err(error) => {
+            report.problem(format!("slice {number}: {error}"));
+            return None;
+        }
+    };
+    let slice = Slice::Journal(InJournal::open(of.stretch, made.clone(), reader));
+    let (mut messages, mut attempts) = (0, 0);
+    for item in slice.range(Bound::Unbounded, Bound::Unbounded) {
+        let checked = item.and_then(|(key, found)| match key.first() {
+            Some(&layout::MESSAGE) => {
+                messages += 1;
+                slice.message(&key, &found).map(drop)
+            }
+            Some(&layout::ATTEMPT) => {
+                attempts += 1;
+                slice.attempt(&key, &found).map(drop)
+            }
+            Some(&layout::ONCE) => slice.once(&key).map(drop),
+            _ => Ok(()),
+        });
+        if let Err(error) = checked {
+            report.problem(format!("slice {number}: {error}"));
+        }
+    }
+    let SliceMeta {
+        messages: expected_messages,
+        attempts: expected_attempts,
+        ..
+    } = of.expected;
+    if (messages, attempts) != (*expected_messages, *expected_attempts) {
+        report.problem(format!(
+            "slice {number}: {messages} messages and {attempts} attempts are there, and there \
+             should be {expected_messages} and {expected_attempts}"
+        ));
+    }
+    totals.messages += messages;
+    totals.attempts += attempts;
+    if let Some(to) = of.stretch.to {
+        check_index(journal, of, to, &made, report);
+        check_filter(of, &slice, report);
+    }
+    Some(slice)
+}
+
+/// An index that is not there is made when it is needed.
+fn check_index(
+    journal: &Journal,
+    of: &OfStretch,
+    to: u64,
+    made: &Arc<OpenIndex>,
+    report: &mut VerifyReport,
+) {
+    let number = of.number;
+    let index_of = IndexOf {
+        stream: journal.stream(),
+        slice: number,
+        from: of.stretch.from,
+        to,
+    };
+    let all = || (Bound::Unbounded, Bound::Unbounded);
+    let compared = IndexFile::open(&of.path.join("index"), &index_of).and_then(|file| {
+        file.verify()?;
+        let file = Arc::new(file);
+        let (from, end) = all();
+        let mut kept = file.range(from, end);
+        let (from, end) = all();
+        for expected in made.range(from, end) {
+            if kept.next().transpose()? != Some(expected) {
+                return Ok(false);
+            }
+        }
+        Ok(kept.next().is_none())
+    });
+    match compared {
+        Ok(true) | Err(IndexError::Missing { .. }) => {}
+        Ok(false) => report.problem(format!(
+            "slice {number}: its file `index` does not have what the journal has; delete that file, it \
+             is made again"
+        )),
+        Err(error) => report.problem(format!(
+            "slice {number}: {error}; delete that file, it is made again"
+        )),
+    }
+}
+
+fn check_filter(of: &OfStretch, slice: &Slice, report: &mut VerifyReport) {
+    let Some(filter) = Filter::read(&of.path, of.expected.commit) else {
+        return;
+    };
+    let mut unknown = 0;
+    let shown = slice.each_unique_key(
+        || false,
+        |key| unknown += u64::from(!filter.may_hold(KeyHash::of(key))),
+    );
+    if shown.is_ok() && unknown > 0 {
+        report.unknown_keys(of.number, unknown);
+    }
+}
+
+/// Reads all of a slice that is a database of its own.
+fn check_database(
+    files: &Files,
+    settings: &Settings,
+    number: u32,
+    before: u64,
+    totals: &mut Totals,
+    report: &mut VerifyReport,
+) -> Option<Slice> {
+    let path = slices::path_in(&settings.path.join("slices"), number);
+    let sealed = files.slices.get(&number)?.sealed.as_ref();
+    let expected = sealed.unwrap_or(&files.meta.slice);
+    if !path.is_dir() {
+        // It was named before the first message made its files.
+        if expected.bytes > 0 {
+            report.problem(format!("slice {number}: its files are missing"));
+        }
+        return None;
+    }
+    let slice = match open::open_engine(&path, settings.cache_bytes / 4, &path) {
+        Ok(slice) => slice,
+        Err(error) => {
+            report.problem(format!("slice {number}: {error}"));
+            return None;
+        }
+    };
+    match layout::slice_problem(&slice, expected) {
+        Ok(None) => {}
+        Ok(Some(problem)) => report.problem(format!("slice {number}: {problem}")),
+        Err(error) => report.problem(format!("slice {number}: {error}")),
+    }
+    let filter = sealed.and_then(|sealed| Filter::read(&path, sealed.commit));
+    let commits = Commits {
+        dead: &files.meta.dead_commits,
+        last: files.meta.commit,
+        before,
+    };
+    let ends_at = check_records(number, &slice, filter.as_ref(), &commits, totals, report);
+    if ends_at > files.meta.commit + 1 {
+        report.problem(format!(
+            "live: it ends at commit {}, and slice {number} at {ends_at}: it went back to an older \
+             state",
+            files.meta.commit
+        ));
+    }
+    Some(Slice::Database(Arc::new(slice)))
+}
+
+/// Reads all records of a database; returns the commit it ends at.
+fn check_records(
     number: u32,
     slice: &Engine,
     filter: Option<&Filter>,
@@ -263,9 +420,7 @@ fn check_slice(
         }
     }
     if unknown > 0 {
-        report.problem(format!(
-            "slice {number}: its file `keys` does not know {unknown} of its keys; delete that file"
-        ));
+        report.unknown_keys(number, unknown);
     }
     let meta = layout::get::<layout::SliceMeta>(slice, &[layout::META]);
     let meta = meta

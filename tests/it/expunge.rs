@@ -174,3 +174,70 @@ async fn an_answer_is_deleted_with_its_headers_in_a_slice_of_any_age() {
     }
     server.stop_and_verify().await;
 }
+
+/// Whether the bytes stand anywhere in the files of a directory.
+fn is_on_disk(path: &std::path::Path, bytes: &[u8]) -> bool {
+    let entries = std::fs::read_dir(path).expect("it is there");
+    entries.into_iter().any(|entry| {
+        let path = entry.expect("it can be read").path();
+        match path.is_dir() {
+            true => is_on_disk(&path, bytes),
+            false => {
+                let file = std::fs::read(&path).expect("it can be read");
+                memchr::memmem::find(&file, bytes).is_some()
+            }
+        }
+    })
+}
+
+#[actix_web::test]
+async fn what_is_erased_stands_nowhere_on_the_disk_any_more() {
+    let answer = Script::answer(500, &[("x-note", "answered-header")], "answered-body");
+    let receiver = Receiver::scripted([answer.clone(), answer], Script::AtGate(200)).await;
+    let server = Server::start_with(|config| config.store.slice_hours = 1).await;
+    server.endpoint(&receiver).await;
+    let data = server.config().store.path.clone();
+    let message = server.publish("a", json!({"x": "published-text"})).await;
+    let other = server.publish("a", json!({"x": "kept-text"})).await;
+    server.settle().await;
+    // The first attempts and the payloads are in the slice before, and the retry is under way.
+    server.advance(Duration::from_secs(3_600));
+    wait_until("the retries to be under way", || receiver.count() == 4).await;
+    let requests = receiver.requests();
+    let mut of_it = requests
+        .iter()
+        .filter(|one| one.header("webhook-id") == Some(&message));
+    let first = of_it.next().expect("it was sent");
+    let signature = first.header("webhook-signature").expect("it was signed");
+    let all = [
+        "published-text",
+        "answered-body",
+        "answered-header",
+        signature,
+    ];
+    for text in all.iter().chain(&["kept-text"]) {
+        assert!(is_on_disk(&data, text.as_bytes()), "{text}");
+    }
+    expunge(&server, &other).await;
+    expunge(&server, &message).await;
+    receiver.open_gate();
+    server.settle().await;
+    let crashed = server.after_a_crash().await;
+    for server in [server, crashed.restart().await] {
+        for text in all.iter().chain(&["kept-text"]) {
+            assert!(
+                !is_on_disk(&server.config().store.path, text.as_bytes()),
+                "{text}"
+            );
+        }
+        assert_eq!(
+            shown(&server, &message).await["payload"],
+            json!({"expired": true})
+        );
+        let attempts = server.attempts(&message).await;
+        assert_eq!(attempts.len(), 2);
+        for attempt in attempts {
+            assert_eq!(attempt["url"], "EXPUNGED", "{attempt}");
+        }
+    }
+}

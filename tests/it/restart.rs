@@ -278,17 +278,3 @@ async fn a_damaged_database_is_told_in_one_line() {
     }
     assert!(refused > 10, "only {refused} were noticed");
 }
-
-#[actix_web::test]
-async fn a_store_without_its_slices_says_so_where_it_is_asked() {
-    let receiver = Receiver::scripted([], Script::Status(500)).await;
-    let mut server = Server::start().await;
-    server.leftovers_are_fine();
-    server.send_to(&receiver, "invoice.paid", json!({})).await;
-    let mut settings = postrider::store::Settings::from_config(server.config());
-    let whole = server.stopped().await;
-    settings.path = whole.path().join("data");
-    std::fs::remove_dir_all(settings.path.join("slices/00000001")).expect("it was there");
-    let report = crate::support::verify(&settings, &Clock::System).await;
-    assert!(!report.problems.is_empty());
-}

@@ -1,6 +1,5 @@
 //! How long history is kept, and what keeps it longer.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
@@ -19,16 +18,8 @@ async fn start() -> Server {
     .await
 }
 
-/// The numbers of the slices on the disk.
 fn slices(server: &Server) -> Vec<u32> {
-    let path: PathBuf = server.config().store.path.join("slices");
-    let entries = std::fs::read_dir(path).expect("there are slices");
-    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("readable").file_name();
-    let mut numbers: Vec<u32> = entries
-        .map(|entry| name(entry).to_string_lossy().parse().expect("a number"))
-        .collect();
-    numbers.sort_unstable();
-    numbers
+    server.store().slices()
 }
 
 /// The same without those that began after this one: any commit may begin one when it is time.

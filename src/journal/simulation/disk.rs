@@ -439,6 +439,14 @@ impl DataFile for OpenFile {
         Ok(())
     }
 
+    fn give_back(&self, offset: u64) -> io::Result<()> {
+        let mut state = self.state();
+        let length = state.inodes[self.inode].shown.len();
+        let zeros = vec![0; length.saturating_sub(offset as usize)];
+        state.write(self.life, self.inode, &zeros, offset as usize)?;
+        Ok(())
+    }
+
     fn write_some(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let mut state = self.state();
         state.write(self.life, self.inode, bytes, offset as usize)

@@ -178,7 +178,8 @@ impl World {
             self.restart();
         }
         match self.random.random_range(0..100) {
-            0..50 => self.append(false),
+            0..48 => self.append(false),
+            48..50 => self.begin_segment(),
             50..60 => self.append(true),
             60..70 => self.zero(),
             70..78 => self.remove(),
@@ -336,6 +337,21 @@ impl World {
         names
     }
 
+    /// Whatever comes of it, no record is lost; what came of it, the next start tells.
+    fn begin_segment(&mut self) {
+        let journal = &mut self.process.as_mut().unwrap().journal;
+        let (before, position) = journal.next();
+        match journal.begin_segment() {
+            Ok(()) => {
+                let is_empty =
+                    journal.reader().segments().last().unwrap().begin.position == position;
+                assert!(is_empty && journal.next().0 <= before + 1);
+            }
+            Err(_) if journal.has_failed() => self.restart(),
+            Err(_) => {}
+        }
+    }
+
     fn zero(&mut self) {
         let zeroing = &mut self.process.as_mut().unwrap().zeroing;
         for _ in 0..self.random.random_range(1..8) {
@@ -352,7 +368,7 @@ impl World {
         let may_go = |number: u64| chosen >> (number % 64) & 1 == 1;
         let applied = self.model.applied;
         let asked = std::cell::RefCell::new(Vec::new());
-        let removed = journal.remove_segments(applied, |segment| {
+        let removed = journal.remove_segments(applied, |segment, _| {
             let goes = may_go(segment.number);
             if goes {
                 asked.borrow_mut().push(segment.number);

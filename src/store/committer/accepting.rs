@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Answer, BATCH_BYTES_MAX, BATCH_CHANGES_MAX, Batch, Committer, Staged, other_request};
+use super::{
+    Answer, BATCH_BYTES_MAX, BATCH_CHANGES_MAX, Batch, Committer, PartBytes, Staged, other_request,
+};
 use crate::clock::Timestamp;
 use crate::domain::attempt::Trigger;
 use crate::domain::id::MessageId;
 use crate::domain::message::{Delivery, DeliveryKey, Message};
 use crate::error::{Error, Result};
-use crate::store::layout::{EventIdRecord, MessageMeta, OnceAnswer};
+use crate::store::layout::{MessageMeta, OnceAnswer};
 use crate::store::queue::{Command, Sender};
 use crate::store::watchers::Watcher;
 use crate::store::{Answered, NewBatch, NewMessage, Once, Remembered, layout};
@@ -159,25 +161,21 @@ impl Committer {
         {
             return Ok(Err(refused));
         }
-        let accepted = self.put_message(batch, message);
-        if let Some(event) = event {
-            let [event_key, _] = event.keys;
-            let record = EventIdRecord {
-                commit: self.meta.commit + 1,
-                application: accepted.application,
-                message: accepted.id,
-            };
-            layout::put(&mut batch.slice, &event_key, &record, &[]);
-            batch.unique.insert(event_key);
-        }
-        Ok(Ok(accepted))
+        let event_key = event.map(|event| {
+            let [key, _] = event.keys;
+            batch.unique.insert(key.clone());
+            key
+        });
+        Ok(Ok(self.put_message(batch, message, event_key.as_deref())))
     }
 
-    /// Writes a message into history, and its deliveries into the queue.
+    /// Writes a message into history, with the key of its event id where it has one, and its deliveries
+    /// into the queue.
     pub(super) fn put_message(
         &mut self,
         batch: &mut Batch,
         mut message: NewMessage,
+        event_key: Option<&[u8]>,
     ) -> Arc<Message> {
         // An endpoint that was named may be gone by now; those that matched are all there.
         if message.matched_as_of.is_none() {
@@ -202,7 +200,11 @@ impl Committer {
             endpoints_matched: u32::try_from(message.lanes.len()).ok(),
         };
         let key = layout::message_key(message.application, id);
-        layout::put(&mut batch.slice, &key, &meta, &message.payload);
+        let record = PartBytes::Record(layout::encode(&key, &meta, &[]));
+        let payload = PartBytes::Payload(message.payload.clone());
+        let event_key = event_key.map(|key| layout::event_id_at(key, id));
+        let keys = [key].into_iter().chain(event_key).collect();
+        batch.history.add(keys, [record, payload]);
         batch.messages += 1;
         let accepted = Arc::new(Message {
             id,

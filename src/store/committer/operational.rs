@@ -142,7 +142,7 @@ impl Committer {
             deliver_at: None,
             expires_at: None,
         };
-        self.put_message(batch, message);
+        self.put_message(batch, message, None);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::store::engine::EngineError;
 use crate::store::expunge::Content;
 use crate::store::jobs::ReplayStep;
 use crate::store::layout::OnceAnswer;
-use crate::store::queue::{Command, Expunged, Resend, ResendAnswer, Sender};
+use crate::store::queue::{Command, ExpungeAnswer, Expunged, Resend, ResendAnswer, Sender};
 use crate::store::{Event, SendAgain, expunge, layout};
 
 impl Committer {
@@ -52,7 +52,7 @@ impl Committer {
             return Ok(Staged::Later(Box::new(Command::Resend { resend, answer })));
         }
         let due = self.inner.clock.now();
-        if !self.send_now(batch, resend.lane, &resend.send, due)? {
+        if !self.send_now(batch, resend.lane, &resend.send, due, true)? {
             drop(answer.send(Ok(ResendAnswer::Moved)));
             return Ok(Staged::More);
         }
@@ -64,17 +64,18 @@ impl Committer {
     }
 
     /// Makes a delivery due now: one that waits is moved, and one that has ended begins anew. Nothing
-    /// is done, and `false` returned, where it was attempted since it was looked for. The batch must
-    /// not touch it already.
+    /// is done, and `false` returned, where it cannot be told how it stands; and, where `is_followed` is
+    /// false, where it was attempted since it was looked for. The batch must not touch it already.
     fn send_now(
         &self,
         batch: &mut Batch,
         lane: u64,
         send: &SendAgain,
         due: Timestamp,
+        is_followed: bool,
     ) -> Result<bool, layout::RecordError> {
-        let newest = (self.slice.number, &*self.slice.engine);
-        let waited = match self.inner.where_now(newest, send, lane)? {
+        let newest = (self.slice.number, &*self.slice.slice);
+        let waited = match self.inner.where_now(newest, send, lane, is_followed)? {
             Now::Moved => return Ok(false),
             Now::Ended => None,
             Now::Waits(key) => {
@@ -128,7 +129,7 @@ impl Committer {
         let due = self.inner.clock.now();
         let mut sent = 0;
         while let Some(next) = step.sends.get(sent)
-            && self.send_now(batch, step.lane, &next.send, due)?
+            && self.send_now(batch, step.lane, &next.send, due, false)?
         {
             sent += 1;
         }
@@ -154,29 +155,50 @@ impl Committer {
         Ok(())
     }
 
-    /// Deletes content in its slice, which may be an old one, and answers with the commit: a crash
-    /// in between leaves it deleted and nobody told, and asking again does no harm.
+    /// Erases content, and answers with the commit: a crash in between leaves it erased and nobody told,
+    /// and asking again does no harm.
     pub(super) fn stage_expunge(
         &mut self,
         batch: &mut Batch,
         what: Expunged,
         content: Content,
-        answer: Sender<()>,
+        answer: Sender<ExpungeAnswer>,
     ) -> Result<Staged, layout::RecordError> {
-        let deletes = content.into_changes(&self.inner);
-        let deletes = deletes.filter(|one| !self.dropped.contains(&one.number));
-        let Some(deletes) = deletes else {
+        if batch.attempts > 0 {
+            // One of them may be the message's.
+            return Ok(Staged::Later(Box::new(Command::Expunge {
+                what,
+                content,
+                answer,
+            })));
+        }
+        if !self.is_kept(content.number) {
             drop(answer.send(Err(Error::not_found("message"))));
             return Ok(Staged::More);
-        };
-        batch.of_slices.push(deletes);
+        }
         if let Expunged::Payload(application, message) = what {
+            let newest = (self.slice.number, &*self.slice.slice);
+            if self.inner.went_on(newest, message, &content.log_end)? {
+                drop(answer.send(Ok(ExpungeAnswer::Moved)));
+                return Ok(Staged::More);
+            }
             let lanes = expunge::lanes(&self.inner.catalog(), application);
             let told = lanes.map(|lane| Event::Expunged { lane, message });
             batch.events.extend(told);
+            let now = self.inner.clock.now();
+            let longest = self.inner.settings.attempt_recorded_after;
+            self.erased.note(message, now, longest);
         }
-        batch.answers.push(Answer::Done(answer));
+        batch.erased.extend(content.parts);
+        let databases = content.databases.into_iter();
+        let kept = databases.filter(|one| self.is_kept(one.number));
+        batch.of_databases.extend(kept);
+        batch.answers.push(Answer::Expunged(answer));
         Ok(Staged::Enough)
+    }
+
+    fn is_kept(&self, slice: u32) -> bool {
+        self.inner.slices.contains(slice) && !self.dropped.contains(&slice)
     }
 
     pub(super) fn stage_cancel(
@@ -378,16 +400,10 @@ mod tests {
             let seen = fixture.look(&message);
             let retry = fixture.later() + Duration::from_secs(60);
             fixture.attempt(Verdict::RetryAt(retry)).await;
-            assert_eq!(fixture.resend(&message, seen).await, ResendAnswer::Moved);
+            assert_eq!(fixture.resend(&message, seen).await, ResendAnswer::Done);
             let waiting = fixture.waiting();
             assert_eq!(waiting.len(), 1);
-            assert_eq!((waiting[0].key.due, waiting[0].attempts), (retry, attempts));
-            // Looking again it finds it.
-            let endpoint = Arc::new(rows::endpoint());
-            let resent = fixture.store.resend(message.clone(), endpoint, None).await;
-            resent.unwrap();
-            let waiting = fixture.waiting();
-            assert_eq!(waiting.len(), 1);
+            assert_eq!(waiting[0].attempts, attempts);
             assert_eq!(waiting[0].trigger, Trigger::Manual);
             assert_eq!(waiting[0].key.due, fixture.clock.now());
         }
@@ -409,7 +425,7 @@ mod tests {
         // And one that comes when that was attempted, too, and is to be retried.
         let retry = fixture.later() + Duration::from_secs(60);
         fixture.attempt(Verdict::RetryAt(retry)).await;
-        assert_eq!(fixture.resend(&message, second).await, ResendAnswer::Moved);
+        assert_eq!(fixture.resend(&message, second).await, ResendAnswer::Done);
         assert_eq!(fixture.waiting().len(), 1);
         fixture.store.close().unwrap();
     }

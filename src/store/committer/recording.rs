@@ -1,11 +1,12 @@
 //! What came of attempts: into the log, and where their deliveries go on to.
 
-use super::{Answer, Batch, Committer, Staged};
+use super::{Answer, Batch, Committer, PartBytes, Staged};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Trigger, Verdict};
 use crate::domain::id::AttemptId;
 use crate::domain::message::{Delivery, DeliveryKey};
 use crate::store::catalog::Change;
+use crate::store::layout::{AnswerContent, RequestContent};
 use crate::store::{Event, Finished, counters, layout};
 
 impl Committer {
@@ -16,8 +17,8 @@ impl Committer {
     ) -> Result<Staged, layout::RecordError> {
         let now = self.tick();
         let delivery = finished.delivery;
-        let (attempt, event_id) = self.attempt_of(finished, now);
-        self.log_attempt(batch, &attempt, &delivery.key, now);
+        let (mut attempt, event_id) = self.attempt_of(finished, now);
+        self.log_attempt(batch, &mut attempt, &delivery.key, now);
         let waited = self.move_on(batch, &delivery, &attempt)?;
         if waited {
             self.tell_of_attempt(batch, delivery.key.lane, &attempt, event_id.as_deref());
@@ -65,13 +66,29 @@ impl Committer {
     }
 
     /// Writes it down, counts it, and has who watches for it told.
-    fn log_attempt(&self, batch: &mut Batch, attempt: &Attempt, of: &DeliveryKey, now: Timestamp) {
+    fn log_attempt(
+        &self,
+        batch: &mut Batch,
+        attempt: &mut Attempt,
+        of: &DeliveryKey,
+        now: Timestamp,
+    ) {
         let lane = of.lane;
         let key = layout::attempt_key(lane, attempt.id);
-        layout::put(&mut batch.slice, &key, attempt, &[]);
-        let key = layout::attempt_of_message_key(attempt.message, attempt.id);
-        let place = layout::AttemptPlace { lane };
-        layout::put(&mut batch.slice, &key, &place, &[]);
+        let (request, answer) = layout::take_content(attempt);
+        let parts = match self.erased.has(attempt.message) {
+            // What a message said that was erased meanwhile is not written down again.
+            true => parts_of(
+                &key,
+                attempt,
+                &RequestContent::erased(),
+                &AnswerContent::erased(),
+            ),
+            false => parts_of(&key, attempt, &request, &answer),
+        };
+        let by_message = layout::attempt_of_message_at(attempt.message, attempt.id, lane);
+        batch.history.add(vec![key, by_message], parts);
+        layout::put_content(attempt, request, answer);
         batch.attempts += 1;
         let hour = (lane, counters::hour_of(now));
         let counts = batch.counted.entry(hour).or_default();
@@ -130,4 +147,21 @@ impl Committer {
         batch.changes.extend(changes);
         Ok(())
     }
+}
+
+/// The parts that an attempt has in the journal.
+fn parts_of(
+    key: &[u8],
+    attempt: &Attempt,
+    request: &RequestContent,
+    answer: &AnswerContent,
+) -> [PartBytes; 3] {
+    let request_key = layout::content_key(layout::REQUEST, key);
+    let answer_key = layout::content_key(layout::ANSWER, key);
+    let parts = [
+        layout::encode(key, attempt, &[]),
+        layout::encode(&request_key, request, &[]),
+        layout::encode(&answer_key, answer, &[]),
+    ];
+    parts.map(PartBytes::Record)
 }

@@ -1,6 +1,6 @@
 //! What must happen once only: idempotency keys and event ids.
 
-use super::{Batch, Committer};
+use super::{Batch, Committer, PartBytes};
 use crate::error::{Error, Result};
 use crate::store::layout::{self, OnceAnswer, OnceRecord};
 use crate::store::{EventKeys, KeyHash, Once, Remembered};
@@ -15,7 +15,8 @@ impl Committer {
             answer,
         };
         let key = layout::once_key(&once.key);
-        layout::put(&mut batch.slice, &key, &record, body);
+        let record = PartBytes::Record(layout::encode(&key, &record, body));
+        batch.history.add(vec![key.clone()], [record]);
         batch.unique.insert(key);
     }
 

@@ -6,7 +6,11 @@
 //! `0x00` and a chunk number u16 appended.
 
 use crate::domain::payload::PayloadBytes;
+use crate::journal::JournalError;
+use crate::shortage::Shortage;
+use crate::store::effects::EffectsError;
 use crate::store::engine::{Bytes, Changes, EngineError, VALUE_MAX, Values};
+use crate::store::index::IndexError;
 use crate::store::record::{self, Kept, NotARecord, RECORD_MAX};
 
 const MAGIC: u8 = 0xB7;
@@ -20,6 +24,32 @@ pub enum RecordError {
     Damaged { kind: u8, why: &'static str },
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error("the journal: {0}")]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error("the journal: the content of a record cannot be read: {0}")]
+    Effects(#[from] EffectsError),
+}
+
+impl RecordError {
+    /// Whether it may go another time, without anything being mended.
+    pub fn passes(&self) -> bool {
+        match self {
+            RecordError::Engine(error) => error.passes(),
+            _ => self.shortage().is_some(),
+        }
+    }
+
+    /// What this machine lacked for it; nothing is damaged then.
+    pub fn shortage(&self) -> Option<Shortage> {
+        match self {
+            RecordError::Engine(error) => error.shortage(),
+            RecordError::Journal(JournalError::Io { cause, .. }) => Shortage::of(cause),
+            RecordError::Index(IndexError::Io(cause)) => Shortage::of(cause),
+            _ => None,
+        }
+    }
 }
 
 /// The bytes of a record under `key`.
@@ -283,7 +313,7 @@ mod tests {
             put(
                 &mut changes,
                 &key,
-                &SliceRecord::beginning(Timestamp(7)),
+                &SliceRecord::beginning(Timestamp(7), None),
                 &raw,
             );
             engine.commit(changes).unwrap();
@@ -298,18 +328,18 @@ mod tests {
     #[test]
     fn a_newer_schema_and_a_wrong_place_are_named() {
         let key = slice_key(1);
-        let mut record = encode(&key, &SliceRecord::beginning(Timestamp(7)), &[]);
+        let mut record = encode(&key, &SliceRecord::beginning(Timestamp(7), None), &[]);
         assert!(decode::<SliceRecord>(&key, &record).is_ok());
         assert!(matches!(
             decode::<SliceRecord>(&slice_key(2), &record),
             Err(RecordError::Damaged { .. })
         ));
-        record[2] = 2;
+        record[2] = 3;
         assert!(matches!(
             decode::<SliceRecord>(&key, &record),
             Err(RecordError::Newer {
                 kind: SLICE,
-                schema: 2
+                schema: 3
             })
         ));
     }

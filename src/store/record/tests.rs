@@ -21,7 +21,7 @@ use crate::store::layout::golden::rows::{
     self, APPLICATION, AT, ATTEMPT_ID, ENDPOINT, LANE, LATER, MESSAGE_ID, ORGANISATION, PAYLOAD,
     TOKEN,
 };
-use crate::store::layout::{self, AttemptPlace, SliceMeta, Waiting, golden};
+use crate::store::layout::{self, AttemptPlace, SliceMeta, SliceRecord, Waiting, golden};
 use crate::store::{Change, NewMessage, OpenError, Settings, Store, export, open, verify};
 use crate::telemetry::Metrics;
 
@@ -129,6 +129,10 @@ fn write_store_of_then(settings: &Settings) {
     let place_key = layout::attempt_of_message_key(MESSAGE_ID, ATTEMPT_ID);
     layout::put(&mut slice, &place_key, &AttemptPlace { lane: LANE }, &[]);
     layout::put(&mut slice, &[layout::META], &files.meta.slice, &[]);
+    let first = files.slices[&1].first;
+    let record = SliceRecord::beginning(first, None);
+    layout::put(&mut live, &layout::slice_key(1), &record, &[]);
+    files.meta.format = layout::FORMAT_OF_SLICES;
     let path = settings.path.join("slices").join("00000001");
     let engine = Engine::open(&path, 1 << 20).expect("a new slice");
     engine.commit(slice).expect("room");

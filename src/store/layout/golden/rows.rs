@@ -658,7 +658,23 @@ fn of_the_live_database() -> Vec<Row> {
             "b773 0100 34764316 14000000 fd0068e5cf8b010000 01fb2c010203fc70110100",
             &SliceRecord {
                 first: AT,
+                sealed: Some(slice_meta.clone()),
+                stretch: None,
+            },
+            &[],
+        ),
+        row(
+            2,
+            ("73 00000102", slice_key(258)),
+            "b773 0200 cd43a3eb 1f000000 fd0068e5cf8b010000 01fb2c010203fc70110100 01fb2c01fc701101000105",
+            &SliceRecord {
+                first: AT,
                 sealed: Some(slice_meta),
+                stretch: Some(Stretch {
+                    segment: 300,
+                    from: 70_000,
+                    to: Some(5),
+                }),
             },
             &[],
         ),
@@ -844,6 +860,32 @@ fn of_attempts() -> Vec<Row> {
                     total_us: 70_000,
                 },
                 ..attempt()
+            },
+            &[],
+        ),
+        row(
+            1,
+            (
+                "51 00*7 07 11e1a301 05*16",
+                content_key(REQUEST, &attempt_key(LANE, ATTEMPT_ID)),
+            ),
+            "b751 0100 81c51c1f 15000000 0f68747470733a2f2f612e746573742f 0101610131",
+            &RequestContent {
+                url: text("https://a.test/"),
+                headers: vec![(text("a"), text("1"))],
+            },
+            &[],
+        ),
+        row(
+            1,
+            (
+                "57 00*7 07 11e1a301 05*16",
+                content_key(ANSWER, &attempt_key(LANE, ATTEMPT_ID)),
+            ),
+            "b757 0100 4400f20e 08000000 0101620132 026f6b",
+            &AnswerContent {
+                headers: vec![(text("b"), text("2"))],
+                body: b"ok".to_vec(),
             },
             &[],
         ),

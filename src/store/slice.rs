@@ -1,0 +1,623 @@
+//! One slice of history for whoever reads it.
+//!
+//! A slice is a stretch of the journal with an index that leads from keys to places in it. One that was
+//! written before history was in the journal is a database of its own, and is only read, until
+//! retention takes it. Here the two are one: items under keys, and what stands there.
+
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::effects;
+use super::engine::{self, Bytes, Engine};
+use super::index::{FileRange, IndexError, IndexFile, IndexOf, OpenIndex, OpenRange, Place};
+use super::layout::{
+    self, AnswerContent, AttemptPlace, EventIdRecord, LaneHour, MessageMeta, OnceRecord,
+    RecordError, RequestContent, Stretch,
+};
+use crate::domain::attempt::Attempt;
+use crate::domain::id::{ApplicationId, AttemptId, MessageId};
+use crate::domain::payload::PayloadBytes;
+use crate::journal::{JournalError, Part, PartPlace, Reader};
+
+type Result<T> = std::result::Result<T, RecordError>;
+
+/// Further values of a long record that are walked over one by one; of more the walk begins anew behind
+/// them, which costs as much as a few.
+const WALKED_OVER_MAX: usize = 8;
+
+pub enum Slice {
+    Database(Arc<Engine>),
+    Journal(InJournal),
+}
+
+/// A slice that is a stretch of the journal.
+pub struct InJournal {
+    stretch: Stretch,
+    index: Index,
+    reader: Reader,
+}
+
+enum Index {
+    /// Of the slice that is written on, or of one whose file is not made yet.
+    Memory(Arc<OpenIndex>),
+    File(Arc<IndexFile>),
+}
+
+/// Where the record of an item stands.
+#[derive(Clone)]
+pub enum Found {
+    /// Its first value in the database.
+    Value(Bytes),
+    Place(Place),
+}
+
+/// A message as far as it was read.
+pub struct MessageRead {
+    pub meta: MessageMeta,
+    /// None where it was not read.
+    pub payload: Option<PayloadBytes>,
+}
+
+impl MessageRead {
+    /// A message of which the payload was erased.
+    fn erased(mut meta: MessageMeta) -> MessageRead {
+        meta.expunged = true;
+        meta.is_raw = false;
+        MessageRead {
+            meta,
+            payload: Some("{}".into()),
+        }
+    }
+}
+
+impl Slice {
+    pub fn get(&self, key: &[u8]) -> Result<Option<Found>> {
+        Ok(match self {
+            Slice::Database(engine) => engine::Values::get(engine, key)?.map(Found::Value),
+            Slice::Journal(slice) => slice.index.get(key)?.map(Found::Place),
+        })
+    }
+
+    pub fn contains(&self, key: &[u8]) -> Result<bool> {
+        Ok(self.get(key)?.is_some())
+    }
+
+    /// The items between two bounds, in the order of their keys; to be read from one end only.
+    pub fn range(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Items {
+        match self {
+            Slice::Database(engine) => Items::Database(Records::new(engine.clone(), from, to)),
+            Slice::Journal(slice) => match &slice.index {
+                Index::Memory(index) => Items::Memory(index.range(from, to)),
+                Index::File(index) => Items::File(index.range(from, to)),
+            },
+        }
+    }
+
+    /// The items whose keys start with `prefix`.
+    pub fn prefix(&self, prefix: &[u8]) -> Items {
+        let end = super::history::end_of(prefix);
+        self.range(Bound::Included(prefix.to_vec()), Bound::Excluded(end))
+    }
+
+    /// The message that was found under its key; its payload only where that costs nothing. None where
+    /// the slice was removed meanwhile.
+    pub fn message_without_payload(
+        &self,
+        key: &[u8],
+        found: &Found,
+    ) -> Result<Option<MessageRead>> {
+        match (self, found) {
+            (Slice::Database(engine), Found::Value(first)) => {
+                if let Some(meta) = layout::at_a_glance::<MessageMeta>(key, first) {
+                    let payload = None;
+                    return Ok(Some(MessageRead { meta, payload }));
+                }
+                message_in(engine, key, first).map(Some)
+            }
+            (Slice::Journal(slice), Found::Place(place)) => {
+                let read = slice.reader.part_before(slice.place(*place));
+                let Some((part, is_erased)) = kept(read)? else {
+                    return Ok(None);
+                };
+                let (meta, _) = layout::decode(key, &bytes(key, part)?)?;
+                let payload = None;
+                Ok(Some(match is_erased {
+                    true => MessageRead::erased(meta),
+                    false => MessageRead { meta, payload },
+                }))
+            }
+            _ => unreachable!("what was found is of this slice"),
+        }
+    }
+
+    /// The same with its payload.
+    pub fn message(&self, key: &[u8], found: &Found) -> Result<Option<MessageRead>> {
+        match (self, found) {
+            (Slice::Database(engine), Found::Value(first)) => {
+                message_in(engine, key, first).map(Some)
+            }
+            (Slice::Journal(slice), Found::Place(place)) => {
+                let Some([record, payload]) = slice.parts(*place)? else {
+                    return Ok(None);
+                };
+                let (meta, _) = layout::decode(key, &bytes(key, record)?)?;
+                Ok(Some(match payload {
+                    Part::Erased => MessageRead::erased(meta),
+                    Part::Whole(payload) => MessageRead {
+                        meta,
+                        payload: Some(payload.into()),
+                    },
+                }))
+            }
+            _ => unreachable!("what was found is of this slice"),
+        }
+    }
+
+    /// The attempt that was found under its key, by lane and id.
+    pub fn attempt(&self, key: &[u8], found: &Found) -> Result<Option<Attempt>> {
+        match (self, found) {
+            (Slice::Database(engine), Found::Value(first)) => {
+                layout::read(engine, key, first).map(|record| Some(record.meta))
+            }
+            (Slice::Journal(slice), Found::Place(place)) => slice.attempt(key, *place),
+            _ => unreachable!("what was found is of this slice"),
+        }
+    }
+
+    /// The attempts for a message behind this one, or all, in the order of their ids.
+    pub fn attempts_of_message(
+        &self,
+        message: MessageId,
+        behind: Option<AttemptId>,
+    ) -> AttemptsOfMessage {
+        let prefix = layout::attempts_of_message_prefix(message);
+        let to = Bound::Excluded(super::history::end_of(&prefix));
+        let from = match behind {
+            // In the journal the lane follows.
+            Some(id) => {
+                let key = layout::attempt_of_message_key(message, id);
+                Bound::Excluded([&key[..], &[0xff; 9]].concat())
+            }
+            None => Bound::Included(prefix),
+        };
+        AttemptsOfMessage {
+            items: self.range(from, to),
+        }
+    }
+
+    /// The attempt that was found among those of a message.
+    pub fn attempt_of_message(&self, found: &AttemptFound) -> Result<Option<Attempt>> {
+        let key = layout::attempt_key(found.lane, found.id);
+        match &found.found {
+            // One of a commit that never happened has a place and may have no attempt.
+            Found::Value(_) => match self.get(&key)? {
+                Some(found) => self.attempt(&key, &found),
+                None => Ok(None),
+            },
+            found => self.attempt(&key, found),
+        }
+    }
+
+    /// The same without what was sent and what was answered, where these are parts of their own.
+    pub fn attempt_without_content(&self, found: &AttemptFound) -> Result<Option<Attempt>> {
+        let (Slice::Journal(slice), Found::Place(place)) = (self, &found.found) else {
+            return self.attempt_of_message(found);
+        };
+        let key = layout::attempt_key(found.lane, found.id);
+        match slice.parts(*place)? {
+            Some([record]) => Ok(Some(layout::decode(&key, &bytes(&key, record)?)?.0)),
+            None => Ok(None),
+        }
+    }
+
+    /// The attempt for a message with this id, and its lane.
+    pub fn attempt_by_id(&self, message: MessageId, id: AttemptId) -> Result<Option<AttemptFound>> {
+        let from = layout::attempt_of_message_key(message, id);
+        let to = [&from[..], &[0xff; 9]].concat();
+        let items = self.range(Bound::Included(from), Bound::Excluded(to));
+        AttemptsOfMessage { items }.next().transpose()
+    }
+
+    /// The message with this event id, by the key that the event id has.
+    pub fn event_id(
+        &self,
+        event_id_key: &[u8],
+        application: ApplicationId,
+    ) -> Result<Option<EventIdRecord>> {
+        match self {
+            Slice::Database(engine) => {
+                let record = layout::get::<EventIdRecord>(engine, event_id_key)?;
+                Ok(record.map(|record| record.meta))
+            }
+            Slice::Journal(_) => {
+                let newest = self.prefix(event_id_key).next_back().transpose()?;
+                Ok(newest.map(|(key, _)| EventIdRecord {
+                    commit: 0,
+                    application,
+                    message: MessageId(layout::last_id(&key)),
+                }))
+            }
+        }
+    }
+
+    /// What a request with an idempotency key was answered with, and the body.
+    pub fn once(&self, key: &[u8]) -> Result<Option<(OnceRecord, Vec<u8>)>> {
+        match self {
+            Slice::Database(engine) => {
+                let record = layout::get::<OnceRecord>(engine, key)?;
+                Ok(record.map(|record| (record.meta.clone(), record.raw().to_vec())))
+            }
+            Slice::Journal(slice) => {
+                let Some(place) = slice.index.get(key)? else {
+                    return Ok(None);
+                };
+                let Some([part]) = slice.parts(place)? else {
+                    return Ok(None);
+                };
+                let mut record = bytes(key, part)?;
+                let (once, body_at) = layout::decode::<OnceRecord>(key, &record)?;
+                Ok(Some((once, record.split_off(body_at))))
+            }
+        }
+    }
+
+    /// Where a part stands in the journal; none in a database.
+    pub fn part(&self, place: Place) -> Option<PartPlace> {
+        match self {
+            Slice::Database(_) => None,
+            Slice::Journal(slice) => Some(slice.place(place)),
+        }
+    }
+
+    /// What happened at a lane, by hours from one to before another.
+    pub fn hours(&self, lane: u64, from: u64, to: u64) -> Result<Vec<(u64, LaneHour)>> {
+        match self {
+            Slice::Database(engine) => {
+                let range = engine.range(
+                    Bound::Included(layout::lane_hour_key(lane, from)),
+                    Bound::Excluded(layout::lane_hour_key(lane, to)),
+                );
+                let hours = range.map(|item| {
+                    let (key, value) = item?;
+                    let (counts, _) = layout::decode::<LaneHour>(&key, &value)?;
+                    Ok((layout::hour_at_end(&key), counts))
+                });
+                hours.collect()
+            }
+            Slice::Journal(slice) => Ok(match &slice.index {
+                Index::Memory(index) => index.hours(lane, from, to),
+                Index::File(index) => index.hours(lane, from, to)?,
+            }),
+        }
+    }
+
+    /// Shows the keys of all that must be unique, as filters know them; false where `stop`, which is
+    /// asked now and then, said so.
+    pub fn each_unique_key(
+        &self,
+        stop: impl Fn() -> bool,
+        mut show: impl FnMut(&[u8]),
+    ) -> Result<bool> {
+        const STOP_ASKED_EVERY: usize = 1000;
+        let mut count = 0;
+        for kind in [layout::EVENT_ID, layout::ONCE] {
+            for item in self.prefix(&[kind]) {
+                let (key, _) = item?;
+                show(match kind {
+                    layout::EVENT_ID => &key[..layout::EVENT_ID_KEY_BYTES.min(key.len())],
+                    _ => &key,
+                });
+                count += 1;
+                if count % STOP_ASKED_EVERY == 0 && stop() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl InJournal {
+    /// One that is written on.
+    pub fn open(stretch: Stretch, index: Arc<OpenIndex>, reader: Reader) -> InJournal {
+        InJournal {
+            stretch,
+            index: Index::Memory(index),
+            reader,
+        }
+    }
+
+    /// One that is sealed: by its index file, and where there is none that is whole, by the journal. The
+    /// second is the reason why a file that is there was not believed.
+    pub fn sealed(
+        path: &Path,
+        of: &IndexOf,
+        stretch: Stretch,
+        reader: &Reader,
+    ) -> Result<(InJournal, Option<IndexError>)> {
+        let (index, not_believed) = match IndexFile::open(path, of) {
+            Ok(file) => (Index::File(Arc::new(file)), None),
+            Err(error @ IndexError::Io(_)) => return Err(error.into()),
+            Err(error) => {
+                let made = Arc::new(index_of(stretch, reader)?);
+                let is_there = !matches!(error, IndexError::Missing { .. });
+                (Index::Memory(made), is_there.then_some(error))
+            }
+        };
+        let slice = InJournal {
+            stretch,
+            index,
+            reader: reader.clone(),
+        };
+        Ok((slice, not_believed))
+    }
+
+    /// The index, where it is in memory.
+    pub fn in_memory(&self) -> Option<&Arc<OpenIndex>> {
+        match &self.index {
+            Index::Memory(index) => Some(index),
+            Index::File(_) => None,
+        }
+    }
+
+    pub fn place(&self, place: Place) -> PartPlace {
+        PartPlace {
+            segment: self.stretch.segment + u64::from(place.segment),
+            offset: place.offset,
+            part: place.part.into(),
+        }
+    }
+
+    /// The parts of an entry, of which there are so many; none where the slice was removed meanwhile.
+    fn parts<const N: usize>(&self, place: Place) -> Result<Option<[Part; N]>> {
+        let parts = kept(self.reader.parts(self.place(place), N as u32))?;
+        Ok(parts.and_then(|parts| parts.try_into().ok()))
+    }
+
+    fn attempt(&self, key: &[u8], place: Place) -> Result<Option<Attempt>> {
+        let Some([record, request, answer]) = self.parts(place)? else {
+            return Ok(None);
+        };
+        let (mut attempt, _) = layout::decode::<Attempt>(key, &bytes(key, record)?)?;
+        let request = match request {
+            Part::Whole(bytes) => {
+                layout::decode(&layout::content_key(layout::REQUEST, key), &bytes)?.0
+            }
+            Part::Erased => RequestContent::erased(),
+        };
+        let answer = match answer {
+            Part::Whole(bytes) => {
+                layout::decode(&layout::content_key(layout::ANSWER, key), &bytes)?.0
+            }
+            Part::Erased => {
+                if let Some(answer) = &mut attempt.answer {
+                    answer.truncated = false;
+                }
+                AnswerContent::erased()
+            }
+        };
+        layout::put_content(&mut attempt, request, answer);
+        Ok(Some(attempt))
+    }
+}
+
+impl Index {
+    fn get(&self, key: &[u8]) -> Result<Option<Place>> {
+        match self {
+            Index::Memory(index) => Ok(index.get(key)),
+            Index::File(index) => Ok(index.get(key)?),
+        }
+    }
+}
+
+/// Makes the index of a stretch from the journal's records.
+pub fn index_of(stretch: Stretch, reader: &Reader) -> Result<OpenIndex> {
+    let index = OpenIndex::default();
+    let mut records = reader.records(stretch.from)?;
+    while let Some(record) = records.next_record()? {
+        if stretch.to.is_some_and(|to| record.head.position >= to) {
+            break;
+        }
+        let effects = effects::decode(&record.effects)?;
+        let places = places(record.place(0), stretch.segment, effects.entries);
+        index.add(places, effects.counted);
+    }
+    Ok(index)
+}
+
+/// The keys of entries with their places, of a record whose first part stands at `first`.
+pub fn places(
+    first: PartPlace,
+    segment: u64,
+    entries: Vec<effects::Entry>,
+) -> impl Iterator<Item = (Vec<u8>, Place)> {
+    let mut part = first.part;
+    entries.into_iter().flat_map(move |entry| {
+        let place = Place {
+            segment: (first.segment - segment) as u16,
+            offset: first.offset,
+            part: part as u16,
+        };
+        part += entry.parts;
+        entry.keys.into_iter().map(move |key| (key, place))
+    })
+}
+
+fn message_in(engine: &Arc<Engine>, key: &[u8], first: &Bytes) -> Result<MessageRead> {
+    let record = layout::read::<MessageMeta>(engine, key, first)?;
+    let meta = record.meta.clone();
+    Ok(MessageRead {
+        meta,
+        payload: Some(record.into_payload()),
+    })
+}
+
+/// Nothing where the segment was removed: retention took the slice while it was read.
+fn kept<T>(read: std::result::Result<T, JournalError>) -> Result<Option<T>> {
+    match read {
+        Err(JournalError::Removed { .. }) => Ok(None),
+        read => Ok(Some(read?)),
+    }
+}
+
+/// The bytes of a record, which is never erased.
+fn bytes(key: &[u8], part: Part) -> Result<Vec<u8>> {
+    match part {
+        Part::Whole(bytes) => Ok(bytes),
+        Part::Erased => Err(RecordError::Damaged {
+            kind: key[0],
+            why: "it was erased, and only content is",
+        }),
+    }
+}
+
+/// Items of a slice.
+pub enum Items {
+    Database(Records),
+    Memory(OpenRange),
+    File(FileRange),
+}
+
+type Item = Result<(Vec<u8>, Found)>;
+
+impl Iterator for Items {
+    type Item = Item;
+
+    fn next(&mut self) -> Option<Item> {
+        match self {
+            Items::Database(records) => records.next(),
+            Items::Memory(range) => range
+                .next()
+                .map(|(key, place)| Ok((key, Found::Place(place)))),
+            Items::File(range) => range.next().map(in_file),
+        }
+    }
+}
+
+impl DoubleEndedIterator for Items {
+    fn next_back(&mut self) -> Option<Item> {
+        match self {
+            Items::Database(records) => records.next_back(),
+            Items::Memory(range) => {
+                let last = range.next_back();
+                last.map(|(key, place)| Ok((key, Found::Place(place))))
+            }
+            Items::File(range) => range.next_back().map(in_file),
+        }
+    }
+}
+
+fn in_file(item: std::result::Result<(Vec<u8>, Place), IndexError>) -> Item {
+    let (key, place) = item?;
+    Ok((key, Found::Place(place)))
+}
+
+/// Records of a database, without the further values of long ones.
+pub struct Records {
+    engine: Arc<Engine>,
+    from: Bound<Vec<u8>>,
+    to: Bound<Vec<u8>>,
+    range: engine::Range,
+}
+
+impl Records {
+    fn new(engine: Arc<Engine>, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Records {
+        Records {
+            range: engine.range(from.clone(), to.clone()),
+            engine,
+            from,
+            to,
+        }
+    }
+}
+
+impl Iterator for Records {
+    type Item = Item;
+
+    fn next(&mut self) -> Option<Item> {
+        loop {
+            let (key, first) = match self.range.next()? {
+                Ok(item) => item,
+                Err(error) => return Some(Err(error.into())),
+            };
+            if !layout::is_chunk(&key) {
+                return Some(Ok((key.to_vec(), Found::Value(first))));
+            }
+            let (record, number) = layout::record_of_chunk(&key);
+            if number == WALKED_OVER_MAX {
+                let behind = Bound::Excluded(layout::behind_record(record));
+                self.range = self.engine.range(behind, self.to.clone());
+            }
+        }
+    }
+}
+
+impl DoubleEndedIterator for Records {
+    fn next_back(&mut self) -> Option<Item> {
+        loop {
+            let (key, first) = match self.range.next_back()? {
+                Ok(item) => item,
+                Err(error) => return Some(Err(error.into())),
+            };
+            if !layout::is_chunk(&key) {
+                return Some(Ok((key.to_vec(), Found::Value(first))));
+            }
+            let (record, number) = layout::record_of_chunk(&key);
+            if number > WALKED_OVER_MAX {
+                let record = Bound::Included(record.to_vec());
+                self.range = self.engine.range(self.from.clone(), record);
+            }
+        }
+    }
+}
+
+/// An attempt that was found by its message.
+pub struct AttemptFound {
+    pub id: AttemptId,
+    pub lane: u64,
+    pub found: Found,
+}
+
+pub struct AttemptsOfMessage {
+    items: Items,
+}
+
+impl AttemptFound {
+    /// What stands under the key of an attempt of a message.
+    pub fn of(key: &[u8], found: &Found) -> Result<AttemptFound> {
+        let (id, lane) = match found {
+            Found::Value(value) => {
+                let (place, _) = layout::decode::<AttemptPlace>(key, value)?;
+                (AttemptId(layout::last_id(key)), place.lane)
+            }
+            Found::Place(_) => {
+                layout::parse_attempt_of_message(key).ok_or(RecordError::Damaged {
+                    kind: layout::ATTEMPT_OF_MESSAGE,
+                    why: "its key is not one of an attempt",
+                })?
+            }
+        };
+        let found = found.clone();
+        Ok(AttemptFound { id, lane, found })
+    }
+
+    fn of_item(item: Item) -> Result<AttemptFound> {
+        let (key, found) = item?;
+        AttemptFound::of(&key, &found)
+    }
+}
+
+impl Iterator for AttemptsOfMessage {
+    type Item = Result<AttemptFound>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.items.next().map(AttemptFound::of_item)
+    }
+}
+
+impl DoubleEndedIterator for AttemptsOfMessage {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.items.next_back().map(AttemptFound::of_item)
+    }
+}
