@@ -338,7 +338,7 @@ impl InJournal {
     ) -> Result<(InJournal, Option<IndexError>)> {
         let (index, not_believed) = match IndexFile::open(path, of) {
             Ok(file) => (Index::File(Arc::new(file)), None),
-            Err(error @ IndexError::Io(_)) => return Err(error.into()),
+            Err(error @ IndexError::Io { .. }) => return Err(error.into()),
             Err(error) => {
                 let made = Arc::new(index_of(stretch, reader)?);
                 let is_there = !matches!(error, IndexError::Missing { .. });

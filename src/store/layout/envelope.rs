@@ -46,7 +46,7 @@ impl RecordError {
         match self {
             RecordError::Engine(error) => error.shortage(),
             RecordError::Journal(JournalError::Io { cause, .. }) => Shortage::of(cause),
-            RecordError::Index(IndexError::Io(cause)) => Shortage::of(cause),
+            RecordError::Index(IndexError::Io { cause, .. }) => Shortage::of(cause),
             _ => None,
         }
     }
