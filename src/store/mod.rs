@@ -55,6 +55,7 @@ mod filters;
 mod history;
 #[allow(
     dead_code,
+    unused_imports,
     reason = "history is still in databases; it moves to the journal next"
 )]
 mod index;
