@@ -443,6 +443,9 @@ impl DataFile for OpenFile {
         let mut state = self.state();
         let length = state.inodes[self.inode].shown.len();
         let zeros = vec![0; length.saturating_sub(offset as usize)];
+        if zeros.is_empty() {
+            return Ok(());
+        }
         state.write(self.life, self.inode, &zeros, offset as usize)?;
         Ok(())
     }

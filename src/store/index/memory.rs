@@ -7,7 +7,7 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
-use super::leaves::Leaves;
+use super::leaves::{Leaf, Leaves};
 use super::range::{Between, BothEnds, End, Sorted, Stretch};
 use super::write::IndexWriter;
 use super::{Entry, HourOfLane, IndexOf, KEY_BYTES_MAX, LaneHour, Place};
@@ -31,7 +31,7 @@ struct State {
 }
 
 impl OpenIndex {
-    /// Adds keys and counts, which readers see all at once. A key that is there gets the new place;
+    /// Adds keys and counts. A key that is there gets the new place;
     /// counts are added to those that are there.
     ///
     /// # Panics
@@ -124,7 +124,7 @@ impl OpenIndex {
         writer.finish()
     }
 
-    fn copy_behind(&self, key: Option<&[u8]>) -> Option<super::leaves::Leaf> {
+    fn copy_behind(&self, key: Option<&[u8]>) -> Option<Leaf> {
         self.state().keys.copy_behind(key)
     }
 

@@ -1,8 +1,8 @@
-//! Both kinds of index against a plain map; damage; many readers beside the writer.
+//! Both kinds of index against a plain map, the bytes of a file, and readers beside the writer.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,6 +13,7 @@ use rand::{Rng, SeedableRng};
 use super::*;
 use crate::store::layout::golden::assert_bytes;
 
+mod damage;
 mod figures;
 
 type Keys = BTreeMap<Vec<u8>, Place>;
@@ -324,184 +325,6 @@ fn the_bytes_of_a_file_are_as_ever() {
     opened(&path).verify().unwrap();
 }
 
-/// A file of two blocks of keys and two of lane hours.
-fn small_file(directory: &Path) -> PathBuf {
-    let path = directory.join("index");
-    let mut random = StdRng::seed_from_u64(3);
-    let index = OpenIndex::default();
-    let keys = std::iter::repeat_with(|| (key(&mut random, 1_000_000), Place::from_bytes([5; 8])));
-    let entries = Vec::from_iter(keys.take(150));
-    let hours = (0..70).map(|hour| ((1, hour), counts(hour)));
-    index.add(entries, hours);
-    index.write(&path, &of()).unwrap();
-    path
-}
-
-/// Reads everything in each way; the error, if there was one.
-fn read_all(path: &Path) -> Result<(Vec<Entry>, Vec<(u64, LaneHour)>), IndexError> {
-    let file = Arc::new(IndexFile::open(path, &of())?);
-    let verified = file.verify();
-    let all = || file.range(Bound::Unbounded, Bound::Unbounded);
-    let entries = all().collect::<Result<Vec<_>, _>>();
-    let backwards = all().rev().collect::<Result<Vec<_>, _>>();
-    let hours = file.hours(1, 0, 1_000);
-    let is_whole = entries.is_ok() && hours.is_ok();
-    assert_eq!(verified.is_ok(), is_whole, "{verified:?}");
-    assert_eq!(entries.is_ok(), backwards.is_ok());
-    verified?;
-    Ok((entries?, hours?))
-}
-
-fn assert_damaged<T>(result: Result<T, IndexError>, of: &dyn std::fmt::Debug) {
-    match result {
-        Err(IndexError::Damaged { .. }) => {}
-        Err(error) => panic!("{of:?}: {error}"),
-        Ok(_) => panic!("{of:?} is not noticed"),
-    }
-}
-
-#[test]
-fn every_flipped_byte_is_damage() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = small_file(directory.path());
-    let whole = std::fs::read(&path).unwrap();
-    let (entries, hours) = read_all(&path).unwrap();
-    assert!(entries.len() > 100 && hours.len() == 70 && whole.len() > 2 * 4096);
-    for at in 0..whole.len() {
-        for mask in [0x01, 0x80, 0xff] {
-            let mut flipped = whole.clone();
-            flipped[at] ^= mask;
-            std::fs::write(&path, flipped).unwrap();
-            assert_damaged(read_all(&path), &(at, mask));
-        }
-    }
-}
-
-#[test]
-fn every_truncation_and_every_addition_is_damage() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = small_file(directory.path());
-    let whole = std::fs::read(&path).unwrap();
-    for length in 0..whole.len() {
-        std::fs::write(&path, &whole[..length]).unwrap();
-        assert_damaged(read_all(&path), &length);
-    }
-    std::fs::write(&path, [whole.as_slice(), &[0]].concat()).unwrap();
-    assert_damaged(read_all(&path), &"a byte too many");
-}
-
-/// Bytes that change or go after the file was opened.
-#[test]
-fn damage_behind_an_open_file_is_an_error_that_says_where() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = small_file(directory.path());
-    let whole = std::fs::read(&path).unwrap();
-    let file = opened(&path);
-    let all = || file.range(Bound::Unbounded, Bound::Unbounded);
-    let keys = Vec::from_iter(all().map(|entry| entry.unwrap().0));
-    let mut flipped = whole.clone();
-    flipped[head::HEAD_BYTES + 10] ^= 1;
-    std::fs::write(&path, flipped).unwrap();
-    let error = file.get(&keys[0]).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!(
-            "{} is damaged at byte 128: a block's checksum is wrong",
-            path.display()
-        )
-    );
-    assert!(file.get(keys.last().unwrap()).unwrap().is_some());
-    // From the back the good blocks come first. Nothing follows the error, from either end.
-    let mut range = all();
-    assert!(range.next_back().unwrap().is_ok());
-    assert_damaged(range.next().unwrap(), &"the first block");
-    assert!(range.next().is_none() && range.next_back().is_none());
-    std::fs::write(&path, &whole[..head::HEAD_BYTES]).unwrap();
-    assert_damaged(file.get(&keys[0]), &"no blocks");
-    assert_damaged(file.hours(1, 0, 10), &"no blocks");
-}
-
-#[test]
-fn a_block_in_the_place_of_another_is_damage() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("index");
-    let index = OpenIndex::default();
-    // Keys and blocks of one length.
-    let keys = (0..2_000_u64).map(|number| {
-        let mut key = [b'A'; 28];
-        key[..8].copy_from_slice(&(number * 0x0101_0101_0101).to_be_bytes());
-        key[8..16].copy_from_slice(&number.to_be_bytes());
-        (key, Place::from_bytes([1; 8]))
-    });
-    index.add(keys, []);
-    index.write(&path, &of()).unwrap();
-    let whole = std::fs::read(&path).unwrap();
-    let (first, second) = (head::HEAD_BYTES, head::HEAD_BYTES + block::BLOCK_BYTES);
-    let behind = second + block::BLOCK_BYTES;
-    let rows_at = whole.len() - 10;
-    assert!(behind < rows_at);
-    let bytes = [
-        &whole[..first],
-        &whole[second..behind],
-        &whole[first..second],
-        &whole[behind..],
-    ];
-    std::fs::write(&path, bytes.concat()).unwrap();
-    let file = opened(&path);
-    assert_damaged(file.verify(), &"two blocks in each other's places");
-}
-
-#[test]
-fn a_file_of_another_slice_stream_or_state_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = small_file(directory.path());
-    let others = [
-        IndexOf { stream: 1, ..of() },
-        IndexOf { slice: 1, ..of() },
-        IndexOf { from: 1, ..of() },
-        IndexOf { to: 1, ..of() },
-    ];
-    for other in others {
-        let error = IndexFile::open(&path, &other).err().unwrap();
-        assert!(matches!(error, IndexError::OfAnother { .. }), "{error}");
-    }
-    let missing = IndexFile::open(&directory.path().join("none"), &of());
-    let error = missing.err().unwrap();
-    assert!(matches!(error, IndexError::Missing { .. }), "{error}");
-    let not_a_file = IndexFile::open(directory.path(), &of()).err().unwrap();
-    let is_told = matches!(
-        not_a_file,
-        IndexError::Io { .. } | IndexError::Damaged { .. }
-    );
-    assert!(is_told, "{not_a_file}");
-}
-
-#[test]
-fn a_file_is_written_whole_or_not_at_all() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = small_file(directory.path());
-    let before = std::fs::read(&path).unwrap();
-    // What a crash left of an earlier try is in the way of nothing.
-    std::fs::write(directory.path().join("index.new"), vec![7; 1 << 20]).unwrap();
-    let mut writer = write::IndexWriter::create(&path, &of()).unwrap();
-    writer.key(b"M", Place::from_bytes([1; 8])).unwrap();
-    drop(writer);
-    let names = || {
-        let entries = std::fs::read_dir(directory.path()).unwrap();
-        let names = entries.map(|entry| entry.unwrap().file_name());
-        Vec::from_iter(names)
-    };
-    assert_eq!(names(), ["index"]);
-    assert_eq!(std::fs::read(&path).unwrap(), before);
-    let index = OpenIndex::default();
-    index.add([(b"M", Place::from_bytes([1; 8]))], []);
-    index.write(&path, &of()).unwrap();
-    assert_eq!(names(), ["index"]);
-    assert_eq!(opened(&path).len(), 1);
-    let nowhere = directory.path().join("none").join("index");
-    assert!(index.write(&nowhere, &of()).is_err());
-}
-
 #[test]
 fn readers_go_on_while_the_writer_adds_and_writes_the_file() {
     const BATCHES: usize = 400;
@@ -510,15 +333,13 @@ fn readers_go_on_while_the_writer_adds_and_writes_the_file() {
     let path = directory.path().join("index");
     let index = Arc::new(OpenIndex::default());
     let mut random = StdRng::seed_from_u64(5);
-    let mut keys = Vec::new();
-    for number in 0..(BATCHES * BATCH) as u64 {
+    let keys = (0..(BATCHES * BATCH) as u64).map(|number| {
         let mut key = key(&mut random, 1_000_000);
+        key.truncate(100);
         key.extend(number.to_be_bytes());
-        key.truncate(KEY_BYTES_MAX);
-        key.resize(KEY_BYTES_MAX.min(key.len().max(9)), 0);
-        keys.push(key);
-    }
-    let added = AtomicUsize::new(0);
+        key
+    });
+    let keys = Vec::from_iter(keys);
     let batches_done = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for from_front in [0.0, 0.5, 1.0] {
@@ -541,10 +362,7 @@ fn readers_go_on_while_the_writer_adds_and_writes_the_file() {
             });
         }
         for batch in keys.chunks(BATCH) {
-            let entries = batch.iter().map(|key| {
-                let number = added.fetch_add(1, Ordering::Relaxed) as u64;
-                (key, Place::from_bytes(number.to_le_bytes()))
-            });
+            let entries = batch.iter().map(|key| (key, Place::from_bytes([1; 8])));
             index.add(entries, [((1, 1), counts(1))]);
             batches_done.fetch_add(1, Ordering::Release);
         }

@@ -9,15 +9,6 @@ const LANES: u64 = 1_000;
 
 /// The keys of `messages` messages with an attempt each, in batches as they are committed.
 fn batches(messages: u32) -> Vec<Vec<(Vec<u8>, Place)>> {
-    let mut random = StdRng::seed_from_u64(1);
-    let mut id = |time: u32| {
-        let mut id: [u8; 20] = random.random();
-        id[..4].copy_from_slice(&(0x1234_0000 + time / 2_000).to_be_bytes());
-        id[4] = (time % 250) as u8;
-        id[5..9].copy_from_slice(&time.to_be_bytes());
-        id
-    };
-    let applications = Vec::from_iter((0..APPLICATIONS).map(|_| id(0)));
     let mut random = StdRng::seed_from_u64(2);
     let mut id = |time: u32| {
         let mut id: [u8; 20] = random.random();
@@ -26,6 +17,7 @@ fn batches(messages: u32) -> Vec<Vec<(Vec<u8>, Place)>> {
         id[5..9].copy_from_slice(&time.to_be_bytes());
         id
     };
+    let applications = Vec::from_iter((0..APPLICATIONS).map(|_| id(0)));
     let mut choices = StdRng::seed_from_u64(3);
     let mut entries = Vec::new();
     for number in 0..messages {
