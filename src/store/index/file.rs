@@ -91,15 +91,13 @@ impl IndexFile {
     }
 
     /// How many keys there are.
+    #[cfg(test)]
     pub fn len(&self) -> u64 {
         self.head.keys
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Memory that it takes while it is open, roughly.
+    #[cfg(test)]
     pub fn bytes(&self) -> usize {
         self.keys.bytes() + self.hours.bytes()
     }

@@ -37,6 +37,7 @@ struct Position {
 }
 
 impl Leaves {
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.len
     }

@@ -80,12 +80,9 @@ impl OpenIndex {
     }
 
     /// How many keys there are.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.state().keys.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Memory that it takes, roughly.

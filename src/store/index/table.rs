@@ -161,6 +161,7 @@ impl<const VALUE: usize> Table<VALUE> {
     }
 
     /// Memory that it takes.
+    #[cfg(test)]
     pub fn bytes(&self) -> usize {
         self.blocks.capacity() * size_of::<Block>() + self.first_keys.capacity()
     }
