@@ -44,6 +44,9 @@ struct Arguments {
     /// Allow receivers on this machine's loopback addresses; for trying things out only
     #[arg(long, global = true)]
     dev: bool,
+    /// Take over a data directory that an older version wrote, which cannot open it any more then
+    #[arg(long)]
+    migrate: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -165,7 +168,12 @@ fn run(arguments: Arguments) -> Result {
     let flags = Flags { dev: arguments.dev };
     let settings = || config::load(arguments.config.as_deref(), flags).map_err(Failure::from);
     match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => server::serve(arguments.config, flags).map_err(Failure::from),
+        Command::Serve => {
+            if arguments.migrate {
+                migrate(&settings()?)?;
+            }
+            server::serve(arguments.config, flags).map_err(Failure::from)
+        }
         Command::Check { all } => check(arguments.config.as_deref(), flags, all),
         Command::Token { command } => match command {
             TokenCommand::Create(create) => create.run(&settings()?),
@@ -206,6 +214,17 @@ fn reset_owner(config: &Config) -> Result {
     let path = store::reset_owner(&store::Settings::from_config(config), &Clock::System)
         .map_err(Failure::failed)?;
     say(&format!("the new owner token is in {}", path.display()))
+}
+
+fn migrate(config: &Config) -> Result {
+    owner::become_owner_of(&config.store.path)?;
+    let settings = store::Settings::from_config(config);
+    let is_taken_over = store::migrate(&settings, &Clock::System).map_err(Failure::failed)?;
+    let path = config.store.path.display();
+    say(&match is_taken_over {
+        true => format!("{path} is of this version from now on"),
+        false => format!("{path} has nothing to migrate: --migrate can be left out"),
+    })
 }
 
 fn verify_store(config: &Config) -> Result {

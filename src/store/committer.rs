@@ -49,8 +49,8 @@ const BATCH_COMMANDS_MAX: usize = 1000;
 const BATCH_BYTES_MAX: usize = 4 << 20;
 /// And when it has this many puts and deletes, and entries of history.
 const BATCH_CHANGES_MAX: usize = 4096;
-/// A slice is full when its index takes so much memory, where it is until the slice is sealed.
-const INDEX_BYTES_MAX: usize = 32 << 20;
+/// A slice is full with this many keys: until it is sealed, its index is in memory, 53 bytes each.
+const SLICE_KEYS_MAX: usize = 600_000;
 /// And when it has begun so many segments: a place in it counts them in two bytes.
 const SLICE_SEGMENTS_MAX: u64 = 60_000;
 
@@ -401,7 +401,7 @@ impl Committer {
         let age = self.inner.clock.now().since(self.slice.record.first);
         let (segment, _) = self.journal.next();
         let is_full = self.meta.slice.bytes >= settings.slice_bytes
-            || self.slice.index.bytes() >= INDEX_BYTES_MAX
+            || self.slice.index.len() >= SLICE_KEYS_MAX
             || segment - self.slice.segment >= SLICE_SEGMENTS_MAX;
         if self.meta.slice.bytes == 0 || (!is_full && age < settings.slice_age) {
             return Ok(());

@@ -122,6 +122,11 @@ pub enum OpenError {
         known: u32,
     },
     #[error(
+        "{path} was written by an older postrider, which cannot open it any more once this one has used it; \
+         copy the directory, then start once with --migrate (see docs/operations.md, 'Upgrade')"
+    )]
+    Older { path: PathBuf },
+    #[error(
         "{path} is damaged: {reason}; `postrider restore` starts a new store from the last export"
     )]
     Damaged { path: PathBuf, reason: String },
@@ -132,6 +137,25 @@ pub enum OpenError {
     },
     #[error("{0}")]
     Unsafe(String),
+}
+
+/// Takes over a store that an older version wrote, which cannot open it any more then. The server must be
+/// stopped. True where there was something to take over.
+pub fn migrate(settings: &Settings, clock: &Clock) -> Result<bool, OpenError> {
+    if !settings.path.join("live").exists() {
+        return Ok(false);
+    }
+    let is_older = open::open_files(settings, clock)?.meta.format < layout::FORMAT;
+    if is_older {
+        let migrating = Settings {
+            migrate: true,
+            ..settings.clone()
+        };
+        let store = Store::open(migrating, clock.clone(), Arc::new(Metrics::new()))?;
+        let closed = store.close();
+        closed.map_err(OpenError::Unsafe)?;
+    }
+    Ok(is_older)
 }
 
 /// Why the process takes nothing more until it starts again.

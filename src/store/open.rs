@@ -64,6 +64,9 @@ impl Store {
     ) -> Result<Store, OpenError> {
         let mut files = open_files(&settings, &clock)?;
         let path = settings.path.clone();
+        if files.meta.format < FORMAT && !settings.migrate {
+            return Err(OpenError::Older { path });
+        }
         let damaged = |error: RecordError| to_open_error(&path, error);
         let is_after_a_crash = !files.meta.clean;
         if is_after_a_crash {
@@ -510,6 +513,7 @@ mod tests {
 
     fn settings(path: &Path) -> Settings {
         Settings {
+            migrate: false,
             path: path.to_owned(),
             cache_bytes: 4 << 20,
             retention: Duration::from_secs(86_400),

@@ -16,6 +16,8 @@ const RECORDED_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Settings {
     pub path: PathBuf,
+    /// A store that a version before wrote may be taken over, which that one cannot open then.
+    pub migrate: bool,
     pub cache_bytes: u64,
     pub retention: Duration,
     pub min_free_bytes: u64,
@@ -50,6 +52,7 @@ impl Settings {
         let organisation = auth.default_organisation.as_deref();
         Settings {
             path: store.path.clone(),
+            migrate: false,
             cache_bytes: store.cache_bytes,
             retention: Duration::from_secs(u64::from(store.retention_days) * 24 * HOUR),
             min_free_bytes: store.min_free_bytes,

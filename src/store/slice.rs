@@ -86,7 +86,10 @@ impl Slice {
     /// The items between two bounds, in the order of their keys; to be read from one end only.
     pub fn range(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Items {
         match self {
-            Slice::Database(engine) => Items::Database(Records::new(engine.clone(), from, to)),
+            Slice::Database(engine) => {
+                let records = Records::new(engine.clone(), from, to);
+                Items::Database(Box::new(records))
+            }
             Slice::Journal(slice) => match &slice.index {
                 Index::Memory(index) => Items::Memory(index.range(from, to)),
                 Index::File(index) => Items::File(index.range(from, to)),
@@ -474,7 +477,7 @@ fn bytes(key: &[u8], part: Part) -> Result<Vec<u8>> {
 
 /// Items of a slice.
 pub enum Items {
-    Database(Records),
+    Database(Box<Records>),
     Memory(OpenRange),
     File(FileRange),
 }

@@ -10,7 +10,10 @@ fn settings(path: &Path) -> Settings {
     let mut config = crate::config::load(None, Default::default()).unwrap();
     config.store.path = path.to_owned();
     config.store.min_free_bytes = 1;
-    Settings::from_config(&config)
+    Settings {
+        migrate: true,
+        ..Settings::from_config(&config)
+    }
 }
 
 fn opened(path: &Path) -> Store {
@@ -259,4 +262,50 @@ fn a_damaged_key_in_the_queue_hides_no_lane_behind_it() {
     let due = Timestamp(5);
     assert_eq!(store.lane_heads().unwrap(), [(1, due), (3, due)]);
     store.close().unwrap();
+}
+
+/// Once it is taken over, the version before cannot open it.
+#[test]
+fn a_store_of_the_version_before_is_taken_over_only_where_that_is_allowed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    let format = |format: Option<u32>| {
+        let_go(&path);
+        let live = engine::Engine::open(&path.join("live"), 1 << 20).unwrap();
+        let meta = layout::get::<Meta>(&live, &[layout::META]).unwrap();
+        let mut meta = meta.unwrap().meta;
+        if let Some(format) = format {
+            meta.format = format;
+            let mut changes = engine::Changes::default();
+            layout::replace(&live, &mut changes, &[layout::META], &meta).unwrap();
+            live.commit(changes).unwrap();
+        }
+        drop(live);
+        let_go(&path);
+        meta.format
+    };
+    opened(&path).close().unwrap();
+    let allowed = settings(&path);
+    let not_allowed = Settings {
+        migrate: false,
+        ..settings(&path)
+    };
+    let open = |settings: &Settings| {
+        let opened = Store::open(settings.clone(), Clock::System, Arc::new(Metrics::new()));
+        opened.map(|store| store.close().unwrap())
+    };
+    for older in [1, 2] {
+        format(Some(older));
+        let refused = open(&not_allowed).unwrap_err().to_string();
+        assert!(refused.contains("--migrate"), "{refused}");
+        assert_eq!(format(None), older);
+        assert!(migrate(&not_allowed, &Clock::System).unwrap());
+        assert_eq!(format(None), layout::FORMAT);
+        assert!(!migrate(&not_allowed, &Clock::System).unwrap());
+        let_go(&path);
+        open(&not_allowed).unwrap();
+        format(Some(older));
+        open(&allowed).unwrap();
+        assert_eq!(format(None), layout::FORMAT);
+    }
 }

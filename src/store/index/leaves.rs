@@ -37,12 +37,12 @@ struct Position {
 }
 
 impl Leaves {
-    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// Memory that is taken; a walk over the list, without its leaves.
+    #[cfg(test)]
     pub fn bytes(&self) -> usize {
         let list = self.leaves.capacity() * size_of::<Leaf>();
         let each = self.leaves.iter().map(|leaf| leaf.entries.capacity());

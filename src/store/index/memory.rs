@@ -80,12 +80,12 @@ impl OpenIndex {
     }
 
     /// How many keys there are.
-    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.state().keys.len()
     }
 
     /// Memory that it takes, roughly.
+    #[cfg(test)]
     pub fn bytes(&self) -> usize {
         /// A map's nodes are two thirds full.
         const HOUR_BYTES: usize = size_of::<(HourOfLane, LaneHour)>() * 3 / 2;

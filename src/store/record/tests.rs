@@ -57,7 +57,10 @@ fn settings(directory: &Path) -> Settings {
     let mut config = config::load(None, config::Flags::default()).expect("the defaults");
     config.store.path = directory.join("data");
     config.store.min_free_bytes = 1;
-    Settings::from_config(&config)
+    Settings {
+        migrate: true,
+        ..Settings::from_config(&config)
+    }
 }
 
 /// Threads of a store that was closed just now let go of its files within moments.
