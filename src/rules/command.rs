@@ -1,4 +1,4 @@
-//! All commands in one type, for the way to another machine, and what is answered.
+//! All commands in one type, for the way to another machine, and their answers.
 //!
 //! A command travels as JSON in a [`Given`], which has a version and names the caller, and is answered by a
 //! [`Reply`]: the answer, or the error for which nothing changed. A field that a command does not have is
@@ -157,14 +157,14 @@ pub struct Given {
     given: AnyCommand,
 }
 
-/// What comes of it, as it is handed back.
+/// The reply to a command, as it is handed back.
 #[derive(Serialize, Deserialize)]
 pub struct Reply {
     version: u16,
     reply: Result<AnyAnswer, Error>,
 }
 
-/// Why a text is no command that this server can decide on, or no reply.
+/// Why a text cannot be read as a command or a reply.
 #[derive(Debug, thiserror::Error)]
 pub enum NotReadable {
     #[error("it has version {0}, and this server reads version {VERSION}")]
@@ -173,7 +173,8 @@ pub enum NotReadable {
     Malformed(#[from] serde_json::Error),
 }
 
-/// Reads a text of the version that this server knows. Another version may have what cannot be read here.
+/// Reads a text of the version that this server knows. The version is checked first, because
+/// another one may have fields that cannot be read here.
 fn read<T: DeserializeOwned>(text: &str) -> Result<T, NotReadable> {
     #[derive(Deserialize)]
     struct Version {

@@ -1,4 +1,4 @@
-//! What commands make of endpoints.
+//! Tests of the commands on endpoints.
 
 use super::*;
 use crate::domain::event_type::EventType;
