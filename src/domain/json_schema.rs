@@ -196,7 +196,7 @@ impl Check<'_> {
         let is_pointer = fragment.is_empty() || fragment.starts_with('/');
         let pointer = percent_encoding::percent_decode_str(fragment).decode_utf8_lossy();
         if is_pointer && self.whole.pointer(&pointer).is_none() {
-            self.wrong("refers to what is not in this schema");
+            self.wrong("refers to something that is not in this schema");
         }
     }
 }

@@ -263,7 +263,7 @@ impl<'de> Deserialize<'de> for StatusSet {
         let ranges = texts.iter().map(|text| {
             parse_statuses(text).ok_or_else(|| {
                 de::Error::custom(format!(
-                    "{text:?} is no status from 200 to 599, such as \"200\", \"2xx\" or \"200-204\""
+                    "{text:?} is not a status from 200 to 599, such as \"200\", \"2xx\" or \"200-204\""
                 ))
             })
         });

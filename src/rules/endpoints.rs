@@ -148,7 +148,7 @@ fn refuse_unknown_operational_types(endpoint: &Endpoint) -> Result<()> {
     let mut problems = Problems::default();
     let names = endpoint.event_types.iter().flatten().enumerate();
     for (index, name) in names.filter(|(_, name)| !EVENT_TYPES.contains(&name.as_str())) {
-        let message = format!("{name} is none of {}", EVENT_TYPES.join(", "));
+        let message = format!("{name} is not one of {}", EVENT_TYPES.join(", "));
         problems.add(&["body", "eventTypes", &index.to_string()], message);
     }
     problems.done()
