@@ -52,8 +52,8 @@ struct StatusOut {
     /// Deliveries that wait, due or not, held ones included. Null for other organisations than the
     /// first.
     waiting: Option<u64>,
-    /// The part of them that is held because the endpoint is disabled. Null for other organisations
-    /// than the first.
+    /// The part of them that is held because their endpoint is disabled. Null for other
+    /// organisations than the first.
     held: Option<u64>,
     /// Requests under way. Null for other organisations than the first.
     in_flight: Option<u64>,
