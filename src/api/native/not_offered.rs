@@ -106,7 +106,7 @@ const BESIDE_MESSAGES: (&str, &str) = (
     "expunging many messages at once",
 );
 
-/// Installs the route of [`BESIDE_MESSAGES`], before the routes with a message's id in their path.
+/// Installs the route of `BESIDE_MESSAGES`, before the routes with a message's id in their path.
 /// It has only its own method: a message may have this word for its `eventId`.
 pub fn routes_beside_messages(config: &mut web::ServiceConfig) {
     let (path, what) = BESIDE_MESSAGES;
@@ -114,7 +114,7 @@ pub fn routes_beside_messages(config: &mut web::ServiceConfig) {
     config.service(resource.route(refusal(what)));
 }
 
-/// Installs the routes of [`TABLE`], after all routes that are offered: the first route that fits
+/// Installs the routes of `TABLE`, after all routes that are offered: the first route that fits
 /// counts.
 pub fn routes(config: &mut web::ServiceConfig) {
     for (path, what) in TABLE {
