@@ -1,4 +1,4 @@
-//! HTTP in: the native API, `/api/v1`, wire-compatible with the Svix server; beside it the management
+//! HTTP in: the native API, `/api/v1`, wire-compatible with the Svix server; the management
 //! surfaces of other systems, `ovation` and `ocrolus`; and `/metrics`.
 //!
 //! The server installs [`configure`] and nothing else of this module. Handlers are thin: they
@@ -38,11 +38,11 @@ use reference::Reference;
 /// JSON string, in which quotes and letters beyond ASCII are written with escapes.
 const ESCAPED_BYTES_MAX: usize = 3;
 
-/// What a message's body may have beside its payload.
+/// The room that a message's body has beside its payload.
 const MESSAGE_ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 
-/// All routes, with what they need. The context may be replaced later; the rest is one for the life of
-/// the server.
+/// Installs all routes and the data that they need. The context may be replaced later; the rest
+/// stays for the life of the server.
 pub fn configure(
     context: web::Data<Context>,
     failures: Arc<Failures>,
@@ -70,7 +70,7 @@ pub fn defect() -> actix_web::Error {
     Failure::from(crate::error::Error::Defect).into()
 }
 
-/// Everything that is served, in the order in which routes are tried: publishing comes first.
+/// All operations, in the order in which routes are tried: publishing comes first.
 fn operations(bytes_max: BytesMax) -> Vec<Operation> {
     [
         native::operations(bytes_max),
@@ -83,11 +83,11 @@ fn operations(bytes_max: BytesMax) -> Vec<Operation> {
     .collect()
 }
 
-/// What describes everything that is served: the same for every server of the process, so it is made
-/// once.
+/// The documentation of everything that is served. It is the same for every server of the process,
+/// so it is made once.
 fn reference() -> &'static Reference {
     static REFERENCE: LazyLock<Reference> = LazyLock::new(|| {
-        // How long a body may be is not part of it.
+        // The documentation does not have the limits of bodies.
         let bytes_max = BytesMax {
             message: 0,
             batch: 0,
@@ -121,7 +121,7 @@ mod tests {
     use actix_web::test::{TestRequest, call_service, init_service, read_body};
     use actix_web::{App, http::header};
 
-    /// Without a context: a request that gets as far as needing one has passed everything here.
+    /// The requests have no context: one that gets as far as needing it has passed everything here.
     macro_rules! answer {
         ($method:expr, $path:expr) => {{
             let bytes_max = BytesMax {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 const ROOT: &str = "src/api";
 
-/// The folders, and into which others each may look.
+/// The folders, and the other folders that each may import.
 const FOLDERS: [(&str, &[&str]); 5] = [
     ("kit", &[]),
     ("access", &["kit"]),

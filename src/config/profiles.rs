@@ -141,7 +141,7 @@ mod tests {
             ),
             (
                 "[profiles.a.success]\nstatus = ['20x']\n",
-                "profiles.a.success.status: \"20x\" is no status",
+                "profiles.a.success.status: \"20x\" is not a status",
             ),
             (
                 "[profiles.a.success]\nbody = 'OK'\n",

@@ -1,4 +1,4 @@
-//! One HTTP request made for a delivery, what came of it, and what that means.
+//! An attempt: one HTTP request made for a delivery, its outcome, and the verdict on it.
 
 use super::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use super::profile::Method;
@@ -28,11 +28,11 @@ pub enum FailureKind {
     Tls,
     /// Connect, headers and body together took longer than the attempt may.
     Timeout,
-    /// What came back is not HTTP, or ended early.
+    /// The answer is not HTTP, or it ended early.
     BrokenAnswer,
-    /// An answer came, and it does not mean success.
+    /// The answer does not mean success.
     WrongAnswer,
-    /// No request could be made from what is stored; the detail says why.
+    /// The stored endpoint and message give no request that can be sent; the detail says why.
     NotSendable,
     /// The message expired before its turn came: no request was made.
     Expired,
@@ -80,11 +80,11 @@ pub struct Failure {
     pub detail: String,
 }
 
-/// What the receiver answered, as far as it was read.
+/// The receiver's answer, as far as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
-    /// In the order they came; values that are not text are shown lossily.
+    /// The headers in the order they came; values that are not text are shown lossily.
     pub headers: Vec<(String, String)>,
     /// The beginning of the body, up to the size that is kept.
     pub body: Vec<u8>,
@@ -103,7 +103,7 @@ pub struct Timings {
     pub total_us: u32,
 }
 
-/// What one HTTP request came to: an answer, a failure, or an answer that is a failure.
+/// The outcome of one HTTP request: an answer, a failure, or an answer that is a failure.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     pub started_at: Timestamp,
@@ -119,7 +119,7 @@ pub struct Outcome {
     /// A reused connection turned out closed before any byte of an answer, and the request went
     /// again on a fresh one.
     pub sent_again: bool,
-    /// The failure is the message's own, so that another attempt would fail alike.
+    /// The message itself is the cause of the failure: another attempt would fail in the same way.
     pub is_final: bool,
 }
 
@@ -140,7 +140,7 @@ impl Outcome {
     }
 }
 
-/// What an outcome means for its delivery.
+/// The meaning of an outcome for its delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Delivered,
@@ -170,12 +170,12 @@ pub struct Attempt {
     pub failure: Option<Failure>,
     pub sent_again: bool,
     pub verdict: Verdict,
-    /// Its message was a test, not published.
+    /// The message was a test and was not published.
     pub test: bool,
 }
 
 impl Attempt {
-    /// What it takes to show it, roughly.
+    /// The rough size of the attempt when it is shown.
     pub fn bytes(&self) -> usize {
         let of_headers = |headers: &[(String, String)]| -> usize {
             let each = headers.iter();

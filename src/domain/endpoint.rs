@@ -41,13 +41,13 @@ pub struct Endpoint {
     pub basic_auth: Option<BasicAuth>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-    /// What its requests look like; the server's default profile where absent.
+    /// The name of its profile; the server's default profile where absent.
     pub profile: Option<String>,
     /// One of its profile's methods; the first of them where absent.
     pub method: Option<Method>,
     /// Sent as `headers` are, and never shown.
     pub auth_headers: BTreeMap<String, String>,
-    /// In place of its profile's.
+    /// The retry schedule, in place of the profile's.
     pub retry: Option<RetrySchedule>,
     /// The time for one attempt, in place of its profile's.
     pub timeout_seconds: Option<u32>,
@@ -55,7 +55,8 @@ pub struct Endpoint {
     /// shows whatever their names are. The others stay hidden there, too, if their names are
     /// sensitive: how a header was given decides, and not the profile that the endpoint has now.
     pub open_headers: BTreeSet<String>,
-    /// What it has come to where its URL must be verified first; until then its deliveries are held.
+    /// The state of its verification, while its URL must be verified first; its deliveries are held
+    /// until then.
     pub verification: Option<Verification>,
 }
 
@@ -160,7 +161,7 @@ impl Endpoint {
         self.url = url;
     }
 
-    /// Whether it is the platform's own.
+    /// Whether it is one of the platform's own endpoints.
     pub fn is_operational(&self) -> bool {
         self.application.is_operational(self.organisation)
     }
@@ -221,7 +222,7 @@ const SECRET_WORDS: [&str; 13] = [
     "credential",
 ];
 
-/// What begins like one of these is none of them.
+/// Words that begin like one of these do not name a secret, though they begin like one that does.
 const NO_SECRETS: [&str; 7] = [
     "author",
     "secretar",
@@ -232,7 +233,8 @@ const NO_SECRETS: [&str; 7] = [
     "tokenversion",
 ];
 
-/// Stand before `key` in one word; not every word that ends so is a key.
+/// Kinds of keys, which stand before `key` in one word. Not every word that ends in `key` is a key:
+/// `monkey`.
 const KINDS_OF_KEYS: [&str; 15] = [
     "access",
     "account",
@@ -251,10 +253,11 @@ const KINDS_OF_KEYS: [&str; 15] = [
     "subscription",
 ];
 
-/// Make another word of `key`.
+/// Endings that make another word of `key`, such as `keyboard`.
 const NO_KEYS: [&str; 4] = ["board", "note", "stone", "word"];
 
-/// At a name's end these say that a token or a key is only spoken of: `token_id`, `key-type`.
+/// Words at the end of a name which says something about a token or a key without holding it:
+/// `token_id`, `key-type`.
 const SPOKEN_OF: [&str; 4] = ["id", "ids", "type", "version"];
 
 /// Whether the value of a header with this name is shown as `***` wherever headers are shown: one
@@ -293,7 +296,7 @@ fn begins_with(word: &str, secret: &str) -> bool {
     word.starts_with(secret) && !others.any(|one| word.starts_with(one))
 }
 
-/// In small letters.
+/// The words of a name, in small letters.
 fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut after_small = false;

@@ -1,4 +1,4 @@
-//! What can happen: `invoice.paid`.
+//! An event type: the dotted name of something that can happen, such as `invoice.paid`.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::id::{DOTS, OrganisationId, is_dots};
 use crate::clock::Timestamp;
 
-/// The longest name of an event type, and of what looks like one.
+/// The longest name of an event type, and of other names with the same rule, in bytes.
 pub const NAME_MAX: usize = 256;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,10 +27,10 @@ pub struct EventType {
     pub updated_at: Timestamp,
     /// JSON text of a payload as it would be published: what tests send.
     pub example: Option<String>,
-    /// The channels that messages of this type come in, such as kinds of entities, for forms to
-    /// offer. Nothing is refused by it.
+    /// The channels that messages of this type are published in, such as kinds of entities. Forms
+    /// offer them; no message is refused because of them.
     pub channels: Option<Vec<String>>,
-    /// What it is listed under.
+    /// The group under which lists show it.
     pub group_name: Option<String>,
 }
 
@@ -41,8 +41,8 @@ impl EventType {
         self.example_at(0)
     }
 
-    /// The same with another one of the schema's examples, counted from 0; where there is only
-    /// `example`, that.
+    /// Like [`EventType::example`], with the schema's example at this index, counted from 0. An
+    /// `example` of its own is returned whatever the index is.
     pub fn example_at(&self, index: usize) -> Option<&str> {
         self.example.as_deref().or_else(|| {
             let schemas: BTreeMap<String, &RawValue> =

@@ -15,11 +15,11 @@ use crate::clock::Timestamp;
 /// How many bytes an id takes in a key.
 pub const ID_BYTES: usize = 20;
 
-/// The step of the time in an id: two instants in the same step are not told apart.
+/// The resolution of the time in an id: two instants in the same step cannot be told apart.
 pub const ID_TIME_STEP_MS: u64 = 4;
 
-/// The instants that an id can carry (32 bits of seconds from 2014 on). What lies outside bounds the
-/// same things as the nearest of these, and would wrap around.
+/// The instants that an id can carry (32 bits of seconds from 2014 on). As a bound, an instant
+/// outside means the same as the nearest of these; without this limit it would wrap around.
 pub const IDS_BEGIN: Timestamp = Timestamp::from_seconds(1_400_000_000);
 pub const IDS_END: Timestamp = Timestamp::from_seconds(1_400_000_000 + u32::MAX as u64);
 
@@ -46,7 +46,8 @@ fn decode(prefix: &str, text: &str) -> Result<[u8; ID_BYTES], NotAnId> {
         return Err(NotAnId);
     }
     let ksuid = KsuidMs::from_base62(encoded).map_err(|_| NotAnId)?;
-    // The decoder wraps what is too large around to another id; only the canonical form is one.
+    // The decoder wraps a number that is too large around to another id; only the canonical form is
+    // valid.
     if ksuid.to_base62() != encoded {
         return Err(NotAnId);
     }

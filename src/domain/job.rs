@@ -1,8 +1,8 @@
 //! Long work in the background: sending many messages again, and counting.
 //!
-//! A job is a registration like an endpoint: it is on disk, is in memory, and goes on after a
-//! restart from where its last commit left it. What it sends is committed together with how far it
-//! has come, so that nothing is sent twice or left out.
+//! A job is a registration like an endpoint: it is on disk and in memory, and after a restart it
+//! goes on from its last commit. The messages that it sends are committed together with its
+//! progress, so that none is sent twice or left out.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,14 +20,14 @@ pub struct Job {
     pub state: JobState,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-    /// The last message that it has dealt with.
+    /// The last message that the job has looked at.
     pub behind: Option<MessageId>,
     pub progress: Progress,
-    /// What it found out, as JSON text; absent until it is over, and where it only sends.
+    /// The result, as JSON text; absent until the job is over, and for jobs that only send.
     pub result: Option<String>,
 }
 
-/// What a job does.
+/// The work of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Work {
     Replay(Replay),
@@ -54,7 +54,7 @@ pub struct Replay {
     pub until: Timestamp,
 }
 
-/// Which of an endpoint's messages are sent again.
+/// The choice of an endpoint's messages to send again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Which {
     /// Those whose delivery has failed for good.
@@ -65,7 +65,7 @@ pub enum Which {
     Matching(Matching),
 }
 
-/// What a message and its delivery must be like; what is absent does not matter.
+/// The conditions for a message and its delivery. One that is absent does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Matching {
@@ -81,9 +81,9 @@ pub struct Matching {
 pub enum JobState {
     Running,
     Finished,
-    /// It cannot go on; the sentence says why.
+    /// The job cannot go on, for the reason in this sentence.
     Failed(String),
-    /// At a caller's wish. What it had sent by then stays sent.
+    /// A caller canceled the job. Messages that it had sent by then stay sent.
     Canceled,
 }
 
@@ -160,11 +160,11 @@ pub const RUNNING_FOR_CUSTOMERS_MAX: usize = RUNNING_MAX - RUNNING_MAX / 4;
 pub const RUNNING_PER_APPLICATION_MAX: usize = 10;
 /// Jobs of an organisation that are over and not forgotten: they are in memory.
 pub const KEPT_MAX: usize = 100;
-/// And how long they are kept.
+/// How long a job that is over is kept.
 pub const KEPT_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
 
-/// Those that are over and forgotten now: too old, or beyond the newest `kept_max` of their
-/// organisation. `jobs` are sorted by id.
+/// Returns the jobs to forget: those that have been over for too long, or are beyond the newest
+/// `kept_max` of their organisation. `jobs` are sorted by id.
 pub fn forgotten<'a>(
     jobs: impl DoubleEndedIterator<Item = &'a Job>,
     kept_max: usize,

@@ -1,4 +1,4 @@
-//! Whether a JSON document is a JSON Schema.
+//! Checks that a JSON document is a JSON Schema.
 //!
 //! A table of the keywords of all drafts and of OpenAPI's dialect, with the kind of value that each
 //! has. Keywords that nobody knows are allowed, as the specification has it. What a schema refers to
@@ -6,17 +6,17 @@
 
 use serde_json::{Map, Value};
 
-/// One thing that is wrong, and the way to it.
+/// One problem of a schema, and the path to it.
 #[derive(Debug, PartialEq)]
 pub struct Problem {
     pub place: Vec<String>,
     pub message: String,
 }
 
-/// More of one document are not told.
+/// The most problems that are reported of one document.
 const PROBLEMS_MAX: usize = 20;
 
-/// What a keyword's value must be.
+/// The kind of value that a keyword must have.
 #[derive(Clone, Copy)]
 enum Kind {
     Truth,
@@ -79,7 +79,7 @@ const TYPES: [&str; 7] = [
     "array", "boolean", "integer", "null", "number", "object", "string",
 ];
 
-/// Everything that keeps `schema` from being a schema; places begin within it.
+/// Returns all reasons why `schema` is not a schema; their places begin within it.
 pub fn problems(schema: &Value) -> Vec<Problem> {
     let mut check = Check {
         whole: schema,
@@ -196,7 +196,7 @@ impl Check<'_> {
         let is_pointer = fragment.is_empty() || fragment.starts_with('/');
         let pointer = percent_encoding::percent_decode_str(fragment).decode_utf8_lossy();
         if is_pointer && self.whole.pointer(&pointer).is_none() {
-            self.wrong("refers to what is not in this schema");
+            self.wrong("refers to something that is not in this schema");
         }
     }
 }

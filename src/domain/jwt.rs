@@ -1,4 +1,4 @@
-//! Signed tokens (JWT, RFC 7519) by HS256: what one says, and whether it may be believed.
+//! Signed tokens (JWT, RFC 7519) with HS256: their claims, and whether a token is valid.
 //!
 //! The claims are those of the Svix server: `sub` is an organisation, whose owner the bearer is; or
 //! `org` is the organisation and `sub` one of its applications. `exp` and `nbf` are obeyed, `iat`
@@ -30,7 +30,7 @@ pub const SECRET_BYTES_MIN: usize = 12;
 /// HS256 wants a key no shorter than its hash (RFC 7518, 3.2): a shorter one can be guessed.
 pub const SECRET_BYTES_GOOD: usize = 32;
 
-/// What signed tokens are signed with, in a type that does not print.
+/// The secret that tokens are signed with, in a type that does not print.
 #[derive(Clone, PartialEq, Deserialize)]
 #[serde(from = "String")]
 pub struct JwtSecret(Zeroizing<String>);
@@ -47,7 +47,7 @@ impl fmt::Debug for JwtSecret {
     }
 }
 
-/// Whose token it is.
+/// The bearer of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subject {
@@ -56,7 +56,7 @@ pub struct Subject {
     pub application: Option<ApplicationId>,
 }
 
-/// What a token says that may be believed.
+/// The claims of a token that was verified.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claims {
@@ -67,7 +67,7 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Whether the token has come to its end.
+    /// Whether the token has expired.
     pub fn have_ended(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|end| end + LEEWAY <= now)
     }
@@ -117,8 +117,8 @@ impl JwtSecret {
         Hmac::new_from_slice(self.0.as_bytes()).expect("HMAC takes keys of any length")
     }
 
-    /// A proof that something with this hash was signed with this secret, which tells neither. No
-    /// signature of a token can be one: what a token signs has no colon.
+    /// A proof that something with this hash was signed with this secret; it reveals neither. It
+    /// can never be a token's signature, because the signed part of a token has no colon.
     pub fn seal(&self, hash: &[u8; 32]) -> [u8; 32] {
         self.sealing(hash).finalize().into_bytes().into()
     }
@@ -132,7 +132,7 @@ impl JwtSecret {
         self.mac().chain_update("visit:").chain_update(hash)
     }
 
-    /// What the token says, if it was signed with this secret and `now` lies within its time.
+    /// Returns the token's claims if it was signed with this secret and `now` lies within its time.
     pub fn verify(&self, token: &str, now: Timestamp) -> Option<Claims> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (header, payload) = signed.split_once('.')?;
@@ -183,7 +183,7 @@ fn part<T: for<'de> Deserialize<'de>>(encoded: &str) -> Option<T> {
     serde_json::from_slice(&text).ok()
 }
 
-/// An instant in seconds, which may have a fraction; what lies before 1970 is 1970.
+/// An instant in seconds, which may have a fraction. An instant before 1970 is read as 1970.
 fn instant(seconds: f64) -> Timestamp {
     Timestamp((seconds * 1000.0) as u64)
 }

@@ -1,5 +1,5 @@
-//! JSON Merge Patch (RFC 7396) over text: what a patch does not name keeps its bytes, and with
-//! them its place, its spacing and its spelling of numbers.
+//! JSON Merge Patch (RFC 7396) over text: the members that a patch does not name keep their bytes,
+//! and so their place, their spacing and their spelling of numbers.
 //!
 //! Called where fields of an example are replaced for a test. Pure. Both texts are objects in which
 //! `payload::problem` finds nothing, which bounds the recursion here. A name that the target has
@@ -146,8 +146,8 @@ impl<'a> Member<'a> {
         self.value.starts_with('{')
     }
 
-    /// What a patch's member becomes where there is nothing to merge it into: the nulls in it
-    /// remove nothing, and go.
+    /// Returns the value for a patch's member that the target does not have. The nulls inside it
+    /// have nothing to remove and are left out.
     fn new_value(&self) -> serde_json::Result<Cow<'a, str>> {
         match self.is_object() {
             true => Ok(without_nulls(&self.value)?.into()),

@@ -1,4 +1,5 @@
-//! One occurrence, accepted for an application, and its way to each endpoint.
+//! A message: one occurrence, accepted for an application. And a delivery: the message on its way
+//! to one endpoint.
 
 use std::sync::Arc;
 
@@ -26,13 +27,13 @@ pub struct Message {
     pub content_type: Option<String>,
     pub accepted_at: Timestamp,
     pub origin: Origin,
-    /// The publisher's own words for finding messages again.
+    /// Words by which the publisher finds the message again.
     pub tags: Vec<String>,
     /// When its first attempts are due, where that is not at once.
     pub deliver_at: Option<Timestamp>,
-    /// From then on nothing of it is sent any more.
+    /// From this instant on the message is not sent any more.
     pub expires_at: Option<Timestamp>,
-    /// Its payload was deleted at a caller's wish; what is left of it is `{}`.
+    /// A caller had the payload deleted; `{}` stands in its place.
     pub expunged: bool,
     /// How many endpoints it was for when it was accepted, held deliveries included. Unknown of
     /// messages that an earlier version accepted.
@@ -40,14 +41,14 @@ pub struct Message {
 }
 
 impl Message {
-    /// The same, for a list that does not show it.
+    /// The same message without its payload, for a list that does not show payloads.
     pub fn without_payload(self: Arc<Message>) -> Arc<Message> {
         let mut message = Arc::unwrap_or_clone(self);
         message.payload = PayloadBytes::default();
         Arc::new(message)
     }
 
-    /// When its deliveries are first due.
+    /// When the first attempts of its deliveries are due.
     pub fn first_due(&self) -> Timestamp {
         self.deliver_at
             .map_or(self.accepted_at, |at| at.max(self.accepted_at))
@@ -61,13 +62,13 @@ impl Message {
         }
     }
 
-    /// Whether it is too late to send it.
+    /// Whether the message has expired.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
     }
 }
 
-/// Where a message comes from.
+/// The origin of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
     /// A publisher.
@@ -85,7 +86,7 @@ impl Origin {
     }
 }
 
-/// How the delivery of a message to an endpoint stands.
+/// The state of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum DeliveryStatus {
     Delivered,
@@ -107,8 +108,8 @@ pub struct Delivery {
     pub trigger: Trigger,
 }
 
-/// Where a waiting delivery stands: its lane (the endpoint's number), when it is due, and which
-/// message it is. Sorted by lane, then by due time: a lane's queue is a range of these.
+/// The place of a waiting delivery in the queue: its lane (the endpoint's number), its due time,
+/// and its message. Places sort by lane, then by due time: a lane's queue is a range of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeliveryKey {
     pub lane: u64,

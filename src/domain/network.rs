@@ -1,12 +1,12 @@
-//! Networks of addresses, and the one rule of how settings and bodies name them. One of IPv4 in the form of
-//! IPv6 is one of IPv4, so is an address.
+//! Networks of addresses, and how settings and bodies spell them. An IPv4 address or network in the
+//! form of IPv6 (`::ffff:192.0.2.7`) counts as the IPv4 one.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// What a text names: a whole network such as `192.0.2.0/24`, or an address alone. The error says what the
-/// text must be.
+/// Reads a whole network such as `192.0.2.0/24`, or an address alone. The error says what the text
+/// must be.
 pub fn read(text: &str) -> Result<IpNet, String> {
     let network = network(text).map(canonical).ok_or_else(|| {
         "must be a network such as 192.0.2.0/24, or an address such as 192.0.2.7".to_owned()
@@ -35,7 +35,7 @@ fn network(text: &str) -> Option<IpNet> {
     IpNet::new(address.parse().ok()?, length).ok()
 }
 
-/// Networks of IPv4-mapped addresses as the IPv4 networks that they are.
+/// Turns a network of IPv4-mapped addresses into the IPv4 network.
 fn canonical(network: IpNet) -> IpNet {
     let mapped = network.addr().to_canonical();
     match (network, network.prefix_len().checked_sub(96)) {

@@ -1,7 +1,7 @@
-//! Operational events: what the platform's own endpoints hear of its customers' endpoints.
+//! Operational events: reports to the platform's own endpoints about its customers' endpoints.
 //!
-//! Pure: names, and payloads as the contract has them. When there is one is the committer's to
-//! say, which makes it in the same commit as what it tells of.
+//! Pure: the names, and the payloads in the contract's form. The committer decides when there is an
+//! event, and makes it in the same commit as the change that it reports.
 
 use serde::{Serialize, Serializer};
 
@@ -11,13 +11,13 @@ use super::endpoint::Endpoint;
 use super::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::clock::Timestamp;
 
-/// So many attempts of a delivery have failed when it is first told of.
+/// The number of failed attempts after which a delivery is first reported.
 pub const FAILING_AFTER: u32 = 4;
 
-/// What their requests look like, whatever the server's default is.
+/// The profile of the platform's own endpoints, whatever the server's default is.
 pub const PROFILE: &str = "standard";
 
-/// All there are, sorted.
+/// The names of all operational events, sorted.
 pub const EVENT_TYPES: [&str; 8] = [
     "endpoint.created",
     "endpoint.deleted",
@@ -29,7 +29,7 @@ pub const EVENT_TYPES: [&str; 8] = [
     "message.attempt.recovered",
 ];
 
-/// An event: serialised, it is the payload.
+/// An operational event; its serialised form is the payload.
 #[derive(Debug, Serialize)]
 pub struct OperationalEvent<'a> {
     #[serde(rename = "type")]
@@ -130,7 +130,7 @@ impl<'a> OperationalEvent<'a> {
         event
     }
 
-    /// What a caller did who put the endpoint in the place of `before`.
+    /// The events for a caller's change: `endpoint` in the place of `before`.
     pub fn put(
         application: &'a Application,
         before: Option<&Endpoint>,
@@ -140,7 +140,7 @@ impl<'a> OperationalEvent<'a> {
         let Some(before) = before else {
             return vec![event("endpoint.created")];
         };
-        // That a challenge was sent, and whether it was echoed, is no change of a caller's.
+        // A challenge and its result are no caller's change.
         let is_all = || {
             let verified = Endpoint {
                 verification: endpoint.verification.clone(),
@@ -167,7 +167,7 @@ impl<'a> OperationalEvent<'a> {
         events
     }
 
-    /// What an attempt is told of as, if it is.
+    /// The event that reports the attempt, if it is one to report.
     pub fn of_attempt(
         application: &'a Application,
         endpoint: &'a Endpoint,
@@ -195,7 +195,8 @@ impl<'a> OperationalEvent<'a> {
     }
 }
 
-/// The event that an attempt with this number and verdict is, if any.
+/// The name of the event that reports an attempt with this number and verdict, if it is one to
+/// report.
 pub fn attempt_event(number: u32, verdict: Verdict) -> Option<&'static str> {
     match verdict {
         Verdict::GiveUp => Some("message.attempt.exhausted"),

@@ -1,5 +1,5 @@
-//! A payload: its bytes, which are kept and sent as they were published, and what they must be: a JSON
-//! object that every receiver's parser can read, or a raw text.
+//! A payload: its bytes, which are kept and sent as they were published, and the rules for them. A
+//! payload is a JSON object that every receiver's parser can read, or a raw text.
 //!
 //! Nothing here changes the bytes.
 
@@ -14,8 +14,8 @@ pub const DEPTH_MAX: usize = 128;
 
 /// The bytes of a payload. A clone shares them, and the type does not print them.
 ///
-/// This alone knows in which type they are shared: the one that the HTTP server and the HTTP client
-/// hand over and take, so that a payload is nowhere copied on its way.
+/// Only this type knows how the bytes are shared: in the type that the HTTP server hands over and
+/// the HTTP client takes, so that a payload is never copied on its way.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct PayloadBytes(Bytes);
 
@@ -70,8 +70,8 @@ impl fmt::Debug for PayloadBytes {
     }
 }
 
-/// What is wrong with `json`, which a JSON parser has already found to be grammatical: that it is
-/// not an object, that it nests too deeply, or that a string escapes half a surrogate pair.
+/// Returns the problem of `json`, which a JSON parser has already found to be grammatical: it is
+/// not an object, it nests too deeply, or a string escapes half a surrogate pair.
 ///
 /// `serde_json` checks none of the three for a value that it passes through unread.
 pub fn problem(json: &str) -> Option<String> {
@@ -81,13 +81,13 @@ pub fn problem(json: &str) -> Option<String> {
     }
 }
 
-/// A raw payload without the space around it, if it is JSON that every parser can read.
+/// Returns a raw payload without the space around it, if it is JSON that every parser can read.
 pub fn json(raw: &[u8]) -> Option<&str> {
     let text: &RawValue = serde_json::from_slice(raw).ok()?;
     unreadable(text.get()).is_none().then_some(text.get())
 }
 
-/// The same, if it is also an object.
+/// Like [`json`], if the payload is also an object.
 pub fn object(raw: &[u8]) -> Option<&str> {
     json(raw).filter(|text| text.starts_with('{'))
 }

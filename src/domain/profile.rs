@@ -1,9 +1,10 @@
-//! What a request looks like, as data: the method, the URL, the headers, the body, how it is signed,
-//! what counts as success, and when a failure is tried again.
+//! Profiles: how a request looks, as data. A profile has the method, the URL, the headers, the body
+//! and the signatures of a request. It also says which answers are a success, and when a failed
+//! attempt is repeated.
 //!
-//! A [`Profile`] is a table of `config.toml` ([`Profile::problems`] checks what the types cannot
-//! say); `delivery` compiles its templates and makes requests from it, the API shows it and asks it
-//! which secrets and methods an endpoint may have. No template is parsed here.
+//! A [`Profile`] is a table of `config.toml`; [`Profile::problems`] checks the rules that the types
+//! cannot express. `delivery` compiles its templates and makes requests from it. The API shows it,
+//! and checks endpoints' secrets and methods against it. No template is parsed here.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -17,7 +18,7 @@ use super::payload::PayloadBytes;
 use super::retry::RetryRule;
 use super::secret::{Secret, SecretForm};
 
-/// What an endpoint may be called with.
+/// An HTTP method of requests to endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Method {
@@ -43,9 +44,9 @@ impl Method {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Profile {
-    /// A sentence for those who choose one.
+    /// A sentence for people who choose a profile.
     pub description: String,
-    /// What an endpoint may choose; the first is the default. GET has no body.
+    /// The methods that an endpoint may choose from; the first is the default. A GET has no body.
     pub methods: Vec<Method>,
     /// Template of the URL; the endpoint's where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,7 +74,8 @@ pub struct Profile {
     pub signatures: Vec<Signature>,
 }
 
-/// What a profile's request is shown for; the example's where absent.
+/// The values for a preview of a profile's request. Where one is absent, the built-in example's is
+/// used.
 #[derive(Default)]
 pub struct Draft {
     pub url: Option<String>,
@@ -83,7 +85,7 @@ pub struct Draft {
     pub event_type: Option<String>,
     pub payload: Option<PayloadBytes>,
     pub channels: Option<Vec<String>>,
-    /// The endpoint's own.
+    /// The endpoint's own headers.
     pub headers: BTreeMap<String, String>,
 }
 
@@ -122,23 +124,24 @@ pub enum BodyRule {
 pub struct Signature {
     pub header: String,
     pub algorithm: Algorithm,
-    /// Of the signature; hex where absent.
+    /// The encoding of the signature; hex where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding: Option<Encoding>,
-    /// How the secret's text becomes the key; as given where absent.
+    /// The encoding of the key in the secret's text; the text itself is the key where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyEncoding>,
-    /// Template of what is signed; the body's bytes where absent.
+    /// Template of the signed content; the body's bytes where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
-    /// Stands before each signature.
+    /// The text before each signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
-    /// Stands between signatures: during a rotation each live secret makes one, the newest first.
-    /// Only the newest secret signs where this is absent.
+    /// The text between signatures: during a rotation each live secret makes one, the newest first.
+    /// Where it is absent, only the newest secret signs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
-    /// Template of the header's value around `{{ signature }}`, which is alone where absent.
+    /// Template of the header's value around `{{ signature }}`; the value is the signature alone
+    /// where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
 }
@@ -260,7 +263,7 @@ impl<'de> Deserialize<'de> for StatusSet {
         let ranges = texts.iter().map(|text| {
             parse_statuses(text).ok_or_else(|| {
                 de::Error::custom(format!(
-                    "{text:?} is no status from 200 to 599, such as \"200\", \"2xx\" or \"200-204\""
+                    "{text:?} is not a status from 200 to 599, such as \"200\", \"2xx\" or \"200-204\""
                 ))
             })
         });
@@ -269,13 +272,14 @@ impl<'de> Deserialize<'de> for StatusSet {
 }
 
 impl Success {
-    /// How much of an answer's body decides: the expected one, a newline and one byte too many.
+    /// The number of bytes of an answer's body that are compared with the expected body: its
+    /// length, a line break, and one byte too many.
     pub fn compared_bytes(&self) -> usize {
         self.body.as_ref().map_or(0, |body| body.len() + 3)
     }
 
-    /// Why this answer is not a success; nothing where it is one. The body must have been kept
-    /// as far as the rule's body is long.
+    /// Returns why this answer is not a success, or nothing where it is one. At least
+    /// [`Success::compared_bytes`] of the answer's body must have been kept.
     pub fn fault(&self, answer: &Answer) -> Option<String> {
         let status = answer.status;
         let status_fits = match &self.status {
@@ -335,7 +339,8 @@ impl Success {
 const HEADERS_MAX: usize = 64;
 const SIGNATURES_MAX: usize = 10;
 const TIMEOUT_SECONDS_MAX: u32 = 3600;
-/// That much of an answer is read in any case, and held while it is.
+/// The longest body that an answer can be compared with. So much of each answer is read, whatever
+/// the limit of kept answers is, and is in memory meanwhile.
 const SUCCESS_BODY_BYTES_MAX: usize = 60_000;
 
 impl Profile {
@@ -358,12 +363,12 @@ impl Profile {
         signatures.any(|one| one.algorithm == Algorithm::Static)
     }
 
-    /// Which texts are secrets for this profile.
+    /// The form of secrets that this profile needs.
     pub fn secret_form(&self) -> SecretForm {
         self.checked_secret_form().unwrap_or(SecretForm::TEXT)
     }
 
-    /// The error says why no secret can serve all signatures.
+    /// Like [`Profile::secret_form`]; the error says why no secret can serve all signatures.
     fn checked_secret_form(&self) -> Result<SecretForm, &'static str> {
         let has = |algorithm| self.signatures.iter().any(|one| one.algorithm == algorithm);
         let hmacs = || self.signatures.iter().filter(|one| one.algorithm.is_hmac());
@@ -396,8 +401,7 @@ impl Profile {
         })
     }
 
-    /// Everything that is wrong with the profile by itself: keys with the reason. Templates are
-    /// not looked into.
+    /// All problems of the profile by itself, as the key and the reason. Templates are not checked.
     pub fn problems(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         let mut check = |holds: bool, key: &str, reason: &str| {
@@ -509,7 +513,7 @@ impl Profile {
         problems
     }
 
-    /// What needs a body has one.
+    /// Checks that a request which needs a body has one.
     fn check_bodies(&self, check: &mut impl FnMut(bool, &str, &str)) {
         let has_get = self.methods.contains(&Method::Get);
         let no_body = self.body == BodyRule::None;

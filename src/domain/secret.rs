@@ -1,9 +1,9 @@
 //! The endpoint's signing secret, as a type that cannot be printed by accident.
 //!
-//! Which texts are secrets is the profile's to say ([`SecretForm`]). Two forms are those of Standard
+//! The profile decides which texts can be secrets ([`SecretForm`]). Two forms are those of Standard
 //! Webhooks 1.0.0 ("Signature scheme"): `whsec_` and base64 of 24 to 64 bytes for HMAC-SHA256,
 //! `whsk_` and base64 of an ed25519 key (a 32-byte seed, or 64 bytes of seed and public key). The
-//! public half of the latter is shown as `whpk_`. Others are any text, as it is.
+//! public half of the latter is shown as `whpk_`. A secret of another form is any text, as it is.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ const TEXT_BYTES: std::ops::RangeInclusive<usize> = 8..=256;
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secret(String);
 
-/// Which texts are secrets.
+/// The form that a secret must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretForm {
     /// `whsec_…`, its bare base64, or `whsk_…`.
@@ -51,7 +51,7 @@ pub enum SignatureType {
     Ed25519,
 }
 
-/// What a secret signs with by Standard Webhooks.
+/// The key of a secret in the form of Standard Webhooks.
 pub enum SigningKey {
     Hmac(Zeroizing<Vec<u8>>),
     Ed25519(Box<Ed25519KeyPair>),
@@ -127,7 +127,7 @@ impl Secret {
         &self.0
     }
 
-    /// What the API gives back: only the public key of an ed25519 key, else the secret itself.
+    /// The text that the API shows: for an ed25519 key its public key, else the secret itself.
     pub fn readable(&self) -> String {
         match self.signing_key() {
             Some(SigningKey::Ed25519(pair)) => {
@@ -186,7 +186,7 @@ fn plain(text: &str, base64: bool, as_hex: bool, header: bool) -> Result<Secret,
     if base64 && STANDARD.decode(text).map(Zeroizing::new).is_err() {
         return Err("must be base64");
     }
-    // What reads back as another key than it was given as would be a surprise.
+    // This text would be read as an ed25519 key, and sign in another way than the caller means.
     if text.starts_with(ED25519_PREFIX) {
         return Err("must not look like an ed25519 key");
     }

@@ -17,7 +17,7 @@ pub const GRANTS_MAX: usize = 1000;
 /// The most networks that one token may be used from.
 pub const ALLOWED_IPS_MAX: usize = 64;
 
-/// What a caller may do.
+/// The role of a token, which says what its bearer may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Role {
     /// Everything in the organisation.
@@ -84,9 +84,9 @@ pub struct Token {
     /// The one endpoint that this token configures where a token is an account of its own (the
     /// surface `/v1/account/settings`). It may be gone by now.
     pub account_endpoint: Option<EndpointId>,
-    /// What a portal link gives; other tokens have none.
+    /// The session that a portal link gives; absent for other tokens.
     pub session: Option<PortalSession>,
-    /// When it was last used, as far as that has been written down, which is now and then.
+    /// The time of its last use. It is written down only now and then, so it may be a little old.
     pub last_used_at: Option<Timestamp>,
     /// For a webhook user the applications in which it may make endpoints; a record from before these
     /// were granted has no set until the start decides it. For other roles the only applications that
@@ -94,7 +94,7 @@ pub struct Token {
     pub applications: Option<BTreeSet<ApplicationId>>,
     /// The portal link through which it was made, which may have ended.
     pub made_by: Option<MadeByLink>,
-    /// For people: what it is for, who has it.
+    /// A description for people: what it is for, who has it.
     pub description: Option<String>,
     /// The only groups of operations that it may do, within its role; none for all that the role may.
     pub scopes: Option<BTreeSet<Scope>>,
@@ -108,7 +108,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// Whether its scopes leave it what belongs to this one.
+    /// Whether its scopes allow the operations of this one.
     pub fn lets(&self, scope: Option<Scope>) -> bool {
         let own = self.scopes.as_ref();
         own.zip(scope)
@@ -160,9 +160,9 @@ pub struct MadeByLink {
     pub session: Option<String>,
 }
 
-/// A credential that was ended before its time, by its hash: a signed token (JWT) that was logged out,
-/// which is refused until it would have ended by itself; or a portal link that `expire-all` ends at a
-/// later time, with which the keys end that are made through it until then.
+/// The mark of a credential that ends before its time, by the credential's hash. Either a signed
+/// token (JWT) was logged out: it is refused until it would have expired by itself. Or `expire-all`
+/// ends a portal link at a later time: keys that are made through the link until then end with it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Revocation {
     /// SHA-256 of the credential's text.
@@ -203,7 +203,7 @@ impl Capability {
     }
 }
 
-/// What a portal session may do.
+/// A permission of a portal session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Capability {
     /// Look at everything but secrets.

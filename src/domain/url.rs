@@ -1,8 +1,8 @@
-//! Which URLs requests can be sent to.
+//! The URLs that requests can be sent to.
 //!
-//! The one parser of URLs that requests go to: what an endpoint is registered with, what is sent to
-//! and what the command line calls are judged here alike, so that what is registered can be sent.
-//! Where it leads, and whether that address is allowed, is judged at each connection.
+//! The only parser of these URLs. An endpoint's URL is checked here when it is registered, and
+//! again when a request is made; commands check the URL that they call. So a URL that was
+//! registered can be sent to. The address behind the host is checked at each connection, not here.
 
 use http::Uri;
 use url::{Host, ParseError, Position, Url};
@@ -11,10 +11,11 @@ use url::{Host, ParseError, Position, Url};
 const LABEL_BYTES_MAX: usize = 63;
 const NAME_BYTES_MAX: usize = 253;
 
-/// Takes an absolute http(s) URL to which a request can be sent. The error goes on a sentence that
-/// begins with the URL.
+/// Parses an absolute http(s) URL to which a request can be sent. The error continues a sentence
+/// that begins with the URL.
 pub fn parse(text: &str) -> Result<Url, String> {
-    // The parser would quietly drop these, and the URL would be another than it looks.
+    // The parser would drop these without an error, and the URL would not be the one that was
+    // given.
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err("may not contain spaces or control characters".to_owned());
     }
@@ -39,7 +40,8 @@ pub fn parse(text: &str) -> Result<Url, String> {
     request_uri(&url).map(|_| url)
 }
 
-/// What is requested of the URL's host. Always `http://` and with a port: TLS is the connector's.
+/// Returns the URI of a request to the URL. It is always `http://` and has a port, because the
+/// connector adds TLS. The error continues a sentence that begins with the URL.
 pub fn request_uri(url: &Url) -> Result<Uri, String> {
     let (Some(name), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
         return Err("must have a host".to_owned());
@@ -171,7 +173,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is taken is a request's URI with the same host, port, path and query.
+        /// A URL that is accepted makes a request URI with the same host, port, path and query.
         #[test]
         fn what_is_taken_can_be_requested(
             text in "https?://([a-zA-Z0-9._~!$&'()*+,;=\"`{}é-]{1,20}|[0-9.]{1,15}|\\[[0-9a-f:]{2,15}\\])\

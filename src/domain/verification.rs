@@ -1,8 +1,9 @@
-//! Whether somebody at an endpoint's URL wants its traffic.
+//! Verification: the proof that somebody at an endpoint's URL wants its traffic.
 //!
-//! Where `delivery.verify_endpoints` is on, an endpoint gets nothing but *challenges* until one of
-//! them was echoed. A challenge is a request with a random text; who answers with that text has read
-//! it and knows what it is for. Pure: what is sent, and when, is `scheduler::challenges`' to say.
+//! Where `delivery.verify_endpoints` is on, an endpoint gets nothing but *challenges* until it has
+//! echoed one of them. A challenge is a request with a random text. A receiver that answers with
+//! the text has read it and knows its purpose. Pure: `scheduler::challenges` decides what is sent,
+//! and when.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -29,15 +30,15 @@ const DELAYS: [Duration; 4] = [
     Duration::from_secs(60 * 60),
 ];
 
-/// What is kept of an endpoint that has not echoed a challenge yet.
+/// The state of an endpoint that has not echoed a challenge yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verification {
     /// Challenges since the URL was given, or since somebody asked for one.
     pub attempts: u32,
-    /// When the next one is sent; absent where somebody must ask for it.
+    /// When the next challenge is sent; absent where somebody must ask for it.
     pub next_at: Option<Timestamp>,
     pub last_at: Option<Timestamp>,
-    /// What was wrong with the last one's answer, as a sentence.
+    /// Why the last challenge failed, as a sentence.
     pub last_error: Option<String>,
 }
 
@@ -51,7 +52,7 @@ impl Verification {
         }
     }
 
-    /// Somebody asks for a challenge now, and for the retries after it.
+    /// Makes a challenge due now, with the retries after it.
     pub fn ask_again(&mut self, now: Timestamp) {
         self.attempts = 0;
         self.next_at = Some(now);
@@ -97,7 +98,8 @@ pub fn problem(outcome: &Outcome, challenge: &str) -> Option<String> {
     })
 }
 
-/// The text alone; what prints lines ends it with a line break.
+/// Whether the answer is the text alone. A line break at the end does not count, because many
+/// programs print one.
 fn is_line(body: &[u8], challenge: &str) -> bool {
     let line = body.strip_suffix(b"\n").unwrap_or(body);
     let line = line.strip_suffix(b"\r").unwrap_or(line);

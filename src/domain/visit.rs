@@ -1,4 +1,4 @@
-//! Who is signed in to the console or the portal in a browser.
+//! Visits: who is signed in to the console or the portal in a browser.
 //!
 //! A visit stands for a credential, for a browser that holds a random cookie in its place. The record
 //! holds neither of the two: the cookie's hash finds it, and the credential is proved anew at each
@@ -61,10 +61,11 @@ pub struct Visit {
     pub credential: [u8; 32],
     pub with: SignedInWith,
     pub begun_at: Timestamp,
-    /// The last request, as far as that has been written down, which is now and then.
+    /// The time of the last request. It is written down only now and then, so it may be a little
+    /// old.
     pub seen_at: Timestamp,
     /// Where the sign-in came from.
     pub address: IpAddr,
-    /// What the browser calls itself.
+    /// The browser's header `User-Agent`, cut to [`USER_AGENT_BYTES_MAX`].
     pub user_agent: Option<String>,
 }

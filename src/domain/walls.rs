@@ -1,13 +1,13 @@
-//! The walls of the room: it knows nothing of what stands around it.
+//! The walls of this room: a test that `domain` depends on no other room.
 
 use std::fs;
 use std::path::Path;
 
-/// Where this room may look.
+/// The modules that this room may import.
 const IMPORTS: [&str; 2] = ["clock::", "domain::"];
 
-/// What none of it is about: HTTP's server and client, the API's document, the store's format and
-/// database, and waiting.
+/// Words that this room's code must not have: those of HTTP's server and client, the API's
+/// document, the store's format and database, and waiting.
 const STRANGE: [&str; 12] = [
     "actix",
     "awc",

@@ -69,7 +69,7 @@ impl ApplicationEdit {
     }
 }
 
-/// A uid is an application's own in its organisation.
+/// Refuses a uid that another application of the organisation has.
 fn refuse_taken_uid(catalog: &Catalog, application: &Application) -> Result<()> {
     let Some(uid) = &application.uid else {
         return Ok(());
@@ -82,7 +82,7 @@ fn refuse_taken_uid(catalog: &Catalog, application: &Application) -> Result<()> 
     }
 }
 
-/// A new application in the catalog, as long as its uid is free.
+/// Returns the change that makes a new application; an error where its uid is taken.
 pub fn creation(catalog: &Catalog, application: Application) -> Result<Change> {
     refuse_taken_uid(catalog, &application)?;
     Ok(Change::PutApplication(application))
@@ -113,7 +113,7 @@ impl Command for CreateApplication {
     }
 }
 
-/// Makes the application in the path what is said, or one with the uid in the path.
+/// Replaces the application in the path, or makes one with the uid in the path.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReplaceApplication {
@@ -138,7 +138,7 @@ impl Command for ReplaceApplication {
             Ok(entry) => {
                 application.id = entry.application.id;
                 application.created_at = entry.application.created_at;
-                // What ended must not come back with a new name.
+                // Signed tokens that ended must not become valid again with a new name.
                 application.tokens_valid_from = entry.application.tokens_valid_from;
                 application.tokens_ending = entry.application.tokens_ending;
                 false

@@ -1,9 +1,9 @@
-//! Who calls, and what they may do.
+//! Callers, and what each of them may do.
 //!
-//! Every command is given by one. Something that a caller may not see is not found;
-//! something that it may see and not change is forbidden; which role may do what is said in `permits`.
-//! Grants are looked up in the catalog that a decision is made on, and not when the request comes in:
-//! one that is taken away counts at once.
+//! Every command has a caller. A thing that the caller may not see is not found; a thing that it
+//! may see and not change is forbidden. `permits` has the table of roles. Grants are looked up in
+//! the catalog when the command is decided on, not when the request comes in: a grant that is
+//! removed ends at once.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -32,11 +32,11 @@ const LIMITED: Error = Error::forbidden(
 const NOT_GRANTED: Error =
     Error::forbidden("this token was not granted the application, so it makes no endpoints there");
 
-/// What a credential turned out to be.
+/// The proof of a credential.
 #[derive(Clone)]
 pub enum Proof {
     Token(Arc<Token>),
-    /// With the SHA-256 of its text, by which it is revoked.
+    /// The claims, with the SHA-256 of the token's text, by which it is revoked.
     Signed(Arc<Claims>, [u8; 32]),
 }
 
@@ -50,16 +50,15 @@ impl Proof {
     }
 }
 
-/// What a caller showed.
+/// The credential of a caller, by reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Credential {
     /// A token that the API made.
     Token(TokenId),
-    /// What a portal link gave.
+    /// The token of a portal link, with the capabilities of its session.
     Session(TokenId, Capabilities),
-    /// A signed token (JWT), of which there is no record: what it says of its time, and the SHA-256 of its
-    /// text.
+    /// A signed token (JWT), which has no record: its times, and the SHA-256 of its text.
     Signed {
         issued_at: Option<Timestamp>,
         expires_at: Option<Timestamp>,
@@ -67,7 +66,7 @@ pub enum Credential {
     },
 }
 
-/// Whose request this is.
+/// The caller of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Caller {
@@ -76,9 +75,9 @@ pub struct Caller {
     role: Role,
     /// The only application that the caller can see; all of the organisation where absent.
     application: Option<ApplicationId>,
-    /// It sees some applications only: those in its record.
+    /// The caller sees only the applications in its record.
     is_limited: bool,
-    /// None for all that the role may.
+    /// Only these scopes; all that the role may where absent.
     scopes: Option<Scopes>,
     /// The key of the visit that stands for the credential, where one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,7 +85,8 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The same by way of a visit: a caller only for as long as that lasts.
+    /// Returns the caller as one by way of a visit, who is a caller only for as long as the visit
+    /// lasts.
     pub fn by_visit(self, key: [u8; 32]) -> Caller {
         Caller {
             visit: Some(key),
@@ -102,7 +102,7 @@ impl Caller {
         self.credential
     }
 
-    /// Whether a customer calls, and not the platform itself.
+    /// Whether the caller is a customer, not the platform itself.
     pub fn is_customer(&self) -> bool {
         match self.role {
             Role::Application | Role::WebhookUser => true,
@@ -118,7 +118,7 @@ impl Caller {
         deals_with_all && self.lacks_scope(reading).is_none()
     }
 
-    /// The token whose holder sees other things than others with the same role do.
+    /// The caller's token, where its holder sees other things than others with the same role do.
     pub fn own_view(&self) -> Option<TokenId> {
         match self.credential {
             Credential::Session(id, _) => Some(id),
@@ -167,8 +167,8 @@ impl Caller {
         }
     }
 
-    /// How far the caller may do this, scopes left aside. By this it is decided what exists for the
-    /// caller: a scope that is missing hides nothing.
+    /// How far the caller may do this, whatever its scopes are. This decides what exists for the
+    /// caller: a missing scope hides nothing.
     fn reach(&self, action: Action) -> Permit {
         match self.credential {
             Credential::Session(_, capabilities) if !session_may(capabilities, action) => {
@@ -221,7 +221,7 @@ impl Caller {
         self.role
     }
 
-    /// What the caller's token is limited to; none for all that the role may.
+    /// The scopes that the caller's token is limited to; none for all that the role may.
     pub fn scopes(&self) -> Option<Scopes> {
         self.scopes
     }
@@ -251,7 +251,7 @@ impl Caller {
         id_or_uid: &str,
         action: Action,
     ) -> Result<&'a Arc<ApplicationEntry>> {
-        // Before anything is looked up: who lacks the scope does not learn what exists.
+        // Before anything is looked up: a caller without the scope does not learn what exists.
         if let Some(scope) = self.lacks_scope(action) {
             return Err(Error::lacks_scope(scope.name()));
         }
@@ -369,8 +369,8 @@ impl Caller {
             }
     }
 
-    /// Whether the token exists as far as the caller can tell. A portal session is none that one
-    /// keeps: it ends by itself or by the application's `expire-all`.
+    /// Whether the token exists as far as the caller can tell. Portal sessions are not shown as
+    /// tokens: they end by themselves or by the application's `expire-all`.
     pub fn sees_token(&self, token: &Token) -> bool {
         let within = token.organisation == self.organisation && token.session.is_none();
         within
@@ -381,7 +381,8 @@ impl Caller {
             }
     }
 
-    /// What makes a new endpoint: the endpoint, and its grant to a caller that sees no others.
+    /// Returns the changes that make a new endpoint: the endpoint, and its grant to a caller that
+    /// sees no others.
     pub fn creation(&self, catalog: &Catalog, endpoint: Endpoint) -> Result<Vec<Change>> {
         let grant = match self.reach(Action::CreateEndpoints) {
             Permit::Granted => {
@@ -442,7 +443,7 @@ impl Caller {
         }
     }
 
-    /// Whether what the caller showed is still good.
+    /// Checks that the caller's credential is still valid.
     pub fn still_holds(&self, catalog: &Catalog, now: Timestamp) -> Result<()> {
         let is_there = |key| {
             let entry = catalog.visit(key);
@@ -450,7 +451,7 @@ impl Caller {
         };
         let holds = self.visit.as_ref().is_none_or(is_there)
             && match self.credential {
-                // The same rule as the one by which it was let in.
+                // The same rule as at the start of the request.
                 Credential::Signed {
                     issued_at,
                     expires_at,
@@ -478,7 +479,8 @@ impl Caller {
     }
 }
 
-/// The token with this grant. Those whose endpoint is gone make room: their ids never come back.
+/// Returns the token with this grant. Grants of endpoints that were deleted are dropped: their ids
+/// never come back.
 pub fn granted(catalog: &Catalog, token: &Token, endpoint: EndpointId) -> Result<Token> {
     let mut token = token.clone();
     let organisation = token.organisation;
@@ -494,12 +496,12 @@ pub fn granted(catalog: &Catalog, token: &Token, endpoint: EndpointId) -> Result
     }
 }
 
-/// Which event types a caller sees: those with feature flags only by having one of them.
+/// The event types that a caller sees: those with feature flags only if it has one of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FeatureFlags {
-    /// The platform's own people and machines.
+    /// The platform's own people and machines see all of them.
     All,
-    /// A customer's.
+    /// A customer's flags.
     Only(BTreeSet<String>),
 }
 

@@ -1,4 +1,4 @@
-//! What becomes of an endpoint whose URL must be verified.
+//! The result of a challenge, for an endpoint whose URL must be verified.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,15 +13,16 @@ pub fn unverified(catalog: &Catalog, lane: u64) -> Option<&Endpoint> {
     endpoint.verification.is_some().then_some(&**endpoint)
 }
 
-/// Keeps what came of a challenge. It says nothing of another URL, nor of an endpoint that is gone.
+/// Records the result of a challenge. A result for a former URL, or for an endpoint that was
+/// deleted, changes nothing.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeepChallenge {
     pub lane: u64,
-    /// Where it was sent.
+    /// The URL that the challenge was sent to.
     pub url: String,
     pub sent_at: Timestamp,
-    /// What was wrong with the answer, as a sentence; absent where the endpoint is verified.
+    /// The problem of the answer, as a sentence; absent where the endpoint is verified.
     pub problem: Option<String>,
 }
 
@@ -41,7 +42,8 @@ impl OwnCommand for KeepChallenge {
     }
 }
 
-/// Lets go of what is held for endpoints that are not verified, since none needs to be any more.
+/// Releases the deliveries that are held for endpoints that are not verified, because verification
+/// was turned off.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseUnverified {
@@ -49,7 +51,7 @@ pub struct ReleaseUnverified {
 }
 
 impl OwnCommand for ReleaseUnverified {
-    /// How many of them were held.
+    /// The number of endpoints that were not verified.
     type Answer = usize;
 
     fn decide(self, catalog: &Catalog, _: Timestamp) -> Decided<usize> {

@@ -1,6 +1,6 @@
-//! The checks that several kinds of bodies share, and the list in which they note what is wrong.
+//! The checks that several kinds of bodies share, and the list of problems that they fill.
 //!
-//! Pure. A caller hears of everything that is wrong with a body at once, not of one thing a time.
+//! Pure. A caller is told all problems of a body at once, not one at a time.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::error::{Error, Invalid, Result};
 /// The longest name of a channel.
 pub const CHANNEL_NAME_MAX: usize = 128;
 
-/// The longest tag of a message, which looks as a channel does.
+/// The longest tag of a message. Tags follow the rule for names of channels.
 pub const TAG_MAX: usize = CHANNEL_NAME_MAX;
 
 pub const TAGS_PER_MESSAGE_MAX: usize = 10;
@@ -34,15 +34,15 @@ pub const EVENT_TYPES_PER_ENDPOINT_MAX: usize = 1000;
 /// Names of event types and channels, and callers' own ids: letters, digits, and these.
 pub const NAME_PATTERN: &str = r"^[a-zA-Z0-9\-_.]+$";
 
-/// Problems told of one request: its sender does not need thousands.
+/// The most problems that are reported of one request: its sender does not need thousands.
 pub const PROBLEMS_MAX: usize = 50;
 
-/// What is wrong with a request, as found so far.
+/// The problems of a request that were found so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Problems(Vec<Invalid>);
 
 impl Problems {
-    /// `place` is the way to the value: `["body", "headers", "X-One"]`.
+    /// Adds a problem. `place` is the path to the value: `["body", "headers", "X-One"]`.
     pub fn add(&mut self, place: &[&str], message: impl Into<String>) {
         self.note(place, message.into(), "value_error");
     }
@@ -53,7 +53,7 @@ impl Problems {
         }
     }
 
-    /// A value that asks for what postrider does not do.
+    /// Adds the problem of a value that asks for something which postrider does not offer.
     pub fn not_offered(&mut self, place: &[&str], message: impl Into<String>) {
         self.note(place, message.into(), "not_offered");
     }
@@ -73,7 +73,7 @@ impl Problems {
         });
     }
 
-    /// An error with everything that was noted, if anything was.
+    /// Returns an error with all problems, if there are any.
     pub fn done(self) -> Result<()> {
         match self.0.is_empty() {
             true => Ok(()),
@@ -82,14 +82,14 @@ impl Problems {
     }
 }
 
-/// The error for one thing that is not there.
+/// Returns the error for one value that is missing.
 pub fn missing(place: &[&str]) -> Error {
     let mut problems = Problems::default();
     problems.missing(place);
     Error::Invalid(problems.0)
 }
 
-/// The error for one value that breaks a rule.
+/// Returns the error for one value that breaks a rule.
 pub fn wrong(place: &[&str], message: impl Into<String>) -> Error {
     let mut problems = Problems::default();
     problems.add(place, message);
@@ -105,7 +105,7 @@ pub fn refuse_given_id(is_given: bool, place: &[&str]) -> Result<()> {
     }
 }
 
-/// A name for people: not empty, not endless, no control characters.
+/// Checks a name for people: it is not empty, not too long, and has no control characters.
 pub fn check_name(problems: &mut Problems, place: &[&str], name: &str) {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         problems.add(place, format!("must have 1 to {NAME_BYTES_MAX} bytes"));
@@ -128,7 +128,8 @@ fn check_text(problems: &mut Problems, place: &[&str], text: &str) {
     }
 }
 
-/// A caller's own id; `prefix` is that of the ids it must not look like.
+/// Checks a caller's own id. It must not look like one of the server's ids, which begin with
+/// `prefix`.
 pub fn check_uid(problems: &mut Problems, place: &[&str], uid: &str, prefix: &str) {
     problems.add_if(place, uid_problem(uid, prefix));
 }
@@ -148,8 +149,8 @@ pub fn check_metadata(
     }
 }
 
-/// The rate that a body asks for by its name `throttleRate`, or by the older one, `rateLimit`;
-/// `place` is that of the object with both.
+/// Returns the rate that a body asks for, by its name `throttleRate` or by the older one,
+/// `rateLimit`; `place` is the place of the object with both.
 pub fn checked_throttle_rate(
     problems: &mut Problems,
     place: &[&str],

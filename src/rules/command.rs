@@ -1,7 +1,7 @@
-//! All commands in one type, for the way to another machine, and what is answered.
+//! All commands in one type, for the way to another machine, and their answers.
 //!
 //! A command travels as JSON in a [`Given`], which has a version and names the caller, and is answered by a
-//! [`Reply`]: the answer, or the error for which nothing changed. A field that a command does not have is
+//! [`CommandReply`]: the answer, or the error for which nothing changed. A field that a command does not have is
 //! refused wherever it stands: a machine that did not know it would do without a limit or a condition that
 //! the caller was promised. So every new field of a command is a new version, and so is every other change
 //! of a shape, but for a field that is added to an answer. `commands.golden` has an example of each command,
@@ -157,14 +157,14 @@ pub struct Given {
     given: AnyCommand,
 }
 
-/// What comes of it, as it is handed back.
+/// The reply to a command, as it is handed back.
 #[derive(Serialize, Deserialize)]
-pub struct Reply {
+pub struct CommandReply {
     version: u16,
     reply: Result<AnyAnswer, Error>,
 }
 
-/// Why a text is no command that this server can decide on, or no reply.
+/// Why a text cannot be read as a command or a reply.
 #[derive(Debug, thiserror::Error)]
 pub enum NotReadable {
     #[error("it has version {0}, and this server reads version {VERSION}")]
@@ -173,7 +173,8 @@ pub enum NotReadable {
     Malformed(#[from] serde_json::Error),
 }
 
-/// Reads a text of the version that this server knows. Another version may have what cannot be read here.
+/// Reads a text of the version that this server knows. The version is checked first, because
+/// another one may have fields that cannot be read here.
 fn read<T: DeserializeOwned>(text: &str) -> Result<T, NotReadable> {
     #[derive(Deserialize)]
     struct Version {
@@ -199,18 +200,18 @@ impl Given {
     }
 
     /// The changes to commit, and what to reply once they are on disk.
-    pub fn decide(self, view: &View<'_>) -> (Vec<Change>, Reply) {
+    pub fn decide(self, view: &View<'_>) -> (Vec<Change>, CommandReply) {
         let (changes, reply) = match decide(self.given, &self.caller, view) {
             Ok((changes, answer)) => (changes, Ok(answer)),
             Err(error) => (Vec::new(), Err(error)),
         };
         let version = VERSION;
-        (changes, Reply { version, reply })
+        (changes, CommandReply { version, reply })
     }
 }
 
-impl Reply {
-    pub fn read(text: &str) -> Result<Reply, NotReadable> {
+impl CommandReply {
+    pub fn read(text: &str) -> Result<CommandReply, NotReadable> {
         read(text)
     }
 
@@ -256,17 +257,17 @@ mod tests {
             ),
             (
                 r#"{"version":1,"reply":{"Ok":{"answer":""#,
-                is_written_as_before::<Reply>,
+                is_written_as_before::<CommandReply>,
                 AnyCommand::NAMES,
             ),
             (
                 r#"{"version":1,"reply":{"Err":{""#,
-                is_written_as_before::<Reply>,
+                is_written_as_before::<CommandReply>,
                 &REFUSALS,
             ),
             (
                 r#"{"version":1,"reply":{"Err":""#,
-                is_written_as_before::<Reply>,
+                is_written_as_before::<CommandReply>,
                 &["Unauthenticated", "SecretForToken", "Defect"],
             ),
             (
@@ -376,7 +377,7 @@ mod tests {
             let text = serde_json::to_string(&Given::new(caller, command)).unwrap();
             let (changes, reply) = Given::read(&text).unwrap().decide(&example.view());
             let reply = serde_json::to_string(&reply).unwrap();
-            let reply = Reply::read(&reply).unwrap().into_result();
+            let reply = CommandReply::read(&reply).unwrap().into_result();
             (changes.len(), reply, text)
         };
         let (count, reply, text) = decided(example.owner());

@@ -1,8 +1,10 @@
-//! What the store's writer runs: a command with all that it is decided by, but for the registrations.
+//! Decisions: the work that the store's writer runs. Each has a command and everything else that
+//! the command is decided by, except for the registrations.
 //!
-//! There are two kinds. A caller's command is decided only while the caller's credential holds: a request
-//! is let in when its head arrives, and its body, a read or the writer's queue may take a while. The
-//! server's own commands come from its jobs, its challenges and its housekeeping, and nobody is asked.
+//! There are two kinds. A caller's command is decided only while the caller's credential is valid:
+//! a request is let in when its head arrives, and its body, a read or the writer's queue may take a
+//! while. The server's own commands come from its jobs, its challenges and its housekeeping, and
+//! need no permission.
 
 use std::sync::Arc;
 
@@ -19,12 +21,12 @@ pub trait Decision: Send + 'static {
     fn decide(self, catalog: &Catalog, now: Timestamp) -> Decided<Self::Answer>;
 }
 
-/// A command of this caller.
+/// A caller's command.
 pub struct Asked<C> {
     pub caller: Caller,
     pub command: C,
     pub settings: Arc<Config>,
-    /// A secret that is made up is made of this.
+    /// The randomness from which a new secret is generated.
     pub random: [u8; 32],
 }
 

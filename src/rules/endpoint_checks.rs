@@ -1,8 +1,8 @@
-//! What holds for endpoints, whichever surface they are made and changed through.
+//! The rules for endpoints, whichever surface they are made and changed through.
 //!
-//! Handlers check a body's values with these, and decisions what an endpoint has become. Much of it
-//! hangs on the endpoint's profile, which an operator may have taken out of the settings since: such an
-//! endpoint can be shown and deleted, and given another profile.
+//! Handlers check a body's values with these rules, and decisions check the endpoint that results.
+//! Many of them depend on the endpoint's profile, which an operator may have removed from the
+//! settings since. Such an endpoint can still be shown and deleted, and be given another profile.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ pub fn profile_of<'a>(endpoint: &Endpoint, config: &'a Config) -> Option<&'a Pro
     config.profile(endpoint.profile.as_deref())
 }
 
-/// Why nothing is sent to the endpoint just now, where that is so.
+/// Returns why the endpoint's deliveries are held, if they are.
 pub fn held_because(endpoint: &Endpoint) -> Option<&'static str> {
     match (endpoint.disabled, &endpoint.verification) {
         (true, _) => Some("the endpoint is disabled"),
@@ -40,14 +40,15 @@ pub fn held_because(endpoint: &Endpoint) -> Option<&'static str> {
     }
 }
 
-/// What the endpoint is called with; absent where only its profile could say and is not there.
+/// Returns the method of requests to the endpoint; nothing where it is the profile's and the
+/// profile is not configured.
 pub fn method_of(endpoint: &Endpoint, config: &Config) -> Option<Method> {
     endpoint
         .method
         .or_else(|| profile_of(endpoint, config)?.methods.first().copied())
 }
 
-/// Which secrets the endpoint takes.
+/// Returns the form of the endpoint's secrets; an error where its profile is not configured.
 pub fn secret_form(endpoint: &Endpoint, config: &Config) -> Result<SecretForm> {
     match profile_of(endpoint, config) {
         Some(profile) => Ok(profile.secret_form()),
@@ -57,7 +58,7 @@ pub fn secret_form(endpoint: &Endpoint, config: &Config) -> Result<SecretForm> {
     }
 }
 
-/// What a secret of this form is, for those who choose one.
+/// Describes the secrets of this form, for people who choose one.
 pub fn secret_hint(form: SecretForm) -> &'static str {
     match form {
         SecretForm::StandardWebhooks => {
@@ -87,7 +88,8 @@ pub fn check_timeout(problems: &mut Problems, seconds: u32, limits: &Limits) {
     }
 }
 
-/// What a change names of the things that hang on the profile, and so where a problem is.
+/// Which of the fields that depend on the profile a change names. A problem is reported at one of
+/// these.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Named {
     pub profile: bool,
@@ -96,7 +98,8 @@ pub struct Named {
     pub auth_headers: bool,
 }
 
-/// The method is one of the profile's. Where neither was named, nothing is asked.
+/// Checks that the method is one of the profile's. Nothing is checked where the change names
+/// neither.
 pub fn check_method(problems: &mut Problems, endpoint: &Endpoint, profile: &Profile, named: Named) {
     let Some(method) = endpoint.method else {
         return;
@@ -118,7 +121,8 @@ pub fn check_method(problems: &mut Problems, endpoint: &Endpoint, profile: &Prof
     }
 }
 
-/// Both kinds of headers together: each name is one, stands once, and is nobody else's.
+/// Checks both kinds of headers together: each name is valid, is given once, and is set neither by
+/// the server nor by the profile.
 pub fn check_headers(problems: &mut Problems, endpoint: &Endpoint, config: &Config, named: Named) {
     let limits = &config.limits;
     let kinds = [
@@ -156,7 +160,7 @@ pub fn check_headers(problems: &mut Problems, endpoint: &Endpoint, config: &Conf
             "headers" => (&endpoint.auth_headers, "is in authHeaders, too"),
             _ => (&endpoint.headers, "is in headers, too"),
         };
-        // Where both are named, a header that is in both is told of once.
+        // Where the change names both, a header that is in both is reported once.
         let asks_others = field == "authHeaders" || !named.auth_headers;
         let taken = |name: &str| {
             if is_the_profiles(name) {
@@ -171,9 +175,10 @@ pub fn check_headers(problems: &mut Problems, endpoint: &Endpoint, config: &Conf
     }
 }
 
-/// Gives a new endpoint its secret: the one that came along, or a generated one. An old endpoint
-/// takes one that came along only with another profile, which its own may not fit; otherwise a
-/// secret is changed by rotating it, and false comes back where it is not the one that there is.
+/// Gives a new endpoint its secret: the one in the change, or a generated one. An existing endpoint
+/// takes a secret in a change only together with another profile, which its own may not fit.
+/// Otherwise a secret is changed by rotating it, and the function returns false where the secret in
+/// the change is not the endpoint's.
 pub fn settle_secrets(
     problems: &mut Problems,
     endpoint: &mut Endpoint,
@@ -219,8 +224,8 @@ pub fn settle_secrets(
     true
 }
 
-/// A new endpoint that wants everything, before the caller's body is applied to it. It has no
-/// secret yet: which ones it takes is its profile's to say.
+/// Returns a new endpoint that takes all messages, before the caller's body is applied to it. It
+/// has no secret yet: its profile decides which form that must have.
 pub fn blank(application: &Application, number: u64, now: Timestamp) -> Endpoint {
     Endpoint {
         id: EndpointId::at(now),
@@ -262,8 +267,8 @@ pub fn refuse_taken_uid(entry: &ApplicationEntry, endpoint: &Endpoint) -> Result
     }
 }
 
-/// An archived event type takes no new filters; one that is in a filter already stays there. One that
-/// the caller's flags do not show is none that there is.
+/// Refuses an archived event type in a filter that did not have it before. An event type that the
+/// caller's flags do not show counts as one that does not exist.
 pub fn refuse_archived_types(
     catalog: &Catalog,
     flags: &FeatureFlags,
@@ -286,12 +291,12 @@ pub fn refuse_archived_types(
     problems.done()
 }
 
-/// More of one endpoint are not told.
+/// The most warnings about one endpoint.
 const WARNINGS_MAX: usize = 20;
 
-/// The event types of an endpoint's filter that nobody has registered, as far as the caller's flags
-/// tell. They are taken, as messages of such types are, but a misspelled one makes an endpoint that
-/// hears nothing.
+/// Returns a warning for each event type in an endpoint's filter that is not registered, or not
+/// shown to the caller. Such event types are accepted, as messages of them are, but a misspelled
+/// one makes an endpoint that receives nothing.
 pub fn unregistered_types(
     catalog: &Catalog,
     flags: &FeatureFlags,

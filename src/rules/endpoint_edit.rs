@@ -1,4 +1,4 @@
-//! An endpoint's change as data, and what it makes of the endpoint.
+//! A change of an endpoint as data, and its application to the endpoint.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ use crate::domain::profile::Method;
 use crate::domain::retry::RetrySchedule;
 use crate::error::Result;
 
-/// What a body says about an endpoint, and what is wrong with its values by themselves.
+/// The fields of a body about an endpoint, and the problems of their values by themselves.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointEdit {
@@ -70,8 +70,8 @@ pub enum EditKind {
 }
 
 impl EndpointEdit {
-    /// Changes what the body names and tells what to beware of, or says everything that is wrong;
-    /// the endpoint is of no use then.
+    /// Changes the fields that the body names, and returns warnings or all problems. After an error
+    /// the endpoint is of no use.
     pub fn apply_to(
         self,
         endpoint: &mut Endpoint,
@@ -178,13 +178,13 @@ impl EndpointEdit {
     }
 }
 
-/// What the profile in effect has a say in.
+/// The parts of a change that depend on the profile in effect.
 struct InEffect {
     kind: EditKind,
     secret: Option<String>,
     /// The profiles that may be chosen, where not all are.
     offered: Option<Vec<String>>,
-    /// It is another than before.
+    /// The profile is another one than before.
     changed: bool,
 }
 
@@ -214,7 +214,7 @@ impl InEffect {
         match self.kind {
             _ if taken => {}
             EditKind::Patch => problems.add(&["body", "secret"], ROTATE),
-            // It may be sent again and again as it was when it made the endpoint.
+            // A client may repeat the request that made the endpoint, with the secret of that time.
             EditKind::Whole => warnings.push(format!("secret {ROTATE}")),
         }
     }
@@ -223,8 +223,8 @@ impl InEffect {
 const ROTATE: &str = "is another one than the endpoint has, and was not taken: \
                       POST …/endpoint/{endpoint_id}/secret/rotate changes it";
 
-/// Replaces headers as a whole; one without a value keeps what it has, which callers may not see. Of
-/// those that were forgotten none is left to keep: they go.
+/// Replaces headers as a whole. A header without a value keeps the one that it has, which callers
+/// may not see. Headers in `forgotten` have no value left to keep and are removed.
 fn replace_headers(
     problems: &mut Problems,
     field: &str,
@@ -250,14 +250,15 @@ fn replace_headers(
     }
 }
 
-/// Through a link to the portal, only profiles are chosen that the operator offers there.
+/// Returns the profiles that the caller may choose where not all are: through a link to the portal,
+/// those that the operator offers there.
 fn offered(caller: &Caller, view: &View<'_>) -> Option<Vec<String>> {
     let is_session = matches!(caller.credential(), Credential::Session(..));
     is_session.then(|| view.settings.offered_profiles(true))
 }
 
-/// A profile that a portal's visitor chooses is one that the operator offers there. What the endpoint
-/// has already, and the default, may stay.
+/// Checks that a profile is one of `offered`. The endpoint's present profile, and the default, may
+/// stay.
 fn check_offered(
     problems: &mut Problems,
     endpoint: &Endpoint,
@@ -277,8 +278,8 @@ fn check_offered(
     }
 }
 
-/// What a replacement resets before it is applied: what the contract knows. All else is left,
-/// because a client that does not know it would not send it.
+/// Resets the fields that the contract knows, before a replacement is applied. The others are left,
+/// because a client that does not know them does not send them.
 pub fn reset(endpoint: &mut Endpoint) {
     endpoint.uid = None;
     endpoint.description = String::new();

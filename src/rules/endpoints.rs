@@ -25,8 +25,9 @@ use crate::domain::verification::Verification;
 use crate::error::{Error, Result};
 use crate::store::catalog::{ApplicationEntry, Catalog, Change};
 
-/// Whatever happens to an endpoint becomes a message for each of them at once, and so does the end
-/// of an application with all its endpoints.
+/// The most endpoints of an organisation itself. Whatever happens to a customer's endpoint becomes
+/// a message for each of them at once, and so does the end of an application with all its
+/// endpoints.
 const OWN_ENDPOINTS_MAX: usize = 10;
 
 /// Whose endpoints a command is about.
@@ -39,7 +40,8 @@ pub enum Owner {
 }
 
 impl Owner {
-    /// What the endpoints stand under; an organisation has none before its first.
+    /// Returns the application that holds the endpoints; an organisation has none before its first
+    /// endpoint.
     pub fn entry<'a>(
         &self,
         caller: &Caller,
@@ -58,7 +60,8 @@ impl Owner {
         }
     }
 
-    /// The same for a new endpoint, and the change that makes it first, where needed.
+    /// Returns the application for a new endpoint, and the change that makes the application where
+    /// it is needed.
     fn entry_for_new(
         &self,
         caller: &Caller,
@@ -111,7 +114,7 @@ impl Owner {
         }
     }
 
-    /// What was taken and may not be meant.
+    /// Returns warnings about values that were accepted and may be mistakes.
     pub fn warnings(
         &self,
         catalog: &Catalog,
@@ -120,12 +123,13 @@ impl Owner {
     ) -> Vec<String> {
         match self {
             Owner::Application(_) => unregistered_types(catalog, flags, endpoint),
-            // Others than there are are refused.
+            // A filter with other event types than the operational ones was refused.
             Owner::Organisation => Vec::new(),
         }
     }
 
-    /// A filter names what there is: of applications, event types that are not archived.
+    /// Refuses event types in a filter: for an application those that are archived and were not in
+    /// it before, for the organisation those that are not operational.
     fn refuse_types(
         &self,
         catalog: &Catalog,
@@ -144,13 +148,13 @@ fn refuse_unknown_operational_types(endpoint: &Endpoint) -> Result<()> {
     let mut problems = Problems::default();
     let names = endpoint.event_types.iter().flatten().enumerate();
     for (index, name) in names.filter(|(_, name)| !EVENT_TYPES.contains(&name.as_str())) {
-        let message = format!("{name} is none of {}", EVENT_TYPES.join(", "));
+        let message = format!("{name} is not one of {}", EVENT_TYPES.join(", "));
         problems.add(&["body", "eventTypes", &index.to_string()], message);
     }
     problems.done()
 }
 
-/// An endpoint after a change, and what to beware of.
+/// An endpoint after a change, with warnings about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Changed {
     pub endpoint: Endpoint,
@@ -163,7 +167,7 @@ pub struct Changed {
 pub struct CreateEndpoint {
     pub owner: Owner,
     pub edit: EndpointEdit,
-    /// Which event types the caller knows.
+    /// The event types that the caller sees.
     pub flags: FeatureFlags,
 }
 
@@ -185,9 +189,9 @@ impl Command for CreateEndpoint {
     }
 }
 
-/// Replaces an endpoint, or makes one with the uid in the path. A uid that the path names and the edit
-/// does not stays: the same command can come again. A uid that belongs to an endpoint which the caller
-/// cannot see is taken, as it is when it stands in a body: that much shows.
+/// Replaces an endpoint, or makes one with the uid in the path. Where the edit has no uid, the one
+/// in the path stays, so that the same command can be repeated. A uid of an endpoint that the
+/// caller cannot see is refused as taken, as it is in a body: that much shows.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReplaceEndpoint {
@@ -256,12 +260,12 @@ pub struct EndpointPlace {
     pub owner: Owner,
     /// Its id or uid.
     pub endpoint: String,
-    /// Which event types the caller knows.
+    /// The event types that the caller sees.
     pub flags: FeatureFlags,
 }
 
 impl EndpointPlace {
-    /// Changes the endpoint by an edit that tells what to beware of.
+    /// Changes the endpoint by `edit`, which returns warnings.
     pub fn changed(
         &self,
         caller: &Caller,
@@ -323,7 +327,7 @@ impl Command for SetHeaders {
     }
 }
 
-/// Sets some of the headers that are sent along; one without a value goes.
+/// Sets some of the headers that are sent along; a header without a value is removed.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeHeaders {
@@ -402,7 +406,7 @@ impl Command for DeleteEndpoint {
     }
 }
 
-/// Has an endpoint challenged that is not verified.
+/// Asks for a challenge of an endpoint that is not verified.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AskForChallenge {
@@ -412,7 +416,7 @@ pub struct AskForChallenge {
 }
 
 impl Command for AskForChallenge {
-    /// None for an endpoint that is verified, of which nothing is asked.
+    /// The verification; none for an endpoint that is verified already, which is not challenged.
     type Answer = Option<Verification>;
 
     fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<Option<Verification>> {

@@ -101,7 +101,7 @@ impl Command for CreateEventType {
     }
 }
 
-/// Makes the event type what the edit says, whether there is one or not.
+/// Makes the event type, or replaces it by the edit.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReplaceEventType {
@@ -153,7 +153,7 @@ impl Command for ChangeEventType {
     }
 }
 
-/// Archives an event type, or takes it away altogether. Filters that name it stay.
+/// Archives an event type, or deletes it. Filters that name it stay.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteEventType {
@@ -191,12 +191,13 @@ pub struct Described {
     pub group_name: Option<String>,
     /// JSON text.
     pub schemas: Option<String>,
-    /// JSON text; where absent, the one that is there stays.
+    /// JSON text; where absent, the present one stays.
     pub example: Option<String>,
 }
 
 impl Described {
-    /// Describes the event type anew and takes it back into use; what the document has no word for stays.
+    /// Describes the event type by the document and takes it back into use. Fields that a document
+    /// cannot have stay.
     fn apply_to(self, event_type: &mut EventType) {
         event_type.archived = false;
         event_type.description = self.description;
@@ -213,7 +214,7 @@ impl Described {
 #[serde(deny_unknown_fields)]
 pub struct ImportEventTypes {
     pub event_types: Vec<Described>,
-    /// The others are archived.
+    /// Archive the organisation's other event types.
     pub replace_all: bool,
 }
 
@@ -245,7 +246,7 @@ impl Command for ImportEventTypes {
     }
 }
 
-/// The event types in use that are not among these, archived.
+/// Returns the event types in use that are not among these, archived.
 fn archived_others(
     view: &View<'_>,
     these: &[EventType],

@@ -17,8 +17,9 @@ use crate::domain::job::{
 use crate::error::{Error, Result};
 use crate::store::catalog::{Catalog, Change};
 
-/// A new job of the caller's organisation, unless too many run. A customer has a part of them, so that
-/// none of them takes the room of the others and of the platform.
+/// Returns a new job of the caller's organisation, or an error where too many run. Customers have a
+/// limited part of the running jobs, so that none of them takes the room of the others and of the
+/// platform.
 fn begin(view: &View<'_>, caller: &Caller, work: Work) -> Result<Job> {
     let job = Job::new(caller.organisation, work, view.now);
     let application = |job: &Job| job.replay().map(|replay| replay.application);
@@ -60,7 +61,7 @@ pub struct BeginReplay {
 }
 
 impl BeginReplay {
-    /// What its caller must be allowed to do.
+    /// The action that its caller must be allowed to do.
     pub fn action(which: &Which) -> Action {
         match which {
             Which::Missing => Action::SendMissing,
@@ -101,7 +102,7 @@ pub struct CountApplications {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CountBegun {
     pub job: Job,
-    /// The ids and uids of which there is no application.
+    /// The ids and uids that no application has.
     pub unresolved: Vec<String>,
 }
 
@@ -181,7 +182,7 @@ impl Command for CancelJob {
     }
 }
 
-/// The job as it is after a change, should it still be running.
+/// Changes the job if it is still running.
 fn changed(
     catalog: &Catalog,
     now: Timestamp,
@@ -198,7 +199,7 @@ fn changed(
     Ok((Vec::from_iter(changed), ()))
 }
 
-/// Notes how far a job has come that sends nothing.
+/// Records the progress of a job that sends nothing.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoteProgress {
@@ -224,9 +225,9 @@ pub struct EndJob {
     pub organisation: OrganisationId,
     pub job: JobId,
     pub state: JobState,
-    /// As it was where absent.
+    /// The final progress; as it was where absent.
     pub progress: Option<Progress>,
-    /// What it found out, as JSON text.
+    /// The result, as JSON text.
     pub result: Option<String>,
 }
 

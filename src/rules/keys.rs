@@ -18,7 +18,7 @@ use crate::domain::token::{MadeByLink, Role, Token};
 use crate::error::Error;
 use crate::store::catalog::{Catalog, Change};
 
-/// Of one application: all of them are in memory.
+/// The most keys of one application: all of them are in memory.
 const KEYS_MAX: usize = 100;
 
 /// The keys of the application, oldest first.
@@ -90,14 +90,14 @@ impl Command for CreateKey {
     }
 }
 
-/// When a key that a link makes ends at the latest.
+/// The latest end of a key that is made through a link, where there is a limit.
 fn latest_end(caller: &Caller, view: &View<'_>) -> Option<Timestamp> {
     let days = view.settings.portal.api_key_days_max;
     let is_link = matches!(caller.credential(), Credential::Session(..));
     (is_link && days > 0).then(|| view.now + Duration::from_secs(u64::from(days) * 24 * 3600))
 }
 
-/// The earlier of two ends, of which none may be there.
+/// The earlier of two ends, each of which may be absent.
 fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),

@@ -1,4 +1,4 @@
-//! Links to the portal, the sessions that they give, and how they end.
+//! Links to the portal, their sessions, and the end of both.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use crate::domain::token::{PortalSession, Revocation, Role, Token};
 use crate::error::{Error, Result};
 use crate::store::catalog::{Catalog, Change};
 
-/// Sessions of one application at a time: all of them are in memory.
+/// The most sessions of one application at a time: all of them are in memory.
 const SESSIONS_MAX: usize = 1000;
 
-/// Makes a link, and first its application where that came along and does not exist.
+/// Makes a link, and first its application where the request describes one and it does not exist.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CreateLink {
@@ -36,7 +36,7 @@ pub struct CreateLink {
 }
 
 impl Command for CreateLink {
-    /// How the token that makes the link narrows it.
+    /// Sentences on how the token that makes the link narrows it.
     type Answer = Vec<String>;
 
     fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<Vec<String>> {
@@ -62,7 +62,7 @@ impl Command for CreateLink {
     }
 }
 
-/// The application in the path, or the one that came along where there is none.
+/// Returns the application in the path, or the one in the request where it does not exist.
 fn found_or_made(
     caller: &Caller,
     view: &View<'_>,
@@ -83,7 +83,8 @@ fn found_or_made(
     }
 }
 
-/// What takes away sessions that have ended, where the others leave room for one more.
+/// Returns the changes that delete ended sessions, where the others leave room for one more; else
+/// an error.
 fn room_for_another(view: &View<'_>, application: ApplicationId) -> Result<Vec<Change>> {
     let is_over = |token: &Token| token.expires_at.is_some_and(|end| end <= view.now);
     let sessions = view.catalog.sessions(application);
@@ -147,7 +148,8 @@ fn is_chosen(token: &Token, chosen: Option<&BTreeSet<String>>) -> bool {
     chosen.is_none_or(|chosen| id.is_some_and(|id| chosen.contains(id)))
 }
 
-/// What makes the token end at `end`; nothing where it ends before that by itself.
+/// Returns the change that makes the token end at `end`; nothing where it ends before that by
+/// itself.
 fn ending(token: &Token, now: Timestamp, end: Timestamp) -> Option<Change> {
     if end <= now {
         return Some(Change::DeleteToken(token.id));
@@ -161,8 +163,9 @@ fn ending(token: &Token, now: Timestamp, end: Timestamp) -> Option<Change> {
     })
 }
 
-/// Notes that keys end at `end` that are made through this link until then, or earlier where that was
-/// said before. Nothing in the link tells its own end from one that was asked for.
+/// Records that keys which are made through this link until then end at `end`, or earlier where an
+/// earlier end was recorded before. The link itself does not show whether its end was its own or
+/// asked for.
 fn keys_ending(catalog: &Catalog, link: &Token, end: Timestamp) -> Change {
     let until = keys_end(catalog, link).map_or(end, |before| before.min(end));
     Change::PutRevocation(Revocation {
@@ -171,7 +174,7 @@ fn keys_ending(catalog: &Catalog, link: &Token, end: Timestamp) -> Change {
     })
 }
 
-/// When the keys end at the latest that are made through this link, where `expire-all` said so.
+/// The latest end of keys that are made through this link, where `expire-all` set one.
 pub fn keys_end(catalog: &Catalog, link: &Token) -> Option<Timestamp> {
     catalog.revocation(&link.hash)?.until
 }
@@ -179,7 +182,7 @@ pub fn keys_end(catalog: &Catalog, link: &Token) -> Option<Timestamp> {
 const NOT_LOGGED_OUT: Error =
     Error::forbidden("only a portal session and an application's signed token can be logged out");
 
-/// A caller whose credential can be given back.
+/// Checks that the caller's credential is one that can be logged out.
 pub fn one_that_logs_out(caller: &Caller) -> Result<()> {
     match (caller.credential(), caller.role()) {
         (Credential::Session(..), _) | (Credential::Signed { .. }, Role::Application) => Ok(()),
@@ -203,7 +206,7 @@ impl Command for LogOut {
                 expires_at, hash, ..
             } => Change::PutRevocation(Revocation {
                 hash,
-                // It would be taken a little beyond its end.
+                // The token is accepted until a little beyond its end.
                 until: expires_at.map(|end| end + LEEWAY),
             }),
             Credential::Token(_) => return Err(NOT_LOGGED_OUT),

@@ -1,8 +1,9 @@
 //! Which endpoints a message is for.
 //!
-//! A message is matched before it goes to the writer, on a catalog that has a number. The commit compares
-//! that number with those of what decides the answer, the application with its endpoints and the
-//! organisation's event types, and matches again only where one of them has changed since.
+//! A message is matched before it goes to the writer, on a catalog that has a number. The commit
+//! compares that number with the numbers of the last changes that could decide otherwise: those of
+//! the application with its endpoints and of the organisation's event types. It matches again only
+//! where one of them has changed since.
 
 use super::checks::wrong;
 use crate::domain::id::{ApplicationId, OrganisationId};
@@ -41,7 +42,8 @@ pub fn matched(
     })
 }
 
-/// Matches a message again that was matched at this number; `None` where the same would come of it.
+/// Matches a message again that was matched at this number; returns `None` where the result would
+/// be the same.
 pub fn matched_since(
     as_of: u64,
     catalog: &Catalog,
@@ -62,8 +64,8 @@ pub fn matched_since(
     }
 }
 
-/// Refuses an event type that is archived. Those that nobody registered are taken: registering is for
-/// documentation.
+/// Refuses an event type that is archived. One that is not registered is accepted: registration is
+/// for documentation.
 pub fn refuse_archived_type(
     catalog: &Catalog,
     organisation: OrganisationId,

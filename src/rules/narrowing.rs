@@ -1,8 +1,8 @@
-//! A new token or link within the limits of the token that makes it.
+//! Narrows a new token or link to the limits of the token that makes it.
 //!
-//! Nothing that a token makes may do more than the token itself, may be used from elsewhere, or lives
-//! longer. A limit that is left out is taken over from the maker; one that goes beyond the maker's is
-//! refused.
+//! A token that is made may not do more than its maker, may not be used from elsewhere, and may not
+//! live longer. A limit that is left out is taken over from the maker; one that goes beyond the
+//! maker's is refused.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use crate::domain::scope::Scope;
 use crate::domain::token::Token;
 use crate::error::{Error, Result};
 
-/// What the caller hands on at most, as the catalog has it.
+/// The limits of the caller that makes a token, as the catalog has them.
 struct Maker<'a> {
     record: Option<&'a Token>,
     ends: Option<Timestamp>,
@@ -28,13 +28,14 @@ impl<'a> Maker<'a> {
     fn of(view: &View<'a>, caller: &Caller) -> Result<Maker<'a>> {
         let record = caller.record(view.catalog)?;
         let ends = match record {
-            // Keys that are made through a link are bounded by who made the link; by the link they are
-            // ended with `expire-all`.
+            // The end of keys that are made through a link is bounded by the token that made the
+            // link; the link itself ends them with `expire-all`.
             Some(link) if link.session.is_some() => link.makes_until,
             Some(token) => token.expires_at,
             None => caller.signed_end(),
         };
-        // A signed token is let in for a little while after its end, and what it made would be over.
+        // A signed token is valid for a little while after its end; the tokens that it made would
+        // have expired already.
         if ends.is_some_and(|end| end <= view.now) {
             return Err(Error::Unauthenticated);
         }
@@ -51,7 +52,7 @@ impl<'a> Maker<'a> {
     }
 }
 
-/// The new token within the limits of the one that makes it.
+/// Returns the new token within the limits of the caller; an error where it asks for more.
 pub fn narrowed(view: &View<'_>, caller: &Caller, mut token: Token) -> Result<Token> {
     let maker = Maker::of(view, caller)?;
     if let Some(end) = maker.ends {
@@ -134,8 +135,8 @@ fn narrow_scopes(own: Scopes, token: &mut Token) -> Result<()> {
     }
 }
 
-/// A link to the portal within the limits of the token that makes it, and what the platform should hear
-/// of that. A link that may not look is of no use.
+/// Returns a link to the portal within the limits of the token that makes it, and the warnings for
+/// the platform about that. A token that may not read makes no link, which would be of no use.
 pub fn narrowed_link(
     view: &View<'_>,
     caller: &Caller,

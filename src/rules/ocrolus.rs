@@ -1,5 +1,5 @@
-//! Accounts of Ocrolus's surface: a token of the role application with one endpoint of its own, which
-//! its record names.
+//! Accounts of Ocrolus's surface. An account is a token of the role application with one endpoint
+//! of its own, which the token's record names.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ use crate::domain::token::{Role, Token};
 use crate::error::{Error, Result};
 use crate::store::catalog::{ApplicationEntry, Catalog, Change};
 
-/// What the requests of endpoints made here look like.
+/// The profile of endpoints that are made through this surface.
 const PROFILE: &str = "ocrolus";
 
 /// An account is a customer's, and has no feature flags.
@@ -31,7 +31,7 @@ pub const ACCOUNT_FLAGS: FeatureFlags = FeatureFlags::Only(BTreeSet::new());
 
 const NOT_CONFIGURED: Error = Error::not_found("webhook endpoint");
 
-/// An account's endpoint, as far as it is shown.
+/// The part of an account's endpoint that is shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AccountEndpoint {
     pub url: String,
@@ -39,7 +39,7 @@ pub struct AccountEndpoint {
 }
 
 impl AccountEndpoint {
-    /// An endpoint that names no events receives all there are.
+    /// Shows an endpoint. One that names no events receives all of them.
     pub fn of(endpoint: &Endpoint, catalog: &Catalog) -> AccountEndpoint {
         let all = || {
             let known = catalog.event_types(endpoint.organisation);
@@ -91,7 +91,8 @@ impl<'a> Account<'a> {
         self.endpoint.ok_or(NOT_CONFIGURED)
     }
 
-    /// The change that makes this endpoint the account's, or takes it away.
+    /// Returns the change that makes this endpoint the account's, or leaves the account without
+    /// one.
     fn keeping(&self, endpoint: Option<EndpointId>) -> Change {
         Change::PutToken(Token {
             account_endpoint: endpoint,
@@ -105,7 +106,7 @@ impl<'a> Account<'a> {
 #[serde(deny_unknown_fields)]
 pub struct ConfigureAccount {
     pub settings: AccountSettings,
-    /// What is wrong with the settings by themselves.
+    /// The problems of the settings by themselves.
     pub problems: Problems,
 }
 
@@ -151,13 +152,13 @@ fn new_endpoint(entry: &ApplicationEntry, view: &View<'_>) -> Endpoint {
     }
 }
 
-/// Takes the account's endpoint away.
+/// Deletes the account's endpoint.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeregisterAccount {}
 
 impl Command for DeregisterAccount {
-    /// What it was, with no events any more.
+    /// The endpoint as it was, without events.
     type Answer = AccountEndpoint;
 
     fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<AccountEndpoint> {
@@ -185,7 +186,7 @@ impl Command for RotateAccountSecret {
     fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<AccountEndpoint> {
         let account = Account::of(view.catalog, caller, Action::ChangeSecrets)?;
         let mut endpoint = account.configured()?.clone();
-        // Its profile is this surface's unless somebody changed that elsewhere.
+        // The profile is this surface's, unless somebody changed it through another one.
         let form = secret_form(view.settings, endpoint.profile.as_deref());
         let secret = Secret::parse(&self.secret, form)
             .map_err(|message| wrong(&["body", "secret_key"], message))?;
@@ -203,20 +204,20 @@ fn newest(secret: Secret) -> EndpointSecret {
     }
 }
 
-/// What a profile's secrets look like.
+/// Returns the form of a profile's secrets.
 fn secret_form(settings: &Config, profile: Option<&str>) -> SecretForm {
     let profile = settings.profile(profile);
     profile.map_or(SecretForm::TEXT, |profile| profile.secret_form())
 }
 
-/// What an account asks for its endpoint.
+/// The settings that an account asks for its endpoint.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccountSettings {
     pub url_given: bool,
-    /// Absent where no URL was given, or a wrong one.
+    /// The URL; absent where none was given, or a wrong one.
     pub target: Option<EndpointUrl>,
-    /// An empty list takes the endpoint away.
+    /// An empty list deletes the endpoint.
     pub events: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Patch::is_absent")]
     pub credentials: Patch<BasicAuth>,
@@ -227,7 +228,7 @@ impl AccountSettings {
         self.events.as_ref().is_some_and(Vec::is_empty)
     }
 
-    /// What only the catalogue and the account can tell.
+    /// Checks the settings against the catalog and the account.
     pub fn check(
         &self,
         catalog: &Catalog,
@@ -255,7 +256,8 @@ impl AccountSettings {
         }
     }
 
-    /// What the account may not take along to another origin: it is never shown it.
+    /// Adds the problems of secrets that may not go along to another origin. The account is never
+    /// shown them.
     pub fn check_origin(&self, endpoint: &Endpoint, config: &Config, problems: &mut Problems) {
         let url = self.target.as_ref().map(|target| &target.url);
         let profile = config.profile(endpoint.profile.as_deref());
@@ -351,7 +353,7 @@ mod tests {
             (None, url, "strange", strange),
             (Some(own), url, "current", ""),
             (Some(own), None, "current", ""),
-            // What the record names is gone.
+            // The endpoint in the record was deleted.
             (Some(EndpointId([2; 20])), None, "current", missing),
         ] {
             let (example, caller) = example(endpoint);

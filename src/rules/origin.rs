@@ -1,10 +1,10 @@
-//! What becomes of an endpoint's secrets when a change makes its requests go to another origin.
+//! Protects an endpoint's secrets when a change makes its requests go to another origin.
 //!
 //! A password, a secret header and a secret that is sent as it is were given for one receiver. A
-//! caller that is never shown them could otherwise have them sent to itself by changing the URL. So
-//! owners and webhook admins keep them and are warned, and everybody else enters each again or
-//! clears it. The same holds where another profile begins to send the endpoint's secret itself.
-//! Pure; every surface that changes endpoints asks here.
+//! caller that is never shown them could otherwise change the URL and have them sent to a host of
+//! its own. So owners and webhook admins keep them and are warned, and everybody else must enter
+//! each again or clear it. The same rule holds where another profile begins to send the endpoint's
+//! secret itself. Pure; every surface that changes endpoints uses it.
 
 use url::Url;
 
@@ -13,21 +13,21 @@ use crate::config::Config;
 use crate::domain::endpoint::{Endpoint, is_sensitive};
 use crate::domain::profile::Profile;
 
-/// Said of a secret that has to be entered again.
+/// The error for a secret that has to be entered again.
 pub const ENTER_AGAIN: &str = "was given for the former URL: enter it again, or clear it with null";
 
-/// The secrets of an endpoint that a change would carry to where they were not given for.
+/// The secrets of an endpoint that a change would send to a receiver that they were not given for.
 #[derive(Debug, Default, PartialEq)]
 pub struct Carried {
     pub basic_auth: bool,
-    /// Names of `headers` that are not shown anywhere.
+    /// The names of `headers` whose values are shown nowhere.
     pub headers: Vec<String>,
     pub auth_headers: Vec<String>,
     /// The signing secret, which the profile sends as it is.
     pub secret: bool,
 }
 
-/// Which of them a change names itself.
+/// Which of these secrets a change names itself.
 #[derive(Clone, Copy, Debug)]
 pub struct GivenSecrets {
     pub basic_auth: bool,
@@ -37,7 +37,8 @@ pub struct GivenSecrets {
 }
 
 impl Carried {
-    /// What is carried when the endpoint is given this URL and has this profile after the change.
+    /// Returns the secrets that are carried when the endpoint is given this URL and has this
+    /// profile after the change.
     pub fn of(
         endpoint: &Endpoint,
         url: Option<&Url>,
@@ -63,7 +64,7 @@ impl Carried {
         }
     }
 
-    /// Notes each that the change does not name.
+    /// Adds a problem for each that the change does not name.
     pub fn refuse(&self, problems: &mut Problems, given: GivenSecrets) {
         if self.basic_auth && !given.basic_auth {
             problems.add(&["body", "basicAuth"], ENTER_AGAIN);
@@ -83,7 +84,7 @@ impl Carried {
         }
     }
 
-    /// Takes them away: nothing can be kept any more.
+    /// Removes them from the endpoint, so that none can be kept.
     pub fn forget(&self, endpoint: &mut Endpoint) {
         if self.basic_auth {
             endpoint.basic_auth = None;
@@ -100,7 +101,7 @@ impl Carried {
         }
     }
 
-    /// A sentence for each that is still as it was.
+    /// Returns a sentence for each that is still as it was.
     pub fn warnings(&self, before: &Endpoint, after: &Endpoint) -> Vec<String> {
         let mut kept = Vec::new();
         if self.basic_auth && before.basic_auth == after.basic_auth {

@@ -1,7 +1,7 @@
-//! Webhooks of Ovation's surface: endpoints under other names, by other rules of what a body must have.
+//! Webhooks of Ovation's surface: endpoints under other names, with other rules for bodies.
 //!
-//! Everything that is wrong is told in one answer, as sentences: what a body says by itself, and what shows
-//! only beside the registrations.
+//! All problems are told in one answer, as sentences: those of the body by itself, and those that
+//! only the registrations show.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,19 +25,20 @@ use crate::domain::secret::{Secret, SecretForm};
 use crate::error::{Error, Invalid, Result};
 use crate::store::catalog::{ApplicationEntry, Catalog, Change};
 
-/// The profile of endpoints that are made here; one of the built-in ones.
+/// The profile of endpoints that are made through this surface; one of the built-in ones.
 pub const PROFILE: &str = "ovation";
 
-/// What stands for the value of a header that is not shown.
+/// The text in place of a header's value that is not shown.
 pub const MASK: &str = "***";
 
-/// Of a user name and of a password: more than any real one has, and both fit into a header.
+/// The longest user name, and the longest password: more than any real one has, and both fit into a
+/// header.
 pub const CREDENTIAL_BYTES_MAX: usize = 1024;
 
 const NO_TEMPLATE: Error = Error::not_found("Project Template");
 const NO_WEBHOOK: Error = Error::not_found("Webhook Endpoint");
 
-/// The sentences as one error.
+/// Returns one error with these sentences.
 pub fn invalid(sentences: Vec<String>) -> Error {
     let problem = |message| Invalid {
         location: Vec::new(),
@@ -47,7 +48,7 @@ pub fn invalid(sentences: Vec<String>) -> Error {
     Error::Invalid(sentences.into_iter().map(problem).collect())
 }
 
-/// What a body says, as far as it can be read, and what is wrong with it by itself.
+/// A body as far as it can be read, and its problems by itself.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookDraft {
@@ -55,10 +56,10 @@ pub struct WebhookDraft {
     pub event: Option<String>,
     pub username: Option<String>,
     pub password: Option<String>,
-    /// Absent leaves what there is; null and an empty object clear it.
+    /// Absent leaves the headers as they are; null and an empty object clear them.
     pub request_headers: Option<BTreeMap<String, String>>,
     pub authentication_headers: Option<BTreeMap<String, String>>,
-    /// Sentences.
+    /// The body's problems, as sentences.
     pub errors: Vec<String>,
 }
 
@@ -99,8 +100,8 @@ impl Command for CreateWebhook {
     }
 }
 
-/// Changes what the body has fields for, and leaves the rest: an endpoint that was made elsewhere may have
-/// more.
+/// Changes what the body has fields for, and leaves the rest as it was: an endpoint that was made
+/// through another surface may have more.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeWebhook {
@@ -173,8 +174,8 @@ impl Command for DeleteWebhook {
 }
 
 impl WebhookDraft {
-    /// What the endpoint is to become. Adds to the errors what is wrong beside the catalogue and
-    /// what is stored; nothing comes back where there are any.
+    /// Returns the webhook that the endpoint is to become. Adds the problems that the catalog and
+    /// the stored endpoint show; returns nothing where there are any.
     fn checked(
         self,
         catalog: &Catalog,
@@ -259,8 +260,8 @@ impl WebhookDraft {
     }
 }
 
-/// A sentence for each secret that may not go along to another origin, unless the body names its kind:
-/// request headers and authentication headers.
+/// Returns a sentence for each secret that may not go along to another origin. `named` says whether
+/// the body names request headers and authentication headers.
 fn carried_problems(carried: &Carried, named: (bool, bool)) -> Vec<String> {
     let kinds = [
         ("requestHeaders", &carried.headers, named.0),
@@ -282,7 +283,8 @@ fn carried_problems(carried: &Carried, named: (bool, bool)) -> Vec<String> {
     problems
 }
 
-/// An archived event type takes no new filters; an endpoint that has it already keeps it.
+/// Whether the event type may be chosen: an archived one stays only at an endpoint that has it
+/// already.
 fn may_be_chosen(
     catalog: &Catalog,
     organisation: OrganisationId,
@@ -299,13 +301,15 @@ fn may_be_chosen(
     !event_type.archived || has_it
 }
 
-/// Ovation's users know that `requestHeaders` are shown, and have `authenticationHeaders` for what is
-/// not to be. A sensitive header that was given in another way keeps its value to itself.
+/// Whether the header's value is shown as [`MASK`]. Ovation's users know that `requestHeaders` are
+/// shown, and have `authenticationHeaders` for secrets. A sensitive header that was given in
+/// another way is not shown.
 pub fn is_masked(endpoint: &Endpoint, name: &str) -> bool {
     is_sensitive(name) && !endpoint.open_headers.contains(name)
 }
 
-/// The headers with the stored values in place of masks: what was read can be written back.
+/// Returns the headers with the stored values in place of masks, so that headers which were read
+/// can be written back.
 fn unmasked(
     mut given: BTreeMap<String, String>,
     stored: Option<&Endpoint>,
@@ -340,7 +344,7 @@ fn check_headers(
         return;
     }
     let mut taken = profile.map(Profile::header_names).unwrap_or_default();
-    // What carries the user name and the password.
+    // This header carries the user name and the password.
     taken.push("authorization".to_owned());
     let taken = |name: &str| {
         let is_taken = taken.contains(&name.to_ascii_lowercase());
@@ -351,7 +355,7 @@ fn check_headers(
     }
 }
 
-/// Both kinds go out with the same request.
+/// Checks that no header is of both kinds: both are sent with the same request.
 fn check_together(
     request_headers: &BTreeMap<String, String>,
     authentication_headers: &BTreeMap<String, String>,
@@ -374,9 +378,9 @@ fn check_together(
     }
 }
 
-/// What an endpoint is to become: right for itself, and beside everything else.
+/// A webhook that an endpoint is to become, checked by itself and against everything else.
 struct Webhook {
-    /// What goes along to another origin if it stays as it is.
+    /// The secrets that go along to another origin if they stay as they are.
     kept: Carried,
     target: EndpointUrl,
     event: String,
@@ -386,7 +390,7 @@ struct Webhook {
 }
 
 impl Webhook {
-    /// Returns what to beware of.
+    /// Returns warnings.
     fn apply_to(self, endpoint: &mut Endpoint, challenge_at: Option<Timestamp>) -> Vec<String> {
         let before = endpoint.clone();
         self.target.apply_to(endpoint, challenge_at);
@@ -423,7 +427,7 @@ fn new_endpoint(application: &Application, view: &View<'_>) -> Endpoint {
     }
 }
 
-/// The project template that the path names, for a caller that may do this with its webhooks.
+/// Returns the project template in the path, for a caller that may do this with its webhooks.
 pub fn template<'a>(
     caller: &Caller,
     catalog: &'a Catalog,
@@ -459,7 +463,7 @@ pub fn webhook<'a>(
         .ok_or(NO_WEBHOOK)
 }
 
-/// What was found; that something does not exist is one error among others.
+/// Returns the value that was found. A value that does not exist becomes one problem among others.
 fn noted<T>(found: Result<T>, errors: &mut Vec<String>) -> Result<Option<T>> {
     match found {
         Ok(found) => Ok(Some(found)),
@@ -471,7 +475,8 @@ fn noted<T>(found: Result<T>, errors: &mut Vec<String>) -> Result<Option<T>> {
     }
 }
 
-/// Through a link to the portal only profiles come into being that the operator offers there.
+/// Refuses this surface's profile to a caller from a link to the portal where the operator does not
+/// offer it there.
 fn refuse_unoffered(caller: &Caller, config: &Config, errors: &mut Vec<String>) {
     let is_session = matches!(caller.credential(), Credential::Session(..));
     let offered = config.offered_profiles(true);

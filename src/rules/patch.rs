@@ -1,4 +1,4 @@
-//! A field of a change, of which nothing may be said at all.
+//! A field of a change, which may be absent.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -57,7 +57,8 @@ impl<T> Patch<T> {
         }
     }
 
-    /// The same where a value may turn out to be none, which was noted elsewhere.
+    /// Changes the value; a value that becomes `None`, whose problem was noted elsewhere, counts as
+    /// absent.
     pub fn and_then<U>(self, change: impl FnOnce(T) -> Option<U>) -> Patch<U> {
         match self {
             Patch::Absent => Patch::Absent,

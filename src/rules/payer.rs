@@ -1,10 +1,10 @@
-//! Who is charged for what is shared.
+//! Payers: who is charged for the use of shared resources.
 
 use super::caller::{Caller, Credential};
 use crate::domain::id::{ApplicationId, OrganisationId, TokenId};
 
-/// Whose share a request uses up: the customer's, where the credential is bound to one, so that more
-/// keys and links bring no more; else the credential's.
+/// The owner of the share that a request uses up. That is the customer, where the credential is
+/// bound to one, so that more keys and links bring no larger share; else it is the credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Payer {
     Application(ApplicationId),
@@ -14,7 +14,7 @@ pub enum Payer {
 }
 
 impl Payer {
-    /// Of a credential of the organisation: what it is bound to, and its record.
+    /// Returns the payer of a credential, by the application that it is bound to and by its record.
     pub fn of(
         organisation: OrganisationId,
         application: Option<ApplicationId>,
@@ -29,7 +29,7 @@ impl Payer {
 }
 
 impl Caller {
-    /// Whose share of what all use this request takes from.
+    /// The payer of this caller's requests.
     pub fn payer(&self) -> Payer {
         let token = match self.credential() {
             Credential::Token(id) | Credential::Session(id, _) => Some(id),

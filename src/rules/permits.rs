@@ -1,4 +1,4 @@
-//! Which role may do what: the tables of docs/credentials.md.
+//! Permissions: the tables of docs/credentials.md, as code.
 //!
 //! [`permit`] is the whole table. A portal session's capabilities narrow it ([`session_may`]), and so do
 //! the applications that a token is limited to ([`within_applications`]) and its scopes (`scopes`).
@@ -11,7 +11,7 @@ use super::scopes::{Scopes, scope_of};
 use crate::domain::scope::Scope;
 use crate::domain::token::{Capability, Role};
 
-/// What a request wants to do, as far as permission goes.
+/// The kinds of things that a request can do, as permissions tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     ListApplications,
@@ -31,27 +31,27 @@ pub enum Action {
     ChangeSecrets,
     /// Send a message to an endpoint again, replay many, send it a test.
     SendAgain,
-    /// Send to an endpoint what was never for it.
+    /// Send messages to an endpoint that were never for it.
     SendMissing,
     /// Messages and attempts.
     ReadHistory,
     /// Background jobs.
     ReadJobs,
-    /// What all of the organisation used, which a background job counts.
+    /// Count the whole organisation's usage, with a background job.
     ReadUsage,
     /// Cancel such a job.
     CancelUsage,
-    /// Delete what messages say and what was answered to attempts.
+    /// Delete the payloads of messages and the answers of attempts.
     Expunge,
     ReadTokens,
     /// Create and revoke.
     ChangeTokens,
-    /// Which endpoints a webhook user sees.
+    /// Change which endpoints a webhook user sees.
     ChangeGrants,
-    /// Make links to the portal, and end what they gave.
+    /// Make links to the portal, and end their sessions.
     ChangeSessions,
     ReadMetrics,
-    /// How the server is, and what is wrong right now.
+    /// Read the state of the server and its current problems.
     ReadStatus,
     /// The organisation's own endpoints, without their secrets.
     ReadOwnEndpoints,
@@ -61,14 +61,14 @@ pub enum Action {
     ReadKeys,
     /// Create and revoke them.
     OwnKeys,
-    /// What waits for whom.
+    /// Read the lanes and their waiting deliveries.
     ReadLanes,
-    /// The profiles that there are, how their requests look and from where they come.
+    /// Read the profiles, how their requests look, and the addresses that requests come from.
     ReadProfiles,
 }
 
 impl Action {
-    /// All of them, with the names by which pages are told what to show.
+    /// All actions, with the names by which pages know them.
     pub const ALL: [(Action, &str); 31] = [
         (Action::ListApplications, "listApplications"),
         (Action::CreateApplications, "createApplications"),
@@ -172,8 +172,8 @@ pub fn permit(role: Role, action: Action) -> Permit {
     row[column]
 }
 
-/// How far an action goes for a token that is limited to some applications, where its role may do it:
-/// what concerns all of the organisation is out of its reach.
+/// Returns how far an action goes for a token that is limited to some applications, where its role
+/// may do it. An action on all of the organisation is out of its reach.
 pub fn within_applications(action: Action) -> Permit {
     match action {
         Action::ListApplications
@@ -210,7 +210,7 @@ pub fn within_applications(action: Action) -> Permit {
     }
 }
 
-/// How far a token's role and its applications let it do this, whatever its scopes are.
+/// Returns how far a token's role and its applications let it do this, whatever its scopes are.
 pub fn token_reach(role: Role, is_limited: bool, action: Action) -> Permit {
     match permit(role, action) {
         // An application's people make keys in the portal; a key makes no others.
@@ -225,16 +225,16 @@ pub fn is_of_keys(action: Action) -> bool {
     matches!(action, Action::ReadKeys | Action::OwnKeys)
 }
 
-/// The scopes that a token can use at all: those with something that its role and its applications
-/// let it do.
+/// Returns the scopes that are of use to a token: each has an action that the token's role and
+/// applications allow.
 pub fn usable_scopes(role: Role, is_limited: bool) -> Scopes {
     let actions = Action::ALL.map(|(action, _)| action).into_iter();
     let usable = actions.filter(|action| token_reach(role, is_limited, *action) != Permit::Never);
     usable.map(scope_of).collect()
 }
 
-/// Whether a portal session with these capabilities may do what the role application may. Looking
-/// at what is no secret is always in.
+/// Whether a portal session with these capabilities may do this, if the role application may.
+/// Reading anything but secrets needs no capability.
 pub fn session_may(capabilities: Capabilities, action: Action) -> bool {
     use Capability::{CreateAttempts, ManageEndpoint, ManageEndpointSecret, ViewEndpointSecret};
     let has_one_of = |these: &[Capability]| these.iter().any(|one| capabilities.has(*one));
@@ -251,7 +251,7 @@ pub fn session_may(capabilities: Capabilities, action: Action) -> bool {
         }
         Action::ChangeSecrets => has_one_of(&[ManageEndpointSecret, ManageEndpoint]),
         Action::SendAgain | Action::SendMissing => has_one_of(&[CreateAttempts]),
-        // A key may do all that the role may, so it is made by those only who may do so, too.
+        // A key may do all that the role may, so only a session that may do all of it makes keys.
         Action::ReadKeys | Action::OwnKeys => {
             capabilities.has(ManageEndpoint) && capabilities.has(CreateAttempts)
         }
@@ -275,7 +275,7 @@ pub fn session_may(capabilities: Capabilities, action: Action) -> bool {
     }
 }
 
-/// The scope without which a capability is of no use; none for one that allows nothing.
+/// Returns the scope without which a capability is of no use; none for one that allows nothing.
 pub fn scope_of_capability(capability: Capability) -> Option<Scope> {
     match capability {
         Capability::ViewBase => Some(Scope::Read),
@@ -286,8 +286,8 @@ pub fn scope_of_capability(capability: Capability) -> Option<Scope> {
     }
 }
 
-/// What a link with these capabilities lacks for want of this scope: those of them that allow something
-/// in it, and API keys, which two of them allow together.
+/// Returns the capabilities of a link that are of no use without this scope, and API keys, which
+/// two capabilities allow together.
 pub fn in_want_of(scope: Scope, capabilities: &BTreeSet<Capability>) -> Vec<&'static str> {
     let actions = || Action::ALL.into_iter().map(|(action, _)| action);
     let in_scope = |action: &Action| scope_of(*action) == scope;

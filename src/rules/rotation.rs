@@ -1,4 +1,4 @@
-//! An endpoint's signing secrets, one after the other.
+//! Rotation of an endpoint's signing secrets.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::domain::endpoint::{Endpoint, EndpointSecret};
 use crate::domain::secret::Secret;
 use crate::error::{Error, Result};
 
-/// How long a rotated secret stays valid where the caller does not say.
+/// How long a rotated secret stays valid by default.
 const GRACE_SECONDS_DEFAULT: u32 = 24 * 60 * 60;
 pub const GRACE_SECONDS_MAX: u32 = 7 * 24 * 60 * 60;
 
-/// Each live secret adds a signature to every request's headers.
+/// The most live secrets of an endpoint: each adds a signature to every request's headers.
 const LIVE_SECRETS_MAX: usize = 10;
 
 /// Signs with another secret from now on, and for a while with the old ones, too.
@@ -27,7 +27,7 @@ const LIVE_SECRETS_MAX: usize = 10;
 #[serde(deny_unknown_fields)]
 pub struct RotateSecret {
     pub place: EndpointPlace,
-    /// The new secret; where absent, one is made up that is of the same kind as the newest.
+    /// The new secret; where absent, one is generated that is of the same kind as the newest.
     pub key: Option<String>,
     pub grace_period_seconds: Option<u32>,
 }
@@ -48,7 +48,7 @@ impl Command for RotateSecret {
     }
 }
 
-/// The new secret and how long the old ones stay valid.
+/// Returns the new secret and how long the old ones stay valid.
 fn checked(
     endpoint: &Endpoint,
     key: Option<&str>,
@@ -56,7 +56,7 @@ fn checked(
     view: &View<'_>,
 ) -> Result<(Secret, Duration)> {
     let form = secret_form(endpoint, view.settings)?;
-    // Its receiver goes on verifying as it does.
+    // The receiver can go on verifying in the same way.
     let newest = endpoint.secrets.first().map(|newest| newest.secret.kind());
     let kind = newest.unwrap_or(view.settings.delivery.default_signature_type);
     let mut problems = Problems::default();
@@ -78,7 +78,7 @@ fn checked(
     Ok((secret, Duration::from_secs(grace.into())))
 }
 
-/// The new secret, and behind it the old ones that are still valid for a while.
+/// Returns the new secret, followed by the old ones that are still valid for a while.
 fn rotated(
     old: Vec<EndpointSecret>,
     new: Secret,

@@ -1,8 +1,8 @@
 //! Scopes: which operations belong to which group.
 //!
-//! Each action belongs to exactly one scope. A token with scopes may do what its role lets it, and of
-//! that what is in its scopes; a refusal names the scope that is missing. The names are in
-//! docs/credentials.md.
+//! Each action belongs to exactly one scope. A token with scopes may do those of its role's actions
+//! that are in its scopes; a refusal names the scope that is missing. docs/credentials.md lists the
+//! names.
 
 use serde::{Deserialize, Serialize};
 

@@ -18,7 +18,7 @@ use crate::domain::header::is_reserved;
 
 const HEADER_NAME_BYTES_MAX: usize = 256;
 
-/// As much as a URL could carry.
+/// The longest user name and password together: as much as a URL could carry.
 const BASIC_AUTH_BYTES_MAX: usize = 2048;
 
 /// An endpoint's URL without credentials, and the credentials that stood in it.
@@ -83,13 +83,13 @@ mod as_text {
 #[serde(deny_unknown_fields)]
 pub struct GivenBasicAuth {
     pub username: Option<String>,
-    /// Where absent, the one that is there for this user name stays.
+    /// Where absent, the present password stays if the user name is the same.
     pub password: Option<String>,
 }
 
-/// Sets an endpoint's URL and Basic authentication, as far as a change names them. A URL that leads
-/// elsewhere is challenged at `challenge_at`, where one is given. Secrets that must not follow the URL to
-/// another origin were removed before: see `origin`.
+/// Sets an endpoint's URL and Basic authentication, as far as a change names them. A URL with
+/// another origin or path is challenged at `challenge_at`, where that is given. The caller has
+/// removed the secrets before that must not follow the URL to another origin: see `origin`.
 pub fn retarget(
     problems: &mut Problems,
     endpoint: &mut Endpoint,
@@ -117,7 +117,7 @@ pub fn retarget(
     };
 }
 
-/// The credentials that were given, with the password from `known` where it is not named.
+/// Returns the credentials that were given, with the password from `known` where it is not named.
 fn basic_auth(
     problems: &mut Problems,
     given: GivenBasicAuth,
@@ -158,7 +158,7 @@ fn check_credential(problems: &mut Problems, field: &str, text: &str) {
     }
 }
 
-/// Takes an absolute http(s) URL. The error is a sentence for the caller.
+/// Parses an absolute http(s) URL. The error is a sentence for the caller.
 pub fn target(text: &str, bytes_max: usize) -> Result<EndpointUrl, String> {
     if text.len() > bytes_max {
         return Err(format!("must have at most {bytes_max} bytes"));
@@ -200,8 +200,8 @@ fn credentials(url: &Url) -> Result<Option<BasicAuth>, String> {
     }))
 }
 
-/// What is wrong with headers that are to be sent along, by their names. `taken` says why a name is
-/// another's. Values are not repeated.
+/// Returns the problems of headers that are to be sent along, by the headers' names. `taken`
+/// returns why a name cannot be used. Values are not repeated in the texts.
 pub fn header_problems(
     headers: &BTreeMap<String, String>,
     value_bytes_max: usize,
@@ -224,7 +224,8 @@ pub fn header_problems(
     problems
 }
 
-/// A token of RFC 9110, 5.6.2, that nobody else needs.
+/// Returns why a header cannot have this name: it is not a token of RFC 9110, 5.6.2, or the server
+/// sets the header itself.
 fn name_problem(name: &str) -> Option<&'static str> {
     if name.is_empty() || name.len() > HEADER_NAME_BYTES_MAX {
         return Some("must have a name of 1 to 256 characters");
@@ -290,7 +291,7 @@ mod tests {
         };
         let printed = format!("{:?} {target:?}", Change::PutEndpoint(endpoint));
         assert!(!printed.contains("kept-back"), "{printed}");
-        // What helps to find it does.
+        // The origin prints, because it helps to find the endpoint.
         let origin = "https://hooks.example.com:8443";
         for (shown, times) in [
             (origin, 2),
@@ -422,8 +423,8 @@ mod tests {
         }
     }
 
-    /// What becomes of an endpoint at example.com with ann's password `old`: its credentials, or
-    /// the places of the problems.
+    /// Gives an endpoint at example.com with ann's password `old` another target; returns its
+    /// credentials, or the places of the problems.
     fn retargeted(url: Option<&str>, given: &str) -> Result<Option<(String, String)>, Vec<String>> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -526,7 +527,7 @@ mod tests {
     }
 
     proptest! {
-        /// What passes here can be put on a request.
+        /// A header that is accepted can be put on a request.
         #[test]
         fn headers_that_pass_are_headers(name in "\\PC{1,20}", value in "[ -\u{ff}]{0,20}") {
             if name_problem(&name).is_none() {

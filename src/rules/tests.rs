@@ -1,4 +1,5 @@
-//! What the tests of decisions share: registrations to decide on, and the walls of the room.
+//! The common part of the tests of decisions: registrations to decide on, and the walls of the
+//! room.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,7 +33,7 @@ pub struct Example {
 impl Example {
     pub const ORGANISATION: OrganisationId = OrganisationId([1; 20]);
 
-    /// Nothing but an organisation and tokens.
+    /// Returns registrations with nothing but an organisation and tokens.
     pub fn new() -> Example {
         Example::with([])
     }
@@ -62,7 +63,7 @@ impl Example {
         }
     }
 
-    /// Who shows this token.
+    /// The caller with this token.
     pub fn caller(token: &Token) -> Caller {
         Caller::of(&Proof::Token(Arc::new(token.clone())))
     }
@@ -118,7 +119,7 @@ impl Example {
         }
     }
 
-    /// What comes of the owner's command.
+    /// Decides on a command of the owner.
     pub fn decide<C: Command>(&self, command: C) -> Decided<C::Answer> {
         self.decide_as(&self.owner(), command)
     }
@@ -128,7 +129,7 @@ impl Example {
     }
 }
 
-/// Why a decision changes nothing; an empty text where it changes something.
+/// Returns why a decision changes nothing; an empty text where it changes something.
 pub fn outcome<T>(decided: &Decided<T>) -> String {
     match decided {
         Ok(_) => String::new(),
@@ -168,7 +169,7 @@ fn a_credential_that_ended_meanwhile_decides_nothing() {
     }
 }
 
-/// Where this room may look.
+/// The modules that this room may import.
 const IMPORTS: [&str; 6] = [
     "clock::",
     "config::",

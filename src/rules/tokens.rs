@@ -62,7 +62,7 @@ impl Command for CreateToken {
         let token = Token {
             application: limited_to(catalog, caller, self.application.as_deref())?,
             expires_at: self.expires_at,
-            // An endpoint that was deleted meanwhile is none that anybody is granted.
+            // An endpoint that was deleted meanwhile is not granted.
             grants: self
                 .grants
                 .into_iter()
@@ -100,7 +100,7 @@ fn limited_to(
     }
 }
 
-/// The ids as a token's granted applications, if there are applications with all of them.
+/// Returns the ids of a token's granted applications; an error where one of them does not exist.
 fn existing_applications(
     catalog: &Catalog,
     caller: &Caller,
@@ -163,7 +163,7 @@ fn endpoint<'a>(catalog: &'a Catalog, caller: &Caller, name: &str) -> Result<&'a
     endpoint_among(catalog, caller, name, by_uid)
 }
 
-/// The same, with what there is by this uid.
+/// Like `endpoint`, among the endpoints that have this uid.
 pub fn endpoint_among<'a>(
     catalog: &'a Catalog,
     caller: &Caller,
@@ -216,8 +216,8 @@ impl Command for GrantEndpoint {
     }
 }
 
-/// Takes an endpoint from a webhook user's sight. What is not granted cannot be taken: as with
-/// everything else that is deleted, the second time there is nothing.
+/// Takes an endpoint from a webhook user's sight. An endpoint that is not granted is not found, as
+/// with everything else that is deleted twice.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RevokeEndpoint {
@@ -261,7 +261,7 @@ impl Command for GrantApplication {
         let entry = catalog.application(caller.organisation, &self.application);
         let entry = entry.ok_or(Error::not_found("application"))?;
         let granted = token.applications.get_or_insert_default();
-        // Those that are gone make room: their ids never come back.
+        // Grants of applications that were deleted are dropped: their ids never come back.
         granted.retain(|id| catalog.application_by_id(*id).is_some());
         if !granted.insert(entry.application.id) {
             return Ok((Vec::new(), ()));
@@ -275,7 +275,8 @@ impl Command for GrantApplication {
     }
 }
 
-/// Ends that a webhook user makes endpoints in an application; it keeps those that it made.
+/// Takes the grant to make endpoints in an application from a webhook user; it keeps the endpoints
+/// that it made.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RevokeApplication {

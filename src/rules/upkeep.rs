@@ -1,7 +1,7 @@
-//! Housekeeping of registrations: what is forgotten once it has ended, and last uses that are written down.
+//! Housekeeping of registrations: forgets those that have ended, and writes down last uses.
 //!
-//! The store's keeper gathers what there is to do from the catalog and from memory, and gives it as a
-//! command of as much as fits into a commit, until nothing is left.
+//! The store's keeper gathers the work from the catalog and from memory. It gives it as commands,
+//! each as large as fits into a commit, until nothing is left.
 
 use std::net::IpAddr;
 
@@ -14,11 +14,12 @@ use crate::domain::token::Token;
 use crate::domain::visit::Visit;
 use crate::store::catalog::{Catalog, Change};
 
-/// Changes of one commit.
+/// The most changes of one commit.
 pub const BATCH: usize = 500;
 
-/// Forgets portal sessions, revocations and visits that had come to their end by then. The time is the
-/// keeper's own: a clock that is set back meanwhile must not have it ask for ever.
+/// Forgets portal sessions, revocations and visits that had ended at the time `by`. The keeper
+/// chooses that time: if the clock were asked here and was set back meanwhile, the keeper would
+/// repeat the command for ever.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ForgetEnded {
@@ -204,7 +205,7 @@ mod tests {
             Change::PutApplication(Example::application()),
             Change::PutToken(ended.clone()),
             Change::PutToken(link(13, AFTER)),
-            // Only links are forgotten: whoever made a token sees that it has ended.
+            // Only links are forgotten. A token stays, so that its maker sees that it has ended.
             Change::PutToken(Token {
                 expires_at: Some(NOW),
                 ..token(14)

@@ -1,9 +1,9 @@
-//! How many visits there are at most.
+//! The limits on the number of visits.
 //!
-//! All visits are in memory, so one credential, one customer and all together have limits. One visit more
-//! than the limit ends the one that was idle for the longest: of the same credential, of the same
-//! customer's links and keys, or, where there are too many in all, of whoever has the most. So nobody's
-//! sign-ins end the visit of somebody else who has few.
+//! All visits are in memory, so each credential, each customer and all together have limits. A
+//! visit beyond a limit ends the one that was idle for the longest: of the same credential, of the
+//! same customer's links and keys, or, where there are too many in all, of the payer with the most.
+//! So nobody's sign-ins end a visit of somebody who has few.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -13,7 +13,7 @@ use crate::config::Limits;
 use crate::domain::visit::{SignedInWith, Visit};
 use crate::store::catalog::{Catalog, Change, VisitEntry};
 
-/// Whose share a visit takes.
+/// The payer whose share a visit takes.
 fn payer(visit: &Visit) -> Payer {
     let token = match visit.with {
         SignedInWith::Token(id) => Some(id),
@@ -22,8 +22,8 @@ fn payer(visit: &Visit) -> Payer {
     Payer::of(visit.organisation, visit.application, token)
 }
 
-/// Ends as many visits as must go before this one begins, and tells how many of them a limit ended;
-/// `replaced` are those that it takes the place of in its browser.
+/// Ends as many visits as must end before this one begins, and returns how many of them a limit
+/// ended. `replaced` are those whose place it takes in its browser.
 pub fn room(
     catalog: &Catalog,
     new: &Visit,
@@ -62,7 +62,7 @@ pub fn room(
 struct Room<'a> {
     living: Vec<&'a VisitEntry>,
     ended: Vec<[u8; 32]>,
-    /// Those of them that lived.
+    /// The number of visits that a limit ended before their time.
     crowded_out: u64,
 }
 

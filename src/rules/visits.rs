@@ -1,4 +1,4 @@
-//! Who is signed in in a browser: beginning and ending that.
+//! Visits: signing in and out in a browser.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use crate::domain::visit::{SignedInWith, Surface, Visit};
 use crate::error::{Error, Result};
 use crate::store::catalog::{Catalog, Change};
 
-/// Visits that end in one commit.
+/// The most visits that end in one commit.
 const END_BATCH: usize = 500;
 
 /// Begins a visit of the caller, in the place of others of the same browser.
@@ -25,17 +25,17 @@ pub struct BeginVisit {
     /// SHA-256 of the cookie, which only the browser has.
     pub key: [u8; 32],
     pub surface: Surface,
-    /// How the credential is proved anew.
+    /// How the credential is proved again at each request.
     pub with: SignedInWith,
     /// Where the sign-in comes from.
     pub address: IpAddr,
     pub user_agent: Option<String>,
-    /// The keys of the browser's visits that end with that.
+    /// The keys of the browser's visits that end when this one begins.
     pub replaced: BTreeSet<[u8; 32]>,
 }
 
 impl Command for BeginVisit {
-    /// How many visits a limit ended.
+    /// The number of visits that a limit ended.
     type Answer = u64;
 
     fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<u64> {
@@ -60,8 +60,8 @@ impl Command for BeginVisit {
     }
 }
 
-/// Signs a browser out: ends its visit, and the link that it shows. Whoever signs out may, and what ended
-/// already has no need of it.
+/// Signs a browser out: ends its visit, and its link. Everybody may sign out, and nothing happens
+/// where the visit has ended already.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignOut {
@@ -81,7 +81,7 @@ impl OwnCommand for SignOut {
     }
 }
 
-/// Which visits exist as far as a caller can tell.
+/// The visits that exist as far as a caller can tell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sight {
     organisation: OrganisationId,
@@ -90,8 +90,9 @@ pub struct Sight {
 }
 
 impl Sight {
-    /// Who may revoke tokens sees all visits of the organisation, and everybody else, or who asks for
-    /// their `own`, those that were begun with the caller's credential.
+    /// Returns the visits that the caller sees. A caller that may revoke tokens sees all of the
+    /// organisation. Every other caller, or one that asks for its `own`, sees those that were begun
+    /// with its credential.
     pub fn of(caller: &Caller, catalog: &Catalog, own: bool) -> Result<Sight> {
         let sees_all = !own && caller.may(Action::ChangeTokens).is_ok();
         Ok(Sight {
@@ -113,7 +114,7 @@ impl Sight {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EndVisit {
-    /// None for what is no id at all.
+    /// The id in the path; none where the text is not an id.
     pub visit: Option<VisitId>,
 }
 
@@ -138,12 +139,12 @@ pub struct EndVisits {
     /// Only those that were begun with the caller's credential.
     pub own: bool,
     pub spared: Option<VisitId>,
-    /// Whoever signs in later stays.
+    /// The command ends no visit that began later.
     pub begun_by: Timestamp,
 }
 
 impl Command for EndVisits {
-    /// Whether there may be more.
+    /// Whether there may be more visits to end.
     type Answer = bool;
 
     fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<bool> {
@@ -229,7 +230,7 @@ mod tests {
                 vec![1],
                 0,
             ),
-            // What is over takes nobody's place.
+            // An ended visit takes nobody's place.
             (
                 vec![idle(1, 5), idle(2, over), idle(3, 7)],
                 vec![],

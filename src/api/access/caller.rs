@@ -1,4 +1,5 @@
-//! Takes the caller from a request, and says whose share of the server it uses.
+//! Takes the caller from a request, and counts the request against the caller's share of the
+//! server.
 //!
 //! A request without a valid credential ends with 401 before its body is read. What a caller may do is
 //! decided in `rules::caller`.
@@ -15,7 +16,7 @@ use crate::error::Result;
 use crate::rules::caller::{Caller, FeatureFlags};
 
 impl Caller {
-    /// Counts the request that the caller was found in; an error where there were too many.
+    /// Counts the caller's request; an error where there were too many.
     pub fn admitted(self, context: &Context) -> Result<Caller> {
         let holder = match self.is_customer() {
             true => Holder::Customer,

@@ -1,10 +1,11 @@
-//! Credentials: where a request carries one, and what stands behind it.
+//! Credentials: where a request carries one, and how it is proved.
 //!
-//! It stands in a header, or a visit stands for it, which a cookie names: see `visits`.
+//! A request has its credential in a header, or belongs to a visit that stands for one. A cookie
+//! names the visit: see `visits`.
 //!
-//! A token of ours is found by its SHA-256, which is compared in constant time once more. What has
-//! the shape of a signed token (JWT) is one where `auth.jwt_secret` is set; no token of ours has a
-//! dot. Nothing here says what may be done: that is `rules::caller`.
+//! One of our tokens is found by its SHA-256, which is compared once more in constant time. Where
+//! `auth.jwt_secret` is set, a credential with a dot is a signed token (JWT), because none of our
+//! tokens has one. `rules::caller` decides what a caller may do.
 
 use std::sync::Arc;
 
@@ -25,17 +26,18 @@ use crate::error::{Error, Result};
 use crate::rules::caller::Proof;
 use crate::store::Catalog;
 
-/// No token of ours is near this; longer ones are not hashed.
+/// The longest credential that is looked up as one of our tokens, which are much shorter; longer
+/// ones are not hashed.
 const TOKEN_BYTES_MAX: usize = 512;
 
-/// Signed tokens carry their claims with them.
+/// The longest signed token: these carry their claims with them.
 const SIGNED_BYTES_MAX: usize = 4096;
 
-/// The other header that a credential may stand in.
+/// The other header for a credential.
 const API_KEY: &str = "api-key";
 
-/// Returns the proof of a request's credential. It is proved where it is first asked for, and the proof is
-/// kept with the request: all who ask later get the same.
+/// Returns the proof of a request's credential. The credential is proved at the first call, and the
+/// proof is kept with the request for later ones.
 pub fn proof(request: &HttpRequest) -> Result<Proof> {
     kept(request, || match shown(request.headers())? {
         Some(credential) => proof_of(request, credential, context_of(request)),
@@ -43,8 +45,8 @@ pub fn proof(request: &HttpRequest) -> Result<Proof> {
     })
 }
 
-/// The same for what only the holder of a credential gets: a request without a valid one is a failure,
-/// which is counted (see `failures`).
+/// Like [`proof`], for operations that need a credential: a request without a valid one counts as a
+/// failure (see `failures`).
 pub fn required(request: &HttpRequest) -> Result<Proof> {
     proof(request).map_err(|error| refused(request, error))
 }
@@ -73,7 +75,7 @@ pub fn proof_of(request: &HttpRequest, credential: &str, context: &Context) -> R
     admitted(request, context, proof)
 }
 
-/// Returns the proof of the credential that the visit stands for to which a request belongs.
+/// Returns the proof for a request that belongs to a visit: that of the visit's credential.
 fn proof_of_visit(request: &HttpRequest, context: &Context) -> Result<Proof> {
     let (catalog, now) = (context.store.catalog(), context.store.clock().now());
     let entry = visits::visit_of(request.headers(), &catalog, now);
@@ -81,13 +83,13 @@ fn proof_of_visit(request: &HttpRequest, context: &Context) -> Result<Proof> {
     let secret = context.config.auth.jwt_secret.as_ref();
     let proof = prove_visit(&catalog, secret, &entry.visit).ok_or(Error::Unauthenticated)?;
     let proof = admitted(request, context, proof)?;
-    // A request from where the credential may not be used keeps no visit alive.
+    // A request from a place where the credential may not be used does not keep the visit alive.
     entry.seen(now);
     request.extensions_mut().insert(ByVisit(entry.visit.key));
     Ok(proof)
 }
 
-/// A request's credential was proved by the visit with this key.
+/// Marks a request whose credential was proved by the visit with this key.
 struct ByVisit([u8; 32]);
 
 /// The key of the visit that stood for a request's credential, once that was proved.
@@ -103,13 +105,13 @@ fn admitted(request: &HttpRequest, context: &Context, proof: Proof) -> Result<Pr
     Ok(proof)
 }
 
-/// Whether a request shows a credential itself, valid or not.
+/// Whether a request has a credential in a header, valid or not.
 pub fn is_in_header(headers: &HeaderMap) -> bool {
     headers.contains_key(AUTHORIZATION) || headers.contains_key(API_KEY)
 }
 
-/// The credential in a header. None where a visit may stand for one; who sends none of the two is told so
-/// without a context, too.
+/// The credential in a header; none where the request may belong to a visit. A request with neither
+/// is refused here, without a context, too.
 fn shown(headers: &HeaderMap) -> Result<Option<&str>> {
     if is_in_header(headers) {
         return in_header(headers).map(Some).ok_or(Error::Unauthenticated);
@@ -120,7 +122,7 @@ fn shown(headers: &HeaderMap) -> Result<Option<&str>> {
     }
 }
 
-/// What stands behind a visit.
+/// Returns the proof of the credential that a visit stands for, if it is still valid.
 fn prove_visit(catalog: &Catalog, secret: Option<&JwtSecret>, visit: &Visit) -> Option<Proof> {
     match &visit.with {
         SignedInWith::Token(id) => catalog.token(*id).cloned().map(Proof::Token),
@@ -143,12 +145,12 @@ fn in_header(headers: &HeaderMap) -> Option<&str> {
     is_plausible(credential).then_some(credential)
 }
 
-/// Whether it may be one at all, by its length.
+/// Whether the text can be a credential, by its length.
 pub fn is_plausible(credential: &str) -> bool {
     !credential.is_empty() && credential.len() <= SIGNED_BYTES_MAX
 }
 
-/// What stands behind `Bearer`; the scheme's case does not matter (RFC 9110, 11.1).
+/// Returns the credential after `Bearer`. The scheme's case does not matter (RFC 9110, 11.1).
 fn bearer(header: &str) -> Option<&str> {
     let (scheme, credential) = header.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(credential)

@@ -1,4 +1,5 @@
-//! Requests without a valid credential: counted, limited, and answered late by whoever sends many.
+//! Requests without a valid credential: they are counted and limited, and a client that sends many
+//! is answered late.
 //!
 //! A request that would be answered 401 is a failure. Beyond a limit of failures a minute, further ones
 //! are answered 429: by the client's address, and by the first characters of the credential, so that
@@ -36,18 +37,18 @@ use crate::error::Error;
 use crate::lock::locked;
 use crate::telemetry::Metrics;
 
-/// Addresses that are remembered, and apart from these, beginnings of credentials.
+/// The most addresses that are remembered, and the most beginnings of credentials.
 const KEPT_MAX: usize = 4096;
 /// The characters of a credential by which it is counted: the `pr_` of all tokens, and 42 bits of it.
 const PREFIX_CHARS: usize = 10;
 
 /// How late answers are over the limit of an address.
 const LATE_BY: Duration = Duration::from_secs(1);
-/// Answers that wait at a time, and how many connections there are for each of them at least: they must
-/// not take the places of others. Each holds as much as an idle connection does.
+/// The most answers that wait at a time, and the least number of connections for each of them: they
+/// must not take the places of others. Each holds as much as an idle connection does.
 const LATE_MAX: usize = 2000;
 const CONNECTIONS_FOR_ONE: usize = 5;
-/// The part of them that is one address's.
+/// One address has at most one in so many of them.
 const SHARE: usize = 4;
 
 const PER_ADDRESS: &str = "limits.auth_failures_per_address_minute_max";
@@ -58,7 +59,8 @@ pub struct Failures {
     per_prefix_max: u64,
     late_max: usize,
     counts: Mutex<Counts>,
-    /// So that no text of a credential is kept, and nobody can choose which ones count as the same.
+    /// Hashes credentials with a random key, so that no text of one is kept, and nobody can choose
+    /// which ones count as the same.
     hashing: RandomState,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -69,7 +71,7 @@ pub struct Failures {
 #[derive(Default)]
 struct Counts {
     addresses: Windows<IpAddr>,
-    /// By the hash of what the credential begins with.
+    /// The failures by the hash of the credential's beginning.
     prefixes: Windows<u64>,
     for_log: ByAddress,
     /// Answers that wait, by address, and in all.
@@ -144,7 +146,8 @@ impl<K: Copy + Eq + Hash> Windows<K> {
     }
 }
 
-/// What a request was refused with, which is counted once however many parts of it ask for the caller.
+/// The error of a refused request. It is counted once, however many parts of the request ask for
+/// the caller.
 struct Refused(Error);
 
 /// How the answer to a refused request is given.
@@ -285,8 +288,8 @@ fn too_many(what: String, setting: &str, retry_after_seconds: u32) -> Error {
     }
 }
 
-/// What stands for a credential where failures are counted. All signed tokens begin alike and differ in
-/// their claims, so for these it is everything before the signature.
+/// Returns the part of a credential by which its failures are counted. Signed tokens all begin
+/// alike and differ in their claims, so for these it is everything before the signature.
 fn beginning(credential: &str) -> &str {
     if let Some((claims, _)) = credential.rsplit_once('.') {
         return claims;
@@ -307,8 +310,8 @@ fn tell(lines: Vec<(String, Count)>) {
     }
 }
 
-/// The error with which a request is refused that has no valid credential: this one, or a 429 where too
-/// many failed. Other errors stay what they are.
+/// Returns the error for a request without a valid credential: this one, or a 429 where too many
+/// failed. Other errors are returned unchanged.
 pub fn refused(request: &HttpRequest, credential: Option<&str>, error: Error) -> Error {
     if !matches!(error, Error::Unauthenticated | Error::SecretForToken) {
         return error;
@@ -336,7 +339,7 @@ pub fn refused(request: &HttpRequest, credential: Option<&str>, error: Error) ->
     error
 }
 
-/// Answers by the service, and late where `refused` said so.
+/// Answers by the service, and late where `refused` asked for it.
 pub fn around<S, B>(
     request: ServiceRequest,
     service: &S,
@@ -388,7 +391,7 @@ mod tests {
         Some(IpAddr::V4(Ipv4Addr::from_bits(number)))
     }
 
-    /// What it was refused for, with the seconds to wait.
+    /// The setting that a request was refused by, with the seconds to wait.
     fn why(refused: Option<(Error, Option<Late>)>) -> Option<(&'static str, u32)> {
         let (error, _) = refused?;
         let Error::TooManyNow {

@@ -1,7 +1,7 @@
-//! Who calls: credentials and how they are proved, the limits of a token, visits of browsers, and
+//! Callers: credentials and how they are proved, the limits of a token, visits of browsers, and
 //! requests without a valid credential.
 //!
-//! What a caller may do is decided in `rules`.
+//! `rules` decides what a caller may do.
 
 use crate::api::kit::operation::Operation;
 

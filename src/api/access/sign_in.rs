@@ -1,8 +1,8 @@
 //! Signing in to the console and the portal: `/api/v1/session`.
 //!
-//! A credential goes in, and the browser gets a cookie that stands for a visit (`visits`), which is one
-//! change of the store. Everything here wants the header that names the surface: a page of another
-//! origin can neither sign anybody in nor out.
+//! A credential goes in, and the browser gets a cookie that stands for a visit (`visits`). That is
+//! one change of the store. Every request here must have the header that names the surface: a page
+//! of another origin can sign nobody in or out.
 
 use std::collections::BTreeSet;
 
@@ -70,24 +70,24 @@ struct Visitor {
     /// The only application that it can see.
     #[serde(serialize_with = "optional_text")]
     application_id: Option<ApplicationId>,
-    /// It came by a link to the portal.
+    /// The caller came by a link to the portal.
     is_portal_link: bool,
-    /// What that link allows, as far as its scopes let it.
+    /// The capabilities of that link, as far as its scopes let it use them.
     capabilities: Option<Vec<&'static str>>,
     #[serde(serialize_with = "optional_text")]
     expires_at: Option<Timestamp>,
-    /// All that it may do, if perhaps not everywhere.
+    /// All actions that the caller may do, at least somewhere.
     may: Vec<&'static str>,
-    /// The applications of those that cannot list them.
+    /// The applications of a caller that cannot list them.
     applications: Option<Vec<ApplicationName>>,
     /// The profiles to choose from for an endpoint.
     profiles: Vec<String>,
-    /// How long API keys live at most that are made through this link; null where that has no limit.
+    /// The most days that an API key made through this link lives; null for no such limit.
     api_key_days_max: Option<u32>,
     /// The addresses that requests to endpoints come from, as the operator states them.
     source_addresses: Vec<String>,
-    /// The roles of tokens that it may create, with the scopes that each can be limited to; null where
-    /// it creates none.
+    /// The roles of tokens that the caller may create, with the scopes that each can be limited to;
+    /// null where it may create none.
     token_roles: Option<Vec<TokenRole>>,
     version: &'static str,
 }
@@ -99,11 +99,11 @@ struct ApplicationName {
     id: ApplicationId,
     uid: Option<String>,
     name: String,
-    /// Whether it may make endpoints there.
+    /// Whether the caller may make endpoints there.
     may_create_endpoints: bool,
 }
 
-/// What a proof says beyond what a caller may do.
+/// A caller with the details of its credential that pages show.
 struct Shown {
     caller: Caller,
     name: Option<String>,
@@ -164,7 +164,7 @@ impl Shown {
     }
 }
 
-/// The applications that a caller deals with who cannot list them.
+/// The applications of a caller that cannot list them.
 fn applications(catalog: &Catalog, caller: &Caller) -> Option<Vec<ApplicationName>> {
     let ids: Vec<ApplicationId> = match (caller.role(), caller.own_application()) {
         (_, Some(own)) => vec![own],
@@ -230,7 +230,7 @@ pub fn operations() -> Vec<Operation> {
             .parameters([surface()])
             .takes::<SignInIn>()
             .answers::<SessionOut>(200, "Signed in")
-            .answers_nothing(401, "There is no such credential")
+            .answers_nothing(401, "The credential is not valid")
             .answers_nothing(
                 429,
                 "Too many sign-ins within a minute: with this credential, with this customer's, or \
@@ -238,20 +238,20 @@ pub fn operations() -> Vec<Operation> {
             )
             .answers_nothing(
                 403,
-                "It is not one for the portal, or no page of this server asks",
+                "The credential is not one for the portal, or the request is not from a page of this server",
             )
             .without_credential(),
         Operation::delete("/api/v1/session", "v1.session.delete", web::to(sign_out))
             .summary("Sign out")
-            .description("What a portal link gave is ended with it, for good.")
+            .description("A link to the portal that was used to sign in ends, too, for good.")
             .parameters([surface()])
             .answers_nothing(204, "Nobody is signed in any more")
-            .answers_nothing(403, "No page of this server asks")
+            .answers_nothing(403, "The request is not from a page of this server")
             .without_credential(),
     ]
 }
 
-/// Whose cookie is meant, named by a page of ours.
+/// Returns whose cookie a request means, if a page of this server sent it.
 fn meant(request: &HttpRequest) -> Result<Meant> {
     let headers = request.headers();
     if !visits::is_from_here(headers) {
@@ -351,8 +351,8 @@ pub async fn sign_in(
     Ok(response)
 }
 
-/// Who shows this credential to sign in, if it is valid and fits the surface; with its hash, and with
-/// what stands for it in a visit.
+/// Returns the caller with this credential, if it is valid and fits the surface; with the
+/// credential's hash, and the reference to it for a visit.
 fn may_sign_in(
     request: &HttpRequest,
     context: &Context,
@@ -380,7 +380,7 @@ fn may_sign_in(
     Ok((shown, hash, with))
 }
 
-/// The hash of a credential, and what stands for it in a visit.
+/// Returns the hash of a credential, and the reference to it for a visit.
 fn signed_in_with(context: &Context, credential: &str, proof: &Proof) -> ([u8; 32], SignedInWith) {
     let hash: [u8; 32] = Sha256::digest(credential).into();
     let with = match proof {
@@ -397,7 +397,7 @@ fn signed_in_with(context: &Context, credential: &str, proof: &Proof) -> ([u8; 3
     (hash, with)
 }
 
-/// What the browser calls itself, as far as it is printable and short.
+/// Returns the browser's `User-Agent`, if it is printable, cut to its longest length.
 fn user_agent(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(USER_AGENT)?.to_str().ok()?.trim();
     // Header values that are text are ASCII, so every place is between two characters.
@@ -405,7 +405,8 @@ fn user_agent(headers: &HeaderMap) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// The visits of this browser that end when a new one begins, and the portals that it leaves with that.
+/// Returns the visits of this browser that end when a new one begins, and the portals that it
+/// leaves with that.
 fn replaced(
     request: &HttpRequest,
     context: &Context,
@@ -424,7 +425,8 @@ fn replaced(
     }
 }
 
-/// The same of portals: it leaves the oldest, so that a bounded number of cookies remains.
+/// Returns the same for portals: the browser leaves the oldest, so that the number of cookies has a
+/// limit.
 fn replaced_portals(
     headers: &HeaderMap,
     catalog: &Catalog,
@@ -491,11 +493,11 @@ pub async fn sign_out(
     Ok(response)
 }
 
-/// Sets a cookie, or takes it away. No script reads it, and only the API gets it. Inside a frame of
-/// another site browsers send it only if it says that it is for that (`SameSite=None`), is kept apart
-/// for that site (`Partitioned`), and the connection is secure. By hand: name and value are plain ASCII
-/// without a character that needs escaping, and the crate `cookie` that actix-web has (0.16) does not
-/// know `Partitioned`.
+/// Sets a cookie, or deletes it. No script can read the cookie, and only the API gets it. Inside a
+/// frame of another site, browsers send a cookie only if it is marked for that (`SameSite=None`),
+/// is kept apart for that site (`Partitioned`), and the connection is secure. By hand: name and
+/// value are plain ASCII without a character that needs escaping, and the crate `cookie` that
+/// actix-web has (0.16) does not know `Partitioned`.
 fn set_cookie(
     response: &mut HttpResponse,
     context: &Context,

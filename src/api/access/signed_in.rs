@@ -1,7 +1,8 @@
-//! Who is signed in to the console and the portal, and ending that: `/api/v1/sessions`.
+//! Sessions of the console and the portal in browsers, and ending them: `/api/v1/sessions`.
 //!
-//! Who may revoke tokens sees the sessions of the whole organisation; everybody else sees those that
-//! were begun with the same credential as this request shows: of a link to the portal its own.
+//! A caller that may revoke tokens sees the sessions of the whole organisation. Everybody else sees
+//! those that were begun with the same credential as this request has: for a link to the portal its
+//! own.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
@@ -43,23 +44,24 @@ struct SignedInOut<'a> {
     /// Where the sign-in came from.
     #[serde(serialize_with = "text")]
     address: std::net::IpAddr,
-    /// What the browser calls itself: its header `User-Agent`, at most 256 bytes of it.
+    /// The browser's header `User-Agent`, at most 256 bytes of it.
     user_agent: Option<&'a str>,
     #[serde(serialize_with = "text")]
     begun_at: Timestamp,
-    /// The last request; after a restart of the server it may be some minutes before that.
+    /// The time of the last request; after a restart of the server it may be some minutes before
+    /// that.
     #[serde(serialize_with = "text")]
     seen_at: Timestamp,
-    /// This request belongs to it.
+    /// This request belongs to this session.
     current: bool,
 }
 
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct SessionsExpireIn {
-    /// The session that this request belongs to ends, too.
+    /// End the session that this request belongs to, too.
     current: Option<bool>,
-    /// Only sessions that were begun with the same credential as this request shows.
+    /// Only sessions that were begun with the same credential as this request has.
     own: Option<bool>,
 }
 

@@ -1,7 +1,7 @@
 //! The limits of a token beside its role: scopes, networks and an end.
 //!
-//! They are checked here as a body names them, and narrowed by those of the token that makes the new one
-//! where that is decided (`rules::narrowing`).
+//! A body's limits are checked here by themselves. `rules::narrowing` narrows them to the limits of
+//! the token that makes the new one.
 
 use std::collections::BTreeSet;
 
@@ -34,13 +34,14 @@ pub struct TokenRole {
     role: &'static str,
     #[schemars(with = "Vec<ScopeName>")]
     scopes: Vec<&'static str>,
-    /// The same for a token that is limited to some applications, too.
+    /// The scopes for a token that is limited to some applications, too.
     #[schemars(with = "Vec<ScopeName>")]
     scopes_within_applications: Vec<&'static str>,
 }
 
 impl TokenRole {
-    /// Those that a caller may give the tokens that it makes: what it makes has no scope beyond its own.
+    /// Returns the roles and scopes that a caller may give the tokens that it makes: none beyond
+    /// its own scopes.
     pub fn offered_to(caller: &Caller) -> Vec<TokenRole> {
         let own = |scope: &Scope| caller.scopes().is_none_or(|own| own.has(*scope));
         let names = |role, is_limited| {
@@ -57,7 +58,7 @@ impl TokenRole {
     }
 }
 
-/// Lets a token be used from where a request comes, and notes that it was.
+/// Checks that a token may be used from the request's address, and records its use.
 pub fn admit(request: &HttpRequest, context: &Context, token: &Token) -> Result<()> {
     if !token.allowed_ips.is_empty() {
         let address = ClientAddress::of(request, context);
@@ -79,7 +80,7 @@ pub fn admit(request: &HttpRequest, context: &Context, token: &Token) -> Result<
     Ok(())
 }
 
-/// A description as it is kept: none where there is no text.
+/// Returns a description as it is kept: none where the text is empty.
 pub fn checked_description(problems: &mut Problems, description: Option<String>) -> Option<String> {
     let description = description.filter(|text| !text.is_empty())?;
     check_description(problems, &["body", "description"], &description);

@@ -1,5 +1,5 @@
-//! How often somebody may sign in: each sign-in is a change on the disk. More within a minute than the limit
-//! are refused. How many visits there are at most is decided in `rules::visit_limits`.
+//! Limits of sign-ins: each sign-in is a change on the disk, so only so many are accepted within a
+//! minute. `rules::visit_limits` limits the number of visits.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -18,7 +18,7 @@ pub struct SignIns(Mutex<Counts>);
 #[derive(Default)]
 struct Counts {
     since: Timestamp,
-    /// By the SHA-256 of the credential. A customer's limit bounds how many are here.
+    /// By the SHA-256 of the credential. A customer's limit bounds their number.
     of_credential: HashMap<[u8; 32], u64>,
     of_payer: HashMap<Payer, u64>,
 }

@@ -1,4 +1,4 @@
-//! Which visit a request belongs to: cookies, and the header that says which one is meant.
+//! Finds the visit that a request belongs to: cookies, and the header that says which one is meant.
 //!
 //! A cookie is sent by the browser whoever asks for the request, so it counts for nothing alone: the
 //! request must name its surface in [`SURFACE`]. A page of another origin cannot send that header
@@ -28,14 +28,15 @@ pub const SURFACE_PATTERN: &str = "^(console|portal(:app_[0-9A-Za-z]{27})?)$";
 const FETCH_SITE: &str = "sec-fetch-site";
 
 const CONSOLE_COOKIE: &str = "postrider_console";
-/// An application's id follows.
+/// The beginning of a portal's cookie name; the application's id follows.
 const PORTAL_COOKIE: &str = "postrider_portal_";
 
-/// Portals that one browser is signed in to at a time: each costs it some hundred bytes in every
-/// request. One more signs the oldest out.
+/// The most portals that one browser is signed in to at a time: each costs some hundred bytes in
+/// every request. One more signs the oldest out.
 pub const PORTALS_PER_BROWSER_MAX: usize = 16;
 
-/// Cookies of one request that are looked at. A header has room for thousands, each of them hashed.
+/// The most cookies of a request that are looked at. A header has room for thousands, each of them
+/// hashed.
 const COOKIES_MAX: usize = 4 * PORTALS_PER_BROWSER_MAX;
 
 /// Whose cookie a request means.
@@ -44,13 +45,13 @@ pub enum Meant {
     Console,
     /// The portal of one application.
     Portal(ApplicationId),
-    /// The portal, whichever it is: the one that this browser signed in to last. Pages say so until
-    /// they know their application, and clients from before portals had cookies of their own.
+    /// The portal that this browser signed in to last. Pages ask for it until they know their
+    /// application, and so do clients from before each portal had a cookie of its own.
     AnyPortal,
 }
 
 impl Meant {
-    /// The one that a request names.
+    /// Returns the cookie that a request names.
     pub fn of(headers: &HeaderMap) -> Option<Meant> {
         match headers.get(SURFACE)?.to_str().ok()? {
             "console" => Some(Meant::Console),
@@ -128,15 +129,15 @@ pub fn portals<'a>(
         .filter(|entry| entry.visit.surface == Surface::Portal)
 }
 
-/// The applications of whose portals a browser has cookies, whatever these are worth.
+/// The applications whose portals a browser has cookies of, valid or not.
 pub fn portal_cookies(headers: &HeaderMap) -> impl Iterator<Item = ApplicationId> + '_ {
     let names = cookies(headers).map(|(name, _)| name);
     let portals = names.filter_map(|name| name.strip_prefix(PORTAL_COOKIE)?.parse().ok());
     portals.take(COOKIES_MAX)
 }
 
-/// The visits of the cookies whose names are these. A cookie moved to the name of another portal is
-/// worth nothing there.
+/// Returns the visits of the cookies with these names. A cookie that was moved to another portal's
+/// name is worth nothing there.
 fn named<'a>(
     headers: &HeaderMap,
     catalog: &'a Catalog,

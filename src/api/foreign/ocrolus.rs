@@ -3,8 +3,8 @@
 //!
 //! Each token of the role application configures one endpoint of its own, which its record names,
 //! beside those of the application's other tokens: configuring again replaces it. Bodies are
-//! multipart or urlencoded forms, or JSON. Answers and errors have this system's shape; which
-//! status an error has is said in `error` alone. Neither credentials nor secrets are ever shown.
+//! multipart or urlencoded forms, or JSON. Answers and errors have this system's shape; the table
+//! of statuses is in `error` alone. Neither credentials nor secrets are ever shown.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use actix_web::{HttpRequest, HttpResponse, Scope, web};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::ocrolus_body::{RotateIn, SettingsIn};
+use super::ocrolus_body::{OcrolusRotateIn, SettingsIn};
 use crate::api::kit::context::Context;
 use crate::api::kit::error::Failure;
 use crate::api::kit::extract::{Body, answered, json};
@@ -33,15 +33,15 @@ use crate::store::NewMessage;
 
 const PREFIX: &str = "/v1/account/settings";
 
-/// A list of all event types that an endpoint can name fits, in any of the forms. It is also what
-/// the parser of multipart bodies buffers.
+/// The longest body: enough for a list of all event types that an endpoint can name, in any of the
+/// forms. The parser of multipart bodies buffers as much.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// What a test sends, byte for byte, and the event type that the log shows for it.
+/// The payload of a test, byte for byte, and the event type that the log shows for it.
 const TEST_PAYLOAD: &str = r#"{"status":"VERIFICATION_COMPLETE","uploaded_doc_pk":0,"book_pk":0}"#;
 const TEST_EVENT_TYPE: &str = "test";
 
-/// How much longer than the endpoint may take a test waits: for its turn and for the disk.
+/// How much longer than the endpoint's timeout a test waits: for its turn and for the disk.
 const TEST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// This surface's operations.
@@ -88,9 +88,9 @@ pub fn operations() -> Vec<Operation> {
         )
         .summary("Rotate the webhook secret (Ocrolus)")
         .description("The old secret is not used any more: a request carries one signature.")
-        .takes_content(Content::form::<RotateIn>("multipart/form-data"))
-        .takes_content(Content::form::<RotateIn>(URLENCODED))
-        .takes::<RotateIn>()
+        .takes_content(Content::form::<OcrolusRotateIn>("multipart/form-data"))
+        .takes_content(Content::form::<OcrolusRotateIn>(URLENCODED))
+        .takes::<OcrolusRotateIn>()
         .answers::<Answer<Details>>(200, "Rotated")
         .answers_nothing(404, NONE_CONFIGURED)
         .body_bytes_max(BODY_BYTES_MAX),
@@ -146,7 +146,7 @@ async fn in_this_shape(
     Ok(response.map_body(|_, _| BoxBody::new(shown.body)))
 }
 
-/// Everything that is wrong, with the fields' names.
+/// Returns all problems in one sentence, with the fields' names.
 fn sentence(failure: &Failure) -> String {
     let Failure::Of(Error::Invalid(problems)) = failure else {
         return failure.to_string();
@@ -197,14 +197,14 @@ impl From<AccountEndpoint> for Details {
     }
 }
 
-/// Configures the account's endpoint, changes it, or takes it away.
+/// Configures the account's endpoint, changes it, or deletes it.
 async fn configure(
     request: HttpRequest,
     caller: Caller,
     context: web::Data<Context>,
     body: Body,
 ) -> Result<HttpResponse, Failure> {
-    // Who has no account hears that before what is wrong with the body.
+    // A caller without an account is told that before the problems of the body.
     Account::of(&context.store.catalog(), &caller, Action::ChangeEndpoints)?;
     let mut problems = Problems::default();
     let input = SettingsIn::of(&request, &body, &mut problems).await?;
@@ -226,7 +226,7 @@ async fn details(caller: Caller, context: web::Data<Context>) -> Result<HttpResp
     Ok(ok(Details::from(shown)))
 }
 
-/// What came of a test.
+/// The result of a test.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "OcrolusTest")]
 struct Tried {
@@ -244,7 +244,7 @@ impl Tried {
     }
 }
 
-/// Sends the endpoint a test, once, and tells how it answered.
+/// Sends the endpoint a test, once, and returns its answer.
 async fn test(caller: Caller, context: web::Data<Context>) -> Result<HttpResponse, Failure> {
     let endpoint = {
         let catalog = context.store.catalog();
@@ -330,7 +330,7 @@ async fn rotate_secret(
 ) -> Result<HttpResponse, Failure> {
     Account::of(&context.store.catalog(), &caller, Action::ChangeSecrets)?.configured()?;
     let mut problems = Problems::default();
-    let input = RotateIn::of(&request, &body, &mut problems).await?;
+    let input = OcrolusRotateIn::of(&request, &body, &mut problems).await?;
     let secret = input.checked(problems)?;
     let rotated = context.decide(caller, RotateAccountSecret { secret });
     Ok(ok(Details::from(rotated.await?)))

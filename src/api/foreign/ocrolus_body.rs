@@ -1,8 +1,8 @@
-//! What bodies of Ocrolus's surface say: settings of an endpoint, and a new secret.
+//! Bodies of Ocrolus's surface: settings of an endpoint, and a new secret.
 //!
-//! Each is a form or JSON with the same names. Values that are right for themselves come out;
-//! what only the catalogue can tell is checked where nothing races with it. Nothing here may be
-//! printed: there are passwords and secrets in it.
+//! Each is a form or JSON with the same names. Values are checked by themselves here, and against
+//! the catalog where nothing races with the change. Nothing here may be printed: there are
+//! passwords and secrets in it.
 
 use actix_web::HttpRequest;
 use schemars::JsonSchema;
@@ -28,25 +28,29 @@ const SETTINGS: [&str; 5] = [
     "password",
 ];
 
-/// Both together fit a header's value, encoded.
+/// The longest user name, and the longest password: both together fit a header's value, encoded.
 const CREDENTIAL_BYTES_MAX: usize = 1024;
 
-/// What a body says about the endpoint.
+/// The settings of an account's endpoint in a body.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
-#[schemars(rename = "OcrolusSettingsIn", description = "What is absent stays.")]
+#[schemars(
+    rename = "OcrolusSettingsIn",
+    description = "An absent field stays as it is."
+)]
 pub struct SettingsIn {
     /// Where messages are sent; needed the first time. It enables a disabled endpoint.
     #[schemars(extend("format" = "uri"))]
     webhook_endpoint: Option<String>,
-    /// Names of event types. None at all take the endpoint away.
+    /// Names of event types. An empty list deletes the endpoint.
     event: Option<Names>,
-    /// The same by the name that answers use; only one of both can be given.
+    /// The same as `event`, by the name that answers use; only one of the two can be given.
     events: Option<Names>,
-    /// For Basic authentication; without a colon. An empty one takes it away.
+    /// The user name for Basic authentication, without a colon. An empty one removes the
+    /// credentials.
     #[schemars(length(max = CREDENTIAL_BYTES_MAX))]
     username: Option<String>,
-    /// Never shown again.
+    /// The password for Basic authentication. It is never shown again.
     #[schemars(length(max = CREDENTIAL_BYTES_MAX))]
     password: Option<String>,
 }
@@ -103,7 +107,7 @@ impl SettingsIn {
         Ok(settings)
     }
 
-    /// The values, as far as they are right for themselves.
+    /// Returns the values that are valid by themselves, and adds the problems of the others.
     pub fn checked(self, context: &Context, problems: &mut Problems) -> AccountSettings {
         if self.event.is_some() && self.events.is_some() {
             problems.add(
@@ -131,7 +135,7 @@ impl SettingsIn {
     }
 }
 
-/// Empty fields take credentials away; a form has them where its user wants none.
+/// Empty fields remove the credentials: a form has them where its user wants none.
 fn check_credentials(
     username: Option<String>,
     password: Option<String>,
@@ -166,25 +170,25 @@ fn check_credentials(
 
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
-#[schemars(rename = "OcrolusRotateIn", extend("required" = ["secret_key"]))]
-pub struct RotateIn {
-    /// What requests are signed with from now on.
+#[schemars(extend("required" = ["secret_key"]))]
+pub struct OcrolusRotateIn {
+    /// The secret that signs requests from now on.
     #[schemars(with = "String", length(min = *SECRET_CHARACTERS.start(), max = *SECRET_CHARACTERS.end()))]
     secret_key: Option<String>,
 }
 
-impl RotateIn {
+impl OcrolusRotateIn {
     pub async fn of(
         request: &HttpRequest,
         body: &Body,
         problems: &mut Problems,
-    ) -> Result<RotateIn> {
+    ) -> Result<OcrolusRotateIn> {
         match Form::of(request, body).await? {
             None => body.json_of_others(),
             Some(mut form) => {
                 let secret_key = form.take(problems, "secret_key");
                 form.refuse_misspelled(problems, &["secret_key"]);
-                Ok(RotateIn { secret_key })
+                Ok(OcrolusRotateIn { secret_key })
             }
         }
     }

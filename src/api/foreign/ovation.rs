@@ -1,10 +1,10 @@
 //! Ovation's management API: `/api/v3/project_templates/{template_id}/webhook_endpoints`.
 //!
-//! The same endpoints as in the native API under the names of another system: a project template is
-//! an application, by its uid or id, and a webhook is an endpoint, by its number. A body is read
-//! into a [`WebhookDraft`], which keeps what is wrong with it; what else can be wrong shows where nothing
-//! races with the change, and then all of it is told in one answer, `{"errors": [sentence, …]}`.
-//! Passwords and authentication headers go in and never come out.
+//! The same endpoints as in the native API, under the names of another system. A project template
+//! is an application, by its uid or id; a webhook is an endpoint, by its number. A body is read
+//! into a [`WebhookDraft`], which keeps its problems. The command adds those that only the
+//! registrations show, and one answer has all of them: `{"errors": [sentence, …]}`. Passwords and
+//! authentication headers go in and never come out.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -49,28 +49,28 @@ const FIELDS: [&str; 6] = [
 
 /// A failure in this surface's shape. Its status is the one that it has everywhere.
 #[derive(Debug)]
-pub struct Refused(Failure);
+pub struct OvationError(Failure);
 
-impl<F: Into<Failure>> From<F> for Refused {
-    fn from(failure: F) -> Refused {
-        Refused(failure.into())
+impl<F: Into<Failure>> From<F> for OvationError {
+    fn from(failure: F) -> OvationError {
+        OvationError(failure.into())
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for OvationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-/// What is wrong, each thing in a sentence.
+/// The problems of a request, a sentence for each.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "OvationErrors")]
 struct ErrorsOut {
     errors: Vec<String>,
 }
 
-impl ResponseError for Refused {
+impl ResponseError for OvationError {
     fn status_code(&self) -> StatusCode {
         self.0.status_code()
     }
@@ -91,12 +91,12 @@ fn sentence(problem: &Invalid) -> String {
     }
 }
 
-/// What an extractor takes from a request, refused in this surface's shape.
+/// An extractor of a request whose refusal has this surface's shape.
 pub struct Taken<T>(T);
 
 impl<T: FromRequest<Error = Failure> + 'static> FromRequest for Taken<T> {
-    type Error = Refused;
-    type Future = Pin<Box<dyn Future<Output = Result<Taken<T>, Refused>>>>;
+    type Error = OvationError;
+    type Future = Pin<Box<dyn Future<Output = Result<Taken<T>, OvationError>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let taking = T::from_request(request, payload);
@@ -157,7 +157,8 @@ impl WebhookDraft {
         }
         self.request_headers = headers(&mut fields, "requestHeaders", errors);
         self.authentication_headers = headers(&mut fields, "authenticationHeaders", errors);
-        // What else a client of Ovation's sends, such as what it has read here, is left alone.
+        // Other names that a client of Ovation's sends, such as those that it has read here, are
+        // ignored.
         for name in fields.keys() {
             if let Some(meant) = misspelled(name, FIELDS) {
                 errors.push(format!("{name}: {}", not_known("field", Some(meant))));
@@ -166,7 +167,7 @@ impl WebhookDraft {
     }
 }
 
-/// A text that must be there and not be empty.
+/// Returns a text that must be given and not be empty.
 fn text(fields: &mut Map<String, Value>, name: &str, errors: &mut Vec<String>) -> Option<String> {
     let problem = match fields.remove(name) {
         Some(Value::String(text)) if !text.is_empty() => return Some(text),
@@ -214,13 +215,15 @@ fn credential_problem(text: &str) -> Option<String> {
 struct WebhookOut<'a> {
     id: u64,
     target_url: &'a str,
-    /// Several with commas where it was made elsewhere; null where it takes all.
+    /// The event type; several with commas where the webhook was made through another surface; null
+    /// where it takes all.
     event: Option<String>,
     username: Option<&'a str>,
     /// The template's id as the path has it: a number where it is all digits.
     #[schemars(with = "TemplateIdOut")]
     project_requisition_template_association_id: TemplateId<'a>,
-    /// Sensitive ones that were given elsewhere have the value `***`.
+    /// The request headers. A sensitive one that was given through another surface has the value
+    /// `***`.
     #[serde(rename = "requestHeaders")]
     request_headers: BTreeMap<&'a str, &'a str>,
 }
@@ -276,7 +279,7 @@ impl TemplateId<'_> {
 #[schemars(rename = "OvationOne")]
 struct One<'a> {
     webhook_endpoint: WebhookOut<'a>,
-    /// What to beware of after this change; absent where there is nothing.
+    /// Warnings about this change; absent where there are none.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
 }
@@ -284,10 +287,10 @@ struct One<'a> {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "OvationAll")]
 struct All<T> {
-    /// By their numbers.
+    /// In the order of their numbers.
     webhook_endpoints: Vec<T>,
-    /// What reads on, as the parameter `iterator`, where an answer of `limits.page_bytes` has no room
-    /// for all; absent where nothing is left.
+    /// The value of the parameter `iterator` that reads on, where the webhooks do not all fit into
+    /// an answer of `limits.page_bytes`; absent after the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     iterator: Option<String>,
 }
@@ -309,7 +312,7 @@ fn shown_with(
     answered(status, &one)
 }
 
-// What bodies look like, for the document: `WebhookDraft` reads them by hand.
+// The form of bodies, for the document: `WebhookDraft` reads them by hand.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "OvationWebhookIn")]
 #[allow(dead_code, reason = "only its schema is used")]
@@ -328,16 +331,17 @@ struct WebhookFields {
     /// The name of the event type that is sent.
     #[schemars(length(min = 1))]
     event: String,
-    /// For Basic authentication; without a colon.
+    /// The user name for Basic authentication, without a colon.
     #[schemars(length(min = 1, max = CREDENTIAL_BYTES_MAX))]
     username: String,
-    /// For Basic authentication; never shown again.
+    /// The password for Basic authentication. It is never shown again.
     #[schemars(length(min = 1, max = CREDENTIAL_BYTES_MAX))]
     password: String,
-    /// Sent along with every request. Absent leaves what there is, null clears it.
+    /// Headers that are sent along with every request. Absent leaves them as they are, null clears
+    /// them.
     #[serde(rename = "requestHeaders")]
     request_headers: Option<BTreeMap<String, String>>,
-    /// The same, and never shown again.
+    /// Like `requestHeaders`, and never shown again.
     #[serde(rename = "authenticationHeaders")]
     authentication_headers: Option<BTreeMap<String, String>>,
 }
@@ -402,7 +406,7 @@ pub async fn list(
     request: HttpRequest,
     Taken(caller): Taken<Caller>,
     context: web::Data<Context>,
-) -> Result<HttpResponse, Refused> {
+) -> Result<HttpResponse, OvationError> {
     let template_id = path_part(&request, "template_id").to_owned();
     let mut query = Query::of(&request);
     let page = query.rest(&context.config.limits);
@@ -432,7 +436,7 @@ pub async fn get(
     request: HttpRequest,
     Taken(caller): Taken<Caller>,
     context: web::Data<Context>,
-) -> Result<HttpResponse, Refused> {
+) -> Result<HttpResponse, OvationError> {
     let template_id = path_part(&request, "template_id");
     let catalog = context.store.catalog();
     let entry = template(&caller, &catalog, template_id, Action::ReadEndpoints)?;
@@ -447,15 +451,15 @@ pub async fn create(
     Taken(flags): Taken<FeatureFlags>,
     context: web::Data<Context>,
     Taken(body): Taken<Body>,
-) -> Result<HttpResponse, Refused> {
+) -> Result<HttpResponse, OvationError> {
     let draft = WebhookDraft::read(&body, &context);
     let template_id = path_part(&request, "template_id").to_owned();
     let action = Action::CreateEndpoints;
     let reached = template(&caller, &context.store.catalog(), &template_id, action).map(|_| ());
     let once = match reached {
         Ok(()) => once(&request, &caller, &body)?,
-        // Who does not see the template does not hear that somebody used the key there, or how that was
-        // answered: it is told below what is wrong, as without a key.
+        // A caller that does not see the template must not learn that somebody used the key there,
+        // or the answer to that. It gets the same error below as without a key.
         Err(Error::NotFound(_)) => None,
         Err(refused) => return Err(refused.into()),
     };
@@ -470,15 +474,15 @@ pub async fn create(
     ))
 }
 
-/// Changes what the body has fields for, and leaves the rest: an endpoint that was made elsewhere
-/// may have more.
+/// Changes what the body has fields for, and leaves the rest as it was: an endpoint that was made
+/// through another surface may have more.
 pub async fn put(
     request: HttpRequest,
     Taken(caller): Taken<Caller>,
     Taken(flags): Taken<FeatureFlags>,
     context: web::Data<Context>,
     Taken(body): Taken<Body>,
-) -> Result<HttpResponse, Refused> {
+) -> Result<HttpResponse, OvationError> {
     let draft = WebhookDraft::read(&body, &context);
     let (template, webhook) = webhook_path(&request);
     let command = ChangeWebhook {
@@ -497,7 +501,7 @@ pub async fn delete(
     request: HttpRequest,
     Taken(caller): Taken<Caller>,
     context: web::Data<Context>,
-) -> Result<HttpResponse, Refused> {
+) -> Result<HttpResponse, OvationError> {
     let (template, webhook) = webhook_path(&request);
     let command = DeleteWebhook {
         template: template.clone(),
@@ -551,7 +555,7 @@ mod tests {
                 r#"{"errors":["one","two"]}"#,
             ),
         ] {
-            let refused = Refused::from(failure);
+            let refused = OvationError::from(failure);
             let response = refused.error_response();
             assert_eq!(response.status(), status);
             assert_eq!(refused.status_code(), status);

@@ -1,4 +1,5 @@
-//! What clients do that an operator should hear of, as a line a minute for each address in the log.
+//! Counts of clients' behaviour that an operator should know of, as a line a minute for each
+//! address in the log.
 //!
 //! Anybody can provoke these lines, so few addresses have one each; the others share a line.
 
@@ -28,13 +29,14 @@ impl Count {
 #[derive(Default)]
 pub struct ByAddress {
     since: Timestamp,
-    /// None is a trusted proxy that named no client.
+    /// The counts by address; `None` is a trusted proxy that named no client.
     own: Vec<(Option<IpAddr>, Count)>,
     others: Count,
 }
 
 impl ByAddress {
-    /// Counts it; returns what [`ByAddress::ended`] does, for what came before.
+    /// Counts one more of the address. Where the period before is over, returns its counts, as
+    /// [`ByAddress::ended`] does.
     pub fn note(
         &mut self,
         address: Option<IpAddr>,
@@ -58,7 +60,7 @@ impl ByAddress {
         ended
     }
 
-    /// What happened in the period, where it is over: who, and how often.
+    /// Returns the counts of the period by client, where it is over.
     pub fn ended(&mut self, now: Timestamp) -> Vec<(String, Count)> {
         match minute::is_over(self.since, now) {
             true => self.end(),
@@ -66,7 +68,7 @@ impl ByAddress {
         }
     }
 
-    /// The same of a period that is over with this.
+    /// Ends the period and returns its counts.
     pub fn end(&mut self) -> Vec<(String, Count)> {
         let ByAddress { own, others, .. } = std::mem::take(self);
         let others = (others.all > 0).then(|| ("others".to_owned(), others));

@@ -1,8 +1,8 @@
 //! The frame of a handler: a request with its caller, and the ways in which handlers end.
 //!
-//! A handler takes a [`Call`], and a [`Body`] where there may be one. It asks whether its caller may do
-//! this, then looks at the query and at the body, and ends with a command or a read. A request without a
-//! valid credential comes to no handler that takes a call.
+//! A handler takes a [`Call`], and a [`Body`] where there may be one. It checks the caller's
+//! permission, then the query and the body, and ends with a command or a read. A request without a
+//! valid credential reaches no handler that takes a call.
 
 use std::future::{Ready, ready};
 use std::sync::RwLockReadGuard;
@@ -63,7 +63,7 @@ impl Call {
         self.context.store.clock().now()
     }
 
-    /// The caller's wish that this request happens once, where it has an `idempotency-key`.
+    /// Returns the caller's wish that this request happens once, if it has an `idempotency-key`.
     pub fn once(&self, body: &Body) -> Result<Option<Once>> {
         once(&self.request, &self.caller, body)
     }
@@ -73,13 +73,13 @@ impl Call {
         self.context.decide(self.caller, command).await
     }
 
-    /// The same, and answers that it is done.
+    /// Like [`Call::decide`]; the answer says that the change is done.
     pub async fn done<C: Command>(&self, command: C) -> Reply {
         self.decide(command).await?;
         Ok(no_content())
     }
 
-    /// The same, and shows its answer.
+    /// Like [`Call::decide`]; `shown` makes the answer.
     pub async fn show<C: Command>(
         &self,
         command: C,
@@ -88,8 +88,8 @@ impl Call {
         Ok(respond(shown(self.decide(command).await?)))
     }
 
-    /// The same for an operation that honours an idempotency key: a repeated request is shown the same
-    /// answer, and decides nothing.
+    /// Like [`Call::show`], for an operation that honours an idempotency key: a repeated request
+    /// gets the same answer, and decides nothing.
     pub async fn show_once<C: Command>(
         &self,
         once: Option<Once>,
@@ -101,7 +101,7 @@ impl Call {
         Ok(respond(answered.await?))
     }
 
-    /// Runs a read of history where it may block, when it is the caller's turn.
+    /// Runs a read of history in the caller's turn, on a thread that may block.
     pub async fn reading<T: Send + 'static>(
         &self,
         read: impl FnOnce() -> Result<T> + Send + 'static,
@@ -109,7 +109,7 @@ impl Call {
         reading(&self.context, &self.caller, read).await
     }
 
-    /// Shows what is read so.
+    /// Runs a read of history like [`Call::reading`]; its result is the answer.
     pub async fn read(&self, read: impl FnOnce() -> Result<Answered> + Send + 'static) -> Reply {
         Ok(respond(self.reading(read).await?))
     }

@@ -1,9 +1,10 @@
-//! From where a request comes, also through proxies.
+//! The address of the client that sent a request, also through proxies.
 //!
 //! A connection comes from its peer. Where that is one of `server.trusted_proxies`, the client is
-//! taken from the header that the proxies write, `server.client_address_header`: of its hops, which
-//! each proxy appends to, the rightmost one that is no trusted proxy. Everything to the left of that
-//! is what the client says itself, and so is the other header of the two, which is not looked at.
+//! taken from the header that the proxies write, `server.client_address_header`. Each proxy appends
+//! a hop to it, and the client is the rightmost hop that is not a trusted proxy. The client itself
+//! may have written everything to the left of that, and also the other header of the two, which is
+//! ignored.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -18,7 +19,8 @@ use crate::domain::network::is_in;
 /// No chain of proxies is this long; hops to the left of it are the client's own words.
 const HOPS_MAX: usize = 32;
 
-/// Of an IPv6 network a client has all addresses, so that it counts as one.
+/// The network of an IPv6 client, in bits: it has all addresses in there, so that they count as
+/// one.
 const V6_PREFIX: u32 = 64;
 
 /// Where a request comes from.
@@ -26,7 +28,7 @@ const V6_PREFIX: u32 = 64;
 pub struct ClientAddress {
     /// Never one of IPv4 in the form of IPv6.
     pub ip: IpAddr,
-    /// It is a trusted proxy that named no client: no limit of one client applies.
+    /// The peer is a trusted proxy that named no client: no limit of one client applies.
     pub is_proxy: bool,
 }
 
@@ -55,7 +57,7 @@ impl ClientAddress {
         }
         let mut nearest = peer;
         for hop in hops(headers, header) {
-            // What no address can be read from hides what is to the left of it.
+            // A hop that is not an address hides everything to the left of it.
             let Some(ip) = hop else { break };
             if !is_in(ip, proxies) {
                 return ClientAddress {
@@ -71,8 +73,8 @@ impl ClientAddress {
         }
     }
 
-    /// What stands for the client where something is counted by client: its address, of IPv6 its
-    /// network of 64 bits. None for a proxy, which is many.
+    /// Returns the address by which the client is counted: its own, or its network of 64 bits for
+    /// IPv6. None for a proxy, which stands for many clients.
     pub fn counted_as(&self) -> Option<IpAddr> {
         (!self.is_proxy).then(|| counted_as(self.ip))
     }
@@ -92,7 +94,8 @@ pub fn counted_as(ip: IpAddr) -> IpAddr {
 /// Reads the address in a hop.
 type ReadHop = fn(&[u8]) -> Option<IpAddr>;
 
-/// The hops of a request from right to left; none in the place of what is no address.
+/// Returns the hops of a request from right to left, with `None` in place of one that is not an
+/// address.
 fn hops(
     headers: &HeaderMap,
     header: ClientAddressHeader,
@@ -110,13 +113,13 @@ fn hops(
     elements.take(HOPS_MAX).map(read)
 }
 
-/// The parts of a text, the last one first. It is read from the right, byte by byte, so that nothing that
-/// the client wrote, such as a quote that never ends or what is not ASCII, reaches into what a proxy
-/// appended.
+/// The parts of a text, the last one first. The text is read from the right, byte by byte, so that
+/// nothing that the client wrote can reach into a proxy's part, such as a quote that never ends or
+/// bytes that are not ASCII.
 struct FromTheRight<'a> {
     rest: Option<&'a [u8]>,
     at: u8,
-    /// Whether what stands in quotes is not looked into.
+    /// Whether separators within quotes are ignored.
     quotes: bool,
 }
 

@@ -1,8 +1,8 @@
-//! The connections of each client, and how long one may be open without a request.
+//! Limits the connections of each client, and the time that one may be open without a request.
 //!
-//! A client address has at most `limits.connections_per_address_max` of the connections that all share;
-//! a further one is told so and closed at once. Connections of trusted proxies are not counted: they
-//! carry everybody's requests.
+//! A client address has at most `limits.connections_per_address_max` of the connections that all
+//! share; a further one gets an error and is closed at once. Connections of trusted proxies are not
+//! counted: they carry everybody's requests.
 //!
 //! actix-web limits the time of a connection's first request head, and closes a connection on which
 //! nothing comes after an answer. The head of a later request may take for ever, though, once its first
@@ -48,8 +48,9 @@ struct Open {
     refused: ByAddress,
 }
 
-/// Marks a connection that was told so and closed: a request that had come by then is not answered.
-pub struct Refused;
+/// Marks a connection that was refused and closed: a request that had arrived by then is not
+/// answered.
+pub struct RefusedConnection;
 
 /// One connection of a client; no longer counted when it is dropped, with the connection.
 struct Counted {
@@ -84,7 +85,7 @@ impl Connections {
     /// will answer on it.
     pub fn opened(self: &Arc<Self>, connection: &TcpStream, data: &mut Extensions, idle: Duration) {
         let Ok(peer) = connection.peer_addr() else {
-            // It is closed already.
+            // The client has closed it already.
             return;
         };
         if !is_in(peer.ip(), &self.proxies) {
@@ -92,7 +93,7 @@ impl Connections {
                 Some(counted) => drop(data.insert(counted)),
                 None => {
                     refuse(connection, self.max);
-                    data.insert(Refused);
+                    data.insert(RefusedConnection);
                     return;
                 }
             }
@@ -146,7 +147,7 @@ fn tell(lines: Vec<(String, Count)>) {
     }
 }
 
-/// Tells the client why, as far as there is room for it, and closes the connection.
+/// Tells the client why, as far as the socket has room for it, and closes the connection.
 fn refuse(connection: &TcpStream, max: usize) {
     let body = format!(
         "{{\"code\":\"too_many\",\"detail\":\"{max} connections of this address are open already \

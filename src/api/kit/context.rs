@@ -1,4 +1,5 @@
-//! What handlers work with, and how it is replaced when the settings are read again.
+//! The context: the data that handlers work with, and its replacement when the settings are read
+//! again.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -21,14 +22,14 @@ use crate::lock::locked;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
-/// Why a URL's host may not be sent to, where that can be told without asking the DNS. A quicker
-/// answer only: what counts is the check at each connection.
+/// Returns why a URL's host may not be sent to, where that can be told without asking the DNS. This
+/// is only an early answer; each connection checks the address again.
 pub type AddressCheck = Box<dyn Fn(&url::Url) -> Option<String> + Send + Sync>;
 
-/// The request that the profile with this name makes of a draft, or why it makes none.
+/// Returns the request that the profile with this name makes of a draft, or why it makes none.
 pub type Preview = Box<dyn Fn(&str, Draft) -> Result<serde_json::Value, String> + Send + Sync>;
 
-/// How a lane does just now.
+/// The current state of a lane.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LaneNow {
     pub in_flight: usize,
@@ -37,19 +38,19 @@ pub struct LaneNow {
     pub waits_for_host: bool,
 }
 
-/// Tells how lanes, by their numbers, do just now; those in which nothing goes on may be left out.
+/// Returns the current state of the lanes with these numbers; idle ones may be left out.
 pub type LaneWatch =
     Box<dyn Fn(Arc<[u64]>) -> Pin<Box<dyn Future<Output = HashMap<u64, LaneNow>>>> + Send + Sync>;
 
-/// Returns the deliveries of these lanes, or those of one message at them, that are being sent just
-/// now.
+/// Returns the deliveries of these lanes that are being sent at this moment, or only those of one
+/// message.
 pub type SendingWatch = Box<
     dyn Fn(Arc<[u64]>, Option<MessageId>) -> Pin<Box<dyn Future<Output = HashSet<DeliveryKey>>>>
         + Send
         + Sync,
 >;
 
-/// What handlers work with.
+/// The data that handlers work with.
 pub struct Context {
     pub store: Store,
     pub config: Arc<Config>,
@@ -61,12 +62,12 @@ pub struct Context {
     pub preview: Preview,
     pub lanes: LaneWatch,
     pub sending: SendingWatch,
-    /// What each customer uses of what all share.
+    /// Each customer's use of the shared resources.
     pub shares: Arc<Shares>,
 }
 
-/// The context that requests get. It is another one after the settings were read again; a request
-/// keeps the one that it began with.
+/// The context for new requests. It is replaced when the settings are read again; a request keeps
+/// the one that it began with.
 pub struct Contexts {
     /// Counts up with each replacement, so that a request only looks at a number.
     version: AtomicU64,

@@ -1,9 +1,9 @@
-//! What browsers ask before a page of another origin may call the native API (CORS).
+//! CORS: answers browsers that ask whether a page of another origin may call the native API.
 //!
-//! A credential stands in a header that only the page itself can set; the cookie of a visit counts
-//! only beside a header that no page of another origin is let send. So any origin may call unless
-//! `server.cors_origins` says otherwise. A request without `Origin`, as all of those are that publish,
-//! costs one look at its headers.
+//! A credential is in a header that only the page itself can set. The cookie of a visit counts only
+//! together with a header that no page of another origin may send. So any origin may call unless
+//! `server.cors_origins` says otherwise. A request without `Origin`, as all that publish are, costs
+//! one look at its headers.
 //!
 //! By hand and not by actix-cors: that refuses a preflight of an unknown origin, or for an unknown
 //! header, with a 400 of its own, where this answers 204 without permissions. It also boxes the future
@@ -22,29 +22,29 @@ use actix_web::http::header::{
     HeaderMap, HeaderValue, ORIGIN, VARY,
 };
 
-/// Where the native API is. The surfaces of other systems are called by servers alone.
+/// The path of the native API. Only servers call the surfaces of other systems.
 const PREFIX: &str = "/api/v1";
 
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 
-/// What callers send, beside what every page may; the SDKs add the `svix-` ones.
+/// The request headers that callers may send; the SDKs add the `svix-` ones.
 const HEADERS: &str = "authorization, content-type, idempotency-key, api-key, svix-req-id, \
                        svix-retry-count, user-agent, accept";
 
-/// What a page may read of an answer.
+/// The answer's headers that a page may read.
 const EXPOSED: &str = "retry-after, allow";
 
-/// How long a browser need not ask again, in seconds; longer than a day it does not remember.
+/// How long a browser remembers the answer, in seconds. Browsers remember it for a day at most.
 const MAX_AGE: &str = "86400";
 
 /// The origins that may call.
 #[derive(Clone)]
 pub struct Cors(Arc<[String]>);
 
-/// What an answer to a page gets.
+/// The headers for an answer to a page.
 struct Allowed {
     origin: HeaderValue,
-    /// The answer is another for another origin.
+    /// The answer depends on the origin.
     varies: bool,
 }
 
@@ -53,7 +53,7 @@ impl Cors {
         Cors(origins.into())
     }
 
-    /// Answers a browser's question, and says with every other answer who may read it.
+    /// Answers a browser's question, and adds to every other answer which origin may read it.
     pub fn around<S, B>(
         &self,
         request: ServiceRequest,

@@ -1,4 +1,4 @@
-//! Hands a command to the writer, and makes an HTTP answer of what was decided.
+//! Hands a command to the writer, and makes an HTTP answer of the decision.
 
 use std::sync::Arc;
 
@@ -20,14 +20,14 @@ pub fn saved<T>(saved: Saved<T>, shown: impl FnOnce(StatusCode, &T) -> Answered)
 }
 
 impl Context {
-    /// Decides on the command where nothing races with it, and returns what was decided once it is on
+    /// Decides on the command where nothing races with it, and returns the decision once it is on
     /// disk.
     pub async fn decide<C: Command>(&self, caller: Caller, command: C) -> Result<C::Answer> {
         self.store.change(self.asked(caller, command)).await
     }
 
-    /// The same for a request that may carry an idempotency key. The answer to one that does is kept
-    /// with the change, so `shown` makes it on the writer's thread.
+    /// Like [`Context::decide`], for a request that may have an idempotency key. The answer to one
+    /// with a key is stored with the change, so `shown` makes it on the writer's thread.
     pub async fn decide_once<C: Command>(
         &self,
         once: Option<Once>,

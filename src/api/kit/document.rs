@@ -1,7 +1,7 @@
 //! The OpenAPI 3.1 document of everything that is served, made of the [`Operation`]s.
 //!
-//! Made once, at the start. What is taken is described as it is read, what is answered as it is
-//! written; the answers that every operation can give are added here.
+//! Made once, at the start. Bodies are described as they are read, answers as they are written. The
+//! answers that every operation can give are added here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::error::{InvalidBody, OtherBody};
-use super::operation::{Answer, Content, Operation};
+use super::operation::{AnswerSpec, Content, Operation};
 
 /// The document's sections, in their order.
 const TAGS: [(&str, &str); 19] = [
@@ -25,28 +25,28 @@ const TAGS: [(&str, &str); 19] = [
     ),
     (
         "channel",
-        "What event types say of the channels that their messages come in.",
+        "The channels of messages, as the event types list them.",
     ),
-    ("message", "What happened, as it was published."),
+    ("message", "Occurrences, as they were published."),
     (
         "message-attempt",
-        "Each request that was made for a message, and what came of it.",
+        "Each request that was made for a message, and its outcome.",
     ),
     (
         "profile",
-        "What requests look like, by the operator's settings.",
+        "The forms of requests, by the operator's settings.",
     ),
     ("token", "Credentials of callers, and what they may see."),
     (
         "background-task",
         "Work that goes on behind an answer, such as sending many messages again.",
     ),
-    ("lane", "What waits for which endpoint."),
-    ("status", "How the server is, and what is wrong right now."),
+    ("lane", "The queues of endpoints with deliveries that wait."),
+    ("status", "The server's state and its current problems."),
     ("statistics", "How much was published."),
     (
         "operational-webhook",
-        "Your own endpoints, which hear what happens to those of your customers.",
+        "Your own endpoints, which receive reports about those of your customers.",
     ),
     (
         "authentication",
@@ -68,7 +68,7 @@ const TAGS: [(&str, &str); 19] = [
     ("server", "The server itself."),
 ];
 
-/// What the parts of paths name.
+/// The parts of paths, with their descriptions.
 const PATH_PARTS: [(&str, &str); 12] = [
     ("app_id", "The application, by its id or uid."),
     (
@@ -162,14 +162,14 @@ fn tag(operation: &Operation) -> String {
     rest.split('.').next().unwrap_or_default().to_owned()
 }
 
-/// Schemas by name as they come up: what is taken and what is answered look different where a type
-/// is both.
+/// The schemas by name, in the order in which they come up. A type that is both taken and answered
+/// may have two that differ.
 struct Schemas {
     taken: SchemaGenerator,
     answered: SchemaGenerator,
 }
 
-/// Where references stand for the moment, until it is known which names are both.
+/// The place of references to bodies, until it is known which names are also answered.
 const TAKEN: &str = "#/components/taken/";
 const ANSWERED: &str = "#/components/answered/";
 const SCHEMAS: &str = "#/components/schemas/";
@@ -200,8 +200,8 @@ impl Schemas {
         (content.schema)(&mut self.answered).to_value()
     }
 
-    /// Puts all under `components`. Where a type is taken and answered and does not look the same,
-    /// `Out` is appended to the name of what is answered.
+    /// Puts all schemas under `components`. Where a type is taken and answered with different
+    /// schemas, `Out` is appended to the name of the answer's.
     fn put_into(mut self, document: &mut Value) {
         let taken = self.taken.take_definitions(true);
         let answered = self.answered.take_definitions(true);
@@ -231,7 +231,7 @@ impl Schemas {
                     None => drop(schemas.insert(name.clone(), schema)),
                 }
             }
-            // What refers to a renamed one differs by that, too.
+            // A schema that refers to a renamed one differs, too.
             if differing.len() > before {
                 continue;
             }
@@ -259,8 +259,8 @@ fn refer(value: &mut Value, place: &str, new: &dyn Fn(&str) -> String) {
     }
 }
 
-/// Takes out what says nothing: a default of null, formats that only Rust knows, and the ends of
-/// lines within a paragraph.
+/// Removes the parts without a meaning for readers: a default of null, formats that only Rust
+/// knows, and the ends of lines within a paragraph.
 fn tidy(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -341,7 +341,7 @@ fn parameters(operation: &Operation) -> Vec<Value> {
             "schema": parameter.schema,
         });
         if parameter.place == "query" {
-            // It is as good as none, in every query that we read.
+            // Every query reads an empty value as an absent one.
             described["allowEmptyValue"] = true.into();
         }
         described
@@ -349,7 +349,7 @@ fn parameters(operation: &Operation) -> Vec<Value> {
     in_path.chain(others).collect()
 }
 
-/// The operation's own answers, and those that it can give as every other one can.
+/// Returns the operation's own answers, and those that every operation can give.
 fn answers(operation: &Operation, schemas: &mut Schemas) -> Value {
     let error = operation.errors.unwrap_or_else(Content::json::<OtherBody>);
     let invalid = operation
@@ -358,7 +358,7 @@ fn answers(operation: &Operation, schemas: &mut Schemas) -> Value {
     let mut described: Map<String, Value> = Map::new();
     let own = operation.answers.iter();
     let own = own.map(
-        |Answer {
+        |AnswerSpec {
              status,
              says,
              content,

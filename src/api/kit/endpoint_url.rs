@@ -1,9 +1,10 @@
-//! A URL that an endpoint is given, checked as far as that can be told without asking the DNS.
+//! Checks a URL for an endpoint, as far as that is possible without asking the DNS.
 
 use super::context::Context;
 use crate::rules::target::{EndpointUrl, target};
 
-/// The URL without credentials, and those. The error is a sentence for the caller.
+/// Returns the URL without its credentials, and the credentials. The error is a sentence for the
+/// caller.
 pub fn check_url(text: &str, context: &Context) -> Result<EndpointUrl, String> {
     let target = target(text, context.config.limits.url_bytes)?;
     if context.config.delivery.https_only && target.url.scheme() != "https" {

@@ -1,4 +1,4 @@
-//! The only place where what went wrong becomes HTTP: a status, a code and a sentence.
+//! The only place where an error becomes HTTP: a status, a code and a sentence.
 //!
 //! Handlers return [`Failure`]; most are an [`Error`] from an inner layer, the rest exist only in
 //! HTTP (a body too long, a method that a path does not have). All but 422 are
@@ -16,19 +16,19 @@ use serde::Serialize;
 
 use crate::error::{Error, Invalid};
 
-/// After a storage failure the process ends and its supervisor starts it again: that takes a
-/// moment.
+/// How long to wait after a storage failure: the process ends, and its supervisor needs a moment to
+/// start it again.
 const STORAGE_RETRY_SECONDS: u32 = 5;
 
 #[derive(Debug)]
 pub enum Failure {
-    /// What an inner layer says.
+    /// An error of an inner layer.
     Of(Error),
     /// No such path.
     NoRoute,
-    /// A path of the contract whose purpose, this one, is not ours.
+    /// A path of the contract that postrider does not offer, with its purpose.
     NotOffered(&'static str),
-    /// The path has other methods: these.
+    /// The path does not have the method, only these.
     NoMethod(String),
     /// More bytes than the named limit.
     TooLarge(String),
@@ -185,7 +185,8 @@ impl Failure {
         }
     }
 
-    /// What is wrong, where it is told beside other things: at `place`, in the form of a 422.
+    /// Returns the problems in the form of a 422, at `place`, for an answer that has other
+    /// problems, too.
     pub fn problems_at(&self, place: &[&str]) -> Vec<Invalid> {
         let of = |parts: &[String]| {
             let place = place.iter().map(|part| (*part).to_owned());
@@ -195,7 +196,7 @@ impl Failure {
             Failure::Of(Error::Invalid(problems)) => problems
                 .iter()
                 .map(|problem| Invalid {
-                    // Behind `body`.
+                    // Without `body`, which `place` begins with.
                     location: of(problem.location.get(1..).unwrap_or_default()),
                     ..problem.clone()
                 })
@@ -211,8 +212,8 @@ impl Failure {
         }
     }
 
-    /// The answer with this body, for a surface whose errors have a shape of their own: status and
-    /// headers are the table's.
+    /// Returns the answer with this body, for a surface whose errors have a shape of their own. Its
+    /// status and headers are the table's.
     pub fn answer(&self, body: &impl Serialize) -> HttpResponse {
         if let Failure::Of(Error::Storage(cause)) = self {
             log::error!("a request failed because storage failed: {cause}");
@@ -234,7 +235,7 @@ pub enum ErrorBody<'a> {
     Other(OtherBody),
 }
 
-/// What went wrong.
+/// The error of a request.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "HttpError")]
 pub struct OtherBody {
@@ -247,7 +248,7 @@ pub struct OtherBody {
     scope: Option<Cow<'static, str>>,
 }
 
-/// Everything that is wrong with a request.
+/// All problems of a request.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "HTTPValidationError")]
 pub struct InvalidBody<'a> {
@@ -257,7 +258,7 @@ pub struct InvalidBody<'a> {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ValidationError")]
 struct InvalidItem<'a> {
-    /// The way to the value, such as `["body", "url"]`.
+    /// The path to the value, such as `["body", "url"]`.
     loc: &'a [String],
     /// A sentence for people.
     msg: &'a str,

@@ -1,8 +1,8 @@
-//! What handlers take from a request, and how they answer: the body within its limits, JSON with
-//! the place of what is wrong in it, path and idempotency key.
+//! The parts of a request that handlers take, and their answers: the body within its limits, JSON
+//! with the places of its problems, parts of the path, the idempotency key.
 //!
-//! A body is UTF-8 JSON whatever its content type says. It is parsed once, fast; only where that
-//! fails it is read again by [`misfit::read`], which says what is wrong and where.
+//! A body is UTF-8 JSON, whatever its content type says. It is parsed once, fast. Only where that
+//! fails it is read again by [`misfit::read`], which finds the problem and its place.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -28,7 +28,7 @@ use crate::rules::caller::Caller;
 pub use crate::rules::patch::Patch;
 use crate::store::{Answered, Once};
 
-/// How long a body may take to arrive, however slowly it is sent: a connection is worth something.
+/// How long a body may take to arrive, however slowly it is sent: connections are limited.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longer idempotency keys are refused: they are meant to be a UUID or so.
@@ -69,8 +69,8 @@ impl FromRequest for Body {
 }
 
 impl Body {
-    /// The JSON object in the body, or all that says why it is not what `T` needs. A name that `T`
-    /// does not have is told of where `T` denies unknown fields.
+    /// Returns the JSON object in the body, or all reasons why it does not fit `T`. Names that `T`
+    /// does not have are reported where `T` denies unknown fields.
     pub fn json<'a, T: Deserialize<'a> + JsonSchema>(&'a self) -> Result<T> {
         let text = std::str::from_utf8(&self.0).map_err(|error| {
             let message = format!("is not UTF-8 from byte {}", error.valid_up_to());
@@ -92,7 +92,8 @@ impl Body {
             if !error.is_data() {
                 return broken_json(&error);
             }
-            // What stands before the place where it stops being JSON is not the first problem.
+            // Text that is not JSON is the first problem, even if a misfit stands before the place
+            // where it breaks.
             if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
                 return broken_json(&error);
             }
@@ -104,8 +105,8 @@ impl Body {
         })
     }
 
-    /// The same for a surface whose clients may send more than `T` knows, but for names that look
-    /// like misspelled ones.
+    /// Like [`Body::json`], for a surface whose clients may send more than `T` knows: only names
+    /// that look like misspelled ones are refused.
     pub fn json_of_others<'a, T: Deserialize<'a> + JsonSchema>(&'a self) -> Result<T> {
         let value = self.json::<T>()?;
         let text = std::str::from_utf8(&self.0).unwrap_or_default();
@@ -115,7 +116,8 @@ impl Body {
         }
     }
 
-    /// The same where every field has a default: no body is an empty object.
+    /// Like [`Body::json`], where every field has a default: an absent body counts as an empty
+    /// object.
     pub fn json_or_default<'a, T: Deserialize<'a> + JsonSchema + Default>(&'a self) -> Result<T> {
         match self.0.trim_ascii().is_empty() {
             true => Ok(T::default()),
@@ -123,8 +125,8 @@ impl Body {
         }
     }
 
-    /// Refuses a body with anything in it, where a request says all by its path: none, null and an empty
-    /// object are as good as each other.
+    /// Refuses a body with anything in it, for a request that says everything by its path. No body,
+    /// null and an empty object count alike.
     pub fn nothing(&self) -> Result<()> {
         #[derive(Default, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
@@ -154,11 +156,11 @@ fn broken_json(error: &serde_json::Error) -> Error {
     )
 }
 
-/// What is wrong with a body that is JSON and no `T`, found by reading it again.
+/// Returns the problem of a body that is JSON and does not fit `T`, by reading it again.
 fn misfit<'a, T: Deserialize<'a> + JsonSchema>(text: &'a str) -> Error {
     let mut json = serde_json::Deserializer::from_str(text);
     let Err(mut misfit) = misfit::read::<T>(&mut json) else {
-        let message = "is not what is needed here".to_owned();
+        let message = "does not have the form that is needed here".to_owned();
         return invalid_body(Vec::new(), message, "type_error");
     };
     let (least, most) = fields::bounds::<T>(misfit.place());
@@ -176,7 +178,7 @@ fn misfit<'a, T: Deserialize<'a> + JsonSchema>(text: &'a str) -> Error {
 
 /// Reads a field that is an object or null.
 ///
-/// What serde derives would take an array as the fields in their order.
+/// The `Deserialize` that serde derives would also take an array as the fields in their order.
 pub fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
@@ -184,7 +186,7 @@ pub fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     Ok(value.map(|Object(value)| value))
 }
 
-/// The same for a change.
+/// Like [`object`], for a field of a change.
 pub fn object_patch<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Patch<T>, D::Error> {
@@ -199,7 +201,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// Whatever a type asks for, it is given a map.
+/// A deserializer that gives a map, whatever the type asks for.
 struct AsMap<D>(D);
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for AsMap<D> {
@@ -238,7 +240,7 @@ pub fn path_part<'a>(request: &'a HttpRequest, name: &str) -> &'a str {
         .expect("the route's pattern has this part")
 }
 
-/// The caller's wish that this request happens once, where it has an `idempotency-key`.
+/// Returns the caller's wish that this request happens once, if it has an `idempotency-key`.
 pub fn once(request: &HttpRequest, caller: &Caller, body: &Body) -> Result<Option<Once>> {
     Ok(once_key(request, caller)?.map(|key| Once {
         key,
@@ -246,7 +248,7 @@ pub fn once(request: &HttpRequest, caller: &Caller, body: &Body) -> Result<Optio
     }))
 }
 
-/// The same without the body, for where that is long.
+/// Returns the key of [`once`] without the body, for long bodies.
 pub fn once_key(request: &HttpRequest, caller: &Caller) -> Result<Option<[u8; 32]>> {
     let Some(key) = request.headers().get("idempotency-key") else {
         return Ok(None);
@@ -310,8 +312,8 @@ pub fn no_content() -> HttpResponse {
     HttpResponse::NoContent().finish()
 }
 
-/// Runs a read of history where it may block, when it is the caller's turn. Publishing and delivering
-/// never wait for one.
+/// Runs a read of history in the caller's turn, on a thread that may block. Publishing and
+/// delivering never wait for one.
 pub async fn reading<T: Send + 'static>(
     context: &Context,
     caller: &Caller,
@@ -321,7 +323,7 @@ pub async fn reading<T: Send + 'static>(
     context.shares.read(caller.payer(), now, read).await
 }
 
-/// Runs what takes long where it holds no request up.
+/// Runs long work on a thread where it holds no request up.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {

@@ -1,12 +1,12 @@
-//! What one customer may take of what all share: requests, turns to read history, and memory for
-//! answers that are being sent.
+//! The share of each customer in the resources that all use: requests, turns to read history, and
+//! memory for answers that are being sent.
 //!
-//! A [`Payer`] has a number of requests a second (see `rate`). Reads of history run on threads of
-//! their own, a few at once, of which a payer has some at most (see `reads`), so that many filtered
-//! lists of one customer leave processor and disk to others. An answer is in memory until its reader
-//! has taken it, so a payer's answers, and all together, have a limit in bytes; a reader that takes
-//! nothing is cut off by the system (see `server`). Every limit is a setting in `[limits]`, which its
-//! refusal names, and refusals are counted by it.
+//! A [`Payer`] has a number of requests a second (see `rate`). Reads of history run on a few
+//! threads of their own, and each payer has only some of them at once (see `reads`), so that many
+//! filtered lists of one customer leave processor and disk to others. An answer is in memory until
+//! its reader has taken it. So the answers of one payer, and of all together, have a limit in
+//! bytes; the system cuts off a reader that takes nothing (see `server`). Every limit is a setting
+//! in `[limits]`. A refusal names its setting, and is counted by it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::minute::whole_seconds;
 use super::rate::{Bucket, Rate};
-use super::reads::{Bounds, NoTurn, Readers};
+use super::reads::{NoTurn, ReadBounds, Readers};
 use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::domain::id::{ApplicationId, OrganisationId, TokenId};
@@ -34,7 +34,7 @@ const PAYERS_KEPT: usize = 64;
 /// How long a refusal for answers under way asks to wait, in seconds.
 const ANSWERS_RETRY_SECONDS: u32 = 5;
 
-/// Who has a credential: that decides how many requests a second it may make.
+/// The holder of a credential, which decides how many requests a second it may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
     Customer,
@@ -47,26 +47,27 @@ pub struct Shares {
     limits: Limits,
     readers: Readers,
     payers: [Mutex<Payers>; SHARDS],
-    /// Of all answers that are being sent.
+    /// The bytes of all answers that are being sent.
     bytes: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
 }
 
-/// Those of one shard.
+/// The payers of one shard.
 #[derive(Default)]
 struct Payers {
     accounts: HashMap<Payer, Arc<Account>>,
-    /// How many there are when those of which nothing is left are looked for next.
+    /// The number of payers at which the unused ones are looked for next.
     look_at: usize,
 }
 
-/// What a payer uses just now.
+/// The current use of a payer.
 #[derive(Default)]
 struct Account {
     requests: Bucket,
-    /// Of its answers that are being sent.
+    /// The bytes of its answers that are being sent.
     bytes: AtomicUsize,
-    /// Of these, those to changes, which are refused beforehand or not at all.
+    /// The part of these bytes in answers to changes. A change is refused before it is made; its
+    /// answer never is.
     bytes_of_changes: AtomicUsize,
 }
 
@@ -106,7 +107,7 @@ impl Shares {
         failed: impl Fn(String) + Clone + Send + 'static,
     ) -> Shares {
         let burst = limits.requests_burst_seconds;
-        let bounds = Bounds {
+        let bounds = ReadBounds {
             reads: limits.reads_per_customer_max,
             waiting: limits.reads_waiting_per_customer_max,
             wait: Duration::from_secs(limits.read_wait_seconds),
@@ -122,8 +123,9 @@ impl Shares {
         }
     }
 
-    /// Counts a request; an error where the payer has made too many, or is a customer that makes changes
-    /// and takes no answers: those to changes cannot be refused once they are made.
+    /// Counts a request. Returns an error where the payer has made too many, or where a customer
+    /// makes changes and does not take the answers: an answer to a change cannot be refused once
+    /// the change is made.
     pub fn admit(&self, payer: Payer, holder: Holder, now: Timestamp) -> Result<()> {
         let rate = match holder {
             Holder::Customer => self.requests_of_customer,
@@ -216,7 +218,7 @@ impl Shares {
         }
     }
 
-    /// Takes memory for an answer that nobody has begun to send; why not, where there is none left.
+    /// Takes memory for an answer that is not being sent yet; an error where there is none left.
     /// One answer of a payer always has room.
     pub fn hold(&self, payer: Payer, bytes: usize, now: Timestamp) -> Result<Held> {
         let account = self.account(payer, now);
@@ -226,7 +228,8 @@ impl Shares {
         }
     }
 
-    /// The same for a change, which must be answered, since it has happened.
+    /// Takes memory for the answer to a change, which must be sent, because the change has
+    /// happened.
     pub fn hold_anyway(&self, payer: Payer, bytes: usize, now: Timestamp) -> Held {
         self.take(self.account(payer, now), bytes, true)
     }
@@ -255,7 +258,7 @@ impl Shares {
             return Some(self.takes_no_answers(own));
         }
         let all = self.bytes.load(Ordering::Relaxed);
-        // What is left at the end is for those to whom nothing is being sent.
+        // The last part of the memory is kept for payers to whom nothing is being sent.
         let max = match own {
             0 => self.limits.answers_bytes,
             _ => self.limits.answers_bytes / 4 * 3,
@@ -274,7 +277,7 @@ impl Shares {
         })
     }
 
-    /// Counts a refusal for what the payer itself does.
+    /// Counts a refusal because of the payer's own use.
     fn refused(&self, limit: Limit, retry_after_seconds: u32, reason: String) -> Error {
         self.metrics.refused(limit);
         Error::TooManyNow {
@@ -283,7 +286,7 @@ impl Shares {
         }
     }
 
-    /// Counts a refusal for what all do together.
+    /// Counts a refusal because of the use of all together.
     fn unavailable(&self, limit: Limit, reason: String) -> Error {
         self.metrics.refused(limit);
         Error::Unavailable {
@@ -314,8 +317,8 @@ impl Shares {
 }
 
 impl Payers {
-    /// Forgets those whose account is as it would be anew. Where few are, it is long until the next
-    /// look, so that a look costs each new payer little.
+    /// Forgets the payers whose account is as good as new. The next look comes only after many more
+    /// payers, so that a look costs each new payer little.
     fn make_room(&mut self, now: Timestamp) {
         if self.accounts.len() < self.look_at.max(PAYERS_KEPT) {
             return;
@@ -325,7 +328,7 @@ impl Payers {
             is_used || !account.requests.is_full(now)
         });
         self.look_at = 2 * self.accounts.len();
-        // What a flood of payers took is given back after it.
+        // Memory that a flood of payers took is given back after it.
         self.accounts.shrink_to(self.look_at.max(PAYERS_KEPT));
     }
 }

@@ -1,4 +1,4 @@
-//! Names in a body that its type does not have: refused by name, never ignored.
+//! Refuses names in a body that its type does not have, by name.
 //!
 //! The known names are those of the type's own schema, nested objects too, so there is no second
 //! list to keep. Types refuse what they do not know while they are parsed (`deny_unknown_fields`),
@@ -36,17 +36,18 @@ const NOT_OFFERED: [(&str, &str, &str); 7] = [
     ("ReplayIn", "dryRun", "trying a replay without sending"),
 ];
 
-/// What answers have and nobody can set.
+/// Fields of answers that nobody can set.
 const SERVERS_OWN: [&str; 4] = ["id", "createdAt", "updatedAt", "version"];
 
-/// A field of answers that nobody can set, in a body: what is shown can be sent back.
+/// A field of answers that nobody can set, in a body. It is accepted and ignored, so that an answer
+/// can be sent back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
     is_given: bool,
 }
 
 impl Shown {
-    /// Refuses an id where something is made: it is not going to be that.
+    /// Refuses an id where something is made: the thing would get another one.
     pub fn refuse(self, place: &[&str]) -> Result<()> {
         refuse_given_id(self.is_given, place)
     }
@@ -116,7 +117,7 @@ fn schema<T: JsonSchema>() -> Value {
     Schema::to_value(generator.into_generator().into_root_schema_for::<T>())
 }
 
-/// How strict a body is read.
+/// How strictly the names in a body are read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Names {
     /// Every name must be known.
@@ -126,7 +127,7 @@ pub enum Names {
     NotMisspelled,
 }
 
-/// Everything in the JSON `text` that `T` has no field for, with its place behind `body`.
+/// Returns every name in the JSON `text` that `T` has no field for, with its place in `body`.
 pub fn unknown<T: JsonSchema>(text: &str, names: Names) -> Vec<Invalid> {
     let Ok(value) = serde_json::from_str::<Value>(text) else {
         return Vec::new();
@@ -144,7 +145,7 @@ pub fn unknown<T: JsonSchema>(text: &str, names: Names) -> Vec<Invalid> {
 struct Search {
     schema_name: String,
     names: Names,
-    /// Where the value stands that is looked at.
+    /// The place of the current value.
     place: Vec<String>,
     found: Vec<Invalid>,
 }

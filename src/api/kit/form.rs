@@ -1,8 +1,7 @@
 //! Bodies that are forms, `multipart/form-data` or urlencoded, as texts by name.
 //!
-//! For surfaces that take forms beside JSON. A body is in memory as a whole when it comes here, so
-//! its length has a limit already; fields have theirs here. Values are not repeated in what is said
-//! of them.
+//! For surfaces that take forms beside JSON. A body has been read into memory as a whole, so its
+//! length has a limit already; the fields have theirs here. Error texts do not repeat values.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -22,10 +21,10 @@ use crate::error::{Error, Result};
 use crate::misfit::{misspelled, not_known};
 use crate::rules::checks::{Problems, wrong};
 
-/// More than any of our forms has, for those who send what we do not know.
+/// The most fields: more than any of our forms has, because clients may send others.
 const FIELDS_MAX: usize = 32;
 
-/// Enough for a list of a thousand event types with usual names.
+/// The longest field: enough for a list of a thousand event types with usual names.
 const FIELD_BYTES_MAX: usize = 32 * 1024;
 
 const NAME_BYTES_MAX: usize = 256;
@@ -38,7 +37,7 @@ pub struct Form {
 }
 
 impl Form {
-    /// The form in a body; nothing where its content type is not a form's.
+    /// Reads the form in a body; returns nothing where the content type is not a form's.
     pub async fn of(request: &HttpRequest, body: &Body) -> Result<Option<Form>> {
         let content_type = request.headers().get(CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok());
@@ -67,7 +66,8 @@ impl Form {
         self.values.remove(name).unwrap_or_default()
     }
 
-    /// Refuses what was not taken and looks like one of the names that are; its values are left.
+    /// Refuses remaining fields whose names look like one of the known ones. Other fields are
+    /// ignored.
     pub fn refuse_misspelled(&self, problems: &mut Problems, known: &[&str]) {
         for name in self.values.keys() {
             if let Some(meant) = misspelled(name, known.iter().copied()) {
@@ -175,7 +175,7 @@ mod tests {
         form.values.into_iter().collect()
     }
 
-    /// Why a body is no form, and where.
+    /// Returns why a body cannot be read as a form, and where.
     async fn problem(content_type: &str, body: &[u8]) -> (String, String) {
         match form(content_type, body).await {
             Err(Error::Invalid(problems)) => {

@@ -1,9 +1,9 @@
-//! What is not handled of what comes in: requests on connections that were refused, and bodies that no
-//! handler reads to their end.
+//! The parts of requests that no handler reads: requests on connections that were refused, and the
+//! ends of bodies.
 //!
-//! actix-web closes a connection whose request was answered before its body ended, except where the
-//! body is in chunks and nobody holds it any more: that one it reads to its end, however many bytes
-//! and however long that takes, for callers without a credential too. So the connection holds the
+//! actix-web closes a connection if its request was answered before the body ended. There is one
+//! exception: a body in chunks that nobody holds any more is read to its end, however many bytes
+//! and however long that takes, even for callers without a credential. So the connection holds the
 //! rest of such a body here. A short rest is read before the answer, and the connection stays open.
 
 use std::cell::RefCell;
@@ -20,7 +20,7 @@ use actix_web::http::header::TRANSFER_ENCODING;
 use actix_web::web::Bytes;
 use futures_core::Stream;
 
-use super::connections::Refused;
+use super::connections::RefusedConnection;
 use super::error::Failure;
 use crate::error::Error;
 
@@ -82,7 +82,7 @@ pub fn around<S, B>(
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
 {
-    let is_refused = request.conn_data::<Refused>().is_some();
+    let is_refused = request.conn_data::<RefusedConnection>().is_some();
     let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
     let unread = request
         .conn_data::<Unread>()
@@ -100,7 +100,7 @@ where
     let answering = (!is_refused).then(|| service.call(request));
     async move {
         let Some(answering) = answering else {
-            // Nobody reads this; what counts is that nothing was done.
+            // Nobody reads this error; the request must only not be handled.
             let gone = Error::Unavailable {
                 reason: "the connection was refused".to_owned(),
                 retry_after_seconds: 1,

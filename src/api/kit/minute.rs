@@ -1,4 +1,4 @@
-//! Minutes in which something is counted: each begins with the first that it counts.
+//! Minutes for counting: each begins with the first event that it counts.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub fn seconds_left(since: Timestamp, now: Timestamp) -> u32 {
     whole_seconds((since + MINUTE).since(now))
 }
 
-/// At least one, and no less than the time is.
+/// Rounds up to whole seconds, at least one.
 pub fn whole_seconds(time: Duration) -> u32 {
     let seconds = time.as_millis().div_ceil(1000).max(1);
     u32::try_from(seconds).unwrap_or(u32::MAX)

@@ -1,5 +1,5 @@
-//! The toolkit of every surface: what handlers take from a request, how they hand a command to the
-//! writer, how they answer and how they list; and the limits that hold before a handler runs.
+//! The toolkit of every surface: how handlers read a request, hand a command to the writer, answer
+//! and list; and the limits that hold before a handler runs.
 //!
 //! Nothing here knows how a credential is proved, or what a resource looks like.
 

@@ -1,4 +1,4 @@
-//! The API's operations as data: method, path, handler, and what its users need to know.
+//! The API's operations as data: method, path, handler, and documentation for its users.
 //!
 //! Each module of handlers lists its own; from the same list the routes are installed and the
 //! OpenAPI document is made, so that the two cannot disagree. Bodies and answers are described by
@@ -21,10 +21,10 @@ use crate::misfit::{misspelled, not_known};
 use crate::rules::caller::{Action, Caller};
 use crate::rules::checks::Problems;
 
-/// The longest body of what does not say otherwise.
+/// The longest body of an operation that does not say otherwise.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
-/// The longest bodies of what may have longer ones than others.
+/// The longest bodies of operations with a limit of their own.
 #[derive(Clone, Copy)]
 pub struct BytesMax {
     pub message: usize,
@@ -38,14 +38,14 @@ pub struct Operation {
     /// The contract's `operationId`, or one of the same form.
     pub id: &'static str,
     pub summary: &'static str,
-    /// More than fits into a line; empty where there is nothing more to say.
+    /// Details that do not fit into the summary; empty where there are none.
     pub description: &'static str,
     pub parameters: Vec<Parameter>,
     pub takes: Vec<Content>,
     /// A request without a body is taken, too.
     pub body_is_optional: bool,
-    pub answers: Vec<Answer>,
-    /// The body of every error, where it is not that of the native API.
+    pub answers: Vec<AnswerSpec>,
+    /// The body of every error, where it differs from the native API's.
     pub errors: Option<Content>,
     /// No credential is needed.
     pub open: bool,
@@ -54,7 +54,7 @@ pub struct Operation {
     route: Route,
 }
 
-/// Beside those in the path.
+/// A parameter in the query or in a header.
 #[derive(Clone)]
 pub struct Parameter {
     pub name: &'static str,
@@ -97,7 +97,7 @@ impl Content {
     }
 }
 
-pub struct Answer {
+pub struct AnswerSpec {
     pub status: u16,
     pub says: &'static str,
     pub content: Option<Content>,
@@ -194,7 +194,7 @@ impl Operation {
         says: &'static str,
         content: Option<Content>,
     ) -> Operation {
-        self.answers.push(Answer {
+        self.answers.push(AnswerSpec {
             status,
             says,
             content,
@@ -202,7 +202,7 @@ impl Operation {
         self
     }
 
-    /// Errors look like this, which is not how they look in the native API.
+    /// Gives errors a body that differs from the native API's.
     pub fn errors<T: JsonSchema>(self) -> Operation {
         Operation {
             errors: Some(Content::json::<T>()),
@@ -210,7 +210,7 @@ impl Operation {
         }
     }
 
-    /// A POST that is not done twice where it comes again with the same `idempotency-key`.
+    /// Adds the `idempotency-key`: a POST that is repeated with the same key is not done twice.
     pub fn once(mut self) -> Operation {
         self.parameters.push(Parameter {
             name: "idempotency-key",
@@ -227,14 +227,15 @@ impl Operation {
         self
     }
 
-    /// What a caller must be allowed to do, somewhere at least: who is not hears that before anything
-    /// that is wrong with the query. Said of everything that changes something.
+    /// Sets the action that a caller must be allowed to do, at least somewhere. A caller without it
+    /// is told that before the problems of the query. Every operation that changes something has
+    /// one.
     pub fn needs(self, action: Action) -> Operation {
         let needs = Some(Needs::Permission(action));
         Operation { needs, ..self }
     }
 
-    /// The same where it is no action that a role has.
+    /// Sets a check of the caller in place of an action, where no role decides.
     pub fn needs_to_be(self, one: fn(&Caller) -> Result<()>) -> Operation {
         let needs = Some(Needs::Caller(one));
         Operation { needs, ..self }
@@ -252,9 +253,10 @@ impl Operation {
     }
 }
 
-/// Sections that the contract's clients do not know, and the single operation that takes a query and
-/// that they do not. On all others that read, clients of another version may ask for what we have not heard
-/// of.
+/// The sections that the contract's clients do not know. In these, and in [`OURS`], the single
+/// other operation that takes a query and that they do not know, a query with an unknown name is
+/// refused. On all others that read, clients of another version may ask for parameters that we do
+/// not know.
 const OUR_SECTIONS: [&str; 6] = [
     "v1.token.",
     "v1.profile.",
@@ -273,8 +275,9 @@ impl Operation {
         in_section || self.id == OURS
     }
 
-    /// Whether a query with a name that is not known is refused before anything is done: in the native API
-    /// by all that is no reading. Clients of other systems' surfaces may send along what is theirs.
+    /// Whether a query with an unknown name is refused before anything is done: in the native API
+    /// by every operation that changes something. Clients of other systems' surfaces may send
+    /// parameters of their own.
     pub fn refuses_before(&self) -> bool {
         self.needs.is_some() || (self.open && self.method != Method::GET)
     }
@@ -287,7 +290,7 @@ impl Operation {
     }
 }
 
-/// What a caller needs for an operation that changes something.
+/// The permission that a caller needs for an operation that changes something.
 #[derive(Clone, Copy)]
 enum Needs {
     Permission(Action),
@@ -303,13 +306,13 @@ impl Needs {
     }
 }
 
-/// Every caller, for [`Operation::needs_to_be`].
+/// Accepts every caller, for [`Operation::needs_to_be`].
 pub fn anybody(_: &Caller) -> Result<()> {
     Ok(())
 }
 
-/// The route that is taken in place of the operation's own by a query with a name that is not known: what
-/// changes something is refused before it is done. A missing permission comes first.
+/// Returns the route for a query with an unknown name, in place of the operation's own: a change is
+/// refused before it is made. A missing permission comes first.
 fn refusing_route(operation: &Operation) -> Route {
     let known: Rc<[&'static str]> = operation.query_names().into();
     let needs = operation.needs;
@@ -344,7 +347,7 @@ fn only_known_queries(route: Route, known: Vec<&'static str>) -> Route {
             let query = request.query_string().to_owned();
             async move {
                 let answer = next.call(request).await?;
-                // Whatever else is in the way comes first, a missing permission above all.
+                // Every other error comes first, a missing permission above all.
                 if answer.status().is_success() {
                     refuse_unknown_queries(&query, &known).map_err(Failure::Of)?;
                 }
@@ -381,7 +384,7 @@ impl Parameter {
         Parameter::query(name, says, schema)
     }
 
-    /// A flag that changes nothing here, and why.
+    /// A flag that has no effect here, and the reason.
     pub fn flag_without_effect(
         name: &'static str,
         default: bool,
@@ -415,8 +418,8 @@ pub fn resources(prefix: &str, operations: Vec<Operation>) -> Vec<Resource> {
     resources
 }
 
-/// The methods that a fixed path leaves to a path with an id in its place: `GET …/msg/batch` shows
-/// the message whose `eventId` is `batch`.
+/// Returns the methods that a fixed path leaves to a path with an id in its place: `GET
+/// …/msg/batch` shows the message whose `eventId` is `batch`.
 fn left_to_ids(all: &[(&'static str, Method)], path: &str) -> Vec<Method> {
     let own = |method: &Method| all.iter().any(|one| one.0 == path && one.1 == *method);
     let others = all.iter().filter(|(other, _)| takes_as_id(other, path));
@@ -433,9 +436,9 @@ fn takes_as_id(other: &str, path: &str) -> bool {
     same_length && other != path && pairs.all(fits)
 }
 
-/// A path with its methods. HEAD goes where GET goes; any other method is answered with those
-/// there are, but for the methods that are left to a resource behind this one. Those are not named
-/// there: the document has them at that resource's path.
+/// Returns a path with its methods. HEAD is handled like GET. Any other method is answered with the
+/// path's methods, except for methods that are left to a resource behind this one. The document has
+/// those at that resource's path.
 fn resource(path: &str, operations: Vec<Operation>, left: Vec<Method>) -> Resource {
     let names: Vec<&str> = operations.iter().map(|one| one.method.as_str()).collect();
     let allowed = names.join(", ");

@@ -1,9 +1,9 @@
-//! How answers leave: in pieces, and counted while they are in memory.
+//! Sends answers in pieces, and counts them while they are in memory.
 //!
-//! A body is copied to its connection piece by piece, as far as the reader takes it, so what many
-//! readers share (pages, the OpenAPI document) is in memory once. What is a caller's own counts
-//! against the caller's share (see `fair`) until it is sent or the connection is gone; a read that
-//! would go beyond it is refused in place of its answer.
+//! A body is copied to its connection piece by piece, as fast as the reader takes it. So a body
+//! that many readers share (pages, the OpenAPI document) is in memory once. A caller's own answer
+//! counts against the caller's share (see `fair`) until it is sent or the connection is gone; a
+//! read whose answer would exceed the share is refused.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -25,12 +25,12 @@ use crate::error::Result;
 use crate::rules::caller::{Caller, Proof};
 use crate::telemetry::{CutOff, SLOW_READERS};
 
-/// A connection's buffer has at most this and what it can hold itself ([`WRITE_BUFFER`]). After each
-/// piece the other connections of the thread have a turn: a fast reader of a long answer would otherwise
-/// keep the thread from them for as long as the copying takes.
+/// The bytes of one piece. A connection's buffer has at most one piece and [`WRITE_BUFFER`]. After
+/// each piece the other connections of the thread have a turn: a fast reader of a long answer would
+/// otherwise keep the thread for as long as the copying takes.
 const PIECE: usize = 16 << 10;
-/// A reader takes at least so many bytes a second on average, after some time to begin with: who takes a
-/// little now and then would otherwise hold an answer for hours.
+/// The least bytes a second that a reader takes on average, after some time to begin with. A reader
+/// that takes a little now and then would otherwise hold an answer for hours.
 const PACE_MIN: u64 = 16 << 10;
 const UNHURRIED: Duration = Duration::from_secs(30);
 /// How much a connection buffers before it waits for its reader.
@@ -96,8 +96,8 @@ impl MessageBody for Outgoing {
     }
 }
 
-/// An error of a connection ends its answer without a word. One that comes this long after the last
-/// piece is the system's limit, or a reader that went away after it took nothing for as long.
+/// A connection's error ends its answer without a report. One that comes this long after the last
+/// piece is the system's limit, or a reader that went away after it had taken nothing for as long.
 impl Drop for Outgoing {
     fn drop(&mut self) {
         if !self.rest.is_empty() && self.sent_at.elapsed() >= self.stall {
@@ -164,8 +164,8 @@ where
     }
 }
 
-/// Memory of the caller's share, whose proof is kept with the request; none for what needed no
-/// credential, which is the same for all.
+/// Takes memory of the caller's share, whose proof is kept with the request. Answers without a
+/// credential are the same for all and take none.
 fn held(
     request: &HttpRequest,
     context: Option<&Data<super::context::Context>>,
@@ -184,7 +184,7 @@ fn held(
     let now = context.store.clock().now();
     match [Method::GET, Method::HEAD].contains(request.method()) {
         true => context.shares.hold(payer, bytes, now).map(Some),
-        // It has happened, and must be answered.
+        // The change has happened, and must be answered.
         false => Ok(Some(context.shares.hold_anyway(payer, bytes, now))),
     }
 }

@@ -1,4 +1,4 @@
-//! Lists: which page a query asks for, and how a page is answered.
+//! Pages of lists: the page that a query asks for, and its answer.
 //!
 //! An answer is `{"data", "iterator", "prevIterator", "done"}`. `iterator` is the id of the last
 //! item and reads on; `prevIterator` is `-` and the id of the first, and reads back. A name that
@@ -22,10 +22,10 @@ use crate::domain::event_type::name_problem;
 use crate::rules::checks::EVENT_TYPE_NAME_MAX;
 use crate::store::{Answered, Stretch, Window};
 
-/// How many items a page has where the query does not say.
+/// How many items a page has by default.
 const LIMIT_DEFAULT: usize = 50;
 
-/// What [`Query::page`] reads.
+/// Returns the parameters that [`Query::page`] reads.
 pub fn page_parameters(descending: bool) -> [Parameter; 3] {
     let order = if descending {
         "descending"
@@ -53,7 +53,7 @@ pub fn page_parameters(descending: bool) -> [Parameter; 3] {
 }
 
 impl Query<'_> {
-    /// `limit`, `iterator` and `order`. `descending` is the list's own order where the query
+    /// Reads `limit`, `iterator` and `order`. `descending` is the list's own order where the query
     /// names none.
     pub fn page<Id: FromStr>(&mut self, max: impl Into<PageMax>, descending: bool) -> Page<Id> {
         let PageMax {
@@ -82,8 +82,8 @@ impl Query<'_> {
         }
     }
 
-    /// A page of a list whose contract knows none: all that is left of the list behind `iterator`, as
-    /// far as a page may have it in bytes.
+    /// Returns the page for a list whose contract has no pages: the rest of the list after
+    /// `iterator`, as far as it fits into a page's bytes.
     pub fn rest<Id: FromStr>(&mut self, limits: &Limits) -> Page<Id> {
         Page {
             limit: usize::MAX - 1,
@@ -149,7 +149,7 @@ fn parse_iterator<Id: FromStr>(text: &str) -> Result<(Id, bool), ()> {
     Ok((id.parse().map_err(|_| ())?, backwards))
 }
 
-/// What reads on behind this id.
+/// Returns the `iterator` that reads on after this id.
 fn iterator(id: impl Display) -> String {
     let id = id.to_string();
     match id.starts_with('-') {
@@ -162,9 +162,9 @@ fn iterator(id: impl Display) -> String {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page<Id> {
     limit: usize,
-    /// Where it ends, whatever the limit; a single item may be longer.
+    /// The page ends after so many bytes, whatever the limit is; a single item may be longer.
     bytes: usize,
-    /// The list's order, whichever way it is read.
+    /// The list's order, whichever direction is read.
     descending: bool,
     behind: Option<Id>,
     /// Reading against the list's order.
@@ -189,7 +189,7 @@ impl<Id: Display + Clone + PartialOrd> Page<Id> {
         Stretch { items, next }
     }
 
-    /// One more than the page has, which tells whether something comes behind it.
+    /// Takes one item more than the page has: it shows whether there are more.
     fn take<T>(
         &self,
         items: impl Iterator<Item = T>,
@@ -233,7 +233,7 @@ impl<Id: Display + Clone + PartialOrd> Page<Id> {
         self.answer(self.of(ascending, &id), id, show)
     }
 
-    /// The answer with what was read.
+    /// Returns the answer with the items that were read.
     pub fn answer<T>(
         &self,
         stretch: Stretch<T, Id>,
@@ -243,7 +243,7 @@ impl<Id: Display + Clone + PartialOrd> Page<Id> {
         answered(StatusCode::OK, &self.listed(stretch, id, show))
     }
 
-    /// What was read, as the API lists it: as much of it as a page may have.
+    /// Returns the items that were read as the API lists them, as many as fit into a page.
     pub fn listed<T>(
         &self,
         stretch: Stretch<T, Id>,
@@ -295,11 +295,11 @@ pub fn shown(item: &impl Serialize) -> Box<RawValue> {
 #[schemars(rename = "ListOf{T}")]
 pub struct Listed<T> {
     pub data: Vec<T>,
-    /// Where the next page begins, as the parameter `iterator`; null where the page is empty.
+    /// The value of the parameter `iterator` for the next page; null where this page is empty.
     pub iterator: Option<String>,
-    /// The same for the page before.
+    /// The value of the parameter `iterator` for the page before.
     pub prev_iterator: Option<String>,
-    /// There is nothing further in the direction of reading.
+    /// There are no further items in the direction of reading.
     pub done: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What a query string asks for, by parameters that several lists have.
+//! Query strings, and the parameters that several lists have.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -16,10 +16,10 @@ use crate::rules::checks::{
     CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, TAG_MAX,
 };
 
-/// What is looked for is compared with everything in a list.
+/// The longest text to search for: it is compared with everything in a list.
 const SEARCH_BYTES_MAX: usize = 256;
 
-/// What [`Query::time_bounds`] reads.
+/// Returns the parameters that [`Query::time_bounds`] reads.
 pub fn time_parameters() -> [Parameter; 2] {
     let instant = || json!({ "type": "string", "format": "date-time" });
     [
@@ -36,7 +36,7 @@ pub fn time_parameters() -> [Parameter; 2] {
     ]
 }
 
-/// What [`Query::event_types`] reads.
+/// Returns the parameter that [`Query::event_types`] reads.
 pub fn event_types_parameter() -> Parameter {
     Parameter::query(
         "event_types",
@@ -53,7 +53,7 @@ pub fn event_types_parameter() -> Parameter {
     )
 }
 
-/// What [`Query::channel`] reads.
+/// Returns the parameter that [`Query::channel`] reads.
 pub fn channel_parameter() -> Parameter {
     Parameter::query(
         "channel",
@@ -67,14 +67,14 @@ pub fn channel_parameter() -> Parameter {
     )
 }
 
-/// What [`Query::search`] reads.
+/// Returns the parameter that [`Query::search`] reads.
 pub fn search_parameter(says: &'static str) -> Parameter {
     let schema = json!({ "type": "string", "maxLength": SEARCH_BYTES_MAX });
     Parameter::query("search", says, schema)
 }
 
-/// A text that is looked for, whatever its case; or an id, which is looked for as a whole, since a few
-/// letters are in some id by chance, and in the prefix of all.
+/// A text to search for, whatever its case. An id is compared as a whole, because a few letters
+/// occur in some id by chance, and in the prefix of all.
 pub struct Search {
     text: String,
     lower: String,
@@ -88,19 +88,19 @@ impl Search {
         }
     }
 
-    /// Whether it is in one of these.
+    /// Whether the text occurs in one of these.
     pub fn is_in<'a>(&self, texts: impl IntoIterator<Item = &'a str>) -> bool {
         let mut texts = texts.into_iter();
         texts.any(|text| text.to_lowercase().contains(&self.lower))
     }
 
-    /// Whether it is this id.
+    /// Whether the text is this id.
     pub fn is_id<T: FromStr + PartialEq>(&self, id: T) -> bool {
         self.text.parse().is_ok_and(|text: T| text == id)
     }
 }
 
-/// What [`Query::tag`] reads.
+/// Returns the parameter that [`Query::tag`] reads.
 pub fn tag_parameter() -> Parameter {
     Parameter::query(
         "tag",
@@ -114,7 +114,7 @@ pub fn tag_parameter() -> Parameter {
     )
 }
 
-/// A query string, with what is wrong in it.
+/// A query string, with its problems.
 pub struct Query<'a> {
     pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     pub problems: Problems,
@@ -132,7 +132,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// The value of a parameter; an empty one is as good as absent.
+    /// Returns the value of a parameter; an empty value counts as absent.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.pairs
             .iter()
@@ -152,7 +152,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// One of the given words, as what it stands for.
+    /// Reads one of the given words, and returns its value.
     pub fn choice<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> Option<T> {
         let given = self.get(name)?;
         let found = words.iter().find(|(word, _)| *word == given);
@@ -176,7 +176,7 @@ impl<'a> Query<'a> {
         number
     }
 
-    /// `search`: a text to look for.
+    /// Reads `search`: a text to search for.
     pub fn search(&mut self) -> Option<Search> {
         let text = self.get("search")?.to_owned();
         if text.len() > SEARCH_BYTES_MAX {
@@ -206,7 +206,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// `event_types`, given repeatedly, with brackets, or with commas; all where absent.
+    /// Reads `event_types`, given repeatedly, with brackets, or with commas; all where absent.
     pub fn event_types(&mut self) -> Option<Vec<String>> {
         let is_ours = |key: &str| {
             key == "event_types" || (key.starts_with("event_types[") && key.ends_with(']'))
@@ -240,8 +240,8 @@ impl<'a> Query<'a> {
         Some(tag)
     }
 
-    /// `before` and `after`: with both, what is between them. What is shown has whole milliseconds,
-    /// so a bound between two of them is the same as the later one.
+    /// Reads `before` and `after`; with both, items between the two are listed. Times are shown in
+    /// whole milliseconds, so a bound between two of them is the same as the later one.
     pub fn time_bounds(&mut self) -> (Option<Timestamp>, Option<Timestamp>) {
         let (before, after) = (
             self.parsed("before", Timestamp::not_before),

@@ -1,4 +1,4 @@
-//! How many requests a second somebody may make: a token bucket that is one number.
+//! A limit of requests a second: a token bucket that is one number.
 //!
 //! The number is the instant at which the bucket is full again (the generic cell rate algorithm,
 //! ITU-T I.371): each request moves it on by its share of a second, and one that would move it
@@ -12,9 +12,9 @@ use crate::clock::Timestamp;
 /// A limit of requests a second, and how many seconds' worth may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Of one request, in nanoseconds.
+    /// The time of one request, in nanoseconds.
     each: u64,
-    /// Of a full bucket, in nanoseconds.
+    /// The time of a full bucket, in nanoseconds.
     full: u64,
 }
 
@@ -27,12 +27,12 @@ impl Rate {
     }
 }
 
-/// What is left to somebody, as the instant of the next full bucket in nanoseconds since 1970.
+/// A payer's remaining requests, as the instant of the next full bucket in nanoseconds since 1970.
 #[derive(Debug, Default)]
 pub struct Bucket(AtomicU64);
 
 impl Bucket {
-    /// Takes a request from the bucket; where it is empty, how long until there is one.
+    /// Takes a request from the bucket; where it is empty, returns how long until there is one.
     pub fn take(&self, rate: Rate, now: Timestamp) -> Result<(), Duration> {
         let now = nanoseconds(now);
         let last = now.saturating_add(rate.full);
@@ -45,7 +45,7 @@ impl Bucket {
         match self.0.fetch_update(order, order, moved) {
             Ok(_) => Ok(()),
             Err(full_at) => {
-                // Or it would be further ahead again at the next try.
+                // Otherwise it would be further ahead again at the next try.
                 self.0.fetch_min(last, order);
                 let next = full_at.min(last).saturating_add(rate.each);
                 Err(Duration::from_nanos(next - last))
@@ -53,7 +53,7 @@ impl Bucket {
         }
     }
 
-    /// Whether forgetting it changes nothing.
+    /// Whether the bucket is full, so that it can be forgotten.
     pub fn is_full(&self, now: Timestamp) -> bool {
         self.0.load(Ordering::Relaxed) <= nanoseconds(now)
     }

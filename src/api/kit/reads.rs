@@ -19,9 +19,9 @@ use crate::rules::payer::Payer;
 use crate::telemetry::Metrics;
 use crate::watched::{self, Kind, Threads};
 
-/// How much of it one payer may have.
+/// The limits of one payer.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct ReadBounds {
     /// Reads under way at once.
     pub reads: usize,
     /// Reads that wait for their turn.
@@ -33,15 +33,15 @@ pub struct Bounds {
 /// Why a read was not made.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NoTurn {
-    /// As many of the payer's wait as may.
+    /// The payer has as many waiting reads as it may.
     LineIsFull,
-    /// It did not come up in time.
+    /// The read waited for too long.
     WaitedTooLong,
 }
 
 pub struct Readers {
     shared: Arc<Shared>,
-    bounds: Bounds,
+    bounds: ReadBounds,
 }
 
 struct Shared {
@@ -53,10 +53,10 @@ struct Shared {
 type Read = Box<dyn FnOnce() + Send>;
 
 impl Readers {
-    /// Starts the threads. `failed` is told of one that ends by a panic of its own; one of a read is
-    /// the end of that read alone.
+    /// Starts the threads. `failed` is called if a thread itself ends by a panic; a panic in a read
+    /// ends that read alone.
     pub fn start(
-        bounds: Bounds,
+        bounds: ReadBounds,
         metrics: Arc<Metrics>,
         threads: &Threads,
         failed: impl Fn(String) + Clone + Send + 'static,
@@ -76,7 +76,7 @@ impl Readers {
         Readers { shared, bounds }
     }
 
-    /// Runs a read when it is its turn. Who does not wait for the answer any more gives up the turn.
+    /// Runs a read when it is its turn. Dropping the future gives up the turn.
     pub async fn run<T: Send + 'static>(
         &self,
         payer: Payer,
@@ -131,7 +131,7 @@ impl Shared {
         })
     }
 
-    /// What each of the threads does until the end.
+    /// Runs reads on one of the threads, until the queue is closed.
     fn serve(&self) {
         let mut queue = self.lock();
         loop {
@@ -170,13 +170,13 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Whether the read was still waiting, and now never runs.
+    /// Takes the read out of the queue; returns whether it was still waiting, and so never runs.
     fn leave(&self) -> bool {
         let mut queue = self.shared.lock();
         let left = queue.leave(self.payer, self.number);
         self.shared.show(&queue);
         drop(queue);
-        // What the read holds is dropped here, where no lock is held.
+        // The read's own values are dropped here, where no lock is held.
         left.is_some()
     }
 }
@@ -187,14 +187,14 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Who reads next. Knows nothing of threads and time.
+/// The queue of reads, and whose turn is next. It knows nothing of threads and time.
 struct Queue<R> {
-    bounds: Bounds,
-    /// Of payers with reads that wait or are under way.
+    bounds: ReadBounds,
+    /// The lines of payers with reads that wait or are under way.
     lines: HashMap<Payer, Line<R>>,
-    /// Payers of which a read may begin, each once, in the order of their turns.
+    /// The payers with a read that may begin, each once, in the order of their turns.
     turns: VecDeque<Payer>,
-    /// Of the next read.
+    /// The number of the next read.
     number: u64,
     waiting: usize,
     under_way: usize,
@@ -204,12 +204,12 @@ struct Queue<R> {
 struct Line<R> {
     waiting: VecDeque<(u64, R)>,
     under_way: usize,
-    /// It is among the turns.
+    /// The payer is among the turns.
     has_turn: bool,
 }
 
 impl<R> Queue<R> {
-    fn new(bounds: Bounds) -> Queue<R> {
+    fn new(bounds: ReadBounds) -> Queue<R> {
         Queue {
             bounds,
             lines: HashMap::new(),
@@ -234,7 +234,7 @@ impl<R> Queue<R> {
         }
         self.number += 1;
         if self.is_closed {
-            // Whoever waits for it sees that it is dropped.
+            // The waiting caller notices that the read is dropped.
             return Some(self.number);
         }
         line.waiting.push_back((self.number, read));
@@ -281,7 +281,7 @@ impl<R> Queue<R> {
         Some(read)
     }
 
-    /// Nothing begins any more; returns what waited.
+    /// Closes the queue: no read begins any more. Returns the waiting reads.
     fn close(&mut self) -> Vec<R> {
         self.is_closed = true;
         self.waiting = 0;
@@ -290,7 +290,7 @@ impl<R> Queue<R> {
         waiting.map(|(_, read)| read).collect()
     }
 
-    /// Puts the payer behind all others whose turn comes, where a read of it may begin.
+    /// Puts the payer behind all others in turn, where one of its reads may begin.
     fn give_turn(&mut self, payer: Payer) {
         let line = self.lines.get_mut(&payer).expect("it was found before");
         let may_begin = !line.waiting.is_empty() && line.under_way < self.bounds.reads;
@@ -317,7 +317,7 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{Rng, SeedableRng};
 
-    const BOUNDS: Bounds = Bounds {
+    const BOUNDS: ReadBounds = ReadBounds {
         reads: 2,
         waiting: 64,
         wait: Duration::from_secs(10),
@@ -502,7 +502,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_begins_in_time_or_never_and_a_panic_is_one_reads_end() {
-        let bounds = Bounds {
+        let bounds = ReadBounds {
             reads: 1,
             wait: Duration::from_millis(500),
             ..BOUNDS

@@ -1,4 +1,4 @@
-//! How values of the domain look in the document of the API: ids and instants are texts.
+//! Schemas of the domain's values for the API's document: ids and instants are texts.
 
 use std::borrow::Cow;
 

@@ -38,10 +38,10 @@ pub struct ApplicationIn {
     /// A name for people, such as your customer's.
     #[schemars(with = "String", length(min = 1, max = NAME_BYTES_MAX))]
     pub name: Option<String>,
-    /// Your own id for it, one in the organisation: stands in paths where `app_id` is asked for.
+    /// Your own id for it, unique in the organisation. Paths take it as `app_id`.
     #[schemars(length(min = 1, max = 256), regex(pattern = NAME_PATTERN))]
     pub uid: Option<String>,
-    /// Whatever you want to find again here: 4 KiB in all.
+    /// Data of your own, 4 KiB in all.
     metadata: Option<BTreeMap<String, String>>,
     /// How many messages a second are sent to all of its endpoints together; no such limit where
     /// absent.
@@ -56,7 +56,7 @@ pub struct ApplicationIn {
 }
 
 impl ApplicationIn {
-    /// Notes what is wrong; `place` is where this stands in the request.
+    /// Adds the problems; `place` is the object's place in the request.
     pub fn check(&self, problems: &mut Problems, place: &[&str]) {
         let at =
             |field: &'static str| -> Vec<&str> { place.iter().copied().chain([field]).collect() };
@@ -73,8 +73,8 @@ impl ApplicationIn {
         self.throttle_rate(problems, place);
     }
 
-    /// By either name. Where one is null and the other is not, as older clients may have it, that
-    /// one counts.
+    /// Returns the rate by either name. Where one is null and the other is not, as older clients
+    /// may send it, the other one counts.
     fn throttle_rate(&self, problems: &mut Problems, place: &[&str]) -> Option<u16> {
         let absent = |rate: &Patch<u16>| match rate {
             Patch::Null => Patch::Absent,
@@ -84,8 +84,8 @@ impl ApplicationIn {
         checked_throttle_rate(problems, place, rate, older).into_set()
     }
 
-    /// The same where it comes along with a request for the application in the path, to be made
-    /// where that does not exist.
+    /// Like [`ApplicationIn::check`], for an application that comes with another request, to be
+    /// made where the one in the path does not exist.
     pub fn check_beside(&self, problems: &mut Problems, path: &str) {
         self.check(problems, &["body", "application"]);
         match self.uid.as_deref() {
@@ -106,12 +106,12 @@ impl ApplicationIn {
         Ok(self)
     }
 
-    /// The rate of a body that was checked.
+    /// Returns the rate of a body that was checked.
     fn checked_rate(&self) -> Option<u16> {
         self.throttle_rate(&mut Problems::default(), &[])
     }
 
-    /// What was checked, for a new application.
+    /// Returns the checked body as a new application.
     pub fn into_new(self) -> NewApplication {
         NewApplication {
             throttle_rate: self.checked_rate(),
@@ -123,7 +123,8 @@ impl ApplicationIn {
     }
 }
 
-/// What is absent stays; null clears what can be cleared.
+/// A change of an application. An absent field stays as it is; null clears a field that can be
+/// cleared.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct ApplicationPatch {
@@ -133,7 +134,7 @@ struct ApplicationPatch {
     /// Your own id for it.
     #[schemars(length(min = 1, max = 256), regex(pattern = NAME_PATTERN))]
     uid: Patch<String>,
-    /// Replaces what there is, as a whole.
+    /// Replaces the metadata as a whole.
     #[schemars(with = "BTreeMap<String, String>")]
     metadata: Patch<BTreeMap<String, String>>,
     /// How many messages a second are sent to all of its endpoints together; null for no such
@@ -173,7 +174,7 @@ impl ApplicationPatch {
         Ok(self)
     }
 
-    /// What was checked.
+    /// Returns the checked body as a change.
     fn into_edit(self) -> ApplicationEdit {
         ApplicationEdit {
             name: self.name,
@@ -325,8 +326,8 @@ pub async fn create(call: Call, body: Body) -> Reply {
     call.show_once(once, command, shown).await
 }
 
-/// Creates the application that came along with a message. One that has appeared in the meantime
-/// is as good.
+/// Creates the application that came with a message. One that was created in the meantime is used
+/// as it is.
 pub async fn create_beside(call: &Call, input: ApplicationIn) -> Result<()> {
     call.caller.may(Action::CreateApplications)?;
     input.id.refuse(&["body", "application", "id"])?;
@@ -378,8 +379,8 @@ pub async fn get(call: Call) -> Reply {
     Ok(respond(shown(StatusCode::OK, &entry.application)))
 }
 
-/// Replaces an application, or creates one with the uid in the path. A uid that the path names
-/// and the body does not stays: the same request can come again.
+/// Replaces an application, or creates one with the uid in the path. Where the body has no uid, the
+/// one in the path stays, so that the same request can be repeated.
 pub async fn put(call: Call, body: Body) -> Reply {
     let path = call.path("app_id").to_owned();
     call.caller

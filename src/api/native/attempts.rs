@@ -1,6 +1,6 @@
-//! Attempts: what was sent for a message or to an endpoint, and what came of it.
+//! Attempts: the requests for a message or to an endpoint, and their outcomes.
 //!
-//! Nothing secret is shown: a URL has no credentials, and headers with a sensitive name are listed
+//! No secret is shown: URLs have no credentials, and headers with a sensitive name are listed
 //! without their value.
 
 use std::borrow::Cow;
@@ -32,11 +32,10 @@ use crate::error::{Error, Result};
 use crate::rules::caller::Action;
 use crate::store::{Answered, Store, Stretch};
 
-/// What stands where a sensitive value was.
+/// The text in place of a sensitive value.
 const MASK: &str = "***";
 
-/// The contract's message statuses, as far as an attempt can have one: it is over when it is
-/// logged.
+/// The contract's message statuses that an attempt can have: it is over when it is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Status {
     Success = 0,
@@ -59,7 +58,7 @@ impl Status {
     }
 }
 
-/// One request that was made for a message, and what came of it.
+/// One request that was made for a message, and its outcome.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AttemptOut<'a> {
@@ -69,7 +68,7 @@ pub struct AttemptOut<'a> {
     msg_id: MessageId,
     #[serde(serialize_with = "text")]
     endpoint_id: EndpointId,
-    /// As it was requested, without credentials.
+    /// The URL as it was requested, without credentials.
     url: &'a str,
     /// The answer's body, as far as it is kept; empty where it was not asked for.
     response: Cow<'a, str>,
@@ -91,23 +90,23 @@ pub struct AttemptOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     msg: Option<MessageOut<'a>>,
     // From here on: additions to the contract.
-    /// Which one it was, counted from 1.
+    /// The number of the attempt, counted from 1.
     attempt: u32,
-    /// Why it failed; null where it did not.
+    /// Why the attempt failed; null where it did not.
     failure: Option<FailureOut<'a>>,
-    /// What was sent, beside the payload.
+    /// The request, without the payload.
     request: RequestOut<'a>,
     /// The answer's headers; a sensitive value is `***`.
     response_headers: BTreeMap<String, String>,
-    /// The answer was longer than what is read of it.
+    /// The answer was longer than the part that is read.
     response_truncated: bool,
     timings: TimingsOut,
-    /// From the publication to the end of the answer, in milliseconds.
+    /// The time from the publication to the end of the answer, in milliseconds.
     latency_ms: u64,
-    /// A connection kept from before was found closed without an answer, so the request was made once
-    /// more, on a new one; the receiver may have got both.
+    /// A connection that was kept open turned out closed before any answer, so the request was made
+    /// once more, on a new one. The receiver may have got both.
     sent_again: bool,
-    /// When the next attempt is due; null where there is none to come.
+    /// When the next attempt is due; null where none follows.
     #[serde(serialize_with = "optional_text")]
     next_attempt_at: Option<Timestamp>,
     /// The message was sent to try the endpoint out.
@@ -119,7 +118,7 @@ pub struct AttemptOut<'a> {
 struct FailureOut<'a> {
     #[schemars(extend("enum" = FailureKind::ALL.map(FailureKind::name)))]
     kind: &'static str,
-    /// The same in a sentence.
+    /// The reason in a sentence.
     detail: &'a str,
 }
 
@@ -136,13 +135,13 @@ impl<'a> From<&'a FailedHow> for FailureOut<'a> {
 #[derive(Serialize, JsonSchema)]
 struct RequestOut<'a> {
     method: &'a str,
-    /// A sensitive value is `***`.
+    /// The headers; a sensitive value is `***`.
     headers: BTreeMap<String, String>,
     /// Names of headers that were sent and whose values are not shown.
     masked: Vec<&'a str>,
 }
 
-/// Microseconds; null where a part was not reached or a connection was reused.
+/// Times in microseconds; null where a part was not reached or a connection was reused.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct TimingsOut {
@@ -217,7 +216,8 @@ impl<'a> AttemptOut<'a> {
 /// An attempt, with its message where that was asked for.
 type Listing = (Attempt, Option<Arc<Message>>);
 
-/// A message's id tells when it was published, to some milliseconds.
+/// Computes the latency from the message's id, which has the time of its publication, to some
+/// milliseconds.
 fn latency_ms(attempt: &Attempt) -> u64 {
     let waited = attempt.started_at.since(attempt.message.time());
     waited.as_millis() as u64 + u64::from(attempt.timings.total_us / 1000)
@@ -242,11 +242,11 @@ fn shown_headers(headers: &[(String, String)]) -> BTreeMap<String, String> {
     shown
 }
 
-/// Which attempts a list wants, by what the attempt itself says.
+/// The conditions of a list on the attempts themselves.
 struct Filter {
-    /// The contract's number; none of ours can have the two that are missing in [`Status`].
+    /// The contract's number. It may be one that [`Status`] does not have: no attempt has that.
     status: Option<u8>,
-    /// Hundreds of the answer's status; 0 for no answer.
+    /// The hundreds of the answer's status; 0 for no answer.
     status_class: Option<u16>,
     endpoint: Option<EndpointId>,
 }
@@ -266,8 +266,8 @@ impl Filter {
     }
 }
 
-/// The contract's number of a status. Nothing is canceled (4), which only `expanded_statuses` would
-/// show: that changes nothing here.
+/// Reads the contract's number of a status. `expanded_statuses` would also show canceled deliveries
+/// (4), which postrider does not have: it changes nothing here.
 pub fn status_in(query: &mut Query<'_>) -> Option<u8> {
     query.flag(EXPANDED_STATUSES, true);
     let statuses = [("0", 0), ("1", 1), ("2", 2), ("3", 3), ("4", 4)];
@@ -284,7 +284,7 @@ fn expanded_statuses() -> Parameter {
     )
 }
 
-/// Which messages a list is about.
+/// The conditions of a list on its messages.
 pub struct MessageFilter {
     event_types: Option<Vec<String>>,
     channel: Option<String>,
@@ -316,7 +316,7 @@ impl MessageFilter {
     }
 }
 
-/// What [`MessageFilter::of`] and [`status_in`] read.
+/// Returns the parameters that [`MessageFilter::of`] and [`status_in`] read.
 pub fn filter_parameters() -> [Parameter; 4] {
     [
         channel_parameter(),
@@ -419,7 +419,7 @@ fn endpoint_parameter() -> Parameter {
     )
 }
 
-/// What both lists can be asked.
+/// Returns the parameters of both lists.
 pub fn list_parameters() -> Vec<Parameter> {
     let mut parameters = page_parameters(true).to_vec();
     parameters.extend(time_parameters());
@@ -498,7 +498,7 @@ fn answered_page(
     )
 }
 
-/// Adds the messages, each read once, until the page has too many bytes. Blocks on the disk.
+/// Adds the messages, each read once, until the page has its limit of bytes. Blocks on the disk.
 fn with_messages(
     store: &Store,
     application: ApplicationId,
@@ -596,8 +596,8 @@ pub async fn get(call: Call) -> Reply {
 #[derive(Serialize, JsonSchema)]
 struct Empty {}
 
-/// Sends a message to an endpoint once more, now. It must be one that the caller may read: what was
-/// never sent to an endpoint of a webhook user is not to be had by sending it there.
+/// Sends a message to an endpoint once more, now. The caller must be able to read the delivery: a
+/// webhook user cannot get a message that was never for its endpoint by sending it there.
 pub async fn resend(call: Call, body: Body) -> Reply {
     let endpoint = named(&call, Action::SendAgain)?;
     let history = History::named_for(&call, Action::SendAgain)?;

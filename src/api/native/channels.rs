@@ -1,5 +1,5 @@
-//! Channels that messages come in, by the event types' word: `/api/v1/channel`, for forms that
-//! offer them. An addition to the contract.
+//! Channels of messages, by the event types that list them: `/api/v1/channel`, for forms that offer
+//! them. An addition to the contract.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::rules::caller::{Action, FeatureFlags};
 #[serde(rename_all = "camelCase")]
 struct ChannelOut<'a> {
     name: &'a str,
-    /// Names of the event types that list it.
+    /// The names of the event types that list the channel.
     event_types: &'a [&'a str],
 }
 

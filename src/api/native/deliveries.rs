@@ -1,8 +1,8 @@
-//! How deliveries stand: of a message to the endpoints, and of messages to an endpoint.
+//! States of deliveries: of a message to its endpoints, and of messages to an endpoint.
 //!
-//! The store says how a delivery stands, but not whether it is being sent: that is the scheduler's to
-//! tell, and is asked before the store is read. A delivery counts as being sent if it waits at the very
-//! place that the scheduler named, so that one which has ended since is not shown as such.
+//! The store has the state of a delivery, but only the scheduler knows whether it is being sent.
+//! The scheduler is asked first, then the store is read. A delivery counts as being sent if it
+//! waits at the very place that the scheduler named, so that one which has ended since does not.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use crate::domain::message::{DeliveryKey, DeliveryStatus};
 use crate::rules::caller::Action;
 use crate::store::DeliveryState;
 
-/// A delivery's part of what is listed.
+/// The state of a delivery in a list.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct StateOut {
@@ -43,7 +43,7 @@ struct StateOut {
     #[serde(serialize_with = "optional_text")]
     next_attempt: Option<Timestamp>,
     // An addition to the contract.
-    /// It is pending and waits for the endpoint to be enabled.
+    /// The delivery is pending and waits until the endpoint is enabled.
     held: bool,
 }
 
@@ -63,7 +63,7 @@ impl StateOut {
         }
     }
 
-    /// How a delivery stands, where `sending` has those that are being sent.
+    /// Returns the state of a delivery; `sending` has those that are being sent.
     fn of(
         state: &DeliveryState,
         lane: u64,
@@ -75,7 +75,8 @@ impl StateOut {
         StateOut::new(state, is_being_sent)
     }
 
-    /// How a delivery to an endpoint that was deleted ended: nothing is sent to it any more.
+    /// Returns the state of a delivery to an endpoint that was deleted: nothing is sent to it any
+    /// more.
     fn at_deleted(last: &Attempt) -> StateOut {
         let status = match last.verdict {
             Verdict::Delivered => DeliveryStatus::Delivered,
@@ -90,7 +91,7 @@ impl StateOut {
     }
 }
 
-/// An endpoint that a message was for, and how its delivery stands.
+/// An endpoint that a message was for, and the state of its delivery.
 #[derive(Serialize, JsonSchema)]
 struct MessageEndpointOut<'a> {
     #[serde(flatten)]
@@ -98,7 +99,7 @@ struct MessageEndpointOut<'a> {
     #[serde(flatten)]
     state: &'a StateOut,
     // An addition to the contract.
-    /// The endpoint was deleted: what is left of it is its id, and its URL as of the last attempt.
+    /// The endpoint was deleted: only its id is left, and its URL as of the last attempt.
     deleted: bool,
 }
 
@@ -109,7 +110,7 @@ struct Destination {
     state: StateOut,
 }
 
-/// As much of a deleted endpoint as the log of attempts tells.
+/// Returns a deleted endpoint, as far as the log of attempts has it.
 fn deleted_endpoint(organisation: OrganisationId, last: &Attempt) -> Endpoint {
     let created_at = last.endpoint.time();
     Endpoint {
@@ -140,7 +141,7 @@ fn deleted_endpoint(organisation: OrganisationId, last: &Attempt) -> Endpoint {
     }
 }
 
-/// A message that was for an endpoint, and how its delivery stands.
+/// A message that was for an endpoint, and the state of its delivery.
 #[derive(Serialize, JsonSchema)]
 struct EndpointMessageOut<'a> {
     #[serde(flatten)]

@@ -1,7 +1,8 @@
-//! Where requests to receivers come from: `/api/v1/delivery-addresses`.
+//! The addresses that requests to receivers come from: `/api/v1/delivery-addresses`.
 //!
-//! The operator says it (`delivery.source_addresses`): behind a network address translation this
-//! machine does not know. An addition to the contract; anyone with a valid credential reads it.
+//! The operator states them (`delivery.source_addresses`), because a machine behind network address
+//! translation does not know them. An addition to the contract; anyone with a valid credential
+//! reads it.
 
 use actix_web::http::StatusCode;
 use actix_web::web;

@@ -1,9 +1,9 @@
-//! An endpoint as the bodies of the native API spell it: what comes in, and what is shown.
+//! Bodies of endpoints in the native API: the fields that are taken, and those that are shown.
 //!
-//! A body is checked in two steps, which tell of everything that is wrong at once: for itself where
-//! the request is handled ([`EndpointIn::checked`]), and against the endpoint that it would make
-//! where nothing races with it ([`EndpointEdit`]). Credentials never come back: passwords,
-//! secrets, and the values of authentication headers and of sensitive ones.
+//! A body is checked in two steps, each of which reports all problems: by itself where the request
+//! is handled ([`EndpointIn::checked`]), and against the endpoint that it would make where nothing
+//! races with it ([`EndpointEdit`]). Credentials are never shown: passwords, secrets, and the
+//! values of authentication headers and of sensitive ones.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -35,16 +35,16 @@ use crate::rules::endpoint_edit::{EditKind, EndpointEdit};
 use crate::rules::target::GivenBasicAuth;
 use crate::store::Answered;
 
-/// A body of create, replace and patch: the difference is in what absent and null mean. What the
-/// contract does not know is, in all three, left as it was where absent and cleared by null.
+/// A body of create, replace and patch, which differ in the meaning of absent and null. For the
+/// fields that the contract does not know, absent leaves the value and null clears it in all three.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[schemars(
     rename = "EndpointPatch",
-    description = "What is absent stays; null clears what can be cleared."
+    description = "An absent field stays as it is; null clears a field that can be cleared."
 )]
 pub struct EndpointIn {
-    /// Your own id for it, one in the application: stands in paths where `endpoint_id` is asked for.
+    /// Your own id for it, unique in the application. Paths take it as `endpoint_id`.
     #[schemars(length(min = 1, max = 256), regex(pattern = NAME_PATTERN))]
     pub uid: Patch<String>,
     /// Where messages are sent: http or https, of at most 2 KiB. Credentials in it become
@@ -55,7 +55,7 @@ pub struct EndpointIn {
     pub url: Patch<String>,
     #[schemars(with = "String", length(max = DESCRIPTION_BYTES_MAX))]
     pub description: Patch<String>,
-    /// Nothing is sent while this is true; what comes in is held until it is false again.
+    /// Nothing is sent while this is true; messages are held until it is false again.
     #[schemars(with = "bool")]
     pub disabled: Patch<bool>,
     /// Only messages of these types are sent; all where absent or null.
@@ -64,7 +64,7 @@ pub struct EndpointIn {
         inner(length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))
     )]
     pub event_types: Patch<Vec<String>>,
-    /// The older name of `eventTypes`; where both are given, that one counts.
+    /// The older name of `eventTypes`. Where both are given, `eventTypes` counts.
     #[schemars(
         length(min = 1, max = EVENT_TYPES_PER_ENDPOINT_MAX),
         inner(length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))
@@ -77,7 +77,7 @@ pub struct EndpointIn {
         inner(length(min = 1, max = CHANNEL_NAME_MAX), regex(pattern = NAME_PATTERN))
     )]
     pub channels: Patch<Vec<String>>,
-    /// Whatever you want to find again here: 4 KiB in all.
+    /// Data of your own, 4 KiB in all.
     #[schemars(with = "BTreeMap<String, String>")]
     pub metadata: Patch<BTreeMap<String, String>>,
     /// How many messages a second are sent at most; null for no such limit.
@@ -86,24 +86,25 @@ pub struct EndpointIn {
     /// The older name of `throttleRate`. Both can be given where they are the same.
     #[schemars(range(min = 1))]
     pub rate_limit: Patch<u16>,
-    /// What requests are signed with; the profile says which texts are taken. One is made up where
-    /// a new endpoint has none. A change to it ends the old one at once, and is taken only with
-    /// another profile, or another origin that the secret itself is sent to. Otherwise rotate it:
-    /// one that the endpoint does not have is a 422 here, and among the `warnings` of a `PUT`.
+    /// The secret that signs requests; the profile determines its form. For a new endpoint one is
+    /// generated where none is given. A change of it replaces the old secret at once, and is
+    /// accepted only together with another profile, or with another origin where the requests carry
+    /// the secret itself. Otherwise rotate the secret: a body with another secret than the
+    /// endpoint's gets a 422 here, and one of the `warnings` from a `PUT`.
     pub secret: Patch<String>,
-    /// Sent along with every request. A value whose name says that it is sensitive is not shown
-    /// again. Replaced as a whole; null in place of a value keeps the one that is there.
+    /// Headers that are sent along with every request. A value whose name says that it is sensitive
+    /// is not shown again. Replaced as a whole; null in place of a value keeps the present one.
     pub headers: Patch<BTreeMap<String, Option<String>>>,
-    /// As `headers`; none of these values is shown again.
+    /// Like `headers`; none of these values is shown again.
     pub auth_headers: Patch<BTreeMap<String, Option<String>>>,
     #[serde(deserialize_with = "object_patch")]
     pub basic_auth: Patch<BasicAuthIn>,
-    /// What requests look like, by the name of a wire profile; the server's default where null.
+    /// The name of the profile that determines how requests look; the server's default where null.
     pub profile: Patch<String>,
-    /// One that the profile allows; its first where null.
+    /// The HTTP method, one that the profile allows; the profile's first where null.
     #[schemars(extend("enum" = methods_and_null()))]
     pub method: Patch<String>,
-    /// Its own schedule in place of the profile's.
+    /// The endpoint's own retry schedule, in place of the profile's.
     #[serde(deserialize_with = "object_patch")]
     pub retry: Patch<Retry>,
     /// How long an attempt may take, in place of the profile's time.
@@ -131,10 +132,10 @@ pub fn methods_and_null() -> Vec<Option<&'static str>> {
     description = "Sent with every request. It belongs to the URL's origin: see the URL."
 )]
 pub struct BasicAuthIn {
-    /// Without a colon.
+    /// The user name, without a colon.
     #[schemars(with = "String")]
     username: Option<String>,
-    /// Where absent, the one that is there for this user name stays.
+    /// The password. Where it is absent, the present one stays if the user name is the same.
     password: Option<String>,
 }
 
@@ -167,8 +168,8 @@ impl JsonSchema for WholeEndpointIn {
 }
 
 impl EndpointIn {
-    /// Refuses what one of the organisation's own endpoints does not have: it is a standard one, and
-    /// gets what happens to any application. What it shows can be sent back.
+    /// Refuses fields that the organisation's own endpoints do not have: these have the standard
+    /// profile, and get the events of all applications. Fields that are shown can be sent back.
     pub fn refuse_not_operational(&self) -> Result<()> {
         let mut problems = Problems::default();
         let is_other =
@@ -271,7 +272,7 @@ impl EndpointIn {
     }
 }
 
-/// Of the two names of the rate; null in a whole endpoint is as good as none.
+/// Returns the rate by either of its two names; null in a whole endpoint counts as absent.
 fn checked_rate(
     problems: &mut Problems,
     kind: EditKind,
@@ -292,7 +293,7 @@ fn known_method(problems: &mut Problems, name: &str) -> Option<Method> {
     found
 }
 
-/// An endpoint, without anything secret.
+/// An endpoint, without its secrets.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointOut<'a> {
@@ -312,7 +313,7 @@ pub struct EndpointOut<'a> {
     metadata: &'a BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     throttle_rate: Option<u16>,
-    /// Always 1: what older client libraries need to read the answer.
+    /// Always 1: older client libraries need it to read the answer.
     version: u8,
     #[serde(serialize_with = "text")]
     created_at: Timestamp,
@@ -321,22 +322,22 @@ pub struct EndpointOut<'a> {
     // In effect, as is the method; what follows is the endpoint's own, in place of the profile's.
     /// The wire profile in effect.
     profile: &'a str,
-    /// The one in effect; null where the profile is not configured any more.
+    /// The method in effect; null where the profile is not configured any more.
     method: Option<&'static str>,
     /// Null where the profile's schedule is in effect.
     retry: Option<Retry>,
     /// Null where the profile's time is in effect.
     timeout_seconds: Option<u32>,
     basic_auth: Option<BasicAuthOut<'a>>,
-    /// Those that are not sensitive.
+    /// The headers that are not sensitive.
     headers: BTreeMap<&'a str, &'a str>,
     auth_header_names: Vec<&'a str>,
     /// Only where the server verifies endpoints.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
     verification: Option<VerificationOut<'a>>,
-    /// Not in lists. What was taken and may not be meant, such as a filter with an event type that
-    /// nobody has registered; in answers to a change also what to beware of after it.
+    /// Warnings, not in lists: values that were accepted and may be mistakes, such as a filter with
+    /// an event type that is not registered. Answers to a change also warn about the change itself.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     #[schemars(default)]
     warnings: &'a [String],

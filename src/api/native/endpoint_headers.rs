@@ -1,7 +1,7 @@
 //! An endpoint's own headers: `/api/v1/app/{app_id}/endpoint/{endpoint_id}/headers`.
 //!
-//! Sensitive ones are sent like the others and shown by name only. Authentication headers are not
-//! among them: they are set where the endpoint is.
+//! Sensitive headers are sent like the others and shown by name only. Authentication headers are
+//! not among them: they are set together with the endpoint.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,8 @@ use crate::rules::caller::{Action, FeatureFlags};
 use crate::rules::checks::missing;
 use crate::rules::endpoints::{ChangeHeaders, SetHeaders};
 
-/// What is sent along with every request, beside what the profile and the authentication need.
+/// Headers that are sent along with every request, in addition to those of the profile and the
+/// authentication.
 #[derive(Serialize, JsonSchema)]
 pub struct HeadersOut<'a> {
     headers: BTreeMap<&'a str, &'a str>,
@@ -78,7 +79,7 @@ pub async fn get(call: Call) -> Reply {
 #[serde(deny_unknown_fields)]
 #[schemars(extend("required" = ["headers"]))]
 pub struct HeadersIn {
-    /// All that there are to be.
+    /// All headers of the endpoint.
     #[schemars(with = "BTreeMap<String, String>")]
     headers: Option<BTreeMap<String, String>>,
 }
@@ -97,10 +98,10 @@ pub async fn put(call: Call, flags: FeatureFlags, body: Body) -> Reply {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("required" = ["headers"]))]
 pub struct HeadersPatch {
-    /// Those to be changed; null takes one away.
+    /// The headers to change; null removes one.
     #[schemars(with = "BTreeMap<String, Option<String>>")]
     headers: Option<BTreeMap<String, Option<String>>>,
-    /// Names of those to be taken away: newer clients cannot send null.
+    /// The names of headers to remove, because newer clients cannot send null.
     delete_headers: Option<Vec<String>>,
 }
 
@@ -112,7 +113,7 @@ pub async fn patch(call: Call, flags: FeatureFlags, body: Body) -> Reply {
         return Err(missing(&["body", "headers"]).into());
     };
     for name in input.delete_headers.unwrap_or_default() {
-        // One that is given a value too is replaced.
+        // A header that also has a value is replaced.
         headers.entry(name).or_insert(None);
     }
     let command = ChangeHeaders {

@@ -1,4 +1,4 @@
-//! Which endpoint a path names: one of an application, or one of the organisation's own.
+//! The endpoint in a path: one of an application, or one of the organisation's own.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::rules::caller::{Action, FeatureFlags};
 use crate::rules::endpoints::{EndpointPlace, Owner};
 
-/// Whose endpoints a request is about, by its path.
+/// Returns the owner of the endpoints in the path.
 pub fn owner(call: &Call) -> Owner {
     match call.request.match_info().get("app_id") {
         Some(application) => Owner::Application(application.to_owned()),
@@ -16,7 +16,7 @@ pub fn owner(call: &Call) -> Owner {
     }
 }
 
-/// The endpoint that the path names, for a caller that may do this with it.
+/// Returns the endpoint in the path, for a caller that may do this with it.
 pub fn named(call: &Call, action: Action) -> Result<Arc<Endpoint>> {
     let id = call.path("endpoint_id");
     let catalog = call.catalog();
@@ -24,12 +24,12 @@ pub fn named(call: &Call, action: Action) -> Result<Arc<Endpoint>> {
     Ok(endpoint.clone())
 }
 
-/// The same without looking whether it exists.
+/// Returns the owner and the id or uid in the path, without a check that the endpoint exists.
 pub fn endpoint_path(call: &Call) -> (Owner, String) {
     (owner(call), call.path("endpoint_id").to_owned())
 }
 
-/// The endpoint that the path names, for a command.
+/// Returns the endpoint in the path, for a command.
 pub fn place(call: &Call, flags: FeatureFlags) -> EndpointPlace {
     let (owner, endpoint) = endpoint_path(call);
     EndpointPlace {

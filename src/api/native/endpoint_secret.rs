@@ -1,6 +1,6 @@
 //! An endpoint's signing secret: `/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret`.
 //!
-//! Which texts are secrets is the profile's to say. An ed25519 secret is shown as its public key.
+//! The profile determines the form of secrets. An ed25519 secret is shown as its public key.
 
 use actix_web::http::StatusCode;
 use actix_web::web;
@@ -18,12 +18,12 @@ use crate::rules::caller::{Action, FeatureFlags};
 use crate::rules::endpoint_checks::{NOT_FOUND, secret_form};
 use crate::rules::rotation::{GRACE_SECONDS_MAX, RotateSecret};
 
-/// What requests are signed with.
+/// The secrets that sign an endpoint's requests.
 #[derive(Serialize, JsonSchema)]
 pub struct SecretOut {
-    /// Of an ed25519 key, the public part.
+    /// The newest secret; the public key of an ed25519 one.
     key: String,
-    /// The older ones that requests are signed with, too, until they end.
+    /// The older secrets that still sign requests, until they end.
     previous: Vec<PreviousSecret>,
 }
 
@@ -36,7 +36,7 @@ pub struct PreviousSecret {
 }
 
 impl SecretOut {
-    /// The newest of an endpoint's secrets, and the others as of now.
+    /// Returns the newest of an endpoint's secrets, and the others that are valid now.
     fn of(secrets: &[EndpointSecret], now: Timestamp) -> Option<SecretOut> {
         let (newest, older) = secrets.split_first()?;
         let is_valid = |one: &&EndpointSecret| one.expires_at.is_none_or(|end| end > now);
@@ -89,10 +89,10 @@ pub async fn get(call: Call) -> Reply {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct RotateIn {
-    /// The new secret; where absent, one is made up that is of the same kind as the newest. The
-    /// endpoint's profile says which texts are taken.
+    /// The new secret; where absent, one is generated that is of the same kind as the newest. The
+    /// endpoint's profile determines its form.
     key: Option<String>,
-    /// How long requests are signed with the old one, too; a day where absent.
+    /// How long the old secrets still sign requests, too; a day where absent.
     #[schemars(range(max = GRACE_SECONDS_MAX))]
     grace_period_seconds: Option<u32>,
 }

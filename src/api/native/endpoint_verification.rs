@@ -1,6 +1,6 @@
-//! Whether an endpoint has shown that its owner wants the traffic: its `verification`, and
-//! `…/endpoint/{endpoint_id}/verify`, of an application's endpoints and of the organisation's own. Additions
-//! to the contract.
+//! Verification of an endpoint, which shows that its owner wants the traffic: its `verification`,
+//! and `…/endpoint/{endpoint_id}/verify`, of an application's endpoints and of the organisation's
+//! own. Additions to the contract.
 
 use actix_web::http::StatusCode;
 use actix_web::web;
@@ -21,11 +21,11 @@ use crate::rules::endpoints::AskForChallenge;
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VerificationOut<'a> {
-    /// Verified, so that messages are sent; pending, while challenges are sent by themselves; or
-    /// failed, where somebody must ask for one. What is published is held until it is verified.
+    /// Verified: messages are sent. Pending: challenges are sent by themselves. Failed: somebody
+    /// must ask for a challenge. Messages are held until the endpoint is verified.
     #[schemars(extend("enum" = ["verified", "pending", "failed"]))]
     status: &'static str,
-    /// Challenges that were not answered rightly since the URL was given or somebody asked.
+    /// Challenges that failed since the URL was given or somebody asked for one.
     attempts: u32,
     #[serde(serialize_with = "optional_text")]
     last_attempt_at: Option<Timestamp>,
@@ -36,7 +36,7 @@ pub struct VerificationOut<'a> {
 }
 
 impl<'a> VerificationOut<'a> {
-    /// Nothing where the server verifies none.
+    /// Returns the verification; nothing where the server does not verify endpoints.
     pub fn of(endpoint: &'a Endpoint, config: &Config) -> Option<VerificationOut<'a>> {
         match config.delivery.verify_endpoints {
             VerifyEndpoints::Off => None,
@@ -46,7 +46,7 @@ impl<'a> VerificationOut<'a> {
 }
 
 impl<'a> From<Option<&'a Verification>> for VerificationOut<'a> {
-    /// An endpoint of which nothing is kept is verified.
+    /// Shows a verification. An endpoint without one in its record is verified.
     fn from(verification: Option<&'a Verification>) -> VerificationOut<'a> {
         let status = match verification {
             None => "verified",

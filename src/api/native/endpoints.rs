@@ -1,6 +1,6 @@
 //! Endpoints: `/api/v1/app/{app_id}/endpoint`.
 //!
-//! What a body may say is in `endpoint_body`, what becomes of it in `rules::endpoints`.
+//! `endpoint_body` has the bodies, `rules::endpoints` the changes.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ pub fn operations() -> Vec<Operation> {
         )
         .summary("List endpoints")
         .description(
-            "Those that the caller may see, the newest first unless `order` says otherwise.",
+            "The endpoints that the caller may see, the newest first unless `order` says otherwise.",
         )
         .parameters(page_parameters(true))
         .parameters(list_parameters())
@@ -101,7 +101,7 @@ pub fn operations() -> Vec<Operation> {
         )
         .needs(Action::ChangeEndpoints)
         .summary("Delete an endpoint")
-        .description("What was not delivered to it yet is not sent any more.")
+        .description("Messages that were not delivered to it yet are not sent any more.")
         .answers_nothing(204, "Deleted"),
     ]
 }
@@ -195,13 +195,14 @@ fn found(search: &Search, endpoint: &Endpoint) -> bool {
     search.is_in([&*endpoint.url, &*endpoint.description, uid]) || search.is_id(endpoint.id)
 }
 
-/// How each of the endpoints does. Blocks on the disk.
+/// Returns the health of each of the endpoints. Blocks on the disk.
 fn health_of(store: &Store, endpoints: &[Arc<Endpoint>]) -> Result<Vec<Health>> {
     let each = endpoints.iter();
     each.map(|endpoint| Health::of(store, endpoint)).collect()
 }
 
-/// Who may not deal with these endpoints hears that before what is wrong with the body.
+/// Checks that the caller may do this with these endpoints, so that it is told so before the
+/// problems of the body.
 fn reachable(owner: &Owner, call: &Call, action: Action) -> Result<()> {
     let catalog = call.catalog();
     owner.entry(&call.caller, &catalog, action).map(|_| ())
@@ -251,7 +252,7 @@ pub async fn delete(call: Call) -> Reply {
     call.done(DeleteEndpoint { owner, endpoint }).await
 }
 
-/// An endpoint after a change, with what the change warns of.
+/// Answers with an endpoint after a change, and the change's warnings.
 fn changed(status: StatusCode, changed: &Changed, config: &Config) -> Answered {
     shown(status, &changed.endpoint, config, &changed.warnings)
 }

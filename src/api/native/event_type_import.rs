@@ -1,6 +1,6 @@
 //! Event types from an OpenAPI document: `/api/v1/event-type/import/openapi`.
 //!
-//! What a document says is in `import_document`. All of an import is one change.
+//! `import_document` reads the document. All of an import is one change.
 
 use actix_web::http::StatusCode;
 use actix_web::web;
@@ -19,12 +19,13 @@ use crate::rules::caller::Action;
 use crate::rules::checks::{Problems, wrong};
 use crate::rules::event_types::{Described, ImportEventTypes};
 
-/// A document with everything that an API is described with, beside its webhooks.
+/// The longest body: a document that describes a whole API beside its webhooks.
 const BODY_BYTES_MAX: usize = 2 << 20;
 
-/// As deep as JSON is read, which has no aliases.
+/// The deepest nesting of YAML: as deep as JSON is read.
 const YAML_DEPTH_MAX: usize = 120;
-/// What all aliases may come to, in events of the parser; and how often one may be used.
+/// The most events of the parser that all aliases together expand to, and the most uses of one
+/// alias.
 const YAML_REPLAYED_MAX: usize = 100_000;
 
 /// A document and what to do with it. One of `spec` and `specRaw` is needed.
@@ -44,7 +45,7 @@ struct ImportIn {
     spec_raw: Option<String>,
 }
 
-/// What an import did.
+/// The result of an import.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "EventTypeImportOpenApiOut")]
 struct ImportOut<'a> {
@@ -54,9 +55,9 @@ struct ImportOut<'a> {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "EventTypeImportOpenApiOutData")]
 struct ImportOutData<'a> {
-    /// The names of the event types that were made or changed; of the archived ones, too.
+    /// The names of the event types that were made, changed or archived.
     modified: Vec<&'a str>,
-    /// Where nothing was done yet: those that would be made or changed.
+    /// The event types that would be made or changed, where `dryRun` was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     to_modify: Option<Vec<FromOpenApi<'a>>>,
 }
@@ -68,10 +69,10 @@ struct FromOpenApi<'a> {
     name: &'a str,
     description: &'a str,
     deprecated: bool,
-    /// By a version, which is 1, the JSON schema.
+    /// The JSON schema, by its version, which is 1.
     schemas: Option<Value>,
     group_name: Option<&'a str>,
-    /// The first of them, for clients that know only one.
+    /// The first of the flags, for clients that know only one.
     feature_flag: Option<&'a str>,
     feature_flags: &'a [String],
 }
@@ -110,7 +111,7 @@ pub fn operations() -> Vec<Operation> {
         )
         .once()
         .takes::<ImportIn>()
-        .answers::<ImportOut>(200, "What was done, or would be")
+        .answers::<ImportOut>(200, "The changes that were made, or would be")
         .body_bytes_max(BODY_BYTES_MAX),
     ]
 }
@@ -151,7 +152,7 @@ async fn import(call: Call, body: Body) -> Reply {
     call.show_once(once, command, shown).await
 }
 
-/// Which field the document came in, and what it says.
+/// Returns the field that the document came in, and the document.
 fn document(input: &ImportIn) -> Result<(&'static str, Value)> {
     match (&input.spec, &input.spec_raw) {
         (Some(spec), None) => Ok(("spec", Value::Object(spec.clone()))),

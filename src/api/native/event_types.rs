@@ -43,24 +43,24 @@ pub const GROUP_NAME_MAX: usize = 256;
 /// runs.
 const EXAMPLE_BYTES_MAX: usize = 64 * 1024;
 
-/// As many as an endpoint can select.
+/// The most channels of an event type: as many as an endpoint can select.
 const CHANNELS_PER_EVENT_TYPE_MAX: usize = 500;
 
-/// What all channels take in a body, with quotes and commas.
+/// The room of all channels in a body, with quotes and commas.
 const CHANNELS_BYTES_MAX: usize = CHANNELS_PER_EVENT_TYPE_MAX * (CHANNEL_NAME_MAX + 3);
 
-/// A body has room for all that it had before examples and channels.
+/// The longest body of an event type: the usual length, and room for the example and the channels.
 const EVENT_TYPE_BYTES_MAX: usize = BODY_BYTES_MAX + EXAMPLE_BYTES_MAX + CHANNELS_BYTES_MAX;
 
-/// A body of create, replace and patch: the difference is in what absent and null mean.
+/// A body of create, replace and patch, which differ in the meaning of absent and null.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[schemars(
     rename = "EventTypePatch",
-    description = "What is absent stays; null clears what can be cleared."
+    description = "An absent field stays as it is; null clears a field that can be cleared."
 )]
 struct EventTypeIn {
-    /// Such as `invoice.paid`. Where an event type is changed it can only be repeated.
+    /// The name, such as `invoice.paid`. A change can only repeat it.
     #[schemars(with = "String", length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))]
     name: Patch<String>,
     #[schemars(with = "String", length(max = DESCRIPTION_BYTES_MAX))]
@@ -68,30 +68,31 @@ struct EventTypeIn {
     /// An archived event type takes no new messages, and no endpoint can choose it.
     #[schemars(with = "bool")]
     archived: Patch<bool>,
-    /// Taken as before; those who choose event types are told.
+    /// Messages are accepted as before; people who choose event types are told.
     #[schemars(with = "bool")]
     deprecated: Patch<bool>,
-    /// The older form of `featureFlags`, with room for one. Only one of both can be given.
+    /// The older form of `featureFlags`, with room for one. Only one of the two can be given.
     #[schemars(length(min = 1, max = FEATURE_FLAG_MAX), regex(pattern = NAME_PATTERN))]
     feature_flag: Patch<String>,
-    // In newer clients, in the place of `featureFlag`.
-    /// Where there are any, only portal sessions with one of these flags see the event type.
+    // Newer clients send this in place of `featureFlag`.
+    /// The feature flags. Where there are any, only portal sessions with one of them see the event
+    /// type.
     #[schemars(
         length(max = FEATURE_FLAGS_MAX),
         inner(length(min = 1, max = FEATURE_FLAG_MAX), regex(pattern = NAME_PATTERN))
     )]
     feature_flags: Patch<Vec<String>>,
-    /// What it is listed under.
+    /// The group under which lists show the event type.
     #[schemars(length(min = 1, max = GROUP_NAME_MAX), regex(pattern = NAME_PATTERN))]
     group_name: Patch<String>,
-    /// By a version, a JSON schema of the payload. Payloads are not checked against it.
+    /// JSON schemas of the payload, by their versions. Payloads are not checked against them.
     #[schemars(with = "Option<BTreeMap<String, BTreeMap<String, Value>>>")]
     schemas: Patch<Box<RawValue>>,
     // From here on: additions to the contract.
-    /// A payload as it would be published, which tests send; at most 64 KiB.
+    /// An example of a payload, which tests send; at most 64 KiB.
     #[schemars(with = "Option<BTreeMap<String, Value>>")]
     example: Patch<Box<RawValue>>,
-    /// The channels that messages of this type come in, for forms to offer.
+    /// The channels of messages of this type, for forms to offer.
     #[schemars(
         length(min = 1, max = CHANNELS_PER_EVENT_TYPE_MAX),
         inner(length(min = 1, max = CHANNEL_NAME_MAX), regex(pattern = NAME_PATTERN))
@@ -130,14 +131,14 @@ impl JsonSchema for EventTypeUpdate {
 fn whole_schema(generator: &mut SchemaGenerator, required: &[&str]) -> Schema {
     let mut schema = EventTypeIn::json_schema(generator);
     schema.insert("required".to_owned(), serde_json::json!(required));
-    let description = "What a replacement does not name is reset, but for example and channels: \
-                       those stay unless they are null.";
+    let description = "A replacement resets the fields that it does not name, except for example and \
+                       channels: those stay unless they are null.";
     schema.insert("description".to_owned(), description.into());
     schema
 }
 
 impl EventTypeIn {
-    /// A whole event type: what the contract requires is there.
+    /// Checks a whole event type: the fields that the contract requires are there.
     fn whole(self, needs_name: bool, example_bytes_max: usize) -> Result<EventTypeIn> {
         let mut problems = Problems::default();
         if needs_name && self.name.as_set().is_none() {
@@ -208,7 +209,7 @@ impl EventTypeIn {
         Ok(self)
     }
 
-    /// What the body says, once it was checked.
+    /// Returns the checked body as a change.
     fn into_edit(self) -> EventTypeEdit {
         let json = |text: Patch<Box<RawValue>>| text.map(|text| text.get().to_owned());
         EventTypeEdit {
@@ -227,14 +228,14 @@ impl EventTypeIn {
     }
 }
 
-/// An event type keeps its name: a body can only repeat it.
+/// Checks that a body repeats the name in the path, because an event type keeps its name.
 fn check_same_name(problems: &mut Problems, input: &EventTypeIn, path: &str) {
     if input.name.as_set().is_some_and(|name| name != path) {
         problems.add(&["body", "name"], "must be the name in the path");
     }
 }
 
-/// What is wrong with an object that maps versions to JSON schemas, each with the way to it.
+/// Returns the problems of an object that maps versions to JSON schemas, each with the path to it.
 pub fn schemas_problems(schemas: &str) -> Vec<(Vec<String>, String)> {
     let at_all = |message: String| vec![(Vec::new(), message)];
     if let Some(problem) = payload::problem(schemas) {
@@ -257,7 +258,7 @@ pub fn schemas_problems(schemas: &str) -> Vec<(Vec<String>, String)> {
     versions.iter().flat_map(of_version).collect()
 }
 
-/// At most [`FEATURE_FLAGS_MAX`] flags, each a name.
+/// Checks that there are at most [`FEATURE_FLAGS_MAX`] flags, and that each is a valid name.
 pub fn check_feature_flags(problems: &mut Problems, place: &[&str], flags: &[String]) {
     if flags.len() > FEATURE_FLAGS_MAX {
         let message = format!("must have at most {FEATURE_FLAGS_MAX} items");
@@ -289,11 +290,11 @@ struct EventTypeOut<'a> {
     description: &'a str,
     archived: bool,
     deprecated: bool,
-    /// The first of them, for clients that know only one.
+    /// The first of the flags, for clients that know only one.
     feature_flag: Option<&'a str>,
     feature_flags: &'a [String],
     group_name: Option<&'a str>,
-    /// By a version, a JSON schema; null where content was not asked for.
+    /// JSON schemas of the payload, by their versions; null where content was not asked for.
     #[schemars(with = "Option<BTreeMap<String, Value>>")]
     schemas: Option<&'a RawValue>,
     #[serde(serialize_with = "text")]
@@ -301,7 +302,7 @@ struct EventTypeOut<'a> {
     #[serde(serialize_with = "text")]
     updated_at: Timestamp,
     // From here on: additions to the contract.
-    /// A payload as it would be published; null where content was not asked for.
+    /// An example of a payload; null where content was not asked for.
     #[schemars(with = "Option<BTreeMap<String, Value>>")]
     example: Option<&'a RawValue>,
     channels: Option<&'a [String]>,
@@ -451,7 +452,7 @@ pub async fn list(call: Call, flags: FeatureFlags) -> Reply {
             Name(event_type.name.clone())
         })
     };
-    // With all their schemas they can be long.
+    // Event types with all their schemas can be long.
     let read = move || {
         Ok(page.answer(
             stretch,
@@ -504,7 +505,7 @@ pub async fn patch(call: Call, body: Body) -> Reply {
     call.show(command, shown).await
 }
 
-/// Archives an event type; with `expunge=true` it is gone. Filters that name it stay.
+/// Archives an event type, or deletes it with `expunge=true`. Filters that name it stay.
 pub async fn delete(call: Call) -> Reply {
     call.caller.may(Action::ChangeEventTypes)?;
     let mut query = call.query();

@@ -1,4 +1,4 @@
-//! Deleting what a message said, and what was answered to an attempt; both stay listed.
+//! Deletes the payload of a message, or the answer to an attempt; both stay listed.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,8 @@ use crate::error::{Error, Result};
 use crate::rules::caller::Action;
 use crate::rules::checks::{missing, wrong};
 
-/// Comes before a message of that name.
+/// Returns the operation for many messages. Its route comes before that of a message with this
+/// name.
 pub fn bulk_operation() -> Operation {
     Operation::post(
         "/api/v1/app/{app_id}/msg/bulk-expunge",
@@ -27,7 +28,7 @@ pub fn bulk_operation() -> Operation {
     .summary("Delete the payloads of many messages")
     .description("Each as by its own call. What is not there is told beside the others.")
     .takes::<BulkExpungeIn>()
-    .answers::<BulkExpungeOut>(200, "What became of each")
+    .answers::<BulkExpungeOut>(200, "The result for each")
 }
 
 /// This module's part of the API.
@@ -71,7 +72,7 @@ pub async fn message(call: Call) -> Reply {
     Ok(no_content())
 }
 
-/// Each is a commit of its own.
+/// The most messages of one request: each is a commit of its own.
 const IDS_MAX: usize = 100;
 
 #[derive(Default, Deserialize, JsonSchema)]
@@ -86,7 +87,7 @@ struct BulkExpungeIn {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "BulkExpungeContentsOut")]
 struct BulkExpungeOut {
-    /// By the ids as they were given.
+    /// The results, by the ids as they were given.
     results: BTreeMap<String, Became>,
 }
 
@@ -98,7 +99,7 @@ enum Became {
     NotFound,
 }
 
-/// Deletes the payloads of the messages that there are.
+/// Deletes the payloads of those of the messages that exist.
 pub async fn messages(call: Call, body: Body) -> Reply {
     let history = History::named_for(&call, Action::Expunge)?;
     let application = history.application;

@@ -1,7 +1,8 @@
 //! Grants: `/api/v1/token/{token_id}/endpoint` and `…/application`.
 //!
-//! A grant lets a token of the role webhook_user see an endpoint, or make endpoints in an application;
-//! what is deleted takes its grants with it, whatever the record still holds.
+//! A grant lets a token of the role webhook_user see an endpoint, or make endpoints in an
+//! application. A grant ends with the endpoint or application, even if the token's record still has
+//! it.
 
 use actix_web::web;
 
@@ -79,8 +80,8 @@ pub async fn grant(call: Call, body: Body) -> Reply {
     call.done(command).await
 }
 
-/// Takes an endpoint from a webhook user's sight. What is not granted cannot be taken: as with
-/// everything else that is deleted, the second time there is nothing.
+/// Takes an endpoint from a webhook user's sight. An endpoint that is not granted is not found, as
+/// with everything else that is deleted twice.
 pub async fn revoke_grant(call: Call) -> Reply {
     call.caller.may(Action::ChangeGrants)?;
     let command = RevokeEndpoint {
@@ -101,7 +102,8 @@ pub async fn grant_application(call: Call, body: Body) -> Reply {
     call.done(command).await
 }
 
-/// Ends that a webhook user makes endpoints in an application; it keeps those that it made.
+/// Takes the grant to make endpoints in an application from a webhook user; it keeps the endpoints
+/// that it made.
 pub async fn revoke_application(call: Call) -> Reply {
     call.caller.may(Action::ChangeGrants)?;
     let command = RevokeApplication {

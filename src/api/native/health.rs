@@ -1,4 +1,4 @@
-//! Whether the server works, for load balancers, and `/metrics`.
+//! The server's health, for load balancers, and `/metrics`.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
@@ -38,13 +38,14 @@ const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 struct Healthy {
     /// Always `ok`.
     status: &'static str,
-    /// Absent where nothing is wrong: damage was found in the store, which `GET /api/v1/status` names, or
-    /// the machine lacks something that deliveries wait for.
+    /// The server works, but has a problem: damage was found in the store, which `GET
+    /// /api/v1/status` names, or the machine lacks a resource that deliveries wait for. Absent
+    /// where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
 }
 
-/// Whether messages can be accepted. Load balancers ask, without a credential.
+/// Answers whether messages can be accepted. Load balancers ask, without a credential.
 async fn health(context: web::Data<Context>) -> Result<HttpResponse, Failure> {
     match context.store.health() {
         Ok(()) => {
@@ -70,7 +71,7 @@ async fn health(context: web::Data<Context>) -> Result<HttpResponse, Failure> {
     }
 }
 
-/// Whether the process answers at all.
+/// Answers that the process works at all.
 async fn ping() -> HttpResponse {
     no_content()
 }

@@ -1,4 +1,4 @@
-//! As much of an application's messages and attempts as a caller may read.
+//! The part of an application's messages and attempts that a caller may read.
 
 use std::sync::Arc;
 
@@ -12,21 +12,21 @@ use crate::store::{Store, Stretch, Window};
 
 const NOT_FOUND: Error = Error::not_found("message");
 
-/// As much of an application's messages and attempts as a caller may read.
+/// The part of an application's messages and attempts that a caller may read.
 #[derive(Clone)]
 pub struct History {
     pub application: ApplicationId,
-    /// Only what was sent to these endpoints; everything where absent.
+    /// Only messages and attempts for these endpoints; all where absent.
     endpoints: Option<Vec<Arc<Endpoint>>>,
 }
 
 impl History {
-    /// That of the application in the path.
+    /// Returns the history of the application in the path.
     pub fn named(call: &Call) -> Result<History> {
         History::named_for(call, Action::ReadHistory)
     }
 
-    /// The same for something else to be done with what stands there.
+    /// Returns the history of the application in the path, for another action than reading.
     pub fn named_for(call: &Call, action: Action) -> Result<History> {
         let catalog = call.catalog();
         let entry = (call.caller).application(&catalog, call.path("app_id"), action)?;
@@ -36,7 +36,7 @@ impl History {
         })
     }
 
-    /// Whether attempts at this endpoint are part of it.
+    /// Whether attempts at this endpoint are part of the history.
     pub fn includes(&self, endpoint: EndpointId) -> bool {
         self.endpoints
             .as_ref()
@@ -48,7 +48,7 @@ impl History {
         Some(endpoints.iter().map(|endpoint| endpoint.number).collect())
     }
 
-    /// The message by its id or its `eventId`. Blocks on the disk.
+    /// Returns the message by its id or its `eventId`. Blocks on the disk.
     pub fn message(&self, store: &Store, id: &str) -> Result<Arc<Message>> {
         let message = match id.parse::<MessageId>() {
             Ok(id) => store.message(self.application, id)?,
@@ -61,7 +61,7 @@ impl History {
         }
     }
 
-    /// A page of its messages that `keep` keeps. Blocks on the disk.
+    /// Returns a page of the messages that `keep` accepts. Blocks on the disk.
     pub fn messages(
         &self,
         store: &Store,
@@ -70,7 +70,7 @@ impl History {
         keep: &mut dyn FnMut(&Message) -> bool,
     ) -> Result<Stretch<Arc<Message>, MessageId>> {
         match self.lanes() {
-            // Nothing was sent to no endpoint, and looking for it would take long.
+            // A caller without endpoints has no messages, and looking for them would take long.
             Some(lanes) if lanes.is_empty() => Ok(Stretch {
                 items: Vec::new(),
                 next: None,

@@ -1,8 +1,8 @@
 //! The webhooks of an OpenAPI document, as event types.
 //!
-//! Pure. A document is anybody's: everything in it is looked for rather than expected, what is
-//! missing or wrong is noted with its place, and what its references come to is bounded, for a
-//! schema takes all that it refers to along, into its `$defs`.
+//! Pure. Anybody may have written the document, so nothing is taken for granted: each missing or
+//! wrong part is noted with its place. The size of all expanded references has a limit, because a
+//! schema includes all that it refers to in its `$defs`.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -13,17 +13,17 @@ use super::event_types::{GROUP_NAME_MAX, check_feature_flags, example_problem, s
 use crate::domain::event_type::{name_problem, registered_name_problem};
 use crate::rules::checks::{Problems, check_description};
 
-/// More webhooks than this are no document of webhooks.
+/// The most webhooks of a document.
 const WEBHOOKS_MAX: usize = 1000;
 
-/// What all schemas and examples of a document come to, references resolved: they are in memory
-/// while the server runs.
+/// The most bytes of all schemas and examples of a document, with references resolved: they are in
+/// memory while the server runs.
 const BYTES_MAX: usize = 4 << 20;
 
-/// References from one to the next, before there is something.
+/// The longest chain of references.
 const REFERENCES_MAX: usize = 32;
 
-/// Where a webhook's operation is looked for.
+/// The methods where a webhook's operation is looked for.
 const METHODS: [&str; 5] = ["post", "put", "patch", "get", "delete"];
 
 /// Keywords whose members are schemas by name, so that a name is no keyword.
@@ -52,8 +52,8 @@ pub struct Webhook {
     pub example: Option<Value>,
 }
 
-/// All webhooks of the document; `place` is where it stands in the request. What is noted as a
-/// problem makes the result useless.
+/// Returns all webhooks of the document; `place` is the document's place in the request. After a
+/// problem the result is useless.
 pub fn webhooks(
     document: &Value,
     problems: &mut Problems,
@@ -73,10 +73,10 @@ pub fn webhooks(
 struct Reader<'a> {
     document: &'a Value,
     problems: &'a mut Problems,
-    /// Where it is.
+    /// The place of the current part.
     place: Vec<String>,
     example_bytes_max: usize,
-    /// Of [`BYTES_MAX`].
+    /// The bytes that are left of [`BYTES_MAX`].
     bytes_left: usize,
 }
 
@@ -87,7 +87,7 @@ impl<'a> Reader<'a> {
             self.wrong("must be an OpenAPI document, which is an object");
             return found;
         }
-        // The second is what documents of OpenAPI 3.0 have.
+        // Documents of OpenAPI 3.0 have the second.
         let sections = ["webhooks", "x-webhooks"];
         let document = self.document;
         let present = sections.map(|section| (section, document.get(section)));
@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
         operation: &'a Value,
     ) -> Option<Webhook> {
         let operation = self.object(operation)?;
-        // What stands at the operation counts, else what stands at the webhook.
+        // The operation's field counts, else the webhook's.
         let field = |name: &str| operation.get(name).or_else(|| item.get(name));
         let text = |name: &str| field(name).and_then(Value::as_str);
         let name = self.name(key, text("operationId"))?;
@@ -167,7 +167,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The webhook's key; its `operationId` where only that can be a name.
+    /// Returns the event type's name: the webhook's key, or its `operationId` where only that can
+    /// be a name.
     fn name(&mut self, key: &str, operation_id: Option<&str>) -> Option<String> {
         let problem = registered_name_problem(key);
         let is_name = |id: &&str| registered_name_problem(id).is_none();
@@ -176,7 +177,7 @@ impl<'a> Reader<'a> {
             (Some(_), Some(id)) => Some(id.to_owned()),
             (Some(problem), None) => {
                 self.wrong(format!(
-                    "has a key that is no event type's name: it {problem}"
+                    "has a key that is not an event type's name: it {problem}"
                 ));
                 None
             }
@@ -288,8 +289,8 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// Lets references point into `$defs`, and notes what has to stand there. `by_name`: the
-    /// members of this object are named by the document's author.
+    /// Makes references point into `$defs`, and collects the schemas that must be there. `by_name`:
+    /// the document's author named the members of this object.
     fn rename_references(
         &mut self,
         value: &mut Value,
@@ -363,7 +364,7 @@ impl<'a> Reader<'a> {
         pointer.map(|pointer| pointer.into_owned())
     }
 
-    /// What this is, where it is a reference.
+    /// Follows references from this value to one that is not a reference.
     fn resolved(&mut self, value: &'a Value) -> Option<&'a Value> {
         let mut value = value;
         for _ in 0..REFERENCES_MAX {
@@ -390,7 +391,7 @@ impl<'a> Reader<'a> {
         object
     }
 
-    /// Whether there is room for so much more.
+    /// Takes so many bytes; returns whether there was room for them.
     fn takes(&mut self, bytes: usize) -> bool {
         if self.bytes_left == 0 {
             return false; // Which was said before.
@@ -436,7 +437,7 @@ impl Names {
             return name.clone();
         }
         let last = pointer.rsplit('/').next().unwrap_or_default();
-        // What stands in a reference without being escaped.
+        // These characters need no escaping in a reference.
         let is_plain = |byte: char| byte.is_ascii_alphanumeric() || "-_.".contains(byte);
         let plain: String = last.chars().filter(|one| is_plain(*one)).collect();
         let mut name = plain.clone();

@@ -1,8 +1,8 @@
 //! Background jobs, which the contract calls background tasks: `/api/v1/background-task`.
 //!
-//! They are begun elsewhere (`replays`, `usage`); here they are seen and canceled. The contract has
-//! three statuses: a job that waits reads as running and a canceled one as failed, and `state` says
-//! more.
+//! `replays` and `usage` begin them; here they are shown and canceled. The contract has three
+//! statuses: a job that waits is shown as running and a canceled one as failed, and `state` has
+//! more detail.
 
 use actix_web::http::StatusCode;
 use actix_web::web;
@@ -23,7 +23,7 @@ use crate::rules::endpoint_checks::held_because;
 use crate::rules::jobs::CancelJob;
 use crate::store::{Catalog, Store};
 
-/// Of a job, as far as the contract goes.
+/// The contract's statuses of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -42,7 +42,7 @@ impl Status {
     }
 }
 
-/// What the contract has for jobs, those that postrider has none of left out.
+/// The contract's kinds of jobs, without those that postrider does not have.
 #[derive(JsonSchema)]
 #[allow(dead_code, reason = "it describes a text")]
 pub enum Task {
@@ -58,7 +58,7 @@ pub enum Task {
     EventTypeUsage,
 }
 
-/// The task that a job is.
+/// Returns the contract's name of a job's kind.
 fn task_of(work: &Work) -> &'static str {
     match work {
         Work::Replay(replay) => match replay.which {
@@ -71,7 +71,7 @@ fn task_of(work: &Work) -> &'static str {
     }
 }
 
-/// Answered where a job was begun.
+/// The answer to a request that began a job.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BegunOut {
@@ -100,11 +100,11 @@ impl BegunOut {
 #[serde(rename_all = "lowercase")]
 enum State {
     Running,
-    /// It goes on when what `reason` says is over.
+    /// The job waits, and goes on when its `reason` has ended.
     Paused,
     Finished,
     Failed,
-    /// What it had sent by then stays sent.
+    /// The job was canceled; messages that it had sent by then stay sent.
     Canceled,
 }
 
@@ -113,14 +113,14 @@ enum State {
 struct JobOut<'a> {
     #[serde(flatten)]
     begun: BegunOut,
-    /// What came of it: `messagesSent` of a replay; what was counted, once that is over.
+    /// The result: `messagesSent` of a replay; the counts of a count, once it is over.
     #[schemars(with = "serde_json::Map<String, Value>")]
     data: Data<'a>,
     // From here on: additions to the contract.
     #[serde(serialize_with = "text")]
     created_at: Timestamp,
     state: State,
-    /// Why it is paused or has failed.
+    /// Why the job is paused or has failed.
     reason: Option<String>,
     progress: ProgressOut,
     #[serde(serialize_with = "optional_text")]
@@ -143,16 +143,16 @@ enum Data<'a> {
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct ProgressOut {
-    /// Messages.
+    /// Messages that were looked at.
     looked_at: u64,
-    /// Of those, sent again or counted.
+    /// The part of them that were sent again or counted.
     done: u64,
-    /// How much of the stretch of time is behind it, from 0 to 1; null where that cannot be told.
+    /// The part of the stretch of time that is done, from 0 to 1; null where that is unknown.
     fraction: Option<f64>,
 }
 
 impl<'a> JobOut<'a> {
-    /// `pause` is why a running job waits, where it does.
+    /// Shows a job; `pause` is the reason why a running one waits, if it does.
     fn new(job: &'a Job, pause: Option<String>) -> Self {
         let kept = job
             .result
@@ -196,7 +196,7 @@ impl<'a> JobOut<'a> {
         let endpoint =
             replay.and_then(|replay| catalog.endpoint(job.organisation, replay.endpoint));
         let mut out = JobOut::new(job, pause(store, catalog, job));
-        // There are no messages from before it.
+        // The application has no messages from before it was created.
         let first = application.map_or(Timestamp(0), |application| application.created_at);
         out.progress.fraction = job.fraction(first);
         out.application_name = application.map(|application| application.name.clone());
@@ -205,7 +205,7 @@ impl<'a> JobOut<'a> {
     }
 }
 
-/// Why a job does not go on just now.
+/// Returns why a job waits at the moment, if it does.
 pub fn pause(store: &Store, catalog: &Catalog, job: &Job) -> Option<String> {
     let replay = job.replay()?;
     let endpoint = catalog.endpoint(job.organisation, replay.endpoint)?;
@@ -228,8 +228,8 @@ pub fn operations() -> Vec<Operation> {
         )
         .summary("List background jobs")
         .description(
-            "Those of the last 90 days that the caller may see: all that run, and the newest 100 \
-             of the organisation that are over.",
+            "The jobs of the last 90 days that the caller may see: all that run, and the newest \
+             100 of the organisation that are over.",
         )
         .parameters(page_parameters(true))
         .parameters([
@@ -268,7 +268,7 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-/// The contract's kinds; those of which postrider has none can be asked for.
+/// The contract's kinds of jobs. A query may also ask for those that postrider does not have.
 const TASKS: [(&str, &str); 8] = [
     ("endpoint.replay", "endpoint.replay"),
     ("endpoint.recover", "endpoint.recover"),

@@ -1,6 +1,6 @@
 //! An application's API keys: `/api/v1/app/{app_id}/token`.
 //!
-//! They are tokens of the role application, as those of `/api/v1/token` are, seen from the one
+//! They are tokens of the role application, like those of `/api/v1/token`, seen from one
 //! application: its people make and revoke them in the portal, and the operator in the console.
 
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::token_body::{AccountEndpoint, LinkOut, checked_end, network_texts, scope_names};
+use super::token_body::{LinkOut, TokenAccountEndpoint, checked_end, network_texts, scope_names};
 use super::tokens::new_credential;
 use crate::api::access::token_limits::{
     ScopeName, checked_description, checked_networks, checked_scopes,
@@ -40,18 +40,18 @@ struct ApiKeyIn {
     /// A name for people.
     #[schemars(with = "String", length(min = 1, max = NAME_BYTES_MAX))]
     name: Option<String>,
-    /// When it stops being valid, in the future; never where absent. A key that is made through a
-    /// link to the portal lives for portal.api_key_days_max at most, and as long where this is absent; and
-    /// no longer than `expire-all` lets what was made through the link live.
+    /// When the key stops being valid, in the future; never where absent. A key that is made
+    /// through a link to the portal lives for portal.api_key_days_max at most, and so long where
+    /// this is absent. It also ends when `expire-all` ends the keys of its link.
     #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
-    /// What it is for, for people.
+    /// A description for people, such as the key's purpose.
     #[schemars(length(max = DESCRIPTION_BYTES_MAX))]
     description: Option<String>,
-    /// The only groups of operations that it may do; all that an API key may where absent.
+    /// The only groups of operations that the key may do; all that an API key may where absent.
     #[schemars(with = "Option<Vec<ScopeName>>")]
     scopes: Option<Vec<String>>,
-    /// The only networks or addresses that it may be used from; everywhere where absent.
+    /// The only networks or addresses that the key may be used from; everywhere where absent.
     #[schemars(length(max = ALLOWED_IPS_MAX))]
     allowed_ips: Option<Vec<String>>,
 }
@@ -65,27 +65,27 @@ struct ApiKeyOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<&'a str>,
     name: &'a str,
-    /// The endpoint that it configures where a token is an account (Ocrolus); null where there is
+    /// The endpoint that the key configures where it is an account (Ocrolus); null where there is
     /// none.
-    account_endpoint: Option<AccountEndpoint>,
-    /// The link to the portal through which it was made; null where an owner made it.
+    account_endpoint: Option<TokenAccountEndpoint>,
+    /// The link to the portal through which the key was made; null where an owner made it.
     made_by_link: Option<LinkOut<'a>>,
     #[serde(serialize_with = "text")]
     created_at: Timestamp,
     #[serde(serialize_with = "optional_text")]
     expires_at: Option<Timestamp>,
-    /// To the minute; null where it was not used yet.
+    /// The time of its last use, to the minute; null where it was not used yet.
     #[serde(serialize_with = "optional_text")]
     last_used_at: Option<Timestamp>,
-    /// The address that it was used from then: of a trusted proxy that named no client the proxy's own.
-    /// Null where none was noted.
+    /// The address of its last use; a trusted proxy's own where the proxy named no client. Null
+    /// where none was noted.
     #[serde(serialize_with = "optional_text")]
     last_used_from: Option<IpAddr>,
     description: Option<&'a str>,
-    /// Null for all that an API key may.
+    /// The only groups of operations that the key may do; null for all that an API key may.
     #[schemars(with = "Option<Vec<ScopeName>>")]
     scopes: Option<Vec<&'static str>>,
-    /// Null for everywhere.
+    /// The only networks that the key may be used from; null for everywhere.
     allowed_ips: Option<Vec<String>>,
 }
 
@@ -95,7 +95,7 @@ impl<'a> ApiKeyOut<'a> {
             id: token.id,
             token: None,
             name: &token.name,
-            account_endpoint: AccountEndpoint::of(catalog, token),
+            account_endpoint: TokenAccountEndpoint::of(catalog, token),
             made_by_link: LinkOut::of(token),
             created_at: token.created_at,
             expires_at: token.expires_at,
@@ -108,7 +108,7 @@ impl<'a> ApiKeyOut<'a> {
     }
 }
 
-/// A body that is right for itself.
+/// A body that is valid by itself.
 struct CheckedKey {
     name: String,
     expires_at: Option<Timestamp>,
@@ -118,7 +118,7 @@ struct CheckedKey {
 }
 
 impl ApiKeyIn {
-    /// What the key is to be, without what is not in the body.
+    /// Returns the key in the body, or all problems of the body.
     fn checked(self, now: Timestamp, days_max: Option<u32>) -> Result<CheckedKey> {
         let mut problems = Problems::default();
         match &self.name {

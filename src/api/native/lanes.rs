@@ -1,7 +1,7 @@
 //! Lanes with work: `/api/v1/lane`.
 //!
-//! The store tells which lanes have something waiting, how much and since when; the scheduler, which
-//! this module does not know, how they do just now.
+//! The store has the lanes with deliveries that wait, their number and the age of the oldest. The
+//! scheduler, which this module does not know, has their current state.
 
 use std::sync::Arc;
 
@@ -25,13 +25,13 @@ use crate::store::Store;
 const LIMIT_MAX: usize = 100;
 const LIMIT_DEFAULT: usize = 50;
 
-/// Further than this, what waits is not counted.
+/// The most waiting deliveries that are counted of a lane.
 const COUNTED_MAX: usize = 10_000;
 
 #[derive(Serialize, JsonSchema)]
 struct LanesOut {
     data: Vec<LaneOut>,
-    /// How many lanes have work in all.
+    /// The number of all lanes with work.
     total: usize,
 }
 
@@ -48,24 +48,24 @@ struct LaneOut {
     url: String,
     /// Deliveries that wait, due or not, and those that are being sent.
     waiting: u64,
-    /// There are more than that: counting ends there.
+    /// There are more than `waiting`, where counting ends.
     waiting_is_more: bool,
-    /// When the first was due, where that is past.
+    /// When the first delivery was due, where that is past.
     #[serde(serialize_with = "optional_text")]
     oldest_due_at: Option<Timestamp>,
-    /// When the first is or was due.
+    /// When the first delivery is or was due.
     #[serde(serialize_with = "text")]
     next_due_at: Timestamp,
     in_flight: usize,
-    /// Held, because the endpoint is disabled or not verified; hanging, where the last attempts timed out and one at a
-    /// time is sent; sending; throttled, where something is due and waits for its turn at a rate;
-    /// host-busy, where it waits for a place at its host; else waiting.
+    /// Held: the endpoint is disabled or not verified. Hanging: the last attempts timed out, and
+    /// one at a time is sent. Sending. Throttled: a due delivery waits for its turn at a rate.
+    /// Host-busy: it waits for a place at its host. Else waiting.
     #[schemars(extend(
         "enum" = ["held", "hanging", "sending", "throttled", "host-busy", "waiting"]
     ))]
     state: &'static str,
-    /// Something is due and waits because as many requests as may be, to endpoints of all
-    /// applications, are under way to the same host.
+    /// A due delivery waits because the host has as many requests under way as it may, to endpoints
+    /// of all applications.
     waits_for_host: bool,
 }
 
@@ -92,8 +92,8 @@ struct Head {
     due: Timestamp,
 }
 
-/// The lanes that have work and whose endpoints the caller sees: those that send first, by when they
-/// are due. Blocks on the disk.
+/// Returns the lanes that have work and whose endpoints the caller sees: first those that send, by
+/// their due times. Blocks on the disk.
 fn heads(store: &Store, caller: &Caller) -> Result<Vec<Head>> {
     let sees_own = caller.may(Action::ReadOwnEndpoints).is_ok();
     let all = store.lane_heads()?;

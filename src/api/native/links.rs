@@ -1,11 +1,11 @@
 //! Visits to the portal: `/api/v1/auth`.
 //!
-//! A link holds a token of the role application with a session: it ends by itself, may be limited
-//! to some capabilities, and shows event types by its feature flags. `expire-all` and `logout` end
-//! sessions early, and signed tokens (JWT) of an application and the API keys that were made through
-//! links with them; other tokens that the API made are ended where they were made. What is answered holds
-//! a credential, so none of it is kept for a repeated idempotency key: a repeated request makes another
-//! link.
+//! A link holds a token of the role application with a session. The session ends by itself, may be
+//! limited to some capabilities, and shows event types by its feature flags. `expire-all` and
+//! `logout` end sessions early, and with them signed tokens (JWT) of an application and API keys
+//! that were made through links; other tokens are revoked at `/api/v1/token`. The answers hold a
+//! credential, so none of them is kept for a repeated idempotency key: a repeated request makes
+//! another link.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -28,14 +28,14 @@ use crate::rules::caller::Action;
 use crate::rules::checks::{NAME_PATTERN, Problems};
 use crate::rules::links::{CreateLink, ExpireSessions, LogOut, one_that_logs_out};
 
-/// How long a link is good for, in seconds.
+/// How long a link is valid, in seconds.
 const EXPIRY_SECONDS: std::ops::RangeInclusive<i64> = 3600..=WEEK_SECONDS;
 const WEEK_SECONDS: i64 = 7 * 24 * 3600;
 
 /// The longest session id, in bytes.
 const NAME_BYTES_MAX: usize = 256;
 
-/// Session ids in one request.
+/// The most session ids in one request.
 const SESSION_IDS_MAX: usize = 1000;
 
 /// The contract's `AppPortalAccessIn`.
@@ -44,19 +44,20 @@ const SESSION_IDS_MAX: usize = 1000;
 struct AppPortalAccessIn {
     /// The application to create where the one in the path does not exist.
     application: Option<ApplicationIn>,
-    /// Looking only, and at no secret.
+    /// The link may only read, and no secrets.
     read_only: Option<bool>,
-    /// What the link lets one do; everything where absent. Looking at what is no secret is always
-    /// in.
+    /// The capabilities of the link; all where absent. Reading anything but secrets is always
+    /// allowed.
     #[schemars(with = "Option<Vec<CapabilityName>>")]
     capabilities: Option<Vec<String>>,
-    /// Event types that have flags are shown by these alone.
+    /// The feature flags of the link. Event types with flags are shown only where the link has one
+    /// of them.
     #[schemars(
         length(max = FEATURE_FLAGS_MAX),
         inner(length(min = 1, max = FEATURE_FLAG_MAX), regex(pattern = NAME_PATTERN))
     )]
     feature_flags: Option<Vec<String>>,
-    /// For how many seconds the link is good: 1 hour to 7 days, which is the default.
+    /// For how many seconds the link is valid: 1 hour to 7 days, which is the default.
     #[schemars(range(min = 3600, max = 604_800))]
     expiry: Option<i64>,
     /// The caller's own name for the session, by which `expire-all` finds it.
@@ -82,8 +83,8 @@ struct AppPortalAccessOut {
     /// The link, with the token behind its `#`, which browsers send nowhere.
     url: String,
     token: String,
-    /// What is amiss with the link, and how the token that made it narrows it; left out where nothing
-    /// is.
+    /// Warnings about problems of the link, and about limits from the token that made it; absent
+    /// where there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }
@@ -92,7 +93,7 @@ struct AppPortalAccessOut {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct ApplicationTokenExpireIn {
-    /// In how many seconds they end: 0, the default, to 7 days.
+    /// In how many seconds the sessions end: 0, the default, to 7 days.
     #[schemars(range(min = 0, max = 604_800))]
     expiry: Option<i64>,
     /// Only sessions that were made with one of these ids; all, and signed tokens, where absent.
@@ -164,7 +165,7 @@ fn named_capabilities(problems: &mut Problems, names: &[String]) -> BTreeSet<Cap
 }
 
 impl ApplicationTokenExpireIn {
-    /// After how long which sessions end; none stands for all.
+    /// Returns after how long sessions end, and the ids of those; none for all.
     fn checked(self) -> Result<(Duration, Option<BTreeSet<String>>)> {
         let mut problems = Problems::default();
         let expiry = self.expiry.unwrap_or(0);
@@ -173,7 +174,7 @@ impl ApplicationTokenExpireIn {
         }
         let ids = self.session_ids;
         match ids.as_ref().map_or(1, Vec::len) {
-            // Whoever found no session to end must not end all of them.
+            // A caller with an empty list of sessions must not end all of them.
             0 => problems.add(
                 &["body", "sessionIds"],
                 "must name at least one; leave it out to end all",
@@ -247,14 +248,14 @@ pub async fn portal_access(call: Call, body: Body) -> Reply {
     make_link(&call, input).await
 }
 
-/// The same by the older name, which took no body.
+/// Like [`portal_access`], by the older name, which took no body.
 pub async fn dashboard_access(call: Call, body: Body) -> Reply {
     may_make_link(&call)?;
     let input = body.json_or_default::<AppPortalAccessIn>()?;
     make_link(&call, input).await
 }
 
-/// Who may not make links hears that before what is wrong with the body.
+/// Checks that the caller may make links, so that it is told so before the problems of the body.
 fn may_make_link(call: &Call) -> Result<()> {
     (call.caller).may_in(&call.catalog(), call.path("app_id"), Action::ChangeSessions)
 }

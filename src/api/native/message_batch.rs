@@ -1,8 +1,9 @@
 //! Many messages in one request: `/api/v1/app/{app_id}/msg/batch`. An addition to the contract.
 //!
 //! The body is a JSON array, or has a message on each line. Each message is judged as if it had
-//! come alone, and those that can be accepted are, with one commit: a crash leaves all of them or
-//! none. A body is long enough to take a reactor's time, so it is read on a thread that may block.
+//! come alone. Those that can be accepted are accepted with one commit: after a crash there are all
+//! of them or none. A body is long enough to delay a reactor, so it is read on a thread that may
+//! block.
 
 use std::fmt;
 use std::sync::Arc;
@@ -41,7 +42,7 @@ const LINES: [&str; 3] = [
     "application/jsonl",
 ];
 
-/// What came of a batch, in the order of its messages.
+/// The results of a batch, in the order of its messages.
 #[derive(Serialize, JsonSchema)]
 struct BatchOut<'a> {
     data: Vec<ItemOut<'a>>,
@@ -49,7 +50,7 @@ struct BatchOut<'a> {
     refused: usize,
 }
 
-/// The status and the body that the message would have been answered with alone.
+/// The status and the body of the answer that the message would have got alone.
 #[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
 enum ItemOut<'a> {
@@ -142,7 +143,7 @@ pub async fn create(call: Call, body: Body) -> Reply {
     Ok(respond(answered))
 }
 
-/// A request whose body is yet to be looked at.
+/// A request whose body was not read yet.
 #[derive(Clone)]
 struct Unread {
     context: web::Data<Context>,
@@ -155,14 +156,14 @@ struct Unread {
 
 struct Read {
     messages: Vec<NewMessage>,
-    /// For each item of the body why it is refused; absent where it is the next of `messages`.
+    /// Why each item of the body is refused; absent for an item that is the next of `messages`.
     refused: Vec<Option<Failure>>,
     once: Option<Once>,
 }
 
 enum Found {
     Batch(Read),
-    /// The application does not exist, and a message came along with this one to create.
+    /// The application does not exist, and a message has this one to create.
     NoApplication(Box<ApplicationIn>),
 }
 
@@ -229,7 +230,7 @@ impl Unread {
     }
 }
 
-/// The answer for the whole batch; an error where nothing of it is accepted.
+/// Returns the answer for the whole batch; an error where no message is accepted.
 fn show(
     refused: Vec<Option<Failure>>,
     results: Vec<Result<Arc<Message>>>,
@@ -268,7 +269,7 @@ fn show(
     Ok(answered(StatusCode::ACCEPTED, &out))
 }
 
-/// What is wrong with each message, at its number.
+/// Returns the problems of all messages, each at the message's number.
 fn problems(outcomes: &[Result<Arc<Message>, Failure>]) -> Vec<Invalid> {
     let failures = outcomes.iter().enumerate();
     failures
@@ -287,7 +288,7 @@ fn is_lines(request: &HttpRequest, body: &Body) -> bool {
     by_type || body.0.trim_ascii_start().starts_with(b"{")
 }
 
-/// The messages in the body, each as it stands there; they are not looked into.
+/// Returns the messages in the body as they are, without reading them.
 fn items(body: &Bytes, is_lines: bool, max: usize) -> Result<Vec<Body>, Failure> {
     let found = match is_lines {
         true => lines(body, max),
@@ -310,7 +311,7 @@ fn items(body: &Bytes, is_lines: bool, max: usize) -> Result<Vec<Body>, Failure>
 /// The first items of a body.
 struct Items<'a> {
     items: Vec<&'a [u8]>,
-    /// There are more than were wanted.
+    /// The body has more items than were asked for.
     more: bool,
 }
 
@@ -408,7 +409,7 @@ mod tests {
                 true,
                 list(&["{\"a\":1}", "{\"b\": [ ]}"]),
             ),
-            // What is wrong with a line is that line's.
+            // A problem of a line concerns that line alone.
             ("{\n}", true, list(&["{", "}"])),
             ("1\n2\n3\n\n", true, list(&["1", "2", "3"])),
             ("1\n2\n3\n4", true, Err(413)),

@@ -43,43 +43,44 @@ const RETENTION_HOURS: std::ops::RangeInclusive<i64> = 1..=90 * 24;
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[schemars(extend("required" = ["eventType", "payload"]))]
 pub struct MessageIn<'a> {
-    /// What happened, such as `invoice.paid`. It need not be registered, and may not be archived.
+    /// The event type, such as `invoice.paid`. It need not be registered, and may not be archived.
     #[schemars(with = "String", length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))]
     event_type: Option<String>,
     /// Your own id for the message, by which it can be found again; unique in the application
     /// for a day.
     #[schemars(length(min = 1, max = 256), regex(pattern = NAME_PATTERN))]
     event_id: Option<String>,
-    /// What the message is about, for endpoints that take only some channels.
+    /// The channels of the message, for endpoints that take only some channels.
     #[schemars(
         length(min = 1, max = CHANNELS_PER_MESSAGE_MAX),
         inner(length(min = 1, max = CHANNEL_NAME_MAX), regex(pattern = NAME_PATTERN))
     )]
     channels: Option<Vec<String>>,
-    /// Words to find it again by in lists.
+    /// Words by which lists can be filtered.
     #[schemars(
         length(min = 1, max = TAGS_PER_MESSAGE_MAX),
         inner(length(min = 1, max = TAG_MAX), regex(pattern = NAME_PATTERN))
     )]
     tags: Option<Vec<String>>,
-    /// What is sent, byte for byte as it stands here.
+    /// The JSON object that is sent, byte for byte as it is here.
     #[serde(borrow)]
     #[schemars(with = "BTreeMap<String, Value>")]
     payload: Option<&'a RawValue>,
     /// A text to send in place of `payload`, and its media type.
     transformations_params: Option<RawIn>,
-    /// When it is first attempted; at once where this is past. At most as far ahead as messages
-    /// are kept.
+    /// When the message is first attempted; at once where this is past. At most as far ahead as
+    /// messages are kept.
     #[schemars(with = "Option<Timestamp>")]
     deliver_at: Option<String>,
-    /// From then on nothing of it is sent. It lies after now and after `deliverAt`.
+    /// From this instant on the message is not sent any more. It must be after now and after
+    /// `deliverAt`.
     #[schemars(with = "Option<Timestamp>")]
     expires_at: Option<String>,
-    /// In days. Taken where it is at least as long as payloads are kept here, which is the
-    /// operator's setting, and without effect; refused where it is shorter.
+    /// In days. Accepted, without effect, if it is at least as long as payloads are kept here,
+    /// which is the operator's setting; refused if it is shorter.
     #[schemars(range(min = 5, max = 90), extend("x-without-effect" = "It asks for a payload to be kept no longer than this. Payloads are kept for `store.retention_days`, so a time of at least that asks for nothing more; a shorter one is refused."))]
     payload_retention_period: Option<i64>,
-    /// The same in hours. Cannot be given together with it.
+    /// Like `payloadRetentionPeriod`, in hours. Only one of the two can be given.
     #[schemars(range(min = 1, max = 2160), extend("x-without-effect" = "As payloadRetentionPeriod."))]
     payload_retention_hours: Option<i64>,
     /// The application to create where the one in the path does not exist.
@@ -134,7 +135,7 @@ impl RawIn {
     }
 }
 
-/// What a message's body is checked against.
+/// The limits that a message's body is checked against.
 #[derive(Clone, Copy)]
 pub struct Bounds<'a> {
     /// The application in the path.
@@ -157,7 +158,7 @@ impl<'a> Bounds<'a> {
     }
 }
 
-/// A message as it is to be stored, before it is known for which endpoints.
+/// A message that was checked, before its endpoints are known.
 pub struct Checked<'a> {
     pub event_type: String,
     pub event_id: Option<String>,
@@ -305,8 +306,8 @@ fn check_times(
     }
 }
 
-/// A payload that is to be gone sooner than the operator's setting has it would be kept against a
-/// promise; how long it is kept beyond what it asks for promises nothing.
+/// Refuses a retention that is shorter than the operator's setting: the payload would be kept
+/// against a promise. A longer one promises nothing, so it is accepted.
 fn check_retention(
     problems: &mut Problems,
     bounds: &Bounds<'_>,
@@ -322,7 +323,7 @@ fn check_retention(
         ),
         ("payloadRetentionHours", *RETENTION_HOURS.start(), hours),
     ] {
-        // What is out of range is told below.
+        // A value out of range is reported below.
         if asked.is_some_and(|asked| least <= asked && asked < kept_hours) {
             let message = format!(
                 "postrider does not offer a retention of a single message's payload; payloads are \
@@ -378,37 +379,39 @@ pub struct MessageOut<'a> {
     event_id: Option<&'a str>,
     channels: Option<&'a [String]>,
     tags: Option<&'a [String]>,
-    /// An empty object where it was not asked for, or is not a JSON object: then it is in `rawPayload`.
-    /// `{"expired":true}` where it was deleted.
+    /// The payload. An empty object where it was not asked for, or is not a JSON object: then it is
+    /// in `rawPayload`. `{"expired":true}` where it was deleted.
     #[schemars(with = "BTreeMap<String, Value>")]
     payload: &'a RawValue,
     /// When it was accepted.
     #[serde(serialize_with = "text")]
     timestamp: Timestamp,
-    /// When it was to be attempted first, where that was said.
+    /// When the message was to be attempted first, where the publisher said so.
     #[serde(serialize_with = "optional_text")]
     deliver_at: Option<Timestamp>,
     // Additions to the contract.
-    /// From then on nothing of it is sent.
+    /// From this instant on the message is not sent any more.
     #[serde(serialize_with = "optional_text")]
     expires_at: Option<Timestamp>,
-    /// It was sent to try an endpoint out.
+    /// The message was sent to try an endpoint out.
     test: bool,
     /// The payload byte for byte, where it was published as a raw text that `payload` does not show
     /// exactly: one that is not a JSON object, or has space around it.
     raw_payload: Option<&'a str>,
-    /// The `content-type` that was published with it.
+    /// The `content-type` that was published with the message.
     content_type: Option<&'a str>,
     /// The payload was deleted.
     payload_deleted: bool,
-    /// How many endpoints it is for, disabled ones included. Only in the answer to a publish or a
-    /// test event; a repeated one with the same `idempotency-key` has the same number.
+    /// The number of endpoints that the message is for, disabled ones included. Only in the answer
+    /// to a publish or a test event; a repeated request with the same `idempotency-key` gets the
+    /// same number.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoints_matched: Option<u32>,
 }
 
 impl<'a> MessageOut<'a> {
-    /// `payload` stands for that of a message whose payload is an object, or is not to be shown.
+    /// Shows a message with this `payload`: that of a message whose payload is an object, or the
+    /// object in place of one that is not shown.
     pub fn new(message: &'a Message, payload: &'a RawValue) -> Self {
         let some = |names: &'a [String]| Some(names).filter(|names| !names.is_empty());
         MessageOut {
@@ -429,7 +432,8 @@ impl<'a> MessageOut<'a> {
         }
     }
 
-    /// For its publisher: a reader may not know of all endpoints.
+    /// Adds the number of endpoints, for the message's publisher: a reader may not know of all
+    /// endpoints.
     pub fn with_endpoints_matched(self, message: &Message) -> Self {
         MessageOut {
             endpoints_matched: message.endpoints_matched,
@@ -449,8 +453,8 @@ impl<'a> MessageOut<'a> {
 }
 
 impl<'a> MessageOut<'a> {
-    /// A raw payload that is an object is shown as every object is; whatever that does not show
-    /// exactly is shown as the text that it is.
+    /// Adds the payload. A raw one that is an object is shown as every object is; one that this
+    /// does not show exactly is also shown as text.
     fn with_raw(message: &'a Message) -> Self {
         let object =
             payload::object(&message.payload).and_then(|text| serde_json::from_str(text).ok());
@@ -464,18 +468,18 @@ impl<'a> MessageOut<'a> {
     }
 }
 
-/// Whether payloads are asked for.
+/// Returns the parameter by which a query asks for payloads.
 pub fn with_content_parameter(default: bool) -> Parameter {
     let says = "Whether payloads are shown; where not, an empty object stands in their place.";
     Parameter::flag("with_content", default, says)
 }
 
-/// What stands in for a payload that was asked for and was deleted, as the Svix server has it.
+/// The object in place of a payload that was deleted, as the Svix server has it.
 fn deleted_payload() -> &'static RawValue {
     serde_json::from_str(r#"{"expired":true}"#).expect("this is JSON")
 }
 
-/// What stands in for a payload that was not asked for.
+/// The object in place of a payload that was not asked for.
 pub fn no_payload() -> &'static RawValue {
     serde_json::from_str("{}").expect("an empty object is JSON")
 }

@@ -1,7 +1,7 @@
 //! Messages: `/api/v1/app/{app_id}/msg`.
 //!
-//! Publishing is the hot path: nothing here touches the disk before the store's commit. What a
-//! body has is in `message_body`, many messages in one request in `message_batch`.
+//! Publishing is the hot path: nothing here touches the disk before the store's commit.
+//! `message_body` has the bodies, `message_batch` many messages in one request.
 
 use std::sync::Arc;
 
@@ -140,7 +140,7 @@ pub async fn create(call: Call, body: Body) -> Reply {
     Ok(json(StatusCode::ACCEPTED, &answer))
 }
 
-/// What a message would have that is only thought of.
+/// The properties of a message that might be published.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[schemars(extend("required" = ["eventType"]))]
@@ -154,18 +154,19 @@ struct MessagePrecheckIn {
     channels: Option<Vec<String>>,
 }
 
-/// Whether somebody listens.
+/// Whether a message would be for any endpoint.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct MessagePrecheckOut {
     /// An enabled endpoint would get it.
     active: bool,
     // An addition to the contract.
-    /// How many endpoints it would be for, disabled ones included.
+    /// The number of endpoints that it would be for, disabled ones included.
     endpoints_matched: usize,
 }
 
-/// Whether anybody would get such a message now. One that could not be published is for nobody.
+/// Answers whether an endpoint would get such a message now. A message that could not be published
+/// is for none.
 pub async fn precheck(call: Call, body: Body) -> Reply {
     let path = call.path("app_id");
     call.caller.may_in(&call.catalog(), path, Action::Publish)?;

@@ -40,7 +40,8 @@ mod token_body;
 mod tokens;
 mod usage;
 
-/// All of its operations, in the order in which routes are tried: publishing comes first.
+/// All operations of the native API, in the order in which routes are tried: publishing comes
+/// first.
 pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
     [
         messages::operations(bytes_max),

@@ -1,16 +1,16 @@
-//! What the contract's newest SDKs and its command line know and postrider does not do: answered
-//! so, to who has a credential, and not as a path that nobody has heard of.
+//! Paths that the contract's newest SDKs and its command line use and postrider does not offer. A
+//! caller with a credential is told so, instead of getting the answer for an unknown path.
 
 use actix_web::{HttpResponse, Route, guard, web};
 
 use crate::api::kit::error::Failure;
 use crate::rules::caller::Caller;
 
-/// What older SDKs ask of an application as a whole.
+/// Statistics that older SDKs ask for an application as a whole.
 const STATISTICS: &str = "these statistics; endpoints have their own";
 
-/// Beginnings of paths, and what is there elsewhere. What postrider does have below one of them is
-/// found first.
+/// Beginnings of paths, and their purpose elsewhere. Paths below one of them that postrider does
+/// offer are found first.
 const TABLE: [(&str, &str); 38] = [
     (
         "/api/v1/app/{app_id}/autoconfig",
@@ -100,21 +100,22 @@ const TABLE: [(&str, &str); 38] = [
     ("/ingest/api/v1", "receiving webhooks"),
 ];
 
-/// Calls that would be taken for those of a message.
+/// A path that would be taken for one of a message.
 const BESIDE_MESSAGES: (&str, &str) = (
     "/api/v1/app/{app_id}/msg/expunge-all-contents{_slash:/?}",
     "expunging many messages at once",
 );
 
-/// To be installed before what has a message's id in its path. Only its own method: a message may
-/// have this word for its `eventId`.
+/// Installs the route of `BESIDE_MESSAGES`, before the routes with a message's id in their path.
+/// It has only its own method: a message may have this word for its `eventId`.
 pub fn routes_beside_messages(config: &mut web::ServiceConfig) {
     let (path, what) = BESIDE_MESSAGES;
     let resource = web::resource(path).guard(guard::Post());
     config.service(resource.route(refusal(what)));
 }
 
-/// To be installed behind all that is offered: the first route that fits counts.
+/// Installs the routes of `TABLE`, after all routes that are offered: the first route that fits
+/// counts.
 pub fn routes(config: &mut web::ServiceConfig) {
     for (path, what) in TABLE {
         let with_rest = format!("{path}/{{rest:.*}}");

@@ -1,18 +1,18 @@
 //! Clients that take a success for a failure unless its status is the one that they know.
 //!
-//! Svix's SDKs for Python before 1.56 raise an error for every other. Where their status and ours
-//! differ, they are answered with theirs, since what they asked for has happened.
+//! Svix's SDKs for Python before 1.56 raise an error for every other status. Where they know
+//! another one than ours, they get theirs, because the request has succeeded.
 
 use actix_web::HttpRequest;
 use actix_web::http::header::USER_AGENT;
 
-/// Whether the request comes from one of them.
+/// Whether the request comes from such a client.
 pub fn is_strict(request: &HttpRequest) -> bool {
     let agent = request.headers().get(USER_AGENT);
     agent.is_some_and(|agent| agent.to_str().is_ok_and(is_strict_agent))
 }
 
-/// They say `svix-libs/1.24.0/python`, and nothing behind it.
+/// Their user agent is `svix-libs/1.24.0/python`, with nothing after it.
 fn is_strict_agent(agent: &str) -> bool {
     let version = agent
         .strip_prefix("svix-libs/")

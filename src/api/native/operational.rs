@@ -1,4 +1,4 @@
-//! The organisation's own endpoints, which hear what happens to its customers':
+//! The organisation's own endpoints, which receive reports about its customers' endpoints:
 //! `/api/v1/operational-webhook/endpoint`.
 //!
 //! They are ordinary endpoints of an application that nobody sees, so the handlers are those of
@@ -22,7 +22,7 @@ use crate::rules::caller::Action;
 
 const UID_TAKEN: &str = "Another of these endpoints has this uid";
 
-/// A body of an endpoint without what is given here, for the document.
+/// A body of an endpoint without the fields that are fixed here, for the document.
 struct OperationalEndpointIn;
 
 impl JsonSchema for OperationalEndpointIn {
@@ -40,7 +40,7 @@ impl JsonSchema for OperationalEndpointIn {
                 fields.remove(field);
             }
             let names = json!({
-                "description": "Which events it gets; all where null.",
+                "description": "The events that the endpoint gets; all where null.",
                 "type": ["array", "null"],
                 "items": { "type": "string", "enum": EVENT_TYPES },
                 "minItems": 1,
@@ -60,7 +60,7 @@ pub fn operations() -> Vec<Operation> {
             web::to(endpoints::list),
         )
         .summary("List your own endpoints")
-        .description("Those that hear what happens to your customers' endpoints.")
+        .description("The endpoints that receive reports about your customers' endpoints.")
         .parameters(page_parameters(true))
         .parameters(endpoints::list_parameters())
         .answers::<Listed<endpoints::ListedEndpoint>>(200, "A page of endpoints"),

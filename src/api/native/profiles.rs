@@ -1,4 +1,4 @@
-//! Profiles, for those who choose one for an endpoint: `/api/v1/profile`.
+//! Profiles, for people who choose one for an endpoint: `/api/v1/profile`.
 //!
 //! Anyone with a valid credential reads them: they are the operator's settings, without secrets.
 //! Whoever receives requests must check their signatures, so the templates are shown as they are
@@ -39,7 +39,7 @@ use crate::rules::checks::{
 use crate::rules::endpoint_checks::secret_hint;
 use crate::rules::target::{EndpointUrl, header_problems};
 
-/// What requests look like to the endpoints that have this profile, and which answers are a success.
+/// A profile: how the requests to its endpoints look, and which answers are a success.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct ProfileOut<'a> {
@@ -47,21 +47,21 @@ struct ProfileOut<'a> {
     description: &'a str,
     /// Endpoints that name no profile have this one.
     is_default: bool,
-    /// The first is the default.
+    /// The methods that an endpoint may choose from; the first is the default.
     methods: Vec<&'static str>,
-    /// Which texts are secrets: `whsec_` ones or ed25519 keys (standard), one of both, or any text.
+    /// The form of secrets: `whsec_` ones or ed25519 keys (standard), one of the two, or any text.
     #[schemars(extend("enum" = ["standard", "whsec", "ed25519", "text"]))]
     secret_form: &'static str,
-    /// The same in words, for those who choose one.
+    /// The form of secrets in words, for people who choose one.
     secret_hint: &'static str,
     /// Whether requests have the secret itself in them, so that another receiver needs another one.
     sends_secret: bool,
-    /// Those that an endpoint cannot have as its own, in lower case.
+    /// The names of headers that an endpoint cannot have as its own, in lower case.
     header_names: Vec<String>,
     /// The headers of Standard Webhooks begin with this; null where there are none.
     #[schemars(with = "Option<String>", extend("enum" = ["webhook", "svix", null]))]
     standard_webhooks: Option<&'a str>,
-    /// By which the receiver knows the sender, beside Standard Webhooks.
+    /// The headers by which the receiver knows the sender, beside Standard Webhooks.
     signatures: Vec<SignatureOut<'a>>,
     /// Templates of further headers, by their names.
     headers: &'a BTreeMap<String, String>,
@@ -84,35 +84,35 @@ struct RenderedRequestOut {
     url: String,
     /// Names in lower case.
     headers: BTreeMap<String, String>,
-    /// Null for a request that has none.
+    /// The body; null for a request without one.
     body: Option<String>,
 }
 
-/// What stands in place of the built-in example's.
+/// Values for a preview, in place of the built-in example's.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct PreviewIn<'a> {
-    /// As an endpoint's.
+    /// The URL of the endpoint.
     #[schemars(extend("format" = "uri"))]
     url: Option<String>,
-    /// One of the profile's.
+    /// The method, one of the profile's.
     #[schemars(extend("enum" = methods_and_null()))]
     method: Option<String>,
-    /// One that the profile takes. It is not shown, kept or logged.
+    /// The secret, in the profile's form. It is not shown, kept or logged.
     secret: Option<String>,
     #[schemars(length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))]
     event_type: Option<String>,
-    /// As it is published.
+    /// The payload, as a publisher would send it.
     #[serde(borrow)]
     #[schemars(with = "Option<BTreeMap<String, Value>>")]
     payload: Option<&'a RawValue>,
-    /// As a published message's.
+    /// The channels of the message.
     #[schemars(
         length(min = 1, max = CHANNELS_PER_MESSAGE_MAX),
         inner(length(min = 1, max = CHANNEL_NAME_MAX), regex(pattern = NAME_PATTERN))
     )]
     channels: Option<Vec<String>>,
-    /// As an endpoint's own.
+    /// The endpoint's own headers.
     headers: Option<BTreeMap<String, String>>,
 }
 
@@ -180,7 +180,7 @@ impl PreviewIn<'_> {
     }
 }
 
-/// A header that is a signature, or a secret. What is null is not set.
+/// A header that is a signature or a secret. A field that is null is not set.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct SignatureOut<'a> {
@@ -191,23 +191,24 @@ struct SignatureOut<'a> {
         extend("enum" = ["hmac-sha1", "hmac-sha256", "hmac-sha512", "ed25519", "static"])
     )]
     algorithm: Algorithm,
-    /// Of the signature; hex where null.
+    /// The encoding of the signature; hex where null.
     #[schemars(with = "Option<String>", extend("enum" = ["hex", "base64", null]))]
     encoding: Option<Encoding>,
-    /// How the secret's text becomes the key; as given where null.
+    /// The encoding of the key in the secret's text; the text itself is the key where null.
     #[schemars(
         with = "Option<String>",
         extend("enum" = ["given", "base64", "hex", "whsec", null])
     )]
     key: Option<KeyEncoding>,
-    /// Template of what is signed; the body's bytes where null.
+    /// Template of the signed content; the body's bytes where null.
     content: Option<&'a str>,
-    /// Stands before each signature.
+    /// The text before each signature.
     prefix: Option<&'a str>,
-    /// Stands between signatures, of which each live secret makes one, the newest first; only the
-    /// newest signs where null.
+    /// The text between signatures: during a rotation each live secret makes one, the newest first.
+    /// Where it is null, only the newest secret signs.
     separator: Option<&'a str>,
-    /// Template of the header's value around `{{ signature }}`, which is alone where null.
+    /// Template of the header's value around `{{ signature }}`; the value is the signature alone
+    /// where null.
     format: Option<&'a str>,
 }
 
@@ -226,11 +227,11 @@ impl<'a> From<&'a Signature> for SignatureOut<'a> {
     }
 }
 
-/// What an answer must be like for a message to count as delivered.
+/// The conditions for an answer to count as a success.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct SuccessOut<'a> {
-    /// Statuses and stretches of them.
+    /// Statuses and ranges of statuses.
     #[schemars(with = "Vec<String>")]
     status: Value,
     /// The text that the body must be; null for any.
@@ -353,7 +354,7 @@ fn named(call: &Call) -> Result<(&String, &Profile)> {
         .ok_or(Error::not_found("profile"))
 }
 
-/// Shows the request that a profile would make of what is given.
+/// Shows the request that a profile would make of the given values.
 pub async fn preview(call: Call, body: Body) -> Reply {
     call.caller.may(Action::ReadProfiles)?;
     let (name, profile) = named(&call)?;
@@ -367,7 +368,7 @@ pub async fn preview(call: Call, body: Body) -> Reply {
         return Err(Failure::TooLarge(limit));
     }
     let draft = input.checked(profile, &call.context)?;
-    // What can still be in the way is what templates make of the payload.
+    // Only the result of the templates for this payload can still be wrong.
     let shown =
         (call.context.preview)(name, draft).map_err(|why| wrong(&["body", "payload"], why))?;
     Ok(json(StatusCode::OK, &shown))

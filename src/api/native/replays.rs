@@ -1,7 +1,8 @@
 //! Sending many messages to an endpoint again: each call begins a background job.
 //!
-//! `recover` is for what failed for good, `replay-missing` for what the endpoint would get today and
-//! never got, `bulk-replay` for whatever of what it got is asked for.
+//! `recover` sends messages whose deliveries failed for good, `replay-missing` messages that the
+//! endpoint would get today and never got, `bulk-replay` those of its messages that a filter
+//! selects.
 
 use actix_web::http::StatusCode;
 use actix_web::web;
@@ -56,15 +57,16 @@ struct BulkReplayIn {
     /// Only messages with this tag.
     #[schemars(length(min = 1, max = TAG_BYTES_MAX))]
     tag: Option<String>,
-    /// Only where the delivery is: 0 delivered, 1 or 3 still to be attempted, 2 failed for good.
+    /// Only messages whose delivery is: 0 delivered, 1 or 3 still to be attempted, 2 failed for
+    /// good.
     #[schemars(extend("enum" = [0, 1, 2, 3, null]))]
     status: Option<u16>,
-    /// Only where the last answer's status was in these hundreds; 0 for none.
+    /// Only messages whose last answer had a status in these hundreds; 0 for no answer.
     #[schemars(extend("enum" = [0, 100, 200, 300, 400, 500, null]))]
     status_code_class: Option<u16>,
 }
 
-/// From an instant to before another.
+/// A stretch of time, from the first instant to before the second.
 type Stretch = (Timestamp, Timestamp);
 
 /// The stretch of time that a body asks for.
@@ -74,7 +76,8 @@ pub fn checked_stretch(
     until: Option<&str>,
     now: Timestamp,
 ) -> Stretch {
-    // What was accepted has whole milliseconds: a bound between two is the same as the later one.
+    // Messages are accepted at whole milliseconds: a bound between two is the same as the later
+    // one.
     let mut instant = |name: &str, text: Option<&str>| match text.map(Timestamp::not_before) {
         None => None,
         Some(Ok(at)) => Some(at.clamp(IDS_BEGIN, IDS_END)),
@@ -84,7 +87,7 @@ pub fn checked_stretch(
             None
         }
     };
-    // What was accepted in this very millisecond is before the next.
+    // A message that was accepted in this very millisecond is before the next.
     let end = Timestamp(now.0 + 1);
     let begin = instant("since", since);
     let until = instant("until", until).map_or(end, |until| until.min(end));
@@ -112,7 +115,7 @@ impl BulkReplayIn {
         let mut problems = Problems::default();
         let (since, until) = (self.since.as_deref(), self.until.as_deref());
         let stretch = checked_stretch(&mut problems, since, until, now);
-        // As in a query, none at all is no wish.
+        // An empty list is no filter, as in a query.
         let event_types = self.event_types.filter(|names| !names.is_empty());
         if let Some(names) = &event_types {
             check_event_type_names(&mut problems, &["body", "eventTypes"], names);
@@ -130,7 +133,7 @@ impl BulkReplayIn {
         let status = match self.status {
             None => None,
             Some(0) => Some(DeliveryStatus::Delivered),
-            // What is being sent still waits, by our word.
+            // A delivery that is being sent is pending in our terms.
             Some(1 | 3) => Some(DeliveryStatus::Pending),
             Some(2) => Some(DeliveryStatus::Failed),
             Some(_) => {
@@ -213,7 +216,8 @@ async fn recover(call: Call, body: Body) -> Reply {
     begun(&call, &body, Action::SendAgain, which).await
 }
 
-/// What was never for an endpoint of a webhook user is not to be had by sending it there.
+/// Begins a replay of missing messages. A webhook user cannot get messages that were never for its
+/// endpoint by sending them there.
 async fn replay_missing(call: Call, body: Body) -> Reply {
     let which = |body: &Body, now| {
         let stretch = body.json::<ReplayIn>()?.checked(now)?;

@@ -1,7 +1,7 @@
 //! A retry schedule as the API spells it, in bodies and in answers.
 //!
-//! Which schedules there are is `domain::retry`'s to say; here are the names, and the bounds that
-//! the operator sets for those of endpoints. Pure.
+//! `domain::retry` has the rules for schedules; here are the names in the API, and the operator's
+//! limits for the schedules of endpoints. Pure.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,8 +10,8 @@ use crate::config::Config;
 use crate::domain::retry::{RetryRule, RetrySchedule, Waits};
 use crate::rules::checks::Problems;
 
-/// When failed attempts are repeated: either `delaysSeconds`, or the other fields, which make waits
-/// that grow. What is shown can be sent back.
+/// When failed attempts are repeated: either `delaysSeconds`, or the other fields, which describe
+/// growing waits. An answer's schedule can be sent back.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Retry {
@@ -24,7 +24,7 @@ pub struct Retry {
     /// How many times longer each wait is than the one before.
     #[serde(skip_serializing_if = "Option::is_none")]
     factor: Option<f64>,
-    /// No wait is longer.
+    /// The longest wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_delay_seconds: Option<u64>,
     /// The age of a message at which it is given up.
@@ -94,7 +94,7 @@ impl Retry {
                 return None;
             }
         };
-        // What makes a schedule too long is the list, or the age at which it ends.
+        // The list makes a schedule too long, or the age at which it ends.
         let place = match &schedule.waits {
             Waits::Listed(_) => ["body", "retry", "delaysSeconds"],
             Waits::Growing { .. } => ["body", "retry", "giveUpAfterSeconds"],

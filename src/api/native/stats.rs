@@ -26,22 +26,22 @@ const TOO_LONG: &str = "The stretch is longer than 28 days (`invalid_range`)";
 /// Clocks differ: `now - 28 days` by the caller's is not too much.
 const LEEWAY: Duration = Duration::from_secs(5 * 60);
 
-/// What became of an endpoint's deliveries.
+/// The numbers of an endpoint's deliveries, by their state.
 #[derive(Serialize, JsonSchema)]
 struct EndpointStats {
-    /// That ended with a success.
+    /// Deliveries that ended with a success.
     success: u64,
-    /// That wait now, held ones included, whatever the stretch of time.
+    /// Deliveries that wait now, held ones included, whatever the stretch of time.
     pending: u64,
-    /// That are being sent now, whatever the stretch of time.
+    /// Deliveries that are being sent now, whatever the stretch of time.
     sending: u64,
-    /// That ended with the last attempt of their schedule.
+    /// Deliveries that ended with the last attempt of their schedule.
     fail: u64,
     /// Always 0.
     canceled: u64,
 }
 
-/// What became of the attempts at an endpoint.
+/// The numbers of an endpoint's attempts, by their outcome.
 #[derive(Serialize, JsonSchema)]
 struct EndpointAttemptStats {
     success: u64,
@@ -66,8 +66,8 @@ struct AttemptHour {
     fail: u64,
     /// Attempts that had an answer, of whatever kind.
     answered: u64,
-    /// From when an attempt was due, which for the first is when the message was published, until it
-    /// was answered.
+    /// The average time from an attempt's due time, which for the first is the publication, until
+    /// its answer.
     latency_ms_average: Option<f64>,
     latency_ms_max: Option<f64>,
 }
@@ -87,26 +87,26 @@ impl AttemptHour {
     }
 }
 
-/// How an endpoint does, at a glance.
+/// The health of an endpoint, at a glance.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Health {
-    /// Disabled; failing, where more of the attempts of the last hour that had any failed than
-    /// succeeded; idle, without any in 24 hours; else healthy.
+    /// Disabled. Failing: more attempts failed than succeeded in the last hour that had any. Idle:
+    /// no attempts in 24 hours. Else healthy.
     #[schemars(extend("enum" = ["disabled", "failing", "idle", "healthy"]))]
     state: &'static str,
     /// Attempts of the last 24 hours that succeeded.
     success: u64,
-    /// And that failed.
+    /// Attempts of the last 24 hours that failed.
     fail: u64,
-    /// Deliveries that wait, due or not, held ones too; no further than 10,000 are counted.
+    /// Deliveries that wait, due or not, held ones too; at most 10,000 are counted.
     waiting: u64,
 }
 
-/// Further than this, waiting deliveries are not counted for a list.
+/// The most waiting deliveries that are counted for a list.
 const WAITING_COUNTED_MAX: usize = 10_000;
 
 impl Health {
-    /// As of now. Blocks on the disk.
+    /// Returns the health as of now. Blocks on the disk.
     pub fn of(store: &Store, endpoint: &Endpoint) -> Result<Health> {
         let now = store.clock().now();
         let since = now.saturating_sub(Duration::from_secs(24 * 3600));
@@ -115,7 +115,7 @@ impl Health {
         Ok(Health::judged(endpoint.disabled, hours.values(), waiting))
     }
 
-    /// From the hours in their order.
+    /// Returns the health from the counts of the hours, in their order.
     fn judged<'a>(
         disabled: bool,
         hours: impl Iterator<Item = &'a LaneHour>,
@@ -155,8 +155,8 @@ pub fn operations() -> Vec<Operation> {
         )
         .summary("Count an endpoint's deliveries")
         .description(
-            "Those that ended within the hours of the stretch, at most 28 days, and those that \
-             wait now. One that ended, was sent again and ended again counts twice.",
+            "The deliveries that ended within the hours of the stretch, at most 28 days, and those \
+             that wait now. A delivery that ended, was sent again and ended again counts twice.",
         )
         .answers_nothing(400, TOO_LONG)
         .parameters(range_parameters())
@@ -167,7 +167,7 @@ pub fn operations() -> Vec<Operation> {
             web::to(attempt_stats),
         )
         .summary("Count the attempts at an endpoint")
-        .description("Those within the hours of the stretch, at most 28 days.")
+        .description("The attempts within the hours of the stretch, at most 28 days.")
         .answers_nothing(400, TOO_LONG)
         .parameters(range_parameters())
         .answers::<EndpointAttemptStats>(200, "The counts"),
@@ -222,7 +222,7 @@ pub async fn stats(call: Call) -> Reply {
     let sending = (call.context.sending)(Arc::from([lane]), None).await.len() as u64;
     let (counts, waiting) =
         counted(&call, |store, endpoint| store.waiting_in(endpoint.number)).await?;
-    // What is being sent waits as well, until its outcome is stored.
+    // A delivery that is being sent counts as waiting, too, until its outcome is stored.
     let sending = sending.min(waiting);
     let stats = EndpointStats {
         success: counts.delivered,
@@ -255,7 +255,8 @@ pub async fn attempt_series(call: Call) -> Reply {
     Ok(json(StatusCode::OK, &AttemptSeries { data }))
 }
 
-/// The counts of the endpoint and the stretch that a request names, and what else is to be read.
+/// Returns the counts of the endpoint and the stretch of time in a request, and the result of a
+/// further read.
 async fn counted<T: Send + 'static>(
     call: &Call,
     read: impl FnOnce(&Store, &Endpoint) -> Result<T> + Send + 'static,
@@ -268,7 +269,7 @@ async fn counted<T: Send + 'static>(
     .await
 }
 
-/// Reads the hours of the endpoint and the stretch that a request names.
+/// Reads the hours of the endpoint and the stretch of time in a request.
 async fn read_hours<T: Send + 'static>(
     call: &Call,
     read: impl FnOnce(&Store, &Endpoint, &BTreeMap<Timestamp, LaneHour>) -> Result<T> + Send + 'static,

@@ -1,9 +1,9 @@
-//! How the server is, and what is wrong right now: `GET /api/v1/status`, for owners.
+//! The server's state and its current problems: `GET /api/v1/status`, for owners.
 //!
-//! What it tells of applications, endpoints and jobs is the caller's organisation's. What is the
-//! whole process's (disk, samples, deliveries in all) is told to the owner of the first organisation
-//! alone. All figures are in memory, but for when each lane's first delivery is due, which is read
-//! where reading may block.
+//! Applications, endpoints and jobs are shown for the caller's organisation. Figures of the whole
+//! process (disk, samples, all deliveries) are shown only to the owner of the first organisation.
+//! All figures are in memory, except for the due time of each lane's first delivery, which is read
+//! on a thread that may block.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ const UNREADABLE_MAX: usize = 50;
 /// How long a job that has failed is a problem.
 const JOB_FAILED_LATELY: Duration = Duration::from_secs(24 * 3600);
 
-/// How the server is.
+/// The state of the server.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct StatusOut {
@@ -52,8 +52,8 @@ struct StatusOut {
     /// Deliveries that wait, due or not, held ones included. Null for other organisations than the
     /// first.
     waiting: Option<u64>,
-    /// Those of them that are held because their endpoint is disabled. Null for other organisations
-    /// than the first.
+    /// The part of them that is held because their endpoint is disabled. Null for other
+    /// organisations than the first.
     held: Option<u64>,
     /// Requests under way. Null for other organisations than the first.
     in_flight: Option<u64>,
@@ -80,19 +80,19 @@ struct HealthOut {
     reason: Option<String>,
 }
 
-/// What is on disk.
+/// The store's files on the disk.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct StoreOut {
-    /// Of the queue and the registrations.
+    /// The bytes of the queue and the registrations.
     live_bytes: u64,
-    /// Of the history.
+    /// The bytes of the history.
     slices_bytes: u64,
     slices: usize,
-    /// Since when there is history.
+    /// When the oldest history begins.
     #[serde(serialize_with = "optional_text")]
     oldest_at: Option<Timestamp>,
-    /// Null where the system does not tell.
+    /// Free bytes on the disk; null where the system does not tell.
     free_bytes: Option<u64>,
     /// Files that the database would not make durable; anything but 0 is a defect.
     blob_files: usize,
@@ -111,14 +111,14 @@ impl From<Space> for StoreOut {
     }
 }
 
-/// How many there are in the caller's organisation.
+/// The numbers of registrations in the caller's organisation.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct RegistrationsOut {
     applications: usize,
     endpoints: usize,
     event_types: usize,
-    /// Those of portal links are not counted.
+    /// Tokens, without those of portal links.
     tokens: usize,
 }
 
@@ -137,20 +137,20 @@ impl RegistrationsOut {
     }
 }
 
-/// What happened since the sample before.
+/// Counts since the sample before.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct SampleOut {
     #[serde(serialize_with = "text")]
     at: Timestamp,
-    /// Messages.
+    /// Messages that were accepted.
     accepted: u64,
     /// Attempts.
     delivered: u64,
     /// Attempts.
     failed: u64,
-    /// From publishing to the receiver's answer, of what was delivered at its first attempt; to
-    /// within an eighth. Null where nothing was.
+    /// The time from the publication to the receiver's answer, for messages delivered at the first
+    /// attempt; accurate to an eighth. Null where there were none.
     latency_ms_p50: Option<f64>,
     latency_ms_p95: Option<f64>,
 }
@@ -182,15 +182,16 @@ enum Kind {
     LowSpace,
     StoreDamaged,
     BlobFiles,
-    /// Half as many deliveries wait, or are held, as may; a critical problem from four fifths on.
+    /// At least half as many deliveries wait, or are held, as may; a critical problem from four
+    /// fifths on.
     BacklogHigh,
-    /// The same of one application's share.
+    /// At least half of one application's share is in use, in the same way.
     ApplicationBacklogHigh,
     /// A lane's first delivery has been due for more than five minutes.
     LaneLate,
     /// Every attempt of this hour and the last has failed.
     EndpointFailing,
-    /// Within the last day.
+    /// A job has failed within the last day.
     TaskFailed,
     TaskPaused,
     PrivateAddresses,
@@ -198,13 +199,14 @@ enum Kind {
     NoPublicUrl,
     /// File descriptors have run out within the last seconds: deliveries wait without an attempt.
     FileDescriptors,
-    /// The kernel has no memory for more sockets: the same.
+    /// The kernel has no memory for more sockets: deliveries wait in the same way.
     SocketMemory,
-    /// No local port is free for connections to some address: the same for its endpoints.
+    /// No local port is free for connections to some address: deliveries to its endpoints wait in
+    /// the same way.
     LocalPorts,
 }
 
-/// Something that somebody should look at.
+/// A problem that somebody should look at.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "StatusProblem")]
@@ -218,7 +220,7 @@ struct Problem {
     application_name: Option<String>,
     #[serde(serialize_with = "optional_text")]
     endpoint_id: Option<EndpointId>,
-    /// The endpoint's.
+    /// The endpoint's URL.
     url: Option<String>,
     #[serde(serialize_with = "optional_text")]
     task_id: Option<JobId>,
@@ -266,7 +268,7 @@ impl Problem {
 pub fn operations() -> Vec<Operation> {
     vec![
         Operation::get("/api/v1/status", "v1.status.get", web::to(get))
-            .summary("How the server is and what is wrong right now")
+            .summary("Show the server's state and its current problems")
             .description(
                 "Applications, endpoints and background jobs are those of the caller's \
                  organisation. What is the whole process's is told to the owner of the first \
@@ -331,7 +333,7 @@ pub async fn get(call: Call) -> Reply {
         jobs.filter(|job| job.organisation == caller.organisation)
             .filter_map(|job| ours.of_job(job, pause(&context.store, &catalog, job))),
     );
-    // What is equally bad stays in this order.
+    // Problems of the same severity stay in this order.
     problems.sort_by_key(|problem| problem.severity);
     let of_process = |figure: i64| is_first.then(|| u64::try_from(figure).unwrap_or_default());
     let status = StatusOut {
@@ -367,7 +369,8 @@ fn list_threads(context: &Context) -> Vec<ThreadOut> {
     threads.map(ThreadOut::from).collect()
 }
 
-/// How bad it is that `count` of at most `max` wait; nothing below half.
+/// Returns the severity of `count` waiting deliveries where at most `max` may wait; nothing below
+/// half.
 fn severity_of(count: u64, max: u64) -> Option<Severity> {
     let (count, max) = (u128::from(count), u128::from(max));
     match () {
@@ -377,23 +380,23 @@ fn severity_of(count: u64, max: u64) -> Option<Severity> {
     }
 }
 
-/// What can be wrong with the process.
+/// The possible problems of the process.
 #[derive(Default)]
 struct Process {
     failure: Option<String>,
     space: Space,
     free_bytes_min: u64,
-    /// Signs of it since the start.
+    /// The number of signs of damage since the start.
     damage: i64,
-    /// With the reasons.
+    /// The slices that cannot be read, with the reasons.
     unreadable_slices: Vec<(u32, String)>,
     waits: WaitingCounts,
     waiting_max: u64,
     held_max: u64,
     private_addresses: Vec<String>,
-    /// Why links to the portal that there are may lead nowhere.
+    /// Why existing links to the portal may lead nowhere.
     link: Option<String>,
-    /// What this machine lacks just now.
+    /// The resources that this machine lacks at the moment.
     shortages: Vec<Shortage>,
 }
 
@@ -492,7 +495,7 @@ impl Process {
     }
 }
 
-/// What can be wrong with the things of an organisation.
+/// The possible problems of an organisation's registrations.
 struct Ours<'a> {
     catalog: &'a Catalog,
     organisation: OrganisationId,
@@ -500,20 +503,20 @@ struct Ours<'a> {
 }
 
 impl<'a> Ours<'a> {
-    /// A lane of the organisation that sends.
+    /// Returns the application and the endpoint of a lane of the organisation that sends.
     fn lane(&self, lane: u64) -> Option<(&'a ApplicationEntry, &'a Endpoint)> {
         let (entry, endpoint) = self.catalog.lane(lane)?;
         let sends = endpoint.organisation == self.organisation && !endpoint.is_held();
         sends.then_some((&**entry, &**endpoint))
     }
 
-    /// Deliveries that wait and whose message is damaged or gone.
+    /// Returns problems for waiting deliveries whose message is damaged or gone.
     fn unreadable(&self, found: Vec<Unreadable>) -> Vec<Problem> {
         let ours = found.into_iter().filter_map(|found| {
             let (entry, endpoint) = self.catalog.lane(found.lane)?;
             let what = match found.message {
                 Some(message) => format!("{message} waits and cannot be read"),
-                None => "What waits for this endpoint cannot be read".to_owned(),
+                None => "The queue of this endpoint cannot be read".to_owned(),
             };
             let message = format!("{what}: {}.", found.reason);
             let problem = Problem::new(Severity::Critical, Kind::StoreDamaged, message);
@@ -523,7 +526,8 @@ impl<'a> Ours<'a> {
         ours.take(UNREADABLE_MAX).collect()
     }
 
-    /// By when the first delivery of each lane is or was due.
+    /// Returns problems for lanes that are late; `heads` has when each lane's first delivery is or
+    /// was due.
     fn late(&self, heads: &[(u64, Timestamp)]) -> Vec<Problem> {
         let late = heads.iter().filter_map(|(lane, due)| {
             let late = self.now.since(*due);
@@ -540,7 +544,8 @@ impl<'a> Ours<'a> {
         late.map(problem).collect()
     }
 
-    /// By how often each lane failed that only failed.
+    /// Returns problems for endpoints where every attempt failed; `failing` has the lanes with the
+    /// number of failures.
     fn failing(&self, failing: Vec<(u64, u64)>) -> Vec<Problem> {
         let ours = failing.into_iter();
         let ours = ours.filter_map(|(lane, failed)| Some((failed, lane, self.lane(lane)?)));
@@ -558,7 +563,8 @@ impl<'a> Ours<'a> {
         worst.map(problem).collect()
     }
 
-    /// By how much waits of each application that has much, which is `share` at most.
+    /// Returns problems for applications with many waiting deliveries; each may have `share` at
+    /// most.
     fn large(&self, large: Vec<(ApplicationId, WaitingCounts)>, share: u64) -> Vec<Problem> {
         let ours = large.into_iter().filter_map(|(application, waits)| {
             let entry = self.catalog.application_by_id(application)?;

@@ -42,10 +42,11 @@ struct ExampleIn<'a> {
     /// The event type whose example is sent.
     #[schemars(with = "String", length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))]
     event_type: Option<String>,
-    /// Which one of the examples in the event type's schema, counted from 0. Without effect where
+    /// The index of the example in the event type's schema, counted from 0. Without effect where
     /// the event type has an `example` of its own.
     example_index: Option<usize>,
-    /// Sent in place of the example, byte for byte; the event type needs none then.
+    /// The payload that is sent in place of the example, byte for byte; the event type then needs
+    /// no example.
     #[serde(borrow)]
     #[schemars(with = "Option<BTreeMap<String, Value>>")]
     payload: Option<&'a RawValue>,
@@ -58,15 +59,16 @@ struct SimulationIn<'a> {
     /// The event type whose example is sent.
     #[schemars(with = "String", length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))]
     event_type: Option<String>,
-    /// Merged into the example (RFC 7396): null takes a field away.
+    /// A JSON Merge Patch for the example (RFC 7396): null removes a field.
     #[serde(borrow)]
     #[schemars(with = "Option<BTreeMap<String, Value>>")]
     overrides: Option<&'a RawValue>,
-    /// Sent in place of the example, byte for byte; the event type needs none then.
+    /// The payload that is sent in place of the example, byte for byte; the event type then needs
+    /// no example.
     #[serde(borrow)]
     #[schemars(with = "Option<BTreeMap<String, Value>>")]
     payload: Option<&'a RawValue>,
-    /// As a published message's.
+    /// The channels of the message.
     #[schemars(
         length(min = 1, max = CHANNELS_PER_MESSAGE_MAX),
         inner(length(min = 1, max = CHANNEL_NAME_MAX), regex(pattern = NAME_PATTERN))
@@ -75,7 +77,7 @@ struct SimulationIn<'a> {
     /// Your own id for the message.
     #[schemars(length(min = 1, max = 256), regex(pattern = NAME_PATTERN))]
     event_id: Option<String>,
-    /// Of `send-example`.
+    /// Only of `send-example`.
     #[serde(skip)]
     example_index: usize,
 }
@@ -84,7 +86,7 @@ struct SimulationIn<'a> {
 const PING: &str = "svix.ping";
 const PING_PAYLOAD: &str = r#"{"success":true}"#;
 
-/// A test as it is to be sent.
+/// A test event to send.
 #[derive(Debug)]
 struct Test {
     event_type: String,
@@ -127,7 +129,7 @@ impl SimulationIn<'_> {
         })
     }
 
-    /// What is sent: the payload given, or the example with what replaces parts of it.
+    /// Returns the payload to send: the given one, or the example with its replaced fields.
     fn payload(
         &self,
         problems: &mut Problems,
@@ -183,7 +185,7 @@ impl SimulationIn<'_> {
     }
 }
 
-/// The event type with this name, where it may be sent.
+/// Returns the event type with this name, if it may be sent; else the problem.
 fn known_type<'a>(
     catalog: &'a Catalog,
     organisation: OrganisationId,
@@ -201,7 +203,7 @@ fn known_type<'a>(
     }
 }
 
-/// An event type's example, or where it is wrong and what is in the way.
+/// Returns an event type's example, or the place and the text of the problem.
 fn example_of(known: &EventType, index: usize) -> Result<&str, (&'static str, String)> {
     let name = &known.name;
     match (known.example_at(index), known.example()) {
@@ -214,7 +216,7 @@ fn example_of(known: &EventType, index: usize) -> Result<&str, (&'static str, St
     }
 }
 
-/// What came of merging, where that may be sent.
+/// Returns the merged payload, or why it may not be sent.
 fn result_of(merged: serde_json::Result<String>, bytes_max: usize) -> Result<String, String> {
     let merged = merged.map_err(|error| error.to_string())?;
     if merged.len() > bytes_max {
@@ -287,7 +289,8 @@ pub async fn send_example(call: Call, flags: FeatureFlags, body: Body) -> Reply 
     ))
 }
 
-/// The same with fields of the example replaced, in channels, and with an id of the caller's own.
+/// Sends an event type's example with some fields replaced, in channels, and with an id of the
+/// caller's own.
 pub async fn simulate(call: Call, flags: FeatureFlags, body: Body) -> Reply {
     let endpoint = named(&call, Action::SendAgain)?;
     let input = body.json::<SimulationIn<'_>>()?;
@@ -312,7 +315,7 @@ async fn send(
         payload_bytes_max,
     )?;
     if let Some(reason) = held_because(endpoint) {
-        // It would be held, and tell nothing until then.
+        // The test would be held, and have no result until then.
         let conflict = format!("{reason}: a test could not be sent");
         return Err(Error::Conflict(conflict));
     }

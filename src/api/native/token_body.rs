@@ -1,4 +1,4 @@
-//! A token as the bodies of the native API spell it: what comes in, and what is shown.
+//! Bodies of tokens in the native API: the fields that are taken, and those that are shown.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -26,46 +26,47 @@ pub struct TokenIn {
     /// A name for people.
     #[schemars(with = "String", length(min = 1, max = NAME_BYTES_MAX))]
     name: Option<String>,
-    /// What its bearer may do.
+    /// The role, which says what the token's bearer may do.
     #[schemars(with = "String", extend("enum" = Role::ALL.map(Role::name)))]
     role: Option<String>,
     /// The id or uid of the one application that a token of the role application is limited to;
     /// needed there, and refused with any other role.
     application_id: Option<String>,
-    /// The endpoints that are granted to a webhook user from the beginning, by their ids, uids or
+    /// The endpoints that a webhook user is granted from the beginning, by their ids, uids or
     /// numbers; refused with any other role.
     #[schemars(length(max = GRANTS_MAX))]
     endpoint_ids: Option<Vec<String>>,
-    /// The ids or uids of applications: those in which a webhook user may make endpoints, and the only
-    /// ones that exist for a token of another role; all of the organisation where absent. Refused
-    /// with the role application, which has `applicationId`.
+    /// The ids or uids of applications. A webhook user may make endpoints in these. For a token of
+    /// another role, only these exist; all of the organisation where absent. Refused with the role
+    /// application, which has `applicationId`.
     #[schemars(length(max = GRANTS_MAX))]
     application_ids: Option<Vec<String>>,
-    /// When it stops being valid, in the future; never where absent.
+    /// When the token stops being valid, in the future; never where absent.
     #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
-    /// What it is for, for people.
+    /// A description for people, such as the token's purpose.
     #[schemars(length(max = DESCRIPTION_BYTES_MAX))]
     description: Option<String>,
-    /// The only groups of operations that it may do, within its role; all that the role may where
-    /// absent.
+    /// The only groups of operations that the token may do, within its role; all that the role may
+    /// where absent.
     #[schemars(with = "Option<Vec<ScopeName>>")]
     scopes: Option<Vec<String>>,
-    /// The only networks or addresses that it may be used from; everywhere where absent. Behind a
-    /// proxy they are its clients', if `server.trusted_proxies` names it.
+    /// The only networks or addresses that the token may be used from; everywhere where absent.
+    /// Behind a proxy they are its clients', if `server.trusted_proxies` names it.
     #[schemars(length(max = ALLOWED_IPS_MAX))]
     allowed_ips: Option<Vec<String>>,
 }
 
-/// A body that is right for itself; whether the application and the endpoints exist is for the
-/// catalog to say.
+/// A body that is valid by itself. The catalog decides whether the application and the endpoints
+/// exist.
 #[derive(Debug)]
-pub struct Checked {
+pub struct CheckedToken {
     pub name: String,
     pub role: Role,
     pub application: Option<String>,
     pub endpoints: Vec<String>,
-    /// Granted to a webhook user, or the only ones that another token sees.
+    /// The applications that are granted to a webhook user, or the only ones that another token
+    /// sees.
     pub applications: Option<Vec<String>>,
     pub expires_at: Option<Timestamp>,
     pub description: Option<String>,
@@ -74,7 +75,7 @@ pub struct Checked {
 }
 
 impl TokenIn {
-    pub fn checked(self, now: Timestamp) -> Result<Checked> {
+    pub fn checked(self, now: Timestamp) -> Result<CheckedToken> {
         let mut problems = Problems::default();
         match &self.name {
             Some(name) => check_name(&mut problems, &["body", "name"], name),
@@ -123,7 +124,7 @@ impl TokenIn {
         let allowed_ips = checked_networks(&mut problems, self.allowed_ips.as_deref());
         let expires_at = checked_end(&mut problems, self.expires_at.as_deref(), now);
         problems.done()?;
-        Ok(Checked {
+        Ok(CheckedToken {
             name: self.name.unwrap_or_default(),
             role: role.expect("without a problem there is a role"),
             application: self.application_id,
@@ -161,46 +162,46 @@ pub struct TokenOut<'a> {
     name: &'a str,
     #[schemars(extend("enum" = Role::ALL.map(Role::name)))]
     role: &'static str,
-    /// The application that it is limited to.
+    /// The application that the token is limited to.
     #[serde(serialize_with = "optional_text")]
     application_id: Option<ApplicationId>,
-    /// Null where there is none, or it is gone by now.
+    /// The name of that application; null where there is none, or it was deleted.
     application_name: Option<String>,
-    /// What a webhook user sees; other roles have no such list.
+    /// The endpoints that a webhook user sees; absent for other roles.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint_ids: Option<Vec<EndpointId>>,
-    /// The same with where they belong.
+    /// The same endpoints with their applications.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoints: Option<Vec<GrantedEndpoint>>,
-    /// The applications in which a webhook user may make endpoints, and the only ones that exist for
-    /// another token; one that sees all of the organisation has no such list.
+    /// The applications in which a webhook user may make endpoints, or the only ones that exist for
+    /// another token; absent for a token that sees all of the organisation.
     #[serde(skip_serializing_if = "Option::is_none")]
     application_ids: Option<Vec<ApplicationId>>,
-    /// The same with their names.
+    /// The same applications with their names.
     #[serde(skip_serializing_if = "Option::is_none")]
     applications: Option<Vec<GrantedApplication>>,
-    /// The endpoint that it configures where a token is an account (Ocrolus).
+    /// The endpoint that the token configures where it is an account (Ocrolus).
     #[serde(skip_serializing_if = "Option::is_none")]
-    account_endpoint: Option<AccountEndpoint>,
-    /// Where it is an API key that was made through a link to the portal.
+    account_endpoint: Option<TokenAccountEndpoint>,
+    /// The link to the portal through which an API key was made; absent for others.
     #[serde(skip_serializing_if = "Option::is_none")]
     made_by_link: Option<LinkOut<'a>>,
     #[serde(serialize_with = "text")]
     created_at: Timestamp,
     #[serde(serialize_with = "optional_text")]
     expires_at: Option<Timestamp>,
-    /// To the minute; null where it was not used yet.
+    /// The time of its last use, to the minute; null where it was not used yet.
     #[serde(serialize_with = "optional_text")]
     last_used_at: Option<Timestamp>,
-    /// The address that it was used from then: of a trusted proxy that named no client the proxy's own.
-    /// Null where none was noted.
+    /// The address of its last use; a trusted proxy's own where the proxy named no client. Null
+    /// where none was noted.
     #[serde(serialize_with = "optional_text")]
     last_used_from: Option<IpAddr>,
     description: Option<&'a str>,
-    /// The only groups of operations that it may do; null for all that the role may.
+    /// The only groups of operations that the token may do; null for all that the role may.
     #[schemars(with = "Option<Vec<ScopeName>>")]
     scopes: Option<Vec<&'static str>>,
-    /// The only networks that it may be used from; null for everywhere.
+    /// The only networks that the token may be used from; null for everywhere.
     allowed_ips: Option<Vec<String>>,
 }
 
@@ -239,17 +240,18 @@ struct GrantedApplication {
 
 /// The endpoint of a token that is an account.
 #[derive(Serialize, JsonSchema)]
-pub struct AccountEndpoint {
+#[schemars(rename = "AccountEndpoint")]
+pub struct TokenAccountEndpoint {
     #[serde(serialize_with = "text")]
     id: EndpointId,
     url: String,
 }
 
-impl AccountEndpoint {
-    /// None where the token has none, or it was deleted.
-    pub fn of(catalog: &Catalog, token: &Token) -> Option<AccountEndpoint> {
+impl TokenAccountEndpoint {
+    /// Returns the account's endpoint; none where the token has none, or it was deleted.
+    pub fn of(catalog: &Catalog, token: &Token) -> Option<TokenAccountEndpoint> {
         let endpoint = catalog.endpoint(token.organisation, token.account_endpoint?)?;
-        Some(AccountEndpoint {
+        Some(TokenAccountEndpoint {
             id: endpoint.id,
             url: endpoint.url.clone(),
         })
@@ -319,7 +321,7 @@ impl<'a> TokenOut<'a> {
                 .as_ref()
                 .map(|applications| applications.iter().map(|one| one.id).collect()),
             applications,
-            account_endpoint: AccountEndpoint::of(catalog, token),
+            account_endpoint: TokenAccountEndpoint::of(catalog, token),
             made_by_link: LinkOut::of(token),
             created_at: token.created_at,
             expires_at: token.expires_at,
@@ -331,7 +333,7 @@ impl<'a> TokenOut<'a> {
         }
     }
 
-    /// With the credential, for the answer to its creation.
+    /// Shows a token with its credential, for the answer to its creation.
     pub fn created(catalog: &Catalog, token: &'a Token, credential: &'a str) -> Self {
         TokenOut {
             token: Some(credential),
@@ -340,7 +342,7 @@ impl<'a> TokenOut<'a> {
     }
 }
 
-/// When a token is to end.
+/// Reads the end of a token, which must be in the future.
 pub fn checked_end(
     problems: &mut Problems,
     expires_at: Option<&str>,

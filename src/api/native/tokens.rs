@@ -66,7 +66,8 @@ pub async fn create(call: Call, body: Body) -> Reply {
     call.caller.may(Action::ChangeTokens)?;
     let now = call.now();
     let input = body.json::<TokenIn>()?.checked(now)?;
-    // Uids are looked for in all applications: not where every other change waits for it.
+    // Uids are looked for in all applications. That does not happen on the writer's thread, where
+    // every other change would wait for it.
     let grants = existing(&call.catalog(), &call.caller, &input.endpoints)?;
     let credential = new_credential();
     let hash = Sha256::digest(credential.as_bytes()).into();
@@ -88,8 +89,8 @@ pub async fn create(call: Call, body: Body) -> Reply {
     Ok(json(StatusCode::CREATED, &shown))
 }
 
-/// The names as a token's grants, if there is one endpoint with each of them. All endpoints are looked
-/// through once for their uids, not once for each name.
+/// Returns the endpoints with these names as a token's grants; an error unless each name has
+/// exactly one. All endpoints are searched for the uids once, not once for each name.
 fn existing(catalog: &Catalog, caller: &Caller, ids: &[String]) -> Result<BTreeSet<EndpointId>> {
     let mut by_uid: HashMap<&str, Vec<&Arc<Endpoint>>> =
         ids.iter().map(|id| (id.as_str(), Vec::new())).collect();

@@ -1,4 +1,4 @@
-//! What an organisation used: `/api/v1/stats/usage`. Each call begins a background job that counts.
+//! Usage of an organisation: `/api/v1/stats/usage`. Each call begins a background job that counts.
 
 use actix_web::http::StatusCode;
 use actix_web::web;
@@ -14,17 +14,18 @@ use crate::rules::caller::Action;
 use crate::rules::checks::Problems;
 use crate::rules::jobs::{CountApplications, CountBegun, CountEventTypes};
 
-/// They are kept with the job, and its result has a bound, too.
+/// The most applications in one request: they are kept with the job, and its result has a limit,
+/// too.
 const APPLICATIONS_MAX: usize = 1000;
 
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[schemars(extend("required" = ["since", "until"]))]
 struct ApplicationUsageIn {
-    /// Only messages accepted from then on …
+    /// Only messages accepted from this instant on.
     #[schemars(with = "crate::clock::Timestamp")]
     since: Option<String>,
-    /// … and before then.
+    /// Only messages accepted before this instant.
     #[schemars(with = "crate::clock::Timestamp")]
     until: Option<String>,
     /// Ids or uids; all of the organisation where absent.
@@ -37,7 +38,7 @@ struct ApplicationUsageIn {
 struct ApplicationUsageOut {
     #[serde(flatten)]
     begun: BegunOut,
-    /// Those of `appIds` that there are not; the others are counted.
+    /// The `appIds` that do not exist; the others are counted.
     unresolved_app_ids: Vec<String>,
 }
 

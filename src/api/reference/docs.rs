@@ -20,10 +20,11 @@ const STYLE: &str = include_str!("docs.css");
 /// The methods of a path, in the order in which they are shown.
 const METHODS: [&str; 5] = ["post", "get", "put", "patch", "delete"];
 
-/// Deeper than any of our schemas; one that contains itself ends here.
+/// The deepest nesting of an example: deeper than any of our schemas, and the end of one that
+/// contains itself.
 const DEPTH_MAX: usize = 6;
 
-/// What a page may load: the style that is in it, and nothing else.
+/// The content security policy: a page may load its own style, and nothing else.
 pub fn policy() -> String {
     let hash = STANDARD.encode(Sha256::digest(STYLE));
     format!(
@@ -307,7 +308,7 @@ impl<'a> Docs<'a> {
         html.push_str("</details>\n");
     }
 
-    /// What a reference refers to; anything else as it is.
+    /// Returns the target of a reference; any other schema as it is.
     fn resolved<'s>(&'s self, schema: &'s Value) -> &'s Value {
         let name = schema["$ref"]
             .as_str()
@@ -318,7 +319,7 @@ impl<'a> Docs<'a> {
         }
     }
 
-    /// A schema in a few words.
+    /// Describes a schema in a few words.
     fn kind(&self, schema: &Value) -> String {
         let alternatives = ["anyOf", "oneOf"].iter().find_map(|key| schema.get(*key));
         if let Some(alternatives) = alternatives {
@@ -349,7 +350,7 @@ impl<'a> Docs<'a> {
         }
     }
 
-    /// The object whose fields are worth a table: the schema itself, or what is in it.
+    /// Returns the object whose fields are worth a table: the schema itself, or one inside it.
     fn inner<'s>(&'s self, schema: &'s Value) -> Option<&'s Value> {
         let schema = self.resolved(schema);
         if schema.get("properties").is_some() {
@@ -437,7 +438,8 @@ impl<'a> Docs<'a> {
         lines.join(" \\\n  ")
     }
 
-    /// A value that fits a schema; of an object, what is required, and something where nothing is.
+    /// Returns a value that fits a schema. An object has its required fields, or one field where
+    /// none is required.
     fn example(&self, schema: &Value, name: &str, depth: usize) -> Value {
         let schema = self.resolved(schema);
         let given = items(&schema["examples"]).next();
@@ -510,7 +512,7 @@ fn answer_label(status: &str, answer: &Value) -> String {
     )
 }
 
-/// What is checked of a value beside its type.
+/// Describes the limits of a value beside its type.
 fn limits(schema: &Value) -> String {
     let mut limits = Vec::new();
     let mut stretch = |least: &str, most: &str, what: &str| {
@@ -535,7 +537,7 @@ fn limits(schema: &Value) -> String {
     if !words.is_empty() {
         limits.push(format!("one of {}", words.join(", ")));
     }
-    // How wide a number is in here is nobody's business.
+    // The width of a number in this program means nothing to a reader.
     let format = schema["format"].as_str();
     if let Some(format) = format.filter(|name| !name.starts_with("int") && *name != "double") {
         limits.push(escape(format));

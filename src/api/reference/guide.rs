@@ -48,7 +48,7 @@ pub static GUIDES: &[Guide] = &guides! {
     "testing", "Tests, benchmarks";
 };
 
-/// Where a page is served.
+/// Returns the path where a page is served.
 pub fn path(name: &str) -> String {
     format!("/docs/guide/{name}")
 }
@@ -125,7 +125,7 @@ impl Guide {
         }
         let mut page = String::new();
         html::push_html(&mut page, events.into_iter());
-        // What scrolls sideways must be within the keyboard's reach.
+        // A block that scrolls sideways must be reachable by keyboard.
         page.replace("<pre>", "<pre tabindex=\"0\">")
             .replace("<table>", "<table class=\"guide\">")
     }
@@ -146,7 +146,7 @@ impl Table {
     fn cell_begins(&self) -> Event<'static> {
         let markup = match self.column {
             0 => "<th scope=\"row\">".to_owned(),
-            // In a table of names and what they mean, nobody needs to be told.
+            // A table of names and their meanings needs no headings in its cells.
             _ if self.head.len() == 2 => "<td>".to_owned(),
             column => {
                 let label = self.head.get(column).map_or("", String::as_str);
@@ -180,7 +180,7 @@ fn words(events: &[Event]) -> String {
     words.collect()
 }
 
-/// Where a link of a file leads on the server; `None` for files that have no page here.
+/// Returns the server's path for a link of a file; `None` for files that have no page here.
 fn served(link: &str) -> Option<String> {
     if link.starts_with('#') || link.contains("://") {
         return Some(link.to_owned());

@@ -18,7 +18,7 @@ mod docs;
 mod guide;
 mod html;
 
-/// Everything that is answered here, ready to be sent.
+/// The pages and documents of this module, ready to be sent.
 pub struct Reference {
     document: Asset,
     /// By their paths.
@@ -81,7 +81,7 @@ pub fn operations() -> Vec<Operation> {
 
 async fn openapi(request: HttpRequest, reference: Served) -> HttpResponse {
     let mut response = reference.document.answer(&request);
-    // There is nothing in it that a page of another origin could not have.
+    // The document holds nothing that a page of another origin must not have.
     let anyone = HeaderValue::from_static("*");
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, anyone);

@@ -1,4 +1,4 @@
-//! What commands make of endpoints.
+//! Tests of the commands on endpoints.
 
 use super::*;
 use crate::domain::event_type::EventType;
@@ -343,7 +343,7 @@ fn the_organisations_own_endpoints_bring_their_application_along() {
     assert_eq!(application.id, made.endpoint.application);
     assert_eq!(made.endpoint.profile.as_deref(), Some(PROFILE));
     let refused = outcome(&example.decide(own(names(&["invoice.paid"]))));
-    let expected = "body.eventTypes.0: invoice.paid is none of";
+    let expected = "body.eventTypes.0: invoice.paid is not one of";
     assert!(refused.starts_with(expected), "{refused}");
     let decided = example.decide_as(&example.publisher(), own(Patch::Absent));
     assert_eq!(outcome(&decided), "this token may not do that");

@@ -57,9 +57,9 @@ fn every_operation_is_described() {
             note("needs a summary without a full stop".to_owned());
         }
         if !tags.contains(&tag(&operation).as_str()) {
-            note(format!("{} is none of the sections", tag(&operation)));
+            note(format!("{} is not one of the sections", tag(&operation)));
         }
-        let ends_well = |answer: &Answer| (200..400).contains(&answer.status);
+        let ends_well = |answer: &AnswerSpec| (200..400).contains(&answer.status);
         if !operation.answers.iter().any(ends_well) {
             note("has no answer but errors".to_owned());
         }

@@ -1,4 +1,4 @@
-//! What a body makes of an endpoint.
+//! Tests of bodies that change an endpoint.
 
 use super::*;
 use crate::config::{Flags, load};
