@@ -182,23 +182,6 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// Makes files for the journal's next segments ready, until the store is closed.
-pub fn make_spares(inner: &Inner, mut zeroing: crate::journal::Zeroing) {
-    while !*inner.closed.borrow() {
-        match zeroing.step() {
-            Ok(true) => {}
-            Ok(false) => {
-                inner.sleep(LOOK_EVERY / 4);
-            }
-            Err(error) => {
-                log::warn!("no file was made ready for the journal: {error}");
-                watched::note_error(error);
-                inner.sleep(LOOK_EVERY * 10);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};

@@ -65,6 +65,7 @@ mod recount;
 mod replay;
 mod settings;
 mod slices;
+mod spares;
 mod unique;
 mod uses;
 mod verify;

@@ -24,7 +24,7 @@ use super::queue::Queue;
 use super::recount::{self, Recount, StoppedAt};
 use super::replay;
 use super::slices::{self, Slices};
-use super::{Inner, OpenError, Settings, Store, filters, keeper};
+use super::{Inner, OpenError, Settings, Store, filters, keeper, spares};
 use crate::clock::{Clock, Timestamp};
 use crate::domain::id::{ID_TIME_STEP_MS, OrganisationId};
 use crate::domain::organisation::Organisation;
@@ -157,7 +157,7 @@ impl Store {
         let checkpointed = inner.clone();
         handles.push(inner.spawn(Kind::Checkpoints, move || checkpoint::run(&checkpointed)));
         let supplied = inner.clone();
-        let make_spares = move || checkpoint::make_spares(&supplied, zeroing);
+        let make_spares = move || spares::make_ready(&supplied, zeroing);
         handles.push(inner.spawn(Kind::Spares, make_spares));
         let (kept, opened_at) = (inner.clone(), inner.clock.now());
         let keep = move || keeper::keep(&kept, opened_at);
