@@ -208,8 +208,15 @@ impl Journal {
     }
 
     fn erase(&mut self, overwrites: &[Overwrite]) -> Result<()> {
+        if overwrites.is_empty() {
+            return Ok(());
+        }
+        self.shared.erasure_begins(overwrites);
         let erased = erase::overwrite(&*self.shared.files, overwrites);
-        self.note_failure(erased)
+        // After a failure the parts stay as they are, half overwritten, until the next start.
+        self.note_failure(erased)?;
+        self.shared.erasure_ended();
+        Ok(())
     }
 
     /// Goes on in a new segment, which has room for a record of so many bytes.

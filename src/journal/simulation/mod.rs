@@ -14,7 +14,7 @@ use self::disk::{FAULTS, Fault, FaultyDisk};
 use self::model::{Model, ModelPart, ModelRecord};
 use super::append::{Journal, Known, Sizes};
 use super::error::JournalError;
-use super::reader::Records;
+use super::reader::{Part, Records};
 use super::record::{self, PartName, RecordDraft, Tip};
 use super::spares::Zeroing;
 use super::walk::PartPlace;
@@ -492,4 +492,49 @@ fn a_fault_at_each_call_of_a_short_life_loses_nothing() {
         println!("{fault:?} at each of {call} calls");
         assert!(call > 100, "the life has only {call} calls");
     }
+}
+
+/// The record that erases a part is durable before its first byte is overwritten: however much of it is
+/// left, a reader finds it erased, and not damaged.
+#[test]
+fn a_part_whose_overwriting_failed_is_whole_or_erased_to_readers() {
+    const BYTE: u8 = 0xA7;
+    let known = Known {
+        stream: STREAM,
+        begin: Tip {
+            position: 1,
+            chain: 0,
+        },
+        applied: 0,
+        newest: 0,
+    };
+    let sizes = Sizes {
+        segment_bytes: 20_480,
+        free_bytes_min: 0,
+    };
+    let mut half_overwritten = 0;
+    for seed in 0..30 {
+        for call in 1..15 {
+            let _named = Named(format!("call {call} of seed {seed}"));
+            let disk = FaultyDisk::new(seed);
+            let random = StdRng::seed_from_u64(seed);
+            let (mut journal, _) = Journal::open(disk.mount(), sizes, &known, random).unwrap();
+            let draft = RecordDraft {
+                parts: &[&[BYTE; 3_000]],
+                ..RecordDraft::default()
+            };
+            let place = journal.append(&draft, &[]).unwrap().place(0);
+            disk.arm(call, Fault::InputOutput);
+            let erased = journal.append(&RecordDraft::default(), &[place]);
+            disk.disarm();
+            let part = journal.reader().part(place);
+            let part = part.unwrap_or_else(|error| panic!("{error}"));
+            assert!(erased.is_err() || part == Part::Erased);
+            let segment = journal.reader().segments().pop().unwrap();
+            let bytes = disk.bytes(&segment.name);
+            let left = bytes.iter().filter(|byte| **byte == BYTE).count();
+            half_overwritten += usize::from((100..2_900).contains(&left));
+        }
+    }
+    assert!(half_overwritten > 10, "{half_overwritten}");
 }
