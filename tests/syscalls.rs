@@ -159,6 +159,11 @@ fn trace_publishing(load: Load) -> Vec<Call> {
                     if load.failing_after.is_some()
                         && answer.as_ref().map_or(true, |answer| answer.status != 202)
                     {
+                        // Whoever was in the batch that failed, too.
+                        if let Ok(refused) = &answer {
+                            let told = String::from_utf8_lossy(&refused.body);
+                            assert!(told.contains("storage failed"), "{told}");
+                        }
                         break;
                     }
                     assert_eq!(answer.expect("the server answers").status, 202);

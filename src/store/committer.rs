@@ -236,7 +236,10 @@ impl Committer {
     fn remove_segments(&mut self) -> Result<(), JournalError> {
         let done = self.inner.checkpoints.done();
         if done > self.removed_to {
+            // It syncs the directory, which may hang like a commit.
+            self.inner.commit_began();
             self.journal.remove_segments(done, |_| true)?;
+            self.inner.commit_ended();
             self.removed_to = done;
         }
         Ok(())

@@ -37,8 +37,10 @@ const OUTCOMES_ENOUGH: usize = 64;
 pub type Sender<T> = oneshot::Sender<Result<T>>;
 /// Called once the change is durable, or will never be.
 pub type Notify = Box<dyn FnOnce(Result<()>) + Send>;
-/// Returns nothing where the decision was an error, which it has then delivered itself.
-pub type Decide = Box<dyn FnOnce(&Catalog, Timestamp) -> Option<(Vec<Change>, Notify)> + Send>;
+/// Decides by the registrations at that time; an error in their place is its answer. Returns nothing where
+/// the decision was an error, which it has then delivered itself.
+pub type Decide =
+    Box<dyn FnOnce(Result<(&Catalog, Timestamp)>) -> Option<(Vec<Change>, Notify)> + Send>;
 pub type DecideOnce =
     Box<dyn FnOnce(&Catalog, Timestamp) -> Result<(Vec<Change>, Answered)> + Send>;
 
@@ -137,8 +139,7 @@ impl Command {
     pub fn refuse(self, error: Error) {
         match self {
             Command::Accept { answer, .. } => drop(answer.send(Err(error))),
-            // Dropping the decision closes its channel, which its caller reads as unavailable.
-            Command::Change { decide } => drop(decide),
+            Command::Change { decide } => drop(decide(Err(error))),
             Command::Record { finished } => drop(finished),
             Command::KeepCounters => {}
             Command::ChangeOnce { answer, .. } | Command::AcceptBatch { answer, .. } => {
