@@ -79,6 +79,10 @@ impl Inner {
         if bytes < BYTES && !since.has_old_slices {
             return;
         }
+        // Commits stop, too, until there is room.
+        if self.room.is_short() {
+            return;
+        }
         let state = self.checkpoints.state();
         if state.due.is_some() && bytes < BYTES_MAX {
             return;

@@ -14,6 +14,7 @@ mod changing;
 mod operational;
 mod queueing;
 mod recording;
+mod room;
 mod unique;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -199,7 +200,12 @@ impl Committer {
                     break;
                 }
             }
-            if let Err(error) = self.commit_some(&mut pending) {
+            let room = self.wait_for_room(&mut pending);
+            let committed = room.and_then(|()| match pending.is_empty() {
+                true => Ok(()),
+                false => self.commit_some(&mut pending),
+            });
+            if let Err(error) = committed {
                 self.inner.fail(Fault::Storage(format!("{error}")));
                 let answer = || Error::storage(format!("{error}"));
                 pending
@@ -530,6 +536,8 @@ enum CommitError {
     Record(#[from] layout::RecordError),
     #[error("the journal: {0}")]
     Journal(#[from] JournalError),
+    #[error("nothing could be written any more: {0}")]
+    NoRoom(String),
 }
 
 impl From<EngineError> for CommitError {

@@ -151,9 +151,8 @@ impl Inner {
             free_bytes: None,
             blob_files: self.live.engine().blob_files(),
         };
-        match rustix::fs::statvfs(path) {
-            Ok(stat) => {
-                let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        match self.look_at_free_bytes() {
+            Ok(free) => {
                 space.free_bytes = Some(free);
                 let low = free < self.settings.min_free_bytes;
                 if low != self.low_space.swap(low, Ordering::Relaxed) {

@@ -33,6 +33,7 @@ use layout::Meta;
 use live::Live;
 use queue::{Command, Queue, Resend, ResendAnswer};
 use recount::Recount;
+use room::Room;
 use slices::Slices;
 pub use uses::LastUse;
 use uses::Uses;
@@ -59,10 +60,12 @@ mod layout;
 mod live;
 mod open;
 mod owner;
+mod page_cache;
 mod queue;
 mod record;
 mod recount;
 mod replay;
+mod room;
 mod settings;
 mod slices;
 mod spares;
@@ -283,6 +286,7 @@ struct Inner {
     commit_began: Mutex<Option<Instant>>,
     /// Free space is below `min_free_bytes`.
     low_space: AtomicBool,
+    room: Room,
     /// As the keeper has seen it last.
     space: Mutex<Space>,
     /// Counts up with every change of registrations, so that an export knows whether it is due.
@@ -302,7 +306,7 @@ struct Inner {
     damage: Damage,
     uses: Uses,
     /// Held for as long as the store is open.
-    _lock: directory::Lock,
+    lock: directory::Lock,
 }
 
 impl Inner {
@@ -606,6 +610,9 @@ impl Store {
         if let Some(fault) = &*self.inner.failure.borrow() {
             return Err(fault.to_string());
         }
+        if let Some(lack) = self.inner.room.lack() {
+            return Err(room::refusal(&lack).to_string());
+        }
         if self.inner.low_space.load(Ordering::Relaxed) {
             return Err(low_space(&self.inner.settings));
         }
@@ -698,13 +705,20 @@ impl Store {
                 thread.join().expect("their panics are caught");
             }
         }
-        match &*self.inner.failure.borrow() {
-            Some(fault) => Err(fault.to_string()),
-            None => Ok(()),
+        if let Some(fault) = self.failure() {
+            return Err(fault.to_string());
         }
+        // Without it the next start only takes longer.
+        if let Err(error) = self.inner.lock.mark_closed() {
+            log::warn!("that the store was closed could not be noted: {error}");
+        }
+        Ok(())
     }
 
     fn offer(&self, command: Command) -> Result<()> {
+        if let Some(lack) = self.inner.room.lack() {
+            return Err(room::refusal(&lack));
+        }
         let max = self.inner.settings.commit_queue_max;
         if !self.inner.queue.offer(command, max) {
             if let Some(fault) = self.failure() {

@@ -127,8 +127,13 @@ pub enum Expunged {
 }
 
 impl Command {
+    /// Whether it is of the store's own making and cannot be made again.
+    pub fn is_outcome(&self) -> bool {
+        matches!(self, Command::Record { .. } | Command::KeepCounters)
+    }
+
     /// What it holds in memory, roughly: the payload.
-    fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         match self {
             Command::Accept { message, .. } => message.payload.len(),
             Command::AcceptBatch { batch, .. } => batch.bytes,
@@ -250,6 +255,13 @@ impl Queue {
         }
         state.busy = !taken.is_empty();
         taken
+    }
+
+    /// Takes all that callers wait for, to refuse it.
+    pub fn take_intake(&self) -> VecDeque<Command> {
+        let mut state = self.lock();
+        state.intake_bytes = 0;
+        std::mem::take(&mut state.intake)
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {

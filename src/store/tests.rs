@@ -35,7 +35,14 @@ pub(in crate::store) fn copy_directory(from: &Path, to: &Path) {
         let to = to.join(entry.file_name());
         match entry.file_type().unwrap().is_dir() {
             true => copy_directory(&entry.path(), &to),
-            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+            false => match std::fs::copy(entry.path(), to) {
+                // It was just made ready for the journal, under another name.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    let name = entry.file_name();
+                    assert!(name.to_str().unwrap().ends_with(".zeroing"), "{name:?}");
+                }
+                copied => drop(copied.unwrap()),
+            },
         }
     }
 }

@@ -538,3 +538,49 @@ fn a_part_whose_overwriting_failed_is_whole_or_erased_to_readers() {
     }
     assert!(half_overwritten > 10, "{half_overwritten}");
 }
+
+#[test]
+fn room_that_cannot_be_made_leaves_the_journal_as_it_was_and_can_be_made_later() {
+    let known = Known {
+        stream: STREAM,
+        begin: Tip {
+            position: 1,
+            chain: 0,
+        },
+        applied: 0,
+        newest: 0,
+    };
+    let sizes = Sizes {
+        segment_bytes: 8_192,
+        free_bytes_min: u64::MAX,
+    };
+    for call in 1..3 {
+        let disk = FaultyDisk::new(call);
+        let random = StdRng::seed_from_u64(call);
+        let (mut journal, _) = Journal::open(disk.mount(), sizes, &known, random).unwrap();
+        let effects = [1; 3_000];
+        let draft = RecordDraft {
+            effects: &effects,
+            ..RecordDraft::default()
+        };
+        let spares = || {
+            // A file whose creation failed may be there, empty, until the next start.
+            let is_spare = |name: &String| name.ends_with(".spare") && !disk.bytes(name).is_empty();
+            disk.names().into_iter().filter(is_spare).count()
+        };
+        journal.make_room(3_500).unwrap();
+        assert_eq!(spares(), 0, "the open segment has room");
+        journal.append(&draft, &[]).unwrap();
+        // Creating the file, or taking its space.
+        disk.arm(call, Fault::NoSpace);
+        let refused = journal.make_room(3_500).unwrap_err();
+        assert!(refused.passes(), "{refused}");
+        assert!(!journal.has_failed());
+        for _ in 0..2 {
+            journal.make_room(3_500).unwrap();
+        }
+        assert_eq!(spares(), 1, "one is enough");
+        assert_eq!(journal.append(&draft, &[]).unwrap().position, 2);
+        assert_eq!(spares(), 0, "the next segment was begun in it");
+    }
+}
