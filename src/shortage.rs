@@ -71,6 +71,13 @@ impl Shortage {
     }
 }
 
+/// Whether what failed with this error may go another time, without anything being mended: once some of the
+/// disk was freed, or of what else this machine lacked.
+pub fn passes(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded) || Shortage::of(error).is_some()
+}
+
 /// When each shortage was last met, and last logged; 0 for never.
 #[derive(Debug, Default)]
 pub struct Shortages {

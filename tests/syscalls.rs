@@ -13,11 +13,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use process::receiver::{Receiver, Reply};
-use process::{Launch, can_run, scratch, until};
+use process::{Launch, Process, can_run, scratch, until};
 use serde_json::json;
 
 const TRACED: &str = "trace=openat,read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg,\
                       pwrite64,pwritev,fsync,fdatasync,sync_file_range";
+/// Of a start: not what is read, which is long.
+const TRACED_AT_A_START: &str = "trace=pread64,fadvise64,fsync,fdatasync";
 const RECEIVING: [&str; 4] = ["read", "readv", "recvfrom", "recvmsg"];
 const SENDING: [&str; 4] = ["write", "writev", "sendto", "sendmsg"];
 
@@ -84,6 +86,48 @@ fn a_sync_that_fails_is_never_answered_with_a_202_and_ends_the_process() {
     }
 }
 
+/// What a process that was killed, or whose sync failed, left in the page cache may never have come to the
+/// disk.
+#[test]
+fn after_a_kill_the_databases_are_read_from_the_disk_and_after_a_stop_they_need_not_be() {
+    if !can_run("syscalls", missing()) {
+        return;
+    }
+    let directory = scratch();
+    let launch = Launch::new(directory.path().join("data"));
+    let mut server = launch.start();
+    let application = json!({ "name": "app", "uid": "app" });
+    server.api.call("POST", "/api/v1/app", &application, 201);
+    server.process.kill();
+    for was_killed in [true, false] {
+        let trace = directory.path().join(format!("trace-{was_killed}"));
+        let tracer = tracer(&trace, TRACED_AT_A_START, "16");
+        let words: Vec<&str> = tracer.iter().map(String::as_str).collect();
+        let mut server = launch.clone().under(&words).start();
+        server.api.get("/api/v1/app/app");
+        server.process.terminate();
+        let status = server.process.wait(Duration::from_secs(60));
+        assert!(status.expect("the server stops").success());
+        let calls = finished(&trace, &server.process);
+        for database in ["/live/db>", "/slices/00000001/db>"] {
+            let is_of = |call: &&Call| call.file().ends_with(database);
+            let of_it = Vec::from_iter(calls.iter().filter(is_of));
+            let read = of_it.iter().position(|call| call.name == "pread64");
+            let read = read.expect("it is read");
+            let dropped = of_it.iter().position(|call| call.name == "fadvise64");
+            if !was_killed {
+                assert_eq!(dropped, None, "{database}");
+                continue;
+            }
+            let dropped = dropped.expect("its pages are dropped");
+            assert!(dropped < read, "before it is read");
+            assert!(of_it[dropped].arguments.contains("DONTNEED"));
+            assert_eq!(of_it[dropped].result, Some(0));
+            assert!(of_it[..dropped].iter().any(|call| call.is_sync()));
+        }
+    }
+}
+
 /// What holds for a trace as a whole.
 fn check_trace(calls: &[Call], answers: &[Accepted]) {
     let ranges = calls.iter().filter(|call| call.name == "sync_file_range");
@@ -117,17 +161,13 @@ struct Load {
 fn trace_publishing(load: Load) -> Vec<Call> {
     let directory = scratch();
     let trace = directory.path().join("trace");
-    let trace_path = trace.to_str().expect("a temporary path is UTF-8");
-    let mut tracer = vec![
-        "strace", "-D", "-f", "-q", "-y", "-s", "1000000", "-o", trace_path, "-e", TRACED,
-    ];
-    let inject = load
-        .failing_after
-        .map(|count| format!("inject=fdatasync:error=EIO:when={}+", count + 1));
-    if let Some(inject) = &inject {
-        tracer.extend(["-e", inject]);
+    let mut tracer = tracer(&trace, TRACED, "1000000");
+    if let Some(count) = load.failing_after {
+        let inject = format!("inject=fdatasync:error=EIO:when={}+", count + 1);
+        tracer.extend(["-e".to_owned(), inject]);
     }
-    let launch = Launch::new(directory.path().join("data")).under(&tracer);
+    let words: Vec<&str> = tracer.iter().map(String::as_str).collect();
+    let launch = Launch::new(directory.path().join("data")).under(&words);
     let receiver = Receiver::start(|_| Reply::Status(200));
     let mut server = launch.start();
     let event_type = json!({ "name": "traced.event", "description": "for the test" });
@@ -159,6 +199,11 @@ fn trace_publishing(load: Load) -> Vec<Call> {
                     if load.failing_after.is_some()
                         && answer.as_ref().map_or(true, |answer| answer.status != 202)
                     {
+                        // Whoever was in the batch that failed, too.
+                        if let Ok(refused) = &answer {
+                            let told = String::from_utf8_lossy(&refused.body);
+                            assert!(told.contains("storage failed"), "{told}");
+                        }
                         break;
                     }
                     assert_eq!(answer.expect("the server answers").status, 202);
@@ -174,10 +219,21 @@ fn trace_publishing(load: Load) -> Vec<Call> {
         .wait(Duration::from_secs(60))
         .expect("the server stops");
     assert_eq!(status.success(), load.failing_after.is_none(), "{status}");
-    // The tracer outlives what it traces by a moment.
-    let end = format!("{} +++ exited", server.process.id());
+    finished(&trace, &server.process)
+}
+
+fn tracer(trace: &Path, traced: &str, text_max: &str) -> Vec<String> {
+    let trace = trace.to_str().expect("a temporary path is UTF-8");
+    let words = ["strace", "-D", "-f", "-q", "-y", "-s", text_max, "-o"];
+    let words = words.into_iter().chain([trace, "-e", traced]);
+    words.map(str::to_owned).collect()
+}
+
+/// The calls of a process that has ended. The tracer outlives what it traces by a moment.
+fn finished(trace: &Path, process: &Process) -> Vec<Call> {
+    let end = format!("{} +++ exited", process.id());
     until(Duration::from_secs(60), || {
-        let text = std::fs::read(&trace).ok()?;
+        let text = std::fs::read(trace).ok()?;
         let text = String::from_utf8_lossy(&text);
         let complete = text.lines().any(|line| {
             let mut words = line.split_whitespace();
@@ -186,7 +242,7 @@ fn trace_publishing(load: Load) -> Vec<Call> {
         });
         complete.then(|| parse(&text))
     })
-    .unwrap_or_else(|| panic!("the trace has no end; {}", server.process.log()))
+    .unwrap_or_else(|| panic!("the trace has no end; {}", process.log()))
 }
 
 fn marker(connection: usize, number: usize) -> String {

@@ -144,6 +144,20 @@ impl Journal {
         Ok(())
     }
 
+    /// Makes certain that the next record, if it has at most so many bytes, finds its space on disk taken:
+    /// the open segment has room for it, or a file for another segment of the usual length is there.
+    ///
+    /// # Errors
+    /// Where no file can be made; the journal is as it was.
+    pub fn make_room(&mut self, record_bytes: u64) -> Result<()> {
+        self.refuse_if_failed()?;
+        let fits = self.open.offset + record_bytes + END_BYTES as u64 <= self.open.segment.bytes;
+        match fits {
+            true => Ok(()),
+            false => self.spares.have_one(),
+        }
+    }
+
     /// Which stream of records this is.
     pub fn stream(&self) -> u64 {
         self.stream
@@ -235,8 +249,15 @@ impl Journal {
     }
 
     fn erase(&mut self, overwrites: &[Overwrite]) -> Result<()> {
+        if overwrites.is_empty() {
+            return Ok(());
+        }
+        self.shared.erasure_begins(overwrites);
         let erased = erase::overwrite(&*self.shared.files, overwrites);
-        self.note_failure(erased)
+        // After a failure the parts stay as they are, half overwritten, until the next start.
+        self.note_failure(erased)?;
+        self.shared.erasure_ended();
+        Ok(())
     }
 
     /// Goes on in a new segment, which has room for a record of so many bytes.

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::shortage;
+
 /// Bytes of a file of the journal that do not check.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file} is damaged at byte {offset}{}: {reason}", in_words(.position))]
@@ -48,6 +50,14 @@ pub enum JournalError {
         #[source]
         cause: io::Error,
     },
+}
+
+impl JournalError {
+    /// Whether it may go another time, as when there was no space. Only for errors that leave the journal as
+    /// it was.
+    pub fn passes(&self) -> bool {
+        matches!(self, JournalError::Io { cause, .. } if shortage::passes(cause))
+    }
 }
 
 pub type Result<T> = std::result::Result<T, JournalError>;

@@ -2,14 +2,14 @@
 //!
 //! A [`Reader`] is a handle for any thread. It sees records that are durable, and nothing after.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
-use super::erase;
+use super::erase::{self, Overwrite};
 use super::error::{JournalError, Result, told};
 use super::files::{DataFile, Directory, read_all};
-use super::record::{Body, HEAD_BYTES, Head, PartRow, PartState, erased};
+use super::record::{Body, HEAD_BYTES, Head, PartName, PartRow, PartState, erased};
 use super::segment::Segment;
 use super::walk::{Found, PartPlace, Record, Walk, read_part};
 use crate::lock::locked;
@@ -32,9 +32,27 @@ pub struct Shared {
     pub segments: RwLock<BTreeMap<u64, Arc<Segment>>>,
     /// The position after the last durable record.
     pub next: AtomicU64,
+    /// Parts whose bytes are being overwritten, and are not yet certain to be on disk. The record that
+    /// erases them is durable, so they count as erased, whatever is left of them.
+    pub being_erased: Mutex<BTreeSet<PartName>>,
 }
 
 impl Shared {
+    /// Notes the parts before the first of their bytes is overwritten.
+    pub fn erasure_begins(&self, overwrites: &[Overwrite]) {
+        let names = overwrites.iter().map(|one| one.name);
+        locked(self.being_erased.lock()).extend(names);
+    }
+
+    /// The bytes of all noted parts are overwritten and synced.
+    pub fn erasure_ended(&self) {
+        locked(self.being_erased.lock()).clear();
+    }
+
+    fn is_being_erased(&self, name: &PartName) -> bool {
+        locked(self.being_erased.lock()).contains(name)
+    }
+
     pub fn segment(&self, number: u64) -> Option<Arc<Segment>> {
         let segments = locked(self.segments.read());
         segments.get(&number).cloned()
@@ -77,7 +95,7 @@ impl Reader {
     /// `Removed` if the segment is not kept any more, `Damaged` if the part or the way to it is.
     pub fn part(&self, place: PartPlace) -> Result<Part> {
         self.reading(place, |segment, file| {
-            part_at(segment, file, place.offset.into(), place.part)
+            part_at(&self.shared, segment, file, place)
         })
     }
 
@@ -97,7 +115,7 @@ impl Reader {
                 .map(
                     |(part, (row, stored))| match row.judge(&stored, &segment.salt) {
                         PartState::Whole => Ok(whole(stored, row)),
-                        _ => part_at(segment, file, first.offset.into(), part),
+                        _ => part_at(&self.shared, segment, file, PartPlace { part, ..first }),
                     },
                 )
                 .collect()
@@ -129,7 +147,7 @@ impl Reader {
                 && behind.judge(beginning, &segment.salt) == PartState::Whole;
             let part = match row.judge(stored, &segment.salt) {
                 PartState::Whole => whole(stored.clone(), &row),
-                _ => part_at(segment, file, place.offset.into(), place.part)?,
+                _ => part_at(&self.shared, segment, file, place)?,
             };
             Ok((part, seems_erased && !is_whole))
         })
@@ -172,7 +190,13 @@ impl Reader {
     }
 }
 
-fn part_at(segment: &Segment, file: &dyn DataFile, offset: u64, part: u32) -> Result<Part> {
+fn part_at(
+    shared: &Shared,
+    segment: &Segment,
+    file: &dyn DataFile,
+    place: PartPlace,
+) -> Result<Part> {
+    let (offset, part) = (u64::from(place.offset), place.part);
     let (head, row) = row_at(segment, file, offset, part)?;
     let damage = |reason| segment.damage(head.position, offset, reason);
     if let Some(row) = row {
@@ -187,6 +211,14 @@ fn part_at(segment: &Segment, file: &dyn DataFile, offset: u64, part: u32) -> Re
     let row = &body.parts[part as usize];
     match read_part(segment, file, offset, row)? {
         (_, PartState::Erased) => Ok(Part::Erased),
+        // Looked up last: a part that is noted later was not touched before it was read.
+        _ if shared.is_being_erased(&PartName {
+            position: head.position,
+            part,
+        }) =>
+        {
+            Ok(Part::Erased)
+        }
         _ => Err(damage("the checksum of a part is wrong")),
     }
 }

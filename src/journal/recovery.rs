@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -88,6 +88,7 @@ impl Journal {
             files,
             segments: RwLock::new(segments),
             next: AtomicU64::new(tip.position),
+            being_erased: Mutex::default(),
         });
         if let Some(record) = end.and_then(|end| end.last) {
             let again = erase::find(&shared, &record.erasures)?;

@@ -85,6 +85,16 @@ impl Spares {
         self.make(self.segment_bytes)
     }
 
+    /// Makes one where none is ready. Nothing is changed where that fails.
+    pub fn have_one(&self) -> Result<()> {
+        if self.ready().names.is_empty() {
+            // If a power cut takes its name, another is made.
+            let name = self.make(self.segment_bytes)?;
+            self.give(name);
+        }
+        Ok(())
+    }
+
     /// The name of a new file of so many bytes, which are only reserved.
     pub fn make(&self, bytes: u64) -> Result<String> {
         let name = self.new_name("spare");
@@ -108,7 +118,7 @@ impl Spares {
         wanted.then(|| self.new_name("spare"))
     }
 
-    /// Takes in a file of this name, made durable by the caller.
+    /// Takes in a file of this name.
     pub fn give(&self, name: String) {
         self.ready().names.push_back(name);
     }

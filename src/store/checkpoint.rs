@@ -5,9 +5,14 @@
 //! thread of its own then moves it into the database, flushes this and the slices that were written
 //! to, writes down the position, flushes again, and drops the overlay. Commits go on meanwhile, until
 //! what they add has reached its bound, too: then they wait.
+//!
+//! How long a checkpoint takes depends on what was committed and on the load of the disk, so its whole time
+//! has no limit. Each of its steps has: a record that is moved, the flush of a slice, or the flushes of the live
+//! database. See `keeper::watch`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use super::engine::{Engine, EngineError};
 use super::keeper::LOOK_EVERY;
@@ -27,6 +32,11 @@ const BYTES_MAX: u64 = 64 << 20;
 pub struct Checkpoints {
     state: Mutex<State>,
     changed: Condvar,
+    /// When the step that is under way began; absent between two checkpoints.
+    step_began: Mutex<Option<Instant>>,
+    /// Runs in each step, as a disk that is slow or hangs would.
+    #[cfg(test)]
+    pretended_disk: Mutex<Option<Box<dyn Fn() + Send>>>,
 }
 
 #[derive(Default)]
@@ -69,14 +79,15 @@ impl Inner {
         if bytes < BYTES && !since.has_databases {
             return;
         }
+        // Commits stop, too, until there is room.
+        if self.room.is_short() {
+            return;
+        }
         let state = self.checkpoints.state();
         if state.due.is_some() && bytes < BYTES_MAX {
             return;
         }
-        // A disk that hangs is noticed here, too.
-        self.commit_began();
         drop(self.checkpoints.when_idle(state));
-        self.commit_ended();
         self.begin_checkpoint(since, now_at);
     }
 
@@ -100,14 +111,17 @@ impl Inner {
     }
 
     fn make_checkpoint(&self, due: &Due) -> Result<(), EngineError> {
-        self.live.move_aside_into_engine()?;
+        let step = || self.checkpoints.step_begins();
+        self.live.move_aside_into_engine(step)?;
         for (number, slice) in &due.slices {
+            step();
             match slice.flush() {
                 // It was dropped meanwhile.
                 Err(_) if !self.slices.contains(*number) => {}
                 flushed => flushed?,
             }
         }
+        step();
         replay::write_checkpoint(self.live.engine(), &due.checkpoint)?;
         self.live.drop_aside();
         self.metrics.checkpoints.inc();
@@ -124,6 +138,34 @@ impl Checkpoints {
 
     pub fn is_idle(&self) -> bool {
         self.state().due.is_none()
+    }
+
+    fn step_begins(&self) {
+        *locked(self.step_began.lock()) = Some(Instant::now());
+        #[cfg(test)]
+        if let Some(disk) = &*locked(self.pretended_disk.lock()) {
+            disk();
+        }
+    }
+
+    /// When the step that is under way began.
+    pub fn step_began(&self) -> Option<Instant> {
+        *locked(self.step_began.lock())
+    }
+
+    /// Waits for this long, or until no other checkpoint is made; true then.
+    pub fn is_over_within(&self, duration: Duration) -> bool {
+        let goes_on = |state: &mut State| !state.is_over;
+        let waited = self
+            .changed
+            .wait_timeout_while(self.state(), duration, goes_on);
+        locked(waited).0.is_over
+    }
+
+    /// Lets nobody wait for a checkpoint any more.
+    pub fn give_up(&self) {
+        self.state().is_over = true;
+        self.changed.notify_all();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -159,7 +201,9 @@ pub fn run(inner: &Inner) {
             continue;
         };
         drop(state);
-        if let Err(error) = inner.make_checkpoint(&due) {
+        let made = inner.make_checkpoint(&due);
+        *locked(checkpoints.step_began.lock()) = None;
+        if let Err(error) = made {
             inner.fail(Fault::Storage(format!("a checkpoint failed: {error}")));
             return;
         }
@@ -177,35 +221,24 @@ pub struct Ends<'a>(pub &'a Checkpoints);
 
 impl Drop for Ends<'_> {
     fn drop(&mut self) {
-        self.0.state().is_over = true;
-        self.0.changed.notify_all();
-    }
-}
-
-/// Makes files for the journal's next segments ready, until the store is closed.
-pub fn make_spares(inner: &Inner, mut zeroing: crate::journal::Zeroing) {
-    while !*inner.closed.borrow() {
-        match zeroing.step() {
-            Ok(true) => {}
-            Ok(false) => {
-                inner.sleep(LOOK_EVERY / 4);
-            }
-            Err(error) => {
-                log::warn!("no file was made ready for the journal: {error}");
-                watched::note_error(error);
-                inner.sleep(LOOK_EVERY * 10);
-            }
-        }
+        self.0.give_up();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::mpsc;
     use std::time::{Duration, Instant};
 
     use crate::clock::{Clock, Timestamp};
+    use crate::store::Store;
     use crate::store::layout::golden::rows::{APPLICATION, LANE};
-    use crate::store::tests::{copy_directory, let_go, message_to, opened_with, register};
+    use crate::store::tests::{
+        copy_directory, let_go, message_to, opened_with, register, settings,
+    };
+    use crate::telemetry::Metrics;
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -247,5 +280,52 @@ mod tests {
             }
             store.close().unwrap();
         }
+    }
+
+    /// A store whose commits, and steps of checkpoints, hang after two seconds. Something waits in it.
+    async fn impatient(path: &Path) -> Store {
+        let mut settings = settings(path);
+        settings.commit_timeout = Duration::from_secs(2);
+        let store = Store::open(settings, Clock::manual(NOW), Arc::new(Metrics::new())).unwrap();
+        register(&store).await;
+        for _ in 0..60 {
+            store.accept_message(message_to(vec![LANE])).await.unwrap();
+        }
+        store
+    }
+
+    fn pretend_disk(store: &Store, disk: impl Fn() + Send + 'static) {
+        let pretended = &store.inner.checkpoints.pretended_disk;
+        *pretended.lock().unwrap() = Some(Box::new(disk));
+    }
+
+    #[actix_web::test]
+    async fn a_close_whose_checkpoint_hangs_ends_and_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = impatient(&directory.path().join("data")).await;
+        let (go, wait) = mpsc::channel::<()>();
+        pretend_disk(&store, move || {
+            let _ = wait.recv();
+        });
+        let (closed, ended) = mpsc::channel();
+        let closing = store.clone();
+        std::thread::spawn(move || closed.send(closing.close()));
+        let told = ended.recv_timeout(Duration::from_secs(60));
+        let told = told.expect("it ends").expect_err("it was not closed");
+        assert!(
+            told.contains("a step of a checkpoint takes longer"),
+            "{told}"
+        );
+        drop(go);
+    }
+
+    #[actix_web::test]
+    async fn a_checkpoint_that_is_slow_and_goes_on_is_not_taken_for_hung() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = impatient(&directory.path().join("data")).await;
+        pretend_disk(&store, || std::thread::sleep(Duration::from_millis(50)));
+        let began = Instant::now();
+        assert_eq!(store.close(), Ok(()));
+        assert!(began.elapsed() > store.inner.settings.commit_timeout);
     }
 }

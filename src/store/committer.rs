@@ -14,6 +14,7 @@ mod changing;
 mod operational;
 mod queueing;
 mod recording;
+mod room;
 mod unique;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -248,7 +249,12 @@ impl Committer {
                     break;
                 }
             }
-            if let Err(error) = self.commit_some(&mut pending) {
+            let room = self.wait_for_room(&mut pending);
+            let committed = room.and_then(|()| match pending.is_empty() {
+                true => Ok(()),
+                false => self.commit_some(&mut pending),
+            });
+            if let Err(error) = committed {
                 self.inner.fail(Fault::Storage(format!("{error}")));
                 let answer = || Error::storage(format!("{error}"));
                 pending
@@ -283,7 +289,10 @@ impl Committer {
     fn remove_segments(&mut self) -> Result<(), JournalError> {
         let done = self.inner.checkpoints.done();
         if done > self.removed_to {
+            // It syncs the directory, which may hang like a commit.
+            self.inner.commit_began();
             remove_segments(&mut self.journal, &self.inner.slices.stretches(), done)?;
+            self.inner.commit_ended();
             self.removed_to = done;
         }
         Ok(())
@@ -595,6 +604,8 @@ enum CommitError {
     Record(#[from] layout::RecordError),
     #[error("the journal: {0}")]
     Journal(#[from] JournalError),
+    #[error("nothing could be written any more: {0}")]
+    NoRoom(String),
 }
 
 impl From<EngineError> for CommitError {

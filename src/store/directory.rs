@@ -112,7 +112,26 @@ fn hide_tree(path: &Path, hidden: &mut usize) {
 }
 
 /// Says that this process has the store open, until it is dropped.
+///
+/// The file's length is a mark: 1 from when a server opens the store until it has closed it cleanly, else 0. A
+/// length takes no space, so that a full disk does not keep it from being written. It is not synced: it is
+/// about what the system's page cache may hold, which a crash of the system takes along.
 pub struct Lock(File);
+
+impl Lock {
+    /// Whether the last server did not close the store.
+    pub fn was_left_open(&self) -> std::io::Result<bool> {
+        Ok(self.0.metadata()?.len() > 0)
+    }
+
+    pub fn mark_open(&self) -> std::io::Result<()> {
+        self.0.set_len(1)
+    }
+
+    pub fn mark_closed(&self) -> std::io::Result<()> {
+        self.0.set_len(0)
+    }
+}
 
 impl Drop for Lock {
     fn drop(&mut self) {

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::shortage::Shortage;
+use crate::shortage::{self, Shortage};
 
 /// The largest value, in bytes; longer records are split by `layout`.
 pub const VALUE_MAX: usize = 4096;
@@ -82,15 +82,13 @@ pub enum EngineError {
 impl EngineError {
     /// Whether it may go another time, without anything being mended.
     pub fn passes(&self) -> bool {
-        let is_full = match self {
-            EngineError::Busy => return true,
+        match self {
+            EngineError::Busy => true,
             EngineError::Sled(sled::Error::Io(cause)) | EngineError::Io(cause) => {
-                use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-                matches!(cause.kind(), StorageFull | QuotaExceeded)
+                shortage::passes(cause)
             }
             _ => false,
-        };
-        is_full || self.shortage().is_some()
+        }
     }
 
     /// What this machine lacked for it; nothing is damaged then.

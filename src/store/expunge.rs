@@ -277,7 +277,7 @@ mod tests {
         }
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let (began, begins) = oneshot::channel();
-        let decide = Box::new(move |_: &Catalog, _| {
+        let decide = Box::new(move |_: Result<(&Catalog, _)>| {
             let _ = began.send(());
             let _ = wait.recv();
             None

@@ -3,7 +3,7 @@
 //!
 //! Two threads. The keeper looks around once a second and does what is due; its changes go through
 //! the committer like all others. The watchdog only looks at how long the running commit takes,
-//! so that nothing the keeper waits for can hold it up.
+//! and how long each step of a checkpoint, so that nothing the keeper waits for can hold it up.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,18 +28,26 @@ const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// Deliveries forgotten in one commit.
 const CANCEL_BATCH: usize = 500;
 
-/// Looks at the running commit until the store is closed.
+/// Looks at the running commit, and at the step of the checkpoint that is being made, until the committer
+/// has ended: the last commits and checkpoints are made while the store is closed.
 pub fn watch(inner: &Inner) {
-    while !inner.sleep(LOOK_EVERY / 2) {
-        let began = *locked(inner.commit_began.lock());
-        let timeout = inner.settings.commit_timeout;
-        if began.is_some_and(|began| began.elapsed() > timeout) {
-            inner.fail(Fault::Storage(format!(
-                "a commit takes longer than {} s",
-                timeout.as_secs()
-            )));
-            return;
-        }
+    let timeout = inner.settings.commit_timeout;
+    let hangs = |began: Option<Instant>| began.is_some_and(|began| began.elapsed() > timeout);
+    let is_over = || inner.checkpoints.is_over_within(LOOK_EVERY / 2);
+    while !watched::idle_while(is_over) {
+        let commit_began = *locked(inner.commit_began.lock());
+        let what = match (hangs(commit_began), hangs(inner.checkpoints.step_began())) {
+            (true, _) => "a commit",
+            (_, true) => "a step of a checkpoint",
+            _ => continue,
+        };
+        let seconds = timeout.as_secs();
+        inner.fail(Fault::Storage(format!(
+            "{what} takes longer than {seconds} s (store.commit_timeout_seconds)"
+        )));
+        // The committer may be waiting for it.
+        inner.checkpoints.give_up();
+        return;
     }
 }
 
@@ -141,9 +149,8 @@ impl Inner {
             free_bytes: None,
             blob_files: self.live.engine().blob_files(),
         };
-        match rustix::fs::statvfs(path) {
-            Ok(stat) => {
-                let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        match self.look_at_free_bytes() {
+            Ok(free) => {
                 space.free_bytes = Some(free);
                 let low = free < self.settings.min_free_bytes;
                 if low != self.low_space.swap(low, Ordering::Relaxed) {

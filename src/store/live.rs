@@ -157,13 +157,14 @@ impl Live {
     }
 
     /// Makes the changes that were taken aside in the database, in the order of their keys; they are on
-    /// disk after its next flush.
-    pub fn move_aside_into_engine(&self) -> Result<(), EngineError> {
+    /// disk after its next flush. `step` is called before each.
+    pub fn move_aside_into_engine(&self, step: impl Fn()) -> Result<(), EngineError> {
         let Some(moving) = self.overlays().moving else {
             return Ok(());
         };
         // Nobody changes it any more.
         for (key, entry) in locked(moving.entries.read()).iter() {
+            step();
             match &entry.value {
                 Some(value) => self.engine.put(key, value)?,
                 None => self.engine.delete(key)?,
@@ -370,7 +371,7 @@ mod tests {
                             Step::Move
                         }
                         Step::Move => {
-                            live.move_aside_into_engine().unwrap();
+                            live.move_aside_into_engine(|| {}).unwrap();
                             Step::Drop
                         }
                         Step::Drop => {
@@ -403,10 +404,10 @@ mod tests {
             if next == Step::TakeAside {
                 live.take_aside();
             }
-            live.move_aside_into_engine().unwrap();
+            live.move_aside_into_engine(|| {}).unwrap();
             live.drop_aside();
             live.take_aside();
-            live.move_aside_into_engine().unwrap();
+            live.move_aside_into_engine(|| {}).unwrap();
             let stored = live.engine.prefix(&[]).map(|item| item.unwrap());
             let stored = stored.map(|(key, value)| (key.to_vec(), value.to_vec()));
             assert_eq!(Model::from_iter(stored), model, "SEED={seed}");
@@ -430,7 +431,7 @@ mod tests {
         let mut changes = Changes::default();
         changes.delete(b"a1");
         live.apply(changes, is_new);
-        live.move_aside_into_engine().unwrap();
+        live.move_aside_into_engine(|| {}).unwrap();
         live.drop_aside();
         assert_eq!(live.get(b"a1").unwrap(), None);
         assert!(live.engine.get(b"a1").unwrap().is_some());
@@ -463,7 +464,7 @@ mod tests {
                 let mut changes = Changes::default();
                 keys().for_each(|key| changes.put(&key, vec![round]));
                 live.apply(changes, is_new);
-                live.move_aside_into_engine().unwrap();
+                live.move_aside_into_engine(|| {}).unwrap();
                 live.drop_aside();
             }
             done.store(true, Ordering::Relaxed);

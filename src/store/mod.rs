@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
@@ -33,6 +33,7 @@ use layout::Meta;
 use live::Live;
 use queue::{Command, Queue, Resend, ResendAnswer};
 use recount::Recount;
+use room::Room;
 use slices::Slices;
 pub use uses::LastUse;
 use uses::Uses;
@@ -60,13 +61,16 @@ mod layout;
 mod live;
 mod open;
 mod owner;
+mod page_cache;
 mod queue;
 mod record;
 mod recount;
 mod replay;
+mod room;
 mod settings;
 mod slice;
 mod slices;
+mod spares;
 mod unique;
 mod uses;
 mod verify;
@@ -92,6 +96,13 @@ pub use watchers::FirstAttempt;
 
 /// How often a resend looks anew for a delivery that was attempted before the committer came to it.
 const LOOK_AGAIN_MAX: usize = 10;
+
+/// How long after it dropped a batch a committer may take to say why it failed: the machine may be busy.
+const FAILURE_TOLD_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long after a failure a close waits for the store's threads, in moments.
+const THREADS_END_WITHIN: Duration = Duration::from_secs(5);
+const MOMENT: Duration = Duration::from_millis(2);
 
 /// What the store takes on disk, and what is left there.
 #[derive(Clone, Copy, Debug, Default)]
@@ -299,6 +310,7 @@ struct Inner {
     commit_began: Mutex<Option<Instant>>,
     /// Free space is below `min_free_bytes`.
     low_space: AtomicBool,
+    room: Room,
     /// As the keeper has seen it last.
     space: Mutex<Space>,
     /// Counts up with every change of registrations, so that an export knows whether it is due.
@@ -318,7 +330,7 @@ struct Inner {
     damage: Damage,
     uses: Uses,
     /// Held for as long as the store is open.
-    _lock: directory::Lock,
+    lock: directory::Lock,
 }
 
 impl Inner {
@@ -622,6 +634,9 @@ impl Store {
         if let Some(fault) = &*self.inner.failure.borrow() {
             return Err(fault.to_string());
         }
+        if let Some(lack) = self.inner.room.lack() {
+            return Err(room::refusal(&lack).to_string());
+        }
         if self.inner.low_space.load(Ordering::Relaxed) {
             return Err(low_space(&self.inner.settings));
         }
@@ -707,16 +722,33 @@ impl Store {
         self.inner.queue.close();
         self.inner.closed.send_replace(true);
         let handles = std::mem::take(&mut *locked(self.handles.lock()));
+        let mut moments = THREADS_END_WITHIN;
         for thread in handles {
-            thread.join().expect("their panics are caught");
+            // After a failure one may hang on the disk; it ends with the process.
+            while !thread.is_finished() && (self.failure().is_none() || !moments.is_zero()) {
+                std::thread::sleep(MOMENT);
+                if self.failure().is_some() {
+                    moments = moments.saturating_sub(MOMENT);
+                }
+            }
+            if thread.is_finished() {
+                thread.join().expect("their panics are caught");
+            }
         }
-        match &*self.inner.failure.borrow() {
-            Some(fault) => Err(fault.to_string()),
-            None => Ok(()),
+        if let Some(fault) = self.failure() {
+            return Err(fault.to_string());
         }
+        // Without it the next start only takes longer.
+        if let Err(error) = self.inner.lock.mark_closed() {
+            log::warn!("that the store was closed could not be noted: {error}");
+        }
+        Ok(())
     }
 
     fn offer(&self, command: Command) -> Result<()> {
+        if let Some(lack) = self.inner.room.lack() {
+            return Err(room::refusal(&lack));
+        }
         let max = self.inner.settings.commit_queue_max;
         if !self.inner.queue.offer(command, max) {
             if let Some(fault) = self.failure() {
@@ -729,10 +761,15 @@ impl Store {
     }
 
     async fn answered<T>(&self, answer: oneshot::Receiver<Result<T>>) -> Result<T> {
-        answer.await.unwrap_or_else(|_| match self.failure() {
-            Some(fault) => Err(Error::storage(fault)),
-            None => Err(unavailable("the server is stopping")),
-        })
+        if let Ok(answer) = answer.await {
+            return answer;
+        }
+        // The committer let go of it without an answer: it failed, in the middle of this batch, and is
+        // about to say why.
+        match tokio::time::timeout(FAILURE_TOLD_WITHIN, self.failed()).await {
+            Ok(fault) => Err(Error::storage(fault)),
+            Err(_) => Err(unavailable("the server is stopping")),
+        }
     }
 
     fn newest_slice(&self) -> u32 {
@@ -752,8 +789,10 @@ impl Store {
 
 /// What the committer runs to decide on a change and to answer.
 fn deciding<D: Decision>(decision: D, answer: queue::Sender<D::Answer>) -> queue::Decide {
-    Box::new(move |catalog: &Catalog, now: Timestamp| {
-        match decided(|| decision.decide(catalog, now)) {
+    Box::new(move |registrations: Result<(&Catalog, Timestamp)>| {
+        let decided =
+            registrations.and_then(|(catalog, now)| decided(|| decision.decide(catalog, now)));
+        match decided {
             Err(error) => {
                 drop(answer.send(Err(error)));
                 None

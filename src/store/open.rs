@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, Once, OnceLock, RwLock};
+use std::time::Instant;
 
 use tokio::sync::watch;
 
@@ -25,7 +26,7 @@ use super::queue::Queue;
 use super::recount::{self, Recount};
 use super::replay;
 use super::slices::{self, OfJournal, Slices};
-use super::{Inner, OpenError, Settings, Store, filters, keeper};
+use super::{Inner, OpenError, Settings, Store, filters, keeper, page_cache, spares};
 use crate::clock::{Clock, Timestamp};
 use crate::domain::id::{ID_TIME_STEP_MS, OrganisationId};
 use crate::domain::organisation::Organisation;
@@ -85,6 +86,11 @@ impl Store {
                 declare_commits_dead(&mut files.meta);
             }
         }
+        let in_use = files.lock.mark_open();
+        in_use.map_err(|source| OpenError::Io {
+            path: path.join("lock"),
+            source,
+        })?;
         files.meta.format = FORMAT;
         files.meta.clean = false;
         files.meta.commit += 1;
@@ -145,6 +151,7 @@ impl Store {
             backlog: Default::default(),
             commit_began: Mutex::new(None),
             low_space: AtomicBool::new(false),
+            room: Default::default(),
             space: Mutex::default(),
             catalog_version: AtomicU64::new(1),
             orphans: Mutex::default(),
@@ -156,7 +163,7 @@ impl Store {
             filters: Default::default(),
             damage: Default::default(),
             uses: Default::default(),
-            _lock: files.lock,
+            lock: files.lock,
         });
         inner.committed(&meta);
         inner.show_visits(&inner.catalog());
@@ -169,7 +176,7 @@ impl Store {
         let checkpointed = inner.clone();
         handles.push(inner.spawn(Kind::Checkpoints, move || checkpoint::run(&checkpointed)));
         let supplied = inner.clone();
-        let make_spares = move || checkpoint::make_spares(&supplied, zeroing);
+        let make_spares = move || spares::make_ready(&supplied, zeroing);
         handles.push(inner.spawn(Kind::Spares, make_spares));
         let (kept, opened_at) = (inner.clone(), inner.clock.now());
         let keep = move || keeper::keep(&kept, opened_at);
@@ -269,6 +276,9 @@ pub fn open_files(settings: &Settings, clock: &Clock) -> Result<Files, OpenError
     create_directory(&path.join("slices")).map_err(io)?;
     let lock = lock(path)?;
     hide_from_others(path);
+    if lock.was_left_open().map_err(io)? {
+        read_from_the_disk(path).map_err(io)?;
+    }
     let live = open_engine(&path.join("live"), settings.cache_bytes / 2, path)?;
     let damaged = |error| to_open_error(path, error);
     let meta = layout::get::<Meta>(&live, &[layout::META]).map_err(damaged)?;
@@ -350,6 +360,24 @@ const FIRST_STRETCH: Stretch = Stretch {
     from: 1,
     to: None,
 };
+
+/// Lets the databases be read as the disk has them: see `page_cache`.
+fn read_from_the_disk(path: &Path) -> std::io::Result<()> {
+    let began = Instant::now();
+    let mut bytes = 0;
+    for databases in ["live", "slices"] {
+        let databases = path.join(databases);
+        if databases.is_dir() {
+            bytes += page_cache::forget(&databases)?;
+        }
+    }
+    log::info!(
+        "reading the databases ({bytes} bytes) from the disk itself, because the last process did not close \
+         them; preparing that took {} ms",
+        began.elapsed().as_millis()
+    );
+    Ok(())
+}
 
 /// Fills an empty live database.
 pub fn create(

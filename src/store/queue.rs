@@ -37,8 +37,10 @@ const OUTCOMES_ENOUGH: usize = 64;
 pub type Sender<T> = oneshot::Sender<Result<T>>;
 /// Called once the change is durable, or will never be.
 pub type Notify = Box<dyn FnOnce(Result<()>) + Send>;
-/// Returns nothing where the decision was an error, which it has then delivered itself.
-pub type Decide = Box<dyn FnOnce(&Catalog, Timestamp) -> Option<(Vec<Change>, Notify)> + Send>;
+/// Decides by the registrations at that time; an error in their place is its answer. Returns nothing where
+/// the decision was an error, which it has then delivered itself.
+pub type Decide =
+    Box<dyn FnOnce(Result<(&Catalog, Timestamp)>) -> Option<(Vec<Change>, Notify)> + Send>;
 pub type DecideOnce =
     Box<dyn FnOnce(&Catalog, Timestamp) -> Result<(Vec<Change>, Answered)> + Send>;
 
@@ -132,8 +134,13 @@ pub enum Expunged {
 }
 
 impl Command {
+    /// Whether it is of the store's own making and cannot be made again.
+    pub fn is_outcome(&self) -> bool {
+        matches!(self, Command::Record { .. })
+    }
+
     /// What it holds in memory, roughly: the payload.
-    fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         match self {
             Command::Accept { message, .. } => message.payload.len(),
             Command::AcceptBatch { batch, .. } => batch.bytes,
@@ -144,8 +151,7 @@ impl Command {
     pub fn refuse(self, error: Error) {
         match self {
             Command::Accept { answer, .. } => drop(answer.send(Err(error))),
-            // Dropping the decision closes its channel, which its caller reads as unavailable.
-            Command::Change { decide } => drop(decide),
+            Command::Change { decide } => drop(decide(Err(error))),
             Command::Record { finished } => drop(finished),
             Command::ChangeOnce { answer, .. } | Command::AcceptBatch { answer, .. } => {
                 drop(answer.send(Err(error)));
@@ -255,6 +261,13 @@ impl Queue {
         }
         state.busy = !taken.is_empty();
         taken
+    }
+
+    /// Takes all that callers wait for, to refuse it.
+    pub fn take_intake(&self) -> VecDeque<Command> {
+        let mut state = self.lock();
+        state.intake_bytes = 0;
+        std::mem::take(&mut state.intake)
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {

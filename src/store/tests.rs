@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::rules::decision::Planned;
 
-fn settings(path: &Path) -> Settings {
+pub(in crate::store) fn settings(path: &Path) -> Settings {
     let mut config = crate::config::load(None, Default::default()).unwrap();
     config.store.path = path.to_owned();
     config.store.min_free_bytes = 1;
@@ -38,7 +38,14 @@ pub(in crate::store) fn copy_directory(from: &Path, to: &Path) {
         let to = to.join(entry.file_name());
         match entry.file_type().unwrap().is_dir() {
             true => copy_directory(&entry.path(), &to),
-            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+            false => match std::fs::copy(entry.path(), to) {
+                // It was just made ready for the journal, under another name.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    let name = entry.file_name();
+                    assert!(name.to_str().unwrap().ends_with(".zeroing"), "{name:?}");
+                }
+                copied => drop(copied.unwrap()),
+            },
         }
     }
 }
@@ -114,7 +121,7 @@ async fn a_panic_of_the_committer_is_said_and_all_who_wait_are_answered() {
     let store = opened(&directory.path().join("data"));
     store
         .offer(Command::Change {
-            decide: Box::new(|_, _| Some((Vec::new(), Box::new(|_| panic!("on purpose"))))),
+            decide: Box::new(|_| Some((Vec::new(), Box::new(|_| panic!("on purpose"))))),
         })
         .unwrap();
     // In the queue with it or behind it, before it is known or after.
@@ -122,7 +129,7 @@ async fn a_panic_of_the_committer_is_said_and_all_who_wait_are_answered() {
         let answer = store
             .change(Planned(|_: &Catalog| Ok((Vec::new(), ()))))
             .await;
-        assert!(answer.is_err());
+        assert!(matches!(answer, Err(Error::Storage(_))), "{answer:?}");
     }
     let fault = store.failed().await.to_string();
     assert!(fault.contains("store-committer panicked"), "{fault}");
@@ -140,6 +147,23 @@ async fn a_panic_of_the_committer_is_said_and_all_who_wait_are_answered() {
     assert!(matches!(answer, Err(Error::Storage(_))), "{answer:?}");
     assert_eq!(store.close(), Err(fault));
     assert_eq!(committer().state, watched::State::Ended);
+}
+
+/// The committer drops a batch that fails before it can say why.
+#[actix_web::test]
+async fn who_waits_in_a_batch_that_fails_is_told_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = opened(&directory.path().join("data"));
+    let (dropped, answer) = oneshot::channel::<Result<()>>();
+    drop(dropped);
+    let fails = async {
+        let reason = "on purpose".to_owned();
+        store.inner.fail(Fault::Storage(reason));
+    };
+    let (answered, ()) = tokio::join!(store.answered(answer), fails);
+    let told = answered.unwrap_err().to_string();
+    assert!(told.contains("on purpose"), "{told}");
+    assert!(store.close().is_err());
 }
 
 /// Whoever holds the catalog may ask for room, also where room is scarce and while the committer

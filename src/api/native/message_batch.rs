@@ -32,7 +32,7 @@ use crate::error::{Error, Invalid, Result};
 use crate::misfit;
 use crate::rules::caller::{Action, Caller};
 use crate::rules::checks::wrong;
-use crate::rules::matching::matched;
+use crate::rules::matching::{Matched, matched};
 use crate::store::{Answered, NewBatch, NewMessage, Once};
 
 /// Media types of a body with a message on each line.
@@ -192,32 +192,15 @@ impl Unread {
             }
             found => found?,
         };
-        let (mut messages, mut refused) = (Vec::new(), Vec::new());
-        for message in judged {
-            // The catalog is held for one message only: whoever changes it waits.
-            let matched = message.and_then(|message| {
-                let Checked {
-                    event_type,
-                    channels,
-                    ..
-                } = &message;
-                let matched = matched(&store.catalog(), application, event_type, channels)?;
-                Ok((message, matched))
-            });
-            refused.push(match matched {
-                Err(failure) => Some(failure),
-                Ok((mut message, matched)) => {
-                    let payload = message.payload.bytes(&self.body);
-                    // What waits to be sent stays in memory, and must not keep the whole body there.
-                    let payload = match matched.lanes.is_empty() || message.payload.is_raw() {
-                        true => payload,
-                        false => Bytes::copy_from_slice(&payload),
-                    };
-                    messages.push(message.into_new(matched, payload, None));
-                    None
-                }
-            });
-        }
+        // The catalog is held for one message only: whoever changes it waits.
+        let (messages, refused) = match_all(judged, &self.body, |message| {
+            let Checked {
+                event_type,
+                channels,
+                ..
+            } = message;
+            matched(&store.catalog(), application, event_type, channels)
+        })?;
         let once = self.once_key.map(|key| Once {
             key,
             body: Sha256::digest(&self.body).into(),
@@ -228,6 +211,43 @@ impl Unread {
             once,
         }))
     }
+}
+
+/// Messages to accept, and for each item of the body why it is refused.
+type Sorted = (Vec<NewMessage>, Vec<Option<Failure>>);
+
+/// Matches the messages that are sound. An error where their application is gone: it may have been deleted
+/// since it was looked up, which is no fault of any one message.
+fn match_all(
+    judged: Vec<Result<Checked<'_>, Failure>>,
+    body: &Bytes,
+    match_one: impl Fn(&Checked<'_>) -> Result<Matched>,
+) -> Result<Sorted> {
+    let (mut messages, mut refused) = (Vec::new(), Vec::new());
+    for message in judged {
+        let mut message = match message {
+            Ok(message) => message,
+            Err(failure) => {
+                refused.push(Some(failure));
+                continue;
+            }
+        };
+        match match_one(&message) {
+            Err(gone @ Error::NotFound(_)) => return Err(gone),
+            Err(error) => refused.push(Some(error.into())),
+            Ok(matched) => {
+                let payload = message.payload.bytes(body);
+                // What waits to be sent stays in memory, and must not keep the whole body there.
+                let payload = match matched.lanes.is_empty() || message.payload.is_raw() {
+                    true => payload,
+                    false => Bytes::copy_from_slice(&payload),
+                };
+                messages.push(message.into_new(matched, payload, None));
+                refused.push(None);
+            }
+        }
+    }
+    Ok((messages, refused))
 }
 
 /// Returns the answer for the whole batch; an error where no message is accepted.
@@ -377,7 +397,11 @@ impl<'de> Visitor<'de> for AtMost {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
+    use crate::domain::id::{ApplicationId, OrganisationId};
     use proptest::prelude::*;
+
+    const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
     fn texts(body: &str, is_lines: bool, max: usize) -> Result<Vec<String>, u16> {
         let body = Bytes::copy_from_slice(body.as_bytes());
@@ -439,10 +463,36 @@ mod tests {
     fn bounds() -> Bounds<'static> {
         Bounds {
             application: "app",
-            now: crate::clock::Timestamp(1_700_000_000_000),
+            now: NOW,
             ahead_max: std::time::Duration::from_secs(86_400),
             payload_bytes_max: 100,
         }
+    }
+
+    #[test]
+    fn a_batch_whose_application_is_deleted_meanwhile_is_not_found_as_a_whole() {
+        let body = Bytes::from_static(
+            br#"[{"eventType":"a","payload":{}},{"eventType":"b","payload":{}},7]"#,
+        );
+        let items = items(&body, false, 3).unwrap();
+        let sorted = |is_deleted: bool| {
+            let judged = items.iter().map(|item| checked(item, &bounds())).collect();
+            match_all(judged, &body, |message| {
+                match is_deleted && message.event_type == "b" {
+                    true => Err(Error::not_found("application")),
+                    false => Ok(Matched {
+                        organisation: OrganisationId::at(NOW),
+                        application: ApplicationId::at(NOW),
+                        lanes: Vec::new(),
+                        as_of: 1,
+                    }),
+                }
+            })
+        };
+        let (messages, refused) = sorted(false).unwrap();
+        assert_eq!((messages.len(), refused.len()), (2, 3));
+        let gone = sorted(true).err().expect("nothing can be accepted");
+        assert!(matches!(gone, Error::NotFound(_)), "{gone}");
     }
 
     fn json() -> impl Strategy<Value = serde_json::Value> {

@@ -14,7 +14,7 @@ use self::disk::{FAULTS, Fault, FaultyDisk};
 use self::model::{Model, ModelPart, ModelRecord};
 use super::append::{Journal, Known, Sizes};
 use super::error::JournalError;
-use super::reader::Records;
+use super::reader::{Part, Records};
 use super::record::{self, PartName, RecordDraft, Tip};
 use super::spares::Zeroing;
 use super::walk::PartPlace;
@@ -507,5 +507,96 @@ fn a_fault_at_each_call_of_a_short_life_loses_nothing() {
         }
         println!("{fault:?} at each of {call} calls");
         assert!(call > 100, "the life has only {call} calls");
+    }
+}
+
+/// The record that erases a part is durable before its first byte is overwritten: however much of it is
+/// left, a reader finds it erased, and not damaged.
+#[test]
+fn a_part_whose_overwriting_failed_is_whole_or_erased_to_readers() {
+    const BYTE: u8 = 0xA7;
+    let known = Known {
+        stream: STREAM,
+        begin: Tip {
+            position: 1,
+            chain: 0,
+        },
+        applied: 0,
+        newest: 0,
+    };
+    let sizes = Sizes {
+        segment_bytes: 20_480,
+        free_bytes_min: 0,
+    };
+    let mut half_overwritten = 0;
+    for seed in 0..30 {
+        for call in 1..15 {
+            let _named = Named(format!("call {call} of seed {seed}"));
+            let disk = FaultyDisk::new(seed);
+            let random = StdRng::seed_from_u64(seed);
+            let (mut journal, _) = Journal::open(disk.mount(), sizes, &known, random).unwrap();
+            let draft = RecordDraft {
+                parts: &[&[BYTE; 3_000]],
+                ..RecordDraft::default()
+            };
+            let place = journal.append(&draft, &[]).unwrap().place(0);
+            disk.arm(call, Fault::InputOutput);
+            let erased = journal.append(&RecordDraft::default(), &[place]);
+            disk.disarm();
+            let part = journal.reader().part(place);
+            let part = part.unwrap_or_else(|error| panic!("{error}"));
+            assert!(erased.is_err() || part == Part::Erased);
+            let segment = journal.reader().segments().pop().unwrap();
+            let bytes = disk.bytes(&segment.name);
+            let left = bytes.iter().filter(|byte| **byte == BYTE).count();
+            half_overwritten += usize::from((100..2_900).contains(&left));
+        }
+    }
+    assert!(half_overwritten > 10, "{half_overwritten}");
+}
+
+#[test]
+fn room_that_cannot_be_made_leaves_the_journal_as_it_was_and_can_be_made_later() {
+    let known = Known {
+        stream: STREAM,
+        begin: Tip {
+            position: 1,
+            chain: 0,
+        },
+        applied: 0,
+        newest: 0,
+    };
+    let sizes = Sizes {
+        segment_bytes: 8_192,
+        free_bytes_min: u64::MAX,
+    };
+    for call in 1..3 {
+        let disk = FaultyDisk::new(call);
+        let random = StdRng::seed_from_u64(call);
+        let (mut journal, _) = Journal::open(disk.mount(), sizes, &known, random).unwrap();
+        let effects = [1; 3_000];
+        let draft = RecordDraft {
+            effects: &effects,
+            ..RecordDraft::default()
+        };
+        let spares = || {
+            // A file whose creation failed may be there, empty, until the next start.
+            let is_spare = |name: &String| name.ends_with(".spare") && !disk.bytes(name).is_empty();
+            disk.names().into_iter().filter(is_spare).count()
+        };
+        journal.make_room(3_500).unwrap();
+        assert_eq!(spares(), 0, "the open segment has room");
+        journal.append(&draft, &[]).unwrap();
+        // Creating the file, or taking its space.
+        disk.arm(call, Fault::NoSpace);
+        let refused = journal.make_room(3_500).unwrap_err();
+        assert!(refused.passes(), "{refused}");
+        assert!(!journal.has_failed());
+        for _ in 0..2 {
+            journal.make_room(3_500).unwrap();
+        }
+        assert_eq!(spares(), 1, "one is enough");
+        assert_eq!(journal.append(&draft, &[]).unwrap().position, 2);
+        assert_eq!(spares(), 0, "the next segment was begun in it");
     }
 }

@@ -17,7 +17,8 @@ impl Committer {
         batch: &mut Batch,
         decide: Decide,
     ) -> Result<Staged, layout::RecordError> {
-        let decided = decide(&self.inner.catalog(), self.inner.clock.now());
+        let now = self.inner.clock.now();
+        let decided = decide(Ok((&self.inner.catalog(), now)));
         if let Some((changes, notify)) = decided {
             self.stage_decided(batch, changes)?;
             batch.answers.push(Answer::Notify(notify));

@@ -452,7 +452,7 @@ mod tests {
         // What holds the committer up, so that both come in one batch.
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let (began, begins) = oneshot::channel();
-        let decide = Box::new(move |_: &Catalog, _| {
+        let decide = Box::new(move |_: Result<(&Catalog, _)>| {
             let _ = began.send(());
             let _ = wait.recv();
             None

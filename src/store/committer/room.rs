@@ -1,0 +1,173 @@
+//! Waiting for room on the disk, before anything is staged.
+//!
+//! A full disk is somebody's to free, and no reason to end the process: that would lose the outcomes of
+//! attempts, which would be made again, and the next start would need space, too. So the committer makes
+//! sure of the room for a batch before it takes one together, when nothing has to be undone yet. While
+//! there is none, outcomes wait in memory, where the lanes bound them. Everything else is refused at once,
+//! with nothing of it done: a caller would otherwise wait for as long as the disk stays full.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::{BATCH_BYTES_MAX, CommitError, Committer};
+use crate::journal::JournalError;
+use crate::store::queue::Command;
+use crate::store::room::refusal;
+use crate::watched;
+
+/// How often it looks again.
+const TRY_EVERY: Duration = Duration::from_secs(1);
+
+impl Committer {
+    /// Waits until there is room for the next batch; `pending` is left with what is not refused meanwhile.
+    /// A stop does not wait.
+    pub(super) fn wait_for_room(
+        &mut self,
+        pending: &mut VecDeque<Command>,
+    ) -> Result<(), CommitError> {
+        let Some(mut lack) = self.lack_of_room(pending)? else {
+            return Ok(());
+        };
+        let inner = self.inner.clone();
+        log::error!(
+            "nothing can be written to the disk: {lack}. Free some of it: until then outcomes of attempts \
+             wait, and what is asked for is refused"
+        );
+        watched::note_error(&lack);
+        loop {
+            inner.room.wait_begins(&lack);
+            let (outcomes, others) = std::mem::take(pending)
+                .into_iter()
+                .partition(Command::is_outcome);
+            *pending = outcomes;
+            let refuse = |command: Command| command.refuse(refusal(&lack));
+            others.into_iter().for_each(refuse);
+            inner.queue.take_intake().into_iter().for_each(refuse);
+            if inner.sleep(TRY_EVERY) || inner.failure.borrow().is_some() {
+                return Err(CommitError::NoRoom(lack));
+            }
+            inner.look_at_space();
+            // Those that the databases have by now may be what is missing.
+            self.remove_segments()?;
+            match self.lack_of_room(pending)? {
+                Some(still) => lack = still,
+                None => break,
+            }
+        }
+        inner.room.wait_ended();
+        log::info!("there is room on the disk again; everything goes on");
+        Ok(())
+    }
+
+    /// Why the next batch cannot be written now, if so.
+    fn lack_of_room(
+        &mut self,
+        pending: &VecDeque<Command>,
+    ) -> Result<Option<String>, JournalError> {
+        if self.inner.room.is_short() {
+            let min = self.inner.free_bytes_min();
+            return Ok(Some(format!("less than {min} bytes are free")));
+        }
+        // A command that is longer than a batch has one of its own, so it is the first.
+        let first = pending.front().map_or(0, Command::bytes);
+        let record_bytes = (2 * BATCH_BYTES_MAX + first) as u64;
+        match self.journal.make_room(record_bytes) {
+            Ok(()) => Ok(None),
+            Err(error) if error.passes() => Ok(Some(error.to_string())),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::clock::{Clock, Timestamp};
+    use crate::domain::attempt::{Failure, FailureKind, Outcome, Verdict};
+    use crate::domain::profile::Method;
+    use crate::error::Error;
+    use crate::rules::decision::Planned;
+    use crate::store::layout::golden::rows::{self, LANE};
+    use crate::store::tests::{message_to, register, settings};
+    use crate::store::{Catalog, Finished, Store};
+    use crate::telemetry::Metrics;
+
+    const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+    fn pretend_free(store: &Store, bytes: Option<u64>) {
+        let pretended = &store.inner.room.pretended_free_bytes;
+        *pretended.lock().unwrap() = bytes;
+        store.inner.look_at_space();
+    }
+
+    fn delivered(store: &Store) -> Finished {
+        let delivery = store.waiting(LANE, None, 1).unwrap()[0];
+        let failure = Failure {
+            kind: FailureKind::NotSendable,
+            detail: String::new(),
+        };
+        Finished {
+            delivery,
+            endpoint: Arc::new(rows::endpoint()),
+            number: 1,
+            outcome: Outcome::not_sent("http://a.test/", Method::Post, NOW, failure),
+            verdict: Verdict::Delivered,
+            test: false,
+            event_id: None,
+        }
+    }
+
+    #[actix_web::test]
+    async fn on_a_full_disk_callers_are_refused_and_outcomes_wait_until_there_is_room() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut settings = settings(&directory.path().join("data"));
+        settings.min_free_bytes = 8 << 10;
+        let store = Store::open(settings, Clock::manual(NOW), Arc::new(Metrics::new())).unwrap();
+        register(&store).await;
+        store.accept_message(message_to(vec![LANE])).await.unwrap();
+        let change = || store.change(Planned(|_: &Catalog| Ok((Vec::new(), ()))));
+        pretend_free(&store, Some(1023));
+        let commits = || store.inner.commit.load(Ordering::Acquire);
+        let before = commits();
+        for _ in 0..2 {
+            let refused = change().await.unwrap_err();
+            assert!(matches!(refused, Error::Unavailable { .. }), "{refused}");
+            let told = refused.to_string();
+            assert!(told.contains("less than 1024 bytes are free"), "{told}");
+        }
+        store.record_attempt(delivered(&store));
+        let told = store.health().unwrap_err();
+        assert!(told.contains("less than 1024 bytes are free"), "{told}");
+        assert!(store.accept_message(message_to(vec![LANE])).await.is_err());
+        assert_eq!(commits(), before, "nothing was written");
+        assert_eq!(store.waiting_count(), 1);
+
+        pretend_free(&store, None);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while store.waiting_count() > 0 {
+            assert!(Instant::now() < deadline, "the outcome is not written");
+            std::thread::yield_now();
+        }
+        change().await.unwrap();
+        assert_eq!(store.health(), Ok(()));
+        store.close().unwrap();
+    }
+
+    #[actix_web::test]
+    async fn a_stop_does_not_wait_for_room() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut settings = settings(&directory.path().join("data"));
+        settings.min_free_bytes = 8 << 10;
+        let store = Store::open(settings, Clock::manual(NOW), Arc::new(Metrics::new())).unwrap();
+        register(&store).await;
+        store.accept_message(message_to(vec![LANE])).await.unwrap();
+        pretend_free(&store, Some(0));
+        store.record_attempt(delivered(&store));
+        let told = store.close().unwrap_err();
+        assert!(told.contains("less than 1024 bytes are free"), "{told}");
+    }
+}
