@@ -232,8 +232,15 @@ impl Client {
 
     /// The same request, which is done now if it was not.
     fn publish_again(&mut self, line: &mut Line, app: &str, publish: Publish) -> Done {
-        let number = publish.first;
-        let was_there = line.books.pages().message(number).fate == Fate::Accepted;
+        let (was_there, asked_at) = {
+            let mut pages = line.books.pages();
+            let message = pages.message(publish.first);
+            (message.fate == Fate::Accepted, message.asked_at)
+        };
+        // The key may be forgotten after some nights without a server.
+        if Duration::from_millis(line.books.now() - asked_at) > ASKED_AGAIN_WITHIN {
+            return Ok(());
+        }
         if was_there && publish.key.is_none() {
             return match publish.has_event_ids && !publish.is_batch {
                 true => self.refused(line, app, &publish),

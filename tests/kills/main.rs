@@ -11,6 +11,7 @@
 //! - What was not answered was done as a whole or not at all.
 //! - A key gives the same answer again, and an event id is not taken twice.
 //! - What was accepted arrives, and nothing else does, signed by the newest secret.
+//! - `verify-store` finds nothing wrong, after a kill neither, and the log has no error.
 //!
 //! `KILLS` says how many (120, or 40 where `CI` is not true), `SEED` which ones: the moments and what the clients
 //! choose; how far they come by then is theirs.
@@ -59,6 +60,10 @@ fn every_answer_holds_across_kills() {
     }
     let said = world.end();
     world.expect_nothing_wrong();
+    let accepted = world.accepted().len();
+    assert!(accepted > 20 * kills as usize, "too little load: {said}");
+    // A day passes in some ten lives.
+    assert!(world.slices_removed > 0 || kills < 80, "{said}");
     say(&format!("kills: {kills} kills, {said}"));
 }
 
@@ -176,8 +181,8 @@ impl World {
 
     fn live_and_die(&mut self, kill: u32) {
         // Hours in which nothing runs, so that retention has something to do at the start.
-        if self.random.random_ratio(1, 8) {
-            let hours = self.random.random_range(1..5);
+        if self.random.random_ratio(1, 5) {
+            let hours = self.random.random_range(1..6);
             self.books.jump(Duration::from_secs(hours * 3600));
         }
         if kill > 0 && self.random.random_ratio(1, 6) {
@@ -185,6 +190,7 @@ impl World {
             let mut process = self.launch().spawn();
             at_random_moment(Duration::from_millis(self.random.random_range(0..250)));
             process.kill();
+            self.expect_no_error(&process.log());
             self.begin_life();
             return;
         }
@@ -210,6 +216,17 @@ impl World {
         };
         let load_time = Duration::from_millis(self.random.random_range(1..longest));
         self.load_until(&mut server, load_time, died);
+        // As the kill left it, or the stop.
+        if self.random.random_ratio(1, 12) {
+            self.verify();
+        }
+    }
+
+    /// Neither a panic nor anything else that an operator would have to look into.
+    fn expect_no_error(&self, log: &str) {
+        if let Some(line) = log.lines().find(|line| line.contains(" ERROR ")) {
+            self.books.wrong(format!("the log says: {line}"));
+        }
     }
 
     /// Runs the clients for so long, and the server until it died.
@@ -235,6 +252,7 @@ impl World {
             }
         });
         let log = server.process.log();
+        self.expect_no_error(&log);
         self.slices_removed += log.matches("was older than the retention time").count();
         self.begin_life();
         if life % 20 == 0 {
