@@ -8,7 +8,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::books::{Books, Fate, payload};
-use super::client::{Client, Gone, Line, SHARED};
+use super::client::{Client, SHARED};
+use super::line::{Gone, Line};
 use super::operation::event_id;
 use super::process::Api;
 
