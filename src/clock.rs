@@ -126,7 +126,7 @@ impl Clock {
                 let since_epoch = SystemTime::now()
                     .duration_since(UNIX_EPOCH)
                     .expect("the system's time lies after 1970");
-                Timestamp(since_epoch.as_millis() as u64)
+                Timestamp(planned::told(since_epoch.as_millis() as u64))
             }
             Clock::Manual(now) => *now.borrow(),
         }
@@ -151,6 +151,7 @@ impl Clock {
                     if left.is_zero() {
                         return;
                     }
+                    let left = planned::real(left);
                     tokio::time::sleep(left.min(Duration::from_secs(60))).await;
                 }
             }
@@ -183,6 +184,63 @@ impl Clock {
                 later
             });
         }
+    }
+}
+
+/// Another time than the system's, where a test of the binary has planned it, so that days pass in
+/// minutes. `POSTRIDER_CLOCK` is three numbers: an instant of the system's clock in milliseconds since 1970,
+/// the instant that is told in its place, and how many times as fast time passes from there on. Release
+/// builds have none of it.
+#[cfg(debug_assertions)]
+mod planned {
+    use std::sync::LazyLock;
+    use std::time::Duration;
+
+    struct Planned {
+        real: u64,
+        told: u64,
+        speed: u32,
+    }
+
+    static PLANNED: LazyLock<Option<Planned>> = LazyLock::new(|| {
+        let text = std::env::var("POSTRIDER_CLOCK").ok()?;
+        let mut words = text.split(' ');
+        let mut next = || words.next()?.parse().ok();
+        Some(Planned {
+            real: next()?,
+            told: next()?,
+            speed: u32::try_from(next()?).ok()?,
+        })
+    });
+
+    /// Which instant is told at this one of the system.
+    pub fn told(system: u64) -> u64 {
+        let told = |planned: &Planned| {
+            let passed = system.saturating_sub(planned.real);
+            planned.told + passed * u64::from(planned.speed)
+        };
+        PLANNED.as_ref().map_or(system, told)
+    }
+
+    /// How long the system's clock takes for what is told to be so long.
+    pub fn real(told: Duration) -> Duration {
+        let speed = PLANNED.as_ref().map_or(1, |planned| planned.speed.max(1));
+        told / speed
+    }
+}
+
+#[cfg(not(debug_assertions))]
+mod planned {
+    use std::time::Duration;
+
+    #[inline]
+    pub fn told(system: u64) -> u64 {
+        system
+    }
+
+    #[inline]
+    pub fn real(told: Duration) -> Duration {
+        told
     }
 }
 

@@ -37,8 +37,20 @@ impl Connection {
     }
 
     pub fn request(&mut self, method: &str, path: &str, body: &str) -> Result<Answer> {
+        self.request_once(method, path, body, None)
+    }
+
+    /// With an idempotency key, where there is one.
+    pub fn request_once(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: &str,
+        key: Option<&str>,
+    ) -> Result<Answer> {
+        let key = key.map_or(String::new(), |key| format!("idempotency-key: {key}\r\n"));
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n{key}\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n",
             self.token,
             body.len()

@@ -157,28 +157,40 @@ impl Launch {
 
     /// Starts the process and waits until it is ready. Panics with its log when it is not.
     pub fn start(&self) -> Server {
+        let token = || {
+            let path = self.data.join("owner.token");
+            std::fs::read_to_string(&path)
+                .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+                .trim()
+                .to_owned()
+        };
+        self.try_start(token).unwrap_or_else(|(why, process)| {
+            panic!("the server {why}; its log:\n{}", process.log())
+        })
+    }
+
+    /// The same with this token; where it is not ready, why, and the process.
+    pub fn try_start(
+        &self,
+        token: impl FnOnce() -> String,
+    ) -> Result<Server, (&'static str, Process)> {
         let process = self.spawn();
-        let address = process
-            .log
-            .ready_address(self.ready_within)
-            .unwrap_or_else(|why| panic!("the server {why}; its log:\n{}", process.log()));
+        let address = match process.log.ready_address(self.ready_within) {
+            Ok(address) => address,
+            Err(why) => return Err((why, process)),
+        };
         let ready_after = process.started_at.elapsed();
-        let token_path = self.data.join("owner.token");
-        let token = std::fs::read_to_string(&token_path)
-            .unwrap_or_else(|error| panic!("cannot read {}: {error}", token_path.display()))
-            .trim()
-            .to_owned();
         let api = Api {
             address,
-            token,
+            token: token(),
             log: process.log.clone(),
         };
-        Server {
+        Ok(Server {
             process,
             api,
-            token_path,
+            token_path: self.data.join("owner.token"),
             ready_after,
-        }
+        })
     }
 }
 
