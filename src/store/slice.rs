@@ -331,15 +331,16 @@ impl InJournal {
         }
     }
 
-    /// One that is sealed: by its index file, and where there is none that is whole, by the journal. The
-    /// second is the reason why a file that is there was not believed.
+    /// One that is sealed: by its index file, which is read as a whole first, and where there is none that is
+    /// whole, by the journal. The second is the reason why a file that is there was not believed.
     pub fn sealed(
         path: &Path,
         of: &IndexOf,
         stretch: Stretch,
         reader: &Reader,
     ) -> Result<(InJournal, Option<IndexError>)> {
-        let (index, not_believed) = match IndexFile::open(path, of) {
+        let opened = IndexFile::open(path, of);
+        let (index, not_believed) = match opened.and_then(|file| file.verify().map(|()| file)) {
             Ok(file) => (Index::File(Arc::new(file)), None),
             Err(error @ IndexError::Io { .. }) => return Err(error.into()),
             Err(error) => {

@@ -166,9 +166,19 @@ impl Slices {
         let path = self.index_path(number);
         let (opened, not_believed) = InJournal::sealed(&path, &of, stretch, reader)?;
         if let Some(damage) = not_believed {
-            log::warn!("slice {number} is read by the journal, and its index made again: {damage}");
+            log::warn!("the index of slice {number} is made again from the journal: {damage}");
         }
-        Ok(opened)
+        let Some(made) = opened.in_memory() else {
+            return Ok(opened);
+        };
+        match self.write_index(number, made, &of) {
+            Ok(()) => Ok(InJournal::sealed(&path, &of, stretch, reader)?.0),
+            // Then it is in memory for as long as it is asked for.
+            Err(error) => {
+                log::warn!("the index of slice {number} cannot be written: {error}");
+                Ok(opened)
+            }
+        }
     }
 
     fn index_of(&self, number: u32, stretch: Stretch, to: u64) -> IndexOf {
@@ -216,19 +226,19 @@ impl Slices {
         let Some(to) = stretch.to else {
             return Ok(());
         };
-        let directory = self.path(number);
-        match std::fs::create_dir(&directory) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(EngineError::from(error).into());
-            }
-            _ => super::engine::sync_directory(&self.directory).map_err(EngineError::from)?,
-        }
-        let of = self.index_of(number, stretch, to);
-        let written = index.write(&self.index_path(number), &of);
+        let written = self.write_index(number, index, &self.index_of(number, stretch, to));
         written.map_err(EngineError::from)?;
         let place = self.place(number);
         *locked(place.lock()) = None;
         Ok(())
+    }
+
+    fn write_index(&self, number: u32, index: &OpenIndex, of: &IndexOf) -> std::io::Result<()> {
+        match std::fs::create_dir(self.path(number)) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+            _ => super::engine::sync_directory(&self.directory)?,
+        }
+        index.write(&self.index_path(number), of)
     }
 
     #[cfg(test)]

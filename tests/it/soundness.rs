@@ -377,3 +377,51 @@ async fn what_waits_in_a_damaged_slice_is_sent_or_told() {
     println!("12 flips: {told} cost a message, {unnoticed} lie where nothing is read");
     assert!(told > 0, "no flip hit a message");
 }
+
+/// The index of a slice is made from the journal, and can be made again at any time.
+#[actix_web::test]
+async fn an_index_that_is_damaged_or_missing_is_made_again() {
+    let receiver = Receiver::ok().await;
+    let server = Server::start_with(|config| config.store.slice_hours = 1).await;
+    server.endpoint(&receiver).await;
+    let payloads = (0..100).map(|number| json!({ "n": number }));
+    server.publish_all("app", payloads).await;
+    server.settle().await;
+    server.advance(Duration::from_secs(3600));
+    server.publish("b", json!({})).await;
+    server.settle().await;
+    wait_until("the first slice to have its index", || {
+        server.store().filters_are_ready()
+    })
+    .await;
+    let whole = server.copied().await;
+    let index = "data/slices/00000001/index";
+    let bytes = std::fs::read(whole.path().join(index)).expect("it was made");
+    let read = async |server: &Server| {
+        let list = server.get("/api/v1/app/app/msg?limit=250").await;
+        let list = list.expect(200)["data"].clone();
+        assert_eq!(list.as_array().map(Vec::len), Some(101));
+        list
+    };
+    let expected = read(&server).await;
+    for damage in 0..=5 {
+        let copy = tempfile::tempdir().expect("a temporary directory");
+        copy_directory(whole.path(), copy.path());
+        let file = copy.path().join(index);
+        match damage {
+            0 => std::fs::remove_file(&file).expect("it was copied"),
+            1 => std::fs::write(&file, &bytes[..bytes.len() / 2]).expect("room"),
+            _ => {
+                let mut bytes = bytes.clone();
+                let at = bytes.len() * (damage - 2) / 4;
+                bytes[at] ^= 1;
+                std::fs::write(&file, bytes).expect("room");
+            }
+        }
+        let server = Server::start_on(copy, &server).await;
+        assert_eq!(read(&server).await, expected);
+        let again = server.config().store.path.join("slices/00000001/index");
+        assert_eq!(std::fs::read(again).expect("it is made again"), bytes);
+        server.stop_and_verify().await;
+    }
+}
