@@ -232,9 +232,9 @@ impl Committer {
         Ok(())
     }
 
-    /// Lets those segments go that the databases have all of, on disk.
+    /// Lets those segments go that the databases and the checkpoint file have all of, on disk.
     fn remove_segments(&mut self) -> Result<(), JournalError> {
-        let done = self.inner.checkpoints.done();
+        let done = self.inner.checkpoints.removable();
         if done > self.removed_to {
             self.journal.remove_segments(done, |_| true)?;
             self.removed_to = done;

@@ -165,7 +165,9 @@ impl Inner {
             }
         }
         let journal_bytes = super::slices::directory_bytes(&path.join("journal"));
-        let bytes = space.live_bytes + space.slices_bytes + journal_bytes;
+        let file = path.join(super::checkpoint_file::FILE_NAME);
+        let file_bytes = std::fs::metadata(file).map_or(0, |file| file.len());
+        let bytes = space.live_bytes + space.slices_bytes + journal_bytes + file_bytes;
         self.metrics.store_bytes.set(bytes as i64);
         self.metrics.blob_files.set(space.blob_files as i64);
         *locked(self.space.lock()) = space;

@@ -42,6 +42,7 @@ mod backlog;
 mod batch;
 pub mod catalog;
 mod checkpoint;
+mod checkpoint_file;
 mod committer;
 mod counters;
 mod damage;
@@ -60,6 +61,7 @@ mod live;
 mod open;
 mod owner;
 mod queue;
+mod rebuild;
 mod record;
 mod recount;
 mod replay;
@@ -81,6 +83,7 @@ pub use export::{RestoreReport, restore};
 pub use jobs::{ReplaySend, ReplayStep, Span};
 pub use layout::LaneHour;
 pub use owner::reset_owner;
+pub use rebuild::{RebuildReport, rebuild};
 pub use settings::Settings;
 pub use unique::Once;
 use unique::{EVENT_ID_UNIQUE, EventKeys, Remembered, Searched};
@@ -120,9 +123,16 @@ pub enum OpenError {
         known: u32,
     },
     #[error(
-        "{path} is damaged: {reason}; `postrider restore` starts a new store from the last export"
+        "{path} is damaged: {reason}; `postrider rebuild` makes a damaged `live` anew, and `postrider \
+         restore` starts a new store from the last export"
     )]
     Damaged { path: PathBuf, reason: String },
+    /// The live database is missing, or empty, beside other parts of a store.
+    #[error("{0}")]
+    WithoutLive(String),
+    /// The live database cannot be used, and was not made anew.
+    #[error("{lost}. It was not made anew by itself: {why}")]
+    NotRebuilt { lost: String, why: String },
     #[error("cannot use {path}: {source}")]
     Io {
         path: PathBuf,

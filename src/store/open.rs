@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, Once, OnceLock, RwLock};
 use tokio::sync::watch;
 
 use super::catalog::{Catalog, Change};
-use super::checkpoint;
+use super::checkpoint::{self, Checkpoints};
+use super::checkpoint_file;
 use super::committer::Committer;
 use super::directory::{
     Lock, create_directory, hide_from_others, lock, refuse_beside_another,
@@ -21,6 +22,7 @@ use super::layout::{self, FORMAT, Meta, RecordError, SliceMeta, SliceRecord};
 use super::live::Live;
 use super::owner::owner_token;
 use super::queue::Queue;
+use super::rebuild;
 use super::recount::{self, Recount, StoppedAt};
 use super::replay;
 use super::slices::{self, Slices};
@@ -30,6 +32,7 @@ use crate::domain::id::{ID_TIME_STEP_MS, OrganisationId};
 use crate::domain::organisation::Organisation;
 use crate::domain::token::{Role, Token};
 use crate::journal::Journal;
+use crate::shortage::Shortage;
 use crate::telemetry::Metrics;
 use crate::watched::{Kind, Threads};
 
@@ -54,28 +57,34 @@ pub struct Files {
 }
 
 impl Store {
-    /// Opens or creates the store and starts its committer.
+    /// Opens or creates the store and starts its committer. A live database that is damaged is made anew
+    /// where that can be.
     pub fn open(
         settings: Settings,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Store, OpenError> {
-        let mut files = open_files(&settings, &clock)?;
+        let opened = Store::open_once(settings.clone(), clock.clone(), metrics.clone());
+        match opened {
+            // Found when it was counted; the second time begins with a rebuild.
+            Err(OpenError::Damaged { .. }) if rebuild::is_damage_noted(&settings.path) => {
+                Store::open_once(settings, clock, metrics)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_once(
+        settings: Settings,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Result<Store, OpenError> {
+        let mut files = rebuild::open_or_rebuild(&settings, &clock, &metrics)?;
         let path = settings.path.clone();
         let damaged = |error: RecordError| to_open_error(&path, error);
         let mut stopped_at = None;
         if !files.meta.clean {
             log::warn!("the last process did not close the store; going on from its last commit");
-            let registrations = files.catalog.len();
-            if registrations != files.meta.registrations {
-                return Err(OpenError::Damaged {
-                    path: path.clone(),
-                    reason: format!(
-                        "{registrations} registrations are there, and there should be {}",
-                        files.meta.registrations
-                    ),
-                });
-            }
             let newest = files.slices.keys().next_back().copied().unwrap_or_default();
             stopped_at = Some(StoppedAt {
                 slice: newest,
@@ -109,9 +118,13 @@ impl Store {
                 .map_err(|error| damaged(error.into()))?;
         }
         layout::replace(&files.live, &mut changes, &[layout::META], &files.meta)
-            .and_then(|_| files.live.commit(changes))
             .map_err(|error| damaged(error.into()))?;
+        let (live, now) = (&files.live, clock.now());
+        replay::commit_at_rest(&settings, &mut files.journal, live, changes, now)?;
 
+        let reader = files.journal.reader();
+        let file = checkpoint_file::usable(&path, files.journal.stream(), &reader);
+        let checkpoints = Checkpoints::from(replay::checkpoint_at(&files.journal), file);
         let meta = files.meta;
         let inner = Arc::new(Inner {
             slices,
@@ -120,7 +133,7 @@ impl Store {
             clock,
             metrics,
             live: Live::new(files.live),
-            checkpoints: Default::default(),
+            checkpoints,
             catalog: RwLock::new(files.catalog),
             queue: Queue::default(),
             watchers: Default::default(),
@@ -149,13 +162,18 @@ impl Store {
         inner.committed(&meta);
         inner.show_visits(&inner.catalog());
         inner.look_at_space();
-        let is_counted = recount::count_some(&inner).map_err(|error| damaged(error.into()))?;
+        let is_counted = recount::count_some(&inner)
+            .inspect_err(|error| rebuild::note_damage(&path, error))
+            .map_err(|error| damaged(error.into()))?;
         let zeroing = files.journal.zeroing();
         let committer = Committer::new(inner.clone(), meta, files.journal)
             .map_err(|error| damaged(error.into()))?;
         let mut handles = vec![inner.spawn(Kind::Committer, move || committer.run())];
         let checkpointed = inner.clone();
         handles.push(inner.spawn(Kind::Checkpoints, move || checkpoint::run(&checkpointed)));
+        let copied = inner.clone();
+        let write_file = move || checkpoint_file::run(&copied, &reader);
+        handles.push(inner.spawn(Kind::CheckpointFile, write_file));
         let supplied = inner.clone();
         let make_spares = move || checkpoint::make_spares(&supplied, zeroing);
         handles.push(inner.spawn(Kind::Spares, make_spares));
@@ -234,6 +252,23 @@ fn may_go_on(slices: &Slices, meta: &mut Meta, metrics: &Metrics) -> bool {
             false
         }
     }
+}
+
+/// The same as [`open_files`], for a server: after a stop that was not clean, registrations that are
+/// missing are damage, too.
+pub fn open_checked(settings: &Settings, clock: &Clock) -> Result<Files, OpenError> {
+    let files = open_files(settings, clock)?;
+    let registrations = files.catalog.len();
+    if !files.meta.clean && registrations != files.meta.registrations {
+        return Err(OpenError::Damaged {
+            path: settings.path.clone(),
+            reason: format!(
+                "{registrations} registrations are there, and there should be {}",
+                files.meta.registrations
+            ),
+        });
+    }
+    Ok(files)
 }
 
 /// Opens the files of a store, making them where there are none.
@@ -422,7 +457,7 @@ fn io_cause(error: engine::SledError) -> Result<std::io::Error, engine::SledErro
                 ErrorKind::PermissionDenied
                     | ErrorKind::StorageFull
                     | ErrorKind::ReadOnlyFilesystem
-            ) =>
+            ) || Shortage::of(&cause).is_some() =>
         {
             Ok(cause)
         }
@@ -430,7 +465,7 @@ fn io_cause(error: engine::SledError) -> Result<std::io::Error, engine::SledErro
     }
 }
 
-fn read_catalog(live: &Engine) -> Result<Catalog, RecordError> {
+pub fn read_catalog(live: &Engine) -> Result<Catalog, RecordError> {
     let mut catalog = Catalog::default();
     for kind in layout::REGISTRATIONS {
         for item in live.prefix(&[kind]) {
@@ -445,7 +480,7 @@ fn read_catalog(live: &Engine) -> Result<Catalog, RecordError> {
     Ok(catalog)
 }
 
-fn read_slices(live: &Engine) -> Result<BTreeMap<u32, SliceRecord>, RecordError> {
+pub fn read_slices(live: &Engine) -> Result<BTreeMap<u32, SliceRecord>, RecordError> {
     let mut slices = BTreeMap::new();
     for item in live.prefix(&[layout::SLICE]) {
         let (key, value) = item?;
