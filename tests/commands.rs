@@ -394,3 +394,71 @@ impl Drop for Sink {
         let _ = self.0.wait();
     }
 }
+
+/// A live database that cannot be opened, by the command and by a start.
+#[test]
+fn a_damaged_live_database_is_made_anew_and_everything_is_there() {
+    const MESSAGES: usize = 5;
+    let directory = scratch();
+    let data = directory.path().join("data");
+    let launch = Launch::new(&data);
+    let mut server = launch.start();
+    let app = json!({ "name": "app", "uid": "app" });
+    server.api.call("POST", "/api/v1/app", &app, 201);
+    let endpoint = json!({ "url": "https://example.com/", "disabled": true });
+    let endpoints = "/api/v1/app/app/endpoint";
+    server.api.call("POST", endpoints, &endpoint, 201);
+    let is_written = || data.join("checkpoint").exists().then_some(());
+    process::until(Duration::from_secs(60), is_written).expect("a checkpoint file is written");
+    for number in 0..MESSAGES {
+        let message = json!({ "eventType": "a", "payload": { "number": number } });
+        server
+            .api
+            .call("POST", "/api/v1/app/app/msg", &message, 202);
+    }
+    let settings = directory.path().join("mine.toml");
+    std::fs::write(&settings, format!("[store]\npath = '{}'\n", data.display())).unwrap();
+    let rebuild = || {
+        run(
+            &directory,
+            &["rebuild", "--config", settings.to_str().unwrap()],
+        )
+    };
+    let refused = rebuild();
+    assert_eq!(refused.status.code(), Some(1));
+    let told = text(&refused.stderr);
+    assert!(told.contains("in use by another postrider"), "{told}");
+
+    server.process.kill();
+    std::fs::remove_file(data.join("live/db")).unwrap();
+    let rebuilt = rebuild();
+    assert!(rebuilt.status.success(), "{}", text(&rebuilt.stderr));
+    let told = text(&rebuilt.stdout);
+    assert!(told.contains("waiting deliveries"), "{told}");
+    assert!(
+        told.contains(" 5\n") && !told.contains("damaged:"),
+        "{told}"
+    );
+    assert!(
+        told.contains("live.damaged-") && told.contains("start the server"),
+        "{told}"
+    );
+    let has_all = |server: &process::Server| {
+        let messages = server.api.get("/api/v1/app/app/msg");
+        assert_eq!(messages["data"].as_array().unwrap().len(), MESSAGES);
+        let status = server.api.get("/api/v1/status");
+        assert_eq!(status["held"], MESSAGES, "{status}");
+        status
+    };
+    let mut server = launch.start();
+    let status = has_all(&server);
+    assert!(!status.to_string().contains("store_damaged"), "{status}");
+
+    server.process.kill();
+    std::fs::remove_dir_all(data.join("live")).unwrap();
+    let server = launch.start();
+    let status = has_all(&server);
+    assert!(status.to_string().contains("store_damaged"), "{status}");
+    let log = server.process.log();
+    assert!(log.contains("the live database was made anew"), "{log}");
+}

@@ -84,9 +84,10 @@ fn a_panic_of_a_delivery_thread_ends_the_process() {
 
 /// All but the one that counts at a start. In place of actix's thread that accepts connections, another of
 /// the same name panics.
-const THREADS: [&str; 14] = [
+const THREADS: [&str; 15] = [
     "actix-server acceptor",
     "challenges",
+    "checkpoint-file",
     "checkpoints",
     "delivery-0",
     "http-0",

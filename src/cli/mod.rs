@@ -1,7 +1,7 @@
 //! The command line: arguments to command to one-line error and exit code.
 //!
 //! Only `main` calls this. `serve` runs the server; `check`, `token reset-owner`, `token jwt`,
-//! `verify-store` and `restore` work on the settings and on a data directory that no server uses;
+//! `verify-store`, `rebuild` and `restore` work on the settings and on a data directory that no server uses;
 //! the other `token` commands, `apply` and `import` are clients of a running server (`client`);
 //! `sink` and `verify` help to test receivers. Exit codes: 0 done, 1 failed, 2 wrong usage.
 //! Standard output carries the result, and standard error one line about the failure, or one for each
@@ -75,6 +75,8 @@ enum Command {
     },
     /// Check everything that is stored; the server must be stopped
     VerifyStore,
+    /// Make the live database anew from the checkpoint file and the journal; the server must be stopped
+    Rebuild,
     /// Make a new store from an export of the registrations; the server must be stopped
     Restore {
         /// The export, from the data directory of the lost store or a copy of it
@@ -187,6 +189,7 @@ fn run(arguments: Arguments) -> Result {
         Command::Apply(arguments) => arguments.run(&settings()?),
         Command::Import { command } => command.run(&settings()?),
         Command::VerifyStore => verify_store(&settings()?),
+        Command::Rebuild => rebuild(&settings()?),
         Command::Restore { from } => {
             let config = settings()?;
             owner::become_owner_of(&config.store.path)?;
@@ -242,6 +245,28 @@ fn verify_store(config: &Config) -> Result {
             "the store is damaged in {many} places"
         ))),
     }
+}
+
+fn rebuild(config: &Config) -> Result {
+    owner::become_owner_of(&config.store.path)?;
+    let report = store::rebuild(&store::Settings::from_config(config), &Clock::System)
+        .map_err(Failure::failed)?;
+    say_counts(&report.counts)?;
+    for problem in &report.problems {
+        say(&format!("damaged: {problem}"))?;
+    }
+    let written_at = report.written_at.map(|at| format!(" of {at}"));
+    say(&format!(
+        "the live database was made anew from the checkpoint file{} and the journal",
+        written_at.unwrap_or_default()
+    ))?;
+    if let Some(kept_as) = &report.kept_as {
+        let kept_as = kept_as.display();
+        say(&format!(
+            "the old one is kept as {kept_as}: remove it when all is well"
+        ))?;
+    }
+    say("next: start the server, or run `postrider verify-store` first")
 }
 
 fn say_counts(counts: &[(String, u64)]) -> Result {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use super::engine::{Engine, EngineError};
 use super::keeper::LOOK_EVERY;
 use super::layout::Checkpoint;
-use super::{Fault, Inner, replay};
+use super::{Fault, Inner, checkpoint_file, rebuild, replay};
 use crate::lock::locked;
 use crate::watched;
 
@@ -44,6 +44,10 @@ struct State {
     due: Option<Arc<Due>>,
     /// The position of the last one that is on disk.
     done: u64,
+    /// The last one that is on disk, of this process or of the start.
+    latest: Option<Checkpoint>,
+    /// The position of the checkpoint file, where it can be used.
+    file: Option<u64>,
     /// No other is made: the store is closed, or one failed.
     is_over: bool,
 }
@@ -112,7 +116,8 @@ impl Inner {
 
     fn make_checkpoint(&self, due: &Due) -> Result<(), EngineError> {
         let step = || self.checkpoints.step_begins();
-        self.live.move_aside_into_engine(step)?;
+        let moved = self.live.move_aside_into_engine(step);
+        moved.inspect_err(|error| rebuild::note_damage(&self.settings.path, error))?;
         for (number, slice) in &due.slices {
             step();
             match slice.flush() {
@@ -124,16 +129,68 @@ impl Inner {
         step();
         replay::write_checkpoint(self.live.engine(), &due.checkpoint)?;
         self.live.drop_aside();
+        // Without it a rebuild applies more of the journal to the slices.
+        if let Err(error) = checkpoint_file::note_applied(&self.settings.path, &due.checkpoint) {
+            let error = format!("the file `applied` was not written: {error}");
+            log::warn!("{error}");
+            watched::note_error(error);
+        }
         self.metrics.checkpoints.inc();
         Ok(())
     }
 }
 
 impl Checkpoints {
+    /// For a start, when the databases have all of the journal up to `latest`, and there is a checkpoint
+    /// file of the position `file`.
+    pub fn from(latest: Checkpoint, file: Option<u64>) -> Checkpoints {
+        let state = State {
+            latest: Some(latest),
+            file,
+            ..State::default()
+        };
+        Checkpoints {
+            state: Mutex::new(state),
+            ..Checkpoints::default()
+        }
+    }
+
     /// The position up to which the databases have the journal, on disk, as far as this process
     /// brought it there.
     pub fn done(&self) -> u64 {
         self.state().done
+    }
+
+    /// The position up to which segments of the journal may be removed: the databases have it up to
+    /// there, and the checkpoint file does.
+    pub fn removable(&self) -> u64 {
+        let state = self.state();
+        state.file.map_or(state.done, |file| state.done.min(file))
+    }
+
+    /// The position of the checkpoint file, where it can be used.
+    pub fn file(&self) -> Option<u64> {
+        self.state().file
+    }
+
+    /// The last checkpoint, where the next checkpoint file is to be begun at it: there is no file yet, or
+    /// one is due and is behind.
+    pub fn not_in_file(&self, is_due: bool) -> Option<Checkpoint> {
+        let state = self.state();
+        let is_behind = |latest: &Checkpoint| match state.file {
+            Some(file) => is_due && file < latest.position,
+            None => true,
+        };
+        state.latest.filter(is_behind)
+    }
+
+    pub fn file_was_written(&self, position: u64) {
+        self.state().file = Some(position);
+    }
+
+    /// Keeps no segments for the checkpoint file any more.
+    pub fn give_file_up(&self) {
+        self.state().file = None;
     }
 
     pub fn is_idle(&self) -> bool {
@@ -210,6 +267,7 @@ pub fn run(inner: &Inner) {
         let mut state = checkpoints.state();
         state.due = None;
         state.done = due.checkpoint.position;
+        state.latest = Some(due.checkpoint);
         drop(state);
         checkpoints.changed.notify_all();
     }

@@ -285,9 +285,10 @@ impl Committer {
         Ok(())
     }
 
-    /// Lets those segments go that no slice is in, and that the live database has all of, on disk.
+    /// Lets those segments go that no slice is in, and that the live database and the checkpoint file have
+    /// all of, on disk.
     fn remove_segments(&mut self) -> Result<(), JournalError> {
-        let done = self.inner.checkpoints.done();
+        let done = self.inner.checkpoints.removable();
         if done > self.removed_to {
             // It syncs the directory, which may hang like a commit.
             self.inner.commit_began();

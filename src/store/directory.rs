@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::fs::FlockOperation;
 
-use super::{OpenError, engine};
+use super::{OpenError, checkpoint_file, engine, export};
 
 /// Makes a directory that others may not read, and its entry durable.
 pub fn create_directory(path: &Path) -> std::io::Result<()> {
@@ -49,15 +49,20 @@ pub fn refuse_beside_another(path: &Path) -> Result<(), OpenError> {
 pub fn refuse_in_the_remains_of_another(path: &Path) -> Result<(), OpenError> {
     let has_some =
         |name| std::fs::read_dir(path.join(name)).is_ok_and(|mut all| all.next().is_some());
-    let has_export = path.join(super::export::FILE_NAME).exists();
-    let left = match (has_some("slices"), has_some("journal"), has_export) {
-        (true, ..) => "slices of history",
-        (_, true, _) => "the journal",
-        (_, _, true) => super::export::FILE_NAME,
-        (false, false, false) => return Ok(()),
+    let has_file = |name| path.join(name).exists();
+    let left = if has_some("slices") {
+        "slices of history"
+    } else if has_some("journal") {
+        "the journal"
+    } else if has_file(checkpoint_file::FILE_NAME) {
+        "the checkpoint file"
+    } else if has_file(export::FILE_NAME) {
+        export::FILE_NAME
+    } else {
+        return Ok(());
     };
     let path = path.display();
-    Err(OpenError::Unsafe(format!(
+    Err(OpenError::WithoutLive(format!(
         "{path} has {left} of a store, and the store's directory `live` is missing or empty: bring it \
          back from a copy; or move {path} away and restore the registrations from its export.json with \
          `postrider restore`, or begin anew"
@@ -74,7 +79,9 @@ pub fn hide_from_others(path: &Path) {
         "journal",
         "slices",
         "owner.token",
-        super::export::FILE_NAME,
+        checkpoint_file::FILE_NAME,
+        checkpoint_file::APPLIED_NAME,
+        export::FILE_NAME,
     ] {
         hide_tree(&path.join(name), &mut hidden);
     }

@@ -318,13 +318,7 @@ impl Engine {
     }
 
     fn sync_new_files(&self) -> std::io::Result<()> {
-        for entry in std::fs::read_dir(&self.path)? {
-            let entry = entry?;
-            if entry.file_type()?.is_file() {
-                File::open(entry.path())?.sync_all()?;
-            }
-        }
-        sync_directory(&self.path)?;
+        sync_files(&self.path)?;
         match self.path.parent() {
             Some(parent) => sync_directory(parent),
             None => Ok(()),
@@ -342,6 +336,17 @@ impl<T: Values> Values for Arc<T> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         (**self).get(key)
     }
+}
+
+/// Makes the files in a directory durable, and their names.
+pub fn sync_files(path: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            File::open(entry.path())?.sync_all()?;
+        }
+    }
+    sync_directory(path)
 }
 
 /// Makes the entries of a directory durable.

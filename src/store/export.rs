@@ -19,7 +19,7 @@ use super::record::event_type::EventType3;
 use super::record::organisation::Organisation1;
 use super::record::revocation::Revocation1;
 use super::record::token::Token6;
-use super::{Inner, OpenError, Settings, directory, engine, open};
+use super::{Inner, OpenError, Settings, checkpoint_file, directory, engine, open};
 use crate::clock::{Clock, Timestamp};
 
 pub const FILE_NAME: &str = "export.json";
@@ -147,7 +147,8 @@ pub fn restore(
         });
     }
     let holds_one = |part: &&str| path.join(part).exists();
-    if ["live", "slices", "journal"].iter().any(holds_one) {
+    let parts = ["live", "slices", "journal", checkpoint_file::FILE_NAME];
+    if parts.iter().any(holds_one) {
         return Err(OpenError::Unsafe(format!(
             "{} holds a store already; move it away first",
             path.display()

@@ -169,7 +169,9 @@ impl Inner {
                 watched::note_error(error);
             }
         }
-        let bytes = space.live_bytes + space.slices_bytes;
+        let file = path.join(super::checkpoint_file::FILE_NAME);
+        let file_bytes = std::fs::metadata(file).map_or(0, |file| file.len());
+        let bytes = space.live_bytes + space.slices_bytes + file_bytes;
         self.metrics.store_bytes.set(bytes as i64);
         self.metrics.blob_files.set(space.blob_files as i64);
         *locked(self.space.lock()) = space;

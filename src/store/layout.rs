@@ -9,6 +9,10 @@
 //! | `slices/NNNNNNNN/index` | where in the journal the messages and attempts of a stretch of time stand; can be made again; see `index` |
 //! | `slices/NNNNNNNN/keys` | which keys a sealed slice may hold; can be made again; see `filters` |
 //! | `slices/NNNNNNNN/` | written before history was in the journal: a database of messages and attempts |
+//! | `checkpoint` | all of `live` in one file, written now and then; see `checkpoint_file` |
+//! | `applied` | [`Checkpoint`] once more, for when `live` cannot be read |
+//! | `live.new/`, `live.damaged-TIME/` | one that is being made anew, and one that was; see `rebuild` |
+//! | `live.unreadable` | the reason for which the next start makes `live` anew; see `rebuild` |
 //! | `export.json` | the registrations, written now and then; see `export` |
 //! | `owner.token` | the first owner's credential |
 //! | `lock` | held while a process has the store open |

@@ -43,6 +43,7 @@ mod backlog;
 mod batch;
 pub mod catalog;
 mod checkpoint;
+mod checkpoint_file;
 mod committer;
 mod counters;
 mod damage;
@@ -63,6 +64,7 @@ mod open;
 mod owner;
 mod page_cache;
 mod queue;
+mod rebuild;
 mod record;
 mod recount;
 mod replay;
@@ -87,6 +89,7 @@ pub use export::{RestoreReport, restore};
 pub use jobs::{ReplaySend, ReplayStep, Span};
 pub use layout::LaneHour;
 pub use owner::reset_owner;
+pub use rebuild::{RebuildReport, rebuild};
 pub use settings::Settings;
 pub use unique::Once;
 use unique::{EVENT_ID_UNIQUE, EventKeys, Remembered, Searched};
@@ -138,9 +141,16 @@ pub enum OpenError {
     )]
     Older { path: PathBuf },
     #[error(
-        "{path} is damaged: {reason}; `postrider restore` starts a new store from the last export"
+        "{path} is damaged: {reason}; `postrider rebuild` makes a damaged `live` anew, and `postrider \
+         restore` starts a new store from the last export"
     )]
     Damaged { path: PathBuf, reason: String },
+    /// The live database is missing, or empty, beside other parts of a store.
+    #[error("{0}")]
+    WithoutLive(String),
+    /// The live database cannot be used, and was not made anew.
+    #[error("{lost}. It was not made anew by itself: {why}")]
+    NotRebuilt { lost: String, why: String },
     #[error("cannot use {path}: {source}")]
     Io {
         path: PathBuf,

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, Once, OnceLock, RwLock};
 use std::time::Instant;
@@ -11,18 +11,19 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::catalog::{Catalog, Change};
-use super::checkpoint;
+use super::checkpoint::{self, Checkpoints};
+use super::checkpoint_file;
 use super::committer::{self, Committer};
 use super::directory::{
     Lock, create_directory, hide_from_others, lock, refuse_beside_another,
     refuse_in_the_remains_of_another,
 };
-use super::effects;
 use super::engine::{self, Changes, Engine, EngineError};
 use super::layout::{self, FORMAT, Meta, RecordError, SliceMeta, SliceRecord, Stretch};
 use super::live::Live;
 use super::owner::owner_token;
 use super::queue::Queue;
+use super::rebuild;
 use super::recount::{self, Recount};
 use super::replay;
 use super::slices::{self, OfJournal, Slices};
@@ -31,7 +32,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::domain::id::{ID_TIME_STEP_MS, OrganisationId};
 use crate::domain::organisation::Organisation;
 use crate::domain::token::{Role, Token};
-use crate::journal::{Journal, RecordDraft};
+use crate::journal::Journal;
+use crate::shortage::Shortage;
 use crate::telemetry::Metrics;
 use crate::watched::{Kind, Threads};
 
@@ -47,7 +49,6 @@ const READ_AGAIN_BYTES_MAX: u64 = 32 << 20;
 
 /// A store's files, opened and locked, before anything runs. The databases have all of the journal.
 pub struct Files {
-    path: PathBuf,
     pub live: Engine,
     pub journal: Journal,
     pub meta: Meta,
@@ -57,13 +58,29 @@ pub struct Files {
 }
 
 impl Store {
-    /// Opens or creates the store and starts its committer.
+    /// Opens or creates the store and starts its committer. A live database that is damaged is made anew
+    /// where that can be.
     pub fn open(
         settings: Settings,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Store, OpenError> {
-        let mut files = open_files(&settings, &clock)?;
+        let opened = Store::open_once(settings.clone(), clock.clone(), metrics.clone());
+        match opened {
+            // Found when it was counted; the second time begins with a rebuild.
+            Err(OpenError::Damaged { .. }) if rebuild::is_damage_noted(&settings.path) => {
+                Store::open_once(settings, clock, metrics)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_once(
+        settings: Settings,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Result<Store, OpenError> {
+        let mut files = rebuild::open_or_rebuild(&settings, &clock, &metrics)?;
         let path = settings.path.clone();
         if files.meta.format < FORMAT && !settings.migrate {
             return Err(OpenError::Older { path });
@@ -72,16 +89,6 @@ impl Store {
         let is_after_a_crash = !files.meta.clean;
         if is_after_a_crash {
             log::warn!("the last process did not close the store; going on from its last commit");
-            let registrations = files.catalog.len();
-            if registrations != files.meta.registrations {
-                return Err(OpenError::Damaged {
-                    path: path.clone(),
-                    reason: format!(
-                        "{registrations} registrations are there, and there should be {}",
-                        files.meta.registrations
-                    ),
-                });
-            }
             if files.meta.format <= layout::FORMAT_OF_SLICES {
                 declare_commits_dead(&mut files.meta);
             }
@@ -125,12 +132,16 @@ impl Store {
         };
         layout::replace(&files.live, &mut changes, &[layout::META], &files.meta)
             .map_err(|error| damaged(error.into()))?;
-        files.commit(changes, clock.now())?;
-        let journal = &mut files.journal;
-        let done = journal.tip().position - 1;
-        committer::remove_segments(journal, &slices.stretches(), done)
+        let (live, now) = (&files.live, clock.now());
+        replay::commit_at_rest(&settings, &mut files.journal, live, changes, now)?;
+        let done = files.journal.tip().position - 1;
+        let done = checkpoint_file::removable(&path, &files.journal, done);
+        committer::remove_segments(&mut files.journal, &slices.stretches(), done)
             .map_err(|error| damaged(error.into()))?;
 
+        let reader = files.journal.reader();
+        let file = checkpoint_file::usable(&path, files.journal.stream(), &reader);
+        let checkpoints = Checkpoints::from(replay::checkpoint_at(&files.journal), file);
         let meta = files.meta;
         let inner = Arc::new(Inner {
             slices,
@@ -139,7 +150,7 @@ impl Store {
             clock,
             metrics,
             live: Live::new(files.live),
-            checkpoints: Default::default(),
+            checkpoints,
             catalog: RwLock::new(files.catalog),
             queue: Queue::default(),
             watchers: Default::default(),
@@ -168,13 +179,18 @@ impl Store {
         inner.committed(&meta);
         inner.show_visits(&inner.catalog());
         inner.look_at_space();
-        let is_counted = recount::count_some(&inner).map_err(|error| damaged(error.into()))?;
+        let is_counted = recount::count_some(&inner)
+            .inspect_err(|error| rebuild::note_damage(&path, error))
+            .map_err(|error| damaged(error.into()))?;
         let zeroing = files.journal.zeroing();
         let committer =
             Committer::new(inner.clone(), meta, files.journal, newest).map_err(damaged)?;
         let mut handles = vec![inner.spawn(Kind::Committer, move || committer.run())];
         let checkpointed = inner.clone();
         handles.push(inner.spawn(Kind::Checkpoints, move || checkpoint::run(&checkpointed)));
+        let copied = inner.clone();
+        let write_file = move || checkpoint_file::run(&copied, &reader);
+        handles.push(inner.spawn(Kind::CheckpointFile, write_file));
         let supplied = inner.clone();
         let make_spares = move || spares::make_ready(&supplied, zeroing);
         handles.push(inner.spawn(Kind::Spares, make_spares));
@@ -232,26 +248,21 @@ fn may_go_on(newest: &SliceRecord, meta: &Meta) -> bool {
     newest.stretch.is_some() && meta.slice.bytes <= READ_AGAIN_BYTES_MAX
 }
 
-impl Files {
-    /// Makes changes of the live database before anything runs: in the journal, and in the database.
-    pub fn commit(&mut self, changes: Changes, now: Timestamp) -> Result<(), OpenError> {
-        let path = self.path.join("journal");
-        let mut content = Vec::new();
-        let none = [].into_iter();
-        effects::encode(none, &changes, &[], [].into_iter(), &mut content);
-        let draft = RecordDraft {
-            time_ms: now.0,
-            effects: &content,
-            ..RecordDraft::default()
-        };
-        let appended = self.journal.append(&draft, &[]);
-        appended.map_err(|error| replay::journal_error(&path, error))?;
-        let committed = self.live.commit(changes);
-        committed.map_err(|error| to_open_error(&self.path, error.into()))?;
-        let checkpoint = replay::checkpoint_at(&self.journal);
-        replay::write_checkpoint(&self.live, &checkpoint)
-            .map_err(|error| to_open_error(&self.path, error.into()))
+/// The same as [`open_files`], for a server: after a stop that was not clean, registrations that are
+/// missing are damage, too.
+pub fn open_checked(settings: &Settings, clock: &Clock) -> Result<Files, OpenError> {
+    let files = open_files(settings, clock)?;
+    let registrations = files.catalog.len();
+    if !files.meta.clean && registrations != files.meta.registrations {
+        return Err(OpenError::Damaged {
+            path: settings.path.clone(),
+            reason: format!(
+                "{registrations} registrations are there, and there should be {}",
+                files.meta.registrations
+            ),
+        });
     }
+    Ok(files)
 }
 
 /// Opens the files of a store, making them where there are none.
@@ -306,7 +317,6 @@ pub fn open_files(settings: &Settings, clock: &Clock) -> Result<Files, OpenError
                 });
             }
             Ok(Files {
-                path: path.clone(),
                 live,
                 journal,
                 meta: record.meta,
@@ -342,7 +352,6 @@ pub fn open_files(settings: &Settings, clock: &Clock) -> Result<Files, OpenError
                 .into_iter()
                 .for_each(|change| catalog.apply(change));
             Ok(Files {
-                path: path.clone(),
                 journal: replay::open(settings, &live)?,
                 live,
                 meta,
@@ -470,7 +479,7 @@ fn io_cause(error: engine::SledError) -> Result<std::io::Error, engine::SledErro
                 ErrorKind::PermissionDenied
                     | ErrorKind::StorageFull
                     | ErrorKind::ReadOnlyFilesystem
-            ) =>
+            ) || Shortage::of(&cause).is_some() =>
         {
             Ok(cause)
         }
@@ -478,7 +487,7 @@ fn io_cause(error: engine::SledError) -> Result<std::io::Error, engine::SledErro
     }
 }
 
-fn read_catalog(live: &Engine) -> Result<Catalog, RecordError> {
+pub fn read_catalog(live: &Engine) -> Result<Catalog, RecordError> {
     let mut catalog = Catalog::default();
     for kind in layout::REGISTRATIONS {
         for item in live.prefix(&[kind]) {
@@ -493,7 +502,7 @@ fn read_catalog(live: &Engine) -> Result<Catalog, RecordError> {
     Ok(catalog)
 }
 
-fn read_slices(live: &Engine) -> Result<BTreeMap<u32, SliceRecord>, RecordError> {
+pub fn read_slices(live: &Engine) -> Result<BTreeMap<u32, SliceRecord>, RecordError> {
     let mut slices = BTreeMap::new();
     for item in live.prefix(&[layout::SLICE]) {
         let (key, value) = item?;

@@ -12,7 +12,7 @@ use sha2::Digest;
 
 use super::engine::{self, Changes};
 use super::open::{open_files, to_open_error};
-use super::{OpenError, Settings, layout};
+use super::{OpenError, Settings, layout, replay};
 use crate::clock::{Clock, Timestamp};
 use crate::domain::id::{OrganisationId, TokenId};
 use crate::domain::token::{Role, Token};
@@ -47,9 +47,11 @@ pub fn reset_owner(settings: &Settings, clock: &Clock) -> Result<PathBuf, OpenEr
     }
     layout::put(&mut changes, &layout::token_key(owner.id), &owner, &[]);
     files.meta.registrations = files.meta.registrations + 1 - old.len() as u64;
+    files.meta.commit += 1;
     layout::replace(&files.live, &mut changes, &[layout::META], &files.meta)
         .map_err(|error| to_open_error(path, error.into()))?;
-    files.commit(changes, clock.now())?;
+    let (journal, now) = (&mut files.journal, clock.now());
+    replay::commit_at_rest(settings, journal, &files.live, changes, now)?;
     Ok(path.join("owner.token"))
 }
 

@@ -13,7 +13,7 @@ use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard};
 
 use super::engine::EngineError;
-use super::{Fault, Inner, layout};
+use super::{Fault, Inner, layout, rebuild};
 use crate::domain::message::DeliveryKey;
 use crate::lock::locked;
 use crate::watched;
@@ -97,6 +97,7 @@ pub fn run(inner: &Inner) {
             Ok(false) => {}
             Ok(true) => return,
             Err(error) => {
+                rebuild::note_damage(&inner.settings.path, &error);
                 inner.fail(Fault::Storage(format!(
                     "the waiting deliveries could not be counted: {error}"
                 )));
@@ -148,7 +149,7 @@ fn count_stretch(inner: &Inner) -> Result<bool, EngineError> {
         inner.metrics.store_problems.inc();
         let damage = format!(
             "{seen} deliveries wait and there should be {expected}: the store was damaged; stop \
-             the server and run `postrider verify-store`"
+             the server, run `postrider verify-store`, and `postrider rebuild` if it finds the same"
         );
         log::error!("{damage}");
         watched::note_error(damage);

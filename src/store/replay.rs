@@ -17,7 +17,8 @@ use super::engine::{Changes, Engine, EngineError, Values};
 use super::layout::{self, Checkpoint, Meta, RecordError};
 use super::open::{open_engine, to_open_error};
 use super::{OpenError, Settings, slices};
-use crate::journal::{Disk, Journal, JournalError, Known, Sizes, Tip};
+use crate::clock::Timestamp;
+use crate::journal::{Disk, Journal, JournalError, Known, RecordDraft, Sizes, Tip};
 
 /// Opens the journal of a store whose databases nobody uses yet, and applies the records behind the
 /// last checkpoint.
@@ -45,7 +46,7 @@ pub fn open(settings: &Settings, live: &Engine) -> Result<Journal, OpenError> {
     if !has_segments && checkpoint.position > 0 {
         allow_without_segments(live, &path).map_err(|error| error.unwrap_or_else(damaged))?;
     }
-    let (journal, opened) = open_files(settings, &path, &checkpoint)?;
+    let (journal, opened) = open_files(settings, &path, &checkpoint, 0)?;
     for error in &opened.damaged {
         log::warn!(
             "{}: {error}; nothing in it is needed any more",
@@ -56,7 +57,7 @@ pub fn open(settings: &Settings, live: &Engine) -> Result<Journal, OpenError> {
     Ok(journal)
 }
 
-fn has_segments(path: &Path) -> Result<bool, OpenError> {
+pub fn has_segments(path: &Path) -> Result<bool, OpenError> {
     let io = |source| OpenError::Io {
         path: path.to_owned(),
         source,
@@ -82,6 +83,31 @@ fn begin(live: &Engine) -> Result<Checkpoint, EngineError> {
     };
     write_checkpoint(live, &checkpoint)?;
     Ok(checkpoint)
+}
+
+/// Changes the live database of a store that no server uses yet: a record of the journal, as any other
+/// commit, then the database, with that record as its checkpoint.
+pub fn commit_at_rest(
+    settings: &Settings,
+    journal: &mut Journal,
+    live: &Engine,
+    mut changes: Changes,
+    now: Timestamp,
+) -> Result<(), OpenError> {
+    let mut content = Vec::new();
+    let (none, no_counts) = ([].into_iter(), [].into_iter());
+    effects::encode(none, &changes, &[], no_counts, &mut content);
+    let draft = RecordDraft {
+        time_ms: now.0,
+        effects: &content,
+        ..RecordDraft::default()
+    };
+    let appended = journal.append(&draft, &[]);
+    appended.map_err(|error| journal_error(&settings.path.join("journal"), error))?;
+    let key = [layout::CHECKPOINT];
+    changes.put(&key, layout::encode(&key, &checkpoint_at(journal), &[]));
+    let committed = live.commit(changes);
+    committed.map_err(|error| to_open_error(&settings.path, error.into()))
 }
 
 /// A checkpoint at the end of the journal.
@@ -127,10 +153,13 @@ fn allow_without_segments(
     }))
 }
 
-fn open_files(
+/// Opens the files of a journal of which everything up to a checkpoint may be missing, and nothing else up
+/// to the position `newest`.
+pub fn open_files(
     settings: &Settings,
     path: &Path,
     checkpoint: &Checkpoint,
+    newest: u64,
 ) -> Result<(Journal, crate::journal::Opened), OpenError> {
     let known = Known {
         stream: checkpoint.stream,
@@ -139,7 +168,7 @@ fn open_files(
             chain: checkpoint.chain,
         },
         applied: checkpoint.position,
-        newest: checkpoint.position,
+        newest: newest.max(checkpoint.position),
     };
     let sizes = Sizes {
         segment_bytes: settings.segment_bytes,
@@ -291,7 +320,7 @@ impl Databases<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{Clock, Timestamp};
+    use crate::clock::Clock;
     use crate::domain::id::MessageId;
     use crate::domain::message::DeliveryKey;
     use crate::store::layout::golden::rows::{APPLICATION, LANE, message};

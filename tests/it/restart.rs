@@ -216,7 +216,8 @@ fn damage(file: &Path, how: &Damage) {
     }
 }
 
-/// Whatever is wrong with the files: a clear line, or a store that opens; never a panic.
+/// Whatever is wrong with the files, and without a checkpoint file: a clear line, or a store that opens;
+/// never a panic.
 #[actix_web::test]
 async fn a_damaged_database_is_told_in_one_line() {
     let receiver = Receiver::scripted([], Script::Status(500)).await;
@@ -229,6 +230,8 @@ async fn a_damaged_database_is_told_in_one_line() {
     let mut settings = postrider::store::Settings::from_config(server.config());
     let whole = server.stopped().await;
     let whole = whole.path().join("data");
+    // One is there if the server ran for long enough.
+    let _ = std::fs::remove_file(whole.join("checkpoint"));
 
     let mut damages = vec![Damage::Vanish];
     damages.extend([0, 3, 500, 900, 999].map(|per_mille| Damage::CutTo { per_mille }));
@@ -265,11 +268,13 @@ async fn a_damaged_database_is_told_in_one_line() {
                     ] {
                         assert!(!line.contains(word), "{how:?} of {name:?}: {line}");
                     }
-                    // Unsafe where nothing of the database is left: it is not begun anew beside
-                    // the slices.
+                    // Where nothing of the database is left, it is not begun anew beside the slices.
                     let expected = matches!(
                         error,
-                        OpenError::Damaged { .. } | OpenError::Io { .. } | OpenError::Unsafe(_)
+                        OpenError::Damaged { .. }
+                            | OpenError::Io { .. }
+                            | OpenError::Unsafe(_)
+                            | OpenError::WithoutLive(_)
                     );
                     assert!(expected, "{how:?} of {name:?}: {line}");
                 }

@@ -107,6 +107,7 @@ async fn every_thread_is_listed_with_what_it_does() {
     let expected = [
         "actix-server acceptor",
         "challenges",
+        "checkpoint-file",
         "checkpoints",
         "delivery-0",
         "delivery-1",
