@@ -1,5 +1,5 @@
-//! Checkpoints: what the journal alone had is brought into the databases, on disk, so that its
-//! segments can go.
+//! Checkpoints: what the journal alone had is brought into the live database, on disk, so that a start
+//! need not apply it, and its segments can go once history does not need them.
 //!
 //! The committer decides when, between two commits, and takes the overlay of the live database aside. A
 //! thread of its own then moves it into the database, flushes this and the slices that were written

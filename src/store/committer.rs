@@ -2,8 +2,8 @@
 //!
 //! A batch forms while the disk works on the one before it, so the cost of a sync is shared by all
 //! who wait. All that a batch changes is one record of the journal, and its append is the moment at which
-//! the batch has happened. Then the databases follow, history before the queue that points into it,
-//! without a sync of their own: see `checkpoint`.
+//! the batch has happened. Then the index of history and the live database follow, in memory: see
+//! `checkpoint`.
 //!
 //! What must be unique is decided here, where nothing races. Outcomes of attempts have a queue of
 //! their own that is never full: the lanes bound it. The first storage error is final: everything

@@ -2,7 +2,7 @@
 //! that has never seen it.
 //!
 //! A slice's keys stay as they are once it is sealed. A thread of its own then makes its *filter*
-//! and writes it beside the slice's database, in the file `keys`: a Bloom filter in blocks of 64
+//! and writes it beside the slice's index, in the file `keys`: a Bloom filter in blocks of 64
 //! bytes, of which a key concerns one. It takes 4.3 bytes a key, and is wrong about one key in some
 //! 100,000, in the direction that costs time: then the slice is opened and does not have the key.
 //!
@@ -10,7 +10,8 @@
 //! [`MEMORY_MAX`]; of the others one block is read from the file. So whoever sends millions of keys
 //! takes no more memory than that, and costs all others the reading of 64 bytes for each older
 //! slice of the day. A slice without a filter is opened, which is as right, and slow: what was just
-//! sealed is still open then, and after an update the filters are made anew in the background.
+//! sealed is still open then, and after an update the filters are made anew in the background. The same
+//! thread first makes the slice's index file, where it has none.
 //!
 //! Where a slice cannot be read, its filter still tells of nearly all keys that they are not in it, and
 //! requests with these go on. Without one, nobody can tell of any key: all are refused.
