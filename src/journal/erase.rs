@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::error::{JournalError, Result, told};
 use super::files::{DataFile, Directory, write_all};
-use super::reader::{Shared, extent_at};
+use super::reader::{Extent, Shared, extents_at};
 use super::record::{PartName, erased};
 use super::segment::Segment;
 use super::walk::{Found, PartPlace, Walk};
@@ -25,22 +25,39 @@ pub struct Overwrite {
 /// Finds the bytes of parts by their places; those in segments that were removed are left out.
 pub fn locate(shared: &Shared, places: &[PartPlace]) -> Result<Vec<Overwrite>> {
     let mut found = Vec::with_capacity(places.len());
-    for place in places {
-        let Some(segment) = shared.segment(place.segment) else {
+    let is_one_record = |one: &PartPlace, other: &PartPlace| {
+        (one.segment, one.offset) == (other.segment, other.offset)
+    };
+    for of_record in places.chunk_by(is_one_record) {
+        let first = of_record[0];
+        let Some(segment) = shared.segment(first.segment) else {
             continue;
         };
+        let last = of_record.iter().map(|place| place.part).max();
         let extent = segment.reading(&*shared.files, |file| {
-            extent_at(&segment, file, place.offset.into(), place.part)
+            extents_at(
+                &segment,
+                file,
+                first.offset.into(),
+                last.unwrap_or_default(),
+            )
         })?;
-        found.push(Overwrite {
-            name: PartName {
-                position: extent.position,
-                part: place.part,
-            },
-            segment,
-            offset: extent.offset,
-            bytes: extent.bytes,
-        });
+        for place in of_record {
+            let Extent {
+                position,
+                offset,
+                bytes,
+            } = extent(place.part);
+            found.push(Overwrite {
+                name: PartName {
+                    position,
+                    part: place.part,
+                },
+                segment: segment.clone(),
+                offset,
+                bytes,
+            });
+        }
     }
     Ok(found)
 }

@@ -324,15 +324,23 @@ pub struct Extent {
     pub bytes: u64,
 }
 
-/// The extent of a part of the record at `offset`, checked by the body's checksum.
-pub fn extent_at(segment: &Segment, file: &dyn DataFile, offset: u64, part: u32) -> Result<Extent> {
-    let (head, _) = row_at(segment, file, offset, part)?;
+/// The extents of parts of the record at `offset`, the last of which is `last`, checked by the body's
+/// checksum: the body is read once for all of them.
+pub fn extents_at(
+    segment: &Segment,
+    file: &dyn DataFile,
+    offset: u64,
+    last: u32,
+) -> Result<impl Fn(u32) -> Extent + use<>> {
+    let (head, _) = row_at(segment, file, offset, last)?;
     let body = body_at(segment, file, offset, &head)?;
-    let row = &body.parts[part as usize];
-    Ok(Extent {
-        position: head.position,
-        offset: offset + row.offset,
-        bytes: row.stored_bytes(),
+    Ok(move |part: u32| {
+        let row = &body.parts[part as usize];
+        Extent {
+            position: head.position,
+            offset: offset + row.offset,
+            bytes: row.stored_bytes(),
+        }
     })
 }
 
