@@ -44,8 +44,8 @@ struct Arguments {
     /// Allow receivers on this machine's loopback addresses; for trying things out only
     #[arg(long, global = true)]
     dev: bool,
-    /// Take over a data directory that an older version wrote, which cannot open it any more then
-    #[arg(long)]
+    /// Run `migrate` before the server
+    #[arg(long, global = true)]
     migrate: bool,
     #[command(subcommand)]
     command: Option<Command>,
@@ -73,6 +73,9 @@ enum Command {
         #[command(subcommand)]
         command: import::Command,
     },
+    /// Take over a data directory that an older version wrote, which cannot open it any more then; the
+    /// server must be stopped
+    Migrate,
     /// Check everything that is stored; the server must be stopped
     VerifyStore,
     /// Make the live database anew from the checkpoint file and the journal; the server must be stopped
@@ -169,7 +172,12 @@ pub fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result {
     let flags = Flags { dev: arguments.dev };
     let settings = || config::load(arguments.config.as_deref(), flags).map_err(Failure::from);
-    match arguments.command.unwrap_or(Command::Serve) {
+    let command = arguments.command.unwrap_or(Command::Serve);
+    if arguments.migrate && !matches!(command, Command::Serve) {
+        let reason = "--migrate is for the server alone; `postrider migrate` does it and ends";
+        return Err(Failure::Usage(reason.to_owned()));
+    }
+    match command {
         Command::Serve => {
             if arguments.migrate {
                 migrate(&settings()?)?;
@@ -188,6 +196,7 @@ fn run(arguments: Arguments) -> Result {
         },
         Command::Apply(arguments) => arguments.run(&settings()?),
         Command::Import { command } => command.run(&settings()?),
+        Command::Migrate => migrate(&settings()?),
         Command::VerifyStore => verify_store(&settings()?),
         Command::Rebuild => rebuild(&settings()?),
         Command::Restore { from } => {

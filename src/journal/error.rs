@@ -27,8 +27,8 @@ pub enum JournalError {
     /// Records are known of that no file has.
     #[error("the journal ends or has a gap at position {position}: {reason}")]
     Missing { position: u64, reason: &'static str },
-    /// The segment is not kept any more.
-    #[error("segment {segment} of the journal was removed")]
+    /// The segment was removed, or its file is not there or has no header that can be read.
+    #[error("segment {segment} of the journal is missing")]
     Removed { segment: u64 },
     #[error("{file} was written by a newer postrider: version {version} is needed")]
     Newer { file: String, version: u32 },

@@ -153,9 +153,16 @@ impl Reader {
         })
     }
 
-    /// Whether parts can be found, to be erased; those in segments that were removed are none to find.
+    /// Whether all parts can be found, to be erased.
+    ///
+    /// # Errors
+    /// `Removed` if a segment is not there, `Damaged` if the way to a part is.
     pub fn can_erase(&self, places: &[PartPlace]) -> Result<()> {
-        erase::locate(&self.shared, places).map(drop)
+        let is_missing = |place: &&PartPlace| self.shared.segment(place.segment).is_none();
+        match places.iter().find(is_missing) {
+            Some(PartPlace { segment, .. }) => Err(JournalError::Removed { segment: *segment }),
+            None => erase::locate(&self.shared, places).map(drop),
+        }
     }
 
     fn reading<T>(
@@ -354,6 +361,11 @@ pub struct Records {
 }
 
 impl Records {
+    /// The position of the next record.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
     /// The next durable record, `None` after the last.
     pub fn next_record(&mut self) -> Result<Option<Record>> {
         while self.position < self.reader.next_position() {

@@ -211,7 +211,7 @@ fn a_place_that_is_none_is_an_error_and_takes_no_memory() {
         segment: 99,
         ..first
     });
-    assert_eq!(removed, "segment 99 of the journal was removed");
+    assert_eq!(removed, "segment 99 of the journal is missing");
 }
 
 #[test]

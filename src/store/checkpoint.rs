@@ -145,6 +145,7 @@ impl Checkpoints {
     /// file of the position `file`.
     pub fn from(latest: Checkpoint, file: Option<u64>) -> Checkpoints {
         let state = State {
+            done: latest.position,
             latest: Some(latest),
             file,
             ..State::default()
@@ -155,8 +156,7 @@ impl Checkpoints {
         }
     }
 
-    /// The position up to which the databases have the journal, on disk, as far as this process
-    /// brought it there.
+    /// The position up to which the databases have the journal, on disk.
     pub fn done(&self) -> u64 {
         self.state().done
     }

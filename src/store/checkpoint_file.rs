@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use super::layout::{self, Checkpoint};
 use super::{OpenError, engine};
-use crate::journal::{Journal, Reader};
+use crate::journal::Reader;
 
 mod format;
 mod writing;
@@ -42,21 +42,19 @@ pub fn open(directory: &Path) -> Result<Decoder<BufReader<File>>, FileError> {
     Decoder::open(BufReader::with_capacity(256 << 10, file))
 }
 
-/// The position up to which segments of the journal may be removed, where the databases have it up to
-/// `done`: those behind a checkpoint file that can be used are kept.
-pub fn removable(directory: &Path, journal: &Journal, done: u64) -> u64 {
-    let file = usable(directory, journal.stream(), &journal.reader());
-    file.map_or(done, |position| done.min(position))
-}
-
 /// The position of the checkpoint file, where it is of this journal and the journal has all records
 /// behind it. The rest of the file is not checked.
 pub fn usable(directory: &Path, stream: u64, journal: &Reader) -> Option<u64> {
     let head = open(directory).ok()?.begun_at();
     let segments = journal.segments();
-    let has_next = segments
-        .first()
-        .is_some_and(|oldest| oldest.begin.position <= head.position + 1);
+    // The newest that begins before it, and all that follow; older ones may be kept for history.
+    let next = segments.partition_point(|one| one.begin.position <= head.position + 1);
+    let has_next = next.checked_sub(1).is_some_and(|first| {
+        let needed = segments[first..].windows(2);
+        needed
+            .into_iter()
+            .all(|pair| pair[0].number + 1 == pair[1].number)
+    });
     let is_reached = head.position < journal.next_position();
     (head.stream == stream && has_next && is_reached).then_some(head.position)
 }

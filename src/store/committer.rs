@@ -17,6 +17,7 @@ mod recording;
 mod room;
 mod unique;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -54,6 +55,8 @@ const BATCH_CHANGES_MAX: usize = 4096;
 const SLICE_KEYS_MAX: usize = 600_000;
 /// And when it has begun so many segments: a place in it counts them in two bytes.
 const SLICE_SEGMENTS_MAX: u64 = 60_000;
+/// How many segments of the journal are removed between two commits.
+const REMOVED_AT_A_TIME: usize = 16;
 
 /// The committer's own state; it lives on the committer's thread.
 pub struct Committer {
@@ -62,8 +65,9 @@ pub struct Committer {
     /// The content of the record that is being appended; kept for its memory.
     effects: Vec<u8>,
     since: Since,
-    /// The position before which segments of the journal were removed.
-    removed_to: u64,
+    /// The checkpoint's position and the number of slices that were dropped when segments of the journal were
+    /// removed last.
+    removed_as_of: (u64, u64),
     /// Slices that were dropped: what comes for one of them later is too late.
     dropped: HashSet<u32>,
     erased: Lately,
@@ -221,13 +225,12 @@ impl Committer {
         let (number, record) = slice;
         let waiting = meta.waiting.iter().copied().collect();
         let slice = CurrentSlice::of(&inner, number, record)?;
-        let removed_to = journal.tip().position - 1;
         Ok(Committer {
             inner,
             journal,
             effects: Vec::new(),
             since: Since::default(),
-            removed_to,
+            removed_as_of: (0, 0),
             dropped: HashSet::new(),
             erased: Lately::default(),
             meta,
@@ -289,18 +292,24 @@ impl Committer {
     /// all of, on disk.
     fn remove_segments(&mut self) -> Result<(), JournalError> {
         let done = self.inner.checkpoints.removable();
-        if done > self.removed_to {
+        let slices = self.inner.slices.removed_count();
+        if (done, slices) != self.removed_as_of {
             // It syncs the directory, which may hang like a commit.
             self.inner.commit_began();
-            remove_segments(&mut self.journal, &self.inner.slices.stretches(), done)?;
+            let stretches = self.inner.slices.stretches();
+            let removed = remove_segments(&mut self.journal, &stretches, done)?;
             self.inner.commit_ended();
-            self.removed_to = done;
+            if removed < REMOVED_AT_A_TIME {
+                self.removed_as_of = (done, slices);
+            }
         }
         Ok(())
     }
 
     /// Stages commands until the batch is full or must end, and commits it.
     fn commit_some(&mut self, pending: &mut VecDeque<Command>) -> Result<(), CommitError> {
+        // A new slice may begin with a new segment, and a disk that hangs is noticed there, too.
+        self.inner.commit_began();
         let mut batch = Batch::default();
         self.roll_slice(&mut batch)?;
         while let Some(command) = pending.pop_front() {
@@ -421,7 +430,7 @@ impl Committer {
             // little against a whole one.
             match self.journal.begin_segment() {
                 // Then the slice begins within the segment, and goes with it.
-                Err(error) if error.passes() => {}
+                Err(error) if error.passes() && !self.journal.has_failed() => {}
                 begun => begun?,
             }
         }
@@ -588,17 +597,22 @@ impl CurrentSlice {
 }
 
 /// Lets those segments go that the live database has all of, on disk, up to `applied`, and that are in
-/// none of the stretches.
-pub fn remove_segments(
+/// none of the stretches, which are in their order; a few at a time, since everybody waits meanwhile.
+fn remove_segments(
     journal: &mut Journal,
     stretches: &[(u64, u64)],
     applied: u64,
 ) -> Result<usize, JournalError> {
+    let left = Cell::new(REMOVED_AT_A_TIME);
     journal.remove_segments(applied, |segment, end| {
-        let begin = segment.begin.position;
-        !stretches
-            .iter()
-            .any(|(from, to)| *from < end && begin < *to)
+        let before = stretches.partition_point(|(from, _)| *from < end);
+        let last = stretches[..before].last();
+        let is_kept = last.is_some_and(|(_, to)| segment.begin.position < *to);
+        if is_kept || left.get() == 0 {
+            return false;
+        }
+        left.set(left.get() - 1);
+        true
     })
 }
 

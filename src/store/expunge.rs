@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -19,7 +19,6 @@ use super::layout::{self, AnswerContent, MessageMeta, RequestContent};
 use super::queue::{Command, ExpungeAnswer, Expunged};
 use super::slice::{AttemptFound, Found, Slice};
 use super::{Catalog, Inner, LOOK_AGAIN_MAX, Store, unavailable};
-use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
 use crate::domain::id::{ApplicationId, AttemptId, MessageId};
 use crate::error::{Error, Result};
@@ -88,7 +87,7 @@ pub struct OfDatabase {
 /// Messages that were erased lately: attempts for them may be under way.
 #[derive(Default)]
 pub struct Lately {
-    erased: HashMap<MessageId, Timestamp>,
+    erased: HashMap<MessageId, Instant>,
 }
 
 impl Lately {
@@ -97,9 +96,9 @@ impl Lately {
     }
 
     /// Notes one, and forgets those that are older than an attempt may take.
-    pub fn note(&mut self, message: MessageId, now: Timestamp, longest: Duration) {
-        self.erased.retain(|_, at| now.since(*at) <= longest);
-        self.erased.insert(message, now);
+    pub fn note(&mut self, message: MessageId, longest: Duration) {
+        self.erased.retain(|_, at| at.elapsed() <= longest);
+        self.erased.insert(message, Instant::now());
     }
 }
 
@@ -147,9 +146,13 @@ impl Content {
 
     fn checked(self, inner: &Inner) -> Result<Content> {
         // Where a part cannot be found, the caller is told, and not the committer.
-        let found = inner.slices.reader().can_erase(&self.parts);
-        found.map_err(layout::RecordError::from)?;
-        Ok(self)
+        match inner.slices.reader().can_erase(&self.parts) {
+            Err(_) if !inner.slices.contains(self.number) => Err(NO_MESSAGE),
+            found => {
+                found.map_err(layout::RecordError::from)?;
+                Ok(self)
+            }
+        }
     }
 }
 
@@ -255,7 +258,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::clock::Clock;
+    use crate::clock::{Clock, Timestamp};
     use crate::store::layout::golden::rows::{self, LANE};
     use crate::store::tests::{message_to, opened_with, register};
 

@@ -261,6 +261,9 @@ impl Inner {
                 dropped => dropped?,
             }
             self.slices.remove(number).map_err(Error::storage)?;
+            // The next commit lets its segments go; there may be no other for long.
+            let deliveries = Vec::new();
+            self.run(|answer| Command::Cancel { deliveries, answer })?;
             log::info!("slice {number} was older than the retention time and is deleted");
         }
         Ok(())

@@ -137,7 +137,7 @@ pub enum OpenError {
     },
     #[error(
         "{path} was written by an older postrider, which cannot open it any more once this one has used it; \
-         copy the directory, then start once with --migrate (see docs/operations.md, 'Upgrade')"
+         copy the directory, then run `postrider migrate` once, or start with --migrate (see docs/operations.md)"
     )]
     Older { path: PathBuf },
     #[error(

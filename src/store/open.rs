@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::catalog::{Catalog, Change};
 use super::checkpoint::{self, Checkpoints};
 use super::checkpoint_file;
-use super::committer::{self, Committer};
+use super::committer::Committer;
 use super::directory::{
     Lock, create_directory, hide_from_others, lock, refuse_beside_another,
     refuse_in_the_remains_of_another,
@@ -121,9 +121,13 @@ impl Store {
                 .map_err(|error| damaged(error.into()))?;
             files.catalog.apply(Change::PutToken(token));
         }
-        let newest = match slices.newest() {
-            Some((number, record)) if may_go_on(&record, &files.meta) => (number, record),
-            _ => {
+        let newest = slices.newest();
+        let newest = newest.filter(|(number, record)| {
+            may_go_on(record, &files.meta) && can_be_read(&slices, *number, &metrics)
+        });
+        let newest = match newest {
+            Some(newest) => newest,
+            None => {
                 files.meta.last_time = files.meta.last_time.max(clock.now());
                 let next = files.journal.next();
                 slices::begin(&files.live, &slices, &mut files.meta, &mut changes, next)
@@ -134,10 +138,6 @@ impl Store {
             .map_err(|error| damaged(error.into()))?;
         let (live, now) = (&files.live, clock.now());
         replay::commit_at_rest(&settings, &mut files.journal, live, changes, now)?;
-        let done = files.journal.tip().position - 1;
-        let done = checkpoint_file::removable(&path, &files.journal, done);
-        committer::remove_segments(&mut files.journal, &slices.stretches(), done)
-            .map_err(|error| damaged(error.into()))?;
 
         let reader = files.journal.reader();
         let file = checkpoint_file::usable(&path, files.journal.stream(), &reader);
@@ -246,6 +246,16 @@ fn undecided_users(catalog: &Catalog) -> Vec<Token> {
 /// at a start.
 fn may_go_on(newest: &SliceRecord, meta: &Meta) -> bool {
     newest.stretch.is_some() && meta.slice.bytes <= READ_AGAIN_BYTES_MAX
+}
+
+/// Whether the index of a slice can be made. One that is damaged is left as it is, for `verify-store`.
+fn can_be_read(slices: &Slices, number: u32, metrics: &Metrics) -> bool {
+    let Err(error) = slices.get(number) else {
+        return true;
+    };
+    metrics.store_problems.inc();
+    log::error!("slice {number} is damaged: {error}; run `postrider verify-store`");
+    false
 }
 
 /// The same as [`open_files`], for a server: after a stop that was not clean, registrations that are

@@ -91,20 +91,22 @@ pub fn open_or_rebuild(
     clock: &Clock,
     metrics: &Metrics,
 ) -> Result<Files, OpenError> {
+    // A note is of no use without the file that it refers to.
     let noted = std::fs::read_to_string(settings.path.join(NOTE));
+    let can_rebuild = settings.path.join(FILE_NAME).exists();
     let opened = match noted {
-        Ok(reason) => Err(OpenError::Damaged {
+        Ok(reason) if can_rebuild => Err(OpenError::Damaged {
             path: settings.path.clone(),
             reason: reason.trim().to_owned(),
         }),
-        Err(_) => open::open_checked(settings, clock),
+        _ => open::open_checked(settings, clock),
     };
     let lost = match opened {
         Err(error) if is_of_live(&error, settings) => error,
         // Of a rebuild that was broken off.
         opened => return opened.inspect(|_| remove_new(&settings.path)),
     };
-    if !settings.path.join(FILE_NAME).exists() {
+    if !can_rebuild {
         return Err(lost);
     }
     metrics.store_problems.inc();

@@ -48,8 +48,8 @@ pub fn open(settings: &Settings, live: &Engine) -> Result<Journal, OpenError> {
     }
     let (journal, opened) = open_files(settings, &path, &checkpoint, 0)?;
     for error in &opened.damaged {
-        log::warn!(
-            "{}: {error}; nothing in it is needed any more",
+        log::error!(
+            "{}: {error}; the messages and attempts that are in it cannot be read",
             path.display()
         );
     }

@@ -7,6 +7,7 @@
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::effects;
 use super::engine::{self, Bytes, Engine};
@@ -36,6 +37,8 @@ pub struct InJournal {
     stretch: Stretch,
     index: Index,
     reader: Reader,
+    /// Retention took the slice: what is missing of the journal then is no damage.
+    is_removed: AtomicBool,
 }
 
 enum Index {
@@ -120,7 +123,7 @@ impl Slice {
             }
             (Slice::Journal(slice), Found::Place(place)) => {
                 let read = slice.reader.part_before(slice.place(*place));
-                let Some((part, is_erased)) = kept(read)? else {
+                let Some((part, is_erased)) = slice.kept(read)? else {
                     return Ok(None);
                 };
                 let (meta, _) = layout::decode(key, &bytes(key, part)?)?;
@@ -265,6 +268,13 @@ impl Slice {
         }
     }
 
+    /// Notes that retention has taken it, before the journal's segments go.
+    pub fn note_removed(&self) {
+        if let Slice::Journal(slice) = self {
+            slice.is_removed.store(true, Ordering::Release);
+        }
+    }
+
     /// Where a part stands in the journal; none in a database.
     pub fn part(&self, place: Place) -> Option<PartPlace> {
         match self {
@@ -328,19 +338,25 @@ impl InJournal {
             stretch,
             index: Index::Memory(index),
             reader,
+            is_removed: AtomicBool::new(false),
         }
     }
 
-    /// One that is sealed: by its index file, which is read as a whole first, and where there is none that is
-    /// whole, by the journal. The second is the reason why a file that is there was not believed.
+    /// One that is sealed: by its index file, which is read as a whole first where `looks_through` says so,
+    /// and where there is none that is whole, by the journal. The second is the reason why a file that is there was not believed.
     pub fn sealed(
         path: &Path,
         of: &IndexOf,
         stretch: Stretch,
         reader: &Reader,
+        looks_through: bool,
     ) -> Result<(InJournal, Option<IndexError>)> {
-        let opened = IndexFile::open(path, of);
-        let (index, not_believed) = match opened.and_then(|file| file.verify().map(|()| file)) {
+        let look_through = |file: IndexFile| match looks_through {
+            true => file.verify().map(|()| file),
+            false => Ok(file),
+        };
+        let opened = IndexFile::open(path, of).and_then(look_through);
+        let (index, not_believed) = match opened {
             Ok(file) => (Index::File(Arc::new(file)), None),
             Err(error @ IndexError::Io { .. }) => return Err(error.into()),
             Err(error) => {
@@ -353,6 +369,7 @@ impl InJournal {
             stretch,
             index,
             reader: reader.clone(),
+            is_removed: AtomicBool::new(false),
         };
         Ok((slice, not_believed))
     }
@@ -373,9 +390,19 @@ impl InJournal {
         }
     }
 
+    /// Nothing where the segment was removed with the slice while it was read.
+    fn kept<T>(&self, read: std::result::Result<T, JournalError>) -> Result<Option<T>> {
+        match read {
+            Err(JournalError::Removed { .. }) if self.is_removed.load(Ordering::Acquire) => {
+                Ok(None)
+            }
+            read => Ok(Some(read?)),
+        }
+    }
+
     /// The parts of an entry, of which there are so many; none where the slice was removed meanwhile.
     fn parts<const N: usize>(&self, place: Place) -> Result<Option<[Part; N]>> {
-        let parts = kept(self.reader.parts(self.place(place), N as u32))?;
+        let parts = self.kept(self.reader.parts(self.place(place), N as u32))?;
         Ok(parts.and_then(|parts| parts.try_into().ok()))
     }
 
@@ -419,10 +446,10 @@ impl Index {
 pub fn index_of(stretch: Stretch, reader: &Reader) -> Result<OpenIndex> {
     let index = OpenIndex::default();
     let mut records = reader.records(stretch.from)?;
-    while let Some(record) = records.next_record()? {
-        if stretch.to.is_some_and(|to| record.head.position >= to) {
-            break;
-        }
+    // What comes behind it may be gone.
+    while stretch.to.is_none_or(|to| records.position() < to)
+        && let Some(record) = records.next_record()?
+    {
         let effects = effects::decode(&record.effects)?;
         let places = places(record.place(0), stretch.segment, effects.entries);
         index.add(places, effects.counted);
@@ -455,14 +482,6 @@ fn message_in(engine: &Arc<Engine>, key: &[u8], first: &Bytes) -> Result<Message
         meta,
         payload: Some(record.into_payload()),
     })
-}
-
-/// Nothing where the segment was removed: retention took the slice while it was read.
-fn kept<T>(read: std::result::Result<T, JournalError>) -> Result<Option<T>> {
-    match read {
-        Err(JournalError::Removed { .. }) => Ok(None),
-        read => Ok(Some(read?)),
-    }
 }
 
 /// The bytes of a record, which is never erased.

@@ -4,8 +4,10 @@
 //! nobody asked for in a while are closed again, so that what is kept costs nothing. A slice is
 //! found from the time in an id: the one with the latest `first` that is not after it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
 
@@ -33,6 +35,9 @@ pub struct Slices {
     open: Mutex<HashMap<u32, Opened>>,
     /// Counts up.
     opened: Counter,
+    removed: AtomicU64,
+    /// Those whose index file was read as a whole since the start.
+    looked_through: Mutex<HashSet<u32>>,
 }
 
 /// The journal that slices are stretches of.
@@ -62,6 +67,8 @@ impl Slices {
             index: RwLock::new(index),
             open: Mutex::default(),
             opened,
+            removed: AtomicU64::new(0),
+            looked_through: Mutex::default(),
         }
     }
 
@@ -164,7 +171,9 @@ impl Slices {
         };
         let of = self.index_of(number, stretch, to);
         let path = self.index_path(number);
-        let (opened, not_believed) = InJournal::sealed(&path, &of, stretch, reader)?;
+        // Once is enough: each block is held against its checksum whenever it is read.
+        let is_new = locked(self.looked_through.lock()).insert(number);
+        let (opened, not_believed) = InJournal::sealed(&path, &of, stretch, reader, is_new)?;
         if let Some(damage) = not_believed {
             log::warn!("the index of slice {number} is made again from the journal: {damage}");
         }
@@ -172,7 +181,7 @@ impl Slices {
             return Ok(opened);
         };
         match self.write_index(number, made, &of) {
-            Ok(()) => Ok(InJournal::sealed(&path, &of, stretch, reader)?.0),
+            Ok(()) => Ok(InJournal::sealed(&path, &of, stretch, reader, false)?.0),
             // Then it is in memory for as long as it is asked for.
             Err(error) => {
                 log::warn!("the index of slice {number} cannot be written: {error}");
@@ -302,12 +311,21 @@ impl Slices {
         let place = opened.map(|opened| opened.slice).unwrap_or_default();
         // Who is opening it right now comes before, and who comes later finds that it is gone.
         let mut slice = locked(place.lock());
-        *slice = None;
+        if let Some(slice) = slice.take() {
+            slice.note_removed();
+        }
+        self.removed.fetch_add(1, Ordering::Relaxed);
+        locked(self.looked_through.lock()).remove(&number);
         match std::fs::remove_dir_all(self.path(number)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         super::engine::sync_directory(&self.directory)
+    }
+
+    /// How many slices were removed since the start.
+    pub fn removed_count(&self) -> u64 {
+        self.removed.load(Ordering::Relaxed)
     }
 
     /// What all slices take on disk, from the file system, so that none is opened for it.
@@ -375,7 +393,7 @@ pub fn begin(
     Ok((number, record))
 }
 
-/// The bytes of a directory's files.
+/// The bytes that a directory's files take on disk.
 pub fn directory_bytes(path: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(path) else {
         return 0;
@@ -383,8 +401,9 @@ pub fn directory_bytes(path: &Path) -> u64 {
     entries
         .filter_map(|entry| {
             let metadata = entry.ok()?.metadata().ok()?;
+            // In units of 512 bytes, whatever the file system's are; ends that were given back do not count.
             Some(if metadata.is_file() {
-                metadata.len()
+                metadata.blocks() * 512
             } else {
                 0
             })
@@ -394,7 +413,7 @@ pub fn directory_bytes(path: &Path) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::AtomicBool;
 
     use rand::SeedableRng;
     use rand::rngs::StdRng;

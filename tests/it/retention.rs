@@ -22,6 +22,17 @@ fn slices(server: &Server) -> Vec<u32> {
     server.store().slices()
 }
 
+/// The names of the journal's files that are in use, in their order.
+fn segments(server: &Server) -> Vec<String> {
+    let path = server.config().store.path.join("journal");
+    let entries = std::fs::read_dir(path).expect("it is there");
+    let names = entries.map(|entry| entry.expect("it can be read").file_name());
+    let mut names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
+    names.retain(|name| name.ends_with(".segment"));
+    names.sort();
+    names
+}
+
 /// The same without those that began after this one: any commit may begin one when it is time.
 fn slices_up_to(server: &Server, last: u32) -> Vec<u32> {
     let mut numbers = slices(server);
@@ -67,6 +78,7 @@ async fn old_slices_vanish_from_the_disk_and_newer_ones_stay() {
     );
 
     // Now the end of slice 2 is more than a day away, and that of slice 3 is not.
+    let segments_before = segments(&server);
     server.advance(22 * HOUR + HOUR / 2);
     server.prune().await;
     assert_eq!(slices_up_to(&server, 4), [3, 4]);
@@ -90,7 +102,12 @@ async fn old_slices_vanish_from_the_disk_and_newer_ones_stay() {
     let list = server.get("/api/v1/app/app/msg").await.expect(200);
     assert_eq!(list["data"].as_array().map(Vec::len), Some(2));
 
+    // What was in them goes from the disk, with nothing else to do.
     let server = server.restart().await;
+    server.prune().await;
+    let gone = || !segments(&server).contains(&segments_before[0]);
+    wait_until("the first segment to be gone", gone).await;
+    assert!(segments(&server).contains(segments_before.last().expect("there are some")));
     assert_eq!(slices_up_to(&server, 4), [3, 4]);
     assert_eq!(statuses(&server).await, [404, 404, 200, 200]);
     // Life goes on, also in the next slice.

@@ -425,3 +425,55 @@ async fn an_index_that_is_damaged_or_missing_is_made_again() {
         server.stop_and_verify().await;
     }
 }
+
+/// What stood in a file of the journal that is not there any more is told, and never taken for what never
+/// was.
+#[actix_web::test]
+async fn a_missing_file_of_the_journal_is_told_where_something_in_it_is_asked_for() {
+    let server = Server::start_with(|config| config.store.slice_hours = 1).await;
+    server.application("app").await;
+    let publish = async |server: &Server, key: &str| {
+        let body = json!({ "eventType": "a", "payload": { "k": key } }).to_string();
+        let headers = [("idempotency-key", key)];
+        let path = "/api/v1/app/app/msg";
+        server
+            .call(awc::http::Method::POST, path, &headers, Some(body))
+            .await
+    };
+    let lost = publish(&server, "lost").await.expect(202)["id"].clone();
+    server.advance(Duration::from_secs(3600));
+    let kept = publish(&server, "kept").await.expect(202)["id"].clone();
+    // A start after this one needs nothing of the first file.
+    let server = server.restart().await;
+    wait_until("the first slice to have its index", || {
+        server.store().filters_are_ready()
+    })
+    .await;
+    for damage in [false, true] {
+        let copy = server.copied().await;
+        let file = copy.path().join("data/journal/0000000000000000.segment");
+        match damage {
+            false => std::fs::remove_file(&file).expect("it was copied"),
+            true => {
+                let opened = std::fs::OpenOptions::new().write(true).open(&file);
+                let written = opened.expect("it was copied").write_at(b"?", 20);
+                written.expect("it can be written");
+            }
+        }
+        let server = Server::start_on(copy, &server).await;
+        let path = |id: &serde_json::Value| {
+            let id = id.as_str().expect("an id");
+            format!("/api/v1/app/app/msg/{id}")
+        };
+        assert_eq!(server.get(&path(&lost)).await.status, 503);
+        let erased = server.delete(&format!("{}/content", path(&lost))).await;
+        assert_eq!(erased.status, 503);
+        assert_eq!(publish(&server, "lost").await.status, 503);
+        assert_eq!(server.get("/api/v1/app/app/msg").await.status, 503);
+        server.get(&path(&kept)).await.expect(200);
+        publish(&server, "new").await.expect(202);
+        let again = publish(&server, "kept").await;
+        assert_eq!(again.expect(202)["id"], kept);
+        server.stopped().await;
+    }
+}

@@ -67,9 +67,17 @@ fn kept_bytes(inner: &Inner, journal: &Reader) -> u64 {
         return 0;
     };
     let segments = journal.segments();
-    let behind = segments
-        .iter()
-        .filter(|segment| segment.begin.position > position);
+    let stretches = inner.slices.stretches();
+    // What history needs is kept anyway.
+    let is_of_history = |begin: u64| {
+        let before = stretches.partition_point(|(from, _)| *from <= begin);
+        let last = stretches[..before].last();
+        last.is_some_and(|(_, to)| begin < *to)
+    };
+    let behind = segments.iter().filter(|segment| {
+        let begin = segment.begin.position;
+        begin > position && !is_of_history(begin)
+    });
     behind.map(|segment| segment.bytes).sum()
 }
 

@@ -13,7 +13,7 @@ use crate::store::deliveries::Now;
 use crate::store::engine::EngineError;
 use crate::store::expunge::Content;
 use crate::store::jobs::ReplayStep;
-use crate::store::layout::OnceAnswer;
+use crate::store::layout::{OnceAnswer, RecordError};
 use crate::store::queue::{Command, ExpungeAnswer, Expunged, Resend, ResendAnswer, Sender};
 use crate::store::{Event, SendAgain, expunge, layout};
 
@@ -75,7 +75,16 @@ impl Committer {
         is_followed: bool,
     ) -> Result<bool, layout::RecordError> {
         let newest = (self.slice.number, &*self.slice.slice);
-        let waited = match self.inner.where_now(newest, send, lane, is_followed)? {
+        let now = match self.inner.where_now(newest, send, lane, is_followed) {
+            // One attempt that cannot be read fails whoever asked for it, not the store.
+            Err(RecordError::Engine(error)) => return Err(error.into()),
+            Err(damage) => {
+                log::error!("{} cannot be sent again just now: {damage}", send.message);
+                return Ok(false);
+            }
+            Ok(now) => now,
+        };
+        let waited = match now {
             Now::Moved => return Ok(false),
             Now::Ended => None,
             Now::Waits(key) => {
@@ -185,9 +194,16 @@ impl Committer {
             let lanes = expunge::lanes(&self.inner.catalog(), application);
             let told = lanes.map(|lane| Event::Expunged { lane, message });
             batch.events.extend(told);
-            let now = self.inner.clock.now();
             let longest = self.inner.settings.attempt_recorded_after;
-            self.erased.note(message, now, longest);
+            self.erased.note(message, longest);
+        }
+        if let Expunged::Answer(message, _) = what
+            && !content.databases.is_empty()
+            && self.erased.has(message)
+        {
+            // What was read of the attempt has what was sent, and that was erased meanwhile.
+            drop(answer.send(Ok(ExpungeAnswer::Moved)));
+            return Ok(Staged::More);
         }
         batch.erased.extend(content.parts);
         let databases = content.databases.into_iter();

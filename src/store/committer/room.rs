@@ -71,7 +71,10 @@ impl Committer {
         // A command that is longer than a batch has one of its own, so it is the first.
         let first = pending.front().map_or(0, Command::bytes);
         let record_bytes = (2 * BATCH_BYTES_MAX + first) as u64;
-        match self.journal.make_room(record_bytes) {
+        self.inner.commit_began();
+        let made = self.journal.make_room(record_bytes);
+        self.inner.commit_ended();
+        match made {
             Ok(()) => Ok(None),
             Err(error) if error.passes() => Ok(Some(error.to_string())),
             Err(error) => Err(error),

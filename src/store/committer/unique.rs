@@ -35,7 +35,8 @@ impl Committer {
             match seen {
                 Ok(None) => {}
                 Ok(Some(seen)) => return Ok(Some(seen)),
-                Err(error) => return self.not_told(number, error).map(|error| Some(Err(error))),
+                // That it cannot be read is no failure of the store, only of what asked for it.
+                Err(error) => return Ok(Some(Err(error.into()))),
             }
         }
         Ok(None)
@@ -66,21 +67,9 @@ impl Committer {
             match taken {
                 Ok(false) => {}
                 Ok(true) => return conflict(),
-                Err(error) => return self.not_told(number, error).map(Some),
+                Err(error) => return Ok(Some(error.into())),
             }
         }
         Ok(None)
-    }
-
-    /// An older slice that cannot be read is no failure of the store, only of what asked for it.
-    fn not_told(
-        &self,
-        slice: u32,
-        error: layout::RecordError,
-    ) -> Result<Error, layout::RecordError> {
-        match slice == self.slice.number {
-            true => Err(error),
-            false => Ok(error.into()),
-        }
     }
 }
