@@ -16,6 +16,8 @@ use super::process::receiver::Receiver;
 
 pub const SHARED: &str = "shared";
 const ENDPOINTS_MAX: usize = 4;
+/// More secrets of an endpoint are not valid at a time: another rotation would be refused.
+const SECRETS_MAX: usize = 10;
 /// Answers that are asked for again are at most this old, by the server's clock; it remembers them for twelve
 /// hours.
 const ASKED_AGAIN_WITHIN: Duration = Duration::from_secs(10 * 3600);
@@ -431,11 +433,11 @@ impl Client {
         receiver: &Receiver,
         random: &mut StdRng,
     ) -> Done {
-        let mut uids: Vec<String> = {
+        let mut uids: Vec<(String, usize)> = {
             let pages = line.books.pages();
             pages
                 .endpoints_of(app)
-                .map(|(uid, _)| uid.clone())
+                .map(|(uid, endpoint)| (uid.clone(), endpoint.secrets.len()))
                 .collect()
         };
         // So that a seed makes the same choices.
@@ -443,16 +445,16 @@ impl Client {
         self.things += 1;
         let lot = random.random_range(0..10);
         let operation = match uids.choose(random) {
-            Some(uid) if lot < 3 => Operation::Rotate {
+            Some((uid, secrets)) if lot < 3 && *secrets < SECRETS_MAX => Operation::Rotate {
                 uid: uid.clone(),
                 secret: new_secret(random),
             },
-            Some(uid) if lot < 6 => Operation::PatchEndpoint {
+            Some((uid, _)) if lot < 6 => Operation::PatchEndpoint {
                 uid: uid.clone(),
                 description: format!("the {}th of client {}", self.things, self.number),
                 disabled: random.random_ratio(1, 3),
             },
-            Some(uid) if lot == 6 || uids.len() == ENDPOINTS_MAX => {
+            Some((uid, _)) if lot == 6 || uids.len() == ENDPOINTS_MAX => {
                 Operation::DeleteEndpoint { uid: uid.clone() }
             }
             _ => {
