@@ -34,7 +34,7 @@ pub struct Sizes {
     pub free_bytes_min: u64,
 }
 
-/// What is known of the journal from elsewhere when it is opened.
+/// The knowledge that others have of the journal when it is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
     pub stream: u64,
@@ -46,7 +46,7 @@ pub struct Known {
     pub newest: u64,
 }
 
-/// What was found and done when the journal was opened.
+/// The findings of opening the journal.
 #[derive(Debug, Default)]
 pub struct Opened {
     /// Headers of old segments that are damaged; nothing in these segments can be read.

@@ -24,7 +24,7 @@ const STEP_BYTES: u64 = 1 << 20;
 pub struct Spares {
     files: Arc<dyn Directory>,
     segment_bytes: u64,
-    /// What stays free on the disk when a spare is made or kept.
+    /// Bytes that stay free on the disk when a spare is made or kept.
     free_bytes_min: u64,
     /// So much was appended that another segment will follow: until then none is made ready, and a store
     /// in which little happens takes little space.

@@ -49,7 +49,7 @@ pub struct Walk {
     pub segment: Arc<Segment>,
     /// Where the next record begins.
     pub offset: u64,
-    /// What the next record is expected to be.
+    /// The position and chain that the next record is expected to have.
     pub tip: Tip,
 }
 
@@ -171,7 +171,7 @@ pub fn read_part(
     Ok((stored, state))
 }
 
-/// What lies behind the last record of a segment.
+/// The bytes behind the last record of a segment.
 #[derive(Debug, Default)]
 pub struct Rest {
     /// Where a valid head or end mark begins that continues the segment, the first.

@@ -16,7 +16,7 @@ use crate::domain::message::Message;
 use crate::error::{Error, Result};
 use crate::rules::matching::matched_since;
 
-/// What came of each message of a batch, to the answer for all of them. An error accepts nothing.
+/// Makes the answer for a whole batch from the result of each message. An error accepts nothing.
 pub type Show = Box<dyn FnOnce(Vec<Result<Arc<Message>>>) -> Result<Answered> + Send>;
 
 /// Messages to accept in one step, all that can be or none. `show` must give an answer where one
@@ -25,7 +25,7 @@ pub struct NewBatch {
     pub once: Option<Once>,
     pub(super) messages: Vec<NewMessage>,
     pub(super) show: Show,
-    /// What it holds in memory, roughly.
+    /// Memory that it holds, roughly.
     pub(super) bytes: usize,
 }
 

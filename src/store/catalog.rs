@@ -128,7 +128,7 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// What these changes make of nothing.
+    /// The catalog that these changes make of an empty one.
     #[cfg(test)]
     pub fn of(changes: impl IntoIterator<Item = Change>) -> Catalog {
         let mut catalog = Catalog::default();
@@ -191,7 +191,7 @@ impl Catalog {
         }
     }
 
-    /// What holds the organisation's own endpoints, once there was one.
+    /// The entry of the organisation's own endpoints, once there was one.
     pub fn operational(&self, organisation: OrganisationId) -> Option<&Arc<ApplicationEntry>> {
         let id = ApplicationId::operational(organisation);
         self.applications.get(&(organisation, id))

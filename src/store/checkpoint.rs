@@ -59,7 +59,7 @@ struct Due {
     slices: BTreeMap<u32, Arc<Engine>>,
 }
 
-/// What the committer has added since the last checkpoint began.
+/// The additions of the committer since the last checkpoint began.
 #[derive(Default)]
 pub struct Since {
     pub journal_bytes: u64,

@@ -5,7 +5,7 @@
 //! the batch has happened. Then the index of history and the live database follow, in memory: see
 //! `checkpoint`.
 //!
-//! What must be unique is decided here, where nothing races. Outcomes of attempts have a queue of
+//! Uniqueness is decided here, where nothing races. Outcomes of attempts have a queue of
 //! their own that is never full: the lanes bound it. The first storage error is final: everything
 //! that waits and everything that comes is answered with it, and the server ends the process.
 
@@ -105,7 +105,7 @@ impl PartBytes {
     }
 }
 
-/// What a batch adds to the newest slice.
+/// The entries that a batch adds to the newest slice, with their parts.
 #[derive(Default)]
 struct History {
     entries: Vec<Entry>,
@@ -130,9 +130,9 @@ impl History {
 #[derive(Default)]
 struct Batch {
     live: Changes,
-    /// What comes into the newest slice …
+    /// Entries of the newest slice …
     history: History,
-    /// … what is changed in databases of older ones, …
+    /// … changes of databases of older ones, …
     of_databases: Vec<OfDatabase>,
     /// … and parts of earlier records that are erased.
     erased: Vec<PartPlace>,
@@ -152,7 +152,7 @@ struct Batch {
     attempts: u64,
     /// Operational events that there was no room for.
     untold: u64,
-    /// What its attempts add to the statistics.
+    /// The counts that its attempts add to the statistics.
     counted: HashMap<LaneAndHour, LaneHour>,
     /// How this batch changes the number of registrations.
     registrations: i64,

@@ -55,7 +55,7 @@ impl LaneHour {
     }
 }
 
-/// What happened lately.
+/// Counts of what happened lately.
 #[derive(Default)]
 pub struct Counters {
     recent: Mutex<Recent>,
@@ -135,8 +135,8 @@ impl Counters {
 }
 
 impl Store {
-    /// What happened at a lane, by the hour, for the hours that begin within this stretch; none
-    /// for those in which nothing did. Blocks on the disk.
+    /// Counts of the attempts at a lane, by the hour, for the hours that begin within this stretch; hours
+    /// without an attempt are left out. Blocks on the disk.
     pub fn hours(
         &self,
         lane: u64,

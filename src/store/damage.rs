@@ -1,4 +1,4 @@
-//! What was found damaged since the start, where something waits for it.
+//! Damage that was found since the start, where something waits for it.
 //!
 //! A delivery whose message cannot be read is not dropped: its attempts fail by their schedule, each in
 //! the log. The operator is told here, by message and endpoint; health and the metrics have the count.
@@ -11,9 +11,9 @@ use super::{Inner, Store};
 use crate::domain::id::MessageId;
 use crate::lock::locked;
 
-/// What is remembered by name; the rest is only counted.
+/// How many places are remembered by name; the rest is only counted.
 const NAMED_MAX: usize = 1_000;
-/// What is counted; each takes some 40 bytes.
+/// How many places are counted; each takes some 40 bytes.
 const COUNTED_MAX: usize = 100_000;
 
 /// A lane and a message, and none where the lane's queue itself cannot be read.
@@ -33,7 +33,7 @@ struct Found {
     slices: BTreeMap<u32, String>,
 }
 
-/// What waits and cannot be read.
+/// A delivery, or a lane, that waits and cannot be read.
 pub struct Unreadable {
     pub lane: u64,
     /// None where the lane's queue itself cannot be read.
@@ -94,7 +94,7 @@ impl Store {
         first
     }
 
-    /// What was noted since the start, the first thousand.
+    /// The places that were noted since the start, the first thousand.
     pub fn unreadable(&self) -> Vec<Unreadable> {
         let found = &self.inner.damage.found;
         let found = locked(found.lock());

@@ -327,7 +327,7 @@ impl Inner {
         Ok(waits.map_or(Now::Ended, Now::Waits))
     }
 
-    /// What sends this message again at this lane.
+    /// Looks for where the delivery of this message at this lane stands, to send it again.
     pub(super) fn look_for(&self, message: &Message, lane: u64) -> Result<SendAgain> {
         let log_end = self.log_end(message.id)?;
         let last = self.last_attempt(message, lane)?;

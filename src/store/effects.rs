@@ -31,9 +31,9 @@ pub struct Effects {
     /// Of databases of history, by the number of the slice, in the order in which they are made.
     pub databases: Vec<(u32, Changes)>,
     pub live: Changes,
-    /// What came into the slice that was the newest.
+    /// Entries of the slice that was the newest.
     pub entries: Vec<Entry>,
-    /// What happened at lanes, by lane and hour.
+    /// Counts of attempts by lane and hour.
     pub counted: Vec<(LaneAndHour, LaneHour)>,
 }
 

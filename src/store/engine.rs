@@ -69,7 +69,7 @@ pub fn syncs_for_real() -> bool {
 pub enum EngineError {
     #[error("{}", in_plain_words(.0))]
     Sled(#[from] sled::Error),
-    /// What was read makes no sense.
+    /// The bytes that were read make no sense.
     #[error("{0}")]
     Damaged(String),
     /// The database is still open elsewhere; that passes.
@@ -91,7 +91,7 @@ impl EngineError {
         }
     }
 
-    /// What this machine lacked for it; nothing is damaged then.
+    /// The resource that this machine lacked for it; nothing is damaged then.
     pub fn shortage(&self) -> Option<Shortage> {
         match self {
             EngineError::Sled(sled::Error::Io(cause)) | EngineError::Io(cause) => {
@@ -102,7 +102,7 @@ impl EngineError {
     }
 }
 
-/// What sled says, for a person who does not know it.
+/// Puts sled's error into words for a person who does not know sled.
 fn in_plain_words(error: &sled::Error) -> String {
     match error {
         sled::Error::Io(cause) if cause.kind() == std::io::ErrorKind::UnexpectedEof => {
@@ -146,7 +146,7 @@ impl Changes {
         self.entries.len()
     }
 
-    /// What the puts add up to, keys included.
+    /// Bytes of all puts together, keys included.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -307,7 +307,7 @@ impl Engine {
         }
     }
 
-    /// What the database takes on disk.
+    /// Bytes that the database takes on disk.
     pub fn size_bytes(&self) -> u64 {
         self.db.size_on_disk().unwrap_or(0)
     }

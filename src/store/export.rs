@@ -51,7 +51,7 @@ enum Registration<'a> {
     Revocation(Revocation1),
 }
 
-/// What a restore brought back.
+/// The result of a restore: how many of each thing are back.
 #[derive(Debug)]
 pub struct RestoreReport {
     pub exported_at: Timestamp,

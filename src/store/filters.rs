@@ -34,7 +34,7 @@ use super::{EVENT_ID_UNIQUE, Inner, Store};
 use crate::lock::locked;
 use crate::watched;
 
-/// What the filters in memory may take.
+/// Bytes that the filters in memory may take.
 const MEMORY_MAX: usize = 64 << 20;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -164,7 +164,7 @@ fn holds(block: &Block, key: KeyHash) -> bool {
     key.bits().all(|bit| bits[bit / 8] & (1 << (bit % 8)) != 0)
 }
 
-/// What is known of a slice's keys.
+/// Where the filter of a slice's keys is.
 enum Known {
     InMemory(Filter),
     /// Its file is whole and has this many blocks.

@@ -437,7 +437,7 @@ impl Store {
     }
 }
 
-/// What a list has cost so far.
+/// The cost of a list so far.
 #[derive(Default)]
 pub(super) struct Cost {
     /// Places that were read.

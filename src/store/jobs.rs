@@ -1,4 +1,4 @@
-//! What background jobs need of the store: reading on, room to send, and the commit of a step.
+//! The store for background jobs: reading on, room to send, and the commit of a step.
 //!
 //! Reads here block on the disk.
 

@@ -1,4 +1,4 @@
-//! What is on disk: the format's specification.
+//! The format on disk: its specification.
 //!
 //! A store is a directory with one live database, a journal, and files:
 //!
@@ -432,7 +432,7 @@ pub fn next_slice_first(last: Timestamp) -> Timestamp {
     Timestamp((last.0 / ID_TIME_STEP_MS + 1) * ID_TIME_STEP_MS)
 }
 
-/// What is wrong with a slice that should have come at least as far as `expected`, if anything is.
+/// The problem of a database of history that should have come at least as far as `expected`, if it has one.
 pub fn slice_problem(
     slice: &impl Values,
     expected: &SliceMeta,

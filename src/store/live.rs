@@ -20,7 +20,7 @@ use crate::lock::locked;
 
 /// Memory that an entry takes beside its key and value, roughly.
 const ENTRY_BYTES: usize = 100;
-/// What a deleted key counts: ranges walk over it again and again until the next checkpoint.
+/// Bytes that a deleted key counts as: ranges walk over it again and again until the next checkpoint.
 const TOMBSTONE_BYTES: usize = 900;
 /// How many entries of an overlay a range takes at a time.
 const STRETCH: usize = 32;

@@ -107,7 +107,7 @@ const FAILURE_TOLD_WITHIN: Duration = Duration::from_secs(10);
 const THREADS_END_WITHIN: Duration = Duration::from_secs(5);
 const MOMENT: Duration = Duration::from_millis(2);
 
-/// What the store takes on disk, and what is left there.
+/// The space that the store takes on disk, and that is left there.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Space {
     /// Queue and registrations.
@@ -189,7 +189,7 @@ pub enum Fault {
     Panicked(String),
 }
 
-/// What a request was answered with; kept where the request came with an idempotency key.
+/// The answer to a request; kept where the request came with an idempotency key.
 #[derive(Clone, Debug)]
 pub struct Answered {
     pub status: u16,
@@ -252,7 +252,7 @@ pub struct Stretch<T, Id> {
     pub next: Option<Id>,
 }
 
-/// What came of an attempt, for the log and the queue.
+/// The outcome of an attempt, for the log and the queue.
 pub struct Finished {
     pub delivery: Delivery,
     pub endpoint: Arc<Endpoint>,
@@ -265,7 +265,7 @@ pub struct Finished {
     pub event_id: Option<String>,
 }
 
-/// What the scheduler is told after a commit. It acts on what is stored; the message that travels
+/// News for the scheduler after a commit. It acts on what is stored; the message that travels
 /// along only saves it a read.
 pub enum Event {
     /// A delivery waits that did not before, or waits at another time.
@@ -293,7 +293,7 @@ pub struct Store {
     handles: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
-/// What the committer, the keeper and all callers share.
+/// The state that the committer, the keeper and all callers share.
 struct Inner {
     settings: Settings,
     clock: Clock,
@@ -307,7 +307,7 @@ struct Inner {
     queue: Queue,
     watchers: Arc<Watchers>,
     listener: OnceLock<Listener>,
-    /// What bears a commit number in one of these never happened.
+    /// Stretches of commit numbers, first and last, of commits that never happened.
     dead_commits: Vec<(u64, u64)>,
     /// The last commit that is durable.
     commit: AtomicU64,
@@ -334,7 +334,7 @@ struct Inner {
     jobs_changed: watch::Sender<()>,
     /// The count of the queue that a start makes.
     recount: Recount,
-    /// What happened lately, for statistics.
+    /// Counts of the last two hours.
     counters: Counters,
     filters: Filters,
     damage: Damage,
@@ -659,7 +659,7 @@ impl Store {
         slices.map(|(number, _)| number).collect()
     }
 
-    /// What the store takes on disk, at most a second or so old.
+    /// The space that the store takes on disk, as it was at most a second or so ago.
     pub fn space(&self) -> Space {
         *locked(self.inner.space.lock())
     }
@@ -797,7 +797,7 @@ impl Store {
     }
 }
 
-/// What the committer runs to decide on a change and to answer.
+/// The function that the committer runs to decide on a change and to answer.
 fn deciding<D: Decision>(decision: D, answer: queue::Sender<D::Answer>) -> queue::Decide {
     Box::new(move |registrations: Result<(&Catalog, Timestamp)>| {
         let decided =
@@ -816,7 +816,7 @@ fn deciding<D: Decision>(decision: D, answer: queue::Sender<D::Answer>) -> queue
     })
 }
 
-/// What is decided about a change. A decision only reads, on the committer's thread: a defect in it is
+/// Runs a decision about a change. It only reads, on the committer's thread: a defect in it is
 /// answered to whoever asked and harms nobody else.
 fn decided<T>(decide: impl FnOnce() -> Result<T>) -> Result<T> {
     watched::contained(decide).unwrap_or(Err(Error::Defect))

@@ -1,4 +1,4 @@
-//! What waits for the committer: commands, in the order they came.
+//! The queue of the committer: commands, in the order they came.
 //!
 //! Callers' commands have bounded room and are refused beyond it. Outcomes of attempts have room of
 //! their own that is never full: the lanes bound it.
@@ -109,7 +109,7 @@ pub struct Resend {
     pub once: Option<(Once, u32)>,
 }
 
-/// What came of a resend.
+/// The result of a resend.
 #[derive(Debug, PartialEq)]
 pub enum ResendAnswer {
     Done,
@@ -118,7 +118,7 @@ pub enum ResendAnswer {
     Moved,
 }
 
-/// What came of an erasure.
+/// The result of an erasure.
 #[derive(Debug, PartialEq)]
 pub enum ExpungeAnswer {
     Done,
@@ -126,7 +126,7 @@ pub enum ExpungeAnswer {
     Moved,
 }
 
-/// What is to be deleted: a message's payload, or the content of an attempt's answer.
+/// Content to be erased: a message's payload, or an attempt's answer.
 #[derive(Clone, Copy, Debug)]
 pub enum Expunged {
     Payload(ApplicationId, MessageId),
@@ -139,7 +139,7 @@ impl Command {
         matches!(self, Command::Record { .. })
     }
 
-    /// What it holds in memory, roughly: the payload.
+    /// Memory that it holds, roughly: the payload.
     pub fn bytes(&self) -> usize {
         match self {
             Command::Accept { message, .. } => message.payload.len(),
@@ -165,7 +165,7 @@ impl Command {
     }
 }
 
-/// What waits for the committer.
+/// Commands that wait for the committer.
 #[derive(Default)]
 pub struct Queue {
     state: Mutex<QueueState>,

@@ -42,7 +42,7 @@ const NOTE: &str = "live.unreadable";
 /// How long the threads of a database that failed may take to let go of its files.
 const LET_GO_MAX: Duration = Duration::from_secs(10);
 
-/// What a rebuild has brought back.
+/// The result of a rebuild: how many of each thing are back.
 #[derive(Debug)]
 pub struct RebuildReport {
     /// When the checkpoint file was written.

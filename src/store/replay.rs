@@ -1,7 +1,7 @@
 //! Opening the journal of a store, and bringing the databases up to its end.
 //!
-//! What was committed after the last checkpoint is in the journal for certain, and in the databases as
-//! far as they happened to write it. Applying it again, from the checkpoint on, gives the same state,
+//! Commits after the last checkpoint are in the journal for certain, and in the live database as
+//! far as it happened to write them. Applying them again, from the checkpoint on, gives the same state,
 //! however often a start is broken off.
 
 use std::collections::{BTreeMap, HashMap};

@@ -32,7 +32,7 @@ pub struct Settings {
     pub waiting_per_application_max: u64,
     pub commit_queue_max: usize,
     pub default_organisation: Option<OrganisationId>,
-    /// What signed tokens are signed with.
+    /// The secret that signed tokens are signed with.
     pub jwt_secret: Option<JwtSecret>,
     /// How long after its start an attempt is in the log at the latest, unless the disk is slower
     /// than all patience.

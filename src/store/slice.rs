@@ -247,7 +247,7 @@ impl Slice {
         }
     }
 
-    /// What a request with an idempotency key was answered with, and the body.
+    /// The answer to a request with an idempotency key, and its body.
     pub fn once(&self, key: &[u8]) -> Result<Option<(OnceRecord, Vec<u8>)>> {
         match self {
             Slice::Database(engine) => {
@@ -283,7 +283,7 @@ impl Slice {
         }
     }
 
-    /// What happened at a lane, by hours from one to before another.
+    /// Counts of the attempts at a lane, by hours from one to before another.
     pub fn hours(&self, lane: u64, from: u64, to: u64) -> Result<Vec<(u64, LaneHour)>> {
         match self {
             Slice::Database(engine) => {
@@ -607,7 +607,7 @@ pub struct AttemptsOfMessage {
 }
 
 impl AttemptFound {
-    /// What stands under the key of an attempt of a message.
+    /// Reads the entry under the key of an attempt of a message.
     pub fn of(key: &[u8], found: &Found) -> Result<AttemptFound> {
         let (id, lane) = match found {
             Found::Value(value) => {

@@ -328,7 +328,7 @@ impl Slices {
         self.removed.load(Ordering::Relaxed)
     }
 
-    /// What all slices take on disk, from the file system, so that none is opened for it.
+    /// Bytes that the files of all slices take on disk, from the file system, so that none is opened for it.
     pub fn size_bytes(&self) -> u64 {
         let slices = self.list();
         slices

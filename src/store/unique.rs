@@ -76,7 +76,7 @@ pub enum Searched {
 }
 
 impl Inner {
-    /// What an idempotency key was answered with by this slice's word.
+    /// Returns the earlier answer to an idempotency key that this slice has, if any.
     pub(super) fn once_in(
         &self,
         slice: &Slice,
@@ -143,8 +143,8 @@ impl Store {
         Ok(found.map_or(Searched::UpTo(newest), Searched::Found))
     }
 
-    /// What a request was answered with that would be refused now for want of room: whoever asks
-    /// again after an answer that got lost has what they wanted.
+    /// Returns the earlier answer to a request that would be refused now for want of room: the caller may
+    /// be asking again because that answer got lost.
     pub(super) async fn seen_or(&self, once: Option<Once>, refused: Error) -> Result<Remembered> {
         let Some(once) = once else {
             return Err(refused);

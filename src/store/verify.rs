@@ -23,7 +23,7 @@ const PROBLEMS_MAX: usize = 100;
 
 #[derive(Debug, Default)]
 pub struct VerifyReport {
-    /// What is damaged, a sentence each; empty means that the store is sound.
+    /// The damage found, a sentence each; empty means that the store is sound.
     pub problems: Vec<String>,
     /// How many of each thing were found.
     pub counts: Vec<(String, u64)>,

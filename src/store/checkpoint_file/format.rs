@@ -124,7 +124,7 @@ impl<W: Write> Encoder<W> {
         Ok(self.out)
     }
 
-    /// What is written to.
+    /// The destination of the bytes.
     pub fn get_mut(&mut self) -> &mut W {
         &mut self.out
     }

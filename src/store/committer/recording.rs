@@ -1,4 +1,4 @@
-//! What came of attempts: into the log, and where their deliveries go on to.
+//! Recording attempts: into the log, and their deliveries to their next due time.
 
 use super::{Answer, Batch, Committer, PartBytes, Staged};
 use crate::clock::Timestamp;

@@ -1,4 +1,4 @@
-//! What must happen once only: idempotency keys and event ids.
+//! Uniqueness of idempotency keys and event ids.
 
 use super::{Batch, Committer, PartBytes};
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ impl Committer {
         batch.unique.insert(key);
     }
 
-    /// What an idempotency key was answered with, or that it came with another request then.
+    /// Returns the earlier answer to an idempotency key, or a conflict where it came with another request.
     pub(super) fn remembered(
         &self,
         once: &Once,

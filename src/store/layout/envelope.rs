@@ -41,7 +41,7 @@ impl RecordError {
         }
     }
 
-    /// What this machine lacked for it; nothing is damaged then.
+    /// The resource that this machine lacked for it; nothing is damaged then.
     pub fn shortage(&self) -> Option<Shortage> {
         match self {
             RecordError::Engine(error) => error.shortage(),

@@ -184,7 +184,7 @@ fn variants_are_written_and_read_as_ever() {
     }
 }
 
-/// What is wrong with a variant: its record as it is written, or what its bytes are read as.
+/// Problems of a variant: in its record as it is written, or in the value that its bytes are read as.
 fn check_variant<T: Debug + PartialEq>(
     pinned: &str,
     value: &T,

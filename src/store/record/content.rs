@@ -9,7 +9,7 @@ use super::values::byte_slice;
 use super::{Kept, NotARecord, read_struct};
 use crate::domain::attempt::Attempt;
 
-/// What shows what a message said in the request of an attempt.
+/// The parts of an attempt's request that may show a message's content.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestContent {
     pub url: String,
@@ -23,11 +23,11 @@ pub struct AnswerContent {
     pub body: Vec<u8>,
 }
 
-/// What stands in the place of content that was erased.
+/// The text in the place of content that was erased.
 const ERASED: &str = "EXPUNGED";
 
 impl RequestContent {
-    /// What is shown once it was erased.
+    /// The content that is shown once a request was erased.
     pub fn erased() -> RequestContent {
         RequestContent {
             url: ERASED.to_owned(),
@@ -37,7 +37,7 @@ impl RequestContent {
 }
 
 impl AnswerContent {
-    /// What is shown once it was erased.
+    /// The content that is shown once an answer was erased.
     pub fn erased() -> AnswerContent {
         AnswerContent {
             headers: Vec::new(),

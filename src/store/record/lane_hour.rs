@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Kept, NotARecord, read_struct};
 
-/// What happened at a lane in an hour, as far as this slice was there for it. Numbers alone, so it is
+/// Counts of the attempts at a lane in an hour, as far as this slice was there for it. Numbers alone, so it is
 /// its own record, of schema 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneHour {

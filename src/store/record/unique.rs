@@ -22,7 +22,7 @@ pub struct EventId1 {
     message: Id<MessageId>,
 }
 
-/// What a request with an idempotency key was answered with.
+/// The answer to a request with an idempotency key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OnceRecord {
     pub commit: u64,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// What a record may be made of besides records. An id's bytes are written by `Id`, whatever its type.
+/// The types that a record may be made of besides records. An id's bytes are written by `Id`, whatever its type.
 const PLAIN: [&str; 18] = [
     "bool", "u8", "u16", "u32", "u64", "f64", "str", "String", "Vec", "Option", "Cow", "BTreeMap",
     "BTreeSet", "Id", "Address", "Network", "static", "a",

@@ -318,7 +318,7 @@ fn of_visits() -> Vec<Row> {
     )]
 }
 
-/// What a signed token says that somebody signed in with.
+/// Claims of a signed token that somebody signed in with.
 pub fn claims() -> Claims {
     Claims {
         subject: Subject {
