@@ -16,6 +16,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sha2::Sha256;
 
+use super::process::ledger::{PREFIX, number_of};
 use super::process::receiver::{Reply, Request};
 
 /// What is kept for this long must be there; `store.retention_days` is 1.
@@ -410,8 +411,6 @@ pub fn new_secret(random: &mut StdRng) -> String {
     format!("whsec_{}", STANDARD.encode(key))
 }
 
-const PREFIX: &str = r#"{"number": "#;
-
 /// What any re-serialisation would change; some are longer than one chunk of the store.
 pub fn payload(seed: u64, number: u64) -> String {
     let mut random = StdRng::seed_from_u64(seed ^ number);
@@ -426,12 +425,6 @@ pub fn payload(seed: u64, number: u64) -> String {
     }
     text.push_str("\"}");
     text
-}
-
-fn number_of(payload: &[u8]) -> Option<u64> {
-    let digits = payload.strip_prefix(PREFIX.as_bytes())?;
-    let end = digits.iter().position(|byte| *byte == b',')?;
-    std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
 }
 
 fn system_now() -> u64 {

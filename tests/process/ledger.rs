@@ -351,7 +351,8 @@ impl Books {
     }
 }
 
-const PREFIX: &str = r#"{"number": "#;
+/// How the payloads begin, before their number.
+pub const PREFIX: &str = r#"{"number": "#;
 
 /// A payload that any re-serialisation would change: odd spacing, a repeated key, a number with a
 /// trailing zero. Most are about 1 KiB, some fill several chunks of the store.
@@ -370,7 +371,8 @@ fn payload(seed: u64, number: u64) -> String {
     text
 }
 
-fn number_of(payload: &[u8]) -> Option<u64> {
+/// The number in a payload.
+pub fn number_of(payload: &[u8]) -> Option<u64> {
     let digits = payload.strip_prefix(PREFIX.as_bytes())?;
     let end = digits.iter().position(|byte| *byte == b',')?;
     std::str::from_utf8(&digits[..end]).ok()?.parse().ok()

@@ -510,12 +510,9 @@ fn a_fault_at_each_call_of_a_short_life_loses_nothing() {
     }
 }
 
-/// The record that erases a part is durable before its first byte is overwritten: however much of it is
-/// left, a reader finds it erased, and not damaged.
-#[test]
-fn a_part_whose_overwriting_failed_is_whole_or_erased_to_readers() {
-    const BYTE: u8 = 0xA7;
-    let known = Known {
+/// Of a journal that begins.
+fn nothing_known() -> Known {
+    Known {
         stream: STREAM,
         begin: Tip {
             position: 1,
@@ -523,7 +520,15 @@ fn a_part_whose_overwriting_failed_is_whole_or_erased_to_readers() {
         },
         applied: 0,
         newest: 0,
-    };
+    }
+}
+
+/// The record that erases a part is durable before its first byte is overwritten: however much of it is
+/// left, a reader finds it erased, and not damaged.
+#[test]
+fn a_part_whose_overwriting_failed_is_whole_or_erased_to_readers() {
+    const BYTE: u8 = 0xA7;
+    let known = nothing_known();
     let sizes = Sizes {
         segment_bytes: 20_480,
         free_bytes_min: 0,
@@ -557,15 +562,7 @@ fn a_part_whose_overwriting_failed_is_whole_or_erased_to_readers() {
 
 #[test]
 fn room_that_cannot_be_made_leaves_the_journal_as_it_was_and_can_be_made_later() {
-    let known = Known {
-        stream: STREAM,
-        begin: Tip {
-            position: 1,
-            chain: 0,
-        },
-        applied: 0,
-        newest: 0,
-    };
+    let known = nothing_known();
     let sizes = Sizes {
         segment_bytes: 8_192,
         free_bytes_min: u64::MAX,

@@ -124,14 +124,20 @@ mod tests {
         }
     }
 
-    #[actix_web::test]
-    async fn on_a_full_disk_callers_are_refused_and_outcomes_wait_until_there_is_room() {
-        let directory = tempfile::tempdir().unwrap();
+    /// A store in which a delivery waits, and that needs little room.
+    async fn with_a_delivery(directory: &tempfile::TempDir) -> Store {
         let mut settings = settings(&directory.path().join("data"));
         settings.min_free_bytes = 8 << 10;
         let store = Store::open(settings, Clock::manual(NOW), Arc::new(Metrics::new())).unwrap();
         register(&store).await;
         store.accept_message(message_to(vec![LANE])).await.unwrap();
+        store
+    }
+
+    #[actix_web::test]
+    async fn on_a_full_disk_callers_are_refused_and_outcomes_wait_until_there_is_room() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = with_a_delivery(&directory).await;
         let change = || store.change(Planned(|_: &Catalog| Ok((Vec::new(), ()))));
         pretend_free(&store, Some(1023));
         let commits = || store.inner.commit.load(Ordering::Acquire);
@@ -163,11 +169,7 @@ mod tests {
     #[actix_web::test]
     async fn a_stop_does_not_wait_for_room() {
         let directory = tempfile::tempdir().unwrap();
-        let mut settings = settings(&directory.path().join("data"));
-        settings.min_free_bytes = 8 << 10;
-        let store = Store::open(settings, Clock::manual(NOW), Arc::new(Metrics::new())).unwrap();
-        register(&store).await;
-        store.accept_message(message_to(vec![LANE])).await.unwrap();
+        let store = with_a_delivery(&directory).await;
         pretend_free(&store, Some(0));
         store.record_attempt(delivered(&store));
         let told = store.close().unwrap_err();

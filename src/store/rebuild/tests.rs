@@ -131,6 +131,13 @@ async fn crashed(directory: &Path) -> (PathBuf, BTreeMap<Vec<u8>, Vec<u8>>, Vec<
     (copy, shows, ids)
 }
 
+/// A start finds everything.
+fn opens_with_all(path: &Path, shows: &BTreeMap<Vec<u8>, Vec<u8>>, ids: &[MessageId]) {
+    let store = open(path);
+    check_all_there(&store, shows, ids);
+    close(store);
+}
+
 fn check_all_there(store: &Store, shows: &BTreeMap<Vec<u8>, Vec<u8>>, ids: &[MessageId]) {
     assert_eq!(&shown(store), shows);
     assert_eq!(store.waiting_count(), 8);
@@ -281,9 +288,7 @@ async fn a_file_that_has_some_of_what_came_later_gives_the_same() {
     let bytes = encoder.finish(begun_at.position + 1).unwrap();
     std::fs::write(path.join(FILE_NAME), bytes).unwrap();
     remove_live(&path);
-    let store = open(&path);
-    check_all_there(&store, &shows, &ids);
-    close(store);
+    opens_with_all(&path, &shows, &ids);
 }
 
 #[actix_web::test]
@@ -316,9 +321,7 @@ async fn a_rebuild_that_is_broken_off_leaves_the_old_database_or_the_new_one() {
         let path = copy_with(&crashed, &format!("{name}, again"), moment);
         rebuild(&settings(&path), &Clock::manual(NOW)).unwrap();
         assert!(!path.join(NEW).exists());
-        let store = open(&path);
-        check_all_there(&store, &shows, &ids);
-        close(store);
+        opens_with_all(&path, &shows, &ids);
     }
 }
 
