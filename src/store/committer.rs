@@ -34,7 +34,7 @@ use super::index::OpenIndex;
 use super::layout::{self, LaneHour, Meta, RecordError, SliceRecord};
 use super::queue::{Command, ExpungeAnswer, Notify, ResendAnswer, Sender};
 use super::slice::{self, Slice};
-use super::slices;
+use super::slices::{self, Stretches};
 use super::{Answered, Event, Fault, Inner, replay};
 use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
@@ -597,17 +597,15 @@ impl CurrentSlice {
 }
 
 /// Lets those segments go that the live database has all of, on disk, up to `applied`, and that are in
-/// none of the stretches, which are in their order; a few at a time, since everybody waits meanwhile.
+/// none of the stretches; a few at a time, since everybody waits meanwhile.
 fn remove_segments(
     journal: &mut Journal,
-    stretches: &[(u64, u64)],
+    stretches: &Stretches,
     applied: u64,
 ) -> Result<usize, JournalError> {
     let left = Cell::new(REMOVED_AT_A_TIME);
     journal.remove_segments(applied, |segment, end| {
-        let before = stretches.partition_point(|(from, _)| *from < end);
-        let last = stretches[..before].last();
-        let is_kept = last.is_some_and(|(_, to)| segment.begin.position < *to);
+        let is_kept = stretches.reach_into(segment.begin.position..end);
         if is_kept || left.get() == 0 {
             return false;
         }

@@ -8,9 +8,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::history::Walk;
 use super::layout::{self, RecordError};
 use super::slice::Slice;
+use super::walk::Walk;
 use super::{Inner, Store, Stretch, Window};
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Verdict};

@@ -457,6 +457,19 @@ pub fn slice_problem(
     Ok((!whole).then(problem))
 }
 
+/// The first key behind everything that starts with `prefix`, which does not end in `0xff` only.
+pub fn end_of(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.last_mut() {
+        if *last < 0xff {
+            *last += 1;
+            return end;
+        }
+        end.pop();
+    }
+    end
+}
+
 /// The id at the end of a key.
 pub fn last_id(key: &[u8]) -> [u8; 20] {
     let mut id = [0; 20];

@@ -109,7 +109,7 @@ impl Live {
 
     /// Everything whose key starts with `prefix`.
     pub fn prefix(&self, prefix: &[u8]) -> Range {
-        let end = super::history::end_of(prefix);
+        let end = super::layout::end_of(prefix);
         let to = match end.is_empty() {
             true => Bound::Unbounded,
             false => Bound::Excluded(end),

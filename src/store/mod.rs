@@ -5,7 +5,6 @@
 //! answer given after it survives a power cut. Reads of history block on the disk: call them off
 //! the reactor. Registrations are in memory and cost nothing to read.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
@@ -14,11 +13,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::{Clock, Timestamp};
-use crate::domain::attempt::{Outcome, Verdict};
 use crate::domain::endpoint::Endpoint;
-use crate::domain::id::{ApplicationId, MessageId, OrganisationId};
-use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
-use crate::domain::payload::PayloadBytes;
+use crate::domain::id::{ApplicationId, OrganisationId};
+use crate::domain::message::Message;
 use crate::error::{Error, Result};
 use crate::lock::locked;
 use crate::rules::decision::Decision;
@@ -53,6 +50,7 @@ mod effects;
 mod engine;
 mod export;
 mod expunge;
+mod fault;
 mod filters;
 mod history;
 mod index;
@@ -73,10 +71,13 @@ mod settings;
 mod slice;
 mod slices;
 mod spares;
+mod start;
 mod unique;
 mod uses;
+mod values;
 mod verify;
 mod visits;
+mod walk;
 mod watchers;
 
 pub use backlog::WaitingCounts;
@@ -86,13 +87,17 @@ pub use counters::HOUR;
 pub use damage::Unreadable;
 pub use deliveries::{DeliveryState, LogEnd, SendAgain};
 pub use export::{RestoreReport, restore};
+use fault::unavailable;
+pub use fault::{Fault, OpenError};
 pub use jobs::{ReplaySend, ReplayStep, Span};
 pub use layout::LaneHour;
 pub use owner::reset_owner;
 pub use rebuild::{RebuildReport, rebuild};
 pub use settings::Settings;
+pub use start::migrate;
 pub use unique::Once;
 use unique::{EVENT_ID_UNIQUE, EventKeys, Remembered, Searched};
+pub use values::{Answered, Event, Finished, NewMessage, Space, Stretch, Window};
 pub use verify::{VerifyReport, verify};
 pub use visits::VisitEntry;
 pub use watchers::FirstAttempt;
@@ -106,183 +111,6 @@ const FAILURE_TOLD_WITHIN: Duration = Duration::from_secs(10);
 /// How long after a failure a close waits for the store's threads, in moments.
 const THREADS_END_WITHIN: Duration = Duration::from_secs(5);
 const MOMENT: Duration = Duration::from_millis(2);
-
-/// The space that the store takes on disk, and that is left there.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Space {
-    /// Queue and registrations.
-    pub live_bytes: u64,
-    /// History.
-    pub slices_bytes: u64,
-    pub slices: usize,
-    /// Since when there is history.
-    pub oldest_at: Option<Timestamp>,
-    /// None where the system does not tell.
-    pub free_bytes: Option<u64>,
-    pub blob_files: usize,
-}
-
-/// Why a store cannot be opened: one clear line each.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error("{path} is in use by another postrider process")]
-    Locked { path: PathBuf },
-    #[error(
-        "{path} was written by a newer postrider (format {found}, this one knows {known}); install that version again"
-    )]
-    Newer {
-        path: PathBuf,
-        found: u32,
-        known: u32,
-    },
-    #[error(
-        "{path} was written by an older postrider, which cannot open it any more once this one has used it; \
-         copy the directory, then run `postrider migrate` once, or start with --migrate (see docs/operations.md)"
-    )]
-    Older { path: PathBuf },
-    #[error(
-        "{path} is damaged: {reason}; `postrider rebuild` makes a damaged `live` anew, and `postrider \
-         restore` starts a new store from the last export"
-    )]
-    Damaged { path: PathBuf, reason: String },
-    /// The live database is missing, or empty, beside other parts of a store.
-    #[error("{0}")]
-    WithoutLive(String),
-    /// The live database cannot be used, and was not made anew.
-    #[error("{lost}. It was not made anew by itself: {why}")]
-    NotRebuilt { lost: String, why: String },
-    #[error("cannot use {path}: {source}")]
-    Io {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("{0}")]
-    Unsafe(String),
-}
-
-/// Takes over a store that an older version wrote, which cannot open it any more then. The server must be
-/// stopped. True where there was something to take over.
-pub fn migrate(settings: &Settings, clock: &Clock) -> Result<bool, OpenError> {
-    if !settings.path.join("live").exists() {
-        return Ok(false);
-    }
-    let is_older = open::open_files(settings, clock)?.meta.format < layout::FORMAT;
-    if is_older {
-        let migrating = Settings {
-            migrate: true,
-            ..settings.clone()
-        };
-        let store = Store::open(migrating, clock.clone(), Arc::new(Metrics::new()))?;
-        let closed = store.close();
-        closed.map_err(OpenError::Unsafe)?;
-    }
-    Ok(is_older)
-}
-
-/// Why the process takes nothing more until it starts again.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Fault {
-    #[error("storage failed: {0}")]
-    Storage(String),
-    /// A thread without which nothing works; the text is its name.
-    #[error("{0} panicked; the server's log says where")]
-    Panicked(String),
-}
-
-/// The answer to a request; kept where the request came with an idempotency key.
-#[derive(Clone, Debug)]
-pub struct Answered {
-    pub status: u16,
-    pub body: Vec<u8>,
-}
-
-/// A message to accept.
-pub struct NewMessage {
-    pub organisation: OrganisationId,
-    pub application: ApplicationId,
-    pub event_type: String,
-    pub event_id: Option<String>,
-    pub channels: Vec<String>,
-    pub payload: PayloadBytes,
-    pub is_raw: bool,
-    pub content_type: Option<String>,
-    /// The numbers of the endpoints that it goes to.
-    pub lanes: Vec<u64>,
-    /// The number of the catalog in which the lanes were found by matching. Where they may be others by
-    /// the time of the commit, they are found anew. None where the endpoints were named.
-    pub matched_as_of: Option<u64>,
-    pub once: Option<Once>,
-    pub origin: Origin,
-    pub tags: Vec<String>,
-    /// Its deliveries are due then, or at once if that is past.
-    pub deliver_at: Option<Timestamp>,
-    pub expires_at: Option<Timestamp>,
-}
-
-/// Which stretch of a list is wanted.
-#[derive(Clone, Debug)]
-pub struct Window<Id> {
-    /// How many at most.
-    pub limit: usize,
-    /// How many bytes they have together at most, roughly; a single one may have more.
-    pub bytes: usize,
-    pub newest_first: bool,
-    /// Start behind this one, in the direction of reading.
-    pub behind: Option<Id>,
-    /// Only what shows an earlier time than this.
-    pub before: Option<Timestamp>,
-    /// Only what shows this time or a later one.
-    pub after: Option<Timestamp>,
-}
-
-impl<Id> Window<Id> {
-    /// Whether what shows this time is within `before` and `after`: every instant has each item on
-    /// one of its sides.
-    pub fn includes(&self, shown: Timestamp) -> bool {
-        self.before.is_none_or(|before| shown < before)
-            && self.after.is_none_or(|after| shown >= after)
-    }
-}
-
-/// A stretch of a list, in the direction of reading.
-#[derive(Debug)]
-pub struct Stretch<T, Id> {
-    pub items: Vec<T>,
-    /// Where to read on: the last item looked at. Absent when there is nothing behind it.
-    pub next: Option<Id>,
-}
-
-/// The outcome of an attempt, for the log and the queue.
-pub struct Finished {
-    pub delivery: Delivery,
-    pub endpoint: Arc<Endpoint>,
-    pub number: u32,
-    pub outcome: Outcome,
-    pub verdict: Verdict,
-    /// The message was a test.
-    pub test: bool,
-    /// The message's, where an operational event may need it.
-    pub event_id: Option<String>,
-}
-
-/// News for the scheduler after a commit. It acts on what is stored; the message that travels
-/// along only saves it a read.
-pub enum Event {
-    /// A delivery waits that did not before, or waits at another time.
-    Waiting {
-        delivery: Delivery,
-        message: Option<Arc<Message>>,
-    },
-    /// A delivery that waited there does not any more, without an attempt.
-    Gone(DeliveryKey),
-    /// The outcome of an attempt is durable. Where the delivery is to be attempted again, this
-    /// comes before the news that it waits.
-    Recorded(DeliveryKey),
-    /// The message's payload was deleted: a copy of it must not be sent.
-    Expunged { lane: u64, message: MessageId },
-    /// The endpoint was changed, enabled, disabled or deleted, or its application's rate was.
-    Endpoint { lane: u64 },
-}
 
 type Listener = Box<dyn Fn(Event) + Send + Sync>;
 
@@ -827,36 +655,6 @@ fn low_space(settings: &Settings) -> String {
         "less than {} bytes are free on the disk (store.min_free_bytes)",
         settings.min_free_bytes
     )
-}
-
-fn unavailable(reason: &str) -> Error {
-    Error::Unavailable {
-        reason: reason.to_owned(),
-        retry_after_seconds: 5,
-    }
-}
-
-impl From<layout::RecordError> for Error {
-    fn from(error: layout::RecordError) -> Error {
-        match error {
-            layout::RecordError::Engine(engine::EngineError::Busy) => Error::Unavailable {
-                reason: "a part of the history is just being closed; it can be read in a moment"
-                    .to_owned(),
-                retry_after_seconds: 1,
-            },
-            layout::RecordError::Engine(error) if error.shortage().is_some() => {
-                let reason = format!("a part of the history cannot be opened just now: {error}");
-                unavailable(&reason)
-            }
-            damage => Error::Unreadable(Arc::new(damage)),
-        }
-    }
-}
-
-impl From<engine::EngineError> for Error {
-    fn from(error: engine::EngineError) -> Error {
-        layout::RecordError::from(error).into()
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::effects;
 use super::engine::{self, Bytes, Engine};
-use super::index::{FileRange, IndexError, IndexFile, IndexOf, OpenIndex, OpenRange, Place};
+use super::index::{IndexError, IndexFile, IndexOf, OpenIndex, Place};
 use super::layout::{
     self, AnswerContent, AttemptPlace, EventIdRecord, LaneHour, MessageMeta, OnceRecord,
     RecordError, RequestContent, Stretch,
@@ -21,11 +21,12 @@ use crate::domain::id::{ApplicationId, AttemptId, MessageId};
 use crate::domain::payload::PayloadBytes;
 use crate::journal::{JournalError, Part, PartPlace, Reader};
 
-type Result<T> = std::result::Result<T, RecordError>;
+mod items;
 
-/// Further values of a long record that are walked over one by one; of more the walk begins anew behind
-/// them, which costs as much as a few.
-const WALKED_OVER_MAX: usize = 8;
+pub use items::Items;
+use items::{Item, Records};
+
+type Result<T> = std::result::Result<T, RecordError>;
 
 pub enum Slice {
     Database(Arc<Engine>),
@@ -102,7 +103,7 @@ impl Slice {
 
     /// The items whose keys start with `prefix`.
     pub fn prefix(&self, prefix: &[u8]) -> Items {
-        let end = super::history::end_of(prefix);
+        let end = layout::end_of(prefix);
         self.range(Bound::Included(prefix.to_vec()), Bound::Excluded(end))
     }
 
@@ -178,12 +179,12 @@ impl Slice {
         behind: Option<AttemptId>,
     ) -> AttemptsOfMessage {
         let prefix = layout::attempts_of_message_prefix(message);
-        let to = Bound::Excluded(super::history::end_of(&prefix));
+        let to = Bound::Excluded(layout::end_of(&prefix));
         let from = match behind {
             // In the journal the lane follows.
             Some(id) => {
                 let key = layout::attempt_of_message_key(message, id);
-                Bound::Excluded([&key[..], &[0xff; 9]].concat())
+                Bound::Excluded(layout::behind_record(&key))
             }
             None => Bound::Included(prefix),
         };
@@ -220,7 +221,7 @@ impl Slice {
     /// The attempt for a message with this id, and its lane.
     pub fn attempt_by_id(&self, message: MessageId, id: AttemptId) -> Result<Option<AttemptFound>> {
         let from = layout::attempt_of_message_key(message, id);
-        let to = [&from[..], &[0xff; 9]].concat();
+        let to = layout::behind_record(&from);
         let items = self.range(Bound::Included(from), Bound::Excluded(to));
         AttemptsOfMessage { items }.next().transpose()
     }
@@ -343,7 +344,8 @@ impl InJournal {
     }
 
     /// One that is sealed: by its index file, which is read as a whole first where `looks_through` says so,
-    /// and where there is none that is whole, by the journal. The second is the reason why a file that is there was not believed.
+    /// and where there is none that is whole, by the journal. The second value is the reason why a file that
+    /// is there was not believed.
     pub fn sealed(
         path: &Path,
         of: &IndexOf,
@@ -492,106 +494,6 @@ fn bytes(key: &[u8], part: Part) -> Result<Vec<u8>> {
             kind: key[0],
             why: "it was erased, and only content is",
         }),
-    }
-}
-
-/// Items of a slice.
-pub enum Items {
-    Database(Box<Records>),
-    Memory(OpenRange),
-    File(FileRange),
-}
-
-type Item = Result<(Vec<u8>, Found)>;
-
-impl Iterator for Items {
-    type Item = Item;
-
-    fn next(&mut self) -> Option<Item> {
-        match self {
-            Items::Database(records) => records.next(),
-            Items::Memory(range) => range
-                .next()
-                .map(|(key, place)| Ok((key, Found::Place(place)))),
-            Items::File(range) => range.next().map(in_file),
-        }
-    }
-}
-
-impl DoubleEndedIterator for Items {
-    fn next_back(&mut self) -> Option<Item> {
-        match self {
-            Items::Database(records) => records.next_back(),
-            Items::Memory(range) => {
-                let last = range.next_back();
-                last.map(|(key, place)| Ok((key, Found::Place(place))))
-            }
-            Items::File(range) => range.next_back().map(in_file),
-        }
-    }
-}
-
-fn in_file(item: std::result::Result<(Vec<u8>, Place), IndexError>) -> Item {
-    let (key, place) = item?;
-    Ok((key, Found::Place(place)))
-}
-
-/// Records of a database, without the further values of long ones.
-pub struct Records {
-    engine: Arc<Engine>,
-    from: Bound<Vec<u8>>,
-    to: Bound<Vec<u8>>,
-    range: engine::Range,
-}
-
-impl Records {
-    fn new(engine: Arc<Engine>, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Records {
-        Records {
-            range: engine.range(from.clone(), to.clone()),
-            engine,
-            from,
-            to,
-        }
-    }
-}
-
-impl Iterator for Records {
-    type Item = Item;
-
-    fn next(&mut self) -> Option<Item> {
-        loop {
-            let (key, first) = match self.range.next()? {
-                Ok(item) => item,
-                Err(error) => return Some(Err(error.into())),
-            };
-            if !layout::is_chunk(&key) {
-                return Some(Ok((key.to_vec(), Found::Value(first))));
-            }
-            let (record, number) = layout::record_of_chunk(&key);
-            if number == WALKED_OVER_MAX {
-                let behind = Bound::Excluded(layout::behind_record(record));
-                self.range = self.engine.range(behind, self.to.clone());
-            }
-        }
-    }
-}
-
-impl DoubleEndedIterator for Records {
-    fn next_back(&mut self) -> Option<Item> {
-        loop {
-            let (key, first) = match self.range.next_back()? {
-                Ok(item) => item,
-                Err(error) => return Some(Err(error.into())),
-            };
-            if !layout::is_chunk(&key) {
-                return Some(Ok((key.to_vec(), Found::Value(first))));
-            }
-            let (record, number) = layout::record_of_chunk(&key);
-            if number > WALKED_OVER_MAX {
-                let record = Bound::Included(record.to_vec());
-                self.range = self.engine.range(self.from.clone(), record);
-            }
-        }
     }
 }
 

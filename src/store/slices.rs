@@ -5,6 +5,7 @@
 //! found from the time in an id: the one with the latest `first` that is not after it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,6 +45,18 @@ pub struct Slices {
 pub struct OfJournal {
     pub stream: u64,
     pub reader: Reader,
+}
+
+/// Stretches of positions that history needs, in their order.
+pub struct Stretches(Vec<Range<u64>>);
+
+impl Stretches {
+    /// Whether one of them has one of these positions.
+    pub fn reach_into(&self, positions: Range<u64>) -> bool {
+        let before = self.0.partition_point(|one| one.start < positions.end);
+        let last = self.0[..before].last();
+        last.is_some_and(|last| positions.start < last.end)
+    }
 }
 
 struct Opened {
@@ -172,8 +185,9 @@ impl Slices {
         let of = self.index_of(number, stretch, to);
         let path = self.index_path(number);
         // Once is enough: each block is held against its checksum whenever it is read.
-        let is_new = locked(self.looked_through.lock()).insert(number);
+        let is_new = !locked(self.looked_through.lock()).contains(&number);
         let (opened, not_believed) = InJournal::sealed(&path, &of, stretch, reader, is_new)?;
+        locked(self.looked_through.lock()).insert(number);
         if let Some(damage) = not_believed {
             log::warn!("the index of slice {number} is made again from the journal: {damage}");
         }
@@ -264,13 +278,12 @@ impl Slices {
         locked(self.index.read()).get(&number).cloned()
     }
 
-    /// The stretches of the journal that slices are, by the positions from and to.
-    pub fn stretches(&self) -> Vec<(u64, u64)> {
+    /// The stretches of the journal that slices are.
+    pub fn stretches(&self) -> Stretches {
         let index = locked(self.index.read());
         let stretches = index.values().filter_map(|record| record.stretch);
-        stretches
-            .map(|stretch| (stretch.from, stretch.to.unwrap_or(u64::MAX)))
-            .collect()
+        let positions = stretches.map(|stretch| stretch.from..stretch.to.unwrap_or(u64::MAX));
+        Stretches(positions.collect())
     }
 
     /// Closes what has not been used for a while, never the newest; called now and then. What
@@ -466,6 +479,24 @@ mod tests {
             engine.commit(changes).expect("room");
         }
         slices
+    }
+
+    #[test]
+    fn positions_are_needed_where_a_stretch_has_one_of_them() {
+        let stretches = Stretches(vec![5..9, 9..12, 20..u64::MAX]);
+        for (positions, expected) in [
+            (1..5, false),
+            (1..6, true),
+            (8..9, true),
+            (11..20, true),
+            (12..20, false),
+            (12..21, true),
+            (30..31, true),
+        ] {
+            let found = stretches.reach_into(positions.clone());
+            assert_eq!(found, expected, "{positions:?}");
+        }
+        assert!(!Stretches(Vec::new()).reach_into(1..u64::MAX));
     }
 
     #[test]

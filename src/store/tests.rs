@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::domain::message::{DeliveryKey, Origin};
 use crate::rules::decision::Planned;
 
 pub(in crate::store) fn settings(path: &Path) -> Settings {

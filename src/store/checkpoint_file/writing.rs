@@ -20,10 +20,10 @@ use crate::watched;
 
 /// How often a file is written, if anything has changed.
 pub const EVERY: Duration = Duration::from_secs(600);
-/// How much of the journal may be kept for a file before the next is written sooner.
-const KEPT_BYTES: u64 = 1 << 30;
-/// And before it is given up, where no other can be written.
-const KEPT_BYTES_MAX: u64 = 2 * KEPT_BYTES;
+/// How much of the journal may lie behind a file before the next is written sooner.
+const BEHIND_BYTES: u64 = 1 << 30;
+/// How much may be kept for it alone before it is given up, where no other can be written.
+const KEPT_BYTES_MAX: u64 = 2 * BEHIND_BYTES;
 /// How long after a failure it is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// After so many bytes the file is synced.
@@ -37,9 +37,9 @@ pub fn run(inner: &Inner, journal: &Reader) {
     let mut failed_at: Option<Timestamp> = None;
     while !inner.sleep(LOOK_EVERY) {
         let now = inner.clock.now();
-        let kept = kept_bytes(inner, journal);
+        let (behind, kept) = bytes_behind(inner, journal);
         let is_early = failed_at.is_some_and(|failed| now.since(failed) < AGAIN_AFTER);
-        let is_due = now.since(last_at) >= EVERY || kept >= KEPT_BYTES;
+        let is_due = now.since(last_at) >= EVERY || behind >= BEHIND_BYTES;
         let Some(checkpoint) = inner.checkpoints.not_in_file(is_due) else {
             continue;
         };
@@ -60,25 +60,29 @@ pub fn run(inner: &Inner, journal: &Reader) {
     }
 }
 
-/// Bytes of the journal's segments that the databases do not need, or soon will not, and that are kept
-/// for the checkpoint file.
-fn kept_bytes(inner: &Inner, journal: &Reader) -> u64 {
+/// Bytes of the journal's segments behind the checkpoint file, all of which a rebuild applies, and of those
+/// among them that are kept for it alone: history does not need them.
+fn bytes_behind(inner: &Inner, journal: &Reader) -> (u64, u64) {
     let Some(position) = inner.checkpoints.file() else {
-        return 0;
+        return (0, 0);
     };
-    let segments = journal.segments();
     let stretches = inner.slices.stretches();
-    // What history needs is kept anyway.
-    let is_of_history = |begin: u64| {
-        let before = stretches.partition_point(|(from, _)| *from <= begin);
-        let last = stretches[..before].last();
-        last.is_some_and(|(_, to)| begin < *to)
-    };
-    let behind = segments.iter().filter(|segment| {
+    let (mut behind, mut kept) = (0, 0);
+    let segments = journal.segments();
+    for (at, segment) in segments.iter().enumerate() {
         let begin = segment.begin.position;
-        begin > position && !is_of_history(begin)
-    });
-    behind.map(|segment| segment.bytes).sum()
+        if begin <= position {
+            continue;
+        }
+        behind += segment.bytes;
+        let end = segments
+            .get(at + 1)
+            .map_or(u64::MAX, |next| next.begin.position);
+        if !stretches.reach_into(begin..end) {
+            kept += segment.bytes;
+        }
+    }
+    (behind, kept)
 }
 
 /// Lets the journal's segments go as if there were no file: a disk that runs full is worse.
@@ -152,4 +156,42 @@ fn write_entries(
     // No value that was read is from a later record.
     encoder.finish(journal.next_position() - 1)?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store::Store;
+    use crate::store::tests::{message_to, register, settings};
+    use crate::telemetry::Metrics;
+
+    /// A rebuild applies all of it, though history keeps it, too.
+    #[actix_web::test]
+    async fn what_history_needs_lies_behind_the_file_and_is_not_kept_for_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut settings = settings(&directory.path().join("data"));
+        settings.segment_bytes = 1 << 20;
+        let clock = Clock::manual(Timestamp(1_700_000_000_000));
+        let store = Store::open(settings, clock, Arc::new(Metrics::new())).unwrap();
+        register(&store).await;
+        let inner = &store.inner;
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while inner.checkpoints.file().is_none() {
+            assert!(Instant::now() < deadline, "no checkpoint file is written");
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..4 {
+            let mut message = message_to(Vec::new());
+            message.payload = format!("\"{}\"", "x".repeat(600 << 10)).into();
+            store.accept_message(message).await.unwrap();
+        }
+        let (behind, kept) = bytes_behind(inner, inner.slices.reader());
+        assert!(behind >= 3 << 20, "{behind}");
+        assert_eq!(kept, 0);
+        store.close().unwrap();
+    }
 }

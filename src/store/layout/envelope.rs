@@ -242,7 +242,7 @@ fn is_long(first: &[u8]) -> bool {
 
 /// Behind the record and all its values, and before the next.
 pub fn behind_record(key: &[u8]) -> Vec<u8> {
-    [key, &[0, 0xff, 0xff]].concat()
+    [key, &[0xff; 9]].concat()
 }
 
 /// The record that this is a further value of, and the value's number.

@@ -1,0 +1,86 @@
+//! Failures of the store: why it cannot be opened, why it takes nothing more, and why something in it
+//! cannot be read.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{engine, layout};
+use crate::error::Error;
+
+/// Why a store cannot be opened: one clear line each.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("{path} is in use by another postrider process")]
+    Locked { path: PathBuf },
+    #[error(
+        "{path} was written by a newer postrider (format {found}, this one knows {known}); install that version again"
+    )]
+    Newer {
+        path: PathBuf,
+        found: u32,
+        known: u32,
+    },
+    #[error(
+        "{path} was written by an older postrider, which cannot open it any more once this one has used it; \
+         copy the directory, then run `postrider migrate` once, or start with --migrate (see docs/operations.md)"
+    )]
+    Older { path: PathBuf },
+    #[error(
+        "{path} is damaged: {reason}; `postrider rebuild` makes a damaged `live` anew, and `postrider \
+         restore` starts a new store from the last export"
+    )]
+    Damaged { path: PathBuf, reason: String },
+    /// The live database is missing, or empty, beside other parts of a store.
+    #[error("{0}")]
+    WithoutLive(String),
+    /// The live database cannot be used, and was not made anew.
+    #[error("{lost}. It was not made anew by itself: {why}")]
+    NotRebuilt { lost: String, why: String },
+    #[error("cannot use {path}: {source}")]
+    Io {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{0}")]
+    Unsafe(String),
+}
+
+/// Why the process takes nothing more until it starts again.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Fault {
+    #[error("storage failed: {0}")]
+    Storage(String),
+    /// A thread without which nothing works; the text is its name.
+    #[error("{0} panicked; the server's log says where")]
+    Panicked(String),
+}
+
+pub fn unavailable(reason: &str) -> Error {
+    Error::Unavailable {
+        reason: reason.to_owned(),
+        retry_after_seconds: 5,
+    }
+}
+
+impl From<layout::RecordError> for Error {
+    fn from(error: layout::RecordError) -> Error {
+        match error {
+            layout::RecordError::Engine(engine::EngineError::Busy) => Error::Unavailable {
+                reason: "a part of the history is just being closed; it can be read in a moment"
+                    .to_owned(),
+                retry_after_seconds: 1,
+            },
+            layout::RecordError::Engine(error) if error.shortage().is_some() => {
+                let reason = format!("a part of the history cannot be opened just now: {error}");
+                unavailable(&reason)
+            }
+            damage => Error::Unreadable(Arc::new(damage)),
+        }
+    }
+}
+
+impl From<engine::EngineError> for Error {
+    fn from(error: engine::EngineError) -> Error {
+        layout::RecordError::from(error).into()
+    }
+}
