@@ -57,7 +57,7 @@ pub struct Replay {
 /// The choice of an endpoint's messages to send again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Which {
-    /// Those whose delivery has failed for good.
+    /// Those whose last attempt failed, whether they were given up or wait for a retry.
     Failed,
     /// Those that the endpoint would get today, and never was sent.
     Missing,

@@ -71,7 +71,7 @@ impl Runner {
             }
             let log_end = self.store.log_end(message.id)?;
             let delivery = self.store.delivery(message, endpoint)?;
-            let wanted = is_wanted(&replay.which, delivery.as_ref());
+            let wanted = is_wanted(&replay.which, delivery.as_ref(), now);
             if wanted {
                 let last = delivery
                     .as_ref()
@@ -111,13 +111,22 @@ fn may_be_wanted(which: &Which, message: &Message, endpoint: &Endpoint, now: Tim
 }
 
 /// What its delivery says.
-fn is_wanted(which: &Which, delivery: Option<&DeliveryState>) -> bool {
+fn is_wanted(which: &Which, delivery: Option<&DeliveryState>, now: Timestamp) -> bool {
     match (which, delivery) {
         (Which::Missing, delivery) => delivery.is_none(),
         (Which::Failed | Which::Matching(_), None) => false,
-        (Which::Failed, Some(delivery)) => delivery.status == DeliveryStatus::Failed,
+        (Which::Failed, Some(delivery)) => {
+            delivery.status == DeliveryStatus::Failed || waits_for_a_retry(delivery, now)
+        }
         (Which::Matching(matching), Some(delivery)) => matching.wants_delivery(delivery),
     }
+}
+
+/// A delivery that is due already needs nobody to make it due.
+fn waits_for_a_retry(delivery: &DeliveryState, now: Timestamp) -> bool {
+    delivery.status == DeliveryStatus::Pending
+        && delivery.last.is_some()
+        && delivery.next_due.is_some_and(|due| due > now)
 }
 
 impl Matching {
@@ -252,7 +261,7 @@ mod tests {
             let statuses = [Delivered, Pending, Held, Failed];
             let deliveries = statuses.map(|status| Some(delivery(status)));
             let found = [None].into_iter().chain(deliveries);
-            let found = found.map(|delivery| is_wanted(&which, delivery.as_ref()));
+            let found = found.map(|delivery| is_wanted(&which, delivery.as_ref(), NOW));
             assert_eq!(Vec::from_iter(found), expected, "{which:?}");
         }
     }

@@ -261,12 +261,18 @@ impl Inner {
                 dropped => dropped?,
             }
             self.slices.remove(number).map_err(Error::storage)?;
-            // The next commit lets its segments go; there may be no other for long.
-            let deliveries = Vec::new();
-            self.run(|answer| Command::Cancel { deliveries, answer })?;
+            self.let_segments_go();
             log::info!("slice {number} was older than the retention time and is deleted");
         }
         Ok(())
+    }
+
+    /// Asks for a commit, which lets go of the journal's segments that nothing needs any more: there may be
+    /// no other for long. Nobody waits for it, since on a full disk it may take as long as that lasts.
+    pub(super) fn let_segments_go(&self) {
+        let (answer, _) = oneshot::channel();
+        let deliveries = Vec::new();
+        self.queue.push(Command::Cancel { deliveries, answer });
     }
 
     fn waits_in(&self, slice: u32) -> bool {

@@ -92,16 +92,43 @@ async fn what_failed_for_good_is_recovered_and_nothing_else() {
 }
 
 #[actix_web::test]
-async fn what_is_being_retried_is_not_recovered() {
-    let receiver = Receiver::answering([500]).await;
+async fn what_waits_for_its_retry_is_recovered_at_once_and_goes_on_with_its_schedule() {
+    let receiver = Receiver::answering([500; 13]).await;
     let server = Server::start().await;
-    let endpoint = server.endpoint(&receiver).await;
-    let message = server.publish("a", json!({})).await;
+    let delays = json!({ "url": receiver.url(), "retry": { "delaysSeconds": [3600, 3600] } });
+    let endpoint = server.endpoint_of("app", delays).await;
+    let later = (server.now() + Duration::from_secs(7200)).to_string();
+    let never_tried = json!({ "eventType": "a", "payload": {}, "deliverAt": later });
+    let mut messages = Vec::new();
+    for payload in payloads(12) {
+        messages.push(server.publish("a", payload).await);
+    }
+    let planned = server.post("/api/v1/app/app/msg", never_tried).await;
+    let planned = planned.expect(202)["id"].as_str().unwrap().to_owned();
     server.settle().await;
+    assert_eq!(receiver.requests().len(), 12);
+
     let job = begin(&server, &endpoint, "recover", json!({})).await;
-    assert_eq!(over(&server, &job).await["data"]["messagesSent"], 0);
-    server.advance_to_next_due().await;
-    assert_eq!(server.outcomes(&message).await, ["http 500", "delivered"]);
+    assert_eq!(over(&server, &job).await["data"]["messagesSent"], 12);
+    server.settle().await;
+    let again = sent(&receiver.requests()[12..]);
+    assert_eq!(sorted(again), sorted(messages.clone()));
+
+    // One of them failed again: its second retry comes by its schedule, and it has no third.
+    let mut waiting = Vec::new();
+    for message in &messages {
+        if server.outcomes(message).await == ["http 500", "http 500"] {
+            waiting.push(message.clone());
+        }
+    }
+    assert_eq!(waiting.len(), 1);
+    assert!(server.outcomes(&planned).await.is_empty());
+    server.advance(Duration::from_secs(3600));
+    server.settle().await;
+    let outcomes = server.outcomes(&waiting[0]).await;
+    assert_eq!(outcomes, ["http 500", "http 500", "delivered"]);
+    let none = begin(&server, &endpoint, "recover", json!({})).await;
+    assert_eq!(over(&server, &none).await["data"]["messagesSent"], 0);
 }
 
 #[actix_web::test]

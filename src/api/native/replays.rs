@@ -1,8 +1,7 @@
 //! Sending many messages to an endpoint again: each call begins a background job.
 //!
-//! `recover` sends messages whose deliveries failed for good, `replay-missing` messages that the
-//! endpoint would get today and never got, `bulk-replay` those of its messages that a filter
-//! selects.
+//! `recover` sends messages whose last attempt failed, `replay-missing` messages that the endpoint
+//! would get today and never got, `bulk-replay` those of its messages that a filter selects.
 
 use actix_web::http::StatusCode;
 use actix_web::web;
@@ -170,9 +169,9 @@ pub fn operations() -> Vec<Operation> {
         .needs(Action::SendAgain)
         .summary("Send everything again that failed")
         .description(
-            "Messages whose deliveries to the endpoint failed for good; what is still being \
-             retried is left alone. Oldest first, a few at a time, so that what is published \
-             meanwhile does not wait for long.",
+            "Messages whose last attempt at the endpoint failed. Those that wait for a retry are sent \
+             now, and go on with their schedules if that fails, too. Oldest first, a few at a time, \
+             so that what is published meanwhile does not wait for long.",
         )
         .once()
         .takes::<ReplayIn>()

@@ -6,7 +6,7 @@ import { words } from './operator.js';
 import { Button, Field, Form, Loaded, Status, Table, Time, announce, count, html, toast, useEffect, useForm, useLoad, useMay, useRef, useState } from './ui.js';
 
 const kinds = [
-  ['recover', 'Recover failed', 'Messages whose last attempt failed.'],
+  ['recover', 'Recover failed', 'Messages whose last attempt failed. Those that wait for their next retry are sent now.'],
   ['replay-missing', 'Replay missing', 'Messages that match its filter today but were not for it when they were published: it did not exist yet, or its filter was narrower.'],
   ['bulk-replay', 'Replay', 'All messages for it that fit the filters below, delivered or not.'],
 ];

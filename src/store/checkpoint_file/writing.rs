@@ -48,7 +48,10 @@ pub fn run(inner: &Inner, journal: &Reader) {
             continue;
         }
         match write(inner, journal, &checkpoint) {
-            Ok(true) => (last_at, failed_at) = (now, None),
+            Ok(true) => {
+                (last_at, failed_at) = (now, None);
+                inner.let_segments_go();
+            }
             Ok(false) => return,
             Err(error) => {
                 let error = format!("the checkpoint file was not written: {error}");
