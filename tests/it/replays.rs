@@ -129,6 +129,9 @@ async fn what_waits_for_its_retry_is_recovered_at_once_and_goes_on_with_its_sche
     assert_eq!(outcomes, ["http 500", "http 500", "delivered"]);
     let none = begin(&server, &endpoint, "recover", json!({})).await;
     assert_eq!(over(&server, &none).await["data"]["messagesSent"], 0);
+    server.advance(Duration::from_secs(3600));
+    server.settle().await;
+    assert_eq!(server.outcomes(&planned).await, ["delivered"]);
 }
 
 #[actix_web::test]
