@@ -8,6 +8,7 @@
 pub mod api;
 pub mod rules;
 
+pub mod catalog;
 pub mod domain;
 pub mod journal;
 pub mod store;

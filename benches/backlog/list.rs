@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use postrider::catalog::{Catalog, Change};
 use postrider::clock::{Clock, Timestamp};
 use postrider::config::{self, Flags};
 use postrider::domain::application::Application;
@@ -20,7 +21,7 @@ use postrider::domain::message::{Delivery, DeliveryKey};
 use postrider::domain::profile::Method;
 use postrider::rules::Decided;
 use postrider::rules::decision::Decision;
-use postrider::store::{Catalog, Change, Event, Finished, Settings, Store};
+use postrider::store::{Event, Finished, Store, StoreSettings};
 use postrider::telemetry::Metrics;
 use serde_json::Value;
 
@@ -158,7 +159,7 @@ fn fill(data: &Path, attempts: u64, began: Timestamp, now: Timestamp) -> (String
     let mut config = config::load(None, Flags::default()).expect("the defaults");
     config.store.path = data.to_owned();
     let clock = Clock::manual(began);
-    let settings = Settings::from_config(&config);
+    let settings = StoreSettings::from_config(&config);
     let store =
         Store::open(settings, clock.clone(), Arc::new(Metrics::new())).expect("a new store");
     let (application, endpoint) = register(&store, began);

@@ -36,7 +36,7 @@ const PAGE_WITH_CONTENT: usize = 25;
 const NOTICES_MAX: usize = 1_000;
 
 #[derive(clap::Subcommand)]
-pub enum Command {
+pub enum Source {
     /// From a Svix server, or one with the same API
     Svix(Arguments),
 }
@@ -71,9 +71,9 @@ pub struct Arguments {
     time_limit_seconds: u64,
 }
 
-impl Command {
+impl Source {
     pub fn run(&self, config: &Config) -> Result {
-        let Command::Svix(arguments) = self;
+        let Source::Svix(arguments) = self;
         actix_rt::System::new().block_on(arguments.import(config))
     }
 }

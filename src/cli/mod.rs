@@ -71,7 +71,7 @@ enum Command {
     /// Copy applications, endpoints and event types from another server into a running one
     Import {
         #[command(subcommand)]
-        command: import::Command,
+        source: import::Source,
     },
     /// Take over a data directory that an older version wrote, which cannot open it any more then; the
     /// server must be stopped
@@ -195,14 +195,14 @@ fn run(arguments: Arguments) -> Result {
             TokenCommand::ResetOwner => reset_owner(&settings()?),
         },
         Command::Apply(arguments) => arguments.run(&settings()?),
-        Command::Import { command } => command.run(&settings()?),
+        Command::Import { source } => source.run(&settings()?),
         Command::Migrate => migrate(&settings()?),
         Command::VerifyStore => verify_store(&settings()?),
         Command::Rebuild => rebuild(&settings()?),
         Command::Restore { from } => {
             let config = settings()?;
             owner::become_owner_of(&config.store.path)?;
-            let settings = store::Settings::from_config(&config);
+            let settings = store::StoreSettings::from_config(&config);
             let report = store::restore(&settings, &from, &Clock::System);
             say_counts(&report.map_err(Failure::failed)?.counts)
         }
@@ -213,7 +213,7 @@ fn run(arguments: Arguments) -> Result {
 
 fn check(file: Option<&Path>, flags: Flags, all: bool) -> Result {
     let loaded = config::load_with_sources(file, flags)?;
-    delivery::Settings::from_config(&loaded.config, &OwnAddresses::default())?;
+    delivery::SendSettings::from_config(&loaded.config, &OwnAddresses::default())?;
     let of_files = server::file_limit_problem(&loaded.config);
     for warning in loaded.warnings().into_iter().chain(of_files) {
         complain(&warning);
@@ -223,14 +223,14 @@ fn check(file: Option<&Path>, flags: Flags, all: bool) -> Result {
 
 fn reset_owner(config: &Config) -> Result {
     owner::become_owner_of(&config.store.path)?;
-    let path = store::reset_owner(&store::Settings::from_config(config), &Clock::System)
+    let path = store::reset_owner(&store::StoreSettings::from_config(config), &Clock::System)
         .map_err(Failure::failed)?;
     say(&format!("the new owner token is in {}", path.display()))
 }
 
 fn migrate(config: &Config) -> Result {
     owner::become_owner_of(&config.store.path)?;
-    let settings = store::Settings::from_config(config);
+    let settings = store::StoreSettings::from_config(config);
     let is_taken_over = store::migrate(&settings, &Clock::System).map_err(Failure::failed)?;
     let path = config.store.path.display();
     say(&match is_taken_over {
@@ -241,7 +241,7 @@ fn migrate(config: &Config) -> Result {
 
 fn verify_store(config: &Config) -> Result {
     owner::become_owner_of(&config.store.path)?;
-    let report = store::verify(&store::Settings::from_config(config), &Clock::System)
+    let report = store::verify(&store::StoreSettings::from_config(config), &Clock::System)
         .map_err(Failure::failed)?;
     say_counts(&report.counts)?;
     for problem in &report.problems {
@@ -258,7 +258,7 @@ fn verify_store(config: &Config) -> Result {
 
 fn rebuild(config: &Config) -> Result {
     owner::become_owner_of(&config.store.path)?;
-    let report = store::rebuild(&store::Settings::from_config(config), &Clock::System)
+    let report = store::rebuild(&store::StoreSettings::from_config(config), &Clock::System)
         .map_err(Failure::failed)?;
     say_counts(&report.counts)?;
     for problem in &report.problems {

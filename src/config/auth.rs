@@ -9,7 +9,7 @@ use crate::domain::id::OrganisationId;
 use crate::domain::jwt::{JwtSecret, SECRET_BYTES_GOOD, SECRET_BYTES_MIN};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Auth {
+pub struct AuthSection {
     /// The id of the default organisation, for a deployment that moves over; generated where empty.
     pub default_organisation: Option<String>,
     /// Signed tokens (JWT) are taken where there is one. It is not printed.
@@ -36,7 +36,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     optional("jwt_secret_file", any_text()),
 ];
 
-impl Auth {
+impl AuthSection {
     /// Takes the secret from its file, where one is named. The error says what is wrong with it.
     pub(super) fn read_jwt_secret(&mut self) -> Result<(), String> {
         let Some(path) = &self.jwt_secret_file else {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::setting::{Rule, Setting, setting, texts};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Console {
+pub struct ConsoleSection {
     /// The origins whose pages may show it in a frame.
     pub frame_origins: Vec<String>,
 }

@@ -21,7 +21,7 @@ const REQUEST_TIMEOUT_SECONDS_MAX: u64 = 3600;
 const WAIT_SECONDS_MAX: u64 = WAIT_MAX.as_secs();
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Delivery {
+pub struct DeliverySection {
     #[serde(deserialize_with = "super::setting::networks")]
     pub danger_allow_private_addresses: Vec<IpNet>,
     /// Never reached, whatever is allowed.
@@ -145,7 +145,7 @@ impl From<DnsServer> for String {
     }
 }
 
-impl Delivery {
+impl DeliverySection {
     /// When an endpoint that gets a URL now is challenged; absent where endpoints are not verified.
     pub fn challenge_at(&self, now: Timestamp) -> Option<Timestamp> {
         (self.verify_endpoints == VerifyEndpoints::Challenge).then_some(now)

@@ -12,7 +12,7 @@ const HELD_WHOLE_BYTES_MAX: u64 = 64 * MIB;
 const BATCH_BYTES_MAX: u64 = 32 * MIB;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Limits {
+pub struct LimitsSection {
     pub payload_bytes: usize,
     /// Of one request that publishes many messages.
     pub batch_messages_max: usize,

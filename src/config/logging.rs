@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::setting::{ANY_U32, Setting, setting, text, whole};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Log {
+pub struct LogSection {
     /// As RUST_LOG: "info", "info,postrider::delivery=debug".
     pub level: String,
     /// Lines about failed attempts per endpoint and minute; the rest is counted in one line.

@@ -33,17 +33,17 @@ mod setting;
 mod source_address;
 mod store;
 
-pub use auth::Auth;
-pub use console::Console;
-pub use delivery::{Delivery, DnsServer, VerifyEndpoints};
+pub use auth::AuthSection;
+pub use console::ConsoleSection;
+pub use delivery::{DeliverySection, DnsServer, VerifyEndpoints};
 pub use layers::{Flags, load, load_with_sources, loopback};
-pub use limits::Limits;
-pub use logging::Log;
+pub use limits::LimitsSection;
+pub use logging::LogSection;
 pub use origin::Loaded;
-pub use portal::{Labels, Portal};
-pub use server::{ClientAddressHeader, Server};
+pub use portal::{Labels, PortalSection};
+pub use server::{ClientAddressHeader, ServerSection};
 pub use source_address::SourceAddress;
-pub use store::Store;
+pub use store::StoreSection;
 
 use setting::Setting;
 
@@ -52,14 +52,14 @@ pub const DEFAULTS: &str = include_str!("../../config.toml");
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
-    pub server: Server,
-    pub store: Store,
-    pub auth: Auth,
-    pub delivery: Delivery,
-    pub limits: Limits,
-    pub console: Console,
-    pub portal: Portal,
-    pub log: Log,
+    pub server: ServerSection,
+    pub store: StoreSection,
+    pub auth: AuthSection,
+    pub delivery: DeliverySection,
+    pub limits: LimitsSection,
+    pub console: ConsoleSection,
+    pub portal: PortalSection,
+    pub log: LogSection,
     /// By name, templates not yet compiled.
     #[serde(skip)]
     pub profiles: BTreeMap<String, Profile>,

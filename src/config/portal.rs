@@ -8,7 +8,7 @@ use super::console::frame_origins;
 use super::setting::{Rule, Setting, any_text, is_label, optional, setting, text, texts, whole};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Portal {
+pub struct PortalSection {
     /// The name at the top of each page.
     pub name: String,
     /// A picture beside it.

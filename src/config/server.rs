@@ -10,7 +10,7 @@ use super::setting::{Rule, Setting, optional, reads, setting, text, texts, whole
 use crate::domain::url;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Server {
+pub struct ServerSection {
     pub listen: SocketAddr,
     /// Threads that parse requests.
     pub workers: usize,
@@ -80,7 +80,7 @@ pub enum ClientAddressHeader {
     Forwarded,
 }
 
-impl Server {
+impl ServerSection {
     /// Why links to the portal may lead nowhere; nothing where `public_url` is set.
     pub fn link_problem(&self) -> Option<String> {
         self.public_url.is_none().then(|| {

@@ -9,7 +9,7 @@ use super::setting::{ANY, ANY_U32, MIB, Setting, setting, text, whole};
 const RETENTION_DAYS_MAX: u64 = 36_500;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Store {
+pub struct StoreSection {
     pub path: PathBuf,
     pub cache_bytes: u64,
     pub retention_days: u32,

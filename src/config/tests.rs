@@ -54,7 +54,7 @@ fn the_defaults_are_what_others_rely_on() {
     assert_eq!(config.delivery.jitter, 0.2);
     assert_eq!(config.limits.payload_bytes, 1 << 20);
     assert_eq!(config.limits.waiting_max, 5_000_000);
-    let settings = crate::store::Settings::from_config(&config);
+    let settings = crate::store::StoreSettings::from_config(&config);
     assert_eq!(settings.retention, Duration::from_secs(30 * 86_400));
     assert_eq!(settings.export_every, Duration::from_secs(900));
 }

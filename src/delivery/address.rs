@@ -13,7 +13,7 @@ use std::sync::{Arc, RwLock};
 use ipnet::IpNet;
 use url::{Host, Url};
 
-use crate::config::Delivery;
+use crate::config::DeliverySection;
 use crate::domain::network::is_in;
 use crate::lock::locked;
 
@@ -59,7 +59,7 @@ pub struct AddressRule {
 }
 
 impl AddressRule {
-    pub fn new(delivery: &Delivery, own: OwnAddresses) -> AddressRule {
+    pub fn new(delivery: &DeliverySection, own: OwnAddresses) -> AddressRule {
         AddressRule {
             deny: delivery.deny_addresses.clone(),
             allow: delivery.danger_allow_private_addresses.clone(),

@@ -23,13 +23,13 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
-use super::Settings;
+use super::SendSettings;
 use super::resolve::{NoAddress, Resolver};
 use super::stream::{FRAMES_BYTES_MAX, OpenConnections, Stream, Transport};
 use super::tls_problem::tls_problem;
 use super::trace::{Phase, Trace, failure};
 use crate::clock::Clock;
-use crate::domain::attempt::{Failure, FailureKind, Timings};
+use crate::domain::attempt::{FailureKind, SendFailure, Timings};
 use crate::shortage::{Descriptors, Shortage};
 
 /// How long an address may take before the next is tried beside it (RFC 8305, section 5).
@@ -39,7 +39,7 @@ const NO_PUBLIC_ADDRESS: &str = "The host's name does not exist or has no public
 
 #[derive(Clone)]
 pub struct Connector {
-    pub settings: Arc<Settings>,
+    pub settings: Arc<SendSettings>,
     pub clock: Clock,
     pub resolver: Rc<Resolver>,
     pub open: OpenConnections,
@@ -77,7 +77,7 @@ impl Service<ConnectInfo<Uri>> for Connector {
 
 impl Connector {
     /// Name and connection have one limit, the handshake one of its own.
-    async fn connect(&self, uri: &Uri, trace: &Trace) -> Result<Transport, Failure> {
+    async fn connect(&self, uri: &Uri, trace: &Trace) -> Result<Transport, SendFailure> {
         let host = uri.host().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let port = uri.port_u16().unwrap_or(if self.tls { 443 } else { 80 });
@@ -92,8 +92,8 @@ impl Connector {
     async fn in_time<T>(
         &self,
         trace: &Trace,
-        step: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
+        step: impl Future<Output = Result<T, SendFailure>>,
+    ) -> Result<T, SendFailure> {
         let limit = self.settings.connect_timeout;
         within(&self.clock, limit, step).await.unwrap_or_else(|| {
             let detail = too_slow(trace.phase.get(), limit, trace.timings.get());
@@ -102,7 +102,7 @@ impl Connector {
     }
 
     /// A connection to one of the host's addresses.
-    async fn reach(&self, host: &str, port: u16, trace: &Trace) -> Result<TcpStream, Failure> {
+    async fn reach(&self, host: &str, port: u16, trace: &Trace) -> Result<TcpStream, SendFailure> {
         let addresses = self.allowed_addresses(host, trace).await?;
         trace.phase.set(Phase::Connecting);
         let _timed = trace.timed(|timings, took| timings.connect_us = Some(took));
@@ -120,7 +120,7 @@ impl Connector {
         host: &str,
         tcp: TcpStream,
         trace: &Trace,
-    ) -> Result<Transport, Failure> {
+    ) -> Result<Transport, SendFailure> {
         trace.phase.set(Phase::Handshaking);
         let _timed = trace.timed(|timings, took| timings.tls_us = Some(took));
         let name = ServerName::try_from(host.to_owned()).map_err(|_| {
@@ -146,7 +146,11 @@ impl Connector {
     }
 
     /// The host's addresses, without those that the rule forbids.
-    async fn allowed_addresses(&self, host: &str, trace: &Trace) -> Result<Vec<IpAddr>, Failure> {
+    async fn allowed_addresses(
+        &self,
+        host: &str,
+        trace: &Trace,
+    ) -> Result<Vec<IpAddr>, SendFailure> {
         let rule = &self.settings.address_rule;
         let allowed: Vec<IpAddr> = match host.parse::<IpAddr>() {
             Ok(literal) if rule.allows(literal) => vec![literal],
@@ -304,7 +308,7 @@ async fn within<T>(clock: &Clock, limit: Duration, future: impl Future<Output = 
     }
 }
 
-fn dns_failure(why: &NoAddress) -> Failure {
+fn dns_failure(why: &NoAddress) -> SendFailure {
     let detail = match why {
         NoAddress::Unknown => NO_PUBLIC_ADDRESS.to_owned(),
         NoAddress::Silent(why) => format!("The host's name did not resolve: {why}."),
@@ -313,7 +317,7 @@ fn dns_failure(why: &NoAddress) -> Failure {
     failure(FailureKind::Dns, detail)
 }
 
-fn dial_failure(error: &io::Error) -> Failure {
+fn dial_failure(error: &io::Error) -> SendFailure {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => failure(
             FailureKind::ConnectionRefused,

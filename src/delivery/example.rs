@@ -9,7 +9,7 @@ use std::sync::Arc;
 use actix_web::web::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::Settings;
+use super::SendSettings;
 use super::profile::{CompiledProfile, Unrendered};
 use super::render::{MASK, NotSendable, Prepared};
 use super::scope::{EXAMPLE, ScopedAttempt, TemplateScope};
@@ -213,7 +213,7 @@ fn unrendered(
 }
 
 /// The example's request, as it would be sent; none where the example is not enough for it.
-pub fn request(profile: &CompiledProfile, settings: &Settings) -> Option<Value> {
+pub fn request(profile: &CompiledProfile, settings: &SendSettings) -> Option<Value> {
     draft_request(profile, settings, Draft::default()).ok()
 }
 
@@ -221,7 +221,7 @@ pub fn request(profile: &CompiledProfile, settings: &Settings) -> Option<Value> 
 /// cannot be made. Nothing that a caller brought as a secret is shown.
 pub fn draft_request(
     profile: &CompiledProfile,
-    settings: &Settings,
+    settings: &SendSettings,
     draft: Draft,
 ) -> Result<Value, String> {
     let is_own_secret = draft.secret.is_some();

@@ -72,7 +72,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::attempt::{Failure, Timings};
+    use crate::domain::attempt::{SendFailure, Timings};
     use crate::domain::profile::Method;
     use crate::domain::retry::Waits;
 
@@ -96,7 +96,7 @@ mod tests {
                 body: Vec::new(),
                 truncated: false,
             }),
-            failure: kind.map(|kind| Failure {
+            failure: kind.map(|kind| SendFailure {
                 kind,
                 detail: String::new(),
             }),

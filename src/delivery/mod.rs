@@ -53,7 +53,7 @@ use trace::{TRACE, Trace, failure, microseconds};
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, ConfigError};
-use crate::domain::attempt::{Answer, Failure, FailureKind, Outcome};
+use crate::domain::attempt::{Answer, FailureKind, Outcome, SendFailure};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::ApplicationId;
 use crate::domain::message::Message;
@@ -66,7 +66,7 @@ use crate::shortage::{Descriptors, Shortage};
 pub const IDLE_CONNECTIONS_MAX: usize = 1024;
 
 /// The settings of sending; shared by all delivery threads.
-pub struct Settings {
+pub struct SendSettings {
     address_rule: AddressRule,
     /// By name.
     profiles: BTreeMap<String, Arc<CompiledProfile>>,
@@ -87,10 +87,10 @@ pub struct Settings {
     descriptors: Descriptors,
 }
 
-impl Settings {
+impl SendSettings {
     /// Compiles the profiles and reads the certificates that are trusted; `own` are the machine's
     /// addresses, which no endpoint reaches. The error lists all problems with the names of the settings.
-    pub fn from_config(config: &Config, own: &OwnAddresses) -> Result<Settings, ConfigError> {
+    pub fn from_config(config: &Config, own: &OwnAddresses) -> Result<SendSettings, ConfigError> {
         let Config {
             delivery, limits, ..
         } = config;
@@ -111,7 +111,7 @@ impl Settings {
         let (Ok(tls), true) = (tls, problems.is_empty()) else {
             return Err(ConfigError { problems });
         };
-        Ok(Settings {
+        Ok(SendSettings {
             address_rule: AddressRule::new(delivery, own.clone()),
             profiles,
             default_profile: delivery.default_profile.clone(),
@@ -196,7 +196,7 @@ pub fn profiles(config: &Config) -> Result<BTreeMap<String, Arc<CompiledProfile>
 
 /// Makes attempts; one per delivery thread, within an actix runtime.
 pub struct Sender {
-    settings: Arc<Settings>,
+    settings: Arc<SendSettings>,
     clock: Clock,
     renderer: Renderer,
     clients: Clients,
@@ -204,7 +204,7 @@ pub struct Sender {
 }
 
 impl Sender {
-    pub fn new(settings: Arc<Settings>, clock: Clock) -> Sender {
+    pub fn new(settings: Arc<SendSettings>, clock: Clock) -> Sender {
         Sender {
             renderer: Renderer::new(settings.clone()),
             clients: Clients::new(settings.clone(), clock.clone()),
@@ -215,7 +215,7 @@ impl Sender {
     }
 
     /// The settings of its requests.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &SendSettings {
         &self.settings
     }
 
@@ -352,7 +352,7 @@ impl Sender {
         trace: &Rc<Trace>,
         answer: &RefCell<Option<Answer>>,
         deadline: Pin<&mut impl Future<Output = ()>>,
-    ) -> Option<Result<(), Failure>> {
+    ) -> Option<Result<(), SendFailure>> {
         let client = self.clients.client(request.https, self.in_flight.get());
         let exchange = send::exchange(&client, request, &self.settings, trace, answer);
         tokio::select! {

@@ -18,8 +18,8 @@ use super::signature::{CompiledSignature, Keys};
 use super::target::Target;
 use super::template::{FUNCTIONS, Template, TemplateFault};
 use crate::clock::Timestamp;
-use crate::config::Limits;
-use crate::domain::attempt::{Failure, FailureKind};
+use crate::config::LimitsSection;
+use crate::domain::attempt::{FailureKind, SendFailure};
 use crate::domain::endpoint::is_sensitive;
 use crate::domain::profile::{self as domain, Algorithm, BodyRule, Method};
 use crate::domain::retry::RetrySchedule;
@@ -75,10 +75,10 @@ impl Unrendered {
     }
 }
 
-impl From<Unrendered> for Failure {
-    fn from(unrendered: Unrendered) -> Failure {
+impl From<Unrendered> for SendFailure {
+    fn from(unrendered: Unrendered) -> SendFailure {
         let Unrendered { key, fault } = unrendered;
-        Failure {
+        SendFailure {
             kind: FailureKind::NotSendable,
             detail: format!("The profile's {key} cannot be rendered: {fault}."),
         }
@@ -91,7 +91,7 @@ impl CompiledProfile {
     pub fn compile(
         name: &str,
         settings: &domain::Profile,
-        limits: &Limits,
+        limits: &LimitsSection,
         jitter: f64,
     ) -> Result<CompiledProfile, Vec<String>> {
         let mut compiler = Compiler {

@@ -19,7 +19,7 @@ use actix_web::web::Bytes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Settings;
+use super::SendSettings;
 use super::profile::{CompiledProfile, Unrendered};
 use super::scope::{ScopedAttempt, TemplateScope};
 use super::sign::Signer;
@@ -27,7 +27,7 @@ use super::signature::Keys;
 use super::target::Target;
 use super::trace::failure;
 use crate::clock::Timestamp;
-use crate::domain::attempt::{Failure, FailureKind};
+use crate::domain::attempt::{FailureKind, SendFailure};
 use crate::domain::endpoint::{BasicAuth, Endpoint, is_sensitive};
 use crate::domain::header::belongs_to_http;
 use crate::domain::message::Message;
@@ -62,14 +62,14 @@ pub struct Request {
 /// Why there is no request.
 #[derive(Debug)]
 pub struct NotSendable {
-    pub failure: Failure,
+    pub failure: SendFailure,
     /// The message itself does not fit the profile, and waiting cannot change it. A missing secret
     /// or an unfit URL may be mended at the endpoint while the delivery waits.
     pub is_final: bool,
 }
 
-impl From<Failure> for NotSendable {
-    fn from(failure: Failure) -> NotSendable {
+impl From<SendFailure> for NotSendable {
+    fn from(failure: SendFailure) -> NotSendable {
         NotSendable {
             failure,
             is_final: false,
@@ -87,7 +87,7 @@ impl From<Unrendered> for NotSendable {
 }
 
 pub struct Renderer {
-    settings: Arc<Settings>,
+    settings: Arc<SendSettings>,
     kept: RefCell<HashMap<u64, Rc<Prepared>>>,
 }
 
@@ -118,7 +118,7 @@ struct Headers {
 }
 
 impl Renderer {
-    pub fn new(settings: Arc<Settings>) -> Renderer {
+    pub fn new(settings: Arc<SendSettings>) -> Renderer {
         Renderer {
             settings,
             kept: RefCell::default(),
@@ -150,7 +150,7 @@ impl Renderer {
         endpoint: &Arc<Endpoint>,
         message: &Arc<Message>,
         now: Timestamp,
-    ) -> Result<Request, Failure> {
+    ) -> Result<Request, SendFailure> {
         let prepared = Prepared::new(endpoint, &self.settings)?;
         let scope = TemplateScope::of_attempt(ScopedAttempt {
             message: message.clone(),
@@ -161,7 +161,7 @@ impl Renderer {
         prepared.challenge(message, now, scope)
     }
 
-    fn prepared(&self, endpoint: &Arc<Endpoint>) -> Result<Rc<Prepared>, Failure> {
+    fn prepared(&self, endpoint: &Arc<Endpoint>) -> Result<Rc<Prepared>, SendFailure> {
         if let Some(prepared) = self.kept.borrow().get(&endpoint.number)
             && Arc::ptr_eq(&prepared.endpoint, endpoint)
         {
@@ -178,7 +178,7 @@ impl Renderer {
 }
 
 impl Prepared {
-    pub fn new(endpoint: &Arc<Endpoint>, settings: &Settings) -> Result<Prepared, Failure> {
+    pub fn new(endpoint: &Arc<Endpoint>, settings: &SendSettings) -> Result<Prepared, SendFailure> {
         let profile = settings.profile(endpoint).map_err(|name| {
             not_sendable(format!(
                 "The endpoint's profile {name:?} is not configured."
@@ -270,7 +270,7 @@ impl Prepared {
         message: &Message,
         now: Timestamp,
         scope: TemplateScope,
-    ) -> Result<Request, Failure> {
+    ) -> Result<Request, SendFailure> {
         self.check_secret(now)?;
         let body = Bytes::from(message.payload.clone());
         let scope = scope.with_body(body.clone());
@@ -305,7 +305,7 @@ impl Prepared {
         message: &Message,
         body: &[u8],
         now: Timestamp,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), SendFailure> {
         if let Some(standard) = &self.profile.standard {
             let id = message.id.to_string();
             let signature = self.signer.sign(&id, now, body);
@@ -318,7 +318,7 @@ impl Prepared {
     }
 
     /// Whether the newest of the live secrets can sign. Older ones that cannot are left out.
-    fn check_secret(&self, now: Timestamp) -> Result<(), Failure> {
+    fn check_secret(&self, now: Timestamp) -> Result<(), SendFailure> {
         if !self.profile.signs() {
             return Ok(());
         }
@@ -373,7 +373,7 @@ fn common_headers(
     profile: &CompiledProfile,
     target: &Target,
     has_body: bool,
-) -> Result<Headers, Failure> {
+) -> Result<Headers, SendFailure> {
     let mut headers = Headers::default();
     headers.add(&HOST, target.host.clone(), false)?;
     // Common rules of web application firewalls refuse a request without `accept`.
@@ -421,7 +421,7 @@ impl Headers {
     }
 
     /// Adds a header, in place of any that is sent with that name.
-    fn add(&mut self, name: &HeaderName, value: String, hide: bool) -> Result<(), Failure> {
+    fn add(&mut self, name: &HeaderName, value: String, hide: bool) -> Result<(), SendFailure> {
         let mut sent = HeaderValue::try_from(value.as_str())
             .map_err(|_| not_sendable(format!("The value of the header {name} cannot be sent.")))?;
         sent.set_sensitive(hide);
@@ -431,7 +431,7 @@ impl Headers {
     }
 
     /// The same where one of that name may be there.
-    fn replace(&mut self, name: &HeaderName, value: String) -> Result<(), Failure> {
+    fn replace(&mut self, name: &HeaderName, value: String) -> Result<(), SendFailure> {
         self.shown.retain(|(shown, _)| shown != name.as_str());
         self.add(name, value, false)
     }
@@ -441,6 +441,6 @@ impl Headers {
     }
 }
 
-fn not_sendable(detail: impl Into<String>) -> Failure {
+fn not_sendable(detail: impl Into<String>) -> SendFailure {
     failure(FailureKind::NotSendable, detail)
 }

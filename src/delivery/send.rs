@@ -18,7 +18,7 @@ use actix_web::web::Bytes;
 use awc::Client;
 use futures_core::Stream as _;
 
-use super::Settings;
+use super::SendSettings;
 use super::connect::Connector;
 use super::dns::Dns;
 use super::head::{self, sound_headers};
@@ -27,7 +27,7 @@ use super::resolve::Resolver;
 use super::stream::OpenConnections;
 use super::trace::{Trace, failure};
 use crate::clock::Clock;
-use crate::domain::attempt::{Answer, Failure, FailureKind};
+use crate::domain::attempt::{Answer, FailureKind, SendFailure};
 use crate::domain::endpoint::is_sensitive;
 use crate::domain::profile::Method;
 
@@ -38,7 +38,7 @@ const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 const CLOSED_EVERY: Duration = Duration::from_secs(1);
 
 pub struct Clients {
-    settings: Arc<Settings>,
+    settings: Arc<SendSettings>,
     clock: Clock,
     resolver: Rc<Resolver>,
     current: Rc<RefCell<Option<Generation>>>,
@@ -55,7 +55,7 @@ struct Generation {
 }
 
 impl Clients {
-    pub fn new(settings: Arc<Settings>, clock: Clock) -> Clients {
+    pub fn new(settings: Arc<SendSettings>, clock: Clock) -> Clients {
         let resolver = Rc::new(Resolver::new(
             Dns::new(settings.dns_servers.clone(), settings.descriptors),
             settings.dns_cache,
@@ -153,10 +153,10 @@ impl Clients {
 pub async fn exchange(
     client: &Client,
     request: &Request,
-    settings: &Settings,
+    settings: &SendSettings,
     trace: &Trace,
     answer: &RefCell<Option<Answer>>,
-) -> Result<(), Failure> {
+) -> Result<(), SendFailure> {
     let method = match request.method {
         Method::Post => http::Method::POST,
         Method::Put => http::Method::PUT,
@@ -223,7 +223,7 @@ fn begun_answer(head: &[u8]) -> Option<Answer> {
     })
 }
 
-fn no_head(trace: &Trace) -> Failure {
+fn no_head(trace: &Trace) -> SendFailure {
     if let Some(noted) = trace.take_failure() {
         return noted;
     }
@@ -234,14 +234,14 @@ fn no_head(trace: &Trace) -> Failure {
     })
 }
 
-fn broken_body(trace: &Trace) -> Failure {
+fn broken_body(trace: &Trace) -> SendFailure {
     broken_answer(match trace.ended.get() {
         true => "The connection was closed before the end of the answer's body.",
         false => "The body of the answer is not valid HTTP.",
     })
 }
 
-fn broken_answer(detail: &str) -> Failure {
+fn broken_answer(detail: &str) -> SendFailure {
     failure(FailureKind::BrokenAnswer, detail)
 }
 

@@ -227,7 +227,7 @@ impl Made for Sender {
 }
 
 fn sender_with(clock: Clock, change: impl FnOnce(&mut Value)) -> Sender {
-    let settings = Settings::from_config(&config(change), &OwnAddresses::default()).unwrap();
+    let settings = SendSettings::from_config(&config(change), &OwnAddresses::default()).unwrap();
     Sender::new(Arc::new(settings), clock)
 }
 

@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::domain::attempt::{Failure, FailureKind, Timings};
+use crate::domain::attempt::{FailureKind, SendFailure, Timings};
 use crate::domain::id::ApplicationId;
 use crate::shortage::Shortage;
 
@@ -65,7 +65,7 @@ pub struct Trace {
     /// A shortage of this machine that prevented a connection; the failure is not the receiver's then.
     pub shortage: Cell<Option<Shortage>>,
     sending_since: Cell<Option<Instant>>,
-    failure: RefCell<Option<Failure>>,
+    failure: RefCell<Option<SendFailure>>,
 }
 
 impl Trace {
@@ -93,11 +93,11 @@ impl Trace {
     }
 
     /// Keeps the first failure; later ones are its consequences.
-    pub fn fail(&self, failure: Failure) {
+    pub fn fail(&self, failure: SendFailure) {
         self.failure.borrow_mut().get_or_insert(failure);
     }
 
-    pub fn take_failure(&self) -> Option<Failure> {
+    pub fn take_failure(&self) -> Option<SendFailure> {
         self.failure.take()
     }
 
@@ -157,8 +157,8 @@ pub fn microseconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }
 
-pub fn failure(kind: FailureKind, detail: impl Into<String>) -> Failure {
-    Failure {
+pub fn failure(kind: FailureKind, detail: impl Into<String>) -> SendFailure {
+    SendFailure {
         kind,
         detail: detail.into(),
     }

@@ -74,7 +74,7 @@ impl FailureKind {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct SendFailure {
     pub kind: FailureKind,
     /// A sentence for the log's reader; never holds a secret.
     pub detail: String,
@@ -115,7 +115,7 @@ pub struct Outcome {
     pub request_headers: Vec<(String, String)>,
     pub answer: Option<Answer>,
     /// Absent means success.
-    pub failure: Option<Failure>,
+    pub failure: Option<SendFailure>,
     /// A reused connection turned out closed before any byte of an answer, and the request went
     /// again on a fresh one.
     pub sent_again: bool,
@@ -125,7 +125,12 @@ pub struct Outcome {
 
 impl Outcome {
     /// No request could be made.
-    pub fn not_sent(url: &str, method: Method, started_at: Timestamp, failure: Failure) -> Outcome {
+    pub fn not_sent(
+        url: &str,
+        method: Method,
+        started_at: Timestamp,
+        failure: SendFailure,
+    ) -> Outcome {
         Outcome {
             started_at,
             timings: Timings::default(),
@@ -167,7 +172,7 @@ pub struct Attempt {
     pub method: String,
     pub request_headers: Vec<(String, String)>,
     pub answer: Option<Answer>,
-    pub failure: Option<Failure>,
+    pub failure: Option<SendFailure>,
     pub sent_again: bool,
     pub verdict: Verdict,
     /// The message was a test and was not published.

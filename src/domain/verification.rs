@@ -121,11 +121,11 @@ fn is_object_with(body: &[u8], challenge: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::attempt::{Answer, Failure, FailureKind};
+    use crate::domain::attempt::{Answer, FailureKind, SendFailure};
     use crate::domain::profile::Method;
 
     fn outcome(status: u16, body: &str) -> Outcome {
-        let failure = Failure {
+        let failure = SendFailure {
             kind: FailureKind::WrongAnswer,
             detail: "by the profile".to_owned(),
         };

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::{Runner, Turn};
+use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, MessageId, OrganisationId};
 use crate::domain::job::{Job, Progress};
 use crate::error::Result;
-use crate::store::{Catalog, Span};
+use crate::store::Span;
 
 /// What a job found out is in memory as long as the job is kept.
 const RESULT_BYTES_MAX: usize = 128 << 10;

@@ -9,11 +9,11 @@ use super::checks::{Problems, check_uid, refuse_given_id};
 use super::patch::Patch;
 use super::permits::Action;
 use super::{Command, Decided, Saved, View};
+use crate::catalog::{Catalog, Change};
 use crate::clock::Timestamp;
 use crate::domain::application::Application;
 use crate::domain::id::{ApplicationId, OrganisationId};
 use crate::error::{Error, Result};
-use crate::store::catalog::{Catalog, Change};
 
 /// An application to be made, whose values were checked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

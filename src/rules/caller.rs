@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::permits::{Capabilities, Permit, permit, session_may, token_reach};
 use super::scopes::{Scopes, scope_of};
+use crate::catalog::{ApplicationEntry, Catalog, Change};
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::EventType;
@@ -21,7 +22,6 @@ use crate::domain::jwt::{Claims, Subject};
 use crate::domain::scope::Scope;
 use crate::domain::token::{GRANTS_MAX, Role, Token};
 use crate::error::{Error, Result};
-use crate::store::catalog::{ApplicationEntry, Catalog, Change};
 
 pub use super::permits::Action;
 

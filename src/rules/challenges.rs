@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Decided, OwnCommand};
+use crate::catalog::{Catalog, Change};
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
-use crate::store::catalog::{Catalog, Change};
 
 /// The lane's endpoint, if it is not verified yet.
 pub fn unverified(catalog: &Catalog, lane: u64) -> Option<&Endpoint> {

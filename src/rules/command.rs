@@ -36,9 +36,9 @@ use super::tokens::{
 use super::upkeep::{ForgetEnded, ForgetVisits, KeepSeen, KeepUses};
 use super::visits::{BeginVisit, EndVisit, EndVisits, SignOut};
 use super::{Command, Decided, OwnCommand, View, decide};
+use crate::catalog::{Catalog, Change};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::store::catalog::{Catalog, Change};
 
 /// The version of what is written now, and the only one that is read.
 pub const VERSION: u16 = 1;

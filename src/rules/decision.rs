@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use super::caller::Caller;
 use super::{Command, Decided, OwnCommand, View, decide};
+use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::store::catalog::Catalog;
 
 /// A command that the writer can decide on.
 pub trait Decision: Send + 'static {

@@ -10,15 +10,15 @@ use super::View;
 use super::caller::FeatureFlags;
 use super::checks::Problems;
 use super::target::header_problems;
+use crate::catalog::{ApplicationEntry, Catalog};
 use crate::clock::Timestamp;
-use crate::config::{Config, Limits};
+use crate::config::{Config, LimitsSection};
 use crate::domain::application::Application;
 use crate::domain::endpoint::{Endpoint, EndpointSecret};
 use crate::domain::id::EndpointId;
 use crate::domain::profile::{Method, Profile};
 use crate::domain::secret::{Secret, SecretForm};
 use crate::error::{Error, Result};
-use crate::store::catalog::{ApplicationEntry, Catalog};
 
 pub const NOT_FOUND: Error = Error::not_found("endpoint");
 
@@ -80,7 +80,7 @@ pub fn secret_hint(form: SecretForm) -> &'static str {
     }
 }
 
-pub fn check_timeout(problems: &mut Problems, seconds: u32, limits: &Limits) {
+pub fn check_timeout(problems: &mut Problems, seconds: u32, limits: &LimitsSection) {
     let max = limits.endpoint_timeout_seconds_max;
     if !(1..=max).contains(&seconds) {
         let message = format!("must be 1 to {max} (limits.endpoint_timeout_seconds_max)");

@@ -16,6 +16,7 @@ use super::ovation;
 use super::patch::Patch;
 use super::permits::Action;
 use super::{Command, Decided, Saved, View};
+use crate::catalog::{ApplicationEntry, Catalog, Change};
 use crate::config::Config;
 use crate::domain::application::Application;
 use crate::domain::endpoint::Endpoint;
@@ -23,7 +24,6 @@ use crate::domain::id::EndpointId;
 use crate::domain::operational::{EVENT_TYPES, PROFILE};
 use crate::domain::verification::Verification;
 use crate::error::{Error, Result};
-use crate::store::catalog::{ApplicationEntry, Catalog, Change};
 
 /// The most endpoints of an organisation itself. Whatever happens to a customer's endpoint becomes
 /// a message for each of them at once, and so does the end of an application with all its

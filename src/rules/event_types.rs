@@ -8,11 +8,11 @@ use super::caller::Caller;
 use super::patch::Patch;
 use super::permits::Action;
 use super::{Command, Decided, Saved, View};
+use crate::catalog::Change;
 use crate::clock::Timestamp;
 use crate::domain::event_type::EventType;
 use crate::domain::id::OrganisationId;
 use crate::error::Error;
-use crate::store::catalog::Change;
 
 pub const NOT_FOUND: Error = Error::not_found("event type");
 

@@ -8,6 +8,7 @@ use super::caller::Caller;
 use super::checks::wrong;
 use super::permits::Action;
 use super::{Command, Decided, OwnCommand, View};
+use crate::catalog::{Catalog, Change};
 use crate::clock::Timestamp;
 use crate::domain::id::{JobId, OrganisationId};
 use crate::domain::job::{
@@ -15,7 +16,6 @@ use crate::domain::job::{
     RUNNING_PER_APPLICATION_MAX, Replay, Which, Work, forgotten,
 };
 use crate::error::{Error, Result};
-use crate::store::catalog::{Catalog, Change};
 
 /// Returns a new job of the caller's organisation, or an error where too many run. Customers have a
 /// limited part of the running jobs, so that none of them takes the room of the others and of the

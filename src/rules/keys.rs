@@ -11,12 +11,12 @@ use super::links::keys_end;
 use super::narrowing::narrowed;
 use super::permits::Action;
 use super::{Command, Decided, View};
+use crate::catalog::{Catalog, Change};
 use crate::clock::Timestamp;
 use crate::domain::id::ApplicationId;
 use crate::domain::scope::Scope;
 use crate::domain::token::{MadeByLink, Role, Token};
 use crate::error::Error;
-use crate::store::catalog::{Catalog, Change};
 
 /// The most keys of one application: all of them are in memory.
 const KEYS_MAX: usize = 100;

@@ -12,12 +12,12 @@ use super::keys::keys;
 use super::narrowing::narrowed_link;
 use super::permits::Action;
 use super::{Command, Decided, View};
+use crate::catalog::{Catalog, Change};
 use crate::clock::Timestamp;
 use crate::domain::id::ApplicationId;
 use crate::domain::jwt::LEEWAY;
 use crate::domain::token::{PortalSession, Revocation, Role, Token};
 use crate::error::{Error, Result};
-use crate::store::catalog::{Catalog, Change};
 
 /// The most sessions of one application at a time: all of them are in memory.
 const SESSIONS_MAX: usize = 1000;

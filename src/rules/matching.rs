@@ -6,9 +6,9 @@
 //! where one of them has changed since.
 
 use super::checks::wrong;
+use crate::catalog::Catalog;
 use crate::domain::id::{ApplicationId, OrganisationId};
 use crate::error::{Error, Result};
-use crate::store::catalog::Catalog;
 
 /// The endpoints that a message is for, as of one number of the catalog.
 #[derive(Debug, PartialEq)]
@@ -89,6 +89,7 @@ mod tests {
     use rand::{Rng, SeedableRng};
 
     use super::*;
+    use crate::catalog::Change;
     use crate::domain::application::Application;
     use crate::domain::endpoint::Endpoint;
     use crate::domain::event_type::EventType;
@@ -96,7 +97,6 @@ mod tests {
     use crate::domain::token::{Role, Token};
     use crate::rules::endpoint_checks::blank;
     use crate::rules::tests::{Example, NOW};
-    use crate::store::catalog::Change;
 
     const NAMES: [&str; 3] = ["a", "b", "c"];
 

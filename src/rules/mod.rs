@@ -9,8 +9,8 @@
 //!
 //! Everything here is pure: no HTTP, nothing that waits, no disk. The [`View`] holds everything
 //! that varies: registrations, settings, the time, and the randomness of secrets. Only ids are
-//! drawn here. The room imports `domain`, `clock`, `config`, `error` and, of the store, the
-//! catalog; a test checks that. So each decision can be tested by a table of catalogs and commands.
+//! drawn here. The room imports `catalog`, `domain`, `clock`, `config` and `error`; a test
+//! checks that. So each decision can be tested by a table of catalogs and commands.
 
 pub mod applications;
 pub mod caller;
@@ -47,10 +47,10 @@ mod tests;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::{Catalog, Change};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::error::Result;
-use crate::store::catalog::{Catalog, Change};
 use caller::Caller;
 use command::{AnyCommand, AnyOwnCommand};
 

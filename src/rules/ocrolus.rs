@@ -13,6 +13,7 @@ use super::patch::Patch;
 use super::permits::Action;
 use super::target::EndpointUrl;
 use super::{Command, Decided, View};
+use crate::catalog::{ApplicationEntry, Catalog, Change};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::endpoint::{BasicAuth, Endpoint, EndpointSecret};
@@ -21,7 +22,6 @@ use crate::domain::id::{EndpointId, OrganisationId};
 use crate::domain::secret::{Secret, SecretForm};
 use crate::domain::token::{Role, Token};
 use crate::error::{Error, Result};
-use crate::store::catalog::{ApplicationEntry, Catalog, Change};
 
 /// The profile of endpoints that are made through this surface.
 const PROFILE: &str = "ocrolus";

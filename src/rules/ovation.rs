@@ -15,6 +15,7 @@ use super::origin::{Carried, ENTER_AGAIN};
 use super::permits::Action;
 use super::target::{EndpointUrl, header_problems};
 use super::{Command, Decided, View};
+use crate::catalog::{ApplicationEntry, Catalog, Change};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::application::Application;
@@ -23,7 +24,6 @@ use crate::domain::id::OrganisationId;
 use crate::domain::profile::Profile;
 use crate::domain::secret::{Secret, SecretForm};
 use crate::error::{Error, Invalid, Result};
-use crate::store::catalog::{ApplicationEntry, Catalog, Change};
 
 /// The profile of endpoints that are made through this surface; one of the built-in ones.
 pub const PROFILE: &str = "ovation";

@@ -252,6 +252,7 @@ fn value_problem(value: &str, bytes_max: usize) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::Change;
     use crate::clock::Timestamp;
     use crate::domain::application::Application;
     use crate::domain::endpoint::EndpointSecret;
@@ -260,7 +261,6 @@ mod tests {
     use crate::error::Error;
     use crate::rules::endpoint_checks::blank;
     use crate::rules::tests::{Example, NOW};
-    use crate::store::catalog::Change;
     use actix_web::http::header::{HeaderName, HeaderValue};
     use proptest::prelude::*;
 

@@ -11,13 +11,13 @@ use super::checks::{Problems, wrong};
 use super::narrowing::narrowed;
 use super::permits::Action;
 use super::{Command, Decided, View};
+use crate::catalog::{Catalog, Change};
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, EndpointId, TokenId};
 use crate::domain::scope::Scope;
 use crate::domain::token::{GRANTS_MAX, Role, Token};
 use crate::error::{Error, Result};
-use crate::store::catalog::{Catalog, Change};
 
 pub const NOT_FOUND: Error = Error::not_found("token");
 const NO_GRANT: Error = Error::not_found("grant");

@@ -8,11 +8,11 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{Decided, OwnCommand};
+use crate::catalog::{Catalog, Change};
 use crate::clock::Timestamp;
 use crate::domain::id::{TokenId, VisitId};
 use crate::domain::token::Token;
 use crate::domain::visit::Visit;
-use crate::store::catalog::{Catalog, Change};
 
 /// The most changes of one commit.
 pub const BATCH: usize = 500;

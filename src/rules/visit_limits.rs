@@ -8,10 +8,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::payer::Payer;
+use crate::catalog::{Catalog, Change, VisitEntry};
 use crate::clock::Timestamp;
-use crate::config::Limits;
+use crate::config::LimitsSection;
 use crate::domain::visit::{SignedInWith, Visit};
-use crate::store::catalog::{Catalog, Change, VisitEntry};
 
 /// The payer whose share a visit takes.
 fn payer(visit: &Visit) -> Payer {
@@ -28,7 +28,7 @@ pub fn room(
     catalog: &Catalog,
     new: &Visit,
     replaced: &BTreeSet<[u8; 32]>,
-    limits: &Limits,
+    limits: &LimitsSection,
     now: Timestamp,
 ) -> (Vec<Change>, u64) {
     // The keeper removes those that are over within a minute: they take nobody's place until then.

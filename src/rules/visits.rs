@@ -9,11 +9,11 @@ use super::caller::Caller;
 use super::permits::Action;
 use super::visit_limits::room;
 use super::{Command, Decided, OwnCommand, View};
+use crate::catalog::{Catalog, Change};
 use crate::clock::Timestamp;
 use crate::domain::id::{OrganisationId, TokenId, VisitId};
 use crate::domain::visit::{SignedInWith, Surface, Visit};
 use crate::error::{Error, Result};
-use crate::store::catalog::{Catalog, Change};
 
 /// The most visits that end in one commit.
 const END_BATCH: usize = 500;

@@ -48,7 +48,7 @@ pub enum ChallengeEvent {
     /// This lane's endpoint was made, changed or deleted.
     Endpoint(u64),
     /// The settings of requests from now on.
-    Settings(Arc<delivery::Settings>),
+    Settings(Arc<delivery::SendSettings>),
     /// A challenge has ended; where it was not sent, it is tried again then.
     Ended { lane: u64, again: Option<Timestamp> },
 }
@@ -74,7 +74,7 @@ impl Challenger {
     pub fn new(
         shared: Arc<Shared>,
         store: Store,
-        settings: Arc<delivery::Settings>,
+        settings: Arc<delivery::SendSettings>,
         news: UnboundedSender<ChallengeEvent>,
     ) -> Challenger {
         let clock = store.clock().clone();

@@ -178,7 +178,7 @@ impl Scheduler {
     pub fn start(
         store: Store,
         config: &Config,
-        send_settings: Arc<delivery::Settings>,
+        send_settings: Arc<delivery::SendSettings>,
         metrics: Arc<Metrics>,
     ) -> Scheduler {
         let workers = config.delivery.workers;
@@ -233,7 +233,7 @@ impl Scheduler {
     }
 
     /// Gives these settings to attempts that begin from now on; those under way keep theirs.
-    pub fn reload(&self, settings: &Arc<delivery::Settings>) {
+    pub fn reload(&self, settings: &Arc<delivery::SendSettings>) {
         for worker in &self.lanes.0 {
             // A worker that has stopped sends nothing more.
             let _ = worker.send(WorkerEvent::Settings(settings.clone()));
@@ -315,7 +315,7 @@ fn start_worker(
     shared: &Arc<Shared>,
     store: &Store,
     loader: &Loader,
-    send_settings: &Arc<delivery::Settings>,
+    send_settings: &Arc<delivery::SendSettings>,
     stop: watch::Receiver<bool>,
 ) -> (
     UnboundedSender<WorkerEvent>,
@@ -341,7 +341,7 @@ fn start_worker(
 fn start_challenger(
     shared: &Arc<Shared>,
     store: &Store,
-    settings: &Arc<delivery::Settings>,
+    settings: &Arc<delivery::SendSettings>,
     (sender, events): (
         &UnboundedSender<ChallengeEvent>,
         UnboundedReceiver<ChallengeEvent>,

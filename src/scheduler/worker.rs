@@ -85,7 +85,7 @@ pub enum WorkerEvent {
         place: HostPlace,
     },
     /// The settings of attempts from now on.
-    Settings(Arc<delivery::Settings>),
+    Settings(Arc<delivery::SendSettings>),
     /// No attempt was made, for want of something of this machine. Its slot is free.
     PutOff(Delivery),
     /// An attempt has its answer, or none; its slot is free.
@@ -129,7 +129,7 @@ impl Worker {
         shared: Arc<Shared>,
         store: Store,
         loader: Loader,
-        send_settings: Arc<delivery::Settings>,
+        send_settings: Arc<delivery::SendSettings>,
         news: UnboundedSender<WorkerEvent>,
     ) -> Worker {
         let sender = Rc::new(Sender::new(send_settings, store.clock().clone()));

@@ -35,7 +35,7 @@ impl Lasting {
     pub fn with(
         self,
         config: Config,
-        send_settings: &Arc<delivery::Settings>,
+        send_settings: &Arc<delivery::SendSettings>,
         own_addresses: &OwnAddresses,
         lanes: scheduler::Lanes,
     ) -> web::Data<api::Context> {
@@ -59,7 +59,7 @@ fn address_check(config: &Config, own: &OwnAddresses) -> api::AddressCheck {
     Box::new(move |url| rule.url_problem(url))
 }
 
-fn preview(settings: &Arc<delivery::Settings>) -> api::Preview {
+fn preview(settings: &Arc<delivery::SendSettings>) -> api::Preview {
     let settings = settings.clone();
     Box::new(move |profile, draft| settings.preview(profile, draft))
 }

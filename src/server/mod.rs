@@ -197,10 +197,13 @@ impl Server {
         let own_addresses = OwnAddresses::default();
         // A failure is in the log; addresses are looked up again soon.
         let _ = addresses::find_own(&own_addresses);
-        let send_settings = Arc::new(delivery::Settings::from_config(&config, &own_addresses)?);
+        let send_settings = Arc::new(delivery::SendSettings::from_config(
+            &config,
+            &own_addresses,
+        )?);
         let pages = web::Data::new(console::Pages::new(&config)?);
         let store = Store::open(
-            store::Settings::from_config(&config),
+            store::StoreSettings::from_config(&config),
             clock,
             metrics.clone(),
         )?;
@@ -317,7 +320,7 @@ impl Server {
     /// Applies these settings to requests and attempts that begin from now on, as far as the settings can
     /// change without a restart. An error changes nothing.
     pub fn reload(&self, config: &Config) -> Result<(), ConfigError> {
-        let send_settings = delivery::Settings::from_config(config, &self.own_addresses)?;
+        let send_settings = delivery::SendSettings::from_config(config, &self.own_addresses)?;
         let send_settings = Arc::new(send_settings);
         let old = self.contexts.current();
         let mut config = config.clone();

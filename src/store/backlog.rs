@@ -10,8 +10,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
-use super::catalog::Catalog;
-use super::{Inner, Settings, low_space, unavailable};
+use super::{Inner, StoreSettings, low_space, unavailable};
+use crate::catalog::Catalog;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::ApplicationId;
 use crate::error::{Error, Result};
@@ -154,7 +154,7 @@ pub struct Room {
 }
 
 impl Room {
-    pub fn of(settings: &Settings) -> Room {
+    pub fn of(settings: &StoreSettings) -> Room {
         Room {
             to_send: settings.waiting_max,
             held: settings.held_max,

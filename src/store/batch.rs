@@ -9,9 +9,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::queue::Command;
-use super::{
-    Answered, Catalog, EVENT_ID_UNIQUE, EventKeys, Inner, NewMessage, Once, Searched, Store,
-};
+use super::{Answered, EVENT_ID_UNIQUE, EventKeys, Inner, NewMessage, Once, Searched, Store};
+use crate::catalog::Catalog;
 use crate::domain::message::Message;
 use crate::error::{Error, Result};
 use crate::rules::matching::matched_since;

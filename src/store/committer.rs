@@ -25,7 +25,6 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::catalog::Change;
 use super::checkpoint::{Ends, Since};
 use super::effects::{self, Entry, LaneAndHour};
 use super::engine::{Changes, EngineError};
@@ -36,6 +35,7 @@ use super::queue::{Command, ExpungeAnswer, Notify, ResendAnswer, Sender};
 use super::slice::{self, Slice};
 use super::slices::{self, Stretches};
 use super::{Answered, Event, Fault, Inner, replay};
+use crate::catalog::Change;
 use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
 use crate::domain::id::{ID_TIME_STEP_MS, MessageId};

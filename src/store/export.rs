@@ -11,7 +11,6 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::catalog::Change;
 use super::record::NotARecord;
 use super::record::application::Application2;
 use super::record::endpoint::Endpoint4;
@@ -19,7 +18,8 @@ use super::record::event_type::EventType3;
 use super::record::organisation::Organisation1;
 use super::record::revocation::Revocation1;
 use super::record::token::Token6;
-use super::{Inner, OpenError, Settings, checkpoint_file, directory, engine, open};
+use super::{Inner, OpenError, StoreSettings, checkpoint_file, directory, engine, open};
+use crate::catalog::Change;
 use crate::clock::{Clock, Timestamp};
 
 pub const FILE_NAME: &str = "export.json";
@@ -123,7 +123,7 @@ fn read(registration: Registration<'_>) -> Result<(usize, Change), NotARecord> {
 
 /// Starts a new store from an export; there must be none at the settings' path.
 pub fn restore(
-    settings: &Settings,
+    settings: &StoreSettings,
     from: &Path,
     clock: &Clock,
 ) -> Result<RestoreReport, OpenError> {

@@ -446,7 +446,7 @@ mod tests {
     use crate::store::engine::{Changes, Engine};
     use crate::store::layout::SliceRecord;
     use crate::store::tests::let_go;
-    use crate::store::{Settings, Store, Window, layout};
+    use crate::store::{Store, StoreSettings, Window, layout};
     use crate::telemetry::Metrics;
 
     fn new_store(directory: &tempfile::TempDir) -> Store {
@@ -456,7 +456,7 @@ mod tests {
     fn new_store_at(directory: &tempfile::TempDir, now: Timestamp) -> Store {
         let mut config = config::load(None, config::Flags::default()).expect("the defaults");
         config.store.path = directory.path().join("data");
-        let settings = Settings::from_config(&config);
+        let settings = StoreSettings::from_config(&config);
         let clock = Clock::manual(now);
         Store::open(settings, clock, Arc::new(Metrics::new())).expect("a new store")
     }

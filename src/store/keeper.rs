@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 
 use super::queue::Command;
 use super::visits::WRITTEN_EVERY;
-use super::{Catalog, Fault, Inner, Space, Store, deciding, export, layout};
+use super::{Fault, Inner, Space, Store, deciding, export, layout};
+use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::domain::message::DeliveryKey;
 use crate::error::{Error, Result};

@@ -57,8 +57,8 @@
 //! and [`change`] lead from a change of registrations to what stands on disk and back, [`waiting`] and
 //! [`delivery`] from a delivery in the queue.
 
-use super::catalog::Change;
 use super::engine::{Bytes, Values};
+use crate::catalog::Change;
 pub use envelope::{
     RecordError, at_a_glance, behind_record, decode, delete, encode, get, put, put_encoded, read,
     record_of_chunk, replace, replace_with,

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
+use crate::catalog::{Catalog, Change};
 use crate::clock::{Clock, Timestamp};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, OrganisationId};
@@ -38,7 +39,6 @@ use watchers::{Watcher, Watchers};
 
 mod backlog;
 mod batch;
-pub mod catalog;
 mod checkpoint;
 mod checkpoint_file;
 mod committer;
@@ -82,7 +82,6 @@ mod watchers;
 
 pub use backlog::WaitingCounts;
 pub use batch::{NewBatch, Show};
-pub use catalog::{Catalog, Change};
 pub use counters::HOUR;
 pub use damage::Unreadable;
 pub use deliveries::{DeliveryState, LogEnd, SendAgain};
@@ -93,13 +92,12 @@ pub use jobs::{ReplaySend, ReplayStep, Span};
 pub use layout::LaneHour;
 pub use owner::reset_owner;
 pub use rebuild::{RebuildReport, rebuild};
-pub use settings::Settings;
+pub use settings::StoreSettings;
 pub use start::migrate;
 pub use unique::Once;
 use unique::{EVENT_ID_UNIQUE, EventKeys, Remembered, Searched};
 pub use values::{Answered, Event, Finished, NewMessage, Space, Stretch, Window};
 pub use verify::{VerifyReport, verify};
-pub use visits::VisitEntry;
 pub use watchers::FirstAttempt;
 
 /// How often a resend looks anew for a delivery that was attempted before the committer came to it.
@@ -123,7 +121,7 @@ pub struct Store {
 
 /// The state that the committer, the keeper and all callers share.
 struct Inner {
-    settings: Settings,
+    settings: StoreSettings,
     clock: Clock,
     metrics: Arc<Metrics>,
     /// All of the server's, whose panic is this store's failure.
@@ -650,7 +648,7 @@ fn decided<T>(decide: impl FnOnce() -> Result<T>) -> Result<T> {
     watched::contained(decide).unwrap_or(Err(Error::Defect))
 }
 
-fn low_space(settings: &Settings) -> String {
+fn low_space(settings: &StoreSettings) -> String {
     format!(
         "less than {} bytes are free on the disk (store.min_free_bytes)",
         settings.min_free_bytes

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::Once;
 use std::time::Instant;
 
-use super::catalog::{Catalog, Change};
 use super::directory::{
     Lock, create_directory, hide_from_others, lock, refuse_beside_another,
     refuse_in_the_remains_of_another,
@@ -16,7 +15,8 @@ use super::engine::{self, Changes, Engine, EngineError};
 use super::layout::{self, FORMAT, Meta, RecordError, SliceMeta, SliceRecord, Stretch};
 use super::owner::owner_token;
 use super::replay;
-use super::{OpenError, Settings, page_cache};
+use super::{OpenError, StoreSettings, page_cache};
+use crate::catalog::{Catalog, Change};
 use crate::clock::{Clock, Timestamp};
 use crate::domain::id::{ID_TIME_STEP_MS, OrganisationId};
 use crate::domain::organisation::Organisation;
@@ -35,7 +35,7 @@ pub struct Files {
 
 /// The same as [`open_files`], for a server: after a stop that was not clean, registrations that are
 /// missing are damage, too.
-pub fn open_checked(settings: &Settings, clock: &Clock) -> Result<Files, OpenError> {
+pub fn open_checked(settings: &StoreSettings, clock: &Clock) -> Result<Files, OpenError> {
     let files = open_files(settings, clock)?;
     let registrations = files.catalog.len();
     if !files.meta.clean && registrations != files.meta.registrations {
@@ -51,7 +51,7 @@ pub fn open_checked(settings: &Settings, clock: &Clock) -> Result<Files, OpenErr
 }
 
 /// Opens the files of a store, making them where there are none.
-pub fn open_files(settings: &Settings, clock: &Clock) -> Result<Files, OpenError> {
+pub fn open_files(settings: &StoreSettings, clock: &Clock) -> Result<Files, OpenError> {
     let path = &settings.path;
     if !engine::syncs_for_real() {
         return Err(OpenError::Unsafe(
@@ -313,8 +313,8 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn settings(path: &Path) -> Settings {
-        Settings {
+    fn settings(path: &Path) -> StoreSettings {
+        StoreSettings {
             migrate: false,
             path: path.to_owned(),
             cache_bytes: 4 << 20,

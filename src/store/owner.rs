@@ -12,14 +12,14 @@ use sha2::Digest;
 
 use super::engine::{self, Changes};
 use super::open::{open_files, to_open_error};
-use super::{OpenError, Settings, layout, replay};
+use super::{OpenError, StoreSettings, layout, replay};
 use crate::clock::{Clock, Timestamp};
 use crate::domain::id::{OrganisationId, TokenId};
 use crate::domain::token::{Role, Token};
 
 /// Makes a new owner token, in place of all of the first organisation, and writes it to its file.
 /// The server must be stopped. Returns the file's path.
-pub fn reset_owner(settings: &Settings, clock: &Clock) -> Result<PathBuf, OpenError> {
+pub fn reset_owner(settings: &StoreSettings, clock: &Clock) -> Result<PathBuf, OpenError> {
     let mut files = open_files(settings, clock)?;
     let path = &settings.path;
     let io = |source| OpenError::Io {

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::catalog::{Catalog, Change};
 use super::expunge::Content;
 use super::jobs::ReplayStep;
 use super::watchers::Watcher;
 use super::{Answered, Finished, NewBatch, NewMessage, Once, SendAgain};
+use crate::catalog::{Catalog, Change};
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, AttemptId, MessageId};
 use crate::domain::message::{DeliveryKey, Message};

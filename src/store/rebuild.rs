@@ -26,7 +26,7 @@ use super::directory::lock;
 use super::engine::{self, Bytes, Engine, EngineError, Values};
 use super::layout::{self, Checkpoint, Meta, SliceMeta};
 use super::open::{self, Files, open_engine, to_open_error};
-use super::{OpenError, Settings, effects, replay, slices};
+use super::{OpenError, StoreSettings, effects, replay, slices};
 use crate::clock::{Clock, Timestamp};
 use crate::telemetry::Metrics;
 
@@ -56,7 +56,7 @@ pub struct RebuildReport {
 }
 
 /// Makes the live database anew. The server must be stopped.
-pub fn rebuild(settings: &Settings, clock: &Clock) -> Result<RebuildReport, OpenError> {
+pub fn rebuild(settings: &StoreSettings, clock: &Clock) -> Result<RebuildReport, OpenError> {
     let path = &settings.path;
     if !path.join("slices").is_dir() {
         return Err(OpenError::Unsafe(format!(
@@ -87,7 +87,7 @@ pub fn rebuild(settings: &Settings, clock: &Clock) -> Result<RebuildReport, Open
 /// Opens the files of a store for a server. Where the live database is damaged, or missing beside the
 /// rest of a store, it is made anew first, if all that this takes is there.
 pub fn open_or_rebuild(
-    settings: &Settings,
+    settings: &StoreSettings,
     clock: &Clock,
     metrics: &Metrics,
 ) -> Result<Files, OpenError> {
@@ -163,7 +163,7 @@ impl RebuildReport {
 
 /// Whether the live database is what cannot be used. Damage of the journal or of a slice has another
 /// path, and a journal that lacks records, or is another's, is never helped by a rebuild.
-fn is_of_live(error: &OpenError, settings: &Settings) -> bool {
+fn is_of_live(error: &OpenError, settings: &StoreSettings) -> bool {
     match error {
         OpenError::WithoutLive(_) => true,
         OpenError::Damaged { path, .. } => *path == settings.path,
@@ -208,7 +208,7 @@ fn to_io(path: &Path, source: io::Error) -> OpenError {
 }
 
 /// Makes `live.new`, whole and on disk.
-fn build(settings: &Settings) -> Result<RebuildReport, OpenError> {
+fn build(settings: &StoreSettings) -> Result<RebuildReport, OpenError> {
     let path = &settings.path;
     let file_path = path.join(FILE_NAME);
     let in_file = |error| checkpoint_file::to_open_error(file_path.clone(), error);
@@ -274,7 +274,7 @@ impl Behind {
     /// Reads all records behind the file's position, and refuses a journal that lacks one, or that is not
     /// all that happened since.
     fn read(
-        settings: &Settings,
+        settings: &StoreSettings,
         begun_at: &Checkpoint,
         end: &End,
         applied: Option<&Checkpoint>,
@@ -368,7 +368,7 @@ struct NewLive {
 impl NewLive {
     /// Puts the values of the file and the newer ones of the journal, in the order of their keys: a new
     /// database takes them fastest so.
-    fn fill(&mut self, settings: &Settings, behind: Behind) -> Result<(), OpenError> {
+    fn fill(&mut self, settings: &StoreSettings, behind: Behind) -> Result<(), OpenError> {
         let file_path = settings.path.join(FILE_NAME);
         let in_file = |error| checkpoint_file::to_open_error(file_path.clone(), error);
         let in_new = |error: EngineError| to_open_error(&settings.path.join(NEW), error.into());
@@ -406,7 +406,7 @@ impl NewLive {
     /// registrations there are, and what is missing without making it useless.
     fn check(
         &self,
-        settings: &Settings,
+        settings: &StoreSettings,
         last_commit: Option<u64>,
     ) -> Result<(u64, Vec<String>), OpenError> {
         let path = settings.path.join(FILE_NAME);
@@ -471,7 +471,11 @@ fn check_first_commit(
 
 /// Refuses to go back behind what a slice has: history is written after its record in the journal, and
 /// slices that the live database does not know are deleted by the next start.
-fn refuse_behind_slices(settings: &Settings, newest: u32, commit: u64) -> Result<(), OpenError> {
+fn refuse_behind_slices(
+    settings: &StoreSettings,
+    newest: u32,
+    commit: u64,
+) -> Result<(), OpenError> {
     let directory = settings.path.join("slices");
     let io = |source| to_io(&directory, source);
     for entry in std::fs::read_dir(&directory).map_err(io)? {

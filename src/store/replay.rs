@@ -16,13 +16,13 @@ use super::effects;
 use super::engine::{Changes, Engine, EngineError, Values};
 use super::layout::{self, Checkpoint, Meta, RecordError};
 use super::open::{open_engine, to_open_error};
-use super::{OpenError, Settings, slices};
+use super::{OpenError, StoreSettings, slices};
 use crate::clock::Timestamp;
 use crate::journal::{Disk, Journal, JournalError, Known, RecordDraft, Sizes, Tip};
 
 /// Opens the journal of a store whose databases nobody uses yet, and applies the records behind the
 /// last checkpoint.
-pub fn open(settings: &Settings, live: &Engine) -> Result<Journal, OpenError> {
+pub fn open(settings: &StoreSettings, live: &Engine) -> Result<Journal, OpenError> {
     let path = settings.path.join("journal");
     create_directory(&path).map_err(|source| OpenError::Io {
         path: path.clone(),
@@ -88,7 +88,7 @@ fn begin(live: &Engine) -> Result<Checkpoint, EngineError> {
 /// Changes the live database of a store that no server uses yet: a record of the journal, as any other
 /// commit, then the database, with that record as its checkpoint.
 pub fn commit_at_rest(
-    settings: &Settings,
+    settings: &StoreSettings,
     journal: &mut Journal,
     live: &Engine,
     mut changes: Changes,
@@ -156,7 +156,7 @@ fn allow_without_segments(
 /// Opens the files of a journal of which everything up to a checkpoint may be missing, and nothing else up
 /// to the position `newest`.
 pub fn open_files(
-    settings: &Settings,
+    settings: &StoreSettings,
     path: &Path,
     checkpoint: &Checkpoint,
     newest: u64,
@@ -201,7 +201,7 @@ pub fn journal_error(path: &Path, error: JournalError) -> OpenError {
 /// Applies the records behind `applied` and writes down that the databases have them.
 fn replay(
     journal: &Journal,
-    settings: &Settings,
+    settings: &StoreSettings,
     live: &Engine,
     applied: u64,
 ) -> Result<(), OpenError> {
@@ -243,7 +243,7 @@ fn replay(
 
 /// The databases that records are applied to.
 struct Databases<'a> {
-    settings: &'a Settings,
+    settings: &'a StoreSettings,
     live: &'a Engine,
     /// The newest value of each key of the live database: many are put and deleted again.
     latest: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
@@ -326,7 +326,7 @@ mod tests {
     use crate::store::layout::golden::rows::{APPLICATION, LANE, message};
     use crate::store::open::open_files as open_store;
     use crate::store::tests::{copy_directory, let_go, message_to, opened_with, register};
-    use crate::store::{Settings, Store};
+    use crate::store::{Store, StoreSettings};
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -343,7 +343,7 @@ mod tests {
         (store, waits)
     }
 
-    fn settings_of(store: &Store) -> Settings {
+    fn settings_of(store: &Store) -> StoreSettings {
         store.inner.settings.clone()
     }
 
@@ -355,7 +355,7 @@ mod tests {
         let_go(&path);
     }
 
-    fn segments(settings: &Settings) -> Vec<std::path::PathBuf> {
+    fn segments(settings: &StoreSettings) -> Vec<std::path::PathBuf> {
         let entries = std::fs::read_dir(settings.path.join("journal")).unwrap();
         let paths = entries.map(|entry| entry.unwrap().path());
         paths
@@ -451,7 +451,7 @@ mod tests {
     }
 
     /// Makes of a store that was closed one of which history is in databases, with a slice of this number.
-    fn make_old(settings: &Settings, slice: u32) {
+    fn make_old(settings: &StoreSettings, slice: u32) {
         let live = Engine::open(&settings.path.join("live"), 1 << 20).unwrap();
         let meta = layout::get::<Meta>(&live, &[layout::META]).unwrap();
         let mut meta = meta.unwrap().meta;
@@ -468,7 +468,7 @@ mod tests {
     }
 
     /// As soon as sled's threads have let go of its files.
-    fn open_again(settings: &Settings) -> String {
+    fn open_again(settings: &StoreSettings) -> String {
         let_go(&settings.path);
         let opened = open_store(settings, &Clock::manual(NOW));
         opened.err().expect("it is refused").to_string()
@@ -491,7 +491,7 @@ mod tests {
 
     /// The record of a commit that changed a database of history, and whose changes of the live database
     /// are these.
-    fn append_change(settings: &Settings, slice: u32, live: &Changes) {
+    fn append_change(settings: &StoreSettings, slice: u32, live: &Changes) {
         let mut files = open_store(settings, &Clock::manual(NOW)).unwrap();
         let mut history = Changes::default();
         history.put(b"M", vec![1]);

@@ -14,7 +14,7 @@ const SEGMENT_BYTES: u32 = 64 << 20;
 const RECORDED_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
-pub struct Settings {
+pub struct StoreSettings {
     pub path: PathBuf,
     /// A store that a version before wrote may be taken over, which that one cannot open then.
     pub migrate: bool,
@@ -39,8 +39,8 @@ pub struct Settings {
     pub attempt_recorded_after: Duration,
 }
 
-impl Settings {
-    pub fn from_config(config: &Config) -> Settings {
+impl StoreSettings {
+    pub fn from_config(config: &Config) -> StoreSettings {
         const MINUTE: u64 = 60;
         const HOUR: u64 = 60 * MINUTE;
         let Config {
@@ -50,7 +50,7 @@ impl Settings {
             ..
         } = config;
         let organisation = auth.default_organisation.as_deref();
-        Settings {
+        StoreSettings {
             path: store.path.clone(),
             migrate: false,
             cache_bytes: store.cache_bytes,

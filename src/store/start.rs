@@ -9,7 +9,6 @@ use std::thread::JoinHandle;
 
 use tokio::sync::watch;
 
-use super::catalog::{Catalog, Change};
 use super::checkpoint::{self, Checkpoints};
 use super::checkpoint_file;
 use super::committer::Committer;
@@ -22,7 +21,8 @@ use super::rebuild;
 use super::recount::{self, Recount};
 use super::replay;
 use super::slices::{self, OfJournal, Slices};
-use super::{Inner, OpenError, Settings, Store, filters, keeper, spares};
+use super::{Inner, OpenError, Store, StoreSettings, filters, keeper, spares};
+use crate::catalog::{Catalog, Change};
 use crate::clock::Clock;
 use crate::domain::token::{Role, Token};
 use crate::journal::{Reader, Zeroing};
@@ -43,7 +43,7 @@ impl Store {
     /// Opens or creates the store and starts its committer. A live database that is damaged is made anew
     /// where that can be.
     pub fn open(
-        settings: Settings,
+        settings: StoreSettings,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Store, OpenError> {
@@ -58,7 +58,7 @@ impl Store {
     }
 
     fn open_once(
-        settings: Settings,
+        settings: StoreSettings,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Store, OpenError> {
@@ -207,13 +207,13 @@ fn start_helpers(inner: &Arc<Inner>, reader: Reader, zeroing: Zeroing) -> [JoinH
 
 /// Takes over a store that an older version wrote, which cannot open it any more then. The server must be
 /// stopped. True where there was something to take over.
-pub fn migrate(settings: &Settings, clock: &Clock) -> Result<bool, OpenError> {
+pub fn migrate(settings: &StoreSettings, clock: &Clock) -> Result<bool, OpenError> {
     if !settings.path.join("live").exists() {
         return Ok(false);
     }
     let is_older = open_files(settings, clock)?.meta.format < FORMAT;
     if is_older {
-        let migrating = Settings {
+        let migrating = StoreSettings {
             migrate: true,
             ..settings.clone()
         };

@@ -7,13 +7,13 @@ use super::*;
 use crate::domain::message::{DeliveryKey, Origin};
 use crate::rules::decision::Planned;
 
-pub(in crate::store) fn settings(path: &Path) -> Settings {
+pub(in crate::store) fn settings(path: &Path) -> StoreSettings {
     let mut config = crate::config::load(None, Default::default()).unwrap();
     config.store.path = path.to_owned();
     config.store.min_free_bytes = 1;
-    Settings {
+    StoreSettings {
         migrate: true,
-        ..Settings::from_config(&config)
+        ..StoreSettings::from_config(&config)
     }
 }
 
@@ -308,11 +308,11 @@ fn a_store_of_the_version_before_is_taken_over_only_where_that_is_allowed() {
     };
     opened(&path).close().unwrap();
     let allowed = settings(&path);
-    let not_allowed = Settings {
+    let not_allowed = StoreSettings {
         migrate: false,
         ..settings(&path)
     };
-    let open = |settings: &Settings| {
+    let open = |settings: &StoreSettings| {
         let opened = Store::open(settings.clone(), Clock::System, Arc::new(Metrics::new()));
         opened.map(|store| store.close().unwrap())
     };

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, RwLock};
 use std::time::Duration;
 
-use super::catalog::Catalog;
 use super::{Inner, Store};
+use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::domain::id::TokenId;
 use crate::domain::token::Token;

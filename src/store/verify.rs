@@ -11,7 +11,7 @@ use super::index::{IndexError, IndexFile, IndexOf, OpenIndex};
 use super::layout::{self, RecordError, SliceMeta, Stretch};
 use super::open::Files;
 use super::slice::{self, InJournal, Slice};
-use super::{OpenError, Settings, open, slices};
+use super::{OpenError, StoreSettings, open, slices};
 use crate::clock::Clock;
 use crate::domain::attempt::Attempt;
 use crate::domain::id::MessageId;
@@ -46,7 +46,7 @@ impl VerifyReport {
 }
 
 /// Reads everything. An error means that not even the beginning could be read.
-pub fn verify(settings: &Settings, clock: &Clock) -> Result<VerifyReport, OpenError> {
+pub fn verify(settings: &StoreSettings, clock: &Clock) -> Result<VerifyReport, OpenError> {
     let path = &settings.path;
     if !path.join("live").is_dir() {
         return Err(OpenError::Unsafe(format!(
@@ -313,7 +313,7 @@ fn check_filter(of: &OfStretch, slice: &Slice, report: &mut VerifyReport) {
 /// Reads all of a slice that is a database of its own.
 fn check_database(
     files: &Files,
-    settings: &Settings,
+    settings: &StoreSettings,
     number: u32,
     before: u64,
     totals: &mut Totals,

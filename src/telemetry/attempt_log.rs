@@ -31,7 +31,7 @@ pub struct AttemptLog {
 }
 
 impl AttemptLog {
-    pub fn new(settings: &config::Log) -> AttemptLog {
+    pub fn new(settings: &config::LogSection) -> AttemptLog {
         AttemptLog {
             limiter: Mutex::new(Limiter::new(settings.failures_per_endpoint_minute_max)),
         }
@@ -154,7 +154,7 @@ impl Limiter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::attempt::{Answer, Failure, FailureKind, Timings};
+    use crate::domain::attempt::{Answer, FailureKind, SendFailure, Timings};
     use crate::domain::profile::Method;
 
     fn endpoint(number: u32) -> EndpointId {
@@ -225,7 +225,7 @@ mod tests {
                 body: Vec::new(),
                 truncated: false,
             }),
-            failure: Some(Failure {
+            failure: Some(SendFailure {
                 kind: FailureKind::WrongAnswer,
                 detail: "status 500\nattempt forged".to_owned(),
             }),

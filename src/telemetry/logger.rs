@@ -18,7 +18,7 @@ const QUIET: [&str; 5] = ["actix_server", "actix_http", "mio", "rustls", "sled"]
 /// Sends records to standard error, one line each, from `log.level` or, where set, RUST_LOG.
 ///
 /// Under systemd the journal notes the time itself and takes the level as a prefix.
-pub fn init_logging(settings: &config::Log) {
+pub fn init_logging(settings: &config::LogSection) {
     let logger = LOGGER.get_or_init(|| Logger {
         inner: RwLock::new(logger(settings)),
         malformed: Mutex::default(),
@@ -32,7 +32,7 @@ pub fn init_logging(settings: &config::Log) {
 }
 
 /// From now on these records are sent.
-pub fn set_log_level(settings: &config::Log) {
+pub fn set_log_level(settings: &config::LogSection) {
     let Some(current) = LOGGER.get() else { return };
     let new = logger(settings);
     log::set_max_level(new.filter());
@@ -126,7 +126,7 @@ impl Repeated {
     }
 }
 
-fn logger(settings: &config::Log) -> env_logger::Logger {
+fn logger(settings: &config::LogSection) -> env_logger::Logger {
     let level = std::env::var("RUST_LOG").unwrap_or_else(|_| settings.level.clone());
     let mut builder = env_logger::Builder::new();
     for noisy in QUIET {

@@ -65,7 +65,7 @@ async fn a_new_store_from_an_export_has_all_registrations() {
     let old = server.stopped().await;
     let (from, to) = (old.path().join("data/export.json"), TempDir::new().unwrap());
     assert_eq!(mode(&from), 0o600);
-    let mut settings = postrider::store::Settings::from_config(other.config());
+    let mut settings = postrider::store::StoreSettings::from_config(other.config());
     settings.path = to.path().join("data");
     let clock = Clock::manual(other.now());
     let report = store::restore(&settings, &from, &clock).expect("it restores");

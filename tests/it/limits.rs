@@ -227,7 +227,7 @@ async fn a_full_commit_queue_sends_publishers_away_for_a_moment() {
     let store = server.store().clone();
     let change = tokio::task::spawn_local(async move {
         store
-            .change(Planned(move |_: &postrider::store::Catalog| {
+            .change(Planned(move |_: &postrider::catalog::Catalog| {
                 begun.send(()).expect("the test listens");
                 told_to
                     .recv_timeout(Duration::from_secs(20))

@@ -170,7 +170,7 @@ async fn what_holds_secrets_is_for_its_owner_alone() {
 #[actix_web::test]
 async fn a_store_is_used_by_one_process_at_a_time() {
     let server = Server::start().await;
-    let settings = postrider::store::Settings::from_config(server.config());
+    let settings = postrider::store::StoreSettings::from_config(server.config());
     let metrics = std::sync::Arc::new(Metrics::new());
     let error = Store::open(settings, Clock::System, metrics).err();
     let error = error.expect("it is locked");
@@ -227,7 +227,7 @@ async fn a_damaged_database_is_told_in_one_line() {
     let payloads = (0..200).map(|number| json!({ "n": number, "text": "x".repeat(500) }));
     server.publish_all("app", payloads).await;
     server.settle().await;
-    let mut settings = postrider::store::Settings::from_config(server.config());
+    let mut settings = postrider::store::StoreSettings::from_config(server.config());
     let whole = server.stopped().await;
     let whole = whole.path().join("data");
     // One is there if the server ran for long enough.

@@ -199,7 +199,7 @@ async fn damage_in_history_is_named() {
     let payloads = vec![json!({ "x": marker }); 300];
     server.publish_all("app", payloads).await;
     server.settle().await;
-    let mut settings = postrider::store::Settings::from_config(server.config());
+    let mut settings = postrider::store::StoreSettings::from_config(server.config());
     let whole = server.stopped().await;
     let file = whole.path().join("data/journal/0000000000000000.segment");
     let bytes = std::fs::read(&file).expect("it is there");
@@ -264,7 +264,7 @@ async fn what_the_databases_lack_comes_from_the_journal() {
         })
         .await;
         let settings = |path: &std::path::Path| {
-            let mut settings = postrider::store::Settings::from_config(server.config());
+            let mut settings = postrider::store::StoreSettings::from_config(server.config());
             settings.path = path.join("data");
             settings
         };
@@ -332,7 +332,7 @@ async fn what_waits_in_a_damaged_slice_is_sent_or_told() {
         std::fs::write(&file, bytes).expect("room");
         let copy = tempfile::tempdir().expect("a temporary directory");
         copy_directory(directory.path(), copy.path());
-        let mut settings = postrider::store::Settings::from_config(server.config());
+        let mut settings = postrider::store::StoreSettings::from_config(server.config());
         settings.path = copy.path().join("data");
         let noticed = !verify(&settings, &Clock::System).await.problems.is_empty();
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use awc::http::Method;
+use postrider::catalog::Catalog;
 use postrider::clock::Clock;
 use postrider::config::{Config, VerifyEndpoints};
 use postrider::delivery::{self, address::OwnAddresses};
 use postrider::error::Error;
 use postrider::scheduler::Scheduler;
-use postrider::store::{self, Catalog, OpenError, Store};
+use postrider::store::{self, OpenError, Store};
 use postrider::telemetry::Metrics;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -263,7 +264,7 @@ async fn turning_it_on_concerns_no_endpoint_that_there_is_and_off_lets_all_go() 
 /// The store of a server that was stopped, as soon as that has let go of it.
 async fn opened(config: &Config, clock: &Clock, metrics: &Arc<Metrics>) -> Store {
     let open = || {
-        let settings = store::Settings::from_config(config);
+        let settings = store::StoreSettings::from_config(config);
         match Store::open(settings, clock.clone(), metrics.clone()) {
             Err(OpenError::Locked { .. }) => None,
             opened => Some(opened.expect("the store opens")),
@@ -316,7 +317,7 @@ async fn what_could_not_be_let_go_at_once_is_let_go_soon() {
         .change(Planned(|_: &Catalog| Ok((Vec::new(), ()))))
         .await;
     assert!(matches!(full, Err(Error::Unavailable { .. })), "{full:?}");
-    let settings = delivery::Settings::from_config(&config, &OwnAddresses::default());
+    let settings = delivery::SendSettings::from_config(&config, &OwnAddresses::default());
     let settings = Arc::new(settings.expect("they are good"));
     let mut scheduler = Scheduler::start(store.clone(), &config, settings, metrics);
     for _ in 0..10 {

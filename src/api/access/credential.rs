@@ -18,13 +18,13 @@ use super::failures;
 use super::token_limits::admit;
 use super::visits::{self, Meant};
 use crate::api::kit::context::{Context, context_of};
+use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::domain::jwt::{Claims, JwtSecret};
 use crate::domain::token::Token;
 use crate::domain::visit::{SignedInWith, Visit};
 use crate::error::{Error, Result};
 use crate::rules::caller::Proof;
-use crate::store::Catalog;
 
 /// The longest credential that is looked up as one of our tokens, which are much shorter; longer
 /// ones are not hashed.

@@ -23,6 +23,7 @@ use crate::api::kit::context::Context;
 use crate::api::kit::error::Failure;
 use crate::api::kit::extract::{Body, json, no_content, optional_text, text};
 use crate::api::kit::operation::{Operation, Parameter};
+use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, OrganisationId};
 use crate::domain::jwt::Claims;
@@ -34,7 +35,6 @@ use crate::rules::checks::{Problems, wrong};
 use crate::rules::decision::Itself;
 use crate::rules::permits::scope_of_capability;
 use crate::rules::visits::{BeginVisit, SignOut};
-use crate::store::Catalog;
 
 const FOREIGN: Error = Error::forbidden("only a page of this server signs in and out");
 

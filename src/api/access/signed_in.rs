@@ -15,6 +15,7 @@ use crate::api::kit::extract::{Body, no_content, optional_text, path_part, respo
 use crate::api::kit::operation::{Operation, Parameter, anybody};
 use crate::api::kit::page::{Listed, page_parameters, shown};
 use crate::api::kit::query::Query;
+use crate::catalog::{Catalog, VisitEntry};
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, VisitId};
 use crate::domain::token::Token;
@@ -22,7 +23,6 @@ use crate::domain::visit::{SignedInWith, Surface};
 use crate::error::Result;
 use crate::rules::caller::Caller;
 use crate::rules::visits::{EndVisit, EndVisits, Sight};
-use crate::store::{Catalog, VisitEntry};
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use crate::api::kit::minute;
 use crate::clock::Timestamp;
-use crate::config::Limits;
+use crate::config::LimitsSection;
 use crate::error::{Error, Result};
 use crate::lock::locked;
 use crate::rules::payer::Payer;
@@ -29,7 +29,7 @@ impl SignIns {
         &self,
         credential: [u8; 32],
         payer: Payer,
-        limits: &Limits,
+        limits: &LimitsSection,
         now: Timestamp,
     ) -> Result<()> {
         let mut counts = locked(self.0.lock());

@@ -14,10 +14,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
+use crate::catalog::{Catalog, VisitEntry};
 use crate::clock::Timestamp;
 use crate::domain::id::ApplicationId;
 use crate::domain::visit::Surface;
-use crate::store::{Catalog, VisitEntry};
 
 /// The header that says which surface's cookie a request means.
 pub const SURFACE: &str = "x-postrider-surface";

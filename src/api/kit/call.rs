@@ -14,11 +14,12 @@ use super::context::{Context, context_of};
 use super::error::Failure;
 use super::extract::{Body, no_content, once, path_part, reading, respond};
 use super::query::Query;
+use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::rules::Command;
 use crate::rules::caller::Caller;
-use crate::store::{Answered, Catalog, Once};
+use crate::store::{Answered, Once};
 
 /// The answer to a request.
 pub type Reply = Result<HttpResponse, Failure>;

@@ -17,7 +17,7 @@ use super::minute::whole_seconds;
 use super::rate::{Bucket, Rate};
 use super::reads::{NoTurn, ReadBounds, Readers};
 use crate::clock::Timestamp;
-use crate::config::Limits;
+use crate::config::LimitsSection;
 use crate::domain::id::{ApplicationId, OrganisationId, TokenId};
 use crate::error::{Error, Result};
 use crate::lock::locked;
@@ -44,7 +44,7 @@ pub enum Holder {
 pub struct Shares {
     requests_of_customer: Option<Rate>,
     requests_of_platform: Option<Rate>,
-    limits: Limits,
+    limits: LimitsSection,
     readers: Readers,
     payers: [Mutex<Payers>; SHARDS],
     /// The bytes of all answers that are being sent.
@@ -94,14 +94,14 @@ impl Drop for Held {
 
 impl Shares {
     /// A thread that ends by a panic ends the store with it.
-    pub fn start(limits: &Limits, store: &Store, metrics: Arc<Metrics>) -> Shares {
+    pub fn start(limits: &LimitsSection, store: &Store, metrics: Arc<Metrics>) -> Shares {
         let failing = store.clone();
         let failed = move |thread| failing.thread_panicked(thread);
         Shares::new(limits, metrics, store.threads(), failed)
     }
 
     fn new(
-        limits: &Limits,
+        limits: &LimitsSection,
         metrics: Arc<Metrics>,
         threads: &Threads,
         failed: impl Fn(String) + Clone + Send + 'static,
@@ -341,7 +341,7 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
     /// With the defaults, but for what the change does.
-    fn shares(change: impl FnOnce(&mut Limits)) -> Shares {
+    fn shares(change: impl FnOnce(&mut LimitsSection)) -> Shares {
         let mut limits = crate::config::load(Some("config.toml".as_ref()), Default::default())
             .expect("it holds")
             .limits;
@@ -351,7 +351,7 @@ mod tests {
         Shares::new(&limits, metrics, &threads, |thread| panic!("{thread}"))
     }
 
-    fn answers_of_800(limits: &mut Limits) {
+    fn answers_of_800(limits: &mut LimitsSection) {
         limits.answers_bytes = 800;
         limits.answers_per_customer_bytes = 100;
     }

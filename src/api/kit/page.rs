@@ -17,7 +17,7 @@ use super::extract::answered;
 use super::operation::Parameter;
 use super::query::Query;
 use crate::clock::Timestamp;
-use crate::config::Limits;
+use crate::config::LimitsSection;
 use crate::domain::event_type::name_problem;
 use crate::rules::checks::EVENT_TYPE_NAME_MAX;
 use crate::store::{Answered, Stretch, Window};
@@ -84,7 +84,7 @@ impl Query<'_> {
 
     /// Returns the page for a list whose contract has no pages: the rest of the list after
     /// `iterator`, as far as it fits into a page's bytes.
-    pub fn rest<Id: FromStr>(&mut self, limits: &Limits) -> Page<Id> {
+    pub fn rest<Id: FromStr>(&mut self, limits: &LimitsSection) -> Page<Id> {
         Page {
             limit: usize::MAX - 1,
             bytes: limits.page_bytes,
@@ -111,8 +111,8 @@ pub struct PageMax {
     bytes: usize,
 }
 
-impl From<&Limits> for PageMax {
-    fn from(limits: &Limits) -> PageMax {
+impl From<&LimitsSection> for PageMax {
+    fn from(limits: &LimitsSection) -> PageMax {
         PageMax {
             items: limits.list_page_max,
             bytes: limits.page_bytes,

@@ -15,6 +15,7 @@ use crate::api::kit::fields::Shown;
 use crate::api::kit::operation::{Operation, Parameter};
 use crate::api::kit::page::{Listed, page_parameters, shown as shown_in_list};
 use crate::api::kit::query::{Search, search_parameter};
+use crate::catalog::ApplicationEntry;
 use crate::clock::Timestamp;
 use crate::domain::application::Application;
 use crate::domain::id::ApplicationId;
@@ -29,7 +30,6 @@ use crate::rules::checks::{
     checked_throttle_rate,
 };
 use crate::store::Answered;
-use crate::store::catalog::ApplicationEntry;
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]

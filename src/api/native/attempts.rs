@@ -24,7 +24,7 @@ use crate::api::kit::query::{
     Query, channel_parameter, event_types_parameter, tag_parameter, time_parameters,
 };
 use crate::clock::Timestamp;
-use crate::domain::attempt::{Attempt, Failure as FailedHow, FailureKind, Trigger};
+use crate::domain::attempt::{Attempt, FailureKind, SendFailure, Trigger};
 use crate::domain::endpoint::is_sensitive;
 use crate::domain::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::domain::message::Message;
@@ -122,8 +122,8 @@ struct FailureOut<'a> {
     detail: &'a str,
 }
 
-impl<'a> From<&'a FailedHow> for FailureOut<'a> {
-    fn from(failure: &'a FailedHow) -> Self {
+impl<'a> From<&'a SendFailure> for FailureOut<'a> {
+    fn from(failure: &'a SendFailure) -> Self {
         FailureOut {
             kind: failure.kind.name(),
             detail: &failure.detail,
@@ -646,7 +646,7 @@ mod tests {
                 body: b"oh \xff no".to_vec(),
                 truncated: true,
             }),
-            failure: (status != Some(200)).then(|| FailedHow {
+            failure: (status != Some(200)).then(|| SendFailure {
                 kind: FailureKind::Timeout,
                 detail: "took longer than 15 s".to_owned(),
             }),

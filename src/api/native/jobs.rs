@@ -15,13 +15,14 @@ use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::extract::{Body, json, optional_text, respond, text};
 use crate::api::kit::operation::{Operation, Parameter};
 use crate::api::kit::page::{Listed, page_parameters, shown};
+use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, EndpointId, JobId};
 use crate::domain::job::{Job, JobState, Which, Work};
 use crate::rules::caller::Action;
 use crate::rules::endpoint_checks::held_because;
 use crate::rules::jobs::CancelJob;
-use crate::store::{Catalog, Store};
+use crate::store::Store;
 
 /// The contract's statuses of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]

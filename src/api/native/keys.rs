@@ -23,6 +23,7 @@ use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::extract::{Body, json, optional_text, respond, text};
 use crate::api::kit::operation::Operation;
 use crate::api::kit::page::{Listed, page_parameters, shown};
+use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, TokenId};
 use crate::domain::scope::Scope;
@@ -31,7 +32,7 @@ use crate::error::Result;
 use crate::rules::caller::{Action, Caller, Credential};
 use crate::rules::checks::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, Problems, check_name};
 use crate::rules::keys::{CreateKey, DeleteKey, keys};
-use crate::store::{Catalog, LastUse};
+use crate::store::LastUse;
 
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]

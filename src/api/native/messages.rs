@@ -25,6 +25,7 @@ use crate::api::kit::page::{Listed, page_parameters, shown as shown_in_list};
 use crate::api::kit::query::{
     channel_parameter, event_types_parameter, tag_parameter, time_parameters,
 };
+use crate::catalog::Catalog;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::name_problem;
 use crate::domain::id::MessageId;
@@ -34,7 +35,6 @@ use crate::rules::checks::{
     CHANNEL_NAME_MAX, EVENT_TYPE_NAME_MAX, NAME_PATTERN, Problems, check_channels,
 };
 use crate::rules::matching::{Matched, matched, refuse_archived_type};
-use crate::store::Catalog;
 
 /// Matches the message against the endpoints of the application in the path.
 fn matched_in(

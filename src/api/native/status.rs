@@ -17,14 +17,15 @@ use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::context::Context;
 use crate::api::kit::extract::{json, optional_text, text};
 use crate::api::kit::operation::Operation;
+use crate::catalog::ApplicationEntry;
+use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{ApplicationId, EndpointId, JobId, OrganisationId};
 use crate::domain::job::{Job, JobState};
 use crate::rules::caller::Action;
 use crate::shortage::Shortage;
-use crate::store::catalog::ApplicationEntry;
-use crate::store::{Catalog, Space, Unreadable, WaitingCounts};
+use crate::store::{Space, Unreadable, WaitingCounts};
 use crate::telemetry::Sample;
 use threads::ThreadOut;
 

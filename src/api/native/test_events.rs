@@ -21,6 +21,7 @@ use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::context::Context;
 use crate::api::kit::extract::{Body, json};
 use crate::api::kit::operation::Operation;
+use crate::catalog::Catalog;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::{EventType, name_problem};
 use crate::domain::id::{MessageId, OrganisationId};
@@ -33,7 +34,7 @@ use crate::rules::checks::{
     without_repeats,
 };
 use crate::rules::endpoint_checks::held_because;
-use crate::store::{Catalog, NewMessage, Once};
+use crate::store::{NewMessage, Once};
 
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]

@@ -11,13 +11,14 @@ use crate::api::access::token_limits::{
     ScopeName, checked_description, checked_networks, checked_scopes,
 };
 use crate::api::kit::extract::{optional_text, text};
+use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, EndpointId, TokenId};
 use crate::domain::scope::Scope;
 use crate::domain::token::{ALLOWED_IPS_MAX, GRANTS_MAX, Role, Token};
 use crate::error::Result;
 use crate::rules::checks::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, Problems, check_name};
-use crate::store::{Catalog, LastUse};
+use crate::store::LastUse;
 
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]

@@ -16,13 +16,13 @@ use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::extract::{Body, json, respond};
 use crate::api::kit::operation::Operation;
 use crate::api::kit::page::{Listed, page_parameters, shown};
+use crate::catalog::Catalog;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{EndpointId, TokenId};
 use crate::error::Result;
 use crate::rules::caller::{Action, Caller};
 use crate::rules::checks::Problems;
 use crate::rules::tokens::{CreateToken, DeleteToken, endpoint_among, found};
-use crate::store::Catalog;
 
 /// A new credential: 32 random bytes, as text.
 pub fn new_credential() -> String {

@@ -9,7 +9,7 @@ use serde::forward_to_deserialize_any;
 use super::super::layers::flat;
 use super::super::setting::{ANY, Bounds, Rule};
 use super::*;
-use crate::delivery::{Settings, address::OwnAddresses};
+use crate::delivery::{SendSettings, address::OwnAddresses};
 use crate::domain::retry::WAIT_MAX;
 
 /// Settings in a file, and everything that is told of them. In the file, ` & ` stands for a new line.
@@ -325,7 +325,7 @@ fn each_setting_alone_can_have_the_least_and_the_most_that_it_may() {
             let config = with(value).unwrap_or_else(|error| panic!("{error}"));
             let (section, field) = name.split_once('.').unwrap();
             assert_eq!(config.tree()[section][field], value, "{name}");
-            let sending = Settings::from_config(&config, &OwnAddresses::default());
+            let sending = SendSettings::from_config(&config, &OwnAddresses::default());
             let problem = sending.err().map(|error| error.to_string());
             assert_eq!(problem, None, "{name} = {value}");
             tried += 1;
@@ -344,15 +344,15 @@ fn each_setting_alone_can_have_the_least_and_the_most_that_it_may() {
 #[test]
 fn every_field_has_a_rule_and_every_rule_a_field() {
     let fields = [
-        ("server", fields_of::<Server>()),
-        ("store", fields_of::<Store>()),
-        ("auth", fields_of::<Auth>()),
-        ("delivery", fields_of::<Delivery>()),
-        ("limits", fields_of::<Limits>()),
-        ("console", fields_of::<Console>()),
-        ("portal", fields_of::<Portal>()),
+        ("server", fields_of::<ServerSection>()),
+        ("store", fields_of::<StoreSection>()),
+        ("auth", fields_of::<AuthSection>()),
+        ("delivery", fields_of::<DeliverySection>()),
+        ("limits", fields_of::<LimitsSection>()),
+        ("console", fields_of::<ConsoleSection>()),
+        ("portal", fields_of::<PortalSection>()),
         ("portal.labels", fields_of::<Labels>()),
-        ("log", fields_of::<Log>()),
+        ("log", fields_of::<LogSection>()),
     ];
     // Labels are a section of their own.
     let is_setting = |name: &&&str| **name != "labels";

@@ -394,7 +394,7 @@ async fn an_answer_that_is_not_kept_decides_all_the_same() {
     });
     let picky = toml::from_str("[success]\nstatus = ['200']\nbody = 'OK'\n").unwrap();
     config.profiles.insert("picky".to_owned(), picky);
-    let settings = Settings::from_config(&config, &OwnAddresses::default()).unwrap();
+    let settings = SendSettings::from_config(&config, &OwnAddresses::default()).unwrap();
     let sender = Sender::new(Arc::new(settings), Clock::System);
     for (body, fits) in [
         ("OK", true),

@@ -189,7 +189,8 @@ async fn one_of_many_shortages_closes_the_idle_connections() {
 #[actix_web::test]
 async fn many_receivers_do_not_pile_up_connections() {
     let receiver_count = 40;
-    let mut settings = Settings::from_config(&config(|_| {}), &OwnAddresses::default()).unwrap();
+    let mut settings =
+        SendSettings::from_config(&config(|_| {}), &OwnAddresses::default()).unwrap();
     settings.idle_connections_max = 8;
     let sender = Sender::new(Arc::new(settings), Clock::System);
     let mut receivers = Vec::new();

@@ -5,15 +5,15 @@ use proptest::prelude::*;
 use super::*;
 use crate::delivery::render::{Prepared, Request};
 use crate::delivery::scope::{ScopedAttempt, TemplateScope};
-use crate::domain::attempt::Failure;
+use crate::domain::attempt::SendFailure;
 use crate::domain::retry::{RetrySchedule, Waits};
 
 /// The settings with the shipped profiles and those of a file.
-pub fn settings_with(profiles: &str) -> Result<Settings, Vec<String>> {
+pub fn settings_with(profiles: &str) -> Result<SendSettings, Vec<String>> {
     let mut config = config(|_| {});
     let profiles: BTreeMap<String, domain::Profile> = toml::from_str(profiles).unwrap();
     config.profiles.extend(profiles);
-    Settings::from_config(&config, &OwnAddresses::default()).map_err(|error| error.problems)
+    SendSettings::from_config(&config, &OwnAddresses::default()).map_err(|error| error.problems)
 }
 
 /// An endpoint of the profile, with this secret.
@@ -46,11 +46,11 @@ pub fn message_with(payload: impl Into<String>) -> Message {
 }
 
 pub fn request_at(
-    settings: &Settings,
+    settings: &SendSettings,
     endpoint: Endpoint,
     message: Message,
     now: Timestamp,
-) -> Result<Request, Failure> {
+) -> Result<Request, SendFailure> {
     let (endpoint, message) = (Arc::new(endpoint), Arc::new(message));
     let prepared = Prepared::new(&endpoint, settings)?;
     let request = prepared.request(&message, now, || {
@@ -64,16 +64,16 @@ pub fn request_at(
     request.map_err(|not_sendable| not_sendable.failure)
 }
 
-pub fn request(profiles: &str, endpoint: Endpoint, payload: &str) -> Result<Request, Failure> {
+pub fn request(profiles: &str, endpoint: Endpoint, payload: &str) -> Result<Request, SendFailure> {
     let settings = settings_with(profiles).unwrap_or_else(|problems| panic!("{problems:?}"));
     request_at(&settings, endpoint, message_with(payload), NOW)
 }
 
-pub fn failed(failure: Failure) -> Request {
+pub fn failed(failure: SendFailure) -> Request {
     panic!("{failure:?}")
 }
 
-pub fn detail(result: Result<Request, Failure>) -> String {
+pub fn detail(result: Result<Request, SendFailure>) -> String {
     let Err(failure) = result else {
         panic!("it can be sent");
     };
@@ -510,7 +510,7 @@ proptest! {
         let profiles = "[mine]\nurl = '{{ endpoint.url }}/{{ payload.a }}/x{{ payload.b }}{% if payload.c %}?c={{ payload.c }}{% endif %}'\n\
              [mine.headers]\nx-a = '{{ payload.a }}:{{ payload.b }}'";
         thread_local! {
-            static SETTINGS: RefCell<Option<Settings>> = const { RefCell::new(None) };
+            static SETTINGS: RefCell<Option<SendSettings>> = const { RefCell::new(None) };
         }
         let payload = json!({ "a": values[0], "b": values[1], "c": values[2] }).to_string();
         for url in ["https://example.com", "https://example.com:8443/in/?k=v"] {
@@ -577,7 +577,7 @@ fn an_unknown_profile_stops_the_start_with_its_name() {
     let config = config(|config| {
         config["delivery"]["default_profile"] = json!("slak");
     });
-    let error = Settings::from_config(&config, &OwnAddresses::default())
+    let error = SendSettings::from_config(&config, &OwnAddresses::default())
         .map(|_| ())
         .unwrap_err()
         .to_string();

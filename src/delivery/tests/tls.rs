@@ -326,7 +326,7 @@ fn the_extra_file_may_hold_several_certificates() {
         let config = config(|config| {
             config["delivery"]["extra_ca_file"] = json!(path);
         });
-        Settings::from_config(&config, &OwnAddresses::default())
+        SendSettings::from_config(&config, &OwnAddresses::default())
             .map(|_| ())
             .map_err(|error| error.to_string())
     };

@@ -5,8 +5,8 @@ use super::super::example::{self, NOW};
 use super::super::render::Prepared;
 use super::super::scope::ScopedAttempt;
 use super::*;
-use crate::config::{Config, Flags, Limits, load};
-use crate::delivery::Settings;
+use crate::config::{Config, Flags, LimitsSection, load};
+use crate::delivery::SendSettings;
 use crate::delivery::address::OwnAddresses;
 use crate::domain::profile as domain;
 use crate::domain::secret::Secret;
@@ -17,7 +17,11 @@ fn config() -> Config {
 }
 
 /// A request by the profile, with its secret.
-fn request(settings: &Settings, profile: &CompiledProfile, method: Method) -> (Captured, String) {
+fn request(
+    settings: &SendSettings,
+    profile: &CompiledProfile,
+    method: Method,
+) -> (Captured, String) {
     let ScopedAttempt {
         message, endpoint, ..
     } = example::attempt(profile);
@@ -28,7 +32,7 @@ fn request(settings: &Settings, profile: &CompiledProfile, method: Method) -> (C
 }
 
 fn sent(
-    settings: &Settings,
+    settings: &SendSettings,
     message: Arc<crate::domain::message::Message>,
     endpoint: crate::domain::endpoint::Endpoint,
 ) -> Captured {
@@ -60,7 +64,7 @@ fn verifier(profile: &Arc<CompiledProfile>, secret: &str) -> Verifier {
 
 fn compiled(toml: &str) -> Arc<CompiledProfile> {
     let settings: domain::Profile = toml::from_str(toml).unwrap();
-    let limits: Limits = config().limits;
+    let limits: LimitsSection = config().limits;
     Arc::new(CompiledProfile::compile("own", &settings, &limits, 0.0).unwrap())
 }
 
@@ -77,7 +81,7 @@ fn is_free(profile: &str, header: &str) -> bool {
 
 #[test]
 fn requests_of_each_profile_verify_and_no_change_goes_unnoticed() {
-    let settings = Settings::from_config(&config(), &OwnAddresses::default()).unwrap();
+    let settings = SendSettings::from_config(&config(), &OwnAddresses::default()).unwrap();
     for (name, profile) in &settings.profiles {
         for method in profile.settings.methods.clone() {
             let (request, secret) = request(&settings, profile, method);
@@ -157,7 +161,7 @@ fn requests_of_each_profile_verify_and_no_change_goes_unnoticed() {
 
 #[test]
 fn a_get_verifies_from_its_path_and_a_post_says_the_same_in_both_places() {
-    let settings = Settings::from_config(&config(), &OwnAddresses::default()).unwrap();
+    let settings = SendSettings::from_config(&config(), &OwnAddresses::default()).unwrap();
     let profile = &settings.profiles["ioffice"];
     let (get, secret) = request(&settings, profile, Method::Get);
     let verifier = verifier(profile, &secret);
@@ -208,7 +212,7 @@ fn a_get_verifies_from_its_path_and_a_post_says_the_same_in_both_places() {
 
 #[test]
 fn headers_are_compared_with_the_payload() {
-    let settings = Settings::from_config(&config(), &OwnAddresses::default()).unwrap();
+    let settings = SendSettings::from_config(&config(), &OwnAddresses::default()).unwrap();
     let profile = &settings.profiles["ovcode-headers"];
     let (mut request, secret) = request(&settings, profile, Method::Post);
     let header = request
@@ -222,7 +226,7 @@ fn headers_are_compared_with_the_payload() {
 
 #[test]
 fn any_of_several_signatures_is_enough() {
-    let settings = Settings::from_config(&config(), &OwnAddresses::default()).unwrap();
+    let settings = SendSettings::from_config(&config(), &OwnAddresses::default()).unwrap();
     for (name, separator) in [("stripe", ","), ("standard", " ")] {
         let profile = &settings.profiles[name];
         let attempt = example::attempt(profile);
@@ -249,7 +253,7 @@ fn any_of_several_signatures_is_enough() {
 
 #[test]
 fn a_timestamp_is_judged_where_the_time_is_known() {
-    let settings = Settings::from_config(&config(), &OwnAddresses::default()).unwrap();
+    let settings = SendSettings::from_config(&config(), &OwnAddresses::default()).unwrap();
     let later = NOW + std::time::Duration::from_secs(3600);
     for name in ["standard", "svix", "stripe", "slack", "ocrolus"] {
         let profile = &settings.profiles[name];

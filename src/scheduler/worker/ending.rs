@@ -18,7 +18,7 @@ use crate::telemetry::AttemptLine;
 /// Everything that the end of an attempt needs; the settings are those that it was made with.
 pub struct Ending<'a> {
     pub shared: &'a Shared,
-    pub settings: &'a delivery::Settings,
+    pub settings: &'a delivery::SendSettings,
     pub store: &'a Store,
     pub news: &'a UnboundedSender<WorkerEvent>,
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::ending::Ending;
 use super::{Worker, WorkerEvent};
-use crate::domain::attempt::{Failure, FailureKind, Outcome};
+use crate::domain::attempt::{FailureKind, Outcome, SendFailure};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::message::{Delivery, Message};
 use crate::error::{Error, Result};
@@ -144,7 +144,7 @@ impl Worker {
             log::error!("{error}");
             watched::note_error(error);
         }
-        let failure = Failure {
+        let failure = SendFailure {
             kind: FailureKind::NotSendable,
             detail,
         };
@@ -171,7 +171,7 @@ impl Worker {
         place: HostPlace,
     ) {
         if message.expunged {
-            let failure = Failure {
+            let failure = SendFailure {
                 kind: FailureKind::NotSendable,
                 detail: "Its payload was deleted; no request was made.".to_owned(),
             };
@@ -180,7 +180,7 @@ impl Worker {
         }
         let end = message.expires_at;
         if let Some(end) = end.filter(|_| message.is_expired(self.store.clock().now())) {
-            let failure = Failure {
+            let failure = SendFailure {
                 kind: FailureKind::Expired,
                 detail: format!("the message expired at {end}; no request was made"),
             };
@@ -237,7 +237,7 @@ impl Worker {
         delivery: Delivery,
         endpoint: Arc<Endpoint>,
         message: Option<&Message>,
-        failure: Failure,
+        failure: SendFailure,
     ) {
         let now = self.store.clock().now();
         let method = self.sender.settings().method(&endpoint);
@@ -258,8 +258,8 @@ impl Worker {
 
 /// The failure of an attempt that panicked. It is recorded like any other: the next attempt may go
 /// another way, and the endpoint's other deliveries do not wait for it.
-fn broken_off() -> Failure {
-    Failure {
+fn broken_off() -> SendFailure {
+    SendFailure {
         kind: FailureKind::InternalError,
         detail: "An internal error of postrider broke the attempt off, which says nothing about the \
                  receiver. Whether the request was sent is not known. The log of the server says more."

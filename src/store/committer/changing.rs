@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{Answer, Batch, Committer, Staged};
+use crate::catalog::Change;
 use crate::domain::id::OrganisationId;
 use crate::domain::organisation::Organisation;
-use crate::store::catalog::Change;
 use crate::store::engine::EngineError;
 use crate::store::layout::OnceAnswer;
 use crate::store::queue::{Decide, DecideOnce, Sender};

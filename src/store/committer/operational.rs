@@ -7,6 +7,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{Batch, Committer};
+use crate::catalog::{Catalog, Change};
 use crate::domain::application::Application;
 use crate::domain::attempt::Attempt;
 use crate::domain::endpoint::Endpoint;
@@ -16,7 +17,6 @@ use crate::domain::operational::{OperationalEvent, attempt_event};
 use crate::domain::payload::PayloadBytes;
 use crate::store::NewMessage;
 use crate::store::backlog::Room;
-use crate::store::catalog::{Catalog, Change};
 
 /// An event with whom it is for, made while the catalog was looked at.
 struct Told {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::{Answer, Batch, Committer, Staged};
+use crate::catalog::Change;
 use crate::clock::Timestamp;
 use crate::domain::attempt::Trigger;
 use crate::domain::job::{Job, JobState};
 use crate::domain::message::{Delivery, DeliveryKey, Message};
 use crate::error::{Error, Result};
-use crate::store::catalog::Change;
 use crate::store::deliveries::Now;
 use crate::store::engine::EngineError;
 use crate::store::expunge::Content;
@@ -316,15 +316,16 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::catalog::Catalog;
     use crate::clock::Clock;
-    use crate::domain::attempt::{Failure, FailureKind, Outcome, Verdict};
+    use crate::domain::attempt::{FailureKind, Outcome, SendFailure, Verdict};
     use crate::domain::id::JobId;
     use crate::domain::job::{Progress, Replay, Which, Work};
     use crate::domain::profile::Method;
     use crate::rules::decision::Planned;
     use crate::store::layout::golden::rows::{self, LANE};
     use crate::store::tests::{message_to, opened_with, register};
-    use crate::store::{Catalog, Finished, ReplaySend, Store};
+    use crate::store::{Finished, ReplaySend, Store};
 
     const START: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -377,7 +378,7 @@ mod tests {
         /// The delivery that waits first is attempted.
         async fn attempt(&self, verdict: Verdict) {
             let delivery = self.waiting()[0];
-            let failure = Failure {
+            let failure = SendFailure {
                 kind: FailureKind::NotSendable,
                 detail: String::new(),
             };

@@ -1,11 +1,11 @@
 //! Recording attempts: into the log, and their deliveries to their next due time.
 
 use super::{Answer, Batch, Committer, PartBytes, Staged};
+use crate::catalog::Change;
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Trigger, Verdict};
 use crate::domain::id::AttemptId;
 use crate::domain::message::{Delivery, DeliveryKey};
-use crate::store::catalog::Change;
 use crate::store::layout::{AnswerContent, RequestContent};
 use crate::store::{Event, Finished, counters, layout};
 

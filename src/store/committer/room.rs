@@ -89,14 +89,15 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::catalog::Catalog;
     use crate::clock::{Clock, Timestamp};
-    use crate::domain::attempt::{Failure, FailureKind, Outcome, Verdict};
+    use crate::domain::attempt::{FailureKind, Outcome, SendFailure, Verdict};
     use crate::domain::profile::Method;
     use crate::error::Error;
     use crate::rules::decision::Planned;
     use crate::store::layout::golden::rows::{self, LANE};
     use crate::store::tests::{message_to, register, settings};
-    use crate::store::{Catalog, Finished, Store};
+    use crate::store::{Finished, Store};
     use crate::telemetry::Metrics;
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -109,7 +110,7 @@ mod tests {
 
     fn delivered(store: &Store) -> Finished {
         let delivery = store.waiting(LANE, None, 1).unwrap()[0];
-        let failure = Failure {
+        let failure = SendFailure {
             kind: FailureKind::NotSendable,
             detail: String::new(),
         };

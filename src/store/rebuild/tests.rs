@@ -5,24 +5,25 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
-use crate::domain::attempt::{Failure, FailureKind, Outcome, Trigger, Verdict};
+use crate::catalog::Catalog;
+use crate::domain::attempt::{FailureKind, Outcome, SendFailure, Trigger, Verdict};
 use crate::domain::id::MessageId;
 use crate::domain::message::{Delivery, DeliveryKey};
 use crate::domain::profile::Method;
 use crate::rules::decision::Planned;
 use crate::store::layout::golden::rows::{self, APPLICATION, LANE};
 use crate::store::tests::{copy_directory, message_to, register};
-use crate::store::{Catalog, Finished, Store, reset_owner, restore};
+use crate::store::{Finished, Store, reset_owner, restore};
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
-fn settings(path: &Path) -> Settings {
+fn settings(path: &Path) -> StoreSettings {
     let mut config = crate::config::load(None, Default::default()).unwrap();
     config.store.path = path.to_owned();
     config.store.min_free_bytes = 1;
-    Settings {
+    StoreSettings {
         segment_bytes: 1 << 20,
-        ..Settings::from_config(&config)
+        ..StoreSettings::from_config(&config)
     }
 }
 
@@ -84,7 +85,7 @@ async fn work(store: &Store) -> Vec<MessageId> {
             attempts: 0,
             trigger: Trigger::Scheduled,
         };
-        let failure = Failure {
+        let failure = SendFailure {
             kind: FailureKind::Timeout,
             detail: String::new(),
         };

@@ -8,7 +8,9 @@ use super::values::{Id, byte_slice, mirrored};
 use super::waiting::Trigger1;
 use super::{Kept, NotARecord, read_struct};
 use crate::clock::Timestamp;
-use crate::domain::attempt::{Answer, Attempt, Failure, FailureKind, Timings, Trigger, Verdict};
+use crate::domain::attempt::{
+    Answer, Attempt, FailureKind, SendFailure, Timings, Trigger, Verdict,
+};
 use crate::domain::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 
 /// Schema 1: before tests.
@@ -168,7 +170,7 @@ impl From<Attempt2<'_>> for Attempt {
             method: record.method.into_owned(),
             request_headers: record.request_headers.into_owned(),
             answer: record.answer.map(Answer::from),
-            failure: record.failure.map(Failure::from),
+            failure: record.failure.map(SendFailure::from),
             sent_again: record.sent_again,
             verdict: Verdict::from(record.verdict),
             test: record.test,
@@ -222,8 +224,8 @@ impl From<Answer1<'_>> for Answer {
     }
 }
 
-impl<'a> From<&'a Failure> for Failure1<'a> {
-    fn from(value: &'a Failure) -> Failure1<'a> {
+impl<'a> From<&'a SendFailure> for Failure1<'a> {
+    fn from(value: &'a SendFailure) -> Failure1<'a> {
         Failure1 {
             kind: FailureKind1::from(&value.kind),
             detail: Cow::from(&value.detail),
@@ -231,9 +233,9 @@ impl<'a> From<&'a Failure> for Failure1<'a> {
     }
 }
 
-impl From<Failure1<'_>> for Failure {
-    fn from(record: Failure1<'_>) -> Failure {
-        Failure {
+impl From<Failure1<'_>> for SendFailure {
+    fn from(record: Failure1<'_>) -> SendFailure {
+        SendFailure {
             kind: FailureKind::from(record.kind),
             detail: record.detail.into_owned(),
         }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::catalog::Change;
 use crate::clock::Clock;
 use crate::config;
 use crate::domain::application::Application;
@@ -22,7 +23,7 @@ use crate::store::layout::golden::rows::{
     TOKEN,
 };
 use crate::store::layout::{self, AttemptPlace, SliceMeta, SliceRecord, Waiting, golden};
-use crate::store::{Change, NewMessage, OpenError, Settings, Store, export, open, verify};
+use crate::store::{NewMessage, OpenError, Store, StoreSettings, export, open, verify};
 use crate::telemetry::Metrics;
 
 /// An export of the registrations of the first schema, as it was written then.
@@ -53,13 +54,13 @@ fn text(text: &str) -> String {
     text.to_owned()
 }
 
-fn settings(directory: &Path) -> Settings {
+fn settings(directory: &Path) -> StoreSettings {
     let mut config = config::load(None, config::Flags::default()).expect("the defaults");
     config.store.path = directory.join("data");
     config.store.min_free_bytes = 1;
-    Settings {
+    StoreSettings {
         migrate: true,
-        ..Settings::from_config(&config)
+        ..StoreSettings::from_config(&config)
     }
 }
 
@@ -77,13 +78,13 @@ fn once_free<T>(mut open: impl FnMut() -> Result<T, OpenError>) -> T {
     }
 }
 
-fn store(settings: &Settings) -> Store {
+fn store(settings: &StoreSettings) -> Store {
     let clock = Clock::manual(LATER);
     once_free(|| Store::open(settings.clone(), clock.clone(), Arc::new(Metrics::new())))
 }
 
 /// A store in whose files stand the pinned records, closed, and a delivery that is held.
-fn write_store_of_then(settings: &Settings) {
+fn write_store_of_then(settings: &StoreSettings) {
     let mut files = open::open_files(settings, &Clock::manual(AT)).expect("a new store");
     let mut live = Changes::default();
     let put = |changes: &mut Changes, row: golden::Row| changes.put(&row.key, row.record);
@@ -174,7 +175,7 @@ async fn a_store_of_the_version_before_opens_and_is_written_on() {
     write_store_of_then(&settings);
     let opened = store(&settings);
     assert_has_what_was_written(&opened);
-    let again = |catalog: &crate::store::Catalog| {
+    let again = |catalog: &crate::catalog::Catalog| {
         let endpoint = (**catalog.endpoint_by_number(LANE).expect("it is there")).clone();
         let mut kind = (**catalog.event_type(ORGANISATION, "a.b").expect("so is this")).clone();
         kind.example = Some(text("{}"));
@@ -227,7 +228,7 @@ async fn an_event_id_of_the_version_before_counts_in_its_own_application() {
         deliver_at: None,
         expires_at: None,
     };
-    let register = move |_: &crate::store::Catalog| {
+    let register = move |_: &crate::catalog::Catalog| {
         let application = Application {
             id: other,
             organisation: ORGANISATION,
@@ -324,7 +325,7 @@ fn a_webhook_user_from_before_is_granted_the_applications_of_its_endpoints_for_g
     let opened = store(&settings);
     assert_eq!(granted(&opened), Some(BTreeSet::from([APPLICATION])));
     let delete =
-        |_: &crate::store::Catalog| Ok((vec![Change::DeleteEndpoint(APPLICATION, ENDPOINT)], ()));
+        |_: &crate::catalog::Catalog| Ok((vec![Change::DeleteEndpoint(APPLICATION, ENDPOINT)], ()));
     let runtime = actix_rt::System::new();
     runtime
         .block_on(opened.change(Planned(delete)))

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use awc::http::Method;
+use postrider::catalog::{Catalog, Change};
 use postrider::domain::id::{ApplicationId, OrganisationId};
 use postrider::domain::token::{self as domain, Token};
-use postrider::store::{Catalog, Change};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 

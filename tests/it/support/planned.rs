@@ -1,9 +1,9 @@
 //! A change of registrations as a test plans it.
 
+use postrider::catalog::Catalog;
 use postrider::clock::Timestamp;
 use postrider::rules::Decided;
 use postrider::rules::decision::Decision;
-use postrider::store::Catalog;
 
 /// Decides what the closure says, on the writer's thread.
 pub struct Planned<F>(pub F);

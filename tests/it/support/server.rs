@@ -176,7 +176,7 @@ impl Server {
     pub async fn stop_and_verify(mut self) -> Vec<(String, u64)> {
         self.stop().await;
         let report = super::verify(
-            &postrider::store::Settings::from_config(&self.config),
+            &postrider::store::StoreSettings::from_config(&self.config),
             &self.clock,
         )
         .await;

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::*;
 use crate::domain::application::TokensEnding;
-use crate::domain::attempt::{Answer, Failure, FailureKind, Timings, Verdict};
+use crate::domain::attempt::{Answer, FailureKind, SendFailure, Timings, Verdict};
 use crate::domain::endpoint::{BasicAuth, EndpointSecret};
 use crate::domain::id::VisitId;
 use crate::domain::job::{JobState, Matching, Progress, Replay, Which, Work};
@@ -189,7 +189,7 @@ pub fn attempt() -> Attempt {
             body: vec![0xff, 0],
             truncated: true,
         }),
-        failure: Some(Failure {
+        failure: Some(SendFailure {
             kind: FailureKind::WrongAnswer,
             detail: text("status 503"),
         }),

@@ -2,11 +2,11 @@
 //!
 //! Loaded at start, changed only after the commit of a [`Change`], read without touching the disk.
 
+mod visits;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-pub use super::visits::VisitEntry;
-use super::visits::Visits;
 use crate::clock::Timestamp;
 use crate::domain::application::Application;
 use crate::domain::endpoint::Endpoint;
@@ -17,6 +17,8 @@ use crate::domain::jwt::Claims;
 use crate::domain::organisation::Organisation;
 use crate::domain::token::{Revocation, Token};
 use crate::domain::visit::Visit;
+pub use visits::VisitEntry;
+use visits::Visits;
 
 /// One change of the registrations. Deleting an application deletes its endpoints with it.
 #[derive(Clone, Debug)]
@@ -118,7 +120,7 @@ pub struct Catalog {
     sessions: BTreeSet<(ApplicationId, TokenId)>,
     jobs: BTreeMap<JobId, Arc<Job>>,
     revocations: HashMap<[u8; 32], Revocation>,
-    pub(super) visits: Visits,
+    visits: Visits,
     /// The highest endpoint number that was ever given.
     last_endpoint_number: u64,
     /// Counts the changes since the start.
