@@ -13,7 +13,7 @@ use postrider::clock::{Clock, Timestamp};
 use postrider::config::{self, Flags};
 use postrider::domain::application::Application;
 use postrider::domain::attempt::{
-    Answer, Failure, FailureKind, Outcome, Timings, Trigger, Verdict,
+    Answer, FailureKind, Outcome, SendFailure, Timings, Trigger, Verdict,
 };
 use postrider::domain::endpoint::Endpoint;
 use postrider::domain::id::{ApplicationId, AttemptId, EndpointId, MessageId};
@@ -290,7 +290,7 @@ fn finished(endpoint: &Arc<Endpoint>, at: Timestamp, number: u64) -> Finished {
                 body: b"{}".to_vec(),
                 truncated: false,
             }),
-            failure: failed.then(|| Failure {
+            failure: failed.then(|| SendFailure {
                 kind: FailureKind::WrongAnswer,
                 detail: "status 500".to_owned(),
             }),
