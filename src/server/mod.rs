@@ -371,6 +371,7 @@ impl Server {
         let requests = async {
             let _ = refusing.await;
             failures.stop();
+            telemetry::note_stopping();
             let stopped = http.stop(true);
             if tokio::time::timeout_at(deadline.max(Instant::now() + LAST_ANSWERS), stopped)
                 .await

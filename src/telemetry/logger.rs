@@ -1,6 +1,7 @@
 //! The process's logger.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,14 @@ pub fn set_log_level(settings: &config::LogSection) {
     *locked(current.inner.write()) = new;
 }
 
+/// From now on a connection that cannot be accepted is nothing to tell of: the server stops.
+pub fn note_stopping() {
+    IS_STOPPING.store(true, Ordering::Relaxed);
+}
+
 static LOGGER: OnceLock<Logger> = OnceLock::new();
+
+static IS_STOPPING: AtomicBool = AtomicBool::new(false);
 
 /// The process's logger. Its filter can be replaced, and of records that strangers can provoke one a
 /// minute is shown and the rest counted.
@@ -64,7 +72,12 @@ impl log::Log for Logger {
             (&self.malformed, log::Level::Info, what)
         } else if is_of_accepting(metadata) {
             let what = "a connection could not be accepted, and is tried again: ";
-            (&self.not_accepted, log::Level::Error, what)
+            // A stop lets go of the threads that serve before the one that accepts.
+            let level = match IS_STOPPING.load(Ordering::Relaxed) {
+                true => log::Level::Debug,
+                false => log::Level::Error,
+            };
+            (&self.not_accepted, level, what)
         } else if metadata.target() == SLOW_READERS {
             (&self.slow_readers, metadata.level(), "")
         } else {

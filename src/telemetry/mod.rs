@@ -14,7 +14,7 @@ mod samples;
 
 pub use attempt_log::{AttemptLine, AttemptLog};
 pub use latencies::Latencies;
-pub use logger::{SLOW_READERS, init_logging, set_log_level};
+pub use logger::{SLOW_READERS, init_logging, note_stopping, set_log_level};
 pub use metrics::{CutOff, Limit, METRICS_CONTENT_TYPE, Metrics, SignInCounters};
 pub use samples::Sample;
 
