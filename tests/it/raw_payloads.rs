@@ -146,6 +146,50 @@ async fn a_batch_takes_them_beside_objects() {
 }
 
 #[actix_web::test]
+async fn a_simulated_event_takes_one() {
+    let receiver = Receiver::ok().await;
+    let server = Server::start_with(|config| config.limits.payload_bytes = 100).await;
+    let endpoint = server.endpoint(&receiver).await;
+    let event_type = json!({ "name": "invoice.paid", "description": "" });
+    server
+        .post("/api/v1/event-type", event_type)
+        .await
+        .expect(201);
+    let path = format!("/api/v1/app/app/endpoint/{endpoint}/simulate");
+    let body = raw(TEXT, Some("text/xml"));
+    let message = server.post(&path, body).await.expect(202);
+    assert_eq!(
+        (&message["rawPayload"], &message["test"]),
+        (&json!(TEXT), &json!(true))
+    );
+    let mut body = raw(TEXT, None);
+    body.as_object_mut().unwrap().remove("payload");
+    server.post(&path, body).await.expect(202);
+    server.settle().await;
+    let secret = secret_of(&server, &endpoint).await;
+    let mut content_types = Vec::new();
+    for request in receiver.requests() {
+        assert_eq!(request.body, TEXT.as_bytes());
+        check(&request, "webhook", &secret, server.now()).expect("it is signed");
+        content_types.push(request.header("content-type").map(str::to_owned));
+    }
+    content_types.sort();
+    let expected = ["application/json", "text/xml"].map(|one| Some(one.to_owned()));
+    assert_eq!(content_types, expected);
+
+    let mut wrong = raw(&"x".repeat(101), Some("json"));
+    wrong["overrides"] = json!({ "n": 1 });
+    assert_invalid(
+        &server.post(&path, wrong).await,
+        &[
+            "body.transformationsParams.headers.content-type",
+            "body.overrides",
+            "body.transformationsParams.rawPayload",
+        ],
+    );
+}
+
+#[actix_web::test]
 async fn templates_read_what_is_json_and_fail_on_what_is_not() {
     let receiver = Receiver::ok().await;
     let mut server = Server::start_with(|config| {

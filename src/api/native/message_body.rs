@@ -107,8 +107,8 @@ pub struct RawIn {
 const CONTENT_TYPE_BYTES_MAX: usize = 256;
 
 impl RawIn {
-    /// The content type, where there is one.
-    fn checked(&self, problems: &mut Problems) -> Option<String> {
+    /// The raw text and the content type, where there are any.
+    pub fn checked(self, problems: &mut Problems) -> (Option<String>, Option<String>) {
         const NOT_OFFERED: &str = "postrider does not offer this; leave it out";
         const PLACE: [&str; 2] = ["body", "transformationsParams"];
         for name in self.others.keys() {
@@ -131,7 +131,7 @@ impl RawIn {
                 value => content_type.clone_from(value),
             }
         }
-        content_type
+        (self.raw_payload, content_type)
     }
 }
 
@@ -241,7 +241,7 @@ impl<'a> MessageIn<'a> {
             None => problems.missing(&["body", "payload"]),
         }
         let raw = self.transformations_params.unwrap_or_default();
-        let content_type = raw.checked(&mut problems);
+        let (raw_payload, content_type) = raw.checked(&mut problems);
         let deliver_at = instant(&mut problems, "deliverAt", self.deliver_at.as_deref());
         let expires_at = instant(&mut problems, "expiresAt", self.expires_at.as_deref());
         check_times(&mut problems, bounds, deliver_at, expires_at);
@@ -263,7 +263,7 @@ impl<'a> MessageIn<'a> {
             tags: tags.unwrap_or_default(),
             deliver_at,
             expires_at,
-            payload: match raw.raw_payload {
+            payload: match raw_payload {
                 Some(text) => Payload::Raw(text),
                 None => Payload::Object(self.payload.expect(CHECKED)),
             },

@@ -15,7 +15,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::endpoint_path::named;
-use super::message_body::{CHANNELS_PER_MESSAGE_MAX, MessageOut};
+use super::message_body::{CHANNELS_PER_MESSAGE_MAX, MessageOut, RawIn};
 use super::older_clients;
 use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::context::Context;
@@ -69,6 +69,9 @@ struct SimulationIn<'a> {
     #[serde(borrow)]
     #[schemars(with = "Option<BTreeMap<String, Value>>")]
     payload: Option<&'a RawValue>,
+    /// A text that is sent in place of the example and of `payload`, as in a published message; the
+    /// event type then needs no example.
+    transformations_params: Option<RawIn>,
     /// The channels of the message.
     #[schemars(
         length(min = 1, max = CHANNELS_PER_MESSAGE_MAX),
@@ -87,6 +90,13 @@ struct SimulationIn<'a> {
 const PING: &str = "svix.ping";
 const PING_PAYLOAD: &str = r#"{"success":true}"#;
 
+/// An event type that may be tested.
+enum Known<'a> {
+    /// The contract's own.
+    Ping,
+    Registered(&'a EventType),
+}
+
 /// A test event to send.
 #[derive(Debug)]
 struct Test {
@@ -94,24 +104,27 @@ struct Test {
     event_id: Option<String>,
     channels: Vec<String>,
     payload: String,
+    is_raw: bool,
+    content_type: Option<String>,
 }
 
 impl SimulationIn<'_> {
     fn checked(
-        self,
+        mut self,
         catalog: &Catalog,
         organisation: OrganisationId,
         flags: &FeatureFlags,
         payload_bytes_max: usize,
     ) -> Result<Test> {
         let mut problems = Problems::default();
-        let payload = self.payload(
-            &mut problems,
-            catalog,
-            organisation,
-            flags,
-            payload_bytes_max,
-        );
+        let known = self.known(&mut problems, catalog, organisation, flags);
+        let params = self.transformations_params.take().unwrap_or_default();
+        let (raw, content_type) = params.checked(&mut problems);
+        let is_raw = raw.is_some();
+        let payload = match raw {
+            Some(text) => Some(self.raw(&mut problems, text, payload_bytes_max)),
+            None => self.payload(&mut problems, known, payload_bytes_max),
+        };
         let channels = self.channels.map(without_repeats);
         if let Some(channels) = &channels {
             let max = CHANNELS_PER_MESSAGE_MAX;
@@ -127,37 +140,58 @@ impl SimulationIn<'_> {
             event_id: self.event_id,
             channels: channels.unwrap_or_default(),
             payload: payload.expect(CHECKED),
+            is_raw,
+            content_type,
         })
+    }
+
+    /// Returns the event type, if it may be sent; else the problem is noted.
+    fn known<'c>(
+        &self,
+        problems: &mut Problems,
+        catalog: &'c Catalog,
+        organisation: OrganisationId,
+        flags: &FeatureFlags,
+    ) -> Option<Known<'c>> {
+        let Some(name) = &self.event_type else {
+            problems.missing(&["body", "eventType"]);
+            return None;
+        };
+        if name == PING && catalog.event_type(organisation, PING).is_none() {
+            return Some(Known::Ping);
+        }
+        known_type(catalog, organisation, flags, name)
+            .map(Known::Registered)
+            .map_err(|problem| problems.add(&["body", "eventType"], problem))
+            .ok()
+    }
+
+    /// Returns the raw text to send.
+    fn raw(&self, problems: &mut Problems, text: String, bytes_max: usize) -> String {
+        self.check_no_overrides(problems);
+        if text.len() > bytes_max {
+            let place = ["body", "transformationsParams", "rawPayload"];
+            problems.add(&place, format!("must have at most {bytes_max} bytes"));
+        }
+        text
+    }
+
+    fn check_no_overrides(&self, problems: &mut Problems) {
+        if self.overrides.is_some() {
+            let message = "has nothing to change where there is a payload";
+            problems.add(&["body", "overrides"], message);
+        }
     }
 
     /// Returns the payload to send: the given one, or the example with its replaced fields.
     fn payload(
         &self,
         problems: &mut Problems,
-        catalog: &Catalog,
-        organisation: OrganisationId,
-        flags: &FeatureFlags,
+        known: Option<Known<'_>>,
         bytes_max: usize,
     ) -> Option<String> {
-        let mut ping = None;
-        let known = match &self.event_type {
-            Some(name) if name == PING && catalog.event_type(organisation, PING).is_none() => {
-                ping = Some(PING_PAYLOAD);
-                None
-            }
-            Some(name) => known_type(catalog, organisation, flags, name)
-                .map_err(|problem| problems.add(&["body", "eventType"], problem))
-                .ok(),
-            None => {
-                problems.missing(&["body", "eventType"]);
-                None
-            }
-        };
         if let Some(payload) = self.payload.map(RawValue::get) {
-            if self.overrides.is_some() {
-                let message = "has nothing to change where there is a payload";
-                problems.add(&["body", "overrides"], message);
-            }
+            self.check_no_overrides(problems);
             let problem = match payload.len() <= bytes_max {
                 true => payload::problem(payload).map(|problem| problem.to_string()),
                 false => Some(format!("must have at most {bytes_max} bytes")),
@@ -165,11 +199,11 @@ impl SimulationIn<'_> {
             problems.add_if(&["body", "payload"], problem);
             return Some(payload.to_owned());
         }
-        let example = ping.or_else(|| {
-            let known = known?;
-            example_of(known, self.example_index)
+        let example = known.and_then(|known| match known {
+            Known::Ping => Some(PING_PAYLOAD),
+            Known::Registered(known) => example_of(known, self.example_index)
                 .map_err(|(place, problem)| problems.add(&["body", place], problem))
-                .ok()
+                .ok(),
         });
         let overrides = self.overrides.map_or("{}", RawValue::get);
         if let Some(problem) = payload::problem(overrides) {
@@ -327,8 +361,8 @@ async fn send(
         event_id: test.event_id,
         channels: test.channels,
         payload: test.payload.into(),
-        is_raw: false,
-        content_type: None,
+        is_raw: test.is_raw,
+        content_type: test.content_type,
         lanes: vec![endpoint.number],
         matched_as_of: None,
         once,
