@@ -22,6 +22,8 @@ enum Kind {
     Truth,
     Text,
     Number,
+    /// A number above 0.
+    Divisor,
     /// A number; in older drafts whether a neighbour is meant exclusively.
     NumberOrTruth,
     Count,
@@ -45,7 +47,8 @@ fn kind_of(keyword: &str) -> Option<Kind> {
         "readOnly" | "writeOnly" | "deprecated" | "uniqueItems" => Kind::Truth,
         "title" | "description" | "format" | "pattern" | "$comment" | "$id" | "$schema"
         | "$anchor" | "$dynamicAnchor" | "contentEncoding" | "contentMediaType" => Kind::Text,
-        "maximum" | "minimum" | "multipleOf" => Kind::Number,
+        "maximum" | "minimum" => Kind::Number,
+        "multipleOf" => Kind::Divisor,
         "exclusiveMaximum" | "exclusiveMinimum" => Kind::NumberOrTruth,
         "maxLength" | "minLength" | "maxItems" | "minItems" | "maxProperties" | "minProperties"
         | "maxContains" | "minContains" => Kind::Count,
@@ -135,10 +138,15 @@ impl Check<'_> {
             (Kind::Truth, _) => self.wrong("must be true or false"),
             (Kind::Text, _) => self.wrong("must be a string"),
             (Kind::Number | Kind::NumberOrTruth, _) => self.wrong("must be a number"),
+            (Kind::Divisor, number) if number.as_f64().is_some_and(|number| number > 0.0) => {}
+            (Kind::Divisor, _) => self.wrong("must be a number above 0"),
             (Kind::List, _) => self.wrong("must be an array"),
             (Kind::Count, count) if is_count(count) => {}
             (Kind::Count, _) => self.wrong("must be a whole number, 0 or more"),
             (Kind::Texts, texts) => self.texts(texts),
+            (Kind::Schemas, Value::Array(schemas)) if schemas.is_empty() => {
+                self.wrong("must have at least one JSON schema");
+            }
             (Kind::SchemaOrSchemas | Kind::Schemas, Value::Array(schemas)) => {
                 for (index, schema) in schemas.iter().enumerate() {
                     self.at(&index.to_string(), |check| check.schema(schema));
@@ -158,6 +166,9 @@ impl Check<'_> {
                 self.wrong("must be an object");
             }
             (Kind::Types, Value::Array(types)) => {
+                if types.is_empty() {
+                    self.wrong("must name at least one type");
+                }
                 for (index, one) in types.iter().enumerate() {
                     self.at(&index.to_string(), |check| check.one_type(one));
                 }
@@ -224,7 +235,7 @@ mod tests {
             json!({"type": "object", "properties": {"type": {"type": ["string", "null"]}, "$ref": {}},
                    "required": ["type"], "additionalProperties": false}),
             json!({"$defs": {"a b": {"type": "integer", "minimum": 0}}, "$ref": "#/$defs/a%20b"}),
-            json!({"items": [{"type": "string"}], "exclusiveMinimum": true, "minimum": 1.5}),
+            json!({"items": [{"type": "string"}], "exclusiveMinimum": true, "minimum": 1.5, "multipleOf": 0.5}),
             json!({"items": {"$ref": "#"}, "minItems": 1.0, "examples": [{"$ref": 7, "type": "x"}]}),
             json!({"const": {"type": "nonsense"}, "default": {"type": 1}, "x-mine": {"type": 1}}),
             json!({"dependencies": {"a": ["b"], "c": {"type": "object"}}, "nullable": true}),
@@ -247,6 +258,8 @@ mod tests {
             ),
             (json!({"properties": []}), vec!["properties"]),
             (json!({"required": true}), vec!["required"]),
+            (json!({"type": [], "anyOf": []}), vec!["anyOf", "type"]),
+            (json!({"multipleOf": 0}), vec!["multipleOf"]),
             (
                 json!({"minLength": -1, "maxLength": 1.5}),
                 vec!["maxLength", "minLength"],
