@@ -61,11 +61,18 @@ pub fn refuse_in_the_remains_of_another(path: &Path) -> Result<(), OpenError> {
     } else {
         return Ok(());
     };
-    let path = path.display();
+    let remedy = match has_file(checkpoint_file::FILE_NAME) {
+        true => "`postrider rebuild` makes it anew, and so does a start of the server".to_owned(),
+        false => format!(
+            "bring it back from a copy; or move {} away and restore the registrations from its \
+             export.json with `postrider restore`, or begin anew",
+            path.display()
+        ),
+    };
     Err(OpenError::WithoutLive(format!(
-        "{path} has {left} of a store, and the store's directory `live` is missing or empty: bring it \
-         back from a copy; or move {path} away and restore the registrations from its export.json with \
-         `postrider restore`, or begin anew"
+        "{} has {left} of a store, and the store's directory `live` is missing, or has nothing that can \
+         be read: {remedy}",
+        path.display()
     )))
 }
 

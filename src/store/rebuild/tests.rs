@@ -456,6 +456,33 @@ async fn what_commands_and_starts_change_is_not_taken_back() {
     close(store);
 }
 
+#[actix_web::test]
+async fn a_command_that_finds_nothing_in_live_says_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    let store = open(&path);
+    register(&store).await;
+    file_is_written(&store, 1);
+    close(store);
+    remove_live(&path);
+    std::fs::create_dir(path.join(LIVE)).unwrap();
+    let refused = || {
+        let verified = crate::store::verify(&settings(&path), &Clock::System);
+        verified.err().expect("it is refused").to_string()
+    };
+    assert!(
+        refused().contains("`postrider rebuild` makes it anew"),
+        "{}",
+        refused()
+    );
+    std::fs::remove_file(path.join(FILE_NAME)).unwrap();
+    assert!(
+        refused().contains("bring it back from a copy"),
+        "{}",
+        refused()
+    );
+}
+
 #[test]
 fn without_a_checkpoint_file_damage_is_told_as_before() {
     let directory = tempfile::tempdir().unwrap();
