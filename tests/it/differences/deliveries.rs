@@ -6,6 +6,7 @@ use awc::http::Method;
 use serde_json::{Value, json};
 
 use super::{DAY, ENDPOINTS, MESSAGES, NEVER_DIALLED, server_with_an_endpoint};
+use crate::jobs::over;
 use crate::support::{Receiver, Script, Server, texts, wait_until};
 
 #[actix_web::test]
@@ -200,6 +201,23 @@ async fn d38_a_message_can_be_sent_to_an_endpoint_that_it_was_not_for() {
     server.post(&resend, Value::Null).await.expect(202);
     server.settle().await;
     assert_eq!(server.outcomes(&message).await, ["delivered"]);
+}
+
+#[actix_web::test]
+async fn d47_recover_sends_what_waits_however_old() {
+    let receiver = Receiver::answering([500]).await;
+    let server = Server::start().await;
+    let delays = json!({ "url": receiver.url(), "retry": { "delaysSeconds": [3600] } });
+    let endpoint = server.endpoint_of("app", delays).await;
+    let message = server.publish("a", json!({})).await;
+    server.settle().await;
+    let recover = format!("{ENDPOINTS}/{endpoint}/recover");
+    let since = json!({ "since": server.now().saturating_sub(20 * DAY).to_string() });
+    let begun = server.post(&recover, since).await.expect(202);
+    let job = over(&server, begun["id"].as_str().unwrap()).await;
+    assert_eq!(job["data"]["messagesSent"], 1);
+    server.settle().await;
+    assert_eq!(server.outcomes(&message).await, ["http 500", "delivered"]);
 }
 
 #[actix_web::test]

@@ -113,6 +113,8 @@ async fn d7_after_a_time_has_what_shows_that_time() {
         (format!("after={older}"), vec![later.as_str(), &id]),
         (format!("before={older}"), vec![]),
         (format!("after={older}&before={newer}"), vec![&id]),
+        (format!("iterator={later}"), vec![&id]),
+        (format!("iterator={later}&before={older}"), vec![]),
     ] {
         let list = server.get(&format!("{MESSAGES}?{query}")).await.expect(200);
         assert_eq!(texts(&list, "id"), expected, "{query}");
@@ -347,4 +349,32 @@ async fn d44_many_requests_without_a_valid_credential_are_a_429() {
     assert_error(&answer, 429, "too_many");
     assert_eq!(answer.header("retry-after"), Some("60"));
     server.get(APPS).await.expect(200);
+}
+
+#[actix_web::test]
+async fn d45_an_archived_event_type_takes_no_messages() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let archived = json!({ "name": "a", "description": "", "archived": true });
+    server
+        .post("/api/v1/event-type", archived)
+        .await
+        .expect(201);
+    let answer = server.post(MESSAGES, message()).await;
+    assert_invalid(&answer, &["body.eventType"]);
+}
+
+#[actix_web::test]
+async fn d46_a_hundred_payloads_are_deleted_at_once_and_again() {
+    let server = server_with_an_endpoint().await;
+    let id = server.publish("a", json!({})).await;
+    let path = format!("{MESSAGES}/bulk-expunge");
+    for _ in 0..2 {
+        let ids = json!({ "ids": [id] });
+        let answer = server.post(&path, ids).await.expect(200);
+        assert_eq!(answer["results"], json!({ &id: "expunged" }));
+    }
+    let many = |count: usize| json!({ "ids": vec!["nobody"; count] });
+    server.post(&path, many(100)).await.expect(200);
+    assert_invalid(&server.post(&path, many(101)).await, &["body.ids"]);
 }
