@@ -120,6 +120,11 @@ fn commands_reach_a_server_over_https_that_a_file_vouches_for() {
     );
     let refused = run(&directory, &list);
     assert_eq!(refused.status.code(), Some(1), "{}", text(&refused.stdout));
+    let told = text(&refused.stderr);
+    assert!(
+        told.contains("The issuer of the server's certificate is unknown"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::web::Bytes;
+use awc::error::{ConnectError, SendRequestError};
 use awc::http::{Method, StatusCode};
 use rustls::ClientConfig;
 use serde_json::{Value, json};
@@ -326,7 +327,8 @@ impl Connection {
                 None => request.send().await,
             };
             let mut answer = sent.map_err(|error| {
-                Failure::failed(format!("cannot reach the server at {base}: {error}"))
+                let why = no_answer(&error);
+                Failure::failed(format!("cannot reach the server at {base}: {why}"))
             })?;
             let status = answer.status();
             let body = answer
@@ -461,9 +463,67 @@ fn eprintln_quietly(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// Why a request has no answer, in plain words.
+pub fn no_answer(error: &SendRequestError) -> String {
+    let reason = match error {
+        SendRequestError::Connect(ConnectError::Io(cause)) => {
+            // What is a receiver to deliveries is the server here.
+            let of_tls = delivery::tls_problem(cause);
+            return of_tls.map_or_else(
+                || cause.to_string(),
+                |told| told.replace("receiver", "server"),
+            );
+        }
+        SendRequestError::Send(cause) => return format!("the connection broke: {cause}"),
+        SendRequestError::Connect(
+            ConnectError::Resolver(_) | ConnectError::NoRecords | ConnectError::Unresolved,
+        ) => "its host's name does not resolve",
+        SendRequestError::Connect(ConnectError::Disconnected) => {
+            "the connection was closed before an answer came"
+        }
+        SendRequestError::Connect(ConnectError::Timeout) | SendRequestError::Timeout => {
+            "connecting took too long"
+        }
+        SendRequestError::Response(_) => "what came back is not HTTP",
+        other => return other.to_string(),
+    };
+    reason.to_owned()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
+
+    #[test]
+    fn what_keeps_an_answer_away_is_told_without_names_of_a_library() {
+        let of_tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let of_tls = io::Error::new(io::ErrorKind::InvalidData, of_tls);
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        for (error, expected) in [
+            (
+                SendRequestError::Connect(ConnectError::Io(of_tls)),
+                "The issuer of the server's certificate is unknown; the server may have left out an \
+                 intermediate certificate.",
+            ),
+            (
+                SendRequestError::Connect(ConnectError::Io(refused)),
+                "connection refused",
+            ),
+            (
+                SendRequestError::Connect(ConnectError::NoRecords),
+                "its host's name does not resolve",
+            ),
+            (
+                SendRequestError::Connect(ConnectError::Disconnected),
+                "the connection was closed before an answer came",
+            ),
+            (SendRequestError::Timeout, "connecting took too long"),
+        ] {
+            assert_eq!(no_answer(&error), expected);
+        }
+    }
 
     #[test]
     fn a_tokens_line_ends_with_its_limits() {

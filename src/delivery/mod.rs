@@ -43,6 +43,7 @@ use tokio::task::unconstrained;
 
 pub use judge::judge;
 pub use resolve::LOOKUPS_MAX;
+pub use tls_problem::tls_problem;
 
 use address::{AddressRule, OwnAddresses};
 use connect::took_longer;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::super::client::{refusal, too_slow};
+use super::super::client::{no_answer, refusal, too_slow};
 use super::super::pages::Pages;
 use super::super::{Failure, Result, printable};
 use super::thing::Fields;
@@ -179,9 +179,8 @@ impl Remote {
             None => request.send().await,
         };
         let mut answer = sent.map_err(|error| {
-            Failure::failed(format!(
-                "{name}: cannot reach the server at {base}: {error}"
-            ))
+            let why = no_answer(&error);
+            Failure::failed(format!("{name}: cannot reach the server at {base}: {why}"))
         })?;
         let status = answer.status();
         let retry_after = answer.headers().get(header::RETRY_AFTER);
