@@ -468,7 +468,7 @@ async fn a_command_that_finds_nothing_in_live_says_what_to_do() {
     std::fs::create_dir(path.join(LIVE)).unwrap();
     let refused = || {
         let verified = crate::store::verify(&settings(&path), &Clock::System);
-        verified.err().expect("it is refused").to_string()
+        verified.expect_err("it is refused").to_string()
     };
     assert!(
         refused().contains("`postrider rebuild` makes it anew"),
