@@ -1,18 +1,30 @@
-//! `cargo bench --bench backlog [-- --quick] [--waiting N] [--finished N] [--behind N] [--attempts N] [start|dead|hanging|list]`
+//! `cargo bench --bench backlog [-- --quick] [--waiting N] [--finished N] [--behind N] [--attempts N] [--ids N]
+//! [--against PATH] [--turns N] [start|dead|hanging|list|waiting|pages|event-ids]`
 //!
 //! What a backlog costs: the start of a server with a million messages waiting, with and without
 //! two million finished ones kept beside them, and the way of a fresh message past backlogs of
 //! others; and what a page of the log costs, out of ten thousand attempts and out of a million (or
 //! `--attempts N`; ten million take some 10 GiB). A full run publishes some five million messages
 //! and needs about 25 GiB of disk for a while.
+//!
+//! `waiting` (memory and starts with one and with five million waiting) and `pages` (pages of a log that
+//! was made by publishing) can be run with the binary of another version, too: `--against`. These and
+//! `event-ids` (what it costs to know whether one was used) run only where they are named.
 
+#[path = "backlog/event_ids.rs"]
+mod event_ids;
 #[path = "backlog/list.rs"]
 mod list;
+#[path = "backlog/pages.rs"]
+mod pages;
 mod rig;
+#[path = "backlog/waiting.rs"]
+mod waiting;
 
 use std::net::TcpListener;
 use std::time::Duration;
 
+use rig::figures::Figures;
 use rig::sink::Sink;
 use rig::world::World;
 use rig::{Latency, Options, heading, judged, line, ms, usage};
@@ -35,6 +47,15 @@ fn main() {
     }
     if options.wants("list") {
         list::run(&options);
+    }
+    if options.names("waiting") {
+        options.measure("waiting", waiting::run);
+    }
+    if options.names("pages") {
+        options.measure("pages", pages::run);
+    }
+    if options.names("event-ids") {
+        event_ids::run(&options, &mut Figures::default());
     }
 }
 

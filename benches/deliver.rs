@@ -1,11 +1,18 @@
-//! `cargo bench --bench deliver [-- --quick] [--dir PATH] [--set SETTING=VALUE] [throughput|batch|steady|neighbour|fan-out|waiting|profiles]`
+//! `cargo bench --bench deliver [-- --quick] [--dir PATH] [--set SETTING=VALUE] [--against PATH] [--turns N]
+//! [throughput|throughput-32|batch|steady|neighbour|fan-out|waiting|profiles|bytes|bytes-again|futexes|threads]`
 //!
 //! How fast messages are accepted and delivered, at what cost, and how long one takes from the
 //! publisher's send to the receiver's hands: the real binary, on loopback, with its client and its
 //! receiver on the same machine. Targets are those of a machine with two cores.
+//!
+//! With `--against`, the binary of another version takes turns with this build's, and each figure is
+//! compared. Only settings and calls that older versions have are used.
 
+#[path = "deliver/costs.rs"]
+mod costs;
 mod rig;
 
+use rig::figures::{COUNT, Figures, MIB, MICROS, PER_SECOND, Target, median};
 use rig::world::{PAYLOAD_BYTES, World};
 use rig::{Options, heading, judged, line, ms, usage};
 use serde_json::json;
@@ -16,36 +23,33 @@ fn main() {
     };
     heading("the machine");
     rig::disk::report(options.scratch().path());
-    if options.wants("throughput") {
-        throughput(&options);
+    options.measure("throughput", |options, figures| {
+        throughput(options, figures, 64);
+    });
+    options.measure("throughput-32", |options, figures| {
+        throughput(options, figures, 32);
+    });
+    options.measure("batch", batches);
+    options.measure("steady", steady);
+    options.measure("neighbour", slow_neighbour);
+    options.measure("fan-out", fan_out);
+    options.measure("waiting", waiting);
+    options.measure("profiles", profiles);
+    options.measure("bytes", costs::bytes_written);
+    if options.names("bytes-again") {
+        options.measure("bytes-again", costs::bytes_written_again);
     }
-    if options.wants("batch") {
-        batches(&options);
-    }
-    if options.wants("steady") {
-        steady(&options);
-    }
-    if options.wants("neighbour") {
-        slow_neighbour(&options);
-    }
-    if options.wants("fan-out") {
-        fan_out(&options);
-    }
-    if options.wants("waiting") {
-        waiting(&options);
-    }
-    if options.wants("profiles") {
-        profiles(&options);
-    }
+    options.measure("futexes", costs::futexes);
+    options.measure("threads", costs::threads);
 }
 
-fn throughput(options: &Options) {
+fn throughput(options: &Options, figures: &mut Figures, connections: usize) {
     let messages = options.number("messages", 6_000, 60_000);
     heading(&format!(
-        "throughput: {messages} messages of {PAYLOAD_BYTES} bytes, 64 connections, one endpoint"
+        "throughput: {messages} messages of {PAYLOAD_BYTES} bytes, {connections} connections, one endpoint"
     ));
     let world = World::start(options, &[]);
-    let mut straight = world.load(messages, 64, None);
+    let mut straight = world.load(messages, connections, None);
     straight.address = world.sink.address;
     straight.path = "/e/0".to_owned();
     straight.token_path = None;
@@ -59,47 +63,43 @@ fn throughput(options: &Options) {
 
     world.endpoint(&world.sink.url("/e/0"));
     let server = world.server.process.id();
-    let idle = usage::rss(server);
-    judged(
+    figures.judge(
         "memory, idle, before",
-        format!("{idle:.1} MiB"),
-        "< 100 MiB",
-        idle < 100.0,
+        usage::rss(server),
+        MIB,
+        Target::Below(100.0),
     );
     world.warm_up(1);
     let sink_cpu = usage::cpu(world.sink.id());
     let cpu = usage::cpu_at_rest(server);
-    let published = world.flood(messages);
+    let published = world.load(messages, connections, None).publish();
     let received = world.sink.wait(0..1, messages);
     let cpu = usage::cpu_at_rest(server) - cpu;
     let sink_cpu = usage::cpu(world.sink.id()) - sink_cpu;
 
-    let accepted = published.per_second();
-    judged(
+    figures.judge(
         "accepted",
-        format!("{accepted:.0}/s"),
-        "≥ 8,000/s",
-        accepted >= 8_000.0,
+        published.per_second(),
+        PER_SECOND,
+        Target::AtLeast(8_000.0),
     );
-    line("  answers", published.latency);
+    figures.latency("  answers", published.latency);
     if published.put_off > 0 {
         line("  answers 429 or 503, published again", published.put_off);
     }
-    let delivered = per_second(messages, published.started_ns, received.last_ns);
-    judged(
+    figures.judge(
         "delivered, first publish to last receipt",
-        format!("{delivered:.0}/s"),
-        "≥ 8,000/s",
-        delivered >= 8_000.0,
+        per_second(messages, published.started_ns, received.last_ns),
+        PER_SECOND,
+        Target::AtLeast(8_000.0),
     );
-    line("  publish to receipt", received.latency);
+    figures.latency("  publish to receipt", received.latency);
     line("  repeated requests", received.repeats);
-    let cpu_each = cpu.as_micros() as f64 / messages as f64;
-    judged(
+    figures.judge(
         "server CPU, accept and delivery",
-        format!("{cpu_each:.0} µs"),
-        "≤ 130 µs",
-        cpu_each <= 130.0,
+        cpu.as_micros() as f64 / messages as f64,
+        MICROS,
+        Target::AtMost(130.0),
     );
     line(
         "  beside it: client, sink",
@@ -109,22 +109,18 @@ fn throughput(options: &Options) {
             sink_cpu.as_micros() as f64 / messages as f64
         ),
     );
-    line(
-        "memory, peak",
-        format!("{:.1} MiB", usage::peak_rss(server)),
-    );
-    let idle = usage::rss(server);
-    judged(
+    figures.add("memory, peak", usage::peak_rss(server), MIB);
+    figures.judge(
         "memory, idle, after",
-        format!("{idle:.1} MiB"),
-        "< 100 MiB",
-        idle < 100.0,
+        usage::rss(server),
+        MIB,
+        Target::Below(100.0),
     );
-    line("disk", format!("{:.1} MiB", usage::disk(world.data())));
+    figures.add("disk", usage::disk(world.data()), MIB);
 }
 
 /// One at a time and a hundred at a time take turns, so that a busy machine is busy for both.
-fn batches(options: &Options) {
+fn batches(options: &Options, figures: &mut Figures) {
     const AT_A_TIME: u64 = 100;
     let messages = options.number("batch", 6_000, 30_000) / AT_A_TIME * AT_A_TIME;
     let rounds = options.number("rounds", 2, 5);
@@ -152,23 +148,26 @@ fn batches(options: &Options) {
             cpus.push(cpu.as_micros() as f64 / messages as f64);
         }
     }
-    let [single, batch] = costs.map(|(_, accepted, cpus)| (median(accepted), median(cpus)));
+    let of = |figures: &[f64]| median(figures).expect("there is a round at least");
+    let [single, batch] = costs.map(|(_, accepted, cpus)| (of(&accepted), of(&cpus)));
     for (name, (accepted, cpu)) in [("single", single), ("in batches", batch)] {
-        line(
-            &format!("accepted, {name}"),
-            format!("{accepted:.0}/s, {cpu:.0} µs of server CPU, delivery included"),
+        figures.add(format!("accepted, {name}"), accepted, PER_SECOND);
+        figures.add(
+            format!("  server CPU, delivery included, {name}"),
+            cpu,
+            MICROS,
         );
     }
-    judged(
+    figures.judge(
         "accepted in batches, of single",
-        format!("{:.2}", batch.0 / single.0),
-        "≥ 1.5",
-        batch.0 >= 1.5 * single.0,
+        batch.0 / single.0,
+        COUNT,
+        Target::AtLeast(1.5),
     );
 }
 
-fn steady(options: &Options) {
-    let seconds = options.number("seconds", 3, 10);
+fn steady(options: &Options, figures: &mut Figures) {
+    let seconds = options.number("seconds", 3, 20);
     heading(&format!(
         "steady: 200 messages a second for {seconds} s, one endpoint"
     ));
@@ -180,25 +179,27 @@ fn steady(options: &Options) {
     let published = world.pace(messages, 200.0);
     let received = world.sink.wait(0..1, messages);
     let cpu = usage::cpu_at_rest(world.server.process.id()) - cpu;
-    line("answers", published.latency);
+    figures.latency("answers", published.latency);
     line(
         "the client's latest send",
         format!("{:.2} ms late", ms(published.late_max)),
     );
     let latency = received.latency;
+    figures.latency("publish to receipt", latency);
     judged(
-        "publish to receipt",
-        latency,
+        "  of it p50 and p99",
+        format!("{:.2} ms, {:.2} ms", ms(latency.p50), ms(latency.p99)),
         "2 ms p50, 8 ms p99",
         latency.p50 <= 2_000 && latency.p99 <= 8_000,
     );
-    line(
+    figures.add(
         "server CPU, accept and delivery",
-        format!("{:.0} µs", cpu.as_micros() as f64 / messages as f64),
+        cpu.as_micros() as f64 / messages as f64,
+        MICROS,
     );
 }
 
-fn slow_neighbour(options: &Options) {
+fn slow_neighbour(options: &Options, figures: &mut Figures) {
     let seconds = options.number("seconds", 5, 15);
     heading(&format!(
         "neighbour: 120 messages a second for {seconds} s to ten endpoints, then one of them answers after 5 s"
@@ -212,7 +213,7 @@ fn slow_neighbour(options: &Options) {
     world.pace(messages, 120.0);
     let healthy = world.sink.wait(0..10, messages * 10);
     let without = world.sink.report(0..9).latency;
-    line("the nine, publish to receipt, all healthy", without);
+    figures.latency("the nine, publish to receipt, all healthy", without);
     line("  all ten", healthy.latency);
 
     world.sink.reset();
@@ -222,9 +223,10 @@ fn slow_neighbour(options: &Options) {
     );
     world.pace(messages, 120.0);
     let with = world.sink.wait(0..9, messages * 9).latency;
+    figures.latency("the nine beside the slow one", with);
     judged(
-        "the nine beside the slow one",
-        with,
+        "  of it p99",
+        format!("{:.2} ms", ms(with.p99)),
         "p99 ≤ 2 × without + 5 ms",
         with.p99 <= 2 * without.p99 + 5_000,
     );
@@ -235,7 +237,7 @@ fn slow_neighbour(options: &Options) {
     );
 }
 
-fn fan_out(options: &Options) {
+fn fan_out(options: &Options, figures: &mut Figures) {
     let messages = options.number("fan-out", 2_000, 20_000);
     heading(&format!(
         "fan-out: {messages} messages to ten endpoints each, 64 connections"
@@ -250,27 +252,24 @@ fn fan_out(options: &Options) {
     let published = world.flood(messages);
     let received = world.sink.wait(0..10, messages * 10);
     let cpu = usage::cpu_at_rest(server) - cpu;
-    line("accepted", format!("{:.0}/s", published.per_second()));
-    let delivered = per_second(messages * 10, published.started_ns, received.last_ns);
-    judged(
+    figures.add("accepted", published.per_second(), PER_SECOND);
+    figures.judge(
         "deliveries",
-        format!("{delivered:.0}/s"),
-        "≥ 12,000/s",
-        delivered >= 12_000.0,
+        per_second(messages * 10, published.started_ns, received.last_ns),
+        PER_SECOND,
+        Target::AtLeast(12_000.0),
     );
-    line("  publish to receipt", received.latency);
+    figures.latency("  publish to receipt", received.latency);
     line("  repeated requests", received.repeats);
-    line(
+    figures.add(
         "server CPU per delivery",
-        format!("{:.0} µs", cpu.as_micros() as f64 / (messages * 10) as f64),
+        cpu.as_micros() as f64 / (messages * 10) as f64,
+        MICROS,
     );
-    line(
-        "memory, peak",
-        format!("{:.1} MiB", usage::peak_rss(server)),
-    );
+    figures.add("memory, peak", usage::peak_rss(server), MIB);
 }
 
-fn waiting(options: &Options) {
+fn waiting(options: &Options, figures: &mut Figures) {
     let messages = options.number("waiting", 10_000, 100_000);
     heading(&format!(
         "waiting: {messages} messages for a disabled endpoint"
@@ -283,18 +282,10 @@ fn waiting(options: &Options) {
     let published = world.flood(messages);
     usage::cpu_at_rest(server);
     let after = usage::rss(server);
-    line("accepted", format!("{:.0}/s", published.per_second()));
+    figures.add("accepted", published.per_second(), PER_SECOND);
     line("memory before", format!("{before:.1} MiB"));
-    judged(
-        "memory with them waiting",
-        format!("{after:.1} MiB"),
-        "< 200 MiB",
-        after < 200.0,
-    );
-    line(
-        "memory, peak",
-        format!("{:.1} MiB", usage::peak_rss(server)),
-    );
+    figures.judge("memory with them waiting", after, MIB, Target::Below(200.0));
+    figures.add("memory, peak", usage::peak_rss(server), MIB);
 
     let enabled = rig::monotonic_ns();
     world.patch(&endpoint, &json!({ "disabled": false }));
@@ -307,9 +298,10 @@ fn waiting(options: &Options) {
             per_second(messages, enabled, received.last_ns)
         ),
     );
-    line(
+    figures.add(
         "memory, peak, until all are delivered",
-        format!("{:.1} MiB", usage::peak_rss(server)),
+        usage::peak_rss(server),
+        MIB,
     );
 }
 
@@ -335,7 +327,7 @@ algorithm = "static"
 const MEMBERS: &str = r#""eventType":"CREATE","entityType":"Agreement","entityId":25,"reference":"order-25","status_code":"S","cid":"c-25","token_id":25,"hash":"0xe3b0c44298fc1c149afb","file":"document.pdf","timestamp":"2024-05-31 09:04:53.0","#;
 
 /// One server for each profile, which take turns, so that a busy machine is busy for all of them.
-fn profiles(options: &Options) {
+fn profiles(options: &Options, figures: &mut Figures) {
     let messages = options.number("profiles", 2_000, 10_000);
     let rounds = options.number("rounds", 2, 6);
     heading(&format!(
@@ -374,24 +366,22 @@ fn profiles(options: &Options) {
             .iter()
             .zip(&of_standard)
             .map(|(own, other)| own - other);
-        let more = median(more.collect());
-        let cost = median(costs.clone());
-        let label = format!("server CPU, accept and delivery, {name}");
-        match *name {
-            "standard" => line(&label, format!("{cost:.1} µs")),
-            _ => judged(
-                &label,
-                format!("{cost:.1} µs, {more:+.1} µs"),
+        let [more, cost] = [more.collect(), costs.clone()]
+            .map(|figures: Vec<f64>| median(&figures).expect("there is a round at least"));
+        figures.add(
+            format!("server CPU, accept and delivery, {name}"),
+            cost,
+            MICROS,
+        );
+        if *name != "standard" {
+            judged(
+                "  more than standard",
+                format!("{more:+.1} µs"),
                 "≤ 20 µs more",
                 more <= 20.0,
-            ),
+            );
         }
     }
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
 }
 
 fn per_second(count: u64, start_ns: u64, end_ns: u64) -> f64 {

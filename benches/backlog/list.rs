@@ -42,9 +42,9 @@ const PAGES: usize = 15;
 
 /// What pages took, in microseconds: when they were first read, and when they were read again.
 #[derive(Default)]
-struct Samples {
-    first: Vec<u32>,
-    again: Vec<u32>,
+pub struct Samples {
+    pub first: Vec<u32>,
+    pub again: Vec<u32>,
 }
 
 struct Pages {
@@ -94,15 +94,15 @@ fn pages_of(options: &Options, attempts: u64) -> Pages {
         .ready_within(Duration::from_secs(600))
         .start();
     let list = format!("/api/v1/app/{application}/attempt/endpoint/{endpoint}?limit=50");
-    let newest = timed(&server, &list, None, "newest");
+    let (_, newest) = timed(&server, &list, None, "newest");
     let mut middle = Samples::default();
     for quarter in 1..4 {
         let at = Timestamp(began.0 + (now.0 - began.0) / 4 * quarter);
-        let samples = timed(&server, &list, Some(at), "middle");
+        let (_, samples) = timed(&server, &list, Some(at), "middle");
         middle.first.extend(samples.first);
         middle.again.extend(samples.again);
     }
-    let failed = timed(&server, &format!("{list}&status=2"), None, "failed");
+    let (_, failed) = timed(&server, &format!("{list}&status=2"), None, "failed");
     for (name, samples) in [
         ("the newest pages", &newest),
         ("pages in the middle", &middle),
@@ -121,9 +121,9 @@ fn pages_of(options: &Options, attempts: u64) -> Pages {
     }
 }
 
-/// How long each of some pages took, reading on from one to the next. The first is read before,
-/// and said apart: it opens the slice that it finds itself in.
-fn timed(server: &Server, list: &str, at: Option<Timestamp>, name: &str) -> Samples {
+/// How long each of some pages took, reading on from one to the next. The first is read before, and
+/// its milliseconds told apart: it opens the slice that it finds itself in.
+pub fn timed(server: &Server, list: &str, at: Option<Timestamp>, name: &str) -> (f64, Samples) {
     let mut path = match at {
         Some(at) => format!("{list}&iterator={}", AttemptId::first_at(at)),
         None => list.to_owned(),
@@ -143,10 +143,11 @@ fn timed(server: &Server, list: &str, at: Option<Timestamp>, name: &str) -> Samp
         };
         path = format!("{list}&iterator={next}");
     }
-    samples
+    (ms(first), samples)
 }
 
-fn page(server: &Server, path: &str) -> (u32, Value) {
+/// How long a page took, in microseconds, and the page.
+pub fn page(server: &Server, path: &str) -> (u32, Value) {
     let started = Instant::now();
     let answer = server.api.get(path);
     let micros = started.elapsed().as_micros() as u32;
@@ -183,7 +184,8 @@ fn fill(data: &Path, attempts: u64, began: Timestamp, now: Timestamp) -> (String
     (application.to_string(), endpoint.id.to_string())
 }
 
-fn register(store: &Store, at: Timestamp) -> (ApplicationId, Arc<Endpoint>) {
+/// An application with one endpoint.
+pub fn register(store: &Store, at: Timestamp) -> (ApplicationId, Arc<Endpoint>) {
     let organisation = store.catalog().organisations().next().map(|one| one.id);
     let organisation = organisation.expect("a new store has one");
     let application = Application {

@@ -13,17 +13,19 @@
 #[path = "../../tests/process/mod.rs"]
 pub mod process;
 
+pub mod calls;
 pub mod disk;
+pub mod figures;
 pub mod load;
+mod options;
+pub mod perf;
 pub mod sink;
+pub mod threads;
 pub mod usage;
 pub mod world;
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-
+pub use options::Options;
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 
 /// Does the work of a child process, if this is one, or nothing where nobody asked for a
 /// benchmark: `cargo test --benches` runs this program too. `None` in these cases.
@@ -38,69 +40,6 @@ pub fn options() -> Option<Options> {
         _ => return Some(Options::parse(arguments)),
     }
     None
-}
-
-/// `[--quick] [--dir PATH] [--set SETTING=VALUE]… [--NAME NUMBER]… [SCENARIO]…`
-pub struct Options {
-    pub quick: bool,
-    /// Where the data goes; another disk, or memory, to see what the disk costs.
-    directory: PathBuf,
-    /// Passed on to the server.
-    pub settings: Vec<(String, String)>,
-    numbers: HashMap<String, u64>,
-    scenarios: Vec<String>,
-}
-
-impl Options {
-    fn parse(arguments: Vec<String>) -> Options {
-        let mut options = Options {
-            quick: false,
-            directory: env!("CARGO_TARGET_TMPDIR").into(),
-            settings: Vec::new(),
-            numbers: HashMap::new(),
-            scenarios: Vec::new(),
-        };
-        let mut arguments = arguments.into_iter();
-        while let Some(argument) = arguments.next() {
-            match argument.strip_prefix("--") {
-                None => options.scenarios.push(argument),
-                Some("bench") => {}
-                Some("quick") => options.quick = true,
-                Some("dir") => options.directory = arguments.next().expect("--dir PATH").into(),
-                Some("set") => {
-                    let pair = arguments.next().unwrap_or_default();
-                    let (setting, value) = pair.split_once('=').expect("--set SETTING=VALUE");
-                    options
-                        .settings
-                        .push((setting.to_owned(), value.to_owned()));
-                }
-                Some(name) => {
-                    let number = arguments.next().and_then(|text| text.parse().ok());
-                    let number = number.unwrap_or_else(|| panic!("--{name} takes a number"));
-                    options.numbers.insert(name.to_owned(), number);
-                }
-            }
-        }
-        options
-    }
-
-    /// A fresh directory for data.
-    pub fn scratch(&self) -> TempDir {
-        let place = &self.directory;
-        tempfile::tempdir_in(place)
-            .unwrap_or_else(|error| panic!("no directory in {}: {error}", place.display()))
-    }
-
-    /// Whether this scenario is wanted: all are when none is named.
-    pub fn wants(&self, scenario: &str) -> bool {
-        self.scenarios.is_empty() || self.scenarios.iter().any(|named| named == scenario)
-    }
-
-    /// A size by its name, else the default for a quick or a full run.
-    pub fn number(&self, name: &str, quick: u64, full: u64) -> u64 {
-        let default = if self.quick { quick } else { full };
-        self.numbers.get(name).copied().unwrap_or(default)
-    }
 }
 
 pub fn monotonic_ns() -> u64 {

@@ -119,7 +119,8 @@ fn note(places: &mut Vec<Place>, request: &Request<'_>) -> Reply {
     let mut words = request.path.split('/').skip(1);
     let kind = words.next().unwrap_or_default();
     let index: usize = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
-    if let Some((number, sent)) = load::stamp_of(request.body) {
+    let stamp = load::stamp_of(request.body);
+    if let Some((number, sent)) = stamp {
         if places.len() <= index {
             places.resize_with(index + 1, Place::default);
         }
@@ -132,6 +133,7 @@ fn note(places: &mut Vec<Place>, request: &Request<'_>) -> Reply {
             Reply::After(Duration::from_millis(millis.unwrap_or(5_000)), 200)
         }
         "hang" => Reply::Never,
+        "tenth" if stamp.is_some_and(|(number, _)| number.is_multiple_of(10)) => Reply::Status(500),
         _ => Reply::Status(200),
     }
 }

@@ -5,18 +5,22 @@ use std::time::{Duration, Instant};
 
 /// User and system time of all its threads so far, to the kernel's tick (10 ms).
 pub fn cpu(process: u32) -> Duration {
-    let stat = read(process, "stat");
+    let (user, system) = times(&read(process, "stat"));
+    user + system
+}
+
+/// User and system time in the text of a `stat` file, of a process or of a thread.
+pub fn times(stat: &str) -> (Duration, Duration) {
     // The name, in brackets, may hold anything; the fields behind it are plain.
     let (_, fields) = stat.rsplit_once(')').expect("stat names the process");
-    let ticks: u64 = fields
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse::<u64>().expect("times are numbers"))
-        .sum();
     // SAFETY: sysconf takes a constant and touches no memory of ours.
     let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    Duration::from_secs_f64(ticks as f64 / per_second as f64)
+    let mut times = fields.split_whitespace().skip(11).map(|field| {
+        let ticks: f64 = field.parse().expect("times are numbers");
+        Duration::from_secs_f64(ticks / per_second as f64)
+    });
+    let mut next = || times.next().expect("stat has the times");
+    (next(), next())
 }
 
 /// The same, once the process has come to rest: what it does after the last answer counts too.
@@ -32,6 +36,33 @@ pub fn cpu_at_rest(process: u32) -> Duration {
         }
         before = now;
     }
+}
+
+/// Bytes that it has had written to disks: pages that it changed, once for each time that they were
+/// clean before. Files in memory (tmpfs) do not count.
+pub fn written(process: u32) -> u64 {
+    let io = read(process, "io");
+    let field = io
+        .lines()
+        .find_map(|line| line.strip_prefix("write_bytes:"));
+    let number = field.and_then(|number| number.trim().parse().ok());
+    number.expect("io has the bytes written")
+}
+
+/// The same, once nothing has been written for two seconds: databases follow later, and files are
+/// made ready beside.
+pub fn written_at_rest(process: u32) -> u64 {
+    const QUIET: Duration = Duration::from_secs(2);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let (mut before, mut since) = (written(process), Instant::now());
+    while since.elapsed() < QUIET && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = written(process);
+        if now != before {
+            (before, since) = (now, Instant::now());
+        }
+    }
+    before
 }
 
 /// Resident memory now, in MiB.

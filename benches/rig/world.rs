@@ -21,6 +21,7 @@ pub struct World {
     application: String,
     /// Of every payload, beside the benchmark's own.
     pub members: String,
+    pub payload_bytes: usize,
 }
 
 impl World {
@@ -31,11 +32,28 @@ impl World {
 
     /// The same with the text of a `config.toml`, over which both prevail.
     pub fn start_with_file(options: &Options, own: &[(&str, u64)], file: &str) -> World {
+        World::start_in(options, own, file, &[])
+    }
+
+    /// The same with variables of the environment that are not settings.
+    pub fn start_in(
+        options: &Options,
+        own: &[(&str, u64)],
+        file: &str,
+        environment: &[(&str, String)],
+    ) -> World {
         let directory = options.scratch();
         // The server runs in this directory and reads the file there.
         std::fs::write(directory.path().join("config.toml"), file).expect("a file can be written");
         let launch =
             Launch::new(directory.path().join("data")).ready_within(Duration::from_secs(600));
+        let launch = match &options.binary {
+            Some(path) => launch.binary(path),
+            None => launch,
+        };
+        let launch = environment
+            .iter()
+            .fold(launch, |launch, (name, value)| launch.env(name, value));
         let launch = own.iter().fold(launch, |launch, (setting, value)| {
             launch.set(setting, value)
         });
@@ -58,6 +76,7 @@ impl World {
             directory,
             application,
             members: String::new(),
+            payload_bytes: PAYLOAD_BYTES,
         }
     }
 
@@ -99,7 +118,7 @@ impl World {
             messages,
             at_a_time: 1,
             rate,
-            payload_bytes: PAYLOAD_BYTES,
+            payload_bytes: self.payload_bytes,
             members: self.members.clone(),
         }
     }
@@ -107,6 +126,13 @@ impl World {
     /// As fast as they are accepted, through 64 connections.
     pub fn flood(&self, messages: u64) -> Published {
         self.load(messages, 64, None).publish()
+    }
+
+    /// Fills a store: a hundred messages in each request, of which `messages` is a multiple.
+    pub fn fill(&self, messages: u64) -> Published {
+        let mut load = self.load(messages, 8, None);
+        load.at_a_time = 100;
+        load.publish()
     }
 
     /// At a fixed rate.

@@ -38,6 +38,8 @@ const LOG_LINES_MAX: usize = 1_000;
 /// How to start the binary. The environment's own `POSTRIDER__…` settings are not passed on.
 #[derive(Clone)]
 pub struct Launch {
+    /// In place of this build's.
+    binary: Option<PathBuf>,
     data: PathBuf,
     /// Variables of the environment.
     settings: Vec<(String, String)>,
@@ -51,6 +53,7 @@ impl Launch {
     /// With its data in `data`, on a free port, in `--dev` mode: receivers on loopback are allowed.
     pub fn new(data: impl Into<PathBuf>) -> Launch {
         Launch {
+            binary: None,
             data: data.into(),
             settings: Vec::new(),
             wrapper: Vec::new(),
@@ -84,6 +87,12 @@ impl Launch {
         self
     }
 
+    /// The binary of another version; its path is absolute.
+    pub fn binary(mut self, path: impl Into<PathBuf>) -> Launch {
+        self.binary = Some(path.into());
+        self
+    }
+
     /// With this file of settings.
     pub fn config(mut self, file: impl Into<PathBuf>) -> Launch {
         self.config = Some(file.into());
@@ -109,7 +118,9 @@ impl Launch {
     /// Linux kills the process when the *thread* that called this ends: call it from one that
     /// outlives the process.
     pub fn spawn(&self) -> Process {
-        let binary = other_binary().unwrap_or_else(|| env!("CARGO_BIN_EXE_postrider").to_owned());
+        let named = self.binary.as_ref().map(|path| path.display().to_string());
+        let binary = named.or_else(other_binary);
+        let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_postrider").to_owned());
         let mut words = self.wrapper.iter().chain([&binary]);
         let mut command = Command::new(words.next().expect("the binary at least is there"));
         command.args(words);
