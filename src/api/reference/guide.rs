@@ -45,7 +45,8 @@ pub static GUIDES: &[Guide] = &guides! {
     "systems", "Five systems";
     "limits", "Limits";
     "durability", "How nothing is lost";
-    "testing", "Tests, benchmarks";
+    "testing", "Tests";
+    "benchmarks", "Benchmarks";
 };
 
 /// Returns the path where a page is served.
