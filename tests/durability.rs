@@ -3,6 +3,7 @@
 #[path = "process/mod.rs"]
 mod process;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -138,6 +139,78 @@ fn publish_batches(api: &Api, messages: usize, answered: &mut Vec<bool>) {
             return;
         }
     }
+}
+
+/// A kill in the middle leaves some of it erased; the next start goes on.
+#[test]
+fn a_deleted_application_is_erased_across_a_kill() {
+    const MESSAGES: usize = 20_000;
+    let directory = scratch();
+    let launch =
+        Launch::new(directory.path().join("data")).set("store.slice_bytes", 4 * 1024 * 1024);
+    let mut server = launch.start();
+    let application = |api: &Api, uid: &str| {
+        api.call(
+            "POST",
+            "/api/v1/app",
+            &json!({ "name": uid, "uid": uid }),
+            201,
+        );
+    };
+    let publish = |api: &Api, app: &str, text: &str, count: usize| {
+        let path = format!("/api/v1/app/{app}/msg/batch");
+        let message = json!({ "eventType": "a", "payload": { "x": text } });
+        for _ in 0..count.div_ceil(1_000) {
+            let batch = json!(vec![message.clone(); count.min(1_000)]);
+            api.call("POST", &path, &batch, 202);
+        }
+    };
+    application(&server.api, "gone");
+    application(&server.api, "kept");
+    publish(&server.api, "gone", "text-to-erase", MESSAGES);
+    publish(&server.api, "kept", "text-to-keep", 10);
+    let journal = launch.data().join("journal");
+    let on_disk = |text: &str| count_in(&journal, text.as_bytes());
+    assert_eq!(on_disk("text-to-erase"), MESSAGES);
+
+    server
+        .api
+        .call("DELETE", "/api/v1/app/gone", &Value::Null, 204);
+    application(&server.api, "gone");
+    publish(&server.api, "gone", "text-made-anew", 10);
+    let status = server.api.get("/api/v1/status");
+    assert_eq!(status["store"]["erasures"], 1);
+    until(Duration::from_secs(60), || {
+        (on_disk("text-to-erase") < MESSAGES).then_some(())
+    })
+    .expect("erasing begins");
+    server.process.kill();
+    let left = on_disk("text-to-erase");
+    assert!(left > 0, "the kill came too late to prove anything");
+    say(&format!(
+        "{left} of {MESSAGES} messages were left after the kill"
+    ));
+
+    let server = launch.start();
+    until(Duration::from_secs(120), || {
+        let status = server.api.get("/api/v1/status");
+        (status["store"]["erasures"] == 0).then_some(())
+    })
+    .expect("erasing ends");
+    assert_eq!(on_disk("text-to-erase"), 0);
+    assert_eq!(on_disk("text-to-keep"), 10);
+    assert_eq!(on_disk("text-made-anew"), 10);
+}
+
+/// How often bytes stand in the files of a directory.
+fn count_in(directory: &Path, bytes: &[u8]) -> usize {
+    let entries = std::fs::read_dir(directory).expect("it is there");
+    let counts = entries.map(|entry| {
+        // Spare files come and go.
+        let file = std::fs::read(entry.expect("it can be read").path());
+        file.map_or(0, |file| memchr::memmem::find_iter(&file, bytes).count())
+    });
+    counts.sum()
 }
 
 #[test]

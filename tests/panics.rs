@@ -84,7 +84,7 @@ fn a_panic_of_a_delivery_thread_ends_the_process() {
 
 /// All but the one that counts at a start. In place of actix's thread that accepts connections, another of
 /// the same name panics.
-const THREADS: [&str; 15] = [
+const THREADS: [&str; 16] = [
     "actix-server acceptor",
     "challenges",
     "checkpoint-file",
@@ -96,6 +96,7 @@ const THREADS: [&str; 15] = [
     "main",
     "reader-0",
     "store-committer",
+    "store-eraser",
     "store-filters",
     "store-keeper",
     "store-spares",

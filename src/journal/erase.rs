@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::error::{JournalError, Result, told};
 use super::files::{DataFile, Directory, write_all};
-use super::reader::{Extent, Shared, extents_at};
+use super::reader::{Extent, Extents, Shared};
 use super::record::{PartName, erased};
 use super::segment::Segment;
 use super::walk::{Found, PartPlace, Walk};
@@ -20,6 +20,42 @@ pub struct Overwrite {
     segment: Arc<Segment>,
     offset: u64,
     bytes: u64,
+}
+
+/// Tells the cost of erasing parts. Of many in a row that are of one record, that is read once.
+pub struct ErasingCosts {
+    shared: Arc<Shared>,
+    last: Option<(Arc<Segment>, u32, Extents)>,
+}
+
+impl ErasingCosts {
+    pub fn new(shared: Arc<Shared>) -> ErasingCosts {
+        ErasingCosts { shared, last: None }
+    }
+
+    /// The bytes that are overwritten to erase a part, and those that are read to find it.
+    ///
+    /// # Errors
+    /// `Removed` if the segment is not kept any more, `Damaged` if the part cannot be found: then
+    /// [`Journal::append`](super::Journal::append) could not erase it either.
+    pub fn of(&mut self, place: PartPlace) -> Result<u64> {
+        let is_of = |(segment, offset, _): &(Arc<Segment>, u32, Extents)| {
+            (segment.number, *offset) == (place.segment, place.offset)
+        };
+        if let Some((segment, _, extents)) = self.last.as_ref().filter(|last| is_of(last)) {
+            return Ok(extents.of(segment, place.part)?.bytes);
+        }
+        let segment = self.shared.segment(place.segment);
+        let segment = segment.ok_or(JournalError::Removed {
+            segment: place.segment,
+        })?;
+        let extents = segment.reading(&*self.shared.files, |file| {
+            Extents::at(&segment, file, place.offset.into())
+        })?;
+        let bytes = extents.of(&segment, place.part)?.bytes + extents.read_bytes;
+        self.last = Some((segment, place.offset, extents));
+        Ok(bytes)
+    }
 }
 
 /// Finds the bytes of parts by their places; those in segments that were removed are left out.
@@ -33,21 +69,15 @@ pub fn locate(shared: &Shared, places: &[PartPlace]) -> Result<Vec<Overwrite>> {
         let Some(segment) = shared.segment(first.segment) else {
             continue;
         };
-        let last = of_record.iter().map(|place| place.part).max();
-        let extent = segment.reading(&*shared.files, |file| {
-            extents_at(
-                &segment,
-                file,
-                first.offset.into(),
-                last.unwrap_or_default(),
-            )
+        let extents = segment.reading(&*shared.files, |file| {
+            Extents::at(&segment, file, first.offset.into())
         })?;
         for place in of_record {
             let Extent {
                 position,
                 offset,
                 bytes,
-            } = extent(place.part);
+            } = extents.of(&segment, place.part)?;
             found.push(Overwrite {
                 name: PartName {
                     position,

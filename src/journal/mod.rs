@@ -42,6 +42,7 @@ mod tests;
 mod walk;
 
 pub use append::{Appended, Journal, Known, Opened, Sizes};
+pub use erase::ErasingCosts;
 pub use error::{DamagedFile, JournalError};
 pub use files::Disk;
 pub use reader::{Part, Reader, Records};

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
-use super::erase::{self, Overwrite};
+use super::erase::{ErasingCosts, Overwrite};
 use super::error::{JournalError, Result, told};
 use super::files::{DataFile, Directory, read_all};
 use super::record::{Body, HEAD_BYTES, Head, PartName, PartRow, PartState, erased};
@@ -153,16 +153,9 @@ impl Reader {
         })
     }
 
-    /// Whether all parts can be found, to be erased.
-    ///
-    /// # Errors
-    /// `Removed` if a segment is not there, `Damaged` if the way to a part is.
-    pub fn can_erase(&self, places: &[PartPlace]) -> Result<()> {
-        let is_missing = |place: &&PartPlace| self.shared.segment(place.segment).is_none();
-        match places.iter().find(is_missing) {
-            Some(PartPlace { segment, .. }) => Err(JournalError::Removed { segment: *segment }),
-            None => erase::locate(&self.shared, places).map(drop),
-        }
+    /// Tells for parts, one after the other, the cost of erasing them.
+    pub fn erasing_costs(&self) -> ErasingCosts {
+        ErasingCosts::new(self.shared.clone())
     }
 
     fn reading<T>(
@@ -331,24 +324,40 @@ pub struct Extent {
     pub bytes: u64,
 }
 
-/// The extents of parts of the record at `offset`, the last of which is `last`, checked by the body's
-/// checksum: the body is read once for all of them.
-pub fn extents_at(
-    segment: &Segment,
-    file: &dyn DataFile,
+/// The extents of a record's parts, checked by the body's checksum: the body is read once for all of them.
+pub struct Extents {
+    /// The record's position.
+    position: u64,
+    /// Where the record begins.
     offset: u64,
-    last: u32,
-) -> Result<impl Fn(u32) -> Extent + use<>> {
-    let (head, _) = row_at(segment, file, offset, last)?;
-    let body = body_at(segment, file, offset, &head)?;
-    Ok(move |part: u32| {
-        let row = &body.parts[part as usize];
-        Extent {
+    parts: Vec<PartRow>,
+    /// Bytes that were read to find them.
+    pub read_bytes: u64,
+}
+
+impl Extents {
+    pub fn at(segment: &Segment, file: &dyn DataFile, offset: u64) -> Result<Extents> {
+        let (head, _) = row_at(segment, file, offset, 0)?;
+        let body = body_at(segment, file, offset, &head)?;
+        Ok(Extents {
             position: head.position,
-            offset: offset + row.offset,
+            offset,
+            parts: body.parts,
+            read_bytes: head.body_bytes(),
+        })
+    }
+
+    pub fn of(&self, segment: &Segment, part: u32) -> Result<Extent> {
+        let row = self.parts.get(part as usize).ok_or_else(|| {
+            let reason = "a part is looked for that the record does not have";
+            segment.damage(self.position, self.offset, reason)
+        })?;
+        Ok(Extent {
+            position: self.position,
+            offset: self.offset + row.offset,
             bytes: row.stored_bytes(),
-        }
-    })
+        })
+    }
 }
 
 /// A stretch of records; see [`Reader::records`].

@@ -11,7 +11,7 @@ use super::segment::{END_BYTES, HEADER_BYTES, Segment};
 const SEARCH_BYTES: usize = 256 << 10;
 
 /// Where a part stands on this machine: for indexes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartPlace {
     /// The segment's number.
     pub segment: u64,

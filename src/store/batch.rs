@@ -1,7 +1,8 @@
 //! Messages that are accepted together: one command to the committer, one commit, one answer.
 //!
 //! Which of them can be accepted is known only where nothing races, so the answer is made there,
-//! by the caller's function, and remembered under the request's idempotency key as it is.
+//! by the caller's function. Under the request's idempotency key it is kept without payloads: these are
+//! erased with their messages, and must stand nowhere else.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,31 @@ use crate::error::{Error, Result};
 use crate::rules::matching::matched_since;
 
 /// Makes the answer for a whole batch from the result of each message. An error accepts nothing.
-pub type Show = Box<dyn FnOnce(Vec<Result<Arc<Message>>>) -> Result<Answered> + Send>;
+pub type Show = Box<dyn FnOnce(Vec<Result<Arc<Message>>>) -> Result<Shown> + Send>;
+
+/// The answer for a whole batch.
+#[derive(Debug)]
+pub struct Shown {
+    pub answered: Answered,
+    /// The same body without payloads, where it has any, to be kept.
+    pub without_payloads: Option<Vec<u8>>,
+}
+
+impl Shown {
+    pub(super) fn kept_body(&self) -> &[u8] {
+        self.without_payloads
+            .as_ref()
+            .unwrap_or(&self.answered.body)
+    }
+}
+
+/// The answer to a batch.
+#[derive(Debug)]
+pub enum BatchAnswer {
+    Accepted(Answered),
+    /// As it was kept, without payloads: the batch came before with the same idempotency key.
+    Earlier(Answered),
+}
 
 /// Messages to accept in one step, all that can be or none. `show` must give an answer where one
 /// of them is accepted: then it is too late for an error.
@@ -79,12 +104,14 @@ impl NewBatch {
 
 impl NewMessage {
     /// Matches it again where what decides it has changed since, so that it goes to the endpoints
-    /// that there are when it is committed.
+    /// that there are when it is committed. An error where its application is gone: nothing comes into a
+    /// deleted application, whose messages are being erased.
     pub(super) fn match_anew(&mut self, catalog: &Catalog) -> Result<()> {
-        let Some(as_of) = self.matched_as_of else {
-            return Ok(());
-        };
         let application = self.application;
+        let Some(as_of) = self.matched_as_of else {
+            let entry = catalog.application_by_id(application);
+            return entry.map(|_| ()).ok_or(Error::not_found("application"));
+        };
         let anew = matched_since(
             as_of,
             catalog,
@@ -120,15 +147,15 @@ impl Store {
     /// Stores all messages of the batch that can be accepted with one commit, so that a crash
     /// leaves all of them or none, and answers with what the batch shows of it; with what it showed
     /// then, where its idempotency key was seen with the same body.
-    pub async fn accept_batch(&self, batch: NewBatch) -> Result<Answered> {
+    pub async fn accept_batch(&self, batch: NewBatch) -> Result<BatchAnswer> {
         if let Err(refused) = batch.may_wait(&self.inner) {
             let seen = self.seen_or(batch.once, refused).await?;
-            return seen.into_answered();
+            return seen.into_answered().map(BatchAnswer::Earlier);
         }
         let mut once_from_slice = self.newest_slice();
         if let Some(once) = batch.once {
             match self.search_once(once).await? {
-                Searched::Found(seen) => return seen.into_answered(),
+                Searched::Found(seen) => return seen.into_answered().map(BatchAnswer::Earlier),
                 Searched::UpTo(slice) => once_from_slice = once_from_slice.min(slice),
             }
         }

@@ -11,6 +11,7 @@
 
 mod accepting;
 mod changing;
+mod erasing;
 mod operational;
 mod queueing;
 mod recording;
@@ -34,7 +35,7 @@ use super::layout::{self, LaneHour, Meta, RecordError, SliceRecord};
 use super::queue::{Command, ExpungeAnswer, Notify, ResendAnswer, Sender};
 use super::slice::{self, Slice};
 use super::slices::{self, Stretches};
-use super::{Answered, Event, Fault, Inner, replay};
+use super::{Answered, BatchAnswer, Event, Fault, Inner, replay};
 use crate::catalog::Change;
 use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
@@ -180,6 +181,7 @@ impl Batch {
 enum Answer {
     Accepted(Sender<Arc<Message>>, Arc<Message>),
     Answered(Sender<Answered>, Answered),
+    Batch(Sender<BatchAnswer>, Answered),
     Done(Sender<()>),
     Resent(Sender<ResendAnswer>),
     Expunged(Sender<ExpungeAnswer>),
@@ -193,6 +195,9 @@ impl Answer {
         match self {
             Answer::Accepted(sender, message) => drop(sender.send(result.map(|()| message))),
             Answer::Answered(sender, answered) => drop(sender.send(result.map(|()| answered))),
+            Answer::Batch(sender, answered) => {
+                drop(sender.send(result.map(|()| BatchAnswer::Accepted(answered))));
+            }
             Answer::Done(sender) => drop(sender.send(result)),
             Answer::Resent(sender) => drop(sender.send(result.map(|()| ResendAnswer::Done))),
             Answer::Expunged(sender) => drop(sender.send(result.map(|()| ExpungeAnswer::Done))),

@@ -283,18 +283,6 @@ impl Inner {
         Ok(LogEnd { slice, newest })
     }
 
-    /// Whether the message's log went on behind its end of then; `newest` is the newest slice with its
-    /// number. A new slice does not tell, and counts as if it had.
-    pub(super) fn went_on(
-        &self,
-        (number, newest): (u32, &Slice),
-        message: MessageId,
-        end: &LogEnd,
-    ) -> Result<bool, RecordError> {
-        let mut attempts = newest.attempts_of_message(message, end.newest);
-        Ok(number != end.slice || attempts.next().transpose()?.is_some())
-    }
-
     /// Where the delivery waits now, if it does; `newest` is the newest slice with its number. `Moved`
     /// where a new one was begun since it was looked for, and so the last attempt may be in another. An
     /// attempt that was made since is followed to where it put the delivery, or is `Moved`, too.

@@ -5,25 +5,34 @@
 //! database of history, from before that was in the journal, the record is replaced by one without the
 //! content: sled writes what is new behind what is old, so the erased bytes cannot be read through the
 //! store any more, and stay in its file until it is rewritten there or the slice goes.
+//!
+//! The payload comes first, and from its commit on attempts are logged without content; so the attempts
+//! that are found after it are all that have any, however many commits their erasing takes. A crash in
+//! between leaves some of them as they were, and the caller without an answer.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `content` | the content that one commit erases |
+//! | `applications` | applications that were deleted, whose messages and attempts are erased in the background |
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::deliveries::LogEnd;
-use super::engine::{Changes, Engine};
-use super::index::Place;
-use super::layout::{self, AnswerContent, MessageMeta, RequestContent};
+use super::layout;
 use super::queue::{Command, ExpungeAnswer, Expunged};
-use super::slice::{AttemptFound, Found, Slice};
 use super::{Inner, LOOK_AGAIN_MAX, Store, unavailable};
 use crate::catalog::Catalog;
-use crate::domain::attempt::Attempt;
 use crate::domain::id::{ApplicationId, AttemptId, MessageId};
 use crate::error::{Error, Result};
-use crate::journal::PartPlace;
+use content::Finder;
+
+mod applications;
+mod content;
+
+pub use applications::{Erasures, run};
+pub use content::{Content, OfDatabase};
 
 const NO_MESSAGE: Error = Error::not_found("message");
 const NO_ATTEMPT: Error = Error::not_found("attempt");
@@ -36,53 +45,60 @@ impl Store {
         application: ApplicationId,
         message: MessageId,
     ) -> Result<()> {
-        self.expunge(Expunged::Payload(application, message)).await
+        let find = move |inner: &Inner| payload(inner, application, message);
+        self.expunge(find).await?;
+        let mut behind = None;
+        loop {
+            let find = move |inner: &Inner| attempts(inner, message, behind);
+            let (content, reached) = self.read(find).await?;
+            if !content.is_empty() {
+                self.commit_expunged(Expunged::Attempts, content).await?;
+            }
+            match reached {
+                None => return Ok(()),
+                reached => behind = reached,
+            }
+        }
     }
 
     /// Erases the body and the headers of what was answered to an attempt.
-    pub async fn expunge_answer(&self, message: MessageId, attempt: AttemptId) -> Result<()> {
-        self.expunge(Expunged::Answer(message, attempt)).await
+    pub async fn expunge_answer(
+        &self,
+        application: ApplicationId,
+        message: MessageId,
+        attempt: AttemptId,
+    ) -> Result<()> {
+        let mut with_request = false;
+        for _ in 0..LOOK_AGAIN_MAX {
+            let of = (application, message, attempt);
+            let find = move |inner: &Inner| answer(inner, of, with_request);
+            match self.expunge(find).await? {
+                ExpungeAnswer::Done => return Ok(()),
+                ExpungeAnswer::WithRequest => with_request = true,
+            }
+        }
+        Err(unavailable("the message is being erased"))
     }
 
     /// Slices, which may be old ones, are opened and read here: the committer, whom all changes wait
     /// for, only writes.
-    async fn expunge(&self, what: Expunged) -> Result<()> {
-        for _ in 0..LOOK_AGAIN_MAX {
-            let find = move |inner: &Inner| match what {
-                Expunged::Payload(application, message) => payload(inner, application, message),
-                Expunged::Answer(message, attempt) => answer(inner, message, attempt),
-            };
-            let content = self.read(find).await?;
-            let (sender, answer) = oneshot::channel();
-            self.offer(Command::Expunge {
-                what,
-                content,
-                answer: sender,
-            })?;
-            match self.answered(answer).await? {
-                ExpungeAnswer::Done => return Ok(()),
-                ExpungeAnswer::Moved => {}
-            }
-        }
-        Err(unavailable("the message is being attempted all the time"))
+    async fn expunge(
+        &self,
+        find: impl FnOnce(&Inner) -> Result<(Expunged, Content)> + Send + 'static,
+    ) -> Result<ExpungeAnswer> {
+        let (what, content) = self.read(find).await?;
+        self.commit_expunged(what, content).await
     }
-}
 
-/// Where content stands that is to be erased.
-pub struct Content {
-    /// The slice that has it; where it goes, the content is gone.
-    pub number: u32,
-    pub parts: Vec<PartPlace>,
-    pub databases: Vec<OfDatabase>,
-    /// How far the message's log went before it was looked through.
-    pub log_end: LogEnd,
-}
-
-/// Changes of a database of history.
-pub struct OfDatabase {
-    pub number: u32,
-    pub engine: Arc<Engine>,
-    pub changes: Changes,
+    async fn commit_expunged(&self, what: Expunged, content: Content) -> Result<ExpungeAnswer> {
+        let (sender, answer) = oneshot::channel();
+        self.offer(Command::Expunge {
+            what,
+            content,
+            answer: sender,
+        })?;
+        self.answered(answer).await
+    }
 }
 
 /// Messages that were erased lately: attempts for them may be under way.
@@ -111,221 +127,92 @@ pub fn lanes(catalog: &Catalog, application: ApplicationId) -> impl Iterator<Ite
     lanes.into_iter()
 }
 
-impl Content {
-    fn new(number: u32, log_end: LogEnd) -> Content {
-        Content {
-            number,
-            parts: Vec::new(),
-            databases: Vec::new(),
-            log_end,
-        }
-    }
-
-    /// Erases a part behind the record at a place.
-    fn erase(&mut self, slice: &Slice, record: Place, behind: u16) {
-        let part = record.part + behind;
-        self.parts.extend(slice.part(Place { part, ..record }));
-    }
-
-    /// Changes an attempt in a database.
-    fn change(
-        &mut self,
-        number: u32,
-        engine: &Arc<Engine>,
-        change: impl FnOnce(&Engine, &mut Changes) -> Result<()>,
-    ) -> Result<()> {
-        let mut changes = Changes::default();
-        change(engine, &mut changes)?;
-        let engine = engine.clone();
-        self.databases.push(OfDatabase {
-            number,
-            engine,
-            changes,
-        });
-        Ok(())
-    }
-
-    fn checked(self, inner: &Inner) -> Result<Content> {
-        // Where a part cannot be found, the caller is told, and not the committer.
-        match inner.slices.reader().can_erase(&self.parts) {
-            Err(_) if !inner.slices.contains(self.number) => Err(NO_MESSAGE),
-            found => {
-                found.map_err(layout::RecordError::from)?;
-                Ok(self)
-            }
-        }
-    }
-}
-
-fn payload(inner: &Inner, application: ApplicationId, message: MessageId) -> Result<Content> {
-    let log_end = inner.log_end(message)?;
+fn payload(
+    inner: &Inner,
+    application: ApplicationId,
+    message: MessageId,
+) -> Result<(Expunged, Content)> {
     let number = inner.slices.at(message.time()).ok_or(NO_MESSAGE)?;
     let slice = inner.slice(number)?.ok_or(NO_MESSAGE)?;
     let key = layout::message_key(application, message);
-    let mut content = Content::new(number, log_end);
-    match (slice.get(&key)?.ok_or(NO_MESSAGE)?, &*slice) {
-        (Found::Place(record), _) => content.erase(&slice, record, 1),
-        (Found::Value(_), Slice::Database(engine)) => {
-            content.change(number, engine, |engine, changes| {
-                expunge_message(engine, changes, &key)
-            })?;
-        }
-        _ => return Err(NO_MESSAGE),
-    }
+    let found = slice.get(&key)?.ok_or(NO_MESSAGE)?;
+    let mut finder = Finder::new(inner.slices.reader());
+    let taken = finder.payload((number, &slice), &key, &found);
+    taken.map_err(|error| inner.unless_dropped(number, error, NO_MESSAGE))?;
+    let what = Expunged::Payload {
+        slice: number,
+        application,
+        message,
+    };
+    Ok((what, finder.found()))
+}
+
+/// How far through the attempts of a message an erasure has come: the slice, and the last of them in it.
+type Reached = (u32, AttemptId);
+
+/// The attempts of a message that one commit erases, behind those that others have erased, and how far they
+/// reach; nothing in place of that where they are the last.
+fn attempts(
+    inner: &Inner,
+    message: MessageId,
+    behind: Option<Reached>,
+) -> Result<(Content, Option<Reached>)> {
+    let mut finder = Finder::new(inner.slices.reader());
+    let mut reached = behind;
     for number in inner.numbers_since(message.time()) {
         let Some(slice) = inner.slice(number)? else {
             continue;
         };
-        for found in slice.attempts_of_message(message, None) {
+        let behind = match behind {
+            Some((slice, _)) if number < slice => continue,
+            Some((slice, last)) if number == slice => Some(last),
+            _ => None,
+        };
+        for found in slice.attempts_of_message(message, behind) {
+            if finder.is_full() {
+                return Ok((finder.found(), reached));
+            }
             let found = found?;
-            content.erase_attempt(number, &slice, &found, true)?;
+            match finder.attempt((number, &slice), &found, true) {
+                // It was dropped meanwhile.
+                Err(_) if !inner.slices.contains(number) => break,
+                taken => taken?,
+            }
+            reached = Some((number, found.id));
         }
     }
-    content.checked(inner)
+    Ok((finder.found(), None))
 }
 
-fn expunge_message(engine: &Engine, changes: &mut Changes, key: &[u8]) -> Result<()> {
-    let record = layout::get::<MessageMeta>(engine, key)?.ok_or(NO_MESSAGE)?;
-    let mut meta = record.meta;
-    meta.expunged = true;
-    meta.is_raw = false;
-    layout::replace_with(engine, changes, key, &meta, b"{}")?;
-    Ok(())
-}
-
-fn answer(inner: &Inner, message: MessageId, attempt: AttemptId) -> Result<Content> {
-    let log_end = inner.log_end(message)?;
+fn answer(
+    inner: &Inner,
+    (application, message, attempt): (ApplicationId, MessageId, AttemptId),
+    with_request: bool,
+) -> Result<(Expunged, Content)> {
     let number = inner.slices.at(attempt.time()).ok_or(NO_ATTEMPT)?;
     let slice = inner.slice(number)?.ok_or(NO_ATTEMPT)?;
     let found = slice.attempt_by_id(message, attempt)?.ok_or(NO_ATTEMPT)?;
-    let mut content = Content::new(number, log_end);
-    content.erase_attempt(number, &slice, &found, false)?;
-    content.checked(inner)
+    let mut finder = Finder::new(inner.slices.reader());
+    let taken = finder.attempt((number, &slice), &found, with_request);
+    taken.map_err(|error| inner.unless_dropped(number, error, NO_ATTEMPT))?;
+    let what = Expunged::Answer {
+        slice: number,
+        application,
+        message,
+        with_request,
+    };
+    Ok((what, finder.found()))
 }
 
-impl Content {
-    /// Erases what was answered to an attempt, and what was sent where that is wanted, too.
-    fn erase_attempt(
-        &mut self,
-        number: u32,
-        slice: &Slice,
-        found: &AttemptFound,
-        with_request: bool,
-    ) -> Result<()> {
-        match (slice, &found.found) {
-            (Slice::Database(engine), _) => {
-                let key = layout::attempt_key(found.lane, found.id);
-                self.change(number, engine, |engine, changes| {
-                    expunge_attempt(engine, changes, &key, with_request)
-                })
-            }
-            (Slice::Journal(_), Found::Place(record)) => {
-                if with_request {
-                    self.erase(slice, *record, 1);
-                }
-                self.erase(slice, *record, 2);
-                Ok(())
-            }
-            _ => unreachable!("what was found is of this slice"),
+impl Inner {
+    /// What cannot be read because its slice was dropped is not there.
+    fn unless_dropped(&self, slice: u32, error: layout::RecordError, gone: Error) -> Error {
+        match self.slices.contains(slice) {
+            true => error.into(),
+            false => gone,
         }
     }
-}
-
-fn expunge_attempt(
-    engine: &Engine,
-    changes: &mut Changes,
-    key: &[u8],
-    with_request: bool,
-) -> Result<()> {
-    let Some(record) = layout::get::<Attempt>(engine, key)? else {
-        return Ok(());
-    };
-    let mut attempt = record.meta;
-    let (request, _) = layout::take_content(&mut attempt);
-    let request = match with_request {
-        true => RequestContent::erased(),
-        false => request,
-    };
-    layout::put_content(&mut attempt, request, AnswerContent::erased());
-    if let Some(answer) = &mut attempt.answer {
-        answer.truncated = false;
-    }
-    layout::replace(engine, changes, key, &attempt)?;
-    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::{Duration, Instant};
-
-    use super::*;
-    use crate::clock::{Clock, Timestamp};
-    use crate::store::layout::golden::rows::{self, LANE};
-    use crate::store::tests::{message_to, opened_with, register};
-
-    #[actix_web::test]
-    async fn an_old_slice_is_opened_while_the_committer_is_busy_with_something_else() {
-        let directory = tempfile::tempdir().unwrap();
-        let clock = Clock::manual(Timestamp(1_700_000_000_000));
-        let store = opened_with(&directory.path().join("data"), clock.clone());
-        register(&store).await;
-        let old = store.accept_message(message_to(vec![LANE])).await.unwrap();
-        clock.advance_to(clock.now() + store.inner.settings.slice_age + Duration::from_secs(1));
-        store.accept_message(message_to(vec![LANE])).await.unwrap();
-        let is_open = || store.inner.slices.is_open(1);
-        let deadline = Instant::now() + Duration::from_secs(20);
-        // What noted its keys may still hold it.
-        while is_open() {
-            assert!(Instant::now() < deadline, "it is not closed");
-            store.inner.slices.close_unused(0, Duration::ZERO);
-        }
-        let (go, wait) = std::sync::mpsc::channel::<()>();
-        let (began, begins) = oneshot::channel();
-        let decide = Box::new(move |_: Result<(&Catalog, _)>| {
-            let _ = began.send(());
-            let _ = wait.recv();
-            None
-        });
-        store.offer(Command::Change { decide }).unwrap();
-        begins.await.unwrap();
-        let (expunging, id) = (store.clone(), old.id);
-        let expunged =
-            actix_web::rt::spawn(
-                async move { expunging.expunge_payload(rows::APPLICATION, id).await },
-            );
-        while !is_open() {
-            assert!(Instant::now() < deadline, "it waits for the committer");
-            tokio::task::yield_now().await;
-        }
-        go.send(()).unwrap();
-        expunged.await.unwrap().unwrap();
-        let old = store.message(rows::APPLICATION, id).unwrap().unwrap();
-        assert!(old.expunged && &old.payload[..] == b"{}");
-        store.close().unwrap();
-    }
-
-    #[actix_web::test]
-    async fn what_went_with_its_slice_is_not_found_and_breaks_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let clock = Clock::manual(Timestamp(1_700_000_000_000));
-        let store = opened_with(&directory.path().join("data"), clock.clone());
-        register(&store).await;
-        let old = store.accept_message(message_to(Vec::new())).await.unwrap();
-        clock.advance_to(clock.now() + store.inner.settings.slice_age + Duration::from_secs(1));
-        store.accept_message(message_to(Vec::new())).await.unwrap();
-        let content = payload(&store.inner, rows::APPLICATION, old.id).unwrap();
-        store.inner.slices.remove(1).unwrap();
-        let (answer, answered) = oneshot::channel();
-        let what = Expunged::Payload(rows::APPLICATION, old.id);
-        let command = Command::Expunge {
-            what,
-            content,
-            answer,
-        };
-        store.offer(command).unwrap();
-        let answered = answered.await.unwrap();
-        assert!(matches!(answered, Err(Error::NotFound(_))), "{answered:?}");
-        assert_eq!(store.health(), Ok(()));
-        store.close().unwrap();
-    }
-}
+mod tests;

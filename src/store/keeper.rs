@@ -178,10 +178,10 @@ impl Inner {
         *locked(self.space.lock()) = space;
     }
 
-    pub(super) fn run(
+    pub(super) fn run<T>(
         &self,
-        command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command,
-    ) -> Result<()> {
+        command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command,
+    ) -> Result<T> {
         let (sender, answer) = oneshot::channel();
         let stopping = || super::unavailable("the server is stopping");
         if !self.queue.push(command(sender)) {

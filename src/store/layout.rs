@@ -34,6 +34,7 @@
 //! | live | `x` SHA-256 of a token | [`Revocation`] |
 //! | live | `v` SHA-256 of a cookie | [`Visit`]: who is signed in |
 //! | live | `r` message, lane u64 | [`Resent`]: where a delivery waits that was made due by hand, or while the clock was set back |
+//! | live | `d` application | [`Erasure`]: a deleted application whose messages still have content, and how far erasing it has come |
 //! | live | `q` lane u64, due u64 ms, message | [`Waiting`]: a delivery that waits |
 //! | journal | `M` application, message | [`MessageMeta`], and the payload as a part of its own |
 //! | journal | `E` application, SHA-256 of the event id (16 bytes), message | leads to the message |
@@ -68,6 +69,7 @@ use super::record::Kept;
 pub use super::record::attempt::AttemptPlace;
 pub use super::record::checkpoint::Checkpoint;
 pub use super::record::content::{AnswerContent, RequestContent, put_content, take_content};
+pub use super::record::erasure::Erasure;
 pub use super::record::lane_hour::LaneHour;
 pub use super::record::message::MessageMeta;
 pub use super::record::meta::Meta;
@@ -108,6 +110,7 @@ pub const SLICE: u8 = b's';
 pub const JOB: u8 = b'j';
 pub const REVOCATION: u8 = b'x';
 pub const VISIT: u8 = b'v';
+pub const ERASURE: u8 = b'd';
 pub const RESENT: u8 = b'r';
 pub const WAITING: u8 = b'q';
 pub const MESSAGE: u8 = b'M';
@@ -164,6 +167,7 @@ kinds!(
     JOB Job,
     REVOCATION Revocation,
     VISIT Visit,
+    ERASURE Erasure,
     RESENT Resent,
     WAITING Waiting,
     META SliceMeta,
@@ -272,7 +276,7 @@ pub fn is_never_put_twice(key: &[u8]) -> bool {
 pub fn is_chunk(key: &[u8]) -> bool {
     let length = match key[0] {
         META | CHECKPOINT => 1,
-        ORGANISATION | TOKEN | APPLICATION | JOB => 21,
+        ORGANISATION | TOKEN | APPLICATION | JOB | ERASURE => 21,
         RESENT => 29,
         EVENT_TYPE => return key[21..].contains(&0),
         ENDPOINT | MESSAGE | ATTEMPT_OF_MESSAGE => 41,
@@ -326,6 +330,19 @@ pub fn revocation_key(hash: &[u8; 32]) -> Vec<u8> {
 
 pub fn visit_key(hash: &[u8; 32]) -> Vec<u8> {
     key(VISIT, &[hash])
+}
+
+pub fn erasure_key(application: ApplicationId) -> Vec<u8> {
+    key(ERASURE, &[&application.0])
+}
+
+/// The application that such a key names.
+pub fn application_of_erasure(key: &[u8]) -> Result<ApplicationId, RecordError> {
+    let id = key.get(1..).and_then(|id| id.try_into().ok());
+    id.map(ApplicationId).ok_or(RecordError::Damaged {
+        kind: ERASURE,
+        why: "its key is not one of an application",
+    })
 }
 
 pub fn resent_key(message: MessageId, lane: u64) -> Vec<u8> {
@@ -400,6 +417,12 @@ pub fn parse_attempt_of_message(key: &[u8]) -> Option<(AttemptId, u64)> {
     let (rest, lane) = key.split_last_chunk::<8>()?;
     let id = AttemptId(*rest.last_chunk::<20>()?);
     (key.len() == 49).then_some((id, u64::from_be_bytes(*lane)))
+}
+
+/// The message of an attempt that is found by it, in the journal or in a database.
+pub fn message_of_attempt(key: &[u8]) -> MessageId {
+    let id = key.get(1..).and_then(|rest| rest.first_chunk());
+    MessageId(id.copied().unwrap_or_default())
 }
 
 /// Where a message in the journal is found by its event id.

@@ -26,6 +26,7 @@ use backlog::Backlog;
 use checkpoint::Checkpoints;
 use counters::Counters;
 use damage::Damage;
+use expunge::Erasures;
 use filters::{Filters, KeyHash};
 use layout::Meta;
 use live::Live;
@@ -81,7 +82,7 @@ mod walk;
 mod watchers;
 
 pub use backlog::WaitingCounts;
-pub use batch::{NewBatch, Show};
+pub use batch::{BatchAnswer, NewBatch, Show, Shown};
 pub use counters::HOUR;
 pub use damage::Unreadable;
 pub use deliveries::{DeliveryState, LogEnd, SendAgain};
@@ -165,6 +166,7 @@ struct Inner {
     filters: Filters,
     damage: Damage,
     uses: Uses,
+    erasures: Erasures,
     /// Held for as long as the store is open.
     lock: directory::Lock,
 }
@@ -236,6 +238,7 @@ impl Inner {
                         orphans.extend(endpoint.map(|endpoint| endpoint.number));
                     }
                     Change::DeleteApplication(id) => {
+                        self.erasure_begins(*id);
                         let entry = catalog.application_by_id(*id);
                         let endpoints = entry.iter().flat_map(|entry| &entry.endpoints);
                         orphans.extend(endpoints.map(|endpoint| endpoint.number));

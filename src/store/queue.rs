@@ -11,11 +11,12 @@ use tokio::sync::oneshot;
 
 use super::expunge::Content;
 use super::jobs::ReplayStep;
+use super::layout::Erasure;
 use super::watchers::Watcher;
-use super::{Answered, Finished, NewBatch, NewMessage, Once, SendAgain};
+use super::{Answered, BatchAnswer, Finished, NewBatch, NewMessage, Once, SendAgain};
 use crate::catalog::{Catalog, Change};
 use crate::clock::Timestamp;
-use crate::domain::id::{ApplicationId, AttemptId, MessageId};
+use crate::domain::id::{ApplicationId, MessageId};
 use crate::domain::message::{DeliveryKey, Message};
 use crate::error::{Error, Result};
 use crate::lock::locked;
@@ -62,7 +63,7 @@ pub enum Command {
         batch: Box<NewBatch>,
         from_slices: Vec<u32>,
         once_from_slice: u32,
-        answer: Sender<Answered>,
+        answer: Sender<BatchAnswer>,
     },
     Change {
         decide: Decide,
@@ -89,7 +90,7 @@ pub enum Command {
         deliveries: Vec<DeliveryKey>,
         answer: Sender<()>,
     },
-    /// Delete what a message said, or what was answered to one of its attempts.
+    /// Erase content of messages and attempts.
     Expunge {
         what: Expunged,
         content: Content,
@@ -122,15 +123,30 @@ pub enum ResendAnswer {
 #[derive(Debug, PartialEq)]
 pub enum ExpungeAnswer {
     Done,
-    /// Nothing: more was logged since its content was looked for.
-    Moved,
+    /// Nothing: the message was erased meanwhile, so the attempt's request is to be erased, too.
+    WithRequest,
 }
 
-/// Content to be erased: a message's payload, or an attempt's answer.
-#[derive(Clone, Copy, Debug)]
+/// Content to be erased.
+#[derive(Debug)]
 pub enum Expunged {
-    Payload(ApplicationId, MessageId),
-    Answer(MessageId, AttemptId),
+    /// A message's payload, in this slice. From then on its attempts are logged without content.
+    Payload {
+        slice: u32,
+        application: ApplicationId,
+        message: MessageId,
+    },
+    /// Attempts of a message whose payload was erased.
+    Attempts,
+    /// The answer to an attempt, in this slice.
+    Answer {
+        slice: u32,
+        application: ApplicationId,
+        message: MessageId,
+        with_request: bool,
+    },
+    /// A part of a deleted application, and how far that is; nothing where it is the last.
+    Application(ApplicationId, Option<Erasure>),
 }
 
 impl Command {
@@ -153,9 +169,8 @@ impl Command {
             Command::Accept { answer, .. } => drop(answer.send(Err(error))),
             Command::Change { decide } => drop(decide(Err(error))),
             Command::Record { finished } => drop(finished),
-            Command::ChangeOnce { answer, .. } | Command::AcceptBatch { answer, .. } => {
-                drop(answer.send(Err(error)));
-            }
+            Command::ChangeOnce { answer, .. } => drop(answer.send(Err(error))),
+            Command::AcceptBatch { answer, .. } => drop(answer.send(Err(error))),
             Command::Resend { answer, .. } => drop(answer.send(Err(error))),
             Command::Expunge { answer, .. } => drop(answer.send(Err(error))),
             Command::Replay { answer, .. }

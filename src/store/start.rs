@@ -21,7 +21,7 @@ use super::rebuild;
 use super::recount::{self, Recount};
 use super::replay;
 use super::slices::{self, OfJournal, Slices};
-use super::{Inner, OpenError, Store, StoreSettings, filters, keeper, spares};
+use super::{Inner, OpenError, Store, StoreSettings, expunge, filters, keeper, spares};
 use crate::catalog::{Catalog, Change};
 use crate::clock::Clock;
 use crate::domain::token::{Role, Token};
@@ -125,6 +125,7 @@ impl Store {
         let file = checkpoint_file::usable(&path, files.journal.stream(), &reader);
         let checkpoints = Checkpoints::from(replay::checkpoint_at(&files.journal), file);
         let meta = files.meta;
+        let erasures = expunge::Erasures::of(&files.live).map_err(damaged)?;
         let inner = Arc::new(Inner {
             slices,
             settings,
@@ -156,6 +157,7 @@ impl Store {
             filters: Default::default(),
             damage: Default::default(),
             uses: Default::default(),
+            erasures,
             lock: files.lock,
         });
         inner.committed(&meta);
@@ -182,7 +184,7 @@ impl Store {
 }
 
 /// Starts the threads around the committer.
-fn start_helpers(inner: &Arc<Inner>, reader: Reader, zeroing: Zeroing) -> [JoinHandle<()>; 6] {
+fn start_helpers(inner: &Arc<Inner>, reader: Reader, zeroing: Zeroing) -> [JoinHandle<()>; 7] {
     fn start(
         inner: &Arc<Inner>,
         kind: Kind,
@@ -202,6 +204,7 @@ fn start_helpers(inner: &Arc<Inner>, reader: Reader, zeroing: Zeroing) -> [JoinH
         start(inner, Kind::Keeper, keep),
         start(inner, Kind::Watchdog, |inner| keeper::watch(inner)),
         start(inner, Kind::Filters, |inner| filters::run(inner)),
+        start(inner, Kind::Eraser, |inner| expunge::run(inner)),
     ]
 }
 

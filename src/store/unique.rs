@@ -96,6 +96,12 @@ impl Inner {
             return Ok(Some(Err(Error::Conflict(conflict.to_owned()))));
         }
         let answer = seen.answer;
+        // One of the same uid that was made since has had no such message.
+        if let layout::OnceAnswer::Message(application, _) = answer
+            && self.catalog().application_by_id(application).is_none()
+        {
+            return Ok(None);
+        }
         Ok(Some(Ok(Remembered { answer, body })))
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::engine::Engine;
 use super::filters::{Filter, KeyHash};
 use super::index::{IndexError, IndexFile, IndexOf, OpenIndex};
-use super::layout::{self, RecordError, SliceMeta, Stretch};
+use super::layout::{self, Erasure, RecordError, SliceMeta, Stretch};
 use super::open::Files;
 use super::slice::{self, InJournal, Slice};
 use super::{OpenError, StoreSettings, open, slices};
@@ -110,6 +110,7 @@ pub fn verify(settings: &StoreSettings, clock: &Clock) -> Result<VerifyReport, O
         .counts
         .push(("waiting deliveries".to_owned(), counted));
 
+    check_erasures(&files, &mut report);
     let mut totals = Totals::default();
     let sealed_at = |number| {
         let sealed = files
@@ -157,6 +158,25 @@ pub fn verify(settings: &StoreSettings, clock: &Clock) -> Result<VerifyReport, O
         report.counts.push((kind, totals.hours));
     }
     Ok(report)
+}
+
+/// Reads what is still to be erased of deleted applications.
+fn check_erasures(files: &Files, report: &mut VerifyReport) {
+    let mut erasures = 0;
+    for item in files.live.prefix(&[layout::ERASURE]) {
+        let read = item.map_err(RecordError::from).and_then(|(key, value)| {
+            layout::application_of_erasure(&key)?;
+            layout::read::<Erasure>(&files.live, &key, &value).map(drop)
+        });
+        match read {
+            Ok(()) => erasures += 1,
+            Err(error) => report.problem(format!("live: {error}")),
+        }
+    }
+    if erasures > 0 {
+        let kind = "deleted applications that are being erased".to_owned();
+        report.counts.push((kind, erasures));
+    }
 }
 
 #[derive(Default)]

@@ -49,6 +49,7 @@ pub struct Metrics {
     pub blob_files: Gauge,
     pub slices_opened: Counter,
     pub store_problems: Gauge,
+    pub erasures: Gauge,
     pub auth_failures: Counter,
     pub auth_failures_refused: Counter,
     pub connections_refused: Counter,
@@ -209,6 +210,11 @@ impl Metrics {
                 &mut registry,
                 "store_problems",
                 "Signs of damage to the store noticed since the start; must be 0",
+            ),
+            erasures: shown(
+                &mut registry,
+                "erasures",
+                "Deleted applications whose messages and attempts still have content on disk",
             ),
             auth_failures: shown(
                 &mut registry,

@@ -241,3 +241,153 @@ async fn what_is_erased_stands_nowhere_on_the_disk_any_more() {
         }
     }
 }
+
+/// Waits until nothing of deleted applications is left to erase.
+async fn erased(server: &Server) {
+    let is_over = || server.store().erasures() == 0;
+    wait_until("deleted applications to be erased", is_over).await;
+    let status = server.get("/api/v1/status").await.expect(200);
+    assert_eq!(status["store"]["erasures"], 0);
+}
+
+#[actix_web::test]
+async fn a_deleted_application_stands_nowhere_on_the_disk_any_more_and_one_made_again_does() {
+    let answer =
+        |text: &str| Script::answer(500, &[("x-note", format!("{text}-header").as_str())], text);
+    let receiver = Receiver::scripted([answer("answered")], Script::AtGate(200)).await;
+    let former = Receiver::scripted([answer("of-a-former-endpoint")], Script::Status(200)).await;
+    let kept = Receiver::scripted([answer("of-another")], Script::Status(200)).await;
+    let server = Server::start_with(|config| config.store.slice_hours = 1).await;
+    let data = server.config().store.path.clone();
+    server.endpoint(&receiver).await;
+    let endpoint = server.endpoint(&former).await;
+    server.application("other").await;
+    server
+        .endpoint_of("other", json!({ "url": kept.url() }))
+        .await;
+    let message = server.publish("a", json!({"x": "published-text"})).await;
+    let other = server
+        .publish_to("other", "a", json!({"x": "text-of-another"}))
+        .await;
+    server.settle().await;
+    let path = format!("/api/v1/app/app/endpoint/{endpoint}");
+    server.delete(&path).await.expect(204);
+    // The first attempts and the payloads are in the slice before, and the retry is under way.
+    server.advance(Duration::from_secs(3_600));
+    wait_until("the retry to be under way", || receiver.count() == 2).await;
+    let later = json!({"x": "published-later"});
+    server.publish("a", later).await;
+    let requests = receiver.requests();
+    let signature = |number: usize| {
+        let signature = requests[number].header("webhook-signature");
+        signature.expect("it was signed").to_owned()
+    };
+    let signatures = [signature(0), signature(1)];
+    let gone = [
+        "published-text",
+        "published-later",
+        "answered",
+        "answered-header",
+        "of-a-former-endpoint",
+        signatures[0].as_str(),
+    ];
+    let stays = ["text-of-another", "of-another-header", "published-anew"];
+    for text in gone.iter().chain(&stays[..2]) {
+        assert!(is_on_disk(&data, text.as_bytes()), "{text}");
+    }
+
+    server.delete("/api/v1/app/app").await.expect(204);
+    server.application("app").await;
+    let anew = server.publish("a", json!({"x": "published-anew"})).await;
+    let crashed = server.after_a_crash().await;
+    receiver.open_gate();
+    server.settle().await;
+    for server in [server, crashed] {
+        erased(&server).await;
+        let server = server.restart().await;
+        let data = &server.config().store.path;
+        for text in gone.iter().chain(&[signatures[1].as_str()]) {
+            assert!(!is_on_disk(data, text.as_bytes()), "{text}");
+        }
+        for text in stays {
+            assert!(is_on_disk(data, text.as_bytes()), "{text}");
+        }
+        let path = format!("/api/v1/app/app/msg/{message}");
+        assert_error(&server.get(&path).await, 404, "not_found");
+        let list = server.get("/api/v1/app/app/msg").await.expect(200);
+        assert_eq!(texts(&list, "id"), [anew.as_str()]);
+        let path = format!("/api/v1/app/other/msg/{other}");
+        let shown = server.get(&path).await.expect(200);
+        assert_eq!(shown["payload"], json!({"x": "text-of-another"}));
+        assert_eq!(server.attempts_in("other", &other).await.len(), 2);
+        server.stop_and_verify().await;
+    }
+}
+
+/// Kept answers are there for twelve hours, and payloads in them would outlive their erasing.
+#[actix_web::test]
+async fn no_kept_answer_has_a_payload() {
+    let server = Server::start().await;
+    server.application("app").await;
+    let data = server.config().store.path.clone();
+    let batch = json!([
+        {"eventType": "a", "payload": {"x": "first-text"}},
+        {"eventType": "a b", "payload": {}},
+        {"eventType": "a", "payload": {"x": "second-text"}},
+    ]);
+    let post = async |path: &str, key: &str, body: &Value| {
+        let method = awc::http::Method::POST;
+        let path = format!("/api/v1/app/app/msg{path}");
+        let headers = [("idempotency-key", key)];
+        let body = Some(body.to_string());
+        server.call(method, &path, &headers, body).await.expect(202)
+    };
+    const WHOLE: &str = "/batch?with_content=true";
+    let first = post(WHOLE, "batch", &batch).await;
+    let id = |at: usize| {
+        let id = first["data"][at]["message"]["id"].as_str();
+        id.expect("it was accepted").to_owned()
+    };
+    assert_eq!(
+        first["data"][0]["message"]["payload"],
+        json!({"x": "first-text"})
+    );
+    assert_eq!(post(WHOLE, "batch", &batch).await, first);
+    let bare = post("/batch", "batch", &batch).await;
+    assert_eq!(bare["data"][0]["message"]["payload"], json!({}));
+    assert_eq!(bare["data"][0]["message"]["id"], id(0));
+    assert_eq!(bare["data"][1], first["data"][1]);
+    let one = json!({"eventType": "a", "payload": {"x": "single-text"}});
+    let single = post("", "single", &one).await;
+    assert_eq!(single["payload"], json!({"x": "single-text"}));
+    let single = single["id"].as_str().expect("an id");
+
+    for text in ["first-text", "second-text", "single-text"] {
+        assert!(is_on_disk(&data, text.as_bytes()), "{text}");
+    }
+    expunge(&server, &id(0)).await;
+    expunge(&server, single).await;
+    for (text, stands) in [
+        ("first-text", false),
+        ("second-text", true),
+        ("single-text", false),
+    ] {
+        assert_eq!(is_on_disk(&data, text.as_bytes()), stands, "{text}");
+    }
+    let after = post(WHOLE, "batch", &batch).await;
+    let message = &after["data"][0]["message"];
+    assert_eq!(message["payload"], json!({"expired": true}));
+    assert_eq!(message["payloadDeleted"], true);
+    assert_eq!(after["data"][1], first["data"][1]);
+    assert_eq!(after["data"][2], first["data"][2]);
+    let after = post("", "single", &one).await;
+    assert_eq!(after["id"], single);
+    assert_eq!(after["payload"], json!({"expired": true}));
+
+    // Of an application that was made anew, a key was not used.
+    server.delete("/api/v1/app/app").await.expect(204);
+    server.application("app").await;
+    let anew = post("", "single", &one).await;
+    assert_ne!(anew["id"], single);
+    assert_eq!(anew["payload"], json!({"x": "single-text"}));
+}

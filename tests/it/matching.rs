@@ -5,7 +5,7 @@ use std::sync::Arc;
 use awc::http::Method;
 use postrider::domain::message::{Message, Origin};
 use postrider::rules::matching;
-use postrider::store::{Answered, NewBatch, NewMessage};
+use postrider::store::{Answered, NewBatch, NewMessage, Shown};
 use serde_json::{Value, json};
 
 use crate::support::{Receiver, Server, assert_error};
@@ -129,6 +129,17 @@ fn matched(server: &Server) -> NewMessage {
     }
 }
 
+/// The answer to a batch, where nobody reads it.
+fn nothing() -> Shown {
+    Shown {
+        answered: Answered {
+            status: 202,
+            body: Vec::new(),
+        },
+        without_payloads: None,
+    }
+}
+
 async fn accept(server: &Server, message: NewMessage, in_batch: bool) -> Arc<Message> {
     if !in_batch {
         let accepted = server.store().accept_message(message).await;
@@ -137,10 +148,7 @@ async fn accept(server: &Server, message: NewMessage, in_batch: bool) -> Arc<Mes
     let (sender, receiver) = std::sync::mpsc::channel();
     let show = move |results: Vec<postrider::error::Result<Arc<Message>>>| {
         drop(sender.send(results));
-        Ok(Answered {
-            status: 202,
-            body: Vec::new(),
-        })
+        Ok(nothing())
     };
     let batch = NewBatch::new(vec![message], None, Box::new(show));
     server.store().accept_batch(batch).await.expect("an answer");
@@ -249,10 +257,7 @@ async fn a_type_that_is_archived_between_matching_and_commit_takes_no_message() 
             Err(error) => error.to_string(),
         };
         drop(sender.send(results.into_iter().map(text).collect::<Vec<_>>()));
-        Ok(Answered {
-            status: 202,
-            body: Vec::new(),
-        })
+        Ok(nothing())
     };
     let batch = NewBatch::new(messages, None, Box::new(show));
     server.store().accept_batch(batch).await.expect("an answer");

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{Receiver, Server, assert_error};
 
 /// Families and their types.
-const FAMILIES: [(&str, &str); 29] = [
+const FAMILIES: [(&str, &str); 30] = [
     ("postrider_answer_bytes", "gauge"),
     ("postrider_attempts", "counter"),
     ("postrider_attempts_in_flight", "gauge"),
@@ -24,6 +24,7 @@ const FAMILIES: [(&str, &str); 29] = [
     ("postrider_connections_refused", "counter"),
     ("postrider_deliveries_held", "gauge"),
     ("postrider_deliveries_waiting", "gauge"),
+    ("postrider_erasures", "gauge"),
     ("postrider_lanes_waiting_for_host", "gauge"),
     ("postrider_messages_accepted", "counter"),
     ("postrider_oldest_due_seconds", "gauge"),

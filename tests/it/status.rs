@@ -118,6 +118,7 @@ async fn every_thread_is_listed_with_what_it_does() {
         "main",
         "reader-0",
         "store-committer",
+        "store-eraser",
         "store-filters",
         "store-keeper",
         "store-spares",

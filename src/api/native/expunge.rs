@@ -143,6 +143,7 @@ pub async fn messages(call: Call, body: Body) -> Reply {
 
 pub async fn attempt(call: Call) -> Reply {
     let history = History::named_for(&call, Action::Expunge)?;
+    let application = history.application;
     let not_found = || Error::not_found("attempt");
     let id: AttemptId = call.path("attempt_id").parse().map_err(|_| not_found())?;
     let message = call.path("msg_id").to_owned();
@@ -153,6 +154,7 @@ pub async fn attempt(call: Call) -> Reply {
         found.map(|_| message).ok_or_else(not_found)
     };
     let message = call.reading(read).await?;
-    call.context.store.expunge_answer(message.id, id).await?;
+    let store = &call.context.store;
+    store.expunge_answer(application, message.id, id).await?;
     Ok(no_content())
 }

@@ -6,34 +6,31 @@
 //! block.
 
 use std::fmt;
-use std::sync::Arc;
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, web};
-use schemars::JsonSchema;
-use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::applications::{ApplicationIn, create_beside};
-use super::message_body::{
-    Bounds, Checked, MessageIn, MessageOut, checked, with_content_parameter,
-};
+use super::message_body::{Bounds, Checked, MessageIn, checked, with_content_parameter};
 use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::context::Context;
-use crate::api::kit::error::{ErrorBody, Failure};
-use crate::api::kit::extract::{Body, answered, blocking, invalid_body, once_key, respond};
+use crate::api::kit::error::Failure;
+use crate::api::kit::extract::{Body, blocking, invalid_body, once_key, respond};
 use crate::api::kit::operation::{Content, Operation};
-use crate::domain::message::Message;
-use crate::error::{Error, Invalid, Result};
+use crate::domain::id::ApplicationId;
+use crate::error::{Error, Result};
 use crate::misfit;
 use crate::rules::caller::{Action, Caller};
 use crate::rules::checks::wrong;
 use crate::rules::matching::{Matched, matched};
-use crate::store::{Answered, NewBatch, NewMessage, Once};
+use crate::store::{BatchAnswer, NewBatch, NewMessage, Once};
+use answer::{BatchOut, show, shown_again};
+
+mod answer;
 
 /// Media types of a body with a message on each line.
 const LINES: [&str; 3] = [
@@ -41,28 +38,6 @@ const LINES: [&str; 3] = [
     "application/ndjson",
     "application/jsonl",
 ];
-
-/// The results of a batch, in the order of its messages.
-#[derive(Serialize, JsonSchema)]
-struct BatchOut<'a> {
-    data: Vec<ItemOut<'a>>,
-    accepted: usize,
-    refused: usize,
-}
-
-/// The status and the body of the answer that the message would have got alone.
-#[derive(Serialize, JsonSchema)]
-#[serde(untagged)]
-enum ItemOut<'a> {
-    Accepted {
-        status: u16,
-        message: MessageOut<'a>,
-    },
-    Refused {
-        status: u16,
-        error: ErrorBody<'a>,
-    },
-}
 
 /// This module's part of the API.
 pub fn operation(body_bytes_max: usize) -> Operation {
@@ -120,16 +95,18 @@ pub async fn create(call: Call, body: Body) -> Reply {
         }
     };
     let Read {
+        application,
         messages,
         refused,
         once,
     } = read;
     if messages.is_empty() && once.is_none() {
-        return Err(show(refused, Vec::new(), with_content)
+        return Err(show(refused, Vec::new(), with_content, false)
             .expect_err("nothing is accepted")
             .into());
     }
-    let show = Box::new(move |results| show(refused, results, with_content));
+    let is_kept = once.is_some();
+    let show = Box::new(move |results| show(refused, results, with_content, is_kept));
     let new = NewBatch::new(messages, once, show);
     let max = call.context.config.limits.batch_deliveries_max;
     if new.deliveries() > max as u64 {
@@ -139,8 +116,14 @@ pub async fn create(call: Call, body: Body) -> Reply {
             new.deliveries()
         )));
     }
-    let answered = call.context.store.accept_batch(new).await?;
-    Ok(respond(answered))
+    match call.context.store.accept_batch(new).await? {
+        BatchAnswer::Accepted(answered) => Ok(respond(answered)),
+        BatchAnswer::Earlier(kept) => {
+            let store = call.context.store.clone();
+            let read = move || shown_again(&store, application, kept, with_content);
+            Ok(respond(call.reading(read).await?))
+        }
+    }
 }
 
 /// A request whose body was not read yet.
@@ -155,6 +138,7 @@ struct Unread {
 }
 
 struct Read {
+    application: ApplicationId,
     messages: Vec<NewMessage>,
     /// Why each item of the body is refused; absent for an item that is the next of `messages`.
     refused: Vec<Option<Failure>>,
@@ -206,6 +190,7 @@ impl Unread {
             body: Sha256::digest(&self.body).into(),
         });
         Ok(Found::Batch(Read {
+            application,
             messages,
             refused,
             once,
@@ -248,54 +233,6 @@ fn match_all(
         }
     }
     Ok((messages, refused))
-}
-
-/// Returns the answer for the whole batch; an error where no message is accepted.
-fn show(
-    refused: Vec<Option<Failure>>,
-    results: Vec<Result<Arc<Message>>>,
-    with_content: bool,
-) -> Result<Answered> {
-    let mut results = results.into_iter();
-    let outcomes: Vec<Result<Arc<Message>, Failure>> = refused
-        .into_iter()
-        .map(|refused| match refused {
-            Some(failure) => Err(failure),
-            None => results
-                .next()
-                .expect("each message that was not refused has a result")
-                .map_err(Failure::Of),
-        })
-        .collect();
-    let accepted = outcomes.iter().flatten().count();
-    if accepted == 0 {
-        return Err(Error::Invalid(problems(&outcomes)));
-    }
-    let data = outcomes.iter().map(|outcome| match outcome {
-        Ok(message) => ItemOut::Accepted {
-            status: StatusCode::ACCEPTED.as_u16(),
-            message: MessageOut::with(message, with_content).with_endpoints_matched(message),
-        },
-        Err(failure) => ItemOut::Refused {
-            status: actix_web::ResponseError::status_code(failure).as_u16(),
-            error: failure.body(),
-        },
-    });
-    let out = BatchOut {
-        data: data.collect(),
-        accepted,
-        refused: outcomes.len() - accepted,
-    };
-    Ok(answered(StatusCode::ACCEPTED, &out))
-}
-
-/// Returns the problems of all messages, each at the message's number.
-fn problems(outcomes: &[Result<Arc<Message>, Failure>]) -> Vec<Invalid> {
-    let failures = outcomes.iter().enumerate();
-    failures
-        .filter_map(|(number, outcome)| Some((number, outcome.as_ref().err()?)))
-        .flat_map(|(number, failure)| failure.problems_at(&["body", &number.to_string()]))
-        .collect()
 }
 
 fn is_lines(request: &HttpRequest, body: &Body) -> bool {

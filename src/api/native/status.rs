@@ -97,10 +97,12 @@ struct StoreOut {
     free_bytes: Option<u64>,
     /// Files that the database would not make durable; anything but 0 is a defect.
     blob_files: usize,
+    /// Deleted applications whose messages and attempts still have content on disk: it is being erased.
+    erasures: usize,
 }
 
-impl From<Space> for StoreOut {
-    fn from(space: Space) -> Self {
+impl StoreOut {
+    fn new(space: Space, erasures: usize) -> Self {
         StoreOut {
             live_bytes: space.live_bytes,
             slices_bytes: space.slices_bytes,
@@ -108,6 +110,7 @@ impl From<Space> for StoreOut {
             oldest_at: space.oldest_at,
             free_bytes: space.free_bytes,
             blob_files: space.blob_files,
+            erasures,
         }
     }
 }
@@ -349,7 +352,7 @@ pub async fn get(call: Call) -> Reply {
         held: is_first.then(|| context.store.waits().held),
         in_flight: of_process(metrics.in_flight.get()),
         oldest_due_seconds: is_first.then(|| metrics.oldest_due_seconds.get()),
-        store: is_first.then(|| StoreOut::from(space)),
+        store: is_first.then(|| StoreOut::new(space, context.store.erasures())),
         registrations: RegistrationsOut::of(&catalog, caller.organisation),
         samples: match is_first {
             true => metrics.samples().into_iter().map(SampleOut::from).collect(),

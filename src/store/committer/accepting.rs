@@ -13,16 +13,19 @@ use crate::error::{Error, Result};
 use crate::store::layout::{MessageMeta, OnceAnswer};
 use crate::store::queue::{Command, Sender};
 use crate::store::watchers::Watcher;
-use crate::store::{Answered, NewBatch, NewMessage, Once, Remembered, layout};
+use crate::store::{Answered, BatchAnswer, NewBatch, NewMessage, Once, Remembered, Shown, layout};
 use crate::watched;
 
 /// The answer to a batch whose own could not be made. It is remembered like any other: the same request
 /// again must not publish anew.
-fn not_shown() -> Answered {
+fn not_shown() -> Shown {
     const BODY: &str = r#"{"code":"internal_error","detail":"The messages that could be accepted are accepted, and a defect of postrider kept it from telling which. The log says where."}"#;
-    Answered {
-        status: 500,
-        body: BODY.as_bytes().to_vec(),
+    Shown {
+        answered: Answered {
+            status: 500,
+            body: BODY.as_bytes().to_vec(),
+        },
+        without_payloads: None,
     }
 }
 
@@ -88,7 +91,7 @@ impl Committer {
         mut new: Box<NewBatch>,
         from_slices: Vec<u32>,
         once_from_slice: u32,
-        answer: Sender<Answered>,
+        answer: Sender<BatchAnswer>,
     ) -> Result<Staged, layout::RecordError> {
         let is_used = |once: &Once| batch.unique.contains(&layout::once_key(&once.key));
         let changes = new.messages.len() as u64 + new.deliveries();
@@ -107,7 +110,7 @@ impl Committer {
             && let Some(remembered) = self.remembered(once, once_from_slice)?
         {
             let answered = remembered.and_then(Remembered::into_answered);
-            drop(answer.send(answered));
+            drop(answer.send(answered.map(BatchAnswer::Earlier)));
             return Ok(Staged::More);
         }
         let matched = new.match_anew(&self.inner.catalog());
@@ -136,12 +139,12 @@ impl Committer {
         let shown = watched::contained(|| show(results));
         match shown.unwrap_or_else(|_| Ok(not_shown())) {
             Err(error) => drop(answer.send(Err(error))),
-            Ok(answered) => {
+            Ok(shown) => {
                 if let Some(once) = &once {
-                    let status = OnceAnswer::Answered(answered.status);
-                    self.remember(batch, once, status, &answered.body);
+                    let status = OnceAnswer::Answered(shown.answered.status);
+                    self.remember(batch, once, status, shown.kept_body());
                 }
-                batch.answers.push(Answer::Answered(answer, answered));
+                batch.answers.push(Answer::Batch(answer, shown.answered));
             }
         }
         Ok(Staged::More)

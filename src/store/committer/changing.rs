@@ -7,7 +7,7 @@ use crate::catalog::Change;
 use crate::domain::id::OrganisationId;
 use crate::domain::organisation::Organisation;
 use crate::store::engine::EngineError;
-use crate::store::layout::OnceAnswer;
+use crate::store::layout::{Erasure, OnceAnswer};
 use crate::store::queue::{Decide, DecideOnce, Sender};
 use crate::store::{Answered, Once, Remembered, layout};
 
@@ -75,6 +75,8 @@ impl Committer {
                     batch.endpoint_number = batch.endpoint_number.max(one.number);
                 }
                 Change::DeleteApplication(id) => {
+                    let erasure = Erasure::new(self.inner.clock.now(), self.slice.number);
+                    layout::put(&mut batch.live, &layout::erasure_key(*id), &erasure, &[]);
                     let entry = self.inner.catalog().application_by_id(*id).cloned();
                     for endpoint in entry.iter().flat_map(|entry| &entry.endpoints) {
                         self.delete(batch, &layout::endpoint_key(*id, endpoint.id))?;

@@ -11,11 +11,10 @@ use crate::domain::message::{Delivery, DeliveryKey, Message};
 use crate::error::{Error, Result};
 use crate::store::deliveries::Now;
 use crate::store::engine::EngineError;
-use crate::store::expunge::Content;
 use crate::store::jobs::ReplayStep;
 use crate::store::layout::{OnceAnswer, RecordError};
-use crate::store::queue::{Command, ExpungeAnswer, Expunged, Resend, ResendAnswer, Sender};
-use crate::store::{Event, SendAgain, expunge, layout};
+use crate::store::queue::{Command, Resend, ResendAnswer, Sender};
+use crate::store::{Event, SendAgain, layout};
 
 impl Committer {
     pub(super) fn stage_resend(
@@ -162,59 +161,6 @@ impl Committer {
         self.stage_changes(batch, &changes)?;
         batch.changes.extend(changes);
         Ok(())
-    }
-
-    /// Erases content, and answers with the commit: a crash in between leaves it erased and nobody told,
-    /// and asking again does no harm.
-    pub(super) fn stage_expunge(
-        &mut self,
-        batch: &mut Batch,
-        what: Expunged,
-        content: Content,
-        answer: Sender<ExpungeAnswer>,
-    ) -> Result<Staged, layout::RecordError> {
-        if batch.attempts > 0 {
-            // One of them may be the message's.
-            return Ok(Staged::Later(Box::new(Command::Expunge {
-                what,
-                content,
-                answer,
-            })));
-        }
-        if !self.is_kept(content.number) {
-            drop(answer.send(Err(Error::not_found("message"))));
-            return Ok(Staged::More);
-        }
-        if let Expunged::Payload(application, message) = what {
-            let newest = (self.slice.number, &*self.slice.slice);
-            if self.inner.went_on(newest, message, &content.log_end)? {
-                drop(answer.send(Ok(ExpungeAnswer::Moved)));
-                return Ok(Staged::More);
-            }
-            let lanes = expunge::lanes(&self.inner.catalog(), application);
-            let told = lanes.map(|lane| Event::Expunged { lane, message });
-            batch.events.extend(told);
-            let longest = self.inner.settings.attempt_recorded_after;
-            self.erased.note(message, longest);
-        }
-        if let Expunged::Answer(message, _) = what
-            && !content.databases.is_empty()
-            && self.erased.has(message)
-        {
-            // What was read of the attempt has what was sent, and that was erased meanwhile.
-            drop(answer.send(Ok(ExpungeAnswer::Moved)));
-            return Ok(Staged::More);
-        }
-        batch.erased.extend(content.parts);
-        let databases = content.databases.into_iter();
-        let kept = databases.filter(|one| self.is_kept(one.number));
-        batch.of_databases.extend(kept);
-        batch.answers.push(Answer::Expunged(answer));
-        Ok(Staged::Enough)
-    }
-
-    fn is_kept(&self, slice: u32) -> bool {
-        self.inner.slices.contains(slice) && !self.dropped.contains(&slice)
     }
 
     pub(super) fn stage_cancel(

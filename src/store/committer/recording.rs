@@ -76,8 +76,7 @@ impl Committer {
         let lane = of.lane;
         let key = layout::attempt_key(lane, attempt.id);
         let (request, answer) = layout::take_content(attempt);
-        let parts = match self.erased.has(attempt.message) {
-            // What a message said that was erased meanwhile is not written down again.
+        let parts = match self.is_erased(attempt.application, attempt.message) {
             true => parts_of(
                 &key,
                 attempt,

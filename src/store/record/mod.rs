@@ -28,6 +28,7 @@ pub mod attempt;
 pub mod checkpoint;
 pub mod content;
 pub mod endpoint;
+pub mod erasure;
 pub mod event_type;
 pub mod job;
 pub mod lane_hour;

@@ -680,6 +680,19 @@ fn of_the_live_database() -> Vec<Row> {
         ),
         row(
             1,
+            ("64 02*20", erasure_key(APPLICATION)),
+            "b764 0100 ec04b371 15000000 fd0068e5cf8b010000 fb2c01 07 024d05 fc70110100",
+            &Erasure {
+                deleted_at: AT,
+                until: 300,
+                slice: 7,
+                from: b"M\x05".to_vec(),
+                left_out: 70_000,
+            },
+            &[],
+        ),
+        row(
+            1,
             (
                 "72 11e1a300 04*16 00*6 0102",
                 resent_key(MESSAGE_ID, delivery.lane),
