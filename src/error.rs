@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Timestamp;
+
 /// One thing that is wrong with what a caller sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,9 +89,14 @@ pub enum Error {
     #[error("an error of the server kept this from being done; its log says more")]
     Defect,
     /// A part of the history is damaged or missing. The rest goes on.
-    #[error("history cannot be read: {0}")]
+    #[error("history cannot be read: {cause}")]
     #[serde(skip)]
-    Unreadable(Arc<dyn std::error::Error + Send + Sync>),
+    Unreadable {
+        cause: Arc<dyn std::error::Error + Send + Sync>,
+        /// What a list leaves out that is read up to the first of these times and on from the second; none
+        /// where that does not help.
+        between: Option<(Timestamp, Timestamp)>,
+    },
     /// The store failed. It takes nothing more until the process starts again.
     #[error("storage failed: {0}")]
     #[serde(skip)]

@@ -5,7 +5,7 @@
 //! the other `token` commands, `apply` and `import` are clients of a running server (`client`);
 //! `sink` and `verify` help to test receivers. Exit codes: 0 done, 1 failed, 2 wrong usage.
 //! Standard output carries the result, and standard error one line about the failure, or one for each
-//! mistake in the settings.
+//! mistake in the settings, and lines about how far something has come that takes long.
 
 use std::error::Error;
 use std::fmt;
@@ -28,6 +28,7 @@ mod import;
 mod jwt;
 mod owner;
 mod pages;
+mod progress;
 mod sink;
 mod verify;
 
@@ -77,7 +78,11 @@ enum Command {
     /// server must be stopped
     Migrate,
     /// Check everything that is stored; the server must be stopped
-    VerifyStore,
+    VerifyStore {
+        /// Do not say on standard error, every few seconds, how far it has come
+        #[arg(long)]
+        quiet: bool,
+    },
     /// Make the live database anew from the checkpoint file and the journal; the server must be stopped
     Rebuild,
     /// Make a new store from an export of the registrations; the server must be stopped
@@ -197,7 +202,7 @@ fn run(arguments: Arguments) -> Result {
         Command::Apply(arguments) => arguments.run(&settings()?),
         Command::Import { source } => source.run(&settings()?),
         Command::Migrate => migrate(&settings()?),
-        Command::VerifyStore => verify_store(&settings()?),
+        Command::VerifyStore { quiet } => verify_store(&settings()?, quiet),
         Command::Rebuild => rebuild(&settings()?),
         Command::Restore { from } => {
             let config = settings()?;
@@ -239,10 +244,16 @@ fn migrate(config: &Config) -> Result {
     })
 }
 
-fn verify_store(config: &Config) -> Result {
+fn verify_store(config: &Config, quiet: bool) -> Result {
     owner::become_owner_of(&config.store.path)?;
-    let report = store::verify(&store::StoreSettings::from_config(config), &Clock::System)
-        .map_err(Failure::failed)?;
+    let mut lines = progress::Lines::new();
+    let mut tell = |progress: &store::VerifyProgress| {
+        if !quiet {
+            lines.show(progress);
+        }
+    };
+    let settings = store::StoreSettings::from_config(config);
+    let report = store::verify(&settings, &Clock::System, &mut tell).map_err(Failure::failed)?;
     say_counts(&report.counts)?;
     for problem in &report.problems {
         say(&format!("damaged: {problem}"))?;

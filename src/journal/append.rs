@@ -44,12 +44,15 @@ pub struct Known {
     pub applied: u64,
     /// The highest position that a checkpoint, an index, a backup or another journal has.
     pub newest: u64,
+    /// Nothing was appended behind `applied` that anybody was told of: the last process ended cleanly.
+    pub is_closed: bool,
 }
 
 /// The findings of opening the journal.
 #[derive(Debug, Default)]
 pub struct Opened {
-    /// Headers of old segments that are damaged; nothing in these segments can be read.
+    /// Damage that keeps nobody from going on, since everything up to there is in a checkpoint: headers of
+    /// old segments, of which nothing can be read then, and records of the newest.
     pub damaged: Vec<JournalError>,
     /// Bytes behind the last record that were not zero and are now: an unfinished record, or what an
     /// earlier use of the file left.
@@ -156,6 +159,18 @@ impl Journal {
             true => Ok(()),
             false => self.spares.have_one(),
         }
+    }
+
+    /// Whether the next record, if it has at most so many bytes, goes into the open segment, and the file system
+    /// has given that all its space: it can be appended to a disk that is full.
+    pub fn has_taken(&self, record_bytes: u64) -> bool {
+        let Open {
+            segment,
+            file,
+            offset,
+        } = &self.open;
+        let fits = offset + record_bytes + END_BYTES as u64 <= segment.bytes;
+        !self.has_failed && fits && file.has_taken(segment.bytes).unwrap_or(false)
     }
 
     /// Which stream of records this is.

@@ -125,7 +125,17 @@ fn find_in(
             Found::Record(record) => record,
             // The others were in segments behind this one that were removed.
             Found::End => return Ok(()),
-            Found::Nothing(nothing) => return Err(walk.damage(nothing.reason)),
+            Found::Nothing(nothing) => {
+                let damage = walk.damage(nothing.reason);
+                let before = walk.tip.position;
+                let goes_on = walk.step_over(file)?;
+                let is_named = |name: &PartName| name.position < walk.tip.position;
+                let mut lost = names.iter().filter(|name| name.position >= before);
+                if !goes_on || lost.any(is_named) {
+                    return Err(damage);
+                }
+                continue;
+            }
         };
         let position = record.head.position;
         for (part, row) in (0..).zip(&record.parts) {

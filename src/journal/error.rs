@@ -53,6 +53,12 @@ pub enum JournalError {
 }
 
 impl JournalError {
+    /// Whether something is damaged or missing on disk.
+    pub fn is_damage(&self) -> bool {
+        use JournalError::{Damaged, Missing, Removed};
+        matches!(self, Damaged(_) | Missing { .. } | Removed { .. })
+    }
+
     /// Whether it may go another time, as when there was no space. Only for errors that leave the journal as
     /// it was.
     pub fn passes(&self) -> bool {

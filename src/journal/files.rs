@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -37,6 +37,8 @@ pub trait DataFile: Send + Sync {
     /// Gives the space of the file from `offset` to its end back, where the file system can; that reads
     /// as zeros then, or as before.
     fn give_back(&self, offset: u64) -> io::Result<()>;
+    /// Whether the file takes at least so much space on disk: writing within it then needs no more.
+    fn has_taken(&self, bytes: u64) -> io::Result<bool>;
     /// Writes a beginning of `bytes` at `offset`; answers how many.
     fn write_some(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
     /// Reads into a beginning of `bytes` from `offset`; answers how many, 0 at the end of the file.
@@ -151,6 +153,11 @@ impl DataFile for File {
             Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
             other => Ok(other?),
         }
+    }
+
+    fn has_taken(&self, bytes: u64) -> io::Result<bool> {
+        // In units of 512 bytes, whatever the file system's are.
+        Ok(self.metadata()?.blocks() * 512 >= bytes)
     }
 
     fn write_some(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {

@@ -22,6 +22,7 @@
 //! | `erase` | overwriting parts |
 //! | `recovery` | opening: what is decided at a start |
 //! | `reader` | parts and stretches of records, for any thread |
+//! | `through` | stretches of records of which something may be damaged |
 //! | `spares` | files that are zeroed ahead |
 //! | `files` | the calls of the file system |
 //! | `simulation` | a disk that fails, and a workload on it against a model |
@@ -39,6 +40,7 @@ mod simulation;
 mod spares;
 #[cfg(test)]
 mod tests;
+mod through;
 mod walk;
 
 pub use append::{Appended, Journal, Known, Opened, Sizes};
@@ -49,4 +51,5 @@ pub use reader::{Part, Reader, Records};
 pub use record::{PartName, RecordDraft, Tip};
 pub use segment::Segment;
 pub use spares::Zeroing;
+pub use through::Next;
 pub use walk::{PartPlace, Record};

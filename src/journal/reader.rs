@@ -3,6 +3,7 @@
 //! A [`Reader`] is a handle for any thread. It sees records that are durable, and nothing after.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -10,7 +11,7 @@ use super::erase::{ErasingCosts, Overwrite};
 use super::error::{JournalError, Result, told};
 use super::files::{DataFile, Directory, read_all};
 use super::record::{Body, HEAD_BYTES, Head, PartName, PartRow, PartState, erased};
-use super::segment::Segment;
+use super::segment::{Segment, number_in};
 use super::walk::{Found, PartPlace, Record, Walk, read_part};
 use crate::lock::locked;
 
@@ -78,7 +79,33 @@ pub struct Reader {
     pub(super) shared: Arc<Shared>,
 }
 
+/// How many of the newest segments tell what a journal is that nobody has open.
+const AT_REST_MAX: usize = 3;
+
 impl Reader {
+    /// A reader of the newest segments of a journal that nobody has open, which is left as it is. Where
+    /// the journal ends is not decided: what follows the last record reads as damage.
+    ///
+    /// # Errors
+    /// `Io` if the directory cannot be listed. Segments without a header that can be read are left out.
+    pub fn at_rest(files: Arc<dyn Directory>) -> Result<Reader> {
+        let names = files.list().map_err(told("the journal", "listing"))?;
+        let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_in(name)).collect();
+        numbers.sort_unstable();
+        let newest = numbers.into_iter().rev().take(AT_REST_MAX);
+        let opened =
+            newest.filter_map(|number| Some((number, Segment::open(&*files, number).ok()?)));
+        let segments = opened.map(|(number, segment)| (number, Arc::new(segment)));
+        Ok(Reader {
+            shared: Arc::new(Shared {
+                segments: RwLock::new(segments.collect()),
+                files,
+                next: AtomicU64::new(u64::MAX),
+                being_erased: Mutex::default(),
+            }),
+        })
+    }
+
     /// The position after the last durable record.
     pub fn next_position(&self) -> u64 {
         self.shared.next.load(Ordering::Acquire)
@@ -395,10 +422,55 @@ impl Records {
         let found = segment.reading_kept(files, kept, |file| walk.next(file))?;
         match &found {
             Found::Record(_) => {}
-            Found::Nothing(nothing) => return Err(self.walk.damage(nothing.reason)),
+            Found::Nothing(nothing) => self.pass_damage(nothing.reason)?,
             Found::End => self.go_on(segment.number + 1)?,
         }
         Ok(found)
+    }
+
+    /// Steps over damage of which nobody asked for anything: it lies before the next position.
+    fn pass_damage(&mut self, reason: &'static str) -> Result<()> {
+        let damage = self.walk.damage(reason);
+        let mut walk = self.walk.clone();
+        let is_wanted = walk.tip.position >= self.position
+            || !self.read(|file| walk.step_over(file))?
+            || walk.tip.position > self.position;
+        if is_wanted {
+            return Err(damage);
+        }
+        self.walk = walk;
+        Ok(())
+    }
+
+    /// Goes on behind damage that [`Records::next_record`] has told: with the next record that can be read, in
+    /// this segment or a later one, or at the end. Returns the positions that are left out; there are none
+    /// where only an end mark was damaged.
+    pub(super) fn skip_damage(&mut self) -> Range<u64> {
+        let from = self.position;
+        let mut walk = self.walk.clone();
+        let is_found = self.read(|file| walk.step_over(file));
+        let segments = self.reader.segments();
+        let next = segments
+            .into_iter()
+            .find(|next| next.number > walk.segment.number);
+        self.position = match (is_found, next) {
+            (Ok(true), _) => walk.tip.position,
+            (_, Some(next)) => {
+                walk = Walk::new(next);
+                self.file = None;
+                walk.tip.position
+            }
+            (_, None) => self.reader.next_position(),
+        };
+        self.walk = walk;
+        self.position = self.position.max(from);
+        from..self.position
+    }
+
+    fn read<T>(&mut self, read: impl FnOnce(&dyn DataFile) -> Result<T>) -> Result<T> {
+        let files = &*self.reader.shared.files;
+        let segment = self.walk.segment.clone();
+        segment.reading_kept(files, &mut self.file, read)
     }
 
     fn go_on(&mut self, number: u64) -> Result<()> {

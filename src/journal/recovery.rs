@@ -8,6 +8,9 @@
 //! against it: no valid head or end mark of this segment stands anywhere behind, and nobody knows of
 //! a record that is not there. Otherwise it is damage. At most one record is ever cut off.
 //!
+//! Damage that lies wholly before the end of a durable checkpoint loses nothing that a start needs: it is
+//! reported, and the walk goes on behind it. Damage that reaches further refuses the start.
+//!
 //! Then, before anything is answered: after `kill -9` or a failed sync the system may show bytes
 //! that the disk lacks, and syncing would not write them. So the last record is written again,
 //! everything behind it that is not zero is zeroed, and both are synced.
@@ -50,10 +53,11 @@ impl Journal {
     ) -> Result<(Journal, Opened)> {
         let names = files.list().map_err(told("the journal", "listing"))?;
         let mut opened = Opened::default();
-        let segments = open_segments(&*files, &names, known, &mut opened)?;
+        let (segments, last_number) = open_segments(&*files, &names, known, &mut opened)?;
         let newest = segments.last_key_value().map(|(_, newest)| newest.clone());
+        let newest = newest.filter(|newest| Some(newest.number) == last_number);
         let end = match &newest {
-            Some(segment) => Some(find_end(&*files, segment)?),
+            Some(segment) => find_end(&*files, segment, known, &mut opened)?,
             None => None,
         };
         let tip = end.as_ref().map_or(known.begin, |end| end.tip);
@@ -68,15 +72,17 @@ impl Journal {
         let open = match (newest, &end) {
             (Some(segment), Some(end)) => {
                 if end.tip == segment.begin {
-                    finish_before(&*files, &segments, &segment)?;
+                    finish_before(&*files, &segments, &segment, known, &mut opened)?;
                 }
                 opened.zeroed_bytes = end.not_zero.iter().map(|(_, bytes)| bytes).sum();
                 settle(segment, end)?
             }
             _ => {
+                // Behind a segment of which the end cannot be told, or as the first.
+                let number = last_number.map_or(0, |last| last + 1);
                 let salt = random.random();
-                let first = Segment::new(known.stream, 0, tip, bytes, salt);
-                begin(&*files, &spares.take()?, first)?
+                let next = Segment::new(known.stream, number, tip, bytes, salt);
+                begin(&*files, &spares.take()?, next)?
             }
         };
         files
@@ -109,13 +115,14 @@ impl Journal {
     }
 }
 
-/// Reads the headers of all segments and checks that none is missing that is needed.
+/// Reads the headers of all segments and checks that none is missing that is needed. Answers with the number
+/// of the newest, of which the header may be damaged.
 fn open_segments(
     files: &dyn Directory,
     names: &[String],
     known: &Known,
     opened: &mut Opened,
-) -> Result<Segments> {
+) -> Result<(Segments, Option<u64>)> {
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_in(name)).collect();
     numbers.sort_unstable();
     let mut segments = Segments::new();
@@ -131,7 +138,9 @@ fn open_segments(
             Ok(segment) => {
                 segments.insert(*number, Arc::new(segment));
             }
-            Err(error @ JournalError::Damaged(_)) if Some(number) != numbers.last() => {
+            Err(error @ JournalError::Damaged(_))
+                if known.is_closed || Some(number) != numbers.last() =>
+            {
                 opened.damaged.push(error);
             }
             Err(error) => return Err(error),
@@ -141,7 +150,7 @@ fn open_segments(
         // A damaged header says more than the gap that it leaves.
         return Err(opened.damaged.pop().unwrap_or(gap));
     }
-    Ok(segments)
+    Ok((segments, numbers.last().copied()))
 }
 
 fn check_sequence(segments: &Segments, known: &Known) -> Result<()> {
@@ -177,7 +186,13 @@ struct End {
     file: Arc<dyn DataFile>,
 }
 
-fn find_end(files: &dyn Directory, segment: &Arc<Segment>) -> Result<End> {
+/// None where the end cannot be told, and nothing was appended behind the checkpoint.
+fn find_end(
+    files: &dyn Directory,
+    segment: &Arc<Segment>,
+    known: &Known,
+    opened: &mut Opened,
+) -> Result<Option<End>> {
     let file = files
         .open(&segment.name)
         .map_err(told(&segment.name, "opening"))?;
@@ -187,7 +202,19 @@ fn find_end(files: &dyn Directory, segment: &Arc<Segment>) -> Result<End> {
         let before = walk.tip;
         match walk.next(&*file)? {
             Found::Record(record) => last = Some((before, record)),
-            Found::Nothing(nothing) => break nothing,
+            Found::Nothing(nothing) if before.position > known.applied => break nothing,
+            Found::Nothing(nothing) => {
+                let damage = walk.damage(nothing.reason);
+                let goes_on = walk.step_over(&*file)?;
+                if goes_on && !is_in_checkpoint(walk.tip, known) || !goes_on && !known.is_closed {
+                    return Err(damage);
+                }
+                opened.damaged.push(damage);
+                if !goes_on {
+                    return Ok(None);
+                }
+                last = None;
+            }
             Found::End => {
                 return Err(JournalError::Missing {
                     position: walk.tip.position,
@@ -208,6 +235,7 @@ fn find_end(files: &dyn Directory, segment: &Arc<Segment>) -> Result<End> {
         return Err(walk.damage(nothing.reason));
     }
     if let Some((before, record)) = &last
+        && record.head.position > known.applied
         && !nothing.has_head
         && !parts_are_sound(segment, &*file, record)?
     {
@@ -217,13 +245,19 @@ fn find_end(files: &dyn Directory, segment: &Arc<Segment>) -> Result<End> {
         walk.tip = *before;
         last = None;
     }
-    Ok(End {
+    Ok(Some(End {
         offset: walk.offset,
         tip: walk.tip,
         last: last.map(|(_, record)| record),
         not_zero: rest.not_zero,
         file,
-    })
+    }))
+}
+
+/// Whether everything before this place is in the checkpoint, which ends there at the latest.
+fn is_in_checkpoint(tip: Tip, known: &Known) -> bool {
+    let is_its_end = tip.position == known.begin.position;
+    tip.position <= known.applied + 1 && (!is_its_end || tip == known.begin)
 }
 
 /// Writes the last record again, zeroes everything behind it, and syncs.
@@ -255,7 +289,13 @@ fn settle(segment: Arc<Segment>, end: &End) -> Result<Open> {
 
 /// Writes again the end mark of the segment before `empty`: the change of segment may be unfinished
 /// while the new one has no record.
-fn finish_before(files: &dyn Directory, segments: &Segments, empty: &Segment) -> Result<()> {
+fn finish_before(
+    files: &dyn Directory,
+    segments: &Segments,
+    empty: &Segment,
+    known: &Known,
+    opened: &mut Opened,
+) -> Result<()> {
     let before = empty.number.checked_sub(1);
     let Some(segment) = before.and_then(|number| segments.get(&number)) else {
         return Ok(());
@@ -268,7 +308,22 @@ fn finish_before(files: &dyn Directory, segments: &Segments, empty: &Segment) ->
         match walk.next(&*file)? {
             Found::Record(_) => {}
             Found::End => break "the next segment does not begin where this one ends",
-            Found::Nothing(nothing) => break nothing.reason,
+            Found::Nothing(nothing)
+                if walk.tip == empty.begin || walk.tip.position > known.applied =>
+            {
+                break nothing.reason;
+            }
+            Found::Nothing(nothing) => {
+                let damage = walk.damage(nothing.reason);
+                let goes_on = walk.step_over(&*file)? && is_in_checkpoint(walk.tip, known);
+                if !goes_on && empty.begin.position > known.applied + 1 {
+                    return Err(damage);
+                }
+                opened.damaged.push(damage);
+                if !goes_on {
+                    return Ok(());
+                }
+            }
         }
     };
     if walk.tip != empty.begin || walk.offset + END_BYTES as u64 > segment.bytes {

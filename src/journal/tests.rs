@@ -27,6 +27,7 @@ const KNOWN: Known = Known {
     },
     applied: 0,
     newest: 0,
+    is_closed: false,
 };
 
 fn open(path: &Path, known: Known) -> Result<(Journal, Opened)> {
@@ -305,4 +306,131 @@ fn header_and_end_mark_of_format_1_stay_as_they_are() {
     assert_eq!(header[72..], [0; HEADER_BYTES - 72]);
     assert_eq!(Some(&*hex(&segment.encode_end(tip))), golden.next());
     assert_eq!(segment.name, "0000000000000003.segment");
+}
+
+/// A journal in one segment, with the places of its records' parts and the place behind each record.
+fn in_one_segment(records: u8) -> (TempDir, Vec<(PartPlace, Tip)>) {
+    let directory = TempDir::new().unwrap();
+    let (mut journal, _) = open(directory.path(), KNOWN).unwrap();
+    let places = (0..records).map(|number| {
+        let place = append(&mut journal, &[number], &[number; 1_000]);
+        (place, journal.tip())
+    });
+    let places = places.collect();
+    (directory, places)
+}
+
+fn flip(directory: &TempDir, at: usize) {
+    let file = directory.path().join(name_of(0));
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+}
+
+/// A checkpoint has the first records.
+fn known(places: &[(PartPlace, Tip)], applied: usize) -> Known {
+    Known {
+        begin: places[applied - 1].1,
+        applied: applied as u64,
+        newest: applied as u64,
+        ..KNOWN
+    }
+}
+
+/// In the head of a record, and in the table behind it.
+const IN_A_RECORD: [usize; 2] = [30, super::record::HEAD_BYTES + 1];
+
+#[test]
+fn damage_that_a_checkpoint_has_is_stepped_over_and_told() {
+    for at in IN_A_RECORD {
+        let (directory, places) = in_one_segment(6);
+        flip(&directory, places[2].0.offset as usize + at);
+        let told = refused(directory.path(), known(&places, 2));
+        assert!(told.contains("position 3"), "{told}");
+        for applied in 3..=6 {
+            let (journal, opened) = open(directory.path(), known(&places, applied)).unwrap();
+            assert_eq!(journal.tip(), places[5].1);
+            let damaged = Vec::from_iter(opened.damaged.iter().map(ToString::to_string));
+            assert!(damaged.len() == 1 && damaged[0] == told, "{damaged:?}");
+            assert_eq!(opened.zeroed_bytes, 0);
+            let reader = journal.reader();
+            let mut records = reader.records(4).unwrap();
+            assert_eq!(records.next_record().unwrap().unwrap().effects, [3]);
+            assert!(reader.records(3).unwrap().next_record().is_err());
+            let (mut read, mut lost) = (Vec::new(), Vec::new());
+            let mut through = reader.through(1).unwrap();
+            while let Some(next) = through.next().unwrap() {
+                match next {
+                    super::Next::Record(record) => read.push(record.head.position),
+                    super::Next::Lost { positions, .. } => lost.push(positions),
+                }
+            }
+            assert_eq!((read, lost), (vec![1, 2, 4, 5, 6], vec![3..4]));
+        }
+    }
+}
+
+/// The chain says whether what follows is what the checkpoint knows.
+#[test]
+fn what_follows_damage_and_is_not_what_the_checkpoint_knows_is_refused() {
+    let (directory, places) = in_one_segment(6);
+    flip(&directory, places[2].0.offset as usize + 30);
+    let mut known = known(&places, 3);
+    known.begin.chain ^= 1;
+    let told = refused(directory.path(), known);
+    assert!(told.contains("position 3"), "{told}");
+}
+
+#[test]
+fn behind_a_closed_end_that_is_damaged_the_journal_goes_on_in_a_new_segment() {
+    let last = 5;
+    for at in [20, usize::MAX] {
+        let (directory, places) = in_one_segment(last as u8);
+        let place = places[last - 1].0.offset as usize;
+        flip(&directory, if at == usize::MAX { place + 30 } else { at });
+        let mut known = known(&places, last);
+        let told = refused(directory.path(), known);
+        assert!(told.contains("segment is damaged at byte"), "{told}");
+        known.is_closed = true;
+        for time in 0..2 {
+            let (mut journal, opened) = open(directory.path(), known).unwrap();
+            assert!(opened.damaged.len() == 1 || time > 0);
+            assert_eq!(journal.tip().position, last as u64 + 1 + time);
+            append(&mut journal, b"more", b"");
+            known.is_closed = false;
+        }
+    }
+}
+
+/// The places of a missing segment are told as lost, wherever reading begins.
+#[test]
+fn what_a_missing_segment_had_is_lost_and_the_rest_is_read() {
+    let (directory, _) = filled(20);
+    let (journal, _) = open(directory.path(), KNOWN).unwrap();
+    let segments = journal.reader().segments();
+    drop(journal);
+    let known = Known {
+        applied: 20,
+        begin: Tip {
+            position: 1,
+            chain: 0,
+        },
+        ..KNOWN
+    };
+    let missing = segments[1].begin.position..segments[2].begin.position;
+    for number in [1, 0] {
+        std::fs::remove_file(directory.path().join(name_of(number))).unwrap();
+        let (journal, _) = open(directory.path(), known).unwrap();
+        let mut through = journal.reader().through(missing.start).unwrap();
+        assert_eq!(through.position(), missing.start);
+        match through.next().unwrap() {
+            Some(super::Next::Lost { positions, .. }) => assert_eq!(positions, missing),
+            _ => panic!("it is missing"),
+        }
+        let mut read = 0;
+        while let Some(super::Next::Record(_)) = through.next().unwrap() {
+            read += 1;
+        }
+        assert_eq!(read, 20 - (missing.end - 1));
+    }
 }

@@ -45,12 +45,15 @@ impl Record {
 }
 
 /// A walk over the records of one segment, from the first.
+#[derive(Clone)]
 pub struct Walk {
     pub segment: Arc<Segment>,
     /// Where the next record begins.
     pub offset: u64,
     /// The position and chain that the next record is expected to have.
     pub tip: Tip,
+    /// Where the walk goes on behind a record whose head is whole and whose body is damaged.
+    behind: Option<(u64, Tip)>,
 }
 
 /// The next thing in a segment.
@@ -74,12 +77,14 @@ impl Walk {
         Walk {
             offset: HEADER_BYTES as u64,
             tip: segment.begin,
+            behind: None,
             segment,
         }
     }
 
     /// Reads what stands next, and steps over it if it is a record.
     pub fn next(&mut self, file: &dyn DataFile) -> Result<Found> {
+        self.behind = None;
         let room = self.segment.bytes - self.offset;
         let mut bytes = [0; HEAD_BYTES];
         let bytes = &mut bytes[..HEAD_BYTES.min(room as usize)];
@@ -106,7 +111,12 @@ impl Walk {
         }
         let mut body = vec![0; head.body_bytes() as usize];
         self.read(file, &mut body, self.offset + HEAD_BYTES as u64)?;
+        let tip = Tip {
+            position: head.position + 1,
+            chain: head.chain,
+        };
         let Some(checked) = Body::decode(&head, &body) else {
+            self.behind = Some((self.offset + head.record_bytes(), tip));
             return Ok(nothing(
                 "the checksum of the record's effects is wrong",
                 true,
@@ -114,10 +124,7 @@ impl Walk {
         };
         let offset = self.offset;
         self.offset += head.record_bytes();
-        self.tip = Tip {
-            position: head.position + 1,
-            chain: head.chain,
-        };
+        self.tip = tip;
         body.drain(..checked.effects.start);
         Ok(Found::Record(Record {
             head,
@@ -127,6 +134,41 @@ impl Walk {
             segment: self.segment.number,
             offset,
         }))
+    }
+
+    /// Steps over what [`Walk::next`] found damaged, to the next record of the segment or its end mark. False,
+    /// and the walk is where it was, where neither follows.
+    pub fn step_over(&mut self, file: &dyn DataFile) -> Result<bool> {
+        let next = match self.behind.take() {
+            Some(behind) => Some(behind),
+            None => self.find_next(file)?,
+        };
+        let Some((offset, tip)) = next else {
+            return Ok(false);
+        };
+        (self.offset, self.tip) = (offset, tip);
+        Ok(true)
+    }
+
+    /// The first head or end mark from here on that is of a later position.
+    fn find_next(&self, file: &dyn DataFile) -> Result<Option<(u64, Tip)>> {
+        let mut found = None;
+        each_chunk(&self.segment, file, self.offset, |offset, chunk| {
+            let next = find(chunk, |bytes| {
+                let head = || Head::decode(bytes, &self.segment.salt).ok();
+                let begin = || {
+                    head().map(|head| Tip {
+                        position: head.position,
+                        chain: head.before,
+                    })
+                };
+                let tip = self.segment.decode_end(bytes).or_else(begin);
+                tip.filter(|tip| tip.position > self.tip.position)
+            });
+            found = next.map(|(at, tip)| (offset + at as u64, tip));
+            found.is_none()
+        })?;
+        Ok(found)
     }
 
     /// Why a valid head is not the one expected.
@@ -184,26 +226,41 @@ pub struct Rest {
 /// marks, and from the end on for bytes that are not zero. Heads of earlier positions do not count:
 /// a payload may be a copy of a part of this very file.
 pub fn look_behind(walk: &Walk, file: &dyn DataFile, search_from: u64) -> Result<Rest> {
-    let segment = &*walk.segment;
     let mut rest = Rest::default();
+    each_chunk(&walk.segment, file, walk.offset, |offset, chunk| {
+        note_not_zero(chunk, offset, &mut rest.not_zero);
+        if rest.valid_at.is_none() {
+            let skipped = search_from.saturating_sub(offset).min(chunk.len() as u64);
+            let continues = |bytes: &[u8]| continues(walk, bytes).then_some(());
+            let found = find(&chunk[skipped as usize..], continues);
+            rest.valid_at = found.map(|(at, ())| offset + skipped + at as u64);
+        }
+        true
+    })?;
+    Ok(rest)
+}
+
+/// Shows a segment's bytes from `offset` on, until they end or are not answered with true. What begins at the
+/// end of a chunk is shown again with the next.
+fn each_chunk(
+    segment: &Segment,
+    file: &dyn DataFile,
+    mut offset: u64,
+    mut show: impl FnMut(u64, &[u8]) -> bool,
+) -> Result<()> {
     let mut buffer = vec![0; SEARCH_BYTES];
-    let mut offset = walk.offset;
     while offset < segment.bytes {
         let length = SEARCH_BYTES.min((segment.bytes - offset) as usize);
         let chunk = &mut buffer[..length];
         read_all(file, chunk, offset).map_err(told(&segment.name, "reading"))?;
-        note_not_zero(chunk, offset, &mut rest.not_zero);
-        if rest.valid_at.is_none() {
-            let skipped = search_from.saturating_sub(offset).min(length as u64);
-            let found = find_valid(walk, &chunk[skipped as usize..]);
-            rest.valid_at = found.map(|at| offset + skipped + at as u64);
+        if !show(offset, chunk) {
+            return Ok(());
         }
-        // What begins at the end of this chunk is looked at again with the next.
         let again = HEAD_BYTES.min(length - 1);
         let is_last = offset + length as u64 == segment.bytes;
         offset += (if is_last { length } else { length - again }) as u64;
     }
-    Ok(rest)
+    Ok(())
 }
 
 fn note_not_zero(chunk: &[u8], offset: u64, found: &mut Vec<(u64, u64)>) {
@@ -222,12 +279,13 @@ fn note_not_zero(chunk: &[u8], offset: u64, found: &mut Vec<(u64, u64)>) {
     }
 }
 
-fn find_valid(walk: &Walk, bytes: &[u8]) -> Option<usize> {
+/// The first place where something that begins as a head or an end mark is recognised.
+fn find<T>(bytes: &[u8], recognise: impl Fn(&[u8]) -> Option<T>) -> Option<(usize, T)> {
     let mut at = 0;
     while let Some(next) = bytes[at..].iter().position(|byte| *byte == MAGIC[0]) {
         at += next;
-        if continues(walk, &bytes[at..]) {
-            return Some(at);
+        if let Some(found) = recognise(&bytes[at..]) {
+            return Some((at, found));
         }
         at += 1;
     }

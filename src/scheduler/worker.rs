@@ -383,7 +383,7 @@ impl Worker {
             Ok((entries, whole)) => self.lane(number).read(entries, whole),
             Err(error) => {
                 // Tried again each second; damage is reported once.
-                let is_news = !matches!(error, Error::Unreadable(_))
+                let is_news = !matches!(error, Error::Unreadable { .. })
                     || self.store.note_unreadable(number, None, &error.to_string());
                 if is_news {
                     let error = format!("lane {number} could not be read: {error}");

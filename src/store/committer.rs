@@ -20,6 +20,7 @@ mod unique;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -451,6 +452,7 @@ impl Committer {
             &mut self.meta,
             &mut batch.live,
             self.journal.next(),
+            Some(self.slice.attempts_since()),
         )?;
         log::info!("history goes on in slice {number}");
         self.slice = CurrentSlice::of(inner, number, record)?;
@@ -584,6 +586,15 @@ impl Committer {
 }
 
 impl CurrentSlice {
+    /// The oldest message that an attempt in it is for; the last of all ids where there is no attempt.
+    fn attempts_since(&self) -> MessageId {
+        let kind = layout::ATTEMPT_OF_MESSAGE;
+        let (from, to) = (Bound::Included(vec![kind]), Bound::Excluded(vec![kind + 1]));
+        let first = self.index.range(from, to).next();
+        let message = first.and_then(|(key, _)| layout::message_of_attempt(&key));
+        message.unwrap_or(MessageId([0xff; 20]))
+    }
+
     fn of(inner: &Inner, number: u32, record: SliceRecord) -> Result<CurrentSlice, RecordError> {
         let slice = inner.slices.get(number)?;
         let Slice::Journal(in_journal) = &*slice else {

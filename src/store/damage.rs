@@ -2,7 +2,8 @@
 //!
 //! A delivery whose message cannot be read is not dropped: its attempts fail by their schedule, each in
 //! the log. The operator is told here, by message and endpoint; health and the metrics have the count.
-//! So it is with a slice that cannot be read, while requests with keys that it may have are refused.
+//! So it is with a slice of which something cannot be read, and with a file of the journal that a start found
+//! damaged.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
@@ -31,6 +32,8 @@ struct Found {
     counted: HashSet<Place>,
     /// By their numbers, with the reason.
     slices: BTreeMap<u32, String>,
+    /// A sentence for each.
+    files: Vec<String>,
 }
 
 /// A delivery, or a lane, that waits and cannot be read.
@@ -56,7 +59,7 @@ impl Damage {
 }
 
 impl Inner {
-    /// Notes, the first time, that a slice cannot be read in which a key is looked for.
+    /// Notes, the first time, that something of a slice cannot be read.
     pub(super) fn note_unreadable_slice(&self, number: u32, reason: &str) {
         {
             let mut found = locked(self.damage.found.lock());
@@ -67,15 +70,27 @@ impl Inner {
         }
         self.metrics.store_problems.inc();
         log::error!(
-            "slice {number} of the history cannot be read: requests with an idempotency key or an event \
-             id that may be in it are refused until it is older than a day: {reason}"
+            "something in slice {number} of the history cannot be read: {reason}. What needs it is answered \
+             503, and so are requests with an idempotency key or an event id that may be in it, until it is \
+             older than a day"
         );
+    }
+
+    /// Notes damage that a start has found and that did not keep it from going on.
+    pub(super) fn note_damaged_file(&self, told: String) {
+        self.metrics.store_problems.inc();
+        log::error!("{told}; run `postrider verify-store` when the server can be stopped");
+        locked(self.damage.found.lock()).files.push(told);
     }
 }
 
 impl Store {
-    /// The slices that could not be read when a key was looked for, with the reasons; those that are
-    /// still kept.
+    /// The damage that the start found, a sentence each.
+    pub fn damaged_files(&self) -> Vec<String> {
+        locked(self.inner.damage.found.lock()).files.clone()
+    }
+
+    /// The slices of which something could not be read, with the reasons; those that are still kept.
     pub fn unreadable_slices(&self) -> Vec<(u32, String)> {
         let found = locked(self.inner.damage.found.lock());
         let slices = found.slices.iter();

@@ -17,7 +17,7 @@ use crate::domain::attempt::{Attempt, Verdict};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{AttemptId, MessageId};
 use crate::domain::message::{DeliveryKey, DeliveryStatus, Message};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A delivery that was made, is being made, or waits.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub struct LogEnd {
     slice: u32,
     /// The newest attempt in it.
     newest: Option<AttemptId>,
+    /// The slice that the message is in, if it is kept.
+    of_message: Option<u32>,
 }
 
 /// A message that an endpoint is to get now, by hand, with what tells where its delivery waits, if it
@@ -71,6 +73,11 @@ fn due_after(last: &Attempt) -> Option<Timestamp> {
 }
 
 impl SendAgain {
+    /// The slice that the message was in.
+    pub(super) fn slice(&self) -> Option<u32> {
+        self.log_end.of_message
+    }
+
     /// `last` is the message's last attempt at the endpoint, and was looked for after `log_end`.
     pub fn new(message: &Message, log_end: LogEnd, last: Option<&Attempt>) -> SendAgain {
         SendAgain {
@@ -153,7 +160,7 @@ impl Store {
         let prefix = layout::messages_prefix(application);
         let within = Walk::of_messages(window);
         let endpoints = std::slice::from_ref(endpoint);
-        within.run(&self.inner, &prefix, 0, |slice, key, found, cost| {
+        within.run(&self.inner, &prefix, None, |slice, key, found, cost| {
             let id = MessageId(layout::last_id(key));
             let seen = self.inner.see(slice, application, key, found)?;
             let mut is_wanted =
@@ -279,8 +286,11 @@ impl Inner {
             let last = attempts.next_back().transpose()?;
             newest = last.map(|found| found.id);
         }
-        let slice = number;
-        Ok(LogEnd { slice, newest })
+        Ok(LogEnd {
+            slice: number,
+            newest,
+            of_message: self.slices.at(message.time()),
+        })
     }
 
     /// Where the delivery waits now, if it does; `newest` is the newest slice with its number. `Moved`
@@ -318,6 +328,12 @@ impl Inner {
     /// Looks for where the delivery of this message at this lane stands, to send it again.
     pub(super) fn look_for(&self, message: &Message, lane: u64) -> Result<SendAgain> {
         let log_end = self.log_end(message.id)?;
+        // It may have gone with its slice since it was read.
+        let key = layout::message_key(message.application, message.id);
+        let slice = self.slice_at(message.id.time())?;
+        if !slice.is_some_and(|slice| slice.contains(&key).unwrap_or(true)) {
+            return Err(Error::not_found("message"));
+        }
         let last = self.last_attempt(message, lane)?;
         Ok(SendAgain::new(message, log_end, last.as_ref()))
     }
@@ -348,7 +364,7 @@ impl Inner {
         looked_at: &mut usize,
     ) -> Result<HashMap<u64, Attempt>> {
         let mut found: HashMap<u64, Attempt> = HashMap::new();
-        for slice in self.slices_since(message.id.time()).rev() {
+        for slice in self.slices_with_attempts_of(message.id).rev() {
             *looked_at += 1;
             let slice = slice?;
             let mut attempts = slice.attempts_of_message(message.id, None);

@@ -159,7 +159,7 @@ fn attempts(
 ) -> Result<(Content, Option<Reached>)> {
     let mut finder = Finder::new(inner.slices.reader());
     let mut reached = behind;
-    for number in inner.numbers_since(message.time()) {
+    for number in inner.slices.with_attempts_of(message) {
         let Some(slice) = inner.slice(number)? else {
             continue;
         };

@@ -30,6 +30,12 @@ pub enum OpenError {
          restore` starts a new store from the last export"
     )]
     Damaged { path: PathBuf, reason: String },
+    #[error(
+        "{path} is damaged: {reason}. Commits that nothing else has stood there, so the server does not start \
+         without them. Look at the disk, bring the file back from a copy if there is one, or start a new store from \
+         the last export with `postrider restore`"
+    )]
+    JournalDamaged { path: PathBuf, reason: String },
     /// The live database is missing, or empty, beside other parts of a store.
     #[error("{0}")]
     WithoutLive(String),
@@ -74,7 +80,13 @@ impl From<layout::RecordError> for Error {
                 let reason = format!("a part of the history cannot be opened just now: {error}");
                 unavailable(&reason)
             }
-            damage => Error::Unreadable(Arc::new(damage)),
+            damage => Error::Unreadable {
+                between: match &damage {
+                    layout::RecordError::Gap(gap) => Some((gap.from, gap.to)),
+                    _ => None,
+                },
+                cause: Arc::new(damage),
+            },
         }
     }
 }

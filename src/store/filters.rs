@@ -236,19 +236,16 @@ impl Inner {
         if !keys.iter().any(may) {
             return Ok(None);
         }
-        self.slice(number).or_else(|error| {
-            if error.passes() {
-                return Err(error);
-            }
-            // Its file may be whole, and only not in memory yet.
-            match self.is_ruled_out_by_file(number, keys) {
-                true => Ok(None),
-                false => {
-                    self.note_unreadable_slice(number, &error.to_string());
-                    Err(error)
-                }
-            }
-        })
+        let opened = self.slice(number);
+        let is_damaged = match &opened {
+            Ok(slice) => slice.as_ref().is_some_and(|slice| !slice.gaps().is_empty()),
+            Err(error) => !error.passes(),
+        };
+        // The file may be whole, and only not in memory yet.
+        match is_damaged && self.is_ruled_out_by_file(number, keys) {
+            true => Ok(None),
+            false => opened,
+        }
     }
 
     fn is_ruled_out_by_file(&self, number: u32, keys: &[KeyHash]) -> bool {
@@ -464,7 +461,10 @@ mod tests {
         for _ in 0..2 {
             publish(None).await.unwrap();
             let refused = publish(Some("old")).await;
-            assert!(matches!(refused, Err(Error::Unreadable(_))), "{refused:?}");
+            assert!(
+                matches!(refused, Err(Error::Unreadable { .. })),
+                "{refused:?}"
+            );
             assert_eq!(store.unreadable_slices().len(), 1);
             assert_eq!(inner.metrics.store_problems.get(), 1);
         }
@@ -476,7 +476,13 @@ mod tests {
         // Without it nobody knows.
         std::fs::remove_file(path.join(FILE_NAME)).unwrap();
         inner.filters.known.write().unwrap().clear();
-        assert!(inner.slice_with(1, &other).is_err());
+        let slice = inner.slice_with(1, &other).unwrap().expect("it is asked");
+        assert!(!slice.gaps().is_empty());
+        let refused = publish(Some("another")).await;
+        assert!(
+            matches!(refused, Err(Error::Unreadable { .. })),
+            "{refused:?}"
+        );
         publish(None).await.unwrap();
         assert_eq!(inner.metrics.store_problems.get(), 1);
         store.close().unwrap();

@@ -120,7 +120,7 @@ impl Store {
 impl Inner {
     fn destinations(&self, message: MessageId) -> Result<u64> {
         let mut lanes = BTreeSet::new();
-        for slice in self.slices_since(message.time()) {
+        for slice in self.slices_with_attempts_of(message) {
             for found in slice?.attempts_of_message(message, None) {
                 lanes.insert(found?.lane);
             }

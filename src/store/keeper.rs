@@ -80,21 +80,28 @@ pub fn keep(inner: &Arc<Inner>, opened_at: Timestamp) {
         if closing {
             return;
         }
+        let is_due = now.since(last_prune) >= PRUNE_EVERY;
         let kept = inner.forget_orphans().and_then(|()| {
             if !seals_checked {
                 inner.forget_unsealed_visits()?;
                 seals_checked = true;
             }
-            if now.since(last_prune) < PRUNE_EVERY {
+            if !is_due {
                 return Ok(());
             }
-            last_prune = now;
             inner.forget_ended()?;
             inner.keep_uses()?;
-            inner.keep_visits(WRITTEN_EVERY)?;
-            inner.prune()
+            inner.keep_visits(WRITTEN_EVERY)
         });
-        if let Err(error) = kept {
+        // Whatever came of the rest: on a full disk only this goes, and frees space.
+        let pruned = match is_due {
+            true => {
+                last_prune = now;
+                inner.prune()
+            }
+            false => Ok(()),
+        };
+        for error in [kept, pruned].into_iter().filter_map(Result::err) {
             log::warn!("housekeeping stopped early and will be tried again: {error}");
             watched::note_error(error);
         }

@@ -412,6 +412,12 @@ pub fn attempt_of_message_at(message: MessageId, id: AttemptId, lane: u64) -> Ve
     )
 }
 
+/// The message that such a key names.
+pub fn message_of_attempt(key: &[u8]) -> Option<MessageId> {
+    let id = key.get(1..).and_then(|id| id.first_chunk());
+    id.map(|id| MessageId(*id))
+}
+
 /// The attempt and its lane that such a key names.
 pub fn parse_attempt_of_message(key: &[u8]) -> Option<(AttemptId, u64)> {
     let (rest, lane) = key.split_last_chunk::<8>()?;

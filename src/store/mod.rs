@@ -53,6 +53,8 @@ mod export;
 mod expunge;
 mod fault;
 mod filters;
+mod format;
+mod gap;
 mod history;
 mod index;
 mod jobs;
@@ -98,7 +100,7 @@ pub use start::migrate;
 pub use unique::Once;
 use unique::{EVENT_ID_UNIQUE, EventKeys, Remembered, Searched};
 pub use values::{Answered, Event, Finished, NewMessage, Space, Stretch, Window};
-pub use verify::{VerifyReport, verify};
+pub use verify::{VerifyProgress, VerifyReport, verify};
 pub use watchers::FirstAttempt;
 
 /// How often a resend looks anew for a delivery that was attempted before the committer came to it.

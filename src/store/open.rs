@@ -12,6 +12,7 @@ use super::directory::{
     refuse_in_the_remains_of_another,
 };
 use super::engine::{self, Changes, Engine, EngineError};
+use super::format::refuse_older;
 use super::layout::{self, FORMAT, Meta, RecordError, SliceMeta, SliceRecord, Stretch};
 use super::owner::owner_token;
 use super::replay;
@@ -31,6 +32,8 @@ pub struct Files {
     pub catalog: Catalog,
     pub slices: BTreeMap<u32, SliceRecord>,
     pub lock: Lock,
+    /// Damage that keeps no server from starting, a sentence each.
+    pub damage: Vec<String>,
 }
 
 /// The same as [`open_files`], for a server: after a stop that was not clean, registrations that are
@@ -71,6 +74,8 @@ pub fn open_files(settings: &StoreSettings, clock: &Clock) -> Result<Files, Open
     create_directory(path).map_err(io)?;
     create_directory(&path.join("slices")).map_err(io)?;
     let lock = lock(path)?;
+    // Before anything in it is changed.
+    refuse_older(settings)?;
     hide_from_others(path);
     if lock.was_left_open().map_err(io)? {
         read_from_the_disk(path).map_err(io)?;
@@ -84,8 +89,11 @@ pub fn open_files(settings: &StoreSettings, clock: &Clock) -> Result<Files, Open
             found: record.meta.format,
             known: FORMAT,
         }),
+        Some(record) if record.meta.format < FORMAT && !settings.migrate => {
+            Err(OpenError::Older { path: path.clone() })
+        }
         Some(_) => {
-            let journal = replay::open(settings, &live)?;
+            let (journal, damage) = replay::open(settings, &live)?;
             // What was replayed has a newer one.
             let record = layout::get::<Meta>(&live, &[layout::META]).map_err(damaged)?;
             let record = record.ok_or_else(|| OpenError::Damaged {
@@ -108,6 +116,7 @@ pub fn open_files(settings: &StoreSettings, clock: &Clock) -> Result<Files, Open
                 catalog,
                 slices,
                 lock,
+                damage,
             })
         }
         None if live.prefix(&[]).next().is_some() => Err(OpenError::Damaged {
@@ -137,12 +146,13 @@ pub fn open_files(settings: &StoreSettings, clock: &Clock) -> Result<Files, Open
                 .into_iter()
                 .for_each(|change| catalog.apply(change));
             Ok(Files {
-                journal: replay::open(settings, &live)?,
+                journal: replay::open(settings, &live)?.0,
                 live,
                 meta,
                 catalog,
                 slices,
                 lock,
+                damage: Vec::new(),
             })
         }
     }

@@ -155,6 +155,11 @@ impl Command {
         matches!(self, Command::Record { .. })
     }
 
+    /// Whether it lets retention go on, which frees space.
+    pub fn makes_room(&self) -> bool {
+        matches!(self, Command::DropSlice { .. } | Command::Cancel { .. })
+    }
+
     /// Memory that it holds, roughly: the payload.
     pub fn bytes(&self) -> usize {
         match self {
@@ -278,11 +283,15 @@ impl Queue {
         taken
     }
 
-    /// Takes all that callers wait for, to refuse it.
-    pub fn take_intake(&self) -> VecDeque<Command> {
+    /// Takes all that somebody waits for; the outcomes of attempts stay.
+    pub fn take_all_but_outcomes(&self) -> VecDeque<Command> {
         let mut state = self.lock();
         state.intake_bytes = 0;
-        std::mem::take(&mut state.intake)
+        let outcomes = std::mem::take(&mut state.outcomes);
+        let (outcomes, mut others) = outcomes.into_iter().partition(Command::is_outcome);
+        state.outcomes = outcomes;
+        others.extend(state.intake.drain(..));
+        others
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {

@@ -11,7 +11,8 @@
 //! 4. `live.new` becomes `live`.
 //!
 //! Between 3 and 4 there is no `live`: a start then begins with step 1 again, as it does where `live` is
-//! missing for another reason.
+//! missing for another reason. It may be broken off there any number of times: what was set aside once is
+//! not set aside again.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -161,6 +162,13 @@ impl RebuildReport {
     }
 }
 
+/// Whether a rebuild was broken off between its two renames.
+pub fn was_broken_off(path: &Path) -> bool {
+    let is_left = |name: &str| name == NEW || name.starts_with(DAMAGED);
+    let mut names = std::fs::read_dir(path).into_iter().flatten().flatten();
+    !path.join(LIVE).exists() && names.any(|entry| entry.file_name().to_str().is_some_and(is_left))
+}
+
 /// Whether the live database is what cannot be used. Damage of the journal or of a slice has another
 /// path, and a journal that lacks records, or is another's, is never helped by a rebuild.
 fn is_of_live(error: &OpenError, settings: &StoreSettings) -> bool {
@@ -172,6 +180,10 @@ fn is_of_live(error: &OpenError, settings: &StoreSettings) -> bool {
 }
 
 fn allow_by_itself(path: &Path) -> Result<(), OpenError> {
+    // No other is set aside: one was already, by a rebuild that was broken off.
+    if !path.join(LIVE).exists() {
+        return Ok(());
+    }
     let io = |source| to_io(path, source);
     let mut damaged = 0;
     for entry in std::fs::read_dir(path).map_err(io)? {
@@ -288,7 +300,7 @@ impl Behind {
             return Err(damaged("its segments are missing"));
         }
         let newest = applied.map_or(end.newest, |applied| end.newest.max(applied.position));
-        let (journal, _) = replay::open_files(settings, &path, begun_at, newest)?;
+        let (journal, _) = replay::open_files(settings, &path, begun_at, newest, false)?;
         let mut behind = Behind {
             latest: BTreeMap::new(),
             records: 0,

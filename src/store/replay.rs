@@ -14,15 +14,15 @@ use rand::rngs::StdRng;
 use super::directory::create_directory;
 use super::effects;
 use super::engine::{Changes, Engine, EngineError, Values};
-use super::layout::{self, Checkpoint, Meta, RecordError};
+use super::layout::{self, Checkpoint, FORMAT, Meta, RecordError};
 use super::open::{open_engine, to_open_error};
-use super::{OpenError, StoreSettings, slices};
+use super::{OpenError, StoreSettings, checkpoint_file, slices};
 use crate::clock::Timestamp;
 use crate::journal::{Disk, Journal, JournalError, Known, RecordDraft, Sizes, Tip};
 
 /// Opens the journal of a store whose databases nobody uses yet, and applies the records behind the
-/// last checkpoint.
-pub fn open(settings: &StoreSettings, live: &Engine) -> Result<Journal, OpenError> {
+/// last checkpoint. The second value says what is damaged before that, a sentence each.
+pub fn open(settings: &StoreSettings, live: &Engine) -> Result<(Journal, Vec<String>), OpenError> {
     let path = settings.path.join("journal");
     create_directory(&path).map_err(|source| OpenError::Io {
         path: path.clone(),
@@ -46,15 +46,29 @@ pub fn open(settings: &StoreSettings, live: &Engine) -> Result<Journal, OpenErro
     if !has_segments && checkpoint.position > 0 {
         allow_without_segments(live, &path).map_err(|error| error.unwrap_or_else(damaged))?;
     }
-    let (journal, opened) = open_files(settings, &path, &checkpoint, 0)?;
-    for error in &opened.damaged {
-        log::error!(
-            "{}: {error}; the messages and attempts that are in it cannot be read",
+    let is_closed = was_closed(settings, live, &checkpoint).map_err(damaged)?;
+    let (journal, opened) = open_files(settings, &path, &checkpoint, 0, is_closed)?;
+    let told = opened.damaged.iter().map(|error| {
+        format!(
+            "{}/{error}; the messages and attempts that are in it cannot be read",
             path.display()
-        );
-    }
+        )
+    });
     replay(&journal, settings, live, checkpoint.position)?;
-    Ok(journal)
+    Ok((journal, told.collect()))
+}
+
+/// Whether the last process ended cleanly, with all of the journal in the databases.
+fn was_closed(
+    settings: &StoreSettings,
+    live: &Engine,
+    checkpoint: &Checkpoint,
+) -> Result<bool, RecordError> {
+    let meta = layout::get::<Meta>(live, &[layout::META])?;
+    let is_closed = meta.is_some_and(|record| record.meta.clean && record.meta.format == FORMAT);
+    // A database that went back to an older state may say so of another process.
+    let applied = checkpoint_file::applied(&settings.path);
+    Ok(is_closed && applied.is_none_or(|applied| applied.position <= checkpoint.position))
 }
 
 pub fn has_segments(path: &Path) -> Result<bool, OpenError> {
@@ -160,6 +174,7 @@ pub fn open_files(
     path: &Path,
     checkpoint: &Checkpoint,
     newest: u64,
+    is_closed: bool,
 ) -> Result<(Journal, crate::journal::Opened), OpenError> {
     let known = Known {
         stream: checkpoint.stream,
@@ -169,6 +184,7 @@ pub fn open_files(
         },
         applied: checkpoint.position,
         newest: newest.max(checkpoint.position),
+        is_closed,
     };
     let sizes = Sizes {
         segment_bytes: settings.segment_bytes,
@@ -191,7 +207,7 @@ pub fn journal_error(path: &Path, error: JournalError) -> OpenError {
             found: version,
             known: 1,
         },
-        other => OpenError::Damaged {
+        other => OpenError::JournalDamaged {
             path,
             reason: other.to_string(),
         },

@@ -11,15 +11,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::effects;
 use super::engine::{self, Bytes, Engine};
+use super::gap::{self, Gap, Gaps};
 use super::index::{IndexError, IndexFile, IndexOf, OpenIndex, Place};
 use super::layout::{
     self, AnswerContent, AttemptPlace, EventIdRecord, LaneHour, MessageMeta, OnceRecord,
     RecordError, RequestContent, Stretch,
 };
+use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
 use crate::domain::id::{ApplicationId, AttemptId, MessageId};
 use crate::domain::payload::PayloadBytes;
-use crate::journal::{JournalError, Part, PartPlace, Reader};
+use crate::journal::{JournalError, Next, Part, PartPlace, Reader};
 
 mod items;
 
@@ -37,6 +39,8 @@ pub enum Slice {
 pub struct InJournal {
     stretch: Stretch,
     index: Index,
+    /// What the index lacks.
+    gaps: Vec<Gap>,
     reader: Reader,
     /// Retention took the slice: what is missing of the journal then is no damage.
     is_removed: AtomicBool,
@@ -79,16 +83,33 @@ impl Slice {
     pub fn get(&self, key: &[u8]) -> Result<Option<Found>> {
         Ok(match self {
             Slice::Database(engine) => engine::Values::get(engine, key)?.map(Found::Value),
-            Slice::Journal(slice) => slice.index.get(key)?.map(Found::Place),
+            Slice::Journal(slice) => slice.get(key)?.map(Found::Place),
         })
+    }
+
+    /// What cannot be read of it, oldest first.
+    pub fn gaps(&self) -> &[Gap] {
+        match self {
+            Slice::Database(_) => &[],
+            Slice::Journal(slice) => &slice.gaps,
+        }
     }
 
     pub fn contains(&self, key: &[u8]) -> Result<bool> {
         Ok(self.get(key)?.is_some())
     }
 
-    /// The items between two bounds, in the order of their keys; to be read from one end only.
+    /// The items between two bounds, in the order of their keys; to be read from one end only. An error comes
+    /// first where some may be missing.
     pub fn range(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Items {
+        match self.gaps().first() {
+            Some(gap) => Items::Unreadable(Some(gap.clone())),
+            None => self.readable(from, to),
+        }
+    }
+
+    /// Those that can be read. The caller sees to the gaps.
+    pub fn readable(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Items {
         match self {
             Slice::Database(engine) => {
                 let records = Records::new(engine.clone(), from, to);
@@ -188,9 +209,13 @@ impl Slice {
             }
             None => Bound::Included(prefix),
         };
-        AttemptsOfMessage {
-            items: self.range(from, to),
-        }
+        // No attempt is older than its message.
+        let gap = self.gaps().iter().find(|gap| gap.to >= message.time());
+        let items = match gap {
+            Some(gap) => Items::Unreadable(Some(gap.clone())),
+            None => self.readable(from, to),
+        };
+        AttemptsOfMessage { items }
     }
 
     /// The attempt that was found among those of a message.
@@ -222,8 +247,20 @@ impl Slice {
     pub fn attempt_by_id(&self, message: MessageId, id: AttemptId) -> Result<Option<AttemptFound>> {
         let from = layout::attempt_of_message_key(message, id);
         let to = layout::behind_record(&from);
-        let items = self.range(Bound::Included(from), Bound::Excluded(to));
-        AttemptsOfMessage { items }.next().transpose()
+        let items = self.readable(Bound::Included(from), Bound::Excluded(to));
+        let found = AttemptsOfMessage { items }.next();
+        match found.transpose()? {
+            None => self.refuse_in_a_gap(id.time()),
+            found => Ok(found),
+        }
+    }
+
+    /// Nothing, but where something of this time may be missing.
+    fn refuse_in_a_gap<T>(&self, time: Timestamp) -> Result<Option<T>> {
+        match self.gaps().iter().find(|gap| gap.may_have(time)) {
+            Some(gap) => Err(RecordError::Gap(gap.clone())),
+            None => Ok(None),
+        }
     }
 
     /// The message with this event id, by the key that the event id has.
@@ -256,7 +293,7 @@ impl Slice {
                 Ok(record.map(|record| (record.meta.clone(), record.raw().to_vec())))
             }
             Slice::Journal(slice) => {
-                let Some(place) = slice.index.get(key)? else {
+                let Some(place) = slice.get(key)? else {
                     return Ok(None);
                 };
                 let Some([part]) = slice.parts(place)? else {
@@ -299,6 +336,9 @@ impl Slice {
                 });
                 hours.collect()
             }
+            Slice::Journal(slice) if !slice.gaps.is_empty() => {
+                Err(RecordError::Gap(slice.gaps[0].clone()))
+            }
             Slice::Journal(slice) => Ok(match &slice.index {
                 Index::Memory(index) => index.hours(lane, from, to),
                 Index::File(index) => index.hours(lane, from, to)?,
@@ -333,11 +373,17 @@ impl Slice {
 }
 
 impl InJournal {
-    /// One that is written on.
-    pub fn open(stretch: Stretch, index: Arc<OpenIndex>, reader: Reader) -> InJournal {
+    /// One whose index is in memory.
+    pub fn open(
+        stretch: Stretch,
+        index: Arc<OpenIndex>,
+        gaps: Vec<Gap>,
+        reader: Reader,
+    ) -> InJournal {
         InJournal {
             stretch,
             index: Index::Memory(index),
+            gaps,
             reader,
             is_removed: AtomicBool::new(false),
         }
@@ -351,6 +397,7 @@ impl InJournal {
         of: &IndexOf,
         stretch: Stretch,
         reader: &Reader,
+        gaps: Gaps,
         looks_through: bool,
     ) -> Result<(InJournal, Option<IndexError>)> {
         let look_through = |file: IndexFile| match looks_through {
@@ -358,22 +405,31 @@ impl InJournal {
             false => Ok(file),
         };
         let opened = IndexFile::open(path, of).and_then(look_through);
-        let (index, not_believed) = match opened {
-            Ok(file) => (Index::File(Arc::new(file)), None),
+        let (index, gaps, not_believed) = match opened {
+            Ok(file) => (Index::File(Arc::new(file)), Vec::new(), None),
             Err(error @ IndexError::Io { .. }) => return Err(error.into()),
             Err(error) => {
-                let made = Arc::new(index_of(stretch, reader)?);
+                let (made, gaps) = index_of(stretch, reader, gaps)?;
                 let is_there = !matches!(error, IndexError::Missing { .. });
-                (Index::Memory(made), is_there.then_some(error))
+                (
+                    Index::Memory(Arc::new(made)),
+                    gaps,
+                    is_there.then_some(error),
+                )
             }
         };
         let slice = InJournal {
             stretch,
             index,
+            gaps,
             reader: reader.clone(),
             is_removed: AtomicBool::new(false),
         };
         Ok((slice, not_believed))
+    }
+
+    pub fn gaps(&self) -> &[Gap] {
+        &self.gaps
     }
 
     /// The index, where it is in memory.
@@ -389,6 +445,17 @@ impl InJournal {
             segment: self.stretch.segment + u64::from(place.segment),
             offset: place.offset,
             part: place.part.into(),
+        }
+    }
+
+    /// The place of a key; an error where it may be among what the index lacks.
+    fn get(&self, key: &[u8]) -> Result<Option<Place>> {
+        let found = self.index.get(key)?;
+        let time = gap::time_of(key);
+        let may_have = |gap: &&Gap| time.is_none_or(|time| gap.may_have(time));
+        match self.gaps.iter().find(may_have) {
+            Some(gap) if found.is_none() => Err(RecordError::Gap(gap.clone())),
+            _ => Ok(found),
         }
     }
 
@@ -444,19 +511,33 @@ impl Index {
     }
 }
 
-/// Makes the index of a stretch from the journal's records.
-pub fn index_of(stretch: Stretch, reader: &Reader) -> Result<OpenIndex> {
+/// Makes the index of a stretch from the journal's records that can be read.
+pub fn index_of(
+    stretch: Stretch,
+    reader: &Reader,
+    mut gaps: Gaps,
+) -> Result<(OpenIndex, Vec<Gap>)> {
     let index = OpenIndex::default();
-    let mut records = reader.records(stretch.from)?;
+    let mut records = reader.through(stretch.from)?;
     // What comes behind it may be gone.
     while stretch.to.is_none_or(|to| records.position() < to)
-        && let Some(record) = records.next_record()?
+        && let Some(next) = records.next()?
     {
+        let record = match next {
+            Next::Record(record) => record,
+            Next::Lost { why, .. } => {
+                gaps.note_lost(why);
+                continue;
+            }
+        };
         let effects = effects::decode(&record.effects)?;
+        let keys = effects.entries.iter().flat_map(|entry| &entry.keys);
+        keys.for_each(|key| gaps.note_key(key));
+        gaps.record_ends();
         let places = places(record.place(0), stretch.segment, effects.entries);
         index.add(places, effects.counted);
     }
-    Ok(index)
+    Ok((index, gaps.done()))
 }
 
 /// The keys of entries with their places, of a record whose first part stands at `first`.

@@ -15,10 +15,12 @@ use std::time::{Duration, Instant};
 use prometheus_client::metrics::counter::Counter;
 
 use super::engine::{Changes, Engine, EngineError, Values};
+use super::gap::Gaps;
 use super::index::{IndexOf, OpenIndex};
 use super::layout::{self, Meta, RecordError, SliceMeta, SliceRecord, Stretch};
 use super::slice::{self, InJournal, Slice};
 use crate::clock::Timestamp;
+use crate::domain::id::{IDS_END, MessageId};
 use crate::journal::Reader;
 use crate::lock::locked;
 
@@ -129,6 +131,18 @@ impl Slices {
             .map(|(number, _)| *number)
     }
 
+    /// The slices that may have attempts for a message, oldest first. None is older than the message.
+    pub fn with_attempts_of(&self, message: MessageId) -> Vec<u32> {
+        let oldest = self.at(message.time()).unwrap_or_default();
+        let index = locked(self.index.read());
+        let may_have = |record: &SliceRecord| {
+            let since = record.attempts_since;
+            since.is_none_or(|since| since <= message)
+        };
+        let since = index.range(oldest..).filter(|(_, record)| may_have(record));
+        since.map(|(number, _)| *number).collect()
+    }
+
     fn add(&self, number: u32, record: SliceRecord) {
         locked(self.index.write()).insert(number, record);
     }
@@ -179,29 +193,54 @@ impl Slices {
     fn open_stretch(&self, number: u32, stretch: Stretch) -> Result<InJournal, RecordError> {
         let reader = &self.journal.reader;
         let Some(to) = stretch.to else {
-            let index = Arc::new(slice::index_of(stretch, reader)?);
-            return Ok(InJournal::open(stretch, index, reader.clone()));
+            let (index, gaps) = slice::index_of(stretch, reader, self.gaps(number))?;
+            return Ok(InJournal::open(
+                stretch,
+                Arc::new(index),
+                gaps,
+                reader.clone(),
+            ));
         };
         let of = self.index_of(number, stretch, to);
         let path = self.index_path(number);
         // Once is enough: each block is held against its checksum whenever it is read.
         let is_new = !locked(self.looked_through.lock()).contains(&number);
-        let (opened, not_believed) = InJournal::sealed(&path, &of, stretch, reader, is_new)?;
+        let open = |looks_through| {
+            let gaps = self.gaps(number);
+            InJournal::sealed(&path, &of, stretch, reader, gaps, looks_through)
+        };
+        let (opened, not_believed) = open(is_new)?;
         locked(self.looked_through.lock()).insert(number);
         if let Some(damage) = not_believed {
             log::warn!("the index of slice {number} is made again from the journal: {damage}");
         }
-        let Some(made) = opened.in_memory() else {
+        // A file says that its index has everything.
+        let made = opened.in_memory().filter(|_| opened.gaps().is_empty());
+        let Some(made) = made else {
             return Ok(opened);
         };
         match self.write_index(number, made, &of) {
-            Ok(()) => Ok(InJournal::sealed(&path, &of, stretch, reader, false)?.0),
+            Ok(()) => Ok(open(false)?.0),
             // Then it is in memory for as long as it is asked for.
             Err(error) => {
                 log::warn!("the index of slice {number} cannot be written: {error}");
                 Ok(opened)
             }
         }
+    }
+
+    /// The times that ids in a slice have: from the first to before the second.
+    pub fn times(&self, number: u32) -> (Timestamp, Timestamp) {
+        let index = locked(self.index.read());
+        let first = |record: &SliceRecord| record.first;
+        let begin = index.get(&number).map_or(Timestamp(0), first);
+        let next = index.range(number + 1..).next();
+        (begin, next.map_or(IDS_END, |(_, record)| record.first))
+    }
+
+    fn gaps(&self, number: u32) -> Gaps {
+        let (begin, end) = self.times(number);
+        Gaps::between(begin, end)
     }
 
     fn index_of(&self, number: u32, stretch: Stretch, to: u64) -> IndexOf {
@@ -227,10 +266,15 @@ impl Slices {
         opened.slice.clone()
     }
 
+    /// Closes a slice that nobody reads, to be opened anew.
+    pub fn close(&self, number: u32) {
+        *locked(self.place(number).lock()) = None;
+    }
+
     /// Takes in a slice that nothing came into yet.
     fn add_empty(&self, number: u32, record: SliceRecord, stretch: Stretch) {
         let index = Arc::new(OpenIndex::default());
-        let slice = InJournal::open(stretch, index, self.journal.reader.clone());
+        let slice = InJournal::open(stretch, index, Vec::new(), self.journal.reader.clone());
         *locked(self.place(number).lock()) = Some(Arc::new(Slice::Journal(slice)));
         self.add(number, record);
     }
@@ -242,6 +286,9 @@ impl Slices {
         let Slice::Journal(slice) = &*opened else {
             return Ok(());
         };
+        if let Some(gap) = slice.gaps().first() {
+            return Err(RecordError::Gap(gap.clone()));
+        }
         let stretch = self.record(number).and_then(|record| record.stretch);
         let Some((index, stretch)) = slice.in_memory().zip(stretch) else {
             return Ok(());
@@ -376,19 +423,22 @@ pub fn path_in(slices: &Path, number: u32) -> PathBuf {
 
 /// Lets history go on in a new slice, once `changes` are committed: the newest is sealed at what it
 /// has come to, and ids from `meta.last_time` on belong to the new one. `next` is where the journal goes
-/// on: its segment, and the position of the next record.
+/// on: its segment, and the position of the next record. `attempts_since` is the oldest message that an
+/// attempt in the newest is for, where that is known.
 pub fn begin(
     live: &impl Values,
     slices: &Slices,
     meta: &mut Meta,
     changes: &mut Changes,
     next: (u64, u64),
+    attempts_since: Option<MessageId>,
 ) -> Result<(u32, SliceRecord), EngineError> {
     let (segment, position) = next;
     let newest = slices.newest();
     let number = newest.as_ref().map_or(1, |(number, _)| number + 1);
     if let Some((newest, mut record)) = newest {
         record.sealed = Some(std::mem::take(&mut meta.slice));
+        record.attempts_since = attempts_since;
         if let Some(stretch) = &mut record.stretch {
             stretch.to = Some(position);
         }
@@ -444,6 +494,7 @@ mod tests {
             },
             applied: 0,
             newest: 0,
+            is_closed: false,
         };
         let sizes = Sizes {
             segment_bytes: 1 << 20,

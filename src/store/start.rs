@@ -64,9 +64,6 @@ impl Store {
     ) -> Result<Store, OpenError> {
         let mut files = rebuild::open_or_rebuild(&settings, &clock, &metrics)?;
         let path = settings.path.clone();
-        if files.meta.format < FORMAT && !settings.migrate {
-            return Err(OpenError::Older { path });
-        }
         let damaged = |error: RecordError| to_open_error(&path, error);
         let is_after_a_crash = !files.meta.clean;
         if is_after_a_crash {
@@ -104,16 +101,24 @@ impl Store {
             files.catalog.apply(Change::PutToken(token));
         }
         let newest = slices.newest();
-        let newest = newest.filter(|(number, record)| {
-            may_go_on(record, &files.meta) && can_be_read(&slices, *number, &metrics)
-        });
+        let newest = newest.filter(|(_, record)| may_go_on(record, &files.meta));
+        let looked_at = newest.as_ref().map(|(number, _)| *number);
+        let newest = newest.filter(|(number, _)| is_whole(&slices, *number));
+        let damaged_slice = looked_at.filter(|_| newest.is_none());
         let newest = match newest {
             Some(newest) => newest,
             None => {
                 files.meta.last_time = files.meta.last_time.max(clock.now());
                 let next = files.journal.next();
-                slices::begin(&files.live, &slices, &mut files.meta, &mut changes, next)
-                    .map_err(|error| damaged(error.into()))?
+                slices::begin(
+                    &files.live,
+                    &slices,
+                    &mut files.meta,
+                    &mut changes,
+                    next,
+                    None,
+                )
+                .map_err(|error| damaged(error.into()))?
             }
         };
         layout::replace(&files.live, &mut changes, &[layout::META], &files.meta)
@@ -163,6 +168,12 @@ impl Store {
         inner.committed(&meta);
         inner.show_visits(&inner.catalog());
         inner.look_at_space();
+        files
+            .damage
+            .into_iter()
+            .for_each(|one| inner.note_damaged_file(one));
+        // Opening it tells.
+        let _ = damaged_slice.map(|number| inner.slice(number));
         let is_counted = recount::count_some(&inner)
             .inspect_err(|error| rebuild::note_damage(&path, error))
             .map_err(|error| damaged(error.into()))?;
@@ -214,12 +225,12 @@ pub fn migrate(settings: &StoreSettings, clock: &Clock) -> Result<bool, OpenErro
     if !settings.path.join("live").exists() {
         return Ok(false);
     }
-    let is_older = open_files(settings, clock)?.meta.format < FORMAT;
+    let migrating = StoreSettings {
+        migrate: true,
+        ..settings.clone()
+    };
+    let is_older = open_files(&migrating, clock)?.meta.format < FORMAT;
     if is_older {
-        let migrating = StoreSettings {
-            migrate: true,
-            ..settings.clone()
-        };
         let store = Store::open(migrating, clock.clone(), Arc::new(Metrics::new()))?;
         let closed = store.close();
         closed.map_err(OpenError::Unsafe)?;
@@ -262,14 +273,16 @@ fn may_go_on(newest: &SliceRecord, meta: &Meta) -> bool {
     newest.stretch.is_some() && meta.slice.bytes <= READ_AGAIN_BYTES_MAX
 }
 
-/// Whether the index of a slice can be made. One of which it cannot is left as it is, for `verify-store`.
-fn can_be_read(slices: &Slices, number: u32, metrics: &Metrics) -> bool {
-    let Err(error) = slices.get(number) else {
-        return true;
-    };
-    metrics.store_problems.inc();
-    log::error!("slice {number} is damaged: {error}; run `postrider verify-store`");
-    false
+/// Whether all of a slice can be read. One of which something cannot is not written on; it is opened again when
+/// it is known where it ends.
+fn is_whole(slices: &Slices, number: u32) -> bool {
+    let is_whole = slices
+        .get(number)
+        .is_ok_and(|slice| slice.gaps().is_empty());
+    if !is_whole {
+        slices.close(number);
+    }
+    is_whole
 }
 
 /// Deletes the files of slices that the live database does not know: of one that was begun and

@@ -1,9 +1,12 @@
 //! The store as a whole, and what tests of its parts share.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
+use crate::domain::id::MessageId;
 use crate::domain::message::{DeliveryKey, Origin};
 use crate::rules::decision::Planned;
 
@@ -81,7 +84,7 @@ fn a_slice_that_cannot_be_opened_for_want_of_descriptors_is_not_damaged() {
         )))
     };
     assert!(matches!(of(libc::EMFILE), Error::Unavailable { .. }));
-    assert!(matches!(of(libc::EIO), Error::Unreadable(_)));
+    assert!(matches!(of(libc::EIO), Error::Unreadable { .. }));
 }
 
 #[actix_web::test]
@@ -331,5 +334,165 @@ fn a_store_of_the_version_before_is_taken_over_only_where_that_is_allowed() {
         format(Some(older));
         open(&allowed).unwrap();
         assert_eq!(format(None), layout::FORMAT);
+    }
+}
+
+/// The files of a directory with their bytes and modes.
+fn tree(path: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(path).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        match entry.file_type().unwrap().is_dir() {
+            true => found.extend(tree(&entry.path())),
+            false => {
+                let bytes = std::fs::read(entry.path()).unwrap();
+                found.insert(entry.path(), (mode, bytes));
+            }
+        }
+    }
+    found
+}
+
+/// Its version can go on with it, as it was.
+#[actix_web::test]
+async fn a_store_of_an_older_version_that_was_killed_is_refused_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    let store = opened(&path);
+    register(&store).await;
+    store.close().unwrap();
+    drop(store);
+    let_go(&path);
+    // Its last commit is in the journal alone.
+    let mut files = open::open_files(&settings(&path), &Clock::System).unwrap();
+    files.meta.format = 2;
+    files.meta.clean = false;
+    files.meta.commit += 1;
+    let mut changes = engine::Changes::default();
+    layout::replace(&files.live, &mut changes, &[layout::META], &files.meta).unwrap();
+    let mut content = Vec::new();
+    let (none, no_counts) = ([].into_iter(), [].into_iter());
+    effects::encode(none, &changes, &[], no_counts, &mut content);
+    files.live.commit(changes).unwrap();
+    files.journal.begin_segment().unwrap();
+    let draft = crate::journal::RecordDraft {
+        effects: &content,
+        ..Default::default()
+    };
+    files.journal.append(&draft, &[]).unwrap();
+    drop(files);
+    let_go(&path);
+    assert_eq!(format::by_journal(&path.join("journal")), Some(2));
+    // A mode that a start would change, too.
+    let token = path.join("owner.token");
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).unwrap();
+
+    let before = tree(&path);
+    let not_allowed = StoreSettings {
+        migrate: false,
+        ..settings(&path)
+    };
+    let opened = Store::open(not_allowed.clone(), Clock::System, Arc::new(Metrics::new()));
+    let refused = opened.err().expect("it is refused").to_string();
+    assert!(refused.contains("--migrate"), "{refused}");
+    let refused = verify(&not_allowed, &Clock::System, &mut |_| {})
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("--migrate"), "{refused}");
+    let after = tree(&path);
+    let changed = before
+        .iter()
+        .filter(|(path, file)| after.get(*path) != Some(file));
+    let changed = Vec::from_iter(changed.map(|(path, _)| path));
+    assert!(
+        changed.is_empty() && after.len() == before.len(),
+        "{changed:?}"
+    );
+
+    assert!(migrate(&not_allowed, &Clock::System).unwrap());
+    let_go(&path);
+    self::opened(&path).close().unwrap();
+}
+
+/// Of a message that was delivered at once, one slice tells, however many came since.
+#[actix_web::test]
+async fn the_attempts_of_an_old_message_are_found_without_opening_what_cannot_have_any() {
+    use crate::domain::attempt::{FailureKind, Outcome, SendFailure, Verdict};
+    use crate::domain::profile::Method;
+    use layout::golden::rows::{self, LANE};
+    const SLICES: u32 = 8;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    let clock = Clock::manual(Timestamp(1_700_000_000_000));
+    let store = opened_with(&path, clock.clone());
+    register(&store).await;
+    let attempt = async |delivery| {
+        let failure = SendFailure {
+            kind: FailureKind::NotSendable,
+            detail: String::new(),
+        };
+        store.record_attempt(Finished {
+            delivery,
+            endpoint: Arc::new(rows::endpoint()),
+            number: 1,
+            outcome: Outcome::not_sent("http://a.test/", Method::Post, clock.now(), failure),
+            verdict: Verdict::Delivered,
+            test: false,
+            event_id: None,
+        });
+        let nothing = |_: &Catalog| Ok((Vec::new(), ()));
+        store.change(Planned(nothing)).await.unwrap();
+    };
+    let mut ids = Vec::new();
+    for number in 1..=SLICES {
+        if number > 1 {
+            let age = store.inner.settings.slice_age + Duration::from_secs(1);
+            clock.advance_to(clock.now() + age);
+        }
+        ids.push(store.accept_message(message_to(vec![LANE])).await.unwrap());
+        attempt(store.waiting(LANE, None, 1).unwrap()[0]).await;
+        if number == 5 {
+            // The second message is sent again then.
+            let endpoint = Arc::new(rows::endpoint());
+            store.resend(ids[1].clone(), endpoint, None).await.unwrap();
+            attempt(store.waiting(LANE, None, 1).unwrap()[0]).await;
+        }
+    }
+    assert_eq!(store.slices().len(), SLICES as usize);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !store.filters_are_ready() {
+        assert!(Instant::now() < deadline, "the indexes are not made");
+        std::thread::yield_now();
+    }
+    store.close().unwrap();
+    drop(store);
+    let_go(&path);
+
+    let attempts = |store: &Store, message: MessageId| {
+        let window = Window {
+            limit: 10,
+            bytes: usize::MAX,
+            newest_first: true,
+            behind: None,
+            before: None,
+            after: None,
+        };
+        let found = store.attempts_of_message(message, &window, &mut |_| true);
+        found.unwrap().items.len()
+    };
+    // With the slices in which there are attempts of it, or of an older one.
+    for (message, found, opened) in [(0, 1, 1), (1, 2, 2), (3, 1, 2), (6, 1, 1)] {
+        let metrics = Arc::new(Metrics::new());
+        let store = Store::open(settings(&path), clock.clone(), metrics.clone()).unwrap();
+        let before = metrics.slices_opened.get();
+        assert_eq!(attempts(&store, ids[message].id), found, "{message}");
+        let endpoint = Arc::new(rows::endpoint());
+        let state = store.delivery(&ids[message], &endpoint).unwrap();
+        assert!(state.is_some_and(|state| state.last.is_some()), "{message}");
+        assert_eq!(metrics.slices_opened.get() - before, opened, "{message}");
+        store.close().unwrap();
+        drop(store);
+        let_go(&path);
     }
 }

@@ -5,21 +5,25 @@ use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::directory::refuse_in_the_remains_of_another;
 use super::engine::Engine;
 use super::filters::{Filter, KeyHash};
-use super::index::{IndexError, IndexFile, IndexOf, OpenIndex};
-use super::layout::{self, Erasure, RecordError, SliceMeta, Stretch};
+use super::gap::Gaps;
+use super::index::{Entry, IndexError, IndexFile, IndexOf, OpenIndex};
+use super::layout::{self, Erasure, RecordError, SliceMeta, SliceRecord, Stretch};
 use super::open::Files;
 use super::slice::{self, InJournal, Slice};
-use super::{OpenError, StoreSettings, open, slices};
-use crate::clock::Clock;
+use super::{OpenError, StoreSettings, open, rebuild, slices};
+use crate::clock::{Clock, Timestamp};
 use crate::domain::attempt::Attempt;
-use crate::domain::id::MessageId;
+use crate::domain::id::{IDS_END, MessageId};
 use crate::domain::message::Delivery;
 use crate::journal::Journal;
 
 /// Problems that are listed one by one; the rest is counted.
 const PROBLEMS_MAX: usize = 100;
+/// After how many items of a slice it is told how far it has come.
+const TOLD_EVERY: u64 = 256;
 
 #[derive(Debug, Default)]
 pub struct VerifyReport {
@@ -45,17 +49,67 @@ impl VerifyReport {
     }
 }
 
-/// Reads everything. An error means that not even the beginning could be read.
-pub fn verify(settings: &StoreSettings, clock: &Clock) -> Result<VerifyReport, OpenError> {
+/// How far a look at everything has come.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VerifyProgress {
+    /// What is being read, such as "slice 3 of 12".
+    pub reading: String,
+    /// Bytes of history that were read, of so many.
+    pub bytes: u64,
+    pub bytes_in_all: u64,
+}
+
+/// Tells how far it has come, as slices are read.
+struct Told<'a> {
+    progress: VerifyProgress,
+    /// Where the slice that is being read ends.
+    slice_ends: u64,
+    tell: &'a mut dyn FnMut(&VerifyProgress),
+}
+
+impl Told<'_> {
+    fn begins(&mut self, number: usize, of: usize, bytes: u64) {
+        self.progress.bytes = self.slice_ends;
+        self.slice_ends += bytes;
+        self.progress.reading = format!("slice {number} of {of}");
+        (self.tell)(&self.progress);
+    }
+
+    /// So many items of the slice were read, of so many.
+    fn read(&mut self, items: u64, in_all: u64, slice_bytes: u64) {
+        if items.is_multiple_of(TOLD_EVERY) {
+            let share =
+                slice_bytes as u128 * u128::from(items.min(in_all)) / u128::from(in_all.max(1));
+            self.progress.bytes = self.slice_ends - slice_bytes + share as u64;
+            (self.tell)(&self.progress);
+        }
+    }
+}
+
+/// Reads everything, and tells how far it has come. An error means that not even the beginning could be
+/// read.
+pub fn verify(
+    settings: &StoreSettings,
+    clock: &Clock,
+    tell: &mut dyn FnMut(&VerifyProgress),
+) -> Result<VerifyReport, OpenError> {
     let path = &settings.path;
     if !path.join("live").is_dir() {
-        return Err(OpenError::Unsafe(format!(
-            "there is no store at {}",
-            path.display()
-        )));
+        let shown = path.display();
+        if rebuild::was_broken_off(path) {
+            return Err(OpenError::Unsafe(format!(
+                "a rebuild of {shown} was broken off, and the directory `live` is not there yet: run \
+                 `postrider rebuild`, or start the server, which goes on with it"
+            )));
+        }
+        refuse_in_the_remains_of_another(path)?;
+        return Err(OpenError::Unsafe(format!("there is no store at {shown}")));
     }
     let files = open::open_files(settings, clock)?;
     let mut report = VerifyReport::default();
+    for told in &files.damage {
+        report.problem(told.clone());
+    }
     let registrations = files.catalog.len();
     if registrations != files.meta.registrations {
         report.problem(format!(
@@ -111,6 +165,23 @@ pub fn verify(settings: &StoreSettings, clock: &Clock) -> Result<VerifyReport, O
         .push(("waiting deliveries".to_owned(), counted));
 
     check_erasures(&files, &mut report);
+    let expected_of = |record: &SliceRecord| {
+        let expected = record.sealed.as_ref().unwrap_or(&files.meta.slice);
+        expected.clone()
+    };
+    let bytes = files
+        .slices
+        .values()
+        .map(|record| expected_of(record).bytes);
+    let mut told = Told {
+        progress: VerifyProgress {
+            reading: String::new(),
+            bytes: 0,
+            bytes_in_all: bytes.sum(),
+        },
+        slice_ends: 0,
+        tell,
+    };
     let mut totals = Totals::default();
     let sealed_at = |number| {
         let sealed = files
@@ -119,17 +190,22 @@ pub fn verify(settings: &StoreSettings, clock: &Clock) -> Result<VerifyReport, O
             .and_then(|record| record.sealed.as_ref());
         sealed.map_or(0, |sealed| sealed.commit)
     };
-    for (number, record) in &files.slices {
+    for (place, (number, record)) in (1..).zip(&files.slices) {
+        let expected = expected_of(record);
+        told.begins(place, files.slices.len(), expected.bytes);
         let before = sealed_at(number.wrapping_sub(1));
         let slice = match record.stretch {
             Some(stretch) => {
+                let next = files.slices.range(number + 1..).next();
+                let end = next.map_or(IDS_END, |(_, next)| next.first);
                 let of = OfStretch {
                     number: *number,
                     stretch,
+                    times: (record.first, end),
                     path: path.join("slices").join(format!("{number:08}")),
-                    expected: record.sealed.as_ref().unwrap_or(&files.meta.slice),
+                    expected: &expected,
                 };
-                check_stretch(&files.journal, &of, &mut totals, &mut report)
+                check_stretch(&files.journal, &of, &mut totals, &mut told, &mut report)
             }
             None => check_database(&files, settings, *number, before, &mut totals, &mut report),
         };
@@ -215,6 +291,8 @@ impl Commits<'_> {
 struct OfStretch<'a> {
     number: u32,
     stretch: Stretch,
+    /// The times that its ids have, from and to before.
+    times: (Timestamp, Timestamp),
     /// The directory of its files.
     path: PathBuf,
     expected: &'a SliceMeta,
@@ -225,20 +303,26 @@ fn check_stretch(
     journal: &Journal,
     of: &OfStretch,
     totals: &mut Totals,
+    told: &mut Told,
     report: &mut VerifyReport,
 ) -> Option<Slice> {
     let number = of.number;
     let reader = journal.reader();
-    let made = match slice::index_of(of.stretch, &reader) {
-        Ok(made) => Arc::new(made),
+    let (begin, end) = of.times;
+    let (made, gaps) = match slice::index_of(of.stretch, &reader, Gaps::between(begin, end)) {
+        Ok((made, gaps)) => (Arc::new(made), gaps),
         Err(error) => {
             report.problem(format!("slice {number}: {error}"));
             return None;
         }
     };
-    let slice = Slice::Journal(InJournal::open(of.stretch, made.clone(), reader));
+    for gap in &gaps {
+        report.problem(format!("slice {number}: the journal: {gap}"));
+    }
+    let is_whole = gaps.is_empty();
+    let slice = Slice::Journal(InJournal::open(of.stretch, made.clone(), gaps, reader));
     let (mut messages, mut attempts) = (0, 0);
-    for item in slice.range(Bound::Unbounded, Bound::Unbounded) {
+    for item in slice.readable(Bound::Unbounded, Bound::Unbounded) {
         let checked = item.and_then(|(key, found)| match key.first() {
             Some(&layout::MESSAGE) => {
                 messages += 1;
@@ -251,6 +335,8 @@ fn check_stretch(
             Some(&layout::ONCE) => slice.once(&key).map(drop),
             _ => Ok(()),
         });
+        let in_all = of.expected.messages + of.expected.attempts;
+        told.read(messages + attempts, in_all, of.expected.bytes);
         if let Err(error) = checked {
             report.problem(format!("slice {number}: {error}"));
         }
@@ -269,18 +355,19 @@ fn check_stretch(
     totals.messages += messages;
     totals.attempts += attempts;
     if let Some(to) = of.stretch.to {
-        check_index(journal, of, to, &made, report);
+        check_index(journal, of, to, &made, is_whole, report);
         check_filter(of, &slice, report);
     }
     Some(slice)
 }
 
-/// An index that is not there is made when it is needed.
+/// An index that is not there is made when it is needed. The file may have what the journal has lost.
 fn check_index(
     journal: &Journal,
     of: &OfStretch,
     to: u64,
     made: &Arc<OpenIndex>,
+    is_whole: bool,
     report: &mut VerifyReport,
 ) {
     let number = of.number;
@@ -298,11 +385,18 @@ fn check_index(
         let mut kept = file.range(from, end);
         let (from, end) = all();
         for expected in made.range(from, end) {
-            if kept.next().transpose()? != Some(expected) {
+            let found = loop {
+                let found = kept.next().transpose()?;
+                let is_extra = |(key, _): &Entry| !is_whole && *key < expected.0;
+                if !found.as_ref().is_some_and(is_extra) {
+                    break found;
+                }
+            };
+            if found != Some(expected) {
                 return Ok(false);
             }
         }
-        Ok(kept.next().is_none())
+        Ok(!is_whole || kept.next().is_none())
     });
     match compared {
         Ok(true) | Err(IndexError::Missing { .. }) => {}

@@ -448,6 +448,10 @@ impl Trial<'_> {
                 Ended::Right
             }
             (Question::Get(_), 404) => Ended::LossSilent,
+            // A list that ends before what cannot be read, and says that there is more.
+            (Question::Get(_), 200) if known.1["done"] == true && found.1["done"] == false => {
+                Ended::Unreadable
+            }
             (Question::Get(_), 200) => match left_out(&known.1, &found.1) {
                 Some(ids) if ids.iter().all(|id| last == Some(id)) => Ended::Right,
                 Some(_) => Ended::LossSilent,

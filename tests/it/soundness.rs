@@ -469,7 +469,38 @@ async fn a_missing_file_of_the_journal_is_told_where_something_in_it_is_asked_fo
         let erased = server.delete(&format!("{}/content", path(&lost))).await;
         assert_eq!(erased.status, 503);
         assert_eq!(publish(&server, "lost").await.status, 503);
-        assert_eq!(server.get("/api/v1/app/app/msg").await.status, 503);
+        let list = async |query: &str| server.get(&format!("/api/v1/app/app/msg?{query}")).await;
+        // A list has what is newer, and says that there is more; who reads on is told what is missing.
+        let page = list("").await.expect(200);
+        assert_eq!(page["data"].as_array().map(Vec::len), Some(1));
+        assert_eq!(
+            (&page["data"][0]["id"], &page["done"]),
+            (&kept, &json!(false))
+        );
+        let iterator = page["iterator"].as_str().expect("there is more");
+        let next = list(&format!("iterator={iterator}")).await;
+        assert_eq!(next.status, 503);
+        let told = next.json();
+        assert_eq!(told["code"], "history_unreadable");
+        let told = told["detail"].as_str().expect("a sentence");
+        let time_behind = |name: &str| {
+            let behind = told.split_once(name).expect("it tells a time").1;
+            let end = behind.find('Z').expect("in UTC") + 1;
+            behind[..end].to_owned()
+        };
+        let (before, after) = (time_behind("before="), time_behind("after="));
+        let older = list(&format!("before={before}")).await.expect(200);
+        assert_eq!(older["data"], json!([]));
+        let oldest_first = list("order=ascending").await;
+        assert_eq!(oldest_first.status, 503);
+        let newer = list(&format!("order=ascending&after={after}"))
+            .await
+            .expect(200);
+        assert_eq!(newer["data"].as_array().map(Vec::len), Some(1));
+        assert_eq!(
+            (&newer["data"][0]["id"], &newer["done"]),
+            (&kept, &json!(true))
+        );
         server.get(&path(&kept)).await.expect(200);
         publish(&server, "new").await.expect(202);
         let again = publish(&server, "kept").await;

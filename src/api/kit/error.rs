@@ -112,12 +112,22 @@ impl Failure {
                     ..row(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error)
                 },
                 Error::Defect => row(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", error),
-                Error::Unreadable(_) => row(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "history_unreadable",
-                    &"a part of the history that this needs cannot be read; the server's log says \
-                      which, and `postrider verify-store` looks at all of it",
-                ),
+                Error::Unreadable { between, .. } => {
+                    let lists = between.map_or_else(String::new, |(from, to)| {
+                        format!(
+                            ": some of what is from {from} to {to}. Lists can be read with \
+                             before={from} and with after={to}"
+                        )
+                    });
+                    row(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "history_unreadable",
+                        &format_args!(
+                            "a part of the history that this needs cannot be read{lists}; the server's \
+                             log says where it stands, and `postrider verify-store` looks at all of it"
+                        ),
+                    )
+                }
                 Error::Storage(_) => Row {
                     header: Some((RETRY_AFTER, HeaderValue::from(STORAGE_RETRY_SECONDS))),
                     ..row(

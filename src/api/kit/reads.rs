@@ -87,7 +87,7 @@ impl Readers {
             payer,
             Box::new(move || {
                 let result = watched::contained(read).unwrap_or(Err(Error::Defect));
-                if let Err(error @ (Error::Unreadable(_) | Error::Storage(_))) = &result {
+                if let Err(error @ (Error::Unreadable { .. } | Error::Storage(_))) = &result {
                     watched::note_error(error);
                 }
                 let _ = answer.send(result);

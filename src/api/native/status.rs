@@ -303,6 +303,7 @@ pub async fn get(call: Call) -> Reply {
             space,
             free_bytes_min: context.config.store.min_free_bytes,
             damage: metrics.store_problems.get(),
+            damaged_files: context.store.damaged_files(),
             unreadable_slices: context.store.unreadable_slices(),
             waits: context.store.waits(),
             waiting_max: limits.waiting_max,
@@ -392,7 +393,9 @@ struct Process {
     free_bytes_min: u64,
     /// The number of signs of damage since the start.
     damage: i64,
-    /// The slices that cannot be read, with the reasons.
+    /// The damage that the start found, a sentence each.
+    damaged_files: Vec<String>,
+    /// The slices of which something cannot be read, with the reasons.
     unreadable_slices: Vec<(u32, String)>,
     waits: WaitingCounts,
     waiting_max: u64,
@@ -438,10 +441,15 @@ impl Process {
             );
             problems.push(Problem::new(Critical, Kind::StoreDamaged, message));
         }
+        for told in self.damaged_files.iter().take(UNREADABLE_MAX) {
+            let message = format!("{told}.");
+            problems.push(Problem::new(Critical, Kind::StoreDamaged, message));
+        }
         for (number, reason) in self.unreadable_slices.iter().take(UNREADABLE_MAX) {
             let message = format!(
-                "Slice {number} of the history cannot be read, so that requests with an idempotency key \
-                 or an event id that may be in it are refused until it is older than a day: {reason}."
+                "Something in slice {number} of the history cannot be read: {reason}. What needs it is \
+                 answered 503, and so are requests with an idempotency key or an event id that may be in \
+                 it, until it is older than a day."
             );
             problems.push(Problem::new(Critical, Kind::StoreDamaged, message));
         }
@@ -667,6 +675,7 @@ mod tests {
                     failure: Some("no disk".to_owned()),
                     damage: 2,
                     unreadable_slices: vec![(3, "gone".to_owned())],
+                    damaged_files: vec!["a file is damaged".to_owned()],
                     space: Space {
                         blob_files: 1,
                         ..Space::default()
@@ -678,6 +687,7 @@ mod tests {
                 },
                 vec![
                     (Critical, Kind::StoreFailed),
+                    (Critical, Kind::StoreDamaged),
                     (Critical, Kind::StoreDamaged),
                     (Critical, Kind::StoreDamaged),
                     (Critical, Kind::BlobFiles),

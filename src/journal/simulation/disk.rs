@@ -439,6 +439,10 @@ impl DataFile for OpenFile {
         Ok(())
     }
 
+    fn has_taken(&self, bytes: u64) -> io::Result<bool> {
+        Ok(self.state().inodes[self.inode].shown.len() as u64 >= bytes)
+    }
+
     fn give_back(&self, offset: u64) -> io::Result<()> {
         let mut state = self.state();
         let length = state.inodes[self.inode].shown.len();

@@ -97,6 +97,7 @@ impl World {
             },
             applied,
             newest: self.random.random_range(applied..=self.model.last()),
+            is_closed: false,
         }
     }
 
@@ -520,6 +521,7 @@ fn nothing_known() -> Known {
         },
         applied: 0,
         newest: 0,
+        is_closed: false,
     }
 }
 

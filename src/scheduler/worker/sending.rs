@@ -107,7 +107,7 @@ impl Worker {
                 let why = loader::missing(&delivery);
                 self.not_readable(delivery, endpoint, why.clone(), why);
             }
-            (Err(error @ Error::Unreadable(_)), Some(endpoint)) => {
+            (Err(error @ Error::Unreadable { .. }), Some(endpoint)) => {
                 let detail = loader::unreadable(&delivery);
                 self.not_readable(delivery, endpoint, error.to_string(), detail);
             }

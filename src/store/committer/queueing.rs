@@ -73,6 +73,11 @@ impl Committer {
         due: Timestamp,
         is_followed: bool,
     ) -> Result<bool, layout::RecordError> {
+        // Retention took the message since. Its delivery would be counted in another slice, and perhaps not in
+        // the one where it is taken out.
+        if !send.slice().is_some_and(|slice| self.is_kept(slice)) {
+            return Ok(false);
+        }
         let newest = (self.slice.number, &*self.slice.slice);
         let now = match self.inner.where_now(newest, send, lane, is_followed) {
             // One attempt that cannot be read fails whoever asked for it, not the store.
@@ -433,6 +438,37 @@ mod tests {
         }
         assert_eq!(fixture.waiting().len(), 1);
         fixture.store.close().unwrap();
+    }
+
+    /// It would be counted in another slice, and be missed there when it is taken out.
+    #[actix_web::test]
+    async fn a_resend_that_comes_behind_the_drop_of_its_slice_queues_nothing() {
+        let fixture = Fixture::new().await;
+        let store = &fixture.store;
+        let message = fixture.publish().await;
+        fixture.attempt(Verdict::Delivered).await;
+        let age = store.inner.settings.slice_age + Duration::from_secs(1);
+        fixture.clock.advance_to(fixture.clock.now() + age);
+        let other = fixture.publish().await;
+        fixture.attempt(Verdict::Delivered).await;
+        assert_eq!(store.slices(), [1, 2]);
+        let seen = fixture.look(&message);
+        let (answer, answered) = oneshot::channel();
+        store
+            .offer(Command::DropSlice { number: 1, answer })
+            .unwrap();
+        answered.await.unwrap().unwrap();
+        assert_eq!(fixture.resend(&message, seen).await, ResendAnswer::Moved);
+        store.inner.slices.remove(1).unwrap();
+        assert_eq!(fixture.resend(&message, seen).await, ResendAnswer::Moved);
+        let gone = store.inner.look_for(&message, LANE);
+        assert!(matches!(gone, Err(Error::NotFound(_))), "{gone:?}");
+        assert_eq!(fixture.waiting(), []);
+        // And one of a message that is kept goes on.
+        let seen = fixture.look(&other);
+        assert_eq!(fixture.resend(&other, seen).await, ResendAnswer::Done);
+        assert_eq!(store.waiting_count(), 1);
+        store.close().unwrap();
     }
 
     #[actix_web::test]

@@ -5,11 +5,14 @@
 //! sure of the room for a batch before it takes one together, when nothing has to be undone yet. While
 //! there is none, outcomes wait in memory, where the lanes bound them. Everything else is refused at once,
 //! with nothing of it done: a caller would otherwise wait for as long as the disk stays full.
+//!
+//! Retention is not refused, because it frees space. The little that it writes goes into the open segment of
+//! the journal, whose space is taken already.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{BATCH_BYTES_MAX, CommitError, Committer};
+use super::{BATCH_BYTES_MAX, Batch, CommitError, Committer, Staged};
 use crate::journal::JournalError;
 use crate::store::queue::Command;
 use crate::store::room::refusal;
@@ -17,6 +20,8 @@ use crate::watched;
 
 /// How often it looks again.
 const TRY_EVERY: Duration = Duration::from_secs(1);
+/// The longest record of a command that frees space: a few hundred deliveries that are forgotten.
+const ROOM_MAKER_BYTES: u64 = 256 << 10;
 
 impl Committer {
     /// Waits until there is room for the next batch; `pending` is left with what is not refused meanwhile.
@@ -36,13 +41,17 @@ impl Committer {
         watched::note_error(&lack);
         loop {
             inner.room.wait_begins(&lack);
-            let (outcomes, others) = std::mem::take(pending)
+            let (outcomes, mut others): (VecDeque<_>, VecDeque<_>) = std::mem::take(pending)
                 .into_iter()
                 .partition(Command::is_outcome);
             *pending = outcomes;
-            let refuse = |command: Command| command.refuse(refusal(&lack));
-            others.into_iter().for_each(refuse);
-            inner.queue.take_intake().into_iter().for_each(refuse);
+            others.extend(inner.queue.take_all_but_outcomes());
+            for command in others {
+                match command.makes_room() && self.journal.has_taken(ROOM_MAKER_BYTES) {
+                    true => self.commit_alone(command)?,
+                    false => command.refuse(refusal(&lack)),
+                }
+            }
             if inner.sleep(TRY_EVERY) || inner.failure.borrow().is_some() {
                 return Err(CommitError::NoRoom(lack));
             }
@@ -57,6 +66,17 @@ impl Committer {
         inner.room.wait_ended();
         log::info!("there is room on the disk again; everything goes on");
         Ok(())
+    }
+
+    fn commit_alone(&mut self, command: Command) -> Result<(), CommitError> {
+        let mut batch = Batch {
+            commands: 1,
+            ..Batch::default()
+        };
+        match self.stage(&mut batch, command)? {
+            Staged::More | Staged::Enough => self.commit(batch),
+            Staged::Later(_) => unreachable!("the batch holds nothing that it could depend on"),
+        }
     }
 
     /// Why the next batch cannot be written now, if so.
@@ -164,6 +184,52 @@ mod tests {
         }
         change().await.unwrap();
         assert_eq!(store.health(), Ok(()));
+        store.close().unwrap();
+    }
+
+    /// It frees space, and it alone can.
+    #[actix_web::test]
+    async fn retention_goes_on_while_the_disk_is_full() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut settings = settings(&directory.path().join("data"));
+        settings.min_free_bytes = 8 << 10;
+        settings.segment_bytes = 1 << 20;
+        let clock = Clock::manual(NOW);
+        let store = Store::open(settings.clone(), clock.clone(), Arc::new(Metrics::new())).unwrap();
+        register(&store).await;
+        // In the first two slices something is kept, and in the second a delivery is held, too.
+        for (slice, lanes) in [(1, Vec::new()), (2, vec![LANE]), (3, Vec::new())] {
+            store.accept_message(message_to(lanes)).await.unwrap();
+            assert_eq!(store.slices().last(), Some(&slice));
+            clock.advance_to(clock.now() + settings.slice_age + Duration::from_secs(1));
+        }
+        let mut held = rows::endpoint();
+        held.disabled = true;
+        let disable = |_: &Catalog| Ok((vec![crate::catalog::Change::PutEndpoint(held)], ()));
+        store.change(Planned(disable)).await.unwrap();
+        clock.advance_to(clock.now() + settings.retention);
+        pretend_free(&store, Some(1023));
+        let change = || store.change(Planned(|_: &Catalog| Ok((Vec::new(), ()))));
+        assert!(change().await.is_err(), "the disk is full");
+        let (pruned, ended) = std::sync::mpsc::channel();
+        let pruning = store.clone();
+        std::thread::spawn(move || pruned.send(pruning.prune()));
+        let result = ended.recv_timeout(Duration::from_secs(60));
+        result.expect("it does not wait for room").unwrap();
+        assert_eq!(store.slices(), [3, 4]);
+        assert_eq!(store.waiting_count(), 0);
+        assert!(change().await.is_err(), "the disk is still full");
+        pretend_free(&store, None);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while change().await.is_err() {
+            assert!(Instant::now() < deadline, "it does not go on");
+            tokio::task::yield_now().await;
+        }
+        store.close().unwrap();
+        drop(store);
+        crate::store::tests::let_go(&settings.path);
+        let store = Store::open(settings, clock, Arc::new(Metrics::new())).unwrap();
+        assert_eq!(store.slices(), [3, 4]);
         store.close().unwrap();
     }
 

@@ -10,6 +10,7 @@ use crate::journal::JournalError;
 use crate::shortage::Shortage;
 use crate::store::effects::EffectsError;
 use crate::store::engine::{Bytes, Changes, EngineError, VALUE_MAX, Values};
+use crate::store::gap::Gap;
 use crate::store::index::IndexError;
 use crate::store::record::{self, Kept, NotARecord, RECORD_MAX};
 
@@ -26,6 +27,9 @@ pub enum RecordError {
     Engine(#[from] EngineError),
     #[error("the journal: {0}")]
     Journal(#[from] JournalError),
+    /// What is looked for may be among what cannot be read.
+    #[error("the journal: {0}")]
+    Gap(Gap),
     #[error(transparent)]
     Index(#[from] IndexError),
     #[error("the journal: the content of a record cannot be read: {0}")]
@@ -334,12 +338,12 @@ mod tests {
             decode::<SliceRecord>(&slice_key(2), &record),
             Err(RecordError::Damaged { .. })
         ));
-        record[2] = 3;
+        record[2] = 4;
         assert!(matches!(
             decode::<SliceRecord>(&key, &record),
             Err(RecordError::Newer {
                 kind: SLICE,
-                schema: 3
+                schema: 4
             })
         ));
     }

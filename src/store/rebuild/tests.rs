@@ -13,7 +13,7 @@ use crate::domain::profile::Method;
 use crate::rules::decision::Planned;
 use crate::store::layout::golden::rows::{self, APPLICATION, LANE};
 use crate::store::tests::{copy_directory, message_to, register};
-use crate::store::{Finished, Store, reset_owner, restore};
+use crate::store::{Finished, Store, reset_owner, restore, verify};
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -326,6 +326,44 @@ async fn a_rebuild_that_is_broken_off_leaves_the_old_database_or_the_new_one() {
     }
 }
 
+/// As often as there are damaged databases that a start lets lie, and once more.
+#[actix_web::test]
+async fn a_rebuild_that_is_broken_off_again_and_again_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, shows, ids) = crashed(directory.path()).await;
+    for number in 0..=DAMAGED_MAX {
+        std::fs::create_dir_all(path.join(LIVE)).unwrap();
+        set_aside(&path, NOW).unwrap();
+        assert_eq!(damaged_copies(&path), number + 1);
+        let told = verify(&settings(&path), &Clock::System, &mut |_| {}).unwrap_err();
+        let told = told.to_string();
+        assert!(
+            told.contains("was broken off") && told.contains("postrider rebuild"),
+            "{told}"
+        );
+        opens_with_all(&path, &shows, &ids);
+        drop(build(&settings(&path)).unwrap());
+    }
+    remove_live(&path);
+    rebuild(&settings(&path), &Clock::manual(NOW)).unwrap();
+    opens_with_all(&path, &shows, &ids);
+}
+
+#[test]
+fn verify_tells_a_store_without_its_database_from_no_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    let told = |path: &Path| {
+        let told = verify(&settings(path), &Clock::System, &mut |_| {}).unwrap_err();
+        told.to_string()
+    };
+    assert!(told(&path).contains("there is no store at"));
+    close(open(&path));
+    remove_live(&path);
+    let told = told(&path);
+    assert!(told.contains("`live` is missing"), "{told}");
+}
+
 /// What refuses a rebuild, by the command and by a start, changes nothing.
 #[actix_web::test]
 async fn nothing_is_made_anew_from_what_is_not_whole() {
@@ -368,7 +406,7 @@ async fn nothing_is_made_anew_from_what_is_not_whole() {
         }),
         ("segment is damaged at byte", &|path: &Path| {
             for segment in segments(path) {
-                flip(&segment, |_| 4096..4100);
+                flip(&segment, |bytes| 4096..bytes);
             }
         }),
     ];
@@ -467,7 +505,7 @@ async fn a_command_that_finds_nothing_in_live_says_what_to_do() {
     remove_live(&path);
     std::fs::create_dir(path.join(LIVE)).unwrap();
     let refused = || {
-        let verified = crate::store::verify(&settings(&path), &Clock::System);
+        let verified = crate::store::verify(&settings(&path), &Clock::System, &mut |_| {});
         verified.expect_err("it is refused").to_string()
     };
     assert!(

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Kept, NotARecord, read_struct};
 use crate::clock::Timestamp;
+use crate::domain::id::MessageId;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct SliceRecord {
@@ -16,6 +17,9 @@ pub struct SliceRecord {
     pub sealed: Option<SliceMeta>,
     /// The stretch of the journal that the slice is; none where it is a database of its own.
     pub stretch: Option<Stretch>,
+    /// No attempt in the slice is for a message before this one, so it is not opened for those of an
+    /// older message. None where that is not known.
+    pub attempts_since: Option<MessageId>,
 }
 
 /// A stretch of the journal: all that came into history from one position to before another.
@@ -34,6 +38,7 @@ impl SliceRecord {
             first,
             sealed: None,
             stretch,
+            attempts_since: None,
         }
     }
 }
@@ -45,11 +50,18 @@ pub struct Slice1<'a> {
     sealed: Option<Cow<'a, SliceMeta>>,
 }
 
-/// Schema 2.
+/// Schema 2: before it was known whose attempts are in a slice.
 #[derive(Serialize, Deserialize)]
 pub struct Slice2<'a> {
     before: Slice1<'a>,
     stretch: Option<Stretch1>,
+}
+
+/// Schema 3.
+#[derive(Serialize, Deserialize)]
+pub struct Slice3<'a> {
+    before: Slice2<'a>,
+    attempts_since: Option<[u8; 20]>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -78,45 +90,63 @@ impl<'a> From<Slice1<'a>> for Slice2<'a> {
     }
 }
 
-impl<'a> From<&'a SliceRecord> for Slice2<'a> {
-    fn from(value: &'a SliceRecord) -> Slice2<'a> {
+impl<'a> From<Slice2<'a>> for Slice3<'a> {
+    fn from(old: Slice2<'a>) -> Slice3<'a> {
+        Slice3 {
+            before: old,
+            attempts_since: None,
+        }
+    }
+}
+
+impl<'a> From<&'a SliceRecord> for Slice3<'a> {
+    fn from(value: &'a SliceRecord) -> Slice3<'a> {
         let stretch = |stretch: &Stretch| Stretch1 {
             segment: stretch.segment,
             from: stretch.from,
             to: stretch.to,
         };
-        Slice2 {
-            before: Slice1 {
-                first: value.first.0,
-                sealed: value.sealed.as_ref().map(Cow::Borrowed),
+        Slice3 {
+            before: Slice2 {
+                before: Slice1 {
+                    first: value.first.0,
+                    sealed: value.sealed.as_ref().map(Cow::Borrowed),
+                },
+                stretch: value.stretch.as_ref().map(stretch),
             },
-            stretch: value.stretch.as_ref().map(stretch),
+            attempts_since: value.attempts_since.map(|id| id.0),
         }
     }
 }
 
-impl From<Slice2<'_>> for SliceRecord {
-    fn from(record: Slice2<'_>) -> SliceRecord {
+impl From<Slice3<'_>> for SliceRecord {
+    fn from(record: Slice3<'_>) -> SliceRecord {
         let stretch = |stretch: Stretch1| Stretch {
             segment: stretch.segment,
             from: stretch.from,
             to: stretch.to,
         };
+        let Slice2 {
+            before,
+            stretch: at,
+        } = record.before;
         SliceRecord {
-            first: Timestamp(record.before.first),
-            sealed: record.before.sealed.map(Cow::into_owned),
-            stretch: record.stretch.map(stretch),
+            first: Timestamp(before.first),
+            sealed: before.sealed.map(Cow::into_owned),
+            stretch: at.map(stretch),
+            attempts_since: record.attempts_since.map(MessageId),
         }
     }
 }
 
 impl Kept for SliceRecord {
-    const SCHEMA: u16 = 2;
-    type Record<'a> = Slice2<'a>;
+    const SCHEMA: u16 = 3;
+    type Record<'a> = Slice3<'a>;
 
     fn read(schema: u16, bytes: &mut &[u8]) -> Result<SliceRecord, NotARecord> {
-        let newest: Slice2<'_> = match schema {
-            1 => read_struct::<Slice1<'_>>(bytes)?.into(),
+        let newest: Slice3<'_> = match schema {
+            1 => Slice2::from(read_struct::<Slice1<'_>>(bytes)?).into(),
+            2 => read_struct::<Slice2<'_>>(bytes)?.into(),
             _ => read_struct(bytes)?,
         };
         Ok(newest.into())

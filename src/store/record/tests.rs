@@ -190,7 +190,7 @@ async fn a_store_of_the_version_before_opens_and_is_written_on() {
     opened.change(Planned(again)).await.expect("it is written");
     opened.close().expect("a clean close");
     drop(opened);
-    let report = once_free(|| verify(&settings, &Clock::manual(LATER)));
+    let report = once_free(|| verify(&settings, &Clock::manual(LATER), &mut |_| {}));
     assert_eq!(report.problems, [""; 0]);
     let opened = store(&settings);
     assert_has_what_was_written(&opened);

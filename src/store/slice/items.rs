@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::{Found, Result};
 use crate::store::engine::{self, Engine};
+use crate::store::gap::Gap;
 use crate::store::index::{FileRange, IndexError, OpenRange, Place};
-use crate::store::layout;
+use crate::store::layout::{self, RecordError};
 
 /// Further values of a long record that are walked over one by one; of more the walk begins anew behind
 /// them, which costs as much as a few.
@@ -17,6 +18,8 @@ pub enum Items {
     Database(Box<Records>),
     Memory(OpenRange),
     File(FileRange),
+    /// Some of what is asked for may be among what cannot be read: one error, then nothing.
+    Unreadable(Option<Gap>),
 }
 
 pub type Item = Result<(Vec<u8>, Found)>;
@@ -31,6 +34,7 @@ impl Iterator for Items {
                 .next()
                 .map(|(key, place)| Ok((key, Found::Place(place)))),
             Items::File(range) => range.next().map(in_file),
+            Items::Unreadable(gap) => unreadable(gap),
         }
     }
 }
@@ -44,8 +48,13 @@ impl DoubleEndedIterator for Items {
                 last.map(|(key, place)| Ok((key, Found::Place(place))))
             }
             Items::File(range) => range.next_back().map(in_file),
+            Items::Unreadable(gap) => unreadable(gap),
         }
     }
+}
+
+fn unreadable(gap: &mut Option<Gap>) -> Option<Item> {
+    gap.take().map(|gap| Err(RecordError::Gap(gap)))
 }
 
 fn in_file(item: std::result::Result<(Vec<u8>, Place), IndexError>) -> Item {

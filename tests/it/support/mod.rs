@@ -68,7 +68,7 @@ pub async fn together<T>(futures: impl IntoIterator<Item = impl Future<Output = 
 
 /// Looks at every record of a store that was stopped just now.
 pub async fn verify(settings: &store::StoreSettings, clock: &Clock) -> VerifyReport {
-    let open = || match store::verify(settings, clock) {
+    let open = || match store::verify(settings, clock, &mut |_| {}) {
         Err(OpenError::Locked { .. }) => None,
         report => Some(report),
     };

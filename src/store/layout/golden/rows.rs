@@ -618,6 +618,11 @@ fn of_the_live_database() -> Vec<Row> {
         slice: slice_meta.clone(),
         dead_commits: vec![(8, 9)],
     };
+    let stretch = Stretch {
+        segment: 300,
+        from: 70_000,
+        to: Some(5),
+    };
     let delivery = DeliveryKey {
         lane: 258,
         due: AT,
@@ -660,6 +665,7 @@ fn of_the_live_database() -> Vec<Row> {
                 first: AT,
                 sealed: Some(slice_meta.clone()),
                 stretch: None,
+                attempts_since: None,
             },
             &[],
         ),
@@ -669,12 +675,22 @@ fn of_the_live_database() -> Vec<Row> {
             "b773 0200 cd43a3eb 1f000000 fd0068e5cf8b010000 01fb2c010203fc70110100 01fb2c01fc701101000105",
             &SliceRecord {
                 first: AT,
+                sealed: Some(slice_meta.clone()),
+                stretch: Some(stretch),
+                attempts_since: None,
+            },
+            &[],
+        ),
+        row(
+            3,
+            ("73 00000102", slice_key(258)),
+            "b773 0300 6507a32a 34000000 fd0068e5cf8b010000 01fb2c010203fc70110100 01fb2c01fc701101000105
+             01 11e1a300 04*16",
+            &SliceRecord {
+                first: AT,
                 sealed: Some(slice_meta),
-                stretch: Some(Stretch {
-                    segment: 300,
-                    from: 70_000,
-                    to: Some(5),
-                }),
+                stretch: Some(stretch),
+                attempts_since: Some(MESSAGE_ID),
             },
             &[],
         ),
