@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use postrider::clock::{Clock, Timestamp};
 use postrider::config::{self, Flags};
 use postrider::domain::message::Origin;
-use postrider::store::{Answered, NewBatch, NewMessage, Store, StoreSettings};
+use postrider::store::{Answered, NewBatch, NewMessage, Shown, Store, StoreSettings};
 use postrider::telemetry::Metrics;
 
 use super::list::register;
@@ -179,9 +179,13 @@ fn fill(data: &Path, ids: u64, began: Timestamp, now: Timestamp) -> String {
                 for message in accepted {
                     message?;
                 }
-                Ok(Answered {
+                let answered = Answered {
                     status: 202,
                     body: Vec::new(),
+                };
+                Ok(Shown {
+                    answered,
+                    without_payloads: None,
                 })
             });
             let accepted = store.accept_batch(NewBatch::new(messages, None, show));

@@ -425,12 +425,6 @@ pub fn parse_attempt_of_message(key: &[u8]) -> Option<(AttemptId, u64)> {
     (key.len() == 49).then_some((id, u64::from_be_bytes(*lane)))
 }
 
-/// The message of an attempt that is found by it, in the journal or in a database.
-pub fn message_of_attempt(key: &[u8]) -> MessageId {
-    let id = key.get(1..).and_then(|rest| rest.first_chunk());
-    MessageId(id.copied().unwrap_or_default())
-}
-
 /// Where a message in the journal is found by its event id.
 pub fn event_id_at(event_id_key: &[u8], message: MessageId) -> Vec<u8> {
     [event_id_key, &message.0].concat()

@@ -63,7 +63,7 @@ impl Committer {
         Ok(Staged::Enough)
     }
 
-    fn is_kept(&self, slice: u32) -> bool {
+    pub(super) fn is_kept(&self, slice: u32) -> bool {
         self.inner.slices.contains(slice) && !self.dropped.contains(&slice)
     }
 

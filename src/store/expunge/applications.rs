@@ -306,7 +306,9 @@ impl<'a> Walk<'a> {
     }
 
     fn whose(&mut self, (number, slice): Numbered<'_>, key: &[u8], found: &Found) -> Whose {
-        let message = layout::message_of_attempt(key);
+        let Some(message) = layout::message_of_attempt(key) else {
+            return Whose::Unknown;
+        };
         if self.its == Some(message) {
             return Whose::Its;
         }
