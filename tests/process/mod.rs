@@ -24,6 +24,7 @@ use serde_json::Value;
 pub mod client;
 pub mod dns;
 pub mod ledger;
+pub mod old_store;
 pub mod receiver;
 
 use client::{Answer, Connection, connect_from};
@@ -46,6 +47,7 @@ pub struct Launch {
     wrapper: Vec<String>,
     config: Option<PathBuf>,
     dev: bool,
+    migrate: bool,
     ready_within: Duration,
 }
 
@@ -59,6 +61,7 @@ impl Launch {
             wrapper: Vec::new(),
             config: None,
             dev: true,
+            migrate: false,
             ready_within: READY_WITHIN,
         }
         .set("server.listen", "127.0.0.1:0")
@@ -99,6 +102,12 @@ impl Launch {
         self
     }
 
+    /// With `--migrate`.
+    pub fn migrating(mut self) -> Launch {
+        self.migrate = true;
+        self
+    }
+
     pub fn without_dev(mut self) -> Launch {
         self.dev = false;
         self
@@ -118,35 +127,13 @@ impl Launch {
     /// Linux kills the process when the *thread* that called this ends: call it from one that
     /// outlives the process.
     pub fn spawn(&self) -> Process {
-        let named = self.binary.as_ref().map(|path| path.display().to_string());
-        let binary = named.or_else(other_binary);
-        let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_postrider").to_owned());
-        let mut words = self.wrapper.iter().chain([&binary]);
-        let mut command = Command::new(words.next().expect("the binary at least is there"));
-        command.args(words);
-        if self.dev {
-            command.arg("--dev");
-        }
-        if let Some(file) = &self.config {
-            command.arg("--config").arg(file);
-        }
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("POSTRIDER__") {
-                command.env_remove(name);
-            }
-        }
-        command
-            .env("POSTRIDER__STORE__PATH", &self.data)
-            .envs(self.settings.iter().map(|(name, value)| (name, value)))
-            // Where no `config.toml` lies that would be read.
-            .current_dir(
-                self.data
-                    .parent()
-                    .expect("the data has a directory of ours"),
-            )
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+        self.spawn_command(&[])
+    }
+
+    /// The same with a command of the binary that ends by itself, as `rebuild`.
+    pub fn spawn_command(&self, arguments: &[&str]) -> Process {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
         die_with_parent(&mut command);
         let started_at = Instant::now();
         let mut child = command
@@ -164,6 +151,51 @@ impl Launch {
             follower: Some(follower),
             started_at,
         }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let binary = match &self.binary {
+            Some(path) => path.to_string_lossy().into_owned(),
+            None => other_binary().unwrap_or_else(|| env!("CARGO_BIN_EXE_postrider").to_owned()),
+        };
+        let mut words = self.wrapper.iter().chain([&binary]);
+        let mut command = Command::new(words.next().expect("the binary at least is there"));
+        command.args(words);
+        if self.dev {
+            command.arg("--dev");
+        }
+        if self.migrate {
+            command.arg("--migrate");
+        }
+        if let Some(file) = &self.config {
+            command.arg("--config").arg(file);
+        }
+        command.args(arguments);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("POSTRIDER__") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .env("POSTRIDER__STORE__PATH", &self.data)
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            // Where no `config.toml` lies that would be read.
+            .current_dir(
+                self.data
+                    .parent()
+                    .expect("the data has a directory of ours"),
+            )
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command of the binary to its end, as `verify-store`. Its output, and whether it succeeded.
+    pub fn run(&self, arguments: &[&str]) -> (bool, String) {
+        let output = self.command(arguments).output();
+        let output = output.unwrap_or_else(|error| panic!("cannot run {arguments:?}: {error}"));
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        (output.status.success(), text)
     }
 
     /// Starts the process and waits until it is ready. Panics with its log when it is not.
@@ -274,6 +306,12 @@ impl Process {
         if let Some(follower) = self.follower.take() {
             let _ = follower.join();
         }
+    }
+
+    /// Whether it has said that it is ready.
+    pub fn is_ready(&self) -> bool {
+        let lines = self.log.lines.lock();
+        lines.expect("no holder of the log panics").ready.is_some()
     }
 
     /// What it has written to stderr, the last lines of it.
