@@ -15,6 +15,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
+use super::client::Connection;
 use super::receiver::{Receiver, Reply, Request};
 use super::{Api, until};
 
@@ -136,28 +137,45 @@ impl Ledger {
             Err(error) => return error.to_string(),
         };
         loop {
-            let number = self.next_number.fetch_add(1, Ordering::SeqCst);
-            let body = format!(
-                r#"{{"eventType":"{EVENT_TYPE}","payload":{}}}"#,
-                payload(self.seed, number)
-            );
-            let answer = match connection.request("POST", path, &body) {
-                Ok(answer) => answer,
-                Err(error) => return error.to_string(),
-            };
-            if answer.status != 202 {
-                let text = String::from_utf8_lossy(&answer.body);
-                return format!("{} {text}", answer.status);
+            let number = self.next_number();
+            if let Err(why) = self.publish_one(&mut connection, path, number, None, end) {
+                return why;
             }
-            let message: Value = match serde_json::from_slice(&answer.body) {
-                Ok(message) => message,
-                Err(error) => return format!("202 with a body that is not JSON: {error}"),
-            };
-            if end.voids_late_answers && end.dying.load(Ordering::SeqCst) {
-                return "it answered without power".to_owned();
-            }
-            self.accept(number, message["id"].as_str().unwrap_or_default());
         }
+    }
+
+    /// The number of a message that is to be published.
+    pub fn next_number(&self) -> u64 {
+        self.next_number.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// Publishes this message; with a key, again where its answer did not come. An error is an answer that
+    /// is no acceptance, or came after `end`.
+    pub fn publish_one(
+        &self,
+        connection: &mut Connection,
+        path: &str,
+        number: u64,
+        key: Option<&str>,
+        end: &End,
+    ) -> Result<(), String> {
+        let body = format!(
+            r#"{{"eventType":"{EVENT_TYPE}","payload":{}}}"#,
+            payload(self.seed, number)
+        );
+        let answer = connection.request_once("POST", path, &body, key);
+        let answer = answer.map_err(|error| error.to_string())?;
+        if answer.status != 202 {
+            let text = String::from_utf8_lossy(&answer.body);
+            return Err(format!("{} {text}", answer.status));
+        }
+        let message: Value = serde_json::from_slice(&answer.body)
+            .map_err(|error| format!("202 with a body that is not JSON: {error}"))?;
+        if end.voids_late_answers && end.dying.load(Ordering::SeqCst) {
+            return Err("it answered without power".to_owned());
+        }
+        self.accept(number, message["id"].as_str().unwrap_or_default());
+        Ok(())
     }
 
     fn accept(&self, number: u64, message_id: &str) {
