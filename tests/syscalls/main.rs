@@ -4,24 +4,26 @@
 //! chance; the trace shows it for every single answer. Needs strace: skipped with a loud line where
 //! it is missing, a failure under `CI=true`.
 
-#[path = "process/mod.rs"]
+#[path = "../process/mod.rs"]
 mod process;
 
+mod kinds;
+mod trace;
+
 use std::collections::HashMap;
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use process::receiver::{Receiver, Reply};
-use process::{Launch, Process, can_run, scratch, until};
+use process::{Launch, can_run, scratch};
 use serde_json::json;
+use trace::{
+    Call, RECEIVING, SENDING, finished, is_of_journal, missing, parse, synced_before, tracer,
+};
 
 const TRACED: &str = "trace=openat,read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg,\
                       pwrite64,pwritev,fsync,fdatasync,sync_file_range";
 /// Of a start: not what is read, which is long.
 const TRACED_AT_A_START: &str = "trace=pread64,fadvise64,fsync,fdatasync";
-const RECEIVING: [&str; 4] = ["read", "readv", "recvfrom", "recvmsg"];
-const SENDING: [&str; 4] = ["write", "writev", "sendto", "sendmsg"];
 
 #[test]
 fn with_nothing_else_going_on_no_write_is_unsynced_when_a_202_goes_out() {
@@ -220,136 +222,8 @@ fn trace_publishing(load: Load) -> Vec<Call> {
     finished(&trace, &server.process)
 }
 
-fn tracer(trace: &Path, traced: &str, text_max: &str) -> Vec<String> {
-    let trace = trace.to_str().expect("a temporary path is UTF-8");
-    let words = ["strace", "-D", "-f", "-q", "-y", "-s", text_max, "-o"];
-    let words = words.into_iter().chain([trace, "-e", traced]);
-    words.map(str::to_owned).collect()
-}
-
-/// The calls of a process that has ended. The tracer outlives what it traces by a moment.
-fn finished(trace: &Path, process: &Process) -> Vec<Call> {
-    let end = format!("{} +++ exited", process.id());
-    until(Duration::from_secs(60), || {
-        let text = std::fs::read(trace).ok()?;
-        let text = String::from_utf8_lossy(&text);
-        let complete = text.lines().any(|line| {
-            let mut words = line.split_whitespace();
-            let start: Vec<&str> = words.by_ref().take(3).collect();
-            start.join(" ") == end
-        });
-        complete.then(|| parse(&text))
-    })
-    .unwrap_or_else(|| panic!("the trace has no end; {}", process.log()))
-}
-
 fn marker(connection: usize, number: usize) -> String {
     format!("marker-{connection:03}-{number:03}-end")
-}
-
-fn missing() -> Option<String> {
-    let runs = Command::new("strace")
-        .args(["-o", "/dev/null", "true"])
-        .status();
-    match runs {
-        Ok(status) if status.success() => None,
-        Ok(status) => Some(format!("strace cannot trace here ({status})")),
-        Err(error) => Some(format!("strace: {error}")),
-    }
-}
-
-/// A system call. Points in time are line numbers of the trace.
-#[derive(Debug, PartialEq)]
-struct Call {
-    name: String,
-    arguments: String,
-    started: usize,
-    /// `None` for one that had not returned when the trace ended.
-    ended: Option<usize>,
-    result: Option<i64>,
-}
-
-impl Call {
-    /// The file descriptor and what it stands for: `7</data/live/db>`.
-    fn file(&self) -> &str {
-        let end = self.arguments.find([',', ')']);
-        &self.arguments[..end.unwrap_or(self.arguments.len())]
-    }
-
-    fn is_sync(&self) -> bool {
-        matches!(self.name.as_str(), "fsync" | "fdatasync") && self.result == Some(0)
-    }
-
-    fn is_write(&self) -> bool {
-        self.name.starts_with("pwrite")
-    }
-}
-
-/// Reads the output of `strace -f -y -o`. A call that others interrupted stands in two lines.
-fn parse(trace: &str) -> Vec<Call> {
-    let mut calls: Vec<Call> = Vec::new();
-    let mut unfinished: HashMap<&str, usize> = HashMap::new();
-    for (line_number, line) in trace.lines().enumerate() {
-        let Some((thread, text)) = line.split_once(' ') else {
-            continue;
-        };
-        let text = text.trim_start();
-        if let Some(rest) = text.strip_prefix("<... ") {
-            let Some(place) = unfinished.remove(thread) else {
-                continue;
-            };
-            let rest = rest.split_once("resumed>").map_or("", |(_, rest)| rest);
-            let (arguments, result) = split_result(rest);
-            calls[place].arguments.push_str(arguments);
-            calls[place].ended = Some(line_number);
-            calls[place].result = result;
-        } else if let Some((name, rest)) = text.split_once('(')
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        {
-            let (arguments, ended, result) = match rest.strip_suffix("<unfinished ...>") {
-                Some(arguments) => {
-                    unfinished.insert(thread, calls.len());
-                    (arguments.trim_end(), None, None)
-                }
-                None => {
-                    let (arguments, result) = split_result(rest);
-                    (arguments, Some(line_number), result)
-                }
-            };
-            calls.push(Call {
-                name: name.to_owned(),
-                arguments: arguments.to_owned(),
-                started: line_number,
-                ended,
-                result,
-            });
-        }
-    }
-    calls
-}
-
-fn split_result(text: &str) -> (&str, Option<i64>) {
-    match text.rsplit_once(" = ") {
-        Some((arguments, result)) => {
-            let number = result.split_whitespace().next();
-            (
-                arguments.trim_end(),
-                number.and_then(|number| number.parse().ok()),
-            )
-        }
-        None => (text, None),
-    }
-}
-
-/// Whether a call concerns a segment of the journal.
-fn is_of_journal(call: &Call) -> bool {
-    let file = Path::new(call.file().trim_end_matches('>'));
-    let mut parts = file.components();
-    file.extension()
-        .is_some_and(|end| end == "segment" || end == "spare")
-        && parts.any(|part| part.as_os_str() == "journal")
 }
 
 /// A message's way through the trace: when the server had its request, and when it answered.
@@ -415,15 +289,6 @@ fn own_write_synced(calls: &[Call], of: &Accepted) -> Result<(), String> {
         .any(|write| synced_before(calls, write, of.answered))
         .then_some(())
         .ok_or_else(|| format!("{}: the journal was not synced before the 202", of.marker))
-}
-
-fn synced_before(calls: &[Call], write: &Call, limit: usize) -> bool {
-    calls.iter().any(|call| {
-        call.is_sync()
-            && call.file() == write.file()
-            && write.ended.is_some_and(|ended| call.started > ended)
-            && call.ended.is_some_and(|ended| ended < limit)
-    })
 }
 
 #[test]
