@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::Instant;
 
@@ -77,9 +77,7 @@ pub fn open_files(settings: &StoreSettings, clock: &Clock) -> Result<Files, Open
     // Before anything in it is changed.
     refuse_older(settings)?;
     hide_from_others(path);
-    if lock.was_left_open().map_err(io)? {
-        read_from_the_disk(path).map_err(io)?;
-    }
+    forget_unless_closed(path, &lock).map_err(io)?;
     let live = open_engine(&path.join("live"), settings.cache_bytes / 2, path)?;
     let damaged = |error| to_open_error(path, error);
     let meta = layout::get::<Meta>(&live, &[layout::META]).map_err(damaged)?;
@@ -165,8 +163,12 @@ const FIRST_STRETCH: Stretch = Stretch {
     to: None,
 };
 
-/// Lets the databases be read as the disk has them: see `page_cache`.
-fn read_from_the_disk(path: &Path) -> std::io::Result<()> {
+/// Lets the databases and the end of the journal be read as the disk has them, where the last process did
+/// not close the store: see `page_cache`.
+pub fn forget_unless_closed(path: &Path, lock: &Lock) -> std::io::Result<()> {
+    if !lock.was_left_open()? {
+        return Ok(());
+    }
     let began = Instant::now();
     let mut bytes = 0;
     for databases in ["live", "slices"] {
@@ -175,12 +177,33 @@ fn read_from_the_disk(path: &Path) -> std::io::Result<()> {
             bytes += page_cache::forget(&databases)?;
         }
     }
+    for file in end_of_journal(&path.join("journal"))? {
+        bytes += page_cache::forget_file(&file)?;
+    }
     log::info!(
-        "reading the databases ({bytes} bytes) from the disk itself, because the last process did not close \
-         them; preparing that took {} ms",
+        "reading the databases and the end of the journal ({bytes} bytes) from the disk itself, because the \
+         last process did not close them; preparing that took {} ms",
         began.elapsed().as_millis()
     );
     Ok(())
+}
+
+/// The files of the journal that the last process may have written to without a sync: the newest segment,
+/// the one before, which gets its end mark last, and those that were to become segments.
+fn end_of_journal(journal: &Path) -> std::io::Result<Vec<PathBuf>> {
+    if !journal.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = std::fs::read_dir(journal)?;
+    let paths: Result<Vec<PathBuf>, std::io::Error> = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect();
+    let is_segment = |path: &PathBuf| path.extension().is_some_and(|end| end == "segment");
+    let (mut segments, mut others): (Vec<_>, Vec<_>) = paths?.into_iter().partition(is_segment);
+    segments.sort_unstable();
+    let older = segments.len().saturating_sub(2);
+    others.extend(segments.drain(older..));
+    Ok(others)
 }
 
 /// Fills an empty live database.

@@ -1,11 +1,15 @@
-//! Reading a database's files from the disk itself, after a stop that was not clean.
+//! Reading files from the disk itself, after a stop that was not clean.
 //!
 //! After `kill -9` the system's page cache may show bytes that the disk does not have yet. After a sync that
 //! failed it may show bytes that the disk never gets: the kernel marks such pages clean, and no later sync
 //! writes them. sled takes all that it finds at a start for durable, and the checkpoint after it lets the
 //! journal's segments go: a power cut would then lose what neither of them has. So before sled opens its
-//! files, what was not written is written (or the start fails), and every page is dropped. The journal does the
-//! same for itself, see `journal::recovery`.
+//! files, what was not written is written (or the start fails), and every page is dropped.
+//!
+//! The journal writes its end again before it syncs (`journal::recovery`). That is not enough after a sync that
+//! failed: in space that was only reserved, ext4 takes the page that it could not write for written, and
+//! does so when it is written again. The sync then succeeds, and after a power cut there are zeros. Where the pages
+//! are dropped first, it looks at the disk.
 //!
 //! Such pages do not outlive the system, so that the mark of an open store (`directory::Lock`) needs no sync.
 
@@ -25,14 +29,19 @@ pub fn forget(directory: &Path) -> io::Result<u64> {
         if kind.is_dir() {
             bytes += forget(&entry.path())?;
         } else if kind.is_file() {
-            let file = File::open(entry.path())?;
-            // Pages that wait to be written are not dropped.
-            file.sync_data()?;
-            fadvise(&file, 0, None, Advice::DontNeed)?;
-            bytes += file.metadata()?.len();
+            bytes += forget_file(&entry.path())?;
         }
     }
     Ok(bytes)
+}
+
+/// The same for one file.
+pub fn forget_file(path: &Path) -> io::Result<u64> {
+    let file = File::open(path)?;
+    // Pages that wait to be written are not dropped.
+    file.sync_data()?;
+    fadvise(&file, 0, None, Advice::DontNeed)?;
+    Ok(file.metadata()?.len())
 }
 
 #[cfg(test)]

@@ -72,7 +72,8 @@ pub fn rebuild(settings: &StoreSettings, clock: &Clock) -> Result<RebuildReport,
             path.display()
         )));
     }
-    let _lock = lock(path)?;
+    let lock = lock(path)?;
+    open::forget_unless_closed(path, &lock).map_err(|source| to_io(path, source))?;
     let built = build(settings).inspect_err(|_| {
         let _ = let_go(&path.join(NEW));
         remove_new(path);

@@ -42,7 +42,7 @@ fn cuts_while_a_checkpoint_is_made() {
         at: At::Begin,
         lasts: Duration::from_millis(150),
     };
-    let (live, file, applied) = (hold("live/db"), hold("checkpoint.new"), hold("applied.new"));
+    let (live, applied) = (hold("live/db"), hold("applied.new"));
     let is_of_before = |before: Before| newest_checkpoint(&data) == before.checkpoint;
     for _ in 0..2 {
         let name = "what the journal has is moved into the live database";
@@ -54,8 +54,6 @@ fn cuts_while_a_checkpoint_is_made() {
     }
     let name = "behind the two flushes of a checkpoint";
     cut_at(&mut world, name, &applied, 2, |_, _| true);
-    let name = "the checkpoint file is written and has not its name";
-    cut_at(&mut world, name, &file, 2, |_, _| true);
     say(&format!("power_cut, checkpoints: {}", world.account()));
     world.expect_load();
 }
