@@ -365,7 +365,8 @@ fn damage_that_a_checkpoint_has_is_stepped_over_and_told() {
                     super::Next::Lost { positions, .. } => lost.push(positions),
                 }
             }
-            assert_eq!((read, lost), (vec![1, 2, 4, 5, 6], vec![3..4]));
+            assert_eq!(read, [1, 2, 4, 5, 6]);
+            assert!(lost.len() == 1 && lost[0] == (3..4), "{lost:?}");
         }
     }
 }
