@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use super::content::{Content, Finder, Numbered};
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, MessageId};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lock::locked;
 use crate::store::engine::Engine;
 use crate::store::keeper::LOOK_EVERY;
@@ -38,6 +38,8 @@ const REST: u32 = 3;
 const LOOKED_AT_MAX: usize = if cfg!(test) { 20 } else { 10_000 };
 /// How long after one that left something out an erasure begins again.
 const AGAIN_AFTER: Duration = Duration::from_secs(3600);
+/// How long after a commit that failed it is tried again.
+const FAILED_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// The deleted applications that still have content, each with the time from which on it is to be erased.
 #[derive(Default)]
@@ -61,6 +63,10 @@ impl Erasures {
         due.map(|(application, _)| *application).collect()
     }
 
+    fn later(&self, application: ApplicationId, at: Timestamp) {
+        locked(self.due.lock()).insert(application, at);
+    }
+
     fn count(&self) -> usize {
         locked(self.due.lock()).len()
     }
@@ -70,26 +76,34 @@ impl Erasures {
 pub fn run(inner: &Inner) {
     inner.show_erasures();
     while !inner.sleep(LOOK_EVERY) {
-        if let Err(error) = erase_due(inner) {
-            let error = format!("a deleted application is not erased yet, and will be: {error}");
-            log::warn!("{error}");
-            watched::note_error(error);
-        }
+        erase_due(inner);
     }
 }
 
-/// Erases what is due, one commit of each application in turn.
-fn erase_due(inner: &Inner) -> Result<()> {
+/// Erases what is due, one commit of each application in turn. One that fails comes again later, and holds up
+/// no other.
+fn erase_due(inner: &Inner) {
     loop {
         let due = inner.erasures.due(inner.clock.now());
         if due.is_empty() {
-            return Ok(());
+            return;
         }
         for application in due {
             let began = Instant::now();
-            inner.erase_some(application)?;
+            let erased = watched::contained(|| inner.erase_some(application));
+            let failed = erased.unwrap_or(Err(Error::Defect)).err();
             if inner.sleep(began.elapsed() * REST) {
-                return Ok(());
+                return;
+            }
+            if let Some(error) = failed {
+                let error = format!(
+                    "the deleted application {application} is not erased yet, and will be: {error}"
+                );
+                log::warn!("{error}");
+                watched::note_error(error);
+                inner
+                    .erasures
+                    .later(application, inner.clock.now() + FAILED_AGAIN_AFTER);
             }
         }
     }
@@ -105,7 +119,7 @@ impl Store {
 impl Inner {
     /// An application was deleted, durably.
     pub(in crate::store) fn erasure_begins(&self, application: ApplicationId) {
-        locked(self.erasures.due.lock()).insert(application, Timestamp(0));
+        self.erasures.later(application, Timestamp(0));
         self.show_erasures();
     }
 
@@ -151,7 +165,7 @@ impl Inner {
                      It is tried again in an hour, until retention takes them"
                 );
                 let again_at = self.clock.now() + AGAIN_AFTER;
-                locked(self.erasures.due.lock()).insert(application, again_at);
+                self.erasures.later(application, again_at);
             }
         }
         Ok(())
@@ -235,6 +249,10 @@ impl<'a> Walk<'a> {
     fn slice(&mut self, number: u32) -> Result<bool, RecordError> {
         match self.inner.slice(number)? {
             Some(slice) => {
+                if self.erasure.from.is_empty() {
+                    let gaps = slice.gaps().iter();
+                    gaps.for_each(|gap| self.leave_out(number, gap));
+                }
                 let slice = (number, &*slice);
                 Ok(self.messages(slice)? && self.attempts(slice)?)
             }
@@ -250,7 +268,7 @@ impl<'a> Walk<'a> {
             return Ok(true);
         }
         let (number, messages) = slice;
-        for item in messages.range(Bound::Included(from), Bound::Excluded(end.clone())) {
+        for item in messages.readable(Bound::Included(from), Bound::Excluded(end.clone())) {
             if self.is_enough() {
                 return Ok(false);
             }
@@ -272,7 +290,7 @@ impl<'a> Walk<'a> {
         // Each time from the application's next message on.
         loop {
             let from = Bound::Included(self.erasure.from.clone());
-            let attempts = slice.1.range(from, Bound::Excluded(end.clone()));
+            let attempts = slice.1.readable(from, Bound::Excluded(end.clone()));
             let mut next = None;
             for item in attempts {
                 if self.is_enough() {
@@ -312,16 +330,11 @@ impl<'a> Walk<'a> {
         if self.its == Some(message) {
             return Whose::Its;
         }
-        let slice_of_message = self.inner.slices.at(message.time());
-        let next = slice_of_message.map(|first| self.next_message(first, message));
-        let is_its = match next {
-            Some(Ok(Some(next))) => match next == message {
-                true => true,
-                false => return Whose::Others(Some(next)),
-            },
-            Some(Ok(None)) => return Whose::Others(None),
+        let is_its = match self.next_message(message) {
+            Some(Some(next)) if next == message => true,
+            Some(next) => return Whose::Others(next),
             // Nothing but the attempt itself tells.
-            None | Some(Err(_)) => match self.says_it_is_its(slice, key, found) {
+            None => match self.says_it_is_its(slice, key, found) {
                 Ok(is_its) => is_its,
                 Err(error) => {
                     self.leave_out(number, &error);
@@ -349,25 +362,28 @@ impl<'a> Walk<'a> {
         Ok(attempt.is_some_and(|attempt| attempt.application == self.application))
     }
 
-    /// The application's first message from this one on, which is in the slice `first`. Where a later slice
-    /// cannot be read, the first that it may have.
-    fn next_message(
-        &mut self,
-        first: u32,
-        from: MessageId,
-    ) -> Result<Option<MessageId>, RecordError> {
+    /// The application's first message from this one on, or none. Where a later slice cannot be read, the
+    /// first that it may have. None where it cannot be told: the message's own slice cannot be read or was
+    /// dropped, or one behind it was, of whose messages attempts may be left.
+    fn next_message(&mut self, from: MessageId) -> Option<Option<MessageId>> {
+        let first = self.inner.slices.at(from.time())?;
         let slices = self.inner.slices.list().into_iter();
         let within = first..=self.erasure.until;
-        for (number, record) in slices.filter(|(number, _)| within.contains(number)) {
+        let slices = slices.filter(|(number, _)| within.contains(number));
+        for (expected, (number, record)) in (first..).zip(slices) {
             self.looked_at += 1;
+            if number != expected {
+                return None;
+            }
             match self.first_in(number, from) {
-                Ok(None) => {}
-                Ok(found) => return Ok(found),
-                Err(error) if number == first => return Err(error),
-                Err(_) => return Ok(Some(MessageId::first_at(record.first))),
+                Ok(None) if self.inner.slices.contains(number) => {}
+                Ok(None) => return None,
+                Ok(found) => return Some(found),
+                Err(_) if number == first => return None,
+                Err(_) => return Some(Some(MessageId::first_at(record.first))),
             }
         }
-        Ok(None)
+        Some(None)
     }
 
     fn first_in(&self, number: u32, from: MessageId) -> Result<Option<MessageId>, RecordError> {
@@ -380,7 +396,7 @@ impl<'a> Walk<'a> {
         Ok(first.map(|(key, _)| MessageId(layout::last_id(&key))))
     }
 
-    fn leave_out(&mut self, slice: u32, error: &RecordError) {
+    fn leave_out(&mut self, slice: u32, error: &impl ToString) {
         // What was dropped is gone.
         if self.inner.slices.contains(slice) {
             self.erasure.left_out += 1;

@@ -3,6 +3,7 @@
 //! Whoever waits for a commit waits for its erasing, too. So a commit erases a bounded number of parts and
 //! bytes, and an erasure of more is several commits.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::super::engine::{Changes, Engine};
@@ -17,6 +18,9 @@ const PARTS_MAX: usize = if cfg!(test) { 7 } else { 512 };
 /// How many bytes a commit overwrites and reads for it, or changes in databases: a few milliseconds' worth.
 /// A single part may have more.
 const BYTES_MAX: u64 = 2 << 20;
+/// In how many files of the journal: each is opened, overwritten and synced, and looked through again by a start
+/// after a crash.
+const SEGMENTS_MAX: usize = 8;
 
 /// Content that is erased by one commit.
 #[derive(Default)]
@@ -46,6 +50,7 @@ pub type Numbered<'a> = (u32, &'a Slice);
 pub struct Finder {
     costs: ErasingCosts,
     bytes: u64,
+    segments: BTreeSet<u64>,
     content: Content,
 }
 
@@ -54,13 +59,16 @@ impl Finder {
         Finder {
             costs: reader.erasing_costs(),
             bytes: 0,
+            segments: BTreeSet::new(),
             content: Content::default(),
         }
     }
 
     /// Whether it is enough for one commit.
     pub fn is_full(&self) -> bool {
-        self.content.parts.len() >= PARTS_MAX || self.bytes >= BYTES_MAX
+        self.content.parts.len() >= PARTS_MAX
+            || self.bytes >= BYTES_MAX
+            || self.segments.len() >= SEGMENTS_MAX
     }
 
     pub fn found(self) -> Content {
@@ -121,6 +129,8 @@ impl Finder {
         let costs = places.iter().map(|place| self.costs.of(*place));
         let bytes = costs.sum::<Result<u64, _>>()?;
         self.bytes += bytes;
+        self.segments
+            .extend(places.iter().map(|place| place.segment));
         self.content.parts.extend(places);
         Ok(())
     }

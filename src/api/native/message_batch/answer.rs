@@ -131,7 +131,11 @@ pub fn shown_again(
         let Some(id) = id else { return Ok(None) };
         match with_content {
             true => store.message(application, id),
-            false => store.message_without_payload(application, id),
+            // What was kept says as much.
+            false => match store.message_without_payload(application, id) {
+                Err(Error::Unreadable { .. }) => Ok(None),
+                read => read,
+            },
         }
     };
     let messages = batch.data.iter().map(read);
