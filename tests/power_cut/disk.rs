@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{Error, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -18,6 +19,12 @@ const DISK_BYTES: u64 = 1024 * 1024 * 1024;
 const BREAKABLE_BYTES: [u64; 2] = [24 * 1024 * 1024, 512 * 1024 * 1024];
 /// Memory for it.
 const MEMORY_BYTES: u64 = 192 * 1024 * 1024;
+/// The longest request to it, in KiB: one page of that memory. A loop device answers a request of which only a
+/// beginning could be written as if all of it had been (Linux 6.18), so the rest would be lost after a sync that
+/// succeeded. A page is written or it is not, and the device says which.
+const BREAKABLE_REQUEST_KIB: u32 = 4;
+/// For the system's own choice.
+const USUAL_REQUEST_KIB: u32 = 0;
 
 /// A directory for disks. It may lie in memory, where syncs are faster: what is lost is what the file system
 /// has not written to its file, wherever that is.
@@ -81,10 +88,25 @@ impl Disk {
         run(Command::new("mount")
             .args(["-o", "loop"])
             .args([&self.image, &self.mount_point]));
+        self.limit_requests(BREAKABLE_REQUEST_KIB)
+            .expect("requests can be limited");
+    }
+
+    /// Of a disk that can break. The device keeps it for whoever uses it next.
+    fn limit_requests(&self, kib: u32) -> std::io::Result<()> {
+        if self.memory.is_none() {
+            return Ok(());
+        }
+        let mounted = self.mount_point.metadata()?;
+        let (major, minor) = (libc::major(mounted.dev()), libc::minor(mounted.dev()));
+        let limit = format!("/sys/dev/block/{major}:{minor}/queue/max_sectors_kb");
+        std::fs::write(limit, kib.to_string())
     }
 
     /// Retried for a moment: a killed process lets go of its files a little later.
     pub fn unmount(&self) {
+        self.limit_requests(USUAL_REQUEST_KIB)
+            .expect("the limit can be taken back");
         until(Duration::from_secs(30), || {
             let status = Command::new("umount").arg(&self.mount_point).output();
             status
@@ -129,6 +151,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
+        let _ = self.limit_requests(USUAL_REQUEST_KIB);
         for mounted in [Some(&self.mount_point), self.memory.as_ref()] {
             let Some(mounted) = mounted else { continue };
             let _ = Command::new("umount").arg("-l").arg(mounted).status();
