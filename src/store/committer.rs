@@ -588,9 +588,9 @@ impl Committer {
 impl CurrentSlice {
     /// The oldest message that an attempt in it is for; the last of all ids where there is no attempt.
     fn attempts_since(&self) -> MessageId {
-        let kind = layout::ATTEMPT_OF_MESSAGE;
-        let (from, to) = (Bound::Included(vec![kind]), Bound::Excluded(vec![kind + 1]));
-        let first = self.index.range(from, to).next();
+        let attempts = vec![layout::ATTEMPT_OF_MESSAGE];
+        let end = Bound::Excluded(layout::end_of(&attempts));
+        let first = self.index.range(Bound::Included(attempts), end).next();
         let message = first.and_then(|(key, _)| layout::message_of_attempt(&key));
         message.unwrap_or(MessageId([0xff; 20]))
     }

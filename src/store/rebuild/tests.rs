@@ -170,6 +170,14 @@ fn flip(file: &Path, at: impl Fn(usize) -> std::ops::Range<usize>) {
     std::fs::write(file, bytes).unwrap();
 }
 
+/// A store with registrations and a checkpoint file, cleanly closed.
+async fn closed_with_a_file(path: &Path) {
+    let store = open(path);
+    register(&store).await;
+    file_is_written(&store, 1);
+    close(store);
+}
+
 fn remove_live(path: &Path) {
     std::fs::remove_dir_all(path.join(LIVE)).unwrap();
 }
@@ -433,10 +441,7 @@ async fn nothing_is_made_anew_from_what_is_not_whole() {
 async fn a_store_that_another_version_used_meanwhile_is_not_taken_back_behind_that() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data");
-    let store = open(&path);
-    register(&store).await;
-    file_is_written(&store, 1);
-    close(store);
+    closed_with_a_file(&path).await;
     let change = |path: &Path| {
         let live = Engine::open(&path.join(LIVE), 1 << 20).unwrap();
         let mut changes = engine::Changes::default();
@@ -479,10 +484,7 @@ async fn a_store_that_another_version_used_meanwhile_is_not_taken_back_behind_th
 async fn what_commands_and_starts_change_is_not_taken_back() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data");
-    let store = open(&path);
-    register(&store).await;
-    file_is_written(&store, 1);
-    close(store);
+    closed_with_a_file(&path).await;
     reset_owner(&settings(&path), &Clock::manual(NOW)).unwrap();
     let_go(&path.join(LIVE)).unwrap();
     let store = open(&path);
@@ -498,10 +500,7 @@ async fn what_commands_and_starts_change_is_not_taken_back() {
 async fn a_command_that_finds_nothing_in_live_says_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data");
-    let store = open(&path);
-    register(&store).await;
-    file_is_written(&store, 1);
-    close(store);
+    closed_with_a_file(&path).await;
     remove_live(&path);
     std::fs::create_dir(path.join(LIVE)).unwrap();
     let refused = || {
