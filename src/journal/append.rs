@@ -52,11 +52,24 @@ pub struct Known {
 #[derive(Debug, Default)]
 pub struct Opened {
     /// Damage that keeps nobody from going on, since everything up to there is in a checkpoint: headers of
-    /// old segments, of which nothing can be read then, and records of the newest.
+    /// old segments, of which nothing can be read then, records of the newest, and records of which the last
+    /// one erases parts.
     pub damaged: Vec<JournalError>,
     /// Bytes behind the last record that were not zero and are now: an unfinished record, or what an
     /// earlier use of the file left.
     pub zeroed_bytes: u64,
+    /// Where these bytes were, if there were any.
+    pub cut_off: Option<CutOff>,
+}
+
+/// The place behind the last record from which on bytes were zeroed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CutOff {
+    pub file: String,
+    /// From the beginning of the file.
+    pub offset: u64,
+    /// The position that a record there would have.
+    pub position: u64,
 }
 
 /// A durable record.

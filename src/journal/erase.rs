@@ -2,14 +2,15 @@
 //!
 //! The record that names the erased parts is durable before the first byte is overwritten, and the
 //! overwriting is durable before the next record is appended. So only the last record's erasures can
-//! be unfinished, and a start does those again.
+//! be unfinished, and a start does those again. Damage does not keep it from starting: it is told, and what can
+//! be found in it is overwritten.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::error::{JournalError, Result, told};
 use super::files::{DataFile, Directory, write_all};
-use super::reader::{Extent, Extents, Shared};
+use super::reader::{Extent, Extents, Shared, row_at};
 use super::record::{PartName, erased};
 use super::segment::Segment;
 use super::walk::{Found, PartPlace, Walk};
@@ -92,8 +93,13 @@ pub fn locate(shared: &Shared, places: &[PartPlace]) -> Result<Vec<Overwrite>> {
     Ok(found)
 }
 
-/// Finds the bytes of parts by their names; those in segments that were removed are left out.
-pub fn find(shared: &Shared, names: &[PartName]) -> Result<Vec<Overwrite>> {
+/// Finds the bytes of parts by their names; those in segments that were removed are left out. Damage is noted in
+/// `damaged`, once: parts in it are found where the head and the table of their record still tell their place.
+pub fn find(
+    shared: &Shared,
+    names: &[PartName],
+    damaged: &mut Vec<JournalError>,
+) -> Result<Vec<Overwrite>> {
     let mut by_segment: BTreeMap<u64, (Arc<Segment>, BTreeSet<PartName>)> = BTreeMap::new();
     for name in names {
         if let Some(segment) = shared.segment_at(name.position) {
@@ -106,7 +112,7 @@ pub fn find(shared: &Shared, names: &[PartName]) -> Result<Vec<Overwrite>> {
     let mut found = Vec::with_capacity(names.len());
     for (segment, names) in by_segment.values() {
         segment.reading(&*shared.files, |file| {
-            find_in(segment, file, names, &mut found)
+            find_in(segment, file, names, &mut found, damaged)
         })?;
     }
     Ok(found)
@@ -117,6 +123,7 @@ fn find_in(
     file: &dyn DataFile,
     names: &BTreeSet<PartName>,
     found: &mut Vec<Overwrite>,
+    damaged: &mut Vec<JournalError>,
 ) -> Result<()> {
     let last = names.last().map_or(0, |name| name.position);
     let mut walk = Walk::new(segment.clone());
@@ -127,12 +134,17 @@ fn find_in(
             Found::End => return Ok(()),
             Found::Nothing(nothing) => {
                 let damage = walk.damage(nothing.reason);
-                let before = walk.tip.position;
+                let (position, offset) = (walk.tip.position, walk.offset);
                 let goes_on = walk.step_over(file)?;
-                let is_named = |name: &PartName| name.position < walk.tip.position;
-                let mut lost = names.iter().filter(|name| name.position >= before);
-                if !goes_on || lost.any(is_named) {
-                    return Err(damage);
+                let end = if goes_on { walk.tip.position } else { u64::MAX };
+                let lost = names.iter().filter(|name| name.position >= position);
+                let lost = Vec::from_iter(lost.filter(|name| name.position < end));
+                if !lost.is_empty() {
+                    find_in_damaged(segment, file, offset, &lost, found)?;
+                    note_once(damaged, damage);
+                }
+                if !goes_on {
+                    return Ok(());
                 }
                 continue;
             }
@@ -151,6 +163,40 @@ fn find_in(
         }
     }
     Ok(())
+}
+
+/// Finds parts of the record at `offset`, whose body is damaged, by the rows of its table as they are. The
+/// rows make sense together, or they are not used.
+fn find_in_damaged(
+    segment: &Arc<Segment>,
+    file: &dyn DataFile,
+    offset: u64,
+    names: &[&PartName],
+    found: &mut Vec<Overwrite>,
+) -> Result<()> {
+    for name in names {
+        let (head, row) = match row_at(segment, file, offset, name.part) {
+            Err(JournalError::Damaged(_)) => continue,
+            row => row?,
+        };
+        if let Some(row) = row.filter(|_| head.position == name.position) {
+            found.push(Overwrite {
+                name: **name,
+                segment: segment.clone(),
+                offset: offset + row.offset,
+                bytes: row.stored_bytes(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Notes damage that was not noted before.
+fn note_once(damaged: &mut Vec<JournalError>, damage: JournalError) {
+    let told = damage.to_string();
+    if !damaged.iter().any(|one| one.to_string() == told) {
+        damaged.push(damage);
+    }
 }
 
 /// Overwrites the bytes and syncs them; what was removed meanwhile is left out.

@@ -43,7 +43,7 @@ mod tests;
 mod through;
 mod walk;
 
-pub use append::{Appended, Journal, Known, Opened, Sizes};
+pub use append::{Appended, CutOff, Journal, Known, Opened, Sizes};
 pub use erase::ErasingCosts;
 pub use error::{DamagedFile, JournalError};
 pub use files::Disk;

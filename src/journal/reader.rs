@@ -251,7 +251,7 @@ fn part_at(
 }
 
 /// The head of the record at `offset`, and the row of its part as far as it makes sense.
-fn row_at(
+pub(super) fn row_at(
     segment: &Segment,
     file: &dyn DataFile,
     offset: u64,

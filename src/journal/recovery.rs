@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::append::{Journal, Known, Open, Opened, Sizes, begin, write_end};
+use super::append::{CutOff, Journal, Known, Open, Opened, Sizes, begin, write_end};
 use super::erase;
 use super::error::{JournalError, Result, told};
 use super::files::{DataFile, Directory, read_all, write_all};
@@ -75,6 +75,11 @@ impl Journal {
                     finish_before(&*files, &segments, &segment, known, &mut opened)?;
                 }
                 opened.zeroed_bytes = end.not_zero.iter().map(|(_, bytes)| bytes).sum();
+                opened.cut_off = (opened.zeroed_bytes > 0).then(|| CutOff {
+                    file: segment.name.clone(),
+                    offset: end.offset,
+                    position: end.tip.position,
+                });
                 settle(segment, end)?
             }
             _ => {
@@ -97,7 +102,7 @@ impl Journal {
             being_erased: Mutex::default(),
         });
         if let Some(record) = end.and_then(|end| end.last) {
-            let again = erase::find(&shared, &record.erasures)?;
+            let again = erase::find(&shared, &record.erasures, &mut opened.damaged)?;
             erase::overwrite(&*shared.files, &again)?;
         }
         let journal = Journal {

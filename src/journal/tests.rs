@@ -7,7 +7,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tempfile::TempDir;
 
-use super::append::{Journal, Known, Opened, Sizes};
+use super::append::{CutOff, Journal, Known, Opened, Sizes};
 use super::error::{JournalError, Result};
 use super::files::Disk;
 use super::reader::Part;
@@ -66,7 +66,7 @@ fn filled(records: u8) -> (TempDir, Vec<PartPlace>) {
 fn records_and_parts_are_read_again_from_files() {
     let (directory, places) = filled(20);
     let (mut journal, opened) = open(directory.path(), KNOWN).unwrap();
-    assert_eq!(opened.zeroed_bytes, 0);
+    assert_eq!((opened.zeroed_bytes, opened.cut_off), (0, None));
     let reader = journal.reader();
     assert!(reader.segments().len() > 4);
     let mut records = reader.records(3).unwrap();
@@ -117,6 +117,12 @@ fn a_record_that_is_known_elsewhere_is_never_cut_off() {
     let (journal, opened) = open(directory.path(), KNOWN).unwrap();
     assert_eq!(journal.tip().position, 3);
     assert!(opened.zeroed_bytes >= 3_000);
+    let cut_off = CutOff {
+        file: name_of(0),
+        offset: places[2].offset.into(),
+        position: 3,
+    };
+    assert_eq!(opened.cut_off, Some(cut_off));
     let behind = &std::fs::read(&file).unwrap()[places[2].offset as usize..];
     assert!(behind.iter().all(|byte| *byte == 0), "the rest is zeroed");
 }
@@ -433,5 +439,58 @@ fn what_a_missing_segment_had_is_lost_and_the_rest_is_read() {
             read += 1;
         }
         assert_eq!(read, 20 - (missing.end - 1));
+    }
+}
+
+/// The last record erases a part of a record that was damaged since, and the bytes were not overwritten yet.
+#[test]
+fn erasing_a_part_of_a_damaged_record_is_done_where_it_can_be_and_told_once() {
+    let head = super::record::HEAD_BYTES;
+    let in_head = ("no record begins here", 30, false);
+    // The table of one part takes 8 bytes.
+    let in_effects = (
+        "the checksum of the record's effects is wrong",
+        head + 8,
+        true,
+    );
+    // In the segment that is written on, and in an older one.
+    for records in [3, 12] {
+        for (reason, at, is_overwritten) in [in_head, in_effects] {
+            let (directory, places) = filled(records);
+            let file = directory.path().join(name_of(0));
+            let before = std::fs::read(&file).unwrap();
+            let (mut journal, _) = open(directory.path(), KNOWN).unwrap();
+            let erasing = &[places[1], places[2]];
+            journal.append(&RecordDraft::default(), erasing).unwrap();
+            let tip = journal.tip();
+            drop(journal);
+            let offset = places[1].offset as usize;
+            let part = offset + head..places[2].offset as usize + head + 9 + 3_000;
+            let mut bytes = std::fs::read(&file).unwrap();
+            bytes[part.clone()].copy_from_slice(&before[part]);
+            bytes[offset + at] ^= 1;
+            std::fs::write(&file, bytes).unwrap();
+
+            let known = Known {
+                begin: tip,
+                applied: tip.position - 1,
+                newest: tip.position - 1,
+                ..KNOWN
+            };
+            for _ in 0..2 {
+                let (journal, opened) = open(directory.path(), known).unwrap();
+                let damaged = Vec::from_iter(opened.damaged.iter().map(ToString::to_string));
+                let place = format!("{} is damaged at byte {offset}, position 2", name_of(0));
+                let told = format!("{place}: {reason}");
+                assert_eq!(damaged, [told], "{records} records");
+                let has = |number: u8| {
+                    let bytes = std::fs::read(&file).unwrap();
+                    bytes.windows(100).any(|window| window == [number; 100])
+                };
+                assert_eq!(has(1), !is_overwritten, "{reason}");
+                assert!(!has(2), "the part of the whole record is overwritten");
+                assert_eq!(journal.tip(), tip);
+            }
+        }
     }
 }
