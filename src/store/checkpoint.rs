@@ -48,6 +48,8 @@ struct State {
     latest: Option<Checkpoint>,
     /// The position of the checkpoint file, where it can be used.
     file: Option<u64>,
+    /// A checkpoint file of this position or a later one is wanted at once: the journal is damaged before it.
+    file_wanted: u64,
     /// No other is made: the store is closed, or one failed.
     is_over: bool,
 }
@@ -80,7 +82,7 @@ impl Inner {
     pub(super) fn checkpoint_if_due(&self, since: &mut Since, now_at: Checkpoint) {
         let bytes = since.journal_bytes.max(self.live.overlay_bytes() as u64);
         self.metrics.journal_ahead_bytes.set(bytes as i64);
-        if bytes < BYTES && !since.has_databases {
+        if bytes < BYTES && !since.has_databases && !self.checkpoints.is_wanted() {
             return;
         }
         // Commits stop, too, until there is room.
@@ -129,12 +131,7 @@ impl Inner {
         step();
         replay::write_checkpoint(self.live.engine(), &due.checkpoint)?;
         self.live.drop_aside();
-        // Without it a rebuild applies more of the journal to the slices.
-        if let Err(error) = checkpoint_file::note_applied(&self.settings.path, &due.checkpoint) {
-            let error = format!("the file `applied` was not written: {error}");
-            log::warn!("{error}");
-            watched::note_error(error);
-        }
+        checkpoint_file::try_to_note_applied(&self.settings.path, &due.checkpoint);
         self.metrics.checkpoints.inc();
         Ok(())
     }
@@ -174,14 +171,31 @@ impl Checkpoints {
     }
 
     /// The last checkpoint, where the next checkpoint file is to be begun at it: there is no file yet, or
-    /// one is due and is behind.
+    /// one is due, or wanted, and is behind.
     pub fn not_in_file(&self, is_due: bool) -> Option<Checkpoint> {
         let state = self.state();
         let is_behind = |latest: &Checkpoint| match state.file {
-            Some(file) => is_due && file < latest.position,
+            Some(file) => {
+                let is_wanted = (file + 1..=latest.position).contains(&state.file_wanted);
+                (is_due || is_wanted) && file < latest.position
+            }
             None => true,
         };
         state.latest.filter(is_behind)
+    }
+
+    /// Asks for a checkpoint file of this position or a later one: a rebuild from the one that is there would
+    /// come upon damage before that.
+    pub fn want_file(&self, position: u64) {
+        let mut state = self.state();
+        state.file_wanted = state.file_wanted.max(position);
+    }
+
+    /// Whether the checkpoint file that is wanted waits for a checkpoint.
+    pub fn is_wanted(&self) -> bool {
+        let state = self.state();
+        let is_behind = state.file.is_some_and(|file| file < state.file_wanted);
+        is_behind && state.latest.is_none_or(|latest| latest.position < state.file_wanted)
     }
 
     pub fn file_was_written(&self, position: u64) {

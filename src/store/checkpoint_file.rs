@@ -7,8 +7,9 @@
 //! to it (see `rebuild`), so the result is exact. Segments of the journal behind the position are kept
 //! until the next file is durable.
 //!
-//! `applied` is a small file that repeats the last checkpoint of the databases. A rebuild needs it
-//! where `live` cannot be read: slices have everything up to there.
+//! `applied` is a small file that repeats the last checkpoint of the databases, and what a start has
+//! committed behind that. A rebuild needs it where `live` cannot be read: slices have everything up to there.
+//! A start recognises by it a `live` that was brought back from an older copy.
 //!
 //! `format` has the bytes, `writing` the thread that writes them.
 
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use super::layout::{self, Checkpoint};
 use super::{OpenError, engine};
 use crate::journal::Reader;
+use crate::watched;
 
 mod format;
 mod writing;
@@ -66,6 +68,16 @@ pub fn note_applied(directory: &Path, checkpoint: &Checkpoint) -> io::Result<()>
     written.map(drop)
 }
 
+/// The same, and where that fails, a warning: without the note a rebuild applies more of the journal, and a
+/// start may not recognise a `live` that is older than the rest.
+pub fn try_to_note_applied(directory: &Path, checkpoint: &Checkpoint) {
+    if let Err(error) = note_applied(directory, checkpoint) {
+        let error = format!("the file `{APPLIED_NAME}` was not written: {error}");
+        log::warn!("{error}");
+        watched::note_error(error);
+    }
+}
+
 /// The last checkpoint that [`note_applied`] has written; none where that cannot be read.
 pub fn applied(directory: &Path) -> Option<Checkpoint> {
     let mut record = Vec::new();
@@ -104,7 +116,7 @@ pub fn to_open_error(path: PathBuf, error: FileError) -> OpenError {
             found: format,
             known: format::FORMAT,
         },
-        FileError::Damaged { .. } => OpenError::Damaged {
+        FileError::Damaged { .. } => OpenError::Unusable {
             path,
             reason: error.to_string(),
         },

@@ -4,12 +4,17 @@
 //! the log. The operator is told here, by message and endpoint; health and the metrics have the count.
 //! So it is with a slice of which something cannot be read, and with a file of the journal that a start found
 //! damaged.
+//!
+//! Where the journal is damaged behind the checkpoint file, `live` cannot be made anew until there is a newer one.
+//! That is asked for at once: once for each slice, and once for what a start has found.
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 use std::sync::Mutex;
 
 use super::{Inner, Store};
 use crate::domain::id::MessageId;
+use crate::journal::JournalError;
 use crate::lock::locked;
 
 /// How many places are remembered by name; the rest is only counted.
@@ -34,6 +39,32 @@ struct Found {
     slices: BTreeMap<u32, String>,
     /// A sentence for each.
     files: Vec<String>,
+    /// Slices for whose damage a checkpoint file was asked for.
+    asked_for: HashSet<u32>,
+}
+
+/// Damage of a file of the journal that keeps no server from starting.
+#[derive(Clone, Debug)]
+pub struct DamagedPart {
+    /// A sentence.
+    pub told: String,
+    /// The first record that cannot be read, where it is known.
+    pub position: Option<u64>,
+}
+
+impl DamagedPart {
+    /// Of the journal in this directory.
+    pub fn of(directory: &Path, error: &JournalError) -> DamagedPart {
+        let position = match error {
+            JournalError::Damaged(damage) => damage.position,
+            _ => None,
+        };
+        let told = format!(
+            "{}/{error}; the messages and attempts that are in it cannot be read",
+            directory.display()
+        );
+        DamagedPart { told, position }
+    }
 }
 
 /// A delivery, or a lane, that waits and cannot be read.
@@ -68,6 +99,7 @@ impl Inner {
             }
             found.slices.insert(number, reason.to_owned());
         }
+        self.want_file_behind(number);
         self.metrics.store_problems.inc();
         log::error!(
             "something in slice {number} of the history cannot be read: {reason}. What needs it is answered \
@@ -77,10 +109,33 @@ impl Inner {
     }
 
     /// Notes damage that a start has found and that did not keep it from going on.
-    pub(super) fn note_damaged_file(&self, told: String) {
+    pub(super) fn note_damaged_file(&self, damage: DamagedPart) {
+        let DamagedPart { told, position } = damage;
+        // Where it is not known, a header is damaged: then the file counts for nothing, if it needs that.
+        if let Some(position) = position {
+            self.checkpoints.want_file(position);
+        }
         self.metrics.store_problems.inc();
         log::error!("{told}; run `postrider verify-store` when the server can be stopped");
         locked(self.damage.found.lock()).files.push(told);
+    }
+}
+
+impl Inner {
+    /// Asks for a checkpoint file behind the damage in a slice, the first time.
+    fn want_file_behind(&self, number: u32) {
+        let mut slices = self.slices.list().into_iter();
+        let slice = slices.find(|(kept, _)| *kept == number);
+        // A rebuild needs nothing of a slice with a database of its own.
+        let Some(stretch) = slice.and_then(|(_, record)| record.stretch) else {
+            return;
+        };
+        if !locked(self.damage.found.lock()).asked_for.insert(number) {
+            return;
+        }
+        let newest = self.slices.reader().next_position() - 1;
+        let end = stretch.to.map_or(newest, |to| to.saturating_sub(1));
+        self.checkpoints.want_file(end);
     }
 }
 
@@ -107,6 +162,14 @@ impl Store {
             self.inner.metrics.store_problems.inc();
         }
         first
+    }
+
+    /// The same for a message that the history has and that cannot be read.
+    pub fn note_unreadable_message(&self, lane: u64, message: MessageId, reason: &str) -> bool {
+        if let Some(slice) = self.inner.slices.at(message.time()) {
+            self.inner.want_file_behind(slice);
+        }
+        self.note_unreadable(lane, Some(message), reason)
     }
 
     /// The places that were noted since the start, the first thousand.

@@ -31,11 +31,18 @@ pub enum OpenError {
     )]
     Damaged { path: PathBuf, reason: String },
     #[error(
-        "{path} is damaged: {reason}. Commits that nothing else has stood there, so the server does not start \
-         without them. Look at the disk, bring the file back from a copy if there is one, or start a new store from \
-         the last export with `postrider restore`"
+        "{path} is damaged: {reason}. The server does not start without commits that no other file has. If only \
+         `live` is older than the rest, because it was brought back from a copy, run `postrider rebuild`; else look \
+         at the disk and bring the file back from a copy, or start a new store from the last export with \
+         `postrider restore`"
     )]
     JournalDamaged { path: PathBuf, reason: String },
+    /// A file that nothing else can stand in for.
+    #[error(
+        "{path} cannot be used: {reason}. Bring it, or the whole data directory, back from a copy; or start a new \
+         store from the last export with `postrider restore`"
+    )]
+    Unusable { path: PathBuf, reason: String },
     /// The live database is missing, or empty, beside other parts of a store.
     #[error("{0}")]
     WithoutLive(String),

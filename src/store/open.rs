@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::Instant;
 
+use super::damage::DamagedPart;
 use super::directory::{
     Lock, create_directory, hide_from_others, lock, refuse_beside_another,
     refuse_in_the_remains_of_another,
@@ -32,8 +33,8 @@ pub struct Files {
     pub catalog: Catalog,
     pub slices: BTreeMap<u32, SliceRecord>,
     pub lock: Lock,
-    /// Damage that keeps no server from starting, a sentence each.
-    pub damage: Vec<String>,
+    /// Damage that keeps no server from starting.
+    pub damage: Vec<DamagedPart>,
 }
 
 /// The same as [`open_files`], for a server: after a stop that was not clean, registrations that are
@@ -45,7 +46,7 @@ pub fn open_checked(settings: &StoreSettings, clock: &Clock) -> Result<Files, Op
         return Err(OpenError::Damaged {
             path: settings.path.clone(),
             reason: format!(
-                "{registrations} registrations are there, and there should be {}",
+                "the database `live` has {registrations} registrations, and there should be {}",
                 files.meta.registrations
             ),
         });
@@ -75,6 +76,7 @@ pub fn open_files(settings: &StoreSettings, clock: &Clock) -> Result<Files, Open
     create_directory(&path.join("slices")).map_err(io)?;
     let lock = lock(path)?;
     // Before anything in it is changed.
+    replay::refuse_without_segments(path)?;
     refuse_older(settings)?;
     hide_from_others(path);
     forget_unless_closed(path, &lock).map_err(io)?;
@@ -96,7 +98,7 @@ pub fn open_files(settings: &StoreSettings, clock: &Clock) -> Result<Files, Open
             let record = layout::get::<Meta>(&live, &[layout::META]).map_err(damaged)?;
             let record = record.ok_or_else(|| OpenError::Damaged {
                 path: path.clone(),
-                reason: "its meta record is missing".to_owned(),
+                reason: NO_META.to_owned(),
             })?;
             let mut catalog = read_catalog(&live).map_err(damaged)?;
             catalog.reserve_endpoint_numbers(record.meta.last_endpoint_number);
@@ -104,7 +106,7 @@ pub fn open_files(settings: &StoreSettings, clock: &Clock) -> Result<Files, Open
             if slices.is_empty() {
                 return Err(OpenError::Damaged {
                     path: path.clone(),
-                    reason: "it names no slice".to_owned(),
+                    reason: "the database `live` names no slice of history".to_owned(),
                 });
             }
             Ok(Files {
@@ -119,7 +121,7 @@ pub fn open_files(settings: &StoreSettings, clock: &Clock) -> Result<Files, Open
         }
         None if live.prefix(&[]).next().is_some() => Err(OpenError::Damaged {
             path: path.clone(),
-            reason: "its meta record is missing".to_owned(),
+            reason: NO_META.to_owned(),
         }),
         None => {
             refuse_in_the_remains_of_another(path)?;
@@ -155,6 +157,8 @@ pub fn open_files(settings: &StoreSettings, clock: &Clock) -> Result<Files, Open
         }
     }
 }
+
+const NO_META: &str = "the database `live` does not have the record with its format and counts";
 
 /// The stretch of the first slice of a new store.
 const FIRST_STRETCH: Stretch = Stretch {

@@ -30,7 +30,7 @@ pub fn reset_owner(settings: &StoreSettings, clock: &Clock) -> Result<PathBuf, O
     let organisation = first.map(|one| one.id);
     let organisation = organisation.ok_or_else(|| OpenError::Damaged {
         path: path.clone(),
-        reason: "it has no organisation".to_owned(),
+        reason: "the database `live` has no organisation".to_owned(),
     })?;
     let of_owner =
         |token: &&Arc<Token>| token.role == Role::Owner && token.organisation == organisation;

@@ -272,6 +272,14 @@ fn build(settings: &StoreSettings) -> Result<RebuildReport, OpenError> {
     })
 }
 
+/// The error of a rebuild where the journal lacks something: no rebuild helps then.
+fn in_rebuild(error: OpenError) -> OpenError {
+    match error {
+        OpenError::JournalDamaged { path, reason } => OpenError::Unusable { path, reason },
+        other => other,
+    }
+}
+
 /// The journal behind a checkpoint file.
 struct Behind {
     /// The newest value of each key of the live database; none where it is deleted.
@@ -293,15 +301,16 @@ impl Behind {
         applied: Option<&Checkpoint>,
     ) -> Result<Behind, OpenError> {
         let path = settings.path.join("journal");
-        let damaged = |reason: &str| OpenError::Damaged {
+        let unusable = |reason: &str| OpenError::Unusable {
             path: path.clone(),
             reason: reason.to_owned(),
         };
         if !path.is_dir() || !replay::has_segments(&path)? {
-            return Err(damaged("its segments are missing"));
+            return Err(unusable("its segments are missing"));
         }
         let newest = applied.map_or(end.newest, |applied| end.newest.max(applied.position));
-        let (journal, _) = replay::open_files(settings, &path, begun_at, newest, false)?;
+        let opened = replay::open_files(settings, &path, begun_at, newest, false);
+        let (journal, _) = opened.map_err(in_rebuild)?;
         let mut behind = Behind {
             latest: BTreeMap::new(),
             records: 0,
@@ -309,7 +318,7 @@ impl Behind {
             last_commit: None,
         };
         let mut chain = begun_at.chain;
-        let in_journal = |error| replay::journal_error(&path, error);
+        let in_journal = |error| in_rebuild(replay::journal_error(&path, error));
         if journal.tip().position > begun_at.position + 1 {
             let reader = journal.reader();
             let records = reader.records(begun_at.position + 1);
@@ -323,18 +332,18 @@ impl Behind {
                 if applied.is_some_and(|applied| {
                     applied.position == record.head.position && applied.chain != chain
                 }) {
-                    return Err(damaged("it is not the one that the file `applied` knows"));
+                    return Err(unusable("it is not the one that the file `applied` knows"));
                 }
                 behind
                     .add(&record.effects)
-                    .map_err(|why| OpenError::Damaged {
+                    .map_err(|why| OpenError::Unusable {
                         path: path.clone(),
                         reason: format!("the record at position {}: {why}", record.head.position),
                     })?;
             }
         }
         if chain != journal.tip().chain {
-            return Err(damaged("it does not continue the checkpoint file"));
+            return Err(unusable("it does not continue the checkpoint file"));
         }
         Ok(behind)
     }
@@ -423,7 +432,7 @@ impl NewLive {
         last_commit: Option<u64>,
     ) -> Result<(u64, Vec<String>), OpenError> {
         let path = settings.path.join(FILE_NAME);
-        let damaged = |reason: String| OpenError::Damaged {
+        let damaged = |reason: String| OpenError::Unusable {
             path: path.clone(),
             reason: format!("what it and the journal give is not whole: {reason}"),
         };
@@ -474,7 +483,7 @@ fn check_first_commit(
     // It may be newer than the position of the file, and never older.
     let last = meta.map_or(0, |record| record.meta.commit);
     match first_commit {
-        Some(first) if first > last + 1 => Err(OpenError::Damaged {
+        Some(first) if first > last + 1 => Err(OpenError::Unusable {
             path: path.join("journal"),
             reason: format!("the first record behind the checkpoint file: {NOT_ALL}"),
         }),
@@ -508,7 +517,7 @@ fn refuse_behind_slices(
         let found = layout::get::<SliceMeta>(&slice, &[layout::META]);
         let found = found.ok().flatten().map_or(0, |record| record.meta.commit);
         if found > commit {
-            return Err(OpenError::Damaged {
+            return Err(OpenError::Unusable {
                 path,
                 reason: format!(
                     "it has commit {found}, and the journal ends at {commit}: the end of the journal is \

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+use super::damage::DamagedPart;
 use super::directory::create_directory;
 use super::effects;
 use super::engine::{Changes, Engine, EngineError, Values};
@@ -18,11 +19,16 @@ use super::layout::{self, Checkpoint, FORMAT, Meta, RecordError};
 use super::open::{open_engine, to_open_error};
 use super::{OpenError, StoreSettings, checkpoint_file, slices};
 use crate::clock::Timestamp;
-use crate::journal::{Disk, Journal, JournalError, Known, RecordDraft, Sizes, Tip};
+use crate::journal::{
+    CutOff, Disk, Journal, JournalError, Known, Opened, RecordDraft, Sizes, Tip,
+};
 
 /// Opens the journal of a store whose databases nobody uses yet, and applies the records behind the
-/// last checkpoint. The second value says what is damaged before that, a sentence each.
-pub fn open(settings: &StoreSettings, live: &Engine) -> Result<(Journal, Vec<String>), OpenError> {
+/// last checkpoint. The second value is the damage before that.
+pub fn open(
+    settings: &StoreSettings,
+    live: &Engine,
+) -> Result<(Journal, Vec<DamagedPart>), OpenError> {
     let path = settings.path.join("journal");
     create_directory(&path).map_err(|source| OpenError::Io {
         path: path.clone(),
@@ -36,7 +42,8 @@ pub fn open(settings: &StoreSettings, live: &Engine) -> Result<(Journal, Vec<Str
         None if has_segments => {
             return Err(OpenError::Unsafe(format!(
                 "{} has segments, and the database {} knows of none: they belong to another copy \
-                 of this store. Bring both back from the same copy",
+                 of this store. Bring both back from the same copy, or run `postrider rebuild`, which makes the \
+                 database anew",
                 path.display(),
                 settings.path.join("live").display()
             )));
@@ -46,29 +53,33 @@ pub fn open(settings: &StoreSettings, live: &Engine) -> Result<(Journal, Vec<Str
     if !has_segments && checkpoint.position > 0 {
         allow_without_segments(live, &path).map_err(|error| error.unwrap_or_else(damaged))?;
     }
-    let is_closed = was_closed(settings, live, &checkpoint).map_err(damaged)?;
-    let (journal, opened) = open_files(settings, &path, &checkpoint, 0, is_closed)?;
-    let told = opened.damaged.iter().map(|error| {
-        format!(
-            "{}/{error}; the messages and attempts that are in it cannot be read",
-            path.display()
-        )
-    });
+    let newest = newest_noted(&settings.path, checkpoint.stream);
+    let is_closed = was_closed(live, &checkpoint, newest).map_err(damaged)?;
+    let (journal, opened) = open_files(settings, &path, &checkpoint, newest, is_closed)?;
+    let damaged = opened.damaged.iter();
+    let damaged = damaged.map(|error| DamagedPart::of(&path, error));
     replay(&journal, settings, live, checkpoint.position)?;
-    Ok((journal, told.collect()))
+    Ok((journal, damaged.collect()))
+}
+
+/// The newest position of the journal that the file `applied` knows; 0 where it knows none of this stream.
+fn newest_noted(directory: &Path, stream: u64) -> u64 {
+    let applied = checkpoint_file::applied(directory);
+    let applied = applied.filter(|applied| applied.stream == stream);
+    applied.map_or(0, |applied| applied.position)
 }
 
 /// Whether the last process ended cleanly, with all of the journal in the databases.
 fn was_closed(
-    settings: &StoreSettings,
     live: &Engine,
     checkpoint: &Checkpoint,
+    newest_noted: u64,
 ) -> Result<bool, RecordError> {
     let meta = layout::get::<Meta>(live, &[layout::META])?;
     let is_closed = meta.is_some_and(|record| record.meta.clean && record.meta.format == FORMAT);
-    // A database that went back to an older state may say so of another process.
-    let applied = checkpoint_file::applied(&settings.path);
-    Ok(is_closed && applied.is_none_or(|applied| applied.position <= checkpoint.position))
+    // A database that was brought back from an older copy has the mark of an earlier stop. Every process that
+    // changed the store since has noted a later position, before it answered anybody.
+    Ok(is_closed && newest_noted <= checkpoint.position)
 }
 
 pub fn has_segments(path: &Path) -> Result<bool, OpenError> {
@@ -100,7 +111,8 @@ fn begin(live: &Engine) -> Result<Checkpoint, EngineError> {
 }
 
 /// Changes the live database of a store that no server uses yet: a record of the journal, as any other
-/// commit, then the database, with that record as its checkpoint.
+/// commit, then the database, with that record as its checkpoint. The file `applied` notes the position, by
+/// which a later start recognises a database from before.
 pub fn commit_at_rest(
     settings: &StoreSettings,
     journal: &mut Journal,
@@ -119,9 +131,12 @@ pub fn commit_at_rest(
     let appended = journal.append(&draft, &[]);
     appended.map_err(|error| journal_error(&settings.path.join("journal"), error))?;
     let key = [layout::CHECKPOINT];
-    changes.put(&key, layout::encode(&key, &checkpoint_at(journal), &[]));
+    let checkpoint = checkpoint_at(journal);
+    changes.put(&key, layout::encode(&key, &checkpoint, &[]));
     let committed = live.commit(changes);
-    committed.map_err(|error| to_open_error(&settings.path, error.into()))
+    committed.map_err(|error| to_open_error(&settings.path, error.into()))?;
+    checkpoint_file::try_to_note_applied(&settings.path, &checkpoint);
+    Ok(())
 }
 
 /// A checkpoint at the end of the journal.
@@ -158,13 +173,30 @@ fn allow_without_segments(
         );
         return Ok(());
     }
-    Err(Ok(OpenError::Damaged {
+    Err(Ok(without_segments(path)))
+}
+
+/// The refusal of a journal whose directory has no segments.
+fn without_segments(path: &Path) -> OpenError {
+    OpenError::Unusable {
         path: path.to_owned(),
         reason:
-            "its segments are missing: the messages and attempts that are kept are in them, and \
-                 what was accepted last. Bring them back from the same copy as the rest"
+            "its segments are missing: the messages and attempts that are kept are in them, and what \
+             was accepted last"
                 .to_owned(),
-    }))
+    }
+}
+
+/// Refuses a store of which the journal's segments are missing, as far as that shows without the live
+/// database, which is changed when it is opened. The version before wrote no file `applied`.
+pub fn refuse_without_segments(directory: &Path) -> Result<(), OpenError> {
+    let path = directory.join("journal");
+    let applied = checkpoint_file::applied(directory);
+    let is_noted = applied.is_some_and(|applied| applied.position > 0);
+    if !is_noted || path.is_dir() && has_segments(&path)? {
+        return Ok(());
+    }
+    Err(without_segments(&path))
 }
 
 /// Opens the files of a journal of which everything up to a checkpoint may be missing, and nothing else up
@@ -175,7 +207,7 @@ pub fn open_files(
     checkpoint: &Checkpoint,
     newest: u64,
     is_closed: bool,
-) -> Result<(Journal, crate::journal::Opened), OpenError> {
+) -> Result<(Journal, Opened), OpenError> {
     let known = Known {
         stream: checkpoint.stream,
         begin: Tip {
@@ -191,8 +223,29 @@ pub fn open_files(
         free_bytes_min: settings.min_free_bytes,
     };
     let files = Arc::new(Disk::new(path.to_owned()));
-    Journal::open(files, sizes, &known, StdRng::from_os_rng())
-        .map_err(|error| journal_error(path, error))
+    let opened = Journal::open(files, sizes, &known, StdRng::from_os_rng());
+    let (journal, opened) = opened.map_err(|error| journal_error(path, error))?;
+    if let Some(told) = told_of_cut_off(path, &opened, is_closed) {
+        log::warn!("{told}");
+    }
+    Ok((journal, opened))
+}
+
+/// The line that tells of bytes that were cut off behind the last record. Behind a clean stop there are only those
+/// of an earlier use of the file, of which nobody need know.
+fn told_of_cut_off(path: &Path, opened: &Opened, is_closed: bool) -> Option<String> {
+    let CutOff {
+        file,
+        offset,
+        position,
+    } = opened.cut_off.as_ref().filter(|_| !is_closed)?;
+    let bytes = opened.zeroed_bytes;
+    Some(format!(
+        "{}/{file}: {bytes} bytes behind the last record, from byte {offset} on, were cut off: what was written of \
+         the record at position {position} when the last process ended, and not synced or answered, or what an \
+         earlier use of the file left",
+        path.display()
+    ))
 }
 
 pub fn journal_error(path: &Path, error: JournalError) -> OpenError {
@@ -206,6 +259,10 @@ pub fn journal_error(path: &Path, error: JournalError) -> OpenError {
             path,
             found: version,
             known: 1,
+        },
+        JournalError::OtherStream { .. } => OpenError::Unusable {
+            path,
+            reason: error.to_string(),
         },
         other => OpenError::JournalDamaged {
             path,
@@ -240,7 +297,8 @@ fn replay(
         .next_record()
         .map_err(|error| journal_error(&path, error))?
     {
-        let effects = effects::decode(&record.effects).map_err(|error| OpenError::Damaged {
+        let effects = effects::decode(&record.effects);
+        let effects = effects.map_err(|error| OpenError::JournalDamaged {
             path: path.clone(),
             reason: format!("the record at position {}: {error}", record.head.position),
         })?;
@@ -298,7 +356,7 @@ impl Databases<'_> {
         if !self.slices.contains_key(&number) {
             // Its directory was durable before the first record of it.
             if !path.is_dir() {
-                return Err(OpenError::Damaged {
+                return Err(OpenError::Unusable {
                     path,
                     reason: "the files of this slice are missing".to_owned(),
                 });
@@ -339,10 +397,11 @@ mod tests {
     use crate::clock::Clock;
     use crate::domain::id::MessageId;
     use crate::domain::message::DeliveryKey;
+    use crate::journal::Reader;
     use crate::store::layout::golden::rows::{APPLICATION, LANE, message};
     use crate::store::open::open_files as open_store;
     use crate::store::tests::{copy_directory, let_go, message_to, opened_with, register};
-    use crate::store::{Store, StoreSettings};
+    use crate::store::{Store, StoreSettings, reset_owner};
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -442,6 +501,114 @@ mod tests {
         close(store);
     }
 
+    /// The newest segment, and where its last record begins.
+    fn end_of_journal(settings: &StoreSettings) -> (std::path::PathBuf, usize) {
+        let path = settings.path.join("journal");
+        let reader = Reader::at_rest(Arc::new(Disk::new(path.clone()))).unwrap();
+        let newest = reader.segments().pop().unwrap();
+        let mut records = reader.records(newest.begin.position).unwrap();
+        let mut last = None;
+        while let Ok(Some(record)) = records.next_record() {
+            last = Some(record.offset as usize);
+        }
+        (path.join(&newest.name), last.expect("it has a record"))
+    }
+
+    fn flip(file: &Path, at: usize) {
+        let mut bytes = std::fs::read(file).unwrap();
+        bytes[at] ^= 1;
+        std::fs::write(file, bytes).unwrap();
+    }
+
+    /// The data directory of a server that was killed after it had accepted a message.
+    async fn killed(settings: &StoreSettings, directory: &Path) -> StoreSettings {
+        let path = directory.join("killed");
+        let store = opened_with(&settings.path, Clock::manual(NOW));
+        store.accept_message(message_to(vec![LANE])).await.unwrap();
+        copy_directory(&settings.path, &path);
+        close(store);
+        StoreSettings {
+            path,
+            ..settings.clone()
+        }
+    }
+
+    /// The data directory after a command that has changed something.
+    fn commanded(settings: &StoreSettings, directory: &Path) -> StoreSettings {
+        let path = directory.join("commanded");
+        copy_directory(&settings.path, &path);
+        let settings = StoreSettings {
+            path,
+            ..settings.clone()
+        };
+        reset_owner(&settings, &Clock::manual(NOW)).unwrap();
+        let_go(&settings.path);
+        settings
+    }
+
+    /// `live` says that the store was closed at its position, which was so when it was copied.
+    #[actix_web::test]
+    async fn a_live_database_from_before_the_last_use_hides_no_damage_of_the_journal() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = with_a_message(&directory.path().join("data")).await;
+        let settings = settings_of(&store);
+        close(store);
+        let older = directory.path().join("older");
+        copy_directory(&settings.path.join("live"), &older);
+        let bring_back = |settings: &StoreSettings| {
+            let live = settings.path.join("live");
+            std::fs::remove_dir_all(&live).unwrap();
+            copy_directory(&older, &live);
+        };
+        let commanded = commanded(&settings, directory.path());
+        let killed = killed(&settings, directory.path()).await;
+        for (used, waiting) in [(&commanded, 1), (&killed, 2)] {
+            bring_back(used);
+            let whole = directory.path().join("whole");
+            copy_directory(&used.path, &whole);
+            let store = opened_with(&whole, Clock::manual(NOW));
+            assert_eq!(store.waiting_count(), waiting);
+            close(store);
+            std::fs::remove_dir_all(&whole).unwrap();
+
+            let (newest, _) = end_of_journal(used);
+            flip(&newest, 20);
+            let refused = open_again(used);
+            let name = newest.file_name().unwrap().to_str().unwrap();
+            let expected = format!("{name} is damaged at byte 0");
+            assert!(refused.contains(&expected), "{refused}");
+            flip(&newest, 20);
+            bring_back(used);
+        }
+        // The record of the command is the last, and would be taken for a write that the power cut off.
+        let (newest, last) = end_of_journal(&commanded);
+        flip(&newest, last + 100);
+        let refused = open_again(&commanded);
+        let position = checkpoint_file::applied(&commanded.path).unwrap().position;
+        let expected = format!("gap at position {position}");
+        assert!(refused.contains(&expected), "{refused}");
+    }
+
+    #[test]
+    fn what_is_cut_off_is_told_with_file_position_and_bytes_unless_the_store_was_closed() {
+        let cut_off = CutOff {
+            file: "7.segment".to_owned(),
+            offset: 4096,
+            position: 12,
+        };
+        let opened = Opened {
+            zeroed_bytes: 345,
+            cut_off: Some(cut_off),
+            ..Opened::default()
+        };
+        let path = Path::new("data/journal");
+        let told = told_of_cut_off(path, &opened, false).unwrap();
+        let begin = "data/journal/7.segment: 345 bytes behind the last record, from byte 4096 on";
+        assert!(told.starts_with(begin) && told.contains("position 12"), "{told}");
+        assert_eq!(told_of_cut_off(path, &opened, true), None);
+        assert_eq!(told_of_cut_off(path, &Opened::default(), false), None);
+    }
+
     /// History is in them, however cleanly the store was closed.
     #[actix_web::test]
     async fn a_journal_without_its_segments_is_missed() {
@@ -452,8 +619,26 @@ mod tests {
         for path in segments(&settings) {
             std::fs::remove_file(path).unwrap();
         }
-        let refused = open_again(&settings);
-        assert!(refused.contains("segments are missing"), "{refused}");
+        // Nor is it taken for one of the version before, of which it has a slice, and nothing is changed.
+        let slice = slices::path_in(&settings.path.join("slices"), 9);
+        for has_database in [false, true] {
+            if has_database {
+                std::fs::create_dir_all(&slice).unwrap();
+                std::fs::write(slice.join("db"), b"of then").unwrap();
+            }
+            for migrate in [false, true] {
+                let settings = StoreSettings {
+                    migrate,
+                    ..settings.clone()
+                };
+                let live = read_all(&settings.path.join("live"));
+                let refused = open_store(&settings, &Clock::manual(NOW)).err();
+                let refused = refused.expect("it is refused").to_string();
+                assert!(refused.contains("segments are missing"), "{refused}");
+                assert!(live == read_all(&settings.path.join("live")));
+            }
+        }
+        std::fs::remove_dir_all(slice).unwrap();
 
         // Of the version before, the databases had it all.
         make_old(&settings, 1);
@@ -466,8 +651,24 @@ mod tests {
         close(store);
     }
 
+    /// The files in a directory, with their contents.
+    fn read_all(path: &Path) -> BTreeMap<std::path::PathBuf, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        for entry in std::fs::read_dir(path).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => files.extend(read_all(&path)),
+                false => drop(files.insert(path.clone(), std::fs::read(&path).unwrap())),
+            }
+        }
+        files
+    }
+
     /// Makes of a store that was closed one of which history is in databases, with a slice of this number.
     fn make_old(settings: &StoreSettings, slice: u32) {
+        for name in [checkpoint_file::APPLIED_NAME, checkpoint_file::FILE_NAME] {
+            let _ = std::fs::remove_file(settings.path.join(name));
+        }
         let live = Engine::open(&settings.path.join("live"), 1 << 20).unwrap();
         let meta = layout::get::<Meta>(&live, &[layout::META]).unwrap();
         let mut meta = meta.unwrap().meta;

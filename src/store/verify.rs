@@ -107,8 +107,8 @@ pub fn verify(
     }
     let files = open::open_files(settings, clock)?;
     let mut report = VerifyReport::default();
-    for told in &files.damage {
-        report.problem(told.clone());
+    for damage in &files.damage {
+        report.problem(damage.told.clone());
     }
     let registrations = files.catalog.len();
     if registrations != files.meta.registrations {

@@ -136,7 +136,7 @@ impl Worker {
     ) {
         let message = delivery.key.message;
         let lane = delivery.key.lane;
-        if self.store.note_unreadable(lane, Some(message), &reason) {
+        if self.store.note_unreadable_message(lane, message, &reason) {
             let error = format!(
                 "{message} waits for {} and cannot be read: {reason}",
                 endpoint.id

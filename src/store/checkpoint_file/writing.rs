@@ -1,5 +1,8 @@
 //! The thread that writes the checkpoint file now and then.
 //!
+//! Between two that are due by their time it writes one where damage of the journal was told behind the newest: a
+//! rebuild from that would come upon it.
+//!
 //! It reads the database alone and takes nothing that commits wait for. It works for a quarter of the
 //! time at most and syncs every few megabytes, so that the journal's syncs never wait behind much.
 
@@ -40,10 +43,14 @@ pub fn run(inner: &Inner, journal: &Reader) {
         let (behind, kept) = bytes_behind(inner, journal);
         let is_early = failed_at.is_some_and(|failed| now.since(failed) < AGAIN_AFTER);
         let is_due = now.since(last_at) >= EVERY || behind >= BEHIND_BYTES;
+        let may_write = !is_early && !inner.low_space.load(Ordering::Relaxed);
         let Some(checkpoint) = inner.checkpoints.not_in_file(is_due) else {
+            if may_write {
+                ask_for_checkpoint(inner);
+            }
             continue;
         };
-        if is_early || inner.low_space.load(Ordering::Relaxed) {
+        if !may_write {
             give_up_if_too_much(inner, kept);
             continue;
         }
@@ -60,6 +67,14 @@ pub fn run(inner: &Inner, journal: &Reader) {
                 failed_at = Some(now);
             }
         }
+    }
+}
+
+/// Asks for a commit where a file waits for a checkpoint: the committer begins one behind it. Asked again each
+/// time, since that may have found another under way.
+fn ask_for_checkpoint(inner: &Inner) {
+    if inner.checkpoints.is_wanted() && inner.checkpoints.is_idle() && inner.queue.is_idle() {
+        inner.let_segments_go();
     }
 }
 

@@ -10,6 +10,7 @@ use crate::domain::attempt::{FailureKind, Outcome, SendFailure, Trigger, Verdict
 use crate::domain::id::MessageId;
 use crate::domain::message::{Delivery, DeliveryKey};
 use crate::domain::profile::Method;
+use crate::journal::{Disk, Reader};
 use crate::rules::decision::Planned;
 use crate::store::layout::golden::rows::{self, APPLICATION, LANE};
 use crate::store::tests::{copy_directory, message_to, register};
@@ -630,6 +631,94 @@ async fn the_journal_behind_the_checkpoint_file_is_kept_until_the_next() {
     // What is kept of history is in them.
     assert_eq!(oldest(), began_with);
     drop(inner);
+    close(store);
+}
+
+/// The same without the slices: a start begins a new one where it finds the newest damaged.
+fn shown_but_slices(store: &Store) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut shown = shown(store);
+    shown.retain(|key, _| key[0] != layout::SLICE);
+    shown
+}
+
+/// Flips a bit in the head of the record at this position.
+fn damage_record(path: &Path, position: u64) {
+    let journal = path.join("journal");
+    let reader = Reader::at_rest(Arc::new(Disk::new(journal.clone()))).unwrap();
+    let mut records = reader.records(position).unwrap();
+    let record = records.next_record().unwrap().expect("it is there");
+    let segments = reader.segments().into_iter();
+    let mut segment = segments.filter(|one| one.number == record.segment);
+    let name = &segment.next().unwrap().name;
+    let at = record.offset as usize + 30;
+    flip(&journal.join(name), |_| at..at + 1);
+}
+
+/// `live` has what the damaged record has, and the file lies before it.
+#[actix_web::test]
+async fn damage_behind_the_checkpoint_file_that_a_start_finds_brings_a_new_file_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    crashed(directory.path()).await;
+    // The same store, closed: its database has all of the journal.
+    let path = directory.path().join("data");
+    let position = checkpoint_file::open(&path).unwrap().begun_at().position + 2;
+    damage_record(&path, position);
+    let without_live = copy_with(&path, "before", remove_live);
+    let refused = rebuild(&settings(&without_live), &Clock::manual(NOW)).unwrap_err();
+    let expected = format!("position {position}");
+    assert!(refused.to_string().contains(&expected), "{refused}");
+
+    let store = open(&path);
+    let told = store.damaged_files();
+    assert!(told.len() == 1 && told[0].contains(&expected), "{told:?}");
+    file_is_written(&store, position);
+    let shows = shown_but_slices(&store);
+    close(store);
+    let without_live = copy_with(&path, "after", remove_live);
+    rebuild(&settings(&without_live), &Clock::manual(NOW)).unwrap();
+    let store = open(&without_live);
+    assert_eq!(shown_but_slices(&store), shows);
+    assert_eq!(store.waiting_count(), 8);
+    close(store);
+}
+
+#[actix_web::test]
+async fn damage_behind_the_checkpoint_file_that_is_told_later_brings_a_new_file_at_once_and_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    let store = open(&path);
+    register(&store).await;
+    file_is_written(&store, 1);
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let message = store.accept_message(message_to(vec![LANE])).await.unwrap();
+        ids.push(message.id);
+    }
+    let checkpoints = &store.inner.checkpoints;
+    let mut records = store.inner.slices.reader().records(1).unwrap();
+    let mut messages = Vec::new();
+    while let Some(record) = records.next_record().unwrap() {
+        if !record.parts.is_empty() {
+            messages.push(record.head.position);
+        }
+    }
+    let position = messages[1];
+    assert!(checkpoints.file().unwrap() < position);
+    damage_record(&path, position);
+    let unreadable = store.message(APPLICATION, ids[1]).unwrap_err().to_string();
+    assert!(store.note_unreadable_message(LANE, ids[1], &unreadable));
+    file_is_written(&store, position);
+
+    // It is written for the slice; of more damage there it is known.
+    store.note_unreadable_message(LANE, ids[2], &unreadable);
+    assert!(!checkpoints.is_wanted() && checkpoints.not_in_file(false).is_none());
+    until("all is written", || store.is_idle());
+    let shows = shown_but_slices(&store);
+    let copy = copy_with(&path, "copy", remove_live);
+    close(store);
+    rebuild(&settings(&copy), &Clock::manual(NOW)).unwrap();
+    let store = open(&copy);
+    assert_eq!(shown_but_slices(&store), shows);
     close(store);
 }
 
