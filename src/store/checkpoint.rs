@@ -195,7 +195,10 @@ impl Checkpoints {
     pub fn is_wanted(&self) -> bool {
         let state = self.state();
         let is_behind = state.file.is_some_and(|file| file < state.file_wanted);
-        is_behind && state.latest.is_none_or(|latest| latest.position < state.file_wanted)
+        is_behind
+            && state
+                .latest
+                .is_none_or(|latest| latest.position < state.file_wanted)
     }
 
     pub fn file_was_written(&self, position: u64) {

@@ -19,9 +19,7 @@ use super::layout::{self, Checkpoint, FORMAT, Meta, RecordError};
 use super::open::{open_engine, to_open_error};
 use super::{OpenError, StoreSettings, checkpoint_file, slices};
 use crate::clock::Timestamp;
-use crate::journal::{
-    CutOff, Disk, Journal, JournalError, Known, Opened, RecordDraft, Sizes, Tip,
-};
+use crate::journal::{CutOff, Disk, Journal, JournalError, Known, Opened, RecordDraft, Sizes, Tip};
 
 /// Opens the journal of a store whose databases nobody uses yet, and applies the records behind the
 /// last checkpoint. The second value is the damage before that.
@@ -604,7 +602,10 @@ mod tests {
         let path = Path::new("data/journal");
         let told = told_of_cut_off(path, &opened, false).unwrap();
         let begin = "data/journal/7.segment: 345 bytes behind the last record, from byte 4096 on";
-        assert!(told.starts_with(begin) && told.contains("position 12"), "{told}");
+        assert!(
+            told.starts_with(begin) && told.contains("position 12"),
+            "{told}"
+        );
         assert_eq!(told_of_cut_off(path, &opened, true), None);
         assert_eq!(told_of_cut_off(path, &Opened::default(), false), None);
     }
