@@ -2,9 +2,10 @@
 //!
 //! Syncing appends changes no metadata, and so is fast, where every block of the file was written
 //! before: `fallocate` alone leaves that to the first append. So a thread of its own drives
-//! [`Zeroing`], which writes files full of zeros; a removed segment's file is as good as it is.
-//! There are two spares at most, and none are made when space is short: a segment is then begun in a
-//! file that is only reserved.
+//! [`Zeroing`], which writes files full of zeros. A removed segment's file is as good as it is, and
+//! costs no writing: as many are kept as retention removes at once, and nothing is zeroed while there
+//! are some. When space is short no spares are made, those beyond one are removed, and a segment is
+//! begun in a file that is only reserved.
 //!
 //! A file that is being zeroed is `N.zeroing`, a spare `N.spare`; what an earlier process left of
 //! the first is removed, of the second used.
@@ -17,7 +18,11 @@ use super::error::{Result, told};
 use super::files::{DataFile, Directory, write_all};
 use crate::lock::locked;
 
-const SPARES_MAX: usize = 2;
+/// So many are zeroed ahead: one to begin the next segment in, and one that is ready when that happens.
+const ZEROED_MAX: usize = 2;
+/// Retention removes a slice at once, which has eight segments by default. With that many beside the two
+/// zeroed ones, a store that removes as much as it writes zeroes nothing.
+const SPARES_MAX: usize = ZEROED_MAX + 8;
 /// How much is zeroed and synced in one step.
 const STEP_BYTES: u64 = 1 << 20;
 
@@ -114,7 +119,8 @@ impl Spares {
 
     /// A name for a removed segment's file of so many bytes as a spare, where one more is wanted.
     pub fn name_for_used(&self, bytes: u64) -> Option<String> {
-        let wanted = bytes == self.segment_bytes && self.wants_more() && self.has_space(0);
+        let wanted =
+            bytes == self.segment_bytes && self.has_fewer_than(SPARES_MAX) && self.has_space(0);
         wanted.then(|| self.new_name("spare"))
     }
 
@@ -128,9 +134,25 @@ impl Spares {
         self.is_wanted.store(true, Ordering::Relaxed);
     }
 
-    fn wants_more(&self) -> bool {
+    /// Removes one beyond the first where space is short. False where there is nothing to remove.
+    fn give_back(&self) -> Result<bool> {
+        if self.has_space(0) {
+            return Ok(false);
+        }
+        let mut ready = self.ready();
+        if ready.names.len() < 2 {
+            return Ok(false);
+        }
+        let name = ready.names.pop_back().expect("there are two");
+        drop(ready);
+        // Where it stays, the next start takes it for a spare again.
+        self.files.remove(&name).map_err(told(&name, "removing"))?;
+        Ok(true)
+    }
+
+    fn has_fewer_than(&self, max: usize) -> bool {
         let ready = self.ready();
-        ready.names.len() + usize::from(ready.is_zeroing) < SPARES_MAX
+        ready.names.len() + usize::from(ready.is_zeroing) < max
     }
 
     /// Whether enough stays free when so many bytes are taken.
@@ -168,8 +190,8 @@ impl Zeroing {
         Zeroing { spares, work: None }
     }
 
-    /// Does the next step: at most 1 MiB is written and synced. False if there is nothing to do
-    /// now; look again after a segment was begun or removed, or after a while.
+    /// Does the next step: at most 1 MiB is written and synced, or a file removed. False if there is
+    /// nothing to do now; look again after a segment was begun or removed, or after a while.
     ///
     /// # Errors
     /// The file worked on is given up; the journal itself is not concerned.
@@ -188,7 +210,11 @@ impl Zeroing {
     fn try_step(&mut self) -> Result<bool> {
         let spares = &self.spares;
         let Some(work) = &mut self.work else {
-            let is_wanted = spares.is_wanted.load(Ordering::Relaxed) && spares.wants_more();
+            if spares.give_back()? {
+                return Ok(true);
+            }
+            let is_wanted =
+                spares.is_wanted.load(Ordering::Relaxed) && spares.has_fewer_than(ZEROED_MAX);
             if !is_wanted || !spares.has_space(spares.segment_bytes) {
                 return Ok(false);
             }

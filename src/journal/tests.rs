@@ -247,7 +247,8 @@ fn segments_are_begun_in_zeroed_files_and_in_removed_ones() {
     let removed = journal
         .remove_segments(last, |segment, _| segment.number < 3)
         .unwrap();
-    assert_eq!((removed, names(".spare")), (3, 2));
+    assert_eq!((removed, names(".spare")), (3, 3));
+    assert!(!zeroing.step().unwrap(), "there is one ready");
     let salt = |journal: &Journal| journal.reader().segments().pop().unwrap().salt;
     let old_salt = salt(&journal);
     for _ in 0..12 {
@@ -255,6 +256,60 @@ fn segments_are_begun_in_zeroed_files_and_in_removed_ones() {
     }
     assert!(names(".segment") > before);
     assert_ne!(salt(&journal), old_salt);
+    while zeroing.step().unwrap() {}
+    assert_eq!(names(".spare"), 2);
+}
+
+#[test]
+fn where_as_much_is_removed_as_is_written_nothing_is_zeroed() {
+    let (directory, _) = filled(4);
+    let (mut journal, _) = open(directory.path(), KNOWN).unwrap();
+    let mut zeroing = journal.zeroing();
+    journal.spares.want();
+    while zeroing.step().unwrap() {}
+    let mut numbers = Vec::new();
+    for _ in 0..5 {
+        // A slice of eight segments is written, and then another one is removed.
+        let begun = journal.next().0;
+        while journal.next().0 < begun + 8 {
+            append(&mut journal, b"", &[7; 3_000]);
+            let was_idle = !zeroing.step().unwrap();
+            while zeroing.step().unwrap() {}
+            numbers.push(was_idle);
+        }
+        let last = journal.tip().position - 1;
+        let removed = journal
+            .remove_segments(last, |segment, _| segment.number < begun)
+            .unwrap();
+        assert!(removed >= 1, "{removed}");
+    }
+    let zeroed_late = numbers.iter().rev().take(numbers.len() / 2);
+    assert!(zeroed_late.into_iter().all(|was_idle| *was_idle));
+}
+
+#[test]
+fn spares_beyond_one_are_removed_where_space_is_short() {
+    let (directory, _) = filled(4);
+    let (mut journal, _) = open(directory.path(), KNOWN).unwrap();
+    let last = journal.tip().position - 1;
+    assert_eq!(journal.remove_segments(last, |_, _| true).unwrap(), 3);
+    drop(journal);
+    let short = Sizes {
+        free_bytes_min: u64::MAX,
+        ..SIZES
+    };
+    let files = Arc::new(Disk::new(directory.path().to_owned()));
+    let known = Known {
+        applied: last,
+        ..KNOWN
+    };
+    let random = StdRng::seed_from_u64(1);
+    let (journal, _) = Journal::open(files, short, &known, random).unwrap();
+    let mut zeroing = journal.zeroing();
+    while zeroing.step().unwrap() {}
+    let entries = std::fs::read_dir(directory.path()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.ends_with(".spare")).count(), 1);
 }
 
 #[test]
