@@ -289,10 +289,10 @@ fn where_as_much_is_removed_as_is_written_nothing_is_zeroed() {
 
 #[test]
 fn spares_beyond_one_are_removed_where_space_is_short() {
-    let (directory, _) = filled(4);
+    let (directory, _) = filled(20);
     let (mut journal, _) = open(directory.path(), KNOWN).unwrap();
     let last = journal.tip().position - 1;
-    assert_eq!(journal.remove_segments(last, |_, _| true).unwrap(), 3);
+    assert!(journal.remove_segments(last, |_, _| true).unwrap() > 2);
     drop(journal);
     let short = Sizes {
         free_bytes_min: u64::MAX,
