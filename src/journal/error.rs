@@ -38,6 +38,12 @@ pub enum JournalError {
         found: u64,
         expected: u64,
     },
+    /// Both may be whole: what is known of the journal is of another course of its stream.
+    #[error(
+        "{file} has another record before position {position} than the database knows: they are of \
+         different copies of this store, and both went on"
+    )]
+    OtherCopy { file: String, position: u64 },
     #[error("a record of {bytes} bytes does not fit into a segment; at most {max} do")]
     TooLong { bytes: u64, max: u64 },
     /// A write or sync failed before: what is on disk is not known until the next start.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use super::erase::{ErasingCosts, Overwrite};
 use super::error::{JournalError, Result, told};
 use super::files::{DataFile, Directory, read_all};
-use super::record::{Body, HEAD_BYTES, Head, PartName, PartRow, PartState, erased};
+use super::record::{Body, HEAD_BYTES, Head, PartName, PartRow, PartState, Tip, erased};
 use super::segment::{Segment, number_in};
 use super::walk::{Found, PartPlace, Record, Walk, read_part};
 use crate::lock::locked;
@@ -214,6 +214,19 @@ impl Reader {
             reader: self.clone(),
             position,
         })
+    }
+
+    /// The same behind a checkpoint, which is of this journal.
+    ///
+    /// # Errors
+    /// `OtherCopy` if another record is before it, as well as those of [`Records::next_record`].
+    pub fn records_behind(&self, checkpoint: Tip) -> Result<Records> {
+        let mut records = self.records(checkpoint.position)?;
+        while records.walk.tip.position < checkpoint.position {
+            records.step()?;
+        }
+        records.walk.check_copy(checkpoint)?;
+        Ok(records)
     }
 }
 
@@ -422,10 +435,18 @@ impl Records {
         let found = segment.reading_kept(files, kept, |file| walk.next(file))?;
         match &found {
             Found::Record(_) => {}
+            // Only its end mark is damaged: the next one begins with the record that follows.
+            Found::Nothing(_) if self.is_at_end_of_segment() => self.go_on(segment.number + 1)?,
             Found::Nothing(nothing) => self.pass_damage(nothing.reason)?,
             Found::End => self.go_on(segment.number + 1)?,
         }
         Ok(found)
+    }
+
+    /// Whether the next segment goes on with the next record, by its chain, too.
+    fn is_at_end_of_segment(&self) -> bool {
+        let next = self.reader.shared.segment(self.walk.segment.number + 1);
+        next.is_some_and(|next| next.begin == self.walk.tip)
     }
 
     /// Steps over damage of which nobody asked for anything: it lies before the next position.

@@ -205,6 +205,7 @@ fn find_end(
     let mut last: Option<(Tip, Record)> = None;
     let nothing = loop {
         let before = walk.tip;
+        walk.check_copy(known.begin)?;
         match walk.next(&*file)? {
             Found::Record(record) => last = Some((before, record)),
             Found::Nothing(nothing) if before.position > known.applied => break nothing,

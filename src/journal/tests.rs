@@ -549,3 +549,29 @@ fn erasing_a_part_of_a_damaged_record_is_done_where_it_can_be_and_told_once() {
         }
     }
 }
+
+/// The next segment begins with the record that follows, so nothing is lost.
+#[test]
+fn a_damaged_end_mark_keeps_nobody_from_reading_on() {
+    let (directory, _) = filled(20);
+    let (journal, _) = open(directory.path(), KNOWN).unwrap();
+    let segments = journal.reader().segments();
+    drop(journal);
+    assert!(segments.len() > 3);
+    for pair in segments.windows(2) {
+        let file = directory.path().join(&pair[0].name);
+        let mut bytes = std::fs::read(&file).unwrap();
+        let mark = pair[0].encode_end(pair[1].begin);
+        let found = bytes.windows(mark.len()).position(|bytes| bytes == mark);
+        bytes[found.expect("it has its mark") + 20] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+    }
+    let (journal, _) = open(directory.path(), KNOWN).unwrap();
+    for begin in 1..=20 {
+        let mut records = journal.reader().records(begin).unwrap();
+        for number in begin..=20 {
+            let record = records.next_record().unwrap().unwrap();
+            assert_eq!(record.effects, [number as u8 - 1]);
+        }
+    }
+}

@@ -82,6 +82,17 @@ impl Walk {
         }
     }
 
+    /// Refuses a journal of which a checkpoint knows another record before the next one.
+    pub fn check_copy(&self, checkpoint: Tip) -> Result<()> {
+        if self.tip.position != checkpoint.position || self.tip == checkpoint {
+            return Ok(());
+        }
+        Err(JournalError::OtherCopy {
+            file: self.segment.name.clone(),
+            position: checkpoint.position,
+        })
+    }
+
     /// Reads what stands next, and steps over it if it is a record.
     pub fn next(&mut self, file: &dyn DataFile) -> Result<Found> {
         self.behind = None;

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::layout;
+use super::layout::{self, RecordError};
 use super::queue::{Command, ExpungeAnswer, Expunged};
 use super::{Inner, LOOK_AGAIN_MAX, Store, unavailable};
 use crate::catalog::Catalog;
@@ -48,16 +48,23 @@ impl Store {
         let find = move |inner: &Inner| payload(inner, application, message);
         self.expunge(find).await?;
         let mut behind = None;
+        let mut unreadable = None;
         loop {
             let find = move |inner: &Inner| attempts(inner, message, behind);
-            let (content, reached) = self.read(find).await?;
-            if !content.is_empty() {
-                self.commit_expunged(Expunged::Attempts, content).await?;
+            let found = self.read(find).await?;
+            if !found.content.is_empty() {
+                let commit = self.commit_expunged(Expunged::Attempts, found.content);
+                commit.await?;
             }
-            match reached {
-                None => return Ok(()),
-                reached => behind = reached,
-            }
+            unreadable = unreadable.or(found.unreadable);
+            behind = match (found.reached, unreadable) {
+                (None, None) => return Ok(()),
+                (None, Some(error)) => return Err(error),
+                (reached, still) => {
+                    unreadable = still;
+                    reached
+                }
+            };
         }
     }
 
@@ -150,27 +157,43 @@ fn payload(
 /// How far through the attempts of a message an erasure has come: the slice, and the last of them in it.
 type Reached = (u32, AttemptId);
 
-/// The attempts of a message that one commit erases, behind those that others have erased, and how far they
-/// reach; nothing in place of that where they are the last.
-fn attempts(
-    inner: &Inner,
-    message: MessageId,
-    behind: Option<Reached>,
-) -> Result<(Content, Option<Reached>)> {
+/// The attempts of a message that one commit erases.
+struct Attempts {
+    content: Content,
+    /// How far they reach; nothing where they are the last.
+    reached: Option<Reached>,
+    /// Why others cannot be read, if there may be any.
+    unreadable: Option<Error>,
+}
+
+/// The attempts of a message behind those that earlier commits have erased. Damage keeps none from being erased
+/// that can be read.
+fn attempts(inner: &Inner, message: MessageId, behind: Option<Reached>) -> Result<Attempts> {
     let mut finder = Finder::new(inner.slices.reader());
     let mut reached = behind;
+    let mut unreadable = None;
     for number in inner.slices.with_attempts_of(message) {
-        let Some(slice) = inner.slice(number)? else {
-            continue;
-        };
         let behind = match behind {
             Some((slice, _)) if number < slice => continue,
             Some((slice, last)) if number == slice => Some(last),
             _ => None,
         };
-        for found in slice.attempts_of_message(message, behind) {
+        let slice = match inner.slice(number) {
+            Ok(Some(slice)) => slice,
+            Ok(None) => continue,
+            Err(error) if error.passes() => return Err(error.into()),
+            Err(error) => {
+                unreadable.get_or_insert(error);
+                continue;
+            }
+        };
+        for found in slice.readable_attempts_of_message(message, behind) {
             if finder.is_full() {
-                return Ok((finder.found(), reached));
+                return Ok(Attempts {
+                    content: finder.found(),
+                    reached,
+                    unreadable: unreadable.map(Error::from),
+                });
             }
             let found = found?;
             match finder.attempt((number, &slice), &found, true) {
@@ -180,8 +203,15 @@ fn attempts(
             }
             reached = Some((number, found.id));
         }
+        if let Some(gap) = slice.gap_in_attempts_of(message) {
+            unreadable.get_or_insert_with(|| RecordError::Gap(gap.clone()));
+        }
     }
-    Ok((finder.found(), None))
+    Ok(Attempts {
+        content: finder.found(),
+        reached: None,
+        unreadable: unreadable.map(Error::from),
+    })
 }
 
 fn answer(
@@ -206,7 +236,7 @@ fn answer(
 
 impl Inner {
     /// What cannot be read because its slice was dropped is not there.
-    fn unless_dropped(&self, slice: u32, error: layout::RecordError, gone: Error) -> Error {
+    fn unless_dropped(&self, slice: u32, error: RecordError, gone: Error) -> Error {
         match self.slices.contains(slice) {
             true => error.into(),
             false => gone,

@@ -4,12 +4,13 @@
 //! no way back. So the journal tells, and only its newest segment is read, where something was committed
 //! since that was begun.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::layout::{self, FORMAT, Meta};
 use super::{OpenError, StoreSettings, effects, replay};
-use crate::journal::{Disk, Reader};
+use crate::journal::{Disk, Next, Reader};
 
 /// Refuses a store of an older format that may not be taken over.
 pub fn refuse_older(settings: &StoreSettings) -> Result<(), OpenError> {
@@ -36,24 +37,37 @@ fn has_databases_alone(path: &Path) -> bool {
 /// none that tells.
 pub(super) fn by_journal(path: &Path) -> Option<u32> {
     let reader = Reader::at_rest(Arc::new(Disk::new(path.to_owned()))).ok()?;
-    let segments = reader.segments();
-    segments.iter().rev().find_map(|segment| {
-        let mut records = reader.records(segment.begin.position).ok()?;
-        let mut format = None;
-        // Damage ends it, and what was found before counts.
-        while format.is_none_or(|format| format < FORMAT)
-            && let Ok(Some(record)) = records.next_record()
-        {
-            let effects = effects::decode(&record.effects).ok();
-            let live = effects.map(|effects| effects.live.into_entries());
-            // It is deleted and put: the later counts.
-            let meta = live
-                .into_iter()
-                .flatten()
-                .rfind(|(key, _)| *key == [layout::META]);
-            let meta = meta.and_then(|(key, value)| layout::decode::<Meta>(&key, &value?).ok());
-            format = meta.map(|(meta, _)| meta.format).or(format);
+    let mut end = u64::MAX;
+    for segment in reader.segments().iter().rev() {
+        let begin = segment.begin.position;
+        match in_records(&reader, begin..end) {
+            Some(format) => return Some(format),
+            None => end = begin,
         }
-        format
-    })
+    }
+    None
+}
+
+/// The format by these records, whatever is damaged among them.
+fn in_records(reader: &Reader, positions: Range<u64>) -> Option<u32> {
+    let mut records = reader.through(positions.start).ok()?;
+    let mut format = None;
+    while format.is_none_or(|format| format < FORMAT)
+        && records.position() < positions.end
+        && let Ok(Some(next)) = records.next()
+    {
+        let Next::Record(record) = next else {
+            continue;
+        };
+        let effects = effects::decode(&record.effects).ok();
+        let live = effects.map(|effects| effects.live.into_entries());
+        // It is deleted and put: the later counts.
+        let meta = live
+            .into_iter()
+            .flatten()
+            .rfind(|(key, _)| *key == [layout::META]);
+        let meta = meta.and_then(|(key, value)| layout::decode::<Meta>(&key, &value?).ok());
+        format = meta.map(|(meta, _)| meta.format).or(format);
+    }
+    format
 }

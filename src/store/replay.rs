@@ -56,7 +56,7 @@ pub fn open(
     let (journal, opened) = open_files(settings, &path, &checkpoint, newest, is_closed)?;
     let damaged = opened.damaged.iter();
     let damaged = damaged.map(|error| DamagedPart::of(&path, error));
-    replay(&journal, settings, live, checkpoint.position)?;
+    replay(&journal, settings, live, &checkpoint)?;
     Ok((journal, damaged.collect()))
 }
 
@@ -137,6 +137,14 @@ pub fn commit_at_rest(
     Ok(())
 }
 
+/// The place of the first record that the checkpoint lacks.
+fn next_behind(checkpoint: &Checkpoint) -> Tip {
+    Tip {
+        position: checkpoint.position + 1,
+        chain: checkpoint.chain,
+    }
+}
+
 /// A checkpoint at the end of the journal.
 pub fn checkpoint_at(journal: &Journal) -> Checkpoint {
     let tip = journal.tip();
@@ -208,10 +216,7 @@ pub fn open_files(
 ) -> Result<(Journal, Opened), OpenError> {
     let known = Known {
         stream: checkpoint.stream,
-        begin: Tip {
-            position: checkpoint.position + 1,
-            chain: checkpoint.chain,
-        },
+        begin: next_behind(checkpoint),
         applied: checkpoint.position,
         newest: newest.max(checkpoint.position),
         is_closed,
@@ -269,15 +274,15 @@ pub fn journal_error(path: &Path, error: JournalError) -> OpenError {
     }
 }
 
-/// Applies the records behind `applied` and writes down that the databases have them.
+/// Applies the records behind the checkpoint `applied` and writes down that the databases have them.
 fn replay(
     journal: &Journal,
     settings: &StoreSettings,
     live: &Engine,
-    applied: u64,
+    applied: &Checkpoint,
 ) -> Result<(), OpenError> {
     let checkpoint = checkpoint_at(journal);
-    if checkpoint.position == applied {
+    if checkpoint.position == applied.position {
         return Ok(());
     }
     let path = settings.path.join("journal");
@@ -289,7 +294,7 @@ fn replay(
     };
     let mut stretch = Vec::new();
     let reader = journal.reader();
-    let records = reader.records(applied + 1);
+    let records = reader.records_behind(next_behind(applied));
     let mut records = records.map_err(|error| journal_error(&path, error))?;
     while let Some(record) = records
         .next_record()
@@ -308,7 +313,7 @@ fn replay(
         .map_err(|error| to_open_error(&settings.path, error.into()))?;
     log::info!(
         "{} commits of the journal were not in the databases for certain, and are now",
-        checkpoint.position - applied
+        checkpoint.position - applied.position
     );
     Ok(())
 }
@@ -690,6 +695,38 @@ mod tests {
         let_go(&settings.path);
         let opened = open_store(settings, &Clock::manual(NOW));
         opened.err().expect("it is refused").to_string()
+    }
+
+    /// All files are whole, and of one stream: only the chain tells.
+    #[actix_web::test]
+    async fn a_live_database_of_a_copy_that_went_on_by_itself_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = with_a_message(&directory.path().join("data")).await;
+        let settings = settings_of(&store);
+        close(store);
+        let copy = directory.path().join("copy");
+        copy_directory(&settings.path, &copy);
+        let go_on = async |path: &Path, messages: usize| {
+            let store = opened_with(path, Clock::manual(NOW));
+            for _ in 0..messages {
+                store.accept_message(message_to(vec![LANE])).await.unwrap();
+            }
+            close(store);
+        };
+        go_on(&copy, 1).await;
+        // As far as the copy, and farther.
+        for messages in [1, 3] {
+            let used = directory.path().join(format!("used-{messages}"));
+            copy_directory(&settings.path, &used);
+            go_on(&used, messages).await;
+            std::fs::remove_dir_all(used.join("live")).unwrap();
+            copy_directory(&copy.join("live"), &used.join("live"));
+            let refused = open_again(&StoreSettings {
+                path: used,
+                ..settings.clone()
+            });
+            assert!(refused.contains("different copies"), "{refused}");
+        }
     }
 
     #[actix_web::test]

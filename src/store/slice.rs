@@ -199,6 +199,25 @@ impl Slice {
         message: MessageId,
         behind: Option<AttemptId>,
     ) -> AttemptsOfMessage {
+        match self.gap_in_attempts_of(message) {
+            Some(gap) => AttemptsOfMessage {
+                items: Items::Unreadable(Some(gap.clone())),
+            },
+            None => self.readable_attempts_of_message(message, behind),
+        }
+    }
+
+    /// A gap that may have attempts for the message. No attempt is older than its message.
+    pub fn gap_in_attempts_of(&self, message: MessageId) -> Option<&Gap> {
+        self.gaps().iter().find(|gap| gap.to >= message.time())
+    }
+
+    /// Those of them that can be read, whatever else there was.
+    pub fn readable_attempts_of_message(
+        &self,
+        message: MessageId,
+        behind: Option<AttemptId>,
+    ) -> AttemptsOfMessage {
         let prefix = layout::attempts_of_message_prefix(message);
         let to = Bound::Excluded(layout::end_of(&prefix));
         let from = match behind {
@@ -209,13 +228,9 @@ impl Slice {
             }
             None => Bound::Included(prefix),
         };
-        // No attempt is older than its message.
-        let gap = self.gaps().iter().find(|gap| gap.to >= message.time());
-        let items = match gap {
-            Some(gap) => Items::Unreadable(Some(gap.clone())),
-            None => self.readable(from, to),
-        };
-        AttemptsOfMessage { items }
+        AttemptsOfMessage {
+            items: self.readable(from, to),
+        }
     }
 
     /// The attempt that was found among those of a message.

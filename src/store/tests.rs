@@ -354,6 +354,49 @@ fn tree(path: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
     found
 }
 
+/// As in the segment in which a store of before was taken over.
+#[actix_web::test]
+async fn a_damaged_record_of_the_version_before_hides_no_later_format() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    let store = opened(&path);
+    store.close().unwrap();
+    drop(store);
+    let_go(&path);
+    let mut files = open::open_files(&settings(&path), &Clock::System).unwrap();
+    files.journal.begin_segment().unwrap();
+    let mut offsets = Vec::new();
+    for format in [2, 2, layout::FORMAT] {
+        files.meta.format = format;
+        let mut changes = engine::Changes::default();
+        layout::replace(&files.live, &mut changes, &[layout::META], &files.meta).unwrap();
+        let mut content = Vec::new();
+        let (none, no_counts) = ([].into_iter(), [].into_iter());
+        effects::encode(none, &changes, &[], no_counts, &mut content);
+        let draft = crate::journal::RecordDraft {
+            effects: &content,
+            ..Default::default()
+        };
+        let appended = files.journal.append(&draft, &[]).unwrap();
+        offsets.push(appended.place(0).offset as usize);
+    }
+    drop(files);
+    let_go(&path);
+    // The newest segment alone, and in it the record in the middle is damaged.
+    let journal = path.join("journal");
+    let mut names = Vec::from_iter(std::fs::read_dir(&journal).unwrap());
+    names.retain(|name| name.as_ref().unwrap().path().extension() == Some("segment".as_ref()));
+    names.sort_by_key(|name| name.as_ref().unwrap().path());
+    let newest = names.pop().unwrap().unwrap().path();
+    for older in names {
+        std::fs::remove_file(older.unwrap().path()).unwrap();
+    }
+    let mut bytes = std::fs::read(&newest).unwrap();
+    bytes[offsets[1] + 20] ^= 1;
+    std::fs::write(&newest, bytes).unwrap();
+    assert_eq!(format::by_journal(&journal), Some(layout::FORMAT));
+}
+
 /// Its version can go on with it, as it was.
 #[actix_web::test]
 async fn a_store_of_an_older_version_that_was_killed_is_refused_as_it_was() {

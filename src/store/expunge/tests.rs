@@ -268,7 +268,9 @@ async fn a_crash_in_the_middle_of_many_commits_leaves_what_was_erased_erased() {
     let id = message.id;
     let find = move |inner: &Inner| payload(inner, application, id);
     store.expunge(find).await.unwrap();
-    let (content, reached) = attempts(&store.inner, message.id, None).unwrap();
+    let Attempts {
+        content, reached, ..
+    } = attempts(&store.inner, message.id, None).unwrap();
     assert!(reached.is_some());
     let part = store.commit_expunged(Expunged::Attempts, content);
     part.await.unwrap();
@@ -423,6 +425,59 @@ async fn a_deleted_application_is_erased_beside_another_and_takes_nothing_in() {
         assert!(!attempts_of(store, &others).iter().any(is_erased));
         store.close().unwrap();
     }
+}
+
+/// The first attempt is before the damage, and the second behind it.
+#[actix_web::test]
+async fn damage_keeps_nothing_else_of_a_message_from_being_erased() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    let message = fixture.publish(LANE).await;
+    fixture.later(1);
+    fixture.log(&message, LANE);
+    fixture.settle().await;
+    fixture.later(1);
+    let lost = fixture.publish(LANE).await;
+    fixture.later(1);
+    fixture.log(&message, LANE);
+    fixture.settle().await;
+    let slice = store.inner.slices.get(1).unwrap();
+    let key = layout::message_key(rows::APPLICATION, lost.id);
+    let Some(Found::Place(place)) = slice.get(&key).unwrap() else {
+        panic!("it is in the journal")
+    };
+    let place = slice.part(place).unwrap();
+    drop(slice);
+    let path = fixture.path().to_owned();
+    store.close().unwrap();
+    let damaged = fixture.directory.path().join("damaged");
+    copy_directory(&path, &damaged);
+    let segment = damaged.join(format!("journal/{:016x}.segment", place.segment));
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[place.offset as usize + 20] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+
+    let store = opened_with(&damaged, fixture.clock.clone());
+    let kept = || {
+        let slice = store.inner.slices.get(1).unwrap();
+        let found = slice.readable_attempts_of_message(message.id, None);
+        let attempts = found.map(|found| slice.attempt_of_message(&found.unwrap()));
+        let attempts = Vec::from_iter(attempts.map(|attempt| attempt.unwrap().unwrap()));
+        assert_eq!(attempts.len(), 2);
+        attempts.iter().filter(|one| !is_erased(one)).count()
+    };
+    assert_eq!(kept(), 2);
+    for _ in 0..2 {
+        let erased = store.expunge_payload(rows::APPLICATION, message.id).await;
+        assert!(
+            matches!(erased, Err(Error::Unreadable { .. })),
+            "{erased:?}"
+        );
+        assert_eq!(kept(), 0);
+    }
+    let shown = store.message(rows::APPLICATION, message.id).unwrap();
+    assert!(shown.unwrap().expunged);
+    store.close().unwrap();
 }
 
 /// The to-do stays, is begun again now and then, and ends with the slice.
