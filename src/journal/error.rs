@@ -40,7 +40,7 @@ pub enum JournalError {
     },
     /// Both may be whole: what is known of the journal is of another course of its stream.
     #[error(
-        "{file} has another record before position {position} than the database knows: they are of \
+        "{file} has another record before position {position} than the checkpoint knows: they are of \
          different copies of this store, and both went on"
     )]
     OtherCopy { file: String, position: u64 },

@@ -136,15 +136,15 @@ impl Spares {
 
     /// Removes one beyond the first where space is short. False where there is nothing to remove.
     fn give_back(&self) -> Result<bool> {
-        if self.has_space(0) {
+        if self.has_fewer_than(2) || self.has_space(0) {
             return Ok(false);
         }
+        // The journal may have taken some meanwhile.
         let mut ready = self.ready();
-        if ready.names.len() < 2 {
-            return Ok(false);
-        }
-        let name = ready.names.pop_back().expect("there are two");
+        let is_left = ready.names.len() > 1;
+        let name = is_left.then(|| ready.names.pop_back()).flatten();
         drop(ready);
+        let Some(name) = name else { return Ok(false) };
         // Where it stays, the next start takes it for a spare again.
         self.files.remove(&name).map_err(told(&name, "removing"))?;
         Ok(true)

@@ -119,20 +119,18 @@ impl Inner {
         log::error!("{told}; run `postrider verify-store` when the server can be stopped");
         locked(self.damage.found.lock()).files.push(told);
     }
-}
 
-impl Inner {
     /// Asks for a checkpoint file behind the damage in a slice, the first time.
     fn want_file_behind(&self, number: u32) {
+        if !locked(self.damage.found.lock()).asked_for.insert(number) {
+            return;
+        }
         let mut slices = self.slices.list().into_iter();
         let slice = slices.find(|(kept, _)| *kept == number);
         // A rebuild needs nothing of a slice with a database of its own.
         let Some(stretch) = slice.and_then(|(_, record)| record.stretch) else {
             return;
         };
-        if !locked(self.damage.found.lock()).asked_for.insert(number) {
-            return;
-        }
         let newest = self.slices.reader().next_position() - 1;
         let end = stretch.to.map_or(newest, |to| to.saturating_sub(1));
         self.checkpoints.want_file(end);

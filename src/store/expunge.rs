@@ -57,14 +57,10 @@ impl Store {
                 commit.await?;
             }
             unreadable = unreadable.or(found.unreadable);
-            behind = match (found.reached, unreadable) {
-                (None, None) => return Ok(()),
-                (None, Some(error)) => return Err(error),
-                (reached, still) => {
-                    unreadable = still;
-                    reached
-                }
-            };
+            behind = found.reached;
+            if behind.is_none() {
+                return unreadable.map_or(Ok(()), Err);
+            }
         }
     }
 
@@ -171,8 +167,9 @@ struct Attempts {
 fn attempts(inner: &Inner, message: MessageId, behind: Option<Reached>) -> Result<Attempts> {
     let mut finder = Finder::new(inner.slices.reader());
     let mut reached = behind;
+    let mut is_more = false;
     let mut unreadable = None;
-    for number in inner.slices.with_attempts_of(message) {
+    'slices: for number in inner.slices.with_attempts_of(message) {
         let behind = match behind {
             Some((slice, _)) if number < slice => continue,
             Some((slice, last)) if number == slice => Some(last),
@@ -189,11 +186,8 @@ fn attempts(inner: &Inner, message: MessageId, behind: Option<Reached>) -> Resul
         };
         for found in slice.readable_attempts_of_message(message, behind) {
             if finder.is_full() {
-                return Ok(Attempts {
-                    content: finder.found(),
-                    reached,
-                    unreadable: unreadable.map(Error::from),
-                });
+                is_more = true;
+                break 'slices;
             }
             let found = found?;
             match finder.attempt((number, &slice), &found, true) {
@@ -209,7 +203,7 @@ fn attempts(inner: &Inner, message: MessageId, behind: Option<Reached>) -> Resul
     }
     Ok(Attempts {
         content: finder.found(),
-        reached: None,
+        reached: reached.filter(|_| is_more),
         unreadable: unreadable.map(Error::from),
     })
 }

@@ -317,33 +317,18 @@ impl Behind {
             first_commit: None,
             last_commit: None,
         };
-        let mut chain = begun_at.chain;
         let in_journal = |error| in_rebuild(replay::journal_error(&path, error));
-        if journal.tip().position > begun_at.position + 1 {
-            let reader = journal.reader();
-            let records = reader.records(begun_at.position + 1);
-            let mut records = records.map_err(in_journal)?;
-            while let Some(record) = records.next_record().map_err(in_journal)? {
-                if behind.records == 0 && record.head.before != chain {
-                    chain = !begun_at.chain;
-                    break;
-                }
-                chain = record.head.chain;
-                if applied.is_some_and(|applied| {
-                    applied.position == record.head.position && applied.chain != chain
-                }) {
-                    return Err(unusable("it is not the one that the file `applied` knows"));
-                }
-                behind
-                    .add(&record.effects)
-                    .map_err(|why| OpenError::Unusable {
-                        path: path.clone(),
-                        reason: format!("the record at position {}: {why}", record.head.position),
-                    })?;
+        let reader = journal.reader();
+        let records = reader.records_behind(replay::next_behind(begun_at));
+        let mut records = records.map_err(in_journal)?;
+        while let Some(record) = records.next_record().map_err(in_journal)? {
+            let (position, chain) = (record.head.position, record.head.chain);
+            if applied.is_some_and(|one| one.position == position && one.chain != chain) {
+                return Err(unusable("it is not the one that the file `applied` knows"));
             }
-        }
-        if chain != journal.tip().chain {
-            return Err(unusable("it does not continue the checkpoint file"));
+            behind
+                .add(&record.effects)
+                .map_err(|why| unusable(&format!("the record at position {position}: {why}")))?;
         }
         Ok(behind)
     }

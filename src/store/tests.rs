@@ -63,6 +63,21 @@ pub(in crate::store) fn damage_segments(path: &Path) {
     }
 }
 
+/// Flips a bit in the head of the record at this position.
+pub(in crate::store) fn damage_record(path: &Path, position: u64) {
+    use crate::journal::{Disk, Reader};
+    let journal = path.join("journal");
+    let reader = Reader::at_rest(Arc::new(Disk::new(journal.clone()))).unwrap();
+    let mut records = reader.records(position).unwrap();
+    let record = records.next_record().unwrap().expect("it is there");
+    let segments = reader.segments().into_iter();
+    let mut segment = segments.filter(|one| one.number == record.segment);
+    let file = journal.join(&segment.next().unwrap().name);
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[record.offset as usize + 30] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+}
+
 /// With the application and the endpoint of the golden rows.
 pub(in crate::store) async fn register(store: &Store) {
     use layout::golden::rows;
@@ -338,7 +353,7 @@ fn a_store_of_the_version_before_is_taken_over_only_where_that_is_allowed() {
 }
 
 /// The files of a directory with their bytes and modes.
-fn tree(path: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+pub(in crate::store) fn tree(path: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(path).unwrap() {
         let entry = entry.unwrap();
@@ -354,6 +369,22 @@ fn tree(path: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
     found
 }
 
+/// Commits that the store has this format.
+fn append_format(files: &mut open::Files, format: u32) -> crate::journal::Appended {
+    files.meta.format = format;
+    let mut changes = engine::Changes::default();
+    layout::replace(&files.live, &mut changes, &[layout::META], &files.meta).unwrap();
+    let mut content = Vec::new();
+    let (none, no_counts) = ([].into_iter(), [].into_iter());
+    effects::encode(none, &changes, &[], no_counts, &mut content);
+    files.live.commit(changes).unwrap();
+    let draft = crate::journal::RecordDraft {
+        effects: &content,
+        ..Default::default()
+    };
+    files.journal.append(&draft, &[]).unwrap()
+}
+
 /// As in the segment in which a store of before was taken over.
 #[actix_web::test]
 async fn a_damaged_record_of_the_version_before_hides_no_later_format() {
@@ -365,35 +396,18 @@ async fn a_damaged_record_of_the_version_before_hides_no_later_format() {
     let_go(&path);
     let mut files = open::open_files(&settings(&path), &Clock::System).unwrap();
     files.journal.begin_segment().unwrap();
-    let mut offsets = Vec::new();
-    for format in [2, 2, layout::FORMAT] {
-        files.meta.format = format;
-        let mut changes = engine::Changes::default();
-        layout::replace(&files.live, &mut changes, &[layout::META], &files.meta).unwrap();
-        let mut content = Vec::new();
-        let (none, no_counts) = ([].into_iter(), [].into_iter());
-        effects::encode(none, &changes, &[], no_counts, &mut content);
-        let draft = crate::journal::RecordDraft {
-            effects: &content,
-            ..Default::default()
-        };
-        let appended = files.journal.append(&draft, &[]).unwrap();
-        offsets.push(appended.place(0).offset as usize);
-    }
+    let positions = [2, 2, layout::FORMAT].map(|format| append_format(&mut files, format).position);
     drop(files);
     let_go(&path);
     // The newest segment alone, and in it the record in the middle is damaged.
     let journal = path.join("journal");
-    let mut names = Vec::from_iter(std::fs::read_dir(&journal).unwrap());
-    names.retain(|name| name.as_ref().unwrap().path().extension() == Some("segment".as_ref()));
-    names.sort_by_key(|name| name.as_ref().unwrap().path());
-    let newest = names.pop().unwrap().unwrap().path();
-    for older in names {
-        std::fs::remove_file(older.unwrap().path()).unwrap();
+    let mut segments: Vec<PathBuf> = tree(&journal).into_keys().collect();
+    segments.retain(|path| path.extension() == Some("segment".as_ref()));
+    segments.pop();
+    for older in segments {
+        std::fs::remove_file(older).unwrap();
     }
-    let mut bytes = std::fs::read(&newest).unwrap();
-    bytes[offsets[1] + 20] ^= 1;
-    std::fs::write(&newest, bytes).unwrap();
+    damage_record(&path, positions[1]);
     assert_eq!(format::by_journal(&journal), Some(layout::FORMAT));
 }
 
@@ -409,21 +423,10 @@ async fn a_store_of_an_older_version_that_was_killed_is_refused_as_it_was() {
     let_go(&path);
     // Its last commit is in the journal alone.
     let mut files = open::open_files(&settings(&path), &Clock::System).unwrap();
-    files.meta.format = 2;
     files.meta.clean = false;
     files.meta.commit += 1;
-    let mut changes = engine::Changes::default();
-    layout::replace(&files.live, &mut changes, &[layout::META], &files.meta).unwrap();
-    let mut content = Vec::new();
-    let (none, no_counts) = ([].into_iter(), [].into_iter());
-    effects::encode(none, &changes, &[], no_counts, &mut content);
-    files.live.commit(changes).unwrap();
     files.journal.begin_segment().unwrap();
-    let draft = crate::journal::RecordDraft {
-        effects: &content,
-        ..Default::default()
-    };
-    files.journal.append(&draft, &[]).unwrap();
+    append_format(&mut files, 2);
     drop(files);
     let_go(&path);
     assert_eq!(format::by_journal(&path.join("journal")), Some(2));

@@ -10,10 +10,9 @@ use crate::domain::attempt::{FailureKind, Outcome, SendFailure, Trigger, Verdict
 use crate::domain::id::MessageId;
 use crate::domain::message::{Delivery, DeliveryKey};
 use crate::domain::profile::Method;
-use crate::journal::{Disk, Reader};
 use crate::rules::decision::Planned;
 use crate::store::layout::golden::rows::{self, APPLICATION, LANE};
-use crate::store::tests::{copy_directory, message_to, register};
+use crate::store::tests::{copy_directory, damage_record, message_to, register};
 use crate::store::{Finished, Store, reset_owner, restore, verify};
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -639,19 +638,6 @@ fn shown_but_slices(store: &Store) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut shown = shown(store);
     shown.retain(|key, _| key[0] != layout::SLICE);
     shown
-}
-
-/// Flips a bit in the head of the record at this position.
-fn damage_record(path: &Path, position: u64) {
-    let journal = path.join("journal");
-    let reader = Reader::at_rest(Arc::new(Disk::new(journal.clone()))).unwrap();
-    let mut records = reader.records(position).unwrap();
-    let record = records.next_record().unwrap().expect("it is there");
-    let segments = reader.segments().into_iter();
-    let mut segment = segments.filter(|one| one.number == record.segment);
-    let name = &segment.next().unwrap().name;
-    let at = record.offset as usize + 30;
-    flip(&journal.join(name), |_| at..at + 1);
 }
 
 /// `live` has what the damaged record has, and the file lies before it.
