@@ -10,6 +10,7 @@
 //! that waits and everything that comes is answered with it, and the server ends the process.
 
 mod accepting;
+mod batch;
 mod changing;
 mod erasing;
 mod operational;
@@ -19,33 +20,28 @@ mod room;
 mod unique;
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use tokio::sync::oneshot;
-
 use super::checkpoint::{Ends, Since};
-use super::effects::{self, Entry, LaneAndHour};
-use super::engine::{Changes, EngineError};
-use super::expunge::{Lately, OfDatabase};
+use super::effects::{self};
+use super::engine::EngineError;
+use super::expunge::Lately;
 use super::index::OpenIndex;
-use super::layout::{self, LaneHour, Meta, RecordError, SliceRecord};
-use super::queue::{Command, ExpungeAnswer, Notify, ResendAnswer, Sender};
+use super::layout::{self, Meta, RecordError, SliceRecord};
+use super::queue::{Command, Sender};
 use super::slice::{self, Slice};
 use super::slices::{self, Stretches};
-use super::{Answered, BatchAnswer, Event, Fault, Inner, replay};
-use crate::catalog::Change;
+use super::{Fault, Inner, replay};
 use crate::clock::Timestamp;
-use crate::domain::attempt::Attempt;
 use crate::domain::id::{ID_TIME_STEP_MS, MessageId};
-use crate::domain::message::{DeliveryKey, Message};
-use crate::domain::payload::PayloadBytes;
 use crate::error::{Error, Result};
 use crate::journal::{Journal, JournalError, PartPlace, RecordDraft};
 use crate::watched;
+use batch::{Answer, Batch, History, PartBytes, Staged};
 
 /// A batch ends when it has this many commands or bytes: enough to share a sync widely, little
 /// enough that the first in it does not wait long.
@@ -90,134 +86,6 @@ struct CurrentSlice {
     index: Arc<OpenIndex>,
     /// The same for readers.
     slice: Arc<Slice>,
-}
-
-/// A part of the record that is made.
-enum PartBytes {
-    Record(Vec<u8>),
-    Payload(PayloadBytes),
-}
-
-impl PartBytes {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            PartBytes::Record(bytes) => bytes,
-            PartBytes::Payload(bytes) => bytes,
-        }
-    }
-}
-
-/// The entries that a batch adds to the newest slice, with their parts.
-#[derive(Default)]
-struct History {
-    entries: Vec<Entry>,
-    /// Those of the entries, in their order.
-    parts: Vec<PartBytes>,
-    bytes: usize,
-}
-
-impl History {
-    fn add(&mut self, keys: Vec<Vec<u8>>, parts: impl IntoIterator<Item = PartBytes>) {
-        let before = self.parts.len();
-        self.parts.extend(parts);
-        let added = &self.parts[before..];
-        self.bytes += added.iter().map(|part| part.bytes().len()).sum::<usize>();
-        self.bytes += keys.iter().map(Vec::len).sum::<usize>();
-        let parts = added.len() as u32;
-        self.entries.push(Entry { keys, parts });
-    }
-}
-
-/// One step from the state on disk to the next.
-#[derive(Default)]
-struct Batch {
-    live: Changes,
-    /// Entries of the newest slice …
-    history: History,
-    /// … changes of databases of older ones, …
-    of_databases: Vec<OfDatabase>,
-    /// … and parts of earlier records that are erased.
-    erased: Vec<PartPlace>,
-    commands: usize,
-    changes: Vec<Change>,
-    events: Vec<Event>,
-    answers: Vec<Answer>,
-    /// Keys that this batch makes unique and the store does not show yet.
-    unique: HashSet<Vec<u8>>,
-    /// Deliveries that this batch puts into the queue …
-    put: HashSet<DeliveryKey>,
-    /// … and those that it takes out.
-    taken: HashSet<DeliveryKey>,
-    /// How this batch changes the number of waiting deliveries.
-    waiting: HashMap<u32, i64>,
-    messages: u64,
-    attempts: u64,
-    /// Operational events that there was no room for.
-    untold: u64,
-    /// The counts that its attempts add to the statistics.
-    counted: HashMap<LaneAndHour, LaneHour>,
-    /// How this batch changes the number of registrations.
-    registrations: i64,
-    /// The highest endpoint number in this batch.
-    endpoint_number: u64,
-}
-
-impl Batch {
-    fn bytes(&self) -> usize {
-        self.live.bytes() + self.history.bytes
-    }
-
-    /// Whether it puts a delivery of this message into the lane, or takes one out.
-    fn touches(&self, lane: u64, message: MessageId) -> bool {
-        let mut touched = self.put.iter().chain(&self.taken);
-        touched.any(|key| key.message == message && key.lane == lane)
-    }
-
-    /// How many puts and deletes it has, and entries of history.
-    fn changes_count(&self) -> usize {
-        self.live.count() + self.history.entries.len()
-    }
-}
-
-enum Answer {
-    Accepted(Sender<Arc<Message>>, Arc<Message>),
-    Answered(Sender<Answered>, Answered),
-    Batch(Sender<BatchAnswer>, Answered),
-    Done(Sender<()>),
-    Resent(Sender<ResendAnswer>),
-    Expunged(Sender<ExpungeAnswer>),
-    Notify(Notify),
-    Recorded(oneshot::Sender<Attempt>, Box<Attempt>),
-}
-
-impl Answer {
-    fn give(self, result: Result<()>) {
-        // A caller that has gone away needs no answer.
-        match self {
-            Answer::Accepted(sender, message) => drop(sender.send(result.map(|()| message))),
-            Answer::Answered(sender, answered) => drop(sender.send(result.map(|()| answered))),
-            Answer::Batch(sender, answered) => {
-                drop(sender.send(result.map(|()| BatchAnswer::Accepted(answered))));
-            }
-            Answer::Done(sender) => drop(sender.send(result)),
-            Answer::Resent(sender) => drop(sender.send(result.map(|()| ResendAnswer::Done))),
-            Answer::Expunged(sender) => drop(sender.send(result.map(|()| ExpungeAnswer::Done))),
-            Answer::Notify(notify) => notify(result),
-            Answer::Recorded(watcher, attempt) => {
-                if result.is_ok() {
-                    drop(watcher.send(*attempt));
-                }
-            }
-        }
-    }
-}
-
-enum Staged {
-    More,
-    /// The batch must be committed before anything else is looked at.
-    Enough,
-    /// This command depends on what the batch holds: commit, then look again.
-    Later(Box<Command>),
 }
 
 impl Committer {

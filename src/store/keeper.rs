@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::changes::deciding;
 use super::queue::Command;
 use super::visits::WRITTEN_EVERY;
-use super::{Fault, Inner, Space, Store, deciding, export, layout};
+use super::{Fault, Inner, Space, Store, export, layout};
 use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::domain::message::DeliveryKey;

@@ -9,24 +9,27 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::effects;
 use super::engine::{self, Bytes, Engine};
 use super::gap::{self, Gap, Gaps};
 use super::index::{IndexError, IndexFile, IndexOf, OpenIndex, Place};
 use super::layout::{
-    self, AnswerContent, AttemptPlace, EventIdRecord, LaneHour, MessageMeta, OnceRecord,
-    RecordError, RequestContent, Stretch,
+    self, AnswerContent, EventIdRecord, LaneHour, MessageMeta, OnceRecord, RecordError,
+    RequestContent, Stretch,
 };
 use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
 use crate::domain::id::{ApplicationId, AttemptId, MessageId};
 use crate::domain::payload::PayloadBytes;
-use crate::journal::{JournalError, Next, Part, PartPlace, Reader};
+use crate::journal::{JournalError, Part, PartPlace, Reader};
 
+mod attempts;
 mod items;
+mod making;
 
+pub use attempts::{AttemptFound, AttemptsOfMessage};
 pub use items::Items;
-use items::{Item, Records};
+use items::Records;
+pub use making::{index_of, places};
 
 type Result<T> = std::result::Result<T, RecordError>;
 
@@ -526,53 +529,6 @@ impl Index {
     }
 }
 
-/// Makes the index of a stretch from the journal's records that can be read.
-pub fn index_of(
-    stretch: Stretch,
-    reader: &Reader,
-    mut gaps: Gaps,
-) -> Result<(OpenIndex, Vec<Gap>)> {
-    let index = OpenIndex::default();
-    let mut records = reader.through(stretch.from)?;
-    // What comes behind it may be gone.
-    while stretch.to.is_none_or(|to| records.position() < to)
-        && let Some(next) = records.next()?
-    {
-        let record = match next {
-            Next::Record(record) => record,
-            Next::Lost { why, .. } => {
-                gaps.note_lost(why);
-                continue;
-            }
-        };
-        let effects = effects::decode(&record.effects)?;
-        let keys = effects.entries.iter().flat_map(|entry| &entry.keys);
-        keys.for_each(|key| gaps.note_key(key));
-        gaps.record_ends();
-        let places = places(record.place(0), stretch.segment, effects.entries);
-        index.add(places, effects.counted);
-    }
-    Ok((index, gaps.done()))
-}
-
-/// The keys of entries with their places, of a record whose first part stands at `first`.
-pub fn places(
-    first: PartPlace,
-    segment: u64,
-    entries: Vec<effects::Entry>,
-) -> impl Iterator<Item = (Vec<u8>, Place)> {
-    let mut part = first.part;
-    entries.into_iter().flat_map(move |entry| {
-        let place = Place {
-            segment: (first.segment - segment) as u16,
-            offset: first.offset,
-            part: part as u16,
-        };
-        part += entry.parts;
-        entry.keys.into_iter().map(move |key| (key, place))
-    })
-}
-
 fn message_in(engine: &Arc<Engine>, key: &[u8], first: &Bytes) -> Result<MessageRead> {
     let record = layout::read::<MessageMeta>(engine, key, first)?;
     let meta = record.meta.clone();
@@ -590,55 +546,5 @@ fn bytes(key: &[u8], part: Part) -> Result<Vec<u8>> {
             kind: key[0],
             why: "it was erased, and only content is",
         }),
-    }
-}
-
-/// An attempt that was found by its message.
-pub struct AttemptFound {
-    pub id: AttemptId,
-    pub lane: u64,
-    pub found: Found,
-}
-
-pub struct AttemptsOfMessage {
-    items: Items,
-}
-
-impl AttemptFound {
-    /// Reads the entry under the key of an attempt of a message.
-    pub fn of(key: &[u8], found: &Found) -> Result<AttemptFound> {
-        let (id, lane) = match found {
-            Found::Value(value) => {
-                let (place, _) = layout::decode::<AttemptPlace>(key, value)?;
-                (AttemptId(layout::last_id(key)), place.lane)
-            }
-            Found::Place(_) => {
-                layout::parse_attempt_of_message(key).ok_or(RecordError::Damaged {
-                    kind: layout::ATTEMPT_OF_MESSAGE,
-                    why: "its key is not one of an attempt",
-                })?
-            }
-        };
-        let found = found.clone();
-        Ok(AttemptFound { id, lane, found })
-    }
-
-    fn of_item(item: Item) -> Result<AttemptFound> {
-        let (key, found) = item?;
-        AttemptFound::of(&key, &found)
-    }
-}
-
-impl Iterator for AttemptsOfMessage {
-    type Item = Result<AttemptFound>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.items.next().map(AttemptFound::of_item)
-    }
-}
-
-impl DoubleEndedIterator for AttemptsOfMessage {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        self.items.next_back().map(AttemptFound::of_item)
     }
 }

@@ -5,7 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
+use super::queue::Command;
 use super::*;
+use crate::clock::Timestamp;
 use crate::domain::id::MessageId;
 use crate::domain::message::{DeliveryKey, Origin};
 use crate::rules::decision::Planned;
