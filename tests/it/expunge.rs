@@ -1,11 +1,12 @@
 //! Payloads and answers that are deleted, and what becomes of deliveries that wait.
 
+use std::path::Path;
 use std::time::Duration;
 
 use postrider::clock::Timestamp;
 use serde_json::{Value, json};
 
-use crate::support::{Receiver, Script, Server, assert_error, texts, wait_until};
+use crate::support::{Receiver, Script, Server, assert_error, texts, wait_for, wait_until};
 
 async fn shown(server: &Server, message: &str) -> Value {
     let path = format!("/api/v1/app/app/msg/{message}");
@@ -175,19 +176,28 @@ async fn an_answer_is_deleted_with_its_headers_in_a_slice_of_any_age() {
     server.stop_and_verify().await;
 }
 
-/// Whether the bytes stand anywhere in the files of a directory.
-fn is_on_disk(path: &std::path::Path, bytes: &[u8]) -> bool {
-    let entries = std::fs::read_dir(path).expect("it is there");
-    entries.into_iter().any(|entry| {
-        let path = entry.expect("it can be read").path();
-        match path.is_dir() {
-            true => is_on_disk(&path, bytes),
-            false => {
-                let file = std::fs::read(&path).expect("it can be read");
-                memchr::memmem::find(&file, bytes).is_some()
-            }
+/// Whether the bytes stand anywhere in the files of a directory. The store renames files when it likes: where one is
+/// gone that was there a moment ago, all are looked at again.
+async fn is_on_disk(path: &Path, bytes: &[u8]) -> bool {
+    let look = || match stands_in(path, bytes) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        found => Some(found.expect("it can be read")),
+    };
+    wait_for("no file to be renamed while all are read", look).await
+}
+
+fn stands_in(path: &Path, bytes: &[u8]) -> std::io::Result<bool> {
+    for entry in std::fs::read_dir(path)? {
+        let path = entry?.path();
+        let is_found = match path.is_dir() {
+            true => stands_in(&path, bytes)?,
+            false => memchr::memmem::find(&std::fs::read(&path)?, bytes).is_some(),
+        };
+        if is_found {
+            return Ok(true);
         }
-    })
+    }
+    Ok(false)
 }
 
 #[actix_web::test]
@@ -216,7 +226,7 @@ async fn what_is_erased_stands_nowhere_on_the_disk_any_more() {
         signature,
     ];
     for text in all.iter().chain(&["kept-text"]) {
-        assert!(is_on_disk(&data, text.as_bytes()), "{text}");
+        assert!(is_on_disk(&data, text.as_bytes()).await, "{text}");
     }
     expunge(&server, &other).await;
     expunge(&server, &message).await;
@@ -226,7 +236,7 @@ async fn what_is_erased_stands_nowhere_on_the_disk_any_more() {
     for server in [server, crashed.restart().await] {
         for text in all.iter().chain(&["kept-text"]) {
             assert!(
-                !is_on_disk(&server.config().store.path, text.as_bytes()),
+                !is_on_disk(&server.config().store.path, text.as_bytes()).await,
                 "{text}"
             );
         }
@@ -293,7 +303,7 @@ async fn a_deleted_application_stands_nowhere_on_the_disk_any_more_and_one_made_
     ];
     let stays = ["text-of-another", "of-another-header", "published-anew"];
     for text in gone.iter().chain(&stays[..2]) {
-        assert!(is_on_disk(&data, text.as_bytes()), "{text}");
+        assert!(is_on_disk(&data, text.as_bytes()).await, "{text}");
     }
 
     server.delete("/api/v1/app/app").await.expect(204);
@@ -307,10 +317,10 @@ async fn a_deleted_application_stands_nowhere_on_the_disk_any_more_and_one_made_
         let server = server.restart().await;
         let data = &server.config().store.path;
         for text in gone.iter().chain(&[signatures[1].as_str()]) {
-            assert!(!is_on_disk(data, text.as_bytes()), "{text}");
+            assert!(!is_on_disk(data, text.as_bytes()).await, "{text}");
         }
         for text in stays {
-            assert!(is_on_disk(data, text.as_bytes()), "{text}");
+            assert!(is_on_disk(data, text.as_bytes()).await, "{text}");
         }
         let path = format!("/api/v1/app/app/msg/{message}");
         assert_error(&server.get(&path).await, 404, "not_found");
@@ -363,7 +373,7 @@ async fn no_kept_answer_has_a_payload() {
     let single = single["id"].as_str().expect("an id");
 
     for text in ["first-text", "second-text", "single-text"] {
-        assert!(is_on_disk(&data, text.as_bytes()), "{text}");
+        assert!(is_on_disk(&data, text.as_bytes()).await, "{text}");
     }
     expunge(&server, &id(0)).await;
     expunge(&server, single).await;
@@ -372,7 +382,7 @@ async fn no_kept_answer_has_a_payload() {
         ("second-text", true),
         ("single-text", false),
     ] {
-        assert_eq!(is_on_disk(&data, text.as_bytes()), stands, "{text}");
+        assert_eq!(is_on_disk(&data, text.as_bytes()).await, stands, "{text}");
     }
     let after = post(WHOLE, "batch", &batch).await;
     let message = &after["data"][0]["message"];
@@ -383,7 +393,7 @@ async fn no_kept_answer_has_a_payload() {
     // The answer to a repeated publish shows the payload that came with it, and keeps nothing of it.
     let after = post("", "single", &one).await;
     assert_eq!(after["id"], single);
-    assert!(!is_on_disk(&data, b"single-text"));
+    assert!(!is_on_disk(&data, b"single-text").await);
 
     // Of an application that was made anew, a key was not used.
     server.delete("/api/v1/app/app").await.expect(204);
