@@ -155,9 +155,9 @@ impl Store {
         Err(unavailable("the delivery is being attempted all the time"))
     }
 
-    /// Writes the attempt to the log and moves its delivery to what the verdict says. Its
-    /// [`Event::Recorded`] follows once that is durable; a store that is closed or has failed
-    /// gives none, and the attempt is repeated after the next start.
+    /// Writes the attempt to the log and moves its delivery to what the verdict says. An event
+    /// `Recorded` follows once that is durable; a store that is closed or has failed gives none,
+    /// and the attempt is repeated after the next start.
     pub fn record_attempt(&self, finished: Finished) {
         self.inner.queue.push(Command::Record {
             finished: Box::new(finished),

@@ -14,7 +14,7 @@
 //! or made anew, and `restarts` those after a kill and after a disk that failed.
 //!
 //! Needs root, mkfs.ext4, strace and loop devices: skipped with a loud line where they are missing, a
-//! failure under `CI=true`. `CUTS` says how many random cuts (20 in CI, else 3), `SEED` which ones.
+//! failure under `CI=true`. `CUTS` says how many random cuts (40 in CI, else 3), `SEED` which ones.
 
 #[path = "../process/mod.rs"]
 mod process;
@@ -43,7 +43,7 @@ fn every_accepted_message_arrives_across_power_cuts() {
     };
     let cuts: u32 = match std::env::var("CUTS") {
         Ok(text) => text.parse().expect("CUTS is a whole number"),
-        Err(_) if std::env::var("CI").as_deref() == Ok("true") => 20,
+        Err(_) if std::env::var("CI").as_deref() == Ok("true") => 40,
         Err(_) => 3,
     };
     let mut left = cuts;
