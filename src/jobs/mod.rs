@@ -18,10 +18,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::id::JobId;
 use crate::domain::job::{Job, JobState, Progress, Work};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::rules::OwnCommand;
 use crate::rules::decision::Itself;
 use crate::rules::jobs::{EndJob, ForgetJobs, NoteProgress};
@@ -123,6 +124,19 @@ impl Rest {
     }
 }
 
+/// Why a job ends at history that is damaged or missing between these times. The paths of files are for the
+/// log alone: customers read this.
+fn meets_damage(between: Option<(Timestamp, Timestamp)>) -> String {
+    let reason = "a part of the history cannot be read, and the server's log says more";
+    match between {
+        None => reason.to_owned(),
+        Some((from, to)) => format!(
+            "{reason}; what is older than {from} and what is as new as {to} or newer can be asked for, by \
+             until and since"
+        ),
+    }
+}
+
 impl Runner {
     async fn run(mut self) {
         let mut changed = self.store.jobs_changed();
@@ -167,6 +181,15 @@ impl Runner {
                     let reason = "an error of the server ended it; the server's log says more";
                     self.fail(&job, reason).await
                 }
+            };
+            let turn = match turn {
+                // It would meet the same damage in each turn, and tell nobody but the log.
+                Err(Error::Unreadable { cause, between }) => {
+                    log::error!("job {} ends at damaged history: {cause}", job.id);
+                    self.counting.remove(&job.id);
+                    self.fail(&job, &meets_damage(between)).await
+                }
+                turn => turn,
             };
             let turn = turn.unwrap_or_else(|error| {
                 let error = format!(

@@ -5,9 +5,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::domain::id::{AttemptId, MessageId};
+use crate::domain::id::{AttemptId, ID_TIME_STEP_MS, MessageId};
 use crate::journal::JournalError;
 
 use super::layout;
@@ -88,7 +89,14 @@ impl Gaps {
         });
     }
 
-    pub fn done(self) -> Vec<Gap> {
+    pub fn done(mut self) -> Vec<Gap> {
+        // The last time that an id of the slice can have: those of the next one are not missing.
+        let last = self
+            .end
+            .saturating_sub(Duration::from_millis(ID_TIME_STEP_MS));
+        for gap in &mut self.found[self.ended..] {
+            gap.to = gap.to.min(last);
+        }
         self.found
     }
 }

@@ -142,7 +142,8 @@ impl<'a, Id: Copy> Walk<'a, Id> {
                 Err(Error::Unreadable { .. }) if page.last.is_some() => return Ok(page.ends()),
                 Ok(Goes::NoFurther) => return Ok(page.ends()),
                 Err(error @ Error::Unreadable { between: None, .. }) => {
-                    return Err(self.with_bounds(error, inner.slices.times(number)));
+                    let (begin, end) = inner.slices.times(number);
+                    return Err(self.with_bounds(error, (begin, end.saturating_sub(STEP))));
                 }
                 Err(error) => return Err(error),
             }
@@ -237,7 +238,8 @@ impl<'a, Id: Copy> Walk<'a, Id> {
             None => {}
         }
         if let Some(latest) = self.latest {
-            last = last.min(at(latest));
+            // Its ids are earlier: a slice that begins at it has none of them.
+            last = last.min(at(latest.saturating_sub(Duration::from_millis(1))));
         }
         if let Some(after) = self.window.after {
             first = first.max(at(after));

@@ -345,6 +345,61 @@ async fn a_replay_to_what_is_deleted_fails_and_says_so() {
     receiver.open_gate();
 }
 
+/// The turns before the damage are done, and what is behind it is had by another job.
+#[actix_web::test]
+async fn a_replay_ends_at_damaged_history_and_says_what_can_be_asked_for() {
+    let receiver = Receiver::scripted([], Script::Status(500)).await;
+    let server = Server::start().await;
+    let endpoint = server.endpoint_of("app", once_only(&receiver)).await;
+    for name in ["first", "rotten", "last"] {
+        let body = json!({ "eventType": format!("{name}.event"), "payload": {} });
+        server.post("/api/v1/app/app/msg", body).await.expect(202);
+        server.settle().await;
+        server.advance(Duration::from_secs(60));
+    }
+    let copy = server.copied().await;
+    let file = copy.path().join("data/journal/0000000000000000.segment");
+    let mut bytes = std::fs::read(&file).expect("it was copied");
+    let rotten = bytes.windows(12).position(|some| some == b"rotten.event");
+    // The message itself: the statistics of its attempts need not name its type.
+    bytes[rotten.expect("the record is there as it is")] ^= 1;
+    std::fs::write(&file, bytes).expect("it can be written");
+
+    let mut server = Server::start_on(copy, &server).await;
+    server.leftovers_are_fine();
+    receiver.then(Script::Status(200));
+    let before = receiver.count();
+    let job = begin(&server, &endpoint, "recover", json!({})).await;
+    let job = over(&server, &job).await;
+    assert_eq!(job["status"], "failed");
+    let reason = job["reason"].as_str().expect("a reason");
+    let times = reason
+        .split([' ', ';'])
+        .filter(|word| word.starts_with("20"));
+    let times = Vec::from_iter(times);
+    assert_eq!(times.len(), 2, "{reason}");
+    server.settle().await;
+    assert_eq!(receiver.count(), before + 1, "the first was sent");
+
+    for (more, is_first) in [
+        (json!({ "until": times[0] }), true),
+        (json!({ "since": times[1] }), false),
+    ] {
+        let job = begin(&server, &endpoint, "recover", more).await;
+        assert_eq!(
+            over(&server, &job).await["status"],
+            "finished",
+            "{is_first}"
+        );
+        server.settle().await;
+    }
+    assert_eq!(
+        receiver.count(),
+        before + 2,
+        "the first was not sent twice, the last once"
+    );
+}
+
 #[actix_web::test]
 async fn what_is_published_meanwhile_waits_behind_a_few_only() {
     const COUNT: usize = 300;

@@ -449,16 +449,20 @@ async fn a_missing_file_of_the_journal_is_told_where_something_in_it_is_asked_fo
         server.store().filters_are_ready()
     })
     .await;
-    for damage in [false, true] {
+    for case in ["missing", "damaged", "missing, and the index"] {
         let copy = server.copied().await;
         let file = copy.path().join("data/journal/0000000000000000.segment");
-        match damage {
-            false => std::fs::remove_file(&file).expect("it was copied"),
-            true => {
+        match case {
+            "damaged" => {
                 let opened = std::fs::OpenOptions::new().write(true).open(&file);
                 let written = opened.expect("it was copied").write_at(b"?", 20);
                 written.expect("it can be written");
             }
+            _ => std::fs::remove_file(&file).expect("it was copied"),
+        }
+        if case.ends_with("index") {
+            let index = copy.path().join("data/slices/00000001/index");
+            std::fs::remove_file(index).expect("it was copied");
         }
         let server = Server::start_on(copy, &server).await;
         let path = |id: &serde_json::Value| {

@@ -286,6 +286,8 @@ fn a_gap_reaches_from_the_newest_id_before_it_to_the_oldest_behind_it() {
     gaps.note_lost(lost());
     let times = gaps.done().into_iter().map(|gap| (gap.from, gap.to));
     let expected = [(0, 10), (20, 30), (20, 30), (30, 100)];
-    let expected = expected.map(|(from, to)| (at(from), at(to)));
+    let mut expected = expected.map(|(from, to)| (at(from), at(to)));
+    // Ids of the slice are earlier than its end, by a step of their time at least.
+    expected[3].1 = expected[3].1.saturating_sub(Duration::from_millis(4));
     assert_eq!(times.collect::<Vec<_>>(), expected);
 }
