@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -200,8 +200,28 @@ struct QueueState {
     /// From deliveries and housekeeping; bounded by whoever sends them.
     outcomes: VecDeque<Command>,
     closing: bool,
+    /// What the committer waits for; nothing from when it is woken on. Waking costs a system call, even where
+    /// nobody waits.
+    awaited: Option<Awaited>,
     /// The committer is between taking commands and answering the last of them.
     busy: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Awaited {
+    Anything,
+    /// Outcomes wait already: for a caller's command, or so many outcomes that they are worth a commit.
+    More,
+}
+
+impl QueueState {
+    fn has(&self, awaited: Awaited) -> bool {
+        let outcomes = match awaited {
+            Awaited::Anything => 1,
+            Awaited::More => OUTCOMES_ENOUGH,
+        };
+        self.outcomes.len() >= outcomes || !self.intake.is_empty() || self.closing
+    }
 }
 
 impl Queue {
@@ -214,7 +234,7 @@ impl Queue {
         }
         state.intake_bytes += command.bytes();
         state.intake.push_back(command);
-        self.filled.notify_one();
+        self.wake(state);
         true
     }
 
@@ -225,7 +245,7 @@ impl Queue {
             return false;
         }
         state.outcomes.push_back(command);
-        self.filled.notify_one();
+        self.wake(state);
         true
     }
 
@@ -236,17 +256,18 @@ impl Queue {
             state.closing = true;
             let outcomes = std::mem::take(&mut state.outcomes);
             let intake = std::mem::take(&mut state.intake);
+            self.wake(state);
             outcomes.into_iter().chain(intake).collect()
         };
-        self.filled.notify_one();
         commands
             .into_iter()
             .for_each(|command| command.refuse(error()));
     }
 
     pub fn close(&self) {
-        self.lock().closing = true;
-        self.filled.notify_one();
+        let mut state = self.lock();
+        state.closing = true;
+        self.wake(state);
     }
 
     /// Nothing waits and nothing is being committed.
@@ -260,17 +281,16 @@ impl Queue {
     pub fn take(&self) -> VecDeque<Command> {
         let mut state = self.lock();
         state.busy = false;
-        while state.intake.is_empty() && state.outcomes.is_empty() && !state.closing {
-            state = locked(self.filled.wait(state));
+        let waits = |state: &mut QueueState| state.awaited.is_some();
+        if !state.has(Awaited::Anything) {
+            state.awaited = Some(Awaited::Anything);
+            state = locked(self.filled.wait_while(state, waits));
         }
-        let deadline = Instant::now() + OUTCOMES_WAIT;
-        while state.intake.is_empty() && state.outcomes.len() < OUTCOMES_ENOUGH && !state.closing {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            let waited = self.filled.wait_timeout(state, left);
+        if !state.has(Awaited::More) {
+            state.awaited = Some(Awaited::More);
+            let waited = self.filled.wait_timeout_while(state, OUTCOMES_WAIT, waits);
             state = locked(waited).0;
+            state.awaited = None;
         }
         let outcomes = state.outcomes.len().min(TAKEN_MAX);
         let mut taken: VecDeque<Command> = state.outcomes.drain(..outcomes).collect();
@@ -292,6 +312,16 @@ impl Queue {
         state.outcomes = outcomes;
         others.extend(state.intake.drain(..));
         others
+    }
+
+    /// Wakes the committer where it has what it waits for.
+    fn wake(&self, mut state: MutexGuard<'_, QueueState>) {
+        if state.awaited.is_some_and(|awaited| state.has(awaited)) {
+            state.awaited = None;
+            // Else it would wake only to wait for the lock.
+            drop(state);
+            self.filled.notify_one();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {
