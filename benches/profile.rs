@@ -1,9 +1,9 @@
-//! `cargo bench --bench profile [-- --quick] [--dir PATH] [--set SETTING=VALUE] [--against PATH] [--messages N] [--frequency HZ] [--rows N]`
+//! `cargo bench --bench profile [-- --quick] [--dir PATH] [--set SETTING=VALUE] [--against PATH] [--messages N] [--endpoints N] [--frequency HZ] [--rows N]`
 //!
-//! Where the server's CPU time goes while messages are accepted and delivered through 64 connections:
-//! by thread, by group (HTTP in, HTTP out, journal, malloc, the kernel's TCP …), and the functions that
-//! take most. With `--against`, beside those of another binary. Needs `perf`, and the right to attach it:
-//! root, or `sysctl kernel.perf_event_paranoid=1`.
+//! Where the server's CPU time goes while messages are accepted through 64 connections and delivered to one
+//! endpoint, or to as many as `--endpoints` says: by thread, by group (HTTP in, HTTP out, journal, malloc,
+//! the kernel's TCP …), and the functions that take most. With `--against`, beside those of another binary.
+//! Needs `perf`, and the right to attach it: root, or `sysctl kernel.perf_event_paranoid=1`.
 
 #[path = "profile/samples.rs"]
 mod samples;
@@ -44,7 +44,7 @@ fn main() {
     print_all(&profiles, options.number("rows", 30, 30) as usize);
 }
 
-/// Shares of the server's time, in microseconds for each message.
+/// Shares of the server's time, in microseconds for each delivery.
 struct Profile {
     samples: usize,
     cpu: f64,
@@ -66,15 +66,19 @@ type Shares = BTreeMap<String, f64>;
 fn profile(options: &Options) -> Result<Profile, String> {
     let messages = options.number("messages", 6_000, 100_000);
     let frequency = options.number("frequency", 499, 499).to_string();
+    let endpoints = options.number("endpoints", 1, 1) as usize;
+    let deliveries = messages * endpoints as u64;
     let world = World::start(options, &[]);
-    world.endpoint(&world.sink.url("/e/0"));
-    world.warm_up(1);
+    for place in 0..endpoints {
+        world.endpoint(&world.sink.url(&format!("/e/{place}")));
+    }
+    world.warm_up(endpoints);
     let server = world.server.process.id();
     let cpu = usage::cpu_at_rest(server);
 
     let threads = Threads::of(server);
     world.flood(messages);
-    world.sink.wait(0..1, messages);
+    world.sink.wait(0..endpoints, deliveries);
     let cpu = usage::cpu_at_rest(server) - cpu;
     let used = Threads::of(server).since(&threads);
     world.sink.reset();
@@ -85,7 +89,7 @@ fn profile(options: &Options) -> Result<Profile, String> {
     let mut perf = Perf::attach(&subcommand, server)?;
     perf.enable()?;
     world.flood(messages);
-    world.sink.wait(0..1, messages);
+    world.sink.wait(0..endpoints, deliveries);
     perf.finish()?;
     drop(world);
     let samples = samples::parse(&script(&perf)?);
@@ -93,7 +97,7 @@ fn profile(options: &Options) -> Result<Profile, String> {
         return Err("perf took no samples".to_owned());
     }
 
-    let each = |time: Duration| time.as_secs_f64() * 1e6 / messages as f64;
+    let each = |time: Duration| time.as_secs_f64() * 1e6 / deliveries as f64;
     let cpu = each(cpu);
     let share = cpu / samples.len() as f64;
     let mut profile = Profile {
@@ -108,8 +112,8 @@ fn profile(options: &Options) -> Result<Profile, String> {
             kind,
             user: each(used.user),
             system: each(used.system),
-            waits: used.waits as f64 / messages as f64,
-            preemptions: used.preemptions as f64 / messages as f64,
+            waits: used.waits as f64 / deliveries as f64,
+            preemptions: used.preemptions as f64 / deliveries as f64,
         });
     }
     for sample in &samples {
@@ -139,7 +143,7 @@ fn script(perf: &Perf) -> Result<String, String> {
 
 fn print_all(profiles: &[(&str, Profile)], rows: usize) {
     let names = Vec::from_iter(profiles.iter().map(|(name, _)| format!("{name:>8}"))).join("  ");
-    heading(&format!("µs of CPU for each message: {names}"));
+    heading(&format!("µs of CPU for each delivery: {names}"));
     let figures = |name: &str, of: &dyn Fn(&Profile) -> f64| {
         let figures = profiles
             .iter()
@@ -177,7 +181,7 @@ fn print_all(profiles: &[(&str, Profile)], rows: usize) {
     }
     for (name, profile) in profiles {
         heading(&format!(
-            "by thread, {name}: user µs, system µs, waits, preemptions, for each message"
+            "by thread, {name}: user µs, system µs, waits, preemptions, for each delivery"
         ));
         for row in &profile.by_thread {
             if row.user + row.system + row.waits < 0.005 {
