@@ -52,7 +52,10 @@ impl Pages {
             .map_err(|problem| format!("portal.logo_file: {problem}"))?;
         let logo_path = logo.as_ref().map_or("", |_| "/portal/logo");
         let labels = serde_json::to_string(&portal.labels).expect("they are texts");
-        LazyLock::force(&ASSETS);
+        // To compress them takes as long as to open a small store. Whoever asks for one meanwhile waits; where
+        // there is no thread to be had, the first who asks does it.
+        let making = std::thread::Builder::new().name("pages".to_owned());
+        drop(making.spawn(|| LazyLock::force(&ASSETS)));
         Ok(Pages {
             console: shell(&Shell {
                 surface: "console",

@@ -20,8 +20,9 @@ use crate::watched;
 
 /// Keys counted under the lock that a commit needs.
 const STRETCH: usize = 500;
-/// Stretches that are counted before the store is open: they take some milliseconds.
-const AT_ONCE: usize = 20;
+/// Stretches that are counted before the store is open: they take some milliseconds, also after a crash, where
+/// each leaf of the database is read from the disk itself.
+const AT_ONCE: usize = 4;
 
 pub struct Recount {
     progress: Mutex<Option<Progress>>,
