@@ -81,6 +81,7 @@ pub(super) fn assemble(
     if let Some((name, text)) = &file {
         layers = layers.add_source(sift(of_file(name, text)?, |_| name.clone(), &mut problems)?);
     }
+    refuse_single_underscores(environment.keys(), &mut problems);
     let environment = of_environment(environment)?;
     layers = layers.add_source(sift(environment, variable, &mut problems)?);
     let followed = between::hold_bounds(flat(layers.build_cloned()?.collect()?), &mut problems);
@@ -146,6 +147,26 @@ fn of_environment(variables: HashMap<String, String>) -> Result<Map<String, Valu
         }
     }
     Ok(values)
+}
+
+/// Notes variables that name a setting but for an underscore: nobody would read them.
+fn refuse_single_underscores<'a>(
+    variables: impl Iterator<Item = &'a String>,
+    problems: &mut Problems,
+) {
+    let single = |name: &str| name.replace(SEPARATOR, "_");
+    for given in variables {
+        let misses = all()
+            .map(|(name, _)| name)
+            .find(|name| *given != variable(name) && single(given) == single(&variable(name)));
+        if let Some(name) = misses {
+            let what = format!(
+                "is not read from {given}: its variable is {}",
+                variable(&name)
+            );
+            problems.add(&name, &what, None);
+        }
+    }
 }
 
 /// The variable of a setting.

@@ -92,6 +92,29 @@ fn a_file_changes_only_what_it_names() {
 }
 
 #[test]
+fn a_variable_that_lacks_an_underscore_is_refused_by_name() {
+    for given in [
+        "POSTRIDER_SERVER__LISTEN",
+        "POSTRIDER__SERVER_LISTEN",
+        "POSTRIDER_SERVER_LISTEN",
+    ] {
+        let refused = from_environment(&[(given, "127.0.0.1:1")]);
+        let refused = refused.err().map(|error| error.to_string());
+        let refused = refused.unwrap_or_else(|| panic!("{given} is ignored"));
+        assert!(refused.contains("server.listen"), "{refused}");
+        assert!(refused.contains("POSTRIDER__SERVER__LISTEN"), "{refused}");
+    }
+    // Of the commands, of tests, and of others.
+    for given in [
+        "POSTRIDER_TOKEN",
+        "POSTRIDER_CLOCK",
+        "POSTRIDERS__SERVER__LISTEN",
+    ] {
+        assert!(from_environment(&[(given, "x")]).is_ok(), "{given}");
+    }
+}
+
+#[test]
 fn the_environment_wins_over_the_file_and_is_read_as_the_settings_type() {
     let file = "[store]\nretention_days = 7\npath = '/srv/a'\n".to_owned();
     let variables = [
