@@ -171,6 +171,21 @@ pub struct Engine {
     path: PathBuf,
 }
 
+/// Deletes what a process left that ended while sled wrote a snapshot, as on a full disk: sled would take it
+/// for one, and itself for damaged. The one before is there until the new one is whole.
+fn discard_unfinished_snapshots(path: &Path) -> std::io::Result<()> {
+    if !path.is_dir() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(path)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|end| end == "generating") {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 impl Engine {
     /// Opens or creates the database in the directory `path`. A new one is durable, its directory
     /// entry included, when this returns. One that was just closed may still be held by one of sled's
@@ -188,6 +203,7 @@ impl Engine {
     }
 
     fn open_at_once(path: &Path, cache_bytes: u64) -> Result<Engine, EngineError> {
+        discard_unfinished_snapshots(path)?;
         let config = sled::Config::new()
             .path(path)
             .cache_capacity(cache_bytes)
@@ -397,6 +413,25 @@ mod tests {
     #[test]
     fn sled_syncs_through_our_function() {
         assert!(syncs_for_real());
+    }
+
+    #[test]
+    fn a_snapshot_that_was_not_finished_is_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let mut changes = Changes::default();
+        changes.put(b"key", b"value".to_vec());
+        Engine::open(&path, 1 << 20)
+            .unwrap()
+            .commit(changes)
+            .unwrap();
+        for bytes in [0, 100] {
+            let unfinished = path.join("snap.00000000FFFFFFFF.generating");
+            std::fs::write(&unfinished, vec![1; bytes]).unwrap();
+            let engine = Engine::open(&path, 1 << 20).unwrap();
+            assert_eq!(engine.get(b"key").unwrap().unwrap(), b"value".as_slice());
+            assert!(!unfinished.exists());
+        }
     }
 
     #[test]

@@ -132,9 +132,9 @@ pub fn restore(
         path: from.to_owned(),
         source,
     };
-    let not_one = |why: String| OpenError::Damaged {
+    let not_one = |reason: String| OpenError::NoExport {
         path: from.to_owned(),
-        reason: format!("it is not an export: {why}"),
+        reason,
     };
     let file = BufReader::new(File::open(from).map_err(io)?);
     let export: Export<'_> =

@@ -43,19 +43,37 @@ pub enum OpenError {
          store from the last export with `postrider restore`"
     )]
     Unusable { path: PathBuf, reason: String },
+    /// Which of the two is the right one, the operator knows.
+    #[error(
+        "{path} and `live` are not of one store: {reason}. If `live` is the wrong one, `postrider rebuild` makes it \
+         anew from the checkpoint file and the journal; else bring the right journal back from a copy"
+    )]
+    OfAnotherStore { path: PathBuf, reason: String },
+    #[error("{path} is no export that a store can be made from: {reason}")]
+    NoExport { path: PathBuf, reason: String },
     /// The live database is missing, or empty, beside other parts of a store.
     #[error("{0}")]
     WithoutLive(String),
     /// The live database cannot be used, and was not made anew.
     #[error("{lost}. It was not made anew by itself: {why}")]
     NotRebuilt { lost: String, why: String },
-    #[error("cannot use {path}: {source}")]
+    #[error("cannot use {path}: {source}{}", what_helps(source))]
     Io {
         path: PathBuf,
         source: std::io::Error,
     },
     #[error("{0}")]
     Unsafe(String),
+}
+
+fn what_helps(error: &std::io::Error) -> &'static str {
+    // sled tells some of its errors as text alone.
+    let is_full = error.kind() == std::io::ErrorKind::StorageFull
+        || error.to_string().contains("StorageFull");
+    match is_full {
+        true => "; the disk is full: a start needs some MiB, free them and start again",
+        false => "",
+    }
 }
 
 /// Why the process takes nothing more until it starts again.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::domain::id::{AttemptId, ID_TIME_STEP_MS, MessageId};
+use crate::domain::id::{AttemptId, ID_TIME_STEP_MS, IDS_END, MessageId};
 use crate::journal::JournalError;
 
 use super::layout;
@@ -32,10 +32,11 @@ impl Gap {
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Gap { why, from, to } = self;
-        write!(
-            f,
-            "{why}; messages and attempts of {from} to {to} are missing"
-        )
+        write!(f, "{why}; messages and attempts of {from} ")?;
+        match *to + Duration::from_millis(ID_TIME_STEP_MS) < IDS_END {
+            true => write!(f, "to {to} are missing"),
+            false => write!(f, "and later are missing"),
+        }
     }
 }
 

@@ -63,6 +63,9 @@ pub fn keep(inner: &Arc<Inner>, opened_at: Timestamp) {
         let closing = inner.sleep(LOOK_EVERY);
         let now = inner.clock.now();
         inner.look_at_space();
+        for (number, why) in inner.slices.unreadable() {
+            inner.note_unreadable_slice(number, &why);
+        }
         inner.slices.close_idle();
         if closing || now.since(last_export) >= inner.settings.export_every {
             last_export = now;

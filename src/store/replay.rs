@@ -263,7 +263,7 @@ pub fn journal_error(path: &Path, error: JournalError) -> OpenError {
             found: version,
             known: 1,
         },
-        JournalError::OtherStream { .. } => OpenError::Unusable {
+        JournalError::OtherStream { .. } => OpenError::OfAnotherStore {
             path,
             reason: error.to_string(),
         },

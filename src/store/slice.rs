@@ -6,8 +6,8 @@
 
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::engine::{self, Bytes, Engine};
 use super::gap::{self, Gap, Gaps};
@@ -47,6 +47,8 @@ pub struct InJournal {
     reader: Reader,
     /// Retention took the slice: what is missing of the journal then is no damage.
     is_removed: AtomicBool,
+    /// Why the first part could not be read that a reader came upon.
+    unreadable: OnceLock<String>,
 }
 
 enum Index {
@@ -324,6 +326,14 @@ impl Slice {
         }
     }
 
+    /// Why the first part of it could not be read that a reader came upon.
+    pub fn unreadable(&self) -> Option<&str> {
+        match self {
+            Slice::Journal(slice) => slice.unreadable.get().map(String::as_str),
+            Slice::Database(_) => None,
+        }
+    }
+
     /// Notes that retention has taken it, before the journal's segments go.
     pub fn note_removed(&self) {
         if let Slice::Journal(slice) = self {
@@ -404,6 +414,7 @@ impl InJournal {
             gaps,
             reader,
             is_removed: AtomicBool::new(false),
+            unreadable: OnceLock::new(),
         }
     }
 
@@ -442,6 +453,7 @@ impl InJournal {
             gaps,
             reader: reader.clone(),
             is_removed: AtomicBool::new(false),
+            unreadable: OnceLock::new(),
         };
         Ok((slice, not_believed))
     }
@@ -483,7 +495,13 @@ impl InJournal {
             Err(JournalError::Removed { .. }) if self.is_removed.load(Ordering::Acquire) => {
                 Ok(None)
             }
-            read => Ok(Some(read?)),
+            Err(error) => {
+                if !error.passes() {
+                    self.unreadable.get_or_init(|| error.to_string());
+                }
+                Err(error.into())
+            }
+            Ok(read) => Ok(Some(read)),
         }
     }
 

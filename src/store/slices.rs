@@ -335,6 +335,18 @@ impl Slices {
 
     /// Closes what has not been used for a while, never the newest; called now and then. What
     /// somebody reads right now stays open: closed, it could not be opened until they are done.
+    /// The open ones of which readers could not read something, with the first reason.
+    pub fn unreadable(&self) -> Vec<(u32, String)> {
+        let open = self.lock_open();
+        let open = open.iter().filter_map(|(number, opened)| {
+            // One that is being opened or closed right now is looked at the next time.
+            let slice = opened.slice.try_lock().ok()?;
+            let why = slice.as_ref()?.unreadable()?;
+            Some((*number, why.to_owned()))
+        });
+        open.collect()
+    }
+
     pub fn close_idle(&self) {
         self.close_unused(OPEN_MAX, IDLE);
     }

@@ -470,6 +470,12 @@ async fn a_missing_file_of_the_journal_is_told_where_something_in_it_is_asked_fo
             format!("/api/v1/app/app/msg/{id}")
         };
         assert_eq!(server.get(&path(&lost)).await.status, 503);
+        // The answer says that the log tells more: so do the status and the metrics.
+        wait_until("the damage to be told", || {
+            let told = server.store().unreadable_slices();
+            told.len() == 1 && told[0].0 == 1
+        })
+        .await;
         let erased = server.delete(&format!("{}/content", path(&lost))).await;
         assert_eq!(erased.status, 503);
         assert_eq!(publish(&server, "lost").await.status, 503);
@@ -511,4 +517,36 @@ async fn a_missing_file_of_the_journal_is_told_where_something_in_it_is_asked_fo
         assert_eq!(again.expect(202)["id"], kept);
         server.stopped().await;
     }
+}
+
+/// What was delivered is shown, also where the message itself rots.
+#[actix_web::test]
+async fn an_attempt_is_shown_without_its_message_where_that_cannot_be_read() {
+    let receiver = Receiver::ok().await;
+    let server = Server::start().await;
+    let endpoint = server.endpoint(&receiver).await;
+    for event_type in ["fresh.event", "rotten.event"] {
+        let body = json!({ "eventType": event_type, "payload": {} });
+        server.post("/api/v1/app/app/msg", body).await.expect(202);
+        server.settle().await;
+    }
+    let copy = server.copied().await;
+    let file = copy.path().join("data/journal/0000000000000000.segment");
+    let mut bytes = std::fs::read(&file).expect("it was copied");
+    let rotten = bytes.windows(12).position(|some| some == b"rotten.event");
+    bytes[rotten.expect("the record is there as it is")] ^= 1;
+    std::fs::write(&file, bytes).expect("it can be written");
+
+    let mut server = Server::start_on(copy, &server).await;
+    server.leftovers_are_fine();
+    let path = format!("/api/v1/app/app/attempt/endpoint/{endpoint}?with_msg=true");
+    let list = server.get(&path).await.expect(200);
+    let attempts = list["data"].as_array().expect("a list");
+    assert_eq!(attempts.len(), 2);
+    assert!(attempts[0]["msg"].is_null(), "{list}");
+    assert_eq!(attempts[1]["msg"]["eventType"], "fresh.event");
+    wait_until("the damage to be told", || {
+        !server.store().unreadable_slices().is_empty()
+    })
+    .await;
 }
