@@ -1,10 +1,12 @@
 //! A look at every record of a store that no server uses: `postrider verify-store`.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::ops::Bound;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::checkpoint_file::{self, FileError};
 use super::directory::refuse_in_the_remains_of_another;
 use super::engine::Engine;
 use super::filters::{Filter, KeyHash};
@@ -165,6 +167,7 @@ pub fn verify(
         .push(("waiting deliveries".to_owned(), counted));
 
     check_erasures(&files, &mut report);
+    check_checkpoint_file(path, &mut report);
     let expected_of = |record: &SliceRecord| {
         let expected = record.sealed.as_ref().unwrap_or(&files.meta.slice);
         expected.clone()
@@ -237,6 +240,20 @@ pub fn verify(
 }
 
 /// Reads what is still to be erased of deleted applications.
+/// Nobody reads the checkpoint file until `live` is damaged, and then it is too late to know.
+fn check_checkpoint_file(path: &Path, report: &mut VerifyReport) {
+    let checked = checkpoint_file::open(path).and_then(|file| file.check());
+    match checked {
+        Err(FileError::Io(error)) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => report.problem(format!(
+            "{}: {error}; without it a damaged `live` cannot be made anew. Delete it, and a server that runs \
+             writes it anew at once",
+            path.join(checkpoint_file::FILE_NAME).display()
+        )),
+        Ok(_) => {}
+    }
+}
+
 fn check_erasures(files: &Files, report: &mut VerifyReport) {
     let mut erasures = 0;
     for item in files.live.prefix(&[layout::ERASURE]) {

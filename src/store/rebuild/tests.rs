@@ -374,6 +374,26 @@ fn verify_tells_a_store_without_its_database_from_no_store() {
 
 /// What refuses a rebuild, by the command and by a start, changes nothing.
 #[actix_web::test]
+async fn verify_reads_the_checkpoint_file_though_nobody_needs_it_yet() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    closed_with_a_file(&path).await;
+    let problems = || {
+        let report = verify(&settings(&path), &Clock::System, &mut |_| {});
+        report.unwrap().problems
+    };
+    assert_eq!(problems(), [""; 0]);
+    flip(&path.join(FILE_NAME), |bytes| bytes - 1..bytes);
+    let told = problems();
+    assert!(
+        told.len() == 1 && told[0].contains("checkpoint: it is damaged"),
+        "{told:?}"
+    );
+    std::fs::remove_file(path.join(FILE_NAME)).unwrap();
+    assert_eq!(problems(), [""; 0]);
+}
+
+#[actix_web::test]
 async fn nothing_is_made_anew_from_what_is_not_whole() {
     let directory = tempfile::tempdir().unwrap();
     let (crashed, ..) = crashed(directory.path()).await;
