@@ -96,7 +96,7 @@ async fn a_new_store_from_an_export_has_all_registrations() {
     std::fs::write(&damaged, &text[..text.len() / 2]).expect("room");
     settings.path = to.path().join("another");
     let half = store::restore(&settings, &damaged, &Clock::System);
-    assert!(matches!(half, Err(OpenError::Damaged { .. })));
+    assert!(matches!(half, Err(OpenError::NoExport { .. })));
 
     // The owner's token is known to the restored store, not its text.
     let token_file = "data/owner.token";
