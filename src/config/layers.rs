@@ -155,7 +155,7 @@ fn refuse_single_underscores<'a>(
     problems: &mut Problems,
 ) {
     let single = |name: &str| name.replace(SEPARATOR, "_");
-    for given in variables {
+    for given in variables.filter(|given| given.starts_with(ENVIRONMENT_PREFIX)) {
         let misses = all()
             .map(|(name, _)| name)
             .find(|name| *given != variable(name) && single(given) == single(&variable(name)));

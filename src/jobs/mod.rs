@@ -174,6 +174,11 @@ impl Runner {
             }
             let turn = watched::contained_future(self.turn(&job)).await;
             let turn = match turn {
+                // It would meet the same damage in each turn, and tell nobody but the log.
+                Ok(Err(Error::Unreadable { cause, between })) => {
+                    log::error!("job {} ends at damaged history: {cause}", job.id);
+                    self.fail(&job, &meets_damage(between)).await
+                }
                 Ok(turn) => turn,
                 Err(watched::Panicked) => {
                     // It would do so again after each start.
@@ -181,15 +186,6 @@ impl Runner {
                     let reason = "an error of the server ended it; the server's log says more";
                     self.fail(&job, reason).await
                 }
-            };
-            let turn = match turn {
-                // It would meet the same damage in each turn, and tell nobody but the log.
-                Err(Error::Unreadable { cause, between }) => {
-                    log::error!("job {} ends at damaged history: {cause}", job.id);
-                    self.counting.remove(&job.id);
-                    self.fail(&job, &meets_damage(between)).await
-                }
-                turn => turn,
             };
             let turn = turn.unwrap_or_else(|error| {
                 let error = format!(

@@ -191,6 +191,7 @@ impl Engine {
     /// entry included, when this returns. One that was just closed may still be held by one of sled's
     /// own threads: this waits until they have let go, which they do within moments.
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Engine, EngineError> {
+        discard_unfinished_snapshots(path)?;
         let deadline = Instant::now() + BUSY_MAX;
         loop {
             match Engine::open_at_once(path, cache_bytes) {
@@ -203,7 +204,6 @@ impl Engine {
     }
 
     fn open_at_once(path: &Path, cache_bytes: u64) -> Result<Engine, EngineError> {
-        discard_unfinished_snapshots(path)?;
         let config = sled::Config::new()
             .path(path)
             .cache_capacity(cache_bytes)

@@ -333,8 +333,6 @@ impl Slices {
         Stretches(positions.collect())
     }
 
-    /// Closes what has not been used for a while, never the newest; called now and then. What
-    /// somebody reads right now stays open: closed, it could not be opened until they are done.
     /// The open ones of which readers could not read something, with the first reason.
     pub fn unreadable(&self) -> Vec<(u32, String)> {
         let open = self.lock_open();
@@ -347,6 +345,8 @@ impl Slices {
         open.collect()
     }
 
+    /// Closes what has not been used for a while, never the newest; called now and then. What
+    /// somebody reads right now stays open: closed, it could not be opened until they are done.
     pub fn close_idle(&self) {
         self.close_unused(OPEN_MAX, IDLE);
     }

@@ -239,7 +239,6 @@ pub fn verify(
     Ok(report)
 }
 
-/// Reads what is still to be erased of deleted applications.
 /// Nobody reads the checkpoint file until `live` is damaged, and then it is too late to know.
 fn check_checkpoint_file(path: &Path, report: &mut VerifyReport) {
     let checked = checkpoint_file::open(path).and_then(|file| file.check());
@@ -254,6 +253,7 @@ fn check_checkpoint_file(path: &Path, report: &mut VerifyReport) {
     }
 }
 
+/// Reads what is still to be erased of deleted applications.
 fn check_erasures(files: &Files, report: &mut VerifyReport) {
     let mut erasures = 0;
     for item in files.live.prefix(&[layout::ERASURE]) {

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::jobs::{over, runs, status_of};
 use crate::support::{
-    Receiver, Request, Script, Server, assert_error, assert_invalid, keys, wait_until,
+    Receiver, Request, Script, Server, assert_error, assert_invalid, keys, rot_in_journal,
+    wait_until,
 };
 
 /// One attempt, and no other.
@@ -358,12 +359,8 @@ async fn a_replay_ends_at_damaged_history_and_says_what_can_be_asked_for() {
         server.advance(Duration::from_secs(60));
     }
     let copy = server.copied().await;
-    let file = copy.path().join("data/journal/0000000000000000.segment");
-    let mut bytes = std::fs::read(&file).expect("it was copied");
-    let rotten = bytes.windows(12).position(|some| some == b"rotten.event");
     // The message itself: the statistics of its attempts need not name its type.
-    bytes[rotten.expect("the record is there as it is")] ^= 1;
-    std::fs::write(&file, bytes).expect("it can be written");
+    rot_in_journal(copy.path(), b"rotten.event");
 
     let mut server = Server::start_on(copy, &server).await;
     server.leftovers_are_fine();

@@ -10,7 +10,9 @@ use rand::{Rng, SeedableRng};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Receiver, Script, Server, copy_directory, verify, wait_until};
+use crate::support::{
+    Receiver, Script, Server, copy_directory, rot_in_journal, verify, wait_until,
+};
 
 /// A customer as the test knows it.
 struct Known {
@@ -531,11 +533,7 @@ async fn an_attempt_is_shown_without_its_message_where_that_cannot_be_read() {
         server.settle().await;
     }
     let copy = server.copied().await;
-    let file = copy.path().join("data/journal/0000000000000000.segment");
-    let mut bytes = std::fs::read(&file).expect("it was copied");
-    let rotten = bytes.windows(12).position(|some| some == b"rotten.event");
-    bytes[rotten.expect("the record is there as it is")] ^= 1;
-    std::fs::write(&file, bytes).expect("it can be written");
+    rot_in_journal(copy.path(), b"rotten.event");
 
     let mut server = Server::start_on(copy, &server).await;
     server.leftovers_are_fine();

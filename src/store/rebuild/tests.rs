@@ -372,7 +372,6 @@ fn verify_tells_a_store_without_its_database_from_no_store() {
     assert!(told.contains("`live` is missing"), "{told}");
 }
 
-/// What refuses a rebuild, by the command and by a start, changes nothing.
 #[actix_web::test]
 async fn verify_reads_the_checkpoint_file_though_nobody_needs_it_yet() {
     let directory = tempfile::tempdir().unwrap();
@@ -393,6 +392,7 @@ async fn verify_reads_the_checkpoint_file_though_nobody_needs_it_yet() {
     assert_eq!(problems(), [""; 0]);
 }
 
+/// What refuses a rebuild, by the command and by a start, changes nothing.
 #[actix_web::test]
 async fn nothing_is_made_anew_from_what_is_not_whole() {
     let directory = tempfile::tempdir().unwrap();

@@ -14,7 +14,7 @@ pub use dns::{Dns, UNUSED};
 pub use example::Example;
 pub use planned::Planned;
 pub use receiver::{Receiver, Request, Script};
-pub use server::{Answer, Server, copy_directory};
+pub use server::{Answer, Server, copy_directory, rot_in_journal};
 
 use std::future::Future;
 use std::task::Poll;

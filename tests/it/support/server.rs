@@ -543,6 +543,16 @@ impl Drop for Server {
     }
 }
 
+/// Flips a bit where these bytes stand for the first time in the journal's first file, in a copy of a server's
+/// directory.
+pub fn rot_in_journal(copy: &Path, text: &[u8]) {
+    let file = copy.join("data/journal/0000000000000000.segment");
+    let mut bytes = std::fs::read(&file).expect("it was copied");
+    let at = memchr::memmem::find(&bytes, text).expect("the record is there as it is");
+    bytes[at] ^= 1;
+    std::fs::write(&file, bytes).expect("it can be written");
+}
+
 pub fn copy_directory(from: &Path, to: &Path) {
     try_copy(from, to).expect("it can be copied");
 }
