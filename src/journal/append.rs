@@ -3,6 +3,7 @@
 //! At most one record is unsynced at any time. A change of segment writes the new segment's header,
 //! then its name, then the end mark of the old one, each synced before the next.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -99,6 +100,8 @@ pub struct Journal {
     pub(super) spares: Arc<Spares>,
     pub(super) sizes: Sizes,
     pub(super) stream: u64,
+    /// The streams that this one goes on from.
+    pub(super) ancestors: Arc<[u64]>,
     pub(super) open: Open,
     pub(super) tip: Tip,
     pub(super) random: StdRng,
@@ -158,6 +161,20 @@ impl Journal {
         // Nothing depends on it, and where it cannot be done, the space is there as before.
         let _ = file.give_back(end.next_multiple_of(BLOCK_BYTES));
         Ok(())
+    }
+
+    /// Goes on as another stream, in a new segment: from here on this is no copy of the journal that it was,
+    /// and neither is taken for the other.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn branch(&mut self, stream: u64) -> Result<()> {
+        self.refuse_if_failed()?;
+        let segments = self.shared.all_segments();
+        let streams: BTreeSet<u64> = segments.iter().map(|segment| segment.stream).collect();
+        self.ancestors = streams.into_iter().collect();
+        self.stream = stream;
+        self.roll(0)
     }
 
     /// Makes certain that the next record, if it has at most so many bytes, finds its space on disk taken:
@@ -300,6 +317,7 @@ impl Journal {
         let number = self.open.segment.number + 1;
         let salt = self.random.random();
         let segment = Segment::new(self.stream, number, self.tip, bytes, salt);
+        let segment = segment.going_on_from(self.ancestors.clone());
         let begun = begin(&*self.shared.files, &spare, segment);
         let next = self.note_failure(begun)?;
         let ended = write_end(&self.open, self.tip);

@@ -118,6 +118,16 @@ pub fn find(
     Ok(found)
 }
 
+/// Where the bytes of parts stand, by their names: segment, offset and length. Those in segments that were removed are
+/// left out, and damage is passed over.
+pub fn extents(shared: &Shared, names: &[PartName]) -> Result<Vec<(u64, u64, u64)>> {
+    let found = find(shared, names, &mut Vec::new())?;
+    let extents = found
+        .iter()
+        .map(|one| (one.segment.number, one.offset, one.bytes));
+    Ok(extents.collect())
+}
+
 fn find_in(
     segment: &Arc<Segment>,
     file: &dyn DataFile,

@@ -22,12 +22,14 @@
 //! | `erase` | overwriting parts |
 //! | `recovery` | opening: what is decided at a start |
 //! | `reader` | parts and stretches of records, for any thread |
+//! | `copy` | how far a segment goes, and its bytes, for backups |
 //! | `through` | stretches of records of which something may be damaged |
 //! | `spares` | files that are zeroed ahead |
 //! | `files` | the calls of the file system |
 //! | `simulation` | a disk that fails, and a workload on it against a model |
 
 mod append;
+mod copy;
 mod erase;
 mod error;
 pub mod files;
@@ -44,6 +46,7 @@ mod through;
 mod walk;
 
 pub use append::{Appended, CutOff, Journal, Known, Opened, Sizes};
+pub use copy::{ErasedStretches, SegmentBytes, SegmentPlace, Walked, segment_file};
 pub use erase::ErasingCosts;
 pub use error::{DamagedFile, JournalError};
 pub use files::Disk;

@@ -116,6 +116,12 @@ impl Reader {
         self.shared.all_segments()
     }
 
+    /// The stream of the record at this position, where a segment has it.
+    pub fn stream_at(&self, position: u64) -> Option<u64> {
+        let segment = self.shared.segment_at(position);
+        segment.map(|segment| segment.stream)
+    }
+
     /// Reads one part: two reads, of the record's table and of the part.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ use super::walk::{Found, Record, Walk, look_behind, parts_are_sound};
 
 const ZEROS_BYTES: usize = 1 << 20;
 
-type Segments = BTreeMap<u64, Arc<Segment>>;
+pub type Segments = BTreeMap<u64, Arc<Segment>>;
 
 impl Journal {
     /// Opens the journal in a directory, and begins it where there is none.
@@ -87,6 +87,7 @@ impl Journal {
                 let number = last_number.map_or(0, |last| last + 1);
                 let salt = random.random();
                 let next = Segment::new(known.stream, number, tip, bytes, salt);
+                let next = next.going_on_from(ancestors(&segments, known.stream));
                 begin(&*files, &spares.take()?, next)?
             }
         };
@@ -95,6 +96,7 @@ impl Journal {
             .map_err(told("the journal", "syncing the directory"))?;
         let mut segments = segments;
         segments.insert(open.segment.number, open.segment.clone());
+        let ancestors = ancestors(&segments, known.stream);
         let shared = Arc::new(Shared {
             files,
             segments: RwLock::new(segments),
@@ -110,6 +112,7 @@ impl Journal {
             spares: Arc::new(spares),
             sizes,
             stream: known.stream,
+            ancestors,
             open,
             tip,
             random,
@@ -133,13 +136,6 @@ fn open_segments(
     let mut segments = Segments::new();
     for number in &numbers {
         match Segment::open(files, *number) {
-            Ok(segment) if segment.stream != known.stream => {
-                return Err(JournalError::OtherStream {
-                    file: segment.name,
-                    found: segment.stream,
-                    expected: known.stream,
-                });
-            }
             Ok(segment) => {
                 segments.insert(*number, Arc::new(segment));
             }
@@ -151,11 +147,37 @@ fn open_segments(
             Err(error) => return Err(error),
         }
     }
+    check_streams(&segments, known.stream)?;
     if let Err(gap) = check_sequence(&segments, known) {
         // A damaged header says more than the gap that it leaves.
         return Err(opened.damaged.pop().unwrap_or(gap));
     }
     Ok((segments, numbers.last().copied()))
+}
+
+/// The streams that a stream goes on from, as the newest of its segments says.
+pub fn ancestors(segments: &Segments, stream: u64) -> Arc<[u64]> {
+    let of_stream = |segment: &&Arc<Segment>| segment.stream == stream;
+    let newest = segments.values().rfind(of_stream);
+    newest.map_or_else(Arc::default, |newest| newest.ancestors.clone())
+}
+
+/// Refuses segments of a stream that this one does not go on from, or that stand behind its first.
+fn check_streams(segments: &Segments, stream: u64) -> Result<()> {
+    let ancestors = ancestors(segments, stream);
+    let mut is_begun = false;
+    for segment in segments.values() {
+        let is_own = segment.stream == stream;
+        is_begun |= is_own;
+        if !is_own && (is_begun || !ancestors.contains(&segment.stream)) {
+            return Err(JournalError::OtherStream {
+                file: segment.name.clone(),
+                found: segment.stream,
+                expected: stream,
+            });
+        }
+    }
+    Ok(())
 }
 
 fn check_sequence(segments: &Segments, known: &Known) -> Result<()> {

@@ -21,7 +21,9 @@
 //! | 40 | 8 | chain before the first record |
 //! | 48 | 8 | length of the file |
 //! | 56 | 16 | salt, random, new with each use of the file |
-//! | 72 | | zeros |
+//! | 72 | 4 | how many streams this one goes on from |
+//! | 76 | 8 each | these streams; their segments stand before the first one of this stream |
+//! | | | zeros |
 //!
 //! | end mark | bytes | field |
 //! |---|---|---|
@@ -43,6 +45,9 @@ const FORMAT: u32 = 1;
 const HEADER_MAGIC: [u8; 8] = *b"\xB7journal";
 const END_MAGIC: [u8; 4] = *b"\xB7end";
 const CRC: std::ops::Range<usize> = 12..16;
+const ANCESTORS_AT: usize = 72;
+/// The most that a header names.
+const ANCESTORS_MAX: usize = 256;
 
 /// A segment file with its header.
 pub struct Segment {
@@ -54,6 +59,9 @@ pub struct Segment {
     /// The length of the file.
     pub bytes: u64,
     pub salt: Salt,
+    /// The streams that this one goes on from: a restored store begins a stream of its own behind the segments
+    /// that it came with.
+    pub ancestors: Arc<[u64]>,
     /// Held for reading while bytes are read, and for writing while synced bytes are overwritten or
     /// the file is given away; never while anything is synced. Appending takes no part in it: it
     /// writes where nobody reads yet.
@@ -89,8 +97,14 @@ impl Segment {
             begin,
             bytes,
             salt,
+            ancestors: Arc::default(),
             handle: RwLock::default(),
         }
+    }
+
+    /// The same segment of a stream that goes on from these.
+    pub fn going_on_from(self, ancestors: Arc<[u64]>) -> Segment {
+        Segment { ancestors, ..self }
     }
 
     pub fn encode_header(&self) -> Vec<u8> {
@@ -109,6 +123,10 @@ impl Segment {
             header.extend_from_slice(&number.to_le_bytes());
         }
         header.extend_from_slice(&self.salt);
+        header.extend_from_slice(&(self.ancestors.len() as u32).to_le_bytes());
+        for ancestor in &*self.ancestors {
+            header.extend_from_slice(&ancestor.to_le_bytes());
+        }
         header.resize(HEADER_BYTES, 0);
         let crc = crc32fast::hash(&header);
         header[CRC].copy_from_slice(&crc.to_le_bytes());
@@ -156,7 +174,14 @@ impl Segment {
             return Err(damage(reason).into());
         }
         let salt = field(&header, 56);
-        Ok(Segment::new(number_at(16), number, begin, length, salt))
+        let count = u32::from_le_bytes(field(&header, ANCESTORS_AT)) as usize;
+        if count > ANCESTORS_MAX {
+            return Err(damage("the header names too many streams").into());
+        }
+        let ancestors = (0..count).map(|at| number_at(ANCESTORS_AT + 4 + 8 * at));
+        let ancestors = ancestors.collect();
+        let segment = Segment::new(number_at(16), number, begin, length, salt);
+        Ok(segment.going_on_from(ancestors))
     }
 
     pub fn encode_end(&self, tip: Tip) -> [u8; END_BYTES] {

@@ -19,7 +19,7 @@ const SIZES: Sizes = Sizes {
     segment_bytes: 16 << 10,
     free_bytes_min: 0,
 };
-const KNOWN: Known = Known {
+pub(super) const KNOWN: Known = Known {
     stream: 5,
     begin: Tip {
         position: 1,
@@ -30,7 +30,7 @@ const KNOWN: Known = Known {
     is_closed: false,
 };
 
-fn open(path: &Path, known: Known) -> Result<(Journal, Opened)> {
+pub(super) fn open(path: &Path, known: Known) -> Result<(Journal, Opened)> {
     let files = Arc::new(Disk::new(path.to_owned()));
     Journal::open(files, SIZES, &known, StdRng::seed_from_u64(1))
 }

@@ -244,8 +244,10 @@ impl Slices {
     }
 
     fn index_of(&self, number: u32, stretch: Stretch, to: u64) -> IndexOf {
+        // A restored store has slices from before its stream.
+        let stream = self.journal.reader.stream_at(stretch.from);
         IndexOf {
-            stream: self.journal.stream,
+            stream: stream.unwrap_or(self.journal.stream),
             slice: number,
             from: stretch.from,
             to,

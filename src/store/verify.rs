@@ -388,8 +388,10 @@ fn check_index(
     report: &mut VerifyReport,
 ) {
     let number = of.number;
+    // A restored store has slices from before its stream.
+    let stream = journal.reader().stream_at(of.stretch.from);
     let index_of = IndexOf {
-        stream: journal.stream(),
+        stream: stream.unwrap_or(journal.stream()),
         slice: number,
         from: of.stretch.from,
         to,
