@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::layout::{self, RecordError};
-use super::slice::{AttemptFound, Found, MessageRead, Slice};
+use super::slice::{AttemptFound, FoundItem, MessageRead, Slice};
 use super::walk::{LOOKED_AT_MAX, Walk};
 use super::{EventKeys, Inner, Store, Stretch, Window};
 use crate::clock::Timestamp;
@@ -119,7 +119,7 @@ impl Inner {
         slice: &Slice,
         application: ApplicationId,
         key: &[u8],
-        found: &Found,
+        found: &FoundItem,
     ) -> Result<Option<Seen>> {
         let id = MessageId(layout::last_id(key));
         let Some(read) = slice.message_without_payload(key, found)? else {
@@ -135,7 +135,7 @@ impl Inner {
         &self,
         slice: &Slice,
         key: &[u8],
-        found: &Found,
+        found: &FoundItem,
         seen: Seen,
         payloads: bool,
     ) -> Result<Option<Arc<Message>>> {

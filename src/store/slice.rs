@@ -27,8 +27,8 @@ mod items;
 mod making;
 
 pub use attempts::{AttemptFound, AttemptsOfMessage};
+use items::DatabaseItems;
 pub use items::Items;
-use items::Records;
 pub use making::{index_of, places};
 
 type Result<T> = std::result::Result<T, RecordError>;
@@ -59,7 +59,7 @@ enum Index {
 
 /// Where the record of an item stands.
 #[derive(Clone)]
-pub enum Found {
+pub enum FoundItem {
     /// Its first value in the database.
     Value(Bytes),
     Place(Place),
@@ -85,10 +85,10 @@ impl MessageRead {
 }
 
 impl Slice {
-    pub fn get(&self, key: &[u8]) -> Result<Option<Found>> {
+    pub fn get(&self, key: &[u8]) -> Result<Option<FoundItem>> {
         Ok(match self {
-            Slice::Database(engine) => engine::Values::get(engine, key)?.map(Found::Value),
-            Slice::Journal(slice) => slice.get(key)?.map(Found::Place),
+            Slice::Database(engine) => engine::Values::get(engine, key)?.map(FoundItem::Value),
+            Slice::Journal(slice) => slice.get(key)?.map(FoundItem::Place),
         })
     }
 
@@ -117,7 +117,7 @@ impl Slice {
     pub fn readable(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Items {
         match self {
             Slice::Database(engine) => {
-                let records = Records::new(engine.clone(), from, to);
+                let records = DatabaseItems::new(engine.clone(), from, to);
                 Items::Database(Box::new(records))
             }
             Slice::Journal(slice) => match &slice.index {
@@ -138,17 +138,17 @@ impl Slice {
     pub fn message_without_payload(
         &self,
         key: &[u8],
-        found: &Found,
+        found: &FoundItem,
     ) -> Result<Option<MessageRead>> {
         match (self, found) {
-            (Slice::Database(engine), Found::Value(first)) => {
+            (Slice::Database(engine), FoundItem::Value(first)) => {
                 if let Some(meta) = layout::at_a_glance::<MessageMeta>(key, first) {
                     let payload = None;
                     return Ok(Some(MessageRead { meta, payload }));
                 }
                 message_in(engine, key, first).map(Some)
             }
-            (Slice::Journal(slice), Found::Place(place)) => {
+            (Slice::Journal(slice), FoundItem::Place(place)) => {
                 let read = slice.reader.part_before(slice.place(*place));
                 let Some((part, is_erased)) = slice.kept(read)? else {
                     return Ok(None);
@@ -165,12 +165,12 @@ impl Slice {
     }
 
     /// The same with its payload.
-    pub fn message(&self, key: &[u8], found: &Found) -> Result<Option<MessageRead>> {
+    pub fn message(&self, key: &[u8], found: &FoundItem) -> Result<Option<MessageRead>> {
         match (self, found) {
-            (Slice::Database(engine), Found::Value(first)) => {
+            (Slice::Database(engine), FoundItem::Value(first)) => {
                 message_in(engine, key, first).map(Some)
             }
-            (Slice::Journal(slice), Found::Place(place)) => {
+            (Slice::Journal(slice), FoundItem::Place(place)) => {
                 let Some([record, payload]) = slice.parts(*place)? else {
                     return Ok(None);
                 };
@@ -188,12 +188,12 @@ impl Slice {
     }
 
     /// The attempt that was found under its key, by lane and id.
-    pub fn attempt(&self, key: &[u8], found: &Found) -> Result<Option<Attempt>> {
+    pub fn attempt(&self, key: &[u8], found: &FoundItem) -> Result<Option<Attempt>> {
         match (self, found) {
-            (Slice::Database(engine), Found::Value(first)) => {
+            (Slice::Database(engine), FoundItem::Value(first)) => {
                 layout::read(engine, key, first).map(|record| Some(record.meta))
             }
-            (Slice::Journal(slice), Found::Place(place)) => slice.attempt(key, *place),
+            (Slice::Journal(slice), FoundItem::Place(place)) => slice.attempt(key, *place),
             _ => unreachable!("what was found is of this slice"),
         }
     }
@@ -243,7 +243,7 @@ impl Slice {
         let key = layout::attempt_key(found.lane, found.id);
         match &found.found {
             // One of a commit that never happened has a place and may have no attempt.
-            Found::Value(_) => match self.get(&key)? {
+            FoundItem::Value(_) => match self.get(&key)? {
                 Some(found) => self.attempt(&key, &found),
                 None => Ok(None),
             },
@@ -253,7 +253,7 @@ impl Slice {
 
     /// The same without what was sent and what was answered, where these are parts of their own.
     pub fn attempt_without_content(&self, found: &AttemptFound) -> Result<Option<Attempt>> {
-        let (Slice::Journal(slice), Found::Place(place)) = (self, &found.found) else {
+        let (Slice::Journal(slice), FoundItem::Place(place)) = (self, &found.found) else {
             return self.attempt_of_message(found);
         };
         let key = layout::attempt_key(found.lane, found.id);

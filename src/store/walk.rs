@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::gap::Gap;
 use super::layout::{self, RecordError};
-use super::slice::{Found, Items, Slice};
+use super::slice::{FoundItem, Items, Slice};
 use super::{Inner, Stretch, Window};
 use crate::clock::Timestamp;
 use crate::domain::id::{AttemptId, ID_TIME_STEP_MS, IDS_END, MessageId};
@@ -121,7 +121,7 @@ impl<'a, Id: Copy> Walk<'a, Id> {
         inner: &Inner,
         prefix: &[u8],
         among: Option<&[u32]>,
-        mut look: impl FnMut(&Slice, &[u8], &Found, &mut Cost) -> Result<(Id, Option<T>)>,
+        mut look: impl FnMut(&Slice, &[u8], &FoundItem, &mut Cost) -> Result<(Id, Option<T>)>,
     ) -> Result<Stretch<T, Id>> {
         let mut page = Page {
             items: Vec::new(),
@@ -159,7 +159,7 @@ impl<'a, Id: Copy> Walk<'a, Id> {
         slice: &Slice,
         prefix: &[u8],
         page: &mut Page<T, Id>,
-        look: &mut impl FnMut(&Slice, &[u8], &Found, &mut Cost) -> Result<(Id, Option<T>)>,
+        look: &mut impl FnMut(&Slice, &[u8], &FoundItem, &mut Cost) -> Result<(Id, Option<T>)>,
     ) -> Result<Goes> {
         let newest_first = self.window.newest_first;
         let gap = self.next_gap(slice.gaps());

@@ -42,11 +42,11 @@ const SERVERS_OWN: [&str; 4] = ["id", "createdAt", "updatedAt", "version"];
 /// A field of answers that nobody can set, in a body. It is accepted and ignored, so that an answer
 /// can be sent back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shown {
+pub struct ShownField {
     is_given: bool,
 }
 
-impl Shown {
+impl ShownField {
     /// Refuses an id where something is made: the thing would get another one.
     pub fn refuse(self, place: &[&str]) -> Result<()> {
         refuse_given_id(self.is_given, place)
@@ -57,13 +57,13 @@ impl Shown {
     }
 }
 
-impl<'de> Deserialize<'de> for Shown {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Shown, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|_| Shown { is_given: true })
+impl<'de> Deserialize<'de> for ShownField {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ShownField, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| ShownField { is_given: true })
     }
 }
 
-impl JsonSchema for Shown {
+impl JsonSchema for ShownField {
     fn inline_schema() -> bool {
         true
     }

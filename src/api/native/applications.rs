@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::decide::saved;
 use crate::api::kit::extract::{Body, Patch, answered, respond, text};
-use crate::api::kit::fields::Shown;
+use crate::api::kit::fields::ShownField;
 use crate::api::kit::operation::{Operation, Parameter};
 use crate::api::kit::page::{Listed, page_parameters, shown as shown_in_list};
 use crate::api::kit::query::{Search, search_parameter};
@@ -50,9 +50,9 @@ pub struct ApplicationIn {
     /// The older name of `throttleRate`. Both can be given where they are the same.
     #[schemars(range(min = 1))]
     rate_limit: Patch<u16>,
-    pub id: Shown,
-    created_at: Shown,
-    updated_at: Shown,
+    pub id: ShownField,
+    created_at: ShownField,
+    updated_at: ShownField,
 }
 
 impl ApplicationIn {
@@ -144,9 +144,9 @@ struct ApplicationPatch {
     /// The older name of `throttleRate`. Both can be given where they are the same.
     #[schemars(range(min = 1))]
     rate_limit: Patch<u16>,
-    id: Shown,
-    created_at: Shown,
-    updated_at: Shown,
+    id: ShownField,
+    created_at: ShownField,
+    updated_at: ShownField,
 }
 
 impl ApplicationPatch {

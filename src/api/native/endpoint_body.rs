@@ -17,7 +17,7 @@ use super::retry::Retry;
 use crate::api::kit::context::Context;
 use crate::api::kit::endpoint_url::check_url;
 use crate::api::kit::extract::{Patch, answered, object_patch, text};
-use crate::api::kit::fields::Shown;
+use crate::api::kit::fields::ShownField;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::endpoint::{Endpoint, is_sensitive};
@@ -110,13 +110,13 @@ pub struct EndpointIn {
     /// How long an attempt may take, in place of the profile's time.
     #[schemars(range(min = 1))]
     pub timeout_seconds: Patch<u32>,
-    id: Shown,
-    created_at: Shown,
-    updated_at: Shown,
-    version: Shown,
-    auth_header_names: Shown,
-    verification: Shown,
-    warnings: Shown,
+    id: ShownField,
+    created_at: ShownField,
+    updated_at: ShownField,
+    version: ShownField,
+    auth_header_names: ShownField,
+    verification: ShownField,
+    warnings: ShownField,
 }
 
 pub fn methods_and_null() -> Vec<Option<&'static str>> {

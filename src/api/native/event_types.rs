@@ -14,7 +14,7 @@ use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::context::Context;
 use crate::api::kit::decide::saved;
 use crate::api::kit::extract::{Body, Patch, answered, respond, text};
-use crate::api::kit::fields::Shown;
+use crate::api::kit::fields::ShownField;
 use crate::api::kit::operation::{BODY_BYTES_MAX, Operation, Parameter};
 use crate::api::kit::page::{Listed, Name, page_parameters, shown as shown_in_list};
 use crate::api::kit::query::search_parameter;
@@ -98,8 +98,8 @@ struct EventTypeIn {
         inner(length(min = 1, max = CHANNEL_NAME_MAX), regex(pattern = NAME_PATTERN))
     )]
     channels: Patch<Vec<String>>,
-    created_at: Shown,
-    updated_at: Shown,
+    created_at: ShownField,
+    updated_at: ShownField,
 }
 
 /// [`EventTypeIn`] where one is created, for the document.

@@ -28,7 +28,7 @@ use crate::store::engine::Engine;
 use crate::store::keeper::LOOK_EVERY;
 use crate::store::layout::{self, Erasure, RecordError};
 use crate::store::queue::{Command, ExpungeAnswer, Expunged};
-use crate::store::slice::{AttemptFound, Found, Slice};
+use crate::store::slice::{AttemptFound, FoundItem, Slice};
 use crate::store::{Inner, Store};
 use crate::watched;
 
@@ -315,7 +315,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn attempt(&mut self, slice: Numbered<'_>, key: &[u8], found: &Found) {
+    fn attempt(&mut self, slice: Numbered<'_>, key: &[u8], found: &FoundItem) {
         let taken = AttemptFound::of(key, found);
         let taken = taken.and_then(|found| self.finder.attempt(slice, &found, true));
         if let Err(error) = taken {
@@ -323,7 +323,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn whose(&mut self, (number, slice): Numbered<'_>, key: &[u8], found: &Found) -> Whose {
+    fn whose(&mut self, (number, slice): Numbered<'_>, key: &[u8], found: &FoundItem) -> Whose {
         let Some(message) = layout::message_of_attempt(key) else {
             return Whose::Unknown;
         };
@@ -355,7 +355,7 @@ impl<'a> Walk<'a> {
         &self,
         slice: &Slice,
         key: &[u8],
-        found: &Found,
+        found: &FoundItem,
     ) -> Result<bool, RecordError> {
         let found = AttemptFound::of(key, found)?;
         let attempt = slice.attempt_without_content(&found)?;

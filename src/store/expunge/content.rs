@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::super::engine::{Changes, Engine};
 use super::super::index::Place;
 use super::super::layout::{self, AnswerContent, MessageMeta, RecordError, RequestContent};
-use super::super::slice::{AttemptFound, Found, Slice};
+use super::super::slice::{AttemptFound, FoundItem, Slice};
 use crate::domain::attempt::Attempt;
 use crate::journal::{ErasingCosts, PartPlace, Reader};
 
@@ -82,11 +82,11 @@ impl Finder {
         &mut self,
         (number, slice): Numbered<'_>,
         key: &[u8],
-        found: &Found,
+        found: &FoundItem,
     ) -> Result<(), RecordError> {
         match (slice, found) {
-            (Slice::Journal(_), Found::Place(record)) => self.parts(slice, *record, &[1]),
-            (Slice::Database(engine), Found::Value(_)) => {
+            (Slice::Journal(_), FoundItem::Place(record)) => self.parts(slice, *record, &[1]),
+            (Slice::Database(engine), FoundItem::Value(_)) => {
                 self.change(number, engine, |engine, changes| {
                     without_payload(engine, changes, key)
                 })
@@ -103,7 +103,7 @@ impl Finder {
         with_request: bool,
     ) -> Result<(), RecordError> {
         match (slice, &found.found) {
-            (Slice::Journal(_), Found::Place(record)) => {
+            (Slice::Journal(_), FoundItem::Place(record)) => {
                 let behind: &[u16] = if with_request { &[1, 2] } else { &[2] };
                 self.parts(slice, *record, behind)
             }

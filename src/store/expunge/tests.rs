@@ -20,7 +20,7 @@ use crate::journal::PartPlace;
 use crate::rules::decision::Planned;
 use crate::store::layout::Erasure;
 use crate::store::layout::golden::rows::{self, LANE};
-use crate::store::slice::{AttemptFound, Found};
+use crate::store::slice::{AttemptFound, FoundItem};
 use crate::store::tests::{
     copy_directory, damage_record, damage_segments, message_to, opened_with, register, settings,
 };
@@ -303,8 +303,8 @@ fn all_parts(store: &Store, application: ApplicationId) -> BTreeSet<PartPlace> {
     let mut parts = BTreeSet::new();
     for number in store.slices() {
         let slice = store.inner.slice(number).unwrap().expect("it is kept");
-        let part = |found: &Found, behind: u16| {
-            let Found::Place(place) = found else {
+        let part = |found: &FoundItem, behind: u16| {
+            let FoundItem::Place(place) = found else {
                 panic!("it is in the journal")
             };
             let part = place.part + behind;

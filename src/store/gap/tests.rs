@@ -11,7 +11,7 @@ use crate::domain::id::ApplicationId;
 use crate::error::Error;
 use crate::journal::PartPlace;
 use crate::store::layout::golden::rows::{APPLICATION, LANE};
-use crate::store::slice::Found;
+use crate::store::slice::FoundItem;
 use crate::store::tests::{self, copy_directory, let_go, message_to, register};
 use crate::store::{OpenError, Store, StoreSettings, Stretch, Window, verify};
 use crate::telemetry::Metrics;
@@ -56,7 +56,7 @@ async fn killed(directory: &Path) -> (PathBuf, Vec<(MessageId, PartPlace)>) {
     let slice = store.inner.slices.get(1).unwrap();
     let place_of = |id: &MessageId| {
         let found = slice.get(&layout::message_key(APPLICATION, *id)).unwrap();
-        let Some(Found::Place(place)) = found else {
+        let Some(FoundItem::Place(place)) = found else {
             panic!("it is there")
         };
         (*id, slice.part(place).unwrap())

@@ -7,7 +7,7 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::head::{HEAD_BYTES, Head, NoHead};
+use super::head::{HEAD_BYTES, IndexHead, NoIndexHead};
 use super::range::{Between, BothEnds, End, Sorted, Stretch};
 use super::table::{Source, Table};
 use super::write::{HOUR_BYTES, hour_from_bytes, key_of_hour};
@@ -17,7 +17,7 @@ use super::{Entry, IndexError, IndexOf, LaneHour, PLACE_BYTES, Place};
 /// checksum compared, each time it is asked for.
 pub struct IndexFile {
     source: Source,
-    head: Head,
+    head: IndexHead,
     keys: Table<PLACE_BYTES>,
     hours: Table<HOUR_BYTES>,
 }
@@ -113,7 +113,7 @@ impl IndexFile {
     }
 }
 
-fn read_head(source: &Source) -> Result<Head, IndexError> {
+fn read_head(source: &Source) -> Result<IndexHead, IndexError> {
     let metadata = source.file.metadata();
     let metadata = metadata.map_err(|cause| source.io("asking for the length", cause))?;
     let file_bytes = metadata.len();
@@ -122,9 +122,9 @@ fn read_head(source: &Source) -> Result<Head, IndexError> {
     }
     let mut head = [0; HEAD_BYTES];
     source.read(&mut head, 0)?;
-    let head = Head::decode(head).map_err(|problem| match problem {
-        NoHead::Damaged(reason) => source.damaged(0, reason),
-        NoHead::OtherFormat(format) => IndexError::OtherFormat {
+    let head = IndexHead::decode(head).map_err(|problem| match problem {
+        NoIndexHead::Damaged(reason) => source.damaged(0, reason),
+        NoIndexHead::OtherFormat(format) => IndexError::OtherFormat {
             file: source.name.clone(),
             format,
         },
@@ -138,7 +138,7 @@ fn read_head(source: &Source) -> Result<Head, IndexError> {
 
 fn read_tables(
     source: &Source,
-    head: &Head,
+    head: &IndexHead,
 ) -> Result<(Table<PLACE_BYTES>, Table<HOUR_BYTES>), IndexError> {
     let parts = &head.parts;
     let tables_at = parts.tables_at();

@@ -38,7 +38,7 @@ const NUMBERS_AT: usize = 16;
 const TABLES_CRC_AT: usize = 96;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct IndexHead {
     pub of: IndexOf,
     pub keys: u64,
     pub hours: u64,
@@ -71,12 +71,12 @@ impl Parts {
     }
 }
 
-pub enum NoHead {
+pub enum NoIndexHead {
     Damaged(&'static str),
     OtherFormat(u32),
 }
 
-impl Head {
+impl IndexHead {
     pub fn encode(&self) -> [u8; HEAD_BYTES] {
         let mut head = [0; HEAD_BYTES];
         head[..8].copy_from_slice(&MAGIC);
@@ -103,18 +103,18 @@ impl Head {
         head
     }
 
-    pub fn decode(mut head: [u8; HEAD_BYTES]) -> Result<Head, NoHead> {
+    pub fn decode(mut head: [u8; HEAD_BYTES]) -> Result<IndexHead, NoIndexHead> {
         let crc = u32_at(&head, CRC_AT);
         head[CRC_AT..][..4].fill(0);
         if head[..8] != MAGIC || crc32fast::hash(&head) != crc {
-            return Err(NoHead::Damaged("the head's checksum is wrong"));
+            return Err(NoIndexHead::Damaged("the head's checksum is wrong"));
         }
         let format = u32_at(&head, 8);
         if format != FORMAT {
-            return Err(NoHead::OtherFormat(format));
+            return Err(NoIndexHead::OtherFormat(format));
         }
         let number = |which: usize| u64_at(&head, NUMBERS_AT + 8 * which);
-        Ok(Head {
+        Ok(IndexHead {
             of: IndexOf {
                 stream: number(0),
                 slice: u32_at(&head, NUMBERS_AT + 8),

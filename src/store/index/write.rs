@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::head::{HEAD_BYTES, Head, Parts};
+use super::head::{HEAD_BYTES, IndexHead, Parts};
 use super::table::TableWriter;
 use super::{HourOfLane, IndexOf, LaneHour, PLACE_BYTES, Place};
 use crate::store::engine;
@@ -69,7 +69,7 @@ impl IndexWriter {
             self.out.write_all(rows)?;
             tables_crc.update(rows);
         }
-        let head = Head {
+        let head = IndexHead {
             of: self.of.clone(),
             keys: self.keys.entries,
             hours: self.hours.entries,

@@ -185,13 +185,13 @@ pub fn replace_with<T: Kept>(
 }
 
 /// A whole record as read: the struct, and the raw bytes behind it.
-pub struct Record<T> {
+pub struct Recorded<T> {
     pub meta: T,
     bytes: Vec<u8>,
     raw_at: usize,
 }
 
-impl<T> Record<T> {
+impl<T> Recorded<T> {
     /// The raw bytes behind the struct.
     pub fn raw(&self) -> &[u8] {
         &self.bytes[self.raw_at..]
@@ -204,7 +204,7 @@ impl<T> Record<T> {
 }
 
 /// Reads the record under `key`.
-pub fn get<T: Kept>(engine: &impl Values, key: &[u8]) -> Result<Option<Record<T>>, RecordError> {
+pub fn get<T: Kept>(engine: &impl Values, key: &[u8]) -> Result<Option<Recorded<T>>, RecordError> {
     let Some(first) = engine.get(key)? else {
         return Ok(None);
     };
@@ -216,10 +216,10 @@ pub fn read<T: Kept>(
     engine: &impl Values,
     key: &[u8],
     first: &Bytes,
-) -> Result<Record<T>, RecordError> {
+) -> Result<Recorded<T>, RecordError> {
     let bytes = whole(engine, key, first)?;
     let (meta, raw_at) = decode(key, &bytes)?;
-    Ok(Record {
+    Ok(Recorded {
         meta,
         bytes,
         raw_at,
@@ -321,7 +321,7 @@ mod tests {
                 &raw,
             );
             engine.commit(changes).unwrap();
-            let record: Record<SliceRecord> = get(&engine, &key).unwrap().unwrap();
+            let record: Recorded<SliceRecord> = get(&engine, &key).unwrap().unwrap();
             assert_eq!(record.meta.first, Timestamp(7));
             assert_eq!(record.raw(), raw);
             assert_eq!(record.into_payload()[..], raw);

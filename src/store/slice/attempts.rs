@@ -1,7 +1,7 @@
 //! The attempts of a message, as a slice has them.
 
 use super::items::{Item, Items};
-use super::{Found, Result};
+use super::{FoundItem, Result};
 use crate::domain::id::AttemptId;
 use crate::store::layout::{self, AttemptPlace, RecordError};
 
@@ -9,7 +9,7 @@ use crate::store::layout::{self, AttemptPlace, RecordError};
 pub struct AttemptFound {
     pub id: AttemptId,
     pub lane: u64,
-    pub found: Found,
+    pub found: FoundItem,
 }
 
 pub struct AttemptsOfMessage {
@@ -18,13 +18,13 @@ pub struct AttemptsOfMessage {
 
 impl AttemptFound {
     /// Reads the entry under the key of an attempt of a message.
-    pub fn of(key: &[u8], found: &Found) -> Result<AttemptFound> {
+    pub fn of(key: &[u8], found: &FoundItem) -> Result<AttemptFound> {
         let (id, lane) = match found {
-            Found::Value(value) => {
+            FoundItem::Value(value) => {
                 let (place, _) = layout::decode::<AttemptPlace>(key, value)?;
                 (AttemptId(layout::last_id(key)), place.lane)
             }
-            Found::Place(_) => {
+            FoundItem::Place(_) => {
                 layout::parse_attempt_of_message(key).ok_or(RecordError::Damaged {
                     kind: layout::ATTEMPT_OF_MESSAGE,
                     why: "its key is not one of an attempt",

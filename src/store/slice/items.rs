@@ -3,7 +3,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::{Found, Result};
+use super::{FoundItem, Result};
 use crate::store::engine::{self, Engine};
 use crate::store::gap::Gap;
 use crate::store::index::{FileRange, IndexError, OpenRange, Place};
@@ -15,14 +15,14 @@ const WALKED_OVER_MAX: usize = 8;
 
 /// Items of a slice.
 pub enum Items {
-    Database(Box<Records>),
+    Database(Box<DatabaseItems>),
     Memory(OpenRange),
     File(FileRange),
     /// Some of what is asked for may be among what cannot be read: one error, then nothing.
     Unreadable(Option<Gap>),
 }
 
-pub type Item = Result<(Vec<u8>, Found)>;
+pub type Item = Result<(Vec<u8>, FoundItem)>;
 
 impl Iterator for Items {
     type Item = Item;
@@ -32,7 +32,7 @@ impl Iterator for Items {
             Items::Database(records) => records.next(),
             Items::Memory(range) => range
                 .next()
-                .map(|(key, place)| Ok((key, Found::Place(place)))),
+                .map(|(key, place)| Ok((key, FoundItem::Place(place)))),
             Items::File(range) => range.next().map(in_file),
             Items::Unreadable(gap) => unreadable(gap),
         }
@@ -45,7 +45,7 @@ impl DoubleEndedIterator for Items {
             Items::Database(records) => records.next_back(),
             Items::Memory(range) => {
                 let last = range.next_back();
-                last.map(|(key, place)| Ok((key, Found::Place(place))))
+                last.map(|(key, place)| Ok((key, FoundItem::Place(place))))
             }
             Items::File(range) => range.next_back().map(in_file),
             Items::Unreadable(gap) => unreadable(gap),
@@ -59,20 +59,20 @@ fn unreadable(gap: &mut Option<Gap>) -> Option<Item> {
 
 fn in_file(item: std::result::Result<(Vec<u8>, Place), IndexError>) -> Item {
     let (key, place) = item?;
-    Ok((key, Found::Place(place)))
+    Ok((key, FoundItem::Place(place)))
 }
 
 /// Records of a database, without the further values of long ones.
-pub struct Records {
+pub struct DatabaseItems {
     engine: Arc<Engine>,
     from: Bound<Vec<u8>>,
     to: Bound<Vec<u8>>,
     range: engine::Range,
 }
 
-impl Records {
-    pub fn new(engine: Arc<Engine>, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Records {
-        Records {
+impl DatabaseItems {
+    pub fn new(engine: Arc<Engine>, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> DatabaseItems {
+        DatabaseItems {
             range: engine.range(from.clone(), to.clone()),
             engine,
             from,
@@ -81,7 +81,7 @@ impl Records {
     }
 }
 
-impl Iterator for Records {
+impl Iterator for DatabaseItems {
     type Item = Item;
 
     fn next(&mut self) -> Option<Item> {
@@ -91,7 +91,7 @@ impl Iterator for Records {
                 Err(error) => return Some(Err(error.into())),
             };
             if !layout::is_chunk(&key) {
-                return Some(Ok((key.to_vec(), Found::Value(first))));
+                return Some(Ok((key.to_vec(), FoundItem::Value(first))));
             }
             let (record, number) = layout::record_of_chunk(&key);
             if number == WALKED_OVER_MAX {
@@ -102,7 +102,7 @@ impl Iterator for Records {
     }
 }
 
-impl DoubleEndedIterator for Records {
+impl DoubleEndedIterator for DatabaseItems {
     fn next_back(&mut self) -> Option<Item> {
         loop {
             let (key, first) = match self.range.next_back()? {
@@ -110,7 +110,7 @@ impl DoubleEndedIterator for Records {
                 Err(error) => return Some(Err(error.into())),
             };
             if !layout::is_chunk(&key) {
-                return Some(Ok((key.to_vec(), Found::Value(first))));
+                return Some(Ok((key.to_vec(), FoundItem::Value(first))));
             }
             let (record, number) = layout::record_of_chunk(&key);
             if number > WALKED_OVER_MAX {

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 
 use super::*;
 use crate::journal::{Disk, Journal, Known, Sizes, Tip};
-use crate::store::slice::Found;
+use crate::store::slice::FoundItem;
 
 fn journal(directory: &Path) -> Journal {
     let known = Known {
@@ -118,7 +118,7 @@ fn closing_and_reading_do_not_disturb_each_other() {
                     let number = (round + reader) % 4 + 1;
                     let engine = slices.get(number).map_err(|error| error.to_string());
                     let found = engine.expect("it opens").get(b"number");
-                    let Ok(Some(Found::Value(found))) = found else {
+                    let Ok(Some(FoundItem::Value(found))) = found else {
                         panic!("it is not there")
                     };
                     assert_eq!(found.as_ref(), number.to_be_bytes());
