@@ -13,6 +13,8 @@ pub mod domain;
 pub mod journal;
 pub mod store;
 
+pub mod backup;
+
 pub mod jobs;
 pub mod scheduler;
 

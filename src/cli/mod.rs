@@ -2,6 +2,7 @@
 //!
 //! Only `main` calls this. `serve` runs the server; `check`, `token reset-owner`, `token jwt`,
 //! `verify-store`, `rebuild` and `restore` work on the settings and on a data directory that no server uses;
+//! `backup` copies one, used or not, and `verify-backup` reads the copy;
 //! the other `token` commands, `apply` and `import` are clients of a running server (`client`);
 //! `sink` and `verify` help to test receivers. Exit codes: 0 done, 1 failed, 2 wrong usage.
 //! Standard output carries the result, and standard error one line about the failure, or one for each
@@ -22,6 +23,7 @@ use crate::delivery::address::OwnAddresses;
 use crate::{delivery, server, store};
 
 mod apply;
+mod backup;
 mod capture;
 mod client;
 mod import;
@@ -85,12 +87,12 @@ enum Command {
     },
     /// Make the live database anew from the checkpoint file and the journal; the server must be stopped
     Rebuild,
-    /// Make a new store from an export of the registrations; the server must be stopped
-    Restore {
-        /// The export, from the data directory of the lost store or a copy of it
-        #[arg(long, value_name = "EXPORT")]
-        from: PathBuf,
-    },
+    /// Copy a store, of a running server or not, to a folder or a bucket
+    Backup(backup::BackupArguments),
+    /// Make a new store from a backup, as it was at a moment, or from an export of the registrations
+    Restore(backup::RestoreArguments),
+    /// Check everything in a backup, as a restore would, and restore nothing
+    VerifyBackup(backup::VerifyArguments),
     /// Run a test receiver that prints the requests it gets
     Sink(sink::Arguments),
     /// Check a captured request: its signature, or everything that a profile says
@@ -204,13 +206,9 @@ fn run(arguments: Arguments) -> Result {
         Command::Migrate => migrate(&settings()?),
         Command::VerifyStore { quiet } => verify_store(&settings()?, quiet),
         Command::Rebuild => rebuild(&settings()?),
-        Command::Restore { from } => {
-            let config = settings()?;
-            owner::become_owner_of(&config.store.path)?;
-            let settings = store::StoreSettings::from_config(&config);
-            let report = store::restore(&settings, &from, &Clock::System);
-            say_counts(&report.map_err(Failure::failed)?.counts)
-        }
+        Command::Backup(arguments) => arguments.run(&settings()?),
+        Command::Restore(arguments) => arguments.run(&settings()?),
+        Command::VerifyBackup(arguments) => arguments.run(&settings()?),
         Command::Sink(arguments) => arguments.run(settings),
         Command::Verify(arguments) => arguments.run(settings),
     }

@@ -29,8 +29,12 @@ impl Lines {
     }
 
     pub fn show(&mut self, progress: &VerifyProgress) {
+        self.show_line(|| line(progress));
+    }
+
+    pub fn show_line(&mut self, line: impl FnOnce() -> String) {
         if self.pace.is_due(self.began.elapsed()) {
-            complain(&line(progress));
+            complain(&line());
         }
     }
 }

@@ -30,7 +30,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     optional(
         "jwt_secret",
         Rule::Secret {
-            bytes_min: SECRET_BYTES_MIN,
+            problem: |text| {
+                let bytes = text.len();
+                let is_short = bytes < SECRET_BYTES_MIN;
+                is_short
+                    .then(|| format!("must have at least {SECRET_BYTES_MIN} bytes, has {bytes}"))
+            },
         },
     ),
     optional("jwt_secret_file", any_text()),

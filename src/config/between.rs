@@ -2,11 +2,13 @@
 //! and which limits have no effect.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use config::Value;
 
 use super::layers::{Problems, Values};
 use super::{Config, VerifyEndpoints};
+use crate::backup::place::Place;
 
 /// A setting that must not be more than another one, or than some times that.
 struct Bound {
@@ -67,6 +69,32 @@ const CONTRADICTIONS: &[Contradiction] = &[
         problem: |Config { auth, .. }| {
             let are_both = auth.jwt_secret.is_some() && auth.jwt_secret_file.is_some();
             are_both.then(|| "only one of this and auth.jwt_secret can be set".to_owned())
+        },
+    },
+    Contradiction {
+        between: &["backup.key_file", "backup.key"],
+        problem: |Config { backup, .. }| {
+            let are_both = backup.key.is_some() && backup.key_file.is_some();
+            are_both.then(|| "only one of this and backup.key can be set".to_owned())
+        },
+    },
+    Contradiction {
+        between: &["backup.to", "store.path"],
+        problem: |Config { backup, store, .. }| {
+            let to = backup.to.as_deref().and_then(Place::parse);
+            let is_within = match to {
+                Some(Place::Folder(folder)) => {
+                    let absolute = |path: &Path| std::path::absolute(path).ok();
+                    let (folder, store) = (absolute(&folder), absolute(&store.path));
+                    folder
+                        .zip(store)
+                        .is_some_and(|(folder, store)| folder.starts_with(store))
+                }
+                _ => false,
+            };
+            is_within.then(|| {
+                "must be outside store.path: with that disk the copy would be lost, too".to_owned()
+            })
         },
     },
     Contradiction {

@@ -66,6 +66,13 @@ pub fn load_with_sources(file: Option<&Path>, flags: Flags) -> Result<Loaded, Co
         problems.add("auth.jwt_secret_file", &what, origin.map(String::as_str));
         problems.into_result()?;
     }
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    let credentials = credentials.as_deref().map(Path::new);
+    if let Err((name, what)) = loaded.config.backup.read_key(credentials) {
+        let mut problems = Problems::default();
+        problems.add(name, &what, loaded.sources.get(name).map(String::as_str));
+        problems.into_result()?;
+    }
     loaded.file = path.map(Path::to_owned);
     Ok(loaded)
 }

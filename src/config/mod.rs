@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::profile::Profile;
 
 mod auth;
+mod backup;
 mod between;
 mod console;
 mod delivery;
@@ -34,6 +35,7 @@ mod source_address;
 mod store;
 
 pub use auth::AuthSection;
+pub use backup::{BackupSection, read_backup_key};
 pub use console::ConsoleSection;
 pub use delivery::{DeliverySection, DnsServer, VerifyEndpoints};
 pub use layers::{Flags, load, load_with_sources, loopback};
@@ -54,6 +56,7 @@ pub const DEFAULTS: &str = include_str!("../../config.toml");
 pub struct Config {
     pub server: ServerSection,
     pub store: StoreSection,
+    pub backup: BackupSection,
     pub auth: AuthSection,
     pub delivery: DeliverySection,
     pub limits: LimitsSection,
@@ -69,6 +72,7 @@ pub struct Config {
 const SECTIONS: &[(&str, &[Setting])] = &[
     ("server", server::SETTINGS),
     ("store", store::SETTINGS),
+    ("backup", backup::SETTINGS),
     ("auth", auth::SETTINGS),
     ("delivery", delivery::SETTINGS),
     ("limits", limits::SETTINGS),

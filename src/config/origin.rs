@@ -9,6 +9,9 @@ use serde_json::Value as Json;
 use super::layers::{ENVIRONMENT_PREFIX, assemble};
 use super::{Config, profiles};
 
+/// Settings that are not shown, with their sections.
+const SECRETS: [(&str, &str); 2] = [("auth", "jwt_secret"), ("backup", "key")];
+
 /// Settings and how they came about.
 pub struct Loaded {
     pub config: Config,
@@ -58,6 +61,9 @@ impl Loaded {
         if let Some(path) = &self.config.auth.jwt_secret_file {
             check(path, "the secret of signed tokens");
         }
+        if let Some(path) = &self.config.backup.key_file {
+            check(path, "the key of the backup");
+        }
         let in_file = |key: &str| {
             let source = self.sources.get(key);
             let file = self.file.as_ref().map(|path| path.display().to_string());
@@ -65,6 +71,9 @@ impl Loaded {
         };
         if let Some(path) = self.file.as_ref().filter(|_| in_file("auth.jwt_secret")) {
             check(path, "the secret of signed tokens (auth.jwt_secret)");
+        }
+        if let Some(path) = self.file.as_ref().filter(|_| in_file("backup.key")) {
+            check(path, "the key of the backup (backup.key)");
         }
         warnings
     }
@@ -102,12 +111,10 @@ impl Loaded {
                     None => line(key, value, default),
                 }
             }
-            if section == "auth"
-                && let Some(source) = self.sources.get("auth.jwt_secret")
-            {
-                lines.push_str(&format!(
-                    "# jwt_secret is set and not shown, from {source}\n"
-                ));
+            for (_, name) in SECRETS.iter().filter(|(of, _)| *of == section) {
+                if let Some(source) = self.sources.get(&format!("{section}.{name}")) {
+                    lines.push_str(&format!("# {name} is set and not shown, from {source}\n"));
+                }
             }
             if !lines.is_empty() {
                 text.push_str(&format!("\n[{section}]\n{lines}"));
@@ -134,6 +141,18 @@ impl Config {
         }
     }
 
+    /// The same without the secrets that were read from files: beside the name of its file, none is set.
+    fn as_written(&self) -> Config {
+        let mut written = self.clone();
+        if written.auth.jwt_secret_file.is_some() {
+            written.auth.jwt_secret = None;
+        }
+        if written.backup.key_file.is_some() {
+            written.backup.key = None;
+        }
+        written
+    }
+
     /// What a reload makes of settings that were read again: the ones in effect from then on, and
     /// the names of those that differ and need a restart. The error says why nothing can change.
     pub fn reloaded(&self, read: &Config) -> Result<(Config, Vec<String>), super::ConfigError> {
@@ -142,7 +161,8 @@ impl Config {
         next.delivery.extra_ca_file = read.delivery.extra_ca_file.clone();
         next.log.level = read.log.level.clone();
         // A setting that stays may contradict a new one.
-        let contradictions = next.contradictions();
+        let judged = next.as_written();
+        let contradictions = judged.contradictions();
         let problems: Vec<String> = contradictions
             .map(|(between, what)| format!("{}: {what}", between[0]))
             .collect();
@@ -160,6 +180,9 @@ impl Config {
         }
         if next.auth.jwt_secret != read.auth.jwt_secret {
             waiting.push("auth.jwt_secret".to_owned());
+        }
+        if next.backup.key != read.backup.key {
+            waiting.push("backup.key".to_owned());
         }
         Ok((next, waiting))
     }

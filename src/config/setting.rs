@@ -32,7 +32,8 @@ pub(super) enum Rule {
     Text(Text),
     /// Text that no message repeats.
     Secret {
-        bytes_min: usize,
+        /// Says how a text breaks the rule.
+        problem: fn(&str) -> Option<String>,
     },
     Wholes {
         count_max: usize,
@@ -192,12 +193,7 @@ impl Rule {
             (Rule::Text(rule), ValueKind::String(text)) if (rule.holds)(text) => return None,
             (Rule::Text(rule), ValueKind::String(_)) => rule.must.to_owned(),
             (Rule::Text(_), _) => "must be text".to_owned(),
-            (Rule::Secret { bytes_min }, ValueKind::String(text)) => {
-                let bytes = text.len();
-                let is_short = bytes < *bytes_min;
-                return is_short
-                    .then(|| format!("must have at least {bytes_min} bytes, has {bytes}"));
-            }
+            (Rule::Secret { problem }, ValueKind::String(text)) => return problem(text),
             (Rule::Secret { .. }, _) => return Some("must be text".to_owned()),
             (Rule::Wholes { .. } | Rule::Texts(_) | Rule::Networks { .. }, _) => match value {
                 ValueKind::Array(items) => return self.problem_of_items(name, items),

@@ -3,6 +3,7 @@ use std::path::Path;
 
 use super::layers::assemble;
 use super::*;
+use crate::backup::key::BackupKey;
 use crate::domain::jwt::JwtSecret;
 
 mod wrong;
@@ -320,6 +321,111 @@ fn the_jwt_secret_can_stand_in_a_file_and_is_never_printed() {
     let told = load(Some(&file), Flags::default()).unwrap_err().to_string();
     assert!(
         told.starts_with("auth.jwt_secret_file: cannot read /nowhere: "),
+        "{told}"
+    );
+    assert!(
+        told.ends_with(&format!(" (from {})", file.display())),
+        "{told}"
+    );
+}
+
+/// What was read from its file is no second setting beside the file's name.
+#[test]
+fn settings_with_secrets_in_files_are_reloaded() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::write(path("jwt"), "8KjzRXrKkd9YFcNyqLSIY8JwiaCeRc6W").unwrap();
+    std::fs::write(path("key"), KEY).unwrap();
+    let settings = format!(
+        "[auth]\njwt_secret_file = '{}'\n[backup]\nkey_file = '{}'\n[log]\nlevel = 'debug'\n",
+        path("jwt").display(),
+        path("key").display()
+    );
+    std::fs::write(path("config.toml"), settings).unwrap();
+    let config = load(Some(&path("config.toml")), Flags::default()).unwrap();
+    assert!(config.auth.jwt_secret.is_some() && config.backup.key.is_some());
+    let (reloaded, waiting) = config.reloaded(&config).unwrap();
+    assert_eq!(waiting, Vec::<String>::new());
+    assert!(reloaded.backup.key.is_some());
+}
+
+/// A key of a backup.
+const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+#[test]
+fn the_backups_key_can_stand_in_a_file_or_a_credential_and_is_never_printed() {
+    let directory = tempfile::tempdir().unwrap();
+    let expected = BackupKey::parse(KEY).ok();
+    let file = directory.path().join("key");
+    std::fs::write(&file, format!("{KEY}\n")).unwrap();
+    std::fs::write(directory.path().join("backup.key"), KEY).unwrap();
+    let in_file = format!("[backup]\nkey_file = '{}'\n", file.display());
+    let as_setting = format!("[backup]\nkey = '{KEY}'\n");
+    let read = |text: &str, credentials: Option<&Path>| {
+        let mut config = from_file(text).unwrap();
+        let read = config.backup.read_key(credentials);
+        read.map(|()| config)
+    };
+    for (text, credentials) in [
+        (in_file.as_str(), None),
+        (as_setting.as_str(), None),
+        ("", Some(directory.path())),
+    ] {
+        let config = read(text, credentials).unwrap();
+        assert!(config.backup.key == expected, "{text}");
+        let printable = Loaded {
+            config: config.clone(),
+            file: None,
+            sources: BTreeMap::from([("backup.key".to_owned(), "mine.toml".to_owned())]),
+        };
+        let all = printable.to_toml(true);
+        let line = "# key is set and not shown, from mine.toml\n";
+        assert!(all.contains(line), "{all}");
+        for printed in [all, format!("{config:?}")] {
+            assert!(!printed.contains("0011"), "{printed}");
+        }
+    }
+    let none = read("", Some(Path::new("/nowhere"))).unwrap();
+    assert!(none.backup.key.is_none());
+    let other = KEY.replace('0', "1");
+    let other = format!("[backup]\nkey = '{other}'\n");
+    let config = read(&other, Some(directory.path())).unwrap();
+    assert!(
+        config.backup.key != expected,
+        "a setting wins over a credential"
+    );
+}
+
+#[test]
+fn a_wrong_key_of_a_backup_is_told_without_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("key");
+    std::fs::write(&key, "hunter2").unwrap();
+    let mut config = from_file(&format!("[backup]\nkey_file = '{}'\n", key.display())).unwrap();
+    let (name, told) = config.backup.read_key(None).unwrap_err();
+    assert_eq!(name, "backup.key_file");
+    let expected = format!("the content of {} must be a key of 32 bytes", key.display());
+    assert!(
+        told.starts_with(&expected) && !told.contains("hunter2"),
+        "{told}"
+    );
+    let mut config = from_file("[backup]\nkey_file = '/nowhere'\n").unwrap();
+    let (_, told) = config.backup.read_key(None).unwrap_err();
+    assert!(told.starts_with("cannot read /nowhere: "), "{told}");
+    let example = DEFAULTS.lines().find(|line| line.starts_with("#key = "));
+    let example = format!("[backup]\n{}\n", &example.unwrap()[1..]);
+    let (name, told) = from_file(&example)
+        .unwrap()
+        .backup
+        .read_key(None)
+        .unwrap_err();
+    assert_eq!(name, "backup.key");
+    assert!(told.starts_with("is the example"), "{told}");
+    let file = directory.path().join("config.toml");
+    std::fs::write(&file, "[backup]\nkey_file = '/nowhere'\n").unwrap();
+    let told = load(Some(&file), Flags::default()).unwrap_err().to_string();
+    assert!(
+        told.starts_with("backup.key_file: cannot read /nowhere: "),
         "{told}"
     );
     assert!(

@@ -29,6 +29,7 @@ pub use files::file_limit_problem;
 use context::Lasting;
 
 use crate::api;
+use crate::backup::{Backup, BackupSettings, TargetSettings};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError, Flags};
 use crate::console;
@@ -58,6 +59,8 @@ pub struct Server {
     pub store: Store,
     pub scheduler: Scheduler,
     jobs: Jobs,
+    /// Copies the store, where the settings say where to.
+    backup: Option<Backup>,
     pub metrics: Arc<Metrics>,
     /// The machine's addresses, which endpoints cannot reach.
     pub own_addresses: OwnAddresses,
@@ -216,6 +219,7 @@ impl Server {
             metrics.clone(),
         );
         let jobs = Jobs::start(store.clone(), &config);
+        let backup = start_backup(&store, &config, &metrics)?;
 
         let address = listener.local_addr()?;
         // The system may have chosen the port; links name it.
@@ -249,6 +253,7 @@ impl Server {
             store,
             scheduler,
             jobs,
+            backup,
             metrics,
             own_addresses,
             finding: actix_rt::spawn(finding),
@@ -309,6 +314,9 @@ impl Server {
         let waiting = self.scheduler.waiting_for_host();
         self.metrics.waiting_for_host.set(waiting as i64);
         self.metrics.sample(now);
+        if let Some(backup) = &self.backup {
+            backup.show();
+        }
         self.failures.tell();
         self.connections.tell();
         // Listeners and the store do not report a shortage, so it is looked for.
@@ -382,11 +390,17 @@ impl Server {
         };
         tokio::join!(attempts, requests, self.jobs.stop());
         let store = self.store.clone();
+        let backup = self.backup.take();
         let closing = move || {
             if let Err(error) = store.keep_last_seen() {
                 log::warn!("when credentials were used in the last minutes is lost: {error}");
             }
-            store.close()
+            let closed = store.close();
+            // The end of the store is copied, too.
+            if let Some(mut backup) = backup {
+                backup.stop();
+            }
+            closed
         };
         tokio::task::spawn_blocking(closing)
             .await
@@ -394,6 +408,28 @@ impl Server {
         log::info!("stopped; everything that was accepted is on disk");
         Ok(())
     }
+}
+
+/// Begins to copy the store, where the settings say where to.
+fn start_backup(
+    store: &Store,
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Backup>, Box<dyn Error>> {
+    let section = &config.backup;
+    let Some(to) = &section.to else {
+        return Ok(None);
+    };
+    let settings = BackupSettings {
+        target: TargetSettings {
+            to: to.clone(),
+            key: section.key.clone(),
+        },
+        every: Duration::from_secs(section.every_seconds),
+        keep: Duration::from_secs(u64::from(section.keep_days) * 24 * 3600),
+    };
+    let backup = Backup::start(store, settings, metrics.clone());
+    Ok(Some(backup.map_err(|error| format!("backup.to: {error}"))?))
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, String> {

@@ -67,6 +67,7 @@ mod rebuild;
 mod record;
 mod recount;
 mod replay;
+mod restored;
 mod room;
 mod settings;
 mod slice;
@@ -93,6 +94,10 @@ pub use jobs::{ReplaySend, ReplayStep, Span};
 pub use layout::LaneHour;
 pub use owner::reset_owner;
 pub use rebuild::{RebuildReport, rebuild};
+pub use restored::{
+    CHECKPOINT_FILE, Restored, begin_restored, checkpoint_position, effects_problem,
+    finish_restore, prepare_restore, slice_directory,
+};
 pub use settings::StoreSettings;
 pub use start::migrate;
 pub use unique::Once;

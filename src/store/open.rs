@@ -17,7 +17,7 @@ use super::format::refuse_older;
 use super::layout::{self, FORMAT, Meta, RecordError, SliceMeta, SliceRecord, Stretch};
 use super::owner::owner_token;
 use super::replay;
-use super::{OpenError, StoreSettings, page_cache};
+use super::{OpenError, StoreSettings, page_cache, restored};
 use crate::catalog::{Catalog, Change};
 use crate::clock::{Clock, Timestamp};
 use crate::domain::id::{ID_TIME_STEP_MS, OrganisationId};
@@ -68,6 +68,7 @@ pub fn open_files(settings: &StoreSettings, clock: &Clock) -> Result<Files, Open
         path: path.clone(),
         source,
     };
+    restored::refuse_unfinished(settings)?;
     refuse_beside_another(path)?;
     if !path.join("live").exists() {
         refuse_in_the_remains_of_another(path)?;
@@ -353,6 +354,7 @@ mod tests {
     fn settings(path: &Path) -> StoreSettings {
         StoreSettings {
             migrate: false,
+            is_being_restored: false,
             path: path.to_owned(),
             cache_bytes: 4 << 20,
             retention: Duration::from_secs(86_400),

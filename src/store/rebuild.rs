@@ -27,7 +27,7 @@ use super::directory::lock;
 use super::engine::{self, Bytes, Engine, EngineError, Values};
 use super::layout::{self, Checkpoint, Meta, SliceMeta};
 use super::open::{self, Files, open_engine, to_open_error};
-use super::{OpenError, StoreSettings, effects, replay, slices};
+use super::{OpenError, StoreSettings, effects, replay, restored, slices};
 use crate::clock::{Clock, Timestamp};
 use crate::telemetry::Metrics;
 
@@ -72,6 +72,7 @@ pub fn rebuild(settings: &StoreSettings, clock: &Clock) -> Result<RebuildReport,
             path.display()
         )));
     }
+    restored::refuse_unfinished(settings)?;
     let lock = lock(path)?;
     open::forget_unless_closed(path, &lock).map_err(|source| to_io(path, source))?;
     let built = build(settings).inspect_err(|_| {

@@ -18,6 +18,8 @@ pub struct StoreSettings {
     pub path: PathBuf,
     /// A store that a version before wrote may be taken over, which that one cannot open then.
     pub migrate: bool,
+    /// The directory's files are being laid down by a restore.
+    pub is_being_restored: bool,
     pub cache_bytes: u64,
     pub retention: Duration,
     pub min_free_bytes: u64,
@@ -53,6 +55,7 @@ impl StoreSettings {
         StoreSettings {
             path: store.path.clone(),
             migrate: false,
+            is_being_restored: false,
             cache_bytes: store.cache_bytes,
             retention: Duration::from_secs(u64::from(store.retention_days) * 24 * HOUR),
             min_free_bytes: store.min_free_bytes,

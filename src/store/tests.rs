@@ -20,6 +20,7 @@ pub(in crate::store) fn settings(path: &Path) -> StoreSettings {
     config.store.min_free_bytes = 1;
     StoreSettings {
         migrate: true,
+        is_being_restored: false,
         ..StoreSettings::from_config(&config)
     }
 }

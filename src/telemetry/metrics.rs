@@ -1,7 +1,7 @@
 //! The counters of one server, and their text for `/metrics`.
 
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::TypedMetric;
@@ -13,6 +13,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::DELIVERED;
+use super::backup::BackupState;
 use super::latencies::Latencies;
 use super::samples::{Sample, Samples, Totals};
 use crate::clock::Timestamp;
@@ -50,6 +51,7 @@ pub struct Metrics {
     pub slices_opened: Counter,
     pub store_problems: Gauge,
     pub erasures: Gauge,
+    backup: BackupGauges,
     pub auth_failures: Counter,
     pub auth_failures_refused: Counter,
     pub connections_refused: Counter,
@@ -65,6 +67,47 @@ pub struct Metrics {
     pub sessions: [Gauge; Surface::ALL.len()],
     pub sessions_crowded_out: Counter,
     pub sign_ins: SignInCounters,
+}
+
+/// The continuous copy of the store.
+#[derive(Debug, Default)]
+struct BackupGauges {
+    lag_seconds: Gauge<f64, AtomicU64>,
+    completed_at_seconds: Gauge<f64, AtomicU64>,
+    failing: Gauge,
+    bytes: Counter,
+    requests: Counter,
+    /// The same for status; none where nothing is copied.
+    state: Mutex<Option<BackupState>>,
+}
+
+impl BackupGauges {
+    fn shown(registry: &mut Registry) -> BackupGauges {
+        BackupGauges {
+            lag_seconds: shown(
+                registry,
+                "backup_lag_seconds",
+                "How long the oldest commit waits that is not in the backup, 0 if none does",
+            ),
+            completed_at_seconds: shown(
+                registry,
+                "backup_completed_at_seconds",
+                "When the backup was brought up to date last, in seconds since 1970; 0 before the first time",
+            ),
+            failing: shown(
+                registry,
+                "backup_failing",
+                "1 while the store cannot be copied to the backup",
+            ),
+            bytes: shown(registry, "backup_bytes", "Bytes copied to the backup"),
+            requests: shown(
+                registry,
+                "backup_requests",
+                "Requests made to the backup's target",
+            ),
+            state: Mutex::default(),
+        }
+    }
 }
 
 /// Sign-ins to the console and the portal, by outcome.
@@ -216,6 +259,7 @@ impl Metrics {
                 "erasures",
                 "Deleted applications whose messages and attempts still have content on disk",
             ),
+            backup: BackupGauges::shown(&mut registry),
             auth_failures: shown(
                 &mut registry,
                 "auth_failures",
@@ -295,6 +339,27 @@ impl Metrics {
     /// Counts a request that this limit refused.
     pub fn refused(&self, limit: Limit) {
         self.refused[limit as usize].inc();
+    }
+
+    /// Shows the state of the continuous copy.
+    pub fn show_backup(&self, state: BackupState) {
+        let completed = state.completed_at.map_or(0.0, |at| at.0 as f64 / 1000.0);
+        let gauges = &self.backup;
+        gauges.lag_seconds.set(state.lag_seconds);
+        gauges.completed_at_seconds.set(completed);
+        gauges.failing.set(state.failing.is_some().into());
+        // They are counted where they are made.
+        gauges.bytes.inner().store(state.bytes, Ordering::Relaxed);
+        gauges
+            .requests
+            .inner()
+            .store(state.requests, Ordering::Relaxed);
+        *locked(gauges.state.lock()) = Some(state);
+    }
+
+    /// The state of the continuous copy; none where nothing is copied.
+    pub fn backup(&self) -> Option<BackupState> {
+        locked(self.backup.state.lock()).clone()
     }
 
     /// Takes a sample where the last is five seconds old; to be called more often than that.

@@ -7,12 +7,14 @@
 //! memory or output grow. Payloads, secrets and tokens are never logged.
 
 mod attempt_log;
+mod backup;
 mod latencies;
 mod logger;
 mod metrics;
 mod samples;
 
 pub use attempt_log::{AttemptLine, AttemptLog};
+pub use backup::BackupState;
 pub use latencies::Latencies;
 pub use logger::{SLOW_READERS, init_logging, note_stopping, set_log_level};
 pub use metrics::{CutOff, Limit, METRICS_CONTENT_TYPE, Metrics, SignInCounters};

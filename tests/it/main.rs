@@ -7,6 +7,7 @@ mod addresses;
 mod applications;
 mod attempts;
 mod auth_failures;
+mod backup;
 mod batch;
 mod colliding_ids;
 mod compatibility;

@@ -8,12 +8,17 @@ use serde_json::json;
 use crate::support::{Receiver, Server, assert_error};
 
 /// Families and their types.
-const FAMILIES: [(&str, &str); 30] = [
+const FAMILIES: [(&str, &str); 35] = [
     ("postrider_answer_bytes", "gauge"),
     ("postrider_attempts", "counter"),
     ("postrider_attempts_in_flight", "gauge"),
     ("postrider_auth_failures", "counter"),
     ("postrider_auth_failures_refused", "counter"),
+    ("postrider_backup_bytes", "counter"),
+    ("postrider_backup_completed_at_seconds", "gauge"),
+    ("postrider_backup_failing", "gauge"),
+    ("postrider_backup_lag_seconds", "gauge"),
+    ("postrider_backup_requests", "counter"),
     ("postrider_blob_files", "gauge"),
     ("postrider_attempts_put_off", "counter"),
     ("postrider_build", "info"),

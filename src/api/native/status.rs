@@ -27,8 +27,10 @@ use crate::rules::caller::Action;
 use crate::shortage::Shortage;
 use crate::store::{Space, Unreadable, WaitingCounts};
 use crate::telemetry::Sample;
+use backup::BackupOut;
 use threads::ThreadOut;
 
+mod backup;
 mod threads;
 
 /// A lane whose first delivery has been due for longer is late.
@@ -62,6 +64,8 @@ struct StatusOut {
     oldest_due_seconds: Option<f64>,
     /// Null for other organisations than the first.
     store: Option<StoreOut>,
+    /// Null where the store is not copied (`backup.to`), and for other organisations than the first.
+    backup: Option<BackupOut>,
     registrations: RegistrationsOut,
     /// One for every five seconds of the last half an hour, oldest first. None for other
     /// organisations than the first.
@@ -186,6 +190,8 @@ enum Kind {
     LowSpace,
     StoreDamaged,
     BlobFiles,
+    /// The copy of the store (`backup.to`) cannot be made, or is five minutes behind.
+    BackupBehind,
     /// At least half as many deliveries wait, or are held, as may; a critical problem from four
     /// fifths on.
     BacklogHigh,
@@ -322,6 +328,7 @@ pub async fn get(call: Call) -> Reply {
             }),
         };
         problems.extend(process.problems());
+        problems.extend(metrics.backup().as_ref().and_then(backup::problem));
     }
     let catalog = context.store.catalog();
     let ours = Ours {
@@ -354,6 +361,7 @@ pub async fn get(call: Call) -> Reply {
         in_flight: of_process(metrics.in_flight.get()),
         oldest_due_seconds: is_first.then(|| metrics.oldest_due_seconds.get()),
         store: is_first.then(|| StoreOut::new(space, context.store.erasures())),
+        backup: metrics.backup().filter(|_| is_first).map(BackupOut::from),
         registrations: RegistrationsOut::of(&catalog, caller.organisation),
         samples: match is_first {
             true => metrics.samples().into_iter().map(SampleOut::from).collect(),

@@ -30,6 +30,7 @@ macro_rules! guides {
 /// All pages, in the order in which a newcomer needs them.
 pub static GUIDES: &[Guide] = &guides! {
     "operations", "Operations";
+    "backup", "Backup and restore";
     "behind-a-proxy", "Behind a proxy";
     "settings", "Settings";
     "command-line", "Command line";

@@ -46,9 +46,18 @@ store.slice_hours = 900_000 -> must be 1 to 876000, is 900000
 store.slice_bytes = 1 -> must be at least 1048576 (1 MiB), is 1
 store.export_minutes = 0 -> must be 1 to 4294967295, is 0
 store.commit_timeout_seconds = 0 -> must be 1 to 3600, is 0
+backup.to = '' -> must be a folder such as '/var/backups/postrider', or a bucket such as 's3://bucket/prefix', 'gs://bucket/prefix' or 'az://container/prefix', without key, password and query
+backup.to = 's3://key:password@bucket' -> must be a folder such as '/var/backups/postrider', or a bucket such as 's3://bucket/prefix', 'gs://bucket/prefix' or 'az://container/prefix', without key, password and query
+backup.to = 7 -> must be text
+backup.every_seconds = 0 -> must be 1 to 3600, is 0
+backup.every_seconds = 3601 -> must be 1 to 3600, is 3601
+backup.keep_days = 36_501 -> must be 0 to 36500, is 36501
+backup.key = 'a passphrase' -> must be a key of 32 bytes, as 64 hex digits or as base64, and not a passphrase: 'openssl rand -hex 32' makes one
+backup.key_file = '/x' & backup.key = '00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff' -> only one of this and backup.key can be set
 auth.default_organisation = 'mine' -> must be an organisation's id: 'org_' and 27 letters and digits, is "mine"
 auth.jwt_secret = 'short' -> must have at least 12 bytes, has 5
 auth.jwt_secret = 123456789012 -> must be text
+backup.to = '/x/y/copy' & store.path = '/x/y' -> must be outside store.path: with that disk the copy would be lost, too
 auth.jwt_secret_file = '/x' & auth.jwt_secret = '8KjzRXrKkd9YFcNyqLSIY8JwiaCeRc6W' -> only one of this and auth.jwt_secret can be set
 delivery.danger_allow_private_addresses = ['10.0.0.0/33'] -> '10.0.0.0/33' must be a network such as 192.0.2.0/24, or an address such as 192.0.2.7
 delivery.danger_allow_private_addresses = '10.0.0.0/8' -> must be a list of texts, is "10.0.0.0/8"
@@ -346,6 +355,7 @@ fn every_field_has_a_rule_and_every_rule_a_field() {
     let fields = [
         ("server", fields_of::<ServerSection>()),
         ("store", fields_of::<StoreSection>()),
+        ("backup", fields_of::<BackupSection>()),
         ("auth", fields_of::<AuthSection>()),
         ("delivery", fields_of::<DeliverySection>()),
         ("limits", fields_of::<LimitsSection>()),

@@ -60,6 +60,7 @@ fn settings(directory: &Path) -> StoreSettings {
     config.store.min_free_bytes = 1;
     StoreSettings {
         migrate: true,
+        is_being_restored: false,
         ..StoreSettings::from_config(&config)
     }
 }

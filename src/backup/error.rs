@@ -1,0 +1,76 @@
+//! Why a copy cannot be made, or a store not be brought back from one.
+
+use std::path::{Path, PathBuf};
+
+use super::target::{Object, TargetError};
+use crate::clock::Timestamp;
+use crate::journal::JournalError;
+use crate::store::OpenError;
+
+/// One clear line each. The caller adds which target it is about.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error("the store's journal cannot be read: {0}")]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    #[error("cannot use {path}: {source}")]
+    File {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("it cannot be used: {0}")]
+    Unusable(String),
+    #[error("{name} was written by a newer postrider (format {format}): use that version")]
+    Newer { name: String, format: u32 },
+    /// It has written a manifest since ours.
+    #[error("another process copies the same store there at the same time: end one of the two")]
+    OtherWriter,
+    /// The store was brought back from an older copy of its directory and went on.
+    #[error(
+        "the copy has records of this store, and the store has others in their place, or none: it was brought back from \
+         an older copy of its directory. Copy it to another place, or move the folder of the stream away first"
+    )]
+    OtherCourse,
+    #[error("{object} is damaged: {reason}")]
+    Wrong { object: String, reason: String },
+    #[error("there is no copy of a store there")]
+    NoCopy,
+    #[error(
+        "the copy was brought up to date at {until}, which is before {at}: name an earlier moment, or none"
+    )]
+    TooLate { at: Timestamp, until: Timestamp },
+    #[error("no moment before {} can be restored", first.map_or_else(|| "the first checkpoint is copied".to_owned(), |first| first.to_string()))]
+    TooEarly { first: Option<Timestamp> },
+    #[error(
+        "the copy lacks the records from {from} to before {to}: the target was away for longer than the store kept them. \
+         Name a moment before that, or one after the next checkpoint"
+    )]
+    Gap { from: u64, to: u64 },
+}
+
+impl BackupError {
+    pub fn file(path: &Path, source: std::io::Error) -> BackupError {
+        BackupError::File {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    /// Bytes of the target that are not those of the store.
+    pub fn wrong(objects: &[Object], reason: &str) -> BackupError {
+        let names = objects.iter().map(|object| object.name.as_str());
+        BackupError::Wrong {
+            object: Vec::from_iter(names).join(", "),
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// Ended because the process is stopping.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self, BackupError::Target(TargetError::Stopped))
+    }
+}

@@ -1,0 +1,272 @@
+//! The copy that a server makes of its store while it runs, and stores made from it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use postrider::backup::{self, Choice, Target, TargetSettings};
+use postrider::clock::{Clock, Timestamp};
+use postrider::store::{self, StoreSettings};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Server, copy_directory, wait_until};
+
+/// A server that copies its store to a folder, every second of real time.
+async fn copying(folder: &Path) -> Server {
+    let to = folder.to_str().expect("a text").to_owned();
+    let mut server = Server::start_with(|config| {
+        config.backup.to = Some(to);
+        config.backup.every_seconds = 1;
+    })
+    .await;
+    server.leftovers_are_fine();
+    server
+}
+
+async fn shown(server: &Server) -> Value {
+    server.pulse();
+    server.get("/api/v1/status").await.expect(200)["backup"].clone()
+}
+
+/// Waits until all that was committed before is in the copy.
+async fn caught_up(server: &Server) {
+    let position = server.store().journal().next_position() - 1;
+    wait_until("the copy to have it all", || {
+        server.pulse();
+        let state = server.metrics().backup();
+        state.is_some_and(|state| state.position >= position)
+    })
+    .await;
+}
+
+fn restored(
+    folder: &Path,
+    at: Option<Timestamp>,
+    like: &Server,
+) -> Result<(TempDir, Timestamp), String> {
+    let to = TempDir::new().expect("a temporary directory");
+    let mut settings = StoreSettings::from_config(like.config());
+    settings.path = to.path().join("data");
+    let target = TargetSettings {
+        to: folder.to_str().expect("a text").to_owned(),
+        key: None,
+    };
+    let clock = Clock::manual(like.now());
+    // Calls of a target block, which no thread of a runtime may.
+    let restoring = std::thread::spawn(move || {
+        let target = Target::open(&target).map_err(|error| error.to_string())?;
+        store::prepare_restore(&settings).map_err(|error| error.to_string())?;
+        let choice = Choice { stream: None, at };
+        let fetched = backup::fetch(&target, choice, &settings.path, false, &mut |_| {});
+        let fetched = fetched.map_err(|error| error.to_string())?;
+        let made = store::begin_restored(&settings, &clock).map_err(|error| error.to_string())?;
+        assert_eq!(made.problems, [""; 0]);
+        store::finish_restore(&settings).map_err(|error| error.to_string())?;
+        Ok::<Timestamp, String>(fetched.moment)
+    });
+    let moment = restoring.join().expect("no panic")?;
+    Ok((to, moment))
+}
+
+/// A server on a restored directory, which knows the owner's token of the lost one.
+async fn started_on(to: TempDir, lost: &Server) -> Server {
+    let token = to.path().join("data/owner.token");
+    std::fs::write(token, &lost.token).expect("room");
+    let mut server = Server::start_on(to, lost).await;
+    server.leftovers_are_fine();
+    server
+}
+
+async fn messages(server: &Server) -> Vec<Value> {
+    let path = "/api/v1/app/app/msg?limit=250&with_content=true";
+    let page = server.get(path).await.expect(200);
+    page["data"].as_array().expect("a list").clone()
+}
+
+fn all_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    let below = paths.flat_map(|path| match path.is_dir() {
+        true => all_files(&path),
+        false => vec![path],
+    });
+    below.collect()
+}
+
+fn has_bytes(folder: &Path, bytes: &[u8]) -> bool {
+    let holds = |path: &PathBuf| {
+        let content = std::fs::read(path).unwrap_or_default();
+        memchr::memmem::find(&content, bytes).is_some()
+    };
+    all_files(folder).iter().any(holds)
+}
+
+#[actix_web::test]
+async fn a_store_is_brought_back_as_it_was_at_any_moment() {
+    let folder = TempDir::new().unwrap();
+    let server = copying(folder.path()).await;
+    server.application("app").await;
+    server.publish("a.first", json!({ "n": 1 })).await;
+    caught_up(&server).await;
+    let first = messages(&server).await;
+    let moment = server.now();
+    server.advance(Duration::from_secs(60));
+    for n in 2..5 {
+        server.publish("a.later", json!({ "n": n })).await;
+    }
+    caught_up(&server).await;
+    let all = messages(&server).await;
+    let state = shown(&server).await;
+    assert_eq!(state["failing"], Value::Null, "{state}");
+    assert_eq!(state["lagSeconds"], 0.0, "{state}");
+    assert_eq!(state["to"], folder.path().to_str().unwrap(), "{state}");
+
+    let (to, at) = restored(folder.path(), None, &server).unwrap();
+    assert_eq!(at, server.now());
+    let again = started_on(to, &server).await;
+    assert_eq!(messages(&again).await, all);
+    // It is another store from here on, with a copy of its own.
+    again.publish("a.more", json!({})).await;
+    caught_up(&again).await;
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    drop(again.stopped().await);
+
+    let (to, at) = restored(
+        folder.path(),
+        Some(moment + Duration::from_secs(30)),
+        &server,
+    )
+    .unwrap();
+    assert_eq!(at, moment);
+    let earlier = started_on(to, &server).await;
+    assert_eq!(messages(&earlier).await, first);
+    earlier.publish("a.other", json!({})).await;
+    assert_eq!(messages(&earlier).await.len(), 2);
+    drop(earlier.stopped().await);
+
+    let before = Timestamp(moment.0 - 1);
+    let told = restored(folder.path(), Some(before), &server).unwrap_err();
+    assert!(told.starts_with("no moment before "), "{told}");
+    let after = server.now() + Duration::from_secs(3600);
+    let told = restored(folder.path(), Some(after), &server).unwrap_err();
+    assert!(told.contains("name an earlier moment"), "{told}");
+}
+
+#[actix_web::test]
+async fn what_is_erased_is_erased_in_the_copy() {
+    let folder = TempDir::new().unwrap();
+    let server = copying(folder.path()).await;
+    server.application("app").await;
+    let secret = b"rosebud-7731";
+    let message = server
+        .publish("a.b", json!({ "word": "rosebud-7731" }))
+        .await;
+    server.publish("a.b", json!({ "word": "plain-9941" })).await;
+    caught_up(&server).await;
+    assert!(has_bytes(folder.path(), secret));
+    let path = format!("/api/v1/app/app/msg/{message}/content");
+    server.delete(&path).await.expect(204);
+    wait_until("the copy not to have it any more", || {
+        !has_bytes(folder.path(), secret)
+    })
+    .await;
+    assert!(has_bytes(folder.path(), b"plain-9941"));
+    caught_up(&server).await;
+    let (to, _) = restored(folder.path(), None, &server).unwrap();
+    assert!(!has_bytes(to.path(), secret));
+    let again = started_on(to, &server).await;
+    let shown = again
+        .get(&format!("/api/v1/app/app/msg/{message}"))
+        .await
+        .expect(200);
+    assert_eq!(shown["payloadDeleted"], true, "{shown}");
+}
+
+#[actix_web::test]
+async fn a_target_that_is_away_costs_lag_and_is_caught_up_with() {
+    let directory = TempDir::new().unwrap();
+    let folder = directory.path().join("copy");
+    std::fs::write(&folder, "no folder").unwrap();
+    let server = copying(&folder).await;
+    server.application("app").await;
+    server.publish("a.b", json!({})).await;
+    wait_until("the failure to be told", || {
+        server.pulse();
+        server
+            .metrics()
+            .backup()
+            .is_some_and(|state| state.failing.is_some())
+    })
+    .await;
+    server.advance(Duration::from_secs(90));
+    let state = shown(&server).await;
+    assert!(state["lagSeconds"].as_f64().unwrap() >= 90.0, "{state}");
+    let status = server.get("/api/v1/status").await.expect(200);
+    let problems = status["problems"].as_array().unwrap();
+    let told = problems.iter().find(|one| one["kind"] == "backup_behind");
+    let told = told.expect("it is a problem")["message"].as_str().unwrap();
+    assert!(told.contains(folder.to_str().unwrap()), "{told}");
+    std::fs::remove_file(&folder).unwrap();
+    caught_up(&server).await;
+    assert_eq!(shown(&server).await["failing"], Value::Null);
+    restored(&folder, None, &server).unwrap();
+}
+
+#[actix_web::test]
+async fn a_store_that_went_back_is_not_copied_over_the_one_that_went_on() {
+    let folder = TempDir::new().unwrap();
+    let server = copying(folder.path()).await;
+    server.application("app").await;
+    server.publish("a.b", json!({ "n": 1 })).await;
+    caught_up(&server).await;
+    let old = server.copied().await;
+    server.publish("a.b", json!({ "n": 2 })).await;
+    caught_up(&server).await;
+    let kept = messages(&server).await;
+    let went_back = Server::start_on(old, &server).await;
+    went_back.publish("a.b", json!({ "n": 3 })).await;
+    wait_until("the failure to be told", || {
+        went_back.pulse();
+        let state = went_back.metrics().backup();
+        let failing = state.and_then(|state| state.failing);
+        failing.is_some_and(|(_, reason)| reason.contains("brought back from an older copy"))
+    })
+    .await;
+    let (to, _) = restored(folder.path(), None, &server).unwrap();
+    let again = started_on(to, &server).await;
+    assert_eq!(messages(&again).await, kept);
+}
+
+#[actix_web::test]
+async fn a_copy_that_is_not_whole_is_refused_by_the_name_of_the_object() {
+    let folder = TempDir::new().unwrap();
+    let server = copying(folder.path()).await;
+    server.application("app").await;
+    server.publish("a.b", json!({ "n": 1 })).await;
+    caught_up(&server).await;
+    let files = all_files(folder.path());
+    for kind in ["piece-", "checkpoint-"] {
+        let is_of_kind = |path: &&PathBuf| {
+            path.file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with(kind)
+        };
+        let file = files.iter().find(is_of_kind).expect("there is one");
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let broken = TempDir::new().unwrap();
+        copy_directory(folder.path(), &broken.path().join("copy"));
+        let target = broken.path().join("copy");
+        let file = target.join(file.strip_prefix(folder.path()).unwrap());
+        let mut bytes = std::fs::read(&file).unwrap();
+        let at = bytes.len() / 2;
+        bytes[at] ^= 1;
+        std::fs::write(&file, &bytes).unwrap();
+        let told = restored(&target, None, &server).unwrap_err();
+        assert!(told.contains(name), "{told}");
+        std::fs::remove_file(&file).unwrap();
+        let told = restored(&target, None, &server).unwrap_err();
+        assert!(told.contains(name), "{told}");
+    }
+}
