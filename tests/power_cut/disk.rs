@@ -1,6 +1,5 @@
 //! File systems in files: their power can be cut, and they can break.
 
-use std::ffi::CString;
 use std::fs::File;
 use std::io::{Error, Write};
 use std::os::fd::AsRawFd;
@@ -157,31 +156,6 @@ impl Drop for Disk {
             let _ = Command::new("umount").arg("-l").arg(mounted).status();
         }
     }
-}
-
-/// Gives this thread, and the processes it starts, a view of the mounts of its own: however it
-/// ends, no mount is left behind.
-pub fn hide_mounts() {
-    let root = CString::new("/").expect("no zero byte in it");
-    // SAFETY: both calls take constants and a string that outlives them.
-    let result = unsafe {
-        match libc::unshare(libc::CLONE_NEWNS) {
-            0 => libc::mount(
-                std::ptr::null(),
-                root.as_ptr(),
-                std::ptr::null(),
-                libc::MS_REC | libc::MS_PRIVATE,
-                std::ptr::null(),
-            ),
-            failed => failed,
-        }
-    };
-    assert_eq!(
-        result,
-        0,
-        "no mounts of our own: {}",
-        Error::last_os_error()
-    );
 }
 
 fn run(command: &mut Command) {

@@ -28,7 +28,8 @@ mod world;
 
 use std::time::Duration;
 
-use disk::{hide_mounts, missing};
+use disk::missing;
+use process::mounts::hide_mounts;
 use process::{at_random_moment, can_run, say, seed};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};

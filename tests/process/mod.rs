@@ -24,6 +24,7 @@ use serde_json::Value;
 pub mod client;
 pub mod dns;
 pub mod ledger;
+pub mod mounts;
 pub mod old_store;
 pub mod receiver;
 
