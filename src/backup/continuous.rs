@@ -231,13 +231,11 @@ impl Shared {
             }
             Err(error) if error.is_stopped() => true,
             Err(error) => {
+                let told = error.at(&self.target);
                 let error = error.to_string();
                 // Once for each reason, and not again and again.
                 if state.error.as_ref() != Some(&error) {
-                    log::error!(
-                        "backup: the store was not copied to {}: {error}",
-                        self.target
-                    );
+                    log::error!("backup: the store was not copied: {told}");
                 }
                 watched::note_error(&error);
                 state.failing_since.get_or_insert(now);

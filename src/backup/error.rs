@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::target::{Object, TargetError};
+use super::target::{Object, Target, TargetError};
 use crate::clock::Timestamp;
 use crate::journal::JournalError;
 use crate::store::OpenError;
 
-/// One clear line each. The caller adds which target it is about.
+/// One clear line each. [`BackupError::at`] adds which target it is about.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     #[error(transparent)]
@@ -57,6 +57,14 @@ impl BackupError {
         BackupError::File {
             path: path.to_owned(),
             source,
+        }
+    }
+
+    /// The line about this target. An error of the target itself names it already.
+    pub fn at(&self, target: &Target) -> String {
+        match self {
+            BackupError::Target(error) => error.to_string(),
+            error => format!("{target}: {error}"),
         }
     }
 

@@ -90,7 +90,12 @@ impl BackupArguments {
                 "{parts} erased parts are still in the copy: run this again"
             ));
         }
-        tell_of_versions(&target);
+        if target.keeps_versions() {
+            complain(&format!(
+                "{target} keeps older versions of objects: what was erased or deleted stays there until the bucket's own \
+                 rules remove it, which is not in postrider's hands"
+            ));
+        }
         for damage in &copied.damage {
             say(&format!("damaged: {damage}"))?;
         }
@@ -106,7 +111,7 @@ impl BackupArguments {
 /// Copies the store to the target. Answers with what both runs did, and whether a store can be made of the copy.
 fn copy(config: &Config, target: &Target) -> Result<(Copied, bool)> {
     let path = &config.store.path;
-    let failed = |error: BackupError| Failure::failed(format!("{target}: {error}"));
+    let failed = |error: BackupError| Failure::failed(error.at(target));
     let no_store = || Failure::failed(format!("there is no store at {}", path.display()));
     if !path.join("journal").is_dir() {
         return Err(no_store());
@@ -250,7 +255,7 @@ fn restore_into(
     settings: &StoreSettings,
     only_behind: bool,
 ) -> Result<Report> {
-    let failed = |error: BackupError| Failure::failed(format!("{target}: {error}"));
+    let failed = |error: BackupError| Failure::failed(error.at(target));
     let mut bar = Bar::new("restored");
     let fetched = backup::fetch(
         target,
@@ -280,7 +285,6 @@ fn verify(target: &Target, choice: Choice, settings: &StoreSettings) -> Result {
     store::prepare_restore(&settings).map_err(Failure::failed)?;
     let report = restore_into(target, choice, &settings, true)?;
     report.say()?;
-    tell_of_versions(target);
     let problems = report.fetched.damage.len() + report.restored.problems.len();
     match problems {
         0 => say("everything in it was read and is whole; nothing was restored"),
@@ -318,15 +322,6 @@ fn read_stream(text: &str) -> Result<u64> {
             "--stream: {text} is no stream's name, which has 16 hex digits"
         ))
     })
-}
-
-fn tell_of_versions(target: &Target) {
-    if target.keeps_versions() {
-        complain(&format!(
-            "{target} keeps older versions of objects: what was erased or deleted stays there until the bucket's own rules \
-             remove it, which is not in postrider's hands"
-        ));
-    }
 }
 
 /// A bar on a terminal, else a line now and then.

@@ -14,7 +14,14 @@ use crate::watched;
 pub const SLOW_READERS: &str = "postrider::slow_readers";
 
 /// Libraries that tell more than an operator wants, unless a filter names them.
-const QUIET: [&str; 5] = ["actix_server", "actix_http", "mio", "rustls", "sled"];
+const QUIET: [&str; 6] = [
+    "actix_server",
+    "actix_http",
+    "mio",
+    "object_store",
+    "rustls",
+    "sled",
+];
 
 /// Sends records to standard error, one line each, from `log.level` or, where set, RUST_LOG.
 ///
