@@ -191,13 +191,17 @@ impl Copier {
             ..Run::default()
         };
         let checkpoint = self.copy_checkpoint(source, now)?;
+        let mut erased_meanwhile = Vec::new();
         for _ in 0..PASSES_MAX {
             self.copy_segments(source, now, tell)?;
             self.erase_parts(source)?;
-            if !self.was_erased_meanwhile(&source.journal)? {
+            erased_meanwhile = self.erased_meanwhile(&source.journal)?;
+            if erased_meanwhile.is_empty() {
                 break;
             }
         }
+        // The records that erase these are not in the copy yet. A restore, and the next run, write over them.
+        self.manifest.to_erase.extend(erased_meanwhile);
         self.take_in_checkpoint(checkpoint);
         self.copy_indexes(source)?;
         self.note_gone(source, now);
@@ -422,26 +426,24 @@ impl Copier {
         Ok(())
     }
 
-    /// Whether the journal erases parts behind the copy's end: some of their bytes may have been read half overwritten.
-    fn was_erased_meanwhile(&self, journal: &Reader) -> Result<bool, BackupError> {
+    /// Parts in the copy that the journal erases behind the copy's end: some of their bytes may have been read half
+    /// overwritten.
+    fn erased_meanwhile(&self, journal: &Reader) -> Result<Vec<ErasedPart>, BackupError> {
         let Some(open) = &self.manifest.open else {
-            return Ok(false);
+            return Ok(Vec::new());
         };
+        let mut erased = Vec::new();
         for segment in journal.segments() {
             let from = match segment.number.cmp(&open.number) {
                 Ordering::Less => continue,
                 Ordering::Equal => Some(open.end.into()),
                 Ordering::Greater => None,
             };
-            if !journal
-                .walk_segment(&segment, from, |_| {})?
-                .erasures
-                .is_empty()
-            {
-                return Ok(true);
-            }
+            erased.extend(journal.walk_segment(&segment, from, |_| {})?.erasures);
         }
-        Ok(false)
+        let is_copied = |name: &PartName| name.position <= self.manifest.position;
+        let erased = erased.into_iter().filter(is_copied);
+        Ok(erased.map(ErasedPart::from).collect())
     }
 
     /// Takes in a checkpoint that was copied before the journal, where the copy has all records behind it.
