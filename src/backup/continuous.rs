@@ -15,7 +15,7 @@ use super::manifest;
 use super::target::{Target, TargetSettings};
 use crate::clock::Timestamp;
 use crate::lock::locked;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::telemetry::{BackupState, Metrics};
 use crate::watched::{self, Kind};
 
@@ -23,6 +23,10 @@ use crate::watched::{self, Kind};
 const REST_MAX: Duration = Duration::from_secs(60);
 /// How long a stop of the server waits for the last run.
 const LAST_RUN: Duration = Duration::from_secs(5);
+/// How long a hand-over tries to copy the end of the store, and to say so.
+const HAND_OVER_MAX: Duration = Duration::from_secs(20);
+/// The rest between two tries of that.
+const HAND_OVER_REST: Duration = Duration::from_millis(200);
 
 /// The settings of `[backup]`.
 pub struct BackupSettings {
@@ -42,11 +46,27 @@ struct Shared {
     store: Store,
     metrics: Arc<Metrics>,
     state: Mutex<State>,
-    /// The server is stopping: one more run.
-    stops: Mutex<bool>,
-    stopped: Condvar,
+    asked: Mutex<Asked>,
+    asked_for: Condvar,
     /// Nobody waits for a run any more.
     gives_up: Arc<AtomicBool>,
+}
+
+/// What the thread is asked to do next.
+#[derive(Default)]
+struct Asked {
+    /// A run, without waiting for its time.
+    run: bool,
+    /// One more run, and an end.
+    end: Option<End>,
+    /// What came of a hand-over.
+    handed_over: Option<Result<(), BackupError>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Stop,
+    HandOver,
 }
 
 #[derive(Default)]
@@ -84,8 +104,8 @@ impl Backup {
                 looked_at: Some(store.clock().now()),
                 ..State::default()
             }),
-            stops: Mutex::new(false),
-            stopped: Condvar::new(),
+            asked: Mutex::default(),
+            asked_for: Condvar::new(),
             gives_up,
         });
         let run = shared.clone();
@@ -101,14 +121,30 @@ impl Backup {
         self.shared.show();
     }
 
+    /// Begins a run soon, so that the last one has little left.
+    pub fn run_now(&self) {
+        self.shared.ask(|asked| asked.run = true);
+    }
+
     /// Copies the end of the store and ends the thread. Blocks for some seconds at most.
     pub fn stop(&mut self) {
-        *locked(self.shared.stops.lock()) = true;
-        self.shared.stopped.notify_all();
+        self.end(End::Stop, LAST_RUN);
+    }
+
+    /// Copies the end of the store, which is closed, marks it, and tells whoever follows the copy. Where that fails the
+    /// store is not marked, unless it is not known whether they were told. Blocks for half a minute at most.
+    pub fn hand_over(&mut self) -> Result<(), BackupError> {
+        self.end(End::HandOver, HAND_OVER_MAX + LAST_RUN);
+        let result = locked(self.shared.asked.lock()).handed_over.take();
+        result.unwrap_or_else(|| Err(BackupError::Unusable("its thread has ended".to_owned())))
+    }
+
+    fn end(&mut self, end: End, within: Duration) {
+        self.shared.ask(|asked| asked.end = Some(end));
         let Some(thread) = self.thread.take() else {
             return;
         };
-        let deadline = Instant::now() + LAST_RUN;
+        let deadline = Instant::now() + within;
         while !thread.is_finished() {
             if Instant::now() >= deadline {
                 self.shared.gives_up.store(true, Ordering::Relaxed);
@@ -124,7 +160,12 @@ impl Shared {
         let mut copier = None;
         let mut rest = Duration::ZERO;
         loop {
-            let is_last = watched::idle_while(|| self.sleep(rest));
+            let end = watched::idle_while(|| self.sleep(rest));
+            if end == Some(End::HandOver) {
+                let ended = watched::contained(|| self.hand_over(&mut copier, keep));
+                locked(self.asked.lock()).handed_over = ended.ok();
+                return;
+            }
             let run = watched::contained(|| self.copy(&mut copier, keep));
             let failed = match run {
                 Ok(result) => self.note(result),
@@ -133,7 +174,7 @@ impl Shared {
                     true
                 }
             };
-            if is_last {
+            if end.is_some() {
                 return;
             }
             rest = match failed {
@@ -144,13 +185,63 @@ impl Shared {
         }
     }
 
-    /// Sleeps until it is time, or the server stops: true then.
-    fn sleep(&self, rest: Duration) -> bool {
-        let stops = locked(self.stops.lock());
+    fn ask(&self, change: impl FnOnce(&mut Asked)) {
+        let mut asked = locked(self.asked.lock());
+        change(&mut asked);
+        drop(asked);
+        self.asked_for.notify_all();
+    }
+
+    /// Sleeps until it is time, or somebody asks for something. Returns how the thread is to end.
+    fn sleep(&self, rest: Duration) -> Option<End> {
+        let asked = locked(self.asked.lock());
         let waited = self
-            .stopped
-            .wait_timeout_while(stops, rest, |stops| !*stops);
-        *locked(waited).0
+            .asked_for
+            .wait_timeout_while(asked, rest, |asked| !asked.run && asked.end.is_none());
+        let mut asked = locked(waited).0;
+        asked.run = false;
+        asked.end
+    }
+
+    /// The end of a store that another machine goes on with. The mark comes first: after it nobody starts here, and
+    /// only then is the other one told.
+    fn hand_over(&self, copier: &mut Option<Copier>, keep: Duration) -> Result<(), BackupError> {
+        let deadline = Instant::now() + HAND_OVER_MAX;
+        self.again_until(deadline, || self.copy(copier, keep).map(drop))?;
+        let copier = copier.as_mut().filter(|one| one.manifest().is_restorable());
+        let Some(copier) = copier else {
+            let reason = "nothing can be restored from the copy yet; try again in a minute";
+            return Err(BackupError::Unusable(reason.to_owned()));
+        };
+        let now = self.store.clock().now();
+        let directory = self.store.directory();
+        let in_directory = |error| BackupError::file(directory, error);
+        store::mark_handed_over(directory, &self.target.to_string(), now).map_err(in_directory)?;
+        self.again_until(deadline, || copier.hand_over(now))?;
+        log::info!(
+            "handed over: record {} is the last, and whoever follows {} goes on",
+            copier.manifest().position,
+            self.target
+        );
+        Ok(())
+    }
+
+    fn again_until(
+        &self,
+        deadline: Instant,
+        mut act: impl FnMut() -> Result<(), BackupError>,
+    ) -> Result<(), BackupError> {
+        loop {
+            let error = match act() {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            if Instant::now() >= deadline || error.is_stopped() {
+                return Err(error);
+            }
+            log::warn!("backup: {}; trying again", error.at(&self.target));
+            std::thread::sleep(HAND_OVER_REST);
+        }
     }
 
     /// One run. None where there is nothing to do.

@@ -186,6 +186,10 @@ impl Copier {
             self.begin_anew()?;
         }
         self.check_course(&source.journal)?;
+        if source.journal.next_position() > self.manifest.position + 1 {
+            // It goes on after all.
+            self.manifest.handed_over_at = None;
+        }
         self.run = Run {
             began_at: source.journal.next_position(),
             ..Run::default()
@@ -214,6 +218,20 @@ impl Copier {
         copied.time_ms = self.manifest.time_ms;
         copied.still_to_erase = self.manifest.to_erase.len();
         Ok(copied)
+    }
+
+    /// Tells whoever follows the copy that it has all of the store, which ends here. It can be called again with the
+    /// same time after an error, when it is not known whether that was told.
+    pub fn hand_over(&mut self, now: Timestamp) -> Result<(), BackupError> {
+        if !std::mem::replace(&mut self.is_as_written, false) {
+            self.begin_anew()?;
+        }
+        if self.manifest.handed_over_at != Some(now.0) {
+            self.manifest.handed_over_at = Some(now.0);
+            self.write(now)?;
+        }
+        self.is_as_written = true;
+        Ok(())
     }
 
     /// Refuses a store that is not the one that was copied: one that was brought back from an older copy and went
@@ -501,7 +519,7 @@ impl Copier {
         Ok(())
     }
 
-    /// Writes the manifest. From then on the copy is this.
+    /// Writes the manifest, from which on the copy is this, and deletes what it does not need any more.
     fn write(&mut self, now: Timestamp) -> Result<(), BackupError> {
         if std::mem::take(&mut self.list_has_changed) {
             let list = self.list.to_bytes();

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::manifest::folder_of;
 use super::target::{Object, Target, TargetError};
 use crate::clock::Timestamp;
 use crate::journal::JournalError;
@@ -50,6 +51,15 @@ pub enum BackupError {
          Name a moment before that, or one after the next checkpoint"
     )]
     Gap { from: u64, to: u64 },
+    #[error(
+        "the directory follows the stream {}, not {}: name another directory, or leave out --stream",
+        folder_of(*followed),
+        folder_of(*named)
+    )]
+    Follows { followed: u64, named: u64 },
+    /// By the operator, from the machine that the store was on.
+    #[error("the store was handed over, and the mark of it cannot be removed: {0}")]
+    HandedOver(String),
 }
 
 impl BackupError {
@@ -69,12 +79,26 @@ impl BackupError {
     }
 
     /// Bytes of the target that are not those of the store.
-    pub fn wrong(objects: &[Object], reason: &str) -> BackupError {
-        let names = objects.iter().map(|object| object.name.as_str());
+    pub fn wrong<'a>(objects: impl Iterator<Item = &'a Object>, reason: &str) -> BackupError {
+        let names = objects.map(|object| object.name.as_str());
         BackupError::Wrong {
             object: Vec::from_iter(names).join(", "),
             reason: reason.to_owned(),
         }
+    }
+
+    /// An object is not there any more: there may be a newer manifest, which does not name it.
+    pub fn is_of_a_missing_object(&self) -> bool {
+        matches!(self, BackupError::Target(TargetError::NotFound { .. }))
+    }
+
+    /// Nothing can be restored yet, and may be soon: the server has not made its first copy, or not its first
+    /// checkpoint file.
+    pub fn is_too_early_for_all(&self) -> bool {
+        matches!(
+            self,
+            BackupError::NoCopy | BackupError::TooEarly { first: None }
+        )
     }
 
     /// Ended because the process is stopping.

@@ -45,6 +45,9 @@ pub struct Manifest {
     pub to_erase: Vec<ErasedPart>,
     /// Objects that an earlier manifest had. They are deleted once this one is written.
     pub garbage: Vec<String>,
+    /// When the store was handed over: it has no record behind `position`, and gets none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handed_over_at: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -28,7 +28,8 @@
 //! | `continuous` | the thread that copies a running store |
 //! | `copy`, `erasing`, `retention` | one run: what is uploaded, erased and let go of |
 //! | `manifest` | the manifest, and the list of sealed segments |
-//! | `restore` | choosing a moment, and laying down its files |
+//! | `restore`, `laying` | choosing a moment, and laying down its files |
+//! | `follow` | the same again and again, while the server goes on |
 //! | `target`, `place` | folders and buckets |
 //! | `seal`, `key` | the bytes of an object |
 
@@ -36,7 +37,9 @@ mod continuous;
 mod copy;
 mod erasing;
 mod error;
+mod follow;
 pub mod key;
+mod laying;
 mod manifest;
 pub mod place;
 mod restore;
@@ -47,6 +50,7 @@ pub mod target;
 pub use continuous::{Backup, BackupSettings};
 pub use copy::{Copied, Copier, Progress, Source};
 pub use error::BackupError;
+pub use follow::Follow;
 pub use key::BackupKey;
 pub use manifest::{folder_of, stream_of};
 pub use restore::{Choice, Fetched, fetch};

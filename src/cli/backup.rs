@@ -12,9 +12,9 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::progress::Lines;
-use super::{Failure, Result, complain, owner, say, say_counts};
+use super::{Failure, Result, complain, follow, owner, say, say_counts};
 use crate::backup::{
-    self, BackupError, Choice, Copied, Copier, Progress, Source, Target, TargetSettings,
+    self, BackupError, Choice, Copied, Copier, Follow, Progress, Source, Target, TargetSettings,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config};
@@ -51,6 +51,9 @@ pub struct RestoreArguments {
     /// Check everything and restore nothing
     #[arg(long)]
     dry_run: bool,
+    /// Go on with what the server copies, until it hands the store over
+    #[arg(long, conflicts_with_all = ["at", "dry_run"])]
+    follow: bool,
 }
 
 #[derive(clap::Args)]
@@ -165,21 +168,35 @@ impl RestoreArguments {
             return verify(&target, choice, &settings);
         }
         owner::become_owner_of(&settings.path)?;
+        let is_followed = Follow::is_followed(&settings.path);
+        if self.follow || is_followed {
+            if self.at.is_some() {
+                return Err(Failure::failed(format!(
+                    "{} follows the copy (--follow), and cannot go back: restore into another directory",
+                    settings.path.display()
+                )));
+            }
+            let until = match self.follow {
+                true => follow::Until::HandedOver,
+                false => follow::Until::Now,
+            };
+            let report = follow::follow(&target, choice.stream, &settings, until)?;
+            report.say()?;
+            report.say_ages()?;
+            return say_next(&settings);
+        }
         store::prepare_restore(&settings).map_err(Failure::failed)?;
         let report = restore_into(&target, choice, &settings, false)?;
         store::finish_restore(&settings).map_err(Failure::failed)?;
         report.say()?;
         report.say_ages()?;
-        let path = settings.path.display();
-        say(&format!(
-            "next: start the server with store.path = \"{path}\"; it goes on delivering"
-        ))
+        say_next(&settings)
     }
 
     /// The registrations alone.
     fn restore_export(&self, settings: &StoreSettings) -> Result {
-        if self.at.is_some() || self.dry_run || self.stream.is_some() {
-            let reason = "--at, --stream and --dry-run are for backups; an export is of one moment";
+        if self.at.is_some() || self.dry_run || self.stream.is_some() || self.follow {
+            let reason = "--at, --stream, --dry-run and --follow are for backups; an export is of one moment";
             return Err(Failure::Usage(reason.to_owned()));
         }
         owner::become_owner_of(&settings.path)?;
@@ -199,11 +216,18 @@ impl VerifyArguments {
     }
 }
 
+fn say_next(settings: &StoreSettings) -> Result {
+    let path = settings.path.display();
+    say(&format!(
+        "next: start the server with store.path = \"{path}\"; it goes on delivering"
+    ))
+}
+
 /// What a restore tells.
-struct Report {
-    fetched: backup::Fetched,
-    restored: store::Restored,
-    target: String,
+pub(super) struct Report {
+    pub(super) fetched: backup::Fetched,
+    pub(super) restored: store::Restored,
+    pub(super) target: String,
 }
 
 impl Report {
@@ -235,6 +259,11 @@ impl Report {
 
     /// How old that is, and what follows from it.
     fn say_ages(&self) -> Result {
+        if let Some(at) = self.fetched.handed_over_at {
+            return say(&format!(
+                "it was handed over at {at}: nothing happened in it since, and its server does not start on it again"
+            ));
+        }
         let age = Clock::System.now().since(self.fetched.moment).as_secs();
         say(&format!(
             "that was {age} s ago. What happened since is not known here:"
@@ -325,14 +354,14 @@ fn read_stream(text: &str) -> Result<u64> {
 }
 
 /// A bar on a terminal, else a line now and then.
-struct Bar {
+pub(super) struct Bar {
     bar: Option<ProgressBar>,
     lines: Lines,
     doing: &'static str,
 }
 
 impl Bar {
-    fn new(doing: &'static str) -> Bar {
+    pub(super) fn new(doing: &'static str) -> Bar {
         let bar = std::io::stderr().is_terminal().then(ProgressBar::no_length);
         if let Some(bar) = &bar {
             let style = ProgressStyle::with_template("{bar:30} {msg}, {eta} left");
@@ -345,7 +374,7 @@ impl Bar {
         }
     }
 
-    fn show(&mut self, progress: Progress) {
+    pub(super) fn show(&mut self, progress: Progress) {
         let Progress {
             bytes_done,
             bytes_in_all,
@@ -368,7 +397,7 @@ impl Bar {
         }
     }
 
-    fn finish(&self) {
+    pub(super) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -26,6 +26,7 @@ mod apply;
 mod backup;
 mod capture;
 mod client;
+mod follow;
 mod import;
 mod jwt;
 mod owner;

@@ -591,6 +591,7 @@ mod tests {
             ChangeGrants,
             ReadMetrics,
             ReadStatus,
+            HandOver,
             ReadOwnEndpoints,
             OwnEndpoints,
         ];
@@ -649,7 +650,7 @@ mod tests {
             OwnKeys,
             ReadProfiles,
         ];
-        const NEVER: [Action; 17] = [
+        const NEVER: [Action; 18] = [
             ListApplications,
             CreateApplications,
             ChangeApplications,
@@ -664,6 +665,7 @@ mod tests {
             ChangeSessions,
             ReadMetrics,
             ReadStatus,
+            HandOver,
             ReadOwnEndpoints,
             OwnEndpoints,
             ReadLanes,

@@ -53,6 +53,8 @@ pub enum Action {
     ReadMetrics,
     /// Read the state of the server and its current problems.
     ReadStatus,
+    /// Hand the store over to another machine, which ends this server.
+    HandOver,
     /// The organisation's own endpoints, without their secrets.
     ReadOwnEndpoints,
     /// Change them, and read their secrets.
@@ -69,7 +71,7 @@ pub enum Action {
 
 impl Action {
     /// All actions, with the names by which pages know them.
-    pub const ALL: [(Action, &str); 31] = [
+    pub const ALL: [(Action, &str); 32] = [
         (Action::ListApplications, "listApplications"),
         (Action::CreateApplications, "createApplications"),
         (Action::ChangeApplications, "changeApplications"),
@@ -95,6 +97,7 @@ impl Action {
         (Action::ChangeSessions, "changeSessions"),
         (Action::ReadMetrics, "readMetrics"),
         (Action::ReadStatus, "readStatus"),
+        (Action::HandOver, "handOver"),
         (Action::ReadOwnEndpoints, "readOwnEndpoints"),
         (Action::OwnEndpoints, "ownEndpoints"),
         (Action::ReadKeys, "readKeys"),
@@ -160,6 +163,7 @@ pub fn permit(role: Role, action: Action) -> Permit {
         Action::ChangeSessions => [Everywhere, Never, Never, Never, Never, Never],
         Action::ReadMetrics => [Everywhere, Never, Never, Never, Never, Everywhere],
         Action::ReadStatus => [Everywhere, Never, Never, Never, Never, Everywhere],
+        Action::HandOver => [Everywhere, Never, Never, Never, Never, Never],
         Action::ReadOwnEndpoints => [Everywhere, Never, Never, Never, Never, Everywhere],
         Action::OwnEndpoints => [Everywhere, Never, Never, Never, Never, Never],
         Action::ReadKeys => [Everywhere, Never, Never, Never, Own, Everywhere],
@@ -205,6 +209,7 @@ pub fn within_applications(action: Action) -> Permit {
         | Action::ChangeGrants
         | Action::ReadMetrics
         | Action::ReadStatus
+        | Action::HandOver
         | Action::ReadOwnEndpoints
         | Action::OwnEndpoints => Permit::Never,
     }
@@ -269,6 +274,7 @@ pub fn session_may(capabilities: Capabilities, action: Action) -> bool {
         | Action::ChangeSessions
         | Action::ReadMetrics
         | Action::ReadStatus
+        | Action::HandOver
         | Action::ReadOwnEndpoints
         | Action::OwnEndpoints
         | Action::ReadLanes => false,

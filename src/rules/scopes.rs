@@ -28,6 +28,8 @@ pub fn scope_of(action: Action) -> Scope {
         Action::CreateApplications | Action::ChangeApplications => Scope::Applications,
         Action::ChangeEventTypes => Scope::EventTypes,
         Action::Expunge => Scope::Expunge,
+        // Whoever has it can make a credential for everything, so this adds nothing.
+        Action::HandOver => Scope::Tokens,
         Action::ReadTokens
         | Action::ChangeTokens
         | Action::ChangeGrants
@@ -93,7 +95,14 @@ mod tests {
                 Scope::Applications => &[CreateApplications, ChangeApplications],
                 Scope::EventTypes => &[ChangeEventTypes],
                 Scope::Expunge => &[Expunge],
-                Scope::Tokens => &[ReadTokens, ChangeTokens, ChangeGrants, ReadKeys, OwnKeys],
+                Scope::Tokens => &[
+                    HandOver,
+                    ReadTokens,
+                    ChangeTokens,
+                    ChangeGrants,
+                    ReadKeys,
+                    OwnKeys,
+                ],
                 Scope::Portal => &[ChangeSessions],
                 Scope::Status => &[ReadMetrics, ReadStatus],
                 Scope::OperationalWebhooks => &[ReadOwnEndpoints, OwnEndpoints],

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::web;
+use tokio::sync::Notify;
 
 use crate::api;
 use crate::clock::Timestamp;
@@ -19,6 +20,7 @@ pub struct Lasting {
     pub metrics: Arc<Metrics>,
     pub started_at: Timestamp,
     pub shares: Arc<api::Shares>,
+    pub hand_over_asked: Arc<Notify>,
 }
 
 impl Lasting {
@@ -28,6 +30,7 @@ impl Lasting {
             metrics: context.metrics.clone(),
             started_at: context.started_at,
             shares: context.shares.clone(),
+            hand_over_asked: context.hand_over_asked.clone(),
         }
     }
 
@@ -50,6 +53,7 @@ impl Lasting {
             metrics: self.metrics,
             started_at: self.started_at,
             shares: self.shares,
+            hand_over_asked: self.hand_over_asked,
         })
     }
 }

@@ -20,7 +20,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::web;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -51,6 +51,9 @@ const FAILURE_TOLD: Duration = Duration::from_millis(500);
 /// The part of a stop's time that is left for requests, when attempts take all of it.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
+/// How much longer than a stop a hand-over takes, for the supervisor.
+const HAND_OVER_MAX: Duration = Duration::from_secs(60);
+
 type Listening = JoinHandle<std::io::Result<()>>;
 
 /// A running server.
@@ -74,7 +77,17 @@ pub struct Server {
     /// The number of connections of each client.
     pub connections: Arc<api::Connections>,
     failures: Arc<api::Failures>,
+    /// Somebody with the right to do so has asked for it.
+    hand_over_asked: Arc<Notify>,
     drain: Duration,
+}
+
+/// Why a server ends in good order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Stop,
+    /// Another machine goes on with the store.
+    HandOver,
 }
 
 /// Where the settings are read: at the start, and again at a reload.
@@ -132,11 +145,12 @@ async fn serve_until_signalled(config: Config, origin: Origin) -> Result<(), Box
     notify(&[NotifyState::Ready]);
 
     let mut listening = server.listening.take();
-    let failure = loop {
+    let ending = loop {
         tokio::select! {
-            _ = terminate.recv() => break None,
-            _ = interrupt.recv() => break None,
-            reason = server.run(&mut listening) => break Some(reason),
+            _ = terminate.recv() => break Ok(Ending::Stop),
+            _ = interrupt.recv() => break Ok(Ending::Stop),
+            reason = server.run(&mut listening) => break Err(reason),
+            () = server.hand_over_asked() => break Ok(Ending::HandOver),
             _ = hangup.recv() => {
                 notify(&[NotifyState::Reloading]);
                 reload(&server, &mut current, &origin);
@@ -146,15 +160,32 @@ async fn serve_until_signalled(config: Config, origin: Origin) -> Result<(), Box
             _ = user2.recv() => log::info!("SIGUSR2 does nothing; SIGHUP reads the settings again"),
         }
     };
-    notify(&[NotifyState::Stopping]);
-    if let Some(reason) = failure {
-        server.answer_the_last().await;
-        // No orderly stop: a part that hangs or is broken must not keep the supervisor from starting anew.
-        return Err(reason.into());
+    let ending = match ending {
+        Ok(ending) => ending,
+        Err(reason) => {
+            notify(&[NotifyState::Stopping]);
+            server.answer_the_last().await;
+            // No orderly stop: a part that hangs or is broken must not keep the supervisor from starting anew.
+            return Err(reason.into());
+        }
+    };
+    match ending {
+        Ending::Stop => {
+            notify(&[NotifyState::Stopping]);
+            log::info!("stopping; a second signal ends the process at once");
+        }
+        Ending::HandOver => {
+            let extended = (server.drain + HAND_OVER_MAX).as_micros();
+            let extended = u32::try_from(extended).unwrap_or(u32::MAX);
+            notify(&[
+                NotifyState::Stopping,
+                NotifyState::ExtendTimeoutUsec(extended),
+            ]);
+            log::info!("handing over; a signal ends the process at once");
+        }
     }
-    log::info!("stopping; a second signal ends the process at once");
     tokio::select! {
-        stopped = server.stop() => stopped.map_err(Into::into),
+        ended = server.end(ending) => ended.map_err(Into::into),
         _ = terminate.recv() => cut_short(),
         _ = interrupt.recv() => cut_short(),
     }
@@ -236,7 +267,9 @@ impl Server {
             metrics: metrics.clone(),
             started_at: clock.now(),
             shares: Arc::new(shares),
+            hand_over_asked: Arc::default(),
         };
+        let hand_over_asked = lasting.hand_over_asked.clone();
         let context = lasting.with(config, &send_settings, &own_addresses, scheduler.lanes());
         let contexts = Arc::new(api::Contexts::new(context));
         let routes = api::configure(contexts.current(), failures.clone());
@@ -262,6 +295,7 @@ impl Server {
             contexts,
             connections,
             failures,
+            hand_over_asked,
             drain,
         })
     }
@@ -351,11 +385,29 @@ impl Server {
         }
     }
 
+    /// Returns once the API was asked to hand the store over.
+    pub async fn hand_over_asked(&self) {
+        self.hand_over_asked.notified().await;
+    }
+
+    /// Stops as [`Server::stop`] does, copies the end of the store, marks it so that no server starts on it, and tells
+    /// whoever follows the copy to go on. After an error a server can start on it as before.
+    pub async fn hand_over(&mut self) -> Result<(), String> {
+        self.end(Ending::HandOver).await
+    }
+
     /// Begins no further attempt and lets those in flight end for as long as `drain_seconds`. Messages that
     /// are published meanwhile are accepted, and the next start sends them; only the last moments of that
     /// time are for the requests under way. Then makes everything durable and closes the store.
     pub async fn stop(&mut self) -> Result<(), String> {
+        self.end(Ending::Stop).await
+    }
+
+    async fn end(&mut self, ending: Ending) -> Result<(), String> {
         self.finding.abort();
+        if let Some(backup) = self.backup.as_ref().filter(|_| ending == Ending::HandOver) {
+            backup.run_now();
+        }
         let deadline = Instant::now() + self.drain;
         let refuse_from = deadline - LAST_REQUESTS.min(self.drain / 2);
         let http = &self.http;
@@ -397,8 +449,15 @@ impl Server {
             }
             let closed = store.close();
             // The end of the store is copied, too.
-            if let Some(mut backup) = backup {
-                backup.stop();
+            match (backup, ending) {
+                (Some(mut backup), Ending::Stop) => backup.stop(),
+                (Some(mut backup), Ending::HandOver) => {
+                    closed?;
+                    let handed_over = backup.hand_over();
+                    return handed_over.map_err(|error| format!("not handed over: {error}"));
+                }
+                (None, Ending::Stop) => {}
+                (None, Ending::HandOver) => return Err("there is no backup.to".to_owned()),
             }
             closed
         };

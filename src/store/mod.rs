@@ -51,8 +51,10 @@ mod export;
 mod expunge;
 mod fault;
 mod filters;
+mod follower;
 mod format;
 mod gap;
+mod handed_over;
 mod history;
 mod index;
 mod jobs;
@@ -90,12 +92,14 @@ pub use deliveries::{DeliveryState, LogEnd, SendAgain};
 pub use export::{RestoreReport, restore};
 use fault::unavailable;
 pub use fault::{Fault, OpenError};
+pub use follower::Follower;
+pub use handed_over::{mark_handed_over, unmark_handed_over};
 pub use jobs::{ReplaySend, ReplayStep, Span};
 pub use layout::LaneHour;
 pub use owner::reset_owner;
 pub use rebuild::{RebuildReport, rebuild};
 pub use restored::{
-    CHECKPOINT_FILE, Restored, begin_restored, checkpoint_position, effects_problem,
+    CHECKPOINT_FILE, Lost, Restored, begin_restored, checkpoint_position, effects_problem,
     finish_restore, prepare_restore, slice_directory,
 };
 pub use settings::StoreSettings;

@@ -548,7 +548,7 @@ fn set_aside(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
 
 /// Waits until no thread of a database that was closed, or failed to open, has its files: they write some
 /// of them by their names.
-fn let_go(database: &Path) -> Result<(), OpenError> {
+pub fn let_go(database: &Path) -> Result<(), OpenError> {
     let file = match File::open(database.join("db")) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),

@@ -19,7 +19,9 @@ use super::layout::{self, Checkpoint, FORMAT, Meta, RecordError};
 use super::open::{open_engine, to_open_error};
 use super::{OpenError, StoreSettings, checkpoint_file, slices};
 use crate::clock::Timestamp;
-use crate::journal::{CutOff, Disk, Journal, JournalError, Known, Opened, RecordDraft, Sizes, Tip};
+use crate::journal::{
+    CutOff, Disk, Journal, JournalError, Known, Opened, Reader, RecordDraft, Sizes, Tip,
+};
 
 /// Opens the journal of a store whose databases nobody uses yet, and applies the records behind the
 /// last checkpoint. The second value is the damage before that.
@@ -56,8 +58,15 @@ pub fn open(
     let (journal, opened) = open_files(settings, &path, &checkpoint, newest, is_closed)?;
     let damaged = opened.damaged.iter();
     let damaged = damaged.map(|error| DamagedPart::of(&path, error));
-    replay(&journal, settings, live, &checkpoint)?;
-    Ok((journal, damaged.collect()))
+    let damaged = damaged.collect();
+    if checkpoint_at(&journal).position > checkpoint.position {
+        let now = apply_behind(&journal.reader(), settings, live, &checkpoint)?;
+        log::info!(
+            "{} commits of the journal were not in the databases for certain, and are now",
+            now.position - checkpoint.position
+        );
+    }
+    Ok((journal, damaged))
 }
 
 /// The newest position of the journal that the file `applied` knows; 0 where it knows none of this stream.
@@ -274,48 +283,43 @@ pub fn journal_error(path: &Path, error: JournalError) -> OpenError {
     }
 }
 
-/// Applies the records behind the checkpoint `applied` and writes down that the databases have them.
-fn replay(
-    journal: &Journal,
+/// Applies the records behind the checkpoint `applied` and writes down that the databases have them. Returns how far
+/// that is.
+pub fn apply_behind(
+    reader: &Reader,
     settings: &StoreSettings,
     live: &Engine,
     applied: &Checkpoint,
-) -> Result<(), OpenError> {
-    let checkpoint = checkpoint_at(journal);
-    if checkpoint.position == applied.position {
-        return Ok(());
-    }
+) -> Result<Checkpoint, OpenError> {
     let path = settings.path.join("journal");
+    let in_journal = |error| journal_error(&path, error);
+    let mut checkpoint = *applied;
     let mut databases = Databases {
         settings,
         live,
         latest: BTreeMap::new(),
+        of_slices: Vec::new(),
         slices: HashMap::new(),
     };
-    let mut stretch = Vec::new();
-    let reader = journal.reader();
     let records = reader.records_behind(next_behind(applied));
-    let mut records = records.map_err(|error| journal_error(&path, error))?;
-    while let Some(record) = records
-        .next_record()
-        .map_err(|error| journal_error(&path, error))?
-    {
+    let mut records = records.map_err(in_journal)?;
+    while let Some(record) = records.next_record().map_err(in_journal)? {
         let effects = effects::decode(&record.effects);
         let effects = effects.map_err(|error| OpenError::JournalDamaged {
             path: path.clone(),
             reason: format!("the record at position {}: {error}", record.head.position),
         })?;
-        stretch.push(effects);
+        databases.take_in(effects);
+        checkpoint.position = record.head.position;
+        checkpoint.chain = record.head.chain;
     }
-    databases.take_in(stretch)?;
+    if checkpoint.position == applied.position {
+        return Ok(checkpoint);
+    }
     databases.settle()?;
     write_checkpoint(live, &checkpoint)
         .map_err(|error| to_open_error(&settings.path, error.into()))?;
-    log::info!(
-        "{} commits of the journal were not in the databases for certain, and are now",
-        checkpoint.position - applied.position
-    );
-    Ok(())
+    Ok(checkpoint)
 }
 
 /// The databases that records are applied to.
@@ -324,18 +328,20 @@ struct Databases<'a> {
     live: &'a Engine,
     /// The newest value of each key of the live database: many are put and deleted again.
     latest: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Changes of slices that a version without a journal began.
+    of_slices: Vec<(u32, Changes)>,
     slices: HashMap<u32, Engine>,
 }
 
 impl Databases<'_> {
-    /// Applies a stretch of records: history first, as far as its slices are still there at the end.
-    fn take_in(&mut self, stretch: Vec<effects::Effects>) -> Result<(), OpenError> {
-        let mut history = Vec::new();
-        for effects in stretch {
-            history.extend(effects.databases);
-            self.latest.extend(effects.live.into_entries());
-        }
-        for (number, changes) in history {
+    fn take_in(&mut self, effects: effects::Effects) {
+        self.of_slices.extend(effects.databases);
+        self.latest.extend(effects.live.into_entries());
+    }
+
+    /// Applies history, as far as its slices are still there at the end.
+    fn apply_to_slices(&mut self) -> Result<(), OpenError> {
+        for (number, changes) in std::mem::take(&mut self.of_slices) {
             if self.is_kept(number)? {
                 self.apply_to_slice(number, changes)?;
             }
@@ -373,6 +379,7 @@ impl Databases<'_> {
 
     /// Makes it all durable; the record that may say that the store was closed comes last.
     fn settle(mut self) -> Result<(), OpenError> {
+        self.apply_to_slices()?;
         for (number, slice) in &self.slices {
             let path = slices::path_in(&self.settings.path.join("slices"), *number);
             slice

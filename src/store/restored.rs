@@ -100,9 +100,14 @@ pub fn prepare_restore(settings: &StoreSettings) -> Result<(), OpenError> {
         .map_err(io)
 }
 
+/// Whether a restore into the directory is under way, or was broken off.
+pub fn is_unfinished(path: &Path) -> bool {
+    path.join(UNFINISHED).exists()
+}
+
 /// Refuses a directory in which a restore was broken off.
 pub fn refuse_unfinished(settings: &StoreSettings) -> Result<(), OpenError> {
-    if settings.is_being_restored || !settings.path.join(UNFINISHED).exists() {
+    if settings.is_being_restored || !is_unfinished(&settings.path) {
         return Ok(());
     }
     Err(OpenError::Unsafe(format!(
@@ -114,12 +119,35 @@ pub fn refuse_unfinished(settings: &StoreSettings) -> Result<(), OpenError> {
 /// Makes a store of the files that were laid into its directory. It goes on as a stream of its own: the lost store, if
 /// it comes back, is another one from here on.
 pub fn begin_restored(settings: &StoreSettings, clock: &Clock) -> Result<Restored, OpenError> {
-    let settings = &StoreSettings {
+    let settings = &being_restored(settings);
+    let rebuilt = rebuild::rebuild(settings, clock)?;
+    go_on(settings, clock, rebuilt.problems, Lost::Something)
+}
+
+/// The settings of a directory that is no store yet.
+pub fn being_restored(settings: &StoreSettings) -> StoreSettings {
+    StoreSettings {
         is_being_restored: true,
         ..settings.clone()
-    };
+    }
+}
+
+/// What happened to the store behind the last record that is restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    Nothing,
+    /// For all that is known.
+    Something,
+}
+
+/// Lets the store go on as a stream of its own. `problems` are those of its live database.
+pub fn go_on(
+    settings: &StoreSettings,
+    clock: &Clock,
+    problems: Vec<String>,
+    lost: Lost,
+) -> Result<Restored, OpenError> {
     let path = &settings.path;
-    let rebuilt = rebuild::rebuild(settings, clock)?;
     let mut files = open_files(settings, clock)?;
     let branched = files.journal.branch(rand::random());
     branched.map_err(|error| replay::journal_error(&path.join("journal"), error))?;
@@ -127,9 +155,11 @@ pub fn begin_restored(settings: &StoreSettings, clock: &Clock) -> Result<Restore
     let now = clock.now();
     let mut meta = files.meta.clone();
     meta.commit += 1;
-    meta.clean = rebuilt.problems.is_empty();
+    meta.clean = problems.is_empty();
     meta.last_time = meta.last_time.max(now);
-    meta.last_endpoint_number += NUMBERS_JUMP;
+    if lost == Lost::Something {
+        meta.last_endpoint_number += NUMBERS_JUMP;
+    }
     let sealed = files
         .slices
         .values()
@@ -145,7 +175,7 @@ pub fn begin_restored(settings: &StoreSettings, clock: &Clock) -> Result<Restore
             meta.waiting.iter().map(|(_, count)| count).sum(),
         ),
     ];
-    let problems = rebuilt.problems.into_iter();
+    let problems = problems.into_iter();
     let problems = problems.chain(without_their_files(&files.slices)).collect();
     let mut changes = Changes::default();
     layout::replace(&files.live, &mut changes, &[layout::META], &meta)

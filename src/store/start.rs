@@ -21,7 +21,9 @@ use super::rebuild;
 use super::recount::{self, Recount};
 use super::replay;
 use super::slices::{self, OfJournal, Slices};
-use super::{Inner, OpenError, Store, StoreSettings, expunge, filters, keeper, spares};
+use super::{
+    Inner, OpenError, Store, StoreSettings, expunge, filters, handed_over, keeper, spares,
+};
 use crate::catalog::{Catalog, Change};
 use crate::clock::Clock;
 use crate::domain::token::{Role, Token};
@@ -62,6 +64,7 @@ impl Store {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Store, OpenError> {
+        handed_over::refuse_handed_over(&settings)?;
         let mut files = rebuild::open_or_rebuild(&settings, &clock, &metrics)?;
         let path = settings.path.clone();
         let damaged = |error: RecordError| to_open_error(&path, error);

@@ -1,11 +1,13 @@
 //! The copy that a server makes of its store while it runs, and stores made from it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use postrider::backup::{self, Choice, Target, TargetSettings};
+use postrider::backup::{self, Choice, Fetched, Follow, Target, TargetSettings};
 use postrider::clock::{Clock, Timestamp};
-use postrider::store::{self, StoreSettings};
+use postrider::store::{self, Follower, Lost, StoreSettings};
+use postrider::telemetry::Metrics;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -269,4 +271,175 @@ async fn a_copy_that_is_not_whole_is_refused_by_the_name_of_the_object() {
         let told = restored(&target, None, &server).unwrap_err();
         assert!(told.contains(name), "{told}");
     }
+}
+
+/// One step of `restore --follow` in a process of its own, which ends then. With `end` the directory becomes a store.
+fn followed(
+    folder: &Path,
+    directory: &Path,
+    like: &Server,
+    end: Option<Lost>,
+) -> Result<Fetched, String> {
+    let mut settings = StoreSettings::from_config(like.config());
+    settings.path = directory.join("data");
+    let target = TargetSettings {
+        to: folder.to_str().expect("a text").to_owned(),
+        key: None,
+    };
+    let clock = Clock::manual(like.now());
+    // Calls of a target block, which no thread of a runtime may.
+    let following = std::thread::spawn(move || {
+        let target = Target::open(&target).map_err(|error| error.to_string())?;
+        if !Follow::is_followed(&settings.path) {
+            store::prepare_restore(&settings).map_err(|error| error.to_string())?;
+        }
+        let follow = Follow::open(&target, None, &settings.path);
+        let mut follow = follow.map_err(|error| error.to_string())?;
+        let database = Follower::resume(&settings).map_err(|error| error.to_string())?;
+        let applied = database.as_ref().map(Follower::position);
+        let laid = follow.lay(applied, &mut |_| {});
+        let fetched = laid
+            .map_err(|error| error.to_string())?
+            .expect("a first look");
+        let mut database = match database {
+            Some(database) => database,
+            None => Follower::begin(&settings, &clock).map_err(|error| error.to_string())?,
+        };
+        database.catch_up().map_err(|error| error.to_string())?;
+        assert_eq!(database.position(), fetched.position);
+        if let Some(lost) = end {
+            follow.end().map_err(|error| error.to_string())?;
+            let made = database
+                .end(&clock, lost)
+                .map_err(|error| error.to_string())?;
+            assert_eq!(made.problems, [""; 0]);
+            store::finish_restore(&settings).map_err(|error| error.to_string())?;
+        }
+        Ok(fetched)
+    });
+    following.join().expect("no panic")
+}
+
+#[actix_web::test]
+async fn a_directory_follows_until_the_store_is_handed_over() {
+    let folder = TempDir::new().unwrap();
+    let mut server = copying(folder.path()).await;
+    server.application("app").await;
+    let endpoint = json!({ "url": "http://127.0.0.1:9/", "disabled": true });
+    let path = "/api/v1/app/app/endpoint";
+    server.post(path, endpoint.clone()).await.expect(201);
+    server.publish("a.b", json!({ "n": 1 })).await;
+    caught_up(&server).await;
+    let to = TempDir::new().unwrap();
+    let first = followed(folder.path(), to.path(), &server, None).unwrap();
+    assert_eq!(first.handed_over_at, None);
+    // No server starts there meanwhile, and no other store is followed into it.
+    let settings = StoreSettings {
+        path: to.path().join("data"),
+        ..StoreSettings::from_config(server.config())
+    };
+    let metrics = Arc::new(Metrics::new());
+    let opened = store::Store::open(settings, Clock::manual(server.now()), metrics);
+    let told = opened.err().expect("it is refused").to_string();
+    assert!(told.contains("a restore into"), "{told}");
+
+    // Enough for segments that are sealed, erased in and written again.
+    for n in 2..40 {
+        let text = format!("part-{n}-{}", "x".repeat(2_000));
+        let message = server.publish("a.b", json!({ "n": n, "text": text })).await;
+        if n % 10 == 0 {
+            let path = format!("/api/v1/app/app/msg/{message}/content");
+            server.delete(&path).await.expect(204);
+            caught_up(&server).await;
+            let step = followed(folder.path(), to.path(), &server, None).unwrap();
+            assert!(step.position > first.position);
+        }
+    }
+    let all = messages(&server).await;
+    let (_old, handed_over) = server.hand_over().await;
+    handed_over.expect("the copy is complete");
+    let last = followed(folder.path(), to.path(), &server, Some(Lost::Nothing)).unwrap();
+    assert!(last.handed_over_at.is_some());
+    assert!(!has_bytes(to.path(), b"part-20-"));
+    assert!(has_bytes(to.path(), b"part-21-"));
+    let moved = started_on(to, &server).await;
+    assert_eq!(messages(&moved).await, all);
+    let made = moved.post(path, endpoint).await.expect(201);
+    assert!(made["id"].is_string(), "{made}");
+    let status = moved.get("/api/v1/status").await.expect(200);
+    assert_eq!(status["waiting"], 39, "{status}");
+}
+
+#[actix_web::test]
+async fn a_store_that_was_handed_over_starts_only_without_its_mark() {
+    let folder = TempDir::new().unwrap();
+    let mut server = copying(folder.path()).await;
+    server.application("app").await;
+    server.publish("a.b", json!({ "n": 1 })).await;
+    caught_up(&server).await;
+    let (old, handed_over) = server.hand_over().await;
+    handed_over.expect("the copy is complete");
+    let settings = StoreSettings {
+        path: old.path().join("data"),
+        ..StoreSettings::from_config(server.config())
+    };
+    let open = || {
+        let metrics = Arc::new(Metrics::new());
+        store::Store::open(settings.clone(), Clock::manual(server.now()), metrics)
+    };
+    let told = open().err().expect("it is refused").to_string();
+    assert!(told.contains("was handed over"), "{told}");
+    std::fs::remove_file(settings.path.join("handed.over")).unwrap();
+    let went_on = Server::start_on(old, &server).await;
+    went_on.publish("a.b", json!({ "n": 2 })).await;
+    caught_up(&went_on).await;
+    // Whoever follows is not told any more that it has all.
+    let to = TempDir::new().unwrap();
+    let step = followed(folder.path(), to.path(), &server, None).unwrap();
+    assert_eq!(step.handed_over_at, None);
+    drop(went_on.stopped().await);
+}
+
+#[actix_web::test]
+async fn a_hand_over_that_cannot_be_completed_changes_nothing() {
+    let directory = TempDir::new().unwrap();
+    let folder = directory.path().join("copy");
+    let mut server = copying(&folder).await;
+    server.application("app").await;
+    server.publish("a.b", json!({ "n": 1 })).await;
+    caught_up(&server).await;
+    server.publish("a.b", json!({ "n": 2 })).await;
+    std::fs::rename(&folder, directory.path().join("away")).unwrap();
+    std::fs::write(&folder, "no folder").unwrap();
+    let (old, handed_over) = server.hand_over().await;
+    let told = handed_over.expect_err("nothing can be copied");
+    assert!(told.starts_with("not handed over: "), "{told}");
+    std::fs::remove_file(&folder).unwrap();
+    let goes_on = Server::start_on(old, &server).await;
+    assert_eq!(messages(&goes_on).await.len(), 2);
+    drop(goes_on.stopped().await);
+}
+
+#[actix_web::test]
+async fn a_hand_over_is_asked_for_by_the_owner_where_there_is_a_copy() {
+    let server = Server::start().await;
+    let refused = server
+        .post("/api/v1/hand-over", Value::Null)
+        .await
+        .expect(409);
+    let told = refused["detail"].as_str().unwrap();
+    assert!(told.contains("set backup.to first"), "{told}");
+    drop(server.stopped().await);
+
+    let folder = TempDir::new().unwrap();
+    let server = copying(folder.path()).await;
+    server.application("app").await;
+    caught_up(&server).await;
+    server.pulse();
+    let begins = server
+        .post("/api/v1/hand-over", Value::Null)
+        .await
+        .expect(202);
+    assert_eq!(begins["to"], folder.path().to_str().unwrap());
+    server.hand_over_asked().await;
 }

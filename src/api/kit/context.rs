@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use actix_web::dev::{Extensions, ServiceRequest};
 use actix_web::{HttpRequest, web};
+use tokio::sync::Notify;
 
 use super::fair::Shares;
 use crate::clock::Timestamp;
@@ -64,6 +65,8 @@ pub struct Context {
     pub sending: SendingWatch,
     /// Each customer's use of the shared resources.
     pub shares: Arc<Shares>,
+    /// Notified where the server is to hand its store over to another machine.
+    pub hand_over_asked: Arc<Notify>,
 }
 
 /// The context for new requests. It is replaced when the settings are read again; a request keeps

@@ -17,6 +17,7 @@ mod event_type_import;
 mod event_types;
 mod expunge;
 mod grants;
+mod hand_over;
 mod health;
 mod history;
 mod import_document;
@@ -70,6 +71,7 @@ pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         keys::operations(),
         links::operations(),
         status::operations(),
+        hand_over::operations(),
         health::operations(),
     ]
     .into_iter()

@@ -47,6 +47,7 @@ pub enum Need {
     ChangeSessions,
     ReadMetrics,
     ReadStatus,
+    HandOver,
     ReadOwnEndpoints,
     OwnEndpoints,
     ReadKeys,
@@ -90,7 +91,9 @@ impl Need {
             // Keys are an application's in the portal only: a key makes no others.
             Need::ReadOwnEndpoints | Need::ReadKeys => [1, 0, 0, 0, 0, 1],
             Need::CreateApplications | Need::ChangeApplications => [1, 0, 0, 0, 0, 0],
-            Need::ChangeEventTypes | Need::Expunge | Need::ChangeTokens => [1, 0, 0, 0, 0, 0],
+            Need::ChangeEventTypes | Need::Expunge | Need::ChangeTokens | Need::HandOver => {
+                [1, 0, 0, 0, 0, 0]
+            }
             Need::ChangeSessions | Need::OwnEndpoints | Need::OwnKeys => [1, 0, 0, 0, 0, 0],
             Need::EndSession => [1, 0, 0, 0, 0, 0],
             Need::Account => [0, 0, 0, 0, 1, 0],
@@ -113,7 +116,7 @@ impl Need {
             Need::CreateApplications | Need::ChangeApplications => "applications",
             Need::ChangeEventTypes => "event_types",
             Need::Expunge => "expunge",
-            Need::ReadTokens | Need::ChangeTokens | Need::ChangeGrants => "tokens",
+            Need::ReadTokens | Need::ChangeTokens | Need::ChangeGrants | Need::HandOver => "tokens",
             Need::ReadKeys | Need::OwnKeys | Need::EndSession => "tokens",
             Need::ChangeSessions => "portal",
             Need::ReadMetrics | Need::ReadStatus => "status",
@@ -135,6 +138,7 @@ impl Need {
                 | Need::EndSession
                 | Need::ReadMetrics
                 | Need::ReadStatus
+                | Need::HandOver
                 | Need::ReadOwnEndpoints
                 | Need::OwnEndpoints
         )
@@ -232,6 +236,8 @@ pub const OPERATIONS: &[(&str, Need)] = &[
     ("server.docs-page", Need::Nothing),
     ("server.docs-guide", Need::Nothing),
     ("v1.status.get", Need::ReadStatus),
+    // Without backup.to it changes nothing.
+    ("v1.server.hand-over", Need::HandOver),
     ("v1.lane.list", Need::ReadLanes),
     ("v1.session.get", Need::Nothing),
     ("v1.session.list", Need::OwnSessions),

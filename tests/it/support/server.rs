@@ -172,6 +172,19 @@ impl Server {
         self.directory.take().expect("it was not taken before")
     }
 
+    /// Hands the store over, which ends the server. Returns the directory with its data, and what came of it.
+    pub async fn hand_over(&mut self) -> (TempDir, Result<(), String>) {
+        let mut running = self.running.take().expect("it runs");
+        let handed_over = running.hand_over().await;
+        let directory = self.directory.take().expect("it was not taken before");
+        (directory, handed_over)
+    }
+
+    /// Returns once the server was asked to hand its store over.
+    pub async fn hand_over_asked(&self) {
+        self.running().hand_over_asked().await;
+    }
+
     /// Stops the server and looks at every record: nothing may be damaged or miscounted.
     pub async fn stop_and_verify(mut self) -> Vec<(String, u64)> {
         self.stop().await;
