@@ -91,9 +91,9 @@ impl Need {
             // Keys are an application's in the portal only: a key makes no others.
             Need::ReadOwnEndpoints | Need::ReadKeys => [1, 0, 0, 0, 0, 1],
             Need::CreateApplications | Need::ChangeApplications => [1, 0, 0, 0, 0, 0],
-            Need::ChangeEventTypes | Need::Expunge | Need::ChangeTokens | Need::HandOver => {
-                [1, 0, 0, 0, 0, 0]
-            }
+            Need::ChangeEventTypes | Need::Expunge | Need::ChangeTokens => [1, 0, 0, 0, 0, 0],
+            // The owner of the first organisation has it, who is none of these.
+            Need::HandOver => [0, 0, 0, 0, 0, 0],
             Need::ChangeSessions | Need::OwnEndpoints | Need::OwnKeys => [1, 0, 0, 0, 0, 0],
             Need::EndSession => [1, 0, 0, 0, 0, 0],
             Need::Account => [0, 0, 0, 0, 1, 0],
@@ -236,7 +236,6 @@ pub const OPERATIONS: &[(&str, Need)] = &[
     ("server.docs-page", Need::Nothing),
     ("server.docs-guide", Need::Nothing),
     ("v1.status.get", Need::ReadStatus),
-    // Without backup.to it changes nothing.
     ("v1.server.hand-over", Need::HandOver),
     ("v1.lane.list", Need::ReadLanes),
     ("v1.session.get", Need::Nothing),
