@@ -1,5 +1,6 @@
 //! `cargo bench --bench deliver [-- --quick] [--dir PATH] [--set SETTING=VALUE] [--against PATH] [--turns N]
-//! [throughput|throughput-32|batch|steady|neighbour|fan-out|waiting|profiles|bytes|bytes-again|futexes|threads]`
+//! [throughput|throughput-32|batch|steady|neighbour|fan-out|waiting|profiles|bytes|bytes-again|futexes|threads|backup|
+//! restore]`
 //!
 //! How fast messages are accepted and delivered, at what cost, and how long one takes from the
 //! publisher's send to the receiver's hands: the real binary, on loopback, with its client and its
@@ -8,6 +9,8 @@
 //! With `--against`, the binary of another version takes turns with this build's, and each figure is
 //! compared. Only settings and calls that older versions have are used.
 
+#[path = "deliver/backup.rs"]
+mod backup;
 #[path = "deliver/costs.rs"]
 mod costs;
 mod rig;
@@ -41,6 +44,8 @@ fn main() {
     }
     options.measure("futexes", costs::futexes);
     options.measure("threads", costs::threads);
+    backup::run(&options);
+    options.measure("restore", backup::restore);
 }
 
 fn throughput(options: &Options, figures: &mut Figures, connections: usize) {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use process::client::Connection;
 use process::receiver::{Receiver, Reply};
-use process::{Api, Launch, can_run, die_with_parent, say, scratch, until};
+use process::{Api, Launch, can_run, die_with_parent, other_binary, say, scratch, until};
 use serde_json::{Value, json};
 
 const DOCS: &str = include_str!("../docs/backup.md");
@@ -69,7 +69,7 @@ fn a_server_moves_while_its_customers_publish() {
 
     let to = directory.path().join("copy");
     let commands = |block: &str, path: &Path, port: u16| {
-        let binary = env!("CARGO_BIN_EXE_postrider");
+        let binary = other_binary().unwrap_or_else(|| env!("CARGO_BIN_EXE_postrider").to_owned());
         block
             .replace(
                 "/etc/postrider/config.toml",
