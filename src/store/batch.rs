@@ -178,7 +178,7 @@ impl Store {
     ) -> Result<Vec<u32>> {
         let (oldest, newest) = self.inner.slices_within(EVENT_ID_UNIQUE);
         let mut from = vec![newest; events.len()];
-        let sought = |event: &EventKeys| self.inner.may_hold(oldest..newest, &event.hashes);
+        let sought = |event: &EventKeys| self.inner.may_hold_event(oldest..newest, event);
         let slices = |event: &Option<EventKeys>| event.as_ref().map_or(Vec::new(), sought);
         let slices: Vec<Vec<u32>> = events.iter().map(slices).collect();
         if slices.iter().all(Vec::is_empty) {
@@ -188,7 +188,8 @@ impl Store {
             for ((event, slices), from) in events.iter().zip(slices).zip(&mut from) {
                 let Some(event) = event else { continue };
                 for number in slices {
-                    if let Some(engine) = inner.slice_with(number, &event.hashes)?
+                    if let Some(engine) =
+                        inner.slice_with(number, inner.event_hashes(number, event))?
                         && inner.event_id_taken_in(&engine, event)?
                     {
                         *from = number;

@@ -7,7 +7,7 @@
 //! 100,000, in the direction that costs time: then the slice is opened and does not have the key.
 //!
 //! Of the last day's slices the newest filters are in memory, as far as they fit into
-//! [`MEMORY_MAX`]; of the others one block is read from the file. So whoever sends millions of keys
+//! [`MEMORY_MAX`]; of the others one block is read from the open file. So whoever sends millions of keys
 //! takes no more memory than that, and costs all others the reading of 64 bytes for each older
 //! slice of the day. A slice without a filter is opened, which is as right, and slow: what was just
 //! sealed is still open then, and after an update the filters are made anew in the background. The same
@@ -21,7 +21,7 @@ use std::fs::File;
 use std::io::Write;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ use sha2::Digest;
 use super::engine::{self, EngineError};
 use super::layout::RecordError;
 use super::slice::Slice;
-use super::{EVENT_ID_UNIQUE, Inner, Store};
+use super::{EVENT_ID_UNIQUE, EventKeys, Inner, Store};
 use crate::lock::locked;
 use crate::watched;
 
@@ -169,6 +169,30 @@ enum Known {
     InMemory(Filter),
     /// Its file is whole and has this many blocks.
     InFile(usize),
+    /// The same of a slice that is looked into often.
+    InOpenFile(Arc<FilterFile>),
+}
+
+/// A filter's file. Of the last day's slices they are kept open: opening one for each look costs more than twice as
+/// much as reading the block.
+struct FilterFile {
+    file: File,
+    blocks: usize,
+}
+
+impl FilterFile {
+    fn open(slice: &Path, blocks: usize) -> std::io::Result<Arc<FilterFile>> {
+        let file = File::open(slice.join(FILE_NAME))?;
+        Ok(Arc::new(FilterFile { file, blocks }))
+    }
+
+    /// None where the file does not tell.
+    fn may_hold(&self, key: KeyHash) -> Option<bool> {
+        let mut block = [0; BLOCK_BYTES];
+        let at = (1 + key.block(self.blocks)) * BLOCK_BYTES;
+        self.file.read_exact_at(&mut block, at as u64).ok()?;
+        is_whole(&block).then(|| holds(&block, key))
+    }
 }
 
 #[derive(Default)]
@@ -177,15 +201,28 @@ pub struct Filters {
 }
 
 impl Filters {
-    /// Whether the slice may hold the key, by what is in memory; where that does not tell, how many
-    /// blocks its file has, if it has one.
-    fn by_memory(&self, slice: u32, key: KeyHash) -> Result<bool, Option<usize>> {
+    /// Whether the slice may hold one of the keys, by what is in memory. None where that does not tell.
+    fn by_memory(&self, slice: u32, keys: &[KeyHash]) -> Option<bool> {
         let known = locked(self.known.read());
         match known.get(&slice) {
-            Some(Known::InMemory(filter)) => Ok(filter.may_hold(key)),
-            Some(Known::InFile(blocks)) => Err(Some(*blocks)),
-            None => Err(None),
+            Some(Known::InMemory(filter)) => Some(keys.iter().any(|key| filter.may_hold(*key))),
+            _ => None,
         }
+    }
+
+    /// Whether the slice, whose directory this is, may hold one of the keys. Blocks on the disk.
+    fn may_hold(&self, slice: u32, keys: &[KeyHash], directory: &Path) -> bool {
+        let known = locked(self.known.read());
+        let file = match known.get(&slice) {
+            Some(Known::InMemory(filter)) => return keys.iter().any(|key| filter.may_hold(*key)),
+            Some(Known::InFile(blocks)) => Err(*blocks),
+            Some(Known::InOpenFile(file)) => Ok(file.clone()),
+            None => return true,
+        };
+        drop(known);
+        let file = file.or_else(|blocks| FilterFile::open(directory, blocks));
+        let Ok(file) = file else { return true };
+        keys.iter().any(|key| file.may_hold(*key).unwrap_or(true))
     }
 
     fn is_known(&self, slice: u32) -> bool {
@@ -194,20 +231,35 @@ impl Filters {
     }
 
     /// Takes in a filter, of which the file is there. Those of slices before `recent` do not stay
-    /// in memory, nor do the oldest where it is too much in all.
-    fn take_in(&self, slice: u32, filter: Filter, recent: u32, exists: impl Fn(u32) -> bool) {
+    /// in memory or open, nor do the oldest in memory where it is too much in all. `directory` is that of a slice
+    /// that there is.
+    fn take_in(
+        &self,
+        slice: u32,
+        filter: Filter,
+        recent: u32,
+        directory: impl Fn(u32) -> Option<PathBuf>,
+    ) {
         let mut known = locked(self.known.write());
         known.insert(slice, Known::InMemory(filter));
-        known.retain(|slice, _| exists(*slice));
+        known.retain(|slice, _| directory(*slice).is_some());
         let mut left = MEMORY_MAX;
         for (slice, known) in known.iter_mut().rev() {
-            let Known::InMemory(filter) = known else {
-                continue;
+            let blocks = match known {
+                Known::InMemory(filter) => match left.checked_sub(filter.bytes()) {
+                    Some(rest) if *slice >= recent => {
+                        left = rest;
+                        continue;
+                    }
+                    _ => filter.blocks.len(),
+                },
+                Known::InOpenFile(file) if *slice < recent => file.blocks,
+                Known::InOpenFile(_) | Known::InFile(_) => continue,
             };
-            match left.checked_sub(filter.bytes()) {
-                Some(rest) if *slice >= recent => left = rest,
-                _ => *known = Known::InFile(filter.blocks.len()),
-            }
+            let directory = directory(*slice).filter(|_| *slice >= recent);
+            // Where it cannot be opened now, each look opens it.
+            let opened = directory.and_then(|path| FilterFile::open(&path, blocks).ok());
+            *known = opened.map_or(Known::InFile(blocks), Known::InOpenFile);
         }
     }
 }
@@ -216,10 +268,27 @@ impl Inner {
     /// Those of the slices that may hold one of the keys, by what is in memory.
     pub(super) fn may_hold(&self, slices: Range<u32>, keys: &[KeyHash]) -> Vec<u32> {
         let may = |slice: &u32| {
-            let may = |key: &KeyHash| self.filters.by_memory(*slice, *key).unwrap_or(true);
-            self.slices.contains(*slice) && keys.iter().any(may)
+            self.slices.contains(*slice) && self.filters.by_memory(*slice, keys).unwrap_or(true)
         };
         slices.filter(may).collect()
+    }
+
+    /// The same for an event id.
+    pub(super) fn may_hold_event(&self, slices: Range<u32>, event: &EventKeys) -> Vec<u32> {
+        let may = |slice: &u32| {
+            let keys = self.event_hashes(*slice, event);
+            self.slices.contains(*slice) && self.filters.by_memory(*slice, keys).unwrap_or(true)
+        };
+        slices.filter(may).collect()
+    }
+
+    /// The keys that an event id may stand under in the slice.
+    pub(super) fn event_hashes<'a>(&self, slice: u32, event: &'a EventKeys) -> &'a [KeyHash] {
+        match self.slices.is_of_journal(slice) {
+            // Since before the journal it is written down in one way.
+            true => &event.hashes[..1],
+            false => &event.hashes,
+        }
     }
 
     /// The slice, opened, if it may hold one of the keys. Blocks on the disk.
@@ -228,12 +297,10 @@ impl Inner {
         number: u32,
         keys: &[KeyHash],
     ) -> Result<Option<Arc<Slice>>, RecordError> {
-        let may = |key: &KeyHash| match self.filters.by_memory(number, *key) {
-            Ok(may) => may,
-            Err(None) => true,
-            Err(Some(blocks)) => self.may_hold_by_file(number, blocks, *key).unwrap_or(true),
-        };
-        if !keys.iter().any(may) {
+        if !self
+            .filters
+            .may_hold(number, keys, &self.slices.path(number))
+        {
             return Ok(None);
         }
         let opened = self.slice(number);
@@ -253,15 +320,6 @@ impl Inner {
         let filter =
             sealed.and_then(|sealed| Filter::read(&self.slices.path(number), sealed.commit));
         filter.is_some_and(|filter| !keys.iter().any(|key| filter.may_hold(*key)))
-    }
-
-    /// None where the file does not tell.
-    fn may_hold_by_file(&self, slice: u32, blocks: usize, key: KeyHash) -> Option<bool> {
-        let file = File::open(self.slices.path(slice).join(FILE_NAME)).ok()?;
-        let mut block = [0; BLOCK_BYTES];
-        let at = (1 + key.block(blocks)) * BLOCK_BYTES;
-        file.read_exact_at(&mut block, at as u64).ok()?;
-        is_whole(&block).then(|| holds(&block, key))
     }
 }
 
@@ -293,8 +351,9 @@ pub fn run(inner: &Inner) {
             match filter {
                 Ok(Some(filter)) => {
                     let recent = inner.slices_within(EVENT_ID_UNIQUE).0;
-                    let exists = |number| inner.slices.contains(number);
-                    inner.filters.take_in(number, filter, recent, exists);
+                    let slices = &inner.slices;
+                    let directory = |number| slices.contains(number).then(|| slices.path(number));
+                    inner.filters.take_in(number, filter, recent, directory);
                 }
                 Ok(None) if *inner.closed.borrow() => return,
                 // It was dropped meanwhile.
@@ -500,14 +559,22 @@ mod tests {
         }
     }
 
+    fn is_open(filters: &Filters, slice: u32) -> bool {
+        let known = locked(filters.known.read());
+        matches!(known.get(&slice), Some(Known::InOpenFile(_)))
+    }
+
     #[test]
     fn only_so_much_of_filters_is_in_memory_the_newest_of_it() {
         let filters = Filters::default();
         let keys = MEMORY_MAX / 3 / BLOCK_BYTES * KEYS_PER_BLOCK;
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(FILE_NAME), "").unwrap();
+        let path = |slice| (slice > 1).then(|| directory.path().to_owned());
         for slice in 1..=5 {
-            filters.take_in(slice, Filter::with_room_for(keys), 2, |slice| slice > 1);
+            filters.take_in(slice, Filter::with_room_for(keys), 2, path);
         }
-        let in_memory = |slice| filters.by_memory(slice, KeyHash::of(b"I")).is_ok();
+        let in_memory = |slice| filters.by_memory(slice, &[KeyHash::of(b"I")]).is_some();
         assert_eq!(
             [1, 2, 3, 4, 5].map(in_memory),
             [false, false, true, true, true]
@@ -516,7 +583,12 @@ mod tests {
             [1, 2, 3].map(|slice| filters.is_known(slice)),
             [false, true, true]
         );
-        filters.take_in(6, Filter::with_room_for(1), 6, |slice| slice > 1);
+        assert_eq!(
+            [1, 2, 3].map(|slice| is_open(&filters, slice)),
+            [false, true, false]
+        );
+        filters.take_in(6, Filter::with_room_for(1), 6, path);
+        assert!((1..=6).all(|slice| !is_open(&filters, slice)));
         assert_eq!([4, 5, 6].map(in_memory), [false, false, true]);
     }
 }

@@ -240,7 +240,8 @@ impl Store {
         };
         let event = EventKeys::new(organisation, application, event_id);
         for (number, _) in self.inner.slices.list().into_iter().rev() {
-            let Some(slice) = self.inner.slice_with(number, &event.hashes)? else {
+            let hashes = self.inner.event_hashes(number, &event);
+            let Some(slice) = self.inner.slice_with(number, hashes)? else {
                 continue;
             };
             if let Some(found) = self.inner.event_id_in(&slice, &event)? {

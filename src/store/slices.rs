@@ -121,6 +121,14 @@ impl Slices {
         locked(self.index.read()).contains_key(&number)
     }
 
+    /// Whether the journal has what the slice has.
+    pub fn is_of_journal(&self, number: u32) -> bool {
+        let index = locked(self.index.read());
+        index
+            .get(&number)
+            .is_some_and(|record| record.stretch.is_some())
+    }
+
     /// The slice that holds what has this time in its id.
     pub fn at(&self, time: Timestamp) -> Option<u32> {
         let index = locked(self.index.read());

@@ -59,7 +59,7 @@ impl Committer {
         for number in from_slice..=self.slice.number {
             let taken = self
                 .inner
-                .slice_with(number, &event.hashes)
+                .slice_with(number, self.inner.event_hashes(number, event))
                 .and_then(|slice| {
                     let taken = slice.map(|slice| self.inner.event_id_taken_in(&slice, event));
                     Ok(taken.transpose()?.unwrap_or(false))
