@@ -7,17 +7,15 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, Mac};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use sha2::Sha256;
 
+use super::process::clock::FastClock;
 use super::process::ledger::{PREFIX, number_of};
 use super::process::receiver::{Reply, Request};
+use super::process::signature::signs;
 
 /// What is kept for this long must be there; `store.retention_days` is 1.
 pub const RETENTION: Duration = Duration::from_secs(24 * 3600);
@@ -31,14 +29,8 @@ pub struct Books {
     next_number: AtomicU64,
     /// What fails from now on may have been cut off by the end of the server.
     pub is_dying: AtomicBool,
-    clock: Mutex<FastClock>,
+    clock: FastClock,
     pages: Mutex<Pages>,
-}
-
-/// Instants in milliseconds since 1970: the system's, and what is told in its place.
-struct FastClock {
-    real: u64,
-    told: u64,
 }
 
 #[derive(Default)]
@@ -150,15 +142,11 @@ impl Endpoint {
 
 impl Books {
     pub fn new(seed: u64) -> Books {
-        let now = system_now();
         Books {
             seed,
             next_number: AtomicU64::new(0),
             is_dying: AtomicBool::new(false),
-            clock: Mutex::new(FastClock {
-                real: now,
-                told: now,
-            }),
+            clock: FastClock::new(SPEED),
             pages: Mutex::default(),
         }
     }
@@ -182,20 +170,17 @@ impl Books {
 
     /// By the server's clock.
     pub fn now(&self) -> u64 {
-        let clock = self.clock.lock().expect("no holder of the clock panics");
-        clock.told + (system_now() - clock.real) * SPEED
+        self.clock.now()
     }
 
     /// Time passes while no server runs.
     pub fn jump(&self, by: Duration) {
-        let mut clock = self.clock.lock().expect("no holder of the clock panics");
-        clock.told += by.as_millis() as u64;
+        self.clock.jump(by);
     }
 
     /// What tells a server this clock.
     pub fn planned_clock(&self) -> String {
-        let clock = self.clock.lock().expect("no holder of the clock panics");
-        format!("{} {} {SPEED}", clock.real, clock.told)
+        self.clock.planned()
     }
 
     pub fn begin_life(&self) {
@@ -393,24 +378,6 @@ fn reply(seed: u64, uid: &str, number: u64, earlier: usize) -> Reply {
     }
 }
 
-fn signs(secret: &str, request: &Request<'_>) -> bool {
-    let header = |name| request.header(name).unwrap_or_default();
-    let key = STANDARD.decode(secret.trim_start_matches("whsec_"));
-    let key = key.expect("secrets are made here");
-    let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("any length will do");
-    let head = format!("{}.{}.", header("webhook-id"), header("webhook-timestamp"));
-    mac.update(head.as_bytes());
-    mac.update(request.body);
-    let signature = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
-    let mut signatures = header("webhook-signature").split(' ');
-    signatures.any(|one| one == signature)
-}
-
-pub fn new_secret(random: &mut StdRng) -> String {
-    let key: [u8; 24] = random.random();
-    format!("whsec_{}", STANDARD.encode(key))
-}
-
 /// What any re-serialisation would change; some are longer than one chunk of the store.
 pub fn payload(seed: u64, number: u64) -> String {
     let mut random = StdRng::seed_from_u64(seed ^ number);
@@ -425,9 +392,4 @@ pub fn payload(seed: u64, number: u64) -> String {
     }
     text.push_str("\"}");
     text
-}
-
-fn system_now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.expect("it is after 1970").as_millis() as u64
 }

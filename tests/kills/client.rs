@@ -8,11 +8,13 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use serde_json::Value;
 
-use super::books::{Books, Fate, new_secret};
+use super::books::{Books, Fate};
 use super::line::{Done, Line};
 use super::operation::{KINDS, Operation, Publish, event_id};
 use super::process::Api;
+use super::process::clock::rfc3339;
 use super::process::receiver::Receiver;
+use super::process::signature::new_secret;
 
 pub const SHARED: &str = "shared";
 const ENDPOINTS_MAX: usize = 4;
@@ -621,10 +623,4 @@ fn check_matched(books: &Books, app: &str, publish: &Publish, messages: &[Value]
         let wrong = format!("{wanting} endpoints of {app} want {message}");
         pages.wrong.push(wrong);
     }
-}
-
-pub fn rfc3339(millis: u64) -> String {
-    let instant = jiff::Timestamp::from_millisecond(millis as i64);
-    let instant = instant.expect("it is in this century");
-    format!("{instant:.3}")
 }

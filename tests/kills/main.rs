@@ -32,11 +32,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use audit::{Extent, audit, check_deliveries};
-use books::{Books, Fate, new_secret};
+use books::{Books, Fate};
 use client::{Client, SHARED, Tally};
 use line::Line;
 use operation::Operation;
 use process::receiver::Receiver;
+use process::signature::new_secret;
 use process::{Launch, Server, at_random_moment, say, scratch, seed, until};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;

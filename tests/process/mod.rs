@@ -22,11 +22,14 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 pub mod client;
+pub mod clock;
 pub mod dns;
+pub mod ending;
 pub mod ledger;
 pub mod mounts;
 pub mod old_store;
 pub mod receiver;
+pub mod signature;
 
 use client::{Answer, Connection, connect_from};
 
