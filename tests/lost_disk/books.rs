@@ -267,6 +267,15 @@ impl Books {
         }
     }
 
+    /// How many messages were accepted before this moment.
+    pub fn accepted_before(&self, moment: u64) -> usize {
+        let pages = self.pages();
+        let spans = pages.messages.values().map(|one| one.accepted);
+        spans
+            .filter(|span| span.fate(moment, moment) == Fate::Done)
+            .count()
+    }
+
     pub fn receive(&self, request: &Request<'_>) -> Reply {
         if request.path == "/settle" {
             return Reply::Status(200);

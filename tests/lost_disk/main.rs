@@ -31,12 +31,18 @@ mod witness;
 mod world;
 
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use books::{Receipt, SHARED, Span};
 use check::{Compared, Found, check};
 use operator::newest_manifest;
 use process::{say, seed};
 use world::{Kind, Tally, World, copy_all};
+
+/// Much of a round is waiting.
+const ROUNDS_AT_A_TIME: usize = 2;
 
 #[test]
 fn what_was_copied_comes_back_when_the_disk_is_gone() {
@@ -46,18 +52,31 @@ fn what_was_copied_comes_back_when_the_disk_is_gone() {
         Err(_) => 6,
     };
     let seed = seed("lost_disk");
-    let mut all = Tally::default();
-    for round in 0..losses {
-        let kind = Kind::ALL[round % Kind::ALL.len()];
-        let mut world = World::new(kind, seed.wrapping_add(round as u64));
-        play(&mut world);
-        let tally = &world.tally;
-        say(&format!(
-            "lost_disk: round {round}, {kind:?}, {}",
-            told(tally)
-        ));
-        add(&mut all, tally);
-    }
+    let (next, all) = (AtomicUsize::new(0), Mutex::new(Tally::default()));
+    let play_some = || {
+        loop {
+            let round = next.fetch_add(1, Ordering::SeqCst);
+            if round >= losses {
+                return;
+            }
+            let kind = Kind::ALL[round % Kind::ALL.len()];
+            let mut world = World::new(kind, seed.wrapping_add(round as u64));
+            let begun = Instant::now();
+            play(&mut world);
+            let (tally, took) = (&world.tally, begun.elapsed());
+            say(&format!(
+                "lost_disk: round {round}, {kind:?}, {took:.1?}: {}",
+                told(tally)
+            ));
+            add(&mut all.lock().expect("no holder of it panics"), tally);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..ROUNDS_AT_A_TIME {
+            scope.spawn(play_some);
+        }
+    });
+    let all = all.into_inner().expect("no holder of it panics");
     say(&format!("lost_disk: {losses} rounds, {}", told(&all)));
     assert!(all.accepted > 200 * losses, "too little load");
 }

@@ -23,6 +23,8 @@ use super::witness::Sight;
 
 /// What is waited for comes within some seconds. This is for machines that are busy.
 pub const WITHIN: Duration = Duration::from_secs(120);
+/// A copy counts once it has so many messages.
+const COPIED_MIN: usize = 100;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
@@ -238,7 +240,7 @@ impl World {
             let oldest_at = store["oldestAt"].as_str().and_then(millis);
             copied >= copies && (!is_expiring || oldest_at.is_some_and(|at| at > before))
         };
-        let further = Duration::from_millis(self.random.random_range(0..1_500));
+        let further = Duration::from_millis(self.random.random_range(0..4_000));
         self.live(&mut server, loss, is_ready, further);
         if loss == Loss::Stopped {
             self.see_all(&server.api);
@@ -386,6 +388,8 @@ fn follow_copies(
             }
         };
         let until = status["backup"]["copiedUntil"].as_str().and_then(millis);
+        // A copy of nothing proves nothing.
+        let until = until.filter(|until| books.accepted_before(*until) >= COPIED_MIN);
         if until.is_some() && until != copied.last().copied() {
             copied.extend(until);
         }
