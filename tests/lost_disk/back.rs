@@ -95,7 +95,7 @@ impl World {
         let (is_well, told) = self.launch_copied().run(arguments);
         match Report::read(&told) {
             Some(report) if is_well => report,
-            _ => panic!("{arguments:?} {}: {told}", self.told()),
+            _ => panic!("{arguments:?} {}: {told}", self.name),
         }
     }
 
@@ -174,7 +174,7 @@ impl World {
                 && compared.messages_byte_for_byte >= compared.messages / 5
                 && compared.attempts_byte_for_byte >= compared.attempts / 5,
             "{} too little was compared: {compared:?}",
-            self.told()
+            self.name
         );
         self.tally.compared = self.tally.compared.plus(compared);
     }

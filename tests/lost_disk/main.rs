@@ -30,6 +30,7 @@ mod shown;
 mod witness;
 mod world;
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -60,9 +61,15 @@ fn what_was_copied_comes_back_when_the_disk_is_gone() {
                 return;
             }
             let kind = Kind::ALL[round % Kind::ALL.len()];
-            let mut world = World::new(kind, seed.wrapping_add(round as u64));
+            let name = format!("round {round}, {kind:?}, of SEED={seed}:");
+            let mut world = World::new(kind, seed.wrapping_add(round as u64), name);
             let begun = Instant::now();
-            play(&mut world);
+            let played = catch_unwind(AssertUnwindSafe(|| play(&mut world)));
+            if let Err(panic) = played {
+                // No other begins.
+                next.store(losses, Ordering::SeqCst);
+                resume_unwind(panic);
+            }
             let (tally, took) = (&world.tally, begun.elapsed());
             say(&format!(
                 "lost_disk: round {round}, {kind:?}, {took:.1?}: {}",
@@ -139,7 +146,8 @@ fn told(tally: &Tally) -> String {
 /// So that the test above can fail: each thing that it looks at is wrong once.
 #[test]
 fn whatever_is_missing_or_differs_is_noticed() {
-    let mut world = World::new(Kind::Plain, seed("lost_disk, noticed"));
+    let seed = seed("lost_disk, noticed");
+    let mut world = World::new(Kind::Plain, seed, "before anything is wrong:".to_owned());
     let server = world.begin();
     world.live_and_lose(server);
     let found = world.bring_back();
@@ -270,7 +278,8 @@ fn app(found: &mut Found) -> &mut shown::ShownApp {
 /// So that the test above can fail: the copy is an older one than the server had made.
 #[test]
 fn a_copy_that_went_back_is_noticed() {
-    let mut world = World::new(Kind::Stopped, seed("lost_disk, gone back"));
+    let seed = seed("lost_disk, gone back");
+    let mut world = World::new(Kind::Stopped, seed, "before it goes back:".to_owned());
     let server = world.begin();
     world.live_and_stop(server);
     let (copy, old) = (world.target(), world.path("old"));

@@ -1,19 +1,17 @@
 //! A store with its clients, its receiver and its witness, the copy that is made of it, and what is left when its disk is
 //! gone.
 
-use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use serde_json::Value;
 
 use super::books::{AGAIN, Books, EVERY, KINDS, Manner, SHARED, SOME};
 use super::check::Compared;
 use super::client::{CLIENTS, Client, Line};
-use super::operator::millis;
+use super::operator::{files_below, millis};
 use super::process::ending::Ending;
 use super::process::receiver::Receiver;
 use super::process::signature::new_secret;
@@ -58,7 +56,7 @@ impl Kind {
     /// clock, but where an hour has to pass soon.
     fn speed(self) -> u64 {
         match self {
-            Kind::Expiring => 100,
+            Kind::Expiring => 300,
             _ => 5,
         }
     }
@@ -86,6 +84,7 @@ pub struct Tally {
 
 pub struct World {
     pub kind: Kind,
+    pub name: String,
     pub books: Arc<Books>,
     pub tally: Tally,
     pub sight: Sight,
@@ -101,12 +100,11 @@ pub struct World {
     pub streams: Vec<String>,
     /// The moments up to which the server said that its store is copied, in the life that ended last.
     pub copied: Vec<u64>,
-    /// When the oldest history began, before retention took some of it.
-    oldest_at: u64,
 }
 
 impl World {
-    pub fn new(kind: Kind, seed: u64) -> World {
+    /// `name` is told where something is wrong.
+    pub fn new(kind: Kind, seed: u64, name: String) -> World {
         let books = Arc::new(Books::new(seed, kind.speed()));
         let receiver = {
             let books = books.clone();
@@ -114,6 +112,7 @@ impl World {
         };
         let world = World {
             kind,
+            name,
             books,
             tally: Tally::default(),
             sight: Sight::default(),
@@ -125,7 +124,6 @@ impl World {
             lost: 0,
             streams: Vec::new(),
             copied: Vec::new(),
-            oldest_at: u64::MAX,
         };
         let key: [u8; 32] = StdRng::seed_from_u64(!seed).random();
         let key = key.map(|byte| format!("{byte:02x}")).concat();
@@ -207,23 +205,24 @@ impl World {
         server
     }
 
-    /// A life in which slices are filled that retention removes in the next one.
+    /// Two lives whose history retention removes in the next one, beginning with that of the first.
     pub fn fill_slices(&mut self, mut server: Server) -> Server {
-        let oldest_at = Cell::new(0);
-        let has_slices = |_: usize, store: &Value| {
-            oldest_at.set(store["oldestAt"].as_str().and_then(millis).unwrap_or(0));
-            store["slices"].as_u64() >= Some(3)
-        };
-        self.live(&mut server, Loss::Killed, has_slices, Duration::ZERO);
-        drop(server);
-        self.oldest_at = oldest_at.get();
-        let clients = self.clients.iter_mut();
-        clients.for_each(|client| client.leave(&self.books, u64::MAX));
-        self.books.begin_life(Manner::Choosy);
-        // The first of them are old enough at once, the others one after the other while the next life goes on.
-        let less = Duration::from_secs(self.random.random_range(0..100));
-        self.books.clock.jump(RETENTION - less);
-        self.start()
+        // Slices are closed by their age, and with them segments.
+        let less = Duration::from_secs(self.random.random_range(0..600));
+        for jump in [Duration::from_secs(3700), RETENTION - less] {
+            self.live(
+                &mut server,
+                Loss::Killed,
+                |copied| copied > 0,
+                Duration::ZERO,
+            );
+            let clients = self.clients.iter_mut();
+            clients.for_each(|client| client.leave(&self.books, u64::MAX));
+            self.books.begin_life(Manner::Choosy);
+            self.books.clock.jump(jump);
+            server = self.start();
+        }
+        server
     }
 
     /// A life with everything going on, at the end of which the disk is lost.
@@ -235,11 +234,8 @@ impl World {
         };
         let copies = if self.kind == Kind::Earlier { 3 } else { 1 };
         let is_expiring = self.kind == Kind::Expiring;
-        let before = self.oldest_at;
-        let is_ready = |copied: usize, store: &Value| {
-            let oldest_at = store["oldestAt"].as_str().and_then(millis);
-            copied >= copies && (!is_expiring || oldest_at.is_some_and(|at| at > before))
-        };
+        let target = self.target();
+        let is_ready = |copied: usize| copied >= copies && (!is_expiring || has_expired(&target));
         let further = Duration::from_millis(self.random.random_range(0..4_000));
         self.live(&mut server, loss, is_ready, further);
         if loss == Loss::Stopped {
@@ -261,7 +257,7 @@ impl World {
         self.live(
             &mut server,
             Loss::Stopped,
-            |copied, _| copied > 0,
+            |copied| copied > 0,
             Duration::ZERO,
         );
         self.stop(&mut server);
@@ -289,7 +285,7 @@ impl World {
         &mut self,
         server: &mut Server,
         loss: Loss,
-        is_ready: impl Fn(usize, &Value) -> bool,
+        is_ready: impl Fn(usize) -> bool,
         further: Duration,
     ) {
         let (ending, begun) = (Ending::default(), Instant::now());
@@ -354,15 +350,10 @@ impl World {
         assert!(
             pages.wrong.is_empty(),
             "{} {} things are wrong:\n{}",
-            self.told(),
+            self.name,
             pages.wrong.len(),
             pages.wrong[..pages.wrong.len().min(10)].join("\n")
         );
-    }
-
-    /// Which one it is.
-    pub fn told(&self) -> String {
-        format!("in a round of kind {:?}", self.kind)
     }
 }
 
@@ -371,7 +362,7 @@ fn follow_copies(
     api: &Api,
     books: &Books,
     ending: &Ending,
-    is_ready: impl Fn(usize, &Value) -> bool,
+    is_ready: impl Fn(usize) -> bool,
     further: Duration,
 ) -> Vec<u64> {
     let begun = Instant::now();
@@ -393,7 +384,7 @@ fn follow_copies(
         if until.is_some() && until != copied.last().copied() {
             copied.extend(until);
         }
-        if is_ready(copied.len(), &status["store"]) {
+        if is_ready(copied.len()) {
             end.get_or_insert_with(|| Instant::now() + further);
         }
         let left = match end {
@@ -412,6 +403,18 @@ fn follow_copies(
         }
         ending.comes_within(left.min(LOOK_EVERY));
     }
+}
+
+/// Whether retention has taken the first segment of the journal, and the copy has let go of it.
+fn has_expired(target: &Path) -> bool {
+    let is_first = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let number = format!("-{:016x}-", 0);
+        ["segment", "piece"]
+            .iter()
+            .any(|kind| name.starts_with(&format!("{kind}{number}")))
+    };
+    !files_below(target).iter().any(is_first)
 }
 
 /// Copies a directory that nobody writes to.
