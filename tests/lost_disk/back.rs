@@ -298,9 +298,11 @@ impl World {
             let is_done =
                 |span: Span| span.fate(moment.erased_before, moment.not_erased_after) == Fate::Done;
             let app = pages.apps.get(&message.app);
-            let was_there = found.shown.apps.contains_key(&message.app);
+            // What retention takes before it was erased goes with its segment.
+            let is_in_turn = !found.shown.apps.contains_key(&message.app)
+                && message.accepted.asked >= moment.kept_since;
             message.erased.is_some_and(is_done)
-                || !was_there && app.and_then(|app| app.deleted).is_some_and(is_done)
+                || is_in_turn && app.and_then(|app| app.deleted).is_some_and(is_done)
         };
         let mut left = Vec::new();
         let erased = until(WITHIN, || {

@@ -267,13 +267,12 @@ impl Books {
         }
     }
 
-    /// How many messages were accepted before this moment.
-    pub fn accepted_before(&self, moment: u64) -> usize {
+    /// How many messages were published and accepted between these moments.
+    pub fn accepted_between(&self, from: u64, to: u64) -> usize {
         let pages = self.pages();
         let spans = pages.messages.values().map(|one| one.accepted);
-        spans
-            .filter(|span| span.fate(moment, moment) == Fate::Done)
-            .count()
+        let spans = spans.filter(|span| span.asked >= from && span.fate(to, to) == Fate::Done);
+        spans.count()
     }
 
     pub fn receive(&self, request: &Request<'_>) -> Reply {

@@ -386,7 +386,11 @@ impl Check<'_> {
         let receipts = self.pages.all_receipts();
         let not_shown =
             receipts.filter(|(uid, number, _)| !shown.has_endpoint(uid) || is_pruned(*number));
-        let unseen = not_shown.map(|(_, _, receipts)| receipts.len()).sum();
+        let received: usize = not_shown.map(|(_, _, receipts)| receipts.len()).sum();
+        // One for each delivery may have found that there was nothing to send any more.
+        let uids = self.pages.messages.values().flat_map(|one| &one.uids);
+        let unsent = uids.filter(|uid| !shown.has_endpoint(uid)).count();
+        let unseen = received + unsent;
         self.between("messages", report.messages, messages, unseen_messages);
         self.between("attempts", report.attempts, attempts, unseen);
         let endpoints: usize = shown.apps.values().map(|app| app.endpoints.len()).sum();

@@ -21,7 +21,7 @@ use super::witness::Sight;
 
 /// What is waited for comes within some seconds. This is for machines that are busy.
 pub const WITHIN: Duration = Duration::from_secs(120);
-/// A copy counts once it has so many messages.
+/// A copy counts once it has so many messages of the life.
 const COPIED_MIN: usize = 100;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub const RETENTION: Duration = Duration::from_secs(24 * 3600);
@@ -365,7 +365,7 @@ fn follow_copies(
     is_ready: impl Fn(usize) -> bool,
     further: Duration,
 ) -> Vec<u64> {
-    let begun = Instant::now();
+    let (begun, since) = (Instant::now(), books.clock.now());
     let mut copied: Vec<u64> = Vec::new();
     let mut end = None;
     loop {
@@ -380,7 +380,7 @@ fn follow_copies(
         };
         let until = status["backup"]["copiedUntil"].as_str().and_then(millis);
         // A copy of nothing proves nothing.
-        let until = until.filter(|until| books.accepted_before(*until) >= COPIED_MIN);
+        let until = until.filter(|until| books.accepted_between(since, *until) >= COPIED_MIN);
         if until.is_some() && until != copied.last().copied() {
             copied.extend(until);
         }
