@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::rig::figures::{COUNT, Figures, MICROS, MIB, PER_SECOND, SECONDS, Turns};
+use super::rig::figures::{COUNT, Figures, MIB, MICROS, PER_SECOND, SECONDS, Turns};
 use super::rig::process::{Launch, until};
 use super::rig::world::{PAYLOAD_BYTES, World};
 use super::rig::{Options, heading, line, usage};
@@ -68,7 +68,11 @@ fn cost(options: &Options, figures: &mut Figures, is_copied: bool) {
     let spent = usage::cpu_at_rest(server) - cpu;
     figures.latency("200 a second: answers", published.latency);
     figures.latency("  publish to receipt", received.latency);
-    figures.add("  server CPU at that rate", of_each(spent, messages), MICROS);
+    figures.add(
+        "  server CPU at that rate",
+        of_each(spent, messages),
+        MICROS,
+    );
     if let Some((before, after)) = before.zip(requests(&world)) {
         let in_a_day = (after - before) * 86_400 / (seconds + EVERY);
         line("requests to the target in a day of that", in_a_day);
@@ -124,7 +128,10 @@ pub fn restore(options: &Options, figures: &mut Figures) {
 fn start(options: &Options, target: Option<&Path>) -> World {
     let file = target.map_or(String::new(), |target| {
         let to = target.join("copy");
-        format!("[backup]\nto = \"{}\"\nevery_seconds = {EVERY}\n", to.display())
+        format!(
+            "[backup]\nto = \"{}\"\nevery_seconds = {EVERY}\n",
+            to.display()
+        )
     });
     World::start_with_file(options, &[], &file)
 }

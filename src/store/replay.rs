@@ -23,6 +23,10 @@ use crate::journal::{
     CutOff, Disk, Journal, JournalError, Known, Opened, Reader, RecordDraft, Sizes, Tip,
 };
 
+/// How many changed keys of the live database are collected before they are applied: behind a checkpoint file of an hour
+/// ago there are more than should be in memory. Tests have several such stretches in few records.
+const COLLECTED_MAX: usize = if cfg!(test) { 8 } else { 1 << 19 };
+
 /// Opens the journal of a store whose databases nobody uses yet, and applies the records behind the
 /// last checkpoint. The second value is the damage before that.
 pub fn open(
@@ -309,7 +313,7 @@ pub fn apply_behind(
             path: path.clone(),
             reason: format!("the record at position {}: {error}", record.head.position),
         })?;
-        databases.take_in(effects);
+        databases.take_in(effects)?;
         checkpoint.position = record.head.position;
         checkpoint.chain = record.head.chain;
     }
@@ -334,9 +338,28 @@ struct Databases<'a> {
 }
 
 impl Databases<'_> {
-    fn take_in(&mut self, effects: effects::Effects) {
+    fn take_in(&mut self, effects: effects::Effects) -> Result<(), OpenError> {
         self.of_slices.extend(effects.databases);
         self.latest.extend(effects.live.into_entries());
+        if self.latest.len() >= COLLECTED_MAX {
+            self.apply_latest()?;
+        }
+        Ok(())
+    }
+
+    /// Applies what was collected, but for the record that may say that the store was closed. The checkpoint stays
+    /// where it is: what is applied here is applied again by a start that comes after a crash, with the same result.
+    fn apply_latest(&mut self) -> Result<(), OpenError> {
+        let meta = self.latest.remove(&vec![layout::META]);
+        let latest = std::mem::take(&mut self.latest);
+        let mut latest = latest.into_iter();
+        let applied = latest.try_for_each(|(key, value)| match value {
+            Some(value) => self.live.put(&key, value),
+            None => self.live.delete(&key),
+        });
+        self.latest
+            .extend(meta.map(|meta| (vec![layout::META], meta)));
+        applied.map_err(|error| to_open_error(&self.settings.path, error.into()))
     }
 
     /// Applies history, as far as its slices are still there at the end.
@@ -386,13 +409,9 @@ impl Databases<'_> {
                 .flush_and_sync()
                 .map_err(|error| to_open_error(&path, error.into()))?;
         }
+        self.apply_latest()?;
         let meta = self.latest.remove(&vec![layout::META]).flatten();
-        let mut latest = self.latest.into_iter();
-        let applied = latest.try_for_each(|(key, value)| match value {
-            Some(value) => self.live.put(&key, value),
-            None => self.live.delete(&key),
-        });
-        let settled = applied.and_then(|()| self.live.flush_and_sync());
+        let settled = self.live.flush_and_sync();
         let settled = settled.and_then(|()| match meta {
             Some(meta) => self.live.put(&[layout::META], meta),
             None => Ok(()),
