@@ -184,6 +184,76 @@ fn the_log_names_no_token_file_that_a_restore_did_not_write() {
     process.wait(Duration::from_secs(30)).expect("it stops");
 }
 
+#[test]
+fn a_restore_with_hold_says_that_nothing_is_sent_and_how_to_release() {
+    let within = Duration::from_secs(30);
+    let directory = scratch();
+    let (old, copy) = (directory.path().join("old"), directory.path().join("copy"));
+    let launch = Launch::new(&old)
+        .set("backup.to", copy.display())
+        .set("backup.every_seconds", 1);
+    let mut server = launch.start();
+    let app = json!({ "name": "app", "uid": "app" });
+    server.api.call("POST", "/api/v1/app", &app, 201);
+    let endpoint = json!({ "url": "http://127.0.0.1:9/", "uid": "books" });
+    let endpoints = "/api/v1/app/app/endpoint";
+    server.api.call("POST", endpoints, &endpoint, 201);
+    let copied = process::until(within, || {
+        let status = server.api.get("/api/v1/status");
+        let is_whole = status["backup"]["lagSeconds"] == 0.0;
+        let folders = std::fs::read_dir(&copy).into_iter().flatten().flatten();
+        let files = folders.filter_map(|folder| std::fs::read_dir(folder.path()).ok());
+        let mut names = files.flatten().flatten().map(|file| file.file_name());
+        let has_checkpoint = names.any(|name| name.to_string_lossy().starts_with("checkpoint-"));
+        (is_whole && has_checkpoint).then_some(())
+    });
+    copied.expect("the store is copied");
+    let token = std::fs::read_to_string(old.join("owner.token")).unwrap();
+    let token = token.trim();
+    server.process.terminate();
+    assert!(server.process.wait(within).is_some_and(|one| one.success()));
+
+    let export = old.join("export.json");
+    for (from, to) in [(&copy, "of-copy"), (&export, "of-export")] {
+        let to = directory.path().join(to);
+        let from = from.to_str().unwrap();
+        let command = [
+            "restore",
+            "--hold",
+            "--from",
+            from,
+            "--to",
+            to.to_str().unwrap(),
+        ];
+        let restored = run(&directory, &command);
+        let said = text(&restored.stdout);
+        assert!(restored.status.success(), "{}", text(&restored.stderr));
+        let last: Vec<&str> = said.lines().rev().take(2).collect();
+        let expected = [
+            "look first; then release an endpoint, an application or all, in the console or with POST /api/v1/release",
+            "all endpoints are held (1): the server takes messages and sends nothing until they are released",
+        ];
+        assert_eq!(last, expected, "{said}");
+        assert!(!said.contains("goes on delivering"), "{said}");
+        let launch = Launch::new(&to);
+        let mut server = launch
+            .try_start(|| token.to_owned())
+            .unwrap_or_else(|(why, process)| panic!("it {why}: {}", process.log()));
+        let shown = server.api.get(&format!("{endpoints}/books"));
+        assert_eq!(shown["hold"]["reason"], "restored", "{shown}");
+        server.process.terminate();
+        server.process.wait(within).expect("it stops");
+    }
+    let both = [
+        "restore",
+        "--hold",
+        "--dry-run",
+        "--from",
+        copy.to_str().unwrap(),
+    ];
+    assert_eq!(run(&directory, &both).status.code(), Some(2));
+}
+
 /// What a server does that a command should not wait for.
 #[derive(Clone, Copy, Debug)]
 enum Misbehaviour {

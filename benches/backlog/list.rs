@@ -225,6 +225,7 @@ pub fn register(store: &Store, at: Timestamp) -> (ApplicationId, Arc<Endpoint>) 
         timeout_seconds: None,
         open_headers: Default::default(),
         verification: None,
+        held: None,
     };
     let id = application.id;
     let kept = endpoint.clone();

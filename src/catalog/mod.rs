@@ -121,6 +121,8 @@ pub struct Catalog {
     jobs: BTreeMap<JobId, Arc<Job>>,
     revocations: HashMap<[u8; 32], Revocation>,
     visits: Visits,
+    /// The number of endpoints that the operator holds.
+    held_endpoints: usize,
     /// The highest endpoint number that was ever given.
     last_endpoint_number: u64,
     /// Counts the changes since the start.
@@ -226,6 +228,11 @@ impl Catalog {
         self.endpoint_by_number(*self.endpoint_lanes.get(&id)?)
             .filter(|endpoint| endpoint.organisation == organisation)
             .filter(|endpoint| !endpoint.is_operational())
+    }
+
+    /// How many endpoints the operator holds, of all organisations.
+    pub fn held_endpoints(&self) -> usize {
+        self.held_endpoints
     }
 
     /// The number for the next new endpoint.
@@ -477,6 +484,7 @@ impl Catalog {
         for endpoint in &entry.endpoints {
             self.lanes.remove(&endpoint.number);
             self.endpoint_lanes.remove(&endpoint.id);
+            self.held_endpoints -= usize::from(endpoint.held.is_some());
         }
     }
 
@@ -491,11 +499,15 @@ impl Catalog {
         self.endpoint_lanes.insert(endpoint.id, endpoint.number);
         let entry = Arc::make_mut(entry);
         entry.as_of = self.number;
+        self.held_endpoints += usize::from(endpoint.held.is_some());
         match entry
             .endpoints
             .binary_search_by_key(&endpoint.id, |one| one.id)
         {
-            Ok(place) => entry.endpoints[place] = Arc::new(endpoint),
+            Ok(place) => {
+                let before = std::mem::replace(&mut entry.endpoints[place], Arc::new(endpoint));
+                self.held_endpoints -= usize::from(before.held.is_some());
+            }
             Err(place) => entry.endpoints.insert(place, Arc::new(endpoint)),
         }
     }
@@ -513,6 +525,7 @@ impl Catalog {
             let endpoint = entry.endpoints.remove(place);
             self.lanes.remove(&endpoint.number);
             self.endpoint_lanes.remove(&endpoint.id);
+            self.held_endpoints -= usize::from(endpoint.held.is_some());
         }
     }
 }

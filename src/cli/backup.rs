@@ -48,6 +48,9 @@ pub struct RestoreArguments {
     /// A file with the key of an encrypted backup [default: backup.key or backup.key_file of the settings]
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// Hold every endpoint, so that the new server sends nothing until somebody has looked and releases them
+    #[arg(long, conflicts_with = "dry_run")]
+    hold: bool,
     /// Check everything and restore nothing
     #[arg(long)]
     dry_run: bool,
@@ -168,29 +171,45 @@ impl RestoreArguments {
             return verify(&target, choice, &settings);
         }
         owner::become_owner_of(&settings.path)?;
-        let is_followed = Follow::is_followed(&settings.path);
-        if self.follow || is_followed {
-            if self.at.is_some() {
-                return Err(Failure::failed(format!(
-                    "{} follows the copy (--follow), and cannot go back: restore into another directory",
-                    settings.path.display()
-                )));
+        let report = match self.follow || Follow::is_followed(&settings.path) {
+            true => self.follow(&target, choice, &settings)?,
+            false => {
+                store::prepare_restore(&settings).map_err(Failure::failed)?;
+                restore_into(&target, choice, &settings, false)?
             }
-            let until = match self.follow {
-                true => follow::Until::HandedOver,
-                false => follow::Until::Now,
-            };
-            let report = follow::follow(&target, choice.stream, &settings, until)?;
-            report.say()?;
-            report.say_ages()?;
-            return say_next(&settings);
-        }
-        store::prepare_restore(&settings).map_err(Failure::failed)?;
-        let report = restore_into(&target, choice, &settings, false)?;
+        };
+        let held = match self.hold {
+            true => Some(store::hold_restored(&settings, &Clock::System).map_err(Failure::failed)?),
+            false => None,
+        };
         store::finish_restore(&settings).map_err(Failure::failed)?;
         report.say()?;
         report.say_ages()?;
-        say_next(&settings)
+        let path = settings.path.display();
+        if let Some(endpoints) = held {
+            say(&format!(
+                "next: start the server with store.path = \"{path}\""
+            ))?;
+            return say_held(endpoints);
+        }
+        say(&format!(
+            "next: start the server with store.path = \"{path}\"; it goes on delivering"
+        ))
+    }
+
+    /// Until the other server hands over; where that is lost, only with what is copied now.
+    fn follow(&self, target: &Target, choice: Choice, settings: &StoreSettings) -> Result<Report> {
+        if self.at.is_some() {
+            return Err(Failure::failed(format!(
+                "{} follows the copy (--follow), and cannot go back: restore into another directory",
+                settings.path.display()
+            )));
+        }
+        let until = match self.follow {
+            true => follow::Until::HandedOver,
+            false => follow::Until::Now,
+        };
+        follow::follow(target, choice.stream, settings, until)
     }
 
     /// The registrations alone.
@@ -200,9 +219,24 @@ impl RestoreArguments {
             return Err(Failure::Usage(reason.to_owned()));
         }
         owner::become_owner_of(&settings.path)?;
-        let report = store::restore(settings, Path::new(&self.from), &Clock::System);
-        say_counts(&report.map_err(Failure::failed)?.counts)
+        let report = store::restore(settings, Path::new(&self.from), &Clock::System, self.hold);
+        let report = report.map_err(Failure::failed)?;
+        say_counts(&report.counts)?;
+        match self.hold {
+            true => say_held(report.endpoints()),
+            false => Ok(()),
+        }
     }
+}
+
+/// What a restore with `--hold` leaves to do.
+fn say_held(endpoints: usize) -> Result {
+    say(&format!(
+        "all endpoints are held ({endpoints}): the server takes messages and sends nothing until they are released"
+    ))?;
+    say(
+        "look first; then release an endpoint, an application or all, in the console or with POST /api/v1/release",
+    )
 }
 
 impl VerifyArguments {
@@ -214,13 +248,6 @@ impl VerifyArguments {
             &StoreSettings::from_config(config),
         )
     }
-}
-
-fn say_next(settings: &StoreSettings) -> Result {
-    let path = settings.path.display();
-    say(&format!(
-        "next: start the server with store.path = \"{path}\"; it goes on delivering"
-    ))
 }
 
 /// What a restore tells.

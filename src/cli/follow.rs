@@ -24,7 +24,8 @@ pub enum Until {
     Now,
 }
 
-/// Follows into the directory of the settings, until the store is one of its own. A process that is ended on the way
+/// Follows into the directory of the settings, until the store is one of its own but for [`store::finish_restore`]. A
+/// process that is ended on the way
 /// is gone on from by the next one.
 pub fn follow(
     target: &Target,

@@ -48,7 +48,7 @@ pub struct LimitsSection {
     pub read_wait_seconds: u64,
     /// Deliveries that wait to be sent, in all; above it publishing gets 429, as above the next two.
     pub waiting_max: u64,
-    /// Deliveries that are held for disabled endpoints, in all.
+    /// Deliveries that are held, in all: their endpoint is disabled, not verified, or held by the operator.
     pub held_max: u64,
     /// Deliveries of one application that wait, held ones included.
     pub waiting_per_application_max: u64,

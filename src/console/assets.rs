@@ -20,6 +20,7 @@ pub const ALL: &[(&str, &[u8])] = files![
     "endpoints.js",
     "event-types.js",
     "history.js",
+    "hold.js",
     "icon.svg",
     "jobs.js",
     "keys.js",

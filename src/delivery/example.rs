@@ -85,6 +85,7 @@ pub fn attempt(profile: &CompiledProfile) -> ScopedAttempt {
         timeout_seconds: None,
         open_headers: Default::default(),
         verification: None,
+        held: None,
     };
     ScopedAttempt {
         message: Arc::new(message),

@@ -267,6 +267,7 @@ fn endpoint(url: impl Into<String>) -> Endpoint {
         timeout_seconds: None,
         open_headers: Default::default(),
         verification: None,
+        held: None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::hold::Held;
 use super::id::{ApplicationId, EndpointId, OrganisationId};
 use super::profile::Method;
 use super::retry::RetrySchedule;
@@ -58,6 +59,8 @@ pub struct Endpoint {
     /// The state of its verification, while its URL must be verified first; its deliveries are held
     /// until then.
     pub verification: Option<Verification>,
+    /// Held by the operator, until it is released; whatever its owner changes leaves that alone.
+    pub held: Option<Held>,
 }
 
 /// A signing secret and how long it is used.
@@ -112,6 +115,7 @@ impl fmt::Debug for Endpoint {
             timeout_seconds,
             open_headers: _,
             verification,
+            held,
         } = self;
         let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization());
         let origin = origin.unwrap_or_default();
@@ -137,6 +141,7 @@ impl fmt::Debug for Endpoint {
             .field("retry", retry)
             .field("timeout_seconds", timeout_seconds)
             .field("verification", verification)
+            .field("held", held)
             .field("created_at", created_at)
             .field("updated_at", updated_at)
             .finish()
@@ -144,9 +149,10 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
-    /// Its deliveries wait until somebody enables it, or until its URL is verified.
+    /// Its deliveries wait until somebody enables it, until its URL is verified, or until the operator
+    /// releases it.
     pub fn is_held(&self) -> bool {
-        self.disabled || self.verification.is_some()
+        self.disabled || self.verification.is_some() || self.held.is_some()
     }
 
     /// Sets the URL. Where `challenge_at` says when it is challenged, one that leads to another

@@ -140,16 +140,20 @@ impl<'a> OperationalEvent<'a> {
         let Some(before) = before else {
             return vec![event("endpoint.created")];
         };
-        // A challenge and its result are no caller's change.
+        // A challenge and its result are no caller's change. The operator knows of its own holds, and may make
+        // 100,000 of them at once.
         let is_all = || {
             let verified = Endpoint {
                 verification: endpoint.verification.clone(),
+                held: endpoint.held,
                 updated_at: endpoint.updated_at,
                 ..before.clone()
             };
             verified == *endpoint
         };
-        if before.verification != endpoint.verification && is_all() {
+        let is_another =
+            before.verification != endpoint.verification || before.held != endpoint.held;
+        if is_another && is_all() {
             return Vec::new();
         }
         let mut events = vec![event("endpoint.updated")];

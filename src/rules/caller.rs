@@ -583,6 +583,7 @@ mod tests {
         use Permit::{Everywhere, Listed, Never};
         let beyond = [
             CreateApplications,
+            HoldAll,
             ChangeEventTypes,
             ReadUsage,
             CancelUsage,
@@ -650,10 +651,12 @@ mod tests {
             OwnKeys,
             ReadProfiles,
         ];
-        const NEVER: [Action; 18] = [
+        const NEVER: [Action; 20] = [
             ListApplications,
             CreateApplications,
             ChangeApplications,
+            HoldEndpoints,
+            HoldAll,
             ChangeEventTypes,
             Publish,
             ReadUsage,

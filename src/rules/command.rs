@@ -22,6 +22,7 @@ use super::endpoints::{
 use super::event_types::{
     ChangeEventType, CreateEventType, DeleteEventType, ImportEventTypes, ReplaceEventType,
 };
+use super::holds::{HoldEndpoint, HoldEndpoints, ReleaseEndpoint, ReleaseEndpoints};
 use super::jobs::{
     BeginReplay, CancelJob, CountApplications, CountEventTypes, EndJob, ForgetJobs, NoteProgress,
 };
@@ -106,6 +107,10 @@ commands! {
         RotateSecret,
         DeleteEndpoint,
         AskForChallenge,
+        HoldEndpoint,
+        ReleaseEndpoint,
+        HoldEndpoints,
+        ReleaseEndpoints,
         CreateWebhook,
         ChangeWebhook,
         DeleteWebhook,

@@ -33,10 +33,14 @@ pub fn profile_of<'a>(endpoint: &Endpoint, config: &'a Config) -> Option<&'a Pro
 
 /// Returns why the endpoint's deliveries are held, if they are.
 pub fn held_because(endpoint: &Endpoint) -> Option<&'static str> {
-    match (endpoint.disabled, &endpoint.verification) {
-        (true, _) => Some("the endpoint is disabled"),
-        (false, Some(_)) => Some("the endpoint is not verified"),
-        (false, None) => None,
+    match endpoint {
+        Endpoint { disabled: true, .. } => Some("the endpoint is disabled"),
+        Endpoint { held: Some(_), .. } => Some("the endpoint is held by the operator"),
+        Endpoint {
+            verification: Some(_),
+            ..
+        } => Some("the endpoint is not verified"),
+        _ => None,
     }
 }
 
@@ -252,6 +256,7 @@ pub fn blank(application: &Application, number: u64, now: Timestamp) -> Endpoint
         timeout_seconds: None,
         open_headers: Default::default(),
         verification: None,
+        held: None,
     }
 }
 

@@ -432,6 +432,11 @@ impl Command for AskForChallenge {
             let conflict = "the endpoint is disabled; enable it to have it challenged";
             return Err(Error::Conflict(conflict.to_owned()));
         }
+        if endpoint.held.is_some() {
+            let conflict =
+                "the endpoint is held by the operator, and is challenged once it is released";
+            return Err(Error::Conflict(conflict.to_owned()));
+        }
         verification.ask_again(view.now);
         let asked = verification.clone();
         Ok((vec![Change::PutEndpoint(endpoint)], Some(asked)))

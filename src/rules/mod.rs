@@ -22,6 +22,7 @@ pub mod endpoint_checks;
 pub mod endpoint_edit;
 pub mod endpoints;
 pub mod event_types;
+pub mod holds;
 pub mod jobs;
 pub mod keys;
 pub mod links;

@@ -26,6 +26,10 @@ pub enum Action {
     CreateEndpoints,
     /// Update, delete.
     ChangeEndpoints,
+    /// Hold endpoints and release them: the operator's, whoever may change them.
+    HoldEndpoints,
+    /// The same with all endpoints of the organisation at once.
+    HoldAll,
     ReadSecrets,
     /// Rotate.
     ChangeSecrets,
@@ -71,7 +75,7 @@ pub enum Action {
 
 impl Action {
     /// All actions, with the names by which pages know them.
-    pub const ALL: [(Action, &str); 32] = [
+    pub const ALL: [(Action, &str); 34] = [
         (Action::ListApplications, "listApplications"),
         (Action::CreateApplications, "createApplications"),
         (Action::ChangeApplications, "changeApplications"),
@@ -82,6 +86,8 @@ impl Action {
         (Action::ReadEndpoints, "readEndpoints"),
         (Action::CreateEndpoints, "createEndpoints"),
         (Action::ChangeEndpoints, "changeEndpoints"),
+        (Action::HoldEndpoints, "holdEndpoints"),
+        (Action::HoldAll, "holdAll"),
         (Action::ReadSecrets, "readSecrets"),
         (Action::ChangeSecrets, "changeSecrets"),
         (Action::SendAgain, "sendAgain"),
@@ -148,6 +154,8 @@ pub fn permit(role: Role, action: Action) -> Permit {
         Action::ReadEndpoints => [Everywhere, Never, Everywhere, Granted, Own, Everywhere],
         Action::CreateEndpoints => [Everywhere, Never, Everywhere, Granted, Own, Never],
         Action::ChangeEndpoints => [Everywhere, Never, Everywhere, Granted, Own, Never],
+        Action::HoldEndpoints => [Everywhere, Never, Everywhere, Never, Never, Never],
+        Action::HoldAll => [Everywhere, Never, Never, Never, Never, Never],
         Action::ReadSecrets => [Everywhere, Never, Everywhere, Granted, Own, Never],
         Action::ChangeSecrets => [Everywhere, Never, Everywhere, Granted, Own, Never],
         Action::SendAgain => [Everywhere, Never, Everywhere, Granted, Own, Never],
@@ -187,6 +195,7 @@ pub fn within_applications(action: Action) -> Permit {
         | Action::ReadEndpoints
         | Action::CreateEndpoints
         | Action::ChangeEndpoints
+        | Action::HoldEndpoints
         | Action::ReadSecrets
         | Action::ChangeSecrets
         | Action::SendAgain
@@ -201,6 +210,7 @@ pub fn within_applications(action: Action) -> Permit {
         // The same for every caller of the organisation, a customer's included.
         Action::ReadEventTypes | Action::ReadProfiles => Permit::Everywhere,
         Action::CreateApplications
+        | Action::HoldAll
         | Action::ChangeEventTypes
         | Action::ReadUsage
         | Action::CancelUsage
@@ -265,6 +275,8 @@ pub fn session_may(capabilities: Capabilities, action: Action) -> bool {
         | Action::ChangeApplications
         | Action::ChangeEventTypes
         | Action::Publish
+        | Action::HoldEndpoints
+        | Action::HoldAll
         | Action::ReadUsage
         | Action::CancelUsage
         | Action::Expunge
@@ -354,6 +366,7 @@ mod tests {
                 (ReadEndpoints, Everywhere),
                 (CreateEndpoints, Everywhere),
                 (ChangeEndpoints, Everywhere),
+                (HoldEndpoints, Everywhere),
                 (ReadSecrets, Everywhere),
                 (ChangeSecrets, Everywhere),
                 (SendAgain, Everywhere),

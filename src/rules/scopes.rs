@@ -22,7 +22,10 @@ pub fn scope_of(action: Action) -> Scope {
         | Action::ReadUsage
         | Action::ReadLanes
         | Action::ReadProfiles => Scope::Read,
-        Action::CreateEndpoints | Action::ChangeEndpoints => Scope::Endpoints,
+        Action::CreateEndpoints
+        | Action::ChangeEndpoints
+        | Action::HoldEndpoints
+        | Action::HoldAll => Scope::Endpoints,
         Action::ReadSecrets | Action::ChangeSecrets => Scope::Secrets,
         Action::SendAgain | Action::SendMissing | Action::CancelUsage => Scope::Replays,
         Action::CreateApplications | Action::ChangeApplications => Scope::Applications,
@@ -89,7 +92,7 @@ mod tests {
                     ReadLanes,
                     ReadProfiles,
                 ],
-                Scope::Endpoints => &[CreateEndpoints, ChangeEndpoints],
+                Scope::Endpoints => &[CreateEndpoints, ChangeEndpoints, HoldEndpoints, HoldAll],
                 Scope::Secrets => &[ReadSecrets, ChangeSecrets],
                 Scope::Replays => &[SendAgain, SendMissing, CancelUsage],
                 Scope::Applications => &[CreateApplications, ChangeApplications],

@@ -162,11 +162,13 @@ impl Challenger {
         }
     }
 
-    /// The endpoint, where it is to be verified. A disabled one gets nothing at all.
+    /// The endpoint, where it is to be verified. One that is disabled, or held by the operator, gets nothing
+    /// at all.
     fn challengeable(&self, lane: u64) -> Option<Arc<Endpoint>> {
         let catalog = self.store.catalog();
         let endpoint = catalog.endpoint_by_number(lane)?;
-        (endpoint.verification.is_some() && !endpoint.disabled).then(|| endpoint.clone())
+        let gets_nothing = endpoint.disabled || endpoint.held.is_some();
+        (endpoint.verification.is_some() && !gets_nothing).then(|| endpoint.clone())
     }
 
     fn begin_due(&mut self) {

@@ -17,7 +17,8 @@ use crate::domain::id::ApplicationId;
 use crate::error::{Error, Result};
 use crate::lock::locked;
 
-/// Deliveries that wait: some to be sent, some held because their endpoint is disabled.
+/// Deliveries that wait: some to be sent, some held because their endpoint is disabled, not verified, or held
+/// by the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WaitingCounts {
     pub to_send: u64,
@@ -129,6 +130,13 @@ impl Backlog {
         (counts.all, own.copied().unwrap_or_default())
     }
 
+    /// How many deliveries wait for these lanes.
+    pub fn of_lanes(&self, lanes: impl Iterator<Item = u64>) -> u64 {
+        let counts = self.lock();
+        let found = lanes.filter_map(|number| counts.lanes.get(&number));
+        found.map(|lane| lane.count).sum()
+    }
+
     /// The applications of which at least this many deliveries wait.
     pub fn large(&self, min: u64) -> Vec<(ApplicationId, WaitingCounts)> {
         let counts = self.lock();
@@ -178,8 +186,8 @@ impl Room {
         if own.all() + more > self.application {
             return Some(format!(
                 "{} deliveries of application {application} wait, held ones included, of {} that \
-                 may (limits.waiting_per_application_max): enable or delete its disabled endpoints, \
-                 or wait until more are sent",
+                 may (limits.waiting_per_application_max): enable, release or delete its endpoints that \
+                 are disabled or held, or wait until more are sent",
                 own.all(),
                 self.application,
             ));
@@ -197,8 +205,8 @@ impl Room {
         }
         if more.held > 0 && all.held + more.held > self.held {
             return Some(format!(
-                "{} deliveries of all applications are held for disabled endpoints, of {} that may \
-                 be (limits.held_max), and no more fit: enable or delete the disabled endpoints",
+                "{} deliveries of all applications are held, of {} that may be (limits.held_max), and \
+                 no more fit: enable, release or delete the endpoints that are disabled or held",
                 all.held, self.held,
             ));
         }

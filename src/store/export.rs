@@ -13,16 +13,19 @@ use serde::{Deserialize, Serialize};
 
 use super::record::NotARecord;
 use super::record::application::Application2;
-use super::record::endpoint::Endpoint4;
+use super::record::endpoint::Endpoint5;
 use super::record::event_type::EventType3;
 use super::record::organisation::Organisation1;
 use super::record::revocation::Revocation1;
 use super::record::token::Token6;
-use super::{Inner, OpenError, StoreSettings, checkpoint_file, directory, engine, open};
+use super::{Inner, OpenError, StoreSettings, checkpoint_file, directory, engine, hold, open};
 use crate::catalog::Change;
 use crate::clock::{Clock, Timestamp};
 
 pub const FILE_NAME: &str = "export.json";
+
+/// The name by which a report counts them.
+const ENDPOINTS: &str = "endpoints";
 
 /// The number of this file's format.
 const FORMAT: u32 = 1;
@@ -47,7 +50,7 @@ enum Registration<'a> {
     Token(Token6<'a>),
     EventType(EventType3<'a>),
     Application(Application2<'a>),
-    Endpoint(Endpoint4<'a>),
+    Endpoint(Endpoint5<'a>),
     Revocation(Revocation1),
 }
 
@@ -57,6 +60,13 @@ pub struct RestoreReport {
     pub exported_at: Timestamp,
     /// How many of each kind of registration.
     pub counts: Vec<(String, u64)>,
+}
+
+impl RestoreReport {
+    pub fn endpoints(&self) -> usize {
+        let endpoints = self.counts.iter().find(|(kind, _)| kind == ENDPOINTS);
+        endpoints.map_or(0, |(_, count)| *count as usize)
+    }
 }
 
 pub fn write(inner: &Inner) -> std::io::Result<()> {
@@ -121,11 +131,13 @@ fn read(registration: Registration<'_>) -> Result<(usize, Change), NotARecord> {
     })
 }
 
-/// Starts a new store from an export; there must be none at the settings' path.
+/// Starts a new store from an export; there must be none at the settings' path. With `hold` all its endpoints are
+/// held until somebody releases them.
 pub fn restore(
     settings: &StoreSettings,
     from: &Path,
     clock: &Clock,
+    hold: bool,
 ) -> Result<RestoreReport, OpenError> {
     let path = &settings.path;
     let io = |source| OpenError::Io {
@@ -162,6 +174,9 @@ pub fn restore(
         counts[kind] += 1;
         contents.push(change);
     }
+    if hold {
+        hold::hold_contents(&mut contents, clock.now());
+    }
     for directory in [path.clone(), path.join("slices")] {
         directory::create_directory(&directory).map_err(|source| OpenError::Io {
             path: directory,
@@ -176,7 +191,7 @@ pub fn restore(
         "tokens",
         "event types",
         "applications",
-        "endpoints",
+        ENDPOINTS,
         "revoked tokens",
     ];
     Ok(RestoreReport {
@@ -201,7 +216,7 @@ mod tests {
             rows::pinned("Token", 6),
             rows::pinned("EventType", 3),
             rows::pinned("Application", 2),
-            rows::pinned("Endpoint", 4),
+            rows::pinned("Endpoint", 5),
             rows::pinned("Revocation", 1),
         ];
         let changes = rows.map(|row| layout::change(&row.key, &row.record));

@@ -56,6 +56,7 @@ mod format;
 mod gap;
 mod handed_over;
 mod history;
+mod hold;
 mod index;
 mod jobs;
 mod keeper;
@@ -94,6 +95,7 @@ use fault::unavailable;
 pub use fault::{Fault, OpenError};
 pub use follower::Follower;
 pub use handed_over::{mark_handed_over, unmark_handed_over};
+pub use hold::hold_restored;
 pub use jobs::{ReplaySend, ReplayStep, Span};
 pub use layout::LaneHour;
 pub use owner::reset_owner;
@@ -256,6 +258,7 @@ impl Inner {
             if visits {
                 self.show_visits(&catalog);
             }
+            self.show_held_endpoints(&catalog);
         }
         if is_exported {
             self.catalog_version.fetch_add(1, Ordering::Relaxed);

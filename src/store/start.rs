@@ -170,6 +170,7 @@ impl Store {
         });
         inner.committed(&meta);
         inner.show_visits(&inner.catalog());
+        inner.show_held_endpoints(&inner.catalog());
         inner.look_at_space();
         files
             .damage

@@ -36,6 +36,7 @@ pub struct Metrics {
     pub in_flight: Gauge,
     pub waiting: Gauge,
     pub held: Gauge,
+    pub endpoints_held: Gauge,
     pub waiting_for_host: Gauge,
     pub oldest_due_seconds: Gauge<f64, AtomicU64>,
     pub journal_ahead_bytes: Gauge,
@@ -198,7 +199,12 @@ impl Metrics {
             held: shown(
                 &mut registry,
                 "deliveries_held",
-                "Those of them that are held because their endpoint is disabled",
+                "Those of them that are held: their endpoint is disabled, not verified, or held by the operator",
+            ),
+            endpoints_held: shown(
+                &mut registry,
+                "endpoints_held",
+                "Endpoints that the operator holds until they are released",
             ),
             waiting_for_host: shown(
                 &mut registry,
@@ -541,6 +547,7 @@ mod tests {
             "postrider_attempts_in_flight 0",
             "postrider_deliveries_waiting 0",
             "postrider_deliveries_held 0",
+            "postrider_endpoints_held 0",
             "postrider_oldest_due_seconds 1.5",
             "postrider_commit_batch_size_count 0",
             "postrider_commit_seconds_count 1",

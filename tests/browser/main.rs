@@ -4,7 +4,7 @@
 //! package: `pages.mjs` looks at every page in both widths and themes, `portal.mjs` and
 //! `console.mjs` do what customers and operators do there, `systems.mjs` follows the documents of
 //! the five systems, `access.mjs` has sign-in, roles and frames, `sessions.mjs` who is signed in, over a
-//! restart too, `verification.mjs` endpoints that are not verified, `limits.mjs` refusals for a while, and
+//! restart too, `verification.mjs` endpoints that are not verified, `holds.mjs` those that the operator holds, `limits.mjs` refusals for a while, and
 //! `large.mjs` ten thousand endpoints and the clock. `lib.mjs` watches every page: what the browser complains of fails. The
 //! scripts print a line a step, and leave screenshots in `target/browser`.
 //!
@@ -110,6 +110,11 @@ fn unverified_endpoints_say_so_and_addresses_of_requests_are_shown() {
         running.variables.push(addresses);
         running
     });
+}
+
+#[test]
+fn operators_hold_endpoints_and_release_them() {
+    drive("holds", None, |place| start(launch(place)));
 }
 
 #[test]

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use postrider::backup::{self, Choice, Fetched, Follow, Target, TargetSettings};
 use postrider::clock::{Clock, Timestamp};
-use postrider::store::{self, Follower, Lost, StoreSettings};
+use postrider::store::{self, Follower, Lost, OpenError, StoreSettings};
 use postrider::telemetry::Metrics;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Server, copy_directory, wait_until};
+use crate::support::{Receiver, Server, copy_directory, together, wait_until};
 
 /// A server that copies its store to a folder, every second of real time.
 async fn copying(folder: &Path) -> Server {
@@ -46,6 +46,16 @@ fn restored(
     at: Option<Timestamp>,
     like: &Server,
 ) -> Result<(TempDir, Timestamp), String> {
+    restored_and(folder, at, like, |_, _| Ok(()))
+}
+
+/// The same; `then` is done before the restore is finished.
+fn restored_and(
+    folder: &Path,
+    at: Option<Timestamp>,
+    like: &Server,
+    then: fn(&StoreSettings, &Clock) -> Result<(), OpenError>,
+) -> Result<(TempDir, Timestamp), String> {
     let to = TempDir::new().expect("a temporary directory");
     let mut settings = StoreSettings::from_config(like.config());
     settings.path = to.path().join("data");
@@ -63,6 +73,7 @@ fn restored(
         let fetched = fetched.map_err(|error| error.to_string())?;
         let made = store::begin_restored(&settings, &clock).map_err(|error| error.to_string())?;
         assert_eq!(made.problems, [""; 0]);
+        then(&settings, &clock).map_err(|error| error.to_string())?;
         store::finish_restore(&settings).map_err(|error| error.to_string())?;
         Ok::<Timestamp, String>(fetched.moment)
     });
@@ -442,4 +453,64 @@ async fn a_hand_over_is_asked_for_by_the_owner_where_there_is_a_copy() {
         .expect(202);
     assert_eq!(begins["to"], folder.path().to_str().unwrap());
     server.hand_over_asked().await;
+}
+
+#[actix_web::test]
+async fn a_store_that_is_restored_to_be_looked_at_first_sends_nothing_until_it_is_released() {
+    let (folder, receiver) = (TempDir::new().unwrap(), Receiver::ok().await);
+    let server = copying(folder.path()).await;
+    let endpoint = server.endpoint(&receiver).await;
+    let path = format!("/api/v1/app/app/endpoint/{endpoint}");
+    server.set_disabled("app", &endpoint, true).await;
+    let other = server.endpoint(&receiver).await;
+    let other = format!("/api/v1/app/app/endpoint/{other}");
+    server
+        .post(&format!("{other}/hold"), json!({}))
+        .await
+        .expect(200);
+    let own = "/api/v1/operational-webhook/endpoint";
+    let none = json!({ "url": receiver.url(), "eventTypes": ["message.attempt.exhausted"] });
+    server.post(own, none).await.expect(201);
+    // More than one commit holds.
+    let more = "/api/v1/app/more/endpoint";
+    server.application("more").await;
+    let body = || json!({ "url": receiver.url(), "eventTypes": ["another"] });
+    for _ in 0..6 {
+        for made in together((0..100).map(|_| server.post(more, body()))).await {
+            made.expect(201);
+        }
+    }
+    server.publish("a.b", json!({})).await;
+    caught_up(&server).await;
+    server.advance(Duration::from_secs(3600));
+    let by_hand = server.get(&other).await.expect(200)["hold"].clone();
+    let (to, _) = restored_and(folder.path(), None, &server, |settings, clock| {
+        let held = store::hold_restored(settings, clock)?;
+        assert_eq!(held, 603);
+        Ok(())
+    })
+    .unwrap();
+    let again = started_on(to, &server).await;
+    let held = json!({ "since": again.now().to_string(), "reason": "restored" });
+    assert_eq!(again.get(&path).await.expect(200)["hold"], held);
+    assert_eq!(again.get(&other).await.expect(200)["hold"], by_hand);
+    assert_eq!(
+        again.get("/api/v1/status").await.expect(200)["holds"]["endpoints"],
+        603
+    );
+    again.set_disabled("app", &endpoint, false).await;
+    again.publish("a.b", json!({})).await;
+    again.advance(Duration::from_secs(3600));
+    again.settle().await;
+    assert_eq!(receiver.count(), 0);
+    assert_eq!(again.store().waits().held, 4);
+    // A restart changes nothing.
+    let again = again.restart().await;
+    again.settle().await;
+    assert_eq!(receiver.count(), 0);
+    let released = again.post("/api/v1/release", json!({})).await.expect(200);
+    assert_eq!(released["changed"], 603);
+    receiver.received(4).await;
+    again.settle().await;
+    again.stop_and_verify().await;
 }

@@ -68,7 +68,7 @@ async fn a_new_store_from_an_export_has_all_registrations() {
     let mut settings = postrider::store::StoreSettings::from_config(other.config());
     settings.path = to.path().join("data");
     let clock = Clock::manual(other.now());
-    let report = store::restore(&settings, &from, &clock).expect("it restores");
+    let report = store::restore(&settings, &from, &clock, false).expect("it restores");
     let count = |kind: &str| {
         report
             .counts
@@ -86,7 +86,7 @@ async fn a_new_store_from_an_export_has_all_registrations() {
         assert_eq!(count(kind), Some(expected), "{kind}");
     }
     assert_eq!(mode(&settings.path), 0o700);
-    let again = store::restore(&settings, &from, &Clock::System);
+    let again = store::restore(&settings, &from, &Clock::System, false);
     assert!(
         matches!(again, Err(OpenError::Unsafe(_))),
         "a store is not overwritten"
@@ -95,7 +95,7 @@ async fn a_new_store_from_an_export_has_all_registrations() {
     let text = std::fs::read(&from).expect("it is there");
     std::fs::write(&damaged, &text[..text.len() / 2]).expect("room");
     settings.path = to.path().join("another");
-    let half = store::restore(&settings, &damaged, &Clock::System);
+    let half = store::restore(&settings, &damaged, &Clock::System, false);
     assert!(matches!(half, Err(OpenError::NoExport { .. })));
 
     // The owner's token is known to the restored store, not its text.

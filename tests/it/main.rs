@@ -31,6 +31,7 @@ mod expunge;
 mod fairness;
 mod health;
 mod held;
+mod holds;
 mod hosts;
 mod idempotency;
 mod ioffice;

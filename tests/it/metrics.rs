@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{Receiver, Server, assert_error};
 
 /// Families and their types.
-const FAMILIES: [(&str, &str); 35] = [
+const FAMILIES: [(&str, &str); 36] = [
     ("postrider_answer_bytes", "gauge"),
     ("postrider_attempts", "counter"),
     ("postrider_attempts_in_flight", "gauge"),
@@ -28,6 +28,7 @@ const FAMILIES: [(&str, &str); 35] = [
     ("postrider_commit_seconds", "histogram"),
     ("postrider_connections_refused", "counter"),
     ("postrider_deliveries_held", "gauge"),
+    ("postrider_endpoints_held", "gauge"),
     ("postrider_deliveries_waiting", "gauge"),
     ("postrider_erasures", "gauge"),
     ("postrider_lanes_waiting_for_host", "gauge"),

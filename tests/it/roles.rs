@@ -132,6 +132,32 @@ fn table() -> Vec<Row> {
         ),
         (
             "POST",
+            "/api/v1/app/{role}/endpoint/{endpoint}/hold",
+            none.clone(),
+            [200, 403, 200, 403, 403, 403],
+        ),
+        (
+            "POST",
+            "/api/v1/app/{role}/endpoint/{endpoint}/release",
+            none.clone(),
+            [200, 403, 200, 403, 403, 403],
+        ),
+        (
+            "POST",
+            "/api/v1/app/{role}/hold",
+            none.clone(),
+            [200, 403, 200, 403, 403, 403],
+        ),
+        (
+            "POST",
+            "/api/v1/app/{role}/release",
+            none.clone(),
+            [200, 403, 200, 403, 403, 403],
+        ),
+        ("POST", "/api/v1/hold", none.clone(), OWNERS),
+        ("POST", "/api/v1/release", none.clone(), OWNERS),
+        (
+            "POST",
             "/api/v1/app/{role}/endpoint/{endpoint}/simulate",
             json!({"eventType": "made-{role}"}),
             [202, 403, 202, 202, 202, 403],
@@ -373,6 +399,18 @@ fn table() -> Vec<Row> {
             "/api/v1/operational-webhook/endpoint/own-{role}/verify",
             none.clone(),
             [202, 403, 403, 403, 403, 403],
+        ),
+        (
+            "POST",
+            "/api/v1/operational-webhook/endpoint/own-{role}/hold",
+            none.clone(),
+            OWNERS,
+        ),
+        (
+            "POST",
+            "/api/v1/operational-webhook/endpoint/own-{role}/release",
+            none.clone(),
+            OWNERS,
         ),
         (
             "GET",

@@ -254,10 +254,14 @@ async fn test(caller: Caller, context: web::Data<Context>) -> Result<HttpRespons
     };
     let unsent =
         |why: &str| Tried::without_answer(format!("The endpoint is {why}; nothing was sent."));
-    let tried = match (endpoint.disabled, &endpoint.verification) {
-        (true, _) => unsent("disabled"),
-        (false, Some(_)) => unsent("not verified"),
-        (false, None) => try_out(&context, &endpoint).await?,
+    let tried = match &endpoint {
+        Endpoint { disabled: true, .. } => unsent("disabled"),
+        Endpoint { held: Some(_), .. } => unsent("held by the operator"),
+        Endpoint {
+            verification: Some(_),
+            ..
+        } => unsent("not verified"),
+        _ => try_out(&context, &endpoint).await?,
     };
     Ok(ok(tried))
 }

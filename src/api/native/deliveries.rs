@@ -43,7 +43,7 @@ struct StateOut {
     #[serde(serialize_with = "optional_text")]
     next_attempt: Option<Timestamp>,
     // An addition to the contract.
-    /// The delivery is pending and waits until the endpoint is enabled.
+    /// The delivery is pending and waits until the endpoint is enabled, verified and released.
     held: bool,
 }
 
@@ -138,6 +138,7 @@ fn deleted_endpoint(organisation: OrganisationId, last: &Attempt) -> Endpoint {
         timeout_seconds: None,
         open_headers: BTreeSet::new(),
         verification: None,
+        held: None,
     }
 }
 

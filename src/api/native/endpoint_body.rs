@@ -13,6 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::endpoint_verification::VerificationOut;
+use super::holds::HoldOut;
 use super::retry::Retry;
 use crate::api::kit::context::Context;
 use crate::api::kit::endpoint_url::check_url;
@@ -116,6 +117,7 @@ pub struct EndpointIn {
     version: ShownField,
     auth_header_names: ShownField,
     verification: ShownField,
+    hold: ShownField,
     warnings: ShownField,
 }
 
@@ -336,6 +338,11 @@ pub struct EndpointOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
     verification: Option<VerificationOut<'a>>,
+    /// Only while the operator holds the endpoint: messages wait, and nothing is sent until it is released. It is
+    /// not disabled by that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    hold: Option<HoldOut>,
     /// Warnings, not in lists: values that were accepted and may be mistakes, such as a filter with
     /// an event type that is not registered. Answers to a change also warn about the change itself.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
@@ -381,6 +388,7 @@ impl<'a> EndpointOut<'a> {
                 .collect(),
             auth_header_names: endpoint.auth_headers.keys().map(String::as_str).collect(),
             verification: VerificationOut::of(endpoint, config),
+            hold: endpoint.held.map(HoldOut::from),
             warnings: &[],
         }
     }

@@ -93,7 +93,7 @@ fn challenging(path: &'static str, id: &'static str) -> Operation {
              none.",
         )
         .answers::<VerificationOut>(202, "The endpoint's `verification`")
-        .answers_nothing(409, "The endpoint is not verified, and disabled")
+        .answers_nothing(409, "The endpoint is not verified, and disabled or held by the operator")
 }
 
 pub async fn verify(call: Call, body: Body) -> Reply {

@@ -107,14 +107,14 @@ pub fn operations() -> Vec<Operation> {
 }
 
 pub fn list_parameters() -> [Parameter; 3] {
-    let status = value!({ "type": "string", "enum": ["enabled", "disabled"] });
+    let status = value!({ "type": "string", "enum": ["enabled", "disabled", "held"] });
     [
         search_parameter(
             "Only those with this text in their URL, description or uid, or with this id.",
         ),
         Parameter::query(
             "status",
-            "Only those that are enabled, or disabled.",
+            "Only those that are enabled, or disabled, or held by the operator.",
             status,
         ),
         Parameter::flag(
@@ -124,6 +124,15 @@ pub fn list_parameters() -> [Parameter; 3] {
         ),
     ]
 }
+
+type HasStatus = fn(&Endpoint) -> bool;
+
+/// What a list can be limited to. An endpoint that the operator holds is enabled or disabled, too.
+const STATUSES: [(&str, HasStatus); 3] = [
+    ("enabled", |endpoint| !endpoint.disabled),
+    ("disabled", |endpoint| endpoint.disabled),
+    ("held", |endpoint| endpoint.held.is_some()),
+];
 
 /// An endpoint in a list.
 #[derive(Serialize, JsonSchema)]
@@ -154,7 +163,7 @@ pub async fn list(call: Call) -> Reply {
     let mut query = call.query();
     let page = query.page::<EndpointId>(&call.context.config.limits, true);
     let search = query.search();
-    let disabled = query.choice("status", &[("enabled", false), ("disabled", true)]);
+    let status = query.choice("status", &STATUSES);
     let with_health = query.flag("with_health", false);
     query.problems.done()?;
     let stretch = {
@@ -163,7 +172,7 @@ pub async fn list(call: Call) -> Reply {
         let endpoints = entry.map_or(&[][..], |entry| &entry.endpoints).iter();
         let wanted = |endpoint: &&Arc<Endpoint>| {
             let searched = search.as_ref().is_none_or(|search| found(search, endpoint));
-            let has_status = disabled.is_none_or(|disabled| endpoint.disabled == disabled);
+            let has_status = status.is_none_or(|has_status| has_status(endpoint));
             has_status && searched && call.caller.sees_endpoint(&catalog, endpoint)
         };
         page.of(endpoints.filter(wanted).cloned(), |endpoint| endpoint.id)

@@ -57,13 +57,17 @@ struct LaneOut {
     #[serde(serialize_with = "text")]
     next_due_at: Timestamp,
     in_flight: usize,
-    /// Held: the endpoint is disabled or not verified. Hanging: the last attempts timed out, and
+    /// Held: see `heldReason`. Hanging: the last attempts timed out, and
     /// one at a time is sent. Sending. Throttled: a due delivery waits for its turn at a rate.
     /// Host-busy: it waits for a place at its host. Else waiting.
     #[schemars(extend(
         "enum" = ["held", "hanging", "sending", "throttled", "host-busy", "waiting"]
     ))]
     state: &'static str,
+    /// Why the lane is held: the operator holds its endpoint, by hand or since the store was restored, the endpoint
+    /// is disabled, or it is not verified. Null where the lane is not held.
+    #[schemars(extend("enum" = ["by-hand", "restored", "disabled", "unverified", null]))]
+    held_reason: Option<&'static str>,
     /// A due delivery waits because the host has as many requests under way as it may, to endpoints
     /// of all applications.
     waits_for_host: bool,
@@ -149,11 +153,26 @@ pub async fn list(call: Call) -> Reply {
             next_due_at: head.due,
             in_flight: look.map_or(0, |look| look.in_flight),
             state: state(head.endpoint.is_held(), look.copied().unwrap_or_default()),
+            held_reason: held_reason(&head.endpoint),
             waits_for_host: look.is_some_and(|look| look.waits_for_host),
         }
     });
     let data = data.collect();
     Ok(json(StatusCode::OK, &LanesOut { data, total }))
+}
+
+fn held_reason(endpoint: &Endpoint) -> Option<&'static str> {
+    match endpoint {
+        Endpoint {
+            held: Some(held), ..
+        } => Some(held.reason.name()),
+        Endpoint { disabled: true, .. } => Some("disabled"),
+        Endpoint {
+            verification: Some(_),
+            ..
+        } => Some("unverified"),
+        _ => None,
+    }
 }
 
 fn state(held: bool, now: LaneNow) -> &'static str {

@@ -20,6 +20,7 @@ mod grants;
 mod hand_over;
 mod health;
 mod history;
+mod holds;
 mod import_document;
 mod jobs;
 mod keys;
@@ -55,6 +56,7 @@ pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         endpoint_headers::operations(),
         endpoint_secret::operations(),
         endpoint_verification::operations(),
+        holds::operations(),
         operational::operations(),
         test_events::operations(),
         replays::operations(),

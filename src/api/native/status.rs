@@ -28,9 +28,11 @@ use crate::shortage::Shortage;
 use crate::store::{Space, Unreadable, WaitingCounts};
 use crate::telemetry::Sample;
 use backup::BackupOut;
+use holds::HoldsOut;
 use threads::ThreadOut;
 
 mod backup;
+mod holds;
 mod threads;
 
 /// A lane whose first delivery has been due for longer is late.
@@ -55,9 +57,11 @@ struct StatusOut {
     /// Deliveries that wait, due or not, held ones included. Null for other organisations than the
     /// first.
     waiting: Option<u64>,
-    /// The part of them that is held because their endpoint is disabled. Null for other
-    /// organisations than the first.
+    /// The part of them that is held: their endpoint is disabled, not verified, or held by the
+    /// operator. Null for other organisations than the first.
     held: Option<u64>,
+    /// Endpoints of the organisation that the operator holds; null where there are none.
+    holds: Option<HoldsOut>,
     /// Requests under way. Null for other organisations than the first.
     in_flight: Option<u64>,
     /// How long the oldest due delivery has been due. Null for other organisations than the first.
@@ -201,6 +205,8 @@ enum Kind {
     LaneLate,
     /// Every attempt of this hour and the last has failed.
     EndpointFailing,
+    /// The operator holds endpoints, for which messages wait until they are released.
+    EndpointsHeld,
     /// A job has failed within the last day.
     TaskFailed,
     TaskPaused,
@@ -336,6 +342,8 @@ pub async fn get(call: Call) -> Reply {
         organisation: caller.organisation,
         now,
     };
+    let holds = HoldsOut::of(&context.store, &catalog, caller.organisation);
+    problems.extend(holds.as_ref().map(HoldsOut::problem));
     problems.extend(ours.unreadable(context.store.unreadable()));
     problems.extend(ours.late(&heads));
     problems.extend(ours.failing(failing));
@@ -358,6 +366,7 @@ pub async fn get(call: Call) -> Reply {
         },
         waiting: is_first.then(|| context.store.waiting_count()),
         held: is_first.then(|| context.store.waits().held),
+        holds,
         in_flight: of_process(metrics.in_flight.get()),
         oldest_due_seconds: is_first.then(|| metrics.oldest_due_seconds.get()),
         store: is_first.then(|| StoreOut::new(space, context.store.erasures())),
@@ -485,7 +494,7 @@ impl Process {
             (
                 self.waits.held,
                 self.held_max,
-                "deliveries are held for disabled endpoints, of {max} that may be (limits.held_max)",
+                "deliveries are held, of {max} that may be (limits.held_max)",
             ),
         ] {
             let what = what.replace("{max}", &max.to_string());
@@ -600,7 +609,7 @@ impl<'a> Ours<'a> {
         worst
             .map(|(severity, waits, entry)| {
                 let message = format!(
-                    "{} deliveries of the application wait, {} of them held for disabled endpoints; \
+                    "{} deliveries of the application wait, {} of them held; \
                      when {share} do (limits.waiting_per_application_max), its messages are refused.",
                     waits.all(),
                     waits.held

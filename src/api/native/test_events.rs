@@ -299,7 +299,7 @@ pub fn operations() -> Vec<Operation> {
 const TEST: &str = "Sent to this endpoint whatever its filter. It is stored, signed, delivered and \
                     retried as any message is, and marked as a test wherever it is shown.";
 const DISABLED: &str =
-    "The endpoint is disabled or not verified, or there is a message with this `eventId`";
+    "The endpoint is disabled, held or not verified, or there is a message with this `eventId`";
 
 /// Sends an event type's example to the endpoint.
 pub async fn send_example(call: Call, flags: FeatureFlags, body: Body) -> Reply {

@@ -68,7 +68,7 @@ function Told({ attempt: { failure, responseStatusCode: code, responseDurationMs
   if (!failure) return html`<div class="notice good"><p>The receiver answered <strong>${code}</strong> after ${sayMs(ms)}. The message is delivered.</p></div>`;
   const [words, advice] = sayFailure(failure.kind);
   return html`<div class="notice bad"><p><strong>${words}.</strong> ${failure.detail}</p>${advice && html`<p>${advice}</p>`}
-    <p>${delivery?.held ? 'The endpoint is disabled: the message is held until it is enabled.' : delivery?.statusText === 'success' ? 'A later attempt delivered it.'
+    <p>${delivery?.held ? `The endpoint is ${delivery.hold ? 'held by the operator' : delivery.disabled ? 'disabled' : 'not verified'}: the message waits until it is ${delivery.hold ? 'released' : delivery.disabled ? 'enabled' : 'verified'}.` : delivery?.statusText === 'success' ? 'A later attempt delivered it.'
     : delivery?.nextAttempt ? html`Next attempt: <${Next} of=${delivery} />` : 'It is not tried again by itself.'}</p></div>`;
 }
 

@@ -2,6 +2,7 @@
 
 import { api, appPath, list, pagePath, path } from './api.js';
 import { Bars, Line } from './chart.js';
+import { Held, hold } from './hold.js';
 import { Attempts, EndpointPage, Facts, MessageFilters, Switch, act, asked, classes, endpointName, noFilters, nothing, orNothing, sayMs, useEndpoint } from './history.js';
 import { navigate, useQuery } from './router.js';
 import { Addresses, Button, Copy, Empty, Field, LinkButton, Loaded, Pager, Status, announce, count, duration, endpointState, html, isUnverified, labels, toast, useEffect, useLoad, useMay, useSession, useState } from './ui.js';
@@ -20,7 +21,8 @@ export default function EndpointOverview({ app, params: { ep } }) {
   const change = (disabled) => act({
     title: disabled ? 'Disable this endpoint?' : 'Enable this endpoint?',
     text: disabled ? `Nothing more is sent to “${name}” until it is enabled again; what is published meanwhile is held for it.`
-      : isUnverified(endpoint) ? `A challenge is sent to “${name}” now. What is held for it is sent once it is verified.` : `What is held for “${name}” is sent now, and what is published from now on.`,
+      : endpoint.hold ? `“${name}” stays held by the operator: messages wait until it is released.`
+        : isUnverified(endpoint) ? `A challenge is sent to “${name}” now. What is held for it is sent once it is verified.` : `What is held for “${name}” is sent now, and what is published from now on.`,
     action: disabled ? 'Disable' : 'Enable',
     run: () => api('PATCH', where, { disabled }),
   }, `The endpoint is ${disabled ? 'disabled' : 'enabled'}.`, of.reload);
@@ -35,10 +37,12 @@ export default function EndpointOverview({ app, params: { ep } }) {
     actions=${endpoint && may('changeEndpoints') && html`
       <${LinkButton} to=${pagePath(app, path`/endpoint/${ep}/edit`)}>Edit<//>
       <${Button} onClick=${() => change(!endpoint.disabled)}>${endpoint.disabled ? 'Enable' : 'Disable'}<//>
+      ${may('holdEndpoints') && !endpoint.hold && html`<${Button} onClick=${() => hold(where, `“${name}”`, of.reload)}>Hold<//>`}
       <${Button} kind="danger" onClick=${remove}>Delete<//>`}>${() => html`
+    <${Held} endpoint=${endpoint} name=${name} where=${where} reload=${of.reload} />
     <${Verification} endpoint=${endpoint} where=${where} reload=${of.reload} />
     <${Settings} endpoint=${endpoint} where=${where} />
-    <${Health} where=${where} waiting=${health.data?.waiting} held=${endpoint.disabled ? 'enabled' : isUnverified(endpoint) && 'verified'} />
+    <${Health} where=${where} waiting=${health.data?.waiting} held=${endpoint.disabled ? 'enabled' : endpoint.hold ? 'released' : isUnverified(endpoint) && 'verified'} />
     <${Log} app=${app} ep=${ep} endpoint=${endpoint} />
   `}<//>`;
 }
@@ -107,7 +111,7 @@ function pointsOf(series, hours, step) {
 
 const Stat = ({ label, value, says }) => html`<div class="stat"><dt>${label}</dt><dd>${value}</dd><dd class="small">${says}</dd></div>`;
 
-/** `held`: after what the messages that wait are sent, 'enabled' or 'verified'. */
+/** `held`: after what the messages that wait are sent, 'enabled', 'released' or 'verified'. */
 function Health({ where, waiting, held }) {
   const [query, setQuery] = useQuery({ range: '24h' });
   const week = query.range === '7d';
@@ -159,7 +163,7 @@ function Log({ app, ep, endpoint }) {
     <${Loaded} of=${log}>${(page) => html`
       ${page.data.length ? html`<${Attempts} app=${app} rows=${page.data} withMessage />`
     : isFiltered ? html`<${Empty} title="No such attempts"><p>${nothing(page)}</p><//>`
-      : html`<${Empty} title="Nothing was sent yet"><p>Attempts appear here as soon as a message is sent to this endpoint.</p>${may('sendAgain') && !isUnverified(endpoint) && html`<${LinkButton} kind="primary" to=${pagePath(app, path`/endpoint/${ep}/test`)}>Send a test<//>`}<//>`}
+      : html`<${Empty} title="Nothing was sent yet"><p>Attempts appear here as soon as a message is sent to this endpoint.</p>${may('sendAgain') && !endpoint.hold && !isUnverified(endpoint) && html`<${LinkButton} kind="primary" to=${pagePath(app, path`/endpoint/${ep}/test`)}>Send a test<//>`}<//>`}
       <${Pager} page=${page} query=${query} setQuery=${setQuery} label="Pages of attempts" />`}<//>
   </section>`;
 }

@@ -1,8 +1,9 @@
 // "Webhooks": an application's endpoints with their health, searched and filtered on the server.
 
 import { api, appPath, list, pagePath, path } from './api.js';
-import { Button, Empty, LinkButton, Loaded, Page, Pager, Search, Status, Table, count, endpointState, html, isUnverified, labels, toast, useLoad, useMay, useQuery, useSession, useState } from './ui.js';
+import { Button, Empty, LinkButton, Loaded, Page, Pager, Search, Status, Table, Time, count, endpointState, html, isUnverified, labels, toast, useLoad, useMay, useQuery, useSession, useState } from './ui.js';
 import { Rate } from './chart.js';
+import { OfApplication, release } from './hold.js';
 
 export default function Endpoints({ app }) {
   const may = useMay();
@@ -16,16 +17,16 @@ export default function Endpoints({ app }) {
   const columns = [
     { label: 'Endpoint', class: 'grow', cell: (ep) => html`<a class="break" href=${pagePath(app, path`/endpoint/${ep.id}`)}>${ep.url}</a>${ep.description && html`<div class="muted small">${ep.description}</div>`}` },
     { label: 'Events', class: 'words', cell: Events },
-    { label: 'State', cell: (ep) => html`<${Status} of=${endpointState(ep, ep.health) ?? 'enabled'} />` },
+    { label: 'State', cell: (ep) => html`<div><${Status} of=${endpointState(ep, ep.health) ?? 'enabled'} />${ep.hold && html`<p class="small muted">${ep.hold.reason === 'restored' ? 'restored ' : ep.disabled ? 'held ' : ''}<${Time} at=${ep.hold.since} /></p>`}</div>` },
     { label: 'Last 24 hours', cell: ({ health }) => health && html`<${Rate} ...${health} />` },
     { label: 'Waiting', class: 'num', cell: ({ health }) => health && count(health.waiting) },
-    may('changeEndpoints') && { label: '', class: 'end', cell: (ep) => html`<${Toggle} app=${app} endpoint=${ep} changed=${endpoints.reload} />` },
+    may('changeEndpoints') && { label: '', class: 'end', cell: (ep) => html`<div class="row">${ep.hold && may('holdEndpoints') && html`<${Button} class="small" aria-label=${`Release ${ep.url}`} onClick=${() => release(appPath(app, path`/endpoint/${ep.id}`), `“${ep.description || ep.url}”`, endpoints.reload)}>Release<//>`}<${Toggle} app=${app} endpoint=${ep} changed=${endpoints.reload} /></div>` },
   ].filter(Boolean);
-  return html`<${Page} title="Webhooks" app=${app} tab="webhooks" actions=${add}>
+  return html`<${Page} title="Webhooks" app=${app} tab="webhooks" actions=${(add || may('holdEndpoints')) && html`${!bare && html`<${OfApplication} app=${app} changed=${endpoints.reload} />`}${add}`}>
     ${!bare && html`<div class="filters" role="search" aria-label="Webhooks">
       <${Search} value=${search} label="Search by URL, description or id" placeholder="Search" onSearch=${(text) => setQuery({ search: text })} />
       <select aria-label="Which webhooks" value=${status} onChange=${({ target }) => setQuery({ status: target.value })}>
-        ${[['', 'All'], ['enabled', 'Enabled'], ['disabled', 'Disabled']].map(([value, label]) => html`<option value=${value} selected=${value === status}>${label}</option>`)}
+        ${[['', 'All'], ['enabled', 'Enabled'], ['disabled', 'Disabled'], ['held', 'Held']].map(([value, label]) => html`<option value=${value} selected=${value === status}>${label}</option>`)}
       </select>
     </div>`}
     <${Loaded} of=${endpoints}>${(page) => (page.data.length ? html`
@@ -50,7 +51,7 @@ function Toggle({ app, endpoint, changed }) {
     setBusy(true);
     try {
       await api('PATCH', appPath(app, path`/endpoint/${id}`), { disabled: !disabled });
-      toast(!disabled ? 'Disabled. What comes in is held until it is enabled.' : isUnverified(endpoint) ? 'Enabled. A challenge is sent now.' : 'Enabled. What was held is sent now.');
+      toast(!disabled ? 'Disabled. What comes in is held until it is enabled.' : endpoint.hold ? 'Enabled. It stays held until it is released.' : isUnverified(endpoint) ? 'Enabled. A challenge is sent now.' : 'Enabled. What was held is sent now.');
       changed();
     } catch (error) {
       toast(error.message, 'bad');

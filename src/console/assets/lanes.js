@@ -4,14 +4,15 @@ import { list } from './api.js';
 import { AppLink, EndpointLink, Listing, col } from './operator.js';
 import { Page, Status, Time, base, count, html, useLoad } from './ui.js';
 
-const because = { held: 'The endpoint is disabled', hanging: 'Time-outs: one at a time', throttled: 'At its rate limit', 'host-busy': 'Many requests to its host' };
+const held = { 'by-hand': 'By the operator', restored: 'By the operator, since the restore', disabled: 'The endpoint is disabled', unverified: 'The endpoint is not verified' };
+const because = { hanging: 'Time-outs: one at a time', throttled: 'At its rate limit', 'host-busy': 'Many requests to its host' };
 
 export default function Lanes() {
   const lanes = useLoad((signal) => list('/lane', { limit: 100 }, { signal }), [], { every: 5000 });
   const columns = [
     col('Endpoint', ({ applicationId: app, applicationName, endpointId, url }) => (app
       ? html`<${EndpointLink} app=${app} id=${endpointId} url=${url} /><br /><span class="small"><${AppLink} id=${app} name=${applicationName} /></span>` : html`<a class="break" href=${`${base}/operational`}>${url}</a><br /><span class="small muted">Operational webhook</span>`)),
-    col('State', ({ state }) => html`<div><${Status} of=${state} />${because[state] && html`<p class="small muted">${because[state]}</p>`}</div>`),
+    col('State', ({ state, heldReason }) => html`<div><${Status} of=${state} />${(held[heldReason] ?? because[state]) && html`<p class="small muted">${held[heldReason] ?? because[state]}</p>`}</div>`),
     col('Waiting', ({ waiting, waitingIsMore }) => count(waiting) + (waitingIsMore ? '+' : ''), 'num'),
     col('In flight', ({ inFlight }) => count(inFlight), 'num'),
     col('Oldest due', ({ oldestDueAt }) => html`<${Time} at=${oldestDueAt} />`),

@@ -2,6 +2,7 @@
 
 import { api, list, path } from './api.js';
 import { Outcome } from './history.js';
+import { hold, release } from './hold.js';
 import { FormDialog, Listing, act, col, destroy } from './operator.js';
 import { Button, Code, Dialog, Field, Page, Status, Time, endpointState, html, toast, useForm, useLoad, useMay, useQuery, useState } from './ui.js';
 
@@ -30,7 +31,7 @@ export default function Operational() {
       ${verification?.lastError && html`<div class="small">The last challenge failed. ${verification.lastError}</div>`}`),
     col('Events', ({ eventTypes }) => (eventTypes ? html`<div>${eventTypes.map((name) => html`<div class="small">${name}</div>`)}</div>` : 'Everything'), 'words'),
     col('State', (endpoint) => html`<${Status} of=${endpointState(endpoint) ?? 'enabled'} />`),
-    col('', (endpoint) => html`<div class="row">${[...(change ? [['Edit', Edit], ['Secret', Secret]] : []), ['Attempts', Attempts]].map(([label, View]) => act(label, endpoint.url, () => setOpen([View, endpoint])))}${change && act('Delete', endpoint.url, () => remove(endpoint))}</div>`, 'end'),
+    col('', (endpoint) => html`<div class="row">${change && act(endpoint.hold ? 'Release' : 'Hold', endpoint.url, () => (endpoint.hold ? release : hold)(one(endpoint), endpoint.url, endpoints.reload))}${[...(change ? [['Edit', Edit], ['Secret', Secret]] : []), ['Attempts', Attempts]].map(([label, View]) => act(label, endpoint.url, () => setOpen([View, endpoint])))}${change && act('Delete', endpoint.url, () => remove(endpoint))}</div>`, 'end'),
   ];
   return html`<${Page} title="Operational webhooks" intro="Endpoints of your own, which are told what happens to your customers’ endpoints and deliveries. Signed as Standard Webhooks."
       actions=${change && html`<${Button} kind="primary" onClick=${() => setOpen([Edit])}>Add endpoint<//>`}>

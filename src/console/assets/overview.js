@@ -2,6 +2,7 @@
 
 import { api } from './api.js';
 import { Line, Lines } from './chart.js';
+import { AllHeld } from './hold.js';
 import { AppLink, EndpointLink } from './operator.js';
 import { Badge, Loaded, Page, Time, base, count, duration, html, useLoad } from './ui.js';
 
@@ -15,17 +16,18 @@ export default function Overview() {
   const status = useLoad((signal) => api('GET', '/status', null, { signal }), [], { every: 5000 });
   // What is the whole server's is told to the owner of its first organisation alone.
   return html`<${Page} title="Overview"><${Loaded} of=${{ ...status, loading: false }}>${(now) => html`<div class="stack">
-    <${Problems} of=${now} />${now.waiting != null && html`<${Numbers} of=${now} /><${Charts} samples=${now.samples} />`}<${Facts} of=${now} />${now.threads.length > 0 && html`<${Threads} of=${now.threads} />`}</div>`}<//><//>`;
+    ${now.holds && html`<${AllHeld} of=${now.holds} reload=${status.reload} />`}<${Problems} of=${now} />${now.waiting != null && html`<${Numbers} of=${now} /><${Charts} samples=${now.samples} />`}<${Facts} of=${now} />${now.threads.length > 0 && html`<${Threads} of=${now.threads} />`}</div>`}<//><//>`;
 }
 
 const List = ({ of }) => html`<ul class="plain problems">${of.map((one) => html`<li key=${one.kind + (one.endpointId ?? one.taskId)}>
   <${Badge} kind=${one.severity === 'critical' ? 'bad' : 'warn'}>${one.severity === 'critical' ? 'Critical' : 'Warning'}<//><div>${about(one)}<p class="break">${one.message}</p></div></li>`)}</ul>`;
 
-function Problems({ of: { problems, now, health: { reason } } }) {
+function Problems({ of: { problems: found, holds, now, health: { reason } } }) {
+  const problems = found.filter(({ kind }) => kind !== 'endpoints_held'); // These have a notice.
   const all = reason && !problems.some(({ severity }) => severity === 'critical') ? [{ severity: 'critical', kind: 'health', message: reason }, ...problems] : problems;
   return all.length ? html`<section class="card"><h2>What is wrong right now</h2>
       <${List} of=${all.slice(0, 6)} />${all.length > 6 && html`<details><summary>${count(all.length - 6)} more</summary><${List} of=${all.slice(6)} /></details>`}</section>`
-    : html`<section class="card"><h2>All is well</h2><div class="row"><${Badge} kind="good">OK<//>
+    : !holds && html`<section class="card"><h2>All is well</h2><div class="row"><${Badge} kind="good">OK<//>
       <p>The store takes writes and has room, no endpoint fails, nothing is late, no job has failed or waits. <span class="muted">Looked at <${Time} at=${now} />.</span></p></div></section>`;
 }
 

@@ -13,7 +13,7 @@ export default function SendTest({ app, params: { ep } }) {
   const types = useLoad((signal) => listAll('/event-type', {}, { signal, max: 1000 }), []);
   return html`<${EndpointPage} app=${app} of=${of} ep=${ep} part="/test" title="Send a test"
     intro="A test goes to this endpoint alone, whatever events it receives. It is signed and retried like any message, and marked as a test in the log.">${(endpoint) => html`
-    ${endpoint.disabled || isUnverified(endpoint) ? html`<${Empty} title=${`This endpoint is ${endpoint.disabled ? 'disabled' : 'not verified yet'}`}><p>${endpoint.disabled ? 'Enable it to send a test.' : 'A test can be sent once its URL has answered a challenge.'}</p><${LinkButton} to=${pagePath(app, path`/endpoint/${ep}`)}>To the endpoint<//><//>`
+    ${endpoint.disabled || endpoint.hold || isUnverified(endpoint) ? html`<${Empty} title=${`This endpoint is ${endpoint.disabled ? 'disabled' : endpoint.hold ? 'held by the operator' : 'not verified yet'}`}><p>${endpoint.disabled ? 'Enable it to send a test.' : endpoint.hold ? 'A test can be sent once it is released.' : 'A test can be sent once its URL has answered a challenge.'}</p><${LinkButton} to=${pagePath(app, path`/endpoint/${ep}`)}>To the endpoint<//><//>`
     : html`<${Loaded} of=${types}>${(all) => (all.length ? html`<${Test} app=${app} endpoint=${endpoint} types=${all} />`
       : html`<${Empty} title="There are no event types"><p>A test sends an event type’s example; no event type is registered yet.</p><//>`)}<//>`}`}<//>`;
 }

@@ -207,7 +207,7 @@ export function Status({ of }) {
 /** Whether the endpoint's messages are held until its URL answers a challenge. */
 export const isUnverified = ({ verification }) => !!verification && verification.status !== 'verified';
 /** An endpoint's state for its badge: first what holds its messages, then its health, where that is known. */
-export const endpointState = (endpoint, health) => (endpoint.disabled ? 'disabled' : isUnverified(endpoint) ? 'unverified' : health?.state);
+export const endpointState = (endpoint, health) => (endpoint.disabled ? 'disabled' : endpoint.hold ? 'held' : isUnverified(endpoint) ? 'unverified' : health?.state);
 
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto', style: 'short' });
 const exactly = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'long' });

@@ -13,7 +13,7 @@ function Unverified({ endpoint, where, reload }) {
   const may = useMay();
   const id = useId();
   const notice = useRef();
-  const load = useLoad(async (signal) => (await api('GET', where, null, { signal })).verification, [endpoint], { every: endpoint.disabled ? undefined : 2000 });
+  const load = useLoad(async (signal) => (await api('GET', where, null, { signal })).verification, [endpoint], { every: endpoint.disabled || endpoint.hold ? undefined : 2000 });
   const { status, lastAttemptAt, lastError, nextAttemptAt } = load.data ?? endpoint.verification;
   useEffect(() => {
     if (status !== 'verified') return;
@@ -32,6 +32,7 @@ function Unverified({ endpoint, where, reload }) {
     }
   };
   const next = endpoint.disabled ? 'The endpoint is disabled: challenges are sent once it is enabled.'
+    : endpoint.hold ? 'The operator holds the endpoint: challenges are sent once it is released.'
     : !nextAttemptAt ? `No more challenges are sent${may('sendAgain') ? ' until you ask for one' : ''}.`
       : Date.parse(nextAttemptAt) <= Date.now() ? 'A challenge is on its way.'
         : html`The next challenge is sent <${Time} at=${nextAttemptAt} />.`;
@@ -40,6 +41,6 @@ function Unverified({ endpoint, where, reload }) {
     <div class="wrap"><${Code} text=${CHALLENGE} label="Body of a challenge" copy=${false} /></div>
     ${lastError && html`<p><strong>The last challenge failed</strong> (<${Time} at=${lastAttemptAt} />). ${lastError}</p>`}
     <p>${next}</p>
-    ${may('sendAgain') && !endpoint.disabled && html`<${Button} onClick=${ask}>Send a challenge now<//>`}
+    ${may('sendAgain') && !endpoint.disabled && !endpoint.hold && html`<${Button} onClick=${ask}>Send a challenge now<//>`}
   </section>`;
 }

@@ -38,6 +38,7 @@ fn endpoint() -> Option<Arc<Endpoint>> {
         timeout_seconds: None,
         open_headers: Default::default(),
         verification: None,
+        held: None,
     }))
 }
 

@@ -738,7 +738,7 @@ fn an_export_is_not_restored_beside_a_checkpoint_file() {
     let from = directory.path().join("export.json");
     let export = r#"{"format":1,"exported_at":0,"last_endpoint_number":0,"registrations":[]}"#;
     std::fs::write(&from, export).unwrap();
-    let refused = restore(&settings(&path), &from, &Clock::System).unwrap_err();
+    let refused = restore(&settings(&path), &from, &Clock::System, false).unwrap_err();
     assert!(refused.to_string().contains("a store already"), "{refused}");
     let refused = Store::open(settings(&path), Clock::System, metrics());
     let refused = refused.err().expect("it is refused").to_string();

@@ -10,6 +10,7 @@ use super::values::{Duration1, Id, mirrored};
 use super::{Kept, NotARecord, read_struct};
 use crate::clock::Timestamp;
 use crate::domain::endpoint::{BasicAuth, Endpoint, EndpointSecret};
+use crate::domain::hold::{Held, HeldReason};
 use crate::domain::id::{ApplicationId, EndpointId, OrganisationId};
 use crate::domain::profile::Method;
 use crate::domain::retry::{RetrySchedule, Waits};
@@ -56,9 +57,16 @@ struct Endpoint3 {
     open_headers: BTreeSet<String>,
 }
 
-/// Schema 4.
+/// Schema 4: before the operator could hold endpoints.
+#[derive(Deserialize)]
+struct Endpoint4 {
+    before: Endpoint3,
+    verification: Option<Verification1<'static>>,
+}
+
+/// Schema 5.
 #[derive(Serialize, Deserialize)]
-pub struct Endpoint4<'a> {
+pub struct Endpoint5<'a> {
     id: Id<EndpointId>,
     number: u64,
     organisation: Id<OrganisationId>,
@@ -90,6 +98,8 @@ pub struct Endpoint4<'a> {
     open_headers: Cow<'a, BTreeSet<String>>,
     #[serde(default)]
     verification: Option<Verification1<'a>>,
+    #[serde(default)]
+    held: Option<Held1>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -134,6 +144,16 @@ struct Verification1<'a> {
     last_error: Option<Cow<'a, str>>,
 }
 
+#[derive(Serialize, Deserialize)]
+struct Held1 {
+    since: u64,
+    reason: HeldReason1,
+}
+
+mirrored! {
+    HeldReason1 of HeldReason { ByHand, Restored }
+}
+
 impl From<Endpoint1> for Endpoint2 {
     fn from(old: Endpoint1) -> Endpoint2 {
         Endpoint2 {
@@ -161,11 +181,21 @@ impl From<Endpoint2> for Endpoint3 {
     }
 }
 
-impl From<Endpoint3> for Endpoint4<'static> {
-    fn from(old: Endpoint3) -> Endpoint4<'static> {
-        let second = old.before;
-        let first = second.before;
+impl From<Endpoint3> for Endpoint4 {
+    fn from(old: Endpoint3) -> Endpoint4 {
         Endpoint4 {
+            before: old,
+            verification: None,
+        }
+    }
+}
+
+impl From<Endpoint4> for Endpoint5<'static> {
+    fn from(old: Endpoint4) -> Endpoint5<'static> {
+        let third = old.before;
+        let second = third.before;
+        let first = second.before;
+        Endpoint5 {
             id: first.id,
             number: first.number,
             organisation: first.organisation,
@@ -188,15 +218,16 @@ impl From<Endpoint3> for Endpoint4<'static> {
             auth_headers: Cow::Owned(second.auth_headers),
             retry: second.retry,
             timeout_seconds: second.timeout_seconds,
-            open_headers: Cow::Owned(old.open_headers),
-            verification: None,
+            open_headers: Cow::Owned(third.open_headers),
+            verification: old.verification,
+            held: None,
         }
     }
 }
 
-impl<'a> From<&'a Endpoint> for Endpoint4<'a> {
-    fn from(value: &'a Endpoint) -> Endpoint4<'a> {
-        Endpoint4 {
+impl<'a> From<&'a Endpoint> for Endpoint5<'a> {
+    fn from(value: &'a Endpoint) -> Endpoint5<'a> {
+        Endpoint5 {
             id: Id(value.id),
             number: value.number,
             organisation: Id(value.organisation),
@@ -221,14 +252,15 @@ impl<'a> From<&'a Endpoint> for Endpoint4<'a> {
             timeout_seconds: value.timeout_seconds,
             open_headers: Cow::Borrowed(&value.open_headers),
             verification: value.verification.as_ref().map(Verification1::from),
+            held: value.held.as_ref().map(Held1::from),
         }
     }
 }
 
-impl TryFrom<Endpoint4<'_>> for Endpoint {
+impl TryFrom<Endpoint5<'_>> for Endpoint {
     type Error = NotARecord;
 
-    fn try_from(record: Endpoint4<'_>) -> Result<Endpoint, NotARecord> {
+    fn try_from(record: Endpoint5<'_>) -> Result<Endpoint, NotARecord> {
         let secrets = record.secrets.into_iter().map(EndpointSecret::from);
         let retry = record.retry.map(RetrySchedule::try_from).transpose()?;
         Ok(Endpoint {
@@ -256,6 +288,7 @@ impl TryFrom<Endpoint4<'_>> for Endpoint {
             timeout_seconds: record.timeout_seconds,
             open_headers: record.open_headers.into_owned(),
             verification: record.verification.map(Verification::from),
+            held: record.held.map(Held::from),
         })
     }
 }
@@ -381,18 +414,40 @@ impl From<Verification1<'_>> for Verification {
     }
 }
 
+impl From<&Held> for Held1 {
+    fn from(value: &Held) -> Held1 {
+        Held1 {
+            since: value.since.0,
+            reason: HeldReason1::from(&value.reason),
+        }
+    }
+}
+
+impl From<Held1> for Held {
+    fn from(record: Held1) -> Held {
+        Held {
+            since: Timestamp(record.since),
+            reason: record.reason.into(),
+        }
+    }
+}
+
 impl Kept for Endpoint {
-    const SCHEMA: u16 = 4;
-    type Record<'a> = Endpoint4<'a>;
+    const SCHEMA: u16 = 5;
+    type Record<'a> = Endpoint5<'a>;
 
     fn read(schema: u16, bytes: &mut &[u8]) -> Result<Endpoint, NotARecord> {
-        let newest: Endpoint4<'_> = match schema {
+        let newest: Endpoint5<'_> = match schema {
             1 => {
                 let second = Endpoint2::from(read_struct::<Endpoint1>(bytes)?);
-                Endpoint3::from(second).into()
+                Endpoint4::from(Endpoint3::from(second)).into()
             }
-            2 => Endpoint3::from(read_struct::<Endpoint2>(bytes)?).into(),
-            3 => read_struct::<Endpoint3>(bytes)?.into(),
+            2 => {
+                let third = Endpoint3::from(read_struct::<Endpoint2>(bytes)?);
+                Endpoint4::from(third).into()
+            }
+            3 => Endpoint4::from(read_struct::<Endpoint3>(bytes)?).into(),
+            4 => read_struct::<Endpoint4>(bytes)?.into(),
             _ => read_struct(bytes)?,
         };
         newest.try_into()

@@ -273,7 +273,8 @@ fn an_export_of_the_version_before_is_restored() {
     let settings = settings(directory.path());
     let file = directory.path().join("export.json");
     std::fs::write(&file, EXPORT).expect("room");
-    let report = export::restore(&settings, &file, &Clock::manual(LATER)).expect("it restores");
+    let report =
+        export::restore(&settings, &file, &Clock::manual(LATER), false).expect("it restores");
     let expected = |kind: &str| if kind == "revoked tokens" { 0 } else { 1 };
     assert!(
         report
@@ -304,7 +305,7 @@ fn a_webhook_user_from_before_is_granted_the_applications_of_its_endpoints_for_g
     let settings = settings(directory.path());
     let file = directory.path().join("export.json");
     std::fs::write(&file, EXPORT).expect("room");
-    export::restore(&settings, &file, &Clock::manual(LATER)).expect("it restores");
+    export::restore(&settings, &file, &Clock::manual(LATER), false).expect("it restores");
     {
         let live = once_free(|| {
             Engine::open(&settings.path.join("live"), 1 << 20)

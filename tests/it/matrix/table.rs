@@ -33,6 +33,8 @@ pub enum Need {
     ReadEndpoints,
     CreateEndpoints,
     ChangeEndpoints,
+    HoldEndpoints,
+    HoldAll,
     ReadSecrets,
     ChangeSecrets,
     SendAgain,
@@ -85,6 +87,8 @@ impl Need {
             Need::ChangeGrants => [1, 0, 1, 0, 0, 0],
             Need::ReadEndpoints | Need::ReadHistory | Need::ReadJobs => [1, 0, 1, 1, 1, 1],
             Need::CreateEndpoints | Need::ChangeEndpoints => [1, 0, 1, 1, 1, 0],
+            Need::HoldEndpoints => [1, 0, 1, 0, 0, 0],
+            Need::HoldAll => [1, 0, 0, 0, 0, 0],
             Need::ReadSecrets | Need::ChangeSecrets | Need::SendAgain => [1, 0, 1, 1, 1, 0],
             Need::SendMissing => [1, 0, 1, 0, 1, 0],
             Need::ReadUsage | Need::ReadMetrics | Need::ReadStatus => [1, 0, 0, 0, 0, 1],
@@ -111,6 +115,7 @@ impl Need {
             Need::ReadProfiles | Need::ReadEndpoints | Need::ReadHistory => "read",
             Need::ReadJobs | Need::ReadUsage | Need::ReadLanes => "read",
             Need::CreateEndpoints | Need::ChangeEndpoints => "endpoints",
+            Need::HoldEndpoints | Need::HoldAll => "endpoints",
             Need::ReadSecrets | Need::ChangeSecrets => "secrets",
             Need::SendAgain | Need::SendMissing => "replays",
             Need::CreateApplications | Need::ChangeApplications => "applications",
@@ -130,6 +135,7 @@ impl Need {
         matches!(
             self,
             Need::CreateApplications
+                | Need::HoldAll
                 | Need::ChangeEventTypes
                 | Need::ReadUsage
                 | Need::ReadTokens
@@ -317,6 +323,13 @@ pub const OPERATIONS: &[(&str, Need)] = &[
     ("v1.endpoint.patch-headers", Need::ChangeEndpoints),
     ("v1.endpoint.get-secret", Need::ReadSecrets),
     ("v1.endpoint.rotate-secret", Need::ChangeSecrets),
+    // What is held by one is released by the next.
+    ("v1.endpoint.hold", Need::HoldEndpoints),
+    ("v1.endpoint.release", Need::HoldEndpoints),
+    ("v1.application.hold", Need::HoldEndpoints),
+    ("v1.application.release", Need::HoldEndpoints),
+    ("v1.endpoint.hold-all", Need::HoldAll),
+    ("v1.endpoint.release-all", Need::HoldAll),
     // Surfaces of other systems.
     ("ovation.webhook-endpoint.list", Need::ReadEndpoints),
     ("ovation.webhook-endpoint.create", Need::CreateEndpoints),
@@ -358,6 +371,11 @@ pub const OPERATIONS: &[(&str, Need)] = &[
         Need::OwnEndpoints,
     ),
     ("v1.operational-webhook.endpoint.verify", Need::OwnEndpoints),
+    ("v1.operational-webhook.endpoint.hold", Need::OwnEndpoints),
+    (
+        "v1.operational-webhook.endpoint.release",
+        Need::OwnEndpoints,
+    ),
     (
         "v1.operational-webhook.endpoint.list-attempts",
         Need::ReadOwnEndpoints,

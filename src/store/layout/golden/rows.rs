@@ -10,6 +10,7 @@ use super::*;
 use crate::domain::application::TokensEnding;
 use crate::domain::attempt::{Answer, FailureKind, SendFailure, Timings, Verdict};
 use crate::domain::endpoint::{BasicAuth, EndpointSecret};
+use crate::domain::hold::{Held, HeldReason};
 use crate::domain::id::VisitId;
 use crate::domain::job::{JobState, Matching, Progress, Replay, Which, Work};
 use crate::domain::jwt::{Claims, Subject};
@@ -134,6 +135,7 @@ pub fn endpoint() -> Endpoint {
         timeout_seconds: None,
         open_headers: BTreeSet::new(),
         verification: None,
+        held: None,
     }
 }
 
@@ -419,6 +421,32 @@ fn of_endpoints() -> Vec<Row> {
                     next_at: Some(LATEST),
                     last_at: Some(LATER),
                     last_error: Some(text("e")),
+                }),
+                ..retried(Waits::Listed(vec![Duration::from_secs(5)]))
+            },
+            &[],
+        ),
+        row(
+            5,
+            key(),
+            "b770 0500 c4ab0b05 0d010000 03*20 07 01*20 02*20
+             0105626f6f6b731668747470733a2f2f6578616d706c652e636f6d2f696e016401010103
+             612e620101016301016b017601fb2c01012677687365635f4d664b51397238474b597172
+             54776a55504438494c505a496f324c614c615377 01fd6052e6cf8b010000
+             0105582d4f6e6501310101750170 fd0068e5cf8b010000 fd6052e6cf8b010000
+             01076f766174696f6e0101010141017301 0001050000000000 0000e03f0109 0105582d4f6e65
+             01 02 01fdc03ce7cf8b010000 01fd6052e6cf8b010000 010165
+             01 fdc03ce7cf8b010000 01",
+            &Endpoint {
+                verification: Some(Verification {
+                    attempts: 2,
+                    next_at: Some(LATEST),
+                    last_at: Some(LATER),
+                    last_error: Some(text("e")),
+                }),
+                held: Some(Held {
+                    since: LATEST,
+                    reason: HeldReason::Restored,
                 }),
                 ..retried(Waits::Listed(vec![Duration::from_secs(5)]))
             },

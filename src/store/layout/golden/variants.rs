@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::rows::{APPLICATION, AT, ENDPOINT, LATER, MESSAGE_ID, TOKEN, claims, text};
 use super::*;
 use crate::domain::attempt::{FailureKind, Verdict};
+use crate::domain::hold::HeldReason;
 use crate::domain::job::{JobState, Matching, Replay, Which, Work};
 use crate::domain::message::DeliveryStatus;
 use crate::domain::profile::Method;
@@ -15,7 +16,7 @@ use crate::domain::scope::Scope;
 use crate::domain::token::{Capability, Role};
 use crate::domain::visit::{SignedInWith, Surface};
 use crate::store::record::attempt::{FailureKind1, Verdict1};
-use crate::store::record::endpoint::{Method1, Waits1};
+use crate::store::record::endpoint::{HeldReason1, Method1, Waits1};
 use crate::store::record::job::{DeliveryStatus1, JobState1, Which1, Work1};
 use crate::store::record::message::Origin1;
 use crate::store::record::token::{Capability1, Role1, Scope1};
@@ -105,6 +106,7 @@ pub fn all(problems: &mut Vec<String>) -> BTreeSet<&'static str> {
     variants!(names, problems, Method as Method1 {
         "00" Post (), "01" Put (), "02" Patch (), "03" Get (),
     });
+    variants!(names, problems, HeldReason as HeldReason1 { "00" ByHand (), "01" Restored () });
     variants!(names, problems, Origin as Origin1 {
         "00" Published (), "01" Test (), "02" TestOnce (),
     });
