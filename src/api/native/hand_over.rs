@@ -6,10 +6,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::api::kit::call::{Call, Reply};
-use crate::api::kit::extract::json;
+use crate::api::kit::extract::{Body, json};
 use crate::api::kit::operation::Operation;
 use crate::error::Error;
 use crate::rules::caller::Action;
+use crate::telemetry::BackupState;
 
 /// The beginning of a hand-over.
 #[derive(Serialize, JsonSchema)]
@@ -39,13 +40,14 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-async fn hand_over(call: Call) -> Reply {
+async fn hand_over(call: Call, body: Body) -> Reply {
     call.caller.may(Action::HandOver)?;
     let context = &call.context;
     if context.store.first_organisation() != Some(call.caller.organisation) {
         let reason = "only the owner of the first organisation may hand the server over";
         return Err(Error::Forbidden(reason.into()).into());
     }
+    body.nothing()?;
     let to = ready(context.metrics.backup()).map_err(Error::Conflict)?;
     log::info!("the store is to be handed over to whoever follows {to}");
     context.hand_over_asked.notify_one();
@@ -53,7 +55,7 @@ async fn hand_over(call: Call) -> Reply {
 }
 
 /// The target of a copy that works, or why there is none.
-fn ready(backup: Option<crate::telemetry::BackupState>) -> Result<String, String> {
+fn ready(backup: Option<BackupState>) -> Result<String, String> {
     let Some(state) = backup else {
         return Err("the store is not copied: set backup.to first".to_owned());
     };
