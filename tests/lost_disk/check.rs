@@ -8,6 +8,9 @@ use super::operator::Report;
 use super::shown::{Shown, ShownMessage};
 use super::witness::{Sight, Version};
 
+/// What is shown in place of a payload that was erased.
+const ERASED: &str = r#"{"expired":true}"#;
+
 /// The moment that a store was brought back to, by the server's clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
@@ -245,8 +248,8 @@ impl Check<'_> {
         let content = self.content(known);
         let is_wrong = match content {
             Fate::Not => !is_whole,
-            Fate::Done => shown.payload.len() > 100 || was_erased && !shown.payload_deleted,
-            Fate::Open => !is_whole && shown.payload.len() > 100,
+            Fate::Done => shown.payload != ERASED || was_erased && !shown.payload_deleted,
+            Fate::Open => !is_whole && shown.payload != ERASED,
         };
         if is_wrong {
             let start: String = shown.payload.chars().take(60).collect();

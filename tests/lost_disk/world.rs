@@ -390,9 +390,10 @@ fn follow_copies(
         let left = match end {
             Some(end) => end.saturating_duration_since(Instant::now()),
             None if begun.elapsed() > WITHIN => {
+                let parts = ["backup", "store", "waiting", "problems", "threads"];
+                let status = parts.map(|part| status[part].to_string()).join("\n");
                 books.wrong(format!(
-                    "the store is not copied: {copied:?}; {}",
-                    api.log()
+                    "it is not copied, or does not expire: {copied:?}\n{status}"
                 ));
                 return copied;
             }
