@@ -64,6 +64,22 @@ pub enum OpenError {
     },
     #[error("{0}")]
     Unsafe(String),
+    /// The caller said so.
+    #[error("stopped before the databases were made")]
+    Interrupted,
+}
+
+impl OpenError {
+    /// Whether it is about this machine or this process, and not about what the files hold.
+    pub fn is_of_this_machine(&self) -> bool {
+        matches!(
+            self,
+            OpenError::Locked { .. }
+                | OpenError::Io { .. }
+                | OpenError::Unsafe(_)
+                | OpenError::Interrupted
+        )
+    }
 }
 
 fn what_helps(error: &std::io::Error) -> &'static str {

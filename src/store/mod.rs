@@ -102,7 +102,7 @@ pub use owner::reset_owner;
 pub use rebuild::{RebuildReport, rebuild};
 pub use restored::{
     CHECKPOINT_FILE, Lost, Restored, begin_restored, checkpoint_position, effects_problem,
-    finish_restore, prepare_restore, slice_directory,
+    finish_restore, make_databases, prepare_restore, remove_databases, slice_directory,
 };
 pub use settings::StoreSettings;
 pub use start::migrate;

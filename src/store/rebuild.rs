@@ -2,10 +2,10 @@
 //! start whose live database is damaged.
 //!
 //! In steps, each of which may be the last before the power fails:
-//! 1. The checkpoint file is read whole, and the journal opened and read from the file's position to its
-//!    end. Nothing is changed before both are known to be whole.
-//! 2. `live.new` is filled with the file's values and the newer ones of the journal, and its counts are
-//!    compared. Its own checkpoint is the last one of the old database, so that the next start applies the
+//! 1. The checkpoint file is read whole, and the journal opened and read from the file's position on, to its
+//!    end or as far as fits into memory.
+//! 2. `live.new` is filled with the file's values and the newer ones of the journal, which is read to its end, and its
+//!    counts are compared. Nothing else is changed before all is known to be whole. Its own checkpoint is the last one of the old database, so that the next start applies the
 //!    records behind that to it and to the slices, as after a crash.
 //! 3. `live` becomes `live.damaged-TIME`.
 //! 4. `live.new` becomes `live`.
@@ -29,6 +29,7 @@ use super::layout::{self, Checkpoint, Meta, SliceMeta};
 use super::open::{self, Files, open_engine, to_open_error};
 use super::{OpenError, StoreSettings, effects, replay, restored, slices};
 use crate::clock::{Clock, Timestamp};
+use crate::journal::{Journal, Records};
 use crate::telemetry::Metrics;
 
 const LIVE: &str = "live";
@@ -40,6 +41,9 @@ const DAMAGED_MAX: usize = 3;
 /// A file with the reason, by which a process tells the next start that the live database was damaged
 /// where a start does not look.
 const NOTE: &str = "live.unreadable";
+/// Keys of the journal that are collected before they go into the new database, in their order: an hour of many messages
+/// has more than should be in memory. Tests have several such stretches in few records.
+const COLLECTED_MAX: usize = if cfg!(test) { 8 } else { 1 << 19 };
 /// How long the threads of a database that failed may take to let go of its files.
 const LET_GO_MAX: Duration = Duration::from_secs(10);
 
@@ -58,6 +62,15 @@ pub struct RebuildReport {
 
 /// Makes the live database anew. The server must be stopped.
 pub fn rebuild(settings: &StoreSettings, clock: &Clock) -> Result<RebuildReport, OpenError> {
+    rebuild_unless(settings, clock, &|| false)
+}
+
+/// The same, and ends with [`OpenError::Interrupted`] soon after `is_stopping` says so.
+pub fn rebuild_unless(
+    settings: &StoreSettings,
+    clock: &Clock,
+    is_stopping: &dyn Fn() -> bool,
+) -> Result<RebuildReport, OpenError> {
     let path = &settings.path;
     if !path.join("slices").is_dir() {
         return Err(OpenError::Unsafe(format!(
@@ -75,7 +88,7 @@ pub fn rebuild(settings: &StoreSettings, clock: &Clock) -> Result<RebuildReport,
     restored::refuse_unfinished(settings)?;
     let lock = lock(path)?;
     open::forget_unless_closed(path, &lock).map_err(|source| to_io(path, source))?;
-    let built = build(settings).inspect_err(|_| {
+    let built = build(settings, is_stopping).inspect_err(|_| {
         let _ = let_go(&path.join(NEW));
         remove_new(path);
     })?;
@@ -221,17 +234,31 @@ fn to_io(path: &Path, source: io::Error) -> OpenError {
     }
 }
 
+fn refuse_when(is_stopping: &dyn Fn() -> bool) -> Result<(), OpenError> {
+    match is_stopping() {
+        true => Err(OpenError::Interrupted),
+        false => Ok(()),
+    }
+}
+
 /// Makes `live.new`, whole and on disk.
-fn build(settings: &StoreSettings) -> Result<RebuildReport, OpenError> {
+fn build(
+    settings: &StoreSettings,
+    is_stopping: &dyn Fn() -> bool,
+) -> Result<RebuildReport, OpenError> {
     let path = &settings.path;
     let file_path = path.join(FILE_NAME);
     let in_file = |error| checkpoint_file::to_open_error(file_path.clone(), error);
-    let file = checkpoint_file::open(path).map_err(in_file)?;
+    let mut file = checkpoint_file::open(path).map_err(in_file)?;
     let begun_at = file.begun_at();
+    while file.next_entry().map_err(in_file)?.is_some() {
+        refuse_when(is_stopping)?;
+    }
     let end = file.check().map_err(in_file)?;
     let applied = checkpoint_file::applied(path);
     let applied = applied.filter(|applied| applied.stream == begun_at.stream);
-    let behind = Behind::read(settings, &begun_at, &end, applied.as_ref())?;
+    let mut behind = Behind::open(settings, &begun_at, &end, applied)?;
+    let mut goes_on = behind.collect(is_stopping)?;
 
     let new_path = path.join(NEW);
     match std::fs::remove_dir_all(&new_path) {
@@ -242,10 +269,15 @@ fn build(settings: &StoreSettings) -> Result<RebuildReport, OpenError> {
         live: open_engine(&new_path, settings.cache_bytes / 2, &new_path)?,
         waiting: 0,
     };
-    let records = behind.records;
+    let meta_in_file = new.fill(settings, behind.take(), is_stopping)?;
+    while goes_on {
+        goes_on = behind.collect(is_stopping)?;
+        new.apply(settings, behind.take(), is_stopping)?;
+    }
+    check_first_commit(path, &Latest(&meta_in_file), behind.first_commit)?;
+    let (records, last_commit) = (behind.count, behind.last_commit);
+    drop(behind);
     let applied = applied.filter(|applied| applied.position > begun_at.position);
-    let last_commit = behind.last_commit;
-    new.fill(settings, behind)?;
     let checkpoint = applied.unwrap_or(begun_at);
     replay::write_checkpoint(&new.live, &checkpoint)
         .and_then(|()| new.live.flush_and_sync())
@@ -273,6 +305,13 @@ fn build(settings: &StoreSettings) -> Result<RebuildReport, OpenError> {
     })
 }
 
+fn unusable(path: &Path, reason: &str) -> OpenError {
+    OpenError::Unusable {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
 /// The error of a rebuild where the journal lacks something: no rebuild helps then.
 fn in_rebuild(error: OpenError) -> OpenError {
     match error {
@@ -281,11 +320,20 @@ fn in_rebuild(error: OpenError) -> OpenError {
     }
 }
 
+/// The newest value of each key of the live database; none where it is deleted.
+type Collected = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
 /// The journal behind a checkpoint file.
 struct Behind {
-    /// The newest value of each key of the live database; none where it is deleted.
-    latest: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-    records: u64,
+    path: PathBuf,
+    _journal: Journal,
+    records: Records,
+    /// The last checkpoint of the old database.
+    applied: Option<Checkpoint>,
+    /// Of the records that were read last.
+    latest: Collected,
+    /// Records that were read.
+    count: u64,
     /// The number of the first commit behind the file …
     first_commit: Option<u64>,
     /// … and of the last.
@@ -293,51 +341,73 @@ struct Behind {
 }
 
 impl Behind {
-    /// Reads all records behind the file's position, and refuses a journal that lacks one, or that is not
-    /// all that happened since.
-    fn read(
+    /// Opens a journal at the file's position, and refuses one that lacks something of it.
+    fn open(
         settings: &StoreSettings,
         begun_at: &Checkpoint,
         end: &End,
-        applied: Option<&Checkpoint>,
+        applied: Option<Checkpoint>,
     ) -> Result<Behind, OpenError> {
         let path = settings.path.join("journal");
-        let unusable = |reason: &str| OpenError::Unusable {
-            path: path.clone(),
-            reason: reason.to_owned(),
-        };
         if !path.is_dir() || !replay::has_segments(&path)? {
-            return Err(unusable("its segments are missing"));
+            return Err(unusable(&path, "its segments are missing"));
         }
-        let newest = applied.map_or(end.newest, |applied| end.newest.max(applied.position));
+        let noted = applied.as_ref().map_or(0, |applied| applied.position);
+        let newest = end.newest.max(noted);
         let opened = replay::open_files(settings, &path, begun_at, newest, false);
         let (journal, _) = opened.map_err(in_rebuild)?;
-        let mut behind = Behind {
+        let records = journal
+            .reader()
+            .records_behind(replay::next_behind(begun_at));
+        let records = records.map_err(|error| in_rebuild(replay::journal_error(&path, error)));
+        Ok(Behind {
+            records: records?,
+            path,
+            _journal: journal,
+            applied,
             latest: BTreeMap::new(),
-            records: 0,
+            count: 0,
             first_commit: None,
             last_commit: None,
-        };
-        let in_journal = |error| in_rebuild(replay::journal_error(&path, error));
-        let reader = journal.reader();
-        let records = reader.records_behind(replay::next_behind(begun_at));
-        let mut records = records.map_err(in_journal)?;
-        while let Some(record) = records.next_record().map_err(in_journal)? {
+        })
+    }
+
+    /// Reads the next records, until so many keys are collected as may be. False once there are no more. Refuses a
+    /// journal that lacks a record, or that is not all that happened since.
+    fn collect(&mut self, is_stopping: &dyn Fn() -> bool) -> Result<bool, OpenError> {
+        while self.latest.len() < COLLECTED_MAX {
+            refuse_when(is_stopping)?;
+            let record = self.records.next_record();
+            let record =
+                record.map_err(|error| in_rebuild(replay::journal_error(&self.path, error)))?;
+            let Some(record) = record else {
+                return Ok(false);
+            };
             let (position, chain) = (record.head.position, record.head.chain);
-            if applied.is_some_and(|one| one.position == position && one.chain != chain) {
-                return Err(unusable("it is not the one that the file `applied` knows"));
+            let is_other = |one: &Checkpoint| one.position == position && one.chain != chain;
+            if self.applied.as_ref().is_some_and(is_other) {
+                let reason = "it is not the one that the file `applied` knows";
+                return Err(unusable(&self.path, reason));
             }
-            behind
-                .add(&record.effects)
-                .map_err(|why| unusable(&format!("the record at position {position}: {why}")))?;
+            self.add(&record.effects).map_err(|why| {
+                unusable(
+                    &self.path,
+                    &format!("the record at position {position}: {why}"),
+                )
+            })?;
         }
-        Ok(behind)
+        Ok(true)
+    }
+
+    /// The keys that were collected.
+    fn take(&mut self) -> Collected {
+        std::mem::take(&mut self.latest)
     }
 
     fn add(&mut self, content: &[u8]) -> Result<(), String> {
         let effects = effects::decode(content).map_err(|error| error.to_string())?;
         self.latest.extend(effects.live.into_entries());
-        self.records += 1;
+        self.count += 1;
         let meta = layout::get::<Meta>(&Latest(&self.latest), &[layout::META]);
         let meta = meta.map_err(|error| error.to_string())?;
         let Some(meta) = meta.map(|record| record.meta) else {
@@ -355,7 +425,7 @@ impl Behind {
 }
 
 /// Values that were collected, as records are read from them.
-struct Latest<'a>(&'a BTreeMap<Vec<u8>, Option<Vec<u8>>>);
+struct Latest<'a>(&'a Collected);
 
 impl Values for Latest<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
@@ -375,15 +445,21 @@ struct NewLive {
 
 impl NewLive {
     /// Puts the values of the file and the newer ones of the journal, in the order of their keys: a new
-    /// database takes them fastest so.
-    fn fill(&mut self, settings: &StoreSettings, behind: Behind) -> Result<(), OpenError> {
+    /// database takes them fastest so. Returns the meta records of the file.
+    fn fill(
+        &mut self,
+        settings: &StoreSettings,
+        newer: Collected,
+        is_stopping: &dyn Fn() -> bool,
+    ) -> Result<Collected, OpenError> {
         let file_path = settings.path.join(FILE_NAME);
         let in_file = |error| checkpoint_file::to_open_error(file_path.clone(), error);
         let in_new = |error: EngineError| to_open_error(&settings.path.join(NEW), error.into());
         let mut meta = BTreeMap::new();
         let mut file = checkpoint_file::open(&settings.path).map_err(in_file)?;
-        let mut newer = behind.latest.into_iter().peekable();
+        let mut newer = newer.into_iter().peekable();
         while let Some((key, value)) = file.next_entry().map_err(in_file)? {
+            refuse_when(is_stopping)?;
             if key.first() == Some(&layout::META) {
                 meta.insert(key.to_vec(), Some(value.to_vec()));
             }
@@ -396,9 +472,32 @@ impl NewLive {
             }
         }
         for (key, value) in newer {
+            refuse_when(is_stopping)?;
             self.put(&key, value).map_err(in_new)?;
         }
-        check_first_commit(&settings.path, &Latest(&meta), behind.first_commit)
+        Ok(meta)
+    }
+
+    /// Brings it up to records behind those before.
+    fn apply(
+        &mut self,
+        settings: &StoreSettings,
+        newer: Collected,
+        is_stopping: &dyn Fn() -> bool,
+    ) -> Result<(), OpenError> {
+        let in_new = |error: EngineError| to_open_error(&settings.path.join(NEW), error.into());
+        for (key, value) in newer {
+            refuse_when(is_stopping)?;
+            if key.first() == Some(&layout::WAITING) {
+                let waited = self.live.get(&key).map_err(in_new)?.is_some();
+                self.waiting -= u64::from(waited);
+            }
+            match value {
+                None => self.live.delete(&key).map_err(in_new)?,
+                value => self.put(&key, value).map_err(in_new)?,
+            }
+        }
+        Ok(())
     }
 
     fn put(&mut self, key: &[u8], value: Option<impl Into<Bytes>>) -> Result<(), EngineError> {
@@ -564,6 +663,12 @@ pub fn let_go(database: &Path) -> Result<(), OpenError> {
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(())
+}
+
+/// Waits in the same way for the databases that a rebuild in this directory has made, or begun to make.
+pub fn let_go_of_all(path: &Path) -> Result<(), OpenError> {
+    let mut names = [LIVE, NEW].into_iter();
+    names.try_for_each(|name| let_go(&path.join(name)))
 }
 
 #[cfg(test)]

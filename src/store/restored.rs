@@ -22,6 +22,9 @@ const UNFINISHED: &str = "restore.unfinished";
 /// How far the numbers of endpoints jump: the lost store may have given some that the copy does not know.
 const NUMBERS_JUMP: u64 = 10_000;
 
+/// The cache of a database that is made beside a running store.
+const BESIDE_CACHE_BYTES: u64 = 32 << 20;
+
 /// The contents of a restored store.
 #[derive(Clone, Debug, Default)]
 pub struct Restored {
@@ -40,6 +43,16 @@ impl Store {
     /// Where the store is.
     pub fn directory(&self) -> &Path {
         &self.inner.settings.path
+    }
+
+    /// Settings for databases that are made in another directory beside this store, with little memory.
+    pub fn settings_for(&self, path: &Path) -> StoreSettings {
+        let settings = self.inner.settings.clone();
+        StoreSettings {
+            path: path.to_owned(),
+            cache_bytes: settings.cache_bytes.min(BESIDE_CACHE_BYTES),
+            ..settings
+        }
     }
 }
 
@@ -183,6 +196,32 @@ pub fn go_on(
     replay::commit_at_rest(settings, &mut files.journal, &files.live, changes, now)?;
     drop(files);
     Ok(Restored { counts, problems })
+}
+
+/// Makes the databases of the files that were laid into a directory, to see whether that can be done. The store does not
+/// go on from there. Ends with [`OpenError::Interrupted`] soon after `is_stopping` says so. Returns signs that they are
+/// not complete, a sentence each.
+pub fn make_databases(
+    settings: &StoreSettings,
+    clock: &Clock,
+    is_stopping: &dyn Fn() -> bool,
+) -> Result<Vec<String>, OpenError> {
+    let settings = &being_restored(settings);
+    let rebuilt = rebuild::rebuild_unless(settings, clock, is_stopping)?;
+    Ok(rebuilt.problems)
+}
+
+/// Removes the directory of databases that were made in it, once the threads of these have let go of their files: one
+/// that misses a file would end them, and they are shared with other databases.
+pub fn remove_databases(path: &Path) -> Result<(), OpenError> {
+    rebuild::let_go_of_all(path)?;
+    match std::fs::remove_dir_all(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(OpenError::Io {
+            path: path.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Says that a restore is finished: from here on it is a store.

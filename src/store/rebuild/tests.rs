@@ -304,7 +304,7 @@ async fn a_file_that_has_some_of_what_came_later_gives_the_same() {
 async fn a_rebuild_that_is_broken_off_leaves_the_old_database_or_the_new_one() {
     let directory = tempfile::tempdir().unwrap();
     let (crashed, shows, ids) = crashed(directory.path()).await;
-    let build_new = |path: &Path| drop(build(&settings(path)).unwrap());
+    let build_new = |path: &Path| drop(build(&settings(path), &|| false).unwrap());
     let moments: [Case<'_>; 4] = [
         ("half built", &|path: &Path| {
             build_new(path);
@@ -350,7 +350,7 @@ async fn a_rebuild_that_is_broken_off_again_and_again_goes_on() {
             "{told}"
         );
         opens_with_all(&path, &shows, &ids);
-        drop(build(&settings(&path)).unwrap());
+        drop(build(&settings(&path), &|| false).unwrap());
     }
     remove_live(&path);
     rebuild(&settings(&path), &Clock::manual(NOW)).unwrap();
