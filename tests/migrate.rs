@@ -1,5 +1,5 @@
 //! Taking over a store that the version before wrote: the real binary, on a data directory that the real
-//! binary of that version left when it was killed.
+//! binary of that version left when it was killed. And restoring a backup that an earlier version made.
 //!
 //! `POSTRIDER_BEFORE` is the path of that version's binary (for `store-format-2`, of a build of the commit
 //! ac1ec2d). Where it is given, the way back is tried with it, too.
@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use process::old_store::{APP, Delivery, ENDPOINTS, OldStore};
+use process::old_store::{APP, Delivery, ENDPOINTS, OldStore, says_the_same};
 use process::receiver::{Receiver, Reply};
 use process::{Launch, Server, can_run, say, scratch, until};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -161,6 +161,61 @@ fn the_way_back_is_the_copy() {
     // A refusal of this version before that changes nothing.
     assert!(old.launch(&data, AT_ONCE).spawn().wait(SOON).is_some());
     old.check_reads(&of_then.start().api);
+}
+
+/// `tests/fixtures/make-backup` made it: a copy by a running server, and one by hand with a key.
+#[test]
+fn a_backup_of_the_first_format_is_restored_with_all_that_is_in_it() {
+    if !can_run("migrate", OldStore::missing()) {
+        return;
+    }
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let known = std::fs::read_to_string(fixtures.join("backup-format-1.json"));
+    let known: Value = serde_json::from_str(&known.expect("the fixture is there")).expect("JSON");
+    let directory = scratch();
+    let unpacked = std::process::Command::new("tar")
+        .arg("-xzf")
+        .arg(fixtures.join("backup-format-1.tar.gz"))
+        .arg("-C")
+        .arg(directory.path())
+        .status();
+    assert!(unpacked.expect("tar runs").success());
+    let key = directory.path().join("key");
+    let text = |name: &str| known[name].as_str().expect("a text").to_owned();
+    std::fs::write(&key, text("key")).expect("room");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.expect("it is after 1970").as_millis();
+    let written_at = known["writtenAt"].as_u64().expect("a time");
+    for (copy, settings) in [("plain", None), ("sealed", Some(&key))] {
+        let from = directory.path().join(copy);
+        let from = from.to_str().expect("a text");
+        let mut launch = Launch::new(directory.path().join(format!("{copy}-data")))
+            .env(
+                "POSTRIDER_CLOCK",
+                format!("{now} {} 1", written_at + 60_000),
+            )
+            .set("delivery.retry_delays_seconds", 172_800);
+        if let Some(key) = settings {
+            launch = launch.set("backup.key_file", key.display());
+        }
+        let (is_whole, said) = launch.run(&["verify-backup", "--from", from]);
+        assert!(is_whole, "{copy}: {said}");
+        let (is_done, said) = launch.run(&["restore", "--from", from]);
+        assert!(is_done, "{copy}: {said}");
+        let messages = said.lines().find_map(|line| line.strip_prefix("messages "));
+        let messages = messages.and_then(|count| count.trim().parse().ok());
+        assert_eq!(messages, known["messages"].as_u64(), "{copy}: {said}");
+        let server = launch.try_start(|| text("owner"));
+        let server = server.unwrap_or_else(|(why, process)| panic!("{why}: {}", process.log()));
+        for (path, then) in known["answers"].as_object().expect("answers by path") {
+            let now = server.api.get(path);
+            if let Err(difference) = says_the_same(then, &now) {
+                panic!("{copy}, {path}: {difference}\nthen {then}\nnow  {now}");
+            }
+        }
+        drop(server);
+        verify(&launch);
+    }
 }
 
 /// The deliveries that a receiver got.

@@ -224,7 +224,7 @@ fn text(value: &Value) -> &str {
 }
 
 /// Whether all that was answered then is answered now; more may be. Says where not.
-fn says_the_same(then: &Value, now: &Value) -> Result<(), String> {
+pub fn says_the_same(then: &Value, now: &Value) -> Result<(), String> {
     match (then, now) {
         (Value::Object(then), Value::Object(now)) => {
             for (name, then) in then {
