@@ -73,7 +73,7 @@ pub struct Copier {
     pub(super) manifest: Manifest,
     pub(super) list: SealedList,
     pub(super) list_has_changed: bool,
-    /// Names of manifests that are older than the newest.
+    /// Names of the newest manifest and older ones: the next one takes their place.
     pub(super) older: Vec<String>,
     /// The store is the one that the manifest is of.
     is_checked: bool,
@@ -100,8 +100,15 @@ struct Run {
 }
 
 impl Copier {
-    /// `target` is the stream's folder.
+    /// `target` is the stream's folder. One at which two processes that copy the same store would not notice each other
+    /// is refused.
     pub fn open(target: Target, stream: u64, keep: Duration) -> Result<Copier, BackupError> {
+        let copier = Copier::read(target, stream, keep)?;
+        copier.target.refuse_overwriting()?;
+        Ok(copier)
+    }
+
+    fn read(target: Target, stream: u64, keep: Duration) -> Result<Copier, BackupError> {
         let (manifest, older) = match Manifest::newest(&target)? {
             Some(newest) => newest,
             None => (Manifest::first(stream), Vec::new()),
@@ -130,9 +137,9 @@ impl Copier {
     /// Reads the manifest anew, after a run that was broken off. What that has uploaded is of no use.
     fn begin_anew(&mut self) -> Result<(), BackupError> {
         let unnoted = std::mem::take(&mut self.unnoted);
-        let opened = Copier::open(self.target.clone(), self.manifest.stream, self.keep);
-        let opened = match opened {
-            Ok(opened) => opened,
+        let read = Copier::read(self.target.clone(), self.manifest.stream, self.keep);
+        let read = match read {
+            Ok(read) => read,
             Err(error) => {
                 self.unnoted = unnoted;
                 return Err(error);
@@ -141,7 +148,7 @@ impl Copier {
         let orphans_deleted = self.orphans_deleted;
         *self = Copier {
             orphans_deleted,
-            ..opened
+            ..read
         };
         let named: HashSet<&String> = self
             .manifest

@@ -211,7 +211,7 @@ impl Manifest {
         self.position > 0 && !self.checkpoints.is_empty()
     }
 
-    /// The newest manifest in a stream's folder, and the names of those before it.
+    /// The newest manifest in a stream's folder, and the names of all up to it, of which a later one needs none.
     pub fn newest(target: &Target) -> Result<Option<(Manifest, Vec<String>)>, BackupError> {
         // Another process may write the next one and delete this meanwhile.
         const TRIES: usize = 5;
@@ -227,7 +227,7 @@ impl Manifest {
             };
             let manifest = Manifest::decode(&bytes, number)?;
             let older = names.into_iter().map(|one| one.name);
-            let older = older.filter(|name| number_in(name).is_some_and(|one| one < number));
+            let older = older.filter(|name| number_in(name).is_some_and(|one| one <= number));
             return Ok(Some((manifest, older.collect())));
         }
         Err(BackupError::Unusable(

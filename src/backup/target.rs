@@ -235,6 +235,26 @@ impl Target {
         })
     }
 
+    /// Refuses a target at which [`Target::create`] does not keep its word: a small object is created twice. It is
+    /// removed again.
+    pub fn refuse_overwriting(&self) -> Result<(), TargetError> {
+        let name = format!("probe-{:016x}", rand::random::<u64>());
+        self.create(&name, b"first")?;
+        let second = self.create(&name, b"second");
+        if let Err(error) = self.delete(&[name]) {
+            log::warn!(
+                "backup: a small object was not deleted, which is tried again tomorrow: {error}"
+            );
+        }
+        match second {
+            Ok(_) => Err(TargetError::Overwrites {
+                target: self.shown(),
+            }),
+            Err(TargetError::Exists { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes an object's content to `out`, in stretches as it comes. What is written is authentic where
     /// there is a key, and as long as the call has not succeeded it may not be all: an error means to
     /// throw it away. No more is written than is expected.

@@ -34,6 +34,8 @@ pub enum Trouble {
     Cut,
     /// The connection of every second request breaks in the middle of its answer. The request was carried out.
     CutAnswers,
+    /// The service does not hear that an object is to be created only where there is none.
+    Unconditional,
     /// No connection comes about.
     Refused,
 }
@@ -141,7 +143,7 @@ impl Shared {
     /// One request and its answer.
     fn converse(&self, mut client: TcpStream) -> Result<()> {
         limit(&client)?;
-        let Some(request) = Request::read(&mut client)? else {
+        let Some(mut request) = Request::read(&mut client)? else {
             return Ok(());
         };
         let number = self.requests.fetch_add(1, Ordering::SeqCst);
@@ -152,6 +154,7 @@ impl Shared {
             Trouble::CutUploads => request.body_bytes > 0,
             Trouble::Cut => request.body_bytes > 0 || request.is_get(),
             Trouble::CutAnswers => number.is_multiple_of(2),
+            Trouble::Unconditional => request.leave_out_condition(),
         };
         if !is_met {
             return self.relay(client, &request, Carry::Fast);
@@ -163,6 +166,7 @@ impl Shared {
                 client.write_all(UNAVAILABLE.as_bytes())
             }
             Trouble::Slow => self.relay(client, &request, Carry::Slow),
+            Trouble::Unconditional => self.relay(client, &request, Carry::Fast),
             Trouble::CutUploads | Trouble::Cut if request.body_bytes > 0 => {
                 // The service sees nothing of it, as it would take the half for all.
                 let half = request.body_bytes / 2;
@@ -237,6 +241,19 @@ impl Request {
     fn first_line(&self) -> String {
         let line = self.head.split(|byte| *byte == b'\r').next();
         String::from_utf8_lossy(line.unwrap_or_default()).into_owned()
+    }
+
+    /// Removes the header `If-None-Match`. False where there is none.
+    fn leave_out_condition(&mut self) -> bool {
+        let head = String::from_utf8_lossy(&self.head).into_owned();
+        let is_condition = |line: &&str| line.to_ascii_lowercase().starts_with("if-none-match:");
+        let kept = head
+            .split_inclusive('\n')
+            .filter(|line| !is_condition(line));
+        let kept: String = kept.collect();
+        let is_met = kept.len() < head.len();
+        self.head = kept.into_bytes();
+        is_met
     }
 
     fn is_get(&self) -> bool {

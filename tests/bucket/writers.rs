@@ -1,11 +1,13 @@
-//! Two servers that copy to the same place, because one has a copy of the other's directory.
+//! Two servers that copy to the same place, because one has a copy of the other's directory, and a service at which they
+//! would not notice each other.
 
 use std::time::Duration;
 
 use crate::begin;
 use crate::books::USUAL;
 use crate::process::{Server, until};
-use crate::world::{Status, World, assert_whole, copy_directory, stop};
+use crate::proxy::{Proxy, Trouble};
+use crate::world::{Status, World, assert_whole, copy_directory, run, stop};
 
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -80,4 +82,39 @@ fn of_two_copies_of_a_store_one_is_copied_and_the_other_says_why_not() {
         "messages of the other server: {others:?}"
     );
     world.books.assert_all_is_right();
+}
+
+#[test]
+fn a_service_at_which_two_servers_would_not_notice_each_other_is_refused() {
+    let Some(service) = begin("careless") else {
+        return;
+    };
+    let world = World::new();
+    let proxy = Proxy::start(service.address);
+    proxy.begin(Trouble::Unconditional);
+    let launch = world.launch("data", "s3://careless/copy", proxy.address);
+    let server = launch.start();
+    let path = world.register(&server.api);
+    let words = "the service writes over objects although it is asked not to";
+    let reason = Status::wait_failing(&server.api, words);
+    assert!(reason.starts_with("s3://careless/copy/"), "{reason}");
+    let numbers = world.books.publish_some(&server.api, &path, 5, USUAL);
+    assert!(world.books.arrive(&numbers), "{}", server.api.log());
+    let ended = run(&launch, &["backup"]);
+    assert!(
+        ended.code == Some(1) && ended.said.contains(words),
+        "{}",
+        ended.said
+    );
+    let names = service.objects("careless");
+    let is_copy = |name: &String| name.contains("manifest-") || name.contains("piece-");
+    assert!(!names.keys().any(is_copy), "{:?}", names.keys());
+
+    proxy.begin(Trouble::None);
+    Status::wait_copied(&server.api);
+    stop(server);
+    assert_whole(&launch);
+    let left = service.objects("careless");
+    let left = left.keys().filter(|name| name.contains("probe-"));
+    assert_eq!(left.count(), 0);
 }

@@ -68,6 +68,11 @@ pub enum TargetError {
         name: String,
         format: u8,
     },
+    /// An object was written over that only creates were made of.
+    #[error(
+        "{target}: the service writes over objects although it is asked not to (`If-None-Match: *`), and by that two          servers that copy the same store notice each other: use a service or a version of it that honours it, or a folder"
+    )]
+    Overwrites { target: Arc<str> },
     /// The caller's `is_stopping` said so.
     #[error("stopped before the copy was complete")]
     Stopped,
@@ -108,9 +113,19 @@ impl TargetError {
             | NotSealed { .. }
             | Damaged { .. }
             | Newer { .. }
+            | Overwrites { .. }
             | Stopped
             | Io(_) => false,
         }
+    }
+
+    /// Whether an object is missing, or is not the one that was written.
+    pub fn is_of_object(&self) -> bool {
+        use TargetError::*;
+        matches!(
+            self,
+            NotFound { .. } | Sealed { .. } | NotSealed { .. } | Damaged { .. } | Newer { .. }
+        )
     }
 
     /// The meaning of an error of the store.

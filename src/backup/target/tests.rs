@@ -8,6 +8,7 @@ use self::bucket::Bucket;
 use self::server::{Reply, Server};
 use super::*;
 use crate::backup::seal::CHUNK_BYTES;
+use crate::backup::{BackupError, Copier};
 
 mod bucket;
 mod failures;
@@ -172,6 +173,41 @@ fn a_bucket_that_keeps_versions_is_told() {
         let target = bucket_target(&server, false);
         target.put("a", &mut b"x".as_slice()).unwrap();
         assert_eq!(target.folder("b").keeps_versions(), keeps);
+    }
+}
+
+#[test]
+fn a_service_that_writes_over_objects_is_refused() {
+    for (honours, cuts) in [(true, false), (false, false), (true, true), (false, true)] {
+        let bucket = Bucket::new();
+        let mut script = bucket.script();
+        let mut puts = 0;
+        let server = Server::new(move |asked| {
+            let mut asked = asked.clone();
+            if !honours {
+                asked.headers.retain(|(name, _)| name != "if-none-match");
+            }
+            let answer = script(&asked);
+            puts += usize::from(asked.method == "PUT");
+            // An answer that got lost settles nothing.
+            match cuts && asked.method == "PUT" && puts % 2 == 1 {
+                true => Reply::Cut,
+                false => answer,
+            }
+        });
+        let target = bucket_target(&server, true);
+        let opened = Copier::open(target, 7, Duration::ZERO);
+        match opened.err() {
+            None => assert!(honours, "cuts: {cuts}"),
+            Some(BackupError::Target(error @ TargetError::Overwrites { .. })) => {
+                assert!(!honours, "cuts: {cuts}");
+                let text = error.to_string();
+                assert!(text.starts_with("s3://bucket/pre/fix: "), "{text}");
+                assert!(!error.passes() && !error.is_of_object());
+            }
+            Some(error) => panic!("{honours} {cuts}: {error}"),
+        }
+        assert!(bucket.is_empty(), "nothing is left");
     }
 }
 
