@@ -1,4 +1,4 @@
-//! The thread that copies a running store to its target, every few seconds.
+//! The thread that copies a running store to its target, every few seconds, and says when the copy is verified.
 //!
 //! It takes nothing that commits or requests wait for: it reads files. A target that is away, full or slow costs nothing
 //! but lag, and is tried again, less and less often up to a minute; what the store has meanwhile is caught up with. A
@@ -13,10 +13,12 @@ use super::BackupError;
 use super::copy::{Copied, Copier, Source};
 use super::manifest;
 use super::target::{Target, TargetSettings};
+use super::verification::Verification;
+use super::verifier::Verifier;
 use crate::clock::Timestamp;
 use crate::lock::locked;
 use crate::store::{self, Store};
-use crate::telemetry::{BackupState, Metrics};
+use crate::telemetry::{BackupState, BackupVerified, Metrics};
 use crate::watched::{self, Kind};
 
 /// The longest rest after runs that failed.
@@ -27,24 +29,30 @@ const LAST_RUN: Duration = Duration::from_secs(5);
 const HAND_OVER_MAX: Duration = Duration::from_secs(20);
 /// The rest between two tries of that.
 const HAND_OVER_REST: Duration = Duration::from_millis(200);
+/// How long it waits for a verification that was told to end: at its low priority that may take a while.
+const VERIFYING_ENDS: Duration = Duration::from_secs(2);
 
 /// The settings of `[backup]`.
 pub struct BackupSettings {
     pub target: TargetSettings,
     pub every: Duration,
     pub keep: Duration,
+    /// How often the copy is verified; none: never.
+    pub verify_every: Option<Duration>,
 }
 
 /// The thread, from outside.
 pub struct Backup {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    verifying: Option<JoinHandle<()>>,
 }
 
 struct Shared {
     target: Target,
     store: Store,
     metrics: Arc<Metrics>,
+    verifier: Option<Arc<Verifier>>,
     state: Mutex<State>,
     asked: Mutex<Asked>,
     asked_for: Condvar,
@@ -94,12 +102,18 @@ impl Backup {
         let gives_up = Arc::new(AtomicBool::new(false));
         let asked = gives_up.clone();
         let target = Target::open(&settings.target)?;
+        let verifier = settings
+            .verify_every
+            .map(|every| Verifier::start(store, &settings.target, every))
+            .transpose()?;
+        let (verifier, verifying) = verifier.unzip();
         let seconds = settings.every.as_secs();
         log::info!("backup: the store is copied to {target} every {seconds} s");
         let shared = Arc::new(Shared {
             target: target.stop_when(move || asked.load(Ordering::Relaxed)),
             store: store.clone(),
             metrics,
+            verifier,
             state: Mutex::new(State {
                 looked_at: Some(store.clock().now()),
                 ..State::default()
@@ -113,6 +127,7 @@ impl Backup {
         Ok(Backup {
             shared,
             thread: Some(thread),
+            verifying,
         })
     }
 
@@ -126,20 +141,29 @@ impl Backup {
         self.shared.ask(|asked| asked.run = true);
     }
 
-    /// Copies the end of the store and ends the thread. Blocks for some seconds at most.
+    /// Copies the end of the store and ends the threads. Blocks for some seconds at most.
     pub fn stop(&mut self) {
         self.end(End::Stop, LAST_RUN);
     }
 
-    /// Copies the end of the store, which is closed, marks it, and tells whoever follows the copy. Where that fails the
-    /// store is not marked, unless it is not known whether they were told. Blocks for half a minute at most.
+    /// Copies the end of the store, which is closed, marks it, and tells whoever follows the copy. Where the end cannot
+    /// be copied the store is not marked. Where it then is not known whether they were told, it stays marked. Blocks for
+    /// half a minute at most.
     pub fn hand_over(&mut self) -> Result<(), BackupError> {
         self.end(End::HandOver, HAND_OVER_MAX + LAST_RUN);
         let result = locked(self.shared.asked.lock()).handed_over.take();
         result.unwrap_or_else(|| Err(BackupError::Unusable("its thread has ended".to_owned())))
     }
 
+    /// Ends a verification that is under way, and begins no other one.
+    pub fn stop_verifying(&self) {
+        if let Some(verifier) = &self.shared.verifier {
+            verifier.stop();
+        }
+    }
+
     fn end(&mut self, end: End, within: Duration) {
+        self.stop_verifying();
         self.shared.ask(|asked| asked.end = Some(end));
         let Some(thread) = self.thread.take() else {
             return;
@@ -152,6 +176,19 @@ impl Backup {
             std::thread::sleep(Duration::from_millis(5));
         }
         thread.join().expect("their panics are caught");
+        let deadline = Instant::now() + VERIFYING_ENDS;
+        let Some(verifying) = self.verifying.take() else {
+            return;
+        };
+        while !verifying.is_finished() {
+            if Instant::now() >= deadline {
+                // It changes nothing of the store, and the next start removes its files.
+                log::warn!("backup: a verification did not end in time and is left behind");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        verifying.join().expect("their panics are caught");
     }
 }
 
@@ -176,6 +213,11 @@ impl Shared {
             };
             if end.is_some() {
                 return;
+            }
+            if let (false, Some(copier), Some(verifier)) = (failed, &copier, &self.verifier)
+                && copier.manifest().is_restorable()
+            {
+                verifier.copied(copier.manifest().stream);
             }
             rest = match failed {
                 true => (rest * 2).clamp(every, REST_MAX.max(every)),
@@ -261,11 +303,16 @@ impl Shared {
                 let newest = source.journal.segments().pop();
                 let stream = newest.map_or(0, |newest| newest.stream);
                 let folder = self.target.folder(&manifest::folder_of(stream));
-                let opened = Copier::open(folder, stream, keep)?;
+                let opened = Copier::open(folder.clone(), stream, keep)?;
+                if let Some(verifier) = &self.verifier {
+                    verifier.found(Verification::newest(&folder)?);
+                }
                 self.note_found(&opened);
                 copier.insert(opened)
             }
         };
+        // Nobody but this thread begins to.
+        copier.is_read = self.verifier.as_ref().is_some_and(|one| one.is_reading());
         let is_behind = copier.is_behind(&source.journal);
         let copied = match is_behind {
             true => Some(copier.run(&source, now, &mut |_| {})?),
@@ -299,10 +346,7 @@ impl Shared {
         match result {
             Ok(copied) => {
                 if let Some(error) = state.error.take() {
-                    log::info!(
-                        "backup: the copy at {} goes on ({error} before)",
-                        self.target
-                    );
+                    log::info!("backup: the copy goes on ({error} before)");
                 }
                 state.failing_since = None;
                 if state.position > 0 {
@@ -322,11 +366,10 @@ impl Shared {
             }
             Err(error) if error.is_stopped() => true,
             Err(error) => {
-                let told = error.at(&self.target);
-                let error = error.to_string();
+                let error = error.at(&self.target);
                 // Once for each reason, and not again and again.
                 if state.error.as_ref() != Some(&error) {
-                    log::error!("backup: the store was not copied: {told}");
+                    log::error!("backup: the store was not copied: {error}");
                 }
                 watched::note_error(&error);
                 state.failing_since.get_or_insert(now);
@@ -337,6 +380,8 @@ impl Shared {
     }
 
     fn state(&self) -> BackupState {
+        let verifier = self.verifier.as_ref().map(|verifier| verifier.shown());
+        let verified = verifier.unwrap_or_default();
         let state = locked(self.state.lock());
         let now = self.store.clock().now();
         let is_behind = state.completed_at.is_none()
@@ -355,7 +400,20 @@ impl Shared {
             keeps_versions: self.target.keeps_versions(),
             still_to_erase: state.still_to_erase,
             bytes: state.bytes,
-            requests: self.target.requests().in_all(),
+            requests: self.target.requests().in_all() + verified.requests,
+            whole_at: verified
+                .last
+                .as_ref()
+                .and_then(|last| last.whole_at)
+                .map(Timestamp),
+            verified: verified.last.map(|last| BackupVerified {
+                at: Timestamp(last.at),
+                damage: last.damage,
+                seconds: last.took_ms as f64 / 1000.0,
+                bytes: last.bytes,
+            }),
+            unverified: verified.unfinished,
+            verify_failures: verified.failures,
         }
     }
 

@@ -78,6 +78,8 @@ pub struct Copier {
     /// The store is the one that the manifest is of.
     is_checked: bool,
     pub(super) orphans_deleted: bool,
+    /// Somebody reads the copy: what it does not need any more is deleted later.
+    pub(super) is_read: bool,
     writer: u64,
     /// The manifest in memory is the one that was written last.
     is_as_written: bool,
@@ -127,6 +129,7 @@ impl Copier {
             older,
             is_checked: false,
             orphans_deleted: false,
+            is_read: false,
             writer: rand::random(),
             is_as_written: true,
             unnoted: Vec::new(),
@@ -145,9 +148,10 @@ impl Copier {
                 return Err(error);
             }
         };
-        let orphans_deleted = self.orphans_deleted;
+        let (orphans_deleted, is_read) = (self.orphans_deleted, self.is_read);
         *self = Copier {
             orphans_deleted,
+            is_read,
             ..read
         };
         let named: HashSet<&String> = self
@@ -179,7 +183,7 @@ impl Copier {
             || position + 1 < journal.next_position()
             || checkpoints.is_empty()
             || !to_erase.is_empty()
-            || !garbage.is_empty()
+            || !garbage.is_empty() && !self.is_read
     }
 
     /// Brings the copy to where the store is now.
@@ -543,8 +547,11 @@ impl Copier {
         self.unnoted.clear();
         self.run.unnoted_bytes = 0;
         let mut old = std::mem::replace(&mut self.older, vec![name]);
-        old.extend_from_slice(&self.manifest.garbage);
+        if !self.is_read {
+            old.extend_from_slice(&self.manifest.garbage);
+        }
         match self.target.delete(&old) {
+            Ok(()) if self.is_read => {}
             Ok(()) => self.manifest.garbage.clear(),
             // The next run deletes it.
             Err(error) => {

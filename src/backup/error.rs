@@ -57,9 +57,11 @@ pub enum BackupError {
         folder_of(*named)
     )]
     Follows { followed: u64, named: u64 },
-    /// By the operator, from the machine that the store was on.
-    #[error("the store was handed over, and the mark of it cannot be removed: {0}")]
-    HandedOver(String),
+    #[error(
+        "reading all of it takes up to {needed} bytes in the data directory for a while, and {free} are free there: less \
+         than store.min_free_bytes ({min}) would be left"
+    )]
+    NoRoom { needed: u64, free: u64, min: u64 },
 }
 
 impl BackupError {
@@ -103,6 +105,29 @@ impl BackupError {
 
     /// Ended because the process is stopping.
     pub fn is_stopped(&self) -> bool {
-        matches!(self, BackupError::Target(TargetError::Stopped))
+        matches!(
+            self,
+            BackupError::Target(TargetError::Stopped) | BackupError::Store(OpenError::Interrupted)
+        )
+    }
+
+    /// Whether the target lacks something of the copy, or has something else in its place. An error of reading or
+    /// making the files says nothing about the copy.
+    pub fn is_damage(&self) -> bool {
+        use BackupError::*;
+        match self {
+            Target(error) => error.is_of_object(),
+            Journal(error) => error.is_damage(),
+            Store(error) => !error.is_of_this_machine(),
+            Unusable(_) | Newer { .. } | Wrong { .. } | NoCopy | TooEarly { .. } | Gap { .. } => {
+                true
+            }
+            File { .. }
+            | OtherWriter
+            | OtherCourse
+            | TooLate { .. }
+            | NoRoom { .. }
+            | Follows { .. } => false,
+        }
     }
 }

@@ -105,7 +105,11 @@ impl<'a> Laying<'a> {
             from: 0,
             object: object.clone(),
         };
-        self.write_file(&path.join("index"), &[whole])?;
+        let file = path.join("index");
+        self.write_file(&file, &[whole])?;
+        if self.only_behind {
+            std::fs::remove_file(&file).map_err(|error| BackupError::file(&file, error))?;
+        }
         sync_directory(&path)?;
         self.laid.indexes.insert(slice, object.name.clone());
         Ok(())
@@ -177,7 +181,7 @@ impl<'a> Laying<'a> {
             file.set_len(offset).map_err(failed)?;
             file.set_len(copy.file_bytes).map_err(failed)?;
         }
-        file.sync_all().map_err(failed)?;
+        self.sync(&file).map_err(failed)?;
         let is_behind = copy.end.position > self.plan.checkpoint.position + 1;
         if self.only_behind && !is_behind && !is_last {
             std::fs::remove_file(&path).map_err(failed)?;
@@ -264,7 +268,7 @@ impl<'a> Laying<'a> {
         }
         out.flush().map_err(failed)?;
         drop(out);
-        file.sync_all().map_err(failed)?;
+        self.sync(&file).map_err(failed)?;
         std::fs::rename(&new, path).map_err(failed)?;
         Ok(file)
     }
@@ -290,6 +294,14 @@ impl<'a> Laying<'a> {
             out.flush().map_err(failed)?;
         }
         Ok(file)
+    }
+
+    /// What is only looked at is not made durable.
+    fn sync(&self, file: &File) -> io::Result<()> {
+        match self.only_behind {
+            true => Ok(()),
+            false => file.sync_all(),
+        }
     }
 
     fn write_object(&mut self, one: &Stretch, out: &mut dyn Write) -> Result<(), BackupError> {

@@ -11,6 +11,7 @@
 //! | `STREAM/piece-NUMBER-OFFSET-XXXXXXXX` | a stretch of the open segment |
 //! | `STREAM/checkpoint-POSITION-XXXXXXXX` | a checkpoint file |
 //! | `STREAM/index-SLICE-XXXXXXXX` | the index file of a sealed slice |
+//! | `STREAM/verified-TIME` | when the copy was verified last, and the result: see [`verification`] |
 //!
 //! - `XXXXXXXX` is random, and manifests are only ever created. So every object is immutable, and two
 //!   servers that copy the same stream cannot overwrite each other's objects.
@@ -30,6 +31,7 @@
 //! | `manifest` | the manifest, and the list of sealed segments |
 //! | `restore`, `laying` | choosing a moment, and laying down its files |
 //! | `follow` | the same again and again, while the server goes on |
+//! | `verifier`, `verification` | the thread that reads the copy of a running store and checks all of it, and its results |
 //! | `target`, `place` | folders and buckets |
 //! | `seal`, `key` | the bytes of an object |
 
@@ -46,6 +48,8 @@ mod restore;
 mod retention;
 pub mod seal;
 pub mod target;
+mod verification;
+mod verifier;
 
 pub use continuous::{Backup, BackupSettings};
 pub use copy::{Copied, Copier, Progress, Source};
@@ -55,3 +59,4 @@ pub use key::BackupKey;
 pub use manifest::{folder_of, stream_of};
 pub use restore::{Choice, Fetched, fetch};
 pub use target::{Target, TargetSettings};
+pub use verifier::discard_scratch;

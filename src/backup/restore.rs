@@ -78,8 +78,8 @@ pub(super) struct Stretch {
     pub(super) object: Object,
 }
 
-/// Lays the files of a store at a moment into a directory, which has none. With `only_behind` those segments are
-/// checked and then left out that nothing but history needs.
+/// Lays the files of a store at a moment into a directory, which has none. With `only_behind`, for a look at them, what
+/// nothing but history needs is checked and then left out, and nothing is synced.
 pub fn fetch(
     target: &Target,
     choice: Choice,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::copy::{Copier, Source};
 use super::manifest::{CheckpointCopy, IndexCopy, SealedSegment};
 use super::target::Listed;
+use super::verification;
 use crate::clock::Timestamp;
 use crate::{journal, store};
 
@@ -79,7 +80,7 @@ impl Copier {
 
     /// Deletes what no manifest names, left by runs that were broken off; once for each process.
     pub(super) fn delete_orphans(&mut self, now: Timestamp) {
-        if std::mem::replace(&mut self.orphans_deleted, true) {
+        if self.is_read || std::mem::replace(&mut self.orphans_deleted, true) {
             return;
         }
         let named: HashSet<&str> = self
@@ -91,6 +92,7 @@ impl Copier {
             let age = now.since(one.modified_at);
             !named.contains(one.name.as_str())
                 && !self.older.contains(&one.name)
+                && !verification::is_name(&one.name)
                 && age > ORPHAN_AGE
         };
         let deleted = self.target.list("").and_then(|all| {

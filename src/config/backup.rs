@@ -28,6 +28,8 @@ pub struct BackupSection {
     pub every_seconds: u64,
     /// How long states of the past can be restored.
     pub keep_days: u32,
+    /// How often the copy is read and checked; 0: never.
+    pub verify_every_hours: u64,
     /// The copy is encrypted where there is one. It is not printed.
     #[serde(skip_serializing)]
     pub key: Option<BackupKey>,
@@ -45,6 +47,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting("every_seconds", whole(1..=3600)),
     setting("keep_days", whole(0..=36_500)),
+    setting("verify_every_hours", whole(0..=8784)),
     optional(
         "key",
         Rule::Secret {

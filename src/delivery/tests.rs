@@ -167,7 +167,7 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
             "unrecorded_per_endpoint_max": 64
         },
         "limits": limits(),
-        "backup": { "every_seconds": 10, "keep_days": 7 },
+        "backup": { "every_seconds": 10, "keep_days": 7, "verify_every_hours": 168 },
         "console": { "frame_origins": [] },
         "portal": {
             "name": "Webhooks", "logo_file": null, "accent_color": "#000000",

@@ -29,7 +29,7 @@ pub use files::file_limit_problem;
 use context::Lasting;
 
 use crate::api;
-use crate::backup::{Backup, BackupSettings, TargetSettings};
+use crate::backup::{self, Backup, BackupSettings, TargetSettings};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError, Flags};
 use crate::console;
@@ -405,8 +405,11 @@ impl Server {
 
     async fn end(&mut self, ending: Ending) -> Result<(), String> {
         self.finding.abort();
-        if let Some(backup) = self.backup.as_ref().filter(|_| ending == Ending::HandOver) {
-            backup.run_now();
+        if let Some(backup) = &self.backup {
+            backup.stop_verifying();
+            if ending == Ending::HandOver {
+                backup.run_now();
+            }
         }
         let deadline = Instant::now() + self.drain;
         let refuse_from = deadline - LAST_REQUESTS.min(self.drain / 2);
@@ -476,6 +479,7 @@ fn start_backup(
     metrics: &Arc<Metrics>,
 ) -> Result<Option<Backup>, Box<dyn Error>> {
     let section = &config.backup;
+    backup::discard_scratch(&config.store.path);
     let Some(to) = &section.to else {
         return Ok(None);
     };
@@ -486,6 +490,8 @@ fn start_backup(
         },
         every: Duration::from_secs(section.every_seconds),
         keep: Duration::from_secs(u64::from(section.keep_days) * 24 * 3600),
+        verify_every: (section.verify_every_hours > 0)
+            .then(|| Duration::from_secs(section.verify_every_hours * 3600)),
     };
     let backup = Backup::start(store, settings, metrics.clone());
     Ok(Some(backup.map_err(|error| format!("backup.to: {error}"))?))

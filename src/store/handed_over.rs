@@ -18,12 +18,6 @@ pub fn mark_handed_over(directory: &Path, to: &str, at: Timestamp) -> io::Result
     engine::sync_directory(directory)
 }
 
-/// Takes the mark away again: nobody was told.
-pub fn unmark_handed_over(directory: &Path) -> io::Result<()> {
-    std::fs::remove_file(directory.join(FILE_NAME))?;
-    engine::sync_directory(directory)
-}
-
 /// Refuses to start a server on a store that has the mark.
 pub fn refuse_handed_over(settings: &StoreSettings) -> Result<(), OpenError> {
     let path = settings.path.join(FILE_NAME);

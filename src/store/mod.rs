@@ -94,7 +94,7 @@ pub use export::{RestoreReport, restore};
 use fault::unavailable;
 pub use fault::{Fault, OpenError};
 pub use follower::Follower;
-pub use handed_over::{mark_handed_over, unmark_handed_over};
+pub use handed_over::mark_handed_over;
 pub use hold::hold_restored;
 pub use jobs::{ReplaySend, ReplayStep, Span};
 pub use layout::LaneHour;

@@ -25,4 +25,23 @@ pub struct BackupState {
     pub bytes: u64,
     /// Made since the start of the server.
     pub requests: u64,
+    /// The last verification that came to its end, whichever process made it.
+    pub verified: Option<BackupVerified>,
+    /// When the last one ended that found everything whole.
+    pub whole_at: Option<Timestamp>,
+    /// Since when verifications have not come to their end, and why.
+    pub unverified: Option<(Timestamp, String)>,
+    /// Verifications since the start of the server that found damage.
+    pub verify_failures: u64,
+}
+
+/// A verification of the copy that came to its end.
+#[derive(Clone, Debug)]
+pub struct BackupVerified {
+    pub at: Timestamp,
+    /// The first damage that was found.
+    pub damage: Option<String>,
+    pub seconds: f64,
+    /// Bytes that were read.
+    pub bytes: u64,
 }

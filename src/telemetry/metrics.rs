@@ -78,6 +78,8 @@ struct BackupGauges {
     failing: Gauge,
     bytes: Counter,
     requests: Counter,
+    verified_timestamp_seconds: Gauge<f64, AtomicU64>,
+    verify_failures: Counter,
     /// The same for status; none where nothing is copied.
     state: Mutex<Option<BackupState>>,
 }
@@ -105,6 +107,16 @@ impl BackupGauges {
                 registry,
                 "backup_requests",
                 "Requests made to the backup's target",
+            ),
+            verified_timestamp_seconds: shown(
+                registry,
+                "backup_verified_timestamp_seconds",
+                "When all of the backup was read last and found whole, in seconds since 1970; 0 before the first time",
+            ),
+            verify_failures: shown(
+                registry,
+                "backup_verify_failures",
+                "How often the backup was read and found damaged",
             ),
             state: Mutex::default(),
         }
@@ -349,10 +361,13 @@ impl Metrics {
 
     /// Shows the state of the continuous copy.
     pub fn show_backup(&self, state: BackupState) {
-        let completed = state.completed_at.map_or(0.0, |at| at.0 as f64 / 1000.0);
+        let seconds = |at: Option<Timestamp>| at.map_or(0.0, |at| at.0 as f64 / 1000.0);
         let gauges = &self.backup;
         gauges.lag_seconds.set(state.lag_seconds);
-        gauges.completed_at_seconds.set(completed);
+        gauges.completed_at_seconds.set(seconds(state.completed_at));
+        gauges
+            .verified_timestamp_seconds
+            .set(seconds(state.whole_at));
         gauges.failing.set(state.failing.is_some().into());
         // They are counted where they are made.
         gauges.bytes.inner().store(state.bytes, Ordering::Relaxed);
@@ -360,6 +375,10 @@ impl Metrics {
             .requests
             .inner()
             .store(state.requests, Ordering::Relaxed);
+        gauges
+            .verify_failures
+            .inner()
+            .store(state.verify_failures, Ordering::Relaxed);
         *locked(gauges.state.lock()) = Some(state);
     }
 

@@ -14,7 +14,7 @@ mod metrics;
 mod samples;
 
 pub use attempt_log::{AttemptLine, AttemptLog};
-pub use backup::BackupState;
+pub use backup::{BackupState, BackupVerified};
 pub use latencies::Latencies;
 pub use logger::{SLOW_READERS, init_logging, note_stopping, set_log_level};
 pub use metrics::{CutOff, Limit, METRICS_CONTENT_TYPE, Metrics, SignInCounters};

@@ -8,6 +8,7 @@ use postrider::backup::{self, Choice, Fetched, Follow, Target, TargetSettings};
 use postrider::clock::{Clock, Timestamp};
 use postrider::store::{self, Follower, Lost, OpenError, StoreSettings};
 use postrider::telemetry::Metrics;
+use rustix::fs::{CWD, FileType, Mode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -19,6 +20,8 @@ async fn copying(folder: &Path) -> Server {
     let mut server = Server::start_with(|config| {
         config.backup.to = Some(to);
         config.backup.every_seconds = 1;
+        // Nothing is dropped while a test steps through weeks.
+        config.backup.keep_days = 60;
     })
     .await;
     server.leftovers_are_fine();
@@ -218,7 +221,7 @@ async fn a_target_that_is_away_costs_lag_and_is_caught_up_with() {
     let problems = status["problems"].as_array().unwrap();
     let told = problems.iter().find(|one| one["kind"] == "backup_behind");
     let told = told.expect("it is a problem")["message"].as_str().unwrap();
-    assert!(told.contains(folder.to_str().unwrap()), "{told}");
+    assert_eq!(told.matches(folder.to_str().unwrap()).count(), 1, "{told}");
     std::fs::remove_file(&folder).unwrap();
     caught_up(&server).await;
     assert_eq!(shown(&server).await["failing"], Value::Null);
@@ -513,4 +516,331 @@ async fn a_store_that_is_restored_to_be_looked_at_first_sends_nothing_until_it_i
     receiver.received(4).await;
     again.settle().await;
     again.stop_and_verify().await;
+}
+
+/// A little more than what a server has to itself before the first verification.
+const SETTLED: Duration = Duration::from_secs(6 * 60);
+const HOUR: Duration = Duration::from_secs(3600);
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Waits until a verification has come to its end at this time, and answers with it.
+async fn verified(server: &Server) -> Value {
+    let now = server.now();
+    wait_until("the copy to be verified", || {
+        server.pulse();
+        let state = server.metrics().backup();
+        let last = state.and_then(|state| state.verified);
+        last.is_some_and(|last| last.at == now)
+    })
+    .await;
+    shown(server).await["verified"].clone()
+}
+
+/// Waits until the thread that copies has looked at the time, and said so if a verification is due.
+async fn looked(server: &Server) {
+    for _ in 0..2 {
+        server.publish("a.look", json!({})).await;
+        caught_up(server).await;
+    }
+}
+
+/// What the thread that verifies does, and since when.
+async fn verifying(server: &Server) -> (Value, Value) {
+    let status = server.get("/api/v1/status").await.expect(200);
+    let threads = status["threads"].as_array().expect("a list");
+    let thread = threads.iter().find(|one| one["name"] == "store-verify");
+    let thread = thread.unwrap_or_else(|| panic!("it is not in {threads:?}"));
+    (thread["state"].clone(), thread["since"].clone())
+}
+
+async fn problems(server: &Server, kind: &str) -> Vec<String> {
+    server.pulse();
+    let status = server.get("/api/v1/status").await.expect(200);
+    let problems = status["problems"].as_array().expect("a list").clone();
+    let of_kind = problems.into_iter().filter(|one| one["kind"] == kind);
+    let messages = of_kind.map(|one| one["message"].as_str().expect("a text").to_owned());
+    messages.collect()
+}
+
+async fn metric(server: &Server, name: &str) -> f64 {
+    server.pulse();
+    let text = server.get("/metrics").await.text;
+    let value = text.lines().find_map(|line| line.strip_prefix(name));
+    let value = value.unwrap_or_else(|| panic!("{name} is not in {text}"));
+    value.trim().parse().expect("a number")
+}
+
+/// The first checkpoint file of the copy, which is the only one within the first hour.
+fn checkpoint_in(folder: &Path) -> PathBuf {
+    let files = all_files(folder).into_iter();
+    let mut found = files.filter(|file| name_of(file).starts_with("checkpoint-"));
+    found.next().expect("there is one")
+}
+
+fn name_of(file: &Path) -> &str {
+    file.file_name().unwrap().to_str().unwrap()
+}
+
+#[actix_web::test]
+async fn a_copy_is_verified_on_schedule_and_a_restart_remembers_when() {
+    let folder = TempDir::new().unwrap();
+    let server = copying(folder.path()).await;
+    server.application("app").await;
+    server.publish("a.b", json!({ "n": 1 })).await;
+    looked(&server).await;
+    assert_eq!(shown(&server).await["verified"], Value::Null);
+    let (state, _) = verifying(&server).await;
+    assert_eq!(state, "idle");
+
+    server.advance(SETTLED);
+    let first = verified(&server).await;
+    assert_eq!(
+        (&first["ok"], &first["error"]),
+        (&json!(true), &Value::Null)
+    );
+    assert!(first["bytes"].as_u64().unwrap() > 0, "{first}");
+    let at = server.now().0 as f64 / 1000.0;
+    assert_eq!(
+        metric(&server, "postrider_backup_verified_timestamp_seconds ").await,
+        at
+    );
+    let scratch = server.config().store.path.join("backup.verify");
+    wait_until("its files to be removed", || !scratch.exists()).await;
+
+    server.advance(WEEK - HOUR);
+    looked(&server).await;
+    assert_eq!(shown(&server).await["verified"], first);
+    assert_eq!(verifying(&server).await.0, "idle");
+    server.advance(HOUR);
+    let second = verified(&server).await;
+    assert_eq!(second["ok"], true, "{second}");
+
+    // Left behind by a process that was killed.
+    let server = server
+        .restart_with(|config| {
+            std::fs::create_dir(config.store.path.join("backup.verify")).unwrap();
+        })
+        .await;
+    assert!(!scratch.exists());
+    looked(&server).await;
+    assert_eq!(shown(&server).await["verified"], second);
+    let (_, started) = verifying(&server).await;
+    server.advance(SETTLED);
+    looked(&server).await;
+    assert_eq!(verifying(&server).await, (json!("idle"), started));
+    server.advance(WEEK);
+    assert_eq!(verified(&server).await["ok"], true);
+}
+
+#[actix_web::test]
+async fn damage_of_the_copy_is_told_by_the_objects_name_until_it_is_mended() {
+    let folder = TempDir::new().unwrap();
+    let server = copying(folder.path()).await;
+    server.application("app").await;
+    looked(&server).await;
+    let file = checkpoint_in(folder.path());
+    let good = std::fs::read(&file).unwrap();
+    let mut bad = good.clone();
+    let middle = bad.len() / 2;
+    bad[middle] ^= 1;
+    std::fs::write(&file, bad).unwrap();
+    server.advance(SETTLED);
+    let found = verified(&server).await;
+    assert_eq!(found["ok"], false, "{found}");
+    let error = found["error"].as_str().unwrap();
+    assert!(error.contains(name_of(&file)), "{error}");
+    let told = problems(&server, "backup_damaged").await;
+    let to = folder.path().to_str().unwrap();
+    assert!(
+        told.len() == 1 && told[0].contains(name_of(&file)) && told[0].matches(to).count() == 1,
+        "{told:?}"
+    );
+    assert!(problems(&server, "backup_behind").await.is_empty());
+    let failures = "postrider_backup_verify_failures_total ";
+    assert_eq!(metric(&server, failures).await, 1.0);
+    let last_whole = "postrider_backup_verified_timestamp_seconds ";
+    assert_eq!(metric(&server, last_whole).await, 0.0);
+
+    let server = server.restart().await;
+    looked(&server).await;
+    assert_eq!(shown(&server).await["verified"], found);
+    assert_eq!(problems(&server, "backup_damaged").await.len(), 1);
+
+    std::fs::write(&file, good).unwrap();
+    server.advance(25 * HOUR);
+    let again = verified(&server).await;
+    assert_eq!(again["ok"], true, "{again}");
+    assert!(problems(&server, "backup_damaged").await.is_empty());
+    let whole_at = server.now().0 as f64 / 1000.0;
+    assert_eq!(metric(&server, last_whole).await, whole_at);
+
+    // Only moments of the past need it now.
+    let newer = || {
+        let files = all_files(folder.path());
+        let checkpoints = files
+            .iter()
+            .filter(|one| name_of(one).starts_with("checkpoint-"));
+        checkpoints.count() > 1
+    };
+    // The store writes one within seconds, and the next run copies it.
+    for _ in 0..20 {
+        looked(&server).await;
+        if newer() {
+            break;
+        }
+    }
+    assert!(newer());
+    std::fs::remove_file(&file).unwrap();
+    server.advance(WEEK);
+    let found = verified(&server).await;
+    let error = found["error"].as_str().unwrap();
+    assert!(error.contains(name_of(&file)), "{error}");
+    assert_eq!(metric(&server, last_whole).await, whole_at);
+}
+
+#[actix_web::test]
+async fn a_target_that_is_away_during_a_verification_is_no_damage() {
+    let folder = TempDir::new().unwrap();
+    let server = copying(folder.path()).await;
+    server.application("app").await;
+    looked(&server).await;
+    let file = checkpoint_in(folder.path());
+    let aside = folder.path().join("aside");
+    std::fs::rename(&file, &aside).unwrap();
+    // Opening it fails, and not because it is missing.
+    std::os::unix::fs::symlink(&file, &file).unwrap();
+    server.advance(SETTLED);
+    wait_until("the failure to be told", || {
+        server.pulse();
+        let state = server.metrics().backup();
+        state.is_some_and(|state| state.unverified.is_some())
+    })
+    .await;
+    let state = shown(&server).await;
+    assert_eq!(state["verified"], Value::Null, "{state}");
+    assert!(state["unverified"]["reason"].is_string(), "{state}");
+    assert_eq!(state["failing"], Value::Null, "{state}");
+    for kind in ["backup_damaged", "backup_behind"] {
+        assert!(problems(&server, kind).await.is_empty(), "{kind}");
+    }
+    let failures = "postrider_backup_verify_failures_total ";
+    assert_eq!(metric(&server, failures).await, 0.0);
+
+    // A day of it is as late as a copy can be.
+    server.advance(25 * HOUR);
+    let late = problems(&server, "backup_behind").await;
+    assert!(
+        late.len() == 1 && late[0].contains("could not be verified"),
+        "{late:?}"
+    );
+    let now = server.now();
+    wait_until("the next try to end", || {
+        let threads = server.store().threads().list();
+        let mut threads = threads.iter().filter(|one| one.name == "store-verify");
+        threads.any(|one| format!("{:?}", one.state) == "Idle" && one.since == now)
+    })
+    .await;
+    std::fs::remove_file(&file).unwrap();
+    std::fs::rename(&aside, &file).unwrap();
+    server.advance(2 * HOUR);
+    assert_eq!(verified(&server).await["ok"], true);
+    assert_eq!(shown(&server).await["unverified"], Value::Null);
+    assert!(problems(&server, "backup_behind").await.is_empty());
+}
+
+#[actix_web::test]
+async fn nothing_that_a_verification_reads_is_deleted_and_a_stop_ends_it() {
+    let folder = TempDir::new().unwrap();
+    let server = copying(folder.path()).await;
+    server.application("app").await;
+    looked(&server).await;
+    let file = checkpoint_in(folder.path());
+    let aside = folder.path().join("aside");
+    std::fs::rename(&file, &aside).unwrap();
+    // Opening it waits for somebody who writes, and nobody does.
+    rustix::fs::mknodat(CWD, &file, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    server.advance(SETTLED);
+    let scratch = server.config().store.path.join("backup.verify");
+    let checkpoint = scratch.join("store/checkpoint");
+    wait_until("the verification to come to it", || checkpoint.exists()).await;
+    let objects = || {
+        let files = all_files(folder.path());
+        let names = files.iter().map(|file| name_of(file).to_owned());
+        let names = names.filter(|name| name.starts_with("piece-"));
+        std::collections::BTreeSet::from_iter(names)
+    };
+    let before = objects();
+    for n in 2..6 {
+        server.publish("a.b", json!({ "n": n })).await;
+        caught_up(&server).await;
+    }
+    let meanwhile = objects();
+    assert!(before.is_subset(&meanwhile), "{before:?} {meanwhile:?}");
+    assert!(meanwhile.len() > before.len() + 2, "{meanwhile:?}");
+    let state = verifying(&server).await.0;
+    assert_eq!(state, "working");
+
+    let server = server
+        .restart_with(|_| {
+            // It has ended, and not only been left behind.
+            assert!(!scratch.exists());
+            std::fs::remove_file(&file).unwrap();
+            std::fs::rename(&aside, &file).unwrap();
+        })
+        .await;
+    wait_until("the pieces of before to be deleted", || {
+        !meanwhile.is_subset(&objects())
+    })
+    .await;
+    looked(&server).await;
+    assert_eq!(shown(&server).await["verified"], Value::Null);
+    server.advance(SETTLED);
+    assert_eq!(verified(&server).await["ok"], true);
+    caught_up(&server).await;
+    restored(folder.path(), None, &server).unwrap();
+}
+
+#[actix_web::test]
+async fn a_copy_is_not_verified_where_that_is_turned_off_or_there_is_no_room() {
+    let folder = TempDir::new().unwrap();
+    let server = copying(folder.path()).await;
+    server.application("app").await;
+    caught_up(&server).await;
+    let server = server
+        .restart_with(|config| config.backup.verify_every_hours = 0)
+        .await;
+    let status = server.get("/api/v1/status").await.expect(200);
+    let threads = status["threads"].as_array().unwrap();
+    assert!(!threads.iter().any(|one| one["name"] == "store-verify"));
+    // As much as no disk has. Messages are not taken either then.
+    let server = server
+        .restart_with(|config| {
+            config.backup.verify_every_hours = 168;
+            config.store.min_free_bytes = u64::MAX / 2;
+        })
+        .await;
+    wait_until("the copy to be complete", || {
+        server.pulse();
+        let state = server.metrics().backup();
+        state.is_some_and(|state| state.completed_at.is_some())
+    })
+    .await;
+    // The copier may look at the time only after this, and counts from there.
+    server.advance(SETTLED);
+    wait_until("the next run", || {
+        server.pulse();
+        let state = server.metrics().backup();
+        state.and_then(|state| state.completed_at) == Some(server.now())
+    })
+    .await;
+    server.advance(SETTLED);
+    wait_until("the reason to be told", || {
+        server.pulse();
+        let state = server.metrics().backup();
+        let reason = state.and_then(|state| state.unverified);
+        reason.is_some_and(|(_, reason)| reason.contains("store.min_free_bytes"))
+    })
+    .await;
+    let scratch = server.config().store.path.join("backup.verify");
+    wait_until("nothing to be left", || !scratch.exists()).await;
 }

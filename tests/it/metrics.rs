@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{Receiver, Server, assert_error};
 
 /// Families and their types.
-const FAMILIES: [(&str, &str); 36] = [
+const FAMILIES: [(&str, &str); 38] = [
     ("postrider_answer_bytes", "gauge"),
     ("postrider_attempts", "counter"),
     ("postrider_attempts_in_flight", "gauge"),
@@ -19,6 +19,8 @@ const FAMILIES: [(&str, &str); 36] = [
     ("postrider_backup_failing", "gauge"),
     ("postrider_backup_lag_seconds", "gauge"),
     ("postrider_backup_requests", "counter"),
+    ("postrider_backup_verified_timestamp_seconds", "gauge"),
+    ("postrider_backup_verify_failures", "counter"),
     ("postrider_blob_files", "gauge"),
     ("postrider_attempts_put_off", "counter"),
     ("postrider_build", "info"),

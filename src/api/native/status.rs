@@ -194,7 +194,9 @@ enum Kind {
     LowSpace,
     StoreDamaged,
     BlobFiles,
-    /// The copy of the store (`backup.to`) cannot be made, or is five minutes behind.
+    /// The copy of the store (`backup.to`) was read and something in it is damaged or missing.
+    BackupDamaged,
+    /// The copy cannot be made, is five minutes behind, or could not be verified for a day.
     BackupBehind,
     /// At least half as many deliveries wait, or are held, as may; a critical problem from four
     /// fifths on.
@@ -334,7 +336,8 @@ pub async fn get(call: Call) -> Reply {
             }),
         };
         problems.extend(process.problems());
-        problems.extend(metrics.backup().as_ref().and_then(backup::problem));
+        let copied = metrics.backup();
+        problems.extend(copied.iter().flat_map(|state| backup::problems(state, now)));
     }
     let catalog = context.store.catalog();
     let ours = Ours {

@@ -52,6 +52,8 @@ backup.to = 7 -> must be text
 backup.every_seconds = 0 -> must be 1 to 3600, is 0
 backup.every_seconds = 3601 -> must be 1 to 3600, is 3601
 backup.keep_days = 36_501 -> must be 0 to 36500, is 36501
+backup.verify_every_hours = -1 -> must be 0 to 8784, is -1
+backup.verify_every_hours = 8785 -> must be 0 to 8784, is 8785
 backup.key = 'a passphrase' -> must be a key of 32 bytes, as 64 hex digits or as base64, and not a passphrase: 'openssl rand -hex 32' makes one
 backup.key_file = '/x' & backup.key = '00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff' -> only one of this and backup.key can be set
 auth.default_organisation = 'mine' -> must be an organisation's id: 'org_' and 27 letters and digits, is "mine"

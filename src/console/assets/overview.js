@@ -67,12 +67,15 @@ function Charts({ samples }) {
     <section class="card"><${Line} title="From publishing to receipt" unit=${unit} names=${['Median', '95 of 100']} points=${latencies} /></section></div>`;
 }
 
+/** When all of the copy was read last, and what was wrong then. */
+const verified = ({ verified: last, unverified }) => last ? html`<${Time} at=${last.at} />${last.ok ? '' : ', and found damaged'}` : html`<span class="break">not yet${unverified ? `: ${unverified.reason}` : ''}</span>`;
+
 function Facts({ of: { store, backup, registrations: has, version, startedAt, now } }) {
   const card = (title, facts) => html`<section class="card"><h2>${title}</h2><dl class="facts">${facts.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl></section>`;
   const link = (n, to) => html`<a href=${base + to}>${count(n)}</a>`;
   return html`<div class="cards">
     ${store && card('Store', [['Queue', bytes(store.liveBytes)], ['History', `${bytes(store.slicesBytes)} in ${count(store.slices)} ${store.slices === 1 ? 'slice' : 'slices'}`], ['Kept since', html`<${Time} at=${store.oldestAt} />`], ['Free', store.freeBytes == null ? '–' : bytes(store.freeBytes)]])}
-    ${store && card('Backup', backup ? [['To', html`<span class="break">${backup.to}</span>`], ['Up to', html`<${Time} at=${backup.copiedUntil} />`], ['Behind', backup.lagSeconds >= 1 ? duration(Math.round(backup.lagSeconds)) : 'nothing'], ['Copied', `${bytes(backup.bytes)} since the start`]] : [['To', html`nowhere: see <a href="/docs/guide/backup">backup.to</a>`]])}
+    ${store && card('Backup', backup ? [['To', html`<span class="break">${backup.to}</span>`], ['Up to', html`<${Time} at=${backup.copiedUntil} />`], ['Behind', backup.lagSeconds >= 1 ? duration(Math.round(backup.lagSeconds)) : 'nothing'], ['Copied', `${bytes(backup.bytes)} since the start`], ['Verified', verified(backup)]] : [['To', html`nowhere: see <a href="/docs/guide/backup">backup.to</a>`]])}
     ${card('Registrations', [['Applications', link(has.applications, '/applications')], ['Endpoints', count(has.endpoints)], ['Event types', link(has.eventTypes, '/event-types')], ['Tokens', link(has.tokens, '/tokens')]])}
     ${card('Server', [['Version', version], ['Started', html`<${Time} at=${startedAt} />`], ['Up for', duration(Math.round((Date.parse(now) - Date.parse(startedAt)) / 1000))]])}</div>`;
 }
