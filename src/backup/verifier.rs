@@ -19,13 +19,15 @@ use super::restore::{self, Choice};
 use super::target::{Object, Target, TargetError, TargetSettings};
 use super::verification::{Times, Verification};
 use super::{BackupError, Fetched};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::lock::locked;
 use crate::store::{self, Store, StoreSettings};
 use crate::watched::{self, Kind, Panicked};
 
 /// The directory, beside the journal, that a verification lays files into.
 const SCRATCH: &str = "backup.verify";
+/// The directory of the databases in it, so that they do not lie right beside those of the store.
+const WITHIN: &str = "store";
 /// A database takes more than the checkpoint file that it is made of.
 const DATABASE_TIMES: u64 = 4;
 /// What a database takes that has nothing in it, and what is written beside it.
@@ -35,7 +37,11 @@ const DATABASE_BYTES: u64 = 64 << 20;
 pub struct Verifier {
     /// With a connection of its own: the threads of a connection that this uses have its priority.
     target: Target,
-    store: Store,
+    clock: Clock,
+    /// Where the store is.
+    directory: PathBuf,
+    /// Of the databases that are made.
+    settings: StoreSettings,
     every: Duration,
     state: Mutex<State>,
     changed: Condvar,
@@ -104,7 +110,9 @@ impl Verifier {
         let target = Target::open(settings)?;
         let verifier = Arc::new(Verifier {
             target: target.stop_when(move || asked.load(Ordering::Relaxed)),
-            store: store.clone(),
+            clock: store.clock().clone(),
+            directory: store.directory().to_owned(),
+            settings: store.settings_for(&store.directory().join(SCRATCH).join(WITHIN)),
             every,
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -122,7 +130,7 @@ impl Verifier {
 
     /// The copy of this stream is complete, and its copier between two runs: begins a verification if one is due.
     pub fn copied(&self, stream: u64) {
-        let now = self.store.clock().now();
+        let now = self.clock.now();
         let mut state = locked(self.state.lock());
         let first_copy_at = *state.first_copy_at.get_or_insert(now);
         let last = state.last.as_ref();
@@ -168,7 +176,7 @@ impl Verifier {
     fn run(&self) {
         while let Some(stream) = watched::idle_while(|| self.next()) {
             let folder = self.target.folder(&manifest::folder_of(stream));
-            let stopwatch = self.store.clock().stopwatch();
+            let stopwatch = self.clock.stopwatch();
             log::info!("backup: the copy at {folder} is being verified");
             let result = watched::contained(|| self.verify(stream, &folder));
             self.note(&folder, result, stopwatch.elapsed());
@@ -189,14 +197,11 @@ impl Verifier {
             return Err(BackupError::NoCopy);
         };
         let list = manifest.read_list(folder)?;
-        let scratch = Scratch::within(self.store.directory());
-        let settings = self.store.settings_for(&scratch.store());
-        refuse_without_room(
-            &settings,
-            room_needed(&manifest, &list),
-            self.store.directory(),
-        )?;
-        store::prepare_restore(&settings)?;
+        let _scratch = Scratch::within(&self.directory);
+        let settings = &self.settings;
+        let needed = room_needed(&manifest, &list);
+        refuse_without_room(settings, needed, &self.directory)?;
+        store::prepare_restore(settings)?;
         let all_read = at_low_priority(|| {
             let choice = Choice {
                 stream: Some(stream),
@@ -212,8 +217,7 @@ impl Verifier {
         })?;
         // Not at low priority: the threads of databases are shared with those of the running store, and a thread
         // hands its priority on to those that it starts.
-        let clock = self.store.clock();
-        let problems = store::make_databases(&settings, clock, &|| self.stops())?;
+        let problems = store::make_databases(settings, &self.clock, &|| self.stops())?;
         let damage = [all_read.damage, problems].concat();
         Ok(AllRead { damage, ..all_read })
     }
@@ -251,7 +255,7 @@ impl Verifier {
                 watched::note_error(damage);
             }
         }
-        let now = self.store.clock().now();
+        let now = self.clock.now();
         let last = {
             let mut state = locked(self.state.lock());
             state.failures += u64::from(damage.is_some());
@@ -267,7 +271,7 @@ impl Verifier {
     fn note_unfinished(&self, reason: String) {
         log::warn!("backup: the copy was not verified, which is tried again in an hour: {reason}");
         watched::note_error(&reason);
-        let now = self.store.clock().now();
+        let now = self.clock.now();
         let mut state = locked(self.state.lock());
         let before = state.unfinished.take();
         state.unfinished = Some(Unfinished {
@@ -286,16 +290,11 @@ impl Scratch {
         discard_scratch(store);
         Scratch(store.join(SCRATCH))
     }
-
-    /// A directory in it, so that it does not lie right beside the databases of the store.
-    fn store(&self) -> PathBuf {
-        self.0.join("store")
-    }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let removed = store::remove_databases(&self.store())
+        let removed = store::remove_databases(&self.0.join(WITHIN))
             .map_err(|error| error.to_string())
             .and_then(|()| match std::fs::remove_dir_all(&self.0) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.to_string()),
