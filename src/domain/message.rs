@@ -92,7 +92,7 @@ pub enum DeliveryStatus {
     Delivered,
     /// It waits for its next attempt.
     Pending,
-    /// It waits, and the endpoint is disabled.
+    /// It waits, and the endpoint is disabled, not verified, or held by the operator.
     Held,
     /// The last attempt failed, and no other will be made.
     Failed,

@@ -8,7 +8,7 @@
 //!
 //! A job that sends keeps only few of its deliveries due at a time and waits for those to be sent
 //! before it goes on: what is published meanwhile waits behind that many, and other endpoints do
-//! not notice. It waits, too, while the endpoint is disabled, the disk is nearly full or too many
+//! not notice. It waits, too, while the endpoint is disabled or held, the disk is nearly full or too many
 //! deliveries wait in all.
 
 use std::collections::{HashMap, HashSet};

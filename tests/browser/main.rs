@@ -4,9 +4,10 @@
 //! package: `pages.mjs` looks at every page in both widths and themes, `portal.mjs` and
 //! `console.mjs` do what customers and operators do there, `systems.mjs` follows the documents of
 //! the five systems, `access.mjs` has sign-in, roles and frames, `sessions.mjs` who is signed in, over a
-//! restart too, `verification.mjs` endpoints that are not verified, `holds.mjs` those that the operator holds, `limits.mjs` refusals for a while, and
-//! `large.mjs` ten thousand endpoints and the clock. `lib.mjs` watches every page: what the browser complains of fails. The
-//! scripts print a line a step, and leave screenshots in `target/browser`.
+//! restart too, `verification.mjs` endpoints that are not verified, `holds.mjs` those that the operator
+//! holds, `limits.mjs` refusals for a while, and `large.mjs` ten thousand endpoints and the clock.
+//! `lib.mjs` watches every page: what the browser complains of fails. The scripts print a line a step,
+//! and leave screenshots in `target/browser`.
 //!
 //! `tests/browser/prepare` installs what they need there: skipped with a loud line where that was
 //! not done or there is no Chromium, a failure under `CI=true`.
