@@ -761,8 +761,14 @@ async fn nothing_that_a_verification_reads_is_deleted_and_a_stop_ends_it() {
     rustix::fs::mknodat(CWD, &file, FileType::Fifo, Mode::RWXU, 0).unwrap();
     server.advance(SETTLED);
     let scratch = server.config().store.path.join("backup.verify");
-    let checkpoint = scratch.join("store/checkpoint");
-    wait_until("the verification to come to it", || checkpoint.exists()).await;
+    // It comes last, behind the only segment.
+    let journal = scratch.join("store/journal");
+    let begun = scratch.join("store/restore.new");
+    wait_until("the verification to come to it", || {
+        let mut segments = std::fs::read_dir(&journal).into_iter().flatten();
+        segments.next().is_some() && begun.exists()
+    })
+    .await;
     let objects = || {
         let files = all_files(folder.path());
         let names = files.iter().map(|file| name_of(file).to_owned());
