@@ -45,7 +45,7 @@ pub struct Pages {
     pub endpoints: BTreeMap<String, Endpoint>,
     pub messages: BTreeMap<u64, Message>,
     pub resends: Vec<Resend>,
-    /// Of everything, to [`AGAIN`].
+    /// Of the messages of a life, to [`AGAIN`].
     pub replays: Vec<Span>,
     /// What was received, by endpoint and message.
     receipts: HashMap<String, HashMap<u64, Vec<Receipt>>>,

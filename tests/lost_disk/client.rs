@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::books::{AGAIN, Books, KINDS, Resend, SHARED, Span, payload};
 use super::process::Api;
 use super::process::client::Connection;
+use super::process::clock::rfc3339;
 use super::process::ending::Ending;
 use super::process::receiver::Receiver;
 use super::process::signature::new_secret;
@@ -22,6 +23,8 @@ pub const RATE: u32 = 500;
 const EVERY: Duration = Duration::from_micros(1_000_000 * CLIENTS as u64 / RATE as u64);
 /// Erased and sent again is one of so many of its newest.
 const NEWEST: usize = 200;
+/// In a life of the server.
+const REPLAYS_MAX: u32 = 5;
 
 pub struct Client {
     number: usize,
@@ -39,6 +42,9 @@ pub struct Line<'a> {
     pub books: &'a Books,
     pub receiver: &'a Receiver,
     connection: Connection,
+    /// By the server's clock.
+    opened_at: u64,
+    replays: u32,
 }
 
 impl<'a> Line<'a> {
@@ -48,6 +54,8 @@ impl<'a> Line<'a> {
             books,
             receiver,
             connection,
+            opened_at: books.clock.now(),
+            replays: 0,
         })
     }
 
@@ -271,14 +279,15 @@ impl Client {
     }
 
     fn replay(&mut self, line: &mut Line) -> Result<(), String> {
-        // One client does, so that they stay few.
-        if self.number > 0 {
+        // They stay few, or what is old would wait again and again, and retention would never take it.
+        if self.number > 0 || line.replays == REPLAYS_MAX {
             return Ok(());
         }
+        line.replays += 1;
         let now = line.books.clock.now();
         line.books.pages().replays.push(Span::begun(now));
         let path = format!("/api/v1/app/{SHARED}/endpoint/{AGAIN}/bulk-replay");
-        let body = json!({ "since": "1970-01-01T00:00:00Z" }).to_string();
+        let body = json!({ "since": rfc3339(line.opened_at) }).to_string();
         line.done("POST", &path, &body, 202)?;
         let now = line.books.clock.now();
         if let Some(replay) = line.books.pages().replays.last_mut() {

@@ -148,12 +148,14 @@ impl World {
     pub fn launch(&self) -> Launch {
         let speed = self.kind.speed();
         let retry_delay = (speed * 2 / 5).to_string();
+        // A slice that is full ends within a segment, which retention does not take before the next one, then.
+        let slice_mebibytes = if self.kind == Kind::Expiring { 64 } else { 1 };
         Launch::new(self.data())
             .env("POSTRIDER_CLOCK", self.books.clock.planned())
             .env("TMPDIR", self.directory.path().display())
             .set("store.retention_days", 1)
             .set("store.slice_hours", 1)
-            .set("store.slice_bytes", 1024 * 1024)
+            .set("store.slice_bytes", slice_mebibytes << 20)
             .set("delivery.jitter", 0.5)
             .set(
                 "delivery.retry_delays_seconds",
