@@ -166,11 +166,11 @@ fn holds(block: &Block, key: KeyHash) -> bool {
 
 /// Where the filter of a slice's keys is.
 enum Known {
-    InMemory(Filter),
+    Memory(Filter),
     /// Its file is whole and has this many blocks.
-    InFile(usize),
+    File(usize),
     /// The same of a slice that is looked into often.
-    InOpenFile(Arc<FilterFile>),
+    OpenFile(Arc<FilterFile>),
 }
 
 /// A filter's file. Of the last day's slices they are kept open: opening one for each look costs more than twice as
@@ -205,7 +205,7 @@ impl Filters {
     fn by_memory(&self, slice: u32, keys: &[KeyHash]) -> Option<bool> {
         let known = locked(self.known.read());
         match known.get(&slice) {
-            Some(Known::InMemory(filter)) => Some(keys.iter().any(|key| filter.may_hold(*key))),
+            Some(Known::Memory(filter)) => Some(keys.iter().any(|key| filter.may_hold(*key))),
             _ => None,
         }
     }
@@ -214,9 +214,9 @@ impl Filters {
     fn may_hold(&self, slice: u32, keys: &[KeyHash], directory: &Path) -> bool {
         let known = locked(self.known.read());
         let file = match known.get(&slice) {
-            Some(Known::InMemory(filter)) => return keys.iter().any(|key| filter.may_hold(*key)),
-            Some(Known::InFile(blocks)) => Err(*blocks),
-            Some(Known::InOpenFile(file)) => Ok(file.clone()),
+            Some(Known::Memory(filter)) => return keys.iter().any(|key| filter.may_hold(*key)),
+            Some(Known::File(blocks)) => Err(*blocks),
+            Some(Known::OpenFile(file)) => Ok(file.clone()),
             None => return true,
         };
         drop(known);
@@ -241,25 +241,25 @@ impl Filters {
         directory: impl Fn(u32) -> Option<PathBuf>,
     ) {
         let mut known = locked(self.known.write());
-        known.insert(slice, Known::InMemory(filter));
+        known.insert(slice, Known::Memory(filter));
         known.retain(|slice, _| directory(*slice).is_some());
         let mut left = MEMORY_MAX;
         for (slice, known) in known.iter_mut().rev() {
             let blocks = match known {
-                Known::InMemory(filter) => match left.checked_sub(filter.bytes()) {
+                Known::Memory(filter) => match left.checked_sub(filter.bytes()) {
                     Some(rest) if *slice >= recent => {
                         left = rest;
                         continue;
                     }
                     _ => filter.blocks.len(),
                 },
-                Known::InOpenFile(file) if *slice < recent => file.blocks,
-                Known::InOpenFile(_) | Known::InFile(_) => continue,
+                Known::OpenFile(file) if *slice < recent => file.blocks,
+                Known::OpenFile(_) | Known::File(_) => continue,
             };
             let directory = directory(*slice).filter(|_| *slice >= recent);
             // Where it cannot be opened now, each look opens it.
             let opened = directory.and_then(|path| FilterFile::open(&path, blocks).ok());
-            *known = opened.map_or(Known::InFile(blocks), Known::InOpenFile);
+            *known = opened.map_or(Known::File(blocks), Known::OpenFile);
         }
     }
 }
@@ -561,7 +561,7 @@ mod tests {
 
     fn is_open(filters: &Filters, slice: u32) -> bool {
         let known = locked(filters.known.read());
-        matches!(known.get(&slice), Some(Known::InOpenFile(_)))
+        matches!(known.get(&slice), Some(Known::OpenFile(_)))
     }
 
     #[test]
