@@ -102,7 +102,7 @@ pub fn restore(options: &Options, figures: &mut Figures) {
         Some(path) => launch.binary(path),
         None => launch,
     };
-    let from = target.path().to_string_lossy().into_owned();
+    let from = target.path().join("copy").to_string_lossy().into_owned();
     let timed = |arguments: &[&str]| {
         let began = Instant::now();
         let (succeeded, told) = launch.run(arguments);

@@ -25,8 +25,7 @@ pub enum Until {
 }
 
 /// Follows into the directory of the settings, until the store is one of its own but for [`store::finish_restore`]. A
-/// process that is ended on the way
-/// is gone on from by the next one.
+/// process that is ended on the way is gone on from by the next one.
 pub fn follow(
     target: &Target,
     stream: Option<u64>,
@@ -164,10 +163,7 @@ impl Following<'_> {
         let database = self.database.expect("something was laid down");
         // From here on a process that is ended has to begin anew.
         self.follow.end().map_err(Failure::failed)?;
-        let restored = database
-            .end(&Clock::System, lost)
-            .map_err(Failure::failed)?;
-        store::finish_restore(self.settings).map_err(Failure::failed)?;
-        Ok(restored)
+        let ended = database.end(&Clock::System, lost);
+        ended.map_err(Failure::failed)
     }
 }
