@@ -1,4 +1,5 @@
-//! What the continuous backup costs, and how long the way back takes: servers with and without one, in turns in one call.
+//! What the continuous backup costs, and how long the way back takes: servers with and without one, in turns in one
+//! call.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
