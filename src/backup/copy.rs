@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use super::BackupError;
 use super::manifest::{
-    CheckpointCopy, ErasedPart, IndexCopy, Manifest, OpenSegment, Piece, Place, SealedList,
+    self, CheckpointCopy, ErasedPart, IndexCopy, Manifest, OpenSegment, Piece, Place, SealedList,
     SealedSegment,
 };
 use super::target::{Object, Target, TargetError};
@@ -148,6 +148,11 @@ impl Copier {
                 return Err(error);
             }
         };
+        // The number of this one may not have been written.
+        if read.manifest.number < self.manifest.number.saturating_sub(1) {
+            self.unnoted = unnoted;
+            return Err(BackupError::Gone);
+        }
         let (orphans_deleted, is_read) = (self.orphans_deleted, self.is_read);
         *self = Copier {
             orphans_deleted,
@@ -163,6 +168,17 @@ impl Copier {
         let lost = Vec::from_iter(lost);
         self.manifest.garbage.extend(lost);
         Ok(())
+    }
+
+    /// Refuses a target of which the newest manifest is not the one that was written last: whatever was added to it
+    /// would be of no use.
+    fn check_newest(&self) -> Result<(), BackupError> {
+        let newest = Manifest::newest_number(&self.target)?.unwrap_or(0);
+        match newest.cmp(&self.manifest.number) {
+            Ordering::Less => Err(BackupError::Gone),
+            Ordering::Equal => Ok(()),
+            Ordering::Greater => Err(BackupError::OtherWriter),
+        }
     }
 
     pub fn manifest(&self) -> &Manifest {
@@ -193,10 +209,14 @@ impl Copier {
         now: Timestamp,
         tell: &mut dyn FnMut(Progress),
     ) -> Result<Copied, BackupError> {
-        if !std::mem::replace(&mut self.is_as_written, false) {
-            self.begin_anew()?;
+        match std::mem::replace(&mut self.is_as_written, false) {
+            true => self.check_newest()?,
+            false => self.begin_anew()?,
         }
         self.check_course(&source.journal)?;
+        if let Some(at) = self.manifest.taken_over_at {
+            return Err(BackupError::TakenOver { at: Timestamp(at) });
+        }
         if source.journal.next_position() > self.manifest.position + 1 {
             // It goes on after all.
             self.manifest.handed_over_at = None;
@@ -237,6 +257,7 @@ impl Copier {
         if !std::mem::replace(&mut self.is_as_written, false) {
             self.begin_anew()?;
         }
+        // Whoever followed may have taken it over by now.
         if self.manifest.handed_over_at != Some(now.0) {
             self.manifest.handed_over_at = Some(now.0);
             self.write(now)?;
@@ -546,7 +567,11 @@ impl Copier {
         let name = manifest.write(&self.target)?;
         self.unnoted.clear();
         self.run.unnoted_bytes = 0;
-        let mut old = std::mem::replace(&mut self.older, vec![name]);
+        // The one before stays, so that a process that has read it cannot write this one's number again.
+        let mut old = std::mem::take(&mut self.older);
+        let before = manifest::name_of(self.manifest.number - 1);
+        old.retain(|one| *one != before);
+        self.older.extend([before, name]);
         if !self.is_read {
             old.extend_from_slice(&self.manifest.garbage);
         }

@@ -27,6 +27,11 @@ pub enum BackupError {
     Unusable(String),
     #[error("{name} was written by a newer postrider (format {format}): use that version")]
     Newer { name: String, format: u32 },
+    #[error(
+        "the copy that was there is gone: if a disk is not mounted there, mount it; if somebody removed the copy, start the \
+         server again, which begins another one"
+    )]
+    Gone,
     /// It has written a manifest since ours.
     #[error("another process copies the same store there at the same time: end one of the two")]
     OtherWriter,
@@ -57,6 +62,11 @@ pub enum BackupError {
         folder_of(*named)
     )]
     Follows { followed: u64, named: u64 },
+    #[error(
+        "another machine took the store over at {at}, and goes on with it in a stream of its own: only one may. Stop this \
+         one; to follow the other, wait for its first copy, or name its stream with --stream"
+    )]
+    TakenOver { at: Timestamp },
     #[error(
         "reading all of it takes up to {needed} bytes in the data directory for a while, and {free} are free there: less \
          than store.min_free_bytes ({min}) would be left"
@@ -123,11 +133,13 @@ impl BackupError {
                 true
             }
             File { .. }
+            | Gone
             | OtherWriter
             | OtherCourse
             | TooLate { .. }
             | NoRoom { .. }
-            | Follows { .. } => false,
+            | Follows { .. }
+            | TakenOver { .. } => false,
         }
     }
 }

@@ -43,6 +43,8 @@ pub(super) struct Laying<'a> {
     laid: &'a mut Laid,
     progress: Progress,
     tell: &'a mut dyn FnMut(Progress),
+    /// Called behind each segment.
+    pub(super) laid_one: &'a dyn Fn(&Laid) -> Result<(), BackupError>,
     pub(super) damage: Vec<String>,
 }
 
@@ -65,6 +67,7 @@ impl<'a> Laying<'a> {
                 bytes_in_all: plan.bytes,
             },
             tell,
+            laid_one: &|_| Ok(()),
             damage: Vec::new(),
         }
     }
@@ -77,6 +80,7 @@ impl<'a> Laying<'a> {
         for (at, segment) in self.plan.segments.iter().enumerate() {
             let is_last = at + 1 == self.plan.segments.len();
             self.lay_segment(segment, is_last)?;
+            (self.laid_one)(self.laid)?;
         }
         for index in &self.plan.indexes {
             self.lay_index(index.slice, &index.object)?;
@@ -115,8 +119,19 @@ impl<'a> Laying<'a> {
         Ok(())
     }
 
-    /// Removes segments that the store has removed since they were laid down.
+    /// Removes segments and indexes that the store has removed since they were laid down.
     fn remove_others(&mut self) -> Result<(), BackupError> {
+        let planned = |slice: &u32| self.plan.indexes.iter().any(|one| one.slice == *slice);
+        let laid = self.laid.indexes.keys().copied();
+        for slice in Vec::from_iter(laid.filter(|one| !planned(one))) {
+            let path = store::slice_directory(self.directory, slice);
+            match std::fs::remove_dir_all(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(BackupError::file(&path, error));
+                }
+                _ => drop(self.laid.indexes.remove(&slice)),
+            }
+        }
         let planned = |number: &u64| self.plan.segments.iter().any(|one| one.number == *number);
         let gone = Vec::from_iter(
             self.laid
@@ -177,6 +192,9 @@ impl<'a> Laying<'a> {
         let erased = self.erase(&reader, &segment, &file);
         erased.map_err(failed)?;
         let cut = self.check(&reader, &segment, copy, is_last)?;
+        // A journal goes on behind an end mark in the next segment, which is not there.
+        let ends_marked = is_last && copy.is_sealed;
+        let cut = cut.or(ends_marked.then_some(copy.end.offset));
         if let Some(offset) = cut {
             file.set_len(offset).map_err(failed)?;
             file.set_len(copy.file_bytes).map_err(failed)?;
@@ -186,7 +204,11 @@ impl<'a> Laying<'a> {
         if self.only_behind && !is_behind && !is_last {
             std::fs::remove_file(&path).map_err(failed)?;
         }
-        self.laid.segments.insert(copy.number, names);
+        match ends_marked {
+            // Once the next one is there, it is laid down as it is.
+            true => drop(self.laid.segments.insert(copy.number, Vec::new())),
+            false => drop(self.laid.segments.insert(copy.number, names)),
+        }
         Ok(())
     }
 
@@ -240,7 +262,9 @@ impl<'a> Laying<'a> {
             let problem = problem.or_else(|| store::effects_problem(&record.effects));
             wrong = wrong.take().or(problem);
         })?;
-        self.laid.last = last;
+        // An older segment may be laid down again, when the newest is there.
+        let is_newer = |last: &(u64, Timestamp)| self.laid.last.is_none_or(|one| one.0 < last.0);
+        self.laid.last = last.filter(is_newer).or(self.laid.last);
         let damage = walked.damage.map(|damage| damage.to_string()).or(wrong);
         match damage {
             // The copy has it as the store had it.

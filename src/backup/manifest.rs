@@ -48,6 +48,9 @@ pub struct Manifest {
     /// When the store was handed over: it has no record behind `position`, and gets none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handed_over_at: Option<u64>,
+    /// When the process that wrote this manifest took the store over. No other may then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_over_at: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -188,7 +191,7 @@ pub fn stream_of(folder: &str) -> Option<u64> {
     (folder_of(stream) == folder).then_some(stream)
 }
 
-fn name_of(number: u64) -> String {
+pub fn name_of(number: u64) -> String {
     format!("{NAME}{number:016x}")
 }
 
@@ -209,6 +212,12 @@ impl Manifest {
     /// Whether a store can be made of the copy.
     pub fn is_restorable(&self) -> bool {
         self.position > 0 && !self.checkpoints.is_empty()
+    }
+
+    /// The number of the newest manifest in a stream's folder.
+    pub fn newest_number(target: &Target) -> Result<Option<u64>, BackupError> {
+        let names = target.list(NAME)?;
+        Ok(names.iter().filter_map(|one| number_in(&one.name)).max())
     }
 
     /// The newest manifest in a stream's folder, and the names of all up to it, of which a later one needs none.

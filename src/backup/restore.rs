@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::journal::PartName;
 
 /// How often a restore begins with a newer manifest: a server that goes on copying deletes what the one before named.
-const NEWER_MAX: usize = 100;
+pub(super) const NEWER_MAX: usize = 20;
 
 /// Which copy, and which moment of it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,6 +68,8 @@ pub(super) struct SegmentCopy {
     pub(super) begin: Place,
     pub(super) end: Place,
     pub(super) is_damaged: bool,
+    /// It ends with an end mark.
+    pub(super) is_sealed: bool,
     /// One behind the other.
     pub(super) objects: Vec<Stretch>,
 }
@@ -105,7 +107,7 @@ pub fn fetch(
     Err(too_fast())
 }
 
-fn too_fast() -> BackupError {
+pub(super) fn too_fast() -> BackupError {
     BackupError::Unusable("its objects are deleted faster than they can be read".to_owned())
 }
 
@@ -158,17 +160,24 @@ impl Copy {
 
     /// Reads the newest manifest. False where that is the one that was read before.
     pub(super) fn renew(&mut self) -> Result<bool, BackupError> {
+        for _ in 0..NEWER_MAX {
+            match self.try_to_renew() {
+                // There may be another one already.
+                Err(error) if error.is_of_a_missing_object() => {}
+                renewed => return renewed,
+            }
+        }
+        self.try_to_renew()
+    }
+
+    fn try_to_renew(&mut self) -> Result<bool, BackupError> {
         let newest = Manifest::newest(&self.target)?;
         let newer = newest.filter(|(newest, _)| newest.number > self.manifest.number);
         let Some((manifest, _)) = newer else {
             return Ok(false);
         };
         if manifest.list != self.manifest.list {
-            self.list = match manifest.read_list(&self.target) {
-                // There is another one already, which the next look finds.
-                Err(error) if error.is_of_a_missing_object() => return Ok(true),
-                list => list?,
-            };
+            self.list = manifest.read_list(&self.target)?;
         }
         self.manifest = manifest;
         Ok(true)
@@ -257,6 +266,7 @@ impl Copy {
                 begin: one.begin,
                 end: one.end,
                 is_damaged: one.is_damaged,
+                is_sealed: true,
                 objects: vec![Stretch {
                     from: 0,
                     object: one.object.clone(),
@@ -271,6 +281,7 @@ impl Copy {
                 begin: open.begin,
                 end: open.end,
                 is_damaged: false,
+                is_sealed: false,
                 objects: open.pieces.iter().map(Stretch::from).collect(),
             });
         }

@@ -72,6 +72,16 @@ pub struct VerifyArguments {
 impl BackupArguments {
     pub fn run(&self, config: &Config) -> Result {
         owner::become_owner_of(&config.store.path)?;
+        let is_within = |to: &str| {
+            let absolute = |path: &Path| std::path::absolute(path).ok();
+            let both = absolute(Path::new(to)).zip(absolute(&config.store.path));
+            both.is_some_and(|(to, store)| to.starts_with(store))
+        };
+        if self.to.as_deref().is_some_and(is_within) {
+            let reason =
+                "--to must be outside store.path: with that disk the copy would be lost, too";
+            return Err(Failure::Usage(reason.to_owned()));
+        }
         let target = open_target(self.to.as_deref(), self.key_file.as_deref(), config)?;
         let (copied, is_restorable) = copy(config, &target)?;
         let mebibytes = copied.bytes >> 20;
@@ -122,6 +132,9 @@ fn copy(config: &Config, target: &Target) -> Result<(Copied, bool)> {
     if !path.join("journal").is_dir() {
         return Err(no_store());
     }
+    let settings = StoreSettings::from_config(config);
+    store::refuse_unfinished(&settings).map_err(Failure::failed)?;
+    store::refuse_handed_over(&settings).map_err(Failure::failed)?;
     let source = || -> Result<Source> {
         let files = Arc::new(Disk::new(path.join("journal")));
         let journal = Reader::beside(files).map_err(|error| failed(error.into()))?;

@@ -11,6 +11,8 @@ use crate::backup::{BackupError, Fetched, Follow, Target};
 use crate::clock::Clock;
 use crate::store::{self, Follower, Lost, StoreSettings};
 
+/// How often it is told how far it is.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// How often the target is asked for a newer manifest.
 const ASKED_EVERY: Duration = Duration::from_secs(1);
 /// The longest rest while the target cannot be reached.
@@ -37,31 +39,49 @@ pub fn follow(
     if !Follow::is_followed(directory) {
         store::prepare_restore(settings).map_err(Failure::failed)?;
     }
+    let follow = open(target, stream, directory, until).map_err(failed)?;
+    let database = Follower::resume(settings).map_err(Failure::failed)?;
+    // A process was ended in the moment after the store had become one of its own.
+    if database
+        .as_ref()
+        .is_some_and(|one| one.stream() != follow.stream())
+    {
+        return Err(Failure::failed(format!(
+            "{} was not finished: remove it, and run `postrider restore` without --follow",
+            directory.display()
+        )));
+    }
     let mut following = Following {
-        follow: open(target, stream, directory, until).map_err(failed)?,
-        database: Follower::resume(settings).map_err(Failure::failed)?,
+        follow,
+        database,
         settings,
+        handed_over: None,
     };
     let mut rest = ASKED_EVERY;
-    let mut lines = Lines::new();
+    let mut lines = Lines::every(TOLD_EVERY);
     let mut is_told = false;
+    let mut last = None;
     loop {
-        match following.step() {
-            Ok(Some(fetched)) => {
+        match following.step(until) {
+            Ok(Step::Ended(fetched)) => {
+                let restored = following.end(fetched.handed_over_at.is_some())?;
+                let target = target.to_string();
+                return Ok(Report {
+                    fetched,
+                    restored,
+                    target,
+                });
+            }
+            Ok(step) => {
                 rest = ASKED_EVERY;
                 is_told = false;
-                if until == Until::Now || fetched.handed_over_at.is_some() {
-                    let restored = following.end(fetched.handed_over_at.is_some())?;
-                    let target = target.to_string();
-                    return Ok(Report {
-                        fetched,
-                        restored,
-                        target,
-                    });
+                if let Step::Laid(fetched) = step {
+                    last = Some(fetched);
                 }
-                lines.show_line(|| told(&fetched));
+                if let Some(fetched) = &last {
+                    lines.show_line(|| told(fetched));
+                }
             }
-            Ok(None) => rest = ASKED_EVERY,
             Err(Stopped::For(failure)) => return Err(failure),
             Err(Stopped::Target(error)) if until == Until::Now => return Err(failed(error)),
             Err(Stopped::Target(error)) => {
@@ -101,8 +121,8 @@ fn open(
 fn told(fetched: &Fetched) -> String {
     let age = Clock::System.now().since(fetched.moment).as_secs();
     format!(
-        "everything up to {} is here (record {}), {age} s ago",
-        fetched.moment, fetched.position
+        "everything that is copied is here: up to record {}, of {} ({age} s ago)",
+        fetched.position, fetched.moment
     )
 }
 
@@ -113,15 +133,51 @@ enum Stopped {
     For(Failure),
 }
 
+impl From<BackupError> for Stopped {
+    fn from(error: BackupError) -> Stopped {
+        match error {
+            BackupError::Target(_) => Stopped::Target(error),
+            error if error.is_too_early_for_all() => Stopped::Target(error),
+            error => Stopped::For(Failure::failed(error)),
+        }
+    }
+}
+
 struct Following<'a> {
     follow: Follow,
     database: Option<Follower>,
     settings: &'a StoreSettings,
+    /// What is there of a store that was handed over.
+    handed_over: Option<Fetched>,
+}
+
+enum Step {
+    Nothing,
+    Laid(Fetched),
+    /// The store is this one's to go on with.
+    Ended(Fetched),
 }
 
 impl Following<'_> {
+    fn step(&mut self, until: Until) -> std::result::Result<Step, Stopped> {
+        let laid = self.lay()?;
+        if let Some(fetched) = &laid {
+            self.handed_over = fetched.handed_over_at.and(Some(fetched.clone()));
+        }
+        match (laid, self.handed_over.clone()) {
+            (Some(fetched), _) if until == Until::Now => Ok(Step::Ended(fetched)),
+            (_, Some(fetched)) => match self.follow.take_over(Clock::System.now()) {
+                Ok(true) => Ok(Step::Ended(fetched)),
+                Ok(false) => Ok(Step::Nothing),
+                Err(error) => Err(error.into()),
+            },
+            (Some(fetched), None) => Ok(Step::Laid(fetched)),
+            (None, None) => Ok(Step::Nothing),
+        }
+    }
+
     /// Lays down what is new, and takes it into the database. None where nothing is new.
-    fn step(&mut self) -> std::result::Result<Option<Fetched>, Stopped> {
+    fn lay(&mut self) -> std::result::Result<Option<Fetched>, Stopped> {
         let applied = self.database.as_ref().map(Follower::position);
         let mut bar = applied.is_none().then(|| Bar::new("restored"));
         let laid = self.follow.lay(applied, &mut |progress| {
@@ -138,11 +194,9 @@ impl Following<'_> {
             // It was not followed for longer than the copy goes back: the database is made of the next checkpoint.
             Err(BackupError::Gap { .. }) if applied.is_some() => {
                 self.database = None;
-                return self.step();
+                return self.lay();
             }
-            Err(error) if error.is_too_early_for_all() => return Err(Stopped::Target(error)),
-            Err(error @ BackupError::Target(_)) => return Err(Stopped::Target(error)),
-            Err(error) => return Err(Stopped::For(Failure::failed(error))),
+            Err(error) => return Err(error.into()),
         };
         let opened = match &mut self.database {
             Some(database) => database.catch_up(),
@@ -161,9 +215,9 @@ impl Following<'_> {
             false => Lost::Something,
         };
         let database = self.database.expect("something was laid down");
-        // From here on a process that is ended has to begin anew.
-        self.follow.end().map_err(Failure::failed)?;
         let ended = database.end(&Clock::System, lost);
-        ended.map_err(Failure::failed)
+        let ended = ended.map_err(Failure::failed)?;
+        self.follow.end().map_err(Failure::failed)?;
+        Ok(ended)
     }
 }

@@ -15,9 +15,18 @@ pub struct Lines {
 }
 
 /// When the next line is due.
-#[derive(Default)]
 struct Pace {
+    every: Duration,
     last: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace {
+            every: EVERY,
+            last: Duration::ZERO,
+        }
+    }
 }
 
 impl Lines {
@@ -25,6 +34,16 @@ impl Lines {
         Lines {
             began: Instant::now(),
             pace: Pace::default(),
+        }
+    }
+
+    pub fn every(every: Duration) -> Lines {
+        Lines {
+            pace: Pace {
+                every,
+                ..Pace::default()
+            },
+            ..Lines::new()
         }
     }
 
@@ -42,7 +61,7 @@ impl Lines {
 impl Pace {
     /// So long after the beginning. A command that ends before the first line shows none.
     fn is_due(&mut self, now: Duration) -> bool {
-        let is_due = now >= self.last + EVERY;
+        let is_due = now >= self.last + self.every;
         if is_due {
             self.last = now;
         }

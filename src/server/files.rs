@@ -8,7 +8,7 @@ use crate::delivery;
 
 /// Files that are open beside connections: databases, listeners, event queues, and those that are read
 /// for a moment.
-const FILES_BESIDE: usize = 256;
+const FILES_BESIDE: usize = 384;
 
 /// Raises the soft limit of open files to the hard one. Connections in and out are files.
 pub fn raise_limit() {

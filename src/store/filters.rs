@@ -37,6 +37,9 @@ use crate::watched;
 /// Bytes that the filters in memory may take.
 const MEMORY_MAX: usize = 64 << 20;
 
+/// How many files of filters are kept open.
+const OPEN_MAX: usize = 128;
+
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Where the disk is full or descriptors have run out.
 const SHORT_OF_PAUSE: Duration = Duration::from_secs(60);
@@ -240,11 +243,12 @@ impl Filters {
         recent: u32,
         directory: impl Fn(u32) -> Option<PathBuf>,
     ) {
-        let mut known = locked(self.known.write());
-        known.insert(slice, Known::Memory(filter));
-        known.retain(|slice, _| directory(*slice).is_some());
+        let mut all = locked(self.known.write());
+        all.insert(slice, Known::Memory(filter));
+        all.retain(|slice, _| directory(*slice).is_some());
         let mut left = MEMORY_MAX;
-        for (slice, known) in known.iter_mut().rev() {
+        let mut closed = Vec::new();
+        for (slice, known) in all.iter_mut().rev() {
             let blocks = match known {
                 Known::Memory(filter) => match left.checked_sub(filter.bytes()) {
                     Some(rest) if *slice >= recent => {
@@ -256,10 +260,22 @@ impl Filters {
                 Known::OpenFile(file) if *slice < recent => file.blocks,
                 Known::OpenFile(_) | Known::File(_) => continue,
             };
-            let directory = directory(*slice).filter(|_| *slice >= recent);
+            *known = Known::File(blocks);
+            closed.push((*slice, blocks));
+        }
+        let open = all.values().filter(|one| matches!(one, Known::OpenFile(_)));
+        let room = OPEN_MAX.saturating_sub(open.count());
+        // Requests wait for the lock, and must not wait for the disk.
+        drop(all);
+        closed.retain(|(slice, _)| *slice >= recent);
+        for (slice, blocks) in closed.into_iter().take(room) {
             // Where it cannot be opened now, each look opens it.
-            let opened = directory.and_then(|path| FilterFile::open(&path, blocks).ok());
-            *known = opened.map_or(Known::File(blocks), Known::OpenFile);
+            let opened = directory(slice).and_then(|path| FilterFile::open(&path, blocks).ok());
+            if let Some(file) = opened
+                && let Some(known) = locked(self.known.write()).get_mut(&slice)
+            {
+                *known = Known::OpenFile(file);
+            }
         }
     }
 }

@@ -31,7 +31,11 @@ impl Follower {
         if !is_unfinished(path) || !path.join("live").exists() {
             return Ok(None);
         }
-        let follower = Follower::open(settings)?;
+        let follower = match Follower::open(settings) {
+            // It can be made anew.
+            Err(OpenError::Damaged { .. }) => return Ok(None),
+            opened => opened?,
+        };
         let reader = reader_of(path)?;
         let goes_on = reader.records_behind(replay::next_behind(&follower.applied));
         Ok(goes_on.is_ok().then_some(follower))
@@ -42,6 +46,7 @@ impl Follower {
         let settings = &being_restored(settings);
         let live = settings.path.join("live");
         if live.exists() {
+            rebuild::let_go(&live)?;
             fs::remove_dir_all(&live).map_err(|source| OpenError::Io { path: live, source })?;
         }
         let rebuilt = rebuild::rebuild(settings, clock)?;
@@ -73,6 +78,11 @@ impl Follower {
             applied: applied.meta,
             _lock: lock,
         })
+    }
+
+    /// The stream of the journal that the database belongs to.
+    pub fn stream(&self) -> u64 {
+        self.applied.stream
     }
 
     /// The last record that the database has.

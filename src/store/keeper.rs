@@ -17,6 +17,7 @@ use super::visits::WRITTEN_EVERY;
 use super::{Fault, Inner, Space, Store, export, layout};
 use crate::catalog::Catalog;
 use crate::clock::Timestamp;
+use crate::domain::hold::HeldReason;
 use crate::domain::message::DeliveryKey;
 use crate::error::{Error, Result};
 use crate::lock::locked;
@@ -294,7 +295,8 @@ impl Inner {
             .any(|(number, count)| *number == slice && *count > 0)
     }
 
-    /// Forgets the held deliveries of messages that are older than `horizon`.
+    /// Forgets the held deliveries of messages that are older than `horizon`. What a restore holds is not forgotten:
+    /// nobody has looked at it yet.
     fn cancel_held(&self, horizon: Timestamp) -> Result<()> {
         let mut deliveries: Vec<DeliveryKey> = Vec::new();
         let mut lane = None;
@@ -306,7 +308,10 @@ impl Inner {
             if lane != Some(key.lane) {
                 lane = Some(key.lane);
                 let endpoint = self.catalog().endpoint_by_number(key.lane).cloned();
-                held = endpoint.is_none_or(|endpoint| endpoint.is_held());
+                held = endpoint.is_none_or(|endpoint| {
+                    let reason = endpoint.held.as_ref().map(|held| held.reason);
+                    endpoint.is_held() && reason != Some(HeldReason::Restored)
+                });
             }
             if held && key.message.time() < horizon {
                 deliveries.push(key);

@@ -94,15 +94,16 @@ pub use export::{RestoreReport, restore};
 use fault::unavailable;
 pub use fault::{Fault, OpenError};
 pub use follower::Follower;
-pub use handed_over::mark_handed_over;
+pub use handed_over::{mark_handed_over, refuse_handed_over};
 pub use hold::hold_restored;
 pub use jobs::{ReplaySend, ReplayStep, Span};
 pub use layout::LaneHour;
 pub use owner::reset_owner;
 pub use rebuild::{RebuildReport, rebuild};
 pub use restored::{
-    CHECKPOINT_FILE, Lost, Restored, begin_restored, checkpoint_position, effects_problem,
-    finish_restore, make_databases, prepare_restore, remove_databases, slice_directory,
+    CHECKPOINT_FILE, FOLLOWING, Lost, Restored, begin_restored, checkpoint_position,
+    effects_problem, finish_restore, make_databases, prepare_restore, refuse_unfinished,
+    remove_databases, slice_directory,
 };
 pub use settings::StoreSettings;
 pub use start::migrate;

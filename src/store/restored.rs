@@ -17,6 +17,8 @@ use crate::journal::Reader;
 /// The name of the checkpoint file in the data directory.
 pub const CHECKPOINT_FILE: &str = checkpoint_file::FILE_NAME;
 
+/// A file that is there while the directory follows a copy.
+pub const FOLLOWING: &str = "restore.following";
 /// A file that is there while a restore is under way.
 const UNFINISHED: &str = "restore.unfinished";
 /// How far the numbers of endpoints jump: the lost store may have given some that the copy does not know.
@@ -91,6 +93,7 @@ pub fn prepare_restore(settings: &StoreSettings) -> Result<(), OpenError> {
         source,
     };
     super::directory::create_directory(path).map_err(io)?;
+    super::handed_over::refuse_handed_over(settings)?;
     let was_broken_off = path.join(UNFINISHED).exists();
     if was_broken_off {
         for name in [CHECKPOINT_FILE, checkpoint_file::APPLIED_NAME] {
@@ -123,10 +126,18 @@ pub fn refuse_unfinished(settings: &StoreSettings) -> Result<(), OpenError> {
     if settings.is_being_restored || !is_unfinished(&settings.path) {
         return Ok(());
     }
-    Err(OpenError::Unsafe(format!(
-        "a restore into {} was broken off: run `postrider restore` again, which begins anew, or remove the directory",
-        settings.path.display()
-    )))
+    let path = settings.path.display();
+    let told = match settings.path.join(FOLLOWING).exists() {
+        true => format!(
+            "{path} follows the copy of another server: run `postrider restore --follow` again to go on with that, or \
+             `postrider restore` to make a store of what is there, where the other server is lost"
+        ),
+        false => format!(
+            "a restore into {path} was broken off: run `postrider restore` again, which begins anew, or remove the \
+             directory"
+        ),
+    };
+    Err(OpenError::Unsafe(told))
 }
 
 /// Makes a store of the files that were laid into its directory. It goes on as a stream of its own: the lost store, if

@@ -66,6 +66,8 @@ impl Store {
     ) -> Result<Store, OpenError> {
         handed_over::refuse_handed_over(&settings)?;
         let mut files = rebuild::open_or_rebuild(&settings, &clock, &metrics)?;
+        // Again, with the lock: the process before may have marked it only now.
+        handed_over::refuse_handed_over(&settings)?;
         let path = settings.path.clone();
         let damaged = |error: RecordError| to_open_error(&path, error);
         let is_after_a_crash = !files.meta.clean;

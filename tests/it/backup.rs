@@ -322,11 +322,13 @@ fn followed(
         database.catch_up().map_err(|error| error.to_string())?;
         assert_eq!(database.position(), fetched.position);
         if let Some(lost) = end {
-            follow.end().map_err(|error| error.to_string())?;
+            let taken = follow.take_over(clock.now());
+            assert!(taken.map_err(|error| error.to_string())?);
             let made = database
                 .end(&clock, lost)
                 .map_err(|error| error.to_string())?;
             assert_eq!(made.problems, [""; 0]);
+            follow.end().map_err(|error| error.to_string())?;
             store::finish_restore(&settings).map_err(|error| error.to_string())?;
         }
         Ok(fetched)
@@ -355,7 +357,10 @@ async fn a_directory_follows_until_the_store_is_handed_over() {
     let metrics = Arc::new(Metrics::new());
     let opened = store::Store::open(settings, Clock::manual(server.now()), metrics);
     let told = opened.err().expect("it is refused").to_string();
-    assert!(told.contains("a restore into"), "{told}");
+    assert!(
+        told.contains("follows the copy of another server"),
+        "{told}"
+    );
 
     // Enough for segments that are sealed, erased in and written again.
     for n in 2..40 {
@@ -708,7 +713,7 @@ async fn a_target_that_is_away_during_a_verification_is_no_damage() {
     let aside = folder.path().join("aside");
     std::fs::rename(&file, &aside).unwrap();
     // Opening it fails, and not because it is missing.
-    std::os::unix::fs::symlink(&file, &file).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(&file).unwrap();
     server.advance(SETTLED);
     wait_until("the failure to be told", || {
         server.pulse();
@@ -849,4 +854,147 @@ async fn a_copy_is_not_verified_where_that_is_turned_off_or_there_is_no_room() {
     .await;
     let scratch = server.config().store.path.join("backup.verify");
     wait_until("nothing to be left", || !scratch.exists()).await;
+}
+
+#[actix_web::test]
+async fn one_machine_alone_takes_a_store_over() {
+    let folder = TempDir::new().unwrap();
+    let mut server = copying(folder.path()).await;
+    server.application("app").await;
+    server.publish("a.b", json!({ "n": 1 })).await;
+    caught_up(&server).await;
+    let [first, second] = [(); 2].map(|()| TempDir::new().unwrap());
+    for to in [&first, &second] {
+        followed(folder.path(), to.path(), &server, None).unwrap();
+    }
+    let (old, handed_over) = server.hand_over().await;
+    handed_over.expect("the copy is complete");
+    followed(folder.path(), first.path(), &server, Some(Lost::Nothing)).unwrap();
+    let told = followed(folder.path(), second.path(), &server, Some(Lost::Nothing)).unwrap_err();
+    assert!(
+        told.contains("another machine took the store over"),
+        "{told}"
+    );
+    // Nor does its own server copy it any more, though somebody made it start.
+    std::fs::remove_file(old.path().join("data/handed.over")).unwrap();
+    let went_on = Server::start_on(old, &server).await;
+    wait_until("the failure to be told", || {
+        went_on.pulse();
+        let state = went_on.metrics().backup();
+        let failing = state.and_then(|state| state.failing);
+        failing.is_some_and(|(_, reason)| reason.contains("another machine took the store over"))
+    })
+    .await;
+    drop(went_on.stopped().await);
+}
+
+/// Writes a manifest as it is while a copy is brought up to date: it ends with the newest file of the journal that is
+/// full, and has nothing of the one behind it.
+fn end_with_a_full_file(folder: &Path, stream: u64) {
+    let target = TargetSettings {
+        to: folder.to_str().expect("a text").to_owned(),
+        key: None,
+    };
+    let writing = std::thread::spawn(move || {
+        let target = Target::open(&target).expect("a folder");
+        let target = target.folder(&backup::folder_of(stream));
+        let read = |name: &str| {
+            let bytes = target.read(name, 1 << 20).expect("it is there");
+            serde_json::from_slice::<Value>(&bytes).expect("JSON")
+        };
+        let names = target.list("manifest-").expect("it can be listed");
+        let newest = names
+            .iter()
+            .map(|one| &one.name)
+            .max()
+            .expect("there is one");
+        let mut manifest = read(newest);
+        let list = read(manifest["list"]["name"].as_str().expect("there is one"));
+        let last = list["segments"].as_array().expect("a list").last();
+        let last = last.expect("one is full");
+        let number = manifest["number"].as_u64().expect("a number") + 1;
+        manifest["number"] = json!(number);
+        manifest["open"] = Value::Null;
+        manifest["position"] = json!(last["end"]["position"].as_u64().expect("a number") - 1);
+        manifest["chain"] = last["end"]["chain"].clone();
+        manifest["time_ms"] = last["time_ms"].clone();
+        let bytes = serde_json::to_vec(&manifest).expect("JSON");
+        let created = target.create(&format!("manifest-{number:016x}"), &bytes);
+        created.expect("nobody writes another one");
+    });
+    writing.join().expect("no panic");
+}
+
+#[actix_web::test]
+async fn a_copy_that_ends_with_a_full_file_of_the_journal_is_restored_and_followed() {
+    let folder = TempDir::new().unwrap();
+    let server = copying(folder.path()).await;
+    server.application("app").await;
+    server.publish("a.b", json!({ "n": 1 })).await;
+    // With a checkpoint file of this moment.
+    caught_up(&server).await;
+    let segments = || server.store().journal().segments();
+    let (many, text) = (segments().len(), "x".repeat(900_000));
+    let mut n = 1;
+    while segments().len() == many {
+        n += 1;
+        server.publish("a.b", json!({ "n": n, "text": text })).await;
+    }
+    caught_up(&server).await;
+    let stream = segments().pop().expect("there is one").stream;
+    end_with_a_full_file(folder.path(), stream);
+    let list = async |server: &Server| {
+        let path = "/api/v1/app/app/msg?limit=250&with_content=false";
+        server.get(path).await.expect(200)
+    };
+    let follower = TempDir::new().unwrap();
+    let first = followed(folder.path(), follower.path(), &server, None).unwrap();
+    let (back, _) = restored(folder.path(), None, &server).unwrap();
+    let again = started_on(back, &server).await;
+    let page = list(&again).await;
+    assert!(page["data"].as_array().unwrap().len() > n - 3, "of {n}");
+    drop(again.stopped().await);
+    // The server notices that it was not the one who wrote it, and goes on from there.
+    server.publish("a.b", json!({ "n": 0 })).await;
+    caught_up(&server).await;
+    let second = followed(folder.path(), follower.path(), &server, None).unwrap();
+    assert!(second.position > first.position);
+    let (back, _) = restored(folder.path(), None, &server).unwrap();
+    let again = started_on(back, &server).await;
+    assert_eq!(list(&again).await, list(&server).await);
+    drop(again.stopped().await);
+}
+
+#[actix_web::test]
+async fn a_copy_is_not_gone_on_with_where_it_is_gone() {
+    let directory = TempDir::new().unwrap();
+    let [folder, real] = ["copy", "real"].map(|name| directory.path().join(name));
+    let server = copying(&folder).await;
+    server.application("app").await;
+    server.publish("a.b", json!({ "n": 1 })).await;
+    caught_up(&server).await;
+    // As where a disk is not mounted any more.
+    std::fs::rename(&folder, &real).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    server.publish("a.b", json!({ "n": 2 })).await;
+    let fails = || {
+        server.pulse();
+        let failing = server.metrics().backup().and_then(|state| state.failing);
+        failing.is_some_and(|(_, reason)| reason.contains("the copy that was there is gone"))
+    };
+    wait_until("the failure to be told", fails).await;
+    let before = shown(&server).await["requests"].clone();
+    wait_until("another try", || {
+        server.pulse();
+        let state = server.metrics().backup();
+        state.is_some_and(|state| json!(state.requests) != before)
+    })
+    .await;
+    assert_eq!(all_files(&folder), [""; 0].map(PathBuf::from));
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::rename(&real, &folder).unwrap();
+    caught_up(&server).await;
+    let (to, _) = restored(&folder, None, &server).unwrap();
+    let again = started_on(to, &server).await;
+    assert_eq!(messages(&again).await.len(), 2);
 }
