@@ -11,7 +11,7 @@
 //! | `STREAM/piece-NUMBER-OFFSET-XXXXXXXX` | a stretch of the open segment |
 //! | `STREAM/checkpoint-POSITION-XXXXXXXX` | a checkpoint file |
 //! | `STREAM/index-SLICE-XXXXXXXX` | the index file of a sealed slice |
-//! | `STREAM/verified-TIME` | when the copy was verified last, and the result: see [`verification`] |
+//! | `STREAM/verified-TIME` | when the copy was verified last, and the result: see the file `verification` |
 //!
 //! - `XXXXXXXX` is random, and manifests are only ever created. So every object is immutable, and two
 //!   servers that copy the same stream cannot overwrite each other's objects.
