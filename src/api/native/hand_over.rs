@@ -36,7 +36,8 @@ pub fn operations() -> Vec<Operation> {
              store and ends; it does not start on that store again. Where the copy cannot be completed it ends with \
              an error, and a start goes on as before. For the owner of the first organisation.",
         )
-        .answers::<HandOverOut>(202, "It begins"),
+        .answers::<HandOverOut>(202, "It begins")
+        .answers_nothing(409, "The store is not copied, or not just now"),
     ]
 }
 
