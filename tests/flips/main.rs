@@ -11,7 +11,7 @@
 //! - a loss that is told: by health, by the log, or by `verify-store`.
 //!
 //! It may not end in a wrong answer, a loss of which nothing tells, a panic or a hang. `FLIPS` says how
-//! many (300 in CI, else 60), `SEED` which ones. `TMPDIR` says where, such as in memory: nothing here is about
+//! many (200 in CI, else 60), `SEED` which ones. `TMPDIR` says where, such as in memory: nothing here is about
 //! syncing.
 
 #[path = "../process/mod.rs"]
@@ -78,7 +78,7 @@ struct Flip {
 fn a_flipped_bit_is_told_or_harmless() {
     let flips: usize = match std::env::var("FLIPS") {
         Ok(text) => text.parse().expect("FLIPS is a whole number"),
-        Err(_) if std::env::var("CI").as_deref() == Ok("true") => 300,
+        Err(_) if std::env::var("CI").as_deref() == Ok("true") => 200,
         Err(_) => 60,
     };
     let seed = seed("flips");

@@ -13,7 +13,7 @@
 //! - What was accepted arrives, and nothing else does, signed by the newest secret.
 //! - `verify-store` finds nothing wrong, after a kill neither, and the log has no error.
 //!
-//! `KILLS` says how many (120, or 40 where `CI` is not true), `SEED` which ones: the moments and what the clients
+//! `KILLS` says how many (80, or 40 where `CI` is not true), `SEED` which ones: the moments and what the clients
 //! choose; how far they come by then is theirs.
 
 #[path = "../process/mod.rs"]
@@ -53,7 +53,7 @@ const DELIVERIES_LOOKED_AT: usize = 300;
 fn every_answer_holds_across_kills() {
     let kills: u32 = match std::env::var("KILLS") {
         Ok(text) => text.parse().expect("KILLS is a whole number"),
-        Err(_) if std::env::var("CI").as_deref() == Ok("true") => 120,
+        Err(_) if std::env::var("CI").as_deref() == Ok("true") => 80,
         Err(_) => 40,
     };
     let mut world = World::new(seed("kills"));

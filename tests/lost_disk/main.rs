@@ -14,7 +14,7 @@
 //! - What waited is delivered, with the same ids and signed by the same secrets, and nothing that had been delivered
 //!   comes again.
 //!
-//! Of six rounds each is of another [`Kind`]. `LOSSES` says how many rounds (20 where `CI` is true, else 6), `SEED` which
+//! Of six rounds each is of another [`Kind`]. `LOSSES` says how many rounds (12 where `CI` is true, else 6), `SEED` which
 //! ones: the moments and what the clients choose; how far they come by then is theirs. `KIND` is for rounds of one kind.
 
 #[path = "../process/mod.rs"]
@@ -49,7 +49,7 @@ const ROUNDS_AT_A_TIME: usize = 2;
 fn what_was_copied_comes_back_when_the_disk_is_gone() {
     let losses: usize = match std::env::var("LOSSES") {
         Ok(text) => text.parse().expect("LOSSES is a whole number"),
-        Err(_) if std::env::var("CI").as_deref() == Ok("true") => 20,
+        Err(_) if std::env::var("CI").as_deref() == Ok("true") => 12,
         Err(_) => 6,
     };
     let seed = seed("lost_disk");
