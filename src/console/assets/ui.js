@@ -57,15 +57,18 @@ export function useLoad(load, deps, { every } = {}) {
     const abort = new AbortController();
     let timer;
     let pause = every;
+    let isThere = false;
     const run = async () => {
       let next;
       try {
         next = { data: await load(abort.signal), error: null };
         pause = every;
+        isThere = true;
       } catch (error) {
         next = { error };
         const wait = (error.wait ?? 0) * 1000;
-        pause = every ? Math.max(Math.min(2 * pause, 60000), every, wait) : wait;
+        // Where nothing is shown yet, it is asked for again as soon as the server says.
+        pause = every && (isThere || !wait) ? Math.max(Math.min(2 * pause, 60000), every, wait) : wait;
       }
       if (abort.signal.aborted) return;
       setState((old) => ({ ...old, ...next, loading: false }));
