@@ -8,7 +8,7 @@
 mod process;
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,10 @@ use std::time::{Duration, Instant};
 
 use process::client::Connection;
 use process::receiver::{Receiver, Reply};
-use process::{Api, Launch, can_run, die_with_parent, other_binary, say, scratch, until};
+use process::{
+    Api, Launch, can_run, die_with_parent, free_ports, missing_programs, other_binary, say,
+    scratch, until,
+};
 use serde_json::{Value, json};
 
 const DOCS: &str = include_str!("../docs/backup.md");
@@ -29,7 +32,7 @@ const REFUSED_MAX: Duration = Duration::from_secs(if cfg!(debug_assertions) { 20
 
 #[test]
 fn a_server_moves_while_its_customers_publish() {
-    if !can_run("moving", missing()) {
+    if !can_run("moving", missing_programs(&["bash", "curl"])) {
         return;
     }
     let directory = scratch();
@@ -158,25 +161,9 @@ fn blocks() -> [String; 2] {
     })
 }
 
-fn missing() -> Option<String> {
-    let absent = |program: &&str| {
-        let mut command = Command::new(program);
-        command.arg("--version").stdout(Stdio::null());
-        !command.status().is_ok_and(|status| status.success())
-    };
-    let programs: Vec<&str> = ["bash", "curl"].into_iter().filter(absent).collect();
-    (!programs.is_empty()).then(|| format!("install {}", programs.join(" and ")))
-}
-
 fn number(name: &str, otherwise: usize) -> usize {
     let given = std::env::var(name).ok();
     given.map_or(otherwise, |text| text.parse().expect("a whole number"))
-}
-
-fn free_ports() -> [u16; 2] {
-    // Both are held until both are known, so that they differ.
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("a bound listener").port())
 }
 
 /// An endpoint, and as many deliveries to it that are due tomorrow.

@@ -9,14 +9,13 @@
 mod process;
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use process::{can_run, die_with_parent, scratch};
+use process::{can_run, die_with_parent, free_ports, missing_programs, scratch};
 use serde_json::Value;
 
 const README: &str = include_str!("../README.md");
@@ -29,7 +28,7 @@ const SECOND_ATTEMPT_WITHIN: Duration = Duration::from_secs(20);
 
 #[test]
 fn the_five_minutes_go_as_written() {
-    if !can_run("readme", missing()) {
+    if !can_run("readme", missing_programs(&["bash", "curl"])) {
         return;
     }
     let directory = scratch();
@@ -100,16 +99,6 @@ fn has_attempt(answer: &Value, status: u8) -> bool {
     attempts.is_some_and(|all| all.iter().any(|attempt| attempt["status"] == status))
 }
 
-fn missing() -> Option<String> {
-    let absent = |program: &&str| {
-        let mut command = Command::new(program);
-        command.arg("--version").stdout(Stdio::null());
-        !command.status().is_ok_and(|status| status.success())
-    };
-    let programs: Vec<&str> = ["bash", "curl"].into_iter().filter(absent).collect();
-    (!programs.is_empty()).then(|| format!("install {}", programs.join(" and ")))
-}
-
 /// What stands in for 8071 and 9000.
 struct Ports {
     server: u16,
@@ -118,10 +107,7 @@ struct Ports {
 
 impl Ports {
     fn free() -> Ports {
-        // Both are held until both are known, so that they differ.
-        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-        let [server, sink] =
-            listeners.map(|listener| listener.local_addr().expect("a bound listener").port());
+        let [server, sink] = free_ports();
         Ports { server, sink }
     }
 

@@ -89,11 +89,8 @@ impl<'a> Laying<'a> {
         sync_directory(&self.directory.join("journal"))?;
         sync_directory(&self.directory.join("slices"))?;
         if with_checkpoint {
-            let object = Stretch {
-                from: 0,
-                object: self.plan.checkpoint.object.clone(),
-            };
-            self.write_file(&self.directory.join(store::CHECKPOINT_FILE), &[object])?;
+            let path = self.directory.join(store::CHECKPOINT_FILE);
+            self.write_file(&path, &[Stretch::whole(&self.plan.checkpoint.object)])?;
         }
         sync_directory(self.directory)
     }
@@ -105,12 +102,8 @@ impl<'a> Laying<'a> {
         }
         let path = store::slice_directory(self.directory, slice);
         make_directory(&path)?;
-        let whole = Stretch {
-            from: 0,
-            object: object.clone(),
-        };
         let file = path.join("index");
-        self.write_file(&file, &[whole])?;
+        self.write_file(&file, &[Stretch::whole(object)])?;
         if self.only_behind {
             std::fs::remove_file(&file).map_err(|error| BackupError::file(&file, error))?;
         }
@@ -125,29 +118,15 @@ impl<'a> Laying<'a> {
         let laid = self.laid.indexes.keys().copied();
         for slice in Vec::from_iter(laid.filter(|one| !planned(one))) {
             let path = store::slice_directory(self.directory, slice);
-            match std::fs::remove_dir_all(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(BackupError::file(&path, error));
-                }
-                _ => drop(self.laid.indexes.remove(&slice)),
-            }
+            if_there(&path, std::fs::remove_dir_all(&path))?;
+            self.laid.indexes.remove(&slice);
         }
         let planned = |number: &u64| self.plan.segments.iter().any(|one| one.number == *number);
-        let gone = Vec::from_iter(
-            self.laid
-                .segments
-                .keys()
-                .copied()
-                .filter(|one| !planned(one)),
-        );
-        for number in gone {
+        let laid = self.laid.segments.keys().copied();
+        for number in Vec::from_iter(laid.filter(|one| !planned(one))) {
             let path = self.segment_path(number);
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(BackupError::file(&path, error));
-                }
-                _ => drop(self.laid.segments.remove(&number)),
-            }
+            if_there(&path, std::fs::remove_file(&path))?;
+            self.laid.segments.remove(&number);
         }
         Ok(())
     }
@@ -204,11 +183,9 @@ impl<'a> Laying<'a> {
         if self.only_behind && !is_behind && !is_last {
             std::fs::remove_file(&path).map_err(failed)?;
         }
-        match ends_marked {
-            // Once the next one is there, it is laid down as it is.
-            true => drop(self.laid.segments.insert(copy.number, Vec::new())),
-            false => drop(self.laid.segments.insert(copy.number, names)),
-        }
+        // One without its end mark is laid down again as it is, once the next one is there.
+        let names = if ends_marked { Vec::new() } else { names };
+        self.laid.segments.insert(copy.number, names);
         Ok(())
     }
 
@@ -342,6 +319,16 @@ impl SegmentCopy {
     fn wrong(&self, reason: &str) -> BackupError {
         let objects = self.objects.iter().map(|one| &one.object);
         BackupError::wrong(objects, reason)
+    }
+}
+
+/// The result of a removal: what is not there need not be removed.
+fn if_there(path: &Path, removed: io::Result<()>) -> Result<(), BackupError> {
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(BackupError::file(path, error))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -267,10 +267,7 @@ impl Copy {
                 end: one.end,
                 is_damaged: one.is_damaged,
                 is_sealed: true,
-                objects: vec![Stretch {
-                    from: 0,
-                    object: one.object.clone(),
-                }],
+                objects: vec![Stretch::whole(&one.object)],
             });
             is_over = at.is_some_and(|at| one.time_ms > at.0);
         }
@@ -302,6 +299,14 @@ fn refuse_with_gap(segments: &[SegmentCopy], applied: u64) -> Result<(), BackupE
         next = next.max(segment.end.position);
     }
     Ok(())
+}
+
+impl Stretch {
+    /// An object that has all of a file.
+    pub(super) fn whole(object: &Object) -> Stretch {
+        let object = object.clone();
+        Stretch { from: 0, object }
+    }
 }
 
 impl From<&Piece> for Stretch {

@@ -2,6 +2,7 @@
 
 use super::engine::Changes;
 use super::open::{open_files, to_open_error};
+use super::restored::being_restored;
 use super::{Inner, OpenError, Store, StoreSettings, layout, replay};
 use crate::catalog::{Catalog, Change};
 use crate::clock::{Clock, Timestamp};
@@ -29,10 +30,7 @@ impl Inner {
 /// Holds all endpoints of a store whose restore is not finished, so that its server sends nothing before somebody
 /// has looked. Returns how many there are. One that was held in the copy already keeps its time and its reason.
 pub fn hold_restored(settings: &StoreSettings, clock: &Clock) -> Result<usize, OpenError> {
-    let settings = &StoreSettings {
-        is_being_restored: true,
-        ..settings.clone()
-    };
+    let settings = &being_restored(settings);
     let mut files = open_files(settings, clock)?;
     let now = clock.now();
     let failed = |error| to_open_error(&settings.path, error);

@@ -41,9 +41,6 @@ const DAMAGED_MAX: usize = 3;
 /// A file with the reason, by which a process tells the next start that the live database was damaged
 /// where a start does not look.
 const NOTE: &str = "live.unreadable";
-/// Keys of the journal that are collected before they go into the new database, in their order: an hour of many messages
-/// has more than should be in memory. Tests have several such stretches in few records.
-const COLLECTED_MAX: usize = if cfg!(test) { 8 } else { 1 << 19 };
 /// How long the threads of a database that failed may take to let go of its files.
 const LET_GO_MAX: Duration = Duration::from_secs(10);
 
@@ -375,7 +372,7 @@ impl Behind {
     /// Reads the next records, until so many keys are collected as may be. False once there are no more. Refuses a
     /// journal that lacks a record, or that is not all that happened since.
     fn collect(&mut self, is_stopping: &dyn Fn() -> bool) -> Result<bool, OpenError> {
-        while self.latest.len() < COLLECTED_MAX {
+        while self.latest.len() < replay::COLLECTED_MAX {
             refuse_when(is_stopping)?;
             let record = self.records.next_record();
             let record =

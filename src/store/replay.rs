@@ -25,7 +25,7 @@ use crate::journal::{
 
 /// How many changed keys of the live database are collected before they are applied: behind a checkpoint file of an hour
 /// ago there are more than should be in memory. Tests have several such stretches in few records.
-const COLLECTED_MAX: usize = if cfg!(test) { 8 } else { 1 << 19 };
+pub const COLLECTED_MAX: usize = if cfg!(test) { 8 } else { 1 << 19 };
 
 /// Opens the journal of a store whose databases nobody uses yet, and applies the records behind the
 /// last checkpoint. The second value is the damage before that.

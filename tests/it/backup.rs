@@ -28,6 +28,23 @@ async fn copying(folder: &Path) -> Server {
     server
 }
 
+/// The same, with an application.
+async fn copying_app(folder: &Path) -> Server {
+    let server = copying(folder).await;
+    server.application("app").await;
+    server
+}
+
+/// Waits until the copy fails for a reason with these words.
+async fn fails_for(server: &Server, words: &str) {
+    wait_until("the failure to be told", || {
+        server.pulse();
+        let failing = server.metrics().backup().and_then(|state| state.failing);
+        failing.is_some_and(|(_, reason)| reason.contains(words))
+    })
+    .await;
+}
+
 async fn shown(server: &Server) -> Value {
     server.pulse();
     server.get("/api/v1/status").await.expect(200)["backup"].clone()
@@ -120,8 +137,7 @@ fn has_bytes(folder: &Path, bytes: &[u8]) -> bool {
 #[actix_web::test]
 async fn a_store_is_brought_back_as_it_was_at_any_moment() {
     let folder = TempDir::new().unwrap();
-    let server = copying(folder.path()).await;
-    server.application("app").await;
+    let server = copying_app(folder.path()).await;
     server.publish("a.first", json!({ "n": 1 })).await;
     caught_up(&server).await;
     let first = messages(&server).await;
@@ -171,8 +187,7 @@ async fn a_store_is_brought_back_as_it_was_at_any_moment() {
 #[actix_web::test]
 async fn what_is_erased_is_erased_in_the_copy() {
     let folder = TempDir::new().unwrap();
-    let server = copying(folder.path()).await;
-    server.application("app").await;
+    let server = copying_app(folder.path()).await;
     let secret = b"rosebud-7731";
     let message = server
         .publish("a.b", json!({ "word": "rosebud-7731" }))
@@ -203,8 +218,7 @@ async fn a_target_that_is_away_costs_lag_and_is_caught_up_with() {
     let directory = TempDir::new().unwrap();
     let folder = directory.path().join("copy");
     std::fs::write(&folder, "no folder").unwrap();
-    let server = copying(&folder).await;
-    server.application("app").await;
+    let server = copying_app(&folder).await;
     server.publish("a.b", json!({})).await;
     wait_until("the failure to be told", || {
         server.pulse();
@@ -231,8 +245,7 @@ async fn a_target_that_is_away_costs_lag_and_is_caught_up_with() {
 #[actix_web::test]
 async fn a_store_that_went_back_is_not_copied_over_the_one_that_went_on() {
     let folder = TempDir::new().unwrap();
-    let server = copying(folder.path()).await;
-    server.application("app").await;
+    let server = copying_app(folder.path()).await;
     server.publish("a.b", json!({ "n": 1 })).await;
     caught_up(&server).await;
     let old = server.copied().await;
@@ -241,13 +254,7 @@ async fn a_store_that_went_back_is_not_copied_over_the_one_that_went_on() {
     let kept = messages(&server).await;
     let went_back = Server::start_on(old, &server).await;
     went_back.publish("a.b", json!({ "n": 3 })).await;
-    wait_until("the failure to be told", || {
-        went_back.pulse();
-        let state = went_back.metrics().backup();
-        let failing = state.and_then(|state| state.failing);
-        failing.is_some_and(|(_, reason)| reason.contains("brought back from an older copy"))
-    })
-    .await;
+    fails_for(&went_back, "brought back from an older copy").await;
     let (to, _) = restored(folder.path(), None, &server).unwrap();
     let again = started_on(to, &server).await;
     assert_eq!(messages(&again).await, kept);
@@ -256,8 +263,7 @@ async fn a_store_that_went_back_is_not_copied_over_the_one_that_went_on() {
 #[actix_web::test]
 async fn a_copy_that_is_not_whole_is_refused_by_the_name_of_the_object() {
     let folder = TempDir::new().unwrap();
-    let server = copying(folder.path()).await;
-    server.application("app").await;
+    let server = copying_app(folder.path()).await;
     server.publish("a.b", json!({ "n": 1 })).await;
     caught_up(&server).await;
     let files = all_files(folder.path());
@@ -339,8 +345,7 @@ fn followed(
 #[actix_web::test]
 async fn a_directory_follows_until_the_store_is_handed_over() {
     let folder = TempDir::new().unwrap();
-    let mut server = copying(folder.path()).await;
-    server.application("app").await;
+    let mut server = copying_app(folder.path()).await;
     let endpoint = json!({ "url": "http://127.0.0.1:9/", "disabled": true });
     let path = "/api/v1/app/app/endpoint";
     server.post(path, endpoint.clone()).await.expect(201);
@@ -392,8 +397,7 @@ async fn a_directory_follows_until_the_store_is_handed_over() {
 #[actix_web::test]
 async fn a_store_that_was_handed_over_starts_only_without_its_mark() {
     let folder = TempDir::new().unwrap();
-    let mut server = copying(folder.path()).await;
-    server.application("app").await;
+    let mut server = copying_app(folder.path()).await;
     server.publish("a.b", json!({ "n": 1 })).await;
     caught_up(&server).await;
     let (old, handed_over) = server.hand_over().await;
@@ -423,8 +427,7 @@ async fn a_store_that_was_handed_over_starts_only_without_its_mark() {
 async fn a_hand_over_that_cannot_be_completed_changes_nothing() {
     let directory = TempDir::new().unwrap();
     let folder = directory.path().join("copy");
-    let mut server = copying(&folder).await;
-    server.application("app").await;
+    let mut server = copying_app(&folder).await;
     server.publish("a.b", json!({ "n": 1 })).await;
     caught_up(&server).await;
     server.publish("a.b", json!({ "n": 2 })).await;
@@ -451,8 +454,7 @@ async fn a_hand_over_is_asked_for_by_the_owner_where_there_is_a_copy() {
     drop(server.stopped().await);
 
     let folder = TempDir::new().unwrap();
-    let server = copying(folder.path()).await;
-    server.application("app").await;
+    let server = copying_app(folder.path()).await;
     caught_up(&server).await;
     server.pulse();
     let begins = server
@@ -589,8 +591,7 @@ fn name_of(file: &Path) -> &str {
 #[actix_web::test]
 async fn a_copy_is_verified_on_schedule_and_a_restart_remembers_when() {
     let folder = TempDir::new().unwrap();
-    let server = copying(folder.path()).await;
-    server.application("app").await;
+    let server = copying_app(folder.path()).await;
     server.publish("a.b", json!({ "n": 1 })).await;
     looked(&server).await;
     assert_eq!(shown(&server).await["verified"], Value::Null);
@@ -640,8 +641,7 @@ async fn a_copy_is_verified_on_schedule_and_a_restart_remembers_when() {
 #[actix_web::test]
 async fn damage_of_the_copy_is_told_by_the_objects_name_until_it_is_mended() {
     let folder = TempDir::new().unwrap();
-    let server = copying(folder.path()).await;
-    server.application("app").await;
+    let server = copying_app(folder.path()).await;
     looked(&server).await;
     let file = checkpoint_in(folder.path());
     let good = std::fs::read(&file).unwrap();
@@ -706,8 +706,7 @@ async fn damage_of_the_copy_is_told_by_the_objects_name_until_it_is_mended() {
 #[actix_web::test]
 async fn a_target_that_is_away_during_a_verification_is_no_damage() {
     let folder = TempDir::new().unwrap();
-    let server = copying(folder.path()).await;
-    server.application("app").await;
+    let server = copying_app(folder.path()).await;
     looked(&server).await;
     let file = checkpoint_in(folder.path());
     let aside = folder.path().join("aside");
@@ -756,8 +755,7 @@ async fn a_target_that_is_away_during_a_verification_is_no_damage() {
 #[actix_web::test]
 async fn nothing_that_a_verification_reads_is_deleted_and_a_stop_ends_it() {
     let folder = TempDir::new().unwrap();
-    let server = copying(folder.path()).await;
-    server.application("app").await;
+    let server = copying_app(folder.path()).await;
     looked(&server).await;
     let file = checkpoint_in(folder.path());
     let aside = folder.path().join("aside");
@@ -814,8 +812,7 @@ async fn nothing_that_a_verification_reads_is_deleted_and_a_stop_ends_it() {
 #[actix_web::test]
 async fn a_copy_is_not_verified_where_that_is_turned_off_or_there_is_no_room() {
     let folder = TempDir::new().unwrap();
-    let server = copying(folder.path()).await;
-    server.application("app").await;
+    let server = copying_app(folder.path()).await;
     caught_up(&server).await;
     let server = server
         .restart_with(|config| config.backup.verify_every_hours = 0)
@@ -859,8 +856,7 @@ async fn a_copy_is_not_verified_where_that_is_turned_off_or_there_is_no_room() {
 #[actix_web::test]
 async fn one_machine_alone_takes_a_store_over() {
     let folder = TempDir::new().unwrap();
-    let mut server = copying(folder.path()).await;
-    server.application("app").await;
+    let mut server = copying_app(folder.path()).await;
     server.publish("a.b", json!({ "n": 1 })).await;
     caught_up(&server).await;
     let [first, second] = [(); 2].map(|()| TempDir::new().unwrap());
@@ -878,13 +874,7 @@ async fn one_machine_alone_takes_a_store_over() {
     // Nor does its own server copy it any more, though somebody made it start.
     std::fs::remove_file(old.path().join("data/handed.over")).unwrap();
     let went_on = Server::start_on(old, &server).await;
-    wait_until("the failure to be told", || {
-        went_on.pulse();
-        let state = went_on.metrics().backup();
-        let failing = state.and_then(|state| state.failing);
-        failing.is_some_and(|(_, reason)| reason.contains("another machine took the store over"))
-    })
-    .await;
+    fails_for(&went_on, "another machine took the store over").await;
     drop(went_on.stopped().await);
 }
 
@@ -928,8 +918,7 @@ fn end_with_a_full_file(folder: &Path, stream: u64) {
 #[actix_web::test]
 async fn a_copy_that_ends_with_a_full_file_of_the_journal_is_restored_and_followed() {
     let folder = TempDir::new().unwrap();
-    let server = copying(folder.path()).await;
-    server.application("app").await;
+    let server = copying_app(folder.path()).await;
     server.publish("a.b", json!({ "n": 1 })).await;
     // With a checkpoint file of this moment.
     caught_up(&server).await;
@@ -969,20 +958,14 @@ async fn a_copy_that_ends_with_a_full_file_of_the_journal_is_restored_and_follow
 async fn a_copy_is_not_gone_on_with_where_it_is_gone() {
     let directory = TempDir::new().unwrap();
     let [folder, real] = ["copy", "real"].map(|name| directory.path().join(name));
-    let server = copying(&folder).await;
-    server.application("app").await;
+    let server = copying_app(&folder).await;
     server.publish("a.b", json!({ "n": 1 })).await;
     caught_up(&server).await;
     // As where a disk is not mounted any more.
     std::fs::rename(&folder, &real).unwrap();
     std::fs::create_dir(&folder).unwrap();
     server.publish("a.b", json!({ "n": 2 })).await;
-    let fails = || {
-        server.pulse();
-        let failing = server.metrics().backup().and_then(|state| state.failing);
-        failing.is_some_and(|(_, reason)| reason.contains("the copy that was there is gone"))
-    };
-    wait_until("the failure to be told", fails).await;
+    fails_for(&server, "the copy that was there is gone").await;
     let before = shown(&server).await["requests"].clone();
     wait_until("another try", || {
         server.pulse();

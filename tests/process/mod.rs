@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -518,4 +518,21 @@ pub fn seed(test: &str) -> u64 {
     };
     say(&format!("{test}: SEED={seed}"));
     seed
+}
+
+/// Which of these programs are missing, as what to do about it.
+pub fn missing_programs(programs: &[&str]) -> Option<String> {
+    let absent = |program: &&&str| {
+        let mut command = Command::new(program);
+        command.arg("--version").stdout(Stdio::null());
+        !command.status().is_ok_and(|status| status.success())
+    };
+    let absent: Vec<&str> = programs.iter().filter(absent).copied().collect();
+    (!absent.is_empty()).then(|| format!("install {}", absent.join(" and ")))
+}
+
+/// Free ports of loopback. All are held until all are known, so that they differ.
+pub fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
+    let listeners = [(); COUNT].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    listeners.map(|listener| listener.local_addr().expect("a bound listener").port())
 }

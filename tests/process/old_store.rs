@@ -9,13 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, Mac};
 use serde_json::{Value, json};
-use sha2::Sha256;
 
 use super::receiver::Request;
+use super::signature::signs;
 use super::{Api, Launch};
 
 pub const APP: &str = "/api/v1/app/acme";
@@ -212,7 +209,7 @@ impl OldStore {
             return Err(format!("{id} came with another body: {message}"));
         }
         let secret = &self.known["answers"][format!("{APP}/endpoint/{endpoint}/secret")]["key"];
-        if !is_signed(request, secret.as_str().unwrap_or_default()) {
+        if !signs(secret.as_str().unwrap_or_default(), request) {
             return Err(format!("{id} at {endpoint} is not signed by {secret}"));
         }
         Ok((endpoint.to_owned(), id.to_owned()))
@@ -244,18 +241,4 @@ pub fn says_the_same(then: &Value, now: &Value) -> Result<(), String> {
         _ if then == now => Ok(()),
         _ => Err(format!("{then} was {now}")),
     }
-}
-
-fn is_signed(request: &Request<'_>, secret: &str) -> bool {
-    let header = |name| request.header(name).unwrap_or_default();
-    let key = STANDARD.decode(secret.trim_start_matches("whsec_"));
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key.unwrap_or_default()) else {
-        return false;
-    };
-    let head = format!("{}.{}.", header("webhook-id"), header("webhook-timestamp"));
-    mac.update(head.as_bytes());
-    mac.update(request.body);
-    let signature = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
-    let mut signatures = header("webhook-signature").split(' ');
-    signatures.any(|one| one == signature)
 }
