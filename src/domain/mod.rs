@@ -10,6 +10,7 @@ pub mod attempt;
 pub mod endpoint;
 pub mod event_type;
 pub mod header;
+pub mod health;
 pub mod hold;
 pub mod id;
 pub mod job;
