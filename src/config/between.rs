@@ -25,6 +25,11 @@ const BOUNDS: &[Bound] = &[
         "delivery.request_timeout_seconds",
         1,
     ),
+    bound(
+        "delivery.breaker.probe_first_seconds",
+        "delivery.breaker.probe_max_seconds",
+        1,
+    ),
     bound("delivery.workers", "delivery.in_flight_max", 1),
     bound(
         "delivery.in_flight_per_endpoint_max",

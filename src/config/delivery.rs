@@ -13,6 +13,7 @@ use super::setting::{
     ANY, DAY_SECONDS, Rule, Setting, any_text, optional, reads, setting, text, texts, whole, wholes,
 };
 use crate::clock::Timestamp;
+use crate::domain::health::{DISABLE_AFTER_HOURS_MAX, FAILURES_MAX, HealthRules};
 use crate::domain::retry::{RetrySchedule, WAIT_MAX, Waits};
 use crate::domain::secret::SignatureType;
 
@@ -38,6 +39,11 @@ pub struct DeliverySection {
     pub retry_delays_seconds: Vec<u64>,
     pub jitter: f64,
     pub retry_after_max_seconds: u64,
+    /// How long a lane rests at most because its receiver asked for it.
+    pub lane_retry_after_max_seconds: u64,
+    /// 0: an endpoint is never disabled because it fails.
+    pub disable_after_hours: u64,
+    pub breaker: BreakerSection,
     pub request_timeout_seconds: u64,
     pub connect_timeout_seconds: u64,
     /// Idle connections are closed after one to two times this.
@@ -56,6 +62,23 @@ pub struct DeliverySection {
     /// Sent with the outcome not yet durable, per endpoint.
     pub unrecorded_per_endpoint_max: usize,
 }
+
+/// When a lane stops sending to an endpoint that fails, and how it tries anew.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct BreakerSection {
+    /// Failed attempts in a row; 0: never.
+    pub failures: u32,
+    pub min_open_after_seconds: u64,
+    pub probe_first_seconds: u64,
+    pub probe_max_seconds: u64,
+}
+
+pub(super) const BREAKER: &[Setting] = &[
+    setting("failures", whole(0..=FAILURES_MAX as u64)),
+    setting("min_open_after_seconds", whole(0..=DAY_SECONDS)),
+    setting("probe_first_seconds", whole(1..=DAY_SECONDS)),
+    setting("probe_max_seconds", whole(1..=DAY_SECONDS)),
+];
 
 pub(super) const SETTINGS: &[Setting] = &[
     setting(
@@ -84,6 +107,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
     ),
     setting("retry_after_max_seconds", whole(0..=WAIT_SECONDS_MAX)),
+    setting("lane_retry_after_max_seconds", whole(0..=DAY_SECONDS)),
+    setting(
+        "disable_after_hours",
+        whole(0..=DISABLE_AFTER_HOURS_MAX as u64),
+    ),
     setting(
         "request_timeout_seconds",
         whole(1..=REQUEST_TIMEOUT_SECONDS_MAX),
@@ -149,6 +177,18 @@ impl DeliverySection {
     /// When an endpoint that gets a URL now is challenged; absent where endpoints are not verified.
     pub fn challenge_at(&self, now: Timestamp) -> Option<Timestamp> {
         (self.verify_endpoints == VerifyEndpoints::Challenge).then_some(now)
+    }
+
+    /// The rules for endpoints and profiles that have none of their own.
+    pub fn health_rules(&self) -> HealthRules {
+        let breaker = &self.breaker;
+        HealthRules {
+            failures: breaker.failures,
+            min_open_after: Duration::from_secs(breaker.min_open_after_seconds),
+            probe_first: Duration::from_secs(breaker.probe_first_seconds),
+            probe_max: Duration::from_secs(breaker.probe_max_seconds),
+            disable_after: Duration::from_secs(3600 * self.disable_after_hours),
+        }
     }
 
     pub fn retry_schedule(&self) -> RetrySchedule {

@@ -37,7 +37,7 @@ mod store;
 pub use auth::AuthSection;
 pub use backup::{BackupSection, read_backup_key};
 pub use console::ConsoleSection;
-pub use delivery::{DeliverySection, DnsServer, VerifyEndpoints};
+pub use delivery::{BreakerSection, DeliverySection, DnsServer, VerifyEndpoints};
 pub use layers::{Flags, load, load_with_sources, loopback};
 pub use limits::LimitsSection;
 pub use logging::LogSection;
@@ -75,6 +75,7 @@ const SECTIONS: &[(&str, &[Setting])] = &[
     ("backup", backup::SETTINGS),
     ("auth", auth::SETTINGS),
     ("delivery", delivery::SETTINGS),
+    ("delivery.breaker", delivery::BREAKER),
     ("limits", limits::SETTINGS),
     ("console", console::SETTINGS),
     ("portal", portal::SETTINGS),

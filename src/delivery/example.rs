@@ -65,7 +65,7 @@ pub fn attempt(profile: &CompiledProfile) -> ScopedAttempt {
         uid: Some(EXAMPLE.to_owned()),
         url: URL.to_owned(),
         description: String::new(),
-        disabled: false,
+        disabled: None,
         event_types: None,
         channels: None,
         metadata: metadata.collect(),
@@ -86,6 +86,9 @@ pub fn attempt(profile: &CompiledProfile) -> ScopedAttempt {
         open_headers: Default::default(),
         verification: None,
         held: None,
+        breaker_failures: None,
+        disable_after_hours: None,
+        catch_up: None,
     };
     ScopedAttempt {
         message: Arc::new(message),

@@ -34,6 +34,11 @@ pub fn judge(
     if failure.kind == FailureKind::WrongAnswer && status == Some(410) {
         return Verdict::DisableEndpoint;
     }
+    match outcome.answer.as_ref().map(control) {
+        Some(Control { disables: true, .. }) => return Verdict::DisableEndpoint,
+        Some(Control { aborts: true, .. }) => return Verdict::GiveUp,
+        _ => {}
+    }
     let Some(delay) = schedule.delay_after(attempts, random) else {
         return Verdict::GiveUp;
     };
@@ -48,6 +53,40 @@ pub fn judge(
         Some(end) if end <= due => Verdict::GiveUp,
         _ => Verdict::RetryAt(due),
     }
+}
+
+/// The instructions of the receiver in the header `webhook-delivery` of an answer, as Svix's documents have them
+/// (docs.svix.com/receiving/delivery-control).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Control {
+    /// `disable`: nothing more is to be sent to the endpoint.
+    pub disables: bool,
+    /// `abort-message`: this message is not to be tried again.
+    pub aborts: bool,
+}
+
+/// Returns the instructions in an answer. Others than the two are ignored.
+pub fn control(answer: &Answer) -> Control {
+    let mut control = Control::default();
+    let values = answer.headers.iter();
+    let values = values.filter(|(name, _)| name.eq_ignore_ascii_case("webhook-delivery"));
+    for word in values.flat_map(|(_, value)| value.split(',')) {
+        let word = word.trim();
+        control.disables |= word.eq_ignore_ascii_case("disable");
+        control.aborts |= word.eq_ignore_ascii_case("abort-message");
+    }
+    control
+}
+
+/// Returns until when nothing is to be sent to the endpoint: the `Retry-After` of an answer 429 or 503, up to `max`
+/// from `now`.
+pub fn rest_until(outcome: &Outcome, now: Timestamp, max: Duration) -> Option<Timestamp> {
+    let answer = outcome.answer.as_ref()?;
+    if outcome.failure.is_none() || !matches!(answer.status, 429 | 503) || max.is_zero() {
+        return None;
+    }
+    let asked_for = retry_after(answer, now).filter(|wait| !wait.is_zero())?;
+    Some(now + asked_for.min(max))
 }
 
 /// How long from `now` the answer asks to be left alone: `Retry-After` in seconds or as a date

@@ -41,7 +41,7 @@ use std::time::{Duration, Instant};
 use rustls::ClientConfig;
 use tokio::task::unconstrained;
 
-pub use judge::judge;
+pub use judge::{control, judge, rest_until};
 pub use resolve::LOOKUPS_MAX;
 pub use tls_problem::tls_problem;
 
@@ -56,6 +56,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, ConfigError};
 use crate::domain::attempt::{Answer, FailureKind, Outcome, SendFailure};
 use crate::domain::endpoint::Endpoint;
+use crate::domain::health::HealthRules;
 use crate::domain::id::ApplicationId;
 use crate::domain::message::Message;
 use crate::domain::profile::{Draft, Method};
@@ -74,6 +75,7 @@ pub struct SendSettings {
     default_profile: String,
     /// Where neither an endpoint nor its profile has one.
     retry_schedule: RetrySchedule,
+    health_rules: HealthRules,
     https_only: bool,
     tls: Arc<ClientConfig>,
     request_timeout: Duration,
@@ -117,6 +119,7 @@ impl SendSettings {
             profiles,
             default_profile: delivery.default_profile.clone(),
             retry_schedule: delivery.retry_schedule(),
+            health_rules: delivery.health_rules(),
             https_only: delivery.https_only,
             tls: Arc::new(tls),
             request_timeout: delivery.request_timeout(),
@@ -137,6 +140,26 @@ impl SendSettings {
         let of_profile = || self.profile(endpoint).ok()?.retry.as_ref();
         let own = endpoint.retry.as_ref().or_else(of_profile);
         own.unwrap_or(&self.retry_schedule)
+    }
+
+    /// When this endpoint's lane stops sending, and when the endpoint is disabled: as it says itself, else as its
+    /// profile does, else as for all.
+    pub fn health_rules(&self, endpoint: &Endpoint) -> HealthRules {
+        let profile = self.profile(endpoint).ok();
+        let mut rules = profile.map_or(self.health_rules, |profile| {
+            profile.settings.health_rules(self.health_rules)
+        });
+        if let Some(failures) = endpoint.breaker_failures {
+            rules.failures = failures;
+        }
+        if let Some(hours) = endpoint.disable_after_hours {
+            rules.disable_after = Duration::from_secs(3600 * u64::from(hours));
+        }
+        if endpoint.is_operational() {
+            // Nobody would hear of it.
+            rules.disable_after = Duration::ZERO;
+        }
+        rules
     }
 
     /// The method of the endpoint's requests.

@@ -159,6 +159,11 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
             "https_only": false, "extra_ca_file": null, "default_profile": "standard",
             "default_signature_type": "hmac", "verify_endpoints": "off",
             "retry_delays_seconds": [5], "jitter": 0.0, "retry_after_max_seconds": 60,
+            "lane_retry_after_max_seconds": 300, "disable_after_hours": 120,
+            "breaker": {
+                "failures": 10, "min_open_after_seconds": 30, "probe_first_seconds": 30,
+                "probe_max_seconds": 900
+            },
             "request_timeout_seconds": 15, "connect_timeout_seconds": 5,
             "idle_connection_seconds": 30, "dns_cache_seconds": 30, "dns_servers": [],
             "source_addresses": [], "workers": 1,
@@ -247,7 +252,7 @@ fn endpoint(url: impl Into<String>) -> Endpoint {
         uid: None,
         url: url.into(),
         description: String::new(),
-        disabled: false,
+        disabled: None,
         event_types: None,
         channels: None,
         metadata: BTreeMap::new(),
@@ -268,6 +273,9 @@ fn endpoint(url: impl Into<String>) -> Endpoint {
         open_headers: Default::default(),
         verification: None,
         held: None,
+        breaker_failures: None,
+        disable_after_hours: None,
+        catch_up: None,
     }
 }
 

@@ -38,6 +38,8 @@ pub enum FailureKind {
     Expired,
     /// A defect of postrider broke the attempt off.
     InternalError,
+    /// The endpoint's lane was open until the whole schedule would have ended: no request was made.
+    BreakerOpen,
 }
 
 impl FailureKind {
@@ -55,10 +57,29 @@ impl FailureKind {
             FailureKind::NotSendable => "not_sendable",
             FailureKind::Expired => "expired",
             FailureKind::InternalError => "internal_error",
+            FailureKind::BreakerOpen => "breaker_open",
         }
     }
 
-    pub const ALL: [FailureKind; 11] = [
+    /// Whether it says something about the receiver, or about the way to it.
+    pub fn is_the_receivers(self) -> bool {
+        match self {
+            FailureKind::AddressForbidden
+            | FailureKind::Dns
+            | FailureKind::ConnectionRefused
+            | FailureKind::ConnectionFailed
+            | FailureKind::Tls
+            | FailureKind::Timeout
+            | FailureKind::BrokenAnswer
+            | FailureKind::WrongAnswer => true,
+            FailureKind::NotSendable
+            | FailureKind::Expired
+            | FailureKind::InternalError
+            | FailureKind::BreakerOpen => false,
+        }
+    }
+
+    pub const ALL: [FailureKind; 12] = [
         FailureKind::AddressForbidden,
         FailureKind::Dns,
         FailureKind::ConnectionRefused,
@@ -70,6 +91,7 @@ impl FailureKind {
         FailureKind::NotSendable,
         FailureKind::Expired,
         FailureKind::InternalError,
+        FailureKind::BreakerOpen,
     ];
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::disabled::Disabled;
 use super::hold::Held;
 use super::id::{ApplicationId, EndpointId, OrganisationId};
 use super::profile::Method;
@@ -27,7 +28,7 @@ pub struct Endpoint {
     pub url: String,
     pub description: String,
     /// Its deliveries are held, not dropped, until it is enabled again.
-    pub disabled: bool,
+    pub disabled: Option<Disabled>,
     /// Only messages of these event types; all where absent.
     pub event_types: Option<Vec<String>>,
     /// Only messages in at least one of these channels; all where absent.
@@ -61,6 +62,20 @@ pub struct Endpoint {
     pub verification: Option<Verification>,
     /// Held by the operator, until it is released; whatever its owner changes leaves that alone.
     pub held: Option<Held>,
+    /// Failed attempts in a row that open its breaker, in place of its profile's; 0 keeps it closed.
+    pub breaker_failures: Option<u32>,
+    /// Hours of failures after which it is disabled, in place of its profile's; 0 never does.
+    pub disable_after_hours: Option<u32>,
+    /// How fast it gets what waited when it was enabled or released.
+    pub catch_up: Option<CatchUp>,
+}
+
+/// The pace of a backlog: what was published before a release is sent at most at this rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatchUp {
+    /// Messages a second.
+    pub rate: u16,
+    pub published_before: Timestamp,
 }
 
 /// A signing secret and how long it is used.
@@ -116,6 +131,9 @@ impl fmt::Debug for Endpoint {
             open_headers: _,
             verification,
             held,
+            breaker_failures,
+            disable_after_hours,
+            catch_up,
         } = self;
         let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization());
         let origin = origin.unwrap_or_default();
@@ -142,6 +160,9 @@ impl fmt::Debug for Endpoint {
             .field("timeout_seconds", timeout_seconds)
             .field("verification", verification)
             .field("held", held)
+            .field("breaker_failures", breaker_failures)
+            .field("disable_after_hours", disable_after_hours)
+            .field("catch_up", catch_up)
             .field("created_at", created_at)
             .field("updated_at", updated_at)
             .finish()
@@ -152,7 +173,7 @@ impl Endpoint {
     /// Its deliveries wait until somebody enables it, until its URL is verified, or until the operator
     /// releases it.
     pub fn is_held(&self) -> bool {
-        self.disabled || self.verification.is_some() || self.held.is_some()
+        self.disabled.is_some() || self.verification.is_some() || self.held.is_some()
     }
 
     /// Sets the URL. Where `challenge_at` says when it is challenged, one that leads to another

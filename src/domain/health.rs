@@ -11,6 +11,11 @@ use crate::clock::Timestamp;
 /// However short `disable_after` is, an endpoint is disabled only after failures over this time.
 pub const FAILING_AT_LEAST: Duration = Duration::from_secs(12 * 3600);
 
+/// The most failures in a row that a breaker may wait for.
+pub const FAILURES_MAX: u32 = 100_000;
+/// A year.
+pub const DISABLE_AFTER_HOURS_MAX: u32 = 8784;
+
 /// Parts of `disable_after` after which a warning is due, in tenths.
 const WARNINGS_TENTHS: [u32; 3] = [2, 5, 8];
 
@@ -34,7 +39,6 @@ pub struct HealthRules {
     pub probe_max: Duration,
     /// Failures for this long, without a success, disable the endpoint; zero never does.
     pub disable_after: Duration,
-    pub notices: NoticeRules,
 }
 
 /// When a person is told of a trouble.
@@ -64,6 +68,8 @@ pub struct Failing {
     pub rest: Option<Rest>,
     /// Warnings of an automatic disabling that are due or told of.
     pub warned: u8,
+    /// When the endpoint is disabled if nothing succeeds; absent where it never is.
+    pub disables_at: Option<Timestamp>,
 }
 
 /// The lane of an endpoint rests: it sends one probe at a time, and nothing else.
@@ -146,12 +152,22 @@ pub struct FailedAttempt<'a> {
     pub event_type: &'a str,
 }
 
+impl Default for NoticeRules {
+    fn default() -> NoticeRules {
+        NoticeRules {
+            grace: Duration::from_secs(300),
+            digest: Duration::from_secs(3600),
+        }
+    }
+}
+
 impl Health {
     /// Takes in a failed attempt that ended at `now`; `random` is between 0 and 1.
     pub fn failed(
         &mut self,
         attempt: &FailedAttempt<'_>,
         rules: &HealthRules,
+        notices: &NoticeRules,
         now: Timestamp,
         random: f64,
     ) {
@@ -161,18 +177,19 @@ impl Health {
             failures: 0,
             rest: None,
             warned: 0,
+            disables_at: None,
         });
         failing.failures = failing.failures.saturating_add(1);
         failing.last_at = now.max(failing.last_at);
         let opened = failing.rest_after(attempt, rules, now, random);
         let warned = failing.warn(rules, now);
         if let Some(notice) = &mut self.notice {
-            notice.fails_again(&rules.notices);
+            notice.fails_again(notices);
         }
         if opened || warned || attempt.exhausted {
             let notice = self.notice.get_or_insert_default();
             notice.news.note(attempt);
-            notice.trouble(&rules.notices, now);
+            notice.trouble(notices, now);
         }
     }
 
@@ -204,12 +221,11 @@ impl Health {
     }
 
     /// The failures so far disable the endpoint.
-    pub fn disables(&self, rules: &HealthRules) -> bool {
+    pub fn disables(&self) -> bool {
         let Some(failing) = &self.failing else {
             return false;
         };
-        let after = rules.disable_after;
-        !after.is_zero() && failing.last_at.since(failing.since) >= after.max(FAILING_AT_LEAST)
+        failing.disables_at.is_some_and(|at| failing.last_at >= at)
     }
 
     /// When the next message is due.
@@ -221,7 +237,7 @@ impl Health {
     /// with `mails` the message is kept until [`Health::mailed`].
     pub fn tell(
         &mut self,
-        rules: &HealthRules,
+        rules: &NoticeRules,
         is_disabled: bool,
         mails: bool,
         now: Timestamp,
@@ -246,12 +262,12 @@ impl Health {
             failing_since: failing.map(|failing| failing.since),
             disables_at: failing
                 .filter(|failing| failing.warned > 0 && !is_disabled)
-                .map(|failing| failing.since + rules.disable_after.max(FAILING_AT_LEAST)),
+                .and_then(|failing| failing.disables_at),
             news,
         });
         notice.due = None;
         if let Some(told) = &told {
-            notice.told(told, fails, mails, rules.notices.digest);
+            notice.told(told, fails, mails, rules.digest);
         }
         self.drop_notice_without_use();
         told
@@ -278,9 +294,8 @@ impl Health {
     }
 
     fn drop_notice_without_use(&mut self) {
-        let is_used = |notice: &Notice| {
-            notice.due.is_some() || notice.told_failing || notice.mail.is_some()
-        };
+        let is_used =
+            |notice: &Notice| notice.due.is_some() || notice.told_failing || notice.mail.is_some();
         if !self.notice.as_ref().is_some_and(is_used) {
             self.notice = None;
         }
@@ -333,9 +348,11 @@ impl Failing {
     /// Counts the warnings that are due, and returns whether one is new.
     fn warn(&mut self, rules: &HealthRules, now: Timestamp) -> bool {
         if rules.disable_after.is_zero() {
+            self.disables_at = None;
             return false;
         }
         let after = rules.disable_after.max(FAILING_AT_LEAST);
+        self.disables_at = Some(self.since + after);
         let failing_for = now.since(self.since);
         let is_due = |tenths: &&u32| failing_for >= after / 10 * **tenths;
         let due = WARNINGS_TENTHS.iter().filter(is_due).count() as u8;

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use super::application::Application;
 use super::attempt::{Attempt, Verdict};
 use super::endpoint::Endpoint;
+use super::health::{Told, ToldKind};
 use super::id::{ApplicationId, AttemptId, EndpointId, MessageId};
 use crate::clock::Timestamp;
 
@@ -18,11 +19,13 @@ pub const FAILING_AFTER: u32 = 4;
 pub const PROFILE: &str = "standard";
 
 /// The names of all operational events, sorted.
-pub const EVENT_TYPES: [&str; 8] = [
+pub const EVENT_TYPES: [&str; 10] = [
     "endpoint.created",
     "endpoint.deleted",
     "endpoint.disabled",
     "endpoint.enabled",
+    "endpoint.failing",
+    "endpoint.recovered",
     "endpoint.updated",
     "message.attempt.exhausted",
     "message.attempt.failing",
@@ -55,6 +58,18 @@ struct EndpointData<'a> {
     endpoint_uid: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "instant")]
     fail_since: Option<Timestamp>,
+    /// When the endpoint will be disabled if nothing succeeds.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "instant")]
+    disables_at: Option<Timestamp>,
+    /// Deliveries that failed for good since the last message about the endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed_deliveries: Option<u64>,
+    /// The last failure in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<&'a String>,
+    /// Of the message that failed last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_type: Option<&'a String>,
     /// Who disabled it: `manual` or `automatic`.
     #[serde(skip_serializing_if = "Option::is_none")]
     trigger: Option<&'static str>,
@@ -107,6 +122,10 @@ impl<'a> OperationalEvent<'a> {
                 endpoint_id: endpoint.id,
                 endpoint_uid: endpoint.uid.as_deref(),
                 fail_since: None,
+                disables_at: None,
+                failed_deliveries: None,
+                failure: None,
+                event_type: None,
                 trigger: None,
             }),
         }
@@ -116,16 +135,37 @@ impl<'a> OperationalEvent<'a> {
         OperationalEvent::of_endpoint("endpoint.deleted", application, endpoint)
     }
 
-    /// Disabled because its receiver said that it is gone, in an attempt at this time.
-    pub fn gone(
+    /// Disabled by its attempts, which have failed since then.
+    pub fn disabled(
         application: &'a Application,
         endpoint: &'a Endpoint,
-        at: Timestamp,
+        fail_since: Timestamp,
     ) -> OperationalEvent<'a> {
         let mut event = OperationalEvent::of_endpoint("endpoint.disabled", application, endpoint);
         if let Data::Endpoint(data) = &mut event.data {
-            data.fail_since = Some(at);
+            data.fail_since = Some(fail_since);
             data.trigger = Some("automatic");
+        }
+        event
+    }
+
+    /// A message to people: the endpoint fails, or is well again.
+    pub fn of_notice(
+        application: &'a Application,
+        endpoint: &'a Endpoint,
+        told: &'a Told,
+    ) -> OperationalEvent<'a> {
+        let name = match told.kind {
+            ToldKind::Failing => "endpoint.failing",
+            ToldKind::Recovered => "endpoint.recovered",
+        };
+        let mut event = OperationalEvent::of_endpoint(name, application, endpoint);
+        if let Data::Endpoint(data) = &mut event.data {
+            data.fail_since = told.failing_since;
+            data.disables_at = told.disables_at;
+            data.failed_deliveries = Some(told.news.exhausted);
+            data.failure = Some(&told.news.failure).filter(|failure| !failure.is_empty());
+            data.event_type = Some(&told.news.event_type).filter(|name| !name.is_empty());
         }
         event
     }
@@ -157,7 +197,7 @@ impl<'a> OperationalEvent<'a> {
             return Vec::new();
         }
         let mut events = vec![event("endpoint.updated")];
-        match (before.disabled, endpoint.disabled) {
+        match (before.disabled.is_some(), endpoint.disabled.is_some()) {
             (false, true) => {
                 let mut disabled = event("endpoint.disabled");
                 if let Data::Endpoint(data) = &mut disabled.data {

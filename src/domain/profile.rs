@@ -8,12 +8,15 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::attempt::Answer;
 use super::endpoint::BasicAuth;
 use super::header;
+use super::health::{DISABLE_AFTER_HOURS_MAX, FAILURES_MAX, HealthRules};
 use super::payload::PayloadBytes;
 use super::retry::RetryRule;
 use super::secret::{Secret, SecretForm};
@@ -67,11 +70,31 @@ pub struct Profile {
     /// The server's where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryRule>,
+    /// What the server's breaker does not say where it is given here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerRule>,
+    /// Hours of failures after which an endpoint is disabled, 0 for never; the server's where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disable_after_hours: Option<u32>,
     /// Templates of further headers, by their names.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub signatures: Vec<Signature>,
+}
+
+/// A profile's breaker: each value in place of the server's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BreakerRule {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failures: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_open_after_seconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe_first_seconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe_max_seconds: Option<u32>,
 }
 
 /// The values for a preview of a profile's request. Where one is absent, the built-in example's is
@@ -102,6 +125,8 @@ impl Default for Profile {
             success: Success::default(),
             timeout_seconds: None,
             retry: None,
+            breaker: None,
+            disable_after_hours: None,
             headers: BTreeMap::new(),
             signatures: Vec::new(),
         }
@@ -338,6 +363,7 @@ impl Success {
 
 const HEADERS_MAX: usize = 64;
 const SIGNATURES_MAX: usize = 10;
+const DAY_SECONDS: u32 = 86_400;
 const TIMEOUT_SECONDS_MAX: u32 = 3600;
 /// The longest body that an answer can be compared with. So much of each answer is read, whatever
 /// the limit of kept answers is, and is in memory meanwhile.
@@ -402,6 +428,52 @@ impl Profile {
     }
 
     /// All problems of the profile by itself, as the key and the reason. Templates are not checked.
+    /// The rules for its endpoints, where `rules` are those for all.
+    pub fn health_rules(&self, mut rules: HealthRules) -> HealthRules {
+        let breaker = self.breaker.unwrap_or_default();
+        let set = |of: &mut Duration, seconds: Option<u32>| {
+            if let Some(seconds) = seconds {
+                *of = Duration::from_secs(seconds.into());
+            }
+        };
+        rules.failures = breaker.failures.unwrap_or(rules.failures);
+        set(&mut rules.min_open_after, breaker.min_open_after_seconds);
+        set(&mut rules.probe_first, breaker.probe_first_seconds);
+        set(&mut rules.probe_max, breaker.probe_max_seconds);
+        if let Some(hours) = self.disable_after_hours {
+            rules.disable_after = Duration::from_secs(3600 * u64::from(hours));
+        }
+        rules
+    }
+
+    /// The numbers of its breaker and its disabling, with the values that they may have.
+    fn health_values(&self) -> [(&'static str, Option<u32>, RangeInclusive<u32>); 5] {
+        let breaker = self.breaker.unwrap_or_default();
+        [
+            ("breaker.failures", breaker.failures, 0..=FAILURES_MAX),
+            (
+                "breaker.min_open_after_seconds",
+                breaker.min_open_after_seconds,
+                0..=DAY_SECONDS,
+            ),
+            (
+                "breaker.probe_first_seconds",
+                breaker.probe_first_seconds,
+                1..=DAY_SECONDS,
+            ),
+            (
+                "breaker.probe_max_seconds",
+                breaker.probe_max_seconds,
+                1..=DAY_SECONDS,
+            ),
+            (
+                "disable_after_hours",
+                self.disable_after_hours,
+                0..=DISABLE_AFTER_HOURS_MAX,
+            ),
+        ]
+    }
+
     pub fn problems(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         let mut check = |holds: bool, key: &str, reason: &str| {
@@ -441,6 +513,13 @@ impl Profile {
             "timeout_seconds",
             "must be 1 to 3600",
         );
+        for (key, value, range) in self.health_values() {
+            check(
+                value.is_none_or(|value| range.contains(&value)),
+                key,
+                &format!("must be {} to {}", range.start(), range.end()),
+            );
+        }
         let rule = &self.success;
         check(
             rule.status.as_ref().is_none_or(|set| !set.0.is_empty()),

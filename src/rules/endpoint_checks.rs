@@ -34,7 +34,9 @@ pub fn profile_of<'a>(endpoint: &Endpoint, config: &'a Config) -> Option<&'a Pro
 /// Returns why the endpoint's deliveries are held, if they are.
 pub fn held_because(endpoint: &Endpoint) -> Option<&'static str> {
     match endpoint {
-        Endpoint { disabled: true, .. } => Some("the endpoint is disabled"),
+        Endpoint {
+            disabled: Some(_), ..
+        } => Some("the endpoint is disabled"),
         Endpoint { held: Some(_), .. } => Some("the endpoint is held by the operator"),
         Endpoint {
             verification: Some(_),
@@ -239,7 +241,7 @@ pub fn blank(application: &Application, number: u64, now: Timestamp) -> Endpoint
         uid: None,
         url: String::new(),
         description: String::new(),
-        disabled: false,
+        disabled: None,
         event_types: None,
         channels: None,
         metadata: BTreeMap::new(),
@@ -257,6 +259,9 @@ pub fn blank(application: &Application, number: u64, now: Timestamp) -> Endpoint
         open_headers: Default::default(),
         verification: None,
         held: None,
+        breaker_failures: None,
+        disable_after_hours: None,
+        catch_up: None,
     }
 }
 

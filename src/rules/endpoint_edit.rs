@@ -15,7 +15,9 @@ use super::ovation::PROFILE;
 use super::patch::Patch;
 use super::permits::Action;
 use super::target::{EndpointUrl, GivenBasicAuth, retarget};
+use crate::clock::Timestamp;
 use crate::config::Config;
+use crate::domain::disabled::Disabled;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::profile::Method;
 use crate::domain::retry::RetrySchedule;
@@ -59,6 +61,10 @@ pub struct EndpointEdit {
     pub retry: Patch<RetrySchedule>,
     #[serde(default, skip_serializing_if = "Patch::is_absent")]
     pub timeout_seconds: Patch<u32>,
+    #[serde(default, skip_serializing_if = "Patch::is_absent")]
+    pub breaker_failures: Patch<u32>,
+    #[serde(default, skip_serializing_if = "Patch::is_absent")]
+    pub disable_after_hours: Patch<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +113,7 @@ impl EndpointEdit {
         );
         self.uid.apply_to_optional(&mut endpoint.uid);
         self.description.apply_to(&mut endpoint.description);
-        self.disabled.apply_to(&mut endpoint.disabled);
+        set_disabled(self.disabled, self.kind, endpoint, view.now);
         self.event_types
             .apply_to_optional(&mut endpoint.event_types);
         self.channels.apply_to_optional(&mut endpoint.channels);
@@ -132,6 +138,10 @@ impl EndpointEdit {
         self.retry.apply_to_optional(&mut endpoint.retry);
         self.timeout_seconds
             .apply_to_optional(&mut endpoint.timeout_seconds);
+        self.breaker_failures
+            .apply_to_optional(&mut endpoint.breaker_failures);
+        self.disable_after_hours
+            .apply_to_optional(&mut endpoint.disable_after_hours);
 
         check_headers(&mut problems, endpoint, config, named);
         let in_effect = InEffect {
@@ -278,12 +288,25 @@ fn check_offered(
     }
 }
 
+/// Disables or enables the endpoint. One that its failures or its receiver disabled stays so unless the body says
+/// `false`: a client that replaces its endpoints now and then does not speak of that.
+fn set_disabled(disabled: Patch<bool>, kind: EditKind, endpoint: &mut Endpoint, now: Timestamp) {
+    let is_automatic = endpoint.disabled.is_some_and(Disabled::is_automatic);
+    match (disabled, kind) {
+        (Patch::Set(true), _) => {
+            endpoint.disabled.get_or_insert(Disabled::by_hand(now));
+        }
+        (Patch::Set(false), _) => endpoint.disabled = None,
+        (Patch::Absent | Patch::Null, EditKind::Whole) if !is_automatic => endpoint.disabled = None,
+        (Patch::Absent | Patch::Null, _) => {}
+    }
+}
+
 /// Resets the fields that the contract knows, before a replacement is applied. The others are left,
 /// because a client that does not know them does not send them.
 pub fn reset(endpoint: &mut Endpoint) {
     endpoint.uid = None;
     endpoint.description = String::new();
-    endpoint.disabled = false;
     endpoint.event_types = None;
     endpoint.channels = None;
     endpoint.metadata = BTreeMap::new();

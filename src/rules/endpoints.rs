@@ -428,7 +428,7 @@ impl Command for AskForChallenge {
         let Some(verification) = &mut endpoint.verification else {
             return Ok((Vec::new(), None));
         };
-        if endpoint.disabled {
+        if endpoint.disabled.is_some() {
             let conflict = "the endpoint is disabled; enable it to have it challenged";
             return Err(Error::Conflict(conflict.to_owned()));
         }

@@ -91,6 +91,7 @@ mod tests {
     use super::*;
     use crate::catalog::Change;
     use crate::domain::application::Application;
+    use crate::domain::disabled::Disabled;
     use crate::domain::endpoint::Endpoint;
     use crate::domain::event_type::EventType;
     use crate::domain::id::EndpointId;
@@ -197,7 +198,7 @@ mod tests {
                         application,
                         event_types: some(random),
                         channels: some(random),
-                        disabled: random.random_bool(0.2),
+                        disabled: random.random_bool(0.2).then(|| Disabled::by_hand(NOW)),
                         ..blank(&Example::application(), step as u64 + 1, NOW)
                     };
                     self.endpoints.push(endpoint.clone());

@@ -289,7 +289,7 @@ impl AccountSettings {
     pub fn apply_to(self, endpoint: &mut Endpoint, challenge_at: Option<Timestamp>) {
         if let Some(target) = self.target {
             target.apply_to(endpoint, challenge_at);
-            endpoint.disabled = false;
+            endpoint.disabled = None;
         }
         if let Some(names) = self.events {
             endpoint.event_types = Some(names);

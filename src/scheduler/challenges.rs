@@ -167,7 +167,7 @@ impl Challenger {
     fn challengeable(&self, lane: u64) -> Option<Arc<Endpoint>> {
         let catalog = self.store.catalog();
         let endpoint = catalog.endpoint_by_number(lane)?;
-        let gets_nothing = endpoint.disabled || endpoint.held.is_some();
+        let gets_nothing = endpoint.disabled.is_some() || endpoint.held.is_some();
         (endpoint.verification.is_some() && !gets_nothing).then(|| endpoint.clone())
     }
 

@@ -45,6 +45,7 @@ pub struct Shared {
     slots: usize,
     limits: LaneLimits,
     retry_after_max: Duration,
+    lane_retry_after_max: Duration,
     metrics: Arc<Metrics>,
     log: AttemptLog,
     /// Attempts whose outcome is not durable, by worker.
@@ -69,6 +70,7 @@ impl Shared {
                 unrecorded_max: delivery.unrecorded_per_endpoint_max,
             },
             retry_after_max: Duration::from_secs(delivery.retry_after_max_seconds),
+            lane_retry_after_max: Duration::from_secs(delivery.lane_retry_after_max_seconds),
             metrics,
             log: AttemptLog::new(&config.log),
             unrecorded: counts(),
@@ -373,7 +375,9 @@ fn attach(
         let lane = match &event {
             Event::Waiting { delivery, .. } => delivery.key.lane,
             Event::Gone(key) | Event::Recorded(key) => key.lane,
-            Event::Endpoint { lane } | Event::Expunged { lane, .. } => *lane,
+            Event::Endpoint { lane } | Event::Health { lane } | Event::Expunged { lane, .. } => {
+                *lane
+            }
         };
         let number = worker_of(lane, senders.len());
         told[number].fetch_add(1, Ordering::Release);
@@ -391,6 +395,7 @@ fn attach(
                 }
                 News::Endpoint { lane }
             }
+            Event::Health { lane } => News::Health { lane },
             Event::Expunged { lane, message } => News::Expunged { lane, message },
         };
         // A worker that has stopped for good needs no news.

@@ -47,6 +47,7 @@ pub enum News {
     Gone(DeliveryKey),
     Recorded(DeliveryKey),
     Endpoint { lane: u64 },
+    Health { lane: u64 },
     Expunged { lane: u64, message: MessageId },
 }
 
@@ -359,6 +360,7 @@ impl Worker {
                 lane.host_changed(registered.host);
                 number
             }
+            News::Health { lane } => lane,
             News::Expunged { lane, message } => {
                 if let Some(known) = self.lanes.get_mut(&lane) {
                     known.expunged(message);

@@ -13,6 +13,7 @@ mod accepting;
 mod batch;
 mod changing;
 mod erasing;
+mod health;
 mod operational;
 mod queueing;
 mod recording;
@@ -35,7 +36,7 @@ use super::layout::{self, Meta, RecordError, SliceRecord};
 use super::queue::{Command, Sender};
 use super::slice::{self, Slice};
 use super::slices::{self, Stretches};
-use super::{Fault, Inner, replay};
+use super::{Event, Fault, Inner, replay};
 use crate::clock::Timestamp;
 use crate::domain::id::{ID_TIME_STEP_MS, MessageId};
 use crate::error::{Error, Result};
@@ -259,6 +260,12 @@ impl Committer {
                 answer,
             } => self.stage_expunge(batch, what, content, answer),
             Command::DropSlice { number, answer } => Ok(self.stage_drop(batch, number, answer)),
+            Command::Tell {
+                lanes,
+                mails,
+                answer,
+            } => Ok(self.stage_tell(batch, lanes, &mails, answer)),
+            Command::Mailed { told, answer } => Ok(self.stage_mailed(batch, told, answer)),
         }
     }
 
@@ -333,6 +340,7 @@ impl Committer {
         let started = Instant::now();
         self.inner.commit_began();
         self.meta.commit += 1;
+        self.stage_healths(&mut batch)?;
         self.stage_meta(&mut batch)?;
         let first_part = self.append(&batch)?;
         self.inner.commit.store(self.meta.commit, Ordering::Release);
@@ -442,6 +450,11 @@ impl Committer {
                 .observe(started.elapsed().as_secs_f64());
         }
         self.inner.apply(batch.changes);
+        // Before the outcomes that changed them: a lane that rests must not send once more meanwhile.
+        for lane in self.inner.healths.apply(batch.healths) {
+            self.inner.show_healths();
+            self.inner.tell(Event::Health { lane });
+        }
         batch
             .events
             .into_iter()

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::NotARecord;
 use super::record::application::Application2;
-use super::record::endpoint::Endpoint5;
+use super::record::endpoint::Endpoint6;
 use super::record::event_type::EventType3;
 use super::record::organisation::Organisation1;
 use super::record::revocation::Revocation1;
@@ -50,7 +50,7 @@ enum Registration<'a> {
     Token(Token6<'a>),
     EventType(EventType3<'a>),
     Application(Application2<'a>),
-    Endpoint(Endpoint5<'a>),
+    Endpoint(Endpoint6<'a>),
     Revocation(Revocation1),
 }
 
@@ -216,7 +216,7 @@ mod tests {
             rows::pinned("Token", 6),
             rows::pinned("EventType", 3),
             rows::pinned("Application", 2),
-            rows::pinned("Endpoint", 5),
+            rows::pinned("Endpoint", 6),
             rows::pinned("Revocation", 1),
         ];
         let changes = rows.map(|row| layout::change(&row.key, &row.record));

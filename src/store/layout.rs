@@ -35,6 +35,7 @@
 //! | live | `v` SHA-256 of a cookie | [`Visit`]: who is signed in |
 //! | live | `r` message, lane u64 | [`Resent`]: where a delivery waits that was made due by hand, or while the clock was set back |
 //! | live | `d` application | [`Erasure`]: a deleted application whose messages still have content, and how far erasing it has come |
+//! | live | `h` lane u64 | [`Health`]: of an endpoint whose attempts fail, or of which a person was told lately |
 //! | live | `q` lane u64, due u64 ms, message | [`Waiting`]: a delivery that waits |
 //! | journal | `M` application, message | [`MessageMeta`], and the payload as a part of its own |
 //! | journal | `E` application, SHA-256 of the event id (16 bytes), message | leads to the message |
@@ -81,6 +82,7 @@ use crate::domain::application::Application;
 use crate::domain::attempt::Attempt;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::EventType;
+use crate::domain::health::Health;
 use crate::domain::id::{
     ApplicationId, AttemptId, EndpointId, ID_TIME_STEP_MS, JobId, MessageId, OrganisationId,
     TokenId,
@@ -111,6 +113,7 @@ pub const JOB: u8 = b'j';
 pub const REVOCATION: u8 = b'x';
 pub const VISIT: u8 = b'v';
 pub const ERASURE: u8 = b'd';
+pub const HEALTH: u8 = b'h';
 pub const RESENT: u8 = b'r';
 pub const WAITING: u8 = b'q';
 pub const MESSAGE: u8 = b'M';
@@ -168,6 +171,7 @@ kinds!(
     REVOCATION Revocation,
     VISIT Visit,
     ERASURE Erasure,
+    HEALTH Health,
     RESENT Resent,
     WAITING Waiting,
     META SliceMeta,
@@ -281,6 +285,7 @@ pub fn is_chunk(key: &[u8]) -> bool {
         EVENT_TYPE => return key[21..].contains(&0),
         ENDPOINT | MESSAGE | ATTEMPT_OF_MESSAGE => 41,
         SLICE => 5,
+        HEALTH => 9,
         WAITING => 37,
         EVENT_ID => EVENT_ID_KEY_BYTES,
         ONCE | REVOCATION | VISIT => 33,
@@ -342,6 +347,19 @@ pub fn application_of_erasure(key: &[u8]) -> Result<ApplicationId, RecordError> 
     id.map(ApplicationId).ok_or(RecordError::Damaged {
         kind: ERASURE,
         why: "its key is not one of an application",
+    })
+}
+
+pub fn health_key(lane: u64) -> Vec<u8> {
+    key(HEALTH, &[&lane.to_be_bytes()])
+}
+
+/// The lane that such a key names.
+pub fn lane_of_health(key: &[u8]) -> Result<u64, RecordError> {
+    let lane = key.get(1..).and_then(|lane| lane.try_into().ok());
+    lane.map(u64::from_be_bytes).ok_or(RecordError::Damaged {
+        kind: HEALTH,
+        why: "its key is not one of a lane",
     })
 }
 

@@ -25,6 +25,7 @@ use counters::Counters;
 use damage::Damage;
 use expunge::Erasures;
 use filters::{Filters, KeyHash};
+use health::Healths;
 use layout::Meta;
 use live::Live;
 use queue::Queue;
@@ -55,6 +56,7 @@ mod follower;
 mod format;
 mod gap;
 mod handed_over;
+mod health;
 mod history;
 mod hold;
 mod index;
@@ -109,7 +111,9 @@ pub use settings::StoreSettings;
 pub use start::migrate;
 pub use unique::Once;
 use unique::{EVENT_ID_UNIQUE, EventKeys, Remembered, Searched};
-pub use values::{Answered, Event, Finished, NewMessage, Space, Stretch, Window};
+pub use values::{
+    Answered, AttemptSignal, Event, FailureSignal, Finished, NewMessage, Space, Stretch, Window,
+};
 pub use verify::{VerifyProgress, VerifyReport, verify};
 pub use watchers::FirstAttempt;
 
@@ -176,6 +180,7 @@ struct Inner {
     damage: Damage,
     uses: Uses,
     erasures: Erasures,
+    healths: Healths,
     /// Held for as long as the store is open.
     lock: directory::Lock,
 }

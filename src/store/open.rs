@@ -371,6 +371,7 @@ mod tests {
             default_organisation: None,
             jwt_secret: None,
             attempt_recorded_after: std::time::Duration::from_secs(60),
+            notices: Default::default(),
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::expunge::Content;
+use super::health::Mails;
 use super::jobs::ReplayStep;
 use super::layout::Erasure;
 use super::watchers::Watcher;
@@ -96,6 +97,17 @@ pub enum Command {
         content: Content,
         answer: Sender<ExpungeAnswer>,
     },
+    /// Make the messages to people that are due about the endpoints of these lanes.
+    Tell {
+        lanes: Vec<u64>,
+        mails: Mails,
+        answer: Sender<()>,
+    },
+    /// These messages to people, by lane and time, were mailed.
+    Mailed {
+        told: Vec<(u64, Timestamp)>,
+        answer: Sender<()>,
+    },
     /// Take the slice out of the catalogue of slices; its files are deleted after that.
     DropSlice {
         number: u32,
@@ -180,6 +192,8 @@ impl Command {
             Command::Expunge { answer, .. } => drop(answer.send(Err(error))),
             Command::Replay { answer, .. }
             | Command::Cancel { answer, .. }
+            | Command::Tell { answer, .. }
+            | Command::Mailed { answer, .. }
             | Command::DropSlice { answer, .. } => drop(answer.send(Err(error))),
         }
     }

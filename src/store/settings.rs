@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::domain::health::NoticeRules;
 use crate::domain::id::OrganisationId;
 use crate::domain::jwt::JwtSecret;
 
@@ -39,6 +40,8 @@ pub struct StoreSettings {
     /// How long after its start an attempt is in the log at the latest, unless the disk is slower
     /// than all patience.
     pub attempt_recorded_after: Duration,
+    /// When people are told of endpoints that fail.
+    pub notices: NoticeRules,
 }
 
 impl StoreSettings {
@@ -74,6 +77,7 @@ impl StoreSettings {
             }),
             jwt_secret: auth.jwt_secret.clone(),
             attempt_recorded_after: config.attempt_time_max() + RECORDED_WITHIN,
+            notices: NoticeRules::default(),
         }
     }
 }

@@ -13,6 +13,7 @@ use super::checkpoint::{self, Checkpoints};
 use super::checkpoint_file;
 use super::committer::Committer;
 use super::engine::Changes;
+use super::health::Healths;
 use super::layout::{self, FORMAT, Meta, RecordError, SliceRecord};
 use super::live::Live;
 use super::open::{open_files, to_open_error};
@@ -135,6 +136,7 @@ impl Store {
         let file = checkpoint_file::usable(&path, files.journal.stream(), &reader);
         let checkpoints = Checkpoints::from(replay::checkpoint_at(&files.journal), file);
         let meta = files.meta;
+        let healths = Healths::read(&files.live).map_err(damaged)?;
         let erasures = expunge::Erasures::of(&files.live).map_err(damaged)?;
         let inner = Arc::new(Inner {
             slices,
@@ -168,11 +170,13 @@ impl Store {
             damage: Default::default(),
             uses: Default::default(),
             erasures,
+            healths,
             lock: files.lock,
         });
         inner.committed(&meta);
         inner.show_visits(&inner.catalog());
         inner.show_held_endpoints(&inner.catalog());
+        inner.show_healths();
         inner.look_at_space();
         files
             .damage

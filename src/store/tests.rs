@@ -491,6 +491,7 @@ async fn the_attempts_of_an_old_message_are_found_without_opening_what_cannot_ha
             verdict: Verdict::Delivered,
             test: false,
             event_id: None,
+            signal: AttemptSignal::Neither,
         });
         let nothing = |_: &Catalog| Ok((Vec::new(), ()));
         store.change(Planned(nothing)).await.unwrap();

@@ -6,6 +6,7 @@ use super::unique::Once;
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Outcome, Verdict};
 use crate::domain::endpoint::Endpoint;
+use crate::domain::health::HealthRules;
 use crate::domain::id::{ApplicationId, MessageId, OrganisationId};
 use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
 use crate::domain::payload::PayloadBytes;
@@ -99,6 +100,31 @@ pub struct Finished {
     pub test: bool,
     /// The message's, where an operational event may need it.
     pub event_id: Option<String>,
+    pub signal: AttemptSignal,
+}
+
+/// What an attempt shows of its receiver.
+#[derive(Debug)]
+pub enum AttemptSignal {
+    /// Nothing: no request was made, or it was a test that failed.
+    Neither,
+    Succeeded {
+        /// The receiver asked for the endpoint to be disabled.
+        disables: bool,
+    },
+    Failed(Box<FailureSignal>),
+}
+
+/// What a failed attempt has for the health of its endpoint.
+#[derive(Debug)]
+pub struct FailureSignal {
+    pub rules: HealthRules,
+    /// Until when the receiver asked to be left alone.
+    pub rest_until: Option<Timestamp>,
+    /// In words.
+    pub failure: String,
+    /// The message's; empty where it could not be read.
+    pub event_type: String,
 }
 
 /// News for the scheduler after a commit. It acts on what is stored; the message that travels
@@ -116,6 +142,8 @@ pub enum Event {
     Recorded(DeliveryKey),
     /// The message's payload was deleted: a copy of it must not be sent.
     Expunged { lane: u64, message: MessageId },
+    /// The endpoint's lane came to rest, or has another rest, or none any more.
+    Health { lane: u64 },
     /// The endpoint was changed, enabled, disabled or deleted, or its application's rate was.
     Endpoint { lane: u64 },
 }

@@ -18,6 +18,7 @@ use super::slice::{self, InJournal, Slice};
 use super::{OpenError, StoreSettings, open, rebuild, slices};
 use crate::clock::{Clock, Timestamp};
 use crate::domain::attempt::Attempt;
+use crate::domain::health::Health;
 use crate::domain::id::{IDS_END, MessageId};
 use crate::domain::message::Delivery;
 use crate::journal::Journal;
@@ -167,6 +168,7 @@ pub fn verify(
         .push(("waiting deliveries".to_owned(), counted));
 
     check_erasures(&files, &mut report);
+    check_healths(&files, &mut report);
     check_checkpoint_file(path, &mut report);
     let expected_of = |record: &SliceRecord| {
         let expected = record.sealed.as_ref().unwrap_or(&files.meta.slice);
@@ -269,6 +271,25 @@ fn check_erasures(files: &Files, report: &mut VerifyReport) {
     if erasures > 0 {
         let kind = "deleted applications that are being erased".to_owned();
         report.counts.push((kind, erasures));
+    }
+}
+
+/// Reads the health of endpoints.
+fn check_healths(files: &Files, report: &mut VerifyReport) {
+    let mut failing = 0;
+    for item in files.live.prefix(&[layout::HEALTH]) {
+        let read = item.map_err(RecordError::from).and_then(|(key, value)| {
+            layout::lane_of_health(&key)?;
+            layout::read::<Health>(&files.live, &key, &value).map(drop)
+        });
+        match read {
+            Ok(()) => failing += 1,
+            Err(error) => report.problem(format!("live: {error}")),
+        }
+    }
+    if failing > 0 {
+        let kind = "endpoints that fail or were told of lately".to_owned();
+        report.counts.push((kind, failing));
     }
 }
 

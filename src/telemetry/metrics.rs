@@ -37,6 +37,7 @@ pub struct Metrics {
     pub waiting: Gauge,
     pub held: Gauge,
     pub endpoints_held: Gauge,
+    pub lanes_resting: Gauge,
     pub waiting_for_host: Gauge,
     pub oldest_due_seconds: Gauge<f64, AtomicU64>,
     pub journal_ahead_bytes: Gauge,
@@ -217,6 +218,11 @@ impl Metrics {
                 &mut registry,
                 "endpoints_held",
                 "Endpoints that the operator holds until they are released",
+            ),
+            lanes_resting: shown(
+                &mut registry,
+                "lanes_resting",
+                "Endpoints that get nothing but probes, because they fail or asked to be left alone",
             ),
             waiting_for_host: shown(
                 &mut registry,

@@ -558,7 +558,7 @@ async fn an_endpoint_made_here_has_the_profile_and_a_secret() {
     assert_eq!(endpoint.headers["someKey"], "any value");
     assert_eq!(endpoint.headers["anotherKey"], "some other value");
     assert_eq!(endpoint.auth_headers["api-key"], "1234");
-    assert!(!endpoint.disabled);
+    assert!(endpoint.disabled.is_none());
     let form = server.config().profiles["ovation"].secret_form();
     assert!(endpoint.secrets[0].secret.fits(form));
     let other = created(&server, wrapped(least())).await;

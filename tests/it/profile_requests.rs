@@ -153,7 +153,7 @@ async fn a_test_that_is_made_once_is_not_tried_again() {
         }
         .expect("it is registered");
         assert_eq!(endpoint.id.to_string(), id);
-        assert!(!endpoint.disabled);
+        assert!(endpoint.disabled.is_none());
         let message = NewMessage {
             organisation: endpoint.organisation,
             application: endpoint.application,

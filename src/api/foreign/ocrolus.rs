@@ -255,7 +255,9 @@ async fn test(caller: Caller, context: web::Data<Context>) -> Result<HttpRespons
     let unsent =
         |why: &str| Tried::without_answer(format!("The endpoint is {why}; nothing was sent."));
     let tried = match &endpoint {
-        Endpoint { disabled: true, .. } => unsent("disabled"),
+        Endpoint {
+            disabled: Some(_), ..
+        } => unsent("disabled"),
         Endpoint { held: Some(_), .. } => unsent("held by the operator"),
         Endpoint {
             verification: Some(_),

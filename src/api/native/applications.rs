@@ -357,7 +357,7 @@ pub async fn list(call: Call) -> Reply {
     let wanted = |entry: &&Arc<ApplicationEntry>| {
         let by_endpoints = match &entry.endpoints[..] {
             [] => without_endpoints,
-            endpoints => with_disabled_only || endpoints.iter().any(|one| !one.disabled),
+            endpoints => with_disabled_only || endpoints.iter().any(|one| one.disabled.is_none()),
         };
         by_endpoints && found(&entry.application) && call.caller.sees_application(&catalog, entry)
     };

@@ -24,6 +24,7 @@ use crate::api::kit::page::{Listed, page_parameters, shown};
 use crate::api::kit::query::time_parameters;
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Verdict};
+use crate::domain::disabled::{Disabled, DisabledReason};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{EndpointId, MessageId, OrganisationId};
 use crate::domain::message::{DeliveryKey, DeliveryStatus};
@@ -121,7 +122,10 @@ fn deleted_endpoint(organisation: OrganisationId, last: &Attempt) -> Endpoint {
         uid: None,
         url: last.url.clone(),
         description: String::new(),
-        disabled: true,
+        disabled: Some(Disabled {
+            at: created_at,
+            reason: DisabledReason::Unknown,
+        }),
         event_types: None,
         channels: None,
         metadata: BTreeMap::new(),
@@ -139,6 +143,9 @@ fn deleted_endpoint(organisation: OrganisationId, last: &Attempt) -> Endpoint {
         open_headers: BTreeSet::new(),
         verification: None,
         held: None,
+        breaker_failures: None,
+        disable_after_hours: None,
+        catch_up: None,
     }
 }
 
@@ -242,7 +249,11 @@ pub async fn list_endpoints(call: Call) -> Reply {
             |one| one.endpoint.id,
             |one| {
                 shown(&MessageEndpointOut {
-                    endpoint: EndpointOut::new(&one.endpoint, &config),
+                    endpoint: EndpointOut::new(
+                        &one.endpoint,
+                        &config,
+                        store.health_of(one.endpoint.number).as_ref(),
+                    ),
                     state: &one.state,
                     deleted: one.deleted,
                 })

@@ -12,6 +12,7 @@ use actix_web::http::StatusCode;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use super::endpoint_health::HealthOut;
 use super::endpoint_verification::VerificationOut;
 use super::holds::HoldOut;
 use super::retry::Retry;
@@ -22,6 +23,7 @@ use crate::api::kit::fields::ShownField;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::endpoint::{Endpoint, is_sensitive};
+use crate::domain::health::{DISABLE_AFTER_HOURS_MAX, FAILURES_MAX, Health};
 use crate::domain::id::EndpointId;
 use crate::domain::operational::PROFILE;
 use crate::domain::profile::Method;
@@ -111,6 +113,13 @@ pub struct EndpointIn {
     /// How long an attempt may take, in place of the profile's time.
     #[schemars(range(min = 1))]
     pub timeout_seconds: Patch<u32>,
+    /// How many failed attempts in a row open the endpoint's breaker, in place of the profile's number; 0 keeps it
+    /// closed.
+    #[schemars(range(max = FAILURES_MAX))]
+    pub breaker_failures: Patch<u32>,
+    /// After how many hours of failures the endpoint is disabled, in place of the profile's; 0 for never.
+    #[schemars(range(max = DISABLE_AFTER_HOURS_MAX))]
+    pub disable_after_hours: Patch<u32>,
     id: ShownField,
     created_at: ShownField,
     updated_at: ShownField,
@@ -118,6 +127,12 @@ pub struct EndpointIn {
     auth_header_names: ShownField,
     verification: ShownField,
     hold: ShownField,
+    disabled_reason: ShownField,
+    disabled_at: ShownField,
+    failing_since: ShownField,
+    disables_at: ShownField,
+    breaker: ShownField,
+    catch_up: ShownField,
     warnings: ShownField,
 }
 
@@ -250,6 +265,18 @@ impl EndpointIn {
         if let Patch::Set(seconds) = self.timeout_seconds {
             check_timeout(&mut problems, seconds, &config.limits);
         }
+        for (field, given, max) in [
+            ("breakerFailures", &self.breaker_failures, FAILURES_MAX),
+            (
+                "disableAfterHours",
+                &self.disable_after_hours,
+                DISABLE_AFTER_HOURS_MAX,
+            ),
+        ] {
+            if given.as_set().is_some_and(|value| *value > max) {
+                problems.add(&["body", field], format!("must be 0 to {max}"));
+            }
+        }
         EndpointEdit {
             problems,
             kind,
@@ -270,6 +297,8 @@ impl EndpointIn {
             method,
             retry,
             timeout_seconds: self.timeout_seconds,
+            breaker_failures: self.breaker_failures,
+            disable_after_hours: self.disable_after_hours,
         }
     }
 }
@@ -330,6 +359,10 @@ pub struct EndpointOut<'a> {
     retry: Option<Retry>,
     /// Null where the profile's time is in effect.
     timeout_seconds: Option<u32>,
+    /// Null where the profile's number is in effect.
+    breaker_failures: Option<u32>,
+    /// Null where the profile's time is in effect.
+    disable_after_hours: Option<u32>,
     basic_auth: Option<BasicAuthOut<'a>>,
     /// The headers that are not sensitive.
     headers: BTreeMap<&'a str, &'a str>,
@@ -343,6 +376,8 @@ pub struct EndpointOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
     hold: Option<HoldOut>,
+    #[serde(flatten)]
+    health: HealthOut,
     /// Warnings, not in lists: values that were accepted and may be mistakes, such as a filter with
     /// an event type that is not registered. Answers to a change also warn about the change itself.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
@@ -357,14 +392,18 @@ struct BasicAuthOut<'a> {
 }
 
 impl<'a> EndpointOut<'a> {
-    pub fn new(endpoint: &'a Endpoint, config: &'a Config) -> EndpointOut<'a> {
+    pub fn new(
+        endpoint: &'a Endpoint,
+        config: &'a Config,
+        health: Option<&Health>,
+    ) -> EndpointOut<'a> {
         let is_shown = |(name, _): &(&String, &String)| !is_sensitive(name);
         EndpointOut {
             id: endpoint.id,
             uid: endpoint.uid.as_deref(),
             url: &endpoint.url,
             description: &endpoint.description,
-            disabled: endpoint.disabled,
+            disabled: endpoint.disabled.is_some(),
             event_types: endpoint.event_types.as_deref(),
             filter_types: endpoint.event_types.as_deref(),
             channels: endpoint.channels.as_deref(),
@@ -377,6 +416,8 @@ impl<'a> EndpointOut<'a> {
             method: method_of(endpoint, config).map(Method::name),
             retry: endpoint.retry.as_ref().map(Retry::from),
             timeout_seconds: endpoint.timeout_seconds,
+            breaker_failures: endpoint.breaker_failures,
+            disable_after_hours: endpoint.disable_after_hours,
             basic_auth: endpoint.basic_auth.as_ref().map(|auth| BasicAuthOut {
                 username: &auth.username,
             }),
@@ -389,6 +430,7 @@ impl<'a> EndpointOut<'a> {
             auth_header_names: endpoint.auth_headers.keys().map(String::as_str).collect(),
             verification: VerificationOut::of(endpoint, config),
             hold: endpoint.held.map(HoldOut::from),
+            health: HealthOut::of(endpoint, health),
             warnings: &[],
         }
     }
@@ -398,11 +440,12 @@ pub fn shown(
     status: StatusCode,
     endpoint: &Endpoint,
     config: &Config,
+    health: Option<&Health>,
     warnings: &[String],
 ) -> Answered {
     let shown = EndpointOut {
         warnings,
-        ..EndpointOut::new(endpoint, config)
+        ..EndpointOut::new(endpoint, config, health)
     };
     answered(status, &shown)
 }

@@ -129,8 +129,8 @@ type HasStatus = fn(&Endpoint) -> bool;
 
 /// What a list can be limited to. An endpoint that the operator holds is enabled or disabled, too.
 const STATUSES: [(&str, HasStatus); 3] = [
-    ("enabled", |endpoint| !endpoint.disabled),
-    ("disabled", |endpoint| endpoint.disabled),
+    ("enabled", |endpoint| endpoint.disabled.is_none()),
+    ("disabled", |endpoint| endpoint.disabled.is_some()),
     ("held", |endpoint| endpoint.held.is_some()),
 ];
 
@@ -152,7 +152,8 @@ pub async fn create(call: Call, flags: FeatureFlags, body: Body) -> Reply {
     let edit = edit(&owner, &body, EditKind::Whole, &call.context)?;
     refuse_given_id(edit.id_is_given, &["body", "id"])?;
     let config = Arc::clone(&call.context.config);
-    let shown = move |made: Changed| changed(StatusCode::CREATED, &made, &config);
+    let store = call.context.store.clone();
+    let shown = move |made: Changed| changed(StatusCode::CREATED, &made, &config, &store);
     let command = CreateEndpoint { owner, edit, flags };
     call.show_once(call.once(&body)?, command, shown).await
 }
@@ -190,7 +191,11 @@ pub async fn list(call: Call) -> Reply {
             |endpoint| endpoint.id,
             |endpoint| {
                 shown_in_list(&ListedEndpoint {
-                    endpoint: EndpointOut::new(endpoint, &config),
+                    endpoint: EndpointOut::new(
+                        endpoint,
+                        &config,
+                        store.health_of(endpoint.number).as_ref(),
+                    ),
                     health: healths.next(),
                 })
             },
@@ -230,7 +235,13 @@ pub async fn get(call: Call, flags: FeatureFlags) -> Reply {
     let (owner, id) = endpoint_path(&call);
     let endpoint = owner.endpoint(&call.caller, &catalog, &id, Action::ReadEndpoints)?;
     let warnings = owner.warnings(&catalog, &flags, endpoint);
-    let shown = shown(StatusCode::OK, endpoint, &call.context.config, &warnings);
+    let shown = shown(
+        StatusCode::OK,
+        endpoint,
+        &call.context.config,
+        call.context.store.health_of(endpoint.number).as_ref(),
+        &warnings,
+    );
     Ok(respond(shown))
 }
 
@@ -243,8 +254,8 @@ pub async fn put(call: Call, flags: FeatureFlags, body: Body) -> Reply {
         path: call.path("endpoint_id").to_owned(),
         flags,
     };
-    let config = &call.context.config;
-    let shown = |status, made: &Changed| changed(status, made, config);
+    let (config, store) = (&call.context.config, &call.context.store);
+    let shown = |status, made: &Changed| changed(status, made, config, store);
     call.show(command, |endpoint| saved(endpoint, shown)).await
 }
 
@@ -252,7 +263,8 @@ pub async fn patch(call: Call, flags: FeatureFlags, body: Body) -> Reply {
     named(&call, Action::ChangeEndpoints)?;
     let place = place(&call, flags);
     let edit = edit(&place.owner, &body, EditKind::Patch, &call.context)?;
-    let shown = |done| changed(StatusCode::OK, &done, &call.context.config);
+    let (config, store) = (&call.context.config, &call.context.store);
+    let shown = |done| changed(StatusCode::OK, &done, config, store);
     call.show(ChangeEndpoint { place, edit }, shown).await
 }
 
@@ -262,6 +274,8 @@ pub async fn delete(call: Call) -> Reply {
 }
 
 /// Answers with an endpoint after a change, and the change's warnings.
-fn changed(status: StatusCode, changed: &Changed, config: &Config) -> Answered {
-    shown(status, &changed.endpoint, config, &changed.warnings)
+fn changed(status: StatusCode, changed: &Changed, config: &Config, store: &Store) -> Answered {
+    let health = store.health_of(changed.endpoint.number);
+    let warnings = &changed.warnings;
+    shown(status, &changed.endpoint, config, health.as_ref(), warnings)
 }

@@ -166,7 +166,9 @@ fn held_reason(endpoint: &Endpoint) -> Option<&'static str> {
         Endpoint {
             held: Some(held), ..
         } => Some(held.reason.name()),
-        Endpoint { disabled: true, .. } => Some("disabled"),
+        Endpoint {
+            disabled: Some(_), ..
+        } => Some("disabled"),
         Endpoint {
             verification: Some(_),
             ..

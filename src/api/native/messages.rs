@@ -193,7 +193,7 @@ pub async fn precheck(call: Call, body: Body) -> Reply {
     let wanting = entry.endpoints.iter().filter(wants);
     let answer = match publishable {
         true => MessagePrecheckOut {
-            active: wanting.clone().any(|endpoint| !endpoint.disabled),
+            active: wanting.clone().any(|endpoint| endpoint.disabled.is_none()),
             endpoints_matched: wanting.count(),
         },
         false => MessagePrecheckOut {

@@ -9,6 +9,7 @@ mod deliveries;
 mod delivery_addresses;
 mod endpoint_body;
 mod endpoint_headers;
+mod endpoint_health;
 mod endpoint_path;
 mod endpoint_secret;
 mod endpoint_verification;

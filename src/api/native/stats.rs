@@ -112,7 +112,11 @@ impl Health {
         let since = now.saturating_sub(Duration::from_secs(24 * 3600));
         let hours = store.hours(endpoint.number, since, now)?;
         let waiting = store.waiting_in_at_most(endpoint.number, WAITING_COUNTED_MAX)?;
-        Ok(Health::judged(endpoint.disabled, hours.values(), waiting))
+        Ok(Health::judged(
+            endpoint.disabled.is_some(),
+            hours.values(),
+            waiting,
+        ))
     }
 
     /// Returns the health from the counts of the hours, in their order.

@@ -96,8 +96,8 @@ struct Endpoint {
     #[serde(default)]
     metadata: BTreeMap<String, String>,
     throttle_rate: Option<u16>,
-    #[serde(default)]
-    disabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disabled: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     profile: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,6 +109,10 @@ struct Endpoint {
     retry: Option<RetryRule>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timeout_seconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    breaker_failures: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disable_after_hours: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<Hidden>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -458,7 +462,7 @@ mod tests {
             json!({
                 "uid": "books", "url": "https://example.com/", "description": "",
                 "eventTypes": ["a.b"], "channels": ["one", "two"], "metadata": {},
-                "throttleRate": null, "disabled": false, "method": "PUT",
+                "throttleRate": null, "method": "PUT",
                 "retry": {"firstSeconds": 5, "maxDelaySeconds": 60, "giveUpAfterSeconds": 300},
                 "timeoutSeconds": 7, "basicAuth": {"username": "u", "password": "p"},
                 "authHeaders": {"api-key": "k"},

@@ -334,8 +334,9 @@ fn each_setting_alone_can_have_the_least_and_the_most_that_it_may() {
         let with = |value: u64| from_file(&format!("{name} = {value}\n"));
         for value in [least, most] {
             let config = with(value).unwrap_or_else(|error| panic!("{error}"));
-            let (section, field) = name.split_once('.').unwrap();
-            assert_eq!(config.tree()[section][field], value, "{name}");
+            let tree = serde_json::Value::Object(config.tree());
+            let set = name.split('.').fold(&tree, |tree, part| &tree[part]);
+            assert_eq!(*set, value, "{name}");
             let sending = SendSettings::from_config(&config, &OwnAddresses::default());
             let problem = sending.err().map(|error| error.to_string());
             assert_eq!(problem, None, "{name} = {value}");
@@ -360,14 +361,15 @@ fn every_field_has_a_rule_and_every_rule_a_field() {
         ("backup", fields_of::<BackupSection>()),
         ("auth", fields_of::<AuthSection>()),
         ("delivery", fields_of::<DeliverySection>()),
+        ("delivery.breaker", fields_of::<BreakerSection>()),
         ("limits", fields_of::<LimitsSection>()),
         ("console", fields_of::<ConsoleSection>()),
         ("portal", fields_of::<PortalSection>()),
         ("portal.labels", fields_of::<Labels>()),
         ("log", fields_of::<LogSection>()),
     ];
-    // Labels are a section of their own.
-    let is_setting = |name: &&&str| **name != "labels";
+    // These are sections of their own.
+    let is_setting = |name: &&&str| !["labels", "breaker"].contains(*name);
     let fields = fields.map(|(section, names)| {
         let names: Vec<&str> = names.iter().filter(is_setting).copied().collect();
         (section, names)

@@ -1,6 +1,7 @@
 //! Tests of the commands on endpoints.
 
 use super::*;
+use crate::domain::disabled::Disabled;
 use crate::domain::event_type::EventType;
 use crate::domain::id::ApplicationId;
 use crate::domain::profile::Method;
@@ -38,6 +39,8 @@ fn edit(kind: EditKind) -> EndpointEdit {
         method: Patch::Absent,
         retry: Patch::Absent,
         timeout_seconds: Patch::Absent,
+        breaker_failures: Patch::Absent,
+        disable_after_hours: Patch::Absent,
     }
 }
 
@@ -205,7 +208,7 @@ fn a_replacement_resets_what_the_contract_knows_and_leaves_the_rest() {
     let headers = BTreeMap::from([("X-One".to_owned(), "1".to_owned())]);
     let mut endpoint = Endpoint {
         description: "old".to_owned(),
-        disabled: true,
+        disabled: Some(Disabled::by_hand(NOW)),
         throttle_rate: Some(4),
         headers,
         profile: Some("ioffice".to_owned()),
@@ -215,7 +218,6 @@ fn a_replacement_resets_what_the_contract_knows_and_leaves_the_rest() {
     };
     let mut expected = endpoint.clone();
     expected.description = String::new();
-    expected.disabled = false;
     expected.throttle_rate = None;
     reset(&mut endpoint);
     assert_eq!(endpoint, expected);
@@ -367,7 +369,7 @@ fn a_challenge_is_asked_for_where_an_endpoint_is_enabled_and_not_verified() {
         let is_verified = verification.is_none();
         let endpoint = Endpoint {
             verification,
-            disabled,
+            disabled: disabled.then(|| Disabled::by_hand(NOW)),
             ..example.endpoint()
         };
         let ask = AskForChallenge {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::attempt::Trigger;
+use crate::domain::disabled::Disabled;
 use crate::domain::id::{ApplicationId, EndpointId, OrganisationId};
 use crate::domain::message::Message;
 use proptest::prelude::*;
@@ -21,7 +22,7 @@ fn endpoint() -> Option<Arc<Endpoint>> {
         uid: None,
         url: "http://127.0.0.1/".to_owned(),
         description: String::new(),
-        disabled: false,
+        disabled: None,
         event_types: None,
         channels: None,
         metadata: Default::default(),
@@ -39,6 +40,9 @@ fn endpoint() -> Option<Arc<Endpoint>> {
         open_headers: Default::default(),
         verification: None,
         held: None,
+        breaker_failures: None,
+        disable_after_hours: None,
+        catch_up: None,
     }))
 }
 
@@ -164,7 +168,7 @@ fn a_hanging_lane_keeps_one_slot_until_a_success() {
 #[test]
 fn a_disabled_or_deleted_endpoint_gets_nothing() {
     let mut disabled = (*endpoint().unwrap()).clone();
-    disabled.disabled = true;
+    disabled.disabled = Some(Disabled::by_hand(Timestamp(0)));
     for endpoint in [None, Some(Arc::new(disabled))] {
         let mut lane = Lane::new(endpoint, true);
         lane.stored(entry(1, 1));

@@ -6,13 +6,13 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::WorkerEvent;
 use crate::clock::Timestamp;
-use crate::delivery::{self, judge};
+use crate::delivery::{self, control, judge, rest_until};
 use crate::domain::attempt::{FailureKind, Outcome, Trigger, Verdict};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::message::{Delivery, Message, Origin};
 use crate::domain::operational::attempt_event;
 use crate::scheduler::Shared;
-use crate::store::{Finished, Store};
+use crate::store::{AttemptSignal, FailureSignal, Finished, Store};
 use crate::telemetry::AttemptLine;
 
 /// Everything that the end of an attempt needs; the settings are those that it was made with.
@@ -47,6 +47,7 @@ impl Ending<'_> {
             test,
         };
         self.shared.log.record(now, &line);
+        let signal = self.signal(&endpoint, message, &outcome, now);
         let is_told_of = attempt_event(number, verdict).is_some();
         let event_id = message
             .filter(|_| is_told_of)
@@ -59,6 +60,7 @@ impl Ending<'_> {
             verdict,
             test,
             event_id,
+            signal,
         });
     }
 
@@ -85,6 +87,33 @@ impl Ending<'_> {
             true => Verdict::GiveUp,
             false => verdict,
         }
+    }
+
+    /// What the attempt shows of its receiver. A test that fails shows nothing: whoever tries an endpoint out may try
+    /// what it does not take. Nor does an attempt for which no request was made.
+    fn signal(
+        &self,
+        endpoint: &Endpoint,
+        message: Option<&Message>,
+        outcome: &Outcome,
+        now: Timestamp,
+    ) -> AttemptSignal {
+        let Some(failure) = &outcome.failure else {
+            let control = outcome.answer.as_ref().map(control).unwrap_or_default();
+            return AttemptSignal::Succeeded {
+                disables: control.disables,
+            };
+        };
+        let is_test = message.is_some_and(|message| message.origin.is_test());
+        if is_test || !failure.kind.is_the_receivers() {
+            return AttemptSignal::Neither;
+        }
+        AttemptSignal::Failed(Box::new(FailureSignal {
+            rules: self.settings.health_rules(endpoint),
+            rest_until: rest_until(outcome, now, self.shared.lane_retry_after_max),
+            failure: failure.detail.clone(),
+            event_type: message.map_or_else(String::new, |one| one.event_type.clone()),
+        }))
     }
 
     fn free_slot(&self, lane: u64, outcome: &Outcome) {

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::catalog::Change;
 use crate::domain::attempt::Attempt;
+use crate::domain::health::Health;
 use crate::domain::id::MessageId;
 use crate::domain::message::{DeliveryKey, Message};
 use crate::domain::payload::PayloadBytes;
@@ -85,6 +86,8 @@ pub struct Batch {
     pub counted: HashMap<LaneAndHour, LaneHour>,
     /// How this batch changes the number of registrations.
     pub registrations: i64,
+    /// The health of endpoints that this batch changes; nothing where it is well and forgotten.
+    pub healths: HashMap<u64, Option<Health>>,
     /// The highest endpoint number in this batch.
     pub endpoint_number: u64,
 }
@@ -102,7 +105,7 @@ impl Batch {
 
     /// How many puts and deletes it has, and entries of history.
     pub fn changes_count(&self) -> usize {
-        self.live.count() + self.history.entries.len()
+        self.live.count() + self.history.entries.len() + self.healths.len()
     }
 }
 

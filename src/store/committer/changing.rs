@@ -73,6 +73,18 @@ impl Committer {
             match change {
                 Change::PutEndpoint(one) => {
                     batch.endpoint_number = batch.endpoint_number.max(one.number);
+                    self.health_of_changed(batch, one);
+                }
+                Change::DeleteEndpoint(application, id) => {
+                    let entry = self
+                        .inner
+                        .catalog()
+                        .application_by_id(*application)
+                        .cloned();
+                    let endpoint = entry.as_ref().and_then(|entry| entry.endpoint_by_id(*id));
+                    endpoint
+                        .iter()
+                        .for_each(|one| self.forget_health(batch, one.number));
                 }
                 Change::DeleteApplication(id) => {
                     let erasure = Erasure::new(self.inner.clock.now(), self.slice.number);
@@ -80,6 +92,7 @@ impl Committer {
                     let entry = self.inner.catalog().application_by_id(*id).cloned();
                     for endpoint in entry.iter().flat_map(|entry| &entry.endpoints) {
                         self.delete(batch, &layout::endpoint_key(*id, endpoint.id))?;
+                        self.forget_health(batch, endpoint.number);
                     }
                 }
                 _ => {}

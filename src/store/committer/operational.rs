@@ -8,9 +8,11 @@ use std::sync::atomic::Ordering;
 
 use super::{Batch, Committer};
 use crate::catalog::{Catalog, Change};
+use crate::clock::Timestamp;
 use crate::domain::application::Application;
 use crate::domain::attempt::Attempt;
 use crate::domain::endpoint::Endpoint;
+use crate::domain::health::Told;
 use crate::domain::id::{ApplicationId, OrganisationId};
 use crate::domain::message::Origin;
 use crate::domain::operational::{OperationalEvent, attempt_event};
@@ -19,20 +21,20 @@ use crate::store::NewMessage;
 use crate::store::backlog::Room;
 
 /// An event with whom it is for, made while the catalog was looked at.
-struct Told {
+struct ToldEvent {
     organisation: OrganisationId,
     name: &'static str,
     payload: PayloadBytes,
     lanes: Vec<u64>,
 }
 
-impl Told {
+impl ToldEvent {
     /// Nothing where nobody wants it.
     fn of(
         catalog: &Catalog,
         organisation: OrganisationId,
         event: &OperationalEvent<'_>,
-    ) -> Option<Told> {
+    ) -> Option<ToldEvent> {
         let own = catalog.operational(organisation)?;
         let wants = |one: &&std::sync::Arc<Endpoint>| one.matches(event.name, &[]);
         let lanes = own.endpoints.iter().filter(wants).map(|one| one.number);
@@ -41,7 +43,7 @@ impl Told {
             return None;
         }
         let payload = serde_json::to_vec(event).expect("our types have text keys");
-        Some(Told {
+        Some(ToldEvent {
             organisation,
             name: event.name,
             payload: payload.into(),
@@ -75,7 +77,7 @@ impl Committer {
             endpoint.and_then(|endpoint| {
                 let application = told_of(&catalog, endpoint)?;
                 let event = OperationalEvent::of_attempt(application, endpoint, attempt, event_id)?;
-                Told::of(&catalog, endpoint.organisation, &event)
+                ToldEvent::of(&catalog, endpoint.organisation, &event)
             })
         };
         if let Some(told) = told {
@@ -83,18 +85,32 @@ impl Committer {
         }
     }
 
-    /// Of an endpoint that is disabled because this attempt was answered that it is gone.
-    pub(super) fn tell_of_gone(
+    /// Of an endpoint that its attempts disable, and that has failed since then.
+    pub(super) fn tell_of_disabled(
         &mut self,
         batch: &mut Batch,
         endpoint: &Endpoint,
-        attempt: &Attempt,
+        fail_since: Timestamp,
     ) {
         let told = {
             let catalog = self.inner.catalog();
             told_of(&catalog, endpoint).and_then(|application| {
-                let event = OperationalEvent::gone(application, endpoint, attempt.started_at);
-                Told::of(&catalog, endpoint.organisation, &event)
+                let event = OperationalEvent::disabled(application, endpoint, fail_since);
+                ToldEvent::of(&catalog, endpoint.organisation, &event)
+            })
+        };
+        if let Some(told) = told {
+            self.tell(batch, told);
+        }
+    }
+
+    /// Of an endpoint that has failed for a while, or is well again.
+    pub(super) fn tell_of_notice(&mut self, batch: &mut Batch, endpoint: &Endpoint, told: &Told) {
+        let told = {
+            let catalog = self.inner.catalog();
+            told_of(&catalog, endpoint).and_then(|application| {
+                let event = OperationalEvent::of_notice(application, endpoint, told);
+                ToldEvent::of(&catalog, endpoint.organisation, &event)
             })
         };
         if let Some(told) = told {
@@ -104,7 +120,7 @@ impl Committer {
 
     /// Puts the event where messages are. Nobody waits for it who could be refused, so what bounds
     /// those that wait for a receiver which is away is that they are dropped.
-    fn tell(&mut self, batch: &mut Batch, told: Told) {
+    fn tell(&mut self, batch: &mut Batch, told: ToldEvent) {
         let inner = &self.inner;
         let own = ApplicationId::operational(told.organisation);
         // Beyond what may be published, for then there is much to tell; within the share of an
@@ -156,7 +172,7 @@ fn told_of<'a>(catalog: &'a Catalog, endpoint: &Endpoint) -> Option<&'a Applicat
     Some(&entry.application)
 }
 
-fn told_of_changes(catalog: &Catalog, changes: &[Change]) -> Vec<Told> {
+fn told_of_changes(catalog: &Catalog, changes: &[Change]) -> Vec<ToldEvent> {
     let mut told = Vec::new();
     for change in changes {
         match change {
@@ -167,7 +183,7 @@ fn told_of_changes(catalog: &Catalog, changes: &[Change]) -> Vec<Told> {
                 let before = catalog.endpoint_by_number(endpoint.number);
                 let events = OperationalEvent::put(application, before.map(|one| &**one), endpoint);
                 let organisation = endpoint.organisation;
-                let of = |event| Told::of(catalog, organisation, event);
+                let of = |event| ToldEvent::of(catalog, organisation, event);
                 told.extend(events.iter().filter_map(of));
             }
             Change::DeleteEndpoint(application, id) => {
@@ -186,10 +202,10 @@ fn told_of_changes(catalog: &Catalog, changes: &[Change]) -> Vec<Told> {
     told
 }
 
-fn told_of_deletion(catalog: &Catalog, endpoint: &Endpoint) -> Option<Told> {
+fn told_of_deletion(catalog: &Catalog, endpoint: &Endpoint) -> Option<ToldEvent> {
     let application = told_of(catalog, endpoint)?;
     let event = OperationalEvent::deleted(application, endpoint);
-    Told::of(catalog, endpoint.organisation, &event)
+    ToldEvent::of(catalog, endpoint.organisation, &event)
 }
 
 /// The endpoint's application, which may be new with it.

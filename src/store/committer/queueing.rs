@@ -276,7 +276,7 @@ mod tests {
     use crate::rules::decision::Planned;
     use crate::store::layout::golden::rows::{self, LANE};
     use crate::store::tests::{message_to, opened_with, register};
-    use crate::store::{Finished, ReplaySend, Store};
+    use crate::store::{AttemptSignal, Finished, ReplaySend, Store};
 
     const START: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -342,6 +342,7 @@ mod tests {
                 verdict,
                 test: false,
                 event_id: None,
+                signal: AttemptSignal::Neither,
             });
             self.settle().await;
         }

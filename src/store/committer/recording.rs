@@ -1,31 +1,30 @@
 //! Recording attempts: into the log, and their deliveries to their next due time.
 
 use super::{Answer, Batch, Committer, PartBytes, Staged};
-use crate::catalog::Change;
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Trigger, Verdict};
 use crate::domain::id::AttemptId;
 use crate::domain::message::{Delivery, DeliveryKey};
 use crate::store::layout::{AnswerContent, RequestContent};
+use crate::store::values::AttemptSignal;
 use crate::store::{Event, Finished, counters, layout};
 
 impl Committer {
     pub(super) fn stage_record(
         &mut self,
         batch: &mut Batch,
-        finished: Finished,
+        mut finished: Finished,
     ) -> Result<Staged, layout::RecordError> {
         let now = self.tick();
         let delivery = finished.delivery;
+        let signal = std::mem::replace(&mut finished.signal, AttemptSignal::Neither);
         let (mut attempt, event_id) = self.attempt_of(finished, now);
         self.log_attempt(batch, &mut attempt, &delivery.key, now);
         let waited = self.move_on(batch, &delivery, &attempt)?;
         if waited {
             self.tell_of_attempt(batch, delivery.key.lane, &attempt, event_id.as_deref());
         }
-        if attempt.verdict == Verdict::DisableEndpoint {
-            self.disable_endpoint(batch, delivery.key.lane, &attempt)?;
-        }
+        self.note_health(batch, delivery.key.lane, &attempt, signal)?;
         // Whatever comes next looks at the endpoint as it is then.
         Ok(match batch.changes.is_empty() {
             true => Staged::More,
@@ -43,6 +42,7 @@ impl Committer {
             verdict,
             test,
             event_id,
+            signal: _,
         } = finished;
         let attempt = Attempt {
             id: AttemptId::in_order(now, self.next_in_step(now), rand::random()),
@@ -125,26 +125,6 @@ impl Committer {
             self.put_back(batch, again, None)?;
         }
         Ok(waited)
-    }
-
-    fn disable_endpoint(
-        &mut self,
-        batch: &mut Batch,
-        lane: u64,
-        attempt: &Attempt,
-    ) -> Result<(), layout::RecordError> {
-        let current = self.inner.catalog().endpoint_by_number(lane).cloned();
-        let Some(current) = current.filter(|current| !current.disabled) else {
-            return Ok(());
-        };
-        let mut disabled = (*current).clone();
-        disabled.disabled = true;
-        disabled.updated_at = self.meta.last_time;
-        self.tell_of_gone(batch, &disabled, attempt);
-        let changes = [Change::PutEndpoint(disabled)];
-        self.stage_changes(batch, &changes)?;
-        batch.changes.extend(changes);
-        Ok(())
     }
 }
 

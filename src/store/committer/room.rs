@@ -112,12 +112,13 @@ mod tests {
     use crate::catalog::Catalog;
     use crate::clock::{Clock, Timestamp};
     use crate::domain::attempt::{FailureKind, Outcome, SendFailure, Verdict};
+    use crate::domain::disabled::Disabled;
     use crate::domain::profile::Method;
     use crate::error::Error;
     use crate::rules::decision::Planned;
     use crate::store::layout::golden::rows::{self, LANE};
     use crate::store::tests::{message_to, register, settings};
-    use crate::store::{Finished, Store};
+    use crate::store::{AttemptSignal, Finished, Store};
     use crate::telemetry::Metrics;
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -142,6 +143,7 @@ mod tests {
             verdict: Verdict::Delivered,
             test: false,
             event_id: None,
+            signal: AttemptSignal::Neither,
         }
     }
 
@@ -204,7 +206,7 @@ mod tests {
             clock.advance_to(clock.now() + settings.slice_age + Duration::from_secs(1));
         }
         let mut held = rows::endpoint();
-        held.disabled = true;
+        held.disabled = Some(Disabled::by_hand(NOW));
         let disable = |_: &Catalog| Ok((vec![crate::catalog::Change::PutEndpoint(held)], ()));
         store.change(Planned(disable)).await.unwrap();
         clock.advance_to(clock.now() + settings.retention);

@@ -24,7 +24,7 @@ use crate::store::slice::{AttemptFound, FoundItem};
 use crate::store::tests::{
     copy_directory, damage_record, damage_segments, message_to, opened_with, register, settings,
 };
-use crate::store::{Finished, NewMessage};
+use crate::store::{AttemptSignal, Finished, NewMessage};
 use crate::telemetry::Metrics;
 
 const START: Timestamp = Timestamp(1_700_000_000_000);
@@ -125,6 +125,7 @@ impl Fixture {
             verdict: Verdict::GiveUp,
             test: false,
             event_id: None,
+            signal: AttemptSignal::Neither,
         });
     }
 

@@ -13,7 +13,7 @@ use crate::domain::profile::Method;
 use crate::rules::decision::Planned;
 use crate::store::layout::golden::rows::{self, APPLICATION, LANE};
 use crate::store::tests::{copy_directory, damage_record, message_to, register};
-use crate::store::{Finished, Store, reset_owner, restore, verify};
+use crate::store::{AttemptSignal, Finished, Store, reset_owner, restore, verify};
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -97,6 +97,7 @@ async fn work(store: &Store) -> Vec<MessageId> {
             verdict: Verdict::RetryAt(NOW + Duration::from_secs(60)),
             test: false,
             event_id: None,
+            signal: AttemptSignal::Neither,
         });
     }
     store.accept_message(message_to(vec![LANE])).await.unwrap();

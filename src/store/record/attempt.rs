@@ -91,6 +91,7 @@ mirrored! {
         NotSendable,
         Expired,
         InternalError,
+        BreakerOpen,
     }
 }
 

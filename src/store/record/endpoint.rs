@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::values::{Duration1, Id, mirrored};
 use super::{Kept, NotARecord, read_struct};
 use crate::clock::Timestamp;
-use crate::domain::endpoint::{BasicAuth, Endpoint, EndpointSecret};
+use crate::domain::disabled::{Disabled, DisabledReason};
+use crate::domain::endpoint::{BasicAuth, CatchUp, Endpoint, EndpointSecret};
 use crate::domain::hold::{Held, HeldReason};
 use crate::domain::id::{ApplicationId, EndpointId, OrganisationId};
 use crate::domain::profile::Method;
@@ -64,9 +65,16 @@ struct Endpoint4 {
     verification: Option<Verification1<'static>>,
 }
 
-/// Schema 5.
+/// Schema 5: before it was kept why an endpoint is disabled, and before endpoints had breakers.
+#[derive(Deserialize)]
+struct Endpoint5 {
+    before: Endpoint4,
+    held: Option<Held1>,
+}
+
+/// Schema 6.
 #[derive(Serialize, Deserialize)]
-pub struct Endpoint5<'a> {
+pub struct Endpoint6<'a> {
     id: Id<EndpointId>,
     number: u64,
     organisation: Id<OrganisationId>,
@@ -100,6 +108,15 @@ pub struct Endpoint5<'a> {
     verification: Option<Verification1<'a>>,
     #[serde(default)]
     held: Option<Held1>,
+    /// Absent where `disabled` is false, and where an earlier version disabled it.
+    #[serde(default)]
+    disabling: Option<Disabled1>,
+    #[serde(default)]
+    breaker_failures: Option<u32>,
+    #[serde(default)]
+    disable_after_hours: Option<u32>,
+    #[serde(default)]
+    catch_up: Option<CatchUp1>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -154,6 +171,22 @@ mirrored! {
     HeldReason1 of HeldReason { ByHand, Restored }
 }
 
+#[derive(Serialize, Deserialize)]
+struct Disabled1 {
+    at: u64,
+    reason: DisabledReason1,
+}
+
+mirrored! {
+    DisabledReason1 of DisabledReason { Unknown, ByHand, Gone, Requested, Failing }
+}
+
+#[derive(Serialize, Deserialize)]
+struct CatchUp1 {
+    rate: u16,
+    published_before: u64,
+}
+
 impl From<Endpoint1> for Endpoint2 {
     fn from(old: Endpoint1) -> Endpoint2 {
         Endpoint2 {
@@ -190,12 +223,22 @@ impl From<Endpoint3> for Endpoint4 {
     }
 }
 
-impl From<Endpoint4> for Endpoint5<'static> {
-    fn from(old: Endpoint4) -> Endpoint5<'static> {
-        let third = old.before;
+impl From<Endpoint4> for Endpoint5 {
+    fn from(old: Endpoint4) -> Endpoint5 {
+        Endpoint5 {
+            before: old,
+            held: None,
+        }
+    }
+}
+
+impl From<Endpoint5> for Endpoint6<'static> {
+    fn from(old: Endpoint5) -> Endpoint6<'static> {
+        let fourth = old.before;
+        let third = fourth.before;
         let second = third.before;
         let first = second.before;
-        Endpoint5 {
+        Endpoint6 {
             id: first.id,
             number: first.number,
             organisation: first.organisation,
@@ -219,15 +262,19 @@ impl From<Endpoint4> for Endpoint5<'static> {
             retry: second.retry,
             timeout_seconds: second.timeout_seconds,
             open_headers: Cow::Owned(third.open_headers),
-            verification: old.verification,
-            held: None,
+            verification: fourth.verification,
+            held: old.held,
+            disabling: None,
+            breaker_failures: None,
+            disable_after_hours: None,
+            catch_up: None,
         }
     }
 }
 
-impl<'a> From<&'a Endpoint> for Endpoint5<'a> {
-    fn from(value: &'a Endpoint) -> Endpoint5<'a> {
-        Endpoint5 {
+impl<'a> From<&'a Endpoint> for Endpoint6<'a> {
+    fn from(value: &'a Endpoint) -> Endpoint6<'a> {
+        Endpoint6 {
             id: Id(value.id),
             number: value.number,
             organisation: Id(value.organisation),
@@ -235,7 +282,7 @@ impl<'a> From<&'a Endpoint> for Endpoint5<'a> {
             uid: value.uid.as_deref().map(Cow::Borrowed),
             url: Cow::from(&value.url),
             description: Cow::from(&value.description),
-            disabled: value.disabled,
+            disabled: value.disabled.is_some(),
             event_types: value.event_types.as_deref().map(Cow::Borrowed),
             channels: value.channels.as_deref().map(Cow::Borrowed),
             metadata: Cow::Borrowed(&value.metadata),
@@ -253,16 +300,25 @@ impl<'a> From<&'a Endpoint> for Endpoint5<'a> {
             open_headers: Cow::Borrowed(&value.open_headers),
             verification: value.verification.as_ref().map(Verification1::from),
             held: value.held.as_ref().map(Held1::from),
+            disabling: value.disabled.as_ref().map(Disabled1::from),
+            breaker_failures: value.breaker_failures,
+            disable_after_hours: value.disable_after_hours,
+            catch_up: value.catch_up.as_ref().map(CatchUp1::from),
         }
     }
 }
 
-impl TryFrom<Endpoint5<'_>> for Endpoint {
+impl TryFrom<Endpoint6<'_>> for Endpoint {
     type Error = NotARecord;
 
-    fn try_from(record: Endpoint5<'_>) -> Result<Endpoint, NotARecord> {
+    fn try_from(record: Endpoint6<'_>) -> Result<Endpoint, NotARecord> {
         let secrets = record.secrets.into_iter().map(EndpointSecret::from);
         let retry = record.retry.map(RetrySchedule::try_from).transpose()?;
+        let unknown = Disabled {
+            at: Timestamp(record.updated_at),
+            reason: DisabledReason::Unknown,
+        };
+        let disabled = record.disabling.map_or(unknown, Disabled::from);
         Ok(Endpoint {
             id: record.id.0,
             number: record.number,
@@ -271,7 +327,7 @@ impl TryFrom<Endpoint5<'_>> for Endpoint {
             uid: record.uid.map(Cow::into_owned),
             url: record.url.into_owned(),
             description: record.description.into_owned(),
-            disabled: record.disabled,
+            disabled: record.disabled.then_some(disabled),
             event_types: record.event_types.map(Cow::into_owned),
             channels: record.channels.map(Cow::into_owned),
             metadata: record.metadata.into_owned(),
@@ -289,6 +345,9 @@ impl TryFrom<Endpoint5<'_>> for Endpoint {
             open_headers: record.open_headers.into_owned(),
             verification: record.verification.map(Verification::from),
             held: record.held.map(Held::from),
+            breaker_failures: record.breaker_failures,
+            disable_after_hours: record.disable_after_hours,
+            catch_up: record.catch_up.map(CatchUp::from),
         })
     }
 }
@@ -432,22 +491,62 @@ impl From<Held1> for Held {
     }
 }
 
+impl From<&Disabled> for Disabled1 {
+    fn from(value: &Disabled) -> Disabled1 {
+        Disabled1 {
+            at: value.at.0,
+            reason: DisabledReason1::from(&value.reason),
+        }
+    }
+}
+
+impl From<Disabled1> for Disabled {
+    fn from(record: Disabled1) -> Disabled {
+        Disabled {
+            at: Timestamp(record.at),
+            reason: record.reason.into(),
+        }
+    }
+}
+
+impl From<&CatchUp> for CatchUp1 {
+    fn from(value: &CatchUp) -> CatchUp1 {
+        CatchUp1 {
+            rate: value.rate,
+            published_before: value.published_before.0,
+        }
+    }
+}
+
+impl From<CatchUp1> for CatchUp {
+    fn from(record: CatchUp1) -> CatchUp {
+        CatchUp {
+            rate: record.rate,
+            published_before: Timestamp(record.published_before),
+        }
+    }
+}
+
 impl Kept for Endpoint {
-    const SCHEMA: u16 = 5;
-    type Record<'a> = Endpoint5<'a>;
+    const SCHEMA: u16 = 6;
+    type Record<'a> = Endpoint6<'a>;
 
     fn read(schema: u16, bytes: &mut &[u8]) -> Result<Endpoint, NotARecord> {
-        let newest: Endpoint5<'_> = match schema {
+        let newest: Endpoint6<'_> = match schema {
             1 => {
                 let second = Endpoint2::from(read_struct::<Endpoint1>(bytes)?);
-                Endpoint4::from(Endpoint3::from(second)).into()
+                Endpoint5::from(Endpoint4::from(Endpoint3::from(second))).into()
             }
             2 => {
                 let third = Endpoint3::from(read_struct::<Endpoint2>(bytes)?);
-                Endpoint4::from(third).into()
+                Endpoint5::from(Endpoint4::from(third)).into()
             }
-            3 => Endpoint4::from(read_struct::<Endpoint3>(bytes)?).into(),
-            4 => read_struct::<Endpoint4>(bytes)?.into(),
+            3 => {
+                let fourth = Endpoint4::from(read_struct::<Endpoint3>(bytes)?);
+                Endpoint5::from(fourth).into()
+            }
+            4 => Endpoint5::from(read_struct::<Endpoint4>(bytes)?).into(),
+            5 => read_struct::<Endpoint5>(bytes)?.into(),
             _ => read_struct(bytes)?,
         };
         newest.try_into()

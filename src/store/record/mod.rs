@@ -30,6 +30,7 @@ pub mod content;
 pub mod endpoint;
 pub mod erasure;
 pub mod event_type;
+pub mod health;
 pub mod job;
 pub mod lane_hour;
 pub mod message;

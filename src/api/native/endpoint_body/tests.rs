@@ -48,7 +48,7 @@ fn an_endpoint_is_shown_without_anything_secret() {
     endpoint.auth_headers = headers("X-Whatever", "s3cret-3");
     endpoint.profile = Some("ioffice".to_owned());
     let config = config();
-    let answer = shown(StatusCode::OK, &endpoint, &config, &[]);
+    let answer = shown(StatusCode::OK, &endpoint, &config, None, &[]);
     let text = String::from_utf8(answer.body).unwrap();
     for hidden in ["s3cret", "whsec_"] {
         assert!(!text.contains(hidden), "{text}");
@@ -71,7 +71,7 @@ fn an_endpoint_is_shown_without_anything_secret() {
 
     // An operator may take a profile away.
     endpoint.profile = Some("gone".to_owned());
-    let body = serde_json::to_value(EndpointOut::new(&endpoint, &config)).unwrap();
+    let body = serde_json::to_value(EndpointOut::new(&endpoint, &config, None)).unwrap();
     assert_eq!(
         (&body["profile"], &body["method"]),
         (&json!("gone"), &Value::Null)

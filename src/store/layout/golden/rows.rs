@@ -9,7 +9,9 @@ use ipnet::IpNet;
 use super::*;
 use crate::domain::application::TokensEnding;
 use crate::domain::attempt::{Answer, FailureKind, SendFailure, Timings, Verdict};
-use crate::domain::endpoint::{BasicAuth, EndpointSecret};
+use crate::domain::disabled::{Disabled, DisabledReason};
+use crate::domain::endpoint::{BasicAuth, CatchUp, EndpointSecret};
+use crate::domain::health::{Failing, Health, News, Notice, Rest, RestReason, Told, ToldKind};
 use crate::domain::hold::{Held, HeldReason};
 use crate::domain::id::VisitId;
 use crate::domain::job::{JobState, Matching, Progress, Replay, Which, Work};
@@ -112,7 +114,10 @@ pub fn endpoint() -> Endpoint {
         uid: Some(text("books")),
         url: text("https://example.com/in"),
         description: text("d"),
-        disabled: true,
+        disabled: Some(Disabled {
+            at: LATER,
+            reason: DisabledReason::Unknown,
+        }),
         event_types: Some(vec![text("a.b")]),
         channels: Some(vec![text("c")]),
         metadata: map("k", "v"),
@@ -136,6 +141,9 @@ pub fn endpoint() -> Endpoint {
         open_headers: BTreeSet::new(),
         verification: None,
         held: None,
+        breaker_failures: None,
+        disable_after_hours: None,
+        catch_up: None,
     }
 }
 
@@ -452,7 +460,81 @@ fn of_endpoints() -> Vec<Row> {
             },
             &[],
         ),
+        row(
+            6,
+            key(),
+            "b770 0600 67237cd5 29010000
+              03*20 07 01*20 02*20 0105626f6f6b731668747470733a2f2f6578616d706c652e63
+             6f6d2f696e016401010103612e620101016301016b017601fb2c01012677687365635f4d
+             664b51397238474b59717254776a55504438494c505a496f324c614c61537701fd6052e6
+             cf8b0100000105582d4f6e6501310101750170fd0068e5cf8b010000fd6052e6cf8b0100
+             0001076f766174696f6e010101014101730100010500000000000000e03f01090105582d
+             4f6e65010201fdc03ce7cf8b01000001fd6052e6cf8b01000001016501fdc03ce7cf8b01
+             00000101fd6052e6cf8b01000004010301fb2c010107fdc03ce7cf8b010000",
+            &Endpoint {
+                disabled: Some(Disabled {
+                    at: LATER,
+                    reason: DisabledReason::Failing,
+                }),
+                verification: Some(Verification {
+                    attempts: 2,
+                    next_at: Some(LATEST),
+                    last_at: Some(LATER),
+                    last_error: Some(text("e")),
+                }),
+                held: Some(Held {
+                    since: LATEST,
+                    reason: HeldReason::Restored,
+                }),
+                breaker_failures: Some(3),
+                disable_after_hours: Some(300),
+                catch_up: Some(CatchUp {
+                    rate: 7,
+                    published_before: LATEST,
+                }),
+                ..retried(Waits::Listed(vec![Duration::from_secs(5)]))
+            },
+            &[],
+        ),
     ]
+}
+
+/// Of an endpoint that fails, with everything that a record may hold.
+pub fn health() -> Health {
+    let news = |exhausted| News {
+        exhausted,
+        failure: text("f"),
+        event_type: text("a.b"),
+        disabled: true,
+    };
+    Health {
+        failing: Some(Failing {
+            since: AT,
+            last_at: LATER,
+            failures: 300,
+            rest: Some(Rest {
+                reason: RestReason::Failures,
+                since: LATER,
+                probe_at: LATEST,
+                probes: 2,
+            }),
+            warned: 1,
+            disables_at: Some(LATEST),
+        }),
+        notice: Some(Notice {
+            due: Some(LATEST),
+            news: news(3),
+            told_at: Some(AT),
+            told_failing: true,
+            mail: Some(Told {
+                at: AT,
+                kind: ToldKind::Failing,
+                failing_since: Some(AT),
+                disables_at: None,
+                news: news(0),
+            }),
+        }),
+    }
 }
 
 fn of_tokens() -> Vec<Row> {
@@ -733,6 +815,17 @@ fn of_the_live_database() -> Vec<Row> {
                 from: b"M\x05".to_vec(),
                 left_out: 70_000,
             },
+            &[],
+        ),
+        row(
+            1,
+            ("68 00*7 07", health_key(LANE)),
+            "b768 0100 d8b39d2c 72000000
+             01fd0068e5cf8b010000fd6052e6cf8b010000fb2c010100fd6052e6cf8b010000fdc03c
+             e7cf8b010000020101fdc03ce7cf8b0100000101fdc03ce7cf8b01000003016603612e62
+             0101fd0068e5cf8b0100000101fd0068e5cf8b0100000001fd0068e5cf8b010000000001
+             6603612e6201",
+            &health(),
             &[],
         ),
         row(

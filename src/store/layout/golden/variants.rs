@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::rows::{APPLICATION, AT, ENDPOINT, LATER, MESSAGE_ID, TOKEN, claims, text};
 use super::*;
 use crate::domain::attempt::{FailureKind, Verdict};
+use crate::domain::disabled::DisabledReason;
+use crate::domain::health::{RestReason, ToldKind};
 use crate::domain::hold::HeldReason;
 use crate::domain::job::{JobState, Matching, Replay, Which, Work};
 use crate::domain::message::DeliveryStatus;
@@ -16,7 +18,8 @@ use crate::domain::scope::Scope;
 use crate::domain::token::{Capability, Role};
 use crate::domain::visit::{SignedInWith, Surface};
 use crate::store::record::attempt::{FailureKind1, Verdict1};
-use crate::store::record::endpoint::{HeldReason1, Method1, Waits1};
+use crate::store::record::endpoint::{DisabledReason1, HeldReason1, Method1, Waits1};
+use crate::store::record::health::{RestReason1, ToldKind1};
 use crate::store::record::job::{DeliveryStatus1, JobState1, Which1, Work1};
 use crate::store::record::message::Origin1;
 use crate::store::record::token::{Capability1, Role1, Scope1};
@@ -61,6 +64,7 @@ pub fn all(problems: &mut Vec<String>) -> BTreeSet<&'static str> {
         "08" NotSendable (),
         "09" Expired (),
         "0a" InternalError (),
+        "0b" BreakerOpen (),
     });
     variants!(names, problems, Verdict as Verdict1 {
         "00" Delivered (),
@@ -105,6 +109,15 @@ pub fn all(problems: &mut Vec<String>) -> BTreeSet<&'static str> {
     });
     variants!(names, problems, Method as Method1 {
         "00" Post (), "01" Put (), "02" Patch (), "03" Get (),
+    });
+    variants!(names, problems, DisabledReason as DisabledReason1 {
+        "00" Unknown (), "01" ByHand (), "02" Gone (), "03" Requested (), "04" Failing (),
+    });
+    variants!(names, problems, RestReason as RestReason1 {
+        "00" Failures (), "01" RetryAfter (),
+    });
+    variants!(names, problems, ToldKind as ToldKind1 {
+        "00" Failing (), "01" Recovered (),
     });
     variants!(names, problems, HeldReason as HeldReason1 { "00" ByHand (), "01" Restored () });
     variants!(names, problems, Origin as Origin1 {

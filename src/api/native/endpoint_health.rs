@@ -1,0 +1,123 @@
+//! The health of an endpoint as answers show it: its breaker, and why it is disabled.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::api::kit::extract::{optional_text, text};
+use crate::clock::Timestamp;
+use crate::domain::endpoint::{CatchUp, Endpoint};
+use crate::domain::health::{Failing, Health, Rest, RestReason};
+
+/// The part of an endpoint that its attempts decide.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthOut {
+    /// Why the endpoint is disabled: by a caller's hand, because its receiver answered 410, because its receiver
+    /// asked for it with the header `webhook-delivery: disable`, or because nothing but failures came for the hours of
+    /// `disableAfterHours`. Absent where it is not disabled, or where an earlier version disabled it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["by-hand", "gone", "requested", "failing"]), default)]
+    disabled_reason: Option<&'static str>,
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "optional_text"
+    )]
+    #[schemars(default)]
+    disabled_at: Option<Timestamp>,
+    /// Since when attempts have failed without a success. Absent where the last one succeeded.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "optional_text"
+    )]
+    #[schemars(default)]
+    failing_since: Option<Timestamp>,
+    /// When the endpoint is disabled if nothing succeeds until then.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "optional_text"
+    )]
+    #[schemars(default)]
+    disables_at: Option<Timestamp>,
+    breaker: BreakerOut,
+    /// How fast it gets what waited when it was enabled or released.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    catch_up: Option<CatchUpOut>,
+}
+
+/// Whether messages go to the endpoint, as its breaker has it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EndpointBreakerOut")]
+#[serde(rename_all = "camelCase")]
+pub struct BreakerOut {
+    /// `closed`: messages are sent. `open`: too many attempts failed in a row, and `resting`: the receiver asked with
+    /// `Retry-After` to be left alone; then nothing is sent but one probe at `nextProbeAt`.
+    #[schemars(extend("enum" = ["closed", "open", "resting"]))]
+    state: &'static str,
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "optional_text"
+    )]
+    #[schemars(default)]
+    since: Option<Timestamp>,
+    /// It may pass while nothing waits: the next message is the probe then.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "optional_text"
+    )]
+    #[schemars(default)]
+    next_probe_at: Option<Timestamp>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EndpointCatchUpOut")]
+#[serde(rename_all = "camelCase")]
+struct CatchUpOut {
+    /// Messages a second.
+    rate: u16,
+    /// Messages that were published before this are sent at that rate at most.
+    #[serde(serialize_with = "text")]
+    published_before: Timestamp,
+}
+
+impl HealthOut {
+    pub fn of(endpoint: &Endpoint, health: Option<&Health>) -> HealthOut {
+        let failing = health.and_then(|health| health.failing.as_ref());
+        let disabled = endpoint
+            .disabled
+            .filter(|disabled| disabled.reason.name().is_some());
+        HealthOut {
+            disabled_reason: disabled.and_then(|disabled| disabled.reason.name()),
+            disabled_at: disabled.map(|disabled| disabled.at),
+            failing_since: failing.map(|failing| failing.since),
+            disables_at: failing
+                .filter(|_| endpoint.disabled.is_none())
+                .and_then(|failing| failing.disables_at),
+            breaker: BreakerOut::of(failing.and_then(|failing: &Failing| failing.rest)),
+            catch_up: endpoint.catch_up.map(CatchUpOut::from),
+        }
+    }
+}
+
+impl BreakerOut {
+    pub fn of(rest: Option<Rest>) -> BreakerOut {
+        BreakerOut {
+            state: match rest.map(|rest| rest.reason) {
+                None => "closed",
+                Some(RestReason::Failures) => "open",
+                Some(RestReason::RetryAfter) => "resting",
+            },
+            since: rest.map(|rest| rest.since),
+            next_probe_at: rest.map(|rest| rest.probe_at),
+        }
+    }
+}
+
+impl From<CatchUp> for CatchUpOut {
+    fn from(catch_up: CatchUp) -> CatchUpOut {
+        CatchUpOut {
+            rate: catch_up.rate,
+            published_before: catch_up.published_before,
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The health of endpoints: changed in the commit of the attempt or of the registration that changes it.
+
+use super::{Answer, Batch, Committer, Staged};
+use crate::catalog::Change;
+use crate::clock::Timestamp;
+use crate::domain::attempt::{Attempt, Verdict};
+use crate::domain::disabled::{Disabled, DisabledReason};
+use crate::domain::endpoint::Endpoint;
+use crate::domain::health::{FailedAttempt, Health};
+use crate::store::engine::EngineError;
+use crate::store::health::Mails;
+use crate::store::layout;
+use crate::store::queue::Sender;
+use crate::store::values::{AttemptSignal, FailureSignal};
+
+impl Committer {
+    /// Takes an attempt into the health of its endpoint, and disables the endpoint where that is due.
+    pub(super) fn note_health(
+        &mut self,
+        batch: &mut Batch,
+        lane: u64,
+        attempt: &Attempt,
+        signal: AttemptSignal,
+    ) -> Result<(), layout::RecordError> {
+        let asked = match (&signal, attempt.verdict) {
+            (_, Verdict::DisableEndpoint) => true,
+            (AttemptSignal::Succeeded { disables }, _) => *disables,
+            _ => false,
+        };
+        let now = self.meta.last_time;
+        let (reason, fail_since) = match signal {
+            AttemptSignal::Neither => (None, None),
+            AttemptSignal::Succeeded { .. } => {
+                self.note_success(batch, lane, now);
+                (asked.then_some(DisabledReason::Requested), None)
+            }
+            AttemptSignal::Failed(failed) => self.note_failure(batch, lane, attempt, &failed, now),
+        };
+        let reason = reason.or(asked.then_some(reason_of(attempt)));
+        match reason {
+            Some(reason) => {
+                let fail_since = fail_since.unwrap_or(attempt.started_at);
+                self.disable_endpoint(batch, lane, Disabled { at: now, reason }, fail_since)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn note_success(&self, batch: &mut Batch, lane: u64, now: Timestamp) {
+        if let Some(mut health) = self.health(batch, lane) {
+            health.succeeded(&self.inner.settings.notices, now);
+            batch.put_health(lane, health);
+        }
+    }
+
+    /// Returns why the endpoint is to be disabled, where it is, and since when it has failed.
+    fn note_failure(
+        &self,
+        batch: &mut Batch,
+        lane: u64,
+        attempt: &Attempt,
+        signal: &FailureSignal,
+        now: Timestamp,
+    ) -> (Option<DisabledReason>, Option<Timestamp>) {
+        // A deleted endpoint has none.
+        if !self.is_there(lane) {
+            return (None, None);
+        }
+        let notices = &self.inner.settings.notices;
+        let mut health = self.health(batch, lane).unwrap_or_default();
+        let failed = FailedAttempt {
+            started_at: attempt.started_at,
+            rest_until: signal.rest_until,
+            exhausted: attempt.verdict == Verdict::GiveUp,
+            failure: &signal.failure,
+            event_type: &signal.event_type,
+        };
+        health.failed(&failed, &signal.rules, notices, now, rand::random());
+        let reason = match attempt.verdict {
+            Verdict::DisableEndpoint => Some(reason_of(attempt)),
+            _ => health.disables().then_some(DisabledReason::Failing),
+        };
+        if reason.is_some() {
+            health.disabled(&failed, notices, now);
+        }
+        let since = health.failing.as_ref().map(|failing| failing.since);
+        batch.put_health(lane, health);
+        (reason, since)
+    }
+
+    /// Disables an endpoint because of its attempts. `fail_since` is for the operational event.
+    fn disable_endpoint(
+        &mut self,
+        batch: &mut Batch,
+        lane: u64,
+        disabled: Disabled,
+        fail_since: Timestamp,
+    ) -> Result<(), layout::RecordError> {
+        let current = self.inner.catalog().endpoint_by_number(lane).cloned();
+        let Some(current) = current.filter(|current| current.disabled.is_none()) else {
+            return Ok(());
+        };
+        let endpoint = Endpoint {
+            disabled: Some(disabled),
+            updated_at: disabled.at,
+            ..(*current).clone()
+        };
+        self.tell_of_disabled(batch, &endpoint, fail_since);
+        let changes = [Change::PutEndpoint(endpoint)];
+        self.stage_changes(batch, &changes)?;
+        batch.changes.extend(changes);
+        Ok(())
+    }
+
+    /// An endpoint is put: one that is enabled, or gets another URL, starts anew.
+    pub(super) fn health_of_changed(&self, batch: &mut Batch, endpoint: &Endpoint) {
+        let starts_anew = {
+            let catalog = self.inner.catalog();
+            let before = catalog.endpoint_by_number(endpoint.number);
+            before.is_some_and(|before| {
+                let is_enabled = before.disabled.is_some() && endpoint.disabled.is_none();
+                is_enabled || before.url != endpoint.url
+            })
+        };
+        if starts_anew && let Some(mut health) = self.health(batch, endpoint.number) {
+            health.starts_anew();
+            batch.put_health(endpoint.number, health);
+        }
+    }
+
+    /// An endpoint is deleted.
+    pub(super) fn forget_health(&self, batch: &mut Batch, lane: u64) {
+        if self.health(batch, lane).is_some() {
+            batch.healths.insert(lane, None);
+        }
+    }
+
+    /// Makes the messages of these lanes that are due.
+    pub(super) fn stage_tell(
+        &mut self,
+        batch: &mut Batch,
+        lanes: Vec<u64>,
+        mails: &Mails,
+        answer: Sender<()>,
+    ) -> Staged {
+        let now = self.inner.clock.now();
+        for lane in lanes {
+            let Some(mut health) = self.health(batch, lane) else {
+                continue;
+            };
+            let endpoint = self.inner.catalog().endpoint_by_number(lane).cloned();
+            let Some(endpoint) = endpoint else {
+                batch.healths.insert(lane, None);
+                continue;
+            };
+            let is_mailed = mails(&self.inner.catalog(), &endpoint);
+            let is_disabled = endpoint.disabled.is_some();
+            let notices = &self.inner.settings.notices;
+            let told = health.tell(notices, is_disabled, is_mailed, now);
+            batch.put_health(lane, health);
+            if let Some(told) = told {
+                self.tell_of_notice(batch, &endpoint, &told);
+            }
+        }
+        batch.answers.push(Answer::Done(answer));
+        Staged::Enough
+    }
+
+    /// Notes that these messages were mailed.
+    pub(super) fn stage_mailed(
+        &self,
+        batch: &mut Batch,
+        told: Vec<(u64, Timestamp)>,
+        answer: Sender<()>,
+    ) -> Staged {
+        for (lane, at) in told {
+            if let Some(mut health) = self.health(batch, lane) {
+                health.mailed(at);
+                batch.put_health(lane, health);
+            }
+        }
+        batch.answers.push(Answer::Done(answer));
+        Staged::Enough
+    }
+
+    /// Writes the healths that the batch changes, each once.
+    pub(super) fn stage_healths(&self, batch: &mut Batch) -> Result<(), EngineError> {
+        for (lane, health) in &batch.healths {
+            let key = layout::health_key(*lane);
+            match health {
+                Some(health) => {
+                    layout::replace(&self.inner.live, &mut batch.live, &key, health)?;
+                }
+                None => {
+                    layout::delete(&self.inner.live, &mut batch.live, &key)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The health as the batch leaves it so far.
+    fn health(&self, batch: &Batch, lane: u64) -> Option<Health> {
+        match batch.healths.get(&lane) {
+            Some(health) => health.clone(),
+            None => self.inner.healths.of(lane),
+        }
+    }
+}
+
+impl Batch {
+    fn put_health(&mut self, lane: u64, health: Health) {
+        let health = (!health.is_default()).then_some(health);
+        self.healths.insert(lane, health);
+    }
+}
+
+fn reason_of(attempt: &Attempt) -> DisabledReason {
+    match attempt.answer.as_ref().map(|answer| answer.status) {
+        Some(410) => DisabledReason::Gone,
+        _ => DisabledReason::Requested,
+    }
+}
