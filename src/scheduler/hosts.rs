@@ -14,9 +14,6 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::mpsc::UnboundedSender;
-
-use super::worker::WorkerEvent;
 use crate::domain::id::ApplicationId;
 use crate::lock::locked;
 
@@ -96,10 +93,16 @@ struct Share {
     waiting: VecDeque<Waiting>,
 }
 
-/// A lane that waits for a place, and its worker, which gets the event.
+/// Takes the places of lanes that waited in line.
+pub trait PlaceTaker: Send + Sync {
+    /// Passes the place on to the lane. Returns it where nobody works for the lane any more.
+    fn take(&self, lane: u64, place: HostPlace) -> Result<(), HostPlace>;
+}
+
+/// A lane that waits for a place, and the taker that passes the place on to it.
 struct Waiting {
     lane: u64,
-    worker: UnboundedSender<WorkerEvent>,
+    taker: Arc<dyn PlaceTaker>,
 }
 
 /// A right to one attempt at a host; given back when it is dropped.
@@ -124,13 +127,13 @@ impl HostPlace {
 }
 
 impl Host {
-    /// Takes a place for an attempt. Where none is free, the lane waits in line, and its worker gets
-    /// [`WorkerEvent::Place`] when there is one. A lane that waits already must not ask again.
+    /// Takes a place for an attempt. Where none is free, the lane waits in line, and the taker gets the
+    /// place when there is one. A lane that waits already must not ask again.
     pub fn place(
         self: &Arc<Host>,
         application: ApplicationId,
         lane: u64,
-        worker: &UnboundedSender<WorkerEvent>,
+        taker: &Arc<dyn PlaceTaker>,
     ) -> Option<HostPlace> {
         let mut line = self.line();
         if self.take(&mut line, application) {
@@ -138,8 +141,8 @@ impl Host {
         }
         let share = line.shares.entry(application).or_default();
         let is_first = share.waiting.is_empty();
-        let worker = worker.clone();
-        share.waiting.push_back(Waiting { lane, worker });
+        let taker = taker.clone();
+        share.waiting.push_back(Waiting { lane, taker });
         if is_first {
             line.round.push_back(application);
         }
@@ -188,13 +191,11 @@ impl Host {
         self.line().give_back(application);
         while let Some((application, next)) = self.take_next() {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            let Waiting { lane, worker } = next;
+            let Waiting { lane, taker } = next;
             let place = self.place_of(application);
             // A worker that has stopped takes none. Its place is given back here and not by being
             // dropped, which would call this anew for each lane that waits.
-            if let Err(refused) = worker.send(WorkerEvent::Place { lane, place })
-                && let WorkerEvent::Place { mut place, .. } = refused.0
-            {
+            if let Err(mut place) = taker.take(lane, place) {
                 place.host = None;
                 self.line().give_back(application);
             }
@@ -245,7 +246,7 @@ impl Line {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+    use std::sync::mpsc::{Receiver, Sender, channel};
 
     const PLACES_MAX: usize = 8;
     /// Three quarters of them.
@@ -261,12 +262,21 @@ mod tests {
         ApplicationId([number as u8; 20])
     }
 
-    /// The next lane that was told that it has a place, with the place.
-    fn told(worker: &mut UnboundedReceiver<WorkerEvent>) -> Option<(u64, HostPlace)> {
-        match worker.try_recv() {
-            Ok(WorkerEvent::Place { lane, place }) => Some((lane, place)),
-            _ => None,
+    impl PlaceTaker for Sender<(u64, HostPlace)> {
+        fn take(&self, lane: u64, place: HostPlace) -> Result<(), HostPlace> {
+            self.send((lane, place)).map_err(|refused| refused.0.1)
         }
+    }
+
+    /// A worker, and the places that its lanes get.
+    fn worker() -> (Arc<dyn PlaceTaker>, Receiver<(u64, HostPlace)>) {
+        let (taker, places) = channel();
+        (Arc::new(taker), places)
+    }
+
+    /// The next lane that was told that it has a place, with the place.
+    fn told(places: &Receiver<(u64, HostPlace)>) -> Option<(u64, HostPlace)> {
+        places.try_recv().ok()
     }
 
     #[test]
@@ -287,7 +297,7 @@ mod tests {
     #[test]
     fn a_host_is_forgotten_when_nobody_refers_to_it() {
         let (hosts, host) = host();
-        let (worker, _events) = unbounded_channel();
+        let (worker, _places) = worker();
         let place = host.place(application(1), 1, &worker);
         drop(host);
         hosts.forget_idle();
@@ -300,7 +310,7 @@ mod tests {
     #[test]
     fn one_application_leaves_a_quarter_to_others_which_take_turns_with_it() {
         let (hosts, host) = host();
-        let (worker, mut events) = unbounded_channel();
+        let (worker, places_told) = worker();
         let mut greedy: Vec<Option<HostPlace>> = (0..20)
             .map(|lane| host.place(application(1), lane, &worker))
             .filter(Option::is_some)
@@ -314,27 +324,27 @@ mod tests {
         // Those without a place go first, whoever waits for longer; then the turns go round.
         greedy.pop();
         greedy.pop();
-        let (fourth, _a) = told(&mut events).expect("a place is free");
-        let (fifth, _b) = told(&mut events).expect("a place is free");
+        let (fourth, _a) = told(&places_told).expect("a place is free");
+        let (fifth, _b) = told(&places_told).expect("a place is free");
         assert_eq!((fourth, fifth), (400, 500));
-        assert!(told(&mut events).is_none());
+        assert!(told(&places_told).is_none());
         assert!(host.place(application(4), 401, &worker).is_none());
         greedy.pop();
         greedy.pop();
-        assert!(told(&mut events).is_none(), "three quarters are taken");
+        assert!(told(&places_told).is_none(), "three quarters are taken");
         greedy.pop();
-        let (first, _c) = told(&mut events).expect("a place is free");
+        let (first, _c) = told(&places_told).expect("a place is free");
         assert_eq!(first, 6, "of the greedy one's, the lane that came first");
         greedy.pop();
-        let (second, _d) = told(&mut events).expect("a place is free");
+        let (second, _d) = told(&places_told).expect("a place is free");
         assert_eq!(second, 401, "and then another application's");
     }
 
     #[test]
     fn a_worker_that_stopped_keeps_no_place() {
         let (hosts, host) = host();
-        let (stopped, _) = unbounded_channel();
-        let (worker, mut events) = unbounded_channel();
+        let (stopped, _) = worker();
+        let (worker, places_told) = worker();
         let mut places: Vec<_> = (0..OPEN as u64)
             .map(|lane| host.place(application(1), lane, &worker))
             .collect();
@@ -343,7 +353,7 @@ mod tests {
         }
         assert!(host.place(application(1), 7, &worker).is_none());
         places.pop();
-        let (lane, _place) = told(&mut events).expect("the others are gone");
+        let (lane, _place) = told(&places_told).expect("the others are gone");
         assert_eq!((lane, hosts.waiting()), (7, 0));
     }
 
@@ -373,10 +383,10 @@ mod tests {
         #[test]
         fn places_are_shared(steps in prop::collection::vec(step(), 0..300)) {
             let (_, host) = host();
-            let (first, first_events) = unbounded_channel();
-            let (second, second_events) = unbounded_channel();
+            let (first, first_places) = worker();
+            let (second, second_places) = worker();
             let workers = [first, second];
-            let mut events = [first_events, second_events];
+            let places = [first_places, second_places];
             let mut attempts: Vec<HostPlace> = Vec::new();
             let mut in_line: Vec<u64> = Vec::new();
             let settle = (0..2000).map(|n| match n % 3 {
@@ -394,7 +404,7 @@ mod tests {
                         }
                     }
                     Step::Ask { .. } => {}
-                    Step::Look { worker, uses } => if let Some((lane, place)) = told(&mut events[worker]) {
+                    Step::Look { worker, uses } => if let Some((lane, place)) = told(&places[worker]) {
                         let at = in_line.iter().position(|one| *one == lane);
                         in_line.swap_remove(at.expect("it waited"));
                         if uses { attempts.push(place) }

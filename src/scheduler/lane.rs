@@ -10,15 +10,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedSender;
-
 use super::budget::KeptMessage;
-use super::hosts::{Host, HostPlace};
+use super::hosts::{Host, HostPlace, PlaceTaker};
 use super::throttle::{Rates, Throttle};
-use super::worker::WorkerEvent;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
-use crate::domain::id::MessageId;
+use crate::domain::id::{ApplicationId, MessageId};
 use crate::domain::message::{Delivery, DeliveryKey};
 
 /// Deliveries that a window holds at most, at about 150 bytes each and their payload.
@@ -42,6 +39,15 @@ pub fn place(key: &DeliveryKey) -> Place {
 pub struct Entry {
     pub delivery: Delivery,
     pub message: Option<KeptMessage>,
+}
+
+/// A stretch of a lane's queue that is to be read.
+#[derive(Debug)]
+pub struct Stretch {
+    pub lane: u64,
+    pub application: Option<ApplicationId>,
+    pub behind: Option<Place>,
+    pub limit: usize,
 }
 
 /// How far the window reaches.
@@ -420,15 +426,11 @@ impl Lane {
 
     /// The place at its host that it was given, or one that is free there; else it waits in line.
     /// Ask `readiness` first.
-    pub fn place_at_host(
-        &mut self,
-        number: u64,
-        worker: &UnboundedSender<WorkerEvent>,
-    ) -> Option<HostPlace> {
+    pub fn place_at_host(&mut self, number: u64, taker: &Arc<dyn PlaceTaker>) -> Option<HostPlace> {
         let given = self.host_place.take();
         given.or_else(|| {
             let (host, endpoint) = (self.host.as_ref()?, self.endpoint.as_ref()?);
-            let place = host.place(endpoint.application, number, worker);
+            let place = host.place(endpoint.application, number, taker);
             self.waits_for_host = place.is_none();
             place
         })

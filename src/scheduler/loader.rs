@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::budget::Budget;
 use super::hosts::HostPlace;
-use super::lane::{Entry, Place};
+use super::lane::{Entry, Stretch};
 use super::worker::WorkerEvent;
 use crate::domain::id::ApplicationId;
 use crate::domain::message::{Delivery, DeliveryKey};
@@ -26,12 +26,7 @@ pub enum Wish {
     /// The lanes that belong to this worker and in which something waits.
     Lanes { worker: usize, workers: usize },
     /// A stretch of a lane's queue, with the messages of the deliveries that are due.
-    Stretch {
-        lane: u64,
-        application: Option<ApplicationId>,
-        behind: Option<Place>,
-        limit: usize,
-    },
+    Stretch(Stretch),
     /// The message of a delivery that is to be sent.
     Message {
         application: ApplicationId,
@@ -75,17 +70,13 @@ fn run(
                 lanes(store, worker, workers, &tell);
                 tell(WorkerEvent::LanesRead);
             }
-            Wish::Stretch {
-                lane,
-                application,
-                behind,
-                limit,
-            } => {
-                let read = || stretch(store, budget, lane, application, behind, limit);
+            Wish::Stretch(stretch) => {
+                let read = || read_stretch(store, budget, &stretch);
                 let read = watched::contained(read).unwrap_or(Err(Error::Defect));
                 if let Err(error) = &read {
                     watched::note_error(error);
                 }
+                let lane = stretch.lane;
                 tell(WorkerEvent::Read { lane, read });
             }
             Wish::Message {
@@ -150,14 +141,17 @@ fn lanes(store: &Store, worker: usize, workers: usize, tell: &impl Fn(WorkerEven
     }
 }
 
-fn stretch(
+fn read_stretch(
     store: &Store,
     budget: &Arc<Budget>,
-    lane: u64,
-    application: Option<ApplicationId>,
-    behind: Option<Place>,
-    limit: usize,
+    stretch: &Stretch,
 ) -> Result<(Vec<Entry>, bool)> {
+    let Stretch {
+        lane,
+        application,
+        behind,
+        limit,
+    } = *stretch;
     watched::planned_panic("lane", lane);
     let behind = behind.map(|(due, message)| DeliveryKey { lane, due, message });
     let deliveries = store.waiting(lane, behind, limit)?;

@@ -5,7 +5,7 @@
 //! the store: a restart and normal running are the same path.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,7 +24,10 @@ use budget::Budget;
 use challenges::{ChallengeEvent, Challenger};
 use lane::{Entry, LaneLimits};
 use loader::Loader;
-use worker::{Counts, News, Worker, WorkerEvent};
+use turns::TurnLimits;
+use worker::{News, Worker, WorkerEvent};
+
+pub use turns::LaneLook;
 
 mod alarms;
 mod budget;
@@ -33,6 +36,7 @@ mod hosts;
 mod lane;
 mod loader;
 mod throttle;
+mod turns;
 mod worker;
 
 /// Payloads in memory beside those that are being sent.
@@ -41,17 +45,12 @@ const KEPT_BYTES_MAX: usize = 32 << 20;
 /// The state that all workers and their attempts share.
 pub struct Shared {
     workers: usize,
-    /// Attempts in flight at most, for one worker.
-    slots: usize,
-    limits: LaneLimits,
+    /// Those of one worker.
+    limits: TurnLimits,
     retry_after_max: Duration,
     lane_retry_after_max: Duration,
     metrics: Arc<Metrics>,
     log: AttemptLog,
-    /// Attempts whose outcome is not durable, by worker.
-    unrecorded: Counts,
-    /// Reads under way, by worker.
-    reads: Counts,
     budget: Arc<Budget>,
     throttles: throttle::Applications,
     hosts: hosts::Hosts,
@@ -61,29 +60,23 @@ impl Shared {
     fn new(config: &Config, now: Timestamp, metrics: Arc<Metrics>) -> Shared {
         let delivery = &config.delivery;
         let workers = delivery.workers;
-        let counts = || Counts::from_iter((0..workers).map(|_| AtomicUsize::new(0)));
         Shared {
             workers,
-            slots: (delivery.in_flight_max / workers).max(1),
-            limits: LaneLimits {
-                in_flight_max: delivery.in_flight_per_endpoint_max,
-                unrecorded_max: delivery.unrecorded_per_endpoint_max,
+            limits: TurnLimits {
+                slots: (delivery.in_flight_max / workers).max(1),
+                lane: LaneLimits {
+                    in_flight_max: delivery.in_flight_per_endpoint_max,
+                    unrecorded_max: delivery.unrecorded_per_endpoint_max,
+                },
             },
             retry_after_max: Duration::from_secs(delivery.retry_after_max_seconds),
             lane_retry_after_max: Duration::from_secs(delivery.lane_retry_after_max_seconds),
             metrics,
             log: AttemptLog::new(&config.log),
-            unrecorded: counts(),
-            reads: counts(),
             budget: Budget::new(KEPT_BYTES_MAX),
             throttles: throttle::Applications::new(now),
             hosts: hosts::Hosts::new(delivery.in_flight_per_host_max),
         }
-    }
-
-    /// The slots that any lane may use; the rest is for lanes with none in flight.
-    fn open_slots(&self) -> usize {
-        (self.slots - self.slots / 4).max(1)
     }
 }
 
@@ -98,19 +91,6 @@ pub struct WorkerStatus {
     /// When the delivery that waits longest was due; at most a second old.
     pub oldest_due: Option<Timestamp>,
     pub in_flight: usize,
-}
-
-/// How a lane does, as its worker sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct LaneLook {
-    pub lane: u64,
-    pub in_flight: usize,
-    /// Its last attempts timed out: one at a time is sent.
-    pub hanging: bool,
-    /// Something is due and waits for its turn at a rate.
-    pub throttled: bool,
-    /// Something is due and waits for a place at the receiving host.
-    pub waits_for_host: bool,
 }
 
 /// Asks the workers how lanes do.

@@ -76,17 +76,17 @@ impl Bucket {
 
 /// A promise that a lane may send from then on.
 #[derive(Clone, Copy, Debug)]
-struct Turn {
+struct Promise {
     at: Timestamp,
     round: u64,
 }
 
 /// An application's bucket.
 #[derive(Debug)]
-pub struct SharedBucket(Mutex<Turns>);
+pub struct SharedBucket(Mutex<Promises>);
 
 #[derive(Debug)]
-struct Turns {
+struct Promises {
     bucket: Bucket,
     /// Turns that were promised in this round, and neither used nor given back.
     promised: i64,
@@ -94,7 +94,7 @@ struct Turns {
     round: u64,
 }
 
-impl Turns {
+impl Promises {
     fn look(&mut self, now: Timestamp) {
         if now < self.bucket.at {
             self.begin_round();
@@ -107,7 +107,7 @@ impl Turns {
         self.promised = 0;
     }
 
-    fn end(&mut self, turn: Turn) {
+    fn end(&mut self, turn: Promise) {
         if turn.round == self.round {
             self.promised -= 1;
         }
@@ -115,54 +115,54 @@ impl Turns {
 }
 
 impl SharedBucket {
-    fn turns(&self) -> MutexGuard<'_, Turns> {
+    fn promises(&self) -> MutexGuard<'_, Promises> {
         locked(self.0.lock())
     }
 
     fn set_rate(&self, rate: u16, now: Timestamp) {
-        let mut turns = self.turns();
-        if turns.bucket.rate != i64::from(rate) {
-            turns.begin_round();
-            turns.bucket.set_rate(rate, now);
+        let mut promises = self.promises();
+        if promises.bucket.rate != i64::from(rate) {
+            promises.begin_round();
+            promises.bucket.set_rate(rate, now);
         }
     }
 
     /// The lane's turn that it holds, or a new one behind all others.
-    fn turn(&self, held: Option<Turn>, now: Timestamp) -> Turn {
-        let mut turns = self.turns();
-        turns.look(now);
+    fn turn(&self, held: Option<Promise>, now: Timestamp) -> Promise {
+        let mut promises = self.promises();
+        promises.look(now);
         if let Some(held) = held
-            && held.round == turns.round
+            && held.round == promises.round
         {
             // A turn never lies behind all turns that are promised now, even where others were given
             // back before it. Turns that were not used in time may come together: then the bucket decides.
-            let last = turns.bucket.has_at(turns.promised);
-            let at = held.at.min(last).max(turns.bucket.has_at(1));
-            return Turn { at, ..held };
+            let last = promises.bucket.has_at(promises.promised);
+            let at = held.at.min(last).max(promises.bucket.has_at(1));
+            return Promise { at, ..held };
         }
-        turns.promised += 1;
-        Turn {
-            at: turns.bucket.has_at(turns.promised),
-            round: turns.round,
+        promises.promised += 1;
+        Promise {
+            at: promises.bucket.has_at(promises.promised),
+            round: promises.round,
         }
     }
 
     /// Where two workers find the last message's worth at the same instant, both send and the bucket
     /// owes one: the next lane waits for it.
-    fn spend(&self, held: Option<Turn>) {
-        let mut turns = self.turns();
-        turns.bucket.take();
+    fn spend(&self, held: Option<Promise>) {
+        let mut promises = self.promises();
+        promises.bucket.take();
         if let Some(held) = held {
-            turns.end(held);
+            promises.end(held);
         }
     }
 
-    fn give_back(&self, held: Turn) {
-        self.turns().end(held);
+    fn give_back(&self, held: Promise) {
+        self.promises().end(held);
     }
 
     fn is_full(&self, now: Timestamp) -> bool {
-        self.turns().bucket.is_full(now)
+        self.promises().bucket.is_full(now)
     }
 }
 
@@ -171,7 +171,7 @@ impl SharedBucket {
 struct Share {
     bucket: Arc<SharedBucket>,
     rate: u16,
-    turn: Option<Turn>,
+    turn: Option<Promise>,
 }
 
 impl Share {
@@ -323,7 +323,7 @@ impl Applications {
         let mut buckets = locked(self.buckets.lock());
         let new = || {
             let bucket = Bucket::new(rate, self.since);
-            Arc::new(SharedBucket(Mutex::new(Turns {
+            Arc::new(SharedBucket(Mutex::new(Promises {
                 bucket,
                 promised: 0,
                 round: 0,

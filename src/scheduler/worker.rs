@@ -1,32 +1,28 @@
 //! A delivery actor: one thread with its own HTTP client and the lanes that hash to it.
 //!
-//! It wakes for a commit, an answer, a read, or the next due time; then lanes that are ready take
-//! turns, one delivery a turn, while there are slots. The last quarter of the slots goes only to
-//! lanes with nothing in flight, so that endpoints that hang never hold them all. An attempt is a
+//! It wakes for a commit, an answer, a read, or the next due time. `turns` decides which lane sends its next
+//! delivery; the worker acts: it asks the clock, begins attempts, and has the loader read. An attempt is a
 //! task of its own on this thread (`sending`): send, judge, record, and tell the worker (`ending`).
 
 mod ending;
 mod sending;
 
-use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::alarms::Alarms;
-use super::hosts::{Host, HostPlace};
-use super::lane::{self, Entry, Lane, Readiness};
+use super::hosts::{HostPlace, PlaceTaker};
+use super::lane::Entry;
 use super::loader::{Loader, Wish};
-use super::throttle::Rates;
-use super::{LaneLook, Shared, WorkerStatus};
+use super::turns::{LaneLook, Registered, Registrations, Turns};
+use super::{Shared, WorkerStatus};
 use crate::clock::Timestamp;
 use crate::delivery::{self, Sender};
-use crate::domain::endpoint::Endpoint;
 use crate::domain::id::MessageId;
 use crate::domain::message::{Delivery, DeliveryKey, Message};
 use crate::error::{Error, Result};
@@ -105,20 +101,7 @@ pub struct Worker {
     loader: Loader,
     /// To itself, for attempts and the loader.
     news: UnboundedSender<WorkerEvent>,
-    lanes: HashMap<u64, Lane>,
-    /// Lanes that may send, each once.
-    ready: VecDeque<u64>,
-    /// Ready lanes that must let others go first until slots are free again.
-    parked: Vec<u64>,
-    /// When lanes with nothing due now have something due.
-    alarms: Alarms,
-    /// A lane that is not in `lanes` is known to be empty.
-    lanes_read: bool,
-    slots_used: usize,
-    /// Messages on their way from the loader.
-    loading: usize,
-    /// Lanes in the line of a host; each gets an event at its turn.
-    in_line: usize,
+    turns: Turns<Catalogued>,
     handled: u64,
     oldest_due: Option<Timestamp>,
     oldest_looked: Timestamp,
@@ -134,6 +117,11 @@ impl Worker {
         news: UnboundedSender<WorkerEvent>,
     ) -> Worker {
         let sender = Rc::new(Sender::new(send_settings, store.clock().clone()));
+        let catalogued = Catalogued {
+            shared: shared.clone(),
+            store: store.clone(),
+        };
+        let turns = Turns::new(catalogued, shared.limits, Arc::new(news.clone()));
         Worker {
             number,
             shared,
@@ -141,14 +129,7 @@ impl Worker {
             sender,
             loader,
             news,
-            lanes: HashMap::new(),
-            ready: VecDeque::new(),
-            parked: Vec::new(),
-            alarms: Alarms::default(),
-            lanes_read: false,
-            slots_used: 0,
-            loading: 0,
-            in_line: 0,
+            turns,
             handled: 0,
             oldest_due: None,
             oldest_looked: Timestamp(0),
@@ -169,12 +150,13 @@ impl Worker {
             watched::working();
             let stopping = *stop.borrow_and_update();
             let more = !stopping && {
-                self.wake_due(clock.now());
+                self.turns.wake(clock.now());
+                self.read_on();
                 self.send_some()
             };
             self.look_for_oldest(clock.now());
             status.send_replace(self.status());
-            if stopping && self.is_drained() {
+            if stopping && self.turns.is_drained() {
                 return;
             }
             if more {
@@ -182,14 +164,14 @@ impl Worker {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let next_due = self.alarms.next();
+            let next_due = self.turns.next_due();
             let alarm = async {
                 match next_due.filter(|_| !stopping) {
                     Some(due) => clock.sleep_until(due).await,
                     None => std::future::pending().await,
                 }
             };
-            if self.slots_used == 0 {
+            if self.turns.in_flight() == 0 {
                 watched::idle();
             }
             tokio::select! {
@@ -222,79 +204,47 @@ impl Worker {
             return;
         }
         self.oldest_looked = now;
-        let overdue = self
-            .lanes
-            .values()
-            .filter_map(Lane::first_due)
-            .filter(|due| *due <= now);
-        self.oldest_due = overdue.min();
-    }
-
-    fn is_drained(&self) -> bool {
-        self.slots_used == 0 && self.lanes.values().all(|lane| lane.unrecorded() == 0)
+        self.oldest_due = self.turns.oldest_due(now);
     }
 
     fn status(&self) -> WorkerStatus {
-        let taken = self.slots_used > 0 || self.loading > 0 || self.in_line > 0;
         WorkerStatus {
             handled: self.handled,
-            quiet: self.lanes_read
-                && !taken
-                && self.ready.is_empty()
-                && self.parked.is_empty()
-                && self.shared.unrecorded[self.number].load(Ordering::Relaxed) == 0
-                && self.shared.reads[self.number].load(Ordering::Relaxed) == 0,
-            next_due: self.alarms.next(),
+            quiet: self.turns.is_quiet(),
+            next_due: self.turns.next_due(),
             oldest_due: self.oldest_due,
-            in_flight: self.slots_used,
+            in_flight: self.turns.in_flight(),
         }
     }
 
-    /// How a lane does; nothing where it is not known here.
-    fn look(&self, number: u64) -> Option<LaneLook> {
-        let lane = self.lanes.get(&number)?;
-        let now = self.store.clock().now();
-        // A lane that could send now and waits for its alarm waits for its turn at a rate.
-        let throttled = lane.has_only_its_rate_to_wait_for(now);
-        Some(LaneLook {
-            lane: number,
-            in_flight: lane.in_flight(),
-            hanging: lane.is_hanging(),
-            throttled: throttled && self.alarms.is_set(number),
-            waits_for_host: lane.waits_for_host(),
-        })
-    }
-
-    fn sending(&self, number: u64, message: Option<MessageId>) -> Vec<DeliveryKey> {
-        let Some(lane) = self.lanes.get(&number) else {
-            return Vec::new();
-        };
-        let is_wanted = |id: MessageId| message.is_none_or(|wanted| wanted == id);
-        let places = lane.taken().filter(|(_, id)| is_wanted(*id));
-        places
-            .map(|&(due, message)| DeliveryKey {
-                lane: number,
-                due,
-                message,
-            })
-            .collect()
+    /// Has the loader read what lanes want to have read.
+    fn read_on(&mut self) {
+        while let Some(stretch) = self.turns.next_read() {
+            self.loader.wish(Wish::Stretch(stretch), &self.news);
+        }
     }
 
     fn take_in(&mut self, event: WorkerEvent) {
+        let now = self.store.clock().now();
         match event {
             WorkerEvent::Stored(news) => {
                 self.handled += 1;
-                let number = self.take_in_news(news);
-                self.look_at(number);
+                self.take_in_news(news, now);
             }
-            WorkerEvent::Lane { lane } => self.look_again(lane),
+            WorkerEvent::Lane { lane } => {
+                if self.store.catalog().endpoint_by_number(lane).is_none() {
+                    self.store.forget_lane(lane);
+                }
+                self.turns.look_again(lane, now);
+            }
             WorkerEvent::LanesRead => {
-                self.lanes_read = true;
-                self.forget_idle();
+                self.turns.lanes_read(now);
+                self.shared.throttles.forget_idle(now);
+                self.shared.hosts.forget_idle();
             }
             WorkerEvent::Look { lanes, answer } => {
                 // Whoever asked may have gone away.
-                let looks = lanes.iter().filter_map(|number| self.look(*number));
+                let looks = lanes.iter().filter_map(|lane| self.turns.look(*lane, now));
                 drop(answer.send(looks.collect()));
             }
             WorkerEvent::Sending {
@@ -303,237 +253,91 @@ impl Worker {
                 answer,
             } => {
                 let each = lanes.iter();
-                let keys = each.flat_map(|number| self.sending(*number, message));
+                let keys = each.flat_map(|lane| self.turns.sending(*lane, message));
                 drop(answer.send(keys.collect()));
             }
-            WorkerEvent::Read { lane, read } => self.take_in_read(lane, read),
+            WorkerEvent::Read { lane, read } => self.take_in_read(lane, read, now),
             WorkerEvent::Message {
                 delivery,
                 message,
                 place,
-            } => {
-                self.loading -= 1;
-                self.send_loaded(delivery, message, place);
-            }
-            WorkerEvent::Place { lane, place } => self.place_came(lane, place),
+            } => self.send_loaded(delivery, message, place, now),
+            WorkerEvent::Place { lane, place } => self.turns.place_came(lane, place, now),
             WorkerEvent::Settings(settings) => {
                 // With its rendered parts and connections; attempts under way hold the old one.
                 self.sender = Rc::new(Sender::new(settings, self.store.clock().clone()));
             }
-            WorkerEvent::PutOff(delivery) => self.give_back(delivery),
+            WorkerEvent::PutOff(delivery) => self.turns.given_back(&delivery.key, now),
             WorkerEvent::Sent {
-                lane: number,
+                lane,
                 timed_out,
                 succeeded,
-            } => {
-                self.slots_used -= 1;
-                self.lane(number).sent(timed_out, succeeded);
-                self.look_at(number);
-                self.unpark(number);
-            }
+            } => self.turns.sent(lane, timed_out, succeeded, now),
         }
+        self.read_on();
     }
 
-    /// Gives a lane the news of a commit, and returns the lane's number.
-    fn take_in_news(&mut self, news: News) -> u64 {
+    /// Gives a lane the news of a commit.
+    fn take_in_news(&mut self, news: News, now: Timestamp) {
         match news {
-            News::Waiting(entry) => {
-                let number = entry.delivery.key.lane;
-                self.lane(number).stored(entry);
-                number
-            }
-            News::Gone(key) => {
-                self.lane(key.lane).gone(lane::place(&key));
-                key.lane
-            }
-            News::Recorded(key) => {
-                self.shared.unrecorded[self.number].fetch_sub(1, Ordering::Relaxed);
-                self.lane(key.lane).recorded(&lane::place(&key));
-                key.lane
-            }
-            News::Endpoint { lane: number } => {
-                let registered = Registered::now(&self.store, &self.shared, number);
-                let now = self.store.clock().now();
-                let lane = self.lane(number);
-                lane.endpoint_changed(registered.endpoint);
-                lane.rates_changed(registered.rates, now);
-                lane.host_changed(registered.host);
-                number
-            }
-            News::Health { lane } => lane,
-            News::Expunged { lane, message } => {
-                if let Some(known) = self.lanes.get_mut(&lane) {
-                    known.expunged(message);
-                }
-                lane
-            }
+            News::Waiting(entry) => self.turns.stored(entry, now),
+            News::Gone(key) => self.turns.gone(&key, now),
+            News::Recorded(key) => self.turns.recorded(&key, now),
+            News::Endpoint { lane } => self.turns.registrations_changed(lane, now),
+            News::Health { .. } => {}
+            News::Expunged { lane, message } => self.turns.expunged(lane, message, now),
         }
     }
 
-    /// Something waits in this lane by the store's word.
-    fn look_again(&mut self, number: u64) {
-        if self.store.catalog().endpoint_by_number(number).is_none() {
-            self.store.forget_lane(number);
-        }
-        self.lane_of_which(number, false).look_again();
-        self.look_at(number);
-    }
-
-    fn take_in_read(&mut self, number: u64, read: Result<(Vec<Entry>, bool)>) {
-        self.shared.reads[self.number].fetch_sub(1, Ordering::Relaxed);
-        match read {
-            Ok((entries, whole)) => self.lane(number).read(entries, whole),
-            Err(error) => {
-                // Tried again each second; damage is reported once.
-                let is_news = !matches!(error, Error::Unreadable { .. })
-                    || self.store.note_unreadable(number, None, &error.to_string());
-                if is_news {
-                    let error = format!("lane {number} could not be read: {error}");
-                    log::error!("{error}");
-                    watched::note_error(error);
-                }
-                let now = self.store.clock().now();
-                let lane = self.lane(number);
-                lane.read_failed();
-                lane.pause(now);
-            }
-        }
-        self.look_at(number);
-    }
-
-    fn lane(&mut self, number: u64) -> &mut Lane {
-        self.lane_of_which(number, self.lanes_read)
-    }
-
-    /// The lane as it is in memory, or anew, of which nothing is known or that it is empty.
-    fn lane_of_which(&mut self, number: u64, known_empty: bool) -> &mut Lane {
-        let (store, shared) = (&self.store, &self.shared);
-        self.lanes.entry(number).or_insert_with(|| {
-            let registered = Registered::now(store, shared, number);
-            let mut lane = Lane::new(registered.endpoint, known_empty);
-            lane.rates_changed(registered.rates, store.clock().now());
-            lane.host_changed(registered.host);
-            lane
-        })
-    }
-
-    /// A lane that has sent all it had stays for as long as its throttle counts that.
-    fn forget_idle(&mut self) {
-        let now = self.store.clock().now();
-        self.lanes.retain(|_, lane| !lane.is_forgettable(now));
-        self.shared.throttles.forget_idle(now);
-        self.shared.hosts.forget_idle();
-    }
-
-    /// A lane's turn at its host has come. If the lane cannot use it at once, the next lane gets it.
-    fn place_came(&mut self, number: u64, place: HostPlace) {
-        self.in_line -= 1;
-        let waited = match self.lanes.get_mut(&number) {
-            Some(lane) => lane.host_place_came(place),
-            None => return,
+    fn take_in_read(&mut self, lane: u64, read: Result<(Vec<Entry>, bool)>, now: Timestamp) {
+        let error = match read {
+            Ok((entries, whole)) => return self.turns.read(lane, entries, whole, now),
+            Err(error) => error,
         };
-        if waited {
-            self.look_at(number);
+        // Tried again each second; damage is reported once.
+        let is_news = !matches!(error, Error::Unreadable { .. })
+            || self.store.note_unreadable(lane, None, &error.to_string());
+        if is_news {
+            let error = format!("lane {lane} could not be read: {error}");
+            log::error!("{error}");
+            watched::note_error(error);
         }
-        let is_full = self.slots_used >= self.shared.slots;
-        if let Some(lane) = self.lanes.get_mut(&number)
-            && (is_full || !lane.queued)
-        {
-            lane.leave_host_place();
-        }
-    }
-
-    /// After anything about a lane changed: reads on, queues it for its turn, sets its alarm, or
-    /// forgets it.
-    fn look_at(&mut self, number: u64) {
-        let now = self.store.clock().now();
-        let limits = self.shared.limits;
-        let Some(lane) = self.lanes.get_mut(&number) else {
-            return;
-        };
-        if !lane.is_paused(now)
-            && let Some((behind, limit)) = lane.wants_read()
-        {
-            let application = lane.endpoint.as_ref().map(|endpoint| endpoint.application);
-            self.shared.reads[self.number].fetch_add(1, Ordering::Relaxed);
-            self.loader.wish(
-                Wish::Stretch {
-                    lane: number,
-                    application,
-                    behind,
-                    limit,
-                },
-                &self.news,
-            );
-        }
-        match lane.readiness(now, &limits) {
-            Readiness::Ready if !lane.queued => {
-                lane.queued = true;
-                self.ready.push_back(number);
-            }
-            Readiness::Ready => {}
-            Readiness::At(due) => self.alarms.set(number, due),
-            Readiness::Waiting => {
-                self.alarms.clear(number);
-                let lane = self.lanes.get(&number);
-                if lane.is_some_and(|lane| lane.is_forgettable(now)) {
-                    self.lanes.remove(&number);
-                }
-            }
-        }
-    }
-
-    fn wake_due(&mut self, now: Timestamp) {
-        while let Some(number) = self.alarms.take_due(now) {
-            self.look_at(number);
-        }
-    }
-
-    /// A lane has freed a slot. All parked lanes get turns again once open slots are free; before
-    /// that this one does if it has nothing in flight any more: the last slots are kept for it.
-    fn unpark(&mut self, number: u64) {
-        if self.slots_used < self.shared.open_slots() {
-            self.ready.extend(self.parked.drain(..));
-            return;
-        }
-        let lane = self.lanes.get(&number);
-        if lane.is_some_and(|lane| lane.in_flight() == 0)
-            && let Some(place) = self.parked.iter().position(|parked| *parked == number)
-        {
-            self.ready.push_back(self.parked.swap_remove(place));
-        }
+        self.turns.read_failed(lane, now);
     }
 }
 
-/// A lane's registrations as of the last commit.
-#[derive(Default)]
-struct Registered {
-    endpoint: Option<Arc<Endpoint>>,
-    /// Those of the endpoint and of its application.
-    rates: Rates,
-    host: Option<Arc<Host>>,
+/// Lanes' registrations in the store's catalog.
+struct Catalogued {
+    shared: Arc<Shared>,
+    store: Store,
 }
 
-impl Registered {
-    fn now(store: &Store, shared: &Shared, lane: u64) -> Registered {
-        let catalog = store.catalog();
+impl Registrations for Catalogued {
+    fn of(&self, lane: u64, now: Timestamp) -> Registered {
+        let catalog = self.store.catalog();
         let Some((entry, endpoint)) = catalog.lane(lane) else {
             return Registered::default();
         };
         let application = &entry.application;
-        let rates = shared.throttles.rates(
+        let rates = self.shared.throttles.rates(
             endpoint.throttle_rate,
             application.id,
             application.throttle_rate,
-            store.clock().now(),
+            now,
         );
         Registered {
             endpoint: Some(endpoint.clone()),
             rates,
-            host: Some(shared.hosts.of_url(&endpoint.url)),
+            host: Some(self.shared.hosts.of_url(&endpoint.url)),
         }
     }
 }
 
-/// How many attempts wait to be recorded, or reads to come, by worker.
-pub type Counts = Vec<AtomicUsize>;
+impl PlaceTaker for UnboundedSender<WorkerEvent> {
+    fn take(&self, lane: u64, place: HostPlace) -> std::result::Result<(), HostPlace> {
+        match self.send(WorkerEvent::Place { lane, place }) {
+            Err(SendError(WorkerEvent::Place { place, .. })) => Err(place),
+            _ => Ok(()),
+        }
+    }
+}

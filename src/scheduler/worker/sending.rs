@@ -1,17 +1,17 @@
 //! The turns of ready lanes: from a delivery to an attempt under way.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::ending::Ending;
 use super::{Worker, WorkerEvent};
+use crate::clock::Timestamp;
 use crate::domain::attempt::{FailureKind, Outcome, SendFailure};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::message::{Delivery, Message};
 use crate::error::{Error, Result};
 use crate::scheduler::hosts::HostPlace;
-use crate::scheduler::lane::{self, Entry, Readiness};
 use crate::scheduler::loader::{self, Wish};
+use crate::scheduler::turns::{Begin, Turn};
 use crate::watched;
 
 /// Attempts that are begun before news are taken in and those that run get on: a fresh delivery
@@ -22,61 +22,39 @@ impl Worker {
     /// Gives ready lanes their turns while there are slots; true when it is only time for
     /// something else.
     pub(super) fn send_some(&mut self) -> bool {
-        let limits = self.shared.limits;
         let mut begun = 0;
-        while self.slots_used < self.shared.slots {
+        while self.turns.has_slot() {
             if begun == BEGUN_MAX {
                 return true;
             }
-            let Some(number) = self.ready.pop_front() else {
-                return false;
-            };
-            // Read anew for each: `look_at` queues lanes that became due meanwhile, and an older time here
-            // would put them back for ever.
+            // Read anew for each: lanes become due meanwhile, and each attempt has its own time.
             let now = self.store.clock().now();
-            let reserved_only = self.slots_used >= self.shared.open_slots();
-            let Some(lane) = self.lanes.get_mut(&number) else {
-                continue;
-            };
-            if lane.readiness(now, &limits) != Readiness::Ready {
-                lane.queued = false;
-                lane.leave_host_place();
-                self.look_at(number);
-                continue;
-            }
-            if reserved_only && lane.in_flight() > 0 {
-                lane.leave_host_place();
-                self.parked.push(number);
-                continue;
-            }
-            let Some(place) = lane.place_at_host(number, &self.news) else {
-                lane.queued = false;
-                self.in_line += usize::from(lane.waits_for_host());
-                self.look_at(number);
-                continue;
-            };
-            let endpoint = lane.endpoint.clone();
-            let taken = lane.take();
-            lane.queued = false;
-            self.slots_used += 1;
-            self.shared.unrecorded[self.number].fetch_add(1, Ordering::Relaxed);
-            self.look_at(number);
-            if let (Some(entry), Some(endpoint)) = (taken, endpoint) {
-                begun += 1;
-                watched::planned_panic("worker", &endpoint.description);
-                self.begin(entry, endpoint, place);
+            let turn = self.turns.next(now);
+            self.read_on();
+            match turn {
+                Turn::Begin(begin) => {
+                    begun += 1;
+                    watched::planned_panic("worker", &begin.endpoint.description);
+                    self.begin(begin);
+                }
+                Turn::Passed => {}
+                Turn::Over => return false,
             }
         }
         false
     }
 
-    fn begin(&mut self, entry: Entry, endpoint: Arc<Endpoint>, place: HostPlace) {
+    fn begin(&mut self, begin: Begin) {
+        let Begin {
+            entry,
+            endpoint,
+            place,
+        } = begin;
         match entry.message {
             Some(message) => {
                 self.spawn_attempt(entry.delivery, endpoint, (*message).clone(), place);
             }
             None => {
-                self.loading += 1;
                 let application = endpoint.application;
                 let delivery = entry.delivery;
                 self.loader.wish(
@@ -96,9 +74,9 @@ impl Worker {
         delivery: Delivery,
         message: Result<Option<Arc<Message>>>,
         place: HostPlace,
+        now: Timestamp,
     ) {
-        let number = delivery.key.lane;
-        let endpoint = self.lane(number).endpoint.clone();
+        let endpoint = self.turns.loaded(delivery.key.lane, now);
         match (message, endpoint) {
             (Ok(Some(message)), Some(endpoint)) => {
                 self.spawn_attempt(delivery, endpoint, message, place);
@@ -113,15 +91,15 @@ impl Worker {
             }
             (Err(Error::Unavailable { reason, .. }), _) => {
                 log::debug!("{} waits: {reason}", delivery.key.message);
-                self.give_back(delivery);
+                self.turns.given_back(&delivery.key, now);
             }
             (Err(error), _) => {
                 let error = format!("{} could not be read: {error}", delivery.key.message);
                 log::error!("{error}");
                 watched::note_error(error);
-                self.give_back(delivery);
+                self.turns.given_back(&delivery.key, now);
             }
-            (Ok(_), None) => self.give_back(delivery),
+            (Ok(_), None) => self.turns.given_back(&delivery.key, now),
         }
     }
 
@@ -149,18 +127,6 @@ impl Worker {
             detail,
         };
         self.record_not_sent(delivery, endpoint, None, failure);
-    }
-
-    /// Ends a delivery that was taken and not sent: it stays in the store as it was.
-    pub(super) fn give_back(&mut self, delivery: Delivery) {
-        let number = delivery.key.lane;
-        self.slots_used -= 1;
-        self.shared.unrecorded[self.number].fetch_sub(1, Ordering::Relaxed);
-        let now = self.store.clock().now();
-        self.lane(number)
-            .given_back(&lane::place(&delivery.key), now);
-        self.look_at(number);
-        self.unpark(number);
     }
 
     fn spawn_attempt(
