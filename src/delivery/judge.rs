@@ -27,7 +27,12 @@ pub fn judge(
     let Some(failure) = &outcome.failure else {
         return Verdict::Delivered;
     };
-    if outcome.is_final || failure.kind == FailureKind::Expired {
+    if outcome.is_final
+        || matches!(
+            failure.kind,
+            FailureKind::Expired | FailureKind::BreakerOpen
+        )
+    {
         return Verdict::GiveUp;
     }
     let status = outcome.answer.as_ref().map(|answer| answer.status);

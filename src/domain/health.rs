@@ -202,6 +202,16 @@ impl Health {
         self.drop_notice_without_use();
     }
 
+    /// A delivery failed for good while the breaker was open.
+    pub fn ended(&mut self, failure: &str, rules: &NoticeRules, now: Timestamp) {
+        let notice = self.notice.get_or_insert_default();
+        notice.news.exhausted += 1;
+        if notice.news.failure.is_empty() {
+            notice.news.failure = shortened(failure);
+        }
+        notice.trouble(rules, now);
+    }
+
     /// The endpoint was disabled, by its receiver or after failures.
     pub fn disabled(&mut self, attempt: &FailedAttempt<'_>, rules: &NoticeRules, now: Timestamp) {
         let notice = self.notice.get_or_insert_default();
@@ -250,10 +260,11 @@ impl Health {
         let news = std::mem::take(&mut notice.news);
         let fails = failing.is_some() || is_disabled;
         let kind = match () {
+            // Deliveries that failed for good meanwhile are told of with it.
+            () if !fails && notice.told_failing => Some(ToldKind::Recovered),
             () if news != News::default() && (fails || news.exhausted > 0) => {
                 Some(ToldKind::Failing)
             }
-            () if !fails && notice.told_failing => Some(ToldKind::Recovered),
             () => None,
         };
         let told = kind.map(|kind| Told {
@@ -448,3 +459,6 @@ fn shortened(text: &str) -> String {
 fn spread(interval: Duration, random: f64) -> Duration {
     interval.mul_f64(1.0 + PROBE_JITTER * (2.0 * random - 1.0))
 }
+
+#[cfg(test)]
+mod tests;

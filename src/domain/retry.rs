@@ -156,6 +156,14 @@ impl RetrySchedule {
         }
     }
 
+    /// The waits that are left after so many attempts, added up and without jitter: how long after its next attempt
+    /// the last one of a delivery is due.
+    pub fn length_after(&self, attempts: u32) -> Duration {
+        (attempts..=RETRIES_MAX)
+            .map_while(|index| self.wait(index))
+            .sum()
+    }
+
     /// All waits added up, without jitter.
     pub fn length(&self) -> Duration {
         (0..=RETRIES_MAX).map_while(|index| self.wait(index)).sum()

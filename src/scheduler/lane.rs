@@ -11,10 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::budget::KeptMessage;
+use super::gate::{Gate, Reached, Searched};
 use super::hosts::{Host, HostPlace, PlaceTaker};
-use super::throttle::{Rates, Throttle};
+use super::throttle::{CatchingUp, Rates, Throttle};
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
+use crate::domain::health::Rest;
 use crate::domain::id::{ApplicationId, MessageId};
 use crate::domain::message::{Delivery, DeliveryKey};
 
@@ -26,6 +28,9 @@ const FIRST_READ: usize = 32;
 /// How long a lane waits after a failed read, or after an attempt for which this machine lacks
 /// something, before it is tried again.
 pub const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// Deliveries that one search of a lane ends at most.
+pub const ENDED_MAX: usize = 64;
 
 /// A place in a lane's queue.
 pub type Place = (Timestamp, MessageId);
@@ -106,6 +111,9 @@ pub struct Lane {
     pace: usize,
     /// Where the endpoint or its application has a rate.
     throttle: Option<Box<Throttle>>,
+    gate: Gate,
+    /// Where its backlog has a pace.
+    catching_up: Option<Box<CatchingUp>>,
     /// The host that it sends to; absent with the endpoint.
     host: Option<Arc<Host>>,
     /// It waits in its host's line for a place.
@@ -118,7 +126,8 @@ pub struct Lane {
 
 impl Lane {
     /// A lane of which nothing is known (`read` it first) or known to be empty.
-    pub fn new(endpoint: Option<Arc<Endpoint>>, known_empty: bool) -> Lane {
+    pub fn new(endpoint: Option<Arc<Endpoint>>, known_empty: bool, now: Timestamp) -> Lane {
+        let catch_up = endpoint.as_ref().and_then(|endpoint| endpoint.catch_up);
         Lane {
             endpoint,
             window: BTreeMap::new(),
@@ -134,6 +143,8 @@ impl Lane {
             hanging: false,
             pace: 0,
             throttle: None,
+            gate: Gate::default(),
+            catching_up: CatchingUp::changed(None, catch_up, now),
             host: None,
             waits_for_host: false,
             host_place: None,
@@ -148,6 +159,7 @@ impl Lane {
             entry.message = None;
         }
         let at = place(&entry.delivery.key);
+        self.gate.came();
         // A delivery that passed may come back to the same place.
         self.passed.remove(&at);
         let known = match self.end {
@@ -164,6 +176,7 @@ impl Lane {
 
     /// Takes note of a delivery that was taken out of the store without an attempt.
     pub fn gone(&mut self, at: Place) {
+        self.gate.went();
         self.window.remove(&at);
         if self.reading {
             self.passed.insert(at);
@@ -272,6 +285,11 @@ impl Lane {
         if self.waits_for_host && readiness == Readiness::Ready {
             readiness = Readiness::Waiting;
         }
+        if readiness == Readiness::Ready
+            && let Some(at) = self.paced_until(now)
+        {
+            readiness = Readiness::At(at);
+        }
         match &mut self.throttle {
             None => readiness,
             Some(throttle) if readiness == Readiness::Ready => match throttle.free_at(now) {
@@ -285,6 +303,13 @@ impl Lane {
         }
     }
 
+    /// When the first delivery may be sent at the pace of the backlog, where it is of it and that is not now.
+    fn paced_until(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let catching_up = self.catching_up.as_mut()?;
+        let ((_, message), _) = self.window.first_key_value()?;
+        catching_up.free_at(*message, now).filter(|at| *at > now)
+    }
+
     fn readiness_by_queue(&self, now: Timestamp, limits: &LaneLimits) -> Readiness {
         let Some(endpoint) = &self.endpoint else {
             return Readiness::Waiting;
@@ -292,9 +317,13 @@ impl Lane {
         let in_flight_max = if self.hanging {
             1
         } else {
-            limits.in_flight_max
+            self.gate.in_flight_max(limits.in_flight_max)
         };
+        // A probe is by itself: what comes next depends on its outcome, which the store decides on.
+        let probes =
+            self.gate.rest().is_some() && (!self.taken.is_empty() || self.gate.is_searching());
         if endpoint.is_held()
+            || probes
             || self.in_flight >= in_flight_max
             || self.taken.len() >= limits.unrecorded_max
         {
@@ -303,21 +332,26 @@ impl Lane {
         match self.window.first_key_value() {
             None if self.is_paused(now) => Readiness::At(self.paused_until),
             None => Readiness::Waiting,
-            Some(((due, _), _)) => match self.paused_until.max(*due) {
-                at if at <= now => Readiness::Ready,
-                at => Readiness::At(at),
-            },
+            Some(((due, _), _)) => {
+                let at = self.paused_until.max(*due).max(self.gate.opens_at(now));
+                match self.gate.search_at() {
+                    _ if at <= now => Readiness::Ready,
+                    Some(search_at) => Readiness::At(at.min(search_at)),
+                    None => Readiness::At(at),
+                }
+            }
         }
     }
 
     /// Takes the first delivery out to send it. Ask `readiness` first.
-    pub fn take(&mut self) -> Option<Entry> {
-        let (at, entry) = self.window.pop_first()?;
-        self.taken.insert(at);
-        if self.reading {
-            self.passed.insert(at);
+    pub fn take(&mut self, now: Timestamp) -> Option<Entry> {
+        let at = self.next_place(now)?;
+        let entry = self.window.remove(&at)?;
+        self.gate.takes(at.1);
+        if let Some(catching_up) = &mut self.catching_up {
+            catching_up.take(at.1);
         }
-        self.in_flight += 1;
+        self.take_place(at);
         self.pace += 1;
         if let Some(throttle) = &mut self.throttle {
             throttle.take();
@@ -325,18 +359,66 @@ impl Lane {
         Some(entry)
     }
 
+    /// The delivery that is sent next: the first, but no message is the probe of a lane twice in a row where another
+    /// one is due.
+    fn next_place(&self, now: Timestamp) -> Option<Place> {
+        let mut places = self.window.keys();
+        let first = *places.next()?;
+        let another = places.next().filter(|(due, _)| *due <= now);
+        match another {
+            Some(another) if self.gate.passes_by(first.1) => Some(*another),
+            _ => Some(first),
+        }
+    }
+
+    fn take_place(&mut self, at: Place) {
+        self.taken.insert(at);
+        if self.reading {
+            self.passed.insert(at);
+        }
+        self.in_flight += 1;
+    }
+
+    /// Where its queue is to be searched for deliveries whose schedule has ended behind an open breaker, if it is time
+    /// for that.
+    pub fn wants_search(&mut self, now: Timestamp, limits: &LaneLimits) -> Option<Reached> {
+        let has_room =
+            self.taken.is_empty() || self.taken.len() + ENDED_MAX <= limits.unrecorded_max;
+        if !has_room || !self.sends() {
+            return None;
+        }
+        self.gate.wants_search(now)
+    }
+
+    /// A search has its result.
+    pub fn searched(&mut self, searched: Searched) -> bool {
+        self.gate.searched(searched)
+    }
+
+    /// Takes a delivery out that is to end without an attempt; false where it is taken already.
+    pub fn take_ended(&mut self, at: Place) -> bool {
+        if self.taken.contains(&at) || self.gate.rest().is_none() {
+            return false;
+        }
+        self.window.remove(&at);
+        self.take_place(at);
+        true
+    }
+
     /// An answer came, or none in time.
-    pub fn sent(&mut self, timed_out: bool, succeeded: bool) {
+    pub fn sent(&mut self, timed_out: bool, succeeded: bool, limits: &LaneLimits) {
         self.in_flight -= 1;
         if timed_out {
             self.hanging = true;
         } else if succeeded {
             self.hanging = false;
+            self.gate.succeeded(limits.in_flight_max);
         }
     }
 
     /// The outcome of a delivery is durable.
     pub fn recorded(&mut self, at: &Place) {
+        self.gate.went();
         self.taken.remove(at);
         if self.reading {
             self.passed.insert(*at);
@@ -346,7 +428,7 @@ impl Lane {
     /// A delivery was taken and could not be sent. It is unchanged in the store and is read again. The lane
     /// sends nothing for a while, because its other deliveries lack the same.
     pub fn given_back(&mut self, at: &Place, now: Timestamp) {
-        self.sent(false, false);
+        self.in_flight -= 1;
         self.taken.remove(at);
         self.pause(now);
         if self.reading {
@@ -384,9 +466,11 @@ impl Lane {
         self.taken.len()
     }
 
-    /// When the first delivery is or was due, in a lane that sends.
+    /// When the first delivery is or was due, in a lane that sends. In one that rests nothing is late.
     pub fn first_due(&self) -> Option<Timestamp> {
-        let first = self.window.first_key_value().filter(|_| self.sends());
+        let is_open = self.gate.rest().is_none();
+        let first = self.window.first_key_value();
+        let first = first.filter(|_| is_open && self.sends());
         first.map(|((due, _), _)| *due)
     }
 
@@ -397,9 +481,31 @@ impl Lane {
     }
 
     /// Takes note of a change of the endpoint, or of its end.
-    pub fn endpoint_changed(&mut self, endpoint: Option<Arc<Endpoint>>) {
+    pub fn endpoint_changed(&mut self, endpoint: Option<Arc<Endpoint>>, now: Timestamp) {
+        let sent = self.sends();
         self.endpoint = endpoint;
+        let catch_up = self
+            .endpoint
+            .as_ref()
+            .and_then(|endpoint| endpoint.catch_up);
+        self.catching_up = CatchingUp::changed(self.catching_up.take(), catch_up, now);
+        self.gate.schedule_changed();
+        if !sent && self.sends() {
+            // Much may have come together while it was held.
+            self.gate.begin_ramp();
+        }
         if !self.sends() {
+            self.window
+                .values_mut()
+                .for_each(|entry| entry.message = None);
+        }
+    }
+
+    /// Takes note of the rest of the lane, as of the last commit.
+    pub fn rest_changed(&mut self, rest: Option<Rest>) {
+        self.gate.rest_changed(rest);
+        if rest.is_some() {
+            // Others need the memory more.
             self.window
                 .values_mut()
                 .for_each(|entry| entry.message = None);
@@ -459,7 +565,7 @@ impl Lane {
     fn sends_soon(&self) -> bool {
         let throttle = self.throttle.as_ref();
         let throttled = throttle.is_some_and(|one| self.window.len() >= one.a_seconds_worth());
-        self.sends() && !throttled
+        self.sends() && !throttled && self.gate.rest().is_none()
     }
 
     fn sends(&self) -> bool {
@@ -470,7 +576,7 @@ impl Lane {
 
     /// Nothing is lost when this lane is forgotten and made anew as known to be empty.
     pub fn is_forgettable(&self, now: Timestamp) -> bool {
-        if !self.taken.is_empty() || self.reading || self.queued {
+        if !self.taken.is_empty() || self.reading || self.queued || self.gate.is_searching() {
             return false;
         }
         let throttle = self.throttle.as_ref();

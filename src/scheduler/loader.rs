@@ -10,11 +10,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::budget::Budget;
+use super::ended::{self, Search};
 use super::hosts::HostPlace;
 use super::lane::{Entry, Stretch};
 use super::worker::WorkerEvent;
 use crate::domain::id::ApplicationId;
 use crate::domain::message::{Delivery, DeliveryKey};
+use crate::domain::retry::RetrySchedule;
 use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::watched::{self, Kind};
@@ -27,6 +29,8 @@ pub enum Wish {
     Lanes { worker: usize, workers: usize },
     /// A stretch of a lane's queue, with the messages of the deliveries that are due.
     Stretch(Stretch),
+    /// A page of a lane's queue, searched for deliveries whose schedule has ended.
+    Search(Search, RetrySchedule),
     /// The message of a delivery that is to be sent.
     Message {
         application: ApplicationId,
@@ -78,6 +82,15 @@ fn run(
                 }
                 let lane = stretch.lane;
                 tell(WorkerEvent::Read { lane, read });
+            }
+            Wish::Search(search, schedule) => {
+                let read = || ended::search(store, &search, &schedule);
+                let searched = watched::contained(read).unwrap_or(Err(Error::Defect));
+                if let Err(error) = &searched {
+                    watched::note_error(error);
+                }
+                let lane = search.lane;
+                tell(WorkerEvent::Searched { lane, searched });
             }
             Wish::Message {
                 application,

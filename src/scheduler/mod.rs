@@ -32,6 +32,8 @@ pub use turns::LaneLook;
 mod alarms;
 mod budget;
 mod challenges;
+mod ended;
+mod gate;
 mod hosts;
 mod lane;
 mod loader;

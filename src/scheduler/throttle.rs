@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::domain::id::ApplicationId;
+use crate::domain::endpoint::CatchUp;
+use crate::domain::id::{ApplicationId, MessageId};
 use crate::lock::locked;
 
 /// The units that one message takes out of a bucket. A bucket gains as many units in a millisecond as
@@ -287,6 +288,49 @@ impl Throttle {
     /// No message of the lane counts any more. Its application's bucket is kept apart.
     pub fn is_forgettable(&self, now: Timestamp) -> bool {
         self.own.as_ref().is_none_or(|own| own.is_full(now))
+    }
+}
+
+/// The pace of a lane's backlog: what was published before a release is sent at most at its rate.
+#[derive(Debug)]
+pub struct CatchingUp {
+    catch_up: CatchUp,
+    bucket: Bucket,
+}
+
+impl CatchingUp {
+    /// The pace from now on; what was sent at the same one so far stays counted.
+    pub fn changed(
+        old: Option<Box<CatchingUp>>,
+        catch_up: Option<CatchUp>,
+        now: Timestamp,
+    ) -> Option<Box<CatchingUp>> {
+        let catch_up = catch_up?;
+        let same = old.filter(|old| old.catch_up == catch_up);
+        same.or_else(|| {
+            let bucket = Bucket::new(catch_up.rate, now);
+            Some(Box::new(CatchingUp { catch_up, bucket }))
+        })
+    }
+
+    fn has(&self, message: MessageId) -> bool {
+        message.time() < self.catch_up.published_before
+    }
+
+    /// When this message may be sent, where it is of the backlog.
+    pub fn free_at(&mut self, message: MessageId, now: Timestamp) -> Option<Timestamp> {
+        let is_paced = self.has(message);
+        is_paced.then(|| {
+            self.bucket.refill(now);
+            self.bucket.has_at(1)
+        })
+    }
+
+    /// The lane sends this message now.
+    pub fn take(&mut self, message: MessageId) {
+        if self.has(message) {
+            self.bucket.take();
+        }
     }
 }
 

@@ -10,11 +10,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::alarms::Alarms;
+use super::ended::Search;
+use super::gate::{Reached, Searched};
 use super::hosts::{Host, HostPlace, PlaceTaker};
 use super::lane::{self, Entry, Lane, LaneLimits, Readiness, Stretch};
 use super::throttle::Rates;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
+use crate::domain::health::Rest;
 use crate::domain::id::MessageId;
 use crate::domain::message::DeliveryKey;
 
@@ -31,6 +34,8 @@ pub struct Registered {
     /// Those of the endpoint and of its application.
     pub rates: Rates,
     pub host: Option<Arc<Host>>,
+    /// The rest of the lane, where its endpoint fails.
+    pub rest: Option<Rest>,
 }
 
 /// The limits of one worker.
@@ -92,6 +97,8 @@ pub struct Turns<R> {
     alarms: Alarms,
     /// Reads that lanes want and that nobody has asked for yet.
     wanted: VecDeque<Stretch>,
+    /// Searches of lanes, likewise.
+    searches: VecDeque<Search>,
     /// A lane that is not in `lanes` is known to be empty.
     lanes_read: bool,
     slots_used: usize,
@@ -116,6 +123,7 @@ impl<R: Registrations> Turns<R> {
             parked: Vec::new(),
             alarms: Alarms::default(),
             wanted: VecDeque::new(),
+            searches: VecDeque::new(),
             lanes_read: false,
             slots_used: 0,
             loading: 0,
@@ -156,7 +164,7 @@ impl<R: Registrations> Turns<R> {
             return Turn::Passed;
         };
         lane.queued = false;
-        let begun = lane.endpoint.clone().zip(lane.take());
+        let begun = lane.endpoint.clone().zip(lane.take(now));
         let Some((endpoint, entry)) = begun else {
             return Turn::Passed;
         };
@@ -178,6 +186,21 @@ impl<R: Registrations> Turns<R> {
     /// The next read that a lane wants. Its result comes back by `read` or `read_failed`.
     pub fn next_read(&mut self) -> Option<Stretch> {
         self.wanted.pop_front()
+    }
+
+    /// The next search that a lane wants, with its endpoint. Its result comes back by `searched` or `search_failed`.
+    pub fn next_search(&mut self) -> Option<(Search, Arc<Endpoint>)> {
+        while let Some(search) = self.searches.pop_front() {
+            let lane = self.lanes.get_mut(&search.lane);
+            match lane.as_ref().and_then(|lane| lane.endpoint.clone()) {
+                Some(endpoint) => return Some((search, endpoint)),
+                None => {
+                    self.reading -= 1;
+                    lane.map(|lane| lane.searched(Searched::UpTo(Reached::default())));
+                }
+            }
+        }
+        None
     }
 
     /// When a lane has something due that is not due now, or not before its rate allows it.
@@ -216,9 +239,18 @@ impl<R: Registrations> Turns<R> {
     pub fn registrations_changed(&mut self, number: u64, now: Timestamp) {
         let registered = self.registrations.of(number, now);
         let lane = self.lane(number, now);
-        lane.endpoint_changed(registered.endpoint);
+        lane.endpoint_changed(registered.endpoint, now);
         lane.rates_changed(registered.rates, now);
         lane.host_changed(registered.host);
+        self.look_at(number, now);
+    }
+
+    /// The lane came to rest, or has another rest, or none any more.
+    pub fn rest_changed(&mut self, number: u64, now: Timestamp) {
+        let rest = self.registrations.of(number, now).rest;
+        if let Some(lane) = self.lanes.get_mut(&number) {
+            lane.rest_changed(rest);
+        }
         self.look_at(number, now);
     }
 
@@ -259,6 +291,37 @@ impl<R: Registrations> Turns<R> {
         self.look_at(number, now);
     }
 
+    /// A page of a search has its result. Returns whether the deliveries that it found are to be ended; not so where the
+    /// lane was changed meanwhile.
+    pub fn searched(&mut self, number: u64, searched: Searched, now: Timestamp) -> bool {
+        self.reading -= 1;
+        let lane = self.lane(number, now);
+        let counts = lane.searched(searched);
+        self.look_at(number, now);
+        counts
+    }
+
+    /// A search failed. The lane rests before it tries again.
+    pub fn search_failed(&mut self, number: u64, now: Timestamp) {
+        self.reading -= 1;
+        let lane = self.lane(number, now);
+        lane.searched(Searched::UpTo(Reached::default()));
+        lane.pause(now);
+        self.look_at(number, now);
+    }
+
+    /// Takes a delivery that is to end without an attempt, and returns its endpoint. It has a slot until `sent`.
+    pub fn take_ended(&mut self, key: &DeliveryKey, now: Timestamp) -> Option<Arc<Endpoint>> {
+        let lane = self.lane(key.lane, now);
+        let endpoint = lane.endpoint.clone()?;
+        if !lane.take_ended(lane::place(key)) {
+            return None;
+        }
+        self.slots_used += 1;
+        self.unrecorded += 1;
+        Some(endpoint)
+    }
+
     /// The message of an attempt that began without one was read, or cannot be read. Returns the endpoint
     /// as it is now, if it is still there.
     pub fn loaded(&mut self, number: u64, now: Timestamp) -> Option<Arc<Endpoint>> {
@@ -287,7 +350,8 @@ impl<R: Registrations> Turns<R> {
     /// An attempt has its answer, or none. Its slot is free.
     pub fn sent(&mut self, number: u64, timed_out: bool, succeeded: bool, now: Timestamp) {
         self.slots_used -= 1;
-        self.lane(number, now).sent(timed_out, succeeded);
+        let limits = self.limits.lane;
+        self.lane(number, now).sent(timed_out, succeeded, &limits);
         self.look_at(number, now);
         self.unpark(number);
     }
@@ -359,6 +423,11 @@ impl<R: Registrations> Turns<R> {
             && self.reading == 0
     }
 
+    #[cfg(test)]
+    pub fn lanes_count(&self) -> usize {
+        self.lanes.len()
+    }
+
     fn lane(&mut self, number: u64, now: Timestamp) -> &mut Lane {
         self.lane_of_which(number, self.lanes_read, now)
     }
@@ -368,9 +437,10 @@ impl<R: Registrations> Turns<R> {
         let registrations = &self.registrations;
         self.lanes.entry(number).or_insert_with(|| {
             let registered = registrations.of(number, now);
-            let mut lane = Lane::new(registered.endpoint, known_empty);
+            let mut lane = Lane::new(registered.endpoint, known_empty, now);
             lane.rates_changed(registered.rates, now);
             lane.host_changed(registered.host);
+            lane.rest_changed(registered.rest);
             lane
         })
     }
@@ -390,6 +460,17 @@ impl<R: Registrations> Turns<R> {
                 application: lane.endpoint.as_ref().map(|endpoint| endpoint.application),
                 behind,
                 limit,
+            });
+        }
+        if !lane.is_paused(now)
+            && let Some(from) = lane.wants_search(now, &self.limits.lane)
+            && let Some(endpoint) = &lane.endpoint
+        {
+            self.reading += 1;
+            self.searches.push_back(Search {
+                lane: number,
+                application: endpoint.application,
+                from,
             });
         }
         match lane.readiness(now, &self.limits.lane) {

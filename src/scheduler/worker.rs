@@ -16,6 +16,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
+use super::ended::Ended;
+use super::gate::Searched;
 use super::hosts::{HostPlace, PlaceTaker};
 use super::lane::Entry;
 use super::loader::{Loader, Wish};
@@ -70,6 +72,11 @@ pub enum WorkerEvent {
     Read {
         lane: u64,
         read: Result<(Vec<Entry>, bool)>,
+    },
+    /// A page of a search for deliveries whose schedule has ended.
+    Searched {
+        lane: u64,
+        searched: Result<(Vec<Ended>, Searched)>,
     },
     Message {
         delivery: Delivery,
@@ -222,6 +229,10 @@ impl Worker {
         while let Some(stretch) = self.turns.next_read() {
             self.loader.wish(Wish::Stretch(stretch), &self.news);
         }
+        while let Some((search, endpoint)) = self.turns.next_search() {
+            let schedule = self.sender.settings().retry_schedule(&endpoint).clone();
+            self.loader.wish(Wish::Search(search, schedule), &self.news);
+        }
     }
 
     fn take_in(&mut self, event: WorkerEvent) {
@@ -257,6 +268,7 @@ impl Worker {
                 drop(answer.send(keys.collect()));
             }
             WorkerEvent::Read { lane, read } => self.take_in_read(lane, read, now),
+            WorkerEvent::Searched { lane, searched } => self.take_in_search(lane, searched, now),
             WorkerEvent::Message {
                 delivery,
                 message,
@@ -284,8 +296,32 @@ impl Worker {
             News::Gone(key) => self.turns.gone(&key, now),
             News::Recorded(key) => self.turns.recorded(&key, now),
             News::Endpoint { lane } => self.turns.registrations_changed(lane, now),
-            News::Health { .. } => {}
+            News::Health { lane } => self.turns.rest_changed(lane, now),
             News::Expunged { lane, message } => self.turns.expunged(lane, message, now),
+        }
+    }
+
+    /// Ends the deliveries that a search found.
+    fn take_in_search(
+        &mut self,
+        lane: u64,
+        searched: Result<(Vec<Ended>, Searched)>,
+        now: Timestamp,
+    ) {
+        let (ended, searched) = match searched {
+            Ok(searched) => searched,
+            Err(error) => {
+                self.note_unread(lane, &error);
+                return self.turns.search_failed(lane, now);
+            }
+        };
+        if !self.turns.searched(lane, searched, now) {
+            return;
+        }
+        for (delivery, message) in ended {
+            if let Some(endpoint) = self.turns.take_ended(&delivery.key, now) {
+                self.record_ended(delivery, endpoint, message.as_deref());
+            }
         }
     }
 
@@ -294,6 +330,11 @@ impl Worker {
             Ok((entries, whole)) => return self.turns.read(lane, entries, whole, now),
             Err(error) => error,
         };
+        self.note_unread(lane, &error);
+        self.turns.read_failed(lane, now);
+    }
+
+    fn note_unread(&self, lane: u64, error: &Error) {
         // Tried again each second; damage is reported once.
         let is_news = !matches!(error, Error::Unreadable { .. })
             || self.store.note_unreadable(lane, None, &error.to_string());
@@ -302,7 +343,6 @@ impl Worker {
             log::error!("{error}");
             watched::note_error(error);
         }
-        self.turns.read_failed(lane, now);
     }
 }
 
@@ -329,6 +369,7 @@ impl Registrations for Catalogued {
             endpoint: Some(endpoint.clone()),
             rates,
             host: Some(self.shared.hosts.of_url(&endpoint.url)),
+            rest: self.store.health_of(lane).and_then(|health| health.rest()),
         }
     }
 }

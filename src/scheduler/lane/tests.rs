@@ -8,6 +8,9 @@ use crate::domain::message::Message;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
+/// Later than anything is due here.
+const NOW: Timestamp = Timestamp(1 << 40);
+
 const LIMITS: LaneLimits = LaneLimits {
     in_flight_max: 2,
     unrecorded_max: 3,
@@ -64,7 +67,7 @@ fn entry(due: u64, message: u8) -> Entry {
 
 #[test]
 fn deliveries_leave_in_due_order_up_to_the_cap() {
-    let mut lane = Lane::new(endpoint(), true);
+    let mut lane = Lane::new(endpoint(), true, NOW);
     for (due, message) in [(30, 3), (10, 1), (20, 2)] {
         lane.stored(entry(due, message));
     }
@@ -75,18 +78,21 @@ fn deliveries_leave_in_due_order_up_to_the_cap() {
     let now = Timestamp(25);
     for expected in [10, 20] {
         assert_eq!(lane.readiness(now, &LIMITS), Readiness::Ready);
-        assert_eq!(lane.take().unwrap().delivery.key.due, Timestamp(expected));
+        assert_eq!(
+            lane.take(NOW).unwrap().delivery.key.due,
+            Timestamp(expected)
+        );
     }
     assert_eq!(
         lane.readiness(Timestamp(99), &LIMITS),
         Readiness::Waiting,
         "two in flight"
     );
-    lane.sent(false, true);
+    lane.sent(false, true, &LIMITS);
     assert_eq!(lane.readiness(Timestamp(99), &LIMITS), Readiness::Ready);
-    lane.take();
-    lane.sent(false, true);
-    lane.sent(false, true);
+    lane.take(NOW);
+    lane.sent(false, true, &LIMITS);
+    lane.sent(false, true, &LIMITS);
     lane.stored(entry(40, 4));
     assert_eq!(
         lane.readiness(Timestamp(99), &LIMITS),
@@ -123,7 +129,7 @@ fn a_copy_of_a_deleted_payload_is_not_kept_nor_read() {
             ..entry(due, number)
         }
     };
-    let mut lane = Lane::new(endpoint(), true);
+    let mut lane = Lane::new(endpoint(), true, NOW);
     lane.stored(with_message(1, 1));
     lane.stored(with_message(2, 2));
     lane.look_again();
@@ -134,34 +140,34 @@ fn a_copy_of_a_deleted_payload_is_not_kept_nor_read() {
     // Read before they were deleted.
     lane.read(vec![with_message(1, 1), with_message(2, 2)], true);
     for (number, kept) in [(1, false), (2, false), (3, false)] {
-        let taken = lane.take().expect("three are there");
+        let taken = lane.take(NOW).expect("three are there");
         assert_eq!(taken.delivery.key.message, MessageId([number; 20]));
         assert_eq!(taken.message.is_some(), kept, "{number}");
     }
     lane.stored(with_message(4, 4));
     lane.stored(with_message(5, 5));
     lane.expunged(MessageId([4; 20]));
-    assert!(lane.take().expect("it is there").message.is_none());
-    assert!(lane.take().expect("it is there").message.is_some());
+    assert!(lane.take(NOW).expect("it is there").message.is_none());
+    assert!(lane.take(NOW).expect("it is there").message.is_some());
 }
 
 #[test]
 fn a_hanging_lane_keeps_one_slot_until_a_success() {
-    let mut lane = Lane::new(endpoint(), true);
+    let mut lane = Lane::new(endpoint(), true, NOW);
     (1..9).for_each(|message| lane.stored(entry(1, message)));
     let limits = LaneLimits {
         in_flight_max: 2,
         unrecorded_max: 99,
     };
-    lane.take();
-    lane.take();
-    lane.sent(true, false);
+    lane.take(NOW);
+    lane.take(NOW);
+    lane.sent(true, false, &LIMITS);
     assert_eq!(lane.readiness(Timestamp(9), &limits), Readiness::Waiting);
-    lane.sent(true, false);
-    lane.take();
+    lane.sent(true, false, &LIMITS);
+    lane.take(NOW);
     assert_eq!(lane.readiness(Timestamp(9), &limits), Readiness::Waiting);
-    lane.sent(false, true);
-    lane.take();
+    lane.sent(false, true, &LIMITS);
+    lane.take(NOW);
     assert_eq!(lane.readiness(Timestamp(9), &limits), Readiness::Ready);
 }
 
@@ -170,7 +176,7 @@ fn a_disabled_or_deleted_endpoint_gets_nothing() {
     let mut disabled = (*endpoint().unwrap()).clone();
     disabled.disabled = Some(Disabled::by_hand(Timestamp(0)));
     for endpoint in [None, Some(Arc::new(disabled))] {
-        let mut lane = Lane::new(endpoint, true);
+        let mut lane = Lane::new(endpoint, true, NOW);
         lane.stored(entry(1, 1));
         assert_eq!(lane.readiness(Timestamp(9), &LIMITS), Readiness::Waiting);
         assert_eq!(lane.wants_read(), None);
@@ -179,14 +185,14 @@ fn a_disabled_or_deleted_endpoint_gets_nothing() {
 
 #[test]
 fn what_is_given_back_during_a_read_does_not_bring_back_what_is_done() {
-    let mut lane = Lane::new(endpoint(), true);
+    let mut lane = Lane::new(endpoint(), true, NOW);
     lane.stored(entry(1, 1));
     lane.stored(entry(2, 2));
     lane.look_again();
     assert!(lane.wants_read().is_some());
-    let unreadable = place(&lane.take().unwrap().delivery.key);
-    let done = place(&lane.take().unwrap().delivery.key);
-    lane.sent(false, true);
+    let unreadable = place(&lane.take(NOW).unwrap().delivery.key);
+    let done = place(&lane.take(NOW).unwrap().delivery.key);
+    lane.sent(false, true, &LIMITS);
     lane.recorded(&done);
     lane.given_back(&unreadable, Timestamp(0));
     // The store was read before all that.
@@ -199,19 +205,19 @@ fn what_is_given_back_during_a_read_does_not_bring_back_what_is_done() {
     lane.read(vec![entry(1, 1)], true);
     assert_eq!(lane.readiness(Timestamp(9), &LIMITS), paused);
     assert_eq!(lane.readiness(again, &LIMITS), Readiness::Ready);
-    assert_eq!(lane.take().unwrap().delivery.key.due, Timestamp(1));
+    assert_eq!(lane.take(NOW).unwrap().delivery.key.due, Timestamp(1));
 }
 
 /// A lane with a rate, of which a delivery was given back and read again.
 fn paused(now: Timestamp) -> Lane {
-    let mut lane = Lane::new(endpoint(), true);
+    let mut lane = Lane::new(endpoint(), true, NOW);
     let rates = Rates {
         own: Some(1),
         ..Rates::default()
     };
     lane.rates_changed(rates, Timestamp(0));
     lane.stored(entry(1, 1));
-    let taken = place(&lane.take().unwrap().delivery.key);
+    let taken = place(&lane.take(NOW).unwrap().delivery.key);
     lane.given_back(&taken, now);
     assert!(lane.wants_read().is_some());
     lane.read(vec![entry(1, 1)], true);
@@ -235,7 +241,7 @@ fn a_clock_that_is_set_back_makes_no_pause_longer() {
 
 #[test]
 fn a_lane_that_could_not_be_read_rests_though_there_are_news() {
-    let mut lane = Lane::new(endpoint(), false);
+    let mut lane = Lane::new(endpoint(), false, NOW);
     assert!(lane.wants_read().is_some());
     lane.read_failed();
     lane.pause(Timestamp(0));
@@ -254,13 +260,13 @@ fn a_lane_that_could_not_be_read_rests_though_there_are_news() {
 #[test]
 fn a_lane_that_rests_says_until_when() {
     let again = Timestamp(9) + TRY_AGAIN;
-    let mut unread = Lane::new(endpoint(), false);
+    let mut unread = Lane::new(endpoint(), false, NOW);
     assert!(unread.wants_read().is_some());
     unread.read_failed();
     unread.pause(Timestamp(9));
-    let mut given_back = Lane::new(endpoint(), true);
+    let mut given_back = Lane::new(endpoint(), true, NOW);
     given_back.stored(entry(1, 1));
-    let taken = place(&given_back.take().unwrap().delivery.key);
+    let taken = place(&given_back.take(NOW).unwrap().delivery.key);
     given_back.given_back(&taken, Timestamp(9));
     for mut lane in [unread, given_back] {
         let readiness = lane.readiness(Timestamp(9), &LIMITS);
@@ -314,7 +320,7 @@ proptest! {
     #[test]
     fn everything_stored_is_sent_once(steps in proptest::collection::vec(step(), 0..120)) {
         let limits = LaneLimits { in_flight_max: 1000, unrecorded_max: 1000 };
-        let mut lane = Lane::new(endpoint(), false);
+        let mut lane = Lane::new(endpoint(), false, NOW);
         let mut store: BTreeSet<Place> = BTreeSet::new();
         let mut news: Vec<Place> = Vec::new();
         let mut snapshot: Option<(Vec<Place>, bool)> = None;
@@ -357,7 +363,7 @@ proptest! {
                     lane.read(found.into_iter().map(as_entry).collect(), whole);
                 },
                 Step::Send => if lane.readiness(Timestamp(1000), &limits) == Readiness::Ready {
-                    let at = place(&lane.take().unwrap().delivery.key);
+                    let at = place(&lane.take(NOW).unwrap().delivery.key);
                     prop_assert!(!flying.contains(&at), "in flight twice");
                     prop_assert!(store.contains(&at), "sent after it was done");
                     flying.push(at);
@@ -371,7 +377,7 @@ proptest! {
                     // a delivery come before its outcome can be durable.
                     news.drain(..).for_each(|at| lane.stored(as_entry(at)));
                     store.remove(&at);
-                    lane.sent(false, true);
+                    lane.sent(false, true, &LIMITS);
                     lane.recorded(&at);
                     if let Some(due) = retry {
                         let again = (Timestamp(due + at.0.0), at.1);

@@ -197,6 +197,22 @@ impl Worker {
         });
     }
 
+    /// A delivery whose whole schedule ended while the breaker was open.
+    pub(super) fn record_ended(
+        &self,
+        delivery: Delivery,
+        endpoint: Arc<Endpoint>,
+        message: Option<&Message>,
+    ) {
+        let failure = SendFailure {
+            kind: FailureKind::BreakerOpen,
+            detail: "The endpoint failed too often in a row, and its breaker was open until the last retry \
+                     would have been made; no further request was made."
+                .to_owned(),
+        };
+        self.record_not_sent(delivery, endpoint, message, failure);
+    }
+
     /// An attempt without a request: its outcome is known already.
     fn record_not_sent(
         &self,

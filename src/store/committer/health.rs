@@ -3,7 +3,7 @@
 use super::{Answer, Batch, Committer, Staged};
 use crate::catalog::Change;
 use crate::clock::Timestamp;
-use crate::domain::attempt::{Attempt, Verdict};
+use crate::domain::attempt::{Attempt, FailureKind, Verdict};
 use crate::domain::disabled::{Disabled, DisabledReason};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::health::{FailedAttempt, Health};
@@ -29,7 +29,10 @@ impl Committer {
         };
         let now = self.meta.last_time;
         let (reason, fail_since) = match signal {
-            AttemptSignal::Neither => (None, None),
+            AttemptSignal::Neither => {
+                self.note_ended(batch, lane, attempt, now);
+                (None, None)
+            }
             AttemptSignal::Succeeded { .. } => {
                 self.note_success(batch, lane, now);
                 (asked.then_some(DisabledReason::Requested), None)
@@ -49,6 +52,18 @@ impl Committer {
     fn note_success(&self, batch: &mut Batch, lane: u64, now: Timestamp) {
         if let Some(mut health) = self.health(batch, lane) {
             health.succeeded(&self.inner.settings.notices, now);
+            batch.put_health(lane, health);
+        }
+    }
+
+    /// A delivery that failed for good without a request is told of all the same.
+    fn note_ended(&self, batch: &mut Batch, lane: u64, attempt: &Attempt, now: Timestamp) {
+        let failure = attempt.failure.as_ref();
+        let Some(failure) = failure.filter(|one| one.kind == FailureKind::BreakerOpen) else {
+            return;
+        };
+        if let Some(mut health) = self.health(batch, lane) {
+            health.ended(&failure.detail, &self.inner.settings.notices, now);
             batch.put_health(lane, health);
         }
     }

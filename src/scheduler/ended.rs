@@ -1,0 +1,181 @@
+//! The search for deliveries whose whole schedule ended while the breaker of their lane was open.
+//!
+//! Such a delivery fails without a further request: its receiver would not have taken it either. The loader searches
+//! the lane's queue in the store, a page at a time, because what waits behind a breaker may be far more than a lane
+//! holds in memory.
+
+use std::sync::Arc;
+
+use super::gate::{Reached, Searched};
+use super::lane::{ENDED_MAX, Place, place};
+use crate::clock::Timestamp;
+use crate::domain::id::ApplicationId;
+use crate::domain::message::{Delivery, DeliveryKey, Message};
+use crate::domain::retry::RetrySchedule;
+use crate::error::Result;
+use crate::store::Store;
+
+/// Deliveries that one page looks at: others' reads come in between.
+const PAGE: usize = 2000;
+
+/// A page of a search that is to be read.
+#[derive(Debug)]
+pub struct Search {
+    pub lane: u64,
+    pub application: ApplicationId,
+    pub from: Reached,
+}
+
+/// A delivery whose schedule has ended, with its message where that can be read.
+pub type Ended = (Delivery, Option<Arc<Message>>);
+
+/// Reads a page. Blocks on the disk.
+pub fn search(
+    store: &Store,
+    search: &Search,
+    schedule: &RetrySchedule,
+) -> Result<(Vec<Ended>, Searched)> {
+    let lane = search.lane;
+    let behind = search
+        .from
+        .behind
+        .map(|(due, message)| DeliveryKey { lane, due, message });
+    let page = store.waiting(lane, behind, PAGE)?;
+    let is_whole = page.len() < PAGE;
+    let now = store.clock().now();
+    let (ended, searched) = sift(page, is_whole, search.from.next_end, schedule, now);
+    let with_message = |delivery: Delivery| {
+        let message = store.message(search.application, delivery.key.message);
+        (delivery, message.unwrap_or_default())
+    };
+    Ok((ended.into_iter().map(with_message).collect(), searched))
+}
+
+/// The deliveries of a page that have ended, at most [`ENDED_MAX`], and how far the search came with them.
+fn sift(
+    page: Vec<Delivery>,
+    is_whole: bool,
+    mut next_end: Option<Timestamp>,
+    schedule: &RetrySchedule,
+    now: Timestamp,
+) -> (Vec<Delivery>, Searched) {
+    let mut ends = Ends::of(schedule);
+    let mut ended = Vec::new();
+    let mut reached: Option<Place> = None;
+    for delivery in page {
+        if ended.len() == ENDED_MAX {
+            let behind = reached;
+            return (ended, Searched::UpTo(Reached { behind, next_end }));
+        }
+        reached = Some(place(&delivery.key));
+        let end = ends.of_delivery(&delivery);
+        if end <= now {
+            ended.push(delivery);
+        } else {
+            next_end = Some(next_end.map_or(end, |before| before.min(end)));
+        }
+    }
+    let searched = match is_whole {
+        true => Searched::All(next_end),
+        false => Searched::UpTo(Reached {
+            behind: reached,
+            next_end,
+        }),
+    };
+    (ended, searched)
+}
+
+/// When schedules end; those of deliveries that were attempted as often have the same length.
+struct Ends<'a> {
+    schedule: &'a RetrySchedule,
+    /// By the number of attempts so far.
+    lengths: Vec<std::time::Duration>,
+}
+
+impl Ends<'_> {
+    fn of(schedule: &RetrySchedule) -> Ends<'_> {
+        Ends {
+            schedule,
+            lengths: Vec::new(),
+        }
+    }
+
+    fn of_delivery(&mut self, delivery: &Delivery) -> Timestamp {
+        let attempts = delivery.attempts.min(crate::domain::retry::RETRIES_MAX);
+        for known in self.lengths.len() as u32..=attempts {
+            self.lengths.push(self.schedule.length_after(known));
+        }
+        delivery.key.due + self.lengths[attempts as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::attempt::Trigger;
+    use crate::domain::id::MessageId;
+    use crate::domain::retry::Waits;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn schedule() -> RetrySchedule {
+        let waits = [10, 100].map(Duration::from_secs);
+        RetrySchedule {
+            waits: Waits::Listed(waits.to_vec()),
+            jitter: 0.2,
+        }
+    }
+
+    fn delivery(due_seconds_ago: u64, attempts: u32) -> Delivery {
+        Delivery {
+            key: DeliveryKey {
+                lane: 1,
+                due: Timestamp(NOW.0 - 1000 * due_seconds_ago),
+                message: MessageId([attempts as u8; 20]),
+            },
+            attempts,
+            trigger: Trigger::Scheduled,
+        }
+    }
+
+    #[test]
+    fn a_delivery_has_ended_when_its_last_attempt_would_have_been_due() {
+        for (due_seconds_ago, attempts, has_ended) in [
+            (109, 0, false),
+            (110, 0, true),
+            (99, 1, false),
+            (100, 1, true),
+            (0, 2, true),
+            // More attempts than the schedule has, by a resend or another schedule.
+            (0, 3, true),
+        ] {
+            let page = vec![delivery(due_seconds_ago, attempts)];
+            let (ended, searched) = sift(page, true, None, &schedule(), NOW);
+            assert_eq!(
+                ended.len(),
+                usize::from(has_ended),
+                "{due_seconds_ago} {attempts}"
+            );
+            assert_eq!(searched == Searched::All(None), has_ended);
+        }
+    }
+
+    #[test]
+    fn a_search_goes_on_where_a_page_ends_or_enough_have_ended() {
+        let fresh = delivery(50, 0);
+        let end = fresh.key.due + Duration::from_secs(110);
+        let (ended, searched) = sift(vec![fresh], false, None, &schedule(), NOW);
+        let behind = Some((Timestamp(NOW.0 - 50_000), MessageId([0; 20])));
+        let next_end = Some(end);
+        assert!(ended.is_empty());
+        assert_eq!(searched, Searched::UpTo(Reached { behind, next_end }));
+
+        let many = (0..ENDED_MAX as u64 + 1).map(|ago| delivery(1000 - ago, 0));
+        let (ended, searched) = sift(many.collect(), true, next_end, &schedule(), NOW);
+        assert_eq!(ended.len(), ENDED_MAX);
+        let behind = ended.last().map(|last| place(&last.key));
+        assert_eq!(searched, Searched::UpTo(Reached { behind, next_end }));
+    }
+}
