@@ -174,3 +174,100 @@ impl Gate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn rest(reason: RestReason) -> Option<Rest> {
+        Some(Rest {
+            reason,
+            since: NOW,
+            probe_at: NOW + Duration::from_secs(30),
+            probes: 0,
+        })
+    }
+
+    #[test]
+    fn a_lane_that_took_a_rest_begins_with_one_at_a_time() {
+        let mut gate = Gate::default();
+        assert_eq!(gate.in_flight_max(4), 4);
+        gate.rest_changed(rest(RestReason::Failures));
+        gate.rest_changed(None);
+        for expected in [1, 2, 3, 4] {
+            assert_eq!(gate.in_flight_max(4), expected);
+            gate.succeeded(4);
+        }
+        assert_eq!(gate.ramp, None, "it is over");
+        gate.begin_ramp();
+        assert_eq!(gate.in_flight_max(4), 1);
+        gate.succeeded(1);
+        assert_eq!(gate.in_flight_max(1), 1);
+    }
+
+    #[test]
+    fn a_probe_passes_by_the_message_of_the_one_before() {
+        let (first, second) = (MessageId([1; 20]), MessageId([2; 20]));
+        let mut gate = Gate::default();
+        gate.takes(first);
+        assert!(!gate.passes_by(first), "it does not rest");
+        gate.rest_changed(rest(RestReason::RetryAfter));
+        gate.takes(first);
+        assert!(gate.passes_by(first) && !gate.passes_by(second));
+        gate.rest_changed(rest(RestReason::Failures));
+        assert!(gate.passes_by(first), "the next probe of the same rest");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_no_rest_longer_than_a_day() {
+        let mut gate = Gate::default();
+        assert_eq!(gate.opens_at(NOW), Timestamp(0));
+        gate.rest_changed(rest(RestReason::Failures));
+        assert_eq!(gate.opens_at(NOW), NOW + Duration::from_secs(30));
+        let long_ago = Timestamp(7);
+        assert_eq!(gate.opens_at(long_ago), NOW + Duration::from_secs(30));
+        let later = Rest {
+            probe_at: NOW + 3 * PROBE_MAX,
+            ..rest(RestReason::Failures).unwrap()
+        };
+        gate.rest_changed(Some(later));
+        assert_eq!(gate.opens_at(NOW), NOW + PROBE_MAX);
+    }
+
+    #[test]
+    fn a_queue_is_searched_where_its_breaker_opens_and_when_the_next_schedule_ends() {
+        let mut gate = Gate::default();
+        assert_eq!(gate.wants_search(NOW), None);
+        gate.rest_changed(rest(RestReason::RetryAfter));
+        assert_eq!(gate.wants_search(NOW), None, "that is short");
+        gate.rest_changed(rest(RestReason::Failures));
+        assert_eq!(gate.wants_search(NOW), Some(Reached::default()));
+        assert_eq!(gate.wants_search(NOW), None, "it is under way");
+        let reached = Reached {
+            behind: Some((NOW, MessageId([1; 20]))),
+            next_end: Some(NOW),
+        };
+        assert!(gate.searched(Searched::UpTo(reached)));
+        assert_eq!(gate.wants_search(NOW), Some(reached));
+        let end = NOW + Duration::from_secs(100);
+        assert!(gate.searched(Searched::All(Some(end))));
+        assert_eq!(
+            (gate.wants_search(NOW), gate.search_at()),
+            (None, Some(end))
+        );
+        assert_eq!(gate.wants_search(end), Some(Reached::default()));
+
+        // Something was taken out of the queue since it was read.
+        gate.went();
+        assert!(!gate.searched(Searched::All(None)));
+        assert_eq!(gate.wants_search(NOW), Some(Reached::default()));
+        assert!(gate.searched(Searched::All(None)));
+        assert_eq!(gate.wants_search(end), None);
+        gate.came();
+        assert_eq!(gate.wants_search(NOW), Some(Reached::default()));
+        gate.rest_changed(None);
+        assert!(!gate.searched(Searched::All(None)), "it closed meanwhile");
+    }
+}

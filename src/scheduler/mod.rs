@@ -72,7 +72,11 @@ impl Shared {
                 },
             },
             retry_after_max: Duration::from_secs(delivery.retry_after_max_seconds),
-            lane_retry_after_max: Duration::from_secs(delivery.lane_retry_after_max_seconds),
+            lane_retry_after_max: match delivery.retry_after_max_seconds {
+                // The header counts for nothing.
+                0 => Duration::ZERO,
+                _ => Duration::from_secs(delivery.lane_retry_after_max_seconds),
+            },
             metrics,
             log: AttemptLog::new(&config.log),
             budget: Budget::new(KEPT_BYTES_MAX),

@@ -9,6 +9,7 @@ mod attempts;
 mod auth_failures;
 mod backup;
 mod batch;
+mod breaker;
 mod colliding_ids;
 mod compatibility;
 mod connections;

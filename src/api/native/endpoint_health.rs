@@ -31,7 +31,7 @@ pub struct HealthOut {
     )]
     #[schemars(default)]
     failing_since: Option<Timestamp>,
-    /// When the endpoint is disabled if nothing succeeds until then.
+    /// When the endpoint is disabled if nothing succeeds until then; shown once a fifth of that time is over.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "optional_text"
@@ -91,7 +91,7 @@ impl HealthOut {
             disabled_at: disabled.map(|disabled| disabled.at),
             failing_since: failing.map(|failing| failing.since),
             disables_at: failing
-                .filter(|_| endpoint.disabled.is_none())
+                .filter(|failing| failing.warned > 0 && endpoint.disabled.is_none())
                 .and_then(|failing| failing.disables_at),
             breaker: BreakerOut::of(failing.and_then(|failing: &Failing| failing.rest)),
             catch_up: endpoint.catch_up.map(CatchUpOut::from),
