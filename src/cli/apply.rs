@@ -30,7 +30,7 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 pub struct Arguments {
     #[command(flatten)]
     connection: Connection,
-    /// The event types, applications and endpoints, in TOML
+    /// The event types, applications, endpoints and operational endpoints, in TOML
     file: PathBuf,
 }
 

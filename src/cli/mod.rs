@@ -70,7 +70,7 @@ enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
-    /// Give a running server the event types, applications and endpoints of a file
+    /// Give a running server the event types, applications and endpoints of a file, and the operator's own
     Apply(apply::Arguments),
     /// Copy applications, endpoints and event types from another server into a running one
     Import {

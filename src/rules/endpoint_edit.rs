@@ -19,6 +19,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::disabled::Disabled;
 use crate::domain::endpoint::Endpoint;
+use crate::domain::operational;
 use crate::domain::profile::Method;
 use crate::domain::retry::RetrySchedule;
 use crate::error::Result;
@@ -79,12 +80,16 @@ impl EndpointEdit {
     /// Changes the fields that the body names, and returns warnings or all problems. After an error
     /// the endpoint is of no use.
     pub fn apply_to(
-        self,
+        mut self,
         endpoint: &mut Endpoint,
         caller: &Caller,
         view: &View<'_>,
     ) -> Result<Vec<String>> {
         let config = view.settings;
+        if endpoint.is_operational() && self.profile == Patch::Null {
+            // Whatever the server's default is for its customers.
+            self.profile = Patch::Set(operational::PROFILE.to_owned());
+        }
         let carried = self.carried(endpoint, config);
         let before = endpoint.clone();
         let (given, named) = (self.given(), self.named());

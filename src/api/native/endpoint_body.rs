@@ -25,7 +25,6 @@ use crate::config::Config;
 use crate::domain::endpoint::{Endpoint, is_sensitive};
 use crate::domain::health::{DISABLE_AFTER_HOURS_MAX, FAILURES_MAX, Health};
 use crate::domain::id::EndpointId;
-use crate::domain::operational::PROFILE;
 use crate::domain::profile::Method;
 use crate::error::Result;
 use crate::rules::checks::{
@@ -185,21 +184,13 @@ impl JsonSchema for WholeEndpointIn {
 }
 
 impl EndpointIn {
-    /// Refuses fields that the organisation's own endpoints do not have: these have the standard
-    /// profile, and get the events of all applications. Fields that are shown can be sent back.
+    /// Refuses the field that the organisation's own endpoints do not have: these get the events of all
+    /// applications, and events have no channels. Fields that are shown can be sent back.
     pub fn refuse_not_operational(&self) -> Result<()> {
         let mut problems = Problems::default();
-        let is_other =
-            |given: &Patch<String>, own: &str| given.as_set().is_some_and(|it| it != own);
-        for (field, is_given) in [
-            ("channels", self.channels.as_set().is_some()),
-            ("profile", is_other(&self.profile, PROFILE)),
-            ("method", is_other(&self.method, Method::Post.name())),
-        ] {
-            if is_given {
-                let message = "an endpoint for operational webhooks has none";
-                problems.not_offered(&["body", field], message);
-            }
+        if self.channels.as_set().is_some() {
+            let message = "an endpoint for operational webhooks has none";
+            problems.not_offered(&["body", "channels"], message);
         }
         problems.done()
     }

@@ -22,7 +22,7 @@ use crate::rules::caller::Action;
 
 const UID_TAKEN: &str = "Another of these endpoints has this uid";
 
-/// A body of an endpoint without the fields that are fixed here, for the document.
+/// A body of an endpoint without the fields that these have not, for the document.
 struct OperationalEndpointIn;
 
 impl JsonSchema for OperationalEndpointIn {
@@ -36,8 +36,13 @@ impl JsonSchema for OperationalEndpointIn {
             .get_mut("properties")
             .and_then(|fields| fields.as_object_mut())
         {
-            for field in ["channels", "filterTypes", "profile", "method"] {
+            for field in ["channels", "filterTypes"] {
                 fields.remove(field);
+            }
+            if let Some(profile) = fields.get_mut("profile").and_then(|it| it.as_object_mut()) {
+                let description = "The name of the profile that determines how requests look, such \
+                                   as `github`; `standard` where absent or null.";
+                profile.insert("description".to_owned(), description.into());
             }
             let names = json!({
                 "description": "The events that the endpoint gets; all where null.",
@@ -74,7 +79,7 @@ pub fn operations() -> Vec<Operation> {
         .description(
             "From now on it is sent a message for everything that happens to an endpoint of a \
              customer, or to the delivery of a message there, as far as it wants it. Messages are \
-             signed as Standard Webhooks.",
+             signed as Standard Webhooks, unless the endpoint names another profile.",
         )
         .once()
         .takes::<OperationalEndpointIn>()

@@ -1,4 +1,5 @@
-//! The file that `apply` reads: event types, applications and endpoints, in TOML.
+//! The file that `apply` reads: event types, applications and endpoints, and the operator's own endpoints
+//! for operational webhooks, in TOML.
 //!
 //! Pure. [`parse`] reads and checks the file as a whole, so that nothing of a faulty one is sent. It
 //! returns the things in the order in which the server is to get them. Checks that only the server can
@@ -51,6 +52,8 @@ struct File {
     channel_sets: BTreeMap<String, Vec<String>>,
     event_types: Vec<EventType>,
     applications: Vec<Application>,
+    /// The operator's own, which are told what happens to customers' endpoints.
+    operational_endpoints: Vec<Endpoint>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -225,7 +228,8 @@ impl Serialize for Channels {
     }
 }
 
-/// The things of the file: event types before the applications, and each of these before its endpoints.
+/// The things of the file: event types before the applications, each of these before its endpoints. The
+/// operator's own endpoints come last: new ones are not told that the file's other endpoints were made.
 /// The errors are the file's problems with their places.
 pub fn parse(text: &str) -> Result<Vec<Thing>, Vec<String>> {
     let mut file = read(text).map_err(|problem| vec![problem])?;
@@ -258,13 +262,61 @@ pub fn parse(text: &str) -> Result<Vec<Thing>, Vec<String>> {
             body: fields(application),
             place: place.clone(),
         });
+        let list = EndpointList {
+            title: format!("endpoint {}/", application.uid),
+            path: format!("{path}/endpoint"),
+            place: format!("{place}.endpoints"),
+        };
+        let endpoints = &mut application.endpoints;
+        things.extend(list.things(endpoints, &file.channel_sets, &mut problems));
+    }
+    for (index, endpoint) in file.operational_endpoints.iter().enumerate() {
+        let channels = endpoint.channels.as_ref();
+        let problem = channels.map(|_| "an endpoint for operational webhooks has none");
+        problems.add_if(
+            &format!("operational_endpoints.{index}"),
+            "channels",
+            problem,
+        );
+    }
+    let own = EndpointList {
+        title: "operational endpoint ".to_owned(),
+        path: "/api/v1/operational-webhook/endpoint".to_owned(),
+        place: "operational_endpoints".to_owned(),
+    };
+    let endpoints = &mut file.operational_endpoints;
+    things.extend(own.things(endpoints, &file.channel_sets, &mut problems));
+    match problems.0.is_empty() {
+        true => Ok(things),
+        false => Err(problems.0),
+    }
+}
+
+/// A list of endpoints in the file.
+struct EndpointList {
+    /// The beginning of each one's title.
+    title: String,
+    /// Their path in the API.
+    path: String,
+    /// The list's place in the file.
+    place: String,
+}
+
+impl EndpointList {
+    fn things(
+        &self,
+        endpoints: &mut [Endpoint],
+        channel_sets: &BTreeMap<String, Vec<String>>,
+        problems: &mut Problems,
+    ) -> Vec<Thing> {
         let mut uids = Unique::default();
-        for (index, endpoint) in application.endpoints.iter_mut().enumerate() {
-            let place = format!("{place}.endpoints.{index}");
+        let mut things = Vec::new();
+        for (index, endpoint) in endpoints.iter_mut().enumerate() {
+            let place = format!("{}.{index}", self.place);
             let problem = uid_problem(&endpoint.uid, EndpointId::PREFIX);
             problems.add_if(&place, "uid", problem);
             problems.add_if(&place, "uid", uids.taken(&endpoint.uid, &place));
-            let unknown = spell_out(&mut endpoint.channels, &file.channel_sets);
+            let unknown = spell_out(&mut endpoint.channels, channel_sets);
             problems.add_if(&place, "channels", unknown);
             if let Some(Err(wrong)) = endpoint.retry.as_ref().map(|rule| rule.schedule(0.0)) {
                 for (key, reason) in wrong {
@@ -272,16 +324,13 @@ pub fn parse(text: &str) -> Result<Vec<Thing>, Vec<String>> {
                 }
             }
             things.push(Thing {
-                title: format!("endpoint {}/{}", application.uid, endpoint.uid),
-                path: format!("{path}/endpoint/{}", segment(&endpoint.uid)),
+                title: format!("{}{}", self.title, endpoint.uid),
+                path: format!("{}/{}", self.path, segment(&endpoint.uid)),
                 body: fields(endpoint),
                 place,
             });
         }
-    }
-    match problems.0.is_empty() {
-        true => Ok(things),
-        false => Err(problems.0),
+        things
     }
 }
 
@@ -433,6 +482,11 @@ mod tests {
             description = "d"
             feature_flag = "beta"
             channels = ["one"]
+            [[operational_endpoints]]
+            uid = "chat"
+            url = "https://example.com/chat"
+            profile = "to-slack"
+            event_types = ["endpoint.disabled"]
             [channel_sets]
             all = ["one", "two"]
             "#,
@@ -440,10 +494,18 @@ mod tests {
         let titles: Vec<&str> = things.iter().map(|thing| thing.title.as_str()).collect();
         assert_eq!(
             titles,
-            ["event type a.b", "application acme", "endpoint acme/books"]
+            [
+                "event type a.b",
+                "application acme",
+                "endpoint acme/books",
+                "operational endpoint chat"
+            ]
         );
         assert_eq!(things[2].path, "/api/v1/app/acme/endpoint/books");
         assert_eq!(things[2].place, "applications.0.endpoints.0");
+        assert_eq!(things[3].path, "/api/v1/operational-webhook/endpoint/chat");
+        assert_eq!(things[3].place, "operational_endpoints.0");
+        assert_eq!(body(&things[3])["profile"], "to-slack");
         assert_eq!(
             body(&things[0]),
             json!({
@@ -565,6 +627,10 @@ mod tests {
             uid = "e"
             url = "http://x/"
             retry = { delays_seconds = [0], first_seconds = 1 }
+            [[operational_endpoints]]
+            uid = "o"
+            url = "http://x/"
+            channels = ["a"]
             "#,
         );
         let places: Vec<&str> = problems
@@ -583,6 +649,7 @@ mod tests {
                 "applications.0.endpoints.2.uid",
                 "applications.0.endpoints.2.retry.first_seconds",
                 "applications.0.endpoints.2.retry.delays_seconds",
+                "operational_endpoints.0.channels",
             ]
         );
         assert_eq!(
