@@ -306,5 +306,6 @@ fn finished(endpoint: &Arc<Endpoint>, at: Timestamp, number: u64) -> Finished {
         },
         test: false,
         event_id: None,
+        event_type: None,
     }
 }

@@ -1,12 +1,14 @@
 //! Operational events: reports to the platform's own endpoints about its customers' endpoints.
 //!
-//! Pure: the names, and the payloads in the contract's form. The committer decides when there is an
-//! event, and makes it in the same commit as the change that it reports.
+//! Pure: the names, and the payloads: the contract's fields, and beside them those that a person can
+//! read. The committer decides when there is an event, and makes it in the same commit as the change
+//! that it reports.
 
 use serde::{Serialize, Serializer};
 
 use super::application::Application;
-use super::attempt::{Attempt, Verdict};
+use super::attempt::{Attempt, FailureKind, Verdict};
+use super::disabled::DisabledReason;
 use super::endpoint::Endpoint;
 use super::health::{Told, ToldKind};
 use super::id::{ApplicationId, AttemptId, EndpointId, MessageId};
@@ -15,7 +17,7 @@ use crate::clock::Timestamp;
 /// The number of failed attempts after which a delivery is first reported.
 pub const FAILING_AFTER: u32 = 4;
 
-/// The profile of the platform's own endpoints, whatever the server's default is.
+/// The profile of the platform's own endpoints that name none, whatever the server's default is.
 pub const PROFILE: &str = "standard";
 
 /// The names of all operational events, sorted.
@@ -31,6 +33,28 @@ pub const EVENT_TYPES: [&str; 10] = [
     "message.attempt.failing",
     "message.attempt.recovered",
 ];
+
+/// Characters of a URL, of a name and of a failure in an event. They bound the summary, as the services
+/// that show it do.
+const URL_CHARACTERS_MAX: usize = 200;
+const NAME_CHARACTERS_MAX: usize = 100;
+const FAILURE_CHARACTERS_MAX: usize = 300;
+
+/// The endpoint that an event is about.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    pub application: &'a Application,
+    pub endpoint: &'a Endpoint,
+    /// The address of the console from outside, where the server knows it.
+    pub console_url: Option<&'a str>,
+}
+
+/// The message of an attempt, as far as it is known.
+#[derive(Clone, Copy, Default)]
+pub struct AttemptedMessage<'a> {
+    pub event_type: Option<&'a str>,
+    pub event_id: Option<&'a str>,
+}
 
 /// An operational event; its serialised form is the payload.
 #[derive(Debug, Serialize)]
@@ -56,6 +80,8 @@ struct EndpointData<'a> {
     endpoint_id: EndpointId,
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint_uid: Option<&'a str>,
+    /// Without credentials, as the API shows it.
+    endpoint_url: &'a str,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "instant")]
     fail_since: Option<Timestamp>,
     /// When the endpoint will be disabled if nothing succeeds.
@@ -73,6 +99,11 @@ struct EndpointData<'a> {
     /// Who disabled it: `manual` or `automatic`.
     #[serde(skip_serializing_if = "Option::is_none")]
     trigger: Option<&'static str>,
+    /// The endpoint's page in the console.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<String>,
+    /// The event in a sentence.
+    summary: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -84,10 +115,23 @@ struct AttemptData<'a> {
     endpoint_id: EndpointId,
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint_uid: Option<&'a str>,
+    /// Without credentials, as the API shows it.
+    endpoint_url: &'a str,
     msg_id: MessageId,
     #[serde(skip_serializing_if = "Option::is_none")]
     msg_event_id: Option<&'a str>,
+    /// The message's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_type: Option<&'a str>,
     last_attempt: LastAttempt,
+    /// Why the attempt failed, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+    /// The endpoint's page in the console.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<String>,
+    /// The event in a sentence.
+    summary: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -107,13 +151,52 @@ fn instant<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok
     }
 }
 
+impl Subject<'_> {
+    /// The endpoint's page in the console.
+    fn link(&self) -> Option<String> {
+        let console = self.console_url?;
+        let (application, endpoint) = (self.application.id, self.endpoint.id);
+        Some(format!("{console}/app/{application}/endpoint/{endpoint}"))
+    }
+
+    /// The endpoint and its owner as a sentence begins with them. Without the URL's query, which often
+    /// carries a key of the receiver's: summaries are read by many.
+    fn title(&self) -> String {
+        let url = self.endpoint.url.split(['?', '#']).next();
+        format!(
+            "{} of {}",
+            brief(url.unwrap_or_default(), URL_CHARACTERS_MAX),
+            brief(&self.application.name, NAME_CHARACTERS_MAX)
+        )
+    }
+}
+
+/// A text for the middle of a sentence: on one line, and cut where it is longer.
+fn brief(text: &str, characters_max: usize) -> String {
+    let mut characters = text.chars();
+    let mut brief: String = characters
+        .by_ref()
+        .take(characters_max)
+        .map(|one| if one.is_control() { ' ' } else { one })
+        .collect();
+    if characters.next().is_some() {
+        brief.push('…');
+    }
+    brief
+}
+
 impl<'a> OperationalEvent<'a> {
-    /// One of the names that begin with `endpoint.`.
+    /// One of the names that begin with `endpoint.`. The predicate is the rest of the summary's sentence.
     fn of_endpoint(
         name: &'static str,
-        application: &'a Application,
-        endpoint: &'a Endpoint,
+        subject: Subject<'a>,
+        predicate: &str,
     ) -> OperationalEvent<'a> {
+        let Subject {
+            application,
+            endpoint,
+            ..
+        } = subject;
         OperationalEvent {
             name,
             data: Data::Endpoint(EndpointData {
@@ -121,27 +204,32 @@ impl<'a> OperationalEvent<'a> {
                 app_uid: application.uid.as_deref(),
                 endpoint_id: endpoint.id,
                 endpoint_uid: endpoint.uid.as_deref(),
+                endpoint_url: &endpoint.url,
                 fail_since: None,
                 disables_at: None,
                 failed_deliveries: None,
                 failure: None,
                 event_type: None,
                 trigger: None,
+                link: subject.link(),
+                summary: format!("{} {predicate}.", subject.title()),
             }),
         }
     }
 
-    pub fn deleted(application: &'a Application, endpoint: &'a Endpoint) -> OperationalEvent<'a> {
-        OperationalEvent::of_endpoint("endpoint.deleted", application, endpoint)
+    /// Without a link: the page is gone, too.
+    pub fn deleted(subject: Subject<'a>) -> OperationalEvent<'a> {
+        let subject = Subject {
+            console_url: None,
+            ..subject
+        };
+        OperationalEvent::of_endpoint("endpoint.deleted", subject, "was deleted")
     }
 
     /// Disabled by its attempts, which have failed since then.
-    pub fn disabled(
-        application: &'a Application,
-        endpoint: &'a Endpoint,
-        fail_since: Timestamp,
-    ) -> OperationalEvent<'a> {
-        let mut event = OperationalEvent::of_endpoint("endpoint.disabled", application, endpoint);
+    pub fn disabled(subject: Subject<'a>, fail_since: Timestamp) -> OperationalEvent<'a> {
+        let predicate = why_disabled(subject.endpoint, fail_since);
+        let mut event = OperationalEvent::of_endpoint("endpoint.disabled", subject, &predicate);
         if let Data::Endpoint(data) = &mut event.data {
             data.fail_since = Some(fail_since);
             data.trigger = Some("automatic");
@@ -150,16 +238,13 @@ impl<'a> OperationalEvent<'a> {
     }
 
     /// A message to people: the endpoint fails, or is well again.
-    pub fn of_notice(
-        application: &'a Application,
-        endpoint: &'a Endpoint,
-        told: &'a Told,
-    ) -> OperationalEvent<'a> {
+    pub fn of_notice(subject: Subject<'a>, told: &'a Told) -> OperationalEvent<'a> {
         let name = match told.kind {
             ToldKind::Failing => "endpoint.failing",
             ToldKind::Recovered => "endpoint.recovered",
         };
-        let mut event = OperationalEvent::of_endpoint(name, application, endpoint);
+        let predicate = notice_predicate(subject.endpoint, told);
+        let mut event = OperationalEvent::of_endpoint(name, subject, &predicate);
         if let Data::Endpoint(data) = &mut event.data {
             data.fail_since = told.failing_since;
             data.disables_at = told.disables_at;
@@ -170,15 +255,12 @@ impl<'a> OperationalEvent<'a> {
         event
     }
 
-    /// The events for a caller's change: `endpoint` in the place of `before`.
-    pub fn put(
-        application: &'a Application,
-        before: Option<&Endpoint>,
-        endpoint: &'a Endpoint,
-    ) -> Vec<OperationalEvent<'a>> {
-        let event = |name| OperationalEvent::of_endpoint(name, application, endpoint);
+    /// The events for a caller's change: the subject's endpoint in the place of `before`.
+    pub fn put(subject: Subject<'a>, before: Option<&Endpoint>) -> Vec<OperationalEvent<'a>> {
+        let endpoint = subject.endpoint;
+        let event = |name, predicate| OperationalEvent::of_endpoint(name, subject, predicate);
         let Some(before) = before else {
-            return vec![event("endpoint.created")];
+            return vec![event("endpoint.created", "was added")];
         };
         // A challenge and its result are no caller's change. The operator knows of its own holds, and may make
         // 100,000 of them at once.
@@ -196,16 +278,17 @@ impl<'a> OperationalEvent<'a> {
         if is_another && is_all() {
             return Vec::new();
         }
-        let mut events = vec![event("endpoint.updated")];
+        let mut events = vec![event("endpoint.updated", "was changed")];
         match (before.disabled.is_some(), endpoint.disabled.is_some()) {
             (false, true) => {
-                let mut disabled = event("endpoint.disabled");
+                let predicate = "was disabled by hand: its messages wait until it is enabled";
+                let mut disabled = event("endpoint.disabled", predicate);
                 if let Data::Endpoint(data) = &mut disabled.data {
                     data.trigger = Some("manual");
                 }
                 events.push(disabled);
             }
-            (true, false) => events.push(event("endpoint.enabled")),
+            (true, false) => events.push(event("endpoint.enabled", "was enabled")),
             _ => {}
         }
         events
@@ -213,13 +296,19 @@ impl<'a> OperationalEvent<'a> {
 
     /// The event that reports the attempt, if it is one to report.
     pub fn of_attempt(
-        application: &'a Application,
-        endpoint: &'a Endpoint,
+        subject: Subject<'a>,
         attempt: &Attempt,
-        event_id: Option<&'a str>,
+        message: AttemptedMessage<'a>,
     ) -> Option<OperationalEvent<'a>> {
         let name = attempt_event(attempt.number, attempt.verdict)?;
         let answer = attempt.answer.as_ref();
+        let failure = failure_words(attempt).map(|why| brief(&why, FAILURE_CHARACTERS_MAX));
+        let Subject {
+            application,
+            endpoint,
+            ..
+        } = subject;
+        let summary = attempt_summary(subject, attempt, message, failure.as_deref());
         Some(OperationalEvent {
             name,
             data: Data::Attempt(AttemptData {
@@ -227,15 +316,117 @@ impl<'a> OperationalEvent<'a> {
                 app_uid: application.uid.as_deref(),
                 endpoint_id: endpoint.id,
                 endpoint_uid: endpoint.uid.as_deref(),
+                endpoint_url: &endpoint.url,
                 msg_id: attempt.message,
-                msg_event_id: event_id,
+                msg_event_id: message.event_id,
+                event_type: message.event_type,
                 last_attempt: LastAttempt {
                     id: attempt.id,
                     response_status_code: answer.map_or(0, |answer| answer.status),
                     timestamp: Some(attempt.started_at),
                 },
+                failure,
+                link: subject.link(),
+                summary,
             }),
         })
+    }
+}
+
+/// Why attempts disabled the endpoint, as the end of a sentence.
+fn why_disabled(endpoint: &Endpoint, fail_since: Timestamp) -> String {
+    match endpoint.disabled.map(|disabled| disabled.reason) {
+        Some(DisabledReason::Gone) => {
+            "was disabled, because it answered HTTP 410: it is gone".to_owned()
+        }
+        Some(DisabledReason::Requested) => {
+            "was disabled, because its receiver asked for it".to_owned()
+        }
+        _ => format!("was disabled, because nothing but failures came since {fail_since}"),
+    }
+}
+
+/// A message to people, as the end of a sentence.
+fn notice_predicate(endpoint: &Endpoint, told: &Told) -> String {
+    let news = &told.news;
+    let lost = match news.exhausted {
+        0 => String::new(),
+        1 => "1 delivery failed for good".to_owned(),
+        many => format!("{many} deliveries failed for good"),
+    };
+    let mut parts = Vec::new();
+    match (told.kind, told.failing_since) {
+        (ToldKind::Recovered, _) => parts.push("is well again".to_owned()),
+        (ToldKind::Failing, Some(since)) if news.disabled => {
+            parts.push(why_disabled(endpoint, since));
+        }
+        (ToldKind::Failing, Some(since)) => parts.push(format!("has failed since {since}")),
+        (ToldKind::Failing, None) => parts.push("is well, but did not take everything".to_owned()),
+    }
+    if !news.failure.is_empty() && told.kind == ToldKind::Failing {
+        parts[0].push_str(&format!(" ({})", news.failure));
+    }
+    parts.extend(Some(lost).filter(|lost| !lost.is_empty()));
+    if let Some(at) = told.disables_at.filter(|_| told.kind == ToldKind::Failing) {
+        parts.push(format!("it is disabled at {at} if nothing succeeds"));
+    }
+    parts.join("; ")
+}
+
+fn attempt_summary(
+    subject: Subject<'_>,
+    attempt: &Attempt,
+    message: AttemptedMessage<'_>,
+    failure: Option<&str>,
+) -> String {
+    let delivery = match message.event_type {
+        Some(name) => format!("a delivery of {}", brief(name, NAME_CHARACTERS_MAX)),
+        None => "a delivery".to_owned(),
+    };
+    let number = attempt.number;
+    let predicate = match (attempt.verdict, number) {
+        (Verdict::Delivered, _) => format!("came through at attempt {number}"),
+        (Verdict::GiveUp, 1) => "failed for good after 1 attempt".to_owned(),
+        (Verdict::GiveUp, _) => format!("failed for good after {number} attempts"),
+        (Verdict::RetryAt(_) | Verdict::DisableEndpoint, _) => {
+            format!("has failed {number} times and will be tried again")
+        }
+    };
+    let why = failure.map_or(String::new(), |why| format!(": {why}"));
+    format!("{}: {delivery} {predicate}{why}.", subject.title())
+}
+
+/// Why the attempt failed, in words for the middle of a sentence; none where it did not. Like the log's
+/// sentence, from which it is made, it never holds a secret.
+pub fn failure_words(attempt: &Attempt) -> Option<String> {
+    let failure = attempt.failure.as_ref()?;
+    let detail = failure.detail.trim_end_matches('.');
+    let status = attempt.answer.as_ref().map(|answer| answer.status);
+    Some(match (failure.kind, status) {
+        (FailureKind::WrongAnswer, Some(status @ 200..=299)) => {
+            format!("HTTP {status}, but not the answer that its profile takes for a success")
+        }
+        (FailureKind::WrongAnswer, Some(status @ 300..=399)) => {
+            format!("HTTP {status}, a redirect, which is not followed")
+        }
+        (FailureKind::WrongAnswer, Some(status)) => format!("HTTP {status}"),
+        (FailureKind::Timeout, _) => format!("timed out: {}", begun_small(detail)),
+        (FailureKind::ConnectionRefused, _) => "connection refused".to_owned(),
+        (FailureKind::InternalError, _) => "an internal error of postrider".to_owned(),
+        _ if detail.is_empty() => failure.kind.name().replace('_', " "),
+        _ => begun_small(detail),
+    })
+}
+
+/// A sentence's text with a small first letter, unless its first word is an abbreviation.
+fn begun_small(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    match (letters.next(), letters.next()) {
+        (Some(first), Some(second)) if !second.is_uppercase() => {
+            let rest = &sentence[first.len_utf8()..];
+            first.to_lowercase().chain(rest.chars()).collect()
+        }
+        _ => sentence.to_owned(),
     }
 }
 
@@ -252,7 +443,271 @@ pub fn attempt_event(number: u32, verdict: Verdict) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::domain::attempt::{Answer, SendFailure, Timings, Trigger};
+    use crate::domain::disabled::Disabled;
+    use crate::domain::id::OrganisationId;
+
+    const NOW: Timestamp = Timestamp(1_769_847_330_250);
+
+    fn application() -> Application {
+        let organisation = OrganisationId::in_order(NOW, 1, *b"organisatio");
+        Application {
+            id: ApplicationId::in_order(NOW, 1, *b"application"),
+            name: "Acme".to_owned(),
+            ..Application::operational(organisation, NOW)
+        }
+    }
+
+    fn endpoint() -> Endpoint {
+        let application = application();
+        Endpoint {
+            id: EndpointId::in_order(NOW, 1, *b"an-endpoint"),
+            number: 1,
+            organisation: application.organisation,
+            application: application.id,
+            uid: None,
+            url: "https://hooks.acme.example/in?key=k-1".to_owned(),
+            description: String::new(),
+            disabled: None,
+            event_types: None,
+            channels: None,
+            metadata: Default::default(),
+            throttle_rate: None,
+            secrets: Vec::new(),
+            headers: Default::default(),
+            basic_auth: None,
+            created_at: NOW,
+            updated_at: NOW,
+            profile: None,
+            method: None,
+            auth_headers: Default::default(),
+            retry: None,
+            timeout_seconds: None,
+            open_headers: Default::default(),
+            verification: None,
+            held: None,
+            breaker_failures: None,
+            disable_after_hours: None,
+            catch_up: None,
+        }
+    }
+
+    fn attempt(
+        number: u32,
+        verdict: Verdict,
+        status: Option<u16>,
+        failure: Option<(FailureKind, &str)>,
+    ) -> Attempt {
+        let endpoint = endpoint();
+        Attempt {
+            id: AttemptId::in_order(NOW, 1, *b"the-attempt"),
+            application: endpoint.application,
+            message: MessageId::in_order(NOW, 1, *b"the-message"),
+            endpoint: endpoint.id,
+            number,
+            trigger: Trigger::Scheduled,
+            started_at: NOW,
+            timings: Timings::default(),
+            url: endpoint.url,
+            method: "POST".to_owned(),
+            request_headers: Vec::new(),
+            answer: status.map(|status| Answer {
+                status,
+                headers: Vec::new(),
+                body: b"no word of this".to_vec(),
+                truncated: false,
+            }),
+            failure: failure.map(|(kind, detail)| SendFailure {
+                kind,
+                detail: detail.to_owned(),
+            }),
+            sent_again: false,
+            verdict,
+            test: false,
+        }
+    }
+
+    fn data(event: &OperationalEvent<'_>) -> Value {
+        serde_json::to_value(event).unwrap()["data"].clone()
+    }
+
+    #[test]
+    fn each_event_is_a_sentence_with_a_link_to_the_endpoints_page() {
+        let (application, endpoint) = (application(), endpoint());
+        let disabled = Endpoint {
+            disabled: Some(Disabled {
+                at: NOW,
+                reason: DisabledReason::Gone,
+            }),
+            ..endpoint.clone()
+        };
+        let of = |endpoint| Subject {
+            application: &application,
+            endpoint,
+            console_url: Some("https://postrider.example/console"),
+        };
+        let mut told = Vec::new();
+        told.extend(OperationalEvent::put(of(&endpoint), None));
+        told.extend(OperationalEvent::put(of(&disabled), Some(&endpoint)));
+        told.extend(OperationalEvent::put(of(&endpoint), Some(&disabled)));
+        told.push(OperationalEvent::disabled(of(&disabled), NOW));
+        told.push(OperationalEvent::deleted(of(&endpoint)));
+        let predicates = [
+            ("endpoint.created", "was added"),
+            ("endpoint.updated", "was changed"),
+            (
+                "endpoint.disabled",
+                "was disabled by hand: its messages wait until it is enabled",
+            ),
+            ("endpoint.updated", "was changed"),
+            ("endpoint.enabled", "was enabled"),
+            (
+                "endpoint.disabled",
+                "was disabled, because it answered HTTP 410: it is gone",
+            ),
+            ("endpoint.deleted", "was deleted"),
+        ];
+        assert_eq!(told.len(), predicates.len());
+        let link = format!(
+            "https://postrider.example/console/app/{}/endpoint/{}",
+            application.id, endpoint.id
+        );
+        for (event, (name, predicate)) in told.iter().zip(predicates) {
+            let data = data(event);
+            assert_eq!(event.name, name);
+            let summary = format!("https://hooks.acme.example/in of Acme {predicate}.");
+            assert_eq!(data["summary"], summary);
+            assert_eq!(data["endpointUrl"], endpoint.url);
+            let expected = match name {
+                "endpoint.deleted" => Value::Null,
+                _ => json!(link),
+            };
+            assert_eq!(data["link"], expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_attempts_event_says_what_failed_how_often_and_why() {
+        use FailureKind::*;
+        let retry = Verdict::RetryAt(NOW);
+        let wrong = |status| attempt(8, Verdict::GiveUp, Some(status), Some((WrongAnswer, "x.")));
+        let failed = |kind, detail| attempt(4, retry, None, Some((kind, detail)));
+        for (attempt, predicate, failure) in [
+            (
+                wrong(503),
+                "failed for good after 8 attempts: HTTP 503",
+                json!("HTTP 503"),
+            ),
+            (
+                wrong(200),
+                "failed for good after 8 attempts: HTTP 200, but not the answer that its profile \
+                 takes for a success",
+                json!("HTTP 200, but not the answer that its profile takes for a success"),
+            ),
+            (
+                wrong(302),
+                "failed for good after 8 attempts: HTTP 302, a redirect, which is not followed",
+                json!("HTTP 302, a redirect, which is not followed"),
+            ),
+            (
+                attempt(
+                    1,
+                    Verdict::GiveUp,
+                    None,
+                    Some((NotSendable, "The URL is http.")),
+                ),
+                "failed for good after 1 attempt: the URL is http",
+                json!("the URL is http"),
+            ),
+            (
+                failed(Timeout, "Waiting for the answer took longer than 15 s."),
+                "has failed 4 times and will be tried again: timed out: waiting for the answer took \
+                 longer than 15 s",
+                json!("timed out: waiting for the answer took longer than 15 s"),
+            ),
+            (
+                failed(
+                    ConnectionRefused,
+                    "The connection was refused: nobody listens.",
+                ),
+                "has failed 4 times and will be tried again: connection refused",
+                json!("connection refused"),
+            ),
+            (
+                failed(Tls, "TLS 1.1 is all that it speaks."),
+                "has failed 4 times and will be tried again: TLS 1.1 is all that it speaks",
+                json!("TLS 1.1 is all that it speaks"),
+            ),
+            (
+                failed(Dns, ""),
+                "has failed 4 times and will be tried again: dns",
+                json!("dns"),
+            ),
+            (
+                attempt(6, Verdict::Delivered, Some(200), None),
+                "came through at attempt 6",
+                Value::Null,
+            ),
+        ] {
+            let (application, endpoint) = (application(), endpoint());
+            let subject = Subject {
+                application: &application,
+                endpoint: &endpoint,
+                console_url: None,
+            };
+            let named = AttemptedMessage {
+                event_type: Some("invoice.paid"),
+                event_id: Some("mine"),
+            };
+            for (message, delivery) in [
+                (named, "a delivery of invoice.paid"),
+                (AttemptedMessage::default(), "a delivery"),
+            ] {
+                let event = OperationalEvent::of_attempt(subject, &attempt, message);
+                let data = data(&event.expect("it is one to report"));
+                let summary =
+                    format!("https://hooks.acme.example/in of Acme: {delivery} {predicate}.");
+                assert_eq!(data["summary"], summary);
+                assert_eq!(data["failure"], failure);
+                assert_eq!(data["eventType"], json!(message.event_type));
+                assert_eq!(data["endpointUrl"], endpoint.url);
+                assert_eq!(data["link"], Value::Null);
+            }
+        }
+    }
+
+    #[test]
+    fn a_summary_is_one_line_of_bounded_length() {
+        let application = Application {
+            name: format!("A\nB{}", "ä".repeat(2_000)),
+            ..application()
+        };
+        let endpoint = Endpoint {
+            url: format!("https://hooks.acme.example/{}", "x".repeat(2_000)),
+            ..endpoint()
+        };
+        let subject = Subject {
+            application: &application,
+            endpoint: &endpoint,
+            console_url: None,
+        };
+        let detail = "No \u{7}".repeat(500);
+        let failure = Some((FailureKind::BrokenAnswer, detail.as_str()));
+        let attempt = attempt(4, Verdict::GiveUp, None, failure);
+        let name = "n".repeat(2_000);
+        let message = AttemptedMessage {
+            event_type: Some(&name),
+            event_id: None,
+        };
+        let event = OperationalEvent::of_attempt(subject, &attempt, message).unwrap();
+        let summary = data(&event)["summary"].as_str().unwrap().to_owned();
+        assert!(summary.chars().count() < 1_000, "{summary}");
+        assert!(!summary.contains(char::is_control), "{summary}");
+        assert!(summary.contains("xxx… of A Bää"), "{summary}");
+    }
 
     #[test]
     fn an_attempt_is_told_of_at_the_fourth_failure_at_the_end_and_when_it_recovers() {

@@ -370,6 +370,7 @@ mod tests {
             commit_queue_max: 100,
             default_organisation: None,
             jwt_secret: None,
+            console_url: None,
             attempt_recorded_after: std::time::Duration::from_secs(60),
             notices: Default::default(),
         }

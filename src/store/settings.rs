@@ -37,6 +37,8 @@ pub struct StoreSettings {
     pub default_organisation: Option<OrganisationId>,
     /// The secret that signed tokens are signed with.
     pub jwt_secret: Option<JwtSecret>,
+    /// The address of the console from outside, where the server knows it.
+    pub console_url: Option<String>,
     /// How long after its start an attempt is in the log at the latest, unless the disk is slower
     /// than all patience.
     pub attempt_recorded_after: Duration,
@@ -52,6 +54,7 @@ impl StoreSettings {
             store,
             limits,
             auth,
+            server,
             ..
         } = config;
         let organisation = auth.default_organisation.as_deref();
@@ -76,6 +79,10 @@ impl StoreSettings {
                     .expect("it was parsed when the settings were checked")
             }),
             jwt_secret: auth.jwt_secret.clone(),
+            console_url: server
+                .public_url
+                .is_some()
+                .then(|| format!("{}/console", server.public_url())),
             attempt_recorded_after: config.attempt_time_max() + RECORDED_WITHIN,
             notices: NoticeRules::default(),
         }

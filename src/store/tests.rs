@@ -492,6 +492,7 @@ async fn the_attempts_of_an_old_message_are_found_without_opening_what_cannot_ha
             test: false,
             event_id: None,
             signal: AttemptSignal::Neither,
+            event_type: None,
         });
         let nothing = |_: &Catalog| Ok((Vec::new(), ()));
         store.change(Planned(nothing)).await.unwrap();

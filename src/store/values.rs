@@ -98,8 +98,9 @@ pub struct Finished {
     pub verdict: Verdict,
     /// The message was a test.
     pub test: bool,
-    /// The message's, where an operational event may need it.
+    /// The message's, where an operational event or the health of the endpoint may need them.
     pub event_id: Option<String>,
+    pub event_type: Option<String>,
     pub signal: AttemptSignal,
 }
 
@@ -121,10 +122,6 @@ pub struct FailureSignal {
     pub rules: HealthRules,
     /// Until when the receiver asked to be left alone.
     pub rest_until: Option<Timestamp>,
-    /// In words.
-    pub failure: String,
-    /// The message's; empty where it could not be read.
-    pub event_type: String,
 }
 
 /// News for the scheduler after a commit. It acts on what is stored; the message that travels

@@ -87,7 +87,10 @@ async fn what_happens_to_an_endpoint_is_told_in_order_and_signed() {
         "endpoint.deleted",
     ];
     assert_eq!(names(&requests), expected);
-    let data = json!({"appId": app, "appUid": "app", "endpointId": second, "endpointUid": "mine"});
+    let data = json!({
+        "appId": app, "appUid": "app", "endpointId": second, "endpointUid": "mine",
+        "endpointUrl": "https://example.com/", "summary": "https://example.com/ of app was added.",
+    });
     assert_eq!(
         payload(&requests[0]),
         json!({"type": "endpoint.created", "data": data})
@@ -95,7 +98,10 @@ async fn what_happens_to_an_endpoint_is_told_in_order_and_signed() {
     assert_eq!(payload(&requests[2])["data"]["trigger"], "manual");
     assert_eq!(
         payload(&requests[6])["data"],
-        json!({"appId": app, "appUid": "app", "endpointId": first})
+        json!({
+            "appId": app, "appUid": "app", "endpointId": first,
+            "endpointUrl": "https://example.com/", "summary": "https://example.com/ of app was deleted.",
+        })
     );
 
     let secret = server
@@ -144,15 +150,26 @@ async fn a_delivery_is_told_of_at_its_fourth_failure_and_when_it_recovers() {
     assert_eq!(names(&requests), expected);
     let app = application_id(&server, "app").await;
     let attempts = server.attempts(message["id"].as_str().unwrap()).await;
-    for (request, number, status) in [(&requests[1], 4, 503), (&requests[2], 6, 200)] {
+    let url = failing.url();
+    let told = format!("{url} of app: a delivery of a.b");
+    let failed = format!("{told} has failed 4 times and will be tried again: HTTP 503.");
+    let recovered = format!("{told} came through at attempt 6.");
+    for (request, number, status, summary) in [
+        (&requests[1], 4, 503, failed),
+        (&requests[2], 6, 200, recovered),
+    ] {
         let attempt = attempts.iter().find(|one| one["attempt"] == number);
         let attempt = attempt.expect("it was made");
-        let data = json!({
-            "appId": app, "appUid": "app", "endpointId": endpoint,
-            "msgId": message["id"], "msgEventId": "mine",
+        let mut data = json!({
+            "appId": app, "appUid": "app", "endpointId": endpoint, "endpointUrl": url,
+            "msgId": message["id"], "msgEventId": "mine", "eventType": "a.b",
             "lastAttempt": {"id": attempt["id"], "responseStatusCode": status,
                 "timestamp": attempt["timestamp"]},
+            "summary": summary,
         });
+        if status == 503 {
+            data["failure"] = json!("HTTP 503");
+        }
         assert_eq!(payload(request)["data"], data);
     }
 }
@@ -287,6 +304,10 @@ async fn own_endpoints_are_made_shown_changed_and_deleted() {
     assert_invalid(&refused, &["body.eventTypes.1"]);
     let put = server.put(&own("mine"), json!({"url": heard.url()})).await;
     assert_eq!(put.expect(200)["eventTypes"], Value::Null);
+    let refused = server
+        .post(OWN, json!({"url": heard.url(), "channels": ["c"]}))
+        .await;
+    assert_invalid(&refused, &["body.channels"]);
     // Ids of one instant are in no order.
     server.advance(Duration::from_millis(10));
     let put = server.put(&own("new"), json!({"url": heard.url()})).await;

@@ -48,10 +48,11 @@ impl Ending<'_> {
         };
         self.shared.log.record(now, &line);
         let signal = self.signal(&endpoint, message, &outcome, now);
-        let is_told_of = attempt_event(number, verdict).is_some();
-        let event_id = message
-            .filter(|_| is_told_of)
-            .and_then(|message| message.event_id.clone());
+        let is_told_of =
+            attempt_event(number, verdict).is_some() || matches!(signal, AttemptSignal::Failed(_));
+        let told = message.filter(|_| is_told_of);
+        let event_id = told.and_then(|message| message.event_id.clone());
+        let event_type = told.map(|message| message.event_type.clone());
         self.store.record_attempt(Finished {
             delivery,
             endpoint,
@@ -61,6 +62,7 @@ impl Ending<'_> {
             test,
             event_id,
             signal,
+            event_type,
         });
     }
 
@@ -111,8 +113,6 @@ impl Ending<'_> {
         AttemptSignal::Failed(Box::new(FailureSignal {
             rules: self.settings.health_rules(endpoint),
             rest_until: rest_until(outcome, now, self.shared.lane_retry_after_max),
-            failure: failure.detail.clone(),
-            event_type: message.map_or_else(String::new, |one| one.event_type.clone()),
         }))
     }
 

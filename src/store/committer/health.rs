@@ -7,6 +7,7 @@ use crate::domain::attempt::{Attempt, FailureKind, Verdict};
 use crate::domain::disabled::{Disabled, DisabledReason};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::health::{FailedAttempt, Health};
+use crate::domain::operational::failure_words;
 use crate::store::engine::EngineError;
 use crate::store::health::Mails;
 use crate::store::layout;
@@ -20,6 +21,7 @@ impl Committer {
         batch: &mut Batch,
         lane: u64,
         attempt: &Attempt,
+        event_type: Option<&str>,
         signal: AttemptSignal,
     ) -> Result<(), layout::RecordError> {
         let asked = match (&signal, attempt.verdict) {
@@ -37,7 +39,9 @@ impl Committer {
                 self.note_success(batch, lane, now);
                 (asked.then_some(DisabledReason::Requested), None)
             }
-            AttemptSignal::Failed(failed) => self.note_failure(batch, lane, attempt, &failed, now),
+            AttemptSignal::Failed(failed) => {
+                self.note_failure(batch, lane, attempt, (event_type, &failed), now)
+            }
         };
         let reason = reason.or(asked.then_some(reason_of(attempt)));
         match reason {
@@ -74,7 +78,7 @@ impl Committer {
         batch: &mut Batch,
         lane: u64,
         attempt: &Attempt,
-        signal: &FailureSignal,
+        (event_type, signal): (Option<&str>, &FailureSignal),
         now: Timestamp,
     ) -> (Option<DisabledReason>, Option<Timestamp>) {
         // A deleted endpoint has none.
@@ -87,8 +91,8 @@ impl Committer {
             started_at: attempt.started_at,
             rest_until: signal.rest_until,
             exhausted: attempt.verdict == Verdict::GiveUp,
-            failure: &signal.failure,
-            event_type: &signal.event_type,
+            failure: &failure_words(attempt).unwrap_or_default(),
+            event_type: event_type.unwrap_or_default(),
         };
         health.failed(&failed, &signal.rules, notices, now, rand::random());
         let reason = match attempt.verdict {

@@ -15,7 +15,7 @@ use crate::domain::endpoint::Endpoint;
 use crate::domain::health::Told;
 use crate::domain::id::{ApplicationId, OrganisationId};
 use crate::domain::message::Origin;
-use crate::domain::operational::{OperationalEvent, attempt_event};
+use crate::domain::operational::{AttemptedMessage, OperationalEvent, Subject, attempt_event};
 use crate::domain::payload::PayloadBytes;
 use crate::store::NewMessage;
 use crate::store::backlog::Room;
@@ -56,7 +56,11 @@ impl Committer {
     /// Of endpoints that were made, changed and deleted by a caller. The catalog is as it was
     /// before.
     pub(super) fn tell_of_changes(&mut self, batch: &mut Batch, changes: &[Change]) {
-        let told = told_of_changes(&self.inner.catalog(), changes);
+        let told = {
+            let catalog = self.inner.catalog();
+            let console_url = self.inner.settings.console_url.as_deref();
+            told_of_changes(&catalog, console_url, changes)
+        };
         told.into_iter().for_each(|told| self.tell(batch, told));
     }
 
@@ -66,7 +70,7 @@ impl Committer {
         batch: &mut Batch,
         lane: u64,
         attempt: &Attempt,
-        event_id: Option<&str>,
+        message: AttemptedMessage<'_>,
     ) {
         if attempt.test || attempt_event(attempt.number, attempt.verdict).is_none() {
             return;
@@ -75,8 +79,8 @@ impl Committer {
             let catalog = self.inner.catalog();
             let endpoint = catalog.endpoint_by_number(lane);
             endpoint.and_then(|endpoint| {
-                let application = told_of(&catalog, endpoint)?;
-                let event = OperationalEvent::of_attempt(application, endpoint, attempt, event_id)?;
+                let subject = self.subject(&catalog, endpoint)?;
+                let event = OperationalEvent::of_attempt(subject, attempt, message)?;
                 ToldEvent::of(&catalog, endpoint.organisation, &event)
             })
         };
@@ -94,8 +98,8 @@ impl Committer {
     ) {
         let told = {
             let catalog = self.inner.catalog();
-            told_of(&catalog, endpoint).and_then(|application| {
-                let event = OperationalEvent::disabled(application, endpoint, fail_since);
+            self.subject(&catalog, endpoint).and_then(|subject| {
+                let event = OperationalEvent::disabled(subject, fail_since);
                 ToldEvent::of(&catalog, endpoint.organisation, &event)
             })
         };
@@ -108,14 +112,22 @@ impl Committer {
     pub(super) fn tell_of_notice(&mut self, batch: &mut Batch, endpoint: &Endpoint, told: &Told) {
         let told = {
             let catalog = self.inner.catalog();
-            told_of(&catalog, endpoint).and_then(|application| {
-                let event = OperationalEvent::of_notice(application, endpoint, told);
+            self.subject(&catalog, endpoint).and_then(|subject| {
+                let event = OperationalEvent::of_notice(subject, told);
                 ToldEvent::of(&catalog, endpoint.organisation, &event)
             })
         };
         if let Some(told) = told {
             self.tell(batch, told);
         }
+    }
+
+    fn subject<'a>(&'a self, catalog: &'a Catalog, endpoint: &'a Endpoint) -> Option<Subject<'a>> {
+        subject_of(
+            catalog,
+            self.inner.settings.console_url.as_deref(),
+            endpoint,
+        )
     }
 
     /// Puts the event where messages are. Nobody waits for it who could be refused, so what bounds
@@ -162,17 +174,29 @@ impl Committer {
     }
 }
 
-/// The endpoint's application, where anybody could want to hear of it.
-fn told_of<'a>(catalog: &'a Catalog, endpoint: &Endpoint) -> Option<&'a Application> {
+/// The endpoint with its application, where anybody could want to hear of it.
+fn subject_of<'a>(
+    catalog: &'a Catalog,
+    console_url: Option<&'a str>,
+    endpoint: &'a Endpoint,
+) -> Option<Subject<'a>> {
     if endpoint.is_operational() {
         return None;
     }
     catalog.operational(endpoint.organisation)?;
     let entry = catalog.application_by_id(endpoint.application)?;
-    Some(&entry.application)
+    Some(Subject {
+        application: &entry.application,
+        endpoint,
+        console_url,
+    })
 }
 
-fn told_of_changes(catalog: &Catalog, changes: &[Change]) -> Vec<ToldEvent> {
+fn told_of_changes(
+    catalog: &Catalog,
+    console_url: Option<&str>,
+    changes: &[Change],
+) -> Vec<ToldEvent> {
     let mut told = Vec::new();
     for change in changes {
         match change {
@@ -181,7 +205,12 @@ fn told_of_changes(catalog: &Catalog, changes: &[Change]) -> Vec<ToldEvent> {
                     continue;
                 };
                 let before = catalog.endpoint_by_number(endpoint.number);
-                let events = OperationalEvent::put(application, before.map(|one| &**one), endpoint);
+                let subject = Subject {
+                    application,
+                    endpoint,
+                    console_url,
+                };
+                let events = OperationalEvent::put(subject, before.map(|one| &**one));
                 let organisation = endpoint.organisation;
                 let of = |event| ToldEvent::of(catalog, organisation, event);
                 told.extend(events.iter().filter_map(of));
@@ -203,8 +232,7 @@ fn told_of_changes(catalog: &Catalog, changes: &[Change]) -> Vec<ToldEvent> {
 }
 
 fn told_of_deletion(catalog: &Catalog, endpoint: &Endpoint) -> Option<ToldEvent> {
-    let application = told_of(catalog, endpoint)?;
-    let event = OperationalEvent::deleted(application, endpoint);
+    let event = OperationalEvent::deleted(subject_of(catalog, None, endpoint)?);
     ToldEvent::of(catalog, endpoint.organisation, &event)
 }
 

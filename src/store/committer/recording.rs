@@ -5,6 +5,7 @@ use crate::clock::Timestamp;
 use crate::domain::attempt::{Attempt, Trigger, Verdict};
 use crate::domain::id::AttemptId;
 use crate::domain::message::{Delivery, DeliveryKey};
+use crate::domain::operational::AttemptedMessage;
 use crate::store::layout::{AnswerContent, RequestContent};
 use crate::store::values::AttemptSignal;
 use crate::store::{Event, Finished, counters, layout};
@@ -18,13 +19,19 @@ impl Committer {
         let now = self.tick();
         let delivery = finished.delivery;
         let signal = std::mem::replace(&mut finished.signal, AttemptSignal::Neither);
-        let (mut attempt, event_id) = self.attempt_of(finished, now);
+        let (event_type, event_id) = (finished.event_type.take(), finished.event_id.take());
+        let mut attempt = self.attempt_of(finished, now);
         self.log_attempt(batch, &mut attempt, &delivery.key, now);
         let waited = self.move_on(batch, &delivery, &attempt)?;
         if waited {
-            self.tell_of_attempt(batch, delivery.key.lane, &attempt, event_id.as_deref());
+            let message = AttemptedMessage {
+                event_type: event_type.as_deref(),
+                event_id: event_id.as_deref(),
+            };
+            self.tell_of_attempt(batch, delivery.key.lane, &attempt, message);
         }
-        self.note_health(batch, delivery.key.lane, &attempt, signal)?;
+        let event_type = event_type.as_deref();
+        self.note_health(batch, delivery.key.lane, &attempt, event_type, signal)?;
         // Whatever comes next looks at the endpoint as it is then.
         Ok(match batch.changes.is_empty() {
             true => Staged::More,
@@ -32,8 +39,7 @@ impl Committer {
         })
     }
 
-    /// With the event id of its message, where that may be needed.
-    fn attempt_of(&mut self, finished: Finished, now: Timestamp) -> (Attempt, Option<String>) {
+    fn attempt_of(&mut self, finished: Finished, now: Timestamp) -> Attempt {
         let Finished {
             delivery,
             endpoint,
@@ -41,10 +47,9 @@ impl Committer {
             outcome,
             verdict,
             test,
-            event_id,
-            signal: _,
+            ..
         } = finished;
-        let attempt = Attempt {
+        Attempt {
             id: AttemptId::in_order(now, self.next_in_step(now), rand::random()),
             application: endpoint.application,
             message: delivery.key.message,
@@ -61,8 +66,7 @@ impl Committer {
             sent_again: outcome.sent_again,
             verdict,
             test,
-        };
-        (attempt, event_id)
+        }
     }
 
     /// Writes it down, counts it, and has who watches for it told.

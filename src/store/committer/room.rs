@@ -144,6 +144,7 @@ mod tests {
             test: false,
             event_id: None,
             signal: AttemptSignal::Neither,
+            event_type: None,
         }
     }
 

@@ -126,6 +126,7 @@ impl Fixture {
             test: false,
             event_id: None,
             signal: AttemptSignal::Neither,
+            event_type: None,
         });
     }
 

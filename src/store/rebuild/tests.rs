@@ -98,6 +98,7 @@ async fn work(store: &Store) -> Vec<MessageId> {
             test: false,
             event_id: None,
             signal: AttemptSignal::Neither,
+            event_type: None,
         });
     }
     store.accept_message(message_to(vec![LANE])).await.unwrap();
