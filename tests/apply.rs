@@ -117,6 +117,28 @@ fn what_the_file_says_is_there_and_only_what_differs_is_written() {
 }
 
 #[test]
+fn the_operators_own_endpoints_are_made_and_changed_likewise() {
+    let (directory, server) = start();
+    let own = "[[operational_endpoints]]\nuid = 'chat'\nurl = 'http://127.0.0.1:9/'\n\
+               profile = 'to-slack'\nevent_types = ['endpoint.disabled']\nthrottle_rate = 1\n";
+    let file = write(directory.path(), own);
+    let created = "created    operational endpoint chat\n1 created, 0 changed, 0 unchanged\n";
+    assert_eq!(succeeds(apply(&server, &file)), created);
+    let again = succeeds(apply(&server, &file));
+    assert!(
+        again.ends_with("0 created, 0 changed, 1 unchanged\n"),
+        "{again}"
+    );
+    let file = write(directory.path(), &own.replace("to-slack", "to-discord"));
+    let changed = succeeds(apply(&server, &file));
+    let expected = "changed    operational endpoint chat: profile\n";
+    assert!(changed.starts_with(expected), "{changed}");
+    let shown = server.api.get("/api/v1/operational-webhook/endpoint/chat");
+    assert_eq!(shown["profile"], "to-discord");
+    assert_eq!(shown["throttleRate"], 1);
+}
+
+#[test]
 fn another_secret_takes_the_place_of_the_old_one_and_none_is_left_as_it_is() {
     let (directory, server) = start();
     succeeds(apply(&server, &write(directory.path(), FILE)));

@@ -76,6 +76,14 @@ pub fn header_text(value: &Value) -> Result<String, Unfit> {
     })
 }
 
+/// A value as text of a Slack message, for the templates' filter `mrkdwn`. Slack asks that these three
+/// characters be entities, and no others: <https://api.slack.com/reference/surfaces/formatting#escaping>.
+pub fn mrkdwn_text(value: &Value) -> Result<String, Unfit> {
+    let text = text(value)?;
+    let text = text.replace('&', "&amp;").replace('<', "&lt;");
+    Ok(text.replace('>', "&gt;"))
+}
+
 /// Whether a value is null; a null of an example's payload is wrapped in a type of its own.
 fn is_null(value: &Value) -> bool {
     let example = value.downcast_object_ref::<Example>();

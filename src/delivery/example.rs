@@ -136,6 +136,11 @@ fn known(path: &str) -> Value {
         "hash" => json!("0xe3b0c44298fc1c149afb"),
         "file" => json!("document.pdf"),
         "timestamp" => json!("2026-01-31 08:15:30.0"),
+        "data.summary" => json!(
+            "https://example.com/in of Acme: a delivery of invoice.paid failed for good after 8 \
+             attempts: HTTP 503."
+        ),
+        "data.link" => json!("https://webhooks.example.com/console"),
         _ => json!(EXAMPLE),
     }
 }

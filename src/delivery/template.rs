@@ -19,7 +19,7 @@ use std::sync::LazyLock;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
 
-use super::escape::{Escape, Unfit, header_text, write_value};
+use super::escape::{Escape, Unfit, header_text, mrkdwn_text, write_value};
 use super::scope::{TemplateScope, VARIABLES};
 
 /// Steps that any template may take. One more for each byte of the largest payload comes on top,
@@ -298,6 +298,7 @@ static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
         environment.remove_test(name);
     }
     environment.add_filter("header", |value: &Value| Ok(header_text(value)?));
+    environment.add_filter("mrkdwn", |value: &Value| Ok(mrkdwn_text(value)?));
     environment.remove_global("debug");
     environment.set_debug(false);
     environment.set_auto_escape_callback(|_| AutoEscape::None);

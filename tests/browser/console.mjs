@@ -494,6 +494,10 @@ Object.assign(steps, {
     await dialog(page).getByLabel("Disabled", { exact: true }).check();
     await button(dialog(page), "Save").click();
     await row(page, url("/operations")).getByText("Disabled", { exact: true }).waitFor();
+    await button(page, `Edit ${url("/operations")}`).click();
+    await dialog(page).getByLabel("Profile").selectOption("to-slack");
+    await button(dialog(page), "Save").click();
+    await row(page, url("/operations")).getByText("Profile to-slack").waitFor();
     await button(page, `Delete ${url("/operations")}`).click();
     assert.match(await dialog(page).innerText(), /\/operations/);
     await dialog(page).getByRole("button", { name: /Delete.*operations/ }).click();

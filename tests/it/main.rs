@@ -10,6 +10,7 @@ mod auth_failures;
 mod backup;
 mod batch;
 mod breaker;
+mod chat;
 mod colliding_ids;
 mod compatibility;
 mod connections;

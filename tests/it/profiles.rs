@@ -67,7 +67,7 @@ pub fn assert_shows(endpoint: &Value, expected: &[(&str, &str)]) {
 async fn profiles_are_listed_with_what_one_needs_to_choose() {
     let server = started().await;
     let names: Vec<String> = server.config().profiles.keys().cloned().collect();
-    assert_eq!(names.len(), 13);
+    assert_eq!(names.len(), 16);
     assert_pages(&server, PROFILES, "name", &names).await;
     let list = server.get(PROFILES).await.expect(200);
     for profile in list["data"].as_array().unwrap() {

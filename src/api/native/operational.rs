@@ -41,7 +41,7 @@ impl JsonSchema for OperationalEndpointIn {
             }
             if let Some(profile) = fields.get_mut("profile").and_then(|it| it.as_object_mut()) {
                 let description = "The name of the profile that determines how requests look, such \
-                                   as `github`; `standard` where absent or null.";
+                                   as `to-slack`; `standard` where absent or null.";
                 profile.insert("description".to_owned(), description.into());
             }
             let names = json!({
@@ -79,7 +79,8 @@ pub fn operations() -> Vec<Operation> {
         .description(
             "From now on it is sent a message for everything that happens to an endpoint of a \
              customer, or to the delivery of a message there, as far as it wants it. Messages are \
-             signed as Standard Webhooks, unless the endpoint names another profile.",
+             signed as Standard Webhooks, unless the endpoint names another profile; `to-slack`, \
+             `to-teams` and `to-discord` write into a channel.",
         )
         .once()
         .takes::<OperationalEndpointIn>()

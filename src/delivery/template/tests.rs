@@ -75,6 +75,13 @@ fn each_place_has_its_way_of_writing_a_value() {
         ("{{ payload.missing|default('none') }}", Text, "none"),
         ("{{ 'yes' if payload.missing else 'no' }}", Text, "no"),
         ("{{ payload.plain|upper }}", Header, "X"),
+        (
+            "{{ '<!channel> & <a|b>' | mrkdwn }}",
+            Text,
+            "&lt;!channel&gt; &amp; &lt;a|b&gt;",
+        ),
+        ("{{ '&lt; \"é*_' | mrkdwn }}", Text, "&amp;lt; \"é*_"),
+        ("{{ payload.half | mrkdwn }}", Text, "1.10"),
         // Marking text as safe does not help it out.
         (
             "{% autoescape true %}{% set x %}a/b{% endset %}/{{ x }}{% endautoescape %}",
@@ -155,6 +162,11 @@ fn what_cannot_stand_in_a_place_is_named() {
             "`payload.text` has characters that a header cannot",
         ),
         ("{{ range }}", Text, "`range` is not text"),
+        (
+            "{{ payload.missing | mrkdwn }}",
+            Text,
+            "`payload.missing | mrkdwn` is undefined",
+        ),
         ("{{ '1e999'|float }}", Json, "is no finite number"),
         (
             "{{ payload.plain + 1 }}",
