@@ -20,6 +20,8 @@ pub mod scheduler;
 
 pub mod delivery;
 
+pub mod notify;
+
 mod asset;
 pub mod clock;
 pub mod config;

@@ -84,7 +84,7 @@ fn a_panic_of_a_delivery_thread_ends_the_process() {
 
 /// All but the one that counts at a start. In place of actix's thread that accepts connections, another of
 /// the same name panics.
-const THREADS: [&str; 16] = [
+const THREADS: [&str; 17] = [
     "actix-server acceptor",
     "challenges",
     "checkpoint-file",
@@ -94,6 +94,7 @@ const THREADS: [&str; 16] = [
     "jobs",
     "loader",
     "main",
+    "notify",
     "reader-0",
     "store-committer",
     "store-eraser",

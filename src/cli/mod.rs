@@ -2,7 +2,7 @@
 //!
 //! Only `main` calls this. `serve` runs the server; `check`, `token reset-owner`, `token jwt`,
 //! `verify-store`, `rebuild` and `restore` work on the settings and on a data directory that no server uses;
-//! `backup` copies one, used or not, and `verify-backup` reads the copy;
+//! `backup` copies one, used or not, and `verify-backup` reads the copy; `notify test` speaks with the mail relay;
 //! the other `token` commands, `apply` and `import` are clients of a running server (`client`);
 //! `sink` and `verify` help to test receivers. Exit codes: 0 done, 1 failed, 2 wrong usage.
 //! Standard output carries the result, and standard error one line about the failure, or one for each
@@ -20,6 +20,7 @@ use clap::{Parser, Subcommand};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError, Flags};
 use crate::delivery::address::OwnAddresses;
+use crate::notify::Post;
 use crate::{delivery, server, store};
 
 mod apply;
@@ -29,6 +30,7 @@ mod client;
 mod follow;
 mod import;
 mod jwt;
+mod notify;
 mod owner;
 mod pages;
 mod progress;
@@ -94,6 +96,11 @@ enum Command {
     Restore(backup::RestoreArguments),
     /// Check everything in a backup, as a restore would, and restore nothing
     VerifyBackup(backup::VerifyArguments),
+    /// Try the mails about endpoints that fail
+    Notify {
+        #[command(subcommand)]
+        command: NotifyCommand,
+    },
     /// Run a test receiver that prints the requests it gets
     Sink(sink::Arguments),
     /// Check a captured request: its signature, or everything that a profile says
@@ -116,6 +123,12 @@ enum TokenCommand {
     Jwt(jwt::Arguments),
     /// Replace a lost owner token; the server must be stopped
     ResetOwner,
+}
+
+#[derive(Subcommand)]
+enum NotifyCommand {
+    /// Send a test mail to the addresses in notify.to of the settings
+    Test,
 }
 
 /// Why a command ends early.
@@ -210,6 +223,9 @@ fn run(arguments: Arguments) -> Result {
         Command::Backup(arguments) => arguments.run(&settings()?),
         Command::Restore(arguments) => arguments.run(&settings()?),
         Command::VerifyBackup(arguments) => arguments.run(&settings()?),
+        Command::Notify { command } => match command {
+            NotifyCommand::Test => notify::test(&settings()?),
+        },
         Command::Sink(arguments) => arguments.run(settings),
         Command::Verify(arguments) => arguments.run(settings),
     }
@@ -218,6 +234,7 @@ fn run(arguments: Arguments) -> Result {
 fn check(file: Option<&Path>, flags: Flags, all: bool) -> Result {
     let loaded = config::load_with_sources(file, flags)?;
     delivery::SendSettings::from_config(&loaded.config, &OwnAddresses::default())?;
+    Post::from_config(&loaded.config)?;
     let of_files = server::file_limit_problem(&loaded.config);
     for warning in loaded.warnings().into_iter().chain(of_files) {
         complain(&warning);

@@ -7,7 +7,7 @@ use std::path::Path;
 use config::Value;
 
 use super::layers::{Problems, Values};
-use super::{Config, VerifyEndpoints};
+use super::{Config, VerifyEndpoints, notify};
 use crate::backup::place::Place;
 
 /// A setting that must not be more than another one, or than some times that.
@@ -116,6 +116,42 @@ const CONTRADICTIONS: &[Contradiction] = &[
                 "must be names of profiles, and has",
                 &config.portal.profiles,
             )
+        },
+    },
+    Contradiction {
+        between: &["notify.smtp_password_file", "notify.smtp_password"],
+        problem: |Config { notify, .. }| {
+            let are_both = notify.smtp_password.is_some() && notify.smtp_password_file.is_some();
+            are_both.then(|| "only one of this and notify.smtp_password can be set".to_owned())
+        },
+    },
+    Contradiction {
+        between: &[
+            "notify.smtp_password",
+            "notify.smtp_username",
+            "notify.smtp_tls",
+            "notify.smtp_host",
+        ],
+        problem: notify::password_contradiction,
+    },
+    Contradiction {
+        between: &["notify.from", "notify.smtp_host"],
+        problem: |Config { notify, .. }| {
+            let is_missing = notify.is_on() && notify.from.is_empty();
+            is_missing.then(|| "must be set where notify.smtp_host is".to_owned())
+        },
+    },
+    Contradiction {
+        between: &["notify.to", "notify.smtp_host"],
+        problem: |Config { notify, .. }| match notify.to.len() {
+            0 if notify.is_on() => {
+                Some("must name at least one address where notify.smtp_host is set".to_owned())
+            }
+            count if count > notify::TO_MAX => Some(format!(
+                "must have at most {} addresses, has {count}",
+                notify::TO_MAX
+            )),
+            _ => None,
         },
     },
     Contradiction {

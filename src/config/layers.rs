@@ -73,6 +73,12 @@ pub fn load_with_sources(file: Option<&Path>, flags: Flags) -> Result<Loaded, Co
         problems.add(name, &what, loaded.sources.get(name).map(String::as_str));
         problems.into_result()?;
     }
+    if let Err(what) = loaded.config.notify.read_password() {
+        let mut problems = Problems::default();
+        let name = "notify.smtp_password_file";
+        problems.add(name, &what, loaded.sources.get(name).map(String::as_str));
+        problems.into_result()?;
+    }
     loaded.file = path.map(Path::to_owned);
     Ok(loaded)
 }

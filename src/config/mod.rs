@@ -26,6 +26,7 @@ mod delivery;
 mod layers;
 mod limits;
 mod logging;
+mod notify;
 mod origin;
 mod portal;
 mod profiles;
@@ -41,6 +42,7 @@ pub use delivery::{BreakerSection, DeliverySection, DnsServer, VerifyEndpoints};
 pub use layers::{Flags, load, load_with_sources, loopback};
 pub use limits::LimitsSection;
 pub use logging::LogSection;
+pub use notify::{NotifySection, SmtpPassword, SmtpTls};
 pub use origin::Loaded;
 pub use portal::{Labels, PortalSection};
 pub use server::{ClientAddressHeader, ServerSection};
@@ -62,6 +64,7 @@ pub struct Config {
     pub limits: LimitsSection,
     pub console: ConsoleSection,
     pub portal: PortalSection,
+    pub notify: NotifySection,
     pub log: LogSection,
     /// By name, templates not yet compiled.
     #[serde(skip)]
@@ -80,6 +83,7 @@ const SECTIONS: &[(&str, &[Setting])] = &[
     ("console", console::SETTINGS),
     ("portal", portal::SETTINGS),
     ("portal.labels", portal::LABELS),
+    ("notify", notify::SETTINGS),
     ("log", logging::SETTINGS),
 ];
 
@@ -124,8 +128,8 @@ impl From<String> for ConfigError {
 impl Config {
     /// Says which settings, though valid, may be a mistake.
     pub fn warnings(&self) -> Vec<String> {
-        let of_secret = self.auth.warning();
-        of_secret.into_iter().chain(self.void_limits()).collect()
+        let of_secrets = self.auth.warning().into_iter().chain(self.notify.warning());
+        of_secrets.chain(self.void_limits()).collect()
     }
 
     /// The profile of an endpoint that names this one, or none; absent where it is not configured.

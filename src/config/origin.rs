@@ -10,7 +10,11 @@ use super::layers::{ENVIRONMENT_PREFIX, assemble};
 use super::{Config, profiles};
 
 /// Settings that are not shown, with their sections.
-const SECRETS: [(&str, &str); 2] = [("auth", "jwt_secret"), ("backup", "key")];
+const SECRETS: [(&str, &str); 3] = [
+    ("auth", "jwt_secret"),
+    ("backup", "key"),
+    ("notify", "smtp_password"),
+];
 
 /// Settings and how they came about.
 pub struct Loaded {
@@ -64,6 +68,9 @@ impl Loaded {
         if let Some(path) = &self.config.backup.key_file {
             check(path, "the key of the backup");
         }
+        if let Some(path) = &self.config.notify.smtp_password_file {
+            check(path, "the password of the mail relay");
+        }
         let in_file = |key: &str| {
             let source = self.sources.get(key);
             let file = self.file.as_ref().map(|path| path.display().to_string());
@@ -74,6 +81,16 @@ impl Loaded {
         }
         if let Some(path) = self.file.as_ref().filter(|_| in_file("backup.key")) {
             check(path, "the key of the backup (backup.key)");
+        }
+        if let Some(path) = self
+            .file
+            .as_ref()
+            .filter(|_| in_file("notify.smtp_password"))
+        {
+            check(
+                path,
+                "the password of the mail relay (notify.smtp_password)",
+            );
         }
         warnings
     }
@@ -150,6 +167,9 @@ impl Config {
         if written.backup.key_file.is_some() {
             written.backup.key = None;
         }
+        if written.notify.smtp_password_file.is_some() {
+            written.notify.smtp_password = None;
+        }
         written
     }
 
@@ -183,6 +203,9 @@ impl Config {
         }
         if next.backup.key != read.backup.key {
             waiting.push("backup.key".to_owned());
+        }
+        if next.notify.smtp_password != read.notify.smtp_password {
+            waiting.push("notify.smtp_password".to_owned());
         }
         Ok((next, waiting))
     }

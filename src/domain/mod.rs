@@ -8,6 +8,7 @@
 pub mod application;
 pub mod attempt;
 pub mod disabled;
+pub mod email;
 pub mod endpoint;
 pub mod event_type;
 pub mod header;

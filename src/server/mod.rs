@@ -36,6 +36,7 @@ use crate::console;
 use crate::delivery;
 use crate::delivery::address::OwnAddresses;
 use crate::jobs::Jobs;
+use crate::notify::{Notifier, Post};
 use crate::scheduler::Scheduler;
 use crate::shortage;
 use crate::store::{self, Store};
@@ -62,6 +63,8 @@ pub struct Server {
     pub store: Store,
     pub scheduler: Scheduler,
     jobs: Jobs,
+    /// Tells people of endpoints that fail.
+    notifier: Notifier,
     /// Copies the store, where the settings say where to.
     backup: Option<Backup>,
     pub metrics: Arc<Metrics>,
@@ -236,6 +239,7 @@ impl Server {
             &own_addresses,
         )?);
         let pages = web::Data::new(console::Pages::new(&config)?);
+        let post = Post::from_config(&config)?;
         let store = Store::open(
             store::StoreSettings::from_config(&config),
             clock,
@@ -250,6 +254,7 @@ impl Server {
             metrics.clone(),
         );
         let jobs = Jobs::start(store.clone(), &config);
+        let notifier = Notifier::start(store.clone(), post, metrics.clone());
         let backup = start_backup(&store, &config, &metrics)?;
 
         let address = listener.local_addr()?;
@@ -286,6 +291,7 @@ impl Server {
             store,
             scheduler,
             jobs,
+            notifier,
             backup,
             metrics,
             own_addresses,
@@ -443,7 +449,7 @@ impl Server {
                 log::warn!("some requests did not end in time");
             }
         };
-        tokio::join!(attempts, requests, self.jobs.stop());
+        tokio::join!(attempts, requests, self.jobs.stop(), self.notifier.stop());
         let store = self.store.clone();
         let backup = self.backup.take();
         let closing = move || {

@@ -84,7 +84,7 @@ impl StoreSettings {
                 .is_some()
                 .then(|| format!("{}/console", server.public_url())),
             attempt_recorded_after: config.attempt_time_max() + RECORDED_WITHIN,
-            notices: NoticeRules::default(),
+            notices: config.notify.rules(),
         }
     }
 }

@@ -15,6 +15,7 @@ use prometheus_client::registry::{Metric, Registry};
 use super::DELIVERED;
 use super::backup::BackupState;
 use super::latencies::Latencies;
+use super::notify::{MailOutcome, NotifyState};
 use super::samples::{Sample, Samples, Totals};
 use crate::clock::Timestamp;
 use crate::domain::attempt::FailureKind;
@@ -69,6 +70,10 @@ pub struct Metrics {
     pub sessions: [Gauge; Surface::ALL.len()],
     pub sessions_crowded_out: Counter,
     pub sign_ins: SignInCounters,
+    /// In the order of [`MailOutcome::ALL`].
+    mails: [Counter; MailOutcome::ALL.len()],
+    mails_failing: Gauge,
+    notify: Mutex<NotifyState>,
 }
 
 /// The continuous copy of the store.
@@ -319,6 +324,19 @@ impl Metrics {
                 "Browsers signed out because one more signed in than a limit allows",
             ),
             sign_ins: SignInCounters::shown(&mut registry),
+            mails: labelled(
+                &mut registry,
+                "notify_mails",
+                "Mails about endpoints: sent, recipients refused by the relay, tries that failed",
+                "outcome",
+                MailOutcome::ALL.map(MailOutcome::name),
+            ),
+            mails_failing: shown(
+                &mut registry,
+                "notify_failing",
+                "1 while mails about endpoints do not reach all addresses of notify.to",
+            ),
+            notify: Mutex::default(),
             reads_waiting: shown(
                 &mut registry,
                 "reads_waiting",
@@ -363,6 +381,21 @@ impl Metrics {
     /// Counts a request that this limit refused.
     pub fn refused(&self, limit: Limit) {
         self.refused[limit as usize].inc();
+    }
+
+    /// Counts a mail.
+    pub fn mail(&self, outcome: MailOutcome) {
+        self.mails[outcome as usize].inc();
+    }
+
+    /// Shows the state of the mails.
+    pub fn show_notify(&self, state: NotifyState) {
+        self.mails_failing.set(state.failing.is_some().into());
+        *locked(self.notify.lock()) = state;
+    }
+
+    pub fn notify(&self) -> NotifyState {
+        locked(self.notify.lock()).clone()
     }
 
     /// Shows the state of the continuous copy.

@@ -11,6 +11,7 @@ mod backup;
 mod latencies;
 mod logger;
 mod metrics;
+mod notify;
 mod samples;
 
 pub use attempt_log::{AttemptLine, AttemptLog};
@@ -18,6 +19,7 @@ pub use backup::{BackupState, BackupVerified};
 pub use latencies::Latencies;
 pub use logger::{SLOW_READERS, init_logging, note_stopping, set_log_level};
 pub use metrics::{CutOff, Limit, METRICS_CONTENT_TYPE, Metrics, SignInCounters};
+pub use notify::{MailOutcome, NotifyState};
 pub use samples::Sample;
 
 /// The name of a successful attempt's outcome; a failure's is [`FailureKind::name`].

@@ -40,6 +40,7 @@ pub enum Kind {
     Delivery(usize),
     Challenges,
     Jobs,
+    Notifier,
 }
 
 impl Kind {
@@ -66,6 +67,7 @@ impl Kind {
             Kind::Delivery(number) => format!("delivery-{number}"),
             Kind::Challenges => "challenges".to_owned(),
             Kind::Jobs => "jobs".to_owned(),
+            Kind::Notifier => "notify".to_owned(),
         }
     }
 
@@ -91,6 +93,9 @@ impl Kind {
             Kind::Delivery(_) => "sends messages to endpoints",
             Kind::Challenges => "verifies endpoints",
             Kind::Jobs => "runs background jobs, as replays",
+            Kind::Notifier => {
+                "tells people of endpoints that fail, by operational events and by mail"
+            }
         }
     }
 }
@@ -444,6 +449,7 @@ mod tests {
             Kind::Delivery(63),
             Kind::Challenges,
             Kind::Jobs,
+            Kind::Notifier,
         ] {
             assert!(kind.name().len() <= 15, "{kind:?}");
         }

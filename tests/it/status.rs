@@ -116,6 +116,7 @@ async fn every_thread_is_listed_with_what_it_does() {
         "jobs",
         "loader",
         "main",
+        "notify",
         "reader-0",
         "store-committer",
         "store-eraser",

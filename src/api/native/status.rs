@@ -205,6 +205,8 @@ enum Kind {
     ApplicationBacklogHigh,
     /// A lane's first delivery has been due for more than five minutes.
     LaneLate,
+    /// Mails about endpoints do not reach the operator.
+    NotifyFailing,
     /// Every attempt of this hour and the last has failed.
     EndpointFailing,
     /// The operator holds endpoints, for which messages wait until they are released.
@@ -330,6 +332,7 @@ pub async fn get(call: Call) -> Reply {
                 .map(ToString::to_string)
                 .collect(),
             shortages: metrics.shortages.current(now),
+            notify: metrics.notify().failing,
             link: context.config.server.link_problem().filter(|_| {
                 let catalog = context.store.catalog();
                 catalog.tokens().any(|token| token.session.is_some())
@@ -425,6 +428,8 @@ struct Process {
     link: Option<String>,
     /// The resources that this machine lacks at the moment.
     shortages: Vec<Shortage>,
+    /// Since when mails do not reach the operator, and why.
+    notify: Option<(Timestamp, String)>,
 }
 
 impl Process {
@@ -515,6 +520,11 @@ impl Process {
                 self.private_addresses.join(", ")
             );
             problems.push(Problem::new(Warning, Kind::PrivateAddresses, message));
+        }
+        if let Some((since, reason)) = &self.notify {
+            let message =
+                format!("Mails about endpoints do not reach everybody since {since}: {reason}.");
+            problems.push(Problem::new(Warning, Kind::NotifyFailing, message));
         }
         if let Some(link) = &self.link {
             problems.push(Problem::new(
@@ -702,6 +712,7 @@ mod tests {
                     },
                     private_addresses: vec!["10.0.0.0/8".to_owned()],
                     link: Some("links lead nowhere".to_owned()),
+                    notify: Some((Timestamp(0), "no connection".to_owned())),
                     shortages: Shortage::ALL.to_vec(),
                     ..Process::default()
                 },
@@ -715,6 +726,7 @@ mod tests {
                     (Critical, Kind::SocketMemory),
                     (Critical, Kind::LocalPorts),
                     (Warning, Kind::PrivateAddresses),
+                    (Warning, Kind::NotifyFailing),
                     (Warning, Kind::NoPublicUrl),
                 ],
             ),

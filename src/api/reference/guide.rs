@@ -31,6 +31,7 @@ macro_rules! guides {
 pub static GUIDES: &[Guide] = &guides! {
     "operations", "Operations";
     "backup", "Backup and restore";
+    "notify", "Telling people";
     "behind-a-proxy", "Behind a proxy";
     "settings", "Settings";
     "command-line", "Command line";

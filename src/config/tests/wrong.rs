@@ -147,6 +147,24 @@ log.failures_per_endpoint_minute_max = -1 -> must be 0 to 4294967295, is -1
 server.litsen = '[::1]:1' -> unknown setting; did you mean server.listen?
 sever.listen = '[::1]:1' -> unknown setting; did you mean server.listen?
 listen = 1 -> unknown setting
+notify.smtp_host = 'a b' -> must be a host name or an address such as 'mail.example.com', or empty, is "a b"
+notify.smtp_host = 'mail.example.com:25' -> must be a host name or an address such as 'mail.example.com', or empty, is "mail.example.com:25"
+notify.smtp_port = 0 -> must be 1 to 65535, is 0
+notify.smtp_tls = 'ssl' -> must be one of starttls, tls, none, is "ssl"
+notify.smtp_username = "a\nb" -> must have at most 1024 bytes, on one line, is "a\nb"
+notify.smtp_password = '' -> must have 1 to 1024 bytes
+notify.smtp_password = 7 -> must be text
+notify.smtp_password = 'x' & notify.smtp_host = 'a.test' & notify.from = 'a@b.c' & notify.to = ['a@b.c'] -> needs notify.smtp_username beside it
+notify.smtp_password = 'x' & notify.smtp_username = 'u' & notify.smtp_tls = 'none' & notify.smtp_host = 'a.test' & notify.from = 'a@b.c' & notify.to = ['a@b.c'] -> would go over the network unencrypted: set notify.smtp_tls to "starttls" or "tls"
+notify.smtp_password_file = '/x' & notify.smtp_password = 'hunter2' -> only one of this and notify.smtp_password can be set
+notify.from = 'ops' -> must be an e-mail address such as 'postrider@example.com', or empty, is "ops"
+notify.from = '' & notify.smtp_host = 'a.test' & notify.to = ['a@b.c'] -> must be set where notify.smtp_host is
+notify.to = ['a@b.c', 'ops', 'a@b.c>'] -> must be e-mail addresses such as 'ops@example.com', and has "ops", "a@b.c>"
+notify.to = [] & notify.smtp_host = 'a.test' & notify.from = 'a@b.c' -> must name at least one address where notify.smtp_host is set
+notify.to = ['a@b.c', 'b@b.c', 'c@b.c', 'd@b.c', 'e@b.c', 'f@b.c', 'g@b.c', 'h@b.c', 'i@b.c', 'j@b.c', 'k@b.c', 'l@b.c', 'm@b.c', 'n@b.c', 'o@b.c', 'p@b.c', 'q@b.c', 'r@b.c', 's@b.c', 't@b.c', 'u@b.c'] -> must have at most 20 addresses, has 21
+notify.grace_seconds = 86_401 -> must be 0 to 86400 (1 day), is 86401
+notify.digest_seconds = 59 -> must be 60 to 604800 (7 days), is 59
+notify.subject_prefix = "a\nb" -> must have at most 60 characters, on one line, is "a\nb"
 server = 1 -> unknown setting
 portal.labels = 'x' -> unknown setting
 server.listen = {port = 1} -> must be text, is a section
@@ -366,6 +384,7 @@ fn every_field_has_a_rule_and_every_rule_a_field() {
         ("console", fields_of::<ConsoleSection>()),
         ("portal", fields_of::<PortalSection>()),
         ("portal.labels", fields_of::<Labels>()),
+        ("notify", fields_of::<NotifySection>()),
         ("log", fields_of::<LogSection>()),
     ];
     // These are sections of their own.
