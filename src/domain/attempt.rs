@@ -40,6 +40,8 @@ pub enum FailureKind {
     InternalError,
     /// The endpoint's lane was open until the whole schedule would have ended: no request was made.
     BreakerOpen,
+    /// Somebody let go of the delivery while it waited for an endpoint that got nothing: no request was made.
+    Canceled,
 }
 
 impl FailureKind {
@@ -58,6 +60,7 @@ impl FailureKind {
             FailureKind::Expired => "expired",
             FailureKind::InternalError => "internal_error",
             FailureKind::BreakerOpen => "breaker_open",
+            FailureKind::Canceled => "canceled",
         }
     }
 
@@ -75,11 +78,12 @@ impl FailureKind {
             FailureKind::NotSendable
             | FailureKind::Expired
             | FailureKind::InternalError
-            | FailureKind::BreakerOpen => false,
+            | FailureKind::BreakerOpen
+            | FailureKind::Canceled => false,
         }
     }
 
-    pub const ALL: [FailureKind; 12] = [
+    pub const ALL: [FailureKind; 13] = [
         FailureKind::AddressForbidden,
         FailureKind::Dns,
         FailureKind::ConnectionRefused,
@@ -92,6 +96,7 @@ impl FailureKind {
         FailureKind::Expired,
         FailureKind::InternalError,
         FailureKind::BreakerOpen,
+        FailureKind::Canceled,
     ];
 }
 

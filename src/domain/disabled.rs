@@ -34,14 +34,18 @@ impl Disabled {
     /// Its attempts disabled it, and nobody's hand: a change of the endpoint that does not speak of it leaves it
     /// disabled.
     pub fn is_automatic(self) -> bool {
-        match self.reason {
-            DisabledReason::Unknown | DisabledReason::ByHand => false,
-            DisabledReason::Gone | DisabledReason::Requested | DisabledReason::Failing => true,
-        }
+        DisabledReason::AUTOMATIC.contains(&self.reason)
     }
 }
 
 impl DisabledReason {
+    /// Those for which attempts disable an endpoint.
+    pub const AUTOMATIC: [DisabledReason; 3] = [
+        DisabledReason::Gone,
+        DisabledReason::Requested,
+        DisabledReason::Failing,
+    ];
+
     /// The name by which the API shows it, where it is known.
     pub fn name(self) -> Option<&'static str> {
         match self {

@@ -78,6 +78,16 @@ pub struct CatchUp {
     pub published_before: Timestamp,
 }
 
+impl CatchUp {
+    /// Returns the pace of what waits at this time, where it is to have one.
+    pub fn at(rate: Option<u16>, now: Timestamp) -> Option<CatchUp> {
+        rate.map(|rate| CatchUp {
+            rate,
+            published_before: now,
+        })
+    }
+}
+
 /// A signing secret and how long it is used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EndpointSecret {
@@ -174,6 +184,25 @@ impl Endpoint {
     /// releases it.
     pub fn is_held(&self) -> bool {
         self.disabled.is_some() || self.verification.is_some() || self.held.is_some()
+    }
+
+    /// The answer to whoever would let go of its deliveries where they do not wait for it.
+    pub const SENDS: &str = "the endpoint is neither disabled nor held, so its deliveries are being sent: disable or \
+                             hold it first";
+
+    /// Why its deliveries wait for it, in words that go on "the endpoint was"; nothing where they are sent.
+    pub fn why_held(&self) -> Option<&'static str> {
+        match self {
+            Endpoint { held: Some(_), .. } => Some("held by the operator"),
+            Endpoint {
+                disabled: Some(_), ..
+            } => Some("disabled"),
+            Endpoint {
+                verification: Some(_),
+                ..
+            } => Some("not verified"),
+            _ => None,
+        }
     }
 
     /// Sets the URL. Where `challenge_at` says when it is challenged, one that leads to another

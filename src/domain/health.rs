@@ -91,6 +91,16 @@ pub enum RestReason {
     RetryAfter,
 }
 
+impl RestReason {
+    /// The name of the state of an endpoint's breaker, and of its lane.
+    pub fn name(self) -> &'static str {
+        match self {
+            RestReason::Failures => "open",
+            RestReason::RetryAfter => "resting",
+        }
+    }
+}
+
 /// A message to a person, now or later. One at most for each endpoint.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Notice {
@@ -210,6 +220,16 @@ impl Health {
             notice.news.failure = shortened(failure);
         }
         notice.trouble(rules, now);
+    }
+
+    /// Somebody asks for a probe: a lane that rests may send its next one from `now` on.
+    pub fn probes_now(&mut self, now: Timestamp) {
+        let rest = self.failing.as_mut().and_then(|one| one.rest.as_mut());
+        if let Some(rest) = rest.filter(|rest| rest.probe_at > now) {
+            rest.probe_at = now;
+            // It comes in place of the one that was due later, so it makes the interval no longer.
+            rest.probes = rest.probes.saturating_sub(1);
+        }
     }
 
     /// The endpoint was disabled, by its receiver or after failures.

@@ -427,7 +427,6 @@ impl Profile {
         })
     }
 
-    /// All problems of the profile by itself, as the key and the reason. Templates are not checked.
     /// The rules for its endpoints, where `rules` are those for all.
     pub fn health_rules(&self, mut rules: HealthRules) -> HealthRules {
         let breaker = self.breaker.unwrap_or_default();
@@ -474,6 +473,7 @@ impl Profile {
         ]
     }
 
+    /// All problems of the profile by itself, as the key and the reason. Templates are not checked.
     pub fn problems(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         let mut check = |holds: bool, key: &str, reason: &str| {

@@ -16,7 +16,7 @@ use super::applications::{
 use super::caller::Caller;
 use super::challenges::{KeepChallenge, ReleaseUnverified};
 use super::endpoints::{
-    AskForChallenge, ChangeEndpoint, ChangeHeaders, CreateEndpoint, DeleteEndpoint,
+    AskForChallenge, ChangeEndpoint, ChangeHeaders, CreateEndpoint, DeleteEndpoint, EnableEndpoint,
     ReplaceEndpoint, SetHeaders,
 };
 use super::event_types::{
@@ -107,6 +107,7 @@ commands! {
         RotateSecret,
         DeleteEndpoint,
         AskForChallenge,
+        EnableEndpoint,
         HoldEndpoint,
         ReleaseEndpoint,
         HoldEndpoints,

@@ -19,7 +19,7 @@ use super::{Command, Decided, Saved, View};
 use crate::catalog::{ApplicationEntry, Catalog, Change};
 use crate::config::Config;
 use crate::domain::application::Application;
-use crate::domain::endpoint::Endpoint;
+use crate::domain::endpoint::{CatchUp, Endpoint};
 use crate::domain::id::EndpointId;
 use crate::domain::operational::{EVENT_TYPES, PROFILE};
 use crate::domain::verification::Verification;
@@ -403,6 +403,31 @@ impl Command for DeleteEndpoint {
             .endpoint(caller, view.catalog, &self.endpoint, action)?;
         let change = Change::DeleteEndpoint(found.application, found.id);
         Ok((vec![change], ()))
+    }
+}
+
+/// Enables an endpoint, whatever disabled it, and sets the pace of what waits for it. One that is not disabled gets the
+/// pace alone.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnableEndpoint {
+    pub place: EndpointPlace,
+    /// Messages a second of what waits; as fast as its limits allow where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u16>,
+}
+
+impl Command for EnableEndpoint {
+    type Answer = Changed;
+
+    fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<Changed> {
+        let edit = |endpoint: &mut Endpoint| {
+            endpoint.disabled = None;
+            endpoint.catch_up = CatchUp::at(self.rate, view.now);
+            Ok(Vec::new())
+        };
+        self.place
+            .changed(caller, view, Action::ChangeEndpoints, edit)
     }
 }
 

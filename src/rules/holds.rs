@@ -12,7 +12,7 @@ use super::endpoints::Owner;
 use super::{Command, Decided, View};
 use crate::catalog::{Catalog, Change};
 use crate::clock::Timestamp;
-use crate::domain::endpoint::Endpoint;
+use crate::domain::endpoint::{CatchUp, Endpoint};
 use crate::domain::hold::Held;
 use crate::error::Result;
 
@@ -43,6 +43,9 @@ pub struct ReleaseEndpoint {
     pub owner: Owner,
     /// Its id or uid.
     pub endpoint: String,
+    /// Messages a second of what waits; as fast as its limits allow where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u16>,
 }
 
 impl Command for ReleaseEndpoint {
@@ -52,7 +55,7 @@ impl Command for ReleaseEndpoint {
     fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<usize> {
         let (owner, action) = (&self.owner, Action::HoldEndpoints);
         let found = owner.endpoint(caller, view.catalog, &self.endpoint, action)?;
-        Ok(released([&**found]))
+        Ok(released([&**found], CatchUp::at(self.rate, view.now)))
     }
 }
 
@@ -152,6 +155,9 @@ impl Command for HoldEndpoints {
 pub struct ReleaseEndpoints {
     pub whose: Whose,
     pub lanes: Vec<u64>,
+    /// For each of them, messages a second of what waits; as fast as its limits allow where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u16>,
 }
 
 impl Command for ReleaseEndpoints {
@@ -160,7 +166,7 @@ impl Command for ReleaseEndpoints {
 
     fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<usize> {
         let found = self.whose.of_lanes(caller, view.catalog, &self.lanes)?;
-        Ok(released(found))
+        Ok(released(found, CatchUp::at(self.rate, view.now)))
     }
 }
 
@@ -170,24 +176,27 @@ fn held<'a>(
     now: Timestamp,
 ) -> (Vec<Change>, usize) {
     let free = endpoints.into_iter().filter(|one| one.held.is_none());
-    with(free, Some(Held::by_hand(now)))
+    counted(free.map(|endpoint| Endpoint {
+        held: Some(Held::by_hand(now)),
+        ..endpoint.clone()
+    }))
 }
 
-fn released<'a>(endpoints: impl IntoIterator<Item = &'a Endpoint>) -> (Vec<Change>, usize) {
-    with(endpoints.into_iter().filter(|one| one.held.is_some()), None)
-}
-
-fn with<'a>(
-    endpoints: impl Iterator<Item = &'a Endpoint>,
-    held: Option<Held>,
+/// Releases those that are held, each with this pace in place of an earlier one.
+fn released<'a>(
+    endpoints: impl IntoIterator<Item = &'a Endpoint>,
+    catch_up: Option<CatchUp>,
 ) -> (Vec<Change>, usize) {
-    let changed = endpoints.map(|endpoint| {
-        Change::PutEndpoint(Endpoint {
-            held,
-            ..endpoint.clone()
-        })
-    });
-    let changes: Vec<Change> = changed.collect();
+    let held = endpoints.into_iter().filter(|one| one.held.is_some());
+    counted(held.map(|endpoint| Endpoint {
+        held: None,
+        catch_up,
+        ..endpoint.clone()
+    }))
+}
+
+fn counted(changed: impl Iterator<Item = Endpoint>) -> (Vec<Change>, usize) {
+    let changes: Vec<Change> = changed.map(Change::PutEndpoint).collect();
     let count = changes.len();
     (changes, count)
 }
@@ -282,7 +291,11 @@ mod tests {
                 endpoint: endpoint.clone(),
             };
             let held = example.decide(hold);
-            let released = example.decide(ReleaseEndpoint { owner, endpoint });
+            let released = example.decide(ReleaseEndpoint {
+                owner,
+                endpoint,
+                rate: None,
+            });
             assert_eq!(
                 (outcome(&held), outcome(&released)),
                 (expected.into(), expected.into())
@@ -335,6 +348,7 @@ mod tests {
             let release = ReleaseEndpoints {
                 whose: whose.clone(),
                 lanes: all.clone(),
+                rate: None,
             };
             let (changes, count) = example.decide(release).unwrap();
             assert_eq!(
@@ -404,6 +418,7 @@ mod tests {
                     ReleaseEndpoint {
                         owner: one().0,
                         endpoint: one().1.to_string(),
+                        rate: None,
                     },
                 )),
             ];
@@ -415,6 +430,7 @@ mod tests {
                 let release = ReleaseEndpoints {
                     whose: whose.clone(),
                     lanes: lanes(),
+                    rate: None,
                 };
                 [
                     outcome(&example.decide_as(&caller, hold)),
@@ -425,6 +441,23 @@ mod tests {
             assert_eq!(of(application("one")), [of_application; 2], "{role:?}");
             assert_eq!(of(Whose::Organisation), [of_all; 2], "{role:?}");
         }
+    }
+
+    #[test]
+    fn a_release_sets_the_pace_of_what_waits_or_takes_an_earlier_one_away() {
+        let before = Endpoint {
+            catch_up: CatchUp::at(Some(3), NOW),
+            ..endpoint(2, &Example::application(), Some(Held::by_hand(NOW)))
+        };
+        for pace in [CatchUp::at(Some(7), LATER), None] {
+            let (changes, count) = released([&before], pace);
+            let [Change::PutEndpoint(after)] = &changes[..] else {
+                panic!("{changes:?}");
+            };
+            assert_eq!((after.held, after.catch_up, count), (None, pace, 1));
+        }
+        let free = endpoint(1, &Example::application(), None);
+        assert_eq!(released([&free], CatchUp::at(Some(7), NOW)).1, 0);
     }
 
     /// The time of a hold is that of the first one, whoever holds it again.

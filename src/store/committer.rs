@@ -11,6 +11,7 @@
 
 mod accepting;
 mod batch;
+mod cancel;
 mod changing;
 mod erasing;
 mod health;
@@ -254,6 +255,8 @@ impl Committer {
             Command::Resend { resend, answer } => self.stage_resend(batch, resend, answer),
             Command::Replay { step, answer } => self.stage_replay(batch, step, answer),
             Command::Cancel { deliveries, answer } => self.stage_cancel(batch, deliveries, answer),
+            Command::CancelHeld { cancel, answer } => self.stage_cancel_held(batch, cancel, answer),
+            Command::Probe { lane, answer } => Ok(self.stage_probe(batch, lane, answer)),
             Command::Expunge {
                 what,
                 content,
@@ -443,6 +446,9 @@ impl Committer {
         self.inner.counters.add(&batch.counted);
         let metrics = &self.inner.metrics;
         metrics.accepted.inc_by(batch.messages);
+        for reason in &batch.disabled {
+            metrics.endpoint_disabled(*reason);
+        }
         if batch.commands > 0 {
             metrics.commit_batch_size.observe(batch.commands as f64);
             metrics
@@ -451,8 +457,12 @@ impl Committer {
         }
         self.inner.apply(batch.changes);
         // Before the outcomes that changed them: a lane that rests must not send once more meanwhile.
-        for lane in self.inner.healths.apply(batch.healths) {
+        let rested = self.inner.healths.apply(batch.healths);
+        metrics.breakers_opened.inc_by(rested.opened);
+        if !rested.lanes.is_empty() {
             self.inner.show_healths();
+        }
+        for lane in rested.lanes {
             self.inner.tell(Event::Health { lane });
         }
         batch

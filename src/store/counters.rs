@@ -12,7 +12,7 @@ use super::effects::LaneAndHour;
 use super::layout::{self, LaneHour};
 use super::{Inner, Store};
 use crate::clock::Timestamp;
-use crate::domain::attempt::{Attempt, Verdict};
+use crate::domain::attempt::{Attempt, FailureKind, Verdict};
 use crate::error::Result;
 use crate::lock::locked;
 
@@ -26,6 +26,11 @@ pub fn hour_of(at: Timestamp) -> u64 {
 impl LaneHour {
     /// Counts an attempt that was due at an instant.
     pub fn count(&mut self, attempt: &Attempt, due: Timestamp) {
+        let kind = attempt.failure.as_ref().map(|failure| failure.kind);
+        if kind == Some(FailureKind::Canceled) {
+            // Nothing was tried, and nobody failed.
+            return;
+        }
         match attempt.failure {
             None => self.attempts_succeeded += 1,
             Some(_) => self.attempts_failed += 1,

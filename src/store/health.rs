@@ -17,7 +17,7 @@ use super::{Inner, Store};
 use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
-use crate::domain::health::{Health, Rest, Told};
+use crate::domain::health::{Health, Rest, RestReason, Told};
 use crate::error::Result;
 use crate::lock::locked;
 
@@ -34,6 +34,15 @@ pub struct Healths {
     count: AtomicUsize,
     /// Told of every change of a notice.
     notices: watch::Sender<()>,
+}
+
+/// What a commit changed of the rests of lanes.
+#[derive(Debug, Default)]
+pub struct Rested {
+    /// The lanes whose rest is another one now.
+    pub lanes: Vec<u64>,
+    /// How many breakers opened.
+    pub opened: u64,
 }
 
 impl Healths {
@@ -59,13 +68,13 @@ impl Healths {
         locked(self.of.lock()).get(&lane).cloned()
     }
 
-    /// Takes in what a commit changed, and returns the lanes whose rest is another one now.
-    pub fn apply(&self, changed: HashMap<u64, Option<Health>>) -> Vec<u64> {
+    /// Takes in what a commit changed.
+    pub fn apply(&self, changed: HashMap<u64, Option<Health>>) -> Rested {
+        let mut rested = Rested::default();
         if changed.is_empty() {
-            return Vec::new();
+            return rested;
         }
         let mut of = locked(self.of.lock());
-        let mut rested = Vec::new();
         let mut is_news = false;
         for (lane, health) in changed {
             let now = health.clone();
@@ -74,9 +83,13 @@ impl Healths {
                 None => of.remove(&lane),
             };
             let rest = |health: &Option<Health>| health.as_ref().and_then(Health::rest);
-            if rest(&before) != rest(&now) {
-                rested.push(lane);
+            let (rest_before, rest) = (rest(&before), rest(&now));
+            if rest_before != rest {
+                rested.lanes.push(lane);
             }
+            let is_open =
+                |rest: Option<Rest>| rest.is_some_and(|rest| rest.reason == RestReason::Failures);
+            rested.opened += u64::from(is_open(rest) && !is_open(rest_before));
             let notice = |health: Option<Health>| health.and_then(|health| health.notice);
             is_news |= notice(before) != notice(now);
         }
@@ -123,6 +136,17 @@ impl Store {
     pub fn resting(&self) -> Vec<(u64, Rest)> {
         let rest = |lane, health: &Health| health.rest().map(|rest| (lane, rest));
         self.inner.healths.each(rest)
+    }
+
+    /// Lets a lane that rests send its next probe from now on. Nothing changes where the lane does not rest, or where
+    /// its probe is due or under way.
+    pub async fn probe_now(&self, lane: u64) -> Result<()> {
+        let (sender, answer) = oneshot::channel();
+        self.offer(Command::Probe {
+            lane,
+            answer: sender,
+        })?;
+        self.answered(answer).await
     }
 
     /// Returns when the next message to a person is due.

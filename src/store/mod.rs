@@ -38,6 +38,7 @@ use watchers::Watchers;
 
 mod backlog;
 mod batch;
+mod cancel;
 mod changes;
 mod checkpoint;
 mod checkpoint_file;
@@ -89,6 +90,7 @@ mod watchers;
 
 pub use backlog::WaitingCounts;
 pub use batch::{BatchAnswer, NewBatch, Show, Shown};
+pub use cancel::{CancelHeld, HeldPart};
 pub use counters::HOUR;
 pub use damage::Unreadable;
 pub use deliveries::{DeliveryState, LogEnd, SendAgain};

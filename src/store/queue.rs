@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::cancel::CancelHeld;
 use super::expunge::Content;
 use super::health::Mails;
 use super::jobs::ReplayStep;
@@ -89,6 +90,16 @@ pub enum Command {
     /// Forget these deliveries.
     Cancel {
         deliveries: Vec<DeliveryKey>,
+        answer: Sender<()>,
+    },
+    /// Let go of these deliveries, which wait for an endpoint that gets nothing.
+    CancelHeld {
+        cancel: CancelHeld,
+        answer: Sender<usize>,
+    },
+    /// A lane that rests may send its next probe now.
+    Probe {
+        lane: u64,
         answer: Sender<()>,
     },
     /// Erase content of messages and attempts.
@@ -190,8 +201,10 @@ impl Command {
             Command::AcceptBatch { answer, .. } => drop(answer.send(Err(error))),
             Command::Resend { answer, .. } => drop(answer.send(Err(error))),
             Command::Expunge { answer, .. } => drop(answer.send(Err(error))),
+            Command::CancelHeld { answer, .. } => drop(answer.send(Err(error))),
             Command::Replay { answer, .. }
             | Command::Cancel { answer, .. }
+            | Command::Probe { answer, .. }
             | Command::Tell { answer, .. }
             | Command::Mailed { answer, .. }
             | Command::DropSlice { answer, .. } => drop(answer.send(Err(error))),

@@ -19,6 +19,7 @@ use super::notify::{MailOutcome, NotifyState};
 use super::samples::{Sample, Samples, Totals};
 use crate::clock::Timestamp;
 use crate::domain::attempt::FailureKind;
+use crate::domain::disabled::DisabledReason;
 use crate::domain::visit::Surface;
 use crate::lock::locked;
 use crate::shortage::{Shortage, Shortages};
@@ -39,6 +40,9 @@ pub struct Metrics {
     pub held: Gauge,
     pub endpoints_held: Gauge,
     pub lanes_resting: Gauge,
+    pub breakers_opened: Counter,
+    /// In the order of [`DisabledReason::AUTOMATIC`].
+    endpoints_disabled: [Counter; DisabledReason::AUTOMATIC.len()],
     pub waiting_for_host: Gauge,
     pub oldest_due_seconds: Gauge<f64, AtomicU64>,
     pub journal_ahead_bytes: Gauge,
@@ -229,6 +233,18 @@ impl Metrics {
                 "lanes_resting",
                 "Endpoints that get nothing but probes, because they fail or asked to be left alone",
             ),
+            breakers_opened: shown(
+                &mut registry,
+                "breakers_opened",
+                "How often an endpoint failed so often in a row that its breaker opened",
+            ),
+            endpoints_disabled: labelled(
+                &mut registry,
+                "endpoints_disabled",
+                "Endpoints that were disabled because of their attempts, by the reason",
+                "reason",
+                DisabledReason::AUTOMATIC.map(|reason| reason.name().unwrap_or_default()),
+            ),
             waiting_for_host: shown(
                 &mut registry,
                 "lanes_waiting_for_host",
@@ -372,6 +388,19 @@ impl Metrics {
         self.attempts[place(failure)].inc();
     }
 
+    /// Counts deliveries that were let go of.
+    pub fn canceled(&self, count: usize) {
+        self.attempts[place(Some(FailureKind::Canceled))].inc_by(count as u64);
+    }
+
+    /// Counts an endpoint that its attempts disabled.
+    pub fn endpoint_disabled(&self, reason: DisabledReason) {
+        let mut reasons = DisabledReason::AUTOMATIC.iter();
+        if let Some(place) = reasons.position(|one| *one == reason) {
+            self.endpoints_disabled[place].inc();
+        }
+    }
+
     /// Counts an attempt that was not made; no outcome.
     pub fn put_off(&self, shortage: Shortage, now: Timestamp) {
         self.put_off[shortage as usize].inc();
@@ -438,7 +467,9 @@ impl Metrics {
             Totals {
                 accepted: self.accepted.get(),
                 delivered: attempts(&self.attempts[..1]),
-                failed: attempts(&self.attempts[1..]),
+                // Of what was let go of nothing failed.
+                failed: attempts(&self.attempts[1..])
+                    - self.attempts[place(Some(FailureKind::Canceled))].get(),
                 latencies: self.first_receipts.counts(),
             },
         );

@@ -131,9 +131,14 @@ impl Body {
         #[derive(Default, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
         struct Nothing {}
+        self.json_if_any::<Nothing>().map(|Nothing {}| ())
+    }
+
+    /// Like [`Body::json_or_default`], where null counts as an absent body, too.
+    pub fn json_if_any<'a, T: Deserialize<'a> + JsonSchema + Default>(&'a self) -> Result<T> {
         match self.0.trim_ascii() {
-            b"null" => Ok(()),
-            _ => self.json_or_default::<Nothing>().map(|Nothing {}| ()),
+            b"null" => Ok(T::default()),
+            _ => self.json_or_default(),
         }
     }
 }

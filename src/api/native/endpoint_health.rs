@@ -1,12 +1,14 @@
 //! The health of an endpoint as answers show it: its breaker, and why it is disabled.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::api::kit::extract::{optional_text, text};
+use crate::api::kit::extract::{Body, optional_text, text};
 use crate::clock::Timestamp;
 use crate::domain::endpoint::{CatchUp, Endpoint};
-use crate::domain::health::{Failing, Health, Rest, RestReason};
+use crate::domain::health::{Failing, Health, Rest};
+use crate::error::Result;
+use crate::rules::checks::Problems;
 
 /// The part of an endpoint that its attempts decide.
 #[derive(Serialize, JsonSchema)]
@@ -80,6 +82,28 @@ struct CatchUpOut {
     published_before: Timestamp,
 }
 
+/// The pace of what waits.
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(rename = "EndpointCatchUpIn")]
+#[serde(default, deny_unknown_fields)]
+pub struct CatchUpIn {
+    /// Messages a second at most of those that wait now; as fast as the usual limits allow where absent.
+    #[schemars(range(min = 1))]
+    rate: Option<u16>,
+}
+
+impl CatchUpIn {
+    /// Returns the rate in a body. No body, null and an empty object count alike.
+    pub fn rate_in(body: &Body) -> Result<Option<u16>> {
+        let rate = body.json_if_any::<CatchUpIn>()?.rate;
+        let mut problems = Problems::default();
+        if rate == Some(0) {
+            problems.add(&["body", "rate"], "must be 1 to 65535");
+        }
+        problems.done().map(|()| rate)
+    }
+}
+
 impl HealthOut {
     pub fn of(endpoint: &Endpoint, health: Option<&Health>) -> HealthOut {
         let failing = health.and_then(|health| health.failing.as_ref());
@@ -102,11 +126,7 @@ impl HealthOut {
 impl BreakerOut {
     pub fn of(rest: Option<Rest>) -> BreakerOut {
         BreakerOut {
-            state: match rest.map(|rest| rest.reason) {
-                None => "closed",
-                Some(RestReason::Failures) => "open",
-                Some(RestReason::RetryAfter) => "resting",
-            },
+            state: rest.map_or("closed", |rest| rest.reason.name()),
             since: rest.map(|rest| rest.since),
             next_probe_at: rest.map(|rest| rest.probe_at),
         }

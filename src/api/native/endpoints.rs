@@ -22,6 +22,7 @@ use crate::api::kit::page::{Listed, page_parameters, shown as shown_in_list};
 use crate::api::kit::query::{Search, search_parameter};
 use crate::config::Config;
 use crate::domain::endpoint::Endpoint;
+use crate::domain::health::RestReason;
 use crate::domain::id::EndpointId;
 use crate::error::Result;
 use crate::rules::caller::{Action, FeatureFlags};
@@ -107,14 +108,15 @@ pub fn operations() -> Vec<Operation> {
 }
 
 pub fn list_parameters() -> [Parameter; 3] {
-    let status = value!({ "type": "string", "enum": ["enabled", "disabled", "held"] });
+    let status = value!({ "type": "string", "enum": STATUSES.map(|(name, _)| name) });
     [
         search_parameter(
             "Only those with this text in their URL, description or uid, or with this id.",
         ),
         Parameter::query(
             "status",
-            "Only those that are enabled, or disabled, or held by the operator.",
+            "Only those that are enabled, or disabled, or held by the operator; or those that are `failing` (every \
+             attempt since `failingSince` failed, be it one), or whose `breaker` is `open` or `resting`.",
             status,
         ),
         Parameter::flag(
@@ -125,14 +127,30 @@ pub fn list_parameters() -> [Parameter; 3] {
     ]
 }
 
-type HasStatus = fn(&Endpoint) -> bool;
+type HasStatus = fn(&Endpoint, &Store) -> bool;
 
-/// What a list can be limited to. An endpoint that the operator holds is enabled or disabled, too.
-const STATUSES: [(&str, HasStatus); 3] = [
-    ("enabled", |endpoint| endpoint.disabled.is_none()),
-    ("disabled", |endpoint| endpoint.disabled.is_some()),
-    ("held", |endpoint| endpoint.held.is_some()),
+/// What a list can be limited to. An endpoint that the operator holds is enabled or disabled, too, and one that fails
+/// may be any of them.
+const STATUSES: [(&str, HasStatus); 6] = [
+    ("enabled", |endpoint, _| endpoint.disabled.is_none()),
+    ("disabled", |endpoint, _| endpoint.disabled.is_some()),
+    ("held", |endpoint, _| endpoint.held.is_some()),
+    ("failing", |endpoint, store| {
+        let health = store.health_of(endpoint.number);
+        health.is_some_and(|health| health.failing.is_some())
+    }),
+    ("open", |endpoint, store| {
+        rests(endpoint, store, RestReason::Failures)
+    }),
+    ("resting", |endpoint, store| {
+        rests(endpoint, store, RestReason::RetryAfter)
+    }),
 ];
+
+fn rests(endpoint: &Endpoint, store: &Store, reason: RestReason) -> bool {
+    let rest = store.health_of(endpoint.number).and_then(|one| one.rest());
+    rest.is_some_and(|rest| rest.reason == reason)
+}
 
 /// An endpoint in a list.
 #[derive(Serialize, JsonSchema)]
@@ -173,7 +191,8 @@ pub async fn list(call: Call) -> Reply {
         let endpoints = entry.map_or(&[][..], |entry| &entry.endpoints).iter();
         let wanted = |endpoint: &&Arc<Endpoint>| {
             let searched = search.as_ref().is_none_or(|search| found(search, endpoint));
-            let has_status = status.is_none_or(|has_status| has_status(endpoint));
+            let has_status =
+                status.is_none_or(|has_status| has_status(endpoint, &call.context.store));
             has_status && searched && call.caller.sees_endpoint(&catalog, endpoint)
         };
         page.of(endpoints.filter(wanted).cloned(), |endpoint| endpoint.id)
@@ -274,7 +293,7 @@ pub async fn delete(call: Call) -> Reply {
 }
 
 /// Answers with an endpoint after a change, and the change's warnings.
-fn changed(status: StatusCode, changed: &Changed, config: &Config, store: &Store) -> Answered {
+pub fn changed(status: StatusCode, changed: &Changed, config: &Config, store: &Store) -> Answered {
     let health = store.health_of(changed.endpoint.number);
     let warnings = &changed.warnings;
     shown(status, &changed.endpoint, config, health.as_ref(), warnings)

@@ -6,6 +6,7 @@ use actix_web::web;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::endpoint_health::CatchUpIn;
 use super::endpoint_path::{endpoint_path, named};
 use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::extract::{Body, json, text};
@@ -54,8 +55,9 @@ const HOLD: &str = "No request is made to it from now on, whatever asks for one:
                     held already stays as it is.";
 const HOLD_MANY: &str = "Each as by its own call, 500 at a time: the answer comes when all are held. Endpoints that are \
                          made meanwhile, or later, are not held. After an error some may be held: ask again.";
-const RELEASE: &str = "The messages that wait are sent, under the endpoint's usual limits. One that is not held stays \
-                       as it is; one that is disabled or not verified goes on waiting for that.";
+const RELEASE: &str = "The messages that wait are sent, under the endpoint's usual limits, and with `rate` at most that \
+                       many a second; what is published from now on does not wait for them. One that is not held \
+                       stays as it is; one that is disabled or not verified goes on waiting for that.";
 const RELEASE_MANY: &str = "Each as by its own call, 500 at a time: the answer comes when all are released. After an \
                             error some may be released: ask again.";
 
@@ -95,7 +97,8 @@ pub fn operations() -> Vec<Operation> {
     ]
     .map(|(path, id, action, title)| {
         let operation = Operation::post(path, id, web::to(release));
-        operation.needs(action).summary(title).description(RELEASE)
+        let operation = operation.needs(action).summary(title);
+        operation.description(RELEASE).may_take::<CatchUpIn>()
     });
     let many = [
         Operation::post(
@@ -113,7 +116,8 @@ pub fn operations() -> Vec<Operation> {
         )
         .needs(Action::HoldEndpoints)
         .summary("Release an application's endpoints")
-        .description(RELEASE_MANY),
+        .description(RELEASE_MANY)
+        .may_take::<CatchUpIn>(),
         Operation::post("/api/v1/hold", "v1.endpoint.hold-all", web::to(hold_many))
             .needs(Action::HoldAll)
             .summary("Hold all endpoints")
@@ -125,7 +129,8 @@ pub fn operations() -> Vec<Operation> {
         )
         .needs(Action::HoldAll)
         .summary("Release all endpoints")
-        .description(RELEASE_MANY),
+        .description(RELEASE_MANY)
+        .may_take::<CatchUpIn>(),
     ];
     let all = one.into_iter().chain(one_released).chain(many);
     all.map(|one| one.answers::<ChangedOut>(200, "How many endpoints were changed"))
@@ -142,9 +147,14 @@ async fn hold(call: Call, body: Body) -> Reply {
 
 async fn release(call: Call, body: Body) -> Reply {
     named(&call, Action::HoldEndpoints)?;
-    body.nothing()?;
+    let rate = CatchUpIn::rate_in(&body)?;
     let (owner, endpoint) = endpoint_path(&call);
-    let changed = call.decide(ReleaseEndpoint { owner, endpoint }).await?;
+    let command = ReleaseEndpoint {
+        owner,
+        endpoint,
+        rate,
+    };
+    let changed = call.decide(command).await?;
     Ok(json(StatusCode::OK, &ChangedOut { changed }))
 }
 
@@ -172,11 +182,15 @@ async fn hold_many(call: Call, body: Body) -> Reply {
 
 async fn release_many(call: Call, body: Body) -> Reply {
     let (whose, lanes) = lanes(&call, true)?;
-    body.nothing()?;
+    let rate = CatchUpIn::rate_in(&body)?;
     let mut changed = 0;
     for lanes in lanes.chunks(AT_ONCE) {
-        let (whose, lanes) = (whose.clone(), lanes.to_vec());
-        changed += call.decide(ReleaseEndpoints { whose, lanes }).await?;
+        let release = ReleaseEndpoints {
+            whose: whose.clone(),
+            lanes: lanes.to_vec(),
+            rate,
+        };
+        changed += call.decide(release).await?;
     }
     note(&call, &whose, "released", changed);
     Ok(json(StatusCode::OK, &ChangedOut { changed }))

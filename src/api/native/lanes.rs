@@ -17,6 +17,7 @@ use crate::api::kit::extract::{json, optional_text, text};
 use crate::api::kit::operation::{Operation, Parameter};
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
+use crate::domain::health::Rest;
 use crate::domain::id::{ApplicationId, EndpointId};
 use crate::error::Result;
 use crate::rules::caller::{Action, Caller};
@@ -56,12 +57,18 @@ struct LaneOut {
     /// When the first delivery is or was due.
     #[serde(serialize_with = "text")]
     next_due_at: Timestamp,
+    /// When the next probe is due, where the lane rests. It may pass while nothing is due.
+    #[serde(serialize_with = "optional_text")]
+    next_probe_at: Option<Timestamp>,
     in_flight: usize,
-    /// Held: see `heldReason`. Hanging: the last attempts timed out, and
+    /// Held: see `heldReason`. Open: the endpoint failed so often in a row that its breaker opened, and resting: its
+    /// receiver asked with `Retry-After` to be left alone; one probe at a time is sent. Hanging: the last attempts timed out, and
     /// one at a time is sent. Sending. Throttled: a due delivery waits for its turn at a rate.
     /// Host-busy: it waits for a place at its host. Else waiting.
     #[schemars(extend(
-        "enum" = ["held", "hanging", "sending", "throttled", "host-busy", "waiting"]
+        "enum" = [
+            "held", "open", "resting", "hanging", "sending", "throttled", "host-busy", "waiting",
+        ]
     ))]
     state: &'static str,
     /// Why the lane is held: the operator holds its endpoint, by hand or since the store was restored, the endpoint
@@ -83,7 +90,7 @@ pub fn operations() -> Vec<Operation> {
             .summary("List the lanes that have work")
             .description(
                 "Each endpoint has a lane, so that none holds up another. Those whose first \
-                 delivery has been due for the longest come first, held ones last.",
+                 delivery has been due for the longest come first, those that rest behind them, held ones last.",
             )
             .parameters([Parameter::query("limit", "How many are shown.", limit)])
             .answers::<LanesOut>(200, "The lanes"),
@@ -94,10 +101,11 @@ pub fn operations() -> Vec<Operation> {
 struct Head {
     endpoint: Arc<Endpoint>,
     due: Timestamp,
+    rest: Option<Rest>,
 }
 
-/// Returns the lanes that have work and whose endpoints the caller sees: first those that send, by
-/// their due times. Blocks on the disk.
+/// Returns the lanes that have work and whose endpoints the caller sees: first those that send, then those that rest,
+/// each by their due times. Blocks on the disk.
 fn heads(store: &Store, caller: &Caller) -> Result<Vec<Head>> {
     let sees_own = caller.may(Action::ReadOwnEndpoints).is_ok();
     let all = store.lane_heads()?;
@@ -108,10 +116,11 @@ fn heads(store: &Store, caller: &Caller) -> Result<Vec<Head>> {
         (sees && (sees_own || !endpoint.is_operational())).then(|| Head {
             endpoint: endpoint.clone(),
             due,
+            rest: store.health_of(lane).and_then(|health| health.rest()),
         })
     });
     let mut heads: Vec<Head> = seen.collect();
-    heads.sort_by_key(|head| (head.endpoint.is_held(), head.due));
+    heads.sort_by_key(|head| (head.endpoint.is_held(), head.rest.is_some(), head.due));
     Ok(heads)
 }
 
@@ -152,7 +161,8 @@ pub async fn list(call: Call) -> Reply {
             oldest_due_at: (head.due <= now).then_some(head.due),
             next_due_at: head.due,
             in_flight: look.map_or(0, |look| look.in_flight),
-            state: state(head.endpoint.is_held(), look.copied().unwrap_or_default()),
+            next_probe_at: head.rest.map(|rest| rest.probe_at),
+            state: state(head, look.copied().unwrap_or_default()),
             held_reason: held_reason(&head.endpoint),
             waits_for_host: look.is_some_and(|look| look.waits_for_host),
         }
@@ -177,9 +187,14 @@ fn held_reason(endpoint: &Endpoint) -> Option<&'static str> {
     }
 }
 
-fn state(held: bool, now: LaneNow) -> &'static str {
+fn state(head: &Head, now: LaneNow) -> &'static str {
+    if head.endpoint.is_held() {
+        return "held";
+    }
+    if let Some(rest) = head.rest {
+        return rest.reason.name();
+    }
     match now {
-        _ if held => "held",
         LaneNow { hanging: true, .. } => "hanging",
         LaneNow { in_flight: 1.., .. } => "sending",
         LaneNow {

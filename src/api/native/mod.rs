@@ -7,6 +7,7 @@ mod attempts;
 mod channels;
 mod deliveries;
 mod delivery_addresses;
+mod endpoint_backlog;
 mod endpoint_body;
 mod endpoint_headers;
 mod endpoint_health;
@@ -58,6 +59,7 @@ pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         endpoint_secret::operations(),
         endpoint_verification::operations(),
         holds::operations(),
+        endpoint_backlog::operations(),
         operational::operations(),
         test_events::operations(),
         replays::operations(),

@@ -25,6 +25,7 @@ use crate::api::kit::operation::BytesMax;
 use crate::api::kit::operation::Operation;
 use crate::api::kit::page::{Listed, Name, page_parameters, shown};
 use crate::domain::event_type::name_problem;
+use crate::domain::health::HealthRules;
 use crate::domain::payload;
 use crate::domain::profile::{
     Algorithm, Draft, Encoding, KeyEncoding, Method, Profile, Signature, Success,
@@ -70,9 +71,37 @@ struct ProfileOut<'a> {
     success: SuccessOut<'a>,
     timeout_seconds: u64,
     retry: Retry,
+    breaker: ProfileBreakerOut,
+    /// After how many hours of failures an endpoint is disabled; 0 for never.
+    disable_after_hours: u64,
     /// A request as it would be sent.
     #[schemars(with = "Option<RenderedRequestOut>")]
     example_request: Option<&'a Value>,
+}
+
+/// When the breaker of an endpoint opens that says nothing else, and when it lets probes through.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ProfileBreakerOut {
+    /// Failed attempts in a row that open it; 0 where it stays closed.
+    failures: u32,
+    /// It stays closed for this long after the first of them.
+    min_open_after_seconds: u64,
+    /// The interval before the first probe; each further one is twice as long …
+    probe_first_seconds: u64,
+    /// … up to this.
+    probe_max_seconds: u64,
+}
+
+impl From<HealthRules> for ProfileBreakerOut {
+    fn from(rules: HealthRules) -> Self {
+        ProfileBreakerOut {
+            failures: rules.failures,
+            min_open_after_seconds: rules.min_open_after.as_secs(),
+            probe_first_seconds: rules.probe_first.as_secs(),
+            probe_max_seconds: rules.probe_max.as_secs(),
+        }
+    }
 }
 
 /// A request, for people to read. Its values are made where requests are.
@@ -262,6 +291,7 @@ impl<'a> ProfileOut<'a> {
             .and_then(|rule| rule.schedule(delivery.jitter).ok());
         let retry = own_retry.unwrap_or_else(|| delivery.retry_schedule());
         let form = profile.secret_form();
+        let health = profile.health_rules(delivery.health_rules());
         ProfileOut {
             name,
             description: &profile.description,
@@ -280,6 +310,8 @@ impl<'a> ProfileOut<'a> {
                 .timeout_seconds
                 .map_or(delivery.request_timeout_seconds, u64::from),
             retry: Retry::from(&retry),
+            breaker: ProfileBreakerOut::from(health),
+            disable_after_hours: health.disable_after.as_secs() / 3600,
             example_request: context.example_requests.get(name),
         }
     }

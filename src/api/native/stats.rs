@@ -17,6 +17,7 @@ use crate::api::kit::operation::{Operation, Parameter};
 use crate::api::kit::query::Query;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
+use crate::domain::health::RestReason;
 use crate::error::{Error, Result};
 use crate::rules::caller::Action;
 use crate::store::{LaneHour, Store};
@@ -37,7 +38,7 @@ struct EndpointStats {
     sending: u64,
     /// Deliveries that ended with the last attempt of their schedule.
     fail: u64,
-    /// Always 0.
+    /// Always 0: deliveries that were let go of are in no count.
     canceled: u64,
 }
 
@@ -90,8 +91,8 @@ impl AttemptHour {
 /// The health of an endpoint, at a glance.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Health {
-    /// Disabled. Failing: more attempts failed than succeeded in the last hour that had any. Idle:
-    /// no attempts in 24 hours. Else healthy.
+    /// Disabled. Failing: the endpoint's breaker is open, or more attempts failed than succeeded in the
+    /// last hour that had any. Idle: no attempts in 24 hours. Else healthy.
     #[schemars(extend("enum" = ["disabled", "failing", "idle", "healthy"]))]
     state: &'static str,
     /// Attempts of the last 24 hours that succeeded.
@@ -112,16 +113,20 @@ impl Health {
         let since = now.saturating_sub(Duration::from_secs(24 * 3600));
         let hours = store.hours(endpoint.number, since, now)?;
         let waiting = store.waiting_in_at_most(endpoint.number, WAITING_COUNTED_MAX)?;
-        Ok(Health::judged(
-            endpoint.disabled.is_some(),
-            hours.values(),
-            waiting,
-        ))
+        // An open breaker lets few attempts through: the hour may have more successes from before it opened, and
+        // there are none where nothing waits.
+        let rest = store.health_of(endpoint.number).and_then(|one| one.rest());
+        let known = match () {
+            () if endpoint.disabled.is_some() => Some("disabled"),
+            () if rest.is_some_and(|rest| rest.reason == RestReason::Failures) => Some("failing"),
+            () => None,
+        };
+        Ok(Health::judged(known, hours.values(), waiting))
     }
 
-    /// Returns the health from the counts of the hours, in their order.
+    /// Returns the health from the counts of the hours, in their order, unless its state is known.
     fn judged<'a>(
-        disabled: bool,
+        known: Option<&'static str>,
         hours: impl Iterator<Item = &'a LaneHour>,
         waiting: u64,
     ) -> Health {
@@ -134,12 +139,11 @@ impl Health {
                 newest = Some(hour.attempts_failed > hour.attempts_succeeded);
             }
         }
-        let state = match (disabled, newest) {
-            (true, _) => "disabled",
-            (false, Some(true)) => "failing",
-            (false, Some(false)) => "healthy",
-            (false, None) => "idle",
-        };
+        let state = known.unwrap_or(match newest {
+            Some(true) => "failing",
+            Some(false) => "healthy",
+            None => "idle",
+        });
         Health {
             state,
             success,
@@ -299,20 +303,21 @@ mod tests {
             attempts_failed: failed,
             ..LaneHour::default()
         };
-        for (disabled, hours, expected) in [
-            (false, vec![], ("idle", 0, 0)),
-            (false, vec![hour(0, 0)], ("idle", 0, 0)),
-            (false, vec![hour(5, 0)], ("healthy", 5, 0)),
-            (false, vec![hour(5, 0), hour(0, 1)], ("failing", 5, 1)),
-            (false, vec![hour(0, 9), hour(1, 1)], ("healthy", 1, 10)),
+        for (known, hours, expected) in [
+            (None, vec![], ("idle", 0, 0)),
+            (None, vec![hour(0, 0)], ("idle", 0, 0)),
+            (None, vec![hour(5, 0)], ("healthy", 5, 0)),
+            (None, vec![hour(5, 0), hour(0, 1)], ("failing", 5, 1)),
+            (None, vec![hour(0, 9), hour(1, 1)], ("healthy", 1, 10)),
             (
-                false,
+                None,
                 vec![hour(0, 9), hour(1, 0), hour(0, 0)],
                 ("healthy", 1, 9),
             ),
-            (true, vec![hour(5, 0)], ("disabled", 5, 0)),
+            (Some("disabled"), vec![hour(5, 0)], ("disabled", 5, 0)),
+            (Some("failing"), vec![hour(9, 3)], ("failing", 9, 3)),
         ] {
-            let found = Health::judged(disabled, hours.iter(), 3);
+            let found = Health::judged(known, hours.iter(), 3);
             let found_as = (found.state, found.success, found.fail);
             assert_eq!(found_as, expected, "{hours:?}");
             assert_eq!(found.waiting, 3);

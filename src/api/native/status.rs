@@ -5,6 +5,7 @@
 //! All figures are in memory, except for the due time of each lane's first delivery, which is read
 //! on a thread that may block.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -28,10 +29,12 @@ use crate::shortage::Shortage;
 use crate::store::{Space, Unreadable, WaitingCounts};
 use crate::telemetry::Sample;
 use backup::BackupOut;
+use breakers::{BreakersOut, DisabledOut};
 use holds::HoldsOut;
 use threads::ThreadOut;
 
 mod backup;
+mod breakers;
 mod holds;
 mod threads;
 
@@ -62,9 +65,11 @@ struct StatusOut {
     held: Option<u64>,
     /// Endpoints of the organisation that the operator holds; null where there are none.
     holds: Option<HoldsOut>,
+    breakers: BreakersOut,
+    disabled_automatically: DisabledOut,
     /// Requests under way. Null for other organisations than the first.
     in_flight: Option<u64>,
-    /// How long the oldest due delivery has been due. Null for other organisations than the first.
+    /// How long the oldest due delivery has been due that is not held back by its endpoint. Null for other organisations than the first.
     oldest_due_seconds: Option<f64>,
     /// Null for other organisations than the first.
     store: Option<StoreOut>,
@@ -203,12 +208,14 @@ enum Kind {
     BacklogHigh,
     /// At least half of one application's share is in use, in the same way.
     ApplicationBacklogHigh,
-    /// A lane's first delivery has been due for more than five minutes.
+    /// A lane's first delivery has been due for more than five minutes, and the lane does not rest.
     LaneLate,
     /// Mails about endpoints do not reach the operator.
     NotifyFailing,
     /// Every attempt of this hour and the last has failed.
     EndpointFailing,
+    /// Endpoints have an open breaker: nothing but probes is sent to them.
+    EndpointsOpen,
     /// The operator holds endpoints, for which messages wait until they are released.
     EndpointsHeld,
     /// A job has failed within the last day.
@@ -305,6 +312,7 @@ pub async fn get(call: Call) -> Reply {
     let heads = call.reading(move || store.lane_heads()).await?;
     let now = context.store.clock().now();
     let failing = context.store.failing_lanes();
+    let resting = context.store.resting();
     let health = context.store.health();
     let is_first = context.store.first_organisation() == Some(caller.organisation);
     let metrics = &context.metrics;
@@ -350,8 +358,11 @@ pub async fn get(call: Call) -> Reply {
     };
     let holds = HoldsOut::of(&context.store, &catalog, caller.organisation);
     problems.extend(holds.as_ref().map(HoldsOut::problem));
+    let breakers = BreakersOut::of(&context.store, &catalog, caller.organisation, &resting);
+    problems.extend(breakers.problem());
     problems.extend(ours.unreadable(context.store.unreadable()));
-    problems.extend(ours.late(&heads));
+    let rests: HashSet<u64> = resting.iter().map(|(lane, _)| *lane).collect();
+    problems.extend(ours.late(&heads, &rests));
     problems.extend(ours.failing(failing));
     problems.extend(ours.large(context.store.large_backlogs(share.div_ceil(2)), share));
     let jobs = catalog.jobs().rev();
@@ -373,6 +384,8 @@ pub async fn get(call: Call) -> Reply {
         waiting: is_first.then(|| context.store.waiting_count()),
         held: is_first.then(|| context.store.waits().held),
         holds,
+        breakers,
+        disabled_automatically: DisabledOut::of(&catalog, caller.organisation),
         in_flight: of_process(metrics.in_flight.get()),
         oldest_due_seconds: is_first.then(|| metrics.oldest_due_seconds.get()),
         store: is_first.then(|| StoreOut::new(space, context.store.erasures())),
@@ -568,12 +581,12 @@ impl<'a> Ours<'a> {
         ours.take(UNREADABLE_MAX).collect()
     }
 
-    /// Returns problems for lanes that are late; `heads` has when each lane's first delivery is or
-    /// was due.
-    fn late(&self, heads: &[(u64, Timestamp)]) -> Vec<Problem> {
+    /// Returns problems for lanes that are late, except for those that rest; `heads` has when each lane's first delivery
+    /// is or was due.
+    fn late(&self, heads: &[(u64, Timestamp)], resting: &HashSet<u64>) -> Vec<Problem> {
         let late = heads.iter().filter_map(|(lane, due)| {
             let late = self.now.since(*due);
-            (late > LATE).then_some((late, self.lane(*lane)?))
+            (late > LATE && !resting.contains(lane)).then_some((late, self.lane(*lane)?))
         });
         let mut late: Vec<_> = late.collect();
         late.sort_by_key(|(late, _)| std::cmp::Reverse(*late));

@@ -21,6 +21,8 @@ const failures = {
   wrong_answer: ['Wrong answer'],
   not_sendable: ['Not sent'],
   expired: ['Expired'],
+  breaker_open: ['Not tried', 'The endpoint failed for so long that all attempts would have been over. Send it again once the receiver works.'],
+  canceled: ['Canceled', 'Somebody let go of it while the endpoint was disabled or held. Send it again if it is wanted after all.'],
   internal_error: ['Internal error', 'This is not the receiver’s fault. The attempt is repeated by the schedule.'],
 };
 /** A failure in two words, and what to do: [words, sentence]. */

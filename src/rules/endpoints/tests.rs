@@ -1,8 +1,9 @@
 //! Tests of the commands on endpoints.
 
 use super::*;
-use crate::domain::disabled::Disabled;
+use crate::domain::disabled::{Disabled, DisabledReason};
 use crate::domain::event_type::EventType;
+use crate::domain::hold::Held;
 use crate::domain::id::ApplicationId;
 use crate::domain::profile::Method;
 use crate::domain::token::{Role, Token};
@@ -403,6 +404,42 @@ fn a_deletion_needs_an_endpoint() {
         assert_eq!(outcome(&decided), expected);
         if let Ok((changes, ())) = decided {
             assert!(matches!(changes[..], [Change::DeleteEndpoint(..)]));
+        }
+    }
+}
+
+#[test]
+fn enabling_lifts_a_disabling_whatever_its_reason_and_sets_the_pace() {
+    let disabled = |reason| Some(Disabled { at: NOW, reason });
+    for (before, earlier) in [
+        (disabled(DisabledReason::ByHand), None),
+        (disabled(DisabledReason::Gone), None),
+        (
+            disabled(DisabledReason::Requested),
+            CatchUp::at(Some(2), NOW),
+        ),
+        (disabled(DisabledReason::Failing), None),
+        (None, CatchUp::at(Some(2), NOW)),
+    ] {
+        for rate in [None, Some(9)] {
+            let mut example = Example::with([Change::PutApplication(Example::application())]);
+            let endpoint = Endpoint {
+                uid: Some("first".to_owned()),
+                disabled: before,
+                catch_up: earlier,
+                held: Some(Held::by_hand(NOW)),
+                ..example.endpoint()
+            };
+            example.happened(Change::PutEndpoint(endpoint.clone()));
+            let place = place("first");
+            let (changes, changed) = example.decide(EnableEndpoint { place, rate }).unwrap();
+            let expected = Endpoint {
+                disabled: None,
+                catch_up: CatchUp::at(rate, NOW),
+                ..endpoint
+            };
+            assert_eq!(changed.endpoint, expected, "a hold stays");
+            assert!(matches!(&changes[..], [Change::PutEndpoint(put)] if *put == expected));
         }
     }
 }

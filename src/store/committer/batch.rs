@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::catalog::Change;
 use crate::domain::attempt::Attempt;
+use crate::domain::disabled::DisabledReason;
 use crate::domain::health::Health;
 use crate::domain::id::MessageId;
 use crate::domain::message::{DeliveryKey, Message};
@@ -88,6 +89,8 @@ pub struct Batch {
     pub registrations: i64,
     /// The health of endpoints that this batch changes; nothing where it is well and forgotten.
     pub healths: HashMap<u64, Option<Health>>,
+    /// Why its attempts disable endpoints, one for each of them.
+    pub disabled: Vec<DisabledReason>,
     /// The highest endpoint number in this batch.
     pub endpoint_number: u64,
 }
@@ -115,6 +118,7 @@ pub enum Answer {
     Batch(Sender<BatchAnswer>, Answered),
     Done(Sender<()>),
     Resent(Sender<ResendAnswer>),
+    Canceled(Sender<usize>, usize),
     Expunged(Sender<ExpungeAnswer>),
     Notify(Notify),
     Recorded(oneshot::Sender<Attempt>, Box<Attempt>),
@@ -131,6 +135,7 @@ impl Answer {
             }
             Answer::Done(sender) => drop(sender.send(result)),
             Answer::Resent(sender) => drop(sender.send(result.map(|()| ResendAnswer::Done))),
+            Answer::Canceled(sender, count) => drop(sender.send(result.map(|()| count))),
             Answer::Expunged(sender) => drop(sender.send(result.map(|()| ExpungeAnswer::Done))),
             Answer::Notify(notify) => notify(result),
             Answer::Recorded(watcher, attempt) => {

@@ -125,6 +125,7 @@ impl Committer {
             ..(*current).clone()
         };
         self.tell_of_disabled(batch, &endpoint, fail_since);
+        batch.disabled.push(disabled.reason);
         let changes = [Change::PutEndpoint(endpoint)];
         self.stage_changes(batch, &changes)?;
         batch.changes.extend(changes);
@@ -152,6 +153,16 @@ impl Committer {
         if self.health(batch, lane).is_some() {
             batch.healths.insert(lane, None);
         }
+    }
+
+    /// Somebody asks for a probe of a lane that rests.
+    pub(super) fn stage_probe(&self, batch: &mut Batch, lane: u64, answer: Sender<()>) -> Staged {
+        if let Some(mut health) = self.health(batch, lane) {
+            health.probes_now(self.inner.clock.now());
+            batch.put_health(lane, health);
+        }
+        batch.answers.push(Answer::Done(answer));
+        Staged::More
     }
 
     /// Makes the messages of these lanes that are due.

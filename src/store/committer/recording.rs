@@ -70,7 +70,7 @@ impl Committer {
     }
 
     /// Writes it down, counts it, and has who watches for it told.
-    fn log_attempt(
+    pub(super) fn log_attempt(
         &self,
         batch: &mut Batch,
         attempt: &mut Attempt,

@@ -92,6 +92,7 @@ mirrored! {
         Expired,
         InternalError,
         BreakerOpen,
+        Canceled,
     }
 }
 

@@ -65,6 +65,7 @@ pub fn all(problems: &mut Vec<String>) -> BTreeSet<&'static str> {
         "09" Expired (),
         "0a" InternalError (),
         "0b" BreakerOpen (),
+        "0c" Canceled (),
     });
     variants!(names, problems, Verdict as Verdict1 {
         "00" Delivered (),
