@@ -161,11 +161,6 @@ fn settings_that_cannot_work_stop_the_start_by_their_names() {
             "notify.smtp_ca_file: /nowhere.pem: ",
         ),
         (
-            "notify.smtp_password_file",
-            "/nowhere",
-            "notify.smtp_password_file: cannot read /nowhere: ",
-        ),
-        (
             "notify.from",
             "",
             "notify.from: must be set where notify.smtp_host is",
@@ -184,6 +179,19 @@ fn settings_that_cannot_work_stop_the_start_by_their_names() {
                 "{setting}: {said}"
             );
         }
+    }
+    for (name, expected) in [
+        (
+            "",
+            "notify.smtp_password: needs notify.smtp_username beside it",
+        ),
+        ("me", "notify.smtp_password_file: cannot read /nowhere: "),
+    ] {
+        let in_file = launch().set("notify.smtp_username", name);
+        let in_file = in_file.set("notify.smtp_password_file", "/nowhere");
+        let (succeeded, said) = in_file.run(&["check"]);
+        let expected = format!("postrider: {expected}");
+        assert!(!succeeded && said.starts_with(&expected), "{said}");
     }
     let (succeeded, said) = launch()
         .set("notify.smtp_host", "")

@@ -45,7 +45,7 @@ class Handler:
     async def handle_DATA(self, server, session, envelope):
         if answers["data"]:
             return refuse("data")
-        login = session.login_data if session.authenticated else None
+        login = session.auth_data.login if session.authenticated else None
         tell(
             mail={
                 "from": envelope.mail_from,
@@ -64,8 +64,7 @@ def authenticate(server, session, envelope, mechanism, data):
         setup["password"].encode(),
     )
     if right:
-        session.login_data = data.login
-        return AuthResult(success=True)
+        return AuthResult(success=True, auth_data=data)
     tell(refused="auth", answer=mechanism)
     # A relay that repeats what it was sent.
     password = data.password.decode() if isinstance(data, LoginPassword) else ""

@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ pub struct Setup {
 #[derive(Clone)]
 pub struct Certificate {
     pub file: PathBuf,
-    key: PathBuf,
+    pub key: PathBuf,
     /// Who is to be trusted for it.
     pub authority: PathBuf,
 }
@@ -252,6 +252,8 @@ impl Certificate {
     pub fn for_host(folder: &Path, host: &str) -> Certificate {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let name = format!("Authority of the relay {host}");
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
         let authority = params.self_signed(&key).expect("a certificate");
         let issuer = Issuer::new(params, key);
