@@ -268,6 +268,8 @@ impl<'a> OperationalEvent<'a> {
             let verified = Endpoint {
                 verification: endpoint.verification.clone(),
                 held: endpoint.held,
+                // A release may set it.
+                catch_up: endpoint.catch_up,
                 updated_at: endpoint.updated_at,
                 ..before.clone()
             };

@@ -598,6 +598,8 @@ mod tests {
         metrics.attempt(None);
         metrics.attempt(Some(FailureKind::Timeout));
         metrics.attempt(Some(FailureKind::WrongAnswer));
+        // Of which none failed.
+        metrics.canceled(7);
         metrics.sample(at(4));
         metrics.sample(at(5));
         metrics.sample(at(9));

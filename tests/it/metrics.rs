@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{Receiver, Server, assert_error};
 
 /// Families and their types.
-const FAMILIES: [(&str, &str); 38] = [
+const FAMILIES: [(&str, &str); 41] = [
     ("postrider_answer_bytes", "gauge"),
     ("postrider_attempts", "counter"),
     ("postrider_attempts_in_flight", "gauge"),
@@ -23,6 +23,7 @@ const FAMILIES: [(&str, &str); 38] = [
     ("postrider_backup_verify_failures", "counter"),
     ("postrider_blob_files", "gauge"),
     ("postrider_attempts_put_off", "counter"),
+    ("postrider_breakers_opened", "counter"),
     ("postrider_build", "info"),
     ("postrider_commit_batch_size", "histogram"),
     ("postrider_journal_ahead_bytes", "gauge"),
@@ -30,9 +31,11 @@ const FAMILIES: [(&str, &str); 38] = [
     ("postrider_commit_seconds", "histogram"),
     ("postrider_connections_refused", "counter"),
     ("postrider_deliveries_held", "gauge"),
+    ("postrider_endpoints_disabled", "counter"),
     ("postrider_endpoints_held", "gauge"),
     ("postrider_deliveries_waiting", "gauge"),
     ("postrider_erasures", "gauge"),
+    ("postrider_lanes_resting", "gauge"),
     ("postrider_lanes_waiting_for_host", "gauge"),
     ("postrider_messages_accepted", "counter"),
     ("postrider_oldest_due_seconds", "gauge"),

@@ -24,8 +24,8 @@ use crate::rules::endpoints::EnableEndpoint;
 use crate::store::CancelHeld;
 
 const ENABLE: &str = "Lifts a disabling, whatever its reason. The messages that wait are sent, with `rate` at most that \
-                      many a second, beside the endpoint's usual limits; what is published from now on does not wait \
-                      for them. On an endpoint that is not disabled only that pace is set, or without `rate` taken \
+                      many a second, beside the endpoint's usual limits, and what is published from now on comes \
+                      behind them. On an endpoint that is not disabled only that pace is set, or without `rate` taken \
                       away. An endpoint that is held or not verified goes on waiting for that.";
 const CANCEL: &str = "Lets go of the deliveries that wait for an endpoint while it is disabled, held or not verified. \
                       Each fails with the kind `canceled` and no request is made for it; messages stay, and \
@@ -35,7 +35,7 @@ const CANCEL: &str = "Lets go of the deliveries that wait for an endpoint while 
 const PROBE: &str = "Where the endpoint's breaker is open, or its receiver asked with `Retry-After` to be left alone, \
                      the next probe is sent now: one message that waits, or else the next that is published. If it \
                      succeeds, the rest follows. Nothing changes where the lane does not rest, or while a probe is due or \
-                     under way already, so calling again makes no second request.";
+                     under way already: calling again meanwhile makes no second request.";
 const SENDS: &str = "The endpoint is neither disabled nor held, so its deliveries are being sent";
 
 /// This module's part of the API.

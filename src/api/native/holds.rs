@@ -56,8 +56,8 @@ const HOLD: &str = "No request is made to it from now on, whatever asks for one:
 const HOLD_MANY: &str = "Each as by its own call, 500 at a time: the answer comes when all are held. Endpoints that are \
                          made meanwhile, or later, are not held. After an error some may be held: ask again.";
 const RELEASE: &str = "The messages that wait are sent, under the endpoint's usual limits, and with `rate` at most that \
-                       many a second; what is published from now on does not wait for them. One that is not held \
-                       stays as it is; one that is disabled or not verified goes on waiting for that.";
+                       many a second; what is published from now on comes behind them. One that is not held stays \
+                       as it is; one that is disabled or not verified goes on waiting for that.";
 const RELEASE_MANY: &str = "Each as by its own call, 500 at a time: the answer comes when all are released. After an \
                             error some may be released: ask again.";
 

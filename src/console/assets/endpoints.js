@@ -26,7 +26,7 @@ export default function Endpoints({ app }) {
     ${!bare && html`<div class="filters" role="search" aria-label="Webhooks">
       <${Search} value=${search} label="Search by URL, description or id" placeholder="Search" onSearch=${(text) => setQuery({ search: text })} />
       <select aria-label="Which webhooks" value=${status} onChange=${({ target }) => setQuery({ status: target.value })}>
-        ${[['', 'All'], ['enabled', 'Enabled'], ['disabled', 'Disabled'], ['held', 'Held']].map(([value, label]) => html`<option value=${value} selected=${value === status}>${label}</option>`)}
+        ${[['', 'All'], ['enabled', 'Enabled'], ['disabled', 'Disabled'], ['held', 'Held'], ['failing', 'Failing'], ['open', 'Breaker open'], ['resting', 'Resting']].map(([value, label]) => html`<option value=${value} selected=${value === status}>${label}</option>`)}
       </select>
     </div>`}
     <${Loaded} of=${endpoints}>${(page) => (page.data.length ? html`

@@ -198,10 +198,10 @@ export const LinkTo = ({ to, children, ...rest }) => html`<a ...${rest} href=${t
 export const Badge = ({ kind, children, ...rest }) => html`<span ...${rest} class=${`badge ${kind ?? ''}`}>${children}</span>`;
 
 const states = {
-  good: 'healthy success delivered finished enabled ok', bad: 'failing fail failed critical', warn: 'warning held unverified throttled host-busy hanging paused',
+  good: 'healthy success delivered finished enabled ok', bad: 'failing fail failed critical open', warn: 'warning held resting unverified throttled host-busy hanging paused',
   info: 'pending sending waiting running retrying',
 };
-const words = { success: 'Succeeded', fail: 'Failed', unverified: 'Not verified' };
+const words = { success: 'Succeeded', fail: 'Failed', unverified: 'Not verified', open: 'Breaker open' };
 /** The badge of a state that the API names: healthy, failing, success, pending, held, … */
 export function Status({ of }) {
   const kind = Object.keys(states).find((key) => states[key].split(' ').includes(of));

@@ -136,6 +136,29 @@ fn probes_come_at_growing_intervals_up_to_the_longest() {
 }
 
 #[test]
+fn a_probe_by_hand_comes_in_place_of_the_next_one() {
+    let mut endpoint = Endpoint::default();
+    endpoint.health.probes_now(at(0));
+    assert!(endpoint.health.is_default());
+    endpoint.fails(0).fails(1).fails(30);
+    for seconds in [40, 45] {
+        endpoint.health.probes_now(at(seconds));
+        let due = Some((RestReason::Failures, 40));
+        assert_eq!(endpoint.rest(), due, "it is due already, {seconds}");
+    }
+    endpoint.fails(50);
+    assert_eq!(endpoint.rest(), Some((RestReason::Failures, 110)));
+    for seconds in [60, 70, 80] {
+        endpoint.health.probes_now(at(seconds));
+        endpoint.fails(seconds);
+        let next = Some((RestReason::Failures, seconds + 60));
+        assert_eq!(endpoint.rest(), next, "they make the interval no longer");
+    }
+    endpoint.fails(140);
+    assert_eq!(endpoint.rest(), Some((RestReason::Failures, 240)));
+}
+
+#[test]
 fn a_receiver_that_asks_for_a_rest_is_asked_once_after_it() {
     let mut endpoint = Endpoint::default();
     let asks =

@@ -87,19 +87,48 @@ async fn d30_gone_disables_the_endpoint() {
 }
 
 #[actix_web::test]
-async fn d31_failing_for_days_does_not_disable() {
+async fn d48_a_put_leaves_an_automatic_disabling_alone() {
+    let receiver = Receiver::answering([410]).await;
+    let mut server = Server::start().await;
+    server.leftovers_are_fine();
+    let endpoint = server.endpoint(&receiver).await;
+    server.publish("a", json!({})).await;
+    server.settle().await;
+    let path = format!("{ENDPOINTS}/{endpoint}");
+    let body = json!({ "url": receiver.url() });
+    assert_eq!(server.put(&path, body).await.expect(200)["disabled"], true);
+}
+
+#[actix_web::test]
+async fn d49_an_endpoint_that_fails_gets_only_probes() {
     let receiver = Receiver::scripted([], Script::Status(500)).await;
-    let server = Server::start().await;
-    let body = json!({ "url": receiver.url(), "uid": "ep", "retry": { "delaysSeconds": [] } });
-    server.endpoint_of("app", body).await;
-    for _ in 0..7 {
+    let mut server = Server::start().await;
+    server.leftovers_are_fine();
+    server.endpoint(&receiver).await;
+    for _ in 0..12 {
         server.publish("a", json!({})).await;
         server.settle().await;
-        server.advance(DAY);
+        server.advance(Duration::from_secs(4));
     }
-    assert_eq!(receiver.count(), 7);
-    let shown = server.get(&format!("{ENDPOINTS}/ep")).await.expect(200);
-    assert_eq!(shown["disabled"], false);
+    let before = receiver.count();
+    server.publish_all("app", vec![json!({}); 20]).await;
+    server.settle().await;
+    assert_eq!(receiver.count(), before, "it is open");
+    server.advance(Duration::from_secs(40));
+    server.settle().await;
+    assert_eq!(receiver.count(), before + 1);
+}
+
+#[actix_web::test]
+async fn d50_a_receiver_disables_its_endpoint() {
+    let asks = Script::answer(200, &[("webhook-delivery", "disable")], "");
+    let receiver = Receiver::scripted([asks], Script::Status(200)).await;
+    let server = Server::start().await;
+    let endpoint = server.endpoint(&receiver).await;
+    server.publish("a", json!({})).await;
+    server.settle().await;
+    let path = format!("{ENDPOINTS}/{endpoint}");
+    assert_eq!(server.get(&path).await.expect(200)["disabled"], true);
 }
 
 #[actix_web::test]
@@ -130,6 +159,20 @@ async fn d33_retry_after_makes_a_wait_longer_up_to_an_hour() {
     server.send_to(&receiver, "a", json!({})).await;
     assert_eq!(server.advance_to_next_due().await.as_secs(), 120);
     assert_eq!(server.advance_to_next_due().await.as_secs(), 3_600);
+    assert_eq!(receiver.count(), 3);
+}
+
+#[actix_web::test]
+async fn d51_retry_after_lets_all_deliveries_wait() {
+    let asks = Script::answer(503, &[("retry-after", "120")], "");
+    let receiver = Receiver::scripted([asks], Script::Status(200)).await;
+    let server = Server::start().await;
+    server.send_to(&receiver, "a", json!({})).await;
+    server.publish("a", json!({})).await;
+    server.settle().await;
+    assert_eq!(receiver.count(), 1);
+    server.advance(Duration::from_secs(120));
+    server.settle().await;
     assert_eq!(receiver.count(), 3);
 }
 

@@ -317,7 +317,10 @@ pub const OPERATIONS: &[(&str, Need)] = &[
     ("v1.endpoint.create", Need::CreateEndpoints),
     ("v1.endpoint.get", Need::ReadEndpoints),
     ("v1.endpoint.update", Need::ChangeEndpoints),
+    // What this one disables is let go of and enabled by the next.
     ("patch_endpoint", Need::ChangeEndpoints),
+    ("v1.endpoint.cancel-held", Need::ChangeEndpoints),
+    ("v1.endpoint.enable", Need::ChangeEndpoints),
     ("v1.endpoint.get-headers", Need::ReadEndpoints),
     ("v1.endpoint.update-headers", Need::ChangeEndpoints),
     ("v1.endpoint.patch-headers", Need::ChangeEndpoints),
@@ -330,6 +333,7 @@ pub const OPERATIONS: &[(&str, Need)] = &[
     ("v1.application.release", Need::HoldEndpoints),
     ("v1.endpoint.hold-all", Need::HoldAll),
     ("v1.endpoint.release-all", Need::HoldAll),
+    ("v1.endpoint.probe", Need::SendAgain),
     // Surfaces of other systems.
     ("ovation.webhook-endpoint.list", Need::ReadEndpoints),
     ("ovation.webhook-endpoint.create", Need::CreateEndpoints),
@@ -349,7 +353,13 @@ pub const OPERATIONS: &[(&str, Need)] = &[
         "v1.operational-webhook.endpoint.get",
         Need::ReadOwnEndpoints,
     ),
+    // The same here.
     ("v1.operational-webhook.endpoint.update", Need::OwnEndpoints),
+    (
+        "v1.operational-webhook.endpoint.cancel-held",
+        Need::OwnEndpoints,
+    ),
+    ("v1.operational-webhook.endpoint.enable", Need::OwnEndpoints),
     (
         "v1.operational-webhook.endpoint.get-headers",
         Need::ReadOwnEndpoints,
@@ -376,6 +386,7 @@ pub const OPERATIONS: &[(&str, Need)] = &[
         "v1.operational-webhook.endpoint.release",
         Need::OwnEndpoints,
     ),
+    ("v1.operational-webhook.endpoint.probe", Need::OwnEndpoints),
     (
         "v1.operational-webhook.endpoint.list-attempts",
         Need::ReadOwnEndpoints,
@@ -426,9 +437,9 @@ pub fn body(id: &str) -> Option<Value> {
         "v1.message.create-batch" => json!([{"eventType": "a", "payload": {}}]),
         "v1.message.bulk-expunge-contents" => json!({"ids": ["{message}"]}),
         "v1.endpoint.create" | "v1.endpoint.update" => json!({"url": "{url}"}),
-        "v1.operational-webhook.endpoint.create" | "v1.operational-webhook.endpoint.update" => {
-            json!({"url": "{url}"})
-        }
+        "v1.operational-webhook.endpoint.create" => json!({"url": "{url}"}),
+        "v1.operational-webhook.endpoint.update" => json!({"url": "{url}", "disabled": true}),
+        "patch_endpoint" => json!({"disabled": true}),
         "ovation.webhook-endpoint.create" | "ovation.webhook-endpoint.update" => webhook,
         "ocrolus.webhook-endpoint.update" => {
             json!({"webhook_endpoint": "{url}", "events": ["{event type}"]})
