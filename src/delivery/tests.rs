@@ -182,6 +182,10 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
                 "all_entities": "e"
             }
         },
+        "notify": {
+            "smtp_host": "", "smtp_port": 587, "smtp_tls": "starttls", "smtp_username": "", "from": "", "to": [],
+            "grace_seconds": 300, "digest_seconds": 3600, "subject_prefix": ""
+        },
         "log": { "level": "info", "failures_per_endpoint_minute_max": 5 }
     });
     change(&mut value);
