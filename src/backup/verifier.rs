@@ -256,16 +256,19 @@ impl Verifier {
             }
         }
         let now = self.clock.now();
+        let is_damaged = damage.is_some();
         let last = {
-            let mut state = locked(self.state.lock());
-            state.failures += u64::from(damage.is_some());
-            let last = Verification::new(now, took, bytes, damage, state.last.as_ref());
-            state.unfinished = None;
-            state.last.insert(last).clone()
+            let state = locked(self.state.lock());
+            Verification::new(now, took, bytes, damage, state.last.as_ref())
         };
+        // Before anybody sees it: what was shown once is remembered by a restart.
         if let Err(error) = last.write(folder) {
             log::warn!("backup: that the copy was verified is forgotten by a restart: {error}");
         }
+        let mut state = locked(self.state.lock());
+        state.failures += u64::from(is_damaged);
+        state.unfinished = None;
+        state.last = Some(last);
     }
 
     fn note_unfinished(&self, reason: String) {

@@ -16,12 +16,15 @@ use crate::support::{
 const ENDPOINTS: &str = "/api/v1/app/app/endpoint";
 
 /// Of an endpoint without a uid and a throttle, which are left out where there are none.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 21] = [
     "authHeaderNames",
     "basicAuth",
+    "breaker",
+    "breakerFailures",
     "channels",
     "createdAt",
     "description",
+    "disableAfterHours",
     "disabled",
     "eventTypes",
     "filterTypes",

@@ -38,6 +38,8 @@ const FAMILIES: [(&str, &str); 41] = [
     ("postrider_lanes_resting", "gauge"),
     ("postrider_lanes_waiting_for_host", "gauge"),
     ("postrider_messages_accepted", "counter"),
+    ("postrider_notify_failing", "gauge"),
+    ("postrider_notify_mails", "counter"),
     ("postrider_oldest_due_seconds", "gauge"),
     ("postrider_publish_to_receipt_seconds", "histogram"),
     ("postrider_reads_under_way", "gauge"),

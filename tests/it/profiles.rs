@@ -74,7 +74,9 @@ async fn profiles_are_listed_with_what_one_needs_to_choose() {
         assert_eq!(
             keys(profile),
             [
+                "breaker",
                 "description",
+                "disableAfterHours",
                 "exampleRequest",
                 "headerNames",
                 "headers",

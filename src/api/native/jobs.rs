@@ -212,6 +212,12 @@ pub fn pause(store: &Store, catalog: &Catalog, job: &Job) -> Option<String> {
     let endpoint = catalog.endpoint(job.organisation, replay.endpoint)?;
     match held_because(endpoint) {
         Some(reason) => Some(reason.to_owned()),
+        None if store
+            .health_of(endpoint.number)
+            .is_some_and(|health| health.rest().is_some()) =>
+        {
+            Some("the endpoint gets nothing but probes at the moment".to_owned())
+        }
         None => store
             .has_room(endpoint, 1)
             .err()

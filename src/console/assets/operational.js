@@ -12,7 +12,7 @@ const standard = 'standard';
 const one = (endpoint, rest = '') => all + path`/${endpoint.id}` + rest;
 const events = [
   ['endpoint.created', 'An endpoint was added'], ['endpoint.updated', 'An endpoint was changed'], ['endpoint.deleted', 'An endpoint was deleted'],
-  ['endpoint.disabled', 'An endpoint was disabled, by hand or by a 410'], ['endpoint.enabled', 'An endpoint was enabled'],
+  ['endpoint.disabled', 'An endpoint was disabled, by hand or because it failed'], ['endpoint.enabled', 'An endpoint was enabled'], ['endpoint.failing', 'An endpoint has failed for a while, or deliveries failed for good'], ['endpoint.recovered', 'An endpoint that was told of is well again'],
   ['message.attempt.failing', 'The fourth attempt failed'], ['message.attempt.exhausted', 'The last attempt failed'], ['message.attempt.recovered', 'Delivered after four failures or more'],
 ];
 
