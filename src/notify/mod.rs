@@ -336,7 +336,7 @@ impl Teller {
                 &post.style,
             )
         };
-        self.note_mailed(plan.gone.clone()).await?;
+        self.note_mailed(plan.over.clone()).await?;
         if plan.operator.is_none() && plan.customers.is_empty() {
             return Ok(true);
         }

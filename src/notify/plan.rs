@@ -49,8 +49,8 @@ pub struct Plan {
     pub customers: Vec<(EmailAddress, Mail)>,
     /// Messages that a customer is to get, in this round or a later one.
     pub for_customers: HashSet<Key>,
-    /// Messages about endpoints that were deleted.
-    pub gone: Vec<Key>,
+    /// Messages that are over with: their endpoints were deleted, or everybody has them and that could not be noted.
+    pub over: Vec<Key>,
     /// More customers wait.
     pub has_more: bool,
 }
@@ -117,11 +117,10 @@ impl Plan {
                 customers.entry(customer).or_default().push(entry);
             }
         }
-        let for_customers = customers
-            .values()
-            .flatten()
-            .map(|entry| entry.key)
-            .collect();
+        let for_customers = customers.values().flatten().map(|entry| entry.key);
+        let for_customers: HashSet<Key> = for_customers.collect();
+        let told = known.iter().filter(|key| !for_customers.contains(*key));
+        let over = gone.into_iter().chain(told.copied()).collect();
         customers.retain(|customer, _| !put_off(customer));
         let has_more = customers.len() > CUSTOMERS_MAX;
         // Whoever has waited longest comes first.
@@ -135,7 +134,7 @@ impl Plan {
             operator: (!news.is_empty()).then(|| mail(Reader::Operator, &news, style)),
             customers: customers.into_iter().map(to_customer).collect(),
             for_customers,
-            gone,
+            over,
             has_more,
         }
     }

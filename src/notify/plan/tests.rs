@@ -131,7 +131,7 @@ fn the_operator_gets_one_mail_about_all_and_each_customer_one_about_its_own() {
         3,
         "lane 4 has no customer to write to"
     );
-    assert_eq!(lanes(&plan.gone), [9], "its endpoint was deleted");
+    assert_eq!(lanes(&plan.over), [9], "its endpoint was deleted");
     assert!(!plan.has_more);
 }
 
@@ -249,4 +249,17 @@ fn the_platforms_own_endpoints_are_the_operators_alone() {
         "{body}"
     );
     assert!(!body.contains("/console/app/"), "{body}");
+}
+
+#[test]
+fn a_message_that_everybody_has_is_over_with() {
+    let catalog = catalog(&[&[1], &[], &[2]]);
+    let known = [1, 2].map(|lane| (lane, NOW + Duration::from_secs(lane)));
+    let plan = plan(&catalog, [1, 2].map(failing).into(), &known, &[]);
+    assert!(plan.operator.is_none());
+    assert_eq!(
+        lanes(&plan.over),
+        [2],
+        "a customer is still to get the other one"
+    );
 }
