@@ -139,6 +139,34 @@ fn the_operators_own_endpoints_are_made_and_changed_likewise() {
 }
 
 #[test]
+fn a_contact_in_the_file_is_answered_for_and_without_one_it_is_left_alone() {
+    let (directory, server) = start();
+    let plan = "metadata = { plan = \"gold\" }\n";
+    let with = |address: &str| FILE.replace(plan, &format!("{plan}contact = \"{address}\"\n"));
+    let told = |text: &str| succeeds(apply(&server, &write(directory.path(), text)));
+    let first = told(&with("ops@acme.example"));
+    assert!(first.contains("created    contact of acme\n"), "{first}");
+    let contact = "/api/v1/app/acme/contact";
+    let shown = server.api.get(contact);
+    assert_eq!(
+        (&shown["address"], &shown["verified"]),
+        (&json!("ops@acme.example"), &json!(true))
+    );
+    let again = told(&with("ops@acme.example"));
+    assert!(again.contains("unchanged  contact of acme\n"), "{again}");
+    let changed = told(&with("new@acme.example"));
+    assert!(
+        changed.contains("changed    contact of acme: address"),
+        "{changed}"
+    );
+    told(FILE);
+    assert_eq!(server.api.get(contact)["address"], "new@acme.example");
+    let refused = fails(apply(&server, &write(directory.path(), &with("acme"))));
+    let place = "applications.0.contact: must be an e-mail address";
+    assert!(refused.contains(place), "{refused}");
+}
+
+#[test]
 fn another_secret_takes_the_place_of_the_old_one_and_none_is_left_as_it_is() {
     let (directory, server) = start();
     succeeds(apply(&server, &write(directory.path(), FILE)));

@@ -1,7 +1,8 @@
-//! The registrations in memory: organisations, tokens, event types, applications, endpoints.
+//! The registrations in memory: organisations, tokens, event types, applications, contacts, endpoints.
 //!
 //! Loaded at start, changed only after the commit of a [`Change`], read without touching the disk.
 
+mod contacts;
 mod visits;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::domain::application::Application;
+use crate::domain::contact::Contact;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::EventType;
 use crate::domain::id::{ApplicationId, EndpointId, JobId, OrganisationId, TokenId};
@@ -17,10 +19,12 @@ use crate::domain::jwt::Claims;
 use crate::domain::organisation::Organisation;
 use crate::domain::token::{Revocation, Token};
 use crate::domain::visit::Visit;
+use contacts::Contacts;
 pub use visits::VisitEntry;
 use visits::Visits;
 
-/// One change of the registrations. Deleting an application deletes its endpoints with it.
+/// One change of the registrations. Deleting an application deletes its contact and its
+/// endpoints with it.
 #[derive(Clone, Debug)]
 #[allow(
     clippy::large_enum_variant,
@@ -30,6 +34,8 @@ pub enum Change {
     PutOrganisation(Organisation),
     PutApplication(Application),
     DeleteApplication(ApplicationId),
+    PutContact(Contact),
+    DeleteContact(ApplicationId),
     PutEndpoint(Endpoint),
     DeleteEndpoint(ApplicationId, EndpointId),
     PutEventType(EventType),
@@ -66,6 +72,8 @@ impl Change {
             | Change::PutVisit(_)
             | Change::DeleteVisit(_)
             | Change::DeleteApplication(_)
+            | Change::PutContact(_)
+            | Change::DeleteContact(_)
             | Change::DeleteEndpoint(..)
             | Change::DeleteEventType(..)
             | Change::DeleteToken(_)
@@ -111,6 +119,7 @@ pub struct Catalog {
     applications: BTreeMap<(OrganisationId, ApplicationId), Arc<ApplicationEntry>>,
     application_organisations: HashMap<ApplicationId, OrganisationId>,
     application_uids: HashMap<(OrganisationId, String), ApplicationId>,
+    contacts: Contacts,
     lanes: HashMap<u64, (ApplicationId, EndpointId)>,
     endpoint_lanes: HashMap<EndpointId, u64>,
     event_types: BTreeMap<(OrganisationId, String), Arc<EventType>>,
@@ -344,7 +353,8 @@ impl Catalog {
             + self.tokens.len()
             + self.jobs.len()
             + self.revocations.len()
-            + self.visits.len();
+            + self.visits.len()
+            + self.contacts.len();
         count as u64
     }
 
@@ -377,7 +387,11 @@ impl Catalog {
                 .endpoints
                 .iter()
                 .map(|one| Change::PutEndpoint((**one).clone()));
-            std::iter::once(Change::PutApplication(entry.application.clone())).chain(endpoints)
+            let contact = self.contact(entry.application.id);
+            let contact = contact.map(|one| Change::PutContact((**one).clone()));
+            std::iter::once(Change::PutApplication(entry.application.clone()))
+                .chain(contact)
+                .chain(endpoints)
         });
         organisations
             .chain(tokens)
@@ -401,6 +415,8 @@ impl Catalog {
             }
             Change::PutApplication(application) => self.put_application(application),
             Change::DeleteApplication(id) => self.delete_application(id),
+            Change::PutContact(contact) => self.contacts.put(contact),
+            Change::DeleteContact(application) => self.contacts.delete(application),
             Change::PutEndpoint(endpoint) => self.put_endpoint(endpoint),
             Change::DeleteEndpoint(application, id) => self.delete_endpoint(application, id),
             Change::PutEventType(event_type) => {
@@ -478,6 +494,7 @@ impl Catalog {
         let Some(entry) = self.applications.remove(&(organisation, id)) else {
             return;
         };
+        self.contacts.delete(id);
         if let Some(uid) = &entry.application.uid {
             self.application_uids.remove(&(organisation, uid.clone()));
         }

@@ -15,6 +15,7 @@ pub const ALL: &[(&str, &[u8])] = files![
     "attempt.js",
     "catalogue.js",
     "chart.js",
+    "contact.js",
     "endpoint-form.js",
     "endpoint.js",
     "endpoints.js",

@@ -7,6 +7,7 @@
 
 pub mod application;
 pub mod attempt;
+pub mod contact;
 pub mod disabled;
 pub mod email;
 pub mod endpoint;

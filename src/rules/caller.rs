@@ -635,7 +635,7 @@ mod tests {
             ReadJobs,
             ReadProfiles,
         ];
-        const ROLE: [Action; 14] = [
+        const ROLE: [Action; 15] = [
             ReadApplication,
             ReadEventTypes,
             ReadEndpoints,
@@ -643,6 +643,7 @@ mod tests {
             ReadJobs,
             CreateEndpoints,
             ChangeEndpoints,
+            ChangeContact,
             ReadSecrets,
             ChangeSecrets,
             SendAgain,
@@ -683,13 +684,20 @@ mod tests {
             (vec![CreateAttempts], vec![SendAgain, SendMissing]),
             (
                 vec![ManageEndpoint],
-                vec![CreateEndpoints, ChangeEndpoints, ReadSecrets, ChangeSecrets],
+                vec![
+                    CreateEndpoints,
+                    ChangeEndpoints,
+                    ChangeContact,
+                    ReadSecrets,
+                    ChangeSecrets,
+                ],
             ),
             (
                 vec![ManageEndpoint, CreateAttempts],
                 vec![
                     CreateEndpoints,
                     ChangeEndpoints,
+                    ChangeContact,
                     ReadSecrets,
                     ChangeSecrets,
                     SendAgain,

@@ -15,6 +15,7 @@ use super::applications::{
 };
 use super::caller::Caller;
 use super::challenges::{KeepChallenge, ReleaseUnverified};
+use super::contacts::{ContactCodeMailed, DeleteContact, SetContact, VerifyContact};
 use super::endpoints::{
     AskForChallenge, ChangeEndpoint, ChangeHeaders, CreateEndpoint, DeleteEndpoint, EnableEndpoint,
     ReplaceEndpoint, SetHeaders,
@@ -99,6 +100,9 @@ commands! {
         ReplaceApplication,
         ChangeApplication,
         DeleteApplication,
+        SetContact,
+        VerifyContact,
+        DeleteContact,
         CreateEndpoint,
         ReplaceEndpoint,
         ChangeEndpoint,
@@ -143,6 +147,7 @@ commands! {
     AnyOwnCommand, AnyOwnAnswer, OwnCommand(catalog: &Catalog, now: Timestamp), [
         KeepChallenge,
         ReleaseUnverified,
+        ContactCodeMailed,
         NoteProgress,
         EndJob,
         ForgetJobs,

@@ -17,6 +17,7 @@ pub mod caller;
 pub mod challenges;
 pub mod checks;
 pub mod command;
+pub mod contacts;
 pub mod decision;
 pub mod endpoint_checks;
 pub mod endpoint_edit;

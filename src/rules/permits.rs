@@ -26,6 +26,8 @@ pub enum Action {
     CreateEndpoints,
     /// Update, delete.
     ChangeEndpoints,
+    /// Set, verify and remove the application's contact, who hears of its endpoints by e-mail.
+    ChangeContact,
     /// Hold endpoints and release them: the operator's, whoever may change them.
     HoldEndpoints,
     /// The same with all endpoints of the organisation at once.
@@ -75,7 +77,7 @@ pub enum Action {
 
 impl Action {
     /// All actions, with the names by which pages know them.
-    pub const ALL: [(Action, &str); 34] = [
+    pub const ALL: [(Action, &str); 35] = [
         (Action::ListApplications, "listApplications"),
         (Action::CreateApplications, "createApplications"),
         (Action::ChangeApplications, "changeApplications"),
@@ -86,6 +88,7 @@ impl Action {
         (Action::ReadEndpoints, "readEndpoints"),
         (Action::CreateEndpoints, "createEndpoints"),
         (Action::ChangeEndpoints, "changeEndpoints"),
+        (Action::ChangeContact, "changeContact"),
         (Action::HoldEndpoints, "holdEndpoints"),
         (Action::HoldAll, "holdAll"),
         (Action::ReadSecrets, "readSecrets"),
@@ -154,6 +157,7 @@ pub fn permit(role: Role, action: Action) -> Permit {
         Action::ReadEndpoints => [Everywhere, Never, Everywhere, Granted, Own, Everywhere],
         Action::CreateEndpoints => [Everywhere, Never, Everywhere, Granted, Own, Never],
         Action::ChangeEndpoints => [Everywhere, Never, Everywhere, Granted, Own, Never],
+        Action::ChangeContact => [Everywhere, Never, Everywhere, Never, Own, Never],
         Action::HoldEndpoints => [Everywhere, Never, Everywhere, Never, Never, Never],
         Action::HoldAll => [Everywhere, Never, Never, Never, Never, Never],
         Action::ReadSecrets => [Everywhere, Never, Everywhere, Granted, Own, Never],
@@ -195,6 +199,7 @@ pub fn within_applications(action: Action) -> Permit {
         | Action::ReadEndpoints
         | Action::CreateEndpoints
         | Action::ChangeEndpoints
+        | Action::ChangeContact
         | Action::HoldEndpoints
         | Action::ReadSecrets
         | Action::ChangeSecrets
@@ -260,7 +265,9 @@ pub fn session_may(capabilities: Capabilities, action: Action) -> bool {
         | Action::ReadHistory
         | Action::ReadJobs
         | Action::ReadProfiles => true,
-        Action::CreateEndpoints | Action::ChangeEndpoints => has_one_of(&[ManageEndpoint]),
+        Action::CreateEndpoints | Action::ChangeEndpoints | Action::ChangeContact => {
+            has_one_of(&[ManageEndpoint])
+        }
         Action::ReadSecrets => {
             has_one_of(&[ViewEndpointSecret, ManageEndpointSecret, ManageEndpoint])
         }
@@ -366,6 +373,7 @@ mod tests {
                 (ReadEndpoints, Everywhere),
                 (CreateEndpoints, Everywhere),
                 (ChangeEndpoints, Everywhere),
+                (ChangeContact, Everywhere),
                 (HoldEndpoints, Everywhere),
                 (ReadSecrets, Everywhere),
                 (ChangeSecrets, Everywhere),
@@ -397,6 +405,7 @@ mod tests {
                 (ReadEndpoints, Own),
                 (CreateEndpoints, Own),
                 (ChangeEndpoints, Own),
+                (ChangeContact, Own),
                 (ReadSecrets, Own),
                 (ChangeSecrets, Own),
                 (SendAgain, Own),

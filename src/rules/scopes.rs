@@ -24,6 +24,7 @@ pub fn scope_of(action: Action) -> Scope {
         | Action::ReadProfiles => Scope::Read,
         Action::CreateEndpoints
         | Action::ChangeEndpoints
+        | Action::ChangeContact
         | Action::HoldEndpoints
         | Action::HoldAll => Scope::Endpoints,
         Action::ReadSecrets | Action::ChangeSecrets => Scope::Secrets,
@@ -92,7 +93,13 @@ mod tests {
                     ReadLanes,
                     ReadProfiles,
                 ],
-                Scope::Endpoints => &[CreateEndpoints, ChangeEndpoints, HoldEndpoints, HoldAll],
+                Scope::Endpoints => &[
+                    CreateEndpoints,
+                    ChangeEndpoints,
+                    ChangeContact,
+                    HoldEndpoints,
+                    HoldAll,
+                ],
                 Scope::Secrets => &[ReadSecrets, ChangeSecrets],
                 Scope::Replays => &[SendAgain, SendMissing, CancelUsage],
                 Scope::Applications => &[CreateApplications, ChangeApplications],

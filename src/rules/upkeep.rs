@@ -17,7 +17,8 @@ use crate::domain::visit::Visit;
 /// The most changes of one commit.
 pub const BATCH: usize = 500;
 
-/// Forgets portal sessions, revocations and visits that had ended at the time `by`. The keeper
+/// Forgets portal sessions, revocations and visits that had ended at the time `by`, and removed contacts
+/// whose codes did not count any more. The keeper
 /// chooses that time: if the clock were asked here and was set back meanwhile, the keeper would
 /// repeat the command for ever.
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -40,12 +41,15 @@ fn ended(catalog: &Catalog, now: Timestamp) -> impl Iterator<Item = Change> {
     let sessions = sessions.filter(move |token| is_over(token.expires_at));
     let revocations = catalog.revocations();
     let revocations = revocations.filter(move |revocation| is_over(revocation.until));
+    let contacts = catalog.removed_contacts();
+    let contacts = contacts.filter(move |contact| !contact.is_needed(now));
     let visits = catalog.visits();
     let visits = visits.filter(move |entry| catalog.is_over(entry, now));
     sessions
         .map(|token| Change::DeleteToken(token.id))
         .chain(revocations.map(|revocation| Change::DeleteRevocation(revocation.hash)))
         .chain(visits.map(|entry| Change::DeleteVisit(entry.visit.key)))
+        .chain(contacts.map(|contact| Change::DeleteContact(contact.application)))
 }
 
 impl OwnCommand for ForgetEnded {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::NotARecord;
 use super::record::application::Application2;
+use super::record::contact::Contact1;
 use super::record::endpoint::Endpoint6;
 use super::record::event_type::EventType3;
 use super::record::organisation::Organisation1;
@@ -27,8 +28,8 @@ pub const FILE_NAME: &str = "export.json";
 /// The name by which a report counts them.
 const ENDPOINTS: &str = "endpoints";
 
-/// The number of this file's format.
-const FORMAT: u32 = 1;
+/// The number of this file's format. The first one had no contacts.
+const FORMAT: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Export<'a> {
@@ -50,6 +51,7 @@ enum Registration<'a> {
     Token(Token6<'a>),
     EventType(EventType3<'a>),
     Application(Application2<'a>),
+    Contact(Contact1<'a>),
     Endpoint(Endpoint6<'a>),
     Revocation(Revocation1),
 }
@@ -105,6 +107,7 @@ fn registration(change: &Change) -> Option<Registration<'_>> {
         Change::PutToken(one) => Some(Registration::Token(one.into())),
         Change::PutEventType(one) => Some(Registration::EventType(one.into())),
         Change::PutApplication(one) => Some(Registration::Application(one.into())),
+        Change::PutContact(one) => Some(Registration::Contact(one.into())),
         Change::PutEndpoint(one) => Some(Registration::Endpoint(one.into())),
         Change::PutRevocation(one) => Some(Registration::Revocation(one.into())),
         Change::PutJob(_)
@@ -113,6 +116,7 @@ fn registration(change: &Change) -> Option<Registration<'_>> {
         | Change::DeleteJob(_)
         | Change::DeleteRevocation(_)
         | Change::DeleteApplication(_)
+        | Change::DeleteContact(_)
         | Change::DeleteEndpoint(..)
         | Change::DeleteEventType(..)
         | Change::DeleteToken(_) => None,
@@ -128,6 +132,7 @@ fn read(registration: Registration<'_>) -> Result<(usize, Change), NotARecord> {
         Registration::Application(one) => (3, Change::PutApplication(one.into())),
         Registration::Endpoint(one) => (4, Change::PutEndpoint(one.try_into()?)),
         Registration::Revocation(one) => (5, Change::PutRevocation(one.into())),
+        Registration::Contact(one) => (6, Change::PutContact(one.into())),
     })
 }
 
@@ -166,7 +171,7 @@ pub fn restore(
             path.display()
         )));
     }
-    let mut counts = [0; 6];
+    let mut counts = [0; 7];
     let mut contents = Vec::with_capacity(export.registrations.len());
     for registration in export.registrations {
         let (kind, change) =
@@ -193,6 +198,7 @@ pub fn restore(
         "applications",
         ENDPOINTS,
         "revoked tokens",
+        "contacts",
     ];
     Ok(RestoreReport {
         exported_at: Timestamp(export.exported_at),
@@ -216,6 +222,7 @@ mod tests {
             rows::pinned("Token", 6),
             rows::pinned("EventType", 3),
             rows::pinned("Application", 2),
+            rows::pinned("Contact", 1),
             rows::pinned("Endpoint", 6),
             rows::pinned("Revocation", 1),
         ];

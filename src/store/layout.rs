@@ -28,6 +28,7 @@
 //! | live | `t` token | [`Token`] |
 //! | live | `e` organisation, name | [`EventType`] |
 //! | live | `a` application | [`Application`] |
+//! | live | `c` application | [`Contact`]: who hears by e-mail of its endpoints, and codes that are on their way |
 //! | live | `p` application, endpoint | [`Endpoint`] |
 //! | live | `s` slice u32 | [`SliceRecord`] |
 //! | live | `j` job | [`Job`] |
@@ -80,6 +81,7 @@ pub use super::record::waiting::{Resent, Waiting};
 use crate::clock::Timestamp;
 use crate::domain::application::Application;
 use crate::domain::attempt::Attempt;
+use crate::domain::contact::Contact;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event_type::EventType;
 use crate::domain::health::Health;
@@ -107,6 +109,7 @@ pub const ORGANISATION: u8 = b'o';
 pub const TOKEN: u8 = b't';
 pub const EVENT_TYPE: u8 = b'e';
 pub const APPLICATION: u8 = b'a';
+pub const CONTACT: u8 = b'c';
 pub const ENDPOINT: u8 = b'p';
 pub const SLICE: u8 = b's';
 pub const JOB: u8 = b'j';
@@ -128,12 +131,14 @@ pub const ANSWER: u8 = b'W';
 /// How long a key is under which an event id is looked up.
 pub const EVENT_ID_KEY_BYTES: usize = 37;
 
-/// The kinds of registrations, in an order in which they can be read: endpoints after what owns them.
-pub const REGISTRATIONS: [u8; 8] = [
+/// The kinds of registrations, in an order in which they can be read: contacts and endpoints
+/// after what owns them.
+pub const REGISTRATIONS: [u8; 9] = [
     ORGANISATION,
     TOKEN,
     EVENT_TYPE,
     APPLICATION,
+    CONTACT,
     JOB,
     REVOCATION,
     VISIT,
@@ -165,6 +170,7 @@ kinds!(
     TOKEN Token,
     EVENT_TYPE EventType,
     APPLICATION Application,
+    CONTACT Contact,
     ENDPOINT Endpoint,
     SLICE SliceRecord,
     JOB Job,
@@ -197,6 +203,7 @@ pub fn registration(change: &Change) -> (Vec<u8>, Option<Vec<u8>>) {
         Change::PutToken(one) => there(token_key(one.id), one),
         Change::PutEventType(one) => there(event_type_key(one.organisation, &one.name), one),
         Change::PutApplication(one) => there(application_key(one.id), one),
+        Change::PutContact(one) => there(contact_key(one.application), one),
         Change::PutEndpoint(one) => there(endpoint_key(one.application, one.id), one),
         Change::PutJob(one) => there(job_key(one.id), one),
         Change::PutRevocation(one) => there(revocation_key(&one.hash), one),
@@ -204,6 +211,7 @@ pub fn registration(change: &Change) -> (Vec<u8>, Option<Vec<u8>>) {
         Change::DeleteToken(id) => (token_key(*id), None),
         Change::DeleteEventType(organisation, name) => (event_type_key(*organisation, name), None),
         Change::DeleteApplication(id) => (application_key(*id), None),
+        Change::DeleteContact(application) => (contact_key(*application), None),
         Change::DeleteEndpoint(application, id) => (endpoint_key(*application, *id), None),
         Change::DeleteJob(id) => (job_key(*id), None),
         Change::DeleteRevocation(hash) => (revocation_key(hash), None),
@@ -227,6 +235,7 @@ pub fn change(key: &[u8], record: &[u8]) -> Result<Option<Change>, RecordError> 
         Some(&TOKEN) => there(key, record, Change::PutToken),
         Some(&EVENT_TYPE) => there(key, record, Change::PutEventType),
         Some(&APPLICATION) => there(key, record, Change::PutApplication),
+        Some(&CONTACT) => there(key, record, Change::PutContact),
         Some(&ENDPOINT) => there(key, record, Change::PutEndpoint),
         Some(&JOB) => there(key, record, Change::PutJob),
         Some(&REVOCATION) => there(key, record, Change::PutRevocation),
@@ -280,7 +289,7 @@ pub fn is_never_put_twice(key: &[u8]) -> bool {
 pub fn is_chunk(key: &[u8]) -> bool {
     let length = match key[0] {
         META | CHECKPOINT => 1,
-        ORGANISATION | TOKEN | APPLICATION | JOB | ERASURE => 21,
+        ORGANISATION | TOKEN | APPLICATION | CONTACT | JOB | ERASURE => 21,
         RESENT => 29,
         EVENT_TYPE => return key[21..].contains(&0),
         ENDPOINT | MESSAGE | ATTEMPT_OF_MESSAGE => 41,
@@ -319,6 +328,10 @@ pub fn event_type_key(organisation: OrganisationId, name: &str) -> Vec<u8> {
 
 pub fn application_key(id: ApplicationId) -> Vec<u8> {
     key(APPLICATION, &[&id.0])
+}
+
+pub fn contact_key(application: ApplicationId) -> Vec<u8> {
+    key(CONTACT, &[&application.0])
 }
 
 pub fn endpoint_key(application: ApplicationId, id: EndpointId) -> Vec<u8> {

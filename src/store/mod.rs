@@ -43,6 +43,7 @@ mod changes;
 mod checkpoint;
 mod checkpoint_file;
 mod committer;
+mod contacts;
 mod counters;
 mod damage;
 mod deliveries;
@@ -174,6 +175,8 @@ struct Inner {
     closed: watch::Sender<bool>,
     /// Told of commits in which a job changed.
     jobs_changed: watch::Sender<()>,
+    /// Told of commits in which a contact changed.
+    contacts_changed: watch::Sender<()>,
     /// The count of the queue that a start makes.
     recount: Recount,
     /// Counts of the last two hours.
@@ -235,6 +238,8 @@ impl Inner {
         let is_visit =
             |change: &Change| matches!(change, Change::PutVisit(_) | Change::DeleteVisit(_));
         let visits = changes.iter().any(is_visit);
+        let is_contact = |change: &Change| matches!(change, Change::PutContact(_));
+        let contacts = changes.iter().any(is_contact);
         let is_exported = changes.iter().any(Change::is_exported);
         {
             let mut catalog = locked(self.catalog.write());
@@ -280,6 +285,9 @@ impl Inner {
             .for_each(|lane| self.tell(Event::Endpoint { lane }));
         if jobs {
             self.jobs_changed.send_replace(());
+        }
+        if contacts {
+            self.contacts_changed.send_replace(());
         }
     }
 

@@ -164,6 +164,7 @@ impl Store {
             failure: watch::channel(None).0,
             closed: watch::channel(false).0,
             jobs_changed: watch::channel(()).0,
+            contacts_changed: watch::channel(()).0,
             recount: Recount::due(is_after_a_crash),
             counters: Default::default(),
             filters: Default::default(),

@@ -16,6 +16,7 @@ mod colliding_ids;
 mod compatibility;
 mod connections;
 mod console;
+mod contact;
 mod cors;
 mod deliver_at;
 mod deliveries;

@@ -86,6 +86,8 @@ struct Visitor {
     api_key_days_max: Option<u32>,
     /// The addresses that requests to endpoints come from, as the operator states them.
     source_addresses: Vec<String>,
+    /// Whether the server sends e-mail, to applications' contacts among others.
+    mail: bool,
     /// The roles of tokens that the caller may create, with the scopes that each can be limited to;
     /// null where it may create none.
     token_roles: Option<Vec<TokenRole>>,
@@ -148,6 +150,7 @@ impl Shown {
         Visitor {
             api_key_days_max: days_max.filter(|days| *days > 0),
             source_addresses: addresses.iter().map(ToString::to_string).collect(),
+            mail: context.config.notify.is_on(),
             token_roles: makes_tokens.then(|| TokenRole::offered_to(&caller)),
             role: caller.role().name(),
             name: self.name,

@@ -5,6 +5,7 @@ use crate::api::kit::operation::{BytesMax, Operation};
 mod applications;
 mod attempts;
 mod channels;
+mod contacts;
 mod deliveries;
 mod delivery_addresses;
 mod endpoint_backlog;
@@ -54,6 +55,7 @@ pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         stats::operations(),
         expunge::operations(),
         applications::operations(),
+        contacts::operations(),
         endpoints::operations(),
         endpoint_headers::operations(),
         endpoint_secret::operations(),

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::domain::contact::address_problem;
 use crate::domain::event_type::registered_name_problem;
 use crate::domain::id::{ApplicationId, EndpointId, uid_problem};
 use crate::domain::payload;
@@ -80,6 +81,9 @@ struct Application {
     #[serde(default)]
     metadata: BTreeMap<String, String>,
     throttle_rate: Option<u16>,
+    /// The e-mail address of its contact, which the file's author answers for; left alone where absent.
+    #[serde(skip_serializing)]
+    contact: Option<String>,
     #[serde(default, skip_serializing)]
     endpoints: Vec<Endpoint>,
 }
@@ -228,8 +232,15 @@ impl Serialize for Channels {
     }
 }
 
-/// The things of the file: event types before the applications, each of these before its endpoints. The
-/// operator's own endpoints come last: new ones are not told that the file's other endpoints were made.
+/// The body of a contact.
+#[derive(Serialize)]
+struct Contact<'a> {
+    address: &'a str,
+    verified: bool,
+}
+
+/// The things of the file: event types before the applications, each of these before its contact and its endpoints.
+/// The operator's own endpoints come last: new ones are not told that the file's other endpoints were made.
 /// The errors are the file's problems with their places.
 pub fn parse(text: &str) -> Result<Vec<Thing>, Vec<String>> {
     let mut file = read(text).map_err(|problem| vec![problem])?;
@@ -262,6 +273,16 @@ pub fn parse(text: &str) -> Result<Vec<Thing>, Vec<String>> {
             body: fields(application),
             place: place.clone(),
         });
+        if let Some(address) = &application.contact {
+            problems.add_if(&place, "contact", address_problem(address));
+            let verified = true;
+            things.push(Thing {
+                title: format!("contact of {}", application.uid),
+                path: format!("{path}/contact"),
+                body: fields(&Contact { address, verified }),
+                place: format!("{place}.contact"),
+            });
+        }
         let list = EndpointList {
             title: format!("endpoint {}/", application.uid),
             path: format!("{path}/endpoint"),
@@ -467,6 +488,7 @@ mod tests {
             uid = "acme"
             name = "Acme"
             metadata = { plan = "gold" }
+            contact = "ops@acme.example"
             [[applications.endpoints]]
             uid = "books"
             url = "https://example.com/"
@@ -497,15 +519,22 @@ mod tests {
             [
                 "event type a.b",
                 "application acme",
+                "contact of acme",
                 "endpoint acme/books",
                 "operational endpoint chat"
             ]
         );
-        assert_eq!(things[2].path, "/api/v1/app/acme/endpoint/books");
-        assert_eq!(things[2].place, "applications.0.endpoints.0");
-        assert_eq!(things[3].path, "/api/v1/operational-webhook/endpoint/chat");
-        assert_eq!(things[3].place, "operational_endpoints.0");
-        assert_eq!(body(&things[3])["profile"], "to-slack");
+        assert_eq!(things[2].path, "/api/v1/app/acme/contact");
+        assert_eq!(things[2].place, "applications.0.contact");
+        assert_eq!(
+            body(&things[2]),
+            json!({"address": "ops@acme.example", "verified": true})
+        );
+        assert_eq!(things[3].path, "/api/v1/app/acme/endpoint/books");
+        assert_eq!(things[3].place, "applications.0.endpoints.0");
+        assert_eq!(things[4].path, "/api/v1/operational-webhook/endpoint/chat");
+        assert_eq!(things[4].place, "operational_endpoints.0");
+        assert_eq!(body(&things[4])["profile"], "to-slack");
         assert_eq!(
             body(&things[0]),
             json!({
@@ -520,7 +549,7 @@ mod tests {
             })
         );
         assert_eq!(
-            body(&things[2]),
+            body(&things[3]),
             json!({
                 "uid": "books", "url": "https://example.com/", "description": "",
                 "eventTypes": ["a.b"], "channels": ["one", "two"], "metadata": {},

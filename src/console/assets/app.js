@@ -25,6 +25,7 @@ const ofApplication = [
   ['/keys', 'keys'],
   ['/events', 'catalogue'],
   ['/events/:name', 'catalogue'],
+  ['/notifications', 'contact'],
 ];
 const ofConsole = [
   ['', 'overview'],
@@ -67,11 +68,12 @@ function match(pathname) {
 }
 
 /** What the navigation offers: [label, address, whether it is here]. */
-function menu({ may, applicationId, role }, pathname) {
+function menu(session, pathname) {
+  const { may, applicationId, role } = session;
   const entry = (label, to, ...also) => [label, to, [to, ...also].some((start) => pathname === start || (start !== base && pathname.startsWith(`${start}/`)))];
   if (applicationId) {
     const within = { webhooks: ['/new', '/endpoint', '/attempt'], messages: ['/message'] };
-    return appParts(may).map(([key, label, rest]) => {
+    return appParts(session).map(([key, label, rest]) => {
       const to = pagePath(applicationId, rest);
       const [text, address, here] = entry(label, to, ...(within[key] ?? []).map((part) => pagePath(applicationId, part)));
       return [text, address, rest ? here : pathname === to || within.webhooks.some((part) => pathname.startsWith(pagePath(applicationId, part)))];

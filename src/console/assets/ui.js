@@ -126,12 +126,13 @@ export function useApp(app) {
 /** Forgets an application's name that was changed. */
 export const forgetApp = () => names.clear();
 
-/** The parts of an application, as [key, label, address below it]. */
-export const appParts = (may) => [
+/** The parts of an application that the session sees, as [key, label, address below it]. */
+export const appParts = ({ may, mail }) => [
   ['webhooks', labels.menu, ''],
   ['messages', 'Messages', '/messages'],
   may.includes('readKeys') && ['keys', 'API keys', '/keys'],
   ['events', 'Event catalogue', '/events'],
+  mail && may.includes('readEndpoints') && ['notifications', 'Notifications', '/notifications'],
 ].filter(Boolean);
 
 /**
@@ -146,7 +147,8 @@ export const appParts = (may) => [
  */
 export function Page({ title, crumbs = [], actions, intro, app, tab, badge, children }) {
   const heading = useRef();
-  const { may, applicationId } = useSession();
+  const session = useSession();
+  const { may, applicationId } = session;
   const { name } = useApp(surface === 'console' ? app : null);
   useEffect(() => { document.title = [...new Set([title, name, brand])].filter(Boolean).join(' · '); }, [title, name]);
   useEffect(() => { if (hasMoved()) heading.current.focus({ preventScroll: true }); }, []);
@@ -164,7 +166,7 @@ export function Page({ title, crumbs = [], actions, intro, app, tab, badge, chil
     </div>
     ${intro && html`<p class="intro">${intro}</p>`}
     <${Warnings} />
-    ${inConsole && tab && !applicationId && html`<${Tabs} label="Application" tabs=${appParts(may).map(([key, label, rest]) => [label, pagePath(app, rest), key === tab])} />`}
+    ${inConsole && tab && !applicationId && html`<${Tabs} label="Application" tabs=${appParts(session).map(([key, label, rest]) => [label, pagePath(app, rest), key === tab])} />`}
     ${children}
   </div>`;
 }

@@ -90,6 +90,7 @@ impl Committer {
                     let erasure = Erasure::new(self.inner.clock.now(), self.slice.number);
                     layout::put(&mut batch.live, &layout::erasure_key(*id), &erasure, &[]);
                     let entry = self.inner.catalog().application_by_id(*id).cloned();
+                    self.delete(batch, &layout::contact_key(*id))?;
                     for endpoint in entry.iter().flat_map(|entry| &entry.endpoints) {
                         self.delete(batch, &layout::endpoint_key(*id, endpoint.id))?;
                         self.forget_health(batch, endpoint.number);

@@ -26,6 +26,7 @@ use super::layout::Listed;
 pub mod application;
 pub mod attempt;
 pub mod checkpoint;
+pub mod contact;
 pub mod content;
 pub mod endpoint;
 pub mod erasure;

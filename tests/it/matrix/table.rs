@@ -33,6 +33,7 @@ pub enum Need {
     ReadEndpoints,
     CreateEndpoints,
     ChangeEndpoints,
+    ChangeContact,
     HoldEndpoints,
     HoldAll,
     ReadSecrets,
@@ -87,6 +88,7 @@ impl Need {
             Need::ChangeGrants => [1, 0, 1, 0, 0, 0],
             Need::ReadEndpoints | Need::ReadHistory | Need::ReadJobs => [1, 0, 1, 1, 1, 1],
             Need::CreateEndpoints | Need::ChangeEndpoints => [1, 0, 1, 1, 1, 0],
+            Need::ChangeContact => [1, 0, 1, 0, 1, 0],
             Need::HoldEndpoints => [1, 0, 1, 0, 0, 0],
             Need::HoldAll => [1, 0, 0, 0, 0, 0],
             Need::ReadSecrets | Need::ChangeSecrets | Need::SendAgain => [1, 0, 1, 1, 1, 0],
@@ -115,7 +117,7 @@ impl Need {
             Need::ReadProfiles | Need::ReadEndpoints | Need::ReadHistory => "read",
             Need::ReadJobs | Need::ReadUsage | Need::ReadLanes => "read",
             Need::CreateEndpoints | Need::ChangeEndpoints => "endpoints",
-            Need::HoldEndpoints | Need::HoldAll => "endpoints",
+            Need::ChangeContact | Need::HoldEndpoints | Need::HoldAll => "endpoints",
             Need::ReadSecrets | Need::ChangeSecrets => "secrets",
             Need::SendAgain | Need::SendMissing => "replays",
             Need::CreateApplications | Need::ChangeApplications => "applications",
@@ -155,7 +157,7 @@ impl Need {
         let has = |one: &str| capabilities.contains(&one);
         let manages = has("ManageEndpoint");
         match self {
-            Need::CreateEndpoints | Need::ChangeEndpoints => manages,
+            Need::CreateEndpoints | Need::ChangeEndpoints | Need::ChangeContact => manages,
             Need::ReadSecrets => {
                 manages || has("ViewEndpointSecret") || has("ManageEndpointSecret")
             }
@@ -254,6 +256,10 @@ pub const OPERATIONS: &[(&str, Need)] = &[
     ("v1.application.get", Need::ReadApplication),
     ("v1.application.update", Need::ChangeApplications),
     ("patch_application", Need::ChangeApplications),
+    // It has a contact, which is verified.
+    ("v1.application.get-contact", Need::ReadEndpoints),
+    ("v1.application.set-contact", Need::ChangeContact),
+    ("v1.application.verify-contact", Need::ChangeContact),
     // Event types.
     ("v1.event-type.list", Need::ReadEventTypes),
     ("v1.event-type.create", Need::ChangeEventTypes),
@@ -413,6 +419,7 @@ pub const LAST: &[(&str, Need)] = &[
     ("v1.token.delete", Need::ChangeTokens),
     ("v1.operational-webhook.endpoint.delete", Need::OwnEndpoints),
     ("v1.event-type.delete", Need::ChangeEventTypes),
+    ("v1.application.delete-contact", Need::ChangeContact),
     ("ovation.webhook-endpoint.delete", Need::ChangeEndpoints),
     ("v1.endpoint.delete", Need::ChangeEndpoints),
     ("v1.application.delete", Need::ChangeApplications),
@@ -430,6 +437,8 @@ pub fn body(id: &str) -> Option<Value> {
     Some(match id {
         "v1.session.create" => json!({"token": "{owner}"}),
         "v1.session.expire-all" => json!({"own": true}),
+        "v1.application.set-contact" => json!({"address": "{address}"}),
+        "v1.application.verify-contact" => json!({"code": "000000"}),
         "v1.application.create" => json!({"name": "n", "uid": "made-{label}"}),
         "v1.event-type.create" => json!({"name": "new-{label}", "description": ""}),
         "v1.event-type.import-openapi" => json!({"spec": {"webhooks": {}}}),

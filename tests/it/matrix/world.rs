@@ -116,6 +116,14 @@ impl Place {
             "metadata": {"note": note},
         });
         let application = text(&by.post("/api/v1/app", application).await["id"]);
+        let address = format!("ops@{label}.example");
+        let contact = json!({"address": address, "verified": true});
+        by.call(
+            Method::PUT,
+            &format!("/api/v1/app/{application}/contact"),
+            contact,
+        )
+        .await;
         let flagged = format!("flagged.{label}");
         for (name, flags) in [
             (format!("type.{label}"), json!([])),
@@ -126,7 +134,11 @@ impl Place {
             });
             by.post("/api/v1/event-type", body).await;
         }
-        let mut private = vec![note.clone(), format!("application-of-{label}")];
+        let mut private = vec![
+            note.clone(),
+            format!("application-of-{label}"),
+            address.clone(),
+        ];
         let mut ends = Vec::new();
         for (number, event_type) in [
             ("1", format!("type.{label}")),
@@ -190,6 +202,7 @@ impl Place {
             words: BTreeMap::from([
                 ("url", format!("{}made", receiver.url())),
                 ("label", label.to_owned()),
+                ("address", address),
                 ("owner", owner.to_owned()),
             ]),
             private,
@@ -312,7 +325,7 @@ impl Place {
     /// Everything that its owner can read of the place; with `all`, of the whole organisation.
     pub async fn state(&self, server: &Server, all: bool) -> Vec<(String, String)> {
         let application = format!("/api/v1/app/{}", self.things["application"][0]);
-        let mut paths: Vec<String> = ["", "/endpoint", "/msg", "/token"]
+        let mut paths: Vec<String> = ["", "/contact", "/endpoint", "/msg", "/token"]
             .map(|list| format!("{application}{list}"))
             .to_vec();
         for things in [&self.things, &self.second] {

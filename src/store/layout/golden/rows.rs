@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::*;
 use crate::domain::application::TokensEnding;
 use crate::domain::attempt::{Answer, FailureKind, SendFailure, Timings, Verdict};
+use crate::domain::contact::{ContactCode, Digits};
 use crate::domain::disabled::{Disabled, DisabledReason};
 use crate::domain::endpoint::{BasicAuth, CatchUp, EndpointSecret};
 use crate::domain::health::{Failing, Health, News, Notice, Rest, RestReason, Told, ToldKind};
@@ -220,6 +221,18 @@ fn of_registrations() -> Vec<Row> {
         let pinned = "65 01*20 612e62";
         (pinned, event_type_key(ORGANISATION, "a.b"))
     };
+    let contact = Contact {
+        application: APPLICATION,
+        address: Some(text("a@b.c")),
+        verified_at: Some(AT),
+        code: Some(ContactCode {
+            digits: Digits::kept(text("012345")),
+            asked_at: LATER,
+            tries: 3,
+            mail_due: true,
+        }),
+        asked_at: vec![LATEST],
+    };
     let revocation = Revocation {
         hash: HASH,
         until: Some(AT),
@@ -289,6 +302,14 @@ fn of_registrations() -> Vec<Row> {
                 group_name: Some(text("g")),
                 ..event_type()
             },
+            &[],
+        ),
+        row(
+            1,
+            ("63 02*20", contact_key(APPLICATION)),
+            "b763 0100 b311625d 42000000 02*20 01056140622e63 01fd0068e5cf8b010000
+             01 06303132333435 fd6052e6cf8b010000 03 01 01fdc03ce7cf8b010000",
+            &contact,
             &[],
         ),
         row(
