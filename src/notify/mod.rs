@@ -7,7 +7,8 @@
 //!
 //! - A message is noted as mailed once the relay has taken the mail. A kill repeats at most the mail whose answer it
 //!   cut off, and the operator's one where customers were still to get theirs.
-//! - Making messages never waits for the relay: they are two loops of the thread.
+//! - Making messages never waits for the relay, nor does a code of a contact (`codes`) wait for others' mails: each has
+//!   its loop on the thread.
 //! - Trouble with the relay is tried again after waits that grow, for as long as it takes; the log says it once for each
 //!   reason, and status until a mail is taken. A recipient whom the relay refuses for good is logged and not tried
 //!   again.
@@ -33,12 +34,15 @@ use pace::Pace;
 use plan::{Key, Plan, Style};
 use relay::{Outcome, Relay, Session, Trouble};
 
+mod codes;
 mod letter;
 mod pace;
 mod plan;
 mod relay;
 mod text;
 
+/// The loops of the thread: messages that are due, mails, and codes of contacts.
+const LOOPS: usize = 3;
 /// Messages that one round takes.
 const ROUND_MAX: usize = 100_000;
 /// The rest between two looks at what is due: each goes through all endpoints that fail.
@@ -141,7 +145,7 @@ impl Notifier {
         let thread = spawning.spawn(Kind::Notifier, move || {
             let teller = Teller::new(store, post, metrics, stopping);
             runtime.block_on(async {
-                tokio::join!(teller.tell_on(), teller.mail_on());
+                tokio::join!(teller.tell_on(), teller.mail_on(), teller.code_on());
             });
             // A name that is being looked up holds nothing up.
             runtime.shutdown_background();
@@ -175,7 +179,7 @@ struct Teller {
     metrics: Arc<Metrics>,
     stopping: watch::Receiver<bool>,
     rounds: RefCell<Rounds>,
-    /// Of the two loops, how many work.
+    /// Of the loops, how many work.
     busy: Cell<usize>,
 }
 
@@ -210,7 +214,7 @@ impl Teller {
             metrics,
             stopping,
             rounds: RefCell::default(),
-            busy: Cell::new(2),
+            busy: Cell::new(LOOPS),
         }
     }
 
@@ -459,7 +463,7 @@ impl Teller {
         });
     }
 
-    /// Waits until it is time, or something changes. The thread is idle while both loops wait.
+    /// Waits until it is time, or something changes. The thread is idle while all loops wait.
     async fn wait(&self, until: Option<Timestamp>, notices: &mut watch::Receiver<()>) {
         self.busy.set(self.busy.get() - 1);
         if self.busy.get() == 0 {

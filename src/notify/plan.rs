@@ -64,12 +64,9 @@ pub struct Style {
 }
 
 /// The address of the customer who owns an endpoint, where one is known that may be written to.
-pub fn customer(_catalog: &Catalog, endpoint: &Endpoint) -> Option<EmailAddress> {
-    if endpoint.is_operational() {
-        return None;
-    }
-    // No application has an address yet.
-    None
+pub fn customer(catalog: &Catalog, endpoint: &Endpoint) -> Option<EmailAddress> {
+    let address = catalog.contact_of(endpoint.application)?;
+    EmailAddress::parse(address).ok()
 }
 
 /// Adds their endpoints to messages. Those of endpoints that are gone come second.

@@ -165,6 +165,24 @@ pub fn test_words(prefix: &str) -> Words {
     }
 }
 
+/// The words of a mail with the code by which somebody shows that an address is theirs.
+pub fn code_words(prefix: &str, application: &str, digits: &str) -> Words {
+    let application = match cut(application, 60).as_str() {
+        "" => String::new(),
+        name => format!(" of {name}"),
+    };
+    Words {
+        subject: prefixed(prefix, &format!("Your code is {digits}")),
+        body: format!(
+            "The code is {digits}.\n\n\
+             Enter it on the page Notifications to get mails at this address when webhooks{application} fail. It counts \
+             for half an hour.\n\n\
+             You did not ask for it? Then somebody entered your address by mistake: without the code nothing more is sent \
+             to you.\n"
+        ),
+    }
+}
+
 fn prefixed(prefix: &str, subject: &str) -> String {
     format!("{prefix} {subject}").trim_start().to_owned()
 }
