@@ -4,10 +4,13 @@
 #[path = "process/mod.rs"]
 mod process;
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
-use process::{Launch, Server, scratch};
+use process::{Launch, Server, scratch, until};
 use serde_json::{Value, json};
 
 const EXAMPLES: [&str; 5] = ["ovcode", "ocrolus", "ovation", "ioffice", "okhi"];
@@ -186,6 +189,53 @@ fn another_secret_takes_the_place_of_the_old_one_and_none_is_left_as_it_is() {
     let told = succeeds(apply(&server, &file));
     assert!(told.ends_with("5 unchanged\n"), "{told}");
     assert_eq!(secret(), new);
+}
+
+#[test]
+fn an_endpoint_that_its_receiver_disabled_stays_so_until_the_file_enables_it() {
+    let receiver = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let url = format!("http://{}", receiver.local_addr().expect("it is bound"));
+    let answering = std::thread::spawn(move || {
+        let (mut connection, _) = receiver.accept().expect("a request");
+        let mut head = [0; 64];
+        connection.read(&mut head).expect("its beginning");
+        let gone = b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        connection.write_all(gone).expect("it reads the answer");
+        // All of the request, so that closing does not break the answer off.
+        drop(connection.read(&mut [0; 65_536]));
+    });
+    let (directory, server) = start();
+    let text = FILE.replace(r#""http://127.0.0.1:9""#, &format!("\"{url}\""));
+    let of_books = |line: &str| {
+        let place = "channels = [\"eu\"]\n";
+        write(
+            directory.path(),
+            &text.replace(place, &format!("{place}{line}\n")),
+        )
+    };
+    succeeds(apply(&server, &of_books("")));
+    let message = json!({ "eventType": "invoice.paid", "channels": ["eu"], "payload": {} });
+    server
+        .api
+        .call("POST", "/api/v1/app/acme/msg", &message, 202);
+    let books = || server.api.get("/api/v1/app/acme/endpoint/books");
+    let is_gone = || (books()["disabledReason"] == "gone").then_some(());
+    until(Duration::from_secs(30), is_gone).expect("it is disabled");
+    answering.join().expect("it answered");
+    let again = succeeds(apply(&server, &of_books("")));
+    assert!(again.ends_with("5 unchanged\n"), "{again}");
+    let changed = succeeds(apply(&server, &of_books("throttle_rate = 3")));
+    assert!(
+        changed.contains("changed    endpoint acme/books: throttleRate\n"),
+        "{changed}"
+    );
+    assert_eq!(books()["disabledReason"], "gone");
+    let enabled = of_books("throttle_rate = 3\ndisabled = false");
+    let changed = succeeds(apply(&server, &enabled));
+    assert!(
+        changed.contains("changed    endpoint acme/books: disabled\n"),
+        "{changed}"
+    );
 }
 
 #[test]

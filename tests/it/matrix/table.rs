@@ -213,6 +213,16 @@ pub const SCOPES: [&str; 12] = [
     "operational_webhooks",
 ];
 
+/// Calls that are refused once their caller was let in, unless another one holds the endpoint just then.
+pub const REFUSED_LATER: [(&str, u16, &str); 2] = [
+    ("v1.endpoint.cancel-held", 409, "disable or hold it first"),
+    (
+        "v1.operational-webhook.endpoint.cancel-held",
+        409,
+        "disable or hold it first",
+    ),
+];
+
 /// What a token makes may do no more than the token itself, so one with a single scope makes nothing by
 /// these: the operation, and the status and the words of its refusal (docs/credentials.md).
 pub const NOT_BY_ONE_SCOPE: [(&str, u16, &str); 3] = [
@@ -323,7 +333,6 @@ pub const OPERATIONS: &[(&str, Need)] = &[
     ("v1.endpoint.create", Need::CreateEndpoints),
     ("v1.endpoint.get", Need::ReadEndpoints),
     ("v1.endpoint.update", Need::ChangeEndpoints),
-    // What this one disables is let go of and enabled by the next.
     ("patch_endpoint", Need::ChangeEndpoints),
     ("v1.endpoint.cancel-held", Need::ChangeEndpoints),
     ("v1.endpoint.enable", Need::ChangeEndpoints),
@@ -359,7 +368,6 @@ pub const OPERATIONS: &[(&str, Need)] = &[
         "v1.operational-webhook.endpoint.get",
         Need::ReadOwnEndpoints,
     ),
-    // The same here.
     ("v1.operational-webhook.endpoint.update", Need::OwnEndpoints),
     (
         "v1.operational-webhook.endpoint.cancel-held",
@@ -446,9 +454,9 @@ pub fn body(id: &str) -> Option<Value> {
         "v1.message.create-batch" => json!([{"eventType": "a", "payload": {}}]),
         "v1.message.bulk-expunge-contents" => json!({"ids": ["{message}"]}),
         "v1.endpoint.create" | "v1.endpoint.update" => json!({"url": "{url}"}),
-        "v1.operational-webhook.endpoint.create" => json!({"url": "{url}"}),
-        "v1.operational-webhook.endpoint.update" => json!({"url": "{url}", "disabled": true}),
-        "patch_endpoint" => json!({"disabled": true}),
+        "v1.operational-webhook.endpoint.create" | "v1.operational-webhook.endpoint.update" => {
+            json!({"url": "{url}"})
+        }
         "ovation.webhook-endpoint.create" | "ovation.webhook-endpoint.update" => webhook,
         "ocrolus.webhook-endpoint.update" => {
             json!({"webhook_endpoint": "{url}", "events": ["{event type}"]})
