@@ -27,6 +27,7 @@ pub const ALL: &[(&str, &[u8])] = files![
     "keys.js",
     "lanes.js",
     "messages.js",
+    "notices.js",
     "operational.js",
     "operator.js",
     "overview.js",

@@ -5,7 +5,8 @@
 //! `console.mjs` do what customers and operators do there, `systems.mjs` follows the documents of
 //! the five systems, `access.mjs` has sign-in, roles and frames, `sessions.mjs` who is signed in, over a
 //! restart too, `verification.mjs` endpoints that are not verified, `holds.mjs` those that the operator
-//! holds, `contact.mjs` who hears of them by e-mail, `limits.mjs` refusals for a while, and `large.mjs` ten thousand endpoints and the clock.
+//! holds, `health.mjs` those that fail, `contact.mjs` who hears of them by e-mail, `limits.mjs` refusals for a while, and
+//! `large.mjs` ten thousand endpoints and the clock.
 //! `lib.mjs` watches every page: what the browser complains of fails. The scripts print a line a step,
 //! and leave screenshots in `target/browser`.
 //!
@@ -122,6 +123,17 @@ fn operators_hold_endpoints_and_release_them() {
 fn customers_say_who_hears_of_their_endpoints_by_mail() {
     drive("contact", None, |place| {
         start(launch(place).set("notify.smtp_host", "127.0.0.1"))
+    });
+}
+
+#[test]
+fn endpoints_that_fail_say_so_and_can_be_helped() {
+    drive("health", None, |place| {
+        start(
+            launch(place)
+                .set("delivery.breaker.failures", 3)
+                .set("delivery.breaker.min_open_after_seconds", 0),
+        )
     });
 }
 

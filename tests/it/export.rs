@@ -106,6 +106,7 @@ async fn a_new_store_from_an_export_has_all_registrations() {
     // An attempt failed, and attempts are not in an export.
     let first = expected["data"][0].as_object_mut().expect("an endpoint");
     assert!(first.remove("failingSince").is_some());
+    assert_eq!(first.remove("failures"), Some(json!(1)));
     assert_eq!(
         server.get("/api/v1/app/app/endpoint").await.expect(200),
         expected

@@ -129,6 +129,7 @@ pub struct EndpointIn {
     disabled_reason: ShownField,
     disabled_at: ShownField,
     failing_since: ShownField,
+    failures: ShownField,
     disables_at: ShownField,
     breaker: ShownField,
     catch_up: ShownField,

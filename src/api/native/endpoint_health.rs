@@ -33,6 +33,10 @@ pub struct HealthOut {
     )]
     #[schemars(default)]
     failing_since: Option<Timestamp>,
+    /// How many attempts have failed since then, probes among them. Absent where the last one succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    failures: Option<u32>,
     /// When the endpoint is disabled if nothing succeeds until then; shown once a fifth of that time is over.
     #[serde(
         skip_serializing_if = "Option::is_none",
@@ -114,6 +118,7 @@ impl HealthOut {
             disabled_reason: disabled.and_then(|disabled| disabled.reason.name()),
             disabled_at: disabled.map(|disabled| disabled.at),
             failing_since: failing.map(|failing| failing.since),
+            failures: failing.map(|failing| failing.failures),
             disables_at: failing
                 .filter(|failing| failing.warned > 0 && endpoint.disabled.is_none())
                 .and_then(|failing| failing.disables_at),

@@ -1,7 +1,7 @@
 // One attempt: what became of it and why, the request and the answer, and the other attempts of its delivery.
 
 import { api, appPath, list, pagePath, path } from './api.js';
-import { Attempts, DeliveryState, Facts, Next, endpointName, firstCrumb, isUnderWay, loadMessage, resend, sayAttempt, sayFailure, sayMs } from './history.js';
+import { Attempts, DeliveryState, Facts, Next, endpointName, firstCrumb, isUnderWay, loadMessage, notSent, resend, sayAttempt, sayFailure, sayMs } from './history.js';
 import { Button, Code, Copy, LinkTo, Loaded, Page, Status, Time, html, prettyJson, useLoad, useMay, useState } from './ui.js';
 
 const ofConnection = ['content-length', 'host', 'date', 'connection', 'transfer-encoding'];
@@ -66,8 +66,8 @@ export default function OneAttempt({ app, params: { msg, attempt: id } }) {
 /** What became of it, in words. */
 function Told({ attempt: { failure, responseStatusCode: code, responseDurationMs: ms }, delivery }) {
   if (!failure) return html`<div class="notice good"><p>The receiver answered <strong>${code}</strong> after ${sayMs(ms)}. The message is delivered.</p></div>`;
-  const [words, advice] = sayFailure(failure.kind);
-  return html`<div class="notice bad"><p><strong>${words}.</strong> ${failure.detail}</p>${advice && html`<p>${advice}</p>`}
+  const [words, advice, detail = failure.detail] = sayFailure(failure.kind);
+  return html`<div class="notice bad"><p><strong>${words}.</strong> ${detail}</p>${advice && html`<p>${advice}</p>`}
     <p>${delivery?.held ? `The endpoint is ${delivery.hold ? 'held by the operator' : delivery.disabled ? 'disabled' : 'not verified'}: the message waits until it is ${delivery.hold ? 'released' : delivery.disabled ? 'enabled' : 'verified'}.` : delivery?.statusText === 'success' ? 'A later attempt delivered it.'
     : delivery?.nextAttempt ? html`Next attempt: <${Next} of=${delivery} />` : 'It is not tried again by itself.'}</p></div>`;
 }
@@ -92,10 +92,11 @@ export function Body({ text, label, level = 'h3' }) {
 export const Payload = ({ text, level = 'h3' }) => (text ? html`<${Body} text=${text} label="Payload" level=${level} />`
   : html`<${level}>Payload<//><p class="muted">${text === null ? 'The payload was deleted.' : 'Empty: requests have no body.'}</p>`);
 
-const Sent = ({ attempt: { request, url }, payload, message }) => {
+const Sent = ({ attempt: { request, url, failure }, payload, message }) => {
   const isMade = request.method !== 'GET' && payload !== null && !isPayload({ request }, payload);
   const masked = Object.keys(request.headers).filter((name) => request.headers[name] === '***');
   return html`<section class="card stack" aria-labelledby="sent"><h2 id="sent">Request</h2>
+  ${notSent.includes(failure?.kind) && html`<p>No request was made. It would have been:</p>`}
   <p class="mono break"><strong>${request.method}</strong> ${url}</p>
   <${Headers} of=${request.headers} label="Request headers" />
   ${masked.length > 0 && html`<p class="hint">Not shown, because secret: ${masked.join(', ')}.</p>`}
@@ -110,5 +111,5 @@ const Answered = ({ attempt }) => html`<section class="card stack" aria-labelled
   ${attempt.responseStatusCode ? html`<p><strong>${attempt.responseStatusCode}</strong> after ${sayMs(attempt.responseDurationMs)}</p>
     <${Headers} of=${attempt.responseHeaders} label="Response headers" />
     ${attempt.response ? html`<${Body} text=${attempt.response} label="Response body" />` : html`<p class="hint">Without a body.</p>`}
-    ${attempt.responseTruncated && html`<p class="hint">The body was longer than what is kept.</p>`}` : html`<p>No response came.</p>`}
+    ${attempt.responseTruncated && html`<p class="hint">The body was longer than what is kept.</p>`}` : html`<p>${notSent.includes(attempt.failure?.kind) ? 'No request was made.' : 'No response came.'}</p>`}
 </section>`;

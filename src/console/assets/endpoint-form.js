@@ -4,7 +4,7 @@
 import { api, appPath, list, listAll, pagePath, path, surface } from './api.js';
 import { endpointName } from './history.js';
 import {
-  Addresses, Button, Field, Form, Loaded, NotAllowed, Page, duration, html, labels, navigate, toast, useErrors, useForm, useId, useLayoutEffect, useLoad, useMay, useMemo, useRef, useSession, useState, warnAt,
+  Addresses, Button, Field, Form, Loaded, NotAllowed, Page, count, duration, html, labels, navigate, toast, useErrors, useForm, useId, useLayoutEffect, useLoad, useMay, useMemo, useRef, useSession, useState, warnAt,
 } from './ui.js';
 
 export default function EndpointForm({ app, params: { ep } }) {
@@ -55,6 +55,7 @@ function valuesOf(endpoint, headers, profiles) {
     channels: endpoint?.channels ?? null,
     retry: retry ? (retry.delaysSeconds ? 'list' : 'kept') : '', delays: retry?.delaysSeconds?.join(', ') ?? '', kept: retry,
     timeoutSeconds: String(endpoint?.timeoutSeconds ?? ''), throttleRate: String(endpoint?.throttleRate ?? ''),
+    breakerFailures: String(endpoint?.breakerFailures ?? ''), disableAfterHours: String(endpoint?.disableAfterHours ?? ''),
     metadata: pairs(endpoint?.metadata).map((row, key) => ({ ...row, key })),
   };
 }
@@ -84,6 +85,7 @@ function bodyOf(values) {
     eventTypes: values.eventTypes, channels: values.channels,
     retry: { '': null, kept: values.kept, list: { ...(values.kept?.delaysSeconds && values.kept), delaysSeconds: waits(values).map(Number) } }[values.retry],
     timeoutSeconds: number(values.timeoutSeconds), throttleRate: number(values.throttleRate),
+    breakerFailures: number(values.breakerFailures), disableAfterHours: number(values.disableAfterHours),
     uid: values.uid.trim() || null, metadata: object(filled(values.metadata)),
   };
 }
@@ -108,9 +110,11 @@ function check(values, endpoint, moved) {
   if (new Set(names).size < names.length) wrong['body.headers'] = 'Each header can be there once.';
   if (authHeadersChanged(values, endpoint) && rows.some((row) => row.secret && row.was !== 'sensitive' && !row.value)) wrong['body.headers'] = 'Enter the values of all secret headers: they are replaced together.';
   if (values.retry === 'list' && !waits(values).every((one) => whole.test(one))) wrong['body.retry.delaysSeconds'] = 'Enter whole seconds with commas between them.';
-  for (const name of ['timeoutSeconds', 'throttleRate']) if (values[name] && !whole.test(values[name].trim())) wrong[`body.${name}`] = 'Enter a whole number.';
+  for (const name of numbers) if (values[name] && !whole.test(values[name].trim())) wrong[`body.${name}`] = 'Enter a whole number.';
   return wrong;
 }
+
+const numbers = ['timeoutSeconds', 'throttleRate', 'breakerFailures', 'disableAfterHours'];
 
 const authRows = (values) => filled(values.headers).filter((row) => row.secret && row.was !== 'sensitive');
 const authHeadersChanged = (values, endpoint) => {
@@ -272,14 +276,16 @@ function Pairs({ legend, hint, name, locs, add, form, secrets }) {
 
 function Advanced({ form, profile }) {
   const { values } = form;
-  const [open] = useState(() => !!(values.retry || values.timeoutSeconds || values.throttleRate || (surface === 'console' && (values.uid || values.metadata.length))));
-  const wrong = Object.keys(form.fields).some((key) => /^body\.(retry|timeoutSeconds|throttleRate|uid|metadata)/.test(key));
+  const [open] = useState(() => !!(values.retry || numbers.some((name) => values[name]) || (surface === 'console' && (values.uid || values.metadata.length))));
+  const wrong = Object.keys(form.fields).some((key) => /^body\.(retry|uid|metadata)/.test(key) || numbers.includes(key.slice(5)));
   return html`<details class="card" open=${open || wrong}><summary><h2>Advanced</h2></summary><div class="stack">
     <${Field} label="Retries" name="retry" loc="" type="select" options=${[['', 'As the profile says'], ['list', 'Own waits'], ...(values.kept && !values.kept.delaysSeconds ? [['kept', 'As they are']] : [])]}
       hint=${values.retry !== 'list' && profile && `After ${sayRetry(values.retry ? values.kept : profile.retry)}.`} />
     ${values.retry === 'list' && html`<${Field} label="Waits, in seconds" name="delays" loc="body.retry" placeholder="5, 300, 1800" hint="One retry after each, separated by commas." />`}
     <${Field} label="Timeout, in seconds" name="timeoutSeconds" type="number" min="1" optional hint=${profile && `The profile’s is ${profile.timeoutSeconds} s.`} />
     <${Field} label="Throttle, in messages a second" name="throttleRate" type="number" min="1" optional hint="Messages beyond that rate wait." />
+    <${Field} label="Pause after this many failures in a row" name="breakerFailures" type="number" min="0" optional hint=${`While it is paused, messages wait and one is tried now and then. ${profile ? `The profile’s is ${count(profile.breaker.failures)}; ` : ''}0 never pauses it.`} />
+    <${Field} label="Disable after this many hours of failures" name="disableAfterHours" type="number" min="0" optional hint=${`Messages wait then until it is enabled again. ${profile ? `The profile’s is ${count(profile.disableAfterHours)}; ` : ''}0 never disables it.`} />
     ${surface === 'console' && html`<${Field} label="UID" name="uid" optional hint="Your own ID for it, usable wherever the API takes its ID." />
       <${Pairs} legend="Metadata" hint="Whatever you want to find again here." name="metadata" locs=${['body.metadata']} add="Add Metadata" form=${form} />`}
   </div></details>`;

@@ -2,11 +2,11 @@
 
 import { api, appPath, list, pagePath, path } from './api.js';
 import { Bars, Line } from './chart.js';
-import { Held, hold } from './hold.js';
+import { hold } from './hold.js';
 import { Attempts, EndpointPage, Facts, MessageFilters, Switch, act, asked, classes, endpointName, noFilters, nothing, orNothing, sayMs, useEndpoint } from './history.js';
 import { navigate, useQuery } from './router.js';
-import { Addresses, Button, Copy, Empty, Field, LinkButton, Loaded, Pager, Status, announce, count, duration, endpointState, html, isUnverified, labels, toast, useEffect, useLoad, useMay, useSession, useState } from './ui.js';
-import { Verification } from './verification.js';
+import { Addresses, Button, Copy, Empty, Field, LinkButton, Loaded, Pager, Status, Time, announce, count, duration, endpointState, html, isUnverified, labels, toast, useEffect, useLoad, useMay, useSession, useState } from './ui.js';
+import { Notice } from './notices.js';
 
 const HOUR = 3600000;
 
@@ -15,17 +15,28 @@ export default function EndpointOverview({ app, params: { ep } }) {
   const of = useEndpoint(app, ep);
   const endpoint = of.data;
   const where = appPath(app, path`/endpoint/${ep}`);
-  const health = useLoad(async (signal) => endpoint && (await list(appPath(app, '/endpoint'), { with_health: true, search: endpoint.id, limit: 1 }, { signal })).data[0]?.health, [endpoint], { every: 15000 });
-  const state = endpoint && endpointState(endpoint, health.data);
+  const rests = !!endpoint && endpoint.breaker.state !== 'closed';
+  const listed = useLoad(async (signal) => endpoint && (await list(appPath(app, '/endpoint'), { with_health: true, search: endpoint.id, limit: 1 }, { signal })).data[0], [endpoint?.id, rests], { every: rests ? 3000 : 15000 });
+  const { health } = listed.data ?? {};
+  useEffect(() => {
+    // Attempts change an endpoint, too. The notice of one that is not verified follows it by itself.
+    if (!endpoint || !listed.data || isUnverified(endpoint)) return;
+    const { health: _, ...now } = listed.data;
+    const { warnings, ...shown } = endpoint;
+    if (now.id === shown.id && now.updatedAt >= shown.updatedAt && JSON.stringify(now) !== JSON.stringify(shown)) of.set({ ...now, warnings });
+  }, [listed.data]);
+  const reload = () => {
+    of.reload();
+    listed.reload();
+  };
+  const state = endpoint && endpointState(endpoint, health);
   const name = endpointName(endpoint);
-  const change = (disabled) => act({
-    title: disabled ? 'Disable this endpoint?' : 'Enable this endpoint?',
-    text: disabled ? `Nothing more is sent to “${name}” until it is enabled again; what is published meanwhile is held for it.`
-      : endpoint.hold ? `“${name}” stays held by the operator: messages wait until it is released.`
-        : isUnverified(endpoint) ? `A challenge is sent to “${name}” now. What is held for it is sent once it is verified.` : `What is held for “${name}” is sent now, and what is published from now on.`,
-    action: disabled ? 'Disable' : 'Enable',
-    run: () => api('PATCH', where, { disabled }),
-  }, `The endpoint is ${disabled ? 'disabled' : 'enabled'}.`, of.reload);
+  const disable = () => act({
+    title: 'Disable this endpoint?',
+    text: `Nothing more is sent to “${name}” until it is enabled again; what is published meanwhile is held for it.`,
+    action: 'Disable',
+    run: () => api('PATCH', where, { disabled: true }),
+  }, 'The endpoint is disabled.', reload);
   const remove = () => act({
     title: `Delete “${name}”?`,
     text: html`<p>The endpoint <strong class="break">${endpoint.url}</strong>, its secret and the log of its attempts go for good. What waits for it is not sent.</p>`,
@@ -36,16 +47,29 @@ export default function EndpointOverview({ app, params: { ep } }) {
   return html`<${EndpointPage} app=${app} of=${of} ep=${ep} part="" badge=${state && html`<${Status} of=${state} />`}
     actions=${endpoint && may('changeEndpoints') && html`
       <${LinkButton} to=${pagePath(app, path`/endpoint/${ep}/edit`)}>Edit<//>
-      <${Button} onClick=${() => change(!endpoint.disabled)}>${endpoint.disabled ? 'Enable' : 'Disable'}<//>
-      ${may('holdEndpoints') && !endpoint.hold && html`<${Button} onClick=${() => hold(where, `“${name}”`, of.reload)}>Hold<//>`}
+      ${!endpoint.disabled && html`<${Button} onClick=${disable}>Disable<//>`}
+      ${may('holdEndpoints') && !endpoint.hold && html`<${Button} onClick=${() => hold(where, `“${name}”`, reload)}>Hold<//>`}
       <${Button} kind="danger" onClick=${remove}>Delete<//>`}>${() => html`
-    <${Held} endpoint=${endpoint} name=${name} where=${where} reload=${of.reload} />
-    <${Verification} endpoint=${endpoint} where=${where} reload=${of.reload} />
+    <${Notice} endpoint=${endpoint} health=${health} name=${name} where=${where} set=${of.set} reload=${reload} />
     <${Settings} endpoint=${endpoint} where=${where} />
-    <${Health} where=${where} waiting=${health.data?.waiting} held=${endpoint.disabled ? 'enabled' : endpoint.hold ? 'released' : isUnverified(endpoint) && 'verified'} />
+    <${Health} where=${where} waiting=${health?.waiting} says=${sayWaits(endpoint)} />
     <${Log} app=${app} ep=${ep} endpoint=${endpoint} />
   `}<//>`;
 }
+
+/** What becomes of the messages that wait. */
+const sayWaits = (endpoint) => {
+  const until = endpoint.disabled ? 'enabled' : endpoint.hold ? 'released' : isUnverified(endpoint) && 'verified';
+  return until ? `messages held until it is ${until}` : endpoint.breaker.state === 'closed' ? 'messages to be sent or retried' : 'messages, until a try succeeds';
+};
+
+/** What the server does about an endpoint that fails: its own numbers, or its profile's. */
+const sayRules = ({ breakerFailures, disableAfterHours }, profile) => {
+  const failures = breakerFailures ?? profile?.breaker.failures;
+  const hours = disableAfterHours ?? profile?.disableAfterHours;
+  const rules = [failures && `paused after ${count(failures)} failures in a row`, hours && `disabled after ${duration(hours * 3600)} without a success`].filter(Boolean).join(', ');
+  return rules ? rules[0].toUpperCase() + rules.slice(1) : 'Neither paused nor disabled';
+};
 
 /** A profile that is not configured any more is none. */
 const orNull = (error) => {
@@ -57,7 +81,7 @@ const some = (names, all) => (names ? html`<span title=${names.join(', ')}>${nam
 
 function Settings({ endpoint, where }) {
   const may = useMay();
-  const more = useLoad((signal) => Promise.all([api('GET', `${where}/headers`, null, { signal }), api('GET', path`/profile/${endpoint.profile}`, null, { signal }).catch(orNull)]), [endpoint]);
+  const more = useLoad((signal) => Promise.all([api('GET', `${where}/headers`, null, { signal }), api('GET', path`/profile/${endpoint.profile}`, null, { signal }).catch(orNull)]), [where, endpoint.updatedAt]);
   const addresses = useSession().sourceAddresses;
   const [sent, profile] = more.data ?? [];
   const { basicAuth, headers, authHeaderNames, throttleRate } = endpoint;
@@ -73,6 +97,8 @@ function Settings({ endpoint, where }) {
     authentication.length > 0 && ['Authentication', authentication.map((line) => html`<div>${line}</div>`)],
     may('readSecrets') && (profile?.standardWebhooks || profile?.signatures?.length !== 0) && ['Signing secret', html`<${Secret} where=${where} />`],
     ['Time limit', `${limit ? duration(limit) : '–'}${throttleRate ? `, at most ${throttleRate} messages a second` : ''}`],
+    endpoint.catchUp && ['Catching up', html`At most ${count(endpoint.catchUp.rate)} messages a second of what was published before <${Time} at=${endpoint.catchUp.publishedBefore} exact />`],
+    (profile || endpoint.breakerFailures != null) && ['When it fails', sayRules(endpoint, profile)],
     ['ID', html`<span class="mono">${endpoint.id}${endpoint.uid && ` · ${endpoint.uid}`}</span>`],
   ]} /></section>`;
 }
@@ -111,8 +137,8 @@ function pointsOf(series, hours, step) {
 
 const Stat = ({ label, value, says }) => html`<div class="stat"><dt>${label}</dt><dd>${value}</dd><dd class="small">${says}</dd></div>`;
 
-/** `held`: after what the messages that wait are sent, 'enabled', 'released' or 'verified'. */
-function Health({ where, waiting, held }) {
+/** `says`: what becomes of the messages that wait. */
+function Health({ where, waiting, says }) {
   const [query, setQuery] = useQuery({ range: '24h' });
   const week = query.range === '7d';
   const load = useLoad((signal) => {
@@ -128,7 +154,7 @@ function Health({ where, waiting, held }) {
       return html`<dl class="stats">
         <${Stat} label="Attempts that succeeded" value=${all ? `${success === all ? 100 : Math.min(99.9, (success / all) * 100).toFixed(1).replace('.0', '')} %` : '–'} says=${`${count(success)} of ${count(all)}`} />
         <${Stat} label="From due to answered" value=${sum('answered') ? sayMs(sum('sum') / sum('answered')) : '–'} says="on average, without the waits of retries" />
-        <${Stat} label="Waiting" value=${count(waiting ?? stats.pending)} says=${held ? `messages held until it is ${held}` : 'messages to be sent or retried'} />
+        <${Stat} label="Waiting" value=${count(waiting ?? stats.pending)} says=${says} />
         <${Stat} label="Failed for good" value=${count(stats.fail)} says="after their last attempt" />
       </dl>
       <div class="split">

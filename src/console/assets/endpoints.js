@@ -1,9 +1,11 @@
 // "Webhooks": an application's endpoints with their health, searched and filtered on the server.
 
 import { api, appPath, list, pagePath, path } from './api.js';
-import { Button, Empty, LinkButton, Loaded, Page, Pager, Search, Status, Table, Time, count, endpointState, html, isUnverified, labels, toast, useLoad, useMay, useQuery, useSession, useState } from './ui.js';
+import { Button, Empty, LinkButton, Loaded, Page, Pager, Search, Table, count, html, isUnverified, labels, toast, useLoad, useMay, useQuery, useSession, useState } from './ui.js';
 import { Rate } from './chart.js';
-import { OfApplication, release } from './hold.js';
+import { endpointName } from './history.js';
+import { OfApplication, enable, release } from './hold.js';
+import { EndpointState } from './notices.js';
 
 export default function Endpoints({ app }) {
   const may = useMay();
@@ -17,7 +19,7 @@ export default function Endpoints({ app }) {
   const columns = [
     { label: 'Endpoint', class: 'grow', cell: (ep) => html`<a class="break" href=${pagePath(app, path`/endpoint/${ep.id}`)}>${ep.url}</a>${ep.description && html`<div class="muted small">${ep.description}</div>`}` },
     { label: 'Events', class: 'words', cell: Events },
-    { label: 'State', cell: (ep) => html`<div><${Status} of=${endpointState(ep, ep.health) ?? 'enabled'} />${ep.hold && html`<p class="small muted">${ep.hold.reason === 'restored' ? 'restored ' : ep.disabled ? 'held ' : ''}<${Time} at=${ep.hold.since} /></p>`}</div>` },
+    { label: 'State', class: 'words', cell: (ep) => html`<${EndpointState} endpoint=${ep} health=${ep.health} />` },
     { label: 'Last 24 hours', cell: ({ health }) => health && html`<${Rate} ...${health} />` },
     { label: 'Waiting', class: 'num', cell: ({ health }) => health && count(health.waiting) },
     may('changeEndpoints') && { label: '', class: 'end', cell: (ep) => html`<div class="row">${ep.hold && may('holdEndpoints') && html`<${Button} class="small" aria-label=${`Release ${ep.url}`} onClick=${() => release(appPath(app, path`/endpoint/${ep.id}`), `“${ep.description || ep.url}”`, endpoints.reload)}>Release<//>`}<${Toggle} app=${app} endpoint=${ep} changed=${endpoints.reload} /></div>` },
@@ -47,10 +49,13 @@ function Events({ eventTypes, channels }) {
 function Toggle({ app, endpoint, changed }) {
   const { id, url, disabled } = endpoint;
   const [busy, setBusy] = useState(false);
+  const where = appPath(app, path`/endpoint/${id}`);
   const toggle = async () => {
+    // How fast that is sent is a question.
+    if (disabled && endpoint.health?.waiting) return void enable({ endpoint, name: endpointName(endpoint), where, then: changed });
     setBusy(true);
     try {
-      await api('PATCH', appPath(app, path`/endpoint/${id}`), { disabled: !disabled });
+      await api('PATCH', where, { disabled: !disabled });
       toast(!disabled ? 'Disabled. What comes in is held until it is enabled.' : endpoint.hold ? 'Enabled. It stays held until it is released.' : isUnverified(endpoint) ? 'Enabled. A challenge is sent now.' : 'Enabled. What was held is sent now.');
       changed();
     } catch (error) {

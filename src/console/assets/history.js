@@ -21,11 +21,13 @@ const failures = {
   wrong_answer: ['Wrong answer'],
   not_sendable: ['Not sent'],
   expired: ['Expired'],
-  breaker_open: ['Not tried', 'The endpoint failed for so long that all attempts would have been over. Send it again once the receiver works.'],
+  breaker_open: ['Not sent', 'Send it again once the receiver works.', 'The endpoint was paused after failures until the last retry of this message would have been made.'],
   canceled: ['Canceled', 'Somebody let go of it while the endpoint was disabled or held. Send it again if it is wanted after all.'],
   internal_error: ['Internal error', 'This is not the receiver’s fault. The attempt is repeated by the schedule.'],
 };
-/** A failure in two words, and what to do: [words, sentence]. */
+/** Failures of deliveries that ended without a further request. */
+export const notSent = ['expired', 'breaker_open', 'canceled'];
+/** A failure in two words, what to do, and what happened where that is not the attempt's own: [words, sentence, sentence]. */
 export const sayFailure = (kind) => failures[kind] ?? [kind];
 
 /** An attempt's outcome: a badge, with the answer's status or the kind of failure. */

@@ -2,9 +2,10 @@
 
 import { api, list, path } from './api.js';
 import { Outcome } from './history.js';
-import { hold, release } from './hold.js';
+import { enable, hold, probe, release } from './hold.js';
+import { EndpointState } from './notices.js';
 import { FormDialog, Listing, act, col, destroy } from './operator.js';
-import { Button, Code, Dialog, Field, Page, Status, Time, endpointState, html, toast, useForm, useLoad, useMay, useQuery, useState } from './ui.js';
+import { Button, Code, Dialog, Field, Page, Time, html, toast, useForm, useLoad, useMay, useQuery, useState } from './ui.js';
 
 const all = '/operational-webhook/endpoint';
 /** The profile of those that name none. */
@@ -33,8 +34,8 @@ export default function Operational() {
       ${profile !== standard && html`<div class="small muted">Profile ${profile}</div>`}
       ${verification?.lastError && html`<div class="small">The last challenge failed. ${verification.lastError}</div>`}`),
     col('Events', ({ eventTypes }) => (eventTypes ? html`<div>${eventTypes.map((name) => html`<div class="small">${name}</div>`)}</div>` : 'Everything'), 'words'),
-    col('State', (endpoint) => html`<${Status} of=${endpointState(endpoint) ?? 'enabled'} />`),
-    col('', (endpoint) => html`<div class="row">${change && act(endpoint.hold ? 'Release' : 'Hold', endpoint.url, () => (endpoint.hold ? release : hold)(one(endpoint), endpoint.url, endpoints.reload))}${[...(change ? [['Edit', Edit], ['Secret', Secret]] : []), ['Attempts', Attempts]].map(([label, View]) => act(label, endpoint.url, () => setOpen([View, endpoint])))}${change && act('Delete', endpoint.url, () => remove(endpoint))}</div>`, 'end'),
+    col('State', (endpoint) => html`<${EndpointState} endpoint=${endpoint} />`),
+    col('', (endpoint) => html`<div class="row">${change && act(endpoint.hold ? 'Release' : 'Hold', endpoint.url, () => (endpoint.hold ? release : hold)(one(endpoint), endpoint.url, endpoints.reload))}${change && looksAfter(endpoint, endpoints.reload)}${[...(change ? [['Edit', Edit], ['Secret', Secret]] : []), ['Attempts', Attempts]].map(([label, View]) => act(label, endpoint.url, () => setOpen([View, endpoint])))}${change && act('Delete', endpoint.url, () => remove(endpoint))}</div>`, 'end'),
   ];
   return html`<${Page} title="Operational webhooks" intro="Endpoints of your own, which are told what happens to your customers’ endpoints and deliveries: a program of yours, or a channel of Slack, Teams or Discord."
       actions=${change && html`<${Button} kind="primary" onClick=${() => setOpen([Edit])}>Add endpoint<//>`}>
@@ -42,6 +43,12 @@ export default function Operational() {
     ${open && html`<${open[0]} endpoint=${open[1]} onClose=${close} done=${done} />`}
   <//>`;
 }
+
+/** The buttons for an endpoint that gets nothing by itself. */
+const looksAfter = (endpoint, then) => [
+  endpoint.disabled && act('Enable', endpoint.url, () => enable({ endpoint, name: endpoint.url, where: one(endpoint), then })),
+  !endpoint.disabled && !endpoint.hold && endpoint.breaker.state !== 'closed' && act('Try now', endpoint.url, () => probe(one(endpoint)).then(then)),
+];
 
 function Edit({ endpoint, onClose, done }) {
   const before = endpoint?.profile ?? standard;
@@ -51,7 +58,7 @@ function Edit({ endpoint, onClose, done }) {
   const chosen = profiles.find(({ name }) => name === profile);
   const another = profile !== before;
   const save = async ({ profile: _, secret, ...values }) => {
-    const kept = endpoint && { uid: endpoint.uid, metadata: endpoint.metadata, throttleRate: endpoint.throttleRate };
+    const kept = endpoint && { uid: endpoint.uid, metadata: endpoint.metadata, throttleRate: endpoint.throttleRate, breakerFailures: endpoint.breakerFailures, disableAfterHours: endpoint.disableAfterHours };
     const look = another && { profile, method: null, ...(secret && { secret }) };
     await api(endpoint ? 'PUT' : 'POST', endpoint ? one(endpoint) : all, { ...kept, ...values, ...look, eventTypes: eventTypes.length ? eventTypes : null });
     done(`${values.url} was ${endpoint ? 'saved' : 'added'}.`);

@@ -35,7 +35,7 @@ function Problems({ of: { problems: found, holds, now, health: { reason } } }) {
 function about({ applicationId: app, applicationName, endpointId, url, taskId, kind }) {
   const ways = [
     endpointId && (app ? html`<${EndpointLink} app=${app} id=${endpointId} url=${url} />` : html`<a class="break" href=${`${base}/operational`}>${url}</a>`),
-    app && html`<${AppLink} id=${app} name=${applicationName} />`, taskId && html`<a href=${`${base}/jobs`}>Jobs</a>`, kind === 'lane_late' && html`<a href=${`${base}/lanes`}>Lanes</a>`,
+    app && html`<${AppLink} id=${app} name=${applicationName} />`, taskId && html`<a href=${`${base}/jobs`}>Jobs</a>`, ['lane_late', 'endpoints_open'].includes(kind) && html`<a href=${`${base}/lanes`}>Lanes</a>`,
   ].filter(Boolean);
   return ways.length > 0 && html`<p class="row">${ways}</p>`;
 }
@@ -70,13 +70,18 @@ function Charts({ samples }) {
 /** When all of the copy was read last, and what was wrong then. */
 const verified = ({ verified: last, unverified }) => last ? html`<${Time} at=${last.at} />${last.ok ? '' : ', and found damaged'}` : html`<span class="break">not yet${unverified ? `: ${unverified.reason}` : ''}</span>`;
 
-function Facts({ of: { store, backup, registrations: has, version, startedAt, now } }) {
+/** Which endpoints get nothing because of their attempts, a line each kind. */
+const troubled = ({ open, resting }, { failing, gone, requested }) => [
+  [open, 'paused'], [resting, 'resting'], [failing, 'disabled after failures'], [gone, 'disabled by a 410'], [requested, 'disabled by receiver'],
+].filter(([n]) => n).map(([n, what]) => `${count(n)} ${what}`);
+
+function Facts({ of: { store, backup, registrations: has, breakers, disabledAutomatically: off, version, startedAt, now } }) {
   const card = (title, facts) => html`<section class="card"><h2>${title}</h2><dl class="facts">${facts.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl></section>`;
   const link = (n, to) => html`<a href=${base + to}>${count(n)}</a>`;
   return html`<div class="cards">
     ${store && card('Store', [['Queue', bytes(store.liveBytes)], ['History', `${bytes(store.slicesBytes)} in ${count(store.slices)} ${store.slices === 1 ? 'slice' : 'slices'}`], ['Kept since', html`<${Time} at=${store.oldestAt} />`], ['Free', store.freeBytes == null ? '–' : bytes(store.freeBytes)]])}
     ${store && card('Backup', backup ? [['To', html`<span class="break">${backup.to}</span>`], ['Up to', html`<${Time} at=${backup.copiedUntil} />`], ['Behind', backup.lagSeconds >= 1 ? duration(Math.round(backup.lagSeconds)) : 'nothing'], ['Copied', `${bytes(backup.bytes)} since the start`], ['Verified', verified(backup)]] : [['To', html`nowhere: see <a href="/docs/guide/backup">backup.to</a>`]])}
-    ${card('Registrations', [['Applications', link(has.applications, '/applications')], ['Endpoints', count(has.endpoints)], ['Event types', link(has.eventTypes, '/event-types')], ['Tokens', link(has.tokens, '/tokens')]])}
+    ${card('Registrations', [['Applications', link(has.applications, '/applications')], ['Endpoints', html`${count(has.endpoints)}${troubled(breakers, off).map((line) => html`<div class="small muted">${line}</div>`)}`], ['Event types', link(has.eventTypes, '/event-types')], ['Tokens', link(has.tokens, '/tokens')]])}
     ${card('Server', [['Version', version], ['Started', html`<${Time} at=${startedAt} />`], ['Up for', duration(Math.round((Date.parse(now) - Date.parse(startedAt)) / 1000))]])}</div>`;
 }
 

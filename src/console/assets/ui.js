@@ -211,8 +211,9 @@ export function Status({ of }) {
 }
 /** Whether the endpoint's messages are held until its URL answers a challenge. */
 export const isUnverified = ({ verification }) => !!verification && verification.status !== 'verified';
-/** An endpoint's state for its badge: first what holds its messages, then its health, where that is known. */
-export const endpointState = (endpoint, health) => (endpoint.disabled ? 'disabled' : endpoint.hold ? 'held' : isUnverified(endpoint) ? 'unverified' : health?.state);
+/** An endpoint's state for its badge: first what keeps its messages back, then its health, where that is known. */
+export const endpointState = (endpoint, health) => (endpoint.disabled ? 'disabled' : endpoint.hold ? 'held' : isUnverified(endpoint) ? 'unverified'
+  : { open: 'paused', resting: 'resting' }[endpoint.breaker?.state] ?? health?.state);
 
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto', style: 'short' });
 const exactly = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'long' });
@@ -364,6 +365,7 @@ export function Dialog({ title, onClose, children, foot, wide }) {
 /**
  * Asks; gives a promise of the answer. A destructive act names what goes in the text and in `action`
  * ("Delete Acme"). `run` is awaited before the dialog closes; its error is shown in it.
+ * `text` may be a function of that error, which shows what is wrong with its fields.
  * @param {{title: string, text: any, action: string, danger?: boolean, cancel?: string, run?: () => Promise<any>}} question
  * @returns {Promise<boolean>}
  */
@@ -390,14 +392,15 @@ function Question({ title, text, action, danger, cancel = 'Cancel', run, end }) 
       return end(true);
     } catch (failure) {
       setError(failure);
+      setTimeout(() => document.querySelector('dialog[open] [aria-invalid=true]')?.focus(), 30);
       return setBusy(false);
     }
   };
   return html`<${Dialog} title=${title} onClose=${() => end(false)} foot=${html`
       <${Button} onClick=${() => end(false)}>${cancel}<//>
       <${Button} kind=${danger ? 'danger' : 'primary'} busy=${busy} onClick=${go}>${action}<//>`}>
-    ${error && html`<${ErrorBox} error=${error} />`}
-    ${typeof text === 'string' ? html`<p>${text}</p>` : text}
+    ${error && !(typeof text === 'function' && Object.keys(error.fields ?? {}).length) && html`<${ErrorBox} error=${error} />`}
+    ${typeof text === 'function' ? text(error) : typeof text === 'string' ? html`<p>${text}</p>` : text}
   <//>`;
 }
 
