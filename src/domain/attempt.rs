@@ -207,6 +207,12 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// It was no request: a search of the queue found that the delivery had ended.
+    pub fn is_of_a_search(&self) -> bool {
+        let kind = self.failure.as_ref().map(|failure| failure.kind);
+        kind == Some(FailureKind::BreakerOpen)
+    }
+
     /// The rough size of the attempt when it is shown.
     pub fn bytes(&self) -> usize {
         let of_headers = |headers: &[(String, String)]| -> usize {

@@ -189,8 +189,10 @@ impl Health {
             warned: 0,
             disables_at: None,
         });
+        // A clock that was set back begins the time anew.
+        failing.since = failing.since.min(now);
         failing.failures = failing.failures.saturating_add(1);
-        failing.last_at = now.max(failing.last_at);
+        failing.last_at = now;
         let opened = failing.rest_after(attempt, rules, now, random);
         let warned = failing.warn(rules, now);
         if let Some(notice) = &mut self.notice {
@@ -203,8 +205,15 @@ impl Health {
         }
     }
 
-    /// Takes in a success at `now`. The lane sends freely again.
-    pub fn succeeded(&mut self, rules: &NoticeRules, now: Timestamp) {
+    /// Takes in the success at `now` of an attempt that began at `started_at`. The lane sends freely again.
+    pub fn succeeded(&mut self, started_at: Timestamp, rules: &NoticeRules, now: Timestamp) {
+        // One that was under way when the receiver asked for a rest does not end that.
+        let is_earlier = |rest: Rest| {
+            rest.reason == RestReason::RetryAfter && started_at < rest.since && rest.since <= now
+        };
+        if self.rest().is_some_and(is_earlier) {
+            return;
+        }
         self.failing = None;
         if let Some(notice) = &mut self.notice {
             notice.well(rules, now);
@@ -233,11 +242,14 @@ impl Health {
     }
 
     /// The endpoint was disabled, by its receiver or after failures.
-    pub fn disabled(&mut self, attempt: &FailedAttempt<'_>, rules: &NoticeRules, now: Timestamp) {
+    pub fn disabled(&mut self, failure: &str, now: Timestamp) {
         let notice = self.notice.get_or_insert_default();
-        notice.news.note(attempt);
+        if notice.news.failure.is_empty() {
+            notice.news.failure = shortened(failure);
+        }
         notice.news.disabled = true;
-        notice.trouble(rules, now);
+        // That is told at once: nothing that comes makes it less.
+        notice.due = Some(now);
     }
 
     /// Somebody enabled the endpoint or gave it another URL: its receiver gets a fresh start.
@@ -351,12 +363,13 @@ impl Failing {
             self.rest = Some(Rest {
                 reason: RestReason::Failures,
                 since: now,
-                probe_at: now + spread(rules.probe_first, random),
+                // A receiver that asked for a longer rest has it.
+                probe_at: (now + spread(rules.probe_first, random)).max(self.asked_until(now)),
                 probes: 0,
             });
         } else if let Some(rest) = &mut self.rest
             // An attempt that was under way when the lane came to rest was no probe.
-            && attempt.started_at >= rest.probe_at
+            && (attempt.started_at >= rest.probe_at || now < rest.since)
         {
             match rest.reason {
                 RestReason::Failures => rest.probe_failed(rules, now, random),
@@ -374,6 +387,14 @@ impl Failing {
             rest.probe_at = rest.probe_at.max(until);
         }
         opens
+    }
+
+    /// Until when the receiver asked to be left alone.
+    fn asked_until(&self, now: Timestamp) -> Timestamp {
+        let asked = self
+            .rest
+            .filter(|rest| rest.reason == RestReason::RetryAfter && rest.since <= now);
+        asked.map_or(now, |rest| rest.probe_at)
     }
 
     /// Counts the warnings that are due, and returns whether one is new.
@@ -406,13 +427,11 @@ impl Notice {
     /// Something happened that a person is to hear of.
     fn trouble(&mut self, rules: &NoticeRules, now: Timestamp) {
         let due = match self.told_at {
-            Some(told_at) => now.max(told_at + rules.digest),
+            // The clock may have been set back since.
+            Some(told_at) => now.max(told_at.min(now) + rules.digest),
             None => now + rules.grace,
         };
-        self.due = Some(match self.due {
-            Some(before) if before > now => before.min(due),
-            _ => due,
-        });
+        self.due = Some(self.due.map_or(due, |before| before.min(due)));
     }
 
     /// An attempt failed, so the trouble that was told of has not ended.

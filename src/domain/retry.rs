@@ -156,12 +156,17 @@ impl RetrySchedule {
         }
     }
 
-    /// The waits that are left after so many attempts, added up and without jitter: how long after its next attempt
-    /// the last one of a delivery is due.
-    pub fn length_after(&self, attempts: u32) -> Duration {
-        (attempts..=RETRIES_MAX)
-            .map_while(|index| self.wait(index))
-            .sum()
+    /// By the number of attempts so far, how long after its next attempt the last one of a delivery is due, without
+    /// jitter: the waits that are left, added up. After more attempts than are listed the next one is the last.
+    pub fn lengths_after(&self) -> Vec<Duration> {
+        let waits = (0..=RETRIES_MAX).map_while(|index| self.wait(index));
+        let mut lengths = Vec::from_iter(waits);
+        let mut left = Duration::ZERO;
+        for length in lengths.iter_mut().rev() {
+            left += *length;
+            *length = left;
+        }
+        lengths
     }
 
     /// All waits added up, without jitter.

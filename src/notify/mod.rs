@@ -279,7 +279,7 @@ impl Teller {
 
     /// Returns when the next round is to begin.
     async fn mail(&self) -> Option<Timestamp> {
-        if self.store.to_mail(1).is_empty() {
+        if !self.store.has_mail() {
             self.rounds.borrow_mut().pace = Pace::default();
             return None;
         }
@@ -305,7 +305,7 @@ impl Teller {
         self.show(&rounds);
         let more = rounds.pace.begins_at(now);
         drop(rounds);
-        (!self.store.to_mail(1).is_empty()).then_some(more)
+        self.store.has_mail().then_some(more)
     }
 
     async fn forget_all(&self) -> Option<Timestamp> {
@@ -390,7 +390,16 @@ impl Teller {
                     rounds.put_off.entry(to).or_default().failed(now);
                     continue;
                 }
-                Err(trouble) => return Err(self.failed(post, &trouble)),
+                Err(trouble) => {
+                    // It may be this mail that the relay chokes on: the others get theirs on a new connection.
+                    log::warn!("notify: {}; tried again later", self.failed(post, &trouble));
+                    let mut rounds = self.rounds.borrow_mut();
+                    rounds.put_off.entry(to).or_default().failed(now);
+                    drop(rounds);
+                    let opened = post.relay.open().await;
+                    *session = opened.map_err(|trouble| self.failed(post, &trouble))?;
+                    continue;
+                }
             };
             self.note_customer(post, &outcome);
             self.note_mailed(mail.covers).await?;

@@ -309,6 +309,13 @@ impl<S: Line> Dialog<S> {
                 .extend(nobody.map(|to| (to, shown(&answer))));
             return Ok(outcome);
         }
+        if let ([to], false) = (&letter.to[..], answer.is_positive() || answer.has_code(421)) {
+            // Many relays put a mail off only here, and others' mails may go all the same.
+            return Err(Trouble::PutOff {
+                to: to.clone(),
+                answer: shown(&answer),
+            });
+        }
         accepted("the mail", &answer)?;
         Ok(outcome)
     }

@@ -5,6 +5,7 @@
 //! holds in memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::gate::{Reached, Searched};
 use super::lane::{ENDED_MAX, Place, place};
@@ -59,7 +60,7 @@ fn sift(
     schedule: &RetrySchedule,
     now: Timestamp,
 ) -> (Vec<Delivery>, Searched) {
-    let mut ends = Ends::of(schedule);
+    let lengths = schedule.lengths_after();
     let mut ended = Vec::new();
     let mut reached: Option<Place> = None;
     for delivery in page {
@@ -68,7 +69,7 @@ fn sift(
             return (ended, Searched::UpTo(Reached { behind, next_end }));
         }
         reached = Some(place(&delivery.key));
-        let end = ends.of_delivery(&delivery);
+        let end = end_of(&delivery, &lengths);
         if end <= now {
             ended.push(delivery);
         } else {
@@ -85,34 +86,14 @@ fn sift(
     (ended, searched)
 }
 
-/// When schedules end; those of deliveries that were attempted as often have the same length.
-struct Ends<'a> {
-    schedule: &'a RetrySchedule,
-    /// By the number of attempts so far.
-    lengths: Vec<std::time::Duration>,
-}
-
-impl Ends<'_> {
-    fn of(schedule: &RetrySchedule) -> Ends<'_> {
-        Ends {
-            schedule,
-            lengths: Vec::new(),
-        }
-    }
-
-    fn of_delivery(&mut self, delivery: &Delivery) -> Timestamp {
-        let attempts = delivery.attempts.min(crate::domain::retry::RETRIES_MAX);
-        for known in self.lengths.len() as u32..=attempts {
-            self.lengths.push(self.schedule.length_after(known));
-        }
-        delivery.key.due + self.lengths[attempts as usize]
-    }
+/// When the last attempt of a delivery would be due, where `lengths` are those of its schedule.
+fn end_of(delivery: &Delivery, lengths: &[Duration]) -> Timestamp {
+    let left = lengths.get(delivery.attempts as usize);
+    delivery.key.due + left.copied().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::domain::attempt::Trigger;
     use crate::domain::id::MessageId;

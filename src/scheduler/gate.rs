@@ -10,8 +10,8 @@ use crate::clock::Timestamp;
 use crate::domain::health::{Rest, RestReason};
 use crate::domain::id::MessageId;
 
-/// No probe is this far away, so a clock that was set back makes a rest no longer than this.
-const PROBE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How often the whole queue is searched at most.
+const SEARCH_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub struct Gate {
@@ -29,8 +29,8 @@ pub struct Gate {
 enum Ends {
     /// The queue is to be searched for them, from here on.
     Unknown(Reached),
-    /// That is under way; where something changed since it began, its result does not count.
-    Searching { is_stale: bool },
+    /// That is under way, and whether something came since it began.
+    Searching { came: bool },
     /// Nothing waits.
     #[default]
     None,
@@ -78,53 +78,53 @@ impl Gate {
 
     /// The schedule of retries may be another one.
     pub fn schedule_changed(&mut self) {
-        match &mut self.ends {
-            Ends::Searching { is_stale } => *is_stale = true,
-            ends => *ends = Ends::Unknown(Reached::default()),
+        if !self.is_searching() {
+            self.ends = Ends::Unknown(Reached::default());
         }
     }
 
-    /// Where the queue is to be searched for deliveries whose schedule has ended, if it is time for that.
+    /// Where the queue is to be searched for deliveries whose schedule has ended, if it is time for that. A probe that is
+    /// due goes first: it may close the breaker.
     pub fn wants_search(&mut self, now: Timestamp) -> Option<Reached> {
+        if !self.is_open() || self.opens_at(now) <= now {
+            return None;
+        }
         let from = match self.ends {
-            _ if !self.is_open() => return None,
             Ends::Unknown(from) => from,
             Ends::At(at) if at <= now => Reached::default(),
             _ => return None,
         };
-        self.ends = Ends::Searching { is_stale: false };
+        self.ends = Ends::Searching { came: false };
         Some(from)
     }
 
     /// A search reached the end of the queue, and this is when the next schedule ends; or it goes on behind a place.
-    /// Returns whether the result counts.
-    pub fn searched(&mut self, searched: Searched) -> bool {
-        if self.ends != (Ends::Searching { is_stale: false }) || !self.is_open() {
-            self.ends = Ends::Unknown(Reached::default());
-            return false;
-        }
+    pub fn searched(&mut self, searched: Searched, now: Timestamp) {
+        let came = self.ends == Ends::Searching { came: true };
         self.ends = match searched {
             Searched::UpTo(reached) => Ends::Unknown(reached),
-            Searched::All(next_end) => next_end.map_or(Ends::None, Ends::At),
+            Searched::All(None) if came => Ends::Unknown(Reached::default()),
+            Searched::All(None) => Ends::None,
+            // The whole queue is read each time.
+            Searched::All(Some(next_end)) => Ends::At(next_end.max(now + SEARCH_EVERY)),
         };
-        true
     }
 
-    /// A delivery was taken out of the queue: a search may show it all the same.
-    pub fn went(&mut self) {
-        if let Ends::Searching { is_stale } = &mut self.ends {
-            *is_stale = true;
-        }
+    /// A search has no result.
+    pub fn search_lost(&mut self) {
+        self.ends = Ends::Unknown(Reached::default());
     }
 
     pub fn is_searching(&self) -> bool {
         matches!(self.ends, Ends::Searching { .. })
     }
 
-    /// A delivery came. Its schedule ends after those of the deliveries that were there.
+    /// A delivery came. Where others wait, the next search finds it.
     pub fn came(&mut self) {
-        if self.is_open() && self.ends == Ends::None {
-            self.ends = Ends::Unknown(Reached::default());
+        match &mut self.ends {
+            Ends::Searching { came } => *came = true,
+            ends @ Ends::None => *ends = Ends::Unknown(Reached::default()),
+            Ends::Unknown(_) | Ends::At(_) => {}
         }
     }
 
@@ -157,9 +157,16 @@ impl Gate {
     }
 
     /// When the lane may send; at once where it does not rest.
-    pub fn opens_at(&self, now: Timestamp) -> Timestamp {
-        self.rest
-            .map_or(Timestamp(0), |rest| rest.probe_at.min(now + PROBE_MAX))
+    pub fn opens_at(&mut self, now: Timestamp) -> Timestamp {
+        let Some(rest) = &mut self.rest else {
+            return Timestamp(0);
+        };
+        if now < rest.since {
+            // The clock was set back, which makes no rest longer.
+            rest.probe_at = now + rest.probe_at.since(rest.since);
+            rest.since = now;
+        }
+        rest.probe_at
     }
 
     /// Whether the next probe is to be another message than this, where another is due.
@@ -221,19 +228,25 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_makes_no_rest_longer_than_a_day() {
+    fn a_clock_that_is_set_back_makes_no_rest_longer() {
         let mut gate = Gate::default();
         assert_eq!(gate.opens_at(NOW), Timestamp(0));
         gate.rest_changed(rest(RestReason::Failures));
         assert_eq!(gate.opens_at(NOW), NOW + Duration::from_secs(30));
-        let long_ago = Timestamp(7);
-        assert_eq!(gate.opens_at(long_ago), NOW + Duration::from_secs(30));
-        let later = Rest {
-            probe_at: NOW + 3 * PROBE_MAX,
-            ..rest(RestReason::Failures).unwrap()
-        };
-        gate.rest_changed(Some(later));
-        assert_eq!(gate.opens_at(NOW), NOW + PROBE_MAX);
+        let before = Timestamp(7_000);
+        let opens_at = before + Duration::from_secs(30);
+        assert_eq!(gate.opens_at(before), opens_at);
+        let later = before + Duration::from_secs(20);
+        assert_eq!(gate.opens_at(later), opens_at, "it does not slide");
+    }
+
+    #[test]
+    fn a_probe_that_is_due_goes_before_a_search() {
+        let mut gate = Gate::default();
+        gate.rest_changed(rest(RestReason::Failures));
+        let probe_at = NOW + Duration::from_secs(30);
+        assert_eq!(gate.wants_search(probe_at), None);
+        assert_eq!(gate.wants_search(NOW), Some(Reached::default()));
     }
 
     #[test]
@@ -242,32 +255,47 @@ mod tests {
         assert_eq!(gate.wants_search(NOW), None);
         gate.rest_changed(rest(RestReason::RetryAfter));
         assert_eq!(gate.wants_search(NOW), None, "that is short");
-        gate.rest_changed(rest(RestReason::Failures));
+        let long = Rest {
+            probe_at: NOW + Duration::from_secs(900),
+            ..rest(RestReason::Failures).unwrap()
+        };
+        gate.rest_changed(Some(long));
         assert_eq!(gate.wants_search(NOW), Some(Reached::default()));
         assert_eq!(gate.wants_search(NOW), None, "it is under way");
         let reached = Reached {
             behind: Some((NOW, MessageId([1; 20]))),
             next_end: Some(NOW),
         };
-        assert!(gate.searched(Searched::UpTo(reached)));
+        gate.searched(Searched::UpTo(reached), NOW);
         assert_eq!(gate.wants_search(NOW), Some(reached));
         let end = NOW + Duration::from_secs(100);
-        assert!(gate.searched(Searched::All(Some(end))));
+        gate.searched(Searched::All(Some(end)), NOW);
         assert_eq!(
             (gate.wants_search(NOW), gate.search_at()),
             (None, Some(end))
         );
         assert_eq!(gate.wants_search(end), Some(Reached::default()));
+        gate.searched(Searched::All(Some(end)), end);
+        assert_eq!(
+            gate.search_at(),
+            Some(end + SEARCH_EVERY),
+            "not all the time"
+        );
+        assert_eq!(
+            gate.wants_search(end + SEARCH_EVERY),
+            Some(Reached::default())
+        );
 
-        // Something was taken out of the queue since it was read.
-        gate.went();
-        assert!(!gate.searched(Searched::All(None)));
-        assert_eq!(gate.wants_search(NOW), Some(Reached::default()));
-        assert!(gate.searched(Searched::All(None)));
+        gate.came();
+        gate.searched(Searched::All(None), end);
+        assert_eq!(
+            gate.wants_search(end),
+            Some(Reached::default()),
+            "it may have missed that"
+        );
+        gate.searched(Searched::All(None), end);
         assert_eq!(gate.wants_search(end), None);
         gate.came();
-        assert_eq!(gate.wants_search(NOW), Some(Reached::default()));
-        gate.rest_changed(None);
-        assert!(!gate.searched(Searched::All(None)), "it closed meanwhile");
+        assert_eq!(gate.wants_search(end), Some(Reached::default()));
     }
 }

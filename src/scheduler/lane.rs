@@ -176,7 +176,6 @@ impl Lane {
 
     /// Takes note of a delivery that was taken out of the store without an attempt.
     pub fn gone(&mut self, at: Place) {
-        self.gate.went();
         self.window.remove(&at);
         if self.reading {
             self.passed.insert(at);
@@ -305,12 +304,12 @@ impl Lane {
 
     /// When the first delivery may be sent at the pace of the backlog, where it is of it and that is not now.
     fn paced_until(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let (_, message) = self.next_place(now)?;
         let catching_up = self.catching_up.as_mut()?;
-        let ((_, message), _) = self.window.first_key_value()?;
-        catching_up.free_at(*message, now).filter(|at| *at > now)
+        catching_up.free_at(message, now).filter(|at| *at > now)
     }
 
-    fn readiness_by_queue(&self, now: Timestamp, limits: &LaneLimits) -> Readiness {
+    fn readiness_by_queue(&mut self, now: Timestamp, limits: &LaneLimits) -> Readiness {
         let Some(endpoint) = &self.endpoint else {
             return Readiness::Waiting;
         };
@@ -336,7 +335,8 @@ impl Lane {
                 let at = self.paused_until.max(*due).max(self.gate.opens_at(now));
                 match self.gate.search_at() {
                     _ if at <= now => Readiness::Ready,
-                    Some(search_at) => Readiness::At(at.min(search_at)),
+                    // Where the search could not begin just now, the lane is looked at again before long.
+                    Some(search_at) => Readiness::At(at.min(search_at.max(now + TRY_AGAIN))),
                     None => Readiness::At(at),
                 }
             }
@@ -390,9 +390,14 @@ impl Lane {
         self.gate.wants_search(now)
     }
 
+    /// A search has no result, and begins anew.
+    pub fn search_lost(&mut self) {
+        self.gate.search_lost();
+    }
+
     /// A search has its result.
-    pub fn searched(&mut self, searched: Searched) -> bool {
-        self.gate.searched(searched)
+    pub fn searched(&mut self, searched: Searched, now: Timestamp) {
+        self.gate.searched(searched, now);
     }
 
     /// Takes a delivery out that is to end without an attempt; false where it is taken already.
@@ -418,7 +423,6 @@ impl Lane {
 
     /// The outcome of a delivery is durable.
     pub fn recorded(&mut self, at: &Place) {
-        self.gate.went();
         self.taken.remove(at);
         if self.reading {
             self.passed.insert(*at);

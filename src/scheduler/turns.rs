@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::alarms::Alarms;
 use super::ended::Search;
-use super::gate::{Reached, Searched};
+use super::gate::Searched;
 use super::hosts::{Host, HostPlace, PlaceTaker};
 use super::lane::{self, Entry, Lane, LaneLimits, Readiness, Stretch};
 use super::throttle::Rates;
@@ -196,7 +196,9 @@ impl<R: Registrations> Turns<R> {
                 Some(endpoint) => return Some((search, endpoint)),
                 None => {
                     self.reading -= 1;
-                    lane.map(|lane| lane.searched(Searched::UpTo(Reached::default())));
+                    if let Some(lane) = lane {
+                        lane.search_lost();
+                    }
                 }
             }
         }
@@ -291,21 +293,18 @@ impl<R: Registrations> Turns<R> {
         self.look_at(number, now);
     }
 
-    /// A page of a search has its result. Returns whether the deliveries that it found are to be ended; not so where the
-    /// lane was changed meanwhile.
-    pub fn searched(&mut self, number: u64, searched: Searched, now: Timestamp) -> bool {
+    /// A page of a search has its result.
+    pub fn searched(&mut self, number: u64, searched: Searched, now: Timestamp) {
         self.reading -= 1;
-        let lane = self.lane(number, now);
-        let counts = lane.searched(searched);
+        self.lane(number, now).searched(searched, now);
         self.look_at(number, now);
-        counts
     }
 
     /// A search failed. The lane rests before it tries again.
     pub fn search_failed(&mut self, number: u64, now: Timestamp) {
         self.reading -= 1;
         let lane = self.lane(number, now);
-        lane.searched(Searched::UpTo(Reached::default()));
+        lane.search_lost();
         lane.pause(now);
         self.look_at(number, now);
     }

@@ -315,9 +315,7 @@ impl Worker {
                 return self.turns.search_failed(lane, now);
             }
         };
-        if !self.turns.searched(lane, searched, now) {
-            return;
-        }
+        self.turns.searched(lane, searched, now);
         for (delivery, message) in ended {
             if let Some(endpoint) = self.turns.take_ended(&delivery.key, now) {
                 self.record_ended(delivery, endpoint, message.as_deref());

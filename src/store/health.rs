@@ -151,8 +151,8 @@ impl Store {
 
     /// Returns when the next message to a person is due.
     pub fn next_notice_at(&self) -> Option<Timestamp> {
-        let due = self.inner.healths.each(|_, health| health.notice_due());
-        due.into_iter().min()
+        let of = locked(self.inner.healths.of.lock());
+        of.values().filter_map(Health::notice_due).min()
     }
 
     /// Makes the messages that are due, each once: operational events, and mails to be sent for endpoints of which
@@ -179,6 +179,13 @@ impl Store {
                 return Ok(looked_at);
             }
         }
+    }
+
+    /// Whether any message is to be mailed.
+    pub fn has_mail(&self) -> bool {
+        let of = locked(self.inner.healths.of.lock());
+        let mut notices = of.values().filter_map(|health| health.notice.as_ref());
+        notices.any(|notice| notice.mail.is_some())
     }
 
     /// Returns messages that are to be mailed, each with its lane, the oldest first.

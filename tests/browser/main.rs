@@ -122,7 +122,13 @@ fn operators_hold_endpoints_and_release_them() {
 #[test]
 fn customers_say_who_hears_of_their_endpoints_by_mail() {
     drive("contact", None, |place| {
-        start(launch(place).set("notify.smtp_host", "127.0.0.1"))
+        start(
+            launch(place)
+                .set("notify.smtp_host", "127.0.0.1")
+                .set("notify.smtp_port", 9)
+                .set("notify.from", "hooks@example.com")
+                .set("notify.to", "ops@example.com"),
+        )
     });
 }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use awc::http::Method;
+use postrider::config::Config;
 use postrider::domain::contact::CodeToMail;
 use serde_json::{Value, json};
 
@@ -14,10 +15,16 @@ const VERIFY: &str = "/api/v1/app/app/contact/verify";
 const ADDRESS: &str = "ops@acme.example";
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// A relay that nobody can reach: what is to be mailed stays so.
+fn mails(config: &mut Config) {
+    config.notify.smtp_host = "127.0.0.1".to_owned();
+    config.notify.smtp_port = 9;
+    config.notify.from = "hooks@example.com".to_owned();
+}
+
 /// A server that could mail, with the application `app`.
 async fn start() -> Server {
-    let server =
-        Server::start_with(|config| config.notify.smtp_host = "127.0.0.1".to_owned()).await;
+    let server = Server::start_with(mails).await;
     server.application("app").await;
     server
 }
@@ -412,10 +419,7 @@ async fn without_mail_an_address_is_the_operators_to_set() {
     );
     assert_eq!(heard_at(&server).as_deref(), Some(ADDRESS));
 
-    let with_mail = |config: &mut postrider::config::Config| {
-        config.notify.smtp_host = "127.0.0.1".to_owned();
-    };
-    let server = server.restart_with(with_mail).await;
+    let server = server.restart_with(mails).await;
     let session = server.get("/api/v1/session").await.expect(200);
     assert_eq!(session["mail"], true);
     assert_eq!(heard_at(&server).as_deref(), Some(ADDRESS));

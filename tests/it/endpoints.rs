@@ -71,7 +71,9 @@ async fn an_endpoint_is_created_read_changed_and_deleted_by_id_and_by_uid() {
     });
     let one = server.post(ENDPOINTS, all).await.expect(201);
     let mut expected = KEYS.to_vec();
+    let disabled = ["disabledAt", "disabledReason"];
     expected.extend(["throttleRate", "uid", "warnings"]);
+    expected.extend(disabled);
     expected.sort();
     assert_eq!(keys(&one), expected);
     // Nobody has registered its event types.

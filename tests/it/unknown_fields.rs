@@ -510,6 +510,7 @@ async fn the_fields_without_effect_are_these() {
         "disabledReason",
         "disablesAt",
         "failingSince",
+        "failures",
         "hold",
         "id",
         "updatedAt",

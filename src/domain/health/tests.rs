@@ -59,7 +59,7 @@ impl Endpoint {
     }
 
     fn succeeds(&mut self, seconds: u64) -> &mut Self {
-        self.health.succeeded(&NOTICES, at(seconds));
+        self.health.succeeded(at(seconds), &NOTICES, at(seconds));
         self
     }
 
@@ -183,6 +183,54 @@ fn a_receiver_that_asks_for_a_rest_is_asked_once_after_it() {
     assert_eq!(other.rest(), None, "it did not ask again");
     other.fails_with(21, asks(40)).succeeds(41);
     assert_eq!(other.rest(), None);
+}
+
+#[test]
+fn a_success_that_was_under_way_does_not_end_a_rest_that_was_asked_for() {
+    let mut endpoint = Endpoint::default();
+    endpoint.fails_with(10, |attempt| attempt.rest_until = Some(at(100)));
+    endpoint.health.succeeded(at(9), &NOTICES, at(11));
+    assert_eq!(endpoint.rest(), Some((RestReason::RetryAfter, 100)));
+    endpoint.health.succeeded(at(100), &NOTICES, at(101));
+    assert!(endpoint.health.is_default());
+    // A breaker is closed by any success.
+    endpoint.fails(0).fails(10).fails(30);
+    endpoint.health.succeeded(at(29), &NOTICES, at(31));
+    assert_eq!(endpoint.rest(), None);
+}
+
+#[test]
+fn a_breaker_that_opens_leaves_the_receiver_the_rest_that_it_asked_for() {
+    let mut endpoint = Endpoint::default();
+    endpoint
+        .fails(0)
+        .fails_with(29, |attempt| attempt.rest_until = Some(at(300)));
+    endpoint.fails_with(31, |attempt| attempt.started_at = at(28));
+    assert_eq!(endpoint.rest(), Some((RestReason::Failures, 300)));
+}
+
+#[test]
+fn a_clock_that_is_set_back_puts_nothing_off() {
+    let mut endpoint = Endpoint::default();
+    endpoint.fails(10_000).fails(10_010).exhausts(10_030);
+    assert_eq!(endpoint.rest(), Some((RestReason::Failures, 10_060)));
+    endpoint.fails(100);
+    assert_eq!(
+        endpoint.rest(),
+        Some((RestReason::Failures, 160)),
+        "it was a probe"
+    );
+    endpoint.exhausts(101);
+    assert_eq!(endpoint.due(), Some(401));
+}
+
+#[test]
+fn an_endpoint_that_is_disabled_is_told_of_at_once() {
+    let mut endpoint = Endpoint::default();
+    endpoint.exhausts(0);
+    endpoint.health.disabled("HTTP 410", at(1));
+    let told = endpoint.health.tell(&NOTICES, true, false, at(1)).unwrap();
+    assert_eq!((told.news.exhausted, told.news.disabled), (1, true));
 }
 
 #[test]

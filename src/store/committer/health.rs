@@ -24,38 +24,31 @@ impl Committer {
         event_type: Option<&str>,
         signal: AttemptSignal,
     ) -> Result<(), layout::RecordError> {
-        let asked = match (&signal, attempt.verdict) {
-            (_, Verdict::DisableEndpoint) => true,
-            (AttemptSignal::Succeeded { disables }, _) => *disables,
-            _ => false,
-        };
-        let now = self.meta.last_time;
-        let (reason, fail_since) = match signal {
+        // Not the time of ids, which never goes back: rests are compared with the clock.
+        let now = self.inner.clock.now();
+        let reason = match signal {
             AttemptSignal::Neither => {
                 self.note_ended(batch, lane, attempt, now);
-                (None, None)
+                None
             }
-            AttemptSignal::Succeeded { .. } => {
-                self.note_success(batch, lane, now);
-                (asked.then_some(DisabledReason::Requested), None)
+            AttemptSignal::Succeeded { disables } => {
+                self.note_success(batch, lane, attempt.started_at, now);
+                disables.then_some(DisabledReason::Requested)
             }
             AttemptSignal::Failed(failed) => {
                 self.note_failure(batch, lane, attempt, (event_type, &failed), now)
             }
         };
-        let reason = reason.or(asked.then_some(reason_of(attempt)));
-        match reason {
-            Some(reason) => {
-                let fail_since = fail_since.unwrap_or(attempt.started_at);
-                self.disable_endpoint(batch, lane, Disabled { at: now, reason }, fail_since)
-            }
+        let is_asked = attempt.verdict == Verdict::DisableEndpoint;
+        match is_asked.then_some(reason_of(attempt)).or(reason) {
+            Some(reason) => self.disable_endpoint(batch, lane, reason, attempt),
             None => Ok(()),
         }
     }
 
-    fn note_success(&self, batch: &mut Batch, lane: u64, now: Timestamp) {
+    fn note_success(&self, batch: &mut Batch, lane: u64, started_at: Timestamp, now: Timestamp) {
         if let Some(mut health) = self.health(batch, lane) {
-            health.succeeded(&self.inner.settings.notices, now);
+            health.succeeded(started_at, &self.inner.settings.notices, now);
             batch.put_health(lane, health);
         }
     }
@@ -72,7 +65,7 @@ impl Committer {
         }
     }
 
-    /// Returns why the endpoint is to be disabled, where it is, and since when it has failed.
+    /// Returns why the endpoint is to be disabled, where it is.
     fn note_failure(
         &self,
         batch: &mut Batch,
@@ -80,12 +73,11 @@ impl Committer {
         attempt: &Attempt,
         (event_type, signal): (Option<&str>, &FailureSignal),
         now: Timestamp,
-    ) -> (Option<DisabledReason>, Option<Timestamp>) {
-        // A deleted endpoint has none.
+    ) -> Option<DisabledReason> {
         if !self.is_there(lane) {
-            return (None, None);
+            // Its endpoint was deleted meanwhile.
+            return None;
         }
-        let notices = &self.inner.settings.notices;
         let mut health = self.health(batch, lane).unwrap_or_default();
         let failed = FailedAttempt {
             started_at: attempt.started_at,
@@ -94,38 +86,38 @@ impl Committer {
             failure: &failure_words(attempt).unwrap_or_default(),
             event_type: event_type.unwrap_or_default(),
         };
+        let notices = &self.inner.settings.notices;
         health.failed(&failed, &signal.rules, notices, now, rand::random());
-        let reason = match attempt.verdict {
-            Verdict::DisableEndpoint => Some(reason_of(attempt)),
-            _ => health.disables().then_some(DisabledReason::Failing),
-        };
-        if reason.is_some() {
-            health.disabled(&failed, notices, now);
-        }
-        let since = health.failing.as_ref().map(|failing| failing.since);
+        let disables = health.disables();
         batch.put_health(lane, health);
-        (reason, since)
+        disables.then_some(DisabledReason::Failing)
     }
 
-    /// Disables an endpoint because of its attempts. `fail_since` is for the operational event.
+    /// Disables an endpoint because of this attempt, unless it is disabled already, and has it told of.
     fn disable_endpoint(
         &mut self,
         batch: &mut Batch,
         lane: u64,
-        disabled: Disabled,
-        fail_since: Timestamp,
+        reason: DisabledReason,
+        attempt: &Attempt,
     ) -> Result<(), layout::RecordError> {
         let current = self.inner.catalog().endpoint_by_number(lane).cloned();
         let Some(current) = current.filter(|current| current.disabled.is_none()) else {
             return Ok(());
         };
+        let at = self.inner.clock.now();
+        let mut health = self.health(batch, lane).unwrap_or_default();
+        let failing_since = health.failing.as_ref().map(|failing| failing.since);
+        health.disabled(&failure_words(attempt).unwrap_or_default(), at);
+        batch.put_health(lane, health);
         let endpoint = Endpoint {
-            disabled: Some(disabled),
-            updated_at: disabled.at,
+            disabled: Some(Disabled { at, reason }),
+            updated_at: at,
             ..(*current).clone()
         };
+        let fail_since = failing_since.unwrap_or(attempt.started_at);
         self.tell_of_disabled(batch, &endpoint, fail_since);
-        batch.disabled.push(disabled.reason);
+        batch.disabled.push(reason);
         let changes = [Change::PutEndpoint(endpoint)];
         self.stage_changes(batch, &changes)?;
         batch.changes.extend(changes);

@@ -21,8 +21,12 @@ impl Committer {
         let signal = std::mem::replace(&mut finished.signal, AttemptSignal::Neither);
         let (event_type, event_id) = (finished.event_type.take(), finished.event_id.take());
         let mut attempt = self.attempt_of(finished, now);
-        self.log_attempt(batch, &mut attempt, &delivery.key, now);
         let waited = self.move_on(batch, &delivery, &attempt)?;
+        if !waited && attempt.is_of_a_search() {
+            // The search for what has ended saw the queue as it was before.
+            return Ok(Staged::More);
+        }
+        self.log_attempt(batch, &mut attempt, &delivery.key, now);
         if waited {
             let message = AttemptedMessage {
                 event_type: event_type.as_deref(),
