@@ -329,7 +329,10 @@ impl Lane {
             return Readiness::Waiting;
         }
         match self.window.first_key_value() {
-            None if self.is_paused(now) => Readiness::At(self.paused_until),
+            // It reads once it has rested, which may find something that is due before what it knows.
+            first if self.is_paused(now) && (first.is_none() || self.end == End::Unread) => {
+                Readiness::At(self.paused_until)
+            }
             None => Readiness::Waiting,
             Some(((due, _), _)) => {
                 let at = self.paused_until.max(*due).max(self.gate.opens_at(now));

@@ -37,6 +37,8 @@ mod gate;
 mod hosts;
 mod lane;
 mod loader;
+#[cfg(test)]
+mod simulation;
 mod throttle;
 mod turns;
 mod worker;

@@ -240,6 +240,19 @@ fn a_clock_that_is_set_back_makes_no_pause_longer() {
 }
 
 #[test]
+fn a_lane_that_has_to_read_after_a_rest_waits_for_nothing_else() {
+    let mut lane = Lane::new(endpoint(), true, Timestamp(0));
+    lane.stored(entry(100_000, 1));
+    // Only where the clock was set back, a lane rests that knows some of its queue.
+    lane.pause(Timestamp(0));
+    lane.look_again();
+    // It is not read yet, so only the store has it.
+    lane.stored(entry(1, 2));
+    let again = Timestamp(0) + TRY_AGAIN;
+    assert_eq!(lane.readiness(Timestamp(1), &LIMITS), Readiness::At(again));
+}
+
+#[test]
 fn a_lane_that_could_not_be_read_rests_though_there_are_news() {
     let mut lane = Lane::new(endpoint(), false, NOW);
     assert!(lane.wants_read().is_some());

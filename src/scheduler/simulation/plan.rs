@@ -1,0 +1,96 @@
+//! What a seed decides before anything happens: how large the world is, and how bad.
+
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use crate::scheduler::lane::{LaneLimits, WINDOW_MAX};
+use crate::scheduler::turns::TurnLimits;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub workers: usize,
+    pub applications: usize,
+    pub endpoints: u64,
+    pub hosts: usize,
+    pub host_places: usize,
+    pub limits: TurnLimits,
+    /// Payload bytes that travel along: all, some or none.
+    pub kept_bytes: usize,
+    /// Steps of the workload.
+    pub steps: usize,
+    /// Deliveries that wait at the start, all in one lane.
+    pub backlog: usize,
+    /// How many of 100 endpoints and applications have a rate.
+    pub rates_percent: u32,
+    /// How many of 100 receivers are bad at a time.
+    pub bad_percent: u32,
+    /// How many of 100 reads, and of 100 attempts, fail for want of something of this machine.
+    pub faults_percent: u32,
+    /// Commits and reads take up to so many milliseconds.
+    pub disk_ms: u64,
+    /// Milliseconds between two steps of the workload at most.
+    pub pause_ms: u64,
+    /// The store is looked at unasked, now and then; else whatever a worker misses stays missed.
+    pub looks_again: bool,
+    pub restarts: bool,
+    pub sets_clock_back: bool,
+}
+
+impl Plan {
+    pub fn new(random: &mut StdRng) -> Plan {
+        let is_large = random.random_ratio(1, 12);
+        let in_flight_max = random.random_range(1..=6);
+        let host_places = match random.random_ratio(1, 2) {
+            true => 1000,
+            false => random.random_range(1..=10),
+        };
+        let slots = match random.random_ratio(1, 3) {
+            true => random.random_range(1..=5),
+            false => random.random_range(4..=32),
+        };
+        let backlog = match random.random_range(0..100) {
+            0..3 => random.random_range(WINDOW_MAX..2 * WINDOW_MAX + 200),
+            3..30 => random.random_range(10..80),
+            _ => 0,
+        };
+        let sets_clock_back = random.random_ratio(1, 8);
+        Plan {
+            workers: random.random_range(1..=3),
+            applications: random.random_range(1..=5),
+            endpoints: if is_large {
+                36
+            } else {
+                random.random_range(1..=14)
+            },
+            hosts: random.random_range(1..=6),
+            host_places,
+            limits: TurnLimits {
+                slots,
+                lane: LaneLimits {
+                    in_flight_max,
+                    unrecorded_max: in_flight_max + random.random_range(0..6),
+                },
+            },
+            kept_bytes: *pick(random, &[usize::MAX, 2_000, 0]),
+            steps: if is_large {
+                60
+            } else {
+                random.random_range(5..35)
+            },
+            backlog,
+            rates_percent: *pick(random, &[0, 0, 20, 70]),
+            bad_percent: *pick(random, &[0, 20, 50]),
+            faults_percent: *pick(random, &[0, 0, 2, 10]),
+            disk_ms: *pick(random, &[0, 2, 10, 100]),
+            pause_ms: *pick(random, &[5, 50, 500, 3_000]),
+            // Alarms of before are far away then.
+            looks_again: sets_clock_back || random.random(),
+            restarts: random.random_ratio(1, 3),
+            sets_clock_back,
+        }
+    }
+}
+
+pub fn pick<'a, T>(random: &mut StdRng, from: &'a [T]) -> &'a T {
+    &from[random.random_range(0..from.len())]
+}
