@@ -262,6 +262,15 @@ impl Health {
         self.drop_notice_without_use();
     }
 
+    /// The endpoint has no breaker any more.
+    pub fn closes(&mut self) {
+        if let Some(failing) = &mut self.failing {
+            failing.rest = failing
+                .rest
+                .filter(|rest| rest.reason != RestReason::Failures);
+        }
+    }
+
     /// The failures so far disable the endpoint.
     pub fn disables(&self) -> bool {
         let Some(failing) = &self.failing else {
@@ -492,7 +501,11 @@ impl News {
 }
 
 fn shortened(text: &str) -> String {
-    text[..text.floor_char_boundary(FAILURE_BYTES_MAX)].to_owned()
+    let mut end = text.len().min(FAILURE_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
 }
 
 fn spread(interval: Duration, random: f64) -> Duration {

@@ -386,16 +386,13 @@ impl Teller {
                 }
                 Err(trouble @ Trouble::PutOff { .. }) => {
                     log::warn!("notify: {}; tried again later", self.failed(post, &trouble));
-                    let mut rounds = self.rounds.borrow_mut();
-                    rounds.put_off.entry(to).or_default().failed(now);
+                    self.put_off(to, now);
                     continue;
                 }
                 Err(trouble) => {
                     // It may be this mail that the relay chokes on: the others get theirs on a new connection.
                     log::warn!("notify: {}; tried again later", self.failed(post, &trouble));
-                    let mut rounds = self.rounds.borrow_mut();
-                    rounds.put_off.entry(to).or_default().failed(now);
-                    drop(rounds);
+                    self.put_off(to, now);
                     let opened = post.relay.open().await;
                     *session = opened.map_err(|trouble| self.failed(post, &trouble))?;
                     continue;
@@ -408,6 +405,12 @@ impl Teller {
             note_success(&mut rounds.trouble);
         }
         Ok(plan.has_more || !self.rounds.borrow().put_off.is_empty())
+    }
+
+    /// Tries a customer's mail again later.
+    fn put_off(&self, to: EmailAddress, now: Timestamp) {
+        let mut rounds = self.rounds.borrow_mut();
+        rounds.put_off.entry(to).or_default().failed(now);
     }
 
     /// Counts a mail that did not reach the relay.

@@ -25,6 +25,8 @@ pub struct Search {
     pub lane: u64,
     pub application: ApplicationId,
     pub from: Reached,
+    /// When the breaker opened. Time before that counts for nothing: a delivery may have waited for another reason.
+    pub since: Timestamp,
 }
 
 /// A delivery whose schedule has ended, with its message where that can be read.
@@ -44,7 +46,9 @@ pub fn search(
     let page = store.waiting(lane, behind, PAGE)?;
     let is_whole = page.len() < PAGE;
     let now = store.clock().now();
-    let (ended, searched) = sift(page, is_whole, search.from.next_end, schedule, now);
+    let lengths = schedule.lengths_after();
+    let end_of = |delivery: &Delivery| end_of(delivery, &lengths, search.since);
+    let (ended, searched) = sift(page, is_whole, search.from.next_end, end_of, now);
     let with_message = |delivery: Delivery| {
         let message = store.message(search.application, delivery.key.message);
         (delivery, message.unwrap_or_default())
@@ -57,10 +61,9 @@ fn sift(
     page: Vec<Delivery>,
     is_whole: bool,
     mut next_end: Option<Timestamp>,
-    schedule: &RetrySchedule,
+    end_of: impl Fn(&Delivery) -> Timestamp,
     now: Timestamp,
 ) -> (Vec<Delivery>, Searched) {
-    let lengths = schedule.lengths_after();
     let mut ended = Vec::new();
     let mut reached: Option<Place> = None;
     for delivery in page {
@@ -69,7 +72,7 @@ fn sift(
             return (ended, Searched::UpTo(Reached { behind, next_end }));
         }
         reached = Some(place(&delivery.key));
-        let end = end_of(&delivery, &lengths);
+        let end = end_of(&delivery);
         if end <= now {
             ended.push(delivery);
         } else {
@@ -86,10 +89,11 @@ fn sift(
     (ended, searched)
 }
 
-/// When the last attempt of a delivery would be due, where `lengths` are those of its schedule.
-fn end_of(delivery: &Delivery, lengths: &[Duration]) -> Timestamp {
+/// When the last attempt of a delivery would be due behind a breaker that opened at `since`; `lengths` are those of its
+/// schedule.
+fn end_of(delivery: &Delivery, lengths: &[Duration], since: Timestamp) -> Timestamp {
     let left = lengths.get(delivery.attempts as usize);
-    delivery.key.due + left.copied().unwrap_or_default()
+    delivery.key.due.max(since) + left.copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -121,6 +125,31 @@ mod tests {
         }
     }
 
+    fn sifted(
+        page: Vec<Delivery>,
+        is_whole: bool,
+        next_end: Option<Timestamp>,
+    ) -> (Vec<Delivery>, Searched) {
+        let lengths = schedule().lengths_after();
+        let end_of = |delivery: &Delivery| end_of(delivery, &lengths, Timestamp(0));
+        sift(page, is_whole, next_end, end_of, NOW)
+    }
+
+    #[test]
+    fn time_before_the_breaker_opened_counts_for_nothing() {
+        let lengths = schedule().lengths_after();
+        let since = Timestamp(NOW.0 - 5_000);
+        // It was held, or its lane had a rate.
+        let old = delivery(900, 0);
+        let end = since + Duration::from_secs(110);
+        assert_eq!(end_of(&old, &lengths, since), end);
+        let later = delivery(2, 1);
+        assert_eq!(
+            end_of(&later, &lengths, since),
+            later.key.due + Duration::from_secs(100)
+        );
+    }
+
     #[test]
     fn a_delivery_has_ended_when_its_last_attempt_would_have_been_due() {
         for (due_seconds_ago, attempts, has_ended) in [
@@ -133,7 +162,7 @@ mod tests {
             (0, 3, true),
         ] {
             let page = vec![delivery(due_seconds_ago, attempts)];
-            let (ended, searched) = sift(page, true, None, &schedule(), NOW);
+            let (ended, searched) = sifted(page, true, None);
             assert_eq!(
                 ended.len(),
                 usize::from(has_ended),
@@ -147,14 +176,14 @@ mod tests {
     fn a_search_goes_on_where_a_page_ends_or_enough_have_ended() {
         let fresh = delivery(50, 0);
         let end = fresh.key.due + Duration::from_secs(110);
-        let (ended, searched) = sift(vec![fresh], false, None, &schedule(), NOW);
+        let (ended, searched) = sifted(vec![fresh], false, None);
         let behind = Some((Timestamp(NOW.0 - 50_000), MessageId([0; 20])));
         let next_end = Some(end);
         assert!(ended.is_empty());
         assert_eq!(searched, Searched::UpTo(Reached { behind, next_end }));
 
         let many = (0..ENDED_MAX as u64 + 1).map(|ago| delivery(1000 - ago, 0));
-        let (ended, searched) = sift(many.collect(), true, next_end, &schedule(), NOW);
+        let (ended, searched) = sifted(many.collect(), true, next_end);
         assert_eq!(ended.len(), ENDED_MAX);
         let behind = ended.last().map(|last| place(&last.key));
         assert_eq!(searched, Searched::UpTo(Reached { behind, next_end }));

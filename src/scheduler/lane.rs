@@ -393,6 +393,11 @@ impl Lane {
         self.gate.wants_search(now)
     }
 
+    /// When it came to rest.
+    pub fn rests_since(&self) -> Timestamp {
+        self.gate.rest().map_or(Timestamp(0), |rest| rest.since)
+    }
+
     /// A search has no result, and begins anew.
     pub fn search_lost(&mut self) {
         self.gate.search_lost();

@@ -308,7 +308,8 @@ impl CatchingUp {
         let catch_up = catch_up?;
         let same = old.filter(|old| old.catch_up == catch_up);
         same.or_else(|| {
-            let bucket = Bucket::new(catch_up.rate, now);
+            // From the release on, however late the lane hears of it.
+            let bucket = Bucket::new(catch_up.rate, catch_up.published_before.min(now));
             Some(Box::new(CatchingUp { catch_up, bucket }))
         })
     }

@@ -470,6 +470,7 @@ impl<R: Registrations> Turns<R> {
                 lane: number,
                 application: endpoint.application,
                 from,
+                since: lane.rests_since(),
             });
         }
         match lane.readiness(now, &self.limits.lane) {

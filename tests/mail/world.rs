@@ -54,14 +54,12 @@ impl World {
 
     /// A server that tells at once that a delivery has failed, and sends each once.
     pub fn launch(&self, setup: &Setup, port: u16) -> Launch {
-        let launch = self
-            .launch_command(setup, port)
+        self.launch_command(setup, port)
             .env("POSTRIDER_CLOCK", self.clock.planned())
             .set("delivery.retry_delays_seconds", "")
             .set("server.public_url", "https://hooks.example.com")
             .set("notify.grace_seconds", 0)
-            .set("notify.digest_seconds", 60);
-        launch
+            .set("notify.digest_seconds", 60)
     }
 
     /// The settings of the mails alone.

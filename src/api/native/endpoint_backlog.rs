@@ -175,7 +175,11 @@ async fn cancel_held(call: Call, body: Body) -> Reply {
                 deliveries: part.deliveries,
                 method,
             };
-            let done = call.context.store.cancel_held(cancel).await?;
+            let done = call.context.store.cancel_held(cancel).await;
+            let done = done.map_err(|error| match error {
+                Error::Conflict(_) => Error::Conflict(sends(canceled)),
+                error => error,
+            })?;
             call.context.metrics.canceled(done);
             canceled += done;
         }

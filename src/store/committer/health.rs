@@ -124,18 +124,25 @@ impl Committer {
         Ok(())
     }
 
-    /// An endpoint is put: one that is enabled, or gets another URL, starts anew.
+    /// An endpoint is put: one that is enabled, or gets another URL, starts anew; one whose breaker is turned off closes it.
     pub(super) fn health_of_changed(&self, batch: &mut Batch, endpoint: &Endpoint) {
-        let starts_anew = {
+        let (starts_anew, closes) = {
             let catalog = self.inner.catalog();
-            let before = catalog.endpoint_by_number(endpoint.number);
-            before.is_some_and(|before| {
-                let is_enabled = before.disabled.is_some() && endpoint.disabled.is_none();
-                is_enabled || before.url != endpoint.url
-            })
+            let Some(before) = catalog.endpoint_by_number(endpoint.number) else {
+                return;
+            };
+            let is_enabled = before.disabled.is_some() && endpoint.disabled.is_none();
+            let closes = endpoint.breaker_failures == Some(0)
+                && before.breaker_failures != endpoint.breaker_failures;
+            (is_enabled || before.url != endpoint.url, closes)
         };
-        if starts_anew && let Some(mut health) = self.health(batch, endpoint.number) {
-            health.starts_anew();
+        if (starts_anew || closes)
+            && let Some(mut health) = self.health(batch, endpoint.number)
+        {
+            match starts_anew {
+                true => health.starts_anew(),
+                false => health.closes(),
+            }
             batch.put_health(endpoint.number, health);
         }
     }
