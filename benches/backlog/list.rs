@@ -21,7 +21,7 @@ use postrider::domain::message::{Delivery, DeliveryKey};
 use postrider::domain::profile::Method;
 use postrider::rules::Decided;
 use postrider::rules::decision::Decision;
-use postrider::store::{Event, Finished, Store, StoreSettings};
+use postrider::store::{AttemptSignal, Event, Finished, Store, StoreSettings};
 use postrider::telemetry::Metrics;
 use serde_json::Value;
 
@@ -208,7 +208,7 @@ pub fn register(store: &Store, at: Timestamp) -> (ApplicationId, Arc<Endpoint>) 
         uid: None,
         url: "https://example.com/in".to_owned(),
         description: String::new(),
-        disabled: false,
+        disabled: None,
         event_types: None,
         channels: None,
         metadata: Default::default(),
@@ -226,6 +226,9 @@ pub fn register(store: &Store, at: Timestamp) -> (ApplicationId, Arc<Endpoint>) 
         open_headers: Default::default(),
         verification: None,
         held: None,
+        breaker_failures: None,
+        disable_after_hours: None,
+        catch_up: None,
     };
     let id = application.id;
     let kept = endpoint.clone();
@@ -307,5 +310,6 @@ fn finished(endpoint: &Arc<Endpoint>, at: Timestamp, number: u64) -> Finished {
         test: false,
         event_id: None,
         event_type: None,
+        signal: AttemptSignal::Neither,
     }
 }
