@@ -198,7 +198,7 @@ fn an_endpoint_that_its_receiver_disabled_stays_so_until_the_file_enables_it() {
     let answering = std::thread::spawn(move || {
         let (mut connection, _) = receiver.accept().expect("a request");
         let mut head = [0; 64];
-        connection.read(&mut head).expect("its beginning");
+        connection.read_exact(&mut head).expect("its beginning");
         let gone = b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         connection.write_all(gone).expect("it reads the answer");
         // All of the request, so that closing does not break the answer off.
