@@ -14,6 +14,7 @@ import {
   received,
   requestsTo,
   run,
+  seenAs,
   settled,
   until,
   url,
@@ -66,17 +67,6 @@ async function disabledBy(app, path, answer, reason, fields = {}) {
 const asksToBeDisabled = (_, response) =>
   response.writeHead(200, { "webhook-delivery": "disable" }).end();
 const asksForARest = (_, response) => response.writeHead(429, { "retry-after": "240" }).end();
-
-/** Lets the page see the endpoint with other fields, for what takes days. */
-async function seenAs(page, endpoint, fields) {
-  const change = (one) => (one.id === endpoint.id ? { ...one, ...fields } : one);
-  await page.route(/\/endpoint(\/ep_[^/?]+)?(\?.*)?$/, async (route) => {
-    if (route.request().resourceType() !== "fetch") return route.continue();
-    const answer = await route.fetch();
-    const body = await answer.json();
-    await route.fulfill({ json: body.data ? { ...body, data: body.data.map(change) } : change(body) });
-  });
-}
 
 const focusIsAtTheHeading = (page) =>
   until("the focus at the heading", () =>

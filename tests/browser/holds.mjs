@@ -12,6 +12,7 @@ import {
   received,
   requestsTo,
   run,
+  seenAs,
   settled,
   until,
   url,
@@ -162,11 +163,7 @@ await run({
     const page = await atConsole(step);
     const hold = { since: new Date(Date.now() - 7_200_000).toISOString(), reason: "restored" };
     // It takes a restore.
-    await page.route(`**/endpoint/${endpoint.id}`, async (route) => {
-      if (route.request().resourceType() !== "fetch") return route.continue();
-      const answer = await route.fetch();
-      await route.fulfill({ json: { ...(await answer.json()), hold } });
-    });
+    await seenAs(page, endpoint, { hold });
     await open(page, `/console/app/${app.id}/endpoint/${endpoint.id}`);
     await notice(page).getByText("when this server was restored from a copy").waitFor();
     await look(page, "hold-restored", { twice: true });

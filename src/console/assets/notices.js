@@ -11,17 +11,18 @@ const causes = { 'by-hand': 'by hand', gone: 'by a 410', requested: 'by its rece
 
 /** What stands below the badge in a list, by the state. */
 const whys = {
-  disabled: ({ disabledReason: reason, disabledAt, hold }) => html`${causes[reason]} ${disabledAt && html`<${Time} at=${disabledAt} />`}${hold && `${disabledAt ? '; ' : ''}held by the operator`}`,
+  disabled: ({ disabledReason: reason, disabledAt, hold }) => (disabledAt || hold) && html`${causes[reason]} ${disabledAt && html`<${Time} at=${disabledAt} />`}${hold && `${disabledAt ? '; ' : ''}held by the operator`}`,
   held: ({ hold: { reason, since } }) => html`${reason === 'restored' ? 'restored ' : ''}<${Time} at=${since} />`,
   paused: ({ breaker: { nextProbeAt } }) => html`after failures${!isOver(nextProbeAt) && html`; next try <${Time} at=${nextProbeAt} />`}`,
   resting: ({ breaker: { nextProbeAt } }) => html`asked by its receiver${!isOver(nextProbeAt) && html`; next try <${Time} at=${nextProbeAt} />`}`,
-  failing: ({ failingSince, disablesAt }) => html`${failingSince && html`since <${Time} at=${failingSince} />`}${disablesAt && html`; will be disabled <${Time} at=${disablesAt} />`}`,
+  failing: ({ failingSince, disablesAt }) => failingSince && html`since <${Time} at=${failingSince} />${disablesAt && html`; will be disabled <${Time} at=${disablesAt} />`}`,
 };
 
 /** An endpoint's badge, and the reason; `health` where a list has it. */
 export function EndpointState({ endpoint, health }) {
   const state = endpointState(endpoint, health) ?? (endpoint.failingSince ? 'failing' : 'enabled');
-  return html`<div><${Status} of=${state} />${whys[state] && html`<p class="small muted">${whys[state](endpoint)}</p>`}</div>`;
+  const why = whys[state]?.(endpoint);
+  return html`<div><${Status} of=${state} />${why && html`<p class="small muted">${why}</p>`}</div>`;
 }
 
 /** Which notice an endpoint's page has; `state` is that of its badge. */
@@ -38,7 +39,7 @@ const titles = { 'by-hand': 'Disabled by hand', gone: 'Disabled: the receiver is
 
 /**
  * The notice on an endpoint's page; nothing where all is well.
- * @param {number} [waiting] messages that wait for it
+ * @param {{state: string, waiting: number}} [health] as a list has it
  * @param {(endpoint: object) => void} set shows what is known anew
  * @param {() => void} reload reads the endpoint anew
  */
