@@ -57,7 +57,7 @@ pub fn search(
 }
 
 /// The deliveries of a page that have ended, at most [`ENDED_MAX`], and how far the search came with them.
-fn sift(
+pub fn sift(
     page: Vec<Delivery>,
     is_whole: bool,
     mut next_end: Option<Timestamp>,

@@ -12,10 +12,12 @@
 //! |---|---|
 //! | `plan` | what a seed decides before anything happens |
 //! | `store` | the queue, the registrations and their commits |
+//! | `gate` | the part of the model about rests, ramps and paces |
 //! | `model` | what has to hold, and the reasons why a lane does not send |
 //! | `workers` | the workers' loop around [`Turns`] |
 //! | `workload` | what callers, operators and receivers do |
 
+mod gate;
 mod model;
 mod plan;
 mod store;
@@ -36,11 +38,14 @@ use self::store::{Book, Command, ModelStore, Told};
 use self::workers::{Input, Loaded, Wish, Worker};
 use self::workload::{Attempt, Behaviour};
 use super::budget::Budget;
+use super::ended::{self, Search};
+use super::gate::Searched;
 use super::hosts::Hosts;
 use super::lane::{Entry, Stretch};
 use super::throttle::Applications;
 use crate::clock::Timestamp;
 use crate::domain::id::MessageId;
+use crate::domain::message::Delivery;
 
 /// When the simulation begins.
 const START: u64 = 1_700_000_000_000;
@@ -134,7 +139,7 @@ impl World {
     fn new(seed: u64) -> World {
         let mut random = StdRng::seed_from_u64(seed);
         let plan = Plan::new(&mut random);
-        let store = Rc::new(RefCell::new(ModelStore::default()));
+        let store = Rc::new(RefCell::new(ModelStore::new(plan.health)));
         let sizes = (plan.limits, plan.host_places, plan.workers);
         let model = Model::new(sizes, &store.borrow(), Timestamp(START));
         let mut world = World {
@@ -328,6 +333,14 @@ impl World {
                 let read = self.read(&stretch);
                 vec![Input::Read(stretch.lane, Some(read))]
             }
+            Wish::Search(search) if fails => {
+                self.seen.count("failed searches");
+                vec![Input::Searched(search.lane, None)]
+            }
+            Wish::Search(search) => {
+                let found = self.search(&search);
+                vec![Input::Searched(search.lane, Some(found))]
+            }
             Wish::Message { delivery, place } => {
                 let store = self.store.borrow();
                 let message = &store.messages[&delivery.key.message];
@@ -359,6 +372,22 @@ impl World {
             .collect();
         let whole = entries.len() < stretch.limit;
         (entries, whole)
+    }
+
+    /// A page of a search for deliveries whose schedule has ended.
+    fn search(&mut self, search: &Search) -> (Vec<Delivery>, Searched) {
+        self.seen.count("searches");
+        let (store, now) = (self.store.borrow(), self.now());
+        let found = store.lane(search.lane, search.from.behind);
+        let page: Vec<Delivery> = found.take(self.plan.search_page).copied().collect();
+        let is_whole = page.len() < self.plan.search_page;
+        ended::sift(
+            page,
+            is_whole,
+            search.from.next_end,
+            &store::schedule(),
+            now,
+        )
     }
 
     fn loaded(&mut self, worker: usize, inputs: Vec<Input>) {
@@ -410,12 +439,8 @@ impl World {
         let lanes: Vec<u64> = self.store.borrow().endpoints.keys().copied().collect();
         for lane in lanes {
             if self.random.random_ratio(4, 5) {
-                for change in [
-                    store::EndpointChange::Disabled(false),
-                    store::EndpointChange::Held(false),
-                ] {
-                    self.command(Command::Change { lane, change });
-                }
+                let change = store::EndpointChange::Released(self.some_pace());
+                self.command(Command::Change { lane, change });
             }
         }
         let (by_rates, last_due, waiting) = {

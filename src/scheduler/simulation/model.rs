@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::gate::GateModel;
 use super::store::{ModelStore, Told, host_of, short};
 use crate::clock::Timestamp;
 use crate::domain::id::{ApplicationId, MessageId};
@@ -30,6 +31,12 @@ pub enum Reason {
     Slots,
     Rate,
     Host,
+    /// Its breaker is open, or its receiver asked for a rest: the next probe is not due, or something is under way.
+    Rests,
+    /// It takes up sending again, with few attempts in flight.
+    Ramp,
+    /// What is due is of a backlog with a pace.
+    Pace,
 }
 
 impl Reason {
@@ -45,6 +52,9 @@ impl Reason {
             Reason::Slots => "waits: slots",
             Reason::Rate => "waits: rate",
             Reason::Host => "waits: host",
+            Reason::Rests => "waits: rests",
+            Reason::Ramp => "waits: ramp",
+            Reason::Pace => "waits: pace",
         }
     }
 }
@@ -125,12 +135,12 @@ impl RateModel {
         }
     }
 
-    fn has_one(&mut self, now: Timestamp) -> bool {
+    pub fn has_one(&mut self, now: Timestamp) -> bool {
         self.refill(now);
         self.most().is_none() || self.level >= MESSAGE
     }
 
-    fn take(&mut self) {
+    pub fn take(&mut self) {
         self.is_used = true;
         if self.most().is_some() {
             self.level -= MESSAGE;
@@ -172,6 +182,7 @@ pub struct LaneModel {
     passed_over: usize,
     /// Messages whose payload was deleted, as its worker has heard.
     pub expunged: BTreeSet<MessageId>,
+    pub gate: GateModel,
 }
 
 impl LaneModel {
@@ -249,6 +260,7 @@ impl Model {
             rate,
             passed_over: 0,
             expunged: BTreeSet::new(),
+            gate: GateModel::default(),
         };
         self.lanes.insert(lane, made);
     }
@@ -271,7 +283,7 @@ impl Model {
     }
 
     /// A worker takes in what a commit changed.
-    pub fn hears(&mut self, told: &Told, now: Timestamp) {
+    pub fn hears(&mut self, told: &Told, store: &ModelStore, now: Timestamp) {
         let Some(lane) = self.lanes.get_mut(&told.lane()) else {
             return;
         };
@@ -290,6 +302,7 @@ impl Model {
             }
             Told::Endpoint(_) => {
                 lane.untold_endpoint -= 1;
+                lane.gate.endpoint_changed(told.lane(), store, now);
                 if lane.untold_endpoint == 0 {
                     lane.rate.settle(now);
                 }
@@ -303,6 +316,7 @@ impl Model {
                     rate.settle(now);
                 }
             }
+            Told::Health(number) => lane.gate.rest_changed(store.rest(*number), now),
             Told::Expunged(_, message) => {
                 lane.expunged.insert(*message);
             }
@@ -322,6 +336,16 @@ impl Model {
         assert!(!is_held, "{name} begins and its lane is held");
         let waits = lane.known.contains(&place) || store.waiting.contains_key(key);
         assert!(waits || lane.untold > 0, "{name} begins and is gone");
+        assert!(
+            !store.ended.contains(key),
+            "{name} begins and was ended by a search"
+        );
+        let others = lane.unrecorded.len();
+        // A read under way may bring what else is due.
+        let mut due = lane.known.range(..=(now, MessageId([0xff; 20])));
+        let due = due.find(|one| **one != place && !lane.unrecorded.contains(one));
+        let due = due.copied().filter(|_| lane.reading == 0);
+        lane.gate.begin(place, others, due, now);
         let is_new = lane.unrecorded.insert(place) && !self.in_flight.contains_key(key);
         assert!(is_new, "{name} begins a second time at once");
         let erased = has_copy && lane.expunged.contains(&key.message);
@@ -349,6 +373,7 @@ impl Model {
             in_flight <= in_flight_max,
             "{name}: {in_flight} in flight, hanging: {is_hanging}"
         );
+        lane.gate.assert_ramp(in_flight);
         let unrecorded = lane.unrecorded.len();
         assert!(
             unrecorded <= limits.unrecorded_max,
@@ -417,6 +442,20 @@ impl Model {
         self.slots[lane.worker] -= 1;
         lane.in_flight -= 1;
         lane.hanging = timed_out || (lane.hanging && !succeeded);
+        if succeeded {
+            lane.gate.succeeded(self.limits.lane.in_flight_max);
+        }
+    }
+
+    /// A delivery that a search found is taken, to end without an attempt. That takes a slot above all limits.
+    pub fn take_ended(&mut self, key: &DeliveryKey) {
+        let name = short(key);
+        let lane = self.lanes.get_mut(&key.lane).expect("it was made");
+        assert!(lane.gate.rests(), "{name} ends and its lane does not rest");
+        let is_new = lane.unrecorded.insert(lane::place(key)) && !self.in_flight.contains_key(key);
+        assert!(is_new, "{name} is ended while it is under way");
+        lane.in_flight += 1;
+        self.slots[lane.worker] += 1;
     }
 
     /// A worker hears that an attempt was not made.
@@ -431,13 +470,14 @@ impl Model {
     /// The clock is set back.
     pub fn set_back(&mut self, before: Timestamp, now: Timestamp) {
         let lanes = self.lanes.values_mut();
-        let rates = lanes.map(|lane| &mut lane.rate);
+        let rates = lanes.flat_map(|lane| lane.gate.pace().into_iter().chain([&mut lane.rate]));
         for rate in rates.chain(self.applications.values_mut()) {
             rate.refill(before);
             rate.refill(now);
             rate.is_exact = false;
         }
         for lane in self.lanes.values_mut() {
+            lane.gate.set_back(now);
             // No rest becomes longer by it.
             lane.rests_until = match lane.rests_until <= before {
                 true => Timestamp(0),
@@ -496,13 +536,17 @@ impl Model {
         } else if !lane.rate.has_one(now) {
             return Some(Reason::Rate);
         }
-        let is_rate_sure = lane.rate.is_exact;
+        let (unrecorded, known) = (&lane.unrecorded, &lane.known);
+        if let Some(reason) = lane.gate.reason(in_flight, unrecorded, known, now) {
+            return Some(reason);
+        }
+        let (is_rate_sure, rests) = (lane.rate.is_exact, lane.gate.rests());
         let application = lane.application;
         let shared = self.applications.get(&application);
         let is_shared = shared.is_some_and(|rate| rate.rates.iter().any(Option::is_some));
         let look = look()?;
-        // Siblings may have been promised what is left.
-        if look.throttled && (is_shared || !is_rate_sure) {
+        // Siblings may have been promised what is left. Of a lane that rests nothing shows whether it waits for that.
+        if (look.throttled || rests) && (is_shared || !is_rate_sure) {
             return Some(Reason::Rate);
         }
         let host = host_of(&store.endpoints[&number]);
@@ -534,9 +578,13 @@ impl Model {
     }
 
     /// The time that rates alone take for all that waits.
-    pub fn time_by_rates(&self, store: &ModelStore) -> Duration {
-        let lanes = self.lanes.iter();
-        let of_lanes = lanes.map(|(lane, one)| one.rate.time_of(store.lane(*lane, None).count()));
+    pub fn time_by_rates(&mut self, store: &ModelStore) -> Duration {
+        let lanes = self.lanes.iter_mut();
+        let of_lanes = lanes.map(|(lane, one)| {
+            let count = store.lane(*lane, None).count();
+            let pace = one.gate.pace().map(|pace| pace.time_of(count));
+            one.rate.time_of(count).max(pace.unwrap_or_default())
+        });
         let all = store.waiting.len();
         let of_applications = self.applications.values().map(|rate| rate.time_of(all));
         of_lanes.chain(of_applications).max().unwrap_or_default()

@@ -1,8 +1,11 @@
 //! What a seed decides before anything happens: how large the world is, and how bad.
 
+use std::time::Duration;
+
 use rand::Rng;
 use rand::rngs::StdRng;
 
+use crate::domain::health::HealthRules;
 use crate::scheduler::lane::{LaneLimits, WINDOW_MAX};
 use crate::scheduler::turns::TurnLimits;
 
@@ -33,6 +36,10 @@ pub struct Plan {
     /// The store is looked at unasked, now and then; else whatever a worker misses stays missed.
     pub looks_again: bool,
     pub restarts: bool,
+    /// Of endpoints without rules of their own.
+    pub health: HealthRules,
+    /// Deliveries that one page of a search looks at.
+    pub search_page: usize,
     pub sets_clock_back: bool,
 }
 
@@ -86,6 +93,14 @@ impl Plan {
             // Alarms of before are far away then.
             looks_again: sets_clock_back || random.random(),
             restarts: random.random_ratio(1, 3),
+            health: HealthRules {
+                failures: *pick(random, &[0, 1, 2, 3, 5]),
+                min_open_after: Duration::from_millis(*pick(random, &[0, 0, 2_000])),
+                probe_first: Duration::from_millis(*pick(random, &[500, 2_000, 10_000])),
+                probe_max: Duration::from_secs(*pick(random, &[10, 30])),
+                disable_after: Duration::ZERO,
+            },
+            search_page: *pick(random, &[1, 5, 100]),
             sets_clock_back,
         }
     }

@@ -9,18 +9,23 @@ use std::fmt;
 use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::domain::attempt::{Trigger, Verdict};
 use crate::domain::disabled::Disabled;
-use crate::domain::endpoint::Endpoint;
+use crate::domain::endpoint::{CatchUp, Endpoint};
+use crate::domain::health::{FailedAttempt, Health, HealthRules, NoticeRules, Rest};
 use crate::domain::hold::{Held, HeldReason};
 use crate::domain::id::{ApplicationId, EndpointId, MessageId, OrganisationId};
 use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
+use crate::domain::retry::{RetrySchedule, Waits};
 use crate::scheduler::hosts::Hosts;
 use crate::scheduler::lane::Place;
 use crate::scheduler::throttle::Applications;
 use crate::scheduler::turns::{Registered, Registrations};
+
+pub const RETRY_AFTER_MS: [u64; 3] = [500, 3_000, 20_000];
 
 /// A change of state that waits for its commit.
 pub enum Command {
@@ -32,6 +37,11 @@ pub enum Command {
     Outcome {
         delivery: Delivery,
         verdict: Verdict,
+        signal: Signal,
+    },
+    /// Somebody asks for a probe.
+    Probe {
+        lane: u64,
     },
     Cancel(Vec<DeliveryKey>),
     Resend {
@@ -53,10 +63,30 @@ pub enum Command {
     },
 }
 
+/// What the end of a delivery shows of its receiver.
+#[derive(Clone, Copy, Debug)]
+pub enum Signal {
+    /// No request was made.
+    Nothing,
+    /// A search ended it.
+    Search,
+    Succeeded {
+        started_at: Timestamp,
+    },
+    Failed {
+        started_at: Timestamp,
+        rest_until: Option<Timestamp>,
+        /// Between 0 and 1, to spread probes.
+        random: f64,
+    },
+}
+
 #[derive(Clone, Copy, Debug)]
 pub enum EndpointChange {
-    Disabled(bool),
-    Held(bool),
+    Disabled,
+    Held,
+    /// It is enabled and released; with the pace of its backlog.
+    Released(Option<u16>),
     Rate(Option<u16>),
     /// Another URL, at this host.
     Host(usize),
@@ -68,6 +98,7 @@ pub enum Told {
     Gone(DeliveryKey),
     Recorded(DeliveryKey),
     Endpoint(u64),
+    Health(u64),
     Expunged(u64, MessageId),
 }
 
@@ -76,7 +107,7 @@ impl Told {
         match self {
             Told::Waiting(delivery, _) => delivery.key.lane,
             Told::Gone(key) | Told::Recorded(key) => key.lane,
-            Told::Endpoint(lane) | Told::Expunged(lane, _) => *lane,
+            Told::Endpoint(lane) | Told::Health(lane) | Told::Expunged(lane, _) => *lane,
         }
     }
 }
@@ -93,7 +124,7 @@ pub fn short(key: &DeliveryKey) -> String {
 
 fn number_of(message: MessageId) -> u64 {
     let mut number = [0; 8];
-    number.copy_from_slice(&message.0[..8]);
+    number.copy_from_slice(&message.0[5..13]);
     u64::from_be_bytes(number)
 }
 
@@ -108,9 +139,15 @@ impl fmt::Debug for Command {
                 let (number, due) = (number_of(message.id), due.0 - message.accepted_at.0);
                 write!(f, "message {number} for lanes {lanes:?} in {due}")
             }
-            Command::Outcome { delivery, verdict } => {
-                write!(f, "outcome of {}: {verdict:?}", short(&delivery.key))
+            Command::Outcome {
+                delivery,
+                verdict,
+                signal,
+            } => {
+                let delivery = short(&delivery.key);
+                write!(f, "outcome of {delivery}: {verdict:?}, {signal:?}")
             }
+            Command::Probe { lane } => write!(f, "probe lane {lane}"),
             Command::Cancel(keys) => {
                 let keys: Vec<_> = keys.iter().map(short).collect();
                 write!(f, "cancel {keys:?}")
@@ -139,6 +176,7 @@ impl fmt::Debug for Told {
             Told::Gone(key) => write!(f, "gone: {}", short(key)),
             Told::Recorded(key) => write!(f, "recorded: {}", short(key)),
             Told::Endpoint(lane) => write!(f, "changed: lane {lane}"),
+            Told::Health(lane) => write!(f, "another rest: lane {lane}"),
             Told::Expunged(lane, message) => {
                 write!(f, "expunged: lane {lane} message {}", number_of(*message))
             }
@@ -146,7 +184,6 @@ impl fmt::Debug for Told {
     }
 }
 
-#[derive(Default)]
 pub struct ModelStore {
     pub waiting: BTreeMap<DeliveryKey, Delivery>,
     pub endpoints: BTreeMap<u64, Arc<Endpoint>>,
@@ -154,18 +191,46 @@ pub struct ModelStore {
     pub messages: HashMap<MessageId, Arc<Message>>,
     /// Deleted lanes whose deliveries are still to be forgotten.
     pub orphans: BTreeSet<u64>,
+    pub healths: BTreeMap<u64, Health>,
+    pub rules: HealthRules,
+    /// Deliveries that searches ended.
+    pub ended: BTreeSet<DeliveryKey>,
 }
 
 impl ModelStore {
-    /// Commits a batch. Changes of registrations are told before everything else.
+    pub fn new(rules: HealthRules) -> ModelStore {
+        ModelStore {
+            waiting: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            rates: BTreeMap::new(),
+            messages: HashMap::new(),
+            orphans: BTreeSet::new(),
+            healths: BTreeMap::new(),
+            rules,
+            ended: BTreeSet::new(),
+        }
+    }
+
+    /// Commits a batch. Changes of registrations are told before everything else, and rests before the
+    /// outcomes that changed them.
     pub fn commit(&mut self, batch: impl Iterator<Item = Command>, now: Timestamp) -> Vec<Told> {
         let (mut changed, mut told) = (Vec::new(), Vec::new());
+        let before = self.healths.clone();
         batch.for_each(|command| self.apply(command, now, &mut changed, &mut told));
+        let rest_before = |lane: &u64| before.get(lane).and_then(Health::rest);
+        let lanes: BTreeSet<u64> = before.keys().chain(self.healths.keys()).copied().collect();
+        let rested = lanes.into_iter();
+        let rested = rested.filter(|lane| rest_before(lane) != self.rest(*lane));
+        let changed = changed.into_iter().map(Told::Endpoint);
         changed
-            .into_iter()
-            .map(Told::Endpoint)
+            .chain(rested.map(Told::Health))
             .chain(told)
             .collect()
+    }
+
+    /// The rest of a lane.
+    pub fn rest(&self, lane: u64) -> Option<Rest> {
+        self.healths.get(&lane).and_then(Health::rest)
     }
 
     fn apply(
@@ -190,8 +255,18 @@ impl ModelStore {
                     }
                 }
             }
-            Command::Outcome { delivery, verdict } => {
-                self.record(delivery, verdict, now, changed, told);
+            Command::Outcome {
+                delivery,
+                verdict,
+                signal,
+            } => {
+                self.note_health(delivery.key.lane, signal, verdict, now);
+                self.record(delivery, verdict, signal, now, (changed, told));
+            }
+            Command::Probe { lane } => {
+                if let Some(health) = self.healths.get_mut(&lane) {
+                    health.probes_now(now);
+                }
             }
             Command::Cancel(keys) => {
                 let mut gone = keys;
@@ -206,13 +281,19 @@ impl ModelStore {
             }
             Command::Change { lane, change } => {
                 if let Some(endpoint) = self.endpoints.get_mut(&lane) {
+                    let before = endpoint.clone();
                     change.apply(Arc::make_mut(endpoint), now);
                     changed.push(lane);
+                    let is_enabled = before.disabled.is_some() && endpoint.disabled.is_none();
+                    if is_enabled || before.url != endpoint.url {
+                        self.healths.remove(&lane);
+                    }
                 }
             }
             Command::Delete { lane } => {
                 if self.endpoints.remove(&lane).is_some() {
                     self.orphans.insert(lane);
+                    self.healths.remove(&lane);
                     changed.push(lane);
                 }
             }
@@ -228,12 +309,15 @@ impl ModelStore {
         &mut self,
         delivery: Delivery,
         verdict: Verdict,
+        signal: Signal,
         now: Timestamp,
-        changed: &mut Vec<u64>,
-        told: &mut Vec<Told>,
+        (changed, told): (&mut Vec<u64>, &mut Vec<Told>),
     ) {
         let key = delivery.key;
         let waited = self.waiting.remove(&key).is_some();
+        if waited && matches!(signal, Signal::Search) {
+            self.ended.insert(key);
+        }
         told.push(Told::Recorded(key));
         let due = match verdict {
             Verdict::Delivered | Verdict::GiveUp => None,
@@ -254,6 +338,42 @@ impl ModelStore {
         {
             Arc::make_mut(endpoint).disabled = Some(Disabled::by_hand(Timestamp(0)));
             changed.push(key.lane);
+        }
+    }
+
+    /// Takes an outcome into the health of an endpoint.
+    fn note_health(&mut self, lane: u64, signal: Signal, verdict: Verdict, now: Timestamp) {
+        let Some(endpoint) = self.endpoints.get(&lane) else {
+            return;
+        };
+        let notices = NoticeRules::default();
+        let mut health = self.healths.remove(&lane).unwrap_or_default();
+        match signal {
+            Signal::Nothing => {}
+            Signal::Search => health.ended("", &notices, now),
+            Signal::Succeeded { started_at } => health.succeeded(started_at, &notices, now),
+            Signal::Failed {
+                started_at,
+                rest_until,
+                random,
+            } => {
+                let failures = endpoint.breaker_failures.unwrap_or(self.rules.failures);
+                let rules = HealthRules {
+                    failures,
+                    ..self.rules
+                };
+                let attempt = FailedAttempt {
+                    started_at,
+                    rest_until,
+                    exhausted: verdict == Verdict::GiveUp,
+                    failure: "",
+                    event_type: "",
+                };
+                health.failed(&attempt, &rules, &notices, now, random);
+            }
+        }
+        if !health.is_default() {
+            self.healths.insert(lane, health);
         }
     }
 
@@ -279,6 +399,7 @@ impl ModelStore {
     }
 
     fn put_back(&mut self, delivery: Delivery, told: &mut Vec<Told>) {
+        self.ended.remove(&delivery.key);
         if self.waiting.insert(delivery.key, delivery).is_none() {
             told.push(Told::Waiting(delivery, None));
         }
@@ -328,14 +449,19 @@ impl ModelStore {
 impl EndpointChange {
     fn apply(self, endpoint: &mut Endpoint, now: Timestamp) {
         match self {
-            EndpointChange::Disabled(disabled) => {
-                endpoint.disabled = disabled.then(|| Disabled::by_hand(Timestamp(0)));
+            EndpointChange::Disabled => {
+                endpoint.disabled = Some(Disabled::by_hand(Timestamp(0)));
             }
-            EndpointChange::Held(held) => {
-                endpoint.held = held.then_some(Held {
+            EndpointChange::Held => {
+                endpoint.held = Some(Held {
                     since: now,
                     reason: HeldReason::ByHand,
                 });
+            }
+            EndpointChange::Released(pace) => {
+                endpoint.disabled = None;
+                endpoint.held = None;
+                endpoint.catch_up = CatchUp::at(pace, now);
             }
             EndpointChange::Rate(rate) => endpoint.throttle_rate = rate,
             EndpointChange::Host(host) => endpoint.url = url(host, endpoint.number),
@@ -363,7 +489,7 @@ impl Registrations for Book {
             rates: self.throttles.rates(own, application, rate, now),
             host: Some(self.hosts.of_url(&endpoint.url)),
             endpoint: Some(endpoint.clone()),
-            rest: None,
+            rest: store.rest(lane),
         }
     }
 }
@@ -389,6 +515,15 @@ pub fn host_of(endpoint: &Endpoint) -> usize {
     let name = endpoint.url.trim_start_matches("http://h");
     let number = name.split('.').next().map(str::parse);
     number.and_then(Result::ok).expect("`url` made it")
+}
+
+/// The schedule of retries of all endpoints.
+pub fn schedule() -> RetrySchedule {
+    let waits = RETRY_AFTER_MS.map(Duration::from_millis);
+    RetrySchedule {
+        waits: Waits::Listed(waits.to_vec()),
+        jitter: 0.2,
+    }
 }
 
 pub fn endpoint(lane: u64, of: ApplicationId, host: usize, rate: Option<u16>) -> Endpoint {
@@ -425,8 +560,12 @@ pub fn endpoint(lane: u64, of: ApplicationId, host: usize, rate: Option<u16>) ->
 }
 
 pub fn message(number: u64, application: ApplicationId, now: Timestamp) -> Arc<Message> {
+    // The time comes first, as in every id.
+    let since = now.0 - 1_400_000_000_000;
     let mut id = [0; 20];
-    id[..8].copy_from_slice(&number.to_be_bytes());
+    id[..4].copy_from_slice(&((since / 1000) as u32).to_be_bytes());
+    id[4] = (since % 1000 / 4) as u8;
+    id[5..13].copy_from_slice(&number.to_be_bytes());
     Arc::new(Message {
         id: MessageId(id),
         application,

@@ -6,11 +6,15 @@ use std::sync::{Arc, Mutex};
 
 use rand::Rng;
 
+use super::gate::GateModel;
 use super::model::Reason;
-use super::store::{Book, Told, host_of, short};
+use super::store::{Book, Command, Signal, Told, host_of, short};
 use super::{Happening, World};
+use crate::domain::attempt::Verdict;
 use crate::domain::message::Delivery;
 use crate::lock::locked;
+use crate::scheduler::ended::Search;
+use crate::scheduler::gate::Searched;
 use crate::scheduler::hosts::{HostPlace, PlaceTaker};
 use crate::scheduler::lane::{Entry, Stretch};
 use crate::scheduler::turns::{Begin, Turn, TurnLimits, Turns};
@@ -37,6 +41,8 @@ pub enum Input {
     LanesRead,
     /// Nothing where the read failed.
     Read(u64, Option<(Vec<Entry>, bool)>),
+    /// Nothing where the search failed.
+    Searched(u64, Option<(Vec<Delivery>, Searched)>),
     Message(Delivery, HostPlace, Loaded),
     Place(u64, HostPlace),
     Sent {
@@ -57,6 +63,7 @@ pub enum Loaded {
 pub enum Wish {
     Lanes,
     Stretch(Stretch),
+    Search(Search),
     Message {
         delivery: Delivery,
         place: HostPlace,
@@ -77,6 +84,21 @@ impl PlaceTaker for Handed {
         }
         locked(self.places.lock()).push_back((lane, place));
         Ok(())
+    }
+}
+
+impl Input {
+    fn lane(&self) -> Option<u64> {
+        match self {
+            Input::Told(told) => Some(told.lane()),
+            Input::LanesRead => None,
+            Input::Lane(lane)
+            | Input::Read(lane, _)
+            | Input::Searched(lane, _)
+            | Input::Place(lane, _)
+            | Input::Sent { lane, .. } => Some(*lane),
+            Input::Message(delivery, ..) | Input::PutOff(delivery) => Some(delivery.key.lane),
+        }
     }
 }
 
@@ -169,6 +191,23 @@ impl World {
     }
 
     fn take_in(&mut self, number: usize, input: Input) {
+        let (now, lane) = (self.now(), input.lane());
+        let is_there = |world: &World| {
+            let turns = &world.process.workers[number].turns;
+            lane.filter(|lane| turns.look(*lane, now).is_some())
+        };
+        let was_there = is_there(self);
+        self.take_in_input(number, input);
+        if let Some(lane) = is_there(self)
+            && was_there.is_none()
+        {
+            let gate = GateModel::made(lane, &self.store.borrow(), now);
+            self.model.lane(lane).gate = gate;
+        }
+        self.pass_reads(number);
+    }
+
+    fn take_in_input(&mut self, number: usize, input: Input) {
         let now = self.now();
         let turns = &mut self.process.workers[number].turns;
         match input {
@@ -194,6 +233,7 @@ impl World {
                     }
                 }
             }
+            Input::Searched(lane, searched) => self.take_in_search(number, lane, searched),
             Input::Place(lane, place) => turns.place_came(lane, place, now),
             Input::Sent {
                 lane,
@@ -205,13 +245,12 @@ impl World {
             }
             Input::PutOff(delivery) => self.give_back(number, &delivery),
         }
-        self.pass_reads(number);
     }
 
     fn take_in_told(&mut self, number: usize, told: Told) {
         let now = self.now();
         self.trace(|| format!("worker {number} hears {told:?}"));
-        self.model.hears(&told, now);
+        self.model.hears(&told, &self.store.borrow(), now);
         let turns = &mut self.process.workers[number].turns;
         match told {
             Told::Waiting(delivery, message) => {
@@ -221,6 +260,7 @@ impl World {
             Told::Gone(key) => turns.gone(&key, now),
             Told::Recorded(key) => turns.recorded(&key, now),
             Told::Endpoint(lane) => turns.registrations_changed(lane, now),
+            Told::Health(lane) => turns.rest_changed(lane, now),
             Told::Expunged(lane, message) => turns.expunged(lane, message, now),
         }
     }
@@ -240,6 +280,46 @@ impl World {
                 model.rest(now);
                 turns.read_failed(lane, now);
             }
+        }
+    }
+
+    /// Ends the deliveries that a search found.
+    fn take_in_search(
+        &mut self,
+        number: usize,
+        lane: u64,
+        searched: Option<(Vec<Delivery>, Searched)>,
+    ) {
+        let now = self.now();
+        self.trace(|| format!("worker {number} has searched lane {lane}: {searched:?}"));
+        let model = self.model.lane(lane);
+        model.gate.is_searched = false;
+        let turns = &mut self.process.workers[number].turns;
+        let Some((ended, searched)) = searched else {
+            model.rest(now);
+            return turns.search_failed(lane, now);
+        };
+        turns.searched(lane, searched, now);
+        for delivery in ended {
+            let turns = &mut self.process.workers[number].turns;
+            if turns.take_ended(&delivery.key, now).is_none() {
+                continue;
+            }
+            self.seen.count("ended by a search");
+            self.model.take_ended(&delivery.key);
+            self.input(
+                number,
+                Input::Sent {
+                    lane,
+                    timed_out: false,
+                    succeeded: false,
+                },
+            );
+            self.command(Command::Outcome {
+                delivery,
+                verdict: Verdict::GiveUp,
+                signal: Signal::Search,
+            });
         }
     }
 
@@ -265,6 +345,13 @@ impl World {
                 format!("worker {number} wants {limit} of lane {lane} behind {behind:?}")
             });
             self.wish(number, Wish::Stretch(stretch));
+        }
+        while let Some((search, _)) = self.process.workers[number].turns.next_search() {
+            let gate = &mut self.model.lane(search.lane).gate;
+            assert!(!gate.is_searched, "lane {} is searched twice", search.lane);
+            gate.is_searched = true;
+            self.trace(|| format!("worker {number} wants {search:?}"));
+            self.wish(number, Wish::Search(search));
         }
     }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 use rand::Rng;
 
 use super::plan::pick;
-use super::store::{self, Command, EndpointChange};
+use super::store::{self, Command, EndpointChange, RETRY_AFTER_MS, Signal};
 use super::workers::Input;
 use super::{Happening, World};
+use crate::clock::Timestamp;
 use crate::domain::attempt::Verdict;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::message::Delivery;
@@ -16,7 +17,6 @@ use crate::scheduler::hosts::HostPlace;
 
 /// A receiver that does not answer is given up after this.
 const TIMEOUT_MS: u64 = 15_000;
-const RETRY_AFTER_MS: [u64; 3] = [500, 3_000, 20_000];
 
 /// How a receiver does.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,8 @@ pub enum Behaviour {
     Fails,
     Flaky,
     Hangs,
+    /// Now and then it asks to be left alone for a while.
+    Busy,
     /// It says that it is gone, which disables its endpoint.
     Gone,
 }
@@ -34,6 +36,7 @@ pub enum Behaviour {
 pub struct Attempt {
     worker: usize,
     delivery: Delivery,
+    started_at: Timestamp,
     ending: Ending,
     place: HostPlace,
 }
@@ -42,8 +45,11 @@ pub struct Attempt {
 enum Ending {
     Succeeds,
     Fails,
+    AsksForRest,
     TimesOut,
     Gone,
+    /// No request is made: the payload was deleted.
+    Erased,
     /// No request is made, for want of something of this machine.
     PutOff,
 }
@@ -95,12 +101,13 @@ impl World {
         let rate = self.some_rate();
         let behaviour = self.some_behaviour();
         self.receivers.insert(lane, behaviour);
-        Arc::new(store::endpoint(
-            lane,
-            store::application(application),
-            host,
-            rate,
-        ))
+        let mut endpoint = store::endpoint(lane, store::application(application), host, rate);
+        endpoint.breaker_failures = match self.random.random_range(0..8) {
+            0 => Some(0),
+            1 => Some(1),
+            _ => None,
+        };
+        Arc::new(endpoint)
     }
 
     fn some_behaviour(&mut self) -> Behaviour {
@@ -115,6 +122,7 @@ impl World {
                     Behaviour::Flaky,
                     Behaviour::Hangs,
                     Behaviour::Hangs,
+                    Behaviour::Busy,
                     Behaviour::Gone,
                 ],
             ),
@@ -151,6 +159,11 @@ impl World {
             87..92 => self.expunge(),
             92..95 if self.plan.restarts => self.restart(),
             95..98 if self.plan.sets_clock_back => self.set_clock_back(),
+            98..100 => {
+                if let Some(lane) = self.some_lane() {
+                    self.command(Command::Probe { lane });
+                }
+            }
             _ => {}
         }
         let after = match self.random.random_ratio(1, 12) {
@@ -191,12 +204,19 @@ impl World {
     fn change_endpoint(&mut self) {
         let Some(lane) = self.some_lane() else { return };
         let change = match self.random.random_range(0..10) {
-            0..3 => EndpointChange::Disabled(self.random.random()),
-            3..6 => EndpointChange::Held(self.random.random()),
+            0..2 => EndpointChange::Disabled,
+            2..4 => EndpointChange::Held,
+            4..6 => EndpointChange::Released(self.some_pace()),
             6..8 => EndpointChange::Rate(self.some_rate()),
             _ => EndpointChange::Host(self.random.random_range(0..self.plan.hosts)),
         };
         self.command(Command::Change { lane, change });
+    }
+
+    /// The pace of a backlog, for some releases.
+    pub fn some_pace(&mut self) -> Option<u16> {
+        let has_pace = self.random.random_ratio(1, 3);
+        has_pace.then(|| *pick(&mut self.random, &[1, 3, 20]))
     }
 
     fn change_receiver(&mut self) {
@@ -260,12 +280,13 @@ impl World {
         place: HostPlace,
     ) {
         let (latency, ending) = match is_expunged {
-            true => (0, Ending::Fails),
+            true => (0, Ending::Erased),
             false => self.answer_of(delivery.key.lane),
         };
         let attempt = Attempt {
             worker,
             delivery,
+            started_at: self.now(),
             ending,
             place,
         };
@@ -290,6 +311,10 @@ impl World {
             Behaviour::Slow => (random.random_range(200..9_000), Ending::Succeeds),
             Behaviour::Fails => (quick, Ending::Fails),
             Behaviour::Hangs => (TIMEOUT_MS, Ending::TimesOut),
+            Behaviour::Busy => match random.random_ratio(1, 3) {
+                true => (quick, Ending::AsksForRest),
+                false => (quick, Ending::Succeeds),
+            },
             Behaviour::Gone => (quick, Ending::Gone),
             Behaviour::Flaky => match random.random_range(0..4) {
                 0 => (TIMEOUT_MS, Ending::TimesOut),
@@ -305,6 +330,7 @@ impl World {
         let Attempt {
             worker,
             delivery,
+            started_at,
             ending,
             place,
         } = attempt;
@@ -325,7 +351,28 @@ impl World {
             },
         );
         let verdict = self.verdict(&delivery, ending);
-        self.command(Command::Outcome { delivery, verdict });
+        let signal = self.signal(ending, started_at);
+        self.command(Command::Outcome {
+            delivery,
+            verdict,
+            signal,
+        });
+    }
+
+    fn signal(&mut self, ending: Ending, started_at: Timestamp) -> Signal {
+        let rest = Duration::from_millis(self.random.random_range(1..10_000));
+        match ending {
+            Ending::Erased | Ending::PutOff => Signal::Nothing,
+            Ending::Succeeds => Signal::Succeeded { started_at },
+            Ending::Fails | Ending::AsksForRest | Ending::TimesOut | Ending::Gone => {
+                let asks = ending == Ending::AsksForRest;
+                Signal::Failed {
+                    started_at,
+                    rest_until: asks.then(|| self.now() + rest),
+                    random: self.random.random(),
+                }
+            }
+        }
     }
 
     fn verdict(&mut self, delivery: &Delivery, ending: Ending) -> Verdict {
