@@ -91,7 +91,7 @@ pub fn sift(
 
 /// When the last attempt of a delivery would be due behind a breaker that opened at `since`; `lengths` are those of its
 /// schedule.
-fn end_of(delivery: &Delivery, lengths: &[Duration], since: Timestamp) -> Timestamp {
+pub fn end_of(delivery: &Delivery, lengths: &[Duration], since: Timestamp) -> Timestamp {
     let left = lengths.get(delivery.attempts as usize);
     delivery.key.due.max(since) + left.copied().unwrap_or_default()
 }

@@ -73,7 +73,8 @@ impl GateModel {
         let endpoint = store.endpoints.get(&lane);
         let catch_up = endpoint.and_then(|endpoint| endpoint.catch_up);
         if self.pace.as_ref().map(|(known, _)| *known) != catch_up {
-            self.pace = catch_up.map(|one| (one, RateModel::new(Some(one.rate), now)));
+            let since = |one: CatchUp| one.published_before.min(now);
+            self.pace = catch_up.map(|one| (one, RateModel::new(Some(one.rate), since(one))));
         }
     }
 

@@ -264,7 +264,8 @@ impl World {
             self.trace(|| format!("commit {command:?}"));
             match command {
                 Command::Make(endpoint) => {
-                    let since = self.process.since;
+                    // The clock may have been set back to a time before the start.
+                    let since = self.process.since.min(now);
                     let rate = model::RateModel::new(endpoint.throttle_rate, since);
                     let of = endpoint.application;
                     self.model.make_lane(endpoint.number, of, rate);
@@ -381,13 +382,9 @@ impl World {
         let found = store.lane(search.lane, search.from.behind);
         let page: Vec<Delivery> = found.take(self.plan.search_page).copied().collect();
         let is_whole = page.len() < self.plan.search_page;
-        ended::sift(
-            page,
-            is_whole,
-            search.from.next_end,
-            &store::schedule(),
-            now,
-        )
+        let lengths = store::schedule().lengths_after();
+        let end_of = |delivery: &Delivery| ended::end_of(delivery, &lengths, search.since);
+        ended::sift(page, is_whole, search.from.next_end, end_of, now)
     }
 
     fn loaded(&mut self, worker: usize, inputs: Vec<Input>) {
@@ -537,7 +534,7 @@ fn play(seed: u64) -> Seen {
 #[test]
 fn every_promise_holds_and_every_delivery_ends() {
     let mut all: BTreeMap<&str, u64> = BTreeMap::new();
-    for seed in seeds(250) {
+    for seed in seeds(150) {
         for (what, count) in play(seed).counts {
             *all.entry(what).or_default() += count;
         }

@@ -23,6 +23,8 @@ pub struct Plan {
     pub steps: usize,
     /// Deliveries that wait at the start, all in one lane.
     pub backlog: usize,
+    /// Deliveries that are published at once, all for one lane.
+    pub flood: usize,
     /// How many of 100 endpoints and applications have a rate.
     pub rates_percent: u32,
     /// How many of 100 receivers are bad at a time.
@@ -85,6 +87,10 @@ impl Plan {
                 random.random_range(5..35)
             },
             backlog,
+            flood: match random.random_ratio(3, 100) {
+                true => random.random_range(WINDOW_MAX..WINDOW_MAX + 300),
+                false => 0,
+            },
             rates_percent: *pick(random, &[0, 0, 20, 70]),
             bad_percent: *pick(random, &[0, 20, 50]),
             faults_percent: *pick(random, &[0, 0, 2, 10]),

@@ -135,6 +135,9 @@ impl World {
             return;
         }
         self.steps_left -= 1;
+        if self.steps_left == self.plan.steps / 2 {
+            self.flood();
+        }
         match self.random.random_range(0..100) {
             0..55 => self.publish(),
             55..63 => self.change_endpoint(),
@@ -197,6 +200,23 @@ impl World {
                 message,
                 lanes,
                 due,
+            });
+        }
+    }
+
+    /// More than a lane has room for in memory.
+    fn flood(&mut self) {
+        let Some(lane) = self.some_lane() else { return };
+        let of = self.store.borrow().endpoints[&lane].application;
+        let now = self.now();
+        for _ in 0..self.plan.flood {
+            let message = store::message(self.published.len() as u64, of, now);
+            self.published.push((message.id, vec![lane]));
+            let late = self.random.random_range(0..20_000);
+            self.command(Command::Publish {
+                message,
+                lanes: vec![lane],
+                due: now + Duration::from_millis(late),
             });
         }
     }

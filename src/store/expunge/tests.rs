@@ -414,7 +414,8 @@ async fn a_deleted_application_is_erased_beside_another_and_takes_nothing_in() {
     let after_a_crash = opened_with(&crashed, fixture.clock.clone());
     for store in [store, &after_a_crash] {
         until("it is erased", || store.erasures() == 0).await;
-        assert_eq!(store.inner.metrics.erasures.get(), 0);
+        let metrics = &store.inner.metrics;
+        until("the gauge follows", || metrics.erasures.get() == 0).await;
         let key = layout::erasure_key(rows::APPLICATION);
         assert!(!store.inner.live.contains(&key).unwrap());
         let shown = store.message(rows::APPLICATION, its.id).unwrap().unwrap();
