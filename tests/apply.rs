@@ -148,7 +148,10 @@ fn a_contact_in_the_file_is_answered_for_and_without_one_it_is_left_alone() {
     let with = |address: &str| FILE.replace(plan, &format!("{plan}contact = \"{address}\"\n"));
     let told = |text: &str| succeeds(apply(&server, &write(directory.path(), text)));
     let first = told(&with("ops@acme.example"));
-    assert!(first.contains("created    contact of acme\n"), "{first}");
+    assert!(
+        first.contains("changed    contact of acme: address"),
+        "{first}"
+    );
     let contact = "/api/v1/app/acme/contact";
     let shown = server.api.get(contact);
     assert_eq!(

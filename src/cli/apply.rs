@@ -275,13 +275,26 @@ fn is_same_secret(shown: &str, wanted: &str) -> bool {
     shown == wanted || shown == readable
 }
 
-/// The fields that differ between two looks at the same thing, but for warnings and the time of the change.
+/// Fields that change by themselves, and by what a change of others brings.
+const NOT_TOLD: [&str; 9] = [
+    "updatedAt",
+    "warnings",
+    "breaker",
+    "catchUp",
+    "disabledAt",
+    "disabledReason",
+    "disablesAt",
+    "failingSince",
+    "failures",
+];
+
+/// The fields that differ between two looks at the same thing, but for those that no file decides.
 fn changes(before: &Fields, after: &Fields) -> Vec<String> {
     let names = before
         .keys()
         .chain(after.keys().filter(|name| !before.contains_key(*name)));
     names
-        .filter(|name| !matches!(name.as_str(), "updatedAt" | "warnings"))
+        .filter(|name| !NOT_TOLD.contains(&name.as_str()))
         .filter(|name| {
             let value = |fields: &Fields| fields.get(*name).map(|value| value.get().to_owned());
             value(before) != value(after)

@@ -17,7 +17,8 @@ const NONE: Error = Error::not_found("contact");
 /// A contact as it can be shown: without its code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShownContact {
-    pub address: String,
+    /// None for an application without a contact.
+    pub address: Option<String>,
     pub verified_at: Option<Timestamp>,
     /// The code that was asked for, while it counts.
     pub code: Option<ShownCode>,
@@ -32,22 +33,21 @@ pub struct ShownCode {
 }
 
 impl ShownContact {
-    /// Returns nothing for a contact that was removed.
-    pub fn of(contact: &Contact, now: Timestamp) -> Option<ShownContact> {
+    fn of(contact: &Contact, now: Timestamp) -> ShownContact {
         let code = contact.code.as_ref().map(|code| ShownCode {
             expires_at: code.expires_at(),
             tries_left: code.tries_left(now),
         });
-        Some(ShownContact {
-            address: contact.address.clone()?,
+        ShownContact {
+            address: contact.address.clone(),
             verified_at: contact.verified_at,
             code: code.filter(|code| code.tries_left > 0),
             next_code_at: contact.next_code_at(now),
-        })
+        }
     }
 }
 
-/// The contact of an application that the caller sees.
+/// The contact of an application that the caller sees, which may have none.
 pub fn contact(
     caller: &Caller,
     catalog: &Catalog,
@@ -55,9 +55,18 @@ pub fn contact(
     now: Timestamp,
 ) -> Result<ShownContact> {
     let entry = caller.application(catalog, application, Action::ReadEndpoints)?;
-    let contact = catalog.contact(entry.application.id);
-    let shown = contact.and_then(|contact| ShownContact::of(contact, now));
-    shown.ok_or(NONE)
+    let id = entry.application.id;
+    Ok(match catalog.contact(id) {
+        Some(contact) => ShownContact::of(contact, now),
+        None => ShownContact::of(&Contact::new(id), now),
+    })
+}
+
+/// A contact that was not removed.
+fn with_address(catalog: &Catalog, id: ApplicationId) -> Result<Contact> {
+    let contact = catalog.contact(id);
+    let contact = contact.filter(|contact| contact.address.is_some());
+    Ok((**contact.ok_or(NONE)?).clone())
 }
 
 /// The address of a contact, to be verified by a code or answered for by the operator. An address that is
@@ -86,7 +95,7 @@ impl Command for SetContact {
         if let Some(before) = before
             && before.verified_address() == Some(&self.address)
         {
-            let shown = ShownContact::of(before, view.now).ok_or(NONE)?;
+            let shown = ShownContact::of(before, view.now);
             return Ok((Vec::new(), shown));
         }
         let mut contact = before.map_or_else(|| Contact::new(id), |before| (**before).clone());
@@ -112,7 +121,7 @@ impl Command for SetContact {
                     })?;
             }
         }
-        let shown = ShownContact::of(&contact, view.now).ok_or(NONE)?;
+        let shown = ShownContact::of(&contact, view.now);
         Ok((vec![Change::PutContact(contact)], shown))
     }
 }
@@ -159,17 +168,13 @@ impl Command for VerifyContact {
 
     fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<ContactVerified> {
         let entry = caller.application(view.catalog, &self.application, Action::ChangeContact)?;
-        let contact = view.catalog.contact(entry.application.id).ok_or(NONE)?;
-        let shown = ShownContact::of(contact, view.now).ok_or(NONE)?;
+        let mut contact = with_address(view.catalog, entry.application.id)?;
         if contact.verified_at.is_some() {
+            let shown = ShownContact::of(&contact, view.now);
             return Ok((Vec::new(), ContactVerified::Yes(shown)));
         }
-        let mut contact = (**contact).clone();
         let verified = match contact.try_code(&self.code, view.now) {
-            CodeCheck::Right => {
-                let shown = ShownContact::of(&contact, view.now).ok_or(NONE)?;
-                ContactVerified::Yes(shown)
-            }
+            CodeCheck::Right => ContactVerified::Yes(ShownContact::of(&contact, view.now)),
             CodeCheck::Wrong { tries_left } => ContactVerified::No { tries_left },
             CodeCheck::NoCode => {
                 return Err(Error::Conflict(
@@ -197,9 +202,7 @@ impl Command for DeleteContact {
     fn decide(self, caller: &Caller, view: &View<'_>) -> Decided<()> {
         let entry = caller.application(view.catalog, &self.application, Action::ChangeContact)?;
         let id = entry.application.id;
-        let contact = view.catalog.contact(id);
-        let contact = contact.filter(|contact| contact.address.is_some());
-        let mut contact = (**contact.ok_or(NONE)?).clone();
+        let mut contact = with_address(view.catalog, id)?;
         let change = match contact.remove(view.now) {
             true => Change::PutContact(contact),
             false => Change::DeleteContact(id),
@@ -316,7 +319,7 @@ mod tests {
             match (&decided, gets_code) {
                 (Ok((changes, shown)), Ok(gets_code)) => {
                     let contact = put(changes);
-                    assert_eq!(shown.address, address);
+                    assert_eq!(shown.address.as_deref(), Some(address));
                     assert_eq!(contact.code_to_mail(NOW).is_some(), gets_code);
                     assert_eq!(shown.code.is_some(), gets_code);
                     assert_eq!(contact.verified_address().is_some(), !gets_code);

@@ -71,7 +71,8 @@ impl ContactCodeIn {
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct ContactOut<'a> {
-    address: &'a str,
+    /// Null where the application has no contact.
+    address: Option<&'a str>,
     /// Only a verified address gets mails about endpoints.
     verified: bool,
     #[serde(serialize_with = "optional_text")]
@@ -89,7 +90,7 @@ struct ContactOut<'a> {
 impl<'a> From<&'a ShownContact> for ContactOut<'a> {
     fn from(contact: &'a ShownContact) -> Self {
         ContactOut {
-            address: &contact.address,
+            address: contact.address.as_deref(),
             verified: contact.verified_at.is_some(),
             verified_at: contact.verified_at,
             code_expires_at: contact.code.map(|code| code.expires_at),
@@ -111,8 +112,7 @@ pub fn operations() -> Vec<Operation> {
     vec![
         Operation::get(PATH, "v1.application.get-contact", web::to(get))
             .summary("Show who hears of an application's endpoints")
-            .answers::<ContactOut>(200, "The contact")
-            .answers_nothing(404, NONE),
+            .answers::<ContactOut>(200, "The contact; without an `address` where there is none"),
         Operation::put(PATH, "v1.application.set-contact", web::to(put))
             .needs(Action::ChangeContact)
             .summary("Set who hears of an application's endpoints")

@@ -15,15 +15,9 @@ export default function Notifications({ app, session }) {
   <//>`;
 }
 
-/** The contact at `where`; null for none. */
-const read = (where, signal) => api('GET', where, null, { signal }).catch((error) => {
-  if (error.status !== 404) throw error;
-  return null;
-});
-
 function Contact({ where }) {
   const change = useMay()('changeContact');
-  const contact = useLoad((signal) => read(where, signal), [where]);
+  const contact = useLoad((signal) => api('GET', where, null, { signal }), [where]);
   const [changing, setChanging] = useState(false);
   const set = (next) => {
     setChanging(false);
@@ -35,13 +29,13 @@ function Contact({ where }) {
     document.querySelector('h1')?.focus(); // What had the focus goes.
   };
   return html`<${Loaded} of=${contact}>${(now) => {
-    if (!change) return now ? html`<${Address} of=${now} />` : html`<${Empty} title="Nobody hears of failures"><p>No address was given, so nothing is mailed.</p><//>`;
-    if (!now || changing) return html`<${Give} where=${where} before=${now} shown=${shown} cancel=${now && (() => setChanging(false))} />`;
-    return html`<${Address} of=${now}>
+    if (!change) return now.address ? html`<${Address} of=${now} />` : html`<${Empty} title="Nobody hears of failures"><p>No address was given, so nothing is mailed.</p><//>`;
+    if (!now.address || changing) return html`<${Give} where=${where} before=${now.address} shown=${shown} cancel=${now.address && (() => setChanging(false))} />`;
+    return html`<div class="stack"><${Address} of=${now}>
         <${Button} onClick=${() => setChanging(true)}>Change the address<//>
-        <${Button} kind="danger" onClick=${() => remove(where, now, () => shown(null))}>Remove<//>
+        <${Button} kind="danger" onClick=${() => remove(where, now, () => shown({ address: null }))}>Remove<//>
       <//>
-      ${!now.verified && html`<${Code} where=${where} of=${now} set=${set} shown=${shown} />`}`;
+      ${!now.verified && html`<${Code} where=${where} of=${now} set=${set} shown=${shown} />`}</div>`;
   }}<//>`;
 }
 
@@ -75,7 +69,7 @@ async function ask(where, body) {
 
 function Give({ where, before, shown, cancel }) {
   const answersFor = useMay()('changeApplications');
-  const form = useForm({ address: before?.address ?? '', verified: false });
+  const form = useForm({ address: before ?? '', verified: false });
   const { verified } = form.values;
   const save = async ({ address }) => {
     const next = await ask(where, { address: address.trim(), ...(verified && { verified }) });
@@ -98,7 +92,7 @@ function Code({ where, of: { address, codeExpiresAt, nextCodeAt }, set, shown })
       shown(await api('POST', `${where}/verify`, { code: code.replace(/\s/g, '') }), 'The address is verified.');
     } catch (error) {
       // The last try may have been used up.
-      if (error.status === 422 || error.status === 409) read(where).then((next) => next && set(next), () => {});
+      if (error.status === 422 || error.status === 409) api('GET', where).then(set, () => {});
       throw error;
     }
   };
@@ -113,7 +107,7 @@ function Code({ where, of: { address, codeExpiresAt, nextCodeAt }, set, shown })
     setBusy(false);
   };
   return html`<section class="notice warn" aria-labelledby=${id}><h2 id=${id}>${codeExpiresAt ? 'Enter the code' : 'Ask for another code'}</h2>
-    <p>${codeExpiresAt ? html`A code was mailed to <span class="break">${address}</span>. It counts until <${Time} at=${codeExpiresAt} exact />.` : 'The last code does not count any more: it is too old, or was tried too often.'}</p>
+    <p>${codeExpiresAt ? html`It is in a mail to <span class="break">${address}</span>, and counts until <${Time} at=${codeExpiresAt} exact />.` : 'The last code does not count any more: it is too old, or was tried too often.'}</p>
     ${codeExpiresAt && html`<${Form} form=${form} onSubmit=${verify} submit="Verify" guard=${false} check=${({ code }) => (/^\s*(\d\s*){6}$/.test(code) ? {} : { 'body.code': 'Enter the six digits.' })}>
       <${Field} label="Code" name="code" inputmode="numeric" autocomplete="one-time-code" maxlength="12" class="mono" />
     <//>`}

@@ -9,7 +9,7 @@ use super::model::{RateModel, Reason};
 use super::store::ModelStore;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::CatchUp;
-use crate::domain::health::Rest;
+use crate::domain::health::{Rest, RestReason};
 use crate::domain::id::MessageId;
 use crate::scheduler::lane::Place;
 
@@ -26,7 +26,7 @@ pub struct GateModel {
     /// The message of the last probe.
     probed: Option<MessageId>,
     /// A search is under way.
-    pub is_searched: bool,
+    is_searched: bool,
     pace: Option<(CatchUp, RateModel)>,
 }
 
@@ -95,6 +95,18 @@ impl GateModel {
 
     pub fn rests(&self) -> bool {
         self.rest.is_some()
+    }
+
+    /// A search begins: only behind an open breaker, and not where a probe is due.
+    pub fn search_begins(&mut self, now: Timestamp) {
+        let is_open = |rest: Rest| rest.reason == RestReason::Failures && rest.probe_at > now;
+        let may_search = self.rest.is_some_and(is_open) && !self.is_searched;
+        assert!(may_search, "a search begins at {}: {self:?}", now.0);
+        self.is_searched = true;
+    }
+
+    pub fn search_ends(&mut self) {
+        self.is_searched = false;
     }
 
     pub fn succeeded(&mut self, in_flight_max: usize) {

@@ -6,7 +6,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use crate::domain::health::HealthRules;
-use crate::scheduler::lane::{LaneLimits, WINDOW_MAX};
+use crate::scheduler::lane::{ENDED_MAX, LaneLimits, WINDOW_MAX};
 use crate::scheduler::turns::TurnLimits;
 
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +77,11 @@ impl Plan {
                 slots,
                 lane: LaneLimits {
                     in_flight_max,
-                    unrecorded_max: in_flight_max + random.random_range(0..6),
+                    // With much room a lane is searched while attempts are under way.
+                    unrecorded_max: match random.random_ratio(1, 4) {
+                        true => in_flight_max + ENDED_MAX,
+                        false => in_flight_max + random.random_range(0..6),
+                    },
                 },
             },
             kept_bytes: *pick(random, &[usize::MAX, 2_000, 0]),

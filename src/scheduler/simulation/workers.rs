@@ -293,7 +293,7 @@ impl World {
         let now = self.now();
         self.trace(|| format!("worker {number} has searched lane {lane}: {searched:?}"));
         let model = self.model.lane(lane);
-        model.gate.is_searched = false;
+        model.gate.search_ends();
         let turns = &mut self.process.workers[number].turns;
         let Some((ended, searched)) = searched else {
             model.rest(now);
@@ -347,9 +347,8 @@ impl World {
             self.wish(number, Wish::Stretch(stretch));
         }
         while let Some((search, _)) = self.process.workers[number].turns.next_search() {
-            let gate = &mut self.model.lane(search.lane).gate;
-            assert!(!gate.is_searched, "lane {} is searched twice", search.lane);
-            gate.is_searched = true;
+            let now = self.now();
+            self.model.lane(search.lane).gate.search_begins(now);
             self.trace(|| format!("worker {number} wants {search:?}"));
             self.wish(number, Wish::Search(search));
         }
