@@ -120,7 +120,7 @@ fn contents(api: &Api) -> Value {
         }
     };
     let strip = |mut item: Value| {
-        for own in ["id", "createdAt", "updatedAt", "number"] {
+        for own in ["id", "createdAt", "updatedAt", "disabledAt", "number"] {
             item.as_object_mut().expect("an object").remove(own);
         }
         item
