@@ -11,7 +11,7 @@ use crate::domain::health::{Rest, RestReason};
 use crate::domain::id::MessageId;
 
 /// How often the whole queue is searched at most.
-const SEARCH_EVERY: Duration = Duration::from_secs(60);
+const SEARCH_EVERY: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Default)]
 pub struct Gate {

@@ -26,6 +26,7 @@ mod workload;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZero;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -533,12 +534,27 @@ fn play(seed: u64) -> Seen {
 
 #[test]
 fn every_promise_holds_and_every_delivery_ends() {
-    let mut all: BTreeMap<&str, u64> = BTreeMap::new();
-    for seed in seeds(120) {
-        for (what, count) in play(seed).counts {
-            *all.entry(what).or_default() += count;
+    let seeds = seeds(120);
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let part = |first: usize| {
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+        for seed in seeds.clone().skip(first).step_by(threads) {
+            for (what, count) in play(seed).counts {
+                *counts.entry(what).or_default() += count;
+            }
         }
-    }
+        counts
+    };
+    let mut all: BTreeMap<&str, u64> = BTreeMap::new();
+    std::thread::scope(|scope| {
+        let part = &part;
+        let parts = Vec::from_iter((0..threads).map(|first| scope.spawn(move || part(first))));
+        for counts in parts {
+            for (what, count) in counts.join().expect("every seed holds") {
+                *all.entry(what).or_default() += count;
+            }
+        }
+    });
     println!("{all:?}");
 }
 
