@@ -155,6 +155,8 @@ fn give_work(api: &Api) {
     let _ = api.request("PUT", "/api/v1/app/app", &body);
     let body = json!({ "url": "http://receiver.invalid/", "uid": "ep" }).to_string();
     let _ = api.request("PUT", "/api/v1/app/app/endpoint/ep", &body);
+    let body = json!({ "address": "ops@acme.example", "verified": true }).to_string();
+    let _ = api.request("PUT", "/api/v1/app/app/contact", &body);
 }
 
 #[test]

@@ -97,9 +97,9 @@ pub struct CatchUpIn {
 }
 
 impl CatchUpIn {
-    /// Returns the rate in a body. No body, null and an empty object count alike.
+    /// Returns the rate in a body. No body and an empty object count alike.
     pub fn rate_in(body: &Body) -> Result<Option<u16>> {
-        let rate = body.json_if_any::<CatchUpIn>()?.rate;
+        let rate = body.json_or_default::<CatchUpIn>()?.rate;
         let mut problems = Problems::default();
         if rate == Some(0) {
             problems.add(&["body", "rate"], "must be 1 to 65535");
