@@ -201,34 +201,8 @@ pub fn register(store: &Store, at: Timestamp) -> (ApplicationId, Arc<Endpoint>) 
         tokens_ending: None,
     };
     let endpoint = Endpoint {
-        id: EndpointId::at(at),
-        number: 1,
-        organisation,
-        application: application.id,
-        uid: None,
         url: "https://example.com/in".to_owned(),
-        description: String::new(),
-        disabled: None,
-        event_types: None,
-        channels: None,
-        metadata: Default::default(),
-        throttle_rate: None,
-        secrets: Vec::new(),
-        headers: Default::default(),
-        basic_auth: None,
-        created_at: at,
-        updated_at: at,
-        profile: None,
-        method: None,
-        auth_headers: Default::default(),
-        retry: None,
-        timeout_seconds: None,
-        open_headers: Default::default(),
-        verification: None,
-        held: None,
-        breaker_failures: None,
-        disable_after_hours: None,
-        catch_up: None,
+        ..Endpoint::new(EndpointId::at(at), organisation, application.id, 1, at)
     };
     let id = application.id;
     let kept = endpoint.clone();

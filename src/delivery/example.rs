@@ -58,37 +58,21 @@ pub fn attempt(profile: &CompiledProfile) -> ScopedAttempt {
         .filter_map(|name| name.strip_prefix("endpoint.metadata."))
         .map(|name| (name.to_owned(), EXAMPLE.to_owned()));
     let endpoint = Endpoint {
-        id: EndpointId::in_order(NOW, 1, *b"an-endpoint"),
-        number: 25,
-        organisation: OrganisationId::in_order(NOW, 1, *b"organisatio"),
-        application,
         uid: Some(EXAMPLE.to_owned()),
         url: URL.to_owned(),
-        description: String::new(),
-        disabled: None,
-        event_types: None,
-        channels: None,
         metadata: metadata.collect(),
-        throttle_rate: None,
         secrets: vec![EndpointSecret {
             secret: secret(profile),
             expires_at: None,
         }],
-        headers: BTreeMap::new(),
-        basic_auth: None,
-        created_at: NOW,
-        updated_at: NOW,
         profile: Some(profile.name.clone()),
-        method: None,
-        auth_headers: BTreeMap::new(),
-        retry: None,
-        timeout_seconds: None,
-        open_headers: Default::default(),
-        verification: None,
-        held: None,
-        breaker_failures: None,
-        disable_after_hours: None,
-        catch_up: None,
+        ..Endpoint::new(
+            EndpointId::in_order(NOW, 1, *b"an-endpoint"),
+            OrganisationId::in_order(NOW, 1, *b"organisatio"),
+            application,
+            25,
+            NOW,
+        )
     };
     ScopedAttempt {
         message: Arc::new(message),

@@ -249,37 +249,18 @@ const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
 fn endpoint(url: impl Into<String>) -> Endpoint {
     Endpoint {
-        id: EndpointId::at(NOW),
-        number: 7,
-        organisation: OrganisationId::at(NOW),
-        application: ApplicationId::at(NOW),
-        uid: None,
         url: url.into(),
-        description: String::new(),
-        disabled: None,
-        event_types: None,
-        channels: None,
-        metadata: BTreeMap::new(),
-        throttle_rate: None,
         secrets: vec![EndpointSecret {
             secret: Secret::generate(SecretForm::StandardWebhooks, [7; 32]),
             expires_at: None,
         }],
-        headers: BTreeMap::new(),
-        basic_auth: None,
-        created_at: NOW,
-        updated_at: NOW,
-        profile: None,
-        method: None,
-        auth_headers: BTreeMap::new(),
-        retry: None,
-        timeout_seconds: None,
-        open_headers: Default::default(),
-        verification: None,
-        held: None,
-        breaker_failures: None,
-        disable_after_hours: None,
-        catch_up: None,
+        ..Endpoint::new(
+            EndpointId::at(NOW),
+            OrganisationId::at(NOW),
+            ApplicationId::at(NOW),
+            7,
+            NOW,
+        )
     }
 }
 

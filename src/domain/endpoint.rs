@@ -180,6 +180,47 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
+    /// Returns an endpoint that takes all messages, before anything is said of it. It has no URL yet, and no
+    /// secret: its profile decides which form that must have.
+    pub fn new(
+        id: EndpointId,
+        organisation: OrganisationId,
+        application: ApplicationId,
+        number: u64,
+        now: Timestamp,
+    ) -> Endpoint {
+        Endpoint {
+            id,
+            number,
+            organisation,
+            application,
+            uid: None,
+            url: String::new(),
+            description: String::new(),
+            disabled: None,
+            event_types: None,
+            channels: None,
+            metadata: BTreeMap::new(),
+            throttle_rate: None,
+            secrets: Vec::new(),
+            headers: BTreeMap::new(),
+            basic_auth: None,
+            created_at: now,
+            updated_at: now,
+            profile: None,
+            method: None,
+            auth_headers: BTreeMap::new(),
+            retry: None,
+            timeout_seconds: None,
+            open_headers: BTreeSet::new(),
+            verification: None,
+            held: None,
+            breaker_failures: None,
+            disable_after_hours: None,
+            catch_up: None,
+        }
+    }
+
     /// Its deliveries wait until somebody enables it, until its URL is verified, or until the operator
     /// releases it.
     pub fn is_held(&self) -> bool {

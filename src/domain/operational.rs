@@ -466,34 +466,14 @@ mod tests {
     fn endpoint() -> Endpoint {
         let application = application();
         Endpoint {
-            id: EndpointId::in_order(NOW, 1, *b"an-endpoint"),
-            number: 1,
-            organisation: application.organisation,
-            application: application.id,
-            uid: None,
             url: "https://hooks.acme.example/in?key=k-1".to_owned(),
-            description: String::new(),
-            disabled: None,
-            event_types: None,
-            channels: None,
-            metadata: Default::default(),
-            throttle_rate: None,
-            secrets: Vec::new(),
-            headers: Default::default(),
-            basic_auth: None,
-            created_at: NOW,
-            updated_at: NOW,
-            profile: None,
-            method: None,
-            auth_headers: Default::default(),
-            retry: None,
-            timeout_seconds: None,
-            open_headers: Default::default(),
-            verification: None,
-            held: None,
-            breaker_failures: None,
-            disable_after_hours: None,
-            catch_up: None,
+            ..Endpoint::new(
+                EndpointId::in_order(NOW, 1, *b"an-endpoint"),
+                application.organisation,
+                application.id,
+                1,
+                NOW,
+            )
         }
     }
 

@@ -4,8 +4,6 @@
 //! Many of them depend on the endpoint's profile, which an operator may have removed from the
 //! settings since. Such an endpoint can still be shown and deleted, and be given another profile.
 
-use std::collections::BTreeMap;
-
 use super::View;
 use super::caller::FeatureFlags;
 use super::checks::Problems;
@@ -230,39 +228,10 @@ pub fn settle_secrets(
     true
 }
 
-/// Returns a new endpoint that takes all messages, before the caller's body is applied to it. It
-/// has no secret yet: its profile decides which form that must have.
+/// Returns a new endpoint of the application, before the caller's body is applied to it.
 pub fn blank(application: &Application, number: u64, now: Timestamp) -> Endpoint {
-    Endpoint {
-        id: EndpointId::at(now),
-        number,
-        organisation: application.organisation,
-        application: application.id,
-        uid: None,
-        url: String::new(),
-        description: String::new(),
-        disabled: None,
-        event_types: None,
-        channels: None,
-        metadata: BTreeMap::new(),
-        throttle_rate: None,
-        secrets: Vec::new(),
-        headers: BTreeMap::new(),
-        basic_auth: None,
-        created_at: now,
-        updated_at: now,
-        profile: None,
-        method: None,
-        auth_headers: BTreeMap::new(),
-        retry: None,
-        timeout_seconds: None,
-        open_headers: Default::default(),
-        verification: None,
-        held: None,
-        breaker_failures: None,
-        disable_after_hours: None,
-        catch_up: None,
-    }
+    let id = EndpointId::at(now);
+    Endpoint::new(id, application.organisation, application.id, number, now)
 }
 
 pub fn refuse_taken_uid(entry: &ApplicationEntry, endpoint: &Endpoint) -> Result<()> {

@@ -4,7 +4,7 @@
 //! The scheduler is asked first, then the store is read. A delivery counts as being sent if it
 //! waits at the very place that the scheduler named, so that one which has ended since does not.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use actix_web::web;
@@ -115,37 +115,12 @@ struct Destination {
 fn deleted_endpoint(organisation: OrganisationId, last: &Attempt) -> Endpoint {
     let created_at = last.endpoint.time();
     Endpoint {
-        id: last.endpoint,
-        number: 0,
-        organisation,
-        application: last.application,
-        uid: None,
         url: last.url.clone(),
-        description: String::new(),
         disabled: Some(Disabled {
             at: created_at,
             reason: DisabledReason::Unknown,
         }),
-        event_types: None,
-        channels: None,
-        metadata: BTreeMap::new(),
-        throttle_rate: None,
-        secrets: Vec::new(),
-        headers: BTreeMap::new(),
-        basic_auth: None,
-        created_at,
-        updated_at: created_at,
-        profile: None,
-        method: None,
-        auth_headers: BTreeMap::new(),
-        retry: None,
-        timeout_seconds: None,
-        open_headers: BTreeSet::new(),
-        verification: None,
-        held: None,
-        breaker_failures: None,
-        disable_after_hours: None,
-        catch_up: None,
+        ..Endpoint::new(last.endpoint, organisation, last.application, 0, created_at)
     }
 }
 

@@ -18,34 +18,14 @@ const LIMITS: LaneLimits = LaneLimits {
 
 fn endpoint() -> Option<Arc<Endpoint>> {
     Some(Arc::new(Endpoint {
-        id: EndpointId([1; 20]),
-        number: 1,
-        organisation: OrganisationId([1; 20]),
-        application: ApplicationId([1; 20]),
-        uid: None,
         url: "http://127.0.0.1/".to_owned(),
-        description: String::new(),
-        disabled: None,
-        event_types: None,
-        channels: None,
-        metadata: Default::default(),
-        throttle_rate: None,
-        secrets: Vec::new(),
-        headers: Default::default(),
-        basic_auth: None,
-        created_at: Timestamp(0),
-        updated_at: Timestamp(0),
-        profile: None,
-        method: None,
-        auth_headers: BTreeMap::new(),
-        retry: None,
-        timeout_seconds: None,
-        open_headers: Default::default(),
-        verification: None,
-        held: None,
-        breaker_failures: None,
-        disable_after_hours: None,
-        catch_up: None,
+        ..Endpoint::new(
+            EndpointId([1; 20]),
+            OrganisationId([1; 20]),
+            ApplicationId([1; 20]),
+            1,
+            Timestamp(0),
+        )
     }))
 }
 

@@ -528,34 +528,15 @@ pub fn schedule() -> RetrySchedule {
 
 pub fn endpoint(lane: u64, of: ApplicationId, host: usize, rate: Option<u16>) -> Endpoint {
     Endpoint {
-        id: EndpointId([lane as u8; 20]),
-        number: lane,
-        organisation: OrganisationId([1; 20]),
-        application: of,
-        uid: None,
         url: url(host, lane),
-        description: String::new(),
-        disabled: None,
-        event_types: None,
-        channels: None,
-        metadata: BTreeMap::new(),
         throttle_rate: rate,
-        secrets: Vec::new(),
-        headers: BTreeMap::new(),
-        basic_auth: None,
-        created_at: Timestamp(0),
-        updated_at: Timestamp(0),
-        profile: None,
-        method: None,
-        auth_headers: BTreeMap::new(),
-        retry: None,
-        timeout_seconds: None,
-        open_headers: BTreeSet::new(),
-        verification: None,
-        held: None,
-        breaker_failures: None,
-        disable_after_hours: None,
-        catch_up: None,
+        ..Endpoint::new(
+            EndpointId([lane as u8; 20]),
+            OrganisationId([1; 20]),
+            of,
+            lane,
+            Timestamp(0),
+        )
     }
 }
 
