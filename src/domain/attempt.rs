@@ -213,6 +213,28 @@ impl Attempt {
         kind == Some(FailureKind::BreakerOpen)
     }
 
+    /// Returns why the attempt failed, in words for the middle of a sentence; none where it did not. Like the
+    /// log's sentence, from which it is made, it never holds a secret.
+    pub fn failure_words(&self) -> Option<String> {
+        let failure = self.failure.as_ref()?;
+        let detail = failure.detail.trim_end_matches('.');
+        let status = self.answer.as_ref().map(|answer| answer.status);
+        Some(match (failure.kind, status) {
+            (FailureKind::WrongAnswer, Some(status @ 200..=299)) => {
+                format!("HTTP {status}, but not the answer that its profile takes for a success")
+            }
+            (FailureKind::WrongAnswer, Some(status @ 300..=399)) => {
+                format!("HTTP {status}, a redirect, which is not followed")
+            }
+            (FailureKind::WrongAnswer, Some(status)) => format!("HTTP {status}"),
+            (FailureKind::Timeout, _) => format!("timed out: {}", begun_small(detail)),
+            (FailureKind::ConnectionRefused, _) => "connection refused".to_owned(),
+            (FailureKind::InternalError, _) => "an internal error of postrider".to_owned(),
+            _ if detail.is_empty() => failure.kind.name().replace('_', " "),
+            _ => begun_small(detail),
+        })
+    }
+
     /// The rough size of the attempt when it is shown.
     pub fn bytes(&self) -> usize {
         let of_headers = |headers: &[(String, String)]| -> usize {
@@ -232,5 +254,17 @@ impl Attempt {
             Verdict::RetryAt(due) => Some(due),
             Verdict::Delivered | Verdict::GiveUp | Verdict::DisableEndpoint => None,
         }
+    }
+}
+
+/// A sentence's text with a small first letter, unless its first word is an abbreviation.
+fn begun_small(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    match (letters.next(), letters.next()) {
+        (Some(first), Some(second)) if !second.is_uppercase() => {
+            let rest = &sentence[first.len_utf8()..];
+            first.to_lowercase().chain(rest.chars()).collect()
+        }
+        _ => sentence.to_owned(),
     }
 }

@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
+use super::email::{self, EmailAddress};
 use super::id::ApplicationId;
 use crate::clock::Timestamp;
 
-/// The longest address (RFC 5321, 4.5.3.1.3, as corrected by erratum 1690).
-pub const ADDRESS_BYTES_MAX: usize = 254;
+/// The longest part before the `@` (RFC 5321, 4.5.3.1.1).
+const USER_BYTES_MAX: usize = 64;
 
 pub const CODE_DIGITS: usize = 6;
 
@@ -247,19 +248,17 @@ fn counts(asked_at: Timestamp, now: Timestamp) -> bool {
     asked_at <= now && now < asked_at + CODE_WINDOW
 }
 
-/// Says how a text is not a plain e-mail address of somebody else's server: `ops@acme.example`. The
-/// relay gets it as it is, so it has no quotes, no comments, and no address of the internet protocol as
-/// its domain, and is ASCII.
+/// Says how a text is not an e-mail address at somebody else's server: `ops@acme.example`.
 pub fn address_problem(address: &str) -> Option<String> {
-    if address.len() > ADDRESS_BYTES_MAX {
-        return Some(format!("must have at most {ADDRESS_BYTES_MAX} characters"));
+    if address.len() > email::BYTES_MAX {
+        let max = email::BYTES_MAX;
+        return Some(format!("must have at most {max} characters"));
     }
-    let is_plain = address.is_ascii()
-        && !address.contains(['"', '[', ']'])
-        && address.parse::<lettre::Address>().is_ok_and(|parsed| {
-            parsed.user().len() <= 64 && parsed.domain().trim_matches('.').contains('.')
-        });
-    (!is_plain).then(|| "must be an e-mail address such as ops@acme.example".to_owned())
+    let is_elsewhere = |parsed: EmailAddress| {
+        parsed.user().len() <= USER_BYTES_MAX && parsed.domain().trim_matches('.').contains('.')
+    };
+    let is_one = EmailAddress::parse(address).is_ok_and(is_elsewhere);
+    (!is_one).then(|| "must be an e-mail address such as ops@acme.example".to_owned())
 }
 
 /// Whether a text can be a code at all.

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// RFC 5321, 4.5.3.1.3, without the brackets around it.
-const BYTES_MAX: usize = 254;
+/// The longest address (RFC 5321, 4.5.3.1.3, without the brackets around it).
+pub const BYTES_MAX: usize = 254;
 
 /// The sentence for a text that is not such an address.
 const MUST: &str = "must be an e-mail address such as 'ops@example.com'";
@@ -29,10 +29,19 @@ impl EmailAddress {
         &self.0
     }
 
+    /// The part before the `@`.
+    pub fn user(&self) -> &str {
+        self.parts().0
+    }
+
     /// The part behind the `@`.
     pub fn domain(&self) -> &str {
-        let parts = self.0.rsplit_once('@');
-        parts.map_or("", |(_, domain)| domain)
+        self.parts().1
+    }
+
+    fn parts(&self) -> (&str, &str) {
+        // Every address has one.
+        self.0.rsplit_once('@').unwrap_or_default()
     }
 }
 

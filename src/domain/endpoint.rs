@@ -227,6 +227,11 @@ impl Endpoint {
         self.disabled.is_some() || self.verification.is_some() || self.held.is_some()
     }
 
+    /// Returns the path of its page in the console, behind `/console/`.
+    pub fn console_page(&self) -> String {
+        format!("app/{}/endpoint/{}", self.application, self.id)
+    }
+
     /// The answer to whoever would let go of its deliveries where they do not wait for it.
     pub const SENDS: &str = "the endpoint is neither disabled nor held, so its deliveries are being sent: disable or \
                              hold it first";

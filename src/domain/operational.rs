@@ -1,17 +1,17 @@
 //! Operational events: reports to the platform's own endpoints about its customers' endpoints.
 //!
 //! Pure: the names, and the payloads: the contract's fields, and beside them those that a person can
-//! read. The committer decides when there is an event, and makes it in the same commit as the change
+//! read (`summary`). The committer decides when there is an event, and makes it in the same commit as the change
 //! that it reports.
 
 use serde::{Serialize, Serializer};
 
 use super::application::Application;
-use super::attempt::{Attempt, FailureKind, Verdict};
-use super::disabled::DisabledReason;
+use super::attempt::{Attempt, Verdict};
 use super::endpoint::Endpoint;
 use super::health::{Told, ToldKind};
 use super::id::{ApplicationId, AttemptId, EndpointId, MessageId};
+use super::summary;
 use crate::clock::Timestamp;
 
 /// The number of failed attempts after which a delivery is first reported.
@@ -33,12 +33,6 @@ pub const EVENT_TYPES: [&str; 10] = [
     "message.attempt.failing",
     "message.attempt.recovered",
 ];
-
-/// Characters of a URL, of a name and of a failure in an event. They bound the summary, as the services
-/// that show it do.
-const URL_CHARACTERS_MAX: usize = 200;
-const NAME_CHARACTERS_MAX: usize = 100;
-const FAILURE_CHARACTERS_MAX: usize = 300;
 
 /// The endpoint that an event is about.
 #[derive(Clone, Copy)]
@@ -155,34 +149,8 @@ impl Subject<'_> {
     /// The endpoint's page in the console.
     fn link(&self) -> Option<String> {
         let console = self.console_url?;
-        let (application, endpoint) = (self.application.id, self.endpoint.id);
-        Some(format!("{console}/app/{application}/endpoint/{endpoint}"))
+        Some(format!("{console}/{}", self.endpoint.console_page()))
     }
-
-    /// The endpoint and its owner as a sentence begins with them. Without the URL's query, which often
-    /// carries a key of the receiver's: summaries are read by many.
-    fn title(&self) -> String {
-        let url = self.endpoint.url.split(['?', '#']).next();
-        format!(
-            "{} of {}",
-            brief(url.unwrap_or_default(), URL_CHARACTERS_MAX),
-            brief(&self.application.name, NAME_CHARACTERS_MAX)
-        )
-    }
-}
-
-/// A text for the middle of a sentence: on one line, and cut where it is longer.
-fn brief(text: &str, characters_max: usize) -> String {
-    let mut characters = text.chars();
-    let mut brief: String = characters
-        .by_ref()
-        .take(characters_max)
-        .map(|one| if one.is_control() { ' ' } else { one })
-        .collect();
-    if characters.next().is_some() {
-        brief.push('…');
-    }
-    brief
 }
 
 impl<'a> OperationalEvent<'a> {
@@ -212,7 +180,7 @@ impl<'a> OperationalEvent<'a> {
                 event_type: None,
                 trigger: None,
                 link: subject.link(),
-                summary: format!("{} {predicate}.", subject.title()),
+                summary: format!("{} {predicate}.", summary::title(subject)),
             }),
         }
     }
@@ -228,7 +196,7 @@ impl<'a> OperationalEvent<'a> {
 
     /// Disabled by its attempts, which have failed since then.
     pub fn disabled(subject: Subject<'a>, fail_since: Timestamp) -> OperationalEvent<'a> {
-        let predicate = why_disabled(subject.endpoint, fail_since);
+        let predicate = summary::why_disabled(subject.endpoint, Some(fail_since));
         let mut event = OperationalEvent::of_endpoint("endpoint.disabled", subject, &predicate);
         if let Data::Endpoint(data) = &mut event.data {
             data.fail_since = Some(fail_since);
@@ -243,7 +211,7 @@ impl<'a> OperationalEvent<'a> {
             ToldKind::Failing => "endpoint.failing",
             ToldKind::Recovered => "endpoint.recovered",
         };
-        let predicate = notice_predicate(subject.endpoint, told);
+        let predicate = summary::of_notice(subject.endpoint, told);
         let mut event = OperationalEvent::of_endpoint(name, subject, &predicate);
         if let Data::Endpoint(data) = &mut event.data {
             data.fail_since = told.failing_since;
@@ -304,13 +272,13 @@ impl<'a> OperationalEvent<'a> {
     ) -> Option<OperationalEvent<'a>> {
         let name = attempt_event(attempt.number, attempt.verdict)?;
         let answer = attempt.answer.as_ref();
-        let failure = failure_words(attempt).map(|why| brief(&why, FAILURE_CHARACTERS_MAX));
+        let failure = attempt.failure_words().map(|why| summary::failure(&why));
         let Subject {
             application,
             endpoint,
             ..
         } = subject;
-        let summary = attempt_summary(subject, attempt, message, failure.as_deref());
+        let summary = summary::of_attempt(subject, attempt, message, failure.as_deref());
         Some(OperationalEvent {
             name,
             data: Data::Attempt(AttemptData {
@@ -335,103 +303,6 @@ impl<'a> OperationalEvent<'a> {
     }
 }
 
-/// Why attempts disabled the endpoint, as the end of a sentence.
-fn why_disabled(endpoint: &Endpoint, fail_since: Timestamp) -> String {
-    match endpoint.disabled.map(|disabled| disabled.reason) {
-        Some(DisabledReason::Gone) => {
-            "was disabled, because it answered HTTP 410: it is gone".to_owned()
-        }
-        Some(DisabledReason::Requested) => {
-            "was disabled, because its receiver asked for it".to_owned()
-        }
-        _ => format!("was disabled, because nothing but failures came since {fail_since}"),
-    }
-}
-
-/// A message to people, as the end of a sentence.
-fn notice_predicate(endpoint: &Endpoint, told: &Told) -> String {
-    let news = &told.news;
-    let lost = match news.exhausted {
-        0 => String::new(),
-        1 => "1 delivery failed for good".to_owned(),
-        many => format!("{many} deliveries failed for good"),
-    };
-    let mut parts = Vec::new();
-    match (told.kind, told.failing_since) {
-        (ToldKind::Recovered, _) => parts.push("is well again".to_owned()),
-        (ToldKind::Failing, Some(since)) if news.disabled => {
-            parts.push(why_disabled(endpoint, since));
-        }
-        (ToldKind::Failing, Some(since)) => parts.push(format!("has failed since {since}")),
-        (ToldKind::Failing, None) => parts.push("is well, but did not take everything".to_owned()),
-    }
-    if !news.failure.is_empty() && told.kind == ToldKind::Failing {
-        parts[0].push_str(&format!(" ({})", news.failure));
-    }
-    parts.extend(Some(lost).filter(|lost| !lost.is_empty()));
-    if let Some(at) = told.disables_at.filter(|_| told.kind == ToldKind::Failing) {
-        parts.push(format!("it is disabled at {at} if nothing succeeds"));
-    }
-    parts.join("; ")
-}
-
-fn attempt_summary(
-    subject: Subject<'_>,
-    attempt: &Attempt,
-    message: AttemptedMessage<'_>,
-    failure: Option<&str>,
-) -> String {
-    let delivery = match message.event_type {
-        Some(name) => format!("a delivery of {}", brief(name, NAME_CHARACTERS_MAX)),
-        None => "a delivery".to_owned(),
-    };
-    let number = attempt.number;
-    let predicate = match (attempt.verdict, number) {
-        (Verdict::Delivered, _) => format!("came through at attempt {number}"),
-        (Verdict::GiveUp, 1) => "failed for good after 1 attempt".to_owned(),
-        (Verdict::GiveUp, _) => format!("failed for good after {number} attempts"),
-        (Verdict::RetryAt(_) | Verdict::DisableEndpoint, _) => {
-            format!("has failed {number} times and will be tried again")
-        }
-    };
-    let why = failure.map_or(String::new(), |why| format!(": {why}"));
-    format!("{}: {delivery} {predicate}{why}.", subject.title())
-}
-
-/// Why the attempt failed, in words for the middle of a sentence; none where it did not. Like the log's
-/// sentence, from which it is made, it never holds a secret.
-pub fn failure_words(attempt: &Attempt) -> Option<String> {
-    let failure = attempt.failure.as_ref()?;
-    let detail = failure.detail.trim_end_matches('.');
-    let status = attempt.answer.as_ref().map(|answer| answer.status);
-    Some(match (failure.kind, status) {
-        (FailureKind::WrongAnswer, Some(status @ 200..=299)) => {
-            format!("HTTP {status}, but not the answer that its profile takes for a success")
-        }
-        (FailureKind::WrongAnswer, Some(status @ 300..=399)) => {
-            format!("HTTP {status}, a redirect, which is not followed")
-        }
-        (FailureKind::WrongAnswer, Some(status)) => format!("HTTP {status}"),
-        (FailureKind::Timeout, _) => format!("timed out: {}", begun_small(detail)),
-        (FailureKind::ConnectionRefused, _) => "connection refused".to_owned(),
-        (FailureKind::InternalError, _) => "an internal error of postrider".to_owned(),
-        _ if detail.is_empty() => failure.kind.name().replace('_', " "),
-        _ => begun_small(detail),
-    })
-}
-
-/// A sentence's text with a small first letter, unless its first word is an abbreviation.
-fn begun_small(sentence: &str) -> String {
-    let mut letters = sentence.chars();
-    match (letters.next(), letters.next()) {
-        (Some(first), Some(second)) if !second.is_uppercase() => {
-            let rest = &sentence[first.len_utf8()..];
-            first.to_lowercase().chain(rest.chars()).collect()
-        }
-        _ => sentence.to_owned(),
-    }
-}
-
 /// The name of the event that reports an attempt with this number and verdict, if it is one to
 /// report.
 pub fn attempt_event(number: u32, verdict: Verdict) -> Option<&'static str> {
@@ -448,8 +319,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::domain::attempt::{Answer, SendFailure, Timings, Trigger};
-    use crate::domain::disabled::Disabled;
+    use crate::domain::attempt::{Answer, FailureKind, SendFailure, Timings, Trigger};
+    use crate::domain::disabled::{Disabled, DisabledReason};
     use crate::domain::id::OrganisationId;
 
     const NOW: Timestamp = Timestamp(1_769_847_330_250);

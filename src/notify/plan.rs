@@ -177,12 +177,11 @@ fn mail(reader: Reader, entries: &[&Entry], style: &Style) -> Mail {
 
 /// The endpoint's page. The platform's own endpoints share one.
 fn page(reader: Reader, url: &str, entry: &Entry) -> Option<String> {
-    let Endpoint {
-        id, application, ..
-    } = &*entry.endpoint;
+    let endpoint = &entry.endpoint;
+    let (application, id) = (endpoint.application, endpoint.id);
     match reader {
-        Reader::Operator if entry.endpoint.is_operational() => None,
-        Reader::Operator => Some(format!("{url}/console/app/{application}/endpoint/{id}")),
+        Reader::Operator if endpoint.is_operational() => None,
+        Reader::Operator => Some(format!("{url}/console/{}", endpoint.console_page())),
         Reader::Customer => Some(format!("{url}/portal/{application}/endpoint/{id}")),
     }
 }

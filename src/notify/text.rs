@@ -10,6 +10,7 @@ use super::letter::Words;
 use crate::clock::Timestamp;
 use crate::domain::disabled::DisabledReason;
 use crate::domain::health::{Told, ToldKind};
+use crate::domain::one_line::one_line;
 
 /// Endpoints that one mail lists.
 pub const LISTED_MAX: usize = 30;
@@ -167,7 +168,7 @@ pub fn test_words(prefix: &str) -> Words {
 
 /// The words of a mail with the code by which somebody shows that an address is theirs.
 pub fn code_words(prefix: &str, application: &str, digits: &str) -> Words {
-    let application = match cut(application, 60).as_str() {
+    let application = match one_line(application, 60).as_str() {
         "" => String::new(),
         name => format!(" of {name}"),
     };
@@ -192,7 +193,7 @@ fn subject_of_one(item: &Item<'_>) -> String {
         Ok(url) => url.host_str().unwrap_or_default().to_owned(),
         Err(_) => item.id.to_owned(),
     };
-    let name = cut(&name, SUBJECT_NAME_CHARS_MAX);
+    let name = one_line(&name, SUBJECT_NAME_CHARS_MAX);
     match Topic::of(item.told) {
         Topic::Disabled => format!("An endpoint was disabled: {name}"),
         Topic::Failing => format!("An endpoint fails: {name}"),
@@ -204,15 +205,15 @@ fn subject_of_one(item: &Item<'_>) -> String {
 fn write_item(body: &mut String, reader: Reader, item: &Item<'_>) {
     let Item { told, .. } = item;
     let topic = Topic::of(told);
-    let _ = writeln!(body, "{}", cut(item.url, SHOWN_CHARS_MAX));
+    let _ = writeln!(body, "{}", one_line(item.url, SHOWN_CHARS_MAX));
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(body, "  {name:<17} {value}");
     };
     if !item.description.trim().is_empty() {
-        line("Description:", &cut(item.description, SHOWN_CHARS_MAX));
+        line("Description:", &one_line(item.description, SHOWN_CHARS_MAX));
     }
     match item.application {
-        Some(name) => line("Application:", &cut(name, SHOWN_CHARS_MAX)),
+        Some(name) => line("Application:", &one_line(name, SHOWN_CHARS_MAX)),
         None => line(
             "Application:",
             "none: it is one of the platform's own endpoints",
@@ -220,10 +221,16 @@ fn write_item(body: &mut String, reader: Reader, item: &Item<'_>) {
     }
     line("State:", &state(topic, item));
     if !told.news.failure.is_empty() {
-        line("Last failure:", &cut(&told.news.failure, SHOWN_CHARS_MAX));
+        line(
+            "Last failure:",
+            &one_line(&told.news.failure, SHOWN_CHARS_MAX),
+        );
     }
     if !told.news.event_type.is_empty() {
-        line("Event type:", &cut(&told.news.event_type, SHOWN_CHARS_MAX));
+        line(
+            "Event type:",
+            &one_line(&told.news.event_type, SHOWN_CHARS_MAX),
+        );
     }
     if told.news.exhausted > 0 {
         line("Failed for good:", &lost(item, reader));
@@ -285,29 +292,6 @@ fn instant(at: Timestamp) -> String {
     match minute {
         Some(((date, _), (until, _))) => format!("{date} {} UTC", &until[date.len() + 1..]),
         None => text,
-    }
-}
-
-/// Text from outside on one line, with at most so many characters.
-fn cut(text: &str, chars_max: usize) -> String {
-    // Besides control characters, those that turn the direction of text, or end lines in some programs.
-    let is_safe = |letter: char| {
-        !letter.is_control()
-            && !('\u{200e}'..='\u{200f}').contains(&letter)
-            && !('\u{2028}'..='\u{202e}').contains(&letter)
-            && !('\u{2066}'..='\u{2069}').contains(&letter)
-    };
-    let safe = text
-        .chars()
-        .map(|letter| if is_safe(letter) { letter } else { ' ' });
-    let safe: String = safe
-        .collect::<String>()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
-    match safe.char_indices().nth(chars_max) {
-        Some((end, _)) => format!("{}…", &safe[..end]),
-        None => safe,
     }
 }
 
@@ -551,7 +535,7 @@ You get this mail because notify.to in the server's settings has your address.
     }
 
     #[test]
-    fn what_others_wrote_stays_on_its_line_and_is_cut() {
+    fn what_others_wrote_stays_on_its_line_and_is_one_line() {
         let long = format!("a\r\n\r\nState: fine\u{202e}\u{1b}[2J {}", "é".repeat(1000));
         let mut told = failing();
         told.news.failure = long.clone();

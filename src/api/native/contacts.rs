@@ -10,7 +10,8 @@ use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::extract::{Body, answered, json, optional_text};
 use crate::api::kit::operation::Operation;
 use crate::clock::Timestamp;
-use crate::domain::contact::{ADDRESS_BYTES_MAX, address_problem, is_code};
+use crate::domain::contact::{address_problem, is_code};
+use crate::domain::email;
 use crate::error::Result;
 use crate::rules::caller::Action;
 use crate::rules::checks::Problems;
@@ -22,7 +23,7 @@ use crate::store::Answered;
 #[schemars(extend("required" = ["address"]))]
 struct ContactIn {
     /// An e-mail address, such as `ops@acme.example`.
-    #[schemars(with = "String", length(max = ADDRESS_BYTES_MAX), extend("format" = "email"))]
+    #[schemars(with = "String", length(max = email::BYTES_MAX), extend("format" = "email"))]
     address: Option<String>,
     /// True: the address needs no code, because the caller answers for it. For those who may change the
     /// application itself.

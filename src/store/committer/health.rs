@@ -7,7 +7,6 @@ use crate::domain::attempt::{Attempt, FailureKind, Verdict};
 use crate::domain::disabled::{Disabled, DisabledReason};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::health::{FailedAttempt, Health};
-use crate::domain::operational::failure_words;
 use crate::store::engine::EngineError;
 use crate::store::health::Mails;
 use crate::store::layout;
@@ -83,7 +82,7 @@ impl Committer {
             started_at: attempt.started_at,
             rest_until: signal.rest_until,
             exhausted: attempt.verdict == Verdict::GiveUp,
-            failure: &failure_words(attempt).unwrap_or_default(),
+            failure: &attempt.failure_words().unwrap_or_default(),
             event_type: event_type.unwrap_or_default(),
         };
         let notices = &self.inner.settings.notices;
@@ -108,7 +107,7 @@ impl Committer {
         let at = self.inner.clock.now();
         let mut health = self.health(batch, lane).unwrap_or_default();
         let failing_since = health.failing.as_ref().map(|failing| failing.since);
-        health.disabled(&failure_words(attempt).unwrap_or_default(), at);
+        health.disabled(&attempt.failure_words().unwrap_or_default(), at);
         batch.put_health(lane, health);
         let endpoint = Endpoint {
             disabled: Some(Disabled { at, reason }),
