@@ -1,6 +1,6 @@
 //! Files that are served as they are: pages, scripts, pictures.
 //!
-//! Each is made once, at the start, with its compressed form where that is shorter. A browser that has
+//! Each is made once, with its compressed forms where those are shorter. A browser that has
 //! the current version is told so, and gets no body.
 
 use std::io::Write;
@@ -20,6 +20,7 @@ pub struct Asset {
     content_type: &'static str,
     body: Bytes,
     gzip: Option<Bytes>,
+    brotli: Option<Bytes>,
     etag: String,
     /// The Content-Security-Policy of a page; absent where it is no page.
     policy: Option<String>,
@@ -27,7 +28,23 @@ pub struct Asset {
 
 impl Asset {
     pub fn new(content_type: &'static str, body: impl Into<Bytes>) -> Asset {
-        Asset::made(content_type, body.into(), None)
+        let body = body.into();
+        let gzip = gzip(&body);
+        Asset::made(content_type, body, gzip, None)
+    }
+
+    /// With forms that were compressed before; browsers take the second one over TLS and from their own machine.
+    pub fn compressed(
+        content_type: &'static str,
+        body: &'static [u8],
+        gzip: Option<&'static [u8]>,
+        brotli: Option<&'static [u8]>,
+    ) -> Asset {
+        let (body, gzip) = (Bytes::from_static(body), gzip.map(Bytes::from_static));
+        Asset {
+            brotli: brotli.map(Bytes::from_static),
+            ..Asset::made(content_type, body, gzip, None)
+        }
     }
 
     /// With a Content-Security-Policy. A browser that has it with another one gets it anew.
@@ -36,17 +53,25 @@ impl Asset {
         body: impl Into<Bytes>,
         policy: String,
     ) -> Asset {
-        Asset::made(content_type, body.into(), Some(policy))
+        let body = body.into();
+        let gzip = gzip(&body);
+        Asset::made(content_type, body, gzip, Some(policy))
     }
 
-    fn made(content_type: &'static str, body: Bytes, policy: Option<String>) -> Asset {
+    fn made(
+        content_type: &'static str,
+        body: Bytes,
+        gzip: Option<Bytes>,
+        policy: Option<String>,
+    ) -> Asset {
         let mut hash = Sha256::new();
         hash.update(&body);
         hash.update(policy.as_deref().unwrap_or_default());
         let hash = hash.finalize();
         Asset {
             content_type,
-            gzip: gzip(&body),
+            gzip,
+            brotli: None,
             etag: format!("\"{}\"", hex::encode(&hash[..16])),
             body,
             policy,
@@ -61,22 +86,19 @@ impl Asset {
     /// The bytes that a browser gets which accepts compression.
     #[cfg(test)]
     pub fn bytes_sent(&self) -> usize {
-        self.gzip.as_ref().unwrap_or(&self.body).len()
+        let forms = [&self.brotli, &self.gzip].into_iter().flatten();
+        forms.map(Bytes::len).min().unwrap_or(self.body.len())
     }
 
     pub fn answer(&self, request: &HttpRequest) -> HttpResponse {
         let is_known =
             listed(request, IF_NONE_MATCH).any(|etag| etag.trim_start_matches("W/") == self.etag);
-        let takes_gzip = listed(request, ACCEPT_ENCODING).any(|one| {
-            let mut words = one.split(';').map(str::trim);
-            let is_gzip = words
-                .next()
-                .is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
-            is_gzip && words.next() != Some("q=0")
-        });
-        let gzip = self.gzip.as_ref().filter(|_| takes_gzip);
-        // The two forms differ byte for byte, so the compressed one has a weak tag.
-        let etag = match gzip {
+        let forms = [("br", &self.brotli), ("gzip", &self.gzip)].into_iter();
+        let compressed = forms
+            .filter_map(|(coding, form)| Some((coding, form.as_ref()?)))
+            .find(|(coding, _)| takes(request, coding));
+        // The forms differ byte for byte, so the compressed ones have a weak tag.
+        let etag = match compressed {
             Some(_) => format!("W/{}", self.etag),
             None => self.etag.clone(),
         };
@@ -100,13 +122,24 @@ impl Asset {
         if let Some(policy) = &self.policy {
             response.insert_header((CONTENT_SECURITY_POLICY, policy.clone()));
         }
-        match gzip {
-            Some(gzip) => response
-                .insert_header((CONTENT_ENCODING, "gzip"))
-                .body(gzip.clone()),
+        match compressed {
+            Some((coding, form)) => response
+                .insert_header((CONTENT_ENCODING, coding))
+                .body(form.clone()),
             None => response.body(self.body.clone()),
         }
     }
+}
+
+/// Whether an answer may be in this coding.
+fn takes(request: &HttpRequest, coding: &str) -> bool {
+    listed(request, ACCEPT_ENCODING).any(|one| {
+        let mut words = one.split(';').map(str::trim);
+        let is_it = words
+            .next()
+            .is_some_and(|name| name.eq_ignore_ascii_case(coding));
+        is_it && words.next() != Some("q=0")
+    })
 }
 
 /// The items of a header that is a list, however many times it is there.
@@ -129,6 +162,7 @@ fn gzip(body: &[u8]) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use actix_web::body::{BodySize, MessageBody};
     use actix_web::test::TestRequest;
 
     #[test]
@@ -163,6 +197,25 @@ mod tests {
                 (status, encoding),
                 "{case}"
             );
+        }
+    }
+
+    #[test]
+    fn the_shortest_form_is_for_those_who_take_it() {
+        let (gzip, brotli) = (b"compressed".as_slice(), b"more".as_slice());
+        let asset = Asset::compressed("text/plain", b"as it is", Some(gzip), Some(brotli));
+        assert_eq!(asset.bytes_sent(), brotli.len());
+        for (accepts, encoding, length) in [
+            ("gzip, deflate, br", Some("br"), brotli.len()),
+            ("gzip, br;q=0", Some("gzip"), gzip.len()),
+            ("br;q=0", None, asset.body.len()),
+        ] {
+            let request = TestRequest::default().insert_header((ACCEPT_ENCODING, accepts));
+            let answer = asset.answer(&request.to_http_request());
+            let found = answer.headers().get(CONTENT_ENCODING);
+            assert_eq!(found.map(|value| value.to_str().unwrap()), encoding);
+            let size = BodySize::Sized(length as u64);
+            assert_eq!(answer.body().size(), size, "{accepts}");
         }
     }
 

@@ -4,7 +4,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { Agent, get } from "node:http";
 import { join } from "node:path";
-import { gunzipSync } from "node:zlib";
+import { brotliDecompressSync, gunzipSync } from "node:zlib";
 
 import {
   assert,
@@ -98,7 +98,8 @@ await run({
       assert.match(headers["content-type"], /^text\/javascript/, name);
       assert.match(headers.vary, /accept-encoding/i, name);
       // What is served is what lies there.
-      const bytes = headers["content-encoding"] === "gzip" ? gunzipSync(body) : body;
+      const open = { gzip: gunzipSync, br: brotliDecompressSync }[headers["content-encoding"]];
+      const bytes = open ? open(body) : body;
       assert(bytes.equals(readFileSync(join(ASSETS, name))), name);
       written += bytes.length;
       sent += body.length;
