@@ -15,7 +15,7 @@ use super::setting::{
     DAY_SECONDS, Rule, Setting, any_text, optional, reads, setting, text, texts, whole,
 };
 use crate::domain::email::EmailAddress;
-use crate::domain::health::NoticeRules;
+use crate::domain::notice::NoticeRules;
 
 /// The operator's addresses; each is told of everything.
 pub(super) const TO_MAX: usize = 20;

@@ -22,6 +22,7 @@ pub mod jwt;
 pub mod merge;
 pub mod message;
 pub mod network;
+pub mod notice;
 pub mod one_line;
 pub mod operational;
 pub mod organisation;

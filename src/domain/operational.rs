@@ -9,8 +9,8 @@ use serde::{Serialize, Serializer};
 use super::application::Application;
 use super::attempt::{Attempt, Verdict};
 use super::endpoint::Endpoint;
-use super::health::{Told, ToldKind};
 use super::id::{ApplicationId, AttemptId, EndpointId, MessageId};
+use super::notice::{Told, ToldKind};
 use super::summary;
 use crate::clock::Timestamp;
 

@@ -5,7 +5,7 @@
 use super::attempt::{Attempt, Verdict};
 use super::disabled::DisabledReason;
 use super::endpoint::Endpoint;
-use super::health::{Told, ToldKind};
+use super::notice::{Told, ToldKind};
 use super::one_line::one_line;
 use super::operational::{AttemptedMessage, Subject};
 use crate::clock::Timestamp;

@@ -12,7 +12,7 @@ use crate::catalog::{ApplicationEntry, Catalog};
 use crate::clock::Timestamp;
 use crate::domain::email::EmailAddress;
 use crate::domain::endpoint::Endpoint;
-use crate::domain::health::Told;
+use crate::domain::notice::Told;
 
 /// Customers that get a mail in one round: a relay takes only so many in a minute.
 pub const CUSTOMERS_MAX: usize = 100;

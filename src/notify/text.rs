@@ -9,7 +9,7 @@ use std::fmt::Write;
 use super::letter::Words;
 use crate::clock::Timestamp;
 use crate::domain::disabled::DisabledReason;
-use crate::domain::health::{Told, ToldKind};
+use crate::domain::notice::{Told, ToldKind};
 use crate::domain::one_line::one_line;
 
 /// Endpoints that one mail lists.
@@ -298,7 +298,7 @@ fn instant(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::health::News;
+    use crate::domain::notice::News;
 
     const SINCE: Timestamp = Timestamp::from_seconds(1_700_000_000);
 

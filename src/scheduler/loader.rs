@@ -75,20 +75,12 @@ fn run(
                 tell(WorkerEvent::LanesRead);
             }
             Wish::Stretch(stretch) => {
-                let read = || read_stretch(store, budget, &stretch);
-                let read = watched::contained(read).unwrap_or(Err(Error::Defect));
-                if let Err(error) = &read {
-                    watched::note_error(error);
-                }
+                let read = contained(|| read_stretch(store, budget, &stretch));
                 let lane = stretch.lane;
                 tell(WorkerEvent::Read { lane, read });
             }
             Wish::Search(search, schedule) => {
-                let read = || ended::search(store, &search, &schedule);
-                let searched = watched::contained(read).unwrap_or(Err(Error::Defect));
-                if let Err(error) = &searched {
-                    watched::note_error(error);
-                }
+                let searched = contained(|| ended::search(store, &search, &schedule));
                 let lane = search.lane;
                 tell(WorkerEvent::Searched { lane, searched });
             }
@@ -97,11 +89,7 @@ fn run(
                 delivery,
                 place,
             } => {
-                let read = || store.message(application, delivery.key.message);
-                let message = watched::contained(read).unwrap_or(Err(Error::Defect));
-                if let Err(error) = &message {
-                    watched::note_error(error);
-                }
+                let message = contained(|| store.message(application, delivery.key.message));
                 tell(WorkerEvent::Message {
                     delivery,
                     message,
@@ -110,6 +98,15 @@ fn run(
             }
         }
     }
+}
+
+/// Reads, whatever happens in it, and notes what failed.
+fn contained<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
+    let read = watched::contained(read).unwrap_or(Err(Error::Defect));
+    if let Err(error) = &read {
+        watched::note_error(error);
+    }
+    read
 }
 
 /// Reports the lanes of a worker in which something waits. Where a place cannot be read, the next

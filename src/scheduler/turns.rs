@@ -25,6 +25,9 @@ use crate::domain::message::DeliveryKey;
 pub trait Registrations {
     /// Those of a lane.
     fn of(&self, lane: u64, now: Timestamp) -> Registered;
+
+    /// The rest of a lane, where its endpoint fails.
+    fn rest_of(&self, lane: u64) -> Option<Rest>;
 }
 
 /// A lane's registrations.
@@ -34,8 +37,6 @@ pub struct Registered {
     /// Those of the endpoint and of its application.
     pub rates: Rates,
     pub host: Option<Arc<Host>>,
-    /// The rest of the lane, where its endpoint fails.
-    pub rest: Option<Rest>,
 }
 
 /// The limits of one worker.
@@ -249,9 +250,8 @@ impl<R: Registrations> Turns<R> {
 
     /// The lane came to rest, or has another rest, or none any more.
     pub fn rest_changed(&mut self, number: u64, now: Timestamp) {
-        let rest = self.registrations.of(number, now).rest;
         if let Some(lane) = self.lanes.get_mut(&number) {
-            lane.rest_changed(rest);
+            lane.rest_changed(self.registrations.rest_of(number));
         }
         self.look_at(number, now);
     }
@@ -439,7 +439,7 @@ impl<R: Registrations> Turns<R> {
             let mut lane = Lane::new(registered.endpoint, known_empty, now);
             lane.rates_changed(registered.rates, now);
             lane.host_changed(registered.host);
-            lane.rest_changed(registered.rest);
+            lane.rest_changed(registrations.rest_of(number));
             lane
         })
     }

@@ -25,6 +25,7 @@ use super::turns::{LaneLook, Registered, Registrations, Turns};
 use super::{Shared, WorkerStatus};
 use crate::clock::Timestamp;
 use crate::delivery::{self, Sender};
+use crate::domain::health::Rest;
 use crate::domain::id::MessageId;
 use crate::domain::message::{Delivery, DeliveryKey, Message};
 use crate::error::{Error, Result};
@@ -367,8 +368,11 @@ impl Registrations for Catalogued {
             endpoint: Some(endpoint.clone()),
             rates,
             host: Some(self.shared.hosts.of_url(&endpoint.url)),
-            rest: self.store.health_of(lane).and_then(|health| health.rest()),
         }
+    }
+
+    fn rest_of(&self, lane: u64) -> Option<Rest> {
+        self.store.rest_of(lane)
     }
 }
 

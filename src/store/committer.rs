@@ -459,9 +459,7 @@ impl Committer {
         // Before the outcomes that changed them: a lane that rests must not send once more meanwhile.
         let rested = self.inner.healths.apply(batch.healths);
         metrics.breakers_opened.inc_by(rested.opened);
-        if !rested.lanes.is_empty() {
-            self.inner.show_healths();
-        }
+        metrics.lanes_resting.inc_by(rested.resting);
         for lane in rested.lanes {
             self.inner.tell(Event::Health { lane });
         }

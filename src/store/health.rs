@@ -17,7 +17,8 @@ use super::{Inner, Store};
 use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::domain::endpoint::Endpoint;
-use crate::domain::health::{Health, Rest, RestReason, Told};
+use crate::domain::health::{Health, Rest, RestReason};
+use crate::domain::notice::{Notice, Told};
 use crate::error::Result;
 use crate::lock::locked;
 
@@ -43,6 +44,8 @@ pub struct Rested {
     pub lanes: Vec<u64>,
     /// How many breakers opened.
     pub opened: u64,
+    /// How many more lanes rest than before, or fewer.
+    pub resting: i64,
 }
 
 impl Healths {
@@ -62,10 +65,14 @@ impl Healths {
     }
 
     pub fn of(&self, lane: u64) -> Option<Health> {
+        self.with(lane, |health| Some(health.clone()))
+    }
+
+    fn with<T>(&self, lane: u64, asked: impl Fn(&Health) -> Option<T>) -> Option<T> {
         if self.count.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        locked(self.of.lock()).get(&lane).cloned()
+        locked(self.of.lock()).get(&lane).and_then(asked)
     }
 
     /// Takes in what a commit changed.
@@ -77,21 +84,17 @@ impl Healths {
         let mut of = locked(self.of.lock());
         let mut is_news = false;
         for (lane, health) in changed {
-            let now = health.clone();
-            let before = match health {
+            let (before, now) = (of.get(&lane), health.as_ref());
+            rested.note(
+                lane,
+                before.and_then(Health::rest),
+                now.and_then(Health::rest),
+            );
+            is_news |= notice_of(before) != notice_of(now);
+            match health {
                 Some(health) => of.insert(lane, health),
                 None => of.remove(&lane),
             };
-            let rest = |health: &Option<Health>| health.as_ref().and_then(Health::rest);
-            let (rest_before, rest) = (rest(&before), rest(&now));
-            if rest_before != rest {
-                rested.lanes.push(lane);
-            }
-            let is_open =
-                |rest: Option<Rest>| rest.is_some_and(|rest| rest.reason == RestReason::Failures);
-            rested.opened += u64::from(is_open(rest) && !is_open(rest_before));
-            let notice = |health: Option<Health>| health.and_then(|health| health.notice);
-            is_news |= notice(before) != notice(now);
         }
         self.count.store(of.len(), Ordering::Relaxed);
         drop(of);
@@ -118,11 +121,27 @@ impl Healths {
     }
 }
 
+fn notice_of(health: Option<&Health>) -> Option<&Notice> {
+    health.and_then(|health| health.notice.as_ref())
+}
+
+impl Rested {
+    fn note(&mut self, lane: u64, before: Option<Rest>, now: Option<Rest>) {
+        if before != now {
+            self.lanes.push(lane);
+        }
+        let is_open =
+            |rest: Option<Rest>| rest.is_some_and(|rest| rest.reason == RestReason::Failures);
+        self.opened += u64::from(is_open(now) && !is_open(before));
+        self.resting += i64::from(now.is_some()) - i64::from(before.is_some());
+    }
+}
+
 impl Inner {
-    /// Brings the metrics of endpoints that fail up to date.
-    pub(super) fn show_healths(&self) {
-        let open = self.healths.each(|_, health| health.rest());
-        self.metrics.lanes_resting.set(open.len() as i64);
+    /// Counts the lanes that rest, where a store is opened.
+    pub(super) fn show_resting(&self) {
+        let resting = self.healths.each(|_, health| health.rest());
+        self.metrics.lanes_resting.set(resting.len() as i64);
     }
 }
 
@@ -130,6 +149,11 @@ impl Store {
     /// Returns the health of an endpoint; nothing where its last attempt succeeded and nobody was told of it lately.
     pub fn health_of(&self, lane: u64) -> Option<Health> {
         self.inner.healths.of(lane)
+    }
+
+    /// Returns the rest of a lane, where it rests.
+    pub fn rest_of(&self, lane: u64) -> Option<Rest> {
+        self.inner.healths.with(lane, Health::rest)
     }
 
     /// Returns all lanes that rest.

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::domain::health::NoticeRules;
 use crate::domain::id::OrganisationId;
 use crate::domain::jwt::JwtSecret;
+use crate::domain::notice::NoticeRules;
 
 /// The length of the journal's files.
 const SEGMENT_BYTES: u32 = 64 << 20;

@@ -177,7 +177,7 @@ impl Store {
         inner.committed(&meta);
         inner.show_visits(&inner.catalog());
         inner.show_held_endpoints(&inner.catalog());
-        inner.show_healths();
+        inner.show_resting();
         inner.look_at_space();
         files
             .damage

@@ -4,8 +4,8 @@ use super::*;
 use crate::catalog::Change;
 use crate::domain::application::Application;
 use crate::domain::disabled::{Disabled, DisabledReason};
-use crate::domain::health::{News, ToldKind};
 use crate::domain::id::{ApplicationId, EndpointId, OrganisationId};
+use crate::domain::notice::{News, ToldKind};
 use crate::rules::endpoint_checks::blank;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);

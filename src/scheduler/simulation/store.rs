@@ -15,10 +15,11 @@ use crate::clock::Timestamp;
 use crate::domain::attempt::{Trigger, Verdict};
 use crate::domain::disabled::Disabled;
 use crate::domain::endpoint::{CatchUp, Endpoint};
-use crate::domain::health::{FailedAttempt, Health, HealthRules, NoticeRules, Rest};
+use crate::domain::health::{FailedAttempt, Health, HealthRules, Rest};
 use crate::domain::hold::{Held, HeldReason};
 use crate::domain::id::{ApplicationId, EndpointId, MessageId, OrganisationId};
 use crate::domain::message::{Delivery, DeliveryKey, Message, Origin};
+use crate::domain::notice::NoticeRules;
 use crate::domain::retry::{RetrySchedule, Waits};
 use crate::scheduler::hosts::Hosts;
 use crate::scheduler::lane::Place;
@@ -489,8 +490,11 @@ impl Registrations for Book {
             rates: self.throttles.rates(own, application, rate, now),
             host: Some(self.hosts.of_url(&endpoint.url)),
             endpoint: Some(endpoint.clone()),
-            rest: store.rest(lane),
         }
+    }
+
+    fn rest_of(&self, lane: u64) -> Option<Rest> {
+        self.store.borrow().rest(lane)
     }
 }
 

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::values::mirrored;
 use super::{Kept, NotARecord, read_struct};
 use crate::clock::Timestamp;
-use crate::domain::health::{Failing, Health, News, Notice, Rest, RestReason, Told, ToldKind};
+use crate::domain::health::{Failing, Health, Rest, RestReason};
+use crate::domain::notice::{News, Notice, Told, ToldKind};
 
 /// Schema 1.
 #[derive(Serialize, Deserialize)]

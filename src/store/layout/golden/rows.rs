@@ -12,12 +12,13 @@ use crate::domain::attempt::{Answer, FailureKind, SendFailure, Timings, Verdict}
 use crate::domain::contact::{ContactCode, Digits};
 use crate::domain::disabled::{Disabled, DisabledReason};
 use crate::domain::endpoint::{BasicAuth, CatchUp, EndpointSecret};
-use crate::domain::health::{Failing, Health, News, Notice, Rest, RestReason, Told, ToldKind};
+use crate::domain::health::{Failing, Health, Rest, RestReason};
 use crate::domain::hold::{Held, HeldReason};
 use crate::domain::id::VisitId;
 use crate::domain::job::{JobState, Matching, Progress, Replay, Which, Work};
 use crate::domain::jwt::{Claims, Subject};
 use crate::domain::message::DeliveryStatus;
+use crate::domain::notice::{News, Notice, Told, ToldKind};
 use crate::domain::profile::Method;
 use crate::domain::retry::{RetrySchedule, Waits};
 use crate::domain::scope::Scope;

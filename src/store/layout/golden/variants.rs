@@ -8,10 +8,11 @@ use super::rows::{APPLICATION, AT, ENDPOINT, LATER, MESSAGE_ID, TOKEN, claims, t
 use super::*;
 use crate::domain::attempt::{FailureKind, Verdict};
 use crate::domain::disabled::DisabledReason;
-use crate::domain::health::{RestReason, ToldKind};
+use crate::domain::health::RestReason;
 use crate::domain::hold::HeldReason;
 use crate::domain::job::{JobState, Matching, Replay, Which, Work};
 use crate::domain::message::DeliveryStatus;
+use crate::domain::notice::ToldKind;
 use crate::domain::profile::Method;
 use crate::domain::retry::Waits;
 use crate::domain::scope::Scope;
