@@ -4,6 +4,7 @@
 //! goes through twenty hours meanwhile: so the slices, their indexes and their filters are those of a
 //! day of publishing. The binary then starts on that store and is published to over HTTP.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -170,6 +171,8 @@ fn fill(data: &Path, ids: u64, began: Timestamp, now: Timestamp) -> String {
         tags: Vec::new(),
         deliver_at: None,
         expires_at: None,
+        metadata: BTreeMap::new(),
+        headers: BTreeMap::new(),
     };
     actix_rt::System::new().block_on(async {
         for first in (0..ids).step_by(IN_ONE_COMMIT as usize) {

@@ -52,6 +52,8 @@ pub fn attempt(profile: &CompiledProfile) -> ScopedAttempt {
         expires_at: None,
         expunged: false,
         endpoints_matched: None,
+        metadata: BTreeMap::new(),
+        headers: BTreeMap::new(),
     };
     let metadata = names
         .iter()

@@ -281,6 +281,8 @@ fn message() -> Message {
         expires_at: None,
         expunged: false,
         endpoints_matched: None,
+        metadata: BTreeMap::new(),
+        headers: BTreeMap::new(),
     }
 }
 

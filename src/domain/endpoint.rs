@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::disabled::Disabled;
+use super::filter::Filter;
 use super::hold::Held;
 use super::id::{ApplicationId, EndpointId, OrganisationId};
 use super::profile::Method;
 use super::retry::RetrySchedule;
 use super::secret::Secret;
+use super::transformation::{Transformation, TransformationVersion};
 use super::verification::Verification;
 use crate::clock::Timestamp;
 
@@ -68,6 +71,13 @@ pub struct Endpoint {
     pub disable_after_hours: Option<u32>,
     /// How fast it gets what waited when it was enabled or released.
     pub catch_up: Option<CatchUp>,
+    /// Only messages that it matches; all where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Arc<Filter>>,
+    /// How its requests differ from what its profile makes: the newest version is in effect, the others are
+    /// kept to go back to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transformations: Vec<Arc<TransformationVersion>>,
 }
 
 /// The pace of a backlog: what was published before a release is sent at most at this rate.
@@ -144,6 +154,8 @@ impl fmt::Debug for Endpoint {
             breaker_failures,
             disable_after_hours,
             catch_up,
+            filter,
+            transformations,
         } = self;
         let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization());
         let origin = origin.unwrap_or_default();
@@ -173,6 +185,8 @@ impl fmt::Debug for Endpoint {
             .field("breaker_failures", breaker_failures)
             .field("disable_after_hours", disable_after_hours)
             .field("catch_up", catch_up)
+            .field("is_filtered", &filter.is_some())
+            .field("transformations", &transformations.len())
             .field("created_at", created_at)
             .field("updated_at", updated_at)
             .finish()
@@ -218,6 +232,8 @@ impl Endpoint {
             breaker_failures: None,
             disable_after_hours: None,
             catch_up: None,
+            filter: None,
+            transformations: Vec::new(),
         }
     }
 
@@ -261,6 +277,11 @@ impl Endpoint {
             self.verification = Some(Verification::due(at));
         }
         self.url = url;
+    }
+
+    /// How its requests differ from what its profile makes.
+    pub fn transformation(&self) -> Option<&Transformation> {
+        self.transformations.first()?.transformation.as_ref()
     }
 
     /// Whether it is one of the platform's own endpoints.

@@ -32,6 +32,28 @@ pub struct EventType {
     pub channels: Option<Vec<String>>,
     /// The group under which lists show it.
     pub group_name: Option<String>,
+    /// What becomes of a message whose payload does not fit its newest schema.
+    #[serde(default, skip_serializing_if = "Strictness::is_off")]
+    pub validate: Strictness,
+}
+
+/// What becomes of a message that is not as it was announced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Strictness {
+    /// It is accepted.
+    #[default]
+    Off,
+    /// It is accepted, and the answer says so.
+    Warn,
+    /// It is refused.
+    Reject,
+}
+
+impl Strictness {
+    pub fn is_off(&self) -> bool {
+        *self == Strictness::Off
+    }
 }
 
 impl EventType {
@@ -109,6 +131,7 @@ mod tests {
             example: example.map(str::to_owned),
             channels: None,
             group_name: None,
+            validate: Strictness::Off,
         }
     }
 

@@ -1,6 +1,7 @@
 //! A message: one occurrence, accepted for an application. And a delivery: the message on its way
 //! to one endpoint.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,10 @@ pub struct Message {
     pub origin: Origin,
     /// Words by which the publisher finds the message again.
     pub tags: Vec<String>,
+    /// The publisher's own facts about it, which filters may ask for.
+    pub metadata: BTreeMap<String, String>,
+    /// Headers of its requests, names as given.
+    pub headers: BTreeMap<String, String>,
     /// When its first attempts are due, where that is not at once.
     pub deliver_at: Option<Timestamp>,
     /// From this instant on the message is not sent any more.

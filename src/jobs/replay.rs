@@ -164,6 +164,7 @@ mod tests {
     use super::*;
     use crate::domain::id::{ApplicationId, MessageId};
     use crate::domain::message::Origin;
+    use std::collections::BTreeMap;
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -184,6 +185,8 @@ mod tests {
             expires_at: None,
             expunged: false,
             endpoints_matched: None,
+            metadata: BTreeMap::new(),
+            headers: BTreeMap::new(),
         }
     }
 

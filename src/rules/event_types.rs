@@ -10,7 +10,7 @@ use super::permits::Action;
 use super::{Command, Decided, Saved, View};
 use crate::catalog::Change;
 use crate::clock::Timestamp;
-use crate::domain::event_type::EventType;
+use crate::domain::event_type::{EventType, Strictness};
 use crate::domain::id::OrganisationId;
 use crate::error::Error;
 
@@ -69,6 +69,7 @@ pub fn blank(organisation: OrganisationId, name: String, now: Timestamp) -> Even
         example: None,
         channels: None,
         group_name: None,
+        validate: Strictness::Off,
     }
 }
 

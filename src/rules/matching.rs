@@ -93,7 +93,7 @@ mod tests {
     use crate::domain::application::Application;
     use crate::domain::disabled::Disabled;
     use crate::domain::endpoint::Endpoint;
-    use crate::domain::event_type::EventType;
+    use crate::domain::event_type::{EventType, Strictness};
     use crate::domain::id::EndpointId;
     use crate::domain::token::{Role, Token};
     use crate::rules::endpoint_checks::blank;
@@ -261,6 +261,7 @@ mod tests {
             example: None,
             channels: None,
             group_name: None,
+            validate: Strictness::Off,
         }
     }
 

@@ -69,6 +69,7 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::domain::id::{ApplicationId, MessageId};
     use crate::domain::message::Origin;
+    use std::collections::BTreeMap;
 
     #[test]
     fn messages_are_kept_while_there_is_room() {
@@ -88,6 +89,8 @@ mod tests {
             expires_at: None,
             expunged: false,
             endpoints_matched: None,
+            metadata: BTreeMap::new(),
+            headers: BTreeMap::new(),
         });
         let budget = Budget::new(2600);
         let first = budget.keep(message.clone());

@@ -7,6 +7,7 @@
 //! challenges. An application has a part of the challenges under way, so that receivers that hang hold
 //! up no other.
 
+use std::collections::BTreeMap;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -246,6 +247,8 @@ async fn challenge(store: Store, sender: Rc<Sender>, endpoint: Arc<Endpoint>) ->
         expires_at: None,
         expunged: false,
         endpoints_matched: None,
+        metadata: BTreeMap::new(),
+        headers: BTreeMap::new(),
     };
     let outcome = match sender.challenge(&endpoint, &Arc::new(message)).await {
         Ok(outcome) => outcome,

@@ -108,6 +108,8 @@ impl Inner {
                 expires_at: meta.expires_at,
                 expunged: meta.expunged,
                 endpoints_matched: meta.endpoints_matched,
+                metadata: meta.metadata,
+                headers: meta.headers,
             })
         })
     }

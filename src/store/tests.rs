@@ -233,6 +233,8 @@ pub(in crate::store) fn message_to(lanes: Vec<u64>) -> NewMessage {
         tags: Vec::new(),
         deliver_at: None,
         expires_at: None,
+        metadata: BTreeMap::new(),
+        headers: BTreeMap::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The values that go into the store and come out of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::unique::Once;
@@ -51,6 +52,9 @@ pub struct NewMessage {
     pub once: Option<Once>,
     pub origin: Origin,
     pub tags: Vec<String>,
+    pub metadata: BTreeMap<String, String>,
+    /// Headers of its requests, names as given.
+    pub headers: BTreeMap<String, String>,
     /// Its deliveries are due then, or at once if that is past.
     pub deliver_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,

@@ -1,5 +1,6 @@
 //! Deliveries that wait: for an endpoint to be enabled, for their turn, or for nothing any more.
 
+use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -197,6 +198,8 @@ async fn a_message_accepted_for_an_endpoint_that_is_just_gone_waits_for_nothing(
             tags: Vec::new(),
             deliver_at: None,
             expires_at: None,
+            metadata: BTreeMap::new(),
+            headers: BTreeMap::new(),
         })
         .await
         .expect("it is accepted");

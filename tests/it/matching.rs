@@ -1,5 +1,6 @@
 //! Which endpoints a message is for: those that there are at its commit, and how many is said.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use awc::http::Method;
@@ -126,6 +127,8 @@ fn matched(server: &Server) -> NewMessage {
         tags: Vec::new(),
         deliver_at: None,
         expires_at: None,
+        metadata: BTreeMap::new(),
+        headers: BTreeMap::new(),
     }
 }
 

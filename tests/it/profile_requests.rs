@@ -1,5 +1,6 @@
 //! What an endpoint's profile makes of its requests, its answers and its retries.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
@@ -170,6 +171,8 @@ async fn a_test_that_is_made_once_is_not_tried_again() {
             tags: Vec::new(),
             deliver_at: None,
             expires_at: None,
+            metadata: BTreeMap::new(),
+            headers: BTreeMap::new(),
         };
         let accepted = server.store().accept_message(message).await;
         let message = accepted.expect("it is accepted").id.to_string();

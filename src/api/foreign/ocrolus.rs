@@ -6,6 +6,7 @@
 //! multipart or urlencoded forms, or JSON. Answers and errors have this system's shape; the table
 //! of statuses is in `error` alone. Neither credentials nor secrets are ever shown.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -290,6 +291,8 @@ async fn try_out(context: &Context, endpoint: &Endpoint) -> Result<Tried> {
             tags: Vec::new(),
             deliver_at: None,
             expires_at: None,
+            metadata: BTreeMap::new(),
+            headers: BTreeMap::new(),
         })
         .await?;
     let attempt = tokio::select! {

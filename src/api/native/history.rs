@@ -95,6 +95,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::domain::message::Origin;
+    use std::collections::BTreeMap;
 
     #[test]
     fn filters_want_what_they_name() {
@@ -114,6 +115,8 @@ mod tests {
             expires_at: None,
             expunged: false,
             endpoints_matched: None,
+            metadata: BTreeMap::new(),
+            headers: BTreeMap::new(),
         };
         let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
         for (types, channel, expected) in [

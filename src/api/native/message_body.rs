@@ -364,6 +364,8 @@ impl Checked<'_> {
             tags: self.tags,
             deliver_at: self.deliver_at,
             expires_at: self.expires_at,
+            metadata: BTreeMap::new(),
+            headers: BTreeMap::new(),
         }
     }
 }
@@ -624,6 +626,8 @@ mod tests {
             expires_at: None,
             expunged: false,
             endpoints_matched: None,
+            metadata: BTreeMap::new(),
+            headers: BTreeMap::new(),
         };
         let shown = serde_json::to_string(&MessageOut::with(&message, true)).unwrap();
         assert_eq!(

@@ -370,6 +370,8 @@ async fn send(
         tags: Vec::new(),
         deliver_at: None,
         expires_at: None,
+        metadata: BTreeMap::new(),
+        headers: BTreeMap::new(),
     };
     context.store.accept_message(message).await
 }

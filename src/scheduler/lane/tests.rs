@@ -103,6 +103,8 @@ fn a_copy_of_a_deleted_payload_is_not_kept_nor_read() {
             expires_at: None,
             expunged: false,
             endpoints_matched: None,
+            metadata: BTreeMap::new(),
+            headers: BTreeMap::new(),
         };
         Entry {
             message: budget.keep(Arc::new(message)),

@@ -567,5 +567,7 @@ pub fn message(number: u64, application: ApplicationId, now: Timestamp) -> Arc<M
         expires_at: None,
         expunged: false,
         endpoints_matched: None,
+        metadata: BTreeMap::new(),
+        headers: BTreeMap::new(),
     })
 }

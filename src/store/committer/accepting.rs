@@ -201,6 +201,8 @@ impl Committer {
             is_raw: message.is_raw,
             content_type: message.content_type,
             endpoints_matched: u32::try_from(message.lanes.len()).ok(),
+            metadata: message.metadata,
+            headers: message.headers,
         };
         let key = layout::message_key(message.application, id);
         let record = PartBytes::Record(layout::encode(&key, &meta, &[]));
@@ -225,6 +227,8 @@ impl Committer {
             expires_at: meta.expires_at,
             expunged: false,
             endpoints_matched: meta.endpoints_matched,
+            metadata: meta.metadata,
+            headers: meta.headers,
         });
         let due = self.first_due(&accepted);
         for lane in message.lanes {

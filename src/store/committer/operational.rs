@@ -4,6 +4,7 @@
 //! Where no such endpoint wants an event, all that it costs is a look into the catalog. The own
 //! endpoints raise none themselves, and neither do tests.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use super::{Batch, Committer};
@@ -169,6 +170,8 @@ impl Committer {
             tags: Vec::new(),
             deliver_at: None,
             expires_at: None,
+            metadata: BTreeMap::new(),
+            headers: BTreeMap::new(),
         };
         self.put_message(batch, message, None);
     }

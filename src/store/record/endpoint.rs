@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,11 +12,13 @@ use super::{Kept, NotARecord, read_struct};
 use crate::clock::Timestamp;
 use crate::domain::disabled::{Disabled, DisabledReason};
 use crate::domain::endpoint::{BasicAuth, CatchUp, Endpoint, EndpointSecret};
+use crate::domain::filter::Filter;
 use crate::domain::hold::{Held, HeldReason};
 use crate::domain::id::{ApplicationId, EndpointId, OrganisationId};
 use crate::domain::profile::Method;
 use crate::domain::retry::{RetrySchedule, Waits};
 use crate::domain::secret::Secret;
+use crate::domain::transformation::{Transformation, TransformationVersion};
 use crate::domain::verification::Verification;
 
 /// Schema 1: before profiles.
@@ -72,9 +75,19 @@ struct Endpoint5 {
     held: Option<Held1>,
 }
 
-/// Schema 6.
+/// Schema 6: before filters and transformations.
+#[derive(Deserialize)]
+struct Endpoint6 {
+    before: Endpoint5,
+    disabling: Option<Disabled1>,
+    breaker_failures: Option<u32>,
+    disable_after_hours: Option<u32>,
+    catch_up: Option<CatchUp1>,
+}
+
+/// Schema 7.
 #[derive(Serialize, Deserialize)]
-pub struct Endpoint6<'a> {
+pub struct Endpoint7<'a> {
     id: Id<EndpointId>,
     number: u64,
     organisation: Id<OrganisationId>,
@@ -117,6 +130,25 @@ pub struct Endpoint6<'a> {
     disable_after_hours: Option<u32>,
     #[serde(default)]
     catch_up: Option<CatchUp1>,
+    #[serde(default)]
+    filter: Option<Cow<'a, str>>,
+    #[serde(default)]
+    transformations: Vec<TransformationVersion1<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TransformationVersion1<'a> {
+    number: u32,
+    saved_at: u64,
+    transformation: Option<Transformation1<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Transformation1<'a> {
+    body: Option<Cow<'a, str>>,
+    headers: Cow<'a, BTreeMap<String, String>>,
+    method: Option<Method1>,
+    content_type: Option<Cow<'a, str>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -232,13 +264,26 @@ impl From<Endpoint4> for Endpoint5 {
     }
 }
 
-impl From<Endpoint5> for Endpoint6<'static> {
-    fn from(old: Endpoint5) -> Endpoint6<'static> {
-        let fourth = old.before;
+impl From<Endpoint5> for Endpoint6 {
+    fn from(old: Endpoint5) -> Endpoint6 {
+        Endpoint6 {
+            before: old,
+            disabling: None,
+            breaker_failures: None,
+            disable_after_hours: None,
+            catch_up: None,
+        }
+    }
+}
+
+impl From<Endpoint6> for Endpoint7<'static> {
+    fn from(old: Endpoint6) -> Endpoint7<'static> {
+        let fifth = old.before;
+        let fourth = fifth.before;
         let third = fourth.before;
         let second = third.before;
         let first = second.before;
-        Endpoint6 {
+        Endpoint7 {
             id: first.id,
             number: first.number,
             organisation: first.organisation,
@@ -263,18 +308,20 @@ impl From<Endpoint5> for Endpoint6<'static> {
             timeout_seconds: second.timeout_seconds,
             open_headers: Cow::Owned(third.open_headers),
             verification: fourth.verification,
-            held: old.held,
-            disabling: None,
-            breaker_failures: None,
-            disable_after_hours: None,
-            catch_up: None,
+            held: fifth.held,
+            disabling: old.disabling,
+            breaker_failures: old.breaker_failures,
+            disable_after_hours: old.disable_after_hours,
+            catch_up: old.catch_up,
+            filter: None,
+            transformations: Vec::new(),
         }
     }
 }
 
-impl<'a> From<&'a Endpoint> for Endpoint6<'a> {
-    fn from(value: &'a Endpoint) -> Endpoint6<'a> {
-        Endpoint6 {
+impl<'a> From<&'a Endpoint> for Endpoint7<'a> {
+    fn from(value: &'a Endpoint) -> Endpoint7<'a> {
+        Endpoint7 {
             id: Id(value.id),
             number: value.number,
             organisation: Id(value.organisation),
@@ -304,16 +351,29 @@ impl<'a> From<&'a Endpoint> for Endpoint6<'a> {
             breaker_failures: value.breaker_failures,
             disable_after_hours: value.disable_after_hours,
             catch_up: value.catch_up.as_ref().map(CatchUp1::from),
+            filter: value.filter.as_ref().map(|one| Cow::Borrowed(one.source())),
+            transformations: value
+                .transformations
+                .iter()
+                .map(|one| TransformationVersion1::from(&**one))
+                .collect(),
         }
     }
 }
 
-impl TryFrom<Endpoint6<'_>> for Endpoint {
+impl TryFrom<Endpoint7<'_>> for Endpoint {
     type Error = NotARecord;
 
-    fn try_from(record: Endpoint6<'_>) -> Result<Endpoint, NotARecord> {
+    fn try_from(record: Endpoint7<'_>) -> Result<Endpoint, NotARecord> {
         let secrets = record.secrets.into_iter().map(EndpointSecret::from);
         let retry = record.retry.map(RetrySchedule::try_from).transpose()?;
+        let filter = record.filter.map(|source| Filter::parse(&source));
+        let filter = filter
+            .transpose()
+            .map_err(|_| NotARecord("its filter is no filter"))?
+            .map(Arc::new);
+        let transformations = record.transformations.into_iter();
+        let transformations = transformations.map(|one| Arc::new(TransformationVersion::from(one)));
         let unknown = Disabled {
             at: Timestamp(record.updated_at),
             reason: DisabledReason::Unknown,
@@ -348,6 +408,8 @@ impl TryFrom<Endpoint6<'_>> for Endpoint {
             breaker_failures: record.breaker_failures,
             disable_after_hours: record.disable_after_hours,
             catch_up: record.catch_up.map(CatchUp::from),
+            filter,
+            transformations: transformations.collect(),
         })
     }
 }
@@ -527,26 +589,59 @@ impl From<CatchUp1> for CatchUp {
     }
 }
 
+impl<'a> From<&'a TransformationVersion> for TransformationVersion1<'a> {
+    fn from(value: &'a TransformationVersion) -> TransformationVersion1<'a> {
+        let transformation = value.transformation.as_ref();
+        TransformationVersion1 {
+            number: value.number,
+            saved_at: value.saved_at.0,
+            transformation: transformation.map(|one| Transformation1 {
+                body: one.body.as_deref().map(Cow::Borrowed),
+                headers: Cow::Borrowed(&one.headers),
+                method: one.method.as_ref().map(Method1::from),
+                content_type: one.content_type.as_deref().map(Cow::Borrowed),
+            }),
+        }
+    }
+}
+
+impl From<TransformationVersion1<'_>> for TransformationVersion {
+    fn from(record: TransformationVersion1<'_>) -> TransformationVersion {
+        TransformationVersion {
+            number: record.number,
+            saved_at: Timestamp(record.saved_at),
+            transformation: record.transformation.map(|one| Transformation {
+                body: one.body.map(Cow::into_owned),
+                headers: one.headers.into_owned(),
+                method: one.method.map(Method::from),
+                content_type: one.content_type.map(Cow::into_owned),
+            }),
+        }
+    }
+}
+
 impl Kept for Endpoint {
-    const SCHEMA: u16 = 6;
-    type Record<'a> = Endpoint6<'a>;
+    const SCHEMA: u16 = 7;
+    type Record<'a> = Endpoint7<'a>;
 
     fn read(schema: u16, bytes: &mut &[u8]) -> Result<Endpoint, NotARecord> {
-        let newest: Endpoint6<'_> = match schema {
+        let newest: Endpoint7<'_> = match schema {
             1 => {
                 let second = Endpoint2::from(read_struct::<Endpoint1>(bytes)?);
-                Endpoint5::from(Endpoint4::from(Endpoint3::from(second))).into()
+                let fourth = Endpoint4::from(Endpoint3::from(second));
+                Endpoint6::from(Endpoint5::from(fourth)).into()
             }
             2 => {
                 let third = Endpoint3::from(read_struct::<Endpoint2>(bytes)?);
-                Endpoint5::from(Endpoint4::from(third)).into()
+                Endpoint6::from(Endpoint5::from(Endpoint4::from(third))).into()
             }
             3 => {
                 let fourth = Endpoint4::from(read_struct::<Endpoint3>(bytes)?);
-                Endpoint5::from(fourth).into()
+                Endpoint6::from(Endpoint5::from(fourth)).into()
             }
-            4 => Endpoint5::from(read_struct::<Endpoint4>(bytes)?).into(),
-            5 => read_struct::<Endpoint5>(bytes)?.into(),
+            4 => Endpoint6::from(Endpoint5::from(read_struct::<Endpoint4>(bytes)?)).into(),
+            5 => Endpoint6::from(read_struct::<Endpoint5>(bytes)?).into(),
+            6 => read_struct::<Endpoint6>(bytes)?.into(),
             _ => read_struct(bytes)?,
         };
         newest.try_into()

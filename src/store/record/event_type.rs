@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::values::Id;
+use super::values::{Id, mirrored};
 use super::{Kept, NotARecord, read_struct};
 use crate::clock::Timestamp;
-use crate::domain::event_type::EventType;
+use crate::domain::event_type::{EventType, Strictness};
 use crate::domain::id::OrganisationId;
 
 /// Schema 1: before examples.
@@ -32,9 +32,26 @@ struct EventType2 {
     channels: Option<Vec<String>>,
 }
 
-/// Schema 3.
+/// Schema 3: before payloads were held against their schemas.
+#[derive(Deserialize)]
+struct EventType3 {
+    organisation: Id<OrganisationId>,
+    name: String,
+    description: String,
+    archived: bool,
+    deprecated: bool,
+    feature_flags: Vec<String>,
+    schemas: Option<String>,
+    created_at: u64,
+    updated_at: u64,
+    example: Option<String>,
+    channels: Option<Vec<String>>,
+    group_name: Option<String>,
+}
+
+/// Schema 4.
 #[derive(Serialize, Deserialize)]
-pub struct EventType3<'a> {
+pub struct EventType4<'a> {
     organisation: Id<OrganisationId>,
     name: Cow<'a, str>,
     description: Cow<'a, str>,
@@ -55,6 +72,18 @@ pub struct EventType3<'a> {
     channels: Option<Cow<'a, [String]>>,
     #[serde(default)]
     group_name: Option<Cow<'a, str>>,
+    #[serde(default = "off")]
+    validate: Strictness1,
+}
+
+mirrored! {
+    #[serde(rename_all = "camelCase")]
+    Strictness1 of Strictness { Off, Warn, Reject }
+}
+
+/// Exports of before have none.
+fn off() -> Strictness1 {
+    Strictness1::Off
 }
 
 /// Exports once had one flag or none in the place of the list.
@@ -86,8 +115,8 @@ impl From<EventType1> for EventType2 {
     }
 }
 
-impl From<EventType2> for EventType3<'static> {
-    fn from(old: EventType2) -> EventType3<'static> {
+impl From<EventType2> for EventType3 {
+    fn from(old: EventType2) -> EventType3 {
         let EventType2 {
             before,
             example,
@@ -95,24 +124,44 @@ impl From<EventType2> for EventType3<'static> {
         } = old;
         EventType3 {
             organisation: before.organisation,
-            name: Cow::Owned(before.name),
-            description: Cow::Owned(before.description),
+            name: before.name,
+            description: before.description,
             archived: before.archived,
             deprecated: before.deprecated,
-            feature_flags: Cow::Owned(before.feature_flag.into_iter().collect()),
-            schemas: before.schemas.map(Cow::Owned),
+            feature_flags: before.feature_flag.into_iter().collect(),
+            schemas: before.schemas,
             created_at: before.created_at,
             updated_at: before.updated_at,
-            example: example.map(Cow::Owned),
-            channels: channels.map(Cow::Owned),
+            example,
+            channels,
             group_name: None,
         }
     }
 }
 
-impl<'a> From<&'a EventType> for EventType3<'a> {
-    fn from(value: &'a EventType) -> EventType3<'a> {
-        EventType3 {
+impl From<EventType3> for EventType4<'static> {
+    fn from(old: EventType3) -> EventType4<'static> {
+        EventType4 {
+            organisation: old.organisation,
+            name: Cow::Owned(old.name),
+            description: Cow::Owned(old.description),
+            archived: old.archived,
+            deprecated: old.deprecated,
+            feature_flags: Cow::Owned(old.feature_flags),
+            schemas: old.schemas.map(Cow::Owned),
+            created_at: old.created_at,
+            updated_at: old.updated_at,
+            example: old.example.map(Cow::Owned),
+            channels: old.channels.map(Cow::Owned),
+            group_name: old.group_name.map(Cow::Owned),
+            validate: Strictness1::Off,
+        }
+    }
+}
+
+impl<'a> From<&'a EventType> for EventType4<'a> {
+    fn from(value: &'a EventType) -> EventType4<'a> {
+        EventType4 {
             organisation: Id(value.organisation),
             name: Cow::from(&value.name),
             description: Cow::from(&value.description),
@@ -125,12 +174,13 @@ impl<'a> From<&'a EventType> for EventType3<'a> {
             example: value.example.as_deref().map(Cow::Borrowed),
             channels: value.channels.as_deref().map(Cow::Borrowed),
             group_name: value.group_name.as_deref().map(Cow::Borrowed),
+            validate: Strictness1::from(&value.validate),
         }
     }
 }
 
-impl From<EventType3<'_>> for EventType {
-    fn from(record: EventType3<'_>) -> EventType {
+impl From<EventType4<'_>> for EventType {
+    fn from(record: EventType4<'_>) -> EventType {
         EventType {
             organisation: record.organisation.0,
             name: record.name.into_owned(),
@@ -144,18 +194,20 @@ impl From<EventType3<'_>> for EventType {
             example: record.example.map(Cow::into_owned),
             channels: record.channels.map(Cow::into_owned),
             group_name: record.group_name.map(Cow::into_owned),
+            validate: record.validate.into(),
         }
     }
 }
 
 impl Kept for EventType {
-    const SCHEMA: u16 = 3;
-    type Record<'a> = EventType3<'a>;
+    const SCHEMA: u16 = 4;
+    type Record<'a> = EventType4<'a>;
 
     fn read(schema: u16, bytes: &mut &[u8]) -> Result<EventType, NotARecord> {
-        let newest: EventType3<'_> = match schema {
-            1 => EventType2::from(read_struct::<EventType1>(bytes)?).into(),
-            2 => read_struct::<EventType2>(bytes)?.into(),
+        let newest: EventType4<'_> = match schema {
+            1 => EventType3::from(EventType2::from(read_struct::<EventType1>(bytes)?)).into(),
+            2 => EventType3::from(read_struct::<EventType2>(bytes)?).into(),
+            3 => read_struct::<EventType3>(bytes)?.into(),
             _ => read_struct(bytes)?,
         };
         Ok(newest.into())

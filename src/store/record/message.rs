@@ -2,6 +2,7 @@
 //! bytes behind the record.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,8 @@ pub struct MessageMeta {
     pub is_raw: bool,
     pub content_type: Option<String>,
     pub endpoints_matched: Option<u32>,
+    pub metadata: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, String>,
 }
 
 /// Schema 1: before tests.
@@ -62,9 +65,16 @@ struct Message4 {
     content_type: Option<String>,
 }
 
-/// Schema 5.
+/// Schema 5: before metadata and headers.
+#[derive(Deserialize)]
+struct Message5 {
+    before: Message4,
+    endpoints_matched: Option<u32>,
+}
+
+/// Schema 6.
 #[derive(Serialize, Deserialize)]
-pub struct Message5<'a> {
+pub struct Message6<'a> {
     commit: u64,
     accepted_at: u64,
     event_type: Cow<'a, str>,
@@ -78,6 +88,8 @@ pub struct Message5<'a> {
     is_raw: bool,
     content_type: Option<Cow<'a, str>>,
     endpoints_matched: Option<u32>,
+    metadata: Cow<'a, BTreeMap<String, String>>,
+    headers: Cow<'a, BTreeMap<String, String>>,
 }
 
 mirrored! {
@@ -115,12 +127,22 @@ impl From<Message3> for Message4 {
     }
 }
 
-impl From<Message4> for Message5<'static> {
-    fn from(old: Message4) -> Message5<'static> {
-        let third = old.before;
+impl From<Message4> for Message5 {
+    fn from(old: Message4) -> Message5 {
+        Message5 {
+            before: old,
+            endpoints_matched: None,
+        }
+    }
+}
+
+impl From<Message5> for Message6<'static> {
+    fn from(old: Message5) -> Message6<'static> {
+        let fourth = old.before;
+        let third = fourth.before;
         let second = third.before;
         let first = second.before;
-        Message5 {
+        Message6 {
             commit: first.commit,
             accepted_at: first.accepted_at,
             event_type: Cow::Owned(first.event_type),
@@ -131,16 +153,18 @@ impl From<Message4> for Message5<'static> {
             deliver_at: third.deliver_at,
             expires_at: third.expires_at,
             expunged: third.expunged,
-            is_raw: old.is_raw,
-            content_type: old.content_type.map(Cow::Owned),
-            endpoints_matched: None,
+            is_raw: fourth.is_raw,
+            content_type: fourth.content_type.map(Cow::Owned),
+            endpoints_matched: old.endpoints_matched,
+            metadata: Cow::default(),
+            headers: Cow::default(),
         }
     }
 }
 
-impl<'a> From<&'a MessageMeta> for Message5<'a> {
-    fn from(value: &'a MessageMeta) -> Message5<'a> {
-        Message5 {
+impl<'a> From<&'a MessageMeta> for Message6<'a> {
+    fn from(value: &'a MessageMeta) -> Message6<'a> {
+        Message6 {
             commit: value.commit,
             accepted_at: value.accepted_at.0,
             event_type: Cow::from(&value.event_type),
@@ -154,12 +178,14 @@ impl<'a> From<&'a MessageMeta> for Message5<'a> {
             is_raw: value.is_raw,
             content_type: value.content_type.as_deref().map(Cow::Borrowed),
             endpoints_matched: value.endpoints_matched,
+            metadata: Cow::Borrowed(&value.metadata),
+            headers: Cow::Borrowed(&value.headers),
         }
     }
 }
 
-impl From<Message5<'_>> for MessageMeta {
-    fn from(record: Message5<'_>) -> MessageMeta {
+impl From<Message6<'_>> for MessageMeta {
+    fn from(record: Message6<'_>) -> MessageMeta {
         MessageMeta {
             commit: record.commit,
             accepted_at: Timestamp(record.accepted_at),
@@ -174,26 +200,29 @@ impl From<Message5<'_>> for MessageMeta {
             is_raw: record.is_raw,
             content_type: record.content_type.map(Cow::into_owned),
             endpoints_matched: record.endpoints_matched,
+            metadata: record.metadata.into_owned(),
+            headers: record.headers.into_owned(),
         }
     }
 }
 
 impl Kept for MessageMeta {
-    const SCHEMA: u16 = 5;
-    type Record<'a> = Message5<'a>;
+    const SCHEMA: u16 = 6;
+    type Record<'a> = Message6<'a>;
 
     fn read(schema: u16, bytes: &mut &[u8]) -> Result<MessageMeta, NotARecord> {
-        let newest: Message5<'_> = match schema {
+        let newest: Message6<'_> = match schema {
             1 => {
                 let second = Message2::from(read_struct::<Message1>(bytes)?);
-                Message4::from(Message3::from(second)).into()
+                Message5::from(Message4::from(Message3::from(second))).into()
             }
             2 => {
                 let third = Message3::from(read_struct::<Message2>(bytes)?);
-                Message4::from(third).into()
+                Message5::from(Message4::from(third)).into()
             }
-            3 => Message4::from(read_struct::<Message3>(bytes)?).into(),
-            4 => read_struct::<Message4>(bytes)?.into(),
+            3 => Message5::from(Message4::from(read_struct::<Message3>(bytes)?)).into(),
+            4 => Message5::from(read_struct::<Message4>(bytes)?).into(),
+            5 => read_struct::<Message5>(bytes)?.into(),
             _ => read_struct(bytes)?,
         };
         Ok(newest.into())

@@ -228,6 +228,8 @@ async fn an_event_id_of_the_version_before_counts_in_its_own_application() {
         tags: Vec::new(),
         deliver_at: None,
         expires_at: None,
+        metadata: BTreeMap::new(),
+        headers: BTreeMap::new(),
     };
     let register = move |_: &crate::catalog::Catalog| {
         let application = Application {

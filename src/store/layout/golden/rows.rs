@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -12,6 +13,8 @@ use crate::domain::attempt::{Answer, FailureKind, SendFailure, Timings, Verdict}
 use crate::domain::contact::{ContactCode, Digits};
 use crate::domain::disabled::{Disabled, DisabledReason};
 use crate::domain::endpoint::{BasicAuth, CatchUp, EndpointSecret};
+use crate::domain::event_type::{EventType, Strictness};
+use crate::domain::filter::Filter;
 use crate::domain::health::{Failing, Health, Rest, RestReason};
 use crate::domain::hold::{Held, HeldReason};
 use crate::domain::id::VisitId;
@@ -24,6 +27,7 @@ use crate::domain::retry::{RetrySchedule, Waits};
 use crate::domain::scope::Scope;
 use crate::domain::secret::{Secret, SecretForm};
 use crate::domain::token::{Capability, MadeByLink, PortalSession, Role};
+use crate::domain::transformation::{Transformation, TransformationVersion};
 use crate::domain::verification::Verification;
 use crate::domain::visit::{SignedInWith, Surface};
 
@@ -102,6 +106,7 @@ pub fn event_type() -> EventType {
         example: None,
         channels: None,
         group_name: None,
+        validate: Strictness::Off,
     }
 }
 
@@ -146,6 +151,8 @@ pub fn endpoint() -> Endpoint {
         breaker_failures: None,
         disable_after_hours: None,
         catch_up: None,
+        filter: None,
+        transformations: Vec::new(),
     }
 }
 
@@ -173,6 +180,8 @@ pub fn message() -> MessageMeta {
         is_raw: false,
         content_type: None,
         endpoints_matched: None,
+        metadata: BTreeMap::new(),
+        headers: BTreeMap::new(),
     }
 }
 
@@ -306,6 +315,21 @@ fn of_registrations() -> Vec<Row> {
             &[],
         ),
         row(
+            4,
+            event_type_at(),
+            "b765 0400 40a90236 4e000000 01*20 03612e6201640100020462657461036e657701087b2231223a7b7d7d
+             fd0068e5cf8b010000 fd6052e6cf8b010000 01027b7d01010163010167 02",
+            &EventType {
+                feature_flags: vec![text("beta"), text("new")],
+                example: Some(text("{}")),
+                channels: Some(vec![text("c")]),
+                group_name: Some(text("g")),
+                validate: Strictness::Reject,
+                ..event_type()
+            },
+            &[],
+        ),
+        row(
             1,
             ("63 02*20", contact_key(APPLICATION)),
             "b763 0100 b311625d 42000000 02*20 01056140622e63 01fd0068e5cf8b010000
@@ -377,6 +401,29 @@ fn of_endpoints() -> Vec<Row> {
     let retried = |waits: Waits| Endpoint {
         retry: Some(RetrySchedule { waits, jitter: 0.5 }),
         ..second.clone()
+    };
+    let sixth = Endpoint {
+        disabled: Some(Disabled {
+            at: LATER,
+            reason: DisabledReason::Failing,
+        }),
+        verification: Some(Verification {
+            attempts: 2,
+            next_at: Some(LATEST),
+            last_at: Some(LATER),
+            last_error: Some(text("e")),
+        }),
+        held: Some(Held {
+            since: LATEST,
+            reason: HeldReason::Restored,
+        }),
+        breaker_failures: Some(3),
+        disable_after_hours: Some(300),
+        catch_up: Some(CatchUp {
+            rate: 7,
+            published_before: LATEST,
+        }),
+        ..retried(Waits::Listed(vec![Duration::from_secs(5)]))
     };
     vec![
         row(
@@ -493,28 +540,45 @@ fn of_endpoints() -> Vec<Row> {
              0001076f766174696f6e010101014101730100010500000000000000e03f01090105582d
              4f6e65010201fdc03ce7cf8b01000001fd6052e6cf8b01000001016501fdc03ce7cf8b01
              00000101fd6052e6cf8b01000004010301fb2c010107fdc03ce7cf8b010000",
+            &sixth,
+            &[],
+        ),
+        row(
+            7,
+            key(),
+            "b770 0700 c44d71f9 73010000 03*20 07 01*20 02*20
+             0105626f6f6b731668747470733a2f2f6578616d706c652e636f6d2f696e016401010103
+             612e620101016301016b017601fb2c01012677687365635f4d664b51397238474b597172
+             54776a55504438494c505a496f324c614c61537701fd6052e6cf8b010000
+             0105582d4f6e6501310101750170fd0068e5cf8b010000fd6052e6cf8b010000
+             01076f766174696f6e010101014101730100010500000000000000e03f01090105582d4f6e65
+             010201fdc03ce7cf8b01000001fd6052e6cf8b010000010165 01fdc03ce7cf8b010000
+             0101fd6052e6cf8b01000004010301fb2c010107fdc03ce7cf8b010000
+             01107b2264617461223a7b2261223a317d7d
+             0202fdc03ce7cf8b0100000001fd6052e6cf8b01000001010d7b7b207061796c6f6164207d7d
+             0107582d5468726565013301010103612f62",
             &Endpoint {
-                disabled: Some(Disabled {
-                    at: LATER,
-                    reason: DisabledReason::Failing,
-                }),
-                verification: Some(Verification {
-                    attempts: 2,
-                    next_at: Some(LATEST),
-                    last_at: Some(LATER),
-                    last_error: Some(text("e")),
-                }),
-                held: Some(Held {
-                    since: LATEST,
-                    reason: HeldReason::Restored,
-                }),
-                breaker_failures: Some(3),
-                disable_after_hours: Some(300),
-                catch_up: Some(CatchUp {
-                    rate: 7,
-                    published_before: LATEST,
-                }),
-                ..retried(Waits::Listed(vec![Duration::from_secs(5)]))
+                filter: Some(Arc::new(
+                    Filter::parse(r#"{"data":{"a":1}}"#).expect("it is one"),
+                )),
+                transformations: vec![
+                    Arc::new(TransformationVersion {
+                        number: 2,
+                        saved_at: LATEST,
+                        transformation: None,
+                    }),
+                    Arc::new(TransformationVersion {
+                        number: 1,
+                        saved_at: LATER,
+                        transformation: Some(Transformation {
+                            body: Some(text("{{ payload }}")),
+                            headers: map("X-Three", "3"),
+                            method: Some(Method::Put),
+                            content_type: Some(text("a/b")),
+                        }),
+                    }),
+                ],
+                ..sixth.clone()
             },
             &[],
         ),
@@ -965,6 +1029,20 @@ fn of_messages() -> Vec<Row> {
              01000103612f62 01fb2d01 7b226e223a312e31307d",
             &MessageMeta {
                 endpoints_matched: Some(301),
+                ..fourth.clone()
+            },
+            PAYLOAD,
+        ),
+        row(
+            6,
+            key(),
+            "b74d 0600 157e52e3 51000000 fb2c 01fd0068e5cf8b010000
+             03612e6201017801016302010174 01fdc03ce7cf8b010000 01fd6052e6cf8b010000
+             01000103612f62 01fb2d01 01016d0131 0105582d54776f0132 7b226e223a312e31307d",
+            &MessageMeta {
+                endpoints_matched: Some(301),
+                metadata: map("m", "1"),
+                headers: map("X-Two", "2"),
                 ..fourth.clone()
             },
             PAYLOAD,

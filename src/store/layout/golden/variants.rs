@@ -8,6 +8,7 @@ use super::rows::{APPLICATION, AT, ENDPOINT, LATER, MESSAGE_ID, TOKEN, claims, t
 use super::*;
 use crate::domain::attempt::{FailureKind, Verdict};
 use crate::domain::disabled::DisabledReason;
+use crate::domain::event_type::Strictness;
 use crate::domain::health::RestReason;
 use crate::domain::hold::HeldReason;
 use crate::domain::job::{JobState, Matching, Replay, Which, Work};
@@ -20,6 +21,7 @@ use crate::domain::token::{Capability, Role};
 use crate::domain::visit::{SignedInWith, Surface};
 use crate::store::record::attempt::{FailureKind1, Verdict1};
 use crate::store::record::endpoint::{DisabledReason1, HeldReason1, Method1, Waits1};
+use crate::store::record::event_type::Strictness1;
 use crate::store::record::health::{RestReason1, ToldKind1};
 use crate::store::record::job::{DeliveryStatus1, JobState1, Which1, Work1};
 use crate::store::record::message::Origin1;
@@ -111,6 +113,11 @@ pub fn all(problems: &mut Vec<String>) -> BTreeSet<&'static str> {
     });
     variants!(names, problems, Method as Method1 {
         "00" Post (), "01" Put (), "02" Patch (), "03" Get (),
+    });
+    variants!(names, problems, Strictness as Strictness1 {
+        "00" Off (),
+        "01" Warn (),
+        "02" Reject (),
     });
     variants!(names, problems, DisabledReason as DisabledReason1 {
         "00" Unknown (), "01" ByHand (), "02" Gone (), "03" Requested (), "04" Failing (),
