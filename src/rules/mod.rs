@@ -36,6 +36,7 @@ pub mod patch;
 pub mod payer;
 pub mod permits;
 pub mod rotation;
+pub mod schema;
 pub mod scopes;
 pub mod target;
 pub mod tokens;

@@ -189,7 +189,8 @@ pub async fn precheck(call: Call, body: Body) -> Reply {
     let catalog = call.catalog();
     let entry = call.caller.application(&catalog, path, Action::Publish)?;
     let publishable = refuse_archived_type(&catalog, call.caller.organisation, &event_type).is_ok();
-    let wants = |endpoint: &&Arc<Endpoint>| endpoint.matches(&event_type, &channels);
+    let event_type = catalog.message_type(call.caller.organisation, &event_type);
+    let wants = |endpoint: &&Arc<Endpoint>| endpoint.matches(event_type, &channels);
     let wanting = entry.endpoints.iter().filter(wants);
     let answer = match publishable {
         true => MessagePrecheckOut {
