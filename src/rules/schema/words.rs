@@ -5,8 +5,6 @@ use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use serde_json::Value;
 
-use super::MISFITS_MAX;
-
 /// The longest part of a place, and the longest value of a schema in a sentence, in characters.
 const SHOWN_CHARS_MAX: usize = 200;
 
@@ -36,11 +34,10 @@ pub fn misfits(error: &ValidationError<'_>) -> Vec<Misfit> {
             let names = unexpected.iter();
             names.map(|name| at(name, "is not in the schema, which allows no other members")).collect()
         }
-        ValidationErrorKind::FalseSchema if is_of_additional(error) => {
-            let members = error.instance().as_object().into_iter().flatten();
-            let members = members.take(MISFITS_MAX);
-            members.map(|(name, _)| at(name, "is not in the schema, which allows no other members")).collect()
-        }
+        ValidationErrorKind::FalseSchema if is_of_additional(error) => vec![Misfit {
+            place,
+            message: "has a member, and the schema allows none".to_owned(),
+        }],
         kind => vec![Misfit {
             message: sentence(kind),
             place,
@@ -48,10 +45,10 @@ pub fn misfits(error: &ValidationError<'_>) -> Vec<Misfit> {
     }
 }
 
-/// Whether `additionalProperties: false` alone refuses the members of an object.
+/// Whether `additionalProperties: false` without `properties` refuses the members of an object.
 fn is_of_additional(error: &ValidationError<'_>) -> bool {
     let keyword = error.schema_path().as_str().rsplit('/').next();
-    keyword == Some("additionalProperties") && error.instance().is_object()
+    keyword == Some("additionalProperties")
 }
 
 fn sentence(kind: &ValidationErrorKind) -> String {
