@@ -38,6 +38,7 @@ pub mod transformation;
 pub mod url;
 pub mod verification;
 pub mod visit;
+pub mod wildcard;
 
 #[cfg(test)]
 mod walls;

@@ -22,6 +22,7 @@ use crate::domain::endpoint::Endpoint;
 use crate::domain::operational;
 use crate::domain::profile::Method;
 use crate::domain::retry::RetrySchedule;
+use crate::domain::wildcard::EventTypes;
 use crate::error::Result;
 
 /// The fields of a body about an endpoint, and the problems of their values by themselves.
@@ -120,6 +121,7 @@ impl EndpointEdit {
         self.description.apply_to(&mut endpoint.description);
         set_disabled(self.disabled, self.kind, endpoint, view.now);
         self.event_types
+            .map(EventTypes::from)
             .apply_to_optional(&mut endpoint.event_types);
         self.channels.apply_to_optional(&mut endpoint.channels);
         self.metadata.apply_to(&mut endpoint.metadata);

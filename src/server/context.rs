@@ -20,6 +20,7 @@ pub struct Lasting {
     pub metrics: Arc<Metrics>,
     pub started_at: Timestamp,
     pub shares: Arc<api::Shares>,
+    pub schemas: Arc<api::Schemas>,
     pub hand_over_asked: Arc<Notify>,
 }
 
@@ -30,6 +31,7 @@ impl Lasting {
             metrics: context.metrics.clone(),
             started_at: context.started_at,
             shares: context.shares.clone(),
+            schemas: context.schemas.clone(),
             hand_over_asked: context.hand_over_asked.clone(),
         }
     }
@@ -53,6 +55,7 @@ impl Lasting {
             metrics: self.metrics,
             started_at: self.started_at,
             shares: self.shares,
+            schemas: self.schemas,
             hand_over_asked: self.hand_over_asked,
         })
     }

@@ -14,6 +14,7 @@ use actix_web::{HttpRequest, web};
 use tokio::sync::Notify;
 
 use super::fair::Shares;
+use super::schemas::Schemas;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::id::MessageId;
@@ -65,6 +66,7 @@ pub struct Context {
     pub sending: SendingWatch,
     /// Each customer's use of the shared resources.
     pub shares: Arc<Shares>,
+    pub schemas: Arc<Schemas>,
     /// Notified where the server is to hand its store over to another machine.
     pub hand_over_asked: Arc<Notify>,
 }

@@ -29,7 +29,7 @@ use crate::domain::profile::Method;
 use crate::error::Result;
 use crate::rules::checks::{
     CHANNEL_NAME_MAX, DESCRIPTION_BYTES_MAX, EVENT_TYPE_NAME_MAX, EVENT_TYPES_PER_ENDPOINT_MAX,
-    NAME_PATTERN, Problems, check_channels, check_description, check_event_type_names,
+    NAME_PATTERN, Problems, WANTED_PATTERN, check_channels, check_description, check_event_type_names,
     check_metadata, check_uid, checked_throttle_rate, without_repeats,
 };
 use crate::rules::endpoint_checks::{check_timeout, method_of, profile_name};
@@ -60,16 +60,18 @@ pub struct EndpointIn {
     /// Nothing is sent while this is true; messages are held until it is false again.
     #[schemars(with = "bool")]
     pub disabled: Patch<bool>,
-    /// Only messages of these types are sent; all where absent or null.
+    /// Only messages of these types are sent; all where absent or null. `*` stands for exactly one segment
+    /// between dots, anywhere, and `**` at the end for one or more: `invoice.*`, `**`. An event type with feature
+    /// flags is not taken by a wildcard, only by its name.
     #[schemars(
         length(min = 1, max = EVENT_TYPES_PER_ENDPOINT_MAX),
-        inner(length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))
+        inner(length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = WANTED_PATTERN))
     )]
     pub event_types: Patch<Vec<String>>,
     /// The older name of `eventTypes`. Where both are given, `eventTypes` counts.
     #[schemars(
         length(min = 1, max = EVENT_TYPES_PER_ENDPOINT_MAX),
-        inner(length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = NAME_PATTERN))
+        inner(length(min = 1, max = EVENT_TYPE_NAME_MAX), regex(pattern = WANTED_PATTERN))
     )]
     pub filter_types: Patch<Vec<String>>,
     /// Only messages with one of these channels are sent; all where absent or null. At most 500,

@@ -31,6 +31,7 @@ mod lanes;
 mod links;
 mod message_batch;
 mod message_body;
+mod message_checks;
 mod messages;
 pub mod not_offered;
 mod older_clients;

@@ -17,7 +17,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::domain::contact::address_problem;
-use crate::domain::event_type::registered_name_problem;
+use crate::domain::event_type::{Strictness, registered_name_problem};
 use crate::domain::id::{ApplicationId, EndpointId, uid_problem};
 use crate::domain::payload;
 use crate::domain::profile::Method;
@@ -66,6 +66,7 @@ struct EventType {
     example: Option<Json>,
     schemas: Option<Json>,
     channels: Option<Channels>,
+    validate: Option<Strictness>,
     #[serde(default)]
     archived: bool,
     #[serde(default)]
