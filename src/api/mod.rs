@@ -23,7 +23,8 @@ use access::visit_limits::SignIns;
 use foreign::{ocrolus, ovation};
 pub use kit::connections::Connections;
 pub use kit::context::{
-    AddressCheck, Context, ContextSeen, Contexts, LaneNow, LaneWatch, Preview, SendingWatch,
+    AddressCheck, Context, ContextSeen, Contexts, LaneNow, LaneWatch, MessagePreview, Preview,
+    SendingWatch, TransformationCheck,
 };
 pub use kit::cors::Cors;
 use kit::error::Failure;

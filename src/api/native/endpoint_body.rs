@@ -16,6 +16,7 @@ use super::endpoint_health::HealthOut;
 use super::endpoint_verification::VerificationOut;
 use super::holds::HoldOut;
 use super::retry::Retry;
+use super::transformation_body::{TransformationIn, TransformationOut};
 use crate::api::kit::context::Context;
 use crate::api::kit::endpoint_url::check_url;
 use crate::api::kit::extract::{Patch, answered, object_patch, text};
@@ -119,6 +120,9 @@ pub struct EndpointIn {
     /// After how many hours of failures the endpoint is disabled, in place of the profile's; 0 for never.
     #[schemars(range(max = DISABLE_AFTER_HOURS_MAX))]
     pub disable_after_hours: Patch<u32>,
+    /// The endpoint's own form of its requests, in place of what the profile makes. It is replaced as a whole.
+    #[serde(deserialize_with = "object_patch")]
+    pub transformation: Patch<TransformationIn>,
     id: ShownField,
     created_at: ShownField,
     updated_at: ShownField,
@@ -269,6 +273,9 @@ impl EndpointIn {
                 problems.add(&["body", field], format!("must be 0 to {max}"));
             }
         }
+        let transformation = self
+            .transformation
+            .and_then(|given| given.checked(&mut problems, context));
         EndpointEdit {
             problems,
             kind,
@@ -291,6 +298,7 @@ impl EndpointIn {
             timeout_seconds: self.timeout_seconds,
             breaker_failures: self.breaker_failures,
             disable_after_hours: self.disable_after_hours,
+            transformation,
         }
     }
 }
@@ -355,6 +363,8 @@ pub struct EndpointOut<'a> {
     breaker_failures: Option<u32>,
     /// Null where the profile's time is in effect.
     disable_after_hours: Option<u32>,
+    /// Null where requests are as the profile makes them.
+    transformation: Option<TransformationOut<'a>>,
     basic_auth: Option<BasicAuthOut<'a>>,
     /// The headers that are not sensitive.
     headers: BTreeMap<&'a str, &'a str>,
@@ -410,6 +420,7 @@ impl<'a> EndpointOut<'a> {
             timeout_seconds: endpoint.timeout_seconds,
             breaker_failures: endpoint.breaker_failures,
             disable_after_hours: endpoint.disable_after_hours,
+            transformation: endpoint.transformation().map(TransformationOut::from),
             basic_auth: endpoint.basic_auth.as_ref().map(|auth| BasicAuthOut {
                 username: &auth.username,
             }),
