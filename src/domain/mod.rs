@@ -32,6 +32,7 @@ pub mod profile;
 pub mod retry;
 pub mod scope;
 pub mod secret;
+pub mod starting_point;
 pub mod summary;
 pub mod token;
 pub mod transformation;

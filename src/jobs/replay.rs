@@ -68,7 +68,12 @@ impl Runner {
         let visited = self.store.visit_messages(&span, room, &mut |message| {
             looked_at += 1;
             let name = &message.event_type;
-            let is_flagged = || self.store.catalog().message_type(job.organisation, name).is_flagged;
+            let is_flagged = || {
+                self.store
+                    .catalog()
+                    .message_type(job.organisation, name)
+                    .is_flagged
+            };
             if !may_be_wanted(&replay.which, message, endpoint, is_flagged, now) {
                 return Ok(false);
             }

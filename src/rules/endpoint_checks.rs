@@ -4,6 +4,8 @@
 //! Many of them depend on the endpoint's profile, which an operator may have removed from the
 //! settings since. Such an endpoint can still be shown and deleted, and be given another profile.
 
+use std::collections::BTreeMap;
+
 use super::View;
 use super::caller::FeatureFlags;
 use super::checks::Problems;
@@ -22,7 +24,8 @@ use crate::error::{Error, Result};
 pub const NOT_FOUND: Error = Error::not_found("endpoint");
 
 /// Why an event type is refused, behind its name.
-pub const UNREGISTERED: &str = "is not registered, and must be (limits.require_known_event_types): create it first";
+pub const UNREGISTERED: &str =
+    "is not registered, and must be (limits.require_known_event_types): create it first";
 
 pub fn profile_name<'a>(endpoint: &'a Endpoint, config: &'a Config) -> &'a str {
     let default = &config.delivery.default_profile;
@@ -104,6 +107,8 @@ pub struct Named {
     pub method: bool,
     pub headers: bool,
     pub auth_headers: bool,
+    /// Whether the change has one; removing it is always possible.
+    pub transformation: bool,
 }
 
 /// Checks that the method is one of the profile's. Nothing is checked where the change names
@@ -180,6 +185,83 @@ pub fn check_headers(problems: &mut Problems, endpoint: &Endpoint, config: &Conf
         for (name, message) in header_problems(headers, limits.header_value_bytes, taken) {
             problems.add(&["body", field, &name], message);
         }
+    }
+}
+
+/// Checks the endpoint's transformation against the rest of it: the server and the profile allow one, its headers
+/// are nobody else's, and its body is sent. Nothing is checked where the change names none of these.
+pub fn check_transformation(
+    problems: &mut Problems,
+    endpoint: &Endpoint,
+    config: &Config,
+    named: Named,
+) {
+    const FIELD: &str = "transformation";
+    let (Some(transformation), Some(profile)) =
+        (endpoint.transformation(), profile_of(endpoint, config))
+    else {
+        return;
+    };
+    let is_offered = config.delivery.transformations;
+    if named.transformation && !(is_offered && profile.transformations) {
+        let message = match is_offered {
+            false => "is not offered by this server (delivery.transformations)".to_owned(),
+            true => format!(
+                "is not offered to endpoints with the profile {}",
+                profile_name(endpoint, config)
+            ),
+        };
+        problems.not_offered(&["body", FIELD], message);
+        return;
+    }
+    if named.profile && !profile.transformations {
+        let message = "does not allow the endpoint's transformation; remove it with null";
+        problems.add(&["body", "profile"], message);
+        return;
+    }
+    let of_profile = profile.header_names();
+    let is_in = |names: &BTreeMap<String, String>, name: &str| {
+        names.keys().any(|one| one.eq_ignore_ascii_case(name))
+    };
+    for name in transformation.headers.keys() {
+        let is_the_profiles = of_profile.iter().any(|one| one.eq_ignore_ascii_case(name));
+        let (in_headers, in_auth_headers) = (
+            is_in(&endpoint.headers, name),
+            is_in(&endpoint.auth_headers, name),
+        );
+        let place = ["body", FIELD, "headers", name];
+        match (is_the_profiles, in_headers, in_auth_headers) {
+            (true, ..) if named.transformation => {
+                problems.add(&place, "is a header that the profile sets itself");
+            }
+            (true, ..) if named.profile => {
+                let message = format!(
+                    "sets the header {name} itself, which the endpoint's transformation has"
+                );
+                problems.add(&["body", "profile"], message);
+            }
+            (_, true, _) if named.transformation => problems.add(&place, "is in headers, too"),
+            (_, _, true) if named.transformation => problems.add(&place, "is in authHeaders, too"),
+            (_, true, _) if named.headers => {
+                problems.add(&["body", "headers", name], "is in the transformation, too");
+            }
+            (_, _, true) if named.auth_headers => {
+                let place = ["body", "authHeaders", name];
+                problems.add(&place, "is in the transformation, too");
+            }
+            _ => {}
+        }
+    }
+    let method = transformation.method.or(method_of(endpoint, config));
+    if transformation.body.is_some() && method == Some(Method::Get) {
+        let place: &[&str] = match (named.transformation, named.method) {
+            (true, _) => &["body", FIELD, "body"],
+            (false, true) => &["body", "method"],
+            (false, false) if named.profile => &["body", "profile"],
+            (false, false) => return,
+        };
+        let message = "a GET has no body; the transformation needs a `method`";
+        problems.add(place, message);
     }
 }
 

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::caller::{Caller, FeatureFlags};
 use super::checks::{Problems, check_uid, refuse_given_id};
 use super::endpoint_checks::{
-    NOT_FOUND, Named, blank, check_headers, profile_name, refuse_archived_types, refuse_taken_uid,
-    refuse_too_many, refuse_unregistered_types, unregistered_types,
+    NOT_FOUND, Named, blank, check_headers, check_transformation, profile_name,
+    refuse_archived_types, refuse_taken_uid, refuse_too_many, refuse_unregistered_types,
+    unregistered_types,
 };
 use super::endpoint_edit::{EndpointEdit, reset};
 use super::ovation;
@@ -371,6 +372,7 @@ fn set_headers(
         ..Named::default()
     };
     check_headers(&mut problems, endpoint, settings, named);
+    check_transformation(&mut problems, endpoint, settings, named);
     problems.done().map(|()| Vec::new())
 }
 

@@ -49,6 +49,8 @@ impl Lasting {
             config: Arc::new(config),
             example_requests: send_settings.example_requests(),
             preview: preview(send_settings),
+            transformation_problems: transformation_problems(send_settings),
+            message_preview: message_preview(send_settings, &self.store),
             lanes: lane_watch(lanes.clone()),
             sending: sending_watch(lanes),
             store: self.store,
@@ -69,6 +71,16 @@ fn address_check(config: &Config, own: &OwnAddresses) -> api::AddressCheck {
 fn preview(settings: &Arc<delivery::SendSettings>) -> api::Preview {
     let settings = settings.clone();
     Box::new(move |profile, draft| settings.preview(profile, draft))
+}
+
+fn transformation_problems(settings: &Arc<delivery::SendSettings>) -> api::TransformationCheck {
+    let settings = settings.clone();
+    Box::new(move |transformation| settings.transformation_problems(transformation))
+}
+
+fn message_preview(settings: &Arc<delivery::SendSettings>, store: &Store) -> api::MessagePreview {
+    let (settings, clock) = (settings.clone(), store.clock().clone());
+    Box::new(move |endpoint, message| settings.preview_message(endpoint, message, clock.now()))
 }
 
 /// The current state of lanes, in the API's words.

@@ -44,6 +44,8 @@ mod status;
 mod test_events;
 mod token_body;
 mod tokens;
+mod transformation_body;
+mod transformations;
 mod usage;
 
 /// All operations of the native API, in the order in which routes are tried: publishing comes
@@ -61,6 +63,7 @@ pub fn operations(bytes_max: BytesMax) -> Vec<Operation> {
         endpoint_headers::operations(),
         endpoint_secret::operations(),
         endpoint_verification::operations(),
+        transformations::operations(),
         holds::operations(),
         endpoint_backlog::operations(),
         operational::operations(),

@@ -122,6 +122,8 @@ struct Endpoint {
     #[serde(skip_serializing_if = "Option::is_none")]
     disable_after_hours: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    transformation: Option<Transformation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<Hidden>,
     #[serde(skip_serializing_if = "Option::is_none")]
     basic_auth: Option<BasicAuth>,
@@ -129,6 +131,16 @@ struct Endpoint {
     headers: Option<BTreeMap<String, Hidden>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     auth_headers: Option<BTreeMap<String, Hidden>>,
+}
+
+/// As the API shows one, so that the same file a second time changes nothing.
+#[derive(Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default, rename_all(serialize = "camelCase"))]
+struct Transformation {
+    body: Option<String>,
+    headers: BTreeMap<String, String>,
+    method: Option<Method>,
+    content_type: Option<String>,
 }
 
 #[derive(Deserialize, Serialize)]
