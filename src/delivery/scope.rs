@@ -28,7 +28,14 @@ pub const VARIABLES: [&str; 7] = [
     "signature",
 ];
 
-const MESSAGE: &[&str] = &["id", "event_type", "event_id", "channels", "accepted_at"];
+const MESSAGE: &[&str] = &[
+    "id",
+    "event_type",
+    "event_id",
+    "channels",
+    "accepted_at",
+    "metadata",
+];
 const ENDPOINT: &[&str] = &["url", "id", "uid", "number", "metadata"];
 const ATTEMPT: &[&str] = &["number"];
 
@@ -215,6 +222,10 @@ impl MessageFacts {
                 .map_or(Value::from(()), Value::from),
             "channels" => message.channels.iter().map(Value::from).collect(),
             "accepted_at" => Value::from(message.accepted_at.to_string()),
+            "metadata" => {
+                let pairs = message.metadata.iter();
+                Value::from_pairs(pairs.map(|(name, text)| (name.as_str(), text.as_str())))
+            }
             _ => return None,
         })
     }

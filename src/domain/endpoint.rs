@@ -289,18 +289,24 @@ impl Endpoint {
         self.application.is_operational(self.organisation)
     }
 
-    /// Whether a message of this event type and these channels is for this endpoint. Being
-    /// disabled does not matter here: its deliveries are held.
+    /// Whether a message of this event type and these channels is for this endpoint, as far as its
+    /// filter does not say otherwise. Being disabled does not matter here: its deliveries are held.
     pub fn matches(&self, event_type: &str, channels: &[String]) -> bool {
-        let event_matches = match &self.event_types {
+        self.takes_event_type(event_type) && self.takes_channels(channels)
+    }
+
+    pub fn takes_event_type(&self, event_type: &str) -> bool {
+        match &self.event_types {
             None => true,
             Some(wanted) => wanted.iter().any(|name| name == event_type),
-        };
-        let channel_matches = match &self.channels {
+        }
+    }
+
+    pub fn takes_channels(&self, channels: &[String]) -> bool {
+        match &self.channels {
             None => true,
             Some(wanted) => channels.iter().any(|channel| wanted.contains(channel)),
-        };
-        event_matches && channel_matches
+        }
     }
 
     /// The secrets to sign with at this time, newest first.

@@ -8,6 +8,8 @@
 pub mod application;
 pub mod attempt;
 pub mod contact;
+pub mod cost;
+pub mod decimal;
 pub mod disabled;
 pub mod email;
 pub mod endpoint;
@@ -33,6 +35,7 @@ pub mod retry;
 pub mod scope;
 pub mod secret;
 pub mod summary;
+pub mod tape;
 pub mod token;
 pub mod transformation;
 pub mod url;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::{Runner, Turn};
 use crate::clock::Timestamp;
 use crate::domain::attempt::Attempt;
+use crate::domain::cost::Budget;
 use crate::domain::endpoint::Endpoint;
+use crate::domain::filter::{Facts, Parts};
 use crate::domain::job::{Job, Matching, Replay, Which};
 use crate::domain::message::{DeliveryStatus, Message};
 use crate::error::{Error, Result};
@@ -104,10 +106,18 @@ fn may_be_wanted(which: &Which, message: &Message, endpoint: &Endpoint, now: Tim
         Which::Failed => true,
         Which::Missing => {
             let is_for_it = endpoint.matches(&message.event_type, &message.channels);
-            is_for_it && !message.origin.is_test()
+            is_for_it && !message.origin.is_test() && fulfils_filter(message, endpoint)
         }
         Which::Matching(matching) => matching.wants(message),
     }
+}
+
+/// A message that costs more than a publish may is as good as refused.
+fn fulfils_filter(message: &Message, endpoint: &Endpoint) -> bool {
+    endpoint.filter.as_ref().is_none_or(|filter| {
+        let facts = Facts::new(Parts::of(message));
+        filter.matches(&facts, &mut Budget::of_publish()) == Ok(true)
+    })
 }
 
 /// What its delivery says.

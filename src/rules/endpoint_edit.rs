@@ -1,6 +1,7 @@
 //! A change of an endpoint as data, and its application to the endpoint.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domain::disabled::Disabled;
 use crate::domain::endpoint::Endpoint;
+use crate::domain::filter::Filter;
 use crate::domain::operational;
 use crate::domain::profile::Method;
 use crate::domain::retry::RetrySchedule;
@@ -66,6 +68,8 @@ pub struct EndpointEdit {
     pub breaker_failures: Patch<u32>,
     #[serde(default, skip_serializing_if = "Patch::is_absent")]
     pub disable_after_hours: Patch<u32>,
+    #[serde(default, skip_serializing_if = "Patch::is_absent")]
+    pub filter: Patch<Arc<Filter>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,6 +151,7 @@ impl EndpointEdit {
             .apply_to_optional(&mut endpoint.breaker_failures);
         self.disable_after_hours
             .apply_to_optional(&mut endpoint.disable_after_hours);
+        self.filter.apply_to_optional(&mut endpoint.filter);
 
         check_headers(&mut problems, endpoint, config, named);
         let in_effect = InEffect {

@@ -121,6 +121,8 @@ struct Endpoint {
     #[serde(skip_serializing_if = "Option::is_none")]
     disable_after_hours: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    filter: Option<Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<Hidden>,
     #[serde(skip_serializing_if = "Option::is_none")]
     basic_auth: Option<BasicAuth>,
