@@ -30,8 +30,8 @@ use kit::error::Failure;
 pub use kit::fair::Shares;
 pub use kit::incoming::{Unread, around as close_unread};
 use kit::operation::{self, BytesMax, Operation};
-pub use kit::schemas::Schemas;
 pub use kit::outgoing::{WRITE_BUFFER, around as send_in_pieces};
+pub use kit::schemas::Schemas;
 use native::not_offered;
 use reference::Reference;
 

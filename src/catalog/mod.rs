@@ -268,11 +268,7 @@ impl Catalog {
     }
 
     /// The event type of a message, as endpoints are asked for it.
-    pub fn message_type<'a>(
-        &self,
-        organisation: OrganisationId,
-        name: &'a str,
-    ) -> MessageType<'a> {
+    pub fn message_type<'a>(&self, organisation: OrganisationId, name: &'a str) -> MessageType<'a> {
         let known = self.event_type(organisation, name);
         MessageType {
             name,

@@ -86,7 +86,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("endpoint_timeout_seconds_max", whole(1..=3600)),
     setting("endpoint_retries_max", whole(0..=RETRIES_MAX as u64)),
     setting("endpoint_retry_days_max", whole(1..=366)),
-    setting("require_known_event_types", text(reads::<Strictness>, "must be one of off, warn, reject")),
+    setting(
+        "require_known_event_types",
+        text(reads::<Strictness>, "must be one of off, warn, reject"),
+    ),
     setting("answer_read_bytes", whole(2..=HELD_WHOLE_BYTES_MAX)),
     setting("answer_kept_bytes", whole(0..=HELD_WHOLE_BYTES_MAX)),
     setting("list_page_max", whole(1..=10_000)),

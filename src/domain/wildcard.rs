@@ -126,7 +126,8 @@ pub fn problem(wanted: &str, max: usize) -> Option<String> {
                 return Some(message);
             }
             name if !name.bytes().all(is_in_names) => {
-                let message = "may contain only letters, digits, '-', '_', '.', and '*' for a whole segment";
+                let message =
+                    "may contain only letters, digits, '-', '_', '.', and '*' for a whole segment";
                 return Some(message.to_owned());
             }
             _ => {}
@@ -144,15 +145,39 @@ mod tests {
     #[test]
     fn a_star_is_one_segment_and_two_at_the_end_are_more() {
         for (wanted, taken, not_taken) in [
-            ("invoice.paid", vec!["invoice.paid"], vec!["invoice", "invoice.paid.late", "Invoice.paid"]),
+            (
+                "invoice.paid",
+                vec!["invoice.paid"],
+                vec!["invoice", "invoice.paid.late", "Invoice.paid"],
+            ),
             ("*", vec!["invoice", "a-b_c"], vec!["invoice.paid"]),
-            ("invoice.*", vec!["invoice.paid", "invoice."], vec!["invoice", "invoice.item.added", "xinvoice.paid"]),
-            ("*.paid", vec!["invoice.paid", ".paid"], vec!["paid", "a.invoice.paid"]),
-            ("invoice.*.added", vec!["invoice.item.added"], vec!["invoice.added", "invoice.item.more.added"]),
+            (
+                "invoice.*",
+                vec!["invoice.paid", "invoice."],
+                vec!["invoice", "invoice.item.added", "xinvoice.paid"],
+            ),
+            (
+                "*.paid",
+                vec!["invoice.paid", ".paid"],
+                vec!["paid", "a.invoice.paid"],
+            ),
+            (
+                "invoice.*.added",
+                vec!["invoice.item.added"],
+                vec!["invoice.added", "invoice.item.more.added"],
+            ),
             ("*.*", vec!["a.b"], vec!["a", "a.b.c"]),
             ("**", vec!["a", "a.b", "a.b.c"], vec![]),
-            ("invoice.**", vec!["invoice.paid", "invoice.item.added"], vec!["invoice", "invoices.paid"]),
-            ("*.item.**", vec!["a.item.b", "a.item.b.c"], vec!["a.item", "a.b.item.c"]),
+            (
+                "invoice.**",
+                vec!["invoice.paid", "invoice.item.added"],
+                vec!["invoice", "invoices.paid"],
+            ),
+            (
+                "*.item.**",
+                vec!["a.item.b", "a.item.b.c"],
+                vec!["a.item", "a.b.item.c"],
+            ),
         ] {
             for name in taken {
                 assert!(takes(wanted, name), "{wanted} {name}");
@@ -171,7 +196,10 @@ mod tests {
             ("**", None),
             ("*.a.*.**", None),
             ("", Some("must have 1 to 20 characters")),
-            ("a.very.long.name.of.a.type", Some("must have 1 to 20 characters")),
+            (
+                "a.very.long.name.of.a.type",
+                Some("must have 1 to 20 characters"),
+            ),
             ("inv*", Some("in inv*:")),
             ("a.*b.c", Some("in *b:")),
             ("***", Some("in ***:")),
@@ -193,8 +221,18 @@ mod tests {
 
     #[test]
     fn a_flagged_type_is_taken_by_its_name_alone() {
-        let of = |names: &[&str]| EventTypes::from(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
-        let flagged = MessageType { name: "a.b", is_flagged: true };
+        let of = |names: &[&str]| {
+            EventTypes::from(
+                names
+                    .iter()
+                    .map(|name| (*name).to_owned())
+                    .collect::<Vec<_>>(),
+            )
+        };
+        let flagged = MessageType {
+            name: "a.b",
+            is_flagged: true,
+        };
         assert!(of(&["a.*"]).takes(MessageType::open("a.b")));
         assert!(!of(&["a.*", "**"]).takes(flagged));
         assert!(of(&["a.*", "a.b"]).takes(flagged));

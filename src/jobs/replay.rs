@@ -68,7 +68,12 @@ impl Runner {
         let visited = self.store.visit_messages(&span, room, &mut |message| {
             looked_at += 1;
             let name = &message.event_type;
-            let is_flagged = || self.store.catalog().message_type(job.organisation, name).is_flagged;
+            let is_flagged = || {
+                self.store
+                    .catalog()
+                    .message_type(job.organisation, name)
+                    .is_flagged
+            };
             if !may_be_wanted(&replay.which, message, endpoint, is_flagged, now) {
                 return Ok(false);
             }
@@ -212,7 +217,7 @@ mod tests {
             (all(), true),
             (
                 Matching {
-                    event_types: Some(vec!["other".to_owned(), "invoice.paid".to_owned()]),
+                    event_types: Some(vec!["other".to_owned(), "invoice.paid".to_owned()].into()),
                     channel: some("red"),
                     tag: some("vip"),
                     ..all()
@@ -221,7 +226,7 @@ mod tests {
             ),
             (
                 Matching {
-                    event_types: Some(vec!["other".to_owned()]),
+                    event_types: Some(vec!["other".to_owned()].into()),
                     ..all()
                 },
                 false,

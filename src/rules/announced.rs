@@ -131,7 +131,11 @@ fn problems(entry: &InUse, payload: Published<'_>, budget: &mut u64) -> (Vec<Inv
         false => &["body", "payload"],
     };
     let problem = |rest: &[String], message: String, kind: &'static str| Invalid {
-        location: place.iter().map(|part| (*part).to_owned()).chain(rest.iter().cloned()).collect(),
+        location: place
+            .iter()
+            .map(|part| (*part).to_owned())
+            .chain(rest.iter().cloned())
+            .collect(),
         message,
         kind: kind.into(),
     };
@@ -139,14 +143,18 @@ fn problems(entry: &InUse, payload: Published<'_>, budget: &mut u64) -> (Vec<Inv
     let (version, schema) = match &entry.schema {
         Ok(schema) => (&schema.0, &schema.1),
         Err(why) => {
-            let message = format!("cannot be checked: the schema of the event type {name} cannot be used: {why}");
+            let message = format!(
+                "cannot be checked: the schema of the event type {name} cannot be used: {why}"
+            );
             return (vec![problem(&[], message, "schema")], false);
         }
     };
     let Ok(value) = serde_json::from_str::<Value>(payload.text) else {
         let message = match payload.is_raw {
             true => format!("is not JSON that can be read, and the event type {name} has a schema"),
-            false => format!("has a number too large to be checked against the schema of the event type {name}"),
+            false => format!(
+                "has a number too large to be checked against the schema of the event type {name}"
+            ),
         };
         return (vec![problem(&[], message, "schema")], false);
     };
@@ -188,8 +196,8 @@ mod tests {
     use super::*;
     use crate::catalog::Change;
     use crate::rules::event_types::blank;
-    use crate::rules::tests::{Example, NOW};
     use crate::rules::schema::BUDGET_NANOS;
+    use crate::rules::tests::{Example, NOW};
 
     fn event_type(validate: Strictness, schemas: &str) -> Arc<EventType> {
         Arc::new(EventType {
@@ -207,7 +215,10 @@ mod tests {
             Err(Error::Invalid(problems)) => problems,
             Err(other) => panic!("{other}"),
         };
-        problems.iter().map(|one| format!("{}: {}", one.location.join("."), one.message)).collect()
+        problems
+            .iter()
+            .map(|one| format!("{}: {}", one.location.join("."), one.message))
+            .collect()
     }
 
     const SCHEMAS: &str = r#"{"9":{"required":["old"]},
@@ -217,11 +228,16 @@ mod tests {
     fn the_newest_schema_counts() {
         let reject = event_type(Strictness::Reject, SCHEMAS);
         assert_eq!(found(&reject, r#"{"amount":1}"#, false), [""; 0]);
-        assert_eq!(found(&reject, "{}", false), ["body.payload.amount: is required"]);
+        assert_eq!(
+            found(&reject, "{}", false),
+            ["body.payload.amount: is required"]
+        );
         let expected = ["body.payload.amount: must be a number"];
         assert_eq!(found(&reject, r#"{"amount":"secret"}"#, false), expected);
-        let expected = ["body.payload: has a number too large to be checked against the schema of the event type \
-                         invoice.paid"];
+        let expected = [
+            "body.payload: has a number too large to be checked against the schema of the event type \
+                         invoice.paid",
+        ];
         assert_eq!(found(&reject, r#"{"amount":1e999}"#, false), expected);
     }
 
@@ -230,10 +246,15 @@ mod tests {
         let warn = event_type(Strictness::Warn, SCHEMAS);
         assert_eq!(found(&warn, r#" {"amount":1}"#, true), [""; 0]);
         let place = "body.transformationsParams.rawPayload";
-        assert_eq!(found(&warn, "{}", true), [format!("{place}.amount: is required")]);
+        assert_eq!(
+            found(&warn, "{}", true),
+            [format!("{place}.amount: is required")]
+        );
         assert_eq!(
             found(&warn, "<xml/>", true),
-            [format!("{place}: is not JSON that can be read, and the event type invoice.paid has a schema")]
+            [format!(
+                "{place}: is not JSON that can be read, and the event type invoice.paid has a schema"
+            )]
         );
     }
 
@@ -245,7 +266,10 @@ mod tests {
         let place: Vec<&str> = problems[0].location.iter().map(String::as_str).collect();
         assert_eq!(place, ["body", "schemas", "1", "properties", "a", "$ref"]);
         let told = found(&reject, "{}", false);
-        assert!(told[0].contains("1.properties.a.$ref: refers to another document"), "{told:?}");
+        assert!(
+            told[0].contains("1.properties.a.$ref: refers to another document"),
+            "{told:?}"
+        );
     }
 
     #[test]
@@ -261,9 +285,19 @@ mod tests {
             (Strictness::Reject, None),
         ] {
             example.settings.limits.require_known_event_types = strictness;
-            let of = |name| announced(&example.catalog, &example.settings, Example::ORGANISATION, name);
+            let of = |name| {
+                announced(
+                    &example.catalog,
+                    &example.settings,
+                    Example::ORGANISATION,
+                    name,
+                )
+            };
             assert_eq!(of("known").unwrap().warnings.len(), 0);
-            assert_eq!(of("unknown").ok().map(|found| found.warnings.len()), expected);
+            assert_eq!(
+                of("unknown").ok().map(|found| found.warnings.len()),
+                expected
+            );
         }
     }
 }

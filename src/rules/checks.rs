@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::patch::Patch;
 pub use crate::domain::event_type::NAME_MAX as EVENT_TYPE_NAME_MAX;
 use crate::domain::event_type::name_problem;
-use crate::domain::wildcard;
 use crate::domain::id::uid_problem;
+use crate::domain::wildcard;
 use crate::error::{Error, Invalid, Result};
 
 /// The longest name of a channel.
@@ -184,9 +184,13 @@ pub fn checked_throttle_rate(
 
 /// Checks a list of event types that may have wildcards.
 pub fn check_event_type_names(problems: &mut Problems, place: &[&str], names: &[String]) {
-    check_list(problems, place, names, EVENT_TYPES_PER_ENDPOINT_MAX, |name| {
-        wildcard::problem(name, EVENT_TYPE_NAME_MAX)
-    });
+    check_list(
+        problems,
+        place,
+        names,
+        EVENT_TYPES_PER_ENDPOINT_MAX,
+        |name| wildcard::problem(name, EVENT_TYPE_NAME_MAX),
+    );
 }
 
 pub fn check_channels(

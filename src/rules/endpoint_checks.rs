@@ -22,7 +22,8 @@ use crate::error::{Error, Result};
 pub const NOT_FOUND: Error = Error::not_found("endpoint");
 
 /// Why an event type is refused, behind its name.
-pub const UNREGISTERED: &str = "is not registered, and must be (limits.require_known_event_types): create it first";
+pub const UNREGISTERED: &str =
+    "is not registered, and must be (limits.require_known_event_types): create it first";
 
 pub fn profile_name<'a>(endpoint: &'a Endpoint, config: &'a Config) -> &'a str {
     let default = &config.delivery.default_profile;

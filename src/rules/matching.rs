@@ -197,7 +197,7 @@ mod tests {
                         number: step as u64 + 1,
                         organisation,
                         application,
-                        event_types: some(random),
+                        event_types: some(random).map(Into::into),
                         channels: some(random),
                         disabled: random.random_bool(0.2).then(|| Disabled::by_hand(NOW)),
                         ..blank(&Example::application(), step as u64 + 1, NOW)
@@ -215,7 +215,7 @@ mod tests {
                         return Change::DeleteEndpoint(application, gone.id);
                     }
                     let endpoint = &mut self.endpoints[place];
-                    endpoint.event_types = some(random);
+                    endpoint.event_types = some(random).map(Into::into);
                     endpoint.channels = some(random);
                     Change::PutEndpoint(endpoint.clone())
                 }

@@ -68,7 +68,8 @@ impl Compiled {
                 "must have at most {SCHEMA_BYTES_MAX} bytes to be checked against"
             )));
         }
-        let mut schema: Value = serde_json::from_str(schema).map_err(|error| at_all(error.to_string()))?;
+        let mut schema: Value =
+            serde_json::from_str(schema).map_err(|error| at_all(error.to_string()))?;
         if let Some(keywords) = schema.as_object_mut() {
             // All references are within the schema, so its own name has no use, and could mislead them.
             keywords.remove("$id");
@@ -82,7 +83,9 @@ impl Compiled {
         let compiled = match compiling.map(std::thread::JoinHandle::join) {
             Ok(Ok(compiled)) => compiled,
             Ok(Err(_panic)) => Err(at_all("cannot be compiled".to_owned())),
-            Err(_no_thread) => Err(at_all("cannot be compiled for want of a thread: try again".to_owned())),
+            Err(_no_thread) => Err(at_all(
+                "cannot be compiled for want of a thread: try again".to_owned(),
+            )),
         };
         compiled.map(|validator| Compiled { validator, graph })
     }
@@ -107,7 +110,10 @@ impl Compiled {
                 }]);
             }
         }
-        let misfits = self.validator.iter_errors(payload).flat_map(|error| words::misfits(&error));
+        let misfits = self
+            .validator
+            .iter_errors(payload)
+            .flat_map(|error| words::misfits(&error));
         Fit::Misfits(misfits.take(MISFITS_MAX).collect())
     }
 }
@@ -122,7 +128,9 @@ fn validator(schema: &Value) -> Result<Validator, Vec<Problem>> {
         .with_pattern_options(patterns);
     options.build(schema).map_err(|error| {
         let misfits = words::misfits(&error).into_iter();
-        misfits.map(|misfit| (misfit.place, misfit.message)).collect()
+        misfits
+            .map(|misfit| (misfit.place, misfit.message))
+            .collect()
     })
 }
 

@@ -27,7 +27,9 @@ pub struct Schemas {
 impl Schemas {
     /// The event type's schema, where it is compiled already.
     pub fn ready(&self, event_type: &Arc<EventType>) -> Option<Arc<InUse>> {
-        locked(self.compiled.read()).get(&address(event_type)).cloned()
+        locked(self.compiled.read())
+            .get(&address(event_type))
+            .cloned()
     }
 
     /// The event type's schema. Compiling it may take some milliseconds.

@@ -29,8 +29,8 @@ use crate::domain::profile::Method;
 use crate::error::Result;
 use crate::rules::checks::{
     CHANNEL_NAME_MAX, DESCRIPTION_BYTES_MAX, EVENT_TYPE_NAME_MAX, EVENT_TYPES_PER_ENDPOINT_MAX,
-    NAME_PATTERN, Problems, WANTED_PATTERN, check_channels, check_description, check_event_type_names,
-    check_metadata, check_uid, checked_throttle_rate, without_repeats,
+    NAME_PATTERN, Problems, WANTED_PATTERN, check_channels, check_description,
+    check_event_type_names, check_metadata, check_uid, checked_throttle_rate, without_repeats,
 };
 use crate::rules::endpoint_checks::{check_timeout, method_of, profile_name};
 use crate::rules::endpoint_edit::{EditKind, EndpointEdit};

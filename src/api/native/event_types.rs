@@ -217,7 +217,10 @@ impl EventTypeIn {
         }
         if let Patch::Set(validate) = &self.validate {
             let message = "must be off, warn or reject";
-            problems.add_if(&["body", "validate"], strictness(validate).is_none().then_some(message));
+            problems.add_if(
+                &["body", "validate"],
+                strictness(validate).is_none().then_some(message),
+            );
         }
         problems.done()?;
         Ok(self)
@@ -536,7 +539,11 @@ pub async fn get(call: Call, flags: FeatureFlags) -> Reply {
         .event_type(call.caller.organisation, name)
         .filter(|event_type| flags.show(event_type))
         .ok_or(NOT_FOUND)?;
-    Ok(respond(shown(StatusCode::OK, event_type, &call.context.schemas)))
+    Ok(respond(shown(
+        StatusCode::OK,
+        event_type,
+        &call.context.schemas,
+    )))
 }
 
 pub async fn put(call: Call, body: Body) -> Reply {
@@ -573,7 +580,10 @@ pub async fn patch(call: Call, body: Body) -> Reply {
     check_same_name(&mut problems, &input, &name);
     problems.done()?;
     let edit = input.into_edit();
-    let existing = call.catalog().event_type(call.caller.organisation, &name).cloned();
+    let existing = call
+        .catalog()
+        .event_type(call.caller.organisation, &name)
+        .cloned();
     if let Some(existing) = existing {
         refuse_unusable_schema((*existing).clone(), &edit).await?;
     }
@@ -625,9 +635,12 @@ mod tests {
             .unwrap()
             .into_edit()
             .apply_to(&mut event_type);
-        let shown = String::from_utf8(shown(StatusCode::OK, &event_type, &Schemas::default()).body).unwrap();
+        let shown = String::from_utf8(shown(StatusCode::OK, &event_type, &Schemas::default()).body)
+            .unwrap();
         assert!(shown.contains(schemas), "{shown}");
-        let short = serde_json::to_value(EventTypeOut::new(&event_type, false, &Schemas::default())).unwrap();
+        let short =
+            serde_json::to_value(EventTypeOut::new(&event_type, false, &Schemas::default()))
+                .unwrap();
         assert_eq!(short["schemas"], serde_json::Value::Null);
     }
 
@@ -646,7 +659,9 @@ mod tests {
             let Ok(checked) = checked else { continue };
             let mut event_type = blank(OrganisationId([1; 20]), "a.b".to_owned(), Timestamp(0));
             checked.into_edit().apply_to(&mut event_type);
-            let shown = String::from_utf8(shown(StatusCode::OK, &event_type, &Schemas::default()).body).unwrap();
+            let shown =
+                String::from_utf8(shown(StatusCode::OK, &event_type, &Schemas::default()).body)
+                    .unwrap();
             assert!(shown.contains(&example), "{shown}");
         }
     }

@@ -424,12 +424,15 @@ mod tests {
             match_all(judged, &body, |message| {
                 match is_deleted && message.event_type == "b" {
                     true => Err(Error::not_found("application")),
-                    false => Ok((Matched {
-                        organisation: OrganisationId::at(NOW),
-                        application: ApplicationId::at(NOW),
-                        lanes: Vec::new(),
-                        as_of: 1,
-                    }, Vec::new())),
+                    false => Ok((
+                        Matched {
+                            organisation: OrganisationId::at(NOW),
+                            application: ApplicationId::at(NOW),
+                            lanes: Vec::new(),
+                            as_of: 1,
+                        },
+                        Vec::new(),
+                    )),
                 }
             })
         };

@@ -32,9 +32,9 @@ pub async fn warnings(
     let ready = context.schemas.ready(&event_type);
     let small = message.payload.len() <= PARSED_AT_ONCE_BYTES_MAX;
     let found = match ready {
-        Some(schema) if small => {
-            checked(context, &schema, published(&message.payload), &mut { BUDGET_NANOS })?
-        }
+        Some(schema) if small => checked(context, &schema, published(&message.payload), &mut {
+            BUDGET_NANOS
+        })?,
         _ => {
             let (bytes, is_raw) = match &message.payload {
                 Payload::Object(object) => (body.0.slice_ref(object.get().as_bytes()), false),
@@ -74,14 +74,20 @@ impl BatchChecks<'_> {
 
     /// Returns the warnings about a message, or an error with all that is wrong with it.
     pub fn warnings(&mut self, message: &Checked<'_>) -> Result<Vec<Invalid>> {
-        let (mut warnings, schema_of) = known(self.context, self.organisation, &message.event_type)?;
+        let (mut warnings, schema_of) =
+            known(self.context, self.organisation, &message.event_type)?;
         let Some(event_type) = schema_of else {
             return Ok(warnings);
         };
         let schema = self.context.schemas.of(&event_type);
         let own = self.budget.min(BUDGET_NANOS);
         let mut left = own;
-        let found = checked(self.context, &schema, published(&message.payload), &mut left);
+        let found = checked(
+            self.context,
+            &schema,
+            published(&message.payload),
+            &mut left,
+        );
         self.budget -= own - left;
         warnings.extend(found?);
         Ok(warnings)
@@ -94,7 +100,12 @@ fn known(
     organisation: OrganisationId,
     name: &str,
 ) -> Result<(Vec<Invalid>, Option<Arc<EventType>>)> {
-    let found = announced(&context.store.catalog(), &context.config, organisation, name);
+    let found = announced(
+        &context.store.catalog(),
+        &context.config,
+        organisation,
+        name,
+    );
     match &found {
         Ok(known) if known.warnings.is_empty() => {}
         Ok(_) => drop(context.metrics.unknown_event_types.warned.inc()),
@@ -123,11 +134,7 @@ fn checked(
 }
 
 /// Counts a verdict, and returns it as the publisher is told of it.
-fn told(
-    context: &Context,
-    schema: &InUse,
-    verdict: Verdict,
-) -> Result<Vec<Invalid>> {
+fn told(context: &Context, schema: &InUse, verdict: Verdict) -> Result<Vec<Invalid>> {
     let (fits, too_costly) = (verdict.fits(), verdict.too_costly);
     let result = verdict.into_result();
     let outcome = match &result {

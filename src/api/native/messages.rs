@@ -14,11 +14,11 @@ use super::applications::create_beside;
 use super::expunge;
 use super::history::{History, is_wanted};
 use super::message_batch;
-use super::message_checks;
 use super::message_body::{
     Bounds, CHANNELS_PER_MESSAGE_MAX, Checked, MessageIn, MessageOut, Payload, checked,
     with_content_parameter,
 };
+use super::message_checks;
 use crate::api::kit::call::{Call, Reply};
 use crate::api::kit::extract::{Body, answered, json};
 use crate::api::kit::operation::{BytesMax, Operation};

@@ -328,7 +328,9 @@ impl Reader {
             );
             self.wrong(place, keyword, message);
         } else if self.positions > POSITIONS_IN_ALL_MAX {
-            let message = format!("is one pattern too many: all have at most {POSITIONS_IN_ALL_MAX} positions");
+            let message = format!(
+                "is one pattern too many: all have at most {POSITIONS_IN_ALL_MAX} positions"
+            );
             self.wrong(place, keyword, message);
         }
         let anchored = hir.properties().look_set_prefix().contains(Look::Start);
@@ -346,7 +348,8 @@ impl Reader {
     fn link(&mut self) {
         for reference in std::mem::take(&mut self.references) {
             let fragment = reference.text.strip_prefix('#');
-            let decoded = fragment.map(|text| percent_encoding::percent_decode_str(text).decode_utf8_lossy());
+            let decoded =
+                fragment.map(|text| percent_encoding::percent_decode_str(text).decode_utf8_lossy());
             let target = match decoded.as_deref() {
                 None => {
                     let message = "refers to another document; put what it refers to into $defs";
@@ -415,11 +418,17 @@ impl Reader {
         for number in finished.iter().rev() {
             let mut node = std::mem::take(&mut self.nodes[*number]);
             node.chain = chains[*number];
-            let edges = node.in_place.iter_mut().chain(&mut node.others).chain(&mut node.items);
+            let edges = node
+                .in_place
+                .iter_mut()
+                .chain(&mut node.others)
+                .chain(&mut node.items);
             edges.for_each(|edge| edge.to = to(edge.to));
             let numbers = node.patterned.iter_mut().chain(&mut node.names);
             let numbers = numbers.chain(node.first.iter_mut().flatten());
-            numbers.chain(node.properties.values_mut()).for_each(|one| *one = to(*one));
+            numbers
+                .chain(node.properties.values_mut())
+                .for_each(|one| *one = to(*one));
             nodes.push(node);
         }
         let root = rank.first().copied();
@@ -466,7 +475,10 @@ impl Sorting<'_> {
                 let below = self.nodes[number].in_place.iter();
                 let longest = below.map(|edge| self.chains[edge.to] + 1).max();
                 self.chains[number] = longest.unwrap_or(0);
-                let ways = self.nodes[number].in_place.iter().map(|edge| self.ways[edge.to]);
+                let ways = self.nodes[number]
+                    .in_place
+                    .iter()
+                    .map(|edge| self.ways[edge.to]);
                 self.ways[number] = ways.fold(1, u64::saturating_add);
                 if self.chains[number] > CHAIN_MAX {
                     return Err(number);
@@ -491,7 +503,9 @@ impl Sorting<'_> {
 }
 
 fn pointer(place: &[String]) -> String {
-    let parts = place.iter().map(|part| part.replace('~', "~0").replace('/', "~1"));
+    let parts = place
+        .iter()
+        .map(|part| part.replace('~', "~0").replace('/', "~1"));
     parts.map(|part| format!("/{part}")).collect()
 }
 
@@ -545,12 +559,17 @@ fn width_of(hir: &Hir) -> u64 {
         HirKind::Capture(capture) => width_of(&capture.sub),
         HirKind::Repetition(repetition) => match repetition.sub.kind() {
             HirKind::Class(_) => 2,
-            _ if length_of(&repetition.sub).is_some() => width_of(&repetition.sub).saturating_mul(2),
+            _ if length_of(&repetition.sub).is_some() => {
+                width_of(&repetition.sub).saturating_mul(2)
+            }
             _ => positions_of(hir),
         },
         HirKind::Alternation(parts) => parts.iter().map(width_of).fold(0, u64::saturating_add),
         HirKind::Concat(parts) => {
-            let equally_long = parts.iter().take_while(|part| length_of(part).is_some()).count();
+            let equally_long = parts
+                .iter()
+                .take_while(|part| length_of(part).is_some())
+                .count();
             let widest = parts.iter().take(equally_long + 1).map(width_of).max();
             // Behind it the matcher can have begun anywhere.
             let behind = parts.iter().skip(equally_long + 1).map(positions_of);
@@ -570,7 +589,10 @@ fn length_of(hir: &Hir) -> Option<u64> {
             let times = repetition.max.filter(|max| *max == repetition.min)?;
             length_of(&repetition.sub)?.checked_mul(u64::from(times))
         }
-        HirKind::Concat(parts) => parts.iter().map(length_of).try_fold(0, |sum: u64, part| sum.checked_add(part?)),
+        HirKind::Concat(parts) => parts
+            .iter()
+            .map(length_of)
+            .try_fold(0, |sum: u64, part| sum.checked_add(part?)),
         HirKind::Alternation(parts) => {
             let mut lengths = parts.iter().map(length_of);
             let first = lengths.next()??;

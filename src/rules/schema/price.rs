@@ -48,8 +48,14 @@ pub fn price(
         left: budget,
     };
     let times = match purpose {
-        Purpose::Fits => Times { asked: 1, errors: 0 },
-        Purpose::Places => Times { asked: 0, errors: 1 },
+        Purpose::Fits => Times {
+            asked: 1,
+            errors: 0,
+        },
+        Purpose::Places => Times {
+            asked: 0,
+            errors: 1,
+        },
     };
     pricing.visit(value, Applied::from([(graph.root, times)]), 0)?;
     Ok(budget - pricing.left)
@@ -121,7 +127,9 @@ impl Pricing<'_> {
                             Some(to) => add(&mut below, *to, *times),
                             None => apply(&mut below, &node.others, *times),
                         }
-                        node.patterned.iter().for_each(|to| add(&mut below, *to, *times));
+                        node.patterned
+                            .iter()
+                            .for_each(|to| add(&mut below, *to, *times));
                         node.names.iter().for_each(|to| {
                             add(&mut names, *to, times.through(Mode::Tried, 1));
                         });
@@ -175,7 +183,10 @@ impl Pricing<'_> {
             let within = within.unwrap_or(0);
             cost = cost.saturating_add(node.per_value.saturating_mul(within));
             let error = NANOS_PER_ERROR.saturating_add(NANOS_PER_COPY.saturating_mul(within));
-            let errors = node.keywords.saturating_mul(error).saturating_add(cost.saturating_mul(2));
+            let errors = node
+                .keywords
+                .saturating_mul(error)
+                .saturating_add(cost.saturating_mul(2));
             let errors = errors.saturating_mul(times.errors);
             let asked = cost.saturating_mul(times.asked);
             self.spend(NANOS_PER_PAIR.saturating_add(asked).saturating_add(errors))?;

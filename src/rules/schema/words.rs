@@ -32,7 +32,9 @@ pub fn misfits(error: &ValidationError<'_>) -> Vec<Misfit> {
         ValidationErrorKind::AdditionalProperties { unexpected }
         | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
             let names = unexpected.iter();
-            names.map(|name| at(name, "is not in the schema, which allows no other members")).collect()
+            names
+                .map(|name| at(name, "is not in the schema, which allows no other members"))
+                .collect()
         }
         ValidationErrorKind::FalseSchema if is_of_additional(error) => vec![Misfit {
             place,
@@ -87,10 +89,17 @@ fn sentence(kind: &ValidationErrorKind) -> String {
         Kind::Not { .. } => "fits the schema in not, and may not".to_owned(),
         Kind::FalseSchema => "may not be there".to_owned(),
         // References within the schema were followed before, so this is its `$schema`.
-        Kind::Referencing(_) => "names a $schema that is not one of the drafts 4, 6, 7, 2019-09 and 2020-12".to_owned(),
-        Kind::PropertyNames { .. } => "has a member whose name the schema does not allow".to_owned(),
+        Kind::Referencing(_) => {
+            "names a $schema that is not one of the drafts 4, 6, 7, 2019-09 and 2020-12".to_owned()
+        }
+        Kind::PropertyNames { .. } => {
+            "has a member whose name the schema does not allow".to_owned()
+        }
         Kind::ContentEncoding { content_encoding } => {
-            format!("must be text in the encoding {}", shortened(content_encoding))
+            format!(
+                "must be text in the encoding {}",
+                shortened(content_encoding)
+            )
         }
         Kind::ContentMediaType { content_media_type } => {
             format!("must be text of the type {}", shortened(content_media_type))

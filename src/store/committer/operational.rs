@@ -38,7 +38,8 @@ impl ToldEvent {
         event: &OperationalEvent<'_>,
     ) -> Option<ToldEvent> {
         let own = catalog.operational(organisation)?;
-        let wants = |one: &&std::sync::Arc<Endpoint>| one.matches(MessageType::open(event.name), &[]);
+        let wants =
+            |one: &&std::sync::Arc<Endpoint>| one.matches(MessageType::open(event.name), &[]);
         let lanes = own.endpoints.iter().filter(wants).map(|one| one.number);
         let lanes: Vec<u64> = lanes.collect();
         if lanes.is_empty() {

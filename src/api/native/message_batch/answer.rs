@@ -68,7 +68,9 @@ pub fn show(
         .into_iter()
         .map(|judged| {
             let warnings = judged?;
-            let result = results.next().expect("each message that was not refused has a result");
+            let result = results
+                .next()
+                .expect("each message that was not refused has a result");
             Ok((result.map_err(Failure::Of)?, warnings))
         })
         .collect();
@@ -166,7 +168,9 @@ pub fn shown_again(
 
 /// Returns the message in a kept item, where it was accepted.
 fn message_kept(item: &RawValue) -> Option<MessageKept<'_>> {
-    serde_json::from_str::<ItemKept<'_>>(item.get()).ok()?.message
+    serde_json::from_str::<ItemKept<'_>>(item.get())
+        .ok()?
+        .message
 }
 
 /// Returns the problems of all messages, each at the message's number.
