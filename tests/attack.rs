@@ -402,7 +402,7 @@ const QUIET: Kind = Kind {
     once: |_, _, _| {},
 };
 
-const ATTACKS: [Kind; 14] = [
+const ATTACKS: [Kind; 15] = [
     Kind {
         name: "slow readers of large pages",
         threads: 60,
@@ -508,6 +508,14 @@ const ATTACKS: [Kind; 14] = [
             stop.pause(Duration::from_millis(100));
         },
     },
+    Kind {
+        name: "50 endpoints with the worst template",
+        threads: 1,
+        once: |world, stop, _| {
+            press(world, "templates", stop);
+            stop.pause(Duration::from_millis(100));
+        },
+    },
     // The last: its requests go on for as long as an attempt may take.
     Kind {
         name: "endless chunk extensions",
@@ -540,6 +548,19 @@ fn launch(data: std::path::PathBuf) -> (Launch, Dns) {
     (launch, dns)
 }
 
+/// Compares two long texts for as long as its steps last, which takes the most time of those that are known
+/// (src/delivery/transformation/tests.rs), and then fails.
+fn worst_template() -> String {
+    let doubled = |name: &str| {
+        let set = format!("{{% set {name} = 'x' %}}");
+        let double = format!("{{% set {name} = {name} ~ {name} %}}");
+        set + &double.repeat(16)
+    };
+    let loops = "{% set l = a[:90] | list %}{% for i in l %}{% for j in l %}{% if a == b %}{% endif %}\
+                 {% endfor %}{% endfor %}";
+    doubled("a") + &doubled("b") + loops
+}
+
 /// What must live as long as the test.
 struct Kept {
     server: process::Server,
@@ -569,7 +590,15 @@ fn start() -> (World, Kept) {
             false => Reply::Status(200),
         }
     });
-    for name in ["victim", "attacker", "holder", "silent", "chunks", "long"] {
+    for name in [
+        "victim",
+        "attacker",
+        "holder",
+        "silent",
+        "chunks",
+        "long",
+        "templates",
+    ] {
         application(&api, name);
     }
     let port = well.address.port();
@@ -582,6 +611,13 @@ fn start() -> (World, Kept) {
     for number in 0..SILENT_NAMES {
         let url = format!("http://{number}.silent.test:{port}/");
         endpoint(&api, "silent", &json!({ "url": url }));
+    }
+    if other_binary().is_none() {
+        for _ in 0..50 {
+            let costly =
+                json!({ "url": well.url("/"), "transformation": { "body": worst_template() } });
+            endpoint(&api, "templates", &costly);
+        }
     }
     let chunks = format!("http://{}/", endless_extensions());
     endpoint(&api, "chunks", &json!({ "url": chunks }));

@@ -16,7 +16,7 @@ use crate::support::{
 const ENDPOINTS: &str = "/api/v1/app/app/endpoint";
 
 /// Of an endpoint without a uid and a throttle, which are left out where there are none.
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 22] = [
     "authHeaderNames",
     "basicAuth",
     "breaker",
@@ -35,6 +35,7 @@ const KEYS: [&str; 21] = [
     "profile",
     "retry",
     "timeoutSeconds",
+    "transformation",
     "updatedAt",
     "url",
     "version",

@@ -336,6 +336,13 @@ pub const OPERATIONS: &[(&str, Need)] = &[
     ("patch_endpoint", Need::ChangeEndpoints),
     ("v1.endpoint.cancel-held", Need::ChangeEndpoints),
     ("v1.endpoint.enable", Need::ChangeEndpoints),
+    (
+        "v1.endpoint.transformation-starting-points",
+        Need::ReadProfiles,
+    ),
+    ("v1.endpoint.transformation-versions", Need::ReadEndpoints),
+    ("v1.endpoint.transformation-preview", Need::ReadHistory),
+    ("v1.endpoint.restore-transformation", Need::ChangeEndpoints),
     ("v1.endpoint.get-headers", Need::ReadEndpoints),
     ("v1.endpoint.update-headers", Need::ChangeEndpoints),
     ("v1.endpoint.patch-headers", Need::ChangeEndpoints),
@@ -452,6 +459,7 @@ pub fn body(id: &str) -> Option<Value> {
         "v1.event-type.import-openapi" => json!({"spec": {"webhooks": {}}}),
         "v1.endpoint.send-example" | "v1.endpoint.simulate" => json!({"eventType": "{event type}"}),
         "v1.message.create-batch" => json!([{"eventType": "a", "payload": {}}]),
+        "v1.endpoint.restore-transformation" => json!({"number": 1}),
         "v1.message.bulk-expunge-contents" => json!({"ids": ["{message}"]}),
         "v1.endpoint.create" | "v1.endpoint.update" => json!({"url": "{url}"}),
         "v1.operational-webhook.endpoint.create" | "v1.operational-webhook.endpoint.update" => {
@@ -630,6 +638,12 @@ pub fn named_in_bodies() -> Vec<Named> {
             "eventType",
             "event type",
             json!({"eventType": "{it}"}),
+        ),
+        (
+            "v1.endpoint.transformation-preview",
+            "messageIds",
+            "message",
+            json!({"messageIds": ["{it}"]}),
         ),
         (
             "v1.endpoint.send-example",
