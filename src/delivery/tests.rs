@@ -19,7 +19,7 @@ use crate::domain::secret::{Secret, SecretForm};
 mod addresses;
 mod answers;
 mod connections;
-mod profiles;
+pub mod profiles;
 mod requests;
 mod signing;
 mod timeouts;
@@ -158,6 +158,7 @@ fn config(change: impl FnOnce(&mut Value)) -> Config {
             "deny_addresses": [],
             "https_only": false, "extra_ca_file": null, "default_profile": "standard",
             "default_signature_type": "hmac", "verify_endpoints": "off",
+            "transformations": true,
             "retry_delays_seconds": [5], "jitter": 0.0, "retry_after_max_seconds": 60,
             "lane_retry_after_max_seconds": 300, "disable_after_hours": 120,
             "breaker": {
@@ -246,9 +247,9 @@ fn sender() -> Sender {
     sender_with(Clock::System, |_| {})
 }
 
-const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
+pub const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
-fn endpoint(url: impl Into<String>) -> Endpoint {
+pub fn endpoint(url: impl Into<String>) -> Endpoint {
     Endpoint {
         url: url.into(),
         secrets: vec![EndpointSecret {
