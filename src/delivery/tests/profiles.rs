@@ -140,7 +140,7 @@ fn what_is_wrong_with_a_profile_is_named_with_its_key() {
         (
             "headers.x-a = '{{ message.ids }}'",
             vec![
-                "headers.x-a: `message.ids` is not known; message has id, event_type, event_id, channels and accepted_at",
+                "headers.x-a: `message.ids` is not known; message has id, event_type, event_id, channels, accepted_at and metadata",
             ],
         ),
         (
