@@ -314,8 +314,8 @@ impl Reader {
         const UNCLEAR: &str = "is not a regular expression that can be matched in linear time: it may have neither \
                                look-around nor back-references";
         let translated = jsonschema_regex::to_rust_regex(pattern);
-        let hir = translated.map(|pattern| regex_syntax::Parser::new().parse(&pattern));
-        let Ok(Ok(hir)) = hir else {
+        let parsed = |pattern: &str| regex_syntax::Parser::new().parse(pattern).ok();
+        let Some(hir) = translated.ok().and_then(|pattern| parsed(&pattern)) else {
             self.wrong(place, keyword, UNCLEAR);
             return 0;
         };
