@@ -155,18 +155,40 @@ export function useEndpoint(app, ep) {
   return { ...load, data: load.data ?? (load.error ? undefined : known.get(app + ep)) };
 }
 
+/** Whether an endpoint's choice, a name or a pattern, takes an event type: `*` is one segment, `**` at the end one or more. */
+export const takes = (choice, name) => {
+  const [want, have] = [choice.split('.'), name.split('.')];
+  return (want.at(-1) === '**' ? have.length >= want.length : have.length === want.length) && want.every((one, i) => one === have[i] || /^\*\*?$/.test(one));
+};
+
+/** What an endpoint's transformation makes anew. */
+export const sayTransformation = ({ body, method, contentType, headers }) => [body && 'body', ...Object.keys(headers ?? {}), method, contentType].filter(Boolean).join(', ');
+
 /** What an endpoint is called. */
 export const endpointName = (endpoint) => endpoint?.description || endpoint?.url || 'Endpoint';
 
 /** The crumb of the portal's first page. */
 export const firstCrumb = (app) => (surface === 'portal' ? [['Webhooks', pagePath(app)]] : []);
 
+const profiles = new Map();
+/** Whether an endpoint may have a transformation, by its profile, or has one; on that page, as long as it is not known. */
+function useTransforms({ profile, transformation } = {}, part) {
+  const { data = part === '/transformation' } = useLoad(async () => {
+    if (profile && !profiles.has(profile)) profiles.set(profile, (await api('GET', path`/profile/${profile}`)).transformations);
+    return profiles.get(profile);
+  }, [profile]);
+  return data || !!transformation;
+}
+
 /** The frame of an endpoint's pages, with its parts as tabs; children(endpoint). The rest goes to Page. */
 export function EndpointPage({ app, of, ep, part, title, children, ...rest }) {
   const may = useMay();
+  const transforms = useTransforms(of.data, part);
   const at = (below) => pagePath(app, path`/endpoint/${ep}` + below);
   const parts = [
     ['', 'Overview'],
+    ['/filter', 'Filter'],
+    transforms && ['/transformation', 'Transformation'],
     may('sendAgain') && ['/test', 'Send a test'],
     ['/samples', 'Code samples'],
     may('readSecrets') && ['/secret', 'Signing secret'],

@@ -2,10 +2,11 @@
 
 import { api, appPath, list, pagePath, path } from './api.js';
 import { Payload } from './attempt.js';
+import { Pairs, filled, object } from './fields.js';
 import { Attempts, DeliveryState, Facts, FormFinder, MessageFilters, Next, asked, findChannels, findEvents, isUnderWay, loadMessage, noFilters, nothing, orNothing, resend } from './history.js';
 import { FormDialog, words } from './operator.js';
 import { navigate, useQuery } from './router.js';
-import { Badge, Button, Empty, Field, LinkTo, Loaded, NotAllowed, Page, Pager, Table, Time, html, toast, useForm, useLoad, useMay, useState } from './ui.js';
+import { Badge, Button, Empty, Field, LinkTo, Loaded, NotAllowed, Page, Pager, Table, Time, html, toast, useForm, useLoad, useMay, useState, warnAt } from './ui.js';
 
 export default ({ app, params }) => (params.msg ? html`<${OneMessage} app=${app} id=${params.msg} />` : html`<${Messages} app=${app} />`);
 
@@ -51,12 +52,18 @@ export function payloadProblem(text) {
 /** A request's body around a payload, whose bytes stay as they were typed. */
 export const withPayload = (body, payload) => `${JSON.stringify(body).slice(0, -1)},"payload":${payload}}`;
 
+/** A warning of an answer, with its place. */
+const sayWarning = (one) => one.msg ?? one;
+
 function Publish({ app, onClose }) {
-  const form = useForm({ eventType: '', payload: '{\n  \n}', channels: '', eventId: '' });
-  const publish = async ({ eventType, payload, channels, eventId }) => {
-    const { id } = await api('POST', appPath(app, '/msg'), withPayload({ eventType: eventType.trim(), channels: words(channels) ?? undefined, eventId: eventId.trim() || undefined }, payload));
-    toast('The message is published.');
-    navigate(pagePath(app, path`/message/${id}`), { force: true });
+  const form = useForm({ eventType: '', payload: '{\n  \n}', channels: '', eventId: '', metadata: [] });
+  const publish = async ({ eventType, payload, channels, eventId, metadata }) => {
+    const rows = filled(metadata);
+    const { id, endpointsMatched: matched, warnings } = await api('POST', appPath(app, '/msg'), withPayload({ eventType: eventType.trim(), channels: words(channels) ?? undefined, eventId: eventId.trim() || undefined, metadata: rows.length ? object(rows) : undefined }, payload));
+    toast(`The message is published. ${matched ? `${matched} endpoint${matched > 1 ? 's' : ''} matched.` : 'No endpoint matched.'}`);
+    const to = pagePath(app, path`/message/${id}`);
+    warnAt(to, warnings?.map(sayWarning));
+    navigate(to, { force: true });
   };
   const check = ({ eventType, payload }) => {
     const problem = payloadProblem(payload);
@@ -67,6 +74,7 @@ function Publish({ app, onClose }) {
     <${Field} label="Payload" name="payload" type="textarea" rows="10" class="code-input" spellcheck=${false} />
     <${FormFinder} form=${form} label="Channels" optional name="channels" find=${findChannels} hint="Up to five, separated by commas." />
     <${Field} label="Event ID" optional name="eventId" hint="Your own ID for it." />
+    <${Pairs} legend="Metadata" hint="For filters and templates of endpoints; not sent by itself." name="metadata" locs=${['body.metadata']} add="Add Metadata" form=${form} />
   <//>`;
 }
 
@@ -100,6 +108,7 @@ function OneMessage({ app, id }) {
           message.contentType && ['Content type', html`<span class="mono break">${message.contentType}</span>`],
           message.channels && ['Channels', labels(message.channels)],
           message.tags && ['Tags', labels(message.tags)],
+          ...[['Metadata', 'metadata'], ['Headers', 'headers']].map(([label, name]) => Object.keys(message[name] ?? {}).length > 0 && [label, Object.entries(message[name]).map((pair) => html`<div>${pair.join(': ')}</div>`)]),
         ]} /></section>
         <div class="card stack"><${Payload} text=${payload} level="h2" /></div>
       </div>
